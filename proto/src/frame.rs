@@ -1,0 +1,349 @@
+//! The header of a frame (RFC 6455 section 5.2).
+
+use crate::error::ProtocolError;
+
+/// The longest header, in bytes: two, a 64-bit length, a masking key.
+pub const MAX_HEADER: usize = 14;
+
+/// The longest header of a frame without a masking key, in bytes.
+pub const MAX_UNMASKED_HEADER: usize = 10;
+
+/// The most that a control frame may carry, in bytes (section 5.5).
+pub const MAX_CONTROL_PAYLOAD: usize = 125;
+
+const FIN: u8 = 0x80;
+const RSV1: u8 = 0x40;
+const RSV2_RSV3: u8 = 0x30;
+const MASKED: u8 = 0x80;
+
+/// What a frame is for (section 5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum OpCode {
+    /// Continues a fragmented message.
+    Continuation = 0x0,
+    /// Starts a message of text.
+    Text = 0x1,
+    /// Starts a message of bytes.
+    Binary = 0x2,
+    /// Starts or answers the closing handshake.
+    Close = 0x8,
+    /// Asks for a Pong.
+    Ping = 0x9,
+    /// Answers a Ping.
+    Pong = 0xA,
+}
+
+impl OpCode {
+    /// Reads the low four bits of `byte`.
+    ///
+    /// # Errors
+    /// The opcode is reserved.
+    pub const fn parse(byte: u8) -> Result<Self, ProtocolError> {
+        match byte & 0x0F {
+            0x0 => Ok(Self::Continuation),
+            0x1 => Ok(Self::Text),
+            0x2 => Ok(Self::Binary),
+            0x8 => Ok(Self::Close),
+            0x9 => Ok(Self::Ping),
+            0xA => Ok(Self::Pong),
+            // Section 5.2: "If an unknown opcode is received, the receiving endpoint MUST _Fail
+            // the WebSocket Connection_."
+            reserved => Err(ProtocolError::ReservedOpCode(reserved)),
+        }
+    }
+
+    /// Section 5.5: "Control frames are identified by opcodes where the most significant bit of
+    /// the opcode is 1."
+    #[must_use]
+    pub const fn is_control(self) -> bool {
+        self as u8 & 0x8 != 0
+    }
+}
+
+/// Which end of the connection we are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The peer is a client: its frames are masked.
+    Server,
+    /// The peer is a server: its frames are not.
+    Client,
+}
+
+/// The header of one frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The last frame of its message.
+    pub fin: bool,
+    /// RSV1: with permessage-deflate, the message is compressed (RFC 7692 section 6).
+    pub compressed: bool,
+    /// What the frame is for.
+    pub opcode: OpCode,
+    /// The masking key, of a client's frame.
+    pub mask: Option<[u8; 4]>,
+    /// Payload bytes, below 2^63.
+    pub length: u64,
+}
+
+/// What [`Header::parse`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parsed {
+    /// More bytes are needed; those that are there are not wrong.
+    Partial,
+    /// A header and how many bytes it took.
+    Complete(Header, usize),
+}
+
+impl Header {
+    /// Reads a header from the start of `bytes`, for an end in `role`; `compression` says whether
+    /// permessage-deflate was agreed on. What is wrong is refused as soon as its byte is there.
+    ///
+    /// # Errors
+    /// What a single header can break; the order of frames is the receiver's business.
+    pub fn parse(
+        bytes: &[u8],
+        role: Role,
+        compression: bool,
+    ) -> Result<Parsed, ProtocolError> {
+        let Some(&first) = bytes.first() else { return Ok(Parsed::Partial) };
+        let opcode = check_first(first, compression)?;
+        let Some(&second) = bytes.get(1) else { return Ok(Parsed::Partial) };
+        check_second(second, opcode, role)?;
+        let Some((length, used)) = parse_length(&bytes[1..])? else { return Ok(Parsed::Partial) };
+        let after_length = &bytes[1 + used..];
+        let mask = match role {
+            Role::Client => None,
+            Role::Server => match after_length.first_chunk::<4>() {
+                Some(key) => Some(*key),
+                None => return Ok(Parsed::Partial),
+            },
+        };
+        let header =
+            Self { fin: first & FIN != 0, compressed: first & RSV1 != 0, opcode, mask, length };
+        Ok(Parsed::Complete(header, 1 + used + mask.map_or(0, |key| key.len())))
+    }
+
+    /// The bytes that [`Header::emit`] writes.
+    #[must_use]
+    pub const fn encoded_length(&self) -> usize {
+        let mask = if self.mask.is_some() { 4 } else { 0 };
+        unmasked_length(self.length) + mask
+    }
+
+    /// Writes the header to the start of `out`; returns its length, at most [`MAX_HEADER`].
+    ///
+    /// # Panics
+    /// `out` is shorter than [`Header::encoded_length`].
+    pub fn emit(&self, out: &mut [u8]) -> usize {
+        let fin = if self.fin { FIN } else { 0 };
+        let rsv1 = if self.compressed { RSV1 } else { 0 };
+        let masked = if self.mask.is_some() { MASKED } else { 0 };
+        out[0] = fin | rsv1 | self.opcode as u8;
+        // Section 5.2: "Note that in all cases, the minimal number of bytes MUST be used to
+        // encode the length".
+        let at = match self.length {
+            0..=125 => {
+                out[1] = masked | self.length as u8;
+                2
+            }
+            126..=0xFFFF => {
+                out[1] = masked | 126;
+                out[2..4].copy_from_slice(&(self.length as u16).to_be_bytes());
+                4
+            }
+            _ => {
+                out[1] = masked | 127;
+                out[2..10].copy_from_slice(&self.length.to_be_bytes());
+                10
+            }
+        };
+        let Some(key) = self.mask else { return at };
+        out[at..at + 4].copy_from_slice(&key);
+        at + 4
+    }
+}
+
+/// The bytes that an unmasked header takes in front of `payload` bytes.
+#[must_use]
+pub const fn unmasked_length(payload: u64) -> usize {
+    match payload {
+        0..=125 => 2,
+        126..=0xFFFF => 4,
+        _ => MAX_UNMASKED_HEADER,
+    }
+}
+
+fn check_first(first: u8, compression: bool) -> Result<OpCode, ProtocolError> {
+    // RFC 6455 section 5.2: RSV1 to RSV3 "MUST be 0 unless an extension is negotiated that defines
+    // meanings for non-zero values."
+    if first & RSV2_RSV3 != 0 || (first & RSV1 != 0 && !compression) {
+        return Err(ProtocolError::ReservedBit);
+    }
+    let opcode = OpCode::parse(first)?;
+    // RFC 7692 section 6.1: RSV1 is set only "on the first frame" of a message: "An endpoint MUST
+    // NOT set the "Per-Message Compressed" bit of control frames and non-first fragments of a data
+    // message."
+    if first & RSV1 != 0 && !matches!(opcode, OpCode::Text | OpCode::Binary) {
+        return Err(ProtocolError::CompressedBitMisplaced);
+    }
+    // RFC 6455 section 5.5: control frames "MUST NOT be fragmented".
+    if opcode.is_control() && first & FIN == 0 {
+        return Err(ProtocolError::FragmentedControl);
+    }
+    Ok(opcode)
+}
+
+fn check_second(second: u8, opcode: OpCode, role: Role) -> Result<(), ProtocolError> {
+    // RFC 6455 section 5.1: "The server MUST close the connection upon receiving a frame that is
+    // not masked" and "A client MUST close a connection if it detects a masked frame".
+    match (role, second & MASKED != 0) {
+        (Role::Server, false) => return Err(ProtocolError::Unmasked),
+        (Role::Client, true) => return Err(ProtocolError::Masked),
+        _ => {}
+    }
+    // Section 5.5: "All control frames MUST have a payload length of 125 bytes or less".
+    if opcode.is_control() && usize::from(second & !MASKED) > MAX_CONTROL_PAYLOAD {
+        return Err(ProtocolError::OversizedControl);
+    }
+    Ok(())
+}
+
+/// Reads the length from `bytes`, which start with the header's second byte; returns it and how
+/// many bytes it took.
+fn parse_length(bytes: &[u8]) -> Result<Option<(u64, usize)>, ProtocolError> {
+    match bytes[0] & !MASKED {
+        126 => {
+            let Some(field) = bytes[1..].first_chunk::<2>() else { return Ok(None) };
+            match u16::from_be_bytes(*field) {
+                0..=125 => Err(ProtocolError::NonMinimalLength),
+                length => Ok(Some((u64::from(length), 3))),
+            }
+        }
+        127 => {
+            // Section 5.2: "the most significant bit MUST be 0".
+            if bytes.get(1).is_some_and(|top| top & 0x80 != 0) {
+                return Err(ProtocolError::LengthTopBit);
+            }
+            let Some(field) = bytes[1..].first_chunk::<8>() else { return Ok(None) };
+            match u64::from_be_bytes(*field) {
+                0..=0xFFFF => Err(ProtocolError::NonMinimalLength),
+                length => Ok(Some((length, 9))),
+            }
+        }
+        length => Ok(Some((u64::from(length), 1))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn parse(bytes: &[u8]) -> Result<Parsed, ProtocolError> {
+        Header::parse(bytes, Role::Server, false)
+    }
+
+    /// The examples of RFC 6455 section 5.7, as the client sees them.
+    #[test]
+    fn deconstruct() {
+        let unmasked = |bytes: &[u8]| Header::parse(bytes, Role::Client, false);
+        let hello = Header {
+            fin: true,
+            compressed: false,
+            opcode: OpCode::Text,
+            mask: None,
+            length: 5,
+        };
+        assert_eq!(unmasked(b"\x81\x05Hello"), Ok(Parsed::Complete(hello, 2)));
+        let fragment = Header { fin: false, length: 3, ..hello };
+        assert_eq!(unmasked(b"\x01\x03Hel"), Ok(Parsed::Complete(fragment, 2)));
+        let masked = Header { mask: Some([0x37, 0xfa, 0x21, 0x3d]), ..hello };
+        assert_eq!(parse(b"\x81\x85\x37\xfa\x21\x3d"), Ok(Parsed::Complete(masked, 6)));
+        let binary = Header { opcode: OpCode::Binary, length: 256, ..hello };
+        assert_eq!(unmasked(b"\x82\x7e\x01\x00"), Ok(Parsed::Complete(binary, 4)));
+        let long = Header { length: 65536, ..binary };
+        assert_eq!(
+            unmasked(b"\x82\x7f\x00\x00\x00\x00\x00\x01\x00\x00"),
+            Ok(Parsed::Complete(long, 10))
+        );
+    }
+
+    #[test]
+    fn construct() {
+        let header = Header {
+            fin: true,
+            compressed: true,
+            opcode: OpCode::Binary,
+            mask: Some([1, 2, 3, 4]),
+            length: 126,
+        };
+        let mut out = [0; MAX_HEADER];
+        assert_eq!(header.emit(&mut out), 8);
+        assert_eq!(&out[..8], b"\xc2\xfe\x00\x7e\x01\x02\x03\x04");
+    }
+
+    #[test]
+    fn malformed() {
+        use ProtocolError as E;
+        assert_eq!(parse(b"\xc1"), Err(E::ReservedBit));
+        assert_eq!(parse(b"\xa1"), Err(E::ReservedBit));
+        assert_eq!(parse(b"\x91"), Err(E::ReservedBit));
+        assert_eq!(Header::parse(b"\xc9", Role::Server, true), Err(E::CompressedBitMisplaced));
+        assert_eq!(Header::parse(b"\x40", Role::Server, true), Err(E::CompressedBitMisplaced));
+        for opcode in [3, 4, 5, 6, 7, 0xb, 0xc, 0xd, 0xe, 0xf] {
+            assert_eq!(parse(&[0x80 | opcode]), Err(E::ReservedOpCode(opcode)));
+        }
+        assert_eq!(parse(b"\x09"), Err(E::FragmentedControl));
+        assert_eq!(parse(b"\x81\x05"), Err(E::Unmasked));
+        assert_eq!(Header::parse(b"\x81\x85", Role::Client, false), Err(E::Masked));
+        assert_eq!(parse(b"\x89\xfe"), Err(E::OversizedControl));
+        assert_eq!(parse(b"\x82\xfe\x00\x7d"), Err(E::NonMinimalLength));
+        assert_eq!(parse(b"\x82\xff\x00\x00\x00\x00\x00\x00\xff\xff"), Err(E::NonMinimalLength));
+        assert_eq!(parse(b"\x82\xff\x80"), Err(E::LengthTopBit));
+    }
+
+    fn any_header() -> impl Strategy<Value = Header> {
+        let opcode = prop_oneof![
+            Just(OpCode::Continuation),
+            Just(OpCode::Text),
+            Just(OpCode::Binary),
+        ];
+        let length = prop_oneof![0..300u64, 65_000..66_000u64, 0..1u64 << 63];
+        (any::<bool>(), any::<bool>(), opcode, any::<[u8; 4]>(), length).prop_map(
+            |(fin, rsv1, opcode, key, length)| Header {
+                fin,
+                compressed: rsv1 && opcode != OpCode::Continuation,
+                opcode,
+                mask: Some(key),
+                length,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_emitted_is_parsed_and_every_prefix_is_partial(header in any_header()) {
+            let mut out = [0; MAX_HEADER];
+            let length = header.emit(&mut out);
+            prop_assert_eq!(length, header.encoded_length());
+            for end in 0..length {
+                let parsed = Header::parse(&out[..end], Role::Server, true);
+                prop_assert_eq!(parsed, Ok(Parsed::Partial));
+            }
+            let parsed = Header::parse(&out, Role::Server, true);
+            prop_assert_eq!(parsed, Ok(Parsed::Complete(header, length)));
+        }
+
+        #[test]
+        fn a_refusal_never_turns_into_acceptance(bytes in prop::collection::vec(any::<u8>(), 0..15)) {
+            let whole = Header::parse(&bytes, Role::Server, false);
+            for end in 0..bytes.len() {
+                match Header::parse(&bytes[..end], Role::Server, false) {
+                    Ok(Parsed::Partial) => {}
+                    decided => prop_assert_eq!(decided, whole),
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What a connection waits for, how long, and what happens when the wait is over.
+//!
+//! The caller keeps one deadline per connection: on every change of [`Wait`], and on activity while
+//! it waits for activity, it sets `now + timings.limit(wait)`; when that passes, [`Wait::expire`]
+//! says what to do.
+
+use core::time::Duration;
+
+/// How long each wait may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timings {
+    /// From the accept to the end of the request head.
+    pub head: Duration,
+    /// Without a byte from the peer until we send a Ping; `None`: we never do.
+    pub ping: Option<Duration>,
+    /// From our Ping to any byte from the peer.
+    pub pong: Duration,
+    /// From our Close frame to the end of the connection.
+    pub close: Duration,
+    /// How long a peer may take no byte of what is queued for it.
+    pub stall: Duration,
+}
+
+/// What a connection waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Wait {
+    /// The rest of the request head.
+    Head,
+    /// Anything at all.
+    Activity,
+    /// The answer to our Ping.
+    Pong,
+    /// The peer to take some of its backlog.
+    Progress,
+    /// The end of the closing handshake and of the connection.
+    Close,
+}
+
+/// What to do when a wait is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// Answer 408 and close.
+    RefuseHead,
+    /// Send a Ping and wait for [`Wait::Pong`].
+    SendPing,
+    /// The peer is gone: drop the connection.
+    PeerGone,
+    /// The peer does not read: drop the connection.
+    PeerStalled,
+    /// The closing handshake took too long: drop the connection.
+    CloseTimedOut,
+}
+
+impl Timings {
+    /// How long `wait` may take; `None`: for ever.
+    #[must_use]
+    pub const fn limit(&self, wait: Wait) -> Option<Duration> {
+        match wait {
+            Wait::Head => Some(self.head),
+            Wait::Activity => self.ping,
+            Wait::Pong => Some(self.pong),
+            Wait::Progress => Some(self.stall),
+            Wait::Close => Some(self.close),
+        }
+    }
+}
+
+impl Wait {
+    /// The wait is over.
+    #[must_use]
+    pub const fn expire(self) -> Expiry {
+        match self {
+            Self::Head => Expiry::RefuseHead,
+            Self::Activity => Expiry::SendPing,
+            Self::Pong => Expiry::PeerGone,
+            Self::Progress => Expiry::PeerStalled,
+            Self::Close => Expiry::CloseTimedOut,
+        }
+    }
+
+    /// A byte came from the peer: what is waited for now. RFC 6455 section 5.5.3 has a Pong answer
+    /// a Ping, but any byte shows that the peer lives.
+    #[must_use]
+    pub const fn handle_activity(self) -> Self {
+        match self {
+            Self::Pong => Self::Activity,
+            other => other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMINGS: Timings = Timings {
+        head: Duration::from_secs(10),
+        ping: Some(Duration::from_secs(30)),
+        pong: Duration::from_secs(5),
+        close: Duration::from_secs(2),
+        stall: Duration::from_secs(20),
+    };
+
+    /// Silent from the start: the time until the connection is dropped, by way of one Ping.
+    #[test]
+    fn a_silent_peer_is_pinged_and_then_dropped() {
+        let mut now = Duration::ZERO;
+        let mut wait = Wait::Activity;
+        let mut pings = 0;
+        loop {
+            now += TIMINGS.limit(wait).expect("pings are on");
+            match wait.expire() {
+                Expiry::SendPing => (pings, wait) = (pings + 1, Wait::Pong),
+                Expiry::PeerGone => break,
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!((now, pings), (Duration::from_secs(35), 1));
+    }
+
+    #[test]
+    fn any_byte_answers_a_ping_and_nothing_else() {
+        assert_eq!(Wait::Pong.handle_activity(), Wait::Activity);
+        for wait in [Wait::Head, Wait::Activity, Wait::Progress, Wait::Close] {
+            assert_eq!(wait.handle_activity(), wait, "a trickle does not lengthen {wait:?}");
+        }
+    }
+
+    #[test]
+    fn without_pings_an_open_connection_waits_for_ever() {
+        assert_eq!(Timings { ping: None, ..TIMINGS }.limit(Wait::Activity), None);
+    }
+}

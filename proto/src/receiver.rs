@@ -1,0 +1,528 @@
+//! What one end makes of the bytes that the other sends: frames, messages and control frames, as
+//! pieces of the very bytes that were lent.
+
+use core::ops::Range;
+
+use crate::error::ProtocolError;
+use crate::frame::{Header, MAX_HEADER, OpCode, Parsed, Role};
+use crate::mask::Mask;
+use crate::utf8::Utf8;
+
+/// What a receiver holds its peer to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rules {
+    /// Which end we are.
+    pub role: Role,
+    /// permessage-deflate was agreed on.
+    pub compression: bool,
+    /// The longest message, in bytes as they travel.
+    pub max_message: u32,
+}
+
+/// The two kinds of message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Kind {
+    /// UTF-8.
+    Text,
+    /// Bytes.
+    Binary,
+}
+
+impl Kind {
+    /// The opcode that starts such a message.
+    #[must_use]
+    pub const fn opcode(self) -> OpCode {
+        match self {
+            Self::Text => OpCode::Text,
+            Self::Binary => OpCode::Binary,
+        }
+    }
+}
+
+/// Part of a message. Text that is not compressed has been checked up to the end of the piece; a
+/// piece may end within a character.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Where in the input it starts; unmasked in place.
+    pub start: usize,
+    /// Where in the input it ends.
+    pub end: usize,
+    /// Text or binary.
+    pub kind: Kind,
+    /// The message's first piece.
+    pub first: bool,
+    /// The message's last piece.
+    pub last: bool,
+    /// The message is compressed (RFC 7692): the pieces together are its deflate stream.
+    pub compressed: bool,
+    /// Bytes of this frame that have yet to come.
+    pub frame_remaining: u64,
+}
+
+/// Part of a control frame's payload, at most 125 bytes altogether.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Control {
+    /// Where in the input it starts; unmasked in place.
+    pub start: usize,
+    /// Where in the input it ends.
+    pub end: usize,
+    /// Close, Ping or Pong.
+    pub opcode: OpCode,
+    /// The payload's first bytes.
+    pub first: bool,
+    /// The payload's last bytes.
+    pub last: bool,
+}
+
+/// What [`Receiver::handle_input`] found next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// The input is used up.
+    NeedInput,
+    /// Part of a message.
+    Piece(Piece),
+    /// Part of a control frame.
+    Control(Control),
+}
+
+/// The state of one direction between two inputs, in 28 bytes.
+///
+/// Call [`Receiver::handle_input`] with the same input and cursor until it says
+/// [`Event::NeedInput`] or fails; then with the next input. After an error, or when a whole Close
+/// frame was handed out, it is not called again.
+#[derive(Clone, Copy, Debug)]
+pub struct Receiver {
+    position: Position,
+    /// The text message in progress, if it is not compressed.
+    utf8: Utf8,
+    /// Payload bytes of the message in progress, with those that its headers announced.
+    /// Invariant: at most `Rules::max_message`.
+    message_length: u32,
+    /// The opcode of the frame in progress.
+    opcode: OpCode,
+    /// The message in progress; `None` between messages.
+    kind: Option<Kind>,
+    flags: Flags,
+}
+
+/// Where in a frame the input ended.
+#[derive(Clone, Copy, Debug)]
+enum Position {
+    /// Within a header, or between frames (`length` 0). Invariant: `spill[..length]` is a header's
+    /// valid but incomplete start.
+    Header { spill: [u8; MAX_HEADER - 1], length: u8 },
+    /// Within a payload; `remaining` > 0, in halves so that the record stays small.
+    Payload { remaining: [u32; 2], mask: Mask },
+}
+
+/// Four facts in one byte.
+#[derive(Clone, Copy, Debug)]
+struct Flags(u8);
+
+impl Flags {
+    /// The frame in progress is its message's last.
+    const FIN: u8 = 1;
+    /// No piece of the frame in progress was handed out.
+    const FRESH_FRAME: u8 = 2;
+    /// No piece of the message in progress was handed out.
+    const FRESH_MESSAGE: u8 = 4;
+    /// The message in progress is compressed.
+    const COMPRESSED: u8 = 8;
+
+    const fn has(self, flag: u8) -> bool {
+        self.0 & flag != 0
+    }
+
+    const fn set(&mut self, flag: u8, value: bool) {
+        self.0 = if value { self.0 | flag } else { self.0 & !flag };
+    }
+
+    /// Clears `flag`; says whether it was set.
+    const fn take(&mut self, flag: u8) -> bool {
+        let was = self.has(flag);
+        self.set(flag, false);
+        was
+    }
+}
+
+impl Default for Receiver {
+    fn default() -> Self {
+        Self {
+            position: Position::between_frames(),
+            utf8: Utf8::default(),
+            message_length: 0,
+            opcode: OpCode::Continuation,
+            kind: None,
+            flags: Flags(0),
+        }
+    }
+}
+
+impl Position {
+    const fn between_frames() -> Self {
+        Self::Header { spill: [0; MAX_HEADER - 1], length: 0 }
+    }
+}
+
+impl Receiver {
+    /// Takes the bytes of `input` from `*at` on, up to the next event; moves `*at` behind them.
+    ///
+    /// # Errors
+    /// The peer broke the protocol: fail the connection with the error's close code.
+    pub fn handle_input(
+        &mut self,
+        input: &mut [u8],
+        at: &mut usize,
+        rules: &Rules,
+    ) -> Result<Event, ProtocolError> {
+        if let Position::Header { spill, length } = self.position {
+            let Some(header) = self.take_header(&spill[..usize::from(length)], input, at, rules)?
+            else {
+                return Ok(Event::NeedInput);
+            };
+            self.start_frame(&header, rules)?;
+        }
+        self.take_payload(input, at)
+    }
+
+    /// Whether nothing of a frame or a message is half received.
+    #[must_use]
+    pub fn is_between_messages(&self) -> bool {
+        self.kind.is_none() && matches!(self.position, Position::Header { length: 0, .. })
+    }
+
+    /// Reads a header from what was spilled and what is there now; spills again what is not whole.
+    fn take_header(
+        &mut self,
+        spilled: &[u8],
+        input: &[u8],
+        at: &mut usize,
+        rules: &Rules,
+    ) -> Result<Option<Header>, ProtocolError> {
+        let fresh = &input[*at..];
+        let mut joined = [0; MAX_HEADER];
+        let bytes = if spilled.is_empty() {
+            fresh
+        } else {
+            let taken = fresh.len().min(MAX_HEADER - spilled.len());
+            joined[..spilled.len()].copy_from_slice(spilled);
+            joined[spilled.len()..][..taken].copy_from_slice(&fresh[..taken]);
+            &joined[..spilled.len() + taken]
+        };
+        match Header::parse(bytes, rules.role, rules.compression)? {
+            Parsed::Complete(header, length) => {
+                *at += length - spilled.len();
+                Ok(Some(header))
+            }
+            Parsed::Partial => {
+                let mut spill = [0; MAX_HEADER - 1];
+                spill[..bytes.len()].copy_from_slice(bytes);
+                self.position = Position::Header { spill, length: bytes.len() as u8 };
+                *at = input.len();
+                Ok(None)
+            }
+        }
+    }
+
+    fn start_frame(&mut self, header: &Header, rules: &Rules) -> Result<(), ProtocolError> {
+        if !header.opcode.is_control() {
+            self.continue_message(header)?;
+            self.count(header.length, rules.max_message)?;
+        }
+        self.opcode = header.opcode;
+        self.flags.set(Flags::FIN, header.fin);
+        self.flags.set(Flags::FRESH_FRAME, true);
+        self.position = Position::Payload {
+            remaining: [(header.length >> 32) as u32, header.length as u32],
+            mask: header.mask.map_or(Mask::default(), Mask::new),
+        };
+        Ok(())
+    }
+
+    fn continue_message(&mut self, header: &Header) -> Result<(), ProtocolError> {
+        let kind = match header.opcode {
+            OpCode::Text => Kind::Text,
+            OpCode::Binary => Kind::Binary,
+            // RFC 6455 section 5.4: a fragmented message is a frame with another opcode "followed
+            // by zero or more frames with the FIN bit clear and the opcode set to 0".
+            _ if self.kind.is_some() => return Ok(()),
+            _ => return Err(ProtocolError::UnexpectedContinuation),
+        };
+        // Section 5.4: "The fragments of one message MUST NOT be interleaved between the fragments
+        // of another message unless an extension has been negotiated".
+        if self.kind.is_some() {
+            return Err(ProtocolError::ExpectedContinuation);
+        }
+        self.kind = Some(kind);
+        self.flags.set(Flags::COMPRESSED, header.compressed);
+        self.flags.set(Flags::FRESH_MESSAGE, true);
+        self.message_length = 0;
+        self.utf8 = Utf8::default();
+        Ok(())
+    }
+
+    fn count(&mut self, length: u64, max_message: u32) -> Result<(), ProtocolError> {
+        let total = u64::from(self.message_length).checked_add(length);
+        match total.and_then(|total| u32::try_from(total).ok()) {
+            Some(total) if total <= max_message => {
+                self.message_length = total;
+                Ok(())
+            }
+            _ => Err(ProtocolError::MessageTooBig),
+        }
+    }
+
+    fn take_payload(
+        &mut self,
+        input: &mut [u8],
+        at: &mut usize,
+    ) -> Result<Event, ProtocolError> {
+        let Position::Payload { remaining: [high, low], ref mut mask } = self.position else {
+            return Ok(Event::NeedInput);
+        };
+        let before = u64::from(high) << 32 | u64::from(low);
+        let available = input.len() - *at;
+        if available == 0 && before > 0 {
+            return Ok(Event::NeedInput);
+        }
+        let taken = usize::try_from(before).map_or(available, |before| before.min(available));
+        let range = *at..*at + taken;
+        mask.apply(&mut input[range.clone()]);
+        *at = range.end;
+        let left = before - taken as u64;
+        self.position = match left {
+            0 => Position::between_frames(),
+            _ => Position::Payload { remaining: [(left >> 32) as u32, left as u32], mask: *mask },
+        };
+        let fresh = self.flags.take(Flags::FRESH_FRAME);
+        if self.opcode.is_control() {
+            let Range { start, end } = range;
+            let opcode = self.opcode;
+            return Ok(Event::Control(Control { start, end, opcode, first: fresh, last: left == 0 }));
+        }
+        self.piece(&input[range.clone()], range, left)
+    }
+
+    fn piece(
+        &mut self,
+        bytes: &[u8],
+        range: Range<usize>,
+        frame_remaining: u64,
+    ) -> Result<Event, ProtocolError> {
+        let kind = self.kind.expect("a data frame belongs to a message");
+        let last = self.flags.has(Flags::FIN) && frame_remaining == 0;
+        let compressed = self.flags.has(Flags::COMPRESSED);
+        // RFC 6455 section 8.1: "When an endpoint is to interpret a byte stream as UTF-8 but finds
+        // that the byte stream is not, in fact, a valid UTF-8 stream, that endpoint MUST _Fail the
+        // WebSocket Connection_."
+        if kind == Kind::Text && !compressed {
+            let checked = self.utf8.push(bytes);
+            checked
+                .and_then(|()| if last { self.utf8.finish() } else { Ok(()) })
+                .map_err(|_| ProtocolError::InvalidUtf8)?;
+        }
+        let first = self.flags.take(Flags::FRESH_MESSAGE);
+        if last {
+            self.kind = None;
+        }
+        let Range { start, end } = range;
+        Ok(Event::Piece(Piece { start, end, kind, first, last, compressed, frame_remaining }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const RULES: Rules = Rules { role: Role::Server, compression: false, max_message: 1 << 20 };
+
+    /// What a whole stream said, with the pieces of each message and control frame joined.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    enum Said {
+        Message(Kind, Vec<u8>),
+        Control(OpCode, Vec<u8>),
+    }
+
+    #[derive(Default)]
+    struct Listener {
+        receiver: Receiver,
+        in_message: bool,
+        message: Vec<u8>,
+        control: Vec<u8>,
+        said: Vec<Said>,
+    }
+
+    impl Listener {
+        fn hear(&mut self, bytes: &[u8], rules: &Rules) -> Result<(), ProtocolError> {
+            let mut input = bytes.to_vec();
+            let mut at = 0;
+            loop {
+                match self.receiver.handle_input(&mut input, &mut at, rules)? {
+                    Event::NeedInput => {
+                        assert_eq!(at, input.len());
+                        return Ok(());
+                    }
+                    Event::Piece(piece) => self.hear_piece(piece, &input),
+                    Event::Control(control) => self.hear_control(control, &input),
+                }
+            }
+        }
+
+        fn hear_piece(&mut self, piece: Piece, input: &[u8]) {
+            assert_eq!(piece.first, !self.in_message);
+            self.in_message = !piece.last;
+            self.message.extend_from_slice(&input[piece.start..piece.end]);
+            if piece.last {
+                let message = core::mem::take(&mut self.message);
+                self.said.push(Said::Message(piece.kind, message));
+            }
+        }
+
+        fn hear_control(&mut self, control: Control, input: &[u8]) {
+            self.control.extend_from_slice(&input[control.start..control.end]);
+            if control.last {
+                let payload = core::mem::take(&mut self.control);
+                self.said.push(Said::Control(control.opcode, payload));
+            }
+        }
+    }
+
+    fn hear(pieces: &[&[u8]], rules: &Rules) -> Result<Vec<Said>, ProtocolError> {
+        let mut listener = Listener::default();
+        for piece in pieces {
+            listener.hear(piece, rules)?;
+        }
+        Ok(listener.said)
+    }
+
+    fn frame(opcode: OpCode, fin: bool, payload: &[u8]) -> Vec<u8> {
+        let key = [0x11, 0x22, 0x33, 0x44];
+        let header = Header {
+            fin,
+            compressed: false,
+            opcode,
+            mask: Some(key),
+            length: payload.len() as u64,
+        };
+        let mut out = vec![0; header.encoded_length()];
+        header.emit(&mut out);
+        let mut masked = payload.to_vec();
+        Mask::new(key).apply(&mut masked);
+        out.extend(masked);
+        out
+    }
+
+    /// RFC 6455 section 5.4: "Control frames MAY be injected in the middle of a fragmented
+    /// message."
+    fn dialogue() -> (Vec<u8>, Vec<Said>) {
+        let bytes = [
+            frame(OpCode::Text, false, "Grüße, ".as_bytes()),
+            frame(OpCode::Ping, true, b"are you there"),
+            frame(OpCode::Continuation, false, b""),
+            frame(OpCode::Continuation, true, "Welt €".as_bytes()),
+            frame(OpCode::Binary, true, &[7; 200]),
+            frame(OpCode::Text, true, b""),
+            frame(OpCode::Close, true, b"\x03\xe8"),
+        ]
+        .concat();
+        let said = vec![
+            Said::Control(OpCode::Ping, b"are you there".to_vec()),
+            Said::Message(Kind::Text, "Grüße, Welt €".as_bytes().to_vec()),
+            Said::Message(Kind::Binary, vec![7; 200]),
+            Said::Message(Kind::Text, vec![]),
+            Said::Control(OpCode::Close, b"\x03\xe8".to_vec()),
+        ];
+        (bytes, said)
+    }
+
+    #[test]
+    fn the_state_is_28_bytes() {
+        assert_eq!(size_of::<Receiver>(), 28);
+    }
+
+    #[test]
+    fn a_dialogue_split_in_two_at_every_byte() {
+        let (bytes, said) = dialogue();
+        for split in 0..=bytes.len() {
+            let pieces = [&bytes[..split], &bytes[split..]];
+            assert_eq!(hear(&pieces, &RULES).as_ref(), Ok(&said), "split at {split}");
+        }
+    }
+
+    #[test]
+    fn a_dialogue_byte_by_byte() {
+        let (bytes, said) = dialogue();
+        let pieces: Vec<&[u8]> = bytes.chunks(1).collect();
+        assert_eq!(hear(&pieces, &RULES), Ok(said));
+    }
+
+    #[test]
+    fn invalid_text_is_refused_at_the_first_wrong_byte_of_a_frame() {
+        let bytes = frame(OpCode::Text, true, b"ab\xffcd");
+        let mut listener = Listener::default();
+        let wrong = bytes.len() - 3;
+        assert_eq!(listener.hear(&bytes[..wrong], &RULES), Ok(()));
+        let refused = listener.hear(&bytes[wrong..=wrong], &RULES);
+        assert_eq!(refused, Err(ProtocolError::InvalidUtf8));
+    }
+
+    #[test]
+    fn text_that_ends_within_a_character_is_refused_at_the_end_of_the_message() {
+        let start = frame(OpCode::Text, false, b"\xe2\x82");
+        let end = frame(OpCode::Continuation, true, b"");
+        assert_eq!(hear(&[&start, &end], &RULES), Err(ProtocolError::InvalidUtf8));
+    }
+
+    #[test]
+    fn fragments_out_of_order() {
+        let lone = frame(OpCode::Continuation, true, b"x");
+        assert_eq!(hear(&[&lone], &RULES), Err(ProtocolError::UnexpectedContinuation));
+        let start = frame(OpCode::Text, false, b"x");
+        assert_eq!(hear(&[&start, &start], &RULES), Err(ProtocolError::ExpectedContinuation));
+    }
+
+    #[test]
+    fn a_message_over_the_limit_is_refused_by_its_header() {
+        let rules = Rules { max_message: 10, ..RULES };
+        let ten = frame(OpCode::Binary, true, &[0; 10]);
+        assert!(hear(&[&ten], &rules).is_ok());
+        let eleven = frame(OpCode::Binary, true, &[0; 11]);
+        assert_eq!(hear(&[&eleven[..6]], &rules), Err(ProtocolError::MessageTooBig));
+        let five = frame(OpCode::Binary, false, &[0; 5]);
+        let six = frame(OpCode::Continuation, true, &[0; 6]);
+        assert_eq!(hear(&[&five, &six[..6]], &rules), Err(ProtocolError::MessageTooBig));
+        let huge = b"\x82\xff\x7f\xff\xff\xff\xff\xff\xff\xff\0\0\0\0";
+        assert_eq!(hear(&[huge], &rules), Err(ProtocolError::MessageTooBig));
+    }
+
+    #[test]
+    fn the_limit_counts_messages_and_not_the_control_frames_between() {
+        let rules = Rules { max_message: 4, ..RULES };
+        let bytes = [
+            frame(OpCode::Text, false, b"ab"),
+            frame(OpCode::Ping, true, b"longer than the limit"),
+            frame(OpCode::Continuation, true, b"cd"),
+            frame(OpCode::Text, true, b"abcd"),
+        ]
+        .concat();
+        assert_eq!(hear(&[&bytes], &rules).map(|said| said.len()), Ok(3));
+    }
+
+    proptest! {
+        #[test]
+        fn garbage_never_panics_and_its_verdict_does_not_depend_on_the_splits(
+            bytes in prop::collection::vec(any::<u8>(), 0..60),
+            splits in prop::collection::vec(0..60usize, 0..6),
+        ) {
+            let whole = hear(&[&bytes], &RULES);
+            let mut ends: Vec<usize> = splits.into_iter().map(|at| at.min(bytes.len())).collect();
+            ends.extend([0, bytes.len()]);
+            ends.sort_unstable();
+            let pieces: Vec<&[u8]> = ends.windows(2).map(|w| &bytes[w[0]..w[1]]).collect();
+            prop_assert_eq!(hear(&pieces, &RULES), whole);
+        }
+    }
+}
