@@ -1,0 +1,34 @@
+//! Error numbers, as completions carry them.
+
+use std::fmt;
+use std::io;
+
+/// An error number of the kernel (errno(3)).
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Errno(pub i32);
+
+impl Errno {
+    /// Nothing to receive, or no room to send into.
+    pub const AGAIN: Self = Self(libc::EAGAIN);
+    /// No receive buffer was left.
+    pub const NO_BUFFERS: Self = Self(libc::ENOBUFS);
+    /// The operation was removed before it was done.
+    pub const CANCELED: Self = Self(libc::ECANCELED);
+
+    /// Splits a completion's result: not negative is a count, negative is an error number.
+    pub(super) fn check(result: i32) -> Result<u32, Self> {
+        u32::try_from(result).map_err(|_| Self(-result))
+    }
+}
+
+impl fmt::Display for Errno {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        io::Error::from_raw_os_error(self.0).fmt(out)
+    }
+}
+
+impl fmt::Debug for Errno {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Errno({}: {self})", self.0)
+    }
+}

@@ -1,0 +1,441 @@
+//! io_uring as a [`Ring`].
+
+use std::collections::VecDeque;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::time::{Duration, Instant};
+
+use io_uring::types::{DestinationSlot, Fd, Fixed, Timespec};
+use io_uring::{IoUring, cqueue, opcode, squeue};
+
+use super::area::{AreaName, Claim, Memory, Span};
+use super::buffers::{self, ProvidedBuffers};
+use super::token::{Kind, Token};
+use super::{
+    ACCEPT_BATCH, BufferId, Completion, Errno, ListenerId, Operation, Ring, RingError, Slot, Waker,
+    probe,
+};
+
+/// `IORING_ACCEPT_DONTWAIT` (Linux 6.10), which the `io-uring` crate does not name.
+const ACCEPT_DONTWAIT: u16 = 1 << 1;
+
+/// What a shard's ring is made of.
+pub struct Setup<'a> {
+    /// Slots: entries of the direct-descriptor table.
+    pub connections: u32,
+    /// Submission entries, a power of two.
+    pub submissions: u32,
+    /// Completion entries, a power of two up to 65,536.
+    pub completions: u32,
+    /// Receive buffers, a power of two up to 32,768.
+    pub buffers: u16,
+    /// The size of a receive buffer without its headroom, in bytes.
+    pub buffer_size: usize,
+    /// The listeners, by [`ListenerId`].
+    pub listeners: Vec<TcpListener>,
+    /// What wakes the shard.
+    pub waker: Waker,
+    /// The shard's memory.
+    pub memory: &'a Memory,
+}
+
+/// A ring of this thread.
+///
+/// The kernel touches shared memory only while this thread is inside `enter`: with
+/// `DEFER_TASKRUN` it does its deferred work there, and no operation here goes to a kernel worker.
+pub struct KernelRing {
+    // Dropped first: closing the ring ends every operation, and with them every use of the memory
+    // below.
+    ring: IoUring,
+    provided: ProvidedBuffers,
+    claims: [Claim; 3],
+    peers: Box<[PeerName; ACCEPT_BATCH]>,
+    peers_used: usize,
+    buffer_size: usize,
+    /// `None`: closed.
+    listeners: Vec<Option<TcpListener>>,
+    waker: Waker,
+    /// What was pushed while the submission queue was full; in order, before anything newer.
+    waiting: VecDeque<squeue::Entry>,
+    wait_flags: u32,
+    started: Instant,
+}
+
+/// Where an accept writes the peer's address: room for the longer of the two kinds.
+struct PeerName {
+    address: libc::sockaddr_in6,
+    length: libc::socklen_t,
+}
+
+/// `struct io_uring_getevents_arg` (io_uring_enter(2)).
+#[repr(C)]
+struct WaitArgument {
+    signal_mask: u64,
+    signal_mask_size: u32,
+    min_wait_us: u32,
+    timeout: u64,
+}
+
+impl KernelRing {
+    /// Sets the ring up; call it on the shard's own thread (`SINGLE_ISSUER`).
+    ///
+    /// # Errors
+    /// What the kernel refused, and what to do about it.
+    pub fn new(setup: Setup<'_>) -> Result<Self, RingError> {
+        let ring = build(&setup)?;
+        probe::check(&ring)?;
+        ring.submitter()
+            .register_files_sparse(setup.connections)
+            .map_err(|error| RingError::of_descriptors(error, setup.connections))?;
+        let memory = setup.memory;
+        let provided =
+            ProvidedBuffers::register(&ring, &memory.receive, setup.buffers, setup.buffer_size)
+                .map_err(|error| RingError::Other("registering receive buffers", error))?;
+        let no_iowait = ring.params().is_feature_no_iowait();
+        let mut this = Self {
+            ring,
+            provided,
+            claims: [memory.receive.claim(), memory.staging.claim(), memory.blocks.claim()],
+            peers: Box::new(std::array::from_fn(|_| PeerName::default())),
+            peers_used: 0,
+            buffer_size: setup.buffer_size,
+            listeners: setup.listeners.into_iter().map(Some).collect(),
+            waker: setup.waker,
+            waiting: VecDeque::new(),
+            wait_flags: wait_flags(no_iowait),
+            started: Instant::now(),
+        };
+        this.arm_waker();
+        Ok(this)
+    }
+
+    fn arm_waker(&mut self) {
+        let poll = opcode::PollAdd::new(Fd(self.waker.raw()), libc::POLLIN as u32);
+        self.queue(poll.build(), Token::new(Kind::Wake, 0, 0));
+    }
+
+    fn address(&self, span: Span) -> *mut u8 {
+        self.claims[span.area as usize].address(span.range())
+    }
+
+    /// The listener's descriptor; one that the kernel refuses if it is closed.
+    fn listener(&self, listener: ListenerId) -> Fd {
+        Fd(self.listeners[listener as usize].as_ref().map_or(-1, AsRawFd::as_raw_fd))
+    }
+
+    fn queue(&mut self, entry: squeue::Entry, token: Token) {
+        let entry = entry.user_data(token.encode());
+        // SAFETY: the addresses in `entry` were made by `address`, which checks them, from claims
+        // that outlive the ring; `provide`d buffers and `peers` likewise. What they point at is
+        // touched by the kernel only during an enter, which borrows it.
+        let pushed =
+            self.waiting.is_empty() && unsafe { self.ring.submission().push(&entry).is_ok() };
+        if !pushed {
+            self.waiting.push_back(entry);
+        }
+    }
+
+    /// Moves what waits for room into the queue.
+    fn refill(&mut self) {
+        let mut queue = self.ring.submission();
+        while let Some(entry) = self.waiting.front() {
+            // SAFETY: as in `queue`.
+            if unsafe { queue.push(entry).is_err() } {
+                return;
+            }
+            self.waiting.pop_front();
+        }
+    }
+
+    fn send(&mut self, slot: Slot, span: Span, extra_flags: i32) -> squeue::Entry {
+        opcode::Send::new(Fixed(slot), self.address(span), span.length)
+            .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL | extra_flags)
+            .build()
+    }
+
+    fn receive_entry(slot: Slot, address: *mut u8, length: u32) -> opcode::Recv {
+        opcode::Recv::new(Fixed(slot), address, length).flags(libc::MSG_DONTWAIT)
+    }
+
+    fn accept(&mut self, listener: ListenerId) {
+        let index = self.peers_used;
+        assert!(index < ACCEPT_BATCH, "more than {ACCEPT_BATCH} accepts in one batch");
+        self.peers_used += 1;
+        let fd = self.listener(listener);
+        let (address, length) = self.peers[index].prepare();
+        let entry = opcode::Accept::new(fd, address, length)
+            .file_index(Some(DestinationSlot::auto_target()))
+            .build();
+        let entry = with_ioprio(entry, ACCEPT_DONTWAIT);
+        self.queue(entry, Token::new(Kind::Accept, index as u32, listener));
+    }
+
+    /// Submits once; `true` if something was left behind that another try may take.
+    fn enter_once(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
+        self.refill();
+        let queued = self.ring.submission().len();
+        let timespec = timeout.map(Timespec::from);
+        let argument = WaitArgument {
+            signal_mask: 0,
+            signal_mask_size: 0,
+            min_wait_us: 0,
+            timeout: timespec.as_ref().map_or(0, |timespec| std::ptr::from_ref(timespec) as u64),
+        };
+        let wanted = u32::from(timeout.is_some());
+        // SAFETY: the argument and its timespec live until the call returns, and the flags say
+        // that it is an argument of this layout.
+        let entered = unsafe {
+            self.ring.submitter().enter(queued as u32, wanted, self.wait_flags, Some(&argument))
+        };
+        match entered {
+            Ok(taken) => Ok(taken > 0 && (taken < queued || !self.waiting.is_empty())),
+            Err(error) => match error.raw_os_error() {
+                // Nothing came in time, a signal came instead, or the kernel has no memory or no
+                // room for completions just now: what is queued stays queued.
+                Some(libc::ETIME | libc::EINTR | libc::EBUSY | libc::EAGAIN) => Ok(false),
+                _ => Err(error),
+            },
+        }
+    }
+
+    /// Translates one entry; `None` for what no shard needs to know.
+    fn translate(&mut self, entry: &cqueue::Entry) -> Option<Completion> {
+        let Token { kind, number, slot } = Token::decode(entry.user_data())?;
+        let result = Errno::check(entry.result());
+        let more = cqueue::sock_nonempty(entry.flags());
+        match kind {
+            // A poll that failed for want of memory is answered by a receive, which knows better.
+            Kind::Poll if result == Err(Errno::CANCELED) => None,
+            Kind::Poll => Some(Completion::Readable { slot, generation: number }),
+            Kind::Receive => {
+                let buffer = cqueue::buffer_select(entry.flags()).map(BufferId);
+                Some(Completion::Received { slot, generation: number, buffer, result, more })
+            }
+            Kind::ReceiveInto => {
+                Some(Completion::ReceivedInto { slot, generation: number, result, more })
+            }
+            Kind::Send => Some(Completion::SendFellShort { slot, batch_index: number, result }),
+            Kind::SendArmed => Some(Completion::Sent { slot, generation: number, result }),
+            Kind::PollListener if result == Err(Errno::CANCELED) => None,
+            Kind::PollListener => Some(Completion::ListenerReady { listener: slot }),
+            Kind::Accept => Some(self.accepted(slot, number as usize, result)),
+            Kind::FinishWrites => {
+                finish_writes(result);
+                None
+            }
+            Kind::Wake => {
+                self.waker.clear();
+                self.arm_waker();
+                Some(Completion::Woken)
+            }
+            // Only failures come here: what was to be removed, cancelled or closed is gone.
+            Kind::Unpoll | Kind::UnpollListener | Kind::CancelSend | Kind::Close => None,
+        }
+    }
+
+    fn accepted(
+        &self,
+        listener: ListenerId,
+        index: usize,
+        result: Result<Slot, Errno>,
+    ) -> Completion {
+        let result = result.map(|slot| (slot, self.peers[index].socket_address()));
+        Completion::Accepted { listener, result }
+    }
+}
+
+impl Ring for KernelRing {
+    fn push(&mut self, operation: Operation) {
+        use Operation as O;
+        let poll_events = (libc::POLLIN | libc::POLLRDHUP) as u32;
+        let skip = squeue::Flags::SKIP_SUCCESS;
+        let (entry, token) = match operation {
+            O::Poll { slot, generation } => (
+                opcode::PollAdd::new(Fixed(slot), poll_events).build(),
+                Token::new(Kind::Poll, generation, slot),
+            ),
+            O::Unpoll { slot, generation } => {
+                let armed = Token::new(Kind::Poll, generation, slot);
+                unpoll(armed, Token::new(Kind::Unpoll, generation, slot))
+            }
+            O::Receive { slot, generation } => (
+                Self::receive_entry(slot, std::ptr::null_mut(), self.buffer_size as u32)
+                    .buf_group(buffers::GROUP)
+                    .build()
+                    .flags(squeue::Flags::BUFFER_SELECT),
+                Token::new(Kind::Receive, generation, slot),
+            ),
+            O::ReceiveInto { slot, generation, span } => (
+                Self::receive_entry(slot, self.address(span), span.length).build(),
+                Token::new(Kind::ReceiveInto, generation, slot),
+            ),
+            O::Send { slot, batch_index, span } => (
+                self.send(slot, span, libc::MSG_DONTWAIT).flags(skip),
+                Token::new(Kind::Send, batch_index, slot),
+            ),
+            O::SendArmed { slot, generation, span } => {
+                (self.send(slot, span, 0), Token::new(Kind::SendArmed, generation, slot))
+            }
+            O::CancelSend { slot, generation } => {
+                let armed = Token::new(Kind::SendArmed, generation, slot);
+                let cancel = opcode::AsyncCancel::new(armed.encode()).build().flags(skip);
+                (cancel, Token::new(Kind::CancelSend, generation, slot))
+            }
+            O::FinishWrites { slot, generation } => (
+                opcode::FixedFdInstall::new(Fixed(slot), 0).build(),
+                Token::new(Kind::FinishWrites, generation, slot),
+            ),
+            O::Close { slot } => (
+                opcode::Close::new(Fixed(slot)).build().flags(skip),
+                Token::new(Kind::Close, 0, slot),
+            ),
+            O::PollListener { listener } => (
+                opcode::PollAdd::new(self.listener(listener), libc::POLLIN as u32).build(),
+                Token::new(Kind::PollListener, 0, listener),
+            ),
+            O::UnpollListener { listener } => {
+                let armed = Token::new(Kind::PollListener, 0, listener);
+                unpoll(armed, Token::new(Kind::UnpollListener, 0, listener))
+            }
+            O::CloseListener { listener } => {
+                let fd =
+                    self.listeners[listener as usize].take().map_or(-1, IntoRawFd::into_raw_fd);
+                (opcode::Close::new(Fd(fd)).build().flags(skip), Token::new(Kind::Close, 0, 0))
+            }
+            O::Accept { listener } => return self.accept(listener),
+        };
+        self.queue(entry, token);
+    }
+
+    fn room(&self) -> usize {
+        if !self.waiting.is_empty() {
+            return 0;
+        }
+        // SAFETY: `KernelRing` is not `Sync` and no other `SubmissionQueue` is alive: each one
+        // lives for a statement.
+        let queue = unsafe { self.ring.submission_shared() };
+        queue.capacity() - queue.len()
+    }
+
+    fn provide(&mut self, buffer: BufferId) {
+        self.provided.provide(buffer, self.buffer_size);
+    }
+
+    fn enter(&mut self, _memory: &mut Memory, wait: Duration) -> io::Result<()> {
+        self.provided.publish();
+        let have_some = !self.ring.completion().is_empty();
+        let mut timeout = (!wait.is_zero() && !have_some).then_some(wait);
+        // More than one round only after a partial take; each round takes at least one.
+        while self.enter_once(timeout.take())? {}
+        if self.waiting.is_empty() && self.ring.submission().is_empty() {
+            // Every accept has completed, though perhaps not been looked at: `peers` is reused
+            // only by accepts that are pushed after those completions were taken.
+            self.peers_used = 0;
+        }
+        Ok(())
+    }
+
+    fn completion(&mut self) -> Option<Completion> {
+        loop {
+            let entry = self.ring.completion().next()?;
+            if let Some(completion) = self.translate(&entry) {
+                return Some(completion);
+            }
+        }
+    }
+
+    fn is_settled(&mut self) -> bool {
+        let queue = self.ring.submission();
+        self.waiting.is_empty() && queue.is_empty() && !queue.cq_overflow()
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+fn build(setup: &Setup<'_>) -> Result<IoUring, RingError> {
+    IoUring::builder()
+        .setup_single_issuer()
+        .setup_defer_taskrun()
+        .setup_coop_taskrun()
+        .setup_taskrun_flag()
+        .setup_submit_all()
+        .setup_no_sqarray()
+        .setup_cqsize(setup.completions)
+        .dontfork()
+        .build(setup.submissions)
+        .map_err(RingError::of_setup)
+}
+
+/// `GETEVENTS` always, because deferred work is only done by an enter that asks for events; no
+/// iowait where it can be had, because a parked shard is idle and not waiting for a disk.
+fn wait_flags(no_iowait: bool) -> u32 {
+    use io_uring::EnterFlags;
+    let flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
+    if no_iowait { (flags | EnterFlags::NO_IOWAIT).bits() } else { flags.bits() }
+}
+
+fn unpoll(armed: Token, token: Token) -> (squeue::Entry, Token) {
+    let remove = opcode::PollRemove::new(armed.encode()).build();
+    (remove.flags(squeue::Flags::SKIP_SUCCESS), token)
+}
+
+/// Sets the `ioprio` field, which carries the flags of accept and has no setter for them.
+fn with_ioprio(mut entry: squeue::Entry, value: u16) -> squeue::Entry {
+    const IOPRIO_OFFSET: usize = 2;
+    // SAFETY: an entry is `struct io_uring_sqe`, 64 bytes, with the 16-bit `ioprio` at offset 2
+    // (linux/io_uring.h); any value of that field is valid memory.
+    unsafe {
+        (&raw mut entry).cast::<u8>().add(IOPRIO_OFFSET).cast::<u16>().write_unaligned(value);
+    }
+    entry
+}
+
+/// Shuts down the writing side by way of a descriptor that lives for a moment: the ring's own
+/// shutdown operation always goes to a kernel worker thread.
+fn finish_writes(installed: Result<u32, Errno>) {
+    // Without a descriptor to spare the peer sees no FIN until its deadline closes the connection.
+    let Ok(fd) = installed else { return };
+    // SAFETY: the kernel has just installed the descriptor for this operation; nothing else knows
+    // of it.
+    let stream = TcpStream::from(unsafe { OwnedFd::from_raw_fd(fd as RawFd) });
+    // The only failure is a connection that is gone already.
+    let _ = stream.shutdown(Shutdown::Write);
+}
+
+impl Default for PeerName {
+    fn default() -> Self {
+        // SAFETY: an address of zeros is a valid value: all its fields are integers.
+        Self { address: unsafe { std::mem::zeroed() }, length: 0 }
+    }
+}
+
+impl PeerName {
+    /// Ready to be written by an accept, which writes at most `length` bytes.
+    fn prepare(&mut self) -> (*mut libc::sockaddr, *mut libc::socklen_t) {
+        self.length = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
+        ((&raw mut self.address).cast(), &raw mut self.length)
+    }
+
+    /// What the accept wrote; `0.0.0.0:0` for what is no IP address.
+    fn socket_address(&self) -> SocketAddr {
+        let port = u16::from_be(self.address.sin6_port);
+        match i32::from(self.address.sin6_family) {
+            libc::AF_INET6 => {
+                let ip = Ipv6Addr::from(self.address.sin6_addr.s6_addr).to_canonical();
+                SocketAddr::new(ip, port)
+            }
+            libc::AF_INET => {
+                // In `sockaddr_in` the address follows the port, where the flow label is here.
+                let ip = Ipv4Addr::from(self.address.sin6_flowinfo.to_ne_bytes());
+                SocketAddr::from((ip, port))
+            }
+            _ => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
+        }
+    }
+}
+
+/// What `with_ioprio` and `address` build on.
+const _: () = assert!(size_of::<squeue::Entry>() == 64 && AreaName::Blocks as usize == 2);

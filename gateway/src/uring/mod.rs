@@ -1,0 +1,94 @@
+//! The one door to the kernel, and the only folder with `unsafe` in it.
+//!
+//! [`Ring`] is what a shard asks of a kernel: operations in, completions out, a clock and memory
+//! that both sides see. [`KernelRing`] is io_uring; anything else that keeps the rules below can
+//! stand in for it.
+//!
+//! The rules that a shard builds on (Linux 6.10 and later; each was measured on 6.18):
+//!
+//! - Operations of one connection that are pushed in order start in order.
+//! - [`Operation::Receive`], [`Operation::ReceiveInto`], [`Operation::Send`], [`Operation::Accept`]
+//!   and [`Operation::Close`] finish within the [`Ring::enter`] that takes them: the kernel does
+//!   what it can without waiting, and says so.
+//! - [`Operation::Send`] completes only if it did not send everything. Once [`Ring::is_settled`]
+//!   and no completion is left, the memory of every such send is free again.
+//! - [`Operation::Poll`] completes once and is then disarmed.
+//! - Closing a slot while its poll is armed does not end the connection: unpoll first.
+//! - A completion may come late, for a slot that has been given to another connection: it carries
+//!   the generation that the operation was pushed with.
+
+mod area;
+mod buffers;
+mod completion;
+mod errno;
+mod kernel;
+mod operation;
+mod probe;
+mod token;
+mod wake;
+
+use std::io;
+use std::time::Duration;
+
+pub use area::{Area, AreaName, Memory, Span};
+pub use buffers::stride as buffer_stride;
+pub use completion::Completion;
+pub use errno::Errno;
+pub use kernel::{KernelRing, Setup};
+pub use operation::Operation;
+pub use probe::RingError;
+pub use wake::Waker;
+
+/// The bytes in front of each receive buffer that the kernel leaves alone: room for the header of
+/// an answer that is sent from where its payload was received.
+pub const HEADROOM: usize = 16;
+
+/// Accepts that may be pushed before the next [`Ring::enter`].
+pub const ACCEPT_BATCH: usize = 64;
+
+/// A connection's place: direct descriptor, index in the slab, low bits of `user_data`.
+pub type Slot = u32;
+
+/// Which connection of a slot, counted up whenever the slot is given away; 28 bits.
+pub type Generation = u32;
+
+/// The mask of a [`Generation`].
+pub const GENERATION_MASK: u32 = (1 << 28) - 1;
+
+/// A listener's number in [`Setup::listeners`].
+pub type ListenerId = u32;
+
+/// The number of a receive buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct BufferId(pub u16);
+
+/// What a shard asks of a kernel.
+pub trait Ring {
+    /// Queues an operation for the next [`Ring::enter`].
+    fn push(&mut self, operation: Operation);
+
+    /// How many more operations fit before the queue has to be entered. Pushing more is not lost,
+    /// but it is not what a shard does.
+    fn room(&self) -> usize;
+
+    /// Lends a receive buffer to the kernel. It comes back with a completion.
+    fn provide(&mut self, buffer: BufferId);
+
+    /// Hands all queued operations over, and waits up to `wait` for a completion if there is none.
+    ///
+    /// `memory` is borrowed whole: the kernel reads and writes it only in here.
+    ///
+    /// # Errors
+    /// The ring is beyond use. A kernel that takes only part of the queue, or none for lack of
+    /// memory, is no error: see [`Ring::is_settled`].
+    fn enter(&mut self, memory: &mut Memory, wait: Duration) -> io::Result<()>;
+
+    /// The next completion that has arrived.
+    fn completion(&mut self) -> Option<Completion>;
+
+    /// Whether the kernel has taken everything that was pushed and holds no completion back.
+    fn is_settled(&mut self) -> bool;
+
+    /// Time since some fixed moment; never goes back.
+    fn now(&self) -> Duration;
+}
