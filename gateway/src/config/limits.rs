@@ -1,0 +1,150 @@
+//! The table `[limits]`: what one shard may hold.
+
+use std::ops::RangeInclusive;
+
+use toml::de::DeValue;
+
+use super::reader::{Setting, TableReader};
+use super::relation::{self, Party};
+use super::report::Report;
+use super::units::Size;
+use super::value;
+
+/// The bounds of one shard. Each is reserved or counted by the shard's bill at start-up, and none
+/// grows later.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections at once, 16 to 4194304. Default 16384. More wait in the listener's backlog.
+    pub connections: u32,
+    /// Receive buffers lent to the kernel, a power of two, 8 to 32768. Default 512. When all are in
+    /// use, sockets with input wait for one.
+    pub receive_buffers: u16,
+    /// Bytes of one receive buffer, 1 KiB to 1 MiB. Default 16448: 16 KiB and a frame header.
+    pub receive_buffer: u32,
+    /// Bytes for the answers that are made while input is parsed, 16 KiB to 64 MiB. Default 256
+    /// KiB. When it is full, it is sent before parsing goes on.
+    pub staging: u32,
+    /// Bytes of pooled blocks: backlogs of slow peers and messages that must be whole. A multiple
+    /// of 1 MiB, 1 MiB to 4095 MiB. Default 64 MiB.
+    pub blocks: u32,
+    /// Bytes of one request head, 512 B to 64 KiB and at most `receive_buffer`. Default 8 KiB. A
+    /// longer head is answered with 431.
+    pub request_head: u32,
+}
+
+const CONNECTIONS: RangeInclusive<u32> = 16..=4_194_304;
+const RECEIVE_BUFFERS: RangeInclusive<u16> = 8..=32_768;
+const RECEIVE_BUFFER: RangeInclusive<u32> = 1 << 10..=1 << 20;
+const STAGING: RangeInclusive<u32> = 16 << 10..=64 << 20;
+const BLOCKS: RangeInclusive<u32> = MIB..=4095 * MIB;
+const REQUEST_HEAD: RangeInclusive<u32> = 512..=64 << 10;
+const MIB: u32 = 1 << 20;
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connections: 16_384,
+            receive_buffers: 512,
+            receive_buffer: 16_448,
+            staging: 256 << 10,
+            blocks: 64 * MIB,
+            request_head: 8 << 10,
+        }
+    }
+}
+
+/// The limits as they are read, each with where it is from.
+pub(super) struct RawLimits {
+    connections: Setting<u32>,
+    receive_buffers: Setting<u16>,
+    pub(super) receive_buffer: Setting<u32>,
+    staging: Setting<u32>,
+    pub(super) blocks: Setting<u32>,
+    request_head: Setting<u32>,
+}
+
+impl RawLimits {
+    /// Reads `[limits]`.
+    pub(super) fn read(mut table: TableReader<'_, '_>) -> Self {
+        let default = Limits::default();
+        let limits = Self {
+            connections: table.read("connections", default.connections, |value| {
+                value::integer(value, &CONNECTIONS)
+            }),
+            receive_buffers: table.read(
+                "receive_buffers",
+                default.receive_buffers,
+                receive_buffers,
+            ),
+            receive_buffer: table.read("receive_buffer", default.receive_buffer, |value| {
+                value::size(value, &RECEIVE_BUFFER)
+            }),
+            staging: table.read("staging", default.staging, |value| value::size(value, &STAGING)),
+            blocks: table.read("blocks", default.blocks, blocks),
+            request_head: table.read("request_head", default.request_head, |value| {
+                value::size(value, &REQUEST_HEAD)
+            }),
+        };
+        table.finish();
+        limits
+    }
+
+    /// Checks what the limits must be to each other.
+    pub(super) fn check(&self, report: &mut Report<'_>) {
+        let head = Party::new("limits.request_head", self.request_head);
+        relation::at_most(report, &head, &Party::new("limits.receive_buffer", self.receive_buffer));
+    }
+
+    /// The plain values.
+    pub(super) fn resolve(&self) -> Limits {
+        Limits {
+            connections: self.connections.value,
+            receive_buffers: self.receive_buffers.value,
+            receive_buffer: self.receive_buffer.value,
+            staging: self.staging.value,
+            blocks: self.blocks.value,
+            request_head: self.request_head.value,
+        }
+    }
+}
+
+impl Default for RawLimits {
+    fn default() -> Self {
+        let limits = Limits::default();
+        Self {
+            connections: Setting::default(limits.connections),
+            receive_buffers: Setting::default(limits.receive_buffers),
+            receive_buffer: Setting::default(limits.receive_buffer),
+            staging: Setting::default(limits.staging),
+            blocks: Setting::default(limits.blocks),
+            request_head: Setting::default(limits.request_head),
+        }
+    }
+}
+
+/// Reads a number of receive buffers. The kernel masks the index into a ring of provided buffers,
+/// so the number must be a power of two.
+fn receive_buffers(value: &DeValue<'_>) -> Result<u16, String> {
+    let number = value::integer(value, &RECEIVE_BUFFERS)?;
+    if number.is_power_of_two() {
+        return Ok(number);
+    }
+    let (below, above) = (number.next_power_of_two() / 2, number.next_power_of_two());
+    Err(format!(
+        "must be a power of two, because the kernel's ring of provided buffers must, is {number}: \
+         write {below} or {above}"
+    ))
+}
+
+/// Reads the size of the block pool, which is reserved by the MiB.
+fn blocks(value: &DeValue<'_>) -> Result<u32, String> {
+    let bytes = value::size(value, &BLOCKS)?;
+    if bytes.is_multiple_of(MIB) {
+        return Ok(bytes);
+    }
+    let (below, above) = (bytes / MIB, bytes.div_ceil(MIB));
+    Err(format!(
+        "must be a multiple of 1MiB, is {}: write {below}MiB or {above}MiB",
+        Size(bytes.into())
+    ))
+}

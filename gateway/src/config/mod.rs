@@ -1,0 +1,126 @@
+//! The configuration: a TOML file becomes plain checked structs, or all of its errors at once.
+//!
+//! Every key has a default; `tidegate.toml` beside this crate's manifest is the default
+//! configuration written out, with what each key means.
+
+mod error;
+mod hint;
+mod limits;
+mod listener;
+mod path;
+mod reader;
+mod relation;
+mod report;
+mod root;
+mod route;
+pub mod stack;
+pub mod units;
+mod value;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::time::Duration;
+
+pub use error::{ConfigError, ConfigErrors};
+pub use limits::Limits;
+pub use listener::Listener;
+pub use route::{Handler, Route, SlowPeer};
+pub use stack::Stack;
+
+/// The most shards.
+const MAX_SHARDS: u16 = 1024;
+
+/// A checked configuration. The default is the one that a start without any file uses.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Config {
+    /// How many shards run. Default [`Shards::Auto`].
+    pub shards: Shards,
+    /// Whether shard *i* is pinned to core *i* modulo the number of cores. Default `true`.
+    pub pin: bool,
+    /// A filter directive of `tracing`, such as `info` or `tidegate=debug`. Default `info`.
+    pub log: String,
+    /// Bytes that the process may ever hold in user space, 16 MiB to 64 TiB; a start whose bill is
+    /// higher is refused. Default 4 GiB.
+    pub memory: u64,
+    /// How long a drain may take, 1 s to 24 h; connections that are left then are closed at once.
+    /// Default 30 s.
+    pub drain: Duration,
+    /// Connections that each shard closes per second while it drains, 1 to 1000000. Default 2000.
+    pub drain_rate: u32,
+    /// The bounds of each shard.
+    pub limits: Limits,
+    /// The listeners, in the order of the file; at least 1, at most 64.
+    pub listeners: Vec<Listener>,
+    /// The routes, in the order of the file; at least 1, at most 1024.
+    pub routes: Vec<Route>,
+}
+
+/// How many shards run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Shards {
+    /// `auto`: one for each core.
+    #[default]
+    Auto,
+    /// As many as written, 1 to 1024; may exceed the cores.
+    Count(NonZeroU16),
+}
+
+impl Config {
+    /// Reads the TOML `text` of the file that errors call `file_name`. What is not written has its
+    /// default; a file without listeners gets the default one, a file without routes the default
+    /// ones.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong with the file.
+    pub fn parse(text: &str, file_name: &str) -> Result<Self, ConfigErrors> {
+        root::parse(text, file_name)
+    }
+
+    /// The configuration with listeners on `addresses` in place of its own, each with the stack of
+    /// its first one. An address that is given again is left out; without addresses, nothing
+    /// changes.
+    #[must_use]
+    pub fn with_listen(mut self, addresses: &[SocketAddr]) -> Self {
+        let stack = self.listeners.first().map(|listener| listener.stack).unwrap_or_default();
+        let mut listeners: Vec<Listener> = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            if !listeners.iter().any(|other| listener::is_same(other.address, *address)) {
+                listeners.push(Listener { address: *address, stack });
+            }
+        }
+        if !listeners.is_empty() {
+            self.listeners = listeners;
+        }
+        self
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            shards: Shards::Auto,
+            pin: true,
+            log: "info".into(),
+            memory: 4 << 30,
+            drain: Duration::from_secs(30),
+            drain_rate: 2000,
+            limits: Limits::default(),
+            listeners: vec![Listener::default()],
+            routes: vec![Route::new("/", Handler::Static), Route::new("/echo", Handler::Echo)],
+        }
+    }
+}
+
+impl Shards {
+    /// How many shards run on a machine of `cores` cores: at least 1, at most 1024.
+    pub fn resolve(self, cores: usize) -> usize {
+        match self {
+            Self::Auto => cores.clamp(1, usize::from(MAX_SHARDS)),
+            Self::Count(count) => count.get().into(),
+        }
+    }
+}

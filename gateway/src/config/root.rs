@@ -1,0 +1,163 @@
+//! The whole file, from its text to the checked configuration.
+
+use std::num::NonZeroU16;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+use tracing_subscriber::EnvFilter;
+
+use super::error::ConfigErrors;
+use super::limits::RawLimits;
+use super::listener::{self, Listener};
+use super::reader::{TableReader, expected};
+use super::report::Report;
+use super::route::{RawRoute, Route};
+use super::units::quote;
+use super::{Config, MAX_SHARDS, Shards, value};
+
+const MEMORY: RangeInclusive<u64> = 16 << 20..=64 << 40;
+const DRAIN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+const DRAIN_RATE: RangeInclusive<u32> = 1..=1_000_000;
+/// The most listeners; each takes one socket of every shard.
+const MAX_LISTENERS: usize = 64;
+/// The most routes.
+const MAX_ROUTES: usize = 1024;
+
+/// A value of the file, borrowed from its parsed tree.
+type Value<'v> = &'v Spanned<DeValue<'v>>;
+
+/// The tables below the root, as they are written.
+#[derive(Clone, Copy)]
+struct Nested<'v> {
+    limits: Option<Value<'v>>,
+    listeners: Option<Value<'v>>,
+    routes: Option<Value<'v>>,
+}
+
+/// See [`Config::parse`].
+pub(super) fn parse(text: &str, file_name: &str) -> Result<Config, ConfigErrors> {
+    let (table, syntax) = DeTable::parse_recoverable(text);
+    let mut report = Report::new(text, &syntax);
+    let (mut config, nested) = own_keys(TableReader::root(&mut report, table.get_ref()));
+    let limits = limits(&mut report, nested.limits);
+    config.limits = limits.resolve();
+    if let Some(listeners) = listeners(&mut report, nested.listeners) {
+        config.listeners = listeners;
+    }
+    match routes(&mut report, nested.routes, &limits) {
+        Some(routes) => config.routes = routes,
+        None => RawRoute::unwritten().check(&limits, &mut report),
+    }
+    report.finish(config, file_name)
+}
+
+/// Reads the keys that are the root's own, and finds the tables below it.
+fn own_keys<'v>(mut root: TableReader<'_, 'v>) -> (Config, Nested<'v>) {
+    let default = Config::default();
+    let config = Config {
+        shards: root.read("shards", default.shards, shards).value,
+        pin: root.read("pin", default.pin, value::boolean).value,
+        log: root.read("log", default.log, log).value,
+        memory: root.read("memory", default.memory, |memory| value::size(memory, &MEMORY)).value,
+        drain: root.read("drain", default.drain, |drain| value::time(drain, &DRAIN)).value,
+        drain_rate: root
+            .read("drain_rate", default.drain_rate, |rate| value::integer(rate, &DRAIN_RATE))
+            .value,
+        ..default
+    };
+    let nested = Nested {
+        limits: root.raw("limits"),
+        listeners: root.raw("listener"),
+        routes: root.raw("route"),
+    };
+    root.finish();
+    (config, nested)
+}
+
+fn shards(value: &DeValue<'_>) -> Result<Shards, String> {
+    match value {
+        DeValue::String(text) if text == "auto" => Ok(Shards::Auto),
+        DeValue::Integer(_) => {
+            let count = value::integer(value, &(1..=MAX_SHARDS))?;
+            Ok(NonZeroU16::new(count).map_or(Shards::Auto, Shards::Count))
+        }
+        _ => Err(expected("\"auto\" or an integer", value)),
+    }
+}
+
+fn log(value: &DeValue<'_>) -> Result<String, String> {
+    let text = value::text(value)?;
+    if EnvFilter::try_new(text).is_ok() {
+        return Ok(text.into());
+    }
+    // What the filter's own error says may run over lines.
+    Err(format!(
+        "must be a filter of `tracing`, such as \"info\" or \"warn,tidegate=debug\", with the \
+         levels off, error, warn, info, debug, trace, is {}",
+        quote(text)
+    ))
+}
+
+fn limits<'v>(report: &mut Report<'v>, written: Option<Value<'v>>) -> RawLimits {
+    let table = written.and_then(|value| TableReader::nested(report, value, "limits"));
+    let limits = table.map(RawLimits::read).unwrap_or_default();
+    limits.check(report);
+    limits
+}
+
+/// The listeners of the file; `None` if there are none.
+fn listeners<'v>(report: &mut Report<'v>, written: Option<Value<'v>>) -> Option<Vec<Listener>> {
+    let mut listeners = Vec::new();
+    for (index, value) in list(report, written?, "listener", MAX_LISTENERS).enumerate() {
+        let path = format!("listener[{index}]");
+        let table = TableReader::nested(report, value, &path);
+        listeners.extend(table.and_then(|table| listener::read(table, &listeners)));
+    }
+    (!listeners.is_empty()).then_some(listeners)
+}
+
+/// The routes of the file; `None` if there are none.
+fn routes<'v>(
+    report: &mut Report<'v>,
+    written: Option<Value<'v>>,
+    limits: &RawLimits,
+) -> Option<Vec<Route>> {
+    let mut routes: Vec<RawRoute> = Vec::new();
+    for (index, value) in list(report, written?, "route", MAX_ROUTES).enumerate() {
+        let name = format!("route[{index}]");
+        let Some(table) = TableReader::nested(report, value, &name) else { continue };
+        let route = RawRoute::read(table, name);
+        route.check(limits, report);
+        if let Some(earlier) = routes.iter().find(|earlier| route.clashes(earlier)) {
+            route.report_clash(earlier, report);
+        }
+        routes.push(route);
+    }
+    (!routes.is_empty()).then(|| routes.into_iter().filter_map(RawRoute::resolve).collect())
+}
+
+/// The elements of `value`, which must be an array of tables of at most `most` under `key`; none,
+/// and an error, if it is not.
+fn list<'v>(
+    report: &mut Report<'v>,
+    value: Value<'v>,
+    key: &str,
+    most: usize,
+) -> std::slice::Iter<'v, Spanned<DeValue<'v>>> {
+    let offset = value.span().start;
+    match value.get_ref() {
+        DeValue::Array(array) if array.len() <= most => return array.iter(),
+        DeValue::Array(array) => {
+            let message = format!("must be at most {most} tables, are {}", array.len());
+            report.error(offset, key.into(), message);
+        }
+        DeValue::Table(_) => {
+            let message = format!("may be repeated: write `[[{key}]]` in place of `[{key}]`");
+            report.error(offset, key.into(), message);
+        }
+        other => report.error(offset, key.into(), expected("tables", other)),
+    }
+    [].iter()
+}

@@ -1,0 +1,238 @@
+//! A `[[route]]`: which requests it takes, what answers them, and within which limits.
+
+use std::ops::RangeInclusive;
+
+use toml::de::DeValue;
+
+use super::limits::RawLimits;
+use super::path;
+use super::reader::{Origin, Setting, TableReader};
+use super::relation::{self, Party};
+use super::report::Report;
+use super::units::quote;
+use super::value;
+
+/// One route: requests for `path` that offer `subprotocol` are answered by `handler`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The path pattern: segments that are literal, `{name}` for one whole segment, or `{*rest}`
+    /// for all that is left, as the last. No two patterns of a configuration conflict.
+    pub path: String,
+    /// The subprotocol that a request must offer and that is selected; an RFC 7230 token. `None`
+    /// takes any request and selects none.
+    pub subprotocol: Option<String>,
+    /// What answers.
+    pub handler: Handler,
+    /// Bytes of the largest message that is taken, 1 B to 4 GiB − 1. Default 64 MiB. A larger one
+    /// ends the connection with 1009.
+    pub max_message: u32,
+    /// Bytes of the largest message that is held whole (compressed ones, by their inflated size,
+    /// and those whose handler wants them whole); never more than `max_message`. Default 1 MiB. A
+    /// larger one ends the connection with 1009.
+    pub max_buffered_message: u32,
+    /// Bytes that may wait for one slow peer, at least `max_buffered_message` and one receive
+    /// buffer together, at most the shard's `blocks`. Default 4 MiB.
+    pub backlog: u32,
+    /// What happens to a peer that does not read. Default [`SlowPeer::Pause`].
+    pub slow_peer: SlowPeer,
+}
+
+/// What answers a route. Names of handlers that are not built yet are refused by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Handler {
+    /// `echo`: every message goes back to its sender.
+    Echo,
+    /// `static`: the built-in page, over plain HTTP.
+    Static,
+}
+
+/// What happens to a peer that does not take what is queued for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum SlowPeer {
+    /// `pause`: nothing more is read from the peer until its backlog has room. A peer that takes no
+    /// byte for the stack's `stall` is closed.
+    #[default]
+    Pause,
+    /// `close`: the connection ends with 1013 as soon as its backlog is full or the shard has no
+    /// block left for it.
+    Close,
+}
+
+/// The bounds of a message and of what waits for one peer, in bytes.
+const BYTES: RangeInclusive<u32> = 1..=u32::MAX;
+/// The longest name of a subprotocol.
+const SUBPROTOCOL_LENGTH: usize = 128;
+
+/// The handlers that this version builds.
+const HANDLERS: [(&str, Handler); 2] = [("echo", Handler::Echo), ("static", Handler::Static)];
+/// The handlers that have their name, but are not built yet.
+const NOT_BUILT: [&str; 5] = ["hub", "mqtt", "link", "http", "proxy"];
+
+impl Route {
+    /// A route from `path`, which is not checked here, to `handler`, for any subprotocol and with
+    /// the default limits.
+    pub fn new(path: impl Into<String>, handler: Handler) -> Self {
+        Self {
+            path: path.into(),
+            subprotocol: None,
+            handler,
+            max_message: 64 << 20,
+            max_buffered_message: 1 << 20,
+            backlog: 4 << 20,
+            slow_peer: SlowPeer::default(),
+        }
+    }
+}
+
+/// A route as it is read: what must be written may be missing, what is compared knows its line.
+pub(super) struct RawRoute {
+    /// The route's own path in the file, such as `route[0]`.
+    name: String,
+    path: Setting<Option<String>>,
+    handler: Option<Handler>,
+    subprotocol: Option<String>,
+    max_message: Setting<u32>,
+    max_buffered_message: Setting<u32>,
+    backlog: Setting<u32>,
+    slow_peer: SlowPeer,
+}
+
+impl RawRoute {
+    /// Reads one `[[route]]`, which is `name` in the file.
+    pub(super) fn read(mut table: TableReader<'_, '_>, name: String) -> Self {
+        let default = Self::unwritten();
+        let route = Self {
+            name,
+            path: table.require("path", "path = \"/\"", path_pattern),
+            handler: table.require("handler", "handler = \"echo\"", handler).value,
+            subprotocol: table
+                .read("subprotocol", None, |value| subprotocol(value).map(Some))
+                .value,
+            max_message: bytes(&mut table, "max_message", default.max_message),
+            max_buffered_message: bytes(
+                &mut table,
+                "max_buffered_message",
+                default.max_buffered_message,
+            ),
+            backlog: bytes(&mut table, "backlog", default.backlog),
+            slow_peer: table.read("slow_peer", default.slow_peer, slow_peer).value,
+        };
+        table.finish();
+        route
+    }
+
+    /// A route that is not in the file, to check what the embedded routes need.
+    pub(super) fn unwritten() -> Self {
+        let route = Route::new("/", Handler::Static);
+        Self {
+            name: "route".into(),
+            path: Setting::default(Some(route.path)),
+            handler: Some(route.handler),
+            subprotocol: route.subprotocol,
+            max_message: Setting::default(route.max_message),
+            max_buffered_message: Setting::default(route.max_buffered_message),
+            backlog: Setting::default(route.backlog),
+            slow_peer: route.slow_peer,
+        }
+    }
+
+    /// Whether a router cannot tell this route and `other` apart.
+    pub(super) fn clashes(&self, other: &Self) -> bool {
+        let (Some(one), Some(two)) = (&self.path.value, &other.path.value) else {
+            return false;
+        };
+        path::conflict(one, two) && (one != two || self.subprotocol == other.subprotocol)
+    }
+
+    /// Reports that this route clashes with an `earlier` one.
+    pub(super) fn report_clash(&self, earlier: &Self, report: &mut Report<'_>) {
+        let (Origin::Written(offset), Some(path)) = (self.path.origin, &earlier.path.value) else {
+            return;
+        };
+        let name = &earlier.name;
+        let message = if self.path.value.as_ref() == Some(path) {
+            format!("is the path of {name} too, with the same subprotocol: remove one")
+        } else {
+            let path = quote(path);
+            format!("takes the same requests as {path} of {name}: write one pattern in both")
+        };
+        report.error(offset, format!("{}.path", self.name), message);
+    }
+
+    /// Checks what the route's limits must be to the shard's.
+    pub(super) fn check(&self, limits: &RawLimits, report: &mut Report<'_>) {
+        let backlog = self.party("backlog", self.backlog);
+        let message = self.party("max_message", self.max_message);
+        let message =
+            self.party("max_buffered_message", self.max_buffered_message).smaller(message);
+        let buffer = Party::new("limits.receive_buffer", limits.receive_buffer);
+        let why = "a message that is held whole and the input behind it must fit";
+        relation::holds(report, &backlog, [&message, &buffer], why);
+        relation::at_most(report, &backlog, &Party::new("limits.blocks", limits.blocks));
+    }
+
+    fn party(&self, key: &str, setting: Setting<u32>) -> Party {
+        Party::new(format!("{}.{key}", self.name), setting)
+    }
+
+    /// The plain values; `None` if the path or the handler is missing.
+    pub(super) fn resolve(self) -> Option<Route> {
+        Some(Route {
+            path: self.path.value?,
+            subprotocol: self.subprotocol,
+            handler: self.handler?,
+            max_message: self.max_message.value,
+            max_buffered_message: self.max_buffered_message.value.min(self.max_message.value),
+            backlog: self.backlog.value,
+            slow_peer: self.slow_peer,
+        })
+    }
+}
+
+fn bytes(
+    table: &mut TableReader<'_, '_>,
+    key: &'static str,
+    default: Setting<u32>,
+) -> Setting<u32> {
+    table.read(key, default.value, |value| value::size(value, &BYTES))
+}
+
+fn path_pattern(value: &DeValue<'_>) -> Result<String, String> {
+    let text = value::text(value)?;
+    path::check(text).map(|()| text.into())
+}
+
+fn handler(value: &DeValue<'_>) -> Result<Handler, String> {
+    match value.as_str() {
+        Some(name) if NOT_BUILT.contains(&name) => {
+            Err(format!("handler `{name}` is not built yet in this version"))
+        }
+        _ => value::one_of(value, &HANDLERS),
+    }
+}
+
+fn slow_peer(value: &DeValue<'_>) -> Result<SlowPeer, String> {
+    value::one_of(value, &[("pause", SlowPeer::Pause), ("close", SlowPeer::Close)])
+}
+
+/// Reads the name of a subprotocol. RFC 6455 section 4.1: "The elements that comprise this value
+/// MUST be non-empty strings with characters in the range U+0021 to U+007E not including separator
+/// characters as defined in \[RFC2616\]".
+fn subprotocol(value: &DeValue<'_>) -> Result<String, String> {
+    let text = value::text(value)?;
+    if text.is_empty() {
+        return Err("is empty: leave the key out to take requests of any subprotocol".into());
+    }
+    if text.len() > SUBPROTOCOL_LENGTH {
+        return Err(format!("must be at most {SUBPROTOCOL_LENGTH} letters, is {}", text.len()));
+    }
+    let is_token =
+        |letter: char| letter.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(letter);
+    match text.chars().find(|letter| !is_token(*letter)) {
+        None => Ok(text.into()),
+        Some(letter) => Err(format!(
+            "must be one token of letters, digits and !#$%&'*+-.^_`|~, but {} has {letter:?}",
+            quote(text)
+        )),
+    }
+}

@@ -1,0 +1,529 @@
+//! Whole files: what is taken, and what each mistake is told.
+
+use super::units::{SIZE_EXPECTED, TIME_EXPECTED};
+use super::*;
+
+const SAMPLE: &str = include_str!("../../tidegate.toml");
+
+/// What is said of `text`, each line without the file's name; empty if nothing is wrong.
+fn errors(text: &str) -> Vec<String> {
+    match Config::parse(text, "t.toml") {
+        Ok(_) => Vec::new(),
+        Err(errors) => errors.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// Each text gets one error, which is the line given.
+#[track_caller]
+fn assert_each(cases: &[(&str, &str)]) {
+    for (text, expected) in cases {
+        assert_eq!(errors(text), [*expected], "{text}");
+    }
+}
+
+#[test]
+fn the_sample_is_the_default() {
+    assert_eq!(Config::parse(SAMPLE, "tidegate.toml"), Ok(Config::default()));
+    assert_eq!(Config::parse("", "empty.toml"), Ok(Config::default()));
+}
+
+#[test]
+fn the_sample_shows_every_key_and_option() {
+    let keys = "shards pin log memory drain drain_rate connections receive_buffers receive_buffer \
+                staging blocks request_head address stack path handler max_message \
+                max_buffered_message backlog slow_peer";
+    for key in keys.split_whitespace() {
+        let start = format!("{key} = ");
+        assert!(SAMPLE.lines().any(|line| line.starts_with(&start)), "{key}");
+    }
+    assert!(SAMPLE.contains("# subprotocol = "));
+    let options = "ping=30s pong=10s close=5s head=10s stall=30s deflate=on deflate_level=1 \
+                   deflate_min=256 backlog=4096 nodelay=on rcvbuf=128KiB sndbuf=256KiB \
+                   user_timeout=off";
+    let mut stack = String::from("ws?");
+    for option in options.split_whitespace() {
+        assert!(SAMPLE.contains(&format!("\n#   {option} ")), "{option}");
+        let separator = if option.starts_with("backlog") { "!tcp?" } else { "&" };
+        stack = format!("{stack}{separator}{option}");
+    }
+    assert_eq!(Stack::parse(&stack.replace("ws?&", "ws?")), Ok(Stack::default()));
+}
+
+#[test]
+fn what_is_written_is_read() {
+    let text = r#"
+        shards = 3
+        pin = false
+        log = "warn,tidegate=debug"
+        memory = "512MiB"
+        drain = "2m"
+        drain_rate = 0x10
+        [limits]
+        connections = 1_000
+        receive_buffers = 64
+        receive_buffer = "32KiB"
+        staging = 65536
+        blocks = "8MiB"
+        request_head = "32KiB"
+        [[listener]]
+        address = "[::1]:0"
+        stack = "log!ws?ping=off!tcp"
+        [[listener]]
+        address = "0.0.0.0:81"
+        [[route]]
+        path = "/rooms/{room}"
+        handler = "echo"
+        subprotocol = "chat"
+        max_message = "2KB"
+        backlog = "1MiB"
+        slow_peer = "close"
+    "#;
+    let limits = Limits {
+        connections: 1_000,
+        receive_buffers: 64,
+        receive_buffer: 32 << 10,
+        staging: 64 << 10,
+        blocks: 8 << 20,
+        request_head: 32 << 10,
+    };
+    let quiet = Stack::parse("log!ws?ping=off!tcp").unwrap();
+    let expected = Config {
+        shards: Shards::Count(NonZeroU16::new(3).unwrap()),
+        pin: false,
+        log: "warn,tidegate=debug".into(),
+        memory: 512 << 20,
+        drain: Duration::from_secs(120),
+        drain_rate: 16,
+        limits,
+        listeners: vec![
+            Listener { address: "[::1]:0".parse().unwrap(), stack: quiet },
+            Listener { address: "0.0.0.0:81".parse().unwrap(), stack: Stack::default() },
+        ],
+        routes: vec![Route {
+            path: "/rooms/{room}".into(),
+            subprotocol: Some("chat".into()),
+            handler: Handler::Echo,
+            max_message: 2_000,
+            max_buffered_message: 2_000,
+            backlog: 1 << 20,
+            slow_peer: SlowPeer::Close,
+        }],
+    };
+    assert_eq!(Config::parse(text, "t.toml"), Ok(expected));
+}
+
+#[test]
+fn mistakes_in_the_root() {
+    let root = "the keys are `shards`, `pin`, `log`, `memory`, `drain`, `drain_rate`, `limits`, \
+                `listener`, `route`";
+    let unknown = format!("1: \"a b\": is not a key: {root}");
+    let hinted = format!("1: pim: is not a key: did you mean `pin`? T{}", &root[1..]);
+    let memory = format!("1: memory: \"4gb\" has the unknown unit \"gb\": {SIZE_EXPECTED}");
+    let large = format!("1: memory: \"99999999TiB\" is too large: {SIZE_EXPECTED}");
+    let drain = format!("1: drain: \"30\" has no unit: {TIME_EXPECTED}");
+    let filter = "1: log: must be a filter of `tracing`, such as \"info\" or \
+                  \"warn,tidegate=debug\", with the levels off, error, warn, info, debug, trace, \
+                  is \"tidegate=loud\"";
+    assert_each(&[
+        ("shards = 0", "1: shards: must be between 1 and 1024, is 0"),
+        ("shards = 1025", "1: shards: must be between 1 and 1024, is 1025"),
+        ("shards = -1", "1: shards: must be between 1 and 1024, is -1"),
+        ("shards = \"all\"", "1: shards: must be \"auto\" or an integer, is the string \"all\""),
+        ("pin = \"yes\"", "1: pin: must be a boolean (true or false), is the string \"yes\""),
+        ("log = 3", "1: log: must be a string, is the integer 3"),
+        ("log = \"tidegate=loud\"", filter),
+        ("memory = \"4gb\"", &memory),
+        ("memory = \"99999999TiB\"", &large),
+        ("memory = \"1MiB\"", "1: memory: must be between 16MiB and 64TiB, is 1MiB"),
+        ("memory = -5", "1: memory: must be a size such as \"64KiB\", is the integer -5"),
+        (
+            "memory = 1.5",
+            "1: memory: must be a size such as \"64KiB\", or an integer of bytes, is a float",
+        ),
+        (
+            "drain = 30",
+            "1: drain: must be a duration with its unit, as a string such as \"30s\", is the \
+             integer 30",
+        ),
+        ("drain = \"30\"", &drain),
+        ("drain = \"0s\"", "1: drain: must be between 1s and 24h, is 0s"),
+        ("drain = 2020-01-01", "1: drain: must be a duration such as \"30s\", is a date"),
+        ("drain_rate = 0", "1: drain_rate: must be between 1 and 1000000, is 0"),
+        ("drain_rate = \"9\"", "1: drain_rate: must be an integer, is the string \"9\""),
+        ("\"a b\" = 1", &unknown),
+        ("pim = true", &hinted),
+    ]);
+}
+
+#[test]
+fn mistakes_in_the_limits() {
+    assert_each(&[
+        ("limits = 3", "1: limits: must be a table, is the integer 3"),
+        (
+            "[limits]\nconnections = 3",
+            "2: limits.connections: must be between 16 and 4194304, is 3",
+        ),
+        (
+            "limits.connections = 99999999999999999999",
+            "1: limits.connections: must be between 16 and 4194304, is 99999999999999999999",
+        ),
+        (
+            "[limits]\nconections = 30",
+            "2: limits.conections: is not a key: did you mean `connections`? The keys are \
+             `connections`, `receive_buffers`, `receive_buffer`, `staging`, `blocks`, \
+             `request_head`",
+        ),
+        (
+            "[limits]\nreceive_buffers = 500",
+            "2: limits.receive_buffers: must be a power of two, because the kernel's ring of \
+             provided buffers must, is 500: write 256 or 512",
+        ),
+        (
+            "[limits]\nreceive_buffers = 65536",
+            "2: limits.receive_buffers: must be between 8 and 32768, is 65536",
+        ),
+        (
+            "[limits]\nreceive_buffer = \"2MiB\"",
+            "2: limits.receive_buffer: must be between 1KiB and 1MiB, is 2MiB",
+        ),
+        (
+            "[limits]\nstaging = \"1KiB\"",
+            "2: limits.staging: must be between 16KiB and 64MiB, is 1KiB",
+        ),
+        (
+            "[limits]\nblocks = \"4GiB\"",
+            "2: limits.blocks: must be between 1MiB and 4095MiB, is 4GiB",
+        ),
+        (
+            "[limits]\nblocks = \"5500KiB\"",
+            "2: limits.blocks: must be a multiple of 1MiB, is 5500KiB: write 5MiB or 6MiB",
+        ),
+    ]);
+}
+
+#[test]
+fn limits_that_contradict_each_other() {
+    assert_each(&[
+        (
+            "[limits]\nreceive_buffer = \"4KiB\"",
+            "2: limits.request_head: must be at most `limits.receive_buffer`, which is 4KiB on \
+             line 2, but is 8KiB by default: lower the one or raise the other",
+        ),
+        (
+            "[limits]\nreceive_buffer = \"9KiB\"\nrequest_head = \"10KiB\"",
+            "3: limits.request_head: must be at most `limits.receive_buffer`, which is 9KiB on \
+             line 2, but is 10KiB on line 3: lower the one or raise the other",
+        ),
+        (
+            "[limits]\nblocks = \"1MiB\"",
+            "2: route.backlog: must be at most `limits.blocks`, which is 1MiB on line 2, but is \
+             4MiB by default: lower the one or raise the other",
+        ),
+        (
+            "[[route]]\npath = \"/\"\nhandler = \"echo\"\nbacklog = \"65MiB\"",
+            "4: route[0].backlog: must be at most `limits.blocks`, which is 64MiB by default, but \
+             is 65MiB on line 4: lower the one or raise the other",
+        ),
+        (
+            "[[route]]\npath = \"/\"\nhandler = \"echo\"\nmax_buffered_message = \"4MiB\"",
+            "4: route[0].backlog: must be at least `route[0].max_buffered_message`, which is 4MiB \
+             on line 4, and `limits.receive_buffer`, which is 16448 by default, together 4210752, \
+             but is 4MiB by default: a message that is held whole and the input behind it must fit",
+        ),
+        (
+            "[[route]]\npath = \"/\"\nhandler = \"echo\"\nbacklog = \"2KiB\"\nmax_message = 1",
+            "4: route[0].backlog: must be at least `route[0].max_message`, which is 1 on line 5, \
+             and `limits.receive_buffer`, which is 16448 by default, together 16449, but is 2KiB \
+             on line 4: a message that is held whole and the input behind it must fit",
+        ),
+    ]);
+}
+
+#[test]
+fn a_refused_value_is_not_compared() {
+    let text = "[limits]\nrequest_head = \"32KiB\"\nreceive_buffer = \"99\"\n\
+                [[route]]\npath = \"/\"\nhandler = \"echo\"\nmax_message = \"x\"\nbacklog = 99";
+    let refused =
+        format!("7: route[0].max_message: \"x\" does not begin with a number: {SIZE_EXPECTED}");
+    assert_eq!(
+        errors(text),
+        ["3: limits.receive_buffer: must be between 1KiB and 1MiB, is 99", &refused]
+    );
+}
+
+#[test]
+fn mistakes_in_a_listener() {
+    let address = "must be an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"";
+    let name = format!("2: listener[0].address: {address}, is \"localhost:80\"");
+    let no_port = format!("2: listener[0].address: {address}, is \"::1\"");
+    assert_each(&[
+        ("listener = 3", "1: listener: must be tables, is the integer 3"),
+        ("listener = [3]", "1: listener[0]: must be a table, is the integer 3"),
+        (
+            "[listener]\naddress = \"127.0.0.1:1\"",
+            "1: listener: may be repeated: write `[[listener]]` in place of `[listener]`",
+        ),
+        (
+            "\n[[listener]]",
+            "2: listener[0].address: is missing: add `address = \"127.0.0.1:8080\"`",
+        ),
+        ("[[listener]]\naddress = \"localhost:80\"", &name),
+        ("[[listener]]\naddress = \"::1\"", &no_port),
+        (
+            "[[listener]]\naddress = 80",
+            "2: listener[0].address: must be a string, is the integer 80",
+        ),
+        (
+            "[[listener]]\naddress = \"[::]:80\"\n[[listener]]\naddress = \"[0::0]:80\"",
+            "4: listener[1].address: is the address of an earlier listener too: remove one",
+        ),
+        (
+            "[[listener]]\naddress = \"[::]:80\"\naddres = 3",
+            "3: listener[0].addres: is not a key: did you mean `address`? The keys are `address`, \
+             `stack`",
+        ),
+        (
+            "[[listener]]\naddress = \"[::]:80\"\nstack = 3",
+            "3: listener[0].stack: must be a string such as \"ws!tcp\", is the integer 3",
+        ),
+    ]);
+    let free = "[[listener]]\naddress = \"[::]:0\"\n[[listener]]\naddress = \"[::]:0\"";
+    assert_eq!(errors(free), [""; 0]);
+    let many = "[[listener]]\naddress = \"[::]:0\"\n".repeat(65);
+    assert_eq!(errors(&many), ["1: listener: must be at most 64 tables, are 65"]);
+}
+
+/// Columns count characters, in any kind of string; where escapes make them a guess, there is none.
+#[test]
+fn an_error_in_a_stack_has_a_column() {
+    let unbuilt = "listener[0].stack: layer `tls` is not built yet in this version";
+    for (written, place) in [
+        ("\"ws!tls!tcp\"", "3:13: "),
+        ("'ws!tls!tcp'", "3:13: "),
+        ("\"\"\"\nws!tls!tcp\"\"\"", "4:4: "),
+        ("\"w\\u0073!tls!tcp\"", "3: "),
+    ] {
+        let text = format!("[[listener]]\naddress = \"[::]:80\"\nstack = {written}");
+        assert_eq!(errors(&text), [format!("{place}{unbuilt}")], "{text}");
+    }
+    let text = "[[listener]]\naddress = \"[::]:80\"\nstack = \"ws?ping=é!tls!tcp\"";
+    assert_eq!(errors(text)[1], format!("3:20: {unbuilt}"));
+}
+
+#[test]
+fn mistakes_in_a_route() {
+    let route = |more: &str| format!("[[route]]\npath = \"/\"\nhandler = \"echo\"\n{more}");
+    for (more, expected) in [
+        (
+            "subprotocol = \"\"",
+            "subprotocol: is empty: leave the key out to take requests of any subprotocol",
+        ),
+        (
+            "subprotocol = \"a,b\"",
+            "subprotocol: must be one token of letters, digits and !#$%&'*+-.^_`|~, but \"a,b\" \
+             has ','",
+        ),
+        ("subprotocol = 1", "subprotocol: must be a string, is the integer 1"),
+        ("max_message = 0", "max_message: must be between 1 and 4294967295, is 0"),
+        ("max_message = \"4GiB\"", "max_message: must be between 1 and 4294967295, is 4GiB"),
+        (
+            "slow_peer = \"drop\"",
+            "slow_peer: must be \"pause\" or \"close\", is the string \"drop\"",
+        ),
+        ("slow_peer = true", "slow_peer: must be \"pause\" or \"close\", is the boolean true"),
+    ] {
+        assert_eq!(errors(&route(more)), [format!("4: route[0].{expected}")], "{more}");
+    }
+    let long = route(&format!("subprotocol = \"{}\"", "x".repeat(129)));
+    assert_eq!(errors(&long), ["4: route[0].subprotocol: must be at most 128 letters, is 129"]);
+    assert_each(&[
+        ("[[route]]\nhandler = \"echo\"", "1: route[0].path: is missing: add `path = \"/\"`"),
+        ("[[route]]\npath = \"/\"", "1: route[0].handler: is missing: add `handler = \"echo\"`"),
+        (
+            "[[route]]\npath = \"/\"\nhandler = \"ecko\"",
+            "3: route[0].handler: must be \"echo\" or \"static\", is the string \"ecko\"",
+        ),
+    ]);
+}
+
+#[test]
+fn handlers_that_are_not_built_are_named() {
+    for name in ["hub", "mqtt", "link", "http", "proxy"] {
+        let text = format!("[[route]]\npath = \"/\"\nhandler = \"{name}\"");
+        let expected =
+            format!("3: route[0].handler: handler `{name}` is not built yet in this version");
+        assert_eq!(errors(&text), [expected]);
+    }
+}
+
+#[test]
+fn routes_that_cannot_be_told_apart() {
+    let two = |one: &str, other: &str| {
+        errors(&format!(
+            "[[route]]\nhandler = \"echo\"\npath = {one}\n\
+             [[route]]\nhandler = \"echo\"\npath = {other}"
+        ))
+    };
+    let same =
+        "6: route[1].path: is the path of route[0] too, with the same subprotocol: remove one";
+    assert_eq!(two("\"/a\"", "\"/a\""), [same]);
+    let chat = "\"/a\"\nsubprotocol = \"chat\"";
+    assert_eq!(two(chat, chat), [same.replace('6', "7")]);
+    assert_eq!(two(chat, "\"/a\"\nsubprotocol = \"chat.v2\""), [""; 0]);
+    assert_eq!(two(chat, "\"/a\""), [""; 0]);
+    assert_eq!(two("\"/{a}\"", "\"/a\""), [""; 0]);
+    assert_eq!(
+        two("\"/{a}\"", "\"/{*b}\""),
+        ["6: route[1].path: takes the same requests as \"/{a}\" of route[0]: write one \
+          pattern in both"]
+    );
+}
+
+#[test]
+fn broken_syntax_is_told_with_the_rest() {
+    let text =
+        "pin = tru\nshards = 0\n[limits]\nblocks =\n[[route]]\nbacklog = \"65MiB\"\npath = 3";
+    assert_eq!(
+        errors(text),
+        [
+            "1:7: not TOML: invalid boolean, expected `true`",
+            "2: shards: must be between 1 and 1024, is 0",
+            "4:9: not TOML: string values must be quoted, expected literal string",
+            "7: route[0].path: must be a string, is the integer 3",
+        ]
+    );
+    assert_eq!(errors("pin = true\npin = false"), ["2:1: not TOML: duplicate key"]);
+}
+
+#[test]
+fn below_a_broken_header_nothing_is_guessed() {
+    let text = "shards = 0\n[limits\nconnections = 3";
+    assert_eq!(
+        errors(text),
+        [
+            "1: shards: must be between 1 and 1024, is 0",
+            "2:8: not TOML: unclosed table, expected `]`"
+        ]
+    );
+}
+
+#[test]
+fn many_mistakes_are_told_in_the_order_of_their_lines() {
+    let text = "\
+shards = 0
+sharks = 1
+[[route]]
+handler = \"hub\"
+path = \"room\"
+[[listener]]
+stack = \"ws?ping=1ms!tls!tcp\"
+[limits]
+blocks = \"1KiB\"
+connections = 1
+";
+    let errors = Config::parse(text, "etc/tidegate.toml").unwrap_err();
+    let expected = "\
+etc/tidegate.toml:1: shards: must be between 1 and 1024, is 0
+etc/tidegate.toml:2: sharks: is not a key: did you mean `shards`? The keys are `shards`, `pin`, \
+`log`, `memory`, `drain`, `drain_rate`, `limits`, `listener`, `route`
+etc/tidegate.toml:4: route[0].handler: handler `hub` is not built yet in this version
+etc/tidegate.toml:5: route[0].path: must begin with `/`, is \"room\"
+etc/tidegate.toml:6: listener[0].address: is missing: add `address = \"127.0.0.1:8080\"`
+etc/tidegate.toml:7:18: listener[0].stack: `ws?ping`: must be between 1s and 4h, is 1ms \
+(or write `off`)
+etc/tidegate.toml:7:22: listener[0].stack: layer `tls` is not built yet in this version
+etc/tidegate.toml:9: limits.blocks: must be between 1MiB and 4095MiB, is 1KiB
+etc/tidegate.toml:10: limits.connections: must be between 16 and 4194304, is 1";
+    assert_eq!(errors.to_string(), expected);
+}
+
+#[test]
+fn listen_addresses_take_the_place_of_the_listeners() {
+    let text = "[[listener]]\naddress = \"[::1]:1\"\nstack = \"log!ws!tcp\"\n\
+                [[listener]]\naddress = \"[::1]:2\"";
+    let config = Config::parse(text, "t.toml").unwrap();
+    assert_eq!(config.clone().with_listen(&[]), config);
+    let addresses: Vec<SocketAddr> =
+        ["[::1]:3", "[::1]:0", "[::1]:3", "[::1]:0"].map(|text| text.parse().unwrap()).into();
+    let listeners = config.clone().with_listen(&addresses).listeners;
+    let stack = config.listeners[0].stack;
+    let expected = [addresses[0], addresses[1], addresses[1]];
+    assert_eq!(listeners, expected.map(|address| Listener { address, stack }));
+}
+
+#[test]
+fn shards_are_resolved() {
+    let five = Shards::Count(NonZeroU16::new(5).unwrap());
+    assert_eq!([0, 1, 64, 5000].map(|cores| Shards::Auto.resolve(cores)), [1, 1, 64, 1024]);
+    assert_eq!([0, 1, 64].map(|cores| five.resolve(cores)), [5, 5, 5]);
+}
+
+/// A linear congruential generator: enough to vary texts, and the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self, sides: usize) -> usize {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (self.0 >> 33) as usize % sides
+    }
+
+    /// `text` with a few bytes replaced, removed or doubled, and a few fragments put in.
+    fn mutate(&mut self, text: &str) -> String {
+        const FRAGMENTS: &str = "[[ ]] [limits] [limits] [[route]] [[listener]] \" \"\"\" ' = , . \
+                                 { } -1 0x 99999999999999999999 \"9TiB\" 1e9 inf 1979-05-27 true \
+                                 \\u route.a limits.b=1 ! ? & log! ws?ping= tcp \u{1F30A} \u{0} \
+                                 \u{FEFF}";
+        let fragments: Vec<&str> = FRAGMENTS.split(' ').collect();
+        let mut bytes = text.as_bytes().to_vec();
+        for _ in 0..=self.roll(6) {
+            let at = self.roll(bytes.len());
+            let end = (at + self.roll(12)).min(bytes.len());
+            match self.roll(4) {
+                0 => bytes[at] = self.roll(256) as u8,
+                1 => drop(bytes.drain(at..end)),
+                2 => bytes.extend_from_within(at..),
+                _ => drop(bytes.splice(at..end, fragments[self.roll(fragments.len())].bytes())),
+            }
+            bytes.resize(bytes.len().clamp(1, 4096), b'\n');
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+}
+
+/// Any text is either a configuration that keeps its bounds, or has errors that can be shown.
+#[track_caller]
+fn check_any(text: &str) {
+    match Config::parse(text, "t.toml") {
+        Ok(config) => {
+            assert!(!config.listeners.is_empty() && !config.routes.is_empty());
+            assert!(config.limits.request_head <= config.limits.receive_buffer);
+            for route in &config.routes {
+                assert!(route.max_buffered_message <= route.max_message);
+                assert!(route.backlog - config.limits.receive_buffer >= route.max_buffered_message);
+                assert!(route.backlog <= config.limits.blocks);
+            }
+        }
+        Err(errors) => {
+            let places: Vec<_> = errors.iter().map(|error| (error.line, error.column)).collect();
+            assert!(!places.is_empty() && places.is_sorted());
+            assert!(places[0].0 >= 1 && places[places.len() - 1].0 <= text.split('\n').count());
+            assert!(errors.iter().all(|error| !error.to_string().contains(char::is_control)));
+        }
+    }
+}
+
+#[test]
+fn no_text_panics() {
+    let dense: Vec<&str> =
+        SAMPLE.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).collect();
+    let dense = dense.join("\n");
+    let mut dice = Dice(42);
+    for _ in 0..6_000 {
+        let mutated = dice.mutate(&dense);
+        check_any(&mutated);
+    }
+    for _ in 0..2_000 {
+        let bytes: Vec<u8> = (0..dice.roll(200)).map(|_| dice.roll(256) as u8).collect();
+        check_any(&String::from_utf8_lossy(&bytes));
+    }
+}
