@@ -1,0 +1,304 @@
+//! What a slow peer has not taken: a list of pooled blocks, first in, first out.
+
+use std::ops::Range;
+
+use super::blocks::{BlockId, Blocks};
+use super::record::Connection;
+use crate::uring::Span;
+
+/// The smallest block that a backlog takes, so that many small messages share one.
+const BLOCK_MIN: u32 = 4096;
+/// The largest, so that what was sent is given back soon.
+const BLOCK_MAX: u32 = 64 * 1024;
+
+/// The backlog's bound is met, or the pool is empty: nothing was queued.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
+/// Bytes to queue.
+#[derive(Clone, Debug)]
+pub enum Source<'s> {
+    /// From outside of the pool.
+    Bytes(&'s [u8]),
+    /// From another block of the pool.
+    Blocks(Range<usize>),
+}
+
+impl Source<'_> {
+    /// How many bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Bytes(bytes) => bytes.len(),
+            Self::Blocks(range) => range.len(),
+        }
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Copies the bytes from `from` on to `to`, which says where in `area` and how many.
+    fn copy(&self, from: usize, area: &mut [u8], to: Range<usize>) {
+        let length = to.len();
+        match self {
+            Self::Bytes(bytes) => area[to].copy_from_slice(&bytes[from..from + length]),
+            Self::Blocks(range) => {
+                let start = range.start + from;
+                area.copy_within(start..start + length, to.start);
+            }
+        }
+    }
+}
+
+/// The backlog of one connection, with the pool that it lives in.
+pub struct Backlog<'a> {
+    /// Whose backlog it is.
+    pub connection: &'a mut Connection,
+    /// The pool.
+    pub blocks: &'a mut Blocks,
+    /// The pool's memory.
+    pub area: &'a mut [u8],
+}
+
+impl Backlog<'_> {
+    /// Queues `parts` one behind the other, all or none, as long as no more than `limit` bytes
+    /// are queued then.
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub fn push_back(&mut self, parts: &[Source<'_>], limit: u32) -> Result<(), Full> {
+        let total: usize = parts.iter().map(Source::len).sum();
+        let total = u32::try_from(total).map_err(|_| Full)?;
+        let after = self.connection.backlog_bytes.checked_add(total).ok_or(Full)?;
+        if after > limit {
+            return Err(Full);
+        }
+        if total == 0 {
+            return Ok(());
+        }
+        let mut block = self.reserve(total)?;
+        for part in parts {
+            block = self.fill(block, part);
+        }
+        self.connection.backlog_bytes = after;
+        self.connection.check();
+        Ok(())
+    }
+
+    /// Puts `bytes` in front of all else: the rest of a send that fell short. The bound does not
+    /// apply, because the bytes were accepted before they were tried.
+    ///
+    /// # Errors
+    /// The pool is empty.
+    pub fn push_front(&mut self, bytes: &[u8]) -> Result<(), Full> {
+        let count = u32::try_from(bytes.len()).map_err(|_| Full)?;
+        let block = self.blocks.take(count).ok_or(Full)?;
+        self.fill(block, &Source::Bytes(bytes));
+        if let Some(first) = self.connection.backlog {
+            self.blocks.prepend(first, block);
+        }
+        self.connection.backlog = Some(block);
+        self.connection.backlog_bytes += count;
+        self.connection.check();
+        Ok(())
+    }
+
+    /// The first bytes: as many as lie together.
+    #[must_use]
+    pub fn front(&self) -> Option<Span> {
+        self.connection.backlog.map(|first| self.blocks.content(first))
+    }
+
+    /// The first `count` bytes were sent.
+    pub fn consume(&mut self, count: u32) {
+        let Some(first) = self.connection.backlog else { return };
+        self.blocks.consume(first, count);
+        self.connection.backlog_bytes -= count;
+        if self.blocks.content(first).length == 0 {
+            self.connection.backlog = self.blocks.detach_first(first);
+            self.blocks.give_back(first);
+        }
+        self.connection.check();
+    }
+
+    /// Gives everything up.
+    pub fn clear(&mut self) {
+        while let Some(first) = self.connection.backlog {
+            self.connection.backlog = self.blocks.detach_first(first);
+            self.blocks.give_back(first);
+        }
+        self.connection.backlog_bytes = 0;
+    }
+
+    /// Makes sure that `count` bytes fit behind what is queued; returns the block where they begin.
+    fn reserve(&mut self, count: u32) -> Result<BlockId, Full> {
+        let last = self.connection.backlog.map(|first| self.blocks.last(first));
+        let room = last.map_or(0, |last| self.blocks.room(last).length);
+        let fresh = self.take_list(count.saturating_sub(room))?;
+        match (self.connection.backlog, fresh) {
+            (None, fresh) => self.connection.backlog = fresh,
+            (Some(first), Some(mut fresh)) => loop {
+                // Block by block, because the list's end is known by its first block only.
+                let next = self.blocks.detach_first(fresh);
+                self.blocks.append(first, fresh);
+                match next {
+                    Some(next) => fresh = next,
+                    None => break,
+                }
+            },
+            (Some(_), None) => {}
+        }
+        Ok(last.filter(|_| room > 0).or(fresh).expect("count is not zero"))
+    }
+
+    /// A list of fresh blocks for `count` bytes, or none if `count` is zero.
+    fn take_list(&mut self, count: u32) -> Result<Option<BlockId>, Full> {
+        let mut first = None;
+        let mut left = count;
+        while left > 0 {
+            let Some(block) = self.blocks.take(left.clamp(BLOCK_MIN, BLOCK_MAX)) else {
+                self.give_back_list(first);
+                return Err(Full);
+            };
+            left = left.saturating_sub(self.blocks.size(block));
+            match first {
+                None => first = Some(block),
+                Some(first) => self.blocks.append(first, block),
+            }
+        }
+        Ok(first)
+    }
+
+    fn give_back_list(&mut self, mut first: Option<BlockId>) {
+        while let Some(block) = first {
+            first = self.blocks.detach_first(block);
+            self.blocks.give_back(block);
+        }
+    }
+
+    /// Writes `part` from `block` on; returns the block where the next part begins.
+    fn fill(&mut self, mut block: BlockId, part: &Source<'_>) -> BlockId {
+        let mut from = 0;
+        while from < part.len() {
+            let room = self.blocks.room(block);
+            if room.length == 0 {
+                block = self.blocks.next(block).expect("room was reserved");
+                continue;
+            }
+            let count = (part.len() - from).min(room.length as usize);
+            let start = room.start as usize;
+            part.copy(from, self.area, start..start + count);
+            self.blocks.extend(block, count as u32);
+            from += count;
+        }
+        block
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct World {
+        connection: Connection,
+        blocks: Blocks,
+        area: Vec<u8>,
+    }
+
+    impl World {
+        fn new(length: u32) -> Self {
+            let area = vec![0; length as usize];
+            Self { connection: Connection::free(0), blocks: Blocks::new(length), area }
+        }
+
+        fn backlog(&mut self) -> Backlog<'_> {
+            let Self { connection, blocks, area } = self;
+            Backlog { connection, blocks, area }
+        }
+
+        /// Takes everything out, at most `step` bytes at a time.
+        fn drain(&mut self, step: usize) -> Vec<u8> {
+            let mut out = Vec::new();
+            while let Some(span) = self.backlog().front() {
+                let count = span.range().len().min(step);
+                out.extend_from_slice(&self.area[span.range()][..count]);
+                self.backlog().consume(count as u32);
+            }
+            out
+        }
+    }
+
+    fn pattern(length: usize, seed: u8) -> Vec<u8> {
+        (0..length).map(|i| (i as u8).wrapping_mul(31).wrapping_add(seed)).collect()
+    }
+
+    #[test]
+    fn what_goes_in_comes_out_in_order_in_any_steps() {
+        for step in [1, 7, 4096, usize::MAX] {
+            let mut world = World::new(1 << 20);
+            let mut expected = Vec::new();
+            for (seed, length) in [3, 5000, 1, 200_000, 0, 4096].into_iter().enumerate() {
+                let head = [seed as u8; 4];
+                let body = pattern(length, seed as u8);
+                let parts = [Source::Bytes(&head), Source::Bytes(&body)];
+                world.backlog().push_back(&parts, u32::MAX).expect("room");
+                expected.extend_from_slice(&head);
+                expected.extend(body);
+            }
+            assert_eq!(world.connection.backlog_bytes as usize, expected.len());
+            assert!(world.drain(step) == expected, "in steps of {step}");
+            assert_eq!(world.blocks.used_bytes(), 0);
+        }
+    }
+
+    #[test]
+    fn the_rest_of_a_short_send_goes_first() {
+        let mut world = World::new(1 << 16);
+        world.backlog().push_back(&[Source::Bytes(b"later")], 100).expect("room");
+        world.backlog().push_front(b"first ").expect("room");
+        world.backlog().push_back(&[Source::Bytes(b" last")], 100).expect("room");
+        assert_eq!(world.drain(2), b"first later last");
+    }
+
+    #[test]
+    fn the_bound_is_kept_to_the_byte() {
+        let mut world = World::new(1 << 16);
+        world.backlog().push_back(&[Source::Bytes(&[1; 60])], 100).expect("room");
+        assert_eq!(world.backlog().push_back(&[Source::Bytes(&[2; 41])], 100), Err(Full));
+        world.backlog().push_back(&[Source::Bytes(&[3; 40])], 100).expect("exactly full");
+        assert_eq!(world.drain(1000).len(), 100);
+    }
+
+    #[test]
+    fn an_empty_pool_queues_nothing_of_what_does_not_fit() {
+        let mut world = World::new(16 * 1024);
+        world.backlog().push_back(&[Source::Bytes(&[1; 9000])], u32::MAX).expect("room");
+        let before = world.connection.backlog_bytes;
+        assert_eq!(world.backlog().push_back(&[Source::Bytes(&[2; 9000])], u32::MAX), Err(Full));
+        assert_eq!(world.connection.backlog_bytes, before);
+        assert_eq!(world.drain(1000), vec![1; 9000]);
+        assert_eq!(world.blocks.used_bytes(), 0);
+    }
+
+    #[test]
+    fn from_block_to_block() {
+        let mut world = World::new(1 << 16);
+        let other = world.blocks.take(600).expect("room");
+        let range = world.blocks.room(other).range();
+        world.area[range.clone()][..5].copy_from_slice(b"hello");
+        let part = Source::Blocks(range.start..range.start + 5);
+        world.backlog().push_back(&[part], 100).expect("room");
+        assert_eq!(world.drain(3), b"hello");
+    }
+
+    #[test]
+    fn clearing_gives_everything_back() {
+        let mut world = World::new(1 << 20);
+        world.backlog().push_back(&[Source::Bytes(&[1; 300_000])], u32::MAX).expect("room");
+        world.backlog().clear();
+        assert_eq!((world.blocks.used_bytes(), world.connection.backlog), (0, None));
+    }
+}

@@ -1,0 +1,219 @@
+//! What a handler can do with the connection at hand.
+
+use std::fmt;
+
+use tidegate_proto::close::CloseCode;
+use tidegate_proto::error::ProtocolError;
+use tidegate_proto::frame::{Header, OpCode};
+use tidegate_proto::receiver::Kind;
+
+use super::{Piece, PiecePlace};
+use crate::config::stack::Deflate;
+use crate::connection::{Compressor, Flags, Full, Output, PIECE, Payload};
+
+/// Why nothing was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteError {
+    /// The connection's backlog, or the shard's pool, is full. A message has been lost, or cut
+    /// short, so the connection is closed with 1013.
+    Full,
+    /// The connection is closing: nothing may be sent any more.
+    Closing,
+    /// A new message inside of one that was not ended, or a continuation of none.
+    OutOfOrder,
+}
+
+impl fmt::Display for WriteError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Full => "the backlog is full",
+            Self::Closing => "the connection is closing",
+            Self::OutOfOrder => "messages may not overlap",
+        })
+    }
+}
+
+impl std::error::Error for WriteError {}
+
+/// What ends a connection from our side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failing {
+    /// The peer broke the protocol.
+    Protocol(ProtocolError),
+    /// The peer does not take what it is sent, and a bound is met.
+    Slow,
+    /// The shard has no memory for what the peer sends.
+    NoMemory,
+    /// The handler's wish.
+    Handler(CloseCode),
+}
+
+/// Counts of what a turn said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Said {
+    /// Messages that were ended.
+    pub(crate) messages: u64,
+    /// Payload bytes of data frames.
+    pub(crate) bytes: u64,
+}
+
+/// The connection at hand, for the length of one call.
+pub struct Context<'c, 'o> {
+    pub(crate) output: &'c mut Output<'o>,
+    /// What the decompressor wrote, if the piece at hand is its.
+    pub(crate) inflated: &'c [u8],
+    pub(crate) compressor: &'c mut Compressor,
+    pub(crate) deflate: Option<Deflate>,
+    pub(crate) failing: &'c mut Option<Failing>,
+    pub(crate) said: &'c mut Said,
+}
+
+impl Context<'_, '_> {
+    /// The bytes of the piece at hand.
+    #[must_use]
+    pub fn bytes(&self, piece: &Piece) -> &[u8] {
+        match &piece.place {
+            PiecePlace::Buffer(range) => &self.output.buffer[range.clone()],
+            PiecePlace::Blocks(range) => &self.output.pool.area[range.clone()],
+            PiecePlace::Inflated(range) => &self.inflated[range.clone()],
+        }
+    }
+
+    /// Sends the piece at hand back. One that lies in the receive buffer leaves from there without
+    /// being copied.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub fn echo(&mut self, piece: &Piece) -> Result<(), WriteError> {
+        let Piece { kind, first, last, .. } = *piece;
+        let payload = match &piece.place {
+            PiecePlace::Buffer(range) => Payload::Buffer(range.clone()),
+            PiecePlace::Blocks(range) => Payload::Blocks(range.clone()),
+            PiecePlace::Inflated(range) => Payload::Bytes(&self.inflated[range.clone()]),
+        };
+        self.write(kind, first, last, &payload)
+    }
+
+    /// Sends a whole message.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub fn send(&mut self, kind: Kind, message: &[u8]) -> Result<(), WriteError> {
+        self.write(kind, true, true, &Payload::Bytes(message))
+    }
+
+    /// Sends a piece of a message, as a frame of its own. Between the first piece and the last no
+    /// other message can be sent.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub fn send_piece(
+        &mut self,
+        kind: Kind,
+        first: bool,
+        last: bool,
+        piece: &[u8],
+    ) -> Result<(), WriteError> {
+        self.write(kind, first, last, &Payload::Bytes(piece))
+    }
+
+    /// Starts the closing handshake; further output is refused.
+    pub fn close(&mut self, code: CloseCode) {
+        self.failing.get_or_insert(Failing::Handler(code));
+    }
+
+    /// Whether what is written now has to wait for the peer to take what was written before.
+    #[must_use]
+    pub fn is_choked(&self) -> bool {
+        self.output.is_choked()
+    }
+
+    /// How many bytes may be queued before the backlog is full.
+    #[must_use]
+    pub fn room(&self) -> u32 {
+        self.output.backlog_room()
+    }
+
+    /// What the handler keeps for this connection.
+    #[must_use]
+    pub fn state(&self) -> u32 {
+        self.output.connection.state
+    }
+
+    /// Keeps 32 bits for this connection: usually an index into a table of the handler's.
+    pub fn set_state(&mut self, state: u32) {
+        self.output.connection.state = state;
+    }
+
+    fn write(
+        &mut self,
+        kind: Kind,
+        first: bool,
+        last: bool,
+        payload: &Payload<'_>,
+    ) -> Result<(), WriteError> {
+        if self.failing.is_some() || !self.output.connection.closing.may_send() {
+            return Err(WriteError::Closing);
+        }
+        let flags = &mut self.output.connection.flags;
+        if first == flags.has(Flags::SENDING_MESSAGE) {
+            return Err(WriteError::OutOfOrder);
+        }
+        if first {
+            let compressed = self.output.connection.deflate_bits != 0
+                && self.deflate.is_some_and(|deflate| payload.len() >= deflate.min as usize);
+            flags.put(Flags::SENDING_COMPRESSED, compressed);
+        }
+        flags.put(Flags::SENDING_MESSAGE, !last);
+        let sent = if flags.has(Flags::SENDING_COMPRESSED) {
+            self.write_compressed(kind, first, last, payload)
+        } else {
+            let header = header(kind, first, last, false, payload.len());
+            self.output.frame(&header, payload)
+        };
+        self.said.messages += u64::from(last);
+        self.said.bytes += payload.len() as u64;
+        sent.map_err(|Full| {
+            self.failing.get_or_insert(Failing::Slow);
+            WriteError::Full
+        })
+    }
+
+    /// Compresses up to [`PIECE`] bytes at a time, each into a fragment of its own.
+    fn write_compressed(
+        &mut self,
+        kind: Kind,
+        first: bool,
+        last: bool,
+        payload: &Payload<'_>,
+    ) -> Result<(), Full> {
+        let level = self.deflate.map_or(1, |deflate| deflate.level);
+        let window_bits = self.output.connection.deflate_bits;
+        let length = payload.len();
+        let mut from = 0;
+        loop {
+            let until = length.min(from + PIECE);
+            let (first, last) = (first && from == 0, last && until == length);
+            let piece = match payload {
+                Payload::Buffer(range) => &self.output.buffer[range.clone()][from..until],
+                Payload::Blocks(range) => &self.output.pool.area[range.clone()][from..until],
+                Payload::Bytes(bytes) => &bytes[from..until],
+            };
+            let compressed = self.compressor.compress(level, window_bits, piece, last);
+            // An empty piece in the middle of a message compresses to nothing.
+            if first || last || !compressed.is_empty() {
+                let header = header(kind, first, last, first, compressed.len());
+                self.output.frame(&header, &Payload::Bytes(compressed))?;
+            }
+            if until == length {
+                return Ok(());
+            }
+            from = until;
+        }
+    }
+}
+
+fn header(kind: Kind, first: bool, last: bool, compressed: bool, length: usize) -> Header {
+    let opcode = if first { kind.opcode() } else { OpCode::Continuation };
+    Header { fin: last, compressed, opcode, mask: None, length: length as u64 }
+}

@@ -1,0 +1,15 @@
+//! The handler `echo`: every message goes back to its sender, piece by piece as it comes in.
+
+use super::{Context, Handler, Piece};
+
+/// Sends everything back.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Echo;
+
+impl Handler for Echo {
+    fn message(&mut self, context: &mut Context<'_, '_>, piece: &Piece) {
+        // What cannot be written ends the connection, and the shard knows why: nothing is left to
+        // decide here.
+        let _ = context.echo(piece);
+    }
+}

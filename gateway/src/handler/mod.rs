@@ -1,0 +1,108 @@
+//! What answers a route.
+//!
+//! A handler belongs to one shard and one route; nothing of it is shared. It sees each connection
+//! through a [`Context`], in this order: [`Handler::request`], then, if it agreed to the upgrade,
+//! [`Handler::open`] once, [`Handler::message`] and [`Handler::writable`] any number of times, and
+//! [`Handler::close`] exactly once, whatever ended the connection.
+
+mod context;
+mod echo;
+mod page;
+
+use tidegate_proto::close::CloseCode;
+use tidegate_proto::handshake::server::Rejection;
+use tidegate_proto::http::RequestHead;
+use tidegate_proto::receiver::Kind;
+
+pub use context::{Context, WriteError};
+pub(crate) use context::{Failing, Said};
+pub use echo::Echo;
+pub use page::Page;
+
+/// How a handler wants its messages.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Delivery {
+    /// As they come in, without waiting for their end and without being copied.
+    Pieces,
+    /// Whole, up to the route's `max_buffered_message`.
+    Whole,
+}
+
+/// Part of a message, or all of it; its bytes are asked of the [`Context`].
+#[derive(Clone, Debug)]
+pub struct Piece {
+    /// Text or binary.
+    pub kind: Kind,
+    /// The message's first piece.
+    pub first: bool,
+    /// The message's last piece.
+    pub last: bool,
+    pub(crate) place: PiecePlace,
+}
+
+/// Where a piece's bytes are.
+#[derive(Clone, Debug)]
+pub(crate) enum PiecePlace {
+    /// In the receive buffer.
+    Buffer(std::ops::Range<usize>),
+    /// In a pooled block.
+    Blocks(std::ops::Range<usize>),
+    /// In the decompressor's output.
+    Inflated(std::ops::Range<usize>),
+}
+
+/// What a handler answers to a request.
+#[derive(Clone, Copy, Debug)]
+pub enum Answer {
+    /// Open the WebSocket connection, if the request asks for one.
+    Upgrade,
+    /// Refuse.
+    Refuse(Rejection),
+    /// Serve a page and close.
+    Serve(&'static Content),
+}
+
+/// A page that is part of the program.
+#[derive(Debug)]
+pub struct Content {
+    /// Its media type.
+    pub content_type: &'static str,
+    /// Its bytes.
+    pub body: &'static [u8],
+}
+
+/// How a connection ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// The close code: the peer's, ours, or 1005 and 1006 for none and for a connection that just
+    /// ended.
+    pub code: CloseCode,
+    /// The peer began it.
+    pub by_peer: bool,
+}
+
+/// What answers a route. See the module for the order of calls.
+pub trait Handler {
+    /// How messages are wanted.
+    fn delivery(&self) -> Delivery {
+        Delivery::Pieces
+    }
+
+    /// A request came in for the route.
+    fn request(&mut self, _head: &RequestHead<'_>) -> Answer {
+        Answer::Upgrade
+    }
+
+    /// The connection is open. The handler may keep 32 bits of its own with
+    /// [`Context::set_state`].
+    fn open(&mut self, _context: &mut Context<'_, '_>, _head: &RequestHead<'_>) {}
+
+    /// A message, or a piece of one.
+    fn message(&mut self, context: &mut Context<'_, '_>, piece: &Piece);
+
+    /// Everything that was queued is sent.
+    fn writable(&mut self, _context: &mut Context<'_, '_>) {}
+
+    /// The connection has ended; `state` is what the handler kept for it.
+    fn close(&mut self, _state: u32, _end: End) {}
+}

@@ -1,0 +1,25 @@
+//! The handler `static`: a page that is part of the program.
+
+use tidegate_proto::handshake::server::Rejection;
+use tidegate_proto::http::RequestHead;
+
+use super::{Answer, Content, Context, Handler, Piece};
+
+static CONSOLE: Content =
+    Content { content_type: "text/html; charset=utf-8", body: include_bytes!("page/console.html") };
+
+/// Serves the WebSocket console.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Page;
+
+impl Handler for Page {
+    fn request(&mut self, head: &RequestHead<'_>) -> Answer {
+        match head.method() {
+            "GET" | "HEAD" => Answer::Serve(&CONSOLE),
+            _ => Answer::Refuse(Rejection::MethodNotAllowed { allow: "GET, HEAD" }),
+        }
+    }
+
+    /// Never called: no connection is opened here.
+    fn message(&mut self, _context: &mut Context<'_, '_>, _piece: &Piece) {}
+}

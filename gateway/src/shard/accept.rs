@@ -1,0 +1,168 @@
+//! Accepting: parked on a poll, then a bounded number of accepts at a time.
+//!
+//! A listener parks on a one-shot poll. When it fires, a window of accepts that do not wait is
+//! pushed, never more than there are free slots, so the kernel never accepts a connection that it
+//! has no slot for. The window doubles while all of them find a connection, up to
+//! [`ACCEPT_BATCH`]: a burst of connects is taken in fast, but in portions, and established
+//! connections have their turn between two of them. Accepting is paused by not asking.
+
+use std::net::SocketAddr;
+
+use tidegate_proto::keepalive::Wait;
+
+use super::Shard;
+use crate::uring::{ACCEPT_BATCH, Errno, ListenerId, Operation, Ring, Slot};
+
+/// The state of one listener.
+pub(super) struct Acceptor {
+    state: State,
+    /// How many accepts the next portion has.
+    window: u32,
+    /// Accepts in flight.
+    pending: u32,
+    /// One of this portion found nothing to accept.
+    dry: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// On its poll.
+    Parked,
+    /// A portion is in flight.
+    Accepting,
+    /// Waiting for a free slot.
+    Full,
+    /// The kernel lacked something; waiting for the next tick.
+    Backing,
+    /// Never again.
+    Closed,
+}
+
+impl Acceptor {
+    pub(super) fn new() -> Self {
+        Self { state: State::Parked, window: 1, pending: 0, dry: false }
+    }
+}
+
+impl<R: Ring> Shard<R> {
+    /// Parks all listeners.
+    pub(super) fn start_accepting(&mut self) {
+        for listener in 0..self.acceptors.len() as ListenerId {
+            self.ring.push(Operation::PollListener { listener });
+        }
+    }
+
+    /// Closes all listeners; what their last accepts bring is closed too.
+    pub(super) fn stop_accepting(&mut self) {
+        for listener in 0..self.acceptors.len() as ListenerId {
+            let acceptor = &mut self.acceptors[listener as usize];
+            if acceptor.state == State::Parked {
+                self.ring.push(Operation::UnpollListener { listener });
+            }
+            acceptor.state = State::Closed;
+            self.ring.push(Operation::CloseListener { listener });
+        }
+    }
+
+    /// Goes on with listeners that wait for a free slot.
+    pub(super) fn resume_accepting(&mut self) {
+        for listener in 0..self.acceptors.len() {
+            if self.acceptors[listener].state == State::Full {
+                self.accept_portion(listener as ListenerId);
+            }
+        }
+    }
+
+    /// Goes on with listeners for which the kernel lacked something.
+    pub(super) fn retry_accepting(&mut self) {
+        for listener in 0..self.acceptors.len() {
+            if self.acceptors[listener].state == State::Backing {
+                self.accept_portion(listener as ListenerId);
+            }
+        }
+    }
+
+    pub(super) fn listener_ready(&mut self, listener: ListenerId) {
+        if self.acceptors[listener as usize].state == State::Parked {
+            self.accept_portion(listener);
+        }
+    }
+
+    pub(super) fn accepted(
+        &mut self,
+        listener: ListenerId,
+        result: Result<(Slot, SocketAddr), Errno>,
+    ) {
+        let acceptor = &mut self.acceptors[listener as usize];
+        acceptor.pending -= 1;
+        self.accepts_pending -= 1;
+        match result {
+            Ok((slot, peer)) => self.begin(listener, slot, peer),
+            Err(Errno::AGAIN) => acceptor.dry = true,
+            Err(error) => self.accept_failed(listener, error),
+        }
+        let acceptor = &mut self.acceptors[listener as usize];
+        if acceptor.pending > 0 || acceptor.state != State::Accepting {
+            return;
+        }
+        if acceptor.dry {
+            acceptor.state = State::Parked;
+            acceptor.window = 1;
+            self.ring.push(Operation::PollListener { listener });
+        } else {
+            acceptor.window = (acceptor.window * 2).min(ACCEPT_BATCH as u32);
+            self.accept_portion(listener);
+        }
+    }
+
+    fn accept_portion(&mut self, listener: ListenerId) {
+        let in_flight = self.accepts_pending;
+        let acceptor = &mut self.acceptors[listener as usize];
+        let room = (ACCEPT_BATCH as u32 - in_flight).min(self.table.vacant() - in_flight);
+        let count = acceptor.window.min(room);
+        acceptor.dry = false;
+        if count == 0 {
+            self.counters.accept_pauses += u64::from(acceptor.state != State::Full);
+            acceptor.state = State::Full;
+            return;
+        }
+        acceptor.state = State::Accepting;
+        acceptor.pending = count;
+        self.accepts_pending += count;
+        for _ in 0..count {
+            self.ring.push(Operation::Accept { listener });
+        }
+    }
+
+    fn accept_failed(&mut self, listener: ListenerId, error: Errno) {
+        self.counters.accept_errors += 1;
+        // accept(2): errors of the connection that was to be accepted are no reason to wait; a
+        // lack of descriptors or memory is.
+        if matches!(error.0, libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) {
+            tracing::warn!(listener, %error, "accepting is paused for a moment");
+            let acceptor = &mut self.acceptors[listener as usize];
+            if acceptor.state == State::Accepting {
+                acceptor.state = State::Backing;
+            }
+        }
+    }
+
+    /// A connection has come in.
+    fn begin(&mut self, listener: ListenerId, slot: Slot, peer: SocketAddr) {
+        self.counters.accepted += 1;
+        let connection = self.table.begin(slot);
+        connection.listener = listener as u8;
+        let stack = &self.config.listeners[listener as usize].stack;
+        if stack.log_transport || stack.log_websocket {
+            self.peers.insert(slot, peer);
+        }
+        if stack.log_transport {
+            tracing::info!(target: "transport", %peer, slot, "accepted");
+        }
+        if self.drain.is_some() {
+            return self.drop_connection(slot);
+        }
+        self.wait_for(slot, Wait::Head);
+        self.listen(slot);
+    }
+}

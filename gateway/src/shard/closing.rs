@@ -1,0 +1,163 @@
+//! The ends of a connection.
+
+use tidegate_proto::close::{CloseCode, Closing};
+use tidegate_proto::keepalive::{Expiry, Wait};
+
+use super::Shard;
+use crate::connection::{self, Flags, Stage};
+use crate::handler::End;
+use crate::uring::{Operation, Ring, Slot};
+
+/// How a connection ends that just ends.
+const ABRUPT: End = End { code: CloseCode::ABNORMAL, by_peer: true };
+
+impl<R: Ring> Shard<R> {
+    /// The peer will send nothing more.
+    pub(super) fn peer_ended(&mut self, slot: Slot) {
+        let connection = &self.table[slot];
+        let is_abrupt = connection.stage == Stage::Open && connection.closing != Closing::Closed;
+        self.counters.ended_abruptly += u64::from(is_abrupt);
+        if connection.is_flushed() {
+            return self.drop_connection(slot);
+        }
+        // It may still read: what it asked for before it ended is sent.
+        self.messages_ended(slot, ABRUPT);
+        self.table[slot].flags.set(Flags::CLOSE_AFTER_FLUSH);
+        self.after_words(slot);
+    }
+
+    /// The connection is broken.
+    pub(super) fn peer_failed(&mut self, slot: Slot) {
+        let connection = &self.table[slot];
+        let is_abrupt = connection.stage == Stage::Open && connection.closing != Closing::Closed;
+        self.counters.ended_abruptly += u64::from(is_abrupt);
+        self.drop_connection(slot);
+    }
+
+    /// The connection's messages have ended: tells the handler, once.
+    pub(super) fn messages_ended(&mut self, slot: Slot, end: End) {
+        let connection = &mut self.table[slot];
+        if !connection.flags.has(Flags::OPENED) {
+            return;
+        }
+        connection.flags.clear(Flags::OPENED);
+        let (route, state) = (connection.route, connection.state);
+        self.counters.connections_open -= 1;
+        self.routes.handler(route).close(state, end);
+        self.log_end(slot, end);
+    }
+
+    /// Goes on with a closing connection: starts its deadline, and once everything queued is sent,
+    /// finishes writing or closes.
+    pub(super) fn after_words(&mut self, slot: Slot) {
+        let connection = &mut self.table[slot];
+        let flags = connection.flags;
+        let is_last = flags.has(Flags::FINISH_AFTER_FLUSH | Flags::CLOSE_AFTER_FLUSH);
+        if (is_last || connection.closing != Closing::Open) && connection.wait != Wait::Close {
+            self.wait_for(slot, Wait::Close);
+        }
+        if !is_last {
+            return;
+        }
+        let connection = &mut self.table[slot];
+        if !connection.is_flushed() {
+            // A send that succeeds completes without a word: look again when it is settled.
+            self.flush_soon = true;
+            return;
+        }
+        if flags.has(Flags::CLOSE_AFTER_FLUSH) {
+            return self.drop_connection(slot);
+        }
+        connection.flags.clear(Flags::FINISH_AFTER_FLUSH);
+        let generation = connection.generation;
+        self.ring.push(Operation::FinishWrites { slot, generation });
+        self.resume_lingering(slot);
+    }
+
+    /// What the connection waited for has not come.
+    pub(super) fn expire(&mut self, slot: Slot) {
+        let connection = &mut self.table[slot];
+        if connection.stage == Stage::Free || connection.stage == Stage::Zombie {
+            return;
+        }
+        if connection.laps > 0 {
+            connection.laps -= 1;
+            return self.deadlines.go_round(slot);
+        }
+        match connection.wait.expire() {
+            Expiry::RefuseHead => self.head_timed_out(slot),
+            Expiry::SendPing => self.ping(slot),
+            Expiry::PeerGone => {
+                self.counters.peers_gone += 1;
+                self.drop_connection(slot);
+            }
+            Expiry::PeerStalled => {
+                self.counters.peers_stalled += 1;
+                self.drop_connection(slot);
+            }
+            Expiry::CloseTimedOut => {
+                self.counters.close_timeouts += 1;
+                self.drop_connection(slot);
+            }
+        }
+    }
+
+    /// Closes the connection now. Its slot is given up at once, unless an operation in flight still
+    /// uses its memory: then that operation's own completion gives it up.
+    pub(super) fn drop_connection(&mut self, slot: Slot) {
+        self.messages_ended(slot, ABRUPT);
+        self.ready.remove(slot);
+        let _ = self.deadlines.set(slot, None);
+        let connection = &mut self.table[slot];
+        let generation = connection.generation;
+        // Closing alone would not end the connection while its poll holds on to it.
+        if connection.flags.has(Flags::POLLED) {
+            connection.flags.clear(Flags::POLLED);
+            self.ring.push(Operation::Unpoll { slot, generation });
+        }
+        let connection = &mut self.table[slot];
+        connection.stage = Stage::Zombie;
+        if connection.flags.has(Flags::SEND_ARMED) {
+            self.ring.push(Operation::CancelSend { slot, generation });
+        }
+        self.bury(slot);
+    }
+
+    /// Gives up the slot of a closed connection, once nothing in flight uses its memory.
+    pub(super) fn bury(&mut self, slot: Slot) {
+        let connection = &mut self.table[slot];
+        debug_assert!(connection.stage == Stage::Zombie, "{connection:?} is not closed");
+        if connection.flags.has(Flags::SEND_ARMED | Flags::RECEIVING_INTO) {
+            return;
+        }
+        connection::release(&mut connection.gathered, &mut self.blocks);
+        connection::release(&mut connection.control, &mut self.blocks);
+        self.backlog(slot).clear();
+        self.ring.push(Operation::Close { slot });
+        self.log_closed(slot);
+        self.table.end(slot);
+    }
+
+    fn head_timed_out(&mut self, slot: Slot) {
+        self.counters.refused_head_timeout += 1;
+        self.refuse(slot, tidegate_proto::handshake::server::Rejection::Timeout);
+    }
+
+    fn ping(&mut self, slot: Slot) {
+        self.wait_for(slot, Wait::Pong);
+        let mut turn = self.turn(slot, None);
+        turn.ping();
+        let finished = turn.finish();
+        self.complete(slot, None, finished);
+    }
+
+    /// A connection that was paused and now only lingers has to be read from again, or its peer's
+    /// end would not be seen.
+    fn resume_lingering(&mut self, slot: Slot) {
+        let connection = &mut self.table[slot];
+        if connection.flags.has(Flags::PAUSED) {
+            connection.flags.clear(Flags::PAUSED);
+            self.listen(slot);
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What a shard counts.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Declares the counters once: their fields, their names and their sum.
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// Counts since the start of a shard, or their sum over shards.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        pub struct Counters {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Counters {
+            /// How many counters there are.
+            pub const COUNT: usize = [$(stringify!($name)),*].len();
+
+            /// Every counter with its name, in a fixed order.
+            #[must_use]
+            pub fn named(&self) -> [(&'static str, u64); Self::COUNT] {
+                [$((stringify!($name), self.$name)),*]
+            }
+
+            fn from_values(values: [u64; Self::COUNT]) -> Self {
+                let [$($name),*] = values;
+                Self { $($name),* }
+            }
+        }
+    };
+}
+
+counters! {
+    /// Connections that are there now.
+    connections,
+    /// Connections whose opening handshake is done, now.
+    connections_open,
+    /// Sockets accepted.
+    accepted,
+    /// Accepts that failed.
+    accept_errors,
+    /// Times that accepting was paused because the table was full.
+    accept_pauses,
+    /// Opening handshakes done.
+    opened,
+    /// Requests refused, with whatever status.
+    refused,
+    /// Requests refused because the head was not complete in time.
+    refused_head_timeout,
+    /// Requests refused because the pool had no block for the head.
+    refused_no_memory,
+    /// Pages served.
+    pages,
+    /// Bytes received.
+    bytes_in,
+    /// Payload bytes of data frames sent.
+    bytes_out,
+    /// Messages received.
+    messages_in,
+    /// Messages sent.
+    messages_out,
+    /// Pings sent.
+    pings,
+    /// Connections dropped because a ping was not answered.
+    peers_gone,
+    /// Connections dropped because the peer took nothing of its backlog for too long.
+    peers_stalled,
+    /// Connections closed with 1013 because a backlog's bound was met, or because of a route's
+    /// policy for slow peers.
+    slow_peers_closed,
+    /// Times that reading from a slow peer was paused.
+    slow_peers_paused,
+    /// Connections dropped because the closing handshake took too long.
+    close_timeouts,
+    /// Connections that ended without a closing handshake: an end or an error from the peer.
+    ended_abruptly,
+    /// Connections failed because the peer broke the protocol.
+    protocol_errors,
+    /// Connections closed with 1013 because the pool had no block for what the peer sent.
+    out_of_blocks,
+    /// Sends that did not go through at once.
+    sends_short,
+    /// Times that a connection had to wait for a receive buffer.
+    buffer_waits,
+    /// Receives that found no buffer though one was lent.
+    receives_without_buffer,
+    /// Bytes in pooled blocks now.
+    blocks_used,
+    /// The most bytes that were in pooled blocks at once.
+    blocks_used_max,
+    /// Turns of the loop.
+    loops,
+}
+
+/// Counters that other threads can read.
+#[derive(Debug)]
+pub struct Published([AtomicU64; Counters::COUNT]);
+
+impl Published {
+    /// All zero.
+    #[must_use]
+    pub fn new() -> Self {
+        Self([const { AtomicU64::new(0) }; Counters::COUNT])
+    }
+
+    /// Shows other threads the current counts.
+    pub fn store(&self, counters: &Counters) {
+        for (cell, (_, value)) in self.0.iter().zip(counters.named()) {
+            cell.store(value, Ordering::Relaxed);
+        }
+    }
+
+    /// The counts as they were last shown.
+    #[must_use]
+    pub fn load(&self) -> Counters {
+        Counters::from_values(std::array::from_fn(|at| self.0[at].load(Ordering::Relaxed)))
+    }
+}
+
+impl Default for Published {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl std::iter::Sum for Counters {
+    fn sum<I: Iterator<Item = Self>>(all: I) -> Self {
+        all.fold(Self::default(), |sum, one| {
+            let (sum, one) = (sum.named(), one.named());
+            Self::from_values(std::array::from_fn(|at| sum[at].1 + one[at].1))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_published_is_read_and_summed() {
+        let counters = Counters { accepted: 3, loops: 9, ..Counters::default() };
+        let published = Published::new();
+        published.store(&counters);
+        assert_eq!(published.load(), counters);
+        let sum: Counters = [counters, counters].into_iter().sum();
+        assert_eq!((sum.accepted, sum.loops, sum.pings), (6, 18, 0));
+    }
+}

@@ -1,0 +1,74 @@
+//! Draining: every connection is closed, a portion at each tick.
+
+use std::time::Duration;
+
+use tidegate_proto::close::{CloseCode, Closing};
+
+use super::deadlines::TICK;
+use super::{OPERATIONS_PER_EVENT, Shard};
+use crate::connection::Stage;
+use crate::uring::{Ring, Slot};
+
+/// A drain in progress.
+pub(super) struct Drain {
+    /// Connections below this slot have been told.
+    cursor: Slot,
+    /// When to give up on those that are left.
+    deadline: Duration,
+}
+
+impl<R: Ring> Shard<R> {
+    /// Accepts nothing more and begins to close.
+    pub(super) fn start_draining(&mut self) {
+        if self.drain.is_some() {
+            return;
+        }
+        tracing::info!(shard = self.index, connections = self.table.live(), "draining");
+        self.stop_accepting();
+        let deadline = self.ring.now() + self.config.drain;
+        self.drain = Some(Drain { cursor: 0, deadline });
+        self.drain_portion();
+    }
+
+    /// Closes the next portion of connections.
+    pub(super) fn drain_portion(&mut self) {
+        let Some(mut drain) = self.drain.take() else { return };
+        let per_tick = u64::from(self.config.drain_rate) * TICK.as_millis() as u64 / 1000;
+        let mut left = per_tick.max(1);
+        while left > 0 && drain.cursor < self.table.used_slots() {
+            if self.ring.room() <= OPERATIONS_PER_EVENT {
+                break;
+            }
+            left -= u64::from(self.drain_connection(drain.cursor));
+            drain.cursor += 1;
+        }
+        self.drain = Some(drain);
+    }
+
+    /// Whether the drain is over: nobody is left, or it has taken too long.
+    pub(super) fn is_drained(&self) -> bool {
+        let Some(drain) = &self.drain else { return false };
+        let is_late = self.ring.now() >= drain.deadline;
+        if is_late && self.table.live() > 0 {
+            let left = self.table.live();
+            tracing::warn!(shard = self.index, left, "the drain took too long: closing the rest");
+        }
+        self.table.live() == 0 || is_late
+    }
+
+    /// Tells one connection; whether there was anything to tell.
+    fn drain_connection(&mut self, slot: Slot) -> bool {
+        let connection = &self.table[slot];
+        match connection.stage {
+            Stage::Head => self.refuse_draining(slot),
+            Stage::Open if connection.closing == Closing::Open => {
+                let mut turn = self.turn(slot, None);
+                turn.close(CloseCode::GOING_AWAY);
+                let finished = turn.finish();
+                self.complete(slot, None, finished);
+            }
+            _ => return false,
+        }
+        true
+    }
+}

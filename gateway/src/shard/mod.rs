@@ -1,0 +1,373 @@
+//! One shard: a thread with its ring, its listeners and its connections.
+//!
+//! The loop is: enter the ring, collect completions, settle the batch that was sent, handle the
+//! completions, serve connections that wait for a buffer, tick. Handling never enters the ring but
+//! to make room in the queue, and completions are never handled while others are.
+
+mod accept;
+mod access_log;
+mod buffers;
+mod closing;
+mod control;
+mod counters;
+mod deadlines;
+mod draining;
+mod opening;
+mod receiving;
+mod routes;
+mod sending;
+mod slot_set;
+mod table;
+mod turn;
+
+use std::collections::HashMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_proto::keepalive::{Timings, Wait};
+
+use crate::config::{Config, Limits, Stack};
+use crate::connection::{
+    Blocks, Compressor, Connection, Decompressor, Output, Place, Pool, Staging,
+};
+use crate::handler::Said;
+use crate::uring::{
+    Area, BufferId, Completion, KernelRing, Memory, Ring, RingError, Setup, Slot, Waker,
+};
+
+use accept::Acceptor;
+pub use buffers::Buffers;
+pub use control::{Command, Control};
+pub use counters::Counters;
+use deadlines::{Deadlines, TICK};
+use draining::Drain;
+pub use routes::{HandlerFactory, Routes};
+use sending::BatchSend;
+pub use slot_set::SlotSet;
+use table::Table;
+use turn::Turn;
+
+/// Entries of the submission queue.
+pub const SUBMISSIONS: u32 = 4096;
+
+/// The most entries of the completion queue (io_uring_setup(2)).
+const COMPLETIONS_MAX: u32 = 65_536;
+
+/// The most operations that handling one completion pushes.
+const OPERATIONS_PER_EVENT: usize = 128;
+
+/// The longest sleep of a shard without connections.
+const IDLE_SLEEP: Duration = Duration::from_secs(5);
+
+/// The kinds of [`Wait`].
+const WAITS: [Wait; 5] = [Wait::Head, Wait::Activity, Wait::Pong, Wait::Progress, Wait::Close];
+
+/// What a shard is made of; it can be sent to the shard's thread.
+pub struct Assembly {
+    /// Which shard.
+    pub index: usize,
+    /// The checked configuration.
+    pub config: Arc<Config>,
+    /// The shard's own socket for each configured listener, in that order.
+    pub listeners: Vec<TcpListener>,
+    /// What wakes the shard.
+    pub waker: Waker,
+    /// The wire to the control thread.
+    pub control: Arc<Control>,
+    /// Makes handlers that are not built in.
+    pub handlers: Arc<HandlerFactory>,
+}
+
+/// A shard over any kernel.
+pub struct Shard<R> {
+    index: usize,
+    config: Arc<Config>,
+    control: Arc<Control>,
+    // Dropped before the memory that it may still use.
+    ring: R,
+    memory: Memory,
+    table: Table,
+    deadlines: Deadlines,
+    /// The ticks of each wait, by listener.
+    waits: Vec<[Option<u32>; WAITS.len()]>,
+    buffers: Buffers,
+    blocks: Blocks,
+    /// Connections that are readable and have to wait for a buffer or for their turn.
+    ready: SlotSet,
+    /// The sends whose outcome is open.
+    batch: Vec<BatchSend>,
+    /// How much of the staging memory the batch uses.
+    staging_used: usize,
+    /// Something has to be done once the batch is settled: do not sleep before.
+    flush_soon: bool,
+    events: Vec<Completion>,
+    expired: Vec<Slot>,
+    acceptors: Vec<Acceptor>,
+    /// Accepts in flight, of all listeners.
+    accepts_pending: u32,
+    routes: Routes,
+    compressor: Compressor,
+    decompressor: Decompressor,
+    /// Where a request head is put together.
+    head: Box<[u8]>,
+    /// The addresses of peers whose listener logs.
+    peers: HashMap<Slot, SocketAddr>,
+    counters: Counters,
+    drain: Option<Drain>,
+    next_tick: Duration,
+}
+
+/// The entries of the completion queue for a shard of these limits: each connection may have a poll
+/// and a send, so that an overflow is rare; the kernel keeps what overflows.
+#[must_use]
+pub fn completions(limits: &Limits) -> u32 {
+    (limits.connections.saturating_mul(2))
+        .next_power_of_two()
+        .clamp(SUBMISSIONS * 2, COMPLETIONS_MAX)
+}
+
+/// The shared memory of a shard of these limits.
+///
+/// # Errors
+/// The kernel has no room for the mappings.
+pub fn memory(limits: &Limits) -> io::Result<Memory> {
+    let receive = Buffers::area_length(limits.receive_buffers, limits.receive_buffer);
+    Ok(Memory {
+        receive: Area::new(receive)?,
+        staging: Area::new(limits.staging as usize)?,
+        blocks: Area::new(limits.blocks as usize)?,
+    })
+}
+
+/// Sets a shard up on the calling thread, to which its ring is bound.
+///
+/// # Errors
+/// What the kernel refused, and what to do about it.
+pub fn build(mut assembly: Assembly) -> Result<Shard<KernelRing>, RingError> {
+    let limits = assembly.config.limits;
+    let memory = memory(&limits).map_err(|error| RingError::Other("mapping memory", error))?;
+    let ring = KernelRing::new(Setup {
+        connections: limits.connections,
+        submissions: SUBMISSIONS,
+        completions: completions(&limits),
+        buffers: limits.receive_buffers,
+        buffer_size: limits.receive_buffer as usize,
+        listeners: std::mem::take(&mut assembly.listeners),
+        waker: assembly.waker.clone(),
+        memory: &memory,
+    })?;
+    Ok(Shard::new(ring, memory, &assembly))
+}
+
+impl<R: Ring> Shard<R> {
+    /// A shard over `ring`, which was made for `memory`; the assembly's listeners are the ring's.
+    pub fn new(ring: R, memory: Memory, assembly: &Assembly) -> Self {
+        let config = &assembly.config;
+        let limits = config.limits;
+        let head = limits.request_head + limits.receive_buffer;
+        let mut shard = Self {
+            index: assembly.index,
+            next_tick: ring.now() + TICK,
+            ring,
+            memory,
+            table: Table::new(limits.connections),
+            deadlines: Deadlines::new(limits.connections),
+            waits: config.listeners.iter().map(|listener| waits(&listener.stack)).collect(),
+            buffers: Buffers::new(limits.receive_buffers, limits.receive_buffer),
+            blocks: Blocks::new(limits.blocks),
+            ready: SlotSet::new(limits.connections),
+            batch: Vec::new(),
+            staging_used: 0,
+            flush_soon: false,
+            events: Vec::with_capacity(completions(&limits) as usize),
+            expired: Vec::new(),
+            acceptors: config.listeners.iter().map(|_| Acceptor::new()).collect(),
+            accepts_pending: 0,
+            routes: Routes::new(config, &*assembly.handlers),
+            compressor: Compressor::new(),
+            decompressor: Decompressor::new(),
+            head: vec![0; head as usize].into_boxed_slice(),
+            peers: HashMap::new(),
+            counters: Counters::default(),
+            drain: None,
+            config: Arc::clone(config),
+            control: Arc::clone(&assembly.control),
+        };
+        shard.start_accepting();
+        shard
+    }
+
+    /// Serves until the shard is drained or stopped.
+    ///
+    /// # Errors
+    /// The ring is beyond use.
+    pub fn run(mut self) -> io::Result<()> {
+        while self.step()? {}
+        self.publish();
+        Ok(())
+    }
+
+    /// One turn of the loop; `false` when it was the last one.
+    ///
+    /// # Errors
+    /// The ring is beyond use.
+    pub fn step(&mut self) -> io::Result<bool> {
+        let wait = self.sleep();
+        self.ring.enter(&mut self.memory, wait)?;
+        self.counters.loops += 1;
+        self.collect();
+        let mut events = std::mem::take(&mut self.events);
+        for event in events.drain(..) {
+            self.handle(event);
+            self.make_room()?;
+        }
+        self.events = events;
+        self.serve_ready();
+        self.resume_accepting();
+        self.tick()?;
+        Ok(self.control.command() < Command::Stop && !self.is_drained())
+    }
+
+    /// How long the ring may wait.
+    fn sleep(&self) -> Duration {
+        if !self.ready.is_empty() || self.flush_soon {
+            return Duration::ZERO;
+        }
+        let tick = self.next_tick.saturating_sub(self.ring.now());
+        if self.table.live() == 0 && self.drain.is_none() { IDLE_SLEEP } else { tick }
+    }
+
+    /// Takes the completions in. Sends that fell short come first, whatever their order: once they
+    /// are all known, the batch is settled and its memory free for the answers to the others.
+    fn collect(&mut self) {
+        while self.events.len() < self.events.capacity() {
+            match self.ring.completion() {
+                Some(Completion::SendFellShort { slot, batch_index, result }) => {
+                    self.fell_short(slot, batch_index, result);
+                }
+                Some(completion) => self.events.push(completion),
+                None => {
+                    if self.ring.is_settled() {
+                        self.settle();
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, completion: Completion) {
+        match completion {
+            Completion::Readable { slot, generation } => self.readable(slot, generation),
+            Completion::Received { slot, generation, buffer, result, more } => {
+                self.received((slot, generation), buffer, result, more);
+            }
+            Completion::ReceivedInto { slot, generation, result, more } => {
+                self.received_into((slot, generation), result, more);
+            }
+            Completion::SendFellShort { slot, batch_index, result } => {
+                self.fell_short(slot, batch_index, result);
+            }
+            Completion::Sent { slot, generation, result } => self.sent(slot, generation, result),
+            Completion::ListenerReady { listener } => self.listener_ready(listener),
+            Completion::Accepted { listener, result } => self.accepted(listener, result),
+            Completion::Woken => {
+                if self.control.command() == Command::Drain {
+                    self.start_draining();
+                }
+            }
+        }
+    }
+
+    /// Makes sure that the next event's operations fit the queue.
+    fn make_room(&mut self) -> io::Result<()> {
+        if self.ring.room() >= OPERATIONS_PER_EVENT {
+            return Ok(());
+        }
+        self.ring.enter(&mut self.memory, Duration::ZERO)
+    }
+
+    /// Does what is due.
+    fn tick(&mut self) -> io::Result<()> {
+        let now = self.ring.now();
+        if now < self.next_tick {
+            return Ok(());
+        }
+        while self.next_tick <= now {
+            self.next_tick += TICK;
+            self.deadlines.sweep(&mut self.expired);
+        }
+        let mut expired = std::mem::take(&mut self.expired);
+        for slot in expired.drain(..) {
+            self.expire(slot);
+            self.make_room()?;
+        }
+        self.expired = expired;
+        self.retry_accepting();
+        self.drain_portion();
+        self.publish();
+        Ok(())
+    }
+
+    /// Shows the counters to other threads.
+    fn publish(&mut self) {
+        self.counters.connections = u64::from(self.table.live());
+        self.counters.blocks_used = self.blocks.used_bytes();
+        self.counters.blocks_used_max = self.blocks.most_used_bytes();
+        self.control.counters.store(&self.counters);
+    }
+
+    /// From now on the connection waits for `wait`.
+    fn wait_for(&mut self, slot: Slot, wait: Wait) {
+        let connection = &mut self.table[slot];
+        connection.wait = wait;
+        let ticks = self.waits[usize::from(connection.listener)][wait as usize];
+        connection.laps = self.deadlines.set(slot, ticks);
+    }
+
+    /// The connection with all that it may use, and the buffer that its input is in.
+    fn turn(&mut self, slot: Slot, buffer: Option<BufferId>) -> Turn<'_> {
+        let Memory { receive, staging, blocks: area } = &mut self.memory;
+        let connection: &mut Connection = &mut self.table[slot];
+        let route = &self.config.routes[usize::from(connection.route)];
+        let listener = &self.config.listeners[usize::from(connection.listener)];
+        let buffer = match buffer {
+            Some(buffer) => &mut receive.bytes_mut()[self.buffers.span(buffer).range()],
+            None => &mut [],
+        };
+        Turn {
+            handler: self.routes.handler(connection.route),
+            output: Output {
+                connection,
+                buffer,
+                staging: Staging { bytes: staging.bytes_mut(), used: self.staging_used },
+                pool: Pool { blocks: &mut self.blocks, area: area.bytes_mut() },
+                backlog_limit: route.backlog,
+                place: Place::Nothing,
+            },
+            route,
+            deflate: listener.stack.websocket.deflate,
+            compressor: &mut self.compressor,
+            decompressor: &mut self.decompressor,
+            counters: &mut self.counters,
+            failing: None,
+            said: Said::default(),
+            end: None,
+        }
+    }
+}
+
+/// The ticks of each wait for connections of a listener.
+fn waits(stack: &Stack) -> [Option<u32>; WAITS.len()] {
+    let layer = &stack.websocket;
+    let timings = Timings {
+        head: layer.head,
+        ping: layer.keepalive.map(|keepalive| keepalive.ping),
+        pong: layer.keepalive.map_or(layer.close, |keepalive| keepalive.pong),
+        close: layer.close,
+        stall: layer.stall,
+    };
+    WAITS.map(|wait| timings.limit(wait).map(deadlines::ticks))
+}

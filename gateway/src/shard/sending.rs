@@ -1,0 +1,189 @@
+//! Sending: one send per connection and batch, the backlog when that falls short.
+//!
+//! A batch is what is sent between two moments at which everything is *settled*: the kernel has
+//! taken every operation, and every completion has been seen. A send that does not wait has
+//! completed by then, and only those that fell short say so; so at that moment all staging memory
+//! and all buffers that were sent from are free again.
+
+use tidegate_proto::keepalive::Wait;
+
+use super::Shard;
+use super::turn::Finished;
+use crate::connection::{Backlog, Flags, Full, Place, Stage};
+use crate::uring::{AreaName, BufferId, Errno, Generation, Operation, Ring, Slot, Span};
+
+/// A send of the current batch.
+pub(super) struct BatchSend {
+    slot: Slot,
+    generation: Generation,
+    span: Span,
+    /// The buffer that is sent from.
+    buffer: Option<BufferId>,
+}
+
+impl<R: Ring> Shard<R> {
+    /// Sends what a turn has said, and does what else the turn left to do; returns whether `buffer`
+    /// is held until the batch is settled.
+    pub(super) fn complete(
+        &mut self,
+        slot: Slot,
+        buffer: Option<BufferId>,
+        finished: Finished,
+    ) -> bool {
+        let Finished { place, staging_used, end, drop } = finished;
+        self.staging_used = staging_used;
+        let held = self.launch(slot, buffer, place);
+        if let Some(end) = end {
+            self.messages_ended(slot, end);
+        }
+        if drop {
+            self.drop_connection(slot);
+        } else {
+            self.after_words(slot);
+        }
+        held
+    }
+
+    /// Whether `send` of the batch could not send everything: what is left goes to the backlog.
+    pub(super) fn fell_short(&mut self, slot: Slot, index: u32, result: Result<u32, Errno>) {
+        let Some(send) = self.batch.get(index as usize) else { return };
+        let generation = send.generation;
+        let span = send.span;
+        let Some(connection) = self.table.current(slot, generation) else { return };
+        self.counters.sends_short += 1;
+        let sent = match result {
+            Ok(sent) => sent,
+            Err(Errno::AGAIN) => 0,
+            Err(_) => return self.peer_failed(slot),
+        };
+        let rest = span.skip(sent);
+        let area = match rest.area {
+            AreaName::Receive => &self.memory.receive,
+            AreaName::Staging | AreaName::Blocks => &self.memory.staging,
+        };
+        let bytes = &area.bytes()[rest.range()];
+        let area = self.memory.blocks.bytes_mut();
+        let mut backlog = Backlog { connection, blocks: &mut self.blocks, area };
+        if backlog.push_front(bytes) == Err(Full) {
+            // Part of a frame is lost: nothing more can be said to this peer.
+            self.counters.out_of_blocks += 1;
+            self.drop_connection(slot);
+        }
+    }
+
+    /// Everything is settled: the memory of the batch is free again.
+    pub(super) fn settle(&mut self) {
+        self.staging_used = 0;
+        self.flush_soon = false;
+        let mut batch = std::mem::take(&mut self.batch);
+        for send in batch.drain(..) {
+            if let Some(buffer) = send.buffer {
+                self.buffers.give_back(buffer);
+            }
+            let Some(connection) = self.table.current(send.slot, send.generation) else { continue };
+            connection.flags.clear(Flags::IN_BATCH);
+            if connection.stage == Stage::Zombie {
+                continue;
+            }
+            if connection.backlog.is_some() {
+                self.arm_send(send.slot);
+            } else {
+                self.after_words(send.slot);
+            }
+        }
+        self.batch = batch;
+    }
+
+    /// An armed send is done.
+    pub(super) fn sent(&mut self, slot: Slot, generation: Generation, result: Result<u32, Errno>) {
+        let Some(connection) = self.table.current(slot, generation) else { return };
+        connection.flags.clear(Flags::SEND_ARMED);
+        if connection.stage == Stage::Zombie {
+            return self.bury(slot);
+        }
+        let Ok(count @ 1..) = result else { return self.peer_failed(slot) };
+        let wait = connection.wait;
+        self.backlog(slot).consume(count);
+        if self.table[slot].backlog.is_some() {
+            if wait == Wait::Progress {
+                self.wait_for(slot, Wait::Progress);
+            }
+            self.arm_send(slot);
+        } else {
+            self.drained(slot);
+        }
+    }
+
+    /// The connection's backlog.
+    pub(super) fn backlog(&mut self, slot: Slot) -> Backlog<'_> {
+        Backlog {
+            connection: &mut self.table[slot],
+            blocks: &mut self.blocks,
+            area: self.memory.blocks.bytes_mut(),
+        }
+    }
+
+    /// Sends a turn's output; returns whether `buffer` is held.
+    fn launch(&mut self, slot: Slot, buffer: Option<BufferId>, place: Place) -> bool {
+        let (range, area, buffer) = match place {
+            Place::Nothing => return false,
+            Place::Backlog => {
+                self.arm_send(slot);
+                return false;
+            }
+            Place::Staging(range) => (range, AreaName::Staging, None),
+            Place::Buffer(range) => (range, AreaName::Receive, buffer),
+        };
+        let base = buffer.map_or(0, |buffer| self.buffers.span(buffer).start);
+        let span = Span { area, start: base + range.start as u32, length: range.len() as u32 };
+        let connection = &mut self.table[slot];
+        debug_assert!(!connection.must_queue(), "two sends in one batch: {connection:?}");
+        connection.flags.set(Flags::IN_BATCH);
+        let generation = connection.generation;
+        let batch_index = self.batch.len() as u32;
+        self.batch.push(BatchSend { slot, generation, span, buffer });
+        self.ring.push(Operation::Send { slot, batch_index, span });
+        buffer.is_some()
+    }
+
+    /// Sends the first block of the backlog, unless an earlier send has yet to complete.
+    fn arm_send(&mut self, slot: Slot) {
+        let connection = &self.table[slot];
+        if connection.flags.has(Flags::SEND_ARMED | Flags::IN_BATCH) {
+            return;
+        }
+        let generation = connection.generation;
+        let wait = connection.wait;
+        let Some(span) = self.backlog(slot).front() else { return };
+        let connection = &mut self.table[slot];
+        connection.flags.set(Flags::SEND_ARMED);
+        connection.check();
+        self.ring.push(Operation::SendArmed { slot, generation, span });
+        if matches!(wait, Wait::Activity | Wait::Pong) {
+            self.wait_for(slot, Wait::Progress);
+        }
+    }
+
+    /// The backlog is empty again.
+    fn drained(&mut self, slot: Slot) {
+        let connection = &mut self.table[slot];
+        if connection.wait == Wait::Progress {
+            self.wait_for(slot, Wait::Activity);
+        }
+        let connection = &mut self.table[slot];
+        if connection.flags.has(Flags::PAUSED) {
+            connection.flags.clear(Flags::PAUSED);
+            self.listen(slot);
+        }
+        let connection = &self.table[slot];
+        let tells = connection.flags.has(Flags::OPENED) && connection.closing.may_send();
+        if tells {
+            let mut turn = self.turn(slot, None);
+            turn.writable();
+            let finished = turn.finish();
+            self.complete(slot, None, finished);
+        } else {
+            self.after_words(slot);
+        }
+    }
+}

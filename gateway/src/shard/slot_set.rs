@@ -1,0 +1,98 @@
+//! A set of slots in one bit each, handed out in turn.
+
+use crate::uring::Slot;
+
+/// Slots that wait for something. [`SlotSet::pop`] goes round, so that each slot has its turn
+/// before any has a second one.
+pub struct SlotSet {
+    words: Vec<u64>,
+    /// How many bits are set.
+    length: usize,
+    /// The word at which the next search begins.
+    cursor: usize,
+}
+
+impl SlotSet {
+    /// An empty set for slots below `slots`.
+    #[must_use]
+    pub fn new(slots: u32) -> Self {
+        Self { words: vec![0; (slots as usize).div_ceil(64)], length: 0, cursor: 0 }
+    }
+
+    /// Adds `slot`.
+    pub fn insert(&mut self, slot: Slot) {
+        let (word, bit) = place(slot);
+        self.length += usize::from(self.words[word] & bit == 0);
+        self.words[word] |= bit;
+    }
+
+    /// Removes `slot`, whether it was there or not.
+    pub fn remove(&mut self, slot: Slot) {
+        let (word, bit) = place(slot);
+        self.length -= usize::from(self.words[word] & bit != 0);
+        self.words[word] &= !bit;
+    }
+
+    /// Takes the next slot out.
+    pub fn pop(&mut self) -> Option<Slot> {
+        if self.length == 0 {
+            return None;
+        }
+        while self.words[self.cursor] == 0 {
+            self.cursor = (self.cursor + 1) % self.words.len();
+        }
+        let bit = self.words[self.cursor].trailing_zeros();
+        let slot = self.cursor as u32 * 64 + bit;
+        self.remove(slot);
+        Some(slot)
+    }
+
+    /// How many slots there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+}
+
+fn place(slot: Slot) -> (usize, u64) {
+    (slot as usize / 64, 1 << (slot % 64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_slot_comes_out_once() {
+        let mut set = SlotSet::new(300);
+        for slot in [299, 0, 64, 5, 5, 128] {
+            set.insert(slot);
+        }
+        set.remove(64);
+        set.remove(65);
+        assert_eq!(set.len(), 4);
+        let popped: Vec<Slot> = std::iter::from_fn(|| set.pop()).collect();
+        assert_eq!(popped, [0, 5, 128, 299]);
+        assert!(set.is_empty());
+    }
+
+    #[test]
+    fn a_slot_that_returns_at_once_does_not_starve_the_others() {
+        let mut set = SlotSet::new(1000);
+        set.insert(10);
+        set.insert(900);
+        let mut served = Vec::new();
+        for _ in 0..200 {
+            let slot = set.pop().expect("both return at once");
+            served.push(slot);
+            set.insert(slot);
+        }
+        assert!(served.contains(&900));
+    }
+}

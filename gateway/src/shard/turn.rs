@@ -1,0 +1,404 @@
+//! What one connection makes of one stretch of input: frames, pieces for its handler, answers.
+
+use std::ops::Range;
+
+use tidegate_proto::close::{CloseCode, CloseReason};
+use tidegate_proto::deflate::{InflateError, Progress};
+use tidegate_proto::error::ProtocolError;
+use tidegate_proto::frame::{Header, OpCode, Role};
+use tidegate_proto::http::RequestHead;
+use tidegate_proto::receiver::{self, Control, Event, Kind, Rules};
+use tidegate_proto::utf8::Utf8;
+
+use super::counters::Counters;
+use crate::config::Route;
+use crate::config::stack::Deflate;
+use crate::connection::{
+    self, BlockId, Compressor, Decompressor, Flags, Output, Payload, Place, Stage,
+};
+use crate::handler::{Context, Delivery, End, Failing, Handler, Piece, PiecePlace, Said};
+
+/// One connection with all that it may use for the length of a turn.
+pub(super) struct Turn<'a> {
+    pub(super) output: Output<'a>,
+    pub(super) handler: &'a mut dyn Handler,
+    pub(super) route: &'a Route,
+    pub(super) deflate: Option<Deflate>,
+    pub(super) compressor: &'a mut Compressor,
+    pub(super) decompressor: &'a mut Decompressor,
+    pub(super) counters: &'a mut Counters,
+    pub(super) failing: Option<Failing>,
+    pub(super) said: Said,
+    pub(super) end: Option<End>,
+}
+
+/// What is left to do for the shard when a turn is over.
+pub(super) struct Finished {
+    /// Where the output is.
+    pub(super) place: Place,
+    /// How much of the staging memory is used now.
+    pub(super) staging_used: usize,
+    /// The connection's messages have ended.
+    pub(super) end: Option<End>,
+    /// Nothing more can be said to the peer: drop the connection.
+    pub(super) drop: bool,
+}
+
+/// Where compressed bytes are.
+#[derive(Clone)]
+enum Compressed {
+    Buffer(Range<usize>),
+    Block(BlockId),
+}
+
+impl Turn<'_> {
+    /// The connection is open: says so to the peer and to the handler.
+    pub(super) fn open(&mut self, response: &[u8], head: &RequestHead<'_>) {
+        self.say(|output| output.raw(response));
+        self.call(|handler, context| handler.open(context, head));
+    }
+
+    /// Everything queued was sent.
+    pub(super) fn writable(&mut self) {
+        self.call(|handler, context| handler.writable(context));
+    }
+
+    /// Sends a Ping without a payload.
+    pub(super) fn ping(&mut self) {
+        self.counters.pings += 1;
+        self.say_control(OpCode::Ping, &Payload::Bytes(&[]));
+    }
+
+    /// Starts the closing handshake.
+    pub(super) fn close(&mut self, code: CloseCode) {
+        self.failing.get_or_insert(Failing::Handler(code));
+    }
+
+    /// Works on the bytes `range` of the receive buffer.
+    pub(super) fn frames(&mut self, range: Range<usize>) {
+        let rules = self.rules();
+        let mut at = range.start;
+        while self.is_listening() {
+            let input = &mut self.output.buffer[..range.end];
+            match self.output.connection.receiver.handle_input(input, &mut at, &rules) {
+                Ok(Event::NeedInput) => return,
+                Ok(Event::Piece(piece)) => self.piece(&piece),
+                Ok(Event::Control(control)) => self.control(&control),
+                Err(error) => self.fail(error),
+            }
+        }
+    }
+
+    /// Works on `count` bytes that were received straight into the gathered block.
+    pub(super) fn gathered(&mut self, block: BlockId, count: u32) {
+        let rules = self.rules();
+        let start = self.output.pool.blocks.room(block).start as usize;
+        let input = &mut self.output.pool.area[start..start + count as usize];
+        match self.output.connection.receiver.handle_input(input, &mut 0, &rules) {
+            // The receive asked for no more than the rest of the frame, so it is one piece.
+            Ok(Event::Piece(piece)) => {
+                self.output.pool.blocks.extend(block, count);
+                if piece.last {
+                    self.finish_gathered(block, &piece);
+                }
+            }
+            Ok(Event::NeedInput | Event::Control(_)) => {}
+            Err(error) => self.fail(error),
+        }
+    }
+
+    /// Says the last words, if there are any, and hands the rest back to the shard.
+    pub(super) fn finish(mut self) -> Finished {
+        let mut drop = false;
+        if let Some(failing) = self.failing {
+            drop = self.say_close(failing).is_err();
+        }
+        self.counters.messages_out += self.said.messages;
+        self.counters.bytes_out += self.said.bytes;
+        Finished {
+            place: self.output.place,
+            staging_used: self.output.staging.used,
+            end: self.end,
+            drop,
+        }
+    }
+
+    fn rules(&self) -> Rules {
+        Rules {
+            role: Role::Server,
+            compression: self.output.connection.deflate_bits != 0,
+            max_message: self.route.max_message,
+        }
+    }
+
+    fn is_listening(&self) -> bool {
+        self.failing.is_none() && self.output.connection.closing.may_receive()
+    }
+
+    fn fail(&mut self, error: ProtocolError) {
+        self.failing.get_or_insert(Failing::Protocol(error));
+    }
+
+    fn say(&mut self, what: impl FnOnce(&mut Output<'_>) -> Result<(), connection::Full>) {
+        if what(&mut self.output).is_err() {
+            self.failing.get_or_insert(Failing::Slow);
+        }
+    }
+
+    fn say_control(&mut self, opcode: OpCode, payload: &Payload<'_>) {
+        let header = control_header(opcode, payload.len());
+        self.say(|output| output.frame(&header, payload));
+    }
+
+    fn piece(&mut self, piece: &receiver::Piece) {
+        let range = piece.start..piece.end;
+        if !piece.compressed && self.handler.delivery() == Delivery::Pieces {
+            return self.deliver(&Piece {
+                kind: piece.kind,
+                first: piece.first,
+                last: piece.last,
+                place: PiecePlace::Buffer(range),
+            });
+        }
+        if piece.first && piece.last && range.len() <= self.route.max_buffered_message as usize {
+            return self.whole_in_buffer(piece, range);
+        }
+        if let Some(block) = self.gather(piece, range)
+            && piece.last
+        {
+            self.finish_gathered(block, piece);
+        }
+    }
+
+    fn whole_in_buffer(&mut self, piece: &receiver::Piece, range: Range<usize>) {
+        if piece.compressed {
+            return self.inflate(piece.kind, &Compressed::Buffer(range));
+        }
+        self.deliver(&Piece::whole(piece.kind, PiecePlace::Buffer(range)));
+    }
+
+    /// Adds a piece to what is gathered.
+    fn gather(&mut self, piece: &receiver::Piece, range: Range<usize>) -> Option<BlockId> {
+        let Output { connection, buffer, pool, .. } = &mut self.output;
+        let so_far = connection.gathered.map_or(0, |block| pool.blocks.content(block).length);
+        let expected = u32::try_from(piece.frame_remaining).unwrap_or(u32::MAX);
+        let total = u64::from(so_far) + range.len() as u64 + u64::from(expected);
+        if total > u64::from(self.route.max_buffered_message) {
+            self.fail(ProtocolError::MessageTooBig);
+            return None;
+        }
+        let bytes = &buffer[range];
+        let gathered = &mut connection.gathered;
+        if connection::append(gathered, pool.blocks, pool.area, bytes, expected).is_err() {
+            self.failing.get_or_insert(Failing::NoMemory);
+        }
+        self.output.connection.gathered
+    }
+
+    fn finish_gathered(&mut self, block: BlockId, piece: &receiver::Piece) {
+        if piece.compressed {
+            self.inflate(piece.kind, &Compressed::Block(block));
+        } else {
+            let range = self.output.pool.blocks.content(block).range();
+            self.deliver(&Piece::whole(piece.kind, PiecePlace::Blocks(range)));
+        }
+        let Output { connection, pool, .. } = &mut self.output;
+        connection::release(&mut connection.gathered, pool.blocks);
+    }
+
+    /// Inflates a whole message, and hands it out in the way that its handler wants.
+    fn inflate(&mut self, kind: Kind, compressed: &Compressed) {
+        self.decompressor.inflater.begin();
+        let mut whole = None;
+        let (mut consumed, mut produced) = (0, 0u64);
+        let mut utf8 = Utf8::default();
+        while self.failing.is_none() {
+            let progress = match self.inflate_some(compressed, consumed) {
+                Ok(progress) => progress,
+                Err(_) => return self.abandon(&mut whole, ProtocolError::InvalidDeflate),
+            };
+            let first = produced == 0;
+            consumed += progress.consumed;
+            produced += progress.produced as u64;
+            // RFC 7692 section 8 leaves it to the receiver to bound what a message inflates to.
+            if produced > u64::from(self.route.max_buffered_message) {
+                return self.abandon(&mut whole, ProtocolError::MessageTooBig);
+            }
+            if kind == Kind::Text && self.check_inflated(&mut utf8, &progress).is_err() {
+                return self.abandon(&mut whole, ProtocolError::InvalidUtf8);
+            }
+            match self.handler.delivery() {
+                Delivery::Pieces => self.deliver(&Piece {
+                    kind,
+                    first,
+                    last: progress.done,
+                    place: PiecePlace::Inflated(0..progress.produced),
+                }),
+                Delivery::Whole => self.gather_inflated(kind, &mut whole, &progress),
+            }
+            if progress.done {
+                break;
+            }
+        }
+        connection::release(&mut whole, self.output.pool.blocks);
+    }
+
+    fn abandon(&mut self, whole: &mut Option<BlockId>, error: ProtocolError) {
+        connection::release(whole, self.output.pool.blocks);
+        self.fail(error);
+    }
+
+    fn inflate_some(
+        &mut self,
+        compressed: &Compressed,
+        consumed: usize,
+    ) -> Result<Progress, InflateError> {
+        let input = match compressed {
+            Compressed::Buffer(range) => &self.output.buffer[range.clone()],
+            Compressed::Block(block) => {
+                let content = self.output.pool.blocks.content(*block);
+                &self.output.pool.area[content.range()]
+            }
+        };
+        let Decompressor { inflater, out } = &mut *self.decompressor;
+        inflater.inflate(&input[consumed..], true, out)
+    }
+
+    fn check_inflated(&self, utf8: &mut Utf8, progress: &Progress) -> Result<(), ()> {
+        let bytes = &self.decompressor.out[..progress.produced];
+        utf8.push(bytes).map_err(|_| ())?;
+        if progress.done { utf8.finish().map_err(|_| ()) } else { Ok(()) }
+    }
+
+    fn gather_inflated(&mut self, kind: Kind, whole: &mut Option<BlockId>, progress: &Progress) {
+        let bytes = &self.decompressor.out[..progress.produced];
+        let pool = &mut self.output.pool;
+        if connection::append(whole, pool.blocks, pool.area, bytes, 0).is_err() {
+            self.failing.get_or_insert(Failing::NoMemory);
+            return;
+        }
+        if let Some(block) = whole.filter(|_| progress.done) {
+            let range = pool.blocks.content(block).range();
+            self.deliver(&Piece::whole(kind, PiecePlace::Blocks(range)));
+        }
+    }
+
+    fn deliver(&mut self, piece: &Piece) {
+        self.counters.messages_in += u64::from(piece.last);
+        self.call(|handler, context| handler.message(context, piece));
+    }
+
+    /// Calls the handler with the connection at hand.
+    fn call(&mut self, what: impl FnOnce(&mut dyn Handler, &mut Context<'_, '_>)) {
+        let mut context = Context {
+            output: &mut self.output,
+            inflated: &self.decompressor.out,
+            compressor: self.compressor,
+            deflate: self.deflate,
+            failing: &mut self.failing,
+            said: &mut self.said,
+        };
+        what(self.handler, &mut context);
+    }
+
+    fn control(&mut self, control: &Control) {
+        let range = control.start..control.end;
+        if control.first && control.last {
+            return self.whole_control(control.opcode, &Payload::Buffer(range));
+        }
+        let Output { connection, buffer, pool, .. } = &mut self.output;
+        let kept = &mut connection.control;
+        if connection::append(kept, pool.blocks, pool.area, &buffer[range], 0).is_err() {
+            self.failing.get_or_insert(Failing::NoMemory);
+            return;
+        }
+        if let Some(block) = connection.control.filter(|_| control.last) {
+            let range = pool.blocks.content(block).range();
+            self.whole_control(control.opcode, &Payload::Blocks(range));
+            let Output { connection, pool, .. } = &mut self.output;
+            connection::release(&mut connection.control, pool.blocks);
+        }
+    }
+
+    fn whole_control(&mut self, opcode: OpCode, payload: &Payload<'_>) {
+        match opcode {
+            // RFC 6455 section 5.5.2: "Upon receipt of a Ping frame, an endpoint MUST send a Pong
+            // frame in response, unless it already received a Close frame." Section 5.5.3: it
+            // "must have identical "Application data"".
+            OpCode::Ping if self.output.connection.closing.may_send() => {
+                self.say_control(OpCode::Pong, payload);
+            }
+            OpCode::Close => self.close_frame(payload),
+            _ => {}
+        }
+    }
+
+    fn close_frame(&mut self, payload: &Payload<'_>) {
+        let body = match payload {
+            Payload::Buffer(range) => &self.output.buffer[range.clone()],
+            Payload::Blocks(range) => &self.output.pool.area[range.clone()],
+            Payload::Bytes(bytes) => bytes,
+        };
+        let code = match CloseReason::parse(body) {
+            Ok(reason) => reason.code,
+            Err(error) => return self.fail(error),
+        };
+        let must_answer = self.output.connection.closing.handle_close();
+        self.end = Some(End { code: code.unwrap_or(CloseCode::NO_STATUS), by_peer: must_answer });
+        if must_answer && self.output.connection.closing.close() {
+            // Section 5.5.1: "When sending a Close frame in response, the endpoint typically
+            // echos the status code it received." The reason goes back with it.
+            self.say_control(OpCode::Close, payload);
+        }
+        // Section 7.1.1: the server closes the TCP connection first.
+        self.output.connection.flags.set(Flags::CLOSE_AFTER_FLUSH);
+    }
+
+    /// Fails or closes the connection: a Close frame if none was sent, and the state after it.
+    fn say_close(&mut self, failing: Failing) -> Result<(), connection::Full> {
+        let (code, reason) = self.judge(failing);
+        let connection = &mut self.output.connection;
+        let first = connection.closing.close();
+        if !matches!(failing, Failing::Handler(_)) {
+            connection.closing = tidegate_proto::close::Closing::Closed;
+            connection.stage = Stage::Lingering;
+            connection.flags.set(Flags::FINISH_AFTER_FLUSH);
+            self.end.get_or_insert(End { code, by_peer: false });
+        }
+        if !first {
+            return Ok(());
+        }
+        let mut body = [0; 125];
+        let length = CloseReason { code: Some(code), reason }.emit(&mut body);
+        let header = control_header(OpCode::Close, length);
+        self.output.frame(&header, &Payload::Bytes(&body[..length]))
+    }
+
+    fn judge(&mut self, failing: Failing) -> (CloseCode, &'static str) {
+        match failing {
+            Failing::Protocol(error) => {
+                self.counters.protocol_errors += 1;
+                (error.close_code(), error.reason())
+            }
+            Failing::Slow => {
+                self.counters.slow_peers_closed += 1;
+                (CloseCode::TRY_AGAIN_LATER, "too slow: the backlog is full")
+            }
+            Failing::NoMemory => {
+                self.counters.out_of_blocks += 1;
+                (CloseCode::TRY_AGAIN_LATER, "no memory for the message")
+            }
+            Failing::Handler(code) => (code, ""),
+        }
+    }
+}
+
+impl Piece {
+    fn whole(kind: Kind, place: PiecePlace) -> Self {
+        Self { kind, first: true, last: true, place }
+    }
+}
+
+fn control_header(opcode: OpCode, length: usize) -> Header {
+    Header { fin: true, compressed: false, opcode, mask: None, length: length as u64 }
+}
