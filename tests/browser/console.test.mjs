@@ -1,0 +1,212 @@
+// The page that the gateway serves at "/", driven in a real browser: what a person can do with it.
+//
+// TIDEGATE_URL  the page (default http://127.0.0.1:8080/)
+// CHROMIUM      the browser (default /usr/bin/chromium)
+
+import assert from "node:assert/strict";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { chromium } from "playwright-core";
+
+const pageUrl = process.env.TIDEGATE_URL ?? "http://127.0.0.1:8080/";
+const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
+const answerTimeMs = 10_000;
+
+// Without these the browser looks for its maker's hosts at every start. Playwright's own defaults
+// are left out, so that the browser is as a person's, but for the pipe that drives it.
+const browserArguments = [
+  "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+  "--disable-background-networking", "--disable-component-update", "--disable-sync",
+];
+
+let userData;
+let browser;
+let page;
+let complaints = [];     // what the page or the browser logged as an error
+let wire = [];           // the payloads of the WebSocket as the browser's network log has them
+
+before(async () => {
+  userData = await mkdtemp(join(tmpdir(), "tidegate-browser-"));
+  browser = await chromium.launchPersistentContext(userData, {
+    executablePath,
+    ignoreDefaultArgs: true,
+    args: [
+      ...browserArguments, `--user-data-dir=${userData}`, "--remote-debugging-pipe", "about:blank",
+    ],
+  });
+  browser.setDefaultTimeout(answerTimeMs);
+  page = browser.pages()[0] ?? await browser.newPage();
+  page.on("console", (message) => {
+    if (message.type() === "error") complaints.push(message.text());
+  });
+  page.on("pageerror", (error) => complaints.push(String(error)));
+  page.on("websocket", (socket) => {
+    socket.on("framesent", ({ payload }) => wire.push({ direction: "sent", payload }));
+    socket.on("framereceived", ({ payload }) => wire.push({ direction: "received", payload }));
+  });
+});
+
+after(async () => {
+  await browser?.close();
+  if (userData) await rm(userData, { recursive: true, force: true, maxRetries: 5 });
+});
+
+async function connect() {
+  await page.click("#connect");
+  await page.waitForSelector("#status[data-state=open]");
+}
+
+async function close() {
+  await page.click("#close");
+  await page.waitForSelector("#status[data-state=closed]");
+  return page.locator("#messages tr").first().evaluate((row) => ({ ...row.dataset }));
+}
+
+// Presses a button that sends, and returns the row of the message and the row of its echo.
+async function sendAndRead(button) {
+  wire = [];
+  const newest = await page.locator("#messages tr").first().getAttribute("data-number");
+  const number = Number(newest) + 1;
+  await page.click(button);
+  await page.waitForSelector(`#messages tr[data-echo="${number}"]`);
+  const read = (selector) => page.locator(selector).evaluate((row) => ({
+    ...row.dataset,
+    content: row.querySelector(".content").textContent,
+    trip: row.querySelector(".trip").textContent,
+  }));
+  const sent = await read(`#messages tr[data-number="${number}"]`);
+  const echo = await read(`#messages tr[data-echo="${number}"]`);
+  assert.equal(sent.direction, "sent");
+  assert.equal(echo.direction, "received");
+  assert.equal(echo.kind, sent.kind);
+  assert.equal(echo.size, sent.size);
+  assert.equal(echo.content, sent.content);
+  assert.match(sent.trip, /^\d+(\.\d)? ms$/);
+  return { sent, echo };
+}
+
+function wireOf(direction) {
+  const wanted = wire.filter((entry) => entry.direction === direction);
+  return Buffer.concat(wanted.map((entry) => Buffer.from(entry.payload)));
+}
+
+test("the page loads by itself and points at its own /echo", async () => {
+  const requests = [];
+  page.on("request", (request) => requests.push(request.url()));
+  const response = await page.goto(pageUrl);
+  assert.equal(response.status(), 200);
+  assert.match(response.headers()["content-type"], /^text\/html/);
+  const address = new URL("echo", pageUrl);
+  address.protocol = address.protocol.replace("http", "ws");
+  assert.equal(await page.inputValue("#url"), address.href);
+  assert.deepEqual(requests.filter((url) => !url.startsWith("data:")), [response.url()]);
+});
+
+test("connects", async () => {
+  await connect();
+  const row = page.locator("#messages tr").first();
+  assert.equal(await row.getAttribute("data-kind"), "open");
+  assert.match(await row.textContent(), /subprotocol: none/);
+});
+
+const texts = {
+  ASCII: "Hello",
+  "non-ASCII": "Grüße, 潮の門 🌊 \u0000\u00a0",
+  empty: "",
+  long: "é".repeat(40_000),
+};
+for (const [name, text] of Object.entries(texts)) {
+  test(`echoes text: ${name}`, async () => {
+    await page.fill("#text", text);
+    const { sent } = await sendAndRead("#send-text");
+    assert.equal(sent.kind, "text");
+    assert.equal(Number(sent.size), Buffer.byteLength(text));
+    assert.equal(wireOf("received").toString(), text);
+  });
+}
+
+test("echoes binary given as hex", async () => {
+  await page.fill("#hex", "00 ff 7F,80 0x0d0a");
+  const { sent } = await sendAndRead("#send-hex");
+  assert.equal(sent.kind, "binary");
+  assert.equal(sent.content, "00 ff 7f 80 0d 0a");
+  assert.equal(wireOf("received").toString("hex"), "00ff7f800d0a");
+});
+
+for (const size of [0, 1, 125, 126, 65_535, 65_536, 70_000]) {
+  test(`echoes ${size} random bytes`, async () => {
+    await page.fill("#random-size", String(size));
+    const { sent } = await sendAndRead("#send-random");
+    assert.equal(sent.kind, "binary");
+    assert.equal(Number(sent.size), size);
+    assert.equal(wireOf("sent").length, size);
+    assert.ok(wireOf("sent").equals(wireOf("received")));
+  });
+}
+
+test("refuses what is not hex, and says so", async () => {
+  await page.fill("#hex", "0g");
+  await page.click("#send-hex");
+  assert.match(await page.textContent("#problem"), /'g' is not a hex digit/);
+});
+
+test("shows the round trips", async () => {
+  assert.equal(await page.textContent("#rtt-count"), String(Object.keys(texts).length + 8));
+  for (const id of ["#rtt-last", "#rtt-median", "#rtt-p99"]) {
+    assert.match(await page.textContent(id), /^\d+(\.\d)? ms$/);
+  }
+});
+
+test("sends every N ms until it is told to stop", async () => {
+  await page.fill("#text", "tick");
+  await page.fill("#repeat-ms", "20");
+  await page.check("#repeat");
+  const echoes = page.locator("#messages tr[data-direction=received]");
+  await echoes.nth(await echoes.count() + 10).waitFor();
+  await page.uncheck("#repeat");
+  const count = await page.textContent("#sent-count");
+  await page.waitForTimeout(100);
+  assert.equal(await page.textContent("#sent-count"), count);
+});
+
+test("keeps the newest 500 rows", async () => {
+  await page.evaluate(() => {
+    for (let turn = 0; turn < 300; turn += 1) document.querySelector("#send-text").click();
+  });
+  await page.waitForFunction(() => {
+    const [sent, received] = ["#sent-count", "#received-count"]
+      .map((id) => document.querySelector(id).textContent);
+    return Number(sent) > 300 && sent === received;
+  });
+  assert.equal(await page.locator("#messages tr").count(), 500);
+});
+
+test("refuses a close code that a page may not send, and stays connected", async () => {
+  await page.fill("#close-code", "1002");
+  await page.click("#close");
+  assert.notEqual(await page.textContent("#problem"), "");
+  assert.equal(await page.getAttribute("#status", "data-state"), "open");
+});
+
+test("closes with 1000", async () => {
+  await page.fill("#close-code", "1000");
+  await page.fill("#close-reason", "");
+  const row = await close();
+  assert.deepEqual([row.kind, row.code, row.clean], ["close", "1000", "true"]);
+  assert.match(await page.textContent("#status"), /1000 normal closure/);
+});
+
+test("closes with 4999 and a reason", async () => {
+  await connect();
+  await page.fill("#close-code", "4999");
+  await page.fill("#close-reason", "bis später");
+  const row = await close();
+  assert.deepEqual([row.code, row.clean], ["4999", "true"]);
+  assert.match(await page.locator("#messages tr").first().textContent(), /bis später/);
+});
+
+test("logged no error", () => {
+  assert.deepEqual(complaints, []);
+});

@@ -1,0 +1,80 @@
+#!/usr/bin/env bash
+# Runs the clients that others wrote against the gateway's echo. See --help.
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck source=tools/gateway.sh
+source "$here/../../tools/gateway.sh"
+
+usage() {
+    cat <<EOF
+usage: tests/clients/run.sh [--url ws://HOST:PORT/PATH]
+
+Starts target/release/tidegate with an echo route on a free port of 127.0.0.1, runs Python's
+websockets and npm's ws against it, and ends it again. Needs Python 3.11 with venv, and Node.js 20
+with npm; the two packages are installed once, at the versions pinned beside this script, into
+${XDG_CACHE_HOME:-$HOME/.cache}/tidegate.
+
+  --url URL       an echo server that runs already; none is started then
+  TIDEGATE_BIN    another gateway binary
+
+exit codes: 0 every check of both passed, 1 some did not,
+            2 the clients or the gateway could not be set up
+EOF
+}
+
+say() { printf 'clients: %s\n' "$*" >&2; }
+give_up() {
+    say "$@"
+    exit 2
+}
+
+url=
+while (($#)); do
+    case $1 in
+        --help) usage; exit 0 ;;
+        --url) url=${2:?--url needs a value}; shift 2 ;;
+        *) give_up "unknown argument '$1'; see --help" ;;
+    esac
+done
+
+# A folder for each pair of versions: after a change of either, a new one is made.
+key=$(cat "$here/requirements.txt" "$here/node_ws/package-lock.json" | sha256sum | cut -c1-12)
+cache=${XDG_CACHE_HOME:-$HOME/.cache}/tidegate/clients-$key
+
+install_clients() {
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+        give_up "Python 3.11 or newer is missing"
+    command -v npm >/dev/null ||
+        give_up "node and npm are missing (Debian: apt-get install nodejs npm)"
+    say "installing into $cache"
+    rm -rf "$cache"
+    mkdir -p "$cache/node_ws"
+    cp "$here"/node_ws/{package.json,package-lock.json,.npmrc} "$cache/node_ws"
+    { python3 -m venv "$cache/python" &&
+        "$cache/python/bin/pip" install -r "$here/requirements.txt" &&
+        npm --prefix "$cache/node_ws" ci; } >"$cache/install.log" 2>&1 || {
+        tail -n 15 "$cache/install.log" >&2
+        give_up "the installation failed; all of it is in $cache/install.log"
+    }
+    touch "$cache/complete"
+}
+[[ -e $cache/complete ]] || install_clients
+
+scratch=$(mktemp -d)
+trap 'gateway_abandon; rm -rf "$scratch"' EXIT
+if [[ -z $url ]]; then
+    gateway_echo_config "$scratch/tidegate.toml"
+    gateway_start --config "$scratch/tidegate.toml" || exit 2
+    url=ws://127.0.0.1:$gateway_port/echo
+fi
+
+failed=0
+bounded=(timeout --kill-after=10 300)
+"${bounded[@]}" "$cache/python/bin/python" "$here/python_websockets.py" "$url" || failed=1
+export NODE_PATH=$cache/node_ws/node_modules
+"${bounded[@]}" node "$here/node_ws/echo.cjs" "$url" || failed=1
+if [[ -n $gateway_pid ]]; then
+    gateway_stop || failed=1
+fi
+((failed == 0))
