@@ -99,7 +99,9 @@ impl fmt::Display for ProtocolError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ReservedOpCode(code) => write!(out, "a reserved opcode ({code:#x})"),
-            Self::InvalidCloseCode(code) => write!(out, "a close code that may not be sent ({code})"),
+            Self::InvalidCloseCode(code) => {
+                write!(out, "a close code that may not be sent ({code})")
+            }
             other => out.write_str(other.reason()),
         }
     }

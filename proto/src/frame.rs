@@ -100,11 +100,7 @@ impl Header {
     ///
     /// # Errors
     /// What a single header can break; the order of frames is the receiver's business.
-    pub fn parse(
-        bytes: &[u8],
-        role: Role,
-        compression: bool,
-    ) -> Result<Parsed, ProtocolError> {
+    pub fn parse(bytes: &[u8], role: Role, compression: bool) -> Result<Parsed, ProtocolError> {
         let Some(&first) = bytes.first() else { return Ok(Parsed::Partial) };
         let opcode = check_first(first, compression)?;
         let Some(&second) = bytes.get(1) else { return Ok(Parsed::Partial) };
@@ -248,13 +244,8 @@ mod tests {
     #[test]
     fn deconstruct() {
         let unmasked = |bytes: &[u8]| Header::parse(bytes, Role::Client, false);
-        let hello = Header {
-            fin: true,
-            compressed: false,
-            opcode: OpCode::Text,
-            mask: None,
-            length: 5,
-        };
+        let hello =
+            Header { fin: true, compressed: false, opcode: OpCode::Text, mask: None, length: 5 };
         assert_eq!(unmasked(b"\x81\x05Hello"), Ok(Parsed::Complete(hello, 2)));
         let fragment = Header { fin: false, length: 3, ..hello };
         assert_eq!(unmasked(b"\x01\x03Hel"), Ok(Parsed::Complete(fragment, 2)));
@@ -304,11 +295,8 @@ mod tests {
     }
 
     fn any_header() -> impl Strategy<Value = Header> {
-        let opcode = prop_oneof![
-            Just(OpCode::Continuation),
-            Just(OpCode::Text),
-            Just(OpCode::Binary),
-        ];
+        let opcode =
+            prop_oneof![Just(OpCode::Continuation), Just(OpCode::Text), Just(OpCode::Binary),];
         let length = prop_oneof![0..300u64, 65_000..66_000u64, 0..1u64 << 63];
         (any::<bool>(), any::<bool>(), opcode, any::<[u8; 4]>(), length).prop_map(
             |(fin, rsv1, opcode, key, length)| Header {

@@ -192,6 +192,18 @@ impl Receiver {
         self.kind.is_none() && matches!(self.position, Position::Header { length: 0, .. })
     }
 
+    /// Bytes of the data frame in progress that have yet to come; 0 between frames and within a
+    /// control frame.
+    #[must_use]
+    pub fn data_remaining(&self) -> u64 {
+        match self.position {
+            Position::Payload { remaining: [high, low], .. } if !self.opcode.is_control() => {
+                u64::from(high) << 32 | u64::from(low)
+            }
+            _ => 0,
+        }
+    }
+
     /// Reads a header from what was spilled and what is there now; spills again what is not whole.
     fn take_header(
         &mut self,
@@ -273,11 +285,7 @@ impl Receiver {
         }
     }
 
-    fn take_payload(
-        &mut self,
-        input: &mut [u8],
-        at: &mut usize,
-    ) -> Result<Event, ProtocolError> {
+    fn take_payload(&mut self, input: &mut [u8], at: &mut usize) -> Result<Event, ProtocolError> {
         let Position::Payload { remaining: [high, low], ref mut mask } = self.position else {
             return Ok(Event::NeedInput);
         };
@@ -299,7 +307,13 @@ impl Receiver {
         if self.opcode.is_control() {
             let Range { start, end } = range;
             let opcode = self.opcode;
-            return Ok(Event::Control(Control { start, end, opcode, first: fresh, last: left == 0 }));
+            return Ok(Event::Control(Control {
+                start,
+                end,
+                opcode,
+                first: fresh,
+                last: left == 0,
+            }));
         }
         self.piece(&input[range.clone()], range, left)
     }

@@ -1,0 +1,2 @@
+//! Measurements of the gateway and of its peers.
+fn main() {}
