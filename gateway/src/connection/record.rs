@@ -99,8 +99,8 @@ impl Flags {
     pub const SENDING_MESSAGE: Self = Self(1 << 9);
     /// The message that is being sent is compressed.
     pub const SENDING_COMPRESSED: Self = Self(1 << 10);
-    /// FIN was sent.
-    pub const WRITES_FINISHED: Self = Self(1 << 11);
+    /// Part of what was received waits for the next turn of the loop.
+    pub const PUT_OFF: Self = Self(1 << 11);
 
     /// Whether any of `flags` is set.
     #[must_use]

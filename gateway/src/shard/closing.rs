@@ -62,7 +62,7 @@ impl<R: Ring> Shard<R> {
         let connection = &mut self.table[slot];
         if !connection.is_flushed() {
             // A send that succeeds completes without a word: look again when it is settled.
-            self.flush_soon = true;
+            self.flush_soon |= connection.flags.has(Flags::IN_BATCH);
             return;
         }
         if flags.has(Flags::CLOSE_AFTER_FLUSH) {

@@ -77,6 +77,8 @@ counters! {
     protocol_errors,
     /// Connections closed with 1013 because the pool had no block for what the peer sent.
     out_of_blocks,
+    /// Times that input waited because enough had been inflated.
+    inputs_put_off,
     /// Sends that did not go through at once.
     sends_short,
     /// Times that a connection had to wait for a receive buffer.

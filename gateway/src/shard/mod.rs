@@ -13,6 +13,7 @@ mod counters;
 mod deadlines;
 mod draining;
 mod opening;
+mod put_off;
 mod receiving;
 mod routes;
 mod sending;
@@ -43,6 +44,7 @@ pub use control::{Command, Control};
 pub use counters::Counters;
 use deadlines::{Deadlines, TICK};
 use draining::Drain;
+use put_off::PutOff;
 pub use routes::{HandlerFactory, Routes};
 use sending::BatchSend;
 pub use slot_set::SlotSet;
@@ -96,6 +98,10 @@ pub struct Shard<R> {
     blocks: Blocks,
     /// Connections that are readable and have to wait for a buffer or for their turn.
     ready: SlotSet,
+    /// Input that waits for the next turn of the loop.
+    put_off: PutOff,
+    /// How many bytes may yet be inflated in this turn of the loop.
+    inflate_budget: usize,
     /// The sends whose outcome is open.
     batch: Vec<BatchSend>,
     /// How much of the staging memory the batch uses.
@@ -178,6 +184,8 @@ impl<R: Ring> Shard<R> {
             buffers: Buffers::new(limits.receive_buffers, limits.receive_buffer),
             blocks: Blocks::new(limits.blocks),
             ready: SlotSet::new(limits.connections),
+            put_off: PutOff::new(limits.receive_buffers),
+            inflate_budget: 0,
             batch: Vec::new(),
             staging_used: 0,
             flush_soon: false,
@@ -217,7 +225,11 @@ impl<R: Ring> Shard<R> {
         let wait = self.sleep();
         self.ring.enter(&mut self.memory, wait)?;
         self.counters.loops += 1;
-        self.collect();
+        let is_settled = self.collect();
+        self.inflate_budget = self.put_off.budget();
+        if is_settled {
+            self.resume_put_off();
+        }
         let mut events = std::mem::take(&mut self.events);
         for event in events.drain(..) {
             self.handle(event);
@@ -232,7 +244,7 @@ impl<R: Ring> Shard<R> {
 
     /// How long the ring may wait.
     fn sleep(&self) -> Duration {
-        if !self.ready.is_empty() || self.flush_soon {
+        if !self.ready.is_empty() || !self.put_off.is_empty() || self.flush_soon {
             return Duration::ZERO;
         }
         let tick = self.next_tick.saturating_sub(self.ring.now());
@@ -241,7 +253,8 @@ impl<R: Ring> Shard<R> {
 
     /// Takes the completions in. Sends that fell short come first, whatever their order: once they
     /// are all known, the batch is settled and its memory free for the answers to the others.
-    fn collect(&mut self) {
+    /// Returns whether it is.
+    fn collect(&mut self) -> bool {
         while self.events.len() < self.events.capacity() {
             match self.ring.completion() {
                 Some(Completion::SendFellShort { slot, batch_index, result }) => {
@@ -249,13 +262,15 @@ impl<R: Ring> Shard<R> {
                 }
                 Some(completion) => self.events.push(completion),
                 None => {
-                    if self.ring.is_settled() {
+                    let is_settled = self.ring.is_settled();
+                    if is_settled {
                         self.settle();
                     }
-                    return;
+                    return is_settled;
                 }
             }
         }
+        false
     }
 
     fn handle(&mut self, completion: Completion) {
@@ -352,9 +367,11 @@ impl<R: Ring> Shard<R> {
             compressor: &mut self.compressor,
             decompressor: &mut self.decompressor,
             counters: &mut self.counters,
+            inflate_budget: &mut self.inflate_budget,
             failing: None,
             said: Said::default(),
             end: None,
+            unread: None,
         }
     }
 }

@@ -110,18 +110,21 @@ impl<R: Ring> Shard<R> {
         self.is_active(slot);
         match self.table[slot].stage {
             Stage::Head => self.take_head(slot, arrival),
-            Stage::Open => {
-                let mut turn = self.turn(slot, Some(arrival.buffer));
-                turn.frames(HEADROOM..arrival.end);
-                let finished = turn.finish();
-                self.complete(slot, Some(arrival.buffer), finished)
-            }
+            Stage::Open => self.take_frames(slot, arrival, HEADROOM),
             Stage::Free | Stage::Lingering | Stage::Zombie => false,
         }
     }
 
+    /// Works on frames from `start` on; returns whether their buffer is held.
+    pub(super) fn take_frames(&mut self, slot: Slot, arrival: Arrival, start: usize) -> bool {
+        let mut turn = self.turn(slot, Some(arrival.buffer));
+        turn.frames(start..arrival.end);
+        let finished = turn.finish();
+        self.complete(slot, Some(arrival.buffer), finished)
+    }
+
     /// What comes after a receive.
-    fn after_receive(
+    pub(super) fn after_receive(
         &mut self,
         slot: Slot,
         generation: Generation,
@@ -130,6 +133,9 @@ impl<R: Ring> Shard<R> {
     ) {
         let Some(connection) = self.table.current(slot, generation) else { return };
         if connection.stage == Stage::Zombie {
+            return;
+        }
+        if connection.flags.has(Flags::PUT_OFF) {
             return;
         }
         match result {

@@ -30,9 +30,13 @@ impl<R: Ring> Shard<R> {
         buffer: Option<BufferId>,
         finished: Finished,
     ) -> bool {
-        let Finished { place, staging_used, end, drop } = finished;
+        let Finished { place, staging_used, end, drop, unread } = finished;
         self.staging_used = staging_used;
-        let held = self.launch(slot, buffer, place);
+        let mut held = self.launch(slot, buffer, place);
+        if let (Some(buffer), Some(unread), false) = (buffer, unread, drop) {
+            self.put_off(slot, buffer, unread);
+            held = true;
+        }
         if let Some(end) = end {
             self.messages_ended(slot, end);
         }
@@ -49,7 +53,10 @@ impl<R: Ring> Shard<R> {
         let Some(send) = self.batch.get(index as usize) else { return };
         let generation = send.generation;
         let span = send.span;
-        let Some(connection) = self.table.current(slot, generation) else { return };
+        let current = self.table.current(slot, generation);
+        let Some(connection) = current.filter(|connection| connection.stage != Stage::Zombie) else {
+            return;
+        };
         self.counters.sends_short += 1;
         let sent = match result {
             Ok(sent) => sent,
@@ -77,7 +84,7 @@ impl<R: Ring> Shard<R> {
         self.flush_soon = false;
         let mut batch = std::mem::take(&mut self.batch);
         for send in batch.drain(..) {
-            if let Some(buffer) = send.buffer {
+            if let Some(buffer) = send.buffer.filter(|buffer| !self.is_put_off(*buffer)) {
                 self.buffers.give_back(buffer);
             }
             let Some(connection) = self.table.current(send.slot, send.generation) else { continue };
@@ -91,6 +98,7 @@ impl<R: Ring> Shard<R> {
                 self.after_words(send.slot);
             }
         }
+        debug_assert!(self.batch.is_empty(), "settling sends nothing in batches");
         self.batch = batch;
     }
 

@@ -8,7 +8,7 @@ pub struct SlotSet {
     words: Vec<u64>,
     /// How many bits are set.
     length: usize,
-    /// The word at which the next search begins.
+    /// The slot at which the next search begins.
     cursor: usize,
 }
 
@@ -38,13 +38,16 @@ impl SlotSet {
         if self.length == 0 {
             return None;
         }
-        while self.words[self.cursor] == 0 {
-            self.cursor = (self.cursor + 1) % self.words.len();
+        let mut word = self.cursor / 64 % self.words.len();
+        let mut candidates = self.words[word] & u64::MAX << (self.cursor % 64);
+        while candidates == 0 {
+            word = (word + 1) % self.words.len();
+            candidates = self.words[word];
         }
-        let bit = self.words[self.cursor].trailing_zeros();
-        let slot = self.cursor as u32 * 64 + bit;
-        self.remove(slot);
-        Some(slot)
+        let slot = word * 64 + candidates.trailing_zeros() as usize;
+        self.cursor = slot + 1;
+        self.remove(slot as Slot);
+        Some(slot as Slot)
     }
 
     /// How many slots there are.

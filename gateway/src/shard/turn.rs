@@ -27,9 +27,13 @@ pub(super) struct Turn<'a> {
     pub(super) compressor: &'a mut Compressor,
     pub(super) decompressor: &'a mut Decompressor,
     pub(super) counters: &'a mut Counters,
+    /// How many bytes may yet be inflated in this turn of the shard's loop; a message that was
+    /// begun is finished.
+    pub(super) inflate_budget: &'a mut usize,
     pub(super) failing: Option<Failing>,
     pub(super) said: Said,
     pub(super) end: Option<End>,
+    pub(super) unread: Option<Range<usize>>,
 }
 
 /// What is left to do for the shard when a turn is over.
@@ -42,6 +46,8 @@ pub(super) struct Finished {
     pub(super) end: Option<End>,
     /// Nothing more can be said to the peer: drop the connection.
     pub(super) drop: bool,
+    /// The bytes of the receive buffer that have to wait for the next turn of the loop.
+    pub(super) unread: Option<Range<usize>>,
 }
 
 /// Where compressed bytes are.
@@ -74,11 +80,15 @@ impl Turn<'_> {
         self.failing.get_or_insert(Failing::Handler(code));
     }
 
-    /// Works on the bytes `range` of the receive buffer.
+    /// Works on the bytes `range` of the receive buffer, until the budget for inflating is used up.
     pub(super) fn frames(&mut self, range: Range<usize>) {
         let rules = self.rules();
         let mut at = range.start;
         while self.is_listening() {
+            if *self.inflate_budget == 0 && at < range.end {
+                self.unread = Some(at..range.end);
+                return;
+            }
             let input = &mut self.output.buffer[..range.end];
             match self.output.connection.receiver.handle_input(input, &mut at, &rules) {
                 Ok(Event::NeedInput) => return,
@@ -91,6 +101,9 @@ impl Turn<'_> {
 
     /// Works on `count` bytes that were received straight into the gathered block.
     pub(super) fn gathered(&mut self, block: BlockId, count: u32) {
+        if !self.is_listening() {
+            return;
+        }
         let rules = self.rules();
         let start = self.output.pool.blocks.room(block).start as usize;
         let input = &mut self.output.pool.area[start..start + count as usize];
@@ -120,6 +133,7 @@ impl Turn<'_> {
             staging_used: self.output.staging.used,
             end: self.end,
             drop,
+            unread: self.unread,
         }
     }
 
@@ -191,8 +205,9 @@ impl Turn<'_> {
         let gathered = &mut connection.gathered;
         if connection::append(gathered, pool.blocks, pool.area, bytes, expected).is_err() {
             self.failing.get_or_insert(Failing::NoMemory);
+            return None;
         }
-        self.output.connection.gathered
+        connection.gathered
     }
 
     fn finish_gathered(&mut self, block: BlockId, piece: &receiver::Piece) {
@@ -220,6 +235,7 @@ impl Turn<'_> {
             let first = produced == 0;
             consumed += progress.consumed;
             produced += progress.produced as u64;
+            *self.inflate_budget = self.inflate_budget.saturating_sub(progress.produced);
             // RFC 7692 section 8 leaves it to the receiver to bound what a message inflates to.
             if produced > u64::from(self.route.max_buffered_message) {
                 return self.abandon(&mut whole, ProtocolError::MessageTooBig);
@@ -364,6 +380,7 @@ impl Turn<'_> {
             connection.stage = Stage::Lingering;
             connection.flags.set(Flags::FINISH_AFTER_FLUSH);
             self.end.get_or_insert(End { code, by_peer: false });
+            self.forget_input();
         }
         if !first {
             return Ok(());
@@ -372,6 +389,15 @@ impl Turn<'_> {
         let length = CloseReason { code: Some(code), reason }.emit(&mut body);
         let header = control_header(OpCode::Close, length);
         self.output.frame(&header, &Payload::Bytes(&body[..length]))
+    }
+
+    /// Gives up what is half received, unless the kernel is still writing to it.
+    fn forget_input(&mut self) {
+        let Output { connection, pool, .. } = &mut self.output;
+        connection::release(&mut connection.control, pool.blocks);
+        if !connection.flags.has(Flags::RECEIVING_INTO) {
+            connection::release(&mut connection.gathered, pool.blocks);
+        }
     }
 
     fn judge(&mut self, failing: Failing) -> (CloseCode, &'static str) {

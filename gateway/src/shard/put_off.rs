@@ -1,0 +1,95 @@
+//! Input that has to wait for the next turn of the loop.
+//!
+//! A few received bytes can inflate to a thousand times as many. What is inflated in one turn of
+//! the loop has a budget; input behind it keeps its buffer and waits here, first in, first out, so
+//! that a peer which sends such messages delays itself and others like it, and nobody else.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+
+use super::receiving::Arrival;
+use super::{OPERATIONS_PER_EVENT, Shard};
+use crate::connection::{Flags, Stage};
+use crate::uring::{BufferId, Generation, Ring, Slot};
+
+/// What is inflated in one turn of the loop, in bytes, before further input is put off: about a
+/// millisecond's work.
+const INFLATE_BUDGET: usize = 512 * 1024;
+
+/// One connection's input.
+struct Waiting {
+    slot: Slot,
+    generation: Generation,
+    arrival: Arrival,
+    start: usize,
+}
+
+/// The input that waits. Invariant: at most half of all receive buffers.
+pub(super) struct PutOff {
+    waiting: VecDeque<Waiting>,
+    limit: usize,
+}
+
+impl PutOff {
+    pub(super) fn new(buffers: u16) -> Self {
+        let limit = usize::from(buffers / 2);
+        Self { waiting: VecDeque::with_capacity(limit), limit }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// The budget of the next turn: without bound if nothing more can wait, so that buffers are
+    /// always left for everyone else.
+    pub(super) fn budget(&self) -> usize {
+        if self.waiting.len() < self.limit { INFLATE_BUDGET } else { usize::MAX }
+    }
+}
+
+impl<R: Ring> Shard<R> {
+    /// Lets the rest of a connection's input wait.
+    pub(super) fn put_off(&mut self, slot: Slot, buffer: BufferId, unread: Range<usize>) {
+        self.counters.inputs_put_off += 1;
+        let connection = &mut self.table[slot];
+        connection.flags.set(Flags::PUT_OFF);
+        let generation = connection.generation;
+        let arrival = Arrival { buffer, end: unread.end };
+        let start = unread.start;
+        self.put_off.waiting.push_back(Waiting { slot, generation, arrival, start });
+        if self.put_off.waiting.len() == self.put_off.limit {
+            self.inflate_budget = usize::MAX;
+        }
+    }
+
+    /// Whether input in this buffer waits.
+    pub(super) fn is_put_off(&self, buffer: BufferId) -> bool {
+        self.put_off.waiting.iter().any(|waiting| waiting.arrival.buffer == buffer)
+    }
+
+    /// Goes on with input that had to wait, as far as this turn's budget goes. Only when settled:
+    /// answers to the input's beginning may be sent from the same buffer.
+    pub(super) fn resume_put_off(&mut self) {
+        while self.inflate_budget > 0 && self.ring.room() > OPERATIONS_PER_EVENT {
+            let Some(waiting) = self.put_off.waiting.pop_front() else { return };
+            if !self.resume_input(&waiting) {
+                self.buffers.give_back(waiting.arrival.buffer);
+            }
+        }
+    }
+
+    /// Goes on with one connection's input; returns whether its buffer is still held.
+    fn resume_input(&mut self, waiting: &Waiting) -> bool {
+        let Waiting { slot, generation, arrival, start } = *waiting;
+        let Some(connection) = self.table.current(slot, generation) else { return false };
+        connection.flags.clear(Flags::PUT_OFF);
+        let held = match connection.stage {
+            Stage::Zombie => return false,
+            Stage::Open => self.take_frames(slot, arrival, start),
+            Stage::Free | Stage::Head | Stage::Lingering => false,
+        };
+        // There may be more to receive; the receive will tell.
+        self.after_receive(slot, generation, Ok(1), true);
+        held
+    }
+}
