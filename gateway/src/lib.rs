@@ -1,9 +1,17 @@
 //! Tidegate: an edge gateway for WebSocket.
+//!
+//! The binary is a thin layer over [`gateway::Gateway`], which an embedding program can use as
+//! well: it starts one shard per core, each with its own ring, listeners and connections, and
+//! answers each route with a [`handler::Handler`].
 #![deny(unsafe_code)]
 
+pub mod budget;
 pub mod config;
 pub mod connection;
+pub mod gateway;
 pub mod handler;
+pub mod listen;
+pub mod logging;
 pub mod shard;
 #[allow(unsafe_code)]
 pub mod uring;

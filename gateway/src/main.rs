@@ -1,2 +1,110 @@
-//! The gateway.
-fn main() {}
+//! The command `tidegate`: arguments, configuration, gateway, signals.
+
+mod arguments;
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+use std::thread;
+
+use clap::Parser;
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::iterator::Signals;
+use tidegate::budget::Bill;
+use tidegate::config::Config;
+use tidegate::gateway::{self, Gateway, Handle};
+use tidegate::logging;
+use tidegate::uring;
+
+use arguments::Arguments;
+
+/// What ends the program early: what is said on stderr, and the exit code.
+struct Failure(u8, String);
+
+fn main() -> ExitCode {
+    // The log ends inside, so what is said here comes last.
+    match run(&Arguments::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure(code, message)) => {
+            // Without a stderr there is still the exit code.
+            let _ = writeln!(io::stderr(), "{message}");
+            code.into()
+        }
+    }
+}
+
+fn run(arguments: &Arguments) -> Result<(), Failure> {
+    let config = arguments.configuration().map_err(wrong)?;
+    if arguments.check {
+        return check(&config);
+    }
+    let _log = logging::start(&config.log).map_err(wrong)?;
+    // Before the gateway starts: a signal that comes early is a drain too.
+    let signals = Signals::new([SIGTERM, SIGINT, SIGUSR1]).map_err(failed)?;
+    if let Err(error) = uring::raise_open_files() {
+        tracing::warn!(%error, "the limit of open files stays as it is");
+    }
+    let gateway = Gateway::start(config).map_err(failed)?;
+    announce(&gateway);
+    serve(gateway, signals)
+}
+
+fn check(config: &Config) -> Result<(), Failure> {
+    let bill = Bill::new(config, config.shards.resolve(gateway::cores()));
+    write!(io::stdout(), "{bill}").map_err(failed)?;
+    bill.check(config.memory).map_err(failed)
+}
+
+/// Says where it listens: to people in the log, to scripts on stdout.
+fn announce(gateway: &Gateway) {
+    let mut stdout = io::stdout().lock();
+    for address in gateway.addresses() {
+        tracing::info!("listening on http://{address}/");
+        // A script that has closed its end does not want to know.
+        let _ = writeln!(stdout, "listening on {address}");
+    }
+    let _ = stdout.flush();
+    tracing::info!("{}", gateway.bill().summary());
+}
+
+/// Does what signals ask for, until the gateway has ended.
+fn serve(gateway: Gateway, mut signals: Signals) -> Result<(), Failure> {
+    let (handle, closer) = (gateway.handle(), signals.handle());
+    let ended = thread::spawn(move || {
+        let result = gateway.join();
+        closer.close();
+        result
+    });
+    let mut draining = false;
+    // Ends when it is closed, so also when a shard fails.
+    for signal in signals.forever() {
+        if signal == SIGUSR1 {
+            log_counters(&handle);
+        } else if draining {
+            tracing::info!("a second signal to end: stopping at once");
+            handle.stop();
+        } else {
+            tracing::info!("draining; a second signal stops at once");
+            handle.drain();
+            draining = true;
+        }
+    }
+    let left = handle.counters().connections;
+    tracing::info!("ended, with {left} connections left");
+    ended.join().expect("waiting for the shards does not panic").map_err(failed)
+}
+
+fn log_counters(handle: &Handle) {
+    for (name, value) in handle.counters().named() {
+        tracing::info!(target: "counters", "{name} {value}");
+    }
+}
+
+/// The command line or the configuration is wrong.
+fn wrong(message: impl ToString) -> Failure {
+    Failure(2, message.to_string())
+}
+
+/// The gateway could not start, or did not end well.
+fn failed(message: impl ToString) -> Failure {
+    Failure(1, message.to_string())
+}

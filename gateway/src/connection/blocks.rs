@@ -326,7 +326,7 @@ mod tests {
     #[test]
     fn random_takes_and_returns_never_overlap() {
         let mut blocks = Blocks::new(37 * MIN_BLOCK);
-        let mut owners = vec![false; 37];
+        let mut owners = [false; 37];
         let mut held: Vec<BlockId> = Vec::new();
         let mut random: u32 = 1;
         for _ in 0..20_000 {

@@ -213,6 +213,8 @@ impl<R: Ring> Shard<R> {
     /// The ring is beyond use.
     pub fn run(mut self) -> io::Result<()> {
         while self.step()? {}
+        // The last step may have queued operations, such as the end of a listener's poll.
+        self.ring.enter(&mut self.memory, Duration::ZERO)?;
         self.publish();
         Ok(())
     }
@@ -225,7 +227,7 @@ impl<R: Ring> Shard<R> {
         let wait = self.sleep();
         self.ring.enter(&mut self.memory, wait)?;
         self.counters.loops += 1;
-        let is_settled = self.collect();
+        let is_settled = self.collect()?;
         self.inflate_budget = self.put_off.budget();
         if is_settled {
             self.resume_put_off();
@@ -239,6 +241,10 @@ impl<R: Ring> Shard<R> {
         self.serve_ready();
         self.resume_accepting();
         self.tick()?;
+        if self.table.live() == 0 {
+            // It may sleep for long now, past many ticks.
+            self.publish();
+        }
         Ok(self.control.command() < Command::Stop && !self.is_drained())
     }
 
@@ -254,7 +260,7 @@ impl<R: Ring> Shard<R> {
     /// Takes the completions in. Sends that fell short come first, whatever their order: once they
     /// are all known, the batch is settled and its memory free for the answers to the others.
     /// Returns whether it is.
-    fn collect(&mut self) -> bool {
+    fn collect(&mut self) -> io::Result<bool> {
         while self.events.len() < self.events.capacity() {
             match self.ring.completion() {
                 Some(Completion::SendFellShort { slot, batch_index, result }) => {
@@ -264,13 +270,13 @@ impl<R: Ring> Shard<R> {
                 None => {
                     let is_settled = self.ring.is_settled();
                     if is_settled {
-                        self.settle();
+                        self.settle()?;
                     }
-                    return is_settled;
+                    return Ok(is_settled);
                 }
             }
         }
-        false
+        Ok(false)
     }
 
     fn handle(&mut self, completion: Completion) {

@@ -152,10 +152,8 @@ impl<R: Ring> Shard<R> {
 
     /// Any byte from the peer shows that it lives.
     fn is_active(&mut self, slot: Slot) {
-        let connection = &self.table[slot];
-        match connection.wait.handle_activity() {
-            Wait::Activity => self.wait_for(slot, Wait::Activity),
-            _ => {}
+        if self.table[slot].wait.handle_activity() == Wait::Activity {
+            self.wait_for(slot, Wait::Activity);
         }
     }
 

@@ -5,6 +5,8 @@
 //! completed by then, and only those that fell short say so; so at that moment all staging memory
 //! and all buffers that were sent from are free again.
 
+use std::io;
+
 use tidegate_proto::keepalive::Wait;
 
 use super::Shard;
@@ -79,7 +81,10 @@ impl<R: Ring> Shard<R> {
     }
 
     /// Everything is settled: the memory of the batch is free again.
-    pub(super) fn settle(&mut self) {
+    ///
+    /// # Errors
+    /// The ring is beyond use.
+    pub(super) fn settle(&mut self) -> io::Result<()> {
         self.staging_used = 0;
         self.flush_soon = false;
         let mut batch = std::mem::take(&mut self.batch);
@@ -97,9 +102,11 @@ impl<R: Ring> Shard<R> {
             } else {
                 self.after_words(send.slot);
             }
+            self.make_room()?;
         }
         debug_assert!(self.batch.is_empty(), "settling sends nothing in batches");
         self.batch = batch;
+        Ok(())
     }
 
     /// An armed send is done.

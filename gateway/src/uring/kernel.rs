@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
 use io_uring::types::{DestinationSlot, Fd, Fixed, Timespec};
@@ -51,10 +51,13 @@ pub struct KernelRing {
     provided: ProvidedBuffers,
     claims: [Claim; 3],
     peers: Box<[PeerName; ACCEPT_BATCH]>,
-    peers_used: usize,
+    /// The entries of `peers` that no accept in flight writes to.
+    free_peers: Vec<u32>,
     buffer_size: usize,
     /// `None`: closed.
     listeners: Vec<Option<TcpListener>>,
+    /// Kept until what was pushed for them before is submitted.
+    closed_listeners: Vec<TcpListener>,
     waker: Waker,
     /// What was pushed while the submission queue was full; in order, before anything newer.
     waiting: VecDeque<squeue::Entry>,
@@ -98,9 +101,10 @@ impl KernelRing {
             provided,
             claims: [memory.receive.claim(), memory.staging.claim(), memory.blocks.claim()],
             peers: Box::new(std::array::from_fn(|_| PeerName::default())),
-            peers_used: 0,
+            free_peers: (0..ACCEPT_BATCH as u32).collect(),
             buffer_size: setup.buffer_size,
             listeners: setup.listeners.into_iter().map(Some).collect(),
+            closed_listeners: Vec::new(),
             waker: setup.waker,
             waiting: VecDeque::new(),
             wait_flags: wait_flags(no_iowait),
@@ -113,6 +117,11 @@ impl KernelRing {
     fn arm_waker(&mut self) {
         let poll = opcode::PollAdd::new(Fd(self.waker.raw()), libc::POLLIN as u32);
         self.queue(poll.build(), Token::new(Kind::Wake, 0, 0));
+    }
+
+    /// Whether the kernel has taken everything that was pushed.
+    fn is_taken(&mut self) -> bool {
+        self.waiting.is_empty() && self.ring.submission().is_empty()
     }
 
     fn address(&self, span: Span) -> *mut u8 {
@@ -159,16 +168,14 @@ impl KernelRing {
     }
 
     fn accept(&mut self, listener: ListenerId) {
-        let index = self.peers_used;
-        assert!(index < ACCEPT_BATCH, "more than {ACCEPT_BATCH} accepts in one batch");
-        self.peers_used += 1;
+        let index = self.free_peers.pop().expect("no more than ACCEPT_BATCH accepts are in flight");
         let fd = self.listener(listener);
-        let (address, length) = self.peers[index].prepare();
+        let (address, length) = self.peers[index as usize].prepare();
         let entry = opcode::Accept::new(fd, address, length)
             .file_index(Some(DestinationSlot::auto_target()))
             .build();
         let entry = with_ioprio(entry, ACCEPT_DONTWAIT);
-        self.queue(entry, Token::new(Kind::Accept, index as u32, listener));
+        self.queue(entry, Token::new(Kind::Accept, index, listener));
     }
 
     /// Submits once; `true` if something was left behind that another try may take.
@@ -219,7 +226,7 @@ impl KernelRing {
             Kind::SendArmed => Some(Completion::Sent { slot, generation: number, result }),
             Kind::PollListener if result == Err(Errno::CANCELED) => None,
             Kind::PollListener => Some(Completion::ListenerReady { listener: slot }),
-            Kind::Accept => Some(self.accepted(slot, number as usize, result)),
+            Kind::Accept => Some(self.accepted(slot, number, result)),
             Kind::FinishWrites => {
                 finish_writes(result);
                 None
@@ -235,12 +242,13 @@ impl KernelRing {
     }
 
     fn accepted(
-        &self,
+        &mut self,
         listener: ListenerId,
-        index: usize,
+        index: u32,
         result: Result<Slot, Errno>,
     ) -> Completion {
-        let result = result.map(|slot| (slot, self.peers[index].socket_address()));
+        self.free_peers.push(index);
+        let result = result.map(|slot| (slot, self.peers[index as usize].socket_address()));
         Completion::Accepted { listener, result }
     }
 }
@@ -299,9 +307,8 @@ impl Ring for KernelRing {
                 unpoll(armed, Token::new(Kind::UnpollListener, 0, listener))
             }
             O::CloseListener { listener } => {
-                let fd =
-                    self.listeners[listener as usize].take().map_or(-1, IntoRawFd::into_raw_fd);
-                (opcode::Close::new(Fd(fd)).build().flags(skip), Token::new(Kind::Close, 0, 0))
+                self.closed_listeners.extend(self.listeners[listener as usize].take());
+                return;
             }
             O::Accept { listener } => return self.accept(listener),
         };
@@ -328,10 +335,8 @@ impl Ring for KernelRing {
         let mut timeout = (!wait.is_zero() && !have_some).then_some(wait);
         // More than one round only after a partial take; each round takes at least one.
         while self.enter_once(timeout.take())? {}
-        if self.waiting.is_empty() && self.ring.submission().is_empty() {
-            // Every accept has completed, though perhaps not been looked at: `peers` is reused
-            // only by accepts that are pushed after those completions were taken.
-            self.peers_used = 0;
+        if !self.closed_listeners.is_empty() && self.is_taken() {
+            self.closed_listeners.clear();
         }
         Ok(())
     }
@@ -346,8 +351,7 @@ impl Ring for KernelRing {
     }
 
     fn is_settled(&mut self) -> bool {
-        let queue = self.ring.submission();
-        self.waiting.is_empty() && queue.is_empty() && !queue.cq_overflow()
+        self.is_taken() && !self.ring.submission().cq_overflow()
     }
 
     fn now(&self) -> Duration {

@@ -22,6 +22,7 @@ mod buffers;
 mod completion;
 mod errno;
 mod kernel;
+mod open_files;
 mod operation;
 mod probe;
 mod token;
@@ -35,6 +36,7 @@ pub use buffers::stride as buffer_stride;
 pub use completion::Completion;
 pub use errno::Errno;
 pub use kernel::{KernelRing, Setup};
+pub use open_files::raise_open_files;
 pub use operation::Operation;
 pub use probe::RingError;
 pub use wake::Waker;
@@ -43,7 +45,7 @@ pub use wake::Waker;
 /// an answer that is sent from where its payload was received.
 pub const HEADROOM: usize = 16;
 
-/// Accepts that may be pushed before the next [`Ring::enter`].
+/// Accepts that may be in flight: pushed, and their completion not yet taken.
 pub const ACCEPT_BATCH: usize = 64;
 
 /// A connection's place: direct descriptor, index in the slab, low bits of `user_data`.

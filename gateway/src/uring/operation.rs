@@ -94,8 +94,8 @@ pub enum Operation {
         listener: ListenerId,
     },
     /// Accept one connection into a free slot, without waiting. At most
-    /// [`ACCEPT_BATCH`](super::ACCEPT_BATCH) of them may be pushed between two enters, and never
-    /// more than there are free slots: the kernel drops a connection that it finds no slot for.
+    /// [`ACCEPT_BATCH`](super::ACCEPT_BATCH) of them may be in flight, and never more than there
+    /// are free slots: the kernel drops a connection that it finds no slot for.
     /// Completes with [`Accepted`](super::Completion::Accepted).
     Accept {
         /// The listener.

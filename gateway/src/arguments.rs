@@ -1,0 +1,119 @@
+//! The command line.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::num::NonZeroU16;
+use std::path::{Path, PathBuf};
+
+use clap::Parser;
+use tidegate::config::{Config, Shards};
+
+/// The most shards, as in the configuration.
+const SHARDS_MAX: u16 = 1024;
+
+const EXAMPLES: &str = "\
+Examples:
+  tidegate                                 the built-in page and /echo on 127.0.0.1:8080
+  tidegate --listen 0.0.0.0:80 --shards 4  the same for everyone, on four shards
+  tidegate --config /etc/tidegate.toml     what the file says
+  tidegate --config new.toml --check       whether it may, and how much memory it may take
+
+Signals: SIGTERM and SIGINT drain, a second one stops at once; SIGUSR1 logs all counters.
+Exit codes: 0 after a drain or a stop, 1 if the gateway cannot start or fails, 2 for a wrong
+command line or configuration. TIDEGATE_LOG replaces the filter `log` of the configuration.";
+
+/// An edge gateway for WebSocket on io_uring
+#[derive(Parser)]
+#[command(version, about, after_help = EXAMPLES)]
+pub struct Arguments {
+    /// Read the configuration from a TOML file; without, the defaults
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Listen on this address in place of the configured ones; may be repeated
+    #[arg(short, long, value_name = "ADDR")]
+    pub listen: Vec<SocketAddr>,
+    /// Run so many shards in place of the configured number: 1 to 1024, or `auto` for one a core
+    #[arg(short, long, value_name = "N|auto", value_parser = shards)]
+    pub shards: Option<Shards>,
+    /// Check the configuration, print what it may take of memory, and exit
+    #[arg(long)]
+    pub check: bool,
+}
+
+impl Arguments {
+    /// The configuration that the arguments ask for.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, or all that is wrong with it, an error on each line.
+    pub fn configuration(&self) -> Result<Config, String> {
+        let mut config = match &self.config {
+            None => Config::default(),
+            Some(path) => read(path)?,
+        };
+        config.shards = self.shards.unwrap_or(config.shards);
+        Ok(config.with_listen(&self.listen))
+    }
+}
+
+fn read(path: &Path) -> Result<Config, String> {
+    let name = path.display().to_string();
+    let text = fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
+    Config::parse(&text, &name).map_err(|errors| errors.to_string())
+}
+
+fn shards(text: &str) -> Result<Shards, String> {
+    if text == "auto" {
+        return Ok(Shards::Auto);
+    }
+    let count = text.parse().ok().filter(|count: &NonZeroU16| count.get() <= SHARDS_MAX);
+    count.map(Shards::Count).ok_or_else(|| format!("must be 1 to {SHARDS_MAX}, or `auto`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    fn configuration(arguments: &[&str]) -> Result<Config, String> {
+        let all = [&["tidegate"], arguments].concat();
+        let arguments = Arguments::try_parse_from(all).map_err(|error| error.to_string())?;
+        arguments.configuration()
+    }
+
+    #[test]
+    fn the_command_is_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn without_arguments_the_defaults_are_used() {
+        assert_eq!(configuration(&[]), Ok(Config::default()));
+    }
+
+    #[test]
+    fn arguments_replace_what_is_configured() {
+        let config = configuration(&["--listen", "[::1]:80", "-l", "0.0.0.0:80", "--shards", "3"]);
+        let config = config.unwrap();
+        let addresses: Vec<String> =
+            config.listeners.iter().map(|listener| listener.address.to_string()).collect();
+        assert_eq!(addresses, ["[::1]:80", "0.0.0.0:80"]);
+        assert_eq!(config.shards, Shards::Count(NonZeroU16::new(3).unwrap()));
+    }
+
+    #[test]
+    fn a_number_of_shards_out_of_its_bounds_is_refused() {
+        assert_eq!(configuration(&["--shards", "auto"]).unwrap().shards, Shards::Auto);
+        for count in ["0", "1025", "-1", "all"] {
+            let error = configuration(&[&format!("--shards={count}")]).unwrap_err();
+            assert!(error.contains("must be 1 to 1024"), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_named() {
+        let error = configuration(&["--config", "/nowhere/tidegate.toml"]).unwrap_err();
+        assert!(error.starts_with("/nowhere/tidegate.toml: "), "{error}");
+    }
+}

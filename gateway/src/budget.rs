@@ -1,0 +1,471 @@
+//! The bill: everything that the shards may ever hold, line by line, before any of it is reserved.
+//!
+//! After the start no buffer and no queue of a shard grows past its line. Not on the bill are the
+//! program itself, the stacks of its few other threads, and what an embedding program's own
+//! handlers hold.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use tidegate_proto::deflate::Deflater;
+
+use crate::config::stack::TcpLayer;
+use crate::config::units::Size;
+use crate::config::{Config, Limits, Listener};
+use crate::connection::{Blocks, Compressor, Connection, Decompressor, PIECE};
+use crate::logging;
+use crate::shard;
+use crate::uring::{self, BufferId, Completion, Slot, Span};
+
+/// The stack of a shard's thread, in bytes. Nothing there recurses, and what is large is pooled.
+pub const THREAD_STACK: usize = 512 << 10;
+
+/// Bytes of kernel memory of an idle connection, measured on Linux 6.18: 3,640 of the socket's
+/// objects, 40 of its direct descriptor, 256 of the poll that is armed on it.
+pub const KERNEL_IDLE: u64 = 3640 + 40 + 256;
+
+/// What the kernel maps memory by.
+const PAGE: u64 = 4096;
+/// A submission of a ring, `struct io_uring_sqe`.
+const SUBMISSION: u64 = 64;
+/// A completion of a ring, `struct io_uring_cqe`.
+const COMPLETION: u64 = 16;
+/// An entry of the ring of provided buffers, `struct io_uring_buf`.
+const PROVIDED: u64 = 16;
+/// What a shard keeps of input that waits for its next turn, at most.
+const PUT_OFF: u64 = 32;
+/// A handler and its part of the router, besides its path.
+const ROUTE: u64 = 1024;
+/// A line in the log's queue, besides its text.
+const LOG_ENTRY: u64 = 64;
+
+/// Everything that the shards of a configuration may ever hold.
+///
+/// Displayed, it is a table with a line for each owner.
+#[derive(Clone, Debug)]
+pub struct Bill {
+    lines: Vec<Line>,
+    shards: u64,
+    kernel: Kernel,
+}
+
+/// What one owner in a shard may hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The owner.
+    pub owner: &'static str,
+    /// Bytes in each shard.
+    pub bytes: u64,
+    /// The keys of the configuration that decide how much, the weightiest first.
+    pub keys: &'static [&'static str],
+}
+
+/// What the kernel may hold for the connections of all shards, in bytes. It is not part of the
+/// sum: the kernel bounds it in its own ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Kernel {
+    connections: u64,
+    /// Of one connection: both socket buffers of the listener that has the largest.
+    buffers: u64,
+}
+
+/// The bill is over the limit. Displayed, it names the keys to lower.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OverBudget {
+    /// Bytes on the bill.
+    pub total: u64,
+    /// Bytes that are allowed.
+    pub limit: u64,
+    /// How many shards share the bill.
+    pub shards: u64,
+    /// The biggest lines of each shard, the biggest first.
+    pub biggest: Vec<Line>,
+}
+
+impl Bill {
+    /// The bill of `shards` shards of this configuration.
+    #[must_use]
+    pub fn new(config: &Config, shards: usize) -> Self {
+        let limits = &config.limits;
+        let mut lines = Vec::new();
+        lines.extend(memory(limits));
+        lines.extend(bookkeeping(limits));
+        lines.extend(queues(limits));
+        lines.extend(fixed(config));
+        lines.retain(|line| line.bytes > 0);
+        let shards = shards as u64;
+        let kernel = Kernel {
+            connections: u64::from(limits.connections) * shards,
+            buffers: socket_buffers(config),
+        };
+        Self { lines, shards, kernel }
+    }
+
+    /// The lines of one shard.
+    #[must_use]
+    pub fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+
+    /// Bytes that one shard may hold.
+    #[must_use]
+    pub fn per_shard(&self) -> u64 {
+        self.lines.iter().map(|line| line.bytes).sum()
+    }
+
+    /// Bytes that all shards and the log may hold.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        self.per_shard() * self.shards + log_queue()
+    }
+
+    /// The bill in one line.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let Kernel { connections, .. } = self.kernel;
+        format!(
+            "{} may hold {} bytes in user space, and {} connections that are idle {} in the kernel",
+            plural(self.shards),
+            grouped(self.total()),
+            grouped(connections),
+            grouped(connections * KERNEL_IDLE),
+        )
+    }
+
+    /// Checks that the total is at most `limit` bytes.
+    ///
+    /// # Errors
+    ///
+    /// It is more.
+    pub fn check(&self, limit: u64) -> Result<(), OverBudget> {
+        const NAMED: usize = 3;
+        if self.total() <= limit {
+            return Ok(());
+        }
+        let mut biggest: Vec<Line> =
+            self.lines.iter().filter(|line| !line.keys.is_empty()).cloned().collect();
+        biggest.sort_by_key(|line| std::cmp::Reverse(line.bytes));
+        biggest.truncate(NAMED);
+        Err(OverBudget { total: self.total(), limit, shards: self.shards, biggest })
+    }
+}
+
+/// The memory that operations name.
+fn memory(limits: &Limits) -> [Line; 3] {
+    let stride = uring::buffer_stride(limits.receive_buffer as usize) as u64;
+    let receive = pages(u64::from(limits.receive_buffers) * stride);
+    [
+        line("receive buffers", receive, &["limits.receive_buffer", "limits.receive_buffers"]),
+        line("staging", pages(limits.staging.into()), &["limits.staging"]),
+        line("blocks", pages(limits.blocks.into()), &["limits.blocks"]),
+    ]
+}
+
+/// What is kept of each connection, buffer and block.
+fn bookkeeping(limits: &Limits) -> [Line; 5] {
+    let connections = u64::from(limits.connections);
+    let records = connections * size_of::<Connection>() as u64;
+    let ready = 8 * connections.div_ceil(64);
+    let free = u64::from(limits.receive_buffers) * size_of::<BufferId>() as u64;
+    let blocks = Blocks::overhead(limits.blocks) as u64;
+    [
+        line("connection records", records, &["limits.connections"]),
+        line("deadlines", connections, &["limits.connections"]),
+        line("set of ready connections", ready, &["limits.connections"]),
+        line("list of free buffers", free, &["limits.receive_buffers"]),
+        line("block bookkeeping", blocks, &["limits.blocks"]),
+    ]
+}
+
+/// The queues between a shard and its kernel.
+fn queues(limits: &Limits) -> [Line; 8] {
+    let connections = u64::from(limits.connections);
+    let submissions = u64::from(shard::SUBMISSIONS) * SUBMISSION;
+    let completions = u64::from(shard::completions(limits));
+    let provided = pages(u64::from(limits.receive_buffers) * PROVIDED);
+    let event = size_of::<Completion>() as u64;
+    // Each connection has at most one send in a batch, one operation that the end of the batch
+    // pushes, and one deadline.
+    let send = 2 * size_of::<Slot>() + size_of::<Span>() + size_of::<Option<BufferId>>();
+    let expired = size_of::<Slot>() as u64;
+    let put_off = u64::from(limits.receive_buffers / 2) * PUT_OFF;
+    [
+        line("submission queue", submissions, &[]),
+        line("submissions that wait", grown(connections, SUBMISSION), &["limits.connections"]),
+        line("completion queue", completions * COMPLETION, &["limits.connections"]),
+        line("list of events", completions * event, &["limits.connections"]),
+        line("list of the batch", grown(connections, send as u64), &["limits.connections"]),
+        line("list of passed deadlines", grown(connections, expired), &["limits.connections"]),
+        line("list of input put off", put_off, &["limits.receive_buffers"]),
+        line("provided-buffer ring", provided, &["limits.receive_buffers"]),
+    ]
+}
+
+/// What a shard has once.
+fn fixed(config: &Config) -> [Line; 6] {
+    // A whole head may come in one receive behind the better part of it.
+    let head = u64::from(config.limits.request_head) + u64::from(config.limits.receive_buffer);
+    let routes = config.routes.iter().map(|route| ROUTE + 4 * route.path.len() as u64).sum();
+    [
+        line("request head", head, &["limits.receive_buffer", "limits.request_head"]),
+        line("peer addresses", peers(config), &["limits.connections", "`log` of the listeners"]),
+        line("decompressor", Decompressor::BYTES as u64, &[]),
+        line("compressors", compressors(config), &["`deflate_level` of the listeners"]),
+        line("routes and handlers", routes, &["the number of routes"]),
+        line("thread stack", THREAD_STACK as u64, &[]),
+    ]
+}
+
+/// The addresses of all peers, if any listener logs: a hash table, whose entries also have a byte
+/// of control and which is filled to seven eighths at most.
+fn peers(config: &Config) -> u64 {
+    let logs = |listener: &Listener| listener.stack.log_websocket || listener.stack.log_transport;
+    if !config.listeners.iter().any(logs) {
+        return 0;
+    }
+    let entry = size_of::<(Slot, SocketAddr)>() as u64 + 1;
+    grown((u64::from(config.limits.connections) * 8).div_ceil(7), entry)
+}
+
+/// One set of compressors for each level that a listener asks for, and their output.
+fn compressors(config: &Config) -> u64 {
+    let mut levels: Vec<u8> = config
+        .listeners
+        .iter()
+        .filter_map(|listener| listener.stack.websocket.deflate)
+        .map(|deflate| deflate.level)
+        .collect();
+    levels.sort_unstable();
+    levels.dedup();
+    let output = Deflater::bound(PIECE);
+    let of_levels = levels.len() * (Compressor::BYTES_MAX - output);
+    (output + of_levels) as u64
+}
+
+/// Bytes of the socket buffers of one connection, at most: the kernel doubles what it is asked
+/// for.
+fn socket_buffers(config: &Config) -> u64 {
+    let of = |tcp: &TcpLayer| 2 * (u64::from(tcp.rcvbuf) + u64::from(tcp.sndbuf));
+    config.listeners.iter().map(|listener| of(&listener.stack.tcp)).max().unwrap_or_default()
+}
+
+/// Bytes of the lines that wait to be logged; the process has one queue of them.
+fn log_queue() -> u64 {
+    logging::QUEUE_LINES as u64 * (logging::LINE_BYTES_MAX as u64 + LOG_ENTRY)
+}
+
+fn line(owner: &'static str, bytes: u64, keys: &'static [&'static str]) -> Line {
+    Line { owner, bytes, keys }
+}
+
+/// What a list that doubles as it grows takes once it holds `count` entries of `bytes` each.
+fn grown(count: u64, bytes: u64) -> u64 {
+    count.next_power_of_two() * bytes
+}
+
+/// What a mapping of `bytes` takes.
+fn pages(bytes: u64) -> u64 {
+    bytes.next_multiple_of(PAGE)
+}
+
+/// The owners' column, and the one of bytes: room for 9,999,999,999,999,999,999.
+const OWNER_WIDTH: usize = 28;
+const BYTES_WIDTH: usize = 25;
+
+impl fmt::Display for Bill {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "{:OWNER_WIDTH$}{:>BYTES_WIDTH$}  set by", "each shard", "bytes")?;
+        for line in &self.lines {
+            row(out, line.owner, line.bytes, &line.keys.join(", "))?;
+        }
+        row(out, "one shard", self.per_shard(), "")?;
+        row(out, &plural(self.shards), self.per_shard() * self.shards, "shards")?;
+        row(out, "log lines that wait", log_queue(), "")?;
+        row(out, "total in user space", self.total(), "at most `memory`")?;
+        self.kernel.fmt(out)
+    }
+}
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all = self.connections;
+        writeln!(out, "\nkernel memory of {} connections, not in the total", grouped(all))?;
+        row(out, "all of them idle", all * KERNEL_IDLE, "limits.connections, shards")?;
+        let busy = all * (KERNEL_IDLE + self.buffers);
+        row(out, "all socket buffers full", busy, "`rcvbuf` and `sndbuf` of the listeners")
+    }
+}
+
+fn row(out: &mut fmt::Formatter<'_>, owner: &str, bytes: u64, keys: &str) -> fmt::Result {
+    let line = format!("{owner:OWNER_WIDTH$}{:>BYTES_WIDTH$}  {keys}", grouped(bytes));
+    writeln!(out, "{}", line.trim_end())
+}
+
+/// `1 shard`, `2 shards`.
+fn plural(shards: u64) -> String {
+    format!("{shards} shard{}", if shards == 1 { "" } else { "s" })
+}
+
+/// A number with a comma before each three digits: `1,234,567`.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(BYTES_WIDTH);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+impl fmt::Display for OverBudget {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let needed = Size(self.total.next_multiple_of(1 << 20));
+        writeln!(
+            out,
+            "{} may come to hold {} bytes, and `memory` allows {} ({}). The biggest lines of each \
+             shard:",
+            plural(self.shards),
+            grouped(self.total),
+            grouped(self.limit),
+            Size(self.limit),
+        )?;
+        for line in &self.biggest {
+            let keys = line.keys.join(" and ");
+            writeln!(out, "  {}: {} bytes, set by {keys}", line.owner, grouped(line.bytes))?;
+        }
+        write!(out, "Lower them, or `shards`, or set memory = \"{needed}\"")
+    }
+}
+
+impl std::error::Error for OverBudget {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Stack;
+
+    /// The largest values that the configuration takes.
+    fn largest() -> Config {
+        let stack = "ws!tcp?rcvbuf=64MiB&sndbuf=64MiB";
+        let listeners = (1..=64).map(|index| {
+            let stack = stack.replace("ws", &format!("ws?deflate_level={}", index % 9 + 1));
+            Listener { stack: Stack::parse(&stack).unwrap(), ..Listener::default() }
+        });
+        let limits = Limits {
+            connections: 4_194_304,
+            receive_buffers: 32_768,
+            receive_buffer: 1 << 20,
+            staging: 64 << 20,
+            blocks: 4095 << 20,
+            request_head: 64 << 10,
+        };
+        Config { limits, listeners: listeners.collect(), ..Config::default() }
+    }
+
+    #[test]
+    fn the_total_is_the_sum_of_the_lines() {
+        let bill = Bill::new(&Config::default(), 3);
+        let sum: u64 = bill.lines().iter().map(|line| line.bytes).sum();
+        assert_eq!(bill.per_shard(), sum);
+        assert_eq!(bill.total(), 3 * sum + log_queue());
+    }
+
+    #[test]
+    fn the_largest_configuration_can_be_added_up() {
+        let bill = Bill::new(&largest(), 1024);
+        assert!(bill.total() > 1 << 44);
+        assert!(!bill.to_string().is_empty());
+    }
+
+    #[test]
+    fn the_smallest_memory_carries_the_smallest_limits() {
+        let text = "memory = \"16MiB\"\nshards = 1\n[limits]\nconnections = 16\n\
+                    receive_buffers = 8\nreceive_buffer = 1024\nrequest_head = 512\n\
+                    staging = \"16KiB\"\nblocks = \"2MiB\"\n\
+                    [[route]]\npath = \"/\"\nhandler = \"echo\"\nbacklog = \"2MiB\"\n";
+        let config = Config::parse(text, "small.toml").unwrap();
+        assert_eq!(Bill::new(&config, 1).check(config.memory), Ok(()));
+    }
+
+    #[test]
+    fn every_limit_changes_the_bill() {
+        let total = |limits| Bill::new(&Config { limits, ..Config::default() }, 1).total();
+        let before = Limits::default();
+        // Each key is named, so that a new one is not forgotten.
+        let Limits { connections, receive_buffers, receive_buffer, staging, blocks, request_head } =
+            before;
+        let cases = [
+            ("connections", Limits { connections: connections * 2, ..before }),
+            ("receive_buffers", Limits { receive_buffers: receive_buffers * 2, ..before }),
+            ("receive_buffer", Limits { receive_buffer: receive_buffer * 2, ..before }),
+            ("staging", Limits { staging: staging * 2, ..before }),
+            ("blocks", Limits { blocks: blocks * 2, ..before }),
+            ("request_head", Limits { request_head: request_head * 2, ..before }),
+        ];
+        for (key, after) in cases {
+            assert!(total(after) > total(before), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_listener_that_logs_pays_for_the_addresses() {
+        let with = |stack| {
+            let listener = Listener { stack: Stack::parse(stack).unwrap(), ..Listener::default() };
+            let bill = Bill::new(&Config { listeners: vec![listener], ..Config::default() }, 1);
+            bill.lines().iter().any(|line| line.owner == "peer addresses")
+        };
+        assert!(with("log!ws!tcp") && with("ws!log!tcp") && !with("ws!tcp"));
+    }
+
+    #[test]
+    fn compressors_are_counted_by_level() {
+        let of = |stacks: &[&str]| {
+            let listeners = stacks
+                .iter()
+                .map(|text| Listener { stack: Stack::parse(text).unwrap(), ..Listener::default() });
+            compressors(&Config { listeners: listeners.collect(), ..Config::default() })
+        };
+        let none = of(&["ws?deflate=off!tcp"]);
+        let one = of(&["ws!tcp", "ws?deflate=off!tcp", "ws!tcp"]);
+        let two = of(&["ws!tcp", "ws?deflate_level=9!tcp"]);
+        assert_eq!(one, Compressor::BYTES_MAX as u64);
+        assert_eq!(two - one, one - none);
+    }
+
+    #[test]
+    fn a_bill_over_the_limit_is_refused_with_the_keys_to_lower() {
+        let bill = Bill::new(&Config::default(), 100);
+        assert_eq!(bill.check(bill.total()), Ok(()));
+        let error = bill.check(bill.total() - 1).unwrap_err();
+        assert_eq!(error.biggest[0].owner, "blocks");
+        let message = error.to_string();
+        for part in ["100 shards", "67,108,864", "limits.blocks", "limits.receive_buffer"] {
+            assert!(message.contains(part), "{part} is missing:\n{message}");
+        }
+        let raised = message.rsplit_once("memory = ").unwrap().1.trim_matches('"');
+        let raised: Size = raised.parse().unwrap();
+        assert_eq!(bill.check(raised.0), Ok(()));
+    }
+
+    #[test]
+    fn the_table_is_aligned() {
+        let text = Bill::new(&Config::default(), 2).to_string();
+        let column = OWNER_WIDTH + BYTES_WIDTH;
+        for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with("kernel")) {
+            assert!(line.len() >= column, "{line}");
+            assert!(!line[..column].ends_with(' '), "{line}");
+            assert!(line.len() == column || line[column..].starts_with("  "), "{line}");
+        }
+        assert!(text.contains("limits.connections"), "{text}");
+    }
+
+    #[test]
+    fn digits_are_grouped() {
+        let cases = [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")];
+        for (number, text) in cases {
+            assert_eq!(grouped(number), text);
+        }
+    }
+}

@@ -1,0 +1,596 @@
+//! A gateway: its shards, each on a thread of its own, and the wires to steer them.
+//!
+//! ```no_run
+//! use tidegate::config::Config;
+//! use tidegate::gateway::Gateway;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let config = Config::default().with_listen(&["127.0.0.1:0".parse()?]);
+//! let gateway = Gateway::start(config)?;
+//! println!("listening on {}", gateway.addresses()[0]);
+//! println!("{} connections", gateway.counters().connections);
+//! // From any thread, at any time:
+//! gateway.handle().drain();
+//! gateway.join()?;
+//! # Ok(())
+//! # }
+//! ```
+
+use std::any::Any;
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use core_affinity::CoreId;
+
+use crate::budget::{Bill, OverBudget, THREAD_STACK};
+use crate::config::{Config, Route};
+use crate::listen::{self, ListenError, Sockets};
+use crate::shard::{self, Assembly, Command, Control, Counters, HandlerFactory};
+use crate::uring::{RingError, Waker};
+
+/// A gateway that runs. Dropped, it stops at once, as by [`Gateway::stop`], and waits for the end.
+#[derive(Debug)]
+pub struct Gateway {
+    addresses: Vec<SocketAddr>,
+    bill: Bill,
+    handle: Handle,
+    threads: Vec<JoinHandle<io::Result<()>>>,
+}
+
+/// Steers a gateway from any thread; cheap to clone. It outlives its gateway, and does nothing
+/// then.
+#[derive(Clone)]
+pub struct Handle {
+    wires: Arc<[Wire]>,
+}
+
+/// The wire to one shard.
+struct Wire {
+    control: Arc<Control>,
+    waker: Waker,
+}
+
+/// The gateway did not start. Nothing of it is left: no thread, and no socket. Displayed, it says
+/// what to do.
+#[derive(Debug)]
+pub enum StartError {
+    /// The shards might come to hold more than the configuration allows.
+    Budget(OverBudget),
+    /// An address cannot be listened on.
+    Listen(ListenError),
+    /// The kernel refused a descriptor to wake a shard by.
+    Waker(io::Error),
+    /// A shard's thread could not be started.
+    Thread {
+        /// Which shard.
+        shard: usize,
+        /// Why.
+        error: io::Error,
+    },
+    /// A shard could not be set up.
+    Ring {
+        /// Which shard.
+        shard: usize,
+        /// Why.
+        error: RingError,
+    },
+    /// A shard ended while it was set up.
+    Shard(ShardError),
+}
+
+/// A shard ended though it was not told to. The others were stopped then: they could not serve the
+/// clients that the kernel deals out to the one that is gone.
+#[derive(Debug)]
+pub struct ShardError {
+    /// Which shard; the one with the lowest number, if there are several.
+    pub shard: usize,
+    /// Why.
+    pub cause: ShardEnd,
+}
+
+/// Why a shard ended.
+#[derive(Debug)]
+pub enum ShardEnd {
+    /// Its ring is beyond use.
+    Ring(io::Error),
+    /// It panicked, with this message.
+    Panic(String),
+}
+
+/// What a shard's thread says when it is set up.
+type Readiness = Result<(), RingError>;
+
+impl Gateway {
+    /// Starts the shards of `config`; when this returns, all of them serve.
+    ///
+    /// # Errors
+    ///
+    /// What kept the gateway from starting.
+    pub fn start(config: Config) -> Result<Self, StartError> {
+        Self::start_with(config, Arc::new(|_: &Route| None))
+    }
+
+    /// As [`Gateway::start`], with handlers of the embedding program: each shard asks `handlers`
+    /// for one for each route, on its own thread. What they hold is not on the bill.
+    ///
+    /// # Errors
+    ///
+    /// What kept the gateway from starting.
+    pub fn start_with(config: Config, handlers: Arc<HandlerFactory>) -> Result<Self, StartError> {
+        Self::launch(config, handlers, |assembly| {
+            let shard = shard::build(assembly)?;
+            Ok(move || shard.run())
+        })
+    }
+
+    /// Starts with `build` as what sets a shard up, and gives what then runs on the same thread.
+    fn launch<B, R>(
+        config: Config,
+        handlers: Arc<HandlerFactory>,
+        build: B,
+    ) -> Result<Self, StartError>
+    where
+        B: Fn(Assembly) -> Result<R, RingError> + Clone + Send + 'static,
+        R: FnOnce() -> io::Result<()>,
+    {
+        let shards = config.shards.resolve(cores());
+        let bill = Bill::new(&config, shards);
+        bill.check(config.memory).map_err(StartError::Budget)?;
+        let Sockets { addresses, by_shard } =
+            listen::open(&config.listeners, shards).map_err(StartError::Listen)?;
+        let wires: Result<Arc<[Wire]>, _> = (0..shards).map(|_| Wire::new()).collect();
+        let handle = Handle { wires: wires.map_err(StartError::Waker)? };
+        // From here on, an error drops the gateway, and that ends the threads there are.
+        let mut gateway = Self { addresses, bill, handle, threads: Vec::with_capacity(shards) };
+        let parts = Parts { config: Arc::new(config), handlers, cores: core_ids() };
+        let mut readiness = Vec::with_capacity(shards);
+        for (index, listeners) in by_shard.into_iter().enumerate() {
+            let (start, ready) = parts.shard(index, listeners, &gateway.handle);
+            gateway.threads.push(start.spawn(build.clone())?);
+            readiness.push(ready);
+        }
+        gateway.wait_until_ready(&readiness)?;
+        Ok(gateway)
+    }
+
+    /// Waits until every shard has said that it is set up.
+    fn wait_until_ready(&mut self, readiness: &[Receiver<Readiness>]) -> Result<(), StartError> {
+        for (shard, ready) in readiness.iter().enumerate() {
+            match ready.recv() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => return Err(StartError::Ring { shard, error }),
+                // The thread ended without a word.
+                Err(_) => {
+                    self.stop();
+                    let end = self.join_threads();
+                    return end.map_err(StartError::Shard);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The addresses that are listened on, in the order of the configuration, each with its real
+    /// port.
+    #[must_use]
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+
+    /// What the shards may come to hold.
+    #[must_use]
+    pub fn bill(&self) -> &Bill {
+        &self.bill
+    }
+
+    /// What steers the gateway from other threads.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// As [`Handle::drain`].
+    pub fn drain(&self) {
+        self.handle.drain();
+    }
+
+    /// As [`Handle::stop`].
+    pub fn stop(&self) {
+        self.handle.stop();
+    }
+
+    /// As [`Handle::counters`].
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.handle.counters()
+    }
+
+    /// Whether all shards have ended, so that [`Gateway::join`] would not wait.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.threads.iter().all(JoinHandle::is_finished)
+    }
+
+    /// Waits until all shards have ended: drained, stopped, or because one of them failed.
+    ///
+    /// # Errors
+    ///
+    /// A shard failed.
+    pub fn join(mut self) -> Result<(), ShardError> {
+        self.join_threads()
+    }
+
+    fn join_threads(&mut self) -> Result<(), ShardError> {
+        let mut result = Ok(());
+        for (shard, thread) in self.threads.drain(..).enumerate() {
+            let cause = match thread.join() {
+                Ok(Ok(())) => continue,
+                Ok(Err(error)) => ShardEnd::Ring(error),
+                Err(panic) => ShardEnd::Panic(panic_message(&*panic)),
+            };
+            result = result.and(Err(ShardError { shard, cause }));
+        }
+        result
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        self.stop();
+        // Whoever wants to know how the shards ended calls `join`.
+        let _ = self.join_threads();
+    }
+}
+
+impl Handle {
+    /// Begins to drain: nothing more is accepted, connections are closed at the configured rate,
+    /// and those that are left at the configured time are closed at once. Then the gateway ends.
+    pub fn drain(&self) {
+        self.tell(Command::Drain);
+    }
+
+    /// Ends the gateway at once; connections see their sockets close.
+    pub fn stop(&self) {
+        self.tell(Command::Stop);
+    }
+
+    /// What all shards have counted, as each has shown it last: at its last tick, so some seconds
+    /// ago in a shard without connections, or at its end.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.wires.iter().map(|wire| wire.control.counters.load()).sum()
+    }
+
+    fn tell(&self, command: Command) {
+        for wire in &*self.wires {
+            wire.control.tell(command, &wire.waker);
+        }
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Handle").field("shards", &self.wires.len()).finish_non_exhaustive()
+    }
+}
+
+impl Wire {
+    fn new() -> io::Result<Self> {
+        Ok(Self { control: Arc::new(Control::default()), waker: Waker::new()? })
+    }
+}
+
+/// What all shards are made of.
+struct Parts {
+    config: Arc<Config>,
+    handlers: Arc<HandlerFactory>,
+    cores: Vec<CoreId>,
+}
+
+impl Parts {
+    /// What shard `index` starts with, and where it says that it is ready.
+    fn shard(
+        &self,
+        index: usize,
+        listeners: Vec<TcpListener>,
+        all: &Handle,
+    ) -> (Start, Receiver<Readiness>) {
+        let assembly = Assembly {
+            index,
+            config: Arc::clone(&self.config),
+            listeners,
+            waker: all.wires[index].waker.clone(),
+            control: Arc::clone(&all.wires[index].control),
+            handlers: Arc::clone(&self.handlers),
+        };
+        let core = self.cores.get(index % self.cores.len().max(1)).copied();
+        let core = core.filter(|_| self.config.pin);
+        let (ready, readiness) = sync_channel(1);
+        (Start { assembly, core, all: all.clone(), ready }, readiness)
+    }
+}
+
+/// What a shard's thread starts with.
+struct Start {
+    assembly: Assembly,
+    /// Where to run; `None` for anywhere.
+    core: Option<CoreId>,
+    /// All shards, to be stopped if this one fails.
+    all: Handle,
+    ready: SyncSender<Readiness>,
+}
+
+impl Start {
+    fn spawn<B, R>(self, build: B) -> Result<JoinHandle<io::Result<()>>, StartError>
+    where
+        B: Fn(Assembly) -> Result<R, RingError> + Send + 'static,
+        R: FnOnce() -> io::Result<()>,
+    {
+        let shard = self.assembly.index;
+        thread::Builder::new()
+            .name(format!("shard-{shard}"))
+            .stack_size(THREAD_STACK)
+            .spawn(move || self.run(build))
+            .map_err(|error| StartError::Thread { shard, error })
+    }
+
+    /// The whole life of a shard's thread.
+    fn run<B, R>(self, build: B) -> io::Result<()>
+    where
+        B: Fn(Assembly) -> Result<R, RingError>,
+        R: FnOnce() -> io::Result<()>,
+    {
+        // Before the shard is built, so that its memory is that core's.
+        pin(self.assembly.index, self.core);
+        let mut guard = StopAll { all: self.all, armed: true };
+        let (readiness, shard) = match build(self.assembly) {
+            Ok(shard) => (Ok(()), Some(shard)),
+            Err(error) => (Err(error), None),
+        };
+        // Nobody hears it only if another shard failed first; then this one is told to stop.
+        let _ = self.ready.send(readiness);
+        let result = shard.map_or(Ok(()), |run| run());
+        guard.armed = result.is_err();
+        result
+    }
+}
+
+/// Stops all shards when this one ends by an error or a panic.
+struct StopAll {
+    all: Handle,
+    armed: bool,
+}
+
+impl Drop for StopAll {
+    fn drop(&mut self) {
+        if self.armed {
+            self.all.stop();
+        }
+    }
+}
+
+/// How many cores this process may use, at least 1.
+#[must_use]
+pub fn cores() -> usize {
+    thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// The cores that shards are pinned to; none if the kernel does not tell.
+fn core_ids() -> Vec<CoreId> {
+    core_affinity::get_core_ids().unwrap_or_default()
+}
+
+/// Pins this thread, which is the one of `shard`. A shard runs without, only slower.
+fn pin(shard: usize, core: Option<CoreId>) {
+    if let Some(core) = core
+        && !core_affinity::set_for_current(core)
+    {
+        tracing::warn!("shard {shard} could not be pinned to core {}", core.id);
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Budget(error) => error.fmt(out),
+            Self::Listen(error) => error.fmt(out),
+            Self::Waker(error) => write!(
+                out,
+                "each shard needs a few file descriptors, and one was refused ({error}): raise \
+                 `ulimit -n`, or set fewer shards"
+            ),
+            Self::Thread { shard, error } => write!(
+                out,
+                "the thread of shard {shard} could not be started ({error}): raise the limit of \
+                 threads (`ulimit -u`, or `TasksMax` in a systemd unit), or set fewer shards"
+            ),
+            Self::Ring { shard, error } => write!(out, "shard {shard}: {error}"),
+            Self::Shard(error) => error.fmt(out),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Budget(error) => Some(error),
+            Self::Listen(error) => Some(error),
+            Self::Waker(error) | Self::Thread { error, .. } => Some(error),
+            Self::Ring { error, .. } => Some(error),
+            Self::Shard(error) => Some(error),
+        }
+    }
+}
+
+impl fmt::Display for ShardError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shard = self.shard;
+        match &self.cause {
+            ShardEnd::Ring(error) => write!(out, "shard {shard} failed: its ring: {error}")?,
+            ShardEnd::Panic(message) => write!(out, "shard {shard} panicked: {message}")?,
+        }
+        out.write_str("; all shards were stopped")
+    }
+}
+
+impl std::error::Error for ShardError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.cause {
+            ShardEnd::Ring(error) => Some(error),
+            ShardEnd::Panic(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::net::TcpStream;
+    use std::num::NonZeroU16;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::config::{Limits, Shards};
+
+    /// Free ports, few buffers, and two shards.
+    fn config() -> Config {
+        let limits = Limits { connections: 64, blocks: 8 << 20, ..Limits::default() };
+        let shards = Shards::Count(NonZeroU16::new(2).unwrap());
+        Config { limits, shards, ..Config::default() }
+            .with_listen(&["127.0.0.1:0".parse().unwrap()])
+    }
+
+    /// Starts shards that do what `run` says of their number.
+    fn launch(run: fn(usize, &Control) -> io::Result<()>) -> Result<Gateway, StartError> {
+        Gateway::launch(config(), Arc::new(|_: &Route| None), move |assembly| {
+            Ok(move || run(assembly.index, &assembly.control))
+        })
+    }
+
+    fn wait_for(command: Command, control: &Control) -> io::Result<()> {
+        while control.command() < command {
+            thread::sleep(Duration::from_millis(1));
+        }
+        Ok(())
+    }
+
+    /// Whether nobody listens there, or soon nobody will: the kernel ends rings in the background.
+    fn is_free(address: SocketAddr) -> bool {
+        let begun = Instant::now();
+        while TcpListener::bind(address).is_err() {
+            thread::sleep(Duration::from_millis(5));
+            if begun.elapsed() > Duration::from_secs(2) {
+                return false;
+            }
+        }
+        true
+    }
+
+    #[test]
+    fn it_serves_counts_and_drains() {
+        let gateway = Gateway::start(config()).unwrap();
+        let address = gateway.addresses()[0];
+        for _ in 0..4 {
+            let mut peer = TcpStream::connect(address).unwrap();
+            peer.write_all(b"GET / HTTP/1.1\r\nHost: gateway\r\n\r\n").unwrap();
+            let mut status = [0; 15];
+            peer.read_exact(&mut status).unwrap();
+            assert_eq!(&status, b"HTTP/1.1 200 OK");
+        }
+        let handle = gateway.handle();
+        assert!(!gateway.is_finished());
+        gateway.drain();
+        gateway.join().unwrap();
+        assert_eq!(handle.counters().pages, 4, "summed over the shards, and kept");
+        assert!(is_free(address));
+    }
+
+    #[test]
+    fn dropping_it_stops_it() {
+        let gateway = Gateway::start(config()).unwrap();
+        let address = gateway.addresses()[0];
+        let begun = Instant::now();
+        drop(gateway);
+        assert!(begun.elapsed() < Duration::from_secs(3), "the sleep was not cut short");
+        assert!(is_free(address));
+    }
+
+    #[test]
+    fn a_bill_over_the_limit_is_refused() {
+        let config = Config { memory: 16 << 20, ..config() };
+        let error = Gateway::start(config).unwrap_err();
+        assert!(matches!(error, StartError::Budget(_)), "{error}");
+    }
+
+    #[test]
+    fn a_port_in_use_is_refused() {
+        let first = Gateway::start(config()).unwrap();
+        let error = Gateway::start(config().with_listen(first.addresses())).unwrap_err();
+        assert!(matches!(error, StartError::Listen(_)), "{error}");
+    }
+
+    #[test]
+    fn a_shard_that_cannot_be_set_up_leaves_nothing_behind() {
+        let probe = listen::open(&config().listeners, 1).unwrap().addresses[0];
+        let config = config().with_listen(&[probe]);
+        let error =
+            Gateway::launch(config, Arc::new(|_: &Route| None), |assembly| match assembly.index {
+                0 => Ok(move || wait_for(Command::Stop, &assembly.control)),
+                _ => Err(RingError::NoMemory),
+            });
+        let error = error.unwrap_err();
+        assert!(matches!(error, StartError::Ring { shard: 1, .. }), "{error}");
+        assert!(is_free(probe), "the other shard has ended too");
+    }
+
+    #[test]
+    fn a_shard_that_panics_while_it_is_set_up_is_an_error() {
+        let handlers: Arc<HandlerFactory> = Arc::new(|_: &Route| panic!("no such room"));
+        let error = Gateway::start_with(config(), handlers).unwrap_err();
+        assert!(error.to_string().contains("panicked: no such room"), "{error}");
+    }
+
+    #[test]
+    fn a_shard_that_fails_stops_the_others() {
+        let gateway = launch(|index, control| match index {
+            0 => wait_for(Command::Stop, control),
+            _ => Err(io::Error::other("broken")),
+        });
+        let error = gateway.unwrap().join().unwrap_err();
+        assert_eq!(error.shard, 1);
+        assert!(error.to_string().contains("shard 1 failed: its ring: broken"), "{error}");
+    }
+
+    #[test]
+    fn a_shard_that_panics_stops_the_others() {
+        let gateway = launch(|index, control| match index {
+            0 => panic!("lost the thread"),
+            _ => wait_for(Command::Stop, control),
+        });
+        let error = gateway.unwrap().join().unwrap_err();
+        assert!(matches!(&error.cause, ShardEnd::Panic(text) if text == "lost the thread"));
+    }
+
+    #[test]
+    fn a_shard_that_is_drained_first_leaves_the_others_running() {
+        let gateway = launch(|index, control| match index {
+            0 => wait_for(Command::Drain, control),
+            _ => wait_for(Command::Stop, control),
+        })
+        .unwrap();
+        gateway.drain();
+        thread::sleep(Duration::from_millis(50));
+        assert!(!gateway.is_finished());
+        gateway.stop();
+        gateway.join().unwrap();
+    }
+}

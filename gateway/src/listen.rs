@@ -1,0 +1,300 @@
+//! The listening sockets: one for each configured address and each shard.
+//!
+//! All sockets of an address share its port (`SO_REUSEPORT`), and the kernel deals the connections
+//! out to them. What accepted sockets shall have is set here once: they inherit it from the
+//! listener.
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::config::Listener;
+use crate::config::stack::TcpLayer;
+
+/// How long an address may be in use before that is an error. The kernel ends a ring in the
+/// background: the listeners of a gateway that has just ended are there for some milliseconds
+/// more, even when its process is gone, and a restart must not fail on them.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long to wait before looking again.
+const PAUSE: Duration = Duration::from_millis(5);
+
+/// The listening sockets of a gateway.
+#[derive(Debug)]
+pub struct Sockets {
+    /// The address of each listener, in the order of the configuration, with the port that the
+    /// kernel chose in place of port 0.
+    pub addresses: Vec<SocketAddr>,
+    /// For each shard its own socket of each listener, in the same order.
+    pub by_shard: Vec<Vec<TcpListener>>,
+}
+
+/// An address cannot be listened on. Displayed, it says what to do about it.
+#[derive(Debug)]
+pub struct ListenError {
+    /// The address, with the port that the kernel chose in place of port 0 once it has.
+    pub address: SocketAddr,
+    /// What was refused, such as `binding`.
+    pub doing: &'static str,
+    /// What the kernel said.
+    pub error: io::Error,
+}
+
+/// Listens on the address of each of `listeners` with one socket for each of `shards`.
+///
+/// # Errors
+///
+/// The first address that is in use or refused. No socket stays open then.
+pub fn open(listeners: &[Listener], shards: usize) -> Result<Sockets, ListenError> {
+    // All before the first one listens: of two addresses of ours that overlap, such as
+    // `0.0.0.0:80` and `127.0.0.1:80`, one would seem to be in use once the other listens.
+    for listener in listeners {
+        check_unused(listener.address)?;
+    }
+    let mut sockets = Sockets {
+        addresses: Vec::with_capacity(listeners.len()),
+        by_shard: (0..shards).map(|_| Vec::with_capacity(listeners.len())).collect(),
+    };
+    for listener in listeners {
+        let mut address = listener.address;
+        for shard in &mut sockets.by_shard {
+            let socket = listen(address, &listener.stack.tcp)?;
+            address = socket.local_addr().map_err(fail(address, "asking for the address of"))?;
+            shard.push(socket);
+        }
+        sockets.addresses.push(address);
+    }
+    Ok(sockets)
+}
+
+/// Checks that nobody listens on `address`. With `SO_REUSEPORT` alone, a second gateway of the
+/// same user would silently take a share of the first one's connections. (Two that start within
+/// the same moment still can: neither listens when the other looks.)
+fn check_unused(address: SocketAddr) -> Result<(), ListenError> {
+    let begun = Instant::now();
+    loop {
+        match socket(address)?.bind(&address.into()) {
+            Err(error) if is_in_use(&error) && begun.elapsed() < PATIENCE => thread::sleep(PAUSE),
+            result => return result.map_err(fail(address, "binding")),
+        }
+    }
+}
+
+fn is_in_use(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::AddrInUse
+}
+
+/// A socket that listens on `address`, beside others of this user.
+fn listen(address: SocketAddr, tcp: &TcpLayer) -> Result<TcpListener, ListenError> {
+    let socket = socket(address)?;
+    socket.set_reuse_port(true).map_err(fail(address, "setting SO_REUSEPORT for"))?;
+    set_options(&socket, tcp).map_err(fail(address, "setting the options of"))?;
+    socket.bind(&address.into()).map_err(fail(address, "binding"))?;
+    let backlog = i32::try_from(tcp.backlog).unwrap_or(i32::MAX);
+    socket.listen(backlog).map_err(fail(address, "listening on"))?;
+    Ok(socket.into())
+}
+
+/// A socket for `address`, closed on exec, that may bind while connections of an earlier listener
+/// still fade away.
+fn socket(address: SocketAddr) -> Result<Socket, ListenError> {
+    let domain = Domain::for_address(address);
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))
+        .map_err(fail(address, "making a socket for"))?;
+    socket.set_reuse_address(true).map_err(fail(address, "setting SO_REUSEADDR for"))?;
+    if address.is_ipv6() {
+        // So that `[::]` and `0.0.0.0` can stand side by side, whatever net.ipv6.bindv6only says.
+        socket.set_only_v6(true).map_err(fail(address, "setting IPV6_V6ONLY for"))?;
+    }
+    Ok(socket)
+}
+
+/// Sets what accepted sockets inherit; before `listen`, because the buffers decide the window
+/// scale that the first answer to a peer carries.
+///
+/// There is no `TCP_NOTSENT_LOWAT`: it would make sends fall short as soon as a congestion window
+/// is full, and each such send costs a completion, a block and a poll, where `SO_SNDBUF` bounds
+/// what the kernel holds just as well.
+fn set_options(socket: &Socket, tcp: &TcpLayer) -> io::Result<()> {
+    socket.set_tcp_nodelay(tcp.nodelay)?;
+    socket.set_recv_buffer_size(tcp.rcvbuf as usize)?;
+    socket.set_send_buffer_size(tcp.sndbuf as usize)?;
+    match tcp.user_timeout {
+        Some(timeout) => socket.set_tcp_user_timeout(Some(timeout)),
+        None => Ok(()),
+    }
+}
+
+fn fail(address: SocketAddr, doing: &'static str) -> impl FnOnce(io::Error) -> ListenError {
+    move |error| ListenError { address, doing, error }
+}
+
+impl fmt::Display for ListenError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, doing, error } = self;
+        let port = address.port();
+        match error.raw_os_error() {
+            Some(libc::EADDRINUSE) => write!(
+                out,
+                "{address} is in use: something listens there already ({error}); find it with \
+                 `ss -ltnp 'sport = :{port}'`, or listen on another port"
+            ),
+            Some(libc::EACCES) => write!(
+                out,
+                "{address} is refused to this user ({error}): ports below \
+                 net.ipv4.ip_unprivileged_port_start, by default 1024, need CAP_NET_BIND_SERVICE; \
+                 give it with `setcap cap_net_bind_service=+ep` on the program or with \
+                 `AmbientCapabilities=CAP_NET_BIND_SERVICE` in a systemd unit, or take a higher \
+                 port"
+            ),
+            Some(libc::EADDRNOTAVAIL) => write!(
+                out,
+                "{address} is not an address of this machine ({error}): `ip address` shows which \
+                 are, and 0.0.0.0 or [::] stand for all of them"
+            ),
+            Some(libc::EMFILE | libc::ENFILE) => write!(
+                out,
+                "{address}: no file descriptor is left ({error}), and each shard needs one for \
+                 each listener: raise `ulimit -n`, or set fewer shards or listeners"
+            ),
+            _ => write!(out, "{doing} {address}: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for ListenError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+    use std::process;
+    use std::sync::atomic::{AtomicU16, Ordering};
+
+    use super::*;
+    use crate::config::Stack;
+
+    fn listener(address: &str) -> Listener {
+        Listener { address: address.parse().unwrap(), stack: Stack::default() }
+    }
+
+    /// A listener on a free port that no outgoing connection is given: those are 32768 and up.
+    fn quiet_listener() -> Listener {
+        static NEXT: AtomicU16 = AtomicU16::new(0);
+        let first = 20_000 + (process::id() % 100) as u16 * 100;
+        let port = (0..100)
+            .map(|_| first + NEXT.fetch_add(1, Ordering::Relaxed))
+            .find(|port| TcpListener::bind(("0.0.0.0", *port)).is_ok());
+        listener(&format!("127.0.0.1:{}", port.unwrap()))
+    }
+
+    #[test]
+    fn all_shards_share_the_port_that_the_first_one_gets() {
+        let sockets = open(&[listener("127.0.0.1:0"), listener("127.0.0.1:0")], 3).unwrap();
+        assert_eq!(sockets.by_shard.len(), 3);
+        assert_ne!(sockets.addresses[0], sockets.addresses[1]);
+        for shard in &sockets.by_shard {
+            let own: Vec<SocketAddr> =
+                shard.iter().map(|socket| socket.local_addr().unwrap()).collect();
+            assert_eq!(own, sockets.addresses);
+        }
+    }
+
+    #[test]
+    fn every_shard_gets_a_share_of_the_connections() {
+        let sockets = open(&[listener("127.0.0.1:0")], 3).unwrap();
+        let peers: Vec<TcpStream> =
+            (0..100).map(|_| TcpStream::connect(sockets.addresses[0]).unwrap()).collect();
+        for shard in &sockets.by_shard {
+            shard[0].set_nonblocking(true).unwrap();
+            assert!(shard[0].accept().is_ok(), "a shard got none of {}", peers.len());
+        }
+    }
+
+    #[test]
+    fn an_address_that_someone_listens_on_is_refused() {
+        let first = open(&[quiet_listener()], 2).unwrap();
+        let taken = first.addresses[0];
+        for address in [taken.to_string(), format!("0.0.0.0:{}", taken.port())] {
+            let error = open(&[listener(&address)], 2).unwrap_err();
+            assert!(is_in_use(&error.error));
+            let message = error.to_string();
+            assert!(message.contains(&address) && message.contains("ss -ltnp"), "{message}");
+        }
+        drop(first);
+        assert!(open(&[listener(&taken.to_string())], 2).is_ok(), "closed, so free again");
+    }
+
+    #[test]
+    fn an_address_that_is_free_in_a_moment_is_waited_for() {
+        let first = open(&[quiet_listener()], 1).unwrap();
+        let address = first.addresses[0].to_string();
+        let closes = thread::spawn(move || {
+            thread::sleep(PAUSE * 4);
+            drop(first);
+        });
+        assert!(open(&[listener(&address)], 1).is_ok());
+        closes.join().unwrap();
+    }
+
+    #[test]
+    fn connections_of_an_earlier_listener_are_not_in_the_way() {
+        let first = open(&[quiet_listener()], 1).unwrap();
+        let address = first.addresses[0];
+        let _peer = TcpStream::connect(address).unwrap();
+        let (_accepted, _) = first.by_shard[0][0].accept().unwrap();
+        drop(first);
+        assert!(open(&[listener(&address.to_string())], 1).is_ok());
+    }
+
+    #[test]
+    fn addresses_of_one_configuration_may_overlap() {
+        let port = quiet_listener().address.port();
+        let all = ["127.0.0.1", "0.0.0.0", "[::]"].map(|ip| listener(&format!("{ip}:{port}")));
+        let sockets = open(&all, 2).unwrap();
+        assert_eq!(sockets.addresses, all.map(|listener| listener.address));
+    }
+
+    #[test]
+    fn accepted_sockets_inherit_the_options() {
+        let stack = "ws!tcp?nodelay=on&rcvbuf=64KiB&sndbuf=32KiB&user_timeout=7s";
+        let stack = Stack::parse(stack).unwrap();
+        let address = "127.0.0.1:0".parse().unwrap();
+        let sockets = open(&[Listener { address, stack }], 1).unwrap();
+        let _peer = TcpStream::connect(sockets.addresses[0]).unwrap();
+        let accepted = Socket::from(sockets.by_shard[0][0].accept().unwrap().0);
+        assert!(accepted.tcp_nodelay().unwrap());
+        assert_eq!(accepted.recv_buffer_size().unwrap(), 2 * (64 << 10));
+        assert_eq!(accepted.send_buffer_size().unwrap(), 2 * (32 << 10));
+        assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(Duration::from_secs(7)));
+    }
+
+    #[test]
+    fn each_refusal_names_the_address_and_the_remedy() {
+        let cases = [
+            (libc::EACCES, "CAP_NET_BIND_SERVICE"),
+            (libc::EADDRNOTAVAIL, "ip address"),
+            (libc::EMFILE, "ulimit -n"),
+            (libc::EINVAL, "binding 10.1.2.3:80"),
+        ];
+        let address = "10.1.2.3:80".parse().unwrap();
+        for (errno, remedy) in cases {
+            let error = io::Error::from_raw_os_error(errno);
+            let message = ListenError { address, doing: "binding", error }.to_string();
+            assert!(message.contains("10.1.2.3:80") && message.contains(remedy), "{message}");
+        }
+    }
+
+    #[test]
+    fn an_address_of_another_machine_is_refused() {
+        let error = open(&[listener("192.0.2.1:0")], 1).unwrap_err();
+        assert_eq!(error.error.kind(), io::ErrorKind::AddrNotAvailable);
+    }
+}
