@@ -1,11 +1,12 @@
 //! Draining: every connection is closed, a portion at each tick.
 
+use std::io;
 use std::time::Duration;
 
 use tidegate_proto::close::{CloseCode, Closing};
 
 use super::deadlines::TICK;
-use super::{OPERATIONS_PER_EVENT, Shard};
+use super::Shard;
 use crate::connection::Stage;
 use crate::uring::{Ring, Slot};
 
@@ -19,30 +20,39 @@ pub(super) struct Drain {
 
 impl<R: Ring> Shard<R> {
     /// Accepts nothing more and begins to close.
-    pub(super) fn start_draining(&mut self) {
+    ///
+    /// # Errors
+    /// The ring is beyond use.
+    pub(super) fn start_draining(&mut self) -> io::Result<()> {
         if self.drain.is_some() {
-            return;
+            return Ok(());
         }
         tracing::info!(shard = self.index, connections = self.table.live(), "draining");
         self.stop_accepting();
         let deadline = self.ring.now() + self.config.drain;
         self.drain = Some(Drain { cursor: 0, deadline });
-        self.drain_portion();
+        self.drain_portion()
     }
 
     /// Closes the next portion of connections.
-    pub(super) fn drain_portion(&mut self) {
-        let Some(mut drain) = self.drain.take() else { return };
+    ///
+    /// # Errors
+    /// The ring is beyond use.
+    pub(super) fn drain_portion(&mut self) -> io::Result<()> {
+        let Some(cursor) = self.drain.as_ref().map(|drain| drain.cursor) else { return Ok(()) };
         let per_tick = u64::from(self.config.drain_rate) * TICK.as_millis() as u64 / 1000;
         let mut left = per_tick.max(1);
-        while left > 0 && drain.cursor < self.table.used_slots() {
-            if self.ring.room() <= OPERATIONS_PER_EVENT {
+        for slot in cursor..self.table.used_slots() {
+            if left == 0 {
                 break;
             }
-            left -= u64::from(self.drain_connection(drain.cursor));
-            drain.cursor += 1;
+            left -= u64::from(self.drain_connection(slot));
+            self.make_room()?;
+            if let Some(drain) = &mut self.drain {
+                drain.cursor = slot + 1;
+            }
         }
-        self.drain = Some(drain);
+        Ok(())
     }
 
     /// Whether the drain is over: nobody is left, or it has taken too long.

@@ -234,7 +234,7 @@ impl<R: Ring> Shard<R> {
         }
         let mut events = std::mem::take(&mut self.events);
         for event in events.drain(..) {
-            self.handle(event);
+            self.handle(event)?;
             self.make_room()?;
         }
         self.events = events;
@@ -279,7 +279,7 @@ impl<R: Ring> Shard<R> {
         Ok(false)
     }
 
-    fn handle(&mut self, completion: Completion) {
+    fn handle(&mut self, completion: Completion) -> io::Result<()> {
         match completion {
             Completion::Readable { slot, generation } => self.readable(slot, generation),
             Completion::Received { slot, generation, buffer, result, more } => {
@@ -296,10 +296,11 @@ impl<R: Ring> Shard<R> {
             Completion::Accepted { listener, result } => self.accepted(listener, result),
             Completion::Woken => {
                 if self.control.command() == Command::Drain {
-                    self.start_draining();
+                    self.start_draining()?;
                 }
             }
         }
+        Ok(())
     }
 
     /// Makes sure that the next event's operations fit the queue.
@@ -327,7 +328,7 @@ impl<R: Ring> Shard<R> {
         }
         self.expired = expired;
         self.retry_accepting();
-        self.drain_portion();
+        self.drain_portion()?;
         self.publish();
         Ok(())
     }

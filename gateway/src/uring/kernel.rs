@@ -157,9 +157,9 @@ impl KernelRing {
         }
     }
 
-    fn send(&mut self, slot: Slot, span: Span, extra_flags: i32) -> squeue::Entry {
+    fn send(&mut self, slot: Slot, span: Span, flags: i32) -> squeue::Entry {
         opcode::Send::new(Fixed(slot), self.address(span), span.length)
-            .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL | extra_flags)
+            .flags(libc::MSG_NOSIGNAL | flags)
             .build()
     }
 
@@ -279,7 +279,8 @@ impl Ring for KernelRing {
                 Token::new(Kind::ReceiveInto, generation, slot),
             ),
             O::Send { slot, batch_index, span } => (
-                self.send(slot, span, libc::MSG_DONTWAIT).flags(skip),
+                // Without WAITALL a short send would count as a success and say nothing.
+                self.send(slot, span, libc::MSG_DONTWAIT | libc::MSG_WAITALL).flags(skip),
                 Token::new(Kind::Send, batch_index, slot),
             ),
             O::SendArmed { slot, generation, span } => {
