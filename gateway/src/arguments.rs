@@ -6,10 +6,7 @@ use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use tidegate::config::{Config, Shards};
-
-/// The most shards, as in the configuration.
-const SHARDS_MAX: u16 = 1024;
+use tidegate::config::{Config, MAX_SHARDS, Shards};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -66,8 +63,8 @@ fn shards(text: &str) -> Result<Shards, String> {
     if text == "auto" {
         return Ok(Shards::Auto);
     }
-    let count = text.parse().ok().filter(|count: &NonZeroU16| count.get() <= SHARDS_MAX);
-    count.map(Shards::Count).ok_or_else(|| format!("must be 1 to {SHARDS_MAX}, or `auto`"))
+    let count = text.parse().ok().filter(|count: &NonZeroU16| count.get() <= MAX_SHARDS);
+    count.map(Shards::Count).ok_or_else(|| format!("must be 1 to {MAX_SHARDS}, or `auto`"))
 }
 
 #[cfg(test)]

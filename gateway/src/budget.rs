@@ -11,11 +11,12 @@ use tidegate_proto::deflate::Deflater;
 
 use crate::config::stack::TcpLayer;
 use crate::config::units::Size;
-use crate::config::{Config, Limits, Listener};
+use crate::config::{Config, Limits, Listener, Memory};
 use crate::connection::{Blocks, Compressor, Connection, Decompressor, PIECE};
 use crate::logging;
-use crate::shard;
-use crate::uring::{self, BufferId, Completion, Slot, Span};
+use crate::machine::{self, MemoryBound, MemorySource};
+use crate::shard::{self, Shard};
+use crate::uring::{self, ACCEPT_BATCH, BufferId, Completion, KernelRing, Slot, Span};
 
 /// The stack of a shard's thread, in bytes. Nothing there recurses, and what is large is pooled.
 pub const THREAD_STACK: usize = 512 << 10;
@@ -30,14 +31,21 @@ const PAGE: u64 = 4096;
 const SUBMISSION: u64 = 64;
 /// A completion of a ring, `struct io_uring_cqe`.
 const COMPLETION: u64 = 16;
+/// What stands before the completions in their mapping, `struct io_rings`: a page at most.
+const RINGS: u64 = PAGE;
 /// An entry of the ring of provided buffers, `struct io_uring_buf`.
 const PROVIDED: u64 = 16;
-/// What a shard keeps of input that waits for its next turn, at most.
-const PUT_OFF: u64 = 32;
+/// A listener's socket, timings and state of accepting.
+const LISTENER: u64 = 128;
+/// Where an accept in flight writes the peer's address, and its place in the list of free ones.
+const ACCEPT: u64 = 32 + 4;
 /// A handler and its part of the router, besides its path.
 const ROUTE: u64 = 1024;
 /// A line in the log's queue, besides its text.
 const LOG_ENTRY: u64 = 64;
+
+/// What `memory = "auto"` allows if nothing says how much there is.
+const LIMIT_UNKNOWN: u64 = 4 << 30;
 
 /// Everything that the shards of a configuration may ever hold.
 ///
@@ -69,13 +77,33 @@ struct Kernel {
     buffers: u64,
 }
 
+/// The most that a bill may come to. Displayed, it says why it is so much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// How much, in bytes.
+    pub bytes: u64,
+    /// Where it comes from.
+    pub origin: LimitOrigin,
+}
+
+/// Where a [`Limit`] comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LimitOrigin {
+    /// The configuration says how much.
+    Configured,
+    /// It is three quarters of this.
+    ShareOf(MemoryBound),
+    /// What the process may have could not be read, so it is a guess.
+    Guessed,
+}
+
 /// The bill is over the limit. Displayed, it names the keys to lower.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OverBudget {
     /// Bytes on the bill.
     pub total: u64,
-    /// Bytes that are allowed.
-    pub limit: u64,
+    /// What is allowed.
+    pub limit: Limit,
     /// How many shards share the bill.
     pub shards: u64,
     /// The biggest lines of each shard, the biggest first.
@@ -132,14 +160,23 @@ impl Bill {
         )
     }
 
-    /// Checks that the total is at most `limit` bytes.
+    /// Checks that the total is at most what `memory` allows on this machine.
     ///
     /// # Errors
     ///
     /// It is more.
-    pub fn check(&self, limit: u64) -> Result<(), OverBudget> {
+    pub fn check(&self, memory: Memory) -> Result<(), OverBudget> {
+        self.check_against(Limit::of(memory))
+    }
+
+    /// Checks that the total is at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// It is more.
+    pub fn check_against(&self, limit: Limit) -> Result<(), OverBudget> {
         const NAMED: usize = 3;
-        if self.total() <= limit {
+        if self.total() <= limit.bytes {
             return Ok(());
         }
         let mut biggest: Vec<Line> =
@@ -147,6 +184,26 @@ impl Bill {
         biggest.sort_by_key(|line| std::cmp::Reverse(line.bytes));
         biggest.truncate(NAMED);
         Err(OverBudget { total: self.total(), limit, shards: self.shards, biggest })
+    }
+}
+
+impl Limit {
+    /// What `memory` allows; for `auto`, on this machine as it is now.
+    #[must_use]
+    pub fn of(memory: Memory) -> Self {
+        match memory {
+            Memory::Bytes(bytes) => Self { bytes, origin: LimitOrigin::Configured },
+            Memory::Auto => Self::within(machine::memory()),
+        }
+    }
+
+    /// What `auto` allows of what the process may have.
+    fn within(bound: Option<MemoryBound>) -> Self {
+        match bound {
+            // A quarter is left for the kernel, which holds the sockets, and for everyone else.
+            Some(bound) => Self { bytes: bound.bytes / 4 * 3, origin: LimitOrigin::ShareOf(bound) },
+            None => Self { bytes: LIMIT_UNKNOWN, origin: LimitOrigin::Guessed },
+        }
     }
 }
 
@@ -162,37 +219,40 @@ fn memory(limits: &Limits) -> [Line; 3] {
 }
 
 /// What is kept of each connection, buffer and block.
-fn bookkeeping(limits: &Limits) -> [Line; 5] {
+fn bookkeeping(limits: &Limits) -> [Line; 7] {
     let connections = u64::from(limits.connections);
     let records = connections * size_of::<Connection>() as u64;
-    let ready = 8 * connections.div_ceil(64);
+    let set = 8 * connections.div_ceil(64);
+    let stalled = hash_table(limits.connections, size_of::<(Slot, u32)>());
     let free = u64::from(limits.receive_buffers) * size_of::<BufferId>() as u64;
     let blocks = Blocks::overhead(limits.blocks) as u64;
     [
         line("connection records", records, &["limits.connections"]),
         line("deadlines", connections, &["limits.connections"]),
-        line("set of ready connections", ready, &["limits.connections"]),
+        line("set of ready connections", set, &["limits.connections"]),
+        line("set of vacant slots", set, &["limits.connections"]),
+        line("stalled peers", stalled, &["limits.connections"]),
         line("list of free buffers", free, &["limits.receive_buffers"]),
         line("block bookkeeping", blocks, &["limits.blocks"]),
     ]
 }
 
 /// The queues between a shard and its kernel.
-fn queues(limits: &Limits) -> [Line; 8] {
+fn queues(limits: &Limits) -> [Line; 7] {
     let connections = u64::from(limits.connections);
     let submissions = u64::from(shard::SUBMISSIONS) * SUBMISSION;
     let completions = u64::from(shard::completions(limits));
+    let completion_queue = completions * COMPLETION + RINGS;
     let provided = pages(u64::from(limits.receive_buffers) * PROVIDED);
     let event = size_of::<Completion>() as u64;
-    // Each connection has at most one send in a batch, one operation that the end of the batch
-    // pushes, and one deadline.
+    // Each connection has at most one send in a batch, and one deadline.
     let send = 2 * size_of::<Slot>() + size_of::<Span>() + size_of::<Option<BufferId>>();
     let expired = size_of::<Slot>() as u64;
-    let put_off = u64::from(limits.receive_buffers / 2) * PUT_OFF;
+    // Half of the buffers at most may hold input that is put off.
+    let put_off = u64::from(limits.receive_buffers / 2) * Shard::<KernelRing>::PUT_OFF_BYTES as u64;
     [
         line("submission queue", submissions, &[]),
-        line("submissions that wait", grown(connections, SUBMISSION), &["limits.connections"]),
-        line("completion queue", completions * COMPLETION, &["limits.connections"]),
+        line("completion queue", completion_queue, &["limits.connections"]),
         line("list of events", completions * event, &["limits.connections"]),
         line("list of the batch", grown(connections, send as u64), &["limits.connections"]),
         line("list of passed deadlines", grown(connections, expired), &["limits.connections"]),
@@ -202,29 +262,41 @@ fn queues(limits: &Limits) -> [Line; 8] {
 }
 
 /// What a shard has once.
-fn fixed(config: &Config) -> [Line; 6] {
+fn fixed(config: &Config) -> [Line; 7] {
     // A whole head may come in one receive behind the better part of it.
     let head = u64::from(config.limits.request_head) + u64::from(config.limits.receive_buffer);
+    let listeners = config.listeners.len() as u64 * LISTENER + ACCEPT_BATCH as u64 * ACCEPT;
     let routes = config.routes.iter().map(|route| ROUTE + 4 * route.path.len() as u64).sum();
     [
         line("request head", head, &["limits.receive_buffer", "limits.request_head"]),
         line("peer addresses", peers(config), &["limits.connections", "`log` of the listeners"]),
         line("decompressor", Decompressor::BYTES as u64, &[]),
         line("compressors", compressors(config), &["`deflate_level` of the listeners"]),
+        line("listeners and accepts", listeners, &["the number of listeners"]),
         line("routes and handlers", routes, &["the number of routes"]),
         line("thread stack", THREAD_STACK as u64, &[]),
     ]
 }
 
-/// The addresses of all peers, if any listener logs: a hash table, whose entries also have a byte
-/// of control and which is filled to seven eighths at most.
+/// The addresses of all peers, if any listener logs.
 fn peers(config: &Config) -> u64 {
     let logs = |listener: &Listener| listener.stack.log_websocket || listener.stack.log_transport;
-    if !config.listeners.iter().any(logs) {
-        return 0;
+    if config.listeners.iter().any(logs) {
+        hash_table(config.limits.connections, size_of::<(Slot, SocketAddr)>())
+    } else {
+        0
     }
-    let entry = size_of::<(Slot, SocketAddr)>() as u64 + 1;
-    grown((u64::from(config.limits.connections) * 8).div_ceil(7), entry)
+}
+
+/// A hash table of up to `count` entries of `bytes` each. Entries also have a byte of control each,
+/// and there are as many more as are compared at once. Entries and marks of removed ones fill seven
+/// eighths of the table at most; then it is cleaned if half of them are marks, else it doubles, and
+/// the old one is there until all entries have moved.
+fn hash_table(count: u32, bytes: usize) -> u64 {
+    const COMPARED: u64 = 16;
+    // The smallest table that never has to double: its seven eighths are twice the entries.
+    let largest = (u64::from(count) * 16).div_ceil(7).next_power_of_two();
+    (largest + largest / 2) * (bytes as u64 + 1) + 2 * COMPARED
 }
 
 /// One set of compressors for each level that a listener asks for, and their output.
@@ -324,12 +396,10 @@ impl fmt::Display for OverBudget {
         let needed = Size(self.total.next_multiple_of(1 << 20));
         writeln!(
             out,
-            "{} may come to hold {} bytes, and `memory` allows {} ({}). The biggest lines of each \
-             shard:",
+            "{} may come to hold {} bytes, and {}. The biggest lines of each shard:",
             plural(self.shards),
             grouped(self.total),
-            grouped(self.limit),
-            Size(self.limit),
+            self.limit,
         )?;
         for line in &self.biggest {
             let keys = line.keys.join(" and ");
@@ -341,8 +411,36 @@ impl fmt::Display for OverBudget {
 
 impl std::error::Error for OverBudget {}
 
+impl fmt::Display for Limit {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let allowed = grouped(self.bytes);
+        let bound = match self.origin {
+            LimitOrigin::Configured => {
+                let written = Size(self.bytes);
+                return write!(out, "memory = \"{written}\" allows {allowed}");
+            }
+            LimitOrigin::Guessed => {
+                return write!(
+                    out,
+                    "memory = \"auto\" allows {allowed}, because neither /proc/meminfo nor the \
+                     control group's memory.max could be read"
+                );
+            }
+            LimitOrigin::ShareOf(bound) => bound,
+        };
+        let has = match bound.source {
+            MemorySource::Machine => "the machine has (MemTotal in /proc/meminfo)",
+            MemorySource::ControlGroup => "the control group may have (memory.max)",
+        };
+        let all = grouped(bound.bytes);
+        write!(out, "memory = \"auto\" allows {allowed}, three quarters of the {all} that {has}")
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::HashMap;
+
     use super::*;
     use crate::config::Stack;
 
@@ -355,7 +453,7 @@ mod tests {
         });
         let limits = Limits {
             connections: 4_194_304,
-            receive_buffers: 32_768,
+            receive_buffers: 2048,
             receive_buffer: 1 << 20,
             staging: 64 << 20,
             blocks: 4095 << 20,
@@ -375,7 +473,7 @@ mod tests {
     #[test]
     fn the_largest_configuration_can_be_added_up() {
         let bill = Bill::new(&largest(), 1024);
-        assert!(bill.total() > 1 << 44);
+        assert!(bill.total() > 1 << 42);
         assert!(!bill.to_string().is_empty());
     }
 
@@ -437,8 +535,8 @@ mod tests {
     #[test]
     fn a_bill_over_the_limit_is_refused_with_the_keys_to_lower() {
         let bill = Bill::new(&Config::default(), 100);
-        assert_eq!(bill.check(bill.total()), Ok(()));
-        let error = bill.check(bill.total() - 1).unwrap_err();
+        assert_eq!(bill.check(Memory::Bytes(bill.total())), Ok(()));
+        let error = bill.check(Memory::Bytes(bill.total() - 1)).unwrap_err();
         assert_eq!(error.biggest[0].owner, "blocks");
         let message = error.to_string();
         for part in ["100 shards", "67,108,864", "limits.blocks", "limits.receive_buffer"] {
@@ -446,7 +544,58 @@ mod tests {
         }
         let raised = message.rsplit_once("memory = ").unwrap().1.trim_matches('"');
         let raised: Size = raised.parse().unwrap();
-        assert_eq!(bill.check(raised.0), Ok(()));
+        assert_eq!(bill.check(Memory::Bytes(raised.0)), Ok(()));
+    }
+
+    #[test]
+    fn auto_allows_three_quarters_of_what_there_is() {
+        let bound = MemoryBound { bytes: 64 << 30, source: MemorySource::Machine };
+        let limit = Limit::within(Some(bound));
+        assert_eq!(limit, Limit { bytes: 48 << 30, origin: LimitOrigin::ShareOf(bound) });
+        assert_eq!(Bill::new(&Config::default(), 128).check_against(limit), Ok(()));
+        assert_eq!(Limit::within(None).bytes, 4 << 30);
+    }
+
+    #[test]
+    fn a_refusal_says_where_the_limit_comes_from() {
+        let machine = MemoryBound { bytes: 4 << 20, source: MemorySource::Machine };
+        let group = MemoryBound { source: MemorySource::ControlGroup, ..machine };
+        for (limit, said) in [
+            (Limit::of(Memory::Bytes(16 << 20)), "memory = \"16MiB\" allows 16,777,216."),
+            (
+                Limit::within(Some(machine)),
+                "memory = \"auto\" allows 3,145,728, three quarters of the 4,194,304 that the \
+                 machine has (MemTotal in /proc/meminfo).",
+            ),
+            (
+                Limit::within(Some(group)),
+                "memory = \"auto\" allows 3,145,728, three quarters of the 4,194,304 that the \
+                 control group may have (memory.max).",
+            ),
+            (
+                Limit::within(None),
+                "memory = \"auto\" allows 4,294,967,296, because neither /proc/meminfo nor the \
+                 control group's memory.max could be read.",
+            ),
+        ] {
+            let error = Bill::new(&Config::default(), 100).check_against(limit).unwrap_err();
+            let message = error.to_string();
+            assert!(message.contains(said), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_table_of_addresses_that_need_not_double_is_paid_for() {
+        for connections in [16, 895, 896, 897, 16_384, 28_672, 28_673] {
+            let stack = Stack::parse("log!ws!tcp").unwrap();
+            let logs = Listener { stack, ..Listener::default() };
+            let limits = Limits { connections, ..Limits::default() };
+            let config = Config { limits, listeners: vec![logs], ..Config::default() };
+            let table: HashMap<Slot, SocketAddr> = HashMap::with_capacity(2 * connections as usize);
+            let places = table.capacity() / 7 * 8;
+            let bytes = places * (size_of::<(Slot, SocketAddr)>() + 1);
+            assert_eq!(peers(&config), (bytes + bytes / 2 + 32) as u64, "{connections}");
+        }
     }
 
     #[test]

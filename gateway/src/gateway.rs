@@ -459,7 +459,7 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::config::{Limits, Shards};
+    use crate::config::{Limits, Memory, Shards};
 
     /// Free ports, few buffers, and two shards.
     fn config() -> Config {
@@ -526,7 +526,7 @@ mod tests {
 
     #[test]
     fn a_bill_over_the_limit_is_refused() {
-        let config = Config { memory: 16 << 20, ..config() };
+        let config = Config { memory: Memory::Bytes(16 << 20), ..config() };
         let error = Gateway::start(config).unwrap_err();
         assert!(matches!(error, StartError::Budget(_)), "{error}");
     }

@@ -12,6 +12,7 @@ pub mod gateway;
 pub mod handler;
 pub mod listen;
 pub mod logging;
+pub mod machine;
 pub mod shard;
 #[allow(unsafe_code)]
 pub mod uring;

@@ -9,20 +9,22 @@ use super::relation::{self, Party};
 use super::report::Report;
 use super::units::Size;
 use super::value;
+use crate::uring::buffer_stride;
 
 /// The bounds of one shard. Each is reserved or counted by the shard's bill at start-up, and none
 /// grows later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at once, 16 to 4194304. Default 16384. More wait in the listener's backlog.
+    /// Connections at once, 16 to 4194304. Default 16384. More wait in the listener's backlog. The
+    /// limit of open files bounds them too, in each shard by itself.
     pub connections: u32,
     /// Receive buffers lent to the kernel, a power of two, 8 to 32768. Default 512. When all are in
-    /// use, sockets with input wait for one.
+    /// use, sockets with input wait for one. All of them take less than 4 GiB.
     pub receive_buffers: u16,
     /// Bytes of one receive buffer, 1 KiB to 1 MiB. Default 16448: 16 KiB and a frame header.
     pub receive_buffer: u32,
-    /// Bytes for the answers that are made while input is parsed, 16 KiB to 64 MiB. Default 256
-    /// KiB. When it is full, it is sent before parsing goes on.
+    /// Bytes for the answers that are put together while input is parsed, 16 KiB to 64 MiB. Default
+    /// 256 KiB. What does not fit goes to the connection's backlog and is sent from there.
     pub staging: u32,
     /// Bytes of pooled blocks: backlogs of slow peers and messages that must be whole. A multiple
     /// of 1 MiB, 1 MiB to 4095 MiB. Default 64 MiB.
@@ -92,7 +94,20 @@ impl RawLimits {
     /// Checks what the limits must be to each other.
     pub(super) fn check(&self, report: &mut Report<'_>) {
         let head = Party::new("limits.request_head", self.request_head);
-        relation::at_most(report, &head, &Party::new("limits.receive_buffer", self.receive_buffer));
+        let buffer = Party::new("limits.receive_buffer", self.receive_buffer);
+        relation::at_most(report, &head, &buffer);
+        self.check_receive_area(&buffer, report);
+    }
+
+    /// Checks that 32 bits count the bytes of all receive buffers.
+    fn check_receive_area(&self, buffer: &Party, report: &mut Report<'_>) {
+        let stride = buffer_stride(self.receive_buffer.value as usize);
+        let fit = u32::MAX / u32::try_from(stride).expect("a receive buffer is 1 MiB at most");
+        // The number of buffers is a power of two, so this is the largest one that fits.
+        let most = 1 << fit.ilog2();
+        let buffers = Party::number("limits.receive_buffers", self.receive_buffers);
+        let why = "all receive buffers together must take less than 4GiB: lower one of the two";
+        relation::at_most_beside(report, (&buffers, most), buffer, why);
     }
 
     /// The plain values.

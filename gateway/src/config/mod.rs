@@ -30,8 +30,8 @@ pub use listener::Listener;
 pub use route::{Handler, Route, SlowPeer};
 pub use stack::Stack;
 
-/// The most shards.
-const MAX_SHARDS: u16 = 1024;
+/// The most shards that may be asked for, and the most that `auto` gives.
+pub const MAX_SHARDS: u16 = 1024;
 
 /// A checked configuration. The default is the one that a start without any file uses.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,9 +42,9 @@ pub struct Config {
     pub pin: bool,
     /// A filter directive of `tracing`, such as `info` or `tidegate=debug`. Default `info`.
     pub log: String,
-    /// Bytes that the process may ever hold in user space, 16 MiB to 64 TiB; a start whose bill is
-    /// higher is refused. Default 4 GiB.
-    pub memory: u64,
+    /// How much the process may ever hold in user space; a start whose bill is higher is refused.
+    /// Default [`Memory::Auto`].
+    pub memory: Memory,
     /// How long a drain may take, 1 s to 24 h; connections that are left then are closed at once.
     /// Default 30 s.
     pub drain: Duration,
@@ -64,8 +64,19 @@ pub enum Shards {
     /// `auto`: one for each core.
     #[default]
     Auto,
-    /// As many as written, 1 to 1024; may exceed the cores.
+    /// As many as written, 1 to [`MAX_SHARDS`]; may exceed the cores.
     Count(NonZeroU16),
+}
+
+/// How much the process may ever hold in user space.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Memory {
+    /// `auto`: three quarters of what the machine and the control group let the process have, found
+    /// out at the start.
+    #[default]
+    Auto,
+    /// As many bytes as written, 16 MiB to 64 TiB.
+    Bytes(u64),
 }
 
 impl Config {
@@ -105,7 +116,7 @@ impl Default for Config {
             shards: Shards::Auto,
             pin: true,
             log: "info".into(),
-            memory: 4 << 30,
+            memory: Memory::Auto,
             drain: Duration::from_secs(30),
             drain_rate: 2000,
             limits: Limits::default(),
@@ -116,7 +127,8 @@ impl Default for Config {
 }
 
 impl Shards {
-    /// How many shards run on a machine of `cores` cores: at least 1, at most 1024.
+    /// How many shards run on a machine of `cores` cores: at least 1, at most
+    /// [`MAX_SHARDS`].
     pub fn resolve(self, cores: usize) -> usize {
         match self {
             Self::Auto => cores.clamp(1, usize::from(MAX_SHARDS)),

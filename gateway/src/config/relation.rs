@@ -4,45 +4,53 @@ use super::reader::{Origin, Setting};
 use super::report::Report;
 use super::units::Size;
 
-/// A size that is compared: its key and where it is from.
+/// A size or a number that is compared: its key and where it is from.
 pub(super) struct Party {
     key: String,
     setting: Setting<u32>,
+    /// The value as errors show it.
+    shown: String,
 }
 
 impl Party {
     /// The size `setting` under the whole path `key`.
     pub(super) fn new(key: impl Into<String>, setting: Setting<u32>) -> Self {
-        Self { key: key.into(), setting }
+        Self { key: key.into(), setting, shown: Size(setting.value.into()).to_string() }
+    }
+
+    /// The plain number `setting` under the whole path `key`.
+    pub(super) fn number(key: impl Into<String>, setting: Setting<u16>) -> Self {
+        let Setting { value, origin } = setting;
+        Self {
+            key: key.into(),
+            setting: Setting { value: value.into(), origin },
+            shown: value.to_string(),
+        }
     }
 
     /// The smaller of two; the refused one, if one was: which is smaller is then not known.
     pub(super) fn smaller(self, other: Self) -> Self {
-        let rank = |party: &Self| (party.setting.origin != Origin::Refused, party.bytes());
+        let rank = |party: &Self| (party.setting.origin != Origin::Refused, party.value());
         if rank(&other) < rank(&self) { other } else { self }
     }
 
-    /// The size in bytes.
-    pub(super) fn bytes(&self) -> u32 {
+    /// The size in bytes, or the number.
+    pub(super) fn value(&self) -> u32 {
         self.setting.value
-    }
-
-    fn size(&self) -> Size {
-        Size(self.setting.value.into())
     }
 
     /// `64KiB on line 12`, or `64KiB by default`.
     fn described(&self, report: &Report<'_>) -> String {
         match self.setting.origin {
-            Origin::Written(offset) => format!("{} on line {}", self.size(), report.line(offset)),
-            Origin::Default | Origin::Refused => format!("{} by default", self.size()),
+            Origin::Written(offset) => format!("{} on line {}", self.shown, report.line(offset)),
+            Origin::Default | Origin::Refused => format!("{} by default", self.shown),
         }
     }
 }
 
 /// Checks that `small` is not larger than `large`.
 pub(super) fn at_most(report: &mut Report<'_>, small: &Party, large: &Party) {
-    if small.bytes() <= large.bytes() {
+    if small.value() <= large.value() {
         return;
     }
     let message = format!(
@@ -54,10 +62,29 @@ pub(super) fn at_most(report: &mut Report<'_>, small: &Party, large: &Party) {
     broken(report, &[small, large], message);
 }
 
+/// Checks that `party` is at most `most`, which is what `other` leaves it because of `why`.
+pub(super) fn at_most_beside(
+    report: &mut Report<'_>,
+    (party, most): (&Party, u32),
+    other: &Party,
+    why: &str,
+) {
+    if party.value() <= most {
+        return;
+    }
+    let message = format!(
+        "must be at most {most} while `{}` is {}, but is {}: {why}",
+        other.key,
+        other.described(report),
+        party.described(report),
+    );
+    broken(report, &[party, other], message);
+}
+
 /// Checks that `whole` can hold both `parts`, because of `why`.
 pub(super) fn holds(report: &mut Report<'_>, whole: &Party, parts: [&Party; 2], why: &str) {
-    let together = parts.iter().map(|part| u64::from(part.bytes())).sum();
-    if u64::from(whole.bytes()) >= together {
+    let together = parts.iter().map(|part| u64::from(part.value())).sum();
+    if u64::from(whole.value()) >= together {
         return;
     }
     let [one, other] = parts;

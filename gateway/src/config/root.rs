@@ -15,7 +15,7 @@ use super::reader::{TableReader, expected};
 use super::report::Report;
 use super::route::{RawRoute, Route};
 use super::units::quote;
-use super::{Config, MAX_SHARDS, Shards, value};
+use super::{Config, MAX_SHARDS, Memory, Shards, value};
 
 const MEMORY: RangeInclusive<u64> = 16 << 20..=64 << 40;
 const DRAIN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
@@ -60,7 +60,7 @@ fn own_keys<'v>(mut root: TableReader<'_, 'v>) -> (Config, Nested<'v>) {
         shards: root.read("shards", default.shards, shards).value,
         pin: root.read("pin", default.pin, value::boolean).value,
         log: root.read("log", default.log, log).value,
-        memory: root.read("memory", default.memory, |memory| value::size(memory, &MEMORY)).value,
+        memory: root.read("memory", default.memory, memory).value,
         drain: root.read("drain", default.drain, |drain| value::time(drain, &DRAIN)).value,
         drain_rate: root
             .read("drain_rate", default.drain_rate, |rate| value::integer(rate, &DRAIN_RATE))
@@ -84,6 +84,15 @@ fn shards(value: &DeValue<'_>) -> Result<Shards, String> {
             Ok(NonZeroU16::new(count).map_or(Shards::Auto, Shards::Count))
         }
         _ => Err(expected("\"auto\" or an integer", value)),
+    }
+}
+
+fn memory(value: &DeValue<'_>) -> Result<Memory, String> {
+    match value {
+        DeValue::String(text) if text == "auto" => Ok(Memory::Auto),
+        _ => value::size(value, &MEMORY)
+            .map(Memory::Bytes)
+            .map_err(|wrong| format!("{wrong} (or write \"auto\")")),
     }
 }
 

@@ -91,7 +91,7 @@ fn what_is_written_is_read() {
         shards: Shards::Count(NonZeroU16::new(3).unwrap()),
         pin: false,
         log: "warn,tidegate=debug".into(),
-        memory: 512 << 20,
+        memory: Memory::Bytes(512 << 20),
         drain: Duration::from_secs(120),
         drain_rate: 16,
         limits,
@@ -118,8 +118,9 @@ fn mistakes_in_the_root() {
                 `listener`, `route`";
     let unknown = format!("1: \"a b\": is not a key: {root}");
     let hinted = format!("1: pim: is not a key: did you mean `pin`? T{}", &root[1..]);
-    let memory = format!("1: memory: \"4gb\" has the unknown unit \"gb\": {SIZE_EXPECTED}");
-    let large = format!("1: memory: \"99999999TiB\" is too large: {SIZE_EXPECTED}");
+    let auto = "(or write \"auto\")";
+    let memory = format!("1: memory: \"4gb\" has the unknown unit \"gb\": {SIZE_EXPECTED} {auto}");
+    let large = format!("1: memory: \"99999999TiB\" is too large: {SIZE_EXPECTED} {auto}");
     let drain = format!("1: drain: \"30\" has no unit: {TIME_EXPECTED}");
     let filter = "1: log: must be a filter of `tracing`, such as \"info\" or \
                   \"warn,tidegate=debug\", with the levels off, error, warn, info, debug, trace, \
@@ -134,11 +135,18 @@ fn mistakes_in_the_root() {
         ("log = \"tidegate=loud\"", filter),
         ("memory = \"4gb\"", &memory),
         ("memory = \"99999999TiB\"", &large),
-        ("memory = \"1MiB\"", "1: memory: must be between 16MiB and 64TiB, is 1MiB"),
-        ("memory = -5", "1: memory: must be a size such as \"64KiB\", is the integer -5"),
+        (
+            "memory = \"1MiB\"",
+            "1: memory: must be between 16MiB and 64TiB, is 1MiB (or write \"auto\")",
+        ),
+        (
+            "memory = -5",
+            "1: memory: must be a size such as \"64KiB\", is the integer -5 (or write \"auto\")",
+        ),
         (
             "memory = 1.5",
-            "1: memory: must be a size such as \"64KiB\", or an integer of bytes, is a float",
+            "1: memory: must be a size such as \"64KiB\", or an integer of bytes, is a float (or \
+             write \"auto\")",
         ),
         (
             "drain = 30",
@@ -215,6 +223,19 @@ fn limits_that_contradict_each_other() {
              line 2, but is 10KiB on line 3: lower the one or raise the other",
         ),
         (
+            "[limits]\nreceive_buffer = \"1MiB\"\nreceive_buffers = 4096",
+            "3: limits.receive_buffers: must be at most 2048 while `limits.receive_buffer` is 1MiB \
+             on line 2, but is 4096 on line 3: all receive buffers together must take less than \
+             4GiB: lower one of the two",
+        ),
+        // With its headroom and in whole cache lines, one byte less would be below 128 KiB.
+        (
+            "[limits]\nreceive_buffers = 32768\nreceive_buffer = 130993",
+            "2: limits.receive_buffers: must be at most 16384 while `limits.receive_buffer` is \
+             130993 on line 3, but is 32768 on line 2: all receive buffers together must take less \
+             than 4GiB: lower one of the two",
+        ),
+        (
             "[limits]\nblocks = \"1MiB\"",
             "2: route.backlog: must be at most `limits.blocks`, which is 1MiB on line 2, but is \
              4MiB by default: lower the one or raise the other",
@@ -237,6 +258,15 @@ fn limits_that_contradict_each_other() {
              on line 4: a message that is held whole and the input behind it must fit",
         ),
     ]);
+}
+
+#[test]
+fn the_largest_receive_areas_are_taken() {
+    for (buffers, size) in [(2048, 1_048_576), (32_768, 130_992)] {
+        let text = format!("[limits]\nreceive_buffers = {buffers}\nreceive_buffer = {size}");
+        check_any(&text);
+        assert_eq!(errors(&text), [""; 0], "{text}");
+    }
 }
 
 #[test]
@@ -497,6 +527,9 @@ fn check_any(text: &str) {
         Ok(config) => {
             assert!(!config.listeners.is_empty() && !config.routes.is_empty());
             assert!(config.limits.request_head <= config.limits.receive_buffer);
+            let Limits { receive_buffers, receive_buffer, .. } = config.limits;
+            let stride = crate::uring::buffer_stride(receive_buffer as usize) as u64;
+            assert!(u64::from(receive_buffers) * stride < 1 << 32);
             for route in &config.routes {
                 assert!(route.max_buffered_message <= route.max_message);
                 assert!(route.backlog - config.limits.receive_buffer >= route.max_buffered_message);

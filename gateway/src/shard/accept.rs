@@ -1,8 +1,8 @@
 //! Accepting: parked on a poll, then a bounded number of accepts at a time.
 //!
 //! A listener parks on a one-shot poll. When it fires, a window of accepts that do not wait is
-//! pushed, never more than there are free slots, so the kernel never accepts a connection that it
-//! has no slot for. The window doubles while all of them find a connection, up to
+//! pushed, each with a slot of its own, so no connection is ever accepted that there is no slot
+//! for. The window doubles while all of them find a connection, up to
 //! [`ACCEPT_BATCH`]: a burst of connects is taken in fast, but in portions, and established
 //! connections have their turn between two of them. Accepting is paused by not asking.
 
@@ -91,15 +91,17 @@ impl<R: Ring> Shard<R> {
     pub(super) fn accepted(
         &mut self,
         listener: ListenerId,
-        result: Result<(Slot, SocketAddr), Errno>,
+        slot: Slot,
+        result: Result<SocketAddr, Errno>,
     ) {
-        let acceptor = &mut self.acceptors[listener as usize];
-        acceptor.pending -= 1;
+        self.acceptors[listener as usize].pending -= 1;
         self.accepts_pending -= 1;
         match result {
-            Ok((slot, peer)) => self.begin(listener, slot, peer),
-            Err(Errno::AGAIN) => acceptor.dry = true,
-            Err(error) => self.accept_failed(listener, error),
+            Ok(peer) => self.begin(listener, slot, peer),
+            Err(error) => {
+                self.table.give_up(slot);
+                self.accept_failed(listener, error);
+            }
         }
         let acceptor = &mut self.acceptors[listener as usize];
         if acceptor.pending > 0 || acceptor.state != State::Accepting {
@@ -118,7 +120,7 @@ impl<R: Ring> Shard<R> {
     fn accept_portion(&mut self, listener: ListenerId) {
         let in_flight = self.accepts_pending;
         let acceptor = &mut self.acceptors[listener as usize];
-        let room = (ACCEPT_BATCH as u32 - in_flight).min(self.table.vacant() - in_flight);
+        let room = (ACCEPT_BATCH as u32 - in_flight).min(self.table.vacant());
         let count = acceptor.window.min(room);
         acceptor.dry = false;
         if count == 0 {
@@ -130,11 +132,16 @@ impl<R: Ring> Shard<R> {
         acceptor.pending = count;
         self.accepts_pending += count;
         for _ in 0..count {
-            self.ring.push(Operation::Accept { listener });
+            let slot = self.table.reserve().expect("no more than there are vacant");
+            self.ring.push(Operation::Accept { listener, slot });
         }
     }
 
     fn accept_failed(&mut self, listener: ListenerId, error: Errno) {
+        if error == Errno::AGAIN {
+            self.acceptors[listener as usize].dry = true;
+            return;
+        }
         self.counters.accept_errors += 1;
         // accept(2): errors of the connection that was to be accepted are no reason to wait; a
         // lack of descriptors or memory is.

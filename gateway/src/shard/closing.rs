@@ -47,6 +47,13 @@ impl<R: Ring> Shard<R> {
         self.log_end(slot, end);
     }
 
+    /// Tells the handlers of all connections that are left of their end, because the shard ends.
+    pub(super) fn end_all(&mut self) {
+        for slot in 0..self.table.used_slots() {
+            self.messages_ended(slot, End { code: CloseCode::GOING_AWAY, by_peer: false });
+        }
+    }
+
     /// Goes on with a closing connection: starts its deadline, and once everything queued is sent,
     /// finishes writing or closes.
     pub(super) fn after_words(&mut self, slot: Slot) {
@@ -92,8 +99,8 @@ impl<R: Ring> Shard<R> {
                 self.drop_connection(slot);
             }
             Expiry::PeerStalled => {
-                self.counters.peers_stalled += 1;
-                self.drop_connection(slot);
+                let generation = connection.generation;
+                self.ring.push(Operation::AskUnacknowledged { slot, generation });
             }
             Expiry::CloseTimedOut => {
                 self.counters.close_timeouts += 1;
@@ -132,6 +139,7 @@ impl<R: Ring> Shard<R> {
         }
         connection::release(&mut connection.gathered, &mut self.blocks);
         connection::release(&mut connection.control, &mut self.blocks);
+        self.stalled.remove(&slot);
         self.backlog(slot).clear();
         self.ring.push(Operation::Close { slot });
         self.log_closed(slot);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use tidegate_proto::close::{CloseCode, Closing};
 
-use super::deadlines::TICK;
 use super::Shard;
+use super::deadlines::TICK;
 use crate::connection::Stage;
 use crate::uring::{Ring, Slot};
 

@@ -7,6 +7,7 @@
 mod accept;
 mod access_log;
 mod buffers;
+mod check;
 mod closing;
 mod control;
 mod counters;
@@ -118,6 +119,8 @@ pub struct Shard<R> {
     decompressor: Decompressor,
     /// Where a request head is put together.
     head: Box<[u8]>,
+    /// Bytes that stalled peers had not acknowledged when they were last asked about.
+    stalled: HashMap<Slot, u32>,
     /// The addresses of peers whose listener logs.
     peers: HashMap<Slot, SocketAddr>,
     counters: Counters,
@@ -197,6 +200,7 @@ impl<R: Ring> Shard<R> {
             compressor: Compressor::new(),
             decompressor: Decompressor::new(),
             head: vec![0; head as usize].into_boxed_slice(),
+            stalled: HashMap::new(),
             peers: HashMap::new(),
             counters: Counters::default(),
             drain: None,
@@ -215,6 +219,7 @@ impl<R: Ring> Shard<R> {
         while self.step()? {}
         // The last step may have queued operations, such as the end of a listener's poll.
         self.ring.enter(&mut self.memory, Duration::ZERO)?;
+        self.end_all();
         self.publish();
         Ok(())
     }
@@ -293,7 +298,12 @@ impl<R: Ring> Shard<R> {
             }
             Completion::Sent { slot, generation, result } => self.sent(slot, generation, result),
             Completion::ListenerReady { listener } => self.listener_ready(listener),
-            Completion::Accepted { listener, result } => self.accepted(listener, result),
+            Completion::Accepted { listener, slot, result } => {
+                self.accepted(listener, slot, result);
+            }
+            Completion::Unacknowledged { slot, generation, result } => {
+                self.unacknowledged(slot, generation, result);
+            }
             Completion::Woken => {
                 if self.control.command() == Command::Drain {
                     self.start_draining()?;
@@ -379,6 +389,7 @@ impl<R: Ring> Shard<R> {
             said: Said::default(),
             end: None,
             unread: None,
+            drop: false,
         }
     }
 }
@@ -393,5 +404,9 @@ fn waits(stack: &Stack) -> [Option<u32>; WAITS.len()] {
         close: layer.close,
         stall: layer.stall,
     };
-    WAITS.map(|wait| timings.limit(wait).map(deadlines::ticks))
+    WAITS.map(|wait| {
+        let limit = timings.limit(wait)?;
+        // A peer that seems stalled is asked about half-way.
+        Some(deadlines::ticks(if wait == Wait::Progress { limit / 2 } else { limit }))
+    })
 }

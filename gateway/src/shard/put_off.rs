@@ -40,6 +40,10 @@ impl PutOff {
         self.waiting.is_empty()
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
     /// The budget of the next turn: without bound if nothing more can wait, so that buffers are
     /// always left for everyone else.
     pub(super) fn budget(&self) -> usize {
@@ -48,6 +52,9 @@ impl PutOff {
 }
 
 impl<R: Ring> Shard<R> {
+    /// Bytes of one connection's input in the list.
+    pub(crate) const PUT_OFF_BYTES: usize = size_of::<Waiting>();
+
     /// Lets the rest of a connection's input wait.
     pub(super) fn put_off(&mut self, slot: Slot, buffer: BufferId, unread: Range<usize>) {
         self.counters.inputs_put_off += 1;

@@ -20,7 +20,7 @@ pub(super) struct BatchSend {
     generation: Generation,
     span: Span,
     /// The buffer that is sent from.
-    buffer: Option<BufferId>,
+    pub(super) buffer: Option<BufferId>,
 }
 
 impl<R: Ring> Shard<R> {
@@ -56,7 +56,8 @@ impl<R: Ring> Shard<R> {
         let generation = send.generation;
         let span = send.span;
         let current = self.table.current(slot, generation);
-        let Some(connection) = current.filter(|connection| connection.stage != Stage::Zombie) else {
+        let Some(connection) = current.filter(|connection| connection.stage != Stage::Zombie)
+        else {
             return;
         };
         self.counters.sends_short += 1;
@@ -121,12 +122,35 @@ impl<R: Ring> Shard<R> {
         self.backlog(slot).consume(count);
         if self.table[slot].backlog.is_some() {
             if wait == Wait::Progress {
+                self.stalled.remove(&slot);
                 self.wait_for(slot, Wait::Progress);
             }
             self.arm_send(slot);
         } else {
             self.drained(slot);
         }
+    }
+
+    /// The answer about a peer that seems stalled. Its socket takes nothing more before a third of
+    /// the send buffer is free, so a slow peer may be busy reading and not show: what it has
+    /// acknowledged shows. The first answer is kept, the next ones are compared with it.
+    pub(super) fn unacknowledged(
+        &mut self,
+        slot: Slot,
+        generation: Generation,
+        result: Result<u32, Errno>,
+    ) {
+        let Some(connection) = self.table.current(slot, generation) else { return };
+        if connection.wait != Wait::Progress || connection.stage == Stage::Zombie {
+            return;
+        }
+        let Ok(count) = result else { return self.peer_failed(slot) };
+        let before = self.stalled.insert(slot, count);
+        if before.is_some_and(|before| count >= before) {
+            self.counters.peers_stalled += 1;
+            return self.drop_connection(slot);
+        }
+        self.wait_for(slot, Wait::Progress);
     }
 
     /// The connection's backlog.
@@ -183,6 +207,7 @@ impl<R: Ring> Shard<R> {
     fn drained(&mut self, slot: Slot) {
         let connection = &mut self.table[slot];
         if connection.wait == Wait::Progress {
+            self.stalled.remove(&slot);
             self.wait_for(slot, Wait::Activity);
         }
         let connection = &mut self.table[slot];

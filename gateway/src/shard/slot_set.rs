@@ -8,15 +8,17 @@ pub struct SlotSet {
     words: Vec<u64>,
     /// How many bits are set.
     length: usize,
-    /// The slot at which the next search begins.
+    /// The slot at which the next search of `pop` begins.
     cursor: usize,
+    /// Invariant: no word below this one has a bit.
+    floor: usize,
 }
 
 impl SlotSet {
     /// An empty set for slots below `slots`.
     #[must_use]
     pub fn new(slots: u32) -> Self {
-        Self { words: vec![0; (slots as usize).div_ceil(64)], length: 0, cursor: 0 }
+        Self { words: vec![0; (slots as usize).div_ceil(64)], length: 0, cursor: 0, floor: 0 }
     }
 
     /// Adds `slot`.
@@ -24,6 +26,7 @@ impl SlotSet {
         let (word, bit) = place(slot);
         self.length += usize::from(self.words[word] & bit == 0);
         self.words[word] |= bit;
+        self.floor = self.floor.min(word);
     }
 
     /// Removes `slot`, whether it was there or not.
@@ -38,16 +41,32 @@ impl SlotSet {
         if self.length == 0 {
             return None;
         }
-        let mut word = self.cursor / 64 % self.words.len();
-        let mut candidates = self.words[word] & u64::MAX << (self.cursor % 64);
+        let slot = self.pop_from(self.cursor);
+        self.cursor = slot as usize + 1;
+        Some(slot)
+    }
+
+    /// Takes the lowest slot out.
+    pub fn pop_lowest(&mut self) -> Option<Slot> {
+        if self.length == 0 {
+            return None;
+        }
+        let slot = self.pop_from(self.floor * 64);
+        self.floor = slot as usize / 64;
+        Some(slot)
+    }
+
+    /// Takes the first slot from `start` on out, going round; there is one.
+    fn pop_from(&mut self, start: usize) -> Slot {
+        let mut word = start / 64 % self.words.len();
+        let mut candidates = self.words[word] & u64::MAX << (start % 64);
         while candidates == 0 {
             word = (word + 1) % self.words.len();
             candidates = self.words[word];
         }
-        let slot = word * 64 + candidates.trailing_zeros() as usize;
-        self.cursor = slot + 1;
-        self.remove(slot as Slot);
-        Some(slot as Slot)
+        let slot = (word * 64) as Slot + candidates.trailing_zeros();
+        self.remove(slot);
+        slot
     }
 
     /// How many slots there are.
@@ -83,6 +102,19 @@ mod tests {
         let popped: Vec<Slot> = std::iter::from_fn(|| set.pop()).collect();
         assert_eq!(popped, [0, 5, 128, 299]);
         assert!(set.is_empty());
+    }
+
+    #[test]
+    fn the_lowest_comes_first() {
+        let mut set = SlotSet::new(300);
+        for slot in [200, 70, 100] {
+            set.insert(slot);
+        }
+        assert_eq!(set.pop_lowest(), Some(70));
+        assert_eq!(set.pop_lowest(), Some(100));
+        set.insert(3);
+        assert_eq!(set.pop_lowest(), Some(3));
+        assert_eq!((set.pop_lowest(), set.pop_lowest()), (Some(200), None));
     }
 
     #[test]

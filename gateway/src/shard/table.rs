@@ -1,5 +1,6 @@
 //! The connections of a shard, by slot.
 
+use super::slot_set::SlotSet;
 use crate::connection::{Connection, Stage};
 use crate::uring::{GENERATION_MASK, Generation, Slot};
 
@@ -7,6 +8,10 @@ use crate::uring::{GENERATION_MASK, Generation, Slot};
 /// moves.
 pub struct Table {
     connections: Vec<Connection>,
+    /// The slots below `connections.len()` that hold no connection and are not reserved.
+    vacant: SlotSet,
+    /// Slots that are promised to an accept in flight.
+    reserved: u32,
     capacity: u32,
     live: u32,
 }
@@ -15,22 +20,41 @@ impl Table {
     /// Room for `capacity` connections.
     #[must_use]
     pub fn new(capacity: u32) -> Self {
-        Self { connections: Vec::with_capacity(capacity as usize), capacity, live: 0 }
+        Self {
+            connections: Vec::with_capacity(capacity as usize),
+            vacant: SlotSet::new(capacity),
+            reserved: 0,
+            capacity,
+            live: 0,
+        }
     }
 
-    /// Starts a connection in `slot`, which the kernel has just given out.
-    ///
-    /// # Panics
-    /// The slot is outside of the table or taken: the kernel gives out free slots only.
+    /// Promises a slot to an accept: the lowest free one, so that the records in use lie together.
+    pub fn reserve(&mut self) -> Option<Slot> {
+        let slot = match self.vacant.pop_lowest() {
+            Some(slot) => slot,
+            None if self.used_slots() < self.capacity => {
+                self.connections.push(Connection::free(0));
+                self.used_slots() - 1
+            }
+            None => return None,
+        };
+        self.reserved += 1;
+        Some(slot)
+    }
+
+    /// The accept that `slot` was promised to found nothing.
+    pub fn give_up(&mut self, slot: Slot) {
+        self.reserved -= 1;
+        self.vacant.insert(slot);
+    }
+
+    /// Starts a connection in `slot`, which was reserved for it.
     pub fn begin(&mut self, slot: Slot) -> &mut Connection {
-        let index = slot as usize;
-        assert!(slot < self.capacity, "slot {slot} is outside of the table");
-        while self.connections.len() <= index {
-            self.connections.push(Connection::free(0));
-        }
-        let connection = &mut self.connections[index];
-        assert!(connection.stage == Stage::Free, "slot {slot} is taken: {connection:?}");
+        let connection = &mut self.connections[slot as usize];
+        debug_assert!(connection.stage == Stage::Free, "slot {slot} is taken: {connection:?}");
         connection.stage = Stage::Head;
+        self.reserved -= 1;
         self.live += 1;
         connection
     }
@@ -41,6 +65,7 @@ impl Table {
         debug_assert!(connection.stage != Stage::Free, "slot {slot} is free already");
         *connection = Connection::free((connection.generation + 1) & GENERATION_MASK);
         self.live -= 1;
+        self.vacant.insert(slot);
     }
 
     /// The connection in `slot`, if it is still the one of `generation`.
@@ -62,10 +87,10 @@ impl Table {
         self.live
     }
 
-    /// Slots that are free.
+    /// Slots that are neither taken nor reserved.
     #[must_use]
     pub fn vacant(&self) -> u32 {
-        self.capacity - self.live
+        self.capacity - self.live - self.reserved
     }
 }
 
@@ -90,13 +115,31 @@ mod tests {
     #[test]
     fn a_slot_that_is_used_again_has_another_generation() {
         let mut table = Table::new(8);
-        let first = table.begin(3).generation;
-        assert!(table.current(3, first).is_some());
-        table.end(3);
-        assert!(table.current(3, first).is_none());
-        let second = table.begin(3).generation;
+        let slot = table.reserve().expect("an empty table");
+        let first = table.begin(slot).generation;
+        assert!(table.current(slot, first).is_some());
+        table.end(slot);
+        assert!(table.current(slot, first).is_none());
+        assert_eq!(table.reserve(), Some(slot));
+        let second = table.begin(slot).generation;
         assert_ne!(first, second);
-        assert!(table.current(3, first).is_none());
+        assert!(table.current(slot, first).is_none());
         assert_eq!((table.live(), table.vacant()), (1, 7));
+    }
+
+    #[test]
+    fn the_lowest_free_slot_is_next_and_a_full_table_has_none() {
+        let mut table = Table::new(4);
+        for expected in 0..4 {
+            assert_eq!(table.reserve(), Some(expected));
+            table.begin(expected);
+        }
+        assert_eq!((table.reserve(), table.vacant()), (None, 0));
+        table.end(2);
+        table.end(1);
+        assert_eq!(table.reserve(), Some(1));
+        table.give_up(1);
+        assert_eq!(table.reserve(), Some(1));
+        assert_eq!((table.reserve(), table.reserve()), (Some(2), None));
     }
 }

@@ -34,6 +34,8 @@ pub(super) struct Turn<'a> {
     pub(super) said: Said,
     pub(super) end: Option<End>,
     pub(super) unread: Option<Range<usize>>,
+    /// A Close frame found no room: nothing more can be said.
+    pub(super) drop: bool,
 }
 
 /// What is left to do for the shard when a turn is over.
@@ -62,6 +64,7 @@ impl Turn<'_> {
     pub(super) fn open(&mut self, response: &[u8], head: &RequestHead<'_>) {
         self.say(|output| output.raw(response));
         self.call(|handler, context| handler.open(context, head));
+        self.say_last_words();
     }
 
     /// Everything queued was sent.
@@ -96,6 +99,9 @@ impl Turn<'_> {
                 Ok(Event::Control(control)) => self.control(&control),
                 Err(error) => self.fail(error),
             }
+            // A handler may have begun the closing handshake; the input behind goes on to count,
+            // because the peer's Close frame comes in it.
+            self.say_last_words();
         }
     }
 
@@ -122,17 +128,14 @@ impl Turn<'_> {
 
     /// Says the last words, if there are any, and hands the rest back to the shard.
     pub(super) fn finish(mut self) -> Finished {
-        let mut drop = false;
-        if let Some(failing) = self.failing {
-            drop = self.say_close(failing).is_err();
-        }
+        self.say_last_words();
         self.counters.messages_out += self.said.messages;
         self.counters.bytes_out += self.said.bytes;
         Finished {
             place: self.output.place,
             staging_used: self.output.staging.used,
             end: self.end,
-            drop,
+            drop: self.drop,
             unread: self.unread,
         }
     }
@@ -146,7 +149,13 @@ impl Turn<'_> {
     }
 
     fn is_listening(&self) -> bool {
-        self.failing.is_none() && self.output.connection.closing.may_receive()
+        !self.drop && self.output.connection.closing.may_receive()
+    }
+
+    fn say_last_words(&mut self) {
+        if let Some(failing) = self.failing.take() {
+            self.drop |= self.say_close(failing).is_err();
+        }
     }
 
     fn fail(&mut self, error: ProtocolError) {

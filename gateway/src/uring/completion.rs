@@ -66,9 +66,19 @@ pub enum Completion {
     Accepted {
         /// The listener.
         listener: ListenerId,
-        /// The slot that the connection was put in and the peer's address; `AGAIN` if there was no
-        /// connection to accept.
-        result: Result<(Slot, SocketAddr), Errno>,
+        /// The slot that was asked for.
+        slot: Slot,
+        /// The peer's address; `AGAIN` if there was no connection to accept.
+        result: Result<SocketAddr, Errno>,
+    },
+    /// The answer to [`AskUnacknowledged`](super::Operation::AskUnacknowledged).
+    Unacknowledged {
+        /// The connection.
+        slot: Slot,
+        /// The generation that was asked about.
+        generation: Generation,
+        /// Bytes that were sent, or taken to be sent, and not acknowledged (`SIOCOUTQ`, tcp(7)).
+        result: Result<u32, Errno>,
     },
     /// A [`Waker`](super::Waker) was used.
     Woken,

@@ -20,6 +20,9 @@ use super::{
 /// `IORING_ACCEPT_DONTWAIT` (Linux 6.10), which the `io-uring` crate does not name.
 const ACCEPT_DONTWAIT: u16 = 1 << 1;
 
+/// `SOCKET_URING_OP_SIOCOUTQ` (Linux 6.7), which the crate does not name either.
+const SOCKET_SIOCOUTQ: u32 = 1;
+
 /// What a shard's ring is made of.
 pub struct Setup<'a> {
     /// Slots: entries of the direct-descriptor table.
@@ -67,6 +70,8 @@ pub struct KernelRing {
 
 /// Where an accept writes the peer's address: room for the longer of the two kinds.
 struct PeerName {
+    /// The slot that is accepted into.
+    slot: Slot,
     address: libc::sockaddr_in6,
     length: libc::socklen_t,
 }
@@ -167,12 +172,13 @@ impl KernelRing {
         opcode::Recv::new(Fixed(slot), address, length).flags(libc::MSG_DONTWAIT)
     }
 
-    fn accept(&mut self, listener: ListenerId) {
+    fn accept(&mut self, listener: ListenerId, slot: Slot) {
         let index = self.free_peers.pop().expect("no more than ACCEPT_BATCH accepts are in flight");
         let fd = self.listener(listener);
-        let (address, length) = self.peers[index as usize].prepare();
+        let target = DestinationSlot::try_from_slot_target(slot);
+        let (address, length) = self.peers[index as usize].prepare(slot);
         let entry = opcode::Accept::new(fd, address, length)
-            .file_index(Some(DestinationSlot::auto_target()))
+            .file_index(Some(target.expect("slots are far fewer than 2^32")))
             .build();
         let entry = with_ioprio(entry, ACCEPT_DONTWAIT);
         self.queue(entry, Token::new(Kind::Accept, index, listener));
@@ -227,6 +233,9 @@ impl KernelRing {
             Kind::PollListener if result == Err(Errno::CANCELED) => None,
             Kind::PollListener => Some(Completion::ListenerReady { listener: slot }),
             Kind::Accept => Some(self.accepted(slot, number, result)),
+            Kind::Unacknowledged => {
+                Some(Completion::Unacknowledged { slot, generation: number, result })
+            }
             Kind::FinishWrites => {
                 finish_writes(result);
                 None
@@ -245,11 +254,12 @@ impl KernelRing {
         &mut self,
         listener: ListenerId,
         index: u32,
-        result: Result<Slot, Errno>,
+        result: Result<u32, Errno>,
     ) -> Completion {
         self.free_peers.push(index);
-        let result = result.map(|slot| (slot, self.peers[index as usize].socket_address()));
-        Completion::Accepted { listener, result }
+        let peer = &self.peers[index as usize];
+        let result = result.map(|_| peer.socket_address());
+        Completion::Accepted { listener, slot: peer.slot, result }
     }
 }
 
@@ -311,7 +321,11 @@ impl Ring for KernelRing {
                 self.closed_listeners.extend(self.listeners[listener as usize].take());
                 return;
             }
-            O::Accept { listener } => return self.accept(listener),
+            O::Accept { listener, slot } => return self.accept(listener, slot),
+            O::AskUnacknowledged { slot, generation } => (
+                opcode::UringCmd16::new(Fixed(slot), SOCKET_SIOCOUTQ).build(),
+                Token::new(Kind::Unacknowledged, generation, slot),
+            ),
         };
         self.queue(entry, token);
     }
@@ -413,13 +427,14 @@ fn finish_writes(installed: Result<u32, Errno>) {
 impl Default for PeerName {
     fn default() -> Self {
         // SAFETY: an address of zeros is a valid value: all its fields are integers.
-        Self { address: unsafe { std::mem::zeroed() }, length: 0 }
+        Self { slot: 0, address: unsafe { std::mem::zeroed() }, length: 0 }
     }
 }
 
 impl PeerName {
     /// Ready to be written by an accept, which writes at most `length` bytes.
-    fn prepare(&mut self) -> (*mut libc::sockaddr, *mut libc::socklen_t) {
+    fn prepare(&mut self, slot: Slot) -> (*mut libc::sockaddr, *mut libc::socklen_t) {
+        self.slot = slot;
         self.length = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
         ((&raw mut self.address).cast(), &raw mut self.length)
     }

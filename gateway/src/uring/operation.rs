@@ -93,12 +93,21 @@ pub enum Operation {
         /// The listener.
         listener: ListenerId,
     },
-    /// Accept one connection into a free slot, without waiting. At most
-    /// [`ACCEPT_BATCH`](super::ACCEPT_BATCH) of them may be in flight, and never more than there
-    /// are free slots: the kernel drops a connection that it finds no slot for.
-    /// Completes with [`Accepted`](super::Completion::Accepted).
+    /// Accept one connection into a slot that is free, without waiting. At most
+    /// [`ACCEPT_BATCH`](super::ACCEPT_BATCH) of them may be in flight. Completes with
+    /// [`Accepted`](super::Completion::Accepted).
     Accept {
         /// The listener.
         listener: ListenerId,
+        /// Where to.
+        slot: Slot,
+    },
+    /// Ask how many bytes the peer has yet to acknowledge. Completes with
+    /// [`Unacknowledged`](super::Completion::Unacknowledged).
+    AskUnacknowledged {
+        /// The connection.
+        slot: Slot,
+        /// Its generation.
+        generation: Generation,
     },
 }

@@ -130,6 +130,7 @@ pub(super) fn check(ring: &IoUring) -> Result<(), RingError> {
         (opcode::Send::CODE, "send"),
         (opcode::Close::CODE, "close"),
         (opcode::AsyncCancel::CODE, "cancel"),
+        (opcode::UringCmd16::CODE, "socket commands (Linux 6.7)"),
         (opcode::FixedFdInstall::CODE, "installing a direct descriptor (Linux 6.8)"),
     ];
     match needed.into_iter().find(|(code, _)| !probe.is_supported(*code)) {

@@ -18,10 +18,11 @@ pub(super) enum Kind {
     PollListener,
     UnpollListener,
     Accept,
+    Unacknowledged,
     Wake,
 }
 
-const KINDS: [Kind; 13] = [
+const KINDS: [Kind; 14] = [
     Kind::Poll,
     Kind::Unpoll,
     Kind::Receive,
@@ -34,6 +35,7 @@ const KINDS: [Kind; 13] = [
     Kind::PollListener,
     Kind::UnpollListener,
     Kind::Accept,
+    Kind::Unacknowledged,
     Kind::Wake,
 ];
 

@@ -1,0 +1,85 @@
+//! What must be true of a shard between two turns of its loop, checked as a whole.
+//!
+//! Each structure checks itself as it changes; this looks across them. It walks every slot, so it
+//! is for tests and simulations.
+
+use super::Shard;
+use crate::connection::{BlockId, Connection, Flags, Stage};
+use crate::uring::{Ring, Slot};
+
+impl<R: Ring> Shard<R> {
+    /// Checks the invariants of the shard.
+    ///
+    /// # Panics
+    /// One is broken; the message says which.
+    pub fn check(&self) {
+        let (mut live, mut open, mut blocks) = (0, 0, 0);
+        for slot in 0..self.table.used_slots() {
+            let connection = &self.table[slot];
+            connection.check();
+            self.check_free(slot, connection);
+            self.check_backlog(slot, connection);
+            live += u32::from(connection.stage != Stage::Free);
+            open += u64::from(connection.flags.has(Flags::OPENED));
+            blocks += self.blocks_of(connection);
+        }
+        assert_eq!(live, self.table.live(), "live connections");
+        assert_eq!(open, self.counters.connections_open, "open connections");
+        assert_eq!(blocks, self.blocks.used_bytes(), "bytes of blocks that connections own");
+        self.check_buffers();
+    }
+
+    /// The connections that are there, whatever their stage.
+    #[must_use]
+    pub fn live(&self) -> u32 {
+        self.table.live()
+    }
+
+    /// Whether the shard holds nothing of any connection: no buffer, no block, no slot.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.table.live() == 0
+            && self.blocks.used_bytes() == 0
+            && self.buffers.held() == 0
+            && self.ready.is_empty()
+            && self.put_off.is_empty()
+    }
+
+    fn check_free(&self, slot: Slot, connection: &Connection) {
+        if connection.stage == Stage::Free {
+            let pristine = Connection::free(connection.generation);
+            assert_eq!(connection.flags, pristine.flags, "flags of the free slot {slot}");
+            assert!(connection.backlog.is_none() && connection.gathered.is_none(), "{slot}");
+        }
+    }
+
+    fn check_backlog(&self, slot: Slot, connection: &Connection) {
+        let queued: u32 =
+            self.list(connection.backlog).map(|block| self.blocks.content(block).length).sum();
+        assert_eq!(queued, connection.backlog_bytes, "backlog of slot {slot}");
+        let limit = self.config.routes[usize::from(connection.route)].backlog;
+        // The rest of a short send was accepted before it was tried; it is part of one turn's
+        // output, which a receive buffer or the staging memory held.
+        let limits = &self.config.limits;
+        let one_turn = limits.receive_buffer.max(limits.staging);
+        assert!(queued <= limit.saturating_add(one_turn), "slot {slot} queues {queued} bytes");
+    }
+
+    fn blocks_of(&self, connection: &Connection) -> u64 {
+        let single = [connection.gathered, connection.control].into_iter().flatten();
+        let all = single.chain(self.list(connection.backlog));
+        all.map(|block| u64::from(self.blocks.size(block))).sum()
+    }
+
+    fn list(&self, first: Option<BlockId>) -> impl Iterator<Item = BlockId> {
+        std::iter::successors(first, |block| self.blocks.next(*block))
+    }
+
+    /// Free + lent + held = all holds by how they are counted; what is held must have a reason.
+    fn check_buffers(&self) {
+        let sent_from = self.batch.iter().filter_map(|send| send.buffer);
+        let sent_from = sent_from.filter(|buffer| !self.is_put_off(*buffer)).count();
+        let reasons = sent_from + self.put_off.len();
+        assert_eq!(self.buffers.held() as usize, reasons, "receive buffers that are held");
+    }
+}
