@@ -223,7 +223,7 @@ fn bookkeeping(limits: &Limits) -> [Line; 7] {
     let connections = u64::from(limits.connections);
     let records = connections * size_of::<Connection>() as u64;
     let set = 8 * connections.div_ceil(64);
-    let stalled = hash_table(limits.connections, size_of::<(Slot, u32)>());
+    let stalled = hash_table(limits.connections, Shard::<KernelRing>::STALLED_BYTES);
     let free = u64::from(limits.receive_buffers) * size_of::<BufferId>() as u64;
     let blocks = Blocks::overhead(limits.blocks) as u64;
     [

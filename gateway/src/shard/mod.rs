@@ -47,7 +47,7 @@ use deadlines::{Deadlines, TICK};
 use draining::Drain;
 use put_off::PutOff;
 pub use routes::{HandlerFactory, Routes};
-use sending::BatchSend;
+use sending::{BatchSend, STALL_ROUNDS, Stalled};
 pub use slot_set::SlotSet;
 use table::Table;
 use turn::Turn;
@@ -119,8 +119,8 @@ pub struct Shard<R> {
     decompressor: Decompressor,
     /// Where a request head is put together.
     head: Box<[u8]>,
-    /// Bytes that stalled peers had not acknowledged when they were last asked about.
-    stalled: HashMap<Slot, u32>,
+    /// The peers that seem stalled.
+    stalled: HashMap<Slot, Stalled>,
     /// The addresses of peers whose listener logs.
     peers: HashMap<Slot, SocketAddr>,
     counters: Counters,
@@ -171,6 +171,9 @@ pub fn build(mut assembly: Assembly) -> Result<Shard<KernelRing>, RingError> {
 }
 
 impl<R: Ring> Shard<R> {
+    /// The bytes of an entry of the table of stalled peers, for the bill.
+    pub(crate) const STALLED_BYTES: usize = size_of::<(Slot, Stalled)>();
+
     /// A shard over `ring`, which was made for `memory`; the assembly's listeners are the ring's.
     pub fn new(ring: R, memory: Memory, assembly: &Assembly) -> Self {
         let config = &assembly.config;
@@ -406,7 +409,10 @@ fn waits(stack: &Stack) -> [Option<u32>; WAITS.len()] {
     };
     WAITS.map(|wait| {
         let limit = timings.limit(wait)?;
-        // A peer that seems stalled is asked about half-way.
-        Some(deadlines::ticks(if wait == Wait::Progress { limit / 2 } else { limit }))
+        Some(match wait {
+            // Each round begins at a sweep, so the tick that has begun is a whole one.
+            Wait::Progress => (deadlines::ticks(limit / u32::from(STALL_ROUNDS)) - 1).max(1),
+            _ => deadlines::ticks(limit),
+        })
     })
 }

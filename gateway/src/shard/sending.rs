@@ -14,6 +14,18 @@ use super::turn::Finished;
 use crate::connection::{Backlog, Flags, Full, Place, Stage};
 use crate::uring::{AreaName, BufferId, Errno, Generation, Operation, Ring, Slot, Span};
 
+/// How often in a row a peer has to have acknowledged nothing, each time after that part of the
+/// time that it may stall.
+pub(super) const STALL_ROUNDS: u8 = 4;
+
+/// What is known of a peer that seems stalled.
+pub(super) struct Stalled {
+    /// Bytes that it had yet to acknowledge.
+    unacknowledged: u32,
+    /// How often in a row that had not become less.
+    rounds: u8,
+}
+
 /// A send of the current batch.
 pub(super) struct BatchSend {
     slot: Slot,
@@ -133,7 +145,7 @@ impl<R: Ring> Shard<R> {
 
     /// The answer about a peer that seems stalled. Its socket takes nothing more before a third of
     /// the send buffer is free, so a slow peer may be busy reading and not show: what it has
-    /// acknowledged shows. The first answer is kept, the next ones are compared with it.
+    /// acknowledged shows.
     pub(super) fn unacknowledged(
         &mut self,
         slot: Slot,
@@ -145,11 +157,16 @@ impl<R: Ring> Shard<R> {
             return;
         }
         let Ok(count) = result else { return self.peer_failed(slot) };
-        let before = self.stalled.insert(slot, count);
-        if before.is_some_and(|before| count >= before) {
+        let before = self.stalled.get(&slot);
+        let rounds = match before {
+            Some(before) if count >= before.unacknowledged => before.rounds + 1,
+            _ => 0,
+        };
+        if rounds >= STALL_ROUNDS {
             self.counters.peers_stalled += 1;
             return self.drop_connection(slot);
         }
+        self.stalled.insert(slot, Stalled { unacknowledged: count, rounds });
         self.wait_for(slot, Wait::Progress);
     }
 
