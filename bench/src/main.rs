@@ -1,2 +1,53 @@
-//! Measurements of the gateway and of its peers.
-fn main() {}
+//! The command `tidegate-bench`.
+
+use std::fmt::Display;
+use std::io;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use serde::Serialize;
+use tidegate_bench::{echo, idle};
+
+/// Measurements of Tidegate. Without --url, `tidegate` from beside this program is started for the
+/// length of the measurement, with one shard on core 0.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    measurement: Measurement,
+    /// Print JSON instead of a table.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Measurement {
+    /// Connections that send a message as soon as they have the echo of the last one.
+    Echo(echo::Arguments),
+    /// The memory that the gateway takes for connections that do nothing.
+    Idle(idle::Arguments),
+}
+
+fn main() -> ExitCode {
+    let Arguments { measurement, json } = Arguments::parse();
+    let printed = match measurement {
+        Measurement::Echo(arguments) => echo::run(&arguments).and_then(|it| print(&it, json)),
+        Measurement::Idle(arguments) => idle::run(&arguments).and_then(|it| print(&it, json)),
+    };
+    match printed {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("tidegate-bench: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn print(report: &(impl Display + Serialize), json: bool) -> io::Result<()> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(report)?);
+    } else {
+        print!("{report}");
+    }
+    Ok(())
+}

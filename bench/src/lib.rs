@@ -1,0 +1,14 @@
+//! Measurements of the gateway from outside, with a load generator on io_uring (monoio), one
+//! thread per core.
+//!
+//! Each subcommand is a function from its arguments to a report; the report prints itself as a
+//! table for people or as JSON.
+
+pub mod echo;
+pub mod idle;
+pub mod peer;
+pub mod process;
+pub mod random;
+pub mod runtime;
+pub mod server;
+pub mod target;

@@ -1,0 +1,177 @@
+//! One client connection.
+
+use std::io;
+use std::rc::Rc;
+use std::time::Duration;
+
+use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
+use monoio::net::TcpStream;
+use tidegate_proto::frame::{Header, MAX_HEADER, OpCode, Role};
+use tidegate_proto::handshake::client::{Accepted, Request};
+use tidegate_proto::http::{Status, parse_response};
+use tidegate_proto::mask::Mask;
+use tidegate_proto::receiver::{Event, Receiver, Rules};
+
+use crate::random::Random;
+use crate::target::Target;
+
+const RULES: Rules = Rules { role: Role::Client, compression: false, max_message: u32::MAX };
+
+/// The longest response to an opening handshake, in bytes.
+const RESPONSE_MAX: usize = 4096;
+
+/// The most that is read at once, in bytes.
+const READ_MAX: usize = 64 << 10;
+
+/// How long an opening handshake may take.
+const OPEN_MAX: Duration = Duration::from_secs(10);
+
+/// A connection to an echo server. It holds no buffers until it sends.
+#[derive(Debug)]
+pub struct Peer {
+    stream: TcpStream,
+    receiver: Receiver,
+    random: Random,
+    outgoing: Vec<u8>,
+    incoming: Vec<u8>,
+}
+
+impl Peer {
+    /// Connects and shakes hands, within ten seconds.
+    ///
+    /// # Errors
+    /// The server is not there, or does not want this connection.
+    pub async fn open(target: &Target) -> io::Result<Self> {
+        let mut random = Random::new()?;
+        let connecting = connect(target, random.nonce());
+        let connected = monoio::time::timeout(OPEN_MAX, connecting).await;
+        Ok(Self {
+            stream: connected.map_err(|_| io::ErrorKind::TimedOut)??,
+            receiver: Receiver::default(),
+            random,
+            outgoing: Vec::new(),
+            incoming: Vec::new(),
+        })
+    }
+
+    /// Sends `message` in one frame, with a fresh key, and waits until it has come back as it was.
+    /// Nothing is allocated from the second message of a size on.
+    ///
+    /// # Errors
+    /// The connection is broken, or what came back is not what was sent.
+    pub async fn echo(&mut self, message: &Rc<[u8]>) -> io::Result<()> {
+        self.put_frame(message);
+        let outgoing = std::mem::take(&mut self.outgoing);
+        let (sent, outgoing) = self.stream.write_all(outgoing).await;
+        self.outgoing = outgoing;
+        sent?;
+        let mut back = 0;
+        while !self.take_frames(message, &mut back).await? {}
+        Ok(())
+    }
+
+    /// Gives the buffers back.
+    pub fn forget_buffers(&mut self) {
+        self.outgoing = Vec::new();
+        self.incoming = Vec::new();
+    }
+
+    /// Puts a masked frame together.
+    fn put_frame(&mut self, message: &[u8]) {
+        let key = self.random.key();
+        let length = message.len() as u64;
+        let header = Header {
+            fin: true,
+            compressed: false,
+            opcode: OpCode::Binary,
+            mask: Some(key),
+            length,
+        };
+        self.outgoing.clear();
+        self.outgoing.resize(header.encoded_length(), 0);
+        let start = header.emit(&mut self.outgoing);
+        self.outgoing.extend_from_slice(message);
+        Mask::new(key).apply(&mut self.outgoing[start..]);
+    }
+
+    /// Reads once; returns whether all of `message` has come back.
+    async fn take_frames(&mut self, message: &[u8], back: &mut usize) -> io::Result<bool> {
+        let mut incoming = std::mem::take(&mut self.incoming);
+        incoming.reserve_exact((message.len() + MAX_HEADER).min(READ_MAX) - incoming.len());
+        let (count, incoming) = self.stream.read(incoming).await;
+        self.incoming = incoming;
+        let count = count?;
+        if count == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        self.check_echo(count, message, back)
+    }
+
+    fn check_echo(&mut self, count: usize, message: &[u8], back: &mut usize) -> io::Result<bool> {
+        let input = &mut self.incoming[..count];
+        let mut at = 0;
+        loop {
+            let event = self.receiver.handle_input(input, &mut at, &RULES);
+            match event.map_err(|error| io::Error::other(error.to_string()))? {
+                Event::NeedInput => return Ok(false),
+                Event::Piece(piece) => {
+                    let bytes = &input[piece.start..piece.end];
+                    if !message[*back..].starts_with(bytes) {
+                        return Err(io::Error::other("the echo is not what was sent"));
+                    }
+                    *back += bytes.len();
+                    if piece.last {
+                        return Ok(true);
+                    }
+                }
+                Event::Control(control) if control.opcode == OpCode::Close => {
+                    return Err(io::Error::other("the server closed the connection"));
+                }
+                // Keepalive is not measured here; the server's Ping is left unanswered, but the
+                // next message shows that this peer lives.
+                Event::Control(_) => {}
+            }
+        }
+    }
+}
+
+/// A message of `size` bytes that no codec makes shorter.
+///
+/// # Errors
+/// The operating system has no randomness to give.
+pub fn message(size: usize) -> io::Result<Rc<[u8]>> {
+    let mut random = Random::new()?;
+    Ok((0..size).map(|_| random.next_u64() as u8).collect())
+}
+
+async fn connect(target: &Target, nonce: [u8; 16]) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect_addr(target.address).await?;
+    stream.set_nodelay(true)?;
+    let request = Request::new(&target.host, &target.path, nonce);
+    send_request(&mut stream, &request).await?;
+    receive_response(&mut stream, &request).await?;
+    Ok(stream)
+}
+
+async fn send_request(stream: &mut TcpStream, request: &Request<'_>) -> io::Result<()> {
+    let mut head = vec![0; 512 + request.host.len() + request.target.len()];
+    let length = request.write(&mut head).map_err(|_| io::Error::other("not a valid URL"))?;
+    head.truncate(length);
+    stream.write_all(head).await.0.map(|_| ())
+}
+
+/// Reads the response. Nothing comes behind it: an echo server has nothing to say yet.
+async fn receive_response(stream: &mut TcpStream, request: &Request<'_>) -> io::Result<()> {
+    let mut so_far = Vec::new();
+    loop {
+        let (count, bytes) = stream.read(Vec::with_capacity(RESPONSE_MAX)).await;
+        if count? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        so_far.extend_from_slice(&bytes);
+        let status = parse_response(&so_far, RESPONSE_MAX).map_err(io::Error::other)?;
+        if let Status::Complete(head) = status {
+            return Accepted::check(&head, request).map(|_| ()).map_err(io::Error::other);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! What the kernel knows of a process: proc(5).
+
+use std::fs;
+use std::io;
+use std::ops::Sub;
+use std::time::Duration;
+
+/// Clock ticks per second of the times in `/proc/PID/stat`: `USER_HZ`, which is 100 on every
+/// architecture that Linux runs on today.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// CPU time, of all threads of a process together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CpuTime {
+    /// In user mode.
+    pub user: Duration,
+    /// In kernel mode.
+    pub system: Duration,
+}
+
+impl CpuTime {
+    /// What process `pid` has used so far, in steps of 10 ms.
+    ///
+    /// # Errors
+    /// There is no such process.
+    pub fn of(pid: u32) -> io::Result<Self> {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
+        Self::parse(&stat).ok_or_else(|| io::Error::other("/proc/PID/stat is not as in proc(5)"))
+    }
+
+    /// User and system time together.
+    #[must_use]
+    pub fn total(self) -> Duration {
+        self.user + self.system
+    }
+
+    fn parse(stat: &str) -> Option<Self> {
+        // Field 2, the command's name, is in parentheses and may itself have blanks in it; utime
+        // and stime are fields 14 and 15.
+        let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
+        let mut time = || {
+            let ticks: f64 = fields.next()?.parse().ok()?;
+            Some(Duration::from_secs_f64(ticks / TICKS_PER_SECOND))
+        };
+        Some(Self { user: time()?, system: time()? })
+    }
+}
+
+impl Sub for CpuTime {
+    type Output = Self;
+
+    fn sub(self, earlier: Self) -> Self {
+        Self {
+            user: self.user.saturating_sub(earlier.user),
+            system: self.system.saturating_sub(earlier.system),
+        }
+    }
+}
+
+/// User-space memory of a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryUse {
+    /// Bytes in RAM, those shared with other processes among them.
+    pub resident_bytes: u64,
+    /// Bytes in RAM that are this process's own.
+    pub private_bytes: u64,
+}
+
+impl MemoryUse {
+    /// What process `pid` uses now, in pages.
+    ///
+    /// # Errors
+    /// There is no such process, or it is another user's.
+    pub fn of(pid: u32) -> io::Result<Self> {
+        Ok(Self::parse(&fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?))
+    }
+
+    fn parse(rollup: &str) -> Self {
+        let mut memory = Self::default();
+        for line in rollup.lines() {
+            let mut words = line.split_ascii_whitespace();
+            let (Some(name), Some(number)) = (words.next(), words.next()) else { continue };
+            let bytes = number.parse::<u64>().unwrap_or(0) * 1024;
+            match name {
+                "Rss:" => memory.resident_bytes = bytes,
+                "Private_Clean:" | "Private_Dirty:" => memory.private_bytes += bytes,
+                _ => {}
+            }
+        }
+        memory
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_blanks_and_parentheses() {
+        let stat = "12 (a) b (c) S 1 1 1 0 -1 0 10 0 0 0 250 75 0 0 20 0 3 0 100";
+        let expected =
+            CpuTime { user: Duration::from_millis(2500), system: Duration::from_millis(750) };
+        assert_eq!(CpuTime::parse(stat), Some(expected));
+        assert_eq!(CpuTime::parse("12 (a) S"), None);
+    }
+
+    #[test]
+    fn private_is_clean_and_dirty() {
+        let rollup = "00-ff ---p 0 00:00 0 [rollup]\nRss: 10 kB\nPrivate_Clean: 2 kB\n\
+                      Private_Dirty: 3 kB\nSwap: 0 kB\n";
+        let expected = MemoryUse { resident_bytes: 10 << 10, private_bytes: 5 << 10 };
+        assert_eq!(MemoryUse::parse(rollup), expected);
+    }
+
+    #[test]
+    fn this_process() {
+        let pid = std::process::id();
+        assert!(MemoryUse::of(pid).unwrap().private_bytes > 0);
+        assert!(CpuTime::of(pid).is_ok());
+    }
+}

@@ -1,0 +1,66 @@
+//! Every measurement in a small size, against a gateway in this process, so that none of them rots.
+//! The figures mean nothing here: the process that is measured is the one that measures.
+#![expect(clippy::unwrap_used, reason = "a test: what fails here fails the test")]
+
+use tidegate::config::Config;
+use tidegate::gateway::Gateway;
+use tidegate_bench::server::Choice;
+use tidegate_bench::{echo, idle};
+
+fn start() -> (Gateway, Choice) {
+    let config = Config { pin: false, ..Config::default() };
+    let config = config.with_listen(&["127.0.0.1:0".parse().unwrap()]);
+    let gateway = Gateway::start(config).unwrap();
+    let url = Some(format!("ws://{}/echo", gateway.addresses()[0]));
+    (gateway, Choice { url, pid: Some(std::process::id()), gateway: None })
+}
+
+fn echo_arguments(server: Choice, size: usize) -> echo::Arguments {
+    echo::Arguments { server, connections: 20, size, seconds: 0.3, warm_up: 0.1, threads: 2 }
+}
+
+#[test]
+fn echo_counts_what_the_gateway_counts() {
+    for size in [0, 64, 20_000, 100_000] {
+        let (gateway, server) = start();
+        let report = echo::run(&echo_arguments(server, size)).unwrap();
+        let handle = gateway.handle();
+        // A drained shard has shown its last counts.
+        gateway.drain();
+        gateway.join().unwrap();
+        let counters = handle.counters();
+        assert_eq!(counters.opened, 20);
+        assert!(report.messages > 0 && report.messages <= counters.messages_in, "{report:?}");
+        assert_eq!(counters.messages_in, counters.messages_out);
+        assert!(report.latency.p50_us > 0.0 && report.latency.p50_us <= report.latency.max_us);
+        assert!(report.to_string().contains("messages per second"));
+    }
+}
+
+#[test]
+fn idle_opens_twice_as_many_for_each_kind() {
+    let (gateway, server) = start();
+    let report = idle::run(&idle::Arguments { server, connections: 100, settle: 0.0 }).unwrap();
+    let handle = gateway.handle();
+    gateway.drain();
+    gateway.join().unwrap();
+    assert_eq!((handle.counters().opened, handle.counters().messages_in), (400, 200));
+    assert!(report.silent.twice_bytes > 0);
+    assert!(report.to_string().contains("B per connection"));
+}
+
+#[test]
+fn a_server_that_is_not_there_is_an_error() {
+    let (gateway, server) = start();
+    gateway.stop();
+    gateway.join().unwrap();
+    assert!(echo::run(&echo_arguments(server, 1)).is_err());
+}
+
+#[test]
+fn another_path_is_refused() {
+    let (_gateway, server) = start();
+    let url = server.url.map(|url| url.replace("/echo", "/elsewhere"));
+    let error = echo::run(&echo_arguments(Choice { url, ..server }, 1)).unwrap_err();
+    assert!(error.to_string().contains("404"), "{error}");
+}
