@@ -1,0 +1,38 @@
+//! The program that is tested.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// The environment variable that names a program to test in place of the one that is built here: a
+/// package that is about to be released, say.
+const ELSEWHERE: &str = "TIDEGATE_BINARY";
+
+/// Where the gateway's program is; built first, once, as the tests are built themselves.
+///
+/// # Panics
+/// It cannot be built.
+pub fn path() -> &'static Path {
+    static PATH: OnceLock<PathBuf> = OnceLock::new();
+    PATH.get_or_init(|| std::env::var_os(ELSEWHERE).map_or_else(build, PathBuf::from))
+}
+
+/// A test's program is `<target>/<profile>/deps/<name>`; the gateway's becomes
+/// `<target>/<profile>/tidegate`.
+fn build() -> PathBuf {
+    let test = std::env::current_exe().expect("a running program has a path");
+    let built = test.ancestors().nth(2).expect("cargo puts tests two folders deep");
+    let target = built.parent().expect("the profile's folder is in the target folder");
+    let folder = built.file_name().and_then(|name| name.to_str()).expect("a profile's name");
+    // Cargo's one profile whose folder has another name.
+    let profile = if folder == "debug" { "dev" } else { folder };
+    let output = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--package", "tidegate", "--bin", "tidegate"])
+        .args(["--profile", profile, "--manifest-path", env!("CARGO_MANIFEST_PATH")])
+        .arg("--target-dir")
+        .arg(target)
+        .output()
+        .expect("cargo can be started");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    built.join("tidegate")
+}

@@ -1,0 +1,59 @@
+//! What the kernel says of a process.
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// A process that runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Process {
+    id: u32,
+}
+
+impl Process {
+    /// The process with this id.
+    #[must_use]
+    pub fn new(id: u32) -> Self {
+        Self { id }
+    }
+
+    /// Sends `signal`.
+    ///
+    /// # Panics
+    /// The process is gone.
+    pub fn signal(self, signal: Signal) {
+        let id = i32::try_from(self.id).ok().and_then(Pid::from_raw).expect("an id of a process");
+        kill_process(id, signal).expect("the process is there");
+    }
+
+    /// Bytes of memory that are resident (proc(5), `VmRSS`).
+    #[must_use]
+    pub fn resident_bytes(self) -> u64 {
+        self.status_kilobytes("VmRSS:") * 1024
+    }
+
+    /// The most bytes that were ever resident (proc(5), `VmHWM`).
+    #[must_use]
+    pub fn most_resident_bytes(self) -> u64 {
+        self.status_kilobytes("VmHWM:") * 1024
+    }
+
+    /// How many file descriptors are open.
+    #[must_use]
+    pub fn descriptors(self) -> usize {
+        let folder = std::fs::read_dir(format!("/proc/{}/fd", self.id));
+        folder.expect("the process is there").count()
+    }
+
+    /// How many threads there are.
+    #[must_use]
+    pub fn threads(self) -> usize {
+        let folder = std::fs::read_dir(format!("/proc/{}/task", self.id));
+        folder.expect("the process is there").count()
+    }
+
+    fn status_kilobytes(self, key: &str) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id));
+        let status = status.expect("the process is there");
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("a known key");
+        line.trim().trim_end_matches(" kB").parse().expect("a number of kilobytes")
+    }
+}

@@ -1,0 +1,255 @@
+//! The command line and the configuration file: what is refused, and what is said about it.
+
+use std::net::TcpListener;
+
+use tidegate_tests::{Exited, Frame, Gateway, Launch, Peer, Request, Witness, case};
+
+/// A file with ten mistakes, each with what is said about it behind its line.
+const MISTAKES: [(&str, &str); 12] = [
+    ("shards = 0", "shards: must be between 1 and 1024, is 0"),
+    ("pim = true", "pim: is not a key: did you mean `pin`?"),
+    ("drain = \"30\"", "drain: \"30\" has no unit"),
+    ("[limits]", ""),
+    ("connections = 3", "limits.connections: must be between 16 and 4194304, is 3"),
+    ("receive_buffers = 500", "limits.receive_buffers: must be a power of two"),
+    ("blocks = \"5500KiB\"", "limits.blocks: must be a multiple of 1MiB"),
+    ("[[listener]]", ""),
+    ("address = \"localhost:80\"", "listener[0].address: must be an IP address and a port"),
+    ("stack = \"ws?pign=3s!tcp\"", "listener[0].stack: \"pign\" is not an option of `ws`"),
+    ("[[route]]", "route[0].path: is missing"),
+    ("handler = \"ehco\"", "route[0].handler: "),
+];
+
+/// Runs a gateway that does not come up, to its end.
+#[track_caller]
+fn refused(launch: Launch, code: i32, words: &[&str]) -> Exited {
+    let exited = launch.run();
+    assert_eq!(exited.code, Some(code), "{exited:?}");
+    assert_eq!(exited.stdout, "", "nothing for scripts");
+    for word in words {
+        assert!(exited.stderr.contains(word), "{word} is missing:\n{}", exited.stderr);
+    }
+    exited
+}
+
+#[test]
+fn all_mistakes_of_a_file_are_told_at_once_with_line_and_key() {
+    let text: Vec<&str> = MISTAKES.iter().map(|(line, _)| *line).collect();
+    let exited = refused(Launch::new().config(&text.join("\n")), 2, &[]);
+    let mut told = exited.stderr.lines();
+    for (index, (line, message)) in MISTAKES.iter().enumerate() {
+        if message.is_empty() {
+            continue;
+        }
+        case(line, || {
+            let said = told.next().expect("an error");
+            let place = format!("tidegate.toml:{}:", index + 1);
+            assert!(said.contains(&place) && said.contains(message), "{said}");
+        });
+    }
+    assert_eq!(told.next(), None);
+}
+
+#[test]
+fn broken_syntax_is_told_with_its_line() {
+    refused(Launch::new().config("shards = 1\npin = \n"), 2, &["tidegate.toml:2:"]);
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_named() {
+    let launch = |path| Launch::new().argument("--config").argument(path);
+    refused(launch("/nowhere/tidegate.toml"), 2, &["/nowhere/tidegate.toml", "No such file"]);
+    refused(launch("/"), 2, &["/: ", "directory"]);
+}
+
+#[test]
+fn a_wrong_command_line_is_told_like_a_wrong_configuration() {
+    for (arguments, word) in [
+        (&["--listen", "localhost:80"][..], "localhost:80"),
+        (&["--listen"], "--listen"),
+        (&["--shards", "0"], "0"),
+        (&["--shards", "some"], "some"),
+        (&["--unknown"], "--unknown"),
+        (&["file.toml"], "file.toml"),
+    ] {
+        case(arguments.join(" "), || {
+            let launch =
+                arguments.iter().fold(Launch::new(), |launch, next| launch.argument(*next));
+            refused(launch, 2, &[word]);
+        });
+    }
+}
+
+#[test]
+fn version_and_help_are_told_on_stdout() {
+    for (argument, words) in [
+        ("--version", &["tidegate ", env!("CARGO_PKG_VERSION")][..]),
+        ("--help", &["--config", "--listen", "--shards", "--check"]),
+    ] {
+        let exited = Launch::new().argument(argument).run();
+        assert_eq!((exited.code, &exited.stderr[..]), (Some(0), ""), "{argument}");
+        for word in words {
+            assert!(exited.stdout.contains(word), "{argument}: {word}\n{}", exited.stdout);
+        }
+    }
+}
+
+#[test]
+fn a_check_shows_the_bill_and_listens_nowhere() {
+    let config = "shards = 3\n[limits]\nblocks = \"8MiB\"\n";
+    let exited = Launch::new().config(config).argument("--check").run();
+    assert_eq!((exited.code, &exited.stderr[..]), (Some(0), ""), "{exited:?}");
+    for word in ["blocks", "8,388,608", "3 shards", "limits.connections", "total"] {
+        assert!(exited.stdout.contains(word), "{word} is missing:\n{}", exited.stdout);
+    }
+    assert!(!exited.stdout.contains("listening"), "{}", exited.stdout);
+}
+
+#[test]
+fn a_check_tells_mistakes_as_a_start_does() {
+    refused(Launch::new().config("pim = true").argument("--check"), 2, &["pim: is not a key"]);
+}
+
+#[test]
+fn a_start_over_budget_is_refused_with_the_keys_to_lower() {
+    let config = "memory = \"16MiB\"\nshards = 2\n[limits]\nblocks = \"512MiB\"\n";
+    let words = ["2 shards", "16MiB", "limits.blocks", "536,870,912", "memory = \""];
+    refused(Launch::new().config(config).listen("127.0.0.1:0"), 1, &words);
+    let exited = Launch::new().config(config).argument("--check").run();
+    assert_eq!(exited.code, Some(1), "{exited:?}");
+}
+
+#[test]
+fn an_address_in_use_is_named() {
+    let gateway = Gateway::start("");
+    let address = gateway.address().to_string();
+    refused(Launch::new().config("shards = 1").listen(&address), 1, &[&address, "in use"]);
+    Peer::open(&gateway, "/echo").echo("the one that was first goes on");
+}
+
+#[test]
+fn an_address_of_another_machine_is_named() {
+    let address = "192.0.2.1:8080";
+    refused(Launch::new().config("shards = 1").listen(address), 1, &[address]);
+}
+
+#[test]
+fn it_listens_on_each_address_that_is_given() {
+    let config = "shards = 2\npin = false\n[limits]\nblocks = \"8MiB\"\n";
+    let mut launch = Launch::new().config(config).listen("127.0.0.1:0").listen("127.0.0.2:0");
+    // Not every machine has IPv6.
+    if TcpListener::bind("[::1]:0").is_ok() {
+        launch = launch.listen("[::1]:0");
+    }
+    let gateway = launch.start();
+    assert!(gateway.addresses().len() >= 2);
+    assert_eq!(gateway.addresses()[1].ip().to_string(), "127.0.0.2");
+    for address in gateway.addresses() {
+        case(address, || {
+            // Several, so that both shards get some.
+            for _ in 0..8 {
+                let mut peer = Peer::try_connect(*address).expect("it listens");
+                peer.request(&Request::open("/echo"));
+                peer.expect_open();
+                peer.echo("hello");
+            }
+        });
+    }
+}
+
+#[test]
+fn configured_listeners_have_their_own_stacks() {
+    let (logged, plain) =
+        (Gateway::listener("log!ws!tcp"), Gateway::listener("ws?deflate=off!tcp"));
+    let config = format!("shards = 1\npin = false\n{logged}{plain}");
+    let gateway = Launch::new().config(&config).start_with_addresses(2);
+    let offer = Request::open("/echo").with("Sec-WebSocket-Extensions", "permessage-deflate");
+    let agrees = |address| {
+        let mut peer = Peer::try_connect(address).expect("it listens");
+        peer.request(&offer);
+        peer.expect_open().header("Sec-WebSocket-Extensions").is_some()
+    };
+    assert!(agrees(gateway.addresses()[0]));
+    assert!(!agrees(gateway.addresses()[1]));
+    gateway.expect_log(&["websocket", "opened"]);
+    assert_eq!(gateway.log().matches("opened").count(), 1);
+}
+
+#[test]
+fn without_a_file_it_serves_the_page_and_echo() {
+    let gateway = Launch::new().argument("--shards").argument("1").listen("127.0.0.1:0").start();
+    let mut peer = Peer::connect(&gateway);
+    peer.request(&Request::plain("GET", "/"));
+    assert_eq!(peer.response().status, 200);
+    Peer::open(&gateway, "/echo").echo("hello");
+}
+
+#[test]
+fn what_is_not_built_is_refused_by_its_name() {
+    for layer in ["tls", "proxy", "mqtt", "http", "h2"] {
+        let config = Gateway::listener(&format!("ws!{layer}!tcp"));
+        let words = [format!("layer `{layer}` is not built yet"), "tidegate.toml:3:".into()];
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        case(layer, || refused(Launch::new().config(&config), 2, &words));
+    }
+    for handler in ["hub", "mqtt", "link", "http", "proxy"] {
+        let config = format!("[[route]]\npath = \"/\"\nhandler = \"{handler}\"\n");
+        let word = format!("handler `{handler}` is not built yet");
+        case(handler, || refused(Launch::new().config(&config), 2, &[&word]));
+    }
+}
+
+#[test]
+fn routes_that_cannot_be_told_apart_are_refused() {
+    let route = |path: &str| format!("[[route]]\npath = \"{path}\"\nhandler = \"echo\"\n");
+    for (one, other) in [("/a", "/a"), ("/{a}", "/{b}"), ("/x/{*rest}", "/x/{*all}")] {
+        let config = [route(one), route(other)].concat();
+        case(other, || {
+            refused(Launch::new().config(&config), 2, &["tidegate.toml:5: route[1].path"])
+        });
+    }
+}
+
+#[test]
+fn the_layer_log_writes_who_came_and_how_it_ended() {
+    let gateway = Gateway::with_stack("log!ws!log!tcp");
+    let _witness = Witness::new(&gateway);
+    let mut peer = Peer::open(&gateway, "/echo");
+    let who = peer.address().to_string();
+    peer.frame(&Frame::close(4001, "bye"));
+    peer.expect_close(4001);
+    peer.expect_eof();
+    for words in [
+        &["transport", "accepted"][..],
+        &["websocket", "opened", "/echo"],
+        &["websocket", "closed", "4001"],
+        &["transport", "closed"],
+    ] {
+        gateway.expect_log(&[&[&who[..]], words].concat());
+    }
+    let peer = Peer::open(&gateway, "/echo");
+    let who = peer.address().to_string();
+    peer.reset();
+    gateway.expect_log(&[&who, "websocket", "closed", "1006"]);
+    let refused = Peer::connect(&gateway);
+    let who = refused.address().to_string();
+    drop(refused);
+    gateway.expect_log(&[&who, "transport", "closed"]);
+    let about_refused = gateway.log().lines().filter(|line| line.contains(&who)).count();
+    assert_eq!(about_refused, 2, "a socket, and no WebSocket connection");
+}
+
+#[test]
+fn without_the_layer_log_nobody_is_named() {
+    let gateway = Gateway::start("");
+    let mut peer = Peer::open(&gateway, "/echo");
+    peer.echo("hello");
+    assert!(!gateway.log().contains(&peer.address().to_string()));
+}
+
+#[test]
+fn the_log_is_as_quiet_as_the_filter_says() {
+    let gateway = Gateway::start("log = \"error\"");
+    Peer::open(&gateway, "/echo").echo("hello");
+    assert_eq!(gateway.terminate(), "");
+}

@@ -1,0 +1,428 @@
+//! Bounds that are met: who waits, who is refused, and that nothing is lost.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use tidegate_tests::{
+    BINARY, CLOSE, CONTINUATION, Codec, Frame, Gateway, Launch, Peer, RSV1, Request, Witness, case,
+    inflate, noise,
+};
+
+/// A gateway with one MiB of blocks, and a route whose bounds fit in there.
+const SMALL_POOL: &str = r#"
+    [limits]
+    blocks = "1MiB"
+    connections = 512
+    [[route]]
+    path = "/echo"
+    handler = "echo"
+    backlog = "1MiB"
+    max_buffered_message = "512KiB"
+"#;
+
+/// The bytes of [`SMALL_POOL`]'s blocks.
+const POOL: usize = 1 << 20;
+
+/// The first bytes of a head that is so long that it takes a block of 8 KiB.
+fn long_head() -> Vec<u8> {
+    Request::open("/echo").with("X-Long", &"x".repeat(5000)).bytes()
+}
+
+/// Has so many peers keep half a head of 8 KiB in the gateway.
+fn half_heads(gateway: &Gateway, witness: &mut Witness, count: usize) -> Vec<Peer> {
+    let head = long_head();
+    let mut peers: Vec<Peer> = (0..count).map(|_| Peer::connect(gateway)).collect();
+    for peer in &mut peers {
+        witness.send_apart(peer, [&head[..head.len() - 2]]);
+    }
+    peers
+}
+
+/// Waits until only the witness is left and holds nothing.
+#[track_caller]
+fn expect_nothing_left(gateway: &Gateway) {
+    gateway.expect_counter("connections", 1);
+    gateway.expect_counter("blocks_used", 0);
+}
+
+#[test]
+fn more_peers_than_connections_wait_and_are_served_when_others_leave() {
+    let gateway = Gateway::start("[limits]\nconnections = 16\n");
+    let mut peers: Vec<Peer> = (0..16).map(|_| Peer::open(&gateway, "/echo")).collect();
+    let mut late = Peer::connect(&gateway);
+    late.request(&Request::open("/echo"));
+    late.set_patience(Duration::from_millis(500));
+    let waiting = late.try_peek().unwrap_err();
+    assert!(matches!(waiting.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut), "{waiting}");
+    assert_eq!(gateway.fresh_counters().get("connections"), 16);
+    for peer in &mut peers {
+        peer.echo("not disturbed");
+    }
+    let mut leaving = peers.remove(3);
+    leaving.frame(&Frame::close(1000, ""));
+    leaving.expect_close(1000);
+    late.set_patience(tidegate_tests::PATIENCE);
+    late.expect_open();
+    late.echo("served");
+    let counters = gateway.fresh_counters();
+    assert_eq!(counters.get("connections"), 16);
+    assert!(counters.get("accept_pauses") > 0, "{counters:?}");
+}
+
+#[test]
+fn a_crowd_is_served_by_a_small_table_a_few_at_a_time() {
+    let gateway = Gateway::start("[limits]\nconnections = 16\n");
+    let mut peers: Vec<Peer> = (0..200).map(|_| Peer::connect(&gateway)).collect();
+    for peer in &mut peers {
+        peer.send([Request::open("/echo").bytes(), Frame::text("hello").masked()].concat());
+        peer.frame(&Frame::close(1000, ""));
+    }
+    for (index, peer) in peers.iter_mut().enumerate() {
+        case(index, || {
+            peer.expect_open();
+            peer.expect_text("hello");
+            peer.expect_close(1000);
+            peer.expect_eof();
+        });
+    }
+    let _witness = Witness::new(&gateway);
+    assert_eq!(gateway.fresh_counters().get("opened"), 201);
+}
+
+#[test]
+fn two_listeners_share_the_connections_of_a_shard() {
+    let gateway = Launch::new()
+        .config("shards = 1\npin = false\n[limits]\nconnections = 16\n")
+        .listen("127.0.0.1:0")
+        .listen("127.0.0.2:0")
+        .start();
+    let open = |index: usize| {
+        let address = gateway.addresses()[index % 2];
+        let mut peer = Peer::try_connect(address).unwrap();
+        peer.request(&Request::open("/echo"));
+        peer
+    };
+    let mut peers: Vec<Peer> = (0..40).map(open).collect();
+    // Whoever is served leaves, until all were.
+    while !peers.is_empty() {
+        let before = peers.len();
+        peers.retain_mut(|peer| {
+            peer.set_patience(Duration::from_millis(20));
+            let is_waiting = peer.try_peek().is_err();
+            if !is_waiting {
+                peer.expect_open();
+            }
+            is_waiting
+        });
+        assert!(before > peers.len() || before > 1, "the last one is never served");
+    }
+}
+
+#[test]
+fn a_head_that_finds_no_block_is_refused_and_others_go_on() {
+    let gateway = Gateway::start(SMALL_POOL);
+    let mut witness = Witness::new(&gateway);
+    let mut keepers = half_heads(&gateway, &mut witness, POOL / 8192);
+    gateway.expect_counter("blocks_used", POOL as u64);
+    for _ in 0..20 {
+        let mut late = Peer::connect(&gateway);
+        late.send(&long_head()[..100]);
+        let response = late.expect_refusal(503);
+        assert!(response.header("Retry-After").is_some(), "{response:?}");
+        witness.check();
+        // A head that comes at once needs no block.
+        Peer::open(&gateway, "/echo").echo("no block needed");
+    }
+    assert_eq!(gateway.expect_counter_from("refused_no_memory", 20), 20);
+    for peer in &mut keepers {
+        peer.send(b"\r\n");
+        peer.expect_open();
+        peer.echo("kept");
+    }
+    drop(keepers);
+    expect_nothing_left(&gateway);
+}
+
+#[test]
+fn half_a_control_frame_that_finds_no_block_ends_its_connection_alone() {
+    let gateway = Gateway::start(SMALL_POOL);
+    let mut witness = Witness::new(&gateway);
+    let mut peer = Peer::open(&gateway, "/echo");
+    let keepers = half_heads(&gateway, &mut witness, POOL / 8192);
+    peer.echo("open all the while");
+    for (name, frame) in [("ping", Frame::ping("split")), ("close", Frame::close(1000, "split"))] {
+        case(name, || {
+            let mut late = Peer::open(&gateway, "/echo");
+            late.send(&frame.masked()[..8]);
+            late.expect_failed(1013);
+            witness.check();
+            // A control frame that comes at once needs no block.
+            let mut other = Peer::open(&gateway, "/echo");
+            other.frame(&Frame::ping("whole"));
+            other.expect(&Frame::pong("whole"));
+        });
+    }
+    assert_eq!(gateway.expect_counter_from("out_of_blocks", 2), 2);
+    peer.echo("still here");
+    drop((keepers, peer));
+    expect_nothing_left(&gateway);
+}
+
+#[test]
+fn half_a_compressed_message_that_finds_no_block_ends_its_connection_alone() {
+    let gateway = Gateway::start(SMALL_POOL);
+    let mut witness = Witness::new(&gateway);
+    let deflate = Request::open("/echo").with("Sec-WebSocket-Extensions", "permessage-deflate");
+    let open = || Peer::open_with(&gateway, &deflate).0;
+    // The header announces how much, and that is reserved.
+    let start = Frame::binary("x").with_rsv(RSV1).masked_with_length(127, POOL as u64 / 2);
+    let mut keepers = [open(), open()];
+    for peer in &mut keepers {
+        peer.send(&start);
+    }
+    gateway.expect_counter("blocks_used", POOL as u64);
+    for _ in 0..5 {
+        let mut late = open();
+        late.send(&start);
+        late.expect_failed(1013);
+        let mut late = open();
+        late.frame(&Frame::text("x").with_rsv(RSV1).unfinished());
+        late.expect_failed(1013);
+        witness.check();
+    }
+    for peer in keepers {
+        peer.reset();
+    }
+    expect_nothing_left(&gateway);
+    assert_eq!(gateway.counters().get("out_of_blocks"), 10);
+}
+
+#[test]
+fn an_answer_that_finds_no_block_ends_its_connection_alone() {
+    let gateway = Gateway::start(SMALL_POOL);
+    let mut witness = Witness::new(&gateway);
+    let keepers = half_heads(&gateway, &mut witness, POOL / 8192);
+    let mut slow = Peer::open(&gateway, "/echo");
+    slow.socket().set_recv_buffer_size(4096).unwrap();
+    // It sends and never reads, until the gateway can neither send nor keep what it has to say.
+    slow.socket().set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+    let frame = Frame::binary(noise(16_000, 1)).masked();
+    while slow.try_send(&frame).is_ok() {}
+    witness.check();
+    gateway.expect_counter("connections", 1 + keepers.len() as u64);
+    drop((slow, keepers));
+    expect_nothing_left(&gateway);
+}
+
+#[test]
+fn everyone_is_answered_with_few_receive_buffers() {
+    let gateway = Gateway::start("[limits]\nreceive_buffers = 8\n");
+    let mut peers: Vec<Peer> = (0..200).map(|_| Peer::open(&gateway, "/echo")).collect();
+    let text = |index: usize, round: usize| format!("{round} of {index} ").repeat(100);
+    for round in 0..5 {
+        for (index, peer) in peers.iter_mut().enumerate() {
+            peer.text(&text(index, round));
+        }
+    }
+    for (index, peer) in peers.iter_mut().enumerate() {
+        for round in 0..5 {
+            case(format!("{index}, round {round}"), || peer.expect_text(&text(index, round)));
+        }
+    }
+    let counters = gateway.fresh_counters();
+    assert_eq!(counters.get("messages_out"), 1000);
+    assert_eq!(counters.get("receives_without_buffer"), 0, "none is asked for in vain");
+}
+
+#[test]
+fn small_receive_buffers_take_large_messages_of_many() {
+    let gateway = Gateway::start(
+        "[limits]\nreceive_buffers = 8\nreceive_buffer = \"1KiB\"\nrequest_head = \"1KiB\"\n",
+    );
+    let mut peers: Vec<Peer> = (0..20).map(|_| Peer::open(&gateway, "/echo")).collect();
+    let payload = |index: usize| noise(100_000, index as u64);
+    let sending: Vec<_> = peers
+        .iter()
+        .enumerate()
+        .map(|(index, peer)| peer.send_meanwhile(Frame::binary(payload(index)).masked()))
+        .collect();
+    for (index, peer) in peers.iter_mut().enumerate() {
+        case(index, || peer.expect_binary(&payload(index)));
+    }
+    for sending in sending {
+        sending.join().unwrap();
+    }
+}
+
+#[test]
+fn little_staging_memory_is_enough_for_many_answers() {
+    let gateway = Gateway::start("[limits]\nstaging = \"16KiB\"\n");
+    let deflate = Request::open("/echo").with("Sec-WebSocket-Extensions", "permessage-deflate");
+    let mut peers: Vec<Peer> = (0..50).map(|_| Peer::open_with(&gateway, &deflate).0).collect();
+    // Compressed answers do not fit the receive buffer that they answer.
+    let payload = noise(10_000, 1);
+    for peer in &mut peers {
+        peer.frame(&Frame::binary(&payload));
+    }
+    for (index, peer) in peers.iter_mut().enumerate() {
+        case(index, || {
+            let (mut fin, mut travelled) = (false, 0);
+            while !fin {
+                let frame = peer.read_frame();
+                assert!(matches!(frame.opcode, BINARY | CONTINUATION), "{frame:?}");
+                travelled += frame.payload.len();
+                fin = frame.fin;
+            }
+            assert!(travelled >= payload.len());
+        });
+    }
+    gateway.expect_counter("blocks_used", 0);
+}
+
+#[test]
+fn the_page_is_served_with_little_staging_memory() {
+    let gateway = Gateway::start("[limits]\nstaging = \"16KiB\"\n");
+    let mut peers: Vec<Peer> = (0..20).map(|_| Peer::connect(&gateway)).collect();
+    for peer in &mut peers {
+        peer.request(&Request::plain("GET", "/"));
+    }
+    for peer in &mut peers {
+        let page = peer.response();
+        assert_eq!(page.status, 200);
+        assert!(page.body.ends_with(b"</html>\n"));
+        peer.expect_eof();
+    }
+}
+
+/// A configuration that starts can keep what it promises: blocks are powers of two, and five MiB
+/// need one of eight.
+#[test]
+fn the_largest_buffered_message_fits_the_blocks() {
+    let message = noise((5 << 20) - 4000, 1);
+    let payload = Codec::new(0).deflate(&message);
+    let (start, end) = payload.split_at(payload.len() / 2);
+    let whole = Frame::binary(&payload).with_rsv(RSV1).masked();
+    let halves = [
+        Frame::binary(start).with_rsv(RSV1).unfinished().masked(),
+        Frame::continuation(end).masked(),
+    ]
+    .concat();
+    for blocks in ["6MiB", "8MiB", "16MiB"] {
+        let config = format!(
+            "shards = 1\npin = false\n[limits]\nblocks = \"{blocks}\"\n[[route]]\n\
+             path = \"/echo\"\nhandler = \"echo\"\nmax_buffered_message = \"5MiB\"\n\
+             backlog = \"6MiB\"\n"
+        );
+        case(blocks, || match Launch::new().config(&config).listen("127.0.0.1:0").try_start() {
+            Err(exited) => assert_eq!(exited.code, Some(2), "{exited:?}"),
+            Ok(gateway) => {
+                case("in one frame", || expect_inflated(&gateway, &whole, &message));
+                case("in two frames", || expect_inflated(&gateway, &halves, &message));
+            }
+        });
+    }
+}
+
+/// Sends `bytes` on a compressed connection, and expects `message` back.
+#[track_caller]
+fn expect_inflated(gateway: &Gateway, bytes: &[u8], message: &[u8]) {
+    let deflate = Request::open("/echo").with("Sec-WebSocket-Extensions", "permessage-deflate");
+    let mut peer = Peer::open_with(gateway, &deflate).0;
+    let sending = peer.send_meanwhile(bytes.to_vec());
+    let mut payload = Vec::new();
+    loop {
+        let frame = peer.read_frame();
+        assert!(matches!(frame.opcode, BINARY | CONTINUATION), "{frame:?}");
+        payload.extend(frame.payload);
+        if frame.fin {
+            break;
+        }
+    }
+    assert!(inflate(&payload) == message);
+    sending.join().expect("the gateway takes all of it");
+}
+
+#[test]
+fn a_gateway_that_has_nothing_to_do_sleeps() {
+    let gateway = Gateway::with_stack("ws?close=1h&head=1h&stall=1h!tcp");
+    let mut witness = Witness::new(&gateway);
+    let mut idle: Vec<Peer> = (0..10).map(|_| Peer::open(&gateway, "/echo")).collect();
+    let mut silent = Peer::connect(&gateway);
+    let mut half = Peer::connect(&gateway);
+    witness.send_apart(&mut half, [b"GET /echo"]);
+    let mut inside = Peer::open(&gateway, "/echo");
+    witness.send_apart(&mut inside, [&Frame::binary([0; 100]).masked()[..50]]);
+    let mut failed = Peer::open(&gateway, "/echo");
+    failed.send(b"\x83");
+    failed.expect_failed(1002);
+    // It does not read, and has more to say than the gateway wants to hear.
+    let mut slow = Peer::open(&gateway, "/echo");
+    // The same, and it has finished.
+    let mut finished = Peer::open(&gateway, "/echo");
+    let frame = Frame::binary(vec![0; 50_000]).masked();
+    for peer in [&mut slow, &mut finished] {
+        peer.socket().set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+        while peer.try_send(&frame).is_ok() {}
+    }
+    finished.finish();
+    // Five ticks a second at most, and a few turns for the signals.
+    let before = gateway.fresh_counters().get("loops");
+    std::thread::sleep(Duration::from_secs(1));
+    let turns = gateway.fresh_counters().get("loops") - before;
+    assert!(turns < 30, "{turns} turns in about a second");
+    idle[0].echo("awake");
+    drop((silent.try_send(b""), inside, slow, finished));
+}
+
+#[test]
+fn connections_take_no_descriptors_of_the_process() {
+    let gateway = Gateway::start("");
+    let witness = Witness::new(&gateway);
+    let before = gateway.process().descriptors();
+    let mut peers: Vec<Peer> = (0..200).map(|_| Peer::open(&gateway, "/echo")).collect();
+    assert_eq!(gateway.process().descriptors(), before);
+    for peer in &mut peers {
+        peer.echo("hello");
+    }
+    assert_eq!(gateway.process().descriptors(), before);
+    drop((peers, witness));
+}
+
+#[test]
+fn after_all_have_left_nothing_is_held() {
+    let gateway = Gateway::start("");
+    let before = gateway.process().descriptors();
+    for round in 0..3 {
+        let mut peers: Vec<Peer> = (0..100).map(|_| Peer::open(&gateway, "/echo")).collect();
+        for (index, mut peer) in peers.drain(..).enumerate() {
+            peer.echo("hello");
+            match index % 5 {
+                0 => peer.frame(&Frame::close(1000, "")),
+                1 => peer.send(b"\x83"),
+                2 => peer.finish(),
+                3 => {
+                    peer.send(&Frame::ping("half").masked()[..8]);
+                    peer.reset();
+                    continue;
+                }
+                _ => continue,
+            }
+            if index % 10 < 5 && peer.read_frame_or_end().is_some_and(|frame| frame.opcode == CLOSE)
+            {
+                peer.expect_eof();
+            }
+        }
+        case(format!("round {round}"), || {
+            let witness = Witness::new(&gateway);
+            expect_nothing_left(&gateway);
+            drop(witness);
+        });
+    }
+    // Without the witness too; nobody is left to make the shard hurry.
+    gateway.expect_counter("connections", 0);
+    let counters = gateway.counters();
+    assert_eq!(counters.get("connections_open"), 0);
+    assert_eq!(counters.get("blocks_used"), 0);
+    assert_eq!(counters.get("accepted"), 303);
+    assert_eq!(gateway.process().descriptors(), before);
+}

@@ -1,0 +1,240 @@
+//! Signals: draining, stopping, counters.
+
+use std::time::{Duration, Instant};
+
+use tidegate_tests::{CLOSE, Frame, Gateway, Peer, Request, Signal, Witness, wait_until};
+
+/// Opens so many connections to `/echo`.
+fn open_many(gateway: &Gateway, count: usize) -> Vec<Peer> {
+    let mut peers: Vec<Peer> = (0..count).map(|_| Peer::connect(gateway)).collect();
+    for peer in &mut peers {
+        peer.request(&Request::open("/echo"));
+    }
+    for peer in &mut peers {
+        peer.expect_open();
+    }
+    peers
+}
+
+#[test]
+fn a_gateway_without_connections_ends_at_once() {
+    for signal in [Signal::TERM, Signal::INT] {
+        let gateway = Gateway::start("");
+        let begun = Instant::now();
+        gateway.signal(signal);
+        assert_eq!(gateway.wait().code, Some(0));
+        assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    }
+}
+
+#[test]
+fn a_drain_closes_every_connection_with_1001() {
+    let gateway = Gateway::start("");
+    let mut peers = open_many(&gateway, 500);
+    gateway.signal(Signal::TERM);
+    for peer in &mut peers {
+        peer.agree_to_close(1001);
+    }
+    let exited = gateway.wait();
+    assert_eq!(exited.code, Some(0), "{}", exited.stderr);
+    assert!(exited.stderr.contains("draining"), "{}", exited.stderr);
+}
+
+#[test]
+fn a_drain_closes_the_connections_of_all_shards() {
+    let gateway = tidegate_tests::Launch::new()
+        .config("shards = 3\npin = false\n[limits]\nblocks = \"8MiB\"\n")
+        .listen("127.0.0.1:0")
+        .start();
+    let mut peers = open_many(&gateway, 100);
+    gateway.signal(Signal::INT);
+    for peer in &mut peers {
+        peer.agree_to_close(1001);
+    }
+    assert_eq!(gateway.wait().code, Some(0));
+}
+
+#[test]
+fn a_drain_goes_on_at_its_rate() {
+    let gateway = Gateway::start("drain_rate = 20");
+    let mut peers = open_many(&gateway, 40);
+    let begun = Instant::now();
+    gateway.signal(Signal::TERM);
+    for peer in &mut peers {
+        peer.agree_to_close(1001);
+    }
+    assert!(begun.elapsed() >= Duration::from_millis(1500), "{:?}", begun.elapsed());
+    assert_eq!(gateway.wait().code, Some(0));
+}
+
+#[test]
+fn what_was_asked_before_a_drain_is_answered() {
+    let gateway = Gateway::start("");
+    let mut peers = open_many(&gateway, 20);
+    for peer in &mut peers {
+        peer.text("before");
+    }
+    for peer in &mut peers {
+        peer.expect_text("before");
+    }
+    gateway.signal(Signal::TERM);
+    for peer in &mut peers {
+        // Data of a peer that has not seen our Close frame yet is no fault of its.
+        peer.text("crossing");
+        loop {
+            let frame = peer.read_frame();
+            if frame.opcode == CLOSE {
+                assert_eq!(frame.close_reason().0, Some(1001));
+                break;
+            }
+            assert_eq!(frame, Frame::text("crossing"));
+        }
+        peer.frame(&Frame::close(1001, ""));
+        peer.expect_eof();
+    }
+    assert_eq!(gateway.wait().code, Some(0));
+}
+
+#[test]
+fn peers_that_do_not_answer_hold_a_drain_up_to_their_deadline() {
+    let gateway = Gateway::with_stack("ws?close=1s!tcp");
+    let mut peers = open_many(&gateway, 50);
+    gateway.signal(Signal::TERM);
+    let begun = Instant::now();
+    for peer in &mut peers {
+        peer.expect_close(1001);
+    }
+    let exited = gateway.wait();
+    assert_eq!(exited.code, Some(0), "{}", exited.stderr);
+    assert!(begun.elapsed() >= Duration::from_millis(900), "{:?}", begun.elapsed());
+    for peer in &mut peers {
+        peer.expect_end();
+    }
+}
+
+#[test]
+fn peers_that_do_not_read_hold_a_drain_up_to_their_deadline() {
+    let gateway = Gateway::with_stack("ws?close=1s!tcp");
+    let mut peers = open_many(&gateway, 3);
+    let frame = Frame::binary(vec![0; 50_000]).masked();
+    for peer in &mut peers {
+        // Until neither of the two kernels takes any more.
+        peer.socket().set_write_timeout(Some(Duration::from_millis(300))).unwrap();
+        while peer.try_send(&frame).is_ok() {}
+    }
+    assert!(gateway.fresh_counters().get("slow_peers_paused") >= 3);
+    gateway.signal(Signal::TERM);
+    let begun = Instant::now();
+    assert_eq!(gateway.wait().code, Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+#[test]
+fn a_drain_gives_up_at_its_own_deadline() {
+    let stack = Gateway::listener("ws?close=1h!tcp");
+    let gateway = Gateway::start(&format!("drain = \"1s\"\n{stack}"));
+    let mut peer = Peer::open(&gateway, "/echo");
+    gateway.signal(Signal::TERM);
+    peer.expect_close(1001);
+    let exited = gateway.wait();
+    assert_eq!(exited.code, Some(0), "{}", exited.stderr);
+    assert!(exited.stderr.contains("the drain took too long"), "{}", exited.stderr);
+    peer.expect_end();
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    for (first, second) in [(Signal::TERM, Signal::TERM), (Signal::TERM, Signal::INT)] {
+        let gateway = Gateway::with_stack("ws?close=1h!tcp");
+        let mut peer = Peer::open(&gateway, "/echo");
+        gateway.signal(first);
+        peer.expect_close(1001);
+        gateway.signal(second);
+        let begun = Instant::now();
+        assert_eq!(gateway.wait().code, Some(0));
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        peer.expect_end();
+    }
+}
+
+#[test]
+fn a_gateway_that_drains_accepts_nobody() {
+    let gateway = Gateway::with_stack("ws?close=1h!tcp");
+    let mut peer = Peer::open(&gateway, "/echo");
+    let mut answered = Peer::connect(&gateway);
+    answered.request(&Request::plain("GET", "/"));
+    assert_eq!(answered.response().status, 200);
+    gateway.signal(Signal::TERM);
+    peer.expect_close(1001);
+    wait_until("connections are refused", || Peer::try_connect(gateway.address()).err());
+    peer.frame(&Frame::close(1001, ""));
+    peer.expect_eof();
+    drop(answered);
+    assert_eq!(gateway.wait().code, Some(0));
+}
+
+#[test]
+fn a_handshake_that_a_drain_meets_is_told_to_come_back() {
+    let gateway = Gateway::start("");
+    let mut witness = Witness::new(&gateway);
+    let mut silent = Peer::connect(&gateway);
+    let mut half = Peer::connect(&gateway);
+    witness.send_apart(&mut half, [&Request::open("/echo").bytes()[..40]]);
+    gateway.signal(Signal::TERM);
+    for peer in [&mut silent, &mut half] {
+        let response = peer.expect_refusal(503);
+        assert!(response.header("Retry-After").is_some(), "{response:?}");
+    }
+    drop((silent, half, witness));
+    assert_eq!(gateway.wait().code, Some(0));
+}
+
+#[test]
+fn a_drain_ends_a_connection_inside_of_a_message() {
+    let gateway = Gateway::start("");
+    let mut peer = Peer::open(&gateway, "/echo");
+    peer.frame(&Frame::text("half").unfinished());
+    peer.expect(&Frame::text("half").unfinished());
+    gateway.signal(Signal::TERM);
+    peer.agree_to_close(1001);
+    assert_eq!(gateway.wait().code, Some(0));
+}
+
+#[test]
+fn a_drain_and_the_close_of_a_peer_may_cross() {
+    let gateway = Gateway::start("");
+    let mut peers = open_many(&gateway, 200);
+    gateway.signal(Signal::TERM);
+    for peer in &mut peers {
+        // Too late for some of them, if the gateway has already given them up.
+        let _ = peer.try_send(Frame::close(1000, "").masked());
+    }
+    for peer in &mut peers {
+        let frame = peer.read_frame();
+        let (code, _) = frame.close_reason();
+        assert!(matches!(code, Some(1000 | 1001)), "{frame:?}");
+        peer.expect_end();
+    }
+    assert_eq!(gateway.wait().code, Some(0));
+}
+
+#[test]
+fn counters_are_shown_by_name_and_the_gateway_goes_on() {
+    let gateway = Gateway::start("");
+    let mut witness = Witness::new(&gateway);
+    let counters = gateway.fresh_counters();
+    for (name, value) in [
+        ("connections", 1),
+        ("connections_open", 1),
+        ("accepted", 1),
+        ("opened", 1),
+        ("messages_in", 1),
+        ("messages_out", 1),
+        ("refused", 0),
+        ("protocol_errors", 0),
+        ("blocks_used", 0),
+    ] {
+        assert_eq!(counters.get(name), value, "{name}");
+    }
+    witness.check();
+}
