@@ -249,7 +249,8 @@ fn queues(limits: &Limits) -> [Line; 7] {
     let send = 2 * size_of::<Slot>() + size_of::<Span>() + size_of::<Option<BufferId>>();
     let expired = size_of::<Slot>() as u64;
     // Half of the buffers at most may hold input that is put off.
-    let put_off = u64::from(limits.receive_buffers / 2) * Shard::<KernelRing>::PUT_OFF_BYTES as u64;
+    let put_off = u64::from(limits.receive_buffers)
+        + u64::from(limits.receive_buffers / 2) * Shard::<KernelRing>::PUT_OFF_BYTES as u64;
     [
         line("submission queue", submissions, &[]),
         line("completion queue", completion_queue, &["limits.connections"]),

@@ -27,7 +27,7 @@ use std::thread::{self, JoinHandle};
 use core_affinity::CoreId;
 
 use crate::budget::{Bill, OverBudget, THREAD_STACK};
-use crate::config::{Config, Route};
+use crate::config::{BuiltWrong, Config, Route};
 use crate::listen::{self, ListenError, Sockets};
 use crate::shard::{self, Assembly, Command, Control, Counters, HandlerFactory};
 use crate::uring::{RingError, Waker};
@@ -58,6 +58,8 @@ struct Wire {
 /// what to do.
 #[derive(Debug)]
 pub enum StartError {
+    /// The configuration, put together by a program, is wrong.
+    Config(BuiltWrong),
     /// The shards might come to hold more than the configuration allows.
     Budget(OverBudget),
     /// An address cannot be listened on.
@@ -137,6 +139,7 @@ impl Gateway {
         B: Fn(Assembly) -> Result<R, RingError> + Clone + Send + 'static,
         R: FnOnce() -> io::Result<()>,
     {
+        config.check().map_err(StartError::Config)?;
         let shards = config.shards.resolve(cores());
         let bill = Bill::new(&config, shards);
         bill.check(config.memory).map_err(StartError::Budget)?;
@@ -401,6 +404,7 @@ fn panic_message(panic: &(dyn Any + Send)) -> String {
 impl fmt::Display for StartError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Config(error) => write!(out, "the configuration is wrong: {error}"),
             Self::Budget(error) => error.fmt(out),
             Self::Listen(error) => error.fmt(out),
             Self::Waker(error) => write!(
@@ -422,6 +426,7 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
+            Self::Config(error) => Some(error),
             Self::Budget(error) => Some(error),
             Self::Listen(error) => Some(error),
             Self::Waker(error) | Self::Thread { error, .. } => Some(error),

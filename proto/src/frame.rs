@@ -159,6 +159,12 @@ impl Header {
     }
 }
 
+/// Whether the header that begins with `first` has RSV1 set.
+#[must_use]
+pub const fn is_compressed(first: u8) -> bool {
+    first & RSV1 != 0
+}
+
 /// The bytes that an unmasked header takes in front of `payload` bytes.
 #[must_use]
 pub const fn unmasked_length(payload: u64) -> usize {

@@ -19,6 +19,8 @@ pub struct Timings {
     pub close: Duration,
     /// How long a peer may take no byte of what is queued for it.
     pub stall: Duration,
+    /// From the first byte of what must be whole to its last.
+    pub message: Duration,
 }
 
 /// What a connection waits for.
@@ -33,6 +35,8 @@ pub enum Wait {
     Pong,
     /// The peer to take some of its backlog.
     Progress,
+    /// The rest of what must be whole before it is looked at, and takes memory meanwhile.
+    Message,
     /// The end of the closing handshake and of the connection.
     Close,
 }
@@ -48,6 +52,8 @@ pub enum Expiry {
     PeerGone,
     /// The peer does not read: drop the connection.
     PeerStalled,
+    /// The message took too long: close with 1008.
+    MessageTooSlow,
     /// The closing handshake took too long: drop the connection.
     CloseTimedOut,
 }
@@ -61,6 +67,7 @@ impl Timings {
             Wait::Activity => self.ping,
             Wait::Pong => Some(self.pong),
             Wait::Progress => Some(self.stall),
+            Wait::Message => Some(self.message),
             Wait::Close => Some(self.close),
         }
     }
@@ -75,6 +82,7 @@ impl Wait {
             Self::Activity => Expiry::SendPing,
             Self::Pong => Expiry::PeerGone,
             Self::Progress => Expiry::PeerStalled,
+            Self::Message => Expiry::MessageTooSlow,
             Self::Close => Expiry::CloseTimedOut,
         }
     }
@@ -100,6 +108,7 @@ mod tests {
         pong: Duration::from_secs(5),
         close: Duration::from_secs(2),
         stall: Duration::from_secs(20),
+        message: Duration::from_secs(60),
     };
 
     /// Silent from the start: the time until the connection is dropped, by way of one Ping.
@@ -122,7 +131,7 @@ mod tests {
     #[test]
     fn any_byte_answers_a_ping_and_nothing_else() {
         assert_eq!(Wait::Pong.handle_activity(), Wait::Activity);
-        for wait in [Wait::Head, Wait::Activity, Wait::Progress, Wait::Close] {
+        for wait in [Wait::Head, Wait::Activity, Wait::Progress, Wait::Message, Wait::Close] {
             assert_eq!(wait.handle_activity(), wait, "a trickle does not lengthen {wait:?}");
         }
     }

@@ -4,7 +4,7 @@
 use core::ops::Range;
 
 use crate::error::ProtocolError;
-use crate::frame::{Header, MAX_HEADER, OpCode, Parsed, Role};
+use crate::frame::{Header, MAX_HEADER, OpCode, Parsed, Role, is_compressed};
 use crate::mask::Mask;
 use crate::utf8::Utf8;
 
@@ -201,6 +201,17 @@ impl Receiver {
                 u64::from(high) << 32 | u64::from(low)
             }
             _ => 0,
+        }
+    }
+
+    /// Whether the next input, which begins with `next`, belongs to a compressed message.
+    #[must_use]
+    pub fn expects_compressed(&self, next: u8) -> bool {
+        let of_message = self.kind.is_some() && self.flags.has(Flags::COMPRESSED);
+        match self.position {
+            Position::Header { length: 0, .. } => of_message || is_compressed(next),
+            Position::Header { spill, .. } => of_message || is_compressed(spill[0]),
+            Position::Payload { .. } => of_message && !self.opcode.is_control(),
         }
     }
 
@@ -488,6 +499,21 @@ mod tests {
         let start = frame(OpCode::Text, false, b"\xe2\x82");
         let end = frame(OpCode::Continuation, true, b"");
         assert_eq!(hear(&[&start, &end], &RULES), Err(ProtocolError::InvalidUtf8));
+    }
+
+    #[test]
+    fn a_compressed_message_is_expected_from_its_first_byte_to_its_last() {
+        let rules = Rules { compression: true, ..RULES };
+        let mut listener = Listener::default();
+        assert!(listener.receiver.expects_compressed(0xC1));
+        assert!(!listener.receiver.expects_compressed(0x81));
+        let mut message = frame(OpCode::Text, true, b"abc");
+        message[0] |= 0x40;
+        for (at, byte) in message.iter().enumerate() {
+            assert!(listener.receiver.expects_compressed(*byte), "byte {at}");
+            assert_eq!(listener.hear(&[*byte], &rules), Ok(()));
+        }
+        assert!(!listener.receiver.expects_compressed(0x81));
     }
 
     #[test]

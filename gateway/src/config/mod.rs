@@ -3,6 +3,7 @@
 //! Every key has a default; `tidegate.toml` beside this crate's manifest is the default
 //! configuration written out, with what each key means.
 
+mod built;
 mod error;
 mod hint;
 mod limits;
@@ -24,6 +25,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
+pub use built::BuiltWrong;
 pub use error::{ConfigError, ConfigErrors};
 pub use limits::Limits;
 pub use listener::Listener;

@@ -168,7 +168,11 @@ impl RawRoute {
         let buffer = Party::new("limits.receive_buffer", limits.receive_buffer);
         let why = "a message that is held whole and the input behind it must fit";
         relation::holds(report, &backlog, [&message, &buffer], why);
-        relation::at_most(report, &backlog, &Party::new("limits.blocks", limits.blocks));
+        let blocks = Party::new("limits.blocks", limits.blocks);
+        relation::at_most(report, &backlog, &blocks);
+        let largest = 1 << blocks.value().max(1).ilog2();
+        let why = "it must fit one block, and blocks are powers of two";
+        relation::at_most_beside(report, (&message, largest), &blocks, why);
     }
 
     fn party(&self, key: &str, setting: Setting<u32>) -> Party {

@@ -192,6 +192,12 @@ impl Blocks {
         self.used_bytes
     }
 
+    /// Bytes of the whole pool.
+    #[must_use]
+    pub fn total_bytes(&self) -> u64 {
+        self.units.len() as u64 * u64::from(MIN_BLOCK)
+    }
+
     /// The most that [`Blocks::used_bytes`] has been.
     #[must_use]
     pub fn most_used_bytes(&self) -> u64 {

@@ -3,8 +3,8 @@
 use super::backlog::Full;
 use super::blocks::{BlockId, Blocks};
 
-/// Appends `bytes` to what `gathered` holds; `expected` more bytes will follow, as far as is known.
-/// A block that is too small is replaced by one of at least twice its size.
+/// Appends `bytes` to what `gathered` holds. A block that is too small is replaced by one of at
+/// least twice its size: memory is taken for what has come, never for what is only announced.
 ///
 /// # Errors
 /// The pool has no block of that size; what was gathered stays.
@@ -13,14 +13,12 @@ pub fn append(
     blocks: &mut Blocks,
     area: &mut [u8],
     bytes: &[u8],
-    expected: u32,
 ) -> Result<(), Full> {
     let count = u32::try_from(bytes.len()).map_err(|_| Full)?;
-    let wanted = count.saturating_add(expected);
     let block = match *gathered {
-        None => blocks.take(wanted).ok_or(Full)?,
+        None => blocks.take(count).ok_or(Full)?,
         Some(block) if blocks.room(block).length >= count => block,
-        Some(block) => grow(block, blocks, area, wanted)?,
+        Some(block) => grow(block, blocks, area, count)?,
     };
     *gathered = Some(block);
     let start = blocks.room(block).start as usize;
@@ -63,7 +61,7 @@ mod tests {
         let mut expected = Vec::new();
         for length in [1, 511, 1, 700, 5000, 0, 60_000] {
             let bytes = vec![length as u8; length];
-            append(&mut gathered, &mut blocks, &mut area, &bytes, 0).expect("room");
+            append(&mut gathered, &mut blocks, &mut area, &bytes).expect("room");
             expected.extend(bytes);
         }
         let block = gathered.expect("something was gathered");
@@ -73,20 +71,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_expected_is_reserved_at_once() {
-        let mut blocks = Blocks::new(1 << 20);
-        let mut gathered = None;
-        append(&mut gathered, &mut blocks, &mut vec![0; 1 << 20], b"abc", 100_000).expect("room");
-        assert!(blocks.room(gathered.expect("gathered")).length >= 100_000);
-    }
-
-    #[test]
     fn an_empty_pool_keeps_what_there_is() {
         let mut blocks = Blocks::new(1024);
         let mut area = vec![0; 1024];
         let mut gathered = None;
-        append(&mut gathered, &mut blocks, &mut area, &[1; 500], 0).expect("room");
-        assert_eq!(append(&mut gathered, &mut blocks, &mut area, &[2; 600], 0), Err(Full));
+        append(&mut gathered, &mut blocks, &mut area, &[1; 500]).expect("room");
+        assert_eq!(append(&mut gathered, &mut blocks, &mut area, &[2; 600]), Err(Full));
         assert_eq!(blocks.content(gathered.expect("kept")).length, 500);
     }
 }

@@ -111,10 +111,10 @@ impl Output<'_> {
         self.add(&[], &Payload::Bytes(bytes), 0)
     }
 
-    /// Whether what is written now waits for the peer to take what was written before.
+    /// Whether the peer has yet to take what was written before.
     #[must_use]
     pub fn is_choked(&self) -> bool {
-        self.place == Place::Backlog || self.connection.must_queue()
+        self.place == Place::Backlog || self.connection.backlog.is_some()
     }
 
     /// How many bytes of data the backlog takes before it is full.
@@ -332,8 +332,9 @@ mod tests {
         connection.flags.set(Flags::IN_BATCH);
         let mut buffer = *b"................hhhhhhone";
         let (place, said) = turn_of(&mut connection, &mut buffer, 100, |output| {
-            assert!(output.is_choked());
+            assert!(!output.is_choked());
             echo(output, 22..25);
+            assert!(output.is_choked());
         });
         assert_eq!((place, said), (Place::Backlog, b"\x82\x03one".to_vec()));
     }

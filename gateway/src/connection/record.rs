@@ -25,7 +25,8 @@ pub struct Connection {
     pub control: Option<BlockId>,
     /// The first block of what the peer has not taken.
     pub backlog: Option<BlockId>,
-    /// Bytes in the backlog. Invariant: at most the route's bound.
+    /// Bytes in the backlog. Invariant: at most the route's bound, and what was left of one turn's
+    /// output when its send fell short.
     pub backlog_bytes: u32,
     /// The route, once the request head is read.
     pub route: u16,

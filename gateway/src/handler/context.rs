@@ -4,7 +4,7 @@ use std::fmt;
 
 use tidegate_proto::close::CloseCode;
 use tidegate_proto::error::ProtocolError;
-use tidegate_proto::frame::{Header, OpCode};
+use tidegate_proto::frame::{Header, MAX_UNMASKED_HEADER, OpCode};
 use tidegate_proto::receiver::Kind;
 
 use super::{Piece, PiecePlace};
@@ -44,6 +44,8 @@ pub(crate) enum Failing {
     Slow,
     /// The shard has no memory for what the peer sends.
     NoMemory,
+    /// A message that must be whole does not become so in time.
+    MessageTooSlow,
     /// The handler's wish.
     Handler(CloseCode),
 }
@@ -117,21 +119,25 @@ impl Context<'_, '_> {
         self.write(kind, first, last, &Payload::Bytes(piece))
     }
 
-    /// Starts the closing handshake; further output is refused.
+    /// Starts the closing handshake; further output is refused. A code that may not travel (RFC 6455
+    /// section 7.4) is sent as 1011.
     pub fn close(&mut self, code: CloseCode) {
+        let code = if code.may_travel() { code } else { CloseCode::INTERNAL_ERROR };
         self.failing.get_or_insert(Failing::Handler(code));
     }
 
-    /// Whether what is written now has to wait for the peer to take what was written before.
+    /// Whether the peer has yet to take what was written before. If so,
+    /// [`Handler::writable`](super::Handler::writable) will be called once it has.
     #[must_use]
     pub fn is_choked(&self) -> bool {
         self.output.is_choked()
     }
 
-    /// How many bytes may be queued before the backlog is full.
+    /// How many bytes one more message, sent plain, may have before this connection's backlog is
+    /// full. The pool that all backlogs of the shard share may be empty before that.
     #[must_use]
     pub fn room(&self) -> u32 {
-        self.output.backlog_room()
+        self.output.backlog_room().saturating_sub(MAX_UNMASKED_HEADER as u32)
     }
 
     /// What the handler keeps for this connection.
@@ -171,12 +177,13 @@ impl Context<'_, '_> {
             let header = header(kind, first, last, false, payload.len());
             self.output.frame(&header, payload)
         };
+        if sent == Err(Full) {
+            self.failing.get_or_insert(Failing::Slow);
+            return Err(WriteError::Full);
+        }
         self.said.messages += u64::from(last);
         self.said.bytes += payload.len() as u64;
-        sent.map_err(|Full| {
-            self.failing.get_or_insert(Failing::Slow);
-            WriteError::Full
-        })
+        Ok(())
     }
 
     /// Compresses up to [`PIECE`] bytes at a time, each into a fragment of its own.

@@ -73,6 +73,11 @@ impl<R: Ring> Shard<R> {
         }
     }
 
+    /// Whether a listener waits for the next tick.
+    pub(super) fn is_accepting_later(&self) -> bool {
+        self.acceptors.iter().any(|acceptor| acceptor.state == State::Backing)
+    }
+
     /// Goes on with listeners for which the kernel lacked something.
     pub(super) fn retry_accepting(&mut self) {
         for listener in 0..self.acceptors.len() {

@@ -8,30 +8,35 @@ use crate::connection::{self, Flags, Stage};
 use crate::handler::End;
 use crate::uring::{Operation, Ring, Slot};
 
-/// How a connection ends that just ends.
+/// How a connection ends that its peer just ends.
 const ABRUPT: End = End { code: CloseCode::ABNORMAL, by_peer: true };
+
+/// How a connection ends that we just end.
+const DROPPED: End = End { code: CloseCode::ABNORMAL, by_peer: false };
 
 impl<R: Ring> Shard<R> {
     /// The peer will send nothing more.
     pub(super) fn peer_ended(&mut self, slot: Slot) {
-        let connection = &self.table[slot];
-        let is_abrupt = connection.stage == Stage::Open && connection.closing != Closing::Closed;
-        self.counters.ended_abruptly += u64::from(is_abrupt);
-        if connection.is_flushed() {
+        self.ended_abruptly(slot);
+        if self.table[slot].is_flushed() {
             return self.drop_connection(slot);
         }
         // It may still read: what it asked for before it ended is sent.
-        self.messages_ended(slot, ABRUPT);
         self.table[slot].flags.set(Flags::CLOSE_AFTER_FLUSH);
         self.after_words(slot);
     }
 
     /// The connection is broken.
     pub(super) fn peer_failed(&mut self, slot: Slot) {
-        let connection = &self.table[slot];
-        let is_abrupt = connection.stage == Stage::Open && connection.closing != Closing::Closed;
-        self.counters.ended_abruptly += u64::from(is_abrupt);
+        self.ended_abruptly(slot);
         self.drop_connection(slot);
+    }
+
+    /// The peer is gone without a closing handshake, unless its messages have ended before.
+    fn ended_abruptly(&mut self, slot: Slot) {
+        let is_abrupt = self.table[slot].flags.has(Flags::OPENED);
+        self.counters.ended_abruptly += u64::from(is_abrupt);
+        self.messages_ended(slot, ABRUPT);
     }
 
     /// The connection's messages have ended: tells the handler, once.
@@ -102,6 +107,7 @@ impl<R: Ring> Shard<R> {
                 let generation = connection.generation;
                 self.ring.push(Operation::AskUnacknowledged { slot, generation });
             }
+            Expiry::MessageTooSlow => self.message_timed_out(slot),
             Expiry::CloseTimedOut => {
                 self.counters.close_timeouts += 1;
                 self.drop_connection(slot);
@@ -112,7 +118,7 @@ impl<R: Ring> Shard<R> {
     /// Closes the connection now. Its slot is given up at once, unless an operation in flight still
     /// uses its memory: then that operation's own completion gives it up.
     pub(super) fn drop_connection(&mut self, slot: Slot) {
-        self.messages_ended(slot, ABRUPT);
+        self.messages_ended(slot, DROPPED);
         self.ready.remove(slot);
         let _ = self.deadlines.set(slot, None);
         let connection = &mut self.table[slot];
@@ -149,6 +155,13 @@ impl<R: Ring> Shard<R> {
     fn head_timed_out(&mut self, slot: Slot) {
         self.counters.refused_head_timeout += 1;
         self.refuse(slot, tidegate_proto::handshake::server::Rejection::Timeout);
+    }
+
+    fn message_timed_out(&mut self, slot: Slot) {
+        let mut turn = self.turn(slot, None);
+        turn.too_slow();
+        let finished = turn.finish();
+        self.complete(slot, None, finished);
     }
 
     fn ping(&mut self, slot: Slot) {

@@ -75,6 +75,8 @@ counters! {
     ended_abruptly,
     /// Connections failed because the peer broke the protocol.
     protocol_errors,
+    /// Connections closed with 1008 because a message that must be whole took too long to arrive.
+    messages_too_slow,
     /// Connections closed with 1013 because the pool had no block for what the peer sent.
     out_of_blocks,
     /// Times that input waited because enough had been inflated.

@@ -45,7 +45,7 @@ pub use control::{Command, Control};
 pub use counters::Counters;
 use deadlines::{Deadlines, TICK};
 use draining::Drain;
-use put_off::PutOff;
+use put_off::{INFLATE_BUDGET, PutOff};
 pub use routes::{HandlerFactory, Routes};
 use sending::{BatchSend, STALL_ROUNDS, Stalled};
 pub use slot_set::SlotSet;
@@ -65,7 +65,8 @@ const OPERATIONS_PER_EVENT: usize = 128;
 const IDLE_SLEEP: Duration = Duration::from_secs(5);
 
 /// The kinds of [`Wait`].
-const WAITS: [Wait; 5] = [Wait::Head, Wait::Activity, Wait::Pong, Wait::Progress, Wait::Close];
+const WAITS: [Wait; 6] =
+    [Wait::Head, Wait::Activity, Wait::Pong, Wait::Progress, Wait::Message, Wait::Close];
 
 /// What a shard is made of; it can be sent to the shard's thread.
 pub struct Assembly {
@@ -103,6 +104,8 @@ pub struct Shard<R> {
     put_off: PutOff,
     /// How many bytes may yet be inflated in this turn of the loop.
     inflate_budget: usize,
+    /// Input that was put off is being worked on.
+    resuming: bool,
     /// The sends whose outcome is open.
     batch: Vec<BatchSend>,
     /// How much of the staging memory the batch uses.
@@ -192,6 +195,7 @@ impl<R: Ring> Shard<R> {
             ready: SlotSet::new(limits.connections),
             put_off: PutOff::new(limits.receive_buffers),
             inflate_budget: 0,
+            resuming: false,
             batch: Vec::new(),
             staging_used: 0,
             flush_soon: false,
@@ -236,7 +240,7 @@ impl<R: Ring> Shard<R> {
         self.ring.enter(&mut self.memory, wait)?;
         self.counters.loops += 1;
         let is_settled = self.collect()?;
-        self.inflate_budget = self.put_off.budget();
+        self.inflate_budget = INFLATE_BUDGET;
         if is_settled {
             self.resume_put_off();
         }
@@ -247,8 +251,8 @@ impl<R: Ring> Shard<R> {
         }
         self.events = events;
         self.serve_ready();
-        self.resume_accepting();
         self.tick()?;
+        self.resume_accepting();
         if self.table.live() == 0 {
             // It may sleep for long now, past many ticks.
             self.publish();
@@ -262,7 +266,9 @@ impl<R: Ring> Shard<R> {
             return Duration::ZERO;
         }
         let tick = self.next_tick.saturating_sub(self.ring.now());
-        if self.table.live() == 0 && self.drain.is_none() { IDLE_SLEEP } else { tick }
+        let waits_for_tick =
+            self.table.live() > 0 || self.drain.is_some() || self.is_accepting_later();
+        if waits_for_tick { tick } else { IDLE_SLEEP }
     }
 
     /// Takes the completions in. Sends that fell short come first, whatever their order: once they
@@ -273,6 +279,7 @@ impl<R: Ring> Shard<R> {
             match self.ring.completion() {
                 Some(Completion::SendFellShort { slot, batch_index, result }) => {
                     self.fell_short(slot, batch_index, result);
+                    self.make_room()?;
                 }
                 Some(completion) => self.events.push(completion),
                 None => {
@@ -406,6 +413,7 @@ fn waits(stack: &Stack) -> [Option<u32>; WAITS.len()] {
         pong: layer.keepalive.map_or(layer.close, |keepalive| keepalive.pong),
         close: layer.close,
         stall: layer.stall,
+        message: layer.message,
     };
     WAITS.map(|wait| {
         let limit = timings.limit(wait)?;

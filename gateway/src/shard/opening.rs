@@ -65,7 +65,7 @@ impl<R: Ring> Shard<R> {
     fn keep_head(&mut self, slot: Slot, bytes: &[u8]) {
         let gathered = &mut self.table[slot].gathered;
         let area = self.memory.blocks.bytes_mut();
-        if connection::append(gathered, &mut self.blocks, area, bytes, 0).is_err() {
+        if connection::append(gathered, &mut self.blocks, area, bytes).is_err() {
             self.counters.refused_no_memory += 1;
             self.refuse(slot, Rejection::Full { retry_after_seconds: RETRY_AFTER_SECONDS });
         }
@@ -126,17 +126,17 @@ impl<R: Ring> Shard<R> {
         response: &Written,
         (arrival, behind): (Arrival, usize),
     ) -> bool {
-        let connection = &mut self.table[slot];
-        connection.stage = Stage::Open;
-        connection.flags.set(Flags::OPENED);
-        self.counters.opened += 1;
-        self.counters.connections_open += 1;
         self.wait_for(slot, Wait::Activity);
-        self.log_open(slot, head.path());
         let mut turn = self.turn(slot, Some(arrival.buffer));
-        turn.open(&response.bytes[..response.length], head);
+        if turn.output.raw(&response.bytes[..response.length]).is_err() {
+            self.counters.refused_no_memory += 1;
+            self.drop_connection(slot);
+            return false;
+        }
+        turn.open(head);
         turn.frames(behind..arrival.end);
         let finished = turn.finish();
+        self.log_open(slot, head.path());
         self.complete(slot, Some(arrival.buffer), finished)
     }
 

@@ -14,7 +14,7 @@ use crate::uring::{BufferId, Generation, Ring, Slot};
 
 /// What is inflated in one turn of the loop, in bytes, before further input is put off: about a
 /// millisecond's work.
-const INFLATE_BUDGET: usize = 512 * 1024;
+pub(super) const INFLATE_BUDGET: usize = 512 * 1024;
 
 /// One connection's input.
 struct Waiting {
@@ -24,16 +24,23 @@ struct Waiting {
     start: usize,
 }
 
-/// The input that waits. Invariant: at most half of all receive buffers.
+/// The input that waits.
 pub(super) struct PutOff {
     waiting: VecDeque<Waiting>,
+    /// By buffer: whether input in it waits.
+    marks: Vec<bool>,
+    /// Receives of connections with compression since the shard was settled: each may have to wait.
+    receives: usize,
+    /// How much may wait: half of all receive buffers, so that the other half is left to
+    /// connections that cannot be put off. Invariant: `waiting.len() + receives <= limit`.
     limit: usize,
 }
 
 impl PutOff {
     pub(super) fn new(buffers: u16) -> Self {
         let limit = usize::from(buffers / 2);
-        Self { waiting: VecDeque::with_capacity(limit), limit }
+        let marks = vec![false; usize::from(buffers)];
+        Self { waiting: VecDeque::with_capacity(limit), marks, receives: 0, limit }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -44,10 +51,16 @@ impl PutOff {
         self.waiting.len()
     }
 
-    /// The budget of the next turn: without bound if nothing more can wait, so that buffers are
-    /// always left for everyone else.
-    pub(super) fn budget(&self) -> usize {
-        if self.waiting.len() < self.limit { INFLATE_BUDGET } else { usize::MAX }
+    /// Whether a connection with compression may receive; if so, it is counted.
+    pub(super) fn admit(&mut self) -> bool {
+        let is_admitted = self.waiting.len() + self.receives < self.limit;
+        self.receives += usize::from(is_admitted);
+        is_admitted
+    }
+
+    /// All receives are done.
+    pub(super) fn settle(&mut self) {
+        self.receives = 0;
     }
 }
 
@@ -63,26 +76,33 @@ impl<R: Ring> Shard<R> {
         let generation = connection.generation;
         let arrival = Arrival { buffer, end: unread.end };
         let start = unread.start;
-        self.put_off.waiting.push_back(Waiting { slot, generation, arrival, start });
-        if self.put_off.waiting.len() == self.put_off.limit {
-            self.inflate_budget = usize::MAX;
+        let waiting = Waiting { slot, generation, arrival, start };
+        self.put_off.marks[usize::from(buffer.0)] = true;
+        if self.resuming {
+            // It was the first, and goes on to be: a buffer becomes free the sooner.
+            self.put_off.waiting.push_front(waiting);
+        } else {
+            self.put_off.waiting.push_back(waiting);
         }
     }
 
     /// Whether input in this buffer waits.
     pub(super) fn is_put_off(&self, buffer: BufferId) -> bool {
-        self.put_off.waiting.iter().any(|waiting| waiting.arrival.buffer == buffer)
+        self.put_off.marks[usize::from(buffer.0)]
     }
 
     /// Goes on with input that had to wait, as far as this turn's budget goes. Only when settled:
     /// answers to the input's beginning may be sent from the same buffer.
     pub(super) fn resume_put_off(&mut self) {
+        self.resuming = true;
         while self.inflate_budget > 0 && self.ring.room() > OPERATIONS_PER_EVENT {
-            let Some(waiting) = self.put_off.waiting.pop_front() else { return };
+            let Some(waiting) = self.put_off.waiting.pop_front() else { break };
+            self.put_off.marks[usize::from(waiting.arrival.buffer.0)] = false;
             if !self.resume_input(&waiting) {
                 self.buffers.give_back(waiting.arrival.buffer);
             }
         }
+        self.resuming = false;
     }
 
     /// Goes on with one connection's input; returns whether its buffer is still held.

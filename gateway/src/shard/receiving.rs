@@ -40,7 +40,11 @@ impl<R: Ring> Shard<R> {
 
     /// Receives from connections that are readable and had to wait, as far as there are buffers.
     pub(super) fn serve_ready(&mut self) {
-        while self.buffers.has_one() && self.ring.room() > super::OPERATIONS_PER_EVENT {
+        // Each at most once: a connection that may not receive yet is put back.
+        for _ in 0..self.ready.len() {
+            if !self.buffers.has_one() || self.ring.room() <= super::OPERATIONS_PER_EVENT {
+                return;
+            }
             let Some(slot) = self.ready.pop() else { return };
             if self.must_pause(slot) {
                 self.counters.slow_peers_paused += 1;
@@ -164,6 +168,9 @@ impl<R: Ring> Shard<R> {
             connection.flags.set(Flags::RECEIVING | Flags::RECEIVING_INTO);
             let generation = connection.generation;
             return self.ring.push(Operation::ReceiveInto { slot, generation, span });
+        }
+        if self.table[slot].deflate_bits != 0 && !self.put_off.admit() {
+            return self.ready.insert(slot);
         }
         if !self.buffers.lend_one(&mut self.ring) {
             self.counters.buffer_waits += 1;

@@ -57,9 +57,21 @@ impl<R: Ring> Shard<R> {
         if drop {
             self.drop_connection(slot);
         } else {
+            self.watch_message(slot);
             self.after_words(slot);
         }
         held
+    }
+
+    /// What is half received takes memory, and has its own deadline.
+    fn watch_message(&mut self, slot: Slot) {
+        let connection = &self.table[slot];
+        let is_half = connection.gathered.is_some() || connection.control.is_some();
+        match connection.wait {
+            Wait::Activity | Wait::Pong if is_half => self.wait_for(slot, Wait::Message),
+            Wait::Message if !is_half => self.wait_for(slot, Wait::Activity),
+            _ => {}
+        }
     }
 
     /// Whether `send` of the batch could not send everything: what is left goes to the backlog.
@@ -100,6 +112,7 @@ impl<R: Ring> Shard<R> {
     pub(super) fn settle(&mut self) -> io::Result<()> {
         self.staging_used = 0;
         self.flush_soon = false;
+        self.put_off.settle();
         let mut batch = std::mem::take(&mut self.batch);
         for send in batch.drain(..) {
             if let Some(buffer) = send.buffer.filter(|buffer| !self.is_put_off(*buffer)) {
@@ -215,7 +228,7 @@ impl<R: Ring> Shard<R> {
         connection.flags.set(Flags::SEND_ARMED);
         connection.check();
         self.ring.push(Operation::SendArmed { slot, generation, span });
-        if matches!(wait, Wait::Activity | Wait::Pong) {
+        if matches!(wait, Wait::Activity | Wait::Pong | Wait::Message) {
             self.wait_for(slot, Wait::Progress);
         }
     }

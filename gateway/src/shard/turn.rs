@@ -60,9 +60,13 @@ enum Compressed {
 }
 
 impl Turn<'_> {
-    /// The connection is open: says so to the peer and to the handler.
-    pub(super) fn open(&mut self, response: &[u8], head: &RequestHead<'_>) {
-        self.say(|output| output.raw(response));
+    /// The connection is open, and its response is said: tells the handler.
+    pub(super) fn open(&mut self, head: &RequestHead<'_>) {
+        let connection = &mut *self.output.connection;
+        connection.stage = Stage::Open;
+        connection.flags.set(Flags::OPENED);
+        self.counters.opened += 1;
+        self.counters.connections_open += 1;
         self.call(|handler, context| handler.open(context, head));
         self.say_last_words();
     }
@@ -78,6 +82,11 @@ impl Turn<'_> {
         self.say_control(OpCode::Ping, &Payload::Bytes(&[]));
     }
 
+    /// The message that is gathered takes too long.
+    pub(super) fn too_slow(&mut self) {
+        self.failing.get_or_insert(Failing::MessageTooSlow);
+    }
+
     /// Starts the closing handshake.
     pub(super) fn close(&mut self, code: CloseCode) {
         self.failing.get_or_insert(Failing::Handler(code));
@@ -88,11 +97,14 @@ impl Turn<'_> {
         let rules = self.rules();
         let mut at = range.start;
         while self.is_listening() {
-            if *self.inflate_budget == 0 && at < range.end {
+            let input = &mut self.output.buffer[..range.end];
+            if *self.inflate_budget == 0
+                && let Some(next) = input.get(at)
+                && self.output.connection.receiver.expects_compressed(*next)
+            {
                 self.unread = Some(at..range.end);
                 return;
             }
-            let input = &mut self.output.buffer[..range.end];
             match self.output.connection.receiver.handle_input(input, &mut at, &rules) {
                 Ok(Event::NeedInput) => return,
                 Ok(Event::Piece(piece)) => self.piece(&piece),
@@ -204,15 +216,17 @@ impl Turn<'_> {
     fn gather(&mut self, piece: &receiver::Piece, range: Range<usize>) -> Option<BlockId> {
         let Output { connection, buffer, pool, .. } = &mut self.output;
         let so_far = connection.gathered.map_or(0, |block| pool.blocks.content(block).length);
-        let expected = u32::try_from(piece.frame_remaining).unwrap_or(u32::MAX);
-        let total = u64::from(so_far) + range.len() as u64 + u64::from(expected);
+        let total = u64::from(so_far) + range.len() as u64 + piece.frame_remaining;
         if total > u64::from(self.route.max_buffered_message) {
             self.fail(ProtocolError::MessageTooBig);
             return None;
         }
         let bytes = &buffer[range];
         let gathered = &mut connection.gathered;
-        if connection::append(gathered, pool.blocks, pool.area, bytes, expected).is_err() {
+        // Part of the pool is left to those who only need a little: heads, control frames, and
+        // what slow peers have yet to take.
+        let is_scarce = pool.blocks.used_bytes() > pool.blocks.total_bytes() / 4 * 3;
+        if is_scarce || connection::append(gathered, pool.blocks, pool.area, bytes).is_err() {
             self.failing.get_or_insert(Failing::NoMemory);
             return None;
         }
@@ -298,7 +312,7 @@ impl Turn<'_> {
     fn gather_inflated(&mut self, kind: Kind, whole: &mut Option<BlockId>, progress: &Progress) {
         let bytes = &self.decompressor.out[..progress.produced];
         let pool = &mut self.output.pool;
-        if connection::append(whole, pool.blocks, pool.area, bytes, 0).is_err() {
+        if connection::append(whole, pool.blocks, pool.area, bytes).is_err() {
             self.failing.get_or_insert(Failing::NoMemory);
             return;
         }
@@ -333,7 +347,7 @@ impl Turn<'_> {
         }
         let Output { connection, buffer, pool, .. } = &mut self.output;
         let kept = &mut connection.control;
-        if connection::append(kept, pool.blocks, pool.area, &buffer[range], 0).is_err() {
+        if connection::append(kept, pool.blocks, pool.area, &buffer[range]).is_err() {
             self.failing.get_or_insert(Failing::NoMemory);
             return;
         }
@@ -422,6 +436,10 @@ impl Turn<'_> {
             Failing::NoMemory => {
                 self.counters.out_of_blocks += 1;
                 (CloseCode::TRY_AGAIN_LATER, "no memory for the message")
+            }
+            Failing::MessageTooSlow => {
+                self.counters.messages_too_slow += 1;
+                (CloseCode::POLICY_VIOLATION, "the message takes too long to arrive")
             }
             Failing::Handler(code) => (code, ""),
         }

@@ -44,6 +44,9 @@ pub struct WebSocketLayer {
     /// Option `stall`: how long a peer may take no byte of what is queued for it before it is
     /// closed. Default 30 s.
     pub stall: Duration,
+    /// Option `message`: how long a message that must be held whole (compressed, or for a handler
+    /// that wants it whole) may take to arrive, from its first byte. Default 60 s.
+    pub message: Duration,
     /// Options `deflate`, `deflate_level` and `deflate_min`: what permessage-deflate (RFC 7692)
     /// does when a peer offers it. `None` for `deflate=off`: the offer is declined.
     pub deflate: Option<Deflate>,
@@ -107,6 +110,7 @@ impl Default for WebSocketLayer {
             close: Duration::from_secs(5),
             head: Duration::from_secs(10),
             stall: Duration::from_secs(30),
+            message: Duration::from_secs(60),
             deflate: Some(Deflate::default()),
         }
     }
@@ -160,6 +164,7 @@ impl fmt::Display for WebSocketLayer {
         written.option("close", Time(self.close), self.close == default.close)?;
         written.option("head", Time(self.head), self.head == default.head)?;
         written.option("stall", Time(self.stall), self.stall == default.stall)?;
+        written.option("message", Time(self.message), self.message == default.message)?;
         match self.deflate {
             Some(deflate) => deflate.write(&mut written),
             None => written.option("deflate", "off", false),

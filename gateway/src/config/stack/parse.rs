@@ -165,6 +165,7 @@ fn websocket_layer(mut options: Options<'_, '_>) -> WebSocketLayer {
         close: options.read("close", default.close, time),
         head: options.read("head", default.head, time),
         stall: options.read("stall", default.stall, time),
+        message: options.read("message", default.message, time),
         deflate: deflate(&mut options),
     };
     options.finish();

@@ -1,0 +1,119 @@
+//! A configuration that a program has put together: what a shard relies on, checked without a file
+//! to point into.
+
+use super::Config;
+use crate::uring;
+
+/// What a hand-made configuration breaks; displayed, it names the field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuiltWrong(pub(super) String);
+
+impl std::fmt::Display for BuiltWrong {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BuiltWrong {}
+
+impl Config {
+    /// Checks what a shard relies on. A configuration that was parsed is right already.
+    ///
+    /// # Errors
+    /// The first field that is wrong.
+    pub fn check(&self) -> Result<(), BuiltWrong> {
+        let rules = [
+            (!self.listeners.is_empty() && self.listeners.len() <= 64, "listeners: 1 to 64"),
+            (!self.routes.is_empty() && self.routes.len() <= 1024, "routes: 1 to 1024"),
+            (self.drain_rate > 0, "drain_rate: more than 0"),
+        ];
+        first_broken(&rules)?;
+        self.check_limits()?;
+        self.check_routes()
+    }
+
+    fn check_limits(&self) -> Result<(), BuiltWrong> {
+        let limits = &self.limits;
+        let buffers = limits.receive_buffers;
+        let stride = uring::buffer_stride(limits.receive_buffer as usize) as u64;
+        let rules = [
+            ((16..=1 << 22).contains(&limits.connections), "limits.connections: 16 to 4194304"),
+            (
+                buffers.is_power_of_two() && (8..=1 << 15).contains(&buffers),
+                "limits.receive_buffers: a power of two, 8 to 32768",
+            ),
+            (limits.receive_buffer >= 1024, "limits.receive_buffer: at least 1 KiB"),
+            (
+                u64::from(buffers) * stride < 1 << 32,
+                "limits.receive_buffers: all of them together below 4 GiB",
+            ),
+            (limits.staging >= 1 << 14, "limits.staging: at least 16 KiB"),
+            (limits.blocks >= 1 << 20, "limits.blocks: at least 1 MiB"),
+            (
+                (512..=limits.receive_buffer).contains(&limits.request_head),
+                "limits.request_head: 512 to limits.receive_buffer",
+            ),
+        ];
+        first_broken(&rules)
+    }
+
+    fn check_routes(&self) -> Result<(), BuiltWrong> {
+        let mut patterns: matchit::Router<()> = matchit::Router::new();
+        for (index, route) in self.routes.iter().enumerate() {
+            let mut others = self.routes[..index].iter();
+            let is_new = others.all(|other| other.path != route.path);
+            if is_new && let Err(error) = patterns.insert(&route.path, ()) {
+                return Err(BuiltWrong(format!("routes[{index}].path: {error}")));
+            }
+            let needed =
+                u64::from(route.max_buffered_message) + u64::from(self.limits.receive_buffer);
+            if u64::from(route.backlog) < needed || route.backlog > self.limits.blocks {
+                return Err(BuiltWrong(format!(
+                    "routes[{index}].backlog: at least max_buffered_message and \
+                     limits.receive_buffer together, at most limits.blocks"
+                )));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn first_broken(rules: &[(bool, &str)]) -> Result<(), BuiltWrong> {
+    match rules.iter().find(|(holds, _)| !holds) {
+        Some((_, rule)) => Err(BuiltWrong((*rule).to_owned())),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Handler, Route};
+    use super::*;
+
+    #[test]
+    fn the_default_is_right() {
+        assert_eq!(Config::default().check(), Ok(()));
+    }
+
+    #[test]
+    fn each_mistake_is_named() {
+        type Spoil = fn(&mut Config);
+        let cases: [(&str, Spoil); 9] = [
+            ("listeners", |config| config.listeners.clear()),
+            ("routes", |config| config.routes.clear()),
+            ("drain_rate", |config| config.drain_rate = 0),
+            ("limits.connections", |config| config.limits.connections = 1),
+            ("limits.receive_buffers", |config| config.limits.receive_buffers = 100),
+            ("limits.blocks", |config| config.limits.blocks = 0),
+            ("limits.request_head", |config| config.limits.request_head = 1 << 20),
+            ("routes[0].backlog", |config| config.routes[0].backlog = 0),
+            ("routes[2].path", |config| config.routes.push(Route::new("/{*a}{b}", Handler::Echo))),
+        ];
+        for (field, spoil) in cases {
+            let mut config = Config::default();
+            spoil(&mut config);
+            let error = config.check().expect_err(field).to_string();
+            assert!(error.starts_with(field), "{field}: {error}");
+        }
+    }
+}
