@@ -186,12 +186,6 @@ impl Receiver {
         self.take_payload(input, at)
     }
 
-    /// Whether nothing of a frame or a message is half received.
-    #[must_use]
-    pub fn is_between_messages(&self) -> bool {
-        self.kind.is_none() && matches!(self.position, Position::Header { length: 0, .. })
-    }
-
     /// Bytes of the data frame in progress that have yet to come; 0 between frames and within a
     /// control frame.
     #[must_use]

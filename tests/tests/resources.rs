@@ -174,13 +174,17 @@ fn half_a_compressed_message_that_finds_no_block_ends_its_connection_alone() {
     let mut witness = Witness::new(&gateway);
     let deflate = Request::open("/echo").with("Sec-WebSocket-Extensions", "permessage-deflate");
     let open = || Peer::open_with(&gateway, &deflate).0;
-    // The header announces how much, and that is reserved.
-    let start = Frame::binary("x").with_rsv(RSV1).masked_with_length(127, POOL as u64 / 2);
-    let mut keepers = [open(), open()];
-    for peer in &mut keepers {
+    // What has come takes blocks, not what the header announces; three quarters of the pool may be
+    // taken so, and one more byte.
+    let start = Frame::binary("x").with_rsv(RSV1).masked_with_length(127, POOL as u64 / 4);
+    let mut keepers = [open(), open(), open(), open()];
+    for peer in &mut keepers[..3] {
         peer.send(&start);
+        peer.send(vec![0; POOL / 5]);
     }
-    gateway.expect_counter("blocks_used", POOL as u64);
+    gateway.expect_counter("blocks_used", POOL as u64 / 4 * 3);
+    keepers[3].send(&start);
+    gateway.expect_counter("blocks_used", POOL as u64 / 4 * 3 + 512);
     for _ in 0..5 {
         let mut late = open();
         late.send(&start);

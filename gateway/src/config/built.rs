@@ -1,7 +1,10 @@
 //! A configuration that a program has put together: what a shard relies on, checked without a file
 //! to point into.
 
+use tidegate_proto::http::is_token;
+
 use super::Config;
+use super::route::{SUBPROTOCOL_LENGTH, largest_gathered};
 use crate::uring;
 
 /// What a hand-made configuration breaks; displayed, it names the field.
@@ -65,8 +68,18 @@ impl Config {
             if is_new && let Err(error) = patterns.insert(&route.path, ()) {
                 return Err(BuiltWrong(format!("routes[{index}].path: {error}")));
             }
+            if let Some(name) = &route.subprotocol
+                && (name.len() > SUBPROTOCOL_LENGTH || !is_token(name.as_bytes()))
+            {
+                return Err(BuiltWrong(format!("routes[{index}].subprotocol: one short token")));
+            }
             let needed =
                 u64::from(route.max_buffered_message) + u64::from(self.limits.receive_buffer);
+            if route.max_buffered_message > largest_gathered(self.limits.blocks) {
+                return Err(BuiltWrong(format!(
+                    "routes[{index}].max_buffered_message: at most half of limits.blocks"
+                )));
+            }
             if u64::from(route.backlog) < needed || route.backlog > self.limits.blocks {
                 return Err(BuiltWrong(format!(
                     "routes[{index}].backlog: at least max_buffered_message and \
@@ -98,7 +111,7 @@ mod tests {
     #[test]
     fn each_mistake_is_named() {
         type Spoil = fn(&mut Config);
-        let cases: [(&str, Spoil); 9] = [
+        let cases: [(&str, Spoil); 11] = [
             ("listeners", |config| config.listeners.clear()),
             ("routes", |config| config.routes.clear()),
             ("drain_rate", |config| config.drain_rate = 0),
@@ -107,6 +120,8 @@ mod tests {
             ("limits.blocks", |config| config.limits.blocks = 0),
             ("limits.request_head", |config| config.limits.request_head = 1 << 20),
             ("routes[0].backlog", |config| config.routes[0].backlog = 0),
+            ("routes[1].subprotocol", |config| config.routes[1].subprotocol = Some("a b".into())),
+            ("routes[0].max_buffered", |config| config.routes[0].max_buffered_message = 1 << 30),
             ("routes[2].path", |config| config.routes.push(Route::new("/{*a}{b}", Handler::Echo))),
         ];
         for (field, spoil) in cases {

@@ -61,7 +61,7 @@ pub enum SlowPeer {
 /// The bounds of a message and of what waits for one peer, in bytes.
 const BYTES: RangeInclusive<u32> = 1..=u32::MAX;
 /// The longest name of a subprotocol.
-const SUBPROTOCOL_LENGTH: usize = 128;
+pub(super) const SUBPROTOCOL_LENGTH: usize = 128;
 
 /// The handlers that this version builds.
 const HANDLERS: [(&str, Handler); 2] = [("echo", Handler::Echo), ("static", Handler::Static)];
@@ -170,8 +170,9 @@ impl RawRoute {
         relation::holds(report, &backlog, [&message, &buffer], why);
         let blocks = Party::new("limits.blocks", limits.blocks);
         relation::at_most(report, &backlog, &blocks);
-        let largest = 1 << blocks.value().max(1).ilog2();
-        let why = "it must fit one block, and blocks are powers of two";
+        let largest = largest_gathered(blocks.value());
+        let why =
+            "it must fit one block, a power of two, beside the half-sized one that it outgrew";
         relation::at_most_beside(report, (&message, largest), &blocks, why);
     }
 
@@ -191,6 +192,11 @@ impl RawRoute {
             slow_peer: self.slow_peer,
         })
     }
+}
+
+/// The largest block that a message can grow into in a pool of `blocks` bytes.
+pub(super) fn largest_gathered(blocks: u32) -> u32 {
+    1 << (blocks / 3 * 2).max(1).ilog2()
 }
 
 fn bytes(

@@ -236,9 +236,16 @@ fn limits_that_contradict_each_other() {
              than 4GiB: lower one of the two",
         ),
         (
-            "[limits]\nblocks = \"1MiB\"",
-            "2: route.backlog: must be at most `limits.blocks`, which is 1MiB on line 2, but is \
+            "[limits]\nblocks = \"2MiB\"",
+            "2: route.backlog: must be at most `limits.blocks`, which is 2MiB on line 2, but is \
              4MiB by default: lower the one or raise the other",
+        ),
+        (
+            "[limits]\nblocks = \"6MiB\"\n[[route]]\npath = \"/\"\nhandler = \"echo\"\n\
+             max_buffered_message = \"5MiB\"\nbacklog = \"6MiB\"",
+            "6: route[0].max_buffered_message: must be at most 4194304 while `limits.blocks` is \
+             6MiB on line 2, but is 5MiB on line 6: it must fit one block, a power of two, beside \
+             the half-sized one that it outgrew",
         ),
         (
             "[[route]]\npath = \"/\"\nhandler = \"echo\"\nbacklog = \"65MiB\"",

@@ -102,6 +102,10 @@ impl Flags {
     pub const SENDING_COMPRESSED: Self = Self(1 << 10);
     /// Part of what was received waits for the next turn of the loop.
     pub const PUT_OFF: Self = Self(1 << 11);
+    /// What was received last had to wait.
+    pub const HEAVY: Self = Self(1 << 12);
+    /// The receive in flight is one of those that may have to wait.
+    pub const COUNTED: Self = Self(1 << 13);
 
     /// Whether any of `flags` is set.
     #[must_use]

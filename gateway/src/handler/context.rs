@@ -86,12 +86,12 @@ impl Context<'_, '_> {
     ///
     /// # Errors
     /// See [`WriteError`].
-    pub fn echo(&mut self, piece: &Piece) -> Result<(), WriteError> {
-        let Piece { kind, first, last, .. } = *piece;
-        let payload = match &piece.place {
-            PiecePlace::Buffer(range) => Payload::Buffer(range.clone()),
-            PiecePlace::Blocks(range) => Payload::Blocks(range.clone()),
-            PiecePlace::Inflated(range) => Payload::Bytes(&self.inflated[range.clone()]),
+    pub fn echo(&mut self, piece: Piece) -> Result<(), WriteError> {
+        let Piece { kind, first, last, place } = piece;
+        let payload = match place {
+            PiecePlace::Buffer(range) => Payload::Buffer(range),
+            PiecePlace::Blocks(range) => Payload::Blocks(range),
+            PiecePlace::Inflated(range) => Payload::Bytes(&self.inflated[range]),
         };
         self.write(kind, first, last, &payload)
     }

@@ -28,8 +28,9 @@ pub enum Delivery {
     Whole,
 }
 
-/// Part of a message, or all of it; its bytes are asked of the [`Context`].
-#[derive(Clone, Debug)]
+/// Part of a message, or all of it; its bytes are asked of the [`Context`]. It is no copy, and
+/// sending it back uses it up: the answer may be put together where its bytes are.
+#[derive(Debug)]
 pub struct Piece {
     /// Text or binary.
     pub kind: Kind,
@@ -98,7 +99,7 @@ pub trait Handler {
     fn open(&mut self, _context: &mut Context<'_, '_>, _head: &RequestHead<'_>) {}
 
     /// A message, or a piece of one.
-    fn message(&mut self, context: &mut Context<'_, '_>, piece: &Piece);
+    fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece);
 
     /// Everything that was queued is sent.
     fn writable(&mut self, _context: &mut Context<'_, '_>) {}

@@ -44,6 +44,28 @@ impl Acceptor {
     }
 }
 
+/// Whether an error is about the connection that was to be accepted, and so no reason to wait:
+/// accept(2) has these be treated like `EAGAIN`. All others are about us, such as a lack of memory.
+fn is_of_connection(error: Errno) -> bool {
+    use libc::{
+        ECONNABORTED, EHOSTDOWN, EHOSTUNREACH, EINTR, ENETDOWN, ENETUNREACH, ENONET, ENOPROTOOPT,
+        EOPNOTSUPP, EPROTO,
+    };
+    matches!(
+        error.0,
+        ECONNABORTED
+            | EHOSTDOWN
+            | EHOSTUNREACH
+            | EINTR
+            | ENETDOWN
+            | ENETUNREACH
+            | ENONET
+            | ENOPROTOOPT
+            | EOPNOTSUPP
+            | EPROTO
+    )
+}
+
 impl<R: Ring> Shard<R> {
     /// Parks all listeners.
     pub(super) fn start_accepting(&mut self) {
@@ -148,14 +170,10 @@ impl<R: Ring> Shard<R> {
             return;
         }
         self.counters.accept_errors += 1;
-        // accept(2): errors of the connection that was to be accepted are no reason to wait; a
-        // lack of descriptors or memory is.
-        if matches!(error.0, libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) {
+        let acceptor = &mut self.acceptors[listener as usize];
+        if !is_of_connection(error) && acceptor.state == State::Accepting {
             tracing::warn!(listener, %error, "accepting is paused for a moment");
-            let acceptor = &mut self.acceptors[listener as usize];
-            if acceptor.state == State::Accepting {
-                acceptor.state = State::Backing;
-            }
+            acceptor.state = State::Backing;
         }
     }
 

@@ -122,6 +122,7 @@ impl<R: Ring> Shard<R> {
         self.ready.remove(slot);
         let _ = self.deadlines.set(slot, None);
         let connection = &mut self.table[slot];
+        self.put_off.discharge(connection);
         let generation = connection.generation;
         // Closing alone would not end the connection while its poll holds on to it.
         if connection.flags.has(Flags::POLLED) {

@@ -73,7 +73,7 @@ counters! {
     close_timeouts,
     /// Connections that ended without a closing handshake: an end or an error from the peer.
     ended_abruptly,
-    /// Connections failed because the peer broke the protocol.
+    /// Connections failed because the peer broke the protocol, or sent a message over a limit.
     protocol_errors,
     /// Connections closed with 1008 because a message that must be whole took too long to arrive.
     messages_too_slow,

@@ -223,12 +223,16 @@ impl<R: Ring> Shard<R> {
     /// # Errors
     /// The ring is beyond use.
     pub fn run(mut self) -> io::Result<()> {
-        while self.step()? {}
-        // The last step may have queued operations, such as the end of a listener's poll.
-        self.ring.enter(&mut self.memory, Duration::ZERO)?;
+        let ended = self.run_until_told();
         self.end_all();
         self.publish();
-        Ok(())
+        ended
+    }
+
+    fn run_until_told(&mut self) -> io::Result<()> {
+        while self.step()? {}
+        // The last step may have queued operations, such as the end of a listener's poll.
+        self.ring.enter(&mut self.memory, Duration::ZERO)
     }
 
     /// One turn of the loop; `false` when it was the last one.

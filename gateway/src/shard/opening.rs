@@ -14,6 +14,8 @@ use crate::uring::{HEADROOM, Ring, Slot};
 /// The longest answer that is put together on the stack, in bytes.
 const RESPONSE_MAX: usize = 1024;
 
+const _: () = assert!(RESPONSE_MAX >= Rejection::RESPONSE_LEN_MAX);
+
 /// When to come back, for those who are refused because the shard is full or drains, in seconds.
 const RETRY_AFTER_SECONDS: u32 = 5;
 

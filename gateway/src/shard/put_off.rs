@@ -1,15 +1,17 @@
 //! Input that has to wait for the next turn of the loop.
 //!
 //! A few received bytes can inflate to a thousand times as many. What is inflated in one turn of
-//! the loop has a budget; input behind it keeps its buffer and waits here, first in, first out, so
-//! that a peer which sends such messages delays itself and others like it, and nobody else.
+//! the loop has a budget; compressed input behind it keeps its buffer and waits here, first in,
+//! first out. A connection whose input had to wait receives again only while those like it leave
+//! half of the receive buffers to everyone else: a peer which sends such messages delays itself and
+//! others like it, and nobody else.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::receiving::Arrival;
 use super::{OPERATIONS_PER_EVENT, Shard};
-use crate::connection::{Flags, Stage};
+use crate::connection::{Connection, Flags, Stage};
 use crate::uring::{BufferId, Generation, Ring, Slot};
 
 /// What is inflated in one turn of the loop, in bytes, before further input is put off: about a
@@ -29,10 +31,10 @@ pub(super) struct PutOff {
     waiting: VecDeque<Waiting>,
     /// By buffer: whether input in it waits.
     marks: Vec<bool>,
-    /// Receives of connections with compression since the shard was settled: each may have to wait.
+    /// Receives in flight of connections whose last input had to wait, and whose next may too.
     receives: usize,
-    /// How much may wait: half of all receive buffers, so that the other half is left to
-    /// connections that cannot be put off. Invariant: `waiting.len() + receives <= limit`.
+    /// How much of such connections may wait: half of all receive buffers, so that the other half
+    /// is left to everyone else.
     limit: usize,
 }
 
@@ -51,16 +53,25 @@ impl PutOff {
         self.waiting.len()
     }
 
-    /// Whether a connection with compression may receive; if so, it is counted.
-    pub(super) fn admit(&mut self) -> bool {
+    /// Whether the connection may receive; one whose input had to wait is counted.
+    pub(super) fn admit(&mut self, connection: &mut Connection) -> bool {
+        if !connection.flags.has(Flags::HEAVY) {
+            return true;
+        }
         let is_admitted = self.waiting.len() + self.receives < self.limit;
-        self.receives += usize::from(is_admitted);
+        if is_admitted {
+            connection.flags.set(Flags::COUNTED);
+            self.receives += 1;
+        }
         is_admitted
     }
 
-    /// All receives are done.
-    pub(super) fn settle(&mut self) {
-        self.receives = 0;
+    /// The connection's receive is done, or the connection is given up.
+    pub(super) fn discharge(&mut self, connection: &mut Connection) {
+        if connection.flags.has(Flags::COUNTED) {
+            connection.flags.clear(Flags::COUNTED);
+            self.receives -= 1;
+        }
     }
 }
 
@@ -72,7 +83,7 @@ impl<R: Ring> Shard<R> {
     pub(super) fn put_off(&mut self, slot: Slot, buffer: BufferId, unread: Range<usize>) {
         self.counters.inputs_put_off += 1;
         let connection = &mut self.table[slot];
-        connection.flags.set(Flags::PUT_OFF);
+        connection.flags.set(Flags::PUT_OFF | Flags::HEAVY);
         let generation = connection.generation;
         let arrival = Arrival { buffer, end: unread.end };
         let start = unread.start;

@@ -4,7 +4,7 @@ use tidegate_proto::keepalive::Wait;
 
 use super::Shard;
 use crate::config::SlowPeer;
-use crate::connection::{Flags, Stage};
+use crate::connection::{self, Flags, Stage};
 use crate::uring::{BufferId, Errno, Generation, HEADROOM, Operation, Ring, Slot, Span};
 
 /// Received bytes: `HEADROOM..end` of a buffer.
@@ -66,7 +66,8 @@ impl<R: Ring> Shard<R> {
         self.buffers.received(buffer);
         let current = self.table.current(slot, generation);
         let is_wanted = current.is_some_and(|connection| {
-            connection.flags.clear(Flags::RECEIVING);
+            self.put_off.discharge(connection);
+            connection.flags.clear(Flags::RECEIVING | Flags::HEAVY);
             connection.stage != Stage::Zombie
         });
         let held = match (result, buffer) {
@@ -98,7 +99,10 @@ impl<R: Ring> Shard<R> {
             return self.bury(slot);
         }
         let block = connection.gathered;
-        if let (Ok(count @ 1..), Some(block)) = (result, block) {
+        if connection.stage != Stage::Open {
+            // It was closing meanwhile, and could not give the block up.
+            connection::release(&mut connection.gathered, &mut self.blocks);
+        } else if let (Ok(count @ 1..), Some(block)) = (result, block) {
             self.counters.bytes_in += u64::from(count);
             self.is_active(slot);
             let mut turn = self.turn(slot, None);
@@ -169,10 +173,11 @@ impl<R: Ring> Shard<R> {
             let generation = connection.generation;
             return self.ring.push(Operation::ReceiveInto { slot, generation, span });
         }
-        if self.table[slot].deflate_bits != 0 && !self.put_off.admit() {
+        if !self.put_off.admit(&mut self.table[slot]) {
             return self.ready.insert(slot);
         }
         if !self.buffers.lend_one(&mut self.ring) {
+            self.put_off.discharge(&mut self.table[slot]);
             self.counters.buffer_waits += 1;
             return self.ready.insert(slot);
         }

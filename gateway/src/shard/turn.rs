@@ -188,7 +188,7 @@ impl Turn<'_> {
     fn piece(&mut self, piece: &receiver::Piece) {
         let range = piece.start..piece.end;
         if !piece.compressed && self.handler.delivery() == Delivery::Pieces {
-            return self.deliver(&Piece {
+            return self.deliver(Piece {
                 kind: piece.kind,
                 first: piece.first,
                 last: piece.last,
@@ -209,7 +209,7 @@ impl Turn<'_> {
         if piece.compressed {
             return self.inflate(piece.kind, &Compressed::Buffer(range));
         }
-        self.deliver(&Piece::whole(piece.kind, PiecePlace::Buffer(range)));
+        self.deliver(Piece::whole(piece.kind, PiecePlace::Buffer(range)));
     }
 
     /// Adds a piece to what is gathered.
@@ -238,7 +238,7 @@ impl Turn<'_> {
             self.inflate(piece.kind, &Compressed::Block(block));
         } else {
             let range = self.output.pool.blocks.content(block).range();
-            self.deliver(&Piece::whole(piece.kind, PiecePlace::Blocks(range)));
+            self.deliver(Piece::whole(piece.kind, PiecePlace::Blocks(range)));
         }
         let Output { connection, pool, .. } = &mut self.output;
         connection::release(&mut connection.gathered, pool.blocks);
@@ -267,7 +267,7 @@ impl Turn<'_> {
                 return self.abandon(&mut whole, ProtocolError::InvalidUtf8);
             }
             match self.handler.delivery() {
-                Delivery::Pieces => self.deliver(&Piece {
+                Delivery::Pieces => self.deliver(Piece {
                     kind,
                     first,
                     last: progress.done,
@@ -318,11 +318,11 @@ impl Turn<'_> {
         }
         if let Some(block) = whole.filter(|_| progress.done) {
             let range = pool.blocks.content(block).range();
-            self.deliver(&Piece::whole(kind, PiecePlace::Blocks(range)));
+            self.deliver(Piece::whole(kind, PiecePlace::Blocks(range)));
         }
     }
 
-    fn deliver(&mut self, piece: &Piece) {
+    fn deliver(&mut self, piece: Piece) {
         self.counters.messages_in += u64::from(piece.last);
         self.call(|handler, context| handler.message(context, piece));
     }

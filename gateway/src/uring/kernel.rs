@@ -48,8 +48,9 @@ pub struct Setup<'a> {
 /// The kernel touches shared memory only while this thread is inside `enter`: with
 /// `DEFER_TASKRUN` it does its deferred work there, and no operation here goes to a kernel worker.
 pub struct KernelRing {
-    // Dropped first: closing the ring ends every operation, and with them every use of the memory
-    // below.
+    // Dropped first, and with it its descriptor: the kernel then cancels what is armed, in its own
+    // time. Armed are only polls, which use no memory of ours, and sends, which read theirs when
+    // this thread enters, and so never again: nothing in flight can write to the memory below.
     ring: IoUring,
     provided: ProvidedBuffers,
     claims: [Claim; 3],
