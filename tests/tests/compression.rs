@@ -1,5 +1,7 @@
 //! permessage-deflate: what is agreed on, and what then travels (RFC 7692).
 
+use std::time::{Duration, Instant};
+
 use tidegate_tests::{
     BINARY, CONTINUATION, Codec, Frame, Gateway, PONG, Peer, RSV1, Request, TEXT, Witness, case,
     inflate, noise,
@@ -477,4 +479,55 @@ fn expect_failed(peer: &mut Peer, code: u16) {
         assert!(!frame.fin, "{frame:?}");
     }
     peer.expect_eof();
+}
+
+/// Peers that make the gateway inflate a thousand times what they send delay each other, and not
+/// those beside them: neither plain peers, nor compressed ones that send little.
+#[test]
+fn peers_whose_messages_inflate_much_wait_for_each_other_alone() {
+    const BOMBS: usize = 40;
+    const MESSAGES: usize = 12;
+    let gateway = Gateway::start("");
+    let mut plain = Peer::open(&gateway, "/echo");
+    let mut small = compressed(&gateway);
+    let message = deflated(BINARY, vec![0; BUFFERED_MAX]).masked();
+    let mut bombs: Vec<Peer> = (0..BOMBS).map(|_| compressed(&gateway)).collect();
+    for peer in &mut bombs {
+        peer.send(message.repeat(MESSAGES));
+    }
+    let mut slowest = Duration::ZERO;
+    while gateway.counters().get("messages_in") < (BOMBS * MESSAGES) as u64 {
+        let started = Instant::now();
+        plain.echo("beside");
+        small.echo("beside too");
+        slowest = slowest.max(started.elapsed());
+    }
+    // All of it takes seconds: whoever had to wait for it would be far over this.
+    assert!(slowest < Duration::from_millis(500), "an echo took {slowest:?}");
+    assert!(gateway.counters().get("inputs_put_off") > 0);
+    for peer in &mut bombs {
+        for _ in 0..MESSAGES {
+            expect_echo(peer, BINARY, &vec![0; BUFFERED_MAX]);
+        }
+    }
+    gateway.expect_counter("blocks_used", 0);
+}
+
+/// What must be whole before it is looked at takes memory meanwhile, and may not for ever.
+#[test]
+fn a_message_that_does_not_become_whole_in_time_is_given_up() {
+    let gateway = Gateway::with_stack("ws?message=1s!tcp");
+    let mut witness = Witness::new(&gateway);
+    let half = Frame::text("half").with_rsv(RSV1).unfinished().masked();
+    let ping = Frame::ping("half").masked();
+    for (name, begun) in [("a message", &half[..]), ("a control frame", &ping[..8])] {
+        case(name, || {
+            let mut peer = compressed(&gateway);
+            peer.send(begun);
+            peer.expect_failed(1008);
+            witness.check();
+        });
+    }
+    assert_eq!(gateway.expect_counter_from("messages_too_slow", 2), 2);
+    gateway.expect_counter("blocks_used", 0);
 }
