@@ -37,8 +37,8 @@ fn the_sample_shows_every_key_and_option() {
         assert!(SAMPLE.lines().any(|line| line.starts_with(&start)), "{key}");
     }
     assert!(SAMPLE.contains("# subprotocol = "));
-    let options = "ping=30s pong=10s close=5s head=10s stall=30s message=1m deflate=on deflate_level=1 \
-                   deflate_min=256 backlog=4096 nodelay=on rcvbuf=128KiB sndbuf=256KiB \
+    let options = "ping=30s pong=10s close=5s head=10s stall=30s message=1m deflate=on \
+                   deflate_level=1 deflate_min=256 backlog=4096 nodelay=on rcvbuf=128KiB sndbuf=256KiB \
                    user_timeout=off";
     let mut stack = String::from("ws?");
     for option in options.split_whitespace() {

@@ -4,16 +4,19 @@
 //! that both sides see. [`KernelRing`] is io_uring; anything else that keeps the rules below can
 //! stand in for it.
 //!
-//! The rules that a shard builds on (Linux 6.10 and later; each was measured on 6.18):
+//! The rules that a shard builds on (Linux 6.10 and later; `tests/tests/kernel` shows each):
 //!
-//! - Operations of one connection that are pushed in order start in order.
+//! - Operations of one connection that are pushed in order start in order. Start, not more: a send
+//!   behind one that fell short may leave a gap in the stream, so there is one at a time.
 //! - [`Operation::Receive`], [`Operation::ReceiveInto`], [`Operation::Send`], [`Operation::Accept`]
 //!   and [`Operation::Close`] finish within the [`Ring::enter`] that takes them: the kernel does
 //!   what it can without waiting, and says so.
 //! - [`Operation::Send`] completes only if it did not send everything. Once [`Ring::is_settled`]
 //!   and no completion is left, the memory of every such send is free again.
 //! - [`Operation::Poll`] completes once and is then disarmed.
-//! - Closing a slot while its poll is armed does not end the connection: unpoll first.
+//! - Closing a slot, or a listener, while a poll or a send of it is armed does not end it: it lives
+//!   until that is done. Unpoll or cancel first.
+//! - [`Operation::FinishWrites`] takes effect when completions are taken, before the next enter.
 //! - A completion may come late, for a slot that has been given to another connection: it carries
 //!   the generation that the operation was pushed with.
 

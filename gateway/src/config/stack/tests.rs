@@ -25,8 +25,8 @@ fn the_plain_stack_is_the_default() {
 
 #[test]
 fn every_option_is_read() {
-    let text = "log!ws?ping=1m&pong=2s&close=3s&head=4s&stall=5s&message=6s&deflate=on&deflate_level=6\
-                &deflate_min=7!log!tcp?backlog=8&nodelay=off&rcvbuf=16KiB&sndbuf=1MB\
+    let text = "log!ws?ping=1m&pong=2s&close=3s&head=4s&stall=5s&message=6s\
+                &deflate=on&deflate_level=6&deflate_min=7!log!tcp?backlog=8&nodelay=off&rcvbuf=16KiB&sndbuf=1MB\
                 &user_timeout=9s";
     let seconds = Duration::from_secs;
     let expected = Stack {
@@ -144,7 +144,8 @@ fn layers_that_are_not_known_or_not_built() {
 
 #[test]
 fn options_that_are_not_known() {
-    let keys = "`ping`, `pong`, `close`, `head`, `stall`, `message`, `deflate`, `deflate_level`, `deflate_min`";
+    let keys = "`ping`, `pong`, `close`, `head`, `stall`, `message`, `deflate`, \
+                `deflate_level`, `deflate_min`";
     for (text, offset, wrong) in [
         ("log?x=1!ws!tcp", 4, "\"x\" is not an option of `log`: there are none".to_owned()),
         (
