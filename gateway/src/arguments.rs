@@ -27,7 +27,7 @@ pub struct Arguments {
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Listen on this address in place of the configured ones; may be repeated
-    #[arg(short, long, value_name = "ADDR")]
+    #[arg(short, long, value_name = "ADDR", value_parser = address)]
     pub listen: Vec<SocketAddr>,
     /// Run so many shards in place of the configured number: 1 to 1024, or `auto` for one a core
     #[arg(short, long, value_name = "N|auto", value_parser = shards)]
@@ -51,6 +51,12 @@ impl Arguments {
         config.shards = self.shards.unwrap_or(config.shards);
         Ok(config.with_listen(&self.listen))
     }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| {
+        "write an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080".to_owned()
+    })
 }
 
 fn read(path: &Path) -> Result<Config, String> {
@@ -97,6 +103,12 @@ mod tests {
             config.listeners.iter().map(|listener| listener.address.to_string()).collect();
         assert_eq!(addresses, ["[::1]:80", "0.0.0.0:80"]);
         assert_eq!(config.shards, Shards::Count(NonZeroU16::new(3).unwrap()));
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_answered_with_an_example() {
+        let error = configuration(&["--listen", "localhost:80"]).unwrap_err();
+        assert!(error.contains("[::1]:8080"), "{error}");
     }
 
     #[test]

@@ -249,8 +249,9 @@ fn queues(limits: &Limits) -> [Line; 7] {
     let send = 2 * size_of::<Slot>() + size_of::<Span>() + size_of::<Option<BufferId>>();
     let expired = size_of::<Slot>() as u64;
     // Half of the buffers at most may hold input that is put off.
-    let put_off = u64::from(limits.receive_buffers)
-        + u64::from(limits.receive_buffers / 2) * Shard::<KernelRing>::PUT_OFF_BYTES as u64;
+    // The input that waits in a buffer, and a mark that it does.
+    let put_off =
+        u64::from(limits.receive_buffers) * (Shard::<KernelRing>::PUT_OFF_BYTES as u64 + 1);
     [
         line("submission queue", submissions, &[]),
         line("completion queue", completion_queue, &["limits.connections"]),

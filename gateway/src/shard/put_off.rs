@@ -28,6 +28,7 @@ struct Waiting {
 
 /// The input that waits.
 pub(super) struct PutOff {
+    /// At most one for each receive buffer.
     waiting: VecDeque<Waiting>,
     /// By buffer: whether input in it waits.
     marks: Vec<bool>,
@@ -42,7 +43,8 @@ impl PutOff {
     pub(super) fn new(buffers: u16) -> Self {
         let limit = usize::from(buffers / 2);
         let marks = vec![false; usize::from(buffers)];
-        Self { waiting: VecDeque::with_capacity(limit), marks, receives: 0, limit }
+        let waiting = VecDeque::with_capacity(usize::from(buffers));
+        Self { waiting, marks, receives: 0, limit }
     }
 
     pub(super) fn is_empty(&self) -> bool {
