@@ -7,10 +7,10 @@
 #   gateway_abandon              for an EXIT trap: ends a gateway still there, removes its log
 #   gateway_echo_config FILE     writes the configuration that the third-party suites run against
 #
-# TIDEGATE_BIN names another binary than target/release/tidegate.
+# TIDEGATE_BIN names another binary than the release build.
 
 gateway_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
-gateway_binary=${TIDEGATE_BIN:-$gateway_root/target/release/tidegate}
+gateway_binary=${TIDEGATE_BIN:-${CARGO_TARGET_DIR:-$gateway_root/target}/release/tidegate}
 gateway_start_seconds=20
 gateway_stop_seconds=30
 gateway_port=
