@@ -64,9 +64,15 @@ pub fn start(directive: &str) -> Result<Log, LogError> {
 /// The filter of the environment, which an empty text does not set, or else the configured one.
 fn filter(variable: Option<String>, directive: &str) -> Result<EnvFilter, LogError> {
     match variable.filter(|text| !text.is_empty()) {
-        Some(text) => EnvFilter::try_new(&text).map_err(|_| LogError::Variable(text)),
-        None => EnvFilter::try_new(directive).map_err(|_| LogError::Directive(directive.into())),
+        Some(text) => parse(&text).ok_or(LogError::Variable(text)),
+        None => parse(directive).ok_or_else(|| LogError::Directive(directive.into())),
     }
+}
+
+/// The filter that `text` stands for, if it stands for one. Targets and levels are ASCII, and of
+/// anything else `tracing-subscriber` (0.3.23) cuts characters in two and panics.
+pub(crate) fn parse(text: &str) -> Option<EnvFilter> {
+    if text.is_ascii() { EnvFilter::try_new(text).ok() } else { None }
 }
 
 /// Whether stderr is a terminal whose user did not refuse colours (no-color.org).
@@ -155,6 +161,8 @@ mod tests {
         assert_eq!(of(Some(""), "info").unwrap(), "info");
         assert_eq!(of(Some("loud=1=2"), "info"), Err(LogError::Variable("loud=1=2".into())));
         assert_eq!(of(None, "loud=1=2"), Err(LogError::Directive("loud=1=2".into())));
+        let wide = "\u{2003}a[bé]";
+        assert_eq!(of(Some(wide), "info"), Err(LogError::Variable(wide.into())));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Everything that is wrong with a configuration file, and where.
 
+use std::collections::HashSet;
 use std::fmt;
 
 /// All errors of one configuration file, in the order of its lines; never empty.
@@ -15,7 +16,7 @@ pub struct ConfigErrors {
 /// One error of a configuration file.
 ///
 /// Displayed, it is a line without the file's name: `12: limits.connections: must be …`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ConfigError {
     /// The line, counted from 1.
     pub line: usize,
@@ -30,8 +31,11 @@ pub struct ConfigError {
 }
 
 impl ConfigErrors {
-    /// The `errors` of the file `file_name`, which are sorted here.
+    /// The `errors` of the file `file_name`, which are sorted here; what the parser says of one place
+    /// again and again is said once.
     pub(super) fn new(file_name: &str, mut errors: Vec<ConfigError>) -> Self {
+        let mut seen = HashSet::new();
+        errors.retain(|error| seen.insert(error.clone()));
         errors.sort_by_key(|error| (error.line, error.column));
         Self { file_name: file_name.into(), errors }
     }

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
-use tracing_subscriber::EnvFilter;
 
 use super::error::ConfigErrors;
 use super::limits::RawLimits;
@@ -16,6 +15,7 @@ use super::report::Report;
 use super::route::{RawRoute, Route};
 use super::units::quote;
 use super::{Config, MAX_SHARDS, Memory, Shards, value};
+use crate::logging;
 
 const MEMORY: RangeInclusive<u64> = 16 << 20..=64 << 40;
 const DRAIN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
@@ -98,7 +98,7 @@ fn memory(value: &DeValue<'_>) -> Result<Memory, String> {
 
 fn log(value: &DeValue<'_>) -> Result<String, String> {
     let text = value::text(value)?;
-    if EnvFilter::try_new(text).is_ok() {
+    if logging::parse(text).is_some() {
         return Ok(text.into());
     }
     // What the filter's own error says may run over lines.

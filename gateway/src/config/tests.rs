@@ -133,6 +133,12 @@ fn mistakes_in_the_root() {
         ("pin = \"yes\"", "1: pin: must be a boolean (true or false), is the string \"yes\""),
         ("log = 3", "1: log: must be a string, is the integer 3"),
         ("log = \"tidegate=loud\"", filter),
+        (
+            "log = \"\u{2003}a[bé]\"",
+            "1: log: must be a filter of `tracing`, such as \"info\" or \
+            \"warn,tidegate=debug\", with the levels off, error, warn, info, debug, trace, is \
+            \"\\u{2003}a[bé]\"",
+        ),
         ("memory = \"4gb\"", &memory),
         ("memory = \"99999999TiB\"", &large),
         (
