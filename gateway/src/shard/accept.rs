@@ -100,10 +100,12 @@ impl<R: Ring> Shard<R> {
         self.acceptors.iter().any(|acceptor| acceptor.state == State::Backing)
     }
 
-    /// Goes on with listeners for which the kernel lacked something.
+    /// Goes on with listeners for which the kernel lacked something, once the rest of the portion
+    /// that it failed in is done.
     pub(super) fn retry_accepting(&mut self) {
         for listener in 0..self.acceptors.len() {
-            if self.acceptors[listener].state == State::Backing {
+            let acceptor = &self.acceptors[listener];
+            if acceptor.state == State::Backing && acceptor.pending == 0 {
                 self.accept_portion(listener as ListenerId);
             }
         }
@@ -155,6 +157,7 @@ impl<R: Ring> Shard<R> {
             acceptor.state = State::Full;
             return;
         }
+        debug_assert_eq!(acceptor.pending, 0, "two portions at a time");
         acceptor.state = State::Accepting;
         acceptor.pending = count;
         self.accepts_pending += count;

@@ -116,7 +116,8 @@ impl<R: Ring> Shard<R> {
     }
 
     /// Closes the connection now. Its slot is given up at once, unless an operation in flight still
-    /// uses its memory: then that operation's own completion gives it up.
+    /// uses its memory: then that operation's own completion gives it up, or the settling of the
+    /// batch that it is part of. So no slot is in one batch twice, however often it is taken anew.
     pub(super) fn drop_connection(&mut self, slot: Slot) {
         self.messages_ended(slot, DROPPED);
         self.ready.remove(slot);
@@ -134,6 +135,7 @@ impl<R: Ring> Shard<R> {
         if connection.flags.has(Flags::SEND_ARMED) {
             self.ring.push(Operation::CancelSend { slot, generation });
         }
+        self.flush_soon |= connection.flags.has(Flags::IN_BATCH);
         self.bury(slot);
     }
 
@@ -141,7 +143,7 @@ impl<R: Ring> Shard<R> {
     pub(super) fn bury(&mut self, slot: Slot) {
         let connection = &mut self.table[slot];
         debug_assert!(connection.stage == Stage::Zombie, "{connection:?} is not closed");
-        if connection.flags.has(Flags::SEND_ARMED | Flags::RECEIVING_INTO) {
+        if connection.flags.has(Flags::SEND_ARMED | Flags::RECEIVING_INTO | Flags::IN_BATCH) {
             return;
         }
         connection::release(&mut connection.gathered, &mut self.blocks);

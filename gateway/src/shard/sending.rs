@@ -121,9 +121,8 @@ impl<R: Ring> Shard<R> {
             let Some(connection) = self.table.current(send.slot, send.generation) else { continue };
             connection.flags.clear(Flags::IN_BATCH);
             if connection.stage == Stage::Zombie {
-                continue;
-            }
-            if connection.backlog.is_some() {
+                self.bury(send.slot);
+            } else if connection.backlog.is_some() {
                 self.arm_send(send.slot);
             } else {
                 self.after_words(send.slot);
