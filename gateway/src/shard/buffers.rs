@@ -75,6 +75,12 @@ impl Buffers {
         self.free.len() as u32
     }
 
+    /// Buffers that the kernel has, as far as its completions were taken.
+    #[must_use]
+    pub fn lent(&self) -> u32 {
+        self.lent
+    }
+
     /// Buffers that are neither free nor lent.
     #[must_use]
     pub fn held(&self) -> u32 {

@@ -3,9 +3,12 @@
 //! Each structure checks itself as it changes; this looks across them. It walks every slot, so it
 //! is for tests and simulations.
 
-use super::Shard;
+use std::net::SocketAddr;
+
+use super::sending::BatchSend;
+use super::{Buffers, Shard};
 use crate::connection::{BlockId, Connection, Flags, Stage};
-use crate::uring::{Ring, Slot};
+use crate::uring::{Completion, Ring, Slot};
 
 impl<R: Ring> Shard<R> {
     /// Checks the invariants of the shard.
@@ -19,6 +22,7 @@ impl<R: Ring> Shard<R> {
             connection.check();
             self.check_free(slot, connection);
             self.check_backlog(slot, connection);
+            self.check_in_flight(slot, connection);
             live += u32::from(connection.stage != Stage::Free);
             open += u64::from(connection.flags.has(Flags::OPENED));
             blocks += self.blocks_of(connection);
@@ -33,6 +37,29 @@ impl<R: Ring> Shard<R> {
     #[must_use]
     pub fn live(&self) -> u32 {
         self.table.live()
+    }
+
+    /// The receive buffers.
+    #[must_use]
+    pub fn buffers(&self) -> &Buffers {
+        &self.buffers
+    }
+
+    /// The bytes that everything that can grow holds now, by its owner on the
+    /// [`Bill`](crate::budget::Bill).
+    #[must_use]
+    pub fn holdings(&self) -> [(&'static str, u64); 7] {
+        let entries = |count: usize, size: usize| (count * size) as u64;
+        let peer = size_of::<(Slot, SocketAddr)>();
+        [
+            ("connection records", self.table.bytes()),
+            ("stalled peers", entries(self.stalled.capacity(), Self::STALLED_BYTES)),
+            ("blocks", self.blocks.used_bytes()),
+            ("list of events", entries(self.events.capacity(), size_of::<Completion>())),
+            ("list of the batch", entries(self.batch.capacity(), size_of::<BatchSend>())),
+            ("list of passed deadlines", entries(self.expired.capacity(), size_of::<Slot>())),
+            ("peer addresses", entries(self.peers.capacity(), peer)),
+        ]
     }
 
     /// Whether the shard holds nothing of any connection: no buffer, no block, no slot.
@@ -63,6 +90,16 @@ impl<R: Ring> Shard<R> {
         let limits = &self.config.limits;
         let one_turn = limits.receive_buffer.max(limits.staging);
         assert!(queued <= limit.saturating_add(one_turn), "slot {slot} queues {queued} bytes");
+    }
+
+    /// Memory that an operation in flight uses is still there.
+    fn check_in_flight(&self, slot: Slot, connection: &Connection) {
+        let flags = connection.flags;
+        let into = flags.has(Flags::RECEIVING_INTO);
+        assert!(!into || connection.gathered.is_some(), "slot {slot} receives into nothing");
+        let is_needed = flags.has(Flags::SEND_ARMED | Flags::RECEIVING_INTO | Flags::IN_BATCH);
+        let is_zombie = connection.stage == Stage::Zombie;
+        assert!(!is_zombie || is_needed, "slot {slot} is kept for nothing in flight");
     }
 
     fn blocks_of(&self, connection: &Connection) -> u64 {

@@ -224,9 +224,14 @@ impl<R: Ring> Shard<R> {
     /// The ring is beyond use.
     pub fn run(mut self) -> io::Result<()> {
         let ended = self.run_until_told();
+        self.end();
+        ended
+    }
+
+    /// Ends all connections that are left, and with them the shard.
+    pub fn end(mut self) {
         self.end_all();
         self.publish();
-        ended
     }
 
     fn run_until_told(&mut self) -> io::Result<()> {

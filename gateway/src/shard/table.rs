@@ -81,6 +81,12 @@ impl Table {
         self.connections.len() as Slot
     }
 
+    /// The bytes of all records that there is room for.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        (self.connections.capacity() * size_of::<Connection>()) as u64
+    }
+
     /// Connections that are there.
     #[must_use]
     pub fn live(&self) -> u32 {
