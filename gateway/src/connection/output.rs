@@ -8,15 +8,18 @@
 
 use std::ops::Range;
 
-use tidegate_proto::frame::{Header, MAX_HEADER};
+use tidegate_proto::frame::{Header, MAX_HEADER, OpCode};
 
 use super::backlog::{Backlog, Full, Source};
 use super::blocks::Blocks;
 use super::record::Connection;
 
-/// What is left of a backlog's bound for control frames, so that a Close frame finds room when the
-/// bound is met: the largest pong and the largest close.
-const CONTROL_RESERVE: u32 = 2 * 127;
+/// What everything else leaves of a backlog's bound, so that a Close frame finds room when the bound
+/// is met: the largest one.
+const CLOSE_RESERVE: u32 = 2 + 125;
+
+/// What data leaves, so that a ping or a pong finds room too.
+const CONTROL_RESERVE: u32 = CLOSE_RESERVE + 2 + 125;
 
 /// The shard's staging memory; all of it is free again once the batch is settled.
 pub struct Staging<'a> {
@@ -99,7 +102,11 @@ impl Output<'_> {
     pub fn frame(&mut self, header: &Header, payload: &Payload<'_>) -> Result<(), Full> {
         let mut head = [0; MAX_HEADER];
         let length = header.emit(&mut head);
-        let reserve = if header.opcode.is_control() { 0 } else { CONTROL_RESERVE };
+        let reserve = match header.opcode {
+            OpCode::Close => 0,
+            OpCode::Ping | OpCode::Pong => CLOSE_RESERVE,
+            OpCode::Continuation | OpCode::Text | OpCode::Binary => CONTROL_RESERVE,
+        };
         self.add(&head[..length], payload, reserve)
     }
 
@@ -169,7 +176,7 @@ impl Output<'_> {
         if self.stage(&[], &Payload::Buffer(range.clone())) {
             return Ok(());
         }
-        self.queue(&[], &Payload::Buffer(range), 0)
+        self.queue(&[], &Payload::Buffer(range), CLOSE_RESERVE)
     }
 
     /// Moves what is in staging to the backlog.
@@ -181,7 +188,7 @@ impl Output<'_> {
         let staged = Source::Bytes(&self.staging.bytes[range]);
         let Pool { blocks, area } = &mut self.pool;
         let mut backlog = Backlog { connection: self.connection, blocks, area };
-        backlog.push_back(&[staged], self.backlog_limit)
+        backlog.push_back(&[staged], self.backlog_limit.saturating_sub(CLOSE_RESERVE))
     }
 
     /// Appends to staging; `false` if it does not fit.
@@ -222,8 +229,6 @@ impl Output<'_> {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_proto::frame::OpCode;
-
     use super::*;
     use crate::connection::Flags;
 
@@ -337,6 +342,22 @@ mod tests {
             assert!(output.is_choked());
         });
         assert_eq!((place, said), (Place::Backlog, b"\x82\x03one".to_vec()));
+    }
+
+    #[test]
+    fn pongs_leave_room_for_a_close_frame() {
+        let mut connection = Connection::free(0);
+        connection.flags.set(Flags::IN_BATCH);
+        turn_of(&mut connection, &mut [], 100, |output| {
+            output.backlog_limit = 1000;
+            let control = |opcode| Header { opcode, ..binary(125) };
+            let say = |output: &mut Output<'_>, opcode| {
+                output.frame(&control(opcode), &Payload::Bytes(&[b'x'; 125]))
+            };
+            let pongs = (0..).take_while(|_| say(output, OpCode::Pong).is_ok()).count();
+            assert_eq!(pongs, (1000 - 127) / 127);
+            assert_eq!(say(output, OpCode::Close), Ok(()));
+        });
     }
 
     #[test]
