@@ -83,6 +83,7 @@ fn offers(head: &RequestHead<'_>, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
     use tidegate_proto::http::{Status, parse_request};
 
     use super::*;
@@ -124,5 +125,93 @@ mod tests {
         assert_eq!(find(&config, "/", "Chat"), Ok(2));
         let strict = with_routes(&[("/", Some("mqtt"))]);
         assert_eq!(find(&strict, "/", "chat"), Err(Rejection::NotFound));
+    }
+
+    /// How well a segment of a pattern fits one of a path; less is better.
+    fn fit(pattern: &str, segment: &str) -> Option<u8> {
+        match pattern {
+            "{x}" => (!segment.is_empty()).then_some(1),
+            literal => (literal == segment).then_some(0),
+        }
+    }
+
+    /// The naive way: segment by segment, and none if the pattern does not fit.
+    fn fits(pattern: &str, path: &str) -> Option<Vec<u8>> {
+        let (pattern, path) = (pattern.strip_prefix('/')?, path.strip_prefix('/')?);
+        if pattern == "{*rest}" {
+            return (!path.is_empty()).then(|| vec![2]);
+        }
+        let split = |text: &'_ str| match text.find('/') {
+            Some(end) => (end, Some(end)),
+            None => (text.len(), None),
+        };
+        let ((first, pattern_rest), (segment, path_rest)) = (split(pattern), split(path));
+        let fit = fit(&pattern[..first], &path[..segment])?;
+        let behind = match (pattern_rest, path_rest) {
+            (None, None) => Vec::new(),
+            (Some(pattern_rest), Some(path_rest)) => {
+                fits(&pattern[pattern_rest..], &path[path_rest..])?
+            }
+            _ => return None,
+        };
+        Some([vec![fit], behind].concat())
+    }
+
+    /// The first route of the pattern that fits best and of a subprotocol that is offered.
+    fn naive(routes: &[(String, Option<&str>)], path: &str, offered: &[&str]) -> Option<u16> {
+        let best = routes.iter().filter_map(|(pattern, _)| Some((fits(pattern, path)?, pattern)));
+        let (_, best) = best.min()?;
+        let serves = |(pattern, subprotocol): &(String, Option<&str>)| {
+            pattern == best && subprotocol.is_none_or(|name| offered.contains(&name))
+        };
+        routes.iter().position(serves).map(|index| index as u16)
+    }
+
+    fn pattern() -> impl Strategy<Value = String> {
+        let segment = prop::sample::select(vec!["a", "b", "ab", "{x}"]);
+        let segments = prop::collection::vec(segment, 1..4);
+        (segments, any::<bool>()).prop_map(|(segments, has_rest)| {
+            let rest = if has_rest { "/{*rest}" } else { "" };
+            format!("/{}{rest}", segments.join("/"))
+        })
+    }
+
+    /// Those that a configuration may have together: of a parameter and a rest in the same place it
+    /// takes only one.
+    fn without_conflicts(
+        mut routes: Vec<(String, Option<&'static str>)>,
+    ) -> Vec<(String, Option<&'static str>)> {
+        let mut router = matchit::Router::new();
+        let mut inserted = Vec::new();
+        routes.retain(|(pattern, _)| {
+            if inserted.contains(pattern) {
+                return true;
+            }
+            let fits = router.insert(pattern.as_str(), ()).is_ok();
+            inserted.extend(fits.then(|| pattern.clone()));
+            fits
+        });
+        routes
+    }
+
+    proptest! {
+        #[test]
+        fn routes_are_found_as_the_naive_way_finds_them(
+            routes in prop::collection::vec(
+                (pattern(), prop::sample::select(vec![None, Some("p"), Some("q")])),
+                1..12,
+            ),
+            paths in prop::collection::vec("(/(a|b|ab|c|)){1,5}", 1..20),
+            offered in prop::sample::subsequence(vec!["p", "q", "r"], 1..=3),
+        ) {
+            let routes = without_conflicts(routes);
+            let as_config: Vec<_> =
+                routes.iter().map(|(path, name)| (path.as_str(), *name)).collect();
+            let config = with_routes(&as_config);
+            for path in paths {
+                let found = find(&config, &path, &offered.join(", "));
+                prop_assert_eq!(found.ok(), naive(&routes, &path, &offered), "{}", path);
+            }
+        }
     }
 }
