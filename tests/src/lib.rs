@@ -3,7 +3,7 @@
 //! A test starts a [`Gateway`], which is a process of its own, and talks to it as a [`Peer`], which
 //! can send anything at all. Frames and HTTP heads are put together and taken apart here by a few
 //! plain lines that share nothing with the gateway, so that a mistake in its protocol code cannot
-//! hide behind the same mistake in its tests.
+//! hide behind the same mistake in its tests. [`reference`] reads whole streams in the same way.
 //!
 //! What a test waits for is awaited, up to [`PATIENCE`]; nothing sleeps and hopes.
 
@@ -15,6 +15,7 @@ mod gateway;
 mod http;
 mod peer;
 mod process;
+pub mod reference;
 mod witness;
 
 use std::time::{Duration, Instant};

@@ -72,7 +72,7 @@ impl Decoder<'_> {
         }
         for _ in 0..len {
             let octet = self.bits(8)?;
-            self.message.push(u8::try_from(octet).unwrap());
+            self.message.push(u8::try_from(octet).expect("eight bits"));
         }
         Ok(len == 0)
     }

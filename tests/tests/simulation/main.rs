@@ -1,25 +1,35 @@
 //! Whole shards under a simulated kernel, from one seed each.
 //!
-//! `TIDEGATE_SEED=n` runs one seed, twice, and compares the traces; `TIDEGATE_SEEDS=n` runs so many.
+//! `TIDEGATE_SEED=n` runs one seed, twice, and compares the traces; `TIDEGATE_SEEDS=n` runs so many,
+//! `TIDEGATE_SEEDS=m..n` those from `m` on and below `n`.
 
+mod chances;
+mod directed;
+mod handlers;
+mod hearing;
+mod model;
 mod peer;
 mod random;
-mod reference;
 mod ring;
+mod script;
+mod seeds;
+mod watch;
+mod world;
 
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
+use tidegate::budget::Bill;
 use tidegate::config::Config;
-use tidegate::shard::{self, Assembly, Command, Control, Shard};
+use tidegate::shard::{self, Assembly, Command, Control, Counters, Shard};
 use tidegate::uring::Waker;
 
-use ring::{SimRing, World};
-
-/// How many seeds run if nothing else is asked for.
-const SEEDS: u64 = 2000;
+use handlers::{Behaviour, Books};
+use random::Random;
+use ring::SimRing;
+use world::World;
 
 /// Turns of the loop in which all clients come and go.
 const STEPS: usize = 3000;
@@ -27,122 +37,175 @@ const STEPS: usize = 3000;
 /// Turns after which a drain has to be over.
 const DRAIN_STEPS: usize = 200_000;
 
+/// What came of a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Outcome {
+    /// The hash of everything that happened.
+    trace: u64,
+    /// Clients that were promised all of their answers, and got them.
+    served: u64,
+    counters: Counters,
+}
+
+/// A shard, and the world around it.
+struct Scene {
+    shard: Shard<SimRing>,
+    world: Rc<RefCell<World>>,
+    control: Arc<Control>,
+    waker: Waker,
+    books: Arc<Mutex<Books>>,
+    bill: Bill,
+}
+
 #[test]
 fn simulation_of_one_shard() {
-    if let Some(seed) = number("TIDEGATE_SEED") {
-        let first = run(seed);
-        let again = run(seed);
-        println!("seed {seed}: trace {first:016x}");
-        assert_eq!(first, again, "seed {seed} does not replay");
-        return;
-    }
-    for seed in 0..number("TIDEGATE_SEEDS").unwrap_or(SEEDS) {
-        if catch_unwind(AssertUnwindSafe(|| run(seed))).is_err() {
-            panic!("seed {seed} failed: TIDEGATE_SEED={seed} replays it");
-        }
-    }
+    seeds::run_all(run);
 }
 
-fn number(name: &str) -> Option<u64> {
-    let text = std::env::var(name).ok()?;
-    Some(text.parse().unwrap_or_else(|_| panic!("{name}={text} is no number")))
-}
-
-/// One run: clients come, the shard serves and is drained; returns the hash of the trace.
-fn run(seed: u64) -> u64 {
-    let mut random = random::Random::new(!seed);
-    let config = Arc::new(config(&mut random));
-    let limits = config.limits;
-    let world = World::new(seed, limits.connections, limits.receive_buffer as usize);
-    let world = Rc::new(RefCell::new(world));
-    let control = Arc::new(Control::default());
-    let waker = Waker::new().expect("a descriptor");
-    let assembly = Assembly {
-        index: 0,
-        config,
-        listeners: Vec::new(),
-        waker: waker.clone(),
-        control: Arc::clone(&control),
-        handlers: Arc::new(|_| None),
-    };
-    let memory = shard::memory(&limits).expect("memory");
-    let mut shard = Shard::new(SimRing(Rc::clone(&world)), memory, &assembly);
-    let clients = random.pick(&[1, 3, 10, 40]);
-    let lived = catch_unwind(AssertUnwindSafe(|| {
-        serve(&mut shard, &world, clients);
-        control.tell(Command::Drain, &waker);
-        world.borrow_mut().woken = true;
-        // A client that is too slow for the closing handshake's deadline is cut off.
-        world.borrow_mut().disturbed = true;
-        drain(&mut shard, &world);
-    }));
+/// One run: clients come, the shard serves and is drained or stopped.
+fn run(seed: u64) -> Outcome {
+    let mut random = Random::new(!seed);
+    let scene = Scene::new(seed, &mut random);
+    let (world, control) = (Rc::clone(&scene.world), Arc::clone(&scene.control));
+    let lived = catch_unwind(AssertUnwindSafe(|| scene.play(&mut random)));
     if let Err(panic) = lived {
         // The panic may have come out of the world itself.
         if let Ok(world) = world.try_borrow() {
-            eprintln!("{}", world.describe());
+            eprintln!("seed {seed}: {}", world.describe());
         }
         let counted = control.counters.load().named();
         let counted: Vec<_> = counted.iter().filter(|(_, count)| *count > 0).collect();
-        eprintln!("{counted:?}");
+        eprintln!("seed {seed}: {counted:?}");
         resume_unwind(panic);
     }
-    drop(shard);
-    Rc::into_inner(world).expect("the shard has dropped its end").into_inner().trace
+    let world = Rc::into_inner(world).expect("the shard has dropped its end").into_inner();
+    let counters = control.counters.load();
+    Outcome { trace: world.trace, served: world.served, counters }
 }
 
-fn serve(shard: &mut Shard<SimRing>, world: &RefCell<World>, clients: usize) {
-    let mut left = clients;
-    for _ in 0..STEPS {
-        if left > 0 && world.borrow_mut().random.chance(100) {
-            world.borrow_mut().connect();
-            left -= 1;
-        }
-        assert!(shard.step().expect("a ring that works"), "nobody told it to end");
-        shard.check();
-        if left == 0 && world.borrow().is_quiet() && shard.live() == 0 {
-            return empties(shard);
-        }
+impl Scene {
+    fn new(seed: u64, random: &mut Random) -> Self {
+        let deflate = random.chance(500);
+        let config = Arc::new(config(random, deflate));
+        let limits = config.limits;
+        let world = World::new(seed, limits.connections, limits.receive_buffer as usize, deflate);
+        let world = Rc::new(RefCell::new(world));
+        let control = Arc::new(Control::default());
+        let waker = Waker::new().expect("a descriptor");
+        let books = Arc::new(Mutex::new(Books::default()));
+        let bill = Bill::new(&config, 1);
+        let recorded = Arc::clone(&books);
+        let assembly = Assembly {
+            index: 0,
+            config,
+            listeners: Vec::new(),
+            waker: waker.clone(),
+            control: Arc::clone(&control),
+            handlers: Arc::new(move |route| handlers::recorded(route, &recorded)),
+        };
+        let memory = shard::memory(&limits).expect("memory");
+        let shard = Shard::new(SimRing(Rc::clone(&world)), memory, &assembly);
+        Self { shard, world, control, waker, books, bill }
     }
-}
 
-/// After the last client has left, the shard is soon as it was at the start.
-fn empties(shard: &mut Shard<SimRing>) {
-    for _ in 0..1000 {
-        if shard.is_empty() {
-            return;
+    fn play(mut self, random: &mut Random) {
+        let clients = random.pick(&[1, 3, 10, 40, 80]);
+        self.serve(clients);
+        self.world.borrow_mut().disturbed = true;
+        if random.chance(900) {
+            self.tell(Command::Drain);
+            self.drain();
+        } else {
+            // At once, in the middle of everything.
+            self.tell(Command::Stop);
+            assert!(!self.step(), "a shard that is stopped goes on");
         }
-        shard.step().expect("a ring that works");
+        self.shard.end();
+        let books = self.books.lock().expect("nobody panicked");
+        assert_eq!(books.opened, books.closed, "each open has one close");
+        assert_eq!(books.opened, self.control.counters.load().opened, "opens that were counted");
     }
-    panic!("the shard still holds something of a connection");
-}
 
-fn drain(shard: &mut Shard<SimRing>, world: &RefCell<World>) {
-    for _ in 0..DRAIN_STEPS {
-        let goes_on = shard.step().expect("a ring that works");
-        shard.check();
-        if !goes_on {
-            return;
+    fn tell(&self, command: Command) {
+        self.control.tell(command, &self.waker);
+        self.world.borrow_mut().woken = true;
+    }
+
+    /// One turn of the loop, and all checks behind it.
+    fn step(&mut self) -> bool {
+        let goes_on = self.shard.step().expect("a ring that works");
+        self.shard.check();
+        let lent = self.shard.buffers().lent() as usize;
+        assert_eq!(lent, self.world.borrow().buffers(), "buffers that the kernel has");
+        for (owner, held) in self.shard.holdings() {
+            let line = self.bill.lines().iter().find(|line| line.owner == owner);
+            let allowed = line.map_or(0, |line| line.bytes);
+            assert!(held <= allowed, "{owner}: {held} bytes held, {allowed} on the bill");
+        }
+        goes_on
+    }
+
+    fn serve(&mut self, clients: usize) {
+        let mut left = clients;
+        for _ in 0..STEPS {
+            if left > 0 && self.world.borrow_mut().random.chance(100) {
+                self.world.borrow_mut().connect();
+                left -= 1;
+            }
+            assert!(self.step(), "nobody told it to end");
+            if left == 0 && self.world.borrow().is_quiet() && self.shard.live() == 0 {
+                return self.empties();
+            }
         }
     }
-    panic!("the drain does not end: {}", world.borrow().describe());
+
+    /// After the last client has left, the shard is soon as it was at the start.
+    fn empties(&mut self) {
+        for _ in 0..1000 {
+            if self.shard.is_empty() {
+                return;
+            }
+            self.step();
+        }
+        panic!("the shard still holds something of a connection");
+    }
+
+    fn drain(&mut self) {
+        for _ in 0..DRAIN_STEPS {
+            if !self.step() {
+                return;
+            }
+        }
+        panic!("the drain does not end");
+    }
 }
 
 /// Small limits, so that they are met.
-fn config(random: &mut random::Random) -> Config {
+fn config(random: &mut Random, deflate: bool) -> Config {
     let connections = random.pick(&[16, 64]);
     let buffers = random.pick(&[8, 16]);
     let buffer = random.pick(&[1024, 4096]);
-    let slow_peer = random.pick(&["pause", "close"]);
-    let deflate = random.pick(&["on", "off"]);
-    let text = format!(
+    let deflate = if deflate { "on" } else { "off" };
+    let log = random.pick(&["log!", ""]);
+    let mut text = format!(
         "drain = '20s'\nmemory = '1GiB'\n\
          [limits]\nconnections = {connections}\nreceive_buffers = {buffers}\n\
          receive_buffer = {buffer}\nstaging = '16KiB'\nblocks = '1MiB'\nrequest_head = 1024\n\
          [[listener]]\naddress = '127.0.0.1:1'\n\
-         stack = 'ws?ping=3s&pong=2s&close=2s&head=4s&stall=5s&deflate={deflate}!tcp'\n\
-         [[route]]\npath = '/echo'\nhandler = 'echo'\nmax_message = {}\n\
-         max_buffered_message = 4096\nbacklog = '16KiB'\nslow_peer = '{slow_peer}'\n",
-        peer::MAX_MESSAGE
+         stack = '{log}ws?ping=3s&pong=2s&close=2s&head=4s&stall=5s&message=3s\
+         &deflate={deflate}!{log}tcp'\n\
+"
     );
+    let page = ("/", "static");
+    for (path, handler) in Behaviour::ALL.map(|one| (one.path(), "echo")).into_iter().chain([page])
+    {
+        let slow_peer = random.pick(&["pause", "close"]);
+        text += &format!(
+            "[[route]]\npath = '{path}'\nhandler = '{handler}'\nmax_message = {}\n\
+             max_buffered_message = {}\nbacklog = '16KiB'\nslow_peer = '{slow_peer}'\n",
+            model::MAX_MESSAGE,
+            model::MAX_BUFFERED
+        );
+    }
     Config::parse(&text, "simulation").unwrap_or_else(|errors| panic!("{errors}"))
 }

@@ -1,12 +1,12 @@
-//! Clients of every temper, as scripts.
+//! Clients of every temper.
 
 use std::collections::VecDeque;
 
+use crate::handlers::Behaviour;
+use crate::hearing::Heard;
+use crate::model::{self, Expected};
 use crate::random::Random;
-use crate::reference::{self, Expected, Heard};
-
-/// The longest message that the simulated route takes.
-pub const MAX_MESSAGE: usize = 6000;
+use crate::script::{self, Script};
 
 /// How a client behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub enum Temper {
     Slow,
     /// Says everything and never reads.
     Deaf,
+    /// Says very many small things as fast as it can, and closes properly.
+    Flooding,
     /// Breaks the protocol somewhere.
     Garbage,
     /// Resets at some moment.
@@ -25,16 +27,17 @@ pub enum Temper {
     HalfClosing,
     /// Ends its side at some moment, perhaps within a frame.
     Abrupt,
-    /// Says part of its request, then nothing.
+    /// Says part of its request, or of its frames, then nothing.
     Silent,
-    /// Sends something that is no request.
+    /// Sends something that is no request for a WebSocket.
     Stranger,
 }
 
-const TEMPERS: [Temper; 9] = [
+const TEMPERS: [Temper; 10] = [
     Temper::Correct,
     Temper::Slow,
     Temper::Deaf,
+    Temper::Flooding,
     Temper::Garbage,
     Temper::Resetting,
     Temper::HalfClosing,
@@ -44,14 +47,15 @@ const TEMPERS: [Temper; 9] = [
 ];
 
 /// One client.
-#[derive(Debug)]
 pub struct Peer {
     pub temper: Temper,
+    behaviour: Behaviour,
+    compression: bool,
     /// What is left to say, in units that a pong may come between.
     script: VecDeque<Vec<u8>>,
     /// How much of the first unit was said.
     said_of_first: usize,
-    /// Units after which it resets or ends.
+    /// Units after which it resets, ends or falls silent.
     gives_up_after: usize,
     /// The most bytes said at once.
     step: usize,
@@ -62,8 +66,12 @@ pub struct Peer {
     expected: Expected,
     /// Pings that were answered.
     answered: usize,
+    /// It has begun to say its Close frame, or will say nothing but that.
+    is_closing: bool,
     pub finished_sending: bool,
     pub saw_end: bool,
+    /// Something happened to its connection that may cost it its answers.
+    pub harmed: bool,
 }
 
 /// What a client knows of the answer to its request.
@@ -83,15 +91,19 @@ pub enum Action {
 }
 
 impl Peer {
-    pub fn new(random: &mut Random) -> Self {
+    /// A client of a server that agrees to compression, or does not.
+    pub fn new(random: &mut Random, server_compresses: bool) -> Self {
         let temper = random.pick(&TEMPERS);
-        let frames = frames(random, temper);
-        let expected = reference::expected(&frames.concat(), MAX_MESSAGE);
+        let behaviour = random.pick(&Behaviour::ALL);
+        let offers = random.chance(600);
+        let compression = offers && server_compresses;
+        let Script { request, frames } =
+            script::script(random, temper, behaviour, (offers, compression));
+        let expected = model::expected(behaviour, &frames.concat(), compression);
         let mut script: VecDeque<Vec<u8>> = frames.into();
-        script.push_front(request(random, temper));
+        script.push_front(request);
         let gives_up_after = match temper {
-            Temper::Resetting | Temper::Abrupt => random.below(script.len() + 1),
-            Temper::Silent => 0,
+            Temper::Resetting | Temper::Abrupt | Temper::Silent => random.below(script.len() + 1),
             _ => usize::MAX,
         };
         let reads = match temper {
@@ -99,19 +111,27 @@ impl Peer {
             Temper::Deaf => 0,
             _ => random.pick(&[200, 800, 1000]),
         };
+        let step = match temper {
+            Temper::Flooding => 100_000,
+            _ => random.pick(&[1, 2, 7, 100, 5000, 100_000]),
+        };
         Self {
             temper,
+            behaviour,
+            compression,
             script,
             said_of_first: 0,
             gives_up_after,
-            step: random.pick(&[1, 2, 7, 100, 5000, 100_000]),
+            step,
             reads,
             response: Response::Coming(Vec::new()),
-            heard: Heard::default(),
+            heard: Heard::new(compression),
             expected,
             answered: 0,
+            is_closing: false,
             finished_sending: false,
             saw_end: false,
+            harmed: false,
         }
     }
 
@@ -127,19 +147,50 @@ impl Peer {
         if self.gives_up_after == 0 && (self.said_of_first > 0 || random.chance(300)) {
             return self.give_up();
         }
-        let Some(first) = self.script.front() else { return self.at_the_end() };
-        let count = (first.len() - self.said_of_first).min(room).min(random.between(1, self.step));
-        if count == 0 {
-            return Action::Nothing;
+        if self.heard.close.is_some() && !self.is_closing {
+            self.answer_close(random);
         }
-        let bytes = first[self.said_of_first..][..count].to_vec();
-        self.said_of_first += count;
-        if self.said_of_first == first.len() {
+        self.say(random, room)
+    }
+
+    fn say(&mut self, random: &mut Random, room: usize) -> Action {
+        // A flood does not wait for its frames to be taken one by one.
+        let mut bytes = Vec::new();
+        while let Some(first) = self.script.front() {
+            let left = room - bytes.len();
+            let most = if self.step == 100_000 { left } else { random.between(1, self.step) };
+            let count = (first.len() - self.said_of_first).min(left).min(most);
+            bytes.extend_from_slice(&first[self.said_of_first..][..count]);
+            self.said_of_first += count;
+            if self.said_of_first < first.len() {
+                break;
+            }
             self.script.pop_front();
             self.said_of_first = 0;
             self.gives_up_after = self.gives_up_after.saturating_sub(1);
+            if self.temper != Temper::Flooding || self.gives_up_after == 0 {
+                break;
+            }
         }
-        Action::Say(bytes)
+        match (bytes.is_empty(), self.script.is_empty()) {
+            (true, true) => self.at_the_end(),
+            (true, false) => Action::Nothing,
+            (false, _) => {
+                // The last unit is the Close frame of those that close.
+                self.is_closing |= self.script.len() <= 1 && self.temper != Temper::HalfClosing;
+                Action::Say(bytes)
+            }
+        }
+    }
+
+    /// The server closes: after the frame at hand nothing is said but a Close frame.
+    fn answer_close(&mut self, random: &mut Random) {
+        self.is_closing = true;
+        if matches!(self.temper, Temper::Silent | Temper::Stranger) {
+            return;
+        }
+        self.script.truncate(usize::from(self.said_of_first > 0));
+        self.script.push_back(script::close(random));
     }
 
     /// Whether it reads now.
@@ -168,76 +219,65 @@ impl Peer {
             }
         };
         if matches!(self.response, Response::Opened) {
-            let before = (self.heard.messages.len(), self.heard.pongs.len());
-            let partial = self.heard.hear(frames);
-            self.check(before, &partial);
+            self.heard.hear(frames);
+            self.heard.check(&self.expected, self.behaviour == Behaviour::Source);
             self.answer_pings();
         }
     }
 
-    /// Checks what was heard since there were so many messages and pongs.
-    fn check(&self, (messages, pongs): (usize, usize), partial: &[u8]) {
-        let Heard { messages: heard, pongs: heard_pongs, begun, close, .. } = &self.heard;
-        let all = &self.expected.messages;
-        for (index, message) in heard.iter().enumerate().skip(messages) {
-            assert!(all.get(index) == Some(message), "message {index} is another");
-        }
-        for (index, pong) in heard_pongs.iter().enumerate().skip(pongs) {
-            assert!(self.expected.pongs.get(index) == Some(pong), "pong {index} is another");
-        }
-        if let (Some((kind, begun)), Some((other, message))) = (begun, all.get(heard.len())) {
-            let is_prefix =
-                message.strip_prefix(&begun[..]).is_some_and(|m| m.starts_with(partial));
-            assert!(kind == other && is_prefix, "message {} begins otherwise", heard.len());
-        }
-        if let Some(close) = *close {
-            // Going away while draining, too slow to send, too slow to read.
-            let is_own = matches!(close, Some(1001 | 1008 | 1013));
-            assert!(is_own || Some(close) == self.expected.close, "closed with {close:?}");
-        }
-    }
-
     fn answer_pings(&mut self) {
-        for _ in self.answered..self.heard.pings {
-            let at = usize::from(self.said_of_first > 0).min(self.script.len());
-            self.script.insert(at, frame(0x8A, b"", [9; 4]));
-        }
+        let unanswered = self.heard.pings - self.answered;
         self.answered = self.heard.pings;
+        // RFC 6455 section 5.5.1: "The application MUST NOT send any more data frames after
+        // sending a Close frame"; a pong would be of no use either.
+        if self.is_closing || self.temper == Temper::Silent {
+            return;
+        }
+        for _ in 0..unanswered {
+            let at = usize::from(self.said_of_first > 0).min(self.script.len());
+            self.script.insert(at, script::frame(0x8A, b"", [9; 4]));
+        }
     }
 
-    /// The server has ended its side.
+    /// The server has ended its side; returns whether the client was promised everything, and so
+    /// everything was checked.
     ///
     /// # Panics
     /// It ended too early, though the client did everything right and heard it out.
-    pub fn ended(&mut self, was_disturbed: bool) {
+    pub fn ended(&mut self, was_disturbed: bool) -> bool {
         self.saw_end = true;
+        let is_promised =
+            matches!(self.temper, Temper::Correct | Temper::Flooding | Temper::HalfClosing);
         let is_refused = matches!(self.response, Response::Refused);
-        if self.temper != Temper::Correct || was_disturbed || is_refused {
-            return;
+        if !is_promised || was_disturbed || self.harmed || is_refused {
+            return false;
         }
         assert!(matches!(self.response, Response::Opened), "a correct request was not answered");
-        let heard = &self.heard;
         // Going away, or try again later: said properly, and only to be believed of these.
-        if matches!(heard.close, Some(Some(1001 | 1008 | 1013))) {
-            return;
+        if matches!(self.heard.close, Some(Some(1001 | 1008 | 1013))) {
+            return false;
         }
-        let (heard_all, all) = (heard.messages.len(), self.expected.messages.len());
-        assert!(heard_all == all, "heard {heard_all} of {all} messages, then {:?}", heard.close);
-        assert_eq!(heard.pongs.len(), self.expected.pongs.len(), "some pongs are missing");
-        assert_eq!(heard.close, self.expected.close, "the close");
+        self.heard.check_all(&self.expected, self.behaviour == Behaviour::Source);
+        true
     }
 
     fn judge_response(&self, head: &str) -> Response {
-        if head.starts_with("HTTP/1.1 101 ") {
-            return Response::Opened;
-        }
-        let refused = ["400", "404", "408", "426", "431", "503", "505", "405", "413", "414"];
         let status = &head["HTTP/1.1 ".len()..][..3];
-        assert!(refused.contains(&status), "{head}");
-        let may_be_refused = matches!(self.temper, Temper::Stranger | Temper::Silent)
-            || matches!(status, "503" | "408");
-        assert!(may_be_refused, "{:?} was refused: {head}", self.temper);
-        Response::Refused
+        let is_stranger = self.temper == Temper::Stranger;
+        match status {
+            "101" => {
+                assert!(!is_stranger, "opened: {head}");
+                let agreed = head.contains("Sec-WebSocket-Extensions: permessage-deflate");
+                assert_eq!(agreed, self.compression, "{head}");
+                Response::Opened
+            }
+            // No room, or the head took too long.
+            "503" | "408" => Response::Refused,
+            "200" | "400" | "404" | "405" | "413" | "426" | "431" if is_stranger => {
+                Response::Refused
+            }
+            _ => panic!("{:?} was refused: {head}", self.temper),
+        }
     }
 
     fn give_up(&mut self) -> Action {
@@ -259,97 +299,4 @@ impl Peer {
             _ => Action::Nothing,
         }
     }
-}
-
-fn request(random: &mut Random, temper: Temper) -> Vec<u8> {
-    if temper == Temper::Stranger {
-        return random
-            .pick(&[
-                &b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n"[..],
-                b"POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
-                b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-                b"GET /echo HTTP/1.1\nHost: a\n\n",
-                b"\r\n\r\n\r\n\r\n",
-            ])
-            .to_vec();
-    }
-    let padding = "x".repeat(random.pick(&[0, 10, 700]));
-    format!(
-        "GET /echo HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
-         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
-         X-Padding: {padding}\r\n\r\n"
-    )
-    .into_bytes()
-}
-
-/// The frames of a client, each a unit of its script.
-fn frames(random: &mut Random, temper: Temper) -> Vec<Vec<u8>> {
-    let mut frames = Vec::new();
-    for _ in 0..random.pick(&[1, 3, 12, 40]) {
-        message(random, &mut frames);
-    }
-    if temper == Temper::Garbage {
-        let at = random.below(frames.len() + 1);
-        frames.insert(at, garbage(random));
-    }
-    if !matches!(temper, Temper::HalfClosing) {
-        let code = random.pick(&[1000u16, 1001, 3000, 4999]);
-        frames.push(frame(0x88, &code.to_be_bytes(), key(random)));
-    }
-    frames
-}
-
-fn message(random: &mut Random, frames: &mut Vec<Vec<u8>>) {
-    let length = random.pick(&[0, 1, 125, 126, 300, 2000, 5000]);
-    let length = random.below(length + 1);
-    let is_text = random.chance(500);
-    let payload: Vec<u8> = if is_text {
-        "añ€😀z".bytes().cycle().take(length - length % 11).collect()
-    } else {
-        (0..length).map(|_| random.bits() as u8).collect()
-    };
-    let mut opcode = if is_text { 1 } else { 2 };
-    let mut rest = &payload[..];
-    while random.chance(300) {
-        let (part, after) = rest.split_at(random.below(rest.len() + 1));
-        frames.push(frame(opcode, part, key(random)));
-        (rest, opcode) = (after, 0);
-        if random.chance(300) {
-            let ping: Vec<u8> = (0..random.below(126)).map(|i| i as u8).collect();
-            frames.push(frame(0x89, &ping, key(random)));
-        }
-    }
-    frames.push(frame(0x80 | opcode, rest, key(random)));
-}
-
-fn garbage(random: &mut Random) -> Vec<u8> {
-    match random.below(8) {
-        0 => frame(0xF1, b"reserved bits", key(random)),
-        1 => frame(0x83, b"reserved opcode", key(random)),
-        2 => frame(0x09, b"fragmented ping", key(random)),
-        3 => frame(0x89, &[0; 126], key(random)),
-        4 => frame(0x81, b"not \xff utf-8", key(random)),
-        5 => frame(0x82, &vec![0; MAX_MESSAGE + 1], key(random)),
-        6 => b"\x81\x05plain".to_vec(),
-        _ => frame(0x80, b"continues nothing", key(random)),
-    }
-}
-
-fn key(random: &mut Random) -> [u8; 4] {
-    (random.bits() as u32).to_ne_bytes()
-}
-
-/// A masked frame.
-fn frame(first: u8, payload: &[u8], key: [u8; 4]) -> Vec<u8> {
-    let mut out = vec![first];
-    match payload.len() {
-        length @ 0..=125 => out.push(0x80 | length as u8),
-        length => {
-            out.push(0x80 | 126);
-            out.extend_from_slice(&(length as u16).to_be_bytes());
-        }
-    }
-    out.extend_from_slice(&key);
-    out.extend(payload.iter().enumerate().map(|(i, byte)| byte ^ key[i % 4]));
-    out
 }

@@ -1,0 +1,163 @@
+//! Interleavings that a seed once found, each played by hand.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate::config::Config;
+use tidegate::shard::{self, Assembly, Control, Shard};
+use tidegate::uring::{BufferId, Completion, Errno, Memory, Operation, Ring, Slot, Waker};
+
+use crate::watch;
+
+const TOO_MANY_FILES: Errno = Errno(23);
+const RESET: Errno = Errno(104);
+/// Longer than a tick.
+const A_WHILE: Duration = Duration::from_millis(300);
+
+/// A kernel that does what the test says.
+#[derive(Default)]
+struct Hand {
+    pushed: Vec<Operation>,
+    completions: VecDeque<Completion>,
+    /// Something of the batch is held back.
+    unsettled: bool,
+    now: Duration,
+    lent: Vec<BufferId>,
+    /// What the next enter writes into the buffer that was lent last.
+    input: Vec<u8>,
+}
+
+struct HandRing(Rc<RefCell<Hand>>);
+
+impl Ring for HandRing {
+    fn push(&mut self, operation: Operation) {
+        self.0.borrow_mut().pushed.push(operation);
+    }
+
+    fn room(&self) -> usize {
+        4096
+    }
+
+    fn provide(&mut self, buffer: BufferId) {
+        self.0.borrow_mut().lent.push(buffer);
+    }
+
+    fn enter(&mut self, memory: &mut Memory, _wait: Duration) -> io::Result<()> {
+        let mut hand = self.0.borrow_mut();
+        let input = std::mem::take(&mut hand.input);
+        if let Some(buffer) = hand.lent.last().filter(|_| !input.is_empty()) {
+            let start = watch::start_of(*buffer, BUFFER_SIZE);
+            memory.receive.bytes_mut()[start..start + input.len()].copy_from_slice(&input);
+        }
+        Ok(())
+    }
+
+    fn completion(&mut self) -> Option<Completion> {
+        self.0.borrow_mut().completions.pop_front()
+    }
+
+    fn is_settled(&mut self) -> bool {
+        !self.0.borrow().unsettled
+    }
+
+    fn now(&self) -> Duration {
+        self.0.borrow().now
+    }
+}
+
+const BUFFER_SIZE: usize = 1024;
+
+/// A shard of 16 slots, and the hand that plays its kernel.
+struct Play {
+    shard: Shard<HandRing>,
+    hand: Rc<RefCell<Hand>>,
+}
+
+impl Play {
+    fn new() -> Self {
+        let text = "[limits]\nconnections = 16\nreceive_buffers = 8\nreceive_buffer = 1024\n\
+                    request_head = 1024\n";
+        let config = Arc::new(Config::parse(text, "directed").expect("a configuration"));
+        let hand = Rc::new(RefCell::new(Hand::default()));
+        let memory = shard::memory(&config.limits).expect("memory");
+        let assembly = Assembly {
+            index: 0,
+            config,
+            listeners: Vec::new(),
+            waker: Waker::new().expect("a descriptor"),
+            control: Arc::new(Control::default()),
+            handlers: Arc::new(|_| None),
+        };
+        let shard = Shard::new(HandRing(Rc::clone(&hand)), memory, &assembly);
+        Self { shard, hand }
+    }
+
+    /// One turn in which `completions` arrive; returns what was pushed in it.
+    fn turn(&mut self, completions: impl IntoIterator<Item = Completion>) -> Vec<Operation> {
+        self.hand.borrow_mut().completions.extend(completions);
+        self.hand.borrow_mut().pushed.clear();
+        assert!(self.shard.step().expect("a ring that works"));
+        self.shard.check();
+        self.hand.borrow().pushed.clone()
+    }
+}
+
+fn accepted(slot: Slot, result: Result<(), Errno>) -> Completion {
+    let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+    Completion::Accepted { listener: 0, slot, result: result.map(|()| peer) }
+}
+
+fn accepts(pushed: &[Operation]) -> usize {
+    pushed.iter().filter(|operation| matches!(operation, Operation::Accept { .. })).count()
+}
+
+#[test]
+fn accepting_goes_on_once_all_of_a_portion_that_failed_is_done() {
+    let mut play = Play::new();
+    let pushed = play.turn([Completion::ListenerReady { listener: 0 }]);
+    assert_eq!(accepts(&pushed), 1);
+    let pushed = play.turn([accepted(0, Ok(()))]);
+    assert_eq!(accepts(&pushed), 2, "the next portion is twice as large");
+    // One of two fails; the completion of the other is late, by more than a tick.
+    play.turn([accepted(1, Err(TOO_MANY_FILES))]);
+    play.hand.borrow_mut().now += A_WHILE;
+    assert_eq!(accepts(&play.turn([])), 0);
+    play.turn([accepted(2, Err(TOO_MANY_FILES))]);
+    play.hand.borrow_mut().now += A_WHILE;
+    assert_eq!(accepts(&play.turn([])), 2);
+    play.turn([accepted(1, Err(Errno::AGAIN)), accepted(2, Err(Errno::AGAIN))]);
+}
+
+#[test]
+fn a_slot_is_given_up_only_when_the_batch_that_it_sends_in_is_settled() {
+    let mut play = Play::new();
+    play.turn([Completion::ListenerReady { listener: 0 }]);
+    play.turn([accepted(0, Ok(()))]);
+    let generation = 0;
+    let readable = Completion::Readable { slot: 0, generation };
+    play.turn([readable]);
+    let request = b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n";
+    play.hand.borrow_mut().input = request.to_vec();
+    let buffer = play.hand.borrow_mut().lent.pop();
+    play.hand.borrow_mut().lent.extend(buffer);
+    let received = |buffer, result| {
+        let more = false;
+        Completion::Received { slot: 0, generation, buffer, result, more }
+    };
+    let pushed = play.turn([received(buffer, Ok(request.len() as u32))]);
+    assert!(matches!(pushed[..], [Operation::Send { slot: 0, .. }, Operation::Poll { .. }]));
+    // The connection fails before it is known what became of the send.
+    play.hand.borrow_mut().unsettled = true;
+    play.turn([readable]);
+    let pushed = play.turn([received(None, Err(RESET))]);
+    assert!(!pushed.contains(&Operation::Close { slot: 0 }), "{pushed:?}");
+    play.hand.borrow_mut().unsettled = false;
+    let pushed = play.turn([]);
+    assert!(pushed.contains(&Operation::Close { slot: 0 }), "{pushed:?}");
+    assert!(play.shard.is_empty());
+}

@@ -1,0 +1,167 @@
+//! The handlers of the simulated routes. Each keeps the books: what a shard calls, and when, has a
+//! grammar.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use tidegate::config::Route;
+use tidegate::handler::{Context, Delivery, End, Handler, Piece};
+use tidegate_proto::close::CloseCode;
+use tidegate_proto::http::RequestHead;
+use tidegate_proto::receiver::Kind;
+
+/// The close code of [`Behaviour::CloseAtTheThird`].
+pub const HAD_ENOUGH: u16 = 4003;
+
+/// How many messages [`Behaviour::Source`] sends before it closes.
+pub const SOURCE_MESSAGES: usize = 30;
+
+/// What a route does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Behaviour {
+    /// Echoes pieces as they come in.
+    Echo,
+    /// Echoes messages once they are whole.
+    Whole,
+    /// Sends a copy of each message in three pieces, then the message itself.
+    Twice,
+    /// Echoes two messages, and closes at the third.
+    CloseAtTheThird,
+    /// Sends messages of its own as fast as the peer takes them, and closes behind the last.
+    Source,
+}
+
+impl Behaviour {
+    pub const ALL: [Self; 5] =
+        [Self::Echo, Self::Whole, Self::Twice, Self::CloseAtTheThird, Self::Source];
+
+    /// The path of its route.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Echo => "/echo",
+            Self::Whole => "/whole",
+            Self::Twice => "/twice",
+            Self::CloseAtTheThird => "/third",
+            Self::Source => "/source",
+        }
+    }
+
+    /// Whether its messages are put together.
+    pub fn wants_whole(self) -> bool {
+        matches!(self, Self::Whole | Self::Twice)
+    }
+}
+
+/// The messages of [`Behaviour::Source`].
+pub fn source_message(index: usize) -> Vec<u8> {
+    (0..index * 97 % 1500).map(|at| (at * 7 + index) as u8).collect()
+}
+
+/// What all handlers of a run have seen.
+#[derive(Debug, Default)]
+pub struct Books {
+    pub opened: u64,
+    pub closed: u64,
+}
+
+/// The handler of a route of the simulation's; `None` for the built-in ones.
+pub fn recorded(route: &Route, books: &Arc<Mutex<Books>>) -> Option<Box<dyn Handler>> {
+    let behaviour = Behaviour::ALL.into_iter().find(|one| one.path() == route.path)?;
+    Some(Box::new(Recorded { behaviour, open: HashMap::new(), next: 1, books: Arc::clone(books) }))
+}
+
+struct Recorded {
+    behaviour: Behaviour,
+    open: HashMap<u32, Seen>,
+    next: u32,
+    books: Arc<Mutex<Books>>,
+}
+
+/// What was seen of one connection.
+#[derive(Default)]
+struct Seen {
+    within_message: bool,
+    messages: usize,
+    sent: usize,
+}
+
+impl Recorded {
+    fn seen(&mut self, context: &Context<'_, '_>) -> &mut Seen {
+        self.open.get_mut(&context.state()).expect("called for a connection that is not open")
+    }
+
+    fn pour(&mut self, context: &mut Context<'_, '_>) {
+        let seen = self.seen(context);
+        while seen.sent < SOURCE_MESSAGES && !context.is_choked() {
+            let message = source_message(seen.sent);
+            if context.send(Kind::Binary, &message).is_err() {
+                return;
+            }
+            seen.sent += 1;
+        }
+        if seen.sent == SOURCE_MESSAGES {
+            context.close(CloseCode::NORMAL);
+        }
+    }
+}
+
+impl Handler for Recorded {
+    fn delivery(&self) -> Delivery {
+        if self.behaviour.wants_whole() { Delivery::Whole } else { Delivery::Pieces }
+    }
+
+    fn open(&mut self, context: &mut Context<'_, '_>, head: &RequestHead<'_>) {
+        assert_eq!(head.path(), self.behaviour.path());
+        context.set_state(self.next);
+        assert!(self.open.insert(self.next, Seen::default()).is_none());
+        self.next += 1;
+        self.books.lock().expect("nobody panicked").opened += 1;
+        if self.behaviour == Behaviour::Source {
+            self.pour(context);
+        }
+    }
+
+    fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece) {
+        let wants_whole = self.behaviour.wants_whole();
+        let behaviour = self.behaviour;
+        let seen = self.seen(context);
+        assert_eq!(piece.first, !seen.within_message, "a message begins within another");
+        assert!(!wants_whole || (piece.first && piece.last), "a message in pieces");
+        seen.within_message = !piece.last;
+        seen.messages += usize::from(piece.last);
+        // What cannot be written ends the connection, and the shard knows why.
+        let _ = match behaviour {
+            Behaviour::Source => Ok(()),
+            Behaviour::CloseAtTheThird if seen.messages >= 3 => {
+                context.close(CloseCode(HAD_ENOUGH));
+                Ok(())
+            }
+            // The third message may have begun: nothing of it goes back.
+            Behaviour::CloseAtTheThird if seen.messages == 2 && seen.within_message => Ok(()),
+            Behaviour::Twice => twice(context, piece),
+            Behaviour::Echo | Behaviour::Whole | Behaviour::CloseAtTheThird => context.echo(piece),
+        };
+    }
+
+    fn writable(&mut self, context: &mut Context<'_, '_>) {
+        assert!(!context.is_choked(), "writable, and choked");
+        self.seen(context);
+        if self.behaviour == Behaviour::Source {
+            self.pour(context);
+        }
+    }
+
+    fn close(&mut self, state: u32, _end: End) {
+        self.open.remove(&state).expect("closed twice, or never opened");
+        self.books.lock().expect("nobody panicked").closed += 1;
+    }
+}
+
+fn twice(context: &mut Context<'_, '_>, piece: Piece) -> Result<(), tidegate::handler::WriteError> {
+    let copy = context.bytes(&piece).to_vec();
+    let (a, b) = (copy.len() / 3, copy.len() / 2);
+    context.send_piece(piece.kind, true, false, &copy[..a])?;
+    context.send_piece(piece.kind, false, false, &copy[a..b])?;
+    context.send_piece(piece.kind, false, true, &copy[b..])?;
+    context.echo(piece)
+}

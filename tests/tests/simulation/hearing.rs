@@ -1,0 +1,192 @@
+//! What a client hears, held against what it may hear.
+
+use tidegate_tests::reference::{self, Frame, Message, Said};
+
+use crate::model::Expected;
+
+/// What ends each compressed fragment but the last (RFC 7692 section 7.2.1).
+const TAIL: [u8; 4] = [0, 0, 0xFF, 0xFF];
+
+/// What the server has said so far.
+#[derive(Debug)]
+pub struct Heard {
+    compression: bool,
+    /// Messages, inflated, and pongs, in order.
+    said: Vec<Said>,
+    /// The beginning of one more message, of the frames that are whole.
+    begun: Option<Message>,
+    /// What is there of that message's next frame.
+    partial: Vec<u8>,
+    /// How much of `said` was checked.
+    checked: usize,
+    /// Pings.
+    pub pings: usize,
+    /// The Close frame.
+    pub close: Option<Option<u16>>,
+    /// The beginning of a frame that is not whole.
+    rest: Vec<u8>,
+}
+
+impl Heard {
+    pub fn new(compression: bool) -> Self {
+        Self {
+            compression,
+            said: Vec::new(),
+            begun: None,
+            partial: Vec::new(),
+            checked: 0,
+            pings: 0,
+            close: None,
+            rest: Vec::new(),
+        }
+    }
+
+    /// Reads what the server says next.
+    ///
+    /// # Panics
+    /// It is no WebSocket stream of a server.
+    pub fn hear(&mut self, bytes: &[u8]) {
+        let mut rest = std::mem::take(&mut self.rest);
+        rest.extend_from_slice(bytes);
+        let mut used = 0;
+        self.partial.clear();
+        while let Some((frame, after)) = reference::split_frame(&rest[used..]) {
+            assert!(self.close.is_none(), "a frame after the Close frame");
+            self.check_header(&frame);
+            if !frame.whole {
+                if frame.opcode() & 8 == 0 {
+                    self.partial = frame.payload;
+                }
+                break;
+            }
+            used = rest.len() - after.len();
+            self.take(frame);
+        }
+        self.rest = rest.split_off(used);
+    }
+
+    fn check_header(&self, frame: &Frame) {
+        let is_first = matches!(frame.opcode(), 1 | 2);
+        let reserved = if is_first && self.compression { 0x30 } else { 0x70 };
+        assert!(frame.first & reserved == 0, "reserved bits: {:#x}", frame.first);
+        assert!(!frame.masked && frame.length_is_valid, "a wrong header");
+        let is_control = frame.opcode() & 8 != 0;
+        assert!(!is_control || (frame.fin() && frame.length <= 125), "a wrong control frame");
+        assert!(is_control || (frame.opcode() == 0) == self.begun.is_some(), "out of order");
+    }
+
+    fn take(&mut self, frame: Frame) {
+        let opcode = frame.opcode();
+        match opcode {
+            0..=2 => self.take_data(frame),
+            8 => self.close = Some(frame.payload.first_chunk().map(|c| u16::from_be_bytes(*c))),
+            9 => self.pings += 1,
+            10 => self.said.push(Said::Control { opcode, payload: frame.payload }),
+            _ => panic!("opcode {opcode}"),
+        }
+    }
+
+    fn take_data(&mut self, frame: Frame) {
+        let fin = frame.fin();
+        let message = self.begun.get_or_insert_with(|| Message {
+            is_text: frame.opcode() == 1,
+            compressed: frame.first & 0x40 != 0,
+            bytes: Vec::new(),
+        });
+        message.bytes.extend(frame.payload);
+        if let Some(mut message) = self.begun.take_if(|_| fin) {
+            if message.compressed {
+                message.bytes = reference::inflate(&message.bytes).expect("no deflate stream");
+                message.compressed = false;
+            }
+            self.said.push(Said::Message(message));
+        }
+    }
+
+    /// Checks what was heard since the last time. `apart`: the order of messages and pongs among
+    /// each other is the server's own.
+    ///
+    /// # Panics
+    /// The client may not be told so.
+    pub fn check(&mut self, expected: &Expected, apart: bool) {
+        if apart {
+            self.check_apart(expected);
+        } else {
+            for index in self.checked..self.said.len() {
+                let (heard, all) = (&self.said[index], &expected.said);
+                assert!(all.get(index) == Some(heard), "{index} is another: {}", short(heard));
+            }
+            self.check_begun(expected);
+        }
+        self.checked = self.said.len();
+        if let Some(close) = self.close {
+            // Going away while draining, too slow to send, too slow to read; and the end of what
+            // a source has to say.
+            let is_own =
+                matches!(close, Some(1001 | 1008 | 1013)) || (apart && close == Some(1000));
+            assert!(is_own || Some(close) == expected.close, "closed with {close:?}");
+        }
+    }
+
+    fn check_apart(&self, expected: &Expected) {
+        for pick in [is_message, is_pong] {
+            let mut all = expected.said.iter().filter(|said| pick(said));
+            for heard in self.said.iter().filter(|said| pick(said)) {
+                assert_eq!(all.next(), Some(heard), "another");
+            }
+        }
+    }
+
+    /// A message that has begun goes on as the next one, or as the one that is cut short.
+    fn check_begun(&self, expected: &Expected) {
+        let Some(begun) = &self.begun else { return };
+        let mut next = expected.said[self.said.len()..].iter();
+        let next = next.find_map(|said| match said {
+            Said::Message(message) => Some(message),
+            Said::Control { .. } => None,
+        });
+        // What cannot be finished because its compressed bytes are wrong is not in the model.
+        let Some(next) = next.or(expected.tail.as_ref()) else { return };
+        let so_far = if begun.compressed {
+            let whole_blocks = begun.bytes.strip_suffix(&TAIL).unwrap_or(&begun.bytes);
+            reference::inflate(whole_blocks).expect("fragments end between blocks")
+        } else {
+            [&begun.bytes[..], &self.partial].concat()
+        };
+        let is_beginning = begun.is_text == next.is_text && next.bytes.starts_with(&so_far);
+        assert!(is_beginning, "message behind {} begins otherwise", self.said.len());
+    }
+
+    /// Checks that everything was heard.
+    ///
+    /// # Panics
+    /// Something is missing.
+    pub fn check_all(&self, expected: &Expected, apart: bool) {
+        let is_the_sources = self.close == Some(Some(1000)) && expected.close != self.close;
+        if apart && !is_the_sources {
+            // The client closed first, or may have done, and cut the source short.
+            assert_eq!(self.close.is_some(), expected.close.is_some(), "the close");
+            return;
+        }
+        let pick = |said: &&Said| !apart || is_message(said);
+        let heard = self.said.iter().filter(pick).count();
+        let all = expected.said.iter().filter(pick).count();
+        assert!(heard == all, "heard {heard} of {all}, then {:?}", self.close);
+        assert!(apart || self.close == expected.close, "closed with {:?}", self.close);
+    }
+}
+
+fn is_message(said: &Said) -> bool {
+    matches!(said, Said::Message(_))
+}
+
+fn is_pong(said: &Said) -> bool {
+    !is_message(said)
+}
+
+fn short(said: &Said) -> String {
+    match said {
+        Said::Message(message) => format!("a message of {} bytes", message.bytes.len()),
+        Said::Control { opcode, payload } => format!("{opcode} of {} bytes", payload.len()),
+    }
+}

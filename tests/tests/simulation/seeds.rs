@@ -1,0 +1,138 @@
+//! Which seeds run, on all cores, and what they must have met altogether.
+
+use std::ops::Range;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tidegate::shard::Counters;
+
+use crate::Outcome;
+
+/// How many seeds run if nothing else is asked for.
+const SEEDS: u64 = 2000;
+
+/// Seeds that once found a defect, whatever else runs. What a seed stands for changes with the
+/// simulation, so each defect has a test of its own as well.
+const REGRESSIONS: [u64; 0] = [];
+
+/// From this many seeds on everything that a shard counts must have happened.
+const SEEDS_FOR_ALL: u64 = 1000;
+
+/// How often a long run says how far it has come.
+const REPORT: Duration = Duration::from_secs(60);
+
+/// Runs what the environment asks for.
+///
+/// # Panics
+/// A seed fails; the message says which, and how to replay it.
+pub fn run_all(run: fn(u64) -> Outcome) {
+    if let Some(seed) = variable("TIDEGATE_SEED") {
+        return replay(run, number(&seed));
+    }
+    let seeds = variable("TIDEGATE_SEEDS").map_or(0..SEEDS, |text| range(&text));
+    let is_all = seeds.end - seeds.start >= SEEDS_FOR_ALL;
+    let sum = Sum::default();
+    for seed in REGRESSIONS {
+        sum.add(run_one(run, seed).unwrap_or_else(|seed| fail(seed)));
+    }
+    if let Some(seed) = run_range(run, seeds, &sum) {
+        fail(seed);
+    }
+    let (runs, served, counters) = sum.total();
+    println!("{runs} seeds, {served} clients that were promised all answers and got them");
+    if is_all {
+        everything_happened(served, &counters);
+    }
+}
+
+fn replay(run: fn(u64) -> Outcome, seed: u64) {
+    let first = run(seed);
+    let again = run(seed);
+    println!("seed {seed}: trace {:016x}", first.trace);
+    assert_eq!(first, again, "seed {seed} does not replay");
+}
+
+fn fail(seed: u64) -> ! {
+    panic!("seed {seed} failed: TIDEGATE_SEED={seed} replays it");
+}
+
+/// Runs the seeds in order, one on each core at a time; returns the lowest that fails.
+fn run_range(run: fn(u64) -> Outcome, seeds: Range<u64>, sum: &Sum) -> Option<u64> {
+    let next = AtomicU64::new(seeds.start);
+    let failed = AtomicU64::new(u64::MAX);
+    let reported = Mutex::new(Instant::now());
+    let work = || {
+        while failed.load(Ordering::Relaxed) == u64::MAX {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                return;
+            }
+            match run_one(run, seed) {
+                Ok(outcome) => sum.add(outcome),
+                Err(seed) => drop(failed.fetch_min(seed, Ordering::Relaxed)),
+            }
+            let mut reported = reported.lock().expect("nobody panicked");
+            if reported.elapsed() > REPORT {
+                *reported = Instant::now();
+                eprintln!("seed {seed}");
+            }
+        }
+    };
+    let cores = thread::available_parallelism().map_or(1, usize::from);
+    thread::scope(|scope| {
+        for _ in 0..cores {
+            scope.spawn(work);
+        }
+    });
+    Some(failed.into_inner()).filter(|seed| *seed != u64::MAX)
+}
+
+fn run_one(run: fn(u64) -> Outcome, seed: u64) -> Result<Outcome, u64> {
+    catch_unwind(AssertUnwindSafe(|| run(seed))).map_err(|_| seed)
+}
+
+/// What all runs came to.
+#[derive(Default)]
+struct Sum(Mutex<(u64, u64, Counters)>);
+
+impl Sum {
+    fn add(&self, outcome: Outcome) {
+        let mut sum = self.0.lock().expect("nobody panicked");
+        let (runs, served, counters) = *sum;
+        let counters = [counters, outcome.counters].into_iter().sum();
+        *sum = (runs + 1, served + outcome.served, counters);
+    }
+
+    fn total(&self) -> (u64, u64, Counters) {
+        *self.0.lock().expect("nobody panicked")
+    }
+}
+
+/// A simulation that does not get somewhere proves nothing about it.
+fn everything_happened(served: u64, counters: &Counters) {
+    assert!(served > 500, "only {served} clients were served to the end");
+    for (name, count) in counters.named() {
+        // At the end nobody is there.
+        let is_of_now = matches!(name, "connections" | "connections_open" | "blocks_used");
+        assert!(count > 0 || is_of_now, "in no run was anything counted as {name}");
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
+
+fn number(text: &str) -> u64 {
+    text.parse().unwrap_or_else(|_| panic!("{text:?} is no seed: write a number"))
+}
+
+/// `n` or `m..n`.
+fn range(text: &str) -> Range<u64> {
+    match text.split_once("..") {
+        Some((start, end)) => number(start)..number(end),
+        None => 0..number(text),
+    }
+}

@@ -1,0 +1,116 @@
+//! Keeps an eye on what a shard asks for: what may be in flight together, and that memory in
+//! flight is left alone.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use tidegate::uring::{
+    BufferId, Completion, Generation, HEADROOM, Memory, Operation, Slot, Span, buffer_stride,
+};
+
+/// What lies in a lent buffer until something is received into it.
+const UNTOUCHED: u8 = 0xA5;
+
+/// An operation that the kernel has not taken, with the bytes that it is to send as they were when
+/// the kernel first saw it.
+pub struct Queued {
+    pub operation: Operation,
+    pub bytes: Option<Vec<u8>>,
+}
+
+/// What is in flight.
+#[derive(Default)]
+pub struct Watch {
+    /// Polls and receives that have not completed.
+    reads: BTreeSet<(Slot, Generation)>,
+    /// Connections with a send in the batch, or an armed one.
+    in_batch: BTreeSet<Slot>,
+    armed: BTreeSet<Slot>,
+    /// Buffers that were lent, and have yet to be marked as untouched.
+    fresh: Vec<BufferId>,
+}
+
+impl Watch {
+    /// An operation is pushed.
+    pub fn pushed(&mut self, operation: &Operation) {
+        match *operation {
+            Operation::Poll { slot, generation }
+            | Operation::Receive { slot, generation }
+            | Operation::ReceiveInto { slot, generation, .. } => {
+                assert!(self.reads.insert((slot, generation)), "slot {slot} is read from twice");
+            }
+            Operation::Unpoll { slot, generation } => {
+                self.reads.remove(&(slot, generation));
+            }
+            Operation::Send { slot, .. } => {
+                assert!(!self.armed.contains(&slot), "slot {slot} sends beside an armed send");
+                assert!(self.in_batch.insert(slot), "slot {slot} sends twice in a batch");
+            }
+            Operation::SendArmed { slot, .. } => {
+                assert!(!self.in_batch.contains(&slot), "slot {slot} arms a send beside another");
+                assert!(self.armed.insert(slot), "slot {slot} arms two sends");
+            }
+            // The slot may be given to another connection from here on.
+            Operation::Close { slot } => {
+                self.in_batch.remove(&slot);
+                self.armed.remove(&slot);
+            }
+            _ => {}
+        }
+    }
+
+    /// The shard takes a completion.
+    pub fn completed(&mut self, completion: &Completion) {
+        match *completion {
+            Completion::Readable { slot, generation }
+            | Completion::Received { slot, generation, .. }
+            | Completion::ReceivedInto { slot, generation, .. } => {
+                self.reads.remove(&(slot, generation));
+            }
+            Completion::Sent { slot, .. } => {
+                self.armed.remove(&slot);
+            }
+            _ => {}
+        }
+    }
+
+    /// The shard has learnt that its batch is settled.
+    pub fn settled(&mut self) {
+        self.in_batch.clear();
+    }
+
+    pub fn lent(&mut self, buffer: BufferId) {
+        self.fresh.push(buffer);
+    }
+
+    /// The kernel sees memory: notes what it must find again.
+    pub fn look(&mut self, queue: &mut VecDeque<Queued>, memory: &mut Memory, buffer_size: usize) {
+        for buffer in self.fresh.drain(..) {
+            let start = start_of(buffer, buffer_size);
+            memory.receive.bytes_mut()[start..start + buffer_size].fill(UNTOUCHED);
+        }
+        for queued in queue.iter_mut().filter(|queued| queued.bytes.is_none()) {
+            if let Some(span) = sends(&queued.operation) {
+                queued.bytes = Some(memory.bytes(span).to_vec());
+            }
+        }
+    }
+}
+
+/// Where the bytes of a buffer begin in their area.
+pub fn start_of(buffer: BufferId, size: usize) -> usize {
+    usize::from(buffer.0) * buffer_stride(size) + HEADROOM
+}
+
+/// Checks that nobody wrote to a lent buffer.
+pub fn check_untouched(buffer: BufferId, memory: &Memory, size: usize) {
+    let start = start_of(buffer, size);
+    let bytes = &memory.receive.bytes()[start..start + size];
+    assert!(bytes.iter().all(|byte| *byte == UNTOUCHED), "{buffer:?} was written to while lent");
+}
+
+fn sends(operation: &Operation) -> Option<Span> {
+    match *operation {
+        Operation::Send { span, .. } | Operation::SendArmed { span, .. } => Some(span),
+        _ => None,
+    }
+}

@@ -1,0 +1,375 @@
+//! Everything outside of a shard: sockets that are queues, clients, a clock, and a kernel that
+//! takes every freedom that the real one has, drawn from one seed.
+
+use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use tidegate::uring::{BufferId, Completion, Errno, Generation, Memory, Slot, Span};
+
+use crate::chances::Chances;
+use crate::peer::{Action, Peer};
+use crate::random::Random;
+use crate::watch::{Queued, Watch};
+
+/// A send that waits for room.
+pub struct ArmedSend {
+    pub generation: Generation,
+    pub span: Span,
+    /// The span's bytes when the send was armed.
+    pub bytes: Vec<u8>,
+}
+
+/// One connection, both ends.
+#[derive(Default)]
+pub struct Socket {
+    /// What the peer has said and the server has not received.
+    pub inbound: VecDeque<u8>,
+    pub peer_ended: bool,
+    /// The peer has reset.
+    pub broken: bool,
+    /// What the server has sent and the peer has not read.
+    pub outbound: VecDeque<u8>,
+    /// The server may send nothing more.
+    pub finished_writing: bool,
+    /// The peer can see that.
+    server_ended: bool,
+    server_closed: bool,
+    pub poll: Option<Generation>,
+    pub send: Option<ArmedSend>,
+    /// A cancel of the armed send came too late to take effect at once.
+    pub cancelled: bool,
+    /// A descriptor outside of the table keeps the connection from being closed.
+    installed: bool,
+    pub slot: Option<Slot>,
+}
+
+/// What comes out of the completion queue.
+#[derive(Debug)]
+pub enum Entry {
+    Completion(Completion),
+    /// The descriptor for the end of writing is there; the shard's ring uses it and says nothing.
+    Installed(usize),
+}
+
+/// Everything outside of the shard.
+pub struct World {
+    pub random: Random,
+    pub chances: Chances,
+    pub now: Duration,
+    pub sockets: Vec<Socket>,
+    peers: Vec<Peer>,
+    server_compresses: bool,
+    /// By slot.
+    pub slots: Vec<Option<usize>>,
+    pub to_accept: VecDeque<usize>,
+    pub listener_polled: bool,
+    pub queue: VecDeque<Queued>,
+    pub lent: VecDeque<BufferId>,
+    pub visible: VecDeque<Entry>,
+    pub overflowed: VecDeque<Entry>,
+    pub watch: Watch,
+    pub woken: bool,
+    /// Something happened that may cost any client its connection.
+    pub disturbed: bool,
+    pub buffer_size: usize,
+    /// Clients that were promised all of their answers, and got them.
+    pub served: u64,
+    /// A hash of everything that happened.
+    pub trace: u64,
+}
+
+/// What is written is hashed (FNV-1a).
+struct Trace<'a>(&'a mut u64);
+
+impl std::fmt::Write for Trace<'_> {
+    fn write_str(&mut self, text: &str) -> std::fmt::Result {
+        for byte in text.bytes() {
+            *self.0 = (*self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3);
+        }
+        Ok(())
+    }
+}
+
+impl World {
+    /// A world for a shard of so many slots and buffers of this size.
+    pub fn new(seed: u64, slots: u32, buffer_size: usize, server_compresses: bool) -> Self {
+        let mut random = Random::new(seed);
+        let chances = Chances::draw(&mut random);
+        Self {
+            // Through a tiny buffer nobody reads or is heard fast enough for the deadlines.
+            disturbed: chances.send_buffer < 3000 || chances.receive_buffer < 3000,
+            chances,
+            random,
+            now: Duration::ZERO,
+            sockets: Vec::new(),
+            peers: Vec::new(),
+            server_compresses,
+            slots: vec![None; slots as usize],
+            to_accept: VecDeque::new(),
+            listener_polled: false,
+            queue: VecDeque::new(),
+            lent: VecDeque::new(),
+            visible: VecDeque::new(),
+            overflowed: VecDeque::new(),
+            watch: Watch::default(),
+            woken: false,
+            buffer_size,
+            served: 0,
+            trace: 0,
+        }
+    }
+
+    /// Another client connects.
+    pub fn connect(&mut self) {
+        let peer = Peer::new(&mut self.random, self.server_compresses);
+        self.note(peer.temper);
+        self.peers.push(peer);
+        self.sockets.push(Socket::default());
+        self.to_accept.push_back(self.sockets.len() - 1);
+    }
+
+    /// Whether all clients have seen the end of their connections.
+    pub fn is_quiet(&self) -> bool {
+        let gone = |socket: &Socket| socket.server_closed || socket.broken;
+        self.to_accept.is_empty() && self.sockets.iter().all(gone)
+    }
+
+    /// Receive buffers that the shard has lent and not got back.
+    pub fn buffers(&self) -> usize {
+        let coming = self.visible.iter().chain(&self.overflowed).filter(|entry| {
+            matches!(entry, Entry::Completion(Completion::Received { buffer: Some(_), .. }))
+        });
+        self.lent.len() + coming.count()
+    }
+
+    pub fn describe(&self) -> String {
+        format!("{:?}, {} clients, at {:?}", self.chances, self.peers.len(), self.now)
+    }
+
+    pub fn note(&mut self, what: impl std::fmt::Debug) {
+        // Writing into the hash cannot fail.
+        let _ = write!(Trace(&mut self.trace), "{what:?}");
+    }
+
+    pub fn chance(&mut self, pick: impl Fn(&Chances) -> u32) -> bool {
+        let per_mille = pick(&self.chances);
+        self.random.chance(per_mille)
+    }
+
+    pub fn socket(&mut self, slot: Slot) -> Option<&mut Socket> {
+        self.slots[slot as usize].map(|socket| &mut self.sockets[socket])
+    }
+
+    /// An operation of this connection has failed that should not have.
+    pub fn harm(&mut self, slot: Slot) {
+        if let Some(socket) = self.slots[slot as usize] {
+            self.peers[socket].harmed = true;
+        }
+    }
+
+    pub fn complete(&mut self, completion: Completion) {
+        self.note(completion);
+        self.emit(Entry::Completion(completion));
+    }
+
+    fn emit(&mut self, entry: Entry) {
+        if self.visible.len() < self.chances.completions && self.overflowed.is_empty() {
+            self.visible.push_back(entry);
+        } else {
+            self.overflowed.push_back(entry);
+        }
+    }
+
+    /// The next completion that the shard sees.
+    pub fn take_completion(&mut self) -> Option<Completion> {
+        loop {
+            match self.visible.pop_front()? {
+                Entry::Completion(completion) => return Some(completion),
+                Entry::Installed(index) => {
+                    let socket = &mut self.sockets[index];
+                    socket.installed = false;
+                    socket.server_ended = true;
+                    if socket.slot.is_none() {
+                        self.end(index);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Wants a descriptor for the end of writing.
+    pub fn finish_writes(&mut self, slot: Slot) {
+        let lacks_one = self.chance(|chances| chances.no_descriptor);
+        let Some(index) = self.slots[slot as usize] else { return };
+        self.sockets[index].finished_writing = true;
+        if !lacks_one {
+            self.sockets[index].installed = true;
+            self.emit(Entry::Installed(index));
+        }
+    }
+
+    pub fn close(&mut self, slot: Slot) {
+        let index = self.slots[slot as usize].take().expect("closed a slot without a connection");
+        let socket = &mut self.sockets[index];
+        assert!(socket.poll.is_none(), "slot {slot} is closed while its poll is armed");
+        assert!(socket.send.is_none(), "slot {slot} is closed while its send is armed");
+        socket.slot = None;
+        if !socket.installed {
+            self.end(index);
+        }
+    }
+
+    /// The last descriptor of a connection is closed.
+    fn end(&mut self, index: usize) {
+        let socket = &mut self.sockets[index];
+        socket.server_closed = true;
+        socket.server_ended = true;
+        // With bytes unread the kernel resets, and what is on its way to the peer may be lost.
+        if !socket.inbound.is_empty() {
+            let arrives = self.random.below(socket.outbound.len() + 1);
+            socket.outbound.truncate(arrives);
+        }
+    }
+
+    pub fn close_listener(&mut self) {
+        for socket in self.to_accept.drain(..) {
+            self.sockets[socket].server_closed = true;
+            self.sockets[socket].server_ended = true;
+            self.peers[socket].harmed = true;
+        }
+    }
+
+    /// Clients act, polls fire, armed sends go on.
+    fn live(&mut self, memory: &Memory) {
+        for index in 0..self.sockets.len() {
+            self.peer_acts(index);
+            self.peer_reads(index);
+            self.fire(index, memory);
+        }
+        let somebody = !self.to_accept.is_empty() && self.random.chance(500);
+        if self.listener_polled && (somebody || self.chance(|chances| chances.spurious_wake)) {
+            self.listener_polled = false;
+            self.complete(Completion::ListenerReady { listener: 0 });
+        }
+        if std::mem::take(&mut self.woken) || self.chance(|chances| chances.spurious_wake) {
+            self.complete(Completion::Woken);
+        }
+    }
+
+    fn peer_acts(&mut self, index: usize) {
+        let socket = &mut self.sockets[index];
+        if socket.broken || socket.peer_ended {
+            return;
+        }
+        let room = self.chances.receive_buffer.saturating_sub(socket.inbound.len());
+        match self.peers[index].act(&mut self.random, room) {
+            Action::Nothing => {}
+            Action::Say(bytes) => {
+                if !socket.server_closed {
+                    socket.inbound.extend(bytes);
+                }
+            }
+            Action::End => socket.peer_ended = true,
+            Action::Reset => {
+                socket.broken = true;
+                socket.inbound.clear();
+                socket.outbound.clear();
+                self.peers[index].saw_end = true;
+            }
+        }
+    }
+
+    fn peer_reads(&mut self, index: usize) {
+        let socket = &mut self.sockets[index];
+        let peer = &mut self.peers[index];
+        if socket.broken || peer.saw_end || !peer.wants_to_read(&mut self.random) {
+            return;
+        }
+        let count = self.random.below(socket.outbound.len() + 1);
+        let bytes: Vec<u8> = socket.outbound.drain(..count).collect();
+        peer.hear(&bytes);
+        if socket.outbound.is_empty() && socket.server_ended {
+            self.served += u64::from(peer.ended(self.disturbed));
+        }
+    }
+
+    fn fire(&mut self, index: usize, memory: &Memory) {
+        let socket = &self.sockets[index];
+        let (Some(slot), poll) = (socket.slot, socket.poll) else { return };
+        let is_readable = !socket.inbound.is_empty() || socket.peer_ended || socket.broken;
+        if let Some(generation) = poll {
+            let fires = if is_readable {
+                !self.chance(|chances| chances.late)
+            } else {
+                self.chance(|chances| chances.spurious_poll)
+            };
+            if fires {
+                self.sockets[index].poll = None;
+                self.complete(Completion::Readable { slot, generation });
+            }
+        }
+        if self.sockets[index].cancelled && self.random.chance(300) {
+            if let Some(armed) = self.sockets[index].send.take() {
+                let (generation, result) = (armed.generation, Err(Errno::CANCELED));
+                self.complete(Completion::Sent { slot, generation, result });
+            }
+        } else if !self.chance(|chances| chances.late) {
+            self.try_armed_send(slot, memory);
+        }
+    }
+
+    /// Swaps neighbouring completions of different connections.
+    fn reorder(&mut self) {
+        for at in 1..self.visible.len() {
+            let differ = slot_of(&self.visible[at - 1]) != slot_of(&self.visible[at]);
+            if differ && self.chance(|chances| chances.reorder) {
+                self.visible.swap(at - 1, at);
+            }
+        }
+    }
+
+    fn flush_overflow(&mut self) {
+        while self.visible.len() < self.chances.completions {
+            let Some(entry) = self.overflowed.pop_front() else { return };
+            self.visible.push_back(entry);
+        }
+    }
+
+    pub fn enter(&mut self, memory: &mut Memory, wait: Duration) {
+        self.watch.look(&mut self.queue, memory, self.buffer_size);
+        self.flush_overflow();
+        self.submit(memory);
+        self.live(memory);
+        if self.chance(|chances| chances.clock_jump) {
+            self.disturbed = true;
+            self.now += Duration::from_secs(self.random.below(100) as u64);
+        }
+        // A kernel that does not take everything does not wait either.
+        let wait = if self.queue.is_empty() { wait } else { Duration::ZERO };
+        let until = self.now + wait;
+        // The longest sleeps of a shard without connections are seconds.
+        let step = Duration::from_millis(5).max(wait / 100);
+        while self.visible.is_empty() && self.now < until {
+            self.now += step;
+            self.live(memory);
+        }
+        self.now += Duration::from_micros(50);
+        self.reorder();
+    }
+}
+
+/// Which connection a completion is about: those of one stay in order.
+fn slot_of(entry: &Entry) -> Option<Slot> {
+    let Entry::Completion(completion) = entry else { return None };
+    match *completion {
+        Completion::Readable { slot, .. }
+        | Completion::Received { slot, .. }
+        | Completion::ReceivedInto { slot, .. }
+        | Completion::SendFellShort { slot, .. }
+        | Completion::Sent { slot, .. }
+        | Completion::Unacknowledged { slot, .. }
+        | Completion::Accepted { slot, .. } => Some(slot),
+        Completion::ListenerReady { .. } | Completion::Woken => None,
+    }
+}
