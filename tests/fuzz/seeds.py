@@ -1,0 +1,236 @@
+#!/usr/bin/env python3
+"""Writes the seeds of the fuzz targets' corpus: one file each, named after what it holds.
+
+Each begins with the parameters of its target (tests/src/fuzzing). What the fuzzer found stays
+beside them; this script leaves other files alone.
+"""
+
+import pathlib
+import shutil
+import struct
+import zlib
+
+HERE = pathlib.Path(__file__).parent
+CORPUS = HERE / "corpus"
+KEY = bytes([0x37, 0xFA, 0x21, 0x3D])
+TAIL = b"\0\0\xff\xff"
+
+
+def write(target: str, name: str, data: bytes) -> None:
+    folder = CORPUS / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(data)
+
+
+def frame(first: int, payload: bytes = b"", key: bytes | None = KEY, length: bytes | None = None) -> bytes:
+    """A frame; `length` is how its length is written, if not in the shortest way."""
+    size = len(payload)
+    if length is None:
+        if size <= 125:
+            length = bytes([size])
+        elif size <= 0xFFFF:
+            length = b"\x7e" + struct.pack(">H", size)
+        else:
+            length = b"\x7f" + struct.pack(">Q", size)
+    if key is None:
+        return bytes([first]) + length + payload
+    masked = bytes(byte ^ key[at % 4] for at, byte in enumerate(payload))
+    return bytes([first, length[0] | 0x80]) + length[1:] + key + masked
+
+
+def deflated(message: bytes, level: int = 6, window_bits: int = 15) -> bytes:
+    codec = zlib.compressobj(level, zlib.DEFLATED, -window_bits)
+    return (codec.compress(message) + codec.flush(zlib.Z_SYNC_FLUSH)).removesuffix(TAIL)
+
+
+def frames() -> None:
+    """After the cases of the Autobahn suite: 1 framing, 2 pings, 3 reserved bits, 4 opcodes,
+    5 fragmentation, 6 UTF-8, 7 closing, 9 limits, 12 compression."""
+    snowman = "Hello-µ@ßöäüàá-UTF-8!! ☃😀".encode()
+    streams = {
+        "1.1-text": frame(0x81, b"Hello"),
+        "1.1-empty-text": frame(0x81),
+        "1.1-125-text": frame(0x81, b"*" * 125),
+        "1.1-126-text": frame(0x81, b"*" * 126),
+        "1.1-127-text": frame(0x81, b"*" * 127),
+        "1.2-binary": frame(0x82, bytes(range(256))),
+        "1.2-65535-binary": frame(0x82, b"\xfe" * 65535),
+        "1.2-65536-binary": frame(0x82, b"\xfe" * 65536),
+        "2.2-ping": frame(0x89, b"Hello, world!"),
+        "2.4-ping-125": frame(0x89, b"\xfe" * 125),
+        "2.5-ping-126": frame(0x89, b"\xfe" * 126),
+        "2.7-pong-unasked": frame(0x8A, b"unsolicited"),
+        "2.10-ten-pings": b"".join(frame(0x89, b"payload-%d" % n) for n in range(10)),
+        "3.1-rsv3": frame(0x91, b"reserved"),
+        "3.2-rsv2-after-text": frame(0x81, b"small") + frame(0xA1, b"reserved") + frame(0x89),
+        "3.7-rsv-all-on-close": frame(0xF8, b"\x03\xe8"),
+        "4.1-opcode-3": frame(0x83, b"reserved"),
+        "4.2-opcode-11": frame(0x81, b"small") + frame(0x8B) + frame(0x89),
+        "5.1-fragmented-ping": frame(0x09, b"frag") + frame(0x80, b"ment"),
+        "5.3-fragmented-text": frame(0x01, b"fragment1") + frame(0x80, b"fragment2"),
+        "5.6-ping-between-fragments": frame(0x01, b"one") + frame(0x89, b"ping") + frame(0x80, b"two"),
+        "5.9-continues-nothing": frame(0x80, b"non-continuation") + frame(0x81, b"Hello"),
+        "5.15-continues-after-the-end": frame(0x01, b"a") + frame(0x80, b"b") + frame(0x00, b"c"),
+        "5.18-message-within-a-message": frame(0x01, b"fragment1") + frame(0x81, b"fragment2"),
+        "5.19-pings-and-empty-fragments": b"".join(
+            frame(first, payload)
+            for first, payload in [(0x01, b"a"), (0x00, b""), (0x89, b"p"), (0x00, b"b"), (0x89, b""), (0x80, b"")]
+        ),
+        "6.2-text": frame(0x81, snowman),
+        "6.2-text-octet-by-octet": b"".join(
+            frame((0x01 if n == 0 else 0) | (0x80 if n == len(snowman) - 1 else 0), snowman[n : n + 1])
+            for n in range(len(snowman))
+        ),
+        "6.3-not-utf8": frame(0x81, b"\xce\xba\xe1\xbd\xb9\xed\xa0\x80edited"),
+        "6.4-not-utf8-in-the-second-fragment": frame(0x01, b"\xce\xba") + frame(0x80, b"\xf4\x90\x80\x80"),
+        "6.6-cut-within-a-character": frame(0x81, b"\xce\xba\xe1\xbd"),
+        "6.12-surrogate": frame(0x81, b"\xed\xbf\xbf"),
+        "6.22-noncharacters": frame(0x81, b"\xef\xbf\xbe\xf0\x9f\xbf\xbe\xf4\x8f\xbf\xbf"),
+        "7.1-text-after-close": frame(0x88, b"\x03\xe8") + frame(0x81, b"Hello"),
+        "7.3-close-without-a-body": frame(0x88),
+        "7.3-close-of-one-octet": frame(0x88, b"a"),
+        "7.3-close-with-a-reason": frame(0x88, b"\x03\xe8Hello World!"),
+        "7.3-close-of-125": frame(0x88, b"\x03\xe8" + b"*" * 123),
+        "7.3-close-of-126": frame(0x88, b"\x03\xe8" + b"*" * 124),
+        "7.5-close-not-utf8": frame(0x88, b"\x03\xe8\xce\xba\xe1\xbd\xb9\xcf\x83\xed\xa0\x80"),
+        "7.7-close-3000": frame(0x88, b"\x0b\xb8"),
+        "7.9-close-1005": frame(0x88, b"\x03\xed"),
+        "7.13-close-65535": frame(0x88, b"\xff\xff"),
+        "length-not-minimal-16": frame(0x82, b"x" * 5, length=b"\x7e\x00\x05"),
+        "length-not-minimal-64": frame(0x82, b"x" * 5, length=b"\x7f" + struct.pack(">Q", 5)),
+        "length-top-bit": frame(0x82, b"x", length=b"\x7f" + struct.pack(">Q", 1 << 63)),
+        "length-all-but-the-top-bit": frame(0x82, b"x", length=b"\x7f" + struct.pack(">Q", (1 << 63) - 1)),
+        "too-long-by-one": frame(0x02, b"x" * 600) + frame(0x80, b"x" * 401),
+        "just-not-too-long": frame(0x02, b"x" * 600) + frame(0x80, b"x" * 400),
+        "the-other-role": frame(0x81, b"Hello", key=None),
+    }
+    for name, stream in streams.items():
+        most = 0xFFFF if "65" in name else 1000
+        write("frames", f"server-{name}", struct.pack(">BHB", 0, most, 3) + stream)
+    client = {
+        "text": frame(0x81, b"Hello", key=None),
+        "fragments": frame(0x01, b"one", key=None) + frame(0x8A, key=None) + frame(0x80, b"two", key=None),
+        "close": frame(0x88, b"\x03\xe8bye", key=None),
+        "masked": frame(0x81, b"Hello"),
+    }
+    for name, stream in client.items():
+        write("frames", f"client-{name}", struct.pack(">BHB", 1, 1000, 2) + stream)
+    hello = deflated(b"Hello" * 40)
+    compressed = {
+        "12.1-text": frame(0xC1, hello),
+        "12.1-fragments": frame(0x41, hello[:3]) + frame(0x89, b"ping") + frame(0x80, hello[3:]),
+        "12.1-plain-text-too": frame(0x81, snowman) + frame(0xC2, hello),
+        "rsv1-on-a-continuation": frame(0x41, hello[:3]) + frame(0xC0, hello[3:]),
+        "rsv1-on-a-ping": frame(0xC9, b"ping"),
+    }
+    for name, stream in compressed.items():
+        write("frames", f"compressed-{name}", struct.pack(">BHB", 2, 1000, 1) + stream)
+
+
+def deflate() -> None:
+    payloads = {
+        # RFC 7692 section 7.2.3.
+        "one-block": bytes.fromhex("f248cdc9c90700"),
+        "window-of-the-message-before": bytes.fromhex("f200110000"),
+        "stored": bytes.fromhex("000500faff48656c6c6f00"),
+        "bfinal": bytes.fromhex("f348cdc9c9070000"),
+        "two-blocks": bytes.fromhex("f248050000 00ffffcac9c90700".replace(" ", "")),
+        "empty": b"\x00",
+        # What is none.
+        "nothing": b"",
+        "block-type-3": b"\x07",
+        "tail-left-in-place": bytes.fromhex("f248cdc9c907000000ffff"),
+        "stored-length-damaged": bytes.fromhex("000500fbff48656c6c6f00"),
+        "distance-too-far": bytes.fromhex("73040200"),
+        "bfinal-many-times": b"\x03\x00" * 50 + b"\x00",
+        # What compressors make.
+        "bomb": deflated(bytes(200_000), 9),
+        "text-dynamic-codes": deflated(b"".join(b"%d bottles, " % n for n in range(400)), 9),
+        "text-window-9": deflated(b"".join(b"%d bottles, " % n for n in range(400)), 6, 9),
+        "noise": deflated(bytes((n * n * 31 + n // 7) % 251 for n in range(700)), 1),
+        "stored-by-choice": deflated(b"stored" * 30, 0),
+        "text": b"Compressed by us, and inflated again. " * 8,
+    }
+    for name, payload in payloads.items():
+        for how, stretches, room in [(0x05, 0, 255), (0x70, 2, 7)]:
+            write("deflate", f"{name}-{how:02x}", bytes([how, stretches, room]) + payload)
+
+
+def request_head() -> None:
+    good = (
+        "GET /chat?room=1 HTTP/1.1\r\nHost: server.example.com:8080\r\nUpgrade: websocket\r\n"
+        "Connection: keep-alive, Upgrade\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+        "Sec-WebSocket-Version: 13\r\n"
+    )
+    heads = {
+        "handshake": good + "\r\n",
+        "handshake-with-everything": good
+        + "Origin: https://example.com\r\nSec-WebSocket-Protocol: chat, superchat\r\n"
+        "Cookie: a=b; c=d\r\nX-Empty:\r\n"
+        "Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits; "
+        'server_max_window_bits="10"; client_no_context_takeover, permessage-deflate\r\n\r\n',
+        "handshake-with-a-frame-behind": good + "\r\n\x01\x02",
+        "extensions-malformed": good + 'Sec-WebSocket-Extensions: a; b="\\\r\n\r\n',
+        "extensions-on-two-lines": good + "Sec-WebSocket-Extensions: x-a;b=c\r\nsec-websocket-extensions: permessage-deflate\r\n\r\n",
+        "an-empty-line-before": "\r\n" + good + "\r\n",
+        "plain-get": "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        "http-1.0": "GET / HTTP/1.0\r\n\r\n",
+        "absolute-form": "GET http://b.example:81/c?d HTTP/1.1\r\nHost: a\r\n\r\n",
+        "ipv6": "GET / HTTP/1.1\r\nHost: [2001:db8::1]:80\r\n\r\n",
+        "post": "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
+        "chunked": "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        "smuggled": "GET / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\nTransfer-Encoding : chunked\r\n\r\n",
+        "bare-line-feeds": "GET / HTTP/1.1\nHost: a\n\n",
+        "folded": "GET / HTTP/1.1\r\nHost: a\r\nA: b\r\n c\r\n\r\n",
+        "http-2": "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        "two-hosts": "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n",
+        "64-lines": "GET / HTTP/1.1\r\nHost: a\r\n" + "A: b\r\n" * 63 + "\r\n",
+        "65-lines": "GET / HTTP/1.1\r\nHost: a\r\n" + "A: b\r\n" * 64 + "\r\n",
+        "target-with-escapes": "GET /%7e/a%2Fb;c=d/?x=%00&y#z HTTP/1.1\r\nHost: a\r\n\r\n",
+    }
+    for name, head in heads.items():
+        write("request_head", name, struct.pack(">H", 8192) + head.encode("latin-1"))
+    write("request_head", "exactly-at-the-limit", struct.pack(">H", len(good) + 2) + good.encode() + b"\r\n")
+    write("request_head", "over-the-limit", struct.pack(">H", len(good)) + good.encode() + b"\r\n")
+    tls = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(range(64))
+    write("request_head", "tls-client-hello", struct.pack(">H", 8192) + tls)
+
+
+def config() -> None:
+    folder = CORPUS / "config"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.copy(HERE.parent.parent / "gateway" / "tidegate.toml", folder / "every-key")
+    texts = {
+        "empty": "",
+        "first": 'memory = "2GiB"\n[[listener]]\naddress = "0.0.0.0:8080"\n'
+        'stack = "log!ws?ping=25s&pong=10s!tcp?sndbuf=128KiB"\n\n[[route]]\npath = "/echo"\n'
+        'handler = "echo"\nmax_message = "1MiB"\n\n[[route]]\npath = "/"\nhandler = "static"\n',
+        "patterns": "".join(
+            f'[[route]]\npath = "{path}"\nhandler = "echo"\n'
+            for path in ["/", "/rooms/{room}", "/rooms/{room}/x", "/files/{*rest}", "/a{b}c", "/{{x}}"]
+        ),
+        "patterns-that-clash": "".join(
+            f'[[route]]\npath = "{path}"\nhandler = "echo"\n' for path in ["/a/{b}", "/a/{c}", "/a/{*d}", "/a/{b}"]
+        ),
+        "subprotocols": '[[route]]\npath = "/"\nhandler = "echo"\nsubprotocol = "chat"\n'
+        '[[route]]\npath = "/"\nhandler = "echo"\nsubprotocol = "chat"\n',
+        "wrong-in-many-places": 'shards = 0\npin = 1\nlog = "=="\nmemory = "1KB"\ndrain = "-1s"\n'
+        "drain_rate = 1e9\n[limits]\nconnections = 3\nreceive_buffers = 1000\nblocks = 1\n"
+        '[[listener]]\naddress = "nowhere"\nstack = "ws!ws?ping=0s&&x!tls"\n[[route]]\nhandler = "hub"\n',
+        "not-toml": "[[listener]\naddress = 'a\nb = [1, 2\n",
+        "inline": 'limits = { connections = 64, staging = "64KiB" }\nlistener = [{ address = "[::1]:1" }]\n',
+        "table-for-list": '[listener]\naddress = "127.0.0.1:1"\n[route]\npath = "/"\n',
+        "types": 'shards = "many"\npin = "yes"\nlimits = 3\nlistener = "x"\nroute = [1, {}]\nmemory = 1979-05-27\n',
+        "not-known": 'listeners = []\n[limit]\n[limits]\nconnection = 7\n[[route]]\npaht = "/"\n',
+        "deep": "a = " + "[" * 100 + "]" * 100 + "\n",
+        "dotted": 'limits.connections = 100\nlimits.blocks = "4MiB"\nroute = [{path="/é", handler="echo"}]\n',
+        "carriage-returns": 'shards = 2\r\n[[listener]]\r\naddress = "127.0.0.1:1"\r\nstack = "tcp"\r\n',
+    }
+    for name, text in texts.items():
+        write("config", name, text.encode())
+
+
+frames()
+deflate()
+request_head()
+config()
