@@ -10,6 +10,8 @@ use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuild
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::config::log_filter;
+
 /// The environment variable whose filter replaces the configured one.
 pub const VARIABLE: &str = "TIDEGATE_LOG";
 
@@ -64,15 +66,9 @@ pub fn start(directive: &str) -> Result<Log, LogError> {
 /// The filter of the environment, which an empty text does not set, or else the configured one.
 fn filter(variable: Option<String>, directive: &str) -> Result<EnvFilter, LogError> {
     match variable.filter(|text| !text.is_empty()) {
-        Some(text) => parse(&text).ok_or(LogError::Variable(text)),
-        None => parse(directive).ok_or_else(|| LogError::Directive(directive.into())),
+        Some(text) => log_filter::parse(&text).ok_or(LogError::Variable(text)),
+        None => log_filter::parse(directive).ok_or_else(|| LogError::Directive(directive.into())),
     }
-}
-
-/// The filter that `text` stands for, if it stands for one. Targets and levels are ASCII, and of
-/// anything else `tracing-subscriber` (0.3.23) cuts characters in two and panics.
-pub(crate) fn parse(text: &str) -> Option<EnvFilter> {
-    if text.is_ascii() { EnvFilter::try_new(text).ok() } else { None }
 }
 
 /// Whether stderr is a terminal whose user did not refuse colours (no-color.org).

@@ -30,7 +30,7 @@ for patch in "$root"/tests/faults/*.patch; do
         cargo test --quiet -p tidegate-tests --test simulation 2>&1) || status=$?
     seed=$(sed -n 's/^seed \([0-9]*\) failed.*/\1/p' <<<"$log" | head -n 1)
     if [[ -n $seed ]]; then
-        why=$(grep -A1 '^thread .* panicked at' <<<"$log" | sed -n 2p | cut -c 1-90)
+        why=$(grep -A1 "^thread '<unnamed>' .* panicked at" <<<"$log" | sed -n 2p | cut -c 1-90)
         echo "$name: caught by seed $seed, the $((seed + 1)). tried: $why"
     elif [[ $status -eq 124 ]]; then
         echo "$name: caught as a hang"

@@ -3,21 +3,30 @@
 # target/fuzz-artifacts; what the fuzzer keeps to go on from lies in target/fuzz-corpus.
 set -euo pipefail
 
-usage='usage: tests/fuzz/run.sh [--seconds N] [TARGET ...]   (60; config deflate frames request_head)'
+usage='usage: tests/fuzz/run.sh [--seconds N] [TARGET ...]
+N is 60 if it is left out; targets are config, deflate, frames and request_head.'
+# No longer inputs than these, in bytes: the naive twins take their time.
+declare -A longest=([config]=8192 [deflate]=2048 [frames]=4096 [request_head]=4096)
+
+wrong() {
+    echo "$usage" >&2
+    exit 2
+}
+
 seconds=60
 targets=()
 while [[ $# -gt 0 ]]; do
     case $1 in
-        --seconds) seconds=${2:?"$usage"} && shift 2 ;;
-        --help) echo "$usage" && exit 0 ;;
-        -*) echo "$usage" >&2 && exit 2 ;;
-        *) targets+=("$1") && shift ;;
+        --seconds) [[ ${2:-} =~ ^[0-9]+$ ]] || wrong; seconds=$2; shift 2 ;;
+        --help) echo "$usage"; exit 0 ;;
+        *) [[ -n ${longest[$1]:-} ]] || wrong; targets+=("$1"); shift ;;
     esac
 done
 [[ ${#targets[@]} -gt 0 ]] || targets=(config deflate frames request_head)
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target}/fuzz
+CARGO_TARGET_DIR=$(realpath -m "${CARGO_TARGET_DIR:-$root/target}")/fuzz
+export CARGO_TARGET_DIR
 work=$CARGO_TARGET_DIR-corpus
 found=$CARGO_TARGET_DIR-artifacts
 
@@ -26,18 +35,15 @@ command -v cargo-fuzz >/dev/null || {
     exit 1
 }
 # The sanitizer needs a nightly compiler, or a stable one that is told to let it pass.
+toolchain=()
 if rustup toolchain list 2>/dev/null | grep -q '^nightly'; then
-    toolchain=+nightly
+    toolchain=(+nightly)
 else
-    toolchain=+stable
     export RUSTC_BOOTSTRAP=1
 fi
 
-# No longer inputs than these: the naive twins take their time.
-declare -A longest=([config]=8192 [deflate]=2048 [frames]=4096 [request_head]=4096)
-
 cd "$root/tests/fuzz"
-cargo "$toolchain" fuzz build --fuzz-dir .
+cargo "${toolchain[@]}" fuzz build --fuzz-dir .
 for target in "${targets[@]}"; do
     mkdir -p "$work/$target" "$found"
     options=("-max_total_time=$seconds" "-max_len=${longest[$target]}" -timeout=20
@@ -45,7 +51,7 @@ for target in "${targets[@]}"; do
     dictionary=dictionaries/$target.dict
     [[ -e $dictionary ]] && options+=("-dict=$dictionary")
     echo "== $target"
-    if ! log=$(cargo "$toolchain" fuzz run --fuzz-dir . "$target" "$work/$target" "corpus/$target" \
+    if ! log=$(cargo "${toolchain[@]}" fuzz run --fuzz-dir . "$target" "$work/$target" "corpus/$target" \
         -- "${options[@]}" 2>&1); then
         tail -n 60 <<<"$log"
         echo "$target failed; the input is in $found. Mend what it shows, and add it to" \

@@ -8,6 +8,7 @@ mod error;
 mod hint;
 mod limits;
 mod listener;
+pub(crate) mod log_filter;
 mod path;
 mod reader;
 mod relation;

@@ -14,8 +14,7 @@ use super::reader::{TableReader, expected};
 use super::report::Report;
 use super::route::{RawRoute, Route};
 use super::units::quote;
-use super::{Config, MAX_SHARDS, Memory, Shards, value};
-use crate::logging;
+use super::{Config, MAX_SHARDS, Memory, Shards, log_filter, value};
 
 const MEMORY: RangeInclusive<u64> = 16 << 20..=64 << 40;
 const DRAIN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
@@ -98,7 +97,7 @@ fn memory(value: &DeValue<'_>) -> Result<Memory, String> {
 
 fn log(value: &DeValue<'_>) -> Result<String, String> {
     let text = value::text(value)?;
-    if logging::parse(text).is_some() {
+    if log_filter::parse(text).is_some() {
         return Ok(text.into());
     }
     // What the filter's own error says may run over lines.

@@ -14,11 +14,11 @@ use super::backlog::{Backlog, Full, Source};
 use super::blocks::Blocks;
 use super::record::Connection;
 
-/// What everything else leaves of a backlog's bound, so that a Close frame finds room when the bound
-/// is met: the largest one.
+/// What frames that are queued leave of a backlog's bound, so that a Close frame finds room when the
+/// bound is met: the largest one. Only the rest of a send that fell short may use it up.
 const CLOSE_RESERVE: u32 = 2 + 125;
 
-/// What data leaves, so that a ping or a pong finds room too.
+/// What data leaves that is queued by itself, so that a ping or a pong finds room too.
 const CONTROL_RESERVE: u32 = CLOSE_RESERVE + 2 + 125;
 
 /// The shard's staging memory; all of it is free again once the batch is settled.

@@ -45,20 +45,25 @@ impl<R: Ring> Shard<R> {
         &self.buffers
     }
 
-    /// The bytes that everything that can grow holds now, by its owner on the
-    /// [`Bill`](crate::budget::Bill).
+    /// The bytes that everything that grows on the way holds now, by its owner on the bill; of hash
+    /// tables, with the buckets that are kept free and their control bytes.
     #[must_use]
     pub fn holdings(&self) -> [(&'static str, u64); 7] {
         let entries = |count: usize, size: usize| (count * size) as u64;
+        let table = |capacity: usize, size: usize| match capacity {
+            0 => 0,
+            // Seven eighths of the buckets may be used.
+            _ => ((capacity * 8).div_ceil(7).next_power_of_two() * (size + 1)) as u64,
+        };
         let peer = size_of::<(Slot, SocketAddr)>();
         [
             ("connection records", self.table.bytes()),
-            ("stalled peers", entries(self.stalled.capacity(), Self::STALLED_BYTES)),
+            ("stalled peers", table(self.stalled.capacity(), Self::STALLED_BYTES)),
             ("blocks", self.blocks.used_bytes()),
             ("list of events", entries(self.events.capacity(), size_of::<Completion>())),
             ("list of the batch", entries(self.batch.capacity(), size_of::<BatchSend>())),
             ("list of passed deadlines", entries(self.expired.capacity(), size_of::<Slot>())),
-            ("peer addresses", entries(self.peers.capacity(), peer)),
+            ("peer addresses", table(self.peers.capacity(), peer)),
         ]
     }
 
@@ -70,6 +75,10 @@ impl<R: Ring> Shard<R> {
             && self.buffers.held() == 0
             && self.ready.is_empty()
             && self.put_off.is_empty()
+            && self.put_off.receives() == 0
+            && self.stalled.is_empty()
+            && self.peers.is_empty()
+            && self.batch.is_empty()
     }
 
     fn check_free(&self, slot: Slot, connection: &Connection) {

@@ -51,6 +51,11 @@ impl PutOff {
         self.waiting.is_empty()
     }
 
+    /// Receives in flight whose input may have to wait.
+    pub(super) fn receives(&self) -> usize {
+        self.receives
+    }
+
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
     }

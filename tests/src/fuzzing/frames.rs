@@ -157,7 +157,7 @@ fn check_close(payload: &[u8]) {
     assert_eq!(&out[..length], payload);
 }
 
-/// Every header that can be read is written as it was; so is none that cannot.
+/// Every header that can be read is written as it was.
 fn check_headers(stream: &[u8], rules: &receiver::Rules) {
     let mut rest = stream;
     while let Ok(Parsed::Complete(header, length)) =

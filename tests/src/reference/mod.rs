@@ -1,5 +1,6 @@
 //! The naive way: what a stream means, worked out on whole streams by code that is obvious at
-//! sight and shares nothing with the gateway's.
+//! sight and shares nothing with the gateway's own; its inflater is the oracle of the protocol
+//! crate's tests as well.
 //!
 //! The simulation holds the gateway to it, and so do the fuzz targets.
 

@@ -16,6 +16,8 @@ use crate::watch;
 
 const TOO_MANY_FILES: Errno = Errno(23);
 const RESET: Errno = Errno(104);
+/// `receive_buffer` of the configuration below.
+const BUFFER_SIZE: usize = 1024;
 /// Longer than a tick.
 const A_WHILE: Duration = Duration::from_millis(300);
 
@@ -69,8 +71,6 @@ impl Ring for HandRing {
         self.0.borrow().now
     }
 }
-
-const BUFFER_SIZE: usize = 1024;
 
 /// A shard of 16 slots, and the hand that plays its kernel.
 struct Play {
@@ -143,8 +143,7 @@ fn a_slot_is_given_up_only_when_the_batch_that_it_sends_in_is_settled() {
     play.turn([readable]);
     let request = b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n";
     play.hand.borrow_mut().input = request.to_vec();
-    let buffer = play.hand.borrow_mut().lent.pop();
-    play.hand.borrow_mut().lent.extend(buffer);
+    let buffer = play.hand.borrow().lent.last().copied();
     let received = |buffer, result| {
         let more = false;
         Completion::Received { slot: 0, generation, buffer, result, more }

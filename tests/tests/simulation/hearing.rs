@@ -15,8 +15,8 @@ pub struct Heard {
     said: Vec<Said>,
     /// The beginning of one more message, of the frames that are whole.
     begun: Option<Message>,
-    /// What is there of that message's next frame.
-    partial: Vec<u8>,
+    /// What is there of a frame that is not whole.
+    partial: Option<Frame>,
     /// How much of `said` was checked.
     checked: usize,
     /// Pings.
@@ -33,7 +33,7 @@ impl Heard {
             compression,
             said: Vec::new(),
             begun: None,
-            partial: Vec::new(),
+            partial: None,
             checked: 0,
             pings: 0,
             close: None,
@@ -49,14 +49,12 @@ impl Heard {
         let mut rest = std::mem::take(&mut self.rest);
         rest.extend_from_slice(bytes);
         let mut used = 0;
-        self.partial.clear();
+        self.partial = None;
         while let Some((frame, after)) = reference::split_frame(&rest[used..]) {
             assert!(self.close.is_none(), "a frame after the Close frame");
             self.check_header(&frame);
             if !frame.whole {
-                if frame.opcode() & 8 == 0 {
-                    self.partial = frame.payload;
-                }
+                self.partial = Some(frame);
                 break;
             }
             used = rest.len() - after.len();
@@ -104,11 +102,11 @@ impl Heard {
     }
 
     /// Checks what was heard since the last time. `apart`: the order of messages and pongs among
-    /// each other is the server's own.
+    /// each other is the server's own. `drains`: the server was told to.
     ///
     /// # Panics
     /// The client may not be told so.
-    pub fn check(&mut self, expected: &Expected, apart: bool) {
+    pub fn check(&mut self, expected: &Expected, apart: bool, drains: bool) {
         if apart {
             self.check_apart(expected);
         } else {
@@ -120,10 +118,10 @@ impl Heard {
         }
         self.checked = self.said.len();
         if let Some(close) = self.close {
-            // Going away while draining, too slow to send, too slow to read; and the end of what
-            // a source has to say.
-            let is_own =
-                matches!(close, Some(1001 | 1008 | 1013)) || (apart && close == Some(1000));
+            // Too slow to send, too slow to read; going away; the end of what a source has to say.
+            let is_own = matches!(close, Some(1008 | 1013))
+                || (drains && close == Some(1001))
+                || (apart && close == Some(1000));
             assert!(is_own || Some(close) == expected.close, "closed with {close:?}");
         }
     }
@@ -137,24 +135,47 @@ impl Heard {
         }
     }
 
-    /// A message that has begun goes on as the next one, or as the one that is cut short.
+    /// What has begun goes on as the next of its kind, or as the message that is cut short.
     fn check_begun(&self, expected: &Expected) {
-        let Some(begun) = &self.begun else { return };
+        if let Some(pong) = self.partial.as_ref().filter(|frame| frame.opcode() == 10) {
+            let next = expected.said.get(self.said.len());
+            let is_next = |said: &Said| match said {
+                Said::Control { payload, .. } => payload.starts_with(&pong.payload),
+                Said::Message(_) => false,
+            };
+            assert!(next.is_some_and(is_next), "pong {} begins otherwise", self.said.len());
+        }
+        let Some((is_text, so_far)) = self.begun() else { return };
         let mut next = expected.said[self.said.len()..].iter();
         let next = next.find_map(|said| match said {
             Said::Message(message) => Some(message),
             Said::Control { .. } => None,
         });
-        // What cannot be finished because its compressed bytes are wrong is not in the model.
-        let Some(next) = next.or(expected.tail.as_ref()) else { return };
+        let Some(next) = next.or(expected.tail.as_ref()) else {
+            assert!(expected.tail_is_unknown, "a message that nobody asked for has begun");
+            return;
+        };
+        let is_beginning = is_text == next.is_text && next.bytes.starts_with(&so_far);
+        assert!(is_beginning, "message behind {} begins otherwise", self.said.len());
+    }
+
+    /// The message that has begun: whether it is text, and as much of it as can be told.
+    fn begun(&self) -> Option<(bool, Vec<u8>)> {
+        let partial = self.partial.as_ref().filter(|frame| frame.opcode() & 8 == 0);
+        let Some(begun) = &self.begun else {
+            let first = partial?;
+            let is_compressed = first.first & 0x40 != 0;
+            let bytes = if is_compressed { Vec::new() } else { first.payload.clone() };
+            return Some((first.opcode() == 1, bytes));
+        };
         let so_far = if begun.compressed {
             let whole_blocks = begun.bytes.strip_suffix(&TAIL).unwrap_or(&begun.bytes);
             reference::inflate(whole_blocks).expect("fragments end between blocks")
         } else {
-            [&begun.bytes[..], &self.partial].concat()
+            let more = partial.map_or(&[][..], |frame| &frame.payload);
+            [&begun.bytes, more].concat()
         };
-        let is_beginning = begun.is_text == next.is_text && next.bytes.starts_with(&so_far);
-        assert!(is_beginning, "message behind {} begins otherwise", self.said.len());
+        Some((begun.is_text, so_far))
     }
 
     /// Checks that everything was heard.

@@ -37,6 +37,9 @@ const STEPS: usize = 3000;
 /// Turns after which a drain has to be over.
 const DRAIN_STEPS: usize = 200_000;
 
+/// A pool of blocks, in bytes, that is enough for everyone.
+const BLOCKS: u32 = 1 << 20;
+
 /// What came of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Outcome {
@@ -44,6 +47,8 @@ struct Outcome {
     trace: u64,
     /// Clients that were promised all of their answers, and got them.
     served: u64,
+    /// All clients went, and left the shard as it was at the start.
+    emptied: bool,
     counters: Counters,
 }
 
@@ -80,7 +85,7 @@ fn run(seed: u64) -> Outcome {
     }
     let world = Rc::into_inner(world).expect("the shard has dropped its end").into_inner();
     let counters = control.counters.load();
-    Outcome { trace: world.trace, served: world.served, counters }
+    Outcome { trace: world.trace, served: world.served, emptied: world.emptied, counters }
 }
 
 impl Scene {
@@ -88,7 +93,10 @@ impl Scene {
         let deflate = random.chance(500);
         let config = Arc::new(config(random, deflate));
         let limits = config.limits;
-        let world = World::new(seed, limits.connections, limits.receive_buffer as usize, deflate);
+        let mut world =
+            World::new(seed, limits.connections, limits.receive_buffer as usize, deflate);
+        // Without a block for the rest of a short send, a connection is dropped.
+        world.disturbed |= limits.blocks < BLOCKS;
         let world = Rc::new(RefCell::new(world));
         let control = Arc::new(Control::default());
         let waker = Waker::new().expect("a descriptor");
@@ -128,7 +136,9 @@ impl Scene {
 
     fn tell(&self, command: Command) {
         self.control.tell(command, &self.waker);
-        self.world.borrow_mut().woken = true;
+        let mut world = self.world.borrow_mut();
+        world.drains = true;
+        world.woken = true;
     }
 
     /// One turn of the loop, and all checks behind it.
@@ -163,6 +173,7 @@ impl Scene {
     fn empties(&mut self) {
         for _ in 0..1000 {
             if self.shard.is_empty() {
+                self.world.borrow_mut().emptied = true;
                 return;
             }
             self.step();
@@ -207,5 +218,8 @@ fn config(random: &mut Random, deflate: bool) -> Config {
             model::MAX_BUFFERED
         );
     }
-    Config::parse(&text, "simulation").unwrap_or_else(|errors| panic!("{errors}"))
+    let mut config = Config::parse(&text, "simulation").unwrap_or_else(|errors| panic!("{errors}"));
+    // Less than a file may say, so that the pool runs empty.
+    config.limits.blocks = random.pick(&[BLOCKS, BLOCKS, BLOCKS, BLOCKS, 64 << 10, 16 << 10]);
+    config
 }

@@ -91,9 +91,14 @@ pub enum Action {
 }
 
 impl Peer {
-    /// A client of a server that agrees to compression, or does not.
-    pub fn new(random: &mut Random, server_compresses: bool) -> Self {
-        let temper = random.pick(&TEMPERS);
+    /// Of what temper most clients of a run are, if they are.
+    pub fn crowd(random: &mut Random) -> Option<Temper> {
+        random.chance(300).then(|| random.pick(&TEMPERS))
+    }
+
+    /// A client in a crowd, of a server that agrees to compression, or does not.
+    pub fn new(random: &mut Random, crowd: Option<Temper>, server_compresses: bool) -> Self {
+        let temper = crowd.filter(|_| random.chance(800)).unwrap_or(random.pick(&TEMPERS));
         let behaviour = random.pick(&Behaviour::ALL);
         let offers = random.chance(600);
         let compression = offers && server_compresses;
@@ -198,11 +203,11 @@ impl Peer {
         random.chance(self.reads)
     }
 
-    /// Takes what the server said, and checks that it may say so.
+    /// Takes what the server said, and checks that it may say so; `drains`: the server was told to.
     ///
     /// # Panics
     /// It may not.
-    pub fn hear(&mut self, bytes: &[u8]) {
+    pub fn hear(&mut self, bytes: &[u8], drains: bool) {
         let behind_response;
         let frames = match self.response {
             Response::Opened => bytes,
@@ -220,7 +225,7 @@ impl Peer {
         };
         if matches!(self.response, Response::Opened) {
             self.heard.hear(frames);
-            self.heard.check(&self.expected, self.behaviour == Behaviour::Source);
+            self.heard.check(&self.expected, self.behaviour == Behaviour::Source, drains);
             self.answer_pings();
         }
     }
@@ -253,8 +258,8 @@ impl Peer {
             return false;
         }
         assert!(matches!(self.response, Response::Opened), "a correct request was not answered");
-        // Going away, or try again later: said properly, and only to be believed of these.
-        if matches!(self.heard.close, Some(Some(1001 | 1008 | 1013))) {
+        // Too slow to send, too slow to read: said properly.
+        if matches!(self.heard.close, Some(Some(1008 | 1013))) {
             return false;
         }
         self.heard.check_all(&self.expected, self.behaviour == Behaviour::Source);

@@ -17,7 +17,7 @@ const OUT_OF_MEMORY: Errno = Errno(12);
 const BROKEN_PIPE: Errno = Errno(32);
 const RESET: Errno = Errno(104);
 const TIMED_OUT: Errno = Errno(110);
-/// EINTR, ENFILE, EMFILE, EPROTO, ECONNABORTED.
+/// EINTR, ENOMEM, ENFILE, EMFILE, EPROTO, ECONNABORTED.
 const ACCEPT_ERRORS: [Errno; 6] =
     [Errno(4), OUT_OF_MEMORY, Errno(23), Errno(24), Errno(71), Errno(103)];
 

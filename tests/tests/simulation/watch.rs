@@ -49,10 +49,9 @@ impl Watch {
                 assert!(!self.in_batch.contains(&slot), "slot {slot} arms a send beside another");
                 assert!(self.armed.insert(slot), "slot {slot} arms two sends");
             }
-            // The slot may be given to another connection from here on.
             Operation::Close { slot } => {
-                self.in_batch.remove(&slot);
-                self.armed.remove(&slot);
+                assert!(!self.in_batch.contains(&slot), "slot {slot} is closed within a batch");
+                assert!(!self.armed.contains(&slot), "slot {slot} is closed with an armed send");
             }
             _ => {}
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tidegate::uring::{BufferId, Completion, Errno, Generation, Memory, Slot, Span};
 
 use crate::chances::Chances;
-use crate::peer::{Action, Peer};
+use crate::peer::{Action, Peer, Temper};
 use crate::random::Random;
 use crate::watch::{Queued, Watch};
 
@@ -59,6 +59,7 @@ pub struct World {
     pub now: Duration,
     pub sockets: Vec<Socket>,
     peers: Vec<Peer>,
+    crowd: Option<Temper>,
     server_compresses: bool,
     /// By slot.
     pub slots: Vec<Option<usize>>,
@@ -70,11 +71,15 @@ pub struct World {
     pub overflowed: VecDeque<Entry>,
     pub watch: Watch,
     pub woken: bool,
+    /// The shard was told to drain, or to stop.
+    pub drains: bool,
     /// Something happened that may cost any client its connection.
     pub disturbed: bool,
     pub buffer_size: usize,
     /// Clients that were promised all of their answers, and got them.
     pub served: u64,
+    /// All clients went, and left the shard as it was at the start.
+    pub emptied: bool,
     /// A hash of everything that happened.
     pub trace: u64,
 }
@@ -96,6 +101,7 @@ impl World {
     pub fn new(seed: u64, slots: u32, buffer_size: usize, server_compresses: bool) -> Self {
         let mut random = Random::new(seed);
         let chances = Chances::draw(&mut random);
+        let crowd = Peer::crowd(&mut random);
         Self {
             // Through a tiny buffer nobody reads or is heard fast enough for the deadlines.
             disturbed: chances.send_buffer < 3000 || chances.receive_buffer < 3000,
@@ -104,6 +110,7 @@ impl World {
             now: Duration::ZERO,
             sockets: Vec::new(),
             peers: Vec::new(),
+            crowd,
             server_compresses,
             slots: vec![None; slots as usize],
             to_accept: VecDeque::new(),
@@ -114,15 +121,17 @@ impl World {
             overflowed: VecDeque::new(),
             watch: Watch::default(),
             woken: false,
+            drains: false,
             buffer_size,
             served: 0,
+            emptied: false,
             trace: 0,
         }
     }
 
     /// Another client connects.
     pub fn connect(&mut self) {
-        let peer = Peer::new(&mut self.random, self.server_compresses);
+        let peer = Peer::new(&mut self.random, self.crowd, self.server_compresses);
         self.note(peer.temper);
         self.peers.push(peer);
         self.sockets.push(Socket::default());
@@ -144,7 +153,13 @@ impl World {
     }
 
     pub fn describe(&self) -> String {
-        format!("{:?}, {} clients, at {:?}", self.chances, self.peers.len(), self.now)
+        format!(
+            "{:?}, {} clients (most {:?}), at {:?}",
+            self.chances,
+            self.peers.len(),
+            self.crowd,
+            self.now
+        )
     }
 
     pub fn note(&mut self, what: impl std::fmt::Debug) {
@@ -288,7 +303,7 @@ impl World {
         }
         let count = self.random.below(socket.outbound.len() + 1);
         let bytes: Vec<u8> = socket.outbound.drain(..count).collect();
-        peer.hear(&bytes);
+        peer.hear(&bytes, self.drains);
         if socket.outbound.is_empty() && socket.server_ended {
             self.served += u64::from(peer.ended(self.disturbed));
         }
