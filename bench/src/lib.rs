@@ -4,11 +4,14 @@
 //! Each subcommand is a function from its arguments to a report; the report prints itself as a
 //! table for people or as JSON.
 
+pub mod baseline;
 pub mod echo;
+pub mod fleet;
 pub mod idle;
 pub mod peer;
 pub mod process;
 pub mod random;
 pub mod runtime;
 pub mod server;
+pub mod slab;
 pub mod target;

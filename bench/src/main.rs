@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use serde::Serialize;
-use tidegate_bench::{echo, idle};
+use tidegate_bench::{baseline, echo, idle};
 
 /// Measurements of Tidegate. Without --url, `tidegate` from beside this program is started for the
 /// length of the measurement, with one shard on core 0.
@@ -24,6 +24,8 @@ struct Arguments {
 enum Measurement {
     /// Connections that send a message as soon as they have the echo of the last one.
     Echo(echo::Arguments),
+    /// Serve: an echo server on another runtime, over the same protocol code, to measure beside.
+    Baseline(baseline::Arguments),
     /// The memory that the gateway takes for connections that do nothing.
     Idle(idle::Arguments),
 }
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
     let Arguments { measurement, json } = Arguments::parse();
     let printed = match measurement {
         Measurement::Echo(arguments) => echo::run(&arguments).and_then(|it| print(&it, json)),
+        Measurement::Baseline(it) => baseline::run(it.runtime, it.port),
         Measurement::Idle(arguments) => idle::run(&arguments).and_then(|it| print(&it, json)),
     };
     match printed {

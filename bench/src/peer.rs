@@ -97,7 +97,8 @@ impl Peer {
     /// Reads once; returns whether all of `message` has come back.
     async fn take_frames(&mut self, message: &[u8], back: &mut usize) -> io::Result<bool> {
         let mut incoming = std::mem::take(&mut self.incoming);
-        incoming.reserve_exact((message.len() + MAX_HEADER).min(READ_MAX) - incoming.len());
+        incoming.clear();
+        incoming.reserve_exact((message.len() + MAX_HEADER).min(READ_MAX));
         let (count, incoming) = self.stream.read(incoming).await;
         self.incoming = incoming;
         let count = count?;

@@ -19,13 +19,28 @@ pub struct CpuTime {
 }
 
 impl CpuTime {
-    /// What process `pid` has used so far, in steps of 10 ms.
+    /// What process `pid` has used so far.
+    ///
+    /// The sum comes from the scheduler, to the nanosecond and for the threads that live; which
+    /// part of it was in kernel mode comes from `/proc/PID/stat`, whose clock ticks 100 times a
+    /// second.
     ///
     /// # Errors
     /// There is no such process.
     pub fn of(pid: u32) -> io::Result<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        Self::parse(&stat).ok_or_else(|| io::Error::other("/proc/PID/stat is not as in proc(5)"))
+        let ticked = Self::parse(&stat)
+            .ok_or_else(|| io::Error::other("/proc/PID/stat is not as in proc(5)"))?;
+        Ok(ticked.scaled_to(scheduled(pid)?))
+    }
+
+    /// The same proportions with another sum; unchanged if one of the sums is zero.
+    fn scaled_to(self, sum: Duration) -> Self {
+        if sum.is_zero() || self.total().is_zero() {
+            return self;
+        }
+        let system = sum.mul_f64(self.system.as_secs_f64() / self.total().as_secs_f64());
+        Self { user: sum.saturating_sub(system), system }
     }
 
     /// User and system time together.
@@ -46,6 +61,18 @@ impl CpuTime {
     }
 }
 
+/// The time that the threads of a process have been on a processor: the first number of
+/// `/proc/PID/task/TID/schedstat`, in nanoseconds (Linux, `sched-stats.rst`).
+fn scheduled(pid: u32) -> io::Result<Duration> {
+    let mut sum_ns = 0;
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread that has ended between the two calls, or a kernel without the file.
+        let Ok(line) = fs::read_to_string(thread?.path().join("schedstat")) else { continue };
+        sum_ns += line.split_ascii_whitespace().next().and_then(|it| it.parse().ok()).unwrap_or(0);
+    }
+    Ok(Duration::from_nanos(sum_ns))
+}
+
 impl Sub for CpuTime {
     type Output = Self;
 
@@ -55,6 +82,17 @@ impl Sub for CpuTime {
             system: self.system.saturating_sub(earlier.system),
         }
     }
+}
+
+/// The most memory that process `pid` has had resident so far, in bytes (`VmHWM`, proc(5)).
+///
+/// # Errors
+/// There is no such process, or it is another user's.
+pub fn peak_resident_bytes(pid: u32) -> io::Result<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.map(|kib| kib * 1024).ok_or_else(|| io::Error::other("/proc/PID/status has no VmHWM"))
 }
 
 /// User-space memory of a process.
@@ -105,6 +143,14 @@ mod tests {
     }
 
     #[test]
+    fn proportions_stay() {
+        let ms = Duration::from_millis;
+        let ticked = CpuTime { user: ms(10), system: ms(30) };
+        assert_eq!(ticked.scaled_to(ms(80)), CpuTime { user: ms(20), system: ms(60) });
+        assert_eq!(ticked.scaled_to(ms(0)), ticked);
+    }
+
+    #[test]
     fn private_is_clean_and_dirty() {
         let rollup = "00-ff ---p 0 00:00 0 [rollup]\nRss: 10 kB\nPrivate_Clean: 2 kB\n\
                       Private_Dirty: 3 kB\nSwap: 0 kB\n";
@@ -117,5 +163,6 @@ mod tests {
         let pid = std::process::id();
         assert!(MemoryUse::of(pid).unwrap().private_bytes > 0);
         assert!(CpuTime::of(pid).is_ok());
+        assert!(peak_resident_bytes(pid).unwrap() > 0);
     }
 }

@@ -120,6 +120,18 @@ impl KernelRing {
         Ok(this)
     }
 
+    /// Puts sockets that were made elsewhere into the slots from `first` on, which are free; they
+    /// go on as direct descriptors, and cost no ordinary one from here on.
+    ///
+    /// # Errors
+    /// The kernel refused: a slot is beyond the table, or it has no memory. Some of the sockets may
+    /// have been taken.
+    pub fn adopt(&mut self, first: Slot, sockets: Vec<OwnedFd>) -> io::Result<()> {
+        let descriptors: Vec<RawFd> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
+        let taken = self.ring.submitter().register_files_update(first, &descriptors)?;
+        if taken == sockets.len() { Ok(()) } else { Err(io::ErrorKind::OutOfMemory.into()) }
+    }
+
     fn arm_waker(&mut self) {
         let poll = opcode::PollAdd::new(Fd(self.waker.raw()), libc::POLLIN as u32);
         self.queue(poll.build(), Token::new(Kind::Wake, 0, 0));

@@ -1,0 +1,52 @@
+//! What a connection of a fleet can be sent to do.
+
+use std::rc::Rc;
+
+use tidegate_proto::frame::{Header, OpCode};
+use tidegate_proto::mask::Mask;
+
+use crate::random::Random;
+use crate::target::Target;
+
+/// What a connection does, once; it is done when the server's answer has come.
+#[derive(Clone, Debug)]
+pub enum Errand {
+    /// Connect, and nothing more.
+    Connect,
+    /// Connect and shake hands.
+    Open {
+        /// Where to.
+        target: Target,
+    },
+    /// Send a binary message and have it come back.
+    Echo {
+        /// Its payload; at most [`MESSAGE_MAX`] bytes.
+        message: Rc<[u8]>,
+    },
+    /// Send a Ping and have the Pong come back.
+    Ping,
+    /// Send a Close frame and have the server close the connection.
+    Close,
+    /// Close the socket without a word.
+    Drop,
+}
+
+/// The longest message that a fleet can echo, in bytes.
+pub const MESSAGE_MAX: usize = 16 << 10;
+
+/// Writes a masked frame to the start of `out`; yields its length.
+pub(super) fn put_frame(
+    out: &mut [u8],
+    opcode: OpCode,
+    payload: &[u8],
+    random: &mut Random,
+) -> usize {
+    let key = random.key();
+    let length = payload.len() as u64;
+    let header = Header { fin: true, compressed: false, opcode, mask: Some(key), length };
+    let start = header.emit(out);
+    let end = start + payload.len();
+    out[start..end].copy_from_slice(payload);
+    Mask::new(key).apply(&mut out[start..end]);
+    end
+}

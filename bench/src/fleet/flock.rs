@@ -1,0 +1,396 @@
+//! The connections of one ring.
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::{Duration, Instant};
+
+use tidegate::uring::{
+    AreaName, Completion, Errno, KernelRing, Memory, Operation, Ring, Setup, Slot, Span, Waker,
+    buffer_stride,
+};
+use tidegate_proto::frame::{MAX_HEADER, OpCode};
+use tidegate_proto::handshake::client::Request;
+
+use super::Errand;
+use super::client::{Client, Waiting};
+use super::errand::{MESSAGE_MAX, put_frame};
+use super::source::Sources;
+use crate::random::Random;
+use crate::target::Target;
+
+/// Sends, and receives, of one call into the kernel.
+pub(super) const BATCH: usize = 256;
+
+/// Sockets that are made before they are handed to the ring.
+const ADOPT_MAX: usize = 64;
+
+/// The most that is received at once.
+const RECEIVE_SIZE: usize = 4096;
+
+/// The longest opening handshake.
+const REQUEST_SIZE: usize = 1024;
+
+/// The most connections that can be opening at once.
+const WINDOW_MAX: usize = 4096;
+
+/// Room for a frame.
+const FRAME_SIZE: usize = MAX_HEADER + MESSAGE_MAX;
+
+/// A ring wants a receive buffer of its own; nothing is received into it.
+const UNUSED_BUFFER: usize = 64;
+
+pub(super) const RECEIVE_AREA: usize = buffer_stride(UNUSED_BUFFER);
+pub(super) const STAGING_AREA: usize = BATCH * FRAME_SIZE;
+pub(super) const BLOCKS_AREA: usize = BATCH * RECEIVE_SIZE + WINDOW_MAX * REQUEST_SIZE;
+
+/// How long a call into the kernel waits for something to happen.
+const WAIT: Duration = Duration::from_millis(100);
+
+/// How long nothing at all may happen on an errand.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The connections of one ring.
+pub(super) struct Flock {
+    ring: KernelRing,
+    clients: Vec<Client>,
+    /// Those that have something to receive.
+    readable: VecDeque<Slot>,
+    /// Those that owe a Pong, and its payload.
+    pongs: VecDeque<(Slot, Vec<u8>)>,
+    /// Connections whose errand is done, since that was last asked.
+    done: usize,
+    /// Sends of the current batch.
+    sends: usize,
+    /// Receives of the current batch.
+    receives: usize,
+    /// Places for requests that are not in use.
+    free_requests: Vec<u16>,
+    random: Random,
+    /// What the nonces are made from, so that they need not be kept.
+    seed: u64,
+}
+
+/// Connections of a flock that go on an errand.
+pub(super) struct Part {
+    next: Slot,
+    end: Slot,
+    window: usize,
+    under_way: usize,
+    progress: Instant,
+}
+
+impl Part {
+    pub(super) fn new(first: Slot, count: u32, window: usize) -> Self {
+        let window = window.clamp(1, WINDOW_MAX);
+        Self { next: first, end: first + count, window, under_way: 0, progress: Instant::now() }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        self.next == self.end && self.under_way == 0
+    }
+
+    /// How many may start now.
+    fn may_start(&self) -> usize {
+        ((self.end - self.next) as usize).min(self.window - self.under_way)
+    }
+}
+
+impl Flock {
+    pub(super) fn new(size: usize, memory: &Memory) -> io::Result<Self> {
+        let setup = Setup {
+            connections: size as u32,
+            submissions: 4096,
+            completions: 32_768,
+            buffers: 1,
+            buffer_size: UNUSED_BUFFER,
+            listeners: Vec::new(),
+            waker: Waker::new()?,
+            memory,
+        };
+        let mut random = Random::new()?;
+        Ok(Self {
+            ring: KernelRing::new(setup).map_err(io::Error::other)?,
+            clients: vec![Client::default(); size],
+            readable: VecDeque::new(),
+            pongs: VecDeque::new(),
+            done: 0,
+            sends: 0,
+            receives: 0,
+            free_requests: (0..WINDOW_MAX as u16).collect(),
+            seed: random.next_u64(),
+            random,
+        })
+    }
+
+    /// Starts what may start, and takes in what has happened; yields how many are done.
+    pub(super) fn step(
+        &mut self,
+        part: &mut Part,
+        errand: &Errand,
+        sources: &mut Sources,
+        memory: &mut Memory,
+    ) -> io::Result<usize> {
+        self.pong(memory);
+        let started = self.start(part, errand, sources, memory)?;
+        let idle = started == 0 && self.readable.is_empty() && self.sends == 0;
+        self.turn(memory, errand, if idle { WAIT } else { Duration::ZERO })?;
+        let done = std::mem::take(&mut self.done);
+        part.under_way -= done;
+        if done > 0 || started > 0 {
+            part.progress = Instant::now();
+        } else if part.progress.elapsed() > PATIENCE {
+            let waiting = part.under_way;
+            let why = format!("{waiting} connections wait in vain for the server: {errand:?}");
+            return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+        }
+        Ok(done)
+    }
+
+    /// Takes in what has happened, and answers it.
+    pub(super) fn tend(&mut self, memory: &mut Memory, errand: &Errand) -> io::Result<()> {
+        loop {
+            self.pong(memory);
+            self.turn(memory, errand, Duration::ZERO)?;
+            if self.readable.is_empty() && self.pongs.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// One call into the kernel, and everything that comes back.
+    fn turn(&mut self, memory: &mut Memory, errand: &Errand, wait: Duration) -> io::Result<()> {
+        self.receive();
+        self.ring.enter(memory, wait)?;
+        while !self.ring.is_settled() {
+            self.ring.enter(memory, Duration::ZERO)?;
+        }
+        self.sends = 0;
+        self.receives = 0;
+        while let Some(completion) = self.ring.completion() {
+            self.complete(completion, memory, errand)?;
+        }
+        Ok(())
+    }
+
+    fn start(
+        &mut self,
+        part: &mut Part,
+        errand: &Errand,
+        sources: &mut Sources,
+        memory: &mut Memory,
+    ) -> io::Result<usize> {
+        let count = match errand {
+            Errand::Connect => self.connect(part, sources, None, memory)?,
+            Errand::Open { target } => self.connect(part, sources, Some(target), memory)?,
+            _ => {
+                let count = part.may_start().min(BATCH - self.sends);
+                for slot in (part.next..).take(count) {
+                    self.send_off(slot, errand, memory);
+                }
+                count
+            }
+        };
+        part.next += count as Slot;
+        part.under_way += count;
+        Ok(count)
+    }
+
+    /// Lets the next few connect, and shake hands if there is a target to do it with.
+    fn connect(
+        &mut self,
+        part: &Part,
+        sources: &mut Sources,
+        target: Option<&Target>,
+        memory: &mut Memory,
+    ) -> io::Result<usize> {
+        let count = part.may_start().min(ADOPT_MAX).min(self.free_requests.len());
+        if count == 0 {
+            return Ok(0);
+        }
+        let sockets = (0..count).map(|_| sources.connect()).collect::<io::Result<_>>()?;
+        self.ring.adopt(part.next, sockets)?;
+        for slot in (part.next..).take(count) {
+            let client = &mut self.clients[slot as usize];
+            match target {
+                None => {
+                    client.begin(Waiting::Nothing);
+                    self.done += 1;
+                }
+                Some(target) => {
+                    client.begin(Waiting::Response(Vec::new()));
+                    self.request(slot, target, memory)?;
+                }
+            }
+            self.poll(slot);
+        }
+        Ok(count)
+    }
+
+    /// Sends the request. That waits for the connection, if it has to.
+    fn request(&mut self, slot: Slot, target: &Target, memory: &mut Memory) -> io::Result<()> {
+        let place = self.free_requests.pop().expect("`connect` starts no more than there are");
+        let client = &mut self.clients[slot as usize];
+        client.request = place;
+        let generation = client.generation;
+        let start = BATCH * RECEIVE_SIZE + usize::from(place) * REQUEST_SIZE;
+        let room = &mut memory.blocks.bytes_mut()[start..start + REQUEST_SIZE];
+        let request = Request::new(&target.host, &target.path, nonce(self.seed, slot, generation));
+        let length = request.write(room).map_err(|_| io::Error::other("not a valid URL"))?;
+        let span = span(AreaName::Blocks, start, length);
+        self.ring.push(Operation::SendArmed { slot, generation, span });
+        Ok(())
+    }
+
+    fn send_off(&mut self, slot: Slot, errand: &Errand, memory: &mut Memory) {
+        let (waiting, opcode, payload): (_, _, &[u8]) = match errand {
+            Errand::Echo { message } => {
+                (Waiting::Echo(message.len() as u32), OpCode::Binary, message)
+            }
+            Errand::Ping => (Waiting::Pong, OpCode::Ping, b"sweep"),
+            // 1000, "a normal closure" (RFC 6455 section 7.4.1).
+            Errand::Close => (Waiting::Close, OpCode::Close, &[0x03, 0xe8]),
+            Errand::Drop => return self.drop_one(slot),
+            Errand::Connect | Errand::Open { .. } => unreachable!("those are for `connect`"),
+        };
+        self.clients[slot as usize].waiting = waiting;
+        self.send(slot, opcode, payload, memory);
+    }
+
+    fn send(&mut self, slot: Slot, opcode: OpCode, payload: &[u8], memory: &mut Memory) {
+        let start = self.sends * FRAME_SIZE;
+        let room = &mut memory.staging.bytes_mut()[start..start + FRAME_SIZE];
+        let length = put_frame(room, opcode, payload, &mut self.random);
+        let span = span(AreaName::Staging, start, length);
+        self.ring.push(Operation::Send { slot, batch_index: self.sends as u32, span });
+        self.sends += 1;
+    }
+
+    fn drop_one(&mut self, slot: Slot) {
+        let client = &mut self.clients[slot as usize];
+        if client.is_there() {
+            client.waiting = Waiting::Gone;
+            self.ring.push(Operation::Unpoll { slot, generation: client.generation });
+            self.ring.push(Operation::Close { slot });
+        }
+        self.done += 1;
+    }
+
+    fn poll(&mut self, slot: Slot) {
+        let generation = self.clients[slot as usize].generation;
+        self.ring.push(Operation::Poll { slot, generation });
+    }
+
+    /// Sends the Pongs that are owed, as many as fit.
+    fn pong(&mut self, memory: &mut Memory) {
+        while self.sends < BATCH {
+            let Some((slot, payload)) = self.pongs.pop_front() else { return };
+            self.send(slot, OpCode::Pong, &payload, memory);
+        }
+    }
+
+    /// Receives from those that are readable, as many as fit.
+    fn receive(&mut self) {
+        while self.receives < BATCH {
+            let Some(slot) = self.readable.pop_front() else { return };
+            let client = &mut self.clients[slot as usize];
+            if !client.is_there() {
+                continue;
+            }
+            client.place = self.receives as u16;
+            let span = span(AreaName::Blocks, self.receives * RECEIVE_SIZE, RECEIVE_SIZE);
+            let generation = client.generation;
+            self.ring.push(Operation::ReceiveInto { slot, generation, span });
+            self.receives += 1;
+        }
+    }
+
+    fn is_current(&self, slot: Slot, generation: u32) -> bool {
+        let client = &self.clients[slot as usize];
+        client.is_there() && client.generation == generation
+    }
+
+    fn complete(
+        &mut self,
+        completion: Completion,
+        memory: &mut Memory,
+        errand: &Errand,
+    ) -> io::Result<()> {
+        match completion {
+            Completion::Readable { slot, generation } if self.is_current(slot, generation) => {
+                self.readable.push_back(slot);
+            }
+            Completion::ReceivedInto { slot, generation, result, more }
+                if self.is_current(slot, generation) =>
+            {
+                match result {
+                    Ok(0) => self.ended(slot)?,
+                    Ok(count) => {
+                        self.received(slot, count as usize, memory, errand)?;
+                        if more { self.readable.push_back(slot) } else { self.poll(slot) }
+                    }
+                    Err(Errno::AGAIN) => self.poll(slot),
+                    Err(errno) => return Err(io::Error::from_raw_os_error(errno.0)),
+                }
+            }
+            Completion::Sent { slot, result, .. } => {
+                self.free_requests.push(self.clients[slot as usize].request);
+                result.map_err(|errno| io::Error::from_raw_os_error(errno.0))?;
+            }
+            Completion::SendFellShort { slot, result, .. } => {
+                let why = format!("the server does not read (connection {slot}: {result:?})");
+                return Err(io::Error::other(why));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn received(
+        &mut self,
+        slot: Slot,
+        count: usize,
+        memory: &mut Memory,
+        errand: &Errand,
+    ) -> io::Result<()> {
+        let client = &mut self.clients[slot as usize];
+        let start = usize::from(client.place) * RECEIVE_SIZE;
+        let input = &mut memory.blocks.bytes_mut()[start..start + count];
+        let (seed, generation) = (self.seed, client.generation);
+        let outcome = client.handle_input(input, || {
+            let Errand::Open { target } = errand else {
+                unreachable!("responses are waited for on this errand only")
+            };
+            Request::new(&target.host, &target.path, nonce(seed, slot, generation))
+        })?;
+        self.done += usize::from(outcome.done);
+        self.pongs.extend(outcome.pong.map(|payload| (slot, payload)));
+        Ok(())
+    }
+
+    /// The server has ended a stream: the connection is over.
+    fn ended(&mut self, slot: Slot) -> io::Result<()> {
+        let client = &mut self.clients[slot as usize];
+        client.handle_end()?;
+        client.waiting = Waiting::Gone;
+        self.ring.push(Operation::Close { slot });
+        self.done += 1;
+        Ok(())
+    }
+}
+
+fn span(area: AreaName, start: usize, length: usize) -> Span {
+    Span { area, start: start as u32, length: length as u32 }
+}
+
+/// A nonce that need not be kept: the same for the same arguments, and random to whoever does not
+/// know the seed (the finishing steps of SplitMix64, twice).
+fn nonce(seed: u64, slot: Slot, generation: u32) -> [u8; 16] {
+    let mix = |value: u64| {
+        let value = (value ^ value >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let value = (value ^ value >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+        value ^ value >> 31
+    };
+    let first = mix(seed ^ (u64::from(generation) << 32 | u64::from(slot)));
+    let second = mix(first ^ seed.rotate_left(32));
+    (u128::from(first) << 64 | u128::from(second)).to_ne_bytes()
+}

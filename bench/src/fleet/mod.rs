@@ -1,0 +1,217 @@
+//! Very many client connections of one process, most of which do nothing.
+//!
+//! A fleet is made of flocks: rings with a table of direct descriptors each, because the limit of
+//! open files bounds the table of a ring and not the sum of all tables. One thread drives them one
+//! after the other. Every connection has a poll armed, so that a Ping is answered, and costs this
+//! process under a hundred bytes. The sockets go out from many addresses in 127.0.0.0/8, each of
+//! which has ports for a few thousand of them.
+
+mod client;
+mod errand;
+mod flock;
+mod source;
+
+use std::io;
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use tidegate::uring::{Area, Memory, raise_open_files};
+
+pub use self::errand::{Errand, MESSAGE_MAX};
+use self::flock::Flock;
+use self::source::Sources;
+use crate::target::Target;
+
+/// The most connections of one ring.
+const FLOCK_MAX: usize = 16_384;
+
+/// Ordinary descriptors that are left for everything that is no connection: rings, files, and
+/// sockets on their way into a ring.
+const DESCRIPTORS_KEPT: u64 = 1024;
+
+/// How often connections are looked after that have nothing to do.
+const TEND_EVERY: Duration = Duration::from_millis(250);
+
+/// What the connections are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// WebSocket, with a complete opening handshake.
+    WebSocket,
+    /// TCP that says nothing.
+    Bare,
+}
+
+/// How a connection ends that is dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// With a reset: nothing of it remains in the kernel.
+    Reset,
+    /// With FIN, as a program that dies ends them.
+    Fin,
+}
+
+/// Client connections to one server.
+pub struct Fleet {
+    flocks: Vec<Flock>,
+    /// One for all flocks: whatever uses it is done within a call into the kernel, or within one of
+    /// the methods below.
+    memory: Memory,
+    sources: Sources,
+    target: Target,
+    kind: Kind,
+    flock_size: usize,
+    /// Connections that are open.
+    length: usize,
+    tended: Instant,
+}
+
+/// What a method calls with the number of connections that it is done with.
+pub type Progress<'a> = &'a mut dyn FnMut(usize);
+
+impl Fleet {
+    /// A fleet without connections.
+    ///
+    /// # Errors
+    /// The target is not IPv4, or the kernel has no memory for it.
+    pub fn new(target: &Target, kind: Kind, ending: Ending) -> io::Result<Self> {
+        let limit = raise_open_files()?;
+        let flock_size = FLOCK_MAX.min(limit.saturating_sub(DESCRIPTORS_KEPT) as usize);
+        if flock_size == 0 {
+            return Err(io::Error::other("the limit of open files (ulimit -n) is too low"));
+        }
+        Ok(Self {
+            flocks: Vec::new(),
+            memory: Memory {
+                receive: Area::new(flock::RECEIVE_AREA)?,
+                staging: Area::new(flock::STAGING_AREA)?,
+                blocks: Area::new(flock::BLOCKS_AREA)?,
+            },
+            sources: Sources::new(target.address, ending)?,
+            target: target.clone(),
+            kind,
+            flock_size,
+            length: 0,
+            tended: Instant::now(),
+        })
+    }
+
+    /// Connections that are open.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether no connection is open.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Opens `count` more connections, up to `window` of them at once.
+    ///
+    /// # Errors
+    /// The server is not there, or does not want one of them.
+    pub fn open(&mut self, count: usize, window: usize, progress: Progress<'_>) -> io::Result<()> {
+        let end = self.length + count;
+        while self.flocks.len() * self.flock_size < end {
+            self.flocks.push(Flock::new(self.flock_size, &self.memory)?);
+        }
+        let errand = match self.kind {
+            Kind::WebSocket => Errand::Open { target: self.target.clone() },
+            Kind::Bare => Errand::Connect,
+        };
+        self.run(self.length..end, &errand, window, progress)?;
+        self.length = end;
+        Ok(())
+    }
+
+    /// Lets each connection do `errand`, up to `window` of them at once.
+    ///
+    /// # Errors
+    /// A connection broke, or said something else than it should.
+    pub fn each(
+        &mut self,
+        errand: &Errand,
+        window: usize,
+        progress: Progress<'_>,
+    ) -> io::Result<()> {
+        self.run(0..self.length, errand, window, progress)
+    }
+
+    /// Lets connection `index` do `errand`, and says how long that took.
+    ///
+    /// # Errors
+    /// The connection broke, or said something else than it should.
+    pub fn one(&mut self, index: usize, errand: &Errand) -> io::Result<Duration> {
+        let started = Instant::now();
+        self.run(index..index + 1, errand, 1, &mut |_| ())?;
+        Ok(started.elapsed())
+    }
+
+    /// Keeps all connections for `time` and answers what the server asks.
+    ///
+    /// # Errors
+    /// A connection broke.
+    pub fn hold(&mut self, time: Duration) -> io::Result<()> {
+        let until = Instant::now() + time;
+        loop {
+            self.tend(&Errand::Connect)?;
+            let rest = until.saturating_duration_since(Instant::now());
+            if rest.is_zero() {
+                return Ok(());
+            }
+            std::thread::sleep(rest.min(TEND_EVERY));
+        }
+    }
+
+    /// Drops all connections without a word.
+    ///
+    /// # Errors
+    /// A ring is beyond use.
+    pub fn drop_all(&mut self, progress: Progress<'_>) -> io::Result<()> {
+        self.run(0..self.length, &Errand::Drop, flock::BATCH, progress)?;
+        self.length = 0;
+        Ok(())
+    }
+
+    /// Closes all connections with the closing handshake.
+    ///
+    /// # Errors
+    /// The server broke a connection without answering.
+    pub fn close_all(&mut self, window: usize, progress: Progress<'_>) -> io::Result<()> {
+        self.run(0..self.length, &Errand::Close, window, progress)?;
+        self.length = 0;
+        Ok(())
+    }
+
+    fn run(
+        &mut self,
+        range: Range<usize>,
+        errand: &Errand,
+        window: usize,
+        progress: Progress<'_>,
+    ) -> io::Result<()> {
+        let mut at = range.start;
+        while at < range.end {
+            let (index, first) = (at / self.flock_size, at % self.flock_size);
+            let count = (self.flock_size - first).min(range.end - at);
+            let mut part = flock::Part::new(first as u32, count as u32, window);
+            while !part.is_done() {
+                let flock = &mut self.flocks[index];
+                let done = flock.step(&mut part, errand, &mut self.sources, &mut self.memory)?;
+                progress(done);
+                if self.tended.elapsed() >= TEND_EVERY {
+                    self.tend(errand)?;
+                }
+            }
+            at += count;
+        }
+        Ok(())
+    }
+
+    /// Answers what has come in on all connections.
+    fn tend(&mut self, errand: &Errand) -> io::Result<()> {
+        self.tended = Instant::now();
+        self.flocks.iter_mut().try_for_each(|flock| flock.tend(&mut self.memory, errand))
+    }
+}
