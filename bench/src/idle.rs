@@ -1,8 +1,13 @@
-//! The memory of idle connections: what a server holds with N and with 2 N of them.
+//! The memory of idle connections: what a server and the kernel hold with N and with 2 N of them.
 //!
-//! The difference is divided by N, so that whatever a server holds without any connection drops
-//! out. It is measured twice, on a fresh server if that is started here: with connections that
-//! have never said anything, and with connections that have had a message echoed.
+//! The difference is divided by N, so that whatever is there without any connection drops out. It is
+//! measured twice, on a fresh server if that is started here: with connections that have never said
+//! anything, and with connections that have had messages echoed.
+//!
+//! The kernel counts the objects of both ends of a connection. A server that only accepts and holds
+//! TCP connections, with the same clients, tells them apart: an object that comes twice for each of
+//! its connections is once the server's; what comes once is the clients'; and what a server needs
+//! beyond that is the difference to it.
 
 use std::fmt;
 use std::io;
@@ -12,14 +17,22 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::peer::{self, Peer};
+use crate::fleet::{Ending, Errand, Fleet, Kind};
+use crate::peer::message;
+use crate::peers::Peer;
 use crate::process::MemoryUse;
-use crate::runtime;
 use crate::server::{Choice, Server};
+use crate::slab::{Growth as CacheGrowth, Slabs};
 use crate::target::Target;
 
 /// The message that is echoed, in bytes.
 const MESSAGE: usize = 1024;
+
+/// Connections that open, or echo, at once.
+const WINDOW: usize = 256;
+
+/// Objects of a cache per connection to the floor, from which on both ends have one.
+const BOTH_ENDS: f64 = 1.5;
 
 /// What to do.
 #[derive(Clone, Debug, clap::Args)]
@@ -27,23 +40,32 @@ pub struct Arguments {
     /// What to measure.
     #[command(flatten)]
     pub server: Choice,
-    /// N; twice as many connections are opened in the end, each of which takes a file descriptor.
+    /// N; twice as many connections are opened in the end.
     #[arg(long, short, default_value_t = 7000)]
     pub connections: usize,
+    /// Messages of 1 KiB that each connection has echoed, in the second part.
+    #[arg(long, default_value_t = 1)]
+    pub rounds: usize,
     /// How long the server is left alone before its memory is read, in seconds.
     #[arg(long, default_value_t = 1.0)]
     pub settle: f64,
 }
 
 /// What was measured.
-#[derive(Clone, Copy, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// N.
     pub connections: usize,
+    /// What the server says of itself.
+    pub server: String,
     /// With connections that have never said anything.
     pub silent: Growth,
-    /// With connections that have had a message of 1 KiB echoed.
+    /// With connections that have had messages of 1 KiB echoed.
     pub echoed: Growth,
+    /// Messages that each of those had echoed.
+    pub rounds: usize,
+    /// What the kernel holds; why it is not known.
+    pub kernel: Result<KernelUse, String>,
 }
 
 /// Private memory of the server (proc(5), `smaps_rollup`), in bytes.
@@ -59,62 +81,138 @@ pub struct Growth {
     pub bytes_per_connection: f64,
 }
 
+/// Kernel memory, in bytes of objects per silent connection.
+#[derive(Clone, Debug, Serialize)]
+pub struct KernelUse {
+    /// What a TCP socket takes that a server has accepted and does nothing with.
+    pub bare_bytes: f64,
+    /// What this server's connections take beyond that.
+    pub beyond_bytes: f64,
+    /// User space of a server that only accepts and holds.
+    pub bare_user_bytes: f64,
+    /// All that a connection takes here, user space and kernel, to all that one takes there.
+    pub ratio: f64,
+    /// The caches of the kernel whose objects both ends of a connection take, and the clients.
+    pub caches: Vec<CacheGrowth>,
+    /// The same with the server that only accepts and holds.
+    pub bare_caches: Vec<CacheGrowth>,
+}
+
+/// What one server and the kernel took.
+struct Measured {
+    description: String,
+    user: Growth,
+    kernel: Result<Vec<CacheGrowth>, String>,
+}
+
 /// Measures.
 ///
 /// # Errors
 /// The server did not start or its process is not known, or a connection failed.
 pub fn run(arguments: &Arguments) -> io::Result<Report> {
+    let silent = grow(arguments, &arguments.server, Kind::WebSocket, None)?;
+    let message = message(MESSAGE)?;
+    let echoed = grow(arguments, &arguments.server, Kind::WebSocket, Some(&message))?;
+    let kernel = silent.kernel.and_then(|caches| {
+        let bare = Choice { peer: Some(Peer::Hold), ..Choice::default() };
+        let bare = grow(arguments, &bare, Kind::Bare, None).map_err(|error| error.to_string())?;
+        Ok(KernelUse::new(caches, silent.user, bare.kernel?, bare.user))
+    });
     Ok(Report {
         connections: arguments.connections,
-        silent: grow(arguments, None)?,
-        echoed: grow(arguments, Some(peer::message(MESSAGE)?))?,
+        server: silent.description,
+        silent: silent.user,
+        echoed: echoed.user,
+        rounds: arguments.rounds,
+        kernel,
     })
 }
 
 /// Measures with connections that have `message` echoed, if there is one.
-fn grow(arguments: &Arguments, message: Option<Rc<[u8]>>) -> io::Result<Growth> {
-    let server = Server::find(&arguments.server)?;
-    let pid = server.pid.ok_or_else(|| io::Error::other("--pid is needed for its memory"))?;
-    let count = arguments.connections;
-    let settled = || {
+fn grow(
+    arguments: &Arguments,
+    server: &Choice,
+    kind: Kind,
+    message: Option<&Rc<[u8]>>,
+) -> io::Result<Measured> {
+    let server = Server::find(server)?;
+    let pid = server.known_pid()?;
+    let settled = || -> io::Result<_> {
         thread::sleep(Duration::from_secs_f64(arguments.settle));
-        MemoryUse::of(pid).map(|memory| memory.private_bytes)
+        Ok((MemoryUse::of(pid)?.private_bytes, Slabs::now()))
     };
-    runtime::run(0, async {
-        let mut peers = Vec::with_capacity(2 * count);
-        let empty_bytes = settled()?;
-        add(&mut peers, count, &server.target, message.as_ref()).await?;
-        let once_bytes = settled()?;
-        add(&mut peers, count, &server.target, message.as_ref()).await?;
-        let twice_bytes = settled()?;
-        let bytes_per_connection = (twice_bytes as f64 - once_bytes as f64) / count as f64;
-        Ok(Growth { empty_bytes, once_bytes, twice_bytes, bytes_per_connection })
+    let mut fleet = fleet(&server.target, kind)?;
+    let count = arguments.connections;
+    let (empty_bytes, _) = settled()?;
+    add(&mut fleet, arguments, message)?;
+    let (once_bytes, once) = settled()?;
+    add(&mut fleet, arguments, message)?;
+    let (twice_bytes, twice) = settled()?;
+    let bytes_per_connection = (twice_bytes as f64 - once_bytes as f64) / count as f64;
+    let kernel = once.and_then(|once| Ok(twice?.growth(&once, count)));
+    Ok(Measured {
+        description: server.description.clone(),
+        user: Growth { empty_bytes, once_bytes, twice_bytes, bytes_per_connection },
+        kernel: kernel.map_err(|error| error.to_string()),
     })
 }
 
-/// Opens `count` connections one after the other, and lets each echo.
-async fn add(
-    peers: &mut Vec<Peer>,
-    count: usize,
-    target: &Target,
-    message: Option<&Rc<[u8]>>,
-) -> io::Result<()> {
-    for _ in 0..count {
-        let mut peer = Peer::open(target).await?;
-        if let Some(message) = message {
-            peer.echo(message).await?;
-            peer.forget_buffers();
-        }
-        peers.push(peer);
+fn fleet(target: &Target, kind: Kind) -> io::Result<Fleet> {
+    Fleet::new(target, kind, Ending::Reset)
+}
+
+/// Opens N connections, and lets all that there are echo.
+fn add(fleet: &mut Fleet, arguments: &Arguments, message: Option<&Rc<[u8]>>) -> io::Result<()> {
+    fleet.open(arguments.connections, WINDOW, &mut |_| ())?;
+    let Some(message) = message else { return Ok(()) };
+    let errand = Errand::Echo { message: Rc::clone(message) };
+    (0..arguments.rounds).try_for_each(|_| fleet.each(&errand, WINDOW, &mut |_| ()))
+}
+
+impl KernelUse {
+    fn new(
+        caches: Vec<CacheGrowth>,
+        user: Growth,
+        bare_caches: Vec<CacheGrowth>,
+        bare: Growth,
+    ) -> Self {
+        let sum = |caches: &[CacheGrowth]| caches.iter().map(CacheGrowth::bytes).sum::<f64>();
+        let both = bare_caches.iter().filter(|growth| growth.objects >= BOTH_ENDS);
+        let bare_bytes = both.map(CacheGrowth::bytes).sum::<f64>() / 2.0;
+        let beyond_bytes = sum(&caches) - sum(&bare_caches);
+        let bare_user_bytes = bare.bytes_per_connection;
+        let all = bare_bytes + beyond_bytes + user.bytes_per_connection;
+        let ratio = all / (bare_bytes + bare_user_bytes);
+        Self { bare_bytes, beyond_bytes, bare_user_bytes, ratio, caches, bare_caches }
     }
-    Ok(())
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(out, "idle: {} and twice as many connections", self.connections)?;
-        writeln!(out, "  silent                {}", self.silent)?;
-        writeln!(out, "  after an echo of 1 KiB{}", self.echoed)
+        let Self { connections, rounds, .. } = self;
+        writeln!(out, "idle: {connections} and twice as many connections to {}", self.server)?;
+        writeln!(out, "  silent, user space    {}", self.silent)?;
+        writeln!(out, "  after {rounds} x 1 KiB       {}", self.echoed)?;
+        match &self.kernel {
+            Ok(kernel) => kernel.fmt(out),
+            Err(why) => writeln!(out, "  kernel                     unknown ({why})"),
+        }
+    }
+}
+
+impl fmt::Display for KernelUse {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { bare_bytes, beyond_bytes, ratio, .. } = self;
+        writeln!(out, "  kernel, bare socket   {bare_bytes:>12.1} B per connection")?;
+        writeln!(out, "  kernel, beyond that   {beyond_bytes:>12.1} B per connection")?;
+        writeln!(out, "  all, to bare and held {ratio:>12.3}")?;
+        writeln!(out, "  objects per connection, both ends (with a server that only holds)")?;
+        for CacheGrowth { cache, objects, object_bytes } in &self.caches {
+            let bare = self.bare_caches.iter().find(|bare| bare.cache == *cache);
+            let bare = bare.map_or(0.0, |bare| bare.objects);
+            writeln!(out, "    {cache:<24} {objects:>6.2} ({bare:.2}) of {object_bytes} B")?;
+        }
+        Ok(())
     }
 }
 

@@ -9,6 +9,7 @@ pub mod echo;
 pub mod fleet;
 pub mod idle;
 pub mod peer;
+pub mod peers;
 pub mod process;
 pub mod random;
 pub mod runtime;

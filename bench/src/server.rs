@@ -3,13 +3,20 @@
 use std::env;
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
 
+use crate::peers::Peer;
 use crate::target::Target;
 
 /// The variable in which cargo tells a program that it runs where its manifest is.
 const MANIFEST: &str = "CARGO_MANIFEST_PATH";
+
+/// How long a server may take until it listens.
+const START_MAX: Duration = Duration::from_secs(20);
 
 /// What is measured.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -24,6 +31,9 @@ pub struct Choice {
     /// The gateway to start; `tidegate` beside this program if not given.
     #[arg(long, conflicts_with = "url")]
     pub gateway: Option<PathBuf>,
+    /// Another server to build and start.
+    #[arg(long, conflicts_with_all = ["url", "gateway"])]
+    pub peer: Option<Peer>,
 }
 
 /// A server that runs. One that was started here ends with this value.
@@ -33,6 +43,8 @@ pub struct Server {
     pub target: Target,
     /// Its process, if known.
     pub pid: Option<u32>,
+    /// What it says of itself: name, version, configuration.
+    pub description: String,
     _child: Option<Running>,
 }
 
@@ -41,37 +53,103 @@ pub struct Server {
 struct Running(Child);
 
 impl Server {
-    /// Starts or finds the server that was chosen.
+    /// Starts or finds the server that was chosen. One that is started gets core 0 to itself.
     ///
     /// # Errors
-    /// The URL is not valid, or the gateway did not start.
+    /// The URL is not valid, or the server did not start.
     pub fn find(choice: &Choice) -> io::Result<Self> {
-        match &choice.url {
-            Some(url) => Ok(Self { target: url.parse()?, pid: choice.pid, _child: None }),
-            None => Self::start(choice.gateway.clone().map_or_else(beside_this_program, Ok)?),
+        if let Some(url) = &choice.url {
+            let (target, pid) = (url.parse()?, choice.pid);
+            return Ok(Self { target, pid, description: url.clone(), _child: None });
+        }
+        match choice.peer {
+            Some(peer) => Self::start_peer(peer),
+            None => Self::start_gateway(choice.gateway.as_deref(), 1),
         }
     }
 
-    /// Starts a gateway with one shard, which it pins to core 0, on a free port.
-    fn start(program: PathBuf) -> io::Result<Self> {
+    /// Starts a gateway on a free port, at `program` or beside this one. A single shard is kept on
+    /// core 0; several take the cores as they come.
+    ///
+    /// # Errors
+    /// It did not start.
+    pub fn start_gateway(program: Option<&Path>, shards: u32) -> io::Result<Self> {
+        let program = program.map_or_else(beside_this_program, |path| Ok(path.into()))?;
         let mut command = Command::new(&program);
-        command.args(["--shards", "1", "--listen", "127.0.0.1:0"]).stdout(Stdio::piped());
-        let child = command.spawn().map_err(|error| {
+        command.args(["--shards", &shards.to_string(), "--listen", "127.0.0.1:0"]);
+        let mut running = Running::start(&mut command, shards == 1).map_err(|error| {
             let program = program.display();
             io::Error::other(format!(
                 "{program} did not start ({error}): build it, `cargo build --release -p tidegate`"
             ))
         })?;
-        let mut running = Running(child);
-        let output = running.0.stdout.take().expect("it was asked for above");
+        let address = running.says(|line| line.strip_prefix("listening on ")?.parse().ok())?;
+        Ok(Self {
+            target: Target::new(address, "/echo"),
+            pid: Some(running.0.id()),
+            description: format!("tidegate {}", env!("CARGO_PKG_VERSION")),
+            _child: Some(running),
+        })
+    }
+
+    /// Builds `peer`, if it has to be, and starts it on a free port.
+    ///
+    /// # Errors
+    /// It is not on this machine, or did not start.
+    pub fn start_peer(peer: Peer) -> io::Result<Self> {
+        let address = free_address()?;
+        let mut command = peer.prepare(address.port()).map_err(|missing| {
+            let (name, install) = (peer.name(), missing.install);
+            io::Error::other(format!("{name}: {}: try `{install}`", missing.why))
+        })?;
+        let mut running = Running::start(&mut command, true)?;
+        let description = running.says(|line| Some(line.to_owned()))?;
+        await_listener(address)?;
+        Ok(Self {
+            target: Target::new(address, "/echo"),
+            pid: Some(running.0.id()),
+            description,
+            _child: Some(running),
+        })
+    }
+
+    /// The server's process.
+    ///
+    /// # Errors
+    /// It is somebody else's, and not known.
+    pub fn known_pid(&self) -> io::Result<u32> {
+        self.pid.ok_or_else(|| io::Error::other("--pid is needed to measure that server's process"))
+    }
+}
+
+impl Running {
+    /// Starts `command`, on core 0 alone if `pinned`.
+    fn start(command: &mut Command, pinned: bool) -> io::Result<Self> {
+        command.stdout(Stdio::piped()).stderr(Stdio::null()).stdin(Stdio::null());
+        // A child takes over the cores of the thread that starts it.
+        let started = thread::scope(|scope| {
+            let start = || {
+                let cores = if pinned { core_affinity::get_core_ids() } else { None };
+                if let Some(core) = cores.and_then(|cores| cores.first().copied()) {
+                    core_affinity::set_for_current(core);
+                }
+                command.spawn()
+            };
+            scope.spawn(start).join().expect("starting a process does not panic")
+        });
+        started.map(Self)
+    }
+
+    /// The first of the child's lines that `meaning` understands.
+    fn says<T>(&mut self, meaning: impl Fn(&str) -> Option<T>) -> io::Result<T> {
+        let output = self.0.stdout.take().expect("it was asked for when it started");
         for line in BufReader::new(output).lines() {
-            if let Some(address) = line?.strip_prefix("listening on ") {
-                let address = address.parse().map_err(io::Error::other)?;
-                let target = Target::new(address, "/echo");
-                return Ok(Self { target, pid: Some(running.0.id()), _child: Some(running) });
+            if let Some(meant) = meaning(&line?) {
+                return Ok(meant);
             }
         }
-        Err(io::Error::other("the gateway ended without a word about where it listens"))
+        let status = self.0.wait()?;
+        Err(io::Error::other(format!("the server ended before it listened: {status}")))
     }
 }
 
@@ -80,6 +158,23 @@ impl Drop for Running {
         // Both fail only for a process that has ended.
         let _ = self.0.kill();
         let _ = self.0.wait();
+    }
+}
+
+/// An address that nobody listens at, for a server that cannot choose one and say so.
+fn free_address() -> io::Result<SocketAddr> {
+    TcpListener::bind("127.0.0.1:0")?.local_addr()
+}
+
+/// Waits until somebody listens.
+fn await_listener(address: SocketAddr) -> io::Result<()> {
+    let until = Instant::now() + START_MAX;
+    loop {
+        match TcpStream::connect(address) {
+            Ok(_) => return Ok(()),
+            Err(error) if Instant::now() > until => return Err(error),
+            Err(_) => thread::sleep(Duration::from_millis(10)),
+        }
     }
 }
 

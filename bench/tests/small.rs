@@ -12,7 +12,7 @@ fn start() -> (Gateway, Choice) {
     let config = config.with_listen(&["127.0.0.1:0".parse().unwrap()]);
     let gateway = Gateway::start(config).unwrap();
     let url = Some(format!("ws://{}/echo", gateway.addresses()[0]));
-    (gateway, Choice { url, pid: Some(std::process::id()), gateway: None })
+    (gateway, Choice { url, pid: Some(std::process::id()), gateway: None, peer: None })
 }
 
 fn echo_arguments(server: Choice, size: usize) -> echo::Arguments {
@@ -40,11 +40,13 @@ fn echo_counts_what_the_gateway_counts() {
 #[test]
 fn idle_opens_twice_as_many_for_each_kind() {
     let (gateway, server) = start();
-    let report = idle::run(&idle::Arguments { server, connections: 100, settle: 0.0 }).unwrap();
+    let arguments = idle::Arguments { server, connections: 100, rounds: 2, settle: 0.0 };
+    let report = idle::run(&arguments).unwrap();
     let handle = gateway.handle();
     gateway.drain();
     gateway.join().unwrap();
-    assert_eq!((handle.counters().opened, handle.counters().messages_in), (400, 200));
+    // The first hundred echo twice when they are alone, and twice with the others.
+    assert_eq!((handle.counters().opened, handle.counters().messages_in), (400, 600));
     assert!(report.silent.twice_bytes > 0);
     assert!(report.to_string().contains("B per connection"));
 }

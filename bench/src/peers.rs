@@ -1,0 +1,186 @@
+//! The servers that the gateway is measured beside: how to get each, and how to start it.
+//!
+//! Their sources are in `tools/peers`; what is built of them goes to `target/peers`.
+
+use std::env;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use clap::ValueEnum;
+
+/// A server to measure beside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Peer {
+    /// Accepts TCP connections and holds them: the floor for memory.
+    Hold,
+    /// A WebSocket echo on bare epoll, without any checks: the floor for speed.
+    Epoll,
+    /// libwebsockets on poll, with buffers as small as is recommended.
+    LwsLean,
+    /// The same on libuv.
+    LwsUvLean,
+    /// The same on libev.
+    LwsEvLean,
+    /// libwebsockets on poll as it comes.
+    Lws,
+    /// An echo on monoio, over Tidegate's protocol code.
+    Monoio,
+    /// An echo on tokio-uring, over Tidegate's protocol code.
+    TokioUring,
+    /// tokio-tungstenite with small buffers.
+    TungsteniteLean,
+    /// tokio-tungstenite as it comes.
+    Tungstenite,
+    /// fastwebsockets as it comes.
+    Fastwebsockets,
+    /// npm's ws.
+    Ws,
+    /// uWebSockets through PyPI's socketify.
+    Uwebsockets,
+}
+
+/// Why a peer cannot be measured, and what would help.
+#[derive(Clone, Debug)]
+pub struct Missing {
+    /// What went wrong.
+    pub why: String,
+    /// The command that mends it.
+    pub install: &'static str,
+}
+
+impl Peer {
+    /// Its name on the command line and in reports.
+    #[must_use]
+    pub fn name(self) -> String {
+        let value = self.to_possible_value().expect("no variant is hidden");
+        value.get_name().to_owned()
+    }
+
+    /// Builds the peer if it is not there; yields what starts it on `port`.
+    ///
+    /// # Errors
+    /// It cannot be had on this machine as it is.
+    pub fn prepare(self, port: u16) -> Result<Command, Missing> {
+        let prepared = match self {
+            Self::Hold => compile("hold", &["hold", "peer"], &[]),
+            Self::Epoll => compile("epoll_echo", &["epoll_echo", "handshake", "sha1", "peer"], &[]),
+            Self::LwsLean | Self::LwsUvLean | Self::LwsEvLean | Self::Lws => {
+                compile("lws_echo", &["lws_echo", "peer"], &["-lwebsockets"])
+            }
+            Self::Monoio | Self::TokioUring => this_program().map(Command::new),
+            Self::TungsteniteLean | Self::Tungstenite => rust("tungstenite_echo"),
+            Self::Fastwebsockets => rust("fastwebsockets_echo"),
+            Self::Ws => node(),
+            Self::Uwebsockets => python(),
+        };
+        let missing =
+            |error: io::Error| Missing { why: error.to_string(), install: self.install() };
+        let mut command = prepared.map_err(missing)?;
+        command.args(self.arguments()).args(["--port", &port.to_string()]);
+        Ok(command)
+    }
+
+    fn arguments(self) -> &'static [&'static str] {
+        match self {
+            Self::LwsLean => &["--loop", "poll", "--lean"],
+            Self::LwsUvLean => &["--loop", "uv", "--lean"],
+            Self::LwsEvLean => &["--loop", "ev", "--lean"],
+            Self::Monoio => &["baseline", "monoio"],
+            Self::TokioUring => &["baseline", "tokio-uring"],
+            Self::TungsteniteLean => &["--lean"],
+            _ => &[],
+        }
+    }
+
+    fn install(self) -> &'static str {
+        match self {
+            Self::Hold | Self::Epoll => "apt-get install gcc libc6-dev",
+            Self::LwsLean | Self::LwsUvLean | Self::LwsEvLean | Self::Lws => {
+                "apt-get install gcc libc6-dev libwebsockets-dev libwebsockets-evlib-uv \
+                 libwebsockets-evlib-ev"
+            }
+            Self::Monoio | Self::TokioUring => "cargo build --release -p tidegate-bench",
+            Self::TungsteniteLean | Self::Tungstenite | Self::Fastwebsockets => {
+                "cargo build --release --manifest-path tools/peers/rust/Cargo.toml \
+                 --target-dir target/peers/rust"
+            }
+            Self::Ws => "apt-get install nodejs npm",
+            Self::Uwebsockets => "pip install socketify",
+        }
+    }
+}
+
+/// The root of the tree that this program was built from.
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package is in the tree's root")
+}
+
+fn sources() -> PathBuf {
+    root().join("tools/peers")
+}
+
+fn built() -> io::Result<PathBuf> {
+    let folder = root().join("target/peers");
+    fs::create_dir_all(&folder)?;
+    Ok(folder)
+}
+
+/// This program, or the one beside it if this is a test.
+fn this_program() -> io::Result<PathBuf> {
+    let this = env::current_exe()?;
+    let folder = this.parent().filter(|it| it.ends_with("deps")).and_then(Path::parent);
+    Ok(folder.map_or(this.clone(), |folder| folder.join("tidegate-bench")))
+}
+
+/// Runs `command` to its end.
+fn succeed(command: &mut Command) -> io::Result<()> {
+    let output = command.output().map_err(|error| {
+        io::Error::new(error.kind(), format!("{}: {error}", command.get_program().display()))
+    })?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stderr);
+    let why = said.lines().find(|line| line.contains("error")).or(said.lines().last());
+    Err(io::Error::other(why.unwrap_or("it failed without a word").to_owned()))
+}
+
+fn compile(program: &str, files: &[&str], libraries: &[&str]) -> io::Result<Command> {
+    let (sources, program) = (sources(), built()?.join(program));
+    let mut command = Command::new("cc");
+    command.args(["-std=c11", "-O2", "-Wall", "-Wextra", "-o"]).arg(&program);
+    command.args(files.iter().map(|file| sources.join(file).with_extension("c")));
+    succeed(command.args(libraries))?;
+    Ok(Command::new(program))
+}
+
+fn rust(program: &str) -> io::Result<Command> {
+    let folder = built()?.join("rust");
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(["build", "--quiet", "--release", "--locked", "--target-dir"]).arg(&folder);
+    succeed(command.arg("--manifest-path").arg(sources().join("rust/Cargo.toml")))?;
+    Ok(Command::new(folder.join("release").join(program)))
+}
+
+fn node() -> io::Result<Command> {
+    let folder = built()?.join("node");
+    fs::create_dir_all(&folder)?;
+    for file in ["ws_echo.mjs", "package.json", "package-lock.json", ".npmrc"] {
+        fs::copy(sources().join(file), folder.join(file))?;
+    }
+    if !folder.join("node_modules/ws").is_dir() {
+        succeed(Command::new("npm").arg("--prefix").arg(&folder).arg("ci"))?;
+    }
+    let mut command = Command::new("node");
+    command.arg(folder.join("ws_echo.mjs"));
+    Ok(command)
+}
+
+fn python() -> io::Result<Command> {
+    succeed(Command::new("python3").args(["-c", "import socketify"]))?;
+    let mut command = Command::new("python3");
+    command.arg(sources().join("socketify_echo.py"));
+    Ok(command)
+}
