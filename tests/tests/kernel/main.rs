@@ -5,6 +5,7 @@
 //! that is too busy can hide a failure there, and never make one up.
 
 mod accepting;
+mod adopting;
 mod closing;
 mod connection;
 mod fixture;

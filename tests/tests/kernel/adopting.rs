@@ -1,0 +1,45 @@
+//! Sockets that were made elsewhere.
+
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+
+use crate::connection::Connection;
+use crate::fixture::Kernel;
+use crate::peer::Peer;
+
+/// A socket that no ring has made, and its peer.
+fn socket() -> (OwnedFd, Peer) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
+    let peer = Peer::connect(listener.local_addr().expect("it is bound"));
+    (listener.accept().expect("the peer is waiting").0.into(), peer)
+}
+
+#[test]
+fn adopted_sockets_are_connections_like_others() {
+    let mut kernel = Kernel::new();
+    let (sockets, mut peers): (Vec<_>, Vec<_>) = (0..2).map(|_| socket()).unzip();
+    kernel.ring.adopt(3, sockets).expect("the slots are free");
+    for (slot, peer) in (3..).zip(&mut peers) {
+        let connection = Connection { slot, generation: 1 };
+        assert_eq!(kernel.submit([connection.poll()]), []);
+        kernel.expect_nothing();
+        peer.say(b"a");
+        kernel.expect(connection.readable());
+        kernel.push([connection.close()]);
+    }
+}
+
+#[test]
+fn closing_an_adopted_socket_ends_it() {
+    let mut kernel = Kernel::new();
+    let (socket, mut peer) = socket();
+    kernel.ring.adopt(0, vec![socket]).expect("the slot is free");
+    assert_eq!(kernel.submit([Connection { slot: 0, generation: 1 }.close()]), []);
+    assert_eq!(peer.hear_all(), b"");
+}
+
+#[test]
+fn there_is_no_slot_beyond_the_table() {
+    let mut kernel = Kernel::new();
+    assert!(kernel.ring.adopt(8, vec![socket().0]).is_err());
+}
