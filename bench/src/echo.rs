@@ -22,10 +22,10 @@ use crate::target::Target;
 const GRACE: Duration = Duration::from_secs(10);
 
 /// The longest latency that is told apart from longer ones, in nanoseconds: a minute.
-const LATENCY_MAX_NS: u64 = 60_000_000_000;
+pub(crate) const LATENCY_MAX_NS: u64 = 60_000_000_000;
 
 /// Decimal digits of a latency that are kept.
-const LATENCY_DIGITS: u8 = 3;
+pub(crate) const LATENCY_DIGITS: u8 = 3;
 
 /// What to do.
 #[derive(Clone, Debug, clap::Args)]
@@ -293,7 +293,7 @@ fn per_million(time: Duration, messages: u64) -> f64 {
 }
 
 impl Latency {
-    fn new(histogram_ns: &Histogram<u64>) -> Self {
+    pub(crate) fn new(histogram_ns: &Histogram<u64>) -> Self {
         let at = |quantile| histogram_ns.value_at_quantile(quantile) as f64 / 1e3;
         Self {
             p50_us: at(0.5),

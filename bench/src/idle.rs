@@ -32,7 +32,7 @@ const MESSAGE: usize = 1024;
 const WINDOW: usize = 256;
 
 /// Objects of a cache per connection to the floor, from which on both ends have one.
-const BOTH_ENDS: f64 = 1.5;
+const BOTH_ENDS: f64 = 1.75;
 
 /// What to do.
 #[derive(Clone, Debug, clap::Args)]

@@ -8,6 +8,7 @@ pub mod baseline;
 pub mod echo;
 pub mod fleet;
 pub mod idle;
+pub mod million;
 pub mod peer;
 pub mod peers;
 pub mod process;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use serde::Serialize;
-use tidegate_bench::{baseline, echo, idle};
+use tidegate_bench::{baseline, echo, idle, million};
 
 /// Measurements of Tidegate. Without --url, `tidegate` from beside this program is started for the
 /// length of the measurement, with one shard on core 0.
@@ -28,6 +28,8 @@ enum Measurement {
     Baseline(baseline::Arguments),
     /// The memory that the gateway takes for connections that do nothing.
     Idle(idle::Arguments),
+    /// A million idle connections in one process.
+    Million(million::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Measurement::Echo(arguments) => echo::run(&arguments).and_then(|it| print(&it, json)),
         Measurement::Baseline(it) => baseline::run(it.runtime, it.port),
         Measurement::Idle(arguments) => idle::run(&arguments).and_then(|it| print(&it, json)),
+        Measurement::Million(arguments) => million::run(&arguments).and_then(|it| print(&it, json)),
     };
     match printed {
         Ok(()) => ExitCode::SUCCESS,

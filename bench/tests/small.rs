@@ -4,7 +4,10 @@
 
 use tidegate::config::Config;
 use tidegate::gateway::Gateway;
+use tidegate_bench::fleet::{Ending, Errand, Fleet, Kind};
+use tidegate_bench::peer::message;
 use tidegate_bench::server::Choice;
+use tidegate_bench::target::Target;
 use tidegate_bench::{echo, idle};
 
 fn start() -> (Gateway, Choice) {
@@ -49,6 +52,29 @@ fn idle_opens_twice_as_many_for_each_kind() {
     assert_eq!((handle.counters().opened, handle.counters().messages_in), (400, 600));
     assert!(report.silent.twice_bytes > 0);
     assert!(report.to_string().contains("B per connection"));
+}
+
+#[test]
+fn a_fleet_does_every_errand() {
+    let (gateway, server) = start();
+    let target: Target = server.url.unwrap().parse().unwrap();
+    let mut fleet = Fleet::new(&target, Kind::WebSocket, Ending::Fin).unwrap();
+    let mut done = 0;
+    fleet.open(300, 64, &mut |count| done += count).unwrap();
+    assert_eq!((fleet.len(), done), (300, 300));
+    let echo = Errand::Echo { message: message(10_000).unwrap() };
+    fleet.each(&echo, 300, &mut |_| ()).unwrap();
+    fleet.each(&Errand::Ping, 10, &mut |_| ()).unwrap();
+    fleet.one(299, &echo).unwrap();
+    fleet.close_all(100, &mut |_| ()).unwrap();
+    assert!(fleet.is_empty());
+    // The slots are used again.
+    fleet.open(200, 300, &mut |_| ()).unwrap();
+    fleet.drop_all(&mut |_| ()).unwrap();
+    let handle = gateway.handle();
+    gateway.drain();
+    gateway.join().unwrap();
+    assert_eq!((handle.counters().opened, handle.counters().messages_in), (500, 301));
 }
 
 #[test]
