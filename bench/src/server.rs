@@ -125,7 +125,8 @@ impl Server {
 impl Running {
     /// Starts `command`, on core 0 alone if `pinned`.
     fn start(command: &mut Command, pinned: bool) -> io::Result<Self> {
-        command.stdout(Stdio::piped()).stderr(Stdio::null()).stdin(Stdio::null());
+        // What it has to say goes to the user: above all, why it did not start.
+        command.stdout(Stdio::piped()).stdin(Stdio::null());
         // A child takes over the cores of the thread that starts it.
         let started = thread::scope(|scope| {
             let start = || {

@@ -4,7 +4,7 @@
 
 use tidegate::config::Config;
 use tidegate::gateway::Gateway;
-use tidegate_bench::fleet::{Ending, Errand, Fleet, Kind};
+use tidegate_bench::fleet::{Ending, Errand, Fleet, Kind, MESSAGE_MAX};
 use tidegate_bench::peer::message;
 use tidegate_bench::server::Choice;
 use tidegate_bench::target::Target;
@@ -66,6 +66,9 @@ fn a_fleet_does_every_errand() {
     fleet.each(&echo, 300, &mut |_| ()).unwrap();
     fleet.each(&Errand::Ping, 10, &mut |_| ()).unwrap();
     fleet.one(299, &echo).unwrap();
+    assert!(fleet.one(300, &echo).is_err(), "there is no such connection");
+    let too_long = Errand::Echo { message: message(MESSAGE_MAX + 1).unwrap() };
+    assert!(fleet.each(&too_long, 1, &mut |_| ()).is_err());
     fleet.close_all(100, &mut |_| ()).unwrap();
     assert!(fleet.is_empty());
     // The slots are used again.

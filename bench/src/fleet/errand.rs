@@ -1,5 +1,6 @@
 //! What a connection of a fleet can be sent to do.
 
+use std::io;
 use std::rc::Rc;
 
 use tidegate_proto::frame::{Header, OpCode};
@@ -33,6 +34,19 @@ pub enum Errand {
 
 /// The longest message that a fleet can echo, in bytes.
 pub const MESSAGE_MAX: usize = 16 << 10;
+
+impl Errand {
+    /// Refuses what a fleet has no room for.
+    pub(super) fn check(&self) -> io::Result<()> {
+        match self {
+            Self::Echo { message } if message.len() > MESSAGE_MAX => {
+                let why = format!("a fleet's messages have at most {MESSAGE_MAX} bytes");
+                Err(io::Error::new(io::ErrorKind::InvalidInput, why))
+            }
+            _ => Ok(()),
+        }
+    }
+}
 
 /// Writes a masked frame to the start of `out`; yields its length.
 pub(super) fn put_frame(

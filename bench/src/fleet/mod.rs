@@ -72,7 +72,7 @@ impl Fleet {
     /// A fleet without connections.
     ///
     /// # Errors
-    /// The target is not IPv4, or the kernel has no memory for it.
+    /// The limit of open files is too low, or the kernel has no memory for it.
     pub fn new(target: &Target, kind: Kind, ending: Ending) -> io::Result<Self> {
         let limit = raise_open_files()?;
         let flock_size = FLOCK_MAX.min(limit.saturating_sub(DESCRIPTORS_KEPT) as usize);
@@ -141,8 +141,12 @@ impl Fleet {
     /// Lets connection `index` do `errand`, and says how long that took.
     ///
     /// # Errors
-    /// The connection broke, or said something else than it should.
+    /// There is no such connection, it broke, or it said something else than it should.
     pub fn one(&mut self, index: usize, errand: &Errand) -> io::Result<Duration> {
+        if index >= self.length {
+            let why = format!("there is no connection {index}, there are {}", self.length);
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
         let started = Instant::now();
         self.run(index..index + 1, errand, 1, &mut |_| ())?;
         Ok(started.elapsed())
@@ -191,6 +195,7 @@ impl Fleet {
         window: usize,
         progress: Progress<'_>,
     ) -> io::Result<()> {
+        errand.check()?;
         let mut at = range.start;
         while at < range.end {
             let (index, first) = (at / self.flock_size, at % self.flock_size);
