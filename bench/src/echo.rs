@@ -1,31 +1,24 @@
-//! Closed-loop echo: every connection sends its next message when it has the last one back.
+//! Echoes: CPU per message, latency, throughput.
+//!
+//! In a closed loop every connection sends its next message when it has the last one back: the
+//! server is as busy as it can be. In an open loop (`--rate`) messages are due at equal distances,
+//! and latency is counted from when a message was due, so that a server that falls behind cannot
+//! hide it by slowing the load down.
 
-use std::cell::RefCell;
 use std::fmt;
 use std::io;
-use std::rc::Rc;
-use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Barrier};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::peer::{self, Peer};
-use crate::process::{CpuTime, MemoryUse};
-use crate::runtime;
+use crate::latency::Latency;
+use crate::load::{Load, Pace, Run, Shape};
+use crate::process::MemoryUse;
 use crate::server::{Choice, Server};
-use crate::target::Target;
 
-/// How long the last echoes may take when all is over.
-const GRACE: Duration = Duration::from_secs(10);
-
-/// The longest latency that is told apart from longer ones, in nanoseconds: a minute.
-pub(crate) const LATENCY_MAX_NS: u64 = 60_000_000_000;
-
-/// Decimal digits of a latency that are kept.
-pub(crate) const LATENCY_DIGITS: u8 = 3;
+/// The rates of an open loop, in messages per second.
+const RATE_MIN: f64 = 1.0;
+const RATE_MAX: f64 = 10_000_000.0;
 
 /// What to do.
 #[derive(Clone, Debug, clap::Args)]
@@ -39,6 +32,10 @@ pub struct Arguments {
     /// Payload of a message, in bytes.
     #[arg(long, short, default_value_t = 64)]
     pub size: usize,
+    /// Messages per second, all connections together: an open loop. Without it, each connection
+    /// sends when it has the last echo.
+    #[arg(long, value_parser = rate)]
+    pub rate: Option<f64>,
     /// How long to measure, in seconds.
     #[arg(long, default_value_t = 5.0)]
     pub seconds: f64,
@@ -48,6 +45,12 @@ pub struct Arguments {
     /// Load threads, pinned from the last core down.
     #[arg(long, default_value_t = 1)]
     pub threads: usize,
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse::<f64>().map_err(|error| error.to_string())?;
+    let valid = (RATE_MIN..=RATE_MAX).contains(&rate);
+    if valid { Ok(rate) } else { Err(format!("from {RATE_MIN} to {RATE_MAX} per second")) }
 }
 
 /// What was measured.
@@ -63,8 +66,11 @@ pub struct Report {
     pub messages: u64,
     /// The same per second.
     pub messages_per_second: f64,
-    /// From before a message is put together to after its echo is checked.
+    /// From before a message is put together, or in an open loop from when it was due, to after
+    /// its echo is checked.
     pub latency: Latency,
+    /// If it was an open loop.
+    pub open_loop: Option<OpenLoop>,
     /// What the server used, if its process is known.
     pub server: Option<ServerUse>,
     /// CPU that the load generator used, of one core: at 1 per thread, the generator is what was
@@ -72,15 +78,17 @@ pub struct Report {
     pub generator_cores: f64,
 }
 
-/// Percentiles of latency, in microseconds.
+/// How an open loop went.
 #[derive(Clone, Copy, Debug, Serialize)]
-#[allow(missing_docs)]
-pub struct Latency {
-    pub p50_us: f64,
-    pub p90_us: f64,
-    pub p99_us: f64,
-    pub p999_us: f64,
-    pub max_us: f64,
+pub struct OpenLoop {
+    /// Messages per second that were to be sent.
+    pub rate: f64,
+    /// How late the load generator itself was: how long after its time a message was sent for which
+    /// a connection was free.
+    pub lateness: Latency,
+    /// Messages that were not sent because no connection became free in time. Their latency is in
+    /// no percentile.
+    pub unsent: u64,
 }
 
 /// What the server used.
@@ -101,177 +109,22 @@ pub struct ServerUse {
 /// # Errors
 /// The server did not start, or a connection failed.
 pub fn run(arguments: &Arguments) -> io::Result<Report> {
+    let Arguments { connections, size, threads, .. } = *arguments;
     let server = Server::find(&arguments.server)?;
-    let stage = Arc::new(Stage::new(arguments.threads));
-    let loads = (0..arguments.threads).map(|index| Load {
-        index,
-        connections: share(arguments, index),
-        size: arguments.size,
-        running: Duration::from_secs_f64(arguments.warm_up + arguments.seconds),
-        target: server.target.clone(),
-        stage: Arc::clone(&stage),
-    });
-    let threads: Vec<_> = loads.map(|load| thread::spawn(move || load.run())).collect();
-    let spent = measure(arguments, &stage, server.pid);
-    let mut tally = Tally::new();
-    for thread in threads {
-        tally.add(&thread.join().map_err(|_| io::Error::other("a load thread panicked"))??);
-    }
-    Ok(Report::new(arguments, &tally, &spent?))
-}
-
-/// How many connections are those of thread `index`.
-fn share(arguments: &Arguments, index: usize) -> usize {
-    let Arguments { connections, threads, .. } = arguments;
-    connections / threads + usize::from(index < connections % threads)
-}
-
-/// What all threads do at the moment.
-struct Stage {
-    phase: AtomicU8,
-    /// All connections of all threads are open, or have failed.
-    opened: Barrier,
-}
-
-impl Stage {
-    const WARMING_UP: u8 = 0;
-    const MEASURING: u8 = 1;
-    const OVER: u8 = 2;
-
-    fn new(threads: usize) -> Self {
-        Self { phase: AtomicU8::new(Self::WARMING_UP), opened: Barrier::new(threads + 1) }
-    }
-
-    fn is(&self, phase: u8) -> bool {
-        self.phase.load(Ordering::Relaxed) == phase
-    }
-
-    fn set(&self, phase: u8) {
-        self.phase.store(phase, Ordering::Relaxed);
-    }
-}
-
-/// What was used while it was measured.
-struct Spent {
-    time: Duration,
-    server: Option<(CpuTime, MemoryUse)>,
-    generator: CpuTime,
-}
-
-/// Leads the threads through the stages. Every way out of here ends them.
-fn measure(arguments: &Arguments, stage: &Stage, pid: Option<u32>) -> io::Result<Spent> {
-    let cpu = || (pid.map(CpuTime::of).transpose(), CpuTime::of(std::process::id()));
-    stage.opened.wait();
-    thread::sleep(Duration::from_secs_f64(arguments.warm_up));
-    let (server_before, generator_before) = cpu();
-    let started = Instant::now();
-    stage.set(Stage::MEASURING);
-    thread::sleep(Duration::from_secs_f64(arguments.seconds));
-    stage.set(Stage::OVER);
-    let time = started.elapsed();
-    let (server_after, generator_after) = cpu();
-    let memory = pid.map(MemoryUse::of).transpose()?;
-    let server = match (server_before?, server_after?, memory) {
-        (Some(before), Some(after), Some(memory)) => Some((after - before, memory)),
-        _ => None,
-    };
-    Ok(Spent { time, server, generator: generator_after? - generator_before? })
-}
-
-/// One load thread.
-struct Load {
-    index: usize,
-    connections: usize,
-    /// Payload of a message, in bytes.
-    size: usize,
-    /// How long the stages take together.
-    running: Duration,
-    target: Target,
-    stage: Arc<Stage>,
-}
-
-/// What the connections of a load thread have in common.
-struct Shared {
-    stage: Arc<Stage>,
-    message: Rc<[u8]>,
-    tally: RefCell<Tally>,
-}
-
-impl Load {
-    fn run(self) -> io::Result<Tally> {
-        runtime::run(self.index, async {
-            let peers = self.open().await;
-            // The others wait for this thread, even if it has failed.
-            self.stage.opened.wait();
-            self.generate(peers?).await
-        })
-    }
-
-    async fn open(&self) -> io::Result<Vec<Peer>> {
-        let mut peers = Vec::with_capacity(self.connections);
-        for _ in 0..self.connections {
-            peers.push(Peer::open(&self.target).await?);
-        }
-        Ok(peers)
-    }
-
-    /// Lets all peers echo until it is over.
-    async fn generate(&self, peers: Vec<Peer>) -> io::Result<Tally> {
-        let shared = Rc::new(Shared {
-            stage: Arc::clone(&self.stage),
-            message: peer::message(self.size)?,
-            tally: RefCell::new(Tally::new()),
-        });
-        let until = monoio::time::Instant::now() + self.running + GRACE;
-        let loops: Vec<_> =
-            peers.into_iter().map(|peer| monoio::spawn(echo(peer, Rc::clone(&shared)))).collect();
-        for each in loops {
-            monoio::time::timeout_at(until, each).await.map_err(|_| io::ErrorKind::TimedOut)??;
-        }
-        Ok(shared.tally.replace(Tally::new()))
-    }
-}
-
-async fn echo(mut peer: Peer, shared: Rc<Shared>) -> io::Result<()> {
-    while !shared.stage.is(Stage::OVER) {
-        let started = Instant::now();
-        peer.echo(&shared.message).await?;
-        if shared.stage.is(Stage::MEASURING) {
-            shared.tally.borrow_mut().record(started.elapsed());
-        }
-    }
-    Ok(())
-}
-
-/// What was seen.
-struct Tally {
-    messages: u64,
-    latency_ns: Histogram<u64>,
-}
-
-impl Tally {
-    fn new() -> Self {
-        let latency_ns = Histogram::new_with_max(LATENCY_MAX_NS, LATENCY_DIGITS);
-        Self { messages: 0, latency_ns: latency_ns.expect("the bounds are valid") }
-    }
-
-    fn record(&mut self, latency: Duration) {
-        self.messages += 1;
-        self.latency_ns.saturating_record(latency.as_nanos() as u64);
-    }
-
-    fn add(&mut self, other: &Self) {
-        self.messages += other.messages;
-        self.latency_ns.add(&other.latency_ns).expect("all have the same bounds");
-    }
+    let load = Load::open(&server, Shape { connections, size, threads })?;
+    let pace = arguments.rate.map_or(Pace::Closed, Pace::Open);
+    load.run(Duration::from_secs_f64(arguments.warm_up), pace)?;
+    let run = load.run(Duration::from_secs_f64(arguments.seconds), pace)?;
+    let memory = server.pid.map(MemoryUse::of).transpose()?;
+    Ok(Report::new(arguments, &run, memory))
 }
 
 impl Report {
-    fn new(arguments: &Arguments, tally: &Tally, spent: &Spent) -> Self {
-        let seconds = spent.time.as_secs_f64();
-        let server = spent.server.map(|(cpu, memory)| ServerUse {
-            user_s_per_million: per_million(cpu.user, tally.messages),
-            system_s_per_million: per_million(cpu.system, tally.messages),
+    fn new(arguments: &Arguments, run: &Run, memory: Option<MemoryUse>) -> Self {
+        let (seconds, messages) = (run.time.as_secs_f64(), run.tally.messages);
+        let server = run.server.zip(memory).map(|(cpu, memory)| ServerUse {
+            user_s_per_million: per_million(cpu.user, messages),
+            system_s_per_million: per_million(cpu.system, messages),
             cores: cpu.total().as_secs_f64() / seconds,
             resident_bytes: memory.resident_bytes,
         });
@@ -279,30 +132,22 @@ impl Report {
             connections: arguments.connections,
             size: arguments.size,
             seconds,
-            messages: tally.messages,
-            messages_per_second: tally.messages as f64 / seconds,
-            latency: Latency::new(&tally.latency_ns),
+            messages,
+            messages_per_second: messages as f64 / seconds,
+            latency: Latency::new(&run.tally.latency_ns),
+            open_loop: arguments.rate.map(|rate| OpenLoop {
+                rate,
+                lateness: Latency::new(&run.tally.lateness_ns),
+                unsent: run.tally.unsent,
+            }),
             server,
-            generator_cores: spent.generator.total().as_secs_f64() / seconds,
+            generator_cores: run.generator.total().as_secs_f64() / seconds,
         }
     }
 }
 
 fn per_million(time: Duration, messages: u64) -> f64 {
     time.as_secs_f64() / messages.max(1) as f64 * 1e6
-}
-
-impl Latency {
-    pub(crate) fn new(histogram_ns: &Histogram<u64>) -> Self {
-        let at = |quantile| histogram_ns.value_at_quantile(quantile) as f64 / 1e3;
-        Self {
-            p50_us: at(0.5),
-            p90_us: at(0.9),
-            p99_us: at(0.99),
-            p999_us: at(0.999),
-            max_us: at(1.0),
-        }
-    }
 }
 
 impl fmt::Display for Report {
@@ -316,6 +161,13 @@ impl fmt::Display for Report {
         writeln!(out, "          p99           {p99_us:>12.1} us")?;
         writeln!(out, "          p99.9         {p999_us:>12.1} us")?;
         writeln!(out, "          max           {max_us:>12.1} us")?;
+        if let Some(OpenLoop { rate, lateness, unsent }) = self.open_loop {
+            writeln!(out, "  due per second        {rate:>12.0}")?;
+            writeln!(out, "  never sent            {unsent:>12}")?;
+            let Latency { p50_us, p99_us, max_us, .. } = lateness;
+            write!(out, "  generator, late       {p50_us:>12.1} us p50, ")?;
+            writeln!(out, "{p99_us:.1} us p99, {max_us:.1} us max")?;
+        }
         match &self.server {
             Some(server) => server.fmt(out)?,
             None => writeln!(out, "  server                     unknown (--pid)")?,

@@ -6,11 +6,10 @@ use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::echo::{LATENCY_DIGITS, LATENCY_MAX_NS, Latency};
 use crate::fleet::{Ending, Errand, Fleet, Kind};
+use crate::latency::{Latency, histogram};
 use crate::peer::message;
 use crate::process::{CpuTime, MemoryUse};
 use crate::random::Random;
@@ -150,8 +149,7 @@ fn stage(pid: u32, connections: usize, work: impl FnOnce() -> io::Result<()>) ->
 fn sample(fleet: &mut Fleet, count: usize) -> io::Result<Latency> {
     let errand = Errand::Echo { message: message(MESSAGE)? };
     let mut random = Random::new()?;
-    let mut latency_ns =
-        Histogram::new_with_max(LATENCY_MAX_NS, LATENCY_DIGITS).expect("the bounds are valid");
+    let mut latency_ns = histogram();
     for _ in 0..count {
         let index = (random.next_u64() % fleet.len().max(1) as u64) as usize;
         let took = fleet.one(index, &errand)?;

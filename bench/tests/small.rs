@@ -19,7 +19,15 @@ fn start() -> (Gateway, Choice) {
 }
 
 fn echo_arguments(server: Choice, size: usize) -> echo::Arguments {
-    echo::Arguments { server, connections: 20, size, seconds: 0.3, warm_up: 0.1, threads: 2 }
+    echo::Arguments {
+        server,
+        connections: 20,
+        size,
+        rate: None,
+        seconds: 0.3,
+        warm_up: 0.1,
+        threads: 2,
+    }
 }
 
 #[test]
@@ -38,6 +46,23 @@ fn echo_counts_what_the_gateway_counts() {
         assert!(report.latency.p50_us > 0.0 && report.latency.p50_us <= report.latency.max_us);
         assert!(report.to_string().contains("messages per second"));
     }
+}
+
+#[test]
+fn an_open_loop_sends_what_is_due() {
+    let (gateway, server) = start();
+    let arguments = echo::Arguments { rate: Some(2000.0), ..echo_arguments(server, 64) };
+    let report = echo::run(&arguments).unwrap();
+    let handle = gateway.handle();
+    gateway.drain();
+    gateway.join().unwrap();
+    let open_loop = report.open_loop.unwrap();
+    // 0.3 seconds at 2,000 per second; on each thread the message that is due at the end as well.
+    assert!(report.messages + open_loop.unsent >= 600, "{report:?}");
+    assert!(report.messages <= 602, "{report:?}");
+    assert!(handle.counters().messages_in >= report.messages);
+    assert!(open_loop.lateness.p50_us <= report.latency.p50_us, "{report:?}");
+    assert!(report.to_string().contains("generator, late"));
 }
 
 #[test]
