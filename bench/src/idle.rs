@@ -105,18 +105,40 @@ struct Measured {
     kernel: Result<Vec<CacheGrowth>, String>,
 }
 
-/// Measures.
+/// What a server takes that only accepts and holds TCP connections.
+pub struct Floor(Measured);
+
+impl Floor {
+    /// Measures it, with as many connections; the server in `arguments` does not matter.
+    ///
+    /// # Errors
+    /// That server did not start, or a connection failed.
+    pub fn measure(arguments: &Arguments) -> io::Result<Self> {
+        let bare = Choice { peer: Some(Peer::Hold), ..Choice::default() };
+        grow(arguments, &bare, Kind::Bare, None).map(Self)
+    }
+}
+
+/// Measures, the floor as well.
 ///
 /// # Errors
 /// The server did not start or its process is not known, or a connection failed.
 pub fn run(arguments: &Arguments) -> io::Result<Report> {
+    let floor = Floor::measure(arguments).map_err(|error| error.to_string());
+    run_beside(arguments, &floor)
+}
+
+/// Measures; `floor` is why it is not known, if it is not.
+///
+/// # Errors
+/// The server did not start or its process is not known, or a connection failed.
+pub fn run_beside(arguments: &Arguments, floor: &Result<Floor, String>) -> io::Result<Report> {
     let silent = grow(arguments, &arguments.server, Kind::WebSocket, None)?;
     let message = message(MESSAGE)?;
     let echoed = grow(arguments, &arguments.server, Kind::WebSocket, Some(&message))?;
     let kernel = silent.kernel.and_then(|caches| {
-        let bare = Choice { peer: Some(Peer::Hold), ..Choice::default() };
-        let bare = grow(arguments, &bare, Kind::Bare, None).map_err(|error| error.to_string())?;
-        Ok(KernelUse::new(caches, silent.user, bare.kernel?, bare.user))
+        let Floor(bare) = floor.as_ref().map_err(Clone::clone)?;
+        Ok(KernelUse::new(caches, silent.user, bare.kernel.clone()?, bare.user))
     });
     Ok(Report {
         connections: arguments.connections,

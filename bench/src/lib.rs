@@ -5,11 +5,13 @@
 //! table for people or as JSON.
 
 pub mod baseline;
+pub mod compare;
 pub mod echo;
 pub mod fleet;
 pub mod idle;
 pub mod latency;
 pub mod load;
+pub mod machine;
 pub mod million;
 pub mod peer;
 pub mod peers;

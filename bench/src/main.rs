@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use serde::Serialize;
-use tidegate_bench::{baseline, echo, idle, million};
+use tidegate_bench::{baseline, compare, echo, idle, million};
 
 /// Measurements of Tidegate. Without --url, `tidegate` from beside this program is started for the
 /// length of the measurement, with one shard on core 0.
@@ -22,6 +22,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Measurement {
+    /// Several servers beside each other: CPU per message, latency, memory, with their ratios.
+    Compare(compare::Arguments),
     /// Connections that send a message as soon as they have the echo of the last one.
     Echo(echo::Arguments),
     /// Serve: an echo server on another runtime, over the same protocol code, to measure beside.
@@ -35,6 +37,7 @@ enum Measurement {
 fn main() -> ExitCode {
     let Arguments { measurement, json } = Arguments::parse();
     let printed = match measurement {
+        Measurement::Compare(arguments) => compare::run(&arguments).and_then(|it| print(&it, json)),
         Measurement::Echo(arguments) => echo::run(&arguments).and_then(|it| print(&it, json)),
         Measurement::Baseline(it) => baseline::run(it.runtime, it.port),
         Measurement::Idle(arguments) => idle::run(&arguments).and_then(|it| print(&it, json)),

@@ -149,11 +149,25 @@ fn succeed(command: &mut Command) -> io::Result<()> {
 
 fn compile(program: &str, files: &[&str], libraries: &[&str]) -> io::Result<Command> {
     let (sources, program) = (sources(), built()?.join(program));
+    if is_newer(&program, &sources)? {
+        return Ok(Command::new(program));
+    }
     let mut command = Command::new("cc");
     command.args(["-std=c11", "-O2", "-Wall", "-Wextra", "-o"]).arg(&program);
     command.args(files.iter().map(|file| sources.join(file).with_extension("c")));
     succeed(command.args(libraries))?;
     Ok(Command::new(program))
+}
+
+/// Whether `program` is there and newer than everything in `sources`.
+fn is_newer(program: &Path, sources: &Path) -> io::Result<bool> {
+    let Ok(built) = program.metadata().and_then(|it| it.modified()) else { return Ok(false) };
+    for entry in fs::read_dir(sources)? {
+        if entry?.metadata()?.modified()? >= built {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn rust(program: &str) -> io::Result<Command> {

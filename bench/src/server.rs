@@ -74,7 +74,7 @@ impl Server {
     /// # Errors
     /// It did not start.
     pub fn start_gateway(program: Option<&Path>, shards: u32) -> io::Result<Self> {
-        let program = program.map_or_else(beside_this_program, |path| Ok(path.into()))?;
+        let program = program.map_or_else(gateway_program, |path| Ok(path.into()))?;
         let mut command = Command::new(&program);
         command.args(["--shards", &shards.to_string(), "--listen", "127.0.0.1:0"]);
         let mut running = Running::start(&mut command, shards == 1).map_err(|error| {
@@ -181,7 +181,10 @@ fn await_listener(address: SocketAddr) -> io::Result<()> {
 
 /// `tidegate` in the directory of this program; under `cargo run` it is built first, so that what
 /// is measured is what the sources say.
-fn beside_this_program() -> io::Result<PathBuf> {
+///
+/// # Errors
+/// It is not there, or does not build.
+pub fn gateway_program() -> io::Result<PathBuf> {
     let this = env::current_exe()?;
     let folder = this.parent().ok_or_else(|| io::Error::other("this program has no path"))?;
     if let (Some(cargo), Some(manifest)) = (env::var_os("CARGO"), env::var_os(MANIFEST)) {

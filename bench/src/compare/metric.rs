@@ -1,0 +1,77 @@
+//! What is compared.
+
+use serde::Serialize;
+
+/// A figure of one round.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    /// CPU of the server per echoed message, in microseconds.
+    CpuPerMessage,
+    /// 99th percentile of the latency of an echo, in microseconds.
+    P99,
+    /// Echoed messages per second.
+    MessagesPerSecond,
+    /// CPU that the server used, in cores.
+    ServerCores,
+    /// CPU that the load generator used, in cores.
+    GeneratorCores,
+    /// User space of the server per silent connection, in bytes.
+    UserBytes,
+    /// The same when each connection has had a message echoed.
+    UserBytesEchoed,
+    /// What the kernel holds per connection beyond a socket that is only held, in bytes.
+    KernelBytes,
+    /// All that a connection takes, to one that is only held.
+    Whole,
+    /// Opening handshakes per second of the server's CPU, while clients connect all at once.
+    Handshakes,
+    /// The longest that a connected client waited for an echo meanwhile, in milliseconds.
+    Stall,
+    /// The most memory that the server has had resident, in MiB.
+    Peak,
+    /// Private memory of the server after that, at rest, in MiB.
+    Rest,
+    /// CPU of the server per delivery, in microseconds.
+    CpuPerDelivery,
+    /// 99th percentile of the time until the last subscriber has a message, in microseconds.
+    LastSubscriber,
+}
+
+impl Metric {
+    /// Its name and unit, for the head of a column.
+    #[must_use]
+    pub fn head(self) -> &'static str {
+        match self {
+            Self::CpuPerMessage => "CPU us/message",
+            Self::P99 => "p99 us",
+            Self::MessagesPerSecond => "messages/s",
+            Self::ServerCores => "server cores",
+            Self::GeneratorCores => "generator cores",
+            Self::UserBytes => "user B",
+            Self::UserBytesEchoed => "user B, echoed",
+            Self::KernelBytes => "kernel B beyond",
+            Self::Whole => "all, to held",
+            Self::Handshakes => "handshakes/CPU s",
+            Self::Stall => "longest stall ms",
+            Self::Peak => "peak MiB",
+            Self::Rest => "at rest MiB",
+            Self::CpuPerDelivery => "CPU us/delivery",
+            Self::LastSubscriber => "last subscriber p99 us",
+        }
+    }
+
+    /// Whether its ratio to the same figure of another server means something. What it does not is
+    /// shown for the context.
+    #[must_use]
+    pub fn has_ratio(self) -> bool {
+        matches!(
+            self,
+            Self::CpuPerMessage
+                | Self::P99
+                | Self::Handshakes
+                | Self::CpuPerDelivery
+                | Self::LastSubscriber
+        )
+    }
+}

@@ -1,0 +1,94 @@
+//! Several servers beside each other in one run.
+//!
+//! An absolute time means little on a machine that others use as well. So the servers take turns in
+//! short rounds, A B C, B C A and so on, and each figure of a server is divided by the one that the
+//! server it is compared with had in the same round. The report has the median of these ratios and
+//! their quartiles, and there is no verdict where these are further apart than the median is from 1.
+
+mod contest;
+mod metric;
+mod plan;
+mod report;
+mod spread;
+mod table;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Instant;
+
+pub use self::contest::{Contender, Contest, Of, Wanted, Work};
+pub use self::metric::Metric;
+pub use self::plan::Suite;
+pub use self::report::{BoundReport, Comparison, Figure, LeftOut, Report, Row};
+pub use self::spread::{Bound, Outcome, Spread, Verdict};
+use crate::machine::Machine;
+use crate::peers::{Missing, Peer};
+use crate::server::gateway_program;
+
+/// What to do.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Arguments {
+    /// How much is compared.
+    #[arg(long, value_enum, default_value_t = Suite::Quick)]
+    pub suite: Suite,
+    /// Rounds of each server, at least five.
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(5..))]
+    pub rounds: u16,
+    /// The gateway to start; `tidegate` beside this program if not given.
+    #[arg(long)]
+    pub gateway: Option<PathBuf>,
+    /// A folder for RESULTS.md and its plots; with `--suite full`, that of these sources if not
+    /// given.
+    #[arg(long)]
+    pub out: Option<PathBuf>,
+}
+
+/// Compares.
+///
+/// # Errors
+/// The gateway is not there, or took part in none of the contests.
+pub fn run(arguments: &Arguments) -> io::Result<Report> {
+    let contests = arguments.suite.contests(arguments.rounds.into());
+    compare(arguments, contests)
+}
+
+/// Lets `contests` happen, without those servers that are not on this machine.
+///
+/// # Errors
+/// The gateway is not there, or failed in a contest.
+pub fn compare(arguments: &Arguments, contests: Vec<Contest>) -> io::Result<Report> {
+    let gateway = arguments.gateway.clone().map_or_else(gateway_program, Ok)?;
+    let started = Instant::now();
+    let missing = missing(&contests);
+    let mut comparisons = Vec::new();
+    for mut contest in contests {
+        contest
+            .contenders
+            .retain(|it| !missing.iter().any(|(peer, _)| *it == Contender::Peer(*peer)));
+        let results = contest.run(&gateway, &mut || ());
+        if let Some(why) = results.failures.get(&Contender::Gateway) {
+            return Err(io::Error::other(format!("{}: {why}", contest.work.title())));
+        }
+        comparisons.push(Comparison::new(&contest, &results));
+    }
+    Ok(Report {
+        machine: Machine::here(),
+        suite: arguments.suite,
+        seconds: started.elapsed().as_secs_f64(),
+        missing: missing.into_iter().map(LeftOut::from).collect(),
+        comparisons,
+    })
+}
+
+/// The servers that are not on this machine.
+fn missing(contests: &[Contest]) -> Vec<(Peer, Missing)> {
+    let mut peers: Vec<Peer> = Vec::new();
+    for contender in contests.iter().flat_map(|contest| &contest.contenders) {
+        match contender {
+            Contender::Peer(peer) if !peers.contains(peer) => peers.push(*peer),
+            _ => {}
+        }
+    }
+    // The port is of no account: nothing is started.
+    peers.into_iter().filter_map(|peer| Some((peer, peer.prepare(0).err()?))).collect()
+}

@@ -1,0 +1,97 @@
+//! Which contests a suite has.
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use super::contest::{Contender, Contest, Of, Wanted, Work};
+use super::metric::Metric;
+use super::spread::Bound;
+use crate::peers::Peer;
+
+/// How much is compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Suite {
+    /// What people ask first, in less than ten minutes on two cores.
+    Quick,
+    /// Everything, with every server.
+    Full,
+}
+
+/// Connections of the echo contests.
+const FEW: usize = 100;
+const MANY: usize = 5000;
+
+/// Payloads of the echo contests, in bytes.
+const SIZES: [usize; 3] = [64, 1024, 16 << 10];
+
+impl Suite {
+    /// Its contests, with `rounds` of each.
+    #[must_use]
+    pub fn contests(self, rounds: usize) -> Vec<Contest> {
+        let mut contests = Vec::new();
+        for connections in [FEW, MANY] {
+            contests.extend(SIZES.map(|size| self.echo(connections, size, rounds)));
+        }
+        contests.push(self.idle(rounds));
+        contests
+    }
+
+    fn echo(self, connections: usize, size: usize, rounds: usize) -> Contest {
+        let everybody = self == Self::Full || (connections, size) == (FEW, SIZES[0]);
+        let peers = if everybody { echoing() } else { vec![Peer::Epoll, Peer::LwsLean] };
+        Contest {
+            work: Work::Echo { connections, size, seconds: 0.5 },
+            contenders: with_gateway(peers),
+            against: Contender::Peer(Peer::Epoll),
+            rounds,
+            wanted: wanted_of_echo(connections),
+        }
+    }
+
+    fn idle(self, rounds: usize) -> Contest {
+        let (peers, connections) = match self {
+            Self::Quick => (vec![Peer::LwsLean, Peer::Lws], 3000),
+            Self::Full => (echoing().into_iter().filter(|&it| it != Peer::Epoll).collect(), 7000),
+        };
+        Contest {
+            work: Work::Idle { connections },
+            contenders: with_gateway(peers),
+            against: Contender::Peer(Peer::Hold),
+            rounds: rounds.min(ROUNDS_OF_MEMORY),
+            wanted: wanted_of_idle(),
+        }
+    }
+}
+
+/// Memory differs little from round to round.
+const ROUNDS_OF_MEMORY: usize = 5;
+
+/// Every peer that echoes.
+fn echoing() -> Vec<Peer> {
+    Peer::value_variants().iter().copied().filter(|&peer| peer != Peer::Hold).collect()
+}
+
+fn with_gateway(peers: Vec<Peer>) -> Vec<Contender> {
+    let peers = peers.into_iter().map(Contender::Peer);
+    [Contender::Gateway].into_iter().chain(peers).collect()
+}
+
+fn wanted_of_echo(connections: usize) -> Vec<Wanted> {
+    let at_most = |metric, most| Wanted { metric, of: Of::Ratio, bound: Bound::AtMost(most) };
+    if connections == FEW {
+        vec![at_most(Metric::CpuPerMessage, 1.0), at_most(Metric::P99, 1.0)]
+    } else {
+        vec![at_most(Metric::CpuPerMessage, 0.95)]
+    }
+}
+
+fn wanted_of_idle() -> Vec<Wanted> {
+    let at_most = |metric, most| Wanted { metric, of: Of::Value, bound: Bound::AtMost(most) };
+    vec![
+        at_most(Metric::UserBytes, 80.0),
+        at_most(Metric::UserBytesEchoed, 80.0),
+        at_most(Metric::KernelBytes, 300.0),
+        at_most(Metric::Whole, 1.1),
+    ]
+}

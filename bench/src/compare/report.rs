@@ -1,0 +1,262 @@
+//! What came of comparing, for people and for programs.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use super::Suite;
+use super::contest::{Contender, Contest, Of, Results, Sample, Wanted};
+use super::metric::Metric;
+use super::spread::{Bound, Outcome, Spread, Verdict};
+use super::table::Table;
+use crate::machine::Machine;
+use crate::peers::{Missing, Peer};
+
+/// What came of a suite. It prints itself as Markdown.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Where and when.
+    pub machine: Machine,
+    /// Which contests.
+    pub suite: Suite,
+    /// How long all of it took, in seconds.
+    pub seconds: f64,
+    /// Servers that are not on this machine.
+    pub missing: Vec<LeftOut>,
+    /// What came of each contest.
+    pub comparisons: Vec<Comparison>,
+}
+
+/// A server that took no part, or dropped out.
+#[derive(Clone, Debug, Serialize)]
+pub struct LeftOut {
+    /// Its name.
+    pub server: String,
+    /// What is in the way, and what would help.
+    pub why: String,
+}
+
+/// What came of a contest.
+#[derive(Clone, Debug, Serialize)]
+pub struct Comparison {
+    /// What was done.
+    pub title: String,
+    /// What ratios are to.
+    pub against: String,
+    /// Rounds of each server.
+    pub rounds: usize,
+    /// The servers, in the order of the suite.
+    pub rows: Vec<Row>,
+    /// Servers that dropped out.
+    pub left_out: Vec<LeftOut>,
+    /// What the gateway is to reach.
+    pub wanted: Vec<BoundReport>,
+}
+
+/// The figures of a server.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// Its name.
+    pub server: String,
+    /// What it says of itself.
+    pub description: String,
+    /// What was measured.
+    pub figures: Vec<Figure>,
+}
+
+/// One figure of a server.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Figure {
+    /// What it is.
+    pub metric: Metric,
+    /// All rounds.
+    pub value: Spread,
+    /// To what the other server had in the same round, if that means something.
+    pub ratio: Option<Spread>,
+    /// Of the ratio.
+    pub verdict: Option<Verdict>,
+}
+
+/// What the gateway is to reach, and whether it does.
+#[derive(Clone, Debug, Serialize)]
+pub struct BoundReport {
+    /// What is bounded.
+    pub metric: Metric,
+    /// Whether it is the ratio of that.
+    pub is_ratio: bool,
+    /// By what.
+    pub bound: Bound,
+    /// What was measured; nothing if it could not be.
+    pub value: Option<Spread>,
+    /// Whether it is reached.
+    pub outcome: Option<Outcome>,
+}
+
+impl From<(Peer, Missing)> for LeftOut {
+    fn from((peer, missing): (Peer, Missing)) -> Self {
+        let Missing { why, install } = missing;
+        Self { server: peer.name(), why: format!("{why}: try `{install}`") }
+    }
+}
+
+impl Comparison {
+    pub(super) fn new(contest: &Contest, results: &Results) -> Self {
+        let rows = contest.contenders.iter().filter_map(|&contender| {
+            let figures = figures(results, contender, contest.against);
+            let description = results.descriptions.get(&contender)?.clone();
+            let row = Row { server: contender.name(), description, figures };
+            (!row.figures.is_empty()).then_some(row)
+        });
+        let rows: Vec<_> = rows.collect();
+        let gateway = rows.iter().find(|row| row.server == Contender::Gateway.name());
+        let wanted = contest.wanted.iter().map(|wanted| BoundReport::new(wanted, gateway));
+        let left_out = results
+            .failures
+            .iter()
+            .map(|(contender, why)| LeftOut { server: contender.name(), why: why.clone() });
+        Self {
+            title: contest.work.title(),
+            against: contest.against.name(),
+            rounds: contest.rounds,
+            wanted: wanted.collect(),
+            left_out: left_out.collect(),
+            rows,
+        }
+    }
+
+    fn table(&self) -> Table {
+        let metrics: Vec<Metric> = self.metrics();
+        let mut head = vec!["server".to_owned()];
+        for metric in &metrics {
+            head.push(metric.head().into());
+            if metric.has_ratio() {
+                head.push(format!("to {}", self.against));
+            }
+        }
+        let mut table = Table::new(head);
+        for row in &self.rows {
+            let mut cells = vec![row.server.clone()];
+            for &metric in &metrics {
+                let figure = row.figures.iter().find(|figure| figure.metric == metric);
+                cells.push(figure.map_or_else(unknown, |figure| number(figure.value.median)));
+                if metric.has_ratio() {
+                    cells.push(figure.and_then(Figure::compared).unwrap_or_else(unknown));
+                }
+            }
+            table.push(cells);
+        }
+        table
+    }
+
+    fn metrics(&self) -> Vec<Metric> {
+        let figures = self.rows.iter().flat_map(|row| &row.figures);
+        let mut metrics: Vec<_> = figures.map(|figure| figure.metric).collect();
+        metrics.sort_unstable();
+        metrics.dedup();
+        metrics
+    }
+}
+
+fn unknown() -> String {
+    "?".into()
+}
+
+/// All figures of `contender`, over all rounds that it had, and those that `against` had as well.
+fn figures(results: &Results, contender: Contender, against: Contender) -> Vec<Figure> {
+    let Some(own) = results.samples.get(&contender) else { return Vec::new() };
+    let other = results.samples.get(&against);
+    let metrics = own.values().next().into_iter().flat_map(Sample::keys);
+    let figure = |&metric: &Metric| {
+        let values: Vec<_> = own.values().filter_map(|sample| sample.get(&metric)).collect();
+        let value = Spread::of(&values.into_iter().copied().collect::<Vec<_>>())?;
+        let ratios = own.iter().filter_map(|(round, sample)| {
+            Some(sample.get(&metric)? / other?.get(round)?.get(&metric)?)
+        });
+        let ratio = metric.has_ratio().then(|| Spread::of(&ratios.collect::<Vec<_>>())).flatten();
+        Some(Figure { metric, value, ratio, verdict: ratio.map(Spread::verdict) })
+    };
+    metrics.filter_map(figure).collect()
+}
+
+impl Figure {
+    /// The ratio as the table has it.
+    fn compared(&self) -> Option<String> {
+        let Spread { median, low, high } = self.ratio?;
+        let verdict = match self.verdict? {
+            Verdict::Less => "less",
+            Verdict::More => "more",
+            Verdict::None => "no verdict",
+        };
+        Some(format!("{median:.2} [{low:.2} {high:.2}] {verdict}"))
+    }
+}
+
+impl BoundReport {
+    fn new(wanted: &Wanted, gateway: Option<&Row>) -> Self {
+        let Wanted { metric, of, bound } = *wanted;
+        let figure =
+            gateway.and_then(|row| row.figures.iter().find(|figure| figure.metric == metric));
+        let value = figure.and_then(|figure| match of {
+            Of::Value => Some(figure.value),
+            Of::Ratio => figure.ratio,
+        });
+        let outcome = value.map(|value| value.outcome(bound));
+        Self { metric, is_ratio: of == Of::Ratio, bound, value, outcome }
+    }
+}
+
+/// With as many digits as mean something.
+fn number(value: f64) -> String {
+    match value.abs() {
+        0.0..10.0 => format!("{value:.2}"),
+        10.0..1000.0 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "{}. It took {:.0} s.\n", self.machine, self.seconds)?;
+        for LeftOut { server, why } in &self.missing {
+            writeln!(out, "- Left out: {server}: {why}")?;
+        }
+        for comparison in &self.comparisons {
+            writeln!(out, "\n{comparison}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "## {}\n\n{}", self.title, self.table())?;
+        writeln!(out, "Medians of {} rounds each, in alternation.", self.rounds)?;
+        for LeftOut { server, why } in &self.left_out {
+            writeln!(out, "- {server} dropped out: {why}")?;
+        }
+        for wanted in &self.wanted {
+            writeln!(out, "- {}", wanted.sentence(&self.against))?;
+        }
+        Ok(())
+    }
+}
+
+impl BoundReport {
+    fn sentence(&self, against: &str) -> String {
+        let (relation, limit) = match self.bound {
+            Bound::AtMost(limit) => ("at most", limit),
+            Bound::AtLeast(limit) => ("at least", limit),
+        };
+        let to = if self.is_ratio { format!(" to {against}") } else { String::new() };
+        let wanted = format!("tidegate: {}{to}, wanted {relation} {limit}", self.metric.head());
+        let Some((Spread { median, low, high }, outcome)) = self.value.zip(self.outcome) else {
+            return format!("{wanted}: not known");
+        };
+        let outcome = match outcome {
+            Outcome::Reached => "reached",
+            Outcome::Missed => "missed",
+            Outcome::Undecided => "undecided",
+        };
+        format!("{wanted}: {median:.3} [{low:.3} {high:.3}], {outcome}")
+    }
+}
