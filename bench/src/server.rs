@@ -3,13 +3,16 @@
 use std::env;
 use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use socket2::{Domain, Socket, Type};
+
 use crate::peers::Peer;
+use crate::random::Random;
 use crate::target::Target;
 
 /// The variable in which cargo tells a program that it runs where its manifest is.
@@ -162,9 +165,30 @@ impl Drop for Running {
     }
 }
 
-/// An address that nobody listens at, for a server that cannot choose one and say so.
+/// The first ports that are not for servers: from here on they are those of clients (ip(7),
+/// `ip_local_port_range`), and any of them may be in use as one.
+const CLIENT_PORTS: u16 = 32_768;
+
+/// The first port for a server to measure.
+const SERVER_PORTS: u16 = 10_240;
+
+/// How many ports are tried before there is none.
+const PORTS_TRIED: usize = 100;
+
+/// An address that nobody uses, for a server that cannot choose one and say so.
 fn free_address() -> io::Result<SocketAddr> {
-    TcpListener::bind("127.0.0.1:0")?.local_addr()
+    let mut random = Random::new()?;
+    let count = u64::from(CLIENT_PORTS - SERVER_PORTS);
+    for _ in 0..PORTS_TRIED {
+        let port = SERVER_PORTS + (random.next_u64() % count) as u16;
+        // Without SO_REUSEADDR, so that a port is refused that has connections in TIME_WAIT.
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
+        let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+        if socket.bind(&everywhere.into()).is_ok() {
+            return Ok((Ipv4Addr::LOCALHOST, port).into());
+        }
+    }
+    Err(io::Error::other(format!("no port from {SERVER_PORTS} to {CLIENT_PORTS} is free")))
 }
 
 /// Waits until somebody listens.

@@ -39,7 +39,7 @@ impl Suite {
 
     fn echo(self, connections: usize, size: usize, rounds: usize) -> Contest {
         let everybody = self == Self::Full || (connections, size) == (FEW, SIZES[0]);
-        let peers = if everybody { echoing() } else { vec![Peer::Epoll, Peer::LwsLean] };
+        let peers = if everybody { echoing() } else { vec![Peer::Epoll, Peer::LwsLean, Peer::Lws] };
         Contest {
             work: Work::Echo { connections, size, seconds: 0.5 },
             contenders: with_gateway(peers),

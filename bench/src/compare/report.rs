@@ -140,7 +140,7 @@ impl Comparison {
                 let figure = row.figures.iter().find(|figure| figure.metric == metric);
                 cells.push(figure.map_or_else(unknown, |figure| number(figure.value.median)));
                 if metric.has_ratio() {
-                    cells.push(figure.and_then(Figure::compared).unwrap_or_else(unknown));
+                    cells.push(figure.and_then(Figure::compared).unwrap_or_default());
                 }
             }
             table.push(cells);
@@ -161,10 +161,11 @@ fn unknown() -> String {
     "?".into()
 }
 
-/// All figures of `contender`, over all rounds that it had, and those that `against` had as well.
+/// All figures of `contender`, with ratios to `against` if that is another, over all rounds that
+/// both had.
 fn figures(results: &Results, contender: Contender, against: Contender) -> Vec<Figure> {
     let Some(own) = results.samples.get(&contender) else { return Vec::new() };
-    let other = results.samples.get(&against);
+    let other = results.samples.get(&against).filter(|_| contender != against);
     let metrics = own.values().next().into_iter().flat_map(Sample::keys);
     let figure = |&metric: &Metric| {
         let values: Vec<_> = own.values().filter_map(|sample| sample.get(&metric)).collect();
