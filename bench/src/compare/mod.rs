@@ -8,7 +8,9 @@
 mod contest;
 mod metric;
 mod plan;
+mod plot;
 mod report;
+mod results;
 mod spread;
 mod table;
 
@@ -20,6 +22,7 @@ pub use self::contest::{Contender, Contest, Of, Wanted, Work};
 pub use self::metric::Metric;
 pub use self::plan::Suite;
 pub use self::report::{BoundReport, Comparison, Figure, LeftOut, Report, Row};
+pub use self::results::write as write_results;
 pub use self::spread::{Bound, Outcome, Spread, Verdict};
 use crate::machine::Machine;
 use crate::peers::{Missing, Peer};
@@ -49,7 +52,19 @@ pub struct Arguments {
 /// The gateway is not there, or took part in none of the contests.
 pub fn run(arguments: &Arguments) -> io::Result<Report> {
     let contests = arguments.suite.contests(arguments.rounds.into());
-    compare(arguments, contests)
+    let report = compare(arguments, contests)?;
+    if let Some(folder) = arguments.folder() {
+        write_results(&report, &folder)?;
+    }
+    Ok(report)
+}
+
+impl Arguments {
+    /// Where the results are written to, if they are.
+    fn folder(&self) -> Option<PathBuf> {
+        let sources = || (self.suite == Suite::Full).then(|| env!("CARGO_MANIFEST_DIR").into());
+        self.out.clone().or_else(sources)
+    }
 }
 
 /// Lets `contests` happen, without those servers that are not on this machine.

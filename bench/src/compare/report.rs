@@ -1,7 +1,9 @@
 //! What came of comparing, for people and for programs.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
+use clap::ValueEnum;
 use serde::Serialize;
 
 use super::Suite;
@@ -90,6 +92,23 @@ pub struct BoundReport {
     pub value: Option<Spread>,
     /// Whether it is reached.
     pub outcome: Option<Outcome>,
+}
+
+impl Report {
+    /// What gives such a report.
+    pub(super) fn command(&self) -> String {
+        let value = self.suite.to_possible_value().expect("no variant is hidden");
+        let rounds = self.comparisons.iter().map(|comparison| comparison.rounds).max();
+        let (suite, rounds) = (value.get_name(), rounds.unwrap_or(0));
+        let cargo = "cargo run --release -p tidegate-bench --";
+        format!("{cargo} compare --suite {suite} --rounds {rounds}")
+    }
+
+    /// What each server says of itself.
+    pub(super) fn servers(&self) -> BTreeMap<&str, &str> {
+        let rows = self.comparisons.iter().flat_map(|comparison| &comparison.rows);
+        rows.map(|row| (&*row.server, &*row.description)).collect()
+    }
 }
 
 impl From<(Peer, Missing)> for LeftOut {
@@ -207,7 +226,7 @@ impl BoundReport {
 }
 
 /// With as many digits as mean something.
-fn number(value: f64) -> String {
+pub(super) fn number(value: f64) -> String {
     match value.abs() {
         0.0..10.0 => format!("{value:.2}"),
         10.0..1000.0 => format!("{value:.1}"),

@@ -1,0 +1,70 @@
+//! Comparing in a small size, with a gateway and the bare epoll echo as processes of their own.
+#![expect(clippy::unwrap_used, reason = "a test: what fails here fails the test")]
+
+use std::fs;
+
+use tidegate_bench::compare::{
+    Arguments, Bound, Contender, Contest, Metric, Of, Suite, Wanted, Work, compare, write_results,
+};
+use tidegate_bench::peers::Peer;
+
+fn arguments() -> Arguments {
+    Arguments { suite: Suite::Quick, rounds: 5, gateway: None, out: None }
+}
+
+fn contest(work: Work, against: Peer) -> Contest {
+    Contest {
+        work,
+        contenders: vec![Contender::Gateway, Contender::Peer(Peer::Epoll)],
+        against: Contender::Peer(against),
+        rounds: 5,
+        wanted: vec![Wanted {
+            metric: Metric::CpuPerMessage,
+            of: Of::Ratio,
+            bound: Bound::AtMost(1000.0),
+        }],
+    }
+}
+
+#[test]
+fn both_take_part_in_every_round_and_the_page_says_so() {
+    let echo = Work::Echo { connections: 20, size: 100, seconds: 0.05 };
+    let idle = Work::Idle { connections: 100 };
+    let contests = vec![contest(echo, Peer::Epoll), contest(idle, Peer::Hold)];
+    let report = compare(&arguments(), contests).unwrap();
+    assert!(report.missing.is_empty(), "{report}");
+    let [echo, idle] = &report.comparisons[..] else { panic!("{report}") };
+    for comparison in [echo, idle] {
+        assert!(comparison.left_out.is_empty(), "{report}");
+        let names: Vec<_> = comparison.rows.iter().map(|row| &*row.server).collect();
+        assert_eq!(names, ["tidegate", "epoll"]);
+    }
+    let cpu = &echo.rows[0].figures[0];
+    assert_eq!(cpu.metric, Metric::CpuPerMessage);
+    assert!(cpu.value.median > 0.0 && cpu.ratio.unwrap().median > 0.0, "{report}");
+    // Nothing is compared with itself, and bytes have no ratio.
+    assert!(echo.rows[1].figures[0].ratio.is_none() && idle.rows[0].figures[0].ratio.is_none());
+    assert!(echo.wanted[0].outcome.is_some() && idle.wanted[0].outcome.is_none());
+
+    let folder = tempfile::tempdir().unwrap();
+    write_results(&report, folder.path()).unwrap();
+    let page = fs::read_to_string(folder.path().join("RESULTS.md")).unwrap();
+    assert!(page.contains("| tidegate") && page.contains("- epoll: "), "{page}");
+    let plots = page.lines().filter_map(|line| line.split_once("](")?.1.strip_suffix(')'));
+    let plots: Vec<_> = plots.collect();
+    assert_eq!(plots.len(), 2, "{page}");
+    for plot in plots {
+        assert!(fs::read_to_string(folder.path().join(plot)).unwrap().contains("tidegate"));
+    }
+}
+
+#[test]
+fn a_server_that_fails_drops_out_visibly() {
+    // It answers no handshake.
+    let mut contest = contest(Work::Echo { connections: 2, size: 1, seconds: 0.01 }, Peer::Epoll);
+    contest.contenders.push(Contender::Peer(Peer::Hold));
+    let report = compare(&arguments(), vec![contest]).unwrap();
+    assert_eq!(report.comparisons[0].rows.len(), 2, "{report}");
+    assert_eq!(report.comparisons[0].left_out[0].server, "hold");
+    assert!(report.to_string().contains("hold dropped out: "), "{report}");
+}
