@@ -1,5 +1,4 @@
 //! Comparing in a small size, with a gateway and the bare epoll echo as processes of their own.
-#![expect(clippy::unwrap_used, reason = "a test: what fails here fails the test")]
 
 use std::fs;
 
