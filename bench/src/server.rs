@@ -2,7 +2,7 @@
 
 use std::env;
 use std::ffi::OsStr;
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -67,19 +67,22 @@ impl Server {
         }
         match choice.peer {
             Some(peer) => Self::start_peer(peer),
-            None => Self::start_gateway(choice.gateway.as_deref(), 1),
+            None => Self::start_gateway(choice.gateway.as_deref(), 1, ""),
         }
     }
 
-    /// Starts a gateway on a free port, at `program` or beside this one. A single shard is kept on
-    /// core 0; several take the cores as they come.
+    /// Starts a gateway on a free port, at `program` or beside this one. `config` is TOML with the
+    /// lines that differ from the default configuration; its first listener lends its stack. A
+    /// single shard is kept on core 0; several take the cores as they come.
     ///
     /// # Errors
     /// It did not start.
-    pub fn start_gateway(program: Option<&Path>, shards: u32) -> io::Result<Self> {
+    pub fn start_gateway(program: Option<&Path>, shards: u32, config: &str) -> io::Result<Self> {
         let program = program.map_or_else(gateway_program, |path| Ok(path.into()))?;
         let mut command = Command::new(&program);
         command.args(["--shards", &shards.to_string(), "--listen", "127.0.0.1:0"]);
+        // A file without a name: nothing to take away when this process is killed.
+        command.args(["--config", "/dev/stdin"]).stdin(holding(config)?);
         let mut running = Running::start(&mut command, shards == 1).map_err(|error| {
             let program = program.display();
             io::Error::other(format!(
@@ -105,7 +108,7 @@ impl Server {
             let (name, install) = (peer.name(), missing.install);
             io::Error::other(format!("{name}: {}: try `{install}`", missing.why))
         })?;
-        let mut running = Running::start(&mut command, true)?;
+        let mut running = Running::start(command.stdin(Stdio::null()), true)?;
         let description = running.says(|line| Some(line.to_owned()))?;
         await_listener(address)?;
         Ok(Self {
@@ -129,7 +132,7 @@ impl Running {
     /// Starts `command`, on core 0 alone if `pinned`.
     fn start(command: &mut Command, pinned: bool) -> io::Result<Self> {
         // What it has to say goes to the user: above all, why it did not start.
-        command.stdout(Stdio::piped()).stdin(Stdio::null());
+        command.stdout(Stdio::piped());
         // A child takes over the cores of the thread that starts it.
         let started = thread::scope(|scope| {
             let start = || {
@@ -163,6 +166,13 @@ impl Drop for Running {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
+}
+
+/// A pipe with `text` in it, which must fit what a pipe holds: 64 KiB (pipe(7)).
+fn holding(text: &str) -> io::Result<io::PipeReader> {
+    let (reader, mut writer) = io::pipe()?;
+    writer.write_all(text.as_bytes())?;
+    Ok(reader)
 }
 
 /// The first ports that are not for servers: from here on they are those of clients (ip(7),
