@@ -16,6 +16,7 @@ pub mod million;
 pub mod peer;
 pub mod peers;
 pub mod process;
+pub mod progress;
 pub mod random;
 pub mod runtime;
 pub mod server;

@@ -14,6 +14,7 @@ use crate::fleet::{Ending, Errand, Fleet, Kind, Progress};
 use crate::latency::{Latency, histogram};
 use crate::peer::message;
 use crate::process::{CpuTime, MemoryUse};
+use crate::progress;
 use crate::random::Random;
 use crate::server::Server;
 use crate::slab::{Growth, Slabs};
@@ -24,9 +25,6 @@ const MESSAGE: usize = 64;
 /// How many standard deviations more than on average a shard must have room for. The kernel deals
 /// connections out by a hash of their addresses, so about as dice would.
 const DEVIATIONS: f64 = 6.0;
-
-/// How often it is said how far a stage is.
-const SAID_EVERY: Duration = Duration::from_secs(2);
 
 /// What to do.
 #[derive(Clone, Debug, clap::Args)]
@@ -252,17 +250,8 @@ impl Watch {
         done: &str,
         work: impl FnOnce(Progress<'_>) -> io::Result<()>,
     ) -> io::Result<Stage> {
-        let mut so_far = 0;
-        let mut said = Instant::now();
-        let spent = self.spend(|| {
-            work(&mut |count| {
-                so_far += count;
-                if said.elapsed() >= SAID_EVERY {
-                    eprintln!("{so_far} of {} {done}", self.connections);
-                    said = Instant::now();
-                }
-            })
-        })?;
+        let mut bar = progress::bar(self.connections as u64, done);
+        let spent = self.spend(|| work(&mut |count| bar.advance(count as u64)))?;
         Ok(spent.each(self.connections))
     }
 
