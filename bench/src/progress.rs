@@ -1,16 +1,17 @@
 //! How far long work is, on standard error: a bar for people, and for logs a plain line now and
 //! then.
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{ProgressBar, ProgressState, ProgressStyle};
 
 /// The time between two plain lines.
 const EVERY: Duration = Duration::from_secs(5);
 
 /// What a bar looks like; see `indicatif::style`.
-const TEMPLATE: &str = "{msg} {wide_bar} {human_pos} of {human_len}, {per_sec}, {eta} left";
+const TEMPLATE: &str = "{msg} {wide_bar} {human_pos} of {human_len}, {rate} per second, {eta} left";
 
 /// Shows how far some work is. A bar goes away with this value; lines stay.
 #[derive(Debug)]
@@ -39,8 +40,15 @@ pub fn bar(total: u64, what: &str) -> Bar {
         return Bar(Shown::Said(Lines::new(total, what, Instant::now())));
     }
     let style = ProgressStyle::with_template(TEMPLATE).expect("the template is well-formed");
+    let style = style.with_key("rate", rate);
     let bar = ProgressBar::new(total).with_style(style).with_message(what.to_owned());
     Bar(Shown::Drawn(bar))
+}
+
+/// Writes a rate without the four decimals that are indicatif's own.
+fn rate(state: &ProgressState, out: &mut dyn fmt::Write) {
+    // What it writes to is a string, which takes everything.
+    let _ = write!(out, "{:.0}", state.per_sec());
 }
 
 impl Bar {
