@@ -5,7 +5,8 @@ use std::ffi::OsStr;
 use std::io::{self, BufRead, BufReader, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -89,7 +90,9 @@ impl Server {
                 "{program} did not start ({error}): build it, `cargo build --release -p tidegate`"
             ))
         })?;
-        let address = running.says(|line| line.strip_prefix("listening on ")?.parse().ok())?;
+        let address = running.says("the address that it listens on", START_MAX, |line| {
+            line.strip_prefix("listening on ")?.parse().ok()
+        })?;
         Ok(Self {
             target: Target::new(address, "/echo"),
             pid: Some(running.0.id()),
@@ -109,7 +112,8 @@ impl Server {
             io::Error::other(format!("{name}: {}: try `{install}`", missing.why))
         })?;
         let mut running = Running::start(command.stdin(Stdio::null()), true)?;
-        let description = running.says(|line| Some(line.to_owned()))?;
+        let description =
+            running.says("its name and version", START_MAX, |line| Some(line.to_owned()))?;
         await_listener(address)?;
         Ok(Self {
             target: Target::new(address, "/echo"),
@@ -147,16 +151,64 @@ impl Running {
         started.map(Self)
     }
 
-    /// The first of the child's lines that `meaning` understands.
-    fn says<T>(&mut self, meaning: impl Fn(&str) -> Option<T>) -> io::Result<T> {
-        let output = self.0.stdout.take().expect("it was asked for when it started");
-        for line in BufReader::new(output).lines() {
-            if let Some(meant) = meaning(&line?) {
-                return Ok(meant);
+    /// The first of the child's lines that `meaning` understands; `what` it is, for the error.
+    ///
+    /// # Errors
+    /// It did not come `within` that time, or cannot come any more.
+    fn says<T>(
+        &mut self,
+        what: &str,
+        within: Duration,
+        meaning: impl Fn(&str) -> Option<T>,
+    ) -> io::Result<T> {
+        let until = Instant::now() + within;
+        let lines = self.lines();
+        loop {
+            match lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(line) => {
+                    if let Some(meant) = meaning(&line) {
+                        return Ok(meant);
+                    }
+                }
+                Err(RecvTimeoutError::Timeout) => {
+                    let why = format!("waited {within:?} in vain for the server to say {what}");
+                    return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    let end = match self.ended(until)? {
+                        Some(status) => format!("ended ({status})"),
+                        None => "closed its standard output".to_owned(),
+                    };
+                    return Err(io::Error::other(format!(
+                        "the server {end} before it said {what}"
+                    )));
+                }
             }
         }
-        let status = self.0.wait()?;
-        Err(io::Error::other(format!("the server ended before it listened: {status}")))
+    }
+
+    /// The lines of the child's standard output. They are read to the end, wanted or not: a child
+    /// whose output nobody reads comes to a halt, or is killed by a broken pipe.
+    fn lines(&mut self) -> Receiver<String> {
+        let output = self.0.stdout.take().expect("it was asked for when it started");
+        let (sender, receiver) = mpsc::channel();
+        thread::spawn(move || {
+            for line in BufReader::new(output).lines().map_while(Result::ok) {
+                let _ = sender.send(line);
+            }
+        });
+        receiver
+    }
+
+    /// Waits for the child's end.
+    fn ended(&mut self, until: Instant) -> io::Result<Option<ExitStatus>> {
+        loop {
+            let status = self.0.try_wait()?;
+            if status.is_some() || Instant::now() > until {
+                return Ok(status);
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
     }
 }
 
@@ -213,14 +265,15 @@ fn await_listener(address: SocketAddr) -> io::Result<()> {
     }
 }
 
-/// `tidegate` in the directory of this program; under `cargo run` it is built first, so that what
-/// is measured is what the sources say.
+/// `tidegate` in the directory of this program; under `cargo run` and `cargo test` it is built
+/// first, so that what is measured is what the sources say.
 ///
 /// # Errors
 /// It is not there, or does not build.
 pub fn gateway_program() -> io::Result<PathBuf> {
     let this = env::current_exe()?;
     let folder = this.parent().ok_or_else(|| io::Error::other("this program has no path"))?;
+    let folder = out_of_deps(folder);
     if let (Some(cargo), Some(manifest)) = (env::var_os("CARGO"), env::var_os(MANIFEST)) {
         build(Command::new(cargo).arg("build").arg("--manifest-path").arg(manifest), folder)?;
     }
@@ -234,6 +287,11 @@ pub fn gateway_program() -> io::Result<PathBuf> {
     ))
 }
 
+/// The folder that cargo puts programs into, from the one where they, or tests, are run.
+fn out_of_deps(folder: &Path) -> &Path {
+    if folder.ends_with("deps") { folder.parent().unwrap_or(folder) } else { folder }
+}
+
 /// Lets cargo build the gateway into `folder`, which is `<target>/<profile>`.
 fn build(cargo: &mut Command, folder: &Path) -> io::Result<()> {
     let (Some(target), Some(name)) = (folder.parent(), folder.file_name()) else { return Ok(()) };
@@ -242,4 +300,52 @@ fn build(cargo: &mut Command, folder: &Path) -> io::Result<()> {
     cargo.args(["--quiet", "--package", "tidegate", "--bin", "tidegate"]);
     let status = cargo.arg("--target-dir").arg(target).arg("--profile").arg(profile).status()?;
     if status.success() { Ok(()) } else { Err(io::Error::other("the gateway was not built")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `script` is to say within `within`; it says nothing of use.
+    fn says_nothing(script: &str, within: Duration) -> io::Error {
+        let mut command = Command::new("sh");
+        let mut running = Running::start(command.args(["-c", script]), false).unwrap();
+        running.says("its address", within, |line| line.parse::<SocketAddr>().ok()).unwrap_err()
+    }
+
+    #[test]
+    fn a_server_that_says_nothing_is_not_waited_for_for_ever() {
+        let begun = Instant::now();
+        for script in ["exec sleep 60", "echo hello; exec sleep 60"] {
+            let error = says_nothing(script, Duration::from_millis(100));
+            assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+            assert!(error.to_string().ends_with("100ms in vain for the server to say its address"));
+        }
+        let error = says_nothing("exec sleep 60 >&-", Duration::from_millis(100)).to_string();
+        assert_eq!(error, "the server closed its standard output before it said its address");
+        assert!(begun.elapsed() < Duration::from_secs(30), "the children were killed");
+    }
+
+    #[test]
+    fn a_server_that_ends_is_an_error_with_its_exit_code() {
+        let error = says_nothing("exit 3", START_MAX).to_string();
+        assert_eq!(error, "the server ended (exit status: 3) before it said its address");
+    }
+
+    #[test]
+    fn a_server_may_say_more_than_it_is_asked() {
+        let mut command = Command::new("sh");
+        let script = "echo one; echo 127.0.0.1:80; seq 100000; exit 3";
+        let mut running = Running::start(command.args(["-c", script]), false).unwrap();
+        let said = running.says("its address", START_MAX, |line| line.parse::<SocketAddr>().ok());
+        assert_eq!(said.unwrap(), SocketAddr::from(([127, 0, 0, 1], 80)));
+        let status = running.ended(Instant::now() + START_MAX).unwrap().unwrap();
+        assert_eq!(status.code(), Some(3), "a pipe that is full or broken did not end it");
+    }
+
+    #[test]
+    fn tests_have_a_folder_of_their_own() {
+        assert_eq!(out_of_deps(Path::new("target/debug/deps")), Path::new("target/debug"));
+        assert_eq!(out_of_deps(Path::new("target/release")), Path::new("target/release"));
+    }
 }
