@@ -27,7 +27,7 @@ pub struct Arguments {
     #[command(flatten)]
     pub server: Choice,
     /// Connections, spread over the threads.
-    #[arg(long, short, default_value_t = 1000)]
+    #[arg(long, short, default_value_t = 1000, value_parser = crate::arguments::count)]
     pub connections: usize,
     /// Payload of a message, in bytes.
     #[arg(long, short, default_value_t = 64)]
@@ -37,13 +37,13 @@ pub struct Arguments {
     #[arg(long, value_parser = rate)]
     pub rate: Option<f64>,
     /// How long to measure, in seconds.
-    #[arg(long, default_value_t = 5.0)]
+    #[arg(long, default_value_t = 5.0, value_parser = crate::arguments::some_seconds)]
     pub seconds: f64,
     /// How long to do the same before, unmeasured, in seconds.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = crate::arguments::seconds)]
     pub warm_up: f64,
     /// Load threads, pinned from the last core down.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = crate::arguments::count)]
     pub threads: usize,
 }
 

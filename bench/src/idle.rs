@@ -17,6 +17,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::arguments::{count, seconds};
 use crate::fleet::{Ending, Errand, Fleet, Kind};
 use crate::peer::message;
 use crate::peers::Peer;
@@ -41,13 +42,13 @@ pub struct Arguments {
     #[command(flatten)]
     pub server: Choice,
     /// N; twice as many connections are opened in the end.
-    #[arg(long, short, default_value_t = 7000)]
+    #[arg(long, short, default_value_t = 7000, value_parser = count)]
     pub connections: usize,
     /// Messages of 1 KiB that each connection has echoed, in the second part.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 1, value_parser = count)]
     pub rounds: usize,
     /// How long the server is left alone before its memory is read, in seconds.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = seconds)]
     pub settle: f64,
 }
 

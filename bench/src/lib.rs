@@ -4,6 +4,7 @@
 //! Each subcommand is a function from its arguments to a report; the report prints itself as a
 //! table for people or as JSON.
 
+pub mod arguments;
 pub mod baseline;
 pub mod compare;
 pub mod echo;

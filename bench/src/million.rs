@@ -10,6 +10,7 @@ use serde::Serialize;
 use tidegate::config::{Limits, MAX_SHARDS, Stack};
 use tidegate::uring::raise_open_files;
 
+use crate::arguments::{count, seconds};
 use crate::fleet::{Ending, Errand, Fleet, Kind, Progress};
 use crate::latency::{Latency, histogram};
 use crate::peer::message;
@@ -33,27 +34,28 @@ pub struct Arguments {
     #[arg(long)]
     pub gateway: Option<PathBuf>,
     /// Connections.
-    #[arg(long, short, default_value_t = 1_000_000)]
+    #[arg(long, short, default_value_t = 1_000_000, value_parser = count)]
     pub connections: usize,
     /// Shards of the gateway. The limit of open files bounds the connections of each, and they do
     /// not come evenly: too few are refused.
     #[arg(long, default_value_t = 72)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=MAX_SHARDS.into()))]
     pub shards: u32,
     /// Connections that open, are pinged or close at once.
-    #[arg(long, default_value_t = 512)]
+    #[arg(long, default_value_t = 512, value_parser = count)]
     pub window: usize,
     /// The silence after which the gateway pings a connection, such as 30s, or `off`. What a short
     /// one costs is part of every stage that lasts longer.
     #[arg(long, default_value = "5m", value_parser = ping)]
     pub ping: String,
     /// How long all connections are held, in seconds.
-    #[arg(long, default_value_t = 10.0)]
+    #[arg(long, default_value_t = 10.0, value_parser = seconds)]
     pub hold: f64,
     /// Connections that have a message of 64 bytes echoed, one after the other, each a random one.
-    #[arg(long, default_value_t = 2000)]
+    #[arg(long, default_value_t = 2000, value_parser = count)]
     pub samples: usize,
     /// How long the gateway is left alone before its memory is read, in seconds.
-    #[arg(long, default_value_t = 3.0)]
+    #[arg(long, default_value_t = 3.0, value_parser = seconds)]
     pub settle: f64,
 }
 

@@ -1,0 +1,61 @@
+//! What command lines of several measurements have in common: values that make sense.
+
+use std::ops::RangeInclusive;
+
+/// Bounds of a time, in seconds.
+const SECONDS: RangeInclusive<f64> = 0.0..=3600.0;
+
+/// Reads a time in seconds, up to an hour.
+///
+/// # Errors
+/// It is none; what to write instead.
+pub fn seconds(text: &str) -> Result<f64, String> {
+    // What is no number is not in the range either.
+    let seconds = text.parse().ok().filter(|seconds| SECONDS.contains(seconds));
+    seconds.ok_or_else(|| "must be a number of seconds from 0 to 3600, such as 0.5".to_owned())
+}
+
+/// Reads a time in seconds that is more than none, up to an hour.
+///
+/// # Errors
+/// As for [`seconds`].
+pub fn some_seconds(text: &str) -> Result<f64, String> {
+    let some = seconds(text)?;
+    if some > 0.0 { Ok(some) } else { Err("must be more than 0 seconds".to_owned()) }
+}
+
+/// Reads a number of things of which there must be one at least.
+///
+/// # Errors
+/// It is none; what to write instead.
+pub fn count(text: &str) -> Result<usize, String> {
+    let count = text.parse().ok().filter(|count| *count > 0);
+    count.ok_or_else(|| "must be a whole number, 1 or more".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_finite_and_not_negative() {
+        assert_eq!(seconds("0").ok(), Some(0.0));
+        assert_eq!(seconds("0.25").ok(), Some(0.25));
+        assert_eq!(seconds("3600").ok(), Some(3600.0));
+        for wrong in ["", "-1", "-0.001", "nan", "NaN", "inf", "-inf", "1e300", "3600.1", "5s"] {
+            assert!(seconds(wrong).is_err(), "{wrong}");
+            assert!(some_seconds(wrong).is_err(), "{wrong}");
+        }
+        assert!(some_seconds("0").is_err());
+        assert!(some_seconds("-0").is_err());
+        assert_eq!(some_seconds("0.001").ok(), Some(0.001));
+    }
+
+    #[test]
+    fn a_count_is_one_at_least() {
+        assert_eq!(count("1"), Ok(1));
+        for wrong in ["0", "-1", "", "1.5", "many", "99999999999999999999"] {
+            assert!(count(wrong).is_err(), "{wrong}");
+        }
+    }
+}
