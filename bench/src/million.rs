@@ -230,8 +230,10 @@ struct Watch {
 /// What something took.
 struct Spent {
     seconds: f64,
-    server: CpuTime,
-    client: CpuTime,
+    /// CPU time of the gateway.
+    server: Duration,
+    /// CPU time of this process.
+    client: Duration,
 }
 
 impl Watch {
@@ -258,20 +260,25 @@ impl Watch {
     }
 
     fn spend(&self, work: impl FnOnce() -> io::Result<()>) -> io::Result<Spent> {
-        let client = std::process::id();
-        let used = || -> io::Result<_> { Ok((CpuTime::of(self.pid)?, CpuTime::of(client)?)) };
+        // Sums only: which part of them was in kernel mode is known less well.
+        let total = |pid| CpuTime::of(pid).map(CpuTime::total);
+        let used = || -> io::Result<_> { Ok((total(self.pid)?, total(std::process::id())?)) };
         let (server_before, client_before) = used()?;
         let started = Instant::now();
         work()?;
         let seconds = started.elapsed().as_secs_f64();
         let (server, client) = used()?;
-        Ok(Spent { seconds, server: server - server_before, client: client - client_before })
+        Ok(Spent {
+            seconds,
+            server: server.saturating_sub(server_before),
+            client: client.saturating_sub(client_before),
+        })
     }
 }
 
 impl Spent {
     fn each(&self, connections: usize) -> Stage {
-        let each_us = |time: CpuTime| time.total().as_secs_f64() * 1e6 / connections as f64;
+        let each_us = |time: Duration| time.as_secs_f64() * 1e6 / connections as f64;
         Stage {
             seconds: self.seconds,
             server_us_per_connection: each_us(self.server),
@@ -280,7 +287,7 @@ impl Spent {
     }
 
     fn holding(&self) -> Holding {
-        let cores = |time: CpuTime| time.total().as_secs_f64() / self.seconds;
+        let cores = |time: Duration| time.as_secs_f64() / self.seconds;
         Holding {
             seconds: self.seconds,
             server_cores: cores(self.server),

@@ -34,10 +34,14 @@ impl CpuTime {
         Ok(ticked.scaled_to(scheduled(pid)?))
     }
 
-    /// The same proportions with another sum; unchanged if one of the sums is zero.
+    /// The same proportions with another sum; unchanged if that is zero. A process that no tick has
+    /// met was in user mode, for want of better knowledge.
     fn scaled_to(self, sum: Duration) -> Self {
-        if sum.is_zero() || self.total().is_zero() {
+        if sum.is_zero() {
             return self;
+        }
+        if self.total().is_zero() {
+            return Self { user: sum, system: Duration::ZERO };
         }
         let system = sum.mul_f64(self.system.as_secs_f64() / self.total().as_secs_f64());
         Self { user: sum.saturating_sub(system), system }
@@ -148,6 +152,7 @@ mod tests {
         let ticked = CpuTime { user: ms(10), system: ms(30) };
         assert_eq!(ticked.scaled_to(ms(80)), CpuTime { user: ms(20), system: ms(60) });
         assert_eq!(ticked.scaled_to(ms(0)), ticked);
+        assert_eq!(CpuTime::default().scaled_to(ms(5)).total(), ms(5));
     }
 
     #[test]
