@@ -26,6 +26,7 @@ pub use self::results::write as write_results;
 pub use self::spread::{Bound, Outcome, Spread, Verdict};
 use crate::machine::Machine;
 use crate::peers::{Missing, Peer};
+use crate::progress;
 use crate::server::gateway_program;
 
 /// What to do.
@@ -80,9 +81,11 @@ pub fn compare(arguments: &Arguments, contests: Vec<Contest>) -> io::Result<Repo
         contest
             .contenders
             .retain(|it| !missing.iter().any(|(peer, _)| *it == Contender::Peer(*peer)));
-        let results = contest.run(&gateway, &mut || ());
+        let title = contest.work.title();
+        let mut bar = progress::bar(contest.steps() as u64, &format!("rounds of {title}"));
+        let results = contest.run(&gateway, &mut || bar.advance(1));
         if let Some(why) = results.failures.get(&Contender::Gateway) {
-            return Err(io::Error::other(format!("{}: {why}", contest.work.title())));
+            return Err(io::Error::other(format!("{title}: {why}")));
         }
         comparisons.push(Comparison::new(&contest, &results));
     }
