@@ -28,7 +28,7 @@ fn contest(work: Work, against: Peer) -> Contest {
 #[test]
 fn both_take_part_in_every_round_and_the_page_says_so() {
     let echo = Work::Echo { connections: 20, size: 100, seconds: 0.05 };
-    let idle = Work::Idle { connections: 100 };
+    let idle = Work::Idle { connections: 100, settle: 0.0 };
     let contests = vec![contest(echo, Peer::Epoll), contest(idle, Peer::Hold)];
     let report = compare(&arguments(), contests).unwrap();
     assert!(report.missing.is_empty(), "{report}");

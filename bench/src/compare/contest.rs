@@ -18,9 +18,6 @@ use tidegate::uring::raise_open_files;
 /// Ordinary descriptors that are left for everything that is no connection.
 const DESCRIPTORS_KEPT: u64 = 1000;
 
-/// How long a server is left alone before its memory is read, in seconds.
-const SETTLE: f64 = 0.3;
-
 /// A server that takes part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Contender {
@@ -46,6 +43,8 @@ pub enum Work {
     Idle {
         /// N: so many, and twice as many.
         connections: usize,
+        /// How long a server is left alone before its memory is read, in seconds.
+        settle: f64,
     },
 }
 
@@ -127,7 +126,7 @@ impl Work {
             Self::Echo { connections, size, .. } => {
                 format!("echo: {connections} connections, {size} B")
             }
-            Self::Idle { connections } => {
+            Self::Idle { connections, .. } => {
                 format!("idle: what each of {connections} more connections takes")
             }
         }
@@ -154,7 +153,7 @@ impl Contest {
                     let shape = Shape { connections, size, threads: 1 };
                     course.echo(group, shape, Duration::from_secs_f64(seconds));
                 }
-                Work::Idle { connections } => course.idle(group, connections),
+                Work::Idle { connections, settle } => course.idle(group, connections, settle),
             }
             results = course.results;
         }
@@ -238,12 +237,12 @@ impl Course<'_, '_> {
         Ok(Seat { contender, load, _server: server })
     }
 
-    fn idle(&mut self, group: &[Contender], connections: usize) {
+    fn idle(&mut self, group: &[Contender], connections: usize, settle: f64) {
         let arguments = |contender: Contender| idle::Arguments {
             server: contender.choice(self.gateway),
             connections,
             rounds: 1,
-            settle: SETTLE,
+            settle,
         };
         for round in 0..self.contest.rounds {
             let floor = idle::Floor::measure(&arguments(self.contest.against));

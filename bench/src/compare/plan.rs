@@ -55,7 +55,7 @@ impl Suite {
             Self::Full => (echoing().into_iter().filter(|&it| it != Peer::Epoll).collect(), 7000),
         };
         Contest {
-            work: Work::Idle { connections },
+            work: Work::Idle { connections, settle: 0.3 },
             contenders: with_gateway(peers),
             against: Contender::Peer(Peer::Hold),
             rounds: rounds.min(ROUNDS_OF_MEMORY),
