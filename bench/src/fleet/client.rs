@@ -7,6 +7,8 @@ use tidegate_proto::handshake::client::{Accepted, Request};
 use tidegate_proto::http::{Status, parse_response};
 use tidegate_proto::receiver::{Event, Receiver, Rules};
 
+use super::Errand;
+
 const RULES: Rules = Rules { role: Role::Client, compression: false, max_message: u32::MAX };
 
 /// The longest response to an opening handshake, in bytes.
@@ -22,8 +24,8 @@ pub(super) enum Waiting {
     Response(Vec<u8>),
     /// Nothing, or whatever the server may ask.
     Nothing,
-    /// So many more bytes of its message.
-    Echo(u32),
+    /// The message of its errand, so many bytes of which have come.
+    Message(u32),
     /// A Pong.
     Pong,
     /// A Close frame, and then the server's FIN.
@@ -72,19 +74,25 @@ impl Client {
         !matches!(self.waiting, Waiting::Gone)
     }
 
-    /// Takes `input`; `request` makes the one that was sent, if its response is waited for.
-    pub(super) fn handle_input<'a>(
+    /// Takes `input`, which has come on `errand`; `nonce` makes that of its request once more, if
+    /// the response is waited for.
+    pub(super) fn handle_input(
         &mut self,
         input: &mut [u8],
-        request: impl FnOnce() -> Request<'a>,
+        errand: &Errand,
+        nonce: impl FnOnce() -> [u8; 16],
     ) -> io::Result<Outcome> {
         let Waiting::Response(so_far) = &mut self.waiting else {
-            return self.handle_frames(input);
+            return self.handle_frames(input, errand.message());
         };
         so_far.extend_from_slice(input);
         let status = parse_response(so_far, RESPONSE_MAX).map_err(io::Error::other)?;
         let Status::Complete(head) = status else { return Ok(Outcome::default()) };
-        Accepted::check(&head, &request()).map_err(io::Error::other)?;
+        let Errand::Open { target } = errand else {
+            unreachable!("responses are waited for on this errand only")
+        };
+        let request = Request::new(&target.host, &target.path, nonce());
+        Accepted::check(&head, &request).map_err(io::Error::other)?;
         self.waiting = Waiting::Nothing;
         Ok(Outcome { done: true, pong: None })
     }
@@ -97,19 +105,15 @@ impl Client {
         }
     }
 
-    fn handle_frames(&mut self, input: &mut [u8]) -> io::Result<Outcome> {
+    fn handle_frames(&mut self, input: &mut [u8], message: &[u8]) -> io::Result<Outcome> {
         let (mut at, mut outcome) = (0, Outcome::default());
         while !matches!(self.waiting, Waiting::End) {
             let event = self.receiver.handle_input(input, &mut at, &RULES);
             match event.map_err(|error| io::Error::other(error.to_string()))? {
                 Event::NeedInput => break,
                 Event::Piece(piece) => {
-                    let Waiting::Echo(rest) = &mut self.waiting else { continue };
-                    *rest = rest.saturating_sub((piece.end - piece.start) as u32);
-                    if piece.last {
-                        self.echoed()?;
-                        outcome.done = true;
-                    }
+                    let bytes = &input[piece.start..piece.end];
+                    outcome.done |= self.handle_piece(bytes, piece.last, message)?;
                 }
                 Event::Control(control) => {
                     self.control.extend_from_slice(&input[control.start..control.end]);
@@ -123,11 +127,28 @@ impl Client {
         Ok(outcome)
     }
 
-    fn echoed(&mut self) -> io::Result<()> {
-        match std::mem::replace(&mut self.waiting, Waiting::Nothing) {
-            Waiting::Echo(0) => Ok(()),
-            _ => Err(io::Error::other("the echo is shorter than the message")),
+    /// Takes a part of a message, and compares it; says whether it ends the one that is waited for.
+    fn handle_piece(&mut self, bytes: &[u8], last: bool, message: &[u8]) -> io::Result<bool> {
+        let so_far = match &mut self.waiting {
+            Waiting::Message(so_far) => so_far,
+            Waiting::Nothing => {
+                return Err(io::Error::other("a message has come that nothing waits for"));
+            }
+            _ => return Ok(false),
+        };
+        let rest = message.get(*so_far as usize..);
+        if !rest.is_some_and(|rest| rest.starts_with(bytes)) {
+            return Err(io::Error::other("what has come is not the message that was sent"));
         }
+        *so_far += bytes.len() as u32;
+        if !last {
+            return Ok(false);
+        }
+        if (*so_far as usize) < message.len() {
+            return Err(io::Error::other("what has come is shorter than the message"));
+        }
+        self.waiting = Waiting::Nothing;
+        Ok(true)
     }
 
     fn handle_control(
@@ -149,5 +170,50 @@ impl Client {
             _ => {}
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errand(message: &[u8]) -> Errand {
+        Errand::Echo { message: message.into() }
+    }
+
+    /// A client that waits for `sent` and has `frames` come.
+    fn answer(sent: &[u8], frames: &[&[u8]]) -> io::Result<Outcome> {
+        let mut client = Client::default();
+        client.begin(Waiting::Message(0));
+        let mut outcome = Outcome::default();
+        for frame in frames {
+            outcome = client.handle_input(&mut frame.to_vec(), &errand(sent), || [0; 16])?;
+        }
+        Ok(outcome)
+    }
+
+    #[test]
+    fn a_message_is_compared_byte_by_byte() {
+        assert!(answer(b"tide", &[b"\x82\x04tide"]).unwrap().done);
+        let wrong = answer(b"tide", &[b"\x82\x04tidy"]).unwrap_err();
+        assert!(wrong.to_string().contains("not the message"), "{wrong}");
+        assert!(answer(b"tide", &[b"\x82\x05tides"]).is_err(), "longer");
+        let shorter = answer(b"tide", &[b"\x82\x03tid"]).unwrap_err();
+        assert!(shorter.to_string().contains("shorter"), "{shorter}");
+        assert!(answer(b"", &[b"\x82\x00"]).unwrap().done);
+    }
+
+    #[test]
+    fn fragments_and_parts_of_frames_are_one_message() {
+        let parts: &[&[u8]] = &[b"\x02\x03ti", b"d", b"\x80\x01e"];
+        assert!(answer(b"tide", parts).unwrap().done);
+        assert!(!answer(b"tide", &parts[..2]).unwrap().done);
+        assert!(answer(b"tide", &[b"\x02\x02ti", b"\x80\x02ed"]).is_err());
+    }
+
+    #[test]
+    fn a_message_too_many_is_an_error() {
+        let twice = answer(b"tide", &[b"\x82\x04tide\x82\x04tide"]).unwrap_err();
+        assert!(twice.to_string().contains("nothing waits for"), "{twice}");
     }
 }

@@ -24,6 +24,11 @@ pub enum Errand {
         /// Its payload; at most [`MESSAGE_MAX`] bytes.
         message: Rc<[u8]>,
     },
+    /// Have a message come that another connection publishes, where a message of one goes to all.
+    Receive {
+        /// Its payload; at most [`MESSAGE_MAX`] bytes.
+        message: Rc<[u8]>,
+    },
     /// Send a Ping and have the Pong come back.
     Ping,
     /// Send a Close frame and have the server close the connection.
@@ -32,18 +37,39 @@ pub enum Errand {
     Drop,
 }
 
-/// The longest message that a fleet can echo, in bytes.
+/// The longest message that a fleet can send, in bytes.
 pub const MESSAGE_MAX: usize = 16 << 10;
 
 impl Errand {
     /// Refuses what a fleet has no room for.
     pub(super) fn check(&self) -> io::Result<()> {
         match self {
-            Self::Echo { message } if message.len() > MESSAGE_MAX => {
+            Self::Echo { message } | Self::Receive { message } if message.len() > MESSAGE_MAX => {
                 let why = format!("a fleet's messages have at most {MESSAGE_MAX} bytes");
                 Err(io::Error::new(io::ErrorKind::InvalidInput, why))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// What the server is waited for to do.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Connect => "accept",
+            Self::Open { .. } => "answer the opening handshake",
+            Self::Echo { .. } => "echo a message",
+            Self::Receive { .. } => "hand on a message",
+            Self::Ping => "answer a Ping",
+            Self::Close => "answer a Close frame and end the connection",
+            Self::Drop => "let go",
+        }
+    }
+
+    /// The payload of the message that is to come; empty if it has none.
+    pub(super) fn message(&self) -> &[u8] {
+        match self {
+            Self::Echo { message } | Self::Receive { message } => message,
+            _ => &[],
         }
     }
 }

@@ -30,7 +30,7 @@ const RECEIVE_SIZE: usize = 4096;
 /// The longest opening handshake.
 const REQUEST_SIZE: usize = 1024;
 
-/// The most connections that can be opening at once.
+/// The most connections whose requests can be on their way at once.
 const WINDOW_MAX: usize = 4096;
 
 /// Room for a frame.
@@ -65,9 +65,19 @@ pub(super) struct Flock {
     receives: usize,
     /// Places for requests that are not in use.
     free_requests: Vec<u16>,
+    /// The length of the request in each place, in bytes.
+    request_lengths: Vec<u16>,
     random: Random,
     /// What the nonces are made from, so that they need not be kept.
     seed: u64,
+}
+
+/// What a flock goes on an errand with. It is the fleet's, and each flock's for as long as it is
+/// driven.
+pub(super) struct Kit<'a> {
+    pub(super) errand: &'a Errand,
+    pub(super) sources: &'a mut Sources,
+    pub(super) memory: &'a mut Memory,
 }
 
 /// Connections of a flock that go on an errand.
@@ -81,8 +91,13 @@ pub(super) struct Part {
 
 impl Part {
     pub(super) fn new(first: Slot, count: u32, window: usize) -> Self {
-        let window = window.clamp(1, WINDOW_MAX);
+        let window = window.max(1);
         Self { next: first, end: first + count, window, under_way: 0, progress: Instant::now() }
+    }
+
+    /// How many have started and are not done.
+    pub(super) fn under_way(&self) -> usize {
+        self.under_way
     }
 
     pub(super) fn is_done(&self) -> bool {
@@ -117,40 +132,36 @@ impl Flock {
             sends: 0,
             receives: 0,
             free_requests: (0..WINDOW_MAX as u16).collect(),
+            request_lengths: vec![0; WINDOW_MAX],
             seed: random.next_u64(),
             random,
         })
     }
 
     /// Starts what may start, and takes in what has happened; yields how many are done.
-    pub(super) fn step(
-        &mut self,
-        part: &mut Part,
-        errand: &Errand,
-        sources: &mut Sources,
-        memory: &mut Memory,
-    ) -> io::Result<usize> {
-        self.pong(memory);
-        let started = self.start(part, errand, sources, memory)?;
+    pub(super) fn step(&mut self, part: &mut Part, kit: &mut Kit<'_>) -> io::Result<usize> {
+        self.pong(kit.memory);
+        let started = self.start(part, kit)?;
         let idle = started == 0 && self.readable.is_empty() && self.sends == 0;
-        self.turn(memory, errand, if idle { WAIT } else { Duration::ZERO })?;
+        self.turn(kit, if idle { WAIT } else { Duration::ZERO })?;
         let done = std::mem::take(&mut self.done);
         part.under_way -= done;
         if done > 0 || started > 0 {
             part.progress = Instant::now();
         } else if part.progress.elapsed() > PATIENCE {
             let waiting = part.under_way;
-            let why = format!("{waiting} connections wait in vain for the server: {errand:?}");
+            let errand = kit.errand.name();
+            let why = format!("{waiting} connections wait in vain for the server to {errand}");
             return Err(io::Error::new(io::ErrorKind::TimedOut, why));
         }
         Ok(done)
     }
 
     /// Takes in what has happened, and answers it.
-    pub(super) fn tend(&mut self, memory: &mut Memory, errand: &Errand) -> io::Result<()> {
+    pub(super) fn tend(&mut self, kit: &mut Kit<'_>) -> io::Result<()> {
         loop {
-            self.pong(memory);
-            self.turn(memory, errand, Duration::ZERO)?;
+            self.pong(kit.memory);
+            self.turn(kit, Duration::ZERO)?;
             if self.readable.is_empty() && self.pongs.is_empty() {
                 return Ok(());
             }
@@ -158,34 +169,35 @@ impl Flock {
     }
 
     /// One call into the kernel, and everything that comes back.
-    fn turn(&mut self, memory: &mut Memory, errand: &Errand, wait: Duration) -> io::Result<()> {
+    fn turn(&mut self, kit: &mut Kit<'_>, wait: Duration) -> io::Result<()> {
         self.receive();
-        self.ring.enter(memory, wait)?;
+        self.ring.enter(kit.memory, wait)?;
         while !self.ring.is_settled() {
-            self.ring.enter(memory, Duration::ZERO)?;
+            self.ring.enter(kit.memory, Duration::ZERO)?;
         }
         self.sends = 0;
         self.receives = 0;
         while let Some(completion) = self.ring.completion() {
-            self.complete(completion, memory, errand)?;
+            self.complete(completion, kit)?;
         }
         Ok(())
     }
 
-    fn start(
-        &mut self,
-        part: &mut Part,
-        errand: &Errand,
-        sources: &mut Sources,
-        memory: &mut Memory,
-    ) -> io::Result<usize> {
-        let count = match errand {
-            Errand::Connect => self.connect(part, sources, None, memory)?,
-            Errand::Open { target } => self.connect(part, sources, Some(target), memory)?,
+    /// Starts what may start; yields how many.
+    pub(super) fn start(&mut self, part: &mut Part, kit: &mut Kit<'_>) -> io::Result<usize> {
+        let count = match kit.errand {
+            Errand::Connect | Errand::Open { .. } => self.connect(part, kit)?,
+            Errand::Receive { .. } => {
+                let count = part.may_start();
+                for client in &mut self.clients[part.next as usize..][..count] {
+                    client.waiting = Waiting::Message(0);
+                }
+                count
+            }
             _ => {
                 let count = part.may_start().min(BATCH - self.sends);
                 for slot in (part.next..).take(count) {
-                    self.send_off(slot, errand, memory);
+                    self.send_off(slot, kit);
                 }
                 count
             }
@@ -195,31 +207,22 @@ impl Flock {
         Ok(count)
     }
 
-    /// Lets the next few connect, and shake hands if there is a target to do it with.
-    fn connect(
-        &mut self,
-        part: &Part,
-        sources: &mut Sources,
-        target: Option<&Target>,
-        memory: &mut Memory,
-    ) -> io::Result<usize> {
+    /// Lets the next few connect, and shake hands if that is the errand.
+    fn connect(&mut self, part: &Part, kit: &mut Kit<'_>) -> io::Result<usize> {
         let count = part.may_start().min(ADOPT_MAX).min(self.free_requests.len());
         if count == 0 {
             return Ok(0);
         }
-        let sockets = (0..count).map(|_| sources.connect()).collect::<io::Result<_>>()?;
+        let sockets = (0..count).map(|_| kit.sources.connect()).collect::<io::Result<_>>()?;
         self.ring.adopt(part.next, sockets)?;
         for slot in (part.next..).take(count) {
             let client = &mut self.clients[slot as usize];
-            match target {
-                None => {
-                    client.begin(Waiting::Nothing);
-                    self.done += 1;
-                }
-                Some(target) => {
-                    client.begin(Waiting::Response(Vec::new()));
-                    self.request(slot, target, memory)?;
-                }
+            if let Errand::Open { target } = kit.errand {
+                client.begin(Waiting::Response(Vec::new()));
+                self.request(slot, target, kit.memory)?;
+            } else {
+                client.begin(Waiting::Nothing);
+                self.done += 1;
             }
             self.poll(slot);
         }
@@ -236,24 +239,30 @@ impl Flock {
         let room = &mut memory.blocks.bytes_mut()[start..start + REQUEST_SIZE];
         let request = Request::new(&target.host, &target.path, nonce(self.seed, slot, generation));
         let length = request.write(room).map_err(|_| io::Error::other("not a valid URL"))?;
+        self.request_lengths[usize::from(place)] = length as u16;
         let span = span(AreaName::Blocks, start, length);
         self.ring.push(Operation::SendArmed { slot, generation, span });
         Ok(())
     }
 
-    fn send_off(&mut self, slot: Slot, errand: &Errand, memory: &mut Memory) {
-        let (waiting, opcode, payload): (_, _, &[u8]) = match errand {
-            Errand::Echo { message } => {
-                (Waiting::Echo(message.len() as u32), OpCode::Binary, message)
-            }
+    fn send_off(&mut self, slot: Slot, kit: &mut Kit<'_>) {
+        let (waiting, opcode, payload): (_, _, &[u8]) = match kit.errand {
+            Errand::Echo { message } => (Waiting::Message(0), OpCode::Binary, message),
             Errand::Ping => (Waiting::Pong, OpCode::Ping, b"sweep"),
             // 1000, "a normal closure" (RFC 6455 section 7.4.1).
             Errand::Close => (Waiting::Close, OpCode::Close, &[0x03, 0xe8]),
             Errand::Drop => return self.drop_one(slot),
-            Errand::Connect | Errand::Open { .. } => unreachable!("those are for `connect`"),
+            Errand::Connect | Errand::Open { .. } | Errand::Receive { .. } => {
+                unreachable!("`start` has done those")
+            }
         };
         self.clients[slot as usize].waiting = waiting;
-        self.send(slot, opcode, payload, memory);
+        self.send(slot, opcode, payload, kit.memory);
+    }
+
+    /// Sends a binary message of connection `slot`, in the next step.
+    pub(super) fn publish(&mut self, slot: Slot, message: &[u8], memory: &mut Memory) {
+        self.send(slot, OpCode::Binary, message, memory);
     }
 
     fn send(&mut self, slot: Slot, opcode: OpCode, payload: &[u8], memory: &mut Memory) {
@@ -309,12 +318,7 @@ impl Flock {
         client.is_there() && client.generation == generation
     }
 
-    fn complete(
-        &mut self,
-        completion: Completion,
-        memory: &mut Memory,
-        errand: &Errand,
-    ) -> io::Result<()> {
+    fn complete(&mut self, completion: Completion, kit: &mut Kit<'_>) -> io::Result<()> {
         match completion {
             Completion::Readable { slot, generation } if self.is_current(slot, generation) => {
                 self.readable.push_back(slot);
@@ -325,7 +329,7 @@ impl Flock {
                 match result {
                     Ok(0) => self.ended(slot)?,
                     Ok(count) => {
-                        self.received(slot, count as usize, memory, errand)?;
+                        self.received(slot, count as usize, kit)?;
                         if more { self.readable.push_back(slot) } else { self.poll(slot) }
                     }
                     Err(Errno::AGAIN) => self.poll(slot),
@@ -333,8 +337,8 @@ impl Flock {
                 }
             }
             Completion::Sent { slot, result, .. } => {
-                self.free_requests.push(self.clients[slot as usize].request);
-                result.map_err(|errno| io::Error::from_raw_os_error(errno.0))?;
+                let sent = result.map_err(|errno| io::Error::from_raw_os_error(errno.0))?;
+                self.requested(slot, sent)?;
             }
             Completion::SendFellShort { slot, result, .. } => {
                 let why = format!("the server does not read (connection {slot}: {result:?})");
@@ -345,23 +349,24 @@ impl Flock {
         Ok(())
     }
 
-    fn received(
-        &mut self,
-        slot: Slot,
-        count: usize,
-        memory: &mut Memory,
-        errand: &Errand,
-    ) -> io::Result<()> {
+    /// A request is sent, `sent` bytes of it; its place is free again.
+    fn requested(&mut self, slot: Slot, sent: u32) -> io::Result<()> {
+        let place = self.clients[slot as usize].request;
+        self.free_requests.push(place);
+        let length = u32::from(self.request_lengths[usize::from(place)]);
+        if sent < length {
+            let why = format!("connection {slot} sent {sent} bytes of a request of {length}");
+            return Err(io::Error::other(why));
+        }
+        Ok(())
+    }
+
+    fn received(&mut self, slot: Slot, count: usize, kit: &mut Kit<'_>) -> io::Result<()> {
         let client = &mut self.clients[slot as usize];
         let start = usize::from(client.place) * RECEIVE_SIZE;
-        let input = &mut memory.blocks.bytes_mut()[start..start + count];
+        let input = &mut kit.memory.blocks.bytes_mut()[start..start + count];
         let (seed, generation) = (self.seed, client.generation);
-        let outcome = client.handle_input(input, || {
-            let Errand::Open { target } = errand else {
-                unreachable!("responses are waited for on this errand only")
-            };
-            Request::new(&target.host, &target.path, nonce(seed, slot, generation))
-        })?;
+        let outcome = client.handle_input(input, kit.errand, || nonce(seed, slot, generation))?;
         self.done += usize::from(outcome.done);
         self.pongs.extend(outcome.pong.map(|payload| (slot, payload)));
         Ok(())

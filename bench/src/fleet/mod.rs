@@ -13,12 +13,13 @@ mod source;
 
 use std::io;
 use std::ops::Range;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tidegate::uring::{Area, Memory, raise_open_files};
 
 pub use self::errand::{Errand, MESSAGE_MAX};
-use self::flock::Flock;
+use self::flock::{Flock, Kit, Part};
 use self::source::Sources;
 use crate::target::Target;
 
@@ -42,7 +43,7 @@ pub enum Kind {
 }
 
 /// How a connection ends that is dropped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Ending {
     /// With a reset: nothing of it remains in the kernel.
     Reset,
@@ -63,6 +64,15 @@ pub struct Fleet {
     /// Connections that are open.
     length: usize,
     tended: Instant,
+}
+
+/// How a message that one connection published has come to all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// From before it was sent to after the last connection had it.
+    pub took: Duration,
+    /// Connections that do not have it, and have waited half a minute for it in vain.
+    pub missing: usize,
 }
 
 /// What a method calls with the number of connections that it is done with.
@@ -107,15 +117,24 @@ impl Fleet {
         self.length == 0
     }
 
+    /// Makes the rings for `count` more connections, so that opening them need not.
+    ///
+    /// # Errors
+    /// The kernel has no memory for it.
+    pub fn reserve(&mut self, count: usize) -> io::Result<()> {
+        while self.flocks.len() * self.flock_size < self.length + count {
+            self.flocks.push(Flock::new(self.flock_size, &self.memory)?);
+        }
+        Ok(())
+    }
+
     /// Opens `count` more connections, up to `window` of them at once.
     ///
     /// # Errors
     /// The server is not there, or does not want one of them.
     pub fn open(&mut self, count: usize, window: usize, progress: Progress<'_>) -> io::Result<()> {
+        self.reserve(count)?;
         let end = self.length + count;
-        while self.flocks.len() * self.flock_size < end {
-            self.flocks.push(Flock::new(self.flock_size, &self.memory)?);
-        }
         let errand = match self.kind {
             Kind::WebSocket => Errand::Open { target: self.target.clone() },
             Kind::Bare => Errand::Connect,
@@ -150,6 +169,34 @@ impl Fleet {
         let started = Instant::now();
         self.run(index..index + 1, errand, 1, &mut |_| ())?;
         Ok(started.elapsed())
+    }
+
+    /// Lets connection 0 send `message`, and waits until all have it, itself among them: that is for
+    /// a path where a message of one goes to all.
+    ///
+    /// # Errors
+    /// There is no connection, one broke, or something else has come than the message.
+    pub fn publish(&mut self, message: &Rc<[u8]>) -> io::Result<Delivery> {
+        let errand = Errand::Receive { message: Rc::clone(message) };
+        errand.check()?;
+        let mut parts: Vec<_> = self.parts(0..self.length, self.length).collect();
+        let mut kit = Kit { errand: &errand, sources: &mut self.sources, memory: &mut self.memory };
+        for (flock, part) in &mut parts {
+            self.flocks[*flock].start(part, &mut kit)?;
+        }
+        let no_one = || io::Error::new(io::ErrorKind::InvalidInput, "there is no connection");
+        let started = Instant::now();
+        self.flocks.first_mut().ok_or_else(no_one)?.publish(0, message, kit.memory);
+        let mut missing = 0;
+        for (flock, part) in &mut parts {
+            match self.drive(*flock, part, &errand, &mut |_| ()) {
+                Err(error) if error.kind() == io::ErrorKind::TimedOut => {
+                    missing += part.under_way();
+                }
+                driven => driven?,
+            }
+        }
+        Ok(Delivery { took: started.elapsed(), missing })
     }
 
     /// Keeps all connections for `time` and answers what the server asks.
@@ -196,20 +243,41 @@ impl Fleet {
         progress: Progress<'_>,
     ) -> io::Result<()> {
         errand.check()?;
-        let mut at = range.start;
-        while at < range.end {
-            let (index, first) = (at / self.flock_size, at % self.flock_size);
-            let count = (self.flock_size - first).min(range.end - at);
-            let mut part = flock::Part::new(first as u32, count as u32, window);
-            while !part.is_done() {
-                let flock = &mut self.flocks[index];
-                let done = flock.step(&mut part, errand, &mut self.sources, &mut self.memory)?;
-                progress(done);
-                if self.tended.elapsed() >= TEND_EVERY {
-                    self.tend(errand)?;
-                }
-            }
+        for (flock, mut part) in self.parts(range, window) {
+            self.drive(flock, &mut part, errand, progress)?;
+        }
+        Ok(())
+    }
+
+    /// Which flock has which of the connections in `range`.
+    fn parts(
+        &self,
+        range: Range<usize>,
+        window: usize,
+    ) -> impl Iterator<Item = (usize, Part)> + use<> {
+        let (size, mut at) = (self.flock_size, range.start);
+        std::iter::from_fn(move || {
+            let (flock, first) = (at / size, at % size);
+            let count = (size - first).min(range.end.saturating_sub(at));
             at += count;
+            (count > 0).then(|| (flock, Part::new(first as u32, count as u32, window)))
+        })
+    }
+
+    /// Lets `part` of a flock do its errand to the end.
+    fn drive(
+        &mut self,
+        flock: usize,
+        part: &mut Part,
+        errand: &Errand,
+        progress: Progress<'_>,
+    ) -> io::Result<()> {
+        while !part.is_done() {
+            let mut kit = Kit { errand, sources: &mut self.sources, memory: &mut self.memory };
+            progress(self.flocks[flock].step(part, &mut kit)?);
+            if self.tended.elapsed() >= TEND_EVERY {
+                self.tend(errand)?;
+            }
         }
         Ok(())
     }
@@ -217,6 +285,7 @@ impl Fleet {
     /// Answers what has come in on all connections.
     fn tend(&mut self, errand: &Errand) -> io::Result<()> {
         self.tended = Instant::now();
-        self.flocks.iter_mut().try_for_each(|flock| flock.tend(&mut self.memory, errand))
+        let mut kit = Kit { errand, sources: &mut self.sources, memory: &mut self.memory };
+        self.flocks.iter_mut().try_for_each(|flock| flock.tend(&mut kit))
     }
 }
