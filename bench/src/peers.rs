@@ -6,7 +6,8 @@ use std::env;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{self, Command};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use clap::ValueEnum;
 
@@ -147,15 +148,21 @@ fn succeed(command: &mut Command) -> io::Result<()> {
     Err(io::Error::other(why.unwrap_or("it failed without a word").to_owned()))
 }
 
+/// Compiles under a name of its own first: somebody else may start the program, or compile it, at
+/// the same time.
 fn compile(program: &str, files: &[&str], libraries: &[&str]) -> io::Result<Command> {
+    static COMPILED: AtomicU32 = AtomicU32::new(0);
+    let number = COMPILED.fetch_add(1, Ordering::Relaxed);
     let (sources, program) = (sources(), built()?.join(program));
     if is_newer(&program, &sources)? {
         return Ok(Command::new(program));
     }
+    let fresh = program.with_extension(format!("{}-{number}", process::id()));
     let mut command = Command::new("cc");
-    command.args(["-std=c11", "-O2", "-Wall", "-Wextra", "-o"]).arg(&program);
+    command.args(["-std=c11", "-O2", "-Wall", "-Wextra", "-o"]).arg(&fresh);
     command.args(files.iter().map(|file| sources.join(file).with_extension("c")));
     succeed(command.args(libraries))?;
+    fs::rename(fresh, &program)?;
     Ok(Command::new(program))
 }
 
