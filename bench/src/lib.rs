@@ -22,5 +22,6 @@ pub mod random;
 pub mod runtime;
 pub mod server;
 pub mod slab;
+pub mod storm;
 pub mod target;
 mod ticks;
