@@ -8,6 +8,7 @@ pub mod arguments;
 pub mod baseline;
 pub mod compare;
 pub mod echo;
+pub mod fanout;
 pub mod fleet;
 pub mod idle;
 pub mod latency;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use serde::Serialize;
-use tidegate_bench::{baseline, compare, echo, idle, million, storm};
+use tidegate_bench::{baseline, compare, echo, fanout, idle, million, storm};
 
 /// Measurements of Tidegate. Without --url, `tidegate` from beside this program is started for the
 /// length of the measurement, with one shard on core 0.
@@ -32,6 +32,8 @@ enum Measurement {
     Idle(idle::Arguments),
     /// A million idle connections in one process.
     Million(million::Arguments),
+    /// A message of one connection that goes to all.
+    Fanout(fanout::Arguments),
     /// Bursts of connections, and all of them ending and coming back at once.
     Storm(storm::Arguments),
 }
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         Measurement::Baseline(it) => baseline::run(it.runtime, it.port),
         Measurement::Idle(arguments) => idle::run(&arguments).and_then(|it| print(&it, json)),
         Measurement::Million(arguments) => million::run(&arguments).and_then(|it| print(&it, json)),
+        Measurement::Fanout(arguments) => fanout::run(&arguments).and_then(|it| print(&it, json)),
         Measurement::Storm(arguments) => storm::run(&arguments).and_then(|it| print(&it, json)),
     };
     match printed {

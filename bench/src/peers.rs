@@ -59,6 +59,12 @@ impl Peer {
         value.get_name().to_owned()
     }
 
+    /// Whether a message of a connection to a path below `/rooms/` goes to all connections there.
+    #[must_use]
+    pub fn has_rooms(self) -> bool {
+        matches!(self, Self::Epoll | Self::Ws | Self::Uwebsockets)
+    }
+
     /// Builds the peer if it is not there; yields what starts it on `port`.
     ///
     /// # Errors
