@@ -10,11 +10,11 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::echo::{LATENCY_DIGITS, LATENCY_MAX_NS, Latency};
+use crate::arguments::{count, seconds, some_seconds};
 use crate::fleet::{Delivery, Ending, Fleet, Kind};
+use crate::latency::{Histogram, Latency, histogram};
 use crate::peer::message;
 use crate::peers;
 use crate::process::{CpuTime, MemoryUse};
@@ -35,7 +35,7 @@ pub struct Arguments {
     #[command(flatten)]
     pub server: Choice,
     /// Subscribers that read, the publisher among them.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, value_parser = count)]
     pub subscribers: usize,
     /// Subscribers that never read. A socket takes some hundred KiB before a server notices: with
     /// small messages that is longer than a short measurement (see --size).
@@ -45,13 +45,13 @@ pub struct Arguments {
     #[arg(long, short, default_value_t = 64)]
     pub size: usize,
     /// How long to measure, in seconds.
-    #[arg(long, default_value_t = 5.0)]
+    #[arg(long, default_value_t = 5.0, value_parser = some_seconds)]
     pub seconds: f64,
     /// Messages at most.
     #[arg(long, default_value_t = u64::MAX, hide_default_value = true)]
     pub messages: u64,
     /// How long to do the same before, unmeasured, in seconds.
-    #[arg(long, default_value_t = 1.0)]
+    #[arg(long, default_value_t = 1.0, value_parser = seconds)]
     pub warm_up: f64,
 }
 
@@ -112,9 +112,6 @@ pub struct ServerUse {
 /// The server has no rooms or did not start, or a connection failed.
 pub fn run(arguments: &Arguments) -> io::Result<Report> {
     has_rooms(&arguments.server)?;
-    if arguments.subscribers == 0 {
-        return Err(io::Error::other("there is nobody to publish: --subscribers 1 at least"));
-    }
     let server = Server::find(&arguments.server)?;
     let target = match arguments.server.url {
         Some(_) => server.target.clone(),
@@ -213,18 +210,12 @@ struct Tally {
     messages: u64,
     deliveries: u64,
     missing: u64,
-    to_the_last_ns: Histogram<u64>,
+    to_the_last_ns: Histogram,
 }
 
 impl Tally {
     fn new() -> Self {
-        let to_the_last_ns = Histogram::new_with_max(LATENCY_MAX_NS, LATENCY_DIGITS);
-        Self {
-            messages: 0,
-            deliveries: 0,
-            missing: 0,
-            to_the_last_ns: to_the_last_ns.expect("the bounds are valid"),
-        }
+        Self { messages: 0, deliveries: 0, missing: 0, to_the_last_ns: histogram() }
     }
 
     fn record(&mut self, subscribers: usize, delivery: Delivery) {

@@ -6,7 +6,7 @@ use serde::Serialize;
 pub type Histogram = hdrhistogram::Histogram<u64>;
 
 /// The longest latency that is told apart from longer ones, in nanoseconds: a minute.
-const MAX_NS: u64 = 60_000_000_000;
+pub const LATENCY_MAX_NS: u64 = 60_000_000_000;
 
 /// Decimal digits of a latency that are kept.
 const DIGITS: u8 = 3;
@@ -14,7 +14,7 @@ const DIGITS: u8 = 3;
 /// An empty histogram; all have the same bounds.
 #[must_use]
 pub fn histogram() -> Histogram {
-    Histogram::new_with_max(MAX_NS, DIGITS).expect("the bounds are valid")
+    Histogram::new_with_max(LATENCY_MAX_NS, DIGITS).expect("the bounds are valid")
 }
 
 /// Percentiles of latency, in microseconds.

@@ -17,11 +17,11 @@ use std::sync::{Arc, Barrier};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::echo::{LATENCY_DIGITS, LATENCY_MAX_NS};
+use crate::arguments::{count, seconds};
 use crate::fleet::{Ending, Fleet, Kind};
+use crate::latency::{Histogram, LATENCY_MAX_NS, histogram};
 use crate::peer::{self, Peer};
 use crate::process::{CpuTime, MemoryUse, peak_resident_bytes};
 use crate::runtime;
@@ -53,23 +53,23 @@ pub struct Arguments {
     #[command(flatten)]
     pub server: Choice,
     /// Connections of a burst, all of which connect at once.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, value_parser = count)]
     pub burst: usize,
     /// Bursts, one after the other.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = 20, value_parser = count)]
     pub bursts: usize,
     /// Connections of the reconnect storm.
-    #[arg(long, short, default_value_t = 15_000)]
+    #[arg(long, short, default_value_t = 15_000, value_parser = count)]
     pub connections: usize,
     /// Connections of the reconnect storm that are opening at once.
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, value_parser = count)]
     pub window: usize,
     /// How a connection ends that is dropped: as a program that dies ends it, or with a reset.
     #[arg(long, value_enum, default_value_t = Ending::Fin)]
     pub ending: Ending,
     /// How long the server is left alone before its memory is read, in seconds; between two bursts
     /// no longer than it takes to come to rest.
-    #[arg(long, default_value_t = 2.0)]
+    #[arg(long, default_value_t = 2.0, value_parser = seconds)]
     pub settle: f64,
 }
 
@@ -407,15 +407,12 @@ async fn echo(peer: &mut Peer, message: &Rc<[u8]>) -> io::Result<Duration> {
 /// What the probe has seen.
 struct Seen {
     echoes: u64,
-    echo_ns: Histogram<u64>,
-    lateness_ns: Histogram<u64>,
+    echo_ns: Histogram,
+    lateness_ns: Histogram,
 }
 
 impl Seen {
     fn new() -> Self {
-        let histogram = || {
-            Histogram::new_with_max(LATENCY_MAX_NS, LATENCY_DIGITS).expect("the bounds are valid")
-        };
         Self { echoes: 0, echo_ns: histogram(), lateness_ns: histogram() }
     }
 
@@ -434,7 +431,7 @@ impl Seen {
 }
 
 impl Delay {
-    fn new(histogram_ns: &Histogram<u64>) -> Self {
+    fn new(histogram_ns: &Histogram) -> Self {
         let at = |quantile| histogram_ns.value_at_quantile(quantile) as f64 / 1e3;
         Self { p50_us: at(0.5), p99_us: at(0.99), max_us: at(1.0) }
     }
