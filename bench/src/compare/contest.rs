@@ -1,18 +1,14 @@
 //! Several servers at the same work, in alternation.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::Path;
-use std::time::Duration;
 
+use super::course::Course;
 use super::metric::Metric;
+use super::sample::Sample;
 use super::spread::Bound;
-use crate::idle;
-use crate::latency::Latency;
-use crate::load::{Load, Pace, Run, Shape};
 use crate::peers::Peer;
-use crate::process::CpuTime;
-use crate::server::{Choice, Server};
+use crate::server::Choice;
 use tidegate::uring::raise_open_files;
 
 /// Ordinary descriptors that are left for everything that is no connection.
@@ -45,6 +41,26 @@ pub enum Work {
         connections: usize,
         /// How long a server is left alone before its memory is read, in seconds.
         settle: f64,
+    },
+    /// Connections that come at once and go, and clients that all come back at once.
+    Storm {
+        /// Connections of a burst.
+        burst: usize,
+        /// How many bursts.
+        bursts: usize,
+        /// Connections that come back.
+        connections: usize,
+        /// How long a server is left alone before its memory is read, in seconds.
+        settle: f64,
+    },
+    /// One publishes, all receive.
+    Fanout {
+        /// Those who receive.
+        subscribers: usize,
+        /// Payload of a message, in bytes.
+        size: usize,
+        /// How long a round is, in seconds.
+        seconds: f64,
     },
 }
 
@@ -83,9 +99,6 @@ pub enum Of {
     Ratio,
 }
 
-/// The figures of one round of one server.
-pub type Sample = BTreeMap<Metric, f64>;
-
 /// What came of a contest.
 #[derive(Debug, Default)]
 pub struct Results {
@@ -110,7 +123,7 @@ impl Contender {
         }
     }
 
-    fn choice(self, gateway: &Path) -> Choice {
+    pub(super) fn choice(self, gateway: &Path) -> Choice {
         match self {
             Self::Gateway => Choice { gateway: Some(gateway.to_owned()), ..Choice::default() },
             Self::Peer(peer) => Choice { peer: Some(peer), ..Choice::default() },
@@ -129,6 +142,12 @@ impl Work {
             Self::Idle { connections, .. } => {
                 format!("idle: what each of {connections} more connections takes")
             }
+            Self::Storm { burst, bursts, connections, .. } => {
+                format!("storm: {bursts} bursts of {burst}, {connections} that come back")
+            }
+            Self::Fanout { subscribers, size, .. } => {
+                format!("fanout: {subscribers} subscribers, {size} B")
+            }
         }
     }
 }
@@ -146,15 +165,9 @@ impl Contest {
     pub fn run(&self, gateway: &Path, progress: Progress<'_>) -> Results {
         let mut results = Results::default();
         for (index, group) in self.groups().iter().enumerate() {
-            let mut course =
-                Course { contest: self, gateway, first: index * self.rounds, results, progress };
-            match self.work {
-                Work::Echo { connections, size, seconds } => {
-                    let shape = Shape { connections, size, threads: 1 };
-                    course.echo(group, shape, Duration::from_secs_f64(seconds));
-                }
-                Work::Idle { connections, settle } => course.idle(group, connections, settle),
-            }
+            let (rounds, first) = (self.rounds, index * self.rounds);
+            let mut course = Course { gateway, rounds, first, results, progress };
+            course.run(self.work, group);
             results = course.results;
         }
         results
@@ -183,119 +196,7 @@ impl Contest {
                 files as usize / connections.max(1)
             }
             // One after the other, each anew in each round.
-            Work::Idle { .. } => usize::MAX,
+            _ => usize::MAX,
         }
     }
-}
-
-/// A contest of one group that goes on.
-struct Course<'a, 'b> {
-    contest: &'a Contest,
-    gateway: &'a Path,
-    /// The number of this group's first round.
-    first: usize,
-    results: Results,
-    progress: Progress<'b>,
-}
-
-/// A server with its load.
-struct Seat {
-    contender: Contender,
-    // Dropped, so closed, before its server is.
-    load: Load,
-    _server: Server,
-}
-
-impl Course<'_, '_> {
-    fn echo(&mut self, group: &[Contender], shape: Shape, time: Duration) {
-        let mut seats = Vec::new();
-        for &contender in group {
-            match self.seat(contender, shape, time) {
-                Ok(seat) => seats.push(seat),
-                Err(error) => self.fail(contender, &error),
-            }
-        }
-        for round in 0..self.contest.rounds {
-            for turn in 0..seats.len() {
-                let seat = &seats[(round + turn) % seats.len()];
-                match seat.load.run(time, Pace::Closed) {
-                    Ok(run) => self.record(seat.contender, round, echo_sample(&run)),
-                    Err(error) => self.fail(seat.contender, &error),
-                }
-                (self.progress)();
-            }
-            seats.retain(|seat| !self.results.failures.contains_key(&seat.contender));
-        }
-    }
-
-    /// Starts a server, opens all connections to it and runs once unmeasured.
-    fn seat(&mut self, contender: Contender, shape: Shape, time: Duration) -> io::Result<Seat> {
-        let server = Server::find(&contender.choice(self.gateway))?;
-        self.results.descriptions.insert(contender, server.description.clone());
-        let load = Load::open(&server, shape)?;
-        load.run(time, Pace::Closed)?;
-        Ok(Seat { contender, load, _server: server })
-    }
-
-    fn idle(&mut self, group: &[Contender], connections: usize, settle: f64) {
-        let arguments = |contender: Contender| idle::Arguments {
-            server: contender.choice(self.gateway),
-            connections,
-            rounds: 1,
-            settle,
-        };
-        for round in 0..self.contest.rounds {
-            let floor = idle::Floor::measure(&arguments(self.contest.against));
-            let floor = floor.map_err(|error| error.to_string());
-            for turn in 0..group.len() {
-                let contender = group[(round + turn) % group.len()];
-                if self.results.failures.contains_key(&contender) {
-                    continue;
-                }
-                match idle::run_beside(&arguments(contender), &floor) {
-                    Ok(report) => {
-                        self.results.descriptions.insert(contender, report.server.clone());
-                        self.record(contender, round, idle_sample(&report));
-                    }
-                    Err(error) => self.fail(contender, &error),
-                }
-                (self.progress)();
-            }
-        }
-    }
-
-    fn record(&mut self, contender: Contender, round: usize, sample: Sample) {
-        self.results.samples.entry(contender).or_default().insert(self.first + round, sample);
-    }
-
-    fn fail(&mut self, contender: Contender, error: &io::Error) {
-        self.results.failures.insert(contender, error.to_string());
-    }
-}
-
-fn echo_sample(run: &Run) -> Sample {
-    let (seconds, messages) = (run.time.as_secs_f64(), run.tally.messages as f64);
-    let cores = |cpu: CpuTime| cpu.total().as_secs_f64() / seconds;
-    let mut sample = Sample::from([
-        (Metric::P99, Latency::new(&run.tally.latency_ns).p99_us),
-        (Metric::MessagesPerSecond, messages / seconds),
-        (Metric::GeneratorCores, cores(run.generator)),
-    ]);
-    if let Some(cpu) = run.server {
-        sample.insert(Metric::CpuPerMessage, cpu.total().as_secs_f64() * 1e6 / messages);
-        sample.insert(Metric::ServerCores, cores(cpu));
-    }
-    sample
-}
-
-fn idle_sample(report: &idle::Report) -> Sample {
-    let mut sample = Sample::from([
-        (Metric::UserBytes, report.silent.bytes_per_connection),
-        (Metric::UserBytesEchoed, report.echoed.bytes_per_connection),
-    ]);
-    if let Ok(kernel) = &report.kernel {
-        sample.insert(Metric::KernelBytes, kernel.beyond_bytes);
-        sample.insert(Metric::Whole, kernel.ratio);
-    }
-    sample
 }

@@ -10,12 +10,6 @@ pub enum Metric {
     CpuPerMessage,
     /// 99th percentile of the latency of an echo, in microseconds.
     P99,
-    /// Echoed messages per second.
-    MessagesPerSecond,
-    /// CPU that the server used, in cores.
-    ServerCores,
-    /// CPU that the load generator used, in cores.
-    GeneratorCores,
     /// User space of the server per silent connection, in bytes.
     UserBytes,
     /// The same when each connection has had a message echoed.
@@ -25,9 +19,13 @@ pub enum Metric {
     /// All that a connection takes, to one that is only held.
     Whole,
     /// Opening handshakes per second of the server's CPU, while clients connect all at once.
+    BurstHandshakes,
+    /// The same while all clients end and come back; the ends are part of it.
     Handshakes,
     /// The longest that a connected client waited for an echo meanwhile, in milliseconds.
     Stall,
+    /// The longest that this client slept too long: the load generator's own stall.
+    GeneratorStall,
     /// The most memory that the server has had resident, in MiB.
     Peak,
     /// Private memory of the server after that, at rest, in MiB.
@@ -36,6 +34,14 @@ pub enum Metric {
     CpuPerDelivery,
     /// 99th percentile of the time until the last subscriber has a message, in microseconds.
     LastSubscriber,
+    /// Echoed messages per second.
+    MessagesPerSecond,
+    /// Deliveries per second.
+    DeliveriesPerSecond,
+    /// CPU that the server used, in cores.
+    ServerCores,
+    /// CPU that the load generator used, in cores.
+    GeneratorCores,
 }
 
 impl Metric {
@@ -52,12 +58,15 @@ impl Metric {
             Self::UserBytesEchoed => "user B, echoed",
             Self::KernelBytes => "kernel B beyond",
             Self::Whole => "all, to held",
-            Self::Handshakes => "handshakes/CPU s",
+            Self::BurstHandshakes => "handshakes/CPU s, bursts",
+            Self::Handshakes => "handshakes/CPU s, reconnect",
             Self::Stall => "longest stall ms",
+            Self::GeneratorStall => "of the generator ms",
             Self::Peak => "peak MiB",
             Self::Rest => "at rest MiB",
             Self::CpuPerDelivery => "CPU us/delivery",
             Self::LastSubscriber => "last subscriber p99 us",
+            Self::DeliveriesPerSecond => "deliveries/s",
         }
     }
 
@@ -69,6 +78,7 @@ impl Metric {
             self,
             Self::CpuPerMessage
                 | Self::P99
+                | Self::BurstHandshakes
                 | Self::Handshakes
                 | Self::CpuPerDelivery
                 | Self::LastSubscriber

@@ -6,11 +6,13 @@
 //! their quartiles, and there is no verdict where these are further apart than the median is from 1.
 
 mod contest;
+mod course;
 mod metric;
 mod plan;
 mod plot;
 mod report;
 mod results;
+mod sample;
 mod spread;
 mod table;
 

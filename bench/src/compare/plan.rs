@@ -34,6 +34,10 @@ impl Suite {
             contests.extend(SIZES.map(|size| self.echo(connections, size, rounds)));
         }
         contests.push(self.idle(rounds));
+        contests.push(self.storm(rounds));
+        if self == Self::Full {
+            contests.push(fanout(rounds));
+        }
         contests
     }
 
@@ -58,14 +62,41 @@ impl Suite {
             work: Work::Idle { connections, settle: 0.3 },
             contenders: with_gateway(peers),
             against: Contender::Peer(Peer::Hold),
-            rounds: rounds.min(ROUNDS_OF_MEMORY),
+            rounds: rounds.min(ROUNDS_OF_PROCESSES),
             wanted: wanted_of_idle(),
+        }
+    }
+
+    fn storm(self, rounds: usize) -> Contest {
+        let (peers, bursts, connections) = match self {
+            Self::Quick => (vec![Peer::Epoll, Peer::LwsLean, Peer::Lws], 5, 5000),
+            Self::Full => (echoing(), 20, 15_000),
+        };
+        let handshakes = |metric| Wanted { metric, of: Of::Ratio, bound: Bound::AtLeast(3.0) };
+        Contest {
+            work: Work::Storm { burst: 1000, bursts, connections, settle: 0.3 },
+            contenders: with_gateway(peers),
+            against: Contender::Peer(Peer::LwsLean),
+            rounds: rounds.min(ROUNDS_OF_PROCESSES),
+            wanted: vec![handshakes(Metric::BurstHandshakes), handshakes(Metric::Handshakes)],
         }
     }
 }
 
-/// Memory differs little from round to round.
-const ROUNDS_OF_MEMORY: usize = 5;
+/// Those who hand a message on. The gateway joins them when it has a hub.
+fn fanout(rounds: usize) -> Contest {
+    let peers = Peer::value_variants().iter().copied().filter(|peer| peer.has_rooms());
+    Contest {
+        work: Work::Fanout { subscribers: 1000, size: 64, seconds: 1.0 },
+        contenders: peers.map(Contender::Peer).collect(),
+        against: Contender::Peer(Peer::Epoll),
+        rounds: rounds.min(ROUNDS_OF_PROCESSES),
+        wanted: Vec::new(),
+    }
+}
+
+/// Rounds of a contest in which every round starts every server anew: each takes seconds.
+const ROUNDS_OF_PROCESSES: usize = 5;
 
 /// Every peer that echoes.
 fn echoing() -> Vec<Peer> {

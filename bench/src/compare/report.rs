@@ -7,8 +7,9 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::Suite;
-use super::contest::{Contender, Contest, Of, Results, Sample, Wanted};
+use super::contest::{Contender, Contest, Of, Results, Wanted};
 use super::metric::Metric;
+use super::sample::Sample;
 use super::spread::{Bound, Outcome, Spread, Verdict};
 use super::table::Table;
 use crate::machine::Machine;

@@ -1,0 +1,139 @@
+//! The rounds of a contest.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use super::contest::{Contender, Progress, Results, Work};
+use super::sample::{self, Sample};
+use crate::fleet::Ending;
+use crate::load::{Load, Pace, Shape};
+use crate::server::{Choice, Server};
+use crate::{fanout, idle, storm};
+
+/// Connections of a storm that are opening at once.
+const WINDOW: usize = 1000;
+
+/// A contest of one group that goes on.
+pub(super) struct Course<'a, 'b> {
+    /// Tidegate's program.
+    pub(super) gateway: &'a Path,
+    pub(super) rounds: usize,
+    /// The number of this group's first round.
+    pub(super) first: usize,
+    pub(super) results: Results,
+    pub(super) progress: Progress<'b>,
+}
+
+/// A server with its load.
+struct Seat {
+    contender: Contender,
+    // Dropped, so closed, before its server is.
+    load: Load,
+    _server: Server,
+}
+
+impl Course<'_, '_> {
+    /// All rounds of `work` with those of `group`.
+    pub(super) fn run(&mut self, work: Work, group: &[Contender]) {
+        match work {
+            Work::Echo { connections, size, seconds } => {
+                let shape = Shape { connections, size, threads: 1 };
+                self.echo(group, shape, Duration::from_secs_f64(seconds));
+            }
+            Work::Idle { connections, settle } => self.idle(group, connections, settle),
+            Work::Storm { burst, bursts, connections, settle } => self.each(group, |server| {
+                let (window, ending) = (WINDOW, Ending::Fin);
+                let arguments =
+                    storm::Arguments { server, burst, bursts, connections, window, ending, settle };
+                let report = storm::run(&arguments)?;
+                Ok((report.server.clone(), sample::of_storm(&report)))
+            }),
+            Work::Fanout { subscribers, size, seconds } => self.each(group, |server| {
+                let (slow, messages, warm_up) = (0, u64::MAX, seconds / 2.0);
+                let arguments = fanout::Arguments {
+                    server,
+                    subscribers,
+                    slow,
+                    size,
+                    seconds,
+                    messages,
+                    warm_up,
+                };
+                let report = fanout::run(&arguments)?;
+                Ok((report.server.clone(), sample::of_fanout(&report)))
+            }),
+        }
+    }
+
+    /// All servers and their connections are there all the time; loads take turns.
+    fn echo(&mut self, group: &[Contender], shape: Shape, time: Duration) {
+        let mut seats = Vec::new();
+        for &contender in group {
+            match self.seat(contender, shape, time) {
+                Ok(seat) => seats.push(seat),
+                Err(error) => self.fail(contender, &error),
+            }
+        }
+        for round in 0..self.rounds {
+            for turn in 0..seats.len() {
+                let seat = &seats[(round + turn) % seats.len()];
+                match seat.load.run(time, Pace::Closed) {
+                    Ok(run) => self.record(seat.contender, round, sample::of_echo(&run)),
+                    Err(error) => self.fail(seat.contender, &error),
+                }
+                (self.progress)();
+            }
+            seats.retain(|seat| !self.results.failures.contains_key(&seat.contender));
+        }
+    }
+
+    /// Starts a server, opens all connections to it and runs once unmeasured.
+    fn seat(&mut self, contender: Contender, shape: Shape, time: Duration) -> io::Result<Seat> {
+        let server = Server::find(&contender.choice(self.gateway))?;
+        self.results.descriptions.insert(contender, server.description.clone());
+        let load = Load::open(&server, shape)?;
+        load.run(time, Pace::Closed)?;
+        Ok(Seat { contender, load, _server: server })
+    }
+
+    /// The floor is measured once: it hardly differs from round to round.
+    fn idle(&mut self, group: &[Contender], connections: usize, settle: f64) {
+        let arguments = |server| idle::Arguments { server, connections, rounds: 1, settle };
+        let floor = idle::Floor::measure(&arguments(Choice::default()));
+        let floor = floor.map_err(|error| error.to_string());
+        self.each(group, |server| {
+            let report = idle::run_beside(&arguments(server), &floor)?;
+            Ok((report.server.clone(), sample::of_idle(&report)))
+        });
+    }
+
+    /// A server that is started anew for each of its turns: `work` says what it says of itself, and
+    /// what was measured.
+    fn each(&mut self, group: &[Contender], work: impl Fn(Choice) -> io::Result<(String, Sample)>) {
+        for round in 0..self.rounds {
+            for turn in 0..group.len() {
+                let contender = group[(round + turn) % group.len()];
+                if self.results.failures.contains_key(&contender) {
+                    continue;
+                }
+                match work(contender.choice(self.gateway)) {
+                    Ok((description, sample)) => {
+                        self.results.descriptions.insert(contender, description);
+                        self.record(contender, round, sample);
+                    }
+                    Err(error) => self.fail(contender, &error),
+                }
+                (self.progress)();
+            }
+        }
+    }
+
+    fn record(&mut self, contender: Contender, round: usize, sample: Sample) {
+        self.results.samples.entry(contender).or_default().insert(self.first + round, sample);
+    }
+
+    fn fail(&mut self, contender: Contender, error: &io::Error) {
+        self.results.failures.insert(contender, error.to_string());
+    }
+}

@@ -1,0 +1,65 @@
+//! The figures of one round of one server.
+
+use std::collections::BTreeMap;
+
+use super::metric::Metric;
+use crate::latency::Latency;
+use crate::load::Run;
+use crate::process::CpuTime;
+use crate::{fanout, idle, storm};
+
+/// The figures of one round of one server.
+pub type Sample = BTreeMap<Metric, f64>;
+
+pub(super) fn of_echo(run: &Run) -> Sample {
+    let (seconds, messages) = (run.time.as_secs_f64(), run.tally.messages as f64);
+    let cores = |cpu: CpuTime| cpu.total().as_secs_f64() / seconds;
+    let mut sample = Sample::from([
+        (Metric::P99, Latency::new(&run.tally.latency_ns).p99_us),
+        (Metric::MessagesPerSecond, messages / seconds),
+        (Metric::GeneratorCores, cores(run.generator)),
+    ]);
+    if let Some(cpu) = run.server {
+        sample.insert(Metric::CpuPerMessage, cpu.total().as_secs_f64() * 1e6 / messages);
+        sample.insert(Metric::ServerCores, cores(cpu));
+    }
+    sample
+}
+
+pub(super) fn of_idle(report: &idle::Report) -> Sample {
+    let mut sample = Sample::from([
+        (Metric::UserBytes, report.silent.bytes_per_connection),
+        (Metric::UserBytesEchoed, report.echoed.bytes_per_connection),
+    ]);
+    if let Ok(kernel) = &report.kernel {
+        sample.insert(Metric::KernelBytes, kernel.beyond_bytes);
+        sample.insert(Metric::Whole, kernel.ratio);
+    }
+    sample
+}
+
+pub(super) fn of_storm(report: &storm::Report) -> Sample {
+    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let storm::Report { bursts, reconnect, .. } = report;
+    Sample::from([
+        (Metric::BurstHandshakes, bursts.handshakes_per_cpu_second),
+        (Metric::Handshakes, reconnect.handshakes_per_cpu_second),
+        (Metric::Stall, reconnect.longest_stall_us / 1e3),
+        (Metric::GeneratorStall, reconnect.storm.lateness.max_us / 1e3),
+        (Metric::Peak, mib(reconnect.peak_bytes)),
+        (Metric::Rest, mib(reconnect.rest_bytes)),
+    ])
+}
+
+pub(super) fn of_fanout(report: &fanout::Report) -> Sample {
+    let mut sample = Sample::from([
+        (Metric::LastSubscriber, report.to_the_last.p99_us),
+        (Metric::DeliveriesPerSecond, report.deliveries_per_second),
+        (Metric::GeneratorCores, report.generator_cores),
+    ]);
+    if let Some(used) = &report.used {
+        sample.insert(Metric::CpuPerDelivery, used.us_per_delivery);
+        sample.insert(Metric::ServerCores, used.cores);
+    }
+    sample
+}
