@@ -127,9 +127,15 @@ pub struct Reconnect {
     pub handshakes_per_cpu_second: f64,
     /// From before the first connection was dropped to after the last was open again, in seconds.
     pub seconds: f64,
+    /// From before the first connection was dropped to after the last was, in seconds; the server
+    /// may still be busy with that when the first comes back.
+    pub drop_seconds: f64,
     /// The longest echo of a client that was connected all the time, in microseconds; the same as
     /// `storm.echo.max_us`.
     pub longest_stall_us: f64,
+    /// When that echo began, in seconds from before the first connection was dropped: with
+    /// `drop_seconds` it tells whether the ends or the handshakes were in the way.
+    pub longest_stall_at_seconds: f64,
     /// That client before the storm, with all connections open and silent.
     pub calm: Probed,
     /// That client in the storm.
@@ -296,19 +302,26 @@ fn storm(target: &Target, pid: u32, arguments: &Arguments, probe: Probe) -> io::
     fleet.open(connections, window, &mut |_| ())?;
     probe.enter(CALM);
     let before_bytes = settled()?.private_bytes;
+    let (started, mut dropped) = (Instant::now(), Duration::ZERO);
     probe.enter(STORM);
     let spent = Spent::on(pid, || {
         fleet.drop_all(&mut |_| ())?;
+        dropped = started.elapsed();
         fleet.open(connections, window, &mut |_| ())
     })?;
     let (calm, storm) = probe.finish()?;
+    let began =
+        storm.longest.map_or(Duration::ZERO, |(began, _)| began.saturating_duration_since(started));
+    let (calm, storm) = (calm.probed(), storm.probed());
     let after = settled()?;
     Ok(Reconnect {
         connections,
         window,
         handshakes_per_cpu_second: per_second(connections as u64, spent.cpu),
         seconds: spent.time.as_secs_f64(),
+        drop_seconds: dropped.as_secs_f64(),
         longest_stall_us: storm.echo.max_us,
+        longest_stall_at_seconds: began.as_secs_f64(),
         calm,
         storm,
         before_bytes,
@@ -330,7 +343,7 @@ const OVER: u8 = 3;
 /// this value.
 struct Probe {
     phase: Arc<AtomicU8>,
-    thread: Option<JoinHandle<io::Result<(Probed, Probed)>>>,
+    thread: Option<JoinHandle<io::Result<(Seen, Seen)>>>,
 }
 
 impl Probe {
@@ -352,7 +365,7 @@ impl Probe {
     }
 
     /// What was seen in the calm, and in the storm.
-    fn finish(mut self) -> io::Result<(Probed, Probed)> {
+    fn finish(mut self) -> io::Result<(Seen, Seen)> {
         self.enter(OVER);
         let thread = self.thread.take().expect("only this takes it");
         thread.join().map_err(|_| io::Error::other("the probe panicked"))?
@@ -365,11 +378,7 @@ impl Drop for Probe {
     }
 }
 
-async fn probe(
-    target: &Target,
-    phase: &AtomicU8,
-    connected: &Barrier,
-) -> io::Result<(Probed, Probed)> {
+async fn probe(target: &Target, phase: &AtomicU8, connected: &Barrier) -> io::Result<(Seen, Seen)> {
     let peer = Peer::open(target).await;
     connected.wait();
     let (mut peer, message) = (peer?, peer::message(MESSAGE)?);
@@ -377,18 +386,19 @@ async fn probe(
     loop {
         let before = phase.load(Ordering::Relaxed);
         if before == OVER {
-            return Ok((calm.probed(), storm.probed()));
+            return Ok((calm, storm));
         }
         // The thread sleeps, not a timer of its runtime: that counts in whole milliseconds.
         let asleep = Instant::now();
         thread::sleep(PROBE_EVERY);
         let lateness = asleep.elapsed().saturating_sub(PROBE_EVERY);
+        let awake = Instant::now();
         let took = echo(&mut peer, &message).await?;
         // What began in the calm or ended after the storm is the storm's.
         match before.max(phase.load(Ordering::Relaxed)) {
             OPENING => {}
-            CALM => calm.record(took, lateness),
-            _ => storm.record(took, lateness),
+            CALM => calm.record(awake, took, lateness),
+            _ => storm.record(awake, took, lateness),
         }
     }
 }
@@ -407,18 +417,24 @@ async fn echo(peer: &mut Peer, message: &Rc<[u8]>) -> io::Result<Duration> {
 /// What the probe has seen.
 struct Seen {
     echoes: u64,
+    /// When the longest echo began, and how long it took.
+    longest: Option<(Instant, Duration)>,
     echo_ns: Histogram,
     lateness_ns: Histogram,
 }
 
 impl Seen {
     fn new() -> Self {
-        Self { echoes: 0, echo_ns: histogram(), lateness_ns: histogram() }
+        Self { echoes: 0, longest: None, echo_ns: histogram(), lateness_ns: histogram() }
     }
 
-    fn record(&mut self, took: Duration, lateness: Duration) {
+    /// An echo that began at `began`.
+    fn record(&mut self, began: Instant, took: Duration, lateness: Duration) {
         let ns = |time: Duration| (time.as_nanos() as u64).min(LATENCY_MAX_NS);
         self.echoes += 1;
+        if self.longest.is_none_or(|(_, longest)| longest < took) {
+            self.longest = Some((began, took));
+        }
         let recorded = self.echo_ns.record_correct(ns(took), ns(PROBE_EVERY));
         recorded.expect("it is no more than the highest that there is");
         self.lateness_ns.saturating_record(ns(lateness));
@@ -478,13 +494,17 @@ impl fmt::Display for Reconnect {
         writeln!(out, " {connections} connections end and come back, {window} at once")?;
         let rate = self.handshakes_per_cpu_second;
         writeln!(out, "  handshakes            {rate:>12.0} per CPU second, ends included")?;
-        writeln!(out, "  the storm             {:>12.1} ms", seconds * 1e3)?;
+        let drop_ms = self.drop_seconds * 1e3;
+        writeln!(out, "  the storm             {:>12.1} ms, ends {drop_ms:.1}", seconds * 1e3)?;
         writeln!(out, "  private, before       {:>12.2} MiB", mib(self.before_bytes))?;
         writeln!(out, "           after        {:>12.2} MiB", mib(self.rest_bytes))?;
         writeln!(out, "  resident, after       {:>12.2} MiB", mib(self.rest_resident_bytes))?;
         writeln!(out, "            peak        {:>12.2} MiB", mib(self.peak_bytes))?;
-        let longest = self.longest_stall_us / 1e3;
-        writeln!(out, "  longest stall         {longest:>12.1} ms of a client that was connected")?;
+        let (longest, at) = (self.longest_stall_us / 1e3, self.longest_stall_at_seconds * 1e3);
+        writeln!(
+            out,
+            "  longest stall         {longest:>12.1} ms of a client, from {at:.1} ms on"
+        )?;
         writeln!(out, "  its echoes, calm      {}", self.calm)?;
         writeln!(out, "              storm     {}", self.storm)
     }
