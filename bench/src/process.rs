@@ -65,14 +65,30 @@ impl CpuTime {
     }
 }
 
-/// The time that the threads of a process have been on a processor: the first number of
-/// `/proc/PID/task/TID/schedstat`, in nanoseconds (Linux, `sched-stats.rst`).
+/// The time that the threads of process `pid` that live have been ready to run and had to wait for
+/// a processor: what others on the same cores have taken from it.
+///
+/// # Errors
+/// There is no such process.
+pub fn waited_for_cpu(pid: u32) -> io::Result<Duration> {
+    schedstat(pid, 1)
+}
+
+/// The time that the threads of a process that live have been on a processor.
 fn scheduled(pid: u32) -> io::Result<Duration> {
+    schedstat(pid, 0)
+}
+
+/// The sum over the threads of a process of a number of `/proc/PID/task/TID/schedstat`: the first is
+/// the time on a processor, the second the time waiting for one, in nanoseconds (Linux,
+/// `sched-stats.rst`).
+fn schedstat(pid: u32, index: usize) -> io::Result<Duration> {
     let mut sum_ns = 0;
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
         // A thread that has ended between the two calls, or a kernel without the file.
         let Ok(line) = fs::read_to_string(thread?.path().join("schedstat")) else { continue };
-        sum_ns += line.split_ascii_whitespace().next().and_then(|it| it.parse().ok()).unwrap_or(0);
+        let number = line.split_ascii_whitespace().nth(index).and_then(|it| it.parse().ok());
+        sum_ns += number.unwrap_or(0);
     }
     Ok(Duration::from_nanos(sum_ns))
 }
@@ -168,6 +184,7 @@ mod tests {
         let pid = std::process::id();
         assert!(MemoryUse::of(pid).unwrap().private_bytes > 0);
         assert!(CpuTime::of(pid).is_ok());
+        assert!(waited_for_cpu(pid).is_ok());
         assert!(peak_resident_bytes(pid).unwrap() > 0);
     }
 }

@@ -6,8 +6,8 @@
 //! and come back as fast as they can, while one that was connected before goes on talking.
 //!
 //! That one has a thread of its own which sleeps for a millisecond between its echoes. How late it
-//! wakes up tells the stalls of this machine from those of the server: what delays the one delays
-//! the other as well.
+//! wakes up, and how long the server was without a core that it could have used, tell the stalls of
+//! this machine from those of the server.
 
 use std::fmt;
 use std::io;
@@ -23,7 +23,7 @@ use crate::arguments::{count, seconds};
 use crate::fleet::{Ending, Fleet, Kind};
 use crate::latency::{Histogram, LATENCY_MAX_NS, histogram};
 use crate::peer::{self, Peer};
-use crate::process::{CpuTime, MemoryUse, peak_resident_bytes};
+use crate::process::{CpuTime, MemoryUse, peak_resident_bytes, waited_for_cpu};
 use crate::runtime;
 use crate::server::{Choice, Server};
 use crate::target::Target;
@@ -136,6 +136,9 @@ pub struct Reconnect {
     /// When that echo began, in seconds from before the first connection was dropped: with
     /// `drop_seconds` it tells whether the ends or the handshakes were in the way.
     pub longest_stall_at_seconds: f64,
+    /// How long the server was ready to run in the storm and had to wait for its core, in seconds:
+    /// stalls that others on this machine have made. Without others it is near 0.
+    pub waited_seconds: f64,
     /// That client before the storm, with all connections open and silent.
     pub calm: Probed,
     /// That client in the storm.
@@ -190,14 +193,18 @@ struct Spent {
     time: Duration,
     /// The server's.
     cpu: Duration,
+    /// What the server waited for a core.
+    waited: Duration,
 }
 
 impl Spent {
     /// What is used while `work` is done.
     fn on(pid: u32, work: impl FnOnce() -> io::Result<()>) -> io::Result<Self> {
-        let (started, before) = (Instant::now(), CpuTime::of(pid)?);
+        let (cpu, waited, started) = (CpuTime::of(pid)?, waited_for_cpu(pid)?, Instant::now());
         work()?;
-        Ok(Self { time: started.elapsed(), cpu: (CpuTime::of(pid)? - before).total() })
+        let time = started.elapsed();
+        let waited = waited_for_cpu(pid)?.saturating_sub(waited);
+        Ok(Self { time, cpu: (CpuTime::of(pid)? - cpu).total(), waited })
     }
 }
 
@@ -322,6 +329,7 @@ fn storm(target: &Target, pid: u32, arguments: &Arguments, probe: Probe) -> io::
         drop_seconds: dropped.as_secs_f64(),
         longest_stall_us: storm.echo.max_us,
         longest_stall_at_seconds: began.as_secs_f64(),
+        waited_seconds: spent.waited.as_secs_f64(),
         calm,
         storm,
         before_bytes,
@@ -368,7 +376,10 @@ impl Probe {
     fn finish(mut self) -> io::Result<(Seen, Seen)> {
         self.enter(OVER);
         let thread = self.thread.take().expect("only this takes it");
-        thread.join().map_err(|_| io::Error::other("the probe panicked"))?
+        let probed = thread.join().map_err(|_| io::Error::other("the probe panicked"))?;
+        probed.map_err(|error| {
+            io::Error::new(error.kind(), format!("the client that stays connected: {error}"))
+        })
     }
 }
 
@@ -407,7 +418,7 @@ async fn echo(peer: &mut Peer, message: &Rc<[u8]>) -> io::Result<Duration> {
     let started = Instant::now();
     let echoed = monoio::time::timeout(PATIENCE, peer.echo(message)).await;
     let in_vain = |_| {
-        let why = format!("a client that was connected waited {PATIENCE:?} for its echo in vain");
+        let why = format!("it waited {PATIENCE:?} for its echo in vain");
         io::Error::new(io::ErrorKind::TimedOut, why)
     };
     echoed.map_err(in_vain)??;
@@ -505,8 +516,10 @@ impl fmt::Display for Reconnect {
             out,
             "  longest stall         {longest:>12.1} ms of a client, from {at:.1} ms on"
         )?;
-        writeln!(out, "  its echoes, calm      {}", self.calm)?;
-        writeln!(out, "              storm     {}", self.storm)
+        let waited = self.waited_seconds * 1e3;
+        writeln!(out, "  server without a core {waited:>12.1} ms of the storm")?;
+        writeln!(out, "  echoes, calm          {}", self.calm)?;
+        writeln!(out, "          storm         {}", self.storm)
     }
 }
 

@@ -44,6 +44,9 @@ fn every_connection_is_the_gateways_and_no_echo_is_lost() {
         assert!(probed <= counters.messages_in, "{report:?}");
         assert_eq!(counters.messages_in, counters.messages_out);
         assert!(reconnect.longest_stall_us >= reconnect.storm.echo.p99_us);
+        assert!(reconnect.drop_seconds <= reconnect.seconds, "{report:?}");
+        // It may have been on its way when the first connection was dropped, or the last was open.
+        assert!(reconnect.longest_stall_at_seconds <= reconnect.seconds + 1.0, "{report:?}");
         assert!(reconnect.peak_bytes > 0 && reconnect.rest_bytes > 0);
         assert!(report.to_string().contains("longest stall"));
     }
