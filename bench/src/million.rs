@@ -132,7 +132,7 @@ pub fn run(arguments: &Arguments) -> io::Result<Report> {
     let empty_bytes = watch.settled()?;
     let slabs_empty = Slabs::now();
     let mut fleet = Fleet::new(&server.target, Kind::WebSocket, Ending::Reset)?;
-    let opening = watch.stage("open", |done| fleet.open(arguments.connections, window, done))?;
+    let opening = watch.stage("opened", |done| fleet.open(arguments.connections, window, done))?;
     let (connections, full_bytes) = (fleet.len(), watch.settled()?);
     let kernel = slabs_empty.and_then(|empty| Ok(Slabs::now()?.growth(&empty, connections)));
     let holding = watch.spend(|| fleet.hold(Duration::from_secs_f64(arguments.hold)))?.holding();
