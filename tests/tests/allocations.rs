@@ -13,7 +13,7 @@ use std::sync::Arc;
 use tidegate::config::{Config, Route};
 use tidegate::gateway::Gateway;
 use tidegate::handler::{Context, Handler, Piece};
-use tidegate_tests::{BINARY, Frame, PONG, Peer, Request, TEXT, case, noise};
+use tidegate_tests::{BINARY, Codec, Frame, PONG, Peer, RSV1, Request, TEXT, case, inflate, noise};
 
 #[global_allocator]
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
@@ -26,6 +26,9 @@ const COUNTED: usize = 10_000;
 
 /// The most that a client receives for one message, in bytes.
 const RECEIVED_MAX: usize = 128 << 10;
+
+/// Without a context that is kept, a message is compressed to the same bytes each time.
+const OFFER: &str = "permessage-deflate; server_no_context_takeover; client_no_context_takeover";
 
 /// Echoes, and allocates for each piece of a message once on purpose.
 struct Wasteful;
@@ -75,6 +78,16 @@ impl Exchange {
         Self { name, sent, opcode, payload: fragments.concat() }
     }
 
+    /// A compressed message; its echo, as it travels, is what `client` now gets.
+    fn compressed(client: &mut Client) -> Self {
+        let text = "wörter: ".repeat(128).into_bytes();
+        let frame = Frame::text(Codec::new(6).deflate(&text)).with_rsv(RSV1);
+        let sent = frame.masked();
+        let (opcode, answer) = client.answer(&sent);
+        assert!(answer.len() < text.len() && inflate(answer) == text);
+        Self { name: "1 KiB of text, compressed", opcode, payload: answer.to_vec(), sent }
+    }
+
     fn all() -> [Self; 6] {
         let ping = noise(125, 5);
         [
@@ -95,18 +108,24 @@ struct Client {
 }
 
 impl Client {
-    fn open(gateway: &Gateway, path: &str) -> Self {
-        let (peer, _) = Peer::open_at(gateway.addresses()[0], &Request::open(path));
+    fn open(gateway: &Gateway, request: &Request) -> Self {
+        let (peer, _) = Peer::open_at(gateway.addresses()[0], request);
         Self { peer, received: vec![0; RECEIVED_MAX] }
+    }
+
+    /// Sends, and yields the opcode and the payload of what comes back.
+    fn answer(&mut self, sent: &[u8]) -> (u8, &[u8]) {
+        let socket = self.peer.socket();
+        (&*socket).write_all(sent).expect("the gateway takes a message");
+        let (opcode, length) = receive(&mut &*socket, &mut self.received);
+        (opcode, &self.received[..length])
     }
 
     #[track_caller]
     fn exchange(&mut self, exchange: &Exchange) {
-        let socket = self.peer.socket();
-        (&*socket).write_all(&exchange.sent).expect("the gateway takes a message");
-        let (opcode, length) = receive(&mut &*socket, &mut self.received);
+        let (opcode, payload) = self.answer(&exchange.sent);
         assert_eq!(opcode, exchange.opcode);
-        assert!(self.received[..length] == exchange.payload, "another payload came back");
+        assert!(payload == exchange.payload, "another payload came back");
     }
 
     #[track_caller]
@@ -166,7 +185,7 @@ fn the_count_counts(gateway: &Gateway) {
     expect_allocations(1, || grown.reserve_exact(4096));
     // What the shard's thread allocates counts too.
     let [message, ..] = Exchange::all();
-    let mut client = Client::open(gateway, "/wasteful");
+    let mut client = Client::open(gateway, &Request::open("/wasteful"));
     client.repeat(&message, WARM_UP);
     expect_allocations(100, || client.repeat(&message, 100));
 }
@@ -176,7 +195,7 @@ fn an_echo_allocates_nothing() {
     let gateway = start();
     case("the count", || the_count_counts(&gateway));
     let exchanges = Exchange::all();
-    let mut clients = [(); 3].map(|()| Client::open(&gateway, "/echo"));
+    let mut clients = [(); 3].map(|()| Client::open(&gateway, &Request::open("/echo")));
     for client in &mut clients {
         exchanges.iter().for_each(|exchange| client.repeat(exchange, WARM_UP));
     }
@@ -185,10 +204,15 @@ fn an_echo_allocates_nothing() {
             expect_allocations(0, || clients[0].repeat(exchange, COUNTED));
         });
     }
+    let deflate = Request::open("/echo").with("Sec-WebSocket-Extensions", OFFER);
+    let mut client = Client::open(&gateway, &deflate);
+    let compressed = Exchange::compressed(&mut client);
+    client.repeat(&compressed, WARM_UP);
+    case(compressed.name, || expect_allocations(0, || client.repeat(&compressed, COUNTED)));
     case("all in turn, on all connections", || {
         expect_allocations(0, || {
             for index in 0..COUNTED {
-                clients[index % 3].exchange(&exchanges[index % exchanges.len()]);
+                clients[index % 3].exchange(&exchanges[index / 3 % exchanges.len()]);
             }
         });
     });
