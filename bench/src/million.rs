@@ -10,7 +10,7 @@ use serde::Serialize;
 use tidegate::config::{Limits, MAX_SHARDS, Stack};
 use tidegate::uring::raise_open_files;
 
-use crate::arguments::{count, seconds};
+use crate::arguments::{count, seconds, some_seconds};
 use crate::fleet::{Ending, Errand, Fleet, Kind, Progress};
 use crate::latency::{Latency, histogram};
 use crate::peer::message;
@@ -49,7 +49,7 @@ pub struct Arguments {
     #[arg(long, default_value = "5m", value_parser = ping)]
     pub ping: String,
     /// How long all connections are held, in seconds.
-    #[arg(long, default_value_t = 10.0, value_parser = seconds)]
+    #[arg(long, default_value_t = 10.0, value_parser = some_seconds)]
     pub hold: f64,
     /// Connections that have a message of 64 bytes echoed, one after the other, each a random one.
     #[arg(long, default_value_t = 2000, value_parser = count)]

@@ -43,7 +43,9 @@ fn a_time_that_is_none_is_refused() {
         let said = refusal(arguments);
         assert!(said.contains("a number of seconds from 0 to 3600"), "{arguments}: {said}");
     }
-    assert!(refusal("echo --seconds 0").contains("more than 0 seconds"));
+    for arguments in ["echo --seconds 0", "million --hold 0"] {
+        assert!(refusal(arguments).contains("more than 0 seconds"), "{arguments}");
+    }
 }
 
 #[test]
