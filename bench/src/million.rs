@@ -183,7 +183,8 @@ fn shards_needed(connections: usize, shards: u32, room: u32) -> io::Result<u32> 
     };
     Err(io::Error::other(format!(
         "{connections} connections do not fit --shards {shards}: each has room for {room}, by \
-         default or by the limit of open files (`ulimit -Hn`), and they do not come evenly; {advice}"
+         default or by the limit of open files (`ulimit -Hn`), and they do not come evenly: \
+         {advice}"
     )))
 }
 

@@ -1,8 +1,8 @@
 //! Nothing is allocated on the heap for a message, once a gateway has warmed up.
 //!
 //! All allocations of this process are counted: the gateway runs in it, and the client is made so
-//! that it has none of its own. For that, this file has one test only; a second one would run beside
-//! it. What was allocated, and where, is in the file that a failure names.
+//! that it has none of its own. For that, this file has one test only: a second one would run
+//! beside it. What was allocated, and where, is in the file that a failure names.
 
 use std::hint::black_box;
 use std::io::{Read, Write};
