@@ -238,7 +238,10 @@ const SERVER_PORTS: u16 = 10_240;
 const PORTS_TRIED: usize = 100;
 
 /// An address that nobody uses, for a server that cannot choose one and say so.
-fn free_address() -> io::Result<SocketAddr> {
+///
+/// # Errors
+/// There is none.
+pub fn free_address() -> io::Result<SocketAddr> {
     let mut random = Random::new()?;
     let count = u64::from(CLIENT_PORTS - SERVER_PORTS);
     for _ in 0..PORTS_TRIED {

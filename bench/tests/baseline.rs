@@ -2,13 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "a test: what fails here fails the test")]
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tidegate_bench::baseline::{self, Runtime};
 use tidegate_bench::peer::{self, Peer};
 use tidegate_bench::runtime;
+use tidegate_bench::server::free_address;
 use tidegate_bench::target::Target;
 
 /// How long a server may take to listen.
@@ -16,9 +17,8 @@ const START_MAX: Duration = Duration::from_secs(10);
 
 /// Starts a server in a thread that ends with the process.
 fn start(runtime: Runtime) -> Target {
-    // Free a moment ago: nobody else takes it so soon.
-    let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let address = free_address().unwrap();
+    let port = address.port();
     thread::spawn(move || baseline::run(runtime, port).unwrap());
     let begin = Instant::now();
     while TcpStream::connect(address).is_err() {

@@ -7,7 +7,8 @@
 //
 //   --loop poll|uv|ev   the event loop; poll unless told
 //   --lean              the library's buffers as small as is recommended; its defaults otherwise
-//   --report            what the library says about its memory, on stderr
+//
+// The line that it prints has what the library itself says a connection takes.
 #define _GNU_SOURCE
 #include <libwebsockets.h>
 #include <signal.h>
@@ -147,31 +148,45 @@ static struct lws_context *create(int port, uint64_t loop, bool lean) {
     return lws_create_context(&info);
 }
 
+// What the library says while it creates a context: what a connection takes, and the last error.
+static char per_connection[64], last_error[160];
+
+static void copy_line(char *to, size_t room, const char *from) {
+    snprintf(to, room, "%.*s", (int)strcspn(from, "\n"), from);
+}
+
+static void on_log(int level, const char *line) {
+    static const char label[] = "per-conn:";
+    const char *at = strstr(line, label);
+    if (at) copy_line(per_connection, sizeof per_connection, at + strlen(label) + strspn(at + strlen(label), " "));
+    if (level & LLL_ERR) copy_line(last_error, sizeof last_error, line);
+}
+
 static void announce(const char *loop, bool lean) {
-    char line[160], sizes[80];
+    char line[240], sizes[80];
     snprintf(sizes, sizeof sizes, "pt_serv_buf_size %d, rx_buffer_size %d", LEAN_BUFFER,
              LEAN_BUFFER);
-    snprintf(line, sizeof line, "libwebsockets %d.%d.%d, %s, %s", LWS_LIBRARY_VERSION_MAJOR,
-             LWS_LIBRARY_VERSION_MINOR, LWS_LIBRARY_VERSION_PATCH, loop,
-             lean ? sizes : "default buffers");
+    snprintf(line, sizeof line, "libwebsockets %d.%d.%d, %s, %s; says of a connection: %s",
+             LWS_LIBRARY_VERSION_MAJOR, LWS_LIBRARY_VERSION_MINOR, LWS_LIBRARY_VERSION_PATCH, loop,
+             lean ? sizes : "default buffers", *per_connection ? per_connection : "nothing");
     peer_announce(line);
 }
 
 int main(int argc, char **argv) {
     int port = peer_port(argc, argv);
     const char *loop = peer_option(argc, argv, "--loop");
-    bool lean = peer_flag(argc, argv, "--lean"), report = peer_flag(argc, argv, "--report");
+    bool lean = peer_flag(argc, argv, "--lean");
     if (!loop) loop = "poll";
     uint64_t option = loop_option(loop);
     if (option) require_loop(loop);
     peer_raise_files();
-    lws_set_log_level(report ? LLL_ERR | LLL_WARN | LLL_NOTICE | LLL_INFO : 0, NULL);
+    lws_set_log_level(LLL_ERR | LLL_WARN | LLL_NOTICE | LLL_INFO, on_log);
     struct lws_context *context = create(port, option, lean);
     if (!context) {
-        fprintf(stderr, "lws_echo: no context on port %d; --report says more\n", port);
+        fprintf(stderr, "lws_echo: no context on port %d: %s\n", port, last_error);
         return 1;
     }
-    lws_set_log_level(report ? LLL_ERR | LLL_WARN : 0, NULL);
+    lws_set_log_level(0, on_log);
     signal(SIGTERM, on_sigterm);
     announce(loop, lean);
     while (lws_service(context, 0) >= 0) {}

@@ -142,7 +142,8 @@ impl Flock {
     pub(super) fn step(&mut self, part: &mut Part, kit: &mut Kit<'_>) -> io::Result<usize> {
         self.pong(kit.memory);
         let started = self.start(part, kit)?;
-        let idle = started == 0 && self.readable.is_empty() && self.sends == 0;
+        // What looking after the connections meanwhile has finished is not waited for.
+        let idle = started == 0 && self.readable.is_empty() && self.sends == 0 && self.done == 0;
         self.turn(kit, if idle { WAIT } else { Duration::ZERO })?;
         let done = std::mem::take(&mut self.done);
         part.under_way -= done;
