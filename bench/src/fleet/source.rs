@@ -50,9 +50,7 @@ impl Sources {
         socket.set_write_timeout(Some(CONNECT_BLOCKS))?;
         self.made = self.made.wrapping_add(1);
         match socket.connect(&self.target) {
-            Err(error) if error.kind() != io::ErrorKind::WouldBlock && !in_progress(&error) => {
-                Err(error)
-            }
+            Err(error) if !goes_on(&error) => Err(error),
             _ => Ok(socket.into()),
         }
     }
@@ -69,6 +67,9 @@ impl Sources {
     }
 }
 
-fn in_progress(error: &io::Error) -> bool {
-    error.raw_os_error() == Some(libc::EINPROGRESS)
+/// Whether a socket goes on connecting by itself after this error of connect(2): the time is up, or
+/// a signal came, which is also how the kernel tells a thread of what its rings have done.
+fn goes_on(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
+        || error.raw_os_error() == Some(libc::EINPROGRESS)
 }
