@@ -80,5 +80,5 @@ fn a_server_without_rooms_is_refused() {
         assert!(error.contains(&format!("{} has no rooms", without.name())), "{error}");
     }
     let nobody = Arguments { subscribers: 0, ..arguments(peer(Peer::Epoll)) };
-    assert!(fanout::run(&nobody).unwrap_err().to_string().contains("nobody to publish"));
+    assert!(fanout::run(&nobody).is_err(), "nobody can publish");
 }
