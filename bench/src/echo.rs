@@ -123,8 +123,8 @@ impl Report {
     fn new(arguments: &Arguments, run: &Run, memory: Option<MemoryUse>) -> Self {
         let (seconds, messages) = (run.time.as_secs_f64(), run.tally.messages);
         let server = run.server.zip(memory).map(|(cpu, memory)| ServerUse {
-            user_s_per_million: per_million(cpu.user, messages),
-            system_s_per_million: per_million(cpu.system, messages),
+            user_s_per_million: per_million(cpu.user(), messages),
+            system_s_per_million: per_million(cpu.system(), messages),
             cores: cpu.total().as_secs_f64() / seconds,
             resident_bytes: memory.resident_bytes,
         });

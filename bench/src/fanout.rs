@@ -255,8 +255,8 @@ impl ServerUse {
     fn new(used: &Used, deliveries: u64, seconds: f64) -> Self {
         let each_us = |time: Duration| time.as_secs_f64() * 1e6 / deliveries.max(1) as f64;
         Self {
-            user_us_per_delivery: each_us(used.cpu.user),
-            system_us_per_delivery: each_us(used.cpu.system),
+            user_us_per_delivery: each_us(used.cpu.user()),
+            system_us_per_delivery: each_us(used.cpu.system()),
             us_per_delivery: each_us(used.cpu.total()),
             cores: used.cpu.total().as_secs_f64() / seconds,
             joined_bytes: used.joined.resident_bytes,

@@ -5,64 +5,59 @@ use std::io;
 use std::ops::Sub;
 use std::time::Duration;
 
-/// Clock ticks per second of the times in `/proc/PID/stat`: `USER_HZ`, which is 100 on every
-/// architecture that Linux runs on today.
-const TICKS_PER_SECOND: f64 = 100.0;
-
 /// CPU time, of all threads of a process together.
+///
+/// How much comes from the scheduler, to the nanosecond and for the threads that live. Which part of
+/// it was in kernel mode comes from `/proc/PID/stat`, whose clock ticks 100 times a second: for a
+/// difference, from the ticks between.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CpuTime {
-    /// In user mode.
-    pub user: Duration,
-    /// In kernel mode.
-    pub system: Duration,
+    sum: Duration,
+    user_ticks: u64,
+    system_ticks: u64,
 }
 
 impl CpuTime {
     /// What process `pid` has used so far.
     ///
-    /// The sum comes from the scheduler, to the nanosecond and for the threads that live; which
-    /// part of it was in kernel mode comes from `/proc/PID/stat`, whose clock ticks 100 times a
-    /// second.
-    ///
     /// # Errors
     /// There is no such process.
     pub fn of(pid: u32) -> io::Result<Self> {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-        let ticked = Self::parse(&stat)
-            .ok_or_else(|| io::Error::other("/proc/PID/stat is not as in proc(5)"))?;
-        Ok(ticked.scaled_to(scheduled(pid)?))
-    }
-
-    /// The same proportions with another sum; unchanged if that is zero. A process that no tick has
-    /// met was in user mode, for want of better knowledge.
-    fn scaled_to(self, sum: Duration) -> Self {
-        if sum.is_zero() {
-            return self;
-        }
-        if self.total().is_zero() {
-            return Self { user: sum, system: Duration::ZERO };
-        }
-        let system = sum.mul_f64(self.system.as_secs_f64() / self.total().as_secs_f64());
-        Self { user: sum.saturating_sub(system), system }
+        let (user_ticks, system_ticks) =
+            ticks(&stat).ok_or_else(|| io::Error::other("/proc/PID/stat is not as in proc(5)"))?;
+        Ok(Self { sum: schedstat(pid, 0)?, user_ticks, system_ticks })
     }
 
     /// User and system time together.
     #[must_use]
     pub fn total(self) -> Duration {
-        self.user + self.system
+        self.sum
     }
 
-    fn parse(stat: &str) -> Option<Self> {
-        // Field 2, the command's name, is in parentheses and may itself have blanks in it; utime
-        // and stime are fields 14 and 15.
-        let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
-        let mut time = || {
-            let ticks: f64 = fields.next()?.parse().ok()?;
-            Some(Duration::from_secs_f64(ticks / TICKS_PER_SECOND))
-        };
-        Some(Self { user: time()?, system: time()? })
+    /// In user mode.
+    #[must_use]
+    pub fn user(self) -> Duration {
+        self.sum.saturating_sub(self.system())
     }
+
+    /// In kernel mode, where a server is most of the time: all of it if no clock has ticked.
+    #[must_use]
+    pub fn system(self) -> Duration {
+        match self.user_ticks + self.system_ticks {
+            0 => self.sum,
+            ticks => self.sum.mul_f64(self.system_ticks as f64 / ticks as f64),
+        }
+    }
+}
+
+/// User and system time of `/proc/PID/stat`, in ticks.
+fn ticks(stat: &str) -> Option<(u64, u64)> {
+    // Field 2, the command's name, is in parentheses and may itself have blanks in it; utime and
+    // stime are fields 14 and 15.
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace().skip(11);
+    let mut next = || fields.next()?.parse().ok();
+    Some((next()?, next()?))
 }
 
 /// The time that the threads of process `pid` that live have been ready to run and had to wait for
@@ -72,11 +67,6 @@ impl CpuTime {
 /// There is no such process.
 pub fn waited_for_cpu(pid: u32) -> io::Result<Duration> {
     schedstat(pid, 1)
-}
-
-/// The time that the threads of a process that live have been on a processor.
-fn scheduled(pid: u32) -> io::Result<Duration> {
-    schedstat(pid, 0)
 }
 
 /// The sum over the threads of a process of a number of `/proc/PID/task/TID/schedstat`: the first is
@@ -98,8 +88,9 @@ impl Sub for CpuTime {
 
     fn sub(self, earlier: Self) -> Self {
         Self {
-            user: self.user.saturating_sub(earlier.user),
-            system: self.system.saturating_sub(earlier.system),
+            sum: self.sum.saturating_sub(earlier.sum),
+            user_ticks: self.user_ticks.saturating_sub(earlier.user_ticks),
+            system_ticks: self.system_ticks.saturating_sub(earlier.system_ticks),
         }
     }
 }
@@ -156,19 +147,19 @@ mod tests {
     #[test]
     fn a_name_with_blanks_and_parentheses() {
         let stat = "12 (a) b (c) S 1 1 1 0 -1 0 10 0 0 0 250 75 0 0 20 0 3 0 100";
-        let expected =
-            CpuTime { user: Duration::from_millis(2500), system: Duration::from_millis(750) };
-        assert_eq!(CpuTime::parse(stat), Some(expected));
-        assert_eq!(CpuTime::parse("12 (a) S"), None);
+        assert_eq!(ticks(stat), Some((250, 75)));
+        assert_eq!(ticks("12 (a) S"), None);
     }
 
     #[test]
-    fn proportions_stay() {
+    fn a_difference_has_proportions_of_its_own() {
         let ms = Duration::from_millis;
-        let ticked = CpuTime { user: ms(10), system: ms(30) };
-        assert_eq!(ticked.scaled_to(ms(80)), CpuTime { user: ms(20), system: ms(60) });
-        assert_eq!(ticked.scaled_to(ms(0)), ticked);
-        assert_eq!(CpuTime::default().scaled_to(ms(5)).total(), ms(5));
+        let before = CpuTime { sum: ms(100), user_ticks: 9, system_ticks: 1 };
+        let after = CpuTime { sum: ms(180), user_ticks: 11, system_ticks: 7 };
+        let between = after - before;
+        assert_eq!((between.total(), between.user(), between.system()), (ms(80), ms(20), ms(60)));
+        let at_once = CpuTime { sum: ms(5), ..CpuTime::default() };
+        assert_eq!((at_once.user(), at_once.system()), (ms(0), ms(5)));
     }
 
     #[test]
