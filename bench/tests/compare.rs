@@ -1,6 +1,7 @@
 //! Comparing in a small size, with a gateway and the bare epoll echo as processes of their own.
 
 use std::fs;
+use std::time::Duration;
 
 use tidegate_bench::compare::{
     Arguments, Bound, Contender, Contest, Metric, Of, Suite, Wanted, Work, compare, write_results,
@@ -8,7 +9,7 @@ use tidegate_bench::compare::{
 use tidegate_bench::peers::Peer;
 
 fn arguments() -> Arguments {
-    Arguments { suite: Suite::Quick, rounds: 5, gateway: None, out: None }
+    Arguments { suite: Suite::Quick, rounds: 5, gateway: None, only: None, before: None, out: None }
 }
 
 fn contest(work: Work, against: Peer) -> Contest {
@@ -16,7 +17,8 @@ fn contest(work: Work, against: Peer) -> Contest {
         work,
         contenders: vec![Contender::Gateway, Contender::Peer(Peer::Epoll)],
         against: Contender::Peer(against),
-        rounds: 5,
+        rounds: 6,
+        time: Duration::ZERO,
         wanted: vec![Wanted {
             metric: Metric::CpuPerMessage,
             of: Of::Ratio,
@@ -37,6 +39,8 @@ fn both_take_part_in_every_round_and_the_page_says_so() {
         assert!(comparison.left_out.is_empty(), "{report}");
         let names: Vec<_> = comparison.rows.iter().map(|row| &*row.server).collect();
         assert_eq!(names, ["tidegate", "epoll"]);
+        // Time was up at once, and there were five all the same.
+        assert!(comparison.rows.iter().all(|row| row.rounds == 5), "{report}");
     }
     let cpu = &echo.rows[0].figures[0];
     assert_eq!(cpu.metric, Metric::CpuPerMessage);

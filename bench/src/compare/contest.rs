@@ -1,7 +1,8 @@
 //! Several servers at the same work, in alternation.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use super::course::Course;
 use super::metric::Metric;
@@ -14,13 +15,27 @@ use tidegate::uring::raise_open_files;
 /// Ordinary descriptors that are left for everything that is no connection.
 const DESCRIPTORS_KEPT: u64 = 1000;
 
+/// Rounds that there are in any case: fewer have no quartiles worth the name.
+pub const ROUNDS_MIN: usize = 5;
+
 /// A server that takes part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Contender {
     /// Tidegate.
     Gateway,
+    /// Another build of it, to see what a change has done.
+    Before,
     /// Another one.
     Peer(Peer),
+}
+
+/// Where the gateway's programs are.
+#[derive(Clone, Debug)]
+pub struct Programs {
+    /// Of [`Contender::Gateway`].
+    pub gateway: PathBuf,
+    /// Of [`Contender::Before`], if it takes part.
+    pub before: Option<PathBuf>,
 }
 
 /// What they all do.
@@ -73,8 +88,10 @@ pub struct Contest {
     pub contenders: Vec<Contender>,
     /// Whose figures those of the others are divided by.
     pub against: Contender,
-    /// How often each of them has its turn.
+    /// How often each of them has its turn: so many times, or five if time is up before that.
     pub rounds: usize,
+    /// How long the rounds of those who alternate with each other may take.
+    pub time: Duration,
     /// What is wanted of the gateway.
     pub wanted: Vec<Wanted>,
 }
@@ -110,7 +127,7 @@ pub struct Results {
     pub descriptions: BTreeMap<Contender, String>,
 }
 
-/// What happens at each step of a contest.
+/// What is called when a step of a contest is done.
 pub type Progress<'a> = &'a mut dyn FnMut();
 
 impl Contender {
@@ -119,15 +136,18 @@ impl Contender {
     pub fn name(self) -> String {
         match self {
             Self::Gateway => "tidegate".into(),
+            Self::Before => "before".into(),
             Self::Peer(peer) => peer.name(),
         }
     }
 
-    pub(super) fn choice(self, gateway: &Path) -> Choice {
-        match self {
-            Self::Gateway => Choice { gateway: Some(gateway.to_owned()), ..Choice::default() },
-            Self::Peer(peer) => Choice { peer: Some(peer), ..Choice::default() },
-        }
+    pub(super) fn choice(self, programs: &Programs) -> Choice {
+        let (gateway, peer) = match self {
+            Self::Gateway => (Some(programs.gateway.clone()), None),
+            Self::Before => (programs.before.clone(), None),
+            Self::Peer(peer) => (None, Some(peer)),
+        };
+        Choice { gateway, peer, ..Choice::default() }
     }
 }
 
@@ -159,15 +179,26 @@ impl Contest {
         self.groups().iter().map(Vec::len).sum::<usize>() * self.rounds
     }
 
-    /// Lets all do the work, round by round; `gateway` is Tidegate's program. A server that fails
-    /// drops out.
+    /// The same work for the gateway and another build of it.
     #[must_use]
-    pub fn run(&self, gateway: &Path, progress: Progress<'_>) -> Results {
+    pub fn with_before(self) -> Self {
+        let contenders = vec![Contender::Gateway, Contender::Before];
+        // The floor of memory stays what it is.
+        let against = match self.work {
+            Work::Idle { .. } => self.against,
+            _ => Contender::Before,
+        };
+        Self { contenders, against, wanted: Vec::new(), ..self }
+    }
+
+    /// Lets all do the work, round by round. A server that fails drops out.
+    #[must_use]
+    pub fn run(&self, programs: &Programs, progress: Progress<'_>) -> Results {
         let mut results = Results::default();
         for (index, group) in self.groups().iter().enumerate() {
-            let (rounds, first) = (self.rounds, index * self.rounds);
-            let mut course = Course { gateway, rounds, first, results, progress };
-            course.run(self.work, group);
+            let first = index * self.rounds;
+            let mut course = Course { programs, contest: self, first, results, progress };
+            course.run(group);
             results = course.results;
         }
         results

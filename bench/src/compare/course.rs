@@ -1,10 +1,9 @@
 //! The rounds of a contest.
 
 use std::io;
-use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use super::contest::{Contender, Progress, Results, Work};
+use super::contest::{Contender, Contest, Programs, Progress, ROUNDS_MIN, Results, Work};
 use super::sample::{self, Sample};
 use crate::fleet::Ending;
 use crate::load::{Load, Pace, Shape};
@@ -16,9 +15,8 @@ const WINDOW: usize = 1000;
 
 /// A contest of one group that goes on.
 pub(super) struct Course<'a, 'b> {
-    /// Tidegate's program.
-    pub(super) gateway: &'a Path,
-    pub(super) rounds: usize,
+    pub(super) programs: &'a Programs,
+    pub(super) contest: &'a Contest,
     /// The number of this group's first round.
     pub(super) first: usize,
     pub(super) results: Results,
@@ -33,10 +31,37 @@ struct Seat {
     _server: Server,
 }
 
+/// The numbers of the rounds.
+struct Rounds {
+    next: usize,
+    most: usize,
+    until: Instant,
+}
+
+impl Rounds {
+    /// The time begins now.
+    fn of(contest: &Contest) -> Self {
+        Self { next: 0, most: contest.rounds, until: Instant::now() + contest.time }
+    }
+}
+
+impl Iterator for Rounds {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        let is_over = self.next >= ROUNDS_MIN && Instant::now() > self.until;
+        if self.next == self.most || is_over {
+            return None;
+        }
+        self.next += 1;
+        Some(self.next - 1)
+    }
+}
+
 impl Course<'_, '_> {
-    /// All rounds of `work` with those of `group`.
-    pub(super) fn run(&mut self, work: Work, group: &[Contender]) {
-        match work {
+    /// All rounds with those of `group`.
+    pub(super) fn run(&mut self, group: &[Contender]) {
+        match self.contest.work {
             Work::Echo { connections, size, seconds } => {
                 let shape = Shape { connections, size, threads: 1 };
                 self.echo(group, shape, Duration::from_secs_f64(seconds));
@@ -75,7 +100,7 @@ impl Course<'_, '_> {
                 Err(error) => self.fail(contender, &error),
             }
         }
-        for round in 0..self.rounds {
+        for round in Rounds::of(self.contest) {
             for turn in 0..seats.len() {
                 let seat = &seats[(round + turn) % seats.len()];
                 match seat.load.run(time, Pace::Closed) {
@@ -90,7 +115,7 @@ impl Course<'_, '_> {
 
     /// Starts a server, opens all connections to it and runs once unmeasured.
     fn seat(&mut self, contender: Contender, shape: Shape, time: Duration) -> io::Result<Seat> {
-        let server = Server::find(&contender.choice(self.gateway))?;
+        let server = Server::find(&contender.choice(self.programs))?;
         self.results.descriptions.insert(contender, server.description.clone());
         let load = Load::open(&server, shape)?;
         load.run(time, Pace::Closed)?;
@@ -111,13 +136,13 @@ impl Course<'_, '_> {
     /// A server that is started anew for each of its turns: `work` says what it says of itself, and
     /// what was measured.
     fn each(&mut self, group: &[Contender], work: impl Fn(Choice) -> io::Result<(String, Sample)>) {
-        for round in 0..self.rounds {
+        for round in Rounds::of(self.contest) {
             for turn in 0..group.len() {
                 let contender = group[(round + turn) % group.len()];
                 if self.results.failures.contains_key(&contender) {
                     continue;
                 }
-                match work(contender.choice(self.gateway)) {
+                match work(contender.choice(self.programs)) {
                     Ok((description, sample)) => {
                         self.results.descriptions.insert(contender, description);
                         self.record(contender, round, sample);

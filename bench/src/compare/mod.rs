@@ -20,7 +20,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
-pub use self::contest::{Contender, Contest, Of, Wanted, Work};
+pub use self::contest::{Contender, Contest, Of, Programs, Wanted, Work};
 pub use self::metric::Metric;
 pub use self::plan::Suite;
 pub use self::report::{BoundReport, Comparison, Figure, LeftOut, Report, Row};
@@ -37,12 +37,19 @@ pub struct Arguments {
     /// How much is compared.
     #[arg(long, value_enum, default_value_t = Suite::Quick)]
     pub suite: Suite,
-    /// Rounds of each server, at least five.
+    /// Rounds of each server, at least five; fewer than this, but five, if time is up before that.
     #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(5..))]
     pub rounds: u16,
     /// The gateway to start; `tidegate` beside this program if not given.
     #[arg(long)]
     pub gateway: Option<PathBuf>,
+    /// Those contests only whose title has this in it, such as `echo` or `16384 B`.
+    #[arg(long, value_name = "TEXT")]
+    pub only: Option<String>,
+    /// Another build of the gateway: it alone is compared with, so that it is seen what a change has
+    /// done.
+    #[arg(long, value_name = "PROGRAM")]
+    pub before: Option<PathBuf>,
     /// A folder for RESULTS.md and its plots; with `--suite full`, that of these sources if not
     /// given.
     #[arg(long)]
@@ -54,8 +61,7 @@ pub struct Arguments {
 /// # Errors
 /// The gateway is not there, or took part in none of the contests.
 pub fn run(arguments: &Arguments) -> io::Result<Report> {
-    let contests = arguments.suite.contests(arguments.rounds.into());
-    let report = compare(arguments, contests)?;
+    let report = compare(arguments, arguments.contests()?)?;
     if let Some(folder) = arguments.folder() {
         write_results(&report, &folder)?;
     }
@@ -63,9 +69,27 @@ pub fn run(arguments: &Arguments) -> io::Result<Report> {
 }
 
 impl Arguments {
+    fn contests(&self) -> io::Result<Vec<Contest>> {
+        let mut contests = self.suite.contests(self.rounds.into());
+        let titles: Vec<_> = contests.iter().map(|contest| contest.work.title()).collect();
+        if let Some(only) = &self.only {
+            contests.retain(|contest| contest.work.title().contains(only));
+        }
+        if self.before.is_some() {
+            contests.retain(|contest| contest.contenders.contains(&Contender::Gateway));
+            contests = contests.into_iter().map(Contest::with_before).collect();
+        }
+        if contests.is_empty() {
+            let why = format!("no contest is left; there are: {}", titles.join("; "));
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
+        Ok(contests)
+    }
+
     /// Where the results are written to, if they are.
     fn folder(&self) -> Option<PathBuf> {
-        let sources = || (self.suite == Suite::Full).then(|| env!("CARGO_MANIFEST_DIR").into());
+        let is_whole = self.suite == Suite::Full && self.before.is_none() && self.only.is_none();
+        let sources = || is_whole.then(|| env!("CARGO_MANIFEST_DIR").into());
         self.out.clone().or_else(sources)
     }
 }
@@ -76,6 +100,7 @@ impl Arguments {
 /// The gateway is not there, or failed in a contest.
 pub fn compare(arguments: &Arguments, contests: Vec<Contest>) -> io::Result<Report> {
     let gateway = arguments.gateway.clone().map_or_else(gateway_program, Ok)?;
+    let programs = Programs { gateway, before: arguments.before.clone() };
     let started = Instant::now();
     let missing = missing(&contests);
     let mut comparisons = Vec::new();
@@ -85,7 +110,7 @@ pub fn compare(arguments: &Arguments, contests: Vec<Contest>) -> io::Result<Repo
             .retain(|it| !missing.iter().any(|(peer, _)| *it == Contender::Peer(*peer)));
         let title = contest.work.title();
         let mut bar = progress::bar(contest.steps() as u64, &format!("rounds of {title}"));
-        let results = contest.run(&gateway, &mut || bar.advance(1));
+        let results = contest.run(&programs, &mut || bar.advance(1));
         if let Some(why) = results.failures.get(&Contender::Gateway) {
             return Err(io::Error::other(format!("{title}: {why}")));
         }
@@ -94,6 +119,7 @@ pub fn compare(arguments: &Arguments, contests: Vec<Contest>) -> io::Result<Repo
     Ok(Report {
         machine: Machine::here(),
         suite: arguments.suite,
+        rounds: arguments.rounds,
         seconds: started.elapsed().as_secs_f64(),
         missing: missing.into_iter().map(LeftOut::from).collect(),
         comparisons,

@@ -1,5 +1,7 @@
 //! Which contests a suite has.
 
+use std::time::Duration;
+
 use clap::ValueEnum;
 use serde::Serialize;
 
@@ -41,6 +43,14 @@ impl Suite {
         contests
     }
 
+    /// What a contest may take.
+    fn time(self) -> Duration {
+        match self {
+            Self::Quick => Duration::from_secs(35),
+            Self::Full => Duration::from_secs(180),
+        }
+    }
+
     fn echo(self, connections: usize, size: usize, rounds: usize) -> Contest {
         let everybody = self == Self::Full || (connections, size) == (FEW, SIZES[0]);
         let peers = if everybody { echoing() } else { vec![Peer::Epoll, Peer::LwsLean, Peer::Lws] };
@@ -49,6 +59,7 @@ impl Suite {
             contenders: with_gateway(peers),
             against: Contender::Peer(Peer::Epoll),
             rounds,
+            time: self.time(),
             wanted: wanted_of_echo(connections),
         }
     }
@@ -63,6 +74,7 @@ impl Suite {
             contenders: with_gateway(peers),
             against: Contender::Peer(Peer::Hold),
             rounds: rounds.min(ROUNDS_OF_PROCESSES),
+            time: self.time(),
             wanted: wanted_of_idle(),
         }
     }
@@ -78,6 +90,7 @@ impl Suite {
             contenders: with_gateway(peers),
             against: Contender::Peer(Peer::LwsLean),
             rounds: rounds.min(ROUNDS_OF_PROCESSES),
+            time: self.time(),
             wanted: vec![handshakes(Metric::BurstHandshakes), handshakes(Metric::Handshakes)],
         }
     }
@@ -91,6 +104,7 @@ fn fanout(rounds: usize) -> Contest {
         contenders: peers.map(Contender::Peer).collect(),
         against: Contender::Peer(Peer::Epoll),
         rounds: rounds.min(ROUNDS_OF_PROCESSES),
+        time: Suite::Full.time(),
         wanted: Vec::new(),
     }
 }

@@ -22,6 +22,8 @@ pub struct Report {
     pub machine: Machine,
     /// Which contests.
     pub suite: Suite,
+    /// Rounds at most.
+    pub rounds: u16,
     /// How long all of it took, in seconds.
     pub seconds: f64,
     /// Servers that are not on this machine.
@@ -46,8 +48,6 @@ pub struct Comparison {
     pub title: String,
     /// What ratios are to.
     pub against: String,
-    /// Rounds of each server.
-    pub rounds: usize,
     /// The servers, in the order of the suite.
     pub rows: Vec<Row>,
     /// Servers that dropped out.
@@ -63,6 +63,8 @@ pub struct Row {
     pub server: String,
     /// What it says of itself.
     pub description: String,
+    /// Its rounds.
+    pub rounds: usize,
     /// What was measured.
     pub figures: Vec<Figure>,
 }
@@ -99,8 +101,7 @@ impl Report {
     /// What gives such a report.
     pub(super) fn command(&self) -> String {
         let value = self.suite.to_possible_value().expect("no variant is hidden");
-        let rounds = self.comparisons.iter().map(|comparison| comparison.rounds).max();
-        let (suite, rounds) = (value.get_name(), rounds.unwrap_or(0));
+        let (suite, rounds) = (value.get_name(), self.rounds);
         let cargo = "cargo run --release -p tidegate-bench --";
         format!("{cargo} compare --suite {suite} --rounds {rounds}")
     }
@@ -124,7 +125,8 @@ impl Comparison {
         let rows = contest.contenders.iter().filter_map(|&contender| {
             let figures = figures(results, contender, contest.against);
             let description = results.descriptions.get(&contender)?.clone();
-            let row = Row { server: contender.name(), description, figures };
+            let rounds = results.samples.get(&contender)?.len();
+            let row = Row { server: contender.name(), description, rounds, figures };
             (!row.figures.is_empty()).then_some(row)
         });
         let rows: Vec<_> = rows.collect();
@@ -137,7 +139,6 @@ impl Comparison {
         Self {
             title: contest.work.title(),
             against: contest.against.name(),
-            rounds: contest.rounds,
             wanted: wanted.collect(),
             left_out: left_out.collect(),
             rows,
@@ -146,7 +147,7 @@ impl Comparison {
 
     fn table(&self) -> Table {
         let metrics: Vec<Metric> = self.metrics();
-        let mut head = vec!["server".to_owned()];
+        let mut head = vec!["server".to_owned(), "rounds".to_owned()];
         for metric in &metrics {
             head.push(metric.head().into());
             if metric.has_ratio() {
@@ -155,7 +156,7 @@ impl Comparison {
         }
         let mut table = Table::new(head);
         for row in &self.rows {
-            let mut cells = vec![row.server.clone()];
+            let mut cells = vec![row.server.clone(), row.rounds.to_string()];
             for &metric in &metrics {
                 let figure = row.figures.iter().find(|figure| figure.metric == metric);
                 cells.push(figure.map_or_else(unknown, |figure| number(figure.value.median)));
@@ -251,7 +252,6 @@ impl fmt::Display for Report {
 impl fmt::Display for Comparison {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "## {}\n\n{}", self.title, self.table())?;
-        writeln!(out, "Medians of {} rounds each, in alternation.", self.rounds)?;
         for LeftOut { server, why } in &self.left_out {
             writeln!(out, "- {server} dropped out: {why}")?;
         }
