@@ -2,6 +2,8 @@
 
 use std::ops::RangeInclusive;
 
+use crate::fleet::WINDOW_MAX;
+
 /// Bounds of a time, in seconds.
 const SECONDS: RangeInclusive<f64> = 0.0..=3600.0;
 
@@ -27,10 +29,39 @@ pub fn some_seconds(text: &str) -> Result<f64, String> {
 /// Reads a number of things of which there must be one at least.
 ///
 /// # Errors
-/// It is none; what to write instead.
+/// It is none, or beyond all machines; what to write instead.
 pub fn count(text: &str) -> Result<usize, String> {
-    let count = text.parse().ok().filter(|count| *count > 0);
-    count.ok_or_else(|| "must be a whole number, 1 or more".to_owned())
+    whole(text, 1..=10_000_000)
+}
+
+/// Reads how many connections are opening at once.
+///
+/// # Errors
+/// It is none, or more than a fleet has room for; what to write instead.
+pub fn window(text: &str) -> Result<usize, String> {
+    whole(text, 1..=WINDOW_MAX)
+}
+
+/// Reads a number of threads.
+///
+/// # Errors
+/// It is none, or beyond all machines; what to write instead.
+pub fn threads(text: &str) -> Result<usize, String> {
+    whole(text, 1..=1024)
+}
+
+/// Reads the payload of a message, in bytes.
+///
+/// # Errors
+/// It is more than 64 MiB.
+pub fn size(text: &str) -> Result<usize, String> {
+    whole(text, 0..=64 << 20)
+}
+
+fn whole(text: &str, range: RangeInclusive<usize>) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| range.contains(number));
+    let (least, most) = (range.start(), range.end());
+    number.ok_or_else(|| format!("must be a whole number from {least} to {most}"))
 }
 
 #[cfg(test)]

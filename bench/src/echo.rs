@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::arguments::{count, seconds, size, some_seconds, threads};
 use crate::latency::Latency;
 use crate::load::{Load, Pace, Run, Shape};
 use crate::process::MemoryUse;
@@ -27,23 +28,23 @@ pub struct Arguments {
     #[command(flatten)]
     pub server: Choice,
     /// Connections, spread over the threads.
-    #[arg(long, short, default_value_t = 1000, value_parser = crate::arguments::count)]
+    #[arg(long, short, default_value_t = 1000, value_parser = count)]
     pub connections: usize,
     /// Payload of a message, in bytes.
-    #[arg(long, short, default_value_t = 64)]
+    #[arg(long, short, default_value_t = 64, value_parser = size)]
     pub size: usize,
     /// Messages per second, all connections together: an open loop. Without it, each connection
     /// sends when it has the last echo.
     #[arg(long, value_parser = rate)]
     pub rate: Option<f64>,
     /// How long to measure, in seconds.
-    #[arg(long, default_value_t = 5.0, value_parser = crate::arguments::some_seconds)]
+    #[arg(long, default_value_t = 5.0, value_parser = some_seconds)]
     pub seconds: f64,
     /// How long to do the same before, unmeasured, in seconds.
-    #[arg(long, default_value_t = 1.0, value_parser = crate::arguments::seconds)]
+    #[arg(long, default_value_t = 1.0, value_parser = seconds)]
     pub warm_up: f64,
     /// Load threads, pinned from the last core down.
-    #[arg(long, default_value_t = 1, value_parser = crate::arguments::count)]
+    #[arg(long, default_value_t = 1, value_parser = threads)]
     pub threads: usize,
 }
 
@@ -56,6 +57,8 @@ fn rate(text: &str) -> Result<f64, String> {
 /// What was measured.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
+    /// What the server says of itself.
+    pub description: String,
     /// Connections.
     pub connections: usize,
     /// Payload of a message, in bytes.
@@ -116,11 +119,16 @@ pub fn run(arguments: &Arguments) -> io::Result<Report> {
     load.run(Duration::from_secs_f64(arguments.warm_up), pace)?;
     let run = load.run(Duration::from_secs_f64(arguments.seconds), pace)?;
     let memory = server.pid.map(MemoryUse::of).transpose()?;
-    Ok(Report::new(arguments, &run, memory))
+    Ok(Report::new(arguments, server.description.clone(), &run, memory))
 }
 
 impl Report {
-    fn new(arguments: &Arguments, run: &Run, memory: Option<MemoryUse>) -> Self {
+    fn new(
+        arguments: &Arguments,
+        description: String,
+        run: &Run,
+        memory: Option<MemoryUse>,
+    ) -> Self {
         let (seconds, messages) = (run.time.as_secs_f64(), run.tally.messages);
         let server = run.server.zip(memory).map(|(cpu, memory)| ServerUse {
             user_s_per_million: per_million(cpu.user(), messages),
@@ -129,6 +137,7 @@ impl Report {
             resident_bytes: memory.resident_bytes,
         });
         Self {
+            description,
             connections: arguments.connections,
             size: arguments.size,
             seconds,
@@ -153,8 +162,11 @@ fn per_million(time: Duration, messages: u64) -> f64 {
 impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Latency { p50_us, p90_us, p99_us, p999_us, max_us } = self.latency;
-        let Self { connections, size, seconds, .. } = self;
-        writeln!(out, "echo: {connections} connections, {size} B, {seconds:.1} s")?;
+        let Self { description, connections, size, seconds, .. } = self;
+        writeln!(
+            out,
+            "echo: {connections} connections, {size} B, {seconds:.1} s to {description}"
+        )?;
         writeln!(out, "  messages per second   {:>12.0}", self.messages_per_second)?;
         writeln!(out, "  latency p50           {p50_us:>12.1} us")?;
         writeln!(out, "          p90           {p90_us:>12.1} us")?;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use serde::Serialize;
 
-use crate::arguments::{count, seconds, some_seconds};
+use crate::arguments::{count, seconds, size, some_seconds};
 use crate::fleet::{Delivery, Ending, Fleet, Kind};
 use crate::latency::{Histogram, Latency, histogram};
 use crate::peer::message;
@@ -42,7 +42,7 @@ pub struct Arguments {
     #[arg(long, default_value_t = 0)]
     pub slow: usize,
     /// Payload of a message, in bytes.
-    #[arg(long, short, default_value_t = 64)]
+    #[arg(long, short, default_value_t = 64, value_parser = size)]
     pub size: usize,
     /// How long to measure, in seconds.
     #[arg(long, default_value_t = 5.0, value_parser = some_seconds)]

@@ -12,7 +12,6 @@
 use std::fmt;
 use std::io;
 use std::rc::Rc;
-use std::thread;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -160,17 +159,17 @@ fn grow(
 ) -> io::Result<Measured> {
     let server = Server::find(server)?;
     let pid = server.known_pid()?;
-    let settled = || -> io::Result<_> {
-        thread::sleep(Duration::from_secs_f64(arguments.settle));
+    let settled = |fleet: &mut Fleet| -> io::Result<_> {
+        fleet.hold(Duration::from_secs_f64(arguments.settle))?;
         Ok((MemoryUse::of(pid)?.private_bytes, Slabs::now()))
     };
     let mut fleet = fleet(&server.target, kind)?;
     let count = arguments.connections;
-    let (empty_bytes, _) = settled()?;
+    let (empty_bytes, _) = settled(&mut fleet)?;
     add(&mut fleet, arguments, message)?;
-    let (once_bytes, once) = settled()?;
+    let (once_bytes, once) = settled(&mut fleet)?;
     add(&mut fleet, arguments, message)?;
-    let (twice_bytes, twice) = settled()?;
+    let (twice_bytes, twice) = settled(&mut fleet)?;
     let bytes_per_connection = (twice_bytes as f64 - once_bytes as f64) / count as f64;
     let kernel = once.and_then(|once| Ok(twice?.growth(&once, count)));
     Ok(Measured {

@@ -26,6 +26,9 @@ const GRACE: Duration = Duration::from_secs(10);
 /// much late.
 const TICK_MIN: Duration = Duration::from_micros(50);
 
+/// The longest: an open loop ends no later than that after its time.
+const TICK_MAX: Duration = Duration::from_millis(5);
+
 /// What the connections are.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
@@ -57,6 +60,8 @@ pub struct Load {
 /// A thread, and the way to it.
 #[derive(Debug)]
 struct Driver {
+    /// Which part of the connections it has.
+    part: f64,
     /// Ends the thread when it is dropped.
     orders: Option<Sender<Order>>,
     outcomes: Receiver<io::Result<Tally>>,
@@ -102,6 +107,11 @@ impl Load {
     /// The server is not there or does not want one of them, or there are too many for this
     /// process.
     pub fn open(server: &Server, shape: Shape) -> io::Result<Self> {
+        if shape.threads == 0 || shape.threads > shape.connections {
+            let Shape { connections, threads, .. } = shape;
+            let why = format!("{threads} threads for {connections} connections");
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+        }
         let drivers = (0..shape.threads).map(|index| Driver::start(index, &server.target, shape));
         let drivers: Vec<_> = drivers.collect();
         for driver in &drivers {
@@ -122,7 +132,7 @@ impl Load {
         let (server_before, generator_before) = used()?;
         let started = Instant::now();
         for driver in &self.drivers {
-            driver.order((time, pace.shared_by(self.drivers.len())))?;
+            driver.order((time, pace.of(driver.part)))?;
         }
         let mut tally = Tally::new();
         for driver in &self.drivers {
@@ -136,11 +146,11 @@ impl Load {
 }
 
 impl Pace {
-    /// The pace of each of so many threads.
-    fn shared_by(self, threads: usize) -> Self {
+    /// The pace of so large a part of the connections.
+    fn of(self, part: f64) -> Self {
         match self {
             Self::Closed => Self::Closed,
-            Self::Open(rate) => Self::Open(rate / threads as f64),
+            Self::Open(rate) => Self::Open(rate * part),
         }
     }
 }
@@ -157,7 +167,8 @@ impl Driver {
                 let _ = done.send(Err(error));
             }
         };
-        Self { orders: Some(orders), outcomes, thread: Some(thread::spawn(drive)) }
+        let part = shape.share(index) as f64 / shape.connections as f64;
+        Self { part, orders: Some(orders), outcomes, thread: Some(thread::spawn(drive)) }
     }
 
     fn order(&self, order: Order) -> io::Result<()> {
@@ -238,22 +249,25 @@ async fn closed_loop(team: &Rc<Team>, time: Duration) -> io::Result<()> {
 }
 
 async fn open_loop(team: &Rc<Team>, time: Duration, rate: f64) -> io::Result<()> {
-    let mut ticks = Ticks::every(Duration::from_secs_f64(1.0 / rate).max(TICK_MIN))?;
+    let mut ticks = Ticks::every(Duration::from_secs_f64(1.0 / rate).clamp(TICK_MIN, TICK_MAX))?;
     let start = Instant::now();
     let end = start + time;
     let due = |number: u64| start + Duration::from_secs_f64(number as f64 / rate);
-    let (mut number, mut tasks, mut kept_waiting) = (0, Tasks::new(), false);
+    let (mut number, mut tasks) = (0, Tasks::new());
+    // Messages before this one had to wait for a connection.
+    let mut kept_waiting = 0;
     loop {
         let now = Instant::now();
         while due(number) <= now.min(end) {
-            let Some(peer) = team.next_idle() else { break };
-            if !kept_waiting {
-                team.tally.borrow_mut().late(now - due(number));
-            }
-            tasks.push_back(monoio::spawn(Rc::clone(team).echo_once(peer, due(number))));
+            let Some(peer) = team.next_idle() else {
+                kept_waiting = number + 1;
+                break;
+            };
+            let has_waited = number < kept_waiting;
+            let echo = Rc::clone(team).echo_once(peer, due(number), has_waited);
+            tasks.push_back(monoio::spawn(echo));
             number += 1;
         }
-        kept_waiting = due(number) <= now;
         if now >= end {
             break;
         }
@@ -296,7 +310,15 @@ impl Team {
         Ok(())
     }
 
-    async fn echo_once(self: Rc<Self>, mut peer: Peer, due: Instant) -> io::Result<()> {
+    async fn echo_once(
+        self: Rc<Self>,
+        mut peer: Peer,
+        due: Instant,
+        has_waited: bool,
+    ) -> io::Result<()> {
+        if !has_waited {
+            self.tally.borrow_mut().late(due.elapsed());
+        }
         peer.echo(&self.message).await?;
         self.tally.borrow_mut().record(due.elapsed());
         self.idle.borrow_mut().push_back(peer);

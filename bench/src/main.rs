@@ -1,11 +1,12 @@
 //! The command `tidegate-bench`.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use serde::Serialize;
+use tidegate_bench::machine::Machine;
 use tidegate_bench::{baseline, compare, echo, fanout, idle, million, storm};
 
 /// Measurements of Tidegate. Without --url, `tidegate` from beside this program is started for the
@@ -41,13 +42,17 @@ enum Measurement {
 fn main() -> ExitCode {
     let Arguments { measurement, json } = Arguments::parse();
     let printed = match measurement {
-        Measurement::Compare(arguments) => compare::run(&arguments).and_then(|it| print(&it, json)),
-        Measurement::Echo(arguments) => echo::run(&arguments).and_then(|it| print(&it, json)),
+        Measurement::Compare(arguments) => compare(&arguments, json),
+        Measurement::Echo(arguments) => echo::run(&arguments).and_then(|it| print_here(it, json)),
         Measurement::Baseline(it) => baseline::run(it.runtime, it.port),
-        Measurement::Idle(arguments) => idle::run(&arguments).and_then(|it| print(&it, json)),
-        Measurement::Million(arguments) => million::run(&arguments).and_then(|it| print(&it, json)),
-        Measurement::Fanout(arguments) => fanout::run(&arguments).and_then(|it| print(&it, json)),
-        Measurement::Storm(arguments) => storm::run(&arguments).and_then(|it| print(&it, json)),
+        Measurement::Idle(arguments) => idle::run(&arguments).and_then(|it| print_here(it, json)),
+        Measurement::Million(arguments) => {
+            million::run(&arguments).and_then(|it| print_here(it, json))
+        }
+        Measurement::Fanout(arguments) => {
+            fanout::run(&arguments).and_then(|it| print_here(it, json))
+        }
+        Measurement::Storm(arguments) => storm::run(&arguments).and_then(|it| print_here(it, json)),
     };
     match printed {
         Ok(()) => ExitCode::SUCCESS,
@@ -56,6 +61,32 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Compares; that the gateway failed somewhere is an error, after the report.
+fn compare(arguments: &compare::Arguments, json: bool) -> io::Result<()> {
+    let report = compare::run(arguments)?;
+    print(&report, json)?;
+    let failures = report.gateway_failures();
+    if failures.is_empty() { Ok(()) } else { Err(io::Error::other(failures.join("; "))) }
+}
+
+/// A report, and where it was made.
+#[derive(Serialize)]
+struct Here<T> {
+    machine: Machine,
+    #[serde(flatten)]
+    report: T,
+}
+
+impl<T: Display> Display for Here<T> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(out, "{}{}", self.report, self.machine)
+    }
+}
+
+fn print_here(report: impl Display + Serialize, json: bool) -> io::Result<()> {
+    print(&Here { machine: Machine::here(), report }, json)
 }
 
 fn print(report: &(impl Display + Serialize), json: bool) -> io::Result<()> {

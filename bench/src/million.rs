@@ -3,14 +3,13 @@
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tidegate::config::{Limits, MAX_SHARDS, Stack};
 use tidegate::uring::raise_open_files;
 
-use crate::arguments::{count, seconds, some_seconds};
+use crate::arguments::{count, seconds, some_seconds, window};
 use crate::fleet::{Ending, Errand, Fleet, Kind, Progress};
 use crate::latency::{Latency, histogram};
 use crate::peer::message;
@@ -42,7 +41,7 @@ pub struct Arguments {
     #[arg(value_parser = clap::value_parser!(u32).range(1..=MAX_SHARDS.into()))]
     pub shards: u32,
     /// Connections that open, are pinged or close at once.
-    #[arg(long, default_value_t = 512, value_parser = count)]
+    #[arg(long, default_value_t = 512, value_parser = window)]
     pub window: usize,
     /// The silence after which the gateway pings a connection, such as 30s, or `off`. What a short
     /// one costs is part of every stage that lasts longer.
@@ -129,18 +128,18 @@ pub fn run(arguments: &Arguments) -> io::Result<Report> {
     let config = configuration(&arguments.ping, room);
     let server = Server::start_gateway(arguments.gateway.as_deref(), shards, &config)?;
     let watch = Watch::new(arguments, server.known_pid()?);
-    let empty_bytes = watch.settled()?;
-    let slabs_empty = Slabs::now();
     let mut fleet = Fleet::new(&server.target, Kind::WebSocket, Ending::Reset)?;
+    let empty_bytes = watch.settled(&mut fleet)?;
+    let slabs_empty = Slabs::now();
     let opening = watch.stage("opened", |done| fleet.open(arguments.connections, window, done))?;
-    let (connections, full_bytes) = (fleet.len(), watch.settled()?);
+    let (connections, full_bytes) = (fleet.len(), watch.settled(&mut fleet)?);
     let kernel = slabs_empty.and_then(|empty| Ok(Slabs::now()?.growth(&empty, connections)));
     let holding = watch.spend(|| fleet.hold(Duration::from_secs_f64(arguments.hold)))?.holding();
     let sweep = watch.stage("answered a ping", |done| fleet.each(&Errand::Ping, window, done))?;
     let latency = sample(&mut fleet, arguments.samples)?;
-    let used_bytes = watch.settled()?;
+    let used_bytes = watch.settled(&mut fleet)?;
     let closing = watch.stage("closed", |done| fleet.close_all(window, done))?;
-    let closed_bytes = watch.settled()?;
+    let closed_bytes = watch.settled(&mut fleet)?;
     Ok(Report {
         connections,
         shards,
@@ -244,8 +243,8 @@ impl Watch {
     }
 
     /// Private memory of the gateway when it has been left alone, in bytes.
-    fn settled(&self) -> io::Result<u64> {
-        thread::sleep(self.settle);
+    fn settled(&self, fleet: &mut Fleet) -> io::Result<u64> {
+        fleet.hold(self.settle)?;
         Ok(MemoryUse::of(self.pid)?.private_bytes)
     }
 

@@ -105,33 +105,42 @@ impl Peer {
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        self.check_echo(count, message, back)
+        check_echo(&mut self.receiver, &mut self.incoming[..count], message, back)
     }
+}
 
-    fn check_echo(&mut self, count: usize, message: &[u8], back: &mut usize) -> io::Result<bool> {
-        let input = &mut self.incoming[..count];
-        let mut at = 0;
-        loop {
-            let event = self.receiver.handle_input(input, &mut at, &RULES);
-            match event.map_err(|error| io::Error::other(error.to_string()))? {
-                Event::NeedInput => return Ok(false),
-                Event::Piece(piece) => {
-                    let bytes = &input[piece.start..piece.end];
-                    if !message[*back..].starts_with(bytes) {
-                        return Err(io::Error::other("the echo is not what was sent"));
-                    }
-                    *back += bytes.len();
-                    if piece.last {
-                        return Ok(true);
-                    }
-                }
-                Event::Control(control) if control.opcode == OpCode::Close => {
-                    return Err(io::Error::other("the server closed the connection"));
-                }
-                // Keepalive is not measured here; the server's Ping is left unanswered, but the
-                // next message shows that this peer lives.
-                Event::Control(_) => {}
+/// Takes in what one read has brought; returns whether all of `message` has come back.
+fn check_echo(
+    receiver: &mut Receiver,
+    input: &mut [u8],
+    message: &[u8],
+    back: &mut usize,
+) -> io::Result<bool> {
+    let (mut at, mut is_whole) = (0, false);
+    loop {
+        let event = receiver.handle_input(input, &mut at, &RULES);
+        match event.map_err(|error| io::Error::other(error.to_string()))? {
+            Event::NeedInput => return Ok(is_whole),
+            Event::Piece(_) if is_whole => {
+                return Err(io::Error::other("the server says more than was sent"));
             }
+            Event::Piece(piece) => {
+                let bytes = &input[piece.start..piece.end];
+                if !message[*back..].starts_with(bytes) {
+                    return Err(io::Error::other("the echo is not what was sent"));
+                }
+                *back += bytes.len();
+                is_whole = piece.last;
+                if is_whole && *back < message.len() {
+                    return Err(io::Error::other("the echo is shorter than what was sent"));
+                }
+            }
+            Event::Control(control) if control.opcode == OpCode::Close => {
+                return Err(io::Error::other("the server closed the connection"));
+            }
+            // Keepalive is not measured here; the server's Ping is left unanswered, but the
+            // next message shows that this peer lives.
+            Event::Control(_) => {}
         }
     }
 }
@@ -173,6 +182,35 @@ async fn receive_response(stream: &mut TcpStream, request: &Request<'_>) -> io::
         let status = parse_response(&so_far, RESPONSE_MAX).map_err(io::Error::other)?;
         if let Status::Complete(head) = status {
             return Accepted::check(&head, request).map(|_| ()).map_err(io::Error::other);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a client that has sent `message` says to `input`, which is one read.
+    fn check(message: &[u8], input: &[u8]) -> io::Result<bool> {
+        let (mut receiver, mut back) = (Receiver::default(), 0);
+        check_echo(&mut receiver, &mut input.to_vec(), message, &mut back)
+    }
+
+    #[test]
+    fn an_echo_is_whole_and_nothing_else() {
+        assert!(check(b"abc", b"\x82\x03abc").unwrap());
+        assert!(check(b"abc", b"\x02\x01a\x80\x02bc").unwrap());
+        assert!(!check(b"abc", b"\x02\x01a\x80\x02b").unwrap());
+        for (wrong, why) in [
+            (&b"\x82\x03abd"[..], "not what was sent"),
+            (b"\x82\x02ab", "shorter"),
+            (b"\x82\x00", "shorter"),
+            (b"\x82\x04abcd", "not what was sent"),
+            (b"\x82\x03abc\x82\x03abc", "more than was sent"),
+            (b"\x88\x00", "closed"),
+        ] {
+            let error = check(b"abc", wrong).unwrap_err().to_string();
+            assert!(error.contains(why), "{wrong:?}: {error}");
         }
     }
 }

@@ -34,6 +34,8 @@ pub enum Peer {
     TungsteniteLean,
     /// tokio-tungstenite as it comes.
     Tungstenite,
+    /// fastwebsockets with small buffers.
+    FastwebsocketsLean,
     /// fastwebsockets as it comes.
     Fastwebsockets,
     /// npm's ws.
@@ -78,7 +80,7 @@ impl Peer {
             }
             Self::Monoio | Self::TokioUring => this_program().map(Command::new),
             Self::TungsteniteLean | Self::Tungstenite => rust("tungstenite_echo"),
-            Self::Fastwebsockets => rust("fastwebsockets_echo"),
+            Self::FastwebsocketsLean | Self::Fastwebsockets => rust("fastwebsockets_echo"),
             Self::Ws => node(),
             Self::Uwebsockets => python(),
         };
@@ -96,12 +98,14 @@ impl Peer {
             Self::LwsEvLean => &["--loop", "ev", "--lean"],
             Self::Monoio => &["baseline", "monoio"],
             Self::TokioUring => &["baseline", "tokio-uring"],
-            Self::TungsteniteLean => &["--lean"],
+            Self::TungsteniteLean | Self::FastwebsocketsLean => &["--lean"],
             _ => &[],
         }
     }
 
-    fn install(self) -> &'static str {
+    /// The command that installs what it needs.
+    #[must_use]
+    pub fn install(self) -> &'static str {
         match self {
             Self::Hold | Self::Epoll => "apt-get install gcc libc6-dev",
             Self::LwsLean | Self::LwsUvLean | Self::LwsEvLean | Self::Lws => {
@@ -109,12 +113,15 @@ impl Peer {
                  libwebsockets-evlib-ev"
             }
             Self::Monoio | Self::TokioUring => "cargo build --release -p tidegate-bench",
-            Self::TungsteniteLean | Self::Tungstenite | Self::Fastwebsockets => {
+            Self::TungsteniteLean
+            | Self::Tungstenite
+            | Self::FastwebsocketsLean
+            | Self::Fastwebsockets => {
                 "cargo build --release --manifest-path tools/peers/rust/Cargo.toml \
                  --target-dir target/peers/rust"
             }
             Self::Ws => "apt-get install nodejs npm",
-            Self::Uwebsockets => "pip install socketify",
+            Self::Uwebsockets => "pip install socketify==0.0.31",
         }
     }
 }

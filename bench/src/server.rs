@@ -96,7 +96,7 @@ impl Server {
         Ok(Self {
             target: Target::new(address, "/echo"),
             pid: Some(running.0.id()),
-            description: format!("tidegate {}", env!("CARGO_PKG_VERSION")),
+            description: format!("{}, {shards} shard(s)", version(&program)),
             _child: Some(running),
         })
     }
@@ -112,8 +112,11 @@ impl Server {
             io::Error::other(format!("{name}: {}: try `{install}`", missing.why))
         })?;
         let mut running = Running::start(command.stdin(Stdio::null()), true)?;
-        let description =
-            running.says("its name and version", START_MAX, |line| Some(line.to_owned()))?;
+        let said = running.says("its name and version", START_MAX, |line| Some(line.to_owned()));
+        let description = said.map_err(|error| {
+            let (name, install) = (peer.name(), peer.install());
+            io::Error::other(format!("{name}: {error}; does it lack `{install}`?"))
+        })?;
         await_listener(address)?;
         Ok(Self {
             target: Target::new(address, "/echo"),
@@ -225,6 +228,13 @@ fn holding(text: &str) -> io::Result<io::PipeReader> {
     let (reader, mut writer) = io::pipe()?;
     writer.write_all(text.as_bytes())?;
     Ok(reader)
+}
+
+/// What the gateway's program says of itself: its name and version.
+fn version(program: &Path) -> String {
+    let output = Command::new(program).arg("--version").output();
+    let said = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    said.ok().filter(|said| !said.is_empty()).unwrap_or_else(|| "tidegate, version unknown".into())
 }
 
 /// The first ports that are not for servers: from here on they are those of clients (ip(7),

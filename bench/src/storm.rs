@@ -12,14 +12,16 @@
 use std::fmt;
 use std::io;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Barrier};
+use std::sync::mpsc::{Sender, channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
-use crate::arguments::{count, seconds};
+use crate::arguments::{count, seconds, window};
+use crate::compare::Spread;
 use crate::fleet::{Ending, Fleet, Kind};
 use crate::latency::{Histogram, LATENCY_MAX_NS, histogram};
 use crate::peer::{self, Peer};
@@ -53,7 +55,7 @@ pub struct Arguments {
     #[command(flatten)]
     pub server: Choice,
     /// Connections of a burst, all of which connect at once.
-    #[arg(long, default_value_t = 1000, value_parser = count)]
+    #[arg(long, default_value_t = 1000, value_parser = window)]
     pub burst: usize,
     /// Bursts, one after the other.
     #[arg(long, default_value_t = 20, value_parser = count)]
@@ -62,7 +64,7 @@ pub struct Arguments {
     #[arg(long, short, default_value_t = 15_000, value_parser = count)]
     pub connections: usize,
     /// Connections of the reconnect storm that are opening at once.
-    #[arg(long, default_value_t = 1000, value_parser = count)]
+    #[arg(long, default_value_t = 1000, value_parser = window)]
     pub window: usize,
     /// How a connection ends that is dropped: as a program that dies ends it, or with a reset.
     #[arg(long, value_enum, default_value_t = Ending::Fin)]
@@ -262,8 +264,6 @@ impl Bursts {
         let sum = |cpu: fn(&Burst) -> Duration| seen.iter().map(cpu).sum::<Duration>();
         let end_s = sum(|burst| burst.end.cpu).as_secs_f64();
         let seconds: Vec<_> = seen.iter().map(|burst| burst.opening.time.as_secs_f64()).collect();
-        let mut sorted = seconds.clone();
-        sorted.sort_by(f64::total_cmp);
         let rest_bytes: Vec<_> = seen.iter().map(|burst| burst.rest_bytes).collect();
         let after_bytes = rest_bytes.last().copied().unwrap_or(before_bytes);
         let warm = rest_bytes.get(WARM - 1).filter(|_| rest_bytes.len() > WARM);
@@ -272,8 +272,8 @@ impl Bursts {
             handshakes,
             handshakes_per_cpu_second: per_second(handshakes, sum(|burst| burst.opening.cpu)),
             end_us_per_connection: end_s * 1e6 / handshakes.max(1) as f64,
-            median_seconds: sorted.get(sorted.len() / 2).copied().unwrap_or(0.0),
-            max_seconds: sorted.last().copied().unwrap_or(0.0),
+            median_seconds: Spread::of(&seconds).map_or(0.0, |spread| spread.median),
+            max_seconds: seconds.iter().copied().fold(0.0, f64::max),
             seconds,
             before_bytes,
             after_bytes,
@@ -358,13 +358,14 @@ impl Probe {
     /// Yields when it is connected, or has failed.
     fn start(target: &Target) -> Self {
         let phase = Arc::new(AtomicU8::new(OPENING));
-        let connected = Arc::new(Barrier::new(2));
+        let (connected, is_connected) = channel();
         let thread = {
             let (target, phase) = (target.clone(), Arc::clone(&phase));
-            let (connected, core) = (Arc::clone(&connected), runtime::second());
-            thread::spawn(move || runtime::run(core, probe(&target, &phase, &connected)))
+            let core = runtime::second();
+            thread::spawn(move || runtime::run(core, probe(&target, &phase, connected)))
         };
-        connected.wait();
+        // The sender goes away with a thread that has failed.
+        let _ = is_connected.recv();
         Self { phase, thread: Some(thread) }
     }
 
@@ -389,9 +390,14 @@ impl Drop for Probe {
     }
 }
 
-async fn probe(target: &Target, phase: &AtomicU8, connected: &Barrier) -> io::Result<(Seen, Seen)> {
+async fn probe(
+    target: &Target,
+    phase: &AtomicU8,
+    connected: Sender<()>,
+) -> io::Result<(Seen, Seen)> {
     let peer = Peer::open(target).await;
-    connected.wait();
+    // The receiver waits for it.
+    let _ = connected.send(());
     let (mut peer, message) = (peer?, peer::message(MESSAGE)?);
     let (mut calm, mut storm) = (Seen::new(), Seen::new());
     loop {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tidegate_bench::compare::{
     Arguments, Bound, Contender, Contest, Metric, Of, Suite, Wanted, Work, compare, write_results,
 };
+use tidegate_bench::load::Pace;
 use tidegate_bench::peers::Peer;
 
 fn arguments() -> Arguments {
@@ -29,7 +30,7 @@ fn contest(work: Work, against: Peer) -> Contest {
 
 #[test]
 fn both_take_part_in_every_round_and_the_page_says_so() {
-    let echo = Work::Echo { connections: 20, size: 100, seconds: 0.05 };
+    let echo = Work::Echo { connections: 20, size: 100, seconds: 0.05, pace: Pace::Closed };
     let idle = Work::Idle { connections: 100, settle: 0.0 };
     let contests = vec![contest(echo, Peer::Epoll), contest(idle, Peer::Hold)];
     let report = compare(&arguments(), contests).unwrap();
@@ -64,7 +65,10 @@ fn both_take_part_in_every_round_and_the_page_says_so() {
 #[test]
 fn a_server_that_fails_drops_out_visibly() {
     // It answers no handshake.
-    let mut contest = contest(Work::Echo { connections: 2, size: 1, seconds: 0.01 }, Peer::Epoll);
+    let mut contest = contest(
+        Work::Echo { connections: 2, size: 1, seconds: 0.01, pace: Pace::Closed },
+        Peer::Epoll,
+    );
     contest.contenders.push(Contender::Peer(Peer::Hold));
     let report = compare(&arguments(), vec![contest]).unwrap();
     assert_eq!(report.comparisons[0].rows.len(), 2, "{report}");

@@ -8,6 +8,7 @@ use super::course::Course;
 use super::metric::Metric;
 use super::sample::Sample;
 use super::spread::Bound;
+use crate::load::Pace;
 use crate::peers::Peer;
 use crate::server::Choice;
 use tidegate::uring::raise_open_files;
@@ -41,7 +42,7 @@ pub struct Programs {
 /// What they all do.
 #[derive(Clone, Copy, Debug)]
 pub enum Work {
-    /// Closed loops of echoes.
+    /// Echoes.
     Echo {
         /// How many.
         connections: usize,
@@ -49,6 +50,8 @@ pub enum Work {
         size: usize,
         /// How long a round is, in seconds.
         seconds: f64,
+        /// In a closed loop, or at a rate that all can keep up with.
+        pace: Pace,
     },
     /// Connections that do nothing.
     Idle {
@@ -156,8 +159,12 @@ impl Work {
     #[must_use]
     pub fn title(self) -> String {
         match self {
-            Self::Echo { connections, size, .. } => {
-                format!("echo: {connections} connections, {size} B")
+            Self::Echo { connections, size, pace, .. } => {
+                let each = match pace {
+                    Pace::Closed => String::new(),
+                    Pace::Open(rate) => format!(", {rate} per second"),
+                };
+                format!("echo: {connections} connections, {size} B{each}")
             }
             Self::Idle { connections, .. } => {
                 format!("idle: what each of {connections} more connections takes")

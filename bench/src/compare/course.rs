@@ -62,9 +62,9 @@ impl Course<'_, '_> {
     /// All rounds with those of `group`.
     pub(super) fn run(&mut self, group: &[Contender]) {
         match self.contest.work {
-            Work::Echo { connections, size, seconds } => {
+            Work::Echo { connections, size, seconds, pace } => {
                 let shape = Shape { connections, size, threads: 1 };
-                self.echo(group, shape, Duration::from_secs_f64(seconds));
+                self.echo(group, shape, (Duration::from_secs_f64(seconds), pace));
             }
             Work::Idle { connections, settle } => self.idle(group, connections, settle),
             Work::Storm { burst, bursts, connections, settle } => self.each(group, |server| {
@@ -92,19 +92,22 @@ impl Course<'_, '_> {
     }
 
     /// All servers and their connections are there all the time; loads take turns.
-    fn echo(&mut self, group: &[Contender], shape: Shape, time: Duration) {
+    fn echo(&mut self, group: &[Contender], shape: Shape, turn: (Duration, Pace)) {
         let mut seats = Vec::new();
         for &contender in group {
-            match self.seat(contender, shape, time) {
+            if self.results.failures.contains_key(&contender) {
+                continue;
+            }
+            match self.seat(contender, shape, turn) {
                 Ok(seat) => seats.push(seat),
                 Err(error) => self.fail(contender, &error),
             }
         }
         for round in Rounds::of(self.contest) {
-            for turn in 0..seats.len() {
-                let seat = &seats[(round + turn) % seats.len()];
-                match seat.load.run(time, Pace::Closed) {
-                    Ok(run) => self.record(seat.contender, round, sample::of_echo(&run)),
+            for next in 0..seats.len() {
+                let seat = &seats[(round + next) % seats.len()];
+                match seat.load.run(turn.0, turn.1).and_then(|run| sample::of_echo(&run)) {
+                    Ok(sample) => self.record(seat.contender, round, sample),
                     Err(error) => self.fail(seat.contender, &error),
                 }
                 (self.progress)();
@@ -114,11 +117,16 @@ impl Course<'_, '_> {
     }
 
     /// Starts a server, opens all connections to it and runs once unmeasured.
-    fn seat(&mut self, contender: Contender, shape: Shape, time: Duration) -> io::Result<Seat> {
+    fn seat(
+        &mut self,
+        contender: Contender,
+        shape: Shape,
+        turn: (Duration, Pace),
+    ) -> io::Result<Seat> {
         let server = Server::find(&contender.choice(self.programs))?;
         self.results.descriptions.insert(contender, server.description.clone());
         let load = Load::open(&server, shape)?;
-        load.run(time, Pace::Closed)?;
+        load.run(turn.0, turn.1)?;
         Ok(Seat { contender, load, _server: server })
     }
 

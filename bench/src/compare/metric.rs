@@ -26,6 +26,8 @@ pub enum Metric {
     Stall,
     /// The longest that this client slept too long: the load generator's own stall.
     GeneratorStall,
+    /// How long the server was ready to run in the storm, and had no core, in milliseconds.
+    Waited,
     /// The most memory that the server has had resident, in MiB.
     Peak,
     /// Private memory of the server after that, at rest, in MiB.
@@ -42,6 +44,10 @@ pub enum Metric {
     ServerCores,
     /// CPU that the load generator used, in cores.
     GeneratorCores,
+    /// 99th percentile of how late the load generator sent, in microseconds.
+    Lateness,
+    /// Messages that were due and never sent.
+    Unsent,
 }
 
 impl Metric {
@@ -62,6 +68,9 @@ impl Metric {
             Self::Handshakes => "handshakes/CPU s, reconnect",
             Self::Stall => "longest stall ms",
             Self::GeneratorStall => "of the generator ms",
+            Self::Waited => "without a core ms",
+            Self::Lateness => "generator late, p99 us",
+            Self::Unsent => "never sent",
             Self::Peak => "peak MiB",
             Self::Rest => "at rest MiB",
             Self::CpuPerDelivery => "CPU us/delivery",

@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::contest::{Contender, Contest, Of, Wanted, Work};
 use super::metric::Metric;
 use super::spread::Bound;
+use crate::load::Pace;
 use crate::peers::Peer;
 
 /// How much is compared.
@@ -24,6 +25,9 @@ pub enum Suite {
 const FEW: usize = 100;
 const MANY: usize = 5000;
 
+/// Messages per second of the open loop: a fraction of what the slowest can.
+const RATE: f64 = 10_000.0;
+
 /// Payloads of the echo contests, in bytes.
 const SIZES: [usize; 3] = [64, 1024, 16 << 10];
 
@@ -35,6 +39,7 @@ impl Suite {
         for connections in [FEW, MANY] {
             contests.extend(SIZES.map(|size| self.echo(connections, size, rounds)));
         }
+        contests.push(self.at_a_rate(rounds));
         contests.push(self.idle(rounds));
         contests.push(self.storm(rounds));
         if self == Self::Full {
@@ -55,12 +60,22 @@ impl Suite {
         let everybody = self == Self::Full || (connections, size) == (FEW, SIZES[0]);
         let peers = if everybody { echoing() } else { vec![Peer::Epoll, Peer::LwsLean, Peer::Lws] };
         Contest {
-            work: Work::Echo { connections, size, seconds: 0.5 },
+            work: Work::Echo { connections, size, seconds: 0.5, pace: Pace::Closed },
             contenders: with_gateway(peers),
             against: Contender::Peer(Peer::Epoll),
             rounds,
             time: self.time(),
             wanted: wanted_of_echo(connections),
+        }
+    }
+
+    /// Latency where neither the server nor the load generator is busy all the time.
+    fn at_a_rate(self, rounds: usize) -> Contest {
+        let (connections, size, pace) = (FEW, SIZES[0], Pace::Open(RATE));
+        Contest {
+            work: Work::Echo { connections, size, seconds: 0.5, pace },
+            wanted: Vec::new(),
+            ..self.echo(connections, size, rounds)
         }
     }
 
@@ -88,7 +103,8 @@ impl Suite {
         Contest {
             work: Work::Storm { burst: 1000, bursts, connections, settle: 0.3 },
             contenders: with_gateway(peers),
-            against: Contender::Peer(Peer::LwsLean),
+            // As it comes: lean, no more than 64 can be opening at once.
+            against: Contender::Peer(Peer::Lws),
             rounds: rounds.min(ROUNDS_OF_PROCESSES),
             time: self.time(),
             wanted: vec![handshakes(Metric::BurstHandshakes), handshakes(Metric::Handshakes)],

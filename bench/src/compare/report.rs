@@ -1,6 +1,6 @@
 //! What came of comparing, for people and for programs.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use clap::ValueEnum;
@@ -106,6 +106,17 @@ impl Report {
         format!("{cargo} compare --suite {suite} --rounds {rounds}")
     }
 
+    /// Where the gateway itself dropped out.
+    #[must_use]
+    pub fn gateway_failures(&self) -> Vec<String> {
+        let gateway = Contender::Gateway.name();
+        let failures = self.comparisons.iter().flat_map(|comparison| {
+            let own = comparison.left_out.iter().filter(|left_out| left_out.server == gateway);
+            own.map(|left_out| format!("{}: {}", comparison.title, left_out.why))
+        });
+        failures.collect()
+    }
+
     /// What each server says of itself.
     pub(super) fn servers(&self) -> BTreeMap<&str, &str> {
         let rows = self.comparisons.iter().flat_map(|comparison| &comparison.rows);
@@ -187,7 +198,7 @@ fn unknown() -> String {
 fn figures(results: &Results, contender: Contender, against: Contender) -> Vec<Figure> {
     let Some(own) = results.samples.get(&contender) else { return Vec::new() };
     let other = results.samples.get(&against).filter(|_| contender != against);
-    let metrics = own.values().next().into_iter().flat_map(Sample::keys);
+    let metrics: BTreeSet<_> = own.values().flat_map(Sample::keys).collect();
     let figure = |&metric: &Metric| {
         let values: Vec<_> = own.values().filter_map(|sample| sample.get(&metric)).collect();
         let value = Spread::of(&values.into_iter().copied().collect::<Vec<_>>())?;
@@ -197,7 +208,7 @@ fn figures(results: &Results, contender: Contender, against: Contender) -> Vec<F
         let ratio = metric.has_ratio().then(|| Spread::of(&ratios.collect::<Vec<_>>())).flatten();
         Some(Figure { metric, value, ratio, verdict: ratio.map(Spread::verdict) })
     };
-    metrics.filter_map(figure).collect()
+    metrics.into_iter().filter_map(figure).collect()
 }
 
 impl Figure {

@@ -1,6 +1,7 @@
 //! The figures of one round of one server.
 
 use std::collections::BTreeMap;
+use std::io;
 
 use super::metric::Metric;
 use crate::latency::Latency;
@@ -11,7 +12,10 @@ use crate::{fanout, idle, storm};
 /// The figures of one round of one server.
 pub type Sample = BTreeMap<Metric, f64>;
 
-pub(super) fn of_echo(run: &Run) -> Sample {
+pub(super) fn of_echo(run: &Run) -> io::Result<Sample> {
+    if run.tally.messages == 0 {
+        return Err(io::Error::other("not one message came back in a round"));
+    }
     let (seconds, messages) = (run.time.as_secs_f64(), run.tally.messages as f64);
     let cores = |cpu: CpuTime| cpu.total().as_secs_f64() / seconds;
     let mut sample = Sample::from([
@@ -23,7 +27,11 @@ pub(super) fn of_echo(run: &Run) -> Sample {
         sample.insert(Metric::CpuPerMessage, cpu.total().as_secs_f64() * 1e6 / messages);
         sample.insert(Metric::ServerCores, cores(cpu));
     }
-    sample
+    if !run.tally.lateness_ns.is_empty() {
+        sample.insert(Metric::Lateness, Latency::new(&run.tally.lateness_ns).p99_us);
+        sample.insert(Metric::Unsent, run.tally.unsent as f64);
+    }
+    Ok(sample)
 }
 
 pub(super) fn of_idle(report: &idle::Report) -> Sample {
@@ -44,6 +52,7 @@ pub(super) fn of_storm(report: &storm::Report) -> Sample {
     Sample::from([
         (Metric::BurstHandshakes, bursts.handshakes_per_cpu_second),
         (Metric::Handshakes, reconnect.handshakes_per_cpu_second),
+        (Metric::Waited, reconnect.waited_seconds * 1e3),
         (Metric::Stall, reconnect.longest_stall_us / 1e3),
         (Metric::GeneratorStall, reconnect.storm.lateness.max_us / 1e3),
         (Metric::Peak, mib(reconnect.peak_bytes)),

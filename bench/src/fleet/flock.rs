@@ -31,7 +31,7 @@ const RECEIVE_SIZE: usize = 4096;
 const REQUEST_SIZE: usize = 1024;
 
 /// The most connections whose requests can be on their way at once.
-const WINDOW_MAX: usize = 4096;
+pub const WINDOW_MAX: usize = 4096;
 
 /// Room for a frame.
 const FRAME_SIZE: usize = MAX_HEADER + MESSAGE_MAX;
