@@ -5,11 +5,14 @@ use std::io;
 use std::ops::Sub;
 use std::time::Duration;
 
+use nix::time::ClockId;
+use nix::unistd::Pid;
+
 /// CPU time, of all threads of a process together.
 ///
-/// How much comes from the scheduler, to the nanosecond and for the threads that live. Which part of
-/// it was in kernel mode comes from `/proc/PID/stat`, whose clock ticks 100 times a second: for a
-/// difference, from the ticks between.
+/// How much comes from the process's own clock (clock_getcpuclockid(3)), to the nanosecond, with
+/// threads that have ended. Which part of it was in kernel mode comes from `/proc/PID/stat`, whose
+/// clock ticks 100 times a second: for a difference, from the ticks between.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct CpuTime {
     sum: Duration,
@@ -26,7 +29,8 @@ impl CpuTime {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
         let (user_ticks, system_ticks) =
             ticks(&stat).ok_or_else(|| io::Error::other("/proc/PID/stat is not as in proc(5)"))?;
-        Ok(Self { sum: schedstat(pid, 0)?, user_ticks, system_ticks })
+        let clock = ClockId::pid_cpu_clock_id(Pid::from_raw(pid as i32))?;
+        Ok(Self { sum: clock.now()?.into(), user_ticks, system_ticks })
     }
 
     /// User and system time together.
@@ -61,24 +65,17 @@ fn ticks(stat: &str) -> Option<(u64, u64)> {
 }
 
 /// The time that the threads of process `pid` that live have been ready to run and had to wait for
-/// a processor: what others on the same cores have taken from it.
+/// a processor: what others on the same cores have taken from it. It is the second number of
+/// `/proc/PID/task/TID/schedstat`, in nanoseconds (Linux, `sched-stats.rst`).
 ///
 /// # Errors
 /// There is no such process.
 pub fn waited_for_cpu(pid: u32) -> io::Result<Duration> {
-    schedstat(pid, 1)
-}
-
-/// The sum over the threads of a process of a number of `/proc/PID/task/TID/schedstat`: the first is
-/// the time on a processor, the second the time waiting for one, in nanoseconds (Linux,
-/// `sched-stats.rst`).
-fn schedstat(pid: u32, index: usize) -> io::Result<Duration> {
     let mut sum_ns = 0;
     for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
         // A thread that has ended between the two calls, or a kernel without the file.
         let Ok(line) = fs::read_to_string(thread?.path().join("schedstat")) else { continue };
-        let number = line.split_ascii_whitespace().nth(index).and_then(|it| it.parse().ok());
-        sum_ns += number.unwrap_or(0);
+        sum_ns += line.split_ascii_whitespace().nth(1).and_then(|it| it.parse().ok()).unwrap_or(0);
     }
     Ok(Duration::from_nanos(sum_ns))
 }
