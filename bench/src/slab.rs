@@ -7,8 +7,8 @@ use std::io;
 
 use serde::Serialize;
 
-/// Objects per connection below which a cache's growth is somebody else's.
-const NOISE: f64 = 0.05;
+/// Bytes per connection below which what a cache has gained or lost is somebody else's.
+const NOISE_BYTES: f64 = 1.0;
 
 /// Objects in use and their size in bytes, by the cache's name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub struct Slabs {
 pub struct Growth {
     /// The cache's name. The kernel merges caches whose objects are alike under one name.
     pub cache: String,
-    /// Objects per connection.
+    /// Objects per connection; less than none if the cache has lost some.
     pub objects: f64,
     /// The size of one, in bytes.
     pub object_bytes: u64,
@@ -59,8 +59,8 @@ impl Slabs {
         Self { caches: caches.collect() }
     }
 
-    /// What each of `connections` that came between `earlier` and now takes. Objects that came for
-    /// none of them, or for few, are left out.
+    /// What each of `connections` that came between `earlier` and now takes. Caches that have hardly
+    /// changed are left out.
     #[must_use]
     pub fn growth(&self, earlier: &Self, connections: usize) -> Vec<Growth> {
         let grown = self.caches.iter().map(|(cache, &(active, object_bytes))| {
@@ -68,7 +68,7 @@ impl Slabs {
             let objects = (active as f64 - before as f64) / connections.max(1) as f64;
             Growth { cache: cache.clone(), objects, object_bytes }
         });
-        grown.filter(|growth| growth.objects >= NOISE).collect()
+        grown.filter(|growth| growth.bytes().abs() >= NOISE_BYTES).collect()
     }
 }
 
@@ -88,9 +88,11 @@ mod tests {
 
     #[test]
     fn growth_is_per_connection_and_without_noise() {
-        let later = Slabs::parse(&TEXT.replace("TCP 10", "TCP 210").replace("filp 5", "filp 7"));
-        let growth = later.growth(&Slabs::parse(TEXT), 100);
+        let later = Slabs::parse(&TEXT.replace("TCP 10", "TCP 2010").replace("filp 5", "filp 7"));
+        let growth = later.growth(&Slabs::parse(TEXT), 1000);
         assert_eq!(growth.len(), 1);
+        let back = Slabs::parse(TEXT).growth(&later, 1000);
+        assert_eq!(back[0].objects, -2.0);
         assert_eq!((&*growth[0].cache, growth[0].objects), ("TCP", 2.0));
         assert!((growth[0].bytes() - 4736.0).abs() < 0.1);
     }
