@@ -158,7 +158,10 @@ static void copy_line(char *to, size_t room, const char *from) {
 static void on_log(int level, const char *line) {
     static const char label[] = "per-conn:";
     const char *at = strstr(line, label);
-    if (at) copy_line(per_connection, sizeof per_connection, at + strlen(label) + strspn(at + strlen(label), " "));
+    if (at) {
+        at += strlen(label);
+        copy_line(per_connection, sizeof per_connection, at + strspn(at, " "));
+    }
     if (level & LLL_ERR) copy_line(last_error, sizeof last_error, line);
 }
 
