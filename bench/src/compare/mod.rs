@@ -20,6 +20,7 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
 
+use self::contest::ROUNDS_MIN;
 pub use self::contest::{Contender, Contest, Of, Programs, Wanted, Work};
 pub use self::metric::Metric;
 pub use self::plan::Suite;
@@ -38,7 +39,7 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t = Suite::Quick)]
     pub suite: Suite,
     /// Rounds of each server, at least five; fewer than this, but five, if time is up before that.
-    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(5..))]
+    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(ROUNDS_MIN as i64..))]
     pub rounds: u16,
     /// The gateway to start; `tidegate` beside this program if not given.
     #[arg(long)]

@@ -46,6 +46,10 @@ pub(super) const BLOCKS_AREA: usize = BATCH * RECEIVE_SIZE + WINDOW_MAX * REQUES
 /// How long a call into the kernel waits for something to happen.
 const WAIT: Duration = Duration::from_millis(100);
 
+/// Calls into the kernel of one look after all connections: with all of them readable, and twice
+/// over.
+const TEND_TURNS: usize = 2 * super::FLOCK_MAX / BATCH;
+
 /// How long nothing at all may happen on an errand.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -158,15 +162,17 @@ impl Flock {
         Ok(done)
     }
 
-    /// Takes in what has happened, and answers it.
+    /// Takes in what has happened, and answers it; a server that never stops talking is listened to
+    /// again next time.
     pub(super) fn tend(&mut self, kit: &mut Kit<'_>) -> io::Result<()> {
-        loop {
+        for _ in 0..TEND_TURNS {
             self.pong(kit.memory);
             self.turn(kit, Duration::ZERO)?;
             if self.readable.is_empty() && self.pongs.is_empty() {
-                return Ok(());
+                break;
             }
         }
+        Ok(())
     }
 
     /// One call into the kernel, and everything that comes back.
