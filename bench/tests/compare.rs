@@ -8,6 +8,7 @@ use tidegate_bench::compare::{
 };
 use tidegate_bench::load::Pace;
 use tidegate_bench::peers::Peer;
+use tidegate_bench::server::gateway_program;
 
 fn arguments() -> Arguments {
     Arguments { suite: Suite::Quick, rounds: 5, gateway: None, only: None, before: None, out: None }
@@ -74,4 +75,41 @@ fn a_server_that_fails_drops_out_visibly() {
     assert_eq!(report.comparisons[0].rows.len(), 2, "{report}");
     assert_eq!(report.comparisons[0].left_out[0].server, "hold");
     assert!(report.to_string().contains("hold dropped out: "), "{report}");
+}
+
+#[test]
+fn a_gateway_that_fails_is_in_the_report_and_its_own_error() {
+    let echo = Work::Echo { connections: 2, size: 1, seconds: 0.01, pace: Pace::Closed };
+    let arguments = Arguments { gateway: Some("/no/such/tidegate".into()), ..arguments() };
+    let report = compare(&arguments, vec![contest(echo, Peer::Epoll)]).unwrap();
+    let [failure] = &report.gateway_failures()[..] else { panic!("{report}") };
+    assert!(failure.contains("/no/such/tidegate did not start"), "{failure}");
+    assert_eq!(report.comparisons[0].rows[0].server, "epoll");
+    assert!(report.comparisons[0].wanted[0].outcome.is_none(), "{report}");
+}
+
+#[test]
+fn another_build_is_all_that_a_change_is_compared_with() {
+    let echo = Work::Echo { connections: 2, size: 1, seconds: 0.01, pace: Pace::Closed };
+    let before = Some(gateway_program().unwrap());
+    let contest = contest(echo, Peer::Epoll).with_before();
+    let report = compare(&Arguments { before, ..arguments() }, vec![contest]).unwrap();
+    let rows = &report.comparisons[0].rows;
+    let names: Vec<_> = rows.iter().map(|row| &*row.server).collect();
+    assert_eq!(names, ["tidegate", "before"], "{report}");
+    assert!(rows[0].figures[0].ratio.is_some(), "{report}");
+}
+
+#[test]
+fn an_open_loop_has_the_generators_lateness_beside_it() {
+    let pace = Pace::Open(2000.0);
+    let echo = Work::Echo { connections: 10, size: 64, seconds: 0.05, pace };
+    let report = compare(&arguments(), vec![contest(echo, Peer::Epoll)]).unwrap();
+    for row in &report.comparisons[0].rows {
+        let metrics: Vec<_> = row.figures.iter().map(|figure| figure.metric).collect();
+        assert!(
+            metrics.contains(&Metric::Lateness) && metrics.contains(&Metric::Unsent),
+            "{report}"
+        );
+    }
 }

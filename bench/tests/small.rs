@@ -1,22 +1,14 @@
 //! Every measurement in a small size, against a gateway in this process, so that none of them rots.
 //! The figures mean nothing here: the process that is measured is the one that measures.
-#![expect(clippy::unwrap_used, reason = "a test: what fails here fails the test")]
 
-use tidegate::config::Config;
-use tidegate::gateway::Gateway;
+mod common;
+
+use common::start;
 use tidegate_bench::fleet::{Ending, Errand, Fleet, Kind, MESSAGE_MAX};
 use tidegate_bench::peer::message;
 use tidegate_bench::server::Choice;
 use tidegate_bench::target::Target;
 use tidegate_bench::{echo, idle};
-
-fn start() -> (Gateway, Choice) {
-    let config = Config { pin: false, ..Config::default() };
-    let config = config.with_listen(&["127.0.0.1:0".parse().unwrap()]);
-    let gateway = Gateway::start(config).unwrap();
-    let url = Some(format!("ws://{}/echo", gateway.addresses()[0]));
-    (gateway, Choice { url, pid: Some(std::process::id()), gateway: None, peer: None })
-}
 
 fn echo_arguments(server: Choice, size: usize) -> echo::Arguments {
     echo::Arguments {

@@ -1,23 +1,15 @@
 //! The storm in a small size, against a gateway in this process, so that it does not rot. The
 //! figures mean nothing here: the process that is measured is the one that measures.
-#![expect(clippy::unwrap_used, reason = "a test: what fails here fails the test")]
 
-use tidegate::config::Config;
-use tidegate::gateway::Gateway;
+mod common;
+
+use common::start;
 use tidegate_bench::fleet::Ending;
 use tidegate_bench::server::Choice;
 use tidegate_bench::storm::{self, Arguments};
 
 fn arguments(server: Choice, ending: Ending) -> Arguments {
     Arguments { server, burst: 50, bursts: 7, connections: 300, window: 100, ending, settle: 0.3 }
-}
-
-fn start() -> (Gateway, Choice) {
-    let config = Config { pin: false, ..Config::default() };
-    let config = config.with_listen(&["127.0.0.1:0".parse().unwrap()]);
-    let gateway = Gateway::start(config).unwrap();
-    let url = Some(format!("ws://{}/echo", gateway.addresses()[0]));
-    (gateway, Choice { url, pid: Some(std::process::id()), gateway: None, peer: None })
 }
 
 #[test]
