@@ -10,9 +10,11 @@ pub mod config;
 pub mod connection;
 pub mod gateway;
 pub mod handler;
+pub mod hub;
 pub mod listen;
 pub mod logging;
 pub mod machine;
+pub mod mailbox;
 pub mod shard;
 #[allow(unsafe_code)]
 pub mod uring;

@@ -1,0 +1,217 @@
+//! The way into the hub for other threads: the control thread, an embedding program.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tidegate_proto::receiver::Kind;
+
+use super::mail::{Ask, Mail};
+use super::{Answer, ConnectionId, MessageMemory, Name, Node, Payload, Published, Refusal};
+use super::{Request, Target};
+use crate::mailbox::Entrance;
+
+/// What a shard calls with its answer, on its own thread: it must not wait for anything.
+pub type Reply = Box<dyn FnOnce(Answer) + Send>;
+
+/// What all shards of a gateway, and its door, know of each other.
+#[derive(Clone)]
+pub struct Common {
+    /// Which gateway this is.
+    pub node: Node,
+    /// What messages may hold.
+    pub memory: Arc<MessageMemory>,
+    /// Bytes of the largest message that may be published from outside.
+    pub max_message: u32,
+    /// Places names; drawn at the start, so that nobody can choose names that collide.
+    pub(crate) names: RandomState,
+    /// How many shards there are.
+    pub(crate) shards: usize,
+}
+
+impl Common {
+    /// For a gateway of `shards` shards.
+    #[must_use]
+    pub fn new(node: Node, shards: usize, memory_bytes: u64, max_message: u32) -> Self {
+        let memory = Arc::new(MessageMemory::new(memory_bytes));
+        Self { node, memory, max_message, names: RandomState::new(), shards }
+    }
+
+    /// The hash of a name, which is the same in all shards.
+    pub(crate) fn hash(&self, name: &str) -> u64 {
+        self.names.hash_one(name)
+    }
+
+    /// The shard that is the home of a name with this hash.
+    pub(crate) fn home(&self, hash: u64) -> usize {
+        // The high half: hash tables place by the others.
+        ((hash >> 32) * self.shards as u64 >> 32) as usize
+    }
+}
+
+/// The way in; cheap to clone, usable from any thread. Nothing here waits.
+#[derive(Clone)]
+pub struct Door {
+    entrance: Entrance<Mail>,
+    common: Common,
+}
+
+impl Door {
+    pub(crate) fn new(entrance: Entrance<Mail>, common: Common) -> Self {
+        Self { entrance, common }
+    }
+
+    /// How many shards there are.
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.common.shards
+    }
+
+    /// What messages hold and may hold.
+    #[must_use]
+    pub fn memory(&self) -> &MessageMemory {
+        &self.common.memory
+    }
+
+    /// A message to publish.
+    ///
+    /// # Errors
+    /// [`Refusal::TooLarge`], [`Refusal::NotUtf8`], or [`Refusal::Busy`].
+    pub fn payload(&self, kind: Kind, bytes: &[u8]) -> Result<Arc<Payload>, Refusal> {
+        if bytes.len() > self.common.max_message as usize {
+            return Err(Refusal::TooLarge);
+        }
+        Payload::new(kind, bytes, &self.common.memory)
+    }
+
+    /// Asks whom it concerns; `reply` is called once, on a shard's thread, or on this one if the
+    /// request is refused before it is sent. What concerns all connections is asked of all shards
+    /// and answered once, with the sum; [`Request::Connections`], [`Request::Topics`] and
+    /// [`Request::LargestTopics`] are for [`Door::ask_shard`], and go to the first shard here.
+    pub fn ask(&self, request: Request, reply: impl FnOnce(Answer) + Send + 'static) {
+        let everywhere: fn(&Request) -> Option<Request> = |request| match request {
+            Request::Publish(Target::All, publication) => {
+                Some(Request::Publish(Target::All, publication.clone()))
+            }
+            Request::Disconnect(Target::All, code, reason) => {
+                Some(Request::Disconnect(Target::All, *code, Arc::clone(reason)))
+            }
+            _ => None,
+        };
+        if everywhere(&request).is_some() {
+            let tally = Tally::new(self.shards(), Box::new(reply));
+            for shard in 0..self.shards() {
+                let Some(copy) = everywhere(&request) else { return };
+                let tally = Arc::clone(&tally);
+                self.ask_shard(shard, copy, move |answer| Tally::add(&tally, answer));
+            }
+            return;
+        }
+        match self.whom(&request) {
+            Ok(shard) => self.ask_shard(shard, request, reply),
+            Err(refusal) => reply(Answer::Refused(refusal)),
+        }
+    }
+
+    /// Asks one shard, which exists.
+    pub fn ask_shard(
+        &self,
+        shard: usize,
+        request: Request,
+        reply: impl FnOnce(Answer) + Send + 'static,
+    ) {
+        let ask = Box::new(Ask { request, reply: Box::new(reply) });
+        if let Err(Mail::Ask(ask)) = self.entrance.send(shard, Mail::Ask(ask)) {
+            (ask.reply)(Answer::Refused(Refusal::Busy));
+        }
+    }
+
+    /// The shard that a request concerns.
+    fn whom(&self, request: &Request) -> Result<usize, Refusal> {
+        match request {
+            Request::Publish(target, _)
+            | Request::Subscribe(target, _)
+            | Request::Unsubscribe(target, _)
+            | Request::Disconnect(target, ..) => match target {
+                Target::Connection(id) => self.shard_of(*id),
+                Target::User(name) => Ok(self.home(&name.of_user())),
+                Target::Topic(name) => Ok(self.home(name)),
+                Target::All => Ok(0),
+            },
+            Request::Connection(id) => self.shard_of(*id),
+            Request::DestroyTopic(topic)
+            | Request::Topic(topic)
+            | Request::Presence { topic, .. }
+            | Request::History { topic, .. } => Ok(self.home(topic)),
+            Request::Connections { .. } | Request::Topics { .. } | Request::LargestTopics => Ok(0),
+        }
+    }
+
+    fn home(&self, name: &Name) -> usize {
+        self.common.home(self.common.hash(name.as_str()))
+    }
+
+    fn shard_of(&self, id: ConnectionId) -> Result<usize, Refusal> {
+        let shard = usize::from(id.shard);
+        let is_ours = id.node == self.common.node && shard < self.shards();
+        if is_ours { Ok(shard) } else { Err(Refusal::Gone) }
+    }
+}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Door").field("shards", &self.shards()).finish_non_exhaustive()
+    }
+}
+
+/// The answers of several shards, on their way to becoming one.
+struct Tally {
+    left: usize,
+    sum: u64,
+    refused: Option<Refusal>,
+    is_publication: bool,
+    reply: Option<Reply>,
+}
+
+impl Tally {
+    fn new(shards: usize, reply: Reply) -> Arc<Mutex<Self>> {
+        let reply = Some(reply);
+        Arc::new(Mutex::new(Self {
+            left: shards,
+            sum: 0,
+            refused: None,
+            is_publication: false,
+            reply,
+        }))
+    }
+
+    /// Adds a shard's answer. The lock is held for a few instructions.
+    fn add(this: &Mutex<Self>, answer: Answer) {
+        let mut tally = this.lock().unwrap_or_else(PoisonError::into_inner);
+        tally.left -= 1;
+        match answer {
+            Answer::Published(published) => {
+                tally.is_publication = true;
+                tally.sum += published.connections;
+            }
+            Answer::Done(count) => tally.sum += count,
+            Answer::Refused(refusal) => tally.refused = Some(refusal),
+            _ => {}
+        }
+        if tally.left > 0 {
+            return;
+        }
+        let answer = match tally.refused {
+            Some(refusal) => Answer::Refused(refusal),
+            None if tally.is_publication => {
+                Answer::Published(Published { connections: tally.sum, position: None })
+            }
+            None => Answer::Done(tally.sum),
+        };
+        let reply = tally.reply.take();
+        drop(tally);
+        if let Some(reply) = reply {
+            reply(answer);
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Messages on their way, and how much memory they may hold.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tidegate_proto::receiver::Kind;
+
+use super::{ConnectionId, Name};
+
+/// What a message costs beside its bytes: the records of the message and of its publication, and
+/// its places in mailboxes and queues.
+const OVERHEAD: u64 = 256;
+
+/// The bytes of a message, shared by all that it goes to.
+#[derive(Debug)]
+pub struct Payload {
+    /// Text or binary.
+    pub kind: Kind,
+    bytes: Box<[u8]>,
+    memory: Arc<MessageMemory>,
+}
+
+/// How much all messages that are on their way, or kept as history, may hold together.
+#[derive(Debug)]
+pub struct MessageMemory {
+    limit: u64,
+    used: AtomicU64,
+}
+
+/// Where a message stands in its topic.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    /// Drawn when the topic comes to be: offsets of two epochs have nothing to do with each other.
+    pub epoch: u32,
+    /// Counted up from 1 within the epoch; 0 is the position before the first message.
+    pub offset: u64,
+}
+
+/// Why something asked of the hub is not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// There is no such connection any more, or never was.
+    Gone,
+    /// There is no such topic, or user.
+    Unknown,
+    /// The connection is closing, or has not finished its opening handshake.
+    NotOpen,
+    /// The messages on their way hold all the memory that they may, or a mailbox is full: try
+    /// again.
+    Busy,
+    /// The peer is slow and the policy of its route said no: the message was dropped, or the
+    /// connection closed.
+    Slow,
+    /// The message is larger than `hub.max_message`.
+    TooLarge,
+    /// Text that is not UTF-8.
+    NotUtf8,
+    /// The connection has as many subscriptions as it may.
+    TooManySubscriptions,
+    /// The shard has as many subscriptions or topics as it may.
+    Full,
+}
+
+impl MessageMemory {
+    /// Room for `limit` bytes.
+    #[must_use]
+    pub fn new(limit: u64) -> Self {
+        Self { limit, used: AtomicU64::new(0) }
+    }
+
+    /// Bytes that are held now.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// The most that may be held.
+    #[must_use]
+    pub fn limit(&self) -> u64 {
+        self.limit
+    }
+
+    fn take(&self, bytes: u64) -> bool {
+        let after = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if after > self.limit {
+            self.used.fetch_sub(bytes, Ordering::Relaxed);
+        }
+        after <= self.limit
+    }
+}
+
+impl Payload {
+    /// A message of `bytes`, which are counted in `memory` as long as it lives.
+    ///
+    /// # Errors
+    /// Text that is not UTF-8, or no memory is left for it.
+    pub fn new(
+        kind: Kind,
+        bytes: &[u8],
+        memory: &Arc<MessageMemory>,
+    ) -> Result<Arc<Self>, Refusal> {
+        if kind == Kind::Text && std::str::from_utf8(bytes).is_err() {
+            return Err(Refusal::NotUtf8);
+        }
+        if !memory.take(Self::cost(bytes.len())) {
+            return Err(Refusal::Busy);
+        }
+        Ok(Arc::new(Self { kind, bytes: bytes.into(), memory: Arc::clone(memory) }))
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    fn cost(length: usize) -> u64 {
+        length as u64 + OVERHEAD
+    }
+}
+
+impl Drop for Payload {
+    fn drop(&mut self) {
+        self.memory.used.fetch_sub(Self::cost(self.bytes.len()), Ordering::Relaxed);
+    }
+}
+
+/// One message to one target.
+#[derive(Clone, Debug)]
+pub struct Publication {
+    /// The bytes.
+    pub payload: Arc<Payload>,
+    /// Of messages with the same key, a slow peer whose route conflates keeps the newest only.
+    /// Without one, all messages of a topic count as having the same.
+    pub key: Option<Name>,
+    /// Goes to everyone but this connection.
+    pub except: Option<ConnectionId>,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Gone => "the connection is gone",
+            Self::Unknown => "there is no such topic or user",
+            Self::NotOpen => "the connection is not open",
+            Self::Busy => "too many messages are on their way: try again in a moment",
+            Self::Slow => "the peer is slow, and what its route bounds is full",
+            Self::TooLarge => "the message is larger than hub.max_message",
+            Self::NotUtf8 => "the text is not UTF-8",
+            Self::TooManySubscriptions => "the connection has as many subscriptions as it may",
+            Self::Full => "the shard has as many topics or subscriptions as it may",
+        })
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_taken_and_given_back() {
+        let memory = Arc::new(MessageMemory::new(OVERHEAD + 10));
+        let first = Payload::new(Kind::Binary, &[0; 10], &memory).expect("room");
+        assert_eq!(memory.used(), OVERHEAD + 10);
+        assert_eq!(Payload::new(Kind::Binary, &[], &memory).err(), Some(Refusal::Busy));
+        drop(first);
+        assert_eq!(memory.used(), 0);
+        assert_eq!(Payload::new(Kind::Text, b"\xff", &memory).err(), Some(Refusal::NotUtf8));
+        assert_eq!(memory.used(), 0);
+    }
+}

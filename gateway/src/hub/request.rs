@@ -1,0 +1,205 @@
+//! What other threads ask of a shard's hub, and what it answers.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use tidegate_proto::close::CloseCode;
+
+use super::{ConnectionId, Name, Position, Publication, Refusal};
+use crate::uring::Slot;
+
+/// Whom a message, or an order, is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// One connection.
+    Connection(ConnectionId),
+    /// All connections of a user.
+    User(Name),
+    /// All subscribers of a topic.
+    Topic(Name),
+    /// All open connections, of every route.
+    All,
+}
+
+/// Something to do, or to tell. [`super::Door::ask`] takes it to the shard that it concerns.
+#[derive(Debug)]
+pub enum Request {
+    /// Publish. Answered by [`Answer::Published`].
+    Publish(Target, Publication),
+    /// Subscribe a connection, or all connections that a user has now. Answered by
+    /// [`Answer::Done`]. The target is a connection or a user.
+    Subscribe(Target, Name),
+    /// Unsubscribe, likewise.
+    Unsubscribe(Target, Name),
+    /// End all subscriptions of a topic, and forget its history. Answered by [`Answer::Done`].
+    DestroyTopic(Name),
+    /// Close connections with this code and reason. Answered by [`Answer::Done`].
+    Disconnect(Target, CloseCode, Arc<str>),
+    /// Tell about a connection. Answered by [`Answer::Connection`].
+    Connection(ConnectionId),
+    /// Tell about connections of this shard, from this slot on. Answered by
+    /// [`Answer::Connections`].
+    Connections {
+        /// Where to begin.
+        from: Slot,
+        /// Which ones.
+        filter: ConnectionFilter,
+        /// The most to tell about.
+        limit: usize,
+    },
+    /// Tell about topics whose home is this shard. Answered by [`Answer::Topics`].
+    Topics {
+        /// Where to begin: 0, or what an earlier answer said.
+        from: u32,
+        /// Only those whose name begins so.
+        prefix: String,
+        /// The most to tell about.
+        limit: usize,
+    },
+    /// The largest topics whose home is this shard, the largest first. Answered by
+    /// [`Answer::Topics`].
+    LargestTopics,
+    /// Tell about a topic. Answered by [`Answer::Topics`], with one.
+    Topic(Name),
+    /// Who is on a topic. Answered by [`Answer::Presence`].
+    Presence {
+        /// The topic.
+        topic: Name,
+        /// The most to tell.
+        limit: usize,
+    },
+    /// What was published on a topic behind a position; without one, all that is kept. Answered
+    /// by [`Answer::History`].
+    History {
+        /// The topic.
+        topic: Name,
+        /// Behind which message.
+        since: Option<Position>,
+        /// The most to tell.
+        limit: usize,
+    },
+}
+
+/// Which connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ConnectionFilter {
+    /// Only this user's.
+    pub user: Option<Name>,
+    /// Only those that are subscribed to this topic.
+    pub topic: Option<Name>,
+    /// Only those of the route of this index in the configuration.
+    pub route: Option<u16>,
+    /// Only those from this address.
+    pub address: Option<IpAddr>,
+}
+
+/// What is answered.
+#[derive(Debug)]
+pub enum Answer {
+    /// It was not done.
+    Refused(Refusal),
+    /// It is published.
+    Published(Published),
+    /// It is done, for so many connections.
+    Done(u64),
+    /// The connection.
+    Connection(Box<ConnectionInfo>),
+    /// Connections, and the slot to go on from; `None` if these were the last.
+    Connections(Vec<ConnectionInfo>, Option<Slot>),
+    /// Topics, and where to go on from; `None` if these were the last.
+    Topics(Vec<TopicInfo>, Option<u32>),
+    /// Who is on the topic.
+    Presence(Presence),
+    /// The topic's history.
+    History(History),
+}
+
+/// What became of a message that was published.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// How many connections it is for. With several shards, as of the moment that it was given its
+    /// place in the topic's order.
+    pub connections: u64,
+    /// Its place in the topic's order, if the target is a topic.
+    pub position: Option<Position>,
+}
+
+/// One connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConnectionInfo {
+    /// Its id.
+    pub id: ConnectionId,
+    /// The index of its route in the configuration.
+    pub route: u16,
+    /// The peer's address, where it is kept: on routes of the hub, and where a listener logs.
+    pub peer: Option<SocketAddr>,
+    /// The user.
+    pub user: Option<Name>,
+    /// The topics that it is subscribed to.
+    pub topics: Vec<Name>,
+    /// When its opening handshake was done, in seconds since 1970; where it is kept: on routes of
+    /// the hub.
+    pub connected_at: Option<u64>,
+    /// When something came from the peer last, in seconds since 1970, as far as it is known.
+    pub active_at: Option<u64>,
+    /// Bytes that wait for the peer to take them.
+    pub backlog: u32,
+}
+
+/// One topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicInfo {
+    /// Its name.
+    pub name: Name,
+    /// How many connections are subscribed, on all shards.
+    pub subscribers: u64,
+    /// The position of the message that was published last.
+    pub position: Position,
+    /// How many messages are kept as history.
+    pub kept: u64,
+    /// How many are present; `None` if presence is not kept for the topic.
+    pub present: Option<u64>,
+}
+
+/// Who is on a topic.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Presence {
+    /// Those who are told about.
+    pub members: Vec<Present>,
+    /// How many there are.
+    pub total: u64,
+}
+
+/// Someone who is on a topic: a user with so many connections, or a connection without a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Present {
+    /// The user.
+    pub user: Option<Name>,
+    /// The connection, if it has no user.
+    pub connection: Option<ConnectionId>,
+    /// How many connections; 0 for one who has just left and may come back.
+    pub connections: u32,
+    /// Since when, in seconds since 1970.
+    pub since: u64,
+}
+
+/// What was published on a topic.
+#[derive(Clone, Debug)]
+pub struct History {
+    /// The messages, the oldest first.
+    pub messages: Vec<Kept>,
+    /// The position of the message that was published last.
+    pub position: Position,
+    /// Messages behind the position that was asked about are no longer kept, or it is of another
+    /// epoch.
+    pub gap: bool,
+}
+
+/// A message that is kept.
+#[derive(Clone, Debug)]
+pub struct Kept {
+    /// Its offset.
+    pub offset: u64,
+    /// The message.
+    pub publication: Arc<Publication>,
+}

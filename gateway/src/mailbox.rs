@@ -1,0 +1,385 @@
+//! Mailboxes between shards, and a way in for other threads.
+//!
+//! Each ordered pair of shards has a queue with one producer and one consumer, and each shard has
+//! one more for all other threads. Queues are bounded: what a shard sends beyond that waits on its
+//! own side, in order, and is counted; another thread is told that the mailbox is full.
+//!
+//! A shard is woken once for a batch of mail, and only if it is parked. Both sides write one word
+//! and then read the other's, in one total order (`SeqCst`): either the receiver sees that there is
+//! mail before it parks, or the sender sees that it is parked.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rtrb::{Consumer, Producer, RingBuffer};
+
+use crate::uring::Waker;
+
+/// What everyone knows of a shard.
+struct Letterbox {
+    /// Something was put into one of its mailboxes.
+    has_mail: AtomicBool,
+    /// It sleeps, or is about to.
+    is_parked: AtomicBool,
+    waker: Waker,
+}
+
+/// One shard's end of all its mailboxes.
+pub struct Post<T> {
+    index: usize,
+    letterboxes: Arc<[Letterbox]>,
+    /// By receiving shard; its own is never used.
+    outgoing: Vec<Outgoing<T>>,
+    /// By sending shard; behind them the one for other threads.
+    incoming: Vec<Consumer<T>>,
+    /// What the shard sends to itself.
+    own: VecDeque<T>,
+    /// The mailbox to look into next, so that no sender waits for ever.
+    next: usize,
+    /// Some mailbox may have mail.
+    may_have_mail: bool,
+    /// The receivers that were sent something since the last flush, or that something waits for.
+    unflushed: Vec<usize>,
+    counts: Counts,
+}
+
+/// What a [`Post`] counts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Mail that found its mailbox full and had to wait.
+    pub waited: u64,
+    /// Times that another shard was woken.
+    pub wakes: u64,
+    /// Mail taken in.
+    pub received: u64,
+}
+
+struct Outgoing<T> {
+    queue: Producer<T>,
+    /// What found the queue full.
+    waiting: VecDeque<T>,
+    is_unflushed: bool,
+}
+
+/// The way in for other threads; cheap to clone.
+pub struct Entrance<T> {
+    letterboxes: Arc<[Letterbox]>,
+    queues: Arc<[Mutex<Producer<T>>]>,
+}
+
+/// Mailboxes for a shard for each of `wakers`, each of `capacity` places.
+///
+/// All of them together have `capacity` places for each ordered pair of shards, and for each shard.
+#[must_use]
+pub fn open<T>(wakers: &[Waker], capacity: usize) -> (Vec<Post<T>>, Entrance<T>) {
+    let count = wakers.len();
+    let letterbox = |waker: &Waker| Letterbox {
+        has_mail: AtomicBool::new(false),
+        is_parked: AtomicBool::new(false),
+        waker: waker.clone(),
+    };
+    let letterboxes: Arc<[Letterbox]> = wakers.iter().map(letterbox).collect();
+    let mut posts: Vec<Post<T>> =
+        (0..count).map(|index| Post::new(index, Arc::clone(&letterboxes))).collect();
+    for from in 0..count {
+        for to in 0..count {
+            // A shard's mailbox to itself is `own`; the queue stands for it in the numbering.
+            let (queue, consumer) = RingBuffer::new(if from == to { 0 } else { capacity });
+            let outgoing = Outgoing { queue, waiting: VecDeque::new(), is_unflushed: false };
+            posts[from].outgoing.push(outgoing);
+            posts[to].incoming.push(consumer);
+        }
+    }
+    let mut queues = Vec::with_capacity(count);
+    for post in &mut posts {
+        let (producer, consumer) = RingBuffer::new(capacity);
+        queues.push(Mutex::new(producer));
+        post.incoming.push(consumer);
+    }
+    (posts, Entrance { letterboxes, queues: queues.into() })
+}
+
+impl<T> Post<T> {
+    fn new(index: usize, letterboxes: Arc<[Letterbox]>) -> Self {
+        Self {
+            index,
+            letterboxes,
+            outgoing: Vec::new(),
+            incoming: Vec::new(),
+            own: VecDeque::new(),
+            next: 0,
+            may_have_mail: false,
+            unflushed: Vec::new(),
+            counts: Counts::default(),
+        }
+    }
+
+    /// Which shard this is the end of.
+    #[must_use]
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// How many shards there are.
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.letterboxes.len()
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Sends to a shard, which may be this one. It arrives behind what was sent to it before, with
+    /// the next [`Post::flush`].
+    pub fn send(&mut self, to: usize, mail: T) {
+        if to == self.index {
+            return self.own.push_back(mail);
+        }
+        let outgoing = &mut self.outgoing[to];
+        if !outgoing.is_unflushed {
+            outgoing.is_unflushed = true;
+            self.unflushed.push(to);
+        }
+        let rejected = match outgoing.waiting.is_empty() {
+            true => outgoing.queue.push(mail).err().map(|rtrb::PushError::Full(mail)| mail),
+            false => Some(mail),
+        };
+        if let Some(mail) = rejected {
+            self.counts.waited += 1;
+            outgoing.waiting.push_back(mail);
+        }
+    }
+
+    /// Whether something waits because a mailbox is full.
+    #[must_use]
+    pub fn is_congested(&self) -> bool {
+        self.unflushed.iter().any(|to| !self.outgoing[*to].waiting.is_empty())
+    }
+
+    /// How much waits because a mailbox is full, or for this shard itself.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        let others: usize = self.unflushed.iter().map(|to| self.outgoing[*to].waiting.len()).sum();
+        others + self.own.len()
+    }
+
+    /// Moves what waits into the mailboxes, as far as there is room, and wakes each parked receiver
+    /// once.
+    pub fn flush(&mut self) {
+        let mut congested = Vec::new();
+        for to in std::mem::take(&mut self.unflushed) {
+            let outgoing = &mut self.outgoing[to];
+            while let Some(mail) = outgoing.waiting.pop_front() {
+                if let Err(rtrb::PushError::Full(mail)) = outgoing.queue.push(mail) {
+                    outgoing.waiting.push_front(mail);
+                    break;
+                }
+            }
+            outgoing.is_unflushed = !outgoing.waiting.is_empty();
+            if outgoing.is_unflushed {
+                congested.push(to);
+            }
+            self.counts.wakes += u64::from(self.letterboxes[to].announce());
+        }
+        self.unflushed = congested;
+    }
+
+    /// The next mail: from itself first, then from each sender in turn.
+    pub fn receive(&mut self) -> Option<T> {
+        if let Some(mail) = self.own.pop_front() {
+            self.counts.received += 1;
+            return Some(mail);
+        }
+        let letterbox = &self.letterboxes[self.index];
+        // The swap comes before the look: mail that is put in behind the look sets it again.
+        if letterbox.has_mail.load(Ordering::Relaxed) {
+            letterbox.has_mail.swap(false, Ordering::SeqCst);
+            self.may_have_mail = true;
+        }
+        if !self.may_have_mail {
+            return None;
+        }
+        for _ in 0..self.incoming.len() {
+            let from = self.next;
+            self.next = (self.next + 1) % self.incoming.len();
+            if let Ok(mail) = self.incoming[from].pop() {
+                self.counts.received += 1;
+                return Some(mail);
+            }
+        }
+        self.may_have_mail = false;
+        None
+    }
+
+    /// The shard is about to sleep; returns whether it may. If so, it must [`Post::unpark`] once it
+    /// is awake.
+    #[must_use]
+    pub fn park(&mut self) -> bool {
+        if self.may_have_mail || !self.own.is_empty() {
+            return false;
+        }
+        let letterbox = &self.letterboxes[self.index];
+        letterbox.is_parked.store(true, Ordering::SeqCst);
+        let has_mail = letterbox.has_mail.load(Ordering::SeqCst);
+        if has_mail {
+            self.unpark();
+        }
+        !has_mail
+    }
+
+    /// The shard is awake.
+    pub fn unpark(&mut self) {
+        self.letterboxes[self.index].is_parked.store(false, Ordering::Relaxed);
+    }
+}
+
+impl<T> Entrance<T> {
+    /// How many shards there are.
+    #[must_use]
+    pub fn shards(&self) -> usize {
+        self.letterboxes.len()
+    }
+
+    /// Sends to a shard. Mail of one thread to one shard arrives in order.
+    ///
+    /// # Errors
+    /// The mailbox is full: `mail` comes back.
+    pub fn send(&self, to: usize, mail: T) -> Result<(), T> {
+        let pushed = {
+            let mut queue = self.queues[to].lock().unwrap_or_else(PoisonError::into_inner);
+            queue.push(mail)
+        };
+        pushed.map_err(|rtrb::PushError::Full(mail)| mail)?;
+        self.letterboxes[to].announce();
+        Ok(())
+    }
+}
+
+impl<T> Clone for Entrance<T> {
+    fn clone(&self) -> Self {
+        Self { letterboxes: Arc::clone(&self.letterboxes), queues: Arc::clone(&self.queues) }
+    }
+}
+
+impl Letterbox {
+    /// Says that there is mail; whether the shard had to be woken for it.
+    fn announce(&self) -> bool {
+        self.has_mail.store(true, Ordering::SeqCst);
+        // Only one of several senders wakes it.
+        let was_parked =
+            self.is_parked.load(Ordering::SeqCst) && self.is_parked.swap(false, Ordering::SeqCst);
+        if was_parked {
+            self.waker.wake();
+        }
+        was_parked
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wakers(count: usize) -> Vec<Waker> {
+        (0..count).map(|_| Waker::new().expect("a descriptor")).collect()
+    }
+
+    fn all<T>(post: &mut Post<T>) -> Vec<T> {
+        std::iter::from_fn(|| post.receive()).collect()
+    }
+
+    #[test]
+    fn mail_arrives_in_order_with_the_flush() {
+        let (mut posts, entrance) = open::<u32>(&wakers(3), 4);
+        for mail in 0..3 {
+            posts[0].send(2, mail);
+            posts[1].send(2, 10 + mail);
+            posts[2].send(2, 20 + mail);
+        }
+        entrance.send(2, 30).expect("room");
+        posts[0].flush();
+        posts[1].flush();
+        let mut mail = all(&mut posts[2]);
+        assert_eq!(mail[..3], [20, 21, 22], "its own first");
+        mail.sort_unstable();
+        assert_eq!(mail, [0, 1, 2, 10, 11, 12, 20, 21, 22, 30]);
+        assert!(posts[0].park() && posts[2].park());
+    }
+
+    #[test]
+    fn what_finds_no_room_waits_in_order_and_is_counted() {
+        let (mut posts, entrance) = open::<u32>(&wakers(2), 2);
+        (0..5).for_each(|mail| posts[0].send(1, mail));
+        assert!(posts[0].is_congested());
+        assert_eq!((posts[0].waiting(), posts[0].counts().waited), (3, 3));
+        let mut arrived = Vec::new();
+        for _ in 0..3 {
+            posts[0].flush();
+            arrived.extend(all(&mut posts[1]));
+        }
+        assert_eq!(arrived, [0, 1, 2, 3, 4]);
+        assert!(!posts[0].is_congested());
+        entrance.send(0, 1).expect("room");
+        entrance.send(0, 2).expect("room");
+        assert_eq!(entrance.send(0, 3), Err(3));
+    }
+
+    #[test]
+    fn only_a_parked_shard_is_woken_and_once_for_a_batch() {
+        let (mut posts, _entrance) = open::<u32>(&wakers(2), 8);
+        posts[0].send(1, 1);
+        posts[0].flush();
+        assert_eq!(posts[0].counts().wakes, 0, "it is awake");
+        assert!(!posts[1].park(), "there is mail");
+        assert_eq!(all(&mut posts[1]), [1]);
+        assert!(posts[1].park());
+        (0..5).for_each(|mail| posts[0].send(1, mail));
+        posts[0].flush();
+        posts[0].send(1, 5);
+        posts[0].flush();
+        assert_eq!(posts[0].counts().wakes, 1);
+        posts[1].unpark();
+        assert_eq!(all(&mut posts[1]).len(), 6);
+    }
+
+    #[test]
+    fn no_mail_is_lost_between_threads_that_park() {
+        const COUNT: u32 = 20_000;
+        let wakers = wakers(2);
+        let (mut posts, _entrance) = open::<u32>(&wakers, 16);
+        let mut receiver = posts.pop().expect("two");
+        let mut sender = posts.pop().expect("two");
+        let thread = std::thread::spawn(move || {
+            for mail in 0..COUNT {
+                sender.send(1, mail);
+                if mail % 7 == 0 || sender.is_congested() {
+                    sender.flush();
+                }
+            }
+            while sender.waiting() > 0 {
+                sender.flush();
+                std::thread::yield_now();
+            }
+            sender.flush();
+        });
+        let mut next = 0;
+        while next < COUNT {
+            while let Some(mail) = receiver.receive() {
+                assert_eq!(mail, next);
+                next += 1;
+            }
+            if receiver.park() {
+                // Awake again only if the sender saw that this is parked, or has nothing to say.
+                let is_woken = || !receiver.letterboxes[1].is_parked.load(Ordering::SeqCst);
+                while !is_woken() && !thread.is_finished() {
+                    std::thread::yield_now();
+                }
+                receiver.unpark();
+            }
+        }
+        thread.join().expect("the sender ends");
+    }
+}
