@@ -11,12 +11,13 @@ use tidegate_proto::deflate::Deflater;
 
 use crate::config::stack::TcpLayer;
 use crate::config::units::Size;
-use crate::config::{Config, Limits, Listener, Memory};
-use crate::connection::{Blocks, Compressor, Connection, Decompressor, PIECE};
+use crate::config::{Config, Handler, Limits, Listener, Memory};
+use crate::connection::{Blocks, Compressor, Connection, Decompressor, Frames, MIN_BLOCK, PIECE};
+use crate::hub;
 use crate::logging;
 use crate::machine::{self, MemoryBound, MemorySource};
-use crate::shard::{self, Shard};
-use crate::uring::{self, ACCEPT_BATCH, BufferId, Completion, KernelRing, Slot, Span};
+use crate::shard::{self, Details, Shard};
+use crate::uring::{self, ACCEPT_BATCH, BufferId, Completion, KernelRing, Slot};
 
 /// The stack of a shard's thread, in bytes. Nothing there recurses, and what is large is pooled.
 pub const THREAD_STACK: usize = 512 << 10;
@@ -44,6 +45,9 @@ const ROUTE: u64 = 1024;
 /// A line in the log's queue, besides its text.
 const LOG_ENTRY: u64 = 64;
 
+/// A name of a topic, as long as it may be, with its counts of references.
+const NAME_BYTES: usize = hub::Name::LENGTH_MAX + 16;
+
 /// What `memory = "auto"` allows if nothing says how much there is.
 const LIMIT_UNKNOWN: u64 = 4 << 30;
 
@@ -53,6 +57,8 @@ const LIMIT_UNKNOWN: u64 = 4 << 30;
 #[derive(Clone, Debug)]
 pub struct Bill {
     lines: Vec<Line>,
+    /// Bytes of all messages on their way and in histories.
+    messages: u64,
     shards: u64,
     kernel: Kernel,
 }
@@ -120,13 +126,14 @@ impl Bill {
         lines.extend(bookkeeping(limits));
         lines.extend(queues(limits));
         lines.extend(fixed(config));
+        lines.extend(hub_tables(config, shards));
         lines.retain(|line| line.bytes > 0);
         let shards = shards as u64;
         let kernel = Kernel {
             connections: u64::from(limits.connections) * shards,
             buffers: socket_buffers(config),
         };
-        Self { lines, shards, kernel }
+        Self { lines, messages: config.hub.messages, shards, kernel }
     }
 
     /// The lines of one shard.
@@ -141,10 +148,10 @@ impl Bill {
         self.lines.iter().map(|line| line.bytes).sum()
     }
 
-    /// Bytes that all shards and the log may hold.
+    /// Bytes that all shards, the messages between them and the log may hold.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.per_shard() * self.shards + log_queue()
+        self.per_shard() * self.shards + self.messages + log_queue()
     }
 
     /// The bill in one line.
@@ -246,7 +253,7 @@ fn queues(limits: &Limits) -> [Line; 7] {
     let provided = pages(u64::from(limits.receive_buffers) * PROVIDED);
     let event = size_of::<Completion>() as u64;
     // Each connection has at most one send in a batch, and one deadline.
-    let send = 2 * size_of::<Slot>() + size_of::<Span>() + size_of::<Option<BufferId>>();
+    let send = size_of::<shard::BatchSend>();
     let expired = size_of::<Slot>() as u64;
     // Half of the buffers at most may hold input that is put off.
     // The input that waits in a buffer, and a mark that it does.
@@ -280,14 +287,45 @@ fn fixed(config: &Config) -> [Line; 7] {
     ]
 }
 
+/// What the hub keeps.
+fn hub_tables(config: &Config, shards: usize) -> [Line; 6] {
+    let (hub, limits) = (&config.hub, &config.limits);
+    let connections = u64::from(limits.connections);
+    // A slab grows by doubling, and both copies are there while it does.
+    let topic = hub::TOPIC_BYTES + NAME_BYTES;
+    let topics = grown(u64::from(hub.topics), topic as u64) + 2 * hash_table(hub.topics, 4);
+    let subscribers = grown(u64::from(hub.subscriptions), size_of::<u32>() as u64);
+    let subscriptions = u64::from(hub.subscriptions) * hub::SUBSCRIPTION_BYTES as u64 + subscribers;
+    let members = grown(connections, (hub::MEMBER_BYTES + Details::BYTES) as u64);
+    let waiting = (u64::from(hub.queued) + connections) * Frames::WAITING_BYTES as u64;
+    // Each frame that waits has a block of 512 bytes at least.
+    let frames = u64::from(limits.blocks / MIN_BLOCK) * Frames::FRAME_BYTES as u64;
+    let queues = waiting + grown(connections, Frames::QUEUE_BYTES as u64) + frames;
+    let mailboxes = shards as u64 * u64::from(hub.mailbox) * hub::MAIL_BYTES as u64;
+    let present = u64::from(hub.present) * hub::PRESENT_BYTES as u64;
+    [
+        line("topics", topics, &["hub.topics"]),
+        line("subscriptions", subscriptions, &["hub.subscriptions"]),
+        line("members of the hub", members, &["limits.connections"]),
+        line("queues of published messages", queues, &["hub.queued", "limits.connections"]),
+        line("mailboxes", mailboxes, &["hub.mailbox", "shards"]),
+        line("presence", present, &["hub.present"]),
+    ]
+}
+
 /// The addresses of all peers, if any listener logs.
 fn peers(config: &Config) -> u64 {
     let logs = |listener: &Listener| listener.stack.log_websocket || listener.stack.log_transport;
-    if config.listeners.iter().any(logs) {
+    if config.listeners.iter().any(logs) || has_hub(config) {
         hash_table(config.limits.connections, size_of::<(Slot, SocketAddr)>())
     } else {
         0
     }
+}
+
+/// Whether some route is the hub's: then the address of each peer is kept until its route is known.
+fn has_hub(config: &Config) -> bool {
+    config.routes.iter().any(|route| matches!(route.handler, Handler::Hub(_)))
 }
 
 /// A hash table of up to `count` entries of `bytes` each. Entries also have a byte of control each,
@@ -354,6 +392,7 @@ impl fmt::Display for Bill {
         }
         row(out, "one shard", self.per_shard(), "")?;
         row(out, &plural(self.shards), self.per_shard() * self.shards, "shards")?;
+        row(out, "messages on their way", self.messages, "hub.messages")?;
         row(out, "log lines that wait", log_queue(), "")?;
         row(out, "total in user space", self.total(), "at most `memory`")?;
         self.kernel.fmt(out)
@@ -444,6 +483,7 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
+    use crate::config::Route;
     use crate::config::Stack;
 
     /// The largest values that the configuration takes.
@@ -469,7 +509,7 @@ mod tests {
         let bill = Bill::new(&Config::default(), 3);
         let sum: u64 = bill.lines().iter().map(|line| line.bytes).sum();
         assert_eq!(bill.per_shard(), sum);
-        assert_eq!(bill.total(), 3 * sum + log_queue());
+        assert_eq!(bill.total(), 3 * sum + bill.messages + log_queue());
     }
 
     #[test]
@@ -484,6 +524,8 @@ mod tests {
         let text = "memory = \"16MiB\"\nshards = 1\n[limits]\nconnections = 16\n\
                     receive_buffers = 8\nreceive_buffer = 1024\nrequest_head = 512\n\
                     staging = \"16KiB\"\nblocks = \"2MiB\"\n\
+                    [hub]\nmessages = \"1MiB\"\ntopics = 16\nsubscriptions = 16\nqueued = 16\n\
+                    present = 16\nmailbox = 16\n\
                     [[route]]\npath = \"/\"\nhandler = \"echo\"\nbacklog = \"2MiB\"\n";
         let config = Config::parse(text, "small.toml").unwrap();
         assert_eq!(Bill::new(&config, 1).check(config.memory), Ok(()));
@@ -513,7 +555,9 @@ mod tests {
     fn a_listener_that_logs_pays_for_the_addresses() {
         let with = |stack| {
             let listener = Listener { stack: Stack::parse(stack).unwrap(), ..Listener::default() };
-            let bill = Bill::new(&Config { listeners: vec![listener], ..Config::default() }, 1);
+            let routes = vec![Route::new("/", Handler::Echo)];
+            let config = Config { listeners: vec![listener], routes, ..Config::default() };
+            let bill = Bill::new(&config, 1);
             bill.lines().iter().any(|line| line.owner == "peer addresses")
         };
         assert!(with("log!ws!tcp") && with("ws!log!tcp") && !with("ws!tcp"));
@@ -541,7 +585,7 @@ mod tests {
         let error = bill.check(Memory::Bytes(bill.total() - 1)).unwrap_err();
         assert_eq!(error.biggest[0].owner, "blocks");
         let message = error.to_string();
-        for part in ["100 shards", "67,108,864", "limits.blocks", "limits.receive_buffer"] {
+        for part in ["100 shards", "67,108,864", "limits.blocks", "hub.topics"] {
             assert!(message.contains(part), "{part} is missing:\n{message}");
         }
         let raised = message.rsplit_once("memory = ").unwrap().1.trim_matches('"');

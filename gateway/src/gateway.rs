@@ -18,16 +18,19 @@
 
 use std::any::Any;
 use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use core_affinity::CoreId;
 
 use crate::budget::{Bill, OverBudget, THREAD_STACK};
 use crate::config::{BuiltWrong, Config, Route};
+use crate::hub::{self, Door, Hub, Node};
 use crate::listen::{self, ListenError, Sockets};
 use crate::shard::{self, Assembly, Command, Control, Counters, HandlerFactory};
 use crate::uring::{RingError, Waker};
@@ -38,6 +41,7 @@ pub struct Gateway {
     addresses: Vec<SocketAddr>,
     bill: Bill,
     handle: Handle,
+    door: Door,
     threads: Vec<JoinHandle<io::Result<()>>>,
 }
 
@@ -147,12 +151,17 @@ impl Gateway {
             listen::open(&config.listeners, shards).map_err(StartError::Listen)?;
         let wires: Result<Arc<[Wire]>, _> = (0..shards).map(|_| Wire::new()).collect();
         let handle = Handle { wires: wires.map_err(StartError::Waker)? };
+        let wakers: Vec<Waker> = handle.wires.iter().map(|wire| wire.waker.clone()).collect();
+        let node = Node { number: config.hub.node, start: draw() };
+        let (hubs, door) = hub::open(&config, node, &wakers);
         // From here on, an error drops the gateway, and that ends the threads there are.
-        let mut gateway = Self { addresses, bill, handle, threads: Vec::with_capacity(shards) };
-        let parts = Parts { config: Arc::new(config), handlers, cores: core_ids() };
+        let threads = Vec::with_capacity(shards);
+        let mut gateway = Self { addresses, bill, handle, door, threads };
+        let (config, started_at) = (Arc::new(config), unix_seconds());
+        let parts = Parts { config, handlers, cores: core_ids(), started_at };
         let mut readiness = Vec::with_capacity(shards);
-        for (index, listeners) in by_shard.into_iter().enumerate() {
-            let (start, ready) = parts.shard(index, listeners, &gateway.handle);
+        for (index, (listeners, hub)) in by_shard.into_iter().zip(hubs).enumerate() {
+            let (start, ready) = parts.shard(index, listeners, hub, &gateway.handle);
             gateway.threads.push(start.spawn(build.clone())?);
             readiness.push(ready);
         }
@@ -188,6 +197,12 @@ impl Gateway {
     #[must_use]
     pub fn bill(&self) -> &Bill {
         &self.bill
+    }
+
+    /// The way into the hub for other threads: to publish, to ask, to close.
+    #[must_use]
+    pub fn door(&self) -> Door {
+        self.door.clone()
     }
 
     /// What steers the gateway from other threads.
@@ -292,6 +307,8 @@ struct Parts {
     config: Arc<Config>,
     handlers: Arc<HandlerFactory>,
     cores: Vec<CoreId>,
+    /// Seconds since 1970.
+    started_at: u64,
 }
 
 impl Parts {
@@ -300,6 +317,7 @@ impl Parts {
         &self,
         index: usize,
         listeners: Vec<TcpListener>,
+        hub: Hub,
         all: &Handle,
     ) -> (Start, Receiver<Readiness>) {
         let assembly = Assembly {
@@ -309,6 +327,8 @@ impl Parts {
             waker: all.wires[index].waker.clone(),
             control: Arc::clone(&all.wires[index].control),
             handlers: Arc::clone(&self.handlers),
+            hub,
+            started_at: self.started_at,
         };
         let core = self.cores.get(index % self.cores.len().max(1)).copied();
         let core = core.filter(|_| self.config.pin);
@@ -380,6 +400,15 @@ impl Drop for StopAll {
 #[must_use]
 pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// A number that another start is not likely to draw.
+fn draw() -> u32 {
+    RandomState::new().hash_one(unix_seconds()) as u32
+}
+
+fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// The cores that shards are pinned to; none if the kernel does not tell.

@@ -3,8 +3,9 @@
 
 use tidegate_proto::http::is_token;
 
-use super::Config;
+use super::hub::check_pattern;
 use super::route::{SUBPROTOCOL_LENGTH, largest_gathered};
+use super::{Config, Handler};
 use crate::uring;
 
 /// What a hand-made configuration breaks; displayed, it names the field.
@@ -32,6 +33,7 @@ impl Config {
         ];
         first_broken(&rules)?;
         self.check_limits()?;
+        self.check_hub()?;
         self.check_routes()
     }
 
@@ -60,6 +62,31 @@ impl Config {
         first_broken(&rules)
     }
 
+    fn check_hub(&self) -> Result<(), BuiltWrong> {
+        let hub = &self.hub;
+        let counts = 16..=16 << 20;
+        let rules = [
+            (counts.contains(&hub.topics), "hub.topics: 16 to 16777216"),
+            (counts.contains(&hub.subscriptions), "hub.subscriptions: 16 to 16777216"),
+            (counts.contains(&hub.queued), "hub.queued: 16 to 16777216"),
+            (counts.contains(&hub.present), "hub.present: 16 to 16777216"),
+            ((16..=65_536).contains(&hub.mailbox), "hub.mailbox: 16 to 65536"),
+            (hub.messages >= 1 << 20, "hub.messages: at least 1 MiB"),
+            (hub.subscriptions_per_connection > 0, "hub.subscriptions_per_connection: at least 1"),
+            (self.topics.len() <= 256, "topics: at most 256"),
+        ];
+        first_broken(&rules)?;
+        let mut patterns = matchit::Router::new();
+        for (index, topic) in self.topics.iter().enumerate() {
+            check_pattern(&topic.name)
+                .and_then(|()| {
+                    patterns.insert(topic.name.clone(), ()).map_err(|wrong| wrong.to_string())
+                })
+                .map_err(|wrong| BuiltWrong(format!("topics[{index}].name: {wrong}")))?;
+        }
+        Ok(())
+    }
+
     fn check_routes(&self) -> Result<(), BuiltWrong> {
         let mut patterns: matchit::Router<()> = matchit::Router::new();
         for (index, route) in self.routes.iter().enumerate() {
@@ -72,6 +99,11 @@ impl Config {
                 && (name.len() > SUBPROTOCOL_LENGTH || !is_token(name.as_bytes()))
             {
                 return Err(BuiltWrong(format!("routes[{index}].subprotocol: one short token")));
+            }
+            if let Handler::Hub(hub) = &route.handler
+                && let Err(wrong) = hub.check_names(&route.path)
+            {
+                return Err(BuiltWrong(format!("routes[{index}].handler: {wrong}")));
             }
             let needed =
                 u64::from(route.max_buffered_message) + u64::from(self.limits.receive_buffer);
@@ -122,7 +154,7 @@ mod tests {
             ("routes[0].backlog", |config| config.routes[0].backlog = 0),
             ("routes[1].subprotocol", |config| config.routes[1].subprotocol = Some("a b".into())),
             ("routes[0].max_buffered", |config| config.routes[0].max_buffered_message = 1 << 30),
-            ("routes[2].path", |config| config.routes.push(Route::new("/{*a}{b}", Handler::Echo))),
+            ("routes[3].path", |config| config.routes.push(Route::new("/{*a}{b}", Handler::Echo))),
         ];
         for (field, spoil) in cases {
             let mut config = Config::default();

@@ -6,6 +6,8 @@
 mod built;
 mod error;
 mod hint;
+mod hub;
+mod hub_route;
 mod limits;
 mod listener;
 pub(crate) mod log_filter;
@@ -28,6 +30,8 @@ use std::time::Duration;
 
 pub use built::BuiltWrong;
 pub use error::{ConfigError, ConfigErrors};
+pub use hub::{Hub, TopicKept};
+pub use hub_route::{HubRoute, Part, Publishers, UserSource};
 pub use limits::Limits;
 pub use listener::Listener;
 pub use route::{Handler, Route, SlowPeer};
@@ -55,6 +59,10 @@ pub struct Config {
     pub drain_rate: u32,
     /// The bounds of each shard.
     pub limits: Limits,
+    /// The bounds of the hub.
+    pub hub: Hub,
+    /// What is kept of which topics, in the order of the file; at most 256.
+    pub topics: Vec<TopicKept>,
     /// The listeners, in the order of the file; at least 1, at most 64.
     pub listeners: Vec<Listener>,
     /// The routes, in the order of the file; at least 1, at most 1024.
@@ -123,8 +131,14 @@ impl Default for Config {
             drain: Duration::from_secs(30),
             drain_rate: 2000,
             limits: Limits::default(),
+            hub: Hub::default(),
+            topics: Vec::new(),
             listeners: vec![Listener::default()],
-            routes: vec![Route::new("/", Handler::Static), Route::new("/echo", Handler::Echo)],
+            routes: vec![
+                Route::new("/", Handler::Static),
+                Route::new("/echo", Handler::Echo),
+                Route::new("/rooms/{room}", Handler::Hub(HubRoute::on("rooms/{room}"))),
+            ],
         }
     }
 }

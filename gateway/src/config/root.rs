@@ -8,6 +8,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::error::ConfigErrors;
+use super::hub::{self, TopicKept};
 use super::limits::RawLimits;
 use super::listener::{self, Listener};
 use super::reader::{TableReader, expected};
@@ -23,6 +24,8 @@ const DRAIN_RATE: RangeInclusive<u32> = 1..=1_000_000;
 const MAX_LISTENERS: usize = 64;
 /// The most routes.
 const MAX_ROUTES: usize = 1024;
+/// The most patterns of topics.
+const MAX_TOPICS: usize = 256;
 
 /// A value of the file, borrowed from its parsed tree.
 type Value<'v> = &'v Spanned<DeValue<'v>>;
@@ -31,6 +34,8 @@ type Value<'v> = &'v Spanned<DeValue<'v>>;
 #[derive(Clone, Copy)]
 struct Nested<'v> {
     limits: Option<Value<'v>>,
+    hub: Option<Value<'v>>,
+    topics: Option<Value<'v>>,
     listeners: Option<Value<'v>>,
     routes: Option<Value<'v>>,
 }
@@ -42,6 +47,12 @@ pub(super) fn parse(text: &str, file_name: &str) -> Result<Config, ConfigErrors>
     let (mut config, nested) = own_keys(TableReader::root(&mut report, table.get_ref()));
     let limits = limits(&mut report, nested.limits);
     config.limits = limits.resolve();
+    if let Some(value) = nested.hub
+        && let Some(table) = TableReader::nested(&mut report, value, "hub")
+    {
+        config.hub = hub::read(table);
+    }
+    config.topics = topics(&mut report, nested.topics);
     if let Some(listeners) = listeners(&mut report, nested.listeners) {
         config.listeners = listeners;
     }
@@ -68,6 +79,8 @@ fn own_keys<'v>(mut root: TableReader<'_, 'v>) -> (Config, Nested<'v>) {
     };
     let nested = Nested {
         limits: root.raw("limits"),
+        hub: root.raw("hub"),
+        topics: root.raw("topic"),
         listeners: root.raw("listener"),
         routes: root.raw("route"),
     };
@@ -144,6 +157,25 @@ fn routes<'v>(
         routes.push(route);
     }
     (!routes.is_empty()).then(|| routes.into_iter().filter_map(RawRoute::resolve).collect())
+}
+
+/// What is kept of which topics.
+fn topics<'v>(report: &mut Report<'v>, written: Option<Value<'v>>) -> Vec<TopicKept> {
+    let mut topics: Vec<TopicKept> = Vec::new();
+    let mut patterns = matchit::Router::new();
+    let Some(written) = written else { return topics };
+    for (index, value) in list(report, written, "topic", MAX_TOPICS).enumerate() {
+        let path = format!("topic[{index}]");
+        let table = TableReader::nested(report, value, &path);
+        let Some(topic) = table.and_then(hub::read_topic) else { continue };
+        if let Err(wrong) = patterns.insert(topic.name.clone(), ()) {
+            let message = format!("{wrong}: names that match both would have two rules");
+            report.error(value.span().start, format!("{path}.name"), message);
+            continue;
+        }
+        topics.push(topic);
+    }
+    topics
 }
 
 /// The elements of `value`, which must be an array of tables of at most `most` under `key`; none,

@@ -4,9 +4,10 @@ use std::ops::RangeInclusive;
 
 use toml::de::DeValue;
 
+use super::hub_route::{self, HubRoute};
 use super::limits::RawLimits;
 use super::path;
-use super::reader::{Origin, Setting, TableReader};
+use super::reader::{Origin, Setting, TableReader, expected};
 use super::relation::{self, Party};
 use super::report::Report;
 use super::units::quote;
@@ -38,12 +39,14 @@ pub struct Route {
 }
 
 /// What answers a route. Names of handlers that are not built yet are refused by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Handler {
     /// `echo`: every message goes back to its sender.
     Echo,
     /// `static`: the built-in page, over plain HTTP.
     Static,
+    /// `hub`: what a connection sends is published, what is published is delivered.
+    Hub(HubRoute),
 }
 
 /// What happens to a peer that does not take what is queued for it.
@@ -56,6 +59,13 @@ pub enum SlowPeer {
     /// `close`: the connection ends with 1013 as soon as its backlog is full or the shard has no
     /// block left for it.
     Close,
+    /// `drop_newest`: as `close` for what the peer asked for; of what is published, what does not
+    /// fit is left out.
+    DropNewest,
+    /// `drop_oldest`: likewise, but the oldest that waits is left out.
+    DropOldest,
+    /// `conflate`: likewise, and of messages with the same key only the newest waits.
+    Conflate,
 }
 
 /// The bounds of a message and of what waits for one peer, in bytes.
@@ -63,10 +73,8 @@ const BYTES: RangeInclusive<u32> = 1..=u32::MAX;
 /// The longest name of a subprotocol.
 pub(super) const SUBPROTOCOL_LENGTH: usize = 128;
 
-/// The handlers that this version builds.
-const HANDLERS: [(&str, Handler); 2] = [("echo", Handler::Echo), ("static", Handler::Static)];
 /// The handlers that have their name, but are not built yet.
-const NOT_BUILT: [&str; 5] = ["hub", "mqtt", "link", "http", "proxy"];
+const NOT_BUILT: [&str; 4] = ["mqtt", "link", "http", "proxy"];
 
 impl Route {
     /// A route from `path`, which is not checked here, to `handler`, for any subprotocol and with
@@ -101,10 +109,13 @@ impl RawRoute {
     /// Reads one `[[route]]`, which is `name` in the file.
     pub(super) fn read(mut table: TableReader<'_, '_>, name: String) -> Self {
         let default = Self::unwritten();
+        let path = table.require("path", "path = \"/\"", path_pattern);
+        let handler = table.require("handler", "handler = \"echo\"", handler);
+        check_topic(&mut table, &path, &handler);
         let route = Self {
             name,
-            path: table.require("path", "path = \"/\"", path_pattern),
-            handler: table.require("handler", "handler = \"echo\"", handler).value,
+            path,
+            handler: handler.value,
             subprotocol: table
                 .read("subprotocol", None, |value| subprotocol(value).map(Some))
                 .value,
@@ -213,16 +224,47 @@ fn path_pattern(value: &DeValue<'_>) -> Result<String, String> {
 }
 
 fn handler(value: &DeValue<'_>) -> Result<Handler, String> {
-    match value.as_str() {
-        Some(name) if NOT_BUILT.contains(&name) => {
+    let text = value::text(value)?;
+    let (name, options) = match text.split_once('?') {
+        Some((name, options)) => (name, Some(options)),
+        None => (text, None),
+    };
+    match name {
+        "hub" => hub_route::parse(options).map(Handler::Hub),
+        "echo" | "static" if options.is_some() => {
+            Err(format!("handler `{name}` has no options: remove what follows the `?`"))
+        }
+        "echo" => Ok(Handler::Echo),
+        "static" => Ok(Handler::Static),
+        name if NOT_BUILT.contains(&name) => {
             Err(format!("handler `{name}` is not built yet in this version"))
         }
-        _ => value::one_of(value, &HANDLERS),
+        _ => Err(expected("\"echo\", \"hub\" or \"static\"", value)),
+    }
+}
+
+/// Checks that the path has what the topic of a hub's route needs.
+fn check_topic(
+    table: &mut TableReader<'_, '_>,
+    path: &Setting<Option<String>>,
+    handler: &Setting<Option<Handler>>,
+) {
+    let (Some(path), Some(Handler::Hub(route))) = (&path.value, &handler.value) else { return };
+    if let (Err(wrong), Origin::Written(offset)) = (route.check_names(path), handler.origin) {
+        let name = table.path("handler");
+        table.report().error(offset, name, wrong);
     }
 }
 
 fn slow_peer(value: &DeValue<'_>) -> Result<SlowPeer, String> {
-    value::one_of(value, &[("pause", SlowPeer::Pause), ("close", SlowPeer::Close)])
+    let names = [
+        ("pause", SlowPeer::Pause),
+        ("close", SlowPeer::Close),
+        ("drop_newest", SlowPeer::DropNewest),
+        ("drop_oldest", SlowPeer::DropOldest),
+        ("conflate", SlowPeer::Conflate),
+    ];
+    value::one_of(value, &names)
 }
 
 /// Reads the name of a subprotocol. RFC 6455 section 4.1: "The elements that comprise this value

@@ -2,6 +2,7 @@
 
 use super::units::{SIZE_EXPECTED, TIME_EXPECTED};
 use super::*;
+use crate::hub::TopicRule;
 
 const SAMPLE: &str = include_str!("../../tidegate.toml");
 
@@ -65,6 +66,23 @@ fn what_is_written_is_read() {
         staging = 65536
         blocks = "8MiB"
         request_head = "32KiB"
+        [hub]
+        node = 7
+        topics = 100
+        subscriptions = 200
+        subscriptions_per_connection = 3
+        mailbox = 64
+        messages = "2MiB"
+        max_message = "1KiB"
+        queued = 300
+        present = 400
+        [[topic]]
+        name = "rooms/{room}"
+        history = 5
+        history_bytes = "3KiB"
+        history_age = "1m"
+        presence = true
+        linger = "2s"
         [[listener]]
         address = "[::1]:0"
         stack = "log!ws?ping=off!tcp"
@@ -77,6 +95,10 @@ fn what_is_written_is_read() {
         max_message = "2KB"
         backlog = "1MiB"
         slow_peer = "close"
+        [[route]]
+        path = "/live/{what}"
+        handler = "hub?topic=live/{what}&publish=nobody&events=on&own=off&user=header.x-user"
+        slow_peer = "conflate"
     "#;
     let limits = Limits {
         connections: 1_000,
@@ -87,6 +109,13 @@ fn what_is_written_is_read() {
         request_head: 32 << 10,
     };
     let quiet = Stack::parse("log!ws?ping=off!tcp").unwrap();
+    let live = HubRoute {
+        topic: Some("live/{what}".into()),
+        publish: Publishers::Nobody,
+        events: true,
+        own: false,
+        user: Some(UserSource::Header("x-user".into())),
+    };
     let expected = Config {
         shards: Shards::Count(NonZeroU16::new(3).unwrap()),
         pin: false,
@@ -95,19 +124,46 @@ fn what_is_written_is_read() {
         drain: Duration::from_secs(120),
         drain_rate: 16,
         limits,
+        hub: Hub {
+            node: 7,
+            topics: 100,
+            subscriptions: 200,
+            subscriptions_per_connection: 3,
+            mailbox: 64,
+            messages: 2 << 20,
+            max_message: 1 << 10,
+            queued: 300,
+            present: 400,
+        },
+        topics: vec![TopicKept {
+            name: "rooms/{room}".into(),
+            rule: TopicRule {
+                history: 5,
+                history_bytes: 3 << 10,
+                history_age: Duration::from_secs(60),
+                presence: true,
+                linger: Duration::from_secs(2),
+            },
+        }],
         listeners: vec![
             Listener { address: "[::1]:0".parse().unwrap(), stack: quiet },
             Listener { address: "0.0.0.0:81".parse().unwrap(), stack: Stack::default() },
         ],
-        routes: vec![Route {
-            path: "/rooms/{room}".into(),
-            subprotocol: Some("chat".into()),
-            handler: Handler::Echo,
-            max_message: 2_000,
-            max_buffered_message: 2_000,
-            backlog: 1 << 20,
-            slow_peer: SlowPeer::Close,
-        }],
+        routes: vec![
+            Route {
+                path: "/rooms/{room}".into(),
+                subprotocol: Some("chat".into()),
+                handler: Handler::Echo,
+                max_message: 2_000,
+                max_buffered_message: 2_000,
+                backlog: 1 << 20,
+                slow_peer: SlowPeer::Close,
+            },
+            Route {
+                slow_peer: SlowPeer::Conflate,
+                ..Route::new("/live/{what}", Handler::Hub(live))
+            },
+        ],
     };
     assert_eq!(Config::parse(text, "t.toml"), Ok(expected));
 }
@@ -115,7 +171,7 @@ fn what_is_written_is_read() {
 #[test]
 fn mistakes_in_the_root() {
     let root = "the keys are `shards`, `pin`, `log`, `memory`, `drain`, `drain_rate`, `limits`, \
-                `listener`, `route`";
+                `hub`, `topic`, `listener`, `route`";
     let unknown = format!("1: \"a b\": is not a key: {root}");
     let hinted = format!("1: pim: is not a key: did you mean `pin`? T{}", &root[1..]);
     let auto = "(or write \"auto\")";
@@ -371,9 +427,9 @@ fn mistakes_in_a_route() {
         ("max_message = \"4GiB\"", "max_message: must be between 1 and 4294967295, is 4GiB"),
         (
             "slow_peer = \"drop\"",
-            "slow_peer: must be \"pause\" or \"close\", is the string \"drop\"",
+            "slow_peer: must be \"pause\" or \"close\" or \"drop_newest\" or \"drop_oldest\" or \
+             \"conflate\", is the string \"drop\"",
         ),
-        ("slow_peer = true", "slow_peer: must be \"pause\" or \"close\", is the boolean true"),
     ] {
         assert_eq!(errors(&route(more)), [format!("4: route[0].{expected}")], "{more}");
     }
@@ -384,14 +440,14 @@ fn mistakes_in_a_route() {
         ("[[route]]\npath = \"/\"", "1: route[0].handler: is missing: add `handler = \"echo\"`"),
         (
             "[[route]]\npath = \"/\"\nhandler = \"ecko\"",
-            "3: route[0].handler: must be \"echo\" or \"static\", is the string \"ecko\"",
+            "3: route[0].handler: must be \"echo\", \"hub\" or \"static\", is the string \"ecko\"",
         ),
     ]);
 }
 
 #[test]
 fn handlers_that_are_not_built_are_named() {
-    for name in ["hub", "mqtt", "link", "http", "proxy"] {
+    for name in ["mqtt", "link", "http", "proxy"] {
         let text = format!("[[route]]\npath = \"/\"\nhandler = \"{name}\"");
         let expected =
             format!("3: route[0].handler: handler `{name}` is not built yet in this version");
@@ -456,7 +512,7 @@ fn many_mistakes_are_told_in_the_order_of_their_lines() {
 shards = 0
 sharks = 1
 [[route]]
-handler = \"hub\"
+handler = \"mqtt\"
 path = \"room\"
 [[listener]]
 stack = \"ws?ping=1ms!tls!tcp\"
@@ -468,8 +524,8 @@ connections = 1
     let expected = "\
 etc/tidegate.toml:1: shards: must be between 1 and 1024, is 0
 etc/tidegate.toml:2: sharks: is not a key: did you mean `shards`? The keys are `shards`, `pin`, \
-`log`, `memory`, `drain`, `drain_rate`, `limits`, `listener`, `route`
-etc/tidegate.toml:4: route[0].handler: handler `hub` is not built yet in this version
+`log`, `memory`, `drain`, `drain_rate`, `limits`, `hub`, `topic`, `listener`, `route`
+etc/tidegate.toml:4: route[0].handler: handler `mqtt` is not built yet in this version
 etc/tidegate.toml:5: route[0].path: must begin with `/`, is \"room\"
 etc/tidegate.toml:6: listener[0].address: is missing: add `address = \"127.0.0.1:8080\"`
 etc/tidegate.toml:7:18: listener[0].stack: `ws?ping`: must be between 1s and 4h, is 1ms \

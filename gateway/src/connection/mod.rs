@@ -3,6 +3,7 @@
 mod backlog;
 mod blocks;
 mod codecs;
+mod frames;
 mod gathered;
 mod output;
 mod record;
@@ -10,6 +11,8 @@ mod record;
 pub use backlog::{Backlog, Full, Source};
 pub use blocks::{BlockId, Blocks, MIN_BLOCK};
 pub use codecs::{Compressor, Decompressor, PIECE};
+pub use frames::{FrameId, Frames, NO_KEY};
 pub use gathered::{append, release};
+pub(crate) use output::CLOSE_RESERVE;
 pub use output::{Output, Payload, Place, Pool, Staging};
 pub use record::{Connection, Flags, Stage};

@@ -12,11 +12,11 @@ use tidegate_proto::frame::{Header, MAX_HEADER, OpCode};
 
 use super::backlog::{Backlog, Full, Source};
 use super::blocks::Blocks;
-use super::record::Connection;
+use super::record::{Connection, Flags};
 
 /// What frames that are queued leave of a backlog's bound, so that a Close frame finds room when the
 /// bound is met: the largest one. Only the rest of a send that fell short may use it up.
-const CLOSE_RESERVE: u32 = 2 + 125;
+pub(crate) const CLOSE_RESERVE: u32 = 2 + 125;
 
 /// What data leaves that is queued by itself, so that a ping or a pong finds room too.
 const CONTROL_RESERVE: u32 = CLOSE_RESERVE + 2 + 125;
@@ -121,7 +121,9 @@ impl Output<'_> {
     /// Whether the peer has yet to take what was written before.
     #[must_use]
     pub fn is_choked(&self) -> bool {
-        self.place == Place::Backlog || self.connection.backlog.is_some()
+        self.place == Place::Backlog
+            || self.connection.backlog.is_some()
+            || self.connection.flags.has(Flags::QUEUED)
     }
 
     /// How many bytes of data the backlog takes before it is full.
@@ -230,7 +232,6 @@ impl Output<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::Flags;
 
     /// A turn over `buffer` with `staging` bytes of staging memory; returns what leaves, and how.
     fn turn(

@@ -106,6 +106,10 @@ impl Flags {
     pub const HEAVY: Self = Self(1 << 12);
     /// The receive in flight is one of those that may have to wait.
     pub const COUNTED: Self = Self(1 << 13);
+    /// Published frames wait in the connection's queue.
+    pub const QUEUED: Self = Self(1 << 14);
+    /// The peer could not take all that was sent last: what waits is sent when it can.
+    pub const BLOCKED: Self = Self(1 << 15);
 
     /// Whether any of `flags` is set.
     #[must_use]
@@ -160,8 +164,7 @@ impl Connection {
     #[must_use]
     pub fn must_queue(&self) -> bool {
         self.backlog.is_some()
-            || self.flags.has(Flags::IN_BATCH)
-            || self.flags.has(Flags::SEND_ARMED)
+            || self.flags.has(Flags::IN_BATCH | Flags::SEND_ARMED | Flags::QUEUED)
     }
 
     /// Whether nothing is left to send.
@@ -174,8 +177,10 @@ impl Connection {
     pub fn check(&self) {
         debug_assert_eq!(self.backlog.is_none(), self.backlog_bytes == 0, "{self:?}");
         debug_assert!(
-            !self.flags.has(Flags::SEND_ARMED) || self.backlog.is_some(),
-            "a send is armed without a backlog: {self:?}"
+            !self.flags.has(Flags::SEND_ARMED)
+                || self.backlog.is_some()
+                || self.flags.has(Flags::QUEUED),
+            "a send is armed for nothing that waits: {self:?}"
         );
         debug_assert!(
             !(self.flags.has(Flags::POLLED) && self.flags.has(Flags::RECEIVING)),

@@ -10,6 +10,9 @@ use tidegate_proto::receiver::Kind;
 use super::{Piece, PiecePlace};
 use crate::config::stack::Deflate;
 use crate::connection::{Compressor, Flags, Full, Output, PIECE, Payload};
+use crate::hub::{
+    ConnectionId, Hub, Name, Payload as MessagePayload, Publication, Refusal, Subscribing, Target,
+};
 
 /// Why nothing was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +53,9 @@ pub(crate) enum Failing {
     Handler(CloseCode),
 }
 
+/// The window of what is compressed once for all, in bits: what nearly all clients agree to.
+pub(crate) const SHARED_WINDOW: u8 = 15;
+
 /// Counts of what a turn said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Said {
@@ -68,6 +74,17 @@ pub struct Context<'c, 'o> {
     pub(crate) deflate: Option<Deflate>,
     pub(crate) failing: &'c mut Option<Failing>,
     pub(crate) said: &'c mut Said,
+    pub(crate) hub: &'c mut Hub,
+    pub(crate) id: ConnectionId,
+}
+
+/// What comes with a message that is published.
+#[derive(Clone, Debug, Default)]
+pub struct Publishing {
+    /// Of messages with the same key, a slow peer whose route conflates keeps the newest only.
+    pub key: Option<Name>,
+    /// It does not go to the connection that publishes it.
+    pub not_to_self: bool,
 }
 
 impl Context<'_, '_> {
@@ -149,6 +166,93 @@ impl Context<'_, '_> {
     /// Keeps 32 bits for this connection: usually an index into a table of the handler's.
     pub fn set_state(&mut self, state: u32) {
         self.output.connection.state = state;
+    }
+
+    /// The connection's id, which names it to other shards and from outside.
+    #[must_use]
+    pub fn id(&self) -> ConnectionId {
+        self.id
+    }
+
+    /// The user that the connection belongs to.
+    #[must_use]
+    pub fn user(&self) -> Option<Name> {
+        self.hub.user(self.id.slot)
+    }
+
+    /// The connection belongs to a user from here on. To be called once, before any subscription.
+    ///
+    /// # Errors
+    /// A bound of the hub is met.
+    pub fn set_user(&mut self, user: &Name, events: bool) -> Result<(), Refusal> {
+        let how = Subscribing { events, deflates: self.deflates(), ..Subscribing::default() };
+        self.hub.subscribe(self.id, &user.of_user(), how)
+    }
+
+    /// Subscribes the connection to a topic; nothing changes if it is subscribed.
+    ///
+    /// # Errors
+    /// A bound of the hub is met.
+    pub fn subscribe(&mut self, topic: &Name, how: Subscribing) -> Result<(), Refusal> {
+        let how = Subscribing { user: self.user(), deflates: self.deflates(), ..how };
+        self.hub.subscribe(self.id, topic, how)
+    }
+
+    /// The topic that the connection was subscribed to with [`Subscribing::publishes`], unless that
+    /// subscription has ended.
+    #[must_use]
+    pub fn publishing_topic(&self) -> Option<Name> {
+        self.hub.publishing_topic(self.id.slot)
+    }
+
+    /// Ends a subscription of the connection; `false` if there was none.
+    pub fn unsubscribe(&mut self, topic: &Name) -> bool {
+        self.hub.unsubscribe(self.id, topic)
+    }
+
+    /// Publishes a message. It is on its way when this returns; what becomes of it is not told.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] or [`Refusal::NotUtf8`].
+    pub fn publish(
+        &mut self,
+        target: &Target,
+        kind: Kind,
+        message: &[u8],
+        how: Publishing,
+    ) -> Result<(), Refusal> {
+        let payload = MessagePayload::new(kind, message, self.hub.memory())?;
+        let except = how.not_to_self.then_some(self.id);
+        self.hub.publish(target, Publication { payload, key: how.key, except });
+        Ok(())
+    }
+
+    /// Publishes the message at hand, which must be whole.
+    ///
+    /// # Errors
+    /// As [`Context::publish`].
+    pub fn publish_piece(
+        &mut self,
+        target: &Target,
+        piece: &Piece,
+        how: Publishing,
+    ) -> Result<(), Refusal> {
+        debug_assert!(piece.first && piece.last, "only whole messages can be published");
+        let memory = std::sync::Arc::clone(self.hub.memory());
+        let payload = MessagePayload::new(piece.kind, self.bytes(piece), &memory)?;
+        let except = how.not_to_self.then_some(self.id);
+        self.hub.publish(target, Publication { payload, key: how.key, except });
+        Ok(())
+    }
+
+    /// Closes other connections, or this one, with this code and reason.
+    pub fn disconnect(&mut self, target: &Target, code: CloseCode, reason: &str) {
+        self.hub.disconnect(target, code, &reason.into());
+    }
+
+    fn deflates(&self) -> bool {
+        // A frame that is compressed once for all has the largest window.
+        self.output.connection.deflate_bits == SHARED_WINDOW
     }
 
     fn write(

@@ -7,6 +7,7 @@
 
 mod context;
 mod echo;
+mod hub;
 mod page;
 
 use tidegate_proto::close::CloseCode;
@@ -14,9 +15,10 @@ use tidegate_proto::handshake::server::Rejection;
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::receiver::Kind;
 
-pub use context::{Context, WriteError};
-pub(crate) use context::{Failing, Said};
+pub use context::{Context, Publishing, WriteError};
+pub(crate) use context::{Failing, SHARED_WINDOW, Said};
 pub use echo::Echo;
+pub use hub::Rooms;
 pub use page::Page;
 
 /// How a handler wants its messages.

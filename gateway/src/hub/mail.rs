@@ -1,12 +1,33 @@
 //! What shards send each other.
 
-use super::Request;
+use std::sync::Arc;
+
+use tidegate_proto::close::CloseCode;
+
+use super::delivery::{Delivery, Who};
 use super::door::Reply;
+use super::{ConnectionId, Name, Position, Publication, Request};
 
 /// One piece of mail. Two words, so that a mailbox is small.
 pub(crate) enum Mail {
     /// A thread that is no shard asks for something.
     Ask(Box<Ask>),
+    /// To a topic's home: publish.
+    Publish(Box<ToPublish>),
+    /// To a topic's home: a connection has subscribed.
+    Joined(Box<Joined>),
+    /// To a topic's home: a subscription has ended.
+    Left(Box<Left>),
+    /// From a topic's home: where a new subscriber stands, and what it missed.
+    Recovered(Box<Recovered>),
+    /// From a topic's home: the topic has no room for this subscriber.
+    Denied(Box<Left>),
+    /// From a topic's home: for its subscribers.
+    Deliver(Arc<Delivery>),
+    /// From a topic's home: for its subscribers, but not to be told to their peers.
+    Order(Arc<Order>),
+    /// For a connection.
+    Direct(Box<Direct>),
 }
 
 const _: () = assert!(size_of::<Mail>() <= 16);
@@ -15,4 +36,100 @@ const _: () = assert!(size_of::<Mail>() <= 16);
 pub(crate) struct Ask {
     pub(crate) request: Request,
     pub(crate) reply: Reply,
+}
+
+pub(crate) struct ToPublish {
+    pub(crate) name: Name,
+    pub(crate) hash: u64,
+    pub(crate) publication: Publication,
+}
+
+pub(crate) struct Joined {
+    pub(crate) name: Name,
+    pub(crate) hash: u64,
+    pub(crate) id: ConnectionId,
+    pub(crate) user: Option<Name>,
+    /// It can be sent compressed messages.
+    pub(crate) deflates: bool,
+    /// It waits to be told where it stands.
+    pub(crate) waits: bool,
+    /// What it has seen.
+    pub(crate) since: Option<Position>,
+}
+
+pub(crate) struct Left {
+    pub(crate) name: Name,
+    pub(crate) hash: u64,
+    pub(crate) id: ConnectionId,
+    pub(crate) user: Option<Name>,
+}
+
+pub(crate) struct Recovered {
+    pub(crate) name: Name,
+    pub(crate) id: ConnectionId,
+    /// `None` if the topic counts none.
+    pub(crate) position: Option<Position>,
+    pub(crate) missed: Vec<Arc<Delivery>>,
+    pub(crate) gap: bool,
+}
+
+/// Something to do with all subscribers of a topic.
+pub(crate) struct Order {
+    pub(crate) topic: Name,
+    pub(crate) hash: u64,
+    pub(crate) what: Command,
+}
+
+/// What an order says.
+#[derive(Clone)]
+pub(crate) enum Command {
+    /// Close the connections.
+    Close(CloseCode, Arc<str>),
+    /// End the subscription that the order is for.
+    End,
+    /// Subscribe to another topic.
+    Subscribe(Name),
+    /// Unsubscribe from another topic.
+    Unsubscribe(Name),
+}
+
+/// What is for one connection.
+pub(crate) struct Direct {
+    pub(crate) id: ConnectionId,
+    pub(crate) what: Single,
+}
+
+/// What it is.
+pub(crate) enum Single {
+    Publish(Publication),
+    Do(Command),
+}
+
+impl Joined {
+    /// Who is present by it.
+    pub(crate) fn who(&self) -> Who {
+        who(self.user.as_ref(), self.id)
+    }
+}
+
+impl Left {
+    /// Who was present by it.
+    pub(crate) fn who(&self) -> Who {
+        who(self.user.as_ref(), self.id)
+    }
+}
+
+fn who(user: Option<&Name>, id: ConnectionId) -> Who {
+    match user {
+        Some(name) => Who::User(name.clone()),
+        None => Who::Connection(id.to_string().into()),
+    }
+}
+
+impl Recovered {
+    /// Nothing was missed.
+    pub(crate) fn nothing(joined: &Joined) -> Self {
+        let Joined { name, id, .. } = joined;
+        Self { name: name.clone(), id: *id, position: None, missed: Vec::new(), gap: false }
+    }
 }

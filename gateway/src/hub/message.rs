@@ -62,6 +62,21 @@ pub enum Refusal {
     Full,
 }
 
+impl Position {
+    /// The epoch as it is written everywhere: 8 hexadecimal digits.
+    #[must_use]
+    pub fn epoch_text(&self) -> String {
+        format!("{:08x}", self.epoch)
+    }
+
+    /// Reads an epoch as it is written.
+    #[must_use]
+    pub fn parse_epoch(text: &str) -> Option<u32> {
+        let is_epoch = text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        u32::from_str_radix(text, 16).ok().filter(|_| is_epoch)
+    }
+}
+
 impl MessageMemory {
     /// Room for `limit` bytes.
     #[must_use]

@@ -5,13 +5,28 @@
 //! have subscribers; each of those gets one pointer to a message through its mailbox, and finds its
 //! own subscribers. So a message takes two hops at most, and messages of one publisher to one topic
 //! stay in order.
+//!
+//! A user is a topic as well, with a name that no topic can have: its subscribers are the user's
+//! connections.
+//!
+//! What arrives at a shard is done in order, one after the other: [`Hub::next`] does what the hub
+//! can do by itself and hands out what concerns sockets.
 
+mod delivery;
 mod door;
+mod history;
+mod home;
 mod id;
-mod mail;
+mod local;
+pub(crate) mod mail;
 mod message;
 mod name;
+mod presence;
 mod request;
+mod rules;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 pub use door::{Common, Door, Reply};
 pub use id::{ConnectionId, NoConnectionId, Node};
@@ -21,3 +36,529 @@ pub use request::{
     Answer, ConnectionFilter, ConnectionInfo, History, Kept, Presence, Present, Published, Request,
     Target, TopicInfo,
 };
+pub use rules::TopicRule;
+
+pub(crate) use delivery::{Delivery, What, subscribed};
+pub(crate) use home::{Bounds as HomeBounds, Compress, Home};
+pub(crate) use local::{Bounds as LocalBounds, Local, Subscriber};
+pub(crate) use mail::{Ask, Command, Direct, Mail, Order, Recovered, Single};
+
+use home::Ordered;
+use mail::{Joined, Left, ToPublish};
+use rules::Rules;
+
+use crate::config::Config;
+use crate::mailbox::{self, Entrance, Post};
+use crate::uring::{Generation, Slot, Waker};
+
+/// Bytes of a topic's records at its home and with its subscribers.
+pub(crate) const TOPIC_BYTES: usize = Local::TOPIC_BYTES + Home::TOPIC_BYTES;
+/// Bytes of a subscription in its connection's list.
+pub(crate) const SUBSCRIPTION_BYTES: usize = Local::SUBSCRIPTION_BYTES;
+/// Bytes of what is kept for each connection.
+pub(crate) const MEMBER_BYTES: usize = Local::MEMBER_BYTES;
+/// Bytes of one who is present.
+pub(crate) const PRESENT_BYTES: usize = Home::PRESENT_BYTES;
+/// Bytes of a place in a mailbox.
+pub(crate) const MAIL_BYTES: usize = size_of::<Mail>();
+
+/// One shard's part of the hub.
+pub struct Hub {
+    common: Common,
+    post: Post<Mail>,
+    pub(crate) local: Local,
+    pub(crate) home: Home,
+    /// Messages that connections published.
+    published: u64,
+}
+
+/// What is left to do with connections.
+pub(crate) enum Work {
+    /// Tell the subscribers that this topic has here.
+    Deliver(u32, Arc<Delivery>),
+    /// Do something with the subscribers that this topic has here.
+    Order(u32, Arc<Order>),
+    /// Tell all connections.
+    PublishToAll(Publication, Reply),
+    /// Close all connections.
+    CloseAll(tidegate_proto::close::CloseCode, Arc<str>, Reply),
+    /// Do something with one connection, and answer if someone wants to know.
+    Direct(Box<Direct>, Option<Reply>),
+    /// Tell a new subscriber where it stands.
+    Recovered(Box<Recovered>),
+    /// The connection cannot be subscribed: its topic has no room at its home.
+    Denied(ConnectionId),
+    /// Answer a question about connections.
+    Tell(Box<Ask>),
+}
+
+/// How a connection subscribes.
+#[derive(Clone, Debug, Default)]
+pub struct Subscribing {
+    /// It wants events: messages with topic and position, joins and leaves, as JSON text; and first
+    /// of all where it stands. Otherwise it gets messages as they were published.
+    pub events: bool,
+    /// The message that it saw last: it wants what was published since. Only with `events`.
+    pub since: Option<Position>,
+    /// The connection publishes on the topic by sending.
+    pub publishes: bool,
+    /// The user that the connection belongs to.
+    pub(crate) user: Option<Name>,
+    /// It can be sent compressed messages.
+    pub(crate) deflates: bool,
+}
+
+/// The time, by the shard's clock and by the calendar.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    pub(crate) now: Duration,
+    /// Seconds since 1970.
+    pub(crate) unix: u64,
+}
+
+/// The hubs of a gateway's shards, one for each waker, and the door to them.
+#[must_use]
+pub fn open(config: &Config, node: Node, wakers: &[Waker]) -> (Vec<Hub>, Door) {
+    let hub = &config.hub;
+    // A message in a frame must fit a block beside others.
+    let max_message = hub.max_message.min(config.limits.blocks / 8);
+    let common = Common::new(node, wakers.len(), hub.messages, max_message);
+    let (posts, entrance) = mailbox::open(wakers, hub.mailbox as usize);
+    let make = |post| Hub::new(config, common.clone(), post);
+    let hubs = posts.into_iter().map(make).collect();
+    let entrance: Entrance<Mail> = entrance;
+    (hubs, Door::new(entrance, common))
+}
+
+impl Hub {
+    fn new(config: &Config, common: Common, post: Post<Mail>) -> Self {
+        let hub = &config.hub;
+        let rules = config.topics.iter().map(|topic| (topic.name.as_str(), topic.rule));
+        let local = LocalBounds {
+            topics: hub.topics,
+            subscriptions: hub.subscriptions,
+            per_connection: hub.subscriptions_per_connection,
+        };
+        let home = HomeBounds {
+            topics: hub.topics,
+            present: hub.present,
+            // What is on its way keeps half of the memory at least.
+            history_bytes: hub.messages / 2 / common.shards as u64,
+        };
+        let epoch = common.node.start ^ (post.index() as u32).wrapping_mul(0x85eb_ca6b);
+        Self {
+            local: Local::new(local),
+            home: Home::new(Rules::new(rules), home, epoch),
+            common,
+            post,
+            published: 0,
+        }
+    }
+
+    /// How many messages connections have published.
+    pub(crate) fn published(&self) -> u64 {
+        self.published
+    }
+
+    /// Its mailboxes.
+    pub(crate) fn post(&mut self) -> &mut Post<Mail> {
+        &mut self.post
+    }
+
+    /// What messages hold.
+    pub(crate) fn memory(&self) -> &Arc<MessageMemory> {
+        &self.common.memory
+    }
+
+    /// The id of a connection of this shard.
+    pub(crate) fn id(&self, slot: Slot, generation: Generation) -> ConnectionId {
+        let shard = self.post.index() as u16;
+        ConnectionId { node: self.common.node, shard, slot, generation }
+    }
+
+    /// Whether another shard does not keep up with what this one sends it.
+    pub(crate) fn is_congested(&self) -> bool {
+        self.post.is_congested()
+    }
+
+    /// Whether publishers should be read from no further: messages hold three quarters of what they
+    /// may, or another shard does not keep up.
+    pub(crate) fn is_pressed(&self) -> bool {
+        let memory = &self.common.memory;
+        memory.used() > memory.limit() / 4 * 3 || self.post.is_congested()
+    }
+
+    /// Subscribes a connection of this shard.
+    ///
+    /// # Errors
+    /// A bound is met.
+    pub(crate) fn subscribe(
+        &mut self,
+        id: ConnectionId,
+        name: &Name,
+        how: Subscribing,
+    ) -> Result<(), Refusal> {
+        let Self { common, local, .. } = self;
+        // On the topic that stands for a user there is nothing to be told first.
+        let waits = how.events && name.user().is_none();
+        let flag = |is_set: bool, flag: u32| if is_set { flag } else { 0 };
+        let flags = flag(how.events, Subscriber::EVENTS)
+            | flag(waits, Subscriber::PENDING)
+            | flag(how.publishes, Subscriber::PUBLISHES);
+        let subscriber = Subscriber::new(id.slot, flags);
+        if !local.subscribe(subscriber, name, &|name| common.hash(name.as_str()))? {
+            return Ok(());
+        }
+        let hash = common.hash(name.as_str());
+        let Subscribing { since, user, deflates, .. } = how;
+        let name = name.clone();
+        let joined = Joined { name, hash, id, user, deflates, waits, since };
+        self.post.send(common.home(hash), Mail::Joined(Box::new(joined)));
+        Ok(())
+    }
+
+    /// Ends a subscription of a connection of this shard; `false` if there was none.
+    pub(crate) fn unsubscribe(&mut self, id: ConnectionId, name: &Name) -> bool {
+        let hash = self.common.hash(name.as_str());
+        match self.local.find(hash, name) {
+            Some(topic) => self.unsubscribe_topic(id, topic),
+            None => false,
+        }
+    }
+
+    /// The connection has ended, and its subscriptions with it.
+    pub(crate) fn ended(&mut self, id: ConnectionId) {
+        while let Some(topic) = self.next_to_leave(id.slot) {
+            if !self.unsubscribe_topic(id, topic) {
+                return;
+            }
+        }
+    }
+
+    /// A topic of a connection; the one that stands for its user last, because who has left is
+    /// known by it.
+    fn next_to_leave(&self, slot: Slot) -> Option<u32> {
+        let mut topics = self.local.topics_of(slot);
+        let other = topics.find(|topic| self.local.topic(*topic).name.user().is_none());
+        other.or_else(|| self.local.any_topic_of(slot))
+    }
+
+    /// Whether a connection wants events on some topic.
+    pub(crate) fn wants_events(&self, slot: Slot) -> bool {
+        let mut topics = self.local.topics_of(slot);
+        topics.any(|topic| self.local.subscriber(slot, topic).is_some_and(Subscriber::wants_events))
+    }
+
+    /// The topic of this name, if it has subscribers here.
+    pub(crate) fn find(&self, name: &Name) -> Option<u32> {
+        self.local.find(self.common.hash(name.as_str()), name)
+    }
+
+    /// The user that a connection belongs to.
+    pub(crate) fn user(&self, slot: Slot) -> Option<Name> {
+        let mut topics = self.local.topics_of(slot);
+        let user = topics.find_map(|topic| self.local.topic(topic).name.user())?;
+        Name::new(user).ok()
+    }
+
+    /// The topics that a connection is subscribed to.
+    pub(crate) fn topics(&self, slot: Slot) -> Vec<Name> {
+        let names = self.local.topics_of(slot).map(|topic| self.local.topic(topic).name.clone());
+        names.filter(|name| name.user().is_none()).collect()
+    }
+
+    /// The topic that a connection publishes on by sending.
+    pub(crate) fn publishing_topic(&self, slot: Slot) -> Option<Name> {
+        let publishes =
+            |topic: &u32| self.local.subscriber(slot, *topic).is_some_and(Subscriber::publishes);
+        let topic = self.local.topics_of(slot).find(publishes)?;
+        Some(self.local.topic(topic).name.clone())
+    }
+
+    /// Whether a connection is subscribed to a topic.
+    pub(crate) fn is_subscribed(&self, slot: Slot, name: &Name) -> bool {
+        let topic = self.local.find(self.common.hash(name.as_str()), name);
+        topic.is_some_and(|topic| self.local.subscriber(slot, topic).is_some())
+    }
+
+    /// Publishes for a connection of this shard. What becomes of it is not told.
+    pub(crate) fn publish(&mut self, target: &Target, publication: Publication) {
+        self.published += 1;
+        match target {
+            Target::Topic(name) => self.send_home(name.clone(), publication),
+            Target::User(name) => self.send_home(name.of_user(), publication),
+            Target::Connection(id) => {
+                let what = Single::Publish(publication);
+                self.send_direct(Direct { id: *id, what });
+            }
+            Target::All => {
+                for shard in 0..self.common.shards {
+                    let request = Request::Publish(Target::All, publication.clone());
+                    let ask = Ask { request, reply: Box::new(|_| {}) };
+                    self.post.send(shard, Mail::Ask(Box::new(ask)));
+                }
+            }
+        }
+    }
+
+    /// Closes connections for a handler of this shard.
+    pub(crate) fn disconnect(
+        &mut self,
+        target: &Target,
+        code: tidegate_proto::close::CloseCode,
+        reason: &Arc<str>,
+    ) {
+        if let Target::Connection(id) = target {
+            let what = Single::Do(Command::Close(code, Arc::clone(reason)));
+            return self.send_direct(Direct { id: *id, what });
+        }
+        let shards = match target {
+            Target::Topic(name) => self.home_of(name)..self.home_of(name) + 1,
+            Target::User(name) => self.home_of(&name.of_user())..self.home_of(&name.of_user()) + 1,
+            _ => 0..self.common.shards,
+        };
+        for shard in shards {
+            let request = Request::Disconnect(target.clone(), code, Arc::clone(reason));
+            let ask = Ask { request, reply: Box::new(|_| {}) };
+            self.post.send(shard, Mail::Ask(Box::new(ask)));
+        }
+    }
+
+    /// The next thing that is left to do with connections. Does what the hub can do by itself, up
+    /// to `budget` pieces of mail, which count down.
+    pub(crate) fn next(
+        &mut self,
+        moment: Moment,
+        budget: &mut usize,
+        compress: Compress<'_>,
+    ) -> Option<Work> {
+        while *budget > 0 {
+            let mail = self.post.receive()?;
+            *budget -= 1;
+            if let Some(work) = self.handle(mail, moment, compress) {
+                return Some(work);
+            }
+        }
+        None
+    }
+
+    /// Time has passed.
+    pub(crate) fn tick(&mut self, now: Duration) {
+        let Self { common, home, .. } = self;
+        for event in home.tick(now, &|name| common.hash(name.as_str())) {
+            self.distribute(&event);
+        }
+    }
+
+    fn handle(&mut self, mail: Mail, moment: Moment, compress: Compress<'_>) -> Option<Work> {
+        match mail {
+            Mail::Ask(ask) => return self.asked(ask, moment, compress),
+            Mail::Publish(publish) => {
+                let ToPublish { name, hash, publication } = *publish;
+                // A topic that has no room is counted; nobody waits for an answer.
+                let _ = self.publish_here(hash, &name, publication, moment, compress);
+            }
+            Mail::Joined(joined) => self.joined(*joined, moment),
+            Mail::Left(left) => {
+                let Self { common, home, .. } = self;
+                let event = home.leave(&left, moment.now, &|name| common.hash(name.as_str()));
+                event.iter().for_each(|event| self.distribute(event));
+            }
+            Mail::Recovered(recovered) => return Some(Work::Recovered(recovered)),
+            Mail::Denied(left) => return Some(Work::Denied(left.id)),
+            Mail::Deliver(delivery) => {
+                let name = delivery.topic.as_ref()?;
+                let topic = self.local.find(delivery.hash, name)?;
+                return Some(Work::Deliver(topic, delivery));
+            }
+            Mail::Order(order) => {
+                let topic = self.local.find(order.hash, &order.topic)?;
+                return Some(Work::Order(topic, order));
+            }
+            Mail::Direct(direct) => return Some(Work::Direct(direct, None)),
+        }
+        None
+    }
+
+    fn joined(&mut self, joined: Joined, Moment { now, unix }: Moment) {
+        let Self { common, home, .. } = self;
+        let shard = usize::from(joined.id.shard);
+        match home.join(&joined, (now, unix), &|name| common.hash(name.as_str())) {
+            Ok((recovered, event)) => {
+                if joined.waits {
+                    self.post.send(shard, Mail::Recovered(Box::new(recovered)));
+                }
+                event.iter().for_each(|event| self.distribute(event));
+            }
+            Err(_) => {
+                let Joined { name, hash, id, user, .. } = joined;
+                let left = Left { name, hash, id, user };
+                self.post.send(shard, Mail::Denied(Box::new(left)));
+            }
+        }
+    }
+
+    /// Does what another thread asks for, or what a handler of another shard does.
+    fn asked(&mut self, ask: Box<Ask>, moment: Moment, compress: Compress<'_>) -> Option<Work> {
+        let Ask { request, reply } = *ask;
+        match request {
+            Request::Publish(target, publication) => {
+                return self.asked_to_publish((target, publication), reply, moment, compress);
+            }
+            Request::Subscribe(target, topic) => {
+                return self.command(target, Command::Subscribe(topic), reply);
+            }
+            Request::Unsubscribe(target, topic) => {
+                return self.command(target, Command::Unsubscribe(topic), reply);
+            }
+            Request::Disconnect(Target::All, code, reason) => {
+                return Some(Work::CloseAll(code, reason, reply));
+            }
+            Request::Disconnect(target, code, reason) => {
+                return self.command(target, Command::Close(code, reason), reply);
+            }
+            Request::DestroyTopic(name) => reply(self.destroy(&name)),
+            Request::Topics { from, prefix, limit } => reply(self.home.list(from, &prefix, limit)),
+            Request::LargestTopics => reply(self.home.largest()),
+            Request::Topic(name) => {
+                reply(self.home.describe(self.common.hash(name.as_str()), &name));
+            }
+            Request::Presence { topic, limit } => {
+                let hash = self.common.hash(topic.as_str());
+                reply(self.home.presence(hash, &topic, limit));
+            }
+            Request::History { topic, since, limit } => {
+                let hash = self.common.hash(topic.as_str());
+                reply(self.home.history((hash, &topic), since, limit, moment.now));
+            }
+            request @ (Request::Connection(_) | Request::Connections { .. }) => {
+                return Some(Work::Tell(Box::new(Ask { request, reply })));
+            }
+        }
+        None
+    }
+
+    fn asked_to_publish(
+        &mut self,
+        (target, publication): (Target, Publication),
+        reply: Reply,
+        moment: Moment,
+        compress: Compress<'_>,
+    ) -> Option<Work> {
+        let name = match target {
+            Target::Connection(id) => {
+                let direct = Direct { id, what: Single::Publish(publication) };
+                return Some(Work::Direct(Box::new(direct), Some(reply)));
+            }
+            Target::All => return Some(Work::PublishToAll(publication, reply)),
+            Target::Topic(name) => name,
+            Target::User(name) => name.of_user(),
+        };
+        if self.post.is_congested() {
+            reply(Answer::Refused(Refusal::Busy));
+            return None;
+        }
+        let hash = self.common.hash(name.as_str());
+        reply(match self.publish_here(hash, &name, publication, moment, compress) {
+            Ok(published) => Answer::Published(published),
+            Err(refusal) => Answer::Refused(refusal),
+        });
+        None
+    }
+
+    /// Publishes to a topic whose home this is.
+    fn publish_here(
+        &mut self,
+        hash: u64,
+        name: &Name,
+        publication: Publication,
+        moment: Moment,
+        compress: Compress<'_>,
+    ) -> Result<Published, Refusal> {
+        let Self { common, home, .. } = self;
+        let hasher = |name: &Name| common.hash(name.as_str());
+        let ordered = home.publish((hash, name), publication, moment.now, (&hasher, compress))?;
+        self.distribute(&ordered);
+        let Ordered { delivery, connections, .. } = ordered;
+        Ok(Published { connections, position: delivery.position })
+    }
+
+    /// Gives each shard with subscribers a pointer to what they are told.
+    fn distribute(&mut self, ordered: &Ordered) {
+        for shard in &ordered.shards {
+            self.post.send(usize::from(*shard), Mail::Deliver(Arc::clone(&ordered.delivery)));
+        }
+    }
+
+    /// A command for one connection, or for all subscribers of a topic whose home this is.
+    fn command(&mut self, target: Target, command: Command, reply: Reply) -> Option<Work> {
+        let name = match target {
+            Target::Connection(id) => {
+                let direct = Direct { id, what: Single::Do(command) };
+                return Some(Work::Direct(Box::new(direct), Some(reply)));
+            }
+            Target::Topic(name) => name,
+            Target::User(name) => name.of_user(),
+            Target::All => {
+                reply(Answer::Refused(Refusal::Unknown));
+                return None;
+            }
+        };
+        reply(Answer::Done(self.order(&name, &command)));
+        None
+    }
+
+    /// Sends an order to all subscribers; returns how many there are.
+    fn order(&mut self, name: &Name, command: &Command) -> u64 {
+        let hash = self.common.hash(name.as_str());
+        let (shards, connections) = self.home.subscribers(hash, name);
+        let order = Arc::new(Order { topic: name.clone(), hash, what: command.clone() });
+        for shard in shards {
+            self.post.send(usize::from(shard), Mail::Order(Arc::clone(&order)));
+        }
+        connections
+    }
+
+    fn destroy(&mut self, name: &Name) -> Answer {
+        let Self { common, home, .. } = self;
+        let hash = common.hash(name.as_str());
+        let (_, subscribers) = home.subscribers(hash, name);
+        if !home.forget(hash, name, &|name| common.hash(name.as_str())) {
+            return Answer::Refused(Refusal::Unknown);
+        }
+        if subscribers > 0 {
+            self.order(name, &Command::End);
+        }
+        Answer::Done(subscribers)
+    }
+
+    fn unsubscribe_topic(&mut self, id: ConnectionId, topic: u32) -> bool {
+        let name = self.local.topic(topic).name.clone();
+        let user = self.user(id.slot);
+        let Self { common, local, .. } = self;
+        if !local.unsubscribe(id.slot, topic, &|name| common.hash(name.as_str())) {
+            return false;
+        }
+        let hash = common.hash(name.as_str());
+        let left = Left { name, hash, id, user };
+        self.post.send(common.home(hash), Mail::Left(Box::new(left)));
+        true
+    }
+
+    fn send_home(&mut self, name: Name, publication: Publication) {
+        let hash = self.common.hash(name.as_str());
+        let publish = ToPublish { name, hash, publication };
+        self.post.send(self.common.home(hash), Mail::Publish(Box::new(publish)));
+    }
+
+    fn send_direct(&mut self, direct: Direct) {
+        let shard = usize::from(direct.id.shard);
+        if direct.id.node == self.common.node && shard < self.common.shards {
+            self.post.send(shard, Mail::Direct(Box::new(direct)));
+        }
+    }
+
+    fn home_of(&self, name: &Name) -> usize {
+        self.common.home(self.common.hash(name.as_str()))
+    }
+}

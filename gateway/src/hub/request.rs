@@ -153,8 +153,9 @@ pub struct TopicInfo {
     pub name: Name,
     /// How many connections are subscribed, on all shards.
     pub subscribers: u64,
-    /// The position of the message that was published last.
-    pub position: Position,
+    /// The position of the message that was published last; `None` if no history is kept, and so
+    /// no positions are counted.
+    pub position: Option<Position>,
     /// How many messages are kept as history.
     pub kept: u64,
     /// How many are present; `None` if presence is not kept for the topic.

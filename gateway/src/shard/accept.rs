@@ -186,7 +186,8 @@ impl<R: Ring> Shard<R> {
         let connection = self.table.begin(slot);
         connection.listener = listener as u8;
         let stack = &self.config.listeners[listener as usize].stack;
-        if stack.log_transport || stack.log_websocket {
+        // On a route of the hub it is kept; which route it will be is not known yet.
+        if self.has_hub || stack.log_transport || stack.log_websocket {
             self.peers.insert(slot, peer);
         }
         if stack.log_transport {

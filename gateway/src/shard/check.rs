@@ -23,13 +23,18 @@ impl<R: Ring> Shard<R> {
             self.check_free(slot, connection);
             self.check_backlog(slot, connection);
             self.check_in_flight(slot, connection);
+            self.frames.check(slot, &self.blocks);
+            let is_queued = connection.flags.has(Flags::QUEUED);
+            assert_eq!(is_queued, !self.frames.is_empty(slot), "queue of slot {slot}");
             live += u32::from(connection.stage != Stage::Free);
             open += u64::from(connection.flags.has(Flags::OPENED));
             blocks += self.blocks_of(connection);
         }
         assert_eq!(live, self.table.live(), "live connections");
         assert_eq!(open, self.counters.connections_open, "open connections");
-        assert_eq!(blocks, self.blocks.used_bytes(), "bytes of blocks that connections own");
+        blocks += self.frames.block_bytes(&self.blocks);
+        assert_eq!(blocks, self.blocks.used_bytes(), "bytes of blocks that someone owns");
+        self.hub.local.check();
         self.check_buffers();
     }
 
@@ -79,6 +84,9 @@ impl<R: Ring> Shard<R> {
             && self.stalled.is_empty()
             && self.peers.is_empty()
             && self.batch.is_empty()
+            && self.running.is_none()
+            && self.frames.waiting() == 0
+            && self.held.is_empty()
     }
 
     fn check_free(&self, slot: Slot, connection: &Connection) {
@@ -123,7 +131,7 @@ impl<R: Ring> Shard<R> {
 
     /// Free + lent + held = all holds by how they are counted; what is held must have a reason.
     fn check_buffers(&self) {
-        let sent_from = self.batch.iter().filter_map(|send| send.buffer);
+        let sent_from = self.batch.iter().filter_map(BatchSend::buffer);
         let sent_from = sent_from.filter(|buffer| !self.is_put_off(*buffer)).count();
         let reasons = sent_from + self.put_off.len();
         assert_eq!(self.buffers.held() as usize, reasons, "receive buffers that are held");

@@ -46,8 +46,10 @@ impl<R: Ring> Shard<R> {
             return;
         }
         connection.flags.clear(Flags::OPENED);
-        let (route, state) = (connection.route, connection.state);
+        let (route, state, generation) =
+            (connection.route, connection.state, connection.generation);
         self.counters.connections_open -= 1;
+        self.hub.ended(self.hub.id(slot, generation));
         self.routes.handler(route).close(state, end);
         self.log_end(slot, end);
     }
@@ -62,6 +64,9 @@ impl<R: Ring> Shard<R> {
     /// Goes on with a closing connection: starts its deadline, and once everything queued is sent,
     /// finishes writing or closes.
     pub(super) fn after_words(&mut self, slot: Slot) {
+        if self.table[slot].closing != Closing::Open {
+            self.leave_out_queued(slot);
+        }
         let connection = &mut self.table[slot];
         let flags = connection.flags;
         let is_last = flags.has(Flags::FINISH_AFTER_FLUSH | Flags::CLOSE_AFTER_FLUSH);
@@ -121,6 +126,7 @@ impl<R: Ring> Shard<R> {
     pub(super) fn drop_connection(&mut self, slot: Slot) {
         self.messages_ended(slot, DROPPED);
         self.ready.remove(slot);
+        self.held.remove(slot);
         let _ = self.deadlines.set(slot, None);
         let connection = &mut self.table[slot];
         self.put_off.discharge(connection);
@@ -150,6 +156,8 @@ impl<R: Ring> Shard<R> {
         connection::release(&mut connection.control, &mut self.blocks);
         self.stalled.remove(&slot);
         self.backlog(slot).clear();
+        self.frames.clear(slot, &mut self.blocks);
+        self.details.forget(slot);
         self.ring.push(Operation::Close { slot });
         self.log_closed(slot);
         self.table.end(slot);

@@ -91,6 +91,50 @@ counters! {
     blocks_used,
     /// The most bytes that were in pooled blocks at once.
     blocks_used_max,
+    /// Messages that connections published.
+    published,
+    /// Messages that were delivered to connections, or are queued for them.
+    deliveries,
+    /// Messages left out because a slow peer's backlog was full, the newest one.
+    slow_dropped_newest,
+    /// Messages left out because a slow peer's backlog was full, the oldest one.
+    slow_dropped_oldest,
+    /// Messages left out because a slow peer's backlog has a newer one with the same key.
+    slow_conflated,
+    /// Messages left out because the connection was closing.
+    dropped_closing,
+    /// Messages for which no block was free: their connections were treated as slow peers.
+    deliveries_without_block,
+    /// Pushes to connections that were gone.
+    pushes_gone,
+    /// Connections that were subscribed to a topic for which its home had no room: they were closed
+    /// with 1013.
+    topics_denied,
+    /// Times that a publishing connection was not read from for a while, because messages held too
+    /// much memory or another shard did not keep up.
+    publishers_paused,
+    /// Messages that wait for slow peers now, each counted for each of them.
+    queued,
+    /// Subscriptions now.
+    subscriptions,
+    /// Topics with a subscriber on the shard now.
+    topics,
+    /// Topics whose home is the shard, now.
+    topics_home,
+    /// Bytes of messages in histories now.
+    history_bytes,
+    /// Members of topics whose presence is kept, now.
+    present,
+    /// Members that were not listed because of the bound.
+    presence_full,
+    /// Topics that could not come to be because of the bound.
+    topics_full,
+    /// Mail taken in, from other shards, other threads and itself.
+    mail_received,
+    /// Mail that found its mailbox full and waited at its sender.
+    mail_waited,
+    /// Times that another shard was woken.
+    mail_wakes,
     /// Turns of the loop.
     loops,
 }

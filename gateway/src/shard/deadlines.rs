@@ -69,6 +69,14 @@ impl Deadlines {
         }
     }
 
+    /// How many ticks are left, with so many laps yet to pass.
+    pub fn left(&self, slot: Slot, laps: u8) -> Option<u32> {
+        let due = self.due.get(slot as usize).copied().filter(|due| *due != NONE)?;
+        let now = (self.now % u64::from(HORIZON)) as u32;
+        let ahead = (u32::from(due) - 1 + HORIZON - now) % HORIZON;
+        Some(ahead + u32::from(laps) * HORIZON)
+    }
+
     /// What stands in the byte of a slot that is due in `ticks`, 0 to `HORIZON`.
     fn mark(&self, ticks: u32) -> u8 {
         1 + ((self.now + u64::from(ticks)) % u64::from(HORIZON)) as u8

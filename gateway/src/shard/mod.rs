@@ -12,14 +12,19 @@ mod closing;
 mod control;
 mod counters;
 mod deadlines;
+mod details;
 mod draining;
+mod fanout;
+mod mail;
 mod opening;
 mod put_off;
+mod queue;
 mod receiving;
 mod routes;
 mod sending;
 mod slot_set;
 mod table;
+mod telling;
 mod turn;
 
 use std::collections::HashMap;
@@ -30,11 +35,13 @@ use std::time::Duration;
 
 use tidegate_proto::keepalive::{Timings, Wait};
 
-use crate::config::{Config, Limits, Stack};
+use crate::config::stack::Deflate;
+use crate::config::{Config, Handler, Limits, Stack};
 use crate::connection::{
-    Blocks, Compressor, Connection, Decompressor, Output, Place, Pool, Staging,
+    Blocks, Compressor, Connection, Decompressor, FrameId, Frames, Output, Place, Pool, Staging,
 };
 use crate::handler::Said;
+use crate::hub::{Hub, Moment};
 use crate::uring::{
     Area, BufferId, Completion, KernelRing, Memory, Ring, RingError, Setup, Slot, Waker,
 };
@@ -44,10 +51,13 @@ pub use buffers::Buffers;
 pub use control::{Command, Control};
 pub use counters::Counters;
 use deadlines::{Deadlines, TICK};
+pub use details::Details;
 use draining::Drain;
+use fanout::Running;
 use put_off::{INFLATE_BUDGET, PutOff};
 pub use routes::{HandlerFactory, Routes};
-use sending::{BatchSend, STALL_ROUNDS, Stalled};
+pub(crate) use sending::BatchSend;
+use sending::{STALL_ROUNDS, Stalled};
 pub use slot_set::SlotSet;
 use table::Table;
 use turn::Turn;
@@ -63,6 +73,9 @@ const OPERATIONS_PER_EVENT: usize = 128;
 
 /// The longest sleep of a shard without connections.
 const IDLE_SLEEP: Duration = Duration::from_secs(5);
+
+/// The longest sleep while another shard's mailbox is full: nobody says when it has room.
+const CONGESTED_SLEEP: Duration = Duration::from_millis(1);
 
 /// The kinds of [`Wait`].
 const WAITS: [Wait; 6] =
@@ -82,6 +95,10 @@ pub struct Assembly {
     pub control: Arc<Control>,
     /// Makes handlers that are not built in.
     pub handlers: Arc<HandlerFactory>,
+    /// The shard's part of the hub.
+    pub hub: Hub,
+    /// When the gateway started, in seconds since 1970.
+    pub started_at: u64,
 }
 
 /// A shard over any kernel.
@@ -126,6 +143,23 @@ pub struct Shard<R> {
     stalled: HashMap<Slot, Stalled>,
     /// The addresses of peers whose listener logs.
     peers: HashMap<Slot, SocketAddr>,
+    hub: Hub,
+    /// What is being delivered to many.
+    running: Option<Running>,
+    frames: Frames,
+    /// Frames that nobody refers to once the batch is settled.
+    done_frames: Vec<FrameId>,
+    /// Connections whose next queued frame can be sent once the batch is settled.
+    unqueued: Vec<Slot>,
+    /// Publishers that are not read from for a while.
+    held: SlotSet,
+    details: Details,
+    /// Some route is the hub's.
+    has_hub: bool,
+    /// How messages are compressed that go to many.
+    shared_deflate: Option<Deflate>,
+    /// Seconds since 1970 at which the ring's clock was 0.
+    epoch: u64,
     counters: Counters,
     drain: Option<Drain>,
     next_tick: Duration,
@@ -170,7 +204,7 @@ pub fn build(mut assembly: Assembly) -> Result<Shard<KernelRing>, RingError> {
         waker: assembly.waker.clone(),
         memory: &memory,
     })?;
-    Ok(Shard::new(ring, memory, &assembly))
+    Ok(Shard::new(ring, memory, assembly))
 }
 
 impl<R: Ring> Shard<R> {
@@ -178,7 +212,7 @@ impl<R: Ring> Shard<R> {
     pub(crate) const STALLED_BYTES: usize = size_of::<(Slot, Stalled)>();
 
     /// A shard over `ring`, which was made for `memory`; the assembly's listeners are the ring's.
-    pub fn new(ring: R, memory: Memory, assembly: &Assembly) -> Self {
+    pub fn new(ring: R, memory: Memory, assembly: Assembly) -> Self {
         let config = &assembly.config;
         let limits = config.limits;
         let head = limits.request_head + limits.receive_buffer;
@@ -211,6 +245,16 @@ impl<R: Ring> Shard<R> {
             peers: HashMap::new(),
             counters: Counters::default(),
             drain: None,
+            hub: assembly.hub,
+            running: None,
+            frames: Frames::new(config.hub.queued, limits.connections),
+            done_frames: Vec::new(),
+            unqueued: Vec::new(),
+            held: SlotSet::new(limits.connections),
+            details: Details::new(),
+            has_hub: config.routes.iter().any(|route| matches!(route.handler, Handler::Hub(_))),
+            shared_deflate: config.listeners.iter().find_map(|one| one.stack.websocket.deflate),
+            epoch: assembly.started_at,
             config: Arc::clone(config),
             control: Arc::clone(&assembly.control),
         };
@@ -245,8 +289,13 @@ impl<R: Ring> Shard<R> {
     /// # Errors
     /// The ring is beyond use.
     pub fn step(&mut self) -> io::Result<bool> {
-        let wait = self.sleep();
+        self.hub.post().flush();
+        let mut wait = self.sleep();
+        if !wait.is_zero() && !self.hub.post().park() {
+            wait = Duration::ZERO;
+        }
         self.ring.enter(&mut self.memory, wait)?;
+        self.hub.post().unpark();
         self.counters.loops += 1;
         let is_settled = self.collect()?;
         self.inflate_budget = INFLATE_BUDGET;
@@ -260,6 +309,8 @@ impl<R: Ring> Shard<R> {
         }
         self.events = events;
         self.serve_ready();
+        self.work_on_mail()?;
+        self.resume_held();
         self.tick()?;
         self.resume_accepting();
         if self.table.live() == 0 {
@@ -271,12 +322,18 @@ impl<R: Ring> Shard<R> {
 
     /// How long the ring may wait.
     fn sleep(&self) -> Duration {
-        if !self.ready.is_empty() || !self.put_off.is_empty() || self.flush_soon {
+        let has_work = !self.ready.is_empty() || !self.put_off.is_empty() || self.flush_soon;
+        if has_work || self.running.is_some() {
             return Duration::ZERO;
         }
+        if self.hub.is_congested() {
+            return CONGESTED_SLEEP;
+        }
         let tick = self.next_tick.saturating_sub(self.ring.now());
-        let waits_for_tick =
-            self.table.live() > 0 || self.drain.is_some() || self.is_accepting_later();
+        let waits_for_tick = self.table.live() > 0
+            || self.hub.home.waits_for_time()
+            || self.drain.is_some()
+            || self.is_accepting_later();
         if waits_for_tick { tick } else { IDLE_SLEEP }
     }
 
@@ -356,6 +413,7 @@ impl<R: Ring> Shard<R> {
             self.make_room()?;
         }
         self.expired = expired;
+        self.hub.tick(now);
         self.retry_accepting();
         self.drain_portion()?;
         self.publish();
@@ -367,6 +425,7 @@ impl<R: Ring> Shard<R> {
         self.counters.connections = u64::from(self.table.live());
         self.counters.blocks_used = self.blocks.used_bytes();
         self.counters.blocks_used_max = self.blocks.most_used_bytes();
+        self.count_hub();
         self.control.counters.store(&self.counters);
     }
 
@@ -378,10 +437,17 @@ impl<R: Ring> Shard<R> {
         connection.laps = self.deadlines.set(slot, ticks);
     }
 
+    /// The time, by both clocks.
+    fn moment(&self) -> Moment {
+        let now = self.ring.now();
+        Moment { now, unix: self.epoch + now.as_secs() }
+    }
+
     /// The connection with all that it may use, and the buffer that its input is in.
     fn turn(&mut self, slot: Slot, buffer: Option<BufferId>) -> Turn<'_> {
         let Memory { receive, staging, blocks: area } = &mut self.memory;
         let connection: &mut Connection = &mut self.table[slot];
+        let generation = connection.generation;
         let route = &self.config.routes[usize::from(connection.route)];
         let listener = &self.config.listeners[usize::from(connection.listener)];
         let buffer = match buffer {
@@ -404,7 +470,10 @@ impl<R: Ring> Shard<R> {
             decompressor: &mut self.decompressor,
             counters: &mut self.counters,
             inflate_budget: &mut self.inflate_budget,
+            id: self.hub.id(slot, generation),
+            hub: &mut self.hub,
             failing: None,
+            reason: "",
             said: Said::default(),
             end: None,
             unread: None,

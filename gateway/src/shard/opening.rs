@@ -7,6 +7,7 @@ use tidegate_proto::keepalive::Wait;
 
 use super::Shard;
 use super::receiving::Arrival;
+use crate::config::Handler;
 use crate::connection::{self, Flags, Stage};
 use crate::handler::{Answer, Content};
 use crate::uring::{HEADROOM, Ring, Slot};
@@ -129,6 +130,7 @@ impl<R: Ring> Shard<R> {
         (arrival, behind): (Arrival, usize),
     ) -> bool {
         self.wait_for(slot, Wait::Activity);
+        self.keep_details(slot);
         let mut turn = self.turn(slot, Some(arrival.buffer));
         if turn.output.raw(&response.bytes[..response.length]).is_err() {
             self.counters.refused_no_memory += 1;
@@ -140,6 +142,22 @@ impl<R: Ring> Shard<R> {
         let finished = turn.finish();
         self.log_open(slot, head.path());
         self.complete(slot, Some(arrival.buffer), finished)
+    }
+
+    /// Keeps what is told of connections on routes of the hub; forgets the peer's address on others,
+    /// unless it is logged.
+    fn keep_details(&mut self, slot: Slot) {
+        let connection = &self.table[slot];
+        let route = &self.config.routes[usize::from(connection.route)];
+        let stack = &self.config.listeners[usize::from(connection.listener)].stack;
+        let is_logged = stack.log_transport || stack.log_websocket;
+        let peer = match is_logged {
+            true => self.peers.get(&slot).copied(),
+            false => self.peers.remove(&slot),
+        };
+        if matches!(route.handler, Handler::Hub(_)) {
+            self.details.keep(slot, peer, self.moment().unix);
+        }
     }
 
     /// Refuses the request and closes, once the peer has read why.

@@ -35,7 +35,9 @@ impl<R: Ring> Shard<R> {
             self.table[slot].flags.set(Flags::PAUSED);
             return;
         }
-        self.receive(slot);
+        if !self.must_hold(slot) {
+            self.receive(slot);
+        }
     }
 
     /// Receives from connections that are readable and had to wait, as far as there are buffers.
@@ -49,7 +51,7 @@ impl<R: Ring> Shard<R> {
             if self.must_pause(slot) {
                 self.counters.slow_peers_paused += 1;
                 self.table[slot].flags.set(Flags::PAUSED);
-            } else {
+            } else if !self.must_hold(slot) {
                 self.receive(slot);
             }
         }
@@ -207,7 +209,7 @@ impl<R: Ring> Shard<R> {
     fn must_pause(&self, slot: Slot) -> bool {
         let connection = &self.table[slot];
         connection.stage == Stage::Open
-            && connection.backlog.is_some()
+            && (connection.backlog.is_some() || connection.flags.has(Flags::BLOCKED))
             && self.config.routes[usize::from(connection.route)].slow_peer == SlowPeer::Pause
     }
 }

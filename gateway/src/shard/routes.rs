@@ -4,7 +4,7 @@ use tidegate_proto::handshake::server::Rejection;
 use tidegate_proto::http::{RequestHead, list_elements};
 
 use crate::config::{self, Config, Route};
-use crate::handler::{Echo, Handler, Page};
+use crate::handler::{Echo, Handler, Page, Rooms};
 
 /// Makes a shard's own handler for a route; `None` leaves it to the one that the configuration
 /// names.
@@ -67,9 +67,10 @@ impl Routes {
 }
 
 fn built_in(route: &Route) -> Box<dyn Handler> {
-    match route.handler {
+    match &route.handler {
         config::Handler::Echo => Box::new(Echo),
         config::Handler::Static => Box::new(Page),
+        config::Handler::Hub(hub) => Box::new(Rooms::new(&route.path, hub.clone())),
     }
 }
 

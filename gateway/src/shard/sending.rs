@@ -11,7 +11,7 @@ use tidegate_proto::keepalive::Wait;
 
 use super::Shard;
 use super::turn::Finished;
-use crate::connection::{Backlog, Flags, Full, Place, Stage};
+use crate::connection::{Backlog, Flags, FrameId, Full, Place, Stage};
 use crate::uring::{AreaName, BufferId, Errno, Generation, Operation, Ring, Slot, Span};
 
 /// How often in a row a peer has to have acknowledged nothing, each time after that part of the
@@ -27,12 +27,32 @@ pub(super) struct Stalled {
 }
 
 /// A send of the current batch.
-pub(super) struct BatchSend {
-    slot: Slot,
-    generation: Generation,
-    span: Span,
-    /// The buffer that is sent from.
-    pub(super) buffer: Option<BufferId>,
+pub(crate) struct BatchSend {
+    pub(super) slot: Slot,
+    pub(super) generation: Generation,
+    pub(super) span: Span,
+    pub(super) from: SentFrom,
+}
+
+/// What a send of the batch is sent from, and keeps until the batch is settled.
+#[derive(Clone, Copy)]
+pub(super) enum SentFrom {
+    /// Staging memory.
+    Staging,
+    /// A receive buffer.
+    Buffer(BufferId),
+    /// A published frame.
+    Frame(FrameId),
+}
+
+impl BatchSend {
+    /// The receive buffer that is sent from.
+    pub(super) fn buffer(&self) -> Option<BufferId> {
+        match self.from {
+            SentFrom::Buffer(buffer) => Some(buffer),
+            SentFrom::Staging | SentFrom::Frame(_) => None,
+        }
+    }
 }
 
 impl<R: Ring> Shard<R> {
@@ -77,8 +97,7 @@ impl<R: Ring> Shard<R> {
     /// Whether `send` of the batch could not send everything: what is left goes to the backlog.
     pub(super) fn fell_short(&mut self, slot: Slot, index: u32, result: Result<u32, Errno>) {
         let Some(send) = self.batch.get(index as usize) else { return };
-        let generation = send.generation;
-        let span = send.span;
+        let BatchSend { generation, span, from, .. } = *send;
         let current = self.table.current(slot, generation);
         let Some(connection) = current.filter(|connection| connection.stage != Stage::Zombie)
         else {
@@ -90,11 +109,15 @@ impl<R: Ring> Shard<R> {
             Err(Errno::AGAIN) => 0,
             Err(_) => return self.peer_failed(slot),
         };
+        connection.flags.set(Flags::BLOCKED);
+        if let SentFrom::Frame(frame) = from {
+            return self.frame_fell_short(slot, frame, sent);
+        }
         let rest = span.skip(sent);
         let bytes = match rest.area {
             AreaName::Receive => &self.memory.receive.bytes()[rest.range()],
             AreaName::Staging => &self.memory.staging.bytes()[rest.range()],
-            // What is in blocks is sent by armed sends only.
+            // What is in blocks is a frame, or is sent by armed sends only.
             AreaName::Blocks => return,
         };
         let area = self.memory.blocks.bytes_mut();
@@ -114,16 +137,19 @@ impl<R: Ring> Shard<R> {
         self.staging_used = 0;
         self.flush_soon = false;
         let mut batch = std::mem::take(&mut self.batch);
+        self.release_frames();
         for send in batch.drain(..) {
-            if let Some(buffer) = send.buffer.filter(|buffer| !self.is_put_off(*buffer)) {
+            if let Some(buffer) = send.buffer().filter(|buffer| !self.is_put_off(*buffer)) {
                 self.buffers.give_back(buffer);
             }
             let Some(connection) = self.table.current(send.slot, send.generation) else { continue };
             connection.flags.clear(Flags::IN_BATCH);
             if connection.stage == Stage::Zombie {
                 self.bury(send.slot);
-            } else if connection.backlog.is_some() {
+            } else if connection.backlog.is_some() || connection.flags.has(Flags::BLOCKED) {
                 self.arm_send(send.slot);
+            } else if connection.flags.has(Flags::QUEUED) {
+                self.unqueued.push(send.slot);
             } else {
                 self.after_words(send.slot);
             }
@@ -131,7 +157,34 @@ impl<R: Ring> Shard<R> {
         }
         debug_assert!(self.batch.is_empty(), "settling sends nothing in batches");
         self.batch = batch;
+        self.go_on_with_queues()
+    }
+
+    /// Peers that took all that was sent get what was published meanwhile.
+    fn go_on_with_queues(&mut self) -> io::Result<()> {
+        let mut unqueued = std::mem::take(&mut self.unqueued);
+        for slot in unqueued.drain(..) {
+            self.launch_queued(slot);
+            self.after_words(slot);
+            self.make_room()?;
+        }
+        self.unqueued = unqueued;
         Ok(())
+    }
+
+    /// Nothing that was sent refers to these frames any more.
+    fn release_frames(&mut self) {
+        let mut frames = std::mem::take(&mut self.done_frames);
+        for frame in frames.drain(..) {
+            self.frames.release(frame, &mut self.blocks);
+        }
+        self.done_frames = frames;
+    }
+
+    /// A published frame was sent in part, or not at all: it waits at the front of the queue.
+    fn frame_fell_short(&mut self, slot: Slot, frame: FrameId, sent: u32) {
+        self.frames.push_front(slot, frame, sent, &self.blocks);
+        self.table[slot].flags.set(Flags::QUEUED);
     }
 
     /// An armed send is done.
@@ -143,8 +196,9 @@ impl<R: Ring> Shard<R> {
         }
         let Ok(count @ 1..) = result else { return self.peer_failed(slot) };
         let wait = connection.wait;
-        self.backlog(slot).consume(count);
-        if self.table[slot].backlog.is_some() {
+        self.consume(slot, count);
+        let connection = &self.table[slot];
+        if connection.backlog.is_some() || connection.flags.has(Flags::QUEUED) {
             if wait == Wait::Progress {
                 self.stalled.remove(&slot);
                 self.wait_for(slot, Wait::Progress);
@@ -183,6 +237,31 @@ impl<R: Ring> Shard<R> {
         self.wait_for(slot, Wait::Progress);
     }
 
+    /// The first `count` bytes of what waits for the peer were sent.
+    fn consume(&mut self, slot: Slot, count: u32) {
+        if !self.frames.is_begun(slot) {
+            return self.backlog(slot).consume(count);
+        }
+        self.frames.consume(slot, count, &mut self.blocks);
+        let is_empty = self.frames.is_empty(slot);
+        self.table[slot].flags.put(Flags::QUEUED, !is_empty);
+    }
+
+    /// What is to be sent next of what waits: a frame that has begun, the backlog, other frames.
+    fn next_to_send(&mut self, slot: Slot) -> Option<Span> {
+        if !self.frames.is_begun(slot) {
+            if let Some(span) = self.backlog(slot).front() {
+                return Some(span);
+            }
+            let flags = self.table[slot].flags;
+            if !flags.has(Flags::QUEUED) || flags.has(Flags::SENDING_MESSAGE) {
+                return None;
+            }
+            self.frames.begin(slot);
+        }
+        self.frames.front(slot, &self.blocks)
+    }
+
     /// The connection's backlog.
     pub(super) fn backlog(&mut self, slot: Slot) -> Backlog<'_> {
         Backlog {
@@ -195,7 +274,11 @@ impl<R: Ring> Shard<R> {
     /// Sends a turn's output; returns whether `buffer` is held.
     fn launch(&mut self, slot: Slot, buffer: Option<BufferId>, place: Place) -> bool {
         let (range, area, buffer) = match place {
-            Place::Nothing => return false,
+            Place::Nothing => {
+                // The turn may have ended a message that published frames waited for.
+                self.launch_queued(slot);
+                return false;
+            }
             Place::Backlog => {
                 self.arm_send(slot);
                 return false;
@@ -210,7 +293,8 @@ impl<R: Ring> Shard<R> {
         connection.flags.set(Flags::IN_BATCH);
         let generation = connection.generation;
         let batch_index = self.batch.len() as u32;
-        self.batch.push(BatchSend { slot, generation, span, buffer });
+        let from = buffer.map_or(SentFrom::Staging, SentFrom::Buffer);
+        self.batch.push(BatchSend { slot, generation, span, from });
         self.ring.push(Operation::Send { slot, batch_index, span });
         buffer.is_some()
     }
@@ -223,7 +307,10 @@ impl<R: Ring> Shard<R> {
         }
         let generation = connection.generation;
         let wait = connection.wait;
-        let Some(span) = self.backlog(slot).front() else { return };
+        let Some(span) = self.next_to_send(slot) else {
+            self.table[slot].flags.clear(Flags::BLOCKED);
+            return;
+        };
         let connection = &mut self.table[slot];
         connection.flags.set(Flags::SEND_ARMED);
         connection.check();
@@ -236,6 +323,7 @@ impl<R: Ring> Shard<R> {
     /// The backlog is empty again.
     fn drained(&mut self, slot: Slot) {
         let connection = &mut self.table[slot];
+        connection.flags.clear(Flags::BLOCKED);
         if connection.wait == Wait::Progress {
             self.stalled.remove(&slot);
             self.wait_for(slot, Wait::Activity);

@@ -17,6 +17,7 @@ use crate::connection::{
     self, BlockId, Compressor, Decompressor, Flags, Output, Payload, Place, Stage,
 };
 use crate::handler::{Context, Delivery, End, Failing, Handler, Piece, PiecePlace, Said};
+use crate::hub::{ConnectionId, Hub};
 
 /// One connection with all that it may use for the length of a turn.
 pub(super) struct Turn<'a> {
@@ -30,7 +31,11 @@ pub(super) struct Turn<'a> {
     /// How many bytes may yet be inflated in this turn of the shard's loop; a message that was
     /// begun is finished.
     pub(super) inflate_budget: &'a mut usize,
+    pub(super) hub: &'a mut Hub,
+    pub(super) id: ConnectionId,
     pub(super) failing: Option<Failing>,
+    /// What the peer is told about a close that is somebody's wish.
+    pub(super) reason: &'a str,
     pub(super) said: Said,
     pub(super) end: Option<End>,
     pub(super) unread: Option<Range<usize>>,
@@ -85,6 +90,11 @@ impl Turn<'_> {
     /// The message that is gathered takes too long.
     pub(super) fn too_slow(&mut self) {
         self.failing.get_or_insert(Failing::MessageTooSlow);
+    }
+
+    /// The peer does not take what is published, and its route's policy is to close it.
+    pub(super) fn slow(&mut self) {
+        self.failing.get_or_insert(Failing::Slow);
     }
 
     /// Starts the closing handshake.
@@ -336,6 +346,8 @@ impl Turn<'_> {
             deflate: self.deflate,
             failing: &mut self.failing,
             said: &mut self.said,
+            hub: self.hub,
+            id: self.id,
         };
         what(self.handler, &mut context);
     }
@@ -395,7 +407,9 @@ impl Turn<'_> {
 
     /// Fails or closes the connection: a Close frame if none was sent, and the state after it.
     fn say_close(&mut self, failing: Failing) -> Result<(), connection::Full> {
+        let mut body = [0; 125];
         let (code, reason) = self.judge(failing);
+        let length = CloseReason { code: Some(code), reason }.emit(&mut body);
         let connection = &mut self.output.connection;
         let first = connection.closing.close();
         if !matches!(failing, Failing::Handler(_)) {
@@ -408,8 +422,6 @@ impl Turn<'_> {
         if !first {
             return Ok(());
         }
-        let mut body = [0; 125];
-        let length = CloseReason { code: Some(code), reason }.emit(&mut body);
         let header = control_header(OpCode::Close, length);
         self.output.frame(&header, &Payload::Bytes(&body[..length]))
     }
@@ -423,7 +435,7 @@ impl Turn<'_> {
         }
     }
 
-    fn judge(&mut self, failing: Failing) -> (CloseCode, &'static str) {
+    fn judge(&mut self, failing: Failing) -> (CloseCode, &str) {
         match failing {
             Failing::Protocol(error) => {
                 self.counters.protocol_errors += 1;
@@ -441,7 +453,7 @@ impl Turn<'_> {
                 self.counters.messages_too_slow += 1;
                 (CloseCode::POLICY_VIOLATION, "the message takes too long to arrive")
             }
-            Failing::Handler(code) => (code, ""),
+            Failing::Handler(code) => (code, self.reason),
         }
     }
 }

@@ -5,7 +5,7 @@
 //! `ws`, where it logs connections that open and close, and below it, where it logs what the
 //! transport accepts and closes.
 
-mod options;
+pub(super) mod options;
 mod parse;
 
 use std::fmt;

@@ -6,7 +6,7 @@ use crate::config::units::quote;
 
 /// The options of a layer while they are read. Errors are collected; a refused value reads as its
 /// default, so that the rest of the stack is still checked.
-pub(super) struct Options<'s, 'e> {
+pub(in crate::config) struct Options<'s, 'e> {
     layer: &'static str,
     left: Vec<Pair<'s>>,
     known: Vec<&'static str>,
@@ -24,7 +24,7 @@ struct Pair<'s> {
 impl<'s, 'e> Options<'s, 'e> {
     /// The options in `text`, what follows the `?` of `layer`, which begins at byte `offset` of the
     /// stack. `None` where the layer has no `?`.
-    pub(super) fn new(
+    pub(in crate::config) fn new(
         layer: &'static str,
         text: Option<&'s str>,
         offset: usize,
@@ -56,7 +56,7 @@ impl<'s, 'e> Options<'s, 'e> {
 
     /// The value of `key` as `parse` reads it, or `default` where it is absent or refused. `parse`
     /// says what is wrong without naming the key.
-    pub(super) fn read<T>(
+    pub(in crate::config) fn read<T>(
         &mut self,
         key: &'static str,
         default: T,
@@ -75,7 +75,7 @@ impl<'s, 'e> Options<'s, 'e> {
     }
 
     /// As [`Options::read`], for an option that means nothing where `switch` is off.
-    pub(super) fn read_unless_off<T>(
+    pub(in crate::config) fn read_unless_off<T>(
         &mut self,
         key: &'static str,
         switch: (&'static str, bool),
@@ -92,7 +92,7 @@ impl<'s, 'e> Options<'s, 'e> {
     }
 
     /// Reports the options that nothing has read.
-    pub(super) fn finish(mut self) {
+    pub(in crate::config) fn finish(mut self) {
         for pair in std::mem::take(&mut self.left) {
             let hint = hint::names("options", pair.key, &self.known);
             let name = quote(pair.key);

@@ -1,0 +1,164 @@
+//! The table `[hub]`, and `[[topic]]`: what is kept of which topics.
+
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use toml::de::DeValue;
+
+use super::reader::TableReader;
+use super::units::quote;
+use super::value;
+use crate::hub::{Name, TopicRule};
+
+/// The bounds of the hub.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hub {
+    /// The number of this node, which is part of every connection id. Default 0.
+    pub node: u16,
+    /// Topics with a subscriber on a shard, and topics whose home a shard is: at most so many of
+    /// each, 16 to 16777216. Default 65536.
+    pub topics: u32,
+    /// Subscriptions of all connections of a shard, 16 to 16777216. Default 131072.
+    pub subscriptions: u32,
+    /// Subscriptions of one connection, 1 to 65535. Default 128.
+    pub subscriptions_per_connection: u16,
+    /// Places in each mailbox between two shards, 16 to 65536. Default 1024. What finds it full
+    /// waits at its sender.
+    pub mailbox: u32,
+    /// Bytes of all messages on their way and in histories, 1 MiB to 64 GiB. Default 64 MiB. At
+    /// three quarters, publishing connections are not read from; when it is full, a message is
+    /// refused.
+    pub messages: u64,
+    /// Bytes of the largest message that is published from outside, 1 to 16 MiB. Default 1 MiB;
+    /// never more than an eighth of the shard's `blocks`.
+    pub max_message: u32,
+    /// Messages that wait for the slow peers of a shard, each for each, 16 to 16777216. Default
+    /// 65536. When it is reached, peers are slow as if their backlog was full.
+    pub queued: u32,
+    /// Members of all topics whose home a shard is, where presence is kept, 16 to 16777216. Default
+    /// 16384. Further ones are not listed.
+    pub present: u32,
+}
+
+/// What is kept of the topics whose names match a pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopicKept {
+    /// A pattern of names, such as `rooms/{room}` or `news/{*rest}`.
+    pub name: String,
+    /// What is kept.
+    pub rule: TopicRule,
+}
+
+const COUNTS: RangeInclusive<u32> = 16..=16 << 20;
+const MAILBOXES: RangeInclusive<u32> = 16..=65_536;
+const MESSAGES: RangeInclusive<u64> = 1 << 20..=64 << 30;
+const MESSAGE: RangeInclusive<u32> = 1..=16 << 20;
+const HISTORIES: RangeInclusive<u32> = 0..=1_000_000;
+const HISTORY_BYTES: RangeInclusive<u32> = 1..=u32::MAX;
+const AGES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3600);
+const LINGERS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
+
+impl Default for Hub {
+    fn default() -> Self {
+        Self {
+            node: 0,
+            topics: 65_536,
+            subscriptions: 131_072,
+            subscriptions_per_connection: 128,
+            mailbox: 1024,
+            messages: 64 << 20,
+            max_message: 1 << 20,
+            queued: 65_536,
+            present: 16_384,
+        }
+    }
+}
+
+impl TopicKept {
+    /// What a `[[topic]]` with only a name keeps.
+    #[must_use]
+    pub fn new(name: impl Into<String>) -> Self {
+        let rule = TopicRule {
+            history: 0,
+            history_bytes: 1 << 20,
+            history_age: Duration::from_secs(300),
+            presence: false,
+            linger: Duration::from_secs(5),
+        };
+        Self { name: name.into(), rule }
+    }
+}
+
+/// Reads `[hub]`.
+pub(super) fn read(mut table: TableReader<'_, '_>) -> Hub {
+    let default = Hub::default();
+    let mut count = |key, default: u32, range: &RangeInclusive<u32>| {
+        table.read(key, default, |value| value::integer(value, range)).value
+    };
+    let topics = count("topics", default.topics, &COUNTS);
+    let subscriptions = count("subscriptions", default.subscriptions, &COUNTS);
+    let mailbox = count("mailbox", default.mailbox, &MAILBOXES);
+    let queued = count("queued", default.queued, &COUNTS);
+    let present = count("present", default.present, &COUNTS);
+    let hub = Hub {
+        node: table
+            .read("node", default.node, |value| value::integer(value, &(0..=u16::MAX)))
+            .value,
+        subscriptions_per_connection: table
+            .read("subscriptions_per_connection", default.subscriptions_per_connection, |value| {
+                value::integer(value, &(1..=u16::MAX))
+            })
+            .value,
+        messages: table
+            .read("messages", default.messages, |value| value::size(value, &MESSAGES))
+            .value,
+        max_message: table
+            .read("max_message", default.max_message, |value| value::size(value, &MESSAGE))
+            .value,
+        topics,
+        subscriptions,
+        mailbox,
+        queued,
+        present,
+    };
+    table.finish();
+    hub
+}
+
+/// Reads a `[[topic]]`; `None`, and an error, if it has no name.
+pub(super) fn read_topic(mut table: TableReader<'_, '_>) -> Option<TopicKept> {
+    let name = table.require("name", "name = \"rooms/{room}\"", pattern).value;
+    let TopicKept { rule: default, .. } = TopicKept::new("");
+    let rule = TopicRule {
+        history: table
+            .read("history", default.history, |value| value::integer(value, &HISTORIES))
+            .value,
+        history_bytes: table
+            .read("history_bytes", default.history_bytes, |value| {
+                value::size(value, &HISTORY_BYTES)
+            })
+            .value,
+        history_age: table
+            .read("history_age", default.history_age, |value| value::time(value, &AGES))
+            .value,
+        presence: table.read("presence", default.presence, value::boolean).value,
+        linger: table.read("linger", default.linger, |value| value::time(value, &LINGERS)).value,
+    };
+    table.finish();
+    Some(TopicKept { name: name?, rule })
+}
+
+/// Checks a pattern of names.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn check_pattern(text: &str) -> Result<(), String> {
+    Name::new(text).map_err(|wrong| wrong.to_string())?;
+    let mut router = matchit::Router::new();
+    router.insert(text, ()).map_err(|wrong| format!("{} is no pattern: {wrong}", quote(text)))
+}
+
+fn pattern(value: &DeValue<'_>) -> Result<String, String> {
+    let text = value::text(value)?;
+    check_pattern(text).map(|()| text.into())
+}

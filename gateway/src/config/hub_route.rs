@@ -1,0 +1,204 @@
+//! The handler `hub` of a route, with its options: `hub?topic=rooms/{room}&publish=users`.
+
+use super::stack::options::Options;
+use super::units::quote;
+use crate::hub::Name;
+
+/// How a route uses the hub.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HubRoute {
+    /// The topic that a connection is subscribed to and publishes on: text, in which `{name}` stands
+    /// for that part of the route's path. `None`: its connections only get what others subscribe
+    /// them to, or push to them.
+    pub topic: Option<String>,
+    /// Who may publish by sending. Default [`Publishers::Anyone`].
+    pub publish: Publishers,
+    /// Whether connections get events: JSON text with topic, position, joins and leaves. Default
+    /// off: messages as they were published.
+    pub events: bool,
+    /// Whether what a connection publishes comes back to itself. Default on.
+    pub own: bool,
+    /// Where a connection's user is named in its request. It is taken at its word. Default: none.
+    pub user: Option<UserSource>,
+}
+
+/// Who may publish on a route's topic by sending. Whoever may not is closed with 1008.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Publishers {
+    /// `anyone`: all connections.
+    #[default]
+    Anyone,
+    /// `users`: connections that have a user.
+    Users,
+    /// `nobody`: only those who publish by other ways.
+    Nobody,
+}
+
+/// Where a user is named in a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UserSource {
+    /// `query.NAME`: in that parameter of the query.
+    Query(String),
+    /// `header.NAME`: in that header field.
+    Header(String),
+}
+
+/// Part of a topic's template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part<'t> {
+    /// As it stands.
+    Literal(&'t str),
+    /// What the path has for this name.
+    Name(&'t str),
+}
+
+impl HubRoute {
+    /// A route whose connections are subscribed to `topic`.
+    #[must_use]
+    pub fn on(topic: impl Into<String>) -> Self {
+        Self { topic: Some(topic.into()), own: true, ..Self::default() }
+    }
+
+    /// The parts of a template of topics.
+    ///
+    /// # Errors
+    /// A brace stands alone.
+    pub fn parts(template: &str) -> Result<Vec<Part<'_>>, String> {
+        let mut parts = Vec::new();
+        let mut rest = template;
+        while let Some(open) = rest.find(['{', '}']) {
+            let (before, from) = rest.split_at(open);
+            let close = from.find('}').filter(|close| *close > 1);
+            let Some(close) = close.filter(|_| from.starts_with('{')) else {
+                return Err(format!("has a brace that stands alone, in {}", quote(template)));
+            };
+            if !before.is_empty() {
+                parts.push(Part::Literal(before));
+            }
+            parts.push(Part::Name(&from[1..close]));
+            rest = &from[close + 1..];
+        }
+        if !rest.is_empty() {
+            parts.push(Part::Literal(rest));
+        }
+        Ok(parts)
+    }
+
+    /// Checks that `path`, the route's pattern, has every name of the template.
+    ///
+    /// # Errors
+    /// One is missing.
+    pub(super) fn check_names(&self, path: &str) -> Result<(), String> {
+        for part in self.topic.as_deref().map(Self::parts).transpose()?.unwrap_or_default() {
+            let Part::Name(name) = part else { continue };
+            let (one, rest) = (format!("{{{name}}}"), format!("{{*{name}}}"));
+            if !path.split('/').any(|segment| segment == one || segment == rest) {
+                return Err(format!(
+                    "`hub?topic`: {} is no part of the path {}: write it there, or take it out",
+                    quote(&one),
+                    quote(path)
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads `hub` or `hub?OPTIONS`.
+pub(super) fn parse(options: Option<&str>) -> Result<HubRoute, String> {
+    let mut errors = Vec::new();
+    let mut options = Options::new("hub", options, 0, &mut errors);
+    let route = HubRoute {
+        topic: options.read("topic", None, |text| topic(text).map(Some)),
+        publish: options.read("publish", Publishers::Anyone, publishers),
+        events: options.read("events", false, on_or_off),
+        own: options.read("own", true, on_or_off),
+        user: options.read("user", None, |text| user(text).map(Some)),
+    };
+    options.finish();
+    match errors.into_iter().next() {
+        None => Ok(route),
+        Some(error) => Err(error.message),
+    }
+}
+
+fn topic(text: &str) -> Result<String, String> {
+    HubRoute::parts(text)?;
+    Name::new(text).map(|_| text.into()).map_err(|wrong| wrong.to_string())
+}
+
+fn publishers(text: &str) -> Result<Publishers, String> {
+    match text {
+        "anyone" => Ok(Publishers::Anyone),
+        "users" => Ok(Publishers::Users),
+        "nobody" => Ok(Publishers::Nobody),
+        _ => Err(format!("must be `anyone`, `users` or `nobody`, is {}", quote(text))),
+    }
+}
+
+fn on_or_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(format!("must be `on` or `off`, is {}", quote(text))),
+    }
+}
+
+fn user(text: &str) -> Result<UserSource, String> {
+    let is_word = |name: &str| {
+        let plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+        (1..=64).contains(&name.len()) && name.chars().all(plain)
+    };
+    match text.split_once('.') {
+        Some(("query", name)) if is_word(name) => Ok(UserSource::Query(name.into())),
+        Some(("header", name)) if is_word(name) => Ok(UserSource::Header(name.into())),
+        _ => Err(format!("must be `query.NAME` or `header.NAME`, is {}", quote(text))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn with_all_options_and_with_none() {
+        assert_eq!(parse(None), Ok(HubRoute { own: true, ..HubRoute::default() }));
+        let all = "topic=rooms/{room}&publish=users&events=on&own=off&user=query.name";
+        let route = HubRoute {
+            topic: Some("rooms/{room}".into()),
+            publish: Publishers::Users,
+            events: true,
+            own: false,
+            user: Some(UserSource::Query("name".into())),
+        };
+        assert_eq!(parse(Some(all)), Ok(route));
+    }
+
+    #[test]
+    fn parts_of_a_template() {
+        let parts = HubRoute::parts("a/{b}/c{d}").expect("a template");
+        let expected = [Part::Literal("a/"), Part::Name("b"), Part::Literal("/c"), Part::Name("d")];
+        assert_eq!(parts, expected);
+        for wrong in ["{", "}", "a{}", "{a", "a}", "}{"] {
+            assert!(HubRoute::parts(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        for (options, said) in [
+            ("topic=", "`hub?topic`: the name is empty"),
+            ("publish=me", "`hub?publish`: must be `anyone`, `users` or `nobody`, is \"me\""),
+            ("own=1", "`hub?own`: must be `on` or `off`"),
+            ("user=cookie.x", "`hub?user`: must be `query.NAME` or `header.NAME`"),
+            ("topics=a", "\"topics\" is not an option of `hub`"),
+        ] {
+            let error = parse(Some(options)).expect_err(options);
+            assert!(error.starts_with(said), "{options}: {error}");
+        }
+        let route = HubRoute::on("rooms/{room}");
+        assert_eq!(route.check_names("/rooms/{room}"), Ok(()));
+        assert_eq!(route.check_names("/{*room}"), Ok(()));
+        assert!(route.check_names("/rooms/{name}").is_err());
+    }
+}

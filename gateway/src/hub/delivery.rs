@@ -1,0 +1,193 @@
+//! What goes from a topic's home to its subscribers.
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+use tidegate_proto::receiver::Kind;
+
+use super::{ConnectionId, Name, Position, Publication};
+
+/// One thing that subscribers are told, the same for all of them.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    /// `None`: it was sent to connections directly.
+    pub(crate) topic: Option<Name>,
+    /// The topic's hash.
+    pub(crate) hash: u64,
+    pub(crate) position: Option<Position>,
+    pub(crate) what: What,
+}
+
+/// What subscribers are told.
+#[derive(Debug)]
+pub(crate) enum What {
+    /// A message, and its bytes compressed for the largest window if some subscriber wants that.
+    Message(Publication, Option<Box<[u8]>>),
+    /// Someone came. Told to those only who want events.
+    Join(Who),
+    /// Someone left, likewise.
+    Leave(Who),
+}
+
+/// One who can be present.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Who {
+    /// A user, by any number of connections.
+    User(Name),
+    /// A connection that has no user: its id, printed.
+    Connection(Arc<str>),
+}
+
+/// Everything that those who want events are told, as JSON.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum Event<'e> {
+    Message {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        topic: Option<&'e str>,
+        #[serde(skip_serializing_if = "Option::is_none", flatten)]
+        position: Option<Place>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        text: Option<&'e str>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        binary: Option<String>,
+    },
+    Join(Someone<'e>),
+    Leave(Someone<'e>),
+    Subscribed {
+        topic: &'e str,
+        connection: String,
+        #[serde(skip_serializing_if = "Option::is_none", flatten)]
+        position: Option<Place>,
+        /// Messages that the subscriber missed are no longer kept.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        gap: bool,
+    },
+}
+
+#[derive(Serialize)]
+struct Someone<'e> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topic: Option<&'e str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'e str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connection: Option<&'e str>,
+}
+
+#[derive(Serialize)]
+struct Place {
+    epoch: String,
+    offset: u64,
+}
+
+impl From<Position> for Place {
+    fn from(position: Position) -> Self {
+        Self { epoch: position.epoch_text(), offset: position.offset }
+    }
+}
+
+impl Delivery {
+    /// The connection that it does not go to.
+    pub(crate) fn except(&self) -> Option<ConnectionId> {
+        match &self.what {
+            What::Message(publication, _) => publication.except,
+            What::Join(_) | What::Leave(_) => None,
+        }
+    }
+
+    /// The message; `None` if it is none.
+    pub(crate) fn publication(&self) -> Option<&Publication> {
+        match &self.what {
+            What::Message(publication, _) => Some(publication),
+            What::Join(_) | What::Leave(_) => None,
+        }
+    }
+
+    /// As those who want events are told, in JSON.
+    pub(crate) fn event(&self) -> Vec<u8> {
+        let topic = self.topic.as_ref().filter(|name| name.user().is_none()).map(Name::as_str);
+        let event = match &self.what {
+            What::Message(publication, _) => {
+                let payload = &publication.payload;
+                let text = std::str::from_utf8(payload.bytes());
+                let text = text.ok().filter(|_| payload.kind == Kind::Text);
+                let binary = text.is_none().then(|| STANDARD.encode(payload.bytes()));
+                Event::Message { topic, position: self.position.map(Place::from), text, binary }
+            }
+            What::Join(who) => Event::Join(who.someone(topic)),
+            What::Leave(who) => Event::Leave(who.someone(topic)),
+        };
+        written(&event)
+    }
+}
+
+/// What a subscriber that wants events is told first.
+pub(crate) fn subscribed(
+    topic: &str,
+    id: ConnectionId,
+    position: Option<Position>,
+    gap: bool,
+) -> Vec<u8> {
+    let position = position.map(Place::from);
+    written(&Event::Subscribed { topic, connection: id.to_string(), position, gap })
+}
+
+fn written(event: &Event<'_>) -> Vec<u8> {
+    serde_json::to_vec(event).expect("an event has nothing that JSON cannot say")
+}
+
+impl Who {
+    fn someone<'e>(&'e self, topic: Option<&'e str>) -> Someone<'e> {
+        match self {
+            Self::User(name) => Someone { topic, user: Some(name.as_str()), connection: None },
+            Self::Connection(id) => Someone { topic, user: None, connection: Some(id) },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::{MessageMemory, Node, Payload};
+
+    fn delivery(what: What, position: Option<Position>) -> Delivery {
+        Delivery { topic: Some(Name::new("a\"b").expect("a name")), hash: 0, position, what }
+    }
+
+    fn message(kind: Kind, bytes: &[u8]) -> What {
+        let memory = Arc::new(MessageMemory::new(1 << 20));
+        let payload = Payload::new(kind, bytes, &memory).expect("room");
+        What::Message(Publication { payload, key: None, except: None }, None)
+    }
+
+    fn said(delivery: &Delivery) -> String {
+        String::from_utf8(delivery.event()).expect("JSON is text")
+    }
+
+    #[test]
+    fn as_json() {
+        let position = Some(Position { epoch: 0xab, offset: 7 });
+        assert_eq!(
+            said(&delivery(message(Kind::Text, "ä\n".as_bytes()), position)),
+            r#"{"type":"message","topic":"a\"b","epoch":"000000ab","offset":7,"text":"ä\n"}"#
+        );
+        assert_eq!(
+            said(&delivery(message(Kind::Binary, &[0xff, 1]), None)),
+            r#"{"type":"message","topic":"a\"b","binary":"/wE="}"#
+        );
+        let user = Who::User(Name::new("me").expect("a name"));
+        assert_eq!(
+            said(&delivery(What::Join(user), None)),
+            r#"{"type":"join","topic":"a\"b","user":"me"}"#
+        );
+        let node = Node { number: 0, start: 0 };
+        let id = ConnectionId { node, shard: 0, slot: 0, generation: 0 };
+        assert_eq!(
+            String::from_utf8(subscribed("t", id, position, true)).expect("text"),
+            r#"{"type":"subscribed","topic":"t","connection":"AAAAAAAAAAAAAAAAAAA","epoch":"000000ab","offset":7,"gap":true}"#
+        );
+    }
+}

@@ -1,0 +1,520 @@
+//! The subscriptions of one shard's connections.
+//!
+//! A topic has a dense array of its subscribers, so that a fan-out reads memory in order; a
+//! connection has a list of its subscriptions. A subscription costs 4 bytes in the array and 12 in
+//! the list.
+
+use hashbrown::HashTable;
+use slab::Slab;
+use smallvec::SmallVec;
+
+use super::{Name, Refusal};
+use crate::uring::Slot;
+
+/// The bounds of a shard's subscriptions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bounds {
+    /// Topics with a subscriber here.
+    pub(crate) topics: u32,
+    /// Subscriptions of all connections.
+    pub(crate) subscriptions: u32,
+    /// Subscriptions of one connection.
+    pub(crate) per_connection: u16,
+}
+
+/// A topic that connections of this shard are subscribed to.
+pub(crate) struct Topic {
+    pub(crate) name: Name,
+    subscribers: SmallVec<[Subscriber; 4]>,
+    /// How many of the subscribers, from the front, the current delivery has yet to reach.
+    undelivered: u32,
+}
+
+/// A subscriber: its slot, and how it is served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Subscriber(u32);
+
+/// One of a connection's subscriptions.
+#[derive(Clone, Copy, Debug, Default)]
+struct Subscription {
+    topic: u32,
+    /// Where the connection stands among the topic's subscribers.
+    at: u32,
+    /// The next of the connection, or of those that are free; its number plus one.
+    next: u32,
+}
+
+/// What is kept of a connection that has had subscriptions.
+#[derive(Clone, Copy, Debug, Default)]
+struct Member {
+    /// The first subscription's number plus one.
+    first: u32,
+    count: u16,
+}
+
+const _: () = assert!(size_of::<Subscription>() == 12 && size_of::<Subscriber>() == 4);
+
+/// All subscriptions of a shard.
+pub(crate) struct Local {
+    by_name: HashTable<u32>,
+    topics: Slab<Topic>,
+    subscriptions: Vec<Subscription>,
+    /// The first free subscription's number plus one.
+    free: u32,
+    live: u32,
+    members: Vec<Member>,
+    bounds: Bounds,
+}
+
+impl Subscriber {
+    /// A connection's slot has 22 bits: there are at most 4,194,304 of them.
+    const SLOT_BITS: u32 = 22;
+    /// Wants events: messages with their topic and position, joins and leaves, as JSON.
+    pub(crate) const EVENTS: u32 = 1 << 22;
+    /// Gets nothing before it was told where it stands.
+    pub(crate) const PENDING: u32 = 1 << 23;
+    /// Publishes on the topic by sending.
+    pub(crate) const PUBLISHES: u32 = 1 << 24;
+
+    /// The connection in `slot`, with those of the flags that are set.
+    pub(crate) fn new(slot: Slot, flags: u32) -> Self {
+        debug_assert!(slot < 1 << Self::SLOT_BITS, "slot {slot} has too many bits");
+        Self(slot | flags)
+    }
+
+    pub(crate) fn slot(self) -> Slot {
+        self.0 & ((1 << Self::SLOT_BITS) - 1)
+    }
+
+    pub(crate) fn wants_events(self) -> bool {
+        self.0 & Self::EVENTS != 0
+    }
+
+    pub(crate) fn publishes(self) -> bool {
+        self.0 & Self::PUBLISHES != 0
+    }
+
+    pub(crate) fn is_pending(self) -> bool {
+        self.0 & Self::PENDING != 0
+    }
+}
+
+impl Local {
+    /// Bytes of a topic's record, and of its place in the table of names.
+    pub(crate) const TOPIC_BYTES: usize = size_of::<Topic>();
+    /// Bytes of a subscription in its connection's list.
+    pub(crate) const SUBSCRIPTION_BYTES: usize = size_of::<Subscription>();
+    /// Bytes for each connection.
+    pub(crate) const MEMBER_BYTES: usize = size_of::<Member>();
+
+    pub(crate) fn new(bounds: Bounds) -> Self {
+        Self {
+            by_name: HashTable::new(),
+            topics: Slab::new(),
+            subscriptions: Vec::with_capacity(bounds.subscriptions as usize),
+            free: 0,
+            live: 0,
+            members: Vec::new(),
+            bounds,
+        }
+    }
+
+    /// How many topics there are.
+    pub(crate) fn topics(&self) -> u32 {
+        self.topics.len() as u32
+    }
+
+    /// How many subscriptions there are.
+    pub(crate) fn subscriptions(&self) -> u32 {
+        self.live
+    }
+
+    pub(crate) fn topic(&self, topic: u32) -> &Topic {
+        &self.topics[topic as usize]
+    }
+
+    /// The topic of that name, which has this hash.
+    pub(crate) fn find(&self, hash: u64, name: &Name) -> Option<u32> {
+        self.by_name.find(hash, |topic| self.topics[*topic as usize].name == *name).copied()
+    }
+
+    /// Subscribes a connection; `hash` gives the hash of a name. `false` if it was subscribed
+    /// already.
+    ///
+    /// # Errors
+    /// A bound is met; nothing has changed.
+    pub(crate) fn subscribe(
+        &mut self,
+        subscriber: Subscriber,
+        name: &Name,
+        hash: &dyn Fn(&Name) -> u64,
+    ) -> Result<bool, Refusal> {
+        let slot = subscriber.slot();
+        let found = self.find(hash(name), name);
+        if found.is_some_and(|topic| self.subscription(slot, topic).is_some()) {
+            return Ok(false);
+        }
+        let count = self.members.get(slot as usize).map_or(0, |member| member.count);
+        if count >= self.bounds.per_connection {
+            return Err(Refusal::TooManySubscriptions);
+        }
+        let is_full = found.is_none() && self.topics() >= self.bounds.topics;
+        if is_full || self.live >= self.bounds.subscriptions {
+            return Err(Refusal::Full);
+        }
+        let topic = found.unwrap_or_else(|| self.add_topic(name, hash));
+        let subscribers = &mut self.topics[topic as usize].subscribers;
+        let at = subscribers.len() as u32;
+        if subscribers.len() == subscribers.capacity() {
+            // An eighth more: what is left over costs half a byte per subscription at most.
+            subscribers.reserve_exact((subscribers.len() / 8).max(4));
+        }
+        subscribers.push(subscriber);
+        self.link(slot, topic, at);
+        Ok(true)
+    }
+
+    /// Ends a subscription; `false` if there was none.
+    pub(crate) fn unsubscribe(
+        &mut self,
+        slot: Slot,
+        topic: u32,
+        hash: &dyn Fn(&Name) -> u64,
+    ) -> bool {
+        let Some(at) = self.unlink(slot, topic) else { return false };
+        self.take_subscriber(topic, at, hash);
+        true
+    }
+
+    /// The topic that a connection subscribed to last.
+    pub(crate) fn any_topic_of(&self, slot: Slot) -> Option<u32> {
+        self.topics_of(slot).next()
+    }
+
+    /// The topics of a connection.
+    pub(crate) fn topics_of(&self, slot: Slot) -> impl Iterator<Item = u32> {
+        let first = self.members.get(slot as usize).map_or(0, |member| member.first);
+        self.list(first).map(|number| self.subscriptions[number as usize].topic)
+    }
+
+    /// The subscriber record of a connection on a topic.
+    pub(crate) fn subscriber(&self, slot: Slot, topic: u32) -> Option<Subscriber> {
+        let number = self.subscription(slot, topic)?;
+        let at = self.subscriptions[number as usize].at as usize;
+        Some(self.topics[topic as usize].subscribers[at])
+    }
+
+    /// The connection has been told where it stands: from here on it gets what is published.
+    pub(crate) fn settle(&mut self, slot: Slot, topic: u32) {
+        if let Some(number) = self.subscription(slot, topic) {
+            let at = self.subscriptions[number as usize].at as usize;
+            let subscriber = &mut self.topics[topic as usize].subscribers[at];
+            subscriber.0 &= !Subscriber::PENDING;
+        }
+    }
+
+    /// Begins a delivery to all that are subscribed now; there is one at a time.
+    pub(crate) fn begin_delivery(&mut self, topic: u32) {
+        let topic = &mut self.topics[topic as usize];
+        topic.undelivered = topic.subscribers.len() as u32;
+    }
+
+    /// The next subscriber of the delivery. Subscriptions may come and go meanwhile: who comes is
+    /// left out, and nobody is reached twice.
+    pub(crate) fn next_of_delivery(&mut self, topic: u32) -> Option<Subscriber> {
+        let topic = self.topics.get_mut(topic as usize)?;
+        topic.undelivered = topic.undelivered.checked_sub(1)?;
+        Some(topic.subscribers[topic.undelivered as usize])
+    }
+
+    fn add_topic(&mut self, name: &Name, hash: &dyn Fn(&Name) -> u64) -> u32 {
+        let subscribers = SmallVec::new();
+        let topic = Topic { name: name.clone(), subscribers, undelivered: 0 };
+        let index = self.topics.insert(topic) as u32;
+        let topics = &self.topics;
+        self.by_name.insert_unique(hash(name), index, |topic| hash(&topics[*topic as usize].name));
+        index
+    }
+
+    /// Removes the subscriber at `at`, and the topic with the last one.
+    fn take_subscriber(&mut self, index: u32, at: u32, hash: &dyn Fn(&Name) -> u64) {
+        let topic = &mut self.topics[index as usize];
+        let mut gap = at as usize;
+        if at < topic.undelivered {
+            // The last one of those who are still to be reached takes the place, and leaves its own
+            // to one who was reached: so nobody crosses the border.
+            topic.undelivered -= 1;
+            let border = topic.undelivered as usize;
+            topic.subscribers.swap(gap, border);
+            let moved = topic.subscribers[gap].slot();
+            if gap != border {
+                self.moved(moved, index, gap as u32);
+            }
+            gap = border;
+        }
+        let topic = &mut self.topics[index as usize];
+        topic.subscribers.swap_remove(gap);
+        let moved = topic.subscribers.get(gap).map(|subscriber| subscriber.slot());
+        if topic.subscribers.is_empty() {
+            let name = self.topics.remove(index as usize).name;
+            if let Ok(entry) = self.by_name.find_entry(hash(&name), |topic| *topic == index) {
+                entry.remove();
+            }
+        } else if let Some(slot) = moved {
+            self.moved(slot, index, gap as u32);
+        }
+    }
+
+    /// A subscriber has another place in its topic now.
+    fn moved(&mut self, slot: Slot, topic: u32, at: u32) {
+        let number = self.subscription(slot, topic).expect("every subscriber has a subscription");
+        self.subscriptions[number as usize].at = at;
+    }
+
+    fn link(&mut self, slot: Slot, topic: u32, at: u32) {
+        if self.members.len() <= slot as usize {
+            self.members.resize(slot as usize + 1, Member::default());
+        }
+        let member = &mut self.members[slot as usize];
+        let subscription = Subscription { topic, at, next: member.first };
+        let number = match self.free.checked_sub(1) {
+            Some(number) => {
+                let place = &mut self.subscriptions[number as usize];
+                self.free = place.next;
+                *place = subscription;
+                number
+            }
+            None => {
+                self.subscriptions.push(subscription);
+                self.subscriptions.len() as u32 - 1
+            }
+        };
+        member.first = number + 1;
+        member.count += 1;
+        self.live += 1;
+    }
+
+    /// Takes a subscription off its connection's list; returns its place in the topic.
+    fn unlink(&mut self, slot: Slot, topic: u32) -> Option<u32> {
+        let number = self.subscription(slot, topic)?;
+        let Subscription { at, next, .. } = self.subscriptions[number as usize];
+        let member = &mut self.members[slot as usize];
+        member.count -= 1;
+        if member.first == number + 1 {
+            member.first = next;
+        } else {
+            let first = member.first;
+            let before = self
+                .list(first)
+                .find(|before| self.subscriptions[*before as usize].next == number + 1)
+                .expect("it is in the list and not the first");
+            self.subscriptions[before as usize].next = next;
+        }
+        self.subscriptions[number as usize].next = self.free;
+        self.free = number + 1;
+        self.live -= 1;
+        Some(at)
+    }
+
+    /// The number of a connection's subscription to a topic.
+    fn subscription(&self, slot: Slot, topic: u32) -> Option<u32> {
+        let first = self.members.get(slot as usize)?.first;
+        self.list(first).find(|number| self.subscriptions[*number as usize].topic == topic)
+    }
+
+    fn list(&self, first: u32) -> impl Iterator<Item = u32> {
+        std::iter::successors(first.checked_sub(1), |number| {
+            self.subscriptions[*number as usize].next.checked_sub(1)
+        })
+    }
+
+    /// Checks the invariants across all records; for tests and simulations.
+    ///
+    /// # Panics
+    /// One is broken.
+    pub(crate) fn check(&self) {
+        let mut live = 0;
+        for (slot, member) in self.members.iter().enumerate() {
+            let numbers: Vec<u32> = self.list(member.first).collect();
+            assert_eq!(numbers.len(), usize::from(member.count), "subscriptions of slot {slot}");
+            for number in numbers {
+                let Subscription { topic, at, .. } = self.subscriptions[number as usize];
+                let subscriber = self.topics[topic as usize].subscribers[at as usize];
+                assert_eq!(subscriber.slot() as usize, slot, "place {at} of topic {topic}");
+                live += 1;
+            }
+        }
+        assert_eq!(live, self.live, "subscriptions");
+        let subscribers: usize = self.topics.iter().map(|(_, topic)| topic.subscribers.len()).sum();
+        assert_eq!(subscribers, live as usize, "subscribers of all topics");
+        assert_eq!(self.by_name.len(), self.topics.len(), "names of topics");
+        for (_, topic) in &self.topics {
+            assert!(!topic.subscribers.is_empty(), "{} has no subscriber", topic.name);
+            assert!(topic.undelivered as usize <= topic.subscribers.len(), "{}", topic.name);
+        }
+    }
+}
+
+#[cfg(test)]
+impl Topic {
+    /// How many subscribers it has here.
+    pub(crate) fn len(&self) -> usize {
+        self.subscribers.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::hash::{BuildHasher, RandomState};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds { topics: 4, subscriptions: 20, per_connection: 3 };
+
+    struct World {
+        local: Local,
+        names: RandomState,
+        model: BTreeMap<String, BTreeSet<Slot>>,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let local = Local::new(BOUNDS);
+            Self { local, names: RandomState::new(), model: BTreeMap::new() }
+        }
+
+        fn hash(&self) -> impl Fn(&Name) -> u64 + use<> {
+            let names = self.names.clone();
+            move |name: &Name| names.hash_one(name.as_str())
+        }
+
+        fn find(&self, name: &str) -> Option<u32> {
+            let name = Name::new(name).expect("a name");
+            self.local.find(self.hash()(&name), &name)
+        }
+
+        fn subscribe(&mut self, slot: Slot, name: &str) -> Result<bool, Refusal> {
+            let (hash, text) = (self.hash(), name.to_owned());
+            let name = Name::new(name).expect("a name");
+            let done = self.local.subscribe(Subscriber::new(slot, 0), &name, &hash);
+            if done.is_ok() {
+                self.model.entry(text).or_default().insert(slot);
+            }
+            self.local.check();
+            done
+        }
+
+        fn unsubscribe(&mut self, slot: Slot, name: &str) -> bool {
+            let hash = self.hash();
+            let done = self.find(name).is_some_and(|t| self.local.unsubscribe(slot, t, &hash));
+            let expected = self.model.get_mut(name).is_some_and(|slots| slots.remove(&slot));
+            self.model.retain(|_, slots| !slots.is_empty());
+            assert_eq!(done, expected);
+            self.local.check();
+            done
+        }
+    }
+
+    #[test]
+    fn bounds_are_kept_and_refused_by_name() {
+        let mut world = World::new();
+        for name in ["a", "b", "c"] {
+            assert_eq!(world.subscribe(1, name), Ok(true));
+        }
+        assert_eq!(world.subscribe(1, "a"), Ok(false));
+        assert_eq!(world.subscribe(1, "d"), Err(Refusal::TooManySubscriptions));
+        assert_eq!(world.subscribe(2, "d"), Ok(true));
+        assert_eq!(world.subscribe(2, "e"), Err(Refusal::Full));
+        for slot in 10..26 {
+            assert_eq!(world.subscribe(slot, "a"), Ok(true));
+        }
+        assert_eq!(world.subscribe(30, "a"), Err(Refusal::Full));
+        assert!(world.unsubscribe(1, "b"));
+        assert!(!world.unsubscribe(1, "b"));
+        assert_eq!(world.subscribe(2, "e"), Ok(true));
+    }
+
+    #[test]
+    fn a_pending_subscriber_is_settled() {
+        let mut world = World::new();
+        let (hash, name) = (world.hash(), Name::new("a").expect("a name"));
+        let subscriber = Subscriber::new(7, Subscriber::EVENTS | Subscriber::PENDING);
+        world.local.subscribe(subscriber, &name, &hash).expect("room");
+        let topic = world.find("a").expect("a topic");
+        assert_eq!(world.local.subscriber(7, topic), Some(subscriber));
+        world.local.settle(7, topic);
+        let settled = world.local.subscriber(7, topic).expect("still there");
+        assert!(settled.wants_events() && !settled.is_pending());
+        assert_eq!(world.local.any_topic_of(7), Some(topic));
+    }
+
+    /// What happens while a delivery is on its way.
+    #[derive(Clone, Debug)]
+    enum Step {
+        Subscribe(Slot),
+        Unsubscribe(Slot),
+        Deliver,
+    }
+
+    proptest! {
+        #[test]
+        fn as_a_set_of_slots_by_name(
+            steps in prop::collection::vec((any::<bool>(), 0u32..8, 0usize..5), 0..200)
+        ) {
+            let mut world = World::new();
+            for (subscribes, slot, name) in steps {
+                let name = ["a", "b", "c", "d", "e"][name];
+                if subscribes {
+                    let _ = world.subscribe(slot, name);
+                } else {
+                    world.unsubscribe(slot, name);
+                }
+                for (name, slots) in &world.model {
+                    let topic = world.find(name).expect("a topic");
+                    prop_assert_eq!(world.local.topic(topic).len(), slots.len());
+                }
+                prop_assert_eq!(world.local.topics() as usize, world.model.len());
+            }
+        }
+
+        #[test]
+        fn a_delivery_reaches_each_who_stays_once_and_nobody_who_left(
+            steps in prop::collection::vec(
+                prop_oneof![
+                    (0u32..16).prop_map(Step::Subscribe),
+                    (0u32..16).prop_map(Step::Unsubscribe),
+                    Just(Step::Deliver),
+                    Just(Step::Deliver),
+                ],
+                0..80,
+            )
+        ) {
+            let mut world = World::new();
+            for slot in 0..10 {
+                world.subscribe(slot, "a").expect("room");
+            }
+            let topic = world.find("a").expect("a topic");
+            world.local.begin_delivery(topic);
+            let mut due: BTreeSet<Slot> = (0..10).collect();
+            for step in steps.into_iter().chain([const { Step::Deliver }; 16]) {
+                match step {
+                    Step::Subscribe(slot) => { let _ = world.subscribe(slot, "a"); }
+                    Step::Unsubscribe(slot) => {
+                        world.unsubscribe(slot, "a");
+                        due.remove(&slot);
+                    }
+                    Step::Deliver => {
+                        if world.find("a").is_none() { break; }
+                        if let Some(reached) = world.local.next_of_delivery(topic) {
+                            prop_assert!(due.remove(&reached.slot()), "{:?} was not due", reached);
+                        }
+                    }
+                }
+            }
+            prop_assert!(due.is_empty() || world.find("a").is_none(), "{:?} missed it", due);
+        }
+    }
+}

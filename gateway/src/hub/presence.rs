@@ -1,0 +1,100 @@
+//! Who is on a topic.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::delivery::Who;
+use super::{ConnectionId, Present};
+
+/// Those who are on one topic.
+#[derive(Default)]
+pub(crate) struct Members {
+    here: BTreeMap<Who, Here>,
+}
+
+/// One of them.
+struct Here {
+    /// 0 for one who has left and may come back.
+    connections: u32,
+    /// In seconds since 1970.
+    since: u64,
+    /// When the leave counts, if none of the connections comes back.
+    leaves_at: Duration,
+}
+
+impl Members {
+    pub(crate) fn len(&self) -> usize {
+        self.here.len()
+    }
+
+    pub(crate) fn has(&self, who: &Who) -> bool {
+        self.here.contains_key(who)
+    }
+
+    /// A connection of `who` is on the topic, as of `since`; whether `who` was not there before.
+    pub(crate) fn join(&mut self, who: Who, since: u64) -> bool {
+        let mut is_new = false;
+        let here = self.here.entry(who).or_insert_with(|| {
+            is_new = true;
+            Here { connections: 0, since, leaves_at: Duration::ZERO }
+        });
+        here.connections += 1;
+        is_new
+    }
+
+    /// A connection of `who` is not on the topic any more; whether it was the last one, so that the
+    /// leave counts at `leaves_at` if no other comes.
+    pub(crate) fn leave(&mut self, who: &Who, leaves_at: Duration) -> bool {
+        let Some(here) = self.here.get_mut(who) else { return false };
+        here.connections = here.connections.saturating_sub(1);
+        here.leaves_at = leaves_at;
+        here.connections == 0
+    }
+
+    /// It is `now`: removes `who` if it left and has not come back; whether it did.
+    pub(crate) fn expire(&mut self, who: &Who, now: Duration) -> bool {
+        let is_gone = |here: &Here| here.connections == 0 && now >= here.leaves_at;
+        let gone = self.here.get(who).is_some_and(is_gone);
+        if gone {
+            self.here.remove(who);
+        }
+        gone
+    }
+
+    /// The first of them, in the order of their names.
+    pub(crate) fn list(&self, limit: usize) -> Vec<Present> {
+        let present = |(who, here): (&Who, &Here)| {
+            let (user, connection) = match who {
+                Who::User(name) => (Some(name.clone()), None),
+                Who::Connection(id) => (None, id.parse::<ConnectionId>().ok()),
+            };
+            Present { user, connection, connections: here.connections, since: here.since }
+        };
+        self.here.iter().take(limit).map(present).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Name;
+    use super::*;
+
+    #[test]
+    fn a_quick_reconnect_is_no_leave() {
+        let who = Who::User(Name::new("me").expect("a name"));
+        let second = Duration::from_secs(1);
+        let mut members = Members::default();
+        assert!(members.join(who.clone(), 100));
+        assert!(!members.join(who.clone(), 101));
+        assert!(!members.leave(&who, second), "one connection is left");
+        assert!(members.leave(&who, second));
+        assert_eq!(members.list(9)[0].connections, 0);
+        assert!(!members.join(who.clone(), 102), "it has not left yet");
+        assert!(!members.expire(&who, second), "it came back");
+        assert!(members.leave(&who, second * 3));
+        assert!(!members.expire(&who, second * 2), "of an earlier leave");
+        assert!(members.expire(&who, second * 3));
+        assert!(!members.expire(&who, second * 3));
+        assert_eq!(members.len(), 0);
+    }
+}

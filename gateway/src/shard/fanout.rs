@@ -1,0 +1,317 @@
+//! Fan-out: one message for many connections, encoded once for each form in which some want it.
+//!
+//! What is delivered to many takes several turns of the loop, a portion in each, so that everyone
+//! else is served meanwhile. One at a time: the next begins when all have been reached.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io;
+use std::sync::Arc;
+
+use tidegate_proto::frame::{Header, MAX_UNMASKED_HEADER, OpCode};
+use tidegate_proto::receiver::Kind;
+
+use super::Shard;
+use super::queue::{Fate, Parcel};
+use crate::config::stack::Deflate;
+use crate::connection::{Compressor, FrameId, NO_KEY, PIECE, Pool};
+use crate::handler::SHARED_WINDOW;
+use crate::hub::{
+    Answer, Command, ConnectionId, Delivery, Publication, Published, Reply, Subscriber, What,
+};
+use crate::uring::{Ring, Slot};
+
+/// Operations that are pushed between two looks at the room in the queue; less than
+/// [`super::OPERATIONS_PER_EVENT`].
+const BETWEEN_LOOKS: usize = 32;
+
+/// Something that is done with many connections.
+pub(super) struct Running {
+    job: Job,
+    /// The topic whose subscribers it is for; `None`: all connections, from `next` on.
+    topic: Option<u32>,
+    next: Slot,
+    /// The forms that were asked for so far.
+    forms: Vec<(Form, Option<Parcel>)>,
+    reached: u64,
+    reply: Option<Reply>,
+}
+
+/// What is done.
+pub(super) enum Job {
+    Tell(Arc<Delivery>),
+    Do(Command),
+}
+
+/// How a connection wants messages.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Form {
+    /// As JSON, with topic and position.
+    event: bool,
+    /// Compressed, with a window of so many bits; 0 for plain.
+    window: u8,
+}
+
+impl Running {
+    pub(super) fn subscribers(topic: u32, job: Job) -> Self {
+        let topic = Some(topic);
+        Self { job, topic, next: 0, forms: Vec::new(), reached: 0, reply: None }
+    }
+
+    pub(super) fn everyone(job: Job, reply: Reply) -> Self {
+        let reply = Some(reply);
+        Self { job, topic: None, next: 0, forms: Vec::new(), reached: 0, reply }
+    }
+}
+
+impl<R: Ring> Shard<R> {
+    /// Goes on with what is running, for up to `budget` connections, which count down; returns
+    /// whether all have been reached.
+    ///
+    /// # Errors
+    /// The ring is beyond use.
+    pub(super) fn go_on(&mut self, running: &mut Running, budget: &mut usize) -> io::Result<bool> {
+        while *budget > 0 {
+            if (*budget).is_multiple_of(BETWEEN_LOOKS) {
+                self.make_room()?;
+            }
+            *budget -= 1;
+            let Some(subscriber) = self.next_of(running) else {
+                self.finish_running(running);
+                return Ok(true);
+            };
+            self.reach(running, subscriber);
+        }
+        Ok(false)
+    }
+
+    /// Tells one connection; whether it could take it.
+    pub(super) fn tell(&mut self, slot: Slot, delivery: &Delivery, event: bool) -> Fate {
+        let mut forms = Vec::new();
+        let fate = self.tell_in_form(slot, delivery, event, &mut forms);
+        self.release_forms(&mut forms);
+        fate
+    }
+
+    /// Sends frames that were put together for one connection, which may be told.
+    pub(super) fn send_frames(&mut self, slot: Slot, frames: &[u8]) -> Fate {
+        let parcel = self.parcel(&[frames], NO_KEY);
+        let Some(parcel) = parcel else {
+            self.counters.deliveries_without_block += 1;
+            self.is_slow(slot);
+            return Fate::Refused;
+        };
+        let fate = self.deliver(slot, parcel);
+        self.done_frames.push(parcel.frame);
+        fate
+    }
+
+    fn next_of(&mut self, running: &mut Running) -> Option<Subscriber> {
+        if let Some(topic) = running.topic {
+            return self.hub.local.next_of_delivery(topic);
+        }
+        while running.next < self.table.used_slots() {
+            let slot = running.next;
+            running.next += 1;
+            if self.may_be_told(slot) {
+                let flags = if self.hub.wants_events(slot) { Subscriber::EVENTS } else { 0 };
+                return Some(Subscriber::new(slot, flags));
+            }
+        }
+        None
+    }
+
+    fn reach(&mut self, running: &mut Running, subscriber: Subscriber) {
+        let slot = subscriber.slot();
+        if !self.may_be_told(slot) {
+            return;
+        }
+        match &running.job {
+            Job::Tell(delivery) => {
+                let is_left_out = subscriber.is_pending() || self.is_except(slot, delivery);
+                if !is_left_out {
+                    let delivery = Arc::clone(delivery);
+                    let event = subscriber.wants_events();
+                    let fate = self.tell_in_form(slot, &delivery, event, &mut running.forms);
+                    running.reached += u64::from(fate == Fate::Taken);
+                }
+            }
+            Job::Do(command) => {
+                let command = command.clone();
+                let topic = running.topic;
+                running.reached += u64::from(self.obey(slot, &command, topic).is_ok());
+            }
+        }
+    }
+
+    fn is_except(&self, slot: Slot, delivery: &Delivery) -> bool {
+        delivery.except().is_some_and(|id: ConnectionId| {
+            id.slot == slot && id == self.hub.id(slot, self.table[slot].generation)
+        })
+    }
+
+    fn finish_running(&mut self, running: &mut Running) {
+        self.release_forms(&mut running.forms);
+        if let Some(reply) = running.reply.take() {
+            reply(match running.job {
+                Job::Tell(_) => {
+                    Answer::Published(Published { connections: running.reached, position: None })
+                }
+                Job::Do(_) => Answer::Done(running.reached),
+            });
+        }
+    }
+
+    /// The frames of a delivery are free once the batch that they are sent in is settled.
+    fn release_forms(&mut self, forms: &mut Vec<(Form, Option<Parcel>)>) {
+        let frames = forms.drain(..).filter_map(|(_, parcel)| parcel.map(|parcel| parcel.frame));
+        self.done_frames.extend(frames);
+    }
+
+    fn tell_in_form(
+        &mut self,
+        slot: Slot,
+        delivery: &Delivery,
+        event: bool,
+        forms: &mut Vec<(Form, Option<Parcel>)>,
+    ) -> Fate {
+        if !event && delivery.publication().is_none() {
+            return Fate::Taken;
+        }
+        let form = self.form(slot, delivery, event);
+        let parcel = match forms.iter().find(|(other, _)| *other == form) {
+            Some((_, parcel)) => *parcel,
+            None => {
+                let parcel = self.encode(delivery, form);
+                self.counters.deliveries_without_block += u64::from(parcel.is_none());
+                forms.push((form, parcel));
+                parcel
+            }
+        };
+        match parcel {
+            Some(parcel) => {
+                self.counters.messages_out += 1;
+                self.counters.bytes_out += u64::from(parcel.span.length);
+                self.deliver(slot, parcel)
+            }
+            None => {
+                self.is_slow(slot);
+                Fate::Refused
+            }
+        }
+    }
+
+    /// The form in which a connection wants a delivery.
+    fn form(&self, slot: Slot, delivery: &Delivery, event: bool) -> Form {
+        let connection = &self.table[slot];
+        let plain = Form { event, window: 0 };
+        if connection.deflate_bits == 0 {
+            return plain;
+        }
+        let listener = &self.config.listeners[usize::from(connection.listener)];
+        let length = delivery.publication().map_or(0, |one| one.payload.bytes().len());
+        match listener.stack.websocket.deflate {
+            Some(deflate) if length >= deflate.min as usize => {
+                Form { event, window: connection.deflate_bits }
+            }
+            _ => plain,
+        }
+    }
+
+    /// Puts a delivery into frames; `None` if there is no block for them.
+    fn encode(&mut self, delivery: &Delivery, form: Form) -> Option<Parcel> {
+        let key = key_of(delivery);
+        if form.event {
+            let event = delivery.event();
+            return self.encode_bytes(Kind::Text, &event, form.window, key);
+        }
+        match &delivery.what {
+            What::Message(_, Some(frames)) if form.window == SHARED_WINDOW => {
+                self.parcel(&[frames], key)
+            }
+            What::Message(publication, _) => {
+                let payload = Arc::clone(&publication.payload);
+                self.encode_bytes(payload.kind, payload.bytes(), form.window, key)
+            }
+            What::Join(_) | What::Leave(_) => None,
+        }
+    }
+
+    fn encode_bytes(&mut self, kind: Kind, bytes: &[u8], window: u8, key: u64) -> Option<Parcel> {
+        if window == 0 {
+            let mut head = [0; MAX_UNMASKED_HEADER];
+            let length = header(kind.opcode(), true, false, bytes.len()).emit(&mut head);
+            return self.parcel(&[&head[..length], bytes], key);
+        }
+        let level = self.shared_deflate.map_or(1, |deflate| deflate.level);
+        let frames = compressed(&mut self.compressor, (level, window), kind, bytes);
+        self.parcel(&[&frames], key)
+    }
+
+    fn parcel(&mut self, bytes: &[&[u8]], key: u64) -> Option<Parcel> {
+        let area = self.memory.blocks.bytes_mut();
+        let mut pool = Pool { blocks: &mut self.blocks, area };
+        let frame: FrameId = self.frames.add(bytes, &mut pool)?;
+        Some(Parcel { frame, span: self.frames.span(frame, &self.blocks), key })
+    }
+}
+
+/// A message in one plain frame.
+pub(super) fn plain(kind: Kind, bytes: &[u8]) -> Vec<u8> {
+    let mut head = [0; MAX_UNMASKED_HEADER];
+    let length = header(kind.opcode(), true, false, bytes.len()).emit(&mut head);
+    [&head[..length], bytes].concat()
+}
+
+/// A message compressed once for all who have the largest window, if it is worth it.
+pub(super) fn compress_once(
+    compressor: &mut Compressor,
+    deflate: Option<Deflate>,
+    publication: &Publication,
+) -> Option<Box<[u8]>> {
+    let deflate = deflate?;
+    let payload = &publication.payload;
+    let is_worth_it = payload.bytes().len() >= deflate.min as usize;
+    let how = (deflate.level, SHARED_WINDOW);
+    is_worth_it.then(|| compressed(compressor, how, payload.kind, payload.bytes()).into())
+}
+
+/// A message compressed piece by piece, each in a fragment of its own.
+fn compressed(
+    compressor: &mut Compressor,
+    (level, window): (u8, u8),
+    kind: Kind,
+    bytes: &[u8],
+) -> Vec<u8> {
+    let mut frames = Vec::new();
+    let mut from = 0;
+    loop {
+        let until = bytes.len().min(from + PIECE);
+        let (is_first, is_last) = (from == 0, until == bytes.len());
+        let piece = compressor.compress(level, window, &bytes[from..until], is_last);
+        let opcode = if is_first { kind.opcode() } else { OpCode::Continuation };
+        let mut head = [0; MAX_UNMASKED_HEADER];
+        let length = header(opcode, is_last, is_first, piece.len()).emit(&mut head);
+        frames.extend_from_slice(&head[..length]);
+        frames.extend_from_slice(piece);
+        if is_last {
+            return frames;
+        }
+        from = until;
+    }
+}
+
+fn header(opcode: OpCode, fin: bool, compressed: bool, length: usize) -> Header {
+    Header { fin, compressed, opcode, mask: None, length: length as u64 }
+}
+
+/// What conflation goes by: topic and key.
+fn key_of(delivery: &Delivery) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    delivery.hash.hash(&mut hasher);
+    match delivery.publication() {
+        Some(publication) => publication.key.hash(&mut hasher),
+        // A join or a leave stands for itself.
+        None => return NO_KEY,
+    }
+    hasher.finish()
+}

@@ -1,0 +1,149 @@
+//! Published frames on their way to one connection: at once, or by its queue, within what its route
+//! lets wait.
+
+use super::Shard;
+use super::sending::{BatchSend, SentFrom};
+use crate::config::SlowPeer;
+use crate::connection::{CLOSE_RESERVE, Flags, FrameId, NO_KEY, Stage};
+use crate::uring::{Operation, Ring, Slot, Span};
+
+/// A frame that is delivered: which one, where it is, and what its message's key is.
+#[derive(Clone, Copy)]
+pub(super) struct Parcel {
+    pub(super) frame: FrameId,
+    pub(super) span: Span,
+    pub(super) key: u64,
+}
+
+/// What became of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// It is on its way, or waits.
+    Taken,
+    /// The peer is slow, and its route's policy said no.
+    Refused,
+}
+
+impl<R: Ring> Shard<R> {
+    /// Whether a connection can be told anything.
+    pub(super) fn may_be_told(&self, slot: Slot) -> bool {
+        let connection = &self.table[slot];
+        connection.stage == Stage::Open && connection.closing.may_send()
+    }
+
+    /// Delivers a frame to a connection that may be told.
+    pub(super) fn deliver(&mut self, slot: Slot, parcel: Parcel) -> Fate {
+        let connection = &self.table[slot];
+        if connection.must_queue() || connection.flags.has(Flags::SENDING_MESSAGE) {
+            return self.enqueue(slot, parcel);
+        }
+        self.launch_frame(slot, parcel.frame, parcel.span);
+        self.counters.deliveries += 1;
+        Fate::Taken
+    }
+
+    /// The peer cannot take a message, or there is no block for it: does what its route says.
+    pub(super) fn is_slow(&mut self, slot: Slot) {
+        match self.policy(slot) {
+            SlowPeer::Pause | SlowPeer::Close => self.close_slow(slot),
+            SlowPeer::DropNewest | SlowPeer::DropOldest | SlowPeer::Conflate => {
+                self.counters.slow_dropped_newest += 1;
+            }
+        }
+    }
+
+    /// Sends the next queued frame of a connection to which nothing else is being sent.
+    pub(super) fn launch_queued(&mut self, slot: Slot) {
+        let connection = &self.table[slot];
+        let is_busy = connection.flags.has(Flags::IN_BATCH | Flags::SEND_ARMED)
+            || connection.backlog.is_some()
+            || connection.flags.has(Flags::SENDING_MESSAGE)
+            || connection.stage == Stage::Zombie;
+        if is_busy || !connection.flags.has(Flags::QUEUED) || self.frames.is_begun(slot) {
+            return;
+        }
+        if let Some(frame) = self.frames.pop_front(slot, &self.blocks) {
+            let is_last = self.frames.is_empty(slot);
+            self.table[slot].flags.put(Flags::QUEUED, !is_last);
+            let span = self.frames.span(frame, &self.blocks);
+            self.launch_frame(slot, frame, span);
+            // The queue's reference goes over to the batch.
+            self.done_frames.push(frame);
+        }
+    }
+
+    /// A closing connection is told nothing more: what waits is left out, but for a frame that has
+    /// begun, which must end before the Close frame.
+    pub(super) fn leave_out_queued(&mut self, slot: Slot) {
+        if !self.table[slot].flags.has(Flags::QUEUED) {
+            return;
+        }
+        self.counters.dropped_closing += self.frames.drop_waiting(slot, &mut self.blocks);
+        let is_empty = self.frames.is_empty(slot);
+        self.table[slot].flags.put(Flags::QUEUED, !is_empty);
+    }
+
+    fn launch_frame(&mut self, slot: Slot, frame: FrameId, span: Span) {
+        let connection = &mut self.table[slot];
+        connection.flags.set(Flags::IN_BATCH);
+        let generation = connection.generation;
+        let batch_index = self.batch.len() as u32;
+        self.batch.push(BatchSend { slot, generation, span, from: SentFrom::Frame(frame) });
+        self.ring.push(Operation::Send { slot, batch_index, span });
+    }
+
+    /// Lets a frame wait, if the connection's bound and its route's policy allow.
+    fn enqueue(&mut self, slot: Slot, parcel: Parcel) -> Fate {
+        let policy = self.policy(slot);
+        if policy == SlowPeer::Conflate
+            && parcel.key != NO_KEY
+            && self.frames.drop_key(slot, parcel.key, &mut self.blocks)
+        {
+            self.counters.slow_conflated += 1;
+        }
+        while !self.has_room(slot, parcel.span.length) {
+            let is_old_enough = matches!(policy, SlowPeer::DropOldest | SlowPeer::Conflate);
+            if !is_old_enough || !self.frames.drop_oldest(slot, &mut self.blocks) {
+                self.is_slow(slot);
+                let is_empty = self.frames.is_empty(slot);
+                self.table[slot].flags.put(Flags::QUEUED, !is_empty);
+                return Fate::Refused;
+            }
+            self.counters.slow_dropped_oldest += 1;
+        }
+        self.frames.push_back(slot, parcel.frame, parcel.key, &self.blocks);
+        self.table[slot].flags.set(Flags::QUEUED);
+        self.counters.deliveries += 1;
+        if !self.table[slot].flags.has(Flags::IN_BATCH | Flags::SEND_ARMED) {
+            // It waits for the end of a message that the handler is sending, or for a backlog that
+            // is about to be sent: both go on by themselves.
+            debug_assert!(
+                self.table[slot].flags.has(Flags::SENDING_MESSAGE)
+                    || self.table[slot].backlog.is_some(),
+                "nothing will send what waits: {:?}",
+                self.table[slot]
+            );
+        }
+        Fate::Taken
+    }
+
+    /// Whether so many bytes more may wait for the connection.
+    fn has_room(&self, slot: Slot, length: u32) -> bool {
+        let connection = &self.table[slot];
+        let limit = self.config.routes[usize::from(connection.route)].backlog;
+        let waiting = u64::from(connection.backlog_bytes) + u64::from(self.frames.bytes(slot));
+        waiting + u64::from(length) <= u64::from(limit.saturating_sub(CLOSE_RESERVE))
+            && self.frames.has_place()
+    }
+
+    fn policy(&self, slot: Slot) -> SlowPeer {
+        self.config.routes[usize::from(self.table[slot].route)].slow_peer
+    }
+
+    fn close_slow(&mut self, slot: Slot) {
+        let mut turn = self.turn(slot, None);
+        turn.slow();
+        let finished = turn.finish();
+        self.complete(slot, None, finished);
+    }
+}

@@ -1,0 +1,84 @@
+//! Telling other threads about connections.
+
+use tidegate_proto::keepalive::Wait;
+
+use super::Shard;
+use super::deadlines::TICK;
+use crate::connection::Flags;
+use crate::hub::{Answer, Ask, ConnectionFilter, ConnectionInfo, Refusal, Request};
+use crate::uring::{Ring, Slot};
+
+/// The most slots that are looked at for one answer.
+const LOOKED_AT: u32 = 4096;
+
+impl<R: Ring> Shard<R> {
+    /// Answers a question about connections.
+    pub(super) fn answer_about_connections(&mut self, ask: Ask) {
+        let answer = match ask.request {
+            Request::Connection(id) => match self.slot_of(id) {
+                Some(slot) => Answer::Connection(Box::new(self.describe(slot))),
+                None => Answer::Refused(Refusal::Gone),
+            },
+            Request::Connections { from, filter, limit } => {
+                self.list_connections(from, &filter, limit)
+            }
+            _ => Answer::Refused(Refusal::Unknown),
+        };
+        (ask.reply)(answer);
+    }
+
+    fn list_connections(&self, from: Slot, filter: &ConnectionFilter, limit: usize) -> Answer {
+        let mut infos = Vec::new();
+        let end = self.table.used_slots();
+        let until = end.min(from.saturating_add(LOOKED_AT));
+        for slot in from..until {
+            if infos.len() == limit {
+                return Answer::Connections(infos, Some(slot));
+            }
+            if self.table[slot].flags.has(Flags::OPENED) && self.fits(slot, filter) {
+                infos.push(self.describe(slot));
+            }
+        }
+        Answer::Connections(infos, (until < end).then_some(until))
+    }
+
+    fn fits(&self, slot: Slot, filter: &ConnectionFilter) -> bool {
+        let ConnectionFilter { user, topic, route, address } = filter;
+        route.is_none_or(|route| self.table[slot].route == route)
+            && topic.as_ref().is_none_or(|topic| self.hub.is_subscribed(slot, topic))
+            && user.as_ref().is_none_or(|user| self.hub.is_subscribed(slot, &user.of_user()))
+            && address
+                .is_none_or(|address| self.peer(slot).is_some_and(|peer| peer.ip() == address))
+    }
+
+    fn describe(&self, slot: Slot) -> ConnectionInfo {
+        let connection = &self.table[slot];
+        let unix = self.moment().unix;
+        ConnectionInfo {
+            id: self.hub.id(slot, connection.generation),
+            route: connection.route,
+            peer: self.peer(slot),
+            user: self.hub.user(slot),
+            topics: self.hub.topics(slot),
+            connected_at: self.details.get(slot).map(|(_, connected_at)| connected_at),
+            active_at: self.silence(slot).map(|seconds| unix.saturating_sub(seconds)),
+            backlog: connection.backlog_bytes + self.frames.bytes(slot),
+        }
+    }
+
+    /// Seconds since something came from the peer, if that is what is waited for.
+    fn silence(&self, slot: Slot) -> Option<u64> {
+        let connection = &self.table[slot];
+        if connection.wait != Wait::Activity {
+            return None;
+        }
+        let wait = self.waits[usize::from(connection.listener)][Wait::Activity as usize]?;
+        let left = self.deadlines.left(slot, connection.laps)?;
+        Some((TICK * wait.saturating_sub(left)).as_secs())
+    }
+
+    fn peer(&self, slot: Slot) -> Option<std::net::SocketAddr> {
+        let kept = self.details.get(slot).map(|(peer, _)| peer);
+        kept.or_else(|| self.peers.get(&slot).copied())
+    }
+}
