@@ -30,7 +30,7 @@ use core_affinity::CoreId;
 
 use crate::budget::{Bill, OverBudget, THREAD_STACK};
 use crate::config::{BuiltWrong, Config, Route};
-use crate::hub::{self, Door, Hub, Node};
+use crate::hub::{self, Door, Hub, Node, Seed};
 use crate::listen::{self, ListenError, Sockets};
 use crate::shard::{self, Assembly, Command, Control, Counters, HandlerFactory};
 use crate::uring::{RingError, Waker};
@@ -153,7 +153,8 @@ impl Gateway {
         let handle = Handle { wires: wires.map_err(StartError::Waker)? };
         let wakers: Vec<Waker> = handle.wires.iter().map(|wire| wire.waker.clone()).collect();
         let node = Node { number: config.hub.node, start: draw() };
-        let (hubs, door) = hub::open(&config, node, &wakers);
+        let seed = Seed([u64::from(draw()) << 32 | u64::from(draw()), u64::from(draw())]);
+        let (hubs, door) = hub::open(&config, (node, seed), &wakers);
         // From here on, an error drops the gateway, and that ends the threads there are.
         let threads = Vec::with_capacity(shards);
         let mut gateway = Self { addresses, bill, handle, door, threads };

@@ -1,18 +1,25 @@
 //! The way into the hub for other threads: the control thread, an embedding program.
 
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use siphasher::sip::SipHasher13;
 use tidegate_proto::receiver::Kind;
 
 use super::mail::{Ask, Mail};
 use super::{Answer, ConnectionId, MessageMemory, Name, Node, Payload, Published, Refusal};
 use super::{Request, Target};
+use crate::config::Config;
 use crate::mailbox::Entrance;
 
 /// What a shard calls with its answer, on its own thread: it must not wait for anything.
 pub type Reply = Box<dyn FnOnce(Answer) + Send>;
+
+/// What names are hashed with, the same in all shards; drawn at the start, so that nobody can choose
+/// names that collide.
+#[derive(Clone, Copy, Debug)]
+pub struct Seed(pub [u64; 2]);
 
 /// What all shards of a gateway, and its door, know of each other.
 #[derive(Clone)]
@@ -23,8 +30,8 @@ pub struct Common {
     pub memory: Arc<MessageMemory>,
     /// Bytes of the largest message that may be published from outside.
     pub max_message: u32,
-    /// Places names; drawn at the start, so that nobody can choose names that collide.
-    pub(crate) names: RandomState,
+    /// Places names.
+    pub(crate) names: Seed,
     /// How many shards there are.
     pub(crate) shards: usize,
 }
@@ -32,20 +39,25 @@ pub struct Common {
 impl Common {
     /// For a gateway of `shards` shards.
     #[must_use]
-    pub fn new(node: Node, shards: usize, memory_bytes: u64, max_message: u32) -> Self {
-        let memory = Arc::new(MessageMemory::new(memory_bytes));
-        Self { node, memory, max_message, names: RandomState::new(), shards }
+    pub fn new((node, names): (Node, Seed), shards: usize, config: &Config) -> Self {
+        let memory = Arc::new(MessageMemory::new(config.hub.messages));
+        // A message in a frame must fit a block beside others.
+        let max_message = config.hub.max_message.min(config.limits.blocks / 8);
+        Self { node, memory, max_message, names, shards }
     }
 
     /// The hash of a name, which is the same in all shards.
     pub(crate) fn hash(&self, name: &str) -> u64 {
-        self.names.hash_one(name)
+        let Seed([one, other]) = self.names;
+        let mut hasher = SipHasher13::new_with_keys(one, other);
+        name.hash(&mut hasher);
+        hasher.finish()
     }
 
     /// The shard that is the home of a name with this hash.
     pub(crate) fn home(&self, hash: u64) -> usize {
         // The high half: hash tables place by the others.
-        ((hash >> 32) * self.shards as u64 >> 32) as usize
+        (((hash >> 32) * self.shards as u64) >> 32) as usize
     }
 }
 

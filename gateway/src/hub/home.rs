@@ -306,17 +306,18 @@ impl Home {
     /// Topics from the record `from` on whose names begin with `prefix`.
     pub(crate) fn list(&self, from: u32, prefix: &str, limit: usize) -> Answer {
         let mut infos = Vec::new();
-        let mut looked = 0;
-        for (index, topic) in self.topics.iter().skip_while(|(index, _)| *index < from as usize) {
-            if infos.len() == limit || looked == SEARCHED_AT_ONCE {
+        let end = self.topics.capacity();
+        let until = end.min(from as usize + SEARCHED_AT_ONCE);
+        for index in from as usize..until {
+            if infos.len() == limit {
                 return Answer::Topics(infos, Some(index as u32));
             }
-            looked += 1;
+            let Some(topic) = self.topics.get(index) else { continue };
             if topic.name.user().is_none() && topic.name.as_str().starts_with(prefix) {
                 infos.push(topic.info());
             }
         }
-        Answer::Topics(infos, None)
+        Answer::Topics(infos, (until < end).then_some(until as u32))
     }
 
     /// The topics with the most subscribers.

@@ -28,7 +28,7 @@ mod rules;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use door::{Common, Door, Reply};
+pub use door::{Common, Door, Reply, Seed};
 pub use id::{ConnectionId, NoConnectionId, Node};
 pub use message::{MessageMemory, Payload, Position, Publication, Refusal};
 pub use name::{Name, NameError};
@@ -118,12 +118,9 @@ pub(crate) struct Moment {
 
 /// The hubs of a gateway's shards, one for each waker, and the door to them.
 #[must_use]
-pub fn open(config: &Config, node: Node, wakers: &[Waker]) -> (Vec<Hub>, Door) {
-    let hub = &config.hub;
-    // A message in a frame must fit a block beside others.
-    let max_message = hub.max_message.min(config.limits.blocks / 8);
-    let common = Common::new(node, wakers.len(), hub.messages, max_message);
-    let (posts, entrance) = mailbox::open(wakers, hub.mailbox as usize);
+pub fn open(config: &Config, identity: (Node, Seed), wakers: &[Waker]) -> (Vec<Hub>, Door) {
+    let common = Common::new(identity, wakers.len(), config);
+    let (posts, entrance) = mailbox::open(wakers, config.hub.mailbox as usize);
     let make = |post| Hub::new(config, common.clone(), post);
     let hubs = posts.into_iter().map(make).collect();
     let entrance: Entrance<Mail> = entrance;
@@ -352,11 +349,11 @@ impl Hub {
 
     fn handle(&mut self, mail: Mail, moment: Moment, compress: Compress<'_>) -> Option<Work> {
         match mail {
-            Mail::Ask(ask) => return self.asked(ask, moment, compress),
+            Mail::Ask(ask) => return self.asked(*ask, moment, compress),
             Mail::Publish(publish) => {
                 let ToPublish { name, hash, publication } = *publish;
                 // A topic that has no room is counted; nobody waits for an answer.
-                let _ = self.publish_here(hash, &name, publication, moment, compress);
+                let _ = self.publish_here((hash, &name), publication, moment, compress);
             }
             Mail::Joined(joined) => self.joined(*joined, moment),
             Mail::Left(left) => {
@@ -399,8 +396,8 @@ impl Hub {
     }
 
     /// Does what another thread asks for, or what a handler of another shard does.
-    fn asked(&mut self, ask: Box<Ask>, moment: Moment, compress: Compress<'_>) -> Option<Work> {
-        let Ask { request, reply } = *ask;
+    fn asked(&mut self, ask: Ask, moment: Moment, compress: Compress<'_>) -> Option<Work> {
+        let Ask { request, reply } = ask;
         match request {
             Request::Publish(target, publication) => {
                 return self.asked_to_publish((target, publication), reply, moment, compress);
@@ -459,7 +456,7 @@ impl Hub {
             return None;
         }
         let hash = self.common.hash(name.as_str());
-        reply(match self.publish_here(hash, &name, publication, moment, compress) {
+        reply(match self.publish_here((hash, &name), publication, moment, compress) {
             Ok(published) => Answer::Published(published),
             Err(refusal) => Answer::Refused(refusal),
         });
@@ -469,8 +466,7 @@ impl Hub {
     /// Publishes to a topic whose home this is.
     fn publish_here(
         &mut self,
-        hash: u64,
-        name: &Name,
+        (hash, name): (u64, &Name),
         publication: Publication,
         moment: Moment,
         compress: Compress<'_>,

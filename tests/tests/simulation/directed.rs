@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate::config::Config;
+use tidegate::hub::{self, Node, Seed};
 use tidegate::shard::{self, Assembly, Control, Shard};
 use tidegate::uring::{BufferId, Completion, Errno, Memory, Operation, Ring, Slot, Waker};
 
@@ -85,15 +86,20 @@ impl Play {
         let config = Arc::new(Config::parse(text, "directed").expect("a configuration"));
         let hand = Rc::new(RefCell::new(Hand::default()));
         let memory = shard::memory(&config.limits).expect("memory");
+        let waker = Waker::new().expect("a descriptor");
+        let identity = (Node { number: 0, start: 1 }, Seed([1, 2]));
+        let (mut hubs, _) = hub::open(&config, identity, std::slice::from_ref(&waker));
         let assembly = Assembly {
             index: 0,
+            hub: hubs.pop().expect("one shard"),
+            started_at: 1_700_000_000,
             config,
             listeners: Vec::new(),
-            waker: Waker::new().expect("a descriptor"),
+            waker,
             control: Arc::new(Control::default()),
             handlers: Arc::new(|_| None),
         };
-        let shard = Shard::new(HandRing(Rc::clone(&hand)), memory, &assembly);
+        let shard = Shard::new(HandRing(Rc::clone(&hand)), memory, assembly);
         Self { shard, hand }
     }
 

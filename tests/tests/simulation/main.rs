@@ -23,6 +23,7 @@ use std::sync::{Arc, Mutex};
 
 use tidegate::budget::Bill;
 use tidegate::config::Config;
+use tidegate::hub::{self, Node, Seed};
 use tidegate::shard::{self, Assembly, Command, Control, Counters, Shard};
 use tidegate::uring::Waker;
 
@@ -103,8 +104,12 @@ impl Scene {
         let books = Arc::new(Mutex::new(Books::default()));
         let bill = Bill::new(&config, 1);
         let recorded = Arc::clone(&books);
+        let identity = (Node { number: 0, start: 1 }, Seed([1, 2]));
+        let (mut hubs, _) = hub::open(&config, identity, std::slice::from_ref(&waker));
         let assembly = Assembly {
             index: 0,
+            hub: hubs.pop().expect("one shard"),
+            started_at: 1_700_000_000,
             config,
             listeners: Vec::new(),
             waker: waker.clone(),
@@ -112,7 +117,7 @@ impl Scene {
             handlers: Arc::new(move |route| handlers::recorded(route, &recorded)),
         };
         let memory = shard::memory(&limits).expect("memory");
-        let shard = Shard::new(SimRing(Rc::clone(&world)), memory, &assembly);
+        let shard = Shard::new(SimRing(Rc::clone(&world)), memory, assembly);
         Self { shard, world, control, waker, books, bill }
     }
 
