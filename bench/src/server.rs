@@ -38,6 +38,9 @@ pub struct Choice {
     /// Another server to build and start.
     #[arg(long, conflicts_with_all = ["url", "gateway"])]
     pub peer: Option<Peer>,
+    /// Shards of the gateway that is started; 1 if not given.
+    #[arg(long, conflicts_with_all = ["url", "peer"])]
+    pub shards: Option<u32>,
 }
 
 /// A server that runs. One that was started here ends with this value.
@@ -68,7 +71,7 @@ impl Server {
         }
         match choice.peer {
             Some(peer) => Self::start_peer(peer),
-            None => Self::start_gateway(choice.gateway.as_deref(), 1, ""),
+            None => Self::start_gateway(choice.gateway.as_deref(), choice.shards.unwrap_or(1), ""),
         }
     }
 

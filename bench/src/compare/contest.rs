@@ -79,6 +79,8 @@ pub enum Work {
         size: usize,
         /// How long a round is, in seconds.
         seconds: f64,
+        /// Shards of the gateway.
+        shards: u32,
     },
 }
 
@@ -172,8 +174,9 @@ impl Work {
             Self::Storm { burst, bursts, connections, .. } => {
                 format!("storm: {bursts} bursts of {burst}, {connections} that come back")
             }
-            Self::Fanout { subscribers, size, .. } => {
-                format!("fanout: {subscribers} subscribers, {size} B")
+            Self::Fanout { subscribers, size, shards, .. } => {
+                let shards = if shards > 1 { format!(", {shards} shards") } else { String::new() };
+                format!("fanout: {subscribers} subscribers, {size} B{shards}")
             }
         }
     }

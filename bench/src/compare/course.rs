@@ -74,10 +74,11 @@ impl Course<'_, '_> {
                 let report = storm::run(&arguments)?;
                 Ok((report.server.clone(), sample::of_storm(&report)))
             }),
-            Work::Fanout { subscribers, size, seconds } => self.each(group, |server| {
+            Work::Fanout { subscribers, size, seconds, shards } => self.each(group, |server| {
                 let (slow, messages, warm_up) = (0, u64::MAX, seconds / 2.0);
+                let shards = server.peer.is_none().then_some(shards);
                 let arguments = fanout::Arguments {
-                    server,
+                    server: Choice { shards, ..server },
                     subscribers,
                     slow,
                     size,

@@ -43,7 +43,7 @@ impl Suite {
         contests.push(self.idle(rounds));
         contests.push(self.storm(rounds));
         if self == Self::Full {
-            contests.push(fanout(rounds));
+            contests.extend([(1000, 1), (10_000, 1), (10_000, 2)].map(|it| fanout(it, rounds)));
         }
         contests
     }
@@ -112,16 +112,18 @@ impl Suite {
     }
 }
 
-/// Those who hand a message on. The gateway joins them when it has a hub.
-fn fanout(rounds: usize) -> Contest {
-    let peers = Peer::value_variants().iter().copied().filter(|peer| peer.has_rooms());
+/// Those who hand a message on; beside several shards, only the floor: a loop of `send()`.
+fn fanout((subscribers, shards): (usize, u32), rounds: usize) -> Contest {
+    let has_rooms = |peer: &Peer| peer.has_rooms() && (shards == 1 || *peer == Peer::Epoll);
+    let peers = Peer::value_variants().iter().copied().filter(has_rooms);
+    let bound = Bound::AtMost(if shards == 1 { 1.0 } else { 1.05 });
     Contest {
-        work: Work::Fanout { subscribers: 1000, size: 64, seconds: 1.0 },
-        contenders: peers.map(Contender::Peer).collect(),
+        work: Work::Fanout { subscribers, size: 64, seconds: 1.0, shards },
+        contenders: with_gateway(peers.collect()),
         against: Contender::Peer(Peer::Epoll),
         rounds: rounds.min(ROUNDS_OF_PROCESSES),
         time: Suite::Full.time(),
-        wanted: Vec::new(),
+        wanted: vec![Wanted { metric: Metric::CpuPerDelivery, of: Of::Ratio, bound }],
     }
 }
 
