@@ -37,16 +37,21 @@ before(async () => {
     ],
   });
   browser.setDefaultTimeout(answerTimeMs);
+  browser.on("page", watch);
+  browser.pages().forEach(watch);
   page = browser.pages()[0] ?? await browser.newPage();
-  page.on("console", (message) => {
-    if (message.type() === "error") complaints.push(message.text());
-  });
-  page.on("pageerror", (error) => complaints.push(String(error)));
   page.on("websocket", (socket) => {
     socket.on("framesent", ({ payload }) => wire.push({ direction: "sent", payload }));
     socket.on("framereceived", ({ payload }) => wire.push({ direction: "received", payload }));
   });
 });
+
+function watch(window) {
+  window.on("console", (message) => {
+    if (message.type() === "error") complaints.push(message.text());
+  });
+  window.on("pageerror", (error) => complaints.push(String(error)));
+}
 
 after(async () => {
   await browser?.close();
@@ -206,6 +211,137 @@ test("closes with 4999 and a reason", async () => {
   assert.deepEqual([row.code, row.clean], ["4999", "true"]);
   assert.match(await page.locator("#messages tr").first().textContent(), /bis später/);
 });
+
+// ---- Rooms ----
+
+// Of this run alone, and with all that a path cannot hold as it is.
+const room = `a room/of?its#own & ü+% ${process.pid}`;
+const otherRoom = `${room}, next door`;
+let ada;
+let bob;
+let eve;
+
+const roomUrl = (name) => `${pageUrl}#room=${encodeURIComponent(name)}`;
+
+async function inRoom(window, speaker) {
+  await window.waitForSelector("#room-status[data-state=open]");
+  await window.fill("#speaker", speaker);
+  return window;
+}
+
+async function say(window, text) {
+  await window.fill("#say-text", text);
+  await window.press("#say-text", "Enter");
+}
+
+// The first entry of this kind with this text, as soon as it is there.
+async function heard(window, said, kind = "said") {
+  const entry = await window.waitForFunction(([wanted, ofKind]) => {
+    const items = [...document.querySelectorAll(`#talk li[data-kind="${ofKind}"]`)];
+    const item = items.find((one) => one.querySelector(".said").textContent === wanted);
+    return item && {
+      speaker: item.querySelector(".speaker").textContent,
+      own: item.dataset.own === "true",
+    };
+  }, [said, kind]);
+  return entry.jsonValue();
+}
+
+test("a link opens a second window in the room", async () => {
+  ada = await browser.newPage();
+  await ada.goto(roomUrl(room));
+  await inRoom(ada, "ada");
+  const [opened] = await Promise.all([browser.waitForEvent("page"), ada.click("#second")]);
+  bob = await inRoom(opened, "bob");
+  assert.equal(await bob.inputValue("#room"), room);
+});
+
+test("two windows in a room hear each other", async () => {
+  await say(ada, "Hello, bob 🌊");
+  assert.deepEqual(await heard(bob, "Hello, bob 🌊"), { speaker: "ada", own: false });
+  assert.deepEqual(await heard(ada, "Hello, bob 🌊"), { speaker: "ada", own: true });
+  await say(bob, "Hello, ada");
+  assert.deepEqual(await heard(ada, "Hello, ada"), { speaker: "bob", own: false });
+  assert.deepEqual(await heard(bob, "Hello, ada"), { speaker: "bob", own: true });
+});
+
+test("another room hears nothing of it, and is not heard", async () => {
+  eve = await browser.newPage();
+  await eve.goto(roomUrl(otherRoom));
+  await inRoom(eve, "eve");
+  await say(eve, "from next door");
+  await heard(eve, "from next door");
+  await say(ada, "only in here");
+  await heard(bob, "only in here");
+  await say(eve, "the last from next door");
+  await heard(eve, "the last from next door");
+  const speakers = (window) =>
+    window.locator("#talk li[data-kind=said] .speaker").allTextContents();
+  assert.deepEqual(await speakers(eve), ["eve", "eve"]);
+  assert.ok(!(await speakers(bob)).includes("eve"));
+});
+
+test("what peers send is shown as text, never as HTML", async () => {
+  const text = `<img src="x" onerror="window.harmed = true"><b>bold</b>`;
+  await ada.fill("#speaker", "<i>ada</i>");
+  await say(ada, text);
+  assert.equal((await heard(bob, text)).speaker, "<i>ada</i>");
+  assert.equal(await bob.locator("#talk :is(img, b, i)").count(), 0);
+  assert.equal(await bob.evaluate(() => window.harmed), undefined);
+});
+
+test("a room passes text and binary on as they were", async () => {
+  const path = `rooms/${encodeURIComponent(room)}`;
+  const address = new URL(path, pageUrl).href.replace(/^http/, "ws");
+  await ada.evaluate((url) => new Promise((done, failed) => {
+    const socket = new WebSocket(url);
+    socket.onerror = failed;
+    socket.onclose = done;
+    socket.onopen = () => {
+      socket.send("not JSON {");
+      socket.send(`{"name": 1}`);
+      socket.send(new Uint8Array([0, 255, 127, 128]));
+    };
+    let left = 3;
+    socket.onmessage = () => { if ((left -= 1) === 0) socket.close(1000); };
+  }), address);
+  assert.equal((await heard(bob, "not JSON {", "text")).speaker, "text");
+  await heard(bob, `{"name": 1}`, "text");
+  assert.equal((await heard(bob, "00 ff 7f 80", "binary")).speaker, "binary, 4 B");
+});
+
+test("keeps the newest 200 messages of a room, in their order", async () => {
+  for (let turn = 1; turn <= 250; turn += 1) await say(ada, `turn ${turn}`);
+  await heard(bob, "turn 250");
+  const said = await bob.locator("#talk .said").allTextContents();
+  assert.deepEqual(said, Array.from({ length: 200 }, (_, at) => `turn ${at + 51}`));
+});
+
+test("leaves a room, and goes to another", async () => {
+  await bob.click("#leave");
+  await bob.waitForSelector("#room-status[data-state=closed]");
+  assert.equal(await bob.isDisabled("#say-text"), true);
+  await bob.fill("#room", otherRoom);
+  await bob.click("#join");
+  await bob.waitForSelector("#room-status[data-state=open]");
+  await say(bob, "moved next door");
+  assert.equal((await heard(eve, "moved next door")).speaker, "bob");
+  assert.equal(bob.url(), roomUrl(otherRoom));
+});
+
+const wrongRooms = {
+  "201 bytes": `${"ü".repeat(100)}x`,
+  "a control character": "a\u0085b",
+  "..": "..",
+};
+for (const [name, wrong] of Object.entries(wrongRooms)) {
+  test(`refuses a room name, and stays where it is: ${name}`, async () => {
+    await bob.fill("#room", wrong);
+    await bob.click("#join");
+    assert.notEqual(await bob.textContent("#room-problem"), "");
+    assert.equal(await bob.getAttribute("#room-status", "data-state"), "open");
+  });
+}
 
 test("logged no error", () => {
   assert.deepEqual(complaints, []);
