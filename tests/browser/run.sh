@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Runs the browser test of the console page against the gateway. See --help.
+# Runs the browser tests of the console and of the operator's page against the gateway. See --help.
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -11,12 +11,15 @@ usage() {
 usage: tests/browser/run.sh
 
 Starts target/release/tidegate without a configuration on a free port of 127.0.0.1, opens its page
-in headless Chromium and uses the console on it as a person would; ends the gateway again. npm's
-packages are installed into tests/browser/node_modules if they are not there.
+in headless Chromium and uses the console on it as a person would, and then the operator's page at
+the admin address that it prints; ends the gateway again. npm's packages are installed into
+tests/browser/node_modules if they are not there.
 
-  CHROMIUM        the browser (default: /usr/bin/chromium)
-  TIDEGATE_BIN    another gateway binary
-  TIDEGATE_URL    the page of a server that runs already; none is started then
+  CHROMIUM              the browser (default: /usr/bin/chromium)
+  TIDEGATE_BIN          another gateway binary
+  TIDEGATE_URL          the page of a server that runs already; none is started then
+  TIDEGATE_ADMIN_URL    its operator's page, which is left out if this is not given
+  TIDEGATE_ADMIN_TOKEN  the token that it asks for, if it does
 
 exit codes: 0 passed, 1 failed, 2 the packages or the gateway could not be set up,
             77 skipped: no browser, no node
@@ -56,15 +59,34 @@ if [[ ! $here/node_modules/.package-lock.json -nt $here/package-lock.json ]]; th
     }
 fi
 
+# Where the gateway that was started says its admin address is.
+admin_url() {
+    local address
+    address=$(sed -n 's/.*admin on \([^ ]*:[0-9]*\).*/\1/p' "$gateway_log" | head -n 1)
+    if [[ -n $address ]]; then
+        echo "http://$address/"
+    fi
+}
+
+run_test() {
+    timeout --kill-after=10 180 node --test "$here/$1" || failed=1
+}
+
 failed=0
 trap gateway_abandon EXIT
 if [[ -z ${TIDEGATE_URL:-} ]]; then
     # shellcheck disable=SC2119 # Without a configuration: the page is part of what that serves.
     gateway_start || exit 2
     TIDEGATE_URL=http://127.0.0.1:$gateway_port/
+    TIDEGATE_ADMIN_URL=$(admin_url)
 fi
-CHROMIUM=$CHROMIUM TIDEGATE_URL=$TIDEGATE_URL timeout --kill-after=10 180 \
-    node --test "$here/console.test.mjs" || failed=1
+export CHROMIUM TIDEGATE_URL TIDEGATE_ADMIN_URL
+run_test console.test.mjs
+if [[ -n ${TIDEGATE_ADMIN_URL:-} ]]; then
+    run_test operator.test.mjs
+else
+    say "the operator's page is not tested: no admin address is known"
+fi
 if [[ -n $gateway_pid ]]; then
     gateway_stop || failed=1
 fi
