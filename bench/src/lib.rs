@@ -10,6 +10,7 @@ pub mod compare;
 pub mod echo;
 pub mod fanout;
 pub mod fleet;
+pub mod hub;
 pub mod idle;
 pub mod latency;
 pub mod load;

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 use tidegate_bench::machine::Machine;
-use tidegate_bench::{baseline, compare, echo, fanout, idle, million, storm};
+use tidegate_bench::{baseline, compare, echo, fanout, hub, idle, million, storm};
 
 /// Measurements of Tidegate. Without --url, `tidegate` from beside this program is started for the
 /// length of the measurement, with one shard on core 0.
@@ -35,6 +35,8 @@ enum Measurement {
     Million(million::Arguments),
     /// A message of one connection that goes to all.
     Fanout(fanout::Arguments),
+    /// A message to a connection of another shard, and the memory of topics.
+    Hub(hub::Arguments),
     /// Bursts of connections, and all of them ending and coming back at once.
     Storm(storm::Arguments),
 }
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Measurement::Fanout(arguments) => {
             fanout::run(&arguments).and_then(|it| print_here(it, json))
         }
+        Measurement::Hub(arguments) => hub::run(&arguments).and_then(|it| print_here(it, json)),
         Measurement::Storm(arguments) => storm::run(&arguments).and_then(|it| print_here(it, json)),
     };
     match printed {

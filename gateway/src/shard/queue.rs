@@ -65,6 +65,7 @@ impl<R: Ring> Shard<R> {
         if let Some(frame) = self.frames.pop_front(slot, &self.blocks) {
             let is_last = self.frames.is_empty(slot);
             self.table[slot].flags.put(Flags::QUEUED, !is_last);
+            self.flush_soon |= !is_last;
             let span = self.frames.span(frame, &self.blocks);
             self.launch_frame(slot, frame, span);
             // The queue's reference goes over to the batch.
@@ -114,6 +115,8 @@ impl<R: Ring> Shard<R> {
         self.frames.push_back(slot, parcel.frame, parcel.key, &self.blocks);
         self.table[slot].flags.set(Flags::QUEUED);
         self.counters.deliveries += 1;
+        // What is sent before it may succeed without a word: look again when that is settled.
+        self.flush_soon |= self.table[slot].flags.has(Flags::IN_BATCH);
         if !self.table[slot].flags.has(Flags::IN_BATCH | Flags::SEND_ARMED) {
             // It waits for the end of a message that the handler is sending, or for a backlog that
             // is about to be sent: both go on by themselves.

@@ -63,6 +63,9 @@ pub struct KernelRing {
     /// Kept until what was pushed for them before is submitted.
     closed_listeners: Vec<TcpListener>,
     waker: Waker,
+    /// The waker was used and has to be armed again, with the next enter: an entry that was queued
+    /// while completions are taken would keep what was sent before from being settled.
+    rearm_waker: bool,
     /// What was pushed while the submission queue was full; in order, before anything newer.
     waiting: VecDeque<squeue::Entry>,
     wait_flags: u32,
@@ -102,7 +105,7 @@ impl KernelRing {
             ProvidedBuffers::register(&ring, &memory.receive, setup.buffers, setup.buffer_size)
                 .map_err(|error| RingError::Other("registering receive buffers", error))?;
         let no_iowait = ring.params().is_feature_no_iowait();
-        let mut this = Self {
+        Ok(Self {
             ring,
             provided,
             claims: [memory.receive.claim(), memory.staging.claim(), memory.blocks.claim()],
@@ -112,12 +115,11 @@ impl KernelRing {
             listeners: setup.listeners.into_iter().map(Some).collect(),
             closed_listeners: Vec::new(),
             waker: setup.waker,
+            rearm_waker: true,
             waiting: VecDeque::new(),
             wait_flags: wait_flags(no_iowait),
             started: Instant::now(),
-        };
-        this.arm_waker();
-        Ok(this)
+        })
     }
 
     /// Puts sockets that were made elsewhere into the slots from `first` on, which are free; they
@@ -255,7 +257,7 @@ impl KernelRing {
             }
             Kind::Wake => {
                 self.waker.clear();
-                self.arm_waker();
+                self.rearm_waker = true;
                 Some(Completion::Woken)
             }
             // Only failures come here: what was to be removed, cancelled or closed is gone.
@@ -359,6 +361,9 @@ impl Ring for KernelRing {
 
     fn enter(&mut self, _memory: &mut Memory, wait: Duration) -> io::Result<()> {
         self.provided.publish();
+        if std::mem::take(&mut self.rearm_waker) {
+            self.arm_waker();
+        }
         let have_some = !self.ring.completion().is_empty();
         let mut timeout = (!wait.is_zero() && !have_some).then_some(wait);
         // More than one round only after a partial take; each round takes at least one.

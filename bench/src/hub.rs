@@ -1,0 +1,247 @@
+//! What the hub costs besides fan-out: how long a message takes to a connection of another shard, and
+//! what a topic with one subscriber holds. The gateway runs within this process, embedded.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use tidegate::config::{Config, Limits, Route, Shards};
+use tidegate::gateway::Gateway;
+use tidegate::handler::{Context, Delivery, Handler, Piece, Publishing};
+use tidegate::hub::{Answer, ConnectionId, Name, Request, Target};
+use tidegate_proto::frame::{Header, OpCode};
+use tidegate_proto::handshake::client;
+use tidegate_proto::http::RequestHead;
+use tidegate_proto::mask::Mask;
+use tidegate_proto::receiver::Kind;
+
+use crate::arguments::count;
+use crate::latency::{Latency, histogram};
+use crate::process::MemoryUse;
+use crate::random::Random;
+
+/// Subscriptions of one connection; the gateway's default allows 128.
+const EACH: usize = 100;
+
+/// Characters of a printed id.
+const ID: usize = 19;
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What to do.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Arguments {
+    /// Messages to a connection of another shard, one after the other.
+    #[arg(long, default_value_t = 20_000, value_parser = count)]
+    pub pushes: usize,
+    /// Topics with one subscriber each.
+    #[arg(long, default_value_t = 100_000, value_parser = count)]
+    pub topics: usize,
+}
+
+/// What was measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Messages that were pushed.
+    pub pushes: usize,
+    /// From before a client sends a message until another one, on another shard, has it.
+    pub push: Latency,
+    /// Topics that there were.
+    pub topics: usize,
+    /// What each of them and its subscription took of this process's private memory, in bytes.
+    pub bytes_per_topic: f64,
+}
+
+/// Measures.
+///
+/// # Errors
+/// The gateway did not start, or did not do what it was asked.
+pub fn run(arguments: &Arguments) -> io::Result<Report> {
+    let push = push(arguments.pushes)?;
+    let bytes_per_topic = topics(arguments.topics)?;
+    let Arguments { pushes, topics } = *arguments;
+    Ok(Report { pushes, push, topics, bytes_per_topic })
+}
+
+/// Tells each connection its id, and hands messages on to the connection that they begin with.
+struct Switch;
+
+impl Handler for Switch {
+    fn delivery(&self) -> Delivery {
+        Delivery::Whole
+    }
+
+    fn open(&mut self, context: &mut Context<'_, '_>, _head: &RequestHead<'_>) {
+        let id = context.id().to_string();
+        // A connection that has just opened has room for a few bytes.
+        let _ = context.send(Kind::Binary, id.as_bytes());
+    }
+
+    fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece) {
+        let whom = context.bytes(&piece).get(..ID).and_then(|id| std::str::from_utf8(id).ok());
+        if let Some(id) = whom.and_then(|id| id.parse().ok()) {
+            // What is not published is missed by the client, which is an error there.
+            let target = Target::Connection(id);
+            let _ = context.publish_piece(&target, &piece, Publishing::default());
+        }
+    }
+}
+
+fn start(shards: Shards) -> io::Result<Gateway> {
+    let mut config = Config::default().with_listen(&[SocketAddr::from(([127, 0, 0, 1], 0))]);
+    config.shards = shards;
+    config.limits = Limits { connections: 4096, ..config.limits };
+    config.hub.topics = 1 << 20;
+    config.hub.subscriptions = 1 << 20;
+    let switch = |route: &Route| -> Option<Box<dyn Handler>> {
+        (route.path == "/echo").then(|| Box::new(Switch) as Box<dyn Handler>)
+    };
+    Gateway::start_with(config, Arc::new(switch)).map_err(io::Error::other)
+}
+
+fn push(count: usize) -> io::Result<Latency> {
+    let gateway = start(Shards::Count(2.try_into().expect("two is not zero")))?;
+    let mut from = Client::open(gateway.addresses()[0])?;
+    let mut to = Client::open(gateway.addresses()[0])?;
+    // The kernel deals connections out as it likes.
+    for _ in 0..100 {
+        if from.id.shard != to.id.shard {
+            break;
+        }
+        to = Client::open(gateway.addresses()[0])?;
+    }
+    if from.id.shard == to.id.shard {
+        return Err(io::Error::other("the kernel gives all connections to one shard"));
+    }
+    let mut message = to.id.to_string().into_bytes();
+    message.extend([b'.'; 45]);
+    let mut times_ns = histogram();
+    for round in 0..count + count / 10 {
+        let sent = Instant::now();
+        from.send(&message)?;
+        if to.receive()? != message {
+            return Err(io::Error::other("another message came than was sent"));
+        }
+        if round >= count / 10 {
+            times_ns.saturating_record(sent.elapsed().as_nanos() as u64);
+        }
+        // A machine that does nothing else, and is not in a hurry either.
+        std::thread::sleep(Duration::from_micros(100));
+    }
+    Ok(Latency::new(&times_ns))
+}
+
+fn topics(count: usize) -> io::Result<f64> {
+    let gateway = start(Shards::Count(1.try_into().expect("one is not zero")))?;
+    let mut clients = Vec::new();
+    for _ in 0..count.div_ceil(EACH) {
+        clients.push(Client::open(gateway.addresses()[0])?);
+    }
+    let door = gateway.door();
+    // The first topic of each connection makes what a connection has once.
+    for (number, client) in clients.iter().enumerate() {
+        subscribe(&door, client.id, &format!("warm/{number}"))?;
+    }
+    let before = MemoryUse::of(std::process::id())?.private_bytes;
+    for number in 0..count {
+        subscribe(&door, clients[number / EACH].id, &format!("rooms/{number}"))?;
+    }
+    let after = MemoryUse::of(std::process::id())?.private_bytes;
+    Ok(after.saturating_sub(before) as f64 / count as f64)
+}
+
+fn subscribe(door: &tidegate::hub::Door, id: ConnectionId, topic: &str) -> io::Result<()> {
+    let topic = Name::new(topic).map_err(io::Error::other)?;
+    let (sender, answer) = sync_channel(1);
+    door.ask(Request::Subscribe(Target::Connection(id), topic), move |answer| {
+        let _ = sender.send(answer);
+    });
+    match answer.recv_timeout(PATIENCE).map_err(io::Error::other)? {
+        Answer::Done(1) => Ok(()),
+        other => Err(io::Error::other(format!("a subscription was answered with {other:?}"))),
+    }
+}
+
+/// A client that waits for what it reads.
+struct Client {
+    stream: TcpStream,
+    random: Random,
+    id: ConnectionId,
+}
+
+impl Client {
+    fn open(address: SocketAddr) -> io::Result<Self> {
+        let mut random = Random::new()?;
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let host = address.to_string();
+        let request = client::Request::new(&host, "/echo", random.nonce());
+        let mut head = [0; 1024];
+        let length = request.write(&mut head).map_err(|_| io::ErrorKind::InvalidInput)?;
+        stream.write_all(&head[..length])?;
+        let mut response = Vec::new();
+        while !response.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            stream.read_exact(&mut byte)?;
+            response.push(byte[0]);
+        }
+        if !response.starts_with(b"HTTP/1.1 101") {
+            return Err(io::Error::other("the gateway does not want this connection"));
+        }
+        let text = String::from_utf8(receive(&mut stream)?).map_err(io::Error::other)?;
+        let id = text.parse().map_err(io::Error::other)?;
+        Ok(Self { stream, random, id })
+    }
+
+    fn send(&mut self, message: &[u8]) -> io::Result<()> {
+        let key = self.random.key();
+        let header = Header {
+            fin: true,
+            compressed: false,
+            opcode: OpCode::Binary,
+            mask: Some(key),
+            length: message.len() as u64,
+        };
+        let mut frame = vec![0; header.encoded_length()];
+        let start = header.emit(&mut frame);
+        frame.extend_from_slice(message);
+        Mask::new(key).apply(&mut frame[start..]);
+        self.stream.write_all(&frame)
+    }
+
+    fn receive(&mut self) -> io::Result<Vec<u8>> {
+        receive(&mut self.stream)
+    }
+}
+
+/// The next message, which is short and in one frame.
+fn receive(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let mut head = [0; 2];
+    stream.read_exact(&mut head)?;
+    if head[1] > 125 {
+        return Err(io::Error::other("a longer message came than any that was sent"));
+    }
+    let mut message = vec![0; head[1].into()];
+    stream.read_exact(&mut message)?;
+    Ok(message)
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Latency { p50_us, p90_us, p99_us, p999_us, max_us } = self.push;
+        writeln!(out, "hub: {} pushes to a connection of another shard", self.pushes)?;
+        writeln!(out, "  from end to end, p50  {p50_us:>12.1} us")?;
+        writeln!(out, "                   p90  {p90_us:>12.1} us")?;
+        writeln!(out, "                   p99  {p99_us:>12.1} us")?;
+        writeln!(out, "                   p99.9{p999_us:>12.1} us")?;
+        writeln!(out, "                   max  {max_us:>12.1} us")?;
+        writeln!(out, "  topics                {:>12}", self.topics)?;
+        writeln!(out, "  each, with one subscriber {:>8.1} B", self.bytes_per_topic)
+    }
+}
