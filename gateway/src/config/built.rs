@@ -32,6 +32,7 @@ impl Config {
             (self.drain_rate > 0, "drain_rate: more than 0"),
         ];
         first_broken(&rules)?;
+        self.admin.check().map_err(BuiltWrong)?;
         self.check_limits()?;
         self.check_hub()?;
         self.check_routes()
@@ -143,9 +144,10 @@ mod tests {
     #[test]
     fn each_mistake_is_named() {
         type Spoil = fn(&mut Config);
-        let cases: [(&str, Spoil); 11] = [
+        let cases: [(&str, Spoil); 12] = [
             ("listeners", |config| config.listeners.clear()),
             ("routes", |config| config.routes.clear()),
+            ("admin.address", |config| config.admin.address = "0.0.0.0:0".parse().ok()),
             ("drain_rate", |config| config.drain_rate = 0),
             ("limits.connections", |config| config.limits.connections = 1),
             ("limits.receive_buffers", |config| config.limits.receive_buffers = 100),

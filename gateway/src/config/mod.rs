@@ -3,6 +3,7 @@
 //! Every key has a default; `tidegate.toml` beside this crate's manifest is the default
 //! configuration written out, with what each key means.
 
+mod admin;
 mod built;
 mod error;
 mod hint;
@@ -28,6 +29,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
+pub use admin::{Admin, Token, parse_address as parse_admin_address};
 pub use built::BuiltWrong;
 pub use error::{ConfigError, ConfigErrors};
 pub use hub::{Hub, TopicKept};
@@ -67,6 +69,8 @@ pub struct Config {
     pub listeners: Vec<Listener>,
     /// The routes, in the order of the file; at least 1, at most 1024.
     pub routes: Vec<Route>,
+    /// The control thread's address. An embedding program that wants none sets [`Admin::off`].
+    pub admin: Admin,
 }
 
 /// How many shards run.
@@ -119,6 +123,13 @@ impl Config {
         }
         self
     }
+
+    /// The configuration with the control thread at `address`, or without one.
+    #[must_use]
+    pub fn with_admin(mut self, address: Option<SocketAddr>) -> Self {
+        self.admin.address = address;
+        self
+    }
 }
 
 impl Default for Config {
@@ -139,6 +150,7 @@ impl Default for Config {
                 Route::new("/echo", Handler::Echo),
                 Route::new("/rooms/{room}", Handler::Hub(HubRoute::on("rooms/{room}"))),
             ],
+            admin: Admin::default(),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
+use super::admin::{self, Admin};
 use super::error::ConfigErrors;
 use super::hub::{self, TopicKept};
 use super::limits::RawLimits;
@@ -38,6 +39,7 @@ struct Nested<'v> {
     topics: Option<Value<'v>>,
     listeners: Option<Value<'v>>,
     routes: Option<Value<'v>>,
+    admin: Option<Value<'v>>,
 }
 
 /// See [`Config::parse`].
@@ -56,6 +58,7 @@ pub(super) fn parse(text: &str, file_name: &str) -> Result<Config, ConfigErrors>
     if let Some(listeners) = listeners(&mut report, nested.listeners) {
         config.listeners = listeners;
     }
+    config.admin = admin(&mut report, nested.admin);
     match routes(&mut report, nested.routes, &limits) {
         Some(routes) => config.routes = routes,
         None => RawRoute::unwritten().check(&limits, &mut report),
@@ -83,6 +86,7 @@ fn own_keys<'v>(mut root: TableReader<'_, 'v>) -> (Config, Nested<'v>) {
         topics: root.raw("topic"),
         listeners: root.raw("listener"),
         routes: root.raw("route"),
+        admin: root.raw("admin"),
     };
     root.finish();
     (config, nested)
@@ -126,6 +130,11 @@ fn limits<'v>(report: &mut Report<'v>, written: Option<Value<'v>>) -> RawLimits 
     let limits = table.map(RawLimits::read).unwrap_or_default();
     limits.check(report);
     limits
+}
+
+fn admin<'v>(report: &mut Report<'v>, written: Option<Value<'v>>) -> Admin {
+    let table = written.and_then(|value| TableReader::nested(report, value, "admin"));
+    table.map(admin::read).unwrap_or_default()
 }
 
 /// The listeners of the file; `None` if there are none.

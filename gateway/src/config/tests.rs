@@ -31,7 +31,7 @@ fn the_sample_is_the_default() {
 #[test]
 fn the_sample_shows_every_key_and_option() {
     let keys = "shards pin log memory drain drain_rate connections receive_buffers receive_buffer \
-                staging blocks request_head address stack path handler max_message \
+                staging blocks request_head tokens address stack path handler max_message \
                 max_buffered_message backlog slow_peer";
     for key in keys.split_whitespace() {
         let start = format!("{key} = ");
@@ -83,6 +83,10 @@ fn what_is_written_is_read() {
         history_age = "1m"
         presence = true
         linger = "2s"
+        [admin]
+        address = "0.0.0.0:9"
+        tokens = ["0123456789abcdef"]
+        connections = 2
         [[listener]]
         address = "[::1]:0"
         stack = "log!ws?ping=off!tcp"
@@ -164,6 +168,11 @@ fn what_is_written_is_read() {
                 ..Route::new("/live/{what}", Handler::Hub(live))
             },
         ],
+        admin: Admin {
+            address: "0.0.0.0:9".parse().ok(),
+            tokens: vec![Token::new("0123456789abcdef").unwrap()],
+            connections: 2,
+        },
     };
     assert_eq!(Config::parse(text, "t.toml"), Ok(expected));
 }
@@ -171,7 +180,7 @@ fn what_is_written_is_read() {
 #[test]
 fn mistakes_in_the_root() {
     let root = "the keys are `shards`, `pin`, `log`, `memory`, `drain`, `drain_rate`, `limits`, \
-                `hub`, `topic`, `listener`, `route`";
+                `hub`, `topic`, `listener`, `route`, `admin`";
     let unknown = format!("1: \"a b\": is not a key: {root}");
     let hinted = format!("1: pim: is not a key: did you mean `pin`? T{}", &root[1..]);
     let auto = "(or write \"auto\")";
@@ -524,7 +533,8 @@ connections = 1
     let expected = "\
 etc/tidegate.toml:1: shards: must be between 1 and 1024, is 0
 etc/tidegate.toml:2: sharks: is not a key: did you mean `shards`? The keys are `shards`, `pin`, \
-`log`, `memory`, `drain`, `drain_rate`, `limits`, `hub`, `topic`, `listener`, `route`
+`log`, `memory`, `drain`, `drain_rate`, `limits`, `hub`, `topic`, `listener`, `route`, \
+`admin`
 etc/tidegate.toml:4: route[0].handler: handler `mqtt` is not built yet in this version
 etc/tidegate.toml:5: route[0].path: must begin with `/`, is \"room\"
 etc/tidegate.toml:6: listener[0].address: is missing: add `address = \"127.0.0.1:8080\"`
@@ -628,4 +638,41 @@ fn no_text_panics() {
         let bytes: Vec<u8> = (0..dice.roll(200)).map(|_| dice.roll(256) as u8).collect();
         check_any(&String::from_utf8_lossy(&bytes));
     }
+}
+
+#[test]
+fn mistakes_in_the_admin_table() {
+    let open = "2: admin.address: is not loopback, so whoever reaches it could steer the gateway: \
+                add `tokens = [\"…\"]`, or use 127.0.0.1 or [::1]";
+    let address = "2: admin.address: must be an IP address and a port, such as \
+                   \"127.0.0.1:8081\", or \"off\", is \"localhost\"";
+    assert_each(&[
+        ("[admin]\naddress = \"0.0.0.0:8081\"", open),
+        ("[admin]\naddress = \"0.0.0.0:8081\"\ntokens = []", open),
+        ("[admin]\naddress = \"localhost\"", address),
+        ("[admin]\nconnections = 0", "2: admin.connections: must be between 1 and 1024, is 0"),
+        (
+            "[admin]\ntokens = \"0123456789abcdef\"",
+            "2: admin.tokens: must be an array of strings, such as [\"0123456789abcdef\"]",
+        ),
+        (
+            "[admin]\ntokens = [\"short\"]\naddress = \"0.0.0.0:1\"",
+            "2: admin.tokens: [0] must have 16 to 256 characters, has 5",
+        ),
+        (
+            "[admin]\ntokens = [\"0123456789abcdef\", \"0123456789 abcdef\"]",
+            "2: admin.tokens: [1] must have visible ASCII characters only, without spaces",
+        ),
+    ]);
+    assert_eq!(errors("[admin]\naddress = \"off\""), [""; 0]);
+    assert_eq!(errors("[admin]\naddress = \"[::1]:0\""), [""; 0]);
+}
+
+#[test]
+fn a_token_is_not_shown() {
+    let config = Config {
+        admin: Admin { tokens: vec![Token::new("0123456789abcdef").unwrap()], ..Admin::default() },
+        ..Config::default()
+    };
+    assert!(!format!("{config:?}").contains("0123456789"));
 }
