@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::counters::Published;
+use super::vitals::PublishedVitals;
 use crate::uring::Waker;
 
 /// What a shard is told to do.
@@ -23,6 +24,8 @@ pub struct Control {
     command: AtomicU8,
     /// What the shard has counted, shown at every tick.
     pub counters: Published,
+    /// How the shard is, shown with them.
+    pub vitals: PublishedVitals,
 }
 
 impl Control {

@@ -4,11 +4,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Declares the counters once: their fields, their names and their sum.
 macro_rules! counters {
-    ($($(#[$doc:meta])* $name:ident,)*) => {
+    ($($(#[doc = $doc:literal])* $name:ident,)*) => {
         /// Counts since the start of a shard, or their sum over shards.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         pub struct Counters {
-            $($(#[$doc])* pub $name: u64,)*
+            $($(#[doc = $doc])* pub $name: u64,)*
         }
 
         impl Counters {
@@ -20,6 +20,9 @@ macro_rules! counters {
             pub fn named(&self) -> [(&'static str, u64); Self::COUNT] {
                 [$((stringify!($name), self.$name)),*]
             }
+
+            /// What each counts, in the same order.
+            pub const DOCS: [&'static str; Self::COUNT] = [$(concat!($($doc),*)),*];
 
             fn from_values(values: [u64; Self::COUNT]) -> Self {
                 let [$($name),*] = values;

@@ -15,6 +15,7 @@ mod deadlines;
 mod details;
 mod draining;
 mod fanout;
+mod histogram;
 mod mail;
 mod opening;
 mod put_off;
@@ -26,6 +27,7 @@ mod slot_set;
 mod table;
 mod telling;
 mod turn;
+mod vitals;
 
 use std::collections::HashMap;
 use std::io;
@@ -54,6 +56,7 @@ use deadlines::{Deadlines, TICK};
 pub use details::Details;
 use draining::Drain;
 use fanout::Running;
+pub use histogram::{BUCKETS, Histogram};
 use put_off::{INFLATE_BUDGET, PutOff};
 pub use routes::{HandlerFactory, Routes};
 pub(crate) use sending::BatchSend;
@@ -61,6 +64,7 @@ use sending::{STALL_ROUNDS, Stalled};
 pub use slot_set::SlotSet;
 use table::Table;
 use turn::Turn;
+pub use vitals::{HOLDINGS, REFUSALS, Vitals};
 
 /// Entries of the submission queue.
 pub const SUBMISSIONS: u32 = 4096;
@@ -161,6 +165,9 @@ pub struct Shard<R> {
     /// Seconds since 1970 at which the ring's clock was 0.
     epoch: u64,
     counters: Counters,
+    vitals: Vitals,
+    /// When the kernel returned last.
+    entered: Option<Duration>,
     drain: Option<Drain>,
     next_tick: Duration,
 }
@@ -244,6 +251,8 @@ impl<R: Ring> Shard<R> {
             stalled: HashMap::new(),
             peers: HashMap::new(),
             counters: Counters::default(),
+            vitals: Vitals::default(),
+            entered: None,
             drain: None,
             hub: assembly.hub,
             running: None,
@@ -294,7 +303,9 @@ impl<R: Ring> Shard<R> {
         if !wait.is_zero() && !self.hub.post().park() {
             wait = Duration::ZERO;
         }
+        self.time_loop();
         self.ring.enter(&mut self.memory, wait)?;
+        self.entered = Some(self.ring.now());
         self.hub.post().unpark();
         self.counters.loops += 1;
         let is_settled = self.collect()?;
@@ -303,6 +314,7 @@ impl<R: Ring> Shard<R> {
             self.resume_put_off();
         }
         let mut events = std::mem::take(&mut self.events);
+        self.vitals.completions.record(events.len() as u64);
         for event in events.drain(..) {
             self.handle(event)?;
             self.make_room()?;
@@ -427,6 +439,19 @@ impl<R: Ring> Shard<R> {
         self.counters.blocks_used_max = self.blocks.most_used_bytes();
         self.count_hub();
         self.control.counters.store(&self.counters);
+        let holdings = self.holdings();
+        debug_assert_eq!(holdings.map(|(owner, _)| owner), HOLDINGS);
+        self.vitals.holdings = holdings.map(|(_, bytes)| bytes);
+        self.vitals.buffers_free = self.buffers.free().into();
+        self.control.vitals.store(&self.vitals);
+    }
+
+    /// Records how long this turn of the loop has kept the connections waiting.
+    fn time_loop(&mut self) {
+        if let Some(entered) = self.entered {
+            let taken = self.ring.now().saturating_sub(entered);
+            self.vitals.loop_nanoseconds.record(taken.as_nanos() as u64);
+        }
     }
 
     /// From now on the connection waits for `wait`.

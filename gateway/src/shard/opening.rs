@@ -163,6 +163,7 @@ impl<R: Ring> Shard<R> {
     /// Refuses the request and closes, once the peer has read why.
     pub(super) fn refuse(&mut self, slot: Slot, rejection: Rejection) {
         self.counters.refused += 1;
+        self.vitals.refused(rejection);
         let mut response = [0; RESPONSE_MAX];
         let length = rejection.write(&mut response).expect("a rejection fits");
         self.respond(slot, &response[..length], &[]);

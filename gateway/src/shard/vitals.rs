@@ -1,0 +1,144 @@
+//! What a shard shows of itself beside its counters: refusals by reason, the times of its loop, and
+//! what it holds.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tidegate_proto::handshake::server::Rejection;
+
+use super::histogram::{BUCKETS, Histogram};
+
+/// What a shard shows beside its counters.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Vitals {
+    /// Requests refused since the start, in the order of [`REFUSALS`].
+    pub refusals: [u64; REFUSALS.len()],
+    /// Nanoseconds from when the kernel returned to when it is entered again.
+    pub loop_nanoseconds: Histogram,
+    /// Completions that one turn of the loop has handled.
+    pub completions: Histogram,
+    /// Bytes that are held now, in the order of [`HOLDINGS`].
+    pub holdings: [u64; HOLDINGS.len()],
+    /// Receive buffers that are free now.
+    pub buffers_free: u64,
+}
+
+/// Why requests are refused.
+pub const REFUSALS: [&str; 9] = [
+    "bad_request",
+    "head_too_large",
+    "head_timeout",
+    "not_upgrade",
+    "bad_handshake",
+    "forbidden",
+    "not_found",
+    "method_not_allowed",
+    "full",
+];
+
+/// The owners on the bill whose bytes grow on the way, in the order of `Shard::holdings`.
+pub const HOLDINGS: [&str; 7] = [
+    "connection records",
+    "stalled peers",
+    "blocks",
+    "list of events",
+    "list of the batch",
+    "list of passed deadlines",
+    "peer addresses",
+];
+
+/// How many numbers there are.
+const WORDS: usize = REFUSALS.len() + 2 * (BUCKETS + 1) + HOLDINGS.len() + 1;
+
+/// Vitals that other threads can read.
+#[derive(Debug)]
+pub struct PublishedVitals([AtomicU64; WORDS]);
+
+impl Vitals {
+    /// Counts a request that was refused.
+    pub fn refused(&mut self, rejection: Rejection) {
+        let reason = match rejection {
+            Rejection::Head(error) => match error.status() {
+                431 | 414 | 413 => 1,
+                _ => 0,
+            },
+            Rejection::Timeout => 2,
+            Rejection::NotUpgrade => 3,
+            Rejection::Forbidden => 5,
+            Rejection::NotFound => 6,
+            Rejection::MethodNotAllowed { .. } => 7,
+            Rejection::Full { .. } => 8,
+            _ => 4,
+        };
+        self.refusals[reason] += 1;
+    }
+
+    /// The sum of both.
+    #[must_use]
+    pub fn plus(&self, other: &Self) -> Self {
+        let pairs = self.words().zip(other.words());
+        Self::from_words(pairs.map(|(one, other)| one.wrapping_add(other)))
+    }
+
+    fn from_words(words: impl IntoIterator<Item = u64>) -> Self {
+        let mut words = words.into_iter();
+        let mut next = || words.next().unwrap_or_default();
+        let mut vitals = Self::default();
+        vitals.refusals.fill_with(&mut next);
+        for histogram in [&mut vitals.loop_nanoseconds, &mut vitals.completions] {
+            histogram.buckets.fill_with(&mut next);
+            histogram.sum = next();
+        }
+        vitals.holdings.fill_with(&mut next);
+        vitals.buffers_free = next();
+        vitals
+    }
+
+    fn words(&self) -> impl Iterator<Item = u64> {
+        let histograms = [self.loop_nanoseconds, self.completions];
+        let histograms =
+            histograms.into_iter().flat_map(|one| one.buckets.into_iter().chain([one.sum]));
+        let first = self.refusals.into_iter().chain(histograms);
+        first.chain(self.holdings).chain([self.buffers_free])
+    }
+}
+
+impl PublishedVitals {
+    /// Shows other threads how the shard is.
+    pub fn store(&self, vitals: &Vitals) {
+        for (cell, word) in self.0.iter().zip(vitals.words()) {
+            cell.store(word, Ordering::Relaxed);
+        }
+    }
+
+    /// How the shard was when it showed it last. What one number says may be newer than what
+    /// another does.
+    #[must_use]
+    pub fn load(&self) -> Vitals {
+        Vitals::from_words(self.0.iter().map(|cell| cell.load(Ordering::Relaxed)))
+    }
+}
+
+impl Default for PublishedVitals {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; WORDS])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_published_is_read() {
+        let mut vitals = Vitals { buffers_free: 7, ..Vitals::default() };
+        vitals.refused(Rejection::NotFound);
+        vitals.refused(Rejection::Full { retry_after_seconds: 1 });
+        vitals.loop_nanoseconds.record(1000);
+        vitals.completions.record(3);
+        vitals.holdings = [1, 2, 3, 4, 5, 6, 7];
+        let published = PublishedVitals::default();
+        published.store(&vitals);
+        assert_eq!(published.load(), vitals);
+        assert_eq!(vitals.words().count(), WORDS);
+    }
+}
