@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use tidegate::config::{Config, MAX_SHARDS, Shards};
+use tidegate::config::{Config, MAX_SHARDS, Shards, parse_admin_address};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -32,10 +32,17 @@ pub struct Arguments {
     /// Run so many shards in place of the configured number: 1 to 1024, or `auto` for one a core
     #[arg(short, long, value_name = "N|auto", value_parser = shards)]
     pub shards: Option<Shards>,
+    /// Be steered and watched at this address in place of the configured one, or not, by `off`
+    #[arg(long, value_name = "ADDR|off", value_parser = admin)]
+    pub admin: Option<Admin>,
     /// Check the configuration, print what it may take of memory, and exit
     #[arg(long)]
     pub check: bool,
 }
+
+/// An address of the control thread; `None` for none.
+#[derive(Clone, Copy, Debug)]
+pub struct Admin(pub Option<SocketAddr>);
 
 impl Arguments {
     /// The configuration that the arguments ask for.
@@ -49,6 +56,10 @@ impl Arguments {
             Some(path) => read(path)?,
         };
         config.shards = self.shards.unwrap_or(config.shards);
+        if let Some(Admin(address)) = self.admin {
+            config = config.with_admin(address);
+            config.check().map_err(|error| format!("--admin: {error}"))?;
+        }
         Ok(config.with_listen(&self.listen))
     }
 }
@@ -57,6 +68,10 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| {
         "write an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080".to_owned()
     })
+}
+
+fn admin(text: &str) -> Result<Admin, String> {
+    parse_admin_address(text).map(Admin)
 }
 
 fn read(path: &Path) -> Result<Config, String> {
@@ -109,6 +124,17 @@ mod tests {
     fn an_address_that_is_none_is_answered_with_an_example() {
         let error = configuration(&["--listen", "localhost:80"]).unwrap_err();
         assert!(error.contains("[::1]:8080"), "{error}");
+    }
+
+    #[test]
+    fn the_admin_address_is_replaced() {
+        let address = |text| configuration(&["--admin", text]).map(|config| config.admin.address);
+        assert_eq!(address("off"), Ok(None));
+        assert_eq!(address("[::1]:0"), Ok("[::1]:0".parse().ok()));
+        let error = address("localhost").unwrap_err();
+        assert!(error.contains("or \"off\""), "{error}");
+        let error = address("0.0.0.0:0").unwrap_err();
+        assert!(error.starts_with("--admin: admin.address: is not loopback"), "{error}");
     }
 
     #[test]

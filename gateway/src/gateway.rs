@@ -5,7 +5,7 @@
 //! use tidegate::gateway::Gateway;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let config = Config::default().with_listen(&["127.0.0.1:0".parse()?]);
+//! let config = Config::default().with_listen(&["127.0.0.1:0".parse()?]).with_admin(None);
 //! let gateway = Gateway::start(config)?;
 //! println!("listening on {}", gateway.addresses()[0]);
 //! println!("{} connections", gateway.counters().connections);
@@ -30,9 +30,10 @@ use core_affinity::CoreId;
 
 use crate::budget::{Bill, OverBudget, THREAD_STACK};
 use crate::config::{BuiltWrong, Config, Route};
+use crate::control::{self, AdminError, AdminThread};
 use crate::hub::{self, Door, Hub, Node, Seed};
 use crate::listen::{self, ListenError, Sockets};
-use crate::shard::{self, Assembly, Command, Control, Counters, HandlerFactory};
+use crate::shard::{self, Assembly, Command, Control, Counters, HandlerFactory, Vitals};
 use crate::uring::{RingError, Waker};
 
 /// A gateway that runs. Dropped, it stops at once, as by [`Gateway::stop`], and waits for the end.
@@ -43,6 +44,8 @@ pub struct Gateway {
     handle: Handle,
     door: Door,
     threads: Vec<JoinHandle<io::Result<()>>>,
+    /// Ends behind the shards, so that a drain can be watched.
+    admin: Option<AdminThread>,
 }
 
 /// Steers a gateway from any thread; cheap to clone. It outlives its gateway, and does nothing
@@ -86,6 +89,8 @@ pub enum StartError {
     },
     /// A shard ended while it was set up.
     Shard(ShardError),
+    /// The control thread did not start.
+    Admin(AdminError),
 }
 
 /// A shard ended though it was not told to. The others were stopped then: they could not serve the
@@ -157,7 +162,7 @@ impl Gateway {
         let (hubs, door) = hub::open(&config, (node, seed), &wakers);
         // From here on, an error drops the gateway, and that ends the threads there are.
         let threads = Vec::with_capacity(shards);
-        let mut gateway = Self { addresses, bill, handle, door, threads };
+        let mut gateway = Self { addresses, bill, handle, door, threads, admin: None };
         let (config, started_at) = (Arc::new(config), unix_seconds());
         let parts = Parts { config, handlers, cores: core_ids(), started_at };
         let mut readiness = Vec::with_capacity(shards);
@@ -167,6 +172,7 @@ impl Gateway {
             readiness.push(ready);
         }
         gateway.wait_until_ready(&readiness)?;
+        gateway.start_control(&parts.config)?;
         Ok(gateway)
     }
 
@@ -185,6 +191,24 @@ impl Gateway {
             }
         }
         Ok(())
+    }
+
+    /// Starts the control thread, if there is to be one.
+    fn start_control(&mut self, config: &Arc<Config>) -> Result<(), StartError> {
+        let started = control::start(control::Parts {
+            handle: self.handle(),
+            door: self.door.clone(),
+            config: Arc::clone(config),
+            bill: self.bill.clone(),
+        });
+        self.admin = started.map_err(StartError::Admin)?;
+        Ok(())
+    }
+
+    /// The address of the control thread, with its real port; `None` if there is none.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.as_ref().map(AdminThread::address)
     }
 
     /// The addresses that are listened on, in the order of the configuration, each with its real
@@ -282,6 +306,26 @@ impl Handle {
     #[must_use]
     pub fn counters(&self) -> Counters {
         self.wires.iter().map(|wire| wire.control.counters.load()).sum()
+    }
+
+    /// What each shard has counted and shown of itself, likewise.
+    #[must_use]
+    pub fn by_shard(&self) -> Vec<(Counters, Vitals)> {
+        let shown = |wire: &Wire| (wire.control.counters.load(), wire.control.vitals.load());
+        self.wires.iter().map(shown).collect()
+    }
+
+    /// Whether the gateway serves, and nobody has told it to end.
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
+        self.wires.iter().all(|wire| wire.control.command() == Command::Run)
+    }
+
+    /// A handle without a gateway behind it.
+    #[cfg(test)]
+    pub(crate) fn detached(shards: usize) -> Self {
+        let wires: io::Result<Arc<[Wire]>> = (0..shards).map(|_| Wire::new()).collect();
+        Self { wires: wires.expect("descriptors") }
     }
 
     fn tell(&self, command: Command) {
@@ -449,6 +493,7 @@ impl fmt::Display for StartError {
             ),
             Self::Ring { shard, error } => write!(out, "shard {shard}: {error}"),
             Self::Shard(error) => error.fmt(out),
+            Self::Admin(error) => error.fmt(out),
         }
     }
 }
@@ -462,6 +507,7 @@ impl std::error::Error for StartError {
             Self::Waker(error) | Self::Thread { error, .. } => Some(error),
             Self::Ring { error, .. } => Some(error),
             Self::Shard(error) => Some(error),
+            Self::Admin(error) => Some(error),
         }
     }
 }
@@ -502,6 +548,7 @@ mod tests {
         let shards = Shards::Count(NonZeroU16::new(2).unwrap());
         Config { limits, shards, ..Config::default() }
             .with_listen(&["127.0.0.1:0".parse().unwrap()])
+            .with_admin(None)
     }
 
     /// Starts shards that do what `run` says of their number.
@@ -571,6 +618,17 @@ mod tests {
         let first = Gateway::start(config()).unwrap();
         let error = Gateway::start(config().with_listen(first.addresses())).unwrap_err();
         assert!(matches!(error, StartError::Listen(_)), "{error}");
+    }
+
+    #[test]
+    fn an_admin_port_in_use_is_refused() {
+        let admin = config().with_admin("127.0.0.1:0".parse().ok());
+        let first = Gateway::start(admin).unwrap();
+        let error = Gateway::start(config().with_admin(first.admin_address())).unwrap_err();
+        assert!(matches!(error, StartError::Admin(_)), "{error}");
+        let address = first.admin_address().unwrap();
+        drop(first);
+        assert!(is_free(address));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 pub mod budget;
 pub mod config;
 pub mod connection;
+pub mod control;
 pub mod gateway;
 pub mod handler;
 pub mod hub;

@@ -62,6 +62,10 @@ fn announce(gateway: &Gateway) {
         // A script that has closed its end does not want to know.
         let _ = writeln!(stdout, "listening on {address}");
     }
+    if let Some(address) = gateway.admin_address() {
+        tracing::info!("admin on http://{address}/");
+        let _ = writeln!(stdout, "admin on {address}");
+    }
     let _ = stdout.flush();
     tracing::info!("{}", gateway.bill().summary());
 }

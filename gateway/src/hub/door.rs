@@ -85,6 +85,12 @@ impl Door {
         &self.common.memory
     }
 
+    /// Bytes of the largest message that may be published.
+    #[must_use]
+    pub fn max_message(&self) -> u32 {
+        self.common.max_message
+    }
+
     /// A message to publish.
     ///
     /// # Errors

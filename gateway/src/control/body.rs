@@ -1,0 +1,187 @@
+//! What a request brings: bodies, queries and parts of its path, within bounds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, StatusCode};
+use http_body_util::BodyExt;
+use serde::de::DeserializeOwned;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
+
+use super::error::Error;
+use super::{Shared, ask};
+
+/// Bodies that are in memory at once, at most; more wait for one of them.
+const AT_ONCE: usize = 16;
+
+/// How long a body may take to come in.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// What JSON may have beside a message, in bytes.
+const OVERHEAD: usize = 64 << 10;
+
+/// Bytes beyond a limit that are read and thrown away, so that the peer gets to read the answer.
+const DISCARDED_MAX: usize = 64 << 20;
+
+/// The most that a list may tell at once, and what it tells if nothing is asked.
+const PAGE_MAX: usize = 1000;
+const PAGE: usize = 100;
+
+/// The bounds of bodies.
+pub(super) struct Bodies {
+    places: Arc<Semaphore>,
+    /// Bytes of a plain message.
+    message: usize,
+}
+
+/// A body, and its place among those in memory.
+pub(super) struct Held<T> {
+    pub(super) value: T,
+    _place: OwnedSemaphorePermit,
+}
+
+/// A body of JSON.
+pub(super) struct Json<T>(pub(super) Held<T>);
+
+/// The query of a request.
+pub(super) struct Params<T>(pub(super) T);
+
+/// The part of the path that the route leaves open, decoded.
+pub(super) struct Segment(pub(super) String);
+
+impl Bodies {
+    /// For messages of so many bytes.
+    pub(super) fn new(max_message: u32) -> Self {
+        Self { places: Arc::new(Semaphore::new(AT_ONCE)), message: max_message as usize }
+    }
+
+    /// Bytes of the largest JSON: binary messages grow by a third, and text by its escapes.
+    fn json_max(&self) -> usize {
+        2 * self.message + OVERHEAD
+    }
+
+    /// Reads a plain message.
+    pub(super) async fn message(&self, body: Body) -> Result<Held<Vec<u8>>, Error> {
+        self.read(body, self.message).await
+    }
+
+    async fn read(&self, body: Body, limit: usize) -> Result<Held<Vec<u8>>, Error> {
+        let deadline = Instant::now() + ask::PATIENCE;
+        let place = timeout_at(deadline, Arc::clone(&self.places).acquire_owned()).await;
+        let place = place.ok().and_then(Result::ok);
+        let place = place.ok_or_else(|| Error::busy("too many requests have a body just now"))?;
+        let read = timeout_at(Instant::now() + PATIENCE, collect(body, limit)).await;
+        let value = read.unwrap_or_else(|_| Err(too_slow()))?;
+        Ok(Held { value, _place: place })
+    }
+}
+
+async fn collect(mut body: Body, limit: usize) -> Result<Vec<u8>, Error> {
+    let mut bytes = Vec::new();
+    let mut beyond = 0;
+    while let Some(frame) = body.frame().await {
+        let broken = || Error::invalid("the body ended before its announced length");
+        let Ok(data) = frame.map_err(|_| broken())?.into_data() else { continue };
+        if bytes.len() + data.len() <= limit && beyond == 0 {
+            bytes.extend_from_slice(&data);
+            continue;
+        }
+        beyond += data.len();
+        bytes = Vec::new();
+        if beyond > DISCARDED_MAX {
+            break;
+        }
+    }
+    if beyond > 0 { Err(too_large(limit)) } else { Ok(bytes) }
+}
+
+fn too_large(limit: usize) -> Error {
+    Error::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "body_too_large",
+        format!("the body has more than {limit} bytes"),
+        "send less at once, or raise hub.max_message",
+    )
+}
+
+fn too_slow() -> Error {
+    let message = format!("the body took more than {} s to come in", PATIENCE.as_secs());
+    let status = StatusCode::REQUEST_TIMEOUT;
+    Error::new(status, "body_too_slow", message, "send it at once, or less of it")
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let Some(Ok(value)) = headers.get(CONTENT_TYPE).map(|value| value.to_str()) else {
+        return false;
+    };
+    let essence = value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    essence == "application/json"
+        || (essence.starts_with("application/") && essence.ends_with("+json"))
+}
+
+fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
+    serde_json::from_slice(bytes).map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => Error::invalid(error.to_string()),
+        _ => Error::new(
+            StatusCode::BAD_REQUEST,
+            "invalid_json",
+            error.to_string(),
+            "send one JSON value in UTF-8, nested at most 127 deep",
+        ),
+    })
+}
+
+impl<T: DeserializeOwned> FromRequest<Shared> for Json<T> {
+    type Rejection = Error;
+
+    async fn from_request(request: Request, control: &Shared) -> Result<Self, Error> {
+        // A page of another site cannot send this type without being asked for first.
+        if !is_json(request.headers()) {
+            return Err(Error::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "not_json",
+                "the body must be JSON",
+                "send it with `Content-Type: application/json`",
+            ));
+        }
+        let bodies = &control.bodies;
+        let Held { value, _place } = bodies.read(request.into_body(), bodies.json_max()).await?;
+        Ok(Self(Held { value: parse(&value)?, _place }))
+    }
+}
+
+impl<T: DeserializeOwned> FromRequestParts<Shared> for Params<T> {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, Error> {
+        match Query::try_from_uri(&parts.uri) {
+            Ok(Query(value)) => Ok(Self(value)),
+            Err(error) => Err(Error::invalid(error.body_text())),
+        }
+    }
+}
+
+impl FromRequestParts<Shared> for Segment {
+    type Rejection = Error;
+
+    async fn from_request_parts(parts: &mut Parts, control: &Shared) -> Result<Self, Error> {
+        match Path::from_request_parts(parts, control).await {
+            Ok(Path(value)) => Ok(Self(value)),
+            Err(error) => Err(Error::invalid(error.body_text())),
+        }
+    }
+}
+
+/// How many a list is to tell.
+pub(super) fn page_size(limit: Option<u64>) -> Result<usize, Error> {
+    match limit {
+        None => Ok(PAGE),
+        Some(limit @ 1..=1000) => Ok(limit as usize),
+        Some(limit) => Err(Error::invalid(format!("`limit` must be 1 to {PAGE_MAX}, is {limit}"))),
+    }
+}

@@ -1,0 +1,272 @@
+//! Connections: who is there, and closing them.
+
+use std::net::IpAddr;
+
+use axum::Json as Answered;
+use axum::extract::State;
+use serde::{Deserialize, Serialize};
+use tidegate_proto::close::{CloseCode, MAX_REASON};
+use utoipa::{IntoParams, ToSchema};
+
+use super::ask::Shards;
+use super::body::{Json, Params, Segment, page_size};
+use super::clock::iso8601;
+use super::cursor::Cursor;
+use super::error::{Error, ErrorBody};
+use super::subscriptions::{DoneAnswer, done};
+use super::whom::{self, Whom};
+use super::{Control, Shared};
+use crate::config::Config;
+use crate::hub::{Answer, ConnectionFilter, ConnectionInfo, Request, Target};
+
+/// Questions that one page takes, at most: a shard may answer with few, or none, and where to go
+/// on.
+const QUESTIONS_MAX: usize = 256;
+
+/// Which connections to tell about.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct ConnectionsQuery {
+    /// What the page before has said.
+    cursor: Option<String>,
+    /// How many at most, 1 to 1000; 100 if it is left out.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<u64>,
+    /// Only this user's.
+    user: Option<String>,
+    /// Only those that are subscribed to this topic.
+    topic: Option<String>,
+    /// Only those of the route with this path, as it is configured, such as `/rooms/{room}`.
+    route: Option<String>,
+    /// Which of the routes with that path: the one of this subprotocol.
+    subprotocol: Option<String>,
+    /// Only those from this IP address.
+    #[param(value_type = Option<String>)]
+    address: Option<IpAddr>,
+}
+
+/// A page of connections.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ConnectionsAnswer {
+    connections: Vec<ConnectionJson>,
+    /// Where the next page begins; `null` if this was the last. A page may have few, or none, and
+    /// yet not be the last.
+    cursor: Option<String>,
+}
+
+/// A connection.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ConnectionJson {
+    id: String,
+    /// The path of its route, as it is configured.
+    route: Option<String>,
+    /// The peer's IP address and port, where it is kept.
+    address: Option<String>,
+    user: Option<String>,
+    topics: Vec<String>,
+    /// ISO 8601, where it is kept.
+    connected_at: Option<String>,
+    /// When something came from the peer last: ISO 8601, as far as it is known.
+    active_at: Option<String>,
+    /// Bytes that wait for the peer to take them.
+    backlog: u32,
+}
+
+/// How to close a connection.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct CloseQuery {
+    /// The close code (RFC 6455 section 7.4), 1000 if it is left out.
+    #[param(minimum = 1000, maximum = 4999)]
+    code: Option<u16>,
+    /// The reason, up to 123 bytes.
+    #[param(max_length = 123)]
+    reason: Option<String>,
+}
+
+/// Whom to disconnect, and how.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct DisconnectRequest {
+    target: Whom,
+    /// The close code (RFC 6455 section 7.4), 1000 if it is left out.
+    #[schema(minimum = 1000, maximum = 4999)]
+    code: Option<u16>,
+    /// The reason, up to 123 bytes.
+    #[schema(max_length = 123)]
+    reason: Option<String>,
+}
+
+/// Tells about connections, shard after shard.
+///
+/// Connections that come or go meanwhile may be missed, or have gone when they are read about.
+#[utoipa::path(
+    get, path = "/v1/connections", tag = "connections", params(ConnectionsQuery),
+    responses(
+        (status = 200, description = "A page of them", body = ConnectionsAnswer),
+        (status = "4XX", description = "A parameter is wrong", body = ErrorBody),
+        (status = "5XX", description = "Try again", body = ErrorBody),
+    )
+)]
+pub(super) async fn list(
+    State(control): State<Shared>,
+    Params(query): Params<ConnectionsQuery>,
+) -> Result<Answered<ConnectionsAnswer>, Error> {
+    let shards = control.shards.door().shards();
+    let limit = page_size(query.limit)?;
+    let filter = query.filter(&control.config)?;
+    let mut cursor = Some(Cursor::read(query.cursor.as_deref(), shards)?);
+    let mut connections: Vec<ConnectionJson> = Vec::new();
+    let deadline = Shards::deadline();
+    for _ in 0..QUESTIONS_MAX {
+        let Some(at) = cursor.filter(|_| connections.len() < limit) else { break };
+        let left = limit - connections.len();
+        let request = Request::Connections { from: at.place, filter: filter.clone(), limit: left };
+        let answer = control.shards.ask_shard(at.shard.into(), request, deadline).await?;
+        let Answer::Connections(some, next) = answer else { return Err(Error::confused()) };
+        connections.extend(some.iter().map(|info| control.connection(info)));
+        cursor = match next {
+            Some(place) => Some(Cursor { place, ..at }),
+            None => Some(Cursor { shard: at.shard + 1, place: 0 })
+                .filter(|cursor| usize::from(cursor.shard) < shards),
+        };
+    }
+    let cursor = cursor.map(|cursor| cursor.to_string());
+    Ok(Answered(ConnectionsAnswer { connections, cursor }))
+}
+
+/// Tells about one connection.
+#[utoipa::path(
+    get, path = "/v1/connections/{id}", tag = "connections",
+    params(("id" = String, Path, description = "The connection's id")),
+    responses(
+        (status = 200, description = "The connection", body = ConnectionJson),
+        (status = "4XX", description = "It is gone, or this is no id", body = ErrorBody),
+        (status = "5XX", description = "Try again", body = ErrorBody),
+    )
+)]
+pub(super) async fn show(
+    State(control): State<Shared>,
+    Segment(id): Segment,
+) -> Result<Answered<ConnectionJson>, Error> {
+    Ok(Answered(control.connection(&*find(&control, &id).await?)))
+}
+
+/// Closes one connection.
+#[utoipa::path(
+    delete, path = "/v1/connections/{id}", tag = "connections",
+    params(("id" = String, Path, description = "The connection's id"), CloseQuery),
+    responses(
+        (status = 200, description = "It is closing", body = DoneAnswer),
+        (status = "4XX", description = "It is gone, or a parameter is wrong", body = ErrorBody),
+        (status = "5XX", description = "Try again", body = ErrorBody),
+    )
+)]
+pub(super) async fn close(
+    State(control): State<Shared>,
+    Segment(id): Segment,
+    Params(query): Params<CloseQuery>,
+) -> Result<Answered<DoneAnswer>, Error> {
+    let target = Target::Connection(whom::connection_id(&id)?);
+    let order = order(target, query.code, query.reason.as_deref())?;
+    done(control.shards.ask(order).await?)
+}
+
+/// Closes connections.
+#[utoipa::path(
+    post, path = "/v1/disconnect", tag = "connections", request_body = DisconnectRequest,
+    responses(
+        (status = 200, description = "They are closing", body = DoneAnswer),
+        (status = "4XX", description = "Not done", body = ErrorBody),
+        (status = "5XX", description = "Not done: try again", body = ErrorBody),
+    )
+)]
+pub(super) async fn disconnect(
+    State(control): State<Shared>,
+    Json(request): Json<DisconnectRequest>,
+) -> Result<Answered<DoneAnswer>, Error> {
+    let DisconnectRequest { target, code, reason } = request.value;
+    let order = order(target.target()?, code, reason.as_deref())?;
+    done(control.shards.ask(order).await?)
+}
+
+/// What the hub knows of a connection.
+pub(super) async fn find(control: &Control, id: &str) -> Result<Box<ConnectionInfo>, Error> {
+    let id = whom::connection_id(id)?;
+    match control.shards.ask(Request::Connection(id)).await? {
+        Answer::Connection(info) => Ok(info),
+        _ => Err(Error::confused()),
+    }
+}
+
+/// The order to close.
+pub(super) fn order(
+    target: Target,
+    code: Option<u16>,
+    reason: Option<&str>,
+) -> Result<Request, Error> {
+    let code = code.map_or(CloseCode::NORMAL, CloseCode);
+    if !code.may_travel() {
+        return Err(Error::invalid(format!(
+            "`code` must be one that may be sent (RFC 6455 section 7.4): 1000 to 1003, 1007 to \
+             1014, 3000 to 4999; is {code}"
+        )));
+    }
+    let reason = reason.unwrap_or_default();
+    if reason.len() > MAX_REASON {
+        let length = reason.len();
+        return Err(Error::invalid(format!(
+            "`reason` must have at most {MAX_REASON} bytes, has {length}"
+        )));
+    }
+    Ok(Request::Disconnect(target, code, reason.into()))
+}
+
+impl ConnectionsQuery {
+    fn filter(&self, config: &Config) -> Result<ConnectionFilter, Error> {
+        Ok(ConnectionFilter {
+            user: whom::name(self.user.as_deref())?,
+            topic: whom::name(self.topic.as_deref())?,
+            route: self.route(config)?,
+            address: self.address,
+        })
+    }
+
+    /// The index of the route that is asked for.
+    fn route(&self, config: &Config) -> Result<Option<u16>, Error> {
+        let Some(path) = &self.route else {
+            return match &self.subprotocol {
+                None => Ok(None),
+                Some(_) => Err(Error::invalid("`subprotocol` needs `route` beside it")),
+            };
+        };
+        let is_it = |route: &crate::config::Route| {
+            route.path == *path
+                && (self.subprotocol.is_none() || route.subprotocol == self.subprotocol)
+        };
+        match config.routes.iter().position(is_it) {
+            Some(index) => Ok(Some(index as u16)),
+            None => Err(Error::invalid(format!(
+                "`route` must be the path of a configured route, is {path:?}"
+            ))),
+        }
+    }
+}
+
+impl Control {
+    fn connection(&self, info: &ConnectionInfo) -> ConnectionJson {
+        let route = self.config.routes.get(usize::from(info.route));
+        ConnectionJson {
+            id: info.id.to_string(),
+            route: route.map(|route| route.path.clone()),
+            address: info.peer.map(|peer| peer.to_string()),
+            user: info.user.as_ref().map(ToString::to_string),
+            topics: info.topics.iter().map(ToString::to_string).collect(),
+            connected_at: info.connected_at.map(iso8601),
+            active_at: info.active_at.map(iso8601),
+            backlog: info.backlog,
+        }
+    }
+}

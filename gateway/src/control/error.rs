@@ -1,0 +1,191 @@
+//! What is answered when something is not done.
+
+use axum::Json;
+use axum::http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::hub::{NameError, NoConnectionId, Refusal};
+
+/// Something was not done. As a response, it is a status and an [`ErrorBody`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Error {
+    pub(super) status: StatusCode,
+    code: &'static str,
+    pub(super) message: String,
+    hint: &'static str,
+}
+
+/// What every error looks like.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ErrorBody {
+    /// The error.
+    error: ErrorDetail,
+}
+
+/// An error.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ErrorDetail {
+    /// For programs: a word in snake case, which stays as it is.
+    #[schema(example = "connection_gone")]
+    code: &'static str,
+    /// For people: what was wrong, and where.
+    message: String,
+    /// For people: what to do.
+    hint: &'static str,
+}
+
+/// When to come back, in seconds.
+const RETRY_AFTER_SECONDS: u32 = 1;
+
+const DOCUMENT: &str = "see /openapi.json for what is expected here";
+
+impl Error {
+    pub(super) fn new(
+        status: StatusCode,
+        code: &'static str,
+        message: impl Into<String>,
+        hint: &'static str,
+    ) -> Self {
+        Self { status, code, message: message.into(), hint }
+    }
+
+    /// The request does not say what it must.
+    pub(super) fn invalid(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request", message, DOCUMENT)
+    }
+
+    /// No shard has answered in time.
+    pub(super) fn late() -> Self {
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "no_answer",
+            "a shard did not answer in time; what was asked may still happen",
+            "try again, and see the loop times in /metrics if it stays so",
+        )
+    }
+
+    /// The control thread has too much to do.
+    pub(super) fn busy(message: &'static str) -> Self {
+        let status = StatusCode::SERVICE_UNAVAILABLE;
+        Self::new(status, "busy", message, "try again in a moment, more slowly")
+    }
+
+    /// There is nothing at this path.
+    pub(super) fn no_such_path() -> Self {
+        let message = "there is nothing at this path";
+        Self::new(StatusCode::NOT_FOUND, "unknown_path", message, DOCUMENT)
+    }
+
+    /// The path does not know the method.
+    pub(super) fn no_such_method() -> Self {
+        let message = "this path does not know the method";
+        let hint = "the Allow header lists those that it knows";
+        Self::new(StatusCode::METHOD_NOT_ALLOWED, "unknown_method", message, hint)
+    }
+
+    /// An answer that does not belong to the question.
+    pub(super) fn confused() -> Self {
+        Self::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "internal",
+            "a shard answered something else than was asked",
+            "this is a defect of the gateway: please report it",
+        )
+    }
+
+    pub(super) fn detail(self) -> ErrorDetail {
+        ErrorDetail { code: self.code, message: self.message, hint: self.hint }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        let (status, code, hint) = match refusal {
+            Refusal::Gone => (
+                StatusCode::GONE,
+                "connection_gone",
+                "the peer may come back as another connection: forget this id",
+            ),
+            Refusal::Unknown => (
+                StatusCode::NOT_FOUND,
+                "unknown_target",
+                "a topic is there while someone subscribes or history is kept, a user while one \
+                 of its connections is open",
+            ),
+            Refusal::NotOpen => (
+                StatusCode::CONFLICT,
+                "connection_not_open",
+                "try again if it has just connected; otherwise forget this id",
+            ),
+            Refusal::Busy => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "busy",
+                "try again in a moment, or raise what messages may hold",
+            ),
+            Refusal::Slow => (
+                StatusCode::TOO_MANY_REQUESTS,
+                "slow_peer",
+                "send less, or raise `backlog` of its route",
+            ),
+            Refusal::TooLarge => (
+                StatusCode::PAYLOAD_TOO_LARGE,
+                "message_too_large",
+                "send less at once, or raise hub.max_message",
+            ),
+            Refusal::NotUtf8 => {
+                (StatusCode::BAD_REQUEST, "not_utf8", "send it as binary, or mend the text")
+            }
+            Refusal::TooManySubscriptions => (
+                StatusCode::CONFLICT,
+                "too_many_subscriptions",
+                "unsubscribe it from something first, or raise the limit",
+            ),
+            Refusal::Full => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "full",
+                "use fewer topics or subscriptions, or raise the limit",
+            ),
+        };
+        Self::new(status, code, refusal.to_string(), hint)
+    }
+}
+
+impl From<NameError> for Error {
+    fn from(error: NameError) -> Self {
+        let hint = "a name has 1 to 200 bytes of UTF-8 without control characters";
+        Self::new(StatusCode::BAD_REQUEST, "invalid_name", error.to_string(), hint)
+    }
+}
+
+impl From<NoConnectionId> for Error {
+    fn from(error: NoConnectionId) -> Self {
+        let hint = "take ids from /v1/connections, or from what the gateway told the connection";
+        Self::new(StatusCode::BAD_REQUEST, "invalid_connection_id", error.to_string(), hint)
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let status = self.status;
+        let body = ErrorBody { error: self.detail() };
+        let mut response = (status, Json(body)).into_response();
+        let headers = response.headers_mut();
+        match status {
+            StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
+                headers.insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+            }
+            // RFC 6750 section 3: "If the protected resource request does not include
+            // authentication credentials [...], the resource server MUST include the HTTP
+            // |WWW-Authenticate| response header field".
+            StatusCode::UNAUTHORIZED => {
+                let scheme = HeaderValue::from_static("Bearer realm=\"tidegate\"");
+                headers.insert(WWW_AUTHENTICATE, scheme);
+            }
+            _ => {}
+        }
+        response
+    }
+}

@@ -1,0 +1,46 @@
+//! Whether the process lives, and whether it wants work.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::Shared;
+use super::error::{Error, ErrorBody};
+
+/// How it is.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct HealthAnswer {
+    /// `ok`, or `ready`.
+    status: &'static str,
+}
+
+/// Tells that the process lives. Needs no token.
+#[utoipa::path(
+    get, path = "/healthz", tag = "health", security(()),
+    responses((status = 200, description = "It lives", body = HealthAnswer))
+)]
+pub(super) async fn alive() -> Json<HealthAnswer> {
+    Json(HealthAnswer { status: "ok" })
+}
+
+/// Tells whether all shards serve. Needs no token.
+#[utoipa::path(
+    get, path = "/readyz", tag = "health", security(()),
+    responses(
+        (status = 200, description = "They do", body = HealthAnswer),
+        (status = 503, description = "The gateway drains: send nobody here", body = ErrorBody),
+    )
+)]
+pub(super) async fn ready(State(control): State<Shared>) -> Result<Json<HealthAnswer>, Error> {
+    if control.handle.is_serving() {
+        return Ok(Json(HealthAnswer { status: "ready" }));
+    }
+    Err(Error::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "draining",
+        "the gateway drains, and takes no more connections",
+        "send clients to another one",
+    ))
+}

@@ -1,0 +1,327 @@
+//! What is measured, as Prometheus has it: names, kinds, labels.
+//!
+//! Every counter of a shard is in here by itself, as `tidegate_NAME_total`; [`shape`] names those
+//! that are gauges, or that are better one family with a label. METRICS.md lists what comes out,
+//! and a test holds it to that.
+
+use super::{Control, overview};
+use crate::budget::{Bill, KERNEL_IDLE, Limit};
+use crate::shard::{BUCKETS, Counters, HOLDINGS, Histogram, REFUSALS, Vitals};
+
+/// What kind of number it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only grows.
+    Counter,
+    /// Goes up and down.
+    Gauge,
+    /// Values by size.
+    Histogram,
+}
+
+/// A metric: everything of one name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Family {
+    /// Its name, without what its kind puts behind it.
+    pub name: String,
+    /// Its kind.
+    pub kind: Kind,
+    /// What it means.
+    pub help: String,
+    /// Its values, each with its labels.
+    pub samples: Vec<Sample>,
+}
+
+/// A value and its labels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sample {
+    /// The labels: names and values.
+    pub labels: Vec<(&'static str, String)>,
+    /// The value.
+    pub value: Value,
+}
+
+/// A value.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// Of a counter or a gauge.
+    Number(u64),
+    /// Of a histogram: the values, and what one of their units is.
+    Histogram(Box<Histogram>, f64),
+}
+
+/// How one counter of a shard is shown.
+struct Shape {
+    family: String,
+    kind: Kind,
+    help: &'static str,
+    labels: Vec<(&'static str, &'static str)>,
+}
+
+const NANOSECOND: f64 = 1e-9;
+
+/// What a scrape sees.
+pub(super) struct Seen<'c> {
+    pub(super) by_shard: Vec<(Counters, Vitals)>,
+    pub(super) bill: &'c Bill,
+    pub(super) allowed: u64,
+    pub(super) messages: (u64, u64),
+    pub(super) ready: bool,
+    pub(super) sockets: Option<u64>,
+}
+
+impl<'c> Seen<'c> {
+    pub(super) fn of(control: &'c Control) -> Self {
+        let messages = control.shards.door().memory();
+        Self {
+            by_shard: control.handle.by_shard(),
+            bill: &control.bill,
+            allowed: Limit::of(control.config.memory).bytes,
+            messages: (messages.used(), messages.limit()),
+            ready: control.handle.is_serving(),
+            sockets: socket_memory(),
+        }
+    }
+}
+
+/// Everything that is measured.
+#[must_use]
+pub(super) fn families_of(seen: &Seen<'_>) -> Vec<Family> {
+    let mut families = counted(&seen.by_shard);
+    families.extend(vitals(&seen.by_shard));
+    families.extend(budget(seen));
+    families.extend(process(seen));
+    families
+}
+
+/// The families of a gateway of one shard with this bill: their names, kinds and labels.
+#[must_use]
+pub fn families(bill: &Bill) -> Vec<Family> {
+    families_of(&Seen {
+        by_shard: vec![Default::default()],
+        bill,
+        allowed: 0,
+        messages: (0, 0),
+        ready: true,
+        sockets: Some(0),
+    })
+}
+
+/// The counters of all shards.
+fn counted(by_shard: &[(Counters, Vitals)]) -> Vec<Family> {
+    let mut families: Vec<Family> = Vec::new();
+    let names = Counters::default().named();
+    for (at, ((name, _), doc)) in names.iter().zip(Counters::DOCS).enumerate() {
+        let Some(shape) = shape(name, doc) else { continue };
+        let samples = by_shard.iter().enumerate().map(|(shard, (counters, _))| {
+            let labels = shape.labels.iter().map(|(name, value)| (*name, (*value).to_owned()));
+            let labels = labels.chain([of_shard(shard)]).collect();
+            Sample { labels, value: Value::Number(counters.named()[at].1) }
+        });
+        match families.iter_mut().find(|family| family.name == shape.family) {
+            Some(family) => family.samples.extend(samples),
+            None => families.push(Family {
+                samples: samples.collect(),
+                name: shape.family,
+                kind: shape.kind,
+                help: shape.help.trim().to_owned(),
+            }),
+        }
+    }
+    families
+}
+
+/// How a counter is shown; `None` if another metric says the same.
+fn shape(name: &str, doc: &'static str) -> Option<Shape> {
+    const SLOW: &str = "What was done about slow peers: reading from them paused, closed with \
+         1013, or dropped because they took nothing at all.";
+    let plain = |family: &str, kind, help| {
+        Some(Shape { family: format!("tidegate_{family}"), kind, help, labels: Vec::new() })
+    };
+    let slow = |action, reason| {
+        Some(Shape {
+            family: "tidegate_slow_peer_actions".into(),
+            kind: Kind::Counter,
+            help: SLOW,
+            labels: vec![("action", action), ("reason", reason)],
+        })
+    };
+    match name {
+        // The refusals by reason say these.
+        "refused" | "refused_head_timeout" => None,
+        "connections" | "connections_open" => plain(name, Kind::Gauge, doc),
+        "blocks_used" | "blocks_used_max" => plain(&format!("{name}_bytes"), Kind::Gauge, doc),
+        "bytes_in" => plain("received_bytes", Kind::Counter, doc),
+        "bytes_out" => plain("sent_payload_bytes", Kind::Counter, doc),
+        "messages_in" => plain("received_messages", Kind::Counter, doc),
+        "messages_out" => plain("sent_messages", Kind::Counter, doc),
+        "slow_peers_closed" => slow("closed", "backlog"),
+        "slow_peers_paused" => slow("paused", "backlog"),
+        "peers_stalled" => slow("dropped", "stalled"),
+        _ => plain(name, Kind::Counter, doc),
+    }
+}
+
+/// What shards show beside their counters.
+fn vitals(by_shard: &[(Counters, Vitals)]) -> Vec<Family> {
+    let times = |vitals: &Vitals| vitals.loop_nanoseconds;
+    let completions = |vitals: &Vitals| vitals.completions;
+    vec![
+        refusals(by_shard),
+        family("receive_buffers_free", Kind::Gauge, "Receive buffers that are free.")
+            .by_shard(by_shard, |vitals| Value::Number(vitals.buffers_free)),
+        family(
+            "loop_seconds",
+            Kind::Histogram,
+            "How long a turn of a shard's loop took, from when the kernel returned to when it was \
+             entered again.",
+        )
+        .by_shard(by_shard, |vitals| Value::Histogram(Box::new(times(vitals)), NANOSECOND)),
+        family(
+            "loop_completions",
+            Kind::Histogram,
+            "Completions that a turn of a shard's loop has handled.",
+        )
+        .by_shard(by_shard, |vitals| Value::Histogram(Box::new(completions(vitals)), 1.0)),
+    ]
+}
+
+fn refusals(by_shard: &[(Counters, Vitals)]) -> Family {
+    let mut all = family("refusals", Kind::Counter, "Requests refused, by reason.");
+    for (at, reason) in REFUSALS.into_iter().enumerate() {
+        all.samples.extend(by_shard.iter().enumerate().map(|(shard, (_, vitals))| Sample {
+            labels: vec![("reason", reason.to_owned()), of_shard(shard)],
+            value: Value::Number(vitals.refusals[at]),
+        }));
+    }
+    all
+}
+
+/// The bill, and what is used of it.
+fn budget(seen: &Seen<'_>) -> Vec<Family> {
+    let mut allowed = family(
+        "budget_allowed_bytes",
+        Kind::Gauge,
+        "Bytes that a shard may hold, by their line on the bill.",
+    );
+    let mut used = family(
+        "budget_used_bytes",
+        Kind::Gauge,
+        "Bytes that a shard holds, of the lines of the bill that grow on the way.",
+    );
+    for (shard, (_, vitals)) in seen.by_shard.iter().enumerate() {
+        let labels = |line: &str| vec![("line", line.to_owned()), of_shard(shard)];
+        allowed.samples.extend(
+            seen.bill.lines().iter().map(|line| Sample {
+                labels: labels(line.owner),
+                value: Value::Number(line.bytes),
+            }),
+        );
+        used.samples.extend(
+            HOLDINGS
+                .iter()
+                .zip(vitals.holdings)
+                .map(|(line, bytes)| Sample { labels: labels(line), value: Value::Number(bytes) }),
+        );
+    }
+    vec![
+        allowed,
+        used,
+        family("messages_allowed_bytes", Kind::Gauge, "Bytes that messages on their way may hold.")
+            .one(seen.messages.1),
+        family("messages_used_bytes", Kind::Gauge, "Bytes that messages on their way hold.")
+            .one(seen.messages.0),
+        family("memory_allowed_bytes", Kind::Gauge, "Bytes that the process may hold: `memory`.")
+            .one(seen.allowed),
+        family("memory_bill_bytes", Kind::Gauge, "Bytes that the bill adds up to.")
+            .one(seen.bill.total()),
+    ]
+}
+
+/// What is known of the process as a whole.
+fn process(seen: &Seen<'_>) -> Vec<Family> {
+    let connections: u64 = seen.by_shard.iter().map(|(counters, _)| counters.connections).sum();
+    let user = overview::user_bytes(&seen.by_shard).checked_div(connections);
+    let mut families = vec![
+        family("ready", Kind::Gauge, "1 while all shards serve and none drains.")
+            .one(seen.ready.into()),
+        family(
+            "connection_user_bytes",
+            Kind::Gauge,
+            "Bytes in user space of one connection, on average; 0 without connections.",
+        )
+        .one(user.unwrap_or(0)),
+        family(
+            "connection_kernel_bytes",
+            Kind::Gauge,
+            "Bytes of kernel memory of one idle connection, as measured, without socket buffers.",
+        )
+        .one(KERNEL_IDLE),
+    ];
+    if let Some(bytes) = overview::resident() {
+        let help = "Bytes that the process has resident.";
+        families.push(family("resident_memory_bytes", Kind::Gauge, help).one(bytes));
+    }
+    if let Some(bytes) = seen.sockets {
+        let help = "Bytes in socket buffers of all TCP sockets of this network namespace \
+             (/proc/net/sockstat).";
+        families.push(family("tcp_buffer_bytes", Kind::Gauge, help).one(bytes));
+    }
+    families
+}
+
+fn family(name: &str, kind: Kind, help: &str) -> Family {
+    let name = format!("tidegate_{name}");
+    Family { name, kind, help: help.to_owned(), samples: Vec::new() }
+}
+
+fn of_shard(shard: usize) -> (&'static str, String) {
+    ("shard", shard.to_string())
+}
+
+impl Family {
+    fn one(mut self, value: u64) -> Self {
+        self.samples.push(Sample { labels: Vec::new(), value: Value::Number(value) });
+        self
+    }
+
+    fn by_shard(
+        mut self,
+        by_shard: &[(Counters, Vitals)],
+        value: impl Fn(&Vitals) -> Value,
+    ) -> Self {
+        let samples = by_shard.iter().enumerate().map(|(shard, (_, vitals))| Sample {
+            labels: vec![of_shard(shard)],
+            value: value(vitals),
+        });
+        self.samples.extend(samples);
+        self
+    }
+
+    /// The name of its samples: a counter's has `_total` behind it.
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        match self.kind {
+            Kind::Counter => format!("{}_total", self.name),
+            Kind::Gauge | Kind::Histogram => self.name.clone(),
+        }
+    }
+}
+
+/// The upper bound and the count of each bucket of a histogram; the last one has no bound.
+pub(super) fn buckets(histogram: &Histogram, unit: f64) -> Vec<(f64, u64)> {
+    let bound = |at: usize| match at {
+        _ if at == BUCKETS - 1 => f64::INFINITY,
+        _ => (1_u64 << at) as f64 * unit,
+    };
+    histogram.buckets.iter().enumerate().map(|(at, count)| (bound(at), *count)).collect()
+}
+
+/// What TCP sockets hold (`mem` of `TCP:`, in pages).
+fn socket_memory() -> Option<u64> {
+    const PAGE: u64 = 4096;
+    let text = std::fs::read_to_string("/proc/net/sockstat").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("TCP:"))?;
+    let mut words = line.split_whitespace().skip_while(|word| *word != "mem");
+    words.nth(1)?.parse::<u64>().ok().map(|pages| pages * PAGE)
+}

@@ -1,0 +1,204 @@
+//! The control thread: one address over which the gateway is steered and watched by HTTP.
+//!
+//! It has a thread of its own, and asks shards through [`Door`], which never waits; so nothing here
+//! can hold a shard up. What is asked has a deadline, and everything that comes in has a bound:
+//! connections, heads, bodies, items of a batch, pages of a list.
+//!
+//! `server` speaks HTTP, `access` says who may, `ask` brings requests to the shards and answers
+//! back; the other modules are one subject of the API each.
+
+mod access;
+mod ask;
+mod aws;
+mod body;
+mod clock;
+mod connections;
+mod cursor;
+mod error;
+mod exposition;
+mod health;
+mod metrics;
+mod openapi;
+mod overview;
+mod page;
+mod publish;
+mod router;
+mod runtime;
+mod server;
+mod subscriptions;
+mod topics;
+mod whom;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::thread::{self, JoinHandle};
+
+use tokio::sync::oneshot;
+
+use crate::budget::Bill;
+use crate::config::Config;
+use crate::gateway::Handle;
+use crate::hub::Door;
+
+pub use metrics::{Family, families};
+
+use access::Access;
+use ask::Shards;
+use body::Bodies;
+
+/// The stack of the control thread, in bytes: JSON may be nested 128 deep.
+const THREAD_STACK: usize = 1 << 20;
+
+/// What the control thread works with.
+pub struct Parts {
+    /// Says whether the gateway drains, and what it has counted.
+    pub handle: Handle,
+    /// The way to the shards.
+    pub door: Door,
+    /// The checked configuration.
+    pub config: Arc<Config>,
+    /// What the shards may come to hold.
+    pub bill: Bill,
+}
+
+/// The control thread. Dropped, it is told to end and waited for.
+#[derive(Debug)]
+pub struct AdminThread {
+    address: SocketAddr,
+    /// Ends the thread when it is dropped.
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The control thread did not start. Displayed, it says what to do.
+#[derive(Debug)]
+pub enum AdminError {
+    /// Its address cannot be listened on.
+    Listen(SocketAddr, io::Error),
+    /// Its thread could not be started.
+    Thread(io::Error),
+    /// Its ring could not be set up.
+    Runtime(io::Error),
+}
+
+/// What every request may use.
+struct Control {
+    handle: Handle,
+    shards: Shards,
+    config: Arc<Config>,
+    bill: Bill,
+    access: Access,
+    bodies: Bodies,
+}
+
+/// How handlers get it.
+type Shared = Arc<Control>;
+
+/// Starts the control thread of `parts.config.admin`; `None` if it is off.
+///
+/// # Errors
+/// What kept it from starting. Nothing of it is left then.
+pub fn start(parts: Parts) -> Result<Option<AdminThread>, AdminError> {
+    let Some(wanted) = parts.config.admin.address else { return Ok(None) };
+    let listen = |error| AdminError::Listen(wanted, error);
+    let listener = TcpListener::bind(wanted).map_err(listen)?;
+    listener.set_nonblocking(true).map_err(listen)?;
+    let address = listener.local_addr().map_err(listen)?;
+    let (stop, stopped) = oneshot::channel();
+    let (ready, readiness) = sync_channel(1);
+    let control = Arc::new(Control::new(parts));
+    let serve = move || {
+        let serving = async move {
+            // A runtime that cannot watch the socket is as good as none.
+            match tokio::net::TcpListener::from_std(listener) {
+                Ok(listener) => {
+                    let _ = ready.send(Ok(()));
+                    server::serve(listener, control, stopped).await;
+                }
+                Err(error) => drop(ready.send(Err(error))),
+            }
+        };
+        runtime::run(serving)
+    };
+    let spawned = thread::Builder::new().name("admin".into()).stack_size(THREAD_STACK);
+    let thread = spawned.spawn(move || {
+        if let Err(error) = serve() {
+            tracing::error!(%error, "the control thread could not set its ring up");
+        }
+    });
+    let thread = thread.map_err(AdminError::Thread)?;
+    let admin = AdminThread { address, stop: Some(stop), thread: Some(thread) };
+    match readiness.recv() {
+        Ok(Ok(())) => Ok(Some(admin)),
+        Ok(Err(error)) => Err(AdminError::Runtime(error)),
+        Err(_) => Err(AdminError::Runtime(io::Error::other("its thread ended early"))),
+    }
+}
+
+impl Control {
+    fn new(parts: Parts) -> Self {
+        let Parts { handle, door, config, bill } = parts;
+        Self {
+            handle,
+            access: Access::new(&config.admin.tokens),
+            bodies: Bodies::new(door.max_message()),
+            shards: Shards::new(door),
+            config,
+            bill,
+        }
+    }
+}
+
+impl AdminThread {
+    /// The address that it listens on, with its real port.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for AdminThread {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            // A panic was said by the thread itself, and nothing depends on it.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl fmt::Display for AdminError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Listen(address, error) => write!(
+                out,
+                "the admin address {address} cannot be listened on ({error}): set `address` in \
+                 [admin], or --admin, to another one, or to \"off\""
+            ),
+            Self::Thread(error) => write!(
+                out,
+                "the control thread could not be started ({error}): raise the limit of threads \
+                 (`ulimit -u`, or `TasksMax` in a systemd unit), or set --admin off"
+            ),
+            Self::Runtime(error) => write!(
+                out,
+                "the control thread could not set its ring up ({error}): raise `ulimit -n` or \
+                 `ulimit -l`, or set --admin off"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for AdminError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Listen(_, error) | Self::Thread(error) | Self::Runtime(error) => Some(error),
+        }
+    }
+}

@@ -1,0 +1,377 @@
+//! Publishing from outside.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use axum::Json as Answered;
+use axum::extract::State;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+use tidegate_proto::receiver::Kind;
+use utoipa::ToSchema;
+
+use super::Shared;
+use super::ask::{Asked, Shards};
+use super::body::Json;
+use super::error::{Error, ErrorBody, ErrorDetail};
+use super::whom::{self, Whom};
+use crate::hub::{Answer, Door, Payload, Position, Publication, Published, Request, Target};
+
+/// The most messages of a batch, and the most targets of all of them together.
+const BATCH_MAX: usize = 1000;
+
+/// Questions of one batch that are on their way at once.
+const WINDOW: usize = 64;
+
+/// How deep JSON that is published may be nested: as deep as it may be anywhere here.
+const DEPTH_MAX: usize = 127;
+
+/// One message to one target. Of `text`, `binary` and `json`, one must be there.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PublishRequest {
+    target: Whom,
+    /// Sent as a text message.
+    text: Option<String>,
+    /// Base64 with padding (RFC 4648 section 4), sent as a binary message.
+    binary: Option<String>,
+    /// Any JSON value, sent as a text message, as it stands here.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<serde_json::Value>)]
+    json: Option<Box<RawValue>>,
+    /// Of messages with the same key, a slow peer whose route conflates keeps the newest only.
+    #[schema(max_length = 200, min_length = 1)]
+    key: Option<String>,
+    /// The id of a connection that does not get it.
+    except: Option<String>,
+}
+
+/// Several messages, each to several targets.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BatchRequest {
+    /// Up to 1000 messages, which have up to 1000 targets together.
+    #[schema(max_items = 1000)]
+    messages: Vec<BatchMessage>,
+}
+
+/// One message to several targets. Of `text`, `binary` and `json`, one must be there.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct BatchMessage {
+    #[schema(max_items = 1000)]
+    targets: Vec<Whom>,
+    /// Sent as a text message.
+    text: Option<String>,
+    /// Base64 with padding, sent as a binary message.
+    binary: Option<String>,
+    /// Any JSON value, sent as a text message, as it stands here.
+    #[serde(default, deserialize_with = "present")]
+    #[schema(value_type = Option<serde_json::Value>)]
+    json: Option<Box<RawValue>>,
+    /// Of messages with the same key, a slow peer whose route conflates keeps the newest only.
+    #[schema(max_length = 200, min_length = 1)]
+    key: Option<String>,
+    /// The id of a connection that does not get it.
+    except: Option<String>,
+}
+
+/// What became of a message.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PublishAnswer {
+    /// How many connections it is for.
+    connections: u64,
+    /// Its place among the messages of the topic; `null` if the target is no topic, or no history
+    /// is kept.
+    position: Option<PositionText>,
+}
+
+/// A place among the messages of a topic.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub(super) struct PositionText {
+    /// 8 hexadecimal digits. Offsets of two epochs have nothing to do with each other.
+    #[schema(example = "00c0ffee")]
+    epoch: String,
+    /// Counted from 1 within the epoch; 0 before the first message.
+    offset: u64,
+}
+
+/// What became of the messages of a batch: for each target of each message, in their order.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct BatchAnswer {
+    results: Vec<BatchResult>,
+}
+
+/// What became of a message for one target.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum BatchResult {
+    /// It was published.
+    Published {
+        /// 200.
+        status: u16,
+        /// How many connections it is for.
+        connections: u64,
+        /// Its place among the messages of the topic.
+        position: Option<PositionText>,
+    },
+    /// It was not.
+    Failed {
+        /// The status that a request of its own would have been answered with.
+        status: u16,
+        error: ErrorDetail,
+    },
+}
+
+/// What is published, before it is checked.
+struct Content<'r> {
+    text: Option<&'r str>,
+    binary: Option<&'r str>,
+    json: Option<&'r RawValue>,
+    key: Option<&'r str>,
+    except: Option<&'r str>,
+}
+
+/// Takes `null` for a value, where it would count as left out.
+fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, D::Error> {
+    Box::deserialize(from).map(Some)
+}
+
+impl PublishRequest {
+    fn content(&self) -> Content<'_> {
+        Content {
+            text: self.text.as_deref(),
+            binary: self.binary.as_deref(),
+            json: self.json.as_deref(),
+            key: self.key.as_deref(),
+            except: self.except.as_deref(),
+        }
+    }
+}
+
+impl BatchMessage {
+    fn content(&self) -> Content<'_> {
+        Content {
+            text: self.text.as_deref(),
+            binary: self.binary.as_deref(),
+            json: self.json.as_deref(),
+            key: self.key.as_deref(),
+            except: self.except.as_deref(),
+        }
+    }
+}
+
+impl Content<'_> {
+    fn publication(&self, door: &Door) -> Result<Publication, Error> {
+        Ok(Publication {
+            key: whom::name(self.key)?,
+            except: self.except.map(whom::connection_id).transpose()?,
+            payload: self.payload(door)?,
+        })
+    }
+
+    fn payload(&self, door: &Door) -> Result<Arc<Payload>, Error> {
+        let payload = match (self.text, self.binary, self.json) {
+            (Some(text), None, None) => door.payload(Kind::Text, text.as_bytes()),
+            (None, Some(text), None) => {
+                let bytes = STANDARD.decode(text);
+                let bytes = bytes.map_err(|error| {
+                    Error::invalid(format!("`binary` is not base64 with its padding: {error}"))
+                })?;
+                door.payload(Kind::Binary, &bytes)
+            }
+            (None, None, Some(json)) => {
+                check_depth(json.get())?;
+                door.payload(Kind::Text, json.get().as_bytes())
+            }
+            _ => {
+                let message = "one of `text`, `binary` and `json` must be there, and only one";
+                return Err(Error::invalid(message));
+            }
+        };
+        Ok(payload?)
+    }
+}
+
+/// Checks that valid JSON is not nested too deep for those who get it.
+fn check_depth(json: &str) -> Result<(), Error> {
+    let (mut depth, mut is_string, mut is_escaped) = (0_usize, false, false);
+    for byte in json.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = true,
+            b'"' => is_string = !is_string,
+            b'[' | b'{' if !is_string => depth += 1,
+            b']' | b'}' if !is_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > DEPTH_MAX {
+            return Err(Error::invalid(format!("`json` is nested more than {DEPTH_MAX} deep")));
+        }
+    }
+    Ok(())
+}
+
+/// Publishes one message.
+#[utoipa::path(
+    post, path = "/v1/publish", tag = "messages", request_body = PublishRequest,
+    responses(
+        (status = 200, description = "It is published", body = PublishAnswer),
+        (status = "4XX", description = "It is not, and should not be tried again", body = ErrorBody),
+        (status = "5XX", description = "It is not: try again", body = ErrorBody),
+    )
+)]
+pub(super) async fn publish(
+    State(control): State<Shared>,
+    Json(request): Json<PublishRequest>,
+) -> Result<Answered<PublishAnswer>, Error> {
+    let request = request.value;
+    let target = request.target.target()?;
+    let publication = request.content().publication(control.shards.door())?;
+    let answer = control.shards.ask(Request::Publish(target, publication)).await?;
+    Ok(Answered(published(answer)?.into()))
+}
+
+/// Publishes several messages, each to several targets.
+///
+/// Messages to the same target arrive in their order. Some may be published though others are not:
+/// each target has its own result.
+#[utoipa::path(
+    post, path = "/v1/publish/batch", tag = "messages", request_body = BatchRequest,
+    responses(
+        (status = 200, description = "What became of each", body = BatchAnswer),
+        (status = "4XX", description = "Nothing was published", body = ErrorBody),
+        (status = "5XX", description = "Nothing was published: try again", body = ErrorBody),
+    )
+)]
+pub(super) async fn batch(
+    State(control): State<Shared>,
+    Json(request): Json<BatchRequest>,
+) -> Result<Answered<BatchAnswer>, Error> {
+    let messages = request.value.messages;
+    let targets: usize = messages.iter().map(|message| message.targets.len()).sum();
+    if messages.len() > BATCH_MAX || targets > BATCH_MAX {
+        let is = format!("has {} messages to {targets} targets", messages.len());
+        return Err(Error::invalid(format!("the batch {is}, and may have {BATCH_MAX} of each")));
+    }
+    let mut batch = Batch::new(&control.shards, targets);
+    for message in &messages {
+        let publication = message.content().publication(control.shards.door());
+        for whom in &message.targets {
+            let checked = publication
+                .clone()
+                .and_then(|publication| whom.target().map(|target| (target, publication)));
+            batch.publish(checked).await;
+        }
+    }
+    Ok(Answered(BatchAnswer { results: batch.finish().await }))
+}
+
+/// The questions of a batch, some of which are on their way.
+struct Batch<'s> {
+    shards: &'s Shards,
+    deadline: tokio::time::Instant,
+    sent: VecDeque<Result<Asked, Error>>,
+    results: Vec<BatchResult>,
+}
+
+impl<'s> Batch<'s> {
+    fn new(shards: &'s Shards, targets: usize) -> Self {
+        Self {
+            shards,
+            deadline: Shards::deadline(),
+            sent: VecDeque::with_capacity(WINDOW),
+            results: Vec::with_capacity(targets),
+        }
+    }
+
+    async fn publish(&mut self, checked: Result<(Target, Publication), Error>) {
+        if self.sent.len() == WINDOW {
+            self.take_first().await;
+        }
+        let sent = match checked {
+            Ok((target, publication)) => {
+                self.shards.send(Request::Publish(target, publication), self.deadline).await
+            }
+            Err(error) => Err(error),
+        };
+        self.sent.push_back(sent);
+    }
+
+    async fn take_first(&mut self) {
+        let answer = match self.sent.pop_front() {
+            Some(Ok(asked)) => asked.answer().await.and_then(published),
+            Some(Err(error)) => Err(error),
+            None => return,
+        };
+        self.results.push(match answer {
+            Ok(published) => {
+                let PublishAnswer { connections, position } = published.into();
+                BatchResult::Published { status: 200, connections, position }
+            }
+            Err(error) => {
+                BatchResult::Failed { status: error.status.as_u16(), error: error.detail() }
+            }
+        });
+    }
+
+    async fn finish(mut self) -> Vec<BatchResult> {
+        while !self.sent.is_empty() {
+            self.take_first().await;
+        }
+        self.results
+    }
+}
+
+fn published(answer: Answer) -> Result<Published, Error> {
+    match answer {
+        Answer::Published(published) => Ok(published),
+        _ => Err(Error::confused()),
+    }
+}
+
+impl From<Published> for PublishAnswer {
+    fn from(published: Published) -> Self {
+        Self {
+            connections: published.connections,
+            position: published.position.map(PositionText::from),
+        }
+    }
+}
+
+impl From<Position> for PositionText {
+    fn from(position: Position) -> Self {
+        Self { epoch: format!("{:08x}", position.epoch), offset: position.offset }
+    }
+}
+
+/// The epoch that `text` is.
+pub(super) fn epoch(text: &str) -> Result<u32, Error> {
+    let is_epoch = text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let epoch = u32::from_str_radix(text, 16).ok().filter(|_| is_epoch);
+    epoch.ok_or_else(|| Error::invalid("`epoch` must be 8 hexadecimal digits"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn depth_is_counted_outside_of_strings() {
+        let deep = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        assert!(check_depth(&deep(127)).is_ok());
+        assert!(check_depth(&deep(128)).is_err());
+        assert!(check_depth(&format!("\"\\\"{}\"", "[".repeat(500))).is_ok());
+        assert!(check_depth(&"[1,2],".repeat(500)).is_ok());
+    }
+
+    #[test]
+    fn an_epoch_has_eight_digits() {
+        assert_eq!(epoch("00c0ffee"), Ok(0x00c0_ffee));
+        for text in ["", "c0ffee", "+0c0ffee", "00c0ffeg", "000c0ffee"] {
+            assert!(epoch(text).is_err(), "{text}");
+        }
+    }
+}

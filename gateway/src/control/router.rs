@@ -1,0 +1,62 @@
+//! Which path is answered by what.
+
+use axum::Router;
+use axum::extract::{Request, State};
+use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use axum::http::{HeaderValue, Method};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+
+use super::aws::AwsError;
+use super::error::Error;
+use super::{
+    Shared, aws, connections, exposition, health, openapi, overview, page, publish, subscriptions,
+    topics,
+};
+
+/// Everything that is answered.
+pub(super) fn new(control: Shared) -> Router {
+    let aws = || get(aws::get).post(aws::post).delete(aws::delete);
+    page::router()
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(exposition::show))
+        .route("/openapi.json", get(openapi::show))
+        .route("/v1/overview", get(overview::show))
+        .route("/v1/publish", post(publish::publish))
+        .route("/v1/publish/batch", post(publish::batch))
+        .route("/v1/subscribe", post(subscriptions::subscribe))
+        .route("/v1/unsubscribe", post(subscriptions::unsubscribe))
+        .route("/v1/connections", get(connections::list))
+        .route("/v1/connections/{id}", get(connections::show).delete(connections::close))
+        .route("/v1/disconnect", post(connections::disconnect))
+        .route("/v1/topics", get(topics::list))
+        .route("/v1/topics/{*topic}", get(topics::show).delete(topics::destroy))
+        .route("/v1/presence", get(topics::presence))
+        .route("/v1/history", get(topics::history))
+        .route("/@connections/{id}", aws())
+        // Some clients escape the sign.
+        .route("/%40connections/{id}", aws())
+        .fallback(async || Error::no_such_path())
+        .method_not_allowed_fallback(async || Error::no_such_method())
+        .layer(middleware::from_fn_with_state(Shared::clone(&control), guard))
+        .with_state(control)
+}
+
+/// Lets in who may, and says to browsers what must be said of every answer.
+async fn guard(State(control): State<Shared>, request: Request, next: Next) -> Response {
+    let (parts, body) = request.into_parts();
+    let path = parts.uri.path();
+    let needs_none = matches!(path, "/healthz" | "/readyz")
+        || (page::has(path) && matches!(parts.method, Method::GET | Method::HEAD));
+    let mut response = match control.access.check(&parts, needs_none) {
+        Ok(()) => next.run(Request::from_parts(parts, body)).await,
+        Err(error) if aws::has(path) => AwsError::from(error).into_response(),
+        Err(error) => error.into_response(),
+    };
+    let headers = response.headers_mut();
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,502 @@
+//! The control thread over a door whose shard is played by a thread here.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value as Json, json};
+use tidegate_proto::receiver::Kind as MessageKind;
+
+use super::*;
+use crate::config::{Admin, Hub, Token};
+use crate::gateway::Handle;
+use crate::hub::{
+    Answer, Common, ConnectionId, ConnectionInfo, History, Kept, Name, Node, Payload, Position,
+    Presence, Present, Publication, Published, Refusal, Seed, Request, Target, TopicInfo,
+};
+use crate::mailbox;
+use crate::uring::Waker;
+
+const TOKEN: &str = "0123456789abcdef";
+const NODE: Node = Node { number: 7, start: 9 };
+const MESSAGE_MAX: u32 = 10_000;
+
+/// What the played shard answers to a request of this kind; `None` for nothing, ever.
+type Shard = fn(&Request, &Common) -> Option<Answer>;
+
+/// A control thread, and the thread that plays its shards.
+struct Fixture {
+    admin: Option<AdminThread>,
+    ended: Arc<AtomicBool>,
+    shards: Option<JoinHandle<()>>,
+}
+
+struct Response {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Fixture {
+    fn new(tokens: &[&str], shard: Shard) -> Self {
+        let shards = 2;
+        let wakers: Vec<Waker> = (0..shards).map(|_| Waker::new().unwrap()).collect();
+        let (mut posts, entrance) = mailbox::open(&wakers, 64);
+        let tokens = tokens.iter().map(|token| Token::new(token).unwrap()).collect();
+        let address = "127.0.0.1:0".parse().ok();
+        let admin = Admin { address, tokens, ..Admin::default() };
+        let hub = Hub { messages: 1 << 20, max_message: MESSAGE_MAX, ..Hub::default() };
+        let config = Arc::new(Config { admin, hub, ..Config::default() });
+        let common = Common::new((NODE, Seed([1, 2])), shards, &config);
+        let door = Door::new(entrance, common.clone());
+        let bill = Bill::new(&config, shards);
+        let handle = Handle::detached(shards);
+        let admin = start(Parts { handle, door, config, bill }).unwrap();
+        let ended = Arc::new(AtomicBool::new(false));
+        let until = Arc::clone(&ended);
+        let play = move || {
+            let mut silent = Vec::new();
+            while !until.load(Ordering::Relaxed) {
+                for post in &mut posts {
+                    while let Some(mail) = post.receive() {
+                        #[allow(irrefutable_let_patterns)]
+                        let crate::hub::Mail::Ask(ask) = mail else { continue };
+                        match shard(&ask.request, &common) {
+                            Some(answer) => (ask.reply)(answer),
+                            None => silent.push(ask),
+                        }
+                    }
+                }
+                thread::sleep(Duration::from_micros(200));
+            }
+        };
+        Self { admin, ended, shards: Some(thread::spawn(play)) }
+    }
+
+    fn send(&self, request: &str) -> Response {
+        let address = self.admin.as_ref().unwrap().address();
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        let (head, body) = text.split_once("\r\n\r\n").expect("a whole head");
+        let status = head[9..12].parse().unwrap();
+        Response { status, head: head.to_ascii_lowercase(), body: body.into() }
+    }
+
+    fn request(&self, method: &str, path: &str, body: &str) -> Response {
+        let length = body.len();
+        self.send(&format!(
+            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\
+             Authorization: Bearer {TOKEN}\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\n\r\n{body}"
+        ))
+    }
+
+    #[track_caller]
+    fn expect(&self, (method, path, body): (&str, &str, &str), status: u16) -> Json {
+        let response = self.request(method, path, body);
+        assert_eq!(response.status, status, "{method} {path} {body}: {}", response.body);
+        if response.body.is_empty() {
+            return Json::Null;
+        }
+        let body: Json = serde_json::from_str(&response.body).expect("JSON");
+        if status >= 400 && !path.starts_with("/@") {
+            for key in ["code", "message", "hint"] {
+                assert!(body["error"][key].is_string(), "{body}");
+            }
+        }
+        body
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        drop(self.admin.take());
+        self.ended.store(true, Ordering::Relaxed);
+        self.shards.take().unwrap().join().unwrap();
+    }
+}
+
+fn id() -> ConnectionId {
+    ConnectionId { node: NODE, shard: 1, slot: 5, generation: 3 }
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}
+
+fn connection(slot: u32) -> ConnectionInfo {
+    ConnectionInfo {
+        id: ConnectionId { slot, ..id() },
+        route: 1,
+        peer: "10.0.0.1:99".parse().ok(),
+        user: Some(name("ada")),
+        topics: vec![name("a/b")],
+        connected_at: Some(951_782_400),
+        active_at: None,
+        backlog: 12,
+    }
+}
+
+fn topic() -> TopicInfo {
+    TopicInfo {
+        name: name("a/b"),
+        subscribers: 3,
+        position: Position { epoch: 0xab, offset: 4 }.into(),
+        kept: 2,
+        present: Some(1),
+    }
+}
+
+fn kept(offset: u64, kind: MessageKind, bytes: &[u8], common: &Common) -> Kept {
+    let payload = Payload::new(kind, bytes, &common.memory).unwrap();
+    Kept { offset, publication: Arc::new(Publication { payload, key: None, except: None }) }
+}
+
+/// A shard that knows the connection [`id`] and the topic `a/b`.
+fn shard(request: &Request, common: &Common) -> Option<Answer> {
+    let position = Position { epoch: 0xab, offset: 4 };
+    let known = |target: &Target| match target {
+        Target::Connection(other) => *other == id(),
+        Target::User(user) => user.as_str() == "ada",
+        Target::Topic(topic) => topic.as_str() == "a/b",
+        Target::All => true,
+    };
+    Some(match request {
+        Request::Publish(Target::User(user), _) if user.as_str() == "slow" => {
+            Answer::Refused(Refusal::Slow)
+        }
+        Request::Publish(target, publication) => {
+            assert!(!publication.payload.bytes().is_empty());
+            let connections = u64::from(known(target));
+            if matches!(target, Target::Connection(_)) && !known(target) {
+                return Some(Answer::Refused(Refusal::Gone));
+            }
+            let position = matches!(target, Target::Topic(_)).then_some(position);
+            Answer::Published(Published { connections, position })
+        }
+        Request::Subscribe(target, _)
+        | Request::Unsubscribe(target, _)
+        | Request::Disconnect(target, ..)
+            if known(target) =>
+        {
+            Answer::Done(1)
+        }
+        Request::Connection(other) if *other == id() => Answer::Connection(connection(5).into()),
+        Request::Connection(_) | Request::Disconnect(..) => Answer::Refused(Refusal::Gone),
+        Request::Connections { from: 0, limit, .. } if *limit > 1 => {
+            Answer::Connections(vec![connection(0)], Some(1))
+        }
+        Request::Connections { from: 0, .. } => Answer::Connections(vec![connection(0)], Some(1)),
+        Request::Connections { .. } => Answer::Connections(vec![connection(5)], None),
+        Request::Topics { .. } | Request::LargestTopics => Answer::Topics(vec![topic()], None),
+        Request::Topic(topic_name) if topic_name.as_str() == "a/b" => {
+            Answer::Topics(vec![topic()], None)
+        }
+        Request::DestroyTopic(topic) if topic.as_str() == "a/b" => Answer::Done(3),
+        Request::Presence { .. } => Answer::Presence(Presence {
+            members: vec![Present {
+                user: Some(name("ada")),
+                connection: None,
+                connections: 2,
+                since: 0,
+            }],
+            total: 1,
+        }),
+        Request::History { .. } => Answer::History(History {
+            messages: vec![
+                kept(3, MessageKind::Text, b"hi", common),
+                kept(4, MessageKind::Binary, b"\xff", common),
+            ],
+            position,
+            gap: false,
+        }),
+        _ => Answer::Refused(Refusal::Unknown),
+    })
+}
+
+#[test]
+fn messages_are_published() {
+    let fixture = Fixture::new(&[], shard);
+    let published = |body| fixture.expect(("POST", "/v1/publish", body), 200);
+    assert_eq!(
+        published(r#"{"target":{"topic":"a/b"},"text":"hi"}"#),
+        json!({"connections": 1, "position": {"epoch": "000000ab", "offset": 4}})
+    );
+    assert_eq!(
+        published(r#"{"target":{"all":true},"binary":"/w==","key":"k"}"#),
+        json!({"connections": 2, "position": null})
+    );
+    assert_eq!(published(r#"{"target":{"user":"bob"},"json":null}"#)["connections"], 0);
+    let to = |id: ConnectionId| format!(r#"{{"target":{{"connection":"{id}"}},"json":[1]}}"#);
+    assert_eq!(published(&to(id()))["connections"], 1);
+    let gone = to(ConnectionId { slot: 6, ..id() });
+    let error = fixture.expect(("POST", "/v1/publish", &gone), 410);
+    assert_eq!(error["error"]["code"], "connection_gone");
+}
+
+#[test]
+fn a_batch_has_a_result_for_each_target() {
+    let fixture = Fixture::new(&[], shard);
+    let body = json!({"messages": [
+        {"targets": [{"topic": "a/b"}, {"user": "slow"}, {"topic": ""}], "text": "x"},
+        {"targets": [{"all": true}], "binary": "?"},
+    ]});
+    let answer = fixture.expect(("POST", "/v1/publish/batch", &body.to_string()), 200);
+    let status: Vec<u64> = answer["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|result| result["status"].as_u64().unwrap())
+        .collect();
+    assert_eq!(status, [200, 429, 400, 400]);
+    assert_eq!(answer["results"][1]["error"]["code"], "slow_peer");
+    let many = json!({"messages": [{"targets": vec![json!({"all": true}); 300], "text": "x"}]});
+    let answer = fixture.expect(("POST", "/v1/publish/batch", &many.to_string()), 200);
+    assert!(answer["results"].as_array().unwrap().iter().all(|one| one["status"] == 200));
+    let many = json!({"messages": [{"targets": vec![json!({"all": true}); 1001], "text": "x"}]});
+    fixture.expect(("POST", "/v1/publish/batch", &many.to_string()), 400);
+}
+
+#[test]
+fn what_is_wrong_with_a_request_is_said() {
+    let fixture = Fixture::new(&[], shard);
+    let deep = format!("{{\"a\":{}", "[".repeat(500));
+    let nested = "[".repeat(200) + &"]".repeat(200);
+    let nested = format!(r#"{{"target":{{"all":true}},"json":{nested}}}"#);
+    let long = format!(r#"{{"target":{{"topic":"{}"}},"text":"x"}}"#, "x".repeat(201));
+    let large = format!(r#"{{"target":{{"all":true}},"text":"{}"}}"#, "x".repeat(10_001));
+    let larger = format!(r#"{{"target":{{"all":true}},"text":"{}"}}"#, "x".repeat(1 << 20));
+    for (body, status, code) in [
+        ("", 400, "invalid_json"),
+        ("{", 400, "invalid_json"),
+        (&deep, 400, "invalid_request"),
+        (&nested, 400, "invalid_request"),
+        ("[]", 400, "invalid_request"),
+        ("{}", 400, "invalid_request"),
+        (r#"{"target":{"all":true}}"#, 400, "invalid_request"),
+        (r#"{"target":{"all":false},"text":"x"}"#, 400, "invalid_request"),
+        (r#"{"target":{"everyone":true},"text":"x"}"#, 400, "invalid_request"),
+        (r#"{"target":{"all":true,"user":"x"},"text":"x"}"#, 400, "invalid_request"),
+        (r#"{"target":{"all":true},"text":"x","binary":""}"#, 400, "invalid_request"),
+        (r#"{"target":{"all":true},"text":"x","more":1}"#, 400, "invalid_request"),
+        (r#"{"target":{"all":true},"text":"\ud800"}"#, 400, "invalid_json"),
+        (r#"{"target":{"all":true},"binary":"a"}"#, 400, "invalid_request"),
+        (r#"{"target":{"topic":"a\nb"},"text":"x"}"#, 400, "invalid_name"),
+        (r#"{"target":{"topic":""},"text":"x"}"#, 400, "invalid_name"),
+        (&long, 400, "invalid_name"),
+        (r#"{"target":{"all":true},"text":"x","key":""}"#, 400, "invalid_name"),
+        (r#"{"target":{"all":true},"text":"x","except":"y"}"#, 400, "invalid_connection_id"),
+        (r#"{"target":{"connection":"x"},"text":"x"}"#, 400, "invalid_connection_id"),
+        (&large, 413, "message_too_large"),
+        (&larger, 413, "body_too_large"),
+    ] {
+        let error = fixture.expect(("POST", "/v1/publish", body), status);
+        assert_eq!(error["error"]["code"], code, "{body:.80}");
+    }
+    let text = "POST /v1/publish HTTP/1.1\r\nHost: [::1]\r\nConnection: close\r\n\
+                Content-Type: text/plain\r\nContent-Length: 2\r\n\r\n{}";
+    assert_eq!(fixture.send(text).status, 415);
+    let latin = fixture.send(
+        "POST /v1/publish HTTP/1.1\r\nHost: [::1]\r\nConnection: close\r\n\
+         Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}",
+    );
+    assert_eq!(latin.status, 400);
+}
+
+#[test]
+fn connections_are_told_about_and_closed() {
+    let fixture = Fixture::new(&[], shard);
+    let path = format!("/v1/connections/{}", id());
+    let info = fixture.expect(("GET", &path, ""), 200);
+    assert_eq!(info["route"], "/echo");
+    assert_eq!(info["connected_at"], "2000-02-29T00:00:00Z");
+    assert_eq!(fixture.expect(("DELETE", &path, ""), 200), json!({"connections": 1}));
+    for (query, status) in [
+        ("?code=4999&reason=bye%20now", 200),
+        ("?code=1000", 200),
+        ("?code=999", 400),
+        ("?code=1005", 400),
+        ("?code=5000", 400),
+        ("?code=x", 400),
+        ("?cod=1000", 400),
+    ] {
+        fixture.expect(("DELETE", &format!("{path}{query}"), ""), status);
+    }
+    fixture.expect(("DELETE", &format!("{path}?reason={}", "x".repeat(124)), ""), 400);
+    fixture.expect(("GET", "/v1/connections/x", ""), 400);
+    fixture.expect(("GET", "/v1/connections/%ff", ""), 400);
+    let gone = ConnectionId { slot: 6, ..id() };
+    fixture.expect(("GET", &format!("/v1/connections/{gone}"), ""), 410);
+    let body = r#"{"target":{"user":"ada"},"code":3000}"#;
+    fixture.expect(("POST", "/v1/disconnect", body), 200);
+    fixture.expect(("POST", "/v1/disconnect", r#"{"target":{"user":"ada"},"code":1006}"#), 400);
+}
+
+#[test]
+fn connections_are_listed_shard_after_shard() {
+    let fixture = Fixture::new(&[], shard);
+    let all = fixture.expect(("GET", "/v1/connections", ""), 200);
+    assert_eq!(all["connections"].as_array().unwrap().len(), 4);
+    assert_eq!(all["cursor"], Json::Null);
+    let (mut seen, mut cursor) = (0, String::new());
+    loop {
+        let page = fixture.expect(("GET", &format!("/v1/connections?limit=1{cursor}"), ""), 200);
+        seen += page["connections"].as_array().unwrap().len();
+        match &page["cursor"] {
+            Json::String(next) => cursor = format!("&cursor={next}"),
+            _ => break,
+        }
+    }
+    assert_eq!(seen, 4);
+    for (query, status) in [
+        ("user=ada&topic=a%2Fb&route=/echo&address=::1", 200),
+        ("route=/nowhere", 400),
+        ("subprotocol=x", 400),
+        ("address=localhost", 400),
+        ("user=", 400),
+        ("limit=0", 400),
+        ("limit=1001", 400),
+        ("limit=-1", 400),
+        ("cursor=x", 400),
+        ("cursor=AAIAAAAA", 400),
+    ] {
+        fixture.expect(("GET", &format!("/v1/connections?{query}"), ""), status);
+    }
+}
+
+#[test]
+fn topics_and_what_belongs_to_them() {
+    let fixture = Fixture::new(&[], shard);
+    let all = fixture.expect(("GET", "/v1/topics?prefix=a", ""), 200);
+    assert_eq!(all["topics"].as_array().unwrap().len(), 2);
+    for path in ["/v1/topics/a/b", "/v1/topics/a%2Fb"] {
+        let topic = fixture.expect(("GET", path, ""), 200);
+        assert_eq!(topic["name"], "a/b");
+        assert_eq!(topic["position"], json!({"epoch": "000000ab", "offset": 4}));
+        assert_eq!(fixture.expect(("DELETE", path, ""), 200), json!({"connections": 3}));
+    }
+    fixture.expect(("GET", "/v1/topics/other", ""), 404);
+    fixture.expect(("GET", "/v1/topics/a%0Ab", ""), 400);
+    let presence = fixture.expect(("GET", "/v1/presence?topic=a/b", ""), 200);
+    assert_eq!(presence["members"][0]["user"], "ada");
+    let history = fixture.expect(("GET", "/v1/history?topic=a/b&epoch=000000ab&offset=2", ""), 200);
+    assert_eq!(
+        history["messages"],
+        json!([{"offset": 3, "text": "hi"}, {"offset": 4, "binary": "/w=="}])
+    );
+    for query in ["", "topic=", "topic=a&epoch=00000000", "topic=a&epoch=x&offset=1"] {
+        fixture.expect(("GET", &format!("/v1/history?{query}"), ""), 400);
+    }
+    let body = format!(r#"{{"target":{{"connection":"{}"}},"topic":"a/b"}}"#, id());
+    assert_eq!(fixture.expect(("POST", "/v1/subscribe", &body), 200), json!({"connections": 1}));
+    fixture.expect(("POST", "/v1/unsubscribe", &body), 200);
+    let body = r#"{"target":{"topic":"a/b"},"topic":"a/b"}"#;
+    fixture.expect(("POST", "/v1/subscribe", body), 400);
+}
+
+#[test]
+fn a_client_of_amazon_gets_what_it_expects() {
+    let fixture = Fixture::new(&[], shard);
+    let path = format!("/@connections/{}", id());
+    assert_eq!(fixture.expect(("POST", &path, "hi"), 200), Json::Null);
+    assert_eq!(fixture.expect(("DELETE", &path.replace('@', "%40"), ""), 204), Json::Null);
+    let info = fixture.expect(("GET", &path, ""), 200);
+    assert_eq!(
+        info,
+        json!({"connectedAt": "2000-02-29T00:00:00Z", "identity":
+            {"sourceIp": "10.0.0.1", "userAgent": ""}})
+    );
+    let gone = format!("/@connections/{}", ConnectionId { slot: 6, ..id() });
+    for method in ["POST", "GET", "DELETE"] {
+        let answer = fixture.request(method, &gone, "x");
+        assert_eq!(answer.status, 410, "{method}");
+        assert!(answer.head.contains("x-amzn-errortype: goneexception"), "{}", answer.head);
+    }
+    let large = fixture.request("POST", &path, &"x".repeat(10_001));
+    assert_eq!(large.status, 413);
+    assert!(large.head.contains("x-amzn-errortype: payloadtoolargeexception"), "{}", large.head);
+}
+
+#[test]
+fn nobody_is_let_in_without_a_token() {
+    let fixture = Fixture::new(&[TOKEN], shard);
+    let plain = |path: &str| {
+        fixture.send(&format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"))
+    };
+    for path in ["/v1/overview", "/metrics", "/openapi.json", "/nowhere"] {
+        let answer = plain(path);
+        assert_eq!(answer.status, 401, "{path}");
+        assert!(answer.head.contains("www-authenticate: bearer"), "{}", answer.head);
+        assert!(!answer.body.contains(TOKEN));
+    }
+    for path in ["/healthz", "/readyz", "/"] {
+        assert_eq!(plain(path).status, 200, "{path}");
+    }
+    let answer = plain("/@connections/x");
+    assert_eq!(answer.status, 403);
+    assert!(answer.head.contains("x-amzn-errortype: forbiddenexception"), "{}", answer.head);
+    fixture.expect(("GET", "/v1/overview", ""), 200);
+}
+
+#[test]
+fn paths_and_methods_that_are_not_there() {
+    let fixture = Fixture::new(&[], shard);
+    fixture.expect(("GET", "/nowhere", ""), 404);
+    fixture.expect(("GET", "/v1", ""), 404);
+    let answer = fixture.request("PUT", "/v1/publish", "");
+    assert_eq!(answer.status, 405);
+    assert!(answer.head.contains("allow: post"), "{}", answer.head);
+    assert!(answer.body.contains("unknown_method"), "{}", answer.body);
+}
+
+#[test]
+fn a_shard_that_does_not_answer_is_not_waited_for() {
+    let fixture = Fixture::new(&[], |_, _| None);
+    let error = fixture.expect(("GET", "/v1/topics/a", ""), 503);
+    assert_eq!(error["error"]["code"], "no_answer");
+    let answer = fixture.request("GET", "/healthz", "");
+    assert_eq!(answer.status, 200);
+}
+
+#[test]
+fn every_path_of_the_document_is_answered() {
+    let fixture = Fixture::new(&[], shard);
+    let document = fixture.expect(("GET", "/openapi.json", ""), 200);
+    assert!(document["openapi"].as_str().unwrap().starts_with("3.1"));
+    for (path, methods) in document["paths"].as_object().unwrap() {
+        for method in methods.as_object().unwrap().keys() {
+            let method = method.to_uppercase();
+            let path = path.replace("{id}", &id().to_string()).replace("{topic}", "a/b");
+            let answer = fixture.request(&method, &path, "{}");
+            let is_known =
+                ["unknown_path", "unknown_method"].iter().all(|code| !answer.body.contains(code));
+            assert!(is_known && answer.status != 404, "{method} {path}: {}", answer.body);
+        }
+    }
+}
+
+#[test]
+fn the_metrics_are_those_of_the_document() {
+    let bill = Bill::new(&Config::default(), 1);
+    let mut table = String::from("| name | kind | labels | meaning |\n|---|---|---|---|\n");
+    for family in families(&bill) {
+        let labels: Vec<String> =
+            family.samples[0].labels.iter().map(|(name, _)| format!("`{name}`")).collect();
+        let kind = format!("{:?}", family.kind).to_lowercase();
+        let (name, labels) = (family.full_name(), labels.join(", "));
+        table.push_str(&format!("| `{name}` | {kind} | {labels} | {} |\n", family.help));
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/METRICS.md");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (intro, written) = text.split_once("| name |").expect("a table");
+    let written = format!("| name |{written}");
+    if std::env::var_os("TIDEGATE_WRITE").is_some() {
+        std::fs::write(path, format!("{intro}{table}")).unwrap();
+        return;
+    }
+    assert!(written == table, "METRICS.md is out of date: run this test with TIDEGATE_WRITE=1");
+}
