@@ -1,8 +1,9 @@
 # shellcheck shell=bash
 # Sourced, not run: starts one gateway on a free port for a script and ends it again.
 #
-#   gateway_start [ARGUMENT...]  starts the binary with the arguments and `--listen 127.0.0.1:PORT`,
-#                                waits until it answers HTTP; sets gateway_port and gateway_pid
+#   gateway_start [ARGUMENT...]  starts the binary with the arguments, `--listen 127.0.0.1:PORT`
+#                                and `--admin 127.0.0.1:0`, waits until it answers HTTP; sets
+#                                gateway_port, gateway_admin (127.0.0.1:PORT) and gateway_pid
 #   gateway_stop                 SIGTERM; fails unless the process ends in time with exit code 0
 #   gateway_abandon              for an EXIT trap: ends a gateway still there, removes its log
 #   gateway_echo_config FILE     writes the configuration that the third-party suites run against
@@ -14,6 +15,7 @@ gateway_binary=${TIDEGATE_BIN:-${CARGO_TARGET_DIR:-$gateway_root/target}/release
 gateway_start_seconds=20
 gateway_stop_seconds=30
 gateway_port=
+gateway_admin=
 gateway_pid=
 gateway_log=
 
@@ -63,7 +65,8 @@ gateway_start() {
     fi
     gateway_port=$(gateway_free_port) || return 1
     gateway_log=$(mktemp) || return 1
-    "$gateway_binary" "$@" --listen "127.0.0.1:$gateway_port" >"$gateway_log" 2>&1 </dev/null &
+    "$gateway_binary" "$@" --listen "127.0.0.1:$gateway_port" --admin 127.0.0.1:0 \
+        >"$gateway_log" 2>&1 </dev/null &
     gateway_pid=$!
     local deadline=$((SECONDS + gateway_start_seconds))
     until gateway_answers; do
@@ -82,6 +85,7 @@ gateway_start() {
         fi
         sleep 0.1
     done
+    gateway_admin=$(sed -n 's/^admin on //p' "$gateway_log" | head -n 1)
 }
 
 gateway_stop() {

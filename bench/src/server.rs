@@ -85,6 +85,9 @@ impl Server {
         let program = program.map_or_else(gateway_program, |path| Ok(path.into()))?;
         let mut command = Command::new(&program);
         command.args(["--shards", &shards.to_string(), "--listen", "127.0.0.1:0"]);
+        if knows_admin(&program) {
+            command.args(["--admin", "off"]);
+        }
         // A file without a name: nothing to take away when this process is killed.
         command.args(["--config", "/dev/stdin"]).stdin(holding(config)?);
         let mut running = Running::start(&mut command, shards == 1).map_err(|error| {
@@ -238,6 +241,13 @@ fn version(program: &Path) -> String {
     let output = Command::new(program).arg("--version").output();
     let said = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
     said.ok().filter(|said| !said.is_empty()).unwrap_or_else(|| "tidegate, version unknown".into())
+}
+
+/// Whether the gateway's program has an admin address to be turned off: one that was built before
+/// there was any does not know the option.
+fn knows_admin(program: &Path) -> bool {
+    let output = Command::new(program).arg("--help").output();
+    output.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("--admin"))
 }
 
 /// The first ports that are not for servers: from here on they are those of clients (ip(7),

@@ -16,12 +16,17 @@ use crate::{Signal, binary, wait_until};
 /// What a gateway says before each address that it listens on.
 const LISTENING: &str = "listening on ";
 
+/// What a gateway says before the address of its control thread.
+const ADMIN: &str = "admin on ";
+
 /// How to start a gateway.
 #[derive(Clone, Debug, Default)]
 pub struct Launch {
     config: Option<String>,
     arguments: Vec<OsString>,
     listen: usize,
+    /// Without, it has no admin address, because several gateways may run.
+    has_admin: bool,
 }
 
 /// A program that ran to its end.
@@ -84,6 +89,12 @@ impl Launch {
     pub fn listen(mut self, address: &str) -> Self {
         self.listen += 1;
         self.argument("--listen").argument(address)
+    }
+
+    /// With an admin address on a free port of 127.0.0.1.
+    #[must_use]
+    pub fn admin(self) -> Self {
+        Self { has_admin: true, ..self }
     }
 
     /// Starts the gateway and waits until it listens on all addresses that were given, or on one.
@@ -151,6 +162,8 @@ impl Launch {
         if let Some(config) = &config {
             command.arg("--config").arg(config.path());
         }
+        let admin = if self.has_admin { "127.0.0.1:0" } else { "off" };
+        command.args(["--admin", admin]);
         command.args(&self.arguments).env("NO_COLOR", "1").env_remove("TIDEGATE_LOG");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         (command.spawn().expect("the program can be started"), config)
@@ -169,6 +182,17 @@ impl Gateway {
     pub fn start(more: &str) -> Self {
         let text = format!("shards = 1\npin = false\n{more}");
         Launch::new().config(&text).listen("127.0.0.1:0").start()
+    }
+
+    /// As [`Gateway::start`], with an admin address on a free port.
+    ///
+    /// # Panics
+    /// It does not come up.
+    #[must_use]
+    #[track_caller]
+    pub fn with_admin(more: &str) -> Self {
+        let text = format!("shards = 1\npin = false\n{more}");
+        Launch::new().config(&text).listen("127.0.0.1:0").admin().start()
     }
 
     /// As [`Gateway::start`], with a layer stack and all else by default.
@@ -194,6 +218,20 @@ impl Gateway {
     #[must_use]
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// The address of its control thread.
+    ///
+    /// # Panics
+    /// It has none.
+    #[must_use]
+    #[track_caller]
+    pub fn admin_address(&self) -> SocketAddr {
+        wait_until("the admin address", || {
+            let said = self.stdout.text();
+            let lines = said.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
+            lines.filter_map(|line| line.strip_prefix(ADMIN)?.parse().ok()).next()
+        })
     }
 
     /// The process.

@@ -229,6 +229,7 @@ fn start(more: &str) -> (Gateway, Diary) {
     let text = format!("shards = 1\npin = false\n{more}\n{limits}{}", routes.concat());
     let config = Config::parse(&text, "embedded").expect("a right configuration");
     let config = config.with_listen(&["127.0.0.1:0".parse().expect("an address")]);
+    let config = config.with_admin(None);
     let diary = Diary::default();
     let handlers = diary.clone();
     let gateway =
@@ -610,6 +611,7 @@ fn each_shard_makes_its_own_handlers() {
     let config =
         Config::parse("shards = 3\npin = false\n[limits]\nconnections = 256\n", "embedded");
     let config = config.unwrap().with_listen(&["127.0.0.1:0".parse().unwrap()]);
+    let config = config.with_admin(None);
     let note = Arc::clone(&made);
     let factory = move |route: &Route| {
         note.lock().unwrap().push((route.path.clone(), std::thread::current().id()));

@@ -9,6 +9,7 @@ use tidegate_bench::server::Choice;
 pub fn start() -> (Gateway, Choice) {
     let config = Config { pin: false, ..Config::default() };
     let config = config.with_listen(&["127.0.0.1:0".parse().expect("it is an address")]);
+    let config = config.with_admin(None);
     let gateway = Gateway::start(config).expect("this machine can run a gateway");
     let url = Some(format!("ws://{}/echo", gateway.addresses()[0]));
     (gateway, Choice { url, pid: Some(std::process::id()), gateway: None, peer: None })
