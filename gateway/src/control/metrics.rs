@@ -58,6 +58,17 @@ struct Shape {
     labels: Vec<(&'static str, &'static str)>,
 }
 
+/// Counters that go down as well, and keep their names.
+const GAUGES: [&str; 7] = [
+    "connections",
+    "connections_open",
+    "subscriptions",
+    "topics",
+    "topics_home",
+    "history_bytes",
+    "present",
+];
+
 const NANOSECOND: f64 = 1e-9;
 
 /// What a scrape sees.
@@ -133,8 +144,8 @@ fn counted(by_shard: &[(Counters, Vitals)]) -> Vec<Family> {
 
 /// How a counter is shown; `None` if another metric says the same.
 fn shape(name: &str, doc: &'static str) -> Option<Shape> {
-    const SLOW: &str = "What was done about slow peers: reading from them paused, closed with \
-         1013, or dropped because they took nothing at all.";
+    const SLOW: &str = "What was done about slow peers: reading from them was paused, they were \
+         closed with 1013, dropped because they took nothing at all, or a message was left out.";
     let plain = |family: &str, kind, help| {
         Some(Shape { family: format!("tidegate_{family}"), kind, help, labels: Vec::new() })
     };
@@ -149,15 +160,19 @@ fn shape(name: &str, doc: &'static str) -> Option<Shape> {
     match name {
         // The refusals by reason say these.
         "refused" | "refused_head_timeout" => None,
-        "connections" | "connections_open" => plain(name, Kind::Gauge, doc),
+        _ if GAUGES.contains(&name) => plain(name, Kind::Gauge, doc),
+        "queued" => plain("queued_messages", Kind::Gauge, doc),
         "blocks_used" | "blocks_used_max" => plain(&format!("{name}_bytes"), Kind::Gauge, doc),
         "bytes_in" => plain("received_bytes", Kind::Counter, doc),
         "bytes_out" => plain("sent_payload_bytes", Kind::Counter, doc),
         "messages_in" => plain("received_messages", Kind::Counter, doc),
         "messages_out" => plain("sent_messages", Kind::Counter, doc),
-        "slow_peers_closed" => slow("closed", "backlog"),
-        "slow_peers_paused" => slow("paused", "backlog"),
-        "peers_stalled" => slow("dropped", "stalled"),
+        "slow_peers_closed" => slow("close", "backlog"),
+        "slow_peers_paused" => slow("pause", "backlog"),
+        "peers_stalled" => slow("drop_peer", "stalled"),
+        "slow_dropped_newest" => slow("drop_newest", "backlog"),
+        "slow_dropped_oldest" => slow("drop_oldest", "backlog"),
+        "slow_conflated" => slow("conflate", "newer"),
         _ => plain(name, Kind::Counter, doc),
     }
 }
@@ -324,4 +339,20 @@ fn socket_memory() -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("TCP:"))?;
     let mut words = line.split_whitespace().skip_while(|word| *word != "mem");
     words.nth(1)?.parse::<u64>().ok().map(|pages| pages * PAGE)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_so_now_is_a_gauge() {
+        for ((name, _), doc) in Counters::default().named().iter().zip(Counters::DOCS) {
+            let Some(shape) = shape(name, doc) else { continue };
+            let is_of_now = doc.contains(" now") || doc.contains("at once");
+            let is_gauge = shape.kind == Kind::Gauge;
+            let not_at_once = *name == "sends_short";
+            assert!(is_gauge == is_of_now || not_at_once, "{name}: add it to GAUGES? {doc}");
+        }
+    }
 }

@@ -343,15 +343,14 @@ impl From<Published> for PublishAnswer {
 
 impl From<Position> for PositionText {
     fn from(position: Position) -> Self {
-        Self { epoch: format!("{:08x}", position.epoch), offset: position.offset }
+        Self { epoch: position.epoch_text(), offset: position.offset }
     }
 }
 
 /// The epoch that `text` is.
 pub(super) fn epoch(text: &str) -> Result<u32, Error> {
-    let is_epoch = text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-    let epoch = u32::from_str_radix(text, 16).ok().filter(|_| is_epoch);
-    epoch.ok_or_else(|| Error::invalid("`epoch` must be 8 hexadecimal digits"))
+    Position::parse_epoch(text)
+        .ok_or_else(|| Error::invalid("`epoch` must be 8 hexadecimal digits"))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::config::{Admin, Hub, Token};
 use crate::gateway::Handle;
 use crate::hub::{
     Answer, Common, ConnectionId, ConnectionInfo, History, Kept, Name, Node, Payload, Position,
-    Presence, Present, Publication, Published, Refusal, Seed, Request, Target, TopicInfo,
+    Presence, Present, Publication, Published, Refusal, Request, Seed, Target, TopicInfo,
 };
 use crate::mailbox;
 use crate::uring::Waker;
@@ -145,7 +145,7 @@ fn topic() -> TopicInfo {
     TopicInfo {
         name: name("a/b"),
         subscribers: 3,
-        position: Position { epoch: 0xab, offset: 4 }.into(),
+        position: Some(Position { epoch: 0xab, offset: 4 }),
         kept: 2,
         present: Some(1),
     }

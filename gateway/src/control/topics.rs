@@ -254,11 +254,10 @@ pub(super) async fn history(
 
 impl From<TopicInfo> for TopicJson {
     fn from(info: TopicInfo) -> Self {
-        let position: Option<Position> = info.position.into();
         Self {
             name: info.name.to_string(),
             subscribers: info.subscribers,
-            position: position.map(PositionText::from),
+            position: info.position.map(PositionText::from),
             kept: info.kept,
             present: info.present,
         }
