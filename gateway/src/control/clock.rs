@@ -1,5 +1,13 @@
 //! Moments as people and programs write them.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Now.
+pub(super) fn since_1970() -> Duration {
+    // A clock that stands before 1970 is not set at all.
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
 /// `seconds` since 1970 as ISO 8601 (RFC 3339), such as `2026-11-24T12:00:00Z`.
 pub(super) fn iso8601(seconds: u64) -> String {
     let (year, month, day) = date(seconds / 86_400);

@@ -93,6 +93,8 @@ struct Control {
     shards: Shards,
     config: Arc<Config>,
     bill: Bill,
+    /// Seconds since 1970.
+    started_at: u64,
     access: Access,
     bodies: Bodies,
 }
@@ -146,6 +148,7 @@ impl Control {
         let Parts { handle, door, config, bill } = parts;
         Self {
             handle,
+            started_at: clock::since_1970().as_secs(),
             access: Access::new(&config.admin.tokens),
             bodies: Bodies::new(door.max_message()),
             shards: Shards::new(door),

@@ -2,92 +2,121 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::time::Duration;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::State as Extracted;
 use serde::Serialize;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
+use super::clock::since_1970;
 use super::topics::TopicJson;
-use super::{Control, Shared, ask};
-use crate::budget::{KERNEL_IDLE, Limit};
+use super::{Control, Shared};
+use crate::budget::{KERNEL_FLOOR, KERNEL_IDLE, Limit, Line};
 use crate::hub::{Answer, Request};
 use crate::shard::{Counters, HOLDINGS, REFUSALS, Vitals};
 
 /// The most topics that are shown.
 const TOPICS_MAX: usize = 20;
 
+/// How long the shards may take to tell about them: a look is worth more soon than complete.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Everything at one look. Counters are those of the shards' last tick: up to 250 ms old, and some
 /// seconds in a shard without connections.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct Overview {
     version: &'static str,
-    /// Whether the gateway serves, and does not drain.
-    ready: bool,
-    totals: ShardJson,
-    shards: Vec<ShardJson>,
+    /// The number of this node.
+    node: u16,
+    state: State,
+    /// Seconds since 1970.
+    started_at: u64,
+    /// Milliseconds since 1970.
+    now: u64,
+    limits: LimitsJson,
+    memory_per_connection: PerConnection,
+    /// What messages on their way, and those that are kept, hold in all.
+    messages_memory: MessagesJson,
     memory: MemoryJson,
-    per_connection: PerConnection,
+    shards: Vec<ShardJson>,
+    /// The bill, line by line, of all shards.
+    budget: Vec<LineJson>,
     /// The topics with the most subscribers, the largest first.
-    largest_topics: Vec<TopicJson>,
+    topics: Vec<TopicJson>,
     /// All shards have told about their topics in time.
     topics_complete: bool,
 }
 
-/// What one shard, or all together, have counted.
+/// What the gateway does.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct ShardJson {
-    /// By the names of METRICS.md's sources, such as `connections_open`.
-    counters: BTreeMap<&'static str, u64>,
-    /// Requests refused, by reason.
-    refusals: BTreeMap<&'static str, u64>,
-    /// Receive buffers that are free.
-    buffers_free: u64,
-    /// How many turns the loop has made, and how long all of them took, in nanoseconds.
-    loops: u64,
-    loop_nanoseconds: u64,
+#[serde(rename_all = "snake_case")]
+pub(super) enum State {
+    /// It serves.
+    Ready,
+    /// It was told to end.
+    Draining,
 }
 
-/// Memory in bytes.
+/// Bounds of the configuration.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct LimitsJson {
+    connections_per_shard: u32,
+}
+
+/// Bytes of one connection.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PerConnection {
+    /// In user space, on average: records that were ever used, and blocks in use; `null` without
+    /// connections.
+    user: Option<u64>,
+    /// In the kernel while it is idle: as measured, without what its socket buffers hold.
+    kernel: u64,
+    /// Of these, what a socket takes that is only held.
+    floor: u64,
+}
+
+/// Bytes of messages.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct MessagesJson {
+    used: u64,
+    limit: u64,
+}
+
+/// Memory of the process in bytes.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct MemoryJson {
     /// The most that may be held.
     allowed: u64,
     /// What the bill adds up to.
     bill: u64,
-    /// What the process has resident (proc_pid_statm(5)), if that can be read.
+    /// What is resident (proc_pid_statm(5)), if that can be read.
     resident: Option<u64>,
-    /// What messages on their way, and those that are kept, hold.
-    messages: UsedJson,
-    /// The bill of one shard, line by line, with what all shards use of it, where that is known.
-    lines: Vec<LineJson>,
 }
 
-/// Bytes used and allowed.
+/// What one shard has counted.
 #[derive(Debug, Serialize, ToSchema)]
-pub(super) struct UsedJson {
-    used: u64,
-    allowed: u64,
+pub(super) struct ShardJson {
+    shard: usize,
+    /// By name, such as `connections_open`.
+    counters: BTreeMap<&'static str, u64>,
+    /// Requests refused, by reason.
+    refusals: BTreeMap<&'static str, u64>,
+    /// Receive buffers that are free.
+    buffers_free: u64,
+    /// How long all turns of the loop took, in nanoseconds; `counters.loops` says how many.
+    loop_nanoseconds: u64,
 }
 
 /// A line of the bill.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct LineJson {
     owner: &'static str,
-    /// Of all shards; `null` where it is not known.
+    /// Bytes; `null` where it is not known.
     used: Option<u64>,
-    /// Of all shards.
+    /// Bytes.
     allowed: u64,
-}
-
-/// Bytes of one connection, as an average; `null` without connections.
-#[derive(Debug, Serialize, ToSchema)]
-pub(super) struct PerConnection {
-    /// In user space: records that were ever used, and blocks in use.
-    user: Option<u64>,
-    /// In the kernel while it is idle: measured, without what its socket buffers hold.
-    kernel_idle: u64,
 }
 
 /// Tells everything at one look.
@@ -95,24 +124,33 @@ pub(super) struct PerConnection {
     get, path = "/v1/overview", tag = "watching",
     responses((status = 200, description = "Everything", body = Overview))
 )]
-pub(super) async fn show(State(control): State<Shared>) -> Json<Overview> {
+pub(super) async fn show(Extracted(control): Extracted<Shared>) -> Json<Overview> {
     let by_shard = control.handle.by_shard();
-    let (largest_topics, topics_complete) = control.largest_topics().await;
-    let counters: Counters = by_shard.iter().map(|(counters, _)| *counters).sum();
+    let (topics, topics_complete) = control.largest_topics().await;
+    let connections: u64 = by_shard.iter().map(|(counters, _)| counters.connections).sum();
+    let messages = control.shards.door().memory();
+    let shards = by_shard.iter().enumerate();
     Json(Overview {
         version: env!("CARGO_PKG_VERSION"),
-        ready: control.handle.is_serving(),
-        totals: ShardJson::new(&counters, &sum(&by_shard)),
-        shards: by_shard
-            .iter()
-            .map(|(counters, vitals)| ShardJson::new(counters, vitals))
-            .collect(),
-        memory: control.memory(&by_shard),
-        per_connection: PerConnection {
-            user: user_bytes(&by_shard).checked_div(counters.connections),
-            kernel_idle: KERNEL_IDLE,
+        node: control.config.hub.node,
+        state: if control.handle.is_serving() { State::Ready } else { State::Draining },
+        started_at: control.started_at,
+        now: since_1970().as_millis() as u64,
+        limits: LimitsJson { connections_per_shard: control.config.limits.connections },
+        memory_per_connection: PerConnection {
+            user: user_bytes(&by_shard).checked_div(connections),
+            kernel: KERNEL_IDLE,
+            floor: KERNEL_FLOOR,
         },
-        largest_topics,
+        messages_memory: MessagesJson { used: messages.used(), limit: messages.limit() },
+        memory: MemoryJson {
+            allowed: Limit::of(control.config.memory).bytes,
+            bill: control.bill.total(),
+            resident: resident(),
+        },
+        budget: control.budget(&by_shard),
+        shards: shards.map(|(shard, (one, other))| ShardJson::new(shard, one, other)).collect(),
+        topics,
         topics_complete,
     })
 }
@@ -120,7 +158,7 @@ pub(super) async fn show(State(control): State<Shared>) -> Json<Overview> {
 impl Control {
     /// The largest topics of all shards, and whether all have told theirs.
     async fn largest_topics(&self) -> (Vec<TopicJson>, bool) {
-        let deadline = Instant::now() + ask::PATIENCE;
+        let deadline = Instant::now() + PATIENCE;
         let (mut all, mut complete) = (Vec::new(), true);
         for shard in 0..self.shards.door().shards() {
             match self.shards.ask_shard(shard, Request::LargestTopics, deadline).await {
@@ -135,33 +173,26 @@ impl Control {
         (all, complete)
     }
 
-    fn memory(&self, by_shard: &[(Counters, Vitals)]) -> MemoryJson {
+    fn budget(&self, by_shard: &[(Counters, Vitals)]) -> Vec<LineJson> {
         let held = sum(by_shard).holdings;
         let used = |owner| HOLDINGS.iter().position(|held| *held == owner).map(|at| held[at]);
         let shards = by_shard.len() as u64;
-        let lines = self.bill.lines().iter().map(|line| LineJson {
+        let line = |line: &Line| LineJson {
             owner: line.owner,
             used: used(line.owner),
             allowed: line.bytes * shards,
-        });
-        let messages = self.shards.door().memory();
-        MemoryJson {
-            allowed: Limit::of(self.config.memory).bytes,
-            bill: self.bill.total(),
-            resident: resident(),
-            messages: UsedJson { used: messages.used(), allowed: messages.limit() },
-            lines: lines.collect(),
-        }
+        };
+        self.bill.lines().iter().map(line).collect()
     }
 }
 
 impl ShardJson {
-    fn new(counters: &Counters, vitals: &Vitals) -> Self {
+    fn new(shard: usize, counters: &Counters, vitals: &Vitals) -> Self {
         Self {
+            shard,
             counters: counters.named().into_iter().collect(),
             refusals: REFUSALS.into_iter().zip(vitals.refusals).collect(),
             buffers_free: vitals.buffers_free,
-            loops: vitals.loop_nanoseconds.count(),
             loop_nanoseconds: vitals.loop_nanoseconds.sum,
         }
     }

@@ -1,5 +1,4 @@
-//! What people see at the admin address. The files may be fetched without a token: they know
-//! nothing, and ask for one.
+//! The operator's page. It may be fetched without a token: it knows nothing, and asks for one.
 
 use axum::Router;
 use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
@@ -8,8 +7,8 @@ use axum::routing::get;
 
 use super::Shared;
 
-/// The page.
-const INDEX: &str = include_str!("page/index.html");
+/// The page, which is one file.
+const INDEX: &str = include_str!("page.html");
 
 /// Only what is here, and nothing in a frame: a token is typed into this page.
 const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
