@@ -11,6 +11,7 @@
 mod binary;
 mod codec;
 mod counters;
+mod exposition;
 mod frame;
 pub mod fuzzing;
 mod gateway;
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant};
 
 pub use codec::{Codec, inflate};
 pub use counters::Counters;
+pub use exposition::Exposition;
 pub use frame::{BINARY, CLOSE, CONTINUATION, Frame, PING, PONG, RSV1, TEXT};
 pub use gateway::{Exited, Gateway, Launch};
 pub use http::{ACCEPT, Request, Response};

@@ -1,0 +1,381 @@
+//! The admin address from outside: who is let in, what is refused, and what happens to peers.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+
+use serde_json::{Value, json};
+use tidegate_tests::{Exposition, Gateway, Launch, PATIENCE, Peer, Signal, TEXT, wait_until};
+
+const TOKEN: &str = "0123456789abcdef";
+
+/// A gateway with a topic whose history and presence are kept.
+const KEPT: &str = "[[topic]]\nname = \"rooms/{room}\"\nhistory = 10\npresence = true\n";
+
+/// An answer of the admin address.
+struct Answer {
+    status: u16,
+    head: String,
+    body: String,
+}
+
+impl Answer {
+    #[track_caller]
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+}
+
+/// Sends a whole request, and reads until the end.
+#[track_caller]
+fn exchange(address: SocketAddr, request: &[u8]) -> Answer {
+    let mut stream = TcpStream::connect(address).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream.write_all(request).unwrap();
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes).unwrap();
+    let text = String::from_utf8(bytes).unwrap();
+    let (head, body) = text.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no head: {text}"));
+    let status = head[9..12].parse().unwrap();
+    Answer { status, head: head.to_ascii_lowercase(), body: body.to_owned() }
+}
+
+/// Sends a request with these header lines, and more that any request has.
+#[track_caller]
+fn send(address: SocketAddr, line: &str, headers: &[&str], body: &[u8]) -> Answer {
+    let mut head = format!("{line} HTTP/1.1\r\nConnection: close\r\n");
+    if !headers.iter().any(|header| header.starts_with("Host:")) {
+        head.push_str(&format!("Host: {address}\r\n"));
+    }
+    for header in headers {
+        head.push_str(&format!("{header}\r\n"));
+    }
+    head.push_str(&format!("Content-Length: {}\r\n\r\n", body.len()));
+    exchange(address, &[head.as_bytes(), body].concat())
+}
+
+#[track_caller]
+fn get(gateway: &Gateway, path: &str) -> Answer {
+    send(gateway.admin_address(), &format!("GET {path}"), &[], b"")
+}
+
+#[track_caller]
+fn post(gateway: &Gateway, path: &str, body: &Value) -> Answer {
+    let line = format!("POST {path}");
+    let body = body.to_string();
+    let json = ["Content-Type: application/json"];
+    send(gateway.admin_address(), &line, &json, body.as_bytes())
+}
+
+#[track_caller]
+fn delete(gateway: &Gateway, path: &str) -> Answer {
+    send(gateway.admin_address(), &format!("DELETE {path}"), &[], b"")
+}
+
+/// The id of the only connection.
+#[track_caller]
+fn only_id(gateway: &Gateway) -> String {
+    wait_until("one connection", || {
+        let list = get(gateway, "/v1/connections").json();
+        match list["connections"].as_array()?.as_slice() {
+            [one] => one["id"].as_str().map(str::to_owned),
+            _ => None,
+        }
+    })
+}
+
+#[test]
+fn messages_reach_peers_by_topic_connection_and_all() {
+    let gateway = Gateway::with_admin(KEPT);
+    let mut peer = Peer::open(&gateway, "/rooms/7");
+    let id = only_id(&gateway);
+    let to = |target: Value, text: &str| {
+        post(&gateway, "/v1/publish", &json!({"target": target, "text": text})).json()
+    };
+    assert_eq!(to(json!({"topic": "rooms/7"}), "one")["connections"], 1);
+    peer.expect_text("one");
+    assert_eq!(to(json!({"connection": id}), "two")["connections"], 1);
+    peer.expect_text("two");
+    assert_eq!(to(json!({"all": true}), "three")["connections"], 1);
+    peer.expect_text("three");
+    let answer = to(json!({"topic": "rooms/7"}), "four");
+    assert_eq!(answer["position"]["offset"], 2);
+    peer.expect_text("four");
+    let binary = json!({"target": {"topic": "rooms/7"}, "binary": "AP8="});
+    assert_eq!(post(&gateway, "/v1/publish", &binary).status, 200);
+    peer.expect_binary(b"\x00\xff");
+    let value = json!({"target": {"topic": "rooms/7"}, "json": {"a": [1, null]}});
+    assert_eq!(post(&gateway, "/v1/publish", &value).status, 200);
+    peer.expect_text("{\"a\":[1,null]}");
+    let except = json!({"target": {"topic": "rooms/7"}, "text": "not here", "except": id});
+    assert_eq!(post(&gateway, "/v1/publish", &except).status, 200);
+    assert_eq!(to(json!({"connection": id}), "last")["connections"], 1);
+    peer.expect_text("last");
+    let history = get(&gateway, "/v1/history?topic=rooms/7").json();
+    assert_eq!(history["messages"].as_array().unwrap().len(), 5, "{history}");
+    let epoch = history["position"]["epoch"].as_str().unwrap();
+    let since = format!("/v1/history?topic=rooms/7&epoch={epoch}&offset=4");
+    let history = get(&gateway, &since).json();
+    assert_eq!(history["messages"], json!([{"offset": 5, "text": "not here"}]));
+}
+
+#[test]
+fn a_batch_goes_to_several_shards() {
+    let text = "shards = 3\npin = false\n";
+    let gateway = Launch::new().config(text).listen("127.0.0.1:0").admin().start();
+    let mut peers: Vec<Peer> =
+        (0..9).map(|room| Peer::open(&gateway, &format!("/rooms/{room}"))).collect();
+    wait_until("all are subscribed", || {
+        let topics = get(&gateway, "/v1/topics?prefix=rooms/").json();
+        (topics["topics"].as_array()?.len() == 9).then_some(())
+    });
+    let targets: Vec<Value> =
+        (0..9).map(|room| json!({"topic": format!("rooms/{room}")})).collect();
+    let batch = json!({"messages": [
+        {"targets": targets, "text": "to each"},
+        {"targets": [{"all": true}, {"connection": "x"}], "json": 1},
+    ]});
+    let answer = post(&gateway, "/v1/publish/batch", &batch).json();
+    let results = answer["results"].as_array().unwrap();
+    assert_eq!(results.len(), 11);
+    assert!(results[..9].iter().all(|one| one["connections"] == 1), "{answer}");
+    assert_eq!(results[9]["connections"], 9);
+    assert_eq!(results[10]["status"], 400);
+    for peer in &mut peers {
+        peer.expect_text("to each");
+        peer.expect_text("1");
+    }
+    let mut seen = 0;
+    let mut path = "/v1/connections?limit=2".to_owned();
+    loop {
+        let page = get(&gateway, &path).json();
+        seen += page["connections"].as_array().unwrap().len();
+        let Some(cursor) = page["cursor"].as_str() else { break };
+        path = format!("/v1/connections?limit=2&cursor={cursor}");
+    }
+    assert_eq!(seen, 9);
+}
+
+#[test]
+fn connections_are_told_about_and_closed() {
+    let gateway = Gateway::with_admin(KEPT);
+    let mut peer = Peer::open(&gateway, "/rooms/a%20b");
+    let id = only_id(&gateway);
+    let info = get(&gateway, &format!("/v1/connections/{id}")).json();
+    assert_eq!(info["route"], "/rooms/{room}");
+    assert_eq!(info["address"], peer.address().to_string());
+    assert_eq!(info["topics"], json!(["rooms/a b"]));
+    let presence = get(&gateway, "/v1/presence?topic=rooms/a%20b").json();
+    assert_eq!(presence["members"][0]["connection"], id, "{presence}");
+    for (filter, count) in [
+        ("route=/echo", 0),
+        ("route=/rooms/%7Broom%7D", 1),
+        ("topic=rooms/a%20b", 1),
+        ("topic=other", 0),
+        ("address=127.0.0.1", 1),
+        ("address=::1", 0),
+        ("user=ada", 0),
+    ] {
+        let list = get(&gateway, &format!("/v1/connections?{filter}")).json();
+        assert_eq!(list["connections"].as_array().unwrap().len(), count, "{filter}");
+    }
+    let closed = delete(&gateway, &format!("/v1/connections/{id}?code=4001&reason=enough"));
+    assert_eq!((closed.status, closed.json()), (200, json!({"connections": 1})));
+    assert_eq!(peer.expect_close(4001), "enough");
+    peer.agree_to_close(4001);
+    wait_until("the connection is gone", || {
+        (get(&gateway, &format!("/v1/connections/{id}")).status == 410).then_some(())
+    });
+    let again = json!({"target": {"connection": id}, "text": "x"});
+    let refused = post(&gateway, "/v1/publish", &again);
+    assert_eq!(
+        (refused.status, &refused.json()["error"]["code"]),
+        (410, &json!("connection_gone"))
+    );
+}
+
+#[test]
+fn connections_are_subscribed_and_topics_end() {
+    let gateway = Gateway::with_admin("");
+    let mut peer = Peer::open(&gateway, "/rooms/1");
+    let id = only_id(&gateway);
+    let body = json!({"target": {"connection": id}, "topic": "news/today"});
+    assert_eq!(post(&gateway, "/v1/subscribe", &body).json(), json!({"connections": 1}));
+    let publish = json!({"target": {"topic": "news/today"}, "text": "x"});
+    assert_eq!(post(&gateway, "/v1/publish", &publish).json()["connections"], 1);
+    peer.expect_text("x");
+    assert_eq!(get(&gateway, "/v1/topics/news/today").json()["subscribers"], 1);
+    assert_eq!(post(&gateway, "/v1/unsubscribe", &body).status, 200);
+    wait_until("nobody is subscribed", || {
+        (post(&gateway, "/v1/publish", &publish).json()["connections"] == 0).then_some(())
+    });
+    assert_eq!(delete(&gateway, "/v1/topics/rooms%2F1").status, 200);
+    let everyone = json!({"target": {"all": true}, "code": 3000, "reason": "moved"});
+    assert_eq!(post(&gateway, "/v1/disconnect", &everyone).json(), json!({"connections": 1}));
+    assert_eq!(peer.expect_close(3000), "moved");
+}
+
+#[test]
+fn a_client_of_amazon_finds_its_way() {
+    let gateway = Gateway::with_admin("[hub]\nmax_message = \"1KiB\"\n");
+    let mut peer = Peer::open(&gateway, "/rooms/1");
+    let path = format!("/@connections/{}", only_id(&gateway));
+    let address = gateway.admin_address();
+    let push = |bytes: &[u8]| send(address, &format!("POST {path}"), &[], bytes);
+    assert_eq!((push(b"text").status, push(b"\xff").status), (200, 200));
+    peer.expect_text("text");
+    peer.expect_binary(b"\xff");
+    let large = push(&[b'x'; 1025]);
+    assert_eq!(large.status, 413);
+    assert!(large.head.contains("x-amzn-errortype: payloadtoolargeexception"), "{}", large.head);
+    let info = get(&gateway, &path).json();
+    assert_eq!(info["identity"]["sourceIp"], "127.0.0.1");
+    assert!(info["connectedAt"].as_str().is_some_and(|text| text.ends_with('Z')), "{info}");
+    assert_eq!(delete(&gateway, &path).status, 204);
+    peer.agree_to_close(1000);
+    let gone = wait_until("it is gone", || Some(push(b"x")).filter(|answer| answer.status == 410));
+    assert!(gone.head.contains("x-amzn-errortype: goneexception"), "{}", gone.head);
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    let gateway = Gateway::with_admin("[hub]\nmax_message = \"1KiB\"\n");
+    let address = gateway.admin_address();
+    let json = "Content-Type: application/json";
+    let deep = [b"{\"target\":{\"all\":true},\"json\":", "[".repeat(5000).as_bytes()].concat();
+    let large = format!(r#"{{"target":{{"all":true}},"text":"{}"}}"#, "x".repeat(1025));
+    let huge = format!(r#"{{"target":{{"all":true}},"text":"{}"}}"#, "x".repeat(1 << 20));
+    for (header, body, status) in [
+        (json, &b"{"[..], 400),
+        (json, b"\xff", 400),
+        (json, b"{\"target\":{\"all\":true},\"text\":\"\xff\"}", 400),
+        (json, br#"{"target":{"all":true},"text":"\ud800"}"#, 400),
+        (json, br#"{"target":{"all":true},"binary":"*"}"#, 400),
+        (json, br#"{"target":{"nobody":true},"text":"x"}"#, 400),
+        (json, br#"{"target":{"topic":"a\u0001"},"text":"x"}"#, 400),
+        (json, br#"{"target":{"connection":"x"},"text":"x"}"#, 400),
+        (json, br#"{"target":{"connection":"AAAAAAAAAAAAAAAAAAA"},"text":"x"}"#, 410),
+        (json, br#"{"target":{"topic":"nobody"},"text":"x"}"#, 200),
+        (json, &deep, 400),
+        (json, large.as_bytes(), 413),
+        (json, huge.as_bytes(), 413),
+        ("Content-Type: text/plain", b"{}", 415),
+    ] {
+        let answer = send(address, "POST /v1/publish", &[header], body);
+        let shown = String::from_utf8_lossy(body);
+        assert_eq!(answer.status, status, "{shown:.100}: {}", answer.body);
+        if status >= 400 {
+            assert!(answer.json()["error"]["hint"].is_string(), "{}", answer.body);
+        }
+    }
+    for (line, status) in [
+        ("GET /nowhere", 404),
+        ("PUT /v1/publish", 405),
+        ("GET /v1/topics/nobody-is-here", 404),
+        ("GET /v1/connections/x", 400),
+        ("GET /v1/connections?limit=1001", 400),
+        ("GET /v1/connections?cursor=%00", 400),
+        ("GET /v1/connections?unknown=1", 400),
+    ] {
+        assert_eq!(send(address, line, &[], b"").status, status, "{line}");
+    }
+}
+
+#[test]
+fn pages_of_others_are_kept_out() {
+    let gateway = Gateway::with_admin("");
+    let address = gateway.admin_address();
+    let status = |headers: &[&str]| send(address, "GET /v1/overview", headers, b"").status;
+    let own = format!("Origin: http://{address}");
+    assert_eq!(status(&[]), 200);
+    assert_eq!(status(&[&own]), 200);
+    assert_eq!(status(&["Host: localhost:1"]), 200);
+    assert_eq!(status(&["Host: rebound.example"]), 403);
+    assert_eq!(status(&["Origin: http://rebound.example"]), 403);
+    assert_eq!(status(&["Origin: null"]), 403);
+}
+
+#[test]
+fn a_token_is_asked_for() {
+    let gateway = Gateway::with_admin(&format!("[admin]\ntokens = [\"{TOKEN}\"]\n"));
+    let address = gateway.admin_address();
+    let status =
+        |path: &str, headers: &[&str]| send(address, &format!("GET {path}"), headers, b"").status;
+    let right = format!("Authorization: Bearer {TOKEN}");
+    for path in ["/v1/overview", "/metrics", "/openapi.json"] {
+        assert_eq!(status(path, &[&right]), 200, "{path}");
+        assert_eq!(status(path, &[]), 401, "{path}");
+        assert_eq!(status(path, &["Authorization: Bearer 0123456789abcdee"]), 401, "{path}");
+    }
+    for path in ["/healthz", "/readyz", "/"] {
+        assert_eq!(status(path, &[]), 200, "{path}");
+    }
+    assert_eq!(status("/@connections/x", &[]), 403);
+    assert!(!gateway.terminate().contains(TOKEN), "the log shows the token");
+}
+
+#[test]
+fn the_metrics_are_well_formed_and_count() {
+    let gateway = Gateway::with_admin("");
+    let mut peer = Peer::open(&gateway, "/echo");
+    peer.echo("hello");
+    let mut refused = Peer::connect(&gateway);
+    refused.request(&tidegate_tests::Request::plain("GET", "/nowhere"));
+    refused.expect_refusal(404);
+    let metrics = wait_until("what happened is counted", || {
+        let answer = get(&gateway, "/metrics");
+        assert!(answer.head.contains("content-type: text/plain; version=0.0.4"), "{}", answer.head);
+        let metrics = Exposition::read(&answer.body).unwrap();
+        let refused = "tidegate_refusals_total{reason=\"not_found\",shard=\"0\"}";
+        (metrics.get(refused) == 1.0).then_some(metrics)
+    });
+    assert_eq!(metrics.get("tidegate_connections_open{shard=\"0\"}"), 1.0);
+    assert_eq!(metrics.get("tidegate_received_messages_total{shard=\"0\"}"), 1.0);
+    assert_eq!(metrics.get("tidegate_ready"), 1.0);
+    assert_eq!(metrics.get("tidegate_connection_kernel_bytes"), 3936.0);
+    let loops = metrics.get("tidegate_loop_seconds_count{shard=\"0\"}");
+    assert!(loops >= 3.0, "{loops} turns of the loop");
+    let seconds = metrics.get("tidegate_loop_seconds_sum{shard=\"0\"}");
+    assert!(seconds > 0.0 && seconds < 10.0, "{seconds} s in the loop");
+    assert!(
+        metrics.get("tidegate_budget_used_bytes{line=\"connection records\",shard=\"0\"}") > 0.0
+    );
+    assert!(metrics.count("tidegate_budget_allowed_bytes") > 10);
+}
+
+#[test]
+fn a_drain_is_told_to_load_balancers_and_can_be_watched() {
+    let gateway = Gateway::with_admin("drain = \"20s\"\n");
+    let mut peer = Peer::open(&gateway, "/echo");
+    assert_eq!(get(&gateway, "/readyz").status, 200);
+    gateway.signal(Signal::TERM);
+    let answer = wait_until("the drain", || {
+        Some(get(&gateway, "/readyz")).filter(|answer| answer.status == 503)
+    });
+    assert_eq!(answer.json()["error"]["code"], "draining");
+    assert!(answer.head.contains("retry-after: "), "{}", answer.head);
+    assert_eq!(get(&gateway, "/healthz").status, 200);
+    assert_eq!(get(&gateway, "/v1/overview").json()["state"], "draining");
+    peer.agree_to_close(1001);
+    assert_eq!(gateway.wait().code, Some(0));
+}
+
+#[test]
+fn more_connections_than_are_allowed_wait_for_their_turn() {
+    let gateway = Gateway::with_admin("[admin]\nconnections = 2\n");
+    let address = gateway.admin_address();
+    let idle: Vec<TcpStream> = (0..2).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let mut late = TcpStream::connect(address).unwrap();
+    late.write_all(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    late.set_read_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
+    assert!(late.read(&mut [0; 1]).is_err(), "it was served beyond the limit");
+    idle[0].shutdown(Shutdown::Both).unwrap();
+    late.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut text = String::new();
+    late.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    // Shards are not disturbed by what goes on here.
+    let mut peer = Peer::open(&gateway, "/echo");
+    peer.text("still");
+    assert_eq!(peer.message(), (TEXT, b"still".to_vec()));
+}
