@@ -93,7 +93,8 @@ impl Handler for Switch {
 }
 
 fn start(shards: Shards) -> io::Result<Gateway> {
-    let mut config = Config::default().with_listen(&[SocketAddr::from(([127, 0, 0, 1], 0))]);
+    let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+    let mut config = Config::default().with_listen(&[anywhere]).with_admin(None);
     config.shards = shards;
     config.limits = Limits { connections: 4096, ..config.limits };
     config.hub.topics = 1 << 20;

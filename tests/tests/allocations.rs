@@ -47,7 +47,7 @@ fn start() -> Gateway {
     let limits = "[limits]\nconnections = 256\n";
     let text = format!("shards = 1\npin = false\n{limits}{}", routes.concat());
     let config = Config::parse(&text, "allocations").expect("a right configuration");
-    let config = config.with_listen(&[SocketAddr::from(([127, 0, 0, 1], 0))]);
+    let config = config.with_listen(&[SocketAddr::from(([127, 0, 0, 1], 0))]).with_admin(None);
     let handlers =
         |route: &Route| (route.path == "/wasteful").then(|| Box::new(Wasteful) as Box<dyn Handler>);
     Gateway::start_with(config, Arc::new(handlers)).expect("the gateway starts")

@@ -192,7 +192,7 @@ fn what_is_not_built_is_refused_by_its_name() {
         let words: Vec<&str> = words.iter().map(String::as_str).collect();
         case(layer, || refused(Launch::new().config(&config), 2, &words));
     }
-    for handler in ["hub", "mqtt", "link", "http", "proxy"] {
+    for handler in ["mqtt", "link", "http", "proxy"] {
         let config = format!("[[route]]\npath = \"/\"\nhandler = \"{handler}\"\n");
         let word = format!("handler `{handler}` is not built yet");
         case(handler, || refused(Launch::new().config(&config), 2, &[&word]));
