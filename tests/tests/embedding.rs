@@ -621,7 +621,7 @@ fn each_shard_makes_its_own_handlers() {
     open(&gateway, "/echo").echo("hello");
     drop(gateway);
     let made = made.lock().unwrap();
-    assert_eq!(made.len(), 6, "two routes on three shards: {made:?}");
+    assert_eq!(made.len(), 9, "three routes on three shards: {made:?}");
     let mut threads: Vec<_> = made.iter().map(|(_, thread)| *thread).collect();
     threads.dedup();
     assert_eq!(threads.len(), 3, "each on its own: {made:?}");
