@@ -16,6 +16,7 @@ mod frame;
 pub mod fuzzing;
 mod gateway;
 mod http;
+pub mod hub;
 mod peer;
 mod process;
 pub mod reference;
