@@ -223,7 +223,9 @@ impl<R: Ring> Shard<R> {
         connection.flags.has(Flags::OPENED).then_some(id.slot)
     }
 
+    /// Closes a connection; a code that may not travel (RFC 6455 section 7.4) is sent as 1011.
     fn close_told(&mut self, slot: Slot, code: CloseCode, reason: &str) {
+        let code = if code.may_travel() { code } else { CloseCode::INTERNAL_ERROR };
         let mut turn = self.turn(slot, None);
         turn.reason = reason;
         turn.close(code);
