@@ -52,6 +52,13 @@ pub(crate) struct Bounds {
     pub(crate) history_bytes: u64,
 }
 
+/// What all histories of a home hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Held {
+    messages: u64,
+    bytes: u64,
+}
+
 /// What a home counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
@@ -74,7 +81,7 @@ pub(crate) struct Home {
     topics: Slab<Topic>,
     rules: Rules,
     bounds: Bounds,
-    history_bytes: u64,
+    held: Held,
     present: u32,
     /// Those whose leave may count, by the time at which it does.
     leaving: VecDeque<(Duration, Name, Who)>,
@@ -97,6 +104,17 @@ impl Interest {
     }
 }
 
+impl Held {
+    /// Changes one of the histories.
+    fn change(&mut self, history: &mut History, change: impl FnOnce(&mut History)) {
+        self.messages -= history.len() as u64;
+        self.bytes -= history.bytes();
+        change(history);
+        self.messages += history.len() as u64;
+        self.bytes += history.bytes();
+    }
+}
+
 impl Home {
     /// Bytes of a topic's record.
     pub(crate) const TOPIC_BYTES: usize = size_of::<Topic>();
@@ -109,7 +127,7 @@ impl Home {
             topics: Slab::new(),
             rules,
             bounds,
-            history_bytes: 0,
+            held: Held::default(),
             present: 0,
             leaving: VecDeque::new(),
             expiring: 0,
@@ -124,7 +142,7 @@ impl Home {
 
     /// Bytes of all messages that are kept.
     pub(crate) fn history_bytes(&self) -> u64 {
-        self.history_bytes
+        self.held.bytes
     }
 
     pub(crate) fn present(&self) -> u32 {
@@ -157,7 +175,7 @@ impl Home {
         let mut event = None;
         if let Some(extra) = &mut topic.extra {
             if let Some(history) = &mut extra.history {
-                history.expire(now, &extra.rule);
+                self.held.change(history, |history| history.expire(now, &extra.rule));
                 recovered.position = Some(history.position());
                 if joined.since.is_some() {
                     let Missed { deliveries, gap } = history.since(joined.since, usize::MAX);
@@ -237,10 +255,11 @@ impl Home {
             let delivery =
                 Arc::get_mut(&mut ordered.delivery).expect("nobody else has a new delivery yet");
             delivery.position = Some(history.advance());
-            let before = history.bytes();
-            let room = self.bounds.history_bytes - (self.history_bytes - before);
-            history.keep(now, Arc::clone(&ordered.delivery), rule, room);
-            self.history_bytes = self.history_bytes - before + history.bytes();
+            let room = self.bounds.history_bytes - (self.held.bytes - history.bytes());
+            let kept = Arc::clone(&ordered.delivery);
+            self.held.change(history, |history| history.keep(now, kept, rule, room));
+            // A message too large to be kept leaves none.
+            self.drop_if_idle(index, hash);
         }
         Ok(ordered)
     }
@@ -260,8 +279,7 @@ impl Home {
         if let Some(extra) = &mut self.topics[index as usize].extra
             && let Some(history) = &mut extra.history
         {
-            self.history_bytes -= history.bytes();
-            *history = History::new(epoch);
+            self.held.change(history, |history| *history = History::new(epoch));
         }
         self.drop_if_idle(index, hash);
         true
@@ -293,7 +311,7 @@ impl Home {
 
     /// Whether anything here changes with time.
     pub(crate) fn waits_for_time(&self) -> bool {
-        !self.leaving.is_empty() || self.history_bytes > 0
+        !self.leaving.is_empty() || self.held.messages > 0
     }
 
     pub(crate) fn describe(&self, key: u64, name: &Name) -> Answer {
@@ -358,9 +376,7 @@ impl Home {
         let Some(Extra { rule, history: Some(history), .. }) = extra else {
             return Answer::Refused(Refusal::Unknown);
         };
-        let before = history.bytes();
-        history.expire(now, rule);
-        self.history_bytes -= before - history.bytes();
+        self.held.change(history, |history| history.expire(now, rule));
         let Missed { deliveries, gap } = history.since(since, limit);
         let kept = |delivery: &Arc<Delivery>| {
             let publication = delivery.publication()?.clone();
@@ -433,7 +449,7 @@ impl Home {
     }
 
     fn expire_histories(&mut self, now: Duration, hash: &dyn Fn(&Name) -> u64) {
-        if self.history_bytes == 0 {
+        if self.held.messages == 0 {
             return;
         }
         let end = (self.expiring + EXPIRED_AT_ONCE).min(self.topics.capacity());
@@ -443,9 +459,7 @@ impl Home {
             else {
                 continue;
             };
-            let before = history.bytes();
-            history.expire(now, rule);
-            self.history_bytes -= before - history.bytes();
+            self.held.change(history, |history| history.expire(now, rule));
             self.drop_if_idle(index as u32, hash);
         }
         self.expiring = if end < self.topics.capacity() { end } else { 0 };
