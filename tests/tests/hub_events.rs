@@ -1,0 +1,311 @@
+//! Events: where a subscriber stands, what it missed, and what comes behind that.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use tidegate::hub::{Answer, Position, Request, Target};
+use tidegate_proto::receiver::Kind;
+use tidegate_tests::hub::{HubGateway, Member, name, topic};
+use tidegate_tests::{TEXT, case, wait_until};
+
+const CONFIGURATION: &str = r#"
+    [[topic]]
+    name = "few/{room}"
+    history = 5
+    [[topic]]
+    name = "bytes/{room}"
+    history = 1000
+    history_bytes = 100
+    [[topic]]
+    name = "aged/{room}"
+    history = 1000
+    history_age = "1s"
+    [[topic]]
+    name = "all/{room}"
+    history = 100000
+    history_bytes = "8MiB"
+    [[route]]
+    path = "/events/{kind}/{room}"
+    handler = "hub?topic={kind}/{room}&events=on"
+    [[route]]
+    path = "/plain/{kind}/{room}"
+    handler = "hub?topic={kind}/{room}"
+"#;
+
+fn start() -> HubGateway {
+    HubGateway::start(3, CONFIGURATION)
+}
+
+/// Reads an event.
+#[track_caller]
+fn event(member: &mut Member) -> Value {
+    let (opcode, text) = member.peer.message();
+    assert_eq!(opcode, TEXT, "an event is text");
+    serde_json::from_slice(&text).expect("an event is JSON")
+}
+
+/// Reads the first event: where it stands, and whether there is a gap.
+#[track_caller]
+fn subscribed(member: &mut Member, topic: &str) -> (Option<Position>, bool) {
+    let event = event(member);
+    assert_eq!(event["type"], "subscribed", "{event}");
+    assert_eq!(event["topic"], topic, "{event}");
+    assert_eq!(event["connection"], member.id.to_string(), "{event}");
+    (position(&event), event["gap"] == true)
+}
+
+fn position(event: &Value) -> Option<Position> {
+    let epoch = Position::parse_epoch(event["epoch"].as_str()?).expect("an epoch");
+    Some(Position { epoch, offset: event["offset"].as_u64().expect("a number") })
+}
+
+/// Reads a message: its offset and its text.
+#[track_caller]
+fn message(member: &mut Member) -> (u64, String) {
+    let event = event(member);
+    assert_eq!(event["type"], "message", "{event}");
+    let offset = event["offset"].as_u64().expect("an offset");
+    (offset, event["text"].as_str().expect("text").to_owned())
+}
+
+/// Opens a connection that has seen everything up to a position.
+#[track_caller]
+fn reopen(gateway: &HubGateway, path: &str, since: Position) -> Member {
+    let Position { offset, .. } = since;
+    gateway.open(&format!("{path}?since={}:{offset}", since.epoch_text()))
+}
+
+#[test]
+fn first_where_it_stands_then_what_is_published() {
+    let gateway = start();
+    let mut members = gateway.open_on_each("/events/few/a");
+    for member in &mut members {
+        let (position, gap) = subscribed(member, "few/a");
+        assert_eq!((position.map(|one| one.offset), gap), (Some(0), false));
+    }
+    for offset in 1..=20 {
+        let text = format!("\"{offset}\"\n\u{1f600}");
+        gateway.publish(topic("few/a"), &text);
+        for member in &mut members {
+            assert_eq!(message(member), (offset, text.clone()));
+        }
+    }
+    // One that comes later stands behind them.
+    let mut late = gateway.open("/events/few/a");
+    let (position, gap) = subscribed(&mut late, "few/a");
+    assert_eq!((position.map(|one| one.offset), gap), (Some(20), false));
+    late.peer.text("from inside");
+    for member in members.iter_mut().chain([&mut late]) {
+        assert_eq!(message(member), (21, "from inside".into()));
+    }
+}
+
+#[test]
+fn bytes_are_told_in_base64_and_what_has_no_topic_without() {
+    let gateway = start();
+    let mut member = gateway.open("/events/none/a");
+    assert_eq!(subscribed(&mut member, "none/a"), (None, false));
+    gateway.try_publish(topic("none/a"), Kind::Binary, &[0xFF, 0, 1]).expect("published");
+    let found = event(&mut member);
+    assert_eq!(found, serde_json::json!({"type": "message", "topic": "none/a", "binary": "/wAB"}));
+    for target in [Target::Connection(member.id), Target::All] {
+        gateway.publish(target, "direct");
+        let found = event(&mut member);
+        assert_eq!(found, serde_json::json!({"type": "message", "text": "direct"}));
+    }
+}
+
+/// As JSON the largest message may have several times its bytes.
+#[test]
+fn the_largest_message_is_told_as_an_event() {
+    let gateway = start();
+    let mut member = gateway.open("/events/none/a");
+    subscribed(&mut member, "none/a");
+    let bytes = vec![7; 1 << 20];
+    gateway.try_publish(topic("none/a"), Kind::Binary, &bytes).expect("published");
+    let found = event(&mut member);
+    let length = found["binary"].as_str().map(str::len);
+    assert_eq!(length, Some((1usize << 20).div_ceil(3) * 4));
+}
+
+#[test]
+fn who_comes_back_gets_exactly_what_it_missed() {
+    let gateway = start();
+    let mut first = gateway.open("/events/few/a");
+    let at = subscribed(&mut first, "few/a").0.expect("a position");
+    let publish = |offset: u64| gateway.publish(topic("few/a"), &offset.to_string());
+    (1..=8).for_each(|offset| _ = publish(offset));
+    let at = |offset| Position { offset, ..at };
+    let other = |offset| Position { epoch: at(0).epoch ^ 1, offset };
+    let cases = [
+        ("nothing", at(8), 9..9, false),
+        ("one", at(7), 8..9, false),
+        ("all that is kept", at(3), 4..9, false),
+        ("more than is kept", at(2), 4..9, true),
+        ("all", at(0), 4..9, true),
+        ("from the future", at(9), 9..9, true),
+        ("the last offset there is", at(u64::MAX), 9..9, true),
+        ("another epoch", other(8), 4..9, true),
+        ("another epoch from its start", other(0), 4..9, true),
+    ];
+    for (what, since, missed, is_gap) in cases {
+        case(what, || {
+            let mut member = reopen(&gateway, "/events/few/a", since);
+            assert_eq!(subscribed(&mut member, "few/a"), (Some(at(8)), is_gap));
+            for offset in missed {
+                assert_eq!(message(&mut member), (offset, offset.to_string()));
+            }
+            gateway.publish(Target::Connection(member.id), "the end");
+            assert_eq!(event(&mut member)["text"], "the end");
+        });
+    }
+}
+
+/// What is no position is none, and what asks for no events is not told.
+#[test]
+fn a_since_that_is_none_is_as_without() {
+    let gateway = start();
+    gateway.publish(topic("few/a"), "kept");
+    for query in ["", "?since=", "?since=1:1", "?since=0000000g:0", "?since=00000000:-1", "?x=1"] {
+        let mut member = gateway.open(&format!("/events/few/a{query}"));
+        let (position, gap) = subscribed(&mut member, "few/a");
+        assert_eq!((position.map(|one| one.offset), gap), (Some(1), false), "{query}");
+        gateway.publish(Target::Connection(member.id), "the end");
+        assert_eq!(event(&mut member)["text"], "the end", "{query}");
+    }
+    let mut plain = gateway.open("/plain/few/a?since=00000000:0");
+    gateway.publish(Target::Connection(plain.id), "only this");
+    plain.peer.expect_text("only this");
+    let mut none = gateway.open("/events/none/a?since=00000000:0");
+    assert_eq!(subscribed(&mut none, "none/a"), (None, true), "nothing is kept");
+}
+
+#[test]
+fn bounds_of_bytes_and_of_age() {
+    let gateway = start();
+    for offset in 1..=5 {
+        gateway.publish(topic("bytes/a"), &format!("{offset}").repeat(40));
+    }
+    let info = gateway.topic("bytes/a").expect("a topic");
+    let at = info.position.expect("a position");
+    assert_eq!((info.kept, at.offset), (2, 5));
+    let mut member = reopen(&gateway, "/events/bytes/a", Position { offset: 1, ..at });
+    assert_eq!(subscribed(&mut member, "bytes/a"), (Some(at), true));
+    assert_eq!(message(&mut member).0, 4);
+    assert_eq!(message(&mut member).0, 5);
+
+    let mut aged = gateway.open("/events/aged/a");
+    subscribed(&mut aged, "aged/a");
+    gateway.publish(topic("aged/a"), "old");
+    gateway.publish(topic("aged/a"), "");
+    wait_until("they are too old", || {
+        gateway.topic("aged/a").is_some_and(|topic| topic.kept == 0).then_some(())
+    });
+    gateway.publish(topic("aged/a"), "new");
+    let at = gateway.topic("aged/a").and_then(|topic| topic.position).expect("a position");
+    let mut member = reopen(&gateway, "/events/aged/a", Position { offset: 1, ..at });
+    assert_eq!(subscribed(&mut member, "aged/a"), (Some(at), true));
+    assert_eq!(message(&mut member), (3, "new".into()));
+}
+
+#[test]
+fn what_is_too_old_leaves_nothing_behind() {
+    let gateway = start();
+    for text in ["", "of some bytes"] {
+        gateway.publish(topic("aged/a"), text);
+        assert_eq!(gateway.topic("aged/a").map(|topic| topic.kept), Some(1));
+        gateway.expect_no_topic("aged/a");
+        gateway.expect_rest(0);
+        gateway.expect_counters("no history", |now| now.history_bytes == 0 && now.topics_home == 0);
+    }
+    // One that is too large to be kept at all, too.
+    gateway.publish(topic("bytes/a"), &"x".repeat(101));
+    gateway.expect_no_topic("bytes/a");
+}
+
+/// Connections come back again and again while messages are published all the time: each one goes
+/// on behind the last that it saw, without a gap and without one twice.
+#[test]
+fn no_message_is_missed_or_doubled_at_the_seam() {
+    const READERS: usize = 4;
+    let rounds = if std::env::var_os("TIDEGATE_FULL").is_some() { 300 } else { 40 };
+    let gateway = start();
+    let mut publishers = gateway.open_on_each("/plain/none/b");
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let (gateway, is_over) = (&gateway, &is_over);
+        let publishing = scope.spawn(move || {
+            let mut number = 0;
+            while !is_over.load(Ordering::Relaxed) {
+                number += 1;
+                gateway.publish(topic("all/a"), "outside");
+                if number % 50 == 0 {
+                    thread::sleep(Duration::from_millis(1));
+                }
+            }
+        });
+        let readers: Vec<_> =
+            (0..READERS).map(|_| scope.spawn(move || come_back(gateway, rounds))).collect();
+        let read: Vec<_> = readers.into_iter().map(|reader| reader.join()).collect();
+        is_over.store(true, Ordering::Relaxed);
+        publishing.join().expect("it publishes");
+        assert!(read.iter().all(Result::is_ok), "a reader failed");
+    });
+    publishers.clear();
+    let Answer::History(history) =
+        gateway.ask(Request::History { topic: name("all/a"), since: None, limit: usize::MAX })
+    else {
+        panic!("there is a history");
+    };
+    let kept = history.messages.len() as u64;
+    assert_eq!(history.messages.last().map(|last| last.offset), Some(history.position.offset));
+    drop(history);
+    let used = gateway.door.memory().used();
+    gateway.expect_rest(used);
+    assert_eq!(gateway.counters().history_bytes, kept * "outside".len() as u64);
+    assert!(gateway.done(Request::DestroyTopic(name("all/a"))).is_ok());
+    gateway.expect_rest(0);
+}
+
+/// Reads some, goes, and comes back.
+fn come_back(gateway: &HubGateway, rounds: usize) {
+    let mut member = gateway.open("/events/all/a");
+    let (position, _) = subscribed(&mut member, "all/a");
+    let mut at = position.expect("a position");
+    for round in 0..rounds {
+        for _ in 0..round % 7 * 5 {
+            let (offset, _) = message(&mut member);
+            assert_eq!(offset, at.offset + 1);
+            at.offset = offset;
+        }
+        drop(member);
+        member = reopen(gateway, "/events/all/a", at);
+        let (position, gap) = subscribed(&mut member, "all/a");
+        let position = position.expect("a position");
+        assert!(!gap && position.epoch == at.epoch && position.offset >= at.offset);
+    }
+}
+
+#[test]
+fn history_is_told_from_outside() {
+    let gateway = start();
+    for number in 1..=7 {
+        gateway.publish(topic("few/a"), &number.to_string());
+    }
+    let history =
+        |since, limit| match gateway.ask(Request::History { topic: name("few/a"), since, limit }) {
+            Answer::History(found) => {
+                let offsets: Vec<u64> = found.messages.iter().map(|one| one.offset).collect();
+                (offsets, found.position, found.gap)
+            }
+            other => panic!("{other:?}"),
+        };
+    let (offsets, at, gap) = history(None, 100);
+    assert_eq!((offsets, at.offset, gap), ((3..=7).collect(), 7, false));
+    let since = |offset| Some(Position { offset, ..at });
+    assert_eq!(history(since(5), 100), (vec![6, 7], at, false));
+    assert_eq!(history(since(1), 2), (vec![3, 4], at, true));
+    assert_eq!(history(since(7), 100), (vec![], at, false));
+}
