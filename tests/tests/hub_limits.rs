@@ -1,0 +1,215 @@
+//! Bounds of the hub: what is refused when they are met, and that nothing is lost for it.
+
+use std::sync::mpsc::channel;
+use std::thread;
+
+use tidegate::hub::{Answer, Refusal, Request, Target};
+use tidegate_proto::receiver::Kind;
+use tidegate_tests::hub::{HubGateway, Member, name, topic};
+use tidegate_tests::{Frame, PATIENCE, Peer, Request as Opening};
+
+const ROUTES: &str = r#"
+    [[topic]]
+    name = "kept/{room}"
+    history = 10
+    [[route]]
+    path = "/rooms/{room}"
+    handler = "hub?topic=rooms/{room}"
+    max_message = 5000
+"#;
+
+fn start(shards: usize, hub: &str) -> HubGateway {
+    HubGateway::start(shards, &format!("[hub]\n{hub}\n{ROUTES}"))
+}
+
+fn subscribe(gateway: &HubGateway, member: &Member, topic: &str) -> Result<u64, Refusal> {
+    gateway.done(Request::Subscribe(Target::Connection(member.id), name(topic)))
+}
+
+#[test]
+fn a_connection_has_so_many_subscriptions() {
+    let gateway = start(2, "subscriptions_per_connection = 3");
+    let member = gateway.open("/rooms/a");
+    assert_eq!(subscribe(&gateway, &member, "b"), Ok(1));
+    assert_eq!(subscribe(&gateway, &member, "c"), Ok(1));
+    assert_eq!(subscribe(&gateway, &member, "d"), Err(Refusal::TooManySubscriptions));
+    assert_eq!(subscribe(&gateway, &member, "a"), Err(Refusal::TooManySubscriptions));
+    assert_eq!(subscribe(&gateway, &member, "c"), Ok(1), "it has that one");
+    gateway.expect_subscribers("c", 1);
+    gateway.expect_no_topic("d");
+}
+
+#[test]
+fn a_shard_has_so_many_subscriptions() {
+    let gateway = start(1, "subscriptions = 16");
+    let members: Vec<Member> = (0..16).map(|_| gateway.open("/rooms/a")).collect();
+    gateway.expect_subscribers("rooms/a", 16);
+    assert_eq!(subscribe(&gateway, &members[0], "b"), Err(Refusal::Full));
+    let (mut peer, _) = Peer::open_at(gateway.address(), &Opening::open("/rooms/a"));
+    peer.agree_to_close(1013);
+    gateway.expect_subscribers("rooms/a", 16);
+    gateway.expect_counters("16", |now| now.subscriptions == 16 && now.topics == 1);
+    drop(members);
+    gateway.expect_rest(0);
+}
+
+#[test]
+fn a_shard_has_so_many_topics() {
+    let gateway = start(1, "topics = 16");
+    let members: Vec<Member> =
+        (0..16).map(|number| gateway.open(&format!("/rooms/{number}"))).collect();
+    gateway.expect_subscribers("rooms/15", 1);
+    let (mut peer, _) = Peer::open_at(gateway.address(), &Opening::open("/rooms/16"));
+    peer.agree_to_close(1013);
+    assert_eq!(subscribe(&gateway, &members[0], "b"), Err(Refusal::Full));
+    gateway.expect_no_topic("rooms/16");
+    // Another one on a topic that is there has room.
+    let other = gateway.open("/rooms/15");
+    gateway.expect_subscribers("rooms/15", 2);
+    drop((members, other));
+    gateway.expect_rest(0);
+}
+
+/// Topics that are kept take the places at their home that a subscriber's topic would need.
+#[test]
+fn a_home_has_so_many_topics() {
+    let gateway = start(1, "topics = 16");
+    for number in 0..16 {
+        gateway.publish(topic(&format!("kept/{number}")), "kept");
+    }
+    let refused = gateway.try_publish(topic("kept/16"), Kind::Text, b"no room");
+    assert_eq!(refused, Err(Refusal::Full));
+    let (mut peer, _) = Peer::open_at(gateway.address(), &Opening::open("/rooms/a"));
+    assert_eq!(peer.expect_close(1013), "too many topics");
+    gateway.expect_counters("full twice, denied once", |now| {
+        now.topics_full == 2 && now.topics_denied == 1 && now.topics_home == 16
+    });
+    drop(peer);
+    gateway.done(Request::DestroyTopic(name("kept/3"))).expect("it is there");
+    let mut member = gateway.open("/rooms/a");
+    gateway.expect_subscribers("rooms/a", 1);
+    gateway.publish(topic("rooms/a"), "room");
+    member.peer.expect_text("room");
+}
+
+#[test]
+fn what_is_no_message_is_refused_at_the_door() {
+    let gateway = start(1, "max_message = 1000");
+    let refusal = |kind, bytes: &[u8]| gateway.door.payload(kind, bytes).err();
+    assert_eq!(refusal(Kind::Text, b"\xFF"), Some(Refusal::NotUtf8));
+    assert_eq!(refusal(Kind::Text, b"\xED\xA0\x80"), Some(Refusal::NotUtf8));
+    assert_eq!(refusal(Kind::Binary, b"\xFF"), None);
+    assert_eq!(refusal(Kind::Binary, &[0; 1001]), Some(Refusal::TooLarge));
+    assert_eq!(refusal(Kind::Binary, &[0; 1000]), None);
+    assert_eq!(gateway.door.memory().used(), 0, "nothing is left of them");
+}
+
+#[test]
+fn what_a_connection_publishes_is_bounded_by_its_route() {
+    let gateway = start(2, "max_message = 10");
+    let mut listener = gateway.open("/rooms/a");
+    let mut members = gateway.open_on_each("/rooms/a");
+    gateway.expect_subscribers("rooms/a", 3);
+    let largest = "x".repeat(5000);
+    members[0].peer.text(&largest);
+    listener.peer.expect_text(&largest);
+    members.iter_mut().for_each(|member| member.peer.expect_text(&largest));
+    members[0].peer.text(&"x".repeat(5001));
+    members[0].peer.expect_close(1009);
+    members[1].peer.frame(&Frame::text(b"\xFF"));
+    members[1].peer.expect_close(1007);
+    gateway.publish(topic("rooms/a"), "well");
+    listener.peer.expect_text("well");
+}
+
+/// Publishing from outside is refused; connections that publish are not read from for so long.
+#[test]
+fn when_messages_hold_all_their_memory_publishing_waits() {
+    let gateway = start(2, "messages = \"1MiB\"");
+    let mut members = gateway.open_on_each("/rooms/a");
+    gateway.expect_subscribers("rooms/a", 2);
+    let mut held = Vec::new();
+    while let Ok(payload) = gateway.door.payload(Kind::Binary, &[0; 1000]) {
+        held.push(payload);
+    }
+    assert_eq!(gateway.door.payload(Kind::Binary, &[0; 1000]).err(), Some(Refusal::Busy));
+    assert!(gateway.door.memory().used() <= gateway.door.memory().limit());
+    members[0].peer.text("in time");
+    gateway.expect_counters("it is not read from", |now| now.publishers_paused > 0);
+    assert_eq!(gateway.counters().published, 0);
+    drop(held);
+    members.iter_mut().for_each(|member| member.peer.expect_text("in time"));
+    drop(members);
+    gateway.expect_rest(0);
+}
+
+/// Histories take half of the memory at most, all of them together.
+#[test]
+fn histories_leave_half_of_the_memory() {
+    let gateway = start(1, "messages = \"1MiB\"");
+    for number in 0..100 {
+        let target = topic(&format!("kept/{}", number % 20));
+        gateway.try_publish(target, Kind::Binary, &[0; 10_000]).expect("there is room");
+    }
+    gateway.expect_counters("half", |now| {
+        now.history_bytes > (512 << 10) - 10_000 && now.history_bytes <= 512 << 10
+    });
+}
+
+/// Several threads ask all at once, without waiting. Whoever is refused is told so, and is not
+/// heard; all others are, once each and in order.
+#[test]
+fn a_full_mailbox_refuses_and_loses_nothing() {
+    const THREADS: usize = 4;
+    let each = if std::env::var_os("TIDEGATE_FULL").is_some() { 20_000 } else { 3000 };
+    let gateway = start(3, "mailbox = 16");
+    let mut members = gateway.open_on_each("/rooms/a");
+    gateway.expect_subscribers("rooms/a", 3);
+    let accepted: Vec<Vec<usize>> = thread::scope(|scope| {
+        let gateway = &gateway;
+        let ask = |thread| scope.spawn(move || ask_without_waiting(gateway, thread, each));
+        let asking: Vec<_> = (0..THREADS).map(ask).collect();
+        asking.into_iter().map(|thread| thread.join().expect("it is answered")).collect()
+    });
+    let count: usize = accepted.iter().map(Vec::len).sum();
+    assert!(count > 0 && count < THREADS * each, "{count} of {} accepted", THREADS * each);
+    for member in &mut members {
+        let mut heard = vec![Vec::<usize>::new(); THREADS];
+        for _ in 0..count {
+            let text = String::from_utf8(member.peer.message().1).expect("text");
+            let (thread, number) = text.split_once(' ').expect("two numbers");
+            let thread: usize = thread.parse().expect("a number");
+            heard[thread].push(number.parse().expect("a number"));
+        }
+        assert!(heard == accepted, "what was accepted is what is heard");
+    }
+    gateway.publish(topic("rooms/a"), "the end");
+    members.iter_mut().for_each(|member| member.peer.expect_text("the end"));
+    drop(members);
+    gateway.expect_rest(0);
+}
+
+/// Publishes `THREAD NUMBER`, counting up; yields the numbers that were accepted.
+fn ask_without_waiting(gateway: &HubGateway, thread: usize, count: usize) -> Vec<usize> {
+    let (sender, answers) = channel();
+    for number in 0..count {
+        let publication = gateway.publication(Kind::Text, format!("{thread} {number}").as_bytes());
+        let sender = sender.clone();
+        gateway.door.ask(Request::Publish(topic("rooms/a"), publication), move |answer| {
+            let _ = sender.send((number, answer));
+        });
+    }
+    let mut accepted = Vec::new();
+    for _ in 0..count {
+        match answers.recv_timeout(PATIENCE).expect("every request is answered") {
+            (number, Answer::Published(published)) => {
+                assert_eq!(published.connections, 3);
+                accepted.push(number);
+            }
+            (_, Answer::Refused(Refusal::Busy)) => {}
+            (_, other) => panic!("{other:?}"),
+        }
+    }
+    accepted.sort_unstable();
+    accepted
+}
