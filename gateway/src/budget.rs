@@ -295,9 +295,8 @@ fn fixed(config: &Config) -> [Line; 7] {
 fn hub_tables(config: &Config, shards: usize) -> [Line; 6] {
     let (hub, limits) = (&config.hub, &config.limits);
     let connections = u64::from(limits.connections);
-    // A slab grows by doubling, and both copies are there while it does.
-    let topic = hub::TOPIC_BYTES + NAME_BYTES;
-    let topics = grown(u64::from(hub.topics), topic as u64) + 2 * hash_table(hub.topics, 4);
+    let topic = (hub::TOPIC_BYTES + NAME_BYTES) as u64;
+    let topics = u64::from(hub.topics) * topic + 2 * hash_table(hub.topics, 4);
     let subscribers = grown(u64::from(hub.subscriptions), size_of::<u32>() as u64);
     let subscriptions = u64::from(hub.subscriptions) * hub::SUBSCRIPTION_BYTES as u64 + subscribers;
     let members = grown(connections, (hub::MEMBER_BYTES + Details::BYTES) as u64);

@@ -79,6 +79,8 @@ pub(crate) struct Ordered {
 pub(crate) struct Home {
     by_name: HashTable<u32>,
     topics: Slab<Topic>,
+    /// All topics have had indexes below this one.
+    used: usize,
     rules: Rules,
     bounds: Bounds,
     held: Held,
@@ -124,7 +126,8 @@ impl Home {
     pub(crate) fn new(rules: Rules, bounds: Bounds, epoch: u32) -> Self {
         Self {
             by_name: HashTable::new(),
-            topics: Slab::new(),
+            topics: Slab::with_capacity(bounds.topics as usize),
+            used: 0,
             rules,
             bounds,
             held: Held::default(),
@@ -324,7 +327,7 @@ impl Home {
     /// Topics from the record `from` on whose names begin with `prefix`.
     pub(crate) fn list(&self, from: u32, prefix: &str, limit: usize) -> Answer {
         let mut infos = Vec::new();
-        let end = self.topics.capacity();
+        let end = self.used;
         let until = end.min(from as usize + SEARCHED_AT_ONCE);
         for index in from as usize..until {
             if infos.len() == limit {
@@ -421,6 +424,7 @@ impl Home {
         });
         let topic = Topic { name: name.clone(), interest: SmallVec::new(), extra };
         let index = self.topics.insert(topic) as u32;
+        self.used = self.used.max(index as usize + 1);
         let topics = &self.topics;
         self.by_name.insert_unique(key, index, |index| hash(&topics[*index as usize].name));
         Ok(index)
@@ -452,7 +456,7 @@ impl Home {
         if self.held.messages == 0 {
             return;
         }
-        let end = (self.expiring + EXPIRED_AT_ONCE).min(self.topics.capacity());
+        let end = (self.expiring + EXPIRED_AT_ONCE).min(self.used);
         for index in self.expiring..end {
             let Some(topic) = self.topics.get_mut(index) else { continue };
             let Some(Extra { rule, history: Some(history), .. }) = topic.extra.as_deref_mut()
@@ -462,7 +466,7 @@ impl Home {
             self.held.change(history, |history| history.expire(now, rule));
             self.drop_if_idle(index as u32, hash);
         }
-        self.expiring = if end < self.topics.capacity() { end } else { 0 };
+        self.expiring = if end < self.used { end } else { 0 };
     }
 }
 

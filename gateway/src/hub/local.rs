@@ -110,7 +110,8 @@ impl Local {
     pub(crate) fn new(bounds: Bounds) -> Self {
         Self {
             by_name: HashTable::new(),
-            topics: Slab::new(),
+            // Reserved at once, and touched as topics come: growing would leave holes behind.
+            topics: Slab::with_capacity(bounds.topics as usize),
             subscriptions: Vec::with_capacity(bounds.subscriptions as usize),
             free: 0,
             live: 0,
