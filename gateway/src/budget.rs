@@ -1,8 +1,9 @@
 //! The bill: everything that the shards may ever hold, line by line, before any of it is reserved.
 //!
 //! After the start no buffer and no queue of a shard grows past its line. Not on the bill are the
-//! program itself, the stacks of its few other threads, and what an embedding program's own
-//! handlers hold.
+//! program itself, the stacks of its few other threads, what requests to the admin address hold
+//! (each connection a few buffers of 32 KiB, and eight at a time a body of up to twice
+//! `hub.max_message` and 64 KiB), and what an embedding program's own handlers hold.
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -11,11 +11,12 @@ usage() {
 usage: tests/clients/run.sh [--url ws://HOST:PORT/PATH]
 
 Starts target/release/tidegate with an echo route on a free port of 127.0.0.1, runs Python's
-websockets and npm's ws against it, and ends it again. Needs Python 3.11 with venv, and Node.js 20
-with npm; the two packages are installed once, at the versions pinned beside this script, into
+websockets and npm's ws against it, and at its admin address boto3 and schemathesis, which makes up
+requests from /openapi.json; ends it again. Needs Python 3.11 with venv, and Node.js 20 with npm; the
+packages are installed once, at the versions pinned beside this script, into
 ${XDG_CACHE_HOME:-$HOME/.cache}/tidegate.
 
-  --url URL       an echo server that runs already; none is started then
+  --url URL       an echo server that runs already; none is started then, and no admin address tried
   TIDEGATE_BIN    another gateway binary
 
 exit codes: 0 every check of both passed, 1 some did not,
@@ -65,6 +66,14 @@ scratch=$(mktemp -d)
 trap 'gateway_abandon; rm -rf "$scratch"' EXIT
 if [[ -z $url ]]; then
     gateway_echo_config "$scratch/tidegate.toml"
+    cat >>"$scratch/tidegate.toml" <<'TOML'
+[[route]]
+path = "/rooms/{room}"
+handler = "hub?topic=rooms/{room}"
+
+[hub]
+max_message = "128KiB"
+TOML
     gateway_start --config "$scratch/tidegate.toml" || exit 2
     url=ws://127.0.0.1:$gateway_port/echo
 fi
@@ -74,7 +83,24 @@ bounded=(timeout --kill-after=10 300)
 "${bounded[@]}" "$cache/python/bin/python" "$here/python_websockets.py" "$url" || failed=1
 export NODE_PATH=$cache/node_ws/node_modules
 "${bounded[@]}" node "$here/node_ws/echo.cjs" "$url" || failed=1
+
+# That a request fits the schema does not make it right: an id may be of nobody, a name may have
+# control characters. Everything else that schemathesis knows is checked.
+check_admin() {
+    "${bounded[@]}" "$cache/python/bin/python" "$here/boto3_connections.py" \
+        "ws://127.0.0.1:$gateway_port/rooms/boto3" "http://$gateway_admin" || failed=1
+    if NO_PROXY=127.0.0.1 "${bounded[@]}" "$cache/python/bin/schemathesis" --no-color run \
+        "http://$gateway_admin/openapi.json" --max-examples 25 --seed 1 --max-time 90 \
+        --generation-database none --request-timeout 12 \
+        --exclude-checks positive_data_acceptance >"$scratch/schemathesis.log" 2>&1; then
+        echo "schemathesis: $(tail -n 1 "$scratch/schemathesis.log" | tr -d =)"
+    else
+        cat "$scratch/schemathesis.log"
+        failed=1
+    fi
+}
 if [[ -n $gateway_pid ]]; then
+    check_admin
     gateway_stop || failed=1
 fi
 ((failed == 0))

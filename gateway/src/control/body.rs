@@ -17,7 +17,7 @@ use super::error::Error;
 use super::{Shared, ask};
 
 /// Bodies that are in memory at once, at most; more wait for one of them.
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 8;
 
 /// How long a body may take to come in.
 const PATIENCE: Duration = Duration::from_secs(30);

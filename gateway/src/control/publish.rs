@@ -53,7 +53,7 @@ pub(super) struct PublishRequest {
 #[serde(deny_unknown_fields)]
 pub(super) struct BatchRequest {
     /// Up to 1000 messages, which have up to 1000 targets together.
-    #[schema(max_items = 1000)]
+    #[schema(max_items = 1000, min_items = 1)]
     messages: Vec<BatchMessage>,
 }
 
@@ -61,7 +61,7 @@ pub(super) struct BatchRequest {
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct BatchMessage {
-    #[schema(max_items = 1000)]
+    #[schema(max_items = 1000, min_items = 1)]
     targets: Vec<Whom>,
     /// Sent as a text message.
     text: Option<String>,
@@ -255,6 +255,10 @@ pub(super) async fn batch(
     if messages.len() > BATCH_MAX || targets > BATCH_MAX {
         let is = format!("has {} messages to {targets} targets", messages.len());
         return Err(Error::invalid(format!("the batch {is}, and may have {BATCH_MAX} of each")));
+    }
+    // Without a target, what is wrong with a message would be told nowhere.
+    if messages.is_empty() || messages.iter().any(|message| message.targets.is_empty()) {
+        return Err(Error::invalid("the batch has no message, or a message without a target"));
     }
     let mut batch = Batch::new(&control.shards, targets);
     for message in &messages {

@@ -254,6 +254,10 @@ fn a_batch_has_a_result_for_each_target() {
         .collect();
     assert_eq!(status, [200, 429, 400, 400]);
     assert_eq!(answer["results"][1]["error"]["code"], "slow_peer");
+    for empty in [json!([]), json!([{"targets": [], "text": "x"}])] {
+        let batch = json!({"messages": empty}).to_string();
+        fixture.expect(("POST", "/v1/publish/batch", &batch), 400);
+    }
     let many = json!({"messages": [{"targets": vec![json!({"all": true}); 300], "text": "x"}]});
     let answer = fixture.expect(("POST", "/v1/publish/batch", &many.to_string()), 200);
     assert!(answer["results"].as_array().unwrap().iter().all(|one| one["status"] == 200));
