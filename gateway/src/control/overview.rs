@@ -163,7 +163,7 @@ impl Control {
         for shard in 0..self.shards.door().shards() {
             match self.shards.ask_shard(shard, Request::LargestTopics, deadline).await {
                 Ok(Answer::Topics(topics, _)) => {
-                    all.extend(topics.into_iter().map(TopicJson::from))
+                    all.extend(topics.into_iter().map(TopicJson::from));
                 }
                 _ => complete = false,
             }
