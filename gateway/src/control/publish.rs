@@ -71,8 +71,8 @@ pub(super) struct BatchMessage {
     #[serde(default, deserialize_with = "present")]
     #[schema(value_type = Option<serde_json::Value>)]
     json: Option<Box<RawValue>>,
-    /// Of messages with the same key, a slow peer whose route conflates keeps the newest only.
-    #[schema(max_length = 200, min_length = 1)]
+    /// As of a single message. One that is no name is told in the results, as all that is wrong
+    /// with one message of several is, and so the schema has no bounds for it.
     key: Option<String>,
     /// The id of a connection that does not get it.
     except: Option<String>,

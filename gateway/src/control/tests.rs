@@ -383,6 +383,8 @@ fn topics_and_what_belongs_to_them() {
         assert_eq!(topic["position"], json!({"epoch": "000000ab", "offset": 4}));
         assert_eq!(fixture.expect(("DELETE", path, ""), 200), json!({"connections": 3}));
     }
+    let long = format!("/v1/topics?prefix={}", "x".repeat(201));
+    fixture.expect(("GET", &long, ""), 400);
     fixture.expect(("GET", "/v1/topics/other", ""), 404);
     fixture.expect(("GET", "/v1/topics/a%0Ab", ""), 400);
     let presence = fixture.expect(("GET", "/v1/presence?topic=a/b", ""), 200);

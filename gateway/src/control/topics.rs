@@ -145,6 +145,10 @@ pub(super) async fn list(
     let shards = control.shards.door().shards();
     let limit = page_size(query.limit)?;
     let prefix = query.prefix.unwrap_or_default();
+    if prefix.len() > Name::LENGTH_MAX {
+        let most = Name::LENGTH_MAX;
+        return Err(Error::invalid(format!("`prefix` must have at most {most} bytes")));
+    }
     let mut cursor = Some(Cursor::read(query.cursor.as_deref(), shards)?);
     let mut topics: Vec<TopicJson> = Vec::new();
     let deadline = Shards::deadline();
