@@ -85,6 +85,7 @@ gateway_start() {
         fi
         sleep 0.1
     done
+    # shellcheck disable=SC2034 # For the script that sources this.
     gateway_admin=$(sed -n 's/^admin on //p' "$gateway_log" | head -n 1)
 }
 
