@@ -84,6 +84,7 @@ impl Backlog<'_> {
             block = self.fill(block, part);
         }
         self.connection.backlog_bytes = after;
+        self.blocks.backlog_grew(total);
         self.connection.check();
         Ok(())
     }
@@ -102,6 +103,7 @@ impl Backlog<'_> {
         }
         self.connection.backlog = Some(block);
         self.connection.backlog_bytes += count;
+        self.blocks.backlog_grew(count);
         self.connection.check();
         Ok(())
     }
@@ -117,6 +119,7 @@ impl Backlog<'_> {
         let Some(first) = self.connection.backlog else { return };
         self.blocks.consume(first, count);
         self.connection.backlog_bytes -= count;
+        self.blocks.backlog_shrank(count);
         if self.blocks.content(first).length == 0 {
             self.connection.backlog = self.blocks.detach_first(first);
             self.blocks.give_back(first);
@@ -130,6 +133,7 @@ impl Backlog<'_> {
             self.connection.backlog = self.blocks.detach_first(first);
             self.blocks.give_back(first);
         }
+        self.blocks.backlog_shrank(self.connection.backlog_bytes);
         self.connection.backlog_bytes = 0;
     }
 

@@ -54,6 +54,8 @@ pub struct Blocks {
     free: Vec<Option<BlockId>>,
     used_bytes: u64,
     most_used_bytes: u64,
+    /// Bytes of all backlogs that are in blocks.
+    backlog_bytes: u64,
 }
 
 impl Blocks {
@@ -66,6 +68,7 @@ impl Blocks {
             free: vec![None; count.max(1).ilog2() as usize + 1],
             used_bytes: 0,
             most_used_bytes: 0,
+            backlog_bytes: 0,
         };
         this.units.resize(count as usize, Unit::default());
         // The largest blocks that fit, from the front.
@@ -202,6 +205,22 @@ impl Blocks {
     #[must_use]
     pub fn most_used_bytes(&self) -> u64 {
         self.most_used_bytes
+    }
+
+    /// Bytes of all backlogs, without frames that wait by reference.
+    #[must_use]
+    pub fn backlog_bytes(&self) -> u64 {
+        self.backlog_bytes
+    }
+
+    /// A backlog has grown by so many bytes.
+    pub(super) fn backlog_grew(&mut self, count: u32) {
+        self.backlog_bytes += u64::from(count);
+    }
+
+    /// A backlog has shrunk by so many bytes.
+    pub(super) fn backlog_shrank(&mut self, count: u32) {
+        self.backlog_bytes -= u64::from(count);
     }
 
     fn span(&self, block: BlockId, start: u32, end: u32) -> Span {

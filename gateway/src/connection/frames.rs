@@ -57,6 +57,8 @@ pub struct Frames {
     limit: u32,
     /// By slot.
     queues: Vec<Queue>,
+    /// Of all queues.
+    bytes: u64,
 }
 
 impl Frames {
@@ -77,6 +79,7 @@ impl Frames {
             live: 0,
             limit,
             queues: Vec::new(),
+            bytes: 0,
         }
     }
 
@@ -84,6 +87,12 @@ impl Frames {
     #[must_use]
     pub fn waiting(&self) -> u32 {
         self.live
+    }
+
+    /// Bytes that wait in all queues.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// Puts `bytes` into a block; the caller counts as the first who refers to it. `None` if there
@@ -154,6 +163,8 @@ impl Frames {
         let queue = self.queue_mut(slot);
         let last = std::mem::replace(&mut queue.last, number);
         queue.bytes += length;
+        self.bytes += u64::from(length);
+        let queue = self.queue_mut(slot);
         if last == 0 {
             queue.first = number;
         } else {
@@ -177,6 +188,8 @@ impl Frames {
             queue.last = number;
         }
         queue.bytes += left;
+        self.bytes += u64::from(left);
+        let queue = self.queue_mut(slot);
         queue.sent = if sent > 0 { sent | BEGUN } else { 0 };
         self.refer(frame);
     }
@@ -199,6 +212,7 @@ impl Frames {
         let queue = self.queue_mut(slot);
         queue.sent += count;
         queue.bytes -= count;
+        self.bytes -= u64::from(count);
         if self.front(slot, blocks).is_some_and(|rest| rest.length == 0) {
             self.queue_mut(slot).sent = 0;
             if let Some(frame) = self.unlink_first(slot) {
@@ -212,6 +226,7 @@ impl Frames {
         debug_assert!(!self.is_begun(slot), "what has begun goes on");
         let length = self.front(slot, blocks)?.length;
         self.queue_mut(slot).bytes -= length;
+        self.bytes -= u64::from(length);
         self.unlink_first(slot)
     }
 
@@ -254,6 +269,7 @@ impl Frames {
         while let Some(frame) = self.unlink_first(slot) {
             self.release(frame, blocks);
         }
+        self.bytes -= u64::from(self.queue(slot).bytes);
         *self.queue_mut(slot) = Queue::default();
     }
 
@@ -311,6 +327,8 @@ impl Frames {
         }
         let queue = self.queue_mut(slot);
         queue.bytes -= length;
+        self.bytes -= u64::from(length);
+        let queue = self.queue_mut(slot);
         if queue.last == number {
             queue.last = before;
         }
@@ -393,7 +411,7 @@ mod tests {
                 self.frames.consume(1, span.length.div_ceil(2), &mut self.blocks);
                 self.frames.check(1, &self.blocks);
             }
-            assert_eq!(self.blocks.used_bytes(), 0);
+            assert_eq!((self.blocks.used_bytes(), self.frames.waiting_bytes()), (0, 0));
             keys
         }
     }

@@ -59,7 +59,8 @@ struct Shape {
 }
 
 /// Counters that go down as well, and keep their names.
-const GAUGES: [&str; 7] = [
+const GAUGES: [&str; 8] = [
+    "backlog_bytes",
     "connections",
     "connections_open",
     "subscriptions",

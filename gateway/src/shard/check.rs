@@ -32,6 +32,12 @@ impl<R: Ring> Shard<R> {
         }
         assert_eq!(live, self.table.live(), "live connections");
         assert_eq!(open, self.counters.connections_open, "open connections");
+        let waiting = |slot: Slot| {
+            u64::from(self.table[slot].backlog_bytes) + u64::from(self.frames.bytes(slot))
+        };
+        let waiting: u64 = (0..self.table.used_slots()).map(waiting).sum();
+        let counted = self.blocks.backlog_bytes() + self.frames.waiting_bytes();
+        assert_eq!(waiting, counted, "bytes that wait for peers");
         blocks += self.frames.block_bytes(&self.blocks);
         assert_eq!(blocks, self.blocks.used_bytes(), "bytes of blocks that someone owns");
         self.hub.local.check();

@@ -116,6 +116,8 @@ counters! {
     /// Times that a publishing connection was not read from for a while, because messages held too
     /// much memory or another shard did not keep up.
     publishers_paused,
+    /// Bytes that wait for slow peers now: of answers and of published messages.
+    backlog_bytes,
     /// Messages that wait for slow peers now, each counted for each of them.
     queued,
     /// Subscriptions now.

@@ -116,6 +116,7 @@ impl<R: Ring> Shard<R> {
         counters.mail_received = mail.received;
         counters.mail_waited = mail.waited;
         counters.mail_wakes = mail.wakes;
+        counters.backlog_bytes = self.blocks.backlog_bytes() + self.frames.waiting_bytes();
         counters.queued = self.frames.waiting().into();
         counters.subscriptions = self.hub.local.subscriptions().into();
         counters.topics = self.hub.local.topics().into();
