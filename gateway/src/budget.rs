@@ -1,9 +1,8 @@
 //! The bill: everything that the shards may ever hold, line by line, before any of it is reserved.
 //!
 //! After the start no buffer and no queue of a shard grows past its line. Not on the bill are the
-//! program itself, the stacks of its few other threads, what requests to the admin address hold
-//! (each connection a few buffers of 32 KiB, and eight at a time a body of up to twice
-//! `hub.max_message` and 64 KiB), and what an embedding program's own handlers hold.
+//! program itself, the stacks of its few other threads, the answers of the admin address on their
+//! way, and what an embedding program's own handlers hold.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -14,6 +13,7 @@ use crate::config::stack::TcpLayer;
 use crate::config::units::Size;
 use crate::config::{Config, Handler, Limits, Listener, Memory};
 use crate::connection::{Blocks, Compressor, Connection, Decompressor, Frames, MIN_BLOCK, PIECE};
+use crate::control;
 use crate::hub;
 use crate::logging;
 use crate::machine::{self, MemoryBound, MemorySource};
@@ -64,6 +64,8 @@ pub struct Bill {
     lines: Vec<Line>,
     /// Bytes of all messages on their way and in histories.
     messages: u64,
+    /// Bytes of the control thread.
+    control: u64,
     shards: u64,
     kernel: Kernel,
 }
@@ -138,7 +140,8 @@ impl Bill {
             connections: u64::from(limits.connections) * shards,
             buffers: socket_buffers(config),
         };
-        Self { lines, messages: config.hub.messages, shards, kernel }
+        let control = control::bytes_max(config);
+        Self { lines, messages: config.hub.messages, control, shards, kernel }
     }
 
     /// The lines of one shard.
@@ -156,7 +159,7 @@ impl Bill {
     /// Bytes that all shards, the messages between them and the log may hold.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.per_shard() * self.shards + self.messages + log_queue()
+        self.per_shard() * self.shards + self.messages + self.control + log_queue()
     }
 
     /// The bill in one line.
@@ -397,6 +400,7 @@ impl fmt::Display for Bill {
         row(out, "one shard", self.per_shard(), "")?;
         row(out, &plural(self.shards), self.per_shard() * self.shards, "shards")?;
         row(out, "messages on their way", self.messages, "hub.messages")?;
+        row(out, "control thread", self.control, "hub.max_message, admin")?;
         row(out, "log lines that wait", log_queue(), "")?;
         row(out, "total in user space", self.total(), "at most `memory`")?;
         self.kernel.fmt(out)
@@ -513,7 +517,7 @@ mod tests {
         let bill = Bill::new(&Config::default(), 3);
         let sum: u64 = bill.lines().iter().map(|line| line.bytes).sum();
         assert_eq!(bill.per_shard(), sum);
-        assert_eq!(bill.total(), 3 * sum + bill.messages + log_queue());
+        assert_eq!(bill.total(), 3 * sum + bill.messages + bill.control + log_queue());
     }
 
     #[test]
@@ -528,7 +532,7 @@ mod tests {
         let text = "memory = \"16MiB\"\nshards = 1\n[limits]\nconnections = 16\n\
                     receive_buffers = 8\nreceive_buffer = 1024\nrequest_head = 512\n\
                     staging = \"16KiB\"\nblocks = \"2MiB\"\n\
-                    [hub]\nmessages = \"1MiB\"\ntopics = 16\nsubscriptions = 16\nqueued = 16\n\
+                    [admin]\naddress = \"off\"\n[hub]\nmessages = \"1MiB\"\ntopics = 16\nsubscriptions = 16\nqueued = 16\n\
                     present = 16\nmailbox = 16\n\
                     [[route]]\npath = \"/\"\nhandler = \"echo\"\nbacklog = \"2MiB\"\n";
         let config = Config::parse(text, "small.toml").unwrap();

@@ -54,6 +54,13 @@ pub(super) struct Params<T>(pub(super) T);
 /// The part of the path that the route leaves open, decoded.
 pub(super) struct Segment(pub(super) String);
 
+/// Bytes of all bodies at once, at most, for messages of so many bytes: each as it came, as it was
+/// understood, and as it is passed on.
+pub(super) fn bytes_max(max_message: u32) -> u64 {
+    const COPIES: u64 = 3;
+    COPIES * AT_ONCE as u64 * (2 * u64::from(max_message) + OVERHEAD as u64)
+}
+
 impl Bodies {
     /// For messages of so many bytes.
     pub(super) fn new(max_message: u32) -> Self {

@@ -143,6 +143,17 @@ pub fn start(parts: Parts) -> Result<Option<AdminThread>, AdminError> {
     }
 }
 
+/// Bytes that the control thread may hold for what it is sent, and for its stack.
+#[must_use]
+pub fn bytes_max(config: &Config) -> u64 {
+    if config.admin.address.is_none() {
+        return 0;
+    }
+    // What is read and what is written.
+    let heads = 2 * u64::from(config.admin.connections) * server::READ_BUFFER as u64;
+    THREAD_STACK as u64 + heads + body::bytes_max(config.hub.max_message)
+}
+
 impl Control {
     fn new(parts: Parts) -> Self {
         let Parts { handle, door, config, bill } = parts;

@@ -27,7 +27,7 @@ const LIFETIME: Duration = Duration::from_secs(600);
 const LAST_REQUEST: Duration = Duration::from_secs(60);
 
 /// Bytes of a request head, and of what hyper reads ahead, at most.
-const READ_BUFFER: usize = 32 << 10;
+pub(super) const READ_BUFFER: usize = 32 << 10;
 
 /// Header lines of a request, at most.
 const HEADERS: usize = 100;
