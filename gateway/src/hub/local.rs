@@ -75,11 +75,24 @@ impl Subscriber {
     pub(crate) const PENDING: u32 = 1 << 23;
     /// Publishes on the topic by sending.
     pub(crate) const PUBLISHES: u32 = 1 << 24;
+    const SERIAL_SHIFT: u32 = 25;
 
     /// The connection in `slot`, with those of the flags that are set.
     pub(crate) fn new(slot: Slot, flags: u32) -> Self {
         debug_assert!(slot < 1 << Self::SLOT_BITS, "slot {slot} has too many bits");
         Self(slot | flags)
+    }
+
+    /// The same with this serial number, of which 7 bits are kept. It tells a subscription from an
+    /// earlier one of the same connection to the same topic.
+    pub(crate) fn with_serial(self, serial: u32) -> Self {
+        let others = self.0 & ((1 << Self::SERIAL_SHIFT) - 1);
+        Self(others | serial << Self::SERIAL_SHIFT)
+    }
+
+    /// The 7 bits of its serial number.
+    pub(crate) fn serial(self) -> u8 {
+        (self.0 >> Self::SERIAL_SHIFT) as u8
     }
 
     pub(crate) fn slot(self) -> Slot {

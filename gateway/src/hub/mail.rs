@@ -48,6 +48,8 @@ pub(crate) struct Joined {
     pub(crate) name: Name,
     pub(crate) hash: u64,
     pub(crate) id: ConnectionId,
+    /// Of the subscription.
+    pub(crate) serial: u8,
     pub(crate) user: Option<Name>,
     /// It can be sent compressed messages.
     pub(crate) deflates: bool,
@@ -67,6 +69,8 @@ pub(crate) struct Left {
 pub(crate) struct Recovered {
     pub(crate) name: Name,
     pub(crate) id: ConnectionId,
+    /// Of the subscription, which may have ended, and another begun.
+    pub(crate) serial: u8,
     /// `None` if the topic counts none.
     pub(crate) position: Option<Position>,
     pub(crate) missed: Vec<Arc<Delivery>>,
@@ -129,7 +133,8 @@ fn who(user: Option<&Name>, id: ConnectionId) -> Who {
 impl Recovered {
     /// Nothing was missed.
     pub(crate) fn nothing(joined: &Joined) -> Self {
-        let Joined { name, id, .. } = joined;
-        Self { name: name.clone(), id: *id, position: None, missed: Vec::new(), gap: false }
+        let Joined { name, id, serial, .. } = joined;
+        let (name, id, serial) = (name.clone(), *id, *serial);
+        Self { name, id, serial, position: None, missed: Vec::new(), gap: false }
     }
 }

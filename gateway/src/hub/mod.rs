@@ -70,6 +70,8 @@ pub struct Hub {
     pub(crate) home: Home,
     /// Messages that connections published.
     published: u64,
+    /// Counts subscriptions.
+    serial: u32,
 }
 
 /// What is left to do with connections.
@@ -149,6 +151,7 @@ impl Hub {
             common,
             post,
             published: 0,
+            serial: 0,
         }
     }
 
@@ -195,6 +198,7 @@ impl Hub {
         name: &Name,
         how: Subscribing,
     ) -> Result<(), Refusal> {
+        self.serial = self.serial.wrapping_add(1);
         let Self { common, local, .. } = self;
         // On the topic that stands for a user there is nothing to be told first.
         let waits = how.events && name.user().is_none();
@@ -202,14 +206,14 @@ impl Hub {
         let flags = flag(how.events, Subscriber::EVENTS)
             | flag(waits, Subscriber::PENDING)
             | flag(how.publishes, Subscriber::PUBLISHES);
-        let subscriber = Subscriber::new(id.slot, flags);
+        let subscriber = Subscriber::new(id.slot, flags).with_serial(self.serial);
         if !local.subscribe(subscriber, name, &|name| common.hash(name.as_str()))? {
             return Ok(());
         }
         let hash = common.hash(name.as_str());
         let Subscribing { since, user, deflates, .. } = how;
-        let name = name.clone();
-        let joined = Joined { name, hash, id, user, deflates, waits, since };
+        let (name, serial) = (name.clone(), subscriber.serial());
+        let joined = Joined { name, hash, id, serial, user, deflates, waits, since };
         self.post.send(common.home(hash), Mail::Joined(Box::new(joined)));
         Ok(())
     }

@@ -12,7 +12,7 @@ use super::queue::Fate;
 use crate::connection::Flags;
 use crate::hub::{
     Answer, Command, ConnectionId, Delivery, Direct, Publication, Published, Recovered, Refusal,
-    Reply, Single, Subscribing, What, Work, subscribed,
+    Reply, Single, Subscriber, Subscribing, What, Work, subscribed,
 };
 use crate::uring::{Ring, Slot};
 
@@ -192,7 +192,8 @@ impl<R: Ring> Shard<R> {
     fn recovered(&mut self, recovered: &Recovered) {
         let Some(slot) = self.slot_of(recovered.id) else { return };
         let Some(topic) = self.hub.find(&recovered.name) else { return };
-        if self.hub.local.subscriber(slot, topic).is_none_or(|one| !one.is_pending()) {
+        let waits = |one: Subscriber| one.is_pending() && one.serial() == recovered.serial;
+        if !self.hub.local.subscriber(slot, topic).is_some_and(waits) {
             return;
         }
         self.hub.local.settle(slot, topic);
