@@ -232,7 +232,6 @@ fn no_message_is_missed_or_doubled_at_the_seam() {
     const READERS: usize = 4;
     let rounds = if std::env::var_os("TIDEGATE_FULL").is_some() { 300 } else { 40 };
     let gateway = start();
-    let mut publishers = gateway.open_on_each("/plain/none/b");
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
         let (gateway, is_over) = (&gateway, &is_over);
@@ -248,12 +247,11 @@ fn no_message_is_missed_or_doubled_at_the_seam() {
         });
         let readers: Vec<_> =
             (0..READERS).map(|_| scope.spawn(move || come_back(gateway, rounds))).collect();
-        let read: Vec<_> = readers.into_iter().map(|reader| reader.join()).collect();
+        let read: Vec<_> = readers.into_iter().map(thread::ScopedJoinHandle::join).collect();
         is_over.store(true, Ordering::Relaxed);
         publishing.join().expect("it publishes");
         assert!(read.iter().all(Result::is_ok), "a reader failed");
     });
-    publishers.clear();
     let Answer::History(history) =
         gateway.ask(Request::History { topic: name("all/a"), since: None, limit: usize::MAX })
     else {
@@ -286,6 +284,60 @@ fn come_back(gateway: &HubGateway, rounds: usize) {
         let position = position.expect("a position");
         assert!(!gap && position.epoch == at.epoch && position.offset >= at.offset);
     }
+}
+
+/// A connection is subscribed, unsubscribed and subscribed again before its shard has heard from the
+/// topic's home: where it stands is where the last of these subscriptions began.
+#[test]
+fn a_subscription_is_not_taken_for_an_earlier_one() {
+    const ROUNDS: usize = 300;
+    let gateway = start();
+    let mut members = gateway.open_on_each("/events/none/a");
+    members.iter_mut().for_each(|member| _ = subscribed(member, "none/a"));
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                gateway.publish(topic("all/a"), "text");
+            }
+        });
+        let reading: Vec<_> = members
+            .iter_mut()
+            .map(|member| scope.spawn(|| (0..ROUNDS).all(|_| subscribes_again(&gateway, member))))
+            .collect();
+        let done: Vec<_> = reading.into_iter().map(thread::ScopedJoinHandle::join).collect();
+        is_over.store(true, Ordering::Relaxed);
+        assert!(done.into_iter().all(|done| matches!(done, Ok(true))), "a message was missed");
+    });
+}
+
+/// Whether no message is missing behind the position that is told first.
+fn subscribes_again(gateway: &HubGateway, member: &mut Member) -> bool {
+    let id = member.id;
+    let target = || Target::Connection(id);
+    let subscribe = || Request::Subscribe(target(), name("all/a"));
+    let unsubscribe = || Request::Unsubscribe(target(), name("all/a"));
+    let requests = [subscribe(), unsubscribe(), subscribe()];
+    let answers = requests.map(|request| gateway.ask_later(request));
+    for answer in answers {
+        let answer = answer.recv_timeout(tidegate_tests::PATIENCE);
+        assert!(matches!(answer, Ok(Answer::Done(1))), "{answer:?}");
+    }
+    let (mut at, mut seen) = (None, 0);
+    while seen < 10 {
+        let event = event(member);
+        let offset = position(&event).expect("a position").offset;
+        match (event["type"].as_str(), at) {
+            (Some("subscribed"), _) => seen = 0,
+            (Some("message"), Some(at)) if offset == at + 1 => seen += 1,
+            _ => return false,
+        }
+        at = Some(offset);
+    }
+    assert_eq!(gateway.done(unsubscribe()), Ok(1));
+    gateway.publish(target(), "mark");
+    while event(member)["text"] != "mark" {}
+    true
 }
 
 #[test]
