@@ -154,6 +154,14 @@ impl<T> Post<T> {
         }
     }
 
+    /// Whether there may be something to receive.
+    #[must_use]
+    pub fn may_receive(&self) -> bool {
+        self.may_have_mail
+            || !self.own.is_empty()
+            || self.letterboxes[self.index].has_mail.load(Ordering::Relaxed)
+    }
+
     /// Whether something waits because a mailbox is full.
     #[must_use]
     pub fn is_congested(&self) -> bool {

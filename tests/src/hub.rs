@@ -80,7 +80,8 @@ impl HubGateway {
         let mut config = Config::parse(&text, "hub").unwrap_or_else(|wrong| panic!("{wrong}"));
         // Fewer than by default, so that no limit of open files has to be raised.
         config.limits.connections = 256;
-        let config = config.with_listen(&["127.0.0.1:0".parse().expect("an address")]);
+        let config =
+            config.with_listen(&["127.0.0.1:0".parse().expect("an address")]).with_admin(None);
         let gateway = Gateway::start_with(config, handlers).expect("the gateway starts");
         let door = gateway.door();
         Self { gateway, door }

@@ -2,13 +2,13 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use siphasher::sip::SipHasher13;
 use tidegate_proto::receiver::Kind;
 
 use super::mail::{Ask, Mail};
-use super::{Answer, ConnectionId, MessageMemory, Name, Node, Payload, Published, Refusal};
+use super::{Answer, ConnectionId, MessageMemory, Name, Node, Payload, Refusal};
 use super::{Request, Target};
 use crate::config::Config;
 use crate::mailbox::Entrance;
@@ -103,28 +103,11 @@ impl Door {
     }
 
     /// Asks whom it concerns; `reply` is called once, on a shard's thread, or on this one if the
-    /// request is refused before it is sent. What concerns all connections is asked of all shards
-    /// and answered once, with the sum; [`Request::Connections`], [`Request::Topics`] and
-    /// [`Request::LargestTopics`] are for [`Door::ask_shard`], and go to the first shard here.
+    /// request is refused before it is sent. What concerns all connections is passed on by a shard
+    /// to all others, which none of them refuses, and is answered once, with the sum.
+    /// [`Request::Connections`], [`Request::Topics`] and [`Request::LargestTopics`] are for
+    /// [`Door::ask_shard`], and go to the first shard here.
     pub fn ask(&self, request: Request, reply: impl FnOnce(Answer) + Send + 'static) {
-        let everywhere: fn(&Request) -> Option<Request> = |request| match request {
-            Request::Publish(Target::All, publication) => {
-                Some(Request::Publish(Target::All, publication.clone()))
-            }
-            Request::Disconnect(Target::All, code, reason) => {
-                Some(Request::Disconnect(Target::All, *code, Arc::clone(reason)))
-            }
-            _ => None,
-        };
-        if everywhere(&request).is_some() {
-            let tally = Tally::new(self.shards(), Box::new(reply));
-            for shard in 0..self.shards() {
-                let Some(copy) = everywhere(&request) else { return };
-                let tally = Arc::clone(&tally);
-                self.ask_shard(shard, copy, move |answer| Tally::add(&tally, answer));
-            }
-            return;
-        }
         match self.whom(&request) {
             Ok(shard) => self.ask_shard(shard, request, reply),
             Err(refusal) => reply(Answer::Refused(refusal)),
@@ -179,57 +162,5 @@ impl Door {
 impl fmt::Debug for Door {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.debug_struct("Door").field("shards", &self.shards()).finish_non_exhaustive()
-    }
-}
-
-/// The answers of several shards, on their way to becoming one.
-struct Tally {
-    left: usize,
-    sum: u64,
-    refused: Option<Refusal>,
-    is_publication: bool,
-    reply: Option<Reply>,
-}
-
-impl Tally {
-    fn new(shards: usize, reply: Reply) -> Arc<Mutex<Self>> {
-        let reply = Some(reply);
-        Arc::new(Mutex::new(Self {
-            left: shards,
-            sum: 0,
-            refused: None,
-            is_publication: false,
-            reply,
-        }))
-    }
-
-    /// Adds a shard's answer. The lock is held for a few instructions.
-    fn add(this: &Mutex<Self>, answer: Answer) {
-        let mut tally = this.lock().unwrap_or_else(PoisonError::into_inner);
-        tally.left -= 1;
-        match answer {
-            Answer::Published(published) => {
-                tally.is_publication = true;
-                tally.sum += published.connections;
-            }
-            Answer::Done(count) => tally.sum += count,
-            Answer::Refused(refusal) => tally.refused = Some(refusal),
-            _ => {}
-        }
-        if tally.left > 0 {
-            return;
-        }
-        let answer = match tally.refused {
-            Some(refusal) => Answer::Refused(refusal),
-            None if tally.is_publication => {
-                Answer::Published(Published { connections: tally.sum, position: None })
-            }
-            None => Answer::Done(tally.sum),
-        };
-        let reply = tally.reply.take();
-        drop(tally);
-        if let Some(reply) = reply {
-            reply(answer);
-        }
     }
 }

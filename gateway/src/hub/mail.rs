@@ -12,6 +12,8 @@ use super::{ConnectionId, Name, Position, Publication, Request};
 pub(crate) enum Mail {
     /// A thread that is no shard asks for something.
     Ask(Box<Ask>),
+    /// From a shard to all shards: what concerns all connections.
+    Everywhere(Box<Ask>),
     /// To a topic's home: publish.
     Publish(Box<ToPublish>),
     /// To a topic's home: a connection has subscribed.

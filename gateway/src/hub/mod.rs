@@ -24,6 +24,7 @@ mod name;
 mod presence;
 mod request;
 mod rules;
+mod tally;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,6 +47,7 @@ pub(crate) use mail::{Ask, Command, Direct, Mail, Order, Recovered, Single};
 use home::Ordered;
 use mail::{Joined, Left, ToPublish};
 use rules::Rules;
+use tally::Tally;
 
 use crate::config::Config;
 use crate::mailbox::{self, Entrance, Post};
@@ -293,11 +295,8 @@ impl Hub {
                 self.send_direct(Direct { id: *id, what });
             }
             Target::All => {
-                for shard in 0..self.common.shards {
-                    let request = Request::Publish(Target::All, publication.clone());
-                    let ask = Ask { request, reply: Box::new(|_| {}) };
-                    self.post.send(shard, Mail::Ask(Box::new(ask)));
-                }
+                let request = Request::Publish(Target::All, publication);
+                self.spread(Ask { request, reply: Box::new(|_| {}) });
             }
         }
     }
@@ -313,16 +312,14 @@ impl Hub {
             let what = Single::Do(Command::Close(code, Arc::clone(reason)));
             return self.send_direct(Direct { id: *id, what });
         }
-        let shards = match target {
-            Target::Topic(name) => self.home_of(name)..self.home_of(name) + 1,
-            Target::User(name) => self.home_of(&name.of_user())..self.home_of(&name.of_user()) + 1,
-            _ => 0..self.common.shards,
+        let request = Request::Disconnect(target.clone(), code, Arc::clone(reason));
+        let ask = Ask { request, reply: Box::new(|_| {}) };
+        let home = match target {
+            Target::Topic(name) => self.home_of(name),
+            Target::User(name) => self.home_of(&name.of_user()),
+            Target::Connection(_) | Target::All => return self.spread(ask),
         };
-        for shard in shards {
-            let request = Request::Disconnect(target.clone(), code, Arc::clone(reason));
-            let ask = Ask { request, reply: Box::new(|_| {}) };
-            self.post.send(shard, Mail::Ask(Box::new(ask)));
-        }
+        self.post.send(home, Mail::Ask(Box::new(ask)));
     }
 
     /// The next thing that is left to do with connections. Does what the hub can do by itself, up
@@ -354,6 +351,7 @@ impl Hub {
     fn handle(&mut self, mail: Mail, moment: Moment, compress: Compress<'_>) -> Option<Work> {
         match mail {
             Mail::Ask(ask) => return self.asked(*ask, moment, compress),
+            Mail::Everywhere(ask) => return everywhere(*ask),
             Mail::Publish(publish) => {
                 let ToPublish { name, hash, publication } = *publish;
                 // A topic that has no room is counted; nobody waits for an answer.
@@ -412,9 +410,7 @@ impl Hub {
             Request::Unsubscribe(target, topic) => {
                 return self.command(target, Command::Unsubscribe(topic), reply);
             }
-            Request::Disconnect(Target::All, code, reason) => {
-                return Some(Work::CloseAll(code, reason, reply));
-            }
+            request @ Request::Disconnect(Target::All, ..) => self.spread(Ask { request, reply }),
             Request::Disconnect(target, code, reason) => {
                 return self.command(target, Command::Close(code, reason), reply);
             }
@@ -451,14 +447,19 @@ impl Hub {
                 let direct = Direct { id, what: Single::Publish(publication) };
                 return Some(Work::Direct(Box::new(direct), Some(reply)));
             }
-            Target::All => return Some(Work::PublishToAll(publication, reply)),
-            Target::Topic(name) => name,
-            Target::User(name) => name.of_user(),
+            Target::All => None,
+            Target::Topic(name) => Some(name),
+            Target::User(name) => Some(name.of_user()),
         };
         if self.post.is_congested() {
             reply(Answer::Refused(Refusal::Busy));
             return None;
         }
+        let Some(name) = name else {
+            let request = Request::Publish(Target::All, publication);
+            self.spread(Ask { request, reply });
+            return None;
+        };
         let hash = self.common.hash(name.as_str());
         reply(match self.publish_here((hash, &name), publication, moment, compress) {
             Ok(published) => Answer::Published(published),
@@ -481,6 +482,25 @@ impl Hub {
         self.distribute(&ordered);
         let Ordered { delivery, connections, .. } = ordered;
         Ok(Published { connections, position: delivery.position })
+    }
+
+    /// Passes what concerns all connections on to all shards; it is answered with the sum.
+    fn spread(&mut self, ask: Ask) {
+        let tally = Tally::new(self.common.shards, ask.reply);
+        for shard in 0..self.common.shards {
+            let request = match &ask.request {
+                Request::Publish(_, publication) => {
+                    Request::Publish(Target::All, publication.clone())
+                }
+                Request::Disconnect(_, code, reason) => {
+                    Request::Disconnect(Target::All, *code, Arc::clone(reason))
+                }
+                _ => return,
+            };
+            let tally = Arc::clone(&tally);
+            let reply = Box::new(move |answer| Tally::add(&tally, answer));
+            self.post.send(shard, Mail::Everywhere(Box::new(Ask { request, reply })));
+        }
     }
 
     /// Gives each shard with subscribers a pointer to what they are told.
@@ -560,5 +580,15 @@ impl Hub {
 
     fn home_of(&self, name: &Name) -> usize {
         self.common.home(self.common.hash(name.as_str()))
+    }
+}
+
+/// What concerns all connections of this shard.
+fn everywhere(ask: Ask) -> Option<Work> {
+    let Ask { request, reply } = ask;
+    match request {
+        Request::Publish(_, publication) => Some(Work::PublishToAll(publication, reply)),
+        Request::Disconnect(_, code, reason) => Some(Work::CloseAll(code, reason, reply)),
+        _ => None,
     }
 }

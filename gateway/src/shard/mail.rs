@@ -31,6 +31,9 @@ impl<R: Ring> Shard<R> {
     /// # Errors
     /// The ring is beyond use.
     pub(super) fn work_on_mail(&mut self) -> io::Result<()> {
+        if self.running.is_none() && !self.hub.post().may_receive() {
+            return Ok(());
+        }
         let (mut reach, mut mail) = (REACHED_AT_ONCE, MAIL_AT_ONCE);
         loop {
             if let Some(mut running) = self.running.take()

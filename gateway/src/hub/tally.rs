@@ -1,0 +1,59 @@
+//! The answers of all shards, on their way to becoming one.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::door::Reply;
+use super::{Answer, Published, Refusal};
+
+/// What was answered so far.
+pub(super) struct Tally {
+    left: usize,
+    sum: u64,
+    refused: Option<Refusal>,
+    is_publication: bool,
+    reply: Option<Reply>,
+}
+
+impl Tally {
+    /// For the answers of so many shards.
+    pub(super) fn new(shards: usize, reply: Reply) -> Arc<Mutex<Self>> {
+        let reply = Some(reply);
+        Arc::new(Mutex::new(Self {
+            left: shards,
+            sum: 0,
+            refused: None,
+            is_publication: false,
+            reply,
+        }))
+    }
+
+    /// Adds a shard's answer. The lock is held for a few instructions.
+    pub(super) fn add(this: &Mutex<Self>, answer: Answer) {
+        let mut tally = this.lock().unwrap_or_else(PoisonError::into_inner);
+        tally.left -= 1;
+        match answer {
+            Answer::Published(published) => {
+                tally.is_publication = true;
+                tally.sum += published.connections;
+            }
+            Answer::Done(count) => tally.sum += count,
+            Answer::Refused(refusal) => tally.refused = Some(refusal),
+            _ => {}
+        }
+        if tally.left > 0 {
+            return;
+        }
+        let answer = match tally.refused {
+            Some(refusal) => Answer::Refused(refusal),
+            None if tally.is_publication => {
+                Answer::Published(Published { connections: tally.sum, position: None })
+            }
+            None => Answer::Done(tally.sum),
+        };
+        let reply = tally.reply.take();
+        drop(tally);
+        if let Some(reply) = reply {
+            reply(answer);
+        }
+    }
+}
