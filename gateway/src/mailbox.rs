@@ -53,6 +53,8 @@ pub struct Counts {
     pub wakes: u64,
     /// Mail taken in.
     pub received: u64,
+    /// Mail taken in that came from the shard itself.
+    pub own: u64,
 }
 
 struct Outgoing<T> {
@@ -200,6 +202,7 @@ impl<T> Post<T> {
     pub fn receive(&mut self) -> Option<T> {
         if let Some(mail) = self.own.pop_front() {
             self.counts.received += 1;
+            self.counts.own += 1;
             return Some(mail);
         }
         let letterbox = &self.letterboxes[self.index];

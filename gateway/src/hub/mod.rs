@@ -50,7 +50,7 @@ use rules::Rules;
 use tally::Tally;
 
 use crate::config::Config;
-use crate::mailbox::{self, Entrance, Post};
+use crate::mailbox::{self, Counts, Entrance, Post};
 use crate::uring::{Generation, Slot, Waker};
 
 /// Bytes of a topic's records at its home and with its subscribers.
@@ -160,6 +160,11 @@ impl Hub {
     /// How many messages connections have published.
     pub(crate) fn published(&self) -> u64 {
         self.published
+    }
+
+    /// What its mailboxes have counted.
+    pub(crate) fn mail(&self) -> Counts {
+        self.post.counts()
     }
 
     /// Its mailboxes.

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use super::sending::BatchSend;
 use super::{Buffers, Shard};
 use crate::connection::{BlockId, Connection, Flags, Stage};
+use crate::mailbox::Counts;
 use crate::uring::{Completion, Ring, Slot};
 
 impl<R: Ring> Shard<R> {
@@ -48,6 +49,12 @@ impl<R: Ring> Shard<R> {
     #[must_use]
     pub fn live(&self) -> u32 {
         self.table.live()
+    }
+
+    /// What its mailboxes have counted.
+    #[must_use]
+    pub fn mail(&self) -> Counts {
+        self.hub.mail()
     }
 
     /// The receive buffers.

@@ -115,7 +115,7 @@ impl<R: Ring> Shard<R> {
     /// Shows what the hub holds and has counted among the shard's own counters.
     pub(super) fn count_hub(&mut self) {
         let counters = &mut self.counters;
-        let mail = self.hub.post().counts();
+        let mail = self.hub.mail();
         counters.mail_received = mail.received;
         counters.mail_waited = mail.waited;
         counters.mail_wakes = mail.wakes;

@@ -33,9 +33,10 @@ impl Waker {
         let _ = (&*self.event).write(&1u64.to_ne_bytes());
     }
 
-    pub(super) fn clear(&self) {
-        // The only failure is a counter that another clear has emptied.
-        let _ = (&*self.event).read(&mut [0; 8]);
+    /// Takes the wake-ups back, which a ring does by itself when it returns; whether there was one.
+    pub fn clear(&self) -> bool {
+        // The only failure is a counter that is empty, or that another clear has emptied.
+        (&*self.event).read(&mut [0; 8]).is_ok()
     }
 
     pub(super) fn raw(&self) -> RawFd {

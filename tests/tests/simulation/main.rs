@@ -4,6 +4,7 @@
 //! `TIDEGATE_SEEDS=m..n` those from `m` on and below `n`.
 
 mod chances;
+mod client;
 mod directed;
 mod handlers;
 mod hearing;
@@ -13,6 +14,7 @@ mod random;
 mod ring;
 mod script;
 mod seeds;
+mod several;
 mod watch;
 mod world;
 
@@ -24,15 +26,16 @@ use std::sync::{Arc, Mutex};
 use tidegate::budget::Bill;
 use tidegate::config::Config;
 use tidegate::hub::{self, Node, Seed};
-use tidegate::shard::{self, Assembly, Command, Control, Counters, Shard};
+use tidegate::shard::{self, Assembly, Command, Counters, Shard};
 use tidegate::uring::Waker;
 
 use handlers::{Behaviour, Books};
 use random::Random;
 use ring::SimRing;
-use world::World;
+use several::{Meanwhile, Outside, Several};
+use world::{Server, World};
 
-/// Turns of the loop in which all clients come and go.
+/// Turns of all shards in which all clients come and go.
 const STEPS: usize = 3000;
 
 /// Turns after which a drain has to be over.
@@ -48,152 +51,156 @@ struct Outcome {
     trace: u64,
     /// Clients that were promised all of their answers, and got them.
     served: u64,
-    /// All clients went, and left the shard as it was at the start.
+    /// All clients went, and left every shard as it was at the start.
     emptied: bool,
     counters: Counters,
 }
 
-/// A shard, and the world around it.
+/// Several shards, and all that is around them.
 struct Scene {
-    shard: Shard<SimRing>,
-    world: Rc<RefCell<World>>,
-    control: Arc<Control>,
-    waker: Waker,
+    several: Rc<Several>,
     books: Arc<Mutex<Books>>,
-    bill: Bill,
+    random: Random,
+    emptied: bool,
 }
 
 #[test]
-fn simulation_of_one_shard() {
+fn simulation_of_shards() {
     seeds::run_all(run);
 }
 
-/// One run: clients come, the shard serves and is drained or stopped.
+/// One run: clients come, the shards serve and are drained or stopped.
 fn run(seed: u64) -> Outcome {
-    let mut random = Random::new(!seed);
-    let scene = Scene::new(seed, &mut random);
-    let (world, control) = (Rc::clone(&scene.world), Arc::clone(&scene.control));
-    let lived = catch_unwind(AssertUnwindSafe(|| scene.play(&mut random)));
+    let mut scene = Scene::new(seed, Random::new(!seed));
+    let lived = catch_unwind(AssertUnwindSafe(|| scene.play()));
+    let counters = scene.several.counters();
     if let Err(panic) = lived {
-        // The panic may have come out of the world itself.
-        if let Ok(world) = world.try_borrow() {
-            eprintln!("seed {seed}: {}", world.describe());
+        for outside in &scene.several.outsides {
+            // The panic may have come out of the world itself.
+            if let Ok(world) = outside.world.try_borrow() {
+                eprintln!("seed {seed}: {}", world.describe());
+            }
         }
-        let counted = control.counters.load().named();
+        let counted = counters.named();
         let counted: Vec<_> = counted.iter().filter(|(_, count)| *count > 0).collect();
         eprintln!("seed {seed}: {counted:?}");
         resume_unwind(panic);
     }
-    let world = Rc::into_inner(world).expect("the shard has dropped its end").into_inner();
-    let counters = control.counters.load();
-    Outcome { trace: world.trace, served: world.served, emptied: world.emptied, counters }
+    let (trace, served) = scene.several.told();
+    Outcome { trace, served, emptied: scene.emptied, counters }
 }
 
 impl Scene {
-    fn new(seed: u64, random: &mut Random) -> Self {
+    fn new(seed: u64, mut random: Random) -> Self {
         let deflate = random.chance(500);
-        let config = Arc::new(config(random, deflate));
-        let limits = config.limits;
-        let mut world =
-            World::new(seed, limits.connections, limits.receive_buffer as usize, deflate);
-        // Without a block for the rest of a short send, a connection is dropped.
-        world.disturbed |= limits.blocks < BLOCKS;
-        let world = Rc::new(RefCell::new(world));
-        let control = Arc::new(Control::default());
-        let waker = Waker::new().expect("a descriptor");
+        let config = Arc::new(config(&mut random, deflate));
+        let count = random.pick(&[1, 1, 2, 3]);
+        let wakers: Vec<_> = (0..count).map(|_| Waker::new().expect("a descriptor")).collect();
+        let identity =
+            (Node { number: 0, start: random.bits() as u32 }, Seed([random.bits(), random.bits()]));
+        let (hubs, _door) = hub::open(&config, identity, &wakers);
         let books = Arc::new(Mutex::new(Books::default()));
-        let bill = Bill::new(&config, 1);
-        let recorded = Arc::clone(&books);
-        let identity = (Node { number: 0, start: 1 }, Seed([1, 2]));
-        let (mut hubs, _) = hub::open(&config, identity, std::slice::from_ref(&waker));
-        let assembly = Assembly {
-            index: 0,
-            hub: hubs.pop().expect("one shard"),
-            started_at: 1_700_000_000,
-            config,
-            listeners: Vec::new(),
-            waker: waker.clone(),
-            control: Arc::clone(&control),
-            handlers: Arc::new(move |route| handlers::recorded(route, &recorded)),
-        };
-        let memory = shard::memory(&limits).expect("memory");
-        let shard = Shard::new(SimRing(Rc::clone(&world)), memory, assembly);
-        Self { shard, world, control, waker, books, bill }
+        let meanwhile = Meanwhile::default();
+        let shards = hubs.into_iter().zip(wakers).enumerate().map(|(index, (hub, waker))| {
+            let seed = seed.wrapping_add((index as u64) << 48);
+            let outside = outside(seed, &config, waker.clone());
+            let recorded = Arc::clone(&books);
+            let assembly = Assembly {
+                index,
+                hub,
+                started_at: 1_700_000_000,
+                config: Arc::clone(&config),
+                listeners: Vec::new(),
+                waker,
+                control: Arc::clone(&outside.control),
+                handlers: Arc::new(move |route| handlers::recorded(route, &recorded)),
+            };
+            let memory = shard::memory(&config.limits).expect("memory");
+            let world = Rc::clone(&outside.world);
+            let ring = SimRing { world, meanwhile: meanwhile.clone() };
+            (Shard::new(ring, memory, assembly), outside)
+        });
+        let bill = Bill::new(&config, count);
+        let inner = Random::new(random.bits());
+        let several = Several::new(shards.collect(), bill, &meanwhile, inner);
+        Self { several, books, random, emptied: false }
     }
 
-    fn play(mut self, random: &mut Random) {
-        let clients = random.pick(&[1, 3, 10, 40, 80]);
+    fn play(&mut self) {
+        let clients = self.random.pick(&[1, 3, 10, 40, 80]);
         self.serve(clients);
-        self.world.borrow_mut().disturbed = true;
-        if random.chance(900) {
-            self.tell(Command::Drain);
+        for outside in &self.several.outsides {
+            outside.world.borrow_mut().disturbed = true;
+        }
+        if self.random.chance(900) {
+            self.several.tell(Command::Drain);
             self.drain();
         } else {
             // At once, in the middle of everything.
-            self.tell(Command::Stop);
-            assert!(!self.step(), "a shard that is stopped goes on");
+            self.several.tell(Command::Stop);
+            self.several.step();
         }
-        self.shard.end();
+        self.several.end();
         let books = self.books.lock().expect("nobody panicked");
         assert_eq!(books.opened, books.closed, "each open has one close");
-        assert_eq!(books.opened, self.control.counters.load().opened, "opens that were counted");
-    }
-
-    fn tell(&self, command: Command) {
-        self.control.tell(command, &self.waker);
-        let mut world = self.world.borrow_mut();
-        world.drains = true;
-        world.woken = true;
-    }
-
-    /// One turn of the loop, and all checks behind it.
-    fn step(&mut self) -> bool {
-        let goes_on = self.shard.step().expect("a ring that works");
-        self.shard.check();
-        let lent = self.shard.buffers().lent() as usize;
-        assert_eq!(lent, self.world.borrow().buffers(), "buffers that the kernel has");
-        for (owner, held) in self.shard.holdings() {
-            let line = self.bill.lines().iter().find(|line| line.owner == owner);
-            let allowed = line.map_or(0, |line| line.bytes);
-            assert!(held <= allowed, "{owner}: {held} bytes held, {allowed} on the bill");
-        }
-        goes_on
+        assert_eq!(books.opened, self.several.counters().opened, "opens that were counted");
     }
 
     fn serve(&mut self, clients: usize) {
         let mut left = clients;
-        for _ in 0..STEPS {
-            if left > 0 && self.world.borrow_mut().random.chance(100) {
-                self.world.borrow_mut().connect();
+        while self.several.turns() < STEPS {
+            if left > 0 && self.random.chance(100) {
+                self.any_world().borrow_mut().connect();
                 left -= 1;
             }
-            assert!(self.step(), "nobody told it to end");
-            if left == 0 && self.world.borrow().is_quiet() && self.shard.live() == 0 {
+            self.several.step();
+            if left == 0 && self.several.is_quiet() && self.several.is_deserted() {
                 return self.empties();
             }
         }
     }
 
-    /// After the last client has left, the shard is soon as it was at the start.
+    fn any_world(&mut self) -> Rc<RefCell<World>> {
+        let outsides = &self.several.outsides;
+        Rc::clone(&outsides[self.random.below(outsides.len())].world)
+    }
+
+    /// After the last client has left, the shards are soon as they were at the start.
     fn empties(&mut self) {
-        for _ in 0..1000 {
-            if self.shard.is_empty() {
-                self.world.borrow_mut().emptied = true;
+        let until = self.several.turns() + 3000;
+        while self.several.turns() < until {
+            if self.several.is_empty() {
+                self.emptied = true;
                 return;
             }
-            self.step();
+            self.several.step();
         }
-        panic!("the shard still holds something of a connection");
+        panic!("a shard still holds something of a connection");
     }
 
     fn drain(&mut self) {
         for _ in 0..DRAIN_STEPS {
-            if !self.step() {
+            if self.several.has_ended() {
                 return;
             }
+            self.several.step();
         }
         panic!("the drain does not end");
     }
+}
+
+fn outside(seed: u64, config: &Config, waker: Waker) -> Outside {
+    let limits = &config.limits;
+    let server = Server {
+        slots: limits.connections,
+        buffer_size: limits.receive_buffer as usize,
+        compresses: config.listeners[0].stack.websocket.deflate.is_some(),
+        waker: waker.clone(),
+    };
+    let mut world = World::new(seed, server);
+    // Without a block for the rest of a short send, a connection is dropped.
+    world.disturbed |= limits.blocks < BLOCKS;
+    Outside::new(world, Arc::default(), waker)
 }
 
 /// Small limits, so that they are met.
@@ -212,6 +219,7 @@ fn config(random: &mut Random, deflate: bool) -> Config {
          &deflate={deflate}!{log}tcp'\n\
 "
     );
+    text += &format!("[hub]\nmailbox = {}\n", random.pick(&[16, 16, 1024]));
     let page = ("/", "static");
     for (path, handler) in Behaviour::ALL.map(|one| (one.path(), "echo")).into_iter().chain([page])
     {

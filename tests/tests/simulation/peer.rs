@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use crate::client::{Action, Client};
 use crate::handlers::Behaviour;
 use crate::hearing::Heard;
 use crate::model::{self, Expected};
@@ -68,10 +69,10 @@ pub struct Peer {
     answered: usize,
     /// It has begun to say its Close frame, or will say nothing but that.
     is_closing: bool,
-    pub finished_sending: bool,
-    pub saw_end: bool,
+    finished_sending: bool,
+    saw_end: bool,
     /// Something happened to its connection that may cost it its answers.
-    pub harmed: bool,
+    harmed: bool,
 }
 
 /// What a client knows of the answer to its request.
@@ -80,14 +81,6 @@ enum Response {
     Coming(Vec<u8>),
     Opened,
     Refused,
-}
-
-/// What a client does next.
-pub enum Action {
-    Nothing,
-    Say(Vec<u8>),
-    End,
-    Reset,
 }
 
 impl Peer {
@@ -140,24 +133,6 @@ impl Peer {
         }
     }
 
-    /// What it does next, with room for `room` bytes on the way.
-    pub fn act(&mut self, random: &mut Random, room: usize) -> Action {
-        if self.finished_sending {
-            return Action::Nothing;
-        }
-        if self.saw_end {
-            self.finished_sending = true;
-            return Action::End;
-        }
-        if self.gives_up_after == 0 && (self.said_of_first > 0 || random.chance(300)) {
-            return self.give_up();
-        }
-        if self.heard.close.is_some() && !self.is_closing {
-            self.answer_close(random);
-        }
-        self.say(random, room)
-    }
-
     fn say(&mut self, random: &mut Random, room: usize) -> Action {
         // A flood does not wait for its frames to be taken one by one.
         let mut bytes = Vec::new();
@@ -198,38 +173,6 @@ impl Peer {
         self.script.push_back(script::close(random));
     }
 
-    /// Whether it reads now.
-    pub fn wants_to_read(&self, random: &mut Random) -> bool {
-        random.chance(self.reads)
-    }
-
-    /// Takes what the server said, and checks that it may say so; `drains`: the server was told to.
-    ///
-    /// # Panics
-    /// It may not.
-    pub fn hear(&mut self, bytes: &[u8], drains: bool) {
-        let behind_response;
-        let frames = match self.response {
-            Response::Opened => bytes,
-            Response::Refused => return,
-            Response::Coming(ref mut head) => {
-                head.extend_from_slice(bytes);
-                let Some(end) = head.windows(4).position(|four| four == b"\r\n\r\n") else {
-                    return;
-                };
-                behind_response = head.split_off(end + 4);
-                let head = String::from_utf8(std::mem::take(head)).expect("a response is text");
-                self.response = self.judge_response(&head);
-                &behind_response
-            }
-        };
-        if matches!(self.response, Response::Opened) {
-            self.heard.hear(frames);
-            self.heard.check(&self.expected, self.behaviour == Behaviour::Source, drains);
-            self.answer_pings();
-        }
-    }
-
     fn answer_pings(&mut self) {
         let unanswered = self.heard.pings - self.answered;
         self.answered = self.heard.pings;
@@ -242,28 +185,6 @@ impl Peer {
             let at = usize::from(self.said_of_first > 0).min(self.script.len());
             self.script.insert(at, script::frame(0x8A, b"", [9; 4]));
         }
-    }
-
-    /// The server has ended its side; returns whether the client was promised everything, and so
-    /// everything was checked.
-    ///
-    /// # Panics
-    /// It ended too early, though the client did everything right and heard it out.
-    pub fn ended(&mut self, was_disturbed: bool) -> bool {
-        self.saw_end = true;
-        let is_promised =
-            matches!(self.temper, Temper::Correct | Temper::Flooding | Temper::HalfClosing);
-        let is_refused = matches!(self.response, Response::Refused);
-        if !is_promised || was_disturbed || self.harmed || is_refused {
-            return false;
-        }
-        assert!(matches!(self.response, Response::Opened), "a correct request was not answered");
-        // Too slow to send, too slow to read: said properly.
-        if matches!(self.heard.close, Some(Some(1008 | 1013))) {
-            return false;
-        }
-        self.heard.check_all(&self.expected, self.behaviour == Behaviour::Source);
-        true
     }
 
     fn judge_response(&self, head: &str) -> Response {
@@ -303,5 +224,80 @@ impl Peer {
             Temper::Resetting => self.give_up(),
             _ => Action::Nothing,
         }
+    }
+}
+
+impl Client for Peer {
+    fn act(&mut self, random: &mut Random, room: usize) -> Action {
+        if self.finished_sending {
+            return Action::Nothing;
+        }
+        if self.saw_end {
+            self.finished_sending = true;
+            return Action::End;
+        }
+        if self.gives_up_after == 0 && (self.said_of_first > 0 || random.chance(300)) {
+            return self.give_up();
+        }
+        if self.heard.close.is_some() && !self.is_closing {
+            self.answer_close(random);
+        }
+        self.say(random, room)
+    }
+
+    fn wants_to_read(&self, random: &mut Random) -> bool {
+        random.chance(self.reads)
+    }
+
+    fn hear(&mut self, bytes: &[u8], drains: bool) {
+        let behind_response;
+        let frames = match self.response {
+            Response::Opened => bytes,
+            Response::Refused => return,
+            Response::Coming(ref mut head) => {
+                head.extend_from_slice(bytes);
+                let Some(end) = head.windows(4).position(|four| four == b"\r\n\r\n") else {
+                    return;
+                };
+                behind_response = head.split_off(end + 4);
+                let head = String::from_utf8(std::mem::take(head)).expect("a response is text");
+                self.response = self.judge_response(&head);
+                &behind_response
+            }
+        };
+        if matches!(self.response, Response::Opened) {
+            self.heard.hear(frames);
+            self.heard.check(&self.expected, self.behaviour == Behaviour::Source, drains);
+            self.answer_pings();
+        }
+    }
+
+    fn ended(&mut self, was_disturbed: bool) -> bool {
+        self.saw_end = true;
+        let is_promised =
+            matches!(self.temper, Temper::Correct | Temper::Flooding | Temper::HalfClosing);
+        let is_refused = matches!(self.response, Response::Refused);
+        if !is_promised || was_disturbed || self.harmed || is_refused {
+            return false;
+        }
+        assert!(matches!(self.response, Response::Opened), "a correct request was not answered");
+        // Too slow to send, too slow to read: said properly.
+        if matches!(self.heard.close, Some(Some(1008 | 1013))) {
+            return false;
+        }
+        self.heard.check_all(&self.expected, self.behaviour == Behaviour::Source);
+        true
+    }
+
+    fn harm(&mut self) {
+        self.harmed = true;
+    }
+
+    fn sees_nothing_more(&mut self) {
+        self.saw_end = true;
+    }
+
+    fn saw_end(&self) -> bool {
+        self.saw_end
     }
 }

@@ -10,6 +10,7 @@ use tidegate::uring::{
     AreaName, BufferId, Completion, Errno, Generation, Memory, Operation, Ring, Slot,
 };
 
+use crate::several::Meanwhile;
 use crate::watch::{self, Queued};
 use crate::world::{ArmedSend, World};
 
@@ -22,41 +23,49 @@ const ACCEPT_ERRORS: [Errno; 6] =
     [Errno(4), OUT_OF_MEMORY, Errno(23), Errno(24), Errno(71), Errno(103)];
 
 /// The shard's end of a [`World`].
-pub struct SimRing(pub Rc<RefCell<World>>);
+pub struct SimRing {
+    pub world: Rc<RefCell<World>>,
+    pub meanwhile: Meanwhile,
+}
 
 impl Ring for SimRing {
     fn push(&mut self, operation: Operation) {
-        let mut world = self.0.borrow_mut();
+        let mut world = self.world.borrow_mut();
         world.watch.pushed(&operation);
         world.queue.push_back(Queued { operation, bytes: None });
     }
 
     fn room(&self) -> usize {
-        let world = self.0.borrow();
+        let world = self.world.borrow();
         world.chances.submissions.saturating_sub(world.queue.len())
     }
 
     fn provide(&mut self, buffer: BufferId) {
-        let mut world = self.0.borrow_mut();
+        let mut world = self.world.borrow_mut();
         assert!(!world.lent.contains(&buffer), "{buffer:?} is lent twice");
         world.lent.push_back(buffer);
         world.watch.lent(buffer);
     }
 
     fn enter(&mut self, memory: &mut Memory, wait: Duration) -> io::Result<()> {
-        self.0.borrow_mut().enter(memory, wait);
+        self.world.borrow_mut().enter(memory, wait);
+        while self.world.borrow().sleeps() {
+            self.meanwhile.pass();
+            self.world.borrow_mut().doze(memory);
+        }
+        self.world.borrow_mut().leave();
         Ok(())
     }
 
     fn completion(&mut self) -> Option<Completion> {
-        let mut world = self.0.borrow_mut();
+        let mut world = self.world.borrow_mut();
         let completion = world.take_completion()?;
         world.watch.completed(&completion);
         Some(completion)
     }
 
     fn is_settled(&mut self) -> bool {
-        let mut world = self.0.borrow_mut();
+        let mut world = self.world.borrow_mut();
         let is_settled = world.queue.is_empty() && world.overflowed.is_empty();
         if is_settled && world.visible.is_empty() {
             world.watch.settled();
@@ -65,7 +74,7 @@ impl Ring for SimRing {
     }
 
     fn now(&self) -> Duration {
-        self.0.borrow().now
+        self.world.borrow().now
     }
 }
 

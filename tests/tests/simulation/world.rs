@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use tidegate::uring::{BufferId, Completion, Errno, Generation, Memory, Slot, Span};
+use tidegate::uring::{BufferId, Completion, Errno, Generation, Memory, Slot, Span, Waker};
 
 use crate::chances::Chances;
-use crate::peer::{Action, Peer, Temper};
+use crate::client::{Action, Client};
+use crate::peer::{Peer, Temper};
 use crate::random::Random;
 use crate::watch::{Queued, Watch};
 
@@ -34,7 +35,7 @@ pub struct Socket {
     pub finished_writing: bool,
     /// The peer can see that.
     server_ended: bool,
-    server_closed: bool,
+    pub server_closed: bool,
     pub poll: Option<Generation>,
     pub send: Option<ArmedSend>,
     /// A cancel of the armed send came too late to take effect at once.
@@ -58,7 +59,7 @@ pub struct World {
     pub chances: Chances,
     pub now: Duration,
     pub sockets: Vec<Socket>,
-    peers: Vec<Peer>,
+    peers: Vec<Box<dyn Client>>,
     crowd: Option<Temper>,
     server_compresses: bool,
     /// By slot.
@@ -70,7 +71,11 @@ pub struct World {
     pub visible: VecDeque<Entry>,
     pub overflowed: VecDeque<Entry>,
     pub watch: Watch,
-    pub woken: bool,
+    waker: Waker,
+    /// The sleep at hand, or the last one.
+    sleep: Sleep,
+    /// A sleep of the shard ended and it had not been woken.
+    pub slept_through: bool,
     /// The shard was told to drain, or to stop.
     pub drains: bool,
     /// Something happened that may cost any client its connection.
@@ -78,10 +83,27 @@ pub struct World {
     pub buffer_size: usize,
     /// Clients that were promised all of their answers, and got them.
     pub served: u64,
-    /// All clients went, and left the shard as it was at the start.
-    pub emptied: bool,
     /// A hash of everything that happened.
     pub trace: u64,
+}
+
+/// The shard that a world is around.
+pub struct Server {
+    pub slots: u32,
+    pub buffer_size: usize,
+    pub compresses: bool,
+    pub waker: Waker,
+}
+
+/// A shard's sleep.
+#[derive(Default)]
+struct Sleep {
+    /// It was allowed to sleep, so it is parked.
+    is_one: bool,
+    was_woken: bool,
+    until: Duration,
+    /// How long a moment of it is.
+    step: Duration,
 }
 
 /// What is written is hashed (FNV-1a).
@@ -97,8 +119,9 @@ impl std::fmt::Write for Trace<'_> {
 }
 
 impl World {
-    /// A world for a shard of so many slots and buffers of this size.
-    pub fn new(seed: u64, slots: u32, buffer_size: usize, server_compresses: bool) -> Self {
+    /// A world for such a shard.
+    pub fn new(seed: u64, server: Server) -> Self {
+        let Server { slots, buffer_size, compresses, waker } = server;
         let mut random = Random::new(seed);
         let chances = Chances::draw(&mut random);
         let crowd = Peer::crowd(&mut random);
@@ -111,7 +134,7 @@ impl World {
             sockets: Vec::new(),
             peers: Vec::new(),
             crowd,
-            server_compresses,
+            server_compresses: compresses,
             slots: vec![None; slots as usize],
             to_accept: VecDeque::new(),
             listener_polled: false,
@@ -120,11 +143,12 @@ impl World {
             visible: VecDeque::new(),
             overflowed: VecDeque::new(),
             watch: Watch::default(),
-            woken: false,
+            waker,
+            sleep: Sleep::default(),
+            slept_through: false,
             drains: false,
             buffer_size,
             served: 0,
-            emptied: false,
             trace: 0,
         }
     }
@@ -133,7 +157,7 @@ impl World {
     pub fn connect(&mut self) {
         let peer = Peer::new(&mut self.random, self.crowd, self.server_compresses);
         self.note(peer.temper);
-        self.peers.push(peer);
+        self.peers.push(Box::new(peer));
         self.sockets.push(Socket::default());
         self.to_accept.push_back(self.sockets.len() - 1);
     }
@@ -179,7 +203,7 @@ impl World {
     /// An operation of this connection has failed that should not have.
     pub fn harm(&mut self, slot: Slot) {
         if let Some(socket) = self.slots[slot as usize] {
-            self.peers[socket].harmed = true;
+            self.peers[socket].harm();
         }
     }
 
@@ -251,7 +275,7 @@ impl World {
         for socket in self.to_accept.drain(..) {
             self.sockets[socket].server_closed = true;
             self.sockets[socket].server_ended = true;
-            self.peers[socket].harmed = true;
+            self.peers[socket].harm();
         }
     }
 
@@ -267,7 +291,9 @@ impl World {
             self.listener_polled = false;
             self.complete(Completion::ListenerReady { listener: 0 });
         }
-        if std::mem::take(&mut self.woken) || self.chance(|chances| chances.spurious_wake) {
+        let is_woken = self.waker.clear();
+        self.sleep.was_woken |= is_woken;
+        if is_woken || self.chance(|chances| chances.spurious_wake) {
             self.complete(Completion::Woken);
         }
     }
@@ -290,7 +316,7 @@ impl World {
                 socket.broken = true;
                 socket.inbound.clear();
                 socket.outbound.clear();
-                self.peers[index].saw_end = true;
+                self.peers[index].sees_nothing_more();
             }
         }
     }
@@ -298,7 +324,7 @@ impl World {
     fn peer_reads(&mut self, index: usize) {
         let socket = &mut self.sockets[index];
         let peer = &mut self.peers[index];
-        if socket.broken || peer.saw_end || !peer.wants_to_read(&mut self.random) {
+        if socket.broken || peer.saw_end() || !peer.wants_to_read(&mut self.random) {
             return;
         }
         let count = self.random.below(socket.outbound.len() + 1);
@@ -351,10 +377,12 @@ impl World {
         }
     }
 
+    /// The shard enters the kernel, to sleep for `wait` at most.
     pub fn enter(&mut self, memory: &mut Memory, wait: Duration) {
         self.watch.look(&mut self.queue, memory, self.buffer_size);
         self.flush_overflow();
         self.submit(memory);
+        self.sleep = Sleep { is_one: !wait.is_zero(), ..Sleep::default() };
         self.live(memory);
         if self.chance(|chances| chances.clock_jump) {
             self.disturbed = true;
@@ -362,13 +390,25 @@ impl World {
         }
         // A kernel that does not take everything does not wait either.
         let wait = if self.queue.is_empty() { wait } else { Duration::ZERO };
-        let until = self.now + wait;
+        self.sleep.until = self.now + wait;
         // The longest sleeps of a shard without connections are seconds.
-        let step = Duration::from_millis(5).max(wait / 100);
-        while self.visible.is_empty() && self.now < until {
-            self.now += step;
-            self.live(memory);
-        }
+        self.sleep.step = Duration::from_millis(5).max(wait / 100);
+    }
+
+    /// Whether the shard sleeps on.
+    pub fn sleeps(&self) -> bool {
+        self.visible.is_empty() && self.now < self.sleep.until
+    }
+
+    /// A moment of the shard's sleep has passed.
+    pub fn doze(&mut self, memory: &Memory) {
+        self.now += self.sleep.step;
+        self.live(memory);
+    }
+
+    /// The shard comes back from the kernel.
+    pub fn leave(&mut self) {
+        self.slept_through |= self.sleep.is_one && !self.sleep.was_woken;
         self.now += Duration::from_micros(50);
         self.reorder();
     }

@@ -1,0 +1,42 @@
+//! What a world asks of a client, whatever it is there for.
+
+use crate::random::Random;
+
+/// What a client does next.
+pub enum Action {
+    Nothing,
+    Say(Vec<u8>),
+    End,
+    Reset,
+}
+
+/// The other end of a connection.
+pub trait Client {
+    /// What it does next, with room for `room` bytes on the way.
+    fn act(&mut self, random: &mut Random, room: usize) -> Action;
+
+    /// Whether it reads now.
+    fn wants_to_read(&self, random: &mut Random) -> bool;
+
+    /// Takes what the server said, and checks that it may say so; `drains`: the server was told to.
+    ///
+    /// # Panics
+    /// It may not.
+    fn hear(&mut self, bytes: &[u8], drains: bool);
+
+    /// The server has ended its side; returns whether the client was promised everything, and so
+    /// everything was checked.
+    ///
+    /// # Panics
+    /// It ended too early, though the client did everything right and heard it out.
+    fn ended(&mut self, was_disturbed: bool) -> bool;
+
+    /// Something happened to its connection that may cost it its answers.
+    fn harm(&mut self);
+
+    /// It has reset the connection.
+    fn sees_nothing_more(&mut self);
+
+    /// It has seen the end of the connection.
+    fn saw_end(&self) -> bool;
+}

@@ -1,0 +1,231 @@
+//! Several shards, each in a world of its own, joined by their mailboxes.
+//!
+//! One is stepped at a time. While it sleeps the others go on, so that a shard can be parked when
+//! mail comes for it: it must be woken, or at the end of its sleep there is no mail.
+
+use std::cell::{Cell, Ref, RefCell};
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+
+use tidegate::budget::Bill;
+use tidegate::shard::{Command, Control, Counters, Shard};
+use tidegate::uring::Waker;
+
+use crate::random::Random;
+use crate::ring::SimRing;
+use crate::world::World;
+
+/// How often another shard is stepped in each moment of a shard's sleep, per mille.
+const MEANWHILE: u32 = 300;
+
+/// How long a shard is left alone, in turns of all.
+const LEFT_ALONE: usize = 300;
+
+/// All shards of a run.
+pub struct Several {
+    stations: Vec<RefCell<Station>>,
+    /// What each shard's neighbours can see of it while it is stepped.
+    pub outsides: Vec<Outside>,
+    random: RefCell<Random>,
+    /// Per mille: how often a shard begins to be left alone.
+    left_alone: u32,
+    /// Turns of all shards so far.
+    turns: Cell<usize>,
+    /// They were told to drain, or to stop.
+    told: Cell<bool>,
+}
+
+/// A shard, and what it is held against.
+pub struct Station {
+    /// `None` once it has ended.
+    shard: Option<Shard<SimRing>>,
+    outside: Outside,
+    bill: Rc<Bill>,
+}
+
+/// What is around a shard.
+#[derive(Clone)]
+pub struct Outside {
+    pub world: Rc<RefCell<World>>,
+    pub control: Arc<Control>,
+    pub waker: Waker,
+    /// It is not stepped before this turn of all.
+    alone_until: Rc<Cell<usize>>,
+}
+
+/// What a shard that sleeps lets happen.
+#[derive(Clone, Default)]
+pub struct Meanwhile(Rc<RefCell<Weak<Several>>>);
+
+impl Meanwhile {
+    /// A moment passes for a shard that sleeps.
+    pub fn pass(&self) {
+        let several = self.0.borrow().upgrade();
+        if let Some(several) = several {
+            several.meanwhile();
+        }
+    }
+}
+
+impl Outside {
+    pub fn new(world: World, control: Arc<Control>, waker: Waker) -> Self {
+        let world = Rc::new(RefCell::new(world));
+        Self { world, control, waker, alone_until: Rc::default() }
+    }
+
+    pub fn counters(&self) -> Counters {
+        self.control.counters.load()
+    }
+
+    fn tell(&self, command: Command) {
+        self.control.tell(command, &self.waker);
+        self.world.borrow_mut().drains = true;
+    }
+}
+
+impl Several {
+    /// Joins shards that have `meanwhile` in their rings.
+    pub fn new(
+        shards: Vec<(Shard<SimRing>, Outside)>,
+        bill: Bill,
+        meanwhile: &Meanwhile,
+        mut random: Random,
+    ) -> Rc<Self> {
+        let bill = Rc::new(bill);
+        let outsides = shards.iter().map(|(_, outside)| outside.clone()).collect();
+        let station =
+            |(shard, outside)| Station { shard: Some(shard), outside, bill: Rc::clone(&bill) };
+        let several = Rc::new(Self {
+            stations: shards.into_iter().map(station).map(RefCell::new).collect(),
+            outsides,
+            left_alone: random.pick(&[0, 2, 10]),
+            random: RefCell::new(random),
+            turns: Cell::new(0),
+            told: Cell::new(false),
+        });
+        *meanwhile.0.borrow_mut() = Rc::downgrade(&several);
+        several
+    }
+
+    /// Turns of all shards so far.
+    pub fn turns(&self) -> usize {
+        self.turns.get()
+    }
+
+    /// Steps one of the shards.
+    pub fn step(&self) {
+        let index = self.draw();
+        self.step_one(index);
+    }
+
+    /// Whether every shard is as it was at the start.
+    pub fn is_empty(&self) -> bool {
+        self.all(Shard::is_empty)
+    }
+
+    /// The trace of all worlds, and how many clients were promised all of their answers and got
+    /// them.
+    pub fn told(&self) -> (u64, u64) {
+        let worlds = self.outsides.iter().map(|outside| outside.world.borrow());
+        let add = |(trace, served): (u64, u64), world: Ref<'_, World>| {
+            (trace.rotate_left(7) ^ world.trace, served + world.served)
+        };
+        worlds.fold((self.turns.get() as u64, 0), add)
+    }
+
+    /// Whether all clients have seen the end of their connections.
+    pub fn is_quiet(&self) -> bool {
+        self.outsides.iter().all(|outside| outside.world.borrow().is_quiet())
+    }
+
+    /// Whether no shard has a connection.
+    pub fn is_deserted(&self) -> bool {
+        self.all(|shard| shard.live() == 0)
+    }
+
+    /// Whether all shards have ended.
+    pub fn has_ended(&self) -> bool {
+        self.stations.iter().all(|station| station.borrow().shard.is_none())
+    }
+
+    /// Tells all shards.
+    pub fn tell(&self, command: Command) {
+        self.told.set(true);
+        self.outsides.iter().for_each(|outside| outside.tell(command));
+    }
+
+    /// Ends the shards that have not ended by themselves.
+    pub fn end(&self) {
+        for station in &self.stations {
+            if let Some(shard) = station.borrow_mut().shard.take() {
+                shard.end();
+            }
+        }
+    }
+
+    /// What all shards have counted.
+    pub fn counters(&self) -> Counters {
+        self.outsides.iter().map(Outside::counters).sum()
+    }
+
+    fn all(&self, holds: impl Fn(&Shard<SimRing>) -> bool) -> bool {
+        self.stations.iter().all(|station| station.borrow().shard.as_ref().is_none_or(&holds))
+    }
+
+    fn draw(&self) -> usize {
+        self.random.borrow_mut().below(self.stations.len())
+    }
+
+    fn meanwhile(&self) {
+        if self.stations.len() > 1 && self.random.borrow_mut().chance(MEANWHILE) {
+            let index = self.draw();
+            self.step_one(index);
+        }
+    }
+
+    /// Steps a shard, unless it sleeps, has ended, or is left alone.
+    fn step_one(&self, index: usize) {
+        let turn = self.turns.get() + 1;
+        self.turns.set(turn);
+        let Ok(mut station) = self.stations[index].try_borrow_mut() else { return };
+        let alone_until = &self.outsides[index].alone_until;
+        if turn < alone_until.get() {
+            return;
+        }
+        let mut random = self.random.borrow_mut();
+        if self.stations.len() > 1 && random.chance(self.left_alone) {
+            alone_until.set(turn + random.below(LEFT_ALONE));
+        }
+        drop(random);
+        let goes_on = station.step();
+        assert!(goes_on || self.told.get(), "nobody told it to end");
+    }
+}
+
+impl Station {
+    /// One turn of the loop, and all checks behind it; whether the shard goes on.
+    fn step(&mut self) -> bool {
+        let Some(shard) = &mut self.shard else { return true };
+        self.outside.world.borrow_mut().slept_through = false;
+        let before = shard.mail();
+        let goes_on = shard.step().expect("a ring that works");
+        let after = shard.mail();
+        shard.check();
+        let world = self.outside.world.borrow();
+        let from_others = |mail: tidegate::mailbox::Counts| mail.received - mail.own;
+        let is_lost = world.slept_through && from_others(after) > from_others(before);
+        assert!(!is_lost, "mail came for a parked shard, and nobody woke it");
+        let lent = shard.buffers().lent() as usize;
+        assert_eq!(lent, world.buffers(), "buffers that the kernel has");
+        for (owner, held) in shard.holdings() {
+            let line = self.bill.lines().iter().find(|line| line.owner == owner);
+            let allowed = line.map_or(0, |line| line.bytes);
+            assert!(held <= allowed, "{owner}: {held} bytes held, {allowed} on the bill");
+        }
+        drop(world);
+        if !goes_on && let Some(shard) = self.shard.take() {
+            shard.end();
+        }
+        goes_on
+    }
+}
