@@ -39,4 +39,17 @@ pub trait Client {
 
     /// It has seen the end of the connection.
     fn saw_end(&self) -> bool;
+
+    /// It has nothing to say at the moment.
+    fn is_waiting(&self) -> bool {
+        false
+    }
+
+    /// It reads so little that nobody waits for it.
+    fn is_slow(&self) -> bool {
+        false
+    }
+
+    /// Everything that was published has been delivered: checks that all of it was heard.
+    fn check_complete(&mut self) {}
 }

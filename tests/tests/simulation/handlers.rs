@@ -4,8 +4,8 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
-use tidegate::config::Route;
-use tidegate::handler::{Context, Delivery, End, Handler, Piece};
+use tidegate::config::{self, Route};
+use tidegate::handler::{Answer, Context, Delivery, End, Handler, Piece, Rooms};
 use tidegate_proto::close::CloseCode;
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::receiver::Kind;
@@ -66,8 +66,41 @@ pub struct Books {
 
 /// The handler of a route of the simulation's; `None` for the built-in ones.
 pub fn recorded(route: &Route, books: &Arc<Mutex<Books>>) -> Option<Box<dyn Handler>> {
+    if let config::Handler::Hub(hub) = &route.handler {
+        let rooms = Rooms::new(&route.path, hub.clone());
+        return Some(Box::new(Counted { rooms, books: Arc::clone(books) }));
+    }
     let behaviour = Behaviour::ALL.into_iter().find(|one| one.path() == route.path)?;
     Some(Box::new(Recorded { behaviour, open: HashMap::new(), next: 1, books: Arc::clone(books) }))
+}
+
+/// The hub's own handler, whose calls are counted.
+struct Counted {
+    rooms: Rooms,
+    books: Arc<Mutex<Books>>,
+}
+
+impl Handler for Counted {
+    fn delivery(&self) -> Delivery {
+        self.rooms.delivery()
+    }
+
+    fn request(&mut self, head: &RequestHead<'_>) -> Answer {
+        self.rooms.request(head)
+    }
+
+    fn open(&mut self, context: &mut Context<'_, '_>, head: &RequestHead<'_>) {
+        self.books.lock().expect("nobody panicked").opened += 1;
+        self.rooms.open(context, head);
+    }
+
+    fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece) {
+        self.rooms.message(context, piece);
+    }
+
+    fn close(&mut self, _state: u32, _end: End) {
+        self.books.lock().expect("nobody panicked").closed += 1;
+    }
 }
 
 struct Recorded {

@@ -2,6 +2,8 @@
 
 use tidegate_tests::reference::{self, Frame, Message, Said};
 
+use crate::labels::MARK;
+use crate::ledger::SENT_AWAY;
 use crate::model::Expected;
 
 /// What ends each compressed fragment but the last (RFC 7692 section 7.2.1).
@@ -11,8 +13,10 @@ const TAIL: [u8; 4] = [0, 0, 0xFF, 0xFF];
 #[derive(Debug)]
 pub struct Heard {
     compression: bool,
-    /// Messages, inflated, and pongs, in order.
+    /// Messages, inflated, and pongs, in order; without those that were published.
     said: Vec<Said>,
+    /// What is published to the client is held against something else.
+    leaves_published: bool,
     /// The beginning of one more message, of the frames that are whole.
     begun: Option<Message>,
     /// What is there of a frame that is not whole.
@@ -32,6 +36,7 @@ impl Heard {
         Self {
             compression,
             said: Vec::new(),
+            leaves_published: true,
             begun: None,
             partial: None,
             checked: 0,
@@ -97,8 +102,24 @@ impl Heard {
                 message.bytes = reference::inflate(&message.bytes).expect("no deflate stream");
                 message.compressed = false;
             }
-            self.said.push(Said::Message(message));
+            if !self.leaves_published || !message.bytes.starts_with(MARK) {
+                self.said.push(Said::Message(message));
+            }
         }
+    }
+
+    /// Of a client that hears nothing but what is published.
+    pub fn all_published(compression: bool) -> Self {
+        Self { leaves_published: false, ..Self::new(compression) }
+    }
+
+    /// All messages that were heard since the last time.
+    pub fn take_messages(&mut self) -> Vec<Message> {
+        let said = self.said.drain(..).filter_map(|said| match said {
+            Said::Message(message) => Some(message),
+            Said::Control { .. } => None,
+        });
+        said.collect()
     }
 
     /// Checks what was heard since the last time. `apart`: the order of messages and pongs among
@@ -119,7 +140,7 @@ impl Heard {
         self.checked = self.said.len();
         if let Some(close) = self.close {
             // Too slow to send, too slow to read; going away; the end of what a source has to say.
-            let is_own = matches!(close, Some(1008 | 1013))
+            let is_own = matches!(close, Some(1008 | 1013 | SENT_AWAY))
                 || (drains && close == Some(1001))
                 || (apart && close == Some(1000));
             assert!(is_own || Some(close) == expected.close, "closed with {close:?}");
@@ -146,6 +167,10 @@ impl Heard {
             assert!(next.is_some_and(is_next), "pong {} begins otherwise", self.said.len());
         }
         let Some((is_text, so_far)) = self.begun() else { return };
+        // It may be one that was published.
+        if so_far.starts_with(MARK) || MARK.starts_with(&so_far) {
+            return;
+        }
         let mut next = expected.said[self.said.len()..].iter();
         let next = next.find_map(|said| match said {
             Said::Message(message) => Some(message),

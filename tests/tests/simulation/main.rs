@@ -8,10 +8,16 @@ mod client;
 mod directed;
 mod handlers;
 mod hearing;
+mod labels;
+mod ledger;
+mod listener;
+mod member;
 mod model;
 mod peer;
+mod publisher;
 mod random;
 mod ring;
+mod rooms;
 mod script;
 mod seeds;
 mod several;
@@ -30,8 +36,11 @@ use tidegate::shard::{self, Assembly, Command, Counters, Shard};
 use tidegate::uring::Waker;
 
 use handlers::{Behaviour, Books};
+use ledger::Where;
+use publisher::Publisher;
 use random::Random;
 use ring::SimRing;
+use rooms::Plan;
 use several::{Meanwhile, Outside, Several};
 use world::{Server, World};
 
@@ -56,10 +65,28 @@ struct Outcome {
     counters: Counters,
 }
 
+/// Turns after which nobody publishes any more.
+const HUSHED_AT: usize = STEPS * 6 / 10;
+
+/// Turns after which everybody leaves.
+const OVER_AT: usize = STEPS * 8 / 10;
+
+/// So many turns without mail, and everything has arrived.
+const REST: usize = 60;
+
+/// Since when nothing has been on its way.
+#[derive(Default)]
+struct Rest {
+    mail: Option<u64>,
+    since: usize,
+}
+
 /// Several shards, and all that is around them.
 struct Scene {
     several: Rc<Several>,
     books: Arc<Mutex<Books>>,
+    plan: Plan,
+    publisher: Publisher,
     random: Random,
     emptied: bool,
 }
@@ -93,17 +120,18 @@ fn run(seed: u64) -> Outcome {
 impl Scene {
     fn new(seed: u64, mut random: Random) -> Self {
         let deflate = random.chance(500);
-        let config = Arc::new(config(&mut random, deflate));
+        let plan = Plan::draw(&mut random);
+        let config = Arc::new(config(&mut random, deflate, &plan));
         let count = random.pick(&[1, 1, 2, 3]);
         let wakers: Vec<_> = (0..count).map(|_| Waker::new().expect("a descriptor")).collect();
         let identity =
             (Node { number: 0, start: random.bits() as u32 }, Seed([random.bits(), random.bits()]));
-        let (hubs, _door) = hub::open(&config, identity, &wakers);
+        let (hubs, door) = hub::open(&config, identity, &wakers);
         let books = Arc::new(Mutex::new(Books::default()));
         let meanwhile = Meanwhile::default();
         let shards = hubs.into_iter().zip(wakers).enumerate().map(|(index, (hub, waker))| {
             let seed = seed.wrapping_add((index as u64) << 48);
-            let outside = outside(seed, &config, waker.clone());
+            let outside = outside(seed, &config, waker.clone(), plan.of(index));
             let recorded = Arc::clone(&books);
             let assembly = Assembly {
                 index,
@@ -123,7 +151,8 @@ impl Scene {
         let bill = Bill::new(&config, count);
         let inner = Random::new(random.bits());
         let several = Several::new(shards.collect(), bill, &meanwhile, inner);
-        Self { several, books, random, emptied: false }
+        let publisher = Publisher::new(door, &plan, Random::new(random.bits()));
+        Self { several, books, plan, publisher, random, emptied: false }
     }
 
     fn play(&mut self) {
@@ -141,23 +170,68 @@ impl Scene {
             self.several.step();
         }
         self.several.end();
+        self.check_missed();
         let books = self.books.lock().expect("nobody panicked");
         assert_eq!(books.opened, books.closed, "each open has one close");
         assert_eq!(books.opened, self.several.counters().opened, "opens that were counted");
     }
 
+    /// What clients missed though they read was left out by a policy, and counted.
+    fn check_missed(&self) {
+        let ledger = self.plan.ledger.borrow();
+        for (shard, missed) in &ledger.missed {
+            let counted = self.several.outsides[*shard].counters();
+            let left_out =
+                counted.slow_dropped_newest + counted.slow_dropped_oldest + counted.slow_conflated;
+            assert!(*missed <= left_out, "{missed} were missed, {left_out} left out");
+        }
+    }
+
     fn serve(&mut self, clients: usize) {
         let mut left = clients;
+        let mut rest = Rest::default();
         while self.several.turns() < STEPS {
             if left > 0 && self.random.chance(100) {
                 self.any_world().borrow_mut().connect();
                 left -= 1;
             }
-            self.several.step();
+            self.turn();
+            self.come_to_rest(&mut rest);
             if left == 0 && self.several.is_quiet() && self.several.is_deserted() {
                 return self.empties();
             }
         }
+    }
+
+    /// A turn of one shard, and a moment of the outside.
+    fn turn(&mut self) {
+        self.several.step();
+        let outsides = &self.several.outsides;
+        let is_gone = |(shard, index): Where| outsides[shard].world.borrow().is_gone(index);
+        self.publisher.act(is_gone);
+    }
+
+    /// After a while nobody publishes any more. Once all of it has arrived, everybody looks whether
+    /// they have heard it all, and leaves.
+    fn come_to_rest(&mut self, rest: &mut Rest) {
+        let turns = self.several.turns();
+        if turns > HUSHED_AT && !self.plan.ledger.borrow().hushed {
+            self.plan.ledger.borrow_mut().hushed = true;
+            self.several.attend_to_all();
+        }
+        let is_over = self.plan.ledger.borrow().over;
+        if turns <= HUSHED_AT || is_over {
+            return;
+        }
+        let now = self.several.rest().filter(|_| self.publisher.is_answered());
+        if now.is_none() || rest.mail != now {
+            *rest = Rest { mail: now, since: turns };
+        }
+        if turns - rest.since > REST {
+            self.several.outsides.iter().for_each(|one| one.world.borrow_mut().check_complete());
+        }
+        let is_over = turns - rest.since > REST || turns > OVER_AT;
+        self.plan.ledger.borrow_mut().over = is_over;
     }
 
     fn any_world(&mut self) -> Rc<RefCell<World>> {
@@ -189,13 +263,14 @@ impl Scene {
     }
 }
 
-fn outside(seed: u64, config: &Config, waker: Waker) -> Outside {
+fn outside(seed: u64, config: &Config, waker: Waker, plan: Plan) -> Outside {
     let limits = &config.limits;
     let server = Server {
         slots: limits.connections,
         buffer_size: limits.receive_buffer as usize,
         compresses: config.listeners[0].stack.websocket.deflate.is_some(),
         waker: waker.clone(),
+        plan,
     };
     let mut world = World::new(seed, server);
     // Without a block for the rest of a short send, a connection is dropped.
@@ -204,7 +279,7 @@ fn outside(seed: u64, config: &Config, waker: Waker) -> Outside {
 }
 
 /// Small limits, so that they are met.
-fn config(random: &mut Random, deflate: bool) -> Config {
+fn config(random: &mut Random, deflate: bool, plan: &Plan) -> Config {
     let connections = random.pick(&[16, 64]);
     let buffers = random.pick(&[8, 16]);
     let buffer = random.pick(&[1024, 4096]);
@@ -231,8 +306,14 @@ fn config(random: &mut Random, deflate: bool) -> Config {
             model::MAX_BUFFERED
         );
     }
+    text += &plan.config(random);
     let mut config = Config::parse(&text, "simulation").unwrap_or_else(|errors| panic!("{errors}"));
-    // Less than a file may say, so that the pool runs empty.
+    // Less than a file may say, so that bounds are met.
     config.limits.blocks = random.pick(&[BLOCKS, BLOCKS, BLOCKS, BLOCKS, 64 << 10, 16 << 10]);
+    config.hub.topics = random.pick(&[64, 64, 64, 3, 2]);
+    config.hub.subscriptions = random.pick(&[1000, 1000, 1000, 20]);
+    config.hub.present = random.pick(&[64, 64, 1]);
+    config.hub.queued = random.pick(&[4096, 4096, 10]);
+    config.hub.messages = random.pick(&[4 << 20, 4 << 20, 4 << 20, 20_000]);
     config
 }

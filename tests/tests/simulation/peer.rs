@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use crate::client::{Action, Client};
 use crate::handlers::Behaviour;
 use crate::hearing::Heard;
+use crate::ledger::SENT_AWAY;
 use crate::model::{self, Expected};
 use crate::random::Random;
 use crate::script::{self, Script};
@@ -282,7 +283,7 @@ impl Client for Peer {
         }
         assert!(matches!(self.response, Response::Opened), "a correct request was not answered");
         // Too slow to send, too slow to read: said properly.
-        if matches!(self.heard.close, Some(Some(1008 | 1013))) {
+        if matches!(self.heard.close, Some(Some(1008 | 1013 | SENT_AWAY))) {
             return false;
         }
         self.heard.check_all(&self.expected, self.behaviour == Behaviour::Source);

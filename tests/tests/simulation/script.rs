@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 
 use tidegate_tests::Codec;
+use tidegate_tests::reference::Message;
 
 use crate::handlers::Behaviour;
 use crate::model::{MAX_BUFFERED, MAX_MESSAGE};
@@ -72,6 +73,11 @@ fn stranger(random: &mut Random) -> Vec<u8> {
 }
 
 fn request(random: &mut Random, behaviour: Behaviour, offers: bool) -> Vec<u8> {
+    opening(random, behaviour.path(), offers)
+}
+
+/// A request for a WebSocket at `target`.
+pub fn opening(random: &mut Random, target: &str, offers: bool) -> Vec<u8> {
     let padding = "x".repeat(random.pick(&[0, 10, 600]));
     let offer = random.pick(&[
         "permessage-deflate",
@@ -81,10 +87,9 @@ fn request(random: &mut Random, behaviour: Behaviour, offers: bool) -> Vec<u8> {
     let extensions =
         if offers { format!("Sec-WebSocket-Extensions: {offer}\r\n") } else { String::new() };
     format!(
-        "GET {} HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+        "GET {target} HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\
-         {extensions}X-Padding: {padding}\r\n\r\n",
-        behaviour.path()
+         {extensions}X-Padding: {padding}\r\n\r\n"
     )
     .into_bytes()
 }
@@ -98,9 +103,16 @@ fn message(random: &mut Random, frames: &mut Vec<Vec<u8>>, compression: bool) {
     } else {
         (0..length).map(|_| random.bits() as u8).collect()
     };
-    let mut opcode = if is_text { 1 } else { 2 };
+    let message = Message { is_text, compressed: false, bytes: payload };
+    frames.extend(whole(random, &message, compression));
+}
+
+/// The frames of a message, which is compressed now and then if that was agreed to.
+pub fn whole(random: &mut Random, message: &Message, compression: bool) -> Vec<Vec<u8>> {
+    let mut frames = Vec::new();
+    let mut opcode = if message.is_text { 1 } else { 2 };
     let compressed = compression && random.chance(500);
-    let payload = if compressed { deflate(random, &payload) } else { payload };
+    let payload = if compressed { deflate(random, &message.bytes) } else { message.bytes.clone() };
     if compressed {
         opcode |= 0x40;
     }
@@ -115,6 +127,7 @@ fn message(random: &mut Random, frames: &mut Vec<Vec<u8>>, compression: bool) {
         }
     }
     frames.push(frame(0x80 | opcode, rest, key(random)));
+    frames
 }
 
 /// Very many small things at once: frames of one byte, pings, or messages that inflate to a
@@ -154,7 +167,8 @@ fn garbage(random: &mut Random, compression: bool) -> Vec<u8> {
     }
 }
 
-fn key(random: &mut Random) -> [u8; 4] {
+/// A masking key.
+pub fn key(random: &mut Random) -> [u8; 4] {
     (random.bits() as u32).to_ne_bytes()
 }
 

@@ -138,6 +138,23 @@ impl Several {
         self.outsides.iter().all(|outside| outside.world.borrow().is_quiet())
     }
 
+    /// Nobody is left alone any more.
+    pub fn attend_to_all(&self) {
+        self.outsides.iter().for_each(|outside| outside.alone_until.set(usize::MAX));
+    }
+
+    /// What the shards have taken out of their mailboxes, if nothing else is on its way.
+    pub fn rest(&self) -> Option<u64> {
+        let is_at_rest = |outside: &Outside| outside.world.borrow().is_at_rest();
+        if !self.outsides.iter().all(is_at_rest) {
+            return None;
+        }
+        let mail = |station: &RefCell<Station>| {
+            station.borrow().shard.as_ref().map_or(0, |shard| shard.mail().received)
+        };
+        Some(self.stations.iter().map(mail).sum())
+    }
+
     /// Whether no shard has a connection.
     pub fn is_deserted(&self) -> bool {
         self.all(|shard| shard.live() == 0)
@@ -189,11 +206,12 @@ impl Several {
         self.turns.set(turn);
         let Ok(mut station) = self.stations[index].try_borrow_mut() else { return };
         let alone_until = &self.outsides[index].alone_until;
-        if turn < alone_until.get() {
+        let is_attended = alone_until.get() == usize::MAX;
+        if turn < alone_until.get() && !is_attended {
             return;
         }
         let mut random = self.random.borrow_mut();
-        if self.stations.len() > 1 && random.chance(self.left_alone) {
+        if !is_attended && self.stations.len() > 1 && random.chance(self.left_alone) {
             alone_until.set(turn + random.below(LEFT_ALONE));
         }
         drop(random);

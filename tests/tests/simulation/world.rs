@@ -9,8 +9,10 @@ use tidegate::uring::{BufferId, Completion, Errno, Generation, Memory, Slot, Spa
 
 use crate::chances::Chances;
 use crate::client::{Action, Client};
+use crate::member::Member;
 use crate::peer::{Peer, Temper};
 use crate::random::Random;
+use crate::rooms::Plan;
 use crate::watch::{Queued, Watch};
 
 /// A send that waits for room.
@@ -62,6 +64,7 @@ pub struct World {
     peers: Vec<Box<dyn Client>>,
     crowd: Option<Temper>,
     server_compresses: bool,
+    plan: Plan,
     /// By slot.
     pub slots: Vec<Option<usize>>,
     pub to_accept: VecDeque<usize>,
@@ -92,6 +95,7 @@ pub struct Server {
     pub slots: u32,
     pub buffer_size: usize,
     pub compresses: bool,
+    pub plan: Plan,
     pub waker: Waker,
 }
 
@@ -121,7 +125,7 @@ impl std::fmt::Write for Trace<'_> {
 impl World {
     /// A world for such a shard.
     pub fn new(seed: u64, server: Server) -> Self {
-        let Server { slots, buffer_size, compresses, waker } = server;
+        let Server { slots, buffer_size, compresses, waker, plan } = server;
         let mut random = Random::new(seed);
         let chances = Chances::draw(&mut random);
         let crowd = Peer::crowd(&mut random);
@@ -135,6 +139,7 @@ impl World {
             peers: Vec::new(),
             crowd,
             server_compresses: compresses,
+            plan,
             slots: vec![None; slots as usize],
             to_accept: VecDeque::new(),
             listener_polled: false,
@@ -155,17 +160,48 @@ impl World {
 
     /// Another client connects.
     pub fn connect(&mut self) {
-        let peer = Peer::new(&mut self.random, self.crowd, self.server_compresses);
-        self.note(peer.temper);
-        self.peers.push(Box::new(peer));
+        let index = self.sockets.len();
+        if self.random.chance(self.plan.share) {
+            let member = Member::new(&mut self.random, &self.plan, index, self.server_compresses);
+            self.note(member.temper);
+            self.peers.push(Box::new(member));
+        } else {
+            let peer = Peer::new(&mut self.random, self.crowd, self.server_compresses);
+            self.note(peer.temper);
+            self.peers.push(Box::new(peer));
+        }
         self.sockets.push(Socket::default());
-        self.to_accept.push_back(self.sockets.len() - 1);
+        self.to_accept.push_back(index);
     }
 
     /// Whether all clients have seen the end of their connections.
     pub fn is_quiet(&self) -> bool {
         let gone = |socket: &Socket| socket.server_closed || socket.broken;
         self.to_accept.is_empty() && self.sockets.iter().all(gone)
+    }
+
+    /// Whether the server has given up the connection of a client.
+    pub fn is_gone(&self, index: usize) -> bool {
+        self.sockets.get(index).is_some_and(|socket| socket.server_closed)
+    }
+
+    /// Whether nothing is on its way: neither to a client that reads, nor from any.
+    pub fn is_at_rest(&self) -> bool {
+        let rests = |(socket, peer): (&Socket, &Box<dyn Client>)| {
+            socket.server_closed
+                || socket.broken
+                || (socket.inbound.is_empty()
+                    && peer.is_waiting()
+                    && (peer.is_slow() || socket.outbound.is_empty()))
+        };
+        self.to_accept.is_empty()
+            && self.queue.is_empty()
+            && self.sockets.iter().zip(&self.peers).all(rests)
+    }
+
+    /// Everything that was published has been delivered: each client checks that it heard it.
+    pub fn check_complete(&mut self) {
+        self.peers.iter_mut().for_each(|peer| peer.check_complete());
     }
 
     /// Receive buffers that the shard has lent and not got back.

@@ -1,0 +1,131 @@
+//! What was published in a run, and what came of it: what clients and the outside know together.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::labels::{Label, Stream, To};
+
+/// The publisher that is no connection.
+pub const OUTSIDE: u32 = 0;
+
+/// The close code with which the outside closes connections.
+pub const SENT_AWAY: u16 = 4100;
+
+/// A connection: its shard, and which of the shard's clients it is.
+pub type Where = (usize, usize);
+
+/// Where a message stands, as events say it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    pub topic: String,
+    pub epoch: String,
+    pub offset: u64,
+}
+
+#[derive(Default)]
+pub struct Ledger {
+    publishers: u32,
+    /// The last message of each stream that somebody is known to have published.
+    pub published: BTreeMap<Stream, u64>,
+    /// What the outside was told is not published.
+    pub refused: BTreeSet<Label>,
+    places: BTreeMap<Place, Label>,
+    /// Where those stood who have left.
+    pub left_at: Vec<Place>,
+    /// Connections by their ids.
+    pub ids: BTreeMap<String, Where>,
+    /// Who has been subscribed to what by the outside, at some time.
+    granted: BTreeSet<(Where, String)>,
+    granted_to_users: BTreeSet<(String, String)>,
+    /// Who was unsubscribed, and from which message of the outside's on it hears no more.
+    banned: BTreeMap<(Where, String), u64>,
+    /// Topics whose subscriptions the outside has ended, or may have.
+    pub upset: BTreeSet<String>,
+    /// Topics to which users have been subscribed from outside.
+    unsure: BTreeSet<String>,
+    /// Messages that clients of a shard missed, where a policy allows that.
+    pub missed: BTreeMap<usize, u64>,
+    /// Nobody publishes any more.
+    pub hushed: bool,
+    /// Everybody leaves.
+    pub over: bool,
+    /// Members whose hearing was checked to the last message.
+    pub complete: u64,
+}
+
+impl Ledger {
+    /// A number for another publisher.
+    pub fn publisher(&mut self) -> u32 {
+        self.publishers += 1;
+        self.publishers
+    }
+
+    /// A message is known to be published.
+    pub fn is_published(&mut self, label: &Label) {
+        let last = self.published.entry(label.stream.clone()).or_default();
+        *last = label.number.max(*last);
+    }
+
+    /// A message has a place.
+    ///
+    /// # Panics
+    /// Another has it.
+    pub fn stands_at(&mut self, place: Place, label: &Label) {
+        let other = self.places.entry(place).or_insert_with(|| label.clone());
+        assert_eq!(other, label, "two messages in one place");
+    }
+
+    /// The connection of an id.
+    ///
+    /// # Panics
+    /// Another has it.
+    pub fn is_id_of(&mut self, id: &str, place: Where) {
+        let other = *self.ids.entry(id.to_owned()).or_insert(place);
+        assert_eq!(other, place, "{id} is the id of two connections");
+    }
+
+    /// How many messages of a stream are missing between two of them.
+    pub fn missing(&self, stream: &Stream, last: u64, next: u64) -> u64 {
+        let is_missing = |number: &u64| {
+            let label = Label { stream: stream.clone(), number: *number };
+            !self.refused.contains(&label)
+        };
+        (last + 1..next).filter(is_missing).count() as u64
+    }
+
+    /// The outside subscribes a connection.
+    pub fn grant(&mut self, place: Where, topic: &str) {
+        self.granted.insert((place, topic.to_owned()));
+        self.banned.remove(&(place, topic.to_owned()));
+    }
+
+    /// The outside subscribes a user's connections.
+    pub fn grant_user(&mut self, user: &str, topic: &str) {
+        self.granted_to_users.insert((user.to_owned(), topic.to_owned()));
+        // Any of them may be meant.
+        self.banned.retain(|(_, banned), _| banned != topic);
+        self.unsure.insert(topic.to_owned());
+    }
+
+    /// A connection is not subscribed, as far as messages of the outside from `number` on are
+    /// concerned.
+    pub fn ban(&mut self, place: Where, topic: &str, number: u64) {
+        self.banned.insert((place, topic.to_owned()), number);
+    }
+
+    /// Whether the outside has ever subscribed a connection to a topic, or its user.
+    pub fn is_granted(&self, (place, user): (Where, Option<&str>), topic: &str) -> bool {
+        let by_user =
+            |user: &str| self.granted_to_users.contains(&(user.to_owned(), topic.to_owned()));
+        self.granted.contains(&(place, topic.to_owned())) || user.is_some_and(by_user)
+    }
+
+    /// Whether a connection was unsubscribed before this was published.
+    pub fn is_banned(&self, place: Where, label: &Label) -> bool {
+        let To::Topic(topic) = &label.stream.target else { return false };
+        if self.unsure.contains(topic) {
+            return false;
+        }
+        let from = self.banned.get(&(place, topic.clone()));
+        label.stream.publisher == OUTSIDE && from.is_some_and(|from| label.number >= *from)
+    }
+}

@@ -1,0 +1,278 @@
+//! What a member hears, held against what was published.
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::Value;
+use tidegate_tests::reference::Message;
+
+use crate::labels::{Label, MARK, Stream, To};
+use crate::ledger::{Place, SENT_AWAY, Where};
+use crate::random::Random;
+use crate::rooms::{Plan, Route};
+
+/// What is heard on one connection.
+pub struct Listener {
+    plan: Plan,
+    route: Route,
+    topic: String,
+    user: Option<&'static str>,
+    publisher: u32,
+    place: Where,
+    /// Where an earlier connection stood, of which this one goes on.
+    pub since: Option<Place>,
+    /// It was told where it stands on its topic.
+    is_told: bool,
+    /// The message that it heard last, or stands at.
+    at: Option<Place>,
+    /// The next message must be the one behind that.
+    is_exact: bool,
+    /// From this offset on it is told of messages as they are published.
+    live_from: u64,
+    /// Everything that is published on its topic from here on must come.
+    is_sure: bool,
+    /// The last message of each stream, and of each since it is sure.
+    last: BTreeMap<Stream, u64>,
+    last_sure: BTreeMap<Stream, u64>,
+    /// Who it was told came, or left, on its topic.
+    present: BTreeMap<String, bool>,
+}
+
+impl Listener {
+    pub fn new(
+        plan: &Plan,
+        (route, topic, user): (Route, &str, Option<&'static str>),
+        (publisher, index): (u32, usize),
+        draw: u64,
+    ) -> Self {
+        let mut random = Random::new(draw);
+        let ledger = plan.ledger.borrow();
+        let left: Vec<&Place> = ledger.left_at.iter().filter(|one| one.topic == topic).collect();
+        let comes_back = route.events && !left.is_empty() && random.chance(700);
+        let since = comes_back.then(|| left[random.below(left.len())].clone());
+        Self {
+            plan: plan.clone(),
+            route,
+            topic: topic.to_owned(),
+            user,
+            publisher,
+            place: (plan.shard, index),
+            since,
+            is_told: false,
+            at: None,
+            is_exact: false,
+            live_from: 0,
+            is_sure: false,
+            last: BTreeMap::new(),
+            last_sure: BTreeMap::new(),
+            present: BTreeMap::new(),
+        }
+    }
+
+    /// A message is heard.
+    ///
+    /// # Panics
+    /// This connection may not hear it, or not now.
+    pub fn hear(&mut self, message: &Message) {
+        if !self.route.events {
+            return self.published(&Label::of(message), None);
+        }
+        if message.bytes.starts_with(MARK) {
+            // Who has lost all subscriptions is told as those are who want no events.
+            let label = Label::of(message);
+            assert!(self.is_upset(&self.topic), "{label:?} is no event");
+            return self.published(&label, None);
+        }
+        assert!(message.is_text, "an event that is no text");
+        let event: Value = serde_json::from_slice(&message.bytes).expect("JSON");
+        match text(&event, "type").unwrap_or_default() {
+            "subscribed" => self.subscribed(&event),
+            "message" => {
+                let label = Label::of(&told(&event));
+                let topic = text(&event, "topic");
+                match &label.stream.target {
+                    To::Topic(name) => assert_eq!(topic, Some(&**name), "{event}"),
+                    _ => assert_eq!(topic, None, "{event}"),
+                }
+                self.published(&label, place(&event));
+            }
+            kind @ ("join" | "leave") => self.presence(&event, kind == "join"),
+            _ => panic!("an unknown event: {event}"),
+        }
+    }
+
+    /// The connection is about to be left: someone may go on from where it stands.
+    pub fn leaves(&mut self) {
+        if let Some(at) = self.at.clone().filter(|_| self.is_told) {
+            self.plan.ledger.borrow_mut().left_at.push(at);
+        }
+    }
+
+    /// Whether the server may close the connection so.
+    ///
+    /// # Panics
+    /// It may not.
+    pub fn check_close(&self, close: Option<Option<u16>>, drains: bool) {
+        let Some(code) = close else { return };
+        let may = matches!(code, Some(1000 | 1008 | 1013 | SENT_AWAY));
+        assert!(may || (drains && code == Some(1001)), "a member was closed with {code:?}");
+    }
+
+    /// Everything that was published has been delivered: checks that all of it was heard.
+    ///
+    /// # Panics
+    /// Something is missing.
+    pub fn check_complete(&mut self) {
+        if !self.is_still_sure() {
+            return;
+        }
+        let mut ledger = self.plan.ledger.borrow_mut();
+        ledger.complete += 1;
+        let mut missed = 0;
+        for (stream, last) in &self.last_sure {
+            let newest = ledger.published.get(stream).copied().unwrap_or_default();
+            missed += ledger.missing(stream, *last, newest + 1);
+        }
+        assert!(missed == 0 || self.route.leaves_out, "{missed} messages were not delivered");
+        *ledger.missed.entry(self.plan.shard).or_default() += missed;
+    }
+
+    fn subscribed(&mut self, event: &Value) {
+        let id = text(event, "connection").expect("an id");
+        self.plan.ledger.borrow_mut().is_id_of(id, self.place);
+        if text(event, "topic") != Some(&self.topic) {
+            return;
+        }
+        let has_gap = event.get("gap").is_some();
+        let at = place(event);
+        let since = self.since.take();
+        if let (Some(since), Some(at), false) = (&since, &at, has_gap) {
+            assert!(since.epoch == at.epoch && since.offset <= at.offset, "no gap: {event}");
+        }
+        assert!(since.is_some() || !has_gap, "a gap behind nothing: {event}");
+        self.is_exact = at.is_some() && !has_gap && !self.route.leaves_out;
+        self.live_from = at.as_ref().map_or(0, |at| at.offset + 1);
+        self.at = if has_gap { None } else { since.or(at) };
+        self.is_told = true;
+        self.becomes_sure();
+    }
+
+    fn presence(&mut self, event: &Value, comes: bool) {
+        let topic = text(event, "topic").expect("a topic");
+        let who = text(event, "user").or(text(event, "connection")).expect("someone");
+        let before = self.present.insert(format!("{topic} {who}"), comes);
+        let alternates = before != Some(comes);
+        assert!(alternates || self.route.leaves_out || self.is_upset(topic), "twice: {event}");
+    }
+
+    fn published(&mut self, label: &Label, place: Option<Place>) {
+        self.may_hear(label);
+        let Label { stream, number } = label;
+        let last = self.last.insert(stream.clone(), *number);
+        assert!(last < Some(*number), "{label:?} after {last:?}");
+        let mut ledger = self.plan.ledger.borrow_mut();
+        ledger.is_published(label);
+        if let Some(place) = place.clone() {
+            ledger.stands_at(place, label);
+        }
+        drop(ledger);
+        if stream.target != To::Topic(self.topic.clone()) {
+            return;
+        }
+        self.follows(label, place);
+        self.counts(label);
+    }
+
+    /// Whether it may hear this at all.
+    fn may_hear(&self, label: &Label) {
+        let ledger = self.plan.ledger.borrow();
+        let may = match &label.stream.target {
+            To::Topic(name) => {
+                *name == self.topic || ledger.is_granted((self.place, self.user), name)
+            }
+            To::User(name) => self.user == Some(name),
+            To::Connection(id) => ledger.ids.get(id) == Some(&self.place),
+            To::All => true,
+        };
+        assert!(may, "{label:?} is not for {:?}", self.place);
+        let is_own = label.stream.publisher == self.publisher;
+        assert!(!is_own || self.route.own, "its own message came back");
+        assert!(
+            !ledger.is_banned(self.place, label),
+            "{label:?} came after the subscription ended"
+        );
+    }
+
+    /// Offsets count up, and none is left out.
+    fn follows(&mut self, label: &Label, place: Option<Place>) {
+        let Some(place) = place else { return };
+        let may_be_left_out = self.route.leaves_out;
+        assert!(self.is_told || may_be_left_out, "a message before it was told where it stands");
+        if let Some(at) = &self.at {
+            let is_next = place.offset == at.offset + 1 && place.epoch == at.epoch;
+            let is_later = place.offset > at.offset && place.epoch == at.epoch;
+            let is_exact = self.is_exact && self.route.own && !self.is_upset(&self.topic);
+            assert!(is_next || !is_exact, "{label:?} at {place:?}, behind {at:?}");
+            assert!(is_later || self.is_upset(&self.topic), "{place:?} behind {at:?}");
+        }
+        // What comes behind a gap has none itself.
+        self.is_exact = !self.route.leaves_out;
+        self.at = Some(place);
+    }
+
+    /// Counts what was missed, once everything must come.
+    fn counts(&mut self, label: &Label) {
+        let is_own = label.stream.publisher == self.publisher;
+        if is_own && !self.route.events {
+            self.becomes_sure();
+        }
+        let is_live = self.at.as_ref().is_none_or(|at| at.offset >= self.live_from);
+        if !self.is_still_sure() || !is_live {
+            return;
+        }
+        let last = self.last_sure.insert(label.stream.clone(), label.number);
+        let Some(last) = last else { return };
+        let mut ledger = self.plan.ledger.borrow_mut();
+        let missed = ledger.missing(&label.stream, last, label.number);
+        assert!(missed == 0 || self.route.leaves_out, "{missed} are missing before {label:?}");
+        *ledger.missed.entry(self.plan.shard).or_default() += missed;
+    }
+
+    fn becomes_sure(&mut self) {
+        if !self.is_sure {
+            self.is_sure = true;
+            self.last_sure.clear();
+        }
+    }
+
+    fn is_still_sure(&self) -> bool {
+        self.is_sure && !self.is_upset(&self.topic)
+    }
+
+    fn is_upset(&self, topic: &str) -> bool {
+        self.plan.ledger.borrow().upset.contains(topic)
+    }
+}
+
+fn text<'e>(event: &'e Value, key: &str) -> Option<&'e str> {
+    event.get(key)?.as_str()
+}
+
+fn place(event: &Value) -> Option<Place> {
+    let topic = text(event, "topic")?.to_owned();
+    let epoch = text(event, "epoch")?.to_owned();
+    Some(Place { topic, epoch, offset: event.get("offset")?.as_u64()? })
+}
+
+/// The message that an event tells.
+fn told(event: &Value) -> Message {
+    match (text(event, "text"), text(event, "binary")) {
+        (Some(text), None) => Message { is_text: true, compressed: false, bytes: text.into() },
+        (None, Some(binary)) => {
+            let bytes = STANDARD.decode(binary).expect("base64");
+            Message { is_text: false, compressed: false, bytes }
+        }
+        _ => panic!("an event that is text or binary: {event}"),
+    }
+}

@@ -1,0 +1,288 @@
+//! Clients of the hub's routes.
+
+use std::collections::VecDeque;
+
+use crate::client::{Action, Client};
+use crate::hearing::Heard;
+use crate::labels::{Label, Stream, To};
+use crate::listener::Listener;
+use crate::random::Random;
+use crate::rooms::{MayPublish, Plan, ROOMS, Route, USERS};
+use crate::script;
+
+/// How a member behaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Temper {
+    /// Reads everything and stays to the end.
+    Staying,
+    /// Reads everything, and leaves when it has said what it had to say.
+    Leaving,
+    /// The same, but hardly reads.
+    Slow,
+    /// Never reads.
+    Deaf,
+    /// Resets, or ends, at some moment.
+    Abrupt,
+    /// Publishes though it may not.
+    Intruder,
+}
+
+const TEMPERS: [Temper; 8] = [
+    Temper::Staying,
+    Temper::Staying,
+    Temper::Leaving,
+    Temper::Leaving,
+    Temper::Slow,
+    Temper::Deaf,
+    Temper::Abrupt,
+    Temper::Intruder,
+];
+
+/// One of them.
+pub struct Member {
+    pub temper: Temper,
+    plan: Plan,
+    stream: Stream,
+    compression: bool,
+    /// What is to be said, frame by frame.
+    units: VecDeque<Vec<u8>>,
+    said_of_first: usize,
+    /// The most bytes said at once.
+    step: usize,
+    /// Per mille: how often it reads when it could, and publishes.
+    reads: u32,
+    publishes: u32,
+    /// Messages that it has yet to publish, and those that it has published.
+    to_publish: u64,
+    published: u64,
+    head: Vec<u8>,
+    standing: Standing,
+    heard: Heard,
+    listener: Listener,
+    pings_answered: usize,
+    is_closing: bool,
+    finished_sending: bool,
+    saw_end: bool,
+    harmed: bool,
+}
+
+/// What it knows of its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    Coming,
+    Opened,
+    Refused,
+}
+
+impl Member {
+    /// A member who is the shard's client of number `index`.
+    pub fn new(random: &mut Random, plan: &Plan, index: usize, server_compresses: bool) -> Self {
+        let temper = random.pick(&TEMPERS);
+        let route: Route = plan.routes[random.below(plan.routes.len())];
+        let room = ROOMS[random.below(plan.rooms)];
+        let has_user = route.has_users && random.chance(600);
+        let user = has_user.then(|| random.pick(&USERS));
+        let may = match route.may_publish {
+            MayPublish::Anyone => true,
+            MayPublish::Users => user.is_some(),
+            MayPublish::Nobody => false,
+        };
+        let to_publish = match temper {
+            _ if may => random.pick(&[0, 1, 5, 30, 100]),
+            Temper::Intruder => 1,
+            _ => 0,
+        };
+        let offers = random.chance(500);
+        let compression = offers && server_compresses;
+        let publisher = plan.ledger.borrow_mut().publisher();
+        let topic = format!("rooms/{room}");
+        let listener =
+            Listener::new(plan, (route, &topic, user), (publisher, index), random.bits());
+        let since = listener.since.as_ref().map(|place| (&*place.epoch, place.offset));
+        let target = route.target(room, user, since);
+        let reads = match temper {
+            Temper::Slow => random.pick(&[1, 10]),
+            Temper::Deaf => 0,
+            _ => random.pick(&[200, 800, 1000]),
+        };
+        Self {
+            temper,
+            plan: plan.clone(),
+            stream: Stream { publisher, target: To::Topic(topic) },
+            compression,
+            units: [script::opening(random, &target, offers)].into(),
+            said_of_first: 0,
+            step: random.pick(&[7, 100, 5000, 5000]),
+            reads,
+            publishes: random.pick(&[5, 50, 300]),
+            to_publish,
+            published: 0,
+            head: Vec::new(),
+            standing: Standing::Coming,
+            heard: Heard::all_published(compression),
+            listener,
+            pings_answered: 0,
+            is_closing: false,
+            finished_sending: false,
+            saw_end: false,
+            harmed: false,
+        }
+    }
+
+    /// Adds what it wants to say now.
+    fn think(&mut self, random: &mut Random) {
+        if self.heard.close.is_some() && !self.is_closing {
+            self.units.truncate(usize::from(self.said_of_first > 0));
+            return self.close(random);
+        }
+        if self.standing != Standing::Opened || self.is_closing || !self.units.is_empty() {
+            return;
+        }
+        let (hushed, over) = {
+            let ledger = self.plan.ledger.borrow();
+            (ledger.hushed, ledger.over)
+        };
+        if self.to_publish > 0 && !hushed {
+            if random.chance(self.publishes) {
+                self.publish(random);
+            }
+        } else if over || (self.temper != Temper::Staying && random.chance(20)) {
+            self.listener.leaves();
+            self.close(random);
+        }
+    }
+
+    fn publish(&mut self, random: &mut Random) {
+        self.to_publish -= 1;
+        self.published += 1;
+        let label = Label { stream: self.stream.clone(), number: self.published };
+        self.units.extend(script::whole(random, &label.message(), self.compression));
+    }
+
+    fn close(&mut self, random: &mut Random) {
+        self.is_closing = true;
+        self.units.push_back(script::frame(0x88, &1000_u16.to_be_bytes(), script::key(random)));
+    }
+
+    fn say(&mut self, random: &mut Random, room: usize) -> Action {
+        let Some(first) = self.units.front() else { return Action::Nothing };
+        let most = random.between(1, self.step).min(room);
+        let count = (first.len() - self.said_of_first).min(most);
+        let bytes = first[self.said_of_first..][..count].to_vec();
+        self.said_of_first += count;
+        if self.said_of_first == first.len() {
+            self.units.pop_front();
+            self.said_of_first = 0;
+        }
+        if bytes.is_empty() { Action::Nothing } else { Action::Say(bytes) }
+    }
+
+    fn answer_pings(&mut self) {
+        let unanswered = self.heard.pings - self.pings_answered;
+        self.pings_answered = self.heard.pings;
+        if self.is_closing {
+            return;
+        }
+        for _ in 0..unanswered {
+            let at = usize::from(self.said_of_first > 0);
+            self.units.insert(at, script::frame(0x8A, b"", [9; 4]));
+        }
+    }
+
+    /// The head of the response, once it is whole, is judged; returns what is behind it.
+    fn open(&mut self, bytes: &[u8]) -> Vec<u8> {
+        self.head.extend_from_slice(bytes);
+        let Some(end) = self.head.windows(4).position(|four| four == b"\r\n\r\n") else {
+            return Vec::new();
+        };
+        let behind = self.head.split_off(end + 4);
+        let head = String::from_utf8_lossy(&self.head);
+        self.standing = match &head["HTTP/1.1 ".len()..][..3] {
+            "101" => Standing::Opened,
+            "503" | "408" => Standing::Refused,
+            _ => panic!("a member was refused: {head}"),
+        };
+        behind
+    }
+}
+
+impl Client for Member {
+    fn act(&mut self, random: &mut Random, room: usize) -> Action {
+        if self.finished_sending {
+            return Action::Nothing;
+        }
+        if self.saw_end {
+            self.finished_sending = true;
+            return Action::End;
+        }
+        if self.temper == Temper::Abrupt && random.chance(10) {
+            self.finished_sending = true;
+            self.listener.leaves();
+            return if random.chance(500) { Action::Reset } else { Action::End };
+        }
+        self.think(random);
+        self.say(random, room)
+    }
+
+    fn wants_to_read(&self, random: &mut Random) -> bool {
+        random.chance(self.reads)
+    }
+
+    fn hear(&mut self, bytes: &[u8], drains: bool) {
+        let behind;
+        let frames = match self.standing {
+            Standing::Opened => bytes,
+            Standing::Refused => return,
+            Standing::Coming => {
+                behind = self.open(bytes);
+                &behind
+            }
+        };
+        if self.standing == Standing::Opened {
+            self.heard.hear(frames);
+            for message in self.heard.take_messages() {
+                self.listener.hear(&message);
+            }
+            self.listener.check_close(self.heard.close, drains);
+            self.answer_pings();
+        }
+    }
+
+    fn ended(&mut self, was_disturbed: bool) -> bool {
+        self.saw_end = true;
+        let is_promised = matches!(self.temper, Temper::Staying | Temper::Leaving);
+        if was_disturbed || self.harmed || !is_promised || self.standing == Standing::Refused {
+            return false;
+        }
+        assert!(self.heard.close.is_some(), "a member's connection just ended");
+        self.heard.close == Some(Some(1000))
+    }
+
+    fn harm(&mut self) {
+        self.harmed = true;
+    }
+
+    fn sees_nothing_more(&mut self) {
+        self.saw_end = true;
+    }
+
+    fn saw_end(&self) -> bool {
+        self.saw_end
+    }
+
+    fn is_waiting(&self) -> bool {
+        let reads = !matches!(self.temper, Temper::Slow | Temper::Deaf);
+        !reads || (self.units.is_empty() && self.standing != Standing::Coming)
+    }
+
+    fn is_slow(&self) -> bool {
+        matches!(self.temper, Temper::Slow | Temper::Deaf)
+    }
+
+    fn check_complete(&mut self) {
+        let is_there = self.standing == Standing::Opened && !self.is_closing && !self.saw_end;
+        if is_there && !self.is_slow() {
+            self.listener.check_complete();
+        }
+    }
+}

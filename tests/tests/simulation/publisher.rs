@@ -1,0 +1,320 @@
+//! The outside: another thread's way into the hub, and what it is answered.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use tidegate::hub::{
+    Answer, ConnectionFilter, ConnectionId, Door, Name, Node, Publication, Refusal, Request, Target,
+};
+use tidegate_proto::close::CloseCode;
+use tidegate_proto::receiver::Kind;
+
+use crate::labels::{Label, Stream, To};
+use crate::ledger::{OUTSIDE, Place, SENT_AWAY, Where};
+use crate::random::Random;
+use crate::rooms::{Plan, ROOMS, USERS};
+
+/// Whoever asks through the door.
+pub struct Publisher {
+    pub door: Door,
+    plan: Plan,
+    random: Random,
+    /// Per mille: how often it asks for something.
+    asks: u32,
+    /// It also ends subscriptions, and connections.
+    meddles: bool,
+    sends_away: bool,
+    numbers: BTreeMap<To, u64>,
+    asked: u64,
+    answered: u64,
+    answers: Arc<Mutex<Vec<(Asked, Answer)>>>,
+}
+
+/// What was asked, as far as the answer is checked.
+#[derive(Clone, Debug)]
+enum Asked {
+    /// To publish; the target is certainly gone, or was never there.
+    Publish(Label, bool),
+    Connections(usize),
+    /// To end a connection's subscription.
+    Unsubscribe(Where, String),
+    History(String),
+    Other,
+}
+
+impl Publisher {
+    pub fn new(door: Door, plan: &Plan, mut random: Random) -> Self {
+        Self {
+            door,
+            plan: plan.clone(),
+            asks: random.pick(&[0, 10, 100, 400]),
+            meddles: random.chance(400),
+            sends_away: random.chance(150),
+            random,
+            numbers: BTreeMap::new(),
+            asked: 0,
+            answered: 0,
+            answers: Arc::default(),
+        }
+    }
+
+    /// A moment passes. `is_gone`: whether the server has given up a connection.
+    pub fn act(&mut self, is_gone: impl Fn(Where) -> bool) {
+        self.take_answers();
+        let is_hushed = self.plan.ledger.borrow().hushed;
+        if !is_hushed && self.random.chance(self.asks) {
+            self.ask_something(&is_gone);
+        }
+    }
+
+    /// Whether everything that it asked was answered.
+    pub fn is_answered(&mut self) -> bool {
+        self.take_answers();
+        self.answered == self.asked
+    }
+
+    fn ask_something(&mut self, is_gone: &dyn Fn(Where) -> bool) {
+        match self.random.below(16) {
+            0..=3 => self.publish_to_room(),
+            4 => {
+                // One behind the other, and nobody waits for answers.
+                for _ in 0..self.random.between(2, 20) {
+                    self.publish_to_room();
+                }
+            }
+            5 => {
+                let user = self.random.pick(&USERS).to_owned();
+                self.publish(To::User(user), false);
+            }
+            6..=8 => self.publish_to_connection(is_gone),
+            9 => self.publish_to_stranger(),
+            10 => self.publish(To::All, false),
+            11 | 12 => {
+                let shard = self.random.below(self.door.shards());
+                let filter = ConnectionFilter::default();
+                let request = Request::Connections { from: 0, filter, limit: 100 };
+                self.ask_shard(shard, Asked::Connections(shard), request);
+            }
+            13 => self.subscribe(),
+            14 if self.meddles => self.meddle(),
+            14 if self.sends_away => self.send_away(),
+            _ => self.look(),
+        }
+    }
+
+    fn publish_to_room(&mut self) {
+        let room = self.room();
+        self.publish(To::Topic(room), false);
+    }
+
+    fn room(&mut self) -> String {
+        format!("rooms/{}", ROOMS[self.random.below(self.plan.rooms)])
+    }
+
+    fn publish_to_connection(&mut self, is_gone: &dyn Fn(Where) -> bool) {
+        let Some((id, place)) = self.connection() else { return };
+        self.publish(To::Connection(id), is_gone(place));
+    }
+
+    /// One that is there, or was.
+    fn connection(&mut self) -> Option<(String, Where)> {
+        let ledger = self.plan.ledger.borrow();
+        let count = ledger.ids.len();
+        if count == 0 {
+            return None;
+        }
+        let at = self.random.below(count);
+        ledger.ids.iter().nth(at).map(|(id, place)| (id.clone(), *place))
+    }
+
+    /// To an id of another node, another start, a shard that is not there, or a later connection.
+    fn publish_to_stranger(&mut self) {
+        let Some((id, _)) = self.connection() else { return };
+        let id: ConnectionId = id.parse().expect("an id");
+        let Node { number, start } = id.node;
+        let strange = match self.random.below(4) {
+            0 => ConnectionId { node: Node { number: number + 1, start }, ..id },
+            1 => ConnectionId { node: Node { number, start: start ^ 1 }, ..id },
+            2 => ConnectionId { shard: self.door.shards() as u16, ..id },
+            _ => ConnectionId { generation: id.generation + 100_000, ..id },
+        };
+        self.publish(To::Connection(strange.to_string()), true);
+    }
+
+    fn publish(&mut self, to: To, is_gone: bool) {
+        let number = self.numbers.entry(to.clone()).or_default();
+        *number += 1;
+        let number = *number;
+        let target = target(&to);
+        let label = Label { stream: Stream { publisher: OUTSIDE, target: to }, number };
+        let message = label.message();
+        let kind = if message.is_text { Kind::Text } else { Kind::Binary };
+        let asked = Asked::Publish(label, is_gone);
+        match self.door.payload(kind, &message.bytes) {
+            Ok(payload) => {
+                let key = self.random.pick(&[None, Some("a"), Some("b")]).map(name);
+                let publication = Publication { payload, key, except: None };
+                self.ask(asked, Request::Publish(target, publication));
+            }
+            Err(refusal) => self.judge(asked, Answer::Refused(refusal)),
+        }
+    }
+
+    fn subscribe(&mut self) {
+        let room = self.room();
+        if self.random.chance(300) {
+            let user = self.random.pick(&USERS);
+            self.plan.ledger.borrow_mut().grant_user(user, &room);
+            let request = Request::Subscribe(Target::User(name(user)), name(&room));
+            return self.ask(Asked::Other, request);
+        }
+        let Some((id, place)) = self.connection() else { return };
+        self.plan.ledger.borrow_mut().grant(place, &room);
+        let target = target(&To::Connection(id));
+        self.ask(Asked::Other, Request::Subscribe(target, name(&room)));
+    }
+
+    /// Ends subscriptions of one room; of the others nobody does.
+    fn meddle(&mut self) {
+        let room = format!("rooms/{}", ROOMS[ROOMS.len() - 1]);
+        self.plan.ledger.borrow_mut().upset.insert(room.clone());
+        match self.random.below(3) {
+            0 => self.ask(Asked::Other, Request::DestroyTopic(name(&room))),
+            1 => {
+                let user = Target::User(name(self.random.pick(&USERS)));
+                self.ask(Asked::Other, Request::Unsubscribe(user, name(&room)));
+            }
+            _ => {
+                let Some((id, place)) = self.connection() else { return };
+                let asked = Asked::Unsubscribe(place, room.clone());
+                let target = target(&To::Connection(id));
+                self.ask(asked, Request::Unsubscribe(target, name(&room)));
+            }
+        }
+    }
+
+    fn send_away(&mut self) {
+        let target = match self.random.below(8) {
+            0 => Target::All,
+            1 => Target::User(name(self.random.pick(&USERS))),
+            2 => Target::Topic(name(&self.room())),
+            _ => match self.connection() {
+                Some((id, _)) => target(&To::Connection(id)),
+                None => return,
+            },
+        };
+        let request = Request::Disconnect(target, CloseCode(SENT_AWAY), "away".into());
+        self.ask(Asked::Other, request);
+    }
+
+    fn look(&mut self) {
+        let topic = self.room();
+        let request = match self.random.below(5) {
+            0 => Request::Topic(name(&topic)),
+            1 => Request::Presence { topic: name(&topic), limit: 10 },
+            2 => Request::LargestTopics,
+            3 => Request::Topics { from: 0, prefix: "rooms/".into(), limit: 10 },
+            _ => {
+                let request = Request::History { topic: name(&topic), since: None, limit: 100 };
+                return self.ask(Asked::History(topic), request);
+            }
+        };
+        self.ask(Asked::Other, request);
+    }
+
+    fn ask(&mut self, asked: Asked, request: Request) {
+        self.asked += 1;
+        let answers = Arc::clone(&self.answers);
+        self.door.ask(request, move |answer| push(&answers, (asked, answer)));
+    }
+
+    fn ask_shard(&mut self, shard: usize, asked: Asked, request: Request) {
+        self.asked += 1;
+        let answers = Arc::clone(&self.answers);
+        self.door.ask_shard(shard, request, move |answer| push(&answers, (asked, answer)));
+    }
+
+    fn take_answers(&mut self) {
+        let answers = std::mem::take(&mut *self.answers.lock().expect("nobody panicked"));
+        for (asked, answer) in answers {
+            self.answered += 1;
+            self.judge(asked, answer);
+        }
+    }
+
+    /// What is answered must be true.
+    fn judge(&mut self, asked: Asked, answer: Answer) {
+        let mut ledger = self.plan.ledger.borrow_mut();
+        match (asked, answer) {
+            (Asked::Publish(label, is_gone), Answer::Published(published)) => {
+                assert!(!is_gone, "{label:?} was published to a connection that was gone");
+                ledger.is_published(&label);
+                if let (Some(at), To::Topic(topic)) = (published.position, &label.stream.target) {
+                    let (topic, epoch) = (topic.clone(), at.epoch_text());
+                    ledger.stands_at(Place { topic, epoch, offset: at.offset }, &label);
+                }
+                let is_single = matches!(label.stream.target, To::Connection(_));
+                assert!(!is_single || published.connections == 1, "{label:?}: {published:?}");
+            }
+            (Asked::Publish(label, is_gone), Answer::Refused(refusal)) => {
+                let may = matches!(refusal, Refusal::Gone | Refusal::Busy);
+                assert!(may || !is_gone, "{label:?} to a connection that is gone: {refusal:?}");
+                let is_single = matches!(label.stream.target, To::Connection(_));
+                let of_one = matches!(refusal, Refusal::Gone | Refusal::NotOpen | Refusal::Slow);
+                assert!(is_single || !of_one, "{label:?}: {refusal:?}");
+                // What goes to all may have been refused by one shard and not by another.
+                if label.stream.target != To::All {
+                    ledger.refused.insert(label);
+                }
+            }
+            (Asked::Connections(shard), Answer::Connections(infos, _)) => {
+                for info in infos {
+                    assert_eq!(usize::from(info.id.shard), shard);
+                    // The client's number is its port.
+                    let Some(peer) = info.peer else { continue };
+                    ledger.is_id_of(&info.id.to_string(), (shard, usize::from(peer.port())));
+                }
+            }
+            (Asked::Unsubscribe(place, topic), Answer::Done(_)) => {
+                let next = self.numbers.get(&To::Topic(topic.clone())).map_or(1, |last| last + 1);
+                ledger.ban(place, &topic, next);
+            }
+            (Asked::History(topic), Answer::History(history)) => {
+                let epoch = history.position.epoch_text();
+                let mut before = 0;
+                for kept in history.messages {
+                    assert!(kept.offset > before && kept.offset <= history.position.offset);
+                    before = kept.offset;
+                    let payload = &kept.publication.payload;
+                    let label = Label::of(&tidegate_tests::reference::Message {
+                        is_text: payload.kind == Kind::Text,
+                        compressed: false,
+                        bytes: payload.bytes().to_vec(),
+                    });
+                    let (topic, epoch) = (topic.clone(), epoch.clone());
+                    ledger.stands_at(Place { topic, epoch, offset: kept.offset }, &label);
+                    ledger.is_published(&label);
+                }
+            }
+            (Asked::Publish(label, _), answer) => panic!("{label:?}: {answer:?}"),
+            _ => {}
+        }
+    }
+}
+
+fn push(answers: &Mutex<Vec<(Asked, Answer)>>, answer: (Asked, Answer)) {
+    answers.lock().expect("nobody panicked").push(answer);
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).expect("a name")
+}
+
+fn target(to: &To) -> Target {
+    match to {
+        To::Topic(topic) => Target::Topic(name(topic)),
+        To::User(user) => Target::User(name(user)),
+        To::Connection(id) => Target::Connection(id.parse().expect("an id")),
+        To::All => Target::All,
+    }
+}

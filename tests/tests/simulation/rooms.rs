@@ -1,0 +1,135 @@
+//! The routes of the hub in a run, and its topics.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use crate::ledger::Ledger;
+use crate::model::{MAX_BUFFERED, MAX_MESSAGE};
+use crate::random::Random;
+
+/// Names of rooms; the last one's subscriptions are ended from outside, and nothing is kept of the
+/// first.
+pub const ROOMS: [&str; 3] = ["plain", "kept", "upset"];
+
+/// Users.
+pub const USERS: [&str; 3] = ["ann", "bo", "cy"];
+
+/// The parameter of a query that names a user.
+const USER_KEY: &str = "name";
+
+/// Who may publish on a route by sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MayPublish {
+    Anyone,
+    Users,
+    Nobody,
+}
+
+/// A route of the hub.
+#[derive(Clone, Copy, Debug)]
+pub struct Route {
+    path: &'static str,
+    pub events: bool,
+    pub own: bool,
+    pub may_publish: MayPublish,
+    pub has_users: bool,
+    /// What its slow peers do not take is left out, and they stay.
+    pub leaves_out: bool,
+    policy: &'static str,
+}
+
+/// What members have in common.
+#[derive(Clone)]
+pub struct Plan {
+    pub ledger: Rc<RefCell<Ledger>>,
+    pub routes: Rc<[Route]>,
+    /// Per mille: how many clients are members.
+    pub share: u32,
+    /// How many rooms are used.
+    pub rooms: usize,
+    /// Topics have an order that is told.
+    pub shard: usize,
+}
+
+impl Plan {
+    pub fn draw(random: &mut Random) -> Self {
+        let paths = ["/rooms", "/live", "/users", "/feed"];
+        Self {
+            ledger: Rc::default(),
+            routes: paths.map(|path| Route::draw(path, random)).into(),
+            share: random.pick(&[0, 300, 800, 1000]),
+            rooms: random.between(1, ROOMS.len()),
+            shard: 0,
+        }
+    }
+
+    /// The plan for the clients of a shard.
+    pub fn of(&self, shard: usize) -> Self {
+        Self { shard, ..self.clone() }
+    }
+
+    /// Its part of the configuration.
+    pub fn config(&self, random: &mut Random) -> String {
+        let history = random.pick(&[1, 5, 50]);
+        let age = random.pick(&["2s", "10s"]);
+        let bytes = random.pick(&["1KiB", "8KiB"]);
+        let linger = random.pick(&["0s", "2s"]);
+        let presence = random.chance(500);
+        let topic = format!(
+            "[[topic]]\nname = 'rooms/{{room}}'\nhistory = {history}\nhistory_age = '{age}'\n\
+             history_bytes = '{bytes}'\npresence = {presence}\nlinger = '{linger}'\n\
+             [[topic]]\nname = 'rooms/plain'\n"
+        );
+        self.routes.iter().fold(topic, |text, route| text + &route.config())
+    }
+}
+
+impl Route {
+    fn draw(path: &'static str, random: &mut Random) -> Self {
+        let policy =
+            random.pick(&["pause", "pause", "close", "drop_newest", "drop_oldest", "conflate"]);
+        let may_publish = match path {
+            "/users" => MayPublish::Users,
+            "/feed" => MayPublish::Nobody,
+            _ => MayPublish::Anyone,
+        };
+        Self {
+            path,
+            events: path == "/live" || (path != "/rooms" && random.chance(500)),
+            own: random.chance(700),
+            may_publish,
+            has_users: path != "/rooms",
+            leaves_out: !matches!(policy, "pause" | "close"),
+            policy,
+        }
+    }
+
+    fn config(&self) -> String {
+        let on = |is_on: bool| if is_on { "on" } else { "off" };
+        let publish = match self.may_publish {
+            MayPublish::Anyone => "anyone",
+            MayPublish::Users => "users",
+            MayPublish::Nobody => "nobody",
+        };
+        let user = if self.has_users { format!("&user=query.{USER_KEY}") } else { String::new() };
+        format!(
+            "[[route]]\npath = '{}/{{room}}'\n\
+             handler = 'hub?topic=rooms/{{room}}&publish={publish}&events={}&own={}{user}'\n\
+             max_message = {MAX_MESSAGE}\nmax_buffered_message = {MAX_BUFFERED}\n\
+             backlog = '16KiB'\nslow_peer = '{}'\n",
+            self.path,
+            on(self.events),
+            on(self.own),
+            self.policy
+        )
+    }
+
+    /// What a request for a room of this route asks for.
+    pub fn target(&self, room: &str, user: Option<&str>, since: Option<(&str, u64)>) -> String {
+        let user = user.map(|user| format!("{USER_KEY}={user}"));
+        let since = since.map(|(epoch, offset)| format!("since={epoch}:{offset}"));
+        let query: Vec<_> = [user, since].into_iter().flatten().collect();
+        let mark = if query.is_empty() { "" } else { "?" };
+        format!("{}/{room}{mark}{}", self.path, query.join("&"))
+    }
+}
