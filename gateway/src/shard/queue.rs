@@ -25,10 +25,13 @@ pub(super) enum Fate {
 }
 
 impl<R: Ring> Shard<R> {
-    /// Whether a connection can be told anything.
+    /// Whether a connection can be told anything. One whose peer has ended only gets what it was
+    /// told before.
     pub(super) fn may_be_told(&self, slot: Slot) -> bool {
         let connection = &self.table[slot];
-        connection.stage == Stage::Open && connection.closing.may_send()
+        connection.stage == Stage::Open
+            && connection.flags.has(Flags::OPENED)
+            && connection.closing.may_send()
     }
 
     /// Delivers a frame to a connection that may be told.

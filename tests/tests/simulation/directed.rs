@@ -5,15 +5,17 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use tidegate::config::Config;
-use tidegate::hub::{self, Node, Seed};
+use tidegate::hub::{self, Answer, Door, Node, Publication, Published, Request, Seed, Target};
 use tidegate::shard::{self, Assembly, Control, Shard};
 use tidegate::uring::{BufferId, Completion, Errno, Memory, Operation, Ring, Slot, Waker};
+use tidegate_proto::receiver::Kind;
 
-use crate::watch;
+use crate::random::Random;
+use crate::{script, watch};
 
 const TOO_MANY_FILES: Errno = Errno(23);
 const RESET: Errno = Errno(104);
@@ -77,18 +79,20 @@ impl Ring for HandRing {
 struct Play {
     shard: Shard<HandRing>,
     hand: Rc<RefCell<Hand>>,
+    door: Door,
 }
 
 impl Play {
     fn new() -> Self {
         let text = "[limits]\nconnections = 16\nreceive_buffers = 8\nreceive_buffer = 1024\n\
-                    request_head = 1024\n";
+                    request_head = 1024\n\
+                    [[route]]\npath = '/room'\nhandler = 'hub?topic=room'\n";
         let config = Arc::new(Config::parse(text, "directed").expect("a configuration"));
         let hand = Rc::new(RefCell::new(Hand::default()));
         let memory = shard::memory(&config.limits).expect("memory");
         let waker = Waker::new().expect("a descriptor");
         let identity = (Node { number: 0, start: 1 }, Seed([1, 2]));
-        let (mut hubs, _) = hub::open(&config, identity, std::slice::from_ref(&waker));
+        let (mut hubs, door) = hub::open(&config, identity, std::slice::from_ref(&waker));
         let assembly = Assembly {
             index: 0,
             hub: hubs.pop().expect("one shard"),
@@ -100,7 +104,17 @@ impl Play {
             handlers: Arc::new(|_| None),
         };
         let shard = Shard::new(HandRing(Rc::clone(&hand)), memory, assembly);
-        Self { shard, hand }
+        Self { shard, hand, door }
+    }
+
+    /// A client connects to slot 0 and says `bytes`; returns what is pushed then.
+    fn first_says(&mut self, bytes: &[u8]) -> Vec<Operation> {
+        self.turn([Completion::ListenerReady { listener: 0 }]);
+        self.turn([accepted(0, Ok(()))]);
+        self.turn([Completion::Readable { slot: 0, generation: 0 }]);
+        self.hand.borrow_mut().input = bytes.to_vec();
+        let buffer = self.hand.borrow().lent.last().copied();
+        self.turn([received(buffer, Ok(bytes.len() as u32))])
     }
 
     /// One turn in which `completions` arrive; returns what was pushed in it.
@@ -116,6 +130,10 @@ impl Play {
 fn accepted(slot: Slot, result: Result<(), Errno>) -> Completion {
     let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
     Completion::Accepted { listener: 0, slot, result: result.map(|()| peer) }
+}
+
+fn received(buffer: Option<BufferId>, result: Result<u32, Errno>) -> Completion {
+    Completion::Received { slot: 0, generation: 0, buffer, result, more: false }
 }
 
 fn accepts(pushed: &[Operation]) -> usize {
@@ -142,25 +160,38 @@ fn accepting_goes_on_once_all_of_a_portion_that_failed_is_done() {
 #[test]
 fn a_slot_is_given_up_only_when_the_batch_that_it_sends_in_is_settled() {
     let mut play = Play::new();
-    play.turn([Completion::ListenerReady { listener: 0 }]);
-    play.turn([accepted(0, Ok(()))]);
-    let generation = 0;
-    let readable = Completion::Readable { slot: 0, generation };
-    play.turn([readable]);
-    let request = b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n";
-    play.hand.borrow_mut().input = request.to_vec();
-    let buffer = play.hand.borrow().lent.last().copied();
-    let received = |buffer, result| {
-        let more = false;
-        Completion::Received { slot: 0, generation, buffer, result, more }
-    };
-    let pushed = play.turn([received(buffer, Ok(request.len() as u32))]);
+    let pushed = play.first_says(b"GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n");
     assert!(matches!(pushed[..], [Operation::Send { slot: 0, .. }, Operation::Poll { .. }]));
     // The connection fails before it is known what became of the send.
     play.hand.borrow_mut().unsettled = true;
-    play.turn([readable]);
+    play.turn([Completion::Readable { slot: 0, generation: 0 }]);
     let pushed = play.turn([received(None, Err(RESET))]);
     assert!(!pushed.contains(&Operation::Close { slot: 0 }), "{pushed:?}");
+    play.hand.borrow_mut().unsettled = false;
+    let pushed = play.turn([]);
+    assert!(pushed.contains(&Operation::Close { slot: 0 }), "{pushed:?}");
+    assert!(play.shard.is_empty());
+}
+
+#[test]
+fn who_has_ended_is_told_no_more_though_the_rest_is_still_being_sent() {
+    let mut play = Play::new();
+    let request = script::opening(&mut Random::new(0), "/room", false);
+    let pushed = play.first_says(&request);
+    assert!(matches!(pushed[..], [Operation::Send { slot: 0, .. }, Operation::Poll { .. }]));
+    // The peer ends before it is known what became of the response.
+    play.hand.borrow_mut().unsettled = true;
+    play.turn([Completion::Readable { slot: 0, generation: 0 }]);
+    play.turn([received(None, Ok(0))]);
+    let payload = play.door.payload(Kind::Text, b"to all").expect("room");
+    let publication = Publication { payload, key: None, except: None };
+    let (answers, answer) = mpsc::channel();
+    play.door.ask(Request::Publish(Target::All, publication), move |answer| {
+        answers.send(answer).expect("somebody waits");
+    });
+    play.turn([]);
+    let answer = answer.recv().expect("an answer");
+    assert!(matches!(answer, Answer::Published(Published { connections: 0, .. })), "{answer:?}");
     play.hand.borrow_mut().unsettled = false;
     let pushed = play.turn([]);
     assert!(pushed.contains(&Operation::Close { slot: 0 }), "{pushed:?}");
