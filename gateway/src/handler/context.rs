@@ -282,6 +282,8 @@ impl Context<'_, '_> {
             self.output.frame(&header, payload)
         };
         if sent == Err(Full) {
+            // It may be cut short: no published frame may follow, only a Close frame.
+            self.output.connection.flags.set(Flags::SENDING_MESSAGE);
             self.failing.get_or_insert(Failing::Slow);
             return Err(WriteError::Full);
         }
