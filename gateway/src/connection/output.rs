@@ -123,7 +123,9 @@ impl Output<'_> {
     pub fn is_choked(&self) -> bool {
         self.place == Place::Backlog
             || self.connection.backlog.is_some()
-            || self.connection.flags.has(Flags::QUEUED)
+            || (self.connection.flags.has(Flags::QUEUED)
+                // Else it waits for the message that is being sent.
+                && !self.connection.flags.has(Flags::SENDING_MESSAGE))
     }
 
     /// How many bytes of data the backlog takes before it is full.

@@ -197,8 +197,7 @@ impl<R: Ring> Shard<R> {
         let Ok(count @ 1..) = result else { return self.peer_failed(slot) };
         let wait = connection.wait;
         self.consume(slot, count);
-        let connection = &self.table[slot];
-        if connection.backlog.is_some() || connection.flags.has(Flags::QUEUED) {
+        if self.has_more_to_send(slot) {
             if wait == Wait::Progress {
                 self.stalled.remove(&slot);
                 self.wait_for(slot, Wait::Progress);
@@ -245,6 +244,15 @@ impl<R: Ring> Shard<R> {
         self.frames.consume(slot, count, &mut self.blocks);
         let is_empty = self.frames.is_empty(slot);
         self.table[slot].flags.put(Flags::QUEUED, !is_empty);
+    }
+
+    /// Whether something waits that can be sent. Published frames may wait for the end of a message,
+    /// which comes only if the peer is read from again.
+    fn has_more_to_send(&self, slot: Slot) -> bool {
+        let connection = &self.table[slot];
+        let may_begin = !connection.flags.has(Flags::SENDING_MESSAGE);
+        connection.backlog.is_some()
+            || (connection.flags.has(Flags::QUEUED) && (may_begin || self.frames.is_begun(slot)))
     }
 
     /// What is to be sent next of what waits: a frame that has begun, the backlog, other frames.
@@ -320,7 +328,7 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    /// The backlog is empty again.
+    /// The backlog is empty again, or all that waits is waiting for the end of a message.
     fn drained(&mut self, slot: Slot) {
         let connection = &mut self.table[slot];
         connection.flags.clear(Flags::BLOCKED);
