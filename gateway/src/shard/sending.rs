@@ -7,6 +7,7 @@
 
 use std::io;
 
+use tidegate_proto::close::Closing;
 use tidegate_proto::keepalive::Wait;
 
 use super::Shard;
@@ -183,6 +184,11 @@ impl<R: Ring> Shard<R> {
 
     /// A published frame was sent in part, or not at all: it waits at the front of the queue.
     fn frame_fell_short(&mut self, slot: Slot, frame: FrameId, sent: u32) {
+        if sent == 0 && self.table[slot].closing != Closing::Open {
+            // The Close frame is in the backlog, in front of which only what has begun may go.
+            self.counters.dropped_closing += 1;
+            return;
+        }
         self.frames.push_front(slot, frame, sent, &self.blocks);
         self.table[slot].flags.set(Flags::QUEUED);
     }
