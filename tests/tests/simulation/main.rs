@@ -45,7 +45,7 @@ use several::{Meanwhile, Outside, Several};
 use world::{Server, World};
 
 /// Turns of all shards in which all clients come and go.
-const STEPS: usize = 3000;
+const STEPS: usize = 5000;
 
 /// Turns after which a drain has to be over.
 const DRAIN_STEPS: usize = 200_000;
@@ -243,13 +243,32 @@ impl Scene {
     fn empties(&mut self) {
         let until = self.several.turns() + 3000;
         while self.several.turns() < until {
-            if self.several.is_empty() {
+            if self.several.is_empty() && self.publisher.is_answered() {
                 self.emptied = true;
-                return;
+                return self.is_forgotten();
             }
-            self.several.step();
+            self.turn();
         }
         panic!("a shard still holds something of a connection");
+    }
+
+    /// Once histories are too old and nobody may come back, nothing is left of what was published.
+    fn is_forgotten(&mut self) {
+        self.plan.ledger.borrow_mut().hushed = true;
+        self.several.attend_to_all();
+        let until = self.several.turns() + 3000;
+        let mut left = Vec::new();
+        while self.several.turns() < until {
+            left = self.several.counters().named().to_vec();
+            left.retain(|(name, count)| seeds::is_of_the_hub_now(name) && *count > 0);
+            left.extend([("memory", self.publisher.door.memory().used())]);
+            left.retain(|(_, count)| *count > 0);
+            if left.is_empty() {
+                return;
+            }
+            self.turn();
+        }
+        panic!("left though all are gone: {left:?}");
     }
 
     fn drain(&mut self) {

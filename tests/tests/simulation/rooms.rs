@@ -57,7 +57,7 @@ impl Plan {
         Self {
             ledger: Rc::default(),
             routes: paths.map(|path| Route::draw(path, random)).into(),
-            share: random.pick(&[0, 300, 800, 1000]),
+            share: random.pick(&[0, 0, 300, 700, 1000]),
             rooms: random.between(1, ROOMS.len()),
             shard: 0,
         }
