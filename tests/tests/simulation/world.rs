@@ -187,7 +187,7 @@ impl World {
 
     /// Whether nothing is on its way: neither to a client that reads, nor from any.
     pub fn is_at_rest(&self) -> bool {
-        let rests = |(socket, peer): (&Socket, &Box<dyn Client>)| {
+        let rests = |(socket, peer): (&Socket, &dyn Client)| {
             socket.server_closed
                 || socket.broken
                 || (socket.inbound.is_empty()
@@ -196,7 +196,7 @@ impl World {
         };
         self.to_accept.is_empty()
             && self.queue.is_empty()
-            && self.sockets.iter().zip(&self.peers).all(rests)
+            && self.sockets.iter().zip(self.peers.iter().map(|peer| &**peer)).all(rests)
     }
 
     /// Everything that was published has been delivered: each client checks that it heard it.
