@@ -47,7 +47,7 @@ pub struct Plan {
     pub share: u32,
     /// How many rooms are used.
     pub rooms: usize,
-    /// Topics have an order that is told.
+    /// The shard of the client that has this.
     pub shard: usize,
 }
 

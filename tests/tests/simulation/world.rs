@@ -187,16 +187,15 @@ impl World {
 
     /// Whether nothing is on its way: neither to a client that reads, nor from any.
     pub fn is_at_rest(&self) -> bool {
-        let rests = |(socket, peer): (&Socket, &dyn Client)| {
+        let rests = |at: usize| {
+            let (socket, peer) = (&self.sockets[at], &self.peers[at]);
             socket.server_closed
                 || socket.broken
                 || (socket.inbound.is_empty()
                     && peer.is_waiting()
                     && (peer.is_slow() || socket.outbound.is_empty()))
         };
-        self.to_accept.is_empty()
-            && self.queue.is_empty()
-            && self.sockets.iter().zip(self.peers.iter().map(|peer| &**peer)).all(rests)
+        self.to_accept.is_empty() && self.queue.is_empty() && (0..self.sockets.len()).all(rests)
     }
 
     /// Everything that was published has been delivered: each client checks that it heard it.
