@@ -28,6 +28,8 @@ struct Letterbox {
 /// One shard's end of all its mailboxes.
 pub struct Post<T> {
     index: usize,
+    /// Places in each mailbox.
+    capacity: usize,
     letterboxes: Arc<[Letterbox]>,
     /// By receiving shard; its own is never used.
     outgoing: Vec<Outgoing<T>>,
@@ -83,7 +85,7 @@ pub fn open<T>(wakers: &[Waker], capacity: usize) -> (Vec<Post<T>>, Entrance<T>)
     };
     let letterboxes: Arc<[Letterbox]> = wakers.iter().map(letterbox).collect();
     let mut posts: Vec<Post<T>> =
-        (0..count).map(|index| Post::new(index, Arc::clone(&letterboxes))).collect();
+        (0..count).map(|index| Post::new(index, capacity, Arc::clone(&letterboxes))).collect();
     for from in 0..count {
         for to in 0..count {
             // A shard's mailbox to itself is `own`; the queue stands for it in the numbering.
@@ -103,9 +105,10 @@ pub fn open<T>(wakers: &[Waker], capacity: usize) -> (Vec<Post<T>>, Entrance<T>)
 }
 
 impl<T> Post<T> {
-    fn new(index: usize, letterboxes: Arc<[Letterbox]>) -> Self {
+    fn new(index: usize, capacity: usize, letterboxes: Arc<[Letterbox]>) -> Self {
         Self {
             index,
+            capacity,
             letterboxes,
             outgoing: Vec::new(),
             incoming: Vec::new(),
@@ -142,6 +145,10 @@ impl<T> Post<T> {
             return self.own.push_back(mail);
         }
         let outgoing = &mut self.outgoing[to];
+        if outgoing.queue.is_abandoned() {
+            // The shard has ended, and with it all that it was to be told.
+            return;
+        }
         if !outgoing.is_unflushed {
             outgoing.is_unflushed = true;
             self.unflushed.push(to);
@@ -164,10 +171,12 @@ impl<T> Post<T> {
             || self.letterboxes[self.index].has_mail.load(Ordering::Relaxed)
     }
 
-    /// Whether something waits because a mailbox is full.
+    /// Whether something waits because a mailbox is full; the shard's own is full with as much as
+    /// any other.
     #[must_use]
     pub fn is_congested(&self) -> bool {
-        self.unflushed.iter().any(|to| !self.outgoing[*to].waiting.is_empty())
+        self.own.len() >= self.capacity
+            || self.unflushed.iter().any(|to| !self.outgoing[*to].waiting.is_empty())
     }
 
     /// How much waits because a mailbox is full, or for this shard itself.
@@ -180,9 +189,13 @@ impl<T> Post<T> {
     /// Moves what waits into the mailboxes, as far as there is room, and wakes each parked receiver
     /// once.
     pub fn flush(&mut self) {
-        let mut congested = Vec::new();
-        for to in std::mem::take(&mut self.unflushed) {
+        let mut unflushed = std::mem::take(&mut self.unflushed);
+        unflushed.retain(|to| {
+            let to = *to;
             let outgoing = &mut self.outgoing[to];
+            if outgoing.queue.is_abandoned() {
+                outgoing.waiting.clear();
+            }
             while let Some(mail) = outgoing.waiting.pop_front() {
                 if let Err(rtrb::PushError::Full(mail)) = outgoing.queue.push(mail) {
                     outgoing.waiting.push_front(mail);
@@ -190,36 +203,33 @@ impl<T> Post<T> {
                 }
             }
             outgoing.is_unflushed = !outgoing.waiting.is_empty();
-            if outgoing.is_unflushed {
-                congested.push(to);
-            }
             self.counts.wakes += u64::from(self.letterboxes[to].announce());
-        }
-        self.unflushed = congested;
+            outgoing.is_unflushed
+        });
+        self.unflushed = unflushed;
     }
 
-    /// The next mail: from itself first, then from each sender in turn.
+    /// The next mail: from each sender in turn, the shard itself among them.
     pub fn receive(&mut self) -> Option<T> {
-        if let Some(mail) = self.own.pop_front() {
-            self.counts.received += 1;
-            self.counts.own += 1;
-            return Some(mail);
-        }
         let letterbox = &self.letterboxes[self.index];
         // The swap comes before the look: mail that is put in behind the look sets it again.
         if letterbox.has_mail.load(Ordering::Relaxed) {
             letterbox.has_mail.swap(false, Ordering::SeqCst);
             self.may_have_mail = true;
         }
-        if !self.may_have_mail {
-            return None;
-        }
-        for _ in 0..self.incoming.len() {
+        let senders = self.incoming.len() + 1;
+        for _ in 0..senders {
             let from = self.next;
-            self.next = (self.next + 1) % self.incoming.len();
-            if let Ok(mail) = self.incoming[from].pop() {
+            self.next = (from + 1) % senders;
+            let mail = match self.incoming.get_mut(from) {
+                Some(queue) if self.may_have_mail => queue.pop().ok(),
+                Some(_) => None,
+                None => self.own.pop_front(),
+            };
+            if mail.is_some() {
                 self.counts.received += 1;
-                return Some(mail);
+                self.counts.own += u64::from(from == self.incoming.len());
+                return mail;
             }
         }
         self.may_have_mail = false;
@@ -258,10 +268,13 @@ impl<T> Entrance<T> {
     /// Sends to a shard. Mail of one thread to one shard arrives in order.
     ///
     /// # Errors
-    /// The mailbox is full: `mail` comes back.
+    /// The mailbox is full, or the shard has ended: `mail` comes back.
     pub fn send(&self, to: usize, mail: T) -> Result<(), T> {
         let pushed = {
             let mut queue = self.queues[to].lock().unwrap_or_else(PoisonError::into_inner);
+            if queue.is_abandoned() {
+                return Err(mail);
+            }
             queue.push(mail)
         };
         pushed.map_err(|rtrb::PushError::Full(mail)| mail)?;
@@ -314,7 +327,12 @@ mod tests {
         posts[0].flush();
         posts[1].flush();
         let mut mail = all(&mut posts[2]);
-        assert_eq!(mail[..3], [20, 21, 22], "its own first");
+        for sender in [0, 10, 20] {
+            let of = |mail: &&u32| (sender..sender + 3).contains(*mail);
+            let order: Vec<u32> = mail.iter().filter(of).copied().collect();
+            assert_eq!(order, [sender, sender + 1, sender + 2]);
+        }
+        assert_eq!(mail[..4].iter().filter(|mail| **mail >= 20).count(), 2, "each in turn");
         mail.sort_unstable();
         assert_eq!(mail, [0, 1, 2, 10, 11, 12, 20, 21, 22, 30]);
         assert!(posts[0].park() && posts[2].park());
@@ -336,6 +354,25 @@ mod tests {
         entrance.send(0, 1).expect("room");
         entrance.send(0, 2).expect("room");
         assert_eq!(entrance.send(0, 3), Err(3));
+    }
+
+    #[test]
+    fn a_shard_that_has_ended_keeps_nobody_waiting() {
+        let (mut posts, entrance) = open::<u32>(&wakers(2), 2);
+        drop(posts.pop());
+        (0..5).for_each(|mail| posts[0].send(1, mail));
+        posts[0].flush();
+        assert!(!posts[0].is_congested());
+        assert_eq!(entrance.send(1, 7), Err(7));
+    }
+
+    #[test]
+    fn a_shard_that_sends_itself_too_much_is_congested() {
+        let (mut posts, _entrance) = open::<u32>(&wakers(1), 2);
+        posts[0].send(0, 1);
+        assert!(!posts[0].is_congested());
+        posts[0].send(0, 2);
+        assert!(posts[0].is_congested());
     }
 
     #[test]

@@ -123,9 +123,9 @@ impl Output<'_> {
     pub fn is_choked(&self) -> bool {
         self.place == Place::Backlog
             || self.connection.backlog.is_some()
+            // Else it waits for the batch, or for the message that is being sent.
             || (self.connection.flags.has(Flags::QUEUED)
-                // Else it waits for the message that is being sent.
-                && !self.connection.flags.has(Flags::SENDING_MESSAGE))
+                && self.connection.flags.has(Flags::BLOCKED | Flags::SEND_ARMED))
     }
 
     /// How many bytes of data the backlog takes before it is full.

@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use tidegate_proto::receiver::Kind;
 
-use super::{ConnectionId, Name, Position, Publication};
+use super::{Compressed, ConnectionId, Name, Position, Publication};
 
 /// One thing that subscribers are told, the same for all of them.
 #[derive(Debug)]
@@ -24,7 +24,7 @@ pub(crate) struct Delivery {
 #[derive(Debug)]
 pub(crate) enum What {
     /// A message, and its bytes compressed for the largest window if some subscriber wants that.
-    Message(Publication, Option<Box<[u8]>>),
+    Message(Publication, Option<Compressed>),
     /// Someone came. Told to those only who want events.
     Join(Who),
     /// Someone left, likewise.
@@ -104,6 +104,11 @@ impl Delivery {
             What::Message(publication, _) => Some(publication),
             What::Join(_) | What::Leave(_) => None,
         }
+    }
+
+    /// Bytes of the message as it was published; 0 if it is none.
+    pub(crate) fn payload_bytes(&self) -> u64 {
+        self.publication().map_or(0, |publication| publication.payload.bytes().len() as u64)
     }
 
     /// As those who want events are told, in JSON.

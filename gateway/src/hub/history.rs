@@ -14,6 +14,8 @@ pub(crate) struct History {
     /// The oldest first; offsets count up without gaps.
     kept: VecDeque<(Duration, Arc<Delivery>)>,
     bytes: u64,
+    /// What they take of the memory for messages.
+    held: u64,
 }
 
 /// The messages behind a position.
@@ -25,7 +27,7 @@ pub(crate) struct Missed {
 
 impl History {
     pub(crate) fn new(epoch: u32) -> Self {
-        Self { position: Position { epoch, offset: 0 }, kept: VecDeque::new(), bytes: 0 }
+        Self { position: Position { epoch, offset: 0 }, kept: VecDeque::new(), bytes: 0, held: 0 }
     }
 
     pub(crate) fn position(&self) -> Position {
@@ -36,9 +38,9 @@ impl History {
         self.kept.len()
     }
 
-    /// Bytes of the messages that are kept.
-    pub(crate) fn bytes(&self) -> u64 {
-        self.bytes
+    /// What its messages take of the memory for messages, in bytes.
+    pub(crate) fn held(&self) -> u64 {
+        self.held
     }
 
     /// The position of a message that is about to be published.
@@ -48,7 +50,7 @@ impl History {
     }
 
     /// Keeps a message, which has the position that [`History::advance`] gave last, within the
-    /// rule's bounds and `room` bytes.
+    /// rule's bounds and `room` bytes of the memory for messages.
     pub(crate) fn keep(
         &mut self,
         now: Duration,
@@ -56,10 +58,11 @@ impl History {
         rule: &TopicRule,
         room: u64,
     ) {
-        self.bytes += bytes(&delivery);
+        self.bytes += delivery.payload_bytes();
+        self.held += held(&delivery);
         self.kept.push_back((now, delivery));
-        let most = u64::from(rule.history_bytes).min(room);
-        while self.kept.len() > rule.history as usize || self.bytes > most {
+        let most = u64::from(rule.history_bytes);
+        while self.kept.len() > rule.history as usize || self.bytes > most || self.held > room {
             self.forget_oldest();
         }
     }
@@ -72,11 +75,24 @@ impl History {
         }
     }
 
-    /// What was published behind `since`: of a topic that is in another epoch now, all that is
-    /// kept.
+    /// The first `limit` of what was published behind `since`: of a topic that is in another epoch
+    /// now, of all that is kept.
     pub(crate) fn since(&self, since: Option<Position>, limit: usize) -> Missed {
+        let (skip, gap) = self.behind(since);
+        self.from(skip, limit, gap)
+    }
+
+    /// As [`History::since`], but the newest `most`; what is left out is a gap.
+    pub(crate) fn missed(&self, since: Option<Position>, most: usize) -> Missed {
+        let (skip, gap) = self.behind(since);
+        let newest = self.kept.len().saturating_sub(most);
+        self.from(skip.max(newest), most, gap || skip < newest)
+    }
+
+    /// How many of those that are kept are not behind `since`, and whether there is a gap.
+    fn behind(&self, since: Option<Position>) -> (usize, bool) {
         let oldest = self.position.offset + 1 - self.kept.len() as u64;
-        let (skip, gap) = match since {
+        match since {
             None => (0, false),
             Some(since) if since.epoch != self.position.epoch => (0, true),
             // From the future: of an epoch that was drawn twice, or made up.
@@ -85,21 +101,24 @@ impl History {
                 let next = since.offset + 1;
                 (next.saturating_sub(oldest) as usize, next < oldest)
             }
-        };
-        let missed = self.kept.iter().skip(skip).take(limit);
-        let deliveries = missed.map(|(_, delivery)| Arc::clone(delivery)).collect();
-        Missed { deliveries, gap }
+        }
+    }
+
+    fn from(&self, skip: usize, limit: usize, gap: bool) -> Missed {
+        let kept = self.kept.iter().skip(skip).take(limit);
+        Missed { deliveries: kept.map(|(_, delivery)| Arc::clone(delivery)).collect(), gap }
     }
 
     fn forget_oldest(&mut self) {
         if let Some((_, delivery)) = self.kept.pop_front() {
-            self.bytes -= bytes(&delivery);
+            self.bytes -= delivery.payload_bytes();
+            self.held -= held(&delivery);
         }
     }
 }
 
-fn bytes(delivery: &Delivery) -> u64 {
-    delivery.publication().map_or(0, |publication| publication.payload.bytes().len() as u64)
+fn held(delivery: &Delivery) -> u64 {
+    delivery.publication().map_or(0, |publication| publication.payload.held())
 }
 
 #[cfg(test)]
@@ -147,6 +166,10 @@ mod tests {
         assert_eq!(since(&history, 4, 5), (vec![3, 4, 5], true), "another epoch");
         assert_eq!(since(&history, 5, 6), (vec![], true), "from the future");
         assert_eq!(history.since(None, 2).deliveries.len(), 2);
+        let newest = history.missed(Some(Position { epoch: 5, offset: 2 }), 2);
+        assert_eq!((newest.deliveries.len(), newest.gap), (2, true));
+        let all = history.missed(Some(Position { epoch: 5, offset: 2 }), 3);
+        assert_eq!((all.deliveries.len(), all.gap), (3, false));
     }
 
     #[test]
@@ -154,9 +177,13 @@ mod tests {
         let mut history = History::new(0);
         publish(&mut history, 0, 60);
         publish(&mut history, 1, 60);
-        assert_eq!((history.len(), history.bytes()), (1, 60));
+        assert_eq!((history.len(), history.bytes), (1, 60));
         publish(&mut history, 2, 101);
-        assert_eq!((history.len(), history.bytes()), (0, 0), "one that is too large is not kept");
+        assert_eq!(
+            (history.len(), history.bytes, history.held()),
+            (0, 0, 0),
+            "one that is too large is not kept"
+        );
         assert_eq!(since(&history, 0, 2), (vec![], true));
         publish(&mut history, 3, 1);
         history.expire(Duration::from_secs(13), &RULE);

@@ -14,10 +14,14 @@ use super::history::{History, Missed};
 use super::mail::{Joined, Left, Recovered};
 use super::presence::Members;
 use super::rules::Rules;
-use super::{Answer, Kept, Name, Position, Presence, Publication, Refusal, TopicInfo, TopicRule};
+use super::{
+    Answer, Compressed, Kept, Name, Position, Presence, Publication, Refusal, TopicInfo, TopicRule,
+};
 
 /// How many topics are looked at for old history at a tick.
 const EXPIRED_AT_ONCE: usize = 256;
+/// The most messages that one who comes back is told; the newest, if it missed more.
+const RECOVERED_MOST: usize = 16_384;
 /// How many of the largest topics are told.
 const LARGEST: usize = 20;
 /// How many topics are looked at for one answer.
@@ -110,10 +114,10 @@ impl Held {
     /// Changes one of the histories.
     fn change(&mut self, history: &mut History, change: impl FnOnce(&mut History)) {
         self.messages -= history.len() as u64;
-        self.bytes -= history.bytes();
+        self.bytes -= history.held();
         change(history);
         self.messages += history.len() as u64;
-        self.bytes += history.bytes();
+        self.bytes += history.held();
     }
 }
 
@@ -181,7 +185,7 @@ impl Home {
                 self.held.change(history, |history| history.expire(now, &extra.rule));
                 recovered.position = Some(history.position());
                 if joined.since.is_some() {
-                    let Missed { deliveries, gap } = history.since(joined.since, usize::MAX);
+                    let Missed { deliveries, gap } = history.missed(joined.since, RECOVERED_MOST);
                     (recovered.missed, recovered.gap) = (deliveries, gap);
                 }
             } else {
@@ -223,7 +227,7 @@ impl Home {
                 if members.expire(&who, now) {
                     self.present -= 1;
                     event = Some(topic.tell(left.hash, What::Leave(who)));
-                } else {
+                } else if members.await_return(&who) {
                     self.leaving.push_back((leaves_at, left.name.clone(), who));
                 }
             }
@@ -258,8 +262,8 @@ impl Home {
             let delivery =
                 Arc::get_mut(&mut ordered.delivery).expect("nobody else has a new delivery yet");
             delivery.position = Some(history.advance());
-            let room = self.bounds.history_bytes - (self.held.bytes - history.bytes());
-            let kept = Arc::clone(&ordered.delivery);
+            let room = self.bounds.history_bytes - (self.held.bytes - history.held());
+            let kept = plainly(&ordered.delivery);
             self.held.change(history, |history| history.keep(now, kept, rule, room));
             // A message too large to be kept leaves none.
             self.drop_if_idle(index, hash);
@@ -303,10 +307,13 @@ impl Home {
             let Some(index) = self.find(key, &name) else { continue };
             let topic = &mut self.topics[index as usize];
             let members = topic.extra.as_mut().and_then(|extra| extra.members.as_mut());
-            if members.is_some_and(|members| members.expire(&who, now)) {
+            let Some(members) = members else { continue };
+            if members.expire(&who, now) {
                 self.present -= 1;
                 events.push(topic.tell(key, What::Leave(who)));
                 self.drop_if_idle(index, hash);
+            } else if let Some(leaves_at) = members.next_look(&who) {
+                self.leaving.push_back((leaves_at, name, who));
             }
         }
         events
@@ -471,7 +478,19 @@ impl Home {
 }
 
 /// Compresses a message, if it is worth it.
-pub(crate) type Compress<'c> = &'c mut dyn FnMut(&Publication) -> Option<Box<[u8]>>;
+pub(crate) type Compress<'c> = &'c mut dyn FnMut(&Publication) -> Option<Compressed>;
+
+/// A delivery to be kept: without what only those who get it now have use for.
+fn plainly(delivery: &Arc<Delivery>) -> Arc<Delivery> {
+    match &delivery.what {
+        What::Message(publication, Some(_)) => Arc::new(Delivery {
+            topic: delivery.topic.clone(),
+            what: What::Message(publication.clone(), None),
+            ..**delivery
+        }),
+        _ => Arc::clone(delivery),
+    }
+}
 
 impl Topic {
     fn subscribers(&self) -> (SmallVec<[u16; 4]>, u64) {

@@ -241,6 +241,13 @@ impl Local {
         Some(topic.subscribers[topic.undelivered as usize])
     }
 
+    /// The subscriber that came last has its turn again.
+    pub(crate) fn step_back(&mut self, topic: u32) {
+        if let Some(topic) = self.topics.get_mut(topic as usize) {
+            topic.undelivered += 1;
+        }
+    }
+
     fn add_topic(&mut self, name: &Name, hash: &dyn Fn(&Name) -> u64) -> u32 {
         let subscribers = SmallVec::new();
         let topic = Topic { name: name.clone(), subscribers, undelivered: 0 };

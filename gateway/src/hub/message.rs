@@ -8,9 +8,9 @@ use tidegate_proto::receiver::Kind;
 
 use super::{ConnectionId, Name};
 
-/// What a message costs beside its bytes: the records of the message and of its publication, and
-/// its places in mailboxes and queues.
-const OVERHEAD: u64 = 256;
+/// What a message costs beside its bytes: the records of the message and of its publication, its key,
+/// and its places in mailboxes and queues.
+const OVERHEAD: u64 = 512;
 
 /// The bytes of a message, shared by all that it goes to.
 #[derive(Debug)]
@@ -132,6 +132,36 @@ impl Payload {
 
     fn cost(length: usize) -> u64 {
         length as u64 + OVERHEAD
+    }
+
+    /// What it takes of the memory for messages.
+    pub(crate) fn held(&self) -> u64 {
+        Self::cost(self.bytes.len())
+    }
+
+    /// Its bytes in compressed frames, which are counted as well; `None` if no memory is left.
+    pub(crate) fn compressed(&self, frames: Vec<u8>) -> Option<Compressed> {
+        let memory = Arc::clone(&self.memory);
+        memory.take(frames.len() as u64).then(|| Compressed { frames: frames.into(), memory })
+    }
+}
+
+/// A message in frames that are compressed once for all.
+#[derive(Debug)]
+pub(crate) struct Compressed {
+    frames: Box<[u8]>,
+    memory: Arc<MessageMemory>,
+}
+
+impl Compressed {
+    pub(crate) fn frames(&self) -> &[u8] {
+        &self.frames
+    }
+}
+
+impl Drop for Compressed {
+    fn drop(&mut self) {
+        self.memory.used.fetch_sub(self.frames.len() as u64, Ordering::Relaxed);
     }
 }
 

@@ -31,6 +31,7 @@ use std::time::Duration;
 
 pub use door::{Common, Door, Reply, Seed};
 pub use id::{ConnectionId, NoConnectionId, Node};
+pub(crate) use message::Compressed;
 pub use message::{MessageMemory, Payload, Position, Publication, Refusal};
 pub use name::{Name, NameError};
 pub use request::{
@@ -218,7 +219,9 @@ impl Hub {
             return Ok(());
         }
         let hash = common.hash(name.as_str());
-        let Subscribing { since, user, deflates, .. } = how;
+        let Subscribing { since, user, deflates, events, .. } = how;
+        // Events differ from what is published, and are not compressed at the home.
+        let deflates = deflates && !events;
         let (name, serial) = (name.clone(), subscriber.serial());
         let joined = Joined { name, hash, id, serial, user, deflates, waits, since };
         self.post.send(common.home(hash), Mail::Joined(Box::new(joined)));

@@ -20,6 +20,8 @@ struct Here {
     since: u64,
     /// When the leave counts, if none of the connections comes back.
     leaves_at: Duration,
+    /// Its leave is looked at again at some time.
+    is_awaited: bool,
 }
 
 impl Members {
@@ -36,7 +38,7 @@ impl Members {
         let mut is_new = false;
         let here = self.here.entry(who).or_insert_with(|| {
             is_new = true;
-            Here { connections: 0, since, leaves_at: Duration::ZERO }
+            Here { connections: 0, since, leaves_at: Duration::ZERO, is_awaited: false }
         });
         here.connections += 1;
         is_new
@@ -49,6 +51,20 @@ impl Members {
         here.connections = here.connections.saturating_sub(1);
         here.leaves_at = leaves_at;
         here.connections == 0
+    }
+
+    /// Whether the return of `who`, who has left, has yet to be looked at: it is from here on, once
+    /// for however many leaves.
+    pub(crate) fn await_return(&mut self, who: &Who) -> bool {
+        let here = self.here.get_mut(who);
+        here.is_some_and(|here| !std::mem::replace(&mut here.is_awaited, true))
+    }
+
+    /// The return of `who` was looked at; when it has to be again, because it left once more.
+    pub(crate) fn next_look(&mut self, who: &Who) -> Option<Duration> {
+        let here = self.here.get_mut(who)?;
+        here.is_awaited = here.connections == 0;
+        here.is_awaited.then_some(here.leaves_at)
     }
 
     /// It is `now`: removes `who` if it left and has not come back; whether it did.

@@ -101,7 +101,13 @@ impl<R: Ring> Shard<R> {
             connection.laps -= 1;
             return self.deadlines.go_round(slot);
         }
-        match connection.wait.expire() {
+        let (wait, generation) = (connection.wait, connection.generation);
+        let is_for_input = matches!(wait, Wait::Activity | Wait::Pong | Wait::Message);
+        if is_for_input && self.held.contains(slot) {
+            // What it may have said is not read for now.
+            return self.wait_for(slot, wait);
+        }
+        match wait.expire() {
             Expiry::RefuseHead => self.head_timed_out(slot),
             Expiry::SendPing => self.ping(slot),
             Expiry::PeerGone => {
@@ -109,7 +115,6 @@ impl<R: Ring> Shard<R> {
                 self.drop_connection(slot);
             }
             Expiry::PeerStalled => {
-                let generation = connection.generation;
                 self.ring.push(Operation::AskUnacknowledged { slot, generation });
             }
             Expiry::MessageTooSlow => self.message_timed_out(slot),

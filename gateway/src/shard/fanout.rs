@@ -12,11 +12,13 @@ use tidegate_proto::receiver::Kind;
 
 use super::Shard;
 use super::queue::{Fate, Parcel};
+use crate::config::Handler;
 use crate::config::stack::Deflate;
 use crate::connection::{Compressor, FrameId, NO_KEY, PIECE, Pool};
 use crate::handler::SHARED_WINDOW;
 use crate::hub::{
-    Answer, Command, ConnectionId, Delivery, Publication, Published, Reply, Subscriber, What,
+    Answer, Command, Compressed, ConnectionId, Delivery, Publication, Published, Reply, Subscriber,
+    What,
 };
 use crate::uring::{Ring, Slot};
 
@@ -31,7 +33,7 @@ pub(super) struct Running {
     topic: Option<u32>,
     next: Slot,
     /// The forms that were asked for so far.
-    forms: Vec<(Form, Option<Parcel>)>,
+    forms: Vec<(Form, Parcel)>,
     reached: u64,
     reply: Option<Reply>,
 }
@@ -79,9 +81,23 @@ impl<R: Ring> Shard<R> {
                 self.finish_running(running);
                 return Ok(true);
             };
+            if self.must_settle_first(subscriber.slot()) {
+                self.step_back(running);
+                self.flush_soon = true;
+                *budget = 0;
+                return Ok(false);
+            }
             self.reach(running, subscriber);
         }
         Ok(false)
+    }
+
+    /// The connection that came last has its turn again.
+    fn step_back(&mut self, running: &mut Running) {
+        match running.topic {
+            Some(topic) => self.hub.local.step_back(topic),
+            None => running.next -= 1,
+        }
     }
 
     /// Tells one connection; whether it could take it.
@@ -109,15 +125,21 @@ impl<R: Ring> Shard<R> {
         if let Some(topic) = running.topic {
             return self.hub.local.next_of_delivery(topic);
         }
-        while running.next < self.table.used_slots() {
-            let slot = running.next;
-            running.next += 1;
-            if self.may_be_told(slot) {
-                let flags = if self.hub.wants_events(slot) { Subscriber::EVENTS } else { 0 };
-                return Some(Subscriber::new(slot, flags));
-            }
+        let slot = running.next;
+        running.next += 1;
+        let flags = if self.wants_events(slot) { Subscriber::EVENTS } else { 0 };
+        (slot < self.table.used_slots()).then(|| Subscriber::new(slot, flags))
+    }
+
+    /// Whether a connection wants events: by its route, or by how a handler subscribed it.
+    pub(super) fn wants_events(&self, slot: Slot) -> bool {
+        if slot >= self.table.used_slots() {
+            return false;
         }
-        None
+        match &self.config.routes[usize::from(self.table[slot].route)].handler {
+            Handler::Hub(route) => route.events,
+            Handler::Echo | Handler::Static => self.hub.wants_events(slot),
+        }
     }
 
     fn reach(&mut self, running: &mut Running, subscriber: Subscriber) {
@@ -162,9 +184,8 @@ impl<R: Ring> Shard<R> {
     }
 
     /// The frames of a delivery are free once the batch that they are sent in is settled.
-    fn release_forms(&mut self, forms: &mut Vec<(Form, Option<Parcel>)>) {
-        let frames = forms.drain(..).filter_map(|(_, parcel)| parcel.map(|parcel| parcel.frame));
-        self.done_frames.extend(frames);
+    fn release_forms(&mut self, forms: &mut Vec<(Form, Parcel)>) {
+        self.done_frames.extend(forms.drain(..).map(|(_, parcel)| parcel.frame));
     }
 
     fn tell_in_form(
@@ -172,28 +193,31 @@ impl<R: Ring> Shard<R> {
         slot: Slot,
         delivery: &Delivery,
         event: bool,
-        forms: &mut Vec<(Form, Option<Parcel>)>,
+        forms: &mut Vec<(Form, Parcel)>,
     ) -> Fate {
         if !event && delivery.publication().is_none() {
             return Fate::Taken;
         }
         let form = self.form(slot, delivery, event);
         let parcel = match forms.iter().find(|(other, _)| *other == form) {
-            Some((_, parcel)) => *parcel,
+            Some((_, parcel)) => Some(*parcel),
             None => {
                 let parcel = self.encode(delivery, form);
-                self.counters.deliveries_without_block += u64::from(parcel.is_none());
-                forms.push((form, parcel));
+                forms.extend(parcel.map(|parcel| (form, parcel)));
                 parcel
             }
         };
         match parcel {
             Some(parcel) => {
-                self.counters.messages_out += 1;
-                self.counters.bytes_out += u64::from(parcel.span.length);
-                self.deliver(slot, parcel)
+                let fate = self.deliver(slot, parcel);
+                if fate == Fate::Taken {
+                    self.counters.messages_out += 1;
+                    self.counters.bytes_out += delivery.payload_bytes();
+                }
+                fate
             }
             None => {
+                self.counters.deliveries_without_block += 1;
                 self.is_slow(slot);
                 Fate::Refused
             }
@@ -211,7 +235,9 @@ impl<R: Ring> Shard<R> {
         let length = delivery.publication().map_or(0, |one| one.payload.bytes().len());
         match listener.stack.websocket.deflate {
             Some(deflate) if length >= deflate.min as usize => {
-                Form { event, window: connection.deflate_bits }
+                // One window is compressed for: a peer must not choose what work it makes.
+                let is_shared = connection.deflate_bits == SHARED_WINDOW;
+                Form { event, window: if is_shared { SHARED_WINDOW } else { 0 } }
             }
             _ => plain,
         }
@@ -226,7 +252,7 @@ impl<R: Ring> Shard<R> {
         }
         match &delivery.what {
             What::Message(_, Some(frames)) if form.window == SHARED_WINDOW => {
-                self.parcel(&[frames], key)
+                self.parcel(&[frames.frames()], key)
             }
             What::Message(publication, _) => {
                 let payload = Arc::clone(&publication.payload);
@@ -267,12 +293,15 @@ pub(super) fn compress_once(
     compressor: &mut Compressor,
     deflate: Option<Deflate>,
     publication: &Publication,
-) -> Option<Box<[u8]>> {
+) -> Option<Compressed> {
     let deflate = deflate?;
     let payload = &publication.payload;
     let is_worth_it = payload.bytes().len() >= deflate.min as usize;
     let how = (deflate.level, SHARED_WINDOW);
-    is_worth_it.then(|| compressed(compressor, how, payload.kind, payload.bytes()).into())
+    if !is_worth_it {
+        return None;
+    }
+    payload.compressed(compressed(compressor, how, payload.kind, payload.bytes()))
 }
 
 /// A message compressed piece by piece, each in a fragment of its own.

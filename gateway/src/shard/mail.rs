@@ -3,7 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
-use tidegate_proto::close::CloseCode;
+use tidegate_proto::close::{CloseCode, Closing};
+use tidegate_proto::frame::MAX_UNMASKED_HEADER;
 use tidegate_proto::receiver::Kind;
 
 use super::Shard;
@@ -22,6 +23,10 @@ const REACHED_AT_ONCE: usize = 1024;
 /// Mail that is taken in in one turn of the loop.
 const MAIL_AT_ONCE: usize = 512;
 
+/// Messages that are compressed in one turn of the loop, in bytes, before no more mail is taken in:
+/// some milliseconds' work, and one message more.
+const COMPRESSED_AT_ONCE: usize = 256 * 1024;
+
 /// What is sent together to one that comes back, in bytes.
 const RECOVERED_AT_ONCE: usize = 32 * 1024;
 
@@ -31,9 +36,6 @@ impl<R: Ring> Shard<R> {
     /// # Errors
     /// The ring is beyond use.
     pub(super) fn work_on_mail(&mut self) -> io::Result<()> {
-        if self.running.is_none() && !self.hub.post().may_receive() {
-            return Ok(());
-        }
         let (mut reach, mut mail) = (REACHED_AT_ONCE, MAIL_AT_ONCE);
         loop {
             if let Some(mut running) = self.running.take()
@@ -42,15 +44,40 @@ impl<R: Ring> Shard<R> {
                 self.running = Some(running);
                 return Ok(());
             }
-            let moment = self.moment();
-            let Self { hub, compressor, shared_deflate, .. } = self;
-            let deflate = *shared_deflate;
-            let mut compress =
-                |publication: &Publication| fanout::compress_once(compressor, deflate, publication);
-            let Some(work) = hub.next(moment, &mut mail, &mut compress) else { return Ok(()) };
+            let Some(work) = self.next_work(&mut mail) else { return Ok(()) };
+            if let Work::Direct(direct, _) = &work
+                && self.slot_of(direct.id).is_some_and(|slot| self.must_settle_first(slot))
+            {
+                self.postponed = Some(work);
+                self.flush_soon = true;
+                return Ok(());
+            }
             self.begin_work(work);
             self.make_room()?;
         }
+    }
+
+    /// What had to wait for its turn, or else comes in the mail.
+    fn next_work(&mut self, mail: &mut usize) -> Option<Work> {
+        if let Some(work) = self.postponed.take() {
+            return Some(work);
+        }
+        if !self.hub.post().may_receive() {
+            return None;
+        }
+        let moment = self.moment();
+        let Self { hub, compressor, shared_deflate, .. } = self;
+        let deflate = *shared_deflate;
+        let mut compressed = 0;
+        let work = hub.next(moment, mail, &mut |publication: &Publication| {
+            compressed += publication.payload.bytes().len();
+            fanout::compress_once(compressor, deflate, publication)
+        });
+        if compressed > COMPRESSED_AT_ONCE {
+            // Enough for this turn of the loop; what was taken in is done.
+            *mail = 0;
+        }
+        work
     }
 
     /// Lets publishers that were held be read from again, once there is room for what they publish.
@@ -66,7 +93,9 @@ impl<R: Ring> Shard<R> {
     /// Whether the connection publishes faster than what it publishes can be delivered: it is not
     /// read from for now.
     pub(super) fn must_hold(&mut self, slot: Slot) -> bool {
-        let is_held = self.hub.is_pressed() && self.hub.publishing_topic(slot).is_some();
+        let is_held = self.hub.is_pressed()
+            && self.table[slot].closing == Closing::Open
+            && self.hub.publishing_topic(slot).is_some();
         if is_held {
             self.counters.publishers_paused += 1;
             self.held.insert(slot);
@@ -90,7 +119,7 @@ impl<R: Ring> Shard<R> {
             Command::Subscribe(name) => {
                 let connection = &self.table[slot];
                 let how = Subscribing {
-                    events: self.hub.wants_events(slot),
+                    events: self.wants_events(slot),
                     user: self.hub.user(slot),
                     deflates: connection.deflate_bits == crate::handler::SHARED_WINDOW,
                     ..Subscribing::default()
@@ -183,7 +212,7 @@ impl<R: Ring> Shard<R> {
     fn push(&mut self, slot: Slot, publication: Publication) -> Result<Answer, Refusal> {
         let what = What::Message(publication, None);
         let delivery = Delivery { topic: None, hash: 0, position: None, what };
-        let event = self.hub.wants_events(slot);
+        let event = self.wants_events(slot);
         match self.tell(slot, &delivery, event) {
             Fate::Taken => Ok(Answer::Published(Published { connections: 1, position: None })),
             Fate::Refused => Err(Refusal::Slow),
@@ -201,14 +230,25 @@ impl<R: Ring> Shard<R> {
         }
         self.hub.local.settle(slot, topic);
         let Recovered { name, id, position, missed, gap, .. } = recovered;
-        let first = subscribed(name.as_str(), *id, *position, *gap);
+        // The newest, as far as half of what may wait for the connection goes.
+        let room = self.limit(slot) as usize / 2;
+        let (mut events, mut length) = (Vec::new(), 0);
+        for event in missed.iter().rev().map(|delivery| delivery.event()) {
+            length += event.len() + MAX_UNMASKED_HEADER;
+            if length > room {
+                break;
+            }
+            events.push(event);
+        }
+        let gap = *gap || events.len() < missed.len();
+        let first = subscribed(name.as_str(), *id, *position, gap);
         let mut frames = fanout::plain(Kind::Text, &first);
-        for event in missed.iter().map(|delivery| delivery.event()) {
+        for event in events.iter().rev() {
             if frames.len() + event.len() > RECOVERED_AT_ONCE {
                 self.send_recovered(slot, &frames);
                 frames.clear();
             }
-            frames.extend(fanout::plain(Kind::Text, &event));
+            frames.extend(fanout::plain(Kind::Text, event));
         }
         self.send_recovered(slot, &frames);
     }

@@ -43,7 +43,7 @@ use crate::connection::{
     Blocks, Compressor, Connection, Decompressor, FrameId, Frames, Output, Place, Pool, Staging,
 };
 use crate::handler::Said;
-use crate::hub::{Hub, Moment};
+use crate::hub::{Hub, Moment, Work};
 use crate::uring::{
     Area, BufferId, Completion, KernelRing, Memory, Ring, RingError, Setup, Slot, Waker,
 };
@@ -78,7 +78,8 @@ const OPERATIONS_PER_EVENT: usize = 128;
 /// The longest sleep of a shard without connections.
 const IDLE_SLEEP: Duration = Duration::from_secs(5);
 
-/// The longest sleep while another shard's mailbox is full: nobody says when it has room.
+/// The longest sleep while another shard's mailbox is full, or messages hold too much memory: nobody
+/// says when there is room.
 const CONGESTED_SLEEP: Duration = Duration::from_millis(1);
 
 /// The kinds of [`Wait`].
@@ -150,6 +151,8 @@ pub struct Shard<R> {
     hub: Hub,
     /// What is being delivered to many.
     running: Option<Running>,
+    /// What came in the mail, and waits for the batch to be settled.
+    postponed: Option<Work>,
     frames: Frames,
     /// Frames that nobody refers to once the batch is settled.
     done_frames: Vec<FrameId>,
@@ -256,6 +259,7 @@ impl<R: Ring> Shard<R> {
             drain: None,
             hub: assembly.hub,
             running: None,
+            postponed: None,
             frames: Frames::new(config.hub.queued, limits.connections),
             done_frames: Vec::new(),
             unqueued: Vec::new(),
@@ -284,6 +288,8 @@ impl<R: Ring> Shard<R> {
     /// Ends all connections that are left, and with them the shard.
     pub fn end(mut self) {
         self.end_all();
+        // Whoever waits for an answer hears that there will be none.
+        while self.hub.post().receive().is_some() {}
         self.publish();
     }
 
@@ -335,10 +341,10 @@ impl<R: Ring> Shard<R> {
     /// How long the ring may wait.
     fn sleep(&self) -> Duration {
         let has_work = !self.ready.is_empty() || !self.put_off.is_empty() || self.flush_soon;
-        if has_work || self.running.is_some() {
+        if has_work || self.running.is_some() || self.postponed.is_some() {
             return Duration::ZERO;
         }
-        if self.hub.is_congested() {
+        if self.hub.is_congested() || !self.held.is_empty() {
             return CONGESTED_SLEEP;
         }
         let tick = self.next_tick.saturating_sub(self.ring.now());

@@ -5,7 +5,10 @@ use super::Shard;
 use super::sending::{BatchSend, SentFrom};
 use crate::config::SlowPeer;
 use crate::connection::{CLOSE_RESERVE, Flags, FrameId, NO_KEY, Stage};
-use crate::uring::{Operation, Ring, Slot, Span};
+use crate::uring::{AreaName, Memory, Operation, Ring, Slot, Span};
+
+/// What waits for one connection leaves together up to so many bytes.
+const CORK: u32 = 32 * 1024;
 
 /// A frame that is delivered: which one, where it is, and what its message's key is.
 #[derive(Clone, Copy)]
@@ -65,6 +68,10 @@ impl<R: Ring> Shard<R> {
         if is_busy || !connection.flags.has(Flags::QUEUED) || self.frames.is_begun(slot) {
             return;
         }
+        let first = self.frames.front(slot, &self.blocks).map_or(0, |span| span.length);
+        if self.frames.bytes(slot) > first && self.cork(slot) {
+            return;
+        }
         if let Some(frame) = self.frames.pop_front(slot, &self.blocks) {
             let is_last = self.frames.is_empty(slot);
             self.table[slot].flags.put(Flags::QUEUED, !is_last);
@@ -87,27 +94,77 @@ impl<R: Ring> Shard<R> {
         self.table[slot].flags.put(Flags::QUEUED, !is_empty);
     }
 
+    /// Puts what waits together in staging memory, so that it leaves in one send; `false` if there
+    /// is no room for the first.
+    fn cork(&mut self, slot: Slot) -> bool {
+        let start = self.staging_used;
+        let end = self.memory.staging.bytes().len().min(start + CORK as usize);
+        let mut at = start;
+        while let Some(span) = self.frames.front(slot, &self.blocks) {
+            let until = at + span.length as usize;
+            if until > end {
+                break;
+            }
+            let Memory { staging, blocks, .. } = &mut self.memory;
+            staging.bytes_mut()[at..until].copy_from_slice(&blocks.bytes()[span.range()]);
+            at = until;
+            if let Some(frame) = self.frames.pop_front(slot, &self.blocks) {
+                self.frames.release(frame, &mut self.blocks);
+            }
+        }
+        let is_last = self.frames.is_empty(slot);
+        if at > start {
+            self.staging_used = at;
+            self.table[slot].flags.put(Flags::QUEUED, !is_last);
+            self.flush_soon |= !is_last;
+            let (start, length) = (start as u32, (at - start) as u32);
+            self.launch_span(
+                slot,
+                Span { area: AreaName::Staging, start, length },
+                SentFrom::Staging,
+            );
+        }
+        at > start
+    }
+
+    /// Whether a connection that is not slow would have to be treated as if it was, only because it
+    /// is not settled yet that what was sent before has gone through: then everyone waits a turn.
+    pub(super) fn must_settle_first(&self, slot: Slot) -> bool {
+        let connection = &self.table[slot];
+        connection.flags.has(Flags::IN_BATCH)
+            && !connection.flags.has(Flags::BLOCKED | Flags::SEND_ARMED)
+            && connection.backlog.is_none()
+            && (self.frames.bytes(slot) >= CORK || !self.frames.has_place())
+    }
+
     fn launch_frame(&mut self, slot: Slot, frame: FrameId, span: Span) {
+        self.launch_span(slot, span, SentFrom::Frame(frame));
+    }
+
+    fn launch_span(&mut self, slot: Slot, span: Span, from: SentFrom) {
         let connection = &mut self.table[slot];
         connection.flags.set(Flags::IN_BATCH);
         let generation = connection.generation;
         let batch_index = self.batch.len() as u32;
-        self.batch.push(BatchSend { slot, generation, span, from: SentFrom::Frame(frame) });
+        self.batch.push(BatchSend { slot, generation, span, from });
         self.ring.push(Operation::Send { slot, batch_index, span });
     }
 
     /// Lets a frame wait, if the connection's bound and its route's policy allow.
     fn enqueue(&mut self, slot: Slot, parcel: Parcel) -> Fate {
         let policy = self.policy(slot);
+        let flags = self.table[slot].flags;
         if policy == SlowPeer::Conflate
             && parcel.key != NO_KEY
+            && flags.has(Flags::BLOCKED | Flags::SEND_ARMED)
             && self.frames.drop_key(slot, parcel.key, &mut self.blocks)
         {
             self.counters.slow_conflated += 1;
         }
         while !self.has_room(slot, parcel.span.length) {
-            let is_old_enough = matches!(policy, SlowPeer::DropOldest | SlowPeer::Conflate);
-            if !is_old_enough || !self.frames.drop_oldest(slot, &mut self.blocks) {
+            let makes_room = matches!(policy, SlowPeer::DropOldest | SlowPeer::Conflate)
+                && parcel.span.length <= self.limit(slot);
+            if !makes_room || !self.frames.drop_oldest(slot, &mut self.blocks) {
                 self.is_slow(slot);
                 let is_empty = self.frames.is_empty(slot);
                 self.table[slot].flags.put(Flags::QUEUED, !is_empty);
@@ -136,10 +193,14 @@ impl<R: Ring> Shard<R> {
     /// Whether so many bytes more may wait for the connection.
     fn has_room(&self, slot: Slot, length: u32) -> bool {
         let connection = &self.table[slot];
-        let limit = self.config.routes[usize::from(connection.route)].backlog;
         let waiting = u64::from(connection.backlog_bytes) + u64::from(self.frames.bytes(slot));
-        waiting + u64::from(length) <= u64::from(limit.saturating_sub(CLOSE_RESERVE))
-            && self.frames.has_place()
+        waiting + u64::from(length) <= u64::from(self.limit(slot)) && self.frames.has_place()
+    }
+
+    /// The most bytes that may wait for the connection.
+    pub(super) fn limit(&self, slot: Slot) -> u32 {
+        let route = &self.config.routes[usize::from(self.table[slot].route)];
+        route.backlog.saturating_sub(CLOSE_RESERVE)
     }
 
     fn policy(&self, slot: Slot) -> SlowPeer {

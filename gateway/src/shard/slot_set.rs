@@ -36,6 +36,13 @@ impl SlotSet {
         self.words[word] &= !bit;
     }
 
+    /// Whether `slot` is in it.
+    #[must_use]
+    pub fn contains(&self, slot: Slot) -> bool {
+        let (word, bit) = place(slot);
+        self.words[word] & bit != 0
+    }
+
     /// Takes the next slot out.
     pub fn pop(&mut self) -> Option<Slot> {
         if self.length == 0 {
