@@ -167,11 +167,13 @@ fn compressed_peers_get_compressed_frames_that_say_the_same() {
             for member in &mut plain {
                 assert_eq!(member.peer.message(), (opcode, message.clone()));
             }
-            for member in &mut deflated {
+            for (index, member) in deflated.iter_mut().enumerate() {
                 let (is_compressed, found, said) = read_compressed(&mut member.peer);
                 assert_eq!((found, said.len()), (opcode, message.len()));
                 assert!(said == message, "the same {} bytes", message.len());
-                assert_eq!(is_compressed, message.len() >= 256, "{} bytes", message.len());
+                // What goes to many is compressed for one window, the largest: the first three's.
+                let expected = message.len() >= 256 && index < 3;
+                assert_eq!(is_compressed, expected, "{} bytes", message.len());
             }
         }
     }
@@ -182,8 +184,9 @@ fn compressed_peers_get_compressed_frames_that_say_the_same() {
     for member in &mut plain {
         assert_eq!(member.peer.message(), (TEXT, message.clone()));
     }
-    for member in &mut deflated {
-        assert_eq!(read_compressed(&mut member.peer), (true, TEXT, message.clone()));
+    for (index, member) in deflated.iter_mut().enumerate() {
+        let expected = (index < 3, TEXT, message.clone());
+        assert!(read_compressed(&mut member.peer) == expected, "member {index}");
     }
 }
 

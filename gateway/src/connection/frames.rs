@@ -17,6 +17,8 @@ pub struct FrameId(u32);
 struct Frame {
     block: BlockId,
     references: u32,
+    /// How many messages are in it.
+    messages: u32,
 }
 
 /// A frame in a queue.
@@ -95,9 +97,9 @@ impl Frames {
         self.bytes
     }
 
-    /// Puts `bytes` into a block; the caller counts as the first who refers to it. `None` if there
+    /// Puts `bytes`, which are so many messages, into a block; the caller counts as the first who refers to it. `None` if there
     /// is no block.
-    pub fn add(&mut self, bytes: &[&[u8]], pool: &mut Pool<'_>) -> Option<FrameId> {
+    pub fn add(&mut self, bytes: &[&[u8]], messages: u32, pool: &mut Pool<'_>) -> Option<FrameId> {
         let length: usize = bytes.iter().map(|part| part.len()).sum();
         let block = pool.blocks.take(u32::try_from(length).ok()?)?;
         for part in bytes {
@@ -105,7 +107,7 @@ impl Frames {
             pool.area[start..start + part.len()].copy_from_slice(part);
             pool.blocks.extend(block, part.len() as u32);
         }
-        Some(FrameId(self.frames.insert(Frame { block, references: 1 }) as u32))
+        Some(FrameId(self.frames.insert(Frame { block, references: 1, messages }) as u32))
     }
 
     /// Where a frame is.
@@ -230,20 +232,22 @@ impl Frames {
         self.unlink_first(slot)
     }
 
-    /// Leaves the oldest out that has not begun; `false` if there is none.
-    pub fn drop_oldest(&mut self, slot: Slot, blocks: &mut Blocks) -> bool {
+    /// Leaves the oldest out that has not begun; returns how many messages that were, 0 if there is
+    /// none.
+    pub fn drop_oldest(&mut self, slot: Slot, blocks: &mut Blocks) -> u32 {
         let queue = self.queue(slot);
         let before = if self.is_begun(slot) { queue.first } else { 0 };
         self.drop_behind(slot, before, blocks)
     }
 
-    /// Leaves the one with this key out that has not begun; `false` if there is none.
-    pub fn drop_key(&mut self, slot: Slot, key: u64, blocks: &mut Blocks) -> bool {
+    /// Leaves the one with this key out that has not begun; returns how many messages that were, 0
+    /// if there is none.
+    pub fn drop_key(&mut self, slot: Slot, key: u64, blocks: &mut Blocks) -> u32 {
         let queue = self.queue(slot);
         let mut before = if self.is_begun(slot) { queue.first } else { 0 };
         loop {
             match self.behind(slot, before) {
-                0 => return false,
+                0 => return 0,
                 number if self.waiting[number as usize - 1].key == key => {
                     return self.drop_behind(slot, before, blocks);
                 }
@@ -252,13 +256,15 @@ impl Frames {
         }
     }
 
-    /// Leaves all out that have not begun; returns how many.
+    /// Leaves all out that have not begun; returns how many messages that were.
     pub fn drop_waiting(&mut self, slot: Slot, blocks: &mut Blocks) -> u64 {
         let mut count = 0;
-        while self.drop_oldest(slot, blocks) {
-            count += 1;
+        loop {
+            match self.drop_oldest(slot, blocks) {
+                0 => return count,
+                dropped => count += u64::from(dropped),
+            }
         }
-        count
     }
 
     /// Gives everything up that waits for a connection, which has ended.
@@ -315,12 +321,13 @@ impl Frames {
         }
     }
 
-    fn drop_behind(&mut self, slot: Slot, before: u32, blocks: &mut Blocks) -> bool {
+    fn drop_behind(&mut self, slot: Slot, before: u32, blocks: &mut Blocks) -> u32 {
         let number = self.behind(slot, before);
-        let Some(at) = number.checked_sub(1) else { return false };
+        let Some(at) = number.checked_sub(1) else { return 0 };
         let Waiting { frame, next, .. } = self.waiting[at as usize];
         let frame = FrameId(frame);
         let length = self.span(frame, blocks).length;
+        let messages = self.frames[frame.0 as usize].messages;
         match before.checked_sub(1) {
             Some(before) => self.waiting[before as usize].next = next,
             None => self.queue_mut(slot).first = next,
@@ -334,7 +341,7 @@ impl Frames {
         }
         self.give_back(number);
         self.release(frame, blocks);
-        true
+        messages
     }
 
     fn unlink_first(&mut self, slot: Slot) -> Option<FrameId> {
@@ -393,7 +400,7 @@ mod tests {
         /// Lets a message of `length` bytes wait.
         fn queue(&mut self, length: usize, key: u64) -> bool {
             let mut pool = Pool { blocks: &mut self.blocks, area: &mut self.area };
-            let frame = self.frames.add(&[&vec![key as u8; length]], &mut pool).expect("room");
+            let frame = self.frames.add(&[&vec![key as u8; length]], 1, &mut pool).expect("room");
             let done = self.frames.push_back(1, frame, key, &self.blocks);
             self.frames.release(frame, &mut self.blocks);
             self.frames.check(1, &self.blocks);
@@ -432,9 +439,9 @@ mod tests {
         let mut world = World::new(10);
         (1..=4).for_each(|key| assert!(world.queue(10, key)));
         world.frames.begin(1);
-        assert!(world.frames.drop_oldest(1, &mut world.blocks));
-        assert!(!world.frames.drop_key(1, 1, &mut world.blocks), "it has begun");
-        assert!(world.frames.drop_key(1, 4, &mut world.blocks));
+        assert_eq!(world.frames.drop_oldest(1, &mut world.blocks), 1);
+        assert_eq!(world.frames.drop_key(1, 1, &mut world.blocks), 0, "it has begun");
+        assert_eq!(world.frames.drop_key(1, 4, &mut world.blocks), 1);
         world.frames.check(1, &world.blocks);
         assert!(world.queue(10, 5));
         assert_eq!(world.frames.drop_waiting(1, &mut world.blocks), 2);
@@ -466,12 +473,12 @@ mod tests {
                 match what {
                     0 | 1 => if world.queue(length, key) { model.push(key) },
                     2 => {
-                        let dropped = world.frames.drop_oldest(1, &mut world.blocks);
+                        let dropped = world.frames.drop_oldest(1, &mut world.blocks) > 0;
                         prop_assert_eq!(dropped, !model.is_empty());
                         if dropped { model.remove(0); }
                     }
                     3 => {
-                        let dropped = world.frames.drop_key(1, key, &mut world.blocks);
+                        let dropped = world.frames.drop_key(1, key, &mut world.blocks) > 0;
                         let at = model.iter().position(|other| *other == key);
                         prop_assert_eq!(dropped, at.is_some());
                         at.map(|at| model.remove(at));

@@ -104,6 +104,8 @@ counters! {
     slow_dropped_oldest,
     /// Messages left out because a slow peer's backlog has a newer one with the same key.
     slow_conflated,
+    /// Messages that one who came back was not told, because more were missed than may wait for it.
+    recovery_left_out,
     /// Messages left out because the connection was closing.
     dropped_closing,
     /// Messages for which no block was free: their connections were treated as slow peers.
@@ -126,7 +128,7 @@ counters! {
     topics,
     /// Topics whose home is the shard, now.
     topics_home,
-    /// Bytes of messages in histories now.
+    /// Bytes that messages in histories take of the memory for messages now.
     history_bytes,
     /// Members of topics whose presence is kept, now.
     present,

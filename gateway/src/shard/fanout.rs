@@ -108,17 +108,17 @@ impl<R: Ring> Shard<R> {
         fate
     }
 
-    /// Sends frames that were put together for one connection, which may be told.
-    pub(super) fn send_frames(&mut self, slot: Slot, frames: &[u8]) -> Fate {
-        let parcel = self.parcel(&[frames], NO_KEY);
-        let Some(parcel) = parcel else {
+    /// Sends so many messages, in frames that were put together for one connection that may be told.
+    pub(super) fn send_frames(&mut self, slot: Slot, frames: &[u8], messages: u32) {
+        let Some(parcel) = self.parcel(&[frames], (NO_KEY, messages)) else {
             self.counters.deliveries_without_block += 1;
-            self.is_slow(slot);
-            return Fate::Refused;
+            return self.is_slow(slot, messages);
         };
-        let fate = self.deliver(slot, parcel);
+        if self.deliver(slot, parcel) == Fate::Taken {
+            self.counters.messages_out += u64::from(messages);
+            self.counters.bytes_out += frames.len() as u64;
+        }
         self.done_frames.push(parcel.frame);
-        fate
     }
 
     fn next_of(&mut self, running: &mut Running) -> Option<Subscriber> {
@@ -218,7 +218,7 @@ impl<R: Ring> Shard<R> {
             }
             None => {
                 self.counters.deliveries_without_block += 1;
-                self.is_slow(slot);
+                self.is_slow(slot, 1);
                 Fate::Refused
             }
         }
@@ -252,7 +252,7 @@ impl<R: Ring> Shard<R> {
         }
         match &delivery.what {
             What::Message(_, Some(frames)) if form.window == SHARED_WINDOW => {
-                self.parcel(&[frames.frames()], key)
+                self.parcel(&[frames.frames()], (key, 1))
             }
             What::Message(publication, _) => {
                 let payload = Arc::clone(&publication.payload);
@@ -266,18 +266,18 @@ impl<R: Ring> Shard<R> {
         if window == 0 {
             let mut head = [0; MAX_UNMASKED_HEADER];
             let length = header(kind.opcode(), true, false, bytes.len()).emit(&mut head);
-            return self.parcel(&[&head[..length], bytes], key);
+            return self.parcel(&[&head[..length], bytes], (key, 1));
         }
         let level = self.shared_deflate.map_or(1, |deflate| deflate.level);
         let frames = compressed(&mut self.compressor, (level, window), kind, bytes);
-        self.parcel(&[&frames], key)
+        self.parcel(&[&frames], (key, 1))
     }
 
-    fn parcel(&mut self, bytes: &[&[u8]], key: u64) -> Option<Parcel> {
+    fn parcel(&mut self, bytes: &[&[u8]], (key, messages): (u64, u32)) -> Option<Parcel> {
         let area = self.memory.blocks.bytes_mut();
         let mut pool = Pool { blocks: &mut self.blocks, area };
-        let frame: FrameId = self.frames.add(bytes, &mut pool)?;
-        Some(Parcel { frame, span: self.frames.span(frame, &self.blocks), key })
+        let frame: FrameId = self.frames.add(bytes, messages, &mut pool)?;
+        Some(Parcel { frame, span: self.frames.span(frame, &self.blocks), key, messages })
     }
 }
 

@@ -240,22 +240,25 @@ impl<R: Ring> Shard<R> {
             }
             events.push(event);
         }
-        let gap = *gap || events.len() < missed.len();
+        let left_out = missed.len() - events.len();
+        self.counters.recovery_left_out += left_out as u64;
+        let gap = *gap || left_out > 0;
         let first = subscribed(name.as_str(), *id, *position, gap);
-        let mut frames = fanout::plain(Kind::Text, &first);
+        let (mut frames, mut messages) = (fanout::plain(Kind::Text, &first), 1);
         for event in events.iter().rev() {
             if frames.len() + event.len() > RECOVERED_AT_ONCE {
-                self.send_recovered(slot, &frames);
-                frames.clear();
+                self.send_recovered(slot, &frames, messages);
+                (frames, messages) = (Vec::new(), 0);
             }
             frames.extend(fanout::plain(Kind::Text, event));
+            messages += 1;
         }
-        self.send_recovered(slot, &frames);
+        self.send_recovered(slot, &frames, messages);
     }
 
-    fn send_recovered(&mut self, slot: Slot, frames: &[u8]) {
+    fn send_recovered(&mut self, slot: Slot, frames: &[u8], messages: u32) {
         if self.may_be_told(slot) {
-            self.send_frames(slot, frames);
+            self.send_frames(slot, frames, messages);
         }
     }
 

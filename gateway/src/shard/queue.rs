@@ -16,6 +16,8 @@ pub(super) struct Parcel {
     pub(super) frame: FrameId,
     pub(super) span: Span,
     pub(super) key: u64,
+    /// How many messages are in it.
+    pub(super) messages: u32,
 }
 
 /// What became of a frame.
@@ -44,16 +46,16 @@ impl<R: Ring> Shard<R> {
             return self.enqueue(slot, parcel);
         }
         self.launch_frame(slot, parcel.frame, parcel.span);
-        self.counters.deliveries += 1;
+        self.counters.deliveries += u64::from(parcel.messages);
         Fate::Taken
     }
 
     /// The peer cannot take a message, or there is no block for it: does what its route says.
-    pub(super) fn is_slow(&mut self, slot: Slot) {
+    pub(super) fn is_slow(&mut self, slot: Slot, messages: u32) {
         match self.policy(slot) {
             SlowPeer::Pause | SlowPeer::Close => self.close_slow(slot),
             SlowPeer::DropNewest | SlowPeer::DropOldest | SlowPeer::Conflate => {
-                self.counters.slow_dropped_newest += 1;
+                self.counters.slow_dropped_newest += u64::from(messages);
             }
         }
     }
@@ -157,24 +159,26 @@ impl<R: Ring> Shard<R> {
         if policy == SlowPeer::Conflate
             && parcel.key != NO_KEY
             && flags.has(Flags::BLOCKED | Flags::SEND_ARMED)
-            && self.frames.drop_key(slot, parcel.key, &mut self.blocks)
         {
-            self.counters.slow_conflated += 1;
+            let dropped = self.frames.drop_key(slot, parcel.key, &mut self.blocks);
+            self.counters.slow_conflated += u64::from(dropped);
         }
         while !self.has_room(slot, parcel.span.length) {
             let makes_room = matches!(policy, SlowPeer::DropOldest | SlowPeer::Conflate)
                 && parcel.span.length <= self.limit(slot);
-            if !makes_room || !self.frames.drop_oldest(slot, &mut self.blocks) {
-                self.is_slow(slot);
+            let dropped =
+                if makes_room { self.frames.drop_oldest(slot, &mut self.blocks) } else { 0 };
+            if dropped == 0 {
+                self.is_slow(slot, parcel.messages);
                 let is_empty = self.frames.is_empty(slot);
                 self.table[slot].flags.put(Flags::QUEUED, !is_empty);
                 return Fate::Refused;
             }
-            self.counters.slow_dropped_oldest += 1;
+            self.counters.slow_dropped_oldest += u64::from(dropped);
         }
         self.frames.push_back(slot, parcel.frame, parcel.key, &self.blocks);
         self.table[slot].flags.set(Flags::QUEUED);
-        self.counters.deliveries += 1;
+        self.counters.deliveries += u64::from(parcel.messages);
         // What is sent before it may succeed without a word: look again when that is settled.
         self.flush_soon |= self.table[slot].flags.has(Flags::IN_BATCH);
         if !self.table[slot].flags.has(Flags::IN_BATCH | Flags::SEND_ARMED) {

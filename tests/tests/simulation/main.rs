@@ -181,8 +181,10 @@ impl Scene {
         let ledger = self.plan.ledger.borrow();
         for (shard, missed) in &ledger.missed {
             let counted = self.several.outsides[*shard].counters();
-            let left_out =
-                counted.slow_dropped_newest + counted.slow_dropped_oldest + counted.slow_conflated;
+            let left_out = counted.slow_dropped_newest
+                + counted.slow_dropped_oldest
+                + counted.slow_conflated
+                + counted.recovery_left_out;
             assert!(*missed <= left_out, "{missed} were missed, {left_out} left out");
         }
     }
