@@ -213,7 +213,8 @@ impl Context<'_, '_> {
     /// Publishes a message. It is on its way when this returns; what becomes of it is not told.
     ///
     /// # Errors
-    /// [`Refusal::Busy`] or [`Refusal::NotUtf8`].
+    /// [`Refusal::Busy`] or [`Refusal::NotUtf8`]; [`Refusal::NotOpen`] once the connection is closing:
+    /// what was refused must not be followed by what came behind it.
     pub fn publish(
         &mut self,
         target: &Target,
@@ -221,6 +222,7 @@ impl Context<'_, '_> {
         message: &[u8],
         how: Publishing,
     ) -> Result<(), Refusal> {
+        self.may_publish()?;
         let payload = MessagePayload::new(kind, message, self.hub.memory())?;
         let except = how.not_to_self.then_some(self.id);
         self.hub.publish(target, Publication { payload, key: how.key, except });
@@ -238,6 +240,7 @@ impl Context<'_, '_> {
         how: Publishing,
     ) -> Result<(), Refusal> {
         debug_assert!(piece.first && piece.last, "only whole messages can be published");
+        self.may_publish()?;
         let memory = std::sync::Arc::clone(self.hub.memory());
         let payload = MessagePayload::new(piece.kind, self.bytes(piece), &memory)?;
         let except = how.not_to_self.then_some(self.id);
@@ -248,6 +251,11 @@ impl Context<'_, '_> {
     /// Closes other connections, or this one, with this code and reason.
     pub fn disconnect(&mut self, target: &Target, code: CloseCode, reason: &str) {
         self.hub.disconnect(target, code, &reason.into());
+    }
+
+    fn may_publish(&self) -> Result<(), Refusal> {
+        let is_open = self.failing.is_none() && self.output.connection.closing.may_send();
+        if is_open { Ok(()) } else { Err(Refusal::NotOpen) }
     }
 
     fn deflates(&self) -> bool {
