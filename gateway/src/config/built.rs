@@ -3,9 +3,10 @@
 
 use tidegate_proto::http::is_token;
 
-use super::hub::check_pattern;
+use super::hub::{AGE_MAX, LINGER_MAX, check_pattern};
 use super::route::{SUBPROTOCOL_LENGTH, largest_gathered};
 use super::{Config, Handler};
+use crate::hub::TopicRule;
 use crate::uring;
 
 /// What a hand-made configuration breaks; displayed, it names the field.
@@ -72,13 +73,22 @@ impl Config {
             (counts.contains(&hub.queued), "hub.queued: 16 to 16777216"),
             (counts.contains(&hub.present), "hub.present: 16 to 16777216"),
             ((16..=65_536).contains(&hub.mailbox), "hub.mailbox: 16 to 65536"),
-            (hub.messages >= 1 << 20, "hub.messages: at least 1 MiB"),
+            ((1 << 20..=64 << 30).contains(&hub.messages), "hub.messages: 1 MiB to 64 GiB"),
+            ((1..=16 << 20).contains(&hub.max_message), "hub.max_message: 1 B to 16 MiB"),
             (hub.subscriptions_per_connection > 0, "hub.subscriptions_per_connection: at least 1"),
             (self.topics.len() <= 256, "topics: at most 256"),
         ];
         first_broken(&rules)?;
         let mut patterns = matchit::Router::new();
         for (index, topic) in self.topics.iter().enumerate() {
+            let TopicRule { history, history_age, linger, .. } = topic.rule;
+            let rules = [
+                (history <= 1_000_000, "history: at most 1000000"),
+                (history_age <= AGE_MAX, "history_age: at most 720 h"),
+                (linger <= LINGER_MAX, "linger: at most 1 h"),
+            ];
+            first_broken(&rules)
+                .map_err(|wrong| BuiltWrong(format!("topics[{index}].rule.{wrong}")))?;
             check_pattern(&topic.name)
                 .and_then(|()| {
                     patterns.insert(topic.name.clone(), ()).map_err(|wrong| wrong.to_string())

@@ -55,8 +55,12 @@ const MESSAGES: RangeInclusive<u64> = 1 << 20..=64 << 30;
 const MESSAGE: RangeInclusive<u32> = 1..=16 << 20;
 const HISTORIES: RangeInclusive<u32> = 0..=1_000_000;
 const HISTORY_BYTES: RangeInclusive<u32> = 1..=u32::MAX;
-const AGES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3600);
-const LINGERS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
+/// The longest that history is kept.
+pub(super) const AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// The longest that one who has left may take to come back.
+pub(super) const LINGER_MAX: Duration = Duration::from_secs(3600);
+const AGES: RangeInclusive<Duration> = Duration::from_secs(1)..=AGE_MAX;
+const LINGERS: RangeInclusive<Duration> = Duration::ZERO..=LINGER_MAX;
 
 impl Default for Hub {
     fn default() -> Self {

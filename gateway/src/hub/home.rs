@@ -1,7 +1,7 @@
 //! What a shard knows of the topics whose home it is: which shards have subscribers, the order of
 //! messages, history and presence.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ use super::mail::{Joined, Left, Recovered};
 use super::presence::Members;
 use super::rules::Rules;
 use super::{
-    Answer, Compressed, Kept, Name, Position, Presence, Publication, Refusal, TopicInfo, TopicRule,
+    Answer, Compressed, ConnectionId, Kept, Name, Position, Presence, Publication, Refusal,
+    TopicInfo, TopicRule,
 };
 
 /// How many topics are looked at for old history at a tick.
@@ -91,6 +92,10 @@ pub(crate) struct Home {
     present: u32,
     /// Those whose leave may count, by the time at which it does.
     leaving: VecDeque<(Duration, Name, Who)>,
+    /// Subscriptions that were denied, until their end is told: they count for nothing.
+    denied: HashSet<(u64, ConnectionId)>,
+    /// Subscriptions of those who are not listed as present because of the bound, likewise.
+    unlisted: HashSet<(u64, ConnectionId)>,
     /// Where to look for old history next.
     expiring: usize,
     /// Drawn for the shard; each topic gets another.
@@ -137,6 +142,8 @@ impl Home {
             held: Held::default(),
             present: 0,
             leaving: VecDeque::new(),
+            denied: HashSet::new(),
+            unlisted: HashSet::new(),
             expiring: 0,
             next_epoch: epoch,
             counts: Counts::default(),
@@ -195,6 +202,7 @@ impl Home {
                 let who = joined.who();
                 if self.present >= self.bounds.present && !members.has(&who) {
                     self.counts.presence_full += 1;
+                    self.unlisted.insert((joined.hash, joined.id));
                 } else if members.join(who.clone(), unix) {
                     self.present += 1;
                     event = Some(topic.tell(joined.hash, What::Join(who)));
@@ -206,6 +214,11 @@ impl Home {
         Ok((recovered, event))
     }
 
+    /// A subscription was denied: its end, which will be told, is not one that counts.
+    pub(crate) fn deny(&mut self, key: u64, id: ConnectionId) {
+        self.denied.insert((key, id));
+    }
+
     /// A subscription has ended. Returns what to tell those who are left.
     pub(crate) fn leave(
         &mut self,
@@ -213,6 +226,11 @@ impl Home {
         now: Duration,
         hash: &dyn Fn(&Name) -> u64,
     ) -> Option<Ordered> {
+        let key = (left.hash, left.id);
+        if self.denied.remove(&key) {
+            return None;
+        }
+        let is_listed = !self.unlisted.remove(&key);
         let index = self.find(left.hash, &left.name)?;
         let topic = &mut self.topics[index as usize];
         let at = topic.interest.iter().position(|one| one.shard() == left.id.shard)?;
@@ -221,7 +239,9 @@ impl Home {
             topic.interest.swap_remove(at);
         }
         let mut event = None;
-        if let Some(Extra { rule, members: Some(members), .. }) = topic.extra.as_deref_mut() {
+        if let Some(Extra { rule, members: Some(members), .. }) = topic.extra.as_deref_mut()
+            && is_listed
+        {
             let (who, leaves_at) = (left.who(), now + rule.linger);
             if members.leave(&who, leaves_at) {
                 if members.expire(&who, now) {

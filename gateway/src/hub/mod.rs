@@ -232,26 +232,22 @@ impl Hub {
     pub(crate) fn unsubscribe(&mut self, id: ConnectionId, name: &Name) -> bool {
         let hash = self.common.hash(name.as_str());
         match self.local.find(hash, name) {
-            Some(topic) => self.unsubscribe_topic(id, topic),
+            Some(topic) => self.unsubscribe_topic(id, topic, self.user(id.slot)),
             None => false,
         }
     }
 
     /// The connection has ended, and its subscriptions with it.
     pub(crate) fn ended(&mut self, id: ConnectionId) {
-        while let Some(topic) = self.next_to_leave(id.slot) {
-            if !self.unsubscribe_topic(id, topic) {
-                return;
+        let Some(mut topic) = self.local.any_topic_of(id.slot) else { return };
+        // Who has left is known by the subscription to the user's topic, which ends as well.
+        let user = self.user(id.slot);
+        while self.unsubscribe_topic(id, topic, user.clone()) {
+            match self.local.any_topic_of(id.slot) {
+                Some(next) => topic = next,
+                None => return,
             }
         }
-    }
-
-    /// A topic of a connection; the one that stands for its user last, because who has left is
-    /// known by it.
-    fn next_to_leave(&self, slot: Slot) -> Option<u32> {
-        let mut topics = self.local.topics_of(slot);
-        let other = topics.find(|topic| self.local.topic(*topic).name.user().is_none());
-        other.or_else(|| self.local.any_topic_of(slot))
     }
 
     /// Whether a connection wants events on some topic.
@@ -399,6 +395,7 @@ impl Hub {
             }
             Err(_) => {
                 let Joined { name, hash, id, user, .. } = joined;
+                home.deny(hash, id);
                 let left = Left { name, hash, id, user };
                 self.post.send(shard, Mail::Denied(Box::new(left)));
             }
@@ -560,9 +557,8 @@ impl Hub {
         Answer::Done(subscribers)
     }
 
-    fn unsubscribe_topic(&mut self, id: ConnectionId, topic: u32) -> bool {
+    fn unsubscribe_topic(&mut self, id: ConnectionId, topic: u32, user: Option<Name>) -> bool {
         let name = self.local.topic(topic).name.clone();
-        let user = self.user(id.slot);
         let Self { common, local, .. } = self;
         if !local.unsubscribe(id.slot, topic, &|name| common.hash(name.as_str())) {
             return false;
