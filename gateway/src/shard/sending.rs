@@ -252,13 +252,11 @@ impl<R: Ring> Shard<R> {
         self.table[slot].flags.put(Flags::QUEUED, !is_empty);
     }
 
-    /// Whether something waits that can be sent. Published frames may wait for the end of a message,
-    /// which comes only if the peer is read from again.
+    /// Whether something waits that the peer had no room for. Published frames that have not begun
+    /// are tried anew, all together, or wait for the end of a message, which comes only if the peer
+    /// is read from again.
     fn has_more_to_send(&self, slot: Slot) -> bool {
-        let connection = &self.table[slot];
-        let may_begin = !connection.flags.has(Flags::SENDING_MESSAGE);
-        connection.backlog.is_some()
-            || (connection.flags.has(Flags::QUEUED) && (may_begin || self.frames.is_begun(slot)))
+        self.table[slot].backlog.is_some() || self.frames.is_begun(slot)
     }
 
     /// What is to be sent next of what waits: a frame that has begun, the backlog, other frames.
@@ -334,7 +332,7 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    /// The backlog is empty again, or all that waits is waiting for the end of a message.
+    /// The peer has taken all that it had no room for.
     fn drained(&mut self, slot: Slot) {
         let connection = &mut self.table[slot];
         connection.flags.clear(Flags::BLOCKED);
@@ -356,6 +354,9 @@ impl<R: Ring> Shard<R> {
             self.complete(slot, None, finished);
         } else {
             self.after_words(slot);
+        }
+        if self.table[slot].stage == Stage::Open {
+            self.launch_queued(slot);
         }
     }
 }
