@@ -43,6 +43,12 @@ pub enum Rejection {
     /// Origin holds a character outside of visible ASCII.
     InvalidOrigin,
 
+    /// The path stands for a topic, and what it names is none.
+    InvalidTopic,
+    /// The request names a user, and that is no name of one.
+    InvalidUser,
+    /// The request names more than one user: which one is meant is not for the gateway to guess.
+    DuplicateUser,
     /// The origin, or the peer, may not enter here.
     Forbidden,
     /// Nothing is served at this host and path.
@@ -108,6 +114,16 @@ impl Rejection {
             Rejection::InvalidExtensions => "Sec-WebSocket-Extensions does not follow its grammar",
             Rejection::DuplicateOrigin => "there is more than one Origin header",
             Rejection::InvalidOrigin => "Origin holds a character outside of visible ASCII",
+            Rejection::InvalidTopic => {
+                "the path does not name a topic: with its escapes resolved, a topic's name is 1 to \
+                 200 bytes of UTF-8 without control characters, and one segment brings no slash \
+                 into it"
+            }
+            Rejection::InvalidUser => {
+                "the request does not name a user: a user's name is 1 to 200 bytes of UTF-8 \
+                 without control characters"
+            }
+            Rejection::DuplicateUser => "the request names more than one user",
             Rejection::Forbidden => "you may not connect here",
             Rejection::NotFound => "nothing is served at this path",
             Rejection::MethodNotAllowed { .. } => "the method is not allowed here",
@@ -190,7 +206,7 @@ impl From<HeadError> for Rejection {
 mod tests {
     use super::*;
 
-    const ALL: [Rejection; 20] = [
+    const ALL: [Rejection; 23] = [
         Rejection::Head(HeadError::TooLarge),
         Rejection::NotUpgrade,
         Rejection::HttpVersion,
@@ -206,6 +222,9 @@ mod tests {
         Rejection::InvalidExtensions,
         Rejection::DuplicateOrigin,
         Rejection::InvalidOrigin,
+        Rejection::InvalidTopic,
+        Rejection::InvalidUser,
+        Rejection::DuplicateUser,
         Rejection::Forbidden,
         Rejection::NotFound,
         Rejection::MethodNotAllowed { allow: "GET, HEAD" },
@@ -279,6 +298,9 @@ mod tests {
         assert_eq!(Rejection::Timeout.status(), 408);
         assert_eq!(Rejection::Forbidden.status(), 403);
         assert_eq!(Rejection::InvalidKey.status(), 400);
+        assert_eq!(Rejection::InvalidTopic.status(), 400);
+        assert_eq!(Rejection::InvalidUser.status(), 400);
+        assert_eq!(Rejection::DuplicateUser.status(), 400);
         assert_eq!(Rejection::from(HeadError::TooLarge).status(), 431);
         assert_eq!(Rejection::from(HeadError::Body).to_string(), HeadError::Body.to_string());
     }
