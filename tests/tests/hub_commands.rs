@@ -301,27 +301,79 @@ fn connections_are_listed_by_what_they_are() {
 }
 
 #[test]
-fn names_that_are_none_are_refused_with_404() {
+fn names_that_are_none_are_refused_with_400() {
     let gateway = start();
-    let refusals = [
-        "/rooms/%00".to_owned(),
-        "/rooms/a%0Ab".into(),
-        "/rooms/%FF".into(),
-        "/rooms/%C2%85".into(),
-        format!("/rooms/{}", "x".repeat(201)),
-        "/rooms/a?user=".into(),
-        "/rooms/a?user=%01me".into(),
-        "/rooms/a?user=%FF".into(),
-        format!("/rooms/a?user={}", "x".repeat(201)),
-    ];
-    for path in refusals {
-        let mut peer = Peer::try_connect(gateway.address()).expect("the gateway listens");
-        peer.request(&Opening::open(&path));
-        tidegate_tests::case(&path, || peer.expect_refusal(404));
+    let topics = ["%00", "a%0Ab", "%FF", "%C2%85", &"x".repeat(201), "a%2Fb", "%2f", "..%2Fa"];
+    let users = ["=", "", "=%01me", "=%FF", &format!("={}", "x".repeat(201))];
+    let topics = topics.iter().map(|room| (format!("/rooms/{room}"), "topic"));
+    let users = users.iter().map(|user| (format!("/rooms/a?user{user}"), "user"));
+    for (path, what) in topics.chain(users) {
+        tidegate_tests::case(&path, || {
+            let body = refused(&gateway, &Opening::open(&path));
+            assert!(body.contains(&format!("does not name a {what}")), "{body}");
+            assert!(body.contains("1 to 200 bytes of UTF-8"), "{body}");
+        });
     }
     // What is decoded is a name like any other.
-    let mut member = gateway.open("/rooms/a%20%C3%A4%2F%25?user=me+too");
-    wait_until("it is subscribed", || gateway.topic("rooms/a ä/%"));
+    let mut member = gateway.open("/rooms/a%20%C3%A4%25?user=me+too");
+    wait_until("it is subscribed", || gateway.topic("rooms/a ä%"));
     assert_eq!(gateway.publish(user("me too"), "you"), 1);
     member.peer.expect_text("you");
+}
+
+/// Asks to be connected, is refused with 400, and yields what is said about it.
+#[track_caller]
+fn refused(gateway: &HubGateway, request: &Opening) -> String {
+    let mut peer = Peer::try_connect(gateway.address()).expect("the gateway listens");
+    peer.request(request);
+    String::from_utf8(peer.expect_refusal(400).body).expect("text")
+}
+
+/// A slash that a segment of the path hides leads to no other topic; where the path has all that is
+/// left, it is a slash like any other.
+#[test]
+fn only_what_is_left_of_a_path_has_slashes() {
+    let gateway = HubGateway::start(
+        1,
+        r#"
+        [[route]]
+        path = "/rooms/{room}"
+        handler = "hub?topic=rooms/{room}"
+        [[route]]
+        path = "/trees/{tree}/{*branch}"
+        handler = "hub?topic={tree}:{branch}"
+        "#,
+    );
+    for path in ["/rooms/a%2Fsecret", "/rooms/a%2fsecret", "/trees/a%2Fb/c"] {
+        tidegate_tests::case(path, || _ = refused(&gateway, &Opening::open(path)));
+    }
+    let _members = [gateway.open("/trees/a/b/c"), gateway.open("/trees/a/b%2Fc")];
+    gateway.expect_subscribers("a:b/c", 2);
+    gateway.expect_no_topic("rooms/a/secret");
+}
+
+#[test]
+fn a_request_names_one_user() {
+    let gateway = HubGateway::start(
+        1,
+        r#"
+        [[route]]
+        path = "/query"
+        handler = "hub?user=query.user"
+        [[route]]
+        path = "/header"
+        handler = "hub?user=header.X-User"
+        "#,
+    );
+    let header = Opening::open("/header").with("X-User", "me");
+    for request in [
+        Opening::open("/query?user=me&user=you"),
+        Opening::open("/query?user=me&x=1&user"),
+        header.clone().with("x-user", "you"),
+        header.clone().with("X-User", "me"),
+    ] {
+        assert_eq!(refused(&gateway, &request), "the request names more than one user\n");
+    }
+    let _members = [gateway.open("/query?user=me&User=you"), gateway.open_with(&header)];
+    assert_eq!(gateway.publish(user("me"), "you"), 2);
 }

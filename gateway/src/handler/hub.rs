@@ -14,7 +14,12 @@ use crate::hub::{Name, NameError, Position, Subscribing, Target};
 pub struct Rooms {
     route: HubRoute,
     path: matchit::Router<()>,
+    /// The name of the path's last part, if that stands for all that is left: `{*rest}`.
+    rest: Option<String>,
 }
+
+// The reasons of the rejections name the number.
+const _: () = assert!(Name::LENGTH_MAX == 200);
 
 impl Rooms {
     /// For a route of this path pattern.
@@ -25,41 +30,55 @@ impl Rooms {
     pub fn new(path: &str, route: HubRoute) -> Self {
         let mut router = matchit::Router::new();
         router.insert(path, ()).expect("the configuration's patterns were checked");
-        Self { route, path: router }
+        let last = path.rsplit('/').next().unwrap_or_default();
+        let rest = last.strip_prefix("{*").and_then(|name| name.strip_suffix('}'));
+        Self { route, path: router, rest: rest.map(str::to_owned) }
+    }
+
+    /// The topic and the user that a request names.
+    fn names(&self, head: &RequestHead<'_>) -> Result<(Option<Name>, Option<Name>), Rejection> {
+        Ok((self.topic(head.path())?, self.user(head)?))
     }
 
     /// The topic that a path stands for; `None` if the route has none.
-    fn topic(&self, path: &str) -> Result<Option<Name>, NameError> {
+    fn topic(&self, path: &str) -> Result<Option<Name>, Rejection> {
         let Some(template) = &self.route.topic else { return Ok(None) };
-        let found = self.path.at(path).map_err(|_| NameError::Empty)?;
+        let found = self.path.at(path).map_err(|_| Rejection::InvalidTopic)?;
         let mut name = String::new();
-        for part in HubRoute::parts(template).map_err(|_| NameError::Empty)? {
+        for part in HubRoute::parts(template).map_err(|_| Rejection::InvalidTopic)? {
             match part {
                 Part::Literal(text) => name.push_str(text),
-                Part::Name(part) => name.push_str(&decoded(found.params.get(part).unwrap_or(""))?),
+                Part::Name(part) => {
+                    let value = decoded(found.params.get(part).unwrap_or(""))
+                        .map_err(|_| Rejection::InvalidTopic)?;
+                    // An escaped slash would lead to a topic that another path stands for, which
+                    // may not be open to this peer.
+                    if value.contains('/') && self.rest.as_deref() != Some(part) {
+                        return Err(Rejection::InvalidTopic);
+                    }
+                    name.push_str(&value);
+                }
             }
         }
-        Name::new(&name).map(Some)
+        Name::new(&name).map(Some).map_err(|_| Rejection::InvalidTopic)
     }
 
     /// The user that a request names; `None` if it names none.
-    fn user(&self, head: &RequestHead<'_>) -> Result<Option<Name>, NameError> {
+    fn user(&self, head: &RequestHead<'_>) -> Result<Option<Name>, Rejection> {
         let named = match &self.route.user {
             None => return Ok(None),
+            // RFC 1866 section 8.2.1, and every browser: a `+` in a query is a space.
             Some(UserSource::Query(key)) => {
-                let Some(value) = query(head, key) else { return Ok(None) };
-                // RFC 1866 section 8.2.1, and every browser: a `+` in a query is a space.
-                decoded(&value.replace('+', " "))?
+                only(query_values(head, key))?.map(|value| decoded(&value.replace('+', " ")))
             }
-            Some(UserSource::Header(name)) => match head.header_values(name).next() {
-                None => return Ok(None),
-                Some(value) => {
-                    let text = std::str::from_utf8(value).map_err(|_| NameError::NotUtf8)?;
-                    text.trim().to_owned()
-                }
-            },
+            // A proxy that adds its line behind the peer's own would be told the peer's.
+            Some(UserSource::Header(name)) => only(head.header_values(name))?.map(|value| {
+                let text = std::str::from_utf8(value).map_err(|_| NameError::NotUtf8)?;
+                Ok(text.trim().to_owned())
+            }),
         };
-        Name::new(&named).map(Some)
+        let named = named.map(|text| text.and_then(|text| Name::new(&text)));
+        named.transpose().map_err(|_| Rejection::InvalidUser)
     }
 
     fn may_publish(&self, context: &Context<'_, '_>) -> bool {
@@ -77,19 +96,19 @@ impl Handler for Rooms {
     }
 
     fn request(&mut self, head: &RequestHead<'_>) -> Answer {
-        match self.topic(head.path()).and(self.user(head)) {
+        match self.names(head) {
             Ok(_) => Answer::Upgrade,
-            Err(_) => Answer::Refuse(Rejection::NotFound),
+            Err(rejection) => Answer::Refuse(rejection),
         }
     }
 
     fn open(&mut self, context: &mut Context<'_, '_>, head: &RequestHead<'_>) {
         // `request` has let only such through whose names are right.
-        let (Ok(topic), Ok(user)) = (self.topic(head.path()), self.user(head)) else {
+        let Ok((topic, user)) = self.names(head) else {
             return context.close(CloseCode::POLICY_VIOLATION);
         };
         let events = self.route.events;
-        let since = query(head, "since").and_then(position).filter(|_| events);
+        let since = query_values(head, "since").next().and_then(position).filter(|_| events);
         let how = Subscribing { events, since, publishes: true, ..Subscribing::default() };
         let user = user.map_or(Ok(()), |user| context.set_user(&user, events));
         let subscribed =
@@ -111,10 +130,19 @@ impl Handler for Rooms {
     }
 }
 
-/// The value of `key` in the query, as it was sent.
-fn query<'h>(head: &RequestHead<'h>, key: &str) -> Option<&'h str> {
-    let pairs = head.query()?.split('&');
-    pairs.filter_map(|pair| pair.split_once('=')).find(|(name, _)| *name == key).map(|(_, v)| v)
+/// The values of `key` in the query, as they were sent; empty where it stands without a `=`.
+fn query_values<'h>(head: &RequestHead<'h>, key: &str) -> impl Iterator<Item = &'h str> {
+    let pairs = head.query().unwrap_or_default().split('&');
+    let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
+    pairs.filter(move |(name, _)| *name == key).map(|(_, value)| value)
+}
+
+/// The only one of what may be there once.
+fn only<T>(mut values: impl Iterator<Item = T>) -> Result<Option<T>, Rejection> {
+    match (values.next(), values.next()) {
+        (first, None) => Ok(first),
+        (_, Some(_)) => Err(Rejection::DuplicateUser),
+    }
 }
 
 /// Reads `EPOCH:OFFSET`.
