@@ -163,12 +163,47 @@ fn who_comes_back_gets_exactly_what_it_missed() {
     }
 }
 
-/// What is no position is none, and what asks for no events is not told.
+/// A client that keeps its position wrongly is told so, and misses nothing that is still there.
 #[test]
-fn a_since_that_is_none_is_as_without() {
+fn a_since_that_is_no_position_is_one_of_another_epoch() {
+    let gateway = start();
+    (1..=3).for_each(|offset| _ = gateway.publish(topic("few/a"), &offset.to_string()));
+    let at = gateway.topic("few/a").and_then(|topic| topic.position).expect("a position");
+    let epoch = at.epoch_text();
+    let too_large = format!("?since={epoch}:18446744073709551616");
+    let wrong =
+        ["?since=", "?since", "?x=1&since=x", "?since=1:1", "?since=0000000g:0", "?since=%FF"];
+    let negative = format!("?since={epoch}:-1");
+    let half =
+        [format!("?since={epoch}"), format!("?since={epoch}:"), format!("?since={epoch}:1:1")];
+    let wrong = wrong.into_iter().map(str::to_owned).chain([too_large, negative]).chain(half);
+    for query in wrong {
+        case(&query, || {
+            let mut member = gateway.open(&format!("/events/few/a{query}"));
+            assert_eq!(subscribed(&mut member, "few/a"), (Some(at), true));
+            (1..=3).for_each(|offset| assert_eq!(message(&mut member).0, offset));
+        });
+    }
+}
+
+#[test]
+fn a_since_may_be_escaped() {
+    let gateway = start();
+    (1..=3).for_each(|offset| _ = gateway.publish(topic("few/a"), &offset.to_string()));
+    let at = gateway.topic("few/a").and_then(|topic| topic.position).expect("a position");
+    for colon in [":", "%3A", "%3a"] {
+        let mut member = gateway.open(&format!("/events/few/a?since={}{colon}2", at.epoch_text()));
+        assert_eq!(subscribed(&mut member, "few/a"), (Some(at), false), "{colon}");
+        assert_eq!(message(&mut member).0, 3, "{colon}");
+    }
+}
+
+/// Without it nothing is missed, and what asks for no events is not told.
+#[test]
+fn without_a_since_and_without_events() {
     let gateway = start();
     gateway.publish(topic("few/a"), "kept");
-    for query in ["", "?since=", "?since=1:1", "?since=0000000g:0", "?since=00000000:-1", "?x=1"] {
+    for query in ["", "?", "?x=1", "?since_=1"] {
         let mut member = gateway.open(&format!("/events/few/a{query}"));
         let (position, gap) = subscribed(&mut member, "few/a");
         assert_eq!((position.map(|one| one.offset), gap), (Some(1), false), "{query}");

@@ -108,7 +108,7 @@ impl Handler for Rooms {
             return context.close(CloseCode::POLICY_VIOLATION);
         };
         let events = self.route.events;
-        let since = query_values(head, "since").next().and_then(position).filter(|_| events);
+        let since = query_values(head, "since").next().map(position).filter(|_| events);
         let how = Subscribing { events, since, publishes: true, ..Subscribing::default() };
         let user = user.map_or(Ok(()), |user| context.set_user(&user, events));
         let subscribed =
@@ -145,10 +145,16 @@ fn only<T>(mut values: impl Iterator<Item = T>) -> Result<Option<T>, Rejection> 
     }
 }
 
-/// Reads `EPOCH:OFFSET`.
-fn position(text: &str) -> Option<Position> {
-    let (epoch, offset) = text.split_once(':').or_else(|| text.split_once("%3A"))?;
-    Some(Position { epoch: Position::parse_epoch(epoch)?, offset: offset.parse().ok()? })
+/// Reads `EPOCH:OFFSET`. What is something else was never told to a client, which has to hear of it:
+/// it is taken for the start of another epoch, so that the answer is a gap and all that is kept.
+fn position(text: &str) -> Position {
+    let read = || {
+        let text = decoded(text).ok()?;
+        let (epoch, offset) = text.split_once(':')?;
+        Some(Position { epoch: Position::parse_epoch(epoch)?, offset: offset.parse().ok()? })
+    };
+    // Should a topic have drawn this epoch, then behind its start is all that was published.
+    read().unwrap_or(Position { epoch: 0, offset: 0 })
 }
 
 fn decoded(text: &str) -> Result<String, NameError> {
