@@ -1,44 +1,24 @@
 // The page that the gateway serves at "/", driven in a real browser: what a person can do with it.
 //
 // TIDEGATE_URL  the page (default http://127.0.0.1:8080/)
-// CHROMIUM      the browser (default /usr/bin/chromium)
 
 import assert from "node:assert/strict";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { chromium } from "playwright-core";
+import { openBrowser, watch } from "./browser.mjs";
 
 const pageUrl = process.env.TIDEGATE_URL ?? "http://127.0.0.1:8080/";
-const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const answerTimeMs = 10_000;
 
-// Without these the browser looks for its maker's hosts at every start. Playwright's own defaults
-// are left out, so that the browser is as a person's, but for the pipe that drives it.
-const browserArguments = [
-  "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-  "--disable-background-networking", "--disable-component-update", "--disable-sync",
-];
-
-let userData;
 let browser;
+let closeBrowser;
 let page;
 let complaints = [];     // what the page or the browser logged as an error
 let wire = [];           // the payloads of the WebSocket as the browser's network log has them
 
 before(async () => {
-  userData = await mkdtemp(join(tmpdir(), "tidegate-browser-"));
-  browser = await chromium.launchPersistentContext(userData, {
-    executablePath,
-    ignoreDefaultArgs: true,
-    args: [
-      ...browserArguments, `--user-data-dir=${userData}`, "--remote-debugging-pipe", "about:blank",
-    ],
-  });
-  browser.setDefaultTimeout(answerTimeMs);
-  browser.on("page", watch);
-  browser.pages().forEach(watch);
+  ({ browser, close: closeBrowser } = await openBrowser(answerTimeMs));
+  browser.on("page", (window) => watch(window, complaints));
+  browser.pages().forEach((window) => watch(window, complaints));
   page = browser.pages()[0] ?? await browser.newPage();
   page.on("websocket", (socket) => {
     socket.on("framesent", ({ payload }) => wire.push({ direction: "sent", payload }));
@@ -46,17 +26,7 @@ before(async () => {
   });
 });
 
-function watch(window) {
-  window.on("console", (message) => {
-    if (message.type() === "error") complaints.push(message.text());
-  });
-  window.on("pageerror", (error) => complaints.push(String(error)));
-}
-
-after(async () => {
-  await browser?.close();
-  if (userData) await rm(userData, { recursive: true, force: true, maxRetries: 5 });
-});
+after(() => closeBrowser?.());
 
 async function connect() {
   await page.click("#connect");

@@ -3,57 +3,32 @@
 // TIDEGATE_URL          the gateway (default http://127.0.0.1:8080/)
 // TIDEGATE_ADMIN_URL    its admin address (default http://127.0.0.1:8081/)
 // TIDEGATE_ADMIN_TOKEN  the token that the admin address asks for, if it does
-// CHROMIUM              the browser (default /usr/bin/chromium)
 
 import assert from "node:assert/strict";
-import { mkdtemp, rm } from "node:fs/promises";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { chromium } from "playwright-core";
+import { openBrowser, watch } from "./browser.mjs";
 
 const gatewayUrl = process.env.TIDEGATE_URL ?? "http://127.0.0.1:8080/";
 const adminUrl = process.env.TIDEGATE_ADMIN_URL ?? "http://127.0.0.1:8081/";
 const token = process.env.TIDEGATE_ADMIN_TOKEN;
-const executablePath = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const answerTimeMs = 15_000;    // a shard that idles shows its counters some seconds late
 
-// As in console.test.mjs.
-const browserArguments = [
-  "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-  "--disable-background-networking", "--disable-component-update", "--disable-sync",
-];
-
-let userData;
 let browser;
+let closeBrowser;
 let page;
 let peers;               // a window whose script holds the connections that the page is to show
 let complaints = [];     // what the page or the browser logged as an error
 const topic = `operator-${process.pid}`;
 
 before(async () => {
-  userData = await mkdtemp(join(tmpdir(), "tidegate-browser-"));
-  browser = await chromium.launchPersistentContext(userData, {
-    executablePath,
-    ignoreDefaultArgs: true,
-    args: [
-      ...browserArguments, `--user-data-dir=${userData}`, "--remote-debugging-pipe", "about:blank",
-    ],
-  });
-  browser.setDefaultTimeout(answerTimeMs);
+  ({ browser, close: closeBrowser } = await openBrowser(answerTimeMs));
   peers = browser.pages()[0] ?? await browser.newPage();
   await peers.goto(gatewayUrl);
   page = await browser.newPage();
-  page.on("console", (message) => {
-    if (message.type() === "error") complaints.push(message.text());
-  });
-  page.on("pageerror", (error) => complaints.push(String(error)));
+  watch(page, complaints);
 });
 
-after(async () => {
-  await browser?.close();
-  if (userData) await rm(userData, { recursive: true, force: true, maxRetries: 5 });
-});
+after(() => closeBrowser?.());
 
 async function load() {
   const response = await page.goto(adminUrl);
