@@ -213,6 +213,59 @@ test("shows dashes for what it is not told", async () => {
   await letThrough();
 });
 
+// An overview with what a test is about, and a second more on the clock each time.
+function overviewOf({ perSecond, ...rest }) {
+  let seconds = 0;
+  return (route) => {
+    seconds += 1;
+    const grown = Object.entries(perSecond).map(([name, more]) => [name, more * seconds]);
+    const counters = Object.fromEntries(grown);
+    const { loop_nanoseconds, ...others } = counters;
+    return route.fulfill({ json: {
+      started_at: 1, now: 1_000_000 + seconds * 1000, ...rest,
+      shards: [{ shard: 0, counters: { ...rest.counters, ...others }, loop_nanoseconds }],
+    } });
+  };
+}
+
+test("slow peers are shown since the start and per minute, and what waits now", async () => {
+  await answer(overviewOf({
+    perSecond: { peers_stalled: 2, slow_peers_paused: 1, slow_peers_closed: 0 },
+    counters: { queued: 3, backlog_bytes: 8 << 20 },
+  }));
+  await page.waitForFunction(() => document.querySelector("#slow-peers_stalled small"));
+  assert.match(await page.textContent("#slow-peers_stalled"), /^\d+ 120\/min$/);
+  assert.match(await page.textContent("#slow-slow_peers_paused"), /^\d+ 60\/min$/);
+  assert.equal(await page.textContent("#slow-slow_peers_closed"), "0");
+  assert.equal(await page.textContent("#slow-queued"), "3");
+  assert.equal(await page.textContent("#slow-backlog_bytes"), "8.00 MiB");
+  await letThrough();
+});
+
+test("the loop of a shard is shown: how much it works, and how long a turn takes", async () => {
+  await answer(overviewOf({
+    perSecond: { loops: 1000, loop_nanoseconds: 50_000_000 },
+    counters: { connections: 1 },
+  }));
+  await page.waitForFunction(() => document.querySelector("#shards .turn")?.textContent === "50 µs");
+  assert.equal(await page.textContent("#shards .busy"), "5.0%");
+  await letThrough();
+});
+
+test("blocks of slow peers are not counted as memory of each connection", async () => {
+  await answer(overviewOf({
+    perSecond: {},
+    counters: { connections: 2 },
+    memory_per_connection: { user: 500 + (4 << 20), kernel: 4500, floor: 3640 },
+    budget: [{ owner: "blocks", used: 8 << 20, allowed: 64 << 20 }],
+  }));
+  await page.waitForFunction(() => document.querySelector("#memory-blocks").textContent === "8.00 MiB");
+  assert.equal(await page.textContent("#memory-total"), "5,000 B");
+  assert.equal(await page.textContent("#memory-user"), "500 B");
+  assert.equal(await page.textContent("#memory-times"), "1.37 × the floor");
+  await letThrough();
+});
+
 test("asks for a token, refuses a wrong one, and keeps the right one for this tab", async () => {
   const right = "the-right-token-of-this-test";
   const sent = [];
