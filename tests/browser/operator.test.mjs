@@ -255,8 +255,8 @@ test("the loop of a shard is shown: how much it works, and how long a turn takes
 test("blocks of slow peers are not counted as memory of each connection", async () => {
   await answer(overviewOf({
     perSecond: {},
-    counters: { connections: 2 },
-    memory_per_connection: { user: 500 + (4 << 20), kernel: 4500, floor: 3640 },
+    counters: { connections: 2048 },
+    memory_per_connection: { user: 500 + (8 << 20) / 2048, kernel: 4500, floor: 3640 },
     budget: [{ owner: "blocks", used: 8 << 20, allowed: 64 << 20 }],
   }));
   await page.waitForFunction(() => document.querySelector("#memory-blocks").textContent === "8.00 MiB");
