@@ -184,8 +184,8 @@ test("closes with 4999 and a reason", async () => {
 
 // ---- Rooms ----
 
-// Of this run alone, and with all that a path cannot hold as it is.
-const room = `a room/of?its#own & ü+% ${process.pid}`;
+// Of this run alone, and with what a path cannot hold as it is.
+const room = `a room of?its#own & ü+% ${process.pid}`;
 const otherRoom = `${room}, next door`;
 let ada;
 let bob;
@@ -300,8 +300,9 @@ test("leaves a room, and goes to another", async () => {
 });
 
 const wrongRooms = {
-  "201 bytes": `${"ü".repeat(100)}x`,
+  "195 bytes": `${"ü".repeat(97)}x`,
   "a control character": "a\u0085b",
+  "a slash": "a/b",
   "..": "..",
 };
 for (const [name, wrong] of Object.entries(wrongRooms)) {
@@ -312,6 +313,25 @@ for (const [name, wrong] of Object.entries(wrongRooms)) {
     assert.equal(await bob.getAttribute("#room-status", "data-state"), "open");
   });
 }
+
+test("a long name of a room stays in its card, however narrow the window", async () => {
+  await eve.fill("#room", "w".repeat(194));
+  await eve.click("#join");
+  await eve.waitForSelector("#room-status[data-state=open]");
+  for (const width of [320, 1366]) {
+    await eve.setViewportSize({ width, height: 800 });
+    const over = await eve.evaluate(() => {
+      const parts = [...document.querySelectorAll("#room-status, #how, #how *, #second, #talk *")];
+      const wide = parts.filter((part) => {
+        const inner = part.closest(".card, .status").getBoundingClientRect();
+        return part.getBoundingClientRect().right > inner.right + 1;
+      });
+      const page = document.documentElement.scrollWidth > innerWidth ? ["the page"] : [];
+      return [...page, ...wide.map((part) => part.outerHTML)];
+    });
+    assert.deepEqual(over, []);
+  }
+});
 
 test("logged no error", () => {
   assert.deepEqual(complaints, []);

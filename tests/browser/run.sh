@@ -12,12 +12,14 @@ usage: tests/browser/run.sh
 
 Starts target/release/tidegate without a configuration on a free port of 127.0.0.1, opens its page
 in headless Chromium and uses the console on it as a person would, and then the operator's page at
-the admin address that it prints; ends the gateway again. npm's packages are installed into
-tests/browser/node_modules if they are not there.
+the admin address that it prints; ends the gateway again. Then the console once more, with a gateway
+whose rooms tell events. npm's packages are installed into tests/browser/node_modules if they are
+not there.
 
   CHROMIUM              the browser (default: /usr/bin/chromium)
   TIDEGATE_BIN          another gateway binary
-  TIDEGATE_URL          the page of a server that runs already; none is started then
+  TIDEGATE_URL          the page of a server that runs already; none is started then, and rooms
+                        that tell events are left out
   TIDEGATE_ADMIN_URL    its operator's page, which is left out if this is not given
   TIDEGATE_ADMIN_TOKEN  the token that it asks for, if it does
 
@@ -68,6 +70,38 @@ admin_url() {
     fi
 }
 
+# Rooms that tell events, for the console.
+events_config() {
+    cat >"$1" <<'TOML'
+[[topic]]
+name = "rooms/{room}"
+history = 100
+presence = true
+linger = "0s"
+
+[[route]]
+path = "/"
+handler = "static"
+
+[[route]]
+path = "/rooms/{room}"
+handler = "hub?topic=rooms/{room}&events=on"
+TOML
+}
+
+run_events_test() {
+    local config
+    config=$(mktemp --suffix=.toml) || return 1
+    events_config "$config"
+    if gateway_start --config "$config"; then
+        TIDEGATE_URL=http://127.0.0.1:$gateway_port/ run_test events.test.mjs
+        gateway_stop || failed=1
+    else
+        failed=1
+    fi
+    rm -f "$config"
+}
+
 run_test() {
     timeout --kill-after=10 180 node --test "$here/$1" || failed=1
 }
@@ -89,5 +123,7 @@ else
 fi
 if [[ -n $gateway_pid ]]; then
     gateway_stop || failed=1
+    rm -f "$gateway_log"
+    run_events_test
 fi
 ((failed == 0))
