@@ -64,7 +64,10 @@ pub(super) struct ConnectionJson {
     /// The peer's IP address and port, where it is kept.
     address: Option<String>,
     user: Option<String>,
+    /// The topics that it is subscribed to: up to 20 of them in a list.
     topics: Vec<String>,
+    /// How many there are.
+    topics_total: u32,
     /// ISO 8601, where it is kept.
     connected_at: Option<String>,
     /// When something came from the peer last: ISO 8601, as far as it is known.
@@ -264,6 +267,7 @@ impl Control {
             address: info.peer.map(|peer| peer.to_string()),
             user: info.user.as_ref().map(ToString::to_string),
             topics: info.topics.iter().map(ToString::to_string).collect(),
+            topics_total: info.topics_total,
             connected_at: info.connected_at.map(iso8601),
             active_at: info.active_at.map(iso8601),
             backlog: info.backlog,

@@ -135,6 +135,7 @@ fn connection(slot: u32) -> ConnectionInfo {
         peer: "10.0.0.1:99".parse().ok(),
         user: Some(name("ada")),
         topics: vec![name("a/b")],
+        topics_total: 1,
         connected_at: Some(951_782_400),
         active_at: None,
         backlog: 12,

@@ -135,8 +135,11 @@ pub struct ConnectionInfo {
     pub peer: Option<SocketAddr>,
     /// The user.
     pub user: Option<Name>,
-    /// The topics that it is subscribed to.
+    /// Topics that it is subscribed to: all of them from [`Request::Connection`], and up to 20
+    /// from [`Request::Connections`].
     pub topics: Vec<Name>,
+    /// How many topics it is subscribed to.
+    pub topics_total: u32,
     /// When its opening handshake was done, in seconds since 1970; where it is kept: on routes of
     /// the hub.
     pub connected_at: Option<u64>,

@@ -8,15 +8,21 @@ use crate::connection::Flags;
 use crate::hub::{Answer, Ask, ConnectionFilter, ConnectionInfo, Refusal, Request};
 use crate::uring::{Ring, Slot};
 
-/// The most slots that are looked at for one answer.
-const LOOKED_AT: u32 = 4096;
+/// The most slots that are looked at for one answer: what is told is told in one turn of the loop.
+const LOOKED_AT: u32 = 1024;
+
+/// Once so many subscriptions were looked at, an answer ends.
+const SUBSCRIPTIONS: usize = 2000;
+
+/// The most topics that a list tells of a connection.
+const TOPICS: usize = 20;
 
 impl<R: Ring> Shard<R> {
     /// Answers a question about connections.
     pub(super) fn answer_about_connections(&mut self, ask: Ask) {
         let answer = match ask.request {
             Request::Connection(id) => match self.slot_of(id) {
-                Some(slot) => Answer::Connection(Box::new(self.describe(slot))),
+                Some(slot) => Answer::Connection(Box::new(self.describe(slot, usize::MAX))),
                 None => Answer::Refused(Refusal::Gone),
             },
             Request::Connections { from, filter, limit } => {
@@ -29,14 +35,19 @@ impl<R: Ring> Shard<R> {
 
     fn list_connections(&self, from: Slot, filter: &ConnectionFilter, limit: usize) -> Answer {
         let mut infos = Vec::new();
+        let mut subscriptions = 0;
         let end = self.table.used_slots();
         let until = end.min(from.saturating_add(LOOKED_AT));
         for slot in from..until {
-            if infos.len() == limit {
+            if infos.len() == limit || subscriptions >= SUBSCRIPTIONS {
                 return Answer::Connections(infos, Some(slot));
             }
-            if self.table[slot].flags.has(Flags::OPENED) && self.fits(slot, filter) {
-                infos.push(self.describe(slot));
+            if !self.table[slot].flags.has(Flags::OPENED) {
+                continue;
+            }
+            subscriptions += self.hub.local.topics_of(slot).count();
+            if self.fits(slot, filter) {
+                infos.push(self.describe(slot, TOPICS));
             }
         }
         Answer::Connections(infos, (until < end).then_some(until))
@@ -51,15 +62,19 @@ impl<R: Ring> Shard<R> {
                 .is_none_or(|address| self.peer(slot).is_some_and(|peer| peer.ip() == address))
     }
 
-    fn describe(&self, slot: Slot) -> ConnectionInfo {
+    fn describe(&self, slot: Slot, topics_max: usize) -> ConnectionInfo {
         let connection = &self.table[slot];
+        let mut topics = self.hub.topics(slot);
+        let topics_total = topics.len() as u32;
+        topics.truncate(topics_max);
         let unix = self.moment().unix;
         ConnectionInfo {
             id: self.hub.id(slot, connection.generation),
             route: connection.route,
             peer: self.peer(slot),
             user: self.hub.user(slot),
-            topics: self.hub.topics(slot),
+            topics,
+            topics_total,
             connected_at: self.details.get(slot).map(|(_, connected_at)| connected_at),
             active_at: self.silence(slot).map(|seconds| unix.saturating_sub(seconds)),
             backlog: connection.backlog_bytes + self.frames.bytes(slot),
