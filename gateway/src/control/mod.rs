@@ -51,6 +51,7 @@ pub use metrics::{Family, families};
 use access::Access;
 use ask::Shards;
 use body::Bodies;
+use overview::LastLook;
 
 /// The stack of the control thread, in bytes: JSON may be nested 128 deep.
 const THREAD_STACK: usize = 1 << 20;
@@ -97,6 +98,7 @@ struct Control {
     started_at: u64,
     access: Access,
     bodies: Bodies,
+    last_look: LastLook,
 }
 
 /// How handlers get it.
@@ -163,6 +165,7 @@ impl Control {
             access: Access::new(&config.admin.tokens),
             bodies: Bodies::new(door.max_message()),
             shards: Shards::new(door),
+            last_look: LastLook::default(),
             config,
             bill,
         }

@@ -4,13 +4,17 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::time::Duration;
 
-use axum::Json;
+use axum::body::Bytes;
 use axum::extract::State as Extracted;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::clock::since_1970;
+use super::error::{Error, ErrorBody};
 use super::topics::TopicJson;
 use super::{Control, Shared};
 use crate::budget::{KERNEL_FLOOR, KERNEL_IDLE, Limit, Line};
@@ -22,6 +26,13 @@ const TOPICS_MAX: usize = 20;
 
 /// How long the shards may take to tell about them: a look is worth more soon than complete.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a look is good for others who ask.
+const FRESH: Duration = Duration::from_secs(1);
+
+/// The last look as JSON, and when it was taken.
+#[derive(Default)]
+pub(super) struct LastLook(Mutex<Option<(Instant, Bytes)>>);
 
 /// Everything at one look. Counters are those of the shards' last tick: up to 250 ms old, and some
 /// seconds in a shard without connections.
@@ -119,58 +130,90 @@ pub(super) struct LineJson {
     allowed: u64,
 }
 
-/// Tells everything at one look.
+/// Tells everything at one look, which is up to a second old.
 #[utoipa::path(
     get, path = "/v1/overview", tag = "watching",
-    responses((status = 200, description = "Everything", body = Overview))
+    responses(
+        (status = 200, description = "Everything", body = Overview),
+        (status = "4XX", description = "Not allowed", body = ErrorBody),
+        (status = "5XX", description = "Try again", body = ErrorBody),
+    )
 )]
-pub(super) async fn show(Extracted(control): Extracted<Shared>) -> Json<Overview> {
-    let by_shard = control.handle.by_shard();
-    let (topics, topics_complete) = control.largest_topics().await;
-    let connections: u64 = by_shard.iter().map(|(counters, _)| counters.connections).sum();
-    let messages = control.shards.door().memory();
-    let shards = by_shard.iter().enumerate();
-    Json(Overview {
-        version: env!("CARGO_PKG_VERSION"),
-        node: control.config.hub.node,
-        state: if control.handle.is_serving() { State::Ready } else { State::Draining },
-        started_at: control.started_at,
-        now: since_1970().as_millis() as u64,
-        limits: LimitsJson { connections_per_shard: control.config.limits.connections },
-        memory_per_connection: PerConnection {
-            user: user_bytes(&by_shard).checked_div(connections),
-            kernel: KERNEL_IDLE,
-            floor: KERNEL_FLOOR,
-        },
-        messages_memory: MessagesJson { used: messages.used(), limit: messages.limit() },
-        memory: MemoryJson {
-            allowed: Limit::of(control.config.memory).bytes,
-            bill: control.bill.total(),
-            resident: resident(),
-        },
-        budget: control.budget(&by_shard),
-        shards: shards.map(|(shard, (one, other))| ShardJson::new(shard, one, other)).collect(),
-        topics,
-        topics_complete,
-    })
+pub(super) async fn show(Extracted(control): Extracted<Shared>) -> Result<Response, Error> {
+    // Whoever asks meanwhile waits for the same look.
+    let mut last = control.last_look.0.lock().await;
+    let fresh = last.as_ref().filter(|(at, _)| at.elapsed() < FRESH).map(|(_, json)| json.clone());
+    let json = match fresh {
+        Some(json) => json,
+        None => {
+            let json = serde_json::to_vec(&control.look().await).map_err(|_| Error::confused())?;
+            last.insert((Instant::now(), json.into())).1.clone()
+        }
+    };
+    Ok(([(CONTENT_TYPE, "application/json")], json).into_response())
 }
 
 impl Control {
-    /// The largest topics of all shards, and whether all have told theirs.
+    async fn look(&self) -> Overview {
+        let by_shard = self.handle.by_shard();
+        let (topics, topics_complete) = self.largest_topics().await;
+        let connections: u64 = by_shard.iter().map(|(counters, _)| counters.connections).sum();
+        let messages = self.shards.door().memory();
+        let shards = by_shard.iter().enumerate();
+        Overview {
+            version: env!("CARGO_PKG_VERSION"),
+            node: self.config.hub.node,
+            state: if self.handle.is_serving() { State::Ready } else { State::Draining },
+            started_at: self.started_at,
+            now: since_1970().as_millis() as u64,
+            limits: LimitsJson { connections_per_shard: self.config.limits.connections },
+            memory_per_connection: PerConnection {
+                user: user_bytes(&by_shard).checked_div(connections),
+                kernel: KERNEL_IDLE,
+                floor: KERNEL_FLOOR,
+            },
+            messages_memory: MessagesJson { used: messages.used(), limit: messages.limit() },
+            memory: MemoryJson {
+                allowed: Limit::of(self.config.memory).bytes,
+                bill: self.bill.total(),
+                resident: resident(),
+            },
+            budget: self.budget(&by_shard),
+            shards: shards.map(|(shard, (one, other))| ShardJson::new(shard, one, other)).collect(),
+            topics,
+            topics_complete,
+        }
+    }
+
+    /// The largest topics of all shards, and whether all were looked at.
     async fn largest_topics(&self) -> (Vec<TopicJson>, bool) {
         let deadline = Instant::now() + PATIENCE;
         let (mut all, mut complete) = (Vec::new(), true);
         for shard in 0..self.shards.door().shards() {
-            match self.shards.ask_shard(shard, Request::LargestTopics, deadline).await {
-                Ok(Answer::Topics(topics, _)) => {
-                    all.extend(topics.into_iter().map(TopicJson::from));
-                }
-                _ => complete = false,
-            }
+            complete &= self.add_largest_of(shard, &mut all, deadline).await;
         }
-        all.sort_by_key(|topic: &TopicJson| std::cmp::Reverse(topic.subscribers));
-        all.truncate(TOPICS_MAX);
         (all, complete)
+    }
+
+    /// Adds the largest topics of a shard, which is asked in steps, so that others have their turn
+    /// between them; returns whether it has told them all in time.
+    async fn add_largest_of(
+        &self,
+        shard: usize,
+        all: &mut Vec<TopicJson>,
+        deadline: Instant,
+    ) -> bool {
+        let mut next = Some(0);
+        while let Some(from) = next {
+            let request = Request::LargestTopics { from };
+            let answer = self.shards.ask_shard(shard, request, deadline).await;
+            let Ok(Answer::Topics(topics, more)) = answer else { return false };
+            all.extend(topics.into_iter().map(TopicJson::from));
+            all.sort_by_key(|topic| std::cmp::Reverse(topic.subscribers));
+            all.truncate(TOPICS_MAX);
+            next = more;
+        }
+        true
     }
 
     fn budget(&self, by_shard: &[(Counters, Vitals)]) -> Vec<LineJson> {

@@ -193,7 +193,11 @@ fn shard(request: &Request, common: &Common) -> Option<Answer> {
         }
         Request::Connections { from: 0, .. } => Answer::Connections(vec![connection(0)], Some(1)),
         Request::Connections { .. } => Answer::Connections(vec![connection(5)], None),
-        Request::Topics { .. } | Request::LargestTopics => Answer::Topics(vec![topic()], None),
+        Request::LargestTopics { from: 0 } => Answer::Topics(vec![topic()], Some(4096)),
+        Request::LargestTopics { .. } => {
+            Answer::Topics(vec![TopicInfo { subscribers: 5, ..topic() }], None)
+        }
+        Request::Topics { .. } => Answer::Topics(vec![topic()], None),
         Request::Topic(topic_name) if topic_name.as_str() == "a/b" => {
             Answer::Topics(vec![topic()], None)
         }
@@ -447,7 +451,14 @@ fn nobody_is_let_in_without_a_token() {
     let answer = plain("/@connections/x");
     assert_eq!(answer.status, 403);
     assert!(answer.head.contains("x-amzn-errortype: forbiddenexception"), "{}", answer.head);
-    fixture.expect(("GET", "/v1/overview", ""), 200);
+    let overview = fixture.expect(("GET", "/v1/overview", ""), 200);
+    let subscribers: Vec<u64> = overview["topics"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|one| one["subscribers"].as_u64().unwrap())
+        .collect();
+    assert_eq!(subscribers, [5, 5, 3, 3], "of both steps of both shards");
 }
 
 #[test]

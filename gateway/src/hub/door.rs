@@ -144,7 +144,9 @@ impl Door {
             | Request::Topic(topic)
             | Request::Presence { topic, .. }
             | Request::History { topic, .. } => Ok(self.home(topic)),
-            Request::Connections { .. } | Request::Topics { .. } | Request::LargestTopics => Ok(0),
+            Request::Connections { .. }
+            | Request::Topics { .. }
+            | Request::LargestTopics { .. } => Ok(0),
         }
     }
 

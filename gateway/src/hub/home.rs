@@ -368,10 +368,13 @@ impl Home {
         Answer::Topics(infos, (until < end).then_some(until as u32))
     }
 
-    /// The topics with the most subscribers.
-    pub(crate) fn largest(&self) -> Answer {
+    /// Of the records from `from` on that are looked at for one answer, the topics with the most
+    /// subscribers.
+    pub(crate) fn largest(&self, from: u32) -> Answer {
         let mut largest: Vec<(u64, &Topic)> = Vec::with_capacity(LARGEST + 1);
-        for (_, topic) in &self.topics {
+        let end = self.used;
+        let until = end.min(from as usize + SEARCHED_AT_ONCE);
+        for topic in (from as usize..until).filter_map(|index| self.topics.get(index)) {
             let count = topic.subscribers().1;
             let is_large = largest.len() < LARGEST || largest.last().is_some_and(|l| l.0 < count);
             if topic.name.user().is_none() && is_large {
@@ -380,7 +383,8 @@ impl Home {
                 largest.truncate(LARGEST);
             }
         }
-        Answer::Topics(largest.into_iter().map(|(_, topic)| topic.info()).collect(), None)
+        let infos = largest.into_iter().map(|(_, topic)| topic.info()).collect();
+        Answer::Topics(infos, (until < end).then_some(until as u32))
     }
 
     pub(crate) fn presence(&self, key: u64, name: &Name, limit: usize) -> Answer {

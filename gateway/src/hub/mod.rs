@@ -421,7 +421,7 @@ impl Hub {
             }
             Request::DestroyTopic(name) => reply(self.destroy(&name)),
             Request::Topics { from, prefix, limit } => reply(self.home.list(from, &prefix, limit)),
-            Request::LargestTopics => reply(self.home.largest()),
+            Request::LargestTopics { from } => reply(self.home.largest(from)),
             Request::Topic(name) => {
                 reply(self.home.describe(self.common.hash(name.as_str()), &name));
             }

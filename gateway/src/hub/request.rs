@@ -56,9 +56,12 @@ pub enum Request {
         /// The most to tell about.
         limit: usize,
     },
-    /// The largest topics whose home is this shard, the largest first. Answered by
-    /// [`Answer::Topics`].
-    LargestTopics,
+    /// The largest of some topics whose home is this shard, the largest first. Answered by
+    /// [`Answer::Topics`], which says where to go on if there are more to look at.
+    LargestTopics {
+        /// Where to begin: 0, or what an earlier answer said.
+        from: u32,
+    },
     /// Tell about a topic. Answered by [`Answer::Topics`], with one.
     Topic(Name),
     /// Who is on a topic. Answered by [`Answer::Presence`].

@@ -212,7 +212,7 @@ impl Publisher {
         let request = match self.random.below(5) {
             0 => Request::Topic(name(&topic)),
             1 => Request::Presence { topic: name(&topic), limit: 10 },
-            2 => Request::LargestTopics,
+            2 => Request::LargestTopics { from: 0 },
             3 => Request::Topics { from: 0, prefix: "rooms/".into(), limit: 10 },
             _ => {
                 let request = Request::History { topic: name(&topic), since: None, limit: 100 };
