@@ -1,8 +1,8 @@
 //! The bill: everything that the shards may ever hold, line by line, before any of it is reserved.
 //!
 //! After the start no buffer and no queue of a shard grows past its line. Not on the bill are the
-//! program itself, the stacks of its few other threads, the answers of the admin address on their
-//! way, and what an embedding program's own handlers hold.
+//! program itself, the stacks of its few other threads, and what an embedding program's own handlers
+//! hold.
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -4,24 +4,24 @@ use std::net::IpAddr;
 
 use axum::Json as Answered;
 use axum::extract::State;
+use axum::response::Response;
 use serde::{Deserialize, Serialize};
 use tidegate_proto::close::{CloseCode, MAX_REASON};
 use utoipa::{IntoParams, ToSchema};
 
-use super::ask::Shards;
+use super::answer::{length_in_json, respond};
 use super::body::{Json, Params, Segment, page_size};
 use super::clock::iso8601;
-use super::cursor::Cursor;
 use super::error::{Error, ErrorBody};
+use super::listing::{self, Listed, Page, Wanted};
 use super::subscriptions::{DoneAnswer, done};
 use super::whom::{self, Whom};
 use super::{Control, Shared};
 use crate::config::Config;
 use crate::hub::{Answer, ConnectionFilter, ConnectionInfo, Request, Target};
 
-/// Questions that one page takes, at most: a shard may answer with few, or none, and where to go
-/// on.
-const QUESTIONS_MAX: usize = 256;
+/// Bytes of a connection in a list, beside its texts.
+const BYTES: usize = 300;
 
 /// Which connections to tell about.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -116,28 +116,19 @@ pub(super) struct DisconnectRequest {
 pub(super) async fn list(
     State(control): State<Shared>,
     Params(query): Params<ConnectionsQuery>,
-) -> Result<Answered<ConnectionsAnswer>, Error> {
-    let shards = control.shards.door().shards();
-    let limit = page_size(query.limit)?;
+) -> Result<Response, Error> {
+    let wanted = Wanted { cursor: query.cursor.as_deref(), limit: page_size(query.limit)? };
     let filter = query.filter(&control.config)?;
-    let mut cursor = Some(Cursor::read(query.cursor.as_deref(), shards)?);
-    let mut connections: Vec<ConnectionJson> = Vec::new();
-    let deadline = Shards::deadline();
-    for _ in 0..QUESTIONS_MAX {
-        let Some(at) = cursor.filter(|_| connections.len() < limit) else { break };
-        let left = limit - connections.len();
-        let request = Request::Connections { from: at.place, filter: filter.clone(), limit: left };
-        let answer = control.shards.ask_shard(at.shard.into(), request, deadline).await?;
-        let Answer::Connections(some, next) = answer else { return Err(Error::confused()) };
-        connections.extend(some.iter().map(|info| control.connection(info)));
-        cursor = match next {
-            Some(place) => Some(Cursor { place, ..at }),
-            None => Some(Cursor { shard: at.shard + 1, place: 0 })
-                .filter(|cursor| usize::from(cursor.shard) < shards),
-        };
-    }
-    let cursor = cursor.map(|cursor| cursor.to_string());
-    Ok(Answered(ConnectionsAnswer { connections, cursor }))
+    let place = control.answers.place().await?;
+    let question = |from, limit| Request::Connections { from, filter: filter.clone(), limit };
+    let told = |answer| match answer {
+        Answer::Connections(some, next) => {
+            Ok((some.iter().map(|info| control.connection(info)).collect(), next))
+        }
+        _ => Err(Error::confused()),
+    };
+    let Page { items, cursor } = listing::page(&control, wanted, question, told).await?;
+    Ok(respond(place.json(&ConnectionsAnswer { connections: items, cursor })?))
 }
 
 /// Tells about one connection.
@@ -255,6 +246,13 @@ impl ConnectionsQuery {
                 "`route` must be the path of a configured route, is {path:?}"
             ))),
         }
+    }
+}
+
+impl Listed for ConnectionJson {
+    fn bytes(&self) -> usize {
+        let texts = self.topics.iter().chain(&self.user).chain(&self.route);
+        BYTES + texts.map(|text| length_in_json(text)).sum::<usize>()
     }
 }
 

@@ -26,8 +26,9 @@ struct Scrape(Vec<Family>);
         content_type = "text/plain"))
 )]
 pub(super) async fn show(State(control): State<Shared>) -> Result<Response, Error> {
+    let place = control.answers.place().await?;
     let text = text(metrics::families_of(&Seen::of(&control))).map_err(|_| Error::confused())?;
-    Ok(([(CONTENT_TYPE, TEXT)], text).into_response())
+    Ok(([(CONTENT_TYPE, TEXT)], place.keep(text.into_bytes())).into_response())
 }
 
 /// The families as text.

@@ -2,12 +2,13 @@
 //!
 //! It has a thread of its own, and asks shards through [`Door`], which never waits; so nothing here
 //! can hold a shard up. What is asked has a deadline, and everything that comes in has a bound:
-//! connections, heads, bodies, items of a batch, pages of a list.
+//! connections, heads, bodies, items of a batch, pages of a list, answers on their way.
 //!
 //! `server` speaks HTTP, `access` says who may, `ask` brings requests to the shards and answers
 //! back; the other modules are one subject of the API each.
 
 mod access;
+mod answer;
 mod ask;
 mod aws;
 mod body;
@@ -17,6 +18,7 @@ mod cursor;
 mod error;
 mod exposition;
 mod health;
+mod listing;
 mod metrics;
 mod openapi;
 mod overview;
@@ -49,6 +51,7 @@ use crate::hub::Door;
 pub use metrics::{Family, families};
 
 use access::Access;
+use answer::Answers;
 use ask::Shards;
 use body::Bodies;
 use overview::LastLook;
@@ -98,6 +101,7 @@ struct Control {
     started_at: u64,
     access: Access,
     bodies: Bodies,
+    answers: Answers,
     last_look: LastLook,
 }
 
@@ -145,15 +149,17 @@ pub fn start(parts: Parts) -> Result<Option<AdminThread>, AdminError> {
     }
 }
 
-/// Bytes that the control thread may hold for what it is sent, and for its stack.
+/// Bytes that the control thread may hold for what it is sent, for what it answers, and for its
+/// stack.
 #[must_use]
 pub fn bytes_max(config: &Config) -> u64 {
     if config.admin.address.is_none() {
         return 0;
     }
-    // What is read and what is written.
+    let max_message = config.hub.max_message;
+    // What is read, and what is written of answers that are small.
     let heads = 2 * u64::from(config.admin.connections) * server::READ_BUFFER as u64;
-    THREAD_STACK as u64 + heads + body::bytes_max(config.hub.max_message)
+    THREAD_STACK as u64 + heads + body::bytes_max(max_message) + answer::bytes_max(max_message)
 }
 
 impl Control {
@@ -164,6 +170,7 @@ impl Control {
             started_at: clock::since_1970().as_secs(),
             access: Access::new(&config.admin.tokens),
             bodies: Bodies::new(door.max_message()),
+            answers: Answers::new(door.max_message()),
             shards: Shards::new(door),
             last_look: LastLook::default(),
             config,

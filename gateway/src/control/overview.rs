@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use axum::body::Bytes;
 use axum::extract::State as Extracted;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use serde::Serialize;
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 use utoipa::ToSchema;
 
+use super::answer::respond;
 use super::clock::since_1970;
 use super::error::{Error, ErrorBody};
 use super::topics::TopicJson;
@@ -146,11 +146,12 @@ pub(super) async fn show(Extracted(control): Extracted<Shared>) -> Result<Respon
     let json = match fresh {
         Some(json) => json,
         None => {
-            let json = serde_json::to_vec(&control.look().await).map_err(|_| Error::confused())?;
-            last.insert((Instant::now(), json.into())).1.clone()
+            let place = control.answers.place().await?;
+            let json = place.json(&control.look().await)?;
+            last.insert((Instant::now(), json)).1.clone()
         }
     };
-    Ok(([(CONTENT_TYPE, "application/json")], json).into_response())
+    Ok(respond(json))
 }
 
 impl Control {

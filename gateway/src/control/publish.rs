@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::Json as Answered;
 use axum::extract::State;
+use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -13,6 +14,7 @@ use tidegate_proto::receiver::Kind;
 use utoipa::ToSchema;
 
 use super::Shared;
+use super::answer::respond;
 use super::ask::{Asked, Shards};
 use super::body::Json;
 use super::error::{Error, ErrorBody, ErrorDetail};
@@ -249,7 +251,7 @@ pub(super) async fn publish(
 pub(super) async fn batch(
     State(control): State<Shared>,
     Json(request): Json<BatchRequest>,
-) -> Result<Answered<BatchAnswer>, Error> {
+) -> Result<Response, Error> {
     let messages = request.value.messages;
     let targets: usize = messages.iter().map(|message| message.targets.len()).sum();
     if messages.len() > BATCH_MAX || targets > BATCH_MAX {
@@ -260,6 +262,7 @@ pub(super) async fn batch(
     if messages.is_empty() || messages.iter().any(|message| message.targets.is_empty()) {
         return Err(Error::invalid("the batch has no message, or a message without a target"));
     }
+    let place = control.answers.place().await?;
     let mut batch = Batch::new(&control.shards, targets);
     for message in &messages {
         let publication = message.content().publication(control.shards.door());
@@ -270,7 +273,7 @@ pub(super) async fn batch(
             batch.publish(checked).await;
         }
     }
-    Ok(Answered(BatchAnswer { results: batch.finish().await }))
+    Ok(respond(place.json(&BatchAnswer { results: batch.finish().await })?))
 }
 
 /// The questions of a batch, some of which are on their way.

@@ -400,6 +400,7 @@ fn topics_and_what_belongs_to_them() {
         history["messages"],
         json!([{"offset": 3, "text": "hi"}, {"offset": 4, "binary": "/w=="}])
     );
+    assert_eq!(history["next"], Json::Null);
     for query in ["", "topic=", "topic=a&epoch=00000000", "topic=a&epoch=x&offset=1"] {
         fixture.expect(("GET", &format!("/v1/history?{query}"), ""), 400);
     }
@@ -408,6 +409,23 @@ fn topics_and_what_belongs_to_them() {
     fixture.expect(("POST", "/v1/unsubscribe", &body), 200);
     let body = r#"{"target":{"topic":"a/b"},"topic":"a/b"}"#;
     fixture.expect(("POST", "/v1/subscribe", body), 400);
+}
+
+#[test]
+fn a_history_ends_after_a_mebibyte_and_says_where_to_go_on() {
+    let fixture = Fixture::new(&[], |request, common| {
+        let Request::History { .. } = request else { return None };
+        let text = "\u{1}".repeat(MESSAGE_MAX as usize);
+        let messages = (1..=50).map(|at| kept(at, MessageKind::Text, text.as_bytes(), common));
+        Some(Answer::History(History {
+            messages: messages.collect(),
+            position: Position { epoch: 0xab, offset: 50 },
+            gap: false,
+        }))
+    });
+    let history = fixture.expect(("GET", "/v1/history?topic=a/b", ""), 200);
+    assert_eq!(history["messages"].as_array().unwrap().len(), 17, "of 60,060 bytes each");
+    assert_eq!(history["next"], json!({"epoch": "000000ab", "offset": 17}));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use axum::Json as Answered;
 use axum::extract::State;
+use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
@@ -9,17 +10,20 @@ use tidegate_proto::receiver::Kind;
 use utoipa::{IntoParams, ToSchema};
 
 use super::Shared;
-use super::ask::Shards;
+use super::answer::{ENOUGH, length_in_json, respond};
 use super::body::{Params, Segment, page_size};
 use super::clock::iso8601;
-use super::cursor::Cursor;
 use super::error::{Error, ErrorBody};
+use super::listing::{self, Listed, Page, Wanted};
 use super::publish::{self, PositionText};
 use super::subscriptions::{DoneAnswer, done};
 use crate::hub::{Answer, History, Kept, Name, Position, Presence, Present, Request, TopicInfo};
 
-/// Questions that one page takes, at most.
-const QUESTIONS_MAX: usize = 256;
+/// Bytes of a topic in a list, beside its name.
+const BYTES: usize = 160;
+
+/// Bytes of a message in a history, beside its payload and key.
+const KEPT_BYTES: usize = 60;
 
 /// Which topics to tell about.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -107,8 +111,10 @@ pub(super) struct HistoryQuery {
 /// What was published on a topic.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct HistoryAnswer {
-    /// The oldest first.
+    /// The oldest first; those of about 1 MiB at most.
     messages: Vec<KeptJson>,
+    /// The position to ask on from, as `epoch` and `offset`; `null` if these were the last.
+    next: Option<PositionText>,
     /// The position of the message that was published last.
     position: PositionText,
     /// Messages behind the position that was asked about are no longer kept, or it is of another
@@ -141,32 +147,21 @@ pub(super) struct KeptJson {
 pub(super) async fn list(
     State(control): State<Shared>,
     Params(query): Params<TopicsQuery>,
-) -> Result<Answered<TopicsAnswer>, Error> {
-    let shards = control.shards.door().shards();
-    let limit = page_size(query.limit)?;
+) -> Result<Response, Error> {
+    let wanted = Wanted { cursor: query.cursor.as_deref(), limit: page_size(query.limit)? };
     let prefix = query.prefix.unwrap_or_default();
     if prefix.len() > Name::LENGTH_MAX {
         let most = Name::LENGTH_MAX;
         return Err(Error::invalid(format!("`prefix` must have at most {most} bytes")));
     }
-    let mut cursor = Some(Cursor::read(query.cursor.as_deref(), shards)?);
-    let mut topics: Vec<TopicJson> = Vec::new();
-    let deadline = Shards::deadline();
-    for _ in 0..QUESTIONS_MAX {
-        let Some(at) = cursor.filter(|_| topics.len() < limit) else { break };
-        let left = limit - topics.len();
-        let request = Request::Topics { from: at.place, prefix: prefix.clone(), limit: left };
-        let answer = control.shards.ask_shard(at.shard.into(), request, deadline).await?;
-        let Answer::Topics(some, next) = answer else { return Err(Error::confused()) };
-        topics.extend(some.into_iter().map(TopicJson::from));
-        cursor = match next {
-            Some(place) => Some(Cursor { place, ..at }),
-            None => Some(Cursor { shard: at.shard + 1, place: 0 })
-                .filter(|cursor| usize::from(cursor.shard) < shards),
-        };
-    }
-    let cursor = cursor.map(|cursor| cursor.to_string());
-    Ok(Answered(TopicsAnswer { topics, cursor }))
+    let place = control.answers.place().await?;
+    let question = |from, limit| Request::Topics { from, prefix: prefix.clone(), limit };
+    let told = |answer| match answer {
+        Answer::Topics(some, next) => Ok((some.into_iter().map(TopicJson::from).collect(), next)),
+        _ => Err(Error::confused()),
+    };
+    let Page { items, cursor } = listing::page(&control, wanted, question, told).await?;
+    Ok(respond(place.json(&TopicsAnswer { topics: items, cursor })?))
 }
 
 /// Tells about one topic, whose name may have slashes, plain or as `%2F`.
@@ -221,11 +216,12 @@ pub(super) async fn destroy(
 pub(super) async fn presence(
     State(control): State<Shared>,
     Params(query): Params<PresenceQuery>,
-) -> Result<Answered<PresenceAnswer>, Error> {
+) -> Result<Response, Error> {
     let limit = page_size(query.limit)?;
     let request = Request::Presence { topic: Name::new(&query.topic)?, limit };
+    let place = control.answers.place().await?;
     match control.shards.ask(request).await? {
-        Answer::Presence(presence) => Ok(Answered(presence.into())),
+        Answer::Presence(presence) => Ok(respond(place.json(&PresenceAnswer::from(presence))?)),
         _ => Err(Error::confused()),
     }
 }
@@ -242,7 +238,7 @@ pub(super) async fn presence(
 pub(super) async fn history(
     State(control): State<Shared>,
     Params(query): Params<HistoryQuery>,
-) -> Result<Answered<HistoryAnswer>, Error> {
+) -> Result<Response, Error> {
     let limit = page_size(query.limit)?;
     let since = match (query.epoch, query.offset) {
         (None, None) => None,
@@ -250,8 +246,9 @@ pub(super) async fn history(
         _ => return Err(Error::invalid("`epoch` and `offset` go together: give both or none")),
     };
     let request = Request::History { topic: Name::new(&query.topic)?, since, limit };
+    let place = control.answers.place_for_messages().await?;
     match control.shards.ask(request).await? {
-        Answer::History(history) => Ok(Answered(history.into())),
+        Answer::History(history) => Ok(respond(place.json(&HistoryAnswer::from(history))?)),
         _ => Err(Error::confused()),
     }
 }
@@ -288,12 +285,42 @@ impl From<Present> for MemberJson {
 
 impl From<History> for HistoryAnswer {
     fn from(history: History) -> Self {
+        let Position { epoch, offset: last } = history.position;
+        let mut messages: Vec<KeptJson> = Vec::new();
+        let mut bytes = 0;
+        for kept in &history.messages {
+            bytes += length(kept);
+            // One is told however large it is, or nobody would get past it.
+            if bytes > ENOUGH && !messages.is_empty() {
+                break;
+            }
+            messages.push(kept.into());
+        }
+        let told = messages.last().map(|message| message.offset).filter(|told| *told < last);
         Self {
-            messages: history.messages.iter().map(KeptJson::from).collect(),
+            messages,
+            next: told.map(|offset| Position { epoch, offset }.into()),
             position: history.position.into(),
             gap: history.gap,
         }
     }
+}
+
+impl Listed for TopicJson {
+    fn bytes(&self) -> usize {
+        BYTES + length_in_json(&self.name)
+    }
+}
+
+/// Bytes of a message as JSON.
+fn length(kept: &Kept) -> usize {
+    let payload = &kept.publication.payload;
+    let content = match payload.kind {
+        Kind::Text => length_in_json(&String::from_utf8_lossy(payload.bytes())),
+        Kind::Binary => payload.bytes().len().div_ceil(3) * 4,
+    };
+    let key = kept.publication.key.as_ref().map_or(0, |key| length_in_json(key.as_str()));
+    KEPT_BYTES + content + key
 }
 
 impl From<&Kept> for KeptJson {
