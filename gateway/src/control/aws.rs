@@ -16,6 +16,7 @@ use super::Shared;
 use super::body::Segment;
 use super::clock::iso8601;
 use super::error::Error;
+use super::tally::Code;
 use super::{connections, whom};
 use crate::hub::{Publication, Request, Target};
 
@@ -148,8 +149,10 @@ impl IntoResponse for AwsError {
             status if status.is_client_error() => (status, "BadRequestException"),
             status => (status, "InternalServerErrorException"),
         };
+        let code = Code(self.0.code);
         let body = Json(AwsErrorBody { message: self.0.message });
         let mut response = (status, [("x-amzn-ErrorType", name)], body).into_response();
+        response.extensions_mut().insert(code);
         if status == StatusCode::TOO_MANY_REQUESTS {
             response.headers_mut().insert(RETRY_AFTER, 1.into());
         }

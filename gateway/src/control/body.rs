@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
@@ -14,10 +14,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::error::Error;
-use super::{Shared, ask};
+use super::{Shared, ask, runtime, server};
 
-/// Bodies that are in memory at once, at most; more wait for one of them.
+/// Large bodies that are in memory at once, at most; more wait for one of them.
 const AT_ONCE: usize = 8;
+
+/// Bytes up to which a body needs no place among the large ones: each connection may have it.
+const SMALL: usize = 64 << 10;
 
 /// How long a body may take to come in.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -25,7 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// What JSON may have beside a message, in bytes.
 const OVERHEAD: usize = 64 << 10;
 
-/// Bytes beyond a limit that are read and thrown away, so that the peer gets to read the answer.
+/// Bytes beyond a limit that are read and thrown away at most.
 const DISCARDED_MAX: usize = 64 << 20;
 
 /// The most that a list may tell at once, and what it tells if nothing is asked.
@@ -42,7 +45,8 @@ pub(super) struct Bodies {
 /// A body, and its place among those in memory.
 pub(super) struct Held<T> {
     pub(super) value: T,
-    _place: OwnedSemaphorePermit,
+    /// `None` of a small one.
+    _place: Option<OwnedSemaphorePermit>,
 }
 
 /// A body of JSON.
@@ -54,11 +58,12 @@ pub(super) struct Params<T>(pub(super) T);
 /// The part of the path that the route leaves open, decoded.
 pub(super) struct Segment(pub(super) String);
 
-/// Bytes of all bodies at once, at most, for messages of so many bytes: each as it came, as it was
-/// understood, and as it is passed on.
-pub(super) fn bytes_max(max_message: u32) -> u64 {
+/// Bytes of all bodies at once, at most, for messages of so many bytes on so many connections: each
+/// as it came, as it was understood, and as it is passed on.
+pub(super) fn bytes_max(max_message: u32, connections: u64) -> u64 {
     const COPIES: u64 = 3;
-    COPIES * AT_ONCE as u64 * (2 * u64::from(max_message) + OVERHEAD as u64)
+    let large = AT_ONCE as u64 * (2 * u64::from(max_message) + OVERHEAD as u64);
+    COPIES * (large + connections * (SMALL + server::READ_BUFFER) as u64)
 }
 
 impl Bodies {
@@ -77,34 +82,62 @@ impl Bodies {
         self.read(body, self.message).await
     }
 
-    async fn read(&self, body: Body, limit: usize) -> Result<Held<Vec<u8>>, Error> {
+    async fn read(&self, mut body: Body, limit: usize) -> Result<Held<Vec<u8>>, Error> {
+        let deadline = Instant::now() + PATIENCE;
+        let (mut bytes, mut place) = (Vec::new(), None);
+        // What is announced to be too large is not waited for.
+        let is_too_large = body.size_hint().lower() > limit as u64;
+        if !is_too_large && !gather(&mut body, &mut bytes, (SMALL.min(limit), deadline)).await? {
+            place = Some(self.place().await?);
+            gather(&mut body, &mut bytes, (limit, deadline)).await?;
+        }
+        if is_too_large || bytes.len() > limit {
+            runtime::spawn(discard(body));
+            return Err(too_large(limit));
+        }
+        Ok(Held { value: bytes, _place: place })
+    }
+
+    /// A place among the large bodies, once one is free.
+    async fn place(&self) -> Result<OwnedSemaphorePermit, Error> {
         let deadline = Instant::now() + ask::PATIENCE;
         let place = timeout_at(deadline, Arc::clone(&self.places).acquire_owned()).await;
         let place = place.ok().and_then(Result::ok);
-        let place = place.ok_or_else(|| Error::busy("too many requests have a body just now"))?;
-        let read = timeout_at(Instant::now() + PATIENCE, collect(body, limit)).await;
-        let value = read.unwrap_or_else(|_| Err(too_slow()))?;
-        Ok(Held { value, _place: place })
+        place.ok_or_else(|| Error::busy("too many requests have a large body just now"))
     }
 }
 
-async fn collect(mut body: Body, limit: usize) -> Result<Vec<u8>, Error> {
-    let mut bytes = Vec::new();
-    let mut beyond = 0;
-    while let Some(frame) = body.frame().await {
+/// Reads on until there are more than so many bytes; returns whether the body has ended.
+async fn gather(
+    body: &mut Body,
+    bytes: &mut Vec<u8>,
+    (most, deadline): (usize, Instant),
+) -> Result<bool, Error> {
+    while bytes.len() <= most {
+        let next = timeout_at(deadline, body.frame()).await.map_err(|_| too_slow())?;
+        let Some(frame) = next else { return Ok(true) };
         let broken = || Error::invalid("the body ended before its announced length");
-        let Ok(data) = frame.map_err(|_| broken())?.into_data() else { continue };
-        if bytes.len() + data.len() <= limit && beyond == 0 {
+        if let Ok(data) = frame.map_err(|_| broken())?.into_data() {
             bytes.extend_from_slice(&data);
-            continue;
-        }
-        beyond += data.len();
-        bytes = Vec::new();
-        if beyond > DISCARDED_MAX {
-            break;
         }
     }
-    if beyond > 0 { Err(too_large(limit)) } else { Ok(bytes) }
+    Ok(false)
+}
+
+/// Throws away what comes of a body that is answered already, so that the peer gets to read the
+/// answer: what is unread when a socket is closed resets its connection.
+async fn discard(mut body: Body) {
+    let mut beyond = 0;
+    let reading = async {
+        while let Some(Ok(frame)) = body.frame().await {
+            beyond += frame.into_data().map_or(0, |data| data.len());
+            if beyond > DISCARDED_MAX {
+                break;
+            }
+        }
+    };
+    // The answer has been there for so long that it was read, or never will be.
+    let _ = timeout_at(Instant::now() + PATIENCE, reading).await;
 }
 
 fn too_large(limit: usize) -> Error {

@@ -7,13 +7,14 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::tally::Code;
 use crate::hub::{NameError, NoConnectionId, Refusal};
 
 /// Something was not done. As a response, it is a status and an [`ErrorBody`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Error {
     pub(super) status: StatusCode,
-    code: &'static str,
+    pub(super) code: &'static str,
     pub(super) message: String,
     hint: &'static str,
 }
@@ -30,7 +31,7 @@ pub(super) struct ErrorBody {
 pub(super) struct ErrorDetail {
     /// For programs: a word in snake case, which stays as it is.
     #[schema(example = "connection_gone")]
-    code: &'static str,
+    pub(super) code: &'static str,
     /// For people: what was wrong, and where.
     message: String,
     /// For people: what to do.
@@ -169,9 +170,10 @@ impl From<NoConnectionId> for Error {
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let status = self.status;
+        let (status, code) = (self.status, Code(self.code));
         let body = ErrorBody { error: self.detail() };
         let mut response = (status, Json(body)).into_response();
+        response.extensions_mut().insert(code);
         let headers = response.headers_mut();
         match status {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {

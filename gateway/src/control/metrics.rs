@@ -4,6 +4,7 @@
 //! that are gauges, or that are better one family with a label. METRICS.md lists what comes out,
 //! and a test holds it to that.
 
+use super::tally::{Counted, Tally};
 use super::{Control, overview};
 use crate::budget::{Bill, KERNEL_IDLE, Limit};
 use crate::shard::{BUCKETS, Counters, HOLDINGS, Histogram, REFUSALS, Vitals};
@@ -80,6 +81,7 @@ pub(super) struct Seen<'c> {
     pub(super) messages: (u64, u64),
     pub(super) ready: bool,
     pub(super) sockets: Option<u64>,
+    pub(super) admin: Counted,
 }
 
 impl<'c> Seen<'c> {
@@ -92,6 +94,7 @@ impl<'c> Seen<'c> {
             messages: (messages.used(), messages.limit()),
             ready: control.handle.is_serving(),
             sockets: socket_memory(),
+            admin: control.tally.counted(),
         }
     }
 }
@@ -103,6 +106,7 @@ pub(super) fn families_of(seen: &Seen<'_>) -> Vec<Family> {
     families.extend(vitals(&seen.by_shard));
     families.extend(budget(seen));
     families.extend(process(seen));
+    families.extend(admin(&seen.admin));
     families
 }
 
@@ -116,6 +120,7 @@ pub fn families(bill: &Bill) -> Vec<Family> {
         messages: (0, 0),
         ready: true,
         sockets: Some(0),
+        admin: Tally::default().counted(),
     })
 }
 
@@ -284,6 +289,36 @@ fn process(seen: &Seen<'_>) -> Vec<Family> {
         families.push(family("tcp_buffer_bytes", Kind::Gauge, help).one(bytes));
     }
     families
+}
+
+/// What the control thread has counted.
+fn admin(counted: &Counted) -> [Family; 3] {
+    let sample = |label, value: String, count: u64| Sample {
+        labels: vec![(label, value)],
+        value: Value::Number(count),
+    };
+    let mut requests = family(
+        "admin_requests",
+        Kind::Counter,
+        "Requests to the admin address, by the status of their answer.",
+    );
+    let by_status = counted.requests.iter();
+    requests
+        .samples
+        .extend(by_status.map(|(status, count)| sample("status", status.to_string(), *count)));
+    let mut refusals = family(
+        "admin_refusals",
+        Kind::Counter,
+        "What was asked of the admin address and not done, by the code of the error; each result \
+         of a batch counts.",
+    );
+    let by_code = counted.refusals.iter();
+    refusals
+        .samples
+        .extend(by_code.map(|(code, count)| sample("code", (*code).to_owned(), *count)));
+    let help = "Connections to the admin address that are there now.";
+    let connections = family("admin_connections", Kind::Gauge, help).one(counted.connections);
+    [requests, refusals, connections]
 }
 
 fn family(name: &str, kind: Kind, help: &str) -> Family {

@@ -28,6 +28,7 @@ mod router;
 mod runtime;
 mod server;
 mod subscriptions;
+mod tally;
 mod topics;
 mod whom;
 
@@ -55,6 +56,7 @@ use answer::Answers;
 use ask::Shards;
 use body::Bodies;
 use overview::LastLook;
+use tally::Tally;
 
 /// The stack of the control thread, in bytes: JSON may be nested 128 deep.
 const THREAD_STACK: usize = 1 << 20;
@@ -103,6 +105,7 @@ struct Control {
     bodies: Bodies,
     answers: Answers,
     last_look: LastLook,
+    tally: Tally,
 }
 
 /// How handlers get it.
@@ -158,8 +161,10 @@ pub fn bytes_max(config: &Config) -> u64 {
     }
     let max_message = config.hub.max_message;
     // What is read, and what is written of answers that are small.
-    let heads = 2 * u64::from(config.admin.connections) * server::READ_BUFFER as u64;
-    THREAD_STACK as u64 + heads + body::bytes_max(max_message) + answer::bytes_max(max_message)
+    let connections = u64::from(config.admin.connections) + server::BRIEF as u64;
+    let heads = 2 * connections * server::READ_BUFFER as u64;
+    let bodies = body::bytes_max(max_message, connections);
+    THREAD_STACK as u64 + heads + bodies + answer::bytes_max(max_message)
 }
 
 impl Control {
@@ -173,6 +178,7 @@ impl Control {
             answers: Answers::new(door.max_message()),
             shards: Shards::new(door),
             last_look: LastLook::default(),
+            tally: Tally::default(),
             config,
             bill,
         }

@@ -273,7 +273,13 @@ pub(super) async fn batch(
             batch.publish(checked).await;
         }
     }
-    Ok(respond(place.json(&BatchAnswer { results: batch.finish().await })?))
+    let results = batch.finish().await;
+    for result in &results {
+        if let BatchResult::Failed { error, .. } = result {
+            control.tally.refused(error.code);
+        }
+    }
+    Ok(respond(place.json(&BatchAnswer { results })?))
 }
 
 /// The questions of a batch, some of which are on their way.

@@ -10,6 +10,7 @@ use axum::routing::{get, post};
 
 use super::aws::AwsError;
 use super::error::Error;
+use super::tally::Code;
 use super::{
     Shared, aws, connections, exposition, health, openapi, overview, page, publish, subscriptions,
     topics,
@@ -55,6 +56,10 @@ async fn guard(State(control): State<Shared>, request: Request, next: Next) -> R
         Err(error) if aws::has(path) => AwsError::from(error).into_response(),
         Err(error) => error.into_response(),
     };
+    control.tally.answered(response.status().as_u16());
+    if let Some(Code(code)) = response.extensions().get() {
+        control.tally.refused(code);
+    }
     let headers = response.headers_mut();
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

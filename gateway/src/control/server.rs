@@ -15,7 +15,14 @@ use tokio::time::{sleep, timeout};
 use super::{Shared, router, runtime};
 
 /// How long a request head may take, and so how long a connection may be idle.
-const HEAD: Duration = Duration::from_secs(30);
+const HEAD: Duration = Duration::from_secs(5);
+
+/// The same of the connections beyond `admin.connections`.
+const BRIEF_HEAD: Duration = Duration::from_secs(1);
+
+/// Connections beyond `admin.connections`: each is for one request, so that whether the gateway
+/// lives can be asked however many others say nothing.
+pub(super) const BRIEF: usize = 8;
 
 /// How long a peer may leave what is sent to it unacknowledged (TCP_USER_TIMEOUT, tcp(7)).
 const STALL: Duration = Duration::from_secs(30);
@@ -35,6 +42,13 @@ const HEADERS: usize = 100;
 /// The wait after an accept that failed, which it may do as long as descriptors are lacking.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
 
+/// A connection's place among those that are served.
+struct Place {
+    /// For one request that comes soon.
+    is_brief: bool,
+    _permit: OwnedSemaphorePermit,
+}
+
 /// Serves until `stopped`'s other end is gone.
 pub(super) async fn serve(
     listener: TcpListener,
@@ -42,20 +56,26 @@ pub(super) async fn serve(
     mut stopped: oneshot::Receiver<()>,
 ) {
     let places = Arc::new(Semaphore::new(control.config.admin.connections.into()));
-    let app = router::new(control);
+    let brief = Arc::new(Semaphore::new(BRIEF));
+    let app = router::new(Shared::clone(&control));
     loop {
         let next = async {
-            let place = Arc::clone(&places).acquire_owned().await;
-            (place, listener.accept().await)
+            let accepted = listener.accept().await;
+            (place(&places, &brief).await, accepted)
         };
         let (place, accepted) = tokio::select! {
             next = next => next,
             _ = &mut stopped => return,
         };
-        // The semaphore is never closed.
-        let Ok(place) = place else { return };
+        let Some(place) = place else { return };
         match accepted {
-            Ok((stream, _)) => runtime::spawn(connection(stream, app.clone(), place)),
+            Ok((stream, _)) => {
+                let (app, control) = (app.clone(), Shared::clone(&control));
+                runtime::spawn(async move {
+                    let _present = control.tally.connected();
+                    connection(stream, app, place).await;
+                });
+            }
             Err(error) => {
                 tracing::warn!(%error, "the admin address could not accept a connection");
                 sleep(ACCEPT_PAUSE).await;
@@ -64,14 +84,28 @@ pub(super) async fn serve(
     }
 }
 
+/// A place for a connection that waits: of the plain ones if one is free, else whichever becomes
+/// free first.
+async fn place(plain: &Arc<Semaphore>, brief: &Arc<Semaphore>) -> Option<Place> {
+    let taken = tokio::select! {
+        biased;
+        place = Arc::clone(plain).acquire_owned() => (place, false),
+        place = Arc::clone(brief).acquire_owned() => (place, true),
+    };
+    // The semaphores are never closed.
+    let (Ok(permit), is_brief) = taken else { return None };
+    Some(Place { is_brief, _permit: permit })
+}
+
 /// The whole life of one connection, which gives its place back at the end.
-async fn connection(stream: TcpStream, app: axum::Router, _place: OwnedSemaphorePermit) {
+async fn connection(stream: TcpStream, app: axum::Router, place: Place) {
     // Both only make it better; a socket that refuses them is as good as gone.
     let _ = stream.set_nodelay(true);
     let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(STALL));
     let serving = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEAD)
+        .header_read_timeout(if place.is_brief { BRIEF_HEAD } else { HEAD })
+        .keep_alive(!place.is_brief)
         .max_buf_size(READ_BUFFER)
         .max_headers(HEADERS)
         .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));

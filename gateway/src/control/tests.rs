@@ -40,9 +40,14 @@ struct Response {
 
 impl Fixture {
     fn new(tokens: &[&str], shard: Shard) -> Self {
+        Self::with_mailboxes(64, tokens, shard)
+    }
+
+    /// With so many places in each mailbox.
+    fn with_mailboxes(places: usize, tokens: &[&str], shard: Shard) -> Self {
         let shards = 2;
         let wakers: Vec<Waker> = (0..shards).map(|_| Waker::new().unwrap()).collect();
-        let (mut posts, entrance) = mailbox::open(&wakers, 64);
+        let (mut posts, entrance) = mailbox::open(&wakers, places);
         let tokens = tokens.iter().map(|token| Token::new(token).unwrap()).collect();
         let address = "127.0.0.1:0".parse().ok();
         let admin = Admin { address, tokens, ..Admin::default() };
@@ -497,6 +502,75 @@ fn a_shard_that_does_not_answer_is_not_waited_for() {
     assert_eq!(error["error"]["code"], "no_answer");
     let answer = fixture.request("GET", "/healthz", "");
     assert_eq!(answer.status, 200);
+}
+
+#[test]
+fn a_full_mailbox_is_said_and_counted() {
+    const CALLERS: usize = 40;
+    let fixture = Fixture::with_mailboxes(16, &[], |request, common| {
+        thread::sleep(Duration::from_millis(30));
+        shard(request, common)
+    });
+    let body = r#"{"target":{"user":"ada"},"text":"x"}"#;
+    let publish = || fixture.request("POST", "/v1/publish", body);
+    let answers: Vec<Response> = thread::scope(|scope| {
+        let callers: Vec<_> = (0..CALLERS).map(|_| scope.spawn(publish)).collect();
+        callers.into_iter().map(|caller| caller.join().unwrap()).collect()
+    });
+    let is_busy = |answer: &&Response| answer.status == 503;
+    let busy: Vec<&Response> = answers.iter().filter(is_busy).collect();
+    assert!(!busy.is_empty() && busy.len() < CALLERS, "{} of {CALLERS}", busy.len());
+    for answer in &busy {
+        assert!(answer.head.contains("retry-after: 1"), "{}", answer.head);
+    }
+    let metrics = fixture.request("GET", "/metrics", "").body;
+    for line in [
+        format!("tidegate_admin_requests_total{{status=\"503\"}} {}", busy.len()),
+        format!("tidegate_admin_requests_total{{status=\"200\"}} {}", CALLERS - busy.len()),
+        format!("tidegate_admin_refusals_total{{code=\"busy\"}} {}", busy.len()),
+    ] {
+        assert!(metrics.lines().any(|other| other == line), "{line}: {metrics}");
+    }
+}
+
+#[test]
+fn slow_bodies_keep_nobody_from_publishing_and_large_ones_are_refused_at_once() {
+    let fixture = Fixture::new(&[], shard);
+    let address = fixture.admin.as_ref().unwrap().address();
+    let begin = |length: usize| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        let head = format!(
+            "POST /v1/publish HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n\
+             Content-Length: {length}\r\n\r\n{{"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    let slow: Vec<TcpStream> = (0..20).map(|_| begin(80_000)).collect();
+    fixture.expect(("POST", "/v1/publish", r#"{"target":{"all":true},"text":"x"}"#), 200);
+    let mut large = begin(1 << 30);
+    large.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut status = [0; 12];
+    large.read_exact(&mut status).unwrap();
+    assert_eq!(&status, b"HTTP/1.1 413");
+    drop(slow);
+}
+
+#[test]
+fn connections_that_say_nothing_keep_nobody_out() {
+    let fixture = Fixture::new(&[], shard);
+    let address = fixture.admin.as_ref().unwrap().address();
+    let connections = usize::from(Admin::default().connections);
+    let silent: Vec<TcpStream> =
+        (0..connections).map(|_| TcpStream::connect(address).unwrap()).collect();
+    let begin = std::time::Instant::now();
+    assert_eq!(fixture.request("GET", "/healthz", "").status, 200);
+    assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
+    for mut stream in silent {
+        stream.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    assert!(begin.elapsed() < Duration::from_secs(10), "they are closed after a while");
 }
 
 #[test]
