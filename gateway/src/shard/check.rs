@@ -9,7 +9,7 @@ use super::sending::BatchSend;
 use super::{Buffers, Shard};
 use crate::connection::{BlockId, Connection, Flags, Stage};
 use crate::mailbox::Counts;
-use crate::uring::{Completion, Ring, Slot};
+use crate::uring::{Ring, Slot};
 
 impl<R: Ring> Shard<R> {
     /// Checks the invariants of the shard.
@@ -66,7 +66,7 @@ impl<R: Ring> Shard<R> {
     /// The bytes that everything that grows on the way holds now, by its owner on the bill; of hash
     /// tables, with the buckets that are kept free and their control bytes.
     #[must_use]
-    pub fn holdings(&self) -> [(&'static str, u64); 7] {
+    pub fn holdings(&self) -> [(&'static str, u64); 6] {
         let entries = |count: usize, size: usize| (count * size) as u64;
         let table = |capacity: usize, size: usize| match capacity {
             0 => 0,
@@ -78,7 +78,6 @@ impl<R: Ring> Shard<R> {
             ("connection records", self.table.bytes()),
             ("stalled peers", table(self.stalled.capacity(), Self::STALLED_BYTES)),
             ("blocks", self.blocks.used_bytes()),
-            ("list of events", entries(self.events.capacity(), size_of::<Completion>())),
             ("list of the batch", entries(self.batch.capacity(), size_of::<BatchSend>())),
             ("list of passed deadlines", entries(self.expired.capacity(), size_of::<Slot>())),
             ("peer addresses", table(self.peers.capacity(), peer)),

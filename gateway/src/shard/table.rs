@@ -81,10 +81,11 @@ impl Table {
         self.connections.len() as Slot
     }
 
-    /// The bytes of all records that there is room for.
+    /// The bytes of all records that were ever used: those of the others are reserved, and not
+    /// touched.
     #[must_use]
     pub fn bytes(&self) -> u64 {
-        (self.connections.capacity() * size_of::<Connection>()) as u64
+        (self.connections.len() * size_of::<Connection>()) as u64
     }
 
     /// Connections that are there.
