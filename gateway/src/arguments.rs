@@ -58,7 +58,9 @@ impl Arguments {
         config.shards = self.shards.unwrap_or(config.shards);
         if let Some(Admin(address)) = self.admin {
             config = config.with_admin(address);
-            config.check().map_err(|error| format!("--admin: {error}"))?;
+            config.check().map_err(|error| {
+                format!("--admin: {error}; tokens stand in [admin] of a file given by --config")
+            })?;
         }
         Ok(config.with_listen(&self.listen))
     }
@@ -135,6 +137,7 @@ mod tests {
         assert!(error.contains("or \"off\""), "{error}");
         let error = address("0.0.0.0:0").unwrap_err();
         assert!(error.starts_with("--admin: admin.address: is not loopback"), "{error}");
+        assert!(error.ends_with("in [admin] of a file given by --config"), "{error}");
     }
 
     #[test]
