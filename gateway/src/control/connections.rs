@@ -174,7 +174,8 @@ pub(super) async fn close(
     responses(
         (status = 200, description = "They are closing", body = DoneAnswer),
         (status = "4XX", description = "Not done", body = ErrorBody),
-        (status = "5XX", description = "Not done: try again", body = ErrorBody),
+        (status = "5XX", description = "Not done, or after `no_answer` maybe later: try again",
+            body = ErrorBody),
     )
 )]
 pub(super) async fn disconnect(

@@ -124,7 +124,8 @@ impl From<Refusal> for Error {
             Refusal::Busy => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "busy",
-                "try again in a moment, or raise what messages may hold",
+                "try again in a moment; if it stays so, raise hub.mailbox, or hub.messages if \
+                 tidegate_messages_used_bytes is near its limit",
             ),
             Refusal::Slow => (
                 StatusCode::TOO_MANY_REQUESTS,
@@ -142,12 +143,12 @@ impl From<Refusal> for Error {
             Refusal::TooManySubscriptions => (
                 StatusCode::CONFLICT,
                 "too_many_subscriptions",
-                "unsubscribe it from something first, or raise the limit",
+                "unsubscribe it from something first, or raise hub.subscriptions_per_connection",
             ),
             Refusal::Full => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "full",
-                "use fewer topics or subscriptions, or raise the limit",
+                "use fewer topics or subscriptions, or raise hub.topics or hub.subscriptions",
             ),
         };
         Self::new(status, code, refusal.to_string(), hint)

@@ -222,7 +222,8 @@ fn check_depth(json: &str) -> Result<(), Error> {
     responses(
         (status = 200, description = "It is published", body = PublishAnswer),
         (status = "4XX", description = "It is not, and should not be tried again", body = ErrorBody),
-        (status = "5XX", description = "It is not: try again", body = ErrorBody),
+        (status = "5XX", description = "It is not, or after `no_answer` maybe later: try again",
+            body = ErrorBody),
     )
 )]
 pub(super) async fn publish(

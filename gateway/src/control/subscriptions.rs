@@ -34,7 +34,8 @@ pub(super) struct DoneAnswer {
     responses(
         (status = 200, description = "Done", body = DoneAnswer),
         (status = "4XX", description = "Not done", body = ErrorBody),
-        (status = "5XX", description = "Not done: try again", body = ErrorBody),
+        (status = "5XX", description = "Not done, or after `no_answer` maybe later: try again",
+            body = ErrorBody),
     )
 )]
 pub(super) async fn subscribe(
@@ -51,7 +52,8 @@ pub(super) async fn subscribe(
     responses(
         (status = 200, description = "Done", body = DoneAnswer),
         (status = "4XX", description = "Not done", body = ErrorBody),
-        (status = "5XX", description = "Not done: try again", body = ErrorBody),
+        (status = "5XX", description = "Not done, or after `no_answer` maybe later: try again",
+            body = ErrorBody),
     )
 )]
 pub(super) async fn unsubscribe(
