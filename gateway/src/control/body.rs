@@ -166,7 +166,7 @@ fn is_json(headers: &HeaderMap) -> bool {
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
     serde_json::from_slice(bytes).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => Error::invalid(error.to_string()),
+        serde_json::error::Category::Data => Error::invalid(plain(&error.to_string())),
         _ => Error::new(
             StatusCode::BAD_REQUEST,
             "invalid_json",
@@ -174,6 +174,14 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
             "send one JSON value in UTF-8, nested at most 127 deep",
         ),
     })
+}
+
+/// What is wrong with JSON, in which no type of this program is named: what it expects is an object.
+fn plain(message: &str) -> String {
+    const EXPECTED: &str = "expected struct ";
+    let Some((before, behind)) = message.split_once(EXPECTED) else { return message.to_owned() };
+    let name = behind.find(|letter: char| !letter.is_ascii_alphanumeric()).unwrap_or(behind.len());
+    format!("{before}expected an object{}", &behind[name..])
 }
 
 impl<T: DeserializeOwned> FromRequest<Shared> for Json<T> {
@@ -201,7 +209,11 @@ impl<T: DeserializeOwned> FromRequestParts<Shared> for Params<T> {
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, Error> {
         match Query::try_from_uri(&parts.uri) {
             Ok(Query(value)) => Ok(Self(value)),
-            Err(error) => Err(Error::invalid(error.body_text())),
+            Err(error) => {
+                let text = error.body_text();
+                let what = text.rsplit_once("query string: ").map_or(&*text, |(_, what)| what);
+                Err(Error::invalid(format!("the query is wrong: {what}")))
+            }
         }
     }
 }
@@ -212,7 +224,7 @@ impl FromRequestParts<Shared> for Segment {
     async fn from_request_parts(parts: &mut Parts, control: &Shared) -> Result<Self, Error> {
         match Path::from_request_parts(parts, control).await {
             Ok(Path(value)) => Ok(Self(value)),
-            Err(error) => Err(Error::invalid(error.body_text())),
+            Err(_) => Err(Error::invalid("the path is not UTF-8 where it is decoded")),
         }
     }
 }

@@ -12,7 +12,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 
 use super::Shared;
-use super::error::Error;
+use super::error::{Error, ErrorBody};
 use super::metrics::{self, Family, Kind, Seen, Value};
 
 /// One scrape.
@@ -22,8 +22,11 @@ struct Scrape(Vec<Family>);
 /// Tells all metrics, for Prometheus.
 #[utoipa::path(
     get, path = "/metrics", tag = "watching",
-    responses((status = 200, description = "The metrics", body = String,
-        content_type = "text/plain"))
+    responses(
+        (status = 200, description = "The metrics", body = String, content_type = "text/plain"),
+        (status = "4XX", description = "Not allowed", body = ErrorBody),
+        (status = "5XX", description = "Try again", body = ErrorBody),
+    )
 )]
 pub(super) async fn show(State(control): State<Shared>) -> Result<Response, Error> {
     let place = control.answers.place().await?;

@@ -4,6 +4,7 @@ use axum::Json;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
+use super::error::ErrorBody;
 use super::{aws, connections, exposition, health, overview, publish, subscriptions, topics};
 
 #[derive(OpenApi)]
@@ -66,7 +67,10 @@ impl Modify for Bearer {
 /// This document.
 #[utoipa::path(
     get, path = "/openapi.json", tag = "watching",
-    responses((status = 200, description = "OpenAPI 3.1", body = serde_json::Value))
+    responses(
+        (status = 200, description = "OpenAPI 3.1", body = serde_json::Value),
+        (status = "4XX", description = "Not allowed", body = ErrorBody),
+    )
 )]
 pub(super) async fn show() -> Json<utoipa::openapi::OpenApi> {
     Json(Document::openapi())

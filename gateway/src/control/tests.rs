@@ -485,6 +485,35 @@ fn nobody_is_let_in_without_a_token() {
 }
 
 #[test]
+fn health_is_told_to_whoever_asks_by_a_name() {
+    let fixture = Fixture::new(&[], shard);
+    for (path, status) in [("/healthz", 200), ("/readyz", 200), ("/v1/topics", 403), ("/", 403)] {
+        let request =
+            format!("GET {path} HTTP/1.1\r\nHost: tidegate.local\r\nConnection: close\r\n\r\n");
+        assert_eq!(fixture.send(&request).status, status, "{path}");
+    }
+}
+
+#[test]
+fn what_is_wrong_is_said_in_words_of_the_api() {
+    let fixture = Fixture::new(&[], shard);
+    for (method, path, body, expected) in [
+        (
+            "GET",
+            "/v1/topics?limit=x",
+            "",
+            "the query is wrong: limit: invalid digit found in string",
+        ),
+        ("POST", "/v1/publish", "[1]", "expected an object"),
+        ("POST", "/v1/publish", "7", "expected an object"),
+    ] {
+        let error = fixture.expect((method, path, body), 400);
+        let message = error["error"]["message"].as_str().unwrap();
+        assert!(message.contains(expected) && !message.contains("struct"), "{message}");
+    }
+}
+
+#[test]
 fn paths_and_methods_that_are_not_there() {
     let fixture = Fixture::new(&[], shard);
     fixture.expect(("GET", "/nowhere", ""), 404);
@@ -522,6 +551,7 @@ fn a_full_mailbox_is_said_and_counted() {
     assert!(!busy.is_empty() && busy.len() < CALLERS, "{} of {CALLERS}", busy.len());
     for answer in &busy {
         assert!(answer.head.contains("retry-after: 1"), "{}", answer.head);
+        assert!(answer.body.contains("raise hub.mailbox"), "{}", answer.body);
     }
     let metrics = fixture.request("GET", "/metrics", "").body;
     for line in [
