@@ -9,7 +9,7 @@
 //! A user is a topic as well, with a name that no topic can have: its subscribers are the user's
 //! connections.
 //!
-//! What arrives at a shard is done in order, one after the other: [`Hub::next`] does what the hub
+//! What arrives at a shard is done in order, one after the other: `Hub::next` does what the hub
 //! can do by itself and hands out what concerns sockets.
 
 mod delivery;
