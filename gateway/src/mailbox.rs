@@ -126,12 +126,6 @@ impl<T> Post<T> {
         self.index
     }
 
-    /// How many shards there are.
-    #[must_use]
-    pub fn shards(&self) -> usize {
-        self.letterboxes.len()
-    }
-
     /// What was counted so far.
     #[must_use]
     pub fn counts(&self) -> Counts {
@@ -180,8 +174,8 @@ impl<T> Post<T> {
     }
 
     /// How much waits because a mailbox is full, or for this shard itself.
-    #[must_use]
-    pub fn waiting(&self) -> usize {
+    #[cfg(test)]
+    fn waiting(&self) -> usize {
         let others: usize = self.unflushed.iter().map(|to| self.outgoing[*to].waiting.len()).sum();
         others + self.own.len()
     }
@@ -259,12 +253,6 @@ impl<T> Post<T> {
 }
 
 impl<T> Entrance<T> {
-    /// How many shards there are.
-    #[must_use]
-    pub fn shards(&self) -> usize {
-        self.letterboxes.len()
-    }
-
     /// Sends to a shard. Mail of one thread to one shard arrives in order.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use super::{ConnectionId, Name, Position, Publication, Request};
 
 /// One piece of mail. Two words, so that a mailbox is small.
 pub(crate) enum Mail {
-    /// A thread that is no shard asks for something.
+    /// Another thread asks for something, or a handler does of what others have.
     Ask(Box<Ask>),
     /// From a shard to all shards: what concerns all connections.
     Everywhere(Box<Ask>),

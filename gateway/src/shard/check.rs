@@ -97,6 +97,7 @@ impl<R: Ring> Shard<R> {
             && self.peers.is_empty()
             && self.batch.is_empty()
             && self.running.is_none()
+            && self.postponed.is_none()
             && self.frames.waiting() == 0
             && self.held.is_empty()
     }

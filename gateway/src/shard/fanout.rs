@@ -264,8 +264,7 @@ impl<R: Ring> Shard<R> {
 
     fn encode_bytes(&mut self, kind: Kind, bytes: &[u8], window: u8, key: u64) -> Option<Parcel> {
         if window == 0 {
-            let mut head = [0; MAX_UNMASKED_HEADER];
-            let length = header(kind.opcode(), true, false, bytes.len()).emit(&mut head);
+            let (head, length) = plain_head(kind, bytes.len());
             return self.parcel(&[&head[..length], bytes], (key, 1));
         }
         let level = self.shared_deflate.map_or(1, |deflate| deflate.level);
@@ -283,9 +282,15 @@ impl<R: Ring> Shard<R> {
 
 /// A message in one plain frame.
 pub(super) fn plain(kind: Kind, bytes: &[u8]) -> Vec<u8> {
-    let mut head = [0; MAX_UNMASKED_HEADER];
-    let length = header(kind.opcode(), true, false, bytes.len()).emit(&mut head);
+    let (head, length) = plain_head(kind, bytes.len());
     [&head[..length], bytes].concat()
+}
+
+/// The header of a message in one plain frame, and how long it is.
+fn plain_head(kind: Kind, length: usize) -> ([u8; MAX_UNMASKED_HEADER], usize) {
+    let mut head = [0; MAX_UNMASKED_HEADER];
+    let written = header(kind.opcode(), true, false, length).emit(&mut head);
+    (head, written)
 }
 
 /// A message compressed once for all who have the largest window, if it is worth it.
