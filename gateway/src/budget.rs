@@ -12,13 +12,15 @@ use tidegate_proto::deflate::Deflater;
 use crate::config::stack::TcpLayer;
 use crate::config::units::Size;
 use crate::config::{Config, Handler, Limits, Listener, Memory};
-use crate::connection::{Blocks, Compressor, Connection, Decompressor, Frames, MIN_BLOCK, PIECE};
+use crate::connection::{
+    Blocks, Compressor, Connection, Decompressor, FrameId, Frames, MIN_BLOCK, PIECE,
+};
 use crate::control;
 use crate::hub;
 use crate::logging;
 use crate::machine::{self, MemoryBound, MemorySource};
-use crate::shard::{self, Details, Shard};
-use crate::uring::{self, ACCEPT_BATCH, BufferId, Completion, KernelRing, Slot};
+use crate::shard::{self, Deliveries, Details, Recoveries, Shard};
+use crate::uring::{self, ACCEPT_BATCH, BufferId, Completion, Generation, KernelRing, Slot};
 
 /// The stack of a shard's thread, in bytes. Nothing there recurses, and what is large is pooled.
 pub const THREAD_STACK: usize = 512 << 10;
@@ -234,7 +236,7 @@ fn memory(limits: &Limits) -> [Line; 3] {
 }
 
 /// What is kept of each connection, buffer and block.
-fn bookkeeping(limits: &Limits) -> [Line; 7] {
+fn bookkeeping(limits: &Limits) -> [Line; 8] {
     let connections = u64::from(limits.connections);
     let records = connections * size_of::<Connection>() as u64;
     let set = 8 * connections.div_ceil(64);
@@ -246,6 +248,7 @@ fn bookkeeping(limits: &Limits) -> [Line; 7] {
         line("deadlines", connections, &["limits.connections"]),
         line("set of ready connections", set, &["limits.connections"]),
         line("set of vacant slots", set, &["limits.connections"]),
+        line("set of held publishers", set, &["limits.connections"]),
         line("stalled peers", stalled, &["limits.connections"]),
         line("list of free buffers", free, &["limits.receive_buffers"]),
         line("block bookkeeping", blocks, &["limits.blocks"]),
@@ -260,8 +263,10 @@ fn queues(limits: &Limits) -> [Line; 7] {
     let completion_queue = completions * COMPLETION + RINGS;
     let provided = pages(u64::from(limits.receive_buffers) * PROVIDED);
     let event = size_of::<Completion>() as u64;
-    // Each connection has at most one send in a batch, and one deadline.
-    let send = size_of::<shard::BatchSend>();
+    // Each connection has at most one send in a batch, a frame of it to be released, a place in the
+    // list of those that failed and in that of those that go on, and one deadline.
+    let lists = size_of::<(Slot, Generation)>() + size_of::<Slot>() + size_of::<FrameId>();
+    let send = size_of::<shard::BatchSend>() + lists;
     let expired = size_of::<Slot>() as u64;
     // Half of the buffers at most may hold input that is put off.
     // The input that waits in a buffer, and a mark that it does.
@@ -296,7 +301,7 @@ fn fixed(config: &Config) -> [Line; 7] {
 }
 
 /// What the hub keeps.
-fn hub_tables(config: &Config, shards: usize) -> [Line; 6] {
+fn hub_tables(config: &Config, shards: usize) -> [Line; 9] {
     let (hub, limits) = (&config.hub, &config.limits);
     let connections = u64::from(limits.connections);
     let topic = (hub::TOPIC_BYTES + NAME_BYTES) as u64;
@@ -304,11 +309,19 @@ fn hub_tables(config: &Config, shards: usize) -> [Line; 6] {
     let subscribers = grown(u64::from(hub.subscriptions), size_of::<u32>() as u64);
     let subscriptions = u64::from(hub.subscriptions) * hub::SUBSCRIPTION_BYTES as u64 + subscribers;
     let members = grown(connections, (hub::MEMBER_BYTES + Details::BYTES) as u64);
-    let waiting = (u64::from(hub.queued) + connections) * Frames::WAITING_BYTES as u64;
+    let queued = u64::from(hub.queued(limits.connections));
+    let waiting = (queued + connections) * Frames::WAITING_BYTES as u64;
     // Each frame that waits has a block of 512 bytes at least.
     let frames = u64::from(limits.blocks / MIN_BLOCK) * Frames::FRAME_BYTES as u64;
     let queues = waiting + grown(connections, Frames::QUEUE_BYTES as u64) + frames;
-    let mailboxes = shards as u64 * u64::from(hub.mailbox) * hub::MAIL_BYTES as u64;
+    let mail = (hub::MAIL_BYTES + hub::LETTER_BYTES) as u64;
+    let mailboxes = shards as u64 * u64::from(hub.mailbox) * mail;
+    // While a mailbox is full, nobody who publishes or opens is read from; what waits then is that
+    // connections have ended, and one question for each that recovers.
+    let mail_waiting = (u64::from(hub.subscriptions) + connections) * mail;
+    let recoveries = connections * Recoveries::CURSOR_BYTES as u64 + 8 * connections.div_ceil(64);
+    // As much as a mailbox holds may be on its way to connections.
+    let deliveries = grown(u64::from(hub.mailbox), Deliveries::JOB_BYTES as u64);
     let present = u64::from(hub.present) * hub::PRESENT_BYTES as u64;
     [
         line("topics", topics, &["hub.topics"]),
@@ -316,6 +329,9 @@ fn hub_tables(config: &Config, shards: usize) -> [Line; 6] {
         line("members of the hub", members, &["limits.connections"]),
         line("queues of published messages", queues, &["hub.queued", "limits.connections"]),
         line("mailboxes", mailboxes, &["hub.mailbox", "shards"]),
+        line("mail that waits", mail_waiting, &["hub.subscriptions", "limits.connections"]),
+        line("deliveries on their way", deliveries, &["hub.mailbox"]),
+        line("those who come back", recoveries, &["limits.connections"]),
         line("presence", present, &["hub.present"]),
     ]
 }
@@ -534,7 +550,8 @@ mod tests {
                     staging = \"16KiB\"\nblocks = \"2MiB\"\n\
                     [admin]\naddress = \"off\"\n[hub]\nmessages = \"1MiB\"\ntopics = 16\nsubscriptions = 16\nqueued = 16\n\
                     present = 16\nmailbox = 16\n\
-                    [[route]]\npath = \"/\"\nhandler = \"echo\"\nbacklog = \"2MiB\"\n";
+                    [[route]]\npath = \"/\"\nhandler = \"echo\"\nbacklog = \"2MiB\"\n\
+                    max_buffered_message = \"512KiB\"\n";
         let config = Config::parse(text, "small.toml").unwrap();
         assert_eq!(Bill::new(&config, 1).check(config.memory), Ok(()));
     }

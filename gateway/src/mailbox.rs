@@ -174,8 +174,8 @@ impl<T> Post<T> {
     }
 
     /// How much waits because a mailbox is full, or for this shard itself.
-    #[cfg(test)]
-    fn waiting(&self) -> usize {
+    #[must_use]
+    pub fn waiting(&self) -> usize {
         let others: usize = self.unflushed.iter().map(|to| self.outgoing[*to].waiting.len()).sum();
         others + self.own.len()
     }

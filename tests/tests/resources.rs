@@ -17,11 +17,19 @@ const SMALL_POOL: &str = r#"
     path = "/echo"
     handler = "echo"
     backlog = "1MiB"
-    max_buffered_message = "512KiB"
+    max_buffered_message = "256KiB"
+    [[route]]
+    path = "/room"
+    handler = "hub?topic=room"
+    backlog = "1MiB"
+    max_buffered_message = "256KiB"
 "#;
 
 /// The bytes of [`SMALL_POOL`]'s blocks.
 const POOL: usize = 1 << 20;
+
+/// As many heads of 8 KiB as find a block: in the eighth that is theirs, and in the quarter for all.
+const HEADS: usize = POOL / 8 * 3 / 8192;
 
 /// The first bytes of a head that is so long that it takes a block of 8 KiB.
 fn long_head() -> Vec<u8> {
@@ -122,8 +130,8 @@ fn two_listeners_share_the_connections_of_a_shard() {
 fn a_head_that_finds_no_block_is_refused_and_others_go_on() {
     let gateway = Gateway::start(SMALL_POOL);
     let mut witness = Witness::new(&gateway);
-    let mut keepers = half_heads(&gateway, &mut witness, POOL / 8192);
-    gateway.expect_counter("blocks_used", POOL as u64);
+    let mut keepers = half_heads(&gateway, &mut witness, HEADS);
+    gateway.expect_counter("blocks_used", POOL as u64 / 8 * 3);
     for _ in 0..20 {
         let mut late = Peer::connect(&gateway);
         late.send(&long_head()[..100]);
@@ -134,86 +142,83 @@ fn a_head_that_finds_no_block_is_refused_and_others_go_on() {
         Peer::open(&gateway, "/echo").echo("no block needed");
     }
     assert_eq!(gateway.expect_counter_from("refused_no_memory", 20), 20);
+    // Nobody else is concerned: not who sends a message in pieces, nor who is told something.
+    let mut members = [Peer::open(&gateway, "/room"), Peer::open(&gateway, "/room")];
+    let text = "a".repeat(100_000);
+    for part in [Frame::text(&text).unfinished(), Frame::continuation("the end")] {
+        members[0].frame(&part);
+    }
+    for member in &mut members {
+        member.expect_text(&format!("{text}the end"));
+    }
     for peer in &mut keepers {
         peer.send(b"\r\n");
         peer.expect_open();
         peer.echo("kept");
     }
-    drop(keepers);
+    drop((keepers, members));
     expect_nothing_left(&gateway);
 }
 
 #[test]
-fn half_a_control_frame_that_finds_no_block_ends_its_connection_alone() {
+fn half_a_control_frame_finds_a_block_though_heads_take_all_that_they_can() {
     let gateway = Gateway::start(SMALL_POOL);
     let mut witness = Witness::new(&gateway);
+    let keepers = half_heads(&gateway, &mut witness, HEADS);
     let mut peer = Peer::open(&gateway, "/echo");
-    let keepers = half_heads(&gateway, &mut witness, POOL / 8192);
-    peer.echo("open all the while");
-    for (name, frame) in [("ping", Frame::ping("split")), ("close", Frame::close(1000, "split"))] {
-        case(name, || {
-            let mut late = Peer::open(&gateway, "/echo");
-            late.send(&frame.masked()[..8]);
-            late.expect_failed(1013);
-            witness.check();
-            // A control frame that comes at once needs no block.
-            let mut other = Peer::open(&gateway, "/echo");
-            other.frame(&Frame::ping("whole"));
-            other.expect(&Frame::pong("whole"));
-        });
-    }
-    assert_eq!(gateway.expect_counter_from("out_of_blocks", 2), 2);
-    peer.echo("still here");
+    let ping = Frame::ping("split").masked();
+    peer.send(&ping[..8]);
+    gateway.expect_counter("blocks_gathered", 512);
+    peer.send(&ping[8..]);
+    peer.expect(&Frame::pong("split"));
     drop((keepers, peer));
     expect_nothing_left(&gateway);
 }
 
 #[test]
-fn half_a_compressed_message_that_finds_no_block_ends_its_connection_alone() {
+fn of_half_messages_the_largest_gives_way_when_blocks_run_short() {
     let gateway = Gateway::start(SMALL_POOL);
     let mut witness = Witness::new(&gateway);
     let deflate = Request::open("/echo").with("Sec-WebSocket-Extensions", "permessage-deflate");
-    let open = || Peer::open_with(&gateway, &deflate).0;
-    // What has come takes blocks, not what the header announces; three quarters of the pool may be
-    // taken so, and one more byte.
+    // What has come takes blocks, not what the header announces.
     let start = Frame::binary("x").with_rsv(RSV1).masked_with_length(127, POOL as u64 / 4);
-    let mut keepers = [open(), open(), open(), open()];
-    for peer in &mut keepers[..3] {
+    let mut held = 0;
+    let mut keepers: Vec<Peer> = Vec::new();
+    for (length, block) in [(200_000, 256), (100_000, 128), (60_000, 64)] {
+        let mut peer = Peer::open_with(&gateway, &deflate).0;
         peer.send(&start);
-        peer.send(vec![0; POOL / 5]);
+        peer.send(vec![0; length]);
+        held += block * 1024;
+        gateway.expect_counter("blocks_gathered", held);
+        keepers.push(peer);
     }
-    gateway.expect_counter("blocks_used", POOL as u64 / 4 * 3);
-    keepers[3].send(&start);
-    gateway.expect_counter("blocks_used", POOL as u64 / 4 * 3 + 512);
-    for _ in 0..5 {
-        let mut late = open();
-        late.send(&start);
-        late.expect_failed(1013);
-        let mut late = open();
-        late.frame(&Frame::text("x").with_rsv(RSV1).unfinished());
-        late.expect_failed(1013);
-        witness.check();
-    }
-    for peer in keepers {
-        peer.reset();
-    }
+    // A sixteenth of the pool is left, a quarter of what is theirs. One that takes of that has the
+    // largest give way, not itself.
+    let mut late = Peer::open_with(&gateway, &deflate).0;
+    late.send(&start);
+    keepers[0].expect_failed(1013);
+    gateway.expect_counter("blocks_gathered", (128 + 64) * 1024 + 512);
+    let counters = gateway.counters();
+    assert_eq!((counters.get("holders_evicted"), counters.get("out_of_blocks")), (1, 1));
+    witness.check();
+    drop((keepers, late));
     expect_nothing_left(&gateway);
-    assert_eq!(gateway.counters().get("out_of_blocks"), 10);
 }
 
 #[test]
-fn an_answer_that_finds_no_block_ends_its_connection_alone() {
+fn a_slow_peer_keeps_what_waits_for_it_though_heads_take_all_that_they_can() {
     let gateway = Gateway::start(SMALL_POOL);
     let mut witness = Witness::new(&gateway);
-    let keepers = half_heads(&gateway, &mut witness, POOL / 8192);
+    let keepers = half_heads(&gateway, &mut witness, HEADS);
     let mut slow = Peer::open(&gateway, "/echo");
     slow.socket().set_recv_buffer_size(4096).unwrap();
-    // It sends and never reads, until the gateway can neither send nor keep what it has to say.
-    slow.socket().set_write_timeout(Some(Duration::from_secs(5))).unwrap();
+    // It sends and does not read, until the gateway can neither send nor read any more.
+    slow.socket().set_write_timeout(Some(Duration::from_secs(2))).unwrap();
     let frame = Frame::binary(noise(16_000, 1)).masked();
     while slow.try_send(&frame).is_ok() {}
     witness.check();
-    gateway.expect_counter("connections", 1 + keepers.len() as u64);
+    assert!(gateway.fresh_counters().get("blocks_sending") > 0, "something waits for it");
+    gateway.expect_counter("connections", 2 + keepers.len() as u64);
     drop((slow, keepers));
     expect_nothing_left(&gateway);
 }

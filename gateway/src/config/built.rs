@@ -70,7 +70,10 @@ impl Config {
         let rules = [
             (counts.contains(&hub.topics), "hub.topics: 16 to 16777216"),
             (counts.contains(&hub.subscriptions), "hub.subscriptions: 16 to 16777216"),
-            (counts.contains(&hub.queued), "hub.queued: 16 to 16777216"),
+            (
+                hub.queued.is_none_or(|queued| counts.contains(&queued)),
+                "hub.queued: 16 to 16777216",
+            ),
             (counts.contains(&hub.present), "hub.present: 16 to 16777216"),
             ((16..=65_536).contains(&hub.mailbox), "hub.mailbox: 16 to 65536"),
             ((1 << 20..=64 << 30).contains(&hub.messages), "hub.messages: 1 MiB to 64 GiB"),
@@ -120,7 +123,7 @@ impl Config {
                 u64::from(route.max_buffered_message) + u64::from(self.limits.receive_buffer);
             if route.max_buffered_message > largest_gathered(self.limits.blocks) {
                 return Err(BuiltWrong(format!(
-                    "routes[{index}].max_buffered_message: at most half of limits.blocks"
+                    "routes[{index}].max_buffered_message: at most a quarter of limits.blocks"
                 )));
             }
             if u64::from(route.backlog) < needed || route.backlog > self.limits.blocks {

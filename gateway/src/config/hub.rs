@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::reader::TableReader;
+use super::reader::{TableReader, expected};
 use super::units::quote;
 use super::value;
 use crate::hub::{Name, TopicRule};
@@ -32,9 +32,11 @@ pub struct Hub {
     /// Bytes of the largest message that is published from outside, 1 to 16 MiB. Default 1 MiB;
     /// never more than an eighth of the shard's `blocks`.
     pub max_message: u32,
-    /// Messages that wait for the slow peers of a shard, each for each, 16 to 16777216. Default
-    /// 65536. When it is reached, peers are slow as if their backlog was full.
-    pub queued: u32,
+    /// Messages that wait for the peers of a shard, each for each, 16 to 16777216. `None`, the
+    /// default, is 16 for each of `limits.connections`. At three quarters, publishing connections are
+    /// not read from; when it is reached, deliveries wait, and those peers give way that take
+    /// nothing.
+    pub queued: Option<u32>,
     /// Members of all topics whose home a shard is, where presence is kept, 16 to 16777216. Default
     /// 16384. Further ones are not listed.
     pub present: u32,
@@ -54,6 +56,7 @@ const MAILBOXES: RangeInclusive<u32> = 16..=65_536;
 const MESSAGES: RangeInclusive<u64> = 1 << 20..=64 << 30;
 const MESSAGE: RangeInclusive<u32> = 1..=16 << 20;
 const HISTORIES: RangeInclusive<u32> = 0..=1_000_000;
+const PRESENCE_EVENTS: RangeInclusive<u32> = 0..=16 << 20;
 const HISTORY_BYTES: RangeInclusive<u32> = 1..=u32::MAX;
 /// The longest that history is kept.
 pub(super) const AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -72,7 +75,7 @@ impl Default for Hub {
             mailbox: 1024,
             messages: 64 << 20,
             max_message: 1 << 20,
-            queued: 65_536,
+            queued: None,
             present: 16_384,
         }
     }
@@ -88,6 +91,7 @@ impl TopicKept {
             history_age: Duration::from_secs(300),
             presence: false,
             linger: Duration::from_secs(5),
+            presence_events: 500,
         };
         Self { name: name.into(), rule }
     }
@@ -102,7 +106,6 @@ pub(super) fn read(mut table: TableReader<'_, '_>) -> Hub {
     let topics = count("topics", default.topics, &COUNTS);
     let subscriptions = count("subscriptions", default.subscriptions, &COUNTS);
     let mailbox = count("mailbox", default.mailbox, &MAILBOXES);
-    let queued = count("queued", default.queued, &COUNTS);
     let present = count("present", default.present, &COUNTS);
     let hub = Hub {
         node: table
@@ -119,14 +122,31 @@ pub(super) fn read(mut table: TableReader<'_, '_>) -> Hub {
         max_message: table
             .read("max_message", default.max_message, |value| value::size(value, &MESSAGE))
             .value,
+        queued: table.read("queued", default.queued, queued).value,
         topics,
         subscriptions,
         mailbox,
-        queued,
         present,
     };
     table.finish();
     hub
+}
+
+impl Hub {
+    /// How many messages may wait for the peers of a shard of so many connections.
+    #[must_use]
+    pub fn queued(&self, connections: u32) -> u32 {
+        const EACH: u32 = 16;
+        self.queued.unwrap_or(connections.saturating_mul(EACH)).clamp(1, *COUNTS.end())
+    }
+}
+
+fn queued(value: &DeValue<'_>) -> Result<Option<u32>, String> {
+    match value {
+        DeValue::String(text) if text == "auto" => Ok(None),
+        DeValue::Integer(_) => value::integer(value, &COUNTS).map(Some),
+        _ => Err(expected("\"auto\" or an integer", value)),
+    }
 }
 
 /// Reads a `[[topic]]`; `None`, and an error, if it has no name.
@@ -147,6 +167,11 @@ pub(super) fn read_topic(mut table: TableReader<'_, '_>) -> Option<TopicKept> {
             .value,
         presence: table.read("presence", default.presence, value::boolean).value,
         linger: table.read("linger", default.linger, |value| value::time(value, &LINGERS)).value,
+        presence_events: table
+            .read("presence_events", default.presence_events, |value| {
+                value::integer(value, &PRESENCE_EVENTS)
+            })
+            .value,
     };
     table.finish();
     Some(TopicKept { name: name?, rule })

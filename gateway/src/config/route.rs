@@ -12,6 +12,7 @@ use super::relation::{self, Party};
 use super::report::Report;
 use super::units::quote;
 use super::value;
+use crate::connection::{Blocks, Share};
 
 /// One route: requests for `path` that offer `subprotocol` are answered by `handler`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -182,8 +183,7 @@ impl RawRoute {
         let blocks = Party::new("limits.blocks", limits.blocks);
         relation::at_most(report, &backlog, &blocks);
         let largest = largest_gathered(blocks.value());
-        let why =
-            "it must fit one block, a power of two, beside the half-sized one that it outgrew";
+        let why = "it must fit one block, a power of two, in that quarter of the pool that is for messages";
         relation::at_most_beside(report, (&message, largest), &blocks, why);
     }
 
@@ -205,9 +205,10 @@ impl RawRoute {
     }
 }
 
-/// The largest block that a message can grow into in a pool of `blocks` bytes.
+/// The largest block that a message can grow into in a pool of `blocks` bytes: the one that it
+/// outgrew, half as large, is in the other of the two regions that messages may be in.
 pub(super) fn largest_gathered(blocks: u32) -> u32 {
-    1 << (blocks / 3 * 2).max(1).ilog2()
+    Blocks::largest(blocks, Share::Gathered)
 }
 
 fn bytes(

@@ -83,6 +83,7 @@ fn what_is_written_is_read() {
         history_age = "1m"
         presence = true
         linger = "2s"
+        presence_events = 7
         [admin]
         address = "0.0.0.0:9"
         tokens = ["0123456789abcdef"]
@@ -136,12 +137,13 @@ fn what_is_written_is_read() {
             mailbox: 64,
             messages: 2 << 20,
             max_message: 1 << 10,
-            queued: 300,
+            queued: Some(300),
             present: 400,
         },
         topics: vec![TopicKept {
             name: "rooms/{room}".into(),
             rule: TopicRule {
+                presence_events: 7,
                 history: 5,
                 history_bytes: 3 << 10,
                 history_age: Duration::from_secs(60),
@@ -307,16 +309,17 @@ fn limits_that_contradict_each_other() {
              than 4GiB: lower one of the two",
         ),
         (
-            "[limits]\nblocks = \"2MiB\"",
-            "2: route.backlog: must be at most `limits.blocks`, which is 2MiB on line 2, but is \
+            "[limits]\nblocks = \"2MiB\"\n[[route]]\npath = \"/\"\nhandler = \"echo\"\n\
+             max_buffered_message = \"512KiB\"",
+            "2: route[0].backlog: must be at most `limits.blocks`, which is 2MiB on line 2, but is \
              4MiB by default: lower the one or raise the other",
         ),
         (
             "[limits]\nblocks = \"6MiB\"\n[[route]]\npath = \"/\"\nhandler = \"echo\"\n\
              max_buffered_message = \"5MiB\"\nbacklog = \"6MiB\"",
-            "6: route[0].max_buffered_message: must be at most 4194304 while `limits.blocks` is \
-             6MiB on line 2, but is 5MiB on line 6: it must fit one block, a power of two, beside \
-             the half-sized one that it outgrew",
+            "6: route[0].max_buffered_message: must be at most 1048576 while `limits.blocks` is \
+             6MiB on line 2, but is 5MiB on line 6: it must fit one block, a power of two, in that \
+             quarter of the pool that is for messages",
         ),
         (
             "[[route]]\npath = \"/\"\nhandler = \"echo\"\nbacklog = \"65MiB\"",

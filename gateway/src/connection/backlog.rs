@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::blocks::{BlockId, Blocks};
+use super::blocks::{BlockId, Blocks, MIN_BLOCK, Share};
 use super::record::Connection;
 use crate::uring::Span;
 
@@ -96,12 +96,12 @@ impl Backlog<'_> {
     /// The pool is empty.
     pub fn push_front(&mut self, bytes: &[u8]) -> Result<(), Full> {
         let count = u32::try_from(bytes.len()).map_err(|_| Full)?;
-        let block = self.blocks.take(count).ok_or(Full)?;
-        self.fill(block, &Source::Bytes(bytes));
-        if let Some(first) = self.connection.backlog {
-            self.blocks.prepend(first, block);
+        let Some(first) = self.take_list(count)? else { return Ok(()) };
+        self.fill(first, &Source::Bytes(bytes));
+        if let Some(behind) = self.connection.backlog {
+            self.blocks.append(first, behind);
         }
-        self.connection.backlog = Some(block);
+        self.connection.backlog = Some(first);
         self.connection.backlog_bytes += count;
         self.blocks.backlog_grew(count);
         self.connection.check();
@@ -144,15 +144,7 @@ impl Backlog<'_> {
         let fresh = self.take_list(count.saturating_sub(room))?;
         match (self.connection.backlog, fresh) {
             (None, fresh) => self.connection.backlog = fresh,
-            (Some(first), Some(mut fresh)) => loop {
-                // Block by block, because the list's end is known by its first block only.
-                let next = self.blocks.detach_first(fresh);
-                self.blocks.append(first, fresh);
-                match next {
-                    Some(next) => fresh = next,
-                    None => break,
-                }
-            },
+            (Some(first), Some(fresh)) => self.blocks.append(first, fresh),
             (Some(_), None) => {}
         }
         Ok(last.filter(|_| room > 0).or(fresh).expect("count is not zero"))
@@ -163,7 +155,7 @@ impl Backlog<'_> {
         let mut first = None;
         let mut left = count;
         while left > 0 {
-            let Some(block) = self.blocks.take(left.clamp(BLOCK_MIN, BLOCK_MAX)) else {
+            let Some(block) = self.take_some(left) else {
                 self.give_back_list(first);
                 return Err(Full);
             };
@@ -174,6 +166,17 @@ impl Backlog<'_> {
             }
         }
         Ok(first)
+    }
+
+    /// A block for some of `left` bytes: smaller ones will do where no large one is free.
+    fn take_some(&mut self, left: u32) -> Option<BlockId> {
+        let mut size = left.clamp(BLOCK_MIN, BLOCK_MAX);
+        loop {
+            match self.blocks.take(Share::Sending, size) {
+                None if size > MIN_BLOCK => size = (size / 2).max(MIN_BLOCK),
+                block => return block,
+            }
+        }
     }
 
     fn give_back_list(&mut self, mut first: Option<BlockId>) {
@@ -278,7 +281,7 @@ mod tests {
 
     #[test]
     fn an_empty_pool_queues_nothing_of_what_does_not_fit() {
-        let mut world = World::new(16 * 1024);
+        let mut world = World::new(32 * 1024);
         world.backlog().push_back(&[Source::Bytes(&[1; 9000])], u32::MAX).expect("room");
         let before = world.connection.backlog_bytes;
         assert_eq!(world.backlog().push_back(&[Source::Bytes(&[2; 9000])], u32::MAX), Err(Full));
@@ -290,7 +293,7 @@ mod tests {
     #[test]
     fn from_block_to_block() {
         let mut world = World::new(1 << 16);
-        let other = world.blocks.take(600).expect("room");
+        let other = world.blocks.take(Share::Sending, 600).expect("room");
         let range = world.blocks.room(other).range();
         world.area[range.clone()][..5].copy_from_slice(b"hello");
         let part = Source::Blocks(range.start..range.start + 5);

@@ -1,8 +1,10 @@
 //! Pooled blocks: one area cut in halves, and halves of halves, as a buddy allocator does.
 //!
 //! Everything that a connection may hold beyond its record lives here: what a slow peer has not
-//! taken, a message that must be whole, half a request head. The pool never grows; when it is
-//! empty, whoever asks for a block is told so.
+//! taken, a message that must be whole, half a request head. The pool never grows. Each purpose
+//! has a part of it for itself, and three quarters of the pool are such parts; the last quarter
+//! is for whoever comes. So those who hold much for one purpose take nothing from the others but
+//! that quarter, and whoever asks for a block where none is left is told so.
 
 use std::num::NonZeroU32;
 
@@ -10,6 +12,24 @@ use crate::uring::{AreaName, Span};
 
 /// The smallest block, in bytes.
 pub const MIN_BLOCK: u32 = 512;
+
+/// What a block is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Share {
+    /// Half request heads.
+    Heads,
+    /// What must be whole before it is looked at: messages, and payloads of control frames.
+    Gathered,
+    /// What is to be sent: backlogs, and published frames.
+    Sending,
+}
+
+/// How many shares there are; the region behind theirs is for all of them.
+const SHARES: usize = 3;
+
+/// How many eighths of the pool are each share's own.
+const EIGHTHS: [u32; SHARES] = [1, 2, 3];
 
 /// A block: its first unit's number plus one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,15 +64,26 @@ enum UnitState {
     #[default]
     Inner,
     Free(u8),
-    Used(u8),
+    Used(u8, Share),
+}
+
+/// A part of the pool in which blocks are cut and joined by themselves.
+struct Region {
+    /// Its first unit, and how many it has.
+    start: u32,
+    count: u32,
+    free_units: u32,
+    /// The first free block of each order; a block of order `n` is `MIN_BLOCK << n` bytes.
+    free: Vec<Option<BlockId>>,
 }
 
 /// The bookkeeping of one area of blocks.
 pub struct Blocks {
     units: Vec<Unit>,
-    /// The first free block of each order; a block of order `n` is `MIN_BLOCK << n` bytes.
-    free: Vec<Option<BlockId>>,
-    used_bytes: u64,
+    /// One for each share, in their order, and the one for all.
+    regions: [Region; SHARES + 1],
+    /// Bytes of the blocks that are taken, by share.
+    used: [u64; SHARES],
     most_used_bytes: u64,
     /// Bytes of all backlogs that are in blocks.
     backlog_bytes: u64,
@@ -63,22 +94,22 @@ impl Blocks {
     #[must_use]
     pub fn new(length: u32) -> Self {
         let count = length / MIN_BLOCK;
+        let [heads, gathered, sending] = EIGHTHS.map(|eighths| part(count, eighths));
+        let counts = [heads, gathered, sending, common(count)];
+        let mut start = 0;
+        let regions = counts.map(|count| {
+            let region = Region::new(start, count);
+            start += count;
+            region
+        });
         let mut this = Self {
-            units: Vec::with_capacity(count as usize),
-            free: vec![None; count.max(1).ilog2() as usize + 1],
-            used_bytes: 0,
+            units: vec![Unit::default(); count as usize],
+            regions,
+            used: [0; SHARES],
             most_used_bytes: 0,
             backlog_bytes: 0,
         };
-        this.units.resize(count as usize, Unit::default());
-        // The largest blocks that fit, from the front.
-        let mut unit = 0;
-        while unit < count {
-            let order =
-                (count - unit).ilog2().min(if unit == 0 { 31 } else { unit.trailing_zeros() });
-            this.release(BlockId::new(unit), order as u8);
-            unit += 1 << order;
-        }
+        (0..this.regions.len()).for_each(|region| this.cut(region));
         this
     }
 
@@ -88,37 +119,64 @@ impl Blocks {
         (length / MIN_BLOCK) as usize * size_of::<Unit>()
     }
 
-    /// Takes a block of at least `bytes`; `None` if there is none.
-    pub fn take(&mut self, bytes: u32) -> Option<BlockId> {
+    /// The largest block that a share can have in an area of `length` bytes, when nobody holds any.
+    #[must_use]
+    pub fn largest(length: u32, share: Share) -> u32 {
+        let count = length / MIN_BLOCK;
+        let largest = part(count, EIGHTHS[share as usize]).max(common(count));
+        if largest == 0 { 0 } else { MIN_BLOCK << largest.ilog2() }
+    }
+
+    /// Takes a block of at least `bytes`: from the share's own part of the pool, or from that which
+    /// is for all. `None` if neither has one.
+    pub fn take(&mut self, share: Share, bytes: u32) -> Option<BlockId> {
         let order = order_for(bytes);
-        let found = (order..self.free.len()).find(|order| self.free[*order].is_some())?;
-        let block = self.free[found].expect("just found");
-        self.unlink(block, found as u8);
-        for order in (order..found).rev() {
-            let upper = BlockId::new(block.unit() as u32 + (1 << order));
-            self.link(upper, order as u8);
-        }
-        self.units[block.unit()] = Unit { state: UnitState::Used(order as u8), ..Unit::default() };
-        self.used_bytes += u64::from(MIN_BLOCK) << order;
-        self.most_used_bytes = self.most_used_bytes.max(self.used_bytes);
+        let block =
+            self.take_from(share as usize, order).or_else(|| self.take_from(SHARES, order))?;
+        self.units[block.unit()] =
+            Unit { state: UnitState::Used(order as u8, share), ..Unit::default() };
+        self.used[share as usize] += u64::from(MIN_BLOCK) << order;
+        self.most_used_bytes = self.most_used_bytes.max(self.used_bytes());
         Some(block)
     }
 
     /// Gives a block back.
     pub fn give_back(&mut self, block: BlockId) {
-        let UnitState::Used(order) = self.units[block.unit()].state else {
+        let UnitState::Used(order, share) = self.units[block.unit()].state else {
             debug_assert!(false, "{block:?} is given back twice");
             return;
         };
-        self.used_bytes -= u64::from(MIN_BLOCK) << order;
-        self.release(block, order);
+        self.used[share as usize] -= u64::from(MIN_BLOCK) << order;
+        let unit = block.unit() as u32;
+        let region = self.regions.iter().position(|region| region.has(unit));
+        self.release(region.expect("the regions are all of the pool"), block, order);
+    }
+
+    /// Bytes that the share could still take, were they cut well: those that are free in its own
+    /// part of the pool and in that for all.
+    #[must_use]
+    pub fn free_bytes(&self, share: Share) -> u64 {
+        let units = self.regions[share as usize].free_units + self.regions[SHARES].free_units;
+        u64::from(units) * u64::from(MIN_BLOCK)
+    }
+
+    /// Bytes of the share's own part of the pool.
+    #[must_use]
+    pub fn own_bytes(&self, share: Share) -> u64 {
+        u64::from(self.regions[share as usize].count) * u64::from(MIN_BLOCK)
+    }
+
+    /// Bytes in blocks that are taken for one purpose.
+    #[must_use]
+    pub fn used_by(&self, share: Share) -> u64 {
+        self.used[share as usize]
     }
 
     /// The block's size, in bytes.
     #[must_use]
     pub fn size(&self, block: BlockId) -> u32 {
         match self.units[block.unit()].state {
-            UnitState::Used(order) => MIN_BLOCK << order,
+            UnitState::Used(order, _) => MIN_BLOCK << order,
             _ => 0,
         }
     }
@@ -163,19 +221,13 @@ impl Blocks {
         self.units[first.unit()].previous.unwrap_or(first)
     }
 
-    /// Appends `block` to the list that begins with `first`.
-    pub fn append(&mut self, first: BlockId, block: BlockId) {
-        let last = self.last(first);
-        self.units[last.unit()].next = Some(block);
-        self.units[first.unit()].previous = Some(block);
-    }
-
-    /// Puts `block` in front of the list that begins with `first`.
-    pub fn prepend(&mut self, first: BlockId, block: BlockId) {
-        let last = self.last(first);
-        self.units[first.unit()].previous = None;
-        self.units[block.unit()].next = Some(first);
-        self.units[block.unit()].previous = Some(last);
+    /// Appends the list that begins with `behind`, or the single block that it is, to the list that
+    /// begins with `first`.
+    pub fn append(&mut self, first: BlockId, behind: BlockId) {
+        let (end, last) = (self.last(first), self.last(behind));
+        self.units[behind.unit()].previous = None;
+        self.units[end.unit()].next = Some(behind);
+        self.units[first.unit()].previous = Some(last);
     }
 
     /// Takes the first block off its list; returns the new first one.
@@ -192,13 +244,7 @@ impl Blocks {
     /// Bytes in blocks that are taken.
     #[must_use]
     pub fn used_bytes(&self) -> u64 {
-        self.used_bytes
-    }
-
-    /// Bytes of the whole pool.
-    #[must_use]
-    pub fn total_bytes(&self) -> u64 {
-        self.units.len() as u64 * u64::from(MIN_BLOCK)
+        self.used.iter().sum()
     }
 
     /// The most that [`Blocks::used_bytes`] has been.
@@ -228,42 +274,93 @@ impl Blocks {
         Span { area: AreaName::Blocks, start: base + start, length: end - start }
     }
 
+    /// Makes all of a region free: the largest blocks that fit, from the front.
+    fn cut(&mut self, region: usize) {
+        let Region { start, count, .. } = self.regions[region];
+        let mut unit = 0;
+        while unit < count {
+            let aligned = if unit == 0 { 31 } else { unit.trailing_zeros() };
+            let order = (count - unit).ilog2().min(aligned);
+            self.release(region, BlockId::new(start + unit), order as u8);
+            unit += 1 << order;
+        }
+    }
+
+    fn take_from(&mut self, region: usize, order: usize) -> Option<BlockId> {
+        let free = &self.regions[region].free;
+        let found = (order..free.len()).find(|order| free[*order].is_some())?;
+        let block = free[found].expect("just found");
+        self.unlink(region, block, found as u8);
+        for order in (order..found).rev() {
+            let upper = BlockId::new(block.unit() as u32 + (1 << order));
+            self.link(region, upper, order as u8);
+        }
+        self.regions[region].free_units -= 1 << order;
+        Some(block)
+    }
+
     /// Makes a block free, joined with its buddy as long as that is free too.
-    fn release(&mut self, block: BlockId, order: u8) {
-        let mut unit = block.unit();
+    fn release(&mut self, region: usize, block: BlockId, order: u8) {
+        let Region { start, count, .. } = self.regions[region];
+        let orders = self.regions[region].free.len();
+        self.regions[region].free_units += 1 << order;
+        let mut unit = block.unit() as u32 - start;
         let mut order = usize::from(order);
-        while order + 1 < self.free.len() {
+        while order + 1 < orders {
             let buddy = unit ^ (1 << order);
-            let is_free = |unit: &Unit| unit.state == UnitState::Free(order as u8);
-            if !self.units.get(buddy).is_some_and(is_free) {
+            let is_there = buddy + (1 << order) <= count;
+            let state = |unit: u32| self.units[(start + unit) as usize].state;
+            if !is_there || state(buddy) != UnitState::Free(order as u8) {
                 break;
             }
-            self.unlink(BlockId::new(buddy as u32), order as u8);
+            self.unlink(region, BlockId::new(start + buddy), order as u8);
             unit = unit.min(buddy);
             order += 1;
         }
-        self.link(BlockId::new(unit as u32), order as u8);
+        self.link(region, BlockId::new(start + unit), order as u8);
     }
 
-    fn link(&mut self, block: BlockId, order: u8) {
-        let next = self.free[usize::from(order)].replace(block);
+    fn link(&mut self, region: usize, block: BlockId, order: u8) {
+        let next = self.regions[region].free[usize::from(order)].replace(block);
         self.units[block.unit()] = Unit { next, state: UnitState::Free(order), ..Unit::default() };
         if let Some(next) = next {
             self.units[next.unit()].previous = Some(block);
         }
     }
 
-    fn unlink(&mut self, block: BlockId, order: u8) {
+    fn unlink(&mut self, region: usize, block: BlockId, order: u8) {
         let Unit { next, previous, .. } = self.units[block.unit()];
         match previous {
             Some(previous) => self.units[previous.unit()].next = next,
-            None => self.free[usize::from(order)] = next,
+            None => self.regions[region].free[usize::from(order)] = next,
         }
         if let Some(next) = next {
             self.units[next.unit()].previous = previous;
         }
         self.units[block.unit()] = Unit::default();
     }
+}
+
+impl Region {
+    /// A region in which nothing is free yet.
+    fn new(start: u32, count: u32) -> Self {
+        let orders = if count == 0 { 0 } else { count.ilog2() as usize + 1 };
+        Self { start, count, free_units: 0, free: vec![None; orders] }
+    }
+
+    fn has(&self, unit: u32) -> bool {
+        (self.start..self.start + self.count).contains(&unit)
+    }
+}
+
+/// The units of `count` that are no share's own.
+fn common(count: u32) -> u32 {
+    count - EIGHTHS.iter().map(|eighths| part(count, *eighths)).sum::<u32>()
+}
+
+/// So many eighths of `count` units.
+fn part(count: u32, eighths: u32) -> u32 {
+    (u64::from(count) * u64::from(eighths) / 8) as u32
 }
 
 /// The order of the smallest block that holds `bytes`.
@@ -275,14 +372,16 @@ fn order_for(bytes: u32) -> usize {
 mod tests {
     use super::*;
 
-    const LENGTH: u32 = 64 * MIN_BLOCK;
+    /// Three eighths of it are a share's own, a quarter is for all.
+    const LENGTH: u32 = 256 * MIN_BLOCK;
+    const SHARE: Share = Share::Sending;
 
     #[test]
     fn blocks_do_not_overlap_and_come_back_whole() {
         let mut blocks = Blocks::new(LENGTH);
         let sizes = [1, 512, 513, 4096, 2000, 512, 8192, 1];
         let taken: Vec<BlockId> =
-            sizes.iter().map(|size| blocks.take(*size).expect("room")).collect();
+            sizes.iter().map(|size| blocks.take(SHARE, *size).expect("room")).collect();
         let mut ranges: Vec<_> = taken.iter().map(|block| blocks.room(*block).range()).collect();
         for (range, size) in ranges.iter().zip(sizes) {
             assert!(range.len() >= size as usize);
@@ -293,38 +392,69 @@ mod tests {
             blocks.give_back(block);
         }
         assert_eq!(blocks.used_bytes(), 0);
-        assert!(blocks.take(LENGTH).is_some(), "all halves were joined again");
+        assert!(blocks.take(SHARE, LENGTH / 4).is_some(), "all halves were joined again");
     }
 
     #[test]
     fn an_empty_pool_says_so() {
-        let mut blocks = Blocks::new(4 * MIN_BLOCK);
-        assert_eq!(blocks.take(5 * MIN_BLOCK), None);
-        let whole = blocks.take(3 * MIN_BLOCK).expect("all of it");
-        assert_eq!(blocks.take(1), None);
-        blocks.give_back(whole);
-        assert!(blocks.take(1).is_some());
-        assert_eq!(blocks.most_used_bytes(), u64::from(4 * MIN_BLOCK));
+        let mut blocks = Blocks::new(8 * MIN_BLOCK);
+        assert_eq!(blocks.take(SHARE, 3 * MIN_BLOCK), None, "four in a row there are nowhere");
+        let all: Vec<_> = std::iter::from_fn(|| blocks.take(SHARE, 1)).collect();
+        assert_eq!((all.len(), blocks.free_bytes(SHARE)), (5, 0), "its own, and those for all");
+        blocks.give_back(all[0]);
+        assert!(blocks.take(SHARE, 1).is_some());
+        assert_eq!(blocks.most_used_bytes(), u64::from(5 * MIN_BLOCK));
+    }
+
+    #[test]
+    fn who_takes_all_for_one_purpose_leaves_the_others_their_own() {
+        let shares = [Share::Heads, Share::Gathered, Share::Sending];
+        for greedy in shares {
+            let mut blocks = Blocks::new(LENGTH);
+            let taken: Vec<_> = std::iter::from_fn(|| blocks.take(greedy, 1)).collect();
+            assert_eq!(blocks.used_by(greedy), taken.len() as u64 * u64::from(MIN_BLOCK));
+            for other in shares.into_iter().filter(|other| *other != greedy) {
+                assert_eq!(blocks.free_bytes(other), blocks.own_bytes(other), "{greedy:?}");
+                let most = u32::try_from(blocks.own_bytes(other)).expect("a small pool");
+                let largest = (most / MIN_BLOCK).ilog2();
+                assert!(blocks.take(other, MIN_BLOCK << largest).is_some(), "{other:?} has none");
+            }
+            taken.into_iter().for_each(|block| blocks.give_back(block));
+            assert_eq!(blocks.used_by(greedy), 0);
+        }
+    }
+
+    #[test]
+    fn the_largest_block_can_be_had() {
+        for length in [7, 8, 32, 100, 2048, 12345] {
+            let length = length * MIN_BLOCK;
+            for share in [Share::Heads, Share::Gathered, Share::Sending] {
+                let largest = Blocks::largest(length, share);
+                assert!(Blocks::new(length).take(share, largest).is_some(), "{length} {share:?}");
+                assert_eq!(Blocks::new(length).take(share, largest + 1), None, "{length}");
+            }
+        }
     }
 
     #[test]
     fn a_length_that_is_no_power_of_two_is_used_whole() {
         let mut blocks = Blocks::new(7 * MIN_BLOCK);
-        let taken: Vec<_> = std::iter::from_fn(|| blocks.take(1)).collect();
-        assert_eq!(taken.len(), 7);
-        for block in taken {
-            blocks.give_back(block);
+        let mut taken = Vec::new();
+        for share in [Share::Heads, Share::Gathered, Share::Sending] {
+            taken.extend(std::iter::from_fn(|| blocks.take(share, 1)));
         }
-        assert!(blocks.take(4 * MIN_BLOCK).is_some());
+        assert_eq!(taken.len(), 7);
+        taken.into_iter().for_each(|block| blocks.give_back(block));
+        assert_eq!(blocks.used_bytes(), 0);
     }
 
     #[test]
     fn lists_keep_their_order() {
         let mut blocks = Blocks::new(LENGTH);
-        let [a, b, c, d] = std::array::from_fn(|_| blocks.take(1).expect("room"));
+        let [a, b, c, d] = std::array::from_fn(|_| blocks.take(SHARE, 1).expect("room"));
         blocks.append(b, c);
         blocks.append(b, d);
-        blocks.prepend(b, a);
+        blocks.append(a, b);
         let mut order = vec![a];
         let mut first = a;
         assert_eq!(blocks.last(a), d);
@@ -339,7 +469,7 @@ mod tests {
     #[test]
     fn content_moves_within_its_block() {
         let mut blocks = Blocks::new(LENGTH);
-        let block = blocks.take(600).expect("room");
+        let block = blocks.take(SHARE, 600).expect("room");
         assert_eq!(blocks.size(block), 1024);
         blocks.extend(block, 100);
         blocks.consume(block, 30);
@@ -357,7 +487,7 @@ mod tests {
         for _ in 0..20_000 {
             random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             if random >> 31 == 0 {
-                let Some(block) = blocks.take((random >> 8) % 5000) else { continue };
+                let Some(block) = blocks.take(SHARE, (random >> 8) % 5000) else { continue };
                 for unit in units(&blocks, block) {
                     assert!(!std::mem::replace(&mut owners[unit], true), "taken twice");
                 }

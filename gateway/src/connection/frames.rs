@@ -6,7 +6,7 @@
 
 use slab::Slab;
 
-use super::blocks::{BlockId, Blocks};
+use super::blocks::{BlockId, Blocks, Share};
 use super::output::Pool;
 use crate::uring::{Slot, Span};
 
@@ -91,6 +91,12 @@ impl Frames {
         self.live
     }
 
+    /// How many may wait in all queues.
+    #[must_use]
+    pub fn places(&self) -> u32 {
+        self.limit
+    }
+
     /// Bytes that wait in all queues.
     #[must_use]
     pub fn waiting_bytes(&self) -> u64 {
@@ -101,7 +107,7 @@ impl Frames {
     /// is no block.
     pub fn add(&mut self, bytes: &[&[u8]], messages: u32, pool: &mut Pool<'_>) -> Option<FrameId> {
         let length: usize = bytes.iter().map(|part| part.len()).sum();
-        let block = pool.blocks.take(u32::try_from(length).ok()?)?;
+        let block = pool.blocks.take(Share::Sending, u32::try_from(length).ok()?)?;
         for part in bytes {
             let start = pool.blocks.room(block).start as usize;
             pool.area[start..start + part.len()].copy_from_slice(part);

@@ -9,7 +9,7 @@ mod output;
 mod record;
 
 pub use backlog::{Backlog, Full, Source};
-pub use blocks::{BlockId, Blocks, MIN_BLOCK};
+pub use blocks::{BlockId, Blocks, MIN_BLOCK, Share};
 pub use codecs::{Compressor, Decompressor, PIECE};
 pub use frames::{FrameId, Frames, NO_KEY};
 pub use gathered::{append, release};

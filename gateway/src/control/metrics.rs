@@ -60,7 +60,8 @@ struct Shape {
 }
 
 /// Counters that go down as well, and keep their names.
-const GAUGES: [&str; 8] = [
+const GAUGES: [&str; 9] = [
+    "mail_waiting",
     "backlog_bytes",
     "connections",
     "connections_open",
@@ -163,11 +164,23 @@ fn shape(name: &str, doc: &'static str) -> Option<Shape> {
             labels: vec![("action", action), ("reason", reason)],
         })
     };
+    let share = |share| {
+        Some(Shape {
+            family: "tidegate_blocks_share_bytes".into(),
+            kind: Kind::Gauge,
+            help: "Bytes in pooled blocks now, by what they are for: half request heads, what must \
+                   be whole, what is to be sent.",
+            labels: vec![("share", share)],
+        })
+    };
     match name {
         // The refusals by reason say these.
         "refused" | "refused_head_timeout" => None,
         _ if GAUGES.contains(&name) => plain(name, Kind::Gauge, doc),
         "queued" => plain("queued_messages", Kind::Gauge, doc),
+        "blocks_heads" => share("heads"),
+        "blocks_gathered" => share("gathered"),
+        "blocks_sending" => share("sending"),
         "blocks_used" | "blocks_used_max" => plain(&format!("{name}_bytes"), Kind::Gauge, doc),
         "bytes_in" => plain("received_bytes", Kind::Counter, doc),
         "bytes_out" => plain("sent_payload_bytes", Kind::Counter, doc),

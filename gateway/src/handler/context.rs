@@ -45,6 +45,8 @@ pub(crate) enum Failing {
     Protocol(ProtocolError),
     /// The peer does not take what it is sent, and a bound is met.
     Slow,
+    /// The peer does not take what it is sent, and what all connections share runs short.
+    GivesWay,
     /// The shard has no memory for what the peer sends.
     NoMemory,
     /// A message that must be whole does not become so in time.
@@ -207,7 +209,7 @@ impl Context<'_, '_> {
 
     /// Ends a subscription of the connection; `false` if there was none.
     pub fn unsubscribe(&mut self, topic: &Name) -> bool {
-        self.hub.unsubscribe(self.id, topic)
+        self.hub.unsubscribe(self.id, topic, self.deflates())
     }
 
     /// Publishes a message. It is on its way when this returns; what becomes of it is not told.

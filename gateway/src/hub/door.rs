@@ -3,6 +3,7 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use siphasher::sip::SipHasher13;
 use tidegate_proto::receiver::Kind;
@@ -34,6 +35,8 @@ pub struct Common {
     pub(crate) names: Seed,
     /// How many shards there are.
     pub(crate) shards: usize,
+    /// How many shards have said that publishers should pause.
+    pub(crate) pressing: Arc<AtomicU32>,
 }
 
 impl Common {
@@ -43,7 +46,7 @@ impl Common {
         let memory = Arc::new(MessageMemory::new(config.hub.messages));
         // A message in a frame must fit a block beside others.
         let max_message = config.hub.max_message.min(config.limits.blocks / 8);
-        Self { node, memory, max_message, names, shards }
+        Self { node, memory, max_message, names, shards, pressing: Arc::default() }
     }
 
     /// The hash of a name, which is the same in all shards.
@@ -51,6 +54,14 @@ impl Common {
         let Seed([one, other]) = self.names;
         let mut hasher = SipHasher13::new_with_keys(one, other);
         name.hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// The hash of a topic, by its own hash, and a key.
+    pub(crate) fn conflation(&self, topic: u64, key: Option<&Name>) -> u64 {
+        let Seed([one, other]) = self.names;
+        let mut hasher = SipHasher13::new_with_keys(one, other);
+        (topic, key.map(Name::as_str)).hash(&mut hasher);
         hasher.finish()
     }
 

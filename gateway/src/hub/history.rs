@@ -25,6 +25,18 @@ pub(crate) struct Missed {
     pub(crate) gap: bool,
 }
 
+/// A portion of the messages behind a position.
+pub(crate) struct Portion {
+    pub(crate) deliveries: Vec<Arc<Delivery>>,
+    /// Messages before them that are no longer kept, as far as they can be counted.
+    pub(crate) left_out: u64,
+    /// The message behind which there is more; `None` if this was all.
+    pub(crate) next: Option<Position>,
+}
+
+/// The most messages of a portion.
+const PORTION_MOST: usize = 128;
+
 impl History {
     pub(crate) fn new(epoch: u32) -> Self {
         Self { position: Position { epoch, offset: 0 }, kept: VecDeque::new(), bytes: 0, held: 0 }
@@ -82,16 +94,48 @@ impl History {
         self.from(skip, limit, gap)
     }
 
-    /// As [`History::since`], but the newest `most`; what is left out is a gap.
-    pub(crate) fn missed(&self, since: Option<Position>, most: usize) -> Missed {
+    /// Behind which message what is kept begins that one who saw `since` has missed; `None` if it has
+    /// missed nothing that is kept. And whether it has missed anything that is not.
+    pub(crate) fn stands(&self, since: Option<Position>) -> (Option<Position>, bool) {
         let (skip, gap) = self.behind(since);
-        let newest = self.kept.len().saturating_sub(most);
-        self.from(skip.max(newest), most, gap || skip < newest)
+        let offset = self.oldest() + skip as u64 - 1;
+        let behind = Position { offset, ..self.position };
+        ((skip < self.kept.len()).then_some(behind), gap)
+    }
+
+    /// The next portion of what was published behind a message: up to `bytes` of it, and one message
+    /// at least if there is any.
+    pub(crate) fn portion(&self, behind: Position, bytes: u64) -> Portion {
+        let (skip, gap) = self.behind(Some(behind));
+        let is_known = behind.epoch == self.position.epoch;
+        let left_out = if is_known { self.oldest().saturating_sub(behind.offset + 1) } else { 1 };
+        let mut portion = Portion {
+            deliveries: Vec::new(),
+            left_out: if gap { left_out } else { 0 },
+            next: None,
+        };
+        let mut length = 0;
+        for (_, delivery) in self.kept.range(skip.min(self.kept.len())..) {
+            let is_full = length >= bytes || portion.deliveries.len() == PORTION_MOST;
+            if is_full {
+                let last = portion.deliveries.last();
+                portion.next = last.and_then(|last: &Arc<Delivery>| last.position);
+                break;
+            }
+            length += delivery.payload_bytes();
+            portion.deliveries.push(Arc::clone(delivery));
+        }
+        portion
+    }
+
+    /// The offset of the oldest message that is kept, or of the next one if none is.
+    fn oldest(&self) -> u64 {
+        self.position.offset + 1 - self.kept.len() as u64
     }
 
     /// How many of those that are kept are not behind `since`, and whether there is a gap.
     fn behind(&self, since: Option<Position>) -> (usize, bool) {
-        let oldest = self.position.offset + 1 - self.kept.len() as u64;
+        let oldest = self.oldest();
         match since {
             None => (0, false),
             Some(since) if since.epoch != self.position.epoch => (0, true),
@@ -105,7 +149,7 @@ impl History {
     }
 
     fn from(&self, skip: usize, limit: usize, gap: bool) -> Missed {
-        let kept = self.kept.iter().skip(skip).take(limit);
+        let kept = self.kept.range(skip.min(self.kept.len())..).take(limit);
         Missed { deliveries: kept.map(|(_, delivery)| Arc::clone(delivery)).collect(), gap }
     }
 
@@ -135,6 +179,7 @@ mod tests {
         history_age: Duration::from_secs(10),
         presence: false,
         linger: Duration::ZERO,
+        presence_events: 0,
     };
 
     fn publish(history: &mut History, now: u64, length: usize) {
@@ -166,10 +211,31 @@ mod tests {
         assert_eq!(since(&history, 4, 5), (vec![3, 4, 5], true), "another epoch");
         assert_eq!(since(&history, 5, 6), (vec![], true), "from the future");
         assert_eq!(history.since(None, 2).deliveries.len(), 2);
-        let newest = history.missed(Some(Position { epoch: 5, offset: 2 }), 2);
-        assert_eq!((newest.deliveries.len(), newest.gap), (2, true));
-        let all = history.missed(Some(Position { epoch: 5, offset: 2 }), 3);
-        assert_eq!((all.deliveries.len(), all.gap), (3, false));
+    }
+
+    #[test]
+    fn what_was_missed_comes_in_portions() {
+        let mut history = History::new(5);
+        for now in 0..5 {
+            publish(&mut history, now, 10);
+        }
+        let at = |epoch: u32, offset: u64| Position { epoch, offset };
+        // 3, 4 and 5 are kept.
+        assert_eq!(history.stands(Some(at(5, 5))), (None, false));
+        assert_eq!(history.stands(Some(at(5, 3))), (Some(at(5, 3)), false));
+        assert_eq!(history.stands(Some(at(5, 1))), (Some(at(5, 2)), true));
+        assert_eq!(history.stands(Some(at(4, 9))), (Some(at(5, 2)), true), "another epoch");
+        assert_eq!(history.stands(Some(at(5, 9))), (None, true), "from the future");
+        let told = |behind: Position, bytes: u64| {
+            let Portion { deliveries, left_out, next } = history.portion(behind, bytes);
+            let offset = |delivery: &Arc<Delivery>| delivery.position.expect("a position").offset;
+            (deliveries.iter().map(offset).collect::<Vec<_>>(), left_out, next)
+        };
+        assert_eq!(told(at(5, 2), 11), (vec![3, 4], 0, Some(at(5, 4))));
+        assert_eq!(told(at(5, 4), 11), (vec![5], 0, None));
+        assert_eq!(told(at(5, 5), 11), (vec![], 0, None));
+        assert_eq!(told(at(5, 0), 1), (vec![3], 2, Some(at(5, 3))), "1 and 2 are gone");
+        assert_eq!(told(at(4, 0), 100), (vec![3, 4, 5], 1, None), "another epoch");
     }
 
     #[test]

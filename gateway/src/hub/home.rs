@@ -1,7 +1,8 @@
 //! What a shard knows of the topics whose home it is: which shards have subscribers, the order of
 //! messages, history and presence.
 
-use std::collections::{HashSet, VecDeque};
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use smallvec::SmallVec;
 
 use super::delivery::{Delivery, What, Who};
 use super::history::{History, Missed};
-use super::mail::{Joined, Left, Recovered};
+use super::mail::{Fetch, Joined, Left, Recovered, Standing};
 use super::presence::Members;
 use super::rules::Rules;
 use super::{
@@ -21,17 +22,23 @@ use super::{
 
 /// How many topics are looked at for old history at a tick.
 const EXPIRED_AT_ONCE: usize = 256;
-/// The most messages that one who comes back is told; the newest, if it missed more.
-const RECOVERED_MOST: usize = 16_384;
+/// Bytes of messages that one who comes back is told at once, and one message more.
+const RECOVERED_AT_ONCE: u64 = 24 << 10;
+/// How many leaves are looked at in a tick: some milliseconds' work.
+const LEAVES_AT_ONCE: usize = 1024;
 /// How many of the largest topics are told.
 const LARGEST: usize = 20;
 /// How many topics are looked at for one answer.
 const SEARCHED_AT_ONCE: usize = 4096;
 
-/// The shards that have subscribers: their number in the high 16 bits, whether a subscriber wants
-/// messages compressed in the next one, and how many subscribers there are in the low 32.
+/// A shard that has subscribers.
 #[derive(Clone, Copy)]
-struct Interest(u64);
+struct Interest {
+    shard: u16,
+    /// How many subscribers there are, and how many of them want messages compressed.
+    count: u32,
+    deflating: u32,
+}
 
 struct Topic {
     name: Name,
@@ -71,6 +78,16 @@ pub(crate) struct Counts {
     pub(crate) presence_full: u64,
     /// Topics that could not come to be.
     pub(crate) topics_full: u64,
+    /// Joins and leaves that were not told, because too many are present.
+    pub(crate) presence_untold: u64,
+}
+
+/// One whose leave may count.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Leaving {
+    at: Duration,
+    name: Name,
+    who: Who,
 }
 
 /// A message with its place in the topic's order, and the shards to tell.
@@ -90,29 +107,19 @@ pub(crate) struct Home {
     bounds: Bounds,
     held: Held,
     present: u32,
-    /// Those whose leave may count, by the time at which it does.
-    leaving: VecDeque<(Duration, Name, Who)>,
+    /// Those whose leave may count, the first of them on top: at most one for each who is present.
+    leaving: BinaryHeap<Reverse<Leaving>>,
     /// Subscriptions that were denied, until their end is told: they count for nothing.
     denied: HashSet<(u64, ConnectionId)>,
-    /// Subscriptions of those who are not listed as present because of the bound, likewise.
+    /// Subscriptions of users who are not listed as present because of the bound, likewise. At most
+    /// as many as may be present: beyond that, a user may be told as gone while it has a connection
+    /// that came when there was no room.
     unlisted: HashSet<(u64, ConnectionId)>,
     /// Where to look for old history next.
     expiring: usize,
     /// Drawn for the shard; each topic gets another.
     next_epoch: u32,
     pub(crate) counts: Counts,
-}
-
-impl Interest {
-    const DEFLATES: u64 = 1 << 32;
-
-    fn shard(self) -> u16 {
-        (self.0 >> 48) as u16
-    }
-
-    fn count(self) -> u64 {
-        self.0 & 0xffff_ffff
-    }
 }
 
 impl Held {
@@ -141,7 +148,7 @@ impl Home {
             bounds,
             held: Held::default(),
             present: 0,
-            leaving: VecDeque::new(),
+            leaving: BinaryHeap::new(),
             denied: HashSet::new(),
             unlisted: HashSet::new(),
             expiring: 0,
@@ -163,8 +170,7 @@ impl Home {
         self.present
     }
 
-    /// A connection has subscribed. Returns what to tell it, if it waits for that, and what to tell
-    /// all.
+    /// A connection has subscribed. Returns where it stands, and what to tell all.
     ///
     /// # Errors
     /// There is no room for the topic.
@@ -173,45 +179,66 @@ impl Home {
         joined: &Joined,
         (now, unix): (Duration, u64),
         hash: &dyn Fn(&Name) -> u64,
-    ) -> Result<(Recovered, Option<Ordered>), Refusal> {
+    ) -> Result<(Standing, Option<Ordered>), Refusal> {
         let index = self.find_or_add(joined.hash, &joined.name, true, hash)?;
         let topic = &mut self.topics[index as usize];
-        let entry = topic.interest.iter_mut().find(|one| one.shard() == joined.id.shard);
-        let flag = if joined.deflates { Interest::DEFLATES } else { 0 };
-        match entry {
-            Some(interest) => interest.0 = (interest.0 + 1) | flag,
-            None => {
-                let shard = u64::from(joined.id.shard) << 48;
-                topic.interest.push(Interest(shard | flag | 1));
+        topic.is_of_interest(joined.id.shard, joined.deflates);
+        let whose = joined.whose();
+        let mut standing =
+            Standing { whose, position: None, gap: joined.since.is_some(), behind: None };
+        if let Some(Extra { rule, history: Some(history), .. }) = topic.extra.as_deref_mut() {
+            self.held.change(history, |history| history.expire(now, rule));
+            standing.position = Some(history.position());
+            if joined.since.is_some() {
+                (standing.behind, standing.gap) = history.stands(joined.since);
             }
         }
-        let mut recovered = Recovered::nothing(joined);
-        let mut event = None;
-        if let Some(extra) = &mut topic.extra {
-            if let Some(history) = &mut extra.history {
-                self.held.change(history, |history| history.expire(now, &extra.rule));
-                recovered.position = Some(history.position());
-                if joined.since.is_some() {
-                    let Missed { deliveries, gap } = history.missed(joined.since, RECOVERED_MOST);
-                    (recovered.missed, recovered.gap) = (deliveries, gap);
-                }
-            } else {
-                recovered.gap = joined.since.is_some();
+        let event = self.comes(index, joined, unix);
+        Ok((standing, event))
+    }
+
+    /// Who has subscribed is present, if that is kept and there is room. Returns what to tell.
+    fn comes(&mut self, index: u32, joined: &Joined, unix: u64) -> Option<Ordered> {
+        let topic = &mut self.topics[index as usize];
+        let members = topic.extra.as_mut().and_then(|extra| extra.members.as_mut())?;
+        let who = joined.who();
+        if self.present >= self.bounds.present && !members.has(&who) {
+            self.counts.presence_full += 1;
+            let is_user = matches!(who, Who::User(_));
+            if is_user && self.unlisted.len() < self.bounds.present as usize {
+                self.unlisted.insert((joined.hash, joined.id));
             }
-            if let Some(members) = &mut extra.members {
-                let who = joined.who();
-                if self.present >= self.bounds.present && !members.has(&who) {
-                    self.counts.presence_full += 1;
-                    self.unlisted.insert((joined.hash, joined.id));
-                } else if members.join(who.clone(), unix) {
-                    self.present += 1;
-                    event = Some(topic.tell(joined.hash, What::Join(who)));
-                }
-            }
-        } else {
-            recovered.gap = joined.since.is_some();
+            return None;
         }
-        Ok((recovered, event))
+        if !members.join(who.clone(), unix) {
+            return None;
+        }
+        self.present += 1;
+        self.tell_presence(index, joined.hash, What::Join(who))
+    }
+
+    /// Tells who comes or goes, unless so many are present that it would be told very often to very
+    /// many.
+    fn tell_presence(&mut self, index: u32, hash: u64, what: What) -> Option<Ordered> {
+        let topic = &self.topics[index as usize];
+        let extra = topic.extra.as_ref()?;
+        let present = extra.members.as_ref().map_or(0, Members::len);
+        if present > extra.rule.presence_events as usize {
+            self.counts.presence_untold += 1;
+            return None;
+        }
+        Some(topic.tell(hash, what))
+    }
+
+    /// The next portion of what a subscriber missed; `None` if nothing is kept of the topic any more.
+    pub(crate) fn fetch(&mut self, fetch: Fetch, now: Duration) -> Option<Recovered> {
+        let Fetch { whose, behind } = fetch;
+        let index = self.find(whose.hash, &whose.name)?;
+        let extra = self.topics[index as usize].extra.as_deref_mut();
+        let Some(Extra { rule, history: Some(history), .. }) = extra else { return None };
+        self.held.change(history, |history| history.expire(now, rule));
+        let portion = history.portion(behind, RECOVERED_AT_ONCE);
+        Some(Recovered { whose, position: history.position(), portion })
     }
 
     /// A subscription was denied: its end, which will be told, is not one that counts.
@@ -232,28 +259,28 @@ impl Home {
         }
         let is_listed = !self.unlisted.remove(&key);
         let index = self.find(left.hash, &left.name)?;
-        let topic = &mut self.topics[index as usize];
-        let at = topic.interest.iter().position(|one| one.shard() == left.id.shard)?;
-        topic.interest[at].0 -= 1;
-        if topic.interest[at].count() == 0 {
-            topic.interest.swap_remove(at);
-        }
-        let mut event = None;
-        if let Some(Extra { rule, members: Some(members), .. }) = topic.extra.as_deref_mut()
-            && is_listed
-        {
-            let (who, leaves_at) = (left.who(), now + rule.linger);
-            if members.leave(&who, leaves_at) {
-                if members.expire(&who, now) {
-                    self.present -= 1;
-                    event = Some(topic.tell(left.hash, What::Leave(who)));
-                } else if members.await_return(&who) {
-                    self.leaving.push_back((leaves_at, left.name.clone(), who));
-                }
-            }
-        }
+        self.topics[index as usize].is_of_less_interest(left.id.shard, left.deflates)?;
+        let event = if is_listed { self.goes(index, left, now) } else { None };
         self.drop_if_idle(index, hash);
         event
+    }
+
+    /// Who has left is not present any more, or will not be after a while. Returns what to tell.
+    fn goes(&mut self, index: u32, left: &Left, now: Duration) -> Option<Ordered> {
+        let extra = self.topics[index as usize].extra.as_deref_mut();
+        let Some(Extra { rule, members: Some(members), .. }) = extra else { return None };
+        let (who, at) = (left.who(), now + rule.linger);
+        if !members.leave(&who, at) {
+            return None;
+        }
+        if members.expire(&who, now) {
+            self.present -= 1;
+            return self.tell_presence(index, left.hash, What::Leave(who));
+        }
+        if members.await_return(&who) {
+            self.leaving.push(Reverse(Leaving { at, name: left.name.clone(), who }));
+        }
+        None
     }
 
     /// Gives a message its place, and keeps it if the topic has a history. `compress` is called
@@ -275,7 +302,7 @@ impl Home {
             let delivery = Arc::new(Delivery { topic, hash: key, position: None, what });
             return Ok(Ordered { delivery, shards: SmallVec::new(), connections: 0 });
         };
-        let deflates = topic.interest.iter().any(|one| one.0 & Interest::DEFLATES != 0);
+        let deflates = topic.interest.iter().any(|one| one.deflating > 0);
         let deflated = if deflates { compress(&publication) } else { None };
         let mut ordered = topic.tell(key, What::Message(publication, deflated));
         if let Some(Extra { rule, history: Some(history), .. }) = topic.extra.as_deref_mut() {
@@ -316,27 +343,39 @@ impl Home {
     pub(crate) fn tick(&mut self, now: Duration, hash: &dyn Fn(&Name) -> u64) -> Vec<Ordered> {
         self.expire_histories(now, hash);
         let mut events = Vec::new();
-        // Rules may linger differently, so one may wait behind another that lingers longer.
-        let (mut due, mut later) = (Vec::new(), VecDeque::new());
-        for leaving in self.leaving.drain(..) {
-            if leaving.0 <= now { due.push(leaving) } else { later.push_back(leaving) }
-        }
-        self.leaving = later;
-        for (_, name, who) in due {
-            let key = hash(&name);
-            let Some(index) = self.find(key, &name) else { continue };
-            let topic = &mut self.topics[index as usize];
-            let members = topic.extra.as_mut().and_then(|extra| extra.members.as_mut());
-            let Some(members) = members else { continue };
-            if members.expire(&who, now) {
-                self.present -= 1;
-                events.push(topic.tell(key, What::Leave(who)));
-                self.drop_if_idle(index, hash);
-            } else if let Some(leaves_at) = members.next_look(&who) {
-                self.leaving.push_back((leaves_at, name, who));
+        for _ in 0..LEAVES_AT_ONCE {
+            match self.leaving.peek() {
+                Some(Reverse(leaving)) if leaving.at <= now => {}
+                _ => break,
             }
+            let Some(Reverse(leaving)) = self.leaving.pop() else { break };
+            events.extend(self.leaves(leaving, now, hash));
         }
         events
+    }
+
+    /// Looks whether one who has left has come back. Returns what to tell.
+    fn leaves(
+        &mut self,
+        leaving: Leaving,
+        now: Duration,
+        hash: &dyn Fn(&Name) -> u64,
+    ) -> Option<Ordered> {
+        let Leaving { name, who, .. } = leaving;
+        let key = hash(&name);
+        let index = self.find(key, &name)?;
+        let extra = self.topics[index as usize].extra.as_mut()?;
+        let members = extra.members.as_mut()?;
+        if members.expire(&who, now) {
+            self.present -= 1;
+            let event = self.tell_presence(index, key, What::Leave(who));
+            self.drop_if_idle(index, hash);
+            return event;
+        }
+        if let Some(at) = members.next_look(&who) {
+            self.leaving.push(Reverse(Leaving { at, name, who }));
+        }
+        None
     }
 
     /// Whether anything here changes with time.
@@ -518,8 +557,31 @@ fn plainly(delivery: &Arc<Delivery>) -> Arc<Delivery> {
 
 impl Topic {
     fn subscribers(&self) -> (SmallVec<[u16; 4]>, u64) {
-        let shards = self.interest.iter().map(|one| one.shard()).collect();
-        (shards, self.interest.iter().map(|one| one.count()).sum())
+        let shards = self.interest.iter().map(|one| one.shard).collect();
+        (shards, self.interest.iter().map(|one| u64::from(one.count)).sum())
+    }
+
+    /// A shard has one more subscriber.
+    fn is_of_interest(&mut self, shard: u16, deflates: bool) {
+        let found = self.interest.iter().position(|one| one.shard == shard);
+        let at = found.unwrap_or_else(|| {
+            self.interest.push(Interest { shard, count: 0, deflating: 0 });
+            self.interest.len() - 1
+        });
+        self.interest[at].count += 1;
+        self.interest[at].deflating += u32::from(deflates);
+    }
+
+    /// A shard has one subscriber less; `None` if it has none.
+    fn is_of_less_interest(&mut self, shard: u16, deflates: bool) -> Option<()> {
+        let at = self.interest.iter().position(|one| one.shard == shard)?;
+        let interest = &mut self.interest[at];
+        interest.count -= 1;
+        interest.deflating -= u32::from(deflates);
+        if interest.count == 0 {
+            self.interest.swap_remove(at);
+        }
+        Some(())
     }
 
     /// Something to tell all subscribers.

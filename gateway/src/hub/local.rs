@@ -28,6 +28,16 @@ pub(crate) struct Topic {
     subscribers: SmallVec<[Subscriber; 4]>,
     /// How many of the subscribers, from the front, the current delivery has yet to reach.
     undelivered: u32,
+    /// The number of the current delivery: a record may be another topic's by the time that a
+    /// delivery goes on.
+    delivery: u32,
+}
+
+/// A delivery to a topic's subscribers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ongoing {
+    pub(crate) topic: u32,
+    number: u32,
 }
 
 /// A subscriber: its slot, and how it is served.
@@ -63,6 +73,8 @@ pub(crate) struct Local {
     free: u32,
     live: u32,
     members: Vec<Member>,
+    /// The number of the delivery that began last.
+    deliveries: u32,
     bounds: Bounds,
 }
 
@@ -129,6 +141,7 @@ impl Local {
             free: 0,
             live: 0,
             members: Vec::new(),
+            deliveries: 0,
             bounds,
         }
     }
@@ -227,30 +240,40 @@ impl Local {
         }
     }
 
-    /// Begins a delivery to all that are subscribed now; there is one at a time.
-    pub(crate) fn begin_delivery(&mut self, topic: u32) {
-        let topic = &mut self.topics[topic as usize];
-        topic.undelivered = topic.subscribers.len() as u32;
+    /// Begins a delivery to all that are subscribed now; a topic has one at a time.
+    pub(crate) fn begin_delivery(&mut self, topic: u32) -> Ongoing {
+        self.deliveries = self.deliveries.wrapping_add(1);
+        let number = self.deliveries;
+        let record = &mut self.topics[topic as usize];
+        record.undelivered = record.subscribers.len() as u32;
+        record.delivery = number;
+        Ongoing { topic, number }
     }
 
     /// The next subscriber of the delivery. Subscriptions may come and go meanwhile: who comes is
     /// left out, and nobody is reached twice.
-    pub(crate) fn next_of_delivery(&mut self, topic: u32) -> Option<Subscriber> {
-        let topic = self.topics.get_mut(topic as usize)?;
+    pub(crate) fn next_of_delivery(&mut self, ongoing: Ongoing) -> Option<Subscriber> {
+        let topic = self.ongoing(ongoing)?;
         topic.undelivered = topic.undelivered.checked_sub(1)?;
         Some(topic.subscribers[topic.undelivered as usize])
     }
 
     /// The subscriber that came last has its turn again.
-    pub(crate) fn step_back(&mut self, topic: u32) {
-        if let Some(topic) = self.topics.get_mut(topic as usize) {
+    pub(crate) fn step_back(&mut self, ongoing: Ongoing) {
+        if let Some(topic) = self.ongoing(ongoing) {
             topic.undelivered += 1;
         }
     }
 
+    /// The topic of a delivery, unless it has lost its last subscriber since.
+    fn ongoing(&mut self, ongoing: Ongoing) -> Option<&mut Topic> {
+        let topic = self.topics.get_mut(ongoing.topic as usize)?;
+        (topic.delivery == ongoing.number).then_some(topic)
+    }
+
     fn add_topic(&mut self, name: &Name, hash: &dyn Fn(&Name) -> u64) -> u32 {
         let subscribers = SmallVec::new();
-        let topic = Topic { name: name.clone(), subscribers, undelivered: 0 };
+        let topic = Topic { name: name.clone(), subscribers, undelivered: 0, delivery: 0 };
         let index = self.topics.insert(topic) as u32;
         let topics = &self.topics;
         self.by_name.insert_unique(hash(name), index, |topic| hash(&topics[*topic as usize].name));
@@ -472,6 +495,22 @@ mod tests {
         assert_eq!(world.local.any_topic_of(7), Some(topic));
     }
 
+    #[test]
+    fn a_delivery_does_not_go_on_with_another_topic_in_the_same_record() {
+        let mut world = World::new();
+        world.subscribe(1, "a").expect("room");
+        let topic = world.find("a").expect("a topic");
+        let ongoing = world.local.begin_delivery(topic);
+        world.unsubscribe(1, "a");
+        world.subscribe(2, "b").expect("room");
+        assert_eq!(world.find("b"), Some(topic), "the record is used again");
+        let other = world.local.begin_delivery(topic);
+        assert_eq!(world.local.next_of_delivery(ongoing), None);
+        world.local.step_back(ongoing);
+        assert_eq!(world.local.next_of_delivery(other).map(Subscriber::slot), Some(2));
+        assert_eq!(world.local.next_of_delivery(other), None);
+    }
+
     /// What happens while a delivery is on its way.
     #[derive(Clone, Debug)]
     enum Step {
@@ -518,7 +557,7 @@ mod tests {
                 world.subscribe(slot, "a").expect("room");
             }
             let topic = world.find("a").expect("a topic");
-            world.local.begin_delivery(topic);
+            let ongoing = world.local.begin_delivery(topic);
             let mut due: BTreeSet<Slot> = (0..10).collect();
             for step in steps.into_iter().chain([const { Step::Deliver }; 16]) {
                 match step {
@@ -529,7 +568,7 @@ mod tests {
                     }
                     Step::Deliver => {
                         if world.find("a").is_none() { break; }
-                        if let Some(reached) = world.local.next_of_delivery(topic) {
+                        if let Some(reached) = world.local.next_of_delivery(ongoing) {
                             prop_assert!(due.remove(&reached.slot()), "{:?} was not due", reached);
                         }
                     }

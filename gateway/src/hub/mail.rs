@@ -6,6 +6,7 @@ use tidegate_proto::close::CloseCode;
 
 use super::delivery::{Delivery, Who};
 use super::door::Reply;
+use super::history::Portion;
 use super::{ConnectionId, Name, Position, Publication, Request};
 
 /// One piece of mail. Two words, so that a mailbox is small.
@@ -20,7 +21,11 @@ pub(crate) enum Mail {
     Joined(Box<Joined>),
     /// To a topic's home: a subscription has ended.
     Left(Box<Left>),
-    /// From a topic's home: where a new subscriber stands, and what it missed.
+    /// From a topic's home: where a new subscriber stands.
+    Standing(Box<Standing>),
+    /// To a topic's home: a subscriber wants the next portion of what it missed.
+    Fetch(Box<Fetch>),
+    /// From a topic's home: that portion.
     Recovered(Box<Recovered>),
     /// From a topic's home: the topic has no room for this subscriber.
     Denied(Box<Left>),
@@ -66,17 +71,43 @@ pub(crate) struct Left {
     pub(crate) hash: u64,
     pub(crate) id: ConnectionId,
     pub(crate) user: Option<Name>,
+    /// As it was when it joined.
+    pub(crate) deflates: bool,
 }
 
-pub(crate) struct Recovered {
+/// One subscription that is told of its topic's past.
+#[derive(Clone)]
+pub(crate) struct Subscribed {
     pub(crate) name: Name,
+    pub(crate) hash: u64,
     pub(crate) id: ConnectionId,
     /// Of the subscription, which may have ended, and another begun.
     pub(crate) serial: u8,
+}
+
+/// Where a new subscriber stands.
+pub(crate) struct Standing {
+    pub(crate) whose: Subscribed,
     /// `None` if the topic counts none.
     pub(crate) position: Option<Position>,
-    pub(crate) missed: Vec<Arc<Delivery>>,
+    /// What it missed is no longer kept, or not all of it.
     pub(crate) gap: bool,
+    /// It missed something that is kept: what is behind this.
+    pub(crate) behind: Option<Position>,
+}
+
+/// A subscriber wants the next portion of what is kept behind a message.
+pub(crate) struct Fetch {
+    pub(crate) whose: Subscribed,
+    pub(crate) behind: Position,
+}
+
+/// A portion of what a subscriber missed.
+pub(crate) struct Recovered {
+    pub(crate) whose: Subscribed,
+    /// Where the topic stood when it was put together.
+    pub(crate) position: Position,
+    pub(crate) portion: Portion,
 }
 
 /// Something to do with all subscribers of a topic.
@@ -112,6 +143,12 @@ pub(crate) enum Single {
 }
 
 impl Joined {
+    /// The subscription.
+    pub(crate) fn whose(&self) -> Subscribed {
+        let Self { name, hash, id, serial, .. } = self;
+        Subscribed { name: name.clone(), hash: *hash, id: *id, serial: *serial }
+    }
+
     /// Who is present by it.
     pub(crate) fn who(&self) -> Who {
         who(self.user.as_ref(), self.id)
@@ -129,14 +166,5 @@ fn who(user: Option<&Name>, id: ConnectionId) -> Who {
     match user {
         Some(name) => Who::User(name.clone()),
         None => Who::Connection(id.to_string().into()),
-    }
-}
-
-impl Recovered {
-    /// Nothing was missed.
-    pub(crate) fn nothing(joined: &Joined) -> Self {
-        let Joined { name, id, serial, .. } = joined;
-        let (name, id, serial) = (name.clone(), *id, *serial);
-        Self { name, id, serial, position: None, missed: Vec::new(), gap: false }
     }
 }

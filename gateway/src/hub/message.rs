@@ -69,6 +69,11 @@ impl Position {
         format!("{:08x}", self.epoch)
     }
 
+    /// The one before it.
+    pub(crate) fn before(self) -> Self {
+        Self { offset: self.offset.saturating_sub(1), ..self }
+    }
+
     /// Reads an epoch as it is written.
     #[must_use]
     pub fn parse_epoch(text: &str) -> Option<u32> {

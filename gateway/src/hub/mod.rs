@@ -27,6 +27,7 @@ mod rules;
 mod tally;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 pub use door::{Common, Door, Reply, Seed};
@@ -42,8 +43,10 @@ pub use rules::TopicRule;
 
 pub(crate) use delivery::{Delivery, What, subscribed};
 pub(crate) use home::{Bounds as HomeBounds, Compress, Home};
-pub(crate) use local::{Bounds as LocalBounds, Local, Subscriber};
-pub(crate) use mail::{Ask, Command, Direct, Mail, Order, Recovered, Single};
+pub(crate) use local::{Bounds as LocalBounds, Local, Ongoing, Subscriber};
+pub(crate) use mail::{
+    Ask, Command, Direct, Fetch, Mail, Order, Recovered, Single, Standing, Subscribed,
+};
 
 use home::Ordered;
 use mail::{Joined, Left, ToPublish};
@@ -64,6 +67,8 @@ pub(crate) const MEMBER_BYTES: usize = Local::MEMBER_BYTES;
 pub(crate) const PRESENT_BYTES: usize = Home::PRESENT_BYTES;
 /// Bytes of a place in a mailbox.
 pub(crate) const MAIL_BYTES: usize = size_of::<Mail>();
+/// Bytes of what a piece of mail of the larger kinds points to, and of its allocation.
+pub(crate) const LETTER_BYTES: usize = size_of::<mail::Joined>() + 16;
 
 /// One shard's part of the hub.
 pub struct Hub {
@@ -75,14 +80,16 @@ pub struct Hub {
     published: u64,
     /// Counts subscriptions.
     serial: u32,
+    /// This shard has said that publishers should pause.
+    is_pressing: bool,
 }
 
 /// What is left to do with connections.
 pub(crate) enum Work {
     /// Tell the subscribers that this topic has here.
-    Deliver(u32, Arc<Delivery>),
+    Deliver(Arc<Delivery>),
     /// Do something with the subscribers that this topic has here.
-    Order(u32, Arc<Order>),
+    Order(Arc<Order>),
     /// Tell all connections.
     PublishToAll(Publication, Reply),
     /// Close all connections.
@@ -90,6 +97,8 @@ pub(crate) enum Work {
     /// Do something with one connection, and answer if someone wants to know.
     Direct(Box<Direct>, Option<Reply>),
     /// Tell a new subscriber where it stands.
+    Standing(Box<Standing>),
+    /// Tell a subscriber more of what it missed.
     Recovered(Box<Recovered>),
     /// The connection cannot be subscribed: its topic has no room at its home.
     Denied(ConnectionId),
@@ -155,6 +164,7 @@ impl Hub {
             post,
             published: 0,
             serial: 0,
+            is_pressing: false,
         }
     }
 
@@ -190,10 +200,39 @@ impl Hub {
     }
 
     /// Whether publishers should be read from no further: messages hold three quarters of what they
-    /// may, or another shard does not keep up.
+    /// may, another shard does not keep up, or on some shard so much waits for its connections that
+    /// it has said so.
     pub(crate) fn is_pressed(&self) -> bool {
         let memory = &self.common.memory;
-        memory.used() > memory.limit() / 4 * 3 || self.post.is_congested()
+        memory.used() > memory.limit() / 4 * 3
+            || self.post.is_congested()
+            || self.common.pressing.load(Ordering::Relaxed) > 0
+    }
+
+    /// Says to all shards that so much waits for connections of this one that publishers should
+    /// pause, or that it does no longer.
+    pub(crate) fn press(&mut self, is_pressing: bool) {
+        if is_pressing == self.is_pressing {
+            return;
+        }
+        self.is_pressing = is_pressing;
+        if is_pressing {
+            self.common.pressing.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.common.pressing.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// The hash of what conflation goes by: topic and key. Nobody outside knows its seed, so nobody
+    /// can make two keys that stand for each other.
+    pub(crate) fn conflation(&self, topic: u64, key: Option<&Name>) -> u64 {
+        self.common.conflation(topic, key)
+    }
+
+    /// Asks a topic's home for the next portion of what a subscriber missed.
+    pub(crate) fn fetch(&mut self, whose: Subscribed, behind: Position) {
+        let home = self.common.home(whose.hash);
+        self.post.send(home, Mail::Fetch(Box::new(Fetch { whose, behind })));
     }
 
     /// Subscribes a connection of this shard.
@@ -228,21 +267,22 @@ impl Hub {
         Ok(())
     }
 
-    /// Ends a subscription of a connection of this shard; `false` if there was none.
-    pub(crate) fn unsubscribe(&mut self, id: ConnectionId, name: &Name) -> bool {
+    /// Ends a subscription of a connection of this shard, which can be sent compressed messages or
+    /// not; `false` if there was none.
+    pub(crate) fn unsubscribe(&mut self, id: ConnectionId, name: &Name, deflates: bool) -> bool {
         let hash = self.common.hash(name.as_str());
         match self.local.find(hash, name) {
-            Some(topic) => self.unsubscribe_topic(id, topic, self.user(id.slot)),
+            Some(topic) => self.unsubscribe_topic(id, topic, self.user(id.slot), deflates),
             None => false,
         }
     }
 
     /// The connection has ended, and its subscriptions with it.
-    pub(crate) fn ended(&mut self, id: ConnectionId) {
+    pub(crate) fn ended(&mut self, id: ConnectionId, deflates: bool) {
         let Some(mut topic) = self.local.any_topic_of(id.slot) else { return };
         // Who has left is known by the subscription to the user's topic, which ends as well.
         let user = self.user(id.slot);
-        while self.unsubscribe_topic(id, topic, user.clone()) {
+        while self.unsubscribe_topic(id, topic, user.clone(), deflates) {
             match self.local.any_topic_of(id.slot) {
                 Some(next) => topic = next,
                 None => return,
@@ -280,6 +320,12 @@ impl Hub {
             |topic: &u32| self.local.subscriber(slot, *topic).is_some_and(Subscriber::publishes);
         let topic = self.local.topics_of(slot).find(publishes)?;
         Some(self.local.topic(topic).name.clone())
+    }
+
+    /// Whether a connection publishes by sending.
+    pub(crate) fn publishes(&self, slot: Slot) -> bool {
+        let mut topics = self.local.topics_of(slot);
+        topics.any(|topic| self.local.subscriber(slot, topic).is_some_and(Subscriber::publishes))
     }
 
     /// Whether a connection is subscribed to a topic.
@@ -367,16 +413,23 @@ impl Hub {
                 let event = home.leave(&left, moment.now, &|name| common.hash(name.as_str()));
                 event.iter().for_each(|event| self.distribute(event));
             }
+            Mail::Standing(standing) => return Some(Work::Standing(standing)),
+            Mail::Fetch(fetch) => {
+                let shard = usize::from(fetch.whose.id.shard);
+                if let Some(recovered) = self.home.fetch(*fetch, moment.now) {
+                    self.post.send(shard, Mail::Recovered(Box::new(recovered)));
+                }
+            }
             Mail::Recovered(recovered) => return Some(Work::Recovered(recovered)),
             Mail::Denied(left) => return Some(Work::Denied(left.id)),
             Mail::Deliver(delivery) => {
                 let name = delivery.topic.as_ref()?;
-                let topic = self.local.find(delivery.hash, name)?;
-                return Some(Work::Deliver(topic, delivery));
+                self.local.find(delivery.hash, name)?;
+                return Some(Work::Deliver(delivery));
             }
             Mail::Order(order) => {
-                let topic = self.local.find(order.hash, &order.topic)?;
-                return Some(Work::Order(topic, order));
+                self.local.find(order.hash, &order.topic)?;
+                return Some(Work::Order(order));
             }
             Mail::Direct(direct) => return Some(Work::Direct(direct, None)),
         }
@@ -387,16 +440,16 @@ impl Hub {
         let Self { common, home, .. } = self;
         let shard = usize::from(joined.id.shard);
         match home.join(&joined, (now, unix), &|name| common.hash(name.as_str())) {
-            Ok((recovered, event)) => {
+            Ok((standing, event)) => {
                 if joined.waits {
-                    self.post.send(shard, Mail::Recovered(Box::new(recovered)));
+                    self.post.send(shard, Mail::Standing(Box::new(standing)));
                 }
                 event.iter().for_each(|event| self.distribute(event));
             }
             Err(_) => {
-                let Joined { name, hash, id, user, .. } = joined;
+                let Joined { name, hash, id, user, deflates, .. } = joined;
                 home.deny(hash, id);
-                let left = Left { name, hash, id, user };
+                let left = Left { name, hash, id, user, deflates };
                 self.post.send(shard, Mail::Denied(Box::new(left)));
             }
         }
@@ -529,6 +582,10 @@ impl Hub {
                 return None;
             }
         };
+        if self.post.is_congested() {
+            reply(Answer::Refused(Refusal::Busy));
+            return None;
+        }
         reply(Answer::Done(self.order(&name, &command)));
         None
     }
@@ -557,14 +614,23 @@ impl Hub {
         Answer::Done(subscribers)
     }
 
-    fn unsubscribe_topic(&mut self, id: ConnectionId, topic: u32, user: Option<Name>) -> bool {
+    fn unsubscribe_topic(
+        &mut self,
+        id: ConnectionId,
+        topic: u32,
+        user: Option<Name>,
+        deflates: bool,
+    ) -> bool {
         let name = self.local.topic(topic).name.clone();
+        // As in `subscribe`.
+        let subscriber = self.local.subscriber(id.slot, topic);
+        let deflates = deflates && !subscriber.is_some_and(Subscriber::wants_events);
         let Self { common, local, .. } = self;
         if !local.unsubscribe(id.slot, topic, &|name| common.hash(name.as_str())) {
             return false;
         }
         let hash = common.hash(name.as_str());
-        let left = Left { name, hash, id, user };
+        let left = Left { name, hash, id, user, deflates };
         self.post.send(common.home(hash), Mail::Left(Box::new(left)));
         true
     }

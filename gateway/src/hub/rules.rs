@@ -15,6 +15,8 @@ pub struct TopicRule {
     pub presence: bool,
     /// How long one who has left may take to come back before the leave counts.
     pub linger: Duration,
+    /// While at most so many are present, subscribers are told who comes and goes.
+    pub presence_events: u32,
 }
 
 /// The rules of a configuration, by patterns of names.

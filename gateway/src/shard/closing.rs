@@ -49,7 +49,8 @@ impl<R: Ring> Shard<R> {
         let (route, state, generation) =
             (connection.route, connection.state, connection.generation);
         self.counters.connections_open -= 1;
-        self.hub.ended(self.hub.id(slot, generation));
+        self.recoveries.forget(slot);
+        self.hub.ended(self.hub.id(slot, generation), self.can_inflate(slot));
         self.routes.handler(route).close(state, end);
         self.log_end(slot, end);
     }
@@ -169,6 +170,10 @@ impl<R: Ring> Shard<R> {
     }
 
     fn head_timed_out(&mut self, slot: Slot) {
+        if self.held.contains(slot) {
+            // Its request may be there, and was not read.
+            return self.refuse_busy(slot);
+        }
         self.counters.refused_head_timeout += 1;
         self.refuse(slot, tidegate_proto::handshake::server::Rejection::Timeout);
     }

@@ -94,6 +94,12 @@ counters! {
     blocks_used,
     /// The most bytes that were in pooled blocks at once.
     blocks_used_max,
+    /// Bytes in blocks of half request heads now.
+    blocks_heads,
+    /// Bytes in blocks of what must be whole now.
+    blocks_gathered,
+    /// Bytes in blocks of what is to be sent now.
+    blocks_sending,
     /// Messages that connections published.
     published,
     /// Messages that were delivered to connections, or are queued for them.
@@ -104,12 +110,21 @@ counters! {
     slow_dropped_oldest,
     /// Messages left out because a slow peer's backlog has a newer one with the same key.
     slow_conflated,
-    /// Messages that one who came back was not told, because more were missed than may wait for it.
+    /// Messages that those who came back were told.
+    recovered,
+    /// Messages that those who came back were not told, because they were no longer kept when it was
+    /// their turn.
     recovery_left_out,
     /// Messages left out because the connection was closing.
     dropped_closing,
-    /// Messages for which no block was free: their connections were treated as slow peers.
+    /// Times that a delivery waited because no block was free.
     deliveries_without_block,
+    /// Times that a delivery waited because no place was free in the queues.
+    deliveries_without_place,
+    /// Messages left out for a connection because no block is large enough for what it wants.
+    deliveries_too_large,
+    /// Connections that had to give way, because they held most while blocks or places ran short.
+    holders_evicted,
     /// Pushes to connections that were gone.
     pushes_gone,
     /// Connections that were subscribed to a topic for which its home had no room: they were closed
@@ -134,12 +149,16 @@ counters! {
     present,
     /// Members that were not listed because of the bound.
     presence_full,
+    /// Joins and leaves that were not told, because too many are present on their topic.
+    presence_untold,
     /// Topics that could not come to be because of the bound.
     topics_full,
     /// Mail taken in, from other shards, other threads and itself.
     mail_received,
     /// Mail that found its mailbox full and waited at its sender.
     mail_waited,
+    /// Mail that waits at its sender now.
+    mail_waiting,
     /// Times that another shard was woken.
     mail_wakes,
     /// Turns of the loop.

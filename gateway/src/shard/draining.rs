@@ -70,7 +70,7 @@ impl<R: Ring> Shard<R> {
     fn drain_connection(&mut self, slot: Slot) -> bool {
         let connection = &self.table[slot];
         match connection.stage {
-            Stage::Head => self.refuse_draining(slot),
+            Stage::Head => self.refuse_busy(slot),
             Stage::Open if connection.closing == Closing::Open => {
                 let mut turn = self.turn(slot, None);
                 turn.close(CloseCode::GOING_AWAY);

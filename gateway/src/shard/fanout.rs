@@ -1,9 +1,8 @@
 //! Fan-out: one message for many connections, encoded once for each form in which some want it.
 //!
 //! What is delivered to many takes several turns of the loop, a portion in each, so that everyone
-//! else is served meanwhile. One at a time: the next begins when all have been reached.
+//! else is served meanwhile; see `deliveries` for what goes before what.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io;
 use std::sync::Arc;
 
@@ -11,92 +10,111 @@ use tidegate_proto::frame::{Header, MAX_UNMASKED_HEADER, OpCode};
 use tidegate_proto::receiver::Kind;
 
 use super::Shard;
+use super::deliveries::{At, Form, Job, Running};
 use super::queue::{Fate, Parcel};
 use crate::config::Handler;
 use crate::config::stack::Deflate;
-use crate::connection::{Compressor, FrameId, NO_KEY, PIECE, Pool};
+use crate::connection::{Blocks, Compressor, FrameId, NO_KEY, PIECE, Pool, Share};
 use crate::handler::SHARED_WINDOW;
 use crate::hub::{
-    Answer, Command, Compressed, ConnectionId, Delivery, Publication, Published, Reply, Subscriber,
-    What,
+    Answer, Command, Compressed, ConnectionId, Delivery, Publication, Published, Subscriber, What,
 };
 use crate::uring::{Ring, Slot};
 
-/// Operations that are pushed between two looks at the room in the queue; less than
+/// Connections that are told in one portion, and slots that are looked at for them. Less than
 /// [`super::OPERATIONS_PER_EVENT`].
-const BETWEEN_LOOKS: usize = 32;
+const PORTION: usize = 32;
+const LOOKED_AT: usize = 1024;
 
-/// Something that is done with many connections.
-pub(super) struct Running {
-    job: Job,
-    /// The topic whose subscribers it is for; `None`: all connections, from `next` on.
-    topic: Option<u32>,
-    next: Slot,
-    /// The forms that were asked for so far.
-    forms: Vec<(Form, Parcel)>,
-    reached: u64,
-    reply: Option<Reply>,
-}
-
-/// What is done.
-pub(super) enum Job {
-    Tell(Arc<Delivery>),
-    Do(Command),
-}
-
-/// How a connection wants messages.
+/// What a portion came to.
 #[derive(Clone, Copy, PartialEq, Eq)]
-struct Form {
-    /// As JSON, with topic and position.
-    event: bool,
-    /// Compressed, with a window of so many bits; 0 for plain.
-    window: u8,
-}
-
-impl Running {
-    pub(super) fn subscribers(topic: u32, job: Job) -> Self {
-        let topic = Some(topic);
-        Self { job, topic, next: 0, forms: Vec::new(), reached: 0, reply: None }
-    }
-
-    pub(super) fn everyone(job: Job, reply: Reply) -> Self {
-        let reply = Some(reply);
-        Self { job, topic: None, next: 0, forms: Vec::new(), reached: 0, reply }
-    }
+enum Portion {
+    /// There is more.
+    More,
+    /// Nothing more can be done in this turn of the loop.
+    Waits,
+    Done,
 }
 
 impl<R: Ring> Shard<R> {
-    /// Goes on with what is running, for up to `budget` connections, which count down; returns
-    /// whether all have been reached.
+    /// Goes on with what has its turn of all that is on its way, for a portion; `false` if nothing
+    /// can go on in this turn of the loop.
     ///
     /// # Errors
     /// The ring is beyond use.
-    pub(super) fn go_on(&mut self, running: &mut Running, budget: &mut usize) -> io::Result<bool> {
-        while *budget > 0 {
-            if (*budget).is_multiple_of(BETWEEN_LOOKS) {
-                self.make_room()?;
+    pub(super) fn go_on(&mut self) -> io::Result<bool> {
+        let turn = self.counters.loops;
+        let Some(mut running) = self.deliveries.next(turn) else { return Ok(false) };
+        self.make_room()?;
+        match self.portion(&mut running) {
+            Portion::More => self.deliveries.put_back(running, None),
+            Portion::Waits => self.deliveries.put_back(running, Some(turn)),
+            Portion::Done => {
+                self.finish_running(&mut running);
+                self.deliveries.done(running);
             }
-            *budget -= 1;
-            let Some(subscriber) = self.next_of(running) else {
-                self.finish_running(running);
-                return Ok(true);
-            };
-            if self.must_settle_first(subscriber.slot()) {
-                self.step_back(running);
-                self.flush_soon = true;
-                *budget = 0;
-                return Ok(false);
-            }
-            self.reach(running, subscriber);
         }
-        Ok(false)
+        Ok(true)
+    }
+
+    fn portion(&mut self, running: &mut Running) -> Portion {
+        let fate = match &running.job {
+            Job::Stand(standing) => {
+                let standing = Arc::clone(standing);
+                self.stand(&standing)
+            }
+            Job::Recover(recovered) => {
+                let recovered = Arc::clone(recovered);
+                self.recover(&recovered)
+            }
+            Job::Tell(..) | Job::Order(_) | Job::All(..) => return self.reach_some(running),
+        };
+        if fate == Fate::Waits { Portion::Waits } else { Portion::Done }
+    }
+
+    fn reach_some(&mut self, running: &mut Running) -> Portion {
+        if !self.begin_job(running) {
+            return Portion::Done;
+        }
+        let mut told = 0;
+        for _ in 0..LOOKED_AT {
+            if told == PORTION {
+                break;
+            }
+            let Some(subscriber) = self.next_of(running) else { return Portion::Done };
+            match self.reach(running, subscriber) {
+                None => {}
+                Some(Fate::Waits) => {
+                    self.step_back(running);
+                    return Portion::Waits;
+                }
+                Some(_) => told += 1,
+            }
+        }
+        Portion::More
+    }
+
+    /// Begins a job that has yet to begin; `false` if there is nobody that it is for.
+    fn begin_job(&mut self, running: &mut Running) -> bool {
+        if let At::Start = running.at {
+            running.at = match running.job.topic() {
+                None => At::Slot(0),
+                // It may have lost its last subscriber while this waited.
+                Some((_, name)) => match self.hub.find(name) {
+                    Some(topic) => At::Topic(self.hub.local.begin_delivery(topic)),
+                    None => return false,
+                },
+            };
+        }
+        true
     }
 
     /// The connection that came last has its turn again.
     fn step_back(&mut self, running: &mut Running) {
-        match running.topic {
-            Some(topic) => self.hub.local.step_back(topic),
-            None => running.next -= 1,
+        match &mut running.at {
+            At::Start => {}
+            At::Topic(ongoing) => self.hub.local.step_back(*ongoing),
+            At::Slot(next) => *next -= 1,
         }
     }
 
@@ -109,60 +127,90 @@ impl<R: Ring> Shard<R> {
     }
 
     /// Sends so many messages, in frames that were put together for one connection that may be told.
-    pub(super) fn send_frames(&mut self, slot: Slot, frames: &[u8], messages: u32) {
+    pub(super) fn send_frames(&mut self, slot: Slot, frames: &[u8], messages: u32) -> Fate {
+        if frames.len() > self.largest_frame() {
+            self.counters.deliveries_too_large += 1;
+            return Fate::TooLarge;
+        }
         let Some(parcel) = self.parcel(&[frames], (NO_KEY, messages)) else {
-            self.counters.deliveries_without_block += 1;
-            return self.is_slow(slot, messages);
+            return self.waits_for_block();
         };
-        if self.deliver(slot, parcel) == Fate::Taken {
+        let fate = self.deliver(slot, parcel);
+        if fate == Fate::Taken {
             self.counters.messages_out += u64::from(messages);
             self.counters.bytes_out += frames.len() as u64;
         }
         self.done_frames.push(parcel.frame);
+        fate
+    }
+
+    /// The most bytes of what leaves together: those of the largest block.
+    pub(super) fn largest_frame(&self) -> usize {
+        Blocks::largest(self.config.limits.blocks, Share::Sending) as usize
+    }
+
+    /// There is no block: once the batch is settled there may be one, or someone has to give way.
+    fn waits_for_block(&mut self) -> Fate {
+        self.counters.deliveries_without_block += 1;
+        self.flush_soon |= !self.batch.is_empty();
+        self.relief.is_needed();
+        Fate::Waits
     }
 
     fn next_of(&mut self, running: &mut Running) -> Option<Subscriber> {
-        if let Some(topic) = running.topic {
-            return self.hub.local.next_of_delivery(topic);
+        let next = match &mut running.at {
+            At::Start => return None,
+            At::Topic(ongoing) => return self.hub.local.next_of_delivery(*ongoing),
+            At::Slot(next) => next,
+        };
+        let slot = *next;
+        if slot >= self.table.used_slots() {
+            return None;
         }
-        let slot = running.next;
-        running.next += 1;
+        *next += 1;
         let flags = if self.wants_events(slot) { Subscriber::EVENTS } else { 0 };
-        (slot < self.table.used_slots()).then(|| Subscriber::new(slot, flags))
+        Some(Subscriber::new(slot, flags))
     }
 
     /// Whether a connection wants events: by its route, or by how a handler subscribed it.
     pub(super) fn wants_events(&self, slot: Slot) -> bool {
-        if slot >= self.table.used_slots() {
-            return false;
-        }
         match &self.config.routes[usize::from(self.table[slot].route)].handler {
             Handler::Hub(route) => route.events,
             Handler::Echo | Handler::Static => self.hub.wants_events(slot),
         }
     }
 
-    fn reach(&mut self, running: &mut Running, subscriber: Subscriber) {
+    /// Does with one connection what is to be done; `None` if it is none of those that it is for.
+    fn reach(&mut self, running: &mut Running, subscriber: Subscriber) -> Option<Fate> {
         let slot = subscriber.slot();
         if !self.may_be_told(slot) {
-            return;
+            return None;
         }
-        match &running.job {
-            Job::Tell(delivery) => {
-                let is_left_out = subscriber.is_pending() || self.is_except(slot, delivery);
-                if !is_left_out {
-                    let delivery = Arc::clone(delivery);
-                    let event = subscriber.wants_events();
-                    let fate = self.tell_in_form(slot, &delivery, event, &mut running.forms);
-                    running.reached += u64::from(fate == Fate::Taken);
+        let fate = match &running.job {
+            Job::Tell(delivery, _) => {
+                if subscriber.is_pending() || self.is_except(slot, delivery) {
+                    return None;
                 }
+                let (delivery, event) = (Arc::clone(delivery), subscriber.wants_events());
+                self.tell_in_form(slot, &delivery, event, &mut running.forms)
             }
-            Job::Do(command) => {
+            Job::Order(order) => {
+                let (order, at) = (Arc::clone(order), running.at);
+                let topic = if let At::Topic(ongoing) = at { Some(ongoing.topic) } else { None };
+                self.done(slot, &order.what, topic)
+            }
+            Job::All(command, _) => {
                 let command = command.clone();
-                let topic = running.topic;
-                running.reached += u64::from(self.obey(slot, &command, topic).is_ok());
+                self.done(slot, &command, None)
             }
-        }
+            Job::Stand(_) | Job::Recover(_) => return None,
+        };
+        running.reached += u64::from(fate == Fate::Taken);
+        Some(fate)
+    }
+
+    fn done(&mut self, slot: Slot, command: &Command, topic: Option<u32>) -> Fate {
+        if self.obey(slot, command, topic).is_ok() { Fate::Taken } else { Fate::Refused }
     }
 
     fn is_except(&self, slot: Slot, delivery: &Delivery) -> bool {
@@ -173,19 +221,26 @@ impl<R: Ring> Shard<R> {
 
     fn finish_running(&mut self, running: &mut Running) {
         self.release_forms(&mut running.forms);
-        if let Some(reply) = running.reply.take() {
-            reply(match running.job {
-                Job::Tell(_) => {
-                    Answer::Published(Published { connections: running.reached, position: None })
+        let connections = running.reached;
+        match &mut running.job {
+            Job::Tell(_, reply) => {
+                if let Some(reply) = reply.take() {
+                    reply(Answer::Published(Published { connections, position: None }));
                 }
-                Job::Do(_) => Answer::Done(running.reached),
-            });
+            }
+            Job::All(_, reply) => {
+                if let Some(reply) = reply.take() {
+                    reply(Answer::Done(connections));
+                }
+            }
+            Job::Order(_) | Job::Stand(_) | Job::Recover(_) => {}
         }
     }
 
     /// The frames of a delivery are free once the batch that they are sent in is settled.
-    fn release_forms(&mut self, forms: &mut Vec<(Form, Parcel)>) {
-        self.done_frames.extend(forms.drain(..).map(|(_, parcel)| parcel.frame));
+    fn release_forms(&mut self, forms: &mut Vec<(Form, Option<Parcel>)>) {
+        let frames = forms.drain(..).filter_map(|(_, parcel)| parcel.map(|parcel| parcel.frame));
+        self.done_frames.extend(frames);
     }
 
     fn tell_in_form(
@@ -193,35 +248,33 @@ impl<R: Ring> Shard<R> {
         slot: Slot,
         delivery: &Delivery,
         event: bool,
-        forms: &mut Vec<(Form, Parcel)>,
+        forms: &mut Vec<(Form, Option<Parcel>)>,
     ) -> Fate {
         if !event && delivery.publication().is_none() {
             return Fate::Taken;
         }
         let form = self.form(slot, delivery, event);
-        let parcel = match forms.iter().find(|(other, _)| *other == form) {
-            Some((_, parcel)) => Some(*parcel),
-            None => {
-                let parcel = self.encode(delivery, form);
-                forms.extend(parcel.map(|parcel| (form, parcel)));
-                parcel
-            }
-        };
-        match parcel {
-            Some(parcel) => {
-                let fate = self.deliver(slot, parcel);
-                if fate == Fate::Taken {
-                    self.counters.messages_out += 1;
-                    self.counters.bytes_out += delivery.payload_bytes();
+        let found = forms.iter().find(|(other, _)| *other == form).map(|(_, parcel)| *parcel);
+        let parcel = match found {
+            Some(parcel) => parcel,
+            None => match self.encode(delivery, form) {
+                Err(Fate::Waits) => return Fate::Waits,
+                encoded => {
+                    forms.push((form, encoded.ok()));
+                    encoded.ok()
                 }
-                fate
-            }
-            None => {
-                self.counters.deliveries_without_block += 1;
-                self.is_slow(slot, 1);
-                Fate::Refused
-            }
+            },
+        };
+        let Some(parcel) = parcel else {
+            self.counters.deliveries_too_large += 1;
+            return Fate::TooLarge;
+        };
+        let fate = self.deliver(slot, parcel);
+        if fate == Fate::Taken {
+            self.counters.messages_out += 1;
+            self.counters.bytes_out += delivery.payload_bytes();
         }
+        fate
     }
 
     /// The form in which a connection wants a delivery.
@@ -243,36 +296,70 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    /// Puts a delivery into frames; `None` if there is no block for them.
-    fn encode(&mut self, delivery: &Delivery, form: Form) -> Option<Parcel> {
-        let key = key_of(delivery);
+    /// Puts a delivery into frames.
+    ///
+    /// # Errors
+    /// [`Fate::Waits`] if there is no block for them now, [`Fate::TooLarge`] if there never is.
+    fn encode(&mut self, delivery: &Delivery, form: Form) -> Result<Parcel, Fate> {
+        let key = self.key_of(delivery);
         if form.event {
             let event = delivery.event();
             return self.encode_bytes(Kind::Text, &event, form.window, key);
         }
         match &delivery.what {
             What::Message(_, Some(frames)) if form.window == SHARED_WINDOW => {
-                self.parcel(&[frames.frames()], (key, 1))
+                self.encoded(&[frames.frames()], key)
             }
             What::Message(publication, _) => {
                 let payload = Arc::clone(&publication.payload);
                 self.encode_bytes(payload.kind, payload.bytes(), form.window, key)
             }
-            What::Join(_) | What::Leave(_) => None,
+            What::Join(_) | What::Leave(_) => Err(Fate::Refused),
         }
     }
 
-    fn encode_bytes(&mut self, kind: Kind, bytes: &[u8], window: u8, key: u64) -> Option<Parcel> {
+    fn encode_bytes(
+        &mut self,
+        kind: Kind,
+        bytes: &[u8],
+        window: u8,
+        key: u64,
+    ) -> Result<Parcel, Fate> {
         if window == 0 {
             let (head, length) = plain_head(kind, bytes.len());
-            return self.parcel(&[&head[..length], bytes], (key, 1));
+            return self.encoded(&[&head[..length], bytes], key);
         }
         let level = self.shared_deflate.map_or(1, |deflate| deflate.level);
         let frames = compressed(&mut self.compressor, (level, window), kind, bytes);
-        self.parcel(&[&frames], (key, 1))
+        self.encoded(&[&frames], key)
     }
 
+    fn encoded(&mut self, bytes: &[&[u8]], key: u64) -> Result<Parcel, Fate> {
+        let length: usize = bytes.iter().map(|part| part.len()).sum();
+        if length > self.largest_frame() {
+            return Err(Fate::TooLarge);
+        }
+        match self.parcel(bytes, (key, 1)) {
+            Some(parcel) => Ok(parcel),
+            None => Err(self.waits_for_block()),
+        }
+    }
+
+    /// What conflation goes by.
+    fn key_of(&self, delivery: &Delivery) -> u64 {
+        match delivery.publication() {
+            Some(publication) => self.hub.conflation(delivery.hash, publication.key.as_ref()),
+            // A join or a leave stands for itself.
+            None => NO_KEY,
+        }
+    }
+
+    /// Puts what is published into a block, unless what is left is for the rest of sends that fall
+    /// short: those were accepted before.
     fn parcel(&mut self, bytes: &[&[u8]], (key, messages): (u64, u32)) -> Option<Parcel> {
+        if self.blocks.free_bytes(Share::Sending) < self.sending_reserve() {
+            return None;
+        }
         let area = self.memory.blocks.bytes_mut();
         let mut pool = Pool { blocks: &mut self.blocks, area };
         let frame: FrameId = self.frames.add(bytes, messages, &mut pool)?;
@@ -336,16 +423,4 @@ fn compressed(
 
 fn header(opcode: OpCode, fin: bool, compressed: bool, length: usize) -> Header {
     Header { fin, compressed, opcode, mask: None, length: length as u64 }
-}
-
-/// What conflation goes by: topic and key.
-fn key_of(delivery: &Delivery) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    delivery.hash.hash(&mut hasher);
-    match delivery.publication() {
-        Some(publication) => publication.key.hash(&mut hasher),
-        // A join or a leave stands for itself.
-        None => return NO_KEY,
-    }
-    hasher.finish()
 }

@@ -2,82 +2,101 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate_proto::close::{CloseCode, Closing};
-use tidegate_proto::frame::MAX_UNMASKED_HEADER;
-use tidegate_proto::receiver::Kind;
 
 use super::Shard;
-use super::fanout::{self, Job, Running};
+use super::deliveries::Job;
+use super::fanout;
 use super::queue::Fate;
-use crate::connection::Flags;
+use crate::connection::{Flags, Stage};
 use crate::hub::{
-    Answer, Command, ConnectionId, Delivery, Direct, Publication, Published, Recovered, Refusal,
-    Reply, Single, Subscriber, Subscribing, What, Work, subscribed,
+    Answer, Command, ConnectionId, Delivery, Direct, Publication, Published, Refusal, Reply,
+    Single, Subscribing, What, Work,
 };
 use crate::uring::{Ring, Slot};
 
-/// Connections that are reached in one turn of the loop: some milliseconds' work.
-const REACHED_AT_ONCE: usize = 1024;
+/// How long a turn of the loop works on mail and on what is delivered to many, while others wait.
+const SLICE: Duration = Duration::from_micros(250);
 
-/// Mail that is taken in in one turn of the loop.
-const MAIL_AT_ONCE: usize = 512;
+/// Mail that is taken in between two looks at the clock.
+const MAIL_AT_ONCE: usize = 16;
+
+/// Sends that are queued before the kernel is asked to carry them out, so that the clock tells what
+/// they take.
+const SENDS_AT_ONCE: usize = 32;
 
 /// Messages that are compressed in one turn of the loop, in bytes, before no more mail is taken in:
 /// some milliseconds' work, and one message more.
 const COMPRESSED_AT_ONCE: usize = 256 * 1024;
 
-/// What is sent together to one that comes back, in bytes.
-const RECOVERED_AT_ONCE: usize = 32 * 1024;
-
 impl<R: Ring> Shard<R> {
-    /// Goes on with what is being delivered, then takes mail in, as far as one turn's budgets go.
+    /// Takes mail in, and goes on with what is being delivered, each in turn, as long as one turn of
+    /// the loop may take.
     ///
     /// # Errors
     /// The ring is beyond use.
     pub(super) fn work_on_mail(&mut self) -> io::Result<()> {
-        let (mut reach, mut mail) = (REACHED_AT_ONCE, MAIL_AT_ONCE);
+        if !self.has_mail_work() {
+            return Ok(());
+        }
+        let until = self.ring.now() + SLICE;
+        let (mut carried_out, mut compressed) = (self.batch.len(), 0);
+        self.feed();
         loop {
-            if let Some(mut running) = self.running.take()
-                && !self.go_on(&mut running, &mut reach)?
-            {
-                self.running = Some(running);
+            let took = compressed <= COMPRESSED_AT_ONCE && self.take_mail(&mut compressed)?;
+            let went = self.go_on()?;
+            if !took && !went {
                 return Ok(());
             }
-            let Some(work) = self.next_work(&mut mail) else { return Ok(()) };
-            if let Work::Direct(direct, _) = &work
-                && self.slot_of(direct.id).is_some_and(|slot| self.must_settle_first(slot))
-            {
-                self.postponed = Some(work);
-                self.flush_soon = true;
+            if self.batch.len() >= carried_out + SENDS_AT_ONCE {
+                carried_out = self.batch.len();
+                self.ring.enter(&mut self.memory, Duration::ZERO)?;
+            }
+            if self.ring.now() >= until {
                 return Ok(());
             }
-            self.begin_work(work);
-            self.make_room()?;
         }
     }
 
-    /// What had to wait for its turn, or else comes in the mail.
-    fn next_work(&mut self, mail: &mut usize) -> Option<Work> {
-        if let Some(work) = self.postponed.take() {
-            return Some(work);
-        }
-        if !self.hub.post().may_receive() {
-            return None;
-        }
+    fn has_mail_work(&mut self) -> bool {
+        !self.deliveries.is_empty()
+            || self.postponed.is_some()
+            || self.may_feed()
+            || self.hub.post().may_receive()
+    }
+
+    /// Whether more mail may be taken in: not while as much is on its way to connections as a
+    /// mailbox holds.
+    fn may_take_mail(&self) -> bool {
+        self.postponed.is_none() && self.deliveries.jobs() < self.config.hub.mailbox as usize
+    }
+
+    /// Takes some mail in, up to something that is to be done with connections; `false` if there is
+    /// none, or none may be taken in.
+    fn take_mail(&mut self, compressed: &mut usize) -> io::Result<bool> {
+        let work = match self.postponed.take() {
+            Some(work) => work,
+            None if !self.may_take_mail() || !self.hub.post().may_receive() => return Ok(false),
+            None => match self.next_work(compressed) {
+                Some(work) => work,
+                None => return Ok(self.hub.post().may_receive()),
+            },
+        };
+        let is_done = self.begin_work(work);
+        self.make_room()?;
+        Ok(is_done)
+    }
+
+    fn next_work(&mut self, compressed: &mut usize) -> Option<Work> {
         let moment = self.moment();
         let Self { hub, compressor, shared_deflate, .. } = self;
         let deflate = *shared_deflate;
-        let mut compressed = 0;
-        let work = hub.next(moment, mail, &mut |publication: &Publication| {
-            compressed += publication.payload.bytes().len();
+        hub.next(moment, &mut { MAIL_AT_ONCE }, &mut |publication: &Publication| {
+            *compressed += publication.payload.bytes().len();
             fanout::compress_once(compressor, deflate, publication)
-        });
-        if compressed > COMPRESSED_AT_ONCE {
-            // Enough for this turn of the loop; what was taken in is done.
-            *mail = 0;
-        }
-        work
+        })
     }
 
     /// Lets publishers that were held be read from again, once there is room for what they publish.
@@ -90,12 +109,17 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    /// Whether the connection publishes faster than what it publishes can be delivered: it is not
-    /// read from for now.
+    /// Whether the connection publishes faster than what it publishes can be delivered, or would
+    /// open while another shard does not keep up: it is not read from for now.
     pub(super) fn must_hold(&mut self, slot: Slot) -> bool {
-        let is_held = self.hub.is_pressed()
-            && self.table[slot].closing == Closing::Open
-            && self.hub.publishing_topic(slot).is_some();
+        let is_held = match self.table[slot].stage {
+            Stage::Head => self.has_hub && self.hub.is_congested(),
+            _ => {
+                self.hub.is_pressed()
+                    && self.table[slot].closing == Closing::Open
+                    && self.hub.publishes(slot)
+            }
+        };
         if is_held {
             self.counters.publishers_paused += 1;
             self.held.insert(slot);
@@ -117,28 +141,32 @@ impl<R: Ring> Shard<R> {
         match command {
             Command::Close(code, reason) => self.close_told(slot, *code, reason),
             Command::Subscribe(name) => {
-                let connection = &self.table[slot];
                 let how = Subscribing {
                     events: self.wants_events(slot),
                     user: self.hub.user(slot),
-                    deflates: connection.deflate_bits == crate::handler::SHARED_WINDOW,
+                    deflates: self.can_inflate(slot),
                     ..Subscribing::default()
                 };
                 self.hub.subscribe(id, name, how)?;
             }
             Command::Unsubscribe(name) => {
-                if !self.hub.unsubscribe(id, name) {
+                if !self.hub.unsubscribe(id, name, self.can_inflate(slot)) {
                     return Err(Refusal::Unknown);
                 }
             }
             Command::End => {
                 if let Some(topic) = topic {
                     let name = self.hub.local.topic(topic).name.clone();
-                    self.hub.unsubscribe(id, &name);
+                    self.hub.unsubscribe(id, &name, self.can_inflate(slot));
                 }
             }
         }
         Ok(())
+    }
+
+    /// Whether the connection can be sent what is compressed once for all.
+    pub(super) fn can_inflate(&self, slot: Slot) -> bool {
+        self.table[slot].deflate_bits == crate::handler::SHARED_WINDOW
     }
 
     /// Shows what the hub holds and has counted among the shard's own counters.
@@ -148,6 +176,7 @@ impl<R: Ring> Shard<R> {
         counters.mail_received = mail.received;
         counters.mail_waited = mail.waited;
         counters.mail_wakes = mail.wakes;
+        counters.mail_waiting = self.hub.post().waiting() as u64;
         counters.backlog_bytes = self.blocks.backlog_bytes() + self.frames.waiting_bytes();
         counters.queued = self.frames.waiting().into();
         counters.subscriptions = self.hub.local.subscriptions().into();
@@ -156,32 +185,28 @@ impl<R: Ring> Shard<R> {
         counters.history_bytes = self.hub.home.history_bytes();
         counters.present = self.hub.home.present().into();
         counters.presence_full = self.hub.home.counts.presence_full;
+        counters.presence_untold = self.hub.home.counts.presence_untold;
         counters.topics_full = self.hub.home.counts.topics_full;
         counters.published = self.hub.published();
     }
 
-    fn begin_work(&mut self, work: Work) {
+    /// Does what arrived, or lets it take its place among what is being delivered; `false` if it has
+    /// to wait for the next turn of the loop.
+    fn begin_work(&mut self, work: Work) -> bool {
         match work {
-            Work::Deliver(topic, delivery) => {
-                self.hub.local.begin_delivery(topic);
-                self.running = Some(Running::subscribers(topic, Job::Tell(delivery)));
-            }
-            Work::Order(topic, order) => {
-                self.hub.local.begin_delivery(topic);
-                let job = Job::Do(order.what.clone());
-                self.running = Some(Running::subscribers(topic, job));
-            }
+            Work::Deliver(delivery) => self.deliveries.add(Job::Tell(delivery, None)),
+            Work::Order(order) => self.deliveries.add(Job::Order(order)),
             Work::PublishToAll(publication, reply) => {
                 let what = What::Message(publication, None);
                 let delivery = Delivery { topic: None, hash: 0, position: None, what };
-                self.running = Some(Running::everyone(Job::Tell(Arc::new(delivery)), reply));
+                self.deliveries.add(Job::Tell(Arc::new(delivery), Some(reply)));
             }
             Work::CloseAll(code, reason, reply) => {
-                self.running =
-                    Some(Running::everyone(Job::Do(Command::Close(code, reason)), reply));
+                self.deliveries.add(Job::All(Command::Close(code, reason), Some(reply)));
             }
-            Work::Direct(direct, reply) => self.direct(*direct, reply),
-            Work::Recovered(recovered) => self.recovered(&recovered),
+            Work::Direct(direct, reply) => return self.direct(direct, reply),
+            Work::Standing(standing) => self.deliveries.add(Job::Stand(Arc::from(standing))),
+            Work::Recovered(recovered) => self.deliveries.add(Job::Recover(Arc::from(recovered))),
             Work::Denied(id) => {
                 self.counters.topics_denied += 1;
                 if let Some(slot) = self.slot_of(id).filter(|slot| self.may_be_told(*slot)) {
@@ -190,76 +215,41 @@ impl<R: Ring> Shard<R> {
             }
             Work::Tell(ask) => self.answer_about_connections(*ask),
         }
+        true
     }
 
-    /// Something for one connection, which may be gone.
-    fn direct(&mut self, direct: Direct, reply: Option<Reply>) {
-        let Direct { id, what } = direct;
-        let done = match self.slot_of(id) {
+    /// Something for one connection, which may be gone; `false` if it has to wait.
+    fn direct(&mut self, direct: Box<Direct>, reply: Option<Reply>) -> bool {
+        let done = match self.slot_of(direct.id) {
             None => Err(Refusal::Gone),
             Some(slot) if !self.may_be_told(slot) => Err(Refusal::NotOpen),
-            Some(slot) => match what {
-                Single::Publish(publication) => self.push(slot, publication),
-                Single::Do(command) => self.obey(slot, &command, None).map(|()| Answer::Done(1)),
+            Some(slot) => match &direct.what {
+                Single::Publish(publication) => match self.push(slot, publication.clone()) {
+                    Fate::Taken => {
+                        Ok(Answer::Published(Published { connections: 1, position: None }))
+                    }
+                    Fate::Refused => Err(Refusal::Slow),
+                    Fate::TooLarge => Err(Refusal::TooLarge),
+                    Fate::Waits => {
+                        self.postponed = Some(Work::Direct(direct, reply));
+                        return false;
+                    }
+                },
+                Single::Do(command) => self.obey(slot, command, None).map(|()| Answer::Done(1)),
             },
         };
         self.counters.pushes_gone += u64::from(done.as_ref().err() == Some(&Refusal::Gone));
         if let Some(reply) = reply {
             reply(done.unwrap_or_else(Answer::Refused));
         }
+        true
     }
 
-    fn push(&mut self, slot: Slot, publication: Publication) -> Result<Answer, Refusal> {
+    fn push(&mut self, slot: Slot, publication: Publication) -> Fate {
         let what = What::Message(publication, None);
         let delivery = Delivery { topic: None, hash: 0, position: None, what };
         let event = self.wants_events(slot);
-        match self.tell(slot, &delivery, event) {
-            Fate::Taken => Ok(Answer::Published(Published { connections: 1, position: None })),
-            Fate::Refused => Err(Refusal::Slow),
-        }
-    }
-
-    /// A subscriber that wants events is told where it stands and what it missed; from here on it
-    /// gets what is published.
-    fn recovered(&mut self, recovered: &Recovered) {
-        let Some(slot) = self.slot_of(recovered.id) else { return };
-        let Some(topic) = self.hub.find(&recovered.name) else { return };
-        let waits = |one: Subscriber| one.is_pending() && one.serial() == recovered.serial;
-        if !self.hub.local.subscriber(slot, topic).is_some_and(waits) {
-            return;
-        }
-        self.hub.local.settle(slot, topic);
-        let Recovered { name, id, position, missed, gap, .. } = recovered;
-        // The newest, as far as half of what may wait for the connection goes.
-        let room = self.limit(slot) as usize / 2;
-        let (mut events, mut length) = (Vec::new(), 0);
-        for event in missed.iter().rev().map(|delivery| delivery.event()) {
-            length += event.len() + MAX_UNMASKED_HEADER;
-            if length > room {
-                break;
-            }
-            events.push(event);
-        }
-        let left_out = missed.len() - events.len();
-        self.counters.recovery_left_out += left_out as u64;
-        let gap = *gap || left_out > 0;
-        let first = subscribed(name.as_str(), *id, *position, gap);
-        let (mut frames, mut messages) = (fanout::plain(Kind::Text, &first), 1);
-        for event in events.iter().rev() {
-            if frames.len() + event.len() > RECOVERED_AT_ONCE {
-                self.send_recovered(slot, &frames, messages);
-                (frames, messages) = (Vec::new(), 0);
-            }
-            frames.extend(fanout::plain(Kind::Text, event));
-            messages += 1;
-        }
-        self.send_recovered(slot, &frames, messages);
-    }
-
-    fn send_recovered(&mut self, slot: Slot, frames: &[u8], messages: u32) {
-        if self.may_be_told(slot) {
-            self.send_frames(slot, frames, messages);
-        }
+        self.tell(slot, &delivery, event)
     }
 
     /// The slot of a connection that is still there.

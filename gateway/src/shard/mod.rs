@@ -12,6 +12,7 @@ mod closing;
 mod control;
 mod counters;
 mod deadlines;
+mod deliveries;
 mod details;
 mod draining;
 mod fanout;
@@ -21,6 +22,8 @@ mod opening;
 mod put_off;
 mod queue;
 mod receiving;
+mod recovery;
+mod relief;
 mod routes;
 mod sending;
 mod slot_set;
@@ -40,12 +43,13 @@ use tidegate_proto::keepalive::{Timings, Wait};
 use crate::config::stack::Deflate;
 use crate::config::{Config, Handler, Limits, Stack};
 use crate::connection::{
-    Blocks, Compressor, Connection, Decompressor, FrameId, Frames, Output, Place, Pool, Staging,
+    Blocks, Compressor, Connection, Decompressor, FrameId, Frames, Output, Place, Pool, Share,
+    Staging,
 };
 use crate::handler::Said;
 use crate::hub::{Hub, Moment, Work};
 use crate::uring::{
-    Area, BufferId, Completion, KernelRing, Memory, Ring, RingError, Setup, Slot, Waker,
+    Area, BufferId, Completion, Generation, KernelRing, Memory, Ring, RingError, Setup, Slot, Waker,
 };
 
 use accept::Acceptor;
@@ -53,11 +57,13 @@ pub use buffers::Buffers;
 pub use control::{Command, Control};
 pub use counters::Counters;
 use deadlines::{Deadlines, TICK};
+pub(crate) use deliveries::Deliveries;
 pub use details::Details;
 use draining::Drain;
-use fanout::Running;
 pub use histogram::{BUCKETS, Histogram};
 use put_off::{INFLATE_BUDGET, PutOff};
+pub(crate) use recovery::Recoveries;
+use relief::Relief;
 pub use routes::{HandlerFactory, Routes};
 pub(crate) use sending::BatchSend;
 use sending::{STALL_ROUNDS, Stalled};
@@ -78,8 +84,8 @@ const OPERATIONS_PER_EVENT: usize = 128;
 /// The longest sleep of a shard without connections.
 const IDLE_SLEEP: Duration = Duration::from_secs(5);
 
-/// The longest sleep while another shard's mailbox is full, or messages hold too much memory: nobody
-/// says when there is room.
+/// The longest sleep while another shard's mailbox is full, messages hold too much memory, or what is
+/// to be delivered waits for a block or a place: nobody says when there is room.
 const CONGESTED_SLEEP: Duration = Duration::from_millis(1);
 
 /// The kinds of [`Wait`].
@@ -150,7 +156,12 @@ pub struct Shard<R> {
     peers: HashMap<Slot, SocketAddr>,
     hub: Hub,
     /// What is being delivered to many.
-    running: Option<Running>,
+    deliveries: Deliveries,
+    /// Those who come back, and get what they missed.
+    recoveries: Recoveries,
+    relief: Relief,
+    /// Connections whose sends have failed, to be dropped once that was settled.
+    failed: Vec<(Slot, Generation)>,
     /// What came in the mail, and waits for the batch to be settled.
     postponed: Option<Work>,
     frames: Frames,
@@ -258,15 +269,18 @@ impl<R: Ring> Shard<R> {
             entered: None,
             drain: None,
             hub: assembly.hub,
-            running: None,
+            deliveries: Deliveries::default(),
+            recoveries: Recoveries::new(limits.connections),
+            relief: Relief::default(),
+            failed: Vec::new(),
             postponed: None,
-            frames: Frames::new(config.hub.queued, limits.connections),
+            frames: Frames::new(config.hub.queued(limits.connections), limits.connections),
             done_frames: Vec::new(),
             unqueued: Vec::new(),
             held: SlotSet::new(limits.connections),
             details: Details::new(),
             has_hub: config.routes.iter().any(|route| matches!(route.handler, Handler::Hub(_))),
-            shared_deflate: config.listeners.iter().find_map(|one| one.stack.websocket.deflate),
+            shared_deflate: shared_deflate(config),
             epoch: assembly.started_at,
             config: Arc::clone(config),
             control: Arc::clone(&assembly.control),
@@ -328,6 +342,7 @@ impl<R: Ring> Shard<R> {
         self.events = events;
         self.serve_ready();
         self.work_on_mail()?;
+        self.relieve();
         self.resume_held();
         self.tick()?;
         self.resume_accepting();
@@ -341,10 +356,11 @@ impl<R: Ring> Shard<R> {
     /// How long the ring may wait.
     fn sleep(&self) -> Duration {
         let has_work = !self.ready.is_empty() || !self.put_off.is_empty() || self.flush_soon;
-        if has_work || self.running.is_some() || self.postponed.is_some() {
+        if has_work || self.deliveries.can_go_on(self.counters.loops) {
             return Duration::ZERO;
         }
-        if self.hub.is_congested() || !self.held.is_empty() {
+        let waits = !self.deliveries.is_empty() || self.postponed.is_some() || self.may_feed();
+        if waits || self.hub.is_congested() || !self.held.is_empty() {
             return CONGESTED_SLEEP;
         }
         let tick = self.next_tick.saturating_sub(self.ring.now());
@@ -368,6 +384,8 @@ impl<R: Ring> Shard<R> {
                 Some(completion) => self.events.push(completion),
                 None => {
                     let is_settled = self.ring.is_settled();
+                    // Before anything else is sent to them.
+                    self.drop_failed()?;
                     if is_settled {
                         self.settle()?;
                     }
@@ -443,6 +461,9 @@ impl<R: Ring> Shard<R> {
         self.counters.connections = u64::from(self.table.live());
         self.counters.blocks_used = self.blocks.used_bytes();
         self.counters.blocks_used_max = self.blocks.most_used_bytes();
+        self.counters.blocks_heads = self.blocks.used_by(Share::Heads);
+        self.counters.blocks_gathered = self.blocks.used_by(Share::Gathered);
+        self.counters.blocks_sending = self.blocks.used_by(Share::Sending);
         self.count_hub();
         self.control.counters.store(&self.counters);
         let holdings = self.holdings();
@@ -511,6 +532,16 @@ impl<R: Ring> Shard<R> {
             drop: false,
         }
     }
+}
+
+/// How messages are compressed that go to many: once for all, as the listener wants it that wants the
+/// least effort, and whenever some listener wants it.
+fn shared_deflate(config: &Config) -> Option<Deflate> {
+    let wanted = config.listeners.iter().filter_map(|one| one.stack.websocket.deflate);
+    wanted.reduce(|one, other| Deflate {
+        level: one.level.min(other.level),
+        min: one.min.min(other.min),
+    })
 }
 
 /// The ticks of each wait for connections of a listener.

@@ -8,7 +8,7 @@ use tidegate_proto::keepalive::Wait;
 use super::Shard;
 use super::receiving::Arrival;
 use crate::config::Handler;
-use crate::connection::{self, Flags, Stage};
+use crate::connection::{self, Flags, Share, Stage};
 use crate::handler::{Answer, Content};
 use crate::uring::{HEADROOM, Ring, Slot};
 
@@ -68,7 +68,8 @@ impl<R: Ring> Shard<R> {
     fn keep_head(&mut self, slot: Slot, bytes: &[u8]) {
         let gathered = &mut self.table[slot].gathered;
         let area = self.memory.blocks.bytes_mut();
-        if connection::append(gathered, &mut self.blocks, area, bytes).is_err() {
+        let pool = (&mut self.blocks, area);
+        if connection::append(gathered, Share::Heads, pool, bytes).is_err() {
             self.counters.refused_no_memory += 1;
             self.refuse(slot, Rejection::Full { retry_after_seconds: RETRY_AFTER_SECONDS });
         }
@@ -192,14 +193,16 @@ impl<R: Ring> Shard<R> {
         connection.flags.set(Flags::FINISH_AFTER_FLUSH);
         self.wait_for(slot, Wait::Close);
         let mut turn = self.turn(slot, None);
+        // There is no route yet, or its bound is for messages. A response is bounded by itself.
+        turn.output.backlog_limit = u32::MAX;
         let said = turn.output.raw(head).and_then(|()| turn.output.raw(body));
         let mut finished = turn.finish();
         finished.drop = said.is_err();
         self.complete(slot, None, finished);
     }
 
-    /// The answer to a request that comes while the shard drains.
-    pub(super) fn refuse_draining(&mut self, slot: Slot) {
+    /// The answer to a request that comes while the shard drains, or has no room.
+    pub(super) fn refuse_busy(&mut self, slot: Slot) {
         self.refuse(slot, Rejection::Full { retry_after_seconds: RETRY_AFTER_SECONDS });
     }
 }

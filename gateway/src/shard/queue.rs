@@ -27,6 +27,11 @@ pub(super) enum Fate {
     Taken,
     /// The peer is slow, and its route's policy said no.
     Refused,
+    /// There is no block for it, or no place, or it is not known yet whether the peer took what was
+    /// sent before: it has to be tried again in another turn of the loop.
+    Waits,
+    /// No block is large enough for it.
+    TooLarge,
 }
 
 impl<R: Ring> Shard<R> {
@@ -50,14 +55,20 @@ impl<R: Ring> Shard<R> {
         Fate::Taken
     }
 
-    /// The peer cannot take a message, or there is no block for it: does what its route says.
-    pub(super) fn is_slow(&mut self, slot: Slot, messages: u32) {
+    /// The peer cannot take a message: does what its route says.
+    fn is_slow(&mut self, slot: Slot, messages: u32) {
         match self.policy(slot) {
             SlowPeer::Pause | SlowPeer::Close => self.close_slow(slot),
             SlowPeer::DropNewest | SlowPeer::DropOldest | SlowPeer::Conflate => {
                 self.counters.slow_dropped_newest += u64::from(messages);
             }
         }
+    }
+
+    /// Whether nothing waits for the connection, and it can be told something.
+    pub(super) fn is_clear(&self, slot: Slot) -> bool {
+        let connection = &self.table[slot];
+        !connection.must_queue() && !connection.flags.has(Flags::SENDING_MESSAGE | Flags::BLOCKED)
     }
 
     /// Sends the next queued frame of a connection to which nothing else is being sent.
@@ -129,14 +140,13 @@ impl<R: Ring> Shard<R> {
         at > start
     }
 
-    /// Whether a connection that is not slow would have to be treated as if it was, only because it
-    /// is not settled yet that what was sent before has gone through: then everyone waits a turn.
-    pub(super) fn must_settle_first(&self, slot: Slot) -> bool {
+    /// Whether it is not known yet if the peer has taken all that was sent: until then it is not
+    /// slow.
+    fn is_outcome_open(&self, slot: Slot) -> bool {
         let connection = &self.table[slot];
         connection.flags.has(Flags::IN_BATCH)
             && !connection.flags.has(Flags::BLOCKED | Flags::SEND_ARMED)
             && connection.backlog.is_none()
-            && (self.frames.bytes(slot) >= CORK || !self.frames.has_place())
     }
 
     fn launch_frame(&mut self, slot: Slot, frame: FrameId, span: Span) {
@@ -156,6 +166,11 @@ impl<R: Ring> Shard<R> {
     fn enqueue(&mut self, slot: Slot, parcel: Parcel) -> Fate {
         let policy = self.policy(slot);
         let flags = self.table[slot].flags;
+        let is_much = self.frames.bytes(slot) >= CORK || !self.has_room(slot, parcel.span.length);
+        if is_much && self.is_outcome_open(slot) {
+            self.flush_soon = true;
+            return Fate::Waits;
+        }
         if policy == SlowPeer::Conflate
             && parcel.key != NO_KEY
             && flags.has(Flags::BLOCKED | Flags::SEND_ARMED)
@@ -176,7 +191,15 @@ impl<R: Ring> Shard<R> {
             }
             self.counters.slow_dropped_oldest += u64::from(dropped);
         }
-        self.frames.push_back(slot, parcel.frame, parcel.key, &self.blocks);
+        if !self.frames.push_back(slot, parcel.frame, parcel.key, &self.blocks) {
+            // Others hold all places: they give way before this one is called slow.
+            self.counters.deliveries_without_place += 1;
+            self.flush_soon |= !self.batch.is_empty();
+            self.relief.is_needed();
+            let is_empty = self.frames.is_empty(slot);
+            self.table[slot].flags.put(Flags::QUEUED, !is_empty);
+            return Fate::Waits;
+        }
         self.table[slot].flags.set(Flags::QUEUED);
         self.counters.deliveries += u64::from(parcel.messages);
         // What is sent before it may succeed without a word: look again when that is settled.
@@ -198,7 +221,7 @@ impl<R: Ring> Shard<R> {
     fn has_room(&self, slot: Slot, length: u32) -> bool {
         let connection = &self.table[slot];
         let waiting = u64::from(connection.backlog_bytes) + u64::from(self.frames.bytes(slot));
-        waiting + u64::from(length) <= u64::from(self.limit(slot)) && self.frames.has_place()
+        waiting + u64::from(length) <= u64::from(self.limit(slot))
     }
 
     /// The most bytes that may wait for the connection.
@@ -207,7 +230,7 @@ impl<R: Ring> Shard<R> {
         route.backlog.saturating_sub(CLOSE_RESERVE)
     }
 
-    fn policy(&self, slot: Slot) -> SlowPeer {
+    pub(super) fn policy(&self, slot: Slot) -> SlowPeer {
         self.config.routes[usize::from(self.table[slot].route)].slow_peer
     }
 

@@ -108,7 +108,12 @@ impl<R: Ring> Shard<R> {
         let sent = match result {
             Ok(sent) => sent,
             Err(Errno::AGAIN) => 0,
-            Err(_) => return self.peer_failed(slot),
+            Err(_) => {
+                // To drop it now would push an operation, and the batch could not be settled: one
+                // who resets in each turn would cost everybody copies.
+                self.failed.push((slot, generation));
+                return;
+            }
         };
         connection.flags.set(Flags::BLOCKED);
         if let SentFrom::Frame(frame) = from {
@@ -152,6 +157,7 @@ impl<R: Ring> Shard<R> {
             } else if connection.flags.has(Flags::QUEUED) {
                 self.unqueued.push(send.slot);
             } else {
+                self.recoveries.is_fed(send.slot);
                 self.after_words(send.slot);
             }
             self.make_room()?;
@@ -159,6 +165,22 @@ impl<R: Ring> Shard<R> {
         debug_assert!(self.batch.is_empty(), "settling sends nothing in batches");
         self.batch = batch;
         self.go_on_with_queues()
+    }
+
+    /// Drops the connections whose sends have failed. Whether the batch is settled is known by now:
+    /// what this pushes does not keep it from being.
+    ///
+    /// # Errors
+    /// The ring is beyond use.
+    pub(super) fn drop_failed(&mut self) -> io::Result<()> {
+        while let Some((slot, generation)) = self.failed.pop() {
+            let current = self.table.current(slot, generation);
+            if current.is_some_and(|connection| connection.stage != Stage::Zombie) {
+                self.peer_failed(slot);
+                self.make_room()?;
+            }
+        }
+        Ok(())
     }
 
     /// Peers that took all that was sent get what was published meanwhile.
@@ -356,6 +378,7 @@ impl<R: Ring> Shard<R> {
             self.after_words(slot);
         }
         if self.table[slot].stage == Stage::Open {
+            self.recoveries.is_fed(slot);
             self.launch_queued(slot);
         }
     }

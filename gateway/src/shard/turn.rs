@@ -14,7 +14,7 @@ use super::counters::Counters;
 use crate::config::Route;
 use crate::config::stack::Deflate;
 use crate::connection::{
-    self, BlockId, Compressor, Decompressor, Flags, Output, Payload, Place, Stage,
+    self, BlockId, Compressor, Decompressor, Flags, Output, Payload, Place, Share, Stage,
 };
 use crate::handler::{Context, Delivery, End, Failing, Handler, Piece, PiecePlace, Said};
 use crate::hub::{ConnectionId, Hub};
@@ -85,6 +85,16 @@ impl Turn<'_> {
     pub(super) fn ping(&mut self) {
         self.counters.pings += 1;
         self.say_control(OpCode::Ping, &Payload::Bytes(&[]));
+    }
+
+    /// Memory is short, and of all that hold some of it this one holds most.
+    pub(super) fn gives_way(&mut self) {
+        self.failing.get_or_insert(Failing::GivesWay);
+    }
+
+    /// There is no memory for what is half received.
+    pub(super) fn no_memory(&mut self) {
+        self.failing.get_or_insert(Failing::NoMemory);
     }
 
     /// The message that is gathered takes too long.
@@ -233,10 +243,7 @@ impl Turn<'_> {
         }
         let bytes = &buffer[range];
         let gathered = &mut connection.gathered;
-        // Part of the pool is left to those who only need a little: heads, control frames, and
-        // what slow peers have yet to take.
-        let is_scarce = pool.blocks.used_bytes() > pool.blocks.total_bytes() / 4 * 3;
-        if is_scarce || connection::append(gathered, pool.blocks, pool.area, bytes).is_err() {
+        if connection::append(gathered, Share::Gathered, (pool.blocks, pool.area), bytes).is_err() {
             self.failing.get_or_insert(Failing::NoMemory);
             return None;
         }
@@ -322,7 +329,8 @@ impl Turn<'_> {
     fn gather_inflated(&mut self, kind: Kind, whole: &mut Option<BlockId>, progress: &Progress) {
         let bytes = &self.decompressor.out[..progress.produced];
         let pool = &mut self.output.pool;
-        if connection::append(whole, pool.blocks, pool.area, bytes).is_err() {
+        let pooled = (&mut *pool.blocks, &mut *pool.area);
+        if connection::append(whole, Share::Gathered, pooled, bytes).is_err() {
             self.failing.get_or_insert(Failing::NoMemory);
             return;
         }
@@ -358,8 +366,8 @@ impl Turn<'_> {
             return self.whole_control(control.opcode, &Payload::Buffer(range));
         }
         let Output { connection, buffer, pool, .. } = &mut self.output;
-        let kept = &mut connection.control;
-        if connection::append(kept, pool.blocks, pool.area, &buffer[range]).is_err() {
+        let (kept, bytes) = (&mut connection.control, &buffer[range]);
+        if connection::append(kept, Share::Gathered, (pool.blocks, pool.area), bytes).is_err() {
             self.failing.get_or_insert(Failing::NoMemory);
             return;
         }
@@ -444,6 +452,10 @@ impl Turn<'_> {
             Failing::Slow => {
                 self.counters.slow_peers_closed += 1;
                 (CloseCode::TRY_AGAIN_LATER, "too slow: the backlog is full")
+            }
+            Failing::GivesWay => {
+                self.counters.slow_peers_closed += 1;
+                (CloseCode::TRY_AGAIN_LATER, "too slow, and memory is short")
             }
             Failing::NoMemory => {
                 self.counters.out_of_blocks += 1;

@@ -243,7 +243,7 @@ impl Scene {
 
     /// After the last client has left, the shards are soon as they were at the start.
     fn empties(&mut self) {
-        let until = self.several.turns() + 3000;
+        let until = self.several.turns() + 20_000;
         while self.several.turns() < until {
             if self.several.is_empty() && self.publisher.is_answered() {
                 self.emptied = true;
@@ -258,7 +258,8 @@ impl Scene {
     fn is_forgotten(&mut self) {
         self.plan.ledger.borrow_mut().hushed = true;
         self.several.attend_to_all();
-        let until = self.several.turns() + 3000;
+        // While others sleep for long, a shard that waits for its next tick has few of the turns.
+        let until = self.several.turns() + 20_000;
         let mut left = Vec::new();
         while self.several.turns() < until {
             left = self.several.counters().named().to_vec();
@@ -334,7 +335,7 @@ fn config(random: &mut Random, deflate: bool, plan: &Plan) -> Config {
     config.hub.topics = random.pick(&[64, 64, 64, 3, 2]);
     config.hub.subscriptions = random.pick(&[1000, 1000, 1000, 20]);
     config.hub.present = random.pick(&[64, 64, 1]);
-    config.hub.queued = random.pick(&[4096, 4096, 10]);
+    config.hub.queued = Some(random.pick(&[4096, 4096, 10]));
     config.hub.messages = random.pick(&[4 << 20, 4 << 20, 4 << 20, 20_000]);
     config
 }

@@ -47,6 +47,8 @@ pub struct Plan {
     pub share: u32,
     /// How many rooms are used.
     pub rooms: usize,
+    /// With more members than that, it is not told who comes and goes.
+    pub presence_events: u32,
     /// The shard of the client that has this.
     pub shard: usize,
 }
@@ -59,6 +61,7 @@ impl Plan {
             routes: paths.map(|path| Route::draw(path, random)).into(),
             share: random.pick(&[0, 0, 300, 700, 1000]),
             rooms: random.between(1, ROOMS.len()),
+            presence_events: random.pick(&[500, 500, 2]),
             shard: 0,
         }
     }
@@ -78,7 +81,9 @@ impl Plan {
         let topic = format!(
             "[[topic]]\nname = 'rooms/{{room}}'\nhistory = {history}\nhistory_age = '{age}'\n\
              history_bytes = '{bytes}'\npresence = {presence}\nlinger = '{linger}'\n\
-             [[topic]]\nname = 'rooms/plain'\n"
+             presence_events = {}\n\
+             [[topic]]\nname = 'rooms/plain'\n",
+            self.presence_events
         );
         self.routes.iter().fold(topic, |text, route| text + &route.config())
     }

@@ -121,8 +121,13 @@ fn everything_happened(total: &Total) {
     assert!(total.served > total.runs / 4, "{} clients were served to the end", total.served);
     assert!(total.emptied > total.runs / 20, "{} shards were left empty", total.emptied);
     for (name, count) in total.counters.named() {
+        // No pool of a run is too small for a message: tests outside have that.
+        if name == "deliveries_too_large" {
+            continue;
+        }
         // At the end nobody is there.
         let is_of_now = matches!(name, "connections" | "connections_open" | "blocks_used")
+            || matches!(name, "blocks_heads" | "blocks_gathered" | "blocks_sending")
             || is_of_the_hub_now(name);
         assert!(count > 0 || is_of_now, "in no run was anything counted as {name}");
     }
@@ -132,7 +137,13 @@ fn everything_happened(total: &Total) {
 pub fn is_of_the_hub_now(name: &str) -> bool {
     matches!(
         name,
-        "queued" | "subscriptions" | "topics" | "topics_home" | "history_bytes" | "present"
+        "queued"
+            | "mail_waiting"
+            | "subscriptions"
+            | "topics"
+            | "topics_home"
+            | "history_bytes"
+            | "present"
     )
 }
 

@@ -1,0 +1,181 @@
+//! What happens when memory or places run short that all connections share: whoever holds most is
+//! harmed first, never whoever reads.
+//!
+//! A turn that finds no block, or no place in the queues, waits; nobody is called slow for it. Before
+//! the pool is empty, and when something has waited for long, those are looked for who hold some
+//! of it: first those whose peers have taken nothing for a second, the one that holds most among some
+//! thousands that are looked at in a turn. What becomes of it is its route's policy for slow peers.
+
+use std::time::Duration;
+
+use tidegate_proto::close::Closing;
+use tidegate_proto::keepalive::Wait;
+
+use super::Shard;
+use super::deadlines::TICK;
+use crate::config::SlowPeer;
+use crate::connection::{Flags, Share, Stage};
+use crate::uring::{Ring, Slot};
+
+/// Slots that are looked at in one turn of the loop.
+const LOOKED_AT: u32 = 4096;
+
+/// Whose peer has taken nothing for so long does not read.
+const STUCK: Duration = Duration::from_secs(1);
+
+/// When something has waited for so long, and nobody is stuck, the one who holds most has to give way
+/// though its peer takes some of it.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// What is known of the shortage.
+#[derive(Default)]
+pub(super) struct Relief {
+    /// In this turn of the loop something found no block, or no place.
+    is_short: bool,
+    /// Since when that has been so in each turn.
+    since: Option<Duration>,
+    /// Where to look next.
+    cursor: Slot,
+}
+
+/// Who is looked for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holder {
+    /// One for which much waits, and whose peer does not read.
+    Stuck,
+    /// One for which much waits.
+    Any,
+    /// One whose message is half received.
+    Gatherer,
+}
+
+impl Relief {
+    /// Something found no block, or no place, and waits.
+    pub(super) fn is_needed(&mut self) {
+        self.is_short = true;
+    }
+}
+
+impl<R: Ring> Shard<R> {
+    /// Looks whether anything runs short, and has the one give way who holds most of it.
+    pub(super) fn relieve(&mut self) {
+        let now = self.ring.now();
+        let is_short = std::mem::take(&mut self.relief.is_short);
+        self.relief.since = if is_short { self.relief.since.or(Some(now)) } else { None };
+        let (waiting, places) = (self.frames.waiting(), self.frames.places());
+        let few_places = waiting > places / 2;
+        let few_blocks = self.blocks.free_bytes(Share::Sending) < 2 * self.sending_reserve();
+        self.hub.press(is_short || few_blocks || waiting > places / 4 * 3);
+        let gathered = self.blocks.own_bytes(Share::Gathered);
+        if self.blocks.free_bytes(Share::Gathered) < gathered / 4 {
+            self.evict(Holder::Gatherer);
+        }
+        if is_short || few_blocks || few_places {
+            let is_urgent = self.relief.since.is_some_and(|since| now - since >= PATIENCE);
+            let has_one = self.evict(Holder::Stuck) || (is_urgent && self.evict(Holder::Any));
+            if has_one {
+                // What that frees may do.
+                self.relief.since = Some(now);
+            }
+        }
+    }
+
+    /// What one turn's sends may leave behind, were all of them to fall short: so much is kept free.
+    pub(super) fn sending_reserve(&self) -> u64 {
+        let turn = self.memory.staging.bytes().len() + self.memory.receive.bytes().len();
+        (turn as u64).min(self.blocks.own_bytes(Share::Sending) / 2)
+    }
+
+    /// Has the one give way that holds most among those that are looked at; whether there was one.
+    fn evict(&mut self, holder: Holder) -> bool {
+        let end = self.table.used_slots();
+        let start = if self.relief.cursor < end { self.relief.cursor } else { 0 };
+        let until = end.min(start.saturating_add(LOOKED_AT));
+        self.relief.cursor = until;
+        let held = |slot: &Slot| (self.holds(*slot, holder), *slot);
+        let most = (start..until).map(|slot| held(&slot)).max();
+        let Some((1.., slot)) = most else { return false };
+        self.counters.holders_evicted += 1;
+        match holder {
+            Holder::Gatherer => self.give_up_gathered(slot),
+            Holder::Stuck | Holder::Any => self.give_way(slot),
+        }
+        true
+    }
+
+    /// Bytes that a connection holds; 0 if it is none of those that are looked for.
+    fn holds(&self, slot: Slot, holder: Holder) -> u64 {
+        let connection = &self.table[slot];
+        if matches!(connection.stage, Stage::Free | Stage::Zombie) {
+            return 0;
+        }
+        let waiting = u64::from(connection.backlog_bytes) + u64::from(self.frames.bytes(slot));
+        match holder {
+            Holder::Gatherer => match connection.gathered {
+                Some(block) if connection.stage == Stage::Open => {
+                    u64::from(self.blocks.size(block))
+                }
+                _ => 0,
+            },
+            Holder::Any
+                if connection.closing == Closing::Open
+                    && connection.flags.has(Flags::BLOCKED | Flags::SEND_ARMED) =>
+            {
+                waiting
+            }
+            Holder::Stuck if waiting > 0 && self.is_stuck(slot) => waiting,
+            Holder::Any | Holder::Stuck => 0,
+        }
+    }
+
+    /// Whether the peer has taken nothing of what waits for it for a while.
+    fn is_stuck(&self, slot: Slot) -> bool {
+        let connection = &self.table[slot];
+        if !connection.flags.has(Flags::BLOCKED | Flags::SEND_ARMED) {
+            return false;
+        }
+        if self.stalled.contains_key(&slot) {
+            return true;
+        }
+        // A closing one has the time as well that its Close frame needs to get out.
+        let wait = connection.wait;
+        if !matches!(wait, Wait::Progress | Wait::Close) {
+            return false;
+        }
+        let whole = self.waits[usize::from(connection.listener)][wait as usize];
+        let left = self.deadlines.left(slot, connection.laps);
+        let waited = whole.zip(left).map_or(0, |(whole, left)| whole.saturating_sub(left));
+        TICK * waited >= STUCK
+    }
+
+    /// A peer that does not take what waits for it gives way: as its route says, and at once if it
+    /// is closing already.
+    fn give_way(&mut self, slot: Slot) {
+        let connection = &self.table[slot];
+        if connection.stage != Stage::Open || connection.closing != Closing::Open {
+            return self.drop_connection(slot);
+        }
+        let queued = u64::from(self.frames.bytes(slot));
+        let keeps_it = !matches!(self.policy(slot), SlowPeer::Pause | SlowPeer::Close);
+        if keeps_it && queued > u64::from(connection.backlog_bytes) {
+            let dropped = self.frames.drop_waiting(slot, &mut self.blocks);
+            let is_empty = self.frames.is_empty(slot);
+            self.table[slot].flags.put(Flags::QUEUED, !is_empty);
+            self.counters.slow_dropped_oldest += dropped;
+            if dropped > 0 {
+                return;
+            }
+        }
+        let mut turn = self.turn(slot, None);
+        turn.gives_way();
+        let finished = turn.finish();
+        self.complete(slot, None, finished);
+    }
+
+    fn give_up_gathered(&mut self, slot: Slot) {
+        let mut turn = self.turn(slot, None);
+        turn.no_memory();
+        let finished = turn.finish();
+        self.complete(slot, None, finished);
+    }
+}
