@@ -61,7 +61,7 @@ pub(crate) use deliveries::Deliveries;
 pub use details::Details;
 use draining::Drain;
 pub use histogram::{BUCKETS, Histogram};
-use put_off::{INFLATE_BUDGET, PutOff};
+use put_off::{INPUT_BUDGET, PutOff};
 pub(crate) use recovery::Recoveries;
 use relief::Relief;
 pub use routes::{HandlerFactory, Routes};
@@ -131,7 +131,7 @@ pub struct Shard<R> {
     /// Input that waits for the next turn of the loop.
     put_off: PutOff,
     /// How many bytes may yet be inflated in this turn of the loop.
-    inflate_budget: usize,
+    input_budget: usize,
     /// Input that was put off is being worked on.
     resuming: bool,
     /// The sends whose outcome is open.
@@ -249,7 +249,7 @@ impl<R: Ring> Shard<R> {
             blocks: Blocks::new(limits.blocks),
             ready: SlotSet::new(limits.connections),
             put_off: PutOff::new(limits.receive_buffers),
-            inflate_budget: 0,
+            input_budget: 0,
             resuming: false,
             batch: Vec::new(),
             staging_used: 0,
@@ -329,7 +329,7 @@ impl<R: Ring> Shard<R> {
         self.hub.post().unpark();
         self.counters.loops += 1;
         let is_settled = self.collect()?;
-        self.inflate_budget = INFLATE_BUDGET;
+        self.input_budget = INPUT_BUDGET;
         if is_settled {
             self.resume_put_off();
         }
@@ -521,7 +521,7 @@ impl<R: Ring> Shard<R> {
             compressor: &mut self.compressor,
             decompressor: &mut self.decompressor,
             counters: &mut self.counters,
-            inflate_budget: &mut self.inflate_budget,
+            input_budget: &mut self.input_budget,
             id: self.hub.id(slot, generation),
             hub: &mut self.hub,
             failing: None,

@@ -1,10 +1,11 @@
 //! Input that has to wait for the next turn of the loop.
 //!
-//! A few received bytes can inflate to a thousand times as many. What is inflated in one turn of
-//! the loop has a budget; compressed input behind it keeps its buffer and waits here, first in,
-//! first out. A connection whose input had to wait receives again only while those like it leave
-//! half of the receive buffers to everyone else: a peer which sends such messages delays itself and
-//! others like it, and nobody else.
+//! A few received bytes can inflate to a thousand times as many, and a buffer can hold thousands of
+//! tiny frames. What is inflated in one turn of the loop, and how many frames are read of connections
+//! that send very many, has a budget; input behind it keeps its buffer and waits here, first in, first
+//! out. A connection whose input had to wait receives again only while those like it leave half of
+//! the receive buffers to everyone else: a peer which sends such messages delays itself and others
+//! like it, and nobody else.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -14,9 +15,14 @@ use super::{OPERATIONS_PER_EVENT, Shard};
 use crate::connection::{Connection, Flags, Stage};
 use crate::uring::{BufferId, Generation, Ring, Slot};
 
-/// What is inflated in one turn of the loop, in bytes, before further input is put off: about a
+/// What is inflated in one turn of the loop, in bytes, before further input is put off: less than a
 /// millisecond's work.
-pub(super) const INFLATE_BUDGET: usize = 512 * 1024;
+pub(super) const INPUT_BUDGET: usize = 256 * 1024;
+
+/// So many frames of one stretch of input are read whatever is left of the budget, and each that comes
+/// behind them counts as so many bytes.
+pub(super) const FREE_FRAMES: u32 = 64;
+pub(super) const FRAME_COST: usize = 128;
 
 /// One connection's input.
 struct Waiting {
@@ -113,7 +119,7 @@ impl<R: Ring> Shard<R> {
     /// answers to the input's beginning may be sent from the same buffer.
     pub(super) fn resume_put_off(&mut self) {
         self.resuming = true;
-        while self.inflate_budget > 0 && self.ring.room() > OPERATIONS_PER_EVENT {
+        while self.input_budget > 0 && self.ring.room() > OPERATIONS_PER_EVENT {
             let Some(waiting) = self.put_off.waiting.pop_front() else { break };
             self.put_off.marks[usize::from(waiting.arrival.buffer.0)] = false;
             if !self.resume_input(&waiting) {

@@ -59,9 +59,7 @@ impl Relief {
 impl<R: Ring> Shard<R> {
     /// Looks whether anything runs short, and has the one give way who holds most of it.
     pub(super) fn relieve(&mut self) {
-        let now = self.ring.now();
         let is_short = std::mem::take(&mut self.relief.is_short);
-        self.relief.since = if is_short { self.relief.since.or(Some(now)) } else { None };
         let (waiting, places) = (self.frames.waiting(), self.frames.places());
         let few_places = waiting > places / 2;
         let few_blocks = self.blocks.free_bytes(Share::Sending) < 2 * self.sending_reserve();
@@ -70,10 +68,17 @@ impl<R: Ring> Shard<R> {
         if self.blocks.free_bytes(Share::Gathered) < gathered / 4 {
             self.evict(Holder::Gatherer);
         }
+        if !is_short {
+            self.relief.since = None;
+        }
         if is_short || few_blocks || few_places {
+            let now = self.ring.now();
+            if is_short {
+                self.relief.since.get_or_insert(now);
+            }
             let is_urgent = self.relief.since.is_some_and(|since| now - since >= PATIENCE);
             let has_one = self.evict(Holder::Stuck) || (is_urgent && self.evict(Holder::Any));
-            if has_one {
+            if has_one && is_short {
                 // What that frees may do.
                 self.relief.since = Some(now);
             }

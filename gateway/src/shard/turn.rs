@@ -11,6 +11,7 @@ use tidegate_proto::receiver::{self, Control, Event, Kind, Rules};
 use tidegate_proto::utf8::Utf8;
 
 use super::counters::Counters;
+use super::put_off::{FRAME_COST, FREE_FRAMES};
 use crate::config::Route;
 use crate::config::stack::Deflate;
 use crate::connection::{
@@ -28,9 +29,9 @@ pub(super) struct Turn<'a> {
     pub(super) compressor: &'a mut Compressor,
     pub(super) decompressor: &'a mut Decompressor,
     pub(super) counters: &'a mut Counters,
-    /// How many bytes may yet be inflated in this turn of the shard's loop; a message that was
-    /// begun is finished.
-    pub(super) inflate_budget: &'a mut usize,
+    /// How many bytes may yet be inflated in this turn of the shard's loop, or read in very many
+    /// frames; a message that was begun to be inflated is finished.
+    pub(super) input_budget: &'a mut usize,
     pub(super) hub: &'a mut Hub,
     pub(super) id: ConnectionId,
     pub(super) failing: Option<Failing>,
@@ -112,18 +113,26 @@ impl Turn<'_> {
         self.failing.get_or_insert(Failing::Handler(code));
     }
 
-    /// Works on the bytes `range` of the receive buffer, until the budget for inflating is used up.
+    /// Works on the bytes `range` of the receive buffer, until the budget is used up for what is
+    /// compressed, or comes in very many frames.
     pub(super) fn frames(&mut self, range: Range<usize>) {
         let rules = self.rules();
         let mut at = range.start;
-        while self.is_listening() {
+        for count in 0.. {
+            if !self.is_listening() {
+                return;
+            }
             let input = &mut self.output.buffer[..range.end];
-            if *self.inflate_budget == 0
+            let are_many = count >= FREE_FRAMES;
+            if *self.input_budget == 0
                 && let Some(next) = input.get(at)
-                && self.output.connection.receiver.expects_compressed(*next)
+                && (are_many || self.output.connection.receiver.expects_compressed(*next))
             {
                 self.unread = Some(at..range.end);
                 return;
+            }
+            if are_many {
+                *self.input_budget = self.input_budget.saturating_sub(FRAME_COST);
             }
             match self.output.connection.receiver.handle_input(input, &mut at, &rules) {
                 Ok(Event::NeedInput) => return,
@@ -275,7 +284,7 @@ impl Turn<'_> {
             let first = produced == 0;
             consumed += progress.consumed;
             produced += progress.produced as u64;
-            *self.inflate_budget = self.inflate_budget.saturating_sub(progress.produced);
+            *self.input_budget = self.input_budget.saturating_sub(progress.produced);
             // RFC 7692 section 8 leaves it to the receiver to bound what a message inflates to.
             if produced > u64::from(self.route.max_buffered_message) {
                 return self.abandon(&mut whole, ProtocolError::MessageTooBig);
