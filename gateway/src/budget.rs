@@ -236,11 +236,12 @@ fn memory(limits: &Limits) -> [Line; 3] {
 }
 
 /// What is kept of each connection, buffer and block.
-fn bookkeeping(limits: &Limits) -> [Line; 8] {
+fn bookkeeping(limits: &Limits) -> [Line; 9] {
     let connections = u64::from(limits.connections);
     let records = connections * size_of::<Connection>() as u64;
     let set = 8 * connections.div_ceil(64);
     let stalled = hash_table(limits.connections, Shard::<KernelRing>::STALLED_BYTES);
+    let halves = hash_table(limits.connections, Shard::<KernelRing>::HALF_BYTES);
     let free = u64::from(limits.receive_buffers) * size_of::<BufferId>() as u64;
     let blocks = Blocks::overhead(limits.blocks) as u64;
     [
@@ -250,6 +251,7 @@ fn bookkeeping(limits: &Limits) -> [Line; 8] {
         line("set of vacant slots", set, &["limits.connections"]),
         line("set of held publishers", set, &["limits.connections"]),
         line("stalled peers", stalled, &["limits.connections"]),
+        line("half messages", halves, &["limits.connections"]),
         line("list of free buffers", free, &["limits.receive_buffers"]),
         line("block bookkeeping", blocks, &["limits.blocks"]),
     ]

@@ -2,7 +2,8 @@
 //!
 //! The caller keeps one deadline per connection: on every change of [`Wait`], and on activity while
 //! it waits for activity, it sets `now + timings.limit(wait)`; when that passes, [`Wait::expire`]
-//! says what to do.
+//! says what to do. What is half received has one beside it, for [`Wait::Message`], which stands
+//! whatever else is waited for meanwhile.
 
 use core::time::Duration;
 
@@ -13,7 +14,7 @@ pub struct Timings {
     pub head: Duration,
     /// Without a byte from the peer until we send a Ping; `None`: we never do.
     pub ping: Option<Duration>,
-    /// From our Ping to any byte from the peer.
+    /// From our Ping to any byte from the peer, where nothing stands before the Ping.
     pub pong: Duration,
     /// From our Close frame to the end of the connection.
     pub close: Duration,
@@ -48,7 +49,8 @@ pub enum Expiry {
     RefuseHead,
     /// Send a Ping and wait for [`Wait::Pong`].
     SendPing,
-    /// The peer is gone: drop the connection.
+    /// The peer is gone, unless it is taking what was sent before our Ping: drop the connection if
+    /// not.
     PeerGone,
     /// The peer does not read: drop the connection.
     PeerStalled,

@@ -284,7 +284,7 @@ mod tests {
         let mut world = World::new(32 * 1024);
         world.backlog().push_back(&[Source::Bytes(&[1; 9000])], u32::MAX).expect("room");
         let before = world.connection.backlog_bytes;
-        assert_eq!(world.backlog().push_back(&[Source::Bytes(&[2; 9000])], u32::MAX), Err(Full));
+        assert_eq!(world.backlog().push_back(&[Source::Bytes(&[2; 12_000])], u32::MAX), Err(Full));
         assert_eq!(world.connection.backlog_bytes, before);
         assert_eq!(world.drain(1000), vec![1; 9000]);
         assert_eq!(world.blocks.used_bytes(), 0);

@@ -66,7 +66,7 @@ impl<R: Ring> Shard<R> {
     /// The bytes that everything that grows on the way holds now, by its owner on the bill; of hash
     /// tables, with the buckets that are kept free and their control bytes.
     #[must_use]
-    pub fn holdings(&self) -> [(&'static str, u64); 6] {
+    pub fn holdings(&self) -> [(&'static str, u64); 7] {
         let entries = |count: usize, size: usize| (count * size) as u64;
         let table = |capacity: usize, size: usize| match capacity {
             0 => 0,
@@ -77,6 +77,7 @@ impl<R: Ring> Shard<R> {
         [
             ("connection records", self.table.bytes()),
             ("stalled peers", table(self.stalled.capacity(), Self::STALLED_BYTES)),
+            ("half messages", table(self.halves.capacity(), Self::HALF_BYTES)),
             ("blocks", self.blocks.used_bytes()),
             ("list of the batch", entries(self.batch.capacity(), size_of::<BatchSend>())),
             ("list of passed deadlines", entries(self.expired.capacity(), size_of::<Slot>())),
@@ -99,6 +100,7 @@ impl<R: Ring> Shard<R> {
             && self.deliveries.is_empty()
             && self.recoveries.len() == 0
             && self.failed.is_empty()
+            && self.halves.is_empty()
             && self.postponed.is_none()
             && self.frames.waiting() == 0
             && self.held.is_empty()

@@ -67,6 +67,11 @@ impl<R: Ring> Shard<R> {
     pub(super) fn after_words(&mut self, slot: Slot) {
         if self.table[slot].closing != Closing::Open {
             self.leave_out_queued(slot);
+            if self.held.contains(slot) {
+                // It publishes nothing more: its Close frame is to be seen.
+                self.held.remove(slot);
+                self.ready.insert(slot);
+            }
         }
         let connection = &mut self.table[slot];
         let flags = connection.flags;
@@ -103,27 +108,53 @@ impl<R: Ring> Shard<R> {
             return self.deadlines.go_round(slot);
         }
         let (wait, generation) = (connection.wait, connection.generation);
-        let is_for_input = matches!(wait, Wait::Activity | Wait::Pong | Wait::Message);
+        let is_for_input = matches!(wait, Wait::Activity | Wait::Pong);
         if is_for_input && self.held.contains(slot) {
             // What it may have said is not read for now.
             return self.wait_for(slot, wait);
         }
+        if self.is_heard_first(slot, wait) {
+            self.table[slot].laps = self.deadlines.set(slot, Some(1));
+            return;
+        }
         match wait.expire() {
             Expiry::RefuseHead => self.head_timed_out(slot),
             Expiry::SendPing => self.ping(slot),
-            Expiry::PeerGone => {
-                self.counters.peers_gone += 1;
-                self.drop_connection(slot);
-            }
-            Expiry::PeerStalled => {
+            // Its Ping may stand behind what it has not read yet: what it has acknowledged tells.
+            Expiry::PeerGone | Expiry::PeerStalled => {
                 self.ring.push(Operation::AskUnacknowledged { slot, generation });
             }
-            Expiry::MessageTooSlow => self.message_timed_out(slot),
+            // What is half received has deadlines of its own.
+            Expiry::MessageTooSlow => {}
             Expiry::CloseTimedOut => {
                 self.counters.close_timeouts += 1;
                 self.drop_connection(slot);
             }
         }
+    }
+
+    /// What is half received has not become whole in time.
+    pub(super) fn expire_half(&mut self, slot: Slot) {
+        let connection = &self.table[slot];
+        let is_half = connection.gathered.is_some() || connection.control.is_some();
+        if connection.stage != Stage::Open || !is_half {
+            return self.halves.end(slot);
+        }
+        if self.held.contains(slot) || self.is_heard_first(slot, Wait::Message) {
+            return self.halves.put_off(slot, self.deadlines.now() + 1);
+        }
+        self.halves.end(slot);
+        self.message_timed_out(slot);
+    }
+
+    /// Whether the connection has input that is yet to be read, and that is to be read before this
+    /// wait is over. A Pong may always be in it, since any byte is one. For the others that holds
+    /// after a pause only: who sends all the time would have all the time otherwise.
+    fn is_heard_first(&self, slot: Slot, wait: Wait) -> bool {
+        let is_unread = self.table[slot].flags.has(Flags::RECEIVING | Flags::PUT_OFF)
+            || self.ready.contains(slot);
+        let is_lenient = self.deadlines.now() <= self.lenient_until;
+        is_unread && (wait == Wait::Pong || is_lenient)
     }
 
     /// Closes the connection now. Its slot is given up at once, unless an operation in flight still
@@ -133,6 +164,7 @@ impl<R: Ring> Shard<R> {
         self.messages_ended(slot, DROPPED);
         self.ready.remove(slot);
         self.held.remove(slot);
+        self.halves.end(slot);
         let _ = self.deadlines.set(slot, None);
         let connection = &mut self.table[slot];
         self.put_off.discharge(connection);

@@ -161,6 +161,9 @@ counters! {
     mail_waiting,
     /// Times that another shard was woken.
     mail_wakes,
+    /// Times that the shard did nothing for a tick or more though it had connections: the machine, the
+    /// process or its group was paused, or had no time.
+    pauses,
     /// Turns of the loop.
     loops,
 }

@@ -54,6 +54,12 @@ impl Deadlines {
         self.due[slot as usize] = self.mark(HORIZON);
     }
 
+    /// Ticks so far.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.now
+    }
+
     /// Goes on by one tick; reports the slots that are due, each once, as having no deadline.
     pub fn sweep(&mut self, expired: &mut Vec<Slot>) {
         self.now += 1;

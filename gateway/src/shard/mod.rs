@@ -16,6 +16,7 @@ mod deliveries;
 mod details;
 mod draining;
 mod fanout;
+mod halves;
 mod histogram;
 mod mail;
 mod opening;
@@ -60,6 +61,7 @@ use deadlines::{Deadlines, TICK};
 pub(crate) use deliveries::Deliveries;
 pub use details::Details;
 use draining::Drain;
+use halves::Halves;
 pub use histogram::{BUCKETS, Histogram};
 use put_off::{INPUT_BUDGET, PutOff};
 pub(crate) use recovery::Recoveries;
@@ -87,6 +89,9 @@ const IDLE_SLEEP: Duration = Duration::from_secs(5);
 /// The longest sleep while another shard's mailbox is full, messages hold too much memory, or what is
 /// to be delivered waits for a block or a place: nobody says when there is room.
 const CONGESTED_SLEEP: Duration = Duration::from_millis(1);
+
+/// After a pause of the whole shard, how many ticks those are given whose input is yet to be read.
+const LENIENT_TICKS: u64 = 8;
 
 /// The kinds of [`Wait`].
 const WAITS: [Wait; 6] =
@@ -150,8 +155,10 @@ pub struct Shard<R> {
     decompressor: Decompressor,
     /// Where a request head is put together.
     head: Box<[u8]>,
-    /// The peers that seem stalled.
+    /// The peers that seem stalled, or gone.
     stalled: HashMap<Slot, Stalled>,
+    /// What is half received.
+    halves: Halves,
     /// The addresses of peers whose listener logs.
     peers: HashMap<Slot, SocketAddr>,
     hub: Hub,
@@ -184,6 +191,8 @@ pub struct Shard<R> {
     entered: Option<Duration>,
     drain: Option<Drain>,
     next_tick: Duration,
+    /// Until this tick of the deadlines, input that is there is read before a deadline counts.
+    lenient_until: u64,
 }
 
 /// The entries of the completion queue for a shard of these limits: each connection may have a poll
@@ -232,6 +241,9 @@ impl<R: Ring> Shard<R> {
     /// The bytes of an entry of the table of stalled peers, for the bill.
     pub(crate) const STALLED_BYTES: usize = size_of::<(Slot, Stalled)>();
 
+    /// The bytes of an entry of the table of half messages, likewise.
+    pub(crate) const HALF_BYTES: usize = Halves::BYTES;
+
     /// A shard over `ring`, which was made for `memory`; the assembly's listeners are the ring's.
     pub fn new(ring: R, memory: Memory, assembly: Assembly) -> Self {
         let config = &assembly.config;
@@ -263,11 +275,13 @@ impl<R: Ring> Shard<R> {
             decompressor: Decompressor::new(),
             head: vec![0; head as usize].into_boxed_slice(),
             stalled: HashMap::new(),
+            halves: Halves::default(),
             peers: HashMap::new(),
             counters: Counters::default(),
             vitals: Vitals::default(),
             entered: None,
             drain: None,
+            lenient_until: 0,
             hub: assembly.hub,
             deliveries: Deliveries::default(),
             recoveries: Recoveries::new(limits.connections),
@@ -439,20 +453,37 @@ impl<R: Ring> Shard<R> {
         if now < self.next_tick {
             return Ok(());
         }
-        while self.next_tick <= now {
-            self.next_tick += TICK;
-            self.deadlines.sweep(&mut self.expired);
+        self.next_tick += TICK;
+        if self.next_tick <= now {
+            // Nothing was looked at for a while, and that is nobody's fault: what came in meanwhile
+            // is read before any deadline counts, and all of them move on.
+            self.counters.pauses += u64::from(self.table.live() > 0);
+            self.next_tick = now + TICK;
+            self.lenient_until = self.deadlines.now() + LENIENT_TICKS;
+        } else {
+            self.sweep()?;
         }
+        self.hub.tick(now);
+        self.retry_accepting();
+        self.drain_portion()?;
+        self.publish();
+        Ok(())
+    }
+
+    /// Does what is due at this tick.
+    fn sweep(&mut self) -> io::Result<()> {
+        self.deadlines.sweep(&mut self.expired);
         let mut expired = std::mem::take(&mut self.expired);
         for slot in expired.drain(..) {
             self.expire(slot);
             self.make_room()?;
         }
+        self.halves.due(self.deadlines.now(), &mut expired);
+        for slot in expired.drain(..) {
+            self.expire_half(slot);
+            self.make_room()?;
+        }
         self.expired = expired;
-        self.hub.tick(now);
-        self.retry_accepting();
-        self.drain_portion()?;
-        self.publish();
         Ok(())
     }
 

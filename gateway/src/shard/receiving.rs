@@ -162,7 +162,11 @@ impl<R: Ring> Shard<R> {
 
     /// Any byte from the peer shows that it lives.
     fn is_active(&mut self, slot: Slot) {
-        if self.table[slot].wait.handle_activity() == Wait::Activity {
+        let wait = self.table[slot].wait;
+        if wait.handle_activity() == Wait::Activity {
+            if wait == Wait::Pong {
+                self.stalled.remove(&slot);
+            }
             self.wait_for(slot, Wait::Activity);
         }
     }

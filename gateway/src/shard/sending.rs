@@ -19,7 +19,10 @@ use crate::uring::{AreaName, BufferId, Errno, Generation, Operation, Ring, Slot,
 /// time that it may stall.
 pub(super) const STALL_ROUNDS: u8 = 4;
 
-/// What is known of a peer that seems stalled.
+/// The bytes of a Ping of ours (RFC 6455 section 5.2: a header without a payload).
+const PING_BYTES: u32 = 2;
+
+/// What is known of a peer that seems stalled, or gone.
 pub(super) struct Stalled {
     /// Bytes that it had yet to acknowledge.
     unacknowledged: u32,
@@ -87,11 +90,12 @@ impl<R: Ring> Shard<R> {
     /// What is half received takes memory, and has its own deadline.
     fn watch_message(&mut self, slot: Slot) {
         let connection = &self.table[slot];
-        let is_half = connection.gathered.is_some() || connection.control.is_some();
-        match connection.wait {
-            Wait::Activity | Wait::Pong if is_half => self.wait_for(slot, Wait::Message),
-            Wait::Message if !is_half => self.wait_for(slot, Wait::Activity),
-            _ => {}
+        let is_half = connection.stage == Stage::Open
+            && (connection.gathered.is_some() || connection.control.is_some());
+        let limit = self.waits[usize::from(connection.listener)][Wait::Message as usize];
+        match limit.filter(|_| is_half) {
+            Some(ticks) => self.halves.begin(slot, self.deadlines.now() + u64::from(ticks)),
+            None => self.halves.end(slot),
         }
     }
 
@@ -246,14 +250,47 @@ impl<R: Ring> Shard<R> {
         result: Result<u32, Errno>,
     ) {
         let Some(connection) = self.table.current(slot, generation) else { return };
-        if connection.wait != Wait::Progress || connection.stage == Stage::Zombie {
+        let wait = connection.wait;
+        if connection.stage == Stage::Zombie || !matches!(wait, Wait::Progress | Wait::Pong) {
             return;
         }
         // A kernel that does not say leaves the time alone to decide.
         let count = result.unwrap_or(u32::MAX);
-        let before = self.stalled.get(&slot);
+        let before = self.stalled.get(&slot).map(|before| (before.unacknowledged, before.rounds));
+        match wait {
+            Wait::Progress => self.seems_stalled(slot, count, before),
+            _ => self.seems_gone(slot, result.unwrap_or(0), before),
+        }
+    }
+
+    /// A Ping was not answered in time. It may stand behind what the peer has not read yet: then it
+    /// has as long as any peer that stalls, and, once it has acknowledged our Ping, as long for its
+    /// answer as any other. `count`: bytes that it has yet to acknowledge.
+    fn seems_gone(&mut self, slot: Slot, count: u32, before: Option<(u32, u8)>) {
+        let waits = &self.waits[usize::from(self.table[slot].listener)];
+        let (pong, round) = (waits[Wait::Pong as usize], waits[Wait::Progress as usize]);
         let rounds = match before {
-            Some(before) if count >= before.unacknowledged => before.rounds + 1,
+            Some((before, rounds)) if count >= before => rounds + 1,
+            _ => 0,
+        };
+        let (most, ticks) = match count {
+            // It was acknowledged just now, or long ago and in vain.
+            0 => (0, pong.filter(|_| before.is_some_and(|(before, _)| before > 0))),
+            // Only our Ping is on its way.
+            1..=PING_BYTES => (1, pong.map(|pong| pong.div_ceil(4))),
+            _ => (STALL_ROUNDS, round),
+        };
+        let Some(ticks) = ticks.filter(|_| rounds < most || (count == 0 && rounds == 0)) else {
+            self.counters.peers_gone += 1;
+            return self.drop_connection(slot);
+        };
+        self.stalled.insert(slot, Stalled { unacknowledged: count, rounds });
+        self.table[slot].laps = self.deadlines.set(slot, Some(ticks));
+    }
+
+    fn seems_stalled(&mut self, slot: Slot, count: u32, before: Option<(u32, u8)>) {
+        let rounds = match before {
+            Some((before, rounds)) if count >= before => rounds + 1,
             _ => 0,
         };
         if rounds >= STALL_ROUNDS {
@@ -349,7 +386,8 @@ impl<R: Ring> Shard<R> {
         connection.flags.set(Flags::SEND_ARMED);
         connection.check();
         self.ring.push(Operation::SendArmed { slot, generation, span });
-        if matches!(wait, Wait::Activity | Wait::Pong | Wait::Message) {
+        if matches!(wait, Wait::Activity | Wait::Pong) {
+            self.stalled.remove(&slot);
             self.wait_for(slot, Wait::Progress);
         }
     }

@@ -36,9 +36,10 @@ pub const REFUSALS: [&str; 9] = [
 ];
 
 /// The owners on the bill whose bytes grow on the way, in the order of `Shard::holdings`.
-pub const HOLDINGS: [&str; 6] = [
+pub const HOLDINGS: [&str; 7] = [
     "connection records",
     "stalled peers",
+    "half messages",
     "blocks",
     "list of the batch",
     "list of passed deadlines",
@@ -135,7 +136,7 @@ mod tests {
         vitals.refused(Rejection::Full { retry_after_seconds: 1 });
         vitals.loop_nanoseconds.record(1000);
         vitals.completions.record(3);
-        vitals.holdings = [1, 2, 3, 4, 5, 6];
+        vitals.holdings = [1, 2, 3, 4, 5, 6, 7];
         let published = PublishedVitals::default();
         published.store(&vitals);
         assert_eq!(published.load(), vitals);

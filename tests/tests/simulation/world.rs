@@ -420,7 +420,6 @@ impl World {
         self.sleep = Sleep { is_one: !wait.is_zero(), ..Sleep::default() };
         self.live(memory);
         if self.chance(|chances| chances.clock_jump) {
-            self.disturbed = true;
             self.now += Duration::from_secs(self.random.below(100) as u64);
         }
         // A kernel that does not take everything does not wait either.
