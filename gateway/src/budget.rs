@@ -237,11 +237,11 @@ fn memory(limits: &Limits) -> [Line; 3] {
 
 /// What is kept of each connection, buffer and block.
 fn bookkeeping(limits: &Limits) -> [Line; 9] {
-    let connections = u64::from(limits.connections);
+    let connections = u64::from(limits.slots());
     let records = connections * size_of::<Connection>() as u64;
     let set = 8 * connections.div_ceil(64);
-    let stalled = hash_table(limits.connections, Shard::<KernelRing>::STALLED_BYTES);
-    let halves = hash_table(limits.connections, Shard::<KernelRing>::HALF_BYTES);
+    let stalled = hash_table(limits.slots(), Shard::<KernelRing>::STALLED_BYTES);
+    let halves = hash_table(limits.slots(), Shard::<KernelRing>::HALF_BYTES);
     let free = u64::from(limits.receive_buffers) * size_of::<BufferId>() as u64;
     let blocks = Blocks::overhead(limits.blocks) as u64;
     [
@@ -259,7 +259,7 @@ fn bookkeeping(limits: &Limits) -> [Line; 9] {
 
 /// The queues between a shard and its kernel.
 fn queues(limits: &Limits) -> [Line; 7] {
-    let connections = u64::from(limits.connections);
+    let connections = u64::from(limits.slots());
     let submissions = u64::from(shard::SUBMISSIONS) * SUBMISSION;
     let completions = u64::from(shard::completions(limits));
     let completion_queue = completions * COMPLETION + RINGS;
@@ -305,7 +305,7 @@ fn fixed(config: &Config) -> [Line; 7] {
 /// What the hub keeps.
 fn hub_tables(config: &Config, shards: usize) -> [Line; 9] {
     let (hub, limits) = (&config.hub, &config.limits);
-    let connections = u64::from(limits.connections);
+    let connections = u64::from(limits.slots());
     let topic = (hub::TOPIC_BYTES + NAME_BYTES) as u64;
     let topics = u64::from(hub.topics) * topic + 2 * hash_table(hub.topics, 4);
     let subscribers = grown(u64::from(hub.subscriptions), size_of::<u32>() as u64);
@@ -342,7 +342,7 @@ fn hub_tables(config: &Config, shards: usize) -> [Line; 9] {
 fn peers(config: &Config) -> u64 {
     let logs = |listener: &Listener| listener.stack.log_websocket || listener.stack.log_transport;
     if config.listeners.iter().any(logs) || has_hub(config) {
-        hash_table(config.limits.connections, size_of::<(Slot, SocketAddr)>())
+        hash_table(config.limits.slots(), size_of::<(Slot, SocketAddr)>())
     } else {
         0
     }
@@ -659,10 +659,11 @@ mod tests {
 
     #[test]
     fn a_table_of_addresses_that_need_not_double_is_paid_for() {
-        for connections in [16, 895, 896, 897, 16_384, 28_672, 28_673] {
+        for connections in [16, 841, 842, 843, 844, 16_384, 28_608, 28_609] {
             let stack = Stack::parse("log!ws!tcp").unwrap();
             let logs = Listener { stack, ..Listener::default() };
             let limits = Limits { connections, ..Limits::default() };
+            let connections = limits.slots();
             let config = Config { limits, listeners: vec![logs], ..Config::default() };
             let table: HashMap<Slot, SocketAddr> = HashMap::with_capacity(2 * connections as usize);
             let places = table.capacity() / 7 * 8;

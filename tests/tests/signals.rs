@@ -28,6 +28,50 @@ fn a_gateway_without_connections_ends_at_once() {
 }
 
 #[test]
+fn who_has_connected_before_a_drain_is_answered_though_it_was_not_accepted() {
+    let gateway = Gateway::start("");
+    gateway.signal(Signal::STOP);
+    let mut peers: Vec<Peer> = (0..40).map(|_| Peer::connect(&gateway)).collect();
+    for peer in &mut peers {
+        peer.request(&Request::open("/echo"));
+    }
+    gateway.signal(Signal::TERM);
+    gateway.signal(Signal::CONT);
+    for peer in &mut peers {
+        // The listener may have been readable before the signal was seen.
+        match peer.response_head().status {
+            101 => peer.agree_to_close(1001),
+            status => assert_eq!(status, 503),
+        }
+    }
+    drop(peers);
+    assert_eq!(gateway.wait().code, Some(0));
+}
+
+#[test]
+fn a_drain_with_a_delay_serves_on_and_says_that_it_is_not_ready() {
+    let gateway = Gateway::with_admin("drain_delay = \"2s\"\n");
+    let mut early = Peer::open(&gateway, "/echo");
+    gateway.signal(Signal::TERM);
+    let begun = Instant::now();
+    let admin = gateway.admin_address();
+    wait_until("not ready", || {
+        let mut peer = Peer::try_connect(admin).expect("the admin address");
+        peer.send("GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        (peer.response().status == 503).then_some(())
+    });
+    let mut late = Peer::open(&gateway, "/echo");
+    late.echo("served");
+    early.echo("served as well");
+    assert!(begun.elapsed() < Duration::from_secs(2), "too late to tell");
+    for mut peer in [early, late] {
+        peer.agree_to_close(1001);
+    }
+    assert!(begun.elapsed() >= Duration::from_secs(2));
+    assert_eq!(gateway.wait().code, Some(0));
+}
+
+#[test]
 fn a_drain_closes_every_connection_with_1001() {
     let gateway = Gateway::start("");
     let mut peers = open_many(&gateway, 500);

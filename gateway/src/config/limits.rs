@@ -15,8 +15,8 @@ use crate::uring::buffer_stride;
 /// grows later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Connections at once, 16 to 4194304. Default 16384. More wait in the listener's backlog. The
-    /// limit of open files bounds them too, in each shard by itself.
+    /// Connections at once, 16 to 4194304. Default 16384. More go to a shard that has room, or are
+    /// answered with 503. The limit of open files bounds them too, in each shard by itself.
     pub connections: u32,
     /// Receive buffers lent to the kernel, a power of two, 8 to 32768. Default 512. When all are in
     /// use, sockets with input wait for one. All of them take less than 4 GiB.
@@ -32,6 +32,23 @@ pub struct Limits {
     /// Bytes of one request head, 512 B to 64 KiB and at most `receive_buffer`. Default 8 KiB. A
     /// longer head is answered with 431.
     pub request_head: u32,
+}
+
+/// How many slots there are beyond the connections that are served, a sixteenth of these within this
+/// range: those who are refused because there is no room for them have one while they are told.
+const RESERVE: RangeInclusive<u32> = 4..=64;
+
+/// The most slots that a shard can have: a connection is named by 22 bits where it is subscribed.
+const SLOTS_MAX: u32 = 1 << 22;
+
+impl Limits {
+    /// The places that a shard has for connections: those that are served, and a reserve for those
+    /// that are told that there is no room.
+    #[must_use]
+    pub fn slots(&self) -> u32 {
+        let reserve = (self.connections / 16).clamp(*RESERVE.start(), *RESERVE.end());
+        (self.connections + reserve).min(SLOTS_MAX)
+    }
 }
 
 const CONNECTIONS: RangeInclusive<u32> = 16..=4_194_304;

@@ -57,6 +57,9 @@ pub struct Config {
     /// How long a drain may take, 1 s to 24 h; connections that are left then are closed at once.
     /// Default 30 s.
     pub drain: Duration,
+    /// How long the gateway goes on serving when it is told to drain, while it says that it is not
+    /// ready, 0 s to 1 h. Default 0 s.
+    pub drain_delay: Duration,
     /// Connections that each shard closes per second while it drains, 1 to 1000000. Default 2000.
     pub drain_rate: u32,
     /// The bounds of each shard.
@@ -140,6 +143,7 @@ impl Default for Config {
             log: "info".into(),
             memory: Memory::Auto,
             drain: Duration::from_secs(30),
+            drain_delay: Duration::ZERO,
             drain_rate: 2000,
             limits: Limits::default(),
             hub: Hub::default(),

@@ -20,6 +20,7 @@ use super::{Config, MAX_SHARDS, Memory, Shards, log_filter, value};
 
 const MEMORY: RangeInclusive<u64> = 16 << 20..=64 << 40;
 const DRAIN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+const DRAIN_DELAY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
 const DRAIN_RATE: RangeInclusive<u32> = 1..=1_000_000;
 /// The most listeners; each takes one socket of every shard.
 const MAX_LISTENERS: usize = 64;
@@ -75,6 +76,9 @@ fn own_keys<'v>(mut root: TableReader<'_, 'v>) -> (Config, Nested<'v>) {
         log: root.read("log", default.log, log).value,
         memory: root.read("memory", default.memory, memory).value,
         drain: root.read("drain", default.drain, |drain| value::time(drain, &DRAIN)).value,
+        drain_delay: root
+            .read("drain_delay", default.drain_delay, |delay| value::time(delay, &DRAIN_DELAY))
+            .value,
         drain_rate: root
             .read("drain_rate", default.drain_rate, |rate| value::integer(rate, &DRAIN_RATE))
             .value,

@@ -30,7 +30,7 @@ fn the_sample_is_the_default() {
 
 #[test]
 fn the_sample_shows_every_key_and_option() {
-    let keys = "shards pin log memory drain drain_rate connections receive_buffers receive_buffer \
+    let keys = "shards pin log memory drain drain_delay drain_rate connections receive_buffers receive_buffer \
                 staging blocks request_head tokens address stack path handler max_message \
                 max_buffered_message backlog slow_peer";
     for key in keys.split_whitespace() {
@@ -58,6 +58,7 @@ fn what_is_written_is_read() {
         log = "warn,tidegate=debug"
         memory = "512MiB"
         drain = "2m"
+        drain_delay = "3s"
         drain_rate = 0x10
         [limits]
         connections = 1_000
@@ -127,6 +128,7 @@ fn what_is_written_is_read() {
         log: "warn,tidegate=debug".into(),
         memory: Memory::Bytes(512 << 20),
         drain: Duration::from_secs(120),
+        drain_delay: Duration::from_secs(3),
         drain_rate: 16,
         limits,
         hub: Hub {
@@ -181,7 +183,7 @@ fn what_is_written_is_read() {
 
 #[test]
 fn mistakes_in_the_root() {
-    let root = "the keys are `shards`, `pin`, `log`, `memory`, `drain`, `drain_rate`, `limits`, \
+    let root = "the keys are `shards`, `pin`, `log`, `memory`, `drain`, `drain_delay`, `drain_rate`, `limits`, \
                 `hub`, `topic`, `listener`, `route`, `admin`";
     let unknown = format!("1: \"a b\": is not a key: {root}");
     let hinted = format!("1: pim: is not a key: did you mean `pin`? T{}", &root[1..]);
@@ -536,7 +538,7 @@ connections = 1
     let expected = "\
 etc/tidegate.toml:1: shards: must be between 1 and 1024, is 0
 etc/tidegate.toml:2: sharks: is not a key: did you mean `shards`? The keys are `shards`, `pin`, \
-`log`, `memory`, `drain`, `drain_rate`, `limits`, `hub`, `topic`, `listener`, `route`, \
+`log`, `memory`, `drain`, `drain_delay`, `drain_rate`, `limits`, `hub`, `topic`, `listener`, `route`, \
 `admin`
 etc/tidegate.toml:4: route[0].handler: handler `mqtt` is not built yet in this version
 etc/tidegate.toml:5: route[0].path: must begin with `/`, is \"room\"

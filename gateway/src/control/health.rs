@@ -30,12 +30,23 @@ pub(super) async fn alive() -> Json<HealthAnswer> {
     get, path = "/readyz", tag = "health", security(()),
     responses(
         (status = 200, description = "They do", body = HealthAnswer),
-        (status = 503, description = "The gateway drains: send nobody here", body = ErrorBody),
+        (status = 503, description = "The gateway drains, or all its places are taken: send nobody \
+                                      here", body = ErrorBody),
     )
 )]
 pub(super) async fn ready(State(control): State<Shared>) -> Result<Json<HealthAnswer>, Error> {
     if control.handle.is_serving() {
-        return Ok(Json(HealthAnswer { status: "ready" }));
+        let limit = u64::from(control.config.limits.connections);
+        let by_shard = control.handle.by_shard();
+        if by_shard.iter().any(|(counters, _)| counters.connections_open < limit) {
+            return Ok(Json(HealthAnswer { status: "ready" }));
+        }
+        return Err(Error::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "full",
+            "all places for connections are taken",
+            "send clients to another one; or raise limits.connections, or run more shards",
+        ));
     }
     Err(Error::new(
         StatusCode::SERVICE_UNAVAILABLE,

@@ -37,6 +37,8 @@ pub struct Common {
     pub(crate) shards: usize,
     /// How many shards have said that publishers should pause.
     pub(crate) pressing: Arc<AtomicU32>,
+    /// How many connections more each shard could serve.
+    pub(crate) room: Arc<[AtomicU32]>,
 }
 
 impl Common {
@@ -46,7 +48,8 @@ impl Common {
         let memory = Arc::new(MessageMemory::new(config.hub.messages));
         // A message in a frame must fit a block beside others.
         let max_message = config.hub.max_message.min(config.limits.blocks / 8);
-        Self { node, memory, max_message, names, shards, pressing: Arc::default() }
+        let room = (0..shards).map(|_| AtomicU32::new(0)).collect();
+        Self { node, memory, max_message, names, shards, pressing: Arc::default(), room }
     }
 
     /// The hash of a name, which is the same in all shards.

@@ -1,5 +1,7 @@
 //! What shards send each other.
 
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use tidegate_proto::close::CloseCode;
@@ -35,6 +37,8 @@ pub(crate) enum Mail {
     Order(Arc<Order>),
     /// For a connection.
     Direct(Box<Direct>),
+    /// To a shard that has room: a connection that was accepted by one that has none.
+    Handed(Box<Handed>),
 }
 
 const _: () = assert!(size_of::<Mail>() <= 16);
@@ -128,6 +132,14 @@ pub(crate) enum Command {
     Subscribe(Name),
     /// Unsubscribe from another topic.
     Unsubscribe(Name),
+}
+
+/// A connection that was accepted, and of which nothing was read.
+pub(crate) struct Handed {
+    pub(crate) socket: OwnedFd,
+    pub(crate) peer: SocketAddr,
+    /// By which listener of the configuration.
+    pub(crate) listener: u32,
 }
 
 /// What is for one connection.

@@ -45,7 +45,7 @@ pub(crate) use delivery::{Delivery, What, subscribed};
 pub(crate) use home::{Bounds as HomeBounds, Compress, Home};
 pub(crate) use local::{Bounds as LocalBounds, Local, Ongoing, Subscriber};
 pub(crate) use mail::{
-    Ask, Command, Direct, Fetch, Mail, Order, Recovered, Single, Standing, Subscribed,
+    Ask, Command, Direct, Fetch, Handed, Mail, Order, Recovered, Single, Standing, Subscribed,
 };
 
 use home::Ordered;
@@ -104,6 +104,8 @@ pub(crate) enum Work {
     Denied(ConnectionId),
     /// Answer a question about connections.
     Tell(Box<Ask>),
+    /// Take a connection over that another shard has accepted and has no room for.
+    TakeOver(Box<Handed>),
 }
 
 /// How a connection subscribes.
@@ -221,6 +223,26 @@ impl Hub {
         } else {
             self.common.pressing.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    /// Shows the other shards how many connections more this one could serve.
+    pub(crate) fn show_room(&self, room: u32) {
+        self.common.room[self.post.index()].store(room, Ordering::Relaxed);
+    }
+
+    /// Gives a connection to another shard.
+    pub(crate) fn hand_over(&mut self, shard: usize, handed: Handed) {
+        // Until that shard shows it anew.
+        self.common.room[shard].fetch_sub(1, Ordering::Relaxed);
+        self.post.send(shard, Mail::Handed(Box::new(handed)));
+    }
+
+    /// The other shard that has most room, if any has some.
+    pub(crate) fn shard_with_room(&self) -> Option<usize> {
+        let room = |shard: &usize| self.common.room[*shard].load(Ordering::Relaxed);
+        let others = (0..self.common.shards).filter(|shard| *shard != self.post.index());
+        // One that was asked of twice at once may show less than nothing.
+        others.filter(|shard| (1..=i32::MAX as u32).contains(&room(shard))).max_by_key(room)
     }
 
     /// The hash of what conflation goes by: topic and key. Nobody outside knows its seed, so nobody
@@ -432,6 +454,7 @@ impl Hub {
                 return Some(Work::Order(order));
             }
             Mail::Direct(direct) => return Some(Work::Direct(direct, None)),
+            Mail::Handed(handed) => return Some(Work::TakeOver(handed)),
         }
         None
     }

@@ -5,13 +5,22 @@
 //! for. The window doubles while all of them find a connection, up to
 //! [`ACCEPT_BATCH`]: a burst of connects is taken in fast, but in portions, and established
 //! connections have their turn between two of them. Accepting is paused by not asking.
+//!
+//! A shard that serves as many as it may gives what comes to one that has room. When none has, it
+//! goes on accepting into its reserve of slots, and those are told so.
 
+use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use tidegate_proto::keepalive::Wait;
 
 use super::Shard;
+use crate::hub::Handed;
 use crate::uring::{ACCEPT_BATCH, Errno, ListenerId, Operation, Ring, Slot};
+
+/// A shard that is full says so again after so long.
+const TELL_AGAIN: Duration = Duration::from_secs(10);
 
 /// The state of one listener.
 pub(super) struct Acceptor {
@@ -74,16 +83,51 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    /// Closes all listeners; what their last accepts bring is closed too.
+    /// Takes in what waits to be accepted, and closes each listener once nothing does: whoever came
+    /// before is told that the gateway drains.
     pub(super) fn stop_accepting(&mut self) {
         for listener in 0..self.acceptors.len() as ListenerId {
-            let acceptor = &mut self.acceptors[listener as usize];
-            if acceptor.state == State::Parked {
+            if self.acceptors[listener as usize].state == State::Parked {
                 self.ring.push(Operation::UnpollListener { listener });
+                self.accept_portion(listener);
             }
-            acceptor.state = State::Closed;
-            self.ring.push(Operation::CloseListener { listener });
         }
+    }
+
+    /// Closes all listeners that are still open; what waits there is reset.
+    pub(super) fn close_listeners(&mut self) {
+        for listener in 0..self.acceptors.len() as ListenerId {
+            if self.acceptors[listener as usize].state != State::Closed {
+                self.close_listener(listener);
+            }
+        }
+    }
+
+    /// Whether all listeners are closed, and nothing is being accepted.
+    pub(super) fn has_stopped_accepting(&self) -> bool {
+        self.acceptors
+            .iter()
+            .all(|acceptor| acceptor.state == State::Closed && acceptor.pending == 0)
+    }
+
+    fn close_listener(&mut self, listener: ListenerId) {
+        let acceptor = &mut self.acceptors[listener as usize];
+        if acceptor.state == State::Parked {
+            self.ring.push(Operation::UnpollListener { listener });
+        }
+        acceptor.state = State::Closed;
+        self.ring.push(Operation::CloseListener { listener });
+    }
+
+    /// Nothing waits to be accepted: parks the listener, or closes it if the shard drains.
+    fn park(&mut self, listener: ListenerId) {
+        if self.is_draining() {
+            return self.close_listener(listener);
+        }
+        let acceptor = &mut self.acceptors[listener as usize];
+        acceptor.state = State::Parked;
+        acceptor.window = 1;
+        self.ring.push(Operation::PollListener { listener });
     }
 
     /// Goes on with listeners that wait for a free slot.
@@ -137,9 +181,7 @@ impl<R: Ring> Shard<R> {
             return;
         }
         if acceptor.dry {
-            acceptor.state = State::Parked;
-            acceptor.window = 1;
-            self.ring.push(Operation::PollListener { listener });
+            self.park(listener);
         } else {
             acceptor.window = (acceptor.window * 2).min(ACCEPT_BATCH as u32);
             self.accept_portion(listener);
@@ -147,6 +189,9 @@ impl<R: Ring> Shard<R> {
     }
 
     fn accept_portion(&mut self, listener: ListenerId) {
+        if self.is_full() && !self.is_draining() && self.give_away(listener) {
+            return;
+        }
         let in_flight = self.accepts_pending;
         let acceptor = &mut self.acceptors[listener as usize];
         let room = (ACCEPT_BATCH as u32 - in_flight).min(self.table.vacant());
@@ -165,6 +210,71 @@ impl<R: Ring> Shard<R> {
             let slot = self.table.reserve().expect("no more than there are vacant");
             self.ring.push(Operation::Accept { listener, slot });
         }
+    }
+
+    /// Whether as many connections are there as are served.
+    fn is_full(&self) -> bool {
+        self.table.live() >= self.config.limits.connections
+    }
+
+    /// Gives what waits to be accepted to shards that have room; `false` if there is none.
+    fn give_away(&mut self, listener: ListenerId) -> bool {
+        for _ in 0..ACCEPT_BATCH {
+            let Some(shard) = self.hub.shard_with_room() else { return false };
+            match self.ring.accept_aside(listener) {
+                Ok((socket, peer)) => {
+                    self.counters.handed_over += 1;
+                    self.hub.hand_over(shard, Handed { socket, peer, listener });
+                }
+                Err(error) if error.kind() == io::ErrorKind::Unsupported => return false,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.park(listener);
+                    return true;
+                }
+                Err(error) => {
+                    tracing::warn!(listener, %error, "accepting is paused for a moment");
+                    self.counters.accept_errors += 1;
+                    self.acceptors[listener as usize].state = State::Backing;
+                    return true;
+                }
+            }
+        }
+        // There may be more: it has its turn again, as if a slot had become free.
+        self.acceptors[listener as usize].state = State::Full;
+        true
+    }
+
+    /// Takes a connection over that another shard has accepted.
+    pub(super) fn take_over(&mut self, handed: Handed) {
+        let Handed { socket, peer, listener } = handed;
+        let Some(slot) = self.table.reserve() else {
+            self.counters.accept_errors += 1;
+            return;
+        };
+        match self.ring.adopt(slot, vec![socket]) {
+            Ok(()) => self.begin(listener, slot, peer),
+            Err(error) => {
+                tracing::warn!(%error, "a connection of another shard could not be taken over");
+                self.counters.accept_errors += 1;
+                self.table.give_up(slot);
+            }
+        }
+    }
+
+    /// There is no room for one more: says so in the log, now and then.
+    pub(super) fn tell_full(&mut self) {
+        let now = self.ring.now();
+        if self.full_told.is_some_and(|told| now - told < TELL_AGAIN) {
+            return;
+        }
+        self.full_told = Some(now);
+        let connections = self.config.limits.connections;
+        tracing::warn!(
+            shard = self.index,
+            connections,
+            "all places are taken: new connections are answered with 503; raise limits.connections, \
+             or run more shards"
+        );
     }
 
     fn accept_failed(&mut self, listener: ListenerId, error: Errno) {
@@ -193,10 +303,10 @@ impl<R: Ring> Shard<R> {
         if stack.log_transport {
             tracing::info!(target: "transport", %peer, slot, "accepted");
         }
-        if self.drain.is_some() {
-            return self.drop_connection(slot);
-        }
         self.wait_for(slot, Wait::Head);
         self.listen(slot);
+        if self.is_draining() {
+            self.refuse_busy(slot);
+        }
     }
 }

@@ -43,6 +43,8 @@ counters! {
     accept_errors,
     /// Times that accepting was paused because the table was full.
     accept_pauses,
+    /// Connections that were accepted and given to a shard that had room.
+    handed_over,
     /// Opening handshakes done.
     opened,
     /// Requests refused, with whatever status.

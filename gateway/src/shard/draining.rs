@@ -10,8 +10,15 @@ use super::deadlines::TICK;
 use crate::connection::Stage;
 use crate::uring::{Ring, Slot};
 
+/// How long what waits to be accepted is taken in at the most, before the listeners are closed: new
+/// clients may come all the time.
+const ACCEPT_MOST: Duration = Duration::from_secs(1);
+
 /// A drain in progress.
 pub(super) struct Drain {
+    /// Everything goes on as before until then.
+    begins: Duration,
+    has_begun: bool,
     /// Connections below this slot have been told.
     cursor: Slot,
     /// When to give up on those that are left.
@@ -19,7 +26,12 @@ pub(super) struct Drain {
 }
 
 impl<R: Ring> Shard<R> {
-    /// Accepts nothing more and begins to close.
+    /// Whether connections are being closed, and nobody is served any more who comes.
+    pub(super) fn is_draining(&self) -> bool {
+        self.drain.as_ref().is_some_and(|drain| drain.has_begun)
+    }
+
+    /// The shard was told to drain: begins, or will after a while.
     ///
     /// # Errors
     /// The ring is beyond use.
@@ -27,19 +39,28 @@ impl<R: Ring> Shard<R> {
         if self.drain.is_some() {
             return Ok(());
         }
-        tracing::info!(shard = self.index, connections = self.table.live(), "draining");
-        self.stop_accepting();
-        let deadline = self.ring.now() + self.config.drain;
-        self.drain = Some(Drain { cursor: 0, deadline });
+        let begins = self.ring.now() + self.config.drain_delay;
+        let deadline = begins + self.config.drain;
+        self.drain = Some(Drain { begins, has_begun: false, cursor: 0, deadline });
         self.drain_portion()
     }
 
-    /// Closes the next portion of connections.
+    /// Accepts nothing more, when that is due, and closes the next portion of connections.
     ///
     /// # Errors
     /// The ring is beyond use.
     pub(super) fn drain_portion(&mut self) -> io::Result<()> {
-        let Some(cursor) = self.drain.as_ref().map(|drain| drain.cursor) else { return Ok(()) };
+        let now = self.ring.now();
+        let Some(drain) = self.drain.as_mut().filter(|drain| now >= drain.begins) else {
+            return Ok(());
+        };
+        if !std::mem::replace(&mut drain.has_begun, true) {
+            tracing::info!(shard = self.index, connections = self.table.live(), "draining");
+            self.stop_accepting();
+        } else if now - drain.begins >= ACCEPT_MOST {
+            self.close_listeners();
+        }
+        let cursor = self.drain.as_ref().map_or(0, |drain| drain.cursor);
         let per_tick = u64::from(self.config.drain_rate) * TICK.as_millis() as u64 / 1000;
         let mut left = per_tick.max(1);
         for slot in cursor..self.table.used_slots() {
@@ -63,7 +84,7 @@ impl<R: Ring> Shard<R> {
             let left = self.table.live();
             tracing::warn!(shard = self.index, left, "the drain took too long: closing the rest");
         }
-        self.table.live() == 0 || is_late
+        drain.has_begun && ((self.table.live() == 0 && self.has_stopped_accepting()) || is_late)
     }
 
     /// Tells one connection; whether there was anything to tell.

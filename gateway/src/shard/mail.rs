@@ -214,6 +214,7 @@ impl<R: Ring> Shard<R> {
                 }
             }
             Work::Tell(ask) => self.answer_about_connections(*ask),
+            Work::TakeOver(handed) => self.take_over(*handed),
         }
         true
     }

@@ -191,6 +191,8 @@ pub struct Shard<R> {
     entered: Option<Duration>,
     drain: Option<Drain>,
     next_tick: Duration,
+    /// When it was last told that all places are taken.
+    full_told: Option<Duration>,
     /// Until this tick of the deadlines, input that is there is read before a deadline counts.
     lenient_until: u64,
 }
@@ -199,9 +201,7 @@ pub struct Shard<R> {
 /// and a send, so that an overflow is rare; the kernel keeps what overflows.
 #[must_use]
 pub fn completions(limits: &Limits) -> u32 {
-    (limits.connections.saturating_mul(2))
-        .next_power_of_two()
-        .clamp(SUBMISSIONS * 2, COMPLETIONS_MAX)
+    (limits.slots().saturating_mul(2)).next_power_of_two().clamp(SUBMISSIONS * 2, COMPLETIONS_MAX)
 }
 
 /// The shared memory of a shard of these limits.
@@ -225,7 +225,7 @@ pub fn build(mut assembly: Assembly) -> Result<Shard<KernelRing>, RingError> {
     let limits = assembly.config.limits;
     let memory = memory(&limits).map_err(|error| RingError::Other("mapping memory", error))?;
     let ring = KernelRing::new(Setup {
-        connections: limits.connections,
+        connections: limits.slots(),
         submissions: SUBMISSIONS,
         completions: completions(&limits),
         buffers: limits.receive_buffers,
@@ -254,12 +254,12 @@ impl<R: Ring> Shard<R> {
             next_tick: ring.now() + TICK,
             ring,
             memory,
-            table: Table::new(limits.connections),
-            deadlines: Deadlines::new(limits.connections),
+            table: Table::new(limits.slots()),
+            deadlines: Deadlines::new(limits.slots()),
             waits: config.listeners.iter().map(|listener| waits(&listener.stack)).collect(),
             buffers: Buffers::new(limits.receive_buffers, limits.receive_buffer),
             blocks: Blocks::new(limits.blocks),
-            ready: SlotSet::new(limits.connections),
+            ready: SlotSet::new(limits.slots()),
             put_off: PutOff::new(limits.receive_buffers),
             input_budget: 0,
             resuming: false,
@@ -282,16 +282,17 @@ impl<R: Ring> Shard<R> {
             entered: None,
             drain: None,
             lenient_until: 0,
+            full_told: None,
             hub: assembly.hub,
             deliveries: Deliveries::default(),
-            recoveries: Recoveries::new(limits.connections),
+            recoveries: Recoveries::new(limits.slots()),
             relief: Relief::default(),
             failed: Vec::new(),
             postponed: None,
-            frames: Frames::new(config.hub.queued(limits.connections), limits.connections),
+            frames: Frames::new(config.hub.queued(limits.connections), limits.slots()),
             done_frames: Vec::new(),
             unqueued: Vec::new(),
-            held: SlotSet::new(limits.connections),
+            held: SlotSet::new(limits.slots()),
             details: Details::new(),
             has_hub: config.routes.iter().any(|route| matches!(route.handler, Handler::Hub(_))),
             shared_deflate: shared_deflate(config),
@@ -299,6 +300,7 @@ impl<R: Ring> Shard<R> {
             config: Arc::clone(config),
             control: Arc::clone(&assembly.control),
         };
+        shard.hub.show_room(limits.connections);
         shard.start_accepting();
         shard
     }
@@ -360,6 +362,7 @@ impl<R: Ring> Shard<R> {
         self.resume_held();
         self.tick()?;
         self.resume_accepting();
+        self.hub.show_room(self.config.limits.connections.saturating_sub(self.table.live()));
         if self.table.live() == 0 {
             // It may sleep for long now, past many ticks.
             self.publish();

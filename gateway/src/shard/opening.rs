@@ -88,6 +88,10 @@ impl<R: Ring> Shard<R> {
             self.routes.handler(route).request(head)
         });
         let refused = match answer {
+            Ok(Answer::Upgrade) if self.has_no_place() => {
+                self.tell_full();
+                Rejection::Full { retry_after_seconds: RETRY_AFTER_SECONDS }
+            }
             Ok(Answer::Upgrade) => match self.upgrade(slot, head) {
                 Ok(response) => return self.open(slot, head, &response, (arrival, behind)),
                 Err(rejection) => rejection,
@@ -100,6 +104,12 @@ impl<R: Ring> Shard<R> {
         };
         self.refuse(slot, refused);
         false
+    }
+
+    /// Whether as many connections are open as are served, or the shard drains.
+    fn has_no_place(&self) -> bool {
+        self.counters.connections_open >= u64::from(self.config.limits.connections)
+            || self.is_draining()
     }
 
     /// Agrees to the upgrade, if the request asks for one rightly.

@@ -23,17 +23,17 @@ const LOOKED_AT: u32 = 4096;
 /// Whose peer has taken nothing for so long does not read.
 const STUCK: Duration = Duration::from_secs(1);
 
-/// When something has waited for so long, and nobody is stuck, the one who holds most has to give way
-/// though its peer takes some of it.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// When something has waited for so many ticks, and nobody is stuck, the one who holds most has to give
+/// way though its peer takes some of it. Ticks do not count while the whole shard is paused.
+const PATIENCE_TICKS: u64 = 8;
 
 /// What is known of the shortage.
 #[derive(Default)]
 pub(super) struct Relief {
     /// In this turn of the loop something found no block, or no place.
     is_short: bool,
-    /// Since when that has been so in each turn.
-    since: Option<Duration>,
+    /// Since which tick that has been so in each turn.
+    since: Option<u64>,
     /// Where to look next.
     cursor: Slot,
 }
@@ -72,11 +72,11 @@ impl<R: Ring> Shard<R> {
             self.relief.since = None;
         }
         if is_short || few_blocks || few_places {
-            let now = self.ring.now();
+            let now = self.deadlines.now();
             if is_short {
                 self.relief.since.get_or_insert(now);
             }
-            let is_urgent = self.relief.since.is_some_and(|since| now - since >= PATIENCE);
+            let is_urgent = self.relief.since.is_some_and(|since| now - since >= PATIENCE_TICKS);
             let has_one = self.evict(Holder::Stuck) || (is_urgent && self.evict(Holder::Any));
             if has_one && is_short {
                 // What that frees may do.

@@ -105,6 +105,12 @@ impl KernelRing {
             ProvidedBuffers::register(&ring, &memory.receive, setup.buffers, setup.buffer_size)
                 .map_err(|error| RingError::Other("registering receive buffers", error))?;
         let no_iowait = ring.params().is_feature_no_iowait();
+        for listener in &setup.listeners {
+            // So that an accept beside the ring cannot wait either.
+            listener
+                .set_nonblocking(true)
+                .map_err(|error| RingError::Other("preparing a listener", error))?;
+        }
         Ok(Self {
             ring,
             provided,
@@ -120,18 +126,6 @@ impl KernelRing {
             wait_flags: wait_flags(no_iowait),
             started: Instant::now(),
         })
-    }
-
-    /// Puts sockets that were made elsewhere into the slots from `first` on, which are free; they
-    /// go on as direct descriptors, and cost no ordinary one from here on.
-    ///
-    /// # Errors
-    /// The kernel refused: a slot is beyond the table, or it has no memory. Some of the sockets may
-    /// have been taken.
-    pub fn adopt(&mut self, first: Slot, sockets: Vec<OwnedFd>) -> io::Result<()> {
-        let descriptors: Vec<RawFd> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
-        let taken = self.ring.submitter().register_files_update(first, &descriptors)?;
-        if taken == sockets.len() { Ok(()) } else { Err(io::ErrorKind::OutOfMemory.into()) }
     }
 
     fn arm_waker(&mut self) {
@@ -385,6 +379,19 @@ impl Ring for KernelRing {
 
     fn is_settled(&mut self) -> bool {
         self.is_taken() && !self.ring.submission().cq_overflow()
+    }
+
+    fn accept_aside(&mut self, listener: ListenerId) -> io::Result<(OwnedFd, SocketAddr)> {
+        let listener = self.listeners[listener as usize].as_ref();
+        let closed = || io::Error::from(io::ErrorKind::WouldBlock);
+        let (stream, peer) = listener.ok_or_else(closed)?.accept()?;
+        Ok((stream.into(), SocketAddr::new(peer.ip().to_canonical(), peer.port())))
+    }
+
+    fn adopt(&mut self, first: Slot, sockets: Vec<OwnedFd>) -> io::Result<()> {
+        let descriptors: Vec<RawFd> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
+        let taken = self.ring.submitter().register_files_update(first, &descriptors)?;
+        if taken == sockets.len() { Ok(()) } else { Err(io::ErrorKind::OutOfMemory.into()) }
     }
 
     fn now(&self) -> Duration {

@@ -32,6 +32,8 @@ mod token;
 mod wake;
 
 use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 pub use area::{Area, AreaName, Memory, Span};
@@ -93,6 +95,21 @@ pub trait Ring {
 
     /// Whether the kernel has taken everything that was pushed and holds no completion back.
     fn is_settled(&mut self) -> bool;
+
+    /// Accepts one connection as an ordinary descriptor, to be given away, without waiting.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if there is none, [`io::ErrorKind::Unsupported`] if the ring cannot
+    /// do that; all else as of accept(2).
+    fn accept_aside(&mut self, listener: ListenerId) -> io::Result<(OwnedFd, SocketAddr)>;
+
+    /// Puts sockets that were made elsewhere into the slots from `first` on, which are free; they
+    /// go on as direct descriptors, and cost no ordinary one from here on.
+    ///
+    /// # Errors
+    /// The kernel refused: a slot is beyond the table, or it has no memory. Some of the sockets may
+    /// have been taken.
+    fn adopt(&mut self, first: Slot, sockets: Vec<OwnedFd>) -> io::Result<()>;
 
     /// Time since some fixed moment; never goes back.
     fn now(&self) -> Duration;

@@ -3,6 +3,8 @@
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 
+use tidegate::uring::Ring;
+
 use crate::connection::Connection;
 use crate::fixture::Kernel;
 use crate::peer::Peer;
@@ -12,6 +14,25 @@ fn socket() -> (OwnedFd, Peer) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let peer = Peer::connect(listener.local_addr().expect("it is bound"));
     (listener.accept().expect("the peer is waiting").0.into(), peer)
+}
+
+#[test]
+fn a_connection_can_be_accepted_beside_the_ring_and_nobody_waits_for_one() {
+    let mut kernel = Kernel::new();
+    let none = kernel.ring.accept_aside(0).expect_err("nobody has connected");
+    assert_eq!(none.kind(), std::io::ErrorKind::WouldBlock);
+    let mut peer = Peer::connect(kernel.address);
+    let (socket, address) = loop {
+        match kernel.ring.accept_aside(0) {
+            Ok(accepted) => break accepted,
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock),
+        }
+    };
+    assert_eq!(address, peer.address());
+    kernel.ring.adopt(5, vec![socket]).expect("the slot is free");
+    let connection = Connection { slot: 5, generation: 1 };
+    peer.say(b"hello");
+    assert_eq!(kernel.submit([connection.poll()]).len(), 1);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
@@ -68,6 +69,15 @@ impl Ring for HandRing {
 
     fn is_settled(&mut self) -> bool {
         !self.0.borrow().unsettled
+    }
+
+    fn accept_aside(&mut self, _listener: u32) -> io::Result<(OwnedFd, SocketAddr)> {
+        // A socket of a world stays there.
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn adopt(&mut self, _first: Slot, _sockets: Vec<OwnedFd>) -> io::Result<()> {
+        unreachable!("nothing is given away here")
     }
 
     fn now(&self) -> Duration {

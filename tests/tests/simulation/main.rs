@@ -288,7 +288,7 @@ impl Scene {
 fn outside(seed: u64, config: &Config, waker: Waker, plan: Plan) -> Outside {
     let limits = &config.limits;
     let server = Server {
-        slots: limits.connections,
+        slots: limits.slots(),
         buffer_size: limits.receive_buffer as usize,
         compresses: config.listeners[0].stack.websocket.deflate.is_some(),
         waker: waker.clone(),

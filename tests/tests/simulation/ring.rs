@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -71,6 +72,15 @@ impl Ring for SimRing {
             world.watch.settled();
         }
         is_settled
+    }
+
+    fn accept_aside(&mut self, _listener: u32) -> io::Result<(OwnedFd, SocketAddr)> {
+        // A socket of a world stays there.
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn adopt(&mut self, _first: Slot, _sockets: Vec<OwnedFd>) -> io::Result<()> {
+        unreachable!("nothing is given away here")
     }
 
     fn now(&self) -> Duration {
