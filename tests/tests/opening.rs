@@ -101,6 +101,8 @@ fn section_4_2_1_what_a_handshake_may_look_like() {
         ("a length of no body", open().with("Content-Length", "0")),
         ("an origin", open().with("Origin", "https://app.example")),
         ("subprotocols that no route asks for", open().with("Sec-WebSocket-Protocol", "a, b")),
+        ("an empty list of subprotocols", open().with("Sec-WebSocket-Protocol", "")),
+        ("an empty list of extensions", open().with("Sec-WebSocket-Extensions", "")),
         ("extensions that are not known", open().with("Sec-WebSocket-Extensions", "x; y=1")),
         ("a host with a port", open().set("Host", "[::1]:8080")),
     ] {
@@ -166,7 +168,6 @@ fn section_4_2_1_what_is_missing_doubled_or_wrong_is_a_bad_request() {
         ("host missing", open().without("Host")),
         ("host doubled", open().with("Host", "gateway.example")),
         ("host with a path", open().set("Host", "gateway.example/echo")),
-        ("subprotocols empty", open().with("Sec-WebSocket-Protocol", "")),
         ("subprotocol twice", open().with("Sec-WebSocket-Protocol", "a, a")),
         ("subprotocol with a space", open().with("Sec-WebSocket-Protocol", "a b")),
         ("extensions malformed", open().with("Sec-WebSocket-Extensions", "a;;b")),

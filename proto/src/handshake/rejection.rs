@@ -29,7 +29,7 @@ pub enum Rejection {
     UnsupportedVersion,
     /// More than one Sec-WebSocket-Version.
     DuplicateVersion,
-    /// Sec-WebSocket-Protocol is empty, or one of its elements is no token.
+    /// An element of Sec-WebSocket-Protocol is no token.
     InvalidSubprotocol,
     /// A subprotocol is offered twice.
     DuplicateSubprotocol,
@@ -104,9 +104,7 @@ impl Rejection {
             Rejection::InvalidKey => "Sec-WebSocket-Key is not the base64 encoding of 16 bytes",
             Rejection::UnsupportedVersion => "Sec-WebSocket-Version must be 13",
             Rejection::DuplicateVersion => "there is more than one Sec-WebSocket-Version header",
-            Rejection::InvalidSubprotocol => {
-                "Sec-WebSocket-Protocol is not a list of one or more tokens"
-            }
+            Rejection::InvalidSubprotocol => "Sec-WebSocket-Protocol is not a list of tokens",
             Rejection::DuplicateSubprotocol => "Sec-WebSocket-Protocol names a subprotocol twice",
             Rejection::TooManySubprotocols => {
                 "Sec-WebSocket-Protocol names more than 32 subprotocols"

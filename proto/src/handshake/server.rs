@@ -67,9 +67,11 @@ impl<'a> Upgrade<'a> {
     }
 
     /// The value of each Sec-WebSocket-Extensions line, of ASCII characters. Their grammar has not
-    /// been checked: that is for the extension's negotiation.
+    /// been checked: that is for the extension's negotiation. A line without any element is left
+    /// out, as one of subprotocols is: it offers nothing.
     pub fn extension_values(&self) -> impl Iterator<Item = &'a str> + use<'a> {
         let values = self.head.headers().values("sec-websocket-extensions");
+        let values = values.filter(|value| list_elements(value).next().is_some());
         values.filter_map(|value| str::from_utf8(value).ok())
     }
 }
@@ -139,6 +141,11 @@ fn subprotocols<'h, 'a>(headers: &'h Headers<'a>) -> impl Iterator<Item = &'a [u
 /// characters in the range U+0021 to U+007E not including separator characters as defined in
 /// [RFC2616] and MUST all be unique strings. The ABNF for the value of this header field is
 /// 1#token".
+///
+/// A list without any element is against that grammar, and is taken for no list all the same: it
+/// offers nothing, so nothing can be mistaken, and clients send it that are asked for no
+/// subprotocol (React Native's does). RFC 9110 section 5.6.1.2 bears with empty elements beside
+/// others: "A recipient MUST parse and ignore a reasonable number of empty list elements".
 fn check_subprotocols(headers: &Headers<'_>) -> Result<(), Rejection> {
     for (index, name) in subprotocols(headers).enumerate() {
         if index == MAX_SUBPROTOCOLS {
@@ -150,9 +157,6 @@ fn check_subprotocols(headers: &Headers<'_>) -> Result<(), Rejection> {
         if subprotocols(headers).take(index).any(|earlier| earlier == name) {
             return Err(Rejection::DuplicateSubprotocol);
         }
-    }
-    if headers.contains("sec-websocket-protocol") && subprotocols(headers).next().is_none() {
-        return Err(Rejection::InvalidSubprotocol);
     }
     Ok(())
 }
@@ -383,11 +387,31 @@ mod tests {
     #[test]
     fn section_4_1_malformed_subprotocols() {
         let with = |value: &str| rejection_with(&format!("Sec-WebSocket-Protocol: {value}\r\n"));
-        for value in ["", ",", " , ,", "a b", "a, b/c", "\"a\"", "a, \u{e9}", "a;b"] {
+        for value in ["a b", "a, b/c", "\"a\"", "a, \u{e9}", "a;b"] {
             assert_eq!(with(value), Rejection::InvalidSubprotocol, "{value}");
         }
         assert_eq!(with("a, b, a"), Rejection::DuplicateSubprotocol);
         assert_eq!(with("a\r\nSec-WebSocket-Protocol: b, a"), Rejection::DuplicateSubprotocol);
+    }
+
+    #[test]
+    fn lists_without_an_element_count_as_absent() {
+        for value in ["", " \t", ",", " , ,"] {
+            let subprotocols = format!("Sec-WebSocket-Protocol: {value}\r\n");
+            let extensions = format!("Sec-WebSocket-Extensions: {value}\r\n");
+            check(&[START, UPGRADE, KEY, VERSION, &subprotocols, &extensions], |outcome| {
+                let upgrade = outcome.unwrap();
+                assert_eq!(upgrade.subprotocols().count(), 0, "{value:?}");
+                assert_eq!(upgrade.extension_values().count(), 0, "{value:?}");
+            });
+        }
+        let more = "Sec-WebSocket-Protocol:\r\nSec-WebSocket-Protocol: a\r\n\
+                    Sec-WebSocket-Extensions:\r\nSec-WebSocket-Extensions: b\r\n";
+        check(&[START, UPGRADE, KEY, VERSION, more], |outcome| {
+            let upgrade = outcome.unwrap();
+            assert!(upgrade.subprotocols().eq(["a"]));
+            assert!(upgrade.extension_values().eq(["b"]));
+        });
     }
 
     #[test]
