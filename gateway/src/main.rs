@@ -99,7 +99,7 @@ fn serve(gateway: Gateway, mut signals: Signals) -> Result<(), Failure> {
 
 fn log_counters(handle: &Handle) {
     for (name, value) in handle.counters().named() {
-        tracing::info!(target: "counters", "{name} {value}");
+        tracing::info!(target: "tidegate::counters", "{name} {value}");
     }
 }
 

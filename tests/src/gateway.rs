@@ -383,7 +383,7 @@ impl Drop for Gateway {
         let log = self.stderr.text();
         if std::thread::panicking() {
             // Counters that were asked for again and again say little.
-            let lines = log.lines().filter(|line| !line.contains(" counters: "));
+            let lines = log.lines().filter(|line| !line.contains(" tidegate::counters: "));
             eprintln!("--- the gateway's log ---");
             lines.for_each(|line| eprintln!("{line}"));
         } else {

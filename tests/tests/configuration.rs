@@ -240,6 +240,17 @@ fn the_layer_log_writes_who_came_and_how_it_ended() {
 }
 
 #[test]
+fn a_filter_by_the_name_of_the_program_covers_all_that_it_says() {
+    let config = format!("log = \"warn,tidegate=debug\"\n{}", Gateway::listener("log!ws!log!tcp"));
+    let gateway = Gateway::start(&config);
+    Peer::open(&gateway, "/echo").echo("hello");
+    gateway.expect_log(&["tidegate::transport", "accepted"]);
+    gateway.expect_log(&["tidegate::websocket", "opened"]);
+    assert!(gateway.counters().get("loops") > 0);
+    gateway.expect_log(&["tidegate::counters: loops"]);
+}
+
+#[test]
 fn without_the_layer_log_nobody_is_named() {
     let gateway = Gateway::start("");
     let mut peer = Peer::open(&gateway, "/echo");

@@ -301,7 +301,7 @@ impl<R: Ring> Shard<R> {
             self.peers.insert(slot, peer);
         }
         if stack.log_transport {
-            tracing::info!(target: "transport", %peer, slot, "accepted");
+            tracing::info!(target: "tidegate::transport", %peer, slot, "accepted");
         }
         self.wait_for(slot, Wait::Head);
         self.listen(slot);

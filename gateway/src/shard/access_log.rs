@@ -10,7 +10,7 @@ impl<R: Ring> Shard<R> {
         if let Some(peer) = self.peers.get(&slot)
             && self.config.listeners[listener].stack.log_websocket
         {
-            tracing::info!(target: "websocket", %peer, slot, path, "opened");
+            tracing::info!(target: "tidegate::websocket", %peer, slot, path, "opened");
         }
     }
 
@@ -20,7 +20,7 @@ impl<R: Ring> Shard<R> {
             && self.config.listeners[listener].stack.log_websocket
         {
             let End { code, by_peer } = end;
-            tracing::info!(target: "websocket", %peer, slot, %code, by_peer, "closed");
+            tracing::info!(target: "tidegate::websocket", %peer, slot, %code, by_peer, "closed");
         }
     }
 
@@ -29,7 +29,7 @@ impl<R: Ring> Shard<R> {
         if let Some(peer) = self.peers.remove(&slot)
             && self.config.listeners[listener].stack.log_transport
         {
-            tracing::info!(target: "transport", %peer, slot, "closed");
+            tracing::info!(target: "tidegate::transport", %peer, slot, "closed");
         }
     }
 }
