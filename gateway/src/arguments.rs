@@ -15,7 +15,9 @@ Examples:
   tidegate --config /etc/tidegate.toml     what the file says
   tidegate --config new.toml --check       whether it may, and how much memory it may take
 
-Signals: SIGTERM and SIGINT drain, a second one stops at once; SIGUSR1 logs all counters.
+Signals: SIGTERM, SIGINT and SIGQUIT drain; another one stops at once, unless it comes within a
+second of the first: then it counts as the same. SIGUSR1 logs all counters. SIGHUP and SIGUSR2 are
+ignored, and the log says so.
 Exit codes: 0 after a drain or a stop, 1 if the gateway cannot start or fails, 2 for a wrong
 command line or configuration. TIDEGATE_LOG replaces the filter `log` of the configuration.";
 

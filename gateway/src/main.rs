@@ -1,21 +1,21 @@
 //! The command `tidegate`: arguments, configuration, gateway, signals.
 
 mod arguments;
+mod signals;
 
 use std::io::{self, Write};
 use std::process::ExitCode;
 use std::thread;
 
 use clap::Parser;
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1};
-use signal_hook::iterator::Signals;
 use tidegate::budget::Bill;
 use tidegate::config::Config;
-use tidegate::gateway::{self, Gateway, Handle};
+use tidegate::gateway::{self, Gateway};
 use tidegate::logging;
 use tidegate::uring;
 
 use arguments::Arguments;
+use signals::Signals;
 
 /// What ends the program early: what is said on stderr, and the exit code.
 struct Failure(u8, String);
@@ -37,9 +37,9 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     if arguments.check {
         return check(&config);
     }
+    // Before all else: a signal that comes early is a drain too.
+    let signals = Signals::catch().map_err(failed)?;
     let _log = logging::start(&config.log).map_err(wrong)?;
-    // Before the gateway starts: a signal that comes early is a drain too.
-    let signals = Signals::new([SIGTERM, SIGINT, SIGUSR1]).map_err(failed)?;
     if let Err(error) = uring::raise_open_files() {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
@@ -71,36 +71,18 @@ fn announce(gateway: &Gateway) {
 }
 
 /// Does what signals ask for, until the gateway has ended.
-fn serve(gateway: Gateway, mut signals: Signals) -> Result<(), Failure> {
-    let (handle, closer) = (gateway.handle(), signals.handle());
+fn serve(gateway: Gateway, signals: Signals) -> Result<(), Failure> {
+    let (handle, closer) = (gateway.handle(), signals.closer());
     let ended = thread::spawn(move || {
         let result = gateway.join();
         closer.close();
         result
     });
-    let mut draining = false;
     // Ends when it is closed, so also when a shard fails.
-    for signal in signals.forever() {
-        if signal == SIGUSR1 {
-            log_counters(&handle);
-        } else if draining {
-            tracing::info!("a second signal to end: stopping at once");
-            handle.stop();
-        } else {
-            tracing::info!("draining; a second signal stops at once");
-            handle.drain();
-            draining = true;
-        }
-    }
+    signals.serve(&handle);
     let left = handle.counters().connections;
     tracing::info!("ended, with {left} connections left");
     ended.join().expect("waiting for the shards does not panic").map_err(failed)
-}
-
-fn log_counters(handle: &Handle) {
-    for (name, value) in handle.counters().named() {
-        tracing::info!(target: "tidegate::counters", "{name} {value}");
-    }
 }
 
 /// The command line or the configuration is wrong.

@@ -27,6 +27,8 @@ pub struct Launch {
     listen: usize,
     /// Without, it has no admin address, because several gateways may run.
     has_admin: bool,
+    /// A program and its arguments that starts the gateway.
+    wrapper: Vec<OsString>,
 }
 
 /// A program that ran to its end.
@@ -97,6 +99,13 @@ impl Launch {
         Self { has_admin: true, ..self }
     }
 
+    /// Started by this program, with these arguments before the gateway's own command line. What
+    /// is said of the process, and what signals it is sent, is that program's.
+    #[must_use]
+    pub fn under(self, wrapper: &[&str]) -> Self {
+        Self { wrapper: wrapper.iter().map(OsString::from).collect(), ..self }
+    }
+
     /// Starts the gateway and waits until it listens on all addresses that were given, or on one.
     ///
     /// # Panics
@@ -158,7 +167,9 @@ impl Launch {
 
     fn spawn(self) -> (Child, Option<ConfigFile>) {
         let config = self.config.as_deref().map(ConfigFile::new);
-        let mut command = Command::new(binary::path());
+        let mut words = self.wrapper.iter().cloned().chain([binary::path().into()]);
+        let mut command = Command::new(words.next().expect("the gateway's own path at least"));
+        command.args(words);
         if let Some(config) = &config {
             command.arg("--config").arg(config.path());
         }

@@ -1,8 +1,12 @@
 //! Signals: draining, stopping, counters.
 
+use std::thread;
 use std::time::{Duration, Instant};
 
-use tidegate_tests::{CLOSE, Frame, Gateway, Peer, Request, Signal, Witness, wait_until};
+use tidegate_tests::{CLOSE, Frame, Gateway, Launch, Peer, Request, Signal, Witness, wait_until};
+
+/// Longer than the time within which two signals are the same.
+const APART: Duration = Duration::from_millis(1100);
 
 /// Opens so many connections to `/echo`.
 fn open_many(gateway: &Gateway, count: usize) -> Vec<Peer> {
@@ -18,7 +22,7 @@ fn open_many(gateway: &Gateway, count: usize) -> Vec<Peer> {
 
 #[test]
 fn a_gateway_without_connections_ends_at_once() {
-    for signal in [Signal::TERM, Signal::INT] {
+    for signal in [Signal::TERM, Signal::INT, Signal::QUIT] {
         let gateway = Gateway::start("");
         let begun = Instant::now();
         gateway.signal(signal);
@@ -86,7 +90,7 @@ fn a_drain_closes_every_connection_with_1001() {
 
 #[test]
 fn a_drain_closes_the_connections_of_all_shards() {
-    let gateway = tidegate_tests::Launch::new()
+    let gateway = Launch::new()
         .config("shards = 3\npin = false\n[limits]\nblocks = \"8MiB\"\n")
         .listen("127.0.0.1:0")
         .start();
@@ -187,18 +191,68 @@ fn a_drain_gives_up_at_its_own_deadline() {
 }
 
 #[test]
-fn a_second_signal_ends_at_once() {
-    for (first, second) in [(Signal::TERM, Signal::TERM), (Signal::TERM, Signal::INT)] {
+fn a_signal_a_second_after_the_first_ends_at_once() {
+    let pairs = [Signal::TERM, Signal::INT, Signal::QUIT].map(|second| (Signal::TERM, second));
+    for (first, second) in pairs {
         let gateway = Gateway::with_stack("ws?close=1h!tcp");
         let mut peer = Peer::open(&gateway, "/echo");
         gateway.signal(first);
         peer.expect_close(1001);
+        thread::sleep(APART);
         gateway.signal(second);
         let begun = Instant::now();
         assert_eq!(gateway.wait().code, Some(0));
         assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
         peer.expect_end();
     }
+}
+
+#[test]
+fn two_signals_at_once_are_one() {
+    let mut gateway = Gateway::with_stack("ws?close=1h!tcp");
+    let mut peer = Peer::open(&gateway, "/echo");
+    gateway.signal(Signal::TERM);
+    thread::sleep(Duration::from_millis(50));
+    gateway.signal(Signal::TERM);
+    peer.expect_close(1001);
+    thread::sleep(APART);
+    assert!(!gateway.has_ended(), "the drain goes on");
+    gateway.signal(Signal::TERM);
+    let exited = gateway.wait();
+    assert_eq!(exited.code, Some(0), "{}", exited.stderr);
+    assert!(exited.stderr.contains("stopping at once"), "{}", exited.stderr);
+    peer.expect_end();
+}
+
+/// `timeout` sends its signal to the process, and then to the group that the process is in.
+#[test]
+fn under_timeout_a_stop_is_a_drain() {
+    let config = format!("shards = 1\npin = false\n{}", Gateway::listener("ws?close=1h!tcp"));
+    let launch = Launch::new().config(&config).listen("127.0.0.1:0");
+    let gateway = launch.under(&["timeout", "600"]).start();
+    let mut peers = open_many(&gateway, 20);
+    // The kernel may make one of the two.
+    gateway.signal(Signal::TERM);
+    for peer in &mut peers {
+        peer.agree_to_close(1001);
+    }
+    let exited = gateway.wait();
+    assert_eq!(exited.code, Some(0), "{}", exited.stderr);
+    assert!(!exited.stderr.contains("stopping at once"), "{}", exited.stderr);
+}
+
+#[test]
+fn signals_that_mean_nothing_are_ignored_with_a_word() {
+    let gateway = Gateway::start("");
+    let mut peer = Peer::open(&gateway, "/echo");
+    for (signal, name) in [(Signal::HUP, "SIGHUP"), (Signal::USR2, "SIGUSR2")] {
+        gateway.signal(signal);
+        gateway.expect_log(&[name, "ignored"]);
+        peer.echo(name);
+    }
+    gateway.signal(Signal::PIPE);
+    peer.echo("SIGPIPE");
+    assert!(gateway.counters().get("loops") > 0);
 }
 
 #[test]

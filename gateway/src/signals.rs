@@ -1,0 +1,117 @@
+//! What the signals mean that the program is sent.
+
+use std::io;
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
+use signal_hook::iterator::{Handle as Closer, Signals as Raised};
+use tidegate::gateway::Handle;
+
+/// How long after the first signal to end another one is the same: `timeout(1)` and shells send
+/// one to the process and one to its group, moments apart, and both arrive.
+const SAME: Duration = Duration::from_secs(1);
+
+/// The signals of the program, from when they are caught.
+pub struct Signals {
+    raised: Raised,
+    /// When the first signal to end came.
+    ending: Option<Instant>,
+}
+
+/// What a signal to end asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Ending {
+    /// It is the first.
+    Drain,
+    /// It came together with the first.
+    Nothing,
+    /// Somebody does not want to wait.
+    Stop,
+}
+
+impl Signals {
+    /// Catches the signals. (Rust's runtime has SIGPIPE ignored.)
+    ///
+    /// # Errors
+    ///
+    /// The kernel refused.
+    pub fn catch() -> io::Result<Self> {
+        let raised = Raised::new([SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGHUP, SIGUSR2])?;
+        Ok(Self { raised, ending: None })
+    }
+
+    /// What makes [`Signals::serve`] return.
+    pub fn closer(&self) -> Closer {
+        self.raised.handle()
+    }
+
+    /// Does what signals ask of the gateway behind `handle`, until the closer closes them.
+    pub fn serve(mut self, handle: &Handle) {
+        for signal in self.raised.forever() {
+            match signal {
+                SIGUSR1 => log_counters(handle),
+                SIGHUP => ignore("SIGHUP"),
+                SIGUSR2 => ignore("SIGUSR2"),
+                _ => end(handle, ending(&mut self.ending, Instant::now())),
+            }
+        }
+    }
+}
+
+/// What a signal to end asks for that comes `now`, where the first came at `first`.
+fn ending(first: &mut Option<Instant>, now: Instant) -> Ending {
+    match *first {
+        None => {
+            *first = Some(now);
+            Ending::Drain
+        }
+        Some(first) if now.saturating_duration_since(first) < SAME => Ending::Nothing,
+        Some(_) => Ending::Stop,
+    }
+}
+
+fn end(handle: &Handle, ending: Ending) {
+    match ending {
+        Ending::Drain => {
+            tracing::info!("draining; a signal more than a second from now stops at once");
+            handle.drain();
+        }
+        Ending::Nothing => {
+            tracing::info!("another signal to end within a second counts as the same one");
+        }
+        Ending::Stop => {
+            tracing::info!("a second signal to end: stopping at once");
+            handle.stop();
+        }
+    }
+}
+
+/// The default of these is to end the process without a word, and with it all connections.
+fn ignore(name: &str) {
+    tracing::warn!(
+        "{name} is ignored: the configuration is read at the start only, and the log is stderr; \
+         SIGTERM drains, SIGUSR1 logs the counters"
+    );
+}
+
+fn log_counters(handle: &Handle) {
+    for (name, value) in handle.counters().named() {
+        tracing::info!(target: "tidegate::counters", "{name} {value}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_within_a_second_of_the_first_is_the_same() {
+        let (begun, mut first) = (Instant::now(), None);
+        let mut after = |millis| ending(&mut first, begun + Duration::from_millis(millis));
+        assert_eq!(after(0), Ending::Drain);
+        assert_eq!(after(0), Ending::Nothing);
+        assert_eq!(after(999), Ending::Nothing);
+        assert_eq!(after(1000), Ending::Stop, "of the first, not of the last");
+        assert_eq!(after(1001), Ending::Stop);
+    }
+}
