@@ -1,10 +1,13 @@
 //! What the machine lets this process have.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
-/// The root of all control groups (cgroups(7), version 2).
+/// Where version 2 of control groups is mounted (cgroups(7)), if nothing says otherwise.
 const GROUPS: &str = "/sys/fs/cgroup";
+
+/// From here on a bound is none: version 1 writes the most pages that a signed number can count.
+const UNBOUNDED: u64 = 1 << 62;
 
 /// A bound on the memory of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +23,8 @@ pub struct MemoryBound {
 pub enum MemorySource {
     /// The machine has no more: `MemTotal` of `/proc/meminfo` (proc_meminfo(5)).
     Machine,
-    /// The control group of the process, or one above it, may have no more: its `memory.max`.
+    /// The control group of the process, or one above it, may have no more: its `memory.max`,
+    /// or in version 1 its `memory.limit_in_bytes`.
     ControlGroup,
 }
 
@@ -48,18 +52,90 @@ fn total(meminfo: &str) -> Option<u64> {
     number.checked_mul(1024)
 }
 
-/// The least `memory.max` of the process's group and those above it, which bound it as well. A
-/// group that says `max`, and the machine's topmost one, which has no such file, set no bound.
-/// Where a container does not see its own path, the topmost group it sees is its own.
+/// The least bound of the process's groups and those above them, of both versions: with a hybrid
+/// set-up, either may hold the memory controller. A group that says `max` or the like sets none.
 fn least_of_groups(read: &impl Fn(&Path) -> Option<String>) -> Option<u64> {
     let groups = read(Path::new("/proc/self/cgroup"))?;
-    let path = groups.lines().find_map(|line| line.strip_prefix("0::/"))?;
-    Path::new(GROUPS)
-        .join(path)
-        .ancestors()
-        .take_while(|group| group.starts_with(GROUPS))
-        .filter_map(|group| read(&group.join("memory.max"))?.trim().parse().ok())
-        .min()
+    let mounts = read(Path::new("/proc/self/mountinfo")).unwrap_or_default();
+    let versions = [
+        // A machine whose mounts cannot be read has the usual one.
+        (unified(&groups, &mounts), "memory.max"),
+        (version_1(&groups, &mounts), "memory.limit_in_bytes"),
+    ];
+    let bounds = versions.into_iter().filter_map(|(group, file)| group?.least(file, read));
+    bounds.min()
+}
+
+/// The group of the process in one hierarchy.
+#[derive(Debug, PartialEq, Eq)]
+struct Group {
+    /// Where the hierarchy is mounted; groups above are not to be seen.
+    top: PathBuf,
+    /// The group's folder, `top` or below it.
+    folder: PathBuf,
+}
+
+impl Group {
+    /// The group that `/proc/self/cgroup` calls `path`, in a hierarchy whose group `root` is at
+    /// `top`. Where a container does not see its own path, the topmost group it sees is its own.
+    fn new(top: &str, root: &str, path: &str) -> Self {
+        let below = Path::new(path).strip_prefix(root).unwrap_or(Path::new(""));
+        let is_plain = |part| matches!(part, Component::Normal(_));
+        let below = if below.components().all(is_plain) { below } else { Path::new("") };
+        Self { top: top.into(), folder: Path::new(top).join(below) }
+    }
+
+    /// The least number in `file` of the group and those above it, which bound it as well. (Those
+    /// of version 1 without `memory.use_hierarchy` do not, and none are made any more.)
+    fn least(&self, file: &str, read: &impl Fn(&Path) -> Option<String>) -> Option<u64> {
+        let groups = self.folder.ancestors().take_while(|group| group.starts_with(&self.top));
+        let numbers = groups.filter_map(|group| read(&group.join(file))?.trim().parse().ok());
+        numbers.filter(|bytes| *bytes < UNBOUNDED).min()
+    }
+}
+
+/// The group in the hierarchy of version 2.
+fn unified(groups: &str, mounts: &str) -> Option<Group> {
+    let path = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let mounted = mounts.lines().filter_map(Mount::parse).find(|mount| mount.kind == "cgroup2");
+    let (top, root) = mounted.map_or((GROUPS, "/"), |mount| (mount.point, mount.root));
+    Some(Group::new(top, root, path))
+}
+
+/// The group in the hierarchy of version 1 that has the memory controller.
+fn version_1(groups: &str, mounts: &str) -> Option<Group> {
+    let has_memory = |names: &str| names.split(',').any(|name| name == "memory");
+    // A line is number, controllers, path; the path may hold colons.
+    let mut lines = groups.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
+    let (_, path) = lines.find(|(controllers, _)| has_memory(controllers))?;
+    let mut mounts = mounts.lines().filter_map(Mount::parse);
+    let mount = mounts.find(|mount| mount.kind == "cgroup" && has_memory(mount.options))?;
+    Some(Group::new(mount.point, mount.root, path))
+}
+
+/// A line of `/proc/self/mountinfo` (proc_pid_mountinfo(5)).
+struct Mount<'m> {
+    /// What of the file system is mounted there.
+    root: &'m str,
+    point: &'m str,
+    /// The file system's type.
+    kind: &'m str,
+    /// Those of the file system, of version 1 the controllers among them.
+    options: &'m str,
+}
+
+impl<'m> Mount<'m> {
+    fn parse(line: &'m str) -> Option<Self> {
+        let (mount, file_system) = line.split_once(" - ")?;
+        let mut mount = mount.split(' ').skip(3);
+        let mut file_system = file_system.split(' ');
+        Some(Self {
+            root: mount.next()?,
+            point: mount.next()?,
+            kind: file_system.next()?,
+            options: file_system.nth(1)?,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -105,6 +181,71 @@ mod tests {
         assert_eq!(found_in(path, &[(top, "4096\n")]), group(4096));
         assert_eq!(found_in("0::/\n", &[(top, "4096\n")]), group(4096));
         assert_eq!(found_in("0::/../..\n", &[(top, "4096\n")]), group(4096));
+    }
+
+    const MOUNTS: &str = "\
+        27 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n\
+        32 31 0:29 / /sys/fs/cgroup/cpu rw shared:9 - cgroup cgroup rw,cpu\n\
+        33 31 0:30 / /sys/fs/cgroup/memory rw shared:9 master:1 - cgroup cgroup rw,memory\n\
+        34 31 0:31 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw,nsdelegate\n";
+
+    /// What is found with these lines of /proc/self/cgroup and of /proc/self/mountinfo.
+    fn found_under(path: &str, mounts: &str, limits: &[(&str, &str)]) -> Option<u64> {
+        let limits = [&[("/proc/self/mountinfo", mounts)], limits].concat();
+        let bound = found_in(path, &limits);
+        bound.filter(|(_, source)| *source == MemorySource::ControlGroup).map(|(bytes, _)| bytes)
+    }
+
+    #[test]
+    fn version_1_bounds_by_the_group_and_those_above() {
+        let path = "4:memory:/a/b\n1:cpu:/\n0::/\n";
+        let own = "/sys/fs/cgroup/memory/a/b/memory.limit_in_bytes";
+        let above = "/sys/fs/cgroup/memory/a/memory.limit_in_bytes";
+        let top = "/sys/fs/cgroup/memory/memory.limit_in_bytes";
+        let none = "9223372036854771712\n";
+        let found = |limits: &[(&str, &str)]| found_under(path, MOUNTS, limits);
+        assert_eq!(found(&[(own, "134217728\n")]), Some(128 << 20));
+        assert_eq!(found(&[(own, none), (above, "8192\n"), (top, none)]), Some(8192));
+        assert_eq!(found(&[(own, "4096\n"), (above, "8192\n")]), Some(4096));
+        assert_eq!(found(&[(top, "4096\n")]), Some(4096));
+        assert_eq!(found(&[(own, none), (top, none)]), None);
+        assert_eq!(found_under("4:cpu,memory:/a:b\n", MOUNTS, &[(own, "4096\n")]), None);
+        let colon = ("/sys/fs/cgroup/memory/a:b/memory.limit_in_bytes", "4096\n");
+        assert_eq!(found_under("4:cpu,memory:/a:b\n", MOUNTS, &[colon]), Some(4096));
+    }
+
+    #[test]
+    fn a_container_sees_its_group_of_version_1_as_the_topmost() {
+        let mounts = "33 31 0:30 /docker/c1 /sys/fs/cgroup/memory ro - cgroup cgroup rw,memory\n";
+        let top = ("/sys/fs/cgroup/memory/memory.limit_in_bytes", "8192\n");
+        let below = ("/sys/fs/cgroup/memory/x/memory.limit_in_bytes", "4096\n");
+        for (path, bytes) in [
+            ("4:memory:/docker/c1\n", 8192),
+            ("4:memory:/docker/c1/x\n", 4096),
+            ("4:memory:/elsewhere\n", 8192),
+            ("4:memory:/../other\n", 8192),
+        ] {
+            assert_eq!(found_under(path, mounts, &[top, below]), Some(bytes), "{path}");
+        }
+    }
+
+    #[test]
+    fn the_least_of_both_versions_is_the_bound() {
+        let path = "4:memory:/a\n0::/b\n";
+        let old = "/sys/fs/cgroup/memory/a/memory.limit_in_bytes";
+        let new = "/sys/fs/cgroup/unified/b/memory.max";
+        let found = |one, other| found_under(path, MOUNTS, &[(old, one), (new, other)]);
+        assert_eq!(found("4096\n", "8192\n"), Some(4096));
+        assert_eq!(found("8192\n", "4096\n"), Some(4096));
+        assert_eq!(found("8192\n", "max\n"), Some(8192));
+    }
+
+    #[test]
+    fn mounts_that_make_no_sense_are_passed_over() {
+        for mounts in ["", " - ", "1 2 3 4", "1 2 3 / /x - cgroup", "\n\n - cgroup2\n"] {
+            let limits = [("/sys/fs/cgroup/a/memory.max", "4096\n")];
+            assert_eq!(found_under("0::/a\n4:memory:/a\n", mounts, &limits), Some(4096));
+        }
     }
 
     #[test]
