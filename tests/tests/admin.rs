@@ -299,6 +299,26 @@ fn pages_of_others_are_kept_out() {
 }
 
 #[test]
+fn what_comes_through_a_proxy_needs_a_token() {
+    let gateway = Gateway::with_admin("");
+    let address = gateway.admin_address();
+    let proxied = "X-Forwarded-For: 192.0.2.7";
+    let answer = send(address, "GET /v1/overview", &[proxied], b"");
+    assert_eq!(answer.status, 403);
+    let hint = answer.json()["error"]["hint"].to_string();
+    assert!(hint.contains("admin.tokens"), "{hint}");
+    // As nginx asks by itself for `proxy_pass http://127.0.0.1:8081`.
+    let plain =
+        format!("GET /v1/overview HTTP/1.0\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    assert_eq!(exchange(address, plain.as_bytes()).status, 403);
+    assert_eq!(send(address, "GET /readyz", &[proxied], b"").status, 200);
+    let gateway = Gateway::with_admin(&format!("[admin]\ntokens = [\"{TOKEN}\"]\n"));
+    let right = format!("Authorization: Bearer {TOKEN}");
+    let answer = send(gateway.admin_address(), "GET /v1/overview", &[proxied, &right], b"");
+    assert_eq!(answer.status, 200);
+}
+
+#[test]
 fn a_token_is_asked_for() {
     let gateway = Gateway::with_admin(&format!("[admin]\ntokens = [\"{TOKEN}\"]\n"));
     let address = gateway.admin_address();

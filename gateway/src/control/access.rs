@@ -3,14 +3,16 @@
 //! With tokens, whoever brings one. Without any, the address is loopback, and what has to be kept
 //! out is a browser on the same machine that runs a page of someone else: such a page can reach
 //! 127.0.0.1, but it cannot choose the `Host` header to be an IP address while its own name points
-//! there (DNS rebinding), and it cannot leave its `Origin` out of what it posts.
+//! there (DNS rebinding), and it cannot leave its `Origin` out of what it posts. And strangers that a
+//! proxy on this machine lets through: it may write any `Host`, but it rarely keeps silent about
+//! itself.
 
 use std::net::IpAddr;
 
-use axum::http::header::{AUTHORIZATION, HOST, ORIGIN};
+use axum::http::header::{AUTHORIZATION, FORWARDED, HOST, ORIGIN, VIA};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, HeaderName, StatusCode};
+use axum::http::{HeaderMap, HeaderName, StatusCode, Version};
 use subtle::{Choice, ConstantTimeEq};
 
 use super::error::Error;
@@ -32,6 +34,7 @@ impl Access {
     /// Why it is not let in.
     pub(super) fn check(&self, request: &Parts, is_open: bool) -> Result<(), Error> {
         if self.tokens.is_empty() {
+            check_direct(request)?;
             return check_host(request);
         }
         if is_open || self.has_token(&request.headers) {
@@ -56,6 +59,31 @@ impl Access {
         let found = self.tokens.iter().map(is_one).fold(Choice::from(0), |any, one| any | one);
         scheme.eq_ignore_ascii_case("Bearer") && bool::from(found)
     }
+}
+
+/// Checks that no proxy has passed the request on: who is behind it may be anyone.
+///
+/// A proxy can leave no trace, and then nothing tells it from a client; so this keeps mistakes out,
+/// not attackers. HTTP/1.0 is what nginx speaks to the servers behind it unless it is told otherwise,
+/// and then it adds nothing else.
+fn check_direct(request: &Parts) -> Result<(), Error> {
+    if !request.headers.keys().any(is_of_proxy) && request.version != Version::HTTP_10 {
+        return Ok(());
+    }
+    Err(forbidden(
+        "the request seems to come through a proxy (it has Forwarded, Via, X-Forwarded-* or \
+         X-Real-IP, or is HTTP/1.0), and there are no tokens, so anyone could steer the gateway",
+        "configure admin.tokens and send one of them, or ask the admin address itself in HTTP/1.1",
+    ))
+}
+
+/// Whether only proxies add this header.
+fn is_of_proxy(name: &HeaderName) -> bool {
+    *name == FORWARDED
+        || *name == VIA
+        || name.as_str() == "x-real-ip"
+        || name.as_str() == "x-forwarded"
+        || name.as_str().starts_with("x-forwarded-")
 }
 
 /// Checks that the request was meant for this machine, and by no page but our own.
@@ -139,6 +167,31 @@ mod tests {
             assert_eq!(status(&open, headers, true), expected, "{headers:?}");
             assert_eq!(status(&open, headers, false), expected, "{headers:?}");
         }
+    }
+
+    #[test]
+    fn without_tokens_nothing_comes_through_a_proxy() {
+        let open = Access::new(&[]);
+        let host = ("host", "127.0.0.1:8081");
+        for (name, value) in [
+            ("forwarded", "for=192.0.2.1"),
+            ("via", "1.1 proxy"),
+            ("x-forwarded-for", "127.0.0.1"),
+            ("x-forwarded-host", ""),
+            ("x-forwarded-anything", "x"),
+            ("X-Real-IP", "192.0.2.1"),
+        ] {
+            assert_eq!(status(&open, &[host, (name, value)], false), 403, "{name}");
+            assert_eq!(status(&open, &[host, (name, value)], true), 403, "{name}");
+        }
+        assert_eq!(status(&open, &[host, ("x-forward", "x")], false), 200);
+        let old = Request::builder().version(Version::HTTP_10).header("host", "127.0.0.1");
+        let (old, ()) = old.body(()).expect("a request").into_parts();
+        let error = open.check(&old, false).expect_err("HTTP/1.0");
+        assert!(error.message.contains("proxy"), "{}", error.message);
+        let token = Access::new(&[Token::new("0123456789abcdef").expect("a token")]);
+        let right = ("authorization", "Bearer 0123456789abcdef");
+        assert_eq!(status(&token, &[right, ("via", "1.1 proxy")], false), 200);
     }
 
     #[test]

@@ -12,7 +12,8 @@ use super::{aws, connections, exposition, health, overview, publish, subscriptio
     info(
         title = "Tidegate",
         description = "Steering and watching a Tidegate gateway. Errors are \
-            `{\"error\": {\"code\", \"message\", \"hint\"}}`.",
+            `{\"error\": {\"code\", \"message\", \"hint\"}}`. Behind a proxy: always tokens; \
+            without any, what came through one is answered with 403.",
     ),
     modifiers(&Bearer),
     security(("bearer" = []), ()),
@@ -57,7 +58,10 @@ impl Modify for Bearer {
     fn modify(&self, document: &mut utoipa::openapi::OpenApi) {
         let scheme = HttpBuilder::new()
             .scheme(HttpAuthScheme::Bearer)
-            .description(Some("One of admin.tokens; not needed if there are none"))
+            .description(Some(
+                "One of admin.tokens; not needed if there are none. Behind a proxy: always \
+                 tokens",
+            ))
             .build();
         let components = document.components.get_or_insert_default();
         components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
