@@ -4,24 +4,22 @@
 //! one more for all other threads. Queues are bounded: what a shard sends beyond that waits on its
 //! own side, in order, and is counted; another thread is told that the mailbox is full.
 //!
-//! A shard is woken once for a batch of mail, and only if it is parked. Both sides write one word
-//! and then read the other's, in one total order (`SeqCst`): either the receiver sees that there is
-//! mail before it parks, or the sender sees that it is parked.
+//! A shard is woken once for a batch of mail, and only if it is parked: `bell.rs` says how both sides
+//! agree on that.
+
+mod bell;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rtrb::{Consumer, Producer, RingBuffer};
 
+use self::bell::{Bell, Listening};
 use crate::uring::Waker;
 
 /// What everyone knows of a shard.
 struct Letterbox {
-    /// Something was put into one of its mailboxes.
-    has_mail: AtomicBool,
-    /// It sleeps, or is about to.
-    is_parked: AtomicBool,
+    bell: Bell,
     waker: Waker,
 }
 
@@ -39,8 +37,7 @@ pub struct Post<T> {
     own: VecDeque<T>,
     /// The mailbox to look into next, so that no sender waits for ever.
     next: usize,
-    /// Some mailbox may have mail.
-    may_have_mail: bool,
+    listening: Listening,
     /// The receivers that were sent something since the last flush, or that something waits for.
     unflushed: Vec<usize>,
     counts: Counts,
@@ -78,11 +75,7 @@ pub struct Entrance<T> {
 #[must_use]
 pub fn open<T>(wakers: &[Waker], capacity: usize) -> (Vec<Post<T>>, Entrance<T>) {
     let count = wakers.len();
-    let letterbox = |waker: &Waker| Letterbox {
-        has_mail: AtomicBool::new(false),
-        is_parked: AtomicBool::new(false),
-        waker: waker.clone(),
-    };
+    let letterbox = |waker: &Waker| Letterbox { bell: Bell::default(), waker: waker.clone() };
     let letterboxes: Arc<[Letterbox]> = wakers.iter().map(letterbox).collect();
     let mut posts: Vec<Post<T>> =
         (0..count).map(|index| Post::new(index, capacity, Arc::clone(&letterboxes))).collect();
@@ -114,7 +107,7 @@ impl<T> Post<T> {
             incoming: Vec::new(),
             own: VecDeque::new(),
             next: 0,
-            may_have_mail: false,
+            listening: Listening::default(),
             unflushed: Vec::new(),
             counts: Counts::default(),
         }
@@ -160,9 +153,7 @@ impl<T> Post<T> {
     /// Whether there may be something to receive.
     #[must_use]
     pub fn may_receive(&self) -> bool {
-        self.may_have_mail
-            || !self.own.is_empty()
-            || self.letterboxes[self.index].has_mail.load(Ordering::Relaxed)
+        !self.own.is_empty() || self.listening.may_take(&self.letterboxes[self.index].bell)
     }
 
     /// Whether something waits because a mailbox is full; the shard's own is full with as much as
@@ -205,50 +196,38 @@ impl<T> Post<T> {
 
     /// The next mail: from each sender in turn, the shard itself among them.
     pub fn receive(&mut self) -> Option<T> {
-        let letterbox = &self.letterboxes[self.index];
-        // The swap comes before the look: mail that is put in behind the look sets it again.
-        if letterbox.has_mail.load(Ordering::Relaxed) {
-            letterbox.has_mail.swap(false, Ordering::SeqCst);
-            self.may_have_mail = true;
-        }
-        let senders = self.incoming.len() + 1;
-        for _ in 0..senders {
-            let from = self.next;
-            self.next = (from + 1) % senders;
-            let mail = match self.incoming.get_mut(from) {
-                Some(queue) if self.may_have_mail => queue.pop().ok(),
-                Some(_) => None,
-                None => self.own.pop_front(),
-            };
-            if mail.is_some() {
-                self.counts.received += 1;
-                self.counts.own += u64::from(from == self.incoming.len());
-                return mail;
+        let Self { listening, incoming, own, next, counts, .. } = self;
+        let bell = &self.letterboxes[self.index].bell;
+        let senders = incoming.len() + 1;
+        listening.take(bell, |may_have_mail| {
+            for _ in 0..senders {
+                let from = *next;
+                *next = (from + 1) % senders;
+                let mail = match incoming.get_mut(from) {
+                    Some(queue) if may_have_mail => queue.pop().ok(),
+                    Some(_) => None,
+                    None => own.pop_front(),
+                };
+                if mail.is_some() {
+                    counts.received += 1;
+                    counts.own += u64::from(from == incoming.len());
+                    return mail;
+                }
             }
-        }
-        self.may_have_mail = false;
-        None
+            None
+        })
     }
 
     /// The shard is about to sleep; returns whether it may. If so, it must [`Post::unpark`] once it
     /// is awake.
     #[must_use]
     pub fn park(&mut self) -> bool {
-        if self.may_have_mail || !self.own.is_empty() {
-            return false;
-        }
-        let letterbox = &self.letterboxes[self.index];
-        letterbox.is_parked.store(true, Ordering::SeqCst);
-        let has_mail = letterbox.has_mail.load(Ordering::SeqCst);
-        if has_mail {
-            self.unpark();
-        }
-        !has_mail
+        self.own.is_empty() && self.listening.park(&self.letterboxes[self.index].bell)
     }
 
     /// The shard is awake.
     pub fn unpark(&mut self) {
-        self.letterboxes[self.index].is_parked.store(false, Ordering::Relaxed);
+        self.letterboxes[self.index].bell.unpark();
     }
 }
 
@@ -280,10 +259,7 @@ impl<T> Clone for Entrance<T> {
 impl Letterbox {
     /// Says that there is mail; whether the shard had to be woken for it.
     fn announce(&self) -> bool {
-        self.has_mail.store(true, Ordering::SeqCst);
-        // Only one of several senders wakes it.
-        let was_parked =
-            self.is_parked.load(Ordering::SeqCst) && self.is_parked.swap(false, Ordering::SeqCst);
+        let was_parked = self.bell.ring();
         if was_parked {
             self.waker.wake();
         }
@@ -407,10 +383,11 @@ mod tests {
                 assert_eq!(mail, next);
                 next += 1;
             }
-            if receiver.park() {
-                // Awake again only if the sender saw that this is parked, or has nothing to say.
-                let is_woken = || !receiver.letterboxes[1].is_parked.load(Ordering::SeqCst);
-                while !is_woken() && !thread.is_finished() {
+            if next < COUNT && receiver.park() {
+                // Awake again only if the sender saw that this is parked.
+                let since = std::time::Instant::now();
+                while receiver.letterboxes[1].bell.is_parked() {
+                    assert!(since.elapsed().as_secs() < 60, "{next} arrived, then nobody woke");
                     std::thread::yield_now();
                 }
                 receiver.unpark();
