@@ -327,7 +327,7 @@ impl Flock {
 
     fn complete(&mut self, completion: Completion, kit: &mut Kit<'_>) -> io::Result<()> {
         match completion {
-            Completion::Readable { slot, generation } if self.is_current(slot, generation) => {
+            Completion::Readable { slot, generation, .. } if self.is_current(slot, generation) => {
                 self.readable.push_back(slot);
             }
             Completion::ReceivedInto { slot, generation, result, more }

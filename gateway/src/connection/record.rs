@@ -75,7 +75,7 @@ impl std::ops::BitOr for Flags {
 
 /// Facts about a connection, one bit each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Flags(u16);
+pub struct Flags(u32);
 
 impl Flags {
     /// A poll is armed.
@@ -110,6 +110,14 @@ impl Flags {
     pub const QUEUED: Self = Self(1 << 14);
     /// The peer could not take all that was sent last: what waits is sent when it can.
     pub const BLOCKED: Self = Self(1 << 15);
+    /// The poll that is armed stays armed when it completes.
+    pub const POLL_STAYS: Self = Self(1 << 16);
+    /// Frames have come in once.
+    pub const SPOKE: Self = Self(1 << 17);
+    /// Frames have come in more than once: polls stay armed from here on.
+    pub const TALKS: Self = Self(1 << 18);
+    /// A poll has told of the peer's end: it is received from until that shows.
+    pub const ENDING: Self = Self(1 << 19);
 
     /// Whether any of `flags` is set.
     #[must_use]
@@ -183,8 +191,13 @@ impl Connection {
             "a send is armed for nothing that waits: {self:?}"
         );
         debug_assert!(
-            !(self.flags.has(Flags::POLLED) && self.flags.has(Flags::RECEIVING)),
+            !(self.flags.has(Flags::POLLED) && self.flags.has(Flags::RECEIVING))
+                || self.flags.has(Flags::POLL_STAYS),
             "polled and receiving at once: {self:?}"
+        );
+        debug_assert!(
+            self.flags.has(Flags::POLLED) || !self.flags.has(Flags::POLL_STAYS),
+            "a poll that is not armed stays: {self:?}"
         );
     }
 }

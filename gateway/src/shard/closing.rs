@@ -171,7 +171,7 @@ impl<R: Ring> Shard<R> {
         let generation = connection.generation;
         // Closing alone would not end the connection while its poll holds on to it.
         if connection.flags.has(Flags::POLLED) {
-            connection.flags.clear(Flags::POLLED);
+            connection.flags.clear(Flags::POLLED | Flags::POLL_STAYS);
             self.ring.push(Operation::Unpoll { slot, generation });
         }
         let connection = &mut self.table[slot];
@@ -231,7 +231,7 @@ impl<R: Ring> Shard<R> {
         let connection = &mut self.table[slot];
         if connection.flags.has(Flags::PAUSED) {
             connection.flags.clear(Flags::PAUSED);
-            self.listen(slot);
+            self.read_on(slot);
         }
     }
 }

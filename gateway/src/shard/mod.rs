@@ -415,7 +415,9 @@ impl<R: Ring> Shard<R> {
 
     fn handle(&mut self, completion: Completion) -> io::Result<()> {
         match completion {
-            Completion::Readable { slot, generation } => self.readable(slot, generation),
+            Completion::Readable { slot, generation, armed, ended } => {
+                self.readable((slot, generation), armed, ended);
+            }
             Completion::Received { slot, generation, buffer, result, more } => {
                 self.received((slot, generation), buffer, result, more);
             }

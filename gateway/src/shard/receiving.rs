@@ -1,4 +1,10 @@
 //! Receiving: parked on a poll, then one receive into a buffer that is there.
+//!
+//! A connection that never says much is parked on polls that complete once, and can be closed as it
+//! is when one has. A connection that talks keeps one poll armed, which tells only of what arrives
+//! behind its last completion. So nothing may be left to it that was told of: whoever takes such a
+//! completion either receives, or there is something that will (see `readable`), and goes on
+//! receiving until a receive has emptied the socket.
 
 use tidegate_proto::keepalive::Wait;
 
@@ -15,19 +21,57 @@ pub(super) struct Arrival {
 }
 
 impl<R: Ring> Shard<R> {
-    /// Waits for the connection to become readable.
+    /// Waits for the connection to become readable; its socket is empty, or not known to be
+    /// readable if no poll is armed.
     pub(super) fn listen(&mut self, slot: Slot) {
         let connection = &mut self.table[slot];
+        if connection.flags.has(Flags::POLL_STAYS) {
+            return;
+        }
+        let stays = connection.flags.has(Flags::TALKS);
         connection.flags.set(Flags::POLLED);
+        connection.flags.put(Flags::POLL_STAYS, stays);
         connection.check();
         let generation = connection.generation;
-        self.ring.push(Operation::Poll { slot, generation });
+        self.ring.push(if stays {
+            Operation::PollOn { slot, generation }
+        } else {
+            Operation::Poll { slot, generation }
+        });
     }
 
-    pub(super) fn readable(&mut self, slot: Slot, generation: Generation) {
+    /// Reads again from a connection that was paused. A poll that stayed armed has told of what is
+    /// there and will not tell of it again; one that is armed anew will.
+    pub(super) fn read_on(&mut self, slot: Slot) {
+        if self.table[slot].flags.has(Flags::POLL_STAYS) {
+            self.ready.insert(slot);
+        } else {
+            self.listen(slot);
+        }
+    }
+
+    pub(super) fn readable(
+        &mut self,
+        (slot, generation): (Slot, Generation),
+        armed: bool,
+        ended: bool,
+    ) {
         let Some(connection) = self.table.current(slot, generation) else { return };
-        connection.flags.clear(Flags::POLLED);
-        if connection.stage == Stage::Zombie {
+        if !armed {
+            connection.flags.clear(Flags::POLLED | Flags::POLL_STAYS);
+        }
+        if ended {
+            connection.flags.set(Flags::ENDING);
+        }
+        // A receive that is in flight has not been carried out when this completion came about:
+        // completions of a connection keep their order, and the receive's would have come first. So
+        // it takes what is told of here, or says that there is more. The others receive later.
+        let is_read_anyway =
+            connection.flags.has(Flags::RECEIVING | Flags::PUT_OFF | Flags::PAUSED);
+        if connection.stage == Stage::Zombie || is_read_anyway {
+            return;
+        }
+        if self.ready.contains(slot) || self.held.contains(slot) {
             return;
         }
         if self.must_pause(slot) {
@@ -118,9 +162,14 @@ impl<R: Ring> Shard<R> {
     /// Bytes have come in; returns whether their buffer is held.
     fn arrived(&mut self, slot: Slot, arrival: Arrival) -> bool {
         self.is_active(slot);
-        match self.table[slot].stage {
+        let connection = &mut self.table[slot];
+        match connection.stage {
             Stage::Head => self.take_head(slot, arrival),
-            Stage::Open => self.take_frames(slot, arrival, HEADROOM),
+            Stage::Open => {
+                connection.flags.put(Flags::TALKS, connection.flags.has(Flags::SPOKE));
+                connection.flags.set(Flags::SPOKE);
+                self.take_frames(slot, arrival, HEADROOM)
+            }
             Stage::Free | Stage::Lingering | Stage::Zombie => false,
         }
     }
@@ -148,6 +197,8 @@ impl<R: Ring> Shard<R> {
         if connection.flags.has(Flags::PUT_OFF) {
             return;
         }
+        // Bytes that stand before a reset are received as if nothing came behind them.
+        let more = more || connection.flags.has(Flags::ENDING);
         match result {
             Ok(1..) if more => self.ready.insert(slot),
             Ok(1..) | Err(Errno::AGAIN) => self.listen(slot),

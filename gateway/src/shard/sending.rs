@@ -403,7 +403,7 @@ impl<R: Ring> Shard<R> {
         let connection = &mut self.table[slot];
         if connection.flags.has(Flags::PAUSED) {
             connection.flags.clear(Flags::PAUSED);
-            self.listen(slot);
+            self.read_on(slot);
         }
         let connection = &self.table[slot];
         let tells = connection.flags.has(Flags::OPENED) && connection.closing.may_send();

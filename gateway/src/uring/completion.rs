@@ -7,13 +7,16 @@ use super::{BufferId, Errno, Generation, ListenerId, Slot};
 /// One thing that has happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Completion {
-    /// A connection can be received from: there are bytes, an end or an error. Its poll is
-    /// disarmed.
+    /// A connection can be received from: there are bytes, an end or an error.
     Readable {
         /// The connection.
         slot: Slot,
         /// The generation that was polled.
         generation: Generation,
+        /// The poll is still armed; never so for one that completes once.
+        armed: bool,
+        /// The peer has ended or failed: behind the bytes that are there, receives tell how.
+        ended: bool,
     },
     /// A receive into a provided buffer is done.
     Received {

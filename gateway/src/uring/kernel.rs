@@ -23,6 +23,9 @@ const ACCEPT_DONTWAIT: u16 = 1 << 1;
 /// `SOCKET_URING_OP_SIOCOUTQ` (Linux 6.7), which the crate does not name either.
 const SOCKET_SIOCOUTQ: u32 = 1;
 
+/// What a poll says of a peer that has ended or failed.
+const END_EVENTS: u32 = (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) as u32;
+
 /// What a shard's ring is made of.
 pub struct Setup<'a> {
     /// Slots: entries of the direct-descriptor table.
@@ -229,7 +232,12 @@ impl KernelRing {
         match kind {
             // A poll that failed for want of memory is answered by a receive, which knows better.
             Kind::Poll if result == Err(Errno::CANCELED) => None,
-            Kind::Poll => Some(Completion::Readable { slot, generation: number }),
+            Kind::Poll => Some(Completion::Readable {
+                slot,
+                generation: number,
+                armed: cqueue::more(entry.flags()),
+                ended: result.is_ok_and(|events| events & END_EVENTS != 0),
+            }),
             Kind::Receive => {
                 let buffer = cqueue::buffer_select(entry.flags()).map(BufferId);
                 Some(Completion::Received { slot, generation: number, buffer, result, more })
@@ -280,6 +288,10 @@ impl Ring for KernelRing {
         let (entry, token) = match operation {
             O::Poll { slot, generation } => (
                 opcode::PollAdd::new(Fixed(slot), poll_events).build(),
+                Token::new(Kind::Poll, generation, slot),
+            ),
+            O::PollOn { slot, generation } => (
+                opcode::PollAdd::new(Fixed(slot), poll_events).multi(true).build(),
                 Token::new(Kind::Poll, generation, slot),
             ),
             O::Unpoll { slot, generation } => {

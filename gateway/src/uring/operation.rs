@@ -13,7 +13,17 @@ pub enum Operation {
         /// Its generation.
         generation: Generation,
     },
-    /// Remove the poll that was armed with the same slot and generation.
+    /// Tell each time that the connection becomes readable, is closed by its peer or fails, from
+    /// what is so already on: completes with [`Readable`](super::Completion::Readable) again and
+    /// again, until one says that the poll is no longer armed. What was told of once and is still
+    /// there is not told of again.
+    PollOn {
+        /// The connection.
+        slot: Slot,
+        /// Its generation.
+        generation: Generation,
+    },
+    /// Remove the poll, of either kind, that was armed with the same slot and generation.
     Unpoll {
         /// The connection.
         slot: Slot,

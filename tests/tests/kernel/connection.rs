@@ -21,6 +21,11 @@ impl Connection {
         Operation::Poll { slot, generation }
     }
 
+    pub fn poll_on(self) -> Operation {
+        let Self { slot, generation } = self;
+        Operation::PollOn { slot, generation }
+    }
+
     pub fn unpoll(self) -> Operation {
         let Self { slot, generation } = self;
         Operation::Unpoll { slot, generation }
@@ -70,7 +75,13 @@ impl Connection {
 
     pub fn readable(self) -> Completion {
         let Self { slot, generation } = self;
-        Completion::Readable { slot, generation }
+        Completion::Readable { slot, generation, armed: false, ended: false }
+    }
+
+    /// Readable, and the poll stays armed.
+    pub fn still_polled(self) -> Completion {
+        let Self { slot, generation } = self;
+        Completion::Readable { slot, generation, armed: true, ended: false }
     }
 
     /// `count` bytes were received into a buffer, and the kernel saw no more.

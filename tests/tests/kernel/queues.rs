@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use tidegate::uring::{AreaName, Completion, Errno, Ring, RingError, Span, raise_open_files};
+use tidegate::uring::{AreaName, Completion, Errno, Ring, RingError, Slot, Span, raise_open_files};
 use tidegate_tests::PATIENCE;
 
 use crate::connection::{Connection, blocks, staging};
@@ -42,11 +42,40 @@ fn a_completion_queue_that_overflows_loses_nothing_and_says_so_in_between() {
     let mut waiting: BTreeSet<_> =
         crowd.iter().map(|(Connection { slot, generation }, _)| (*slot, *generation)).collect();
     while !waiting.is_empty() {
-        let Completion::Readable { slot, generation } = kernel.next() else { panic!() };
+        let Completion::Readable { slot, generation, .. } = kernel.next() else { panic!() };
         assert!(waiting.remove(&(slot, generation)), "each completes once");
     }
     kernel.expect_nothing();
     assert!(kernel.ring.is_settled());
+}
+
+#[test]
+fn a_poll_that_stays_says_that_it_is_armed_no_more_when_the_completion_queue_overflows() {
+    let (mut kernel, mut crowd) = crowded();
+    kernel.push(crowd.iter().map(|(connection, _)| connection.poll_on()));
+    kernel.enter(Duration::ZERO);
+    for (_, peer) in &mut crowd {
+        peer.say(b"a");
+    }
+    enter_until_unsettled(&mut kernel);
+    let (mut told, mut disarmed) = (BTreeSet::new(), Vec::new());
+    while told.len() < crowd.len() {
+        let Completion::Readable { slot, armed, .. } = kernel.next() else { panic!() };
+        assert!(told.insert(slot), "each is told of once");
+        if !armed {
+            disarmed.push(slot);
+        }
+    }
+    assert!(!disarmed.is_empty(), "nothing was lost, but polls have ended");
+    let connection = |slot: &Slot| crowd[*slot as usize].0;
+    kernel.push(disarmed.iter().map(|slot| connection(slot).poll_on()));
+    // Armed anew, they tell of what is there; the others are silent about it.
+    let mut again = BTreeSet::new();
+    while again.len() < disarmed.len() {
+        let Completion::Readable { slot, .. } = kernel.next() else { panic!() };
+        assert!(disarmed.contains(&slot), "slot {slot} had stayed armed");
+        again.insert(slot);
+    }
 }
 
 #[test]

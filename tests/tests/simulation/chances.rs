@@ -12,6 +12,8 @@ pub struct Chances {
     pub short_receive: u32,
     pub short_send: u32,
     pub spurious_poll: u32,
+    /// A poll that should stay armed does not.
+    pub poll_ends: u32,
     pub spurious_wake: u32,
     /// A receive finds no buffer though one was lent.
     pub no_buffers: u32,
@@ -52,6 +54,7 @@ impl Chances {
             short_receive: often(),
             short_send: often(),
             spurious_poll: often() / 4,
+            poll_ends: often(),
             spurious_wake: often() / 20,
             no_buffers: often() / 4,
             broken_operation: often() / 100,

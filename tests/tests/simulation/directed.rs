@@ -22,6 +22,8 @@ const TOO_MANY_FILES: Errno = Errno(23);
 const RESET: Errno = Errno(104);
 /// `receive_buffer` of the configuration below.
 const BUFFER_SIZE: usize = 1024;
+/// A Pong that nobody asked for: it is not answered.
+const PONG: &[u8] = &[0x8A, 0x80, 0, 0, 0, 0];
 /// Longer than a tick.
 const A_WHILE: Duration = Duration::from_millis(300);
 
@@ -121,10 +123,27 @@ impl Play {
     fn first_says(&mut self, bytes: &[u8]) -> Vec<Operation> {
         self.turn([Completion::ListenerReady { listener: 0 }]);
         self.turn([accepted(0, Ok(()))]);
-        self.turn([Completion::Readable { slot: 0, generation: 0 }]);
+        self.turn([readable()]);
         self.hand.borrow_mut().input = bytes.to_vec();
         let buffer = self.hand.borrow().lent.last().copied();
         self.turn([received(buffer, Ok(bytes.len() as u32))])
+    }
+
+    /// The client in slot 0 says `bytes`, of which `poll` tells; returns what is pushed then.
+    fn says(&mut self, poll: Completion, bytes: &[u8]) -> Vec<Operation> {
+        assert_eq!(self.turn([poll]), [receive()]);
+        self.hand.borrow_mut().input = bytes.to_vec();
+        let buffer = self.hand.borrow().lent.last().copied();
+        self.turn([received(buffer, Ok(bytes.len() as u32))])
+    }
+
+    /// A client in slot 0 whose poll stays armed.
+    fn with_one_that_talks() -> Self {
+        let mut play = Self::new();
+        play.first_says(&script::opening(&mut Random::new(0), "/room", false));
+        assert_eq!(play.says(readable(), PONG), [poll()]);
+        assert_eq!(play.says(readable(), PONG), [poll_on()]);
+        play
     }
 
     /// One turn in which `completions` arrive; returns what was pushed in it.
@@ -140,6 +159,27 @@ impl Play {
 fn accepted(slot: Slot, result: Result<(), Errno>) -> Completion {
     let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
     Completion::Accepted { listener: 0, slot, result: result.map(|()| peer) }
+}
+
+fn readable() -> Completion {
+    Completion::Readable { slot: 0, generation: 0, armed: false, ended: false }
+}
+
+/// A poll that stays armed tells of bytes.
+fn still_polled() -> Completion {
+    Completion::Readable { slot: 0, generation: 0, armed: true, ended: false }
+}
+
+fn poll() -> Operation {
+    Operation::Poll { slot: 0, generation: 0 }
+}
+
+fn poll_on() -> Operation {
+    Operation::PollOn { slot: 0, generation: 0 }
+}
+
+fn receive() -> Operation {
+    Operation::Receive { slot: 0, generation: 0 }
 }
 
 fn received(buffer: Option<BufferId>, result: Result<u32, Errno>) -> Completion {
@@ -174,7 +214,7 @@ fn a_slot_is_given_up_only_when_the_batch_that_it_sends_in_is_settled() {
     assert!(matches!(pushed[..], [Operation::Send { slot: 0, .. }, Operation::Poll { .. }]));
     // The connection fails before it is known what became of the send.
     play.hand.borrow_mut().unsettled = true;
-    play.turn([Completion::Readable { slot: 0, generation: 0 }]);
+    play.turn([readable()]);
     let pushed = play.turn([received(None, Err(RESET))]);
     assert!(!pushed.contains(&Operation::Close { slot: 0 }), "{pushed:?}");
     play.hand.borrow_mut().unsettled = false;
@@ -191,7 +231,7 @@ fn who_has_ended_is_told_no_more_though_the_rest_is_still_being_sent() {
     assert!(matches!(pushed[..], [Operation::Send { slot: 0, .. }, Operation::Poll { .. }]));
     // The peer ends before it is known what became of the response.
     play.hand.borrow_mut().unsettled = true;
-    play.turn([Completion::Readable { slot: 0, generation: 0 }]);
+    play.turn([readable()]);
     play.turn([received(None, Ok(0))]);
     let payload = play.door.payload(Kind::Text, b"to all").expect("room");
     let publication = Publication { payload, key: None, except: None };
@@ -205,5 +245,36 @@ fn who_has_ended_is_told_no_more_though_the_rest_is_still_being_sent() {
     play.hand.borrow_mut().unsettled = false;
     let pushed = play.turn([]);
     assert!(pushed.contains(&Operation::Close { slot: 0 }), "{pushed:?}");
+    assert!(play.shard.is_empty());
+}
+
+#[test]
+fn who_talks_stays_polled_and_is_received_from_once_for_all_that_is_told_meanwhile() {
+    let mut play = Play::with_one_that_talks();
+    assert_eq!(play.says(still_polled(), PONG), []);
+    assert_eq!(play.turn([still_polled(), still_polled()]), [receive()]);
+    assert_eq!(play.turn([still_polled()]), []);
+    play.hand.borrow_mut().input = PONG.to_vec();
+    let buffer = play.hand.borrow().lent.last().copied();
+    assert_eq!(play.turn([received(buffer, Ok(PONG.len() as u32))]), []);
+}
+
+#[test]
+fn a_poll_that_ends_while_a_receive_is_in_flight_is_armed_again() {
+    let mut play = Play::with_one_that_talks();
+    assert_eq!(play.turn([still_polled()]), [receive()]);
+    assert_eq!(play.turn([readable()]), []);
+    assert_eq!(play.turn([received(None, Err(Errno::AGAIN))]), [poll_on()]);
+}
+
+#[test]
+fn who_was_told_to_have_ended_is_received_from_until_that_shows() {
+    let mut play = Play::with_one_that_talks();
+    let ended = Completion::Readable { slot: 0, generation: 0, armed: true, ended: true };
+    // What stands before a reset is received as if nothing came behind it.
+    assert_eq!(play.says(ended, PONG), [receive()]);
+    let pushed = play.turn([received(None, Err(RESET))]);
+    let unpoll = Operation::Unpoll { slot: 0, generation: 0 };
+    assert_eq!(pushed, [unpoll, Operation::Close { slot: 0 }]);
     assert!(play.shard.is_empty());
 }

@@ -13,7 +13,7 @@ use tidegate::uring::{
 
 use crate::several::Meanwhile;
 use crate::watch::{self, Queued};
-use crate::world::{ArmedSend, World};
+use crate::world::{ArmedPoll, ArmedSend, World};
 
 const OUT_OF_MEMORY: Errno = Errno(12);
 const BROKEN_PIPE: Errno = Errno(32);
@@ -107,14 +107,11 @@ impl World {
 
     fn execute(&mut self, queued: Queued, memory: &mut Memory) {
         match queued.operation {
-            Operation::Poll { slot, generation } => {
-                let socket = self.socket(slot).expect("polled a slot without a connection");
-                assert!(socket.poll.is_none(), "slot {slot} is polled twice");
-                socket.poll = Some(generation);
-            }
+            Operation::Poll { slot, generation } => self.poll(slot, generation, false),
+            Operation::PollOn { slot, generation } => self.poll(slot, generation, true),
             Operation::Unpoll { slot, generation } => {
                 let socket = self.socket(slot).expect("unpolled a slot without a connection");
-                socket.poll.take_if(|armed| *armed == generation);
+                socket.poll.take_if(|armed| armed.generation == generation);
             }
             Operation::Receive { slot, generation } => self.receive(slot, generation, memory),
             Operation::ReceiveInto { slot, generation, span } => {
@@ -158,6 +155,13 @@ impl World {
                 self.complete(Completion::Unacknowledged { slot, generation, result });
             }
         }
+    }
+
+    fn poll(&mut self, slot: Slot, generation: Generation, stays: bool) {
+        let socket = self.socket(slot).expect("polled a slot without a connection");
+        assert!(socket.poll.is_none(), "slot {slot} is polled twice");
+        // What is there already counts as news.
+        socket.poll = Some(ArmedPoll { generation, stays, is_news: true });
     }
 
     fn receive(&mut self, slot: Slot, generation: Generation, memory: &mut Memory) {
@@ -218,6 +222,10 @@ impl World {
         }
         let bytes: Vec<u8> = socket.inbound.drain(..count).collect();
         write(&bytes);
+        if is_wrong {
+            // Then the rest came behind the receive, and is told of.
+            socket.has_news();
+        }
         (Ok(count as u32), socket.inbound.is_empty() == is_wrong)
     }
 

@@ -1,7 +1,7 @@
 //! Keeps an eye on what a shard asks for: what may be in flight together, and that memory in
 //! flight is left alone.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use tidegate::uring::{
     BufferId, Completion, Generation, HEADROOM, Memory, Operation, Slot, Span, buffer_stride,
@@ -20,8 +20,10 @@ pub struct Queued {
 /// What is in flight.
 #[derive(Default)]
 pub struct Watch {
-    /// Polls and receives that have not completed.
-    reads: BTreeSet<(Slot, Generation)>,
+    /// Receives that have not completed.
+    receives: BTreeSet<(Slot, Generation)>,
+    /// Polls that are armed as far as the shard can know, and whether they stay so.
+    polls: BTreeMap<(Slot, Generation), bool>,
     /// Connections with a send in the batch, or an armed one.
     in_batch: BTreeSet<Slot>,
     armed: BTreeSet<Slot>,
@@ -33,13 +35,17 @@ impl Watch {
     /// An operation is pushed.
     pub fn pushed(&mut self, operation: &Operation) {
         match *operation {
-            Operation::Poll { slot, generation }
-            | Operation::Receive { slot, generation }
+            Operation::Poll { slot, generation } => self.polled((slot, generation), false),
+            Operation::PollOn { slot, generation } => self.polled((slot, generation), true),
+            Operation::Receive { slot, generation }
             | Operation::ReceiveInto { slot, generation, .. } => {
-                assert!(self.reads.insert((slot, generation)), "slot {slot} is read from twice");
+                let this = (slot, generation);
+                assert!(self.receives.insert(this), "slot {slot} is received from twice");
+                let beside = self.polls.get(&this).is_none_or(|stays| *stays);
+                assert!(beside, "slot {slot} is received from beside a poll");
             }
             Operation::Unpoll { slot, generation } => {
-                self.reads.remove(&(slot, generation));
+                self.polls.remove(&(slot, generation));
             }
             Operation::Send { slot, .. } => {
                 assert!(!self.armed.contains(&slot), "slot {slot} sends beside an armed send");
@@ -52,18 +58,27 @@ impl Watch {
             Operation::Close { slot } => {
                 assert!(!self.in_batch.contains(&slot), "slot {slot} is closed within a batch");
                 assert!(!self.armed.contains(&slot), "slot {slot} is closed with an armed send");
+                let polls = self.polls.range((slot, 0)..=(slot, Generation::MAX));
+                assert!(polls.count() == 0, "slot {slot} is closed before its poll is removed");
             }
             _ => {}
         }
     }
 
+    fn polled(&mut self, this: (Slot, Generation), stays: bool) {
+        assert!(!self.receives.contains(&this), "slot {} is polled beside a receive", this.0);
+        assert!(self.polls.insert(this, stays).is_none(), "slot {} is polled twice", this.0);
+    }
+
     /// The shard takes a completion.
     pub fn completed(&mut self, completion: &Completion) {
         match *completion {
-            Completion::Readable { slot, generation }
-            | Completion::Received { slot, generation, .. }
+            Completion::Readable { slot, generation, armed: false, .. } => {
+                self.polls.remove(&(slot, generation));
+            }
+            Completion::Received { slot, generation, .. }
             | Completion::ReceivedInto { slot, generation, .. } => {
-                self.reads.remove(&(slot, generation));
+                self.receives.remove(&(slot, generation));
             }
             Completion::Sent { slot, .. } => {
                 self.armed.remove(&slot);

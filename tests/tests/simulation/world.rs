@@ -23,6 +23,15 @@ pub struct ArmedSend {
     pub bytes: Vec<u8>,
 }
 
+/// A poll of a connection.
+pub struct ArmedPoll {
+    pub generation: Generation,
+    /// It stays armed when it completes, and completes for news only.
+    pub stays: bool,
+    /// Something has come since it completed last.
+    pub is_news: bool,
+}
+
 /// One connection, both ends.
 #[derive(Default)]
 pub struct Socket {
@@ -38,13 +47,30 @@ pub struct Socket {
     /// The peer can see that.
     server_ended: bool,
     pub server_closed: bool,
-    pub poll: Option<Generation>,
+    pub poll: Option<ArmedPoll>,
     pub send: Option<ArmedSend>,
     /// A cancel of the armed send came too late to take effect at once.
     pub cancelled: bool,
     /// A descriptor outside of the table keeps the connection from being closed.
     installed: bool,
     pub slot: Option<Slot>,
+}
+
+impl Socket {
+    /// Something has come.
+    pub fn has_news(&mut self) {
+        if let Some(poll) = &mut self.poll {
+            poll.is_news = true;
+        }
+    }
+
+    fn is_readable(&self) -> bool {
+        !self.inbound.is_empty() || self.has_ended()
+    }
+
+    fn has_ended(&self) -> bool {
+        self.peer_ended || self.broken
+    }
 }
 
 /// What comes out of the completion queue.
@@ -344,11 +370,16 @@ impl World {
             Action::Say(bytes) => {
                 if !socket.server_closed {
                     socket.inbound.extend(bytes);
+                    socket.has_news();
                 }
             }
-            Action::End => socket.peer_ended = true,
+            Action::End => {
+                socket.peer_ended = true;
+                socket.has_news();
+            }
             Action::Reset => {
                 socket.broken = true;
+                socket.has_news();
                 socket.inbound.clear();
                 socket.outbound.clear();
                 self.peers[index].sees_nothing_more();
@@ -371,20 +402,8 @@ impl World {
     }
 
     fn fire(&mut self, index: usize, memory: &Memory) {
-        let socket = &self.sockets[index];
-        let (Some(slot), poll) = (socket.slot, socket.poll) else { return };
-        let is_readable = !socket.inbound.is_empty() || socket.peer_ended || socket.broken;
-        if let Some(generation) = poll {
-            let fires = if is_readable {
-                !self.chance(|chances| chances.late)
-            } else {
-                self.chance(|chances| chances.spurious_poll)
-            };
-            if fires {
-                self.sockets[index].poll = None;
-                self.complete(Completion::Readable { slot, generation });
-            }
-        }
+        let Some(slot) = self.sockets[index].slot else { return };
+        self.fire_poll(index, slot);
         if self.sockets[index].cancelled && self.random.chance(300) {
             if let Some(armed) = self.sockets[index].send.take() {
                 let (generation, result) = (armed.generation, Err(Errno::CANCELED));
@@ -393,6 +412,26 @@ impl World {
         } else if !self.chance(|chances| chances.late) {
             self.try_armed_send(slot, memory);
         }
+    }
+
+    fn fire_poll(&mut self, index: usize, slot: Slot) {
+        let socket = &mut self.sockets[index];
+        let (is_readable, ended) = (socket.is_readable(), socket.has_ended());
+        let Some(poll) = &mut socket.poll else { return };
+        // What is received by now is no news.
+        poll.is_news &= is_readable;
+        let (generation, stays) = (poll.generation, poll.stays);
+        let fires = if poll.is_news || (is_readable && !stays) {
+            !self.chance(|chances| chances.late)
+        } else {
+            self.chance(|chances| chances.spurious_poll)
+        };
+        if !fires {
+            return;
+        }
+        let armed = stays && !self.chance(|chances| chances.poll_ends);
+        self.sockets[index].poll = armed.then_some(ArmedPoll { generation, stays, is_news: false });
+        self.complete(Completion::Readable { slot, generation, armed, ended });
     }
 
     /// Swaps neighbouring completions of different connections.
