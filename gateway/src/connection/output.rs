@@ -11,7 +11,7 @@ use std::ops::Range;
 use tidegate_proto::frame::{Header, MAX_HEADER, OpCode};
 
 use super::backlog::{Backlog, Full, Source};
-use super::blocks::Blocks;
+use super::blocks::{Blocks, Share};
 use super::record::{Connection, Flags};
 
 /// What frames that are queued leave of a backlog's bound, so that a Close frame finds room when the
@@ -90,6 +90,9 @@ pub struct Output<'a> {
     pub pool: Pool<'a>,
     /// The bound of the connection's backlog, in bytes.
     pub backlog_limit: u32,
+    /// Bytes of blocks that are left to the rest of sends that fall short: who does not take what it
+    /// was sent before gets no more of these for what it is to be sent next.
+    pub sending_reserve: u64,
     /// Where the output is.
     pub place: Place,
 }
@@ -220,6 +223,11 @@ impl Output<'_> {
 
     fn queue(&mut self, head: &[u8], payload: &Payload<'_>, reserve: u32) -> Result<(), Full> {
         self.place = Place::Backlog;
+        let is_slow = self.connection.flags.has(Flags::BLOCKED | Flags::SEND_ARMED);
+        let is_scarce = self.pool.blocks.free_bytes(Share::Sending) < self.sending_reserve;
+        if reserve == CONTROL_RESERVE && is_slow && is_scarce {
+            return Err(Full);
+        }
         let body = match payload {
             Payload::Buffer(range) => Source::Bytes(&self.buffer[range.clone()]),
             Payload::Blocks(range) => Source::Blocks(range.clone()),
@@ -259,6 +267,7 @@ mod tests {
             staging: Staging { bytes: &mut bytes, used: 0 },
             pool: Pool { blocks: &mut blocks, area: &mut area },
             backlog_limit: 1 << 16,
+            sending_reserve: 0,
             place: Place::Nothing,
         };
         say(&mut output);

@@ -1,8 +1,9 @@
 //! One shard: a thread with its ring, its listeners and its connections.
 //!
 //! The loop is: enter the ring, collect completions, settle the batch that was sent, handle the
-//! completions, serve connections that wait for a buffer, tick. Handling never enters the ring but
-//! to make room in the queue, and completions are never handled while others are.
+//! completions, serve connections that wait for a buffer; all of that again for what these receive,
+//! if they do; then mail and fan-out; tick. Handling never enters the ring but to make room in the
+//! queue, and completions are never handled while others are.
 
 mod accept;
 mod access_log;
@@ -146,6 +147,8 @@ pub struct Shard<R> {
     /// Something has to be done once the batch is settled: do not sleep before.
     flush_soon: bool,
     events: Vec<Completion>,
+    /// A receive was pushed in this turn of the loop.
+    has_receives: bool,
     expired: Vec<Slot>,
     acceptors: Vec<Acceptor>,
     /// Accepts in flight, of all listeners.
@@ -267,6 +270,7 @@ impl<R: Ring> Shard<R> {
             staging_used: 0,
             flush_soon: false,
             events: Vec::with_capacity(completions(&limits) as usize),
+            has_receives: false,
             expired: Vec::new(),
             acceptors: config.listeners.iter().map(|_| Acceptor::new()).collect(),
             accepts_pending: 0,
@@ -349,14 +353,10 @@ impl<R: Ring> Shard<R> {
         if is_settled {
             self.resume_put_off();
         }
-        let mut events = std::mem::take(&mut self.events);
-        self.vitals.completions.record(events.len() as u64);
-        for event in events.drain(..) {
-            self.handle(event)?;
-            self.make_room()?;
-        }
-        self.events = events;
+        let mut handled = self.handle_all()?;
         self.serve_ready();
+        handled += self.take_in()?;
+        self.vitals.completions.record(handled);
         self.work_on_mail()?;
         self.relieve();
         self.resume_held();
@@ -411,6 +411,33 @@ impl<R: Ring> Shard<R> {
             }
         }
         Ok(false)
+    }
+
+    /// Handles what was collected; returns how much that was.
+    fn handle_all(&mut self) -> io::Result<u64> {
+        let mut events = std::mem::take(&mut self.events);
+        let count = events.len() as u64;
+        for event in events.drain(..) {
+            self.handle(event)?;
+            self.make_room()?;
+        }
+        self.events = events;
+        Ok(count)
+    }
+
+    /// Receives what polls have told of before mail and fan-out are worked on, which may take long.
+    /// Once in a turn: what asks to be received meanwhile has the next one. Returns how many
+    /// completions were handled.
+    fn take_in(&mut self) -> io::Result<u64> {
+        if !std::mem::take(&mut self.has_receives) {
+            return Ok(0);
+        }
+        self.ring.enter(&mut self.memory, Duration::ZERO)?;
+        self.collect()?;
+        let handled = self.handle_all()?;
+        // Those that were pushed just now go with the next enter.
+        self.has_receives = false;
+        Ok(handled)
     }
 
     fn handle(&mut self, completion: Completion) -> io::Result<()> {
@@ -533,6 +560,7 @@ impl<R: Ring> Shard<R> {
 
     /// The connection with all that it may use, and the buffer that its input is in.
     fn turn(&mut self, slot: Slot, buffer: Option<BufferId>) -> Turn<'_> {
+        let sending_reserve = self.sending_reserve();
         let Memory { receive, staging, blocks: area } = &mut self.memory;
         let connection: &mut Connection = &mut self.table[slot];
         let generation = connection.generation;
@@ -550,6 +578,7 @@ impl<R: Ring> Shard<R> {
                 staging: Staging { bytes: staging.bytes_mut(), used: self.staging_used },
                 pool: Pool { blocks: &mut self.blocks, area: area.bytes_mut() },
                 backlog_limit: route.backlog,
+                sending_reserve,
                 place: Place::Nothing,
             },
             route,

@@ -225,6 +225,7 @@ impl<R: Ring> Shard<R> {
     /// Receives into a provided buffer, or straight into the block of a large message.
     fn receive(&mut self, slot: Slot) {
         if let Some(span) = self.direct_target(slot) {
+            self.has_receives = true;
             let connection = &mut self.table[slot];
             connection.flags.set(Flags::RECEIVING | Flags::RECEIVING_INTO);
             let generation = connection.generation;
@@ -242,6 +243,7 @@ impl<R: Ring> Shard<R> {
         connection.flags.set(Flags::RECEIVING);
         connection.check();
         let generation = connection.generation;
+        self.has_receives = true;
         self.ring.push(Operation::Receive { slot, generation });
     }
 
