@@ -29,7 +29,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use core_affinity::CoreId;
 
 use crate::budget::{Bill, OverBudget, THREAD_STACK};
-use crate::config::{BuiltWrong, Config, Route};
+use crate::config::{BuiltWrong, Config, Pin, Route};
 use crate::control::{self, AdminError, AdminThread};
 use crate::hub::{self, Door, Hub, Node, Seed};
 use crate::listen::{self, ListenError, Sockets};
@@ -164,7 +164,7 @@ impl Gateway {
         let threads = Vec::with_capacity(shards);
         let mut gateway = Self { addresses, bill, handle, door, threads, admin: None };
         let (config, started_at) = (Arc::new(config), unix_seconds());
-        let parts = Parts { config, handlers, cores: core_ids(), started_at };
+        let parts = Parts { cores: cores_to_pin(config.pin, shards), config, handlers, started_at };
         let mut readiness = Vec::with_capacity(shards);
         for (index, (listeners, hub)) in by_shard.into_iter().zip(hubs).enumerate() {
             let (start, ready) = parts.shard(index, listeners, hub, &gateway.handle);
@@ -376,7 +376,6 @@ impl Parts {
             started_at: self.started_at,
         };
         let core = self.cores.get(index % self.cores.len().max(1)).copied();
-        let core = core.filter(|_| self.config.pin);
         let (ready, readiness) = sync_channel(1);
         (Start { assembly, core, all: all.clone(), ready }, readiness)
     }
@@ -388,6 +387,7 @@ struct Start {
     /// Where to run; `None` for anywhere.
     core: Option<CoreId>,
     /// All shards, to be stopped if this one fails.
+    /// The cores that shards are pinned to; none if they are not.
     all: Handle,
     ready: SyncSender<Readiness>,
 }
@@ -441,7 +441,8 @@ impl Drop for StopAll {
     }
 }
 
-/// How many cores this process may use, at least 1.
+/// How many cores this process may use (sched_getaffinity(2)), or how many its CPU quota pays for
+/// (`cpu.max`, or `cpu.cfs_quota_us` of version 1 of control groups) if those are fewer; at least 1.
 #[must_use]
 pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
@@ -456,9 +457,23 @@ fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// The cores that shards are pinned to; none if the kernel does not tell.
-fn core_ids() -> Vec<CoreId> {
-    core_affinity::get_core_ids().unwrap_or_default()
+/// The cores that shards are pinned to; none if they are not to be, or the kernel does not tell.
+fn cores_to_pin(pin: Pin, shards: usize) -> Vec<CoreId> {
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    let pins = pins(pin, shards, cores.len());
+    let how = if pins { "pinned" } else { "not pinned" };
+    tracing::info!(shards, cores = cores.len(), ?pin, "shards are {how} to cores");
+    if pins { cores } else { Vec::new() }
+}
+
+/// Whether so many shards are pinned where the process may use so many cores. Gateways that use a
+/// part of them would all take the same part.
+fn pins(pin: Pin, shards: usize, cores: usize) -> bool {
+    match pin {
+        Pin::Auto => shards == cores,
+        Pin::Always => true,
+        Pin::Never => false,
+    }
 }
 
 /// Pins this thread, which is the one of `shard`. A shard runs without, only slower.
@@ -611,6 +626,16 @@ mod tests {
         let config = Config { memory: Memory::Bytes(16 << 20), ..config() };
         let error = Gateway::start(config).unwrap_err();
         assert!(matches!(error, StartError::Budget(_)), "{error}");
+    }
+
+    #[test]
+    fn shards_are_pinned_if_they_are_all_the_cores() {
+        assert!(pins(Pin::Auto, 4, 4));
+        for (shards, cores) in [(1, 2), (2, 4), (8, 4), (1, 0)] {
+            assert!(!pins(Pin::Auto, shards, cores), "{shards} on {cores}");
+            assert!(pins(Pin::Always, shards, cores));
+        }
+        assert!(!pins(Pin::Never, 4, 4));
     }
 
     #[test]

@@ -50,6 +50,23 @@ impl Process {
         folder.expect("the process is there").count()
     }
 
+    /// On how many cores the thread of this name may run (proc_pid_status(5), `Cpus_allowed`).
+    ///
+    /// # Panics
+    /// There is no such thread.
+    #[must_use]
+    pub fn allowed_cores(self, thread: &str) -> u32 {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.id));
+        let statuses = tasks
+            .expect("the process is there")
+            .filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("status")).ok());
+        let named = |status: &String| status.starts_with(&format!("Name:\t{thread}\n"));
+        let status = statuses.into_iter().find(named).expect("a thread of that name");
+        let mask = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed:"));
+        let digits = mask.expect("a known key").chars().filter_map(|digit| digit.to_digit(16));
+        digits.map(u32::count_ones).sum()
+    }
+
     fn status_kilobytes(self, key: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id));
         let status = status.expect("the process is there");

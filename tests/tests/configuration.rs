@@ -106,6 +106,19 @@ fn a_check_shows_the_bill_and_listens_nowhere() {
 }
 
 #[test]
+fn shards_that_are_fewer_than_the_cores_are_not_pinned() {
+    let allowed = |pin: &str| {
+        let config = format!("shards = 1\npin = {pin}\n");
+        let gateway = Launch::new().config(&config).listen("127.0.0.1:0").start();
+        gateway.process().allowed_cores("shard-0")
+    };
+    let all = allowed("false");
+    assert_eq!(allowed("true"), 1);
+    // Where there is one core, one shard is all of them.
+    assert_eq!(allowed("\"auto\""), all);
+}
+
+#[test]
 fn a_check_tells_mistakes_as_a_start_does() {
     refused(Launch::new().config("pim = true").argument("--check"), 2, &["pim: is not a key"]);
 }

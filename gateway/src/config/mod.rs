@@ -47,8 +47,8 @@ pub const MAX_SHARDS: u16 = 1024;
 pub struct Config {
     /// How many shards run. Default [`Shards::Auto`].
     pub shards: Shards,
-    /// Whether shard *i* is pinned to core *i* modulo the number of cores. Default `true`.
-    pub pin: bool,
+    /// Whether shards are pinned to cores. Default [`Pin::Auto`].
+    pub pin: Pin,
     /// A filter directive of `tracing`, such as `info` or `tidegate=debug`. Default `info`.
     pub log: String,
     /// How much the process may ever hold in user space; a start whose bill is higher is refused.
@@ -79,11 +79,26 @@ pub struct Config {
 /// How many shards run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Shards {
-    /// `auto`: one for each core.
+    /// `auto`: one for each core that the process may use, or that its CPU quota pays for if those
+    /// are fewer, rounded down.
     #[default]
     Auto,
     /// As many as written, 1 to [`MAX_SHARDS`]; may exceed the cores.
     Count(NonZeroU16),
+}
+
+/// Whether shard *i* runs on the core *i*, modulo their number, of those that the process may use,
+/// and on no other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Pin {
+    /// `auto`: if there are as many shards as cores. With fewer, as under a CPU quota, all gateways
+    /// of a machine would sit on its first cores.
+    #[default]
+    Auto,
+    /// `true`: in any case.
+    Always,
+    /// `false`: the kernel places them.
+    Never,
 }
 
 /// How much the process may ever hold in user space.
@@ -139,7 +154,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             shards: Shards::Auto,
-            pin: true,
+            pin: Pin::Auto,
             log: "info".into(),
             memory: Memory::Auto,
             drain: Duration::from_secs(30),

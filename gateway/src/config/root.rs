@@ -16,7 +16,7 @@ use super::reader::{TableReader, expected};
 use super::report::Report;
 use super::route::{RawRoute, Route};
 use super::units::quote;
-use super::{Config, MAX_SHARDS, Memory, Shards, log_filter, value};
+use super::{Config, MAX_SHARDS, Memory, Pin, Shards, log_filter, value};
 
 const MEMORY: RangeInclusive<u64> = 16 << 20..=64 << 40;
 const DRAIN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
@@ -72,7 +72,7 @@ fn own_keys<'v>(mut root: TableReader<'_, 'v>) -> (Config, Nested<'v>) {
     let default = Config::default();
     let config = Config {
         shards: root.read("shards", default.shards, shards).value,
-        pin: root.read("pin", default.pin, value::boolean).value,
+        pin: root.read("pin", default.pin, pin).value,
         log: root.read("log", default.log, log).value,
         memory: root.read("memory", default.memory, memory).value,
         drain: root.read("drain", default.drain, |drain| value::time(drain, &DRAIN)).value,
@@ -104,6 +104,15 @@ fn shards(value: &DeValue<'_>) -> Result<Shards, String> {
             Ok(NonZeroU16::new(count).map_or(Shards::Auto, Shards::Count))
         }
         _ => Err(expected("\"auto\" or an integer", value)),
+    }
+}
+
+fn pin(value: &DeValue<'_>) -> Result<Pin, String> {
+    match value {
+        DeValue::String(text) if text == "auto" => Ok(Pin::Auto),
+        DeValue::Boolean(true) => Ok(Pin::Always),
+        DeValue::Boolean(false) => Ok(Pin::Never),
+        _ => Err(expected("\"auto\" or a boolean (true or false)", value)),
     }
 }
 

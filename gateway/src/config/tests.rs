@@ -124,7 +124,7 @@ fn what_is_written_is_read() {
     };
     let expected = Config {
         shards: Shards::Count(NonZeroU16::new(3).unwrap()),
-        pin: false,
+        pin: Pin::Never,
         log: "warn,tidegate=debug".into(),
         memory: Memory::Bytes(512 << 20),
         drain: Duration::from_secs(120),
@@ -199,7 +199,10 @@ fn mistakes_in_the_root() {
         ("shards = 1025", "1: shards: must be between 1 and 1024, is 1025"),
         ("shards = -1", "1: shards: must be between 1 and 1024, is -1"),
         ("shards = \"all\"", "1: shards: must be \"auto\" or an integer, is the string \"all\""),
-        ("pin = \"yes\"", "1: pin: must be a boolean (true or false), is the string \"yes\""),
+        (
+            "pin = \"yes\"",
+            "1: pin: must be \"auto\" or a boolean (true or false), is the string \"yes\"",
+        ),
         ("log = 3", "1: log: must be a string, is the integer 3"),
         ("log = \"tidegate=loud\"", filter),
         (
