@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use tidegate::config::{Config, MAX_SHARDS, Shards, parse_admin_address};
 
 const EXAMPLES: &str = "\
@@ -14,6 +14,8 @@ Examples:
   tidegate --listen 0.0.0.0:80 --shards 4  the same for everyone, on four shards
   tidegate --config /etc/tidegate.toml     what the file says
   tidegate --config new.toml --check       whether it may, and how much memory it may take
+  tidegate --config new.toml --check=machine
+                                           whether it would start here and now
 
 Signals: SIGTERM, SIGINT and SIGQUIT drain; another one stops at once, unless it comes within a
 second of the first: then it counts as the same. SIGUSR1 logs all counters. SIGHUP and SIGUSR2 are
@@ -37,9 +39,25 @@ pub struct Arguments {
     /// Be steered and watched at this address in place of the configured one, or not, by `off`
     #[arg(long, value_name = "ADDR|off", value_parser = admin)]
     pub admin: Option<Admin>,
-    /// Check the configuration, print what it may take of memory, and exit
-    #[arg(long)]
-    pub check: bool,
+    /// Check the configuration, print what it may take of memory, and exit; with `=machine`, also
+    /// whether a start would succeed here and now: rings, open files, addresses, threads
+    #[arg(
+        long,
+        value_name = "WHAT",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "configuration"
+    )]
+    pub check: Option<Check>,
+}
+
+/// What is checked in place of a start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Check {
+    /// The file and the memory bill
+    Configuration,
+    /// All that a start does, but serving
+    Machine,
 }
 
 /// An address of the control thread; `None` for none.

@@ -24,12 +24,12 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use core_affinity::CoreId;
 
 use crate::budget::{Bill, OverBudget, THREAD_STACK};
-use crate::config::{BuiltWrong, Config, Pin, Route};
+use crate::config::{BuiltWrong, Config, Listener, Pin, Route};
 use crate::control::{self, AdminError, AdminThread};
 use crate::hub::{self, Door, Hub, Node, Seed};
 use crate::listen::{self, ListenError, Sockets};
@@ -112,6 +112,9 @@ pub enum ShardEnd {
     Panic(String),
 }
 
+/// How often a shard of a rehearsal looks whether it is over.
+const REHEARSAL_PAUSE: Duration = Duration::from_millis(1);
+
 /// What a shard's thread says when it is set up.
 type Readiness = Result<(), RingError>;
 
@@ -132,16 +135,50 @@ impl Gateway {
     ///
     /// What kept the gateway from starting.
     pub fn start_with(config: Config, handlers: Arc<HandlerFactory>) -> Result<Self, StartError> {
-        Self::launch(config, handlers, |assembly| {
+        Self::launch(config, handlers, listen::open, |assembly| {
             let shard = shard::build(assembly)?;
             Ok(move || shard.run())
         })
     }
 
-    /// Starts with `build` as what sets a shard up, and gives what then runs on the same thread.
+    /// Whether the machine would let a gateway of `config` start: sets all of it up, its rings and
+    /// memory and threads, with sockets that nobody can connect to, and takes it down again. The
+    /// control thread serves meanwhile, but at a port that nobody knows. What the shards may come
+    /// to hold.
+    ///
+    /// # Errors
+    ///
+    /// What would keep the gateway from starting.
+    pub fn rehearse(mut config: Config) -> Result<Bill, StartError> {
+        if let Some(address) = config.admin.address {
+            let taken = |error: ListenError| AdminError::Listen(address, error.error);
+            listen::check_unused(address).map_err(taken).map_err(StartError::Admin)?;
+            config.admin.address = Some(SocketAddr::new(address.ip(), 0));
+        }
+        let none = Arc::new(|_: &Route| None);
+        let gateway = Self::launch(config, none, listen::bind_only, |assembly| {
+            let control = Arc::clone(&assembly.control);
+            let shard = shard::build(assembly)?;
+            // All of them are there at once, as when they serve.
+            Ok(move || {
+                while control.command() < Command::Stop {
+                    thread::sleep(REHEARSAL_PAUSE);
+                }
+                drop(shard);
+                Ok(())
+            })
+        })?;
+        let bill = gateway.bill.clone();
+        gateway.stop();
+        gateway.join().map(|()| bill).map_err(StartError::Shard)
+    }
+
+    /// Starts with `open` as what opens the sockets, and `build` as what sets a shard up, and gives
+    /// what then runs on the same thread.
     fn launch<B, R>(
         config: Config,
         handlers: Arc<HandlerFactory>,
+        open: fn(&[Listener], usize) -> Result<Sockets, ListenError>,
         build: B,
     ) -> Result<Self, StartError>
     where
@@ -153,7 +190,7 @@ impl Gateway {
         let bill = Bill::new(&config, shards);
         bill.check(config.memory).map_err(StartError::Budget)?;
         let Sockets { addresses, by_shard } =
-            listen::open(&config.listeners, shards).map_err(StartError::Listen)?;
+            open(&config.listeners, shards).map_err(StartError::Listen)?;
         let wires: Result<Arc<[Wire]>, _> = (0..shards).map(|_| Wire::new()).collect();
         let handle = Handle { wires: wires.map_err(StartError::Waker)? };
         let wakers: Vec<Waker> = handle.wires.iter().map(|wire| wire.waker.clone()).collect();
@@ -351,6 +388,7 @@ impl Wire {
 struct Parts {
     config: Arc<Config>,
     handlers: Arc<HandlerFactory>,
+    /// The cores that shards are pinned to; none if they are not.
     cores: Vec<CoreId>,
     /// Seconds since 1970.
     started_at: u64,
@@ -387,7 +425,6 @@ struct Start {
     /// Where to run; `None` for anywhere.
     core: Option<CoreId>,
     /// All shards, to be stopped if this one fails.
-    /// The cores that shards are pinned to; none if they are not.
     all: Handle,
     ready: SyncSender<Readiness>,
 }
@@ -552,7 +589,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::TcpStream;
     use std::num::NonZeroU16;
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use super::*;
     use crate::config::{Limits, Memory, Shards};
@@ -568,7 +605,7 @@ mod tests {
 
     /// Starts shards that do what `run` says of their number.
     fn launch(run: fn(usize, &Control) -> io::Result<()>) -> Result<Gateway, StartError> {
-        Gateway::launch(config(), Arc::new(|_: &Route| None), move |assembly| {
+        Gateway::launch(config(), Arc::new(|_: &Route| None), listen::open, move |assembly| {
             Ok(move || run(assembly.index, &assembly.control))
         })
     }
@@ -639,6 +676,23 @@ mod tests {
     }
 
     #[test]
+    fn a_rehearsal_finds_what_a_start_does_and_leaves_nothing() {
+        let first = Gateway::start(config().with_admin("127.0.0.1:0".parse().ok())).unwrap();
+        let taken = first.addresses()[0];
+        let error = Gateway::rehearse(config().with_listen(&[taken])).unwrap_err();
+        assert!(matches!(error, StartError::Listen(_)), "{error}");
+        let error = Gateway::rehearse(config().with_admin(first.admin_address())).unwrap_err();
+        assert!(matches!(error, StartError::Admin(_)), "{error}");
+        let bill = first.bill().total();
+        let admin = config().with_admin(first.admin_address());
+        drop(first);
+        assert!(is_free(taken));
+        let rehearsed = Gateway::rehearse(admin.with_listen(&[taken])).unwrap();
+        assert_eq!(rehearsed.total(), bill);
+        assert!(is_free(taken));
+    }
+
+    #[test]
     fn a_port_in_use_is_refused() {
         let first = Gateway::start(config()).unwrap();
         let error = Gateway::start(config().with_listen(first.addresses())).unwrap_err();
@@ -660,8 +714,9 @@ mod tests {
     fn a_shard_that_cannot_be_set_up_leaves_nothing_behind() {
         let probe = listen::open(&config().listeners, 1).unwrap().addresses[0];
         let config = config().with_listen(&[probe]);
+        let handlers = Arc::new(|_: &Route| None);
         let error =
-            Gateway::launch(config, Arc::new(|_: &Route| None), |assembly| match assembly.index {
+            Gateway::launch(config, handlers, listen::open, |assembly| match assembly.index {
                 0 => Ok(move || wait_for(Command::Stop, &assembly.control)),
                 _ => Err(RingError::NoMemory),
             });

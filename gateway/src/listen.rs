@@ -50,6 +50,23 @@ pub struct ListenError {
 ///
 /// The first address that is in use or refused. No socket stays open then.
 pub fn open(listeners: &[Listener], shards: usize) -> Result<Sockets, ListenError> {
+    open_by(listeners, shards, listen)
+}
+
+/// As [`open`], but nobody can connect: the sockets have their addresses and do not listen.
+///
+/// # Errors
+///
+/// As [`open`].
+pub fn bind_only(listeners: &[Listener], shards: usize) -> Result<Sockets, ListenError> {
+    open_by(listeners, shards, |address, tcp| bind(address, tcp).map(TcpListener::from))
+}
+
+fn open_by(
+    listeners: &[Listener],
+    shards: usize,
+    open: impl Fn(SocketAddr, &TcpLayer) -> Result<TcpListener, ListenError>,
+) -> Result<Sockets, ListenError> {
     // All before the first one listens: of two addresses of ours that overlap, such as
     // `0.0.0.0:80` and `127.0.0.1:80`, one would seem to be in use once the other listens.
     for listener in listeners {
@@ -62,7 +79,7 @@ pub fn open(listeners: &[Listener], shards: usize) -> Result<Sockets, ListenErro
     for listener in listeners {
         let mut address = listener.address;
         for shard in &mut sockets.by_shard {
-            let socket = listen(address, &listener.stack.tcp)?;
+            let socket = open(address, &listener.stack.tcp)?;
             address = socket.local_addr().map_err(fail(address, "asking for the address of"))?;
             shard.push(socket);
         }
@@ -74,7 +91,11 @@ pub fn open(listeners: &[Listener], shards: usize) -> Result<Sockets, ListenErro
 /// Checks that nobody listens on `address`. With `SO_REUSEPORT` alone, a second gateway of the
 /// same user would silently take a share of the first one's connections. (Two that start within
 /// the same moment still can: neither listens when the other looks.)
-fn check_unused(address: SocketAddr) -> Result<(), ListenError> {
+///
+/// # Errors
+///
+/// Somebody does, or the address is refused.
+pub fn check_unused(address: SocketAddr) -> Result<(), ListenError> {
     let begun = Instant::now();
     loop {
         match socket(address)?.bind(&address.into()) {
@@ -90,13 +111,19 @@ fn is_in_use(error: &io::Error) -> bool {
 
 /// A socket that listens on `address`, beside others of this user.
 fn listen(address: SocketAddr, tcp: &TcpLayer) -> Result<TcpListener, ListenError> {
+    let socket = bind(address, tcp)?;
+    let backlog = i32::try_from(tcp.backlog).unwrap_or(i32::MAX);
+    socket.listen(backlog).map_err(fail(address, "listening on"))?;
+    Ok(socket.into())
+}
+
+/// A socket that has `address`, beside others of this user.
+fn bind(address: SocketAddr, tcp: &TcpLayer) -> Result<Socket, ListenError> {
     let socket = socket(address)?;
     socket.set_reuse_port(true).map_err(fail(address, "setting SO_REUSEPORT for"))?;
     set_options(&socket, tcp).map_err(fail(address, "setting the options of"))?;
     socket.bind(&address.into()).map_err(fail(address, "binding"))?;
-    let backlog = i32::try_from(tcp.backlog).unwrap_or(i32::MAX);
-    socket.listen(backlog).map_err(fail(address, "listening on"))?;
-    Ok(socket.into())
+    Ok(socket)
 }
 
 /// A socket for `address`, closed on exec, that may bind while connections of an earlier listener
@@ -230,6 +257,16 @@ mod tests {
         }
         drop(first);
         assert!(open(&[listener(&taken.to_string())], 2).is_ok(), "closed, so free again");
+    }
+
+    #[test]
+    fn nobody_can_connect_to_what_is_only_bound() {
+        let bound = bind_only(&[quiet_listener()], 2).unwrap();
+        assert_eq!(bound.by_shard.len(), 2);
+        let error = TcpStream::connect(bound.addresses[0]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        let taken = open(&[quiet_listener()], 1).unwrap();
+        assert!(bind_only(&[listener(&taken.addresses[0].to_string())], 1).is_err());
     }
 
     #[test]

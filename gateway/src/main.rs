@@ -14,7 +14,7 @@ use tidegate::gateway::{self, Gateway};
 use tidegate::logging;
 use tidegate::uring;
 
-use arguments::Arguments;
+use arguments::{Arguments, Check};
 use signals::Signals;
 
 /// What ends the program early: what is said on stderr, and the exit code.
@@ -34,8 +34,10 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = arguments.configuration().map_err(wrong)?;
-    if arguments.check {
-        return check(&config);
+    match arguments.check {
+        Some(Check::Configuration) => return check(&config),
+        Some(Check::Machine) => return check_machine(config),
+        None => {}
     }
     // Before all else: a signal that comes early is a drain too.
     let signals = Signals::catch().map_err(failed)?;
@@ -52,6 +54,16 @@ fn check(config: &Config) -> Result<(), Failure> {
     let bill = Bill::new(config, config.shards.resolve(gateway::cores()));
     write!(io::stdout(), "{bill}").map_err(failed)?;
     bill.check(config.memory).map_err(failed)
+}
+
+/// Does what a start does, but for serving, and ends as it would.
+fn check_machine(config: Config) -> Result<(), Failure> {
+    if let Err(error) = uring::raise_open_files() {
+        // As in the log of a start; what becomes of it is found out below.
+        let _ = writeln!(io::stderr(), "the limit of open files stays as it is: {error}");
+    }
+    let bill = Gateway::rehearse(config).map_err(failed)?;
+    write!(io::stdout(), "{bill}").map_err(failed)
 }
 
 /// Says where it listens: to people in the log, to scripts on stdout.

@@ -105,6 +105,30 @@ fn a_check_shows_the_bill_and_listens_nowhere() {
     assert!(!exited.stdout.contains("listening"), "{}", exited.stdout);
 }
 
+/// A program that starts another with 64 open files at most.
+const FEW_FILES: [&str; 3] = ["sh", "-c", "ulimit -n 64 && exec \"$0\" \"$@\""];
+
+#[test]
+fn a_check_of_the_machine_ends_as_a_start_does() {
+    let launch = || Launch::new().config("shards = 1\n").listen("127.0.0.1:0");
+    let check = |launch: Launch| launch.argument("--check=machine");
+    let start = refused(launch().under(&FEW_FILES), 1, &["ulimit -n"]);
+    let checked = refused(check(launch().under(&FEW_FILES)), 1, &["ulimit -n"]);
+    let said = start.stderr.lines().last().unwrap_or_default();
+    assert_eq!(checked.stderr.lines().last(), Some(said), "the same words");
+    let plain = launch().under(&FEW_FILES).argument("--check").run();
+    assert_eq!(plain.code, Some(0), "of the configuration alone: {plain:?}");
+    let gateway = Gateway::start("");
+    let address = gateway.address().to_string();
+    let taken = Launch::new().config("shards = 1\n").listen(&address);
+    refused(check(taken), 1, &[&address, "in use"]);
+    let passed = check(launch()).run();
+    assert_eq!((passed.code, &passed.stderr[..]), (Some(0), ""), "{passed:?}");
+    assert!(passed.stdout.contains("limits.connections"), "{passed:?}");
+    assert!(!passed.stdout.contains("listening"), "{passed:?}");
+    refused(launch().argument("--check=all"), 2, &["machine"]);
+}
+
 #[test]
 fn shards_that_are_fewer_than_the_cores_are_not_pinned() {
     let allowed = |pin: &str| {
