@@ -40,8 +40,8 @@ pub enum Peer {
     Fastwebsockets,
     /// npm's ws.
     Ws,
-    /// uWebSockets through PyPI's socketify.
-    Uwebsockets,
+    /// uWebSockets under Python, through PyPI's socketify: what it says is about both.
+    UwebsocketsPython,
 }
 
 /// Why a peer cannot be measured, and what would help.
@@ -64,7 +64,7 @@ impl Peer {
     /// Whether a message of a connection to a path below `/rooms/` goes to all connections there.
     #[must_use]
     pub fn has_rooms(self) -> bool {
-        matches!(self, Self::Epoll | Self::Ws | Self::Uwebsockets)
+        matches!(self, Self::Epoll | Self::Ws | Self::UwebsocketsPython)
     }
 
     /// Builds the peer if it is not there; yields what starts it on `port`.
@@ -82,7 +82,7 @@ impl Peer {
             Self::TungsteniteLean | Self::Tungstenite => rust("tungstenite_echo"),
             Self::FastwebsocketsLean | Self::Fastwebsockets => rust("fastwebsockets_echo"),
             Self::Ws => node(),
-            Self::Uwebsockets => python(),
+            Self::UwebsocketsPython => python(),
         };
         let missing =
             |error: io::Error| Missing { why: error.to_string(), install: self.install() };
@@ -121,7 +121,7 @@ impl Peer {
                  --target-dir target/peers/rust"
             }
             Self::Ws => "apt-get install nodejs npm",
-            Self::Uwebsockets => "pip install socketify==0.0.31",
+            Self::UwebsocketsPython => "pip install socketify==0.0.31",
         }
     }
 }

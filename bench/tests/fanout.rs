@@ -82,7 +82,7 @@ fn a_server_without_rooms_is_refused() {
     for without in [Peer::Hold, Peer::LwsLean, Peer::Monoio, Peer::Tungstenite] {
         let error = fanout::run(&arguments(peer(without))).unwrap_err().to_string();
         assert!(error.contains(&format!("{} has no rooms", without.name())), "{error}");
-        for name in ["epoll", "ws", "uwebsockets"] {
+        for name in ["epoll", "ws", "uwebsockets-python"] {
             assert!(error.contains(name), "{error}");
         }
     }
