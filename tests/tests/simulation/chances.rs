@@ -29,6 +29,8 @@ pub struct Chances {
     /// A receive of the end takes a buffer all the same.
     pub buffer_at_end: u32,
     pub clock_jump: u32,
+    /// The whole shard is stopped for a while, and everyone else goes on.
+    pub pause: u32,
     /// What a receive says of further input is wrong.
     pub more_is_wrong: u32,
     /// No descriptor is to be had for the end of writing.
@@ -64,6 +66,7 @@ impl Chances {
             lose_cancel: often(),
             buffer_at_end: often(),
             clock_jump: often() / 10,
+            pause: often() / 40,
             more_is_wrong: often(),
             no_descriptor: often() / 20,
             no_answer: often(),

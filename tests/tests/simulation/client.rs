@@ -50,6 +50,11 @@ pub trait Client {
         false
     }
 
+    /// It reads all that there is, whenever it can.
+    fn reads_at_once(&self) -> bool {
+        false
+    }
+
     /// Everything that was published has been delivered: checks that all of it was heard.
     fn check_complete(&mut self) {}
 }

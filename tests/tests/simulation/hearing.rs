@@ -27,6 +27,8 @@ pub struct Heard {
     pub pings: usize,
     /// The Close frame.
     pub close: Option<Option<u16>>,
+    /// And what it says.
+    pub reason: String,
     /// The beginning of a frame that is not whole.
     rest: Vec<u8>,
 }
@@ -42,6 +44,7 @@ impl Heard {
             checked: 0,
             pings: 0,
             close: None,
+            reason: String::new(),
             rest: Vec::new(),
         }
     }
@@ -82,7 +85,11 @@ impl Heard {
         let opcode = frame.opcode();
         match opcode {
             0..=2 => self.take_data(frame),
-            8 => self.close = Some(frame.payload.first_chunk().map(|c| u16::from_be_bytes(*c))),
+            8 => {
+                self.close = Some(frame.payload.first_chunk().map(|c| u16::from_be_bytes(*c)));
+                let reason = frame.payload.get(2..).unwrap_or_default();
+                self.reason = String::from_utf8(reason.to_vec()).expect("a reason is text");
+            }
             9 => self.pings += 1,
             10 => self.said.push(Said::Control { opcode, payload: frame.payload }),
             _ => panic!("opcode {opcode}"),

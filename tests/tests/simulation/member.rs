@@ -41,6 +41,8 @@ const TEMPERS: [Temper; 8] = [
 /// One of them.
 pub struct Member {
     pub temper: Temper,
+    /// It reads all that there is whenever it can, through a buffer that is not tiny.
+    pub is_prompt: bool,
     plan: Plan,
     stream: Stream,
     compression: bool,
@@ -107,6 +109,7 @@ impl Member {
         };
         Self {
             temper,
+            is_prompt: reads == 1000,
             plan: plan.clone(),
             stream: Stream { publisher, target: To::Topic(topic) },
             compression,
@@ -244,6 +247,9 @@ impl Client for Member {
                 self.listener.hear(&message);
             }
             self.listener.check_close(self.heard.close, drains);
+            // Only those give way who do not read.
+            let gave_way = self.heard.reason.ends_with("memory is short");
+            assert!(!gave_way || !self.is_prompt, "a member that reads had to give way");
             self.answer_pings();
         }
     }
@@ -277,6 +283,10 @@ impl Client for Member {
 
     fn is_slow(&self) -> bool {
         matches!(self.temper, Temper::Slow | Temper::Deaf)
+    }
+
+    fn reads_at_once(&self) -> bool {
+        self.reads == 1000
     }
 
     fn check_complete(&mut self) {

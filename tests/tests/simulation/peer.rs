@@ -281,7 +281,8 @@ impl Client for Peer {
         if !is_promised || was_disturbed || self.harmed || is_refused {
             return false;
         }
-        assert!(matches!(self.response, Response::Opened), "a correct request was not answered");
+        let is_answered = matches!(self.response, Response::Opened);
+        assert!(is_answered, "a correct request was not answered: {:?}", self.response);
         // Too slow to send, too slow to read: said properly.
         if matches!(self.heard.close, Some(Some(1008 | 1013 | SENT_AWAY))) {
             return false;

@@ -188,7 +188,11 @@ impl World {
     pub fn connect(&mut self) {
         let index = self.sockets.len();
         if self.random.chance(self.plan.share) {
-            let member = Member::new(&mut self.random, &self.plan, index, self.server_compresses);
+            let mut member =
+                Member::new(&mut self.random, &self.plan, index, self.server_compresses);
+            // How long something has been short is told by the clock, which may jump.
+            let is_even = self.chances.clock_jump == 0 && self.chances.pause == 0;
+            member.is_prompt &= is_even && self.chances.send_buffer >= 3000;
             self.note(member.temper);
             self.peers.push(Box::new(member));
         } else {
@@ -393,7 +397,8 @@ impl World {
         if socket.broken || peer.saw_end() || !peer.wants_to_read(&mut self.random) {
             return;
         }
-        let count = self.random.below(socket.outbound.len() + 1);
+        let any = self.random.below(socket.outbound.len() + 1);
+        let count = if peer.reads_at_once() { socket.outbound.len() } else { any };
         let bytes: Vec<u8> = socket.outbound.drain(..count).collect();
         peer.hear(&bytes, self.drains);
         if socket.outbound.is_empty() && socket.server_ended {
@@ -461,11 +466,27 @@ impl World {
         if self.chance(|chances| chances.clock_jump) {
             self.now += Duration::from_secs(self.random.below(100) as u64);
         }
+        if self.chance(|chances| chances.pause) {
+            self.pause();
+        }
         // A kernel that does not take everything does not wait either.
         let wait = if self.queue.is_empty() { wait } else { Duration::ZERO };
         self.sleep.until = self.now + wait;
         // The longest sleeps of a shard without connections are seconds.
         self.sleep.step = Duration::from_millis(5).max(wait / 100);
+    }
+
+    /// The shard is stopped for up to half a minute: its peers go on, as far as the kernel's buffers
+    /// go.
+    fn pause(&mut self) {
+        let step = Duration::from_millis(self.random.below(1500) as u64);
+        for _ in 0..20 {
+            self.now += step;
+            for index in 0..self.sockets.len() {
+                self.peer_acts(index);
+                self.peer_reads(index);
+            }
+        }
     }
 
     /// Whether the shard sleeps on.
