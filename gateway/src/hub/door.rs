@@ -180,3 +180,22 @@ impl fmt::Debug for Door {
         out.debug_struct("Door").field("shards", &self.shards()).finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn conflation_goes_by_topic_and_key() {
+        let identity = (Node { number: 0, start: 1 }, Seed([1, 2]));
+        let common = Common::new(identity, 1, &Config::default());
+        let [a, b] = ["a", "b"].map(|key| Name::new(key).expect("a name"));
+        let (here, there) = (common.hash("here"), common.hash("there"));
+        let of = |topic, key| common.conflation(topic, key);
+        assert_eq!(of(here, Some(&a)), of(here, Some(&a)));
+        assert_ne!(of(here, Some(&a)), of(there, Some(&a)), "topics are told apart");
+        assert_ne!(of(here, Some(&a)), of(here, Some(&b)), "and keys");
+        assert_ne!(of(here, Some(&a)), of(here, None), "one without a key as well");
+        assert_ne!(of(here, None), of(there, None));
+    }
+}
