@@ -64,20 +64,18 @@ const LIMIT_UNKNOWN: u64 = 4 << 30;
 #[derive(Clone, Debug)]
 pub struct Bill {
     lines: Vec<Line>,
-    /// Bytes of all messages on their way and in histories.
-    messages: u64,
-    /// Bytes of the control thread.
-    control: u64,
+    /// What the process has once, however many shards there are.
+    common: Vec<Line>,
     shards: u64,
     kernel: Kernel,
 }
 
-/// What one owner in a shard may hold.
+/// What one owner may hold: in each shard, or in the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Line {
     /// The owner.
     pub owner: &'static str,
-    /// Bytes in each shard.
+    /// Bytes in each shard, or in the process.
     pub bytes: u64,
     /// The keys of the configuration that decide how much, the weightiest first.
     pub keys: &'static [&'static str],
@@ -112,7 +110,7 @@ pub enum LimitOrigin {
     Guessed,
 }
 
-/// The bill is over the limit. Displayed, it names the keys to lower.
+/// The bill is over the limit. Displayed, it lists all lines, and the keys to lower.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OverBudget {
     /// Bytes on the bill.
@@ -121,8 +119,8 @@ pub struct OverBudget {
     pub limit: Limit,
     /// How many shards share the bill.
     pub shards: u64,
-    /// The biggest lines of each shard, the biggest first.
-    pub biggest: Vec<Line>,
+    /// All lines, the largest first, those of shards with what all shards hold together.
+    pub lines: Vec<Line>,
 }
 
 impl Bill {
@@ -142,8 +140,7 @@ impl Bill {
             connections: u64::from(limits.connections) * shards,
             buffers: socket_buffers(config),
         };
-        let control = control::bytes_max(config);
-        Self { lines, messages: config.hub.messages, control, shards, kernel }
+        Self { lines, common: common(config), shards, kernel }
     }
 
     /// The lines of one shard.
@@ -158,10 +155,11 @@ impl Bill {
         self.lines.iter().map(|line| line.bytes).sum()
     }
 
-    /// Bytes that all shards, the messages between them and the log may hold.
+    /// Bytes that all shards, and what the process has once, may hold.
     #[must_use]
     pub fn total(&self) -> u64 {
-        self.per_shard() * self.shards + self.messages + self.control + log_queue()
+        let common: u64 = self.common.iter().map(|line| line.bytes).sum();
+        self.per_shard() * self.shards + common
     }
 
     /// The bill in one line.
@@ -192,15 +190,14 @@ impl Bill {
     ///
     /// It is more.
     pub fn check_against(&self, limit: Limit) -> Result<(), OverBudget> {
-        const NAMED: usize = 3;
         if self.total() <= limit.bytes {
             return Ok(());
         }
-        let mut biggest: Vec<Line> =
-            self.lines.iter().filter(|line| !line.keys.is_empty()).cloned().collect();
-        biggest.sort_by_key(|line| std::cmp::Reverse(line.bytes));
-        biggest.truncate(NAMED);
-        Err(OverBudget { total: self.total(), limit, shards: self.shards, biggest })
+        let of_all = |line: &Line| Line { bytes: line.bytes * self.shards, ..line.clone() };
+        let mut lines: Vec<Line> = self.lines.iter().map(of_all).collect();
+        lines.extend(self.common.iter().cloned());
+        lines.sort_by_key(|line| std::cmp::Reverse(line.bytes));
+        Err(OverBudget { total: self.total(), limit, shards: self.shards, lines })
     }
 }
 
@@ -386,9 +383,14 @@ fn socket_buffers(config: &Config) -> u64 {
     config.listeners.iter().map(|listener| of(&listener.stack.tcp)).max().unwrap_or_default()
 }
 
-/// Bytes of the lines that wait to be logged; the process has one queue of them.
-fn log_queue() -> u64 {
-    logging::QUEUE_LINES as u64 * (logging::LINE_BYTES_MAX as u64 + LOG_ENTRY)
+/// What the process has once.
+fn common(config: &Config) -> Vec<Line> {
+    // Bytes of the lines that wait to be logged; the process has one queue of them.
+    let log = logging::QUEUE_LINES as u64 * (logging::LINE_BYTES_MAX as u64 + LOG_ENTRY);
+    let mut lines = vec![line("messages on their way", config.hub.messages, &["hub.messages"])];
+    lines.extend(control::bill(config));
+    lines.push(line("log lines that wait", log, &[]));
+    lines
 }
 
 fn line(owner: &'static str, bytes: u64, keys: &'static [&'static str]) -> Line {
@@ -417,9 +419,9 @@ impl fmt::Display for Bill {
         }
         row(out, "one shard", self.per_shard(), "")?;
         row(out, &plural(self.shards), self.per_shard() * self.shards, "shards")?;
-        row(out, "messages on their way", self.messages, "hub.messages")?;
-        row(out, "control thread", self.control, "hub.max_message, admin")?;
-        row(out, "log lines that wait", log_queue(), "")?;
+        for line in &self.common {
+            row(out, line.owner, line.bytes, &line.keys.join(", "))?;
+        }
         row(out, "total in user space", self.total(), "at most `memory`")?;
         self.kernel.fmt(out)
     }
@@ -461,18 +463,18 @@ fn grouped(number: u64) -> String {
 impl fmt::Display for OverBudget {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let needed = Size(self.total.next_multiple_of(1 << 20));
-        writeln!(
-            out,
-            "{} may come to hold {} bytes, and {}. The biggest lines of each shard:",
-            plural(self.shards),
-            grouped(self.total),
-            self.limit,
-        )?;
-        for line in &self.biggest {
-            let keys = line.keys.join(" and ");
-            writeln!(out, "  {}: {} bytes, set by {keys}", line.owner, grouped(line.bytes))?;
+        let all = grouped(self.total);
+        let shards = plural(self.shards);
+        writeln!(out, "{shards} may come to hold {all} bytes, and {}.", self.limit)?;
+        writeln!(out, "{:OWNER_WIDTH$}{:>BYTES_WIDTH$}  set by", "all of it", "bytes")?;
+        for line in &self.lines {
+            row(out, line.owner, line.bytes, &line.keys.join(", "))?;
         }
-        write!(out, "Lower them, or `shards`, or set memory = \"{needed}\"")
+        write!(
+            out,
+            "Lower the first of these keys, or `shards`, or set memory = \"{needed}\". README.md has \
+             limits that fit in 64MiB."
+        )
     }
 }
 
@@ -535,7 +537,9 @@ mod tests {
         let bill = Bill::new(&Config::default(), 3);
         let sum: u64 = bill.lines().iter().map(|line| line.bytes).sum();
         assert_eq!(bill.per_shard(), sum);
-        assert_eq!(bill.total(), 3 * sum + bill.messages + bill.control + log_queue());
+        let common: u64 = bill.common.iter().map(|line| line.bytes).sum();
+        assert_eq!(bill.total(), 3 * sum + common);
+        assert!(common > Config::default().hub.messages);
     }
 
     #[test]
@@ -610,12 +614,15 @@ mod tests {
         let bill = Bill::new(&Config::default(), 100);
         assert_eq!(bill.check(Memory::Bytes(bill.total())), Ok(()));
         let error = bill.check(Memory::Bytes(bill.total() - 1)).unwrap_err();
-        assert_eq!(error.biggest[0].owner, "blocks");
+        assert_eq!(error.lines[0].owner, "blocks");
+        assert_eq!(error.lines.len(), bill.lines.len() + bill.common.len());
+        assert_eq!(error.lines.iter().map(|line| line.bytes).sum::<u64>(), bill.total());
+        assert!(error.lines.is_sorted_by_key(|line| std::cmp::Reverse(line.bytes)));
         let message = error.to_string();
-        for part in ["100 shards", "67,108,864", "limits.blocks", "hub.topics"] {
+        for part in ["100 shards", "6,710,886,400", "limits.blocks", "hub.topics", "log lines"] {
             assert!(message.contains(part), "{part} is missing:\n{message}");
         }
-        let raised = message.rsplit_once("memory = ").unwrap().1.trim_matches('"');
+        let raised = message.rsplit_once("memory = \"").unwrap().1.split_once('"').unwrap().0;
         let raised: Size = raised.parse().unwrap();
         assert_eq!(bill.check(Memory::Bytes(raised.0)), Ok(()));
     }

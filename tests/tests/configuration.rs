@@ -150,10 +150,35 @@ fn a_check_tells_mistakes_as_a_start_does() {
 #[test]
 fn a_start_over_budget_is_refused_with_the_keys_to_lower() {
     let config = "memory = \"16MiB\"\nshards = 2\n[limits]\nblocks = \"512MiB\"\n";
-    let words = ["2 shards", "16MiB", "limits.blocks", "536,870,912", "memory = \""];
+    let words = ["2 shards", "16MiB", "limits.blocks", "1,073,741,824", "memory = \""];
     refused(Launch::new().config(config).listen("127.0.0.1:0"), 1, &words);
     let exited = Launch::new().config(config).argument("--check").run();
     assert_eq!(exited.code, Some(1), "{exited:?}");
+}
+
+#[test]
+fn a_refusal_names_what_the_process_has_once() {
+    let launch = Launch::new().config("memory = \"128MiB\"\nshards = 1\n").admin();
+    let words = ["messages on their way", "hub.messages", "log lines", "admin.connections"];
+    let exited = refused(launch, 1, &words);
+    let at = |owner| exited.stderr.find(owner).expect("it is listed");
+    assert!(at("admin: answers") < at("staging"), "not the largest first:\n{}", exited.stderr);
+}
+
+#[test]
+fn the_small_limits_of_the_readme_carry_connections_in_64_mib() {
+    let readme = include_str!("../../README.md");
+    let (_, small) = readme.split_once("# small.toml\n").expect("the example");
+    let (small, _) = small.split_once("```").expect("its end");
+    let gateway = Launch::new().config(small).listen("127.0.0.1:0").admin().start();
+    let mut peers: Vec<Peer> = (0..100).map(|_| Peer::open(&gateway, "/rooms/1")).collect();
+    peers[0].text(&"x".repeat(10_000));
+    for peer in &mut peers {
+        peer.expect_text(&"x".repeat(10_000));
+    }
+    Peer::open(&gateway, "/echo").echo("and an echo");
+    let bytes = gateway.process().most_resident_bytes();
+    assert!(bytes < 64 << 20, "{bytes} bytes were resident");
 }
 
 #[test]

@@ -20,7 +20,8 @@ pub(super) const ENOUGH: usize = 1 << 20;
 /// shard adds to it, and the same as JSON.
 pub(super) const PLAIN: usize = 4 << 20;
 
-/// Bytes of all answers at once, unless a single one needs more.
+/// Bytes of all answers at once, unless a single one needs more, however many connections are
+/// allowed.
 const ALL: usize = 64 << 20;
 
 /// What a place is counted in, in bytes.
@@ -41,9 +42,11 @@ struct Written {
     _place: Place,
 }
 
-/// Bytes of all answers at once, at most, for messages of so many bytes.
-pub(super) fn bytes_max(max_message: u32) -> u64 {
-    ALL.max(with_message(max_message as usize)) as u64
+/// Bytes of all answers at once, at most, for messages of so many bytes on so many connections: room
+/// for one without messages on each, and for any single one.
+pub(super) fn bytes_max(max_message: u32, connections: u16) -> u64 {
+    let plain = (usize::from(connections) * PLAIN).min(ALL);
+    plain.max(with_message(max_message as usize)) as u64
 }
 
 /// Bytes that an answer with messages may hold: what of them is gathered, and JSON, in which a byte
@@ -53,9 +56,9 @@ fn with_message(max_message: usize) -> usize {
 }
 
 impl Answers {
-    /// For messages of so many bytes.
-    pub(super) fn new(max_message: u32) -> Self {
-        let units = bytes_max(max_message) as usize / UNIT;
+    /// For messages of so many bytes, on so many connections.
+    pub(super) fn new(max_message: u32, connections: u16) -> Self {
+        let units = bytes_max(max_message, connections) as usize / UNIT;
         Self { places: Arc::new(Semaphore::new(units)), message: max_message as usize }
     }
 
@@ -125,7 +128,7 @@ mod tests {
     use super::*;
 
     fn answers() -> Answers {
-        Answers::new(1 << 20)
+        Answers::new(1 << 20, 64)
     }
 
     #[test]
@@ -140,6 +143,16 @@ mod tests {
         assert_eq!(all - answers.free(), 3);
         drop(part);
         assert_eq!(answers.free(), all);
+    }
+
+    #[test]
+    fn few_connections_pay_for_few_answers_and_any_single_one_has_room() {
+        assert_eq!(bytes_max(1 << 20, 1024), ALL as u64);
+        assert_eq!(bytes_max(64 << 10, 4), 4 * PLAIN as u64);
+        for (message, connections) in [(1, 1), (64 << 10, 4), (1 << 20, 1), (16 << 20, 1024)] {
+            let one = PLAIN.max(with_message(message as usize)) as u64;
+            assert!(bytes_max(message, connections) >= one, "{message}, {connections}");
+        }
     }
 
     #[test]

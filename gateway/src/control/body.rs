@@ -16,8 +16,9 @@ use tokio::time::{Instant, timeout_at};
 use super::error::Error;
 use super::{Shared, ask, runtime, server};
 
-/// Large bodies that are in memory at once, at most; more wait for one of them.
-const AT_ONCE: usize = 8;
+/// Large bodies that are in memory at once, at most, however many connections are allowed; more wait
+/// for one of them.
+const AT_ONCE: u16 = 8;
 
 /// Bytes up to which a body needs no place among the large ones: each connection may have it.
 const SMALL: usize = 64 << 10;
@@ -58,18 +59,25 @@ pub(super) struct Params<T>(pub(super) T);
 /// The part of the path that the route leaves open, decoded.
 pub(super) struct Segment(pub(super) String);
 
-/// Bytes of all bodies at once, at most, for messages of so many bytes on so many connections: each
-/// as it came, as it was understood, and as it is passed on.
-pub(super) fn bytes_max(max_message: u32, connections: u64) -> u64 {
+/// Bytes of all bodies at once, at most, for messages of so many bytes on so many connections and
+/// those beyond: each as it came, as it was understood, and as it is passed on.
+pub(super) fn bytes_max(max_message: u32, connections: u16) -> u64 {
     const COPIES: u64 = 3;
-    let large = AT_ONCE as u64 * (2 * u64::from(max_message) + OVERHEAD as u64);
-    COPIES * (large + connections * (SMALL + server::READ_BUFFER) as u64)
+    let large = u64::from(at_once(connections)) * (2 * u64::from(max_message) + OVERHEAD as u64);
+    let all = u64::from(connections) + server::BRIEF as u64;
+    COPIES * (large + all * (SMALL + server::READ_BUFFER) as u64)
+}
+
+/// Large bodies at once, for so many connections.
+fn at_once(connections: u16) -> u16 {
+    connections.min(AT_ONCE)
 }
 
 impl Bodies {
-    /// For messages of so many bytes.
-    pub(super) fn new(max_message: u32) -> Self {
-        Self { places: Arc::new(Semaphore::new(AT_ONCE)), message: max_message as usize }
+    /// For messages of so many bytes, on so many connections.
+    pub(super) fn new(max_message: u32, connections: u16) -> Self {
+        let places = Semaphore::new(at_once(connections).into());
+        Self { places: Arc::new(places), message: max_message as usize }
     }
 
     /// Bytes of the largest JSON: binary messages grow by a third, and text by its escapes.

@@ -44,7 +44,7 @@ use std::thread::{self, JoinHandle};
 
 use tokio::sync::oneshot;
 
-use crate::budget::Bill;
+use crate::budget::{Bill, Line};
 use crate::config::Config;
 use crate::gateway::Handle;
 use crate::hub::Door;
@@ -60,6 +60,9 @@ use tally::Tally;
 
 /// The stack of the control thread, in bytes: JSON may be nested 128 deep.
 const THREAD_STACK: usize = 1 << 20;
+
+/// The keys that decide what bodies and answers may hold.
+const BODIES: &[&str] = &["admin.connections", "hub.max_message"];
 
 /// What the control thread works with.
 pub struct Parts {
@@ -152,30 +155,36 @@ pub fn start(parts: Parts) -> Result<Option<AdminThread>, AdminError> {
     }
 }
 
-/// Bytes that the control thread may hold for what it is sent, for what it answers, and for its
-/// stack.
+/// What the control thread may hold: for what it is sent, for what it answers, and its stack.
 #[must_use]
-pub fn bytes_max(config: &Config) -> u64 {
+pub(crate) fn bill(config: &Config) -> Vec<Line> {
     if config.admin.address.is_none() {
-        return 0;
+        return Vec::new();
     }
     let max_message = config.hub.max_message;
+    let plain = config.admin.connections;
+    let connections = u64::from(plain) + server::BRIEF as u64;
     // What is read, and what is written of answers that are small.
-    let connections = u64::from(config.admin.connections) + server::BRIEF as u64;
     let heads = 2 * connections * server::READ_BUFFER as u64;
-    let bodies = body::bytes_max(max_message, connections);
-    THREAD_STACK as u64 + heads + bodies + answer::bytes_max(max_message)
+    let line = |owner, bytes, keys| Line { owner, bytes, keys };
+    vec![
+        line("admin: requests", heads, &["admin.connections"]),
+        line("admin: bodies", body::bytes_max(max_message, plain), BODIES),
+        line("admin: answers", answer::bytes_max(max_message, plain), BODIES),
+        line("admin: thread stack", THREAD_STACK as u64, &["admin.address"]),
+    ]
 }
 
 impl Control {
     fn new(parts: Parts) -> Self {
         let Parts { handle, door, config, bill } = parts;
+        let (message, connections) = (door.max_message(), config.admin.connections);
         Self {
             handle,
             started_at: clock::since_1970().as_secs(),
             access: Access::new(&config.admin.tokens),
-            bodies: Bodies::new(door.max_message()),
-            answers: Answers::new(door.max_message()),
+            bodies: Bodies::new(message, connections),
+            answers: Answers::new(message, connections),
             shards: Shards::new(door),
             last_look: LastLook::default(),
             tally: Tally::default(),
