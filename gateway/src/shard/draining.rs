@@ -10,15 +10,17 @@ use super::deadlines::TICK;
 use crate::connection::Stage;
 use crate::uring::{Ring, Slot};
 
-/// How long what waits to be accepted is taken in at the most, before the listeners are closed: new
-/// clients may come all the time.
-const ACCEPT_MOST: Duration = Duration::from_secs(1);
+/// For how many ticks what waits to be accepted is taken in at the most, before the listeners are
+/// closed: new clients may come all the time. Ticks do not count while the whole shard is paused.
+const ACCEPT_TICKS: u64 = 4;
 
 /// A drain in progress.
 pub(super) struct Drain {
     /// Everything goes on as before until then.
     begins: Duration,
     has_begun: bool,
+    /// When the listeners are closed at the latest, in ticks of the deadlines.
+    accepts_until: u64,
     /// Connections below this slot have been told.
     cursor: Slot,
     /// When to give up on those that are left.
@@ -41,7 +43,8 @@ impl<R: Ring> Shard<R> {
         }
         let begins = self.ring.now() + self.config.drain_delay;
         let deadline = begins + self.config.drain;
-        self.drain = Some(Drain { begins, has_begun: false, cursor: 0, deadline });
+        self.drain =
+            Some(Drain { begins, has_begun: false, accepts_until: 0, cursor: 0, deadline });
         self.drain_portion()
     }
 
@@ -50,14 +53,15 @@ impl<R: Ring> Shard<R> {
     /// # Errors
     /// The ring is beyond use.
     pub(super) fn drain_portion(&mut self) -> io::Result<()> {
-        let now = self.ring.now();
+        let (now, tick) = (self.ring.now(), self.deadlines.now());
         let Some(drain) = self.drain.as_mut().filter(|drain| now >= drain.begins) else {
             return Ok(());
         };
         if !std::mem::replace(&mut drain.has_begun, true) {
+            drain.accepts_until = tick + ACCEPT_TICKS;
             tracing::info!(shard = self.index, connections = self.table.live(), "draining");
             self.stop_accepting();
-        } else if now - drain.begins >= ACCEPT_MOST {
+        } else if tick >= drain.accepts_until {
             self.close_listeners();
         }
         let cursor = self.drain.as_ref().map_or(0, |drain| drain.cursor);

@@ -337,6 +337,9 @@ impl World {
     }
 
     pub fn close_listener(&mut self) {
+        // Whoever has connected is told of the drain, as long as there is a slot for it.
+        let had_room = self.slots.iter().any(Option::is_none) && self.chances.accept_error == 0;
+        assert!(!had_room || self.to_accept.is_empty(), "a client that waits is reset");
         for socket in self.to_accept.drain(..) {
             self.sockets[socket].server_closed = true;
             self.sockets[socket].server_ended = true;
