@@ -44,11 +44,6 @@ pub struct Ledger {
     unsure: BTreeSet<String>,
     /// Messages that clients of a shard missed, where a policy allows that.
     pub missed: BTreeMap<usize, u64>,
-    /// The keys of the outside's messages to topics that have one.
-    pub keys: BTreeMap<Label, &'static str>,
-    /// Messages that clients of a shard missed though no newer one had their key, where conflation
-    /// is the policy.
-    pub newest: BTreeMap<usize, u64>,
     /// Nobody publishes any more.
     pub hushed: bool,
     /// Everybody leaves.
@@ -88,21 +83,13 @@ impl Ledger {
         assert_eq!(other, place, "{id} is the id of two connections");
     }
 
-    /// The messages of a stream that are missing between two of them.
-    pub fn missing(&self, stream: &Stream, last: u64, next: u64) -> Vec<Label> {
-        let all = (last + 1..next).map(|number| Label { stream: stream.clone(), number });
-        all.filter(|label| !self.refused.contains(label)).collect()
-    }
-
-    /// Whether a message was published behind this one that stands for it: of its topic, and with
-    /// its key. What has no key is not looked at.
-    pub fn is_superseded(&self, label: &Label) -> bool {
-        let Some(key) = self.keys.get(label) else { return true };
-        let last = self.published.get(&label.stream).copied().unwrap_or_default();
-        (label.number + 1..=last).any(|number| {
-            let newer = Label { stream: label.stream.clone(), number };
-            self.keys.get(&newer) == Some(key) && !self.refused.contains(&newer)
-        })
+    /// How many messages of a stream are missing between two of them.
+    pub fn missing(&self, stream: &Stream, last: u64, next: u64) -> u64 {
+        let is_missing = |number: &u64| {
+            let label = Label { stream: stream.clone(), number: *number };
+            !self.refused.contains(&label)
+        };
+        (last + 1..next).filter(is_missing).count() as u64
     }
 
     /// The outside subscribes a connection.

@@ -152,12 +152,7 @@ impl Publisher {
         let asked = Asked::Publish(label, is_gone);
         match self.door.payload(kind, &message.bytes) {
             Ok(payload) => {
-                let key = self.random.pick(&[None, Some("a"), Some("b")]);
-                if let Asked::Publish(label, _) = &asked {
-                    let keyed = key.map(|key| (label.clone(), key));
-                    self.plan.ledger.borrow_mut().keys.extend(keyed);
-                }
-                let key = key.map(name);
+                let key = self.random.pick(&[None, Some("a"), Some("b")]).map(name);
                 let publication = Publication { payload, key, except: None };
                 self.ask(asked, Request::Publish(target, publication));
             }

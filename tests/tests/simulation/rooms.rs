@@ -109,11 +109,6 @@ impl Route {
         }
     }
 
-    /// Whether only the newest of what waits with one key is kept for its slow peers.
-    pub fn conflates(&self) -> bool {
-        self.policy == "conflate"
-    }
-
     fn config(&self) -> String {
         let on = |is_on: bool| if is_on { "on" } else { "off" };
         let publish = match self.may_publish {
