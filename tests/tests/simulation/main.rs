@@ -30,7 +30,7 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
 use tidegate::budget::Bill;
-use tidegate::config::Config;
+use tidegate::config::{Config, Limits};
 use tidegate::hub::{self, Node, Seed};
 use tidegate::shard::{self, Assembly, Command, Counters, Shard};
 use tidegate::uring::Waker;
@@ -295,9 +295,15 @@ fn outside(seed: u64, config: &Config, waker: Waker, plan: Plan) -> Outside {
         plan,
     };
     let mut world = World::new(seed, server);
-    // Without a block for the rest of a short send, a connection is dropped.
-    world.disturbed |= limits.blocks < BLOCKS;
+    // Only a pool that cannot hold what one turn sends may cost those something who read.
+    world.disturbed |= !holds_a_turn(limits);
     Outside::new(world, Arc::default(), waker)
+}
+
+/// Whether the blocks for sending hold all that one turn of a shard may send.
+fn holds_a_turn(limits: &Limits) -> bool {
+    let turn = limits.staging + u32::from(limits.receive_buffers) * limits.receive_buffer;
+    limits.blocks / 16 * 3 >= turn
 }
 
 /// Small limits, so that they are met.
@@ -331,7 +337,7 @@ fn config(random: &mut Random, deflate: bool, plan: &Plan) -> Config {
     text += &plan.config(random);
     let mut config = Config::parse(&text, "simulation").unwrap_or_else(|errors| panic!("{errors}"));
     // Less than a file may say, so that bounds are met.
-    config.limits.blocks = random.pick(&[BLOCKS, BLOCKS, BLOCKS, BLOCKS, 64 << 10, 16 << 10]);
+    config.limits.blocks = random.pick(&[BLOCKS, BLOCKS, 512 << 10, 160 << 10, 64 << 10, 16 << 10]);
     config.hub.topics = random.pick(&[64, 64, 64, 3, 2]);
     config.hub.subscriptions = random.pick(&[1000, 1000, 1000, 20]);
     config.hub.present = random.pick(&[64, 64, 1]);
