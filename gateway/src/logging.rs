@@ -5,6 +5,8 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
@@ -22,10 +24,31 @@ pub const QUEUE_LINES: usize = 4096;
 /// much memory the queue takes.
 pub const LINE_BYTES_MAX: usize = 1024;
 
+/// Lines that could not be written, since the start of the process.
+static UNWRITTEN: AtomicU64 = AtomicU64::new(0);
+
+/// Counts the lines that found the queue full, once there is a log.
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// Lines of the log that nobody will read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lost {
+    /// They found the queue full: stderr was not read fast enough.
+    pub dropped: u64,
+    /// They could not be written: the disk is full, say.
+    pub unwritten: u64,
+}
+
+/// How many lines of the log were lost since the start of the process.
+#[must_use]
+pub fn lost() -> Lost {
+    let dropped = DROPPED.get().map_or(0, |counter| counter.dropped_lines() as u64);
+    Lost { dropped, unwritten: UNWRITTEN.load(Ordering::Relaxed) }
+}
+
 /// A log that runs; when it is dropped, what waits is written, for at most about a second.
 #[must_use]
 pub struct Log {
-    dropped: ErrorCounter,
     _writer: WorkerGuard,
 }
 
@@ -51,8 +74,9 @@ pub fn start(directive: &str) -> Result<Log, LogError> {
         .lossy(true)
         .buffered_lines_limit(QUEUE_LINES)
         .thread_name("log")
-        .finish(io::stderr());
-    let dropped = lines.error_counter();
+        .finish(Patient { inner: io::stderr(), untold: 0 });
+    // A program has one log; a second one fails below.
+    let _ = DROPPED.set(lines.error_counter());
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(Lines(lines))
@@ -60,7 +84,7 @@ pub fn start(directive: &str) -> Result<Log, LogError> {
         .with_thread_names(true)
         .finish();
     tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Exists)?;
-    Ok(Log { dropped, _writer: writer })
+    Ok(Log { _writer: writer })
 }
 
 /// The filter of the environment, which an empty text does not set, or else the configured one.
@@ -78,7 +102,7 @@ fn wants_colours() -> bool {
 
 impl Drop for Log {
     fn drop(&mut self) {
-        let dropped = self.dropped.dropped_lines();
+        let Lost { dropped, .. } = lost();
         if dropped > 0 {
             // By way of the queue: a plain write would wait for the very reader that was too slow.
             tracing::warn!("{dropped} log lines were dropped: stderr was not read fast enough");
@@ -102,6 +126,37 @@ impl fmt::Display for LogError {
 }
 
 impl std::error::Error for LogError {}
+
+/// Writes lines, and counts those that cannot be written. When lines can be written again, it says
+/// first how many are missing there.
+struct Patient<W> {
+    inner: W,
+    /// Lines that are missing since the last one that was written.
+    untold: u64,
+}
+
+impl<W: Write> Write for Patient<W> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        if self.untold > 0 {
+            let missing = self.untold;
+            let note = format!("[{missing} lines of the log could not be written here]\n");
+            if self.inner.write_all(note.as_bytes()).is_ok() {
+                self.untold = 0;
+            }
+        }
+        if self.untold > 0 || self.inner.write_all(line).is_err() {
+            self.untold += 1;
+            UNWRITTEN.fetch_add(1, Ordering::Relaxed);
+        }
+        // An error would end nothing but this line, and it is counted.
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let _ = self.inner.flush();
+        Ok(())
+    }
+}
 
 /// The queue's end for those who log.
 struct Lines(NonBlocking);
@@ -159,6 +214,45 @@ mod tests {
         assert_eq!(of(None, "loud=1=2"), Err(LogError::Directive("loud=1=2".into())));
         let wide = "\u{2003}a[bé]";
         assert_eq!(of(Some(wide), "info"), Err(LogError::Variable(wide.into())));
+    }
+
+    /// A disk that is full for a while.
+    #[derive(Default)]
+    struct Disk {
+        is_full: bool,
+        written: Vec<u8>,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.is_full {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.written.extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_that_could_not_be_written_are_counted_and_told() {
+        let before = lost().unwritten;
+        let mut log = Patient { inner: Disk::default(), untold: 0 };
+        let mut say = |is_full: bool, line: &str| {
+            log.inner.is_full = is_full;
+            log.write_all(line.as_bytes()).unwrap();
+            String::from_utf8(log.inner.written.clone()).unwrap()
+        };
+        say(false, "one\n");
+        say(true, "two\n");
+        say(true, "three\n");
+        let told = "one\n[2 lines of the log could not be written here]\nfour\nfive\n";
+        say(false, "four\n");
+        assert_eq!(say(false, "five\n"), told);
+        assert_eq!(lost().unwritten - before, 2);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use super::tally::{Counted, Tally};
 use super::{Control, overview};
 use crate::budget::{Bill, KERNEL_IDLE, Limit};
+use crate::logging::{self, Lost};
 use crate::shard::{BUCKETS, Counters, HOLDINGS, Histogram, REFUSALS, Vitals};
 
 /// What kind of number it is.
@@ -292,6 +293,17 @@ fn process(seen: &Seen<'_>) -> Vec<Family> {
         )
         .one(KERNEL_IDLE),
     ];
+    let Lost { dropped, unwritten } = logging::lost();
+    let mut lost = family(
+        "log_lines_lost",
+        Kind::Counter,
+        "Lines of the log that were lost: they found its queue full, or could not be written.",
+    );
+    lost.samples.extend([("queue", dropped), ("write", unwritten)].map(|(reason, count)| Sample {
+        labels: vec![("reason", reason.to_owned())],
+        value: Value::Number(count),
+    }));
+    families.push(lost);
     if let Some(bytes) = overview::resident() {
         let help = "Bytes that the process has resident.";
         families.push(family("resident_memory_bytes", Kind::Gauge, help).one(bytes));
