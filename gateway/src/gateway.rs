@@ -200,8 +200,8 @@ impl Gateway {
         // From here on, an error drops the gateway, and that ends the threads there are.
         let threads = Vec::with_capacity(shards);
         let mut gateway = Self { addresses, bill, handle, door, threads, admin: None };
-        let (config, started_at) = (Arc::new(config), unix_seconds());
-        let parts = Parts { cores: cores_to_pin(config.pin, shards), config, handlers, started_at };
+        let config = Arc::new(config);
+        let parts = Parts { cores: cores_to_pin(config.pin, shards), config, handlers };
         let mut readiness = Vec::with_capacity(shards);
         for (index, (listeners, hub)) in by_shard.into_iter().zip(hubs).enumerate() {
             let (start, ready) = parts.shard(index, listeners, hub, &gateway.handle);
@@ -390,8 +390,6 @@ struct Parts {
     handlers: Arc<HandlerFactory>,
     /// The cores that shards are pinned to; none if they are not.
     cores: Vec<CoreId>,
-    /// Seconds since 1970.
-    started_at: u64,
 }
 
 impl Parts {
@@ -411,7 +409,6 @@ impl Parts {
             control: Arc::clone(&all.wires[index].control),
             handlers: Arc::clone(&self.handlers),
             hub,
-            started_at: self.started_at,
         };
         let core = self.cores.get(index % self.cores.len().max(1)).copied();
         let (ready, readiness) = sync_channel(1);

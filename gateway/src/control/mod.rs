@@ -41,6 +41,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
@@ -102,8 +103,7 @@ struct Control {
     shards: Shards,
     config: Arc<Config>,
     bill: Bill,
-    /// Seconds since 1970.
-    started_at: u64,
+    started: Instant,
     access: Access,
     bodies: Bodies,
     answers: Answers,
@@ -181,7 +181,7 @@ impl Control {
         let (message, connections) = (door.max_message(), config.admin.connections);
         Self {
             handle,
-            started_at: clock::since_1970().as_secs(),
+            started: Instant::now(),
             access: Access::new(&config.admin.tokens),
             bodies: Bodies::new(message, connections),
             answers: Answers::new(message, connections),

@@ -42,7 +42,7 @@ pub(super) struct Overview {
     /// The number of this node.
     node: u16,
     state: State,
-    /// Seconds since 1970.
+    /// Seconds since 1970, by the clock as it stands now.
     started_at: u64,
     /// Milliseconds since 1970.
     now: u64,
@@ -161,12 +161,13 @@ impl Control {
         let connections: u64 = by_shard.iter().map(|(counters, _)| counters.connections).sum();
         let messages = self.shards.door().memory();
         let shards = by_shard.iter().enumerate();
+        let now = since_1970();
         Overview {
             version: env!("CARGO_PKG_VERSION"),
             node: self.config.hub.node,
             state: if self.handle.is_serving() { State::Ready } else { State::Draining },
-            started_at: self.started_at,
-            now: since_1970().as_millis() as u64,
+            started_at: now.saturating_sub(self.started.elapsed()).as_secs(),
+            now: now.as_millis() as u64,
             limits: LimitsJson { connections_per_shard: self.config.limits.connections },
             memory_per_connection: PerConnection {
                 user: user_bytes(&by_shard).checked_div(connections),

@@ -16,7 +16,7 @@ use super::mail::{Fetch, Joined, Left, Recovered, Standing};
 use super::presence::Members;
 use super::rules::Rules;
 use super::{
-    Answer, Compressed, ConnectionId, Kept, Name, Position, Presence, Publication, Refusal,
+    Answer, Compressed, ConnectionId, Kept, Moment, Name, Position, Presence, Publication, Refusal,
     TopicInfo, TopicRule,
 };
 
@@ -177,7 +177,7 @@ impl Home {
     pub(crate) fn join(
         &mut self,
         joined: &Joined,
-        (now, unix): (Duration, u64),
+        now: Duration,
         hash: &dyn Fn(&Name) -> u64,
     ) -> Result<(Standing, Option<Ordered>), Refusal> {
         let index = self.find_or_add(joined.hash, &joined.name, true, hash)?;
@@ -193,12 +193,12 @@ impl Home {
                 (standing.behind, standing.gap) = history.stands(joined.since);
             }
         }
-        let event = self.comes(index, joined, unix);
+        let event = self.comes(index, joined, now);
         Ok((standing, event))
     }
 
     /// Who has subscribed is present, if that is kept and there is room. Returns what to tell.
-    fn comes(&mut self, index: u32, joined: &Joined, unix: u64) -> Option<Ordered> {
+    fn comes(&mut self, index: u32, joined: &Joined, now: Duration) -> Option<Ordered> {
         let topic = &mut self.topics[index as usize];
         let members = topic.extra.as_mut().and_then(|extra| extra.members.as_mut())?;
         let who = joined.who();
@@ -210,7 +210,7 @@ impl Home {
             }
             return None;
         }
-        if !members.join(who.clone(), unix) {
+        if !members.join(who.clone(), now) {
             return None;
         }
         self.present += 1;
@@ -426,11 +426,16 @@ impl Home {
         Answer::Topics(infos, (until < end).then_some(until as u32))
     }
 
-    pub(crate) fn presence(&self, key: u64, name: &Name, limit: usize) -> Answer {
+    pub(crate) fn presence(
+        &self,
+        (key, name): (u64, &Name),
+        limit: usize,
+        moment: Moment,
+    ) -> Answer {
         let extra = self.find(key, name).and_then(|at| self.topics[at as usize].extra.as_ref());
         match extra.and_then(|extra| extra.members.as_ref()) {
             Some(members) => Answer::Presence(Presence {
-                members: members.list(limit),
+                members: members.list(limit, moment),
                 total: members.len() as u64,
             }),
             None => Answer::Refused(Refusal::Unknown),

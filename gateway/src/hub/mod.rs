@@ -128,8 +128,16 @@ pub struct Subscribing {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
     pub(crate) now: Duration,
-    /// Seconds since 1970.
-    pub(crate) unix: u64,
+    /// Since 1970, as the wall clock stands now.
+    pub(crate) calendar: Duration,
+}
+
+impl Moment {
+    /// The calendar's time at which the shard's clock showed `at`, in seconds since 1970: it is so long
+    /// ago, whatever the wall clock showed then.
+    pub(crate) fn unix(&self, at: Duration) -> u64 {
+        self.calendar.saturating_sub(self.now.saturating_sub(at)).as_secs()
+    }
 }
 
 /// The hubs of a gateway's shards, one for each waker, and the door to them.
@@ -429,7 +437,7 @@ impl Hub {
                 // A topic that has no room is counted; nobody waits for an answer.
                 let _ = self.publish_here((hash, &name), publication, moment, compress);
             }
-            Mail::Joined(joined) => self.joined(*joined, moment),
+            Mail::Joined(joined) => self.joined(*joined, moment.now),
             Mail::Left(left) => {
                 let Self { common, home, .. } = self;
                 let event = home.leave(&left, moment.now, &|name| common.hash(name.as_str()));
@@ -459,10 +467,10 @@ impl Hub {
         None
     }
 
-    fn joined(&mut self, joined: Joined, Moment { now, unix }: Moment) {
+    fn joined(&mut self, joined: Joined, now: Duration) {
         let Self { common, home, .. } = self;
         let shard = usize::from(joined.id.shard);
-        match home.join(&joined, (now, unix), &|name| common.hash(name.as_str())) {
+        match home.join(&joined, now, &|name| common.hash(name.as_str())) {
             Ok((standing, event)) => {
                 if joined.waits {
                     self.post.send(shard, Mail::Standing(Box::new(standing)));
@@ -503,7 +511,7 @@ impl Hub {
             }
             Request::Presence { topic, limit } => {
                 let hash = self.common.hash(topic.as_str());
-                reply(self.home.presence(hash, &topic, limit));
+                reply(self.home.presence((hash, &topic), limit, moment));
             }
             Request::History { topic, since, limit } => {
                 let hash = self.common.hash(topic.as_str());

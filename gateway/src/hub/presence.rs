@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::delivery::Who;
-use super::{ConnectionId, Present};
+use super::{ConnectionId, Moment, Present};
 
 /// Those who are on one topic.
 #[derive(Default)]
@@ -16,8 +16,8 @@ pub(crate) struct Members {
 struct Here {
     /// 0 for one who has left and may come back.
     connections: u32,
-    /// In seconds since 1970.
-    since: u64,
+    /// By the shard's clock.
+    since: Duration,
     /// When the leave counts, if none of the connections comes back.
     leaves_at: Duration,
     /// Its leave is looked at again at some time.
@@ -34,7 +34,7 @@ impl Members {
     }
 
     /// A connection of `who` is on the topic, as of `since`; whether `who` was not there before.
-    pub(crate) fn join(&mut self, who: Who, since: u64) -> bool {
+    pub(crate) fn join(&mut self, who: Who, since: Duration) -> bool {
         let mut is_new = false;
         let here = self.here.entry(who).or_insert_with(|| {
             is_new = true;
@@ -77,14 +77,15 @@ impl Members {
         gone
     }
 
-    /// The first of them, in the order of their names.
-    pub(crate) fn list(&self, limit: usize) -> Vec<Present> {
+    /// The first of them, in the order of their names, as told at this `moment`.
+    pub(crate) fn list(&self, limit: usize, moment: Moment) -> Vec<Present> {
         let present = |(who, here): (&Who, &Here)| {
             let (user, connection) = match who {
                 Who::User(name) => (Some(name.clone()), None),
                 Who::Connection(id) => (None, id.parse::<ConnectionId>().ok()),
             };
-            Present { user, connection, connections: here.connections, since: here.since }
+            let since = moment.unix(here.since);
+            Present { user, connection, connections: here.connections, since }
         };
         self.here.iter().take(limit).map(present).collect()
     }
@@ -99,14 +100,19 @@ mod tests {
     fn a_quick_reconnect_is_no_leave() {
         let who = Who::User(Name::new("me").expect("a name"));
         let second = Duration::from_secs(1);
+        let moment = |now, unix| Moment { now, calendar: Duration::from_secs(unix) };
         let mut members = Members::default();
-        assert!(members.join(who.clone(), 100));
-        assert!(!members.join(who.clone(), 101));
+        assert!(members.join(who.clone(), second));
+        assert!(!members.join(who.clone(), second * 2));
         assert!(!members.leave(&who, second), "one connection is left");
         assert!(members.leave(&who, second));
-        assert_eq!(members.list(9)[0].connections, 0);
-        assert!(!members.join(who.clone(), 102), "it has not left yet");
+        assert_eq!(members.list(9, moment(second, 100))[0].connections, 0);
+        assert!(!members.join(who.clone(), second * 2), "it has not left yet");
         assert!(!members.expire(&who, second), "it came back");
+        for (unix, since) in [(10_009, 10_000), (2_009, 2_000), (3, 0)] {
+            let told = &members.list(9, moment(second * 10, unix))[0];
+            assert_eq!(told.since, since, "nine seconds ago, as of {unix}");
+        }
         assert!(members.leave(&who, second * 3));
         assert!(!members.expire(&who, second * 2), "of an earlier leave");
         assert!(members.expire(&who, second * 3));

@@ -2,6 +2,8 @@
 //! there, and where they are from.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::time::Duration;
 
 use crate::uring::Slot;
 
@@ -11,8 +13,8 @@ struct Detail {
     /// As an IPv6 address; an IPv4 address is mapped.
     address: [u8; 16],
     port: u16,
-    /// Seconds since 1970; 0 where nothing is kept.
-    connected_at: u32,
+    /// Whole seconds of the shard's clock, and one more; `None` where nothing is kept.
+    connected_at: Option<NonZeroU32>,
 }
 
 /// The details, by slot.
@@ -31,8 +33,8 @@ impl Details {
         Self::default()
     }
 
-    /// Keeps the details of a connection that has just opened.
-    pub(super) fn keep(&mut self, slot: Slot, peer: Option<SocketAddr>, unix: u64) {
+    /// Keeps the details of a connection that has opened `now`, by the shard's clock.
+    pub(super) fn keep(&mut self, slot: Slot, peer: Option<SocketAddr>, now: Duration) {
         let at = slot as usize;
         if self.by_slot.len() <= at {
             self.by_slot.resize(at + 1, Detail::default());
@@ -45,8 +47,11 @@ impl Details {
         self.by_slot[at] = Detail {
             address: ip.octets(),
             port: peer.map_or(0, |peer| peer.port()),
-            // Until 2106.
-            connected_at: u32::try_from(unix).unwrap_or(u32::MAX),
+            // It stays at the largest once the shard has run for 136 years.
+            connected_at: Some(
+                u32::try_from(now.as_secs())
+                    .map_or(NonZeroU32::MAX, |seconds| NonZeroU32::MIN.saturating_add(seconds)),
+            ),
         };
     }
 
@@ -57,11 +62,13 @@ impl Details {
         }
     }
 
-    /// The peer's address and the second of the opening, if they are kept.
-    pub(super) fn get(&self, slot: Slot) -> Option<(SocketAddr, u64)> {
-        let detail = self.by_slot.get(slot as usize).filter(|detail| detail.connected_at > 0)?;
+    /// The peer's address, and when the connection opened by the shard's clock, in whole seconds, if
+    /// they are kept.
+    pub(super) fn get(&self, slot: Slot) -> Option<(SocketAddr, Duration)> {
+        let detail = self.by_slot.get(slot as usize)?;
+        let seconds = detail.connected_at?.get() - 1;
         let ip = Ipv6Addr::from(detail.address).to_canonical();
-        Some((SocketAddr::new(ip, detail.port), detail.connected_at.into()))
+        Some((SocketAddr::new(ip, detail.port), Duration::from_secs(seconds.into())))
     }
 }
 
@@ -72,11 +79,16 @@ mod tests {
     #[test]
     fn what_is_kept_is_told_until_it_is_forgotten() {
         let mut details = Details::new();
-        for text in ["127.0.0.1:80", "[::1]:65535"] {
+        let seconds = Duration::from_secs;
+        for (text, now) in [("127.0.0.1:80", 0), ("[::1]:65535", 1), ("[::1]:1", u32::MAX - 1)] {
             let peer: SocketAddr = text.parse().expect("an address");
-            details.keep(3, Some(peer), 1_700_000_000);
-            assert_eq!(details.get(3), Some((peer, 1_700_000_000)));
+            details.keep(3, Some(peer), seconds(now.into()) + Duration::from_millis(999));
+            assert_eq!(details.get(3), Some((peer, seconds(now.into()))));
         }
+        details.keep(3, None, seconds(u64::MAX));
+        let latest = details.get(3).map(|(_, at)| at);
+        assert_eq!(latest, Some(seconds(u64::from(u32::MAX) - 1)), "it keeps its order");
+        assert_eq!(Details::BYTES, 24);
         assert_eq!((details.get(2), details.get(9)), (None, None));
         details.forget(3);
         assert_eq!(details.get(3), None);

@@ -114,8 +114,6 @@ pub struct Assembly {
     pub handlers: Arc<HandlerFactory>,
     /// The shard's part of the hub.
     pub hub: Hub,
-    /// When the gateway started, in seconds since 1970.
-    pub started_at: u64,
 }
 
 /// A shard over any kernel.
@@ -186,8 +184,6 @@ pub struct Shard<R> {
     has_hub: bool,
     /// How messages are compressed that go to many.
     shared_deflate: Option<Deflate>,
-    /// Seconds since 1970 at which the ring's clock was 0.
-    epoch: u64,
     counters: Counters,
     vitals: Vitals,
     /// When the kernel returned last.
@@ -300,7 +296,6 @@ impl<R: Ring> Shard<R> {
             details: Details::new(),
             has_hub: config.routes.iter().any(|route| matches!(route.handler, Handler::Hub(_))),
             shared_deflate: shared_deflate(config),
-            epoch: assembly.started_at,
             config: Arc::clone(config),
             control: Arc::clone(&assembly.control),
         };
@@ -554,8 +549,7 @@ impl<R: Ring> Shard<R> {
 
     /// The time, by both clocks.
     fn moment(&self) -> Moment {
-        let now = self.ring.now();
-        Moment { now, unix: self.epoch + now.as_secs() }
+        Moment { now: self.ring.now(), calendar: self.ring.calendar() }
     }
 
     /// The connection with all that it may use, and the buffer that its input is in.

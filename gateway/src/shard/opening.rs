@@ -167,7 +167,7 @@ impl<R: Ring> Shard<R> {
             false => self.peers.remove(&slot),
         };
         if matches!(route.handler, Handler::Hub(_)) {
-            self.details.keep(slot, peer, self.moment().unix);
+            self.details.keep(slot, peer, self.ring.now());
         }
     }
 

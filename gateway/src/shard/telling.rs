@@ -1,5 +1,7 @@
 //! Telling other threads about connections.
 
+use std::time::Duration;
+
 use tidegate_proto::keepalive::Wait;
 
 use super::Shard;
@@ -67,7 +69,7 @@ impl<R: Ring> Shard<R> {
         let mut topics = self.hub.topics(slot);
         let topics_total = topics.len() as u32;
         topics.truncate(topics_max);
-        let unix = self.moment().unix;
+        let moment = self.moment();
         ConnectionInfo {
             id: self.hub.id(slot, connection.generation),
             route: connection.route,
@@ -75,21 +77,21 @@ impl<R: Ring> Shard<R> {
             user: self.hub.user(slot),
             topics,
             topics_total,
-            connected_at: self.details.get(slot).map(|(_, connected_at)| connected_at),
-            active_at: self.silence(slot).map(|seconds| unix.saturating_sub(seconds)),
+            connected_at: self.details.get(slot).map(|(_, at)| moment.unix(at)),
+            active_at: self.silence(slot).map(|silence| moment.unix(moment.now - silence)),
             backlog: connection.backlog_bytes + self.frames.bytes(slot),
         }
     }
 
-    /// Seconds since something came from the peer, if that is what is waited for.
-    fn silence(&self, slot: Slot) -> Option<u64> {
+    /// How long ago something came from the peer, if that is what is waited for.
+    fn silence(&self, slot: Slot) -> Option<Duration> {
         let connection = &self.table[slot];
         if connection.wait != Wait::Activity {
             return None;
         }
         let wait = self.waits[usize::from(connection.listener)][Wait::Activity as usize]?;
         let left = self.deadlines.left(slot, connection.laps)?;
-        Some((TICK * wait.saturating_sub(left)).as_secs())
+        Some(TICK * wait.saturating_sub(left))
     }
 
     fn peer(&self, slot: Slot) -> Option<std::net::SocketAddr> {

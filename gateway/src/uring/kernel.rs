@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use io_uring::types::{DestinationSlot, Fd, Fixed, Timespec};
 use io_uring::{IoUring, cqueue, opcode, squeue};
@@ -408,6 +408,11 @@ impl Ring for KernelRing {
 
     fn now(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    fn calendar(&self) -> Duration {
+        // A clock that stands before 1970 is not set at all.
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
     }
 }
 

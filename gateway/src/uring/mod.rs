@@ -118,4 +118,8 @@ pub trait Ring {
 
     /// Time since some fixed moment; never goes back.
     fn now(&self) -> Duration;
+
+    /// Time since 1970-01-01 by the wall clock. It may be set at any moment, so it is only for what is
+    /// told to people, and only asked for then: what is kept is by [`Ring::now`].
+    fn calendar(&self) -> Duration;
 }

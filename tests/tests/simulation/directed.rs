@@ -10,7 +10,10 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use tidegate::config::Config;
-use tidegate::hub::{self, Answer, Door, Node, Publication, Published, Request, Seed, Target};
+use tidegate::hub::{
+    self, Answer, ConnectionFilter, ConnectionInfo, Door, Name, Node, Presence, Publication,
+    Published, Request, Seed, Target,
+};
 use tidegate::shard::{self, Assembly, Control, Shard};
 use tidegate::uring::{BufferId, Completion, Errno, Memory, Operation, Ring, Slot, Waker};
 use tidegate_proto::receiver::Kind;
@@ -35,6 +38,7 @@ struct Hand {
     /// Something of the batch is held back.
     unsettled: bool,
     now: Duration,
+    calendar: Duration,
     lent: Vec<BufferId>,
     /// What the next enter writes into the buffer that was lent last.
     input: Vec<u8>,
@@ -85,6 +89,10 @@ impl Ring for HandRing {
     fn now(&self) -> Duration {
         self.0.borrow().now
     }
+
+    fn calendar(&self) -> Duration {
+        self.0.borrow().calendar
+    }
 }
 
 /// A shard of 16 slots, and the hand that plays its kernel.
@@ -98,7 +106,8 @@ impl Play {
     fn new() -> Self {
         let text = "[limits]\nconnections = 16\nreceive_buffers = 8\nreceive_buffer = 1024\n\
                     request_head = 1024\n\
-                    [[route]]\npath = '/room'\nhandler = 'hub?topic=room'\n";
+                    [[route]]\npath = '/room'\nhandler = 'hub?topic=room'\n\
+                    [[topic]]\nname = 'room'\npresence = true\n";
         let config = Arc::new(Config::parse(text, "directed").expect("a configuration"));
         let hand = Rc::new(RefCell::new(Hand::default()));
         let memory = shard::memory(&config.limits).expect("memory");
@@ -108,7 +117,6 @@ impl Play {
         let assembly = Assembly {
             index: 0,
             hub: hubs.pop().expect("one shard"),
-            started_at: 1_700_000_000,
             config,
             listeners: Vec::new(),
             waker,
@@ -144,6 +152,36 @@ impl Play {
         assert_eq!(play.says(readable(), PONG), [poll()]);
         assert_eq!(play.says(readable(), PONG), [poll_on()]);
         play
+    }
+
+    /// What is answered to `request` within two turns.
+    fn asks(&mut self, request: Request) -> Answer {
+        let (answers, answer) = mpsc::channel();
+        self.door.ask(request, move |answer| answers.send(answer).expect("somebody waits"));
+        self.turn([]);
+        self.turn([]);
+        answer.try_recv().expect("an answer")
+    }
+
+    /// The wall clock is set, and so much time goes by.
+    fn calendar_shows(&mut self, unix: u64, passed: Duration) {
+        let mut hand = self.hand.borrow_mut();
+        hand.now += passed;
+        hand.calendar = Duration::from_secs(unix);
+    }
+
+    /// What is told of the only connection, and of who is on its topic.
+    fn told(&mut self) -> (ConnectionInfo, Presence) {
+        let filter = ConnectionFilter::default();
+        let connections = Request::Connections { from: 0, filter, limit: 9 };
+        let Answer::Connections(mut infos, None) = self.asks(connections) else {
+            panic!("no list");
+        };
+        let topic = Name::new("room").expect("a name");
+        let Answer::Presence(presence) = self.asks(Request::Presence { topic, limit: 9 }) else {
+            panic!("no presence");
+        };
+        (infos.pop().expect("a connection"), presence)
     }
 
     /// One turn in which `completions` arrive; returns what was pushed in it.
@@ -277,4 +315,23 @@ fn who_was_told_to_have_ended_is_received_from_until_that_shows() {
     let unpoll = Operation::Unpoll { slot: 0, generation: 0 };
     assert_eq!(pushed, [unpoll, Operation::Close { slot: 0 }]);
     assert!(play.shard.is_empty());
+}
+
+#[test]
+fn when_something_was_is_told_by_the_calendar_of_now() {
+    let mut play = Play::new();
+    play.calendar_shows(1_700_000_000, Duration::from_secs(50));
+    let request = script::opening(&mut Random::new(0), "/room", false);
+    play.first_says(&request);
+    play.turn([]);
+    // The clock was wrong by an hour, either way, or by years; ten seconds go by in each case.
+    for (at, unix) in [(10, 1_700_003_600), (20, 1_699_996_400), (30, 1_900_000_000), (40, 5)] {
+        play.calendar_shows(unix, Duration::from_secs(10));
+        let (info, presence) = play.told();
+        let expected = unix.saturating_sub(at);
+        assert_eq!(info.connected_at, Some(expected), "{at} s ago, as of {unix}");
+        assert_eq!(presence.members[0].since, expected, "{at} s ago, as of {unix}");
+        // Ticks that were missed do not count as silence.
+        assert!(info.active_at.is_some_and(|active| active <= unix && active >= expected));
+    }
 }

@@ -136,7 +136,6 @@ impl Scene {
             let assembly = Assembly {
                 index,
                 hub,
-                started_at: 1_700_000_000,
                 config: Arc::clone(&config),
                 listeners: Vec::new(),
                 waker,

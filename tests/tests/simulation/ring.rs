@@ -86,6 +86,11 @@ impl Ring for SimRing {
     fn now(&self) -> Duration {
         self.world.borrow().now
     }
+
+    fn calendar(&self) -> Duration {
+        let world = self.world.borrow();
+        world.calendar + world.now
+    }
 }
 
 impl World {

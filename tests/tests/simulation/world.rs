@@ -86,6 +86,8 @@ pub struct World {
     pub random: Random,
     pub chances: Chances,
     pub now: Duration,
+    /// What the wall clock shows at `now` 0, since 1970; to step the clock is to change it.
+    pub calendar: Duration,
     pub sockets: Vec<Socket>,
     peers: Vec<Box<dyn Client>>,
     crowd: Option<Temper>,
@@ -161,6 +163,7 @@ impl World {
             chances,
             random,
             now: Duration::ZERO,
+            calendar: Duration::from_secs(1_700_000_000),
             sockets: Vec::new(),
             peers: Vec::new(),
             crowd,
