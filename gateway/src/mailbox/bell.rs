@@ -7,7 +7,8 @@
 //! that there is mail, or the sender sees that the shard is parked. Swaps of several senders see
 //! each other as well, so a shard that sees the last one sees what all of them have put in.
 //!
-//! Flags are generic, so that the tests can try all orders in which they may be touched.
+//! Flags are generic, so that the tests can try all orders with up to three preemptions in which they
+//! may be touched.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -137,7 +138,8 @@ mod tests {
         wakes: AtomicUsize,
     }
 
-    /// Each sender puts so many in; tried in all orders and with everything that memory may show.
+    /// Each sender puts so many in; tried in all orders with up to three
+    /// preemptions, and with everything that memory may show.
     fn nothing_is_slept_over(senders: usize, each: usize) {
         let mut model = loom::model::Builder::new();
         model.preemption_bound = Some(3);
