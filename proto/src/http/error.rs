@@ -56,8 +56,12 @@ pub enum HeadError {
     InvalidContentLength,
     /// Both Content-Length and Transfer-Encoding.
     ContentLengthAndTransferEncoding,
-    /// A request with Transfer-Encoding.
+    /// A request with Transfer-Encoding where none may be, or in HTTP/1.0.
     TransferEncoding,
+    /// The last transfer coding is not `chunked`, or an earlier one is.
+    NotChunkedAtLast,
+    /// A transfer coding other than `chunked`.
+    UnknownTransferCoding,
     /// A request that announces a body.
     Body,
 }
@@ -78,6 +82,8 @@ impl HeadError {
             // RFC 9110 section 15.6.6: "does not support [...] the major version of HTTP that was
             // used in the request message".
             HeadError::UnsupportedVersion => 505,
+            // RFC 9112 section 6.1: "a transfer coding it does not understand SHOULD respond with 501".
+            HeadError::UnknownTransferCoding => 501,
             _ => 400,
         }
     }
@@ -123,6 +129,8 @@ impl HeadError {
                 "there are both Content-Length and Transfer-Encoding"
             }
             HeadError::TransferEncoding => "Transfer-Encoding is not accepted here",
+            HeadError::NotChunkedAtLast => "Transfer-Encoding does not end in its only `chunked`",
+            HeadError::UnknownTransferCoding => "no transfer coding but `chunked` is known here",
             HeadError::Body => "a request with a body is not accepted here",
         }
     }

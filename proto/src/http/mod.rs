@@ -20,7 +20,7 @@ mod write;
 
 pub use error::HeadError;
 pub use headers::{Duplicate, Headers, is_token, list_elements};
-pub use request::{RequestHead, parse_request};
+pub use request::{Body, RequestHead, parse_request, parse_request_with_body};
 pub use response::{ResponseHead, parse_response};
 pub use write::{Response, WriteError, Writer, reason_phrase, write_response};
 

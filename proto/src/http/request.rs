@@ -1,6 +1,6 @@
 //! The head of a request.
 
-use super::headers::Headers;
+use super::headers::{Headers, list_elements};
 use super::target::{Authority, Target};
 use super::{HeadError, MAX_HEADERS, Status, Version, lines};
 
@@ -11,9 +11,9 @@ const EMPTY_LINES_MAX: usize = 1;
 
 /// The head of a request, lent from the bytes it was parsed from.
 ///
-/// No body belongs to it: [`parse_request`] refuses a request that announces one. So what comes
+/// By [`parse_request`] no body belongs to it: a request that announces one is refused. So what comes
 /// [`head_len`](RequestHead::head_len) bytes behind the start is the next thing, be it a request
-/// or the first frame.
+/// or the first frame. By [`parse_request_with_body`] its [`body`](RequestHead::body) comes first.
 #[derive(Clone, Debug)]
 pub struct RequestHead<'a> {
     method: &'a str,
@@ -24,8 +24,20 @@ pub struct RequestHead<'a> {
     headers: Headers<'a>,
     /// Of the target in absolute form, otherwise of the Host header. `None` only by HTTP/1.0.
     authority: Option<Authority<'a>>,
+    body: Body,
     /// At least 1, and at most the limit and the length of the bytes.
     head_len: usize,
+}
+
+/// How long the body behind a head is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Body {
+    /// There is none.
+    None,
+    /// So many bytes, at least 1.
+    Length(u64),
+    /// It comes in chunks, and says itself when it ends (RFC 9112 section 7.1).
+    Chunked,
 }
 
 impl<'a> RequestHead<'a> {
@@ -87,6 +99,11 @@ impl<'a> RequestHead<'a> {
         self.authority.map(|authority| authority.text)
     }
 
+    /// What follows the head.
+    pub fn body(&self) -> Body {
+        self.body
+    }
+
     /// The length of the head in bytes, the empty line behind it and one before it included.
     pub fn head_len(&self) -> usize {
         self.head_len
@@ -103,6 +120,29 @@ impl<'a> RequestHead<'a> {
 /// [`HeadError`], as soon as the fault can be seen: a malformed line before the head is complete.
 /// Once there is an error there will be one for each longer prefix too, though it may be another.
 pub fn parse_request(bytes: &[u8], limit: usize) -> Result<Status<RequestHead<'_>>, HeadError> {
+    parse(bytes, limit, |headers, _| check_no_body(headers).map(|()| Body::None))
+}
+
+/// As [`parse_request`], of a request that may have a body.
+///
+/// # Errors
+///
+/// [`HeadError`], likewise; also where it is not certain how long the body is.
+pub fn parse_request_with_body(
+    bytes: &[u8],
+    limit: usize,
+) -> Result<Status<RequestHead<'_>>, HeadError> {
+    parse(bytes, limit, body)
+}
+
+/// What reads from the header lines how long the body is.
+type ReadBody = fn(&Headers<'_>, Version) -> Result<Body, HeadError>;
+
+fn parse(
+    bytes: &[u8],
+    limit: usize,
+    read_body: ReadBody,
+) -> Result<Status<RequestHead<'_>>, HeadError> {
     let within = &bytes[..bytes.len().min(limit)];
     lines::check(within, EMPTY_LINES_MAX)?;
     let mut header_lines = [httparse::EMPTY_HEADER; MAX_HEADERS];
@@ -117,7 +157,8 @@ pub fn parse_request(bytes: &[u8], limit: usize) -> Result<Status<RequestHead<'_
     let start_line = (request.method, request.path, Version::from_minor(request.version));
     let count = request.headers.len();
     let headers = Headers::new(header_lines, count);
-    complete(start_line, headers, head_len).map(Status::Complete)
+    let body = read_body(&headers, start_line.2);
+    complete(start_line, headers, body, head_len).map(Status::Complete)
 }
 
 /// What is over the limit: the request line, or the head as a whole.
@@ -139,15 +180,16 @@ fn version_error(bytes: &[u8]) -> HeadError {
 fn complete<'a>(
     (method, target, version): (Option<&'a str>, Option<&'a str>, Version),
     headers: Headers<'a>,
+    body: Result<Body, HeadError>,
     head_len: usize,
 ) -> Result<RequestHead<'a>, HeadError> {
     let method = method.expect("httparse sets the method of a complete head");
     let target = target.expect("httparse sets the target of a complete head");
     let parts = Target::parse(target)?;
     let host = host(&headers, version)?;
-    check_no_body(&headers)?;
+    let body = body?;
     let authority = parts.authority.or(host);
-    Ok(RequestHead { method, target, parts, version, headers, authority, head_len })
+    Ok(RequestHead { method, target, parts, version, headers, authority, body, head_len })
 }
 
 /// The Host header.
@@ -169,29 +211,67 @@ fn host<'a>(headers: &Headers<'a>, version: Version) -> Result<Option<Authority<
 
 /// Checks that no body follows, by either of the two headers that may announce one.
 fn check_no_body(headers: &Headers<'_>) -> Result<(), HeadError> {
-    let length = headers.at_most_one("content-length");
-    let length = length.map_err(|_| HeadError::DuplicateContentLength)?;
-    // RFC 9112 section 6.1: "A server MAY reject a request that contains both Content-Length and
-    // Transfer-Encoding [...]. Regardless, the server MUST close the connection".
-    match (length, headers.contains("transfer-encoding")) {
-        (Some(_), true) => Err(HeadError::ContentLengthAndTransferEncoding),
+    match content_length(headers)? {
         // Even `chunked` with an empty body would have to be read to know that it is empty.
-        (None, true) => Err(HeadError::TransferEncoding),
-        (Some(length), false) => check_content_length(length),
-        (None, false) => Ok(()),
+        None if headers.contains("transfer-encoding") => Err(HeadError::TransferEncoding),
+        Some(length) if length.iter().any(|&digit| digit != b'0') => Err(HeadError::Body),
+        Some(_) | None => Ok(()),
     }
 }
 
-/// RFC 9110 section 8.6: `Content-Length = 1*DIGIT`. A list of equal numbers, which it lets a
-/// recipient repair, is refused.
-fn check_content_length(value: &[u8]) -> Result<(), HeadError> {
-    if value.is_empty() || !value.iter().all(u8::is_ascii_digit) {
+/// How long the body is, by either of the two headers that may announce one.
+fn body(headers: &Headers<'_>, version: Version) -> Result<Body, HeadError> {
+    if let Some(digits) = content_length(headers)? {
+        // Nobody can send what does not fit.
+        let text = str::from_utf8(digits).map_err(|_| HeadError::InvalidContentLength)?;
+        let length = text.parse().map_err(|_| HeadError::InvalidContentLength)?;
+        return Ok(if length == 0 { Body::None } else { Body::Length(length) });
+    }
+    match headers.contains("transfer-encoding") {
+        true => check_transfer_coding(headers, version).map(|()| Body::Chunked),
+        false => Ok(Body::None),
+    }
+}
+
+/// Checks that the body is in chunks and in no other coding.
+fn check_transfer_coding(headers: &Headers<'_>, version: Version) -> Result<(), HeadError> {
+    // RFC 9112 section 6.1: "A server or client that receives an HTTP/1.0 message containing a
+    // Transfer-Encoding header field MUST treat the message as if the framing is faulty".
+    if version == Version::Http10 {
+        return Err(HeadError::TransferEncoding);
+    }
+    let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
+    let codings = || headers.values("transfer-encoding").flat_map(list_elements);
+    // RFC 9112 section 6.3, 4.: "If a Transfer-Encoding header field is present in a request and the
+    // chunked transfer coding is not the final encoding, the message body length cannot be
+    // determined reliably; the server MUST respond with the 400 (Bad Request) status code".
+    // Section 6.1: "A sender MUST NOT apply the chunked transfer coding more than once".
+    let chunked = codings().filter(|coding| is_chunked(coding)).count();
+    if chunked != 1 || !codings().last().is_some_and(is_chunked) {
+        return Err(HeadError::NotChunkedAtLast);
+    }
+    // RFC 9112 section 6.1: "A server that receives a request message with a transfer coding it does
+    // not understand SHOULD respond with 501 (Not Implemented)".
+    if codings().count() > 1 { Err(HeadError::UnknownTransferCoding) } else { Ok(()) }
+}
+
+/// The digits of Content-Length, at least one, if it is there.
+///
+/// RFC 9110 section 8.6: `Content-Length = 1*DIGIT`. A list of equal numbers, and equal lines, which it
+/// lets a recipient repair, are refused.
+fn content_length<'a>(headers: &Headers<'a>) -> Result<Option<&'a [u8]>, HeadError> {
+    let value = headers.at_most_one("content-length");
+    let value = value.map_err(|_| HeadError::DuplicateContentLength)?;
+    let Some(digits) = value else { return Ok(None) };
+    // RFC 9112 section 6.1: "A server MAY reject a request that contains both Content-Length and
+    // Transfer-Encoding [...]. Regardless, the server MUST close the connection".
+    if headers.contains("transfer-encoding") {
+        return Err(HeadError::ContentLengthAndTransferEncoding);
+    }
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
         return Err(HeadError::InvalidContentLength);
     }
-    if value.iter().any(|&digit| digit != b'0') {
-        return Err(HeadError::Body);
-    }
-    Ok(())
+    Ok(Some(digits))
 }
 
 #[cfg(test)]
@@ -342,6 +422,58 @@ mod tests {
         }
         let twice = "Content-Length: 0\r\ncontent-length: 0";
         assert_eq!(error_with(twice), HeadError::DuplicateContentLength);
+    }
+
+    /// The body of a POST request with these header lines besides Host.
+    fn body_with(version: &str, lines: &str) -> Result<Body, HeadError> {
+        let text = format!("POST / {version}\r\nHost: a\r\n{lines}\r\n\r\nbehind");
+        match parse_request_with_body(text.as_bytes(), LIMIT)? {
+            Status::Complete(head) => Ok(head.body()),
+            Status::Partial => panic!("{text:?} is whole"),
+        }
+    }
+
+    #[test]
+    fn section_6_3_the_length_of_a_body() {
+        for (lines, expected) in [
+            ("A: b", Ok(Body::None)),
+            ("Content-Length: 0", Ok(Body::None)),
+            ("Content-Length: 007", Ok(Body::Length(7))),
+            ("Content-Length: 18446744073709551615", Ok(Body::Length(u64::MAX))),
+            ("Content-Length: 18446744073709551616", Err(HeadError::InvalidContentLength)),
+            ("Content-Length: 5, 5", Err(HeadError::InvalidContentLength)),
+            ("Content-Length: +5", Err(HeadError::InvalidContentLength)),
+            ("Content-Length: ", Err(HeadError::InvalidContentLength)),
+            ("Content-Length: 5\r\nContent-Length: 5", Err(HeadError::DuplicateContentLength)),
+            (
+                "Content-Length: 5\r\nTransfer-Encoding: chunked",
+                Err(HeadError::ContentLengthAndTransferEncoding),
+            ),
+            ("Transfer-Encoding: chunked", Ok(Body::Chunked)),
+            ("transfer-encoding: , CHUNKED", Ok(Body::Chunked)),
+            ("Transfer-Encoding: chunked, chunked", Err(HeadError::NotChunkedAtLast)),
+            (
+                "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+                Err(HeadError::NotChunkedAtLast),
+            ),
+            ("Transfer-Encoding: chunked, gzip", Err(HeadError::NotChunkedAtLast)),
+            ("Transfer-Encoding: chunked;a=b", Err(HeadError::NotChunkedAtLast)),
+            ("Transfer-Encoding: xchunked", Err(HeadError::NotChunkedAtLast)),
+            ("Transfer-Encoding: identity", Err(HeadError::NotChunkedAtLast)),
+            ("Transfer-Encoding:", Err(HeadError::NotChunkedAtLast)),
+            ("Transfer-Encoding: gzip, chunked", Err(HeadError::UnknownTransferCoding)),
+            (
+                "Transfer-Encoding: gzip\r\nTransfer-Encoding: chunked",
+                Err(HeadError::UnknownTransferCoding),
+            ),
+        ] {
+            assert_eq!(body_with("HTTP/1.1", lines), expected, "{lines:?}");
+        }
+        let old = body_with("HTTP/1.0", "Transfer-Encoding: chunked");
+        assert_eq!(old, Err(HeadError::TransferEncoding));
+        assert_eq!(body_with("HTTP/1.0", "Content-Length: 5"), Ok(Body::Length(5)));
+        assert_eq!(HeadError::UnknownTransferCoding.status(), 501);
+        assert_eq!(HeadError::NotChunkedAtLast.status(), 400);
     }
 
     #[test]
