@@ -11,8 +11,9 @@ usage() {
 usage: tests/clients/run.sh [--url ws://HOST:PORT/PATH]
 
 Starts target/release/tidegate with an echo route on a free port of 127.0.0.1, runs Python's
-websockets and npm's ws against it, and at its admin address boto3 and schemathesis, which makes up
-requests from /openapi.json; ends it again. Needs Python 3.11 with venv, and Node.js 20 with npm; the
+websockets and npm's ws against it, and at its admin address boto3, Node's http.Agent (half a minute
+of posts over connections that are kept) and schemathesis, which makes up requests from /openapi.json;
+ends it again. Needs Python 3.11 with venv, and Node.js 20 with npm; the
 packages are installed once, at the versions pinned beside this script, into
 ${XDG_CACHE_HOME:-$HOME/.cache}/tidegate.
 
@@ -89,6 +90,7 @@ export NODE_PATH=$cache/node_ws/node_modules
 check_admin() {
     "${bounded[@]}" "$cache/python/bin/python" "$here/boto3_connections.py" \
         "ws://127.0.0.1:$gateway_port/rooms/boto3" "http://$gateway_admin" || failed=1
+    "${bounded[@]}" node "$here/node_ws/agent.cjs" "http://$gateway_admin" 30 || failed=1
     if NO_PROXY=127.0.0.1 "${bounded[@]}" "$cache/python/bin/schemathesis" --no-color run \
         "http://$gateway_admin/openapi.json" --max-examples 25 --seed 1 --max-time 90 \
         --generation-database none --request-timeout 12 \

@@ -2,6 +2,8 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tidegate_tests::{
@@ -381,6 +383,183 @@ fn a_drain_is_told_to_load_balancers_and_can_be_watched() {
     assert_eq!(get(&gateway, "/v1/overview").json()["state"], "draining");
     peer.agree_to_close(1001);
     assert_eq!(gateway.wait().code, Some(0));
+}
+
+/// A connection to the admin address that may be used again.
+struct Kept {
+    stream: TcpStream,
+    host: SocketAddr,
+}
+
+impl Kept {
+    #[track_caller]
+    fn new(gateway: &Gateway) -> Self {
+        let host = gateway.admin_address();
+        let stream = TcpStream::connect(host).expect("it listens");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        Self { stream, host }
+    }
+
+    fn write(&mut self, text: &str) {
+        self.stream.write_all(text.as_bytes()).expect("it is taken");
+    }
+
+    /// Asks for `path`, and reads the answer's head, in lower case, and its body.
+    #[track_caller]
+    fn get(&mut self, path: &str) -> String {
+        self.write(&format!("GET {path} HTTP/1.1\r\nHost: {}\r\n\r\n", self.host));
+        self.head()
+    }
+
+    /// Reads an answer; returns its head in lower case.
+    #[track_caller]
+    fn head(&mut self) -> String {
+        let mut head = Vec::new();
+        while !head.ends_with(b"\r\n\r\n") {
+            let mut byte = [0];
+            self.stream.read_exact(&mut byte).expect("more of the head");
+            head.push(byte[0]);
+        }
+        let head = String::from_utf8(head).expect("text").to_ascii_lowercase();
+        let length = head.split("content-length: ").nth(1).and_then(|rest| rest.lines().next());
+        let length = length.map_or(0, |digits| digits.parse().expect("a number"));
+        self.stream.read_exact(&mut vec![0; length]).expect("the body");
+        head
+    }
+
+    /// Waits for the end of the connection; returns what came before it.
+    #[track_caller]
+    fn rest(&mut self) -> String {
+        let mut text = String::new();
+        self.stream.read_to_string(&mut text).expect("an end without a reset");
+        text
+    }
+}
+
+#[test]
+fn a_connection_is_kept_for_longer_than_is_announced() {
+    let gateway = Gateway::with_admin("[admin]\nkeepalive = \"6s\"\n");
+    let (mut kept, mut half) = (Kept::new(&gateway), Kept::new(&gateway));
+    let head = kept.get("/healthz");
+    assert!(head.contains("\r\nkeep-alive: timeout=6\r\n"), "{head}");
+    half.get("/healthz");
+    half.write("GET /healthz HTTP/1.1\r\nHos");
+    let idle = Instant::now();
+    // As late as a client may send that was told six seconds.
+    thread::sleep(Duration::from_secs(6));
+    kept.get("/healthz");
+    let refused = half.head();
+    assert!(refused.starts_with("http/1.1 408"), "a head that is half here: {refused}");
+    assert!(refused.contains("connection: close"), "{refused}");
+    assert!(idle.elapsed() < Duration::from_secs(9), "{:?}", idle.elapsed());
+    let idle = Instant::now();
+    assert_eq!(kept.rest(), "");
+    let kept_for = idle.elapsed();
+    assert!(kept_for > Duration::from_millis(7_500), "{kept_for:?}");
+    assert!(kept_for < Duration::from_secs(12), "{kept_for:?}");
+}
+
+#[test]
+fn whoever_wants_no_connection_kept_is_told_that_it_ends() {
+    let gateway = Gateway::with_admin("[admin]\nkeepalive = \"off\"\n");
+    let mut one = Kept::new(&gateway);
+    let head = one.get("/healthz");
+    assert!(head.contains("connection: close") && !head.contains("keep-alive"), "{head}");
+    assert_eq!(one.rest(), "");
+    let gateway = Gateway::with_admin("drain = \"20s\"\n");
+    let _peer = Peer::open(&gateway, "/echo");
+    let mut one = Kept::new(&gateway);
+    assert!(one.get("/healthz").contains("keep-alive: timeout=75"));
+    for (version, word, kept) in
+        [("1.0", "x", false), ("1.0", "Keep-Alive", true), ("1.1", "close", false)]
+    {
+        let mut other = Kept::new(&gateway);
+        other.write(&format!(
+            "GET /healthz HTTP/{version}\r\nHost: a\r\nConnection: {word}\r\n\r\n"
+        ));
+        let head = other.head();
+        assert_eq!(head.contains("keep-alive: timeout="), kept, "{version} {word}: {head}");
+        assert_eq!(head.contains("connection: close"), !kept, "{version} {word}: {head}");
+    }
+    gateway.signal(Signal::TERM);
+    let head = wait_until("the drain", || {
+        let head = one.get("/readyz");
+        head.contains("connection: close").then_some(head)
+    });
+    assert!(!head.contains("keep-alive"), "{head}");
+    assert_eq!(one.rest(), "");
+}
+
+#[test]
+fn idle_connections_make_room_for_others() {
+    let gateway = Gateway::with_admin("[admin]\nconnections = 3\n");
+    let mut idle: Vec<Kept> = (0..3).map(|_| Kept::new(&gateway)).collect();
+    for kept in &mut idle {
+        assert!(kept.get("/healthz").contains("keep-alive: timeout=75"));
+    }
+    thread::sleep(Duration::from_millis(1_200));
+    // The second is the one that was idle longest, since the first has just been used.
+    idle[0].get("/healthz");
+    let mut late = Kept::new(&gateway);
+    assert!(late.get("/healthz").contains("connection: close"), "others may come yet");
+    assert_eq!(idle[1].rest(), "");
+    let head = idle[2].get("/healthz");
+    assert!(head.contains("connection: close"), "{head}");
+    let metrics = Exposition::read(&get(&gateway, "/metrics").body).expect("metrics");
+    assert_eq!(metrics.get("tidegate_admin_gave_way_total"), 1.0);
+}
+
+#[test]
+fn requests_are_held_to_the_letter() {
+    let gateway = Gateway::with_admin("");
+    let good = "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
+    let post = "POST /v1/publish HTTP/1.1\r\nHost: 127.0.0.1\r\n\
+                Content-Type: application/json\r\n";
+    let body = r#"{"target":{"all":true},"text":"x"}"#;
+    let length = body.len();
+    let chunk = format!("{length:x}\r\n{body}\r\n0\r\n\r\n");
+    let both = format!("Content-Length: {length}\r\nTransfer-Encoding: chunked\r\n\r\n");
+    for (name, request, status) in [
+        ("lines that end in LF", "GET /healthz HTTP/1.1\nHost: a\n\n".to_owned(), 400),
+        ("one line that does", good.replacen("1.1\r\n", "1.1\n", 1), 400),
+        ("no host", "GET /healthz HTTP/1.1\r\n\r\n".to_owned(), 400),
+        ("a length and chunks", format!("{post}{both}{chunk}"), 400),
+        (
+            "a length twice",
+            format!("{post}{0}{0}\r\n{body}", format!("Content-Length: {length}\r\n")),
+            400,
+        ),
+        ("chunked twice", format!("{post}Transfer-Encoding: chunked, chunked\r\n\r\n{chunk}"), 400),
+        ("another coding", format!("{post}Transfer-Encoding: gzip, chunked\r\n\r\n{chunk}"), 501),
+        ("a space before the colon", format!("{post}Content-Length : 1\r\n\r\nx"), 400),
+        (
+            "too many lines",
+            good.replace("\r\n\r\n", &format!("{}\r\n\r\n", "\r\nA: b".repeat(90))),
+            431,
+        ),
+        ("another version", good.replace("1.1", "2.0"), 505),
+    ] {
+        let mut kept = Kept::new(&gateway);
+        // One that is right before it, in the same piece, and one behind it that is never answered.
+        kept.write(&format!("{good}{request}{good}"));
+        assert!(kept.head().starts_with("http/1.1 200"), "{name}");
+        let head = kept.head();
+        assert!(head.starts_with(&format!("http/1.1 {status}")), "{name}: {head}");
+        assert!(head.contains("connection: close"), "{name}: {head}");
+        assert_eq!(kept.rest(), "", "{name}");
+    }
+    // What is right is answered, each in its turn.
+    let mut kept = Kept::new(&gateway);
+    let chunked = format!("{post}Transfer-Encoding: chunked\r\n\r\n{chunk}");
+    let plain = format!("{post}Content-Length: {length}\r\n\r\n{body}");
+    kept.write(&format!("{good}{chunked}{plain}{chunked}{good}"));
+    for at in 0..5 {
+        let head = kept.head();
+        assert!(head.starts_with("http/1.1 200"), "{at}: {head}");
+    }
+    kept.write(&format!("{post}Transfer-Encoding: chunked\r\n\r\n2\n{{}}"));
+    assert!(kept.head().starts_with("http/1.1 400"), "a chunk whose line ends in LF");
+    assert_eq!(kept.rest(), "");
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use toml::de::DeValue;
 
@@ -19,8 +20,12 @@ pub struct Admin {
     /// The tokens that requests are let in by, at most 64; none by default. Without any, whoever
     /// reaches the address may do everything.
     pub tokens: Vec<Token>,
-    /// Connections at once, 1 to 1024. Default 64. More wait in the listener's backlog.
+    /// Connections at once, 1 to 1024. Default 64. Idle ones make room; eight more are each for one
+    /// request, and what is beyond waits in the listener's backlog.
     pub connections: u16,
+    /// How long a connection without a request is kept, and announced to be, 1s to 1h in whole seconds;
+    /// `None` for none that is kept. Default 75 s.
+    pub keepalive: Option<Duration>,
 }
 
 /// A bearer token (RFC 6750 section 2.1): 16 to 256 visible ASCII characters. It is not shown by
@@ -31,6 +36,9 @@ pub struct Token(String);
 /// How many characters a token has.
 const TOKEN_LENGTH: RangeInclusive<usize> = 16..=256;
 const CONNECTIONS: RangeInclusive<u16> = 1..=1024;
+const KEEPALIVE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(3600);
+/// As long as nginx keeps one by default (`keepalive_timeout`).
+const KEEPALIVE_DEFAULT: Duration = Duration::from_secs(75);
 /// The most tokens: each is compared with what a request brings.
 const MAX_TOKENS: usize = 64;
 
@@ -83,6 +91,9 @@ impl Admin {
         if !CONNECTIONS.contains(&self.connections) {
             return Err("admin.connections: 1 to 1024".into());
         }
+        if let Some(time) = self.keepalive {
+            check_keepalive(time).map_err(|wrong| format!("admin.keepalive: {wrong}"))?;
+        }
         if self.tokens.len() > MAX_TOKENS {
             return Err(format!("admin.tokens: at most {MAX_TOKENS}"));
         }
@@ -93,7 +104,8 @@ impl Admin {
 impl Default for Admin {
     fn default() -> Self {
         let address = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)));
-        Self { address, tokens: Vec::new(), connections: 64 }
+        let keepalive = Some(KEEPALIVE_DEFAULT);
+        Self { address, tokens: Vec::new(), connections: 64, keepalive }
     }
 }
 
@@ -104,9 +116,15 @@ pub(super) fn read(mut table: TableReader<'_, '_>) -> Admin {
     let tokens = table.read("tokens", default.tokens, tokens);
     let connections =
         table.read("connections", default.connections, |value| value::integer(value, &CONNECTIONS));
+    let keepalive = table.read("keepalive", default.keepalive, keepalive);
     check_open(&address, &tokens, &mut table);
     table.finish();
-    Admin { address: address.value, tokens: tokens.value, connections: connections.value }
+    Admin {
+        address: address.value,
+        tokens: tokens.value,
+        connections: connections.value,
+        keepalive: keepalive.value,
+    }
 }
 
 /// Reports an address that everyone could use. Nothing is said where the tokens were refused or may
@@ -145,6 +163,23 @@ pub fn parse_address(text: &str) -> Result<Option<SocketAddr>, String> {
         let is = quote(text);
         format!("must be an IP address and a port, such as \"127.0.0.1:8081\", or \"off\", is {is}")
     })
+}
+
+/// Reads how long an idle connection is kept, or `off`.
+fn keepalive(value: &DeValue<'_>) -> Result<Option<Duration>, String> {
+    if value.as_str() == Some("off") {
+        return Ok(None);
+    }
+    let time = value::time(value, &KEEPALIVE).and_then(check_keepalive);
+    time.map(Some).map_err(|wrong| format!("{wrong} (or write \"off\")"))
+}
+
+/// Checks what is announced in whole seconds.
+fn check_keepalive(time: Duration) -> Result<Duration, String> {
+    match KEEPALIVE.contains(&time) && time.subsec_nanos() == 0 {
+        true => Ok(time),
+        false => Err("must be whole seconds, 1s to 1h".into()),
+    }
 }
 
 fn tokens(value: &DeValue<'_>) -> Result<Vec<Token>, String> {

@@ -89,6 +89,7 @@ fn what_is_written_is_read() {
         address = "0.0.0.0:9"
         tokens = ["0123456789abcdef"]
         connections = 2
+        keepalive = "9s"
         [[listener]]
         address = "[::1]:0"
         stack = "log!ws?ping=off!tcp"
@@ -176,6 +177,7 @@ fn what_is_written_is_read() {
             address: "0.0.0.0:9".parse().ok(),
             tokens: vec![Token::new("0123456789abcdef").unwrap()],
             connections: 2,
+            keepalive: Some(Duration::from_secs(9)),
         },
     };
     assert_eq!(Config::parse(text, "t.toml"), Ok(expected));
@@ -672,6 +674,12 @@ fn mistakes_in_the_admin_table() {
             "2: admin.tokens: [1] must have visible ASCII characters only, without spaces",
         ),
     ]);
+    let keepalive = |text| errors(&format!("[admin]\nkeepalive = {text}"));
+    for wrong in ["\"0s\"", "\"2h\"", "\"1500ms\"", "75", "\"on\""] {
+        let [error] = &keepalive(wrong)[..] else { panic!("{wrong}") };
+        assert!(error.starts_with("2: admin.keepalive: ") && error.contains("off"), "{error}");
+    }
+    assert_eq!((keepalive("\"off\""), keepalive("\"1h\"")), (vec![], vec![]));
     assert_eq!(errors("[admin]\naddress = \"off\""), [""; 0]);
     assert_eq!(errors("[admin]\naddress = \"[::1]:0\""), [""; 0]);
 }

@@ -14,7 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::error::Error;
-use super::{Shared, ask, runtime, server};
+use super::{Shared, ask, gate, runtime, server};
 
 /// Large bodies that are in memory at once, at most, however many connections are allowed; more wait
 /// for one of them.
@@ -65,7 +65,7 @@ pub(super) fn bytes_max(max_message: u32, connections: u16) -> u64 {
     const COPIES: u64 = 3;
     let large = u64::from(at_once(connections)) * (2 * u64::from(max_message) + OVERHEAD as u64);
     let all = u64::from(connections) + server::BRIEF as u64;
-    COPIES * (large + all * (SMALL + server::READ_BUFFER) as u64)
+    COPIES * (large + all * (SMALL + gate::HEAD_BYTES) as u64)
 }
 
 /// Large bodies at once, for so many connections.
@@ -124,7 +124,11 @@ async fn gather(
     while bytes.len() <= most {
         let next = timeout_at(deadline, body.frame()).await.map_err(|_| too_slow())?;
         let Some(frame) = next else { return Ok(true) };
-        let broken = || Error::invalid("the body ended before its announced length");
+        let broken = || {
+            Error::invalid(
+                "the body ended before its announced length, or a chunk of it is malformed",
+            )
+        };
         if let Ok(data) = frame.map_err(|_| broken())?.into_data() {
             bytes.extend_from_slice(&data);
         }

@@ -317,7 +317,7 @@ fn process(seen: &Seen<'_>) -> Vec<Family> {
 }
 
 /// What the control thread has counted.
-fn admin(counted: &Counted) -> [Family; 3] {
+fn admin(counted: &Counted) -> [Family; 4] {
     let sample = |label, value: String, count: u64| Sample {
         labels: vec![(label, value)],
         value: Value::Number(count),
@@ -343,7 +343,9 @@ fn admin(counted: &Counted) -> [Family; 3] {
         .extend(by_code.map(|(code, count)| sample("code", (*code).to_owned(), *count)));
     let help = "Connections to the admin address that are there now.";
     let connections = family("admin_connections", Kind::Gauge, help).one(counted.connections);
-    [requests, refusals, connections]
+    let help = "Idle connections to the admin address that were ended to make room for others.";
+    let gave_way = family("admin_gave_way", Kind::Counter, help).one(counted.gave_way);
+    [requests, refusals, connections, gave_way]
 }
 
 fn family(name: &str, kind: Kind, help: &str) -> Family {

@@ -4,7 +4,8 @@
 //! can hold a shard up. What is asked has a deadline, and everything that comes in has a bound:
 //! connections, heads, bodies, items of a batch, pages of a list, answers on their way.
 //!
-//! `server` speaks HTTP, `access` says who may, `ask` brings requests to the shards and answers
+//! `server` has the connections, `pace` says how long each may stay, `gate` lets only what is HTTP to
+//! the letter through to hyper, `service` answers, `access` says who may, `ask` brings requests to the shards and answers
 //! back; the other modules are one subject of the API each.
 
 mod access;
@@ -12,21 +13,25 @@ mod answer;
 mod ask;
 mod aws;
 mod body;
+mod chunks;
 mod clock;
 mod connections;
 mod cursor;
 mod error;
 mod exposition;
+mod gate;
 mod health;
 mod listing;
 mod metrics;
 mod openapi;
 mod overview;
+mod pace;
 mod page;
 mod publish;
 mod router;
 mod runtime;
 mod server;
+mod service;
 mod subscriptions;
 mod tally;
 mod topics;
@@ -164,8 +169,8 @@ pub(crate) fn bill(config: &Config) -> Vec<Line> {
     let max_message = config.hub.max_message;
     let plain = config.admin.connections;
     let connections = u64::from(plain) + server::BRIEF as u64;
-    // What is read, and what is written of answers that are small.
-    let heads = 2 * connections * server::READ_BUFFER as u64;
+    // What is read, what of it is looked at, and what is written of answers that are small.
+    let heads = 3 * connections * gate::HEAD_BYTES as u64;
     let line = |owner, bytes, keys| Line { owner, bytes, keys };
     vec![
         line("admin: requests", heads, &["admin.connections"]),

@@ -1,24 +1,22 @@
 //! The HTTP server of the control thread: HTTP/1.1, so many connections at once, and none that
 //! could stay for ever.
 
+use std::cell::{Cell, RefCell};
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
 use hyper::server::conn::http1;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
+use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until};
 
+use super::gate::{Gate, HEAD_BYTES};
+use super::pace::{Due, Fault, Pace};
+use super::service::Service;
 use super::{Shared, router, runtime};
-
-/// How long a request head may take, and so how long a connection may be idle.
-const HEAD: Duration = Duration::from_secs(5);
-
-/// The same of the connections beyond `admin.connections`.
-const BRIEF_HEAD: Duration = Duration::from_secs(1);
 
 /// Connections beyond `admin.connections`: each is for one request, so that whether the gateway
 /// lives can be asked however many others say nothing.
@@ -27,20 +25,28 @@ pub(super) const BRIEF: usize = 8;
 /// How long a peer may leave what is sent to it unacknowledged (TCP_USER_TIMEOUT, tcp(7)).
 const STALL: Duration = Duration::from_secs(30);
 
-/// How long a connection is served; then it ends behind the request that it is at.
-const LIFETIME: Duration = Duration::from_secs(600);
-
-/// How long that last request may take.
-const LAST_REQUEST: Duration = Duration::from_secs(60);
-
-/// Bytes of a request head, and of what hyper reads ahead, at most.
-pub(super) const READ_BUFFER: usize = 32 << 10;
-
-/// Header lines of a request, at most.
-const HEADERS: usize = 100;
-
 /// The wait after an accept that failed, which it may do as long as descriptors are lacking.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
+
+/// How long one that makes room is waited for before the next is asked.
+const ROOM: Duration = Duration::from_millis(50);
+
+/// How long after somebody found no room answers say that their connection ends.
+const CROWDED: Duration = Duration::from_secs(1);
+
+/// How late it may be seen that a head has begun, and so that it takes too long.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// All connections, and the places that they have.
+pub(super) struct House {
+    control: Shared,
+    plain: Arc<Semaphore>,
+    brief: Arc<Semaphore>,
+    /// Those that are kept alive; at most as many as there are places, once those that ended are gone.
+    kept: RefCell<Vec<Weak<Pace>>>,
+    /// When somebody found no room last.
+    crowded_at: Cell<Option<Instant>>,
+}
 
 /// A connection's place among those that are served.
 struct Place {
@@ -55,13 +61,12 @@ pub(super) async fn serve(
     control: Shared,
     mut stopped: oneshot::Receiver<()>,
 ) {
-    let places = Arc::new(Semaphore::new(control.config.admin.connections.into()));
-    let brief = Arc::new(Semaphore::new(BRIEF));
     let app = router::new(Shared::clone(&control));
+    let house = Rc::new(House::new(control));
     loop {
         let next = async {
             let accepted = listener.accept().await;
-            (place(&places, &brief).await, accepted)
+            (house.place().await, accepted)
         };
         let (place, accepted) = tokio::select! {
             next = next => next,
@@ -70,10 +75,10 @@ pub(super) async fn serve(
         let Some(place) = place else { return };
         match accepted {
             Ok((stream, _)) => {
-                let (app, control) = (app.clone(), Shared::clone(&control));
+                let (app, house) = (app.clone(), Rc::clone(&house));
                 runtime::spawn(async move {
-                    let _present = control.tally.connected();
-                    connection(stream, app, place).await;
+                    let _present = house.control.tally.connected();
+                    house.connection(stream, app, place).await;
                 });
             }
             Err(error) => {
@@ -84,35 +89,95 @@ pub(super) async fn serve(
     }
 }
 
-/// A place for a connection that waits: of the plain ones if one is free, else whichever becomes
-/// free first.
-async fn place(plain: &Arc<Semaphore>, brief: &Arc<Semaphore>) -> Option<Place> {
-    let taken = tokio::select! {
-        biased;
-        place = Arc::clone(plain).acquire_owned() => (place, false),
-        place = Arc::clone(brief).acquire_owned() => (place, true),
-    };
-    // The semaphores are never closed.
-    let (Ok(permit), is_brief) = taken else { return None };
-    Some(Place { is_brief, _permit: permit })
-}
+impl House {
+    fn new(control: Shared) -> Self {
+        Self {
+            plain: Arc::new(Semaphore::new(control.config.admin.connections.into())),
+            brief: Arc::new(Semaphore::new(BRIEF)),
+            kept: RefCell::default(),
+            crowded_at: Cell::new(None),
+            control,
+        }
+    }
 
-/// The whole life of one connection, which gives its place back at the end.
-async fn connection(stream: TcpStream, app: axum::Router, place: Place) {
-    // Both only make it better; a socket that refuses them is as good as gone.
-    let _ = stream.set_nodelay(true);
-    let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(STALL));
-    let serving = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(if place.is_brief { BRIEF_HEAD } else { HEAD })
-        .keep_alive(!place.is_brief)
-        .max_buf_size(READ_BUFFER)
-        .max_headers(HEADERS)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
-    let mut serving = std::pin::pin!(serving);
-    // How a connection ends is of no interest: whoever asked has the answer or is gone.
-    if timeout(LIFETIME, serving.as_mut()).await.is_err() {
-        serving.as_mut().graceful_shutdown();
-        let _ = timeout(LAST_REQUEST, serving).await;
+    /// A place for a connection that waits: a plain one if one is free or somebody makes room, else
+    /// whichever becomes free first.
+    async fn place(&self) -> Option<Place> {
+        let of = |permit: Option<_>, is_brief| Some(Place { is_brief, _permit: permit? });
+        if let Ok(permit) = Arc::clone(&self.plain).try_acquire_owned() {
+            return of(Some(permit), false);
+        }
+        loop {
+            self.crowded_at.set(Some(Instant::now()));
+            let is_making_room = self.make_room();
+            // The semaphores are never closed.
+            tokio::select! {
+                biased;
+                permit = Arc::clone(&self.plain).acquire_owned() => return of(permit.ok(), false),
+                permit = Arc::clone(&self.brief).acquire_owned(), if !is_making_room => {
+                    return of(permit.ok(), true);
+                }
+                () = sleep(ROOM) => {}
+            }
+        }
+    }
+
+    /// Ends the connection that has been idle longest, if there is one that has been for a while.
+    fn make_room(&self) -> bool {
+        let kept = self.kept.borrow();
+        let idle = kept.iter().filter_map(Weak::upgrade);
+        let idle = idle.filter_map(|pace| Some((pace.can_give_way()?, pace)));
+        let Some((_, longest)) = idle.min_by_key(|(since, _)| *since) else { return false };
+        longest.give_way();
+        self.control.tally.gave_way();
+        true
+    }
+
+    /// Whether connections are kept alive now: neither do others need them, nor does all end.
+    pub(super) fn keeps(&self) -> bool {
+        let is_crowded = self.crowded_at.get().is_some_and(|at| at.elapsed() < CROWDED);
+        !is_crowded && self.control.handle.is_serving()
+    }
+
+    /// What is answered with.
+    pub(super) fn control(&self) -> &Shared {
+        &self.control
+    }
+
+    fn keep(&self, pace: &Rc<Pace>) {
+        let mut kept = self.kept.borrow_mut();
+        kept.retain(|pace| pace.strong_count() > 0);
+        kept.push(Rc::downgrade(pace));
+    }
+
+    /// The whole life of one connection, which gives its place back at the end.
+    async fn connection(self: &Rc<Self>, stream: TcpStream, app: axum::Router, place: Place) {
+        // Both only make it better; a socket that refuses them is as good as gone.
+        let _ = stream.set_nodelay(true);
+        let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(STALL));
+        let pace = Rc::new(Pace::new(place.is_brief, self.control.config.admin.keepalive));
+        self.keep(&pace);
+        let service = Service::new(app, Rc::clone(self), Rc::clone(&pace));
+        let serving = http1::Builder::new()
+            .header_read_timeout(None)
+            .max_buf_size(HEAD_BYTES)
+            .serve_connection(TokioIo::new(Gate::new(stream, Rc::clone(&pace))), service);
+        let mut serving = std::pin::pin!(serving);
+        loop {
+            let look = pace.deadline().min(Instant::now() + LOOK);
+            tokio::select! {
+                biased;
+                // How a connection ends is of no interest: whoever asked has the answer or is gone.
+                _ = serving.as_mut() => return,
+                () = pace.is_told() => {}
+                () = sleep_until(look) => {}
+            }
+            match pace.due() {
+                Due::Nothing => {}
+                Due::End => serving.as_mut().graceful_shutdown(),
+                Due::RefuseHead => pace.refuse(Fault::Slow),
+                Due::GiveUp => return,
+            }
+        }
     }
 }

@@ -9,6 +9,7 @@ pub(super) struct Tally {
     requests: Mutex<BTreeMap<u16, u64>>,
     refusals: Mutex<BTreeMap<&'static str, u64>>,
     connections: AtomicU64,
+    gave_way: AtomicU64,
 }
 
 /// The counts as of a moment.
@@ -20,6 +21,8 @@ pub(super) struct Counted {
     pub(super) refusals: BTreeMap<&'static str, u64>,
     /// Connections that are there.
     pub(super) connections: u64,
+    /// Idle connections that were ended to make room.
+    pub(super) gave_way: u64,
 }
 
 /// The code of the error that a response tells, for [`Tally::answered`] to read.
@@ -38,6 +41,7 @@ impl Default for Tally {
             requests: Mutex::new([200, 503].map(|status| (status, 0)).into()),
             refusals: Mutex::new(refusals.into()),
             connections: AtomicU64::new(0),
+            gave_way: AtomicU64::new(0),
         }
     }
 }
@@ -55,6 +59,11 @@ impl Tally {
         *refusals.entry(code).or_default() += 1;
     }
 
+    /// An idle connection ends to make room for another.
+    pub(super) fn gave_way(&self) {
+        self.gave_way.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// A connection is there.
     pub(super) fn connected(&self) -> Present<'_> {
         self.connections.fetch_add(1, Ordering::Relaxed);
@@ -67,6 +76,7 @@ impl Tally {
             requests: self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             refusals: self.refusals.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             connections: self.connections.load(Ordering::Relaxed),
+            gave_way: self.gave_way.load(Ordering::Relaxed),
         }
     }
 }
