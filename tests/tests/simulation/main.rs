@@ -161,6 +161,10 @@ impl Scene {
             outside.world.borrow_mut().disturbed = true;
         }
         if self.random.chance(900) {
+            // Some have just connected.
+            for _ in 0..self.random.pick(&[0, 1, 5]) {
+                self.any_world().borrow_mut().connect();
+            }
             self.several.tell(Command::Drain);
             self.drain();
         } else {

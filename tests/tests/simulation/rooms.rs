@@ -73,9 +73,9 @@ impl Plan {
 
     /// Its part of the configuration.
     pub fn config(&self, random: &mut Random) -> String {
-        let history = random.pick(&[1, 5, 50]);
+        let history = random.pick(&[1, 5, 50, 200]);
         let age = random.pick(&["2s", "10s"]);
-        let bytes = random.pick(&["1KiB", "8KiB"]);
+        let bytes = random.pick(&["1KiB", "8KiB", "64KiB"]);
         let linger = random.pick(&["0s", "2s"]);
         let presence = random.chance(500);
         let topic = format!(
