@@ -231,11 +231,10 @@ impl<R: Ring> Shard<R> {
                     self.park(listener);
                     return true;
                 }
-                Err(error) => {
-                    tracing::warn!(listener, %error, "accepting is paused for a moment");
+                // No descriptor to spare, say: those that come are told that there is no room.
+                Err(_) => {
                     self.counters.accept_errors += 1;
-                    self.acceptors[listener as usize].state = State::Backing;
-                    return true;
+                    return false;
                 }
             }
         }
