@@ -5,7 +5,7 @@ use tidegate_proto::http::is_token;
 
 use super::hub::{AGE_MAX, LINGER_MAX, check_pattern};
 use super::route::{SUBPROTOCOL_LENGTH, largest_gathered};
-use super::{Config, Handler};
+use super::{Config, Handler, path};
 use crate::hub::TopicRule;
 use crate::uring;
 
@@ -104,6 +104,10 @@ impl Config {
     fn check_routes(&self) -> Result<(), BuiltWrong> {
         let mut patterns: matchit::Router<()> = matchit::Router::new();
         for (index, route) in self.routes.iter().enumerate() {
+            let normal = path::normal(&route.path);
+            if normal != route.path {
+                return Err(BuiltWrong(format!("routes[{index}].path: write it as {normal}")));
+            }
             let mut others = self.routes[..index].iter();
             let is_new = others.all(|other| other.path != route.path);
             if is_new && let Err(error) = patterns.insert(&route.path, ()) {
@@ -157,7 +161,7 @@ mod tests {
     #[test]
     fn each_mistake_is_named() {
         type Spoil = fn(&mut Config);
-        let cases: [(&str, Spoil); 12] = [
+        let cases: [(&str, Spoil); 13] = [
             ("listeners", |config| config.listeners.clear()),
             ("routes", |config| config.routes.clear()),
             ("admin.address", |config| config.admin.address = "0.0.0.0:0".parse().ok()),
@@ -169,6 +173,7 @@ mod tests {
             ("routes[0].backlog", |config| config.routes[0].backlog = 0),
             ("routes[1].subprotocol", |config| config.routes[1].subprotocol = Some("a b".into())),
             ("routes[0].max_buffered", |config| config.routes[0].max_buffered_message = 1 << 30),
+            ("routes[0].path", |config| config.routes[0].path = "/%65cho".into()),
             ("routes[3].path", |config| config.routes.push(Route::new("/{*a}{b}", Handler::Echo))),
         ];
         for (field, spoil) in cases {

@@ -36,6 +36,7 @@ pub use hub::{Hub, TopicKept};
 pub use hub_route::{HubRoute, Part, Publishers, UserSource};
 pub use limits::Limits;
 pub use listener::Listener;
+pub(crate) use path::normal as normal_path;
 pub use route::{Handler, Route, SlowPeer};
 pub use stack::Stack;
 

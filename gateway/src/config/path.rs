@@ -1,6 +1,55 @@
 //! The path pattern of a route: `/rooms/{room}`, `/files/{*rest}`.
 
+use std::borrow::Cow;
+
 use super::units::quote;
+
+/// The path in which escapes that mean nothing are resolved, so that two ways to write one path are
+/// one: RFC 3986 section 6.2.2.2: "URIs should be normalized by decoding any percent-encoded octet that
+/// corresponds to an unreserved character", and 6.2.2.1: "should be normalized to use uppercase letters
+/// for the digits A-F".
+///
+/// An escape of two digits that are none stays as it is.
+#[must_use]
+pub(crate) fn normal(path: &str) -> Cow<'_, str> {
+    let Some(first) = path.find('%') else { return Cow::Borrowed(path) };
+    let (mut normal, mut rest) = (path[..first].to_owned(), &path[first..]);
+    while let Some(digits) = rest.strip_prefix('%') {
+        let byte = digits.get(..2).and_then(|digits| escaped(digits.as_bytes()));
+        let taken = match byte {
+            Some(byte) if is_unreserved(byte) => {
+                normal.push(char::from(byte));
+                3
+            }
+            Some(_) => {
+                normal.push('%');
+                normal.push_str(&digits[..2].to_ascii_uppercase());
+                3
+            }
+            None => {
+                normal.push('%');
+                1
+            }
+        };
+        rest = &rest[taken..];
+        let plain = rest.find('%').unwrap_or(rest.len());
+        normal.push_str(&rest[..plain]);
+        rest = &rest[plain..];
+    }
+    Cow::Owned(normal)
+}
+
+/// The byte that two hexadecimal digits stand for.
+fn escaped(digits: &[u8]) -> Option<u8> {
+    let [high, low] = digits else { return None };
+    let digit = |letter: &u8| char::from(*letter).to_digit(16);
+    Some((digit(high)? << 4 | digit(low)?) as u8)
+}
+
+/// RFC 3986 section 2.3.
+fn is_unreserved(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~".contains(&byte)
+}
 
 /// Checks that `path` is a pattern: it begins with `/`, and each segment is literal, `{name}` or,
 /// as the last, `{*name}`. Only the last may be empty.
@@ -44,6 +93,14 @@ fn check_literal(text: &str) -> Result<(), String> {
     if text.contains(['{', '}']) {
         return Err(format!(
             "has the segment {}: braces hold a whole segment, such as `{{name}}`",
+            quote(text)
+        ));
+    }
+    let is_escape =
+        |behind: &str| behind.get(..2).is_some_and(|two| escaped(two.as_bytes()).is_some());
+    if !text.split('%').skip(1).all(is_escape) {
+        return Err(format!(
+            "has a `%` without two hexadecimal digits in the segment {}: `%` itself is `%25`",
             quote(text)
         ));
     }
@@ -116,6 +173,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn escapes_that_mean_nothing_are_resolved() {
+        for (path, is) in [
+            ("/echo", "/echo"),
+            ("/%65cho", "/echo"),
+            ("/%7E%2d%2E%5f", "/~-._"),
+            ("/a%2fb", "/a%2Fb"),
+            ("/%c3%A9%41", "/%C3%A9A"),
+            ("/%2525", "/%2525"),
+            ("/100%", "/100%"),
+            ("/%4", "/%4"),
+            ("/%%41%zz", "/%A%zz"),
+            ("/%+1", "/%+1"),
+        ] {
+            assert_eq!(normal(path), is, "{path}");
+            assert_eq!(normal(is), is, "again: {path}");
+        }
+    }
+
+    #[test]
     fn patterns_are_taken() {
         for path in [
             "/",
@@ -148,6 +224,11 @@ mod tests {
             ("/a{b}", format!("has the segment \"a{b}\": {braces}", b = "{b}")),
             ("/{a", format!("has the segment \"{{a\": {braces}")),
             ("/a?b", "has '?' in the segment \"a?b\": write it percent-encoded".into()),
+            (
+                "/50%",
+                "has a `%` without two hexadecimal digits in the segment \"50%\": `%` itself is `%25`"
+                    .into(),
+            ),
             ("/\u{e9}", "has '\u{e9}' in the segment \"\u{e9}\": write it percent-encoded".into()),
         ] {
             assert_eq!(check(path), Err(wrong), "{path}");

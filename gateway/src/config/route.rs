@@ -82,7 +82,7 @@ impl Route {
     /// the default limits.
     pub fn new(path: impl Into<String>, handler: Handler) -> Self {
         Self {
-            path: path.into(),
+            path: path::normal(&path.into()).into_owned(),
             subprotocol: None,
             handler,
             max_message: 64 << 20,
@@ -221,7 +221,7 @@ fn bytes(
 
 fn path_pattern(value: &DeValue<'_>) -> Result<String, String> {
     let text = value::text(value)?;
-    path::check(text).map(|()| text.into())
+    path::check(text).map(|()| path::normal(text).into_owned())
 }
 
 fn handler(value: &DeValue<'_>) -> Result<Handler, String> {

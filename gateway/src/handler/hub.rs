@@ -7,7 +7,7 @@ use tidegate_proto::handshake::server::Rejection;
 use tidegate_proto::http::RequestHead;
 
 use super::{Answer, Context, Delivery, Handler, Piece, Publishing};
-use crate::config::{HubRoute, Part, Publishers, UserSource};
+use crate::config::{HubRoute, Part, Publishers, UserSource, normal_path};
 use crate::hub::{Name, NameError, Position, Subscribing, Target};
 
 /// Rooms, by the path: the embedded publish and subscribe.
@@ -43,7 +43,8 @@ impl Rooms {
     /// The topic that a path stands for; `None` if the route has none.
     fn topic(&self, path: &str) -> Result<Option<Name>, Rejection> {
         let Some(template) = &self.route.topic else { return Ok(None) };
-        let found = self.path.at(path).map_err(|_| Rejection::InvalidTopic)?;
+        let path = normal_path(path);
+        let found = self.path.at(&path).map_err(|_| Rejection::InvalidTopic)?;
         let mut name = String::new();
         for part in HubRoute::parts(template).map_err(|_| Rejection::InvalidTopic)? {
             match part {

@@ -51,7 +51,8 @@ impl Routes {
     /// # Errors
     /// There is none.
     pub fn find(&self, head: &RequestHead<'_>) -> Result<u16, Rejection> {
-        let found = self.by_path.at(head.path()).map_err(|_| Rejection::NotFound)?;
+        let path = config::normal_path(head.path());
+        let found = self.by_path.at(&path).map_err(|_| Rejection::NotFound)?;
         let mut candidates = found.value.iter();
         let chosen = candidates.find(|candidate| match &candidate.subprotocol {
             None => true,
@@ -116,6 +117,8 @@ mod tests {
         assert_eq!(find(&config, "/rooms/7/8", "x"), Err(Rejection::NotFound));
         assert_eq!(find(&config, "/files/a/b", "x"), Ok(2));
         assert_eq!(find(&config, "/other", "x"), Err(Rejection::NotFound));
+        assert_eq!(find(&config, "/%72ooms/7", "x"), Ok(1));
+        assert_eq!(find(&config, "/rooms%2F7", "x"), Err(Rejection::NotFound));
     }
 
     #[test]
