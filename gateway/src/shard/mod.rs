@@ -84,6 +84,9 @@ const COMPLETIONS_MAX: u32 = 65_536;
 /// The most operations that handling one completion pushes.
 const OPERATIONS_PER_EVENT: usize = 128;
 
+/// Queued operations from which on what the kernel takes for them is told from sleep.
+const TIMED_FROM: usize = 32;
+
 /// The longest sleep of a shard without connections.
 const IDLE_SLEEP: Duration = Duration::from_secs(5);
 
@@ -186,8 +189,8 @@ pub struct Shard<R> {
     shared_deflate: Option<Deflate>,
     counters: Counters,
     vitals: Vitals,
-    /// When the kernel returned last.
-    entered: Option<Duration>,
+    /// When this turn of the loop began: when the kernel returned.
+    began: Option<Duration>,
     drain: Option<Drain>,
     next_tick: Duration,
     /// When it was last told that all places are taken.
@@ -279,7 +282,7 @@ impl<R: Ring> Shard<R> {
             peers: HashMap::new(),
             counters: Counters::default(),
             vitals: Vitals::default(),
-            entered: None,
+            began: None,
             drain: None,
             lenient_until: 0,
             full_told: None,
@@ -334,13 +337,7 @@ impl<R: Ring> Shard<R> {
     /// The ring is beyond use.
     pub fn step(&mut self) -> io::Result<bool> {
         self.hub.post().flush();
-        let mut wait = self.sleep();
-        if !wait.is_zero() && !self.hub.post().park() {
-            wait = Duration::ZERO;
-        }
-        self.time_loop();
-        self.ring.enter(&mut self.memory, wait)?;
-        self.entered = Some(self.ring.now());
+        self.enter()?;
         self.hub.post().unpark();
         self.counters.loops += 1;
         let is_settled = self.collect()?;
@@ -363,6 +360,33 @@ impl<R: Ring> Shard<R> {
             self.publish();
         }
         Ok(self.control.command() < Command::Stop && !self.is_drained())
+    }
+
+    /// Hands over what this turn has queued, waits for the next one, and takes the time.
+    ///
+    /// What the kernel does with a turn's operations is part of what a connection waits for, and
+    /// cannot be told from sleep within one call. So many of them get a call of their own, which
+    /// does not sleep; a few take so little that a turn which has nothing else to do counts without.
+    fn enter(&mut self) -> io::Result<()> {
+        let mut wait = self.sleep();
+        let is_long = self.ring.room() + TIMED_FROM <= SUBMISSIONS as usize;
+        if !wait.is_zero() && is_long {
+            self.ring.enter(&mut self.memory, Duration::ZERO)?;
+        }
+        if !wait.is_zero() && !self.hub.post().park() {
+            wait = Duration::ZERO;
+        }
+        if wait.is_zero() {
+            self.ring.enter(&mut self.memory, wait)?;
+            let now = self.ring.now();
+            self.time_loop(now);
+            self.began = Some(now);
+        } else {
+            self.time_loop(self.ring.now());
+            self.ring.enter(&mut self.memory, wait)?;
+            self.began = Some(self.ring.now());
+        }
+        Ok(())
     }
 
     /// How long the ring may wait.
@@ -531,10 +555,10 @@ impl<R: Ring> Shard<R> {
         self.control.vitals.store(&self.vitals);
     }
 
-    /// Records how long this turn of the loop has kept the connections waiting.
-    fn time_loop(&mut self) {
-        if let Some(entered) = self.entered {
-            let taken = self.ring.now().saturating_sub(entered);
+    /// Records how long the turn of the loop that ends now has kept the connections waiting.
+    fn time_loop(&mut self, now: Duration) {
+        if let Some(began) = self.began {
+            let taken = now.saturating_sub(began);
             self.vitals.loop_nanoseconds.record(taken.as_nanos() as u64);
         }
     }

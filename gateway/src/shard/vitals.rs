@@ -12,7 +12,10 @@ use super::histogram::{BUCKETS, Histogram};
 pub struct Vitals {
     /// Requests refused since the start, in the order of [`REFUSALS`].
     pub refusals: [u64; REFUSALS.len()],
-    /// Nanoseconds from when the kernel returned to when it is entered again.
+    /// Nanoseconds of a turn of the loop, from when it has completions to handle to when the next
+    /// turn may have: with what the kernel takes to carry the turn's operations out, without sleep.
+    /// What fewer than 32 operations take is left out of a turn that sleeps
+    /// afterwards.
     pub loop_nanoseconds: Histogram,
     /// Completions that one turn of the loop has handled.
     pub completions: Histogram,
