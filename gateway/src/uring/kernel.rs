@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::ops::RangeInclusive;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use io_uring::types::{DestinationSlot, Fd, Fixed, Timespec};
-use io_uring::{IoUring, cqueue, opcode, squeue};
+use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 
 use super::area::{AreaName, Claim, Memory, Span};
 use super::buffers::{self, ProvidedBuffers};
@@ -22,6 +23,15 @@ const ACCEPT_DONTWAIT: u16 = 1 << 1;
 
 /// `SOCKET_URING_OP_SIOCOUTQ` (Linux 6.7), which the crate does not name either.
 const SOCKET_SIOCOUTQ: u32 = 1;
+
+/// Waits of about a tick are ended by one timer that stays armed from each to the next. A wait with a
+/// time limit of its own starts and cancels a timer of the kernel's each time, which is what a shard
+/// under light load would do for each message.
+const TIMED_WAITS: RangeInclusive<Duration> =
+    Duration::from_millis(20)..=Duration::from_millis(500);
+
+/// How much later than asked the timer may end a wait.
+const TIMER_SLACK: Duration = Duration::from_millis(1);
 
 /// What a poll says of a peer that has ended or failed.
 const END_EVENTS: u32 = (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) as u32;
@@ -71,7 +81,11 @@ pub struct KernelRing {
     rearm_waker: bool,
     /// What was pushed while the submission queue was full; in order, before anything newer.
     waiting: VecDeque<squeue::Entry>,
-    wait_flags: u32,
+    /// When the armed timer ends a wait, if there is one.
+    timer: Option<Duration>,
+    /// Where the kernel reads how long that is, when it takes the operation.
+    timer_length: Box<Timespec>,
+    wait_flags: EnterFlags,
     started: Instant,
 }
 
@@ -126,6 +140,8 @@ impl KernelRing {
             waker: setup.waker,
             rearm_waker: true,
             waiting: VecDeque::new(),
+            timer: None,
+            timer_length: Box::default(),
             wait_flags: wait_flags(no_iowait),
             started: Instant::now(),
         })
@@ -134,6 +150,27 @@ impl KernelRing {
     fn arm_waker(&mut self) {
         let poll = opcode::PollAdd::new(Fd(self.waker.raw()), libc::POLLIN as u32);
         self.queue(poll.build(), Token::new(Kind::Wake, 0, 0));
+    }
+
+    /// The time limit that a wait needs of its own: none if the armed timer ends it in time, which
+    /// may well be earlier.
+    fn limit(&mut self, wait: Duration) -> Option<Duration> {
+        let until = self.now() + wait;
+        match self.timer {
+            Some(fires) if fires <= until + TIMER_SLACK => None,
+            None if TIMED_WAITS.contains(&wait) => {
+                self.arm_timer(wait);
+                self.timer = Some(until);
+                None
+            }
+            _ => Some(wait),
+        }
+    }
+
+    fn arm_timer(&mut self, length: Duration) {
+        *self.timer_length = Timespec::from(length);
+        let timer = opcode::Timeout::new(&raw const *self.timer_length);
+        self.queue(timer.build(), Token::new(Kind::Timer, 0, 0));
     }
 
     /// Whether the kernel has taken everything that was pushed.
@@ -196,22 +233,31 @@ impl KernelRing {
         self.queue(entry, Token::new(Kind::Accept, index, listener));
     }
 
-    /// Submits once; `true` if something was left behind that another try may take.
-    fn enter_once(&mut self, timeout: Option<Duration>) -> io::Result<bool> {
+    /// Submits once, and waits if `wanted`; `true` if something was left behind that another try may
+    /// take.
+    fn enter_once(&mut self, wanted: bool, limit: Option<Duration>) -> io::Result<bool> {
         self.refill();
         let queued = self.ring.submission().len();
-        let timespec = timeout.map(Timespec::from);
-        let argument = WaitArgument {
-            signal_mask: 0,
-            signal_mask_size: 0,
-            min_wait_us: 0,
-            timeout: timespec.as_ref().map_or(0, |timespec| std::ptr::from_ref(timespec) as u64),
-        };
-        let wanted = u32::from(timeout.is_some());
-        // SAFETY: the argument and its timespec live until the call returns, and the flags say
-        // that it is an argument of this layout.
-        let entered = unsafe {
-            self.ring.submitter().enter(queued as u32, wanted, self.wait_flags, Some(&argument))
+        let submitter = self.ring.submitter();
+        let (count, wanted) = (queued as u32, u32::from(wanted));
+        let entered = match limit {
+            // SAFETY: without an argument there is nothing to be valid.
+            None => unsafe {
+                submitter.enter::<WaitArgument>(count, wanted, self.wait_flags.bits(), None)
+            },
+            Some(limit) => {
+                let timespec = Timespec::from(limit);
+                let argument = WaitArgument {
+                    signal_mask: 0,
+                    signal_mask_size: 0,
+                    min_wait_us: 0,
+                    timeout: &raw const timespec as u64,
+                };
+                let flags = self.wait_flags | EnterFlags::EXT_ARG;
+                // SAFETY: the argument and its timespec live until the call returns, and the flags
+                // say that it is an argument of this layout.
+                unsafe { submitter.enter(count, wanted, flags.bits(), Some(&argument)) }
+            }
         };
         match entered {
             Ok(taken) => Ok(taken > 0 && (taken < queued || !self.waiting.is_empty())),
@@ -261,6 +307,10 @@ impl KernelRing {
                 self.waker.clear();
                 self.rearm_waker = true;
                 Some(Completion::Woken)
+            }
+            Kind::Timer => {
+                self.timer = None;
+                None
             }
             // Only failures come here: what was to be removed, cancelled or closed is gone.
             Kind::Unpoll | Kind::UnpollListener | Kind::CancelSend | Kind::Close => None,
@@ -370,10 +420,10 @@ impl Ring for KernelRing {
         if std::mem::take(&mut self.rearm_waker) {
             self.arm_waker();
         }
-        let have_some = !self.ring.completion().is_empty();
-        let mut timeout = (!wait.is_zero() && !have_some).then_some(wait);
+        let mut waits = !wait.is_zero() && self.ring.completion().is_empty();
+        let mut limit = if waits { self.limit(wait) } else { None };
         // More than one round only after a partial take; each round takes at least one.
-        while self.enter_once(timeout.take())? {}
+        while self.enter_once(std::mem::take(&mut waits), limit.take())? {}
         if !self.closed_listeners.is_empty() && self.is_taken() {
             self.closed_listeners.clear();
         }
@@ -432,10 +482,8 @@ fn build(setup: &Setup<'_>) -> Result<IoUring, RingError> {
 
 /// `GETEVENTS` always, because deferred work is only done by an enter that asks for events; no
 /// iowait where it can be had, because a parked shard is idle and not waiting for a disk.
-fn wait_flags(no_iowait: bool) -> u32 {
-    use io_uring::EnterFlags;
-    let flags = EnterFlags::GETEVENTS | EnterFlags::EXT_ARG;
-    if no_iowait { (flags | EnterFlags::NO_IOWAIT).bits() } else { flags.bits() }
+fn wait_flags(no_iowait: bool) -> EnterFlags {
+    if no_iowait { EnterFlags::GETEVENTS | EnterFlags::NO_IOWAIT } else { EnterFlags::GETEVENTS }
 }
 
 fn unpoll(armed: Token, token: Token) -> (squeue::Entry, Token) {

@@ -20,9 +20,10 @@ pub(super) enum Kind {
     Accept,
     Unacknowledged,
     Wake,
+    Timer,
 }
 
-const KINDS: [Kind; 14] = [
+const KINDS: [Kind; 15] = [
     Kind::Poll,
     Kind::Unpoll,
     Kind::Receive,
@@ -37,6 +38,7 @@ const KINDS: [Kind; 14] = [
     Kind::Accept,
     Kind::Unacknowledged,
     Kind::Wake,
+    Kind::Timer,
 ];
 
 /// Four bits of kind, 28 of generation (or another number), 32 of slot (or listener).

@@ -90,3 +90,45 @@ fn a_wait_ends_after_its_time_and_the_clock_has_gone_on() {
     assert!(kernel.ring.now() - before >= Duration::from_millis(50));
     assert_eq!(kernel.ring.completion(), None);
 }
+
+/// Waits until `due`, as a shard does: an enter may end early.
+fn wait_until(kernel: &mut Kernel, due: Duration) -> u32 {
+    let mut enters = 0;
+    while let left @ 1.. = due.saturating_sub(kernel.ring.now()).as_nanos() {
+        kernel.enter(Duration::from_nanos(left as u64));
+        assert_eq!(kernel.ring.completion(), None);
+        enters += 1;
+    }
+    enters
+}
+
+#[test]
+fn waits_of_a_tick_end_in_time_one_after_the_other() {
+    const TICK: Duration = Duration::from_millis(40);
+    let mut kernel = Kernel::new();
+    let mut due = kernel.ring.now();
+    for _ in 0..5 {
+        due += TICK;
+        let enters = wait_until(&mut kernel, due);
+        assert!(enters <= 3, "{enters} enters for one wait");
+        let late = kernel.ring.now() - due;
+        assert!(late < PATIENCE / 4, "{late:?} late");
+    }
+}
+
+#[test]
+fn a_wait_that_is_shorter_than_the_one_before_ends_in_its_own_time() {
+    const LONG: Duration = Duration::from_millis(400);
+    let mut kernel = Kernel::new();
+    kernel.waker.wake();
+    let begun = kernel.ring.now();
+    kernel.enter(LONG);
+    assert_eq!(kernel.ring.completion(), Some(Completion::Woken));
+    for wait in [1, 25] {
+        let before = kernel.ring.now();
+        kernel.enter(Duration::from_millis(wait));
+        assert!(kernel.ring.now() - before >= Duration::from_millis(wait));
+    }
+    assert!(kernel.ring.now() - begun < LONG, "the long wait ended the short ones");
+    assert!(wait_until(&mut kernel, begun + LONG) <= 2);
+}
