@@ -2,7 +2,7 @@
 //!
 //! The loop is: enter the ring, collect completions, settle the batch that was sent, handle the
 //! completions, serve connections that wait for a buffer; all of that again for what these receive,
-//! if they do; then mail and fan-out; tick. Handling never enters the ring but to make room in the
+//! if they do; then input that had to wait, mail and fan-out; tick. Handling never enters the ring but to make room in the
 //! queue, and completions are never handled while others are.
 
 mod accept;
@@ -340,14 +340,16 @@ impl<R: Ring> Shard<R> {
         self.enter()?;
         self.hub.post().unpark();
         self.counters.loops += 1;
-        let is_settled = self.collect()?;
-        self.input_budget = INPUT_BUDGET;
-        if is_settled {
-            self.resume_put_off();
-        }
+        self.collect()?;
+        // No heavy input goes before what waits.
+        let waits = !self.put_off.is_empty();
+        self.input_budget = if waits { 0 } else { INPUT_BUDGET };
         let mut handled = self.handle_all()?;
         self.serve_ready();
         handled += self.take_in()?;
+        if waits {
+            handled += self.work_on_put_off()?;
+        }
         self.vitals.completions.record(handled);
         self.work_on_mail()?;
         self.relieve();
@@ -457,6 +459,17 @@ impl<R: Ring> Shard<R> {
         // Those that were pushed just now go with the next enter.
         self.has_receives = false;
         Ok(handled)
+    }
+
+    /// Goes on with input that had to wait, once the answers to other input have left. Returns how
+    /// many completions were handled.
+    fn work_on_put_off(&mut self) -> io::Result<u64> {
+        self.ring.enter(&mut self.memory, Duration::ZERO)?;
+        if self.collect()? {
+            self.input_budget = INPUT_BUDGET;
+            self.resume_put_off();
+        }
+        self.handle_all()
     }
 
     fn handle(&mut self, completion: Completion) -> io::Result<()> {
