@@ -119,22 +119,23 @@ fn members_who_all_read_are_not_closed_for_want_of_places() {
     let mut members = readers(&gateway, "/room", 100);
     let frame = Frame::text("x".repeat(1000)).masked();
     thread::scope(|scope| {
-        for member in &mut members[..PUBLISHERS] {
-            let sending = member.peer.send_meanwhile(frame.repeat(EACH));
-            scope.spawn(move || sending.join());
-        }
+        let sending = members[..PUBLISHERS]
+            .iter_mut()
+            .map(|member| member.peer.send_meanwhile(frame.repeat(EACH)))
+            .collect::<Vec<_>>();
+        gateway.expect_counters("places run short", |now| now.deliveries_without_place > 0);
         for member in &mut members {
             scope.spawn(move || {
-                thread::sleep(Duration::from_millis(400));
                 for _ in 0..PUBLISHERS * EACH {
                     assert_ne!(member.peer.read_frame().opcode, CLOSE);
                 }
             });
         }
+        for sending in sending {
+            scope.spawn(move || sending.join());
+        }
     });
-    let counters = gateway.counters();
-    assert!(counters.deliveries_without_place > 0, "places never ran short: {counters:?}");
-    assert_eq!(counters.slow_peers_closed, 0);
+    assert_eq!(gateway.counters().slow_peers_closed, 0);
 }
 
 #[test]
