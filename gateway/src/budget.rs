@@ -233,7 +233,7 @@ fn memory(limits: &Limits) -> [Line; 3] {
 }
 
 /// What is kept of each connection, buffer and block.
-fn bookkeeping(limits: &Limits) -> [Line; 9] {
+fn bookkeeping(limits: &Limits) -> [Line; 10] {
     let connections = u64::from(limits.slots());
     let records = connections * size_of::<Connection>() as u64;
     let set = 8 * connections.div_ceil(64);
@@ -245,6 +245,7 @@ fn bookkeeping(limits: &Limits) -> [Line; 9] {
         line("connection records", records, &["limits.connections"]),
         line("deadlines", connections, &["limits.connections"]),
         line("set of ready connections", set, &["limits.connections"]),
+        line("set of those that open or end", set, &["limits.connections"]),
         line("set of vacant slots", set, &["limits.connections"]),
         line("set of held publishers", set, &["limits.connections"]),
         line("stalled peers", stalled, &["limits.connections"]),

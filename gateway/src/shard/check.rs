@@ -104,6 +104,7 @@ impl<R: Ring> Shard<R> {
             && self.postponed.is_none()
             && self.frames.waiting() == 0
             && self.held.is_empty()
+            && self.crowd.is_empty()
     }
 
     fn check_free(&self, slot: Slot, connection: &Connection) {

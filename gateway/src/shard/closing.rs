@@ -152,7 +152,8 @@ impl<R: Ring> Shard<R> {
     /// after a pause only: who sends all the time would have all the time otherwise.
     fn is_heard_first(&self, slot: Slot, wait: Wait) -> bool {
         let is_unread = self.table[slot].flags.has(Flags::RECEIVING | Flags::PUT_OFF)
-            || self.ready.contains(slot);
+            || self.ready.contains(slot)
+            || self.crowd.contains(slot);
         let is_lenient = self.deadlines.now() <= self.lenient_until;
         is_unread && (wait == Wait::Pong || is_lenient)
     }
@@ -163,6 +164,7 @@ impl<R: Ring> Shard<R> {
     pub(super) fn drop_connection(&mut self, slot: Slot) {
         self.messages_ended(slot, DROPPED);
         self.ready.remove(slot);
+        self.crowd.remove(slot);
         self.held.remove(slot);
         self.halves.end(slot);
         let _ = self.deadlines.set(slot, None);
@@ -202,8 +204,12 @@ impl<R: Ring> Shard<R> {
     }
 
     fn head_timed_out(&mut self, slot: Slot) {
-        if self.held.contains(slot) {
-            // Its request may be there, and was not read.
+        if self.crowd.contains(slot) {
+            // Its request is there, and was not read.
+            if self.may_serve_crowd() {
+                self.table[slot].laps = self.deadlines.set(slot, Some(1));
+                return;
+            }
             return self.refuse_busy(slot);
         }
         self.counters.refused_head_timeout += 1;

@@ -135,6 +135,9 @@ counters! {
     /// Times that a publishing connection was not read from for a while, because messages held too
     /// much memory or another shard did not keep up.
     publishers_paused,
+    /// Times that a request was not read in a turn of the loop, because another shard did not keep up
+    /// with what opening connections tell it.
+    openings_held,
     /// Bytes that wait for slow peers now: of answers and of published messages.
     backlog_bytes,
     /// Messages that wait for slow peers now, each counted for each of them.

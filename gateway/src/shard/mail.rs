@@ -109,17 +109,13 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    /// Whether the connection publishes faster than what it publishes can be delivered, or would
-    /// open while another shard does not keep up: it is not read from for now.
+    /// Whether the connection publishes faster than what it publishes can be delivered: it is not
+    /// read from for now.
     pub(super) fn must_hold(&mut self, slot: Slot) -> bool {
-        let is_held = match self.table[slot].stage {
-            Stage::Head => self.has_hub && self.hub.is_congested(),
-            _ => {
-                self.hub.is_pressed()
-                    && self.table[slot].closing == Closing::Open
-                    && self.hub.publishes(slot)
-            }
-        };
+        let is_held = self.table[slot].stage != Stage::Head
+            && self.hub.is_pressed()
+            && self.table[slot].closing == Closing::Open
+            && self.hub.publishes(slot);
         if is_held {
             self.counters.publishers_paused += 1;
             self.held.insert(slot);

@@ -135,6 +135,8 @@ pub struct Shard<R> {
     blocks: Blocks,
     /// Connections that are readable and have to wait for a buffer or for their turn.
     ready: SlotSet,
+    /// Connections that open or end: many may at once, and wait behind those that talk.
+    crowd: SlotSet,
     /// Input that waits for the next turn of the loop.
     put_off: PutOff,
     /// How many bytes may yet be inflated in this turn of the loop.
@@ -262,6 +264,7 @@ impl<R: Ring> Shard<R> {
             buffers: Buffers::new(limits.receive_buffers, limits.receive_buffer),
             blocks: Blocks::new(limits.blocks),
             ready: SlotSet::new(limits.slots()),
+            crowd: SlotSet::new(limits.slots()),
             put_off: PutOff::new(limits.receive_buffers),
             input_budget: 0,
             resuming: false,
@@ -346,6 +349,7 @@ impl<R: Ring> Shard<R> {
         self.input_budget = if waits { 0 } else { INPUT_BUDGET };
         let mut handled = self.handle_all()?;
         self.serve_ready();
+        self.serve_crowd();
         handled += self.take_in()?;
         if waits {
             handled += self.work_on_put_off()?;
@@ -394,7 +398,7 @@ impl<R: Ring> Shard<R> {
     /// How long the ring may wait.
     fn sleep(&self) -> Duration {
         let has_work = !self.ready.is_empty() || !self.put_off.is_empty() || self.flush_soon;
-        if has_work || self.deliveries.can_go_on(self.counters.loops) {
+        if has_work || self.may_serve_crowd() || self.deliveries.can_go_on(self.counters.loops) {
             return Duration::ZERO;
         }
         let waits = !self.deliveries.is_empty() || self.postponed.is_some() || self.may_feed();

@@ -5,7 +5,8 @@
 //! that send very many, has a budget; input behind it keeps its buffer and waits here, first in, first
 //! out. A connection whose input had to wait receives again only while those like it leave half of
 //! the receive buffers to everyone else: a peer which sends such messages delays itself and others
-//! like it, and nobody else.
+//! like it, and nobody else. While some waits it has its place in the turn behind all other input,
+//! whose answers have left by then.
 
 use std::collections::VecDeque;
 use std::ops::Range;

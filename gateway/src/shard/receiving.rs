@@ -13,6 +13,10 @@ use crate::config::SlowPeer;
 use crate::connection::{self, Flags, Stage};
 use crate::uring::{BufferId, Errno, Generation, HEADROOM, Operation, Ring, Slot, Span};
 
+/// How many of those that open or end one turn of the loop receives from: a quarter of a
+/// millisecond's work.
+const CROWD_AT_ONCE: usize = 8;
+
 /// Received bytes: `HEADROOM..end` of a buffer.
 #[derive(Clone, Copy)]
 pub(super) struct Arrival {
@@ -74,14 +78,24 @@ impl<R: Ring> Shard<R> {
         if self.ready.contains(slot) || self.held.contains(slot) {
             return;
         }
+        if self.opens_or_ends(slot) {
+            return self.crowd.insert(slot);
+        }
+        self.read(slot);
+    }
+
+    /// Receives, unless the connection has to wait.
+    fn read(&mut self, slot: Slot) {
         if self.must_pause(slot) {
             self.counters.slow_peers_paused += 1;
             self.table[slot].flags.set(Flags::PAUSED);
-            return;
-        }
-        if !self.must_hold(slot) {
+        } else if !self.must_hold(slot) {
             self.receive(slot);
         }
+    }
+
+    fn opens_or_ends(&self, slot: Slot) -> bool {
+        self.table[slot].stage == Stage::Head || self.table[slot].flags.has(Flags::ENDING)
     }
 
     /// Receives from connections that are readable and had to wait, as far as there are buffers.
@@ -92,13 +106,34 @@ impl<R: Ring> Shard<R> {
                 return;
             }
             let Some(slot) = self.ready.pop() else { return };
-            if self.must_pause(slot) {
-                self.counters.slow_peers_paused += 1;
-                self.table[slot].flags.set(Flags::PAUSED);
-            } else if !self.must_hold(slot) {
-                self.receive(slot);
+            self.read(slot);
+        }
+    }
+
+    /// Receives from some of those that open or end. Ten thousand may do so at once, and all that
+    /// one turn takes in has to wait for each other.
+    pub(super) fn serve_crowd(&mut self) {
+        for _ in 0..self.crowd.len().min(CROWD_AT_ONCE) {
+            if !self.buffers.has_one() || self.ring.room() <= super::OPERATIONS_PER_EVENT {
+                return;
+            }
+            let Some(slot) = self.crowd.pop() else { return };
+            if self.table[slot].stage == Stage::Head && self.has_hub && self.hub.is_congested() {
+                // Another shard does not keep up with those that have opened.
+                self.counters.openings_held += 1;
+                self.crowd.insert(slot);
+                continue;
+            }
+            let is_read_anyway = Flags::RECEIVING | Flags::PUT_OFF | Flags::PAUSED;
+            if !self.table[slot].flags.has(is_read_anyway) && !self.ready.contains(slot) {
+                self.read(slot);
             }
         }
+    }
+
+    /// Whether serving those that open or end is work for the next turn.
+    pub(super) fn may_serve_crowd(&self) -> bool {
+        !self.crowd.is_empty() && !(self.has_hub && self.hub.is_congested())
     }
 
     /// A receive into a provided buffer is done.

@@ -56,7 +56,7 @@ pub use wake::Waker;
 pub const HEADROOM: usize = 16;
 
 /// Accepts that may be in flight: pushed, and their completion not yet taken.
-pub const ACCEPT_BATCH: usize = 64;
+pub const ACCEPT_BATCH: usize = 16;
 
 /// A connection's place: direct descriptor, index in the slab, low bits of `user_data`.
 pub type Slot = u32;
