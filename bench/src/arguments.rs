@@ -58,6 +58,23 @@ pub fn size(text: &str) -> Result<usize, String> {
     whole(text, 0..=64 << 20)
 }
 
+/// Reads the text of a message that becomes an event, in bytes.
+///
+/// # Errors
+/// It is more than 64 KiB.
+pub fn event_text(text: &str) -> Result<usize, String> {
+    whole(text, 0..=64 << 10)
+}
+
+/// Reads how many messages are sent per second.
+///
+/// # Errors
+/// It is none, or more than a thread can keep up with; what to write instead.
+pub fn rate(text: &str) -> Result<f64, String> {
+    let rate = text.parse().ok().filter(|rate| (1.0..=1e6).contains(rate));
+    rate.ok_or_else(|| "must be a number from 1 to 1000000".to_owned())
+}
+
 fn whole(text: &str, range: RangeInclusive<usize>) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| range.contains(number));
     let (least, most) = (range.start(), range.end());

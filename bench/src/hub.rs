@@ -12,26 +12,23 @@ use serde::Serialize;
 use tidegate::config::{Config, Limits, Route, Shards};
 use tidegate::gateway::Gateway;
 use tidegate::handler::{Context, Delivery, Handler, Piece, Publishing};
-use tidegate::hub::{Answer, ConnectionId, Name, Request, Target};
-use tidegate_proto::frame::{Header, OpCode};
-use tidegate_proto::handshake::client;
+use tidegate::hub::{self, Answer, ConnectionId, Name, Request};
+use tidegate_proto::frame::OpCode;
 use tidegate_proto::http::RequestHead;
-use tidegate_proto::mask::Mask;
 use tidegate_proto::receiver::Kind;
 
 use crate::arguments::count;
 use crate::latency::{Latency, histogram};
+use crate::plain::{self, PATIENCE};
 use crate::process::MemoryUse;
 use crate::random::Random;
+use crate::target::Target;
 
 /// Subscriptions of one connection; the gateway's default allows 128.
 const EACH: usize = 100;
 
 /// Characters of a printed id.
 const ID: usize = 19;
-
-/// How long anything may take.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// What to do.
 #[derive(Clone, Debug, clap::Args)]
@@ -86,7 +83,7 @@ impl Handler for Switch {
         let whom = context.bytes(&piece).get(..ID).and_then(|id| std::str::from_utf8(id).ok());
         if let Some(id) = whom.and_then(|id| id.parse().ok()) {
             // What is not published is missed by the client, which is an error there.
-            let target = Target::Connection(id);
+            let target = hub::Target::Connection(id);
             let _ = context.publish_piece(&target, &piece, Publishing::default());
         }
     }
@@ -159,7 +156,7 @@ fn topics(count: usize) -> io::Result<f64> {
 fn subscribe(door: &tidegate::hub::Door, id: ConnectionId, topic: &str) -> io::Result<()> {
     let topic = Name::new(topic).map_err(io::Error::other)?;
     let (sender, answer) = sync_channel(1);
-    door.ask(Request::Subscribe(Target::Connection(id), topic), move |answer| {
+    door.ask(Request::Subscribe(hub::Target::Connection(id), topic), move |answer| {
         let _ = sender.send(answer);
     });
     match answer.recv_timeout(PATIENCE).map_err(io::Error::other)? {
@@ -178,41 +175,15 @@ struct Client {
 impl Client {
     fn open(address: SocketAddr) -> io::Result<Self> {
         let mut random = Random::new()?;
-        let mut stream = TcpStream::connect(address)?;
-        stream.set_nodelay(true)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
-        let host = address.to_string();
-        let request = client::Request::new(&host, "/echo", random.nonce());
-        let mut head = [0; 1024];
-        let length = request.write(&mut head).map_err(|_| io::ErrorKind::InvalidInput)?;
-        stream.write_all(&head[..length])?;
-        let mut response = Vec::new();
-        while !response.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte)?;
-            response.push(byte[0]);
-        }
-        if !response.starts_with(b"HTTP/1.1 101") {
-            return Err(io::Error::other("the gateway does not want this connection"));
-        }
+        let mut stream = plain::open(&Target::new(address, "/echo"), &mut random)?;
         let text = String::from_utf8(receive(&mut stream)?).map_err(io::Error::other)?;
         let id = text.parse().map_err(io::Error::other)?;
         Ok(Self { stream, random, id })
     }
 
     fn send(&mut self, message: &[u8]) -> io::Result<()> {
-        let key = self.random.key();
-        let header = Header {
-            fin: true,
-            compressed: false,
-            opcode: OpCode::Binary,
-            mask: Some(key),
-            length: message.len() as u64,
-        };
-        let mut frame = vec![0; header.encoded_length()];
-        let start = header.emit(&mut frame);
-        frame.extend_from_slice(message);
-        Mask::new(key).apply(&mut frame[start..]);
+        let mut frame = Vec::new();
+        plain::put_frame(&mut frame, OpCode::Binary, message, &mut self.random);
         self.stream.write_all(&frame)
     }
 

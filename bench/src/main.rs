@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 use tidegate_bench::machine::Machine;
-use tidegate_bench::{baseline, compare, echo, fanout, hub, idle, million, storm};
+use tidegate_bench::{baseline, compare, echo, fanout, hub, idle, million, recover, storm};
 
 /// Measurements of Tidegate. Without --url, `tidegate` from beside this program is started for the
 /// length of the measurement, with one shard on core 0.
@@ -37,6 +37,8 @@ enum Measurement {
     Fanout(fanout::Arguments),
     /// A message to a connection of another shard, and the memory of topics.
     Hub(hub::Arguments),
+    /// Very many clients that come back at once, and get what they missed.
+    Recover(recover::Arguments),
     /// Bursts of connections, and all of them ending and coming back at once.
     Storm(storm::Arguments),
 }
@@ -55,6 +57,9 @@ fn main() -> ExitCode {
             fanout::run(&arguments).and_then(|it| print_here(it, json))
         }
         Measurement::Hub(arguments) => hub::run(&arguments).and_then(|it| print_here(it, json)),
+        Measurement::Recover(arguments) => {
+            recover::run(&arguments).and_then(|it| print_here(it, json))
+        }
         Measurement::Storm(arguments) => storm::run(&arguments).and_then(|it| print_here(it, json)),
     };
     match printed {

@@ -15,12 +15,17 @@ const ENTRIES: u32 = 4096;
 /// # Errors
 /// The kernel refused the ring, or `work` failed.
 pub fn run<T>(index: usize, work: impl Future<Output = io::Result<T>>) -> io::Result<T> {
-    if let Some(core) = core(index) {
-        core_affinity::set_for_current(core);
-    }
+    pin(index);
     let builder = RuntimeBuilder::<IoUringDriver>::new().with_entries(ENTRIES).enable_timer();
     let mut runtime = builder.build()?;
     runtime.block_on(work)
+}
+
+/// Pins the calling thread to the core of load thread `index`.
+pub(crate) fn pin(index: usize) {
+    if let Some(core) = core(index) {
+        core_affinity::set_for_current(core);
+    }
 }
 
 /// Runs `work` on a thread of its own, pinned to the core of load thread 0. The calling thread keeps
@@ -30,9 +35,7 @@ pub fn run<T>(index: usize, work: impl Future<Output = io::Result<T>>) -> io::Re
 /// `work` failed, or panicked.
 pub fn aside<T: Send>(work: impl FnOnce() -> io::Result<T> + Send) -> io::Result<T> {
     let pinned = || {
-        if let Some(core) = core(0) {
-            core_affinity::set_for_current(core);
-        }
+        pin(0);
         work()
     };
     let panicked = |_| io::Error::other("a load thread panicked");

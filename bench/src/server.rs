@@ -52,12 +52,16 @@ pub struct Server {
     pub pid: Option<u32>,
     /// What it says of itself: name, version, configuration.
     pub description: String,
-    _child: Option<Running>,
+    child: Option<Running>,
 }
 
 /// A child process that ends with this value.
 #[derive(Debug)]
-struct Running(Child);
+struct Running {
+    child: Child,
+    /// The lines of its standard output.
+    lines: Receiver<String>,
+}
 
 impl Server {
     /// Starts or finds the server that was chosen. One that is started gets core 0 to itself.
@@ -67,7 +71,7 @@ impl Server {
     pub fn find(choice: &Choice) -> io::Result<Self> {
         if let Some(url) = &choice.url {
             let (target, pid) = (url.parse()?, choice.pid);
-            return Ok(Self { target, pid, description: url.clone(), _child: None });
+            return Ok(Self { target, pid, description: url.clone(), child: None });
         }
         match choice.peer {
             Some(peer) => Self::start_peer(peer),
@@ -83,11 +87,31 @@ impl Server {
     /// It did not start.
     pub fn start_gateway(program: Option<&Path>, shards: u32, config: &str) -> io::Result<Self> {
         let program = program.map_or_else(gateway_program, |path| Ok(path.into()))?;
-        let mut command = Command::new(&program);
-        command.args(["--shards", &shards.to_string(), "--listen", "127.0.0.1:0"]);
-        if knows_admin(&program) {
-            command.args(["--admin", "off"]);
-        }
+        let admin = if knows_admin(&program) { &["--admin", "off"][..] } else { &[] };
+        Self::launch(&program, shards, config, admin)
+    }
+
+    /// The same, with an admin address, which is yielded as well.
+    ///
+    /// # Errors
+    /// As for [`Server::start_gateway`].
+    pub fn start_gateway_with_admin(
+        program: Option<&Path>,
+        shards: u32,
+        config: &str,
+    ) -> io::Result<(Self, SocketAddr)> {
+        let program = program.map_or_else(gateway_program, |path| Ok(path.into()))?;
+        let mut server = Self::launch(&program, shards, config, &["--admin", "127.0.0.1:0"])?;
+        let running = server.child.as_mut().expect("it was started just now");
+        let admin = running.says("its admin address", START_MAX, |line| {
+            line.strip_prefix("admin on ")?.parse().ok()
+        })?;
+        Ok((server, admin))
+    }
+
+    fn launch(program: &Path, shards: u32, config: &str, admin: &[&str]) -> io::Result<Self> {
+        let mut command = Command::new(program);
+        command.args(["--shards", &shards.to_string(), "--listen", "127.0.0.1:0"]).args(admin);
         // A file without a name: nothing to take away when this process is killed.
         command.args(["--config", "/dev/stdin"]).stdin(holding(config)?);
         let mut running = Running::start(&mut command, shards == 1).map_err(|error| {
@@ -101,9 +125,9 @@ impl Server {
         })?;
         Ok(Self {
             target: Target::new(address, "/echo"),
-            pid: Some(running.0.id()),
-            description: format!("{}, {shards} shard(s)", version(&program)),
-            _child: Some(running),
+            pid: Some(running.child.id()),
+            description: format!("{}, {shards} shard(s)", version(program)),
+            child: Some(running),
         })
     }
 
@@ -126,9 +150,9 @@ impl Server {
         await_listener(address)?;
         Ok(Self {
             target: Target::new(address, "/echo"),
-            pid: Some(running.0.id()),
+            pid: Some(running.child.id()),
             description,
-            _child: Some(running),
+            child: Some(running),
         })
     }
 
@@ -157,7 +181,7 @@ impl Running {
             };
             scope.spawn(start).join().expect("starting a process does not panic")
         });
-        started.map(Self)
+        started.map(|mut child| Self { lines: lines(&mut child), child })
     }
 
     /// The first of the child's lines that `meaning` understands; `what` it is, for the error.
@@ -171,9 +195,8 @@ impl Running {
         meaning: impl Fn(&str) -> Option<T>,
     ) -> io::Result<T> {
         let until = Instant::now() + within;
-        let lines = self.lines();
         loop {
-            match lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
+            match self.lines.recv_timeout(until.saturating_duration_since(Instant::now())) {
                 Ok(line) => {
                     if let Some(meant) = meaning(&line) {
                         return Ok(meant);
@@ -196,23 +219,10 @@ impl Running {
         }
     }
 
-    /// The lines of the child's standard output. They are read to the end, wanted or not: a child
-    /// whose output nobody reads comes to a halt, or is killed by a broken pipe.
-    fn lines(&mut self) -> Receiver<String> {
-        let output = self.0.stdout.take().expect("it was asked for when it started");
-        let (sender, receiver) = mpsc::channel();
-        thread::spawn(move || {
-            for line in BufReader::new(output).lines().map_while(Result::ok) {
-                let _ = sender.send(line);
-            }
-        });
-        receiver
-    }
-
     /// Waits for the child's end.
     fn ended(&mut self, until: Instant) -> io::Result<Option<ExitStatus>> {
         loop {
-            let status = self.0.try_wait()?;
+            let status = self.child.try_wait()?;
             if status.is_some() || Instant::now() > until {
                 return Ok(status);
             }
@@ -224,9 +234,22 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         // Both fail only for a process that has ended.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
+}
+
+/// The lines of a child's standard output. They are read to the end, wanted or not: a child whose
+/// output nobody reads comes to a halt, or is killed by a broken pipe.
+fn lines(child: &mut Child) -> Receiver<String> {
+    let output = child.stdout.take().expect("it was asked for when it started");
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            let _ = sender.send(line);
+        }
+    });
+    receiver
 }
 
 /// A pipe with `text` in it, which must fit what a pipe holds: 64 KiB (pipe(7)).

@@ -21,7 +21,7 @@ use tidegate::uring::{Area, Memory, raise_open_files};
 pub use self::errand::{Errand, MESSAGE_MAX};
 pub use self::flock::WINDOW_MAX;
 use self::flock::{Flock, Kit, Part};
-use self::source::Sources;
+pub(crate) use self::source::Sources;
 use crate::target::Target;
 
 /// The most connections of one ring.

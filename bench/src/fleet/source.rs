@@ -18,7 +18,7 @@ const SOCKETS_PER_ADDRESS: u32 = 4096;
 const CONNECT_BLOCKS: Duration = Duration::from_micros(1);
 
 /// Makes connected sockets.
-pub(super) struct Sources {
+pub(crate) struct Sources {
     target: SockAddr,
     /// Whether the target is in 127.0.0.0/8, so that any address of it can be a source.
     loopback: bool,
@@ -28,7 +28,7 @@ pub(super) struct Sources {
 }
 
 impl Sources {
-    pub(super) fn new(target: SocketAddr, ending: Ending) -> io::Result<Self> {
+    pub(crate) fn new(target: SocketAddr, ending: Ending) -> io::Result<Self> {
         let loopback = matches!(target.ip(), IpAddr::V4(ip) if ip.is_loopback());
         // A number of its own for each process, so that the ports that the last one left in
         // TIME_WAIT are not in the way.
@@ -37,7 +37,7 @@ impl Sources {
     }
 
     /// A socket that is connected, or is about to be.
-    pub(super) fn connect(&mut self) -> io::Result<OwnedFd> {
+    pub(crate) fn connect(&mut self) -> io::Result<OwnedFd> {
         let socket = Socket::new(Domain::for_address(self.address()), Type::STREAM, None)?;
         if self.loopback {
             socket.bind(&SocketAddrV4::new(self.source(), 0).into())?;

@@ -1,0 +1,66 @@
+//! A client that waits for what it reads, on an ordinary blocking socket: for what is done once and
+//! in order.
+
+use std::io::{self, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use tidegate_proto::frame::{Header, OpCode};
+use tidegate_proto::handshake::client::{Accepted, Request};
+use tidegate_proto::http::{Status, parse_response};
+use tidegate_proto::mask::Mask;
+
+use crate::random::Random;
+use crate::target::Target;
+
+/// How long anything may take.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The longest response to an opening handshake, in bytes.
+pub(crate) const RESPONSE_MAX: usize = 4096;
+
+/// Connects and shakes hands. What comes behind the response is left in the socket.
+///
+/// # Errors
+/// The server is not there, or does not want this connection.
+pub(crate) fn open(target: &Target, random: &mut Random) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(target.address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let request = Request::new(&target.host, &target.path, random.nonce());
+    stream.write_all(&head(&request)?)?;
+    let mut response = Vec::new();
+    loop {
+        let mut byte = [0];
+        stream.read_exact(&mut byte)?;
+        response.push(byte[0]);
+        let status = parse_response(&response, RESPONSE_MAX).map_err(io::Error::other)?;
+        if let Status::Complete(head) = status {
+            Accepted::check(&head, &request).map_err(io::Error::other)?;
+            return Ok(stream);
+        }
+    }
+}
+
+/// The bytes of a request.
+///
+/// # Errors
+/// Its host or path cannot stand in one.
+pub(crate) fn head(request: &Request<'_>) -> io::Result<Vec<u8>> {
+    let mut head = vec![0; 512 + request.host.len() + request.target.len()];
+    let length = request.write(&mut head).map_err(|_| io::Error::other("not a valid URL"))?;
+    head.truncate(length);
+    Ok(head)
+}
+
+/// Puts a masked frame behind what is in `out`.
+pub(crate) fn put_frame(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8], random: &mut Random) {
+    let key = random.key();
+    let length = payload.len() as u64;
+    let header = Header { fin: true, compressed: false, opcode, mask: Some(key), length };
+    let at = out.len();
+    out.resize(at + header.encoded_length(), 0);
+    let start = at + header.emit(&mut out[at..]);
+    out.extend_from_slice(payload);
+    Mask::new(key).apply(&mut out[start..]);
+}
