@@ -7,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use tidegate_proto::receiver::Kind;
 
-use super::{Compressed, ConnectionId, Name, Position, Publication};
+use super::{Compressed, ConnectionId, Name, Payload, Position, Publication};
 
 /// One thing that subscribers are told, the same for all of them.
 #[derive(Debug)]
@@ -49,10 +49,7 @@ enum Event<'e> {
         topic: Option<&'e str>,
         #[serde(skip_serializing_if = "Option::is_none", flatten)]
         position: Option<Place>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        text: Option<&'e str>,
-        #[serde(skip_serializing_if = "Option::is_none")]
-        binary: Option<String>,
+        // `text` or `binary` follows: see `Delivery::message_event`.
     },
     Join(Someone<'e>),
     Leave(Someone<'e>),
@@ -66,6 +63,12 @@ enum Event<'e> {
         gap: bool,
     },
 }
+
+/// What stands around the text of an event, in bytes, with a name of usual length.
+const AROUND_TEXT: usize = 128;
+
+/// Bytes that are looked at together.
+const BLOCK: usize = 64;
 
 #[derive(Serialize)]
 struct Someone<'e> {
@@ -114,18 +117,30 @@ impl Delivery {
     /// As those who want events are told, in JSON.
     pub(crate) fn event(&self) -> Vec<u8> {
         let topic = self.topic.as_ref().filter(|name| name.user().is_none()).map(Name::as_str);
-        let event = match &self.what {
-            What::Message(publication, _) => {
-                let payload = &publication.payload;
-                let text = std::str::from_utf8(payload.bytes());
-                let text = text.ok().filter(|_| payload.kind == Kind::Text);
-                let binary = text.is_none().then(|| STANDARD.encode(payload.bytes()));
-                Event::Message { topic, position: self.position.map(Place::from), text, binary }
+        match &self.what {
+            What::Message(publication, _) => self.message_event(topic, &publication.payload),
+            What::Join(who) => written(&Event::Join(who.someone(topic))),
+            What::Leave(who) => written(&Event::Leave(who.someone(topic))),
+        }
+    }
+
+    fn message_event(&self, topic: Option<&str>, payload: &Payload) -> Vec<u8> {
+        let bytes = payload.bytes();
+        let mut event = Vec::with_capacity(bytes.len() + AROUND_TEXT);
+        write(&mut event, &Event::Message { topic, position: self.position.map(Place::from) });
+        let end = event.pop();
+        match std::str::from_utf8(bytes).ok().filter(|_| payload.kind == Kind::Text) {
+            Some(text) => {
+                event.extend_from_slice(br#","text":"#);
+                write_text(&mut event, text);
             }
-            What::Join(who) => Event::Join(who.someone(topic)),
-            What::Leave(who) => Event::Leave(who.someone(topic)),
-        };
-        written(&event)
+            None => {
+                event.extend_from_slice(br#","binary":"#);
+                write_text(&mut event, &STANDARD.encode(bytes));
+            }
+        }
+        event.extend(end);
+        event
     }
 }
 
@@ -141,7 +156,34 @@ pub(crate) fn subscribed(
 }
 
 fn written(event: &Event<'_>) -> Vec<u8> {
-    serde_json::to_vec(event).expect("an event has nothing that JSON cannot say")
+    let mut bytes = Vec::new();
+    write(&mut bytes, event);
+    bytes
+}
+
+/// Puts it behind what is in `out`.
+fn write(out: &mut Vec<u8>, value: &impl Serialize) {
+    serde_json::to_writer(out, value).expect("an event has nothing that JSON cannot say");
+}
+
+/// Puts a string in JSON behind what is in `out`. Most have nothing to be escaped, which is found
+/// many bytes at a time: those who come back are told each message anew.
+fn write_text(out: &mut Vec<u8>, text: &str) {
+    if needs_escapes(text.as_bytes()) {
+        return write(out, &text);
+    }
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
+}
+
+/// RFC 8259 section 7: "All Unicode characters may be placed within the quotation marks, except for
+/// the characters that MUST be escaped: quotation mark, reverse solidus, and the control characters
+/// (U+0000 through U+001F)."
+fn needs_escapes(text: &[u8]) -> bool {
+    let must = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    // Without a way out in the middle of a block, the compiler uses vectors.
+    text.chunks(BLOCK).any(|block| block.iter().fold(false, |any, &byte| any | must(byte)))
 }
 
 impl Who {
@@ -156,7 +198,7 @@ impl Who {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::{MessageMemory, Node, Payload};
+    use crate::hub::{MessageMemory, Node};
 
     fn delivery(what: What, position: Option<Position>) -> Delivery {
         Delivery { topic: Some(Name::new("a\"b").expect("a name")), hash: 0, position, what }
@@ -170,6 +212,22 @@ mod tests {
 
     fn said(delivery: &Delivery) -> String {
         String::from_utf8(delivery.event()).expect("JSON is text")
+    }
+
+    #[test]
+    fn text_is_escaped_as_any_other_string() {
+        let long = "x".repeat(200);
+        for special in (0..0x20_u8).chain([b'"', b'\\', b'/', 0x7f]).map(char::from).chain(['ä']) {
+            for at in [0, 1, 63, 64, 199, 200] {
+                let text = format!("{}{special}{}", &long[..at], &long[at..]);
+                let event = delivery(message(Kind::Text, text.as_bytes()), None).event();
+                let read: serde_json::Value = serde_json::from_slice(&event).expect("JSON");
+                assert_eq!(read["text"], *text, "{special:?} at {at}");
+                let mut written = Vec::new();
+                write_text(&mut written, &text);
+                assert_eq!(written, serde_json::to_vec(&text).expect("a string"), "{special:?}");
+            }
+        }
     }
 
     #[test]
