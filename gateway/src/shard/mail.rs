@@ -27,6 +27,9 @@ const MAIL_AT_ONCE: usize = 16;
 /// they take.
 const SENDS_AT_ONCE: usize = 32;
 
+/// Bytes of such sends: two portions of what those who come back have missed.
+const BYTES_AT_ONCE: u64 = 64 * 1024;
+
 /// Messages that are compressed in one turn of the loop, in bytes, before no more mail is taken in:
 /// some milliseconds' work, and one message more.
 const COMPRESSED_AT_ONCE: usize = 256 * 1024;
@@ -42,6 +45,10 @@ impl<R: Ring> Shard<R> {
             return Ok(());
         }
         let until = self.ring.now() + SLICE;
+        if self.recoveries.len() > 0 && !self.batch.is_empty() {
+            // Those who come back fill slice upon slice: an answer leaves before, not behind.
+            self.ring.enter(&mut self.memory, Duration::ZERO)?;
+        }
         let (mut carried_out, mut compressed) = (self.batch.len(), 0);
         self.feed();
         loop {
@@ -50,7 +57,7 @@ impl<R: Ring> Shard<R> {
             if !took && !went {
                 return Ok(());
             }
-            if self.batch.len() >= carried_out + SENDS_AT_ONCE {
+            if self.is_much_to_send(carried_out) {
                 carried_out = self.batch.len();
                 self.ring.enter(&mut self.memory, Duration::ZERO)?;
             }
@@ -58,6 +65,14 @@ impl<R: Ring> Shard<R> {
                 return Ok(());
             }
         }
+    }
+
+    /// Whether the kernel is to carry out what is queued behind the first so many sends, before more
+    /// is.
+    fn is_much_to_send(&self, carried_out: usize) -> bool {
+        let queued = &self.batch[carried_out..];
+        let bytes = || queued.iter().map(|send| u64::from(send.span.length)).sum::<u64>();
+        queued.len() >= SENDS_AT_ONCE || bytes() >= BYTES_AT_ONCE
     }
 
     fn has_mail_work(&mut self) -> bool {
