@@ -6,6 +6,7 @@
 
 pub mod arguments;
 pub mod baseline;
+pub mod children;
 pub mod compare;
 pub mod echo;
 pub mod fanout;

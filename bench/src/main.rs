@@ -7,7 +7,9 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 use serde::Serialize;
 use tidegate_bench::machine::Machine;
-use tidegate_bench::{baseline, compare, echo, fanout, hub, idle, million, recover, storm};
+use tidegate_bench::{
+    baseline, children, compare, echo, fanout, hub, idle, million, recover, storm,
+};
 
 /// Measurements of Tidegate. Without --url, `tidegate` from beside this program is started for the
 /// length of the measurement, with one shard on core 0.
@@ -45,6 +47,9 @@ enum Measurement {
 
 fn main() -> ExitCode {
     let Arguments { measurement, json } = Arguments::parse();
+    if let Err(error) = children::end_with_signals() {
+        eprintln!("tidegate-bench: what it starts may outlive it: {error}");
+    }
     let printed = match measurement {
         Measurement::Compare(arguments) => compare(&arguments, json),
         Measurement::Echo(arguments) => echo::run(&arguments).and_then(|it| print_here(it, json)),

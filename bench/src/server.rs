@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
+use crate::children::{self, Shared, lock};
 use crate::peers::Peer;
 use crate::random::Random;
 use crate::target::Target;
@@ -58,7 +59,7 @@ pub struct Server {
 /// A child process that ends with this value.
 #[derive(Debug)]
 struct Running {
-    child: Child,
+    child: Shared,
     /// The lines of its standard output.
     lines: Receiver<String>,
 }
@@ -125,7 +126,7 @@ impl Server {
         })?;
         Ok(Self {
             target: Target::new(address, "/echo"),
-            pid: Some(running.child.id()),
+            pid: Some(running.pid()),
             description: format!("{}, {shards} shard(s)", version(program)),
             child: Some(running),
         })
@@ -150,7 +151,7 @@ impl Server {
         await_listener(address)?;
         Ok(Self {
             target: Target::new(address, "/echo"),
-            pid: Some(running.child.id()),
+            pid: Some(running.pid()),
             description,
             child: Some(running),
         })
@@ -177,11 +178,18 @@ impl Running {
                 if let Some(core) = cores.and_then(|cores| cores.first().copied()) {
                     core_affinity::set_for_current(core);
                 }
-                command.spawn()
+                children::start(command)
             };
             scope.spawn(start).join().expect("starting a process does not panic")
         });
-        started.map(|mut child| Self { lines: lines(&mut child), child })
+        started.map(|child| {
+            let lines = lines(&mut lock(&child));
+            Self { child, lines }
+        })
+    }
+
+    fn pid(&self) -> u32 {
+        lock(&self.child).id()
     }
 
     /// The first of the child's lines that `meaning` understands; `what` it is, for the error.
@@ -222,7 +230,7 @@ impl Running {
     /// Waits for the child's end.
     fn ended(&mut self, until: Instant) -> io::Result<Option<ExitStatus>> {
         loop {
-            let status = self.child.try_wait()?;
+            let status = lock(&self.child).try_wait()?;
             if status.is_some() || Instant::now() > until {
                 return Ok(status);
             }
@@ -233,9 +241,7 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Both fail only for a process that has ended.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        children::end(&self.child);
     }
 }
 
