@@ -18,6 +18,7 @@ use crate::latency::{Histogram, Latency, histogram};
 use crate::peer::message;
 use crate::peers;
 use crate::process::{CpuTime, MemoryUse};
+use crate::progress;
 use crate::runtime;
 use crate::server::{Choice, Server};
 use crate::target::Target;
@@ -160,7 +161,9 @@ fn measure(arguments: &Arguments, target: &Target, pid: Option<u32>) -> io::Resu
     let mut slow = Fleet::new(target, Kind::WebSocket, Ending::Reset)?;
     slow.open(arguments.slow, WINDOW, &mut |_| ())?;
     let mut fleet = Fleet::new(target, Kind::WebSocket, Ending::Reset)?;
-    fleet.open(arguments.subscribers, WINDOW, &mut |_| ())?;
+    let mut bar = progress::bar(arguments.subscribers as u64, "subscribers joined");
+    fleet.open(arguments.subscribers, WINDOW, &mut |count| bar.advance(count as u64))?;
+    drop(bar);
     let joined = pid.map(MemoryUse::of).transpose()?;
     // Two that take turns: a message that comes twice, or late, is not the one that is waited for.
     let messages = [message(arguments.size)?, message(arguments.size)?];
@@ -193,13 +196,18 @@ impl Publisher {
     /// Publishes for so many seconds, and so many messages at most; ends when one does not come to
     /// all.
     fn publish_for(&mut self, seconds: f64, messages: u64) -> io::Result<Tally> {
-        let until = Instant::now() + Duration::from_secs_f64(seconds);
-        let mut tally = Tally::new();
+        let started = Instant::now();
+        let until = started + Duration::from_secs_f64(seconds);
+        let (mut tally, mut told) = (Tally::new(), 0);
+        let mut bar = progress::bar(seconds.ceil() as u64, "seconds of publishing");
         while tally.messages < messages && Instant::now() < until && tally.missing == 0 {
             let message = &self.messages[(self.published % 2) as usize];
             let delivery = self.fleet.publish(message)?;
             self.published += 1;
             tally.record(self.fleet.len(), delivery);
+            let passed = started.elapsed().as_secs();
+            bar.advance(passed - told);
+            told = passed;
         }
         Ok(tally)
     }

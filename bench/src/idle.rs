@@ -21,6 +21,7 @@ use crate::fleet::{Ending, Errand, Fleet, Kind};
 use crate::peer::message;
 use crate::peers::Peer;
 use crate::process::MemoryUse;
+use crate::progress;
 use crate::server::{Choice, Server};
 use crate::slab::{Growth as CacheGrowth, Slabs};
 use crate::target::Target;
@@ -185,10 +186,14 @@ fn fleet(target: &Target, kind: Kind) -> io::Result<Fleet> {
 
 /// Opens N connections, and lets all that there are echo.
 fn add(fleet: &mut Fleet, arguments: &Arguments, message: Option<&Rc<[u8]>>) -> io::Result<()> {
-    fleet.open(arguments.connections, WINDOW, &mut |_| ())?;
+    let mut bar = progress::bar(arguments.connections as u64, "connections opened");
+    fleet.open(arguments.connections, WINDOW, &mut |count| bar.advance(count as u64))?;
+    drop(bar);
     let Some(message) = message else { return Ok(()) };
     let errand = Errand::Echo { message: Rc::clone(message) };
-    (0..arguments.rounds).try_for_each(|_| fleet.each(&errand, WINDOW, &mut |_| ()))
+    let mut bar = progress::bar((fleet.len() * arguments.rounds) as u64, "messages echoed");
+    let mut advance = |count| bar.advance(count as u64);
+    (0..arguments.rounds).try_for_each(|_| fleet.each(&errand, WINDOW, &mut advance))
 }
 
 impl KernelUse {

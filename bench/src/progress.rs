@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressState, ProgressStyle};
@@ -13,7 +14,11 @@ const EVERY: Duration = Duration::from_secs(5);
 /// What a bar looks like; see `indicatif::style`.
 const TEMPLATE: &str = "{msg} {wide_bar} {human_pos} of {human_len}, {rate} per second, {eta} left";
 
-/// Shows how far some work is. A bar goes away with this value; lines stay.
+/// How many are shown, or would be.
+static BARS: AtomicUsize = AtomicUsize::new(0);
+
+/// Shows how far some work is. A bar goes away with this value; lines stay. Of work that is part of
+/// other work that is shown, nothing is.
 #[derive(Debug)]
 pub struct Bar(Shown);
 
@@ -21,6 +26,7 @@ pub struct Bar(Shown);
 enum Shown {
     Drawn(ProgressBar),
     Said(Lines),
+    Nothing,
 }
 
 /// What plain lines are made of.
@@ -36,6 +42,9 @@ struct Lines {
 /// "opened".
 #[must_use]
 pub fn bar(total: u64, what: &str) -> Bar {
+    if BARS.fetch_add(1, Ordering::Relaxed) > 0 {
+        return Bar(Shown::Nothing);
+    }
     if !io::stderr().is_terminal() {
         return Bar(Shown::Said(Lines::new(total, what, Instant::now())));
     }
@@ -55,6 +64,7 @@ impl Bar {
     /// `count` more are done.
     pub fn advance(&mut self, count: u64) {
         match &mut self.0 {
+            Shown::Nothing => {}
             Shown::Drawn(bar) => bar.inc(count),
             Shown::Said(lines) => {
                 if let Some(line) = lines.advance(count, Instant::now()) {
@@ -68,6 +78,7 @@ impl Bar {
 
 impl Drop for Bar {
     fn drop(&mut self) {
+        BARS.fetch_sub(1, Ordering::Relaxed);
         if let Shown::Drawn(bar) = &self.0 {
             bar.finish_and_clear();
         }
@@ -103,6 +114,12 @@ mod tests {
         assert_eq!(lines.advance(10, at(5000)).as_deref(), Some("20 of 1000 opened"));
         assert_eq!(lines.advance(0, at(9999)), None);
         assert_eq!(lines.advance(30, at(10_000)).as_deref(), Some("50 of 1000 opened"));
+    }
+
+    #[test]
+    fn of_work_within_other_work_nothing_is_shown() {
+        let (_outer, inner) = (bar(10, "done"), bar(10, "done"));
+        assert!(matches!(inner.0, Shown::Nothing));
     }
 
     #[test]

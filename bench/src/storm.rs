@@ -26,6 +26,7 @@ use crate::fleet::{Ending, Fleet, Kind};
 use crate::latency::{Histogram, LATENCY_MAX_NS, histogram};
 use crate::peer::{self, Peer};
 use crate::process::{CpuTime, MemoryUse, peak_resident_bytes, waited_for_cpu};
+use crate::progress;
 use crate::runtime;
 use crate::server::{Choice, Server};
 use crate::target::Target;
@@ -225,7 +226,12 @@ fn bursts(arguments: &Arguments) -> io::Result<(String, Bursts)> {
         let mut fleet = Fleet::new(&server.target, Kind::WebSocket, arguments.ending)?;
         fleet.reserve(arguments.burst)?;
         let before_bytes = rest(pid, arguments)?;
-        let each = || burst(pid, &mut fleet, arguments);
+        let mut bar = progress::bar(arguments.bursts as u64, "bursts have come and gone");
+        let each = || {
+            let seen = burst(pid, &mut fleet, arguments);
+            bar.advance(1);
+            seen
+        };
         let seen = std::iter::repeat_with(each).take(arguments.bursts);
         Ok((before_bytes, seen.collect::<io::Result<Vec<_>>>()?))
     })?;
@@ -306,15 +312,18 @@ fn storm(target: &Target, pid: u32, arguments: &Arguments, probe: Probe) -> io::
         MemoryUse::of(pid)
     };
     let mut fleet = Fleet::new(target, Kind::WebSocket, arguments.ending)?;
-    fleet.open(connections, window, &mut |_| ())?;
+    // Each of them opens, is dropped and comes back.
+    let mut bar = progress::bar(3 * connections as u64, "opened, dropped and back");
+    let mut advance = |count| bar.advance(count as u64);
+    fleet.open(connections, window, &mut advance)?;
     probe.enter(CALM);
     let before_bytes = settled()?.private_bytes;
     let (started, mut dropped) = (Instant::now(), Duration::ZERO);
     probe.enter(STORM);
     let spent = Spent::on(pid, || {
-        fleet.drop_all(&mut |_| ())?;
+        fleet.drop_all(&mut advance)?;
         dropped = started.elapsed();
-        fleet.open(connections, window, &mut |_| ())
+        fleet.open(connections, window, &mut advance)
     })?;
     let (calm, storm) = probe.finish()?;
     let began =
