@@ -21,6 +21,7 @@ use crate::arguments::count;
 use crate::latency::{Latency, histogram};
 use crate::plain::{self, PATIENCE};
 use crate::process::MemoryUse;
+use crate::progress;
 use crate::random::Random;
 use crate::target::Target;
 
@@ -102,7 +103,12 @@ fn start(shards: Shards) -> io::Result<Gateway> {
     Gateway::start_with(config, Arc::new(switch)).map_err(io::Error::other)
 }
 
-fn push(count: usize) -> io::Result<Latency> {
+/// Measures how long messages take to a connection of another shard, one after the other, and a
+/// tenth as many before, unmeasured.
+///
+/// # Errors
+/// As for [`run`].
+pub fn push(count: usize) -> io::Result<Latency> {
     let gateway = start(Shards::Count(2.try_into().expect("two is not zero")))?;
     let mut from = Client::open(gateway.addresses()[0])?;
     let mut to = Client::open(gateway.addresses()[0])?;
@@ -119,6 +125,7 @@ fn push(count: usize) -> io::Result<Latency> {
     let mut message = to.id.to_string().into_bytes();
     message.extend([b'.'; 45]);
     let mut times_ns = histogram();
+    let mut bar = progress::bar((count + count / 10) as u64, "messages pushed");
     for round in 0..count + count / 10 {
         let sent = Instant::now();
         from.send(&message)?;
@@ -128,6 +135,7 @@ fn push(count: usize) -> io::Result<Latency> {
         if round >= count / 10 {
             times_ns.saturating_record(sent.elapsed().as_nanos() as u64);
         }
+        bar.advance(1);
         // A machine that does nothing else, and is not in a hurry either.
         std::thread::sleep(Duration::from_micros(100));
     }

@@ -71,6 +71,11 @@ pub enum Work {
         /// How long a server is left alone before its memory is read, in seconds.
         settle: f64,
     },
+    /// Messages to a connection of another shard, of a gateway within this program.
+    Push {
+        /// How many, one after the other.
+        messages: usize,
+    },
     /// One publishes, all receive.
     Fanout {
         /// Those who receive.
@@ -174,6 +179,9 @@ impl Work {
             Self::Storm { burst, bursts, connections, .. } => {
                 format!("storm: {bursts} bursts of {burst}, {connections} that come back")
             }
+            Self::Push { messages } => {
+                format!("push: {messages} messages to a connection of another shard")
+            }
             Self::Fanout { subscribers, size, shards, .. } => {
                 let shards = if shards > 1 { format!(", {shards} shards") } else { String::new() };
                 format!("fanout: {subscribers} subscribers, {size} B{shards}")
@@ -183,6 +191,12 @@ impl Work {
 }
 
 impl Contest {
+    /// Whether another build of the gateway can take part: not where it is within this program.
+    #[must_use]
+    pub fn is_of_programs(&self) -> bool {
+        !matches!(self.work, Work::Push { .. })
+    }
+
     /// Steps that are reported as progress.
     #[must_use]
     pub fn steps(&self) -> usize {

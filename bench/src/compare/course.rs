@@ -8,7 +8,7 @@ use super::sample::{self, Sample};
 use crate::fleet::Ending;
 use crate::load::{Load, Pace, Shape};
 use crate::server::{Choice, Server};
-use crate::{fanout, idle, storm};
+use crate::{fanout, hub, idle, storm};
 
 /// Connections of a storm that are opening at once.
 const WINDOW: usize = 1000;
@@ -73,6 +73,12 @@ impl Course<'_, '_> {
                     storm::Arguments { server, burst, bursts, connections, window, ending, settle };
                 let report = storm::run(&arguments)?;
                 Ok((report.server.clone(), sample::of_storm(&report)))
+            }),
+            Work::Push { messages } => self.each(group, |_| {
+                let latency = hub::push(messages)?;
+                let version = env!("CARGO_PKG_VERSION");
+                let description = format!("tidegate {version}, 2 shards, within tidegate-bench");
+                Ok((description, sample::of_push(latency)))
             }),
             Work::Fanout { subscribers, size, seconds, shards } => self.each(group, |server| {
                 let (slow, messages, warm_up) = (0, u64::MAX, seconds / 2.0);

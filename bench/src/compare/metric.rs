@@ -32,6 +32,11 @@ pub enum Metric {
     Peak,
     /// Private memory of the server after that, at rest, in MiB.
     Rest,
+    /// 99th percentile of the time from before a message is sent until a connection of another shard
+    /// has it, in microseconds.
+    PushP99,
+    /// The median of the same.
+    PushP50,
     /// CPU of the server per delivery, in microseconds.
     CpuPerDelivery,
     /// 99th percentile of the time until the last subscriber has a message, in microseconds.
@@ -73,6 +78,8 @@ impl Metric {
             Self::Unsent => "never sent",
             Self::Peak => "peak MiB",
             Self::Rest => "at rest MiB",
+            Self::PushP99 => "push p99 us",
+            Self::PushP50 => "push p50 us",
             Self::CpuPerDelivery => "CPU us/delivery",
             Self::LastSubscriber => "last subscriber p99 us",
             Self::DeliveriesPerSecond => "deliveries/s",

@@ -79,6 +79,7 @@ impl Arguments {
         }
         if self.before.is_some() {
             contests.retain(|contest| contest.contenders.contains(&Contender::Gateway));
+            contests.retain(Contest::is_of_programs);
             contests = contests.into_iter().map(Contest::with_before).collect();
         }
         if contests.is_empty() {

@@ -43,9 +43,12 @@ impl Suite {
         contests.extend(RATES.map(|rate| self.at_a_rate(rate, rounds)));
         contests.push(self.idle(rounds));
         contests.push(self.storm(rounds));
-        if self == Self::Full {
-            contests.extend([(1000, 1), (10_000, 1), (10_000, 2)].map(|it| fanout(it, rounds)));
-        }
+        contests.push(self.push(rounds));
+        let fanouts: &[_] = match self {
+            Self::Quick => &[(1000, 1)],
+            Self::Full => &[(1000, 1), (10_000, 1), (10_000, 2)],
+        };
+        contests.extend(fanouts.iter().map(|&it| self.fanout(it, rounds)));
         contests
     }
 
@@ -111,22 +114,45 @@ impl Suite {
             wanted: vec![handshakes(Metric::BurstHandshakes), handshakes(Metric::Handshakes)],
         }
     }
-}
 
-/// Those who hand a message on; beside several shards, only the floor: a loop of `send()`.
-fn fanout((subscribers, shards): (usize, u32), rounds: usize) -> Contest {
-    let has_rooms = |peer: &Peer| peer.has_rooms() && (shards == 1 || *peer == Peer::Epoll);
-    let peers = Peer::value_variants().iter().copied().filter(has_rooms);
-    let bound = Bound::AtMost(if shards == 1 { 0.85 } else { 1.05 });
-    Contest {
-        work: Work::Fanout { subscribers, size: 64, seconds: 1.0, shards },
-        contenders: with_gateway(peers.collect()),
-        against: Contender::Peer(Peer::Epoll),
-        rounds: rounds.min(ROUNDS_OF_PROCESSES),
-        time: Suite::Full.time(),
-        wanted: vec![Wanted { metric: Metric::CpuPerDelivery, of: Of::Ratio, bound }],
+    /// Nobody else has shards to push across.
+    fn push(self, rounds: usize) -> Contest {
+        let bound = Bound::AtMost(PUSH_P99_US);
+        Contest {
+            work: Work::Push { messages: 5000 },
+            contenders: with_gateway(Vec::new()),
+            against: Contender::Gateway,
+            rounds: rounds.min(ROUNDS_OF_PROCESSES),
+            time: self.time(),
+            wanted: vec![Wanted { metric: Metric::PushP99, of: Of::Value, bound }],
+        }
+    }
+
+    /// Those who hand a message on; in the quick suite and beside several shards, only the floor: a
+    /// loop of `send()`.
+    fn fanout(self, (subscribers, shards): (usize, u32), rounds: usize) -> Contest {
+        let everybody = self == Self::Full && shards == 1;
+        let has_rooms = |peer: &Peer| peer.has_rooms() && (everybody || *peer == Peer::Epoll);
+        let peers = Peer::value_variants().iter().copied().filter(has_rooms);
+        let bound = Bound::AtMost(if shards == 1 { FANOUT_CPU } else { FANOUT_CPU_OF_TWO });
+        Contest {
+            work: Work::Fanout { subscribers, size: 64, seconds: 1.0, shards },
+            contenders: with_gateway(peers.collect()),
+            against: Contender::Peer(Peer::Epoll),
+            rounds: rounds.min(ROUNDS_OF_PROCESSES),
+            time: self.time(),
+            wanted: vec![Wanted { metric: Metric::CpuPerDelivery, of: Of::Ratio, bound }],
+        }
     }
 }
+
+/// What a push to a connection of another shard may take, in microseconds: its p99.
+const PUSH_P99_US: f64 = 100.0;
+
+/// What a delivery may cost, to a bare loop of `send()`: of one shard, and of two, which have to tell
+/// each other.
+const FANOUT_CPU: f64 = 0.85;
+const FANOUT_CPU_OF_TWO: f64 = 1.05;
 
 /// Rounds of a contest in which every round starts every server anew: each takes seconds.
 const ROUNDS_OF_PROCESSES: usize = 5;
@@ -215,6 +241,19 @@ mod tests {
     #[test]
     fn fan_out_of_one_shard_is_to_cost_less_than_a_loop_of_sends() {
         let expected = vec![(Metric::CpuPerDelivery, Bound::AtMost(0.85))];
-        assert_eq!(bounds(Suite::Full, "fanout: 1000 subscribers, 64 B"), expected);
+        for suite in [Suite::Quick, Suite::Full] {
+            assert_eq!(bounds(suite, "fanout: 1000 subscribers, 64 B"), expected);
+        }
+    }
+
+    #[test]
+    fn a_push_across_shards_has_a_bound_in_both_suites() {
+        let title = "push: 5000 messages to a connection of another shard";
+        for suite in [Suite::Quick, Suite::Full] {
+            assert_eq!(bounds(suite, title), [(Metric::PushP99, Bound::AtMost(100.0))]);
+        }
+        // It is within this program, so another build of the gateway cannot take its place.
+        let contests = Suite::Full.contests(5);
+        assert!(contests.iter().any(|it| it.work.title() == title && !it.is_of_programs()));
     }
 }

@@ -60,6 +60,10 @@ pub(super) fn of_storm(report: &storm::Report) -> Sample {
     ])
 }
 
+pub(super) fn of_push(latency: Latency) -> Sample {
+    Sample::from([(Metric::PushP99, latency.p99_us), (Metric::PushP50, latency.p50_us)])
+}
+
 pub(super) fn of_fanout(report: &fanout::Report) -> Sample {
     let mut sample = Sample::from([
         (Metric::LastSubscriber, report.to_the_last.p99_us),
