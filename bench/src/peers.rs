@@ -40,6 +40,8 @@ pub enum Peer {
     Fastwebsockets,
     /// npm's ws.
     Ws,
+    /// uWebSockets itself, in C++.
+    Uwebsockets,
     /// uWebSockets under Python, through PyPI's socketify: what it says is about both.
     UwebsocketsPython,
 }
@@ -64,7 +66,7 @@ impl Peer {
     /// Whether a message of a connection to a path below `/rooms/` goes to all connections there.
     #[must_use]
     pub fn has_rooms(self) -> bool {
-        matches!(self, Self::Epoll | Self::Ws | Self::UwebsocketsPython)
+        matches!(self, Self::Epoll | Self::Ws | Self::Uwebsockets | Self::UwebsocketsPython)
     }
 
     /// Builds the peer if it is not there; yields what starts it on `port`.
@@ -73,15 +75,16 @@ impl Peer {
     /// It cannot be had on this machine as it is.
     pub fn prepare(self, port: u16) -> Result<Command, Missing> {
         let prepared = match self {
-            Self::Hold => compile("hold", &["hold", "peer"], &[]),
-            Self::Epoll => compile("epoll_echo", &["epoll_echo", "handshake", "sha1", "peer"], &[]),
+            Self::Hold => c("hold", &["hold", "peer"], &[]),
+            Self::Epoll => c("epoll_echo", &["epoll_echo", "handshake", "sha1", "peer"], &[]),
             Self::LwsLean | Self::LwsUvLean | Self::LwsEvLean | Self::Lws => {
-                compile("lws_echo", &["lws_echo", "peer"], &["-lwebsockets"])
+                c("lws_echo", &["lws_echo", "peer"], &["-lwebsockets"])
             }
             Self::Monoio | Self::TokioUring => this_program().map(Command::new),
             Self::TungsteniteLean | Self::Tungstenite => rust("tungstenite_echo"),
             Self::FastwebsocketsLean | Self::Fastwebsockets => rust("fastwebsockets_echo"),
             Self::Ws => node(),
+            Self::Uwebsockets => uwebsockets(),
             Self::UwebsocketsPython => python(),
         };
         let missing =
@@ -121,6 +124,9 @@ impl Peer {
                  --target-dir target/peers/rust"
             }
             Self::Ws => "apt-get install nodejs npm",
+            Self::Uwebsockets => {
+                "apt-get install g++ && cargo fetch --manifest-path tools/peers/rust/Cargo.toml"
+            }
             Self::UwebsocketsPython => "pip install socketify==0.0.31",
         }
     }
@@ -161,22 +167,79 @@ fn succeed(command: &mut Command) -> io::Result<()> {
     Err(io::Error::other(why.unwrap_or("it failed without a word").to_owned()))
 }
 
-/// Compiles under a name of its own first: somebody else may start the program, or compile it, at
-/// the same time.
-fn compile(program: &str, files: &[&str], libraries: &[&str]) -> io::Result<Command> {
+/// A program in C, of these files and libraries.
+fn c(program: &str, files: &[&str], libraries: &[&str]) -> io::Result<Command> {
+    compile(program, |command| {
+        command.args(["-std=c11", "-O2", "-Wall", "-Wextra"]);
+        command.args(files.iter().map(|file| sources().join(file).with_extension("c")));
+        command.args(libraries);
+        Ok(())
+    })
+}
+
+/// Compiles what `add` says under a name of its own first: somebody else may start the program, or
+/// compile it, at the same time.
+fn compile(program: &str, add: impl FnOnce(&mut Command) -> io::Result<()>) -> io::Result<Command> {
     static COMPILED: AtomicU32 = AtomicU32::new(0);
     let number = COMPILED.fetch_add(1, Ordering::Relaxed);
-    let (sources, program) = (sources(), built()?.join(program));
-    if is_newer(&program, &sources)? {
+    let program = built()?.join(program);
+    if is_newer(&program, &sources())? {
         return Ok(Command::new(program));
     }
     let fresh = program.with_extension(format!("{}-{number}", process::id()));
     let mut command = Command::new("cc");
-    command.args(["-std=c11", "-O2", "-Wall", "-Wextra", "-o"]).arg(&fresh);
-    command.args(files.iter().map(|file| sources.join(file).with_extension("c")));
-    succeed(command.args(libraries))?;
+    command.arg("-o").arg(&fresh);
+    add(&mut command)?;
+    succeed(&mut command)?;
     fs::rename(fresh, &program)?;
     Ok(Command::new(program))
+}
+
+/// The package that brings the sources of uWebSockets; it is not built itself.
+const UWEBSOCKETS: &str = "libuwebsockets-sys";
+
+/// What of uSockets a loop on epoll without TLS is made of, in its folder.
+const USOCKETS: [&str; 8] = [
+    "bsd.c",
+    "context.c",
+    "loop.c",
+    "quic.c",
+    "socket.c",
+    "udp.c",
+    "eventing/epoll_kqueue.c",
+    "crypto/openssl.c",
+];
+
+fn uwebsockets() -> io::Result<Command> {
+    compile("uws_echo", |command| {
+        let (version, folder) = package(UWEBSOCKETS)?;
+        let (uws, usockets) = (folder.join("uWebSockets"), folder.join("uWebSockets/uSockets/src"));
+        command.args(["-O3", "-flto", "-w", "-DUWS_NO_ZLIB", "-DLIBUS_NO_SSL"]);
+        command.arg(format!("-DUWS_VERSION=\"{version}\""));
+        command.arg("-I").arg(uws.join("src")).arg("-I").arg(&usockets);
+        command.args(["-x", "c"]).args(USOCKETS.iter().map(|file| usockets.join(file)));
+        command.arg(sources().join("peer.c")).args(["-x", "c++", "-std=c++20"]);
+        command.arg(sources().join("uws_echo.cpp")).arg("-lstdc++");
+        Ok(())
+    })
+}
+
+/// The version of a package that the Rust peers know of, and the folder that cargo keeps it in.
+fn package(name: &str) -> io::Result<(String, PathBuf)> {
+    let mut command = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.args(["metadata", "--locked", "--format-version", "1", "--all-features"]);
+    let output = command.arg("--manifest-path").arg(sources().join("rust/Cargo.toml")).output()?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(io::Error::other(said.lines().last().unwrap_or("cargo failed").to_owned()));
+    }
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout)?;
+    let packages = metadata["packages"].as_array().into_iter().flatten();
+    let found = packages.into_iter().find(|it| it["name"] == name).and_then(|package| {
+        let manifest = Path::new(package["manifest_path"].as_str()?);
+        Some((package["version"].as_str()?.to_owned(), manifest.parent()?.to_owned()))
+    });
+    found.ok_or_else(|| io::Error::other(format!("cargo knows no package {name}")))
 }
 
 /// Whether `program` is there and newer than everything in `sources`.
@@ -204,7 +267,8 @@ fn node() -> io::Result<Command> {
     for file in ["ws_echo.mjs", "package.json", "package-lock.json", ".npmrc"] {
         fs::copy(sources().join(file), folder.join(file))?;
     }
-    if !folder.join("node_modules/ws").is_dir() {
+    let has = |package: &str| folder.join("node_modules").join(package).is_dir();
+    if !has("ws") || !has("bufferutil") {
         succeed(Command::new("npm").arg("--prefix").arg(&folder).arg("ci"))?;
     }
     let mut command = Command::new("node");

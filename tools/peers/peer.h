@@ -20,6 +20,6 @@ int peer_listen(int port);
 // Prints the one line that says what is running.
 void peer_announce(const char *line);
 // Prints what failed with errno's text, and ends the program with exit code 1.
-_Noreturn void peer_fail(const char *what);
+__attribute__((noreturn)) void peer_fail(const char *what);
 
 #endif

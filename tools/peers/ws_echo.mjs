@@ -1,5 +1,6 @@
 // A WebSocket echo with npm's ws on node: the peer most services in JavaScript are built on.
 //
+// Masking is bufferutil's, in C, which ws takes where it is there; UTF-8 is checked by node itself.
 // No compression, no TLS, no pings of its own, no timeout. Connections whose path begins with
 // /rooms/ share a room by path: a message of one goes to all of them, the sender included. node
 // raises the limit of open files to the hard limit by itself.
@@ -20,7 +21,11 @@ function portOf(args) {
 function loadWs() {
   const require = createRequire(import.meta.url);
   try {
-    return { ...require('ws'), version: require('ws/package.json').version };
+    const isNative = require('bufferutil') !== require('bufferutil/fallback.js');
+    if (!isNative || process.env.WS_NO_BUFFER_UTIL)
+      throw new Error('bufferutil is not native here, or turned off');
+    const named = (name) => `${name} ${require(`${name}/package.json`).version}`;
+    return { ...require('ws'), version: `${named('ws')} with ${named('bufferutil')}` };
   } catch (error) {
     console.error(`ws_echo: npm's ws cannot be loaded: ${error.message.split('\n')[0]}`);
     process.exit(3);
@@ -64,5 +69,5 @@ http.on('error', (error) => {
   process.exit(1);
 });
 http.listen({ port, host: '0.0.0.0', backlog: BACKLOG }, () => {
-  console.log(`ws ${version}, node ${process.versions.node}, no compression`);
+  console.log(`${version}, node ${process.versions.node}, no compression`);
 });
