@@ -215,7 +215,7 @@ fn uwebsockets() -> io::Result<Command> {
         let (version, folder) = package(UWEBSOCKETS)?;
         let (uws, usockets) = (folder.join("uWebSockets"), folder.join("uWebSockets/uSockets/src"));
         command.args(["-O3", "-flto", "-w", "-DUWS_NO_ZLIB", "-DLIBUS_NO_SSL"]);
-        command.arg(format!("-DUWS_VERSION=\"{version}\""));
+        command.arg(format!("-DUWS_PACKAGE=\"{UWEBSOCKETS} {version}\""));
         command.arg("-I").arg(uws.join("src")).arg("-I").arg(&usockets);
         command.args(["-x", "c"]).args(USOCKETS.iter().map(|file| usockets.join(file)));
         command.arg(sources().join("peer.c")).args(["-x", "c++", "-std=c++20"]);

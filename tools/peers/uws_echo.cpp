@@ -61,7 +61,7 @@ int main(int argc, char **argv) {
     app.ws<Room>("/rooms/*", room(app)).ws<Room>("/*", echo());
     app.listen("0.0.0.0", port, LIBUS_LISTEN_EXCLUSIVE_PORT, [](auto *listener) {
         if (!listener) peer_fail("listen");
-        peer_announce("uWebSockets " UWS_VERSION ", epoll, no compression");
+        peer_announce("uWebSockets of " UWS_PACKAGE ", epoll, no compression");
     });
     app.run();
 }

@@ -90,8 +90,9 @@ pub struct Seen {
 impl fmt::Display for Seen {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { echoes, echo, lateness } = self;
-        let Latency { p50_us, p99_us, max_us, .. } = echo;
-        write!(out, "{echoes:>12}: {p50_us:.0} us p50, {p99_us:.0} p99, {max_us:.0} max; ")?;
+        let Latency { p50_us, p90_us, p99_us, max_us, .. } = echo;
+        write!(out, "{echoes:>12}: {p50_us:.0} us p50, {p90_us:.0} p90, {p99_us:.0} p99, ")?;
+        write!(out, "{max_us:.0} max; ")?;
         write!(out, "sent late by {:.0} us p99, {:.0} max", lateness.p99_us, lateness.max_us)
     }
 }
