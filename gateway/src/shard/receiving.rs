@@ -133,7 +133,8 @@ impl<R: Ring> Shard<R> {
 
     /// Whether serving those that open or end is work for the next turn.
     pub(super) fn may_serve_crowd(&self) -> bool {
-        !self.crowd.is_empty() && !(self.has_hub && self.hub.is_congested())
+        let waits = self.has_hub && self.hub.is_congested();
+        !self.crowd.is_empty() && !waits
     }
 
     /// A receive into a provided buffer is done.
