@@ -153,6 +153,21 @@ impl History {
         Missed { deliveries: kept.map(|(_, delivery)| Arc::clone(delivery)).collect(), gap }
     }
 
+    /// Checks that what is kept is what is counted, in order, and within the rule's bounds.
+    ///
+    /// # Panics
+    /// It is not.
+    pub(crate) fn check(&self, rule: &TopicRule) {
+        let payloads = self.kept.iter().map(|(_, delivery)| delivery.payload_bytes());
+        assert_eq!(payloads.sum::<u64>(), self.bytes, "bytes that are kept");
+        assert!(self.bytes <= u64::from(rule.history_bytes), "{} bytes are kept", self.bytes);
+        assert!(self.kept.len() <= rule.history as usize, "{} are kept", self.kept.len());
+        for ((_, delivery), offset) in self.kept.iter().zip(self.oldest()..) {
+            let at = delivery.position.map(|position| position.offset);
+            assert_eq!(at, Some(offset), "a message in the place of another");
+        }
+    }
+
     fn forget_oldest(&mut self) {
         if let Some((_, delivery)) = self.kept.pop_front() {
             self.bytes -= delivery.payload_bytes();

@@ -378,6 +378,36 @@ impl Home {
         None
     }
 
+    /// Whether nobody is known here who is, was or could not be on a topic.
+    pub(crate) fn knows_nobody(&self) -> bool {
+        let lists = [self.leaving.len(), self.denied.len(), self.unlisted.len()];
+        self.present == 0 && lists == [0; 3]
+    }
+
+    /// Checks that all of it is counted, and within its bounds.
+    ///
+    /// # Panics
+    /// It is not.
+    pub(crate) fn check(&self) {
+        let (mut present, mut held) = (0, Held::default());
+        for extra in self.topics.iter().filter_map(|(_, topic)| topic.extra.as_deref()) {
+            present += extra.members.as_ref().map_or(0, Members::len);
+            if let Some(history) = &extra.history {
+                history.check(&extra.rule);
+                held.messages += history.len() as u64;
+                held.bytes += history.held();
+            }
+        }
+        let Bounds { topics, present: most, history_bytes } = self.bounds;
+        assert_eq!((present, held), (self.present as usize, self.held), "counted");
+        assert!(self.topics.len() <= topics as usize, "{} topics", self.topics.len());
+        assert!(present <= most as usize, "{present} are present");
+        assert!(self.leaving.len() <= present, "{} are leaving of {present}", self.leaving.len());
+        assert!(self.unlisted.len() <= most as usize, "{} are unlisted", self.unlisted.len());
+        assert!(held.bytes <= history_bytes, "{} bytes of histories", held.bytes);
+        assert_eq!(self.by_name.len(), self.topics.len(), "names of topics");
+    }
+
     /// Whether anything here changes with time.
     pub(crate) fn waits_for_time(&self) -> bool {
         !self.leaving.is_empty() || self.held.messages > 0

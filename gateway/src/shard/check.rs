@@ -7,9 +7,12 @@ use std::net::SocketAddr;
 
 use super::sending::BatchSend;
 use super::{Buffers, Shard};
-use crate::connection::{BlockId, Connection, Flags, Stage};
+use crate::connection::{BlockId, Connection, Flags, Share, Stage};
 use crate::mailbox::Counts;
 use crate::uring::{Ring, Slot};
+
+/// All that blocks are for, in their order.
+const SHARES: [Share; 3] = [Share::Heads, Share::Gathered, Share::Sending];
 
 impl<R: Ring> Shard<R> {
     /// Checks the invariants of the shard.
@@ -17,7 +20,8 @@ impl<R: Ring> Shard<R> {
     /// # Panics
     /// One is broken; the message says which.
     pub fn check(&self) {
-        let (mut live, mut open, mut blocks) = (0, 0, 0);
+        let (mut live, mut open) = (0, 0);
+        let mut owned = [0; SHARES.len()];
         for slot in 0..self.table.used_slots() {
             let connection = &self.table[slot];
             connection.check();
@@ -29,7 +33,7 @@ impl<R: Ring> Shard<R> {
             assert_eq!(is_queued, !self.frames.is_empty(slot), "queue of slot {slot}");
             live += u32::from(connection.stage != Stage::Free);
             open += u64::from(connection.flags.has(Flags::OPENED));
-            blocks += self.blocks_of(connection);
+            self.add_blocks_of(connection, &mut owned);
         }
         assert_eq!(live, self.table.live(), "live connections");
         assert_eq!(open, self.counters.connections_open, "open connections");
@@ -39,9 +43,11 @@ impl<R: Ring> Shard<R> {
         let waiting: u64 = (0..self.table.used_slots()).map(waiting).sum();
         let counted = self.blocks.backlog_bytes() + self.frames.waiting_bytes();
         assert_eq!(waiting, counted, "bytes that wait for peers");
-        blocks += self.frames.block_bytes(&self.blocks);
-        assert_eq!(blocks, self.blocks.used_bytes(), "bytes of blocks that someone owns");
+        owned[Share::Sending as usize] += self.frames.block_bytes(&self.blocks);
+        let used = SHARES.map(|share| self.blocks.used_by(share));
+        assert_eq!(owned, used, "bytes of blocks that someone owns, by what they are for");
         self.hub.local.check();
+        self.hub.home.check();
         self.check_buffers();
     }
 
@@ -107,6 +113,12 @@ impl<R: Ring> Shard<R> {
             && self.crowd.is_empty()
     }
 
+    /// Whether its part of the hub knows nobody who is, was or could not be on a topic.
+    #[must_use]
+    pub fn knows_nobody(&self) -> bool {
+        self.hub.home.knows_nobody()
+    }
+
     fn check_free(&self, slot: Slot, connection: &Connection) {
         if connection.stage == Stage::Free {
             let pristine = Connection::free(connection.generation);
@@ -142,10 +154,14 @@ impl<R: Ring> Shard<R> {
         assert!(!is_zombie || is_needed, "slot {slot} is kept for nothing in flight");
     }
 
-    fn blocks_of(&self, connection: &Connection) -> u64 {
-        let single = [connection.gathered, connection.control].into_iter().flatten();
-        let all = single.chain(self.list(connection.backlog));
-        all.map(|block| u64::from(self.blocks.size(block))).sum()
+    /// Adds what a connection owns to what is owned of each share.
+    fn add_blocks_of(&self, connection: &Connection, owned: &mut [u64; SHARES.len()]) {
+        let is_head = connection.stage == Stage::Head;
+        let gathered = if is_head { Share::Heads } else { Share::Gathered };
+        let size = |block: BlockId| u64::from(self.blocks.size(block));
+        owned[gathered as usize] += connection.gathered.map_or(0, size);
+        owned[Share::Gathered as usize] += connection.control.map_or(0, size);
+        owned[Share::Sending as usize] += self.list(connection.backlog).map(size).sum::<u64>();
     }
 
     fn list(&self, first: Option<BlockId>) -> impl Iterator<Item = BlockId> {

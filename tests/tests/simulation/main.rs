@@ -270,6 +270,7 @@ impl Scene {
             left.extend([("memory", self.publisher.door.memory().used())]);
             left.retain(|(_, count)| *count > 0);
             if left.is_empty() {
+                assert!(self.several.knows_nobody(), "somebody is known though all are gone");
                 return;
             }
             self.turn();

@@ -160,6 +160,11 @@ impl Several {
         self.all(|shard| shard.live() == 0)
     }
 
+    /// Whether no shard knows anybody who is, was or could not be on a topic.
+    pub fn knows_nobody(&self) -> bool {
+        self.all(Shard::knows_nobody)
+    }
+
     /// Whether all shards have ended.
     pub fn has_ended(&self) -> bool {
         self.stations.iter().all(|station| station.borrow().shard.is_none())
