@@ -116,6 +116,8 @@ struct Seen {
     within_message: bool,
     messages: usize,
     sent: usize,
+    /// It was closed by its handler.
+    closed: bool,
 }
 
 impl Recorded {
@@ -133,6 +135,7 @@ impl Recorded {
             seen.sent += 1;
         }
         if seen.sent == SOURCE_MESSAGES {
+            seen.closed = true;
             context.close(CloseCode::NORMAL);
         }
     }
@@ -166,6 +169,7 @@ impl Handler for Recorded {
         let _ = match behaviour {
             Behaviour::Source => Ok(()),
             Behaviour::CloseAtTheThird if seen.messages >= 3 => {
+                seen.closed = true;
                 context.close(CloseCode(HAD_ENOUGH));
                 Ok(())
             }
@@ -178,7 +182,7 @@ impl Handler for Recorded {
 
     fn writable(&mut self, context: &mut Context<'_, '_>) {
         assert!(!context.is_choked(), "writable, and choked");
-        self.seen(context);
+        assert!(!self.seen(context).closed, "asked for more behind its Close frame");
         if self.behaviour == Behaviour::Source {
             self.pour(context);
         }
