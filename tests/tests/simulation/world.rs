@@ -193,9 +193,7 @@ impl World {
         if self.random.chance(self.plan.share) {
             let mut member =
                 Member::new(&mut self.random, &self.plan, index, self.server_compresses);
-            // How long something has been short is told by the clock, which may jump.
-            let is_even = self.chances.clock_jump == 0 && self.chances.pause == 0;
-            member.is_prompt &= is_even && self.chances.send_buffer >= 3000;
+            member.is_prompt &= self.chances.send_buffer >= 3000;
             self.note(member.temper);
             self.peers.push(Box::new(member));
         } else {
