@@ -14,6 +14,8 @@ mod listener;
 mod member;
 mod model;
 mod peer;
+mod play;
+mod policies;
 mod publisher;
 mod random;
 mod ring;

@@ -1,0 +1,248 @@
+//! A shard whose kernel is played by hand.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::rc::Rc;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use tidegate::config::Config;
+use tidegate::hub::{
+    self, Answer, ConnectionFilter, ConnectionInfo, Door, Name, Node, Presence, Request, Seed,
+};
+use tidegate::shard::{self, Assembly, Control, Counters, Shard};
+use tidegate::uring::{BufferId, Completion, Errno, Memory, Operation, Ring, Slot, Waker};
+
+use crate::random::Random;
+use crate::{script, watch};
+
+/// `receive_buffer` of the configuration below.
+const BUFFER_SIZE: usize = 1024;
+/// A Pong that nobody asked for: it is not answered.
+pub const PONG: &[u8] = &[0x8A, 0x80, 0, 0, 0, 0];
+/// Longer than a tick.
+pub const A_WHILE: Duration = Duration::from_millis(300);
+
+/// A kernel that does what the test says.
+#[derive(Default)]
+pub struct Hand {
+    pub pushed: Vec<Operation>,
+    /// What was pushed and not seen on entering, and the sends that were, with their bytes.
+    queued: Vec<Operation>,
+    pub seen: Vec<(Operation, Vec<u8>)>,
+    pub completions: VecDeque<Completion>,
+    /// Something of the batch is held back.
+    pub unsettled: bool,
+    pub now: Duration,
+    pub calendar: Duration,
+    pub lent: Vec<BufferId>,
+    /// What the next enter writes into the buffer that was lent last.
+    pub input: Vec<u8>,
+}
+
+pub struct HandRing(Rc<RefCell<Hand>>);
+
+impl Ring for HandRing {
+    fn push(&mut self, operation: Operation) {
+        let mut hand = self.0.borrow_mut();
+        hand.pushed.push(operation);
+        hand.queued.push(operation);
+    }
+
+    fn room(&self) -> usize {
+        4096
+    }
+
+    fn provide(&mut self, buffer: BufferId) {
+        self.0.borrow_mut().lent.push(buffer);
+    }
+
+    fn enter(&mut self, memory: &mut Memory, _wait: Duration) -> io::Result<()> {
+        let mut hand = self.0.borrow_mut();
+        let input = std::mem::take(&mut hand.input);
+        if let Some(buffer) = hand.lent.last().filter(|_| !input.is_empty()) {
+            let start = watch::start_of(*buffer, BUFFER_SIZE);
+            memory.receive.bytes_mut()[start..start + input.len()].copy_from_slice(&input);
+        }
+        for operation in std::mem::take(&mut hand.queued) {
+            if let Operation::Send { span, .. } | Operation::SendArmed { span, .. } = operation {
+                hand.seen.push((operation, memory.bytes(span).to_vec()));
+            }
+        }
+        Ok(())
+    }
+
+    fn completion(&mut self) -> Option<Completion> {
+        self.0.borrow_mut().completions.pop_front()
+    }
+
+    fn is_settled(&mut self) -> bool {
+        !self.0.borrow().unsettled
+    }
+
+    fn accept_aside(&mut self, _listener: u32) -> io::Result<(OwnedFd, SocketAddr)> {
+        // A socket of a world stays there.
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn adopt(&mut self, _first: Slot, _sockets: Vec<OwnedFd>) -> io::Result<()> {
+        unreachable!("nothing is given away here")
+    }
+
+    fn now(&self) -> Duration {
+        self.0.borrow().now
+    }
+
+    fn calendar(&self) -> Duration {
+        self.0.borrow().calendar
+    }
+}
+
+/// A shard of 16 slots, and the hand that plays its kernel.
+pub struct Play {
+    pub shard: Shard<HandRing>,
+    pub hand: Rc<RefCell<Hand>>,
+    pub door: Door,
+    control: Arc<Control>,
+}
+
+impl Play {
+    pub fn new() -> Self {
+        Self::with(
+            "[[route]]\npath = '/room'\nhandler = 'hub?topic=room'\n\
+             [[topic]]\nname = 'room'\npresence = true\n",
+        )
+    }
+
+    /// With this configuration behind its limits.
+    pub fn with(more: &str) -> Self {
+        let text = "[limits]\nconnections = 16\nreceive_buffers = 8\nreceive_buffer = 1024\n\
+                    request_head = 1024\n"
+            .to_owned();
+        let config = Config::parse(&(text + more), "directed").unwrap_or_else(|e| panic!("{e}"));
+        let config = Arc::new(config);
+        let control = Arc::new(Control::default());
+        let hand = Rc::new(RefCell::new(Hand::default()));
+        let memory = shard::memory(&config.limits).expect("memory");
+        let waker = Waker::new().expect("a descriptor");
+        let identity = (Node { number: 0, start: 1 }, Seed([1, 2]));
+        let (mut hubs, door) = hub::open(&config, identity, std::slice::from_ref(&waker));
+        let assembly = Assembly {
+            index: 0,
+            hub: hubs.pop().expect("one shard"),
+            config,
+            listeners: Vec::new(),
+            waker,
+            control: Arc::clone(&control),
+            handlers: Arc::new(|_| None),
+        };
+        let shard = Shard::new(HandRing(Rc::clone(&hand)), memory, assembly);
+        Self { shard, hand, door, control }
+    }
+
+    /// A client connects to slot 0 and says `bytes`; returns what is pushed then.
+    pub fn first_says(&mut self, bytes: &[u8]) -> Vec<Operation> {
+        self.turn([Completion::ListenerReady { listener: 0 }]);
+        self.turn([accepted(0, Ok(()))]);
+        self.turn([readable()]);
+        self.hand.borrow_mut().input = bytes.to_vec();
+        let buffer = self.hand.borrow().lent.last().copied();
+        self.turn([received(buffer, Ok(bytes.len() as u32))])
+    }
+
+    /// The client in slot 0 says `bytes`, of which `poll` tells; returns what is pushed then.
+    pub fn says(&mut self, poll: Completion, bytes: &[u8]) -> Vec<Operation> {
+        assert_eq!(self.turn([poll]), [receive()]);
+        self.hand.borrow_mut().input = bytes.to_vec();
+        let buffer = self.hand.borrow().lent.last().copied();
+        self.turn([received(buffer, Ok(bytes.len() as u32))])
+    }
+
+    /// A client in slot 0 whose poll stays armed.
+    pub fn with_one_that_talks() -> Self {
+        let mut play = Self::new();
+        play.first_says(&script::opening(&mut Random::new(0), "/room", false));
+        assert_eq!(play.says(readable(), PONG), [poll()]);
+        assert_eq!(play.says(readable(), PONG), [poll_on()]);
+        play
+    }
+
+    /// What is answered to `request` within two turns.
+    pub fn asks(&mut self, request: Request) -> Answer {
+        let (answers, answer) = mpsc::channel();
+        self.door.ask(request, move |answer| answers.send(answer).expect("somebody waits"));
+        self.turn([]);
+        self.turn([]);
+        answer.try_recv().expect("an answer")
+    }
+
+    /// What the shard has counted, as it shows at the next tick.
+    pub fn counters(&mut self) -> Counters {
+        self.hand.borrow_mut().now += A_WHILE;
+        self.turn([]);
+        self.control.counters.load()
+    }
+
+    /// The wall clock is set, and so much time goes by.
+    pub fn calendar_shows(&mut self, unix: u64, passed: Duration) {
+        let mut hand = self.hand.borrow_mut();
+        hand.now += passed;
+        hand.calendar = Duration::from_secs(unix);
+    }
+
+    /// What is told of the only connection, and of who is on its topic.
+    pub fn told(&mut self) -> (ConnectionInfo, Presence) {
+        let filter = ConnectionFilter::default();
+        let connections = Request::Connections { from: 0, filter, limit: 9 };
+        let Answer::Connections(mut infos, None) = self.asks(connections) else {
+            panic!("no list");
+        };
+        let topic = Name::new("room").expect("a name");
+        let Answer::Presence(presence) = self.asks(Request::Presence { topic, limit: 9 }) else {
+            panic!("no presence");
+        };
+        (infos.pop().expect("a connection"), presence)
+    }
+
+    /// One turn in which `completions` arrive; returns what was pushed in it.
+    pub fn turn(&mut self, completions: impl IntoIterator<Item = Completion>) -> Vec<Operation> {
+        self.hand.borrow_mut().completions.extend(completions);
+        self.hand.borrow_mut().pushed.clear();
+        assert!(self.shard.step().expect("a ring that works"));
+        self.shard.check();
+        self.hand.borrow().pushed.clone()
+    }
+}
+
+pub fn accepted(slot: Slot, result: Result<(), Errno>) -> Completion {
+    let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
+    Completion::Accepted { listener: 0, slot, result: result.map(|()| peer) }
+}
+
+pub fn readable() -> Completion {
+    Completion::Readable { slot: 0, generation: 0, armed: false, ended: false }
+}
+
+/// A poll that stays armed tells of bytes.
+pub fn still_polled() -> Completion {
+    Completion::Readable { slot: 0, generation: 0, armed: true, ended: false }
+}
+
+pub fn poll() -> Operation {
+    Operation::Poll { slot: 0, generation: 0 }
+}
+
+pub fn poll_on() -> Operation {
+    Operation::PollOn { slot: 0, generation: 0 }
+}
+
+pub fn receive() -> Operation {
+    Operation::Receive { slot: 0, generation: 0 }
+}
+
+pub fn received(buffer: Option<BufferId>, result: Result<u32, Errno>) -> Completion {
+    Completion::Received { slot: 0, generation: 0, buffer, result, more: false }
+}
