@@ -22,6 +22,9 @@ pub(super) const STALL_ROUNDS: u8 = 4;
 /// The bytes of a Ping of ours (RFC 6455 section 5.2: a header without a payload).
 const PING_BYTES: u32 = 2;
 
+/// What a peer has yet to acknowledge, if the kernel has not said so.
+const UNKNOWN: u32 = u32::MAX;
+
 /// What is known of a peer that seems stalled, or gone.
 pub(super) struct Stalled {
     /// Bytes that it had yet to acknowledge.
@@ -254,12 +257,14 @@ impl<R: Ring> Shard<R> {
         if connection.stage == Stage::Zombie || !matches!(wait, Wait::Progress | Wait::Pong) {
             return;
         }
-        // A kernel that does not say leaves the time alone to decide.
-        let count = result.unwrap_or(u32::MAX);
         let before = self.stalled.get(&slot).map(|before| (before.unacknowledged, before.rounds));
+        // A kernel that does not say leaves the time alone to decide.
+        let known = before.map_or(UNKNOWN, |(before, _)| before);
+        let count = result.unwrap_or(known);
         match wait {
             Wait::Progress => self.seems_stalled(slot, count, before),
-            _ => self.seems_gone(slot, result.unwrap_or(0), before),
+            _ if count == UNKNOWN => self.seems_gone(slot, 0, before),
+            _ => self.seems_gone(slot, count, before),
         }
     }
 
@@ -290,7 +295,7 @@ impl<R: Ring> Shard<R> {
 
     fn seems_stalled(&mut self, slot: Slot, count: u32, before: Option<(u32, u8)>) {
         let rounds = match before {
-            Some((before, rounds)) if count >= before => rounds + 1,
+            Some((before, rounds)) if count >= before || before == UNKNOWN => rounds + 1,
             _ => 0,
         };
         if rounds >= STALL_ROUNDS {

@@ -127,3 +127,113 @@ fn when_something_was_is_told_by_the_calendar_of_now() {
         assert!(info.active_at.is_some_and(|active| active <= unix && active >= expected));
     }
 }
+
+const LISTENER: &str = "[[listener]]\naddress = '127.0.0.1:1'\n";
+const ASK: Operation = Operation::AskUnacknowledged { slot: 0, generation: 0 };
+
+/// The answer to that.
+fn unacknowledged(count: u32) -> Completion {
+    Completion::Unacknowledged { slot: 0, generation: 0, result: Ok(count) }
+}
+
+fn is_armed(operation: &Operation) -> bool {
+    matches!(operation, Operation::SendArmed { slot: 0, .. })
+}
+
+fn is_sent(operation: &Operation) -> bool {
+    matches!(operation, Operation::Send { slot: 0, .. })
+}
+
+/// Whether the connection in slot 0 is given up.
+fn is_given_up(pushed: &[Operation]) -> bool {
+    let is_end = |operation: &Operation| {
+        matches!(operation, Operation::Close { slot: 0 } | Operation::CancelSend { slot: 0, .. })
+    };
+    pushed.iter().any(is_end)
+}
+
+/// Ticks on which the shard asks what the peer in slot 0 has acknowledged, which is nothing, until
+/// the connection is given up: how often it asks.
+fn asks_until_given_up(play: &mut Play, most: usize) -> usize {
+    let mut asked = 0;
+    while asked < most {
+        if play.tick().contains(&ASK) {
+            asked += 1;
+            if is_given_up(&play.turn([unacknowledged(1000)])) {
+                return asked;
+            }
+        }
+    }
+    asked
+}
+
+/// A connection for which a message waits that its peer has no room for.
+fn with_one_that_is_stalled() -> Play {
+    let stack = "stack = 'ws?stall=1s!tcp'\n";
+    let route = "[[route]]\npath = '/room'\nhandler = 'hub?topic=room'\n";
+    let mut play = Play::with(&format!("{LISTENER}{stack}{route}"));
+    play.first_says(&script::opening(&mut Random::new(0), "/room", false));
+    let payload = play.door.payload(Kind::Text, &[b'x'; 2000]).expect("room");
+    let publication = Publication { payload, key: None, except: None };
+    play.door.ask(Request::Publish(Target::All, publication), |_| {});
+    let sent = (0..3).find_map(|_| play.turn([]).into_iter().find(is_sent));
+    let Some(Operation::Send { batch_index, .. }) = sent else { panic!("{sent:?}") };
+    let result = Err(Errno::AGAIN);
+    let pushed = play.turn([Completion::SendFellShort { slot: 0, batch_index, result }]);
+    assert!(pushed.iter().any(is_armed), "{pushed:?}");
+    play
+}
+
+#[test]
+fn how_often_a_peer_took_nothing_is_forgotten_once_it_takes_something() {
+    let mut play = with_one_that_is_stalled();
+    for _ in 0..5 {
+        assert_eq!(asks_until_given_up(&mut play, 4), 4, "it takes nothing, and then something");
+        let pushed = play.turn([Completion::Sent { slot: 0, generation: 0, result: Ok(10) }]);
+        assert!(pushed.iter().any(is_armed), "{pushed:?}");
+    }
+    assert_eq!(asks_until_given_up(&mut play, 9), 5, "it takes nothing more");
+}
+
+#[test]
+fn a_kernel_that_says_now_and_then_what_was_acknowledged_gives_no_more_time() {
+    for is_silent_first in [true, false] {
+        let mut play = with_one_that_is_stalled();
+        let mut asked = 0;
+        let given_up = (0..20).any(|_| {
+            if !play.tick().contains(&ASK) {
+                return false;
+            }
+            asked += 1;
+            let result = match (asked % 2 == 1) == is_silent_first {
+                true => Err(Errno::AGAIN),
+                false => Ok(1000),
+            };
+            let answer = Completion::Unacknowledged { slot: 0, generation: 0, result };
+            is_given_up(&play.turn([answer]))
+        });
+        assert!(given_up && asked == 5, "it was asked {asked} times");
+    }
+}
+
+#[test]
+fn a_publisher_that_was_pinged_and_is_held_is_not_gone() {
+    let more = "stack = 'ws?ping=1s&pong=1s!tcp'\n[hub]\nmessages = '1MiB'\n\
+                [[route]]\npath = '/room'\nhandler = 'hub?topic=room&publish=anyone'\n";
+    let mut play = Play::with(&format!("{LISTENER}{more}"));
+    play.first_says(&script::opening(&mut Random::new(0), "/room", false));
+    play.turn([]);
+    let pinged = (0..8).any(|_| play.tick().iter().any(is_sent));
+    assert!(pinged, "it was silent for longer than it may be");
+    // It answers, and is not read from: messages hold too much memory.
+    let much = play.door.payload(Kind::Binary, &[0; 900_000]).expect("room");
+    assert_eq!(play.turn([readable()]), []);
+    for _ in 0..20 {
+        let pushed = play.tick();
+        let answer = pushed.contains(&ASK).then(|| unacknowledged(0));
+        assert!(!is_given_up(&pushed) && !is_given_up(&play.turn(answer)));
+    }
+    drop(much);
+    let pushed: Vec<_> = (0..2).flat_map(|_| play.turn([])).collect();
+    assert!(pushed.contains(&receive()), "{pushed:?}");
+}

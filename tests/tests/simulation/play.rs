@@ -23,6 +23,8 @@ use crate::{script, watch};
 const BUFFER_SIZE: usize = 1024;
 /// A Pong that nobody asked for: it is not answered.
 pub const PONG: &[u8] = &[0x8A, 0x80, 0, 0, 0, 0];
+/// The time between two ticks.
+pub const TICK: Duration = Duration::from_millis(250);
 /// Longer than a tick.
 pub const A_WHILE: Duration = Duration::from_millis(300);
 
@@ -177,6 +179,12 @@ impl Play {
         self.turn([]);
         self.turn([]);
         answer.try_recv().expect("an answer")
+    }
+
+    /// So much time goes by that the next tick comes; returns what is pushed then.
+    pub fn tick(&mut self) -> Vec<Operation> {
+        self.hand.borrow_mut().now += TICK;
+        self.turn([])
     }
 
     /// What the shard has counted, as it shows at the next tick.
