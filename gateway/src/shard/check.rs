@@ -136,6 +136,9 @@ impl<R: Ring> Shard<R> {
         // output, which a receive buffer or the staging memory held.
         let limits = &self.config.limits;
         let one_turn = limits.receive_buffer.max(limits.staging);
+        // A portion of what somebody missed leaves in one send, when nothing else waits.
+        let portion = self.frames.front(slot, &self.blocks).map_or(0, |span| span.length);
+        let one_turn = one_turn.max(portion);
         // A response is bounded by itself.
         let is_response = matches!(connection.stage, Stage::Lingering | Stage::Zombie);
         // What was published waits within the same bound; of it as well, what fell short was tried.

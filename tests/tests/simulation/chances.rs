@@ -31,6 +31,8 @@ pub struct Chances {
     pub clock_jump: u32,
     /// The whole shard is stopped for a while, and everyone else goes on.
     pub pause: u32,
+    /// The wall clock is set to something else.
+    pub calendar_step: u32,
     /// What a receive says of further input is wrong.
     pub more_is_wrong: u32,
     /// No descriptor is to be had for the end of writing.
@@ -67,6 +69,7 @@ impl Chances {
             buffer_at_end: often(),
             clock_jump: often() / 10,
             pause: often() / 40,
+            calendar_step: often() / 40,
             more_is_wrong: often(),
             no_descriptor: often() / 20,
             no_answer: often(),
@@ -75,5 +78,10 @@ impl Chances {
             send_buffer: random.pick(&[1, 100, 3000, 100_000]),
             receive_buffer: random.pick(&[50, 3000, 20_000]),
         }
+    }
+
+    /// Through a tiny buffer nobody reads or is heard fast enough for the deadlines.
+    pub fn is_narrow(&self) -> bool {
+        self.send_buffer < 3000 || self.receive_buffer < 3000
     }
 }

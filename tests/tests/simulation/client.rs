@@ -1,6 +1,28 @@
 //! What a world asks of a client, whatever it is there for.
 
+use std::time::Duration;
+
+use crate::member::Identity;
 use crate::random::Random;
+
+/// What a world knows of a connection, for clients that go by the clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Facts {
+    pub now: Duration,
+    /// How much of that the shard was at work, or could have been.
+    pub at_work: Duration,
+    /// How often it was paused, or its clock jumped.
+    pub pauses: u32,
+    pub is_accepted: bool,
+    /// The server has given it up.
+    pub is_given_up: bool,
+    /// Bytes that the server has yet to receive.
+    pub unread: usize,
+    /// Bytes that the server has sent.
+    pub sent: u64,
+    /// The server was told to drain.
+    pub drains: bool,
+}
 
 /// What a client does next.
 pub enum Action {
@@ -12,6 +34,14 @@ pub enum Action {
 
 /// The other end of a connection.
 pub trait Client {
+    /// A moment passes.
+    fn sees(&mut self, _facts: &Facts) {}
+
+    /// It loses its connection, and may come back as another one.
+    fn drops_out(&mut self) -> Option<Identity> {
+        None
+    }
+
     /// What it does next, with room for `room` bytes on the way.
     fn act(&mut self, random: &mut Random, room: usize) -> Action;
 

@@ -129,6 +129,11 @@ impl Heard {
         said.collect()
     }
 
+    /// How many messages and pongs were heard since the last time; they are not checked.
+    pub fn take_said(&mut self) -> usize {
+        self.said.drain(..).count()
+    }
+
     /// Checks what was heard since the last time. `apart`: the order of messages and pongs among
     /// each other is the server's own. `drains`: the server was told to.
     ///

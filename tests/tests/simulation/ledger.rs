@@ -1,6 +1,7 @@
 //! What was published in a run, and what came of it: what clients and the outside know together.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use crate::labels::{Label, Stream, To};
 
@@ -72,6 +73,13 @@ impl Ledger {
     pub fn stands_at(&mut self, place: Place, label: &Label) {
         let other = self.places.entry(place).or_insert_with(|| label.clone());
         assert_eq!(other, label, "two messages in one place");
+    }
+
+    /// The messages that stand behind a place in its topic.
+    pub fn behind(&self, at: &Place) -> impl Iterator<Item = (&Place, &Label)> {
+        let is_same = |place: &Place| place.topic == at.topic && place.epoch == at.epoch;
+        let behind = self.places.range((Bound::Excluded(at), Bound::Unbounded));
+        behind.take_while(move |(place, _)| is_same(place))
     }
 
     /// The connection of an id.

@@ -30,6 +30,8 @@ pub struct Listener {
     at: Option<Place>,
     /// The next message must be the one behind that.
     is_exact: bool,
+    /// What lies between these must be its own messages, if those do not come back.
+    skipped: Vec<(Place, Place)>,
     /// From this offset on it is told of messages as they are published.
     live_from: u64,
     /// Everything that is published on its topic from here on must come.
@@ -46,13 +48,8 @@ impl Listener {
         plan: &Plan,
         (route, topic, user): (Route, &str, Option<&'static str>),
         (publisher, index): (u32, usize),
-        draw: u64,
+        since: Option<Place>,
     ) -> Self {
-        let mut random = Random::new(draw);
-        let ledger = plan.ledger.borrow();
-        let left: Vec<&Place> = ledger.left_at.iter().filter(|one| one.topic == topic).collect();
-        let comes_back = route.events && !left.is_empty() && random.chance(700);
-        let since = comes_back.then(|| left[random.below(left.len())].clone());
         Self {
             plan: plan.clone(),
             route,
@@ -65,12 +62,26 @@ impl Listener {
             is_told: false,
             at: None,
             is_exact: false,
+            skipped: Vec::new(),
             live_from: 0,
             is_sure: false,
             last: BTreeMap::new(),
             last_sure: BTreeMap::new(),
             present: BTreeMap::new(),
         }
+    }
+
+    /// Where somebody stood who has left, for one who goes on from there.
+    pub fn left_at(plan: &Plan, topic: &str, random: &mut Random) -> Option<Place> {
+        let ledger = plan.ledger.borrow();
+        let left: Vec<&Place> = ledger.left_at.iter().filter(|one| one.topic == topic).collect();
+        let comes_back = !left.is_empty() && random.chance(700);
+        comes_back.then(|| left[random.below(left.len())].clone())
+    }
+
+    /// Where it stands, if it was told.
+    pub fn stands_at(&self) -> Option<Place> {
+        self.at.clone().filter(|_| self.is_told)
     }
 
     /// A message is heard.
@@ -107,7 +118,7 @@ impl Listener {
 
     /// The connection is about to be left: someone may go on from where it stands.
     pub fn leaves(&mut self) {
-        if let Some(at) = self.at.clone().filter(|_| self.is_told) {
+        if let Some(at) = self.stands_at() {
             self.plan.ledger.borrow_mut().left_at.push(at);
         }
     }
@@ -127,6 +138,7 @@ impl Listener {
     /// # Panics
     /// Something is missing.
     pub fn check_complete(&mut self) {
+        self.check_newest();
         if !self.is_still_sure() {
             return;
         }
@@ -139,6 +151,25 @@ impl Listener {
         }
         assert!(missed == 0 || self.route.leaves_out, "{missed} messages were not delivered");
         *ledger.missed.entry(self.plan.shard).or_default() += missed;
+    }
+
+    /// Whether nothing stands behind the message that it heard last.
+    fn check_newest(&self) {
+        if !self.route.events || self.route.leaves_out || self.is_upset(&self.topic) {
+            return;
+        }
+        assert!(self.is_told, "{:?} was never told where it stands", self.place);
+        let Some(at) = &self.at else { return };
+        let ledger = self.plan.ledger.borrow();
+        let mut behind = ledger.behind(at).map(|(_, label)| label);
+        let is_for_it = |label: &&Label| self.route.own || label.stream.publisher != self.publisher;
+        let missed = behind.find(is_for_it);
+        assert!(missed.is_none(), "{missed:?} was not delivered behind {at:?}");
+        for (from, to) in &self.skipped {
+            let mut between = ledger.behind(from).take_while(|(place, _)| *place < to);
+            let missed = between.find(|(_, label)| label.stream.publisher != self.publisher);
+            assert!(missed.is_none(), "{missed:?} was not delivered between {from:?} and {to:?}");
+        }
     }
 
     fn subscribed(&mut self, event: &Value) {
@@ -227,8 +258,14 @@ impl Listener {
         if let Some(at) = &self.at {
             let is_next = place.offset == at.offset + 1 && place.epoch == at.epoch;
             let is_later = place.offset > at.offset && place.epoch == at.epoch;
-            let is_exact = self.is_exact && self.route.own && !self.is_upset(&self.topic);
-            assert!(is_next || !is_exact, "{label:?} at {place:?}, behind {at:?}");
+            let is_exact = self.is_exact && !self.is_upset(&self.topic);
+            assert!(
+                is_next || !is_exact || !self.route.own,
+                "{label:?} at {place:?}, behind {at:?}"
+            );
+            if is_exact && !is_next {
+                self.skipped.push((at.clone(), place.clone()));
+            }
             assert!(is_later || self.is_upset(&self.topic), "{place:?} behind {at:?}");
         }
         // What comes behind a gap has none itself.

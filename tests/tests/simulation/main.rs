@@ -23,6 +23,7 @@ mod rooms;
 mod script;
 mod seeds;
 mod several;
+mod trickler;
 mod watch;
 mod world;
 
@@ -38,8 +39,7 @@ use tidegate::shard::{self, Assembly, Command, Counters, Shard};
 use tidegate::uring::Waker;
 
 use handlers::{Behaviour, Books};
-use ledger::Where;
-use publisher::Publisher;
+use publisher::{Publisher, Sights};
 use random::Random;
 use ring::SimRing;
 use rooms::Plan;
@@ -123,7 +123,13 @@ impl Scene {
     fn new(seed: u64, mut random: Random) -> Self {
         let deflate = random.chance(500);
         let plan = Plan::draw(&mut random);
-        let config = Arc::new(config(&mut random, deflate, &plan));
+        let mut config = config(&mut random, deflate, &plan);
+        if plan.trickles {
+            // Nothing runs short, so that nobody has to give way.
+            config.limits.blocks = BLOCKS;
+            config.hub.queued = Some(4096);
+        }
+        let config = Arc::new(config);
         let count = random.pick(&[1, 1, 2, 3]);
         let wakers: Vec<_> = (0..count).map(|_| Waker::new().expect("a descriptor")).collect();
         let identity =
@@ -157,7 +163,9 @@ impl Scene {
     }
 
     fn play(&mut self) {
-        let clients = self.random.pick(&[1, 3, 10, 40, 80]);
+        // With few of them, memory is not short.
+        let few = self.plan.trickles;
+        let clients = self.random.pick(if few { &[3, 10] } else { &[1, 3, 10, 40, 80] });
         self.serve(clients);
         for outside in &self.several.outsides {
             outside.world.borrow_mut().disturbed = true;
@@ -213,9 +221,22 @@ impl Scene {
     /// A turn of one shard, and a moment of the outside.
     fn turn(&mut self) {
         self.several.step();
-        let outsides = &self.several.outsides;
-        let is_gone = |(shard, index): Where| outsides[shard].world.borrow().is_gone(index);
-        self.publisher.act(is_gone);
+        self.crowds_come();
+        self.publisher.act(&Sights(&self.several.outsides));
+    }
+
+    /// What many do at once.
+    fn crowds_come(&mut self) {
+        let turns = self.several.turns();
+        let is_now = |at: &mut usize| *at <= turns;
+        let worlds = || self.several.outsides.iter().map(|outside| outside.world.borrow_mut());
+        if self.plan.reconnect_at.take_if(is_now).is_some() {
+            worlds().for_each(|mut world| world.reconnect());
+        }
+        if self.plan.half_heads_at.take_if(is_now).is_some() {
+            let count = self.random.between(1, 30);
+            worlds().for_each(|mut world| world.half_heads(count));
+        }
     }
 
     /// After a while nobody publishes any more. Once all of it has arrived, everybody looks whether
@@ -230,7 +251,10 @@ impl Scene {
         if turns <= HUSHED_AT || is_over {
             return;
         }
-        let now = self.several.rest().filter(|_| self.publisher.is_answered());
+        let now = self
+            .several
+            .rest()
+            .filter(|_| self.publisher.is_answered(&Sights(&self.several.outsides)));
         if now.is_none() || rest.mail != now {
             *rest = Rest { mail: now, since: turns };
         }
@@ -250,7 +274,9 @@ impl Scene {
     fn empties(&mut self) {
         let until = self.several.turns() + 20_000;
         while self.several.turns() < until {
-            if self.several.is_empty() && self.publisher.is_answered() {
+            if self.several.is_empty()
+                && self.publisher.is_answered(&Sights(&self.several.outsides))
+            {
                 self.emptied = true;
                 return self.is_forgotten();
             }
@@ -302,14 +328,15 @@ fn outside(seed: u64, config: &Config, waker: Waker, plan: Plan) -> Outside {
     };
     let mut world = World::new(seed, server);
     // Only a pool that cannot hold what one turn sends may cost those something who read.
-    world.disturbed |= !holds_a_turn(limits);
+    world.disturbed |= !holds_two_turns(limits);
     Outside::new(world, Arc::default(), waker)
 }
 
-/// Whether the blocks for sending hold all that one turn of a shard may send.
-fn holds_a_turn(limits: &Limits) -> bool {
+/// Whether the blocks for sending hold all that two turns of a shard may send: what is being sent, and
+/// what has to wait for it.
+fn holds_two_turns(limits: &Limits) -> bool {
     let turn = limits.staging + u32::from(limits.receive_buffers) * limits.receive_buffer;
-    limits.blocks / 16 * 3 >= turn
+    limits.blocks / 16 * 3 >= 2 * turn
 }
 
 /// Small limits, so that they are met.

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use crate::client::{Action, Client};
 use crate::hearing::Heard;
 use crate::labels::{Label, Stream, To};
+use crate::ledger::Place;
 use crate::listener::Listener;
 use crate::random::Random;
 use crate::rooms::{MayPublish, Plan, ROOMS, Route, USERS};
@@ -43,6 +44,7 @@ pub struct Member {
     pub temper: Temper,
     /// It reads all that there is whenever it can, through a buffer that is not tiny.
     pub is_prompt: bool,
+    who: (Route, &'static str, Option<&'static str>),
     plan: Plan,
     stream: Stream,
     compression: bool,
@@ -68,6 +70,16 @@ pub struct Member {
     harmed: bool,
 }
 
+/// Who a member is.
+pub struct Identity {
+    temper: Temper,
+    route: Route,
+    room: &'static str,
+    user: Option<&'static str>,
+    /// Where it goes on.
+    pub since: Option<Place>,
+}
+
 /// What it knows of its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
@@ -84,6 +96,21 @@ impl Member {
         let room = ROOMS[random.below(plan.rooms)];
         let has_user = route.has_users && random.chance(600);
         let user = has_user.then(|| random.pick(&USERS));
+        let topic = format!("rooms/{room}");
+        let since = Some(()).filter(|()| route.events);
+        let since = since.and_then(|()| Listener::left_at(plan, &topic, random));
+        let identity = Identity { temper, route, room, user, since };
+        Self::with(random, plan, (index, server_compresses), identity)
+    }
+
+    /// The same, who is somebody in particular.
+    pub fn with(
+        random: &mut Random,
+        plan: &Plan,
+        (index, server_compresses): (usize, bool),
+        identity: Identity,
+    ) -> Self {
+        let Identity { temper, route, room, user, since } = identity;
         let may = match route.may_publish {
             MayPublish::Anyone => true,
             MayPublish::Users => user.is_some(),
@@ -98,8 +125,7 @@ impl Member {
         let compression = offers && server_compresses;
         let publisher = plan.ledger.borrow_mut().publisher();
         let topic = format!("rooms/{room}");
-        let listener =
-            Listener::new(plan, (route, &topic, user), (publisher, index), random.bits());
+        let listener = Listener::new(plan, (route, &topic, user), (publisher, index), since);
         let since = listener.since.as_ref().map(|place| (&*place.epoch, place.offset));
         let target = route.target(room, user, since);
         let reads = match temper {
@@ -110,6 +136,7 @@ impl Member {
         Self {
             temper,
             is_prompt: reads == 1000,
+            who: (route, room, user),
             plan: plan.clone(),
             stream: Stream { publisher, target: To::Topic(topic) },
             compression,
@@ -210,6 +237,14 @@ impl Member {
 }
 
 impl Client for Member {
+    fn drops_out(&mut self) -> Option<Identity> {
+        let is_there = self.standing == Standing::Opened && !self.is_closing && !self.saw_end;
+        let (route, room, user) = self.who;
+        let since = self.listener.stands_at().filter(|_| is_there && route.events)?;
+        self.finished_sending = true;
+        Some(Identity { temper: Temper::Staying, route, room, user, since: Some(since) })
+    }
+
     fn act(&mut self, random: &mut Random, room: usize) -> Action {
         if self.finished_sending {
             return Action::Nothing;

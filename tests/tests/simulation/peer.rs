@@ -134,6 +134,17 @@ impl Peer {
         }
     }
 
+    /// One that says half a request head, and nothing more.
+    pub fn with_half_a_head(random: &mut Random, server_compresses: bool) -> Self {
+        let mut peer = Self::new(random, None, server_compresses);
+        let head = format!("GET /echo HTTP/1.1\r\nHost: a\r\nX: {}", "x".repeat(900));
+        let count = random.between(1, head.len());
+        peer.temper = Temper::Silent;
+        peer.script = [head.as_bytes()[..count].to_vec()].into();
+        peer.gives_up_after = usize::MAX;
+        peer
+    }
+
     fn say(&mut self, random: &mut Random, room: usize) -> Action {
         // A flood does not wait for its frames to be taken one by one.
         let mut bytes = Vec::new();

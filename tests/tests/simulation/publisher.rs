@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tidegate::hub::{
     Answer, ConnectionFilter, ConnectionId, Door, Name, Node, Publication, Refusal, Request, Target,
@@ -13,6 +14,7 @@ use crate::labels::{Label, Stream, To};
 use crate::ledger::{OUTSIDE, Place, SENT_AWAY, Where};
 use crate::random::Random;
 use crate::rooms::{Plan, ROOMS, USERS};
+use crate::several::Outside;
 
 /// Whoever asks through the door.
 pub struct Publisher {
@@ -28,6 +30,45 @@ pub struct Publisher {
     asked: u64,
     answered: u64,
     answers: Arc<Mutex<Vec<(Asked, Answer)>>>,
+    /// How often each wall clock had been set when everything was last answered.
+    clocks: Vec<usize>,
+}
+
+/// What can be seen of all worlds.
+pub struct Sights<'a>(pub &'a [Outside]);
+
+impl Sights<'_> {
+    /// Whether the server has given up a connection.
+    fn is_gone(&self, (shard, index): Where) -> bool {
+        self.0[shard].world.borrow().is_gone(index)
+    }
+
+    /// How often the wall clock of each shard was set.
+    fn clocks(&self) -> Vec<usize> {
+        self.0.iter().map(|outside| outside.world.borrow().calendars.len()).collect()
+    }
+
+    /// Between which times by its shard's clock a connection has opened.
+    fn opened(&self, (shard, index): Where) -> (Duration, Duration) {
+        let world = self.0[shard].world.borrow();
+        let socket = &world.sockets[index];
+        (socket.accepted_at.unwrap_or_default(), socket.answered_at.unwrap_or(world.now))
+    }
+
+    /// Whether a time that was told is one between these of a shard's clock, by what its wall clock
+    /// showed at some time since it was set so often.
+    fn is_true(
+        &self,
+        unix: u64,
+        (shard, since): (usize, usize),
+        times: (Duration, Duration),
+    ) -> bool {
+        let world = self.0[shard].world.borrow();
+        world.calendars[since - 1..].iter().any(|calendar| {
+            let [from, to] = [times.0, times.1].map(|at| (*calendar + at).as_secs());
+            (from - 1..=to + 1).contains(&unix)
+        })
+    }
 }
 
 /// What was asked, as far as the answer is checked.
@@ -36,6 +77,8 @@ enum Asked {
     /// To publish; the target is certainly gone, or was never there.
     Publish(Label, bool),
     Connections(usize),
+    /// Who is on a topic.
+    Presence,
     /// To end a connection's subscription.
     Unsubscribe(Where, String),
     History(String),
@@ -49,27 +92,30 @@ impl Publisher {
             plan: plan.clone(),
             asks: random.pick(&[0, 10, 100, 400]),
             meddles: random.chance(400),
-            sends_away: random.chance(150),
+            sends_away: random.chance(150) && !plan.trickles,
             random,
             numbers: BTreeMap::new(),
             asked: 0,
             answered: 0,
             answers: Arc::default(),
+            clocks: Vec::new(),
         }
     }
 
-    /// A moment passes. `is_gone`: whether the server has given up a connection.
-    pub fn act(&mut self, is_gone: impl Fn(Where) -> bool) {
-        self.take_answers();
+    /// A moment passes.
+    pub fn act(&mut self, sights: &Sights<'_>) {
+        if self.is_answered(sights) {
+            self.clocks = sights.clocks();
+        }
         let is_hushed = self.plan.ledger.borrow().hushed;
         if !is_hushed && self.random.chance(self.asks) {
-            self.ask_something(&is_gone);
+            self.ask_something(&|place| sights.is_gone(place));
         }
     }
 
     /// Whether everything that it asked was answered.
-    pub fn is_answered(&mut self) -> bool {
-        self.take_answers();
+    pub fn is_answered(&mut self, sights: &Sights<'_>) -> bool {
+        self.take_answers(sights);
         self.answered == self.asked
     }
 
@@ -88,7 +134,7 @@ impl Publisher {
             }
             6..=8 => self.publish_to_connection(is_gone),
             9 => self.publish_to_stranger(),
-            10 => self.publish(To::All, false),
+            10 if !self.plan.trickles => self.publish(To::All, false),
             11 | 12 => {
                 let shard = self.random.below(self.door.shards());
                 let filter = ConnectionFilter::default();
@@ -156,7 +202,11 @@ impl Publisher {
                 let publication = Publication { payload, key, except: None };
                 self.ask(asked, Request::Publish(target, publication));
             }
-            Err(refusal) => self.judge(asked, Answer::Refused(refusal)),
+            Err(refusal) => {
+                // As if it had been asked.
+                self.asked += 1;
+                push(&self.answers, (asked, Answer::Refused(refusal)));
+            }
         }
     }
 
@@ -211,7 +261,10 @@ impl Publisher {
         let topic = self.room();
         let request = match self.random.below(5) {
             0 => Request::Topic(name(&topic)),
-            1 => Request::Presence { topic: name(&topic), limit: 10 },
+            1 => {
+                let request = Request::Presence { topic: name(&topic), limit: 10 };
+                return self.ask(Asked::Presence, request);
+            }
             2 => Request::LargestTopics { from: 0 },
             3 => Request::Topics { from: 0, prefix: "rooms/".into(), limit: 10 },
             _ => {
@@ -234,16 +287,16 @@ impl Publisher {
         self.door.ask_shard(shard, request, move |answer| push(&answers, (asked, answer)));
     }
 
-    fn take_answers(&mut self) {
+    fn take_answers(&mut self, sights: &Sights<'_>) {
         let answers = std::mem::take(&mut *self.answers.lock().expect("nobody panicked"));
         for (asked, answer) in answers {
             self.answered += 1;
-            self.judge(asked, answer);
+            self.judge(asked, answer, sights);
         }
     }
 
     /// What is answered must be true.
-    fn judge(&mut self, asked: Asked, answer: Answer) {
+    fn judge(&mut self, asked: Asked, answer: Answer, sights: &Sights<'_>) {
         let mut ledger = self.plan.ledger.borrow_mut();
         match (asked, answer) {
             (Asked::Publish(label, is_gone), Answer::Published(published)) => {
@@ -272,7 +325,24 @@ impl Publisher {
                     assert_eq!(usize::from(info.id.shard), shard);
                     // The client's number is its port.
                     let Some(peer) = info.peer else { continue };
-                    ledger.is_id_of(&info.id.to_string(), (shard, usize::from(peer.port())));
+                    let place = (shard, usize::from(peer.port()));
+                    ledger.is_id_of(&info.id.to_string(), place);
+                    let clock = (shard, self.clocks[shard]);
+                    // Not kept on other routes, where the address is logged.
+                    let Some(connected) = info.connected_at else { continue };
+                    let opened = sights.opened(place);
+                    assert!(sights.is_true(connected, clock, opened), "{info:?}: {opened:?}");
+                }
+            }
+            (Asked::Presence, Answer::Presence(presence)) => {
+                for member in presence.members {
+                    // Its home is one of the shards.
+                    let is_true = |(shard, since): (usize, &usize)| {
+                        let now = sights.0[shard].world.borrow().now;
+                        sights.is_true(member.since, (shard, *since), (Duration::ZERO, now))
+                    };
+                    let is_told_truly = self.clocks.iter().enumerate().any(is_true);
+                    assert!(is_told_truly, "on a topic since {}", member.since);
                 }
             }
             (Asked::Unsubscribe(place, topic), Answer::Done(_)) => {

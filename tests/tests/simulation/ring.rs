@@ -89,7 +89,7 @@ impl Ring for SimRing {
 
     fn calendar(&self) -> Duration {
         let world = self.world.borrow();
-        world.calendar + world.now
+        *world.calendars.last().expect("one at least") + world.now
     }
 }
 
@@ -241,6 +241,7 @@ impl World {
         let breaks = self.chance(|chances| chances.broken_operation);
         let draw = self.random.bits() as usize;
         let buffer = self.chances.send_buffer;
+        let now = self.now;
         let socket = self.socket(slot).expect("sent to a slot without a connection");
         assert!(!socket.finished_writing, "sent after finishing to write");
         if socket.broken {
@@ -258,6 +259,8 @@ impl World {
             return Err(Errno::AGAIN);
         }
         socket.outbound.extend(&bytes[..count]);
+        socket.answered_at.get_or_insert(now);
+        socket.sent += count as u64;
         Ok(count as u32)
     }
 
@@ -293,6 +296,7 @@ impl World {
         } else if let Some(socket) = self.to_accept.pop_front() {
             self.slots[slot as usize] = Some(socket);
             self.sockets[socket].slot = Some(slot);
+            self.sockets[socket].accepted_at = Some(self.now);
             Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, socket as u16)))
         } else {
             Err(Errno::AGAIN)

@@ -3,6 +3,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use crate::HUSHED_AT;
 use crate::ledger::Ledger;
 use crate::model::{MAX_BUFFERED, MAX_MESSAGE};
 use crate::random::Random;
@@ -49,6 +50,12 @@ pub struct Plan {
     pub rooms: usize,
     /// With more members than that, it is not told who comes and goes.
     pub presence_events: u32,
+    /// Some clients are as late as they may be, or later, and nothing else ends them.
+    pub trickles: bool,
+    /// In this turn all who are there lose their connections, and come back at once.
+    pub reconnect_at: Option<usize>,
+    /// In this turn many say half a request head, and keep it.
+    pub half_heads_at: Option<usize>,
     /// The shard of the client that has this.
     pub shard: usize,
 }
@@ -62,6 +69,9 @@ impl Plan {
             share: random.pick(&[0, 0, 300, 700, 1000]),
             rooms: random.between(1, ROOMS.len()),
             presence_events: random.pick(&[500, 500, 2]),
+            trickles: random.chance(200),
+            reconnect_at: random.chance(250).then(|| random.between(500, HUSHED_AT)),
+            half_heads_at: random.chance(150).then(|| random.between(100, HUSHED_AT)),
             shard: 0,
         }
     }
@@ -73,9 +83,13 @@ impl Plan {
 
     /// Its part of the configuration.
     pub fn config(&self, random: &mut Random) -> String {
-        let history = random.pick(&[1, 5, 50, 200]);
-        let age = random.pick(&["2s", "10s"]);
-        let bytes = random.pick(&["1KiB", "8KiB", "64KiB"]);
+        let mut history = random.pick(&[1, 5, 50, 200]);
+        let mut age = random.pick(&["2s", "10s"]);
+        let mut bytes = random.pick(&["1KiB", "8KiB", "64KiB"]);
+        if self.reconnect_at.is_some() && random.chance(700) {
+            // More than a portion of what was missed.
+            (history, age, bytes) = (1000, "60s", "256KiB");
+        }
         let linger = random.pick(&["0s", "2s"]);
         let presence = random.chance(500);
         let topic = format!(

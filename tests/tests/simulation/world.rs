@@ -8,11 +8,12 @@ use std::time::Duration;
 use tidegate::uring::{BufferId, Completion, Errno, Generation, Memory, Slot, Span, Waker};
 
 use crate::chances::Chances;
-use crate::client::{Action, Client};
+use crate::client::{Action, Client, Facts};
 use crate::member::Member;
 use crate::peer::{Peer, Temper};
 use crate::random::Random;
 use crate::rooms::Plan;
+use crate::trickler::Trickler;
 use crate::watch::{Queued, Watch};
 
 /// A send that waits for room.
@@ -54,6 +55,11 @@ pub struct Socket {
     /// A descriptor outside of the table keeps the connection from being closed.
     installed: bool,
     pub slot: Option<Slot>,
+    /// When it was accepted, and when the server first sent something.
+    pub accepted_at: Option<Duration>,
+    pub answered_at: Option<Duration>,
+    /// Bytes that the server has sent.
+    pub sent: u64,
 }
 
 impl Socket {
@@ -86,8 +92,11 @@ pub struct World {
     pub random: Random,
     pub chances: Chances,
     pub now: Duration,
-    /// What the wall clock shows at `now` 0, since 1970; to step the clock is to change it.
-    pub calendar: Duration,
+    /// How much of that the shard was at work or asleep, and how often something else happened.
+    at_work: Duration,
+    pauses: u32,
+    /// What the wall clock shows at `now` 0, since 1970; to step the clock is to add another.
+    pub calendars: Vec<Duration>,
     pub sockets: Vec<Socket>,
     peers: Vec<Box<dyn Client>>,
     crowd: Option<Temper>,
@@ -158,12 +167,13 @@ impl World {
         let chances = Chances::draw(&mut random);
         let crowd = Peer::crowd(&mut random);
         Self {
-            // Through a tiny buffer nobody reads or is heard fast enough for the deadlines.
-            disturbed: chances.send_buffer < 3000 || chances.receive_buffer < 3000,
+            disturbed: chances.is_narrow(),
             chances,
             random,
             now: Duration::ZERO,
-            calendar: Duration::from_secs(1_700_000_000),
+            at_work: Duration::ZERO,
+            pauses: 0,
+            calendars: vec![Duration::from_secs(1_700_000_000)],
             sockets: Vec::new(),
             peers: Vec::new(),
             crowd,
@@ -190,7 +200,9 @@ impl World {
     /// Another client connects.
     pub fn connect(&mut self) {
         let index = self.sockets.len();
-        if self.random.chance(self.plan.share) {
+        if self.plan.trickles && !self.chances.is_narrow() && self.random.chance(500) {
+            self.peers.push(Box::new(Trickler::new(&mut self.random)));
+        } else if self.random.chance(self.plan.share) {
             let mut member =
                 Member::new(&mut self.random, &self.plan, index, self.server_compresses);
             member.is_prompt &= self.chances.send_buffer >= 3000;
@@ -203,6 +215,49 @@ impl World {
         }
         self.sockets.push(Socket::default());
         self.to_accept.push_back(index);
+    }
+
+    /// All members who want events lose their connections, and come back at once: each goes on from
+    /// where it stood, or from before that.
+    pub fn reconnect(&mut self) {
+        for index in 0..self.sockets.len() {
+            let socket = &self.sockets[index];
+            if socket.broken || socket.peer_ended || socket.server_closed {
+                continue;
+            }
+            let Some(mut identity) = self.peers[index].drops_out() else { continue };
+            self.resets(index);
+            if let Some(since) = &mut identity.since {
+                since.offset -= self.random.below(since.offset as usize + 1) as u64;
+            }
+            let how = (self.sockets.len(), self.server_compresses);
+            let mut member = Member::with(&mut self.random, &self.plan, how, identity);
+            member.is_prompt &= self.chances.send_buffer >= 3000;
+            self.comes(Box::new(member));
+        }
+    }
+
+    /// So many clients say half a request head, and keep it.
+    pub fn half_heads(&mut self, count: usize) {
+        for _ in 0..count {
+            let peer = Peer::with_half_a_head(&mut self.random, self.server_compresses);
+            self.comes(Box::new(peer));
+        }
+    }
+
+    fn comes(&mut self, peer: Box<dyn Client>) {
+        self.to_accept.push_back(self.sockets.len());
+        self.sockets.push(Socket::default());
+        self.peers.push(peer);
+    }
+
+    fn resets(&mut self, index: usize) {
+        let socket = &mut self.sockets[index];
+        socket.broken = true;
+        socket.has_news();
+        socket.inbound.clear();
+        socket.outbound.clear();
+        self.peers[index].sees_nothing_more();
     }
 
     /// Whether all clients have seen the end of their connections.
@@ -367,7 +422,23 @@ impl World {
         }
     }
 
+    fn facts(&self, index: usize) -> Facts {
+        let socket = &self.sockets[index];
+        Facts {
+            now: self.now,
+            at_work: self.at_work,
+            pauses: self.pauses,
+            is_accepted: socket.slot.is_some() || socket.server_closed,
+            is_given_up: socket.server_closed,
+            unread: socket.inbound.len(),
+            sent: socket.sent,
+            drains: self.drains,
+        }
+    }
+
     fn peer_acts(&mut self, index: usize) {
+        let facts = self.facts(index);
+        self.peers[index].sees(&facts);
         let socket = &mut self.sockets[index];
         if socket.broken || socket.peer_ended {
             return;
@@ -385,13 +456,7 @@ impl World {
                 socket.peer_ended = true;
                 socket.has_news();
             }
-            Action::Reset => {
-                socket.broken = true;
-                socket.has_news();
-                socket.inbound.clear();
-                socket.outbound.clear();
-                self.peers[index].sees_nothing_more();
-            }
+            Action::Reset => self.resets(index),
         }
     }
 
@@ -469,9 +534,15 @@ impl World {
         self.live(memory);
         if self.chance(|chances| chances.clock_jump) {
             self.now += Duration::from_secs(self.random.below(100) as u64);
+            self.pauses += 1;
         }
         if self.chance(|chances| chances.pause) {
             self.pause();
+        }
+        if self.chance(|chances| chances.calendar_step) {
+            // By an hour, either way, or by years.
+            let unix = self.random.pick(&[1_700_003_600, 1_699_996_400, 1_900_000_000]);
+            self.calendars.push(Duration::from_secs(unix));
         }
         // A kernel that does not take everything does not wait either.
         let wait = if self.queue.is_empty() { wait } else { Duration::ZERO };
@@ -483,6 +554,7 @@ impl World {
     /// The shard is stopped for up to half a minute: its peers go on, as far as the kernel's buffers
     /// go.
     fn pause(&mut self) {
+        self.pauses += 1;
         let step = Duration::from_millis(self.random.below(1500) as u64);
         for _ in 0..20 {
             self.now += step;
@@ -500,15 +572,20 @@ impl World {
 
     /// A moment of the shard's sleep has passed.
     pub fn doze(&mut self, memory: &Memory) {
-        self.now += self.sleep.step;
+        self.works(self.sleep.step);
         self.live(memory);
     }
 
     /// The shard comes back from the kernel.
     pub fn leave(&mut self) {
         self.slept_through |= self.sleep.is_one && !self.sleep.was_woken;
-        self.now += Duration::from_micros(50);
+        self.works(Duration::from_micros(50));
         self.reorder();
+    }
+
+    fn works(&mut self, time: Duration) {
+        self.now += time;
+        self.at_work += time;
     }
 }
 
