@@ -122,6 +122,12 @@ impl Frames {
         blocks.content(self.frames[frame.0 as usize].block)
     }
 
+    /// How many messages are in a frame.
+    #[must_use]
+    pub fn messages(&self, frame: FrameId) -> u32 {
+        self.frames[frame.0 as usize].messages
+    }
+
     /// One more refers to it.
     pub fn refer(&mut self, frame: FrameId) {
         self.frames[frame.0 as usize].references += 1;

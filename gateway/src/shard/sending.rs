@@ -215,7 +215,7 @@ impl<R: Ring> Shard<R> {
     fn frame_fell_short(&mut self, slot: Slot, frame: FrameId, sent: u32) {
         if sent == 0 && self.table[slot].closing != Closing::Open {
             // The Close frame is in the backlog, in front of which only what has begun may go.
-            self.counters.dropped_closing += 1;
+            self.counters.dropped_closing += u64::from(self.frames.messages(frame));
             return;
         }
         self.frames.push_front(slot, frame, sent, &self.blocks);

@@ -3,8 +3,9 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use tidegate::hub::{Answer, Publication, Published, Request, Target};
+use tidegate::hub::{Answer, Name, Position, Publication, Published, Request, Target};
 use tidegate::uring::{Completion, Errno, Operation};
+use tidegate_proto::close::CloseCode;
 use tidegate_proto::receiver::Kind;
 
 use crate::play::{
@@ -236,4 +237,147 @@ fn a_publisher_that_was_pinged_and_is_held_is_not_gone() {
     drop(much);
     let pushed: Vec<_> = (0..2).flat_map(|_| play.turn([])).collect();
     assert!(pushed.contains(&receive()), "{pushed:?}");
+}
+
+#[test]
+fn who_comes_into_a_slot_hears_what_the_one_before_is_not_to_hear() {
+    let mut play = Play::new();
+    play.first_says(&script::opening(&mut Random::new(0), "/room", false));
+    play.turn([]);
+    let (gone, _) = play.told();
+    // It resets, and another takes its slot.
+    play.turn([readable()]);
+    let pushed = play.turn([received(None, Err(RESET))]);
+    assert!(pushed.contains(&Operation::Close { slot: 0 }), "{pushed:?}");
+    play.turn([Completion::ListenerReady { listener: 0 }]);
+    play.turn([accepted(0, Ok(()))]);
+    play.turn([Completion::Readable { slot: 0, generation: 1, armed: false, ended: false }]);
+    let request = script::opening(&mut Random::new(0), "/room", false);
+    play.hand.borrow_mut().input = request.clone();
+    let buffer = play.hand.borrow().lent.last().copied();
+    let result = Ok(request.len() as u32);
+    play.turn([Completion::Received { slot: 0, generation: 1, buffer, result, more: false }]);
+    play.turn([]);
+    let payload = play.door.payload(Kind::Text, b"news").expect("room");
+    let publication = Publication { payload, key: None, except: Some(gone.id) };
+    let topic = Target::Topic(Name::new("room").expect("a name"));
+    let answer = play.asks(Request::Publish(topic, publication));
+    assert!(matches!(answer, Answer::Published(Published { connections: 1, .. })), "{answer:?}");
+    play.turn([]);
+    let is_told = |(_, bytes): &(Operation, Vec<u8>)| bytes.ends_with(b"news");
+    assert!(play.hand.borrow().seen.iter().any(is_told), "it heard nothing");
+}
+
+/// Publishes a message on the room; returns where it stands.
+fn publish(play: &mut Play) -> Position {
+    let payload = play.door.payload(Kind::Text, &[b'x'; 1000]).expect("room");
+    let publication = Publication { payload, key: None, except: None };
+    let topic = Target::Topic(Name::new("room").expect("a name"));
+    let answer = play.asks(Request::Publish(topic, publication));
+    let Answer::Published(Published { position: Some(at), .. }) = answer else {
+        panic!("{answer:?}");
+    };
+    at
+}
+
+/// Somebody has come back, and the first portion of what it missed is in the batch of this index.
+fn with_a_portion(slow_peer: &str) -> (Play, u32) {
+    let mut play = Play::with(&format!(
+        "[[route]]\npath = '/room'\nhandler = 'hub?topic=room&events=on'\nbacklog = '16KiB'\n\
+         max_buffered_message = '8KiB'\nslow_peer = '{slow_peer}'\n\
+         [[topic]]\nname = 'room'\nhistory = 40\nhistory_bytes = '1MiB'\n"
+    ));
+    let at = publish(&mut play);
+    (0..30).for_each(|_| _ = publish(&mut play));
+    let target = format!("/room?since={}:{}", at.epoch_text(), at.offset);
+    let mut pushed = play.first_says(&script::opening(&mut Random::new(0), &target, false));
+    for _ in 0..9 {
+        let mut sends = pushed.iter().filter_map(|one| match one {
+            Operation::Send { span, batch_index, .. } => Some((span.length, *batch_index)),
+            _ => None,
+        });
+        // It takes what comes first.
+        if let Some((_, batch_index)) = sends.find(|(length, _)| *length > 9000) {
+            return (play, batch_index);
+        }
+        pushed = play.turn([]);
+    }
+    panic!("no portion: {pushed:?}");
+}
+
+#[test]
+fn who_comes_back_is_told_of_what_is_forgotten_meanwhile() {
+    let (mut play, batch_index) = with_a_portion("pause");
+    let result = Err(Errno::AGAIN);
+    let pushed = play.turn([Completion::SendFellShort { slot: 0, batch_index, result }]);
+    let Some(Operation::SendArmed { span, .. }) = pushed.into_iter().find(is_armed) else {
+        panic!("no send is armed");
+    };
+    (0..40).for_each(|_| _ = publish(&mut play));
+    assert!(!has_gap(&play), "nothing is forgotten that it was not sent");
+    play.turn([Completion::Sent { slot: 0, generation: 0, result: Ok(span.length) }]);
+    (0..4).for_each(|_| drop(play.turn([])));
+    assert!(has_gap(&play), "it is not told that some is forgotten");
+}
+
+#[test]
+fn a_portion_that_is_left_out_counts_as_the_messages_that_it_is() {
+    for slow_peer in ["drop_oldest", "pause"] {
+        let (mut play, batch_index) = with_a_portion(slow_peer);
+        // Nothing of it was sent, and something else comes before it is tried again.
+        play.hand.borrow_mut().unsettled = true;
+        let result = Err(Errno::AGAIN);
+        let short = Completion::SendFellShort { slot: 0, batch_index, result };
+        let request = if slow_peer == "pause" {
+            // A Close frame, in front of which only what has begun may go.
+            Request::Disconnect(Target::All, CloseCode(4000), "away".into())
+        } else {
+            let payload = play.door.payload(Kind::Text, b"news").expect("room");
+            Request::Publish(Target::All, Publication { payload, key: None, except: None })
+        };
+        let mut short = Some(short);
+        if slow_peer == "drop_oldest" {
+            play.turn(short.take());
+        }
+        play.door.ask(request, |_| {});
+        play.turn([]);
+        play.turn([]);
+        play.turn(short);
+        play.hand.borrow_mut().unsettled = false;
+        let counters = play.counters();
+        let left_out = counters.slow_dropped_oldest + counters.dropped_closing;
+        assert!(
+            counters.recovered > 9 && left_out == counters.recovered,
+            "{slow_peer}: {left_out}"
+        );
+    }
+}
+
+/// Whether what was sent tells of a gap.
+fn has_gap(play: &Play) -> bool {
+    let gap = b"\"gap\":true";
+    let tells = |(_, bytes): &(Operation, Vec<u8>)| bytes.windows(gap.len()).any(|w| w == gap);
+    play.hand.borrow().seen.iter().any(tells)
+}
+
+#[test]
+fn who_has_yet_to_show_what_it_took_is_not_slow() {
+    let mut play = Play::with(
+        "[[route]]\npath = '/room'\nhandler = 'hub?topic=room'\nbacklog = '4KiB'\n\
+         max_buffered_message = '2KiB'\nslow_peer = 'close'\n",
+    );
+    play.first_says(&script::opening(&mut Random::new(0), "/room", false));
+    play.turn([]);
+    // More than may wait is published while it is not known what became of the first send.
+    for _ in 0..9 {
+        let payload = play.door.payload(Kind::Text, &[b'x'; 1000]).expect("room");
+        let publication = Publication { payload, key: None, except: None };
+        play.door.ask(Request::Publish(Target::All, publication), |_| {});
+        play.turn([]);
+        play.hand.borrow_mut().unsettled = true;
+    }
+    play.hand.borrow_mut().unsettled = false;
+    (0..20).for_each(|_| drop(play.turn([])));
+    let counters = play.counters();
+    assert_eq!((counters.slow_peers_closed, counters.deliveries), (0, 9));
 }

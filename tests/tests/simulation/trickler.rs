@@ -136,7 +136,8 @@ impl Trickler {
             Cause::Head => (HEAD, LATE),
             Cause::Message | Cause::Control => (MESSAGE, LATE),
             Cause::Close => (CLOSE, LATE),
-            Cause::Pong => (PONG, LATE * 2),
+            // A Ping that was not acknowledged is asked about once more.
+            Cause::Pong => (PONG, LATE * 3),
             // It may be pinged first, and its Ping stand behind what it does not read.
             Cause::Reads => (STALL, PING + PONG + STALLED - STALL + LATE * 2),
         }
