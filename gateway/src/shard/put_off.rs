@@ -13,7 +13,7 @@ use std::ops::Range;
 
 use super::receiving::Arrival;
 use super::{OPERATIONS_PER_EVENT, Shard};
-use crate::connection::{Connection, Flags, Stage};
+use crate::connection::{Connection, Flags, Share, Stage};
 use crate::uring::{BufferId, Generation, Ring, Slot};
 
 /// What is inflated in one turn of the loop, in bytes, before further input is put off: less than a
@@ -103,12 +103,22 @@ impl<R: Ring> Shard<R> {
         let start = unread.start;
         let waiting = Waiting { slot, generation, arrival, start };
         self.put_off.marks[usize::from(buffer.0)] = true;
-        if self.resuming {
+        if self.resuming && self.input_budget == 0 {
             // It was the first, and goes on to be: a buffer becomes free the sooner.
             self.put_off.waiting.push_front(waiting);
         } else {
             self.put_off.waiting.push_back(waiting);
         }
+    }
+
+    /// Whether input of the connection has to wait because its answers would: they cannot leave
+    /// before what is on its way to it has, and there is hardly room for more that waits. One whose
+    /// peer does not take what it is sent is not meant here.
+    pub(super) fn waits_for_room(&self, slot: Slot) -> bool {
+        let flags = self.table[slot].flags;
+        flags.has(Flags::IN_BATCH | Flags::QUEUED)
+            && !flags.has(Flags::BLOCKED | Flags::SEND_ARMED)
+            && self.blocks.free_bytes(Share::Sending) < self.sending_reserve()
     }
 
     /// Whether input in this buffer waits.
@@ -120,7 +130,11 @@ impl<R: Ring> Shard<R> {
     /// answers to the input's beginning may be sent from the same buffer.
     pub(super) fn resume_put_off(&mut self) {
         self.resuming = true;
-        while self.input_budget > 0 && self.ring.room() > OPERATIONS_PER_EVENT {
+        // Each at most once: some have to wait again.
+        for _ in 0..self.put_off.len() {
+            if self.input_budget == 0 || self.ring.room() <= OPERATIONS_PER_EVENT {
+                break;
+            }
             let Some(waiting) = self.put_off.waiting.pop_front() else { break };
             self.put_off.marks[usize::from(waiting.arrival.buffer.0)] = false;
             if !self.resume_input(&waiting) {

@@ -10,7 +10,7 @@ use tidegate_proto::keepalive::Wait;
 
 use super::Shard;
 use crate::config::SlowPeer;
-use crate::connection::{self, Flags, Stage};
+use crate::connection::{self, Flags, Share, Stage};
 use crate::uring::{BufferId, Errno, Generation, HEADROOM, Operation, Ring, Slot, Span};
 
 /// How many of those that open or end one turn of the loop receives from: a quarter of a
@@ -102,7 +102,7 @@ impl<R: Ring> Shard<R> {
     pub(super) fn serve_ready(&mut self) {
         // Each at most once: a connection that may not receive yet is put back.
         for _ in 0..self.ready.len() {
-            if !self.buffers.has_one() || self.ring.room() <= super::OPERATIONS_PER_EVENT {
+            if !self.has_room_to_receive() {
                 return;
             }
             let Some(slot) = self.ready.pop() else { return };
@@ -110,11 +110,16 @@ impl<R: Ring> Shard<R> {
         }
     }
 
+    fn has_room_to_receive(&self) -> bool {
+        let has_buffer = self.buffers.has_one() && self.could_answer();
+        has_buffer && self.ring.room() > super::OPERATIONS_PER_EVENT
+    }
+
     /// Receives from some of those that open or end. Ten thousand may do so at once, and all that
     /// one turn takes in has to wait for each other.
     pub(super) fn serve_crowd(&mut self) {
         for _ in 0..self.crowd.len().min(CROWD_AT_ONCE) {
-            if !self.buffers.has_one() || self.ring.room() <= super::OPERATIONS_PER_EVENT {
+            if !self.has_room_to_receive() {
                 return;
             }
             let Some(slot) = self.crowd.pop() else { return };
@@ -212,6 +217,10 @@ impl<R: Ring> Shard<R> {
 
     /// Works on frames from `start` on; returns whether their buffer is held.
     pub(super) fn take_frames(&mut self, slot: Slot, arrival: Arrival, start: usize) -> bool {
+        if self.waits_for_room(slot) {
+            self.put_off(slot, arrival.buffer, start..arrival.end);
+            return true;
+        }
         let mut turn = self.turn(slot, Some(arrival.buffer));
         turn.frames(start..arrival.end);
         let finished = turn.finish();
@@ -270,7 +279,7 @@ impl<R: Ring> Shard<R> {
         if !self.put_off.admit(&mut self.table[slot]) {
             return self.ready.insert(slot);
         }
-        if !self.buffers.lend_one(&mut self.ring) {
+        if !self.could_answer() || !self.buffers.lend_one(&mut self.ring) {
             self.put_off.discharge(&mut self.table[slot]);
             self.counters.buffer_waits += 1;
             return self.ready.insert(slot);
@@ -281,6 +290,15 @@ impl<R: Ring> Shard<R> {
         let generation = connection.generation;
         self.has_receives = true;
         self.ring.push(Operation::Receive { slot, generation });
+    }
+
+    /// Whether one more answer could wait, should all peers who are being answered not take theirs: of
+    /// an echo as much as one receive buffer. So a small pool makes for fewer receives at a time.
+    fn could_answer(&self) -> bool {
+        let receives = u64::from(self.buffers.lent() + self.buffers.held());
+        let answers = (receives + 1) * u64::from(self.config.limits.receive_buffer);
+        let staged = self.staging_used as u64;
+        receives == 0 || answers + staged <= self.blocks.free_bytes(Share::Sending)
     }
 
     /// Where the rest of a large frame belongs, if it is being gathered and would not fit a receive

@@ -327,16 +327,15 @@ fn outside(seed: u64, config: &Config, waker: Waker, plan: Plan) -> Outside {
         plan,
     };
     let mut world = World::new(seed, server);
-    // Only a pool that cannot hold what one turn sends may cost those something who read.
-    world.disturbed |= !holds_two_turns(limits);
+    // A pool that holds less than the staging memory and a few answers may cost those something who
+    // read.
+    world.disturbed |= !holds_answers(limits);
     Outside::new(world, Arc::default(), waker)
 }
 
-/// Whether the blocks for sending hold all that two turns of a shard may send: what is being sent, and
-/// what has to wait for it.
-fn holds_two_turns(limits: &Limits) -> bool {
-    let turn = limits.staging + u32::from(limits.receive_buffers) * limits.receive_buffer;
-    limits.blocks / 16 * 3 >= 2 * turn
+/// Whether the blocks that are reserved for answers hold the staging memory and four receive buffers.
+fn holds_answers(limits: &Limits) -> bool {
+    limits.blocks / 16 * 3 >= limits.staging + 4 * limits.receive_buffer
 }
 
 /// Small limits, so that they are met.
@@ -370,7 +369,8 @@ fn config(random: &mut Random, deflate: bool, plan: &Plan) -> Config {
     text += &plan.config(random);
     let mut config = Config::parse(&text, "simulation").unwrap_or_else(|errors| panic!("{errors}"));
     // Less than a file may say, so that bounds are met.
-    config.limits.blocks = random.pick(&[BLOCKS, BLOCKS, 512 << 10, 160 << 10, 64 << 10, 16 << 10]);
+    config.limits.blocks =
+        random.pick(&[BLOCKS, BLOCKS, 512 << 10, 224 << 10, 160 << 10, 64 << 10, 16 << 10]);
     config.hub.topics = random.pick(&[64, 64, 64, 3, 2]);
     config.hub.subscriptions = random.pick(&[1000, 1000, 1000, 20]);
     config.hub.present = random.pick(&[64, 64, 1]);

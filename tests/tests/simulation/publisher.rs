@@ -132,7 +132,8 @@ impl Publisher {
                 let user = self.random.pick(&USERS).to_owned();
                 self.publish(To::User(user), false);
             }
-            6..=8 => self.publish_to_connection(is_gone),
+            // Nor do those hear anything else who are as late as they may be: it would end them sooner.
+            6..=8 if !self.plan.trickles => self.publish_to_connection(is_gone),
             9 => self.publish_to_stranger(),
             10 if !self.plan.trickles => self.publish(To::All, false),
             11 | 12 => {
@@ -141,7 +142,7 @@ impl Publisher {
                 let request = Request::Connections { from: 0, filter, limit: 100 };
                 self.ask_shard(shard, Asked::Connections(shard), request);
             }
-            13 => self.subscribe(),
+            13 if !self.plan.trickles => self.subscribe(),
             14 if self.meddles => self.meddle(),
             14 if self.sends_away => self.send_away(),
             _ => self.look(),
