@@ -3,7 +3,7 @@
 
 use tidegate_proto::http::is_token;
 
-use super::hub::{AGE_MAX, LINGER_MAX, check_pattern};
+use super::hub::{AGE_MAX, LINGER_MAX, check_pattern, largest_message};
 use super::route::{SUBPROTOCOL_LENGTH, largest_gathered};
 use super::{Config, Handler, path};
 use crate::hub::TopicRule;
@@ -78,6 +78,10 @@ impl Config {
             ((16..=65_536).contains(&hub.mailbox), "hub.mailbox: 16 to 65536"),
             ((1 << 20..=64 << 30).contains(&hub.messages), "hub.messages: 1 MiB to 64 GiB"),
             ((1..=16 << 20).contains(&hub.max_message), "hub.max_message: 1 B to 16 MiB"),
+            (
+                hub.max_message <= largest_message(self.limits.blocks),
+                "hub.max_message: at most an eighth of limits.blocks",
+            ),
             (hub.subscriptions_per_connection > 0, "hub.subscriptions_per_connection: at least 1"),
             (self.topics.len() <= 256, "topics: at most 256"),
         ];

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
-use super::reader::{TableReader, expected};
+use super::reader::{Origin, Setting, TableReader, expected};
+use super::relation::{self, Party};
+use super::report::Report;
 use super::units::quote;
 use super::value;
 use crate::hub::{Name, TopicRule};
@@ -97,8 +99,14 @@ impl TopicKept {
     }
 }
 
-/// Reads `[hub]`.
-pub(super) fn read(mut table: TableReader<'_, '_>) -> Hub {
+/// The largest message that may be published from outside, for a shard of so many bytes in blocks: in a
+/// frame it must fit a block beside others.
+pub(super) fn largest_message(blocks: u32) -> u32 {
+    blocks / 8
+}
+
+/// Reads `[hub]`, and what its largest message was set to be.
+pub(super) fn read(mut table: TableReader<'_, '_>) -> (Hub, Setting<u32>) {
     let default = Hub::default();
     let mut count = |key, default: u32, range: &RangeInclusive<u32>| {
         table.read(key, default, |value| value::integer(value, range)).value
@@ -107,6 +115,8 @@ pub(super) fn read(mut table: TableReader<'_, '_>) -> Hub {
     let subscriptions = count("subscriptions", default.subscriptions, &COUNTS);
     let mailbox = count("mailbox", default.mailbox, &MAILBOXES);
     let present = count("present", default.present, &COUNTS);
+    let message =
+        table.read("max_message", default.max_message, |value| value::size(value, &MESSAGE));
     let hub = Hub {
         node: table
             .read("node", default.node, |value| value::integer(value, &(0..=u16::MAX)))
@@ -119,9 +129,7 @@ pub(super) fn read(mut table: TableReader<'_, '_>) -> Hub {
         messages: table
             .read("messages", default.messages, |value| value::size(value, &MESSAGES))
             .value,
-        max_message: table
-            .read("max_message", default.max_message, |value| value::size(value, &MESSAGE))
-            .value,
+        max_message: message.value,
         queued: table.read("queued", default.queued, queued).value,
         topics,
         subscriptions,
@@ -129,7 +137,25 @@ pub(super) fn read(mut table: TableReader<'_, '_>) -> Hub {
         present,
     };
     table.finish();
-    hub
+    (hub, message)
+}
+
+/// Checks what the largest message must be to the blocks; by default it is no more than they allow.
+pub(super) fn check_message(
+    hub: &mut Hub,
+    message: Setting<u32>,
+    blocks: Setting<u32>,
+    report: &mut Report<'_>,
+) {
+    let largest = largest_message(blocks.value);
+    if message.origin == Origin::Default {
+        hub.max_message = hub.max_message.min(largest);
+        return;
+    }
+    let message = Party::new("hub.max_message", message);
+    let blocks = Party::new("limits.blocks", blocks);
+    let why = "it is an eighth of the blocks at most";
+    relation::at_most_beside(report, (&message, largest), &blocks, why);
 }
 
 impl Hub {

@@ -9,10 +9,10 @@ use toml::de::{DeTable, DeValue};
 
 use super::admin::{self, Admin};
 use super::error::ConfigErrors;
-use super::hub::{self, TopicKept};
+use super::hub::{self, Hub, TopicKept};
 use super::limits::RawLimits;
 use super::listener::{self, Listener};
-use super::reader::{TableReader, expected};
+use super::reader::{Setting, TableReader, expected};
 use super::report::Report;
 use super::route::{RawRoute, Route};
 use super::units::quote;
@@ -50,11 +50,7 @@ pub(super) fn parse(text: &str, file_name: &str) -> Result<Config, ConfigErrors>
     let (mut config, nested) = own_keys(TableReader::root(&mut report, table.get_ref()));
     let limits = limits(&mut report, nested.limits);
     config.limits = limits.resolve();
-    if let Some(value) = nested.hub
-        && let Some(table) = TableReader::nested(&mut report, value, "hub")
-    {
-        config.hub = hub::read(table);
-    }
+    config.hub = hub(&mut report, nested.hub, &limits);
     config.topics = topics(&mut report, nested.topics);
     if let Some(listeners) = listeners(&mut report, nested.listeners) {
         config.listeners = listeners;
@@ -143,6 +139,14 @@ fn limits<'v>(report: &mut Report<'v>, written: Option<Value<'v>>) -> RawLimits 
     let limits = table.map(RawLimits::read).unwrap_or_default();
     limits.check(report);
     limits
+}
+
+fn hub<'v>(report: &mut Report<'v>, written: Option<Value<'v>>, limits: &RawLimits) -> Hub {
+    let table = written.and_then(|value| TableReader::nested(report, value, "hub"));
+    let unwritten = || (Hub::default(), Setting::default(Hub::default().max_message));
+    let (mut hub, message) = table.map_or_else(unwritten, hub::read);
+    hub::check_message(&mut hub, message, limits.blocks, report);
+    hub
 }
 
 fn admin<'v>(report: &mut Report<'v>, written: Option<Value<'v>>) -> Admin {

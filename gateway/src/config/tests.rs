@@ -329,6 +329,11 @@ fn limits_that_contradict_each_other() {
              quarter of the pool that is for messages",
         ),
         (
+            "[hub]\nmax_message = \"9MiB\"",
+            "2: hub.max_message: must be at most 8388608 while `limits.blocks` is 64MiB by default, \
+             but is 9MiB on line 2: it is an eighth of the blocks at most",
+        ),
+        (
             "[[route]]\npath = \"/\"\nhandler = \"echo\"\nbacklog = \"65MiB\"",
             "4: route[0].backlog: must be at most `limits.blocks`, which is 64MiB by default, but \
              is 65MiB on line 4: lower the one or raise the other",

@@ -46,8 +46,7 @@ impl Common {
     #[must_use]
     pub fn new((node, names): (Node, Seed), shards: usize, config: &Config) -> Self {
         let memory = Arc::new(MessageMemory::new(config.hub.messages));
-        // A message in a frame must fit a block beside others.
-        let max_message = config.hub.max_message.min(config.limits.blocks / 8);
+        let max_message = config.hub.max_message;
         let room = (0..shards).map(|_| AtomicU32::new(0)).collect();
         Self { node, memory, max_message, names, shards, pressing: Arc::default(), room }
     }
