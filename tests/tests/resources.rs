@@ -117,6 +117,30 @@ fn a_full_shard_gives_what_comes_to_one_that_has_room() {
     gateway.expect_counter_from("handed_over", 1);
 }
 
+/// One place is left in all, and who has it goes as the next comes: the close of a slot's last connection
+/// must not be that of its next.
+#[test]
+fn a_connection_that_is_handed_over_does_not_end_with_the_one_before_it() {
+    let gateway = Launch::new()
+        .config("shards = 2\npin = false\n[limits]\nconnections = 16\n")
+        .listen("127.0.0.1:0")
+        .start();
+    let _held = open_each(&gateway, 31);
+    let mut served = 0;
+    for round in 0..2000 {
+        case(round, || {
+            let mut peer = Peer::connect(&gateway);
+            peer.request(&Request::open("/echo"));
+            match peer.response_head().status {
+                101 => served += 1,
+                status => assert_eq!(status, 503),
+            }
+        });
+    }
+    assert!(served > 0, "nobody was served");
+    gateway.expect_counter_from("handed_over", 100);
+}
+
 #[test]
 fn two_listeners_share_the_connections_of_a_shard() {
     let gateway = Launch::new()

@@ -146,6 +146,23 @@ fn a_half_message_has_one_deadline_whatever_else_is_said_and_read() {
 
 const TEXT_KIND: tidegate_proto::receiver::Kind = tidegate_proto::receiver::Kind::Text;
 
+/// The last half of a message and the first of the next in each write, as from a buffer of fixed size.
+#[test]
+fn the_deadline_of_a_half_message_is_not_that_of_the_next() {
+    let gateway = HubGateway::start(1, ROOM);
+    let mut member = gateway.open("/room");
+    let message = Frame::text("x".repeat(1000)).masked();
+    let (first, rest) = message.split_at(500);
+    let straddling = [rest, first].concat();
+    member.peer.send(first);
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(4) {
+        member.peer.send(&straddling);
+        assert_eq!(member.peer.read_frame().payload.len(), 1000);
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
 #[test]
 fn pieces_that_trickle_in_put_no_deadline_off() {
     let gateway = Gateway::with_stack("ws?message=1s!tcp");

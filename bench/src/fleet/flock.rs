@@ -221,7 +221,7 @@ impl Flock {
             return Ok(0);
         }
         let sockets = (0..count).map(|_| kit.sources.connect()).collect::<io::Result<_>>()?;
-        self.ring.adopt(part.next, sockets)?;
+        self.ring.adopt(kit.memory, part.next, sockets)?;
         for slot in (part.next..).take(count) {
             let client = &mut self.clients[slot as usize];
             if let Errand::Open { target } = kit.errand {

@@ -39,6 +39,8 @@ pub struct Common {
     pub(crate) pressing: Arc<AtomicU32>,
     /// How many connections more each shard could serve.
     pub(crate) room: Arc<[AtomicU32]>,
+    /// How many connections are on their way to each shard from others.
+    pub(crate) handed: Arc<[AtomicU32]>,
 }
 
 impl Common {
@@ -47,8 +49,17 @@ impl Common {
     pub fn new((node, names): (Node, Seed), shards: usize, config: &Config) -> Self {
         let memory = Arc::new(MessageMemory::new(config.hub.messages));
         let max_message = config.hub.max_message;
-        let room = (0..shards).map(|_| AtomicU32::new(0)).collect();
-        Self { node, memory, max_message, names, shards, pressing: Arc::default(), room }
+        let zeros = || (0..shards).map(|_| AtomicU32::new(0)).collect();
+        Self {
+            node,
+            memory,
+            max_message,
+            names,
+            shards,
+            pressing: Arc::default(),
+            room: zeros(),
+            handed: zeros(),
+        }
     }
 
     /// The hash of a name, which is the same in all shards.

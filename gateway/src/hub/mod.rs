@@ -240,17 +240,24 @@ impl Hub {
 
     /// Gives a connection to another shard.
     pub(crate) fn hand_over(&mut self, shard: usize, handed: Handed) {
-        // Until that shard shows it anew.
-        self.common.room[shard].fetch_sub(1, Ordering::Relaxed);
+        self.common.handed[shard].fetch_add(1, Ordering::Relaxed);
         self.post.send(shard, Mail::Handed(Box::new(handed)));
     }
 
-    /// The other shard that has most room, if any has some.
+    /// A connection that another shard gave to this one has come.
+    pub(crate) fn has_taken_over(&self) {
+        self.common.handed[self.post.index()].fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// The other shard that has most room, if any has some. Several that ask at once may hear of the
+    /// same place: the reserve of slots is for that.
     pub(crate) fn shard_with_room(&self) -> Option<usize> {
-        let room = |shard: &usize| self.common.room[*shard].load(Ordering::Relaxed);
+        let room = |shard: &usize| {
+            let handed = self.common.handed[*shard].load(Ordering::Relaxed);
+            self.common.room[*shard].load(Ordering::Relaxed).saturating_sub(handed)
+        };
         let others = (0..self.common.shards).filter(|shard| *shard != self.post.index());
-        // One that was asked of twice at once may show less than nothing.
-        others.filter(|shard| (1..=i32::MAX as u32).contains(&room(shard))).max_by_key(room)
+        others.filter(|shard| room(shard) > 0).max_by_key(room)
     }
 
     /// The hash of what conflation goes by: topic and key. Nobody outside knows its seed, so nobody

@@ -246,11 +246,12 @@ impl<R: Ring> Shard<R> {
     /// Takes a connection over that another shard has accepted.
     pub(super) fn take_over(&mut self, handed: Handed) {
         let Handed { socket, peer, listener } = handed;
+        self.hub.has_taken_over();
         let Some(slot) = self.table.reserve() else {
             self.counters.accept_errors += 1;
             return;
         };
-        match self.ring.adopt(slot, vec![socket]) {
+        match self.ring.adopt(&mut self.memory, slot, vec![socket]) {
             Ok(()) => self.begin(listener, slot, peer),
             Err(error) => {
                 tracing::warn!(%error, "a connection of another shard could not be taken over");

@@ -138,12 +138,12 @@ impl<R: Ring> Shard<R> {
         let connection = &self.table[slot];
         let is_half = connection.gathered.is_some() || connection.control.is_some();
         if connection.stage != Stage::Open || !is_half {
-            return self.halves.end(slot);
+            return self.halves.end_all(slot);
         }
         if self.held.contains(slot) || self.is_heard_first(slot, Wait::Message) {
             return self.halves.put_off(slot, self.deadlines.now() + 1);
         }
-        self.halves.end(slot);
+        self.halves.end_all(slot);
         self.message_timed_out(slot);
     }
 
@@ -166,7 +166,7 @@ impl<R: Ring> Shard<R> {
         self.ready.remove(slot);
         self.crowd.remove(slot);
         self.held.remove(slot);
-        self.halves.end(slot);
+        self.halves.end_all(slot);
         let _ = self.deadlines.set(slot, None);
         let connection = &mut self.table[slot];
         self.put_off.discharge(connection);

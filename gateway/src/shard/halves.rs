@@ -8,39 +8,61 @@ use std::collections::HashMap;
 
 use crate::uring::Slot;
 
+/// What can be half received: both at once, because a control frame may stand within a message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Half {
+    Message,
+    Control,
+}
+
 /// When what is half received must be whole, in ticks of the shard's deadlines.
 #[derive(Default)]
 pub(super) struct Halves {
-    due: HashMap<Slot, u64>,
+    /// By [`Half`].
+    due: HashMap<Slot, [Option<u64>; 2]>,
 }
 
 impl Halves {
     /// The bytes of an entry, for the bill.
-    pub(super) const BYTES: usize = size_of::<(Slot, u64)>();
+    pub(super) const BYTES: usize = size_of::<(Slot, [Option<u64>; 2])>();
 
     /// Something is half received, and is due then. It keeps the deadline that it had, if it was
     /// half received before.
-    pub(super) fn begin(&mut self, slot: Slot, due: u64) {
-        self.due.entry(slot).or_insert(due);
+    pub(super) fn begin(&mut self, slot: Slot, half: Half, due: u64) {
+        self.due.entry(slot).or_default()[half as usize].get_or_insert(due);
     }
 
     /// It is whole, or given up.
-    pub(super) fn end(&mut self, slot: Slot) {
+    pub(super) fn end(&mut self, slot: Slot, half: Half) {
+        if self.due.is_empty() {
+            return;
+        }
+        let Some(dues) = self.due.get_mut(&slot) else { return };
+        dues[half as usize] = None;
+        if dues.iter().all(Option::is_none) {
+            self.due.remove(&slot);
+        }
+    }
+
+    /// Nothing of the connection is half received any more.
+    pub(super) fn end_all(&mut self, slot: Slot) {
         if !self.due.is_empty() {
             self.due.remove(&slot);
         }
     }
 
-    /// It is not looked at for now: it is due later.
+    /// What is due before is not looked at for now: it is due then.
     pub(super) fn put_off(&mut self, slot: Slot, due: u64) {
-        if let Some(at) = self.due.get_mut(&slot) {
-            *at = due;
+        let dues = self.due.get_mut(&slot).into_iter().flatten();
+        for at in dues.flatten() {
+            *at = due.max(*at);
         }
     }
 
     /// Adds those that are due at `now`.
     pub(super) fn due(&self, now: u64, slots: &mut Vec<Slot>) {
-        slots.extend(self.due.iter().filter(|(_, due)| **due <= now).map(|(slot, _)| *slot));
+        let is_due = |dues: &[Option<u64>; 2]| dues.iter().flatten().any(|due| *due <= now);
+        slots.extend(self.due.iter().filter(|(_, dues)| is_due(dues)).map(|(slot, _)| *slot));
         // The map's order is drawn anew in each run.
         slots.sort_unstable();
     }
@@ -68,17 +90,35 @@ mod tests {
             halves.due(now, &mut slots);
             slots
         };
-        halves.begin(3, 10);
-        halves.begin(1, 12);
-        halves.begin(3, 20);
+        halves.begin(3, Half::Message, 10);
+        halves.begin(1, Half::Message, 12);
+        halves.begin(3, Half::Message, 20);
         assert_eq!(due(&halves, 9), [0; 0]);
         assert_eq!(due(&halves, 10), [3], "what comes later does not put it off");
         halves.put_off(3, 15);
         halves.put_off(4, 15);
         assert_eq!(due(&halves, 14), [1]);
         assert_eq!(due(&halves, 15), [1, 3]);
-        halves.end(3);
-        halves.end(1);
+        halves.end(3, Half::Message);
+        halves.end_all(1);
+        assert!(halves.is_empty());
+    }
+
+    #[test]
+    fn a_control_frame_within_a_message_has_a_deadline_of_its_own() {
+        let mut halves = Halves::default();
+        let mut slots = Vec::new();
+        halves.begin(3, Half::Message, 10);
+        halves.begin(3, Half::Control, 12);
+        halves.end(3, Half::Control);
+        halves.begin(3, Half::Control, 20);
+        halves.due(10, &mut slots);
+        assert_eq!(slots, [3]);
+        halves.end(3, Half::Message);
+        slots.clear();
+        halves.due(19, &mut slots);
+        assert_eq!(slots, [0; 0]);
+        halves.end(3, Half::Control);
         assert!(halves.is_empty());
     }
 }

@@ -323,6 +323,7 @@ impl<R: Ring> Shard<R> {
     /// Ends all connections that are left, and with them the shard.
     pub fn end(mut self) {
         self.end_all();
+        self.hub.show_room(0);
         // Whoever waits for an answer hears that there will be none.
         while self.hub.post().receive().is_some() {}
         self.publish();
@@ -360,12 +361,18 @@ impl<R: Ring> Shard<R> {
         self.resume_held();
         self.tick()?;
         self.resume_accepting();
-        self.hub.show_room(self.config.limits.connections.saturating_sub(self.table.live()));
+        self.show_room();
         if self.table.live() == 0 {
             // It may sleep for long now, past many ticks.
             self.publish();
         }
         Ok(self.control.command() < Command::Stop && !self.is_drained())
+    }
+
+    /// Says to other shards how many more connections this one would serve.
+    fn show_room(&self) {
+        let room = self.config.limits.connections.saturating_sub(self.table.live());
+        self.hub.show_room(if self.drain.is_some() { 0 } else { room });
     }
 
     /// Hands over what this turn has queued, waits for the next one, and takes the time.
@@ -629,6 +636,7 @@ impl<R: Ring> Shard<R> {
             said: Said::default(),
             end: None,
             unread: None,
+            became_whole: [false; 2],
             drop: false,
         }
     }

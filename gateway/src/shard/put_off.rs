@@ -93,11 +93,17 @@ impl<R: Ring> Shard<R> {
     /// Bytes of one connection's input in the list.
     pub(crate) const PUT_OFF_BYTES: usize = size_of::<Waiting>();
 
-    /// Lets the rest of a connection's input wait.
+    /// Lets the rest of a connection's input wait, which is much work.
     pub(super) fn put_off(&mut self, slot: Slot, buffer: BufferId, unread: Range<usize>) {
+        self.table[slot].flags.set(Flags::HEAVY);
+        self.lay_aside(slot, buffer, unread);
+    }
+
+    /// Lets input wait.
+    pub(super) fn lay_aside(&mut self, slot: Slot, buffer: BufferId, unread: Range<usize>) {
         self.counters.inputs_put_off += 1;
         let connection = &mut self.table[slot];
-        connection.flags.set(Flags::PUT_OFF | Flags::HEAVY);
+        connection.flags.set(Flags::PUT_OFF);
         let generation = connection.generation;
         let arrival = Arrival { buffer, end: unread.end };
         let start = unread.start;
@@ -113,11 +119,13 @@ impl<R: Ring> Shard<R> {
 
     /// Whether input of the connection has to wait because its answers would: they cannot leave
     /// before what is on its way to it has, and there is hardly room for more that waits. One whose
-    /// peer does not take what it is sent is not meant here.
+    /// peer does not take what it is sent is not meant here, nor one in the middle of a message: what
+    /// is queued for it waits for that message's end.
     pub(super) fn waits_for_room(&self, slot: Slot) -> bool {
         let flags = self.table[slot].flags;
         flags.has(Flags::IN_BATCH | Flags::QUEUED)
-            && !flags.has(Flags::BLOCKED | Flags::SEND_ARMED)
+            && !flags.has(Flags::BLOCKED | Flags::SEND_ARMED | Flags::SENDING_MESSAGE)
+            && self.put_off.len() < self.put_off.limit
             && self.blocks.free_bytes(Share::Sending) < self.sending_reserve()
     }
 

@@ -218,7 +218,7 @@ impl<R: Ring> Shard<R> {
     /// Works on frames from `start` on; returns whether their buffer is held.
     pub(super) fn take_frames(&mut self, slot: Slot, arrival: Arrival, start: usize) -> bool {
         if self.waits_for_room(slot) {
-            self.put_off(slot, arrival.buffer, start..arrival.end);
+            self.lay_aside(slot, arrival.buffer, start..arrival.end);
             return true;
         }
         let mut turn = self.turn(slot, Some(arrival.buffer));

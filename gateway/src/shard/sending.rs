@@ -11,6 +11,7 @@ use tidegate_proto::close::Closing;
 use tidegate_proto::keepalive::Wait;
 
 use super::Shard;
+use super::halves::Half;
 use super::turn::Finished;
 use crate::connection::{Backlog, Flags, FrameId, Full, Place, Stage};
 use crate::uring::{AreaName, BufferId, Errno, Generation, Operation, Ring, Slot, Span};
@@ -71,7 +72,7 @@ impl<R: Ring> Shard<R> {
         buffer: Option<BufferId>,
         finished: Finished,
     ) -> bool {
-        let Finished { place, staging_used, end, drop, unread } = finished;
+        let Finished { place, staging_used, end, drop, unread, became_whole } = finished;
         self.staging_used = staging_used;
         let mut held = self.launch(slot, buffer, place);
         if let (Some(buffer), Some(unread), false) = (buffer, unread, drop) {
@@ -84,21 +85,30 @@ impl<R: Ring> Shard<R> {
         if drop {
             self.drop_connection(slot);
         } else {
-            self.watch_message(slot);
+            self.watch_halves(slot, became_whole);
             self.after_words(slot);
         }
         held
     }
 
-    /// What is half received takes memory, and has its own deadline.
-    fn watch_message(&mut self, slot: Slot) {
+    /// What is half received takes memory, and has its own deadline; that of what became whole is no
+    /// matter for what came behind it.
+    fn watch_halves(&mut self, slot: Slot, became_whole: [bool; 2]) {
         let connection = &self.table[slot];
-        let is_half = connection.stage == Stage::Open
-            && (connection.gathered.is_some() || connection.control.is_some());
+        let is_open = connection.stage == Stage::Open;
         let limit = self.waits[usize::from(connection.listener)][Wait::Message as usize];
-        match limit.filter(|_| is_half) {
-            Some(ticks) => self.halves.begin(slot, self.deadlines.now() + u64::from(ticks)),
-            None => self.halves.end(slot),
+        let kept = [
+            (Half::Message, connection.gathered.is_some()),
+            (Half::Control, connection.control.is_some()),
+        ];
+        for (half, is_kept) in kept {
+            let is_half = is_open && is_kept;
+            if !is_half || became_whole[half as usize] {
+                self.halves.end(slot, half);
+            }
+            if let Some(ticks) = limit.filter(|_| is_half) {
+                self.halves.begin(slot, half, self.deadlines.now() + u64::from(ticks));
+            }
         }
     }
 

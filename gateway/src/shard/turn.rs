@@ -11,6 +11,7 @@ use tidegate_proto::receiver::{self, Control, Event, Kind, Rules};
 use tidegate_proto::utf8::Utf8;
 
 use super::counters::Counters;
+use super::halves::Half;
 use super::put_off::{FRAME_COST, FREE_FRAMES};
 use crate::config::Route;
 use crate::config::stack::Deflate;
@@ -40,6 +41,8 @@ pub(super) struct Turn<'a> {
     pub(super) said: Said,
     pub(super) end: Option<End>,
     pub(super) unread: Option<Range<usize>>,
+    /// Whether a half message, and a half control frame, became whole; by [`Half`].
+    pub(super) became_whole: [bool; 2],
     /// A Close frame found no room: nothing more can be said.
     pub(super) drop: bool,
 }
@@ -56,6 +59,8 @@ pub(super) struct Finished {
     pub(super) drop: bool,
     /// The bytes of the receive buffer that have to wait for the next turn of the loop.
     pub(super) unread: Option<Range<usize>>,
+    /// Whether a half message, and a half control frame, became whole; by [`Half`].
+    pub(super) became_whole: [bool; 2],
 }
 
 /// Where compressed bytes are.
@@ -178,6 +183,7 @@ impl Turn<'_> {
             end: self.end,
             drop: self.drop,
             unread: self.unread,
+            became_whole: self.became_whole,
         }
     }
 
@@ -260,6 +266,7 @@ impl Turn<'_> {
     }
 
     fn finish_gathered(&mut self, block: BlockId, piece: &receiver::Piece) {
+        self.became_whole[Half::Message as usize] = true;
         if piece.compressed {
             self.inflate(piece.kind, &Compressed::Block(block));
         } else {
@@ -381,6 +388,7 @@ impl Turn<'_> {
             return;
         }
         if let Some(block) = connection.control.filter(|_| control.last) {
+            self.became_whole[Half::Control as usize] = true;
             let range = pool.blocks.content(block).range();
             self.whole_control(control.opcode, &Payload::Blocks(range));
             let Output { connection, pool, .. } = &mut self.output;

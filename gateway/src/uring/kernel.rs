@@ -450,7 +450,13 @@ impl Ring for KernelRing {
         Ok((stream.into(), SocketAddr::new(peer.ip().to_canonical(), peer.port())))
     }
 
-    fn adopt(&mut self, first: Slot, sockets: Vec<OwnedFd>) -> io::Result<()> {
+    fn adopt(&mut self, memory: &mut Memory, first: Slot, sockets: Vec<OwnedFd>) -> io::Result<()> {
+        if !self.is_taken() {
+            self.enter(memory, Duration::ZERO)?;
+        }
+        if !self.is_taken() {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
         let descriptors: Vec<RawFd> = sockets.iter().map(AsRawFd::as_raw_fd).collect();
         let taken = self.ring.submitter().register_files_update(first, &descriptors)?;
         if taken == sockets.len() { Ok(()) } else { Err(io::ErrorKind::OutOfMemory.into()) }

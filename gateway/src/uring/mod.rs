@@ -109,12 +109,13 @@ pub trait Ring {
     fn accept_aside(&mut self, listener: ListenerId) -> io::Result<(OwnedFd, SocketAddr)>;
 
     /// Puts sockets that were made elsewhere into the slots from `first` on, which are free; they
-    /// go on as direct descriptors, and cost no ordinary one from here on.
+    /// go on as direct descriptors, and cost no ordinary one from here on. What was pushed before is
+    /// handed over first: the close of a slot's last connection may be among it.
     ///
     /// # Errors
-    /// The kernel refused: a slot is beyond the table, or it has no memory. Some of the sockets may
-    /// have been taken.
-    fn adopt(&mut self, first: Slot, sockets: Vec<OwnedFd>) -> io::Result<()>;
+    /// The kernel refused: a slot is beyond the table, it has no memory, or it did not take what was
+    /// pushed before. Some of the sockets may have been taken.
+    fn adopt(&mut self, memory: &mut Memory, first: Slot, sockets: Vec<OwnedFd>) -> io::Result<()>;
 
     /// Time since some fixed moment; never goes back.
     fn now(&self) -> Duration;

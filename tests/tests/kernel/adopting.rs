@@ -29,7 +29,7 @@ fn a_connection_can_be_accepted_beside_the_ring_and_nobody_waits_for_one() {
         }
     };
     assert_eq!(address, peer.address());
-    kernel.ring.adopt(5, vec![socket]).expect("the slot is free");
+    kernel.adopt(5, vec![socket]).expect("the slot is free");
     let connection = Connection { slot: 5, generation: 1 };
     peer.say(b"hello");
     assert_eq!(kernel.submit([connection.poll()]).len(), 1);
@@ -39,7 +39,7 @@ fn a_connection_can_be_accepted_beside_the_ring_and_nobody_waits_for_one() {
 fn adopted_sockets_are_connections_like_others() {
     let mut kernel = Kernel::new();
     let (sockets, mut peers): (Vec<_>, Vec<_>) = (0..2).map(|_| socket()).unzip();
-    kernel.ring.adopt(3, sockets).expect("the slots are free");
+    kernel.adopt(3, sockets).expect("the slots are free");
     for (slot, peer) in (3..).zip(&mut peers) {
         let connection = Connection { slot, generation: 1 };
         assert_eq!(kernel.submit([connection.poll()]), []);
@@ -54,7 +54,7 @@ fn adopted_sockets_are_connections_like_others() {
 fn closing_an_adopted_socket_ends_it() {
     let mut kernel = Kernel::new();
     let (socket, mut peer) = socket();
-    kernel.ring.adopt(0, vec![socket]).expect("the slot is free");
+    kernel.adopt(0, vec![socket]).expect("the slot is free");
     assert_eq!(kernel.submit([Connection { slot: 0, generation: 1 }.close()]), []);
     assert_eq!(peer.hear_all(), b"");
 }
@@ -62,5 +62,19 @@ fn closing_an_adopted_socket_ends_it() {
 #[test]
 fn there_is_no_slot_beyond_the_table() {
     let mut kernel = Kernel::new();
-    assert!(kernel.ring.adopt(8, vec![socket().0]).is_err());
+    assert!(kernel.adopt(8, vec![socket().0]).is_err());
+}
+
+/// The slot's last connection may still have its close in the queue.
+#[test]
+fn what_was_pushed_before_is_carried_out_before_a_socket_is_adopted() {
+    let mut kernel = Kernel::new();
+    let ((before, mut gone), (socket, mut peer)) = (socket(), socket());
+    kernel.adopt(0, vec![before]).expect("the slot is free");
+    let connection = Connection { slot: 0, generation: 1 };
+    kernel.push([connection.close()]);
+    kernel.adopt(0, vec![socket]).expect("the slot is free");
+    assert_eq!(gone.hear_all(), b"");
+    peer.say(b"a");
+    assert_eq!(kernel.submit([connection.poll()]), [connection.readable()]);
 }

@@ -1,6 +1,8 @@
 //! A ring of the real kernel, with a listener and room for a few connections.
 
+use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -202,6 +204,10 @@ impl Kernel {
             panic!("expected a poll that completes, not {next:?}")
         };
         assert_eq!((slot, generation), (connection.slot, connection.generation));
+    }
+
+    pub fn adopt(&mut self, first: Slot, sockets: Vec<OwnedFd>) -> io::Result<()> {
+        self.ring.adopt(&mut self.memory, first, sockets)
     }
 
     pub fn lend(&mut self, buffer: u16) {

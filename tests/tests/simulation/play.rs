@@ -90,7 +90,7 @@ impl Ring for HandRing {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    fn adopt(&mut self, _first: Slot, _sockets: Vec<OwnedFd>) -> io::Result<()> {
+    fn adopt(&mut self, _: &mut Memory, _: Slot, _: Vec<OwnedFd>) -> io::Result<()> {
         unreachable!("nothing is given away here")
     }
 
