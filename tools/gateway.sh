@@ -30,8 +30,7 @@ max_message = "64MiB"
 TOML
 }
 
-# The gateway listens with SO_REUSEPORT, so a port that another gateway holds would be shared in
-# silence instead of refused: a port is free only if nobody answers on it. Ports from 20000 to 29999
+# A port is free if nobody answers on it. Ports from 20000 to 29999
 # lie below the range from which the kernel gives out local ports for outgoing connections.
 gateway_free_port() {
     local port

@@ -74,7 +74,7 @@ impl fmt::Display for Machine {
         write!(out, "{date}; {processor}, {cores} cores, {gib:.0} GiB; Linux {kernel}; ")?;
         write!(out, "{open_files} open files")?;
         match &self.revision {
-            Some(revision) => write!(out, "; revision {revision}"),
+            Some(revision) => write!(out, "; sources at {revision}"),
             None => Ok(()),
         }
     }

@@ -245,7 +245,7 @@ fn bookkeeping(limits: &Limits) -> [Line; 10] {
         line("connection records", records, &["limits.connections"]),
         line("deadlines", connections, &["limits.connections"]),
         line("set of ready connections", set, &["limits.connections"]),
-        line("set of those that open or end", set, &["limits.connections"]),
+        line("set of those who come or go", set, &["limits.connections"]),
         line("set of vacant slots", set, &["limits.connections"]),
         line("set of held publishers", set, &["limits.connections"]),
         line("stalled peers", stalled, &["limits.connections"]),
@@ -267,7 +267,6 @@ fn queues(limits: &Limits) -> [Line; 7] {
     // list of those that failed and in that of those that go on, and one deadline.
     let lists = size_of::<(Slot, Generation)>() + size_of::<Slot>() + size_of::<FrameId>();
     let send = size_of::<shard::BatchSend>() + lists;
-    let expired = size_of::<Slot>() as u64;
     // Half of the buffers at most may hold input that is put off.
     // The input that waits in a buffer, and a mark that it does.
     let put_off =
@@ -277,7 +276,7 @@ fn queues(limits: &Limits) -> [Line; 7] {
         line("completion queue", completion_queue, &["limits.connections"]),
         line("list of events", completions * event, &["limits.connections"]),
         line("list of the batch", grown(connections, send as u64), &["limits.connections"]),
-        line("list of passed deadlines", grown(connections, expired), &["limits.connections"]),
+        line("sets of passed deadlines", 2 * 8 * connections.div_ceil(64), &["limits.connections"]),
         line("list of input put off", put_off, &["limits.receive_buffers"]),
         line("provided-buffer ring", provided, &["limits.receive_buffers"]),
     ]

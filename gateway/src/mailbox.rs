@@ -164,6 +164,12 @@ impl<T> Post<T> {
             || self.unflushed.iter().any(|to| !self.outgoing[*to].waiting.is_empty())
     }
 
+    /// Whether as much waits as two mailboxes hold, beyond what is in them.
+    #[must_use]
+    pub fn is_overfull(&self) -> bool {
+        self.waiting() >= 2 * self.capacity
+    }
+
     /// How much waits because a mailbox is full, or for this shard itself.
     #[must_use]
     pub fn waiting(&self) -> usize {

@@ -9,7 +9,8 @@ use super::units::quote;
 /// corresponds to an unreserved character", and 6.2.2.1: "should be normalized to use uppercase letters
 /// for the digits A-F".
 ///
-/// An escape of two digits that are none stays as it is.
+/// A `%` that begins no escape stands for itself, which is `%25`: what is resolved here must not become
+/// an escape with what is behind it.
 #[must_use]
 pub(crate) fn normal(path: &str) -> Cow<'_, str> {
     let Some(first) = path.find('%') else { return Cow::Borrowed(path) };
@@ -27,7 +28,7 @@ pub(crate) fn normal(path: &str) -> Cow<'_, str> {
                 3
             }
             None => {
-                normal.push('%');
+                normal.push_str("%25");
                 1
             }
         };
@@ -170,6 +171,8 @@ impl<'p> Segment<'p> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -181,10 +184,12 @@ mod tests {
             ("/a%2fb", "/a%2Fb"),
             ("/%c3%A9%41", "/%C3%A9A"),
             ("/%2525", "/%2525"),
-            ("/100%", "/100%"),
-            ("/%4", "/%4"),
-            ("/%%41%zz", "/%A%zz"),
-            ("/%+1", "/%+1"),
+            ("/100%", "/100%25"),
+            ("/%4", "/%254"),
+            ("/%%41%zz", "/%25A%25zz"),
+            ("/%%341", "/%2541"),
+            ("/%+1", "/%25+1"),
+            ("/%\u{e9}", "/%25\u{e9}"),
         ] {
             assert_eq!(normal(path), is, "{path}");
             assert_eq!(normal(is), is, "again: {path}");
@@ -232,6 +237,16 @@ mod tests {
             ("/\u{e9}", "has '\u{e9}' in the segment \"\u{e9}\": write it percent-encoded".into()),
         ] {
             assert_eq!(check(path), Err(wrong), "{path}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_normal_stays_so_and_means_the_same(path in "/[%0-9a-f/\u{e9}]{0,12}") {
+            let once = normal(&path);
+            prop_assert_eq!(normal(&once), once.as_ref());
+            let meant = |path: &str| percent_encoding::percent_decode_str(path).collect::<Vec<u8>>();
+            prop_assert_eq!(meant(&once), meant(&path));
         }
     }
 

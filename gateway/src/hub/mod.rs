@@ -209,6 +209,12 @@ impl Hub {
         self.post.is_congested()
     }
 
+    /// Whether so much mail waits that those who open, which publishers that are held cannot help, have
+    /// to wait as well.
+    pub(crate) fn is_overfull(&self) -> bool {
+        self.post.is_overfull()
+    }
+
     /// Whether publishers should be read from no further: messages hold three quarters of what they
     /// may, another shard does not keep up, or on some shard so much waits for its connections that
     /// it has said so.

@@ -72,7 +72,7 @@ impl<R: Ring> Shard<R> {
     /// The bytes that everything that grows on the way holds now, by its owner on the bill; of hash
     /// tables, with the buckets that are kept free and their control bytes.
     #[must_use]
-    pub fn holdings(&self) -> [(&'static str, u64); 7] {
+    pub fn holdings(&self) -> [(&'static str, u64); 6] {
         let entries = |count: usize, size: usize| (count * size) as u64;
         let table = |capacity: usize, size: usize| match capacity {
             0 => 0,
@@ -86,7 +86,6 @@ impl<R: Ring> Shard<R> {
             ("half messages", table(self.halves.capacity(), Self::HALF_BYTES)),
             ("blocks", self.blocks.used_bytes()),
             ("list of the batch", entries(self.batch.capacity(), size_of::<BatchSend>())),
-            ("list of passed deadlines", entries(self.expired.capacity(), size_of::<Slot>())),
             ("peer addresses", table(self.peers.capacity(), peer)),
         ]
     }
@@ -111,6 +110,7 @@ impl<R: Ring> Shard<R> {
             && self.frames.waiting() == 0
             && self.held.is_empty()
             && self.crowd.is_empty()
+            && self.expired.is_empty()
     }
 
     /// Whether its part of the hub knows nobody who is, was or could not be on a topic.

@@ -135,6 +135,10 @@ impl<R: Ring> Shard<R> {
 
     /// What is half received has not become whole in time.
     pub(super) fn expire_half(&mut self, slot: Slot) {
+        if !self.halves.is_due(slot, self.deadlines.now()) {
+            // It became whole meanwhile.
+            return;
+        }
         let connection = &self.table[slot];
         let is_half = connection.gathered.is_some() || connection.control.is_some();
         if connection.stage != Stage::Open || !is_half {
@@ -165,6 +169,7 @@ impl<R: Ring> Shard<R> {
         self.messages_ended(slot, DROPPED);
         self.ready.remove(slot);
         self.crowd.remove(slot);
+        self.expired.remove(slot);
         self.held.remove(slot);
         self.halves.end_all(slot);
         let _ = self.deadlines.set(slot, None);

@@ -84,7 +84,8 @@ counters! {
     messages_too_slow,
     /// Connections closed with 1013 because the pool had no block for what the peer sent.
     out_of_blocks,
-    /// Times that input waited because enough had been inflated, or read in very many frames.
+    /// Times that input waited because enough had been inflated or read in very many frames, or because
+    /// there was hardly room for what answers it.
     inputs_put_off,
     /// Sends that did not go through at once.
     sends_short,

@@ -61,7 +61,7 @@ impl Deadlines {
     }
 
     /// Goes on by one tick; reports the slots that are due, each once, as having no deadline.
-    pub fn sweep(&mut self, expired: &mut Vec<Slot>) {
+    pub fn sweep(&mut self, mut expired: impl FnMut(Slot)) {
         self.now += 1;
         let mark = self.mark(0);
         for (index, chunk) in self.due.chunks_mut(64).enumerate() {
@@ -69,7 +69,7 @@ impl Deadlines {
             if chunk.iter().fold(false, |any, due| any | (*due == mark)) {
                 for (offset, due) in chunk.iter_mut().enumerate().filter(|(_, due)| **due == mark) {
                     *due = NONE;
-                    expired.push((index * 64 + offset) as Slot);
+                    expired((index * 64 + offset) as Slot);
                 }
             }
         }
@@ -105,7 +105,7 @@ mod tests {
     fn run(deadlines: &mut Deadlines, slot: Slot, mut laps: u8) -> u32 {
         let mut expired = Vec::new();
         for tick in 1.. {
-            deadlines.sweep(&mut expired);
+            deadlines.sweep(|slot| expired.push(slot));
             if expired.drain(..).any(|due| due == slot) {
                 if laps == 0 {
                     return tick;
@@ -123,7 +123,7 @@ mod tests {
             let wait = Duration::from_millis(wait_ms);
             let mut deadlines = Deadlines::new(100);
             for _ in 0..123 {
-                deadlines.sweep(&mut Vec::new());
+                deadlines.sweep(|_| ());
             }
             let laps = deadlines.set(70, Some(ticks(wait)));
             let took = TICK * run(&mut deadlines, 70, laps);

@@ -59,12 +59,16 @@ impl Halves {
         }
     }
 
-    /// Adds those that are due at `now`.
-    pub(super) fn due(&self, now: u64, slots: &mut Vec<Slot>) {
-        let is_due = |dues: &[Option<u64>; 2]| dues.iter().flatten().any(|due| *due <= now);
-        slots.extend(self.due.iter().filter(|(_, dues)| is_due(dues)).map(|(slot, _)| *slot));
-        // The map's order is drawn anew in each run.
-        slots.sort_unstable();
+    /// Reports those that are due at `now`.
+    pub(super) fn due(&self, now: u64, mut report: impl FnMut(Slot)) {
+        for slot in self.due.keys().filter(|slot| self.is_due(**slot, now)) {
+            report(*slot);
+        }
+    }
+
+    /// Whether something of the connection is due at `now`.
+    pub(super) fn is_due(&self, slot: Slot, now: u64) -> bool {
+        self.due.get(&slot).into_iter().flatten().flatten().any(|due| *due <= now)
     }
 
     /// How many entries there is memory for.
@@ -87,7 +91,8 @@ mod tests {
         let mut halves = Halves::default();
         let due = |halves: &Halves, now: u64| {
             let mut slots = Vec::new();
-            halves.due(now, &mut slots);
+            halves.due(now, |slot| slots.push(slot));
+            slots.sort_unstable();
             slots
         };
         halves.begin(3, Half::Message, 10);
@@ -107,17 +112,13 @@ mod tests {
     #[test]
     fn a_control_frame_within_a_message_has_a_deadline_of_its_own() {
         let mut halves = Halves::default();
-        let mut slots = Vec::new();
         halves.begin(3, Half::Message, 10);
         halves.begin(3, Half::Control, 12);
         halves.end(3, Half::Control);
         halves.begin(3, Half::Control, 20);
-        halves.due(10, &mut slots);
-        assert_eq!(slots, [3]);
+        assert!(halves.is_due(3, 10));
         halves.end(3, Half::Message);
-        slots.clear();
-        halves.due(19, &mut slots);
-        assert_eq!(slots, [0; 0]);
+        assert!(!halves.is_due(3, 19));
         halves.end(3, Half::Control);
         assert!(halves.is_empty());
     }

@@ -69,7 +69,7 @@ impl<R: Ring> Shard<R> {
 
     /// Whether the kernel is to carry out what is queued behind the first so many sends, before more
     /// is.
-    fn is_much_to_send(&self, carried_out: usize) -> bool {
+    pub(super) fn is_much_to_send(&self, carried_out: usize) -> bool {
         let queued = &self.batch[carried_out..];
         let bytes = || queued.iter().map(|send| u64::from(send.span.length)).sum::<u64>();
         queued.len() >= SENDS_AT_ONCE || bytes() >= BYTES_AT_ONCE

@@ -94,6 +94,15 @@ impl<R: Ring> Shard<R> {
         }
     }
 
+    /// It is readable, and has its turn later.
+    fn wait_to_receive(&mut self, slot: Slot) {
+        if self.opens_or_ends(slot) {
+            self.crowd.insert(slot);
+        } else {
+            self.ready.insert(slot);
+        }
+    }
+
     fn opens_or_ends(&self, slot: Slot) -> bool {
         self.table[slot].stage == Stage::Head || self.table[slot].flags.has(Flags::ENDING)
     }
@@ -123,8 +132,8 @@ impl<R: Ring> Shard<R> {
                 return;
             }
             let Some(slot) = self.crowd.pop() else { return };
-            if self.table[slot].stage == Stage::Head && self.has_hub && self.hub.is_congested() {
-                // Another shard does not keep up with those that have opened.
+            if self.table[slot].stage == Stage::Head && self.has_hub && self.hub.is_overfull() {
+                // Other shards do not keep up with those that have opened.
                 self.counters.openings_held += 1;
                 self.crowd.insert(slot);
                 continue;
@@ -138,7 +147,7 @@ impl<R: Ring> Shard<R> {
 
     /// Whether serving those that open or end is work for the next turn.
     pub(super) fn may_serve_crowd(&self) -> bool {
-        let waits = self.has_hub && self.hub.is_congested();
+        let waits = self.has_hub && self.hub.is_overfull();
         !self.crowd.is_empty() && !waits
     }
 
@@ -245,11 +254,11 @@ impl<R: Ring> Shard<R> {
         // Bytes that stand before a reset are received as if nothing came behind them.
         let more = more || connection.flags.has(Flags::ENDING);
         match result {
-            Ok(1..) if more => self.ready.insert(slot),
+            Ok(1..) if more => self.wait_to_receive(slot),
             Ok(1..) | Err(Errno::AGAIN) => self.listen(slot),
             Err(Errno::NO_BUFFERS) => {
                 self.counters.receives_without_buffer += 1;
-                self.ready.insert(slot);
+                self.wait_to_receive(slot);
             }
             Ok(0) => self.peer_ended(slot),
             Err(_) => self.peer_failed(slot),
@@ -277,12 +286,12 @@ impl<R: Ring> Shard<R> {
             return self.ring.push(Operation::ReceiveInto { slot, generation, span });
         }
         if !self.put_off.admit(&mut self.table[slot]) {
-            return self.ready.insert(slot);
+            return self.wait_to_receive(slot);
         }
         if !self.could_answer() || !self.buffers.lend_one(&mut self.ring) {
             self.put_off.discharge(&mut self.table[slot]);
             self.counters.buffer_waits += 1;
-            return self.ready.insert(slot);
+            return self.wait_to_receive(slot);
         }
         let connection = &mut self.table[slot];
         connection.flags.set(Flags::RECEIVING);

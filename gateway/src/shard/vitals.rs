@@ -39,13 +39,12 @@ pub const REFUSALS: [&str; 9] = [
 ];
 
 /// The owners on the bill whose bytes grow on the way, in the order of `Shard::holdings`.
-pub const HOLDINGS: [&str; 7] = [
+pub const HOLDINGS: [&str; 6] = [
     "connection records",
     "stalled peers",
     "half messages",
     "blocks",
     "list of the batch",
-    "list of passed deadlines",
     "peer addresses",
 ];
 
@@ -139,7 +138,7 @@ mod tests {
         vitals.refused(Rejection::Full { retry_after_seconds: 1 });
         vitals.loop_nanoseconds.record(1000);
         vitals.completions.record(3);
-        vitals.holdings = [1, 2, 3, 4, 5, 6, 7];
+        vitals.holdings = [1, 2, 3, 4, 5, 6];
         let published = PublishedVitals::default();
         published.store(&vitals);
         assert_eq!(published.load(), vitals);
