@@ -19,7 +19,7 @@ use crate::control;
 use crate::hub;
 use crate::logging;
 use crate::machine::{self, MemoryBound, MemorySource};
-use crate::shard::{self, Deliveries, Details, Recoveries, Shard};
+use crate::shard::{self, Deliveries, Details, Shard};
 use crate::uring::{self, ACCEPT_BATCH, BufferId, Completion, Generation, KernelRing, Slot};
 
 /// The stack of a shard's thread, in bytes. Nothing there recurses, and what is large is pooled.
@@ -318,7 +318,8 @@ fn hub_tables(config: &Config, shards: usize) -> [Line; 9] {
     // While a mailbox is full, nobody who publishes or opens is read from; what waits then is that
     // connections have ended, and one question for each that recovers.
     let mail_waiting = (u64::from(hub.subscriptions) + connections) * mail;
-    let recoveries = connections * Recoveries::CURSOR_BYTES as u64 + 8 * connections.div_ceil(64);
+    let recoveries =
+        connections * hub::Recoveries::CURSOR_BYTES as u64 + 8 * connections.div_ceil(64);
     // As much as a mailbox holds may be on its way to connections.
     let deliveries = grown(u64::from(hub.mailbox), Deliveries::JOB_BYTES as u64);
     let present = u64::from(hub.present) * hub::PRESENT_BYTES as u64;

@@ -4,8 +4,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tidegate::hub;
 use tidegate_proto::receiver::Kind;
-use tidegate_tests::hub::{HubGateway, Member, topic};
+use tidegate_tests::hub::{HubGateway, Member, name, topic, user};
 use tidegate_tests::{CLOSE, Frame, Peer, Request};
 
 /// So many members of a room that read.
@@ -195,6 +196,51 @@ fn all_who_come_back_at_once_get_what_they_missed() {
     }
     let counters = gateway.counters();
     assert_eq!((counters.slow_peers_closed, counters.recovery_left_out), (0, 0));
+}
+
+#[test]
+fn who_is_unsubscribed_while_it_recovers_keeps_nobody_from_recovering() {
+    let gateway = HubGateway::start(
+        1,
+        r#"
+        [limits]
+        blocks = "8MiB"
+        [[topic]]
+        name = "rooms/{room}"
+        history = 1000
+        history_bytes = "2MiB"
+        [[route]]
+        path = "/rooms/{room}"
+        handler = "hub?topic=rooms/{room}&events=on&user=query.user"
+    "#,
+    );
+    const COUNT: u64 = 1000;
+    for (room, number) in
+        ["rooms/a", "rooms/b"].iter().flat_map(|one| (0..COUNT).map(move |n| (one, n)))
+    {
+        let bytes = format!("{number:1000}").into_bytes();
+        gateway.try_publish(topic(room), Kind::Text, &bytes).expect("room for it");
+    }
+    let back = |room: &str, user: &str| {
+        let at = gateway.topic(room).and_then(|info| info.position).expect("a position");
+        let request = Request::open(&format!("/{room}?since={}:0&user={user}", at.epoch_text()));
+        let mut peer = Peer::try_connect(gateway.address()).expect("a connection");
+        peer.request(&request);
+        peer
+    };
+    let mut all = Vec::new();
+    for _ in 0..2 {
+        all.extend((0..100).map(|_| back("rooms/a", "many")));
+        thread::sleep(Duration::from_millis(50));
+        let unsubscribe = hub::Request::Unsubscribe(user("many"), name("rooms/a"));
+        gateway.done(unsubscribe).expect("they are unsubscribed");
+    }
+    let mut newcomer = back("rooms/b", "one");
+    newcomer.expect_open();
+    assert_eq!(event(&mut newcomer)["type"], "subscribed");
+    for offset in 1..=COUNT {
+        assert_eq!(event(&mut newcomer)["offset"], offset);
+    }
 }
 
 /// Reads an event.

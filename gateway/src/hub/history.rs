@@ -37,6 +37,13 @@ pub(crate) struct Portion {
 /// The most messages of a portion.
 const PORTION_MOST: usize = 128;
 
+impl Portion {
+    /// Nothing is kept any more, and how much was cannot be told.
+    pub(crate) fn nothing_kept() -> Self {
+        Self { deliveries: Vec::new(), left_out: 1, next: None }
+    }
+}
+
 impl History {
     pub(crate) fn new(epoch: u32) -> Self {
         Self { position: Position { epoch, offset: 0 }, kept: VecDeque::new(), bytes: 0, held: 0 }

@@ -11,7 +11,7 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use super::delivery::{Delivery, What, Who};
-use super::history::{History, Missed};
+use super::history::{History, Missed, Portion};
 use super::mail::{Fetch, Joined, Left, Recovered, Standing};
 use super::presence::Members;
 use super::rules::Rules;
@@ -230,15 +230,18 @@ impl Home {
         Some(topic.tell(hash, what))
     }
 
-    /// The next portion of what a subscriber missed; `None` if nothing is kept of the topic any more.
-    pub(crate) fn fetch(&mut self, fetch: Fetch, now: Duration) -> Option<Recovered> {
+    /// The next portion of what a subscriber missed. There is always an answer, for who has asked
+    /// counts until it has one: of a topic of which nothing is kept any more, that this is so.
+    pub(crate) fn fetch(&mut self, fetch: Fetch, now: Duration) -> Recovered {
         let Fetch { whose, behind } = fetch;
-        let index = self.find(whose.hash, &whose.name)?;
-        let extra = self.topics[index as usize].extra.as_deref_mut();
-        let Some(Extra { rule, history: Some(history), .. }) = extra else { return None };
+        let index = self.find(whose.hash, &whose.name);
+        let extra = index.and_then(|at| self.topics[at as usize].extra.as_deref_mut());
+        let Some(Extra { rule, history: Some(history), .. }) = extra else {
+            return Recovered { whose, position: None, portion: Portion::nothing_kept() };
+        };
         self.held.change(history, |history| history.expire(now, rule));
         let portion = history.portion(behind, RECOVERED_AT_ONCE);
-        Some(Recovered { whose, position: history.position(), portion })
+        Recovered { whose, position: Some(history.position()), portion }
     }
 
     /// A subscription was denied: its end, which will be told, is not one that counts.

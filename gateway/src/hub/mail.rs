@@ -9,6 +9,7 @@ use tidegate_proto::close::CloseCode;
 use super::delivery::{Delivery, Who};
 use super::door::Reply;
 use super::history::Portion;
+use super::recoveries::Key;
 use super::{ConnectionId, Name, Position, Publication, Request};
 
 /// One piece of mail. Two words, so that a mailbox is small.
@@ -109,8 +110,8 @@ pub(crate) struct Fetch {
 /// A portion of what a subscriber missed.
 pub(crate) struct Recovered {
     pub(crate) whose: Subscribed,
-    /// Where the topic stood when it was put together.
-    pub(crate) position: Position,
+    /// Where the topic stood when it was put together; `None` if it counts none.
+    pub(crate) position: Option<Position>,
     pub(crate) portion: Portion,
 }
 
@@ -164,6 +165,13 @@ impl Joined {
     /// Who is present by it.
     pub(crate) fn who(&self) -> Who {
         who(self.user.as_ref(), self.id)
+    }
+}
+
+impl Subscribed {
+    /// Its cursor's.
+    pub(crate) fn key(&self) -> Key {
+        (self.id.slot, self.hash)
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) mod mail;
 mod message;
 mod name;
 mod presence;
+mod recoveries;
 mod request;
 mod rules;
 mod tally;
@@ -47,6 +48,7 @@ pub(crate) use local::{Bounds as LocalBounds, Local, Ongoing, Subscriber};
 pub(crate) use mail::{
     Ask, Command, Direct, Fetch, Handed, Mail, Order, Recovered, Single, Standing, Subscribed,
 };
+pub(crate) use recoveries::Recoveries;
 
 use home::Ordered;
 use mail::{Joined, Left, ToPublish};
@@ -76,6 +78,8 @@ pub struct Hub {
     post: Post<Mail>,
     pub(crate) local: Local,
     pub(crate) home: Home,
+    /// Those of this shard who came back.
+    pub(crate) recoveries: Recoveries,
     /// Messages that connections published.
     published: u64,
     /// Counts subscriptions.
@@ -170,6 +174,7 @@ impl Hub {
         Self {
             local: Local::new(local),
             home: Home::new(Rules::new(rules), home, epoch),
+            recoveries: Recoveries::new(config.limits.slots()),
             common,
             post,
             published: 0,
@@ -441,6 +446,20 @@ impl Hub {
         }
     }
 
+    /// Checks the invariants across all that it holds.
+    ///
+    /// # Panics
+    /// One is broken.
+    pub(crate) fn check(&self) {
+        self.local.check();
+        self.home.check();
+        self.recoveries.check(|whose| {
+            let topic = self.local.find(whose.hash, &whose.name);
+            let subscriber = topic.and_then(|topic| self.local.subscriber(whose.id.slot, topic));
+            subscriber.is_some_and(|one| one.is_pending() && one.serial() == whose.serial)
+        });
+    }
+
     fn handle(&mut self, mail: Mail, moment: Moment, compress: Compress<'_>) -> Option<Work> {
         match mail {
             Mail::Ask(ask) => return self.asked(*ask, moment, compress),
@@ -459,9 +478,8 @@ impl Hub {
             Mail::Standing(standing) => return Some(Work::Standing(standing)),
             Mail::Fetch(fetch) => {
                 let shard = usize::from(fetch.whose.id.shard);
-                if let Some(recovered) = self.home.fetch(*fetch, moment.now) {
-                    self.post.send(shard, Mail::Recovered(Box::new(recovered)));
-                }
+                let recovered = self.home.fetch(*fetch, moment.now);
+                self.post.send(shard, Mail::Recovered(Box::new(recovered)));
             }
             Mail::Recovered(recovered) => return Some(Work::Recovered(recovered)),
             Mail::Denied(left) => return Some(Work::Denied(left.id)),
@@ -669,11 +687,13 @@ impl Hub {
         // As in `subscribe`.
         let subscriber = self.local.subscriber(id.slot, topic);
         let deflates = deflates && !subscriber.is_some_and(Subscriber::wants_events);
-        let Self { common, local, .. } = self;
+        let Self { common, local, recoveries, .. } = self;
         if !local.unsubscribe(id.slot, topic, &|name| common.hash(name.as_str())) {
             return false;
         }
         let hash = common.hash(name.as_str());
+        // What it missed is nobody's any more; a portion may be on its way.
+        recoveries.remove((id.slot, hash));
         let left = Left { name, hash, id, user, deflates };
         self.post.send(common.home(hash), Mail::Left(Box::new(left)));
         true

@@ -46,8 +46,7 @@ impl<R: Ring> Shard<R> {
         owned[Share::Sending as usize] += self.frames.block_bytes(&self.blocks);
         let used = SHARES.map(|share| self.blocks.used_by(share));
         assert_eq!(owned, used, "bytes of blocks that someone owns, by what they are for");
-        self.hub.local.check();
-        self.hub.home.check();
+        self.hub.check();
         self.check_buffers();
     }
 
@@ -103,7 +102,7 @@ impl<R: Ring> Shard<R> {
             && self.peers.is_empty()
             && self.batch.is_empty()
             && self.deliveries.is_empty()
-            && self.recoveries.len() == 0
+            && self.hub.recoveries.len() == 0
             && self.failed.is_empty()
             && self.halves.is_empty()
             && self.postponed.is_none()

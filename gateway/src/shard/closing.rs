@@ -49,7 +49,6 @@ impl<R: Ring> Shard<R> {
         let (route, state, generation) =
             (connection.route, connection.state, connection.generation);
         self.counters.connections_open -= 1;
-        self.recoveries.forget(slot);
         self.hub.ended(self.hub.id(slot, generation), self.can_inflate(slot));
         self.routes.handler(route).close(state, end);
         self.log_end(slot, end);

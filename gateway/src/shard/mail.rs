@@ -45,7 +45,7 @@ impl<R: Ring> Shard<R> {
             return Ok(());
         }
         let until = self.ring.now() + SLICE;
-        if self.recoveries.len() > 0 && !self.batch.is_empty() {
+        if self.hub.recoveries.len() > 0 && !self.batch.is_empty() {
             // Those who come back fill slice upon slice: an answer leaves before, not behind.
             self.ring.enter(&mut self.memory, Duration::ZERO)?;
         }

@@ -65,7 +65,6 @@ use draining::Drain;
 use halves::Halves;
 pub use histogram::{BUCKETS, Histogram};
 use put_off::{INPUT_BUDGET, PutOff};
-pub(crate) use recovery::Recoveries;
 use relief::Relief;
 pub use routes::{HandlerFactory, Routes};
 pub(crate) use sending::BatchSend;
@@ -175,8 +174,6 @@ pub struct Shard<R> {
     hub: Hub,
     /// What is being delivered to many.
     deliveries: Deliveries,
-    /// Those who come back, and get what they missed.
-    recoveries: Recoveries,
     relief: Relief,
     /// Connections whose sends have failed, to be dropped once that was settled.
     failed: Vec<(Slot, Generation)>,
@@ -297,7 +294,6 @@ impl<R: Ring> Shard<R> {
             full_told: None,
             hub: assembly.hub,
             deliveries: Deliveries::default(),
-            recoveries: Recoveries::new(limits.slots()),
             relief: Relief::default(),
             failed: Vec::new(),
             postponed: None,

@@ -174,7 +174,7 @@ impl<R: Ring> Shard<R> {
             } else if connection.flags.has(Flags::QUEUED) {
                 self.unqueued.push(send.slot);
             } else {
-                self.recoveries.is_fed(send.slot);
+                self.hub.recoveries.is_fed(send.slot);
                 self.after_words(send.slot);
             }
             self.make_room()?;
@@ -431,7 +431,7 @@ impl<R: Ring> Shard<R> {
             self.after_words(slot);
         }
         if self.table[slot].stage == Stage::Open {
-            self.recoveries.is_fed(slot);
+            self.hub.recoveries.is_fed(slot);
             self.launch_queued(slot);
         }
     }

@@ -3,7 +3,9 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use tidegate::hub::{Answer, Name, Position, Publication, Published, Request, Target};
+use tidegate::hub::{
+    Answer, ConnectionFilter, Name, Position, Publication, Published, Request, Target,
+};
 use tidegate::uring::{Completion, Errno, Operation};
 use tidegate_proto::close::CloseCode;
 use tidegate_proto::receiver::Kind;
@@ -350,6 +352,34 @@ fn a_portion_that_is_left_out_counts_as_the_messages_that_it_is() {
             counters.recovered > 9 && left_out == counters.recovered,
             "{slow_peer}: {left_out}"
         );
+    }
+}
+
+/// The shard is checked after each turn: nothing recovers without a subscription.
+#[test]
+fn a_recovery_ends_with_its_subscription_wherever_it_stands() {
+    let room = || Name::new("room").expect("a name");
+    for (turns, destroys) in (0..4).flat_map(|turns| [(turns, false), (turns, true)]) {
+        let (mut play, _) = with_a_portion("pause");
+        // There is more to come, and it is not known what became of the first portion.
+        play.hand.borrow_mut().unsettled = true;
+        (0..35).for_each(|_| _ = publish(&mut play));
+        let filter = ConnectionFilter::default();
+        let Answer::Connections(infos, None) =
+            play.asks(Request::Connections { from: 0, filter, limit: 9 })
+        else {
+            panic!("no list");
+        };
+        play.hand.borrow_mut().unsettled = turns == 0;
+        (0..turns).for_each(|_| drop(play.turn([])));
+        let answer = play.asks(match destroys {
+            true => Request::DestroyTopic(room()),
+            false => Request::Unsubscribe(Target::Connection(infos[0].id), room()),
+        });
+        assert!(matches!(answer, Answer::Done(1)), "{answer:?}");
+        play.hand.borrow_mut().unsettled = false;
+        (0..4).for_each(|_| drop(play.turn([])));
+        assert_eq!(play.counters().subscriptions, 0, "{turns} turns on, {destroys}");
     }
 }
 
