@@ -94,8 +94,8 @@ impl History {
         }
     }
 
-    /// The first `limit` of what was published behind `since`: of a topic that is in another epoch
-    /// now, of all that is kept.
+    /// The first `limit` of what was published behind `since`; of all that is kept, if it is of
+    /// another epoch or has yet to come.
     pub(crate) fn since(&self, since: Option<Position>, limit: usize) -> Missed {
         let (skip, gap) = self.behind(since);
         self.from(skip, limit, gap)
@@ -114,7 +114,8 @@ impl History {
     /// at least if there is any.
     pub(crate) fn portion(&self, behind: Position, bytes: u64) -> Portion {
         let (skip, gap) = self.behind(Some(behind));
-        let is_known = behind.epoch == self.position.epoch;
+        let is_known =
+            behind.epoch == self.position.epoch && behind.offset <= self.position.offset;
         let left_out = if is_known { self.oldest().saturating_sub(behind.offset + 1) } else { 1 };
         let mut portion = Portion {
             deliveries: Vec::new(),
@@ -147,7 +148,7 @@ impl History {
             None => (0, false),
             Some(since) if since.epoch != self.position.epoch => (0, true),
             // From the future: of an epoch that was drawn twice, or made up.
-            Some(since) if since.offset > self.position.offset => (self.kept.len(), true),
+            Some(since) if since.offset > self.position.offset => (0, true),
             Some(since) => {
                 let next = since.offset + 1;
                 (next.saturating_sub(oldest) as usize, next < oldest)
@@ -231,7 +232,7 @@ mod tests {
         assert_eq!(since(&history, 5, 2), (vec![3, 4, 5], false));
         assert_eq!(since(&history, 5, 1), (vec![3, 4, 5], true), "2 is forgotten");
         assert_eq!(since(&history, 4, 5), (vec![3, 4, 5], true), "another epoch");
-        assert_eq!(since(&history, 5, 6), (vec![], true), "from the future");
+        assert_eq!(since(&history, 5, 6), (vec![3, 4, 5], true), "from the future");
         assert_eq!(history.since(None, 2).deliveries.len(), 2);
     }
 
@@ -247,7 +248,7 @@ mod tests {
         assert_eq!(history.stands(Some(at(5, 3))), (Some(at(5, 3)), false));
         assert_eq!(history.stands(Some(at(5, 1))), (Some(at(5, 2)), true));
         assert_eq!(history.stands(Some(at(4, 9))), (Some(at(5, 2)), true), "another epoch");
-        assert_eq!(history.stands(Some(at(5, 9))), (None, true), "from the future");
+        assert_eq!(history.stands(Some(at(5, 9))), (Some(at(5, 2)), true), "from the future");
         let told = |behind: Position, bytes: u64| {
             let Portion { deliveries, left_out, next } = history.portion(behind, bytes);
             let offset = |delivery: &Arc<Delivery>| delivery.position.expect("a position").offset;
@@ -258,6 +259,8 @@ mod tests {
         assert_eq!(told(at(5, 5), 11), (vec![], 0, None));
         assert_eq!(told(at(5, 0), 1), (vec![3], 2, Some(at(5, 3))), "1 and 2 are gone");
         assert_eq!(told(at(4, 0), 100), (vec![3, 4, 5], 1, None), "another epoch");
+        assert_eq!(told(at(5, 9), 100), (vec![3, 4, 5], 1, None), "from the future");
+        assert_eq!(told(at(5, u64::MAX), 100), (vec![3, 4, 5], 1, None), "the last there is");
     }
 
     #[test]
