@@ -114,8 +114,7 @@ impl History {
     /// at least if there is any.
     pub(crate) fn portion(&self, behind: Position, bytes: u64) -> Portion {
         let (skip, gap) = self.behind(Some(behind));
-        let is_known =
-            behind.epoch == self.position.epoch && behind.offset <= self.position.offset;
+        let is_known = behind.epoch == self.position.epoch && behind.offset <= self.position.offset;
         let left_out = if is_known { self.oldest().saturating_sub(behind.offset + 1) } else { 1 };
         let mut portion = Portion {
             deliveries: Vec::new(),

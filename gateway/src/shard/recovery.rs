@@ -26,7 +26,10 @@ const PORTIONS_PER_MIB: u64 = 16;
 /// What a subscriber is told of a portion.
 struct Told {
     frames: Vec<u8>,
+    /// Of what was published.
     messages: u32,
+    /// Of a gap.
+    notices: u32,
     /// The message behind which there is more.
     next: Option<Position>,
 }
@@ -66,11 +69,17 @@ impl<R: Ring> Shard<R> {
             return Fate::Taken;
         }
         let told = self.put_together(recovered);
-        let messages = told.messages;
-        if messages > 0 && self.send_frames(slot, &told.frames, messages) == Fate::Waits {
-            return Fate::Waits;
+        let fate = if told.frames.is_empty() {
+            Fate::Taken
+        } else {
+            self.send_frames(slot, &told.frames, told.messages + told.notices)
+        };
+        match fate {
+            Fate::Waits => return Fate::Waits,
+            Fate::Taken => self.counters.recovered += u64::from(told.messages),
+            // Counted where that was found.
+            Fate::Refused | Fate::TooLarge => {}
         }
-        self.counters.recovered += u64::from(messages);
         self.counters.recovery_left_out += portion.left_out;
         match told.next {
             Some(next) => self.hub.recoveries.goes_on(key, next),
@@ -86,10 +95,11 @@ impl<R: Ring> Shard<R> {
     fn put_together(&mut self, recovered: &Recovered) -> Told {
         let Recovered { whose, position, portion } = recovered;
         let most = self.largest_frame();
-        let mut told = Told { frames: Vec::new(), messages: 0, next: portion.next };
+        let mut told = Told { frames: Vec::new(), messages: 0, notices: 0, next: portion.next };
         if portion.left_out > 0 {
             let text = subscribed(whose.name.as_str(), whose.id, *position, true);
             told.add(&text);
+            told.notices += 1;
         }
         let mut before: Option<Position> = None;
         for delivery in &portion.deliveries {
@@ -97,7 +107,7 @@ impl<R: Ring> Shard<R> {
             if delivery.except() != Some(whose.id) {
                 let event = delivery.event();
                 let length = event.len() + MAX_UNMASKED_HEADER;
-                if told.messages > 0 && told.frames.len() + length > most {
+                if !told.frames.is_empty() && told.frames.len() + length > most {
                     // The rest is asked for anew; a gap in front was told.
                     told.next = before.or(delivery.position.map(Position::before));
                     break;
@@ -106,6 +116,7 @@ impl<R: Ring> Shard<R> {
                     self.counters.deliveries_too_large += 1;
                 } else {
                     told.add(&event);
+                    told.messages += 1;
                 }
             }
             before = delivery.position;
@@ -182,6 +193,5 @@ impl<R: Ring> Shard<R> {
 impl Told {
     fn add(&mut self, event: &[u8]) {
         self.frames.extend(fanout::plain(Kind::Text, event));
-        self.messages += 1;
     }
 }

@@ -317,9 +317,12 @@ fn who_comes_back_is_told_of_what_is_forgotten_meanwhile() {
     };
     (0..40).for_each(|_| _ = publish(&mut play));
     assert!(!has_gap(&play), "nothing is forgotten that it was not sent");
+    let before = play.counters().recovered;
+    play.hand.borrow_mut().seen.clear();
     play.turn([Completion::Sent { slot: 0, generation: 0, result: Ok(span.length) }]);
     (0..4).for_each(|_| drop(play.turn([])));
     assert!(has_gap(&play), "it is not told that some is forgotten");
+    assert_eq!(play.counters().recovered - before, messages_seen(&play), "all but the gap");
 }
 
 #[test]
@@ -381,6 +384,14 @@ fn a_recovery_ends_with_its_subscription_wherever_it_stands() {
         (0..4).for_each(|_| drop(play.turn([])));
         assert_eq!(play.counters().subscriptions, 0, "{turns} turns on, {destroys}");
     }
+}
+
+/// How many messages were sent.
+fn messages_seen(play: &Play) -> u64 {
+    let message = b"\"type\":\"message\"";
+    let is_message = |part: &&[u8]| part == message;
+    let count = |bytes: &[u8]| bytes.windows(message.len()).filter(is_message).count();
+    play.hand.borrow().seen.iter().map(|(_, bytes)| count(bytes) as u64).sum()
 }
 
 /// Whether what was sent tells of a gap.
