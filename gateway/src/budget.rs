@@ -55,6 +55,10 @@ const LOG_ENTRY: u64 = 64;
 /// A name of a topic, as long as it may be, with its counts of references.
 const NAME_BYTES: usize = hub::Name::LENGTH_MAX + 16;
 
+/// What decides how many subscriptions may get what they missed at once.
+const RECOVERING: &[&str] =
+    &["hub.subscriptions", "limits.connections", "hub.subscriptions_per_connection"];
+
 /// What `memory = "auto"` allows if nothing says how much there is.
 const LIMIT_UNKNOWN: u64 = 4 << 30;
 
@@ -317,9 +321,11 @@ fn hub_tables(config: &Config, shards: usize) -> [Line; 9] {
     let mailboxes = shards as u64 * u64::from(hub.mailbox) * mail;
     // While a mailbox is full, nobody who publishes or opens is read from; what waits then is that
     // connections have ended, and one question for each that recovers.
-    let mail_waiting = (u64::from(hub.subscriptions) + connections) * mail;
-    let recoveries =
-        connections * hub::Recoveries::CURSOR_BYTES as u64 + 8 * connections.div_ceil(64);
+    let per_connection = u64::from(hub.subscriptions_per_connection);
+    let recovering = (connections * per_connection).min(hub.subscriptions.into());
+    let mail_waiting = (u64::from(hub.subscriptions) + recovering) * mail;
+    let cursors = recovering * hub::Recoveries::CURSOR_BYTES as u64;
+    let recoveries = cursors + 8 * connections.div_ceil(64);
     // As much as a mailbox holds may be on its way to connections.
     let deliveries = grown(u64::from(hub.mailbox), Deliveries::JOB_BYTES as u64);
     let present = u64::from(hub.present) * hub::PRESENT_BYTES as u64;
@@ -329,9 +335,9 @@ fn hub_tables(config: &Config, shards: usize) -> [Line; 9] {
         line("members of the hub", members, &["limits.connections"]),
         line("queues of published messages", queues, &["hub.queued", "limits.connections"]),
         line("mailboxes", mailboxes, &["hub.mailbox", "shards"]),
-        line("mail that waits", mail_waiting, &["hub.subscriptions", "limits.connections"]),
+        line("mail that waits", mail_waiting, RECOVERING),
         line("deliveries on their way", deliveries, &["hub.mailbox"]),
-        line("those who come back", recoveries, &["limits.connections"]),
+        line("those who come back", recoveries, RECOVERING),
         line("presence", present, &["hub.present"]),
     ]
 }
@@ -512,6 +518,7 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
+    use crate::config::Hub;
     use crate::config::Route;
     use crate::config::Stack;
 
@@ -581,6 +588,23 @@ mod tests {
         for (key, after) in cases {
             assert!(total(after) > total(before), "{key}");
         }
+    }
+
+    #[test]
+    fn each_subscription_that_there_may_be_may_recover() {
+        let limits = Limits { connections: 1000, ..Limits::default() };
+        let paid = |subscriptions, subscriptions_per_connection| {
+            let hub = Hub { subscriptions, subscriptions_per_connection, ..Hub::default() };
+            let config = Config { limits, hub, ..Config::default() };
+            let bill = Bill::new(&config, 1);
+            let line = bill.lines().iter().find(|line| line.owner == "those who come back");
+            line.expect("a line").bytes
+        };
+        let slots = u64::from(limits.slots());
+        let of = |count: u64| count * hub::Recoveries::CURSOR_BYTES as u64 + slots.div_ceil(64) * 8;
+        assert_eq!(paid(1_000_000, 1), of(slots));
+        assert_eq!(paid(1_000_000, 128), of(slots * 128));
+        assert_eq!(paid(500, 128), of(500));
     }
 
     #[test]
