@@ -140,6 +140,14 @@ impl Blocks {
         Some(block)
     }
 
+    /// Whether a block of at least `bytes` could be taken.
+    #[must_use]
+    pub fn has(&self, share: Share, bytes: u32) -> bool {
+        let order = order_for(bytes);
+        let regions = [&self.regions[share as usize], &self.regions[SHARES]];
+        regions.iter().any(|region| region.free.iter().skip(order).any(Option::is_some))
+    }
+
     /// Gives a block back.
     pub fn give_back(&mut self, block: BlockId) {
         let UnitState::Used(order, share) = self.units[block.unit()].state else {
@@ -399,6 +407,7 @@ mod tests {
     fn an_empty_pool_says_so() {
         let mut blocks = Blocks::new(8 * MIN_BLOCK);
         assert_eq!(blocks.take(SHARE, 3 * MIN_BLOCK), None, "four in a row there are nowhere");
+        assert!(!blocks.has(SHARE, 3 * MIN_BLOCK) && blocks.has(SHARE, 2 * MIN_BLOCK));
         let all: Vec<_> = std::iter::from_fn(|| blocks.take(SHARE, 1)).collect();
         assert_eq!((all.len(), blocks.free_bytes(SHARE)), (5, 0), "its own, and those for all");
         blocks.give_back(all[0]);

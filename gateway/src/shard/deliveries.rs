@@ -34,6 +34,20 @@ pub(super) struct Form {
     pub(super) window: u8,
 }
 
+/// What a delivery has become in one form.
+#[derive(Clone, Copy)]
+pub(super) enum Framed {
+    /// It is in a block.
+    Ready(Parcel),
+    /// No block is large enough for it.
+    TooLarge,
+    /// There was no block for so many bytes; 0 if they are not known yet.
+    Waits(usize),
+}
+
+/// The forms that were asked for so far.
+pub(super) type Forms = Vec<(Form, Framed)>;
+
 /// How far a job is.
 #[derive(Clone, Copy)]
 pub(super) enum At {
@@ -49,8 +63,7 @@ pub(super) enum At {
 pub(super) struct Running {
     pub(super) job: Job,
     pub(super) at: At,
-    /// The forms that were asked for so far, encoded; `None` for what no block is large enough for.
-    pub(super) forms: Vec<(Form, Option<Parcel>)>,
+    pub(super) forms: Forms,
     pub(super) reached: u64,
     /// What comes behind it.
     behind: VecDeque<Job>,

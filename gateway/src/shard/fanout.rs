@@ -10,7 +10,7 @@ use tidegate_proto::frame::{Header, MAX_UNMASKED_HEADER, OpCode};
 use tidegate_proto::receiver::Kind;
 
 use super::Shard;
-use super::deliveries::{At, Form, Job, Running};
+use super::deliveries::{At, Form, Forms, Framed, Job, Running};
 use super::queue::{Fate, Parcel};
 use crate::config::Handler;
 use crate::config::stack::Deflate;
@@ -238,8 +238,11 @@ impl<R: Ring> Shard<R> {
     }
 
     /// The frames of a delivery are free once the batch that they are sent in is settled.
-    fn release_forms(&mut self, forms: &mut Vec<(Form, Option<Parcel>)>) {
-        let frames = forms.drain(..).filter_map(|(_, parcel)| parcel.map(|parcel| parcel.frame));
+    fn release_forms(&mut self, forms: &mut Forms) {
+        let frames = forms.drain(..).filter_map(|(_, framed)| match framed {
+            Framed::Ready(parcel) => Some(parcel.frame),
+            Framed::TooLarge | Framed::Waits(_) => None,
+        });
         self.done_frames.extend(frames);
     }
 
@@ -248,26 +251,19 @@ impl<R: Ring> Shard<R> {
         slot: Slot,
         delivery: &Delivery,
         event: bool,
-        forms: &mut Vec<(Form, Option<Parcel>)>,
+        forms: &mut Forms,
     ) -> Fate {
         if !event && delivery.publication().is_none() {
             return Fate::Taken;
         }
         let form = self.form(slot, delivery, event);
-        let found = forms.iter().find(|(other, _)| *other == form).map(|(_, parcel)| *parcel);
-        let parcel = match found {
-            Some(parcel) => parcel,
-            None => match self.encode(delivery, form) {
-                Err(Fate::Waits) => return Fate::Waits,
-                encoded => {
-                    forms.push((form, encoded.ok()));
-                    encoded.ok()
-                }
-            },
-        };
-        let Some(parcel) = parcel else {
-            self.counters.deliveries_too_large += 1;
-            return Fate::TooLarge;
+        let parcel = match self.framed(delivery, form, forms) {
+            Framed::Ready(parcel) => parcel,
+            Framed::Waits(_) => return self.waits_for_block(),
+            Framed::TooLarge => {
+                self.counters.deliveries_too_large += 1;
+                return Fate::TooLarge;
+            }
         };
         let fate = self.deliver(slot, parcel);
         if fate == Fate::Taken {
@@ -275,6 +271,24 @@ impl<R: Ring> Shard<R> {
             self.counters.bytes_out += delivery.payload_bytes();
         }
         fate
+    }
+
+    /// A delivery in one form. It is encoded once there is room, and when that was not enough, not
+    /// anew before there is a block for what it came to.
+    fn framed(&mut self, delivery: &Delivery, form: Form, forms: &mut Forms) -> Framed {
+        let at = forms.iter().position(|(other, _)| *other == form);
+        let needs = match at.map(|at| forms[at].1) {
+            None => 0,
+            Some(Framed::Waits(length)) => length,
+            Some(framed) => return framed,
+        };
+        let has_block = self.has_block(needs);
+        let framed = if has_block { self.encode(delivery, form) } else { Framed::Waits(needs) };
+        match at {
+            Some(at) => forms[at].1 = framed,
+            None => forms.push((form, framed)),
+        }
+        framed
     }
 
     /// The form in which a connection wants a delivery.
@@ -297,10 +311,7 @@ impl<R: Ring> Shard<R> {
     }
 
     /// Puts a delivery into frames.
-    ///
-    /// # Errors
-    /// [`Fate::Waits`] if there is no block for them now, [`Fate::TooLarge`] if there never is.
-    fn encode(&mut self, delivery: &Delivery, form: Form) -> Result<Parcel, Fate> {
+    fn encode(&mut self, delivery: &Delivery, form: Form) -> Framed {
         let key = self.key_of(delivery);
         if form.event {
             let event = delivery.event();
@@ -314,17 +325,12 @@ impl<R: Ring> Shard<R> {
                 let payload = Arc::clone(&publication.payload);
                 self.encode_bytes(payload.kind, payload.bytes(), form.window, key)
             }
-            What::Join(_) | What::Leave(_) => Err(Fate::Refused),
+            // These are events only.
+            What::Join(_) | What::Leave(_) => Framed::TooLarge,
         }
     }
 
-    fn encode_bytes(
-        &mut self,
-        kind: Kind,
-        bytes: &[u8],
-        window: u8,
-        key: u64,
-    ) -> Result<Parcel, Fate> {
+    fn encode_bytes(&mut self, kind: Kind, bytes: &[u8], window: u8, key: u64) -> Framed {
         if window == 0 {
             let (head, length) = plain_head(kind, bytes.len());
             return self.encoded(&[&head[..length], bytes], key);
@@ -334,14 +340,14 @@ impl<R: Ring> Shard<R> {
         self.encoded(&[&frames], key)
     }
 
-    fn encoded(&mut self, bytes: &[&[u8]], key: u64) -> Result<Parcel, Fate> {
+    fn encoded(&mut self, bytes: &[&[u8]], key: u64) -> Framed {
         let length: usize = bytes.iter().map(|part| part.len()).sum();
         if length > self.largest_frame() {
-            return Err(Fate::TooLarge);
+            return Framed::TooLarge;
         }
         match self.parcel(bytes, (key, 1)) {
-            Some(parcel) => Ok(parcel),
-            None => Err(self.waits_for_block()),
+            Some(parcel) => Framed::Ready(parcel),
+            None => Framed::Waits(length),
         }
     }
 
@@ -354,10 +360,17 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    /// Puts what is published into a block, unless what is left is for the rest of sends that fall
-    /// short: those were accepted before.
+    /// Whether there is a block for so many published bytes, unless what is left is for the rest of
+    /// sends that fall short: those were accepted before.
+    fn has_block(&self, length: usize) -> bool {
+        let has_one = |length| self.blocks.has(Share::Sending, length);
+        self.blocks.free_bytes(Share::Sending) >= self.sending_reserve()
+            && u32::try_from(length).is_ok_and(has_one)
+    }
+
+    /// Puts what is published into a block.
     fn parcel(&mut self, bytes: &[&[u8]], (key, messages): (u64, u32)) -> Option<Parcel> {
-        if self.blocks.free_bytes(Share::Sending) < self.sending_reserve() {
+        if !self.has_block(bytes.iter().map(|part| part.len()).sum()) {
             return None;
         }
         let area = self.memory.blocks.bytes_mut();
