@@ -27,6 +27,7 @@ mod request;
 mod rules;
 mod tally;
 
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -421,16 +422,16 @@ impl Hub {
     }
 
     /// The next thing that is left to do with connections. Does what the hub can do by itself, up
-    /// to `budget` pieces of mail, which count down.
+    /// to `budget` pieces of mail, which count down; `compress` may end it.
     pub(crate) fn next(
         &mut self,
         moment: Moment,
-        budget: &mut usize,
+        budget: &Cell<usize>,
         compress: Compress<'_>,
     ) -> Option<Work> {
-        while *budget > 0 {
+        while budget.get() > 0 {
             let mail = self.post.receive()?;
-            *budget -= 1;
+            budget.update(|left| left - 1);
             if let Some(work) = self.handle(mail, moment, compress) {
                 return Some(work);
             }
@@ -724,5 +725,43 @@ fn everywhere(ask: Ask) -> Option<Work> {
         Request::Publish(_, publication) => Some(Work::PublishToAll(publication, reply)),
         Request::Disconnect(_, code, reason) => Some(Work::CloseAll(code, reason, reply)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn to_compress_may_end_what_is_done_at_once() {
+        let wakers: Vec<Waker> = (0..2).map(|_| Waker::new().expect("a descriptor")).collect();
+        let identity = (Node { number: 0, start: 1 }, Seed([1, 2]));
+        let (mut hubs, door) = open(&Config::default(), identity, &wakers);
+        let moment = Moment { now: Duration::ZERO, calendar: Duration::ZERO };
+        let mut home = hubs.pop().expect("two");
+        let mut hub = hubs.pop().expect("two");
+        let mut names = (0..).map(|number| Name::new(&number.to_string()).expect("a name"));
+        let name = names.find(|name| hub.home_of(name) == 1).expect("some have their home there");
+        let how = Subscribing { deflates: true, ..Subscribing::default() };
+        hub.subscribe(hub.id(0, 0), &name, how).expect("room");
+        for _ in 0..9 {
+            let payload = door.payload(tidegate_proto::receiver::Kind::Text, b"a").expect("room");
+            let publication = Publication { payload, key: None, except: None };
+            hub.publish(&Target::Topic(name.clone()), publication);
+        }
+        hub.post.flush();
+        let (budget, compressed) = (Cell::new(16), Cell::new(0));
+        let mut compress = |_: &Publication| {
+            compressed.set(compressed.get() + 1);
+            if compressed.get() % 2 == 0 {
+                budget.set(0);
+            }
+            None
+        };
+        assert!(home.next(moment, &budget, &mut compress).is_none());
+        assert_eq!(compressed.get(), 2, "the rest waits");
+        budget.set(16);
+        assert!(home.next(moment, &budget, &mut compress).is_none());
+        assert_eq!(compressed.get(), 4);
     }
 }

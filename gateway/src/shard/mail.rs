@@ -1,5 +1,6 @@
 //! What arrives in the shard's mailboxes, one after the other.
 
+use std::cell::Cell;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,8 @@ use crate::uring::{Ring, Slot};
 /// How long a turn of the loop works on mail and on what is delivered to many, while others wait.
 const SLICE: Duration = Duration::from_micros(250);
 
-/// Mail that is taken in between two looks at the clock.
+/// Mail that is taken in between two looks at the clock, which comes behind each message that is
+/// compressed as well.
 const MAIL_AT_ONCE: usize = 16;
 
 /// Sends that are queued before the kernel is asked to carry them out, so that the clock tells what
@@ -30,9 +32,18 @@ const SENDS_AT_ONCE: usize = 32;
 /// Bytes of such sends: two portions of what those who come back have missed.
 const BYTES_AT_ONCE: u64 = 64 * 1024;
 
-/// Messages that are compressed in one turn of the loop, in bytes, before no more mail is taken in:
-/// some milliseconds' work, and one message more.
+/// Messages that are compressed in one turn of the loop, in bytes, before no more mail is taken in,
+/// whatever the clock says. So a turn takes [`SLICE`] and one message more: one of a MiB takes
+/// about ten milliseconds.
 const COMPRESSED_AT_ONCE: usize = 256 * 1024;
+
+/// What a turn of the loop may do.
+struct Stint {
+    /// When it has to end.
+    until: Duration,
+    /// Bytes that were compressed in it.
+    compressed: usize,
+}
 
 impl<R: Ring> Shard<R> {
     /// Takes mail in, and goes on with what is being delivered, each in turn, as long as one turn of
@@ -49,10 +60,11 @@ impl<R: Ring> Shard<R> {
             // Those who come back fill slice upon slice: an answer leaves before, not behind.
             self.ring.enter(&mut self.memory, Duration::ZERO)?;
         }
-        let (mut carried_out, mut compressed) = (self.batch.len(), 0);
+        let mut carried_out = self.batch.len();
+        let mut stint = Stint { until, compressed: 0 };
         self.feed();
         loop {
-            let took = compressed <= COMPRESSED_AT_ONCE && self.take_mail(&mut compressed)?;
+            let took = stint.compressed <= COMPRESSED_AT_ONCE && self.take_mail(&mut stint)?;
             let went = self.go_on()?;
             if !took && !went {
                 return Ok(());
@@ -90,11 +102,11 @@ impl<R: Ring> Shard<R> {
 
     /// Takes some mail in, up to something that is to be done with connections; `false` if there is
     /// none, or none may be taken in.
-    fn take_mail(&mut self, compressed: &mut usize) -> io::Result<bool> {
+    fn take_mail(&mut self, stint: &mut Stint) -> io::Result<bool> {
         let work = match self.postponed.take() {
             Some(work) => work,
             None if !self.may_take_mail() || !self.hub.post().may_receive() => return Ok(false),
-            None => match self.next_work(compressed) {
+            None => match self.next_work(stint) {
                 Some(work) => work,
                 None => return Ok(self.hub.post().may_receive()),
             },
@@ -104,13 +116,18 @@ impl<R: Ring> Shard<R> {
         Ok(is_done)
     }
 
-    fn next_work(&mut self, compressed: &mut usize) -> Option<Work> {
+    fn next_work(&mut self, stint: &mut Stint) -> Option<Work> {
         let moment = self.moment();
-        let Self { hub, compressor, shared_deflate, .. } = self;
+        let budget = Cell::new(MAIL_AT_ONCE);
+        let Self { hub, compressor, shared_deflate, ring, .. } = self;
         let deflate = *shared_deflate;
-        hub.next(moment, &mut { MAIL_AT_ONCE }, &mut |publication: &Publication| {
-            *compressed += publication.payload.bytes().len();
-            fanout::compress_once(compressor, deflate, publication)
+        hub.next(moment, &budget, &mut |publication: &Publication| {
+            let compressed = fanout::compress_once(compressor, deflate, publication);
+            stint.compressed += publication.payload.bytes().len();
+            if stint.compressed > COMPRESSED_AT_ONCE || ring.now() >= stint.until {
+                budget.set(0);
+            }
+            compressed
         })
     }
 
