@@ -105,7 +105,6 @@ impl<R: Ring> Shard<R> {
             && self.hub.recoveries.len() == 0
             && self.failed.is_empty()
             && self.halves.is_empty()
-            && self.postponed.is_none()
             && self.frames.waiting() == 0
             && self.held.is_empty()
             && self.crowd.is_empty()

@@ -2,13 +2,15 @@
 //!
 //! A large topic takes many turns of the loop. Meanwhile the others go on: each has a portion in its
 //! turn, and what comes for a topic waits behind what is on its way there, in order. What concerns
-//! all connections has an order of its own.
+//! all connections has an order of its own, and so has what is for one connection and had to wait.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use super::queue::Parcel;
-use crate::hub::{Command, Delivery, Name, Ongoing, Order, Recovered, Reply, Standing};
+use crate::hub::{
+    Command, ConnectionId, Delivery, Direct, Name, Ongoing, Order, Recovered, Reply, Standing,
+};
 use crate::uring::Slot;
 
 /// Something that is done with many connections, or has its place among what is.
@@ -23,6 +25,19 @@ pub(super) enum Job {
     Stand(Arc<Standing>),
     /// Tell a subscriber more of what it missed.
     Recover(Arc<Recovered>),
+    /// Do something with one connection.
+    One(Box<Direct>, Option<Reply>),
+}
+
+/// What is done in order, one after the other.
+#[derive(PartialEq, Eq)]
+pub(super) enum Line<'n> {
+    /// What concerns all connections.
+    All,
+    /// What is for the subscribers of a topic, which has this hash.
+    Topic(u64, &'n Name),
+    /// What is for one connection.
+    One(ConnectionId),
 }
 
 /// How a connection wants messages.
@@ -81,14 +96,18 @@ pub(crate) struct Deliveries {
 }
 
 impl Job {
-    /// The topic that it is for; `None`: all connections.
-    pub(super) fn topic(&self) -> Option<(u64, &Name)> {
+    /// What it has its place in.
+    pub(super) fn line(&self) -> Line<'_> {
         match self {
-            Self::Tell(delivery, _) => delivery.topic.as_ref().map(|name| (delivery.hash, name)),
-            Self::Order(order) => Some((order.hash, &order.topic)),
-            Self::All(..) => None,
-            Self::Stand(standing) => Some((standing.whose.hash, &standing.whose.name)),
-            Self::Recover(recovered) => Some((recovered.whose.hash, &recovered.whose.name)),
+            Self::Tell(delivery, _) => match &delivery.topic {
+                Some(name) => Line::Topic(delivery.hash, name),
+                None => Line::All,
+            },
+            Self::Order(order) => Line::Topic(order.hash, &order.topic),
+            Self::All(..) => Line::All,
+            Self::Stand(standing) => Line::Topic(standing.whose.hash, &standing.whose.name),
+            Self::Recover(recovered) => Line::Topic(recovered.whose.hash, &recovered.whose.name),
+            Self::One(direct, _) => Line::One(direct.id),
         }
     }
 }
@@ -112,10 +131,15 @@ impl Deliveries {
         self.running.len() + self.behind
     }
 
-    /// Adds a job, behind all that is on its way to the same topic.
+    /// Whether a job would stand behind another one.
+    pub(super) fn has_line_of(&self, job: &Job) -> bool {
+        self.running.iter().any(|running| running.job.line() == job.line())
+    }
+
+    /// Adds a job, behind all others of its line.
     pub(super) fn add(&mut self, job: Job) {
         let mut others = self.running.iter_mut();
-        match others.find(|other| other.job.topic() == job.topic()) {
+        match others.find(|other| other.job.line() == job.line()) {
             Some(running) => {
                 running.behind.push_back(job);
                 self.behind += 1;
@@ -149,7 +173,7 @@ impl Deliveries {
 }
 
 impl Running {
-    fn new(job: Job) -> Self {
+    pub(super) fn new(job: Job) -> Self {
         let forms = Vec::new();
         Self { job, at: At::Start, forms, reached: 0, behind: VecDeque::new(), waits_in: 0 }
     }

@@ -10,14 +10,15 @@ use tidegate_proto::frame::{Header, MAX_UNMASKED_HEADER, OpCode};
 use tidegate_proto::receiver::Kind;
 
 use super::Shard;
-use super::deliveries::{At, Form, Forms, Framed, Job, Running};
+use super::deliveries::{At, Form, Forms, Framed, Job, Line, Running};
 use super::queue::{Fate, Parcel};
 use crate::config::Handler;
 use crate::config::stack::Deflate;
 use crate::connection::{Blocks, Compressor, FrameId, NO_KEY, PIECE, Pool, Share};
 use crate::handler::SHARED_WINDOW;
 use crate::hub::{
-    Answer, Command, Compressed, ConnectionId, Delivery, Publication, Published, Subscriber, What,
+    Answer, Command, Compressed, ConnectionId, Delivery, Direct, Publication, Published, Reply,
+    Subscriber, What,
 };
 use crate::uring::{Ring, Slot};
 
@@ -43,22 +44,28 @@ impl<R: Ring> Shard<R> {
     /// # Errors
     /// The ring is beyond use.
     pub(super) fn go_on(&mut self) -> io::Result<bool> {
-        let turn = self.counters.loops;
-        let Some(mut running) = self.deliveries.next(turn) else { return Ok(false) };
+        let Some(running) = self.deliveries.next(self.counters.loops) else { return Ok(false) };
         self.make_room()?;
+        self.has_its_turn(running);
+        Ok(true)
+    }
+
+    /// What is on its way has its turn: a portion of it is done.
+    pub(super) fn has_its_turn(&mut self, mut running: Running) {
         match self.portion(&mut running) {
             Portion::More => self.deliveries.put_back(running, None),
-            Portion::Waits => self.deliveries.put_back(running, Some(turn)),
+            Portion::Waits => self.deliveries.put_back(running, Some(self.counters.loops)),
             Portion::Done => {
                 self.finish_running(&mut running);
                 self.deliveries.done(running);
             }
         }
-        Ok(true)
     }
 
     fn portion(&mut self, running: &mut Running) -> Portion {
-        let fate = match &running.job {
+        let Running { job, forms, .. } = running;
+        let fate = match job {
+            Job::One(direct, reply) => return self.do_with_one(direct, reply, forms),
             Job::Stand(standing) => {
                 let standing = Arc::clone(standing);
                 self.stand(&standing)
@@ -70,6 +77,19 @@ impl<R: Ring> Shard<R> {
             Job::Tell(..) | Job::Order(_) | Job::All(..) => return self.reach_some(running),
         };
         if fate == Fate::Waits { Portion::Waits } else { Portion::Done }
+    }
+
+    fn do_with_one(
+        &mut self,
+        direct: &Direct,
+        reply: &mut Option<Reply>,
+        forms: &mut Forms,
+    ) -> Portion {
+        let Some(answer) = self.direct(direct, forms) else { return Portion::Waits };
+        if let Some(reply) = reply.take() {
+            reply(answer);
+        }
+        Portion::Done
     }
 
     fn reach_some(&mut self, running: &mut Running) -> Portion {
@@ -97,13 +117,14 @@ impl<R: Ring> Shard<R> {
     /// Begins a job that has yet to begin; `false` if there is nobody that it is for.
     fn begin_job(&mut self, running: &mut Running) -> bool {
         if let At::Start = running.at {
-            running.at = match running.job.topic() {
-                None => At::Slot(0),
+            running.at = match running.job.line() {
+                Line::All => At::Slot(0),
                 // It may have lost its last subscriber while this waited.
-                Some((_, name)) => match self.hub.find(name) {
+                Line::Topic(_, name) => match self.hub.find(name) {
                     Some(topic) => At::Topic(self.hub.local.begin_delivery(topic)),
                     None => return false,
                 },
+                Line::One(_) => return false,
             };
         }
         true
@@ -116,14 +137,6 @@ impl<R: Ring> Shard<R> {
             At::Topic(ongoing) => self.hub.local.step_back(*ongoing),
             At::Slot(next) => *next -= 1,
         }
-    }
-
-    /// Tells one connection; whether it could take it.
-    pub(super) fn tell(&mut self, slot: Slot, delivery: &Delivery, event: bool) -> Fate {
-        let mut forms = Vec::new();
-        let fate = self.tell_in_form(slot, delivery, event, &mut forms);
-        self.release_forms(&mut forms);
-        fate
     }
 
     /// Sends so many messages, in frames that were put together for one connection that may be told.
@@ -203,7 +216,7 @@ impl<R: Ring> Shard<R> {
                 let command = command.clone();
                 self.done(slot, &command, None)
             }
-            Job::Stand(_) | Job::Recover(_) => return None,
+            Job::Stand(_) | Job::Recover(_) | Job::One(..) => return None,
         };
         running.reached += u64::from(fate == Fate::Taken);
         Some(fate)
@@ -233,7 +246,7 @@ impl<R: Ring> Shard<R> {
                     reply(Answer::Done(connections));
                 }
             }
-            Job::Order(_) | Job::Stand(_) | Job::Recover(_) => {}
+            Job::Order(_) | Job::Stand(_) | Job::Recover(_) | Job::One(..) => {}
         }
     }
 
@@ -246,7 +259,8 @@ impl<R: Ring> Shard<R> {
         self.done_frames.extend(frames);
     }
 
-    fn tell_in_form(
+    /// Tells one connection, with `forms` of the delivery; whether it could take it.
+    pub(super) fn tell_in_form(
         &mut self,
         slot: Slot,
         delivery: &Delivery,

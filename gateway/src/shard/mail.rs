@@ -8,13 +8,13 @@ use std::time::Duration;
 use tidegate_proto::close::{CloseCode, Closing};
 
 use super::Shard;
-use super::deliveries::Job;
+use super::deliveries::{Forms, Job, Running};
 use super::fanout;
 use super::queue::Fate;
 use crate::connection::{Flags, Stage};
 use crate::hub::{
-    Answer, Command, ConnectionId, Delivery, Direct, Publication, Published, Refusal, Reply,
-    Single, Subscribing, What, Work,
+    Answer, Command, ConnectionId, Delivery, Direct, Publication, Published, Refusal, Single,
+    Subscribing, What, Work,
 };
 use crate::uring::{Ring, Slot};
 
@@ -88,32 +88,25 @@ impl<R: Ring> Shard<R> {
     }
 
     fn has_mail_work(&mut self) -> bool {
-        !self.deliveries.is_empty()
-            || self.postponed.is_some()
-            || self.may_feed()
-            || self.hub.post().may_receive()
+        !self.deliveries.is_empty() || self.may_feed() || self.hub.post().may_receive()
     }
 
     /// Whether more mail may be taken in: not while as much is on its way to connections as a
     /// mailbox holds.
     fn may_take_mail(&self) -> bool {
-        self.postponed.is_none() && self.deliveries.jobs() < self.config.hub.mailbox as usize
+        self.deliveries.jobs() < self.config.hub.mailbox as usize
     }
 
     /// Takes some mail in, up to something that is to be done with connections; `false` if there is
     /// none, or none may be taken in.
     fn take_mail(&mut self, stint: &mut Stint) -> io::Result<bool> {
-        let work = match self.postponed.take() {
-            Some(work) => work,
-            None if !self.may_take_mail() || !self.hub.post().may_receive() => return Ok(false),
-            None => match self.next_work(stint) {
-                Some(work) => work,
-                None => return Ok(self.hub.post().may_receive()),
-            },
-        };
-        let is_done = self.begin_work(work);
+        if !self.may_take_mail() || !self.hub.post().may_receive() {
+            return Ok(false);
+        }
+        let Some(work) = self.next_work(stint) else { return Ok(self.hub.post().may_receive()) };
+        self.begin_work(work);
         self.make_room()?;
-        Ok(is_done)
+        Ok(true)
     }
 
     fn next_work(&mut self, stint: &mut Stint) -> Option<Work> {
@@ -218,9 +211,8 @@ impl<R: Ring> Shard<R> {
         counters.published = self.hub.published();
     }
 
-    /// Does what arrived, or lets it take its place among what is being delivered; `false` if it has
-    /// to wait for the next turn of the loop.
-    fn begin_work(&mut self, work: Work) -> bool {
+    /// Does what arrived, or lets it take its place among what is being delivered.
+    fn begin_work(&mut self, work: Work) {
         match work {
             Work::Deliver(delivery) => self.deliveries.add(Job::Tell(delivery, None)),
             Work::Order(order) => self.deliveries.add(Job::Order(order)),
@@ -232,7 +224,7 @@ impl<R: Ring> Shard<R> {
             Work::CloseAll(code, reason, reply) => {
                 self.deliveries.add(Job::All(Command::Close(code, reason), Some(reply)));
             }
-            Work::Direct(direct, reply) => return self.direct(direct, reply),
+            Work::Direct(direct, reply) => self.begin_with_one(Job::One(direct, reply)),
             Work::Standing(standing) => self.deliveries.add(Job::Stand(Arc::from(standing))),
             Work::Recovered(recovered) => self.deliveries.add(Job::Recover(Arc::from(recovered))),
             Work::Denied(id) => {
@@ -244,41 +236,43 @@ impl<R: Ring> Shard<R> {
             Work::Tell(ask) => self.answer_about_connections(*ask),
             Work::TakeOver(handed) => self.take_over(*handed),
         }
-        true
     }
 
-    /// Something for one connection, which may be gone; `false` if it has to wait.
-    fn direct(&mut self, direct: Box<Direct>, reply: Option<Reply>) -> bool {
+    /// Does at once what is for one connection, unless something for it waits already; what has to
+    /// wait has its place from then on, and keeps no other mail waiting.
+    fn begin_with_one(&mut self, job: Job) {
+        if self.deliveries.has_line_of(&job) {
+            return self.deliveries.add(job);
+        }
+        self.has_its_turn(Running::new(job));
+    }
+
+    /// Does something with one connection, which may be gone; `None` if it has to wait.
+    pub(super) fn direct(&mut self, direct: &Direct, forms: &mut Forms) -> Option<Answer> {
         let done = match self.slot_of(direct.id) {
             None => Err(Refusal::Gone),
             Some(slot) if !self.may_be_told(slot) => Err(Refusal::NotOpen),
             Some(slot) => match &direct.what {
-                Single::Publish(publication) => match self.push(slot, publication.clone()) {
+                Single::Publish(publication) => match self.push(slot, publication, forms) {
                     Fate::Taken => {
                         Ok(Answer::Published(Published { connections: 1, position: None }))
                     }
                     Fate::Refused => Err(Refusal::Slow),
                     Fate::TooLarge => Err(Refusal::TooLarge),
-                    Fate::Waits => {
-                        self.postponed = Some(Work::Direct(direct, reply));
-                        return false;
-                    }
+                    Fate::Waits => return None,
                 },
                 Single::Do(command) => self.obey(slot, command, None).map(|()| Answer::Done(1)),
             },
         };
         self.counters.pushes_gone += u64::from(done.as_ref().err() == Some(&Refusal::Gone));
-        if let Some(reply) = reply {
-            reply(done.unwrap_or_else(Answer::Refused));
-        }
-        true
+        Some(done.unwrap_or_else(Answer::Refused))
     }
 
-    fn push(&mut self, slot: Slot, publication: Publication) -> Fate {
-        let what = What::Message(publication, None);
+    fn push(&mut self, slot: Slot, publication: &Publication, forms: &mut Forms) -> Fate {
+        let what = What::Message(publication.clone(), None);
         let delivery = Delivery { topic: None, hash: 0, position: None, what };
         let event = self.wants_events(slot);
-        self.tell(slot, &delivery, event)
+        self.tell_in_form(slot, &delivery, event, forms)
     }
 
     /// The slot of a connection that is still there.

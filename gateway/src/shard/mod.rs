@@ -49,7 +49,7 @@ use crate::connection::{
     Staging,
 };
 use crate::handler::Said;
-use crate::hub::{Hub, Moment, Work};
+use crate::hub::{Hub, Moment};
 use crate::uring::{
     Area, BufferId, Completion, Generation, KernelRing, Memory, Ring, RingError, Setup, Slot, Waker,
 };
@@ -177,8 +177,6 @@ pub struct Shard<R> {
     relief: Relief,
     /// Connections whose sends have failed, to be dropped once that was settled.
     failed: Vec<(Slot, Generation)>,
-    /// What came in the mail, and waits for the batch to be settled.
-    postponed: Option<Work>,
     frames: Frames,
     /// Frames that nobody refers to once the batch is settled.
     done_frames: Vec<FrameId>,
@@ -296,7 +294,6 @@ impl<R: Ring> Shard<R> {
             deliveries: Deliveries::default(),
             relief: Relief::default(),
             failed: Vec::new(),
-            postponed: None,
             frames: Frames::new(config.hub.queued(limits.connections), limits.slots()),
             done_frames: Vec::new(),
             unqueued: Vec::new(),
@@ -418,7 +415,7 @@ impl<R: Ring> Shard<R> {
         {
             return Duration::ZERO;
         }
-        let waits = !self.deliveries.is_empty() || self.postponed.is_some() || self.may_feed();
+        let waits = !self.deliveries.is_empty() || self.may_feed();
         if waits || self.hub.is_congested() || !self.held.is_empty() {
             return CONGESTED_SLEEP;
         }

@@ -422,3 +422,55 @@ fn who_has_yet_to_show_what_it_took_is_not_slow() {
     let counters = play.counters();
     assert_eq!((counters.slow_peers_closed, counters.deliveries), (0, 9));
 }
+
+/// A client takes nothing, and so many messages are pushed to it, most of which find no block;
+/// what comes of them.
+fn with_pushes_that_wait(count: usize) -> (Play, mpsc::Receiver<Answer>) {
+    let mut play = Play::with(
+        "blocks = '1MiB'\n[[route]]\npath = '/room'\nhandler = 'hub?topic=room'\n\
+         backlog = '1MiB'\nmax_buffered_message = '128KiB'\n\
+         [[topic]]\nname = 'room'\npresence = true\n[hub]\nmailbox = 16\n",
+    );
+    play.first_says(&script::opening(&mut Random::new(0), "/room", false));
+    let id = play.told().0.id;
+    let (answers, answer) = mpsc::channel();
+    for _ in 0..count {
+        let payload = play.door.payload(Kind::Binary, &[b'x'; 60_000]).expect("room");
+        let publication = Publication { payload, key: None, except: None };
+        let answers = answers.clone();
+        let request = Request::Publish(Target::Connection(id), publication);
+        play.door.ask(request, move |answer| answers.send(answer).expect("somebody waits"));
+        for pushed in play.turn([]) {
+            if let Operation::Send { batch_index, .. } = pushed {
+                let result = Err(Errno::AGAIN);
+                play.turn([Completion::SendFellShort { slot: 0, batch_index, result }]);
+            }
+        }
+    }
+    assert!(play.counters().deliveries_without_block > 0);
+    (play, answer)
+}
+
+#[test]
+fn a_push_that_waits_for_a_block_keeps_no_other_mail_waiting() {
+    let (mut play, answer) = with_pushes_that_wait(12);
+    let taken = answer.try_iter().count();
+    assert!((1..12).contains(&taken), "{taken} of 12 found a block");
+    play.told();
+    // What comes for the same connection has its place behind.
+    let id = play.told().0.id;
+    let close = Request::Disconnect(Target::Connection(id), CloseCode(4000), "away".into());
+    let (answers, closed) = mpsc::channel();
+    play.door.ask(close, move |answer| answers.send(answer).expect("somebody waits"));
+    (0..3).for_each(|_| drop(play.turn([])));
+    assert!(closed.try_recv().is_err(), "what was pushed before waits yet");
+    // The client takes something at last.
+    let sent =
+        play.hand.borrow().seen.iter().rev().find(|(one, _)| is_armed(one)).map(|(one, _)| *one);
+    let Some(Operation::SendArmed { span, .. }) = sent else { panic!("no send is armed") };
+    play.turn([Completion::Sent { slot: 0, generation: 0, result: Ok(span.length) }]);
+    (0..20).for_each(|_| drop(play.turn([])));
+    assert!(matches!(closed.try_recv(), Ok(Answer::Done(1))));
+    let published = |answer: &Answer| matches!(answer, Answer::Published(_));
+    assert_eq!(answer.try_iter().filter(published).count(), 12 - taken);
+}
