@@ -93,7 +93,7 @@ impl<R: Ring> Shard<R> {
 
     /// Whether more mail may be taken in: not while as much is on its way to connections as a
     /// mailbox holds.
-    fn may_take_mail(&self) -> bool {
+    pub(super) fn may_take_mail(&self) -> bool {
         self.deliveries.jobs() < self.config.hub.mailbox as usize
     }
 

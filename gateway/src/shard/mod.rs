@@ -387,7 +387,8 @@ impl<R: Ring> Shard<R> {
         if !wait.is_zero() && (is_long || self.is_much_to_send(0)) {
             self.ring.enter(&mut self.memory, Duration::ZERO)?;
         }
-        if !wait.is_zero() && !self.hub.post().park() {
+        // While no mail may be taken in, what is on its way is tried again in a moment anyway.
+        if !wait.is_zero() && !self.hub.post().park() && self.may_take_mail() {
             wait = Duration::ZERO;
         }
         if wait.is_zero() {

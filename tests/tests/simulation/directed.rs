@@ -474,3 +474,14 @@ fn a_push_that_waits_for_a_block_keeps_no_other_mail_waiting() {
     let published = |answer: &Answer| matches!(answer, Answer::Published(_));
     assert_eq!(answer.try_iter().filter(published).count(), 12 - taken);
 }
+
+#[test]
+fn a_shard_that_may_take_no_mail_in_sleeps_for_a_moment() {
+    // As many wait as a mailbox has places, and more mail is there.
+    let (mut play, answer) = with_pushes_that_wait(40);
+    for _ in 0..9 {
+        play.turn([]);
+        assert_eq!(play.hand.borrow().wait, Duration::from_millis(1));
+    }
+    assert!(answer.try_iter().count() + 16 < 40, "all mail was taken in");
+}

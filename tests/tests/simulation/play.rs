@@ -39,6 +39,8 @@ pub struct Hand {
     /// Something of the batch is held back.
     pub unsettled: bool,
     pub now: Duration,
+    /// For how long the last enter could have waited.
+    pub wait: Duration,
     pub calendar: Duration,
     pub lent: Vec<BufferId>,
     /// What the next enter writes into the buffer that was lent last.
@@ -62,8 +64,9 @@ impl Ring for HandRing {
         self.0.borrow_mut().lent.push(buffer);
     }
 
-    fn enter(&mut self, memory: &mut Memory, _wait: Duration) -> io::Result<()> {
+    fn enter(&mut self, memory: &mut Memory, wait: Duration) -> io::Result<()> {
         let mut hand = self.0.borrow_mut();
+        hand.wait = wait;
         let input = std::mem::take(&mut hand.input);
         if let Some(buffer) = hand.lent.last().filter(|_| !input.is_empty()) {
             let start = watch::start_of(*buffer, BUFFER_SIZE);

@@ -127,6 +127,10 @@ pub struct World {
     pub trace: u64,
 }
 
+/// For so long a shard sleeps that has work which it cannot do just now, such as mail that it may not
+/// take in yet.
+const A_MOMENT: Duration = Duration::from_millis(1);
+
 /// The shard that a world is around.
 pub struct Server {
     pub slots: u32,
@@ -139,7 +143,7 @@ pub struct Server {
 /// A shard's sleep.
 #[derive(Default)]
 struct Sleep {
-    /// It was allowed to sleep, so it is parked.
+    /// It was allowed to sleep for more than a moment, so it is parked.
     is_one: bool,
     was_woken: bool,
     until: Duration,
@@ -530,7 +534,7 @@ impl World {
         self.watch.look(&mut self.queue, memory, self.buffer_size);
         self.flush_overflow();
         self.submit(memory);
-        self.sleep = Sleep { is_one: !wait.is_zero(), ..Sleep::default() };
+        self.sleep = Sleep { is_one: wait > A_MOMENT, ..Sleep::default() };
         self.live(memory);
         if self.chance(|chances| chances.clock_jump) {
             self.now += Duration::from_secs(self.random.below(100) as u64);
