@@ -84,6 +84,8 @@ pub(super) struct Running {
     behind: VecDeque<Job>,
     /// The turn of the loop in which it can do nothing more.
     waits_in: u64,
+    /// When it had its turn last, it found no block, or no place.
+    pub(super) is_short: bool,
 }
 
 /// All that is on its way.
@@ -93,6 +95,8 @@ pub(crate) struct Deliveries {
     running: VecDeque<Running>,
     /// Jobs that wait behind those.
     behind: usize,
+    /// How many of those that run wait for a block or a place.
+    short: usize,
 }
 
 impl Job {
@@ -126,6 +130,11 @@ impl Deliveries {
         self.running.iter().any(|running| running.waits_in != turn)
     }
 
+    /// Whether anything waits for a block or a place.
+    pub(super) fn are_short(&self) -> bool {
+        self.short > 0
+    }
+
     /// How many jobs there are.
     pub(super) fn jobs(&self) -> usize {
         self.running.len() + self.behind
@@ -152,13 +161,16 @@ impl Deliveries {
     pub(super) fn next(&mut self, turn: u64) -> Option<Running> {
         let at = self.running.iter().position(|running| running.waits_in != turn)?;
         self.running.rotate_left(at);
-        self.running.pop_front()
+        let running = self.running.pop_front()?;
+        self.short -= usize::from(running.is_short);
+        Some(running)
     }
 
     /// Puts back what was taken out, behind the others; with `waits`, it can do nothing more in this
     /// turn of the loop.
     pub(super) fn put_back(&mut self, mut running: Running, waits: Option<u64>) {
         running.waits_in = waits.unwrap_or_default();
+        self.short += usize::from(running.is_short);
         self.running.push_back(running);
     }
 
@@ -174,8 +186,15 @@ impl Deliveries {
 
 impl Running {
     pub(super) fn new(job: Job) -> Self {
-        let forms = Vec::new();
-        Self { job, at: At::Start, forms, reached: 0, behind: VecDeque::new(), waits_in: 0 }
+        Self {
+            job,
+            at: At::Start,
+            forms: Vec::new(),
+            reached: 0,
+            behind: VecDeque::new(),
+            waits_in: 0,
+            is_short: false,
+        }
     }
 }
 
@@ -234,5 +253,24 @@ mod tests {
         deliveries.done(second);
         assert!(deliveries.next(7).is_none() && !deliveries.is_empty());
         assert!(deliveries.next(8).is_some(), "in the next turn it goes on");
+    }
+
+    #[test]
+    fn who_found_no_room_waits_for_it_though_it_has_no_turn() {
+        let mut deliveries = Deliveries::default();
+        deliveries.add(tell("a", 1));
+        deliveries.add(tell("b", 1));
+        let mut first = deliveries.next(7).expect("two");
+        first.is_short = true;
+        deliveries.put_back(first, Some(7));
+        // In turn 8 only the other one has its turn.
+        let other = deliveries.next(8).expect("the other");
+        assert_eq!(told(&other.job), "b1");
+        deliveries.put_back(other, None);
+        assert!(deliveries.are_short());
+        let mut first = deliveries.next(9).expect("the first");
+        first.is_short = false;
+        deliveries.put_back(first, None);
+        assert!(!deliveries.are_short());
     }
 }

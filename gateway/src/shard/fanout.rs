@@ -52,7 +52,10 @@ impl<R: Ring> Shard<R> {
 
     /// What is on its way has its turn: a portion of it is done.
     pub(super) fn has_its_turn(&mut self, mut running: Running) {
-        match self.portion(&mut running) {
+        let shortages = self.relief.shortages();
+        let portion = self.portion(&mut running);
+        running.is_short = self.relief.shortages() > shortages;
+        match portion {
             Portion::More => self.deliveries.put_back(running, None),
             Portion::Waits => self.deliveries.put_back(running, Some(self.counters.loops)),
             Portion::Done => {

@@ -30,9 +30,10 @@ const PATIENCE_TICKS: u64 = 8;
 /// What is known of the shortage.
 #[derive(Default)]
 pub(super) struct Relief {
-    /// In this turn of the loop something found no block, or no place.
-    is_short: bool,
-    /// Since which tick that has been so in each turn.
+    /// How often something found no block, or no place, in this turn of the loop.
+    shortages: u32,
+    /// Since which tick something has waited for one, whether it had its turn in each turn of the
+    /// loop or not.
     since: Option<u64>,
     /// Where to look next.
     cursor: Slot,
@@ -52,14 +53,21 @@ enum Holder {
 impl Relief {
     /// Something found no block, or no place, and waits.
     pub(super) fn is_needed(&mut self) {
-        self.is_short = true;
+        self.shortages += 1;
+    }
+
+    /// How often that was so in this turn of the loop.
+    pub(super) fn shortages(&self) -> u32 {
+        self.shortages
     }
 }
 
 impl<R: Ring> Shard<R> {
     /// Looks whether anything runs short, and has the one give way who holds most of it.
     pub(super) fn relieve(&mut self) {
-        let is_short = std::mem::take(&mut self.relief.is_short);
+        // What waits may have had no turn in this turn of the loop, while others had theirs.
+        let is_short = self.deliveries.are_short();
+        let was_short = std::mem::take(&mut self.relief.shortages) > 0;
         let (waiting, places) = (self.frames.waiting(), self.frames.places());
         let few_places = waiting > places / 2;
         let few_blocks = self.blocks.free_bytes(Share::Sending) < 2 * self.sending_reserve();
@@ -68,15 +76,10 @@ impl<R: Ring> Shard<R> {
         if self.blocks.free_bytes(Share::Gathered) < gathered / 4 {
             self.evict(Holder::Gatherer);
         }
-        if !is_short {
-            self.relief.since = None;
-        }
-        if is_short || few_blocks || few_places {
-            let now = self.deadlines.now();
-            if is_short {
-                self.relief.since.get_or_insert(now);
-            }
-            let is_urgent = self.relief.since.is_some_and(|since| now - since >= PATIENCE_TICKS);
+        let now = self.deadlines.now();
+        self.relief.since = is_short.then(|| self.relief.since.unwrap_or(now));
+        let is_urgent = self.relief.since.is_some_and(|since| now - since >= PATIENCE_TICKS);
+        if was_short || is_urgent || few_blocks || few_places {
             let has_one = self.evict(Holder::Stuck) || (is_urgent && self.evict(Holder::Any));
             if has_one && is_short {
                 // What that frees may do.
