@@ -4,12 +4,14 @@
 //! turn, and what comes for a topic waits behind what is on its way there, in order. What concerns
 //! all connections has an order of its own, and so has what is for one connection and had to wait.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use super::queue::Parcel;
 use crate::hub::{
     Command, ConnectionId, Delivery, Direct, Name, Ongoing, Order, Recovered, Reply, Standing,
+    Subscribed,
 };
 use crate::uring::Slot;
 
@@ -30,14 +32,25 @@ pub(super) enum Job {
 }
 
 /// What is done in order, one after the other.
-#[derive(PartialEq, Eq)]
-pub(super) enum Line<'n> {
+#[derive(Clone, PartialEq, Eq)]
+pub(super) enum Line {
     /// What concerns all connections.
     All,
     /// What is for the subscribers of a topic, which has this hash.
-    Topic(u64, &'n Name),
+    Topic(u64, Name),
     /// What is for one connection.
     One(ConnectionId),
+}
+
+impl Hash for Line {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        match self {
+            Self::All => {}
+            // Nobody outside knows its seed, so the name need not be hashed once more.
+            Self::Topic(hash, _) => hash.hash(state),
+            Self::One(id) => (id.slot, id.generation).hash(state),
+        }
+    }
 }
 
 /// How a connection wants messages.
@@ -77,11 +90,10 @@ pub(super) enum At {
 /// What is on its way to one topic, or to all connections.
 pub(super) struct Running {
     pub(super) job: Job,
+    pub(super) line: Line,
     pub(super) at: At,
     pub(super) forms: Forms,
     pub(super) reached: u64,
-    /// What comes behind it.
-    behind: VecDeque<Job>,
     /// The turn of the loop in which it can do nothing more.
     waits_in: u64,
     /// When it had its turn last, it found no block, or no place.
@@ -93,32 +105,42 @@ pub(super) struct Running {
 pub(crate) struct Deliveries {
     /// The next one to have its turn is first.
     running: VecDeque<Running>,
-    /// Jobs that wait behind those.
-    behind: usize,
+    /// What comes behind each of them, and behind that which has its turn.
+    behind: HashMap<Line, VecDeque<Job>>,
+    /// How many jobs that are.
+    waiting: usize,
     /// How many of those that run wait for a block or a place.
     short: usize,
 }
 
+impl Line {
+    fn of(whose: &Subscribed) -> Self {
+        Self::Topic(whose.hash, whose.name.clone())
+    }
+}
+
 impl Job {
     /// What it has its place in.
-    pub(super) fn line(&self) -> Line<'_> {
+    pub(super) fn line(&self) -> Line {
         match self {
             Self::Tell(delivery, _) => match &delivery.topic {
-                Some(name) => Line::Topic(delivery.hash, name),
+                Some(name) => Line::Topic(delivery.hash, name.clone()),
                 None => Line::All,
             },
-            Self::Order(order) => Line::Topic(order.hash, &order.topic),
+            Self::Order(order) => Line::Topic(order.hash, order.topic.clone()),
             Self::All(..) => Line::All,
-            Self::Stand(standing) => Line::Topic(standing.whose.hash, &standing.whose.name),
-            Self::Recover(recovered) => Line::Topic(recovered.whose.hash, &recovered.whose.name),
+            Self::Stand(standing) => Line::of(&standing.whose),
+            Self::Recover(recovered) => Line::of(&recovered.whose),
             Self::One(direct, _) => Line::One(direct.id),
         }
     }
 }
 
 impl Deliveries {
-    /// Bytes of a job and of what it stands behind.
-    pub(crate) const JOB_BYTES: usize = size_of::<Running>() + size_of::<Job>();
+    /// Bytes of a job, and of what it stands behind or what stands behind it: a table has twice as
+    /// many buckets as entries, and a byte more for each.
+    pub(crate) const JOB_BYTES: usize =
+        size_of::<Running>() + size_of::<Job>() + 2 * (size_of::<(Line, VecDeque<Job>)>() + 1);
 
     /// Nothing is on its way.
     pub(super) fn is_empty(&self) -> bool {
@@ -137,24 +159,26 @@ impl Deliveries {
 
     /// How many jobs there are.
     pub(super) fn jobs(&self) -> usize {
-        self.running.len() + self.behind
-    }
-
-    /// Whether a job would stand behind another one.
-    pub(super) fn has_line_of(&self, job: &Job) -> bool {
-        self.running.iter().any(|running| running.job.line() == job.line())
+        self.running.len() + self.waiting
     }
 
     /// Adds a job, behind all others of its line.
     pub(super) fn add(&mut self, job: Job) {
-        let mut others = self.running.iter_mut();
-        match others.find(|other| other.job.line() == job.line()) {
-            Some(running) => {
-                running.behind.push_back(job);
-                self.behind += 1;
-            }
-            None => self.running.push_back(Running::new(job)),
+        if let Some(running) = self.begin(job) {
+            self.running.push_back(running);
         }
+    }
+
+    /// Adds a job, which has its turn at once; `None` if others of its line come before it.
+    pub(super) fn begin(&mut self, job: Job) -> Option<Running> {
+        let line = job.line();
+        if let Some(behind) = self.behind.get_mut(&line) {
+            behind.push_back(job);
+            self.waiting += 1;
+            return None;
+        }
+        self.behind.insert(line.clone(), VecDeque::new());
+        Some(Running::new(job, line))
     }
 
     /// Takes out what has its turn; `None` if nothing can do more in this turn of the loop.
@@ -175,23 +199,26 @@ impl Deliveries {
     }
 
     /// The job of what was taken out is done: the next one behind it has its turn later.
-    pub(super) fn done(&mut self, mut running: Running) {
-        if let Some(job) = running.behind.pop_front() {
-            self.behind -= 1;
-            let behind = std::mem::take(&mut running.behind);
-            self.running.push_back(Running { behind, ..Running::new(job) });
+    pub(super) fn done(&mut self, running: Running) {
+        let line = running.line;
+        match self.behind.get_mut(&line).and_then(VecDeque::pop_front) {
+            Some(job) => {
+                self.waiting -= 1;
+                self.running.push_back(Running::new(job, line));
+            }
+            None => _ = self.behind.remove(&line),
         }
     }
 }
 
 impl Running {
-    pub(super) fn new(job: Job) -> Self {
+    fn new(job: Job, line: Line) -> Self {
         Self {
             job,
+            line,
             at: At::Start,
             forms: Vec::new(),
             reached: 0,
-            behind: VecDeque::new(),
             waits_in: 0,
             is_short: false,
         }
@@ -238,7 +265,7 @@ mod tests {
             if *turns == 2 { deliveries.done(running) } else { deliveries.put_back(running, None) }
         }
         assert_eq!(order, ["a1", "b1", "a1", "b1", "a2", "b2", "a2", "b2", "a3", "a3"]);
-        assert!(deliveries.is_empty());
+        assert!(deliveries.is_empty() && deliveries.behind.is_empty() && deliveries.jobs() == 0);
     }
 
     #[test]
@@ -272,5 +299,26 @@ mod tests {
         first.is_short = false;
         deliveries.put_back(first, None);
         assert!(!deliveries.are_short());
+    }
+    #[test]
+    fn many_topics_are_told_apart_by_a_table() {
+        const TOPICS: usize = 65_536;
+        let memory = Arc::new(MessageMemory::new(1 << 20));
+        let payload = Payload::new(Kind::Binary, &[1], &memory).expect("room");
+        let job = |number: usize| {
+            let publication =
+                Publication { payload: Arc::clone(&payload), key: None, except: None };
+            let topic = Some(Name::new(&number.to_string()).expect("a name"));
+            let what = What::Message(publication, None);
+            let hash = number as u64;
+            Job::Tell(Arc::new(Delivery { topic, hash, position: None, what }), None)
+        };
+        let mut deliveries = Deliveries::default();
+        let began = std::time::Instant::now();
+        (0..TOPICS).for_each(|number| deliveries.add(job(number)));
+        // To look at all of them for each took half a minute.
+        assert!(began.elapsed().as_secs() < 5, "{:?}", began.elapsed());
+        deliveries.add(job(7));
+        assert_eq!((deliveries.jobs(), deliveries.running.len()), (TOPICS + 1, TOPICS));
     }
 }

@@ -120,7 +120,7 @@ impl<R: Ring> Shard<R> {
     /// Begins a job that has yet to begin; `false` if there is nobody that it is for.
     fn begin_job(&mut self, running: &mut Running) -> bool {
         if let At::Start = running.at {
-            running.at = match running.job.line() {
+            running.at = match &running.line {
                 Line::All => At::Slot(0),
                 // It may have lost its last subscriber while this waited.
                 Line::Topic(_, name) => match self.hub.find(name) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tidegate_proto::close::{CloseCode, Closing};
 
 use super::Shard;
-use super::deliveries::{Forms, Job, Running};
+use super::deliveries::{Forms, Job};
 use super::fanout;
 use super::queue::Fate;
 use crate::connection::{Flags, Stage};
@@ -241,10 +241,9 @@ impl<R: Ring> Shard<R> {
     /// Does at once what is for one connection, unless something for it waits already; what has to
     /// wait has its place from then on, and keeps no other mail waiting.
     fn begin_with_one(&mut self, job: Job) {
-        if self.deliveries.has_line_of(&job) {
-            return self.deliveries.add(job);
+        if let Some(running) = self.deliveries.begin(job) {
+            self.has_its_turn(running);
         }
-        self.has_its_turn(Running::new(job));
     }
 
     /// Does something with one connection, which may be gone; `None` if it has to wait.
