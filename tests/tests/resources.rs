@@ -95,6 +95,83 @@ fn readiness(gateway: &Gateway) -> String {
     format!("{} {}", response.status, String::from_utf8_lossy(&response.body))
 }
 
+/// So many sockets that say nothing.
+fn idle_sockets(gateway: &Gateway, count: usize) -> Vec<Peer> {
+    (0..count).map(|_| Peer::connect(gateway)).collect()
+}
+
+/// What a client that comes is answered, within a time in which no deadline of others passes.
+#[track_caller]
+fn expect_soon(gateway: &Gateway, status: u16) -> Peer {
+    let mut late = Peer::connect(gateway);
+    late.set_patience(Duration::from_secs(5));
+    late.request(&Request::open("/echo"));
+    let response = late.response_head();
+    assert_eq!(response.status, status, "{response:?}");
+    late
+}
+
+#[test]
+fn sockets_that_say_nothing_keep_nobody_out() {
+    let gateway = Gateway::with_admin("[limits]\nconnections = 16\n");
+    let mut opened = open_each(&gateway, 4);
+    // All places, all slots of the reserve, and more.
+    let mut idle = idle_sockets(&gateway, 60);
+    gateway.expect_log(&["all places are taken", "limits.connections"]);
+    wait_until("not ready", || readiness(&gateway).contains("full").then_some(()));
+    for round in 0..12 {
+        case(round, || opened.push(expect_soon(&gateway, 101)));
+    }
+    // Now that all have opened who may, who comes is told so.
+    for round in 0..8 {
+        case(round, || drop(expect_soon(&gateway, 503)));
+    }
+    for peer in &mut opened {
+        peer.echo("not disturbed");
+    }
+    // Those who gave way were answered.
+    let response = idle[0].expect_refusal(503);
+    assert!(response.header("Retry-After").is_some(), "{response:?}");
+    gateway.expect_counter_from("strangers_evicted", 40);
+    assert_eq!(gateway.counters().get("refused_head_timeout"), 0);
+}
+
+#[test]
+fn who_was_refused_and_does_not_close_keeps_nobody_out() {
+    let gateway = Gateway::start("[limits]\nconnections = 16\n");
+    let mut opened = open_each(&gateway, 16);
+    // Each stays connected, and the reserve is four.
+    let mut refused = Vec::new();
+    for round in 0..20 {
+        case(round, || refused.push(expect_soon(&gateway, 503)));
+    }
+    for peer in &mut opened {
+        peer.echo("not disturbed");
+    }
+    gateway.expect_counter_from("strangers_evicted", 10);
+    assert_eq!(gateway.counters().get("close_timeouts"), 0);
+}
+
+#[test]
+fn who_does_not_take_its_answer_keeps_nobody_out() {
+    let stack = "ws!tcp?sndbuf=4KiB";
+    let config = format!("[limits]\nconnections = 16\n{}", Gateway::listener(stack));
+    let gateway = Gateway::start(&config);
+    let mut opened = open_each(&gateway, 12);
+    let mut deaf = idle_sockets(&gateway, 8);
+    for peer in &mut deaf {
+        peer.socket().set_recv_buffer_size(2048).unwrap();
+        peer.request(&Request::plain("GET", "/"));
+    }
+    gateway.expect_counter("pages", 8);
+    opened.extend((0..4).map(|_| expect_soon(&gateway, 101)));
+    for peer in &mut opened {
+        peer.echo("not disturbed");
+    }
+    gateway.expect_counter_from("strangers_evicted", 4);
+    drop(deaf);
+}
+
 #[test]
 fn a_full_shard_gives_what_comes_to_one_that_has_room() {
     let gateway = Launch::new()

@@ -38,7 +38,7 @@ pub(super) async fn ready(State(control): State<Shared>) -> Result<Json<HealthAn
     if control.handle.is_serving() {
         let limit = u64::from(control.config.limits.connections);
         let by_shard = control.handle.by_shard();
-        if by_shard.iter().any(|(counters, _)| counters.connections_open < limit) {
+        if by_shard.iter().any(|(counters, _)| counters.connections < limit) {
             return Ok(Json(HealthAnswer { status: "ready" }));
         }
         return Err(Error::new(

@@ -130,9 +130,15 @@ impl<R: Ring> Shard<R> {
         self.ring.push(Operation::PollListener { listener });
     }
 
-    /// Goes on with listeners that wait for a free slot.
+    /// Goes on with listeners that wait for a free slot, beginning with another one each time.
     pub(super) fn resume_accepting(&mut self) {
-        for listener in 0..self.acceptors.len() {
+        let is_waiting = self.acceptors.iter().any(|acceptor| acceptor.state == State::Full);
+        if is_waiting && self.table.vacant() == 0 && self.accepts_pending == 0 {
+            self.make_way();
+        }
+        let count = self.acceptors.len();
+        for turn in 0..count {
+            let listener = (turn + self.counters.loops as usize) % count;
             if self.acceptors[listener].state == State::Full {
                 self.accept_portion(listener as ListenerId);
             }
@@ -191,6 +197,9 @@ impl<R: Ring> Shard<R> {
     fn accept_portion(&mut self, listener: ListenerId) {
         if self.is_full() && !self.is_draining() && self.give_away(listener) {
             return;
+        }
+        if self.is_full() {
+            self.tell_full();
         }
         let in_flight = self.accepts_pending;
         let acceptor = &mut self.acceptors[listener as usize];
@@ -268,12 +277,12 @@ impl<R: Ring> Shard<R> {
             return;
         }
         self.full_told = Some(now);
-        let connections = self.config.limits.connections;
         tracing::warn!(
             shard = self.index,
-            connections,
-            "all places are taken: new connections are answered with 503; raise limits.connections, \
-             or run more shards"
+            connections = self.table.live(),
+            open = self.counters.connections_open,
+            "all places are taken: new connections wait until those give way that send no request, or \
+             are answered with 503; raise limits.connections, or run more shards"
         );
     }
 

@@ -93,6 +93,7 @@ impl<R: Ring> Shard<R> {
         connection.flags.clear(Flags::FINISH_AFTER_FLUSH);
         let generation = connection.generation;
         self.ring.push(Operation::FinishWrites { slot, generation });
+        self.newcomers.look_again();
         self.resume_lingering(slot);
     }
 

@@ -20,6 +20,7 @@ mod fanout;
 mod halves;
 mod histogram;
 mod mail;
+mod newcomers;
 mod opening;
 mod put_off;
 mod queue;
@@ -64,6 +65,7 @@ pub use details::Details;
 use draining::Drain;
 use halves::Halves;
 pub use histogram::{BUCKETS, Histogram};
+use newcomers::Newcomers;
 use put_off::{INPUT_BUDGET, PutOff};
 use relief::Relief;
 pub use routes::{HandlerFactory, Routes};
@@ -175,6 +177,7 @@ pub struct Shard<R> {
     /// What is being delivered to many.
     deliveries: Deliveries,
     relief: Relief,
+    newcomers: Newcomers,
     /// Connections whose sends have failed, to be dropped once that was settled.
     failed: Vec<(Slot, Generation)>,
     frames: Frames,
@@ -293,6 +296,7 @@ impl<R: Ring> Shard<R> {
             hub: assembly.hub,
             deliveries: Deliveries::default(),
             relief: Relief::default(),
+            newcomers: Newcomers::default(),
             failed: Vec::new(),
             frames: Frames::new(config.hub.queued(limits.connections), limits.slots()),
             done_frames: Vec::new(),

@@ -374,7 +374,12 @@ impl World {
     }
 
     pub fn close(&mut self, slot: Slot) {
+        let is_full = self.slots.iter().all(Option::is_some);
         let index = self.slots[slot as usize].take().expect("closed a slot without a connection");
+        if is_full && !self.sockets[index].inbound.is_empty() {
+            // Whoever was answered gives way to who comes, though it says more.
+            self.peers[index].harm();
+        }
         let socket = &mut self.sockets[index];
         assert!(socket.poll.is_none(), "slot {slot} is closed while its poll is armed");
         assert!(socket.send.is_none(), "slot {slot} is closed while its send is armed");
