@@ -288,6 +288,42 @@ fn a_handshake_that_a_drain_meets_is_told_to_come_back() {
 }
 
 #[test]
+fn a_drain_does_not_wait_for_those_who_were_answered_and_do_not_close() {
+    let gateway = Gateway::with_stack("ws?close=1h!tcp");
+    let mut answered: Vec<Peer> = (0..3).map(|_| Peer::connect(&gateway)).collect();
+    for peer in &mut answered {
+        peer.request(&Request::plain("GET", "/"));
+        assert_eq!(peer.response().status, 200);
+    }
+    // These are answered by the drain itself.
+    let mut silent: Vec<Peer> = (0..3).map(|_| Peer::connect(&gateway)).collect();
+    gateway.expect_counter("connections", 6);
+    gateway.signal(Signal::TERM);
+    let begun = Instant::now();
+    for peer in &mut silent {
+        peer.expect_refusal(503);
+    }
+    assert_eq!(gateway.wait().code, Some(0));
+    assert!(begun.elapsed() < Duration::from_secs(8), "{:?}", begun.elapsed());
+    drop((answered, silent));
+}
+
+/// What `drain_delay` promises to those who come when it is over.
+#[test]
+fn after_the_delay_of_a_drain_who_comes_is_refused_by_the_kernel() {
+    let stack = Gateway::listener("ws?close=1h!tcp");
+    let gateway = Gateway::start(&format!("drain_delay = \"1s\"\n{stack}"));
+    let mut peer = Peer::open(&gateway, "/echo");
+    gateway.signal(Signal::TERM);
+    peer.expect_close(1001);
+    let error = wait_until("refused", || Peer::try_connect(gateway.address()).err());
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
+    peer.frame(&Frame::close(1001, ""));
+    peer.expect_eof();
+    assert_eq!(gateway.wait().code, Some(0));
+}
+
+#[test]
 fn a_drain_ends_a_connection_inside_of_a_message() {
     let gateway = Gateway::start("");
     let mut peer = Peer::open(&gateway, "/echo");

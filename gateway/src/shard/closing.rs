@@ -94,6 +94,9 @@ impl<R: Ring> Shard<R> {
         let generation = connection.generation;
         self.ring.push(Operation::FinishWrites { slot, generation });
         self.newcomers.look_again();
+        if self.is_draining() {
+            self.linger_briefly(slot);
+        }
         self.resume_lingering(slot);
     }
 

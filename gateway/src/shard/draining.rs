@@ -7,12 +7,16 @@ use tidegate_proto::close::{CloseCode, Closing};
 
 use super::Shard;
 use super::deadlines::TICK;
-use crate::connection::Stage;
+use crate::connection::{Flags, Stage};
 use crate::uring::{Ring, Slot};
 
 /// For how many ticks what waits to be accepted is taken in at the most, before the listeners are
 /// closed: new clients may come all the time. Ticks do not count while the whole shard is paused.
 const ACCEPT_TICKS: u64 = 4;
+
+/// For how many ticks those linger whose answer has left; the first has begun. A drain does not wait
+/// for strangers who do not close.
+const LINGER_TICKS: u32 = 2;
 
 /// A drain in progress.
 pub(super) struct Drain {
@@ -102,8 +106,22 @@ impl<R: Ring> Shard<R> {
                 let finished = turn.finish();
                 self.complete(slot, None, finished);
             }
+            Stage::Lingering
+                if connection.is_flushed() && !connection.flags.has(Flags::FINISH_AFTER_FLUSH) =>
+            {
+                self.linger_briefly(slot);
+                return false;
+            }
             _ => return false,
         }
         true
+    }
+
+    /// The connection's answer has left, and the drain does not wait long for its peer to close.
+    pub(super) fn linger_briefly(&mut self, slot: Slot) {
+        let laps = self.table[slot].laps;
+        if self.deadlines.left(slot, laps).is_none_or(|left| left > LINGER_TICKS) {
+            self.table[slot].laps = self.deadlines.set(slot, Some(LINGER_TICKS));
+        }
     }
 }
