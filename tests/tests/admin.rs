@@ -563,6 +563,28 @@ fn requests_are_held_to_the_letter() {
 }
 
 #[test]
+fn whoever_is_refused_and_stays_is_left() {
+    let gateway = Gateway::with_admin("");
+    let heads = ["GET / HTTP/1.1\nHost: a\n\n", "GET / HTTP/1.1\r\n\r\n"];
+    let mut refused: Vec<Kept> = (0..72).map(|_| Kept::new(&gateway)).collect();
+    for (kept, head) in refused.iter_mut().zip(heads.iter().cycle()) {
+        kept.write(head);
+    }
+    // None of them closes its end, and nobody has a place without theirs.
+    let since = Instant::now();
+    assert_eq!(get(&gateway, "/healthz").status, 200);
+    let mut late = Kept::new(&gateway);
+    late.write("POST /v1/publish HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n");
+    assert!(late.head().starts_with("http/1.1 415"), "a body that never comes");
+    wait_until("only the one that asks is there", || {
+        let metrics = Exposition::read(&get(&gateway, "/metrics").body).expect("metrics");
+        (metrics.get("tidegate_admin_connections") == 1.0).then_some(())
+    });
+    assert!(since.elapsed() < Duration::from_secs(3), "{:?}", since.elapsed());
+    drop(refused);
+}
+
+#[test]
 fn a_connection_beyond_those_allowed_is_for_one_request() {
     let gateway = Gateway::with_admin("[admin]\nconnections = 2\n");
     let address = gateway.admin_address();

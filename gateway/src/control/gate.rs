@@ -39,6 +39,9 @@ pub(super) struct Gate<S> {
     /// So many of `bytes` may be passed on: `0..=bytes.len()`.
     cleared: usize,
     at: At,
+    /// All that is ever sent has left, and the peer was told so.
+    is_shut: bool,
+    /// Bytes that were thrown away since then.
     discarded: usize,
 }
 
@@ -57,7 +60,8 @@ enum At {
 impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
     /// In front of `stream`.
     pub(super) fn new(stream: S, pace: Rc<Pace>) -> Self {
-        Self { stream, pace, bytes: Vec::new(), cleared: 0, at: At::Head, discarded: 0 }
+        let (bytes, at) = (Vec::new(), At::Head);
+        Self { stream, pace, bytes, cleared: 0, at, is_shut: false, discarded: 0 }
     }
 
     /// Clears all that may be passed on.
@@ -241,9 +245,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gate<S> {
 
     fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let gate = self.get_mut();
-        if gate.discarded == 0 {
-            ready!(Pin::new(&mut gate.stream).poll_shutdown(context))?;
+        if !gate.is_shut {
             gate.pace.ends();
+            ready!(Pin::new(&mut gate.stream).poll_shutdown(context))?;
+            gate.is_shut = true;
         }
         // Between two requests, nothing is on its way that was promised an answer.
         if !matches!(gate.at, At::Head) {

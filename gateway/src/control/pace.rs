@@ -109,7 +109,7 @@ impl Pace {
     pub(super) fn request_begins(&self) {
         self.begun.set(self.begun.get() + 1);
         if !matches!(self.phase.get(), Phase::Request(_)) {
-            self.phase.set(Phase::Request(Instant::now()));
+            self.enter(Phase::Request);
         }
     }
 
@@ -122,7 +122,7 @@ impl Pace {
     /// The answer to a request was taken whole, or its end given up.
     pub(super) fn request_ends(&self) {
         self.answered.set(self.answered.get() + 1);
-        self.phase.set(Phase::Request(Instant::now()));
+        self.enter(Phase::Request);
     }
 
     /// All that was to be sent has left; `half_head` says that bytes of a head are here.
@@ -209,8 +209,15 @@ impl Pace {
         due
     }
 
-    /// The connection ends, which may take a moment.
+    /// The connection ends, which may take a moment, counted from when this is said first.
     pub(super) fn ends(&self) {
-        self.phase.set(Phase::Ending(Instant::now()));
+        self.enter(Phase::Ending);
+    }
+
+    /// Goes on to a phase that begins now. Nothing comes behind the end.
+    fn enter(&self, phase: fn(Instant) -> Phase) {
+        if !matches!(self.phase.get(), Phase::Ending(_)) {
+            self.phase.set(phase(Instant::now()));
+        }
     }
 }
