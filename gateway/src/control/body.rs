@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use super::error::Error;
+use super::object::Object;
 use super::{Shared, ask, gate, runtime, server};
 
 /// Large bodies that are in memory at once, at most, however many connections are allowed; more wait
@@ -177,8 +178,9 @@ fn is_json(headers: &HeaderMap) -> bool {
 }
 
 fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(bytes).map_err(|error| match error.classify() {
-        serde_json::error::Category::Data => Error::invalid(plain(&error.to_string())),
+    let parsed = serde_json::from_slice(bytes).map(|Object(value)| value);
+    parsed.map_err(|error| match error.classify() {
+        serde_json::error::Category::Data => Error::invalid(error.to_string()),
         _ => Error::new(
             StatusCode::BAD_REQUEST,
             "invalid_json",
@@ -186,14 +188,6 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
             "send one JSON value in UTF-8, nested at most 127 deep",
         ),
     })
-}
-
-/// What is wrong with JSON, in which no type of this program is named: what it expects is an object.
-fn plain(message: &str) -> String {
-    const EXPECTED: &str = "expected struct ";
-    let Some((before, behind)) = message.split_once(EXPECTED) else { return message.to_owned() };
-    let name = behind.find(|letter: char| !letter.is_ascii_alphanumeric()).unwrap_or(behind.len());
-    format!("{before}expected an object{}", &behind[name..])
 }
 
 impl<T: DeserializeOwned> FromRequest<Shared> for Json<T> {

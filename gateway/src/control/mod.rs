@@ -23,6 +23,7 @@ mod gate;
 mod health;
 mod listing;
 mod metrics;
+mod object;
 mod openapi;
 mod overview;
 mod pace;

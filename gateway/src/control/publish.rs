@@ -18,6 +18,7 @@ use super::answer::respond;
 use super::ask::{Asked, Shards};
 use super::body::Json;
 use super::error::{Error, ErrorBody, ErrorDetail};
+use super::object;
 use super::whom::{self, Whom};
 use crate::hub::{Answer, Door, Payload, Position, Publication, Published, Request, Target};
 
@@ -55,6 +56,7 @@ pub(super) struct PublishRequest {
 #[serde(deny_unknown_fields)]
 pub(super) struct BatchRequest {
     /// Up to 1000 messages, which have up to 1000 targets together.
+    #[serde(deserialize_with = "object::list")]
     #[schema(max_items = 1000, min_items = 1)]
     messages: Vec<BatchMessage>,
 }

@@ -504,8 +504,30 @@ fn what_is_wrong_is_said_in_words_of_the_api() {
             "",
             "the query is wrong: limit: invalid digit found in string",
         ),
-        ("POST", "/v1/publish", "[1]", "expected an object"),
-        ("POST", "/v1/publish", "7", "expected an object"),
+        ("POST", "/v1/publish", "[1]", "sequence, expected an object at"),
+        ("POST", "/v1/publish", "[]", "sequence, expected an object at"),
+        (
+            "POST",
+            "/v1/publish",
+            r#"[{"all":true},"x",null,null,null,null]"#,
+            "expected an object at",
+        ),
+        ("POST", "/v1/subscribe", r#"[{"user":"ada"},"a/b"]"#, "expected an object at"),
+        ("POST", "/v1/disconnect", r#"[{"user":"ada"},1000,"x"]"#, "expected an object at"),
+        ("POST", "/v1/publish/batch", "[[]]", "expected an object at"),
+        (
+            "POST",
+            "/v1/publish/batch",
+            r#"{"messages":[[[{"all":true}],"x",null,null,null,null]]}"#,
+            "expected an object at",
+        ),
+        (
+            "POST",
+            "/v1/publish",
+            r#"{"target":["a/b",null,null,null],"text":"x"}"#,
+            "expected an object at",
+        ),
+        ("POST", "/v1/publish", "7", "expected an object at"),
     ] {
         let error = fixture.expect((method, path, body), 400);
         let message = error["error"]["message"].as_str().unwrap();

@@ -4,11 +4,12 @@ use serde::Deserialize;
 use utoipa::ToSchema;
 
 use super::error::Error;
+use super::object::Object;
 use crate::hub::{ConnectionId, Name, Target};
 
 /// Whom something is for: an object with one of these keys.
 #[derive(Debug, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case", try_from = "RawWhom")]
+#[serde(rename_all = "snake_case", try_from = "Object<RawWhom>")]
 pub(super) enum Whom {
     /// All subscribers of this topic.
     Topic(String),
@@ -31,10 +32,10 @@ struct RawWhom {
     all: Option<bool>,
 }
 
-impl TryFrom<RawWhom> for Whom {
+impl TryFrom<Object<RawWhom>> for Whom {
     type Error = &'static str;
 
-    fn try_from(raw: RawWhom) -> Result<Self, &'static str> {
+    fn try_from(Object(raw): Object<RawWhom>) -> Result<Self, &'static str> {
         match (raw.topic, raw.user, raw.connection, raw.all) {
             (Some(name), None, None, None) => Ok(Self::Topic(name)),
             (None, Some(name), None, None) => Ok(Self::User(name)),
