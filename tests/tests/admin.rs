@@ -585,6 +585,46 @@ fn whoever_is_refused_and_stays_is_left() {
 }
 
 #[test]
+fn bodies_that_do_not_come_keep_nobody_out() {
+    let gateway = Gateway::with_admin("[admin]\nconnections = 4\n");
+    let since = Instant::now();
+    // More than there are places of any kind.
+    let mut slow: Vec<Kept> = (0..30).map(|_| Kept::new(&gateway)).collect();
+    for kept in &mut slow {
+        kept.write(
+            "POST /v1/publish HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n\
+             Content-Length: 100000\r\n\r\n{",
+        );
+    }
+    assert_eq!(get(&gateway, "/healthz").status, 200);
+    assert_eq!(get(&gateway, "/readyz").status, 200);
+    assert!(since.elapsed() < Duration::from_secs(5), "{:?}", since.elapsed());
+    // All places but those for health are taken, and there is none for anything else.
+    let busy = get(&gateway, "/v1/overview");
+    assert_eq!(busy.status, 503, "{}", busy.body);
+    assert!(busy.head.contains("retry-after: "), "{}", busy.head);
+    // What is beyond those allowed ends soon, so that others have a turn.
+    wait_until("there is a place", || (get(&gateway, "/v1/overview").status == 200).then_some(()));
+    assert!(since.elapsed() < Duration::from_secs(10), "{:?}", since.elapsed());
+    // And what is not, when nothing of its body has come for a while.
+    let refused = slow[0].head();
+    assert!(refused.starts_with("http/1.1 408"), "{refused}");
+    assert!(since.elapsed() < Duration::from_secs(13), "{:?}", since.elapsed());
+    drop(slow);
+}
+
+#[test]
+fn health_is_told_before_a_body_has_come() {
+    let gateway = Gateway::with_admin("");
+    let mut kept = Kept::new(&gateway);
+    kept.write("GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 100\r\n\r\n");
+    let since = Instant::now();
+    assert!(kept.head().starts_with("http/1.1 200"));
+    assert_eq!(kept.rest(), "");
+    assert!(since.elapsed() < Duration::from_secs(3), "{:?}", since.elapsed());
+}
+
+#[test]
 fn a_connection_beyond_those_allowed_is_for_one_request() {
     let gateway = Gateway::with_admin("[admin]\nconnections = 2\n");
     let address = gateway.admin_address();

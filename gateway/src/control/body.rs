@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, StatusCode};
 use http_body_util::BodyExt;
 use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::error::Error;
 use super::object::Object;
@@ -24,8 +24,14 @@ const AT_ONCE: u16 = 8;
 /// Bytes up to which a body needs no place among the large ones: each connection may have it.
 const SMALL: usize = 64 << 10;
 
-/// How long a body may take to come in.
+/// How long a body may take to come in, beside a second for each [`BYTES_A_SECOND`] of it.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long nothing of a body may come.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// What is slower than this, in bytes, is too slow for large bodies.
+pub(super) const BYTES_A_SECOND: u64 = 64 << 10;
 
 /// What JSON may have beside a message, in bytes.
 const OVERHEAD: usize = 64 << 10;
@@ -92,13 +98,13 @@ impl Bodies {
     }
 
     async fn read(&self, mut body: Body, limit: usize) -> Result<Held<Vec<u8>>, Error> {
-        let deadline = Instant::now() + PATIENCE;
+        let began = Instant::now();
         let (mut bytes, mut place) = (Vec::new(), None);
         // What is announced to be too large is not waited for.
         let is_too_large = body.size_hint().lower() > limit as u64;
-        if !is_too_large && !gather(&mut body, &mut bytes, (SMALL.min(limit), deadline)).await? {
+        if !is_too_large && !gather(&mut body, &mut bytes, (SMALL.min(limit), began)).await? {
             place = Some(self.place().await?);
-            gather(&mut body, &mut bytes, (limit, deadline)).await?;
+            gather(&mut body, &mut bytes, (limit, began)).await?;
         }
         if is_too_large || bytes.len() > limit {
             runtime::spawn(discard(body));
@@ -116,13 +122,16 @@ impl Bodies {
     }
 }
 
-/// Reads on until there are more than so many bytes; returns whether the body has ended.
+/// Reads on until there are more than so many bytes of a body that began then; returns whether it has
+/// ended.
 async fn gather(
     body: &mut Body,
     bytes: &mut Vec<u8>,
-    (most, deadline): (usize, Instant),
+    (most, began): (usize, Instant),
 ) -> Result<bool, Error> {
     while bytes.len() <= most {
+        let whole = began + PATIENCE + Duration::from_secs(bytes.len() as u64 / BYTES_A_SECOND);
+        let deadline = whole.min(Instant::now() + SILENCE);
         let next = timeout_at(deadline, body.frame()).await.map_err(|_| too_slow())?;
         let Some(frame) = next else { return Ok(true) };
         let broken = || {
@@ -142,7 +151,7 @@ async fn gather(
 async fn discard(mut body: Body) {
     let mut beyond = 0;
     let reading = async {
-        while let Some(Ok(frame)) = body.frame().await {
+        while let Ok(Some(Ok(frame))) = timeout(SILENCE, body.frame()).await {
             beyond += frame.into_data().map_or(0, |data| data.len());
             if beyond > DISCARDED_MAX {
                 break;
@@ -163,7 +172,12 @@ fn too_large(limit: usize) -> Error {
 }
 
 fn too_slow() -> Error {
-    let message = format!("the body took more than {} s to come in", PATIENCE.as_secs());
+    let message = format!(
+        "the body came in too slowly: nothing of it in {} s, or not all in {} s and one more for each \
+         {BYTES_A_SECOND} bytes",
+        SILENCE.as_secs(),
+        PATIENCE.as_secs()
+    );
     let status = StatusCode::REQUEST_TIMEOUT;
     Error::new(status, "body_too_slow", message, "send it at once, or less of it")
 }

@@ -133,6 +133,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
     /// Passes on what is cleared, as far as there is room.
     fn hand_out(&mut self, out: &mut ReadBuf<'_>) {
         let length = self.cleared.min(out.remaining());
+        self.pace.moves(length);
         out.put_slice(&self.bytes[..length]);
         self.bytes.drain(..length);
         self.cleared -= length;
@@ -221,7 +222,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gate<S> {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write(context, bytes)
+        let gate = self.get_mut();
+        let length = ready!(Pin::new(&mut gate.stream).poll_write(context, bytes))?;
+        gate.pace.moves(length);
+        Poll::Ready(Ok(length))
     }
 
     fn poll_write_vectored(
@@ -229,7 +233,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gate<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.get_mut().stream).poll_write_vectored(context, slices)
+        let gate = self.get_mut();
+        let length = ready!(Pin::new(&mut gate.stream).poll_write_vectored(context, slices))?;
+        gate.pace.moves(length);
+        Poll::Ready(Ok(length))
     }
 
     fn is_write_vectored(&self) -> bool {

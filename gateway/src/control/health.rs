@@ -16,6 +16,12 @@ pub(super) struct HealthAnswer {
     status: &'static str,
 }
 
+/// Whether a path is one of these: load balancers ask them by a name as well, and what they are told
+/// is no secret. Neither needs a body, or a shard.
+pub(super) fn has(path: &str) -> bool {
+    matches!(path, "/healthz" | "/readyz")
+}
+
 /// Tells that the process lives. Needs no token.
 #[utoipa::path(
     get, path = "/healthz", tag = "health", security(()),

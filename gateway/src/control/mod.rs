@@ -169,7 +169,7 @@ pub(crate) fn bill(config: &Config) -> Vec<Line> {
     }
     let max_message = config.hub.max_message;
     let plain = config.admin.connections;
-    let connections = u64::from(plain) + server::BRIEF as u64;
+    let connections = u64::from(plain) + server::BEYOND as u64;
     // What is read, what of it is looked at, and what is written of answers that are small.
     let heads = 3 * connections * gate::HEAD_BYTES as u64;
     let line = |owner, bytes, keys| Line { owner, bytes, keys };

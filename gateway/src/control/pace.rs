@@ -11,6 +11,8 @@ use tidegate_proto::http::HeadError;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::body::BYTES_A_SECOND;
+
 /// How long a request head may take, the first one from when the connection is there.
 const HEAD: Duration = Duration::from_secs(5);
 
@@ -20,8 +22,13 @@ const BRIEF_HEAD: Duration = Duration::from_secs(1);
 /// How much longer than announced an idle connection is kept.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How long a request may take, from its head to the last byte of its answer.
-const REQUEST: Duration = Duration::from_secs(600);
+/// How long a request may take, from its head to the last byte of its answer, beside a second for each
+/// [`BYTES_A_SECOND`] of both: what a body may take, what shards may, and as much for the answer.
+const REQUEST: Duration = Duration::from_secs(60);
+
+/// How long a connection beyond `admin.connections` may be there in all: a head, what shards may take
+/// to answer, and little more, since others wait for its place.
+const BRIEF_LIFETIME: Duration = Duration::from_secs(7);
 
 /// How long a connection is kept alive at all: it ends behind an answer that says so.
 const LIFETIME: Duration = Duration::from_secs(600);
@@ -39,6 +46,8 @@ pub(super) struct Pace {
     keepalive: Option<Duration>,
     began: Instant,
     phase: Cell<Phase>,
+    /// Bytes that came or left since the phase began, as far as they are told.
+    moved: Cell<u64>,
     /// Heads that were let through, and requests that are answered. Never more answers than heads.
     begun: Cell<u64>,
     answered: Cell<u64>,
@@ -88,6 +97,7 @@ impl Pace {
             keepalive,
             began,
             phase: Cell::new(Phase::Idle(began)),
+            moved: Cell::new(0),
             begun: Cell::new(0),
             answered: Cell::new(0),
             in_body: Cell::new(false),
@@ -150,6 +160,11 @@ impl Pace {
         self.fault.get().filter(|_| request == self.begun.get())
     }
 
+    /// So many bytes of a request were passed on, or of an answer taken.
+    pub(super) fn moves(&self, bytes: usize) {
+        self.moved.set(self.moved.get() + bytes as u64);
+    }
+
     /// A body is on its way: until its end is here, no other request can be read.
     pub(super) fn body_comes(&self, is_coming: bool) {
         self.in_body.set(is_coming);
@@ -186,13 +201,16 @@ impl Pace {
     /// When something is due, if nothing happens until then.
     pub(super) fn deadline(&self) -> Instant {
         let head = if self.is_brief { BRIEF_HEAD } else { HEAD };
-        match self.phase.get() {
+        let deadline = match self.phase.get() {
             Phase::Idle(since) if self.begun.get() == 0 => since + head,
             Phase::Idle(since) => since + self.keepalive.unwrap_or_default() + GRACE,
             Phase::Head(since) => since + head,
-            Phase::Request(since) => since + REQUEST,
+            Phase::Request(since) => {
+                since + REQUEST + Duration::from_secs(self.moved.get() / BYTES_A_SECOND)
+            }
             Phase::Ending(since) => since + ENDING,
-        }
+        };
+        if self.is_brief { deadline.min(self.began + BRIEF_LIFETIME) } else { deadline }
     }
 
     /// What is due by now, once.
@@ -218,6 +236,7 @@ impl Pace {
     fn enter(&self, phase: fn(Instant) -> Phase) {
         if !matches!(self.phase.get(), Phase::Ending(_)) {
             self.phase.set(phase(Instant::now()));
+            self.moved.set(0);
         }
     }
 }

@@ -10,17 +10,26 @@ use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::gate::{Gate, HEAD_BYTES};
 use super::pace::{Due, Fault, Pace};
 use super::service::Service;
 use super::{Shared, router, runtime};
 
-/// Connections beyond `admin.connections`: each is for one request, so that whether the gateway
-/// lives can be asked however many others say nothing.
+/// Connections beyond `admin.connections`: each is for one request, which has little time.
 pub(super) const BRIEF: usize = 8;
+
+/// Connections beyond those, for /healthz and /readyz alone, so that whether the gateway lives can be
+/// asked whatever others do. Whoever asks for something else there waits for another place.
+const PROBES: usize = 8;
+
+/// Connections beyond `admin.connections` in all.
+pub(super) const BEYOND: usize = BRIEF + PROBES;
+
+/// How long somebody at a place for [`PROBES`] waits for another, unless others need it.
+const WAIT: Duration = Duration::from_secs(1);
 
 /// How long a peer may leave what is sent to it unacknowledged (TCP_USER_TIMEOUT, tcp(7)).
 const STALL: Duration = Duration::from_secs(30);
@@ -42,6 +51,7 @@ pub(super) struct House {
     control: Shared,
     plain: Arc<Semaphore>,
     brief: Arc<Semaphore>,
+    probes: Arc<Semaphore>,
     /// Those that are kept alive; at most as many as there are places, once those that ended are gone.
     kept: RefCell<Vec<Weak<Pace>>>,
     /// When somebody found no room last.
@@ -49,10 +59,19 @@ pub(super) struct House {
 }
 
 /// A connection's place among those that are served.
-struct Place {
-    /// For one request that comes soon.
-    is_brief: bool,
+pub(super) struct Place {
+    kind: Kind,
     _permit: OwnedSemaphorePermit,
+}
+
+/// What a place is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    /// One request that comes soon.
+    Brief,
+    /// One that asks how the gateway is.
+    Probe,
 }
 
 /// Serves until `stopped`'s other end is gone.
@@ -89,11 +108,19 @@ pub(super) async fn serve(
     }
 }
 
+impl Place {
+    /// `None` if there are no more places at all, since their semaphore was closed; none ever is.
+    fn of(permit: Result<OwnedSemaphorePermit, AcquireError>, kind: Kind) -> Option<Self> {
+        Some(Self { kind, _permit: permit.ok()? })
+    }
+}
+
 impl House {
     fn new(control: Shared) -> Self {
         Self {
             plain: Arc::new(Semaphore::new(control.config.admin.connections.into())),
             brief: Arc::new(Semaphore::new(BRIEF)),
+            probes: Arc::new(Semaphore::new(PROBES)),
             kept: RefCell::default(),
             crowded_at: Cell::new(None),
             control,
@@ -103,23 +130,47 @@ impl House {
     /// A place for a connection that waits: a plain one if one is free or somebody makes room, else
     /// whichever becomes free first.
     async fn place(&self) -> Option<Place> {
-        let of = |permit: Option<_>, is_brief| Some(Place { is_brief, _permit: permit? });
         if let Ok(permit) = Arc::clone(&self.plain).try_acquire_owned() {
-            return of(Some(permit), false);
+            return Place::of(Ok(permit), Kind::Plain);
         }
         loop {
             self.crowded_at.set(Some(Instant::now()));
             let is_making_room = self.make_room();
-            // The semaphores are never closed.
             tokio::select! {
                 biased;
-                permit = Arc::clone(&self.plain).acquire_owned() => return of(permit.ok(), false),
+                permit = Arc::clone(&self.plain).acquire_owned() => {
+                    return Place::of(permit, Kind::Plain);
+                }
                 permit = Arc::clone(&self.brief).acquire_owned(), if !is_making_room => {
-                    return of(permit.ok(), true);
+                    return Place::of(permit, Kind::Brief);
+                }
+                permit = Arc::clone(&self.probes).acquire_owned(), if !is_making_room => {
+                    return Place::of(permit, Kind::Probe);
                 }
                 () = sleep(ROOM) => {}
             }
         }
+    }
+
+    /// Whether any request may be answered at `place`, which is changed for another if it is one for
+    /// [`PROBES`], and another becomes free.
+    pub(super) async fn admits(&self, place: &RefCell<Place>) -> bool {
+        if place.borrow().kind != Kind::Probe {
+            return true;
+        }
+        // So many of them wait at most, so that the other places are taken by heads alone.
+        let is_scarce = self.probes.available_permits() < PROBES / 2;
+        let free = async {
+            tokio::select! {
+                biased;
+                permit = Arc::clone(&self.plain).acquire_owned() => permit,
+                permit = Arc::clone(&self.brief).acquire_owned() => permit,
+            }
+        };
+        let wait = if is_scarce { Duration::ZERO } else { WAIT };
+        let free = timeout(wait, free).await.ok();
+        let free = free.and_then(|permit| Place::of(permit, Kind::Brief));
+        free.map(|free| place.replace(free)).is_some()
     }
 
     /// Ends the connection that has been idle longest, if there is one that has been for a while.
@@ -150,14 +201,15 @@ impl House {
         kept.push(Rc::downgrade(pace));
     }
 
-    /// The whole life of one connection, which gives its place back at the end.
+    /// The whole life of one connection, whose place is given back at the end.
     async fn connection(self: &Rc<Self>, stream: TcpStream, app: axum::Router, place: Place) {
         // Both only make it better; a socket that refuses them is as good as gone.
         let _ = stream.set_nodelay(true);
         let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(STALL));
-        let pace = Rc::new(Pace::new(place.is_brief, self.control.config.admin.keepalive));
+        let pace =
+            Rc::new(Pace::new(place.kind != Kind::Plain, self.control.config.admin.keepalive));
         self.keep(&pace);
-        let service = Service::new(app, Rc::clone(self), Rc::clone(&pace));
+        let service = Service::new(app, Rc::clone(self), place, Rc::clone(&pace));
         let serving = http1::Builder::new()
             .header_read_timeout(None)
             .max_buf_size(HEAD_BYTES)

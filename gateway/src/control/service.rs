@@ -1,6 +1,7 @@
 //! What is done with each request of a connection: it is answered, and the answer says whether the
 //! connection is kept.
 
+use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
@@ -16,9 +17,11 @@ use hyper::body::{Frame, Incoming, SizeHint};
 use hyper_util::service::TowerToHyperService;
 use tidegate_proto::http::list_elements;
 
+use super::aws::{self, AwsError};
 use super::error::Error;
+use super::health;
 use super::pace::{Fault, Pace};
-use super::server::House;
+use super::server::{House, Place};
 
 /// Says for how long a connection is kept (RFC 2068 section 19.7.1.1).
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -27,9 +30,10 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 pub(super) struct Service {
     app: TowerToHyperService<Router>,
     house: Rc<House>,
+    place: Rc<RefCell<Place>>,
     pace: Rc<Pace>,
     /// Requests so far.
-    requests: std::cell::Cell<u64>,
+    requests: Cell<u64>,
 }
 
 /// The body of an answer, and that it is not sent yet.
@@ -42,9 +46,10 @@ pub(super) struct Answering {
 struct Underway(Rc<Pace>);
 
 impl Service {
-    pub(super) fn new(app: Router, house: Rc<House>, pace: Rc<Pace>) -> Self {
-        let app = TowerToHyperService::new(app);
-        Self { app, house, pace, requests: std::cell::Cell::new(0) }
+    /// Of the connection at `place`.
+    pub(super) fn new(app: Router, house: Rc<House>, place: Place, pace: Rc<Pace>) -> Self {
+        let (app, place) = (TowerToHyperService::new(app), Rc::new(RefCell::new(place)));
+        Self { app, house, place, pace, requests: Cell::new(0) }
     }
 }
 
@@ -57,12 +62,18 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         self.requests.set(self.requests.get() + 1);
         let fault = self.pace.fault_of(self.requests.get());
         let (house, pace) = (Rc::clone(&self.house), Rc::clone(&self.pace));
+        let place = Rc::clone(&self.place);
+        let path = request.uri().path();
+        let (is_health, is_aws) = (health::has(path), aws::has(path));
         let underway = Underway(Rc::clone(&pace));
         let wants_more = wants_more(request.version(), request.headers());
         let answer = fault.is_none().then(|| self.app.call(request));
         Box::pin(async move {
             let mut response = match answer {
-                Some(answer) => answer.await.unwrap_or_else(|never| match never {}),
+                Some(answer) if is_health || house.admits(&place).await => {
+                    answer.await.unwrap_or_else(|never| match never {})
+                }
+                Some(_) => crowded(&house, is_aws),
                 None => refusal(fault.unwrap_or(Fault::Slow), &house),
             };
             let keeps = wants_more && fault.is_none() && !pace.is_in_body() && house.keeps();
@@ -105,6 +116,18 @@ fn refusal(fault: Fault, house: &House) -> axum::response::Response {
     tally.answered(error.status.as_u16());
     tally.refused(error.code);
     error.into_response()
+}
+
+/// The answer to a request for which there was no place.
+fn crowded(house: &House, is_aws: bool) -> axum::response::Response {
+    let error = Error::busy("all connections to the admin address are in use");
+    let code = error.code;
+    let response =
+        if is_aws { AwsError::from(error).into_response() } else { error.into_response() };
+    let tally = &house.control().tally;
+    tally.answered(response.status().as_u16());
+    tally.refused(code);
+    response
 }
 
 impl From<Fault> for Error {
