@@ -104,11 +104,6 @@ impl Arguments {
 pub fn compare(arguments: &Arguments, contests: Vec<Contest>) -> io::Result<Report> {
     let gateway = arguments.gateway.clone().map_or_else(gateway_program, Ok)?;
     let programs = Programs { gateway, before: arguments.before.clone() };
-    for program in programs.before.iter().chain([&programs.gateway]) {
-        std::fs::metadata(program).map_err(|error| {
-            io::Error::new(error.kind(), format!("{}: {error}", program.display()))
-        })?;
-    }
     let started = Instant::now();
     let missing = missing(&contests);
     let mut comparisons = Vec::new();
