@@ -130,9 +130,16 @@ impl Blocks {
     /// Takes a block of at least `bytes`: from the share's own part of the pool, or from that which
     /// is for all. `None` if neither has one.
     pub fn take(&mut self, share: Share, bytes: u32) -> Option<BlockId> {
+        self.take_beyond(share, bytes, 0)
+    }
+
+    /// The same, but of the share's own part so many bytes stay free for something else. A share that
+    /// holds nothing keeps none.
+    pub fn take_beyond(&mut self, share: Share, bytes: u32, kept: u64) -> Option<BlockId> {
         let order = order_for(bytes);
-        let block =
-            self.take_from(share as usize, order).or_else(|| self.take_from(SHARES, order))?;
+        let may_take_own = self.leaves(share, order, kept);
+        let own = if may_take_own { self.take_from(share as usize, order) } else { None };
+        let block = own.or_else(|| self.take_from(SHARES, order))?;
         self.units[block.unit()] =
             Unit { state: UnitState::Used(order as u8, share), ..Unit::default() };
         self.used[share as usize] += u64::from(MIN_BLOCK) << order;
@@ -140,12 +147,25 @@ impl Blocks {
         Some(block)
     }
 
-    /// Whether a block of at least `bytes` could be taken.
+    /// Whether [`Blocks::take_beyond`] would find one.
     #[must_use]
-    pub fn has(&self, share: Share, bytes: u32) -> bool {
+    pub fn has_beyond(&self, share: Share, bytes: u32, kept: u64) -> bool {
         let order = order_for(bytes);
-        let regions = [&self.regions[share as usize], &self.regions[SHARES]];
-        regions.iter().any(|region| region.free.iter().skip(order).any(Option::is_some))
+        let has_one =
+            |region: usize| self.regions[region].free.iter().skip(order).any(Option::is_some);
+        (self.leaves(share, order, kept) && has_one(share as usize)) || has_one(SHARES)
+    }
+
+    /// Whether so many bytes stay free of the share's own part when it gives such a block.
+    fn leaves(&self, share: Share, order: usize, kept: u64) -> bool {
+        let needed = kept + (u64::from(MIN_BLOCK) << order);
+        self.own_free_bytes(share) >= needed || self.used[share as usize] == 0
+    }
+
+    /// Bytes that are free in the share's own part, which nothing else can take.
+    #[must_use]
+    pub fn own_free_bytes(&self, share: Share) -> u64 {
+        u64::from(self.regions[share as usize].free_units) * u64::from(MIN_BLOCK)
     }
 
     /// Gives a block back.
@@ -385,6 +405,18 @@ mod tests {
     const SHARE: Share = Share::Sending;
 
     #[test]
+    fn what_is_kept_free_is_of_the_share_s_own_part() {
+        let mut blocks = Blocks::new(LENGTH);
+        let kept = blocks.own_bytes(SHARE) / 2;
+        let taken = std::iter::from_fn(|| blocks.take_beyond(SHARE, 1, kept)).count();
+        assert_eq!(blocks.own_free_bytes(SHARE), kept);
+        assert_eq!(blocks.free_bytes(SHARE), kept, "what is for all was taken");
+        assert!(taken > 0 && !blocks.has_beyond(SHARE, 1, kept) && blocks.has_beyond(SHARE, 1, 0));
+        let rest = std::iter::from_fn(|| blocks.take(SHARE, 1)).count() as u64;
+        assert_eq!(rest * u64::from(MIN_BLOCK), kept);
+    }
+
+    #[test]
     fn blocks_do_not_overlap_and_come_back_whole() {
         let mut blocks = Blocks::new(LENGTH);
         let sizes = [1, 512, 513, 4096, 2000, 512, 8192, 1];
@@ -407,7 +439,8 @@ mod tests {
     fn an_empty_pool_says_so() {
         let mut blocks = Blocks::new(8 * MIN_BLOCK);
         assert_eq!(blocks.take(SHARE, 3 * MIN_BLOCK), None, "four in a row there are nowhere");
-        assert!(!blocks.has(SHARE, 3 * MIN_BLOCK) && blocks.has(SHARE, 2 * MIN_BLOCK));
+        let has = |bytes| blocks.has_beyond(SHARE, bytes, 0);
+        assert!(!has(3 * MIN_BLOCK) && has(2 * MIN_BLOCK));
         let all: Vec<_> = std::iter::from_fn(|| blocks.take(SHARE, 1)).collect();
         assert_eq!((all.len(), blocks.free_bytes(SHARE)), (5, 0), "its own, and those for all");
         blocks.give_back(all[0]);

@@ -103,11 +103,17 @@ impl Frames {
         self.bytes
     }
 
-    /// Puts `bytes`, which are so many messages, into a block; the caller counts as the first who refers to it. `None` if there
-    /// is no block.
-    pub fn add(&mut self, bytes: &[&[u8]], messages: u32, pool: &mut Pool<'_>) -> Option<FrameId> {
+    /// Puts `bytes`, which are so many messages, into a block, of which `kept` bytes of what is for
+    /// sending stay free; the caller counts as the first who refers to it. `None` if there is no block.
+    pub fn add(
+        &mut self,
+        bytes: &[&[u8]],
+        messages: u32,
+        pool: &mut Pool<'_>,
+        kept: u64,
+    ) -> Option<FrameId> {
         let length: usize = bytes.iter().map(|part| part.len()).sum();
-        let block = pool.blocks.take(Share::Sending, u32::try_from(length).ok()?)?;
+        let block = pool.blocks.take_beyond(Share::Sending, u32::try_from(length).ok()?, kept)?;
         for part in bytes {
             let start = pool.blocks.room(block).start as usize;
             pool.area[start..start + part.len()].copy_from_slice(part);
@@ -412,7 +418,8 @@ mod tests {
         /// Lets a message of `length` bytes wait.
         fn queue(&mut self, length: usize, key: u64) -> bool {
             let mut pool = Pool { blocks: &mut self.blocks, area: &mut self.area };
-            let frame = self.frames.add(&[&vec![key as u8; length]], 1, &mut pool).expect("room");
+            let frame =
+                self.frames.add(&[&vec![key as u8; length]], 1, &mut pool, 0).expect("room");
             let done = self.frames.push_back(1, frame, key, &self.blocks);
             self.frames.release(frame, &mut self.blocks);
             self.frames.check(1, &self.blocks);

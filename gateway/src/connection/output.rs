@@ -224,7 +224,7 @@ impl Output<'_> {
     fn queue(&mut self, head: &[u8], payload: &Payload<'_>, reserve: u32) -> Result<(), Full> {
         self.place = Place::Backlog;
         let is_slow = self.connection.flags.has(Flags::BLOCKED | Flags::SEND_ARMED);
-        let is_scarce = self.pool.blocks.free_bytes(Share::Sending) < self.sending_reserve;
+        let is_scarce = self.pool.blocks.own_free_bytes(Share::Sending) < self.sending_reserve;
         if reserve == CONTROL_RESERVE && is_slow && is_scarce {
             return Err(Full);
         }

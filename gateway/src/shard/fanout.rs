@@ -380,9 +380,9 @@ impl<R: Ring> Shard<R> {
     /// Whether there is a block for so many published bytes, unless what is left is for the rest of
     /// sends that fall short: those were accepted before.
     fn has_block(&self, length: usize) -> bool {
-        let has_one = |length| self.blocks.has(Share::Sending, length);
-        self.blocks.free_bytes(Share::Sending) >= self.sending_reserve()
-            && u32::try_from(length).is_ok_and(has_one)
+        let reserve = self.sending_reserve();
+        let has_one = |length| self.blocks.has_beyond(Share::Sending, length, reserve);
+        u32::try_from(length).is_ok_and(has_one)
     }
 
     /// Puts what is published into a block.
@@ -390,9 +390,10 @@ impl<R: Ring> Shard<R> {
         if !self.has_block(bytes.iter().map(|part| part.len()).sum()) {
             return None;
         }
+        let reserve = self.sending_reserve();
         let area = self.memory.blocks.bytes_mut();
         let mut pool = Pool { blocks: &mut self.blocks, area };
-        let frame: FrameId = self.frames.add(bytes, messages, &mut pool)?;
+        let frame: FrameId = self.frames.add(bytes, messages, &mut pool, reserve)?;
         Some(Parcel { frame, span: self.frames.span(frame, &self.blocks), key, messages })
     }
 }

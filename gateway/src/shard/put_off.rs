@@ -126,7 +126,7 @@ impl<R: Ring> Shard<R> {
         flags.has(Flags::IN_BATCH | Flags::QUEUED)
             && !flags.has(Flags::BLOCKED | Flags::SEND_ARMED | Flags::SENDING_MESSAGE)
             && self.put_off.len() < self.put_off.limit
-            && self.blocks.free_bytes(Share::Sending) < self.sending_reserve()
+            && self.blocks.own_free_bytes(Share::Sending) < self.sending_reserve()
     }
 
     /// Whether input in this buffer waits.

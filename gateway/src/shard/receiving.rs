@@ -302,12 +302,14 @@ impl<R: Ring> Shard<R> {
     }
 
     /// Whether one more answer could wait, should all peers who are being answered not take theirs: of
-    /// an echo as much as one receive buffer. So a small pool makes for fewer receives at a time.
+    /// an echo as much as one receive buffer, of others what the staging memory holds. So a small pool
+    /// makes for fewer receives at a time.
     fn could_answer(&self) -> bool {
+        let limits = &self.config.limits;
         let receives = u64::from(self.buffers.lent() + self.buffers.held());
-        let answers = (receives + 1) * u64::from(self.config.limits.receive_buffer);
-        let staged = self.staging_used as u64;
-        receives == 0 || answers + staged <= self.blocks.free_bytes(Share::Sending)
+        let answers = (receives + 1) * u64::from(limits.receive_buffer);
+        receives == 0
+            || answers + u64::from(limits.staging) <= self.blocks.own_free_bytes(Share::Sending)
     }
 
     /// Where the rest of a large frame belongs, if it is being gathered and would not fit a receive

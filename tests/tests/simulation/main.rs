@@ -327,15 +327,16 @@ fn outside(seed: u64, config: &Config, waker: Waker, plan: Plan) -> Outside {
         plan,
     };
     let mut world = World::new(seed, server);
-    // A pool that holds less than the staging memory and a few answers may cost those something who
-    // read.
-    world.disturbed |= !holds_answers(limits);
+    // Only a pool that cannot hold what two turns send may cost those something who read: each peer
+    // may leave something behind in its first send that falls short.
+    world.disturbed |= !holds_two_turns(limits);
     Outside::new(world, Arc::default(), waker)
 }
 
-/// Whether the blocks that are reserved for answers hold the staging memory and four receive buffers.
-fn holds_answers(limits: &Limits) -> bool {
-    limits.blocks / 16 * 3 >= limits.staging + 4 * limits.receive_buffer
+/// Whether the blocks that are reserved for answers hold all that two turns of a shard may send.
+fn holds_two_turns(limits: &Limits) -> bool {
+    let turn = limits.staging + u32::from(limits.receive_buffers) * limits.receive_buffer;
+    limits.blocks / 16 * 3 >= 2 * turn
 }
 
 /// Small limits, so that they are met.

@@ -402,8 +402,11 @@ impl World {
     }
 
     pub fn close_listener(&mut self) {
-        // Whoever has connected is told of the drain, as long as there is a slot for it.
-        let had_room = self.slots.iter().any(Option::is_none) && self.chances.accept_error == 0;
+        // Whoever has connected is told of the drain, as long as there is a slot for it, and the time
+        // of the drain is not over with a jump.
+        let had_time = self.chances.clock_jump == 0 && self.chances.pause == 0;
+        let had_slot = self.slots.iter().any(Option::is_none);
+        let had_room = had_slot && had_time && self.chances.accept_error == 0;
         assert!(!had_room || self.to_accept.is_empty(), "a client that waits is reset");
         for socket in self.to_accept.drain(..) {
             self.sockets[socket].server_closed = true;
