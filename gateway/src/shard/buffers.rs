@@ -81,6 +81,12 @@ impl Buffers {
         self.lent
     }
 
+    /// Receives that are in flight.
+    #[must_use]
+    pub fn receives(&self) -> u32 {
+        self.receives
+    }
+
     /// Buffers that are neither free nor lent.
     #[must_use]
     pub fn held(&self) -> u32 {

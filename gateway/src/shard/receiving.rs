@@ -306,7 +306,7 @@ impl<R: Ring> Shard<R> {
     /// makes for fewer receives at a time.
     fn could_answer(&self) -> bool {
         let limits = &self.config.limits;
-        let receives = u64::from(self.buffers.lent() + self.buffers.held());
+        let receives = u64::from(self.buffers.receives() + self.buffers.held());
         let answers = (receives + 1) * u64::from(limits.receive_buffer);
         receives == 0
             || answers + u64::from(limits.staging) <= self.blocks.own_free_bytes(Share::Sending)
