@@ -96,8 +96,7 @@ impl Backlog<'_> {
     /// The pool is empty.
     pub fn push_front(&mut self, bytes: &[u8]) -> Result<(), Full> {
         let count = u32::try_from(bytes.len()).map_err(|_| Full)?;
-        // All sends of a turn may fall short at once: each takes no more than it needs.
-        let Some(first) = self.take_list(count, MIN_BLOCK)? else { return Ok(()) };
+        let Some(first) = self.take_list(count)? else { return Ok(()) };
         self.fill(first, &Source::Bytes(bytes));
         if let Some(behind) = self.connection.backlog {
             self.blocks.append(first, behind);
@@ -142,7 +141,7 @@ impl Backlog<'_> {
     fn reserve(&mut self, count: u32) -> Result<BlockId, Full> {
         let last = self.connection.backlog.map(|first| self.blocks.last(first));
         let room = last.map_or(0, |last| self.blocks.room(last).length);
-        let fresh = self.take_list(count.saturating_sub(room), BLOCK_MIN)?;
+        let fresh = self.take_list(count.saturating_sub(room))?;
         match (self.connection.backlog, fresh) {
             (None, fresh) => self.connection.backlog = fresh,
             (Some(first), Some(fresh)) => self.blocks.append(first, fresh),
@@ -151,13 +150,12 @@ impl Backlog<'_> {
         Ok(last.filter(|_| room > 0).or(fresh).expect("count is not zero"))
     }
 
-    /// A list of fresh blocks for `count` bytes, each of `least` bytes where there are such, or none if
-    /// `count` is zero.
-    fn take_list(&mut self, count: u32, least: u32) -> Result<Option<BlockId>, Full> {
+    /// A list of fresh blocks for `count` bytes, or none if `count` is zero.
+    fn take_list(&mut self, count: u32) -> Result<Option<BlockId>, Full> {
         let mut first = None;
         let mut left = count;
         while left > 0 {
-            let Some(block) = self.take_some(left, least) else {
+            let Some(block) = self.take_some(left) else {
                 self.give_back_list(first);
                 return Err(Full);
             };
@@ -171,8 +169,8 @@ impl Backlog<'_> {
     }
 
     /// A block for some of `left` bytes: smaller ones will do where no large one is free.
-    fn take_some(&mut self, left: u32, least: u32) -> Option<BlockId> {
-        let mut size = left.clamp(least, BLOCK_MAX);
+    fn take_some(&mut self, left: u32) -> Option<BlockId> {
+        let mut size = left.clamp(BLOCK_MIN, BLOCK_MAX);
         loop {
             match self.blocks.take(Share::Sending, size) {
                 None if size > MIN_BLOCK => size = (size / 2).max(MIN_BLOCK),
