@@ -30,7 +30,9 @@ mod world;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
+
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tidegate::budget::Bill;
 use tidegate::config::{Config, Limits};
@@ -54,6 +56,9 @@ const DRAIN_STEPS: usize = 200_000;
 
 /// A pool of blocks, in bytes, that is enough for everyone.
 const BLOCKS: u32 = 1 << 20;
+
+/// Longer than all deadlines of a connection that does nothing any more, one after the other.
+const DEADLINES: Duration = Duration::from_secs(60);
 
 /// What came of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -272,8 +277,15 @@ impl Scene {
 
     /// After the last client has left, the shards are soon as they were at the start.
     fn empties(&mut self) {
-        let until = self.several.turns() + 20_000;
-        while self.several.turns() < until {
+        let (from, began) = (self.several.turns(), self.several.clocks());
+        // A shard that is disturbed all the time has short turns, and deadlines to wait for as well.
+        let is_soon = |now: &Self| {
+            let turns = now.several.turns() - from;
+            let clocks = now.several.clocks();
+            let had_time = clocks.iter().zip(&began).all(|(now, began)| *now - *began > DEADLINES);
+            turns < 20_000 || (!had_time && turns < 1_000_000)
+        };
+        while is_soon(self) {
             if self.several.is_empty()
                 && self.publisher.is_answered(&Sights(&self.several.outsides))
             {

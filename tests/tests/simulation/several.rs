@@ -6,6 +6,7 @@
 use std::cell::{Cell, Ref, RefCell};
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tidegate::budget::Bill;
 use tidegate::shard::{Command, Control, Counters, Shard};
@@ -105,6 +106,11 @@ impl Several {
         });
         *meanwhile.0.borrow_mut() = Rc::downgrade(&several);
         several
+    }
+
+    /// The time in each world.
+    pub fn clocks(&self) -> Vec<Duration> {
+        self.outsides.iter().map(|outside| outside.world.borrow().now).collect()
     }
 
     /// Turns of all shards so far.
