@@ -4,7 +4,7 @@
 use super::Shard;
 use super::sending::{BatchSend, SentFrom};
 use crate::config::SlowPeer;
-use crate::connection::{CLOSE_RESERVE, Flags, FrameId, NO_KEY, Stage};
+use crate::connection::{CLOSE_RESERVE, Flags, FrameId, NO_KEY, Share, Stage};
 use crate::uring::{AreaName, Memory, Operation, Ring, Slot, Span};
 
 /// What waits for one connection leaves together up to so many bytes.
@@ -82,7 +82,7 @@ impl<R: Ring> Shard<R> {
             return;
         }
         let first = self.frames.front(slot, &self.blocks).map_or(0, |span| span.length);
-        if self.frames.bytes(slot) > first && self.cork(slot) {
+        if self.frames.bytes(slot) > first && self.may_cork() && self.cork(slot) {
             return;
         }
         if let Some(frame) = self.frames.pop_front(slot, &self.blocks) {
@@ -105,6 +105,12 @@ impl<R: Ring> Shard<R> {
         self.counters.dropped_closing += self.frames.drop_waiting(slot, &mut self.blocks);
         let is_empty = self.frames.is_empty(slot);
         self.table[slot].flags.put(Flags::QUEUED, !is_empty);
+    }
+
+    /// Whether frames may be put together. What falls short of them is a copy for one connection,
+    /// where the frames were one for all: not of the blocks that are kept for answers.
+    fn may_cork(&self) -> bool {
+        self.blocks.own_free_bytes(Share::Sending) >= self.sending_reserve()
     }
 
     /// Puts what waits together in staging memory, so that it leaves in one send; `false` if there

@@ -277,11 +277,11 @@ impl Scene {
 
     /// After the last client has left, the shards are soon as they were at the start.
     fn empties(&mut self) {
-        let (from, began) = (self.several.turns(), self.several.clocks());
+        let (from, began) = (self.several.turns(), self.several.at_work());
         // A shard that is disturbed all the time has short turns, and deadlines to wait for as well.
         let is_soon = |now: &Self| {
             let turns = now.several.turns() - from;
-            let clocks = now.several.clocks();
+            let clocks = now.several.at_work();
             let had_time = clocks.iter().zip(&began).all(|(now, began)| *now - *began > DEADLINES);
             turns < 20_000 || (!had_time && turns < 1_000_000)
         };
@@ -339,16 +339,15 @@ fn outside(seed: u64, config: &Config, waker: Waker, plan: Plan) -> Outside {
         plan,
     };
     let mut world = World::new(seed, server);
-    // Only a pool that cannot hold what two turns send may cost those something who read: each peer
-    // may leave something behind in its first send that falls short.
-    world.disturbed |= !holds_two_turns(limits);
+    // Only a pool that cannot hold what one turn sends may cost those something who read.
+    world.disturbed |= !holds_a_turn(limits);
     Outside::new(world, Arc::default(), waker)
 }
 
-/// Whether the blocks that are reserved for answers hold all that two turns of a shard may send.
-fn holds_two_turns(limits: &Limits) -> bool {
+/// Whether the blocks that are reserved for sending hold all that one turn of a shard may send.
+fn holds_a_turn(limits: &Limits) -> bool {
     let turn = limits.staging + u32::from(limits.receive_buffers) * limits.receive_buffer;
-    limits.blocks / 16 * 3 >= 2 * turn
+    limits.blocks / 16 * 3 >= turn
 }
 
 /// Small limits, so that they are met.

@@ -108,9 +108,9 @@ impl Several {
         several
     }
 
-    /// The time in each world.
-    pub fn clocks(&self) -> Vec<Duration> {
-        self.outsides.iter().map(|outside| outside.world.borrow().now).collect()
+    /// How long each shard was at work, or could have been.
+    pub fn at_work(&self) -> Vec<Duration> {
+        self.outsides.iter().map(|outside| outside.world.borrow().at_work).collect()
     }
 
     /// Turns of all shards so far.

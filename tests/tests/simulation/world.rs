@@ -93,7 +93,7 @@ pub struct World {
     pub chances: Chances,
     pub now: Duration,
     /// How much of that the shard was at work or asleep, and how often something else happened.
-    at_work: Duration,
+    pub at_work: Duration,
     pauses: u32,
     /// What the wall clock shows at `now` 0, since 1970; to step the clock is to add another.
     pub calendars: Vec<Duration>,
