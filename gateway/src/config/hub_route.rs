@@ -1,5 +1,6 @@
 //! The handler `hub` of a route, with its options: `hub?topic=rooms/{room}&publish=users`.
 
+use super::stack::StackError;
 use super::stack::options::Options;
 use super::units::quote;
 use crate::hub::Name;
@@ -104,10 +105,10 @@ impl HubRoute {
     }
 }
 
-/// Reads `hub` or `hub?OPTIONS`.
-pub(super) fn parse(options: Option<&str>) -> Result<HubRoute, String> {
-    let mut errors = Vec::new();
-    let mut options = Options::new("hub", options, 0, &mut errors);
+/// Reads `hub` or `hub?OPTIONS`. What is refused reads as its default; the `errors` say where in the
+/// whole it is.
+pub(super) fn parse(options: Option<&str>, errors: &mut Vec<StackError>) -> HubRoute {
+    let mut options = Options::new("hub", options, "hub?".len(), errors);
     let route = HubRoute {
         topic: options.read("topic", None, |text| topic(text).map(Some)),
         publish: options.read("publish", Publishers::Anyone, publishers),
@@ -116,10 +117,7 @@ pub(super) fn parse(options: Option<&str>) -> Result<HubRoute, String> {
         user: options.read("user", None, |text| user(text).map(Some)),
     };
     options.finish();
-    match errors.into_iter().next() {
-        None => Ok(route),
-        Some(error) => Err(error.message),
-    }
+    route
 }
 
 fn topic(text: &str) -> Result<String, String> {
@@ -160,9 +158,18 @@ fn user(text: &str) -> Result<UserSource, String> {
 mod tests {
     use super::*;
 
+    /// The route, or what is wrong with it: each message behind the byte that it points to.
+    fn read(options: Option<&str>) -> Result<HubRoute, Vec<(usize, String)>> {
+        let mut errors = Vec::new();
+        let route = parse(options, &mut errors);
+        let told = errors.into_iter().map(|error| (error.offset, error.message));
+        let told: Vec<(usize, String)> = told.collect();
+        if told.is_empty() { Ok(route) } else { Err(told) }
+    }
+
     #[test]
     fn with_all_options_and_with_none() {
-        assert_eq!(parse(None), Ok(HubRoute { own: true, ..HubRoute::default() }));
+        assert_eq!(read(None), Ok(HubRoute { own: true, ..HubRoute::default() }));
         let all = "topic=rooms/{room}&publish=users&events=on&own=off&user=query.name";
         let route = HubRoute {
             topic: Some("rooms/{room}".into()),
@@ -171,7 +178,7 @@ mod tests {
             own: false,
             user: Some(UserSource::Query("name".into())),
         };
-        assert_eq!(parse(Some(all)), Ok(route));
+        assert_eq!(read(Some(all)), Ok(route));
     }
 
     #[test]
@@ -193,12 +200,21 @@ mod tests {
             ("user=cookie.x", "`hub?user`: must be `query.NAME` or `header.NAME`"),
             ("topics=a", "\"topics\" is not an option of `hub`"),
         ] {
-            let error = parse(Some(options)).expect_err(options);
-            assert!(error.starts_with(said), "{options}: {error}");
+            let errors = read(Some(options)).expect_err(options);
+            assert_eq!(errors.len(), 1, "{errors:?}");
+            assert!(errors[0].1.starts_with(said), "{options}: {errors:?}");
         }
         let route = HubRoute::on("rooms/{room}");
         assert_eq!(route.check_names("/rooms/{room}"), Ok(()));
         assert_eq!(route.check_names("/{*room}"), Ok(()));
         assert!(route.check_names("/rooms/{name}").is_err());
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_said_with_its_place() {
+        let errors = read(Some("topic=a&own=1&evnets=on&user=me")).expect_err("three mistakes");
+        let places: Vec<usize> = errors.iter().map(|(place, _)| *place).collect();
+        assert_eq!(places, [16, 33, 18], "{errors:?}");
+        assert!(errors[2].1.contains("`events`"), "{errors:?}");
     }
 }

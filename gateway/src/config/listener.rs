@@ -74,21 +74,6 @@ fn stack(table: &mut TableReader<'_, '_>) -> Stack {
         Ok(stack) => return stack,
         Err(errors) => errors,
     };
-    let inner = inner_offset(report.source(raw.span()), text);
-    for error in errors {
-        match inner {
-            Some(inner) => {
-                let offset = raw.span().start + inner + error.offset;
-                report.error_within(offset, key.clone(), error.message);
-            }
-            None => report.error(raw.span().start, key.clone(), error.message),
-        }
-    }
+    table.errors_within("stack", errors);
     Stack::default()
-}
-
-/// The byte of `source`, a TOML string with its quotes, at which `text` begins; `None` if escapes
-/// make the two differ.
-fn inner_offset(source: &str, text: &str) -> Option<usize> {
-    source.find(text).filter(|_| !source.contains('\\') || source.starts_with('\''))
 }

@@ -8,6 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::hint;
 use super::report::Report;
+use super::stack::StackError;
 use super::units::quote;
 
 /// A value, and where it is from.
@@ -26,6 +27,16 @@ pub(super) enum Origin {
     Written(usize),
     /// What is written was refused and reported; the value is the default, in its place.
     Refused,
+}
+
+impl Origin {
+    /// `on line 12`, or `by default`.
+    pub(super) fn described(self, report: &Report<'_>) -> String {
+        match self {
+            Self::Written(offset) => format!("on line {}", report.line(offset)),
+            Self::Default | Self::Refused => "by default".into(),
+        }
+    }
 }
 
 impl<T> Setting<T> {
@@ -120,6 +131,22 @@ impl<'r, 'v> TableReader<'r, 'v> {
         setting
     }
 
+    /// Reports `errors`, which point into the text that is written for `key`.
+    pub(super) fn errors_within(&mut self, key: &'static str, errors: Vec<StackError>) {
+        let Some(raw) = self.table.get(key) else { return };
+        let (begin, path) = (raw.span().start, self.path(key));
+        let text = raw.get_ref().as_str().unwrap_or_default();
+        let inner = inner_offset(self.report.source(raw.span()), text);
+        for StackError { offset, message } in errors {
+            match inner {
+                Some(inner) => {
+                    self.report.error_within(begin + inner + offset, path.clone(), message);
+                }
+                None => self.report.error(begin, path.clone(), message),
+            }
+        }
+    }
+
     /// Reports the keys that nothing has read.
     pub(super) fn finish(self) {
         for (key, _) in self.table {
@@ -131,6 +158,12 @@ impl<'r, 'v> TableReader<'r, 'v> {
             }
         }
     }
+}
+
+/// The byte of `source`, a TOML string with its quotes, at which `text` begins; `None` if escapes
+/// make the two differ.
+fn inner_offset(source: &str, text: &str) -> Option<usize> {
+    source.find(text).filter(|_| !source.contains('\\') || source.starts_with('\''))
 }
 
 /// `key` as TOML writes it: quoted where it must be.

@@ -41,10 +41,7 @@ impl Party {
 
     /// `64KiB on line 12`, or `64KiB by default`.
     fn described(&self, report: &Report<'_>) -> String {
-        match self.setting.origin {
-            Origin::Written(offset) => format!("{} on line {}", self.shown, report.line(offset)),
-            Origin::Default | Origin::Refused => format!("{} by default", self.shown),
-        }
+        format!("{} {}", self.shown, self.setting.origin.described(report))
     }
 }
 

@@ -10,6 +10,7 @@ use super::path;
 use super::reader::{Origin, Setting, TableReader, expected};
 use super::relation::{self, Party};
 use super::report::Report;
+use super::stack::StackError;
 use super::units::quote;
 use super::value;
 use crate::connection::{Blocks, Share};
@@ -111,7 +112,7 @@ impl RawRoute {
     pub(super) fn read(mut table: TableReader<'_, '_>, name: String) -> Self {
         let default = Self::unwritten();
         let path = table.require("path", "path = \"/\"", path_pattern);
-        let handler = table.require("handler", "handler = \"echo\"", handler);
+        let handler = handler(&mut table);
         check_topic(&mut table, &path, &handler);
         let route = Self {
             name,
@@ -224,14 +225,26 @@ fn path_pattern(value: &DeValue<'_>) -> Result<String, String> {
     path::check(text).map(|()| path::normal(text).into_owned())
 }
 
-fn handler(value: &DeValue<'_>) -> Result<Handler, String> {
+/// Reads `handler`; the errors of its options point into the line.
+fn handler(table: &mut TableReader<'_, '_>) -> Setting<Option<Handler>> {
+    let mut errors = Vec::new();
+    let handler =
+        table.require("handler", "handler = \"echo\"", |value| named_handler(value, &mut errors));
+    if errors.is_empty() {
+        return handler;
+    }
+    table.errors_within("handler", errors);
+    Setting { value: None, origin: Origin::Refused }
+}
+
+fn named_handler(value: &DeValue<'_>, errors: &mut Vec<StackError>) -> Result<Handler, String> {
     let text = value::text(value)?;
     let (name, options) = match text.split_once('?') {
         Some((name, options)) => (name, Some(options)),
         None => (text, None),
     };
     match name {
-        "hub" => hub_route::parse(options).map(Handler::Hub),
+        "hub" => Ok(Handler::Hub(hub_route::parse(options, errors))),
         "echo" | "static" if options.is_some() => {
             Err(format!("handler `{name}` has no options: remove what follows the `?`"))
         }
