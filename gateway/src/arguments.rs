@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
-use tidegate::config::{Config, MAX_SHARDS, Shards, parse_admin_address};
+use tidegate::config::{BuiltWrong, Config, MAX_SHARDS, Shards, parse_admin_address};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -78,11 +78,24 @@ impl Arguments {
         config.shards = self.shards.unwrap_or(config.shards);
         if let Some(Admin(address)) = self.admin {
             config = config.with_admin(address);
-            config.check().map_err(|error| {
-                format!("--admin: {error}; tokens stand in [admin] of a file given by --config")
-            })?;
         }
-        Ok(config.with_listen(&self.listen))
+        let config = config.with_listen(&self.listen);
+        // Without arguments it is a file's, or the default one, and right.
+        config.check().map_err(|error| self.blame(&error))?;
+        Ok(config)
+    }
+
+    /// Says which arguments may be to blame for what is wrong with a configuration.
+    fn blame(&self, error: &BuiltWrong) -> String {
+        let listen = (!self.listen.is_empty()).then_some("--listen");
+        let admin = self.admin.map(|_| "--admin");
+        let given: Vec<&str> = listen.into_iter().chain(admin).collect();
+        let is_open = |Admin(address): Admin| address.is_some_and(|one| !one.ip().is_loopback());
+        let hint = match self.admin.is_some_and(is_open) {
+            true => "; tokens stand in [admin] of a file given by --config",
+            false => "",
+        };
+        format!("{}: {error}{hint}", given.join(", "))
     }
 }
 
@@ -158,6 +171,21 @@ mod tests {
         let error = address("0.0.0.0:0").unwrap_err();
         assert!(error.starts_with("--admin: admin.address: is not loopback"), "{error}");
         assert!(error.ends_with("in [admin] of a file given by --config"), "{error}");
+    }
+
+    #[test]
+    fn arguments_that_contradict_each_other_or_the_file_are_refused() {
+        let error = configuration(&["--listen", "127.0.0.1:8081"]).unwrap_err();
+        let said = "--listen: admin.address: 127.0.0.1:8081 cannot be listened on beside \
+                    127.0.0.1:8081 of listeners[0]";
+        assert!(error.starts_with(said), "{error}");
+        let both = ["--listen", "[::]:9", "--admin", "[::1]:9"];
+        let error = configuration(&both).unwrap_err();
+        assert!(error.starts_with("--listen, --admin: admin.address: [::1]:9 cannot"), "{error}");
+        assert!(!error.contains("tokens"), "{error}");
+        let many: Vec<String> = (1..=65).map(|port| format!("--listen=[::1]:{port}")).collect();
+        let many: Vec<&str> = many.iter().map(String::as_str).collect();
+        assert_eq!(configuration(&many).unwrap_err(), "--listen: listeners: 1 to 64");
     }
 
     #[test]

@@ -109,8 +109,8 @@ impl Default for Admin {
     }
 }
 
-/// Reads `[admin]`.
-pub(super) fn read(mut table: TableReader<'_, '_>) -> Admin {
+/// Reads `[admin]`, and where its address is from.
+pub(super) fn read(mut table: TableReader<'_, '_>) -> (Admin, Setting<Option<SocketAddr>>) {
     let default = Admin::default();
     let address = table.read("address", default.address, address);
     let tokens = table.read("tokens", default.tokens, tokens);
@@ -119,12 +119,13 @@ pub(super) fn read(mut table: TableReader<'_, '_>) -> Admin {
     let keepalive = table.read("keepalive", default.keepalive, keepalive);
     check_open(&address, &tokens, &mut table);
     table.finish();
-    Admin {
+    let admin = Admin {
         address: address.value,
         tokens: tokens.value,
         connections: connections.value,
         keepalive: keepalive.value,
-    }
+    };
+    (admin, address)
 }
 
 /// Reports an address that everyone could use. Nothing is said where the tokens were refused or may

@@ -4,6 +4,7 @@
 use tidegate_proto::http::is_token;
 
 use super::hub::{AGE_MAX, LINGER_MAX, check_pattern, largest_message};
+use super::listener::excludes;
 use super::route::{SUBPROTOCOL_LENGTH, largest_gathered};
 use super::{Config, Handler, path};
 use crate::hub::TopicRule;
@@ -34,9 +35,24 @@ impl Config {
         ];
         first_broken(&rules)?;
         self.admin.check().map_err(BuiltWrong)?;
+        self.check_addresses()?;
         self.check_limits()?;
         self.check_hub()?;
         self.check_routes()
+    }
+
+    /// Checks that the control thread can listen beside the listeners.
+    fn check_addresses(&self) -> Result<(), BuiltWrong> {
+        let Some(admin) = self.admin.address else { return Ok(()) };
+        let mut listeners = self.listeners.iter();
+        match listeners.position(|listener| excludes(listener.address, admin)) {
+            None => Ok(()),
+            Some(index) => Err(BuiltWrong(format!(
+                "admin.address: {admin} cannot be listened on beside {} of listeners[{index}]: \
+                 take another port for one of them",
+                self.listeners[index].address
+            ))),
+        }
     }
 
     fn check_limits(&self) -> Result<(), BuiltWrong> {
@@ -165,10 +181,11 @@ mod tests {
     #[test]
     fn each_mistake_is_named() {
         type Spoil = fn(&mut Config);
-        let cases: [(&str, Spoil); 13] = [
+        let cases: [(&str, Spoil); 14] = [
             ("listeners", |config| config.listeners.clear()),
             ("routes", |config| config.routes.clear()),
             ("admin.address", |config| config.admin.address = "0.0.0.0:0".parse().ok()),
+            ("admin.address", |config| config.admin.address = Some(config.listeners[0].address)),
             ("drain_rate", |config| config.drain_rate = 0),
             ("limits.connections", |config| config.limits.connections = 1),
             ("limits.receive_buffers", |config| config.limits.receive_buffers = 100),

@@ -179,28 +179,51 @@ fn queued(value: &DeValue<'_>) -> Result<Option<u32>, String> {
 pub(super) fn read_topic(mut table: TableReader<'_, '_>) -> Option<TopicKept> {
     let name = table.require("name", "name = \"rooms/{room}\"", pattern).value;
     let TopicKept { rule: default, .. } = TopicKept::new("");
+    let history = table.read("history", default.history, |value| value::integer(value, &HISTORIES));
+    let presence = table.read("presence", default.presence, value::boolean);
+    let no_history = idle(&mut table, &history, NO_HISTORY);
+    let no_presence = idle(&mut table, &presence, NO_PRESENCE);
     let rule = TopicRule {
-        history: table
-            .read("history", default.history, |value| value::integer(value, &HISTORIES))
-            .value,
+        history: history.value,
         history_bytes: table
-            .read("history_bytes", default.history_bytes, |value| {
+            .read_unless("history_bytes", no_history, default.history_bytes, |value| {
                 value::size(value, &HISTORY_BYTES)
             })
             .value,
         history_age: table
-            .read("history_age", default.history_age, |value| value::time(value, &AGES))
+            .read_unless("history_age", no_history, default.history_age, |value| {
+                value::time(value, &AGES)
+            })
             .value,
-        presence: table.read("presence", default.presence, value::boolean).value,
-        linger: table.read("linger", default.linger, |value| value::time(value, &LINGERS)).value,
+        presence: presence.value,
+        linger: table
+            .read_unless("linger", no_presence, default.linger, |value| {
+                value::time(value, &LINGERS)
+            })
+            .value,
         presence_events: table
-            .read("presence_events", default.presence_events, |value| {
+            .read_unless("presence_events", no_presence, default.presence_events, |value| {
                 value::integer(value, &PRESENCE_EVENTS)
             })
             .value,
     };
     table.finish();
     Some(TopicKept { name: name?, rule })
+}
+
+/// What is said of a key for histories, or for presence, where there is none.
+const NO_HISTORY: &str = "while `history` is 0: remove it, or write how many messages are kept";
+const NO_PRESENCE: &str = "while `presence` is false: remove it, or write `presence = true`";
+
+/// `why` keys that go with `switch` mean nothing, if it is off. Nothing is said where it was refused,
+/// or may be lost in broken syntax.
+fn idle<T: Default + PartialEq>(
+    table: &mut TableReader<'_, '_>,
+    switch: &Setting<T>,
+    why: &'static str,
+) -> Option<&'static str> {
+    let is_known = switch.origin != Origin::Refused && !table.report().is_broken();
+    (is_known && switch.value == T::default()).then_some(why)
 }
 
 /// Checks a pattern of names.

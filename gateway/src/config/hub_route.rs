@@ -35,6 +35,30 @@ pub enum Publishers {
     Nobody,
 }
 
+impl Publishers {
+    /// Checks that some connection of a route may publish that asks for this: one with a topic or
+    /// without, that knows its users or does not.
+    ///
+    /// # Errors
+    /// None could.
+    fn check(self, has_topic: bool, has_user: bool) -> Result<(), String> {
+        let name = match self {
+            Self::Nobody => return Ok(()),
+            Self::Anyone => "anyone",
+            Self::Users => "users",
+        };
+        if !has_topic {
+            return Err(format!("`{name}` cannot publish without a topic: add `topic=NAME`"));
+        }
+        if self == Self::Users && !has_user {
+            return Err(
+                "no connection has a user: add `user=query.NAME` or `user=header.NAME`".into()
+            );
+        }
+        Ok(())
+    }
+}
+
 /// Where a user is named in a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UserSource {
@@ -109,9 +133,13 @@ impl HubRoute {
 /// whole it is.
 pub(super) fn parse(options: Option<&str>, errors: &mut Vec<StackError>) -> HubRoute {
     let mut options = Options::new("hub", options, "hub?".len(), errors);
+    let (has_topic, has_user) = (options.has("topic"), options.has("user"));
     let route = HubRoute {
         topic: options.read("topic", None, |text| topic(text).map(Some)),
-        publish: options.read("publish", Publishers::Anyone, publishers),
+        publish: options.read("publish", Publishers::Anyone, |text| {
+            publishers(text)
+                .and_then(|publish| publish.check(has_topic, has_user).map(|()| publish))
+        }),
         events: options.read("events", false, on_or_off),
         own: options.read("own", true, on_or_off),
         user: options.read("user", None, |text| user(text).map(Some)),
@@ -198,6 +226,9 @@ mod tests {
             ("publish=me", "`hub?publish`: must be `anyone`, `users` or `nobody`, is \"me\""),
             ("own=1", "`hub?own`: must be `on` or `off`"),
             ("user=cookie.x", "`hub?user`: must be `query.NAME` or `header.NAME`"),
+            ("publish=users&topic=a", "`hub?publish`: no connection has a user: add `user="),
+            ("user=query.a&publish=users", "`hub?publish`: `users` cannot publish without a topic"),
+            ("publish=anyone", "`hub?publish`: `anyone` cannot publish without a topic"),
             ("topics=a", "\"topics\" is not an option of `hub`"),
         ] {
             let errors = read(Some(options)).expect_err(options);
@@ -212,6 +243,7 @@ mod tests {
 
     #[test]
     fn all_that_is_wrong_is_said_with_its_place() {
+        assert_eq!(read(Some("publish=nobody")).map(|route| route.publish), Ok(Publishers::Nobody));
         let errors = read(Some("topic=a&own=1&evnets=on&user=me")).expect_err("three mistakes");
         let places: Vec<usize> = errors.iter().map(|(place, _)| *place).collect();
         assert_eq!(places, [16, 33, 18], "{errors:?}");

@@ -131,6 +131,20 @@ impl<'r, 'v> TableReader<'r, 'v> {
         setting
     }
 
+    /// As [`TableReader::read`], for a key that means nothing where `idle` says why.
+    pub(super) fn read_unless<T>(
+        &mut self,
+        key: &'static str,
+        idle: Option<&str>,
+        default: T,
+        parse: impl FnOnce(&DeValue<'_>) -> Result<T, String>,
+    ) -> Setting<T> {
+        match idle {
+            None => self.read(key, default, parse),
+            Some(why) => self.read(key, default, |_| Err(format!("means nothing {why}"))),
+        }
+    }
+
     /// Reports `errors`, which point into the text that is written for `key`.
     pub(super) fn errors_within(&mut self, key: &'static str, errors: Vec<StackError>) {
         let Some(raw) = self.table.get(key) else { return };

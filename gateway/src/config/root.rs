@@ -1,5 +1,6 @@
 //! The whole file, from its text to the checked configuration.
 
+use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -52,10 +53,13 @@ pub(super) fn parse(text: &str, file_name: &str) -> Result<Config, ConfigErrors>
     config.limits = limits.resolve();
     config.hub = hub(&mut report, nested.hub, &limits);
     config.topics = topics(&mut report, nested.topics);
-    if let Some(listeners) = listeners(&mut report, nested.listeners) {
-        config.listeners = listeners;
+    let (admin, address) = admin(&mut report, nested.admin);
+    config.admin = admin;
+    match listeners(&mut report, nested.listeners, &address) {
+        Some(listeners) => config.listeners = listeners,
+        None if nested.listeners.is_none() => listener::check_default(&mut report, &address),
+        None => {}
     }
-    config.admin = admin(&mut report, nested.admin);
     match routes(&mut report, nested.routes, &limits) {
         Some(routes) => config.routes = routes,
         None => RawRoute::unwritten().check(&limits, &mut report),
@@ -149,18 +153,27 @@ fn hub<'v>(report: &mut Report<'v>, written: Option<Value<'v>>, limits: &RawLimi
     hub
 }
 
-fn admin<'v>(report: &mut Report<'v>, written: Option<Value<'v>>) -> Admin {
+/// The table of the control thread, and where its address is from.
+fn admin<'v>(
+    report: &mut Report<'v>,
+    written: Option<Value<'v>>,
+) -> (Admin, Setting<Option<SocketAddr>>) {
     let table = written.and_then(|value| TableReader::nested(report, value, "admin"));
-    table.map(admin::read).unwrap_or_default()
+    let unwritten = || (Admin::default(), Setting::default(Admin::default().address));
+    table.map_or_else(unwritten, admin::read)
 }
 
 /// The listeners of the file; `None` if there are none.
-fn listeners<'v>(report: &mut Report<'v>, written: Option<Value<'v>>) -> Option<Vec<Listener>> {
+fn listeners<'v>(
+    report: &mut Report<'v>,
+    written: Option<Value<'v>>,
+    admin: &Setting<Option<SocketAddr>>,
+) -> Option<Vec<Listener>> {
     let mut listeners = Vec::new();
     for (index, value) in list(report, written?, "listener", MAX_LISTENERS).enumerate() {
         let path = format!("listener[{index}]");
         let table = TableReader::nested(report, value, &path);
-        listeners.extend(table.and_then(|table| listener::read(table, &listeners)));
+        listeners.extend(table.and_then(|table| listener::read(table, &listeners, admin)));
     }
     (!listeners.is_empty()).then_some(listeners)
 }

@@ -697,3 +697,76 @@ fn a_token_is_not_shown() {
     };
     assert!(!format!("{config:?}").contains("0123456789"));
 }
+
+#[test]
+fn the_control_thread_cannot_share_its_port() {
+    let port = "take another port for one of them";
+    let behind = "cannot be listened on beside `admin.address`, which is";
+    let listener = |address: &str| format!("[[listener]]\naddress = \"{address}\"\n");
+    let default = listener("127.0.0.1:8081");
+    let written = listener("[::1]:9") + "[admin]\naddress = \"[::1]:9\"";
+    let all = listener("0.0.0.0:9") + "[admin]\naddress = \"127.0.0.1:9\"";
+    assert_each(&[
+        (
+            &default,
+            &format!(
+                "2: listener[0].address: 127.0.0.1:8081 {behind} 127.0.0.1:8081 by default: {port}"
+            ),
+        ),
+        (&written, &format!("2: listener[0].address: [::1]:9 {behind} [::1]:9 on line 4: {port}")),
+        (
+            &all,
+            &format!("2: listener[0].address: 0.0.0.0:9 {behind} 127.0.0.1:9 on line 4: {port}"),
+        ),
+        (
+            "[admin]\naddress = \"127.0.0.1:8080\"",
+            &format!(
+                "2: admin.address: 127.0.0.1:8080 cannot be listened on beside \
+                 `listener[0].address`, which is 127.0.0.1:8080 by default: {port}"
+            ),
+        ),
+    ]);
+    let beside = listener("127.0.0.1:0") + &listener("[::]:8081") + &listener("127.0.0.2:8081");
+    let off = default + "[admin]\naddress = \"off\"";
+    for text in [&beside, &off, "[admin]\naddress = \"127.0.0.1:0\""] {
+        assert_eq!(errors(text), [""; 0], "{text}");
+    }
+}
+
+#[test]
+fn keys_of_a_topic_that_keeps_nothing_of_the_kind() {
+    let history =
+        "means nothing while `history` is 0: remove it, or write how many messages are kept";
+    let presence = "means nothing while `presence` is false: remove it, or write `presence = true`";
+    let text = "[[topic]]\nname = \"a\"\nhistory_bytes = 9\nhistory_age = \"1s\"\nlinger = \"1s\"\n\
+                presence_events = 1\npresence = false\n[[topic]]\nname = \"b\"\nhistory = -1\n\
+                history_age = \"1s\"";
+    let told = [
+        format!("3: topic[0].history_bytes: {history}"),
+        format!("4: topic[0].history_age: {history}"),
+        format!("5: topic[0].linger: {presence}"),
+        format!("6: topic[0].presence_events: {presence}"),
+        "10: topic[1].history: must be between 0 and 1000000, is -1".into(),
+    ];
+    assert_eq!(errors(text), told);
+}
+
+#[test]
+fn a_route_that_only_users_publish_on_must_know_them() {
+    let route = |options: &str| format!("[[route]]\npath = \"/\"\nhandler = \"hub?{options}\"");
+    let user = "no connection has a user: add `user=query.NAME` or `user=header.NAME`";
+    let topic = "cannot publish without a topic: add `topic=NAME`";
+    assert_each(&[
+        (
+            &route("topic=a&publish=users"),
+            &format!("3:32: route[0].handler: `hub?publish`: {user}"),
+        ),
+        (
+            &route("publish=users&user=query.a"),
+            &format!("3:24: route[0].handler: `hub?publish`: `users` {topic}"),
+        ),
+    ]);
+    assert_eq!(errors(&route("topic=a&publish=users&user=header.a")), [""; 0]);
+    // What is refused is told once.
+    assert_eq!(errors(&route("topic=a&publish=users&user=a")).len(), 1);
+}

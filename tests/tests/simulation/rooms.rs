@@ -91,13 +91,17 @@ impl Plan {
             (history, age, bytes) = (1000, "60s", "256KiB");
         }
         let linger = random.pick(&["0s", "2s"]);
-        let presence = random.chance(500);
+        let presence = match random.chance(500) {
+            false => String::new(),
+            true => format!(
+                "presence = true\nlinger = '{linger}'\npresence_events = {}\n",
+                self.presence_events
+            ),
+        };
         let topic = format!(
             "[[topic]]\nname = 'rooms/{{room}}'\nhistory = {history}\nhistory_age = '{age}'\n\
-             history_bytes = '{bytes}'\npresence = {presence}\nlinger = '{linger}'\n\
-             presence_events = {}\n\
-             [[topic]]\nname = 'rooms/plain'\n",
-            self.presence_events
+             history_bytes = '{bytes}'\n{presence}\
+             [[topic]]\nname = 'rooms/plain'\n"
         );
         self.routes.iter().fold(topic, |text, route| text + &route.config())
     }

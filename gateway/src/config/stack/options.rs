@@ -54,6 +54,11 @@ impl<'s, 'e> Options<'s, 'e> {
         self.left.push(Pair { key, value, offset });
     }
 
+    /// Whether `key` is written and has not been read.
+    pub(in crate::config) fn has(&self, key: &str) -> bool {
+        self.left.iter().any(|pair| pair.key == key)
+    }
+
     /// The value of `key` as `parse` reads it, or `default` where it is absent or refused. `parse`
     /// says what is wrong without naming the key.
     pub(in crate::config) fn read<T>(
