@@ -23,8 +23,14 @@ use crate::runtime;
 use crate::server::{Choice, Server};
 use crate::target::Target;
 
-/// Where the peers have a room.
+/// Where the gateway has rooms by default, and the peers have theirs.
+const ROOMS: &str = "/rooms/";
+
+/// One of them.
 const ROOM: &str = "/rooms/bench";
+
+/// How long nothing may come of the first message: where that goes to nobody, no other will.
+const FIRST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Connections that open at once.
 const WINDOW: usize = 256;
@@ -110,7 +116,8 @@ pub struct ServerUse {
 /// Measures.
 ///
 /// # Errors
-/// The server has no rooms or did not start, or a connection failed.
+/// The server has no rooms or did not start, a connection failed, or the first message or one of
+/// the warm-up did not come to all.
 pub fn run(arguments: &Arguments) -> io::Result<Report> {
     has_rooms(&arguments.server)?;
     let server = Server::find(&arguments.server)?;
@@ -168,7 +175,12 @@ fn measure(arguments: &Arguments, target: &Target, pid: Option<u32>) -> io::Resu
     // Two that take turns: a message that comes twice, or late, is not the one that is waited for.
     let messages = [message(arguments.size)?, message(arguments.size)?];
     let mut publisher = Publisher { fleet, messages, published: 0 };
-    publisher.publish_for(arguments.warm_up, arguments.messages)?;
+    let warm_up = publisher.publish_for(arguments.warm_up, arguments.messages)?;
+    if warm_up.missing > 0 {
+        let (missing, number) = (warm_up.missing, warm_up.messages);
+        let why = format!("message {number} of the warm-up did not come to {missing} subscribers");
+        return Err(io::Error::new(io::ErrorKind::TimedOut, why));
+    }
     let (server_before, generator_before) = cpu()?;
     let started = Instant::now();
     let tally = publisher.publish_for(arguments.seconds, arguments.messages)?;
@@ -201,15 +213,37 @@ impl Publisher {
         let (mut tally, mut told) = (Tally::new(), 0);
         let mut bar = progress::bar(seconds.ceil() as u64, "seconds of publishing");
         while tally.messages < messages && Instant::now() < until && tally.missing == 0 {
-            let message = &self.messages[(self.published % 2) as usize];
-            let delivery = self.fleet.publish(message)?;
-            self.published += 1;
+            let delivery = self.publish()?;
             tally.record(self.fleet.len(), delivery);
             let passed = started.elapsed().as_secs();
             bar.advance(passed - told);
             told = passed;
         }
         Ok(tally)
+    }
+
+    /// Publishes the next message.
+    ///
+    /// # Errors
+    /// A connection failed, or this is the first message and it did not come to all.
+    fn publish(&mut self) -> io::Result<Delivery> {
+        let message = &self.messages[(self.published % 2) as usize];
+        if self.published > 0 {
+            self.published += 1;
+            return self.fleet.publish(message);
+        }
+        let delivery = self.fleet.publish_within(message, FIRST_PATIENCE)?;
+        self.published = 1;
+        if delivery.missing == 0 {
+            return Ok(delivery);
+        }
+        let (missing, all) = (delivery.missing, self.fleet.len());
+        let why = format!(
+            "the first message has not come to {missing} of {all} subscribers: is the path that of \
+             a room, where what one sends goes to all? The gateway's default configuration has \
+             rooms below {ROOMS}"
+        );
+        Err(io::Error::new(io::ErrorKind::TimedOut, why))
     }
 }
 

@@ -35,7 +35,8 @@ enum Measurement {
     Idle(idle::Arguments),
     /// A million idle connections in one process.
     Million(million::Arguments),
-    /// A message of one connection that goes to all.
+    /// A message of one connection that goes to all. The path of a --url is to be that of a room,
+    /// such as ws://127.0.0.1:8080/rooms/bench.
     Fanout(fanout::Arguments),
     /// A message to a connection of another shard, and the memory of topics.
     Hub(hub::Arguments),

@@ -1,7 +1,10 @@
 //! Fan-out in a small size, on the peer that a C compiler is enough for, so that it does not rot.
 //! The figures mean nothing here.
 
+mod common;
+
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use tidegate_bench::fanout::{self, Arguments};
 use tidegate_bench::fleet::{Ending, Fleet, Kind};
@@ -75,6 +78,20 @@ fn what_another_publishes_is_noticed() {
     // It has come to all six, and three of them did not wait for it.
     let error = ours.publish(&our).unwrap_err().to_string();
     assert!(error.contains("message"), "{error}");
+}
+
+/// One that is not a room is noticed with the first message, and not waited for at length.
+#[test]
+fn a_gateway_that_runs_already_is_measured_by_its_url() {
+    let (gateway, echoing) = common::start();
+    let started = Instant::now();
+    let warmed = Arguments { warm_up: 1.0, ..arguments(echoing.clone()) };
+    let error = fanout::run(&warmed).unwrap_err().to_string();
+    assert!(error.contains("49 of 50 subscribers") && error.contains("/rooms/"), "{error}");
+    assert!(started.elapsed() < Duration::from_secs(20), "{:?}", started.elapsed());
+    let room = Some(format!("ws://{}/rooms/mine", gateway.addresses()[0]));
+    let report = fanout::run(&arguments(Choice { url: room, ..echoing })).unwrap();
+    assert_eq!((report.deliveries, report.missing), (20 * 50, 0), "{report:?}");
 }
 
 #[test]

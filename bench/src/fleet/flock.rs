@@ -50,8 +50,8 @@ const WAIT: Duration = Duration::from_millis(100);
 /// over.
 const TEND_TURNS: usize = 2 * super::FLOCK_MAX / BATCH;
 
-/// How long nothing at all may happen on an errand.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How long nothing at all may happen on an errand, if nothing else is said.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The connections of one ring.
 pub(super) struct Flock {
@@ -91,12 +91,21 @@ pub(super) struct Part {
     window: usize,
     under_way: usize,
     progress: Instant,
+    /// How long nothing at all may happen.
+    pub(super) patience: Duration,
 }
 
 impl Part {
     pub(super) fn new(first: Slot, count: u32, window: usize) -> Self {
         let window = window.max(1);
-        Self { next: first, end: first + count, window, under_way: 0, progress: Instant::now() }
+        Self {
+            next: first,
+            end: first + count,
+            window,
+            under_way: 0,
+            progress: Instant::now(),
+            patience: PATIENCE,
+        }
     }
 
     /// How many have started and are not done.
@@ -153,7 +162,7 @@ impl Flock {
         part.under_way -= done;
         if done > 0 || started > 0 {
             part.progress = Instant::now();
-        } else if part.progress.elapsed() > PATIENCE {
+        } else if part.progress.elapsed() > part.patience {
             let waiting = part.under_way;
             let errand = kit.errand.name();
             let why = format!("{waiting} connections wait in vain for the server to {errand}");

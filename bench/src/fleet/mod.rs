@@ -72,7 +72,8 @@ pub struct Fleet {
 pub struct Delivery {
     /// From before it was sent to after the last connection had it.
     pub took: Duration,
-    /// Connections that do not have it, and have waited half a minute for it in vain.
+    /// Connections that do not have it, and have waited for it in vain: half a minute, if nothing
+    /// else was said.
     pub missing: usize,
 }
 
@@ -172,17 +173,30 @@ impl Fleet {
         Ok(started.elapsed())
     }
 
-    /// Lets connection 0 send `message`, and waits until all have it, itself among them: that is for
-    /// a path where a message of one goes to all.
+    /// Lets connection 0 send `message`, and waits until all have it, itself among them: that is
+    /// for a path where a message of one goes to all.
     ///
     /// # Errors
     /// There is no connection, one broke, or something else has come than the message.
     pub fn publish(&mut self, message: &Rc<[u8]>) -> io::Result<Delivery> {
+        self.publish_within(message, flock::PATIENCE)
+    }
+
+    /// The same; those have waited in vain to whom nothing has come for so long.
+    ///
+    /// # Errors
+    /// As for [`Fleet::publish`].
+    pub fn publish_within(
+        &mut self,
+        message: &Rc<[u8]>,
+        patience: Duration,
+    ) -> io::Result<Delivery> {
         let errand = Errand::Receive { message: Rc::clone(message) };
         errand.check()?;
         let mut parts: Vec<_> = self.parts(0..self.length, self.length).collect();
         let mut kit = Kit { errand: &errand, sources: &mut self.sources, memory: &mut self.memory };
         for (flock, part) in &mut parts {
+            part.patience = patience;
             self.flocks[*flock].start(part, &mut kit)?;
         }
         let no_one = || io::Error::new(io::ErrorKind::InvalidInput, "there is no connection");
