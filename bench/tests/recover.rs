@@ -1,5 +1,7 @@
 //! Those who come back in a small size, so that it does not rot. The figures mean nothing here.
 
+use std::process::Command;
+
 use tidegate_bench::recover::{self, Arguments};
 
 fn arguments() -> Arguments {
@@ -30,5 +32,21 @@ fn all_who_come_back_are_told_all_that_they_missed() {
         assert!(round.quiet.echoes > 50 && round.busy.echoes > 0, "{report:?}");
         assert!(round.quiet.echo.p50_us > 0.0 && round.busy.echo.p50_us > 0.0, "{report:?}");
         assert!(report.to_string().contains("got all of it"), "{report}");
+        assert!(report.to_string().contains("wanted 0 clients lost: 0, reached"), "{report}");
+        let missing = round.bounds.iter().filter(|bound| !bound.is_reached()).count();
+        assert_eq!((round.bounds.len(), report.not_reached().len()), (3, missing), "{report}");
     }
+}
+
+/// Nothing is known of the others before, who have had no time for an echo.
+#[test]
+fn a_bound_that_is_not_reached_is_in_the_exit_code() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_tidegate-bench"));
+    command.args(["recover", "--clients", "10", "--topics", "1", "--history", "5"]);
+    let output = command.args(["--quiet", "0.001", "--rate", "1"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("wanted 0 clients lost: 0, reached"), "{output:?}");
+    assert!(said.contains("times that before: 0 echoes before and "), "{output:?}");
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(String::from_utf8_lossy(&output.stderr).contains("not known"), "{output:?}");
 }

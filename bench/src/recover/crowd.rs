@@ -123,8 +123,9 @@ impl<'p> Crowd<'p> {
         })
     }
 
-    /// Lets all come back, and waits until each has what it missed, or is lost. `progress` is called
-    /// with how many more bytes have come. They stay connected as long as this value is there.
+    /// Lets all come back, and waits until each has what it missed, or is lost. `progress` is
+    /// called with how many more bytes have come. They stay connected as long as this value is
+    /// there.
     ///
     /// # Errors
     /// A socket could not be made.

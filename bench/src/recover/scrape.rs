@@ -88,6 +88,11 @@ impl Turns {
         self.by_bound_ns.range(limit_ns + 1..).map(|(_, count)| count).sum()
     }
 
+    /// How many took longer than this for certain: all in buckets that begin there or beyond.
+    pub(super) fn surely_beyond(&self, limit_ns: u64) -> u64 {
+        self.by_bound_ns.range(limit_ns..).skip(1).map(|(_, count)| count).sum()
+    }
+
     /// How many there were.
     pub(super) fn count(&self) -> u64 {
         self.by_bound_ns.values().sum()
@@ -126,6 +131,7 @@ mod tests {
         assert_eq!((turns.longest_ns(), turns.count()), (8_388_608, 8));
         assert_eq!((turns.beyond(5_000_000), turns.beyond(8_388_608)), (1, 0));
         assert_eq!(turns.beyond(1_000_000), 8);
+        assert_eq!((turns.surely_beyond(5_000_000), turns.surely_beyond(4_194_304)), (0, 1));
         assert_eq!(Turns::default().longest_ns(), 0);
     }
 

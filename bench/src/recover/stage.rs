@@ -67,7 +67,8 @@ fn configuration(arguments: &Arguments) -> String {
          [[topic]]\nname = \"recover/{{room}}\"\nhistory = {history}\n\
          history_bytes = {history_bytes}\nhistory_age = \"1h\"\n\
          [[listener]]\naddress = \"127.0.0.1:0\"\nstack = \"ws!tcp\"\n\
-         [[route]]\npath = \"/recover/{{room}}\"\nhandler = \"hub?topic=recover/{{room}}&events=on\"\n\
+         [[route]]\npath = \"/recover/{{room}}\"\n\
+         handler = \"hub?topic=recover/{{room}}&events=on\"\n\
          [[route]]\npath = \"/echo\"\nhandler = \"echo\"\n"
     )
 }
