@@ -55,6 +55,16 @@ fn both_take_part_in_every_round_and_the_page_says_so() {
     write_results(&report, folder.path()).unwrap();
     let page = fs::read_to_string(folder.path().join("RESULTS.md")).unwrap();
     assert!(page.contains("| tidegate") && page.contains("- epoll: "), "{page}");
+    let machine = &report.machine;
+    for known in [&machine.date, &machine.processor, &machine.kernel] {
+        assert!(page.contains(known), "{page}");
+    }
+    let bound = page.lines().find(|line| line.contains("to epoll, wanted at most 1000: "));
+    assert!(bound.unwrap().ends_with(", reached"), "{page}");
+    assert!(
+        page.contains("wanted at most 1000: not known"),
+        "the other has no such figure: {page}"
+    );
     let plots = page.lines().filter_map(|line| line.split_once("](")?.1.strip_suffix(')'));
     let plots: Vec<_> = plots.collect();
     assert_eq!(plots.len(), 2, "{page}");

@@ -149,8 +149,8 @@ impl Suite {
 /// What a push to a connection of another shard may take, in microseconds: its p99.
 const PUSH_P99_US: f64 = 100.0;
 
-/// What a delivery may cost, to a bare loop of `send()`: of one shard, and of two, which have to tell
-/// each other.
+/// What a delivery may cost, to a bare loop of `send()`: of one shard, and of two, which have to
+/// tell each other.
 const FANOUT_CPU: f64 = 0.85;
 const FANOUT_CPU_OF_TWO: f64 = 1.05;
 
@@ -235,6 +235,40 @@ mod tests {
             for suite in [Suite::Quick, Suite::Full] {
                 assert_eq!(bounds(suite, title), expected, "{title}");
             }
+        }
+    }
+
+    #[test]
+    fn the_full_suite_has_all_of_this_with_every_server() {
+        let contests = Suite::Full.contests(7);
+        let titles: Vec<_> = contests.iter().map(|contest| contest.work.title()).collect();
+        let expected = [
+            "echo: 100 connections, 64 B",
+            "echo: 100 connections, 1024 B",
+            "echo: 100 connections, 16384 B",
+            "echo: 5000 connections, 64 B",
+            "echo: 5000 connections, 1024 B",
+            "echo: 5000 connections, 16384 B",
+            "echo: 100 connections, 64 B, 10000 per second",
+            "echo: 100 connections, 64 B, 1000 per second",
+            "idle: what each of 5000 more connections takes",
+            "storm: 20 bursts of 1000, 15000 that come back",
+            "push: 5000 messages to a connection of another shard",
+            "fanout: 1000 subscribers, 64 B",
+            "fanout: 10000 subscribers, 64 B",
+            "fanout: 10000 subscribers, 64 B, 2 shards",
+        ];
+        assert_eq!(titles, expected);
+        for contest in &contests {
+            let names: Vec<_> = contest.contenders.iter().map(|it| it.name()).collect();
+            let is_alone = contest.work.title().starts_with("push");
+            let is_of_two = contest.work.title().ends_with("2 shards");
+            let everybody = !is_alone && !is_of_two;
+            // The native one, and the one under Python, which is not named like it.
+            for name in ["uwebsockets", "uwebsockets-python"] {
+                assert_eq!(names.iter().any(|it| it == name), everybody, "{names:?}");
+            }
+            assert!(!contest.wanted.is_empty() && names[0] == "tidegate", "{names:?}");
         }
     }
 
