@@ -1,5 +1,5 @@
-//! What the hub costs besides fan-out: how long a message takes to a connection of another shard, and
-//! what a topic with one subscriber holds. The gateway runs within this process, embedded.
+//! What the hub costs besides fan-out: how long a message takes to a connection of another shard,
+//! and what a topic with one subscriber holds. The gateway runs within this process, embedded.
 
 use std::fmt;
 use std::io::{self, Read, Write};

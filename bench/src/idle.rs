@@ -1,8 +1,8 @@
 //! The memory of idle connections: what a server and the kernel hold with N and with 2 N of them.
 //!
-//! The difference is divided by N, so that whatever is there without any connection drops out. It is
-//! measured twice, on a fresh server if that is started here: with connections that have never said
-//! anything, and with connections that have had messages echoed.
+//! The difference is divided by N, so that whatever is there without any connection drops out. It
+//! is measured twice, on a fresh server if that is started here: with connections that have never
+//! said anything, and with connections that have had messages echoed.
 //!
 //! The kernel counts the objects of both ends of a connection. A server that only accepts and holds
 //! TCP connections, with the same clients, tells them apart: an object that comes twice for each of

@@ -28,8 +28,8 @@ pub(crate) fn pin(index: usize) {
     }
 }
 
-/// Runs `work` on a thread of its own, pinned to the core of load thread 0. The calling thread keeps
-/// its cores, and whatever it starts later as well.
+/// Runs `work` on a thread of its own, pinned to the core of load thread 0. The calling thread
+/// keeps its cores, and whatever it starts later as well.
 ///
 /// # Errors
 /// `work` failed, or panicked.

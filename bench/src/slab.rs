@@ -59,8 +59,8 @@ impl Slabs {
         Self { caches: caches.collect() }
     }
 
-    /// What each of `connections` that came between `earlier` and now takes. Caches that have hardly
-    /// changed are left out.
+    /// What each of `connections` that came between `earlier` and now takes. Caches that have
+    /// hardly changed are left out.
     #[must_use]
     pub fn growth(&self, earlier: &Self, connections: usize) -> Vec<Growth> {
         let grown = self.caches.iter().map(|(cache, &(active, object_bytes))| {

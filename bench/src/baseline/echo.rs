@@ -75,7 +75,8 @@ impl Default for Connection {
 }
 
 impl Connection {
-    /// A buffer for the next read, which begins behind [`HEADROOM`]: `old` if it has the right size.
+    /// A buffer for the next read, which begins behind [`HEADROOM`]: `old` if it has the right
+    /// size.
     #[must_use]
     pub fn buffer(&self, mut old: Vec<u8>) -> Vec<u8> {
         if old.capacity() != HEADROOM + self.read_size {

@@ -32,8 +32,8 @@ pub enum Metric {
     Peak,
     /// Private memory of the server after that, at rest, in MiB.
     Rest,
-    /// 99th percentile of the time from before a message is sent until a connection of another shard
-    /// has it, in microseconds.
+    /// 99th percentile of the time from before a message is sent until a connection of another
+    /// shard has it, in microseconds.
     PushP99,
     /// The median of the same.
     PushP50,

@@ -3,7 +3,8 @@
 //! An absolute time means little on a machine that others use as well. So the servers take turns in
 //! short rounds, A B C, B C A and so on, and each figure of a server is divided by the one that the
 //! server it is compared with had in the same round. The report has the median of these ratios and
-//! their quartiles, and there is no verdict where these are further apart than the median is from 1.
+//! their quartiles, and there is no verdict where these are further apart than the median is from
+//! 1.
 
 mod contest;
 mod course;
@@ -19,6 +20,8 @@ mod table;
 use std::io;
 use std::path::PathBuf;
 use std::time::Instant;
+
+use clap::builder::RangedI64ValueParser;
 
 use self::contest::ROUNDS_MIN;
 pub use self::contest::{Contender, Contest, Of, Programs, Wanted, Work};
@@ -39,7 +42,7 @@ pub struct Arguments {
     #[arg(long, value_enum, default_value_t = Suite::Quick)]
     pub suite: Suite,
     /// Rounds of each server, at least five; fewer than this, but five, if time is up before that.
-    #[arg(long, default_value_t = 15, value_parser = clap::value_parser!(u16).range(ROUNDS_MIN as i64..))]
+    #[arg(long, default_value_t = 15, value_parser = rounds())]
     pub rounds: u16,
     /// The gateway to start; `tidegate` beside this program if not given.
     #[arg(long)]
@@ -47,14 +50,19 @@ pub struct Arguments {
     /// Those contests only whose title has this in it, such as `echo` or `16384 B`.
     #[arg(long, value_name = "TEXT")]
     pub only: Option<String>,
-    /// Another build of the gateway: it alone is compared with, so that it is seen what a change has
-    /// done.
+    /// Another build of the gateway: it alone is compared with, so that it is seen what a change
+    /// has done.
     #[arg(long, value_name = "PROGRAM")]
     pub before: Option<PathBuf>,
     /// A folder for RESULTS.md and its plots; with `--suite full`, that of these sources if not
     /// given.
     #[arg(long)]
     pub out: Option<PathBuf>,
+}
+
+/// What may be said as the number of rounds.
+fn rounds() -> RangedI64ValueParser<u16> {
+    RangedI64ValueParser::new().range(ROUNDS_MIN as i64..)
 }
 
 /// Compares.

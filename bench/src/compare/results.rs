@@ -62,11 +62,12 @@ fn put(page: &mut String, report: &Report) -> std::fmt::Result {
 
 /// How the tables are to be read.
 const READING: &str = "\
-Servers take turns in short rounds. A ratio is to the figure of the named server in the same round: \
-the median of all rounds, and in brackets the quartiles. There is no verdict where the quartiles are \
-further apart than the median is from 1. Every server has core 0 to itself and the load generator \
-the last core; the generator's own CPU is in the tables, and where it is near one core, throughput \
-and latency are its limit and not the server's. Absolute times mean little on a shared machine.";
+Servers take turns in short rounds. A ratio is to the figure of the named server in the same \
+round: the median of all rounds, and in brackets the quartiles. There is no verdict where the \
+quartiles are further apart than the median is from 1. Every server has core 0 to itself and the \
+load generator the last core; the generator's own CPU is in the tables, and where it is near one \
+core, throughput and latency are its limit and not the server's. Absolute times mean little on a \
+shared machine.";
 
 /// The first figure of a comparison, for each server that has it.
 fn bars(comparison: &Comparison) -> Option<Bars> {

@@ -60,8 +60,8 @@ impl Spread {
         Some(Self { median: at(0.5), low: at(0.25), high: at(0.75) })
     }
 
-    /// How this ratio compares with 1. There is no verdict when the quartiles are further apart than
-    /// the median is from 1.
+    /// How this ratio compares with 1. There is no verdict when the quartiles are further apart
+    /// than the median is from 1.
     #[must_use]
     pub fn verdict(self) -> Verdict {
         let difference = self.median - 1.0;
