@@ -476,7 +476,8 @@ impl Drop for StopAll {
 }
 
 /// How many cores this process may use (sched_getaffinity(2)), or how many its CPU quota pays for
-/// (`cpu.max`, or `cpu.cfs_quota_us` of version 1 of control groups) if those are fewer; at least 1.
+/// (`cpu.max`, or `cpu.cfs_quota_us` of version 1 of control groups) if those are fewer; at least
+/// 1.
 #[must_use]
 pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)

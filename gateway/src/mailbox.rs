@@ -4,8 +4,8 @@
 //! one more for all other threads. Queues are bounded: what a shard sends beyond that waits on its
 //! own side, in order, and is counted; another thread is told that the mailbox is full.
 //!
-//! A shard is woken once for a batch of mail, and only if it is parked: `bell.rs` says how both sides
-//! agree on that.
+//! A shard is woken once for a batch of mail, and only if it is parked: `bell.rs` says how both
+//! sides agree on that.
 
 mod bell;
 

@@ -330,7 +330,9 @@ mod tests {
         }
 
         #[test]
-        fn a_refusal_never_turns_into_acceptance(bytes in prop::collection::vec(any::<u8>(), 0..15)) {
+        fn a_refusal_never_turns_into_acceptance(
+            bytes in prop::collection::vec(any::<u8>(), 0..15)
+        ) {
             let whole = Header::parse(&bytes, Role::Server, false);
             for end in 0..bytes.len() {
                 match Header::parse(&bytes[..end], Role::Server, false) {

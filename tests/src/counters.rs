@@ -17,8 +17,8 @@ impl Counters {
         *self.0.get(name).unwrap_or_else(|| panic!("no counter {name}: {self:?}"))
     }
 
-    /// Reads every line of a log that ends in `tidegate::counters: name value`; later ones replace earlier
-    /// ones.
+    /// Reads every line of a log that ends in `tidegate::counters: name value`; later ones replace
+    /// earlier ones.
     pub(crate) fn read(log: &str) -> Self {
         let lines = log.lines().filter_map(|line| line.split_once(" tidegate::counters: "));
         let pairs = lines.filter_map(|(_, counter)| counter.split_once(' '));

@@ -3,8 +3,8 @@
 //! A test starts a [`Gateway`], which is a process of its own, and talks to it as a [`Peer`], which
 //! can send anything at all. Frames and HTTP heads are put together and taken apart here by a few
 //! plain lines that share nothing with the gateway, so that a mistake in its protocol code cannot
-//! hide behind the same mistake in its tests. [`mod@reference`] reads whole streams in the same way;
-//! only the bodies of the fuzz targets, in [`fuzzing`], call the gateway's code.
+//! hide behind the same mistake in its tests. [`mod@reference`] reads whole streams in the same
+//! way; only the bodies of the fuzz targets, in [`fuzzing`], call the gateway's code.
 //!
 //! What a test waits for is awaited, up to [`PATIENCE`]; nothing sleeps and hopes.
 

@@ -1,4 +1,5 @@
-//! Where memory or places run short, those who hold them give way, and whoever reads gets everything.
+//! Where memory or places run short, those who hold them give way, and whoever reads gets
+//! everything.
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -1,5 +1,5 @@
-//! Deadlines: what was said in time counts as said in time, whatever the process had time for, and each
-//! cause has one.
+//! Deadlines: what was said in time counts as said in time, whatever the process had time for, and
+//! each cause has one.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -146,7 +146,8 @@ fn a_half_message_has_one_deadline_whatever_else_is_said_and_read() {
 
 const TEXT_KIND: tidegate_proto::receiver::Kind = tidegate_proto::receiver::Kind::Text;
 
-/// The last half of a message and the first of the next in each write, as from a buffer of fixed size.
+/// The last half of a message and the first of the next in each write, as from a buffer of fixed
+/// size.
 #[test]
 fn the_deadline_of_a_half_message_is_not_that_of_the_next() {
     let gateway = HubGateway::start(1, ROOM);

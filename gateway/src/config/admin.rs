@@ -23,8 +23,8 @@ pub struct Admin {
     /// Connections at once, 1 to 1024. Default 64. Idle ones make room; eight more are each for one
     /// request, and what is beyond waits in the listener's backlog.
     pub connections: u16,
-    /// How long a connection without a request is kept, and announced to be, 1s to 1h in whole seconds;
-    /// `None` for none that is kept. Default 75 s.
+    /// How long a connection without a request is kept, and announced to be, 1s to 1h in whole
+    /// seconds; `None` for none that is kept. Default 75 s.
     pub keepalive: Option<Duration>,
 }
 

@@ -31,8 +31,8 @@ pub struct ConfigError {
 }
 
 impl ConfigErrors {
-    /// The `errors` of the file `file_name`, which are sorted here; what the parser says of one place
-    /// again and again is said once.
+    /// The `errors` of the file `file_name`, which are sorted here; what the parser says of one
+    /// place again and again is said once.
     pub(super) fn new(file_name: &str, mut errors: Vec<ConfigError>) -> Self {
         let mut seen = HashSet::new();
         errors.retain(|error| seen.insert(error.clone()));

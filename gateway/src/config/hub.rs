@@ -35,8 +35,8 @@ pub struct Hub {
     /// never more than an eighth of the shard's `blocks`.
     pub max_message: u32,
     /// Messages that wait for the peers of a shard, each for each, 16 to 16777216. `None`, the
-    /// default, is 16 for each of `limits.connections`. At three quarters, publishing connections are
-    /// not read from; when it is reached, deliveries wait, and those peers give way that take
+    /// default, is 16 for each of `limits.connections`. At three quarters, publishing connections
+    /// are not read from; when it is reached, deliveries wait, and those peers give way that take
     /// nothing.
     pub queued: Option<u32>,
     /// Members of all topics whose home a shard is, where presence is kept, 16 to 16777216. Default
@@ -99,8 +99,8 @@ impl TopicKept {
     }
 }
 
-/// The largest message that may be published from outside, for a shard of so many bytes in blocks: in a
-/// frame it must fit a block beside others.
+/// The largest message that may be published from outside, for a shard of so many bytes in blocks:
+/// in a frame it must fit a block beside others.
 pub(super) fn largest_message(blocks: u32) -> u32 {
     blocks / 8
 }
@@ -215,8 +215,8 @@ pub(super) fn read_topic(mut table: TableReader<'_, '_>) -> Option<TopicKept> {
 const NO_HISTORY: &str = "while `history` is 0: remove it, or write how many messages are kept";
 const NO_PRESENCE: &str = "while `presence` is false: remove it, or write `presence = true`";
 
-/// `why` keys that go with `switch` mean nothing, if it is off. Nothing is said where it was refused,
-/// or may be lost in broken syntax.
+/// `why` keys that go with `switch` mean nothing, if it is off. Nothing is said where it was
+/// refused, or may be lost in broken syntax.
 fn idle<T: Default + PartialEq>(
     table: &mut TableReader<'_, '_>,
     switch: &Setting<T>,

@@ -8,9 +8,9 @@ use crate::hub::Name;
 /// How a route uses the hub.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HubRoute {
-    /// The topic that a connection is subscribed to and publishes on: text, in which `{name}` stands
-    /// for that part of the route's path. `None`: its connections only get what others subscribe
-    /// them to, or push to them.
+    /// The topic that a connection is subscribed to and publishes on: text, in which `{name}`
+    /// stands for that part of the route's path. `None`: its connections only get what others
+    /// subscribe them to, or push to them.
     pub topic: Option<String>,
     /// Who may publish by sending. Default [`Publishers::Anyone`].
     pub publish: Publishers,
@@ -129,8 +129,8 @@ impl HubRoute {
     }
 }
 
-/// Reads `hub` or `hub?OPTIONS`. What is refused reads as its default; the `errors` say where in the
-/// whole it is.
+/// Reads `hub` or `hub?OPTIONS`. What is refused reads as its default; the `errors` say where in
+/// the whole it is.
 pub(super) fn parse(options: Option<&str>, errors: &mut Vec<StackError>) -> HubRoute {
     let mut options = Options::new("hub", options, "hub?".len(), errors);
     let (has_topic, has_user) = (options.has("topic"), options.has("user"));

@@ -34,8 +34,9 @@ pub struct Limits {
     pub request_head: u32,
 }
 
-/// How many slots there are beyond the connections that are served, a sixteenth of these within this
-/// range: those who are refused because there is no room for them have one while they are told.
+/// How many slots there are beyond the connections that are served, a sixteenth of these within
+/// this range: those who are refused because there is no room for them have one while they are
+/// told.
 const RESERVE: RangeInclusive<u32> = 4..=64;
 
 /// The most slots that a shard can have: a connection is named by 22 bits where it is subscribed.

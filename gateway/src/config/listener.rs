@@ -65,8 +65,8 @@ pub(super) fn excludes(address: SocketAddr, admin: SocketAddr) -> bool {
         && overlaps
 }
 
-/// Reports a listener that stands in the way of the control thread. Nothing is said where an address
-/// was refused, or may be lost in broken syntax.
+/// Reports a listener that stands in the way of the control thread. Nothing is said where an
+/// address was refused, or may be lost in broken syntax.
 fn check_admin(
     table: &mut TableReader<'_, '_>,
     address: &Setting<Option<SocketAddr>>,

@@ -5,12 +5,12 @@ use std::borrow::Cow;
 use super::units::quote;
 
 /// The path in which escapes that mean nothing are resolved, so that two ways to write one path are
-/// one: RFC 3986 section 6.2.2.2: "URIs should be normalized by decoding any percent-encoded octet that
-/// corresponds to an unreserved character", and 6.2.2.1: "should be normalized to use uppercase letters
-/// for the digits A-F".
+/// one: RFC 3986 section 6.2.2.2: "URIs should be normalized by decoding any percent-encoded octet
+/// that corresponds to an unreserved character", and 6.2.2.1: "should be normalized to use
+/// uppercase letters for the digits A-F".
 ///
-/// A `%` that begins no escape stands for itself, which is `%25`: what is resolved here must not become
-/// an escape with what is behind it.
+/// A `%` that begins no escape stands for itself, which is `%25`: what is resolved here must not
+/// become an escape with what is behind it.
 #[must_use]
 pub(crate) fn normal(path: &str) -> Cow<'_, str> {
     let Some(first) = path.find('%') else { return Cow::Borrowed(path) };
@@ -231,7 +231,8 @@ mod tests {
             ("/a?b", "has '?' in the segment \"a?b\": write it percent-encoded".into()),
             (
                 "/50%",
-                "has a `%` without two hexadecimal digits in the segment \"50%\": `%` itself is `%25`"
+                "has a `%` without two hexadecimal digits in the segment \"50%\": `%` itself is \
+                 `%25`"
                     .into(),
             ),
             ("/\u{e9}", "has '\u{e9}' in the segment \"\u{e9}\": write it percent-encoded".into()),
@@ -245,7 +246,8 @@ mod tests {
         fn what_is_normal_stays_so_and_means_the_same(path in "/[%0-9a-f/\u{e9}]{0,12}") {
             let once = normal(&path);
             prop_assert_eq!(normal(&once), once.as_ref());
-            let meant = |path: &str| percent_encoding::percent_decode_str(path).collect::<Vec<u8>>();
+            let meant =
+                |path: &str| percent_encoding::percent_decode_str(path).collect::<Vec<u8>>();
             prop_assert_eq!(meant(&once), meant(&path));
         }
     }

@@ -184,7 +184,8 @@ impl RawRoute {
         let blocks = Party::new("limits.blocks", limits.blocks);
         relation::at_most(report, &backlog, &blocks);
         let largest = largest_gathered(blocks.value());
-        let why = "it must fit one block, a power of two, in that quarter of the pool that is for messages";
+        let why = "it must fit one block, a power of two, in that quarter of the pool that is for \
+                   messages";
         relation::at_most_beside(report, (&message, largest), &blocks, why);
     }
 

@@ -30,17 +30,17 @@ fn the_sample_is_the_default() {
 
 #[test]
 fn the_sample_shows_every_key_and_option() {
-    let keys = "shards pin log memory drain drain_delay drain_rate connections receive_buffers receive_buffer \
-                staging blocks request_head tokens address stack path handler max_message \
-                max_buffered_message backlog slow_peer";
+    let keys = "shards pin log memory drain drain_delay drain_rate connections receive_buffers \
+                receive_buffer staging blocks request_head tokens address stack path handler \
+                max_message max_buffered_message backlog slow_peer";
     for key in keys.split_whitespace() {
         let start = format!("{key} = ");
         assert!(SAMPLE.lines().any(|line| line.starts_with(&start)), "{key}");
     }
     assert!(SAMPLE.contains("# subprotocol = "));
     let options = "ping=30s pong=10s close=5s head=10s stall=30s message=1m deflate=on \
-                   deflate_level=1 deflate_min=256 backlog=4096 nodelay=on rcvbuf=128KiB sndbuf=256KiB \
-                   user_timeout=off";
+                   deflate_level=1 deflate_min=256 backlog=4096 nodelay=on rcvbuf=128KiB \
+                   sndbuf=256KiB user_timeout=off";
     let mut stack = String::from("ws?");
     for option in options.split_whitespace() {
         assert!(SAMPLE.contains(&format!("\n#   {option} ")), "{option}");
@@ -185,8 +185,8 @@ fn what_is_written_is_read() {
 
 #[test]
 fn mistakes_in_the_root() {
-    let root = "the keys are `shards`, `pin`, `log`, `memory`, `drain`, `drain_delay`, `drain_rate`, `limits`, \
-                `hub`, `topic`, `listener`, `route`, `admin`";
+    let root = "the keys are `shards`, `pin`, `log`, `memory`, `drain`, `drain_delay`, \
+                `drain_rate`, `limits`, `hub`, `topic`, `listener`, `route`, `admin`";
     let unknown = format!("1: \"a b\": is not a key: {root}");
     let hinted = format!("1: pim: is not a key: did you mean `pin`? T{}", &root[1..]);
     let auto = "(or write \"auto\")";
@@ -330,8 +330,8 @@ fn limits_that_contradict_each_other() {
         ),
         (
             "[hub]\nmax_message = \"9MiB\"",
-            "2: hub.max_message: must be at most 8388608 while `limits.blocks` is 64MiB by default, \
-             but is 9MiB on line 2: it is an eighth of the blocks at most",
+            "2: hub.max_message: must be at most 8388608 while `limits.blocks` is 64MiB by \
+             default, but is 9MiB on line 2: it is an eighth of the blocks at most",
         ),
         (
             "[[route]]\npath = \"/\"\nhandler = \"echo\"\nbacklog = \"65MiB\"",
@@ -548,8 +548,8 @@ connections = 1
     let expected = "\
 etc/tidegate.toml:1: shards: must be between 1 and 1024, is 0
 etc/tidegate.toml:2: sharks: is not a key: did you mean `shards`? The keys are `shards`, `pin`, \
-`log`, `memory`, `drain`, `drain_delay`, `drain_rate`, `limits`, `hub`, `topic`, `listener`, `route`, \
-`admin`
+`log`, `memory`, `drain`, `drain_delay`, `drain_rate`, `limits`, `hub`, `topic`, `listener`, \
+`route`, `admin`
 etc/tidegate.toml:4: route[0].handler: handler `mqtt` is not built yet in this version
 etc/tidegate.toml:5: route[0].path: must begin with `/`, is \"room\"
 etc/tidegate.toml:6: listener[0].address: is missing: add `address = \"127.0.0.1:8080\"`

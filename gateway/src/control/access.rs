@@ -3,8 +3,8 @@
 //! With tokens, whoever brings one. Without any, the address is loopback, and what has to be kept
 //! out is a browser on the same machine that runs a page of someone else: such a page can reach
 //! 127.0.0.1, but it cannot choose the `Host` header to be an IP address while its own name points
-//! there (DNS rebinding), and it cannot leave its `Origin` out of what it posts. And strangers that a
-//! proxy on this machine lets through: it may write any `Host`, but it rarely keeps silent about
+//! there (DNS rebinding), and it cannot leave its `Origin` out of what it posts. And strangers that
+//! a proxy on this machine lets through: it may write any `Host`, but it rarely keeps silent about
 //! itself.
 
 use std::net::IpAddr;
@@ -64,8 +64,8 @@ impl Access {
 /// Checks that no proxy has passed the request on: who is behind it may be anyone.
 ///
 /// A proxy can leave no trace, and then nothing tells it from a client; so this keeps mistakes out,
-/// not attackers. HTTP/1.0 is what nginx speaks to the servers behind it unless it is told otherwise,
-/// and then it adds nothing else.
+/// not attackers. HTTP/1.0 is what nginx speaks to the servers behind it unless it is told
+/// otherwise, and then it adds nothing else.
 fn check_direct(request: &Parts) -> Result<(), Error> {
     if !request.headers.keys().any(is_of_proxy) && request.version != Version::HTTP_10 {
         return Ok(());

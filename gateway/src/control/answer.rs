@@ -42,8 +42,8 @@ struct Written {
     _place: Place,
 }
 
-/// Bytes of all answers at once, at most, for messages of so many bytes on so many connections: room
-/// for one without messages on each, and for any single one.
+/// Bytes of all answers at once, at most, for messages of so many bytes on so many connections:
+/// room for one without messages on each, and for any single one.
 pub(super) fn bytes_max(max_message: u32, connections: u16) -> u64 {
     let plain = (usize::from(connections) * PLAIN).min(ALL);
     plain.max(with_message(max_message as usize)) as u64

@@ -17,8 +17,8 @@ use super::error::Error;
 use super::object::Object;
 use super::{Shared, ask, gate, runtime, server};
 
-/// Large bodies that are in memory at once, at most, however many connections are allowed; more wait
-/// for one of them.
+/// Large bodies that are in memory at once, at most, however many connections are allowed; more
+/// wait for one of them.
 const AT_ONCE: u16 = 8;
 
 /// Bytes up to which a body needs no place among the large ones: each connection may have it.
@@ -122,8 +122,8 @@ impl Bodies {
     }
 }
 
-/// Reads on until there are more than so many bytes of a body that began then; returns whether it has
-/// ended.
+/// Reads on until there are more than so many bytes of a body that began then; returns whether it
+/// has ended.
 async fn gather(
     body: &mut Body,
     bytes: &mut Vec<u8>,
@@ -173,8 +173,8 @@ fn too_large(limit: usize) -> Error {
 
 fn too_slow() -> Error {
     let message = format!(
-        "the body came in too slowly: nothing of it in {} s, or not all in {} s and one more for each \
-         {BYTES_A_SECOND} bytes",
+        "the body came in too slowly: nothing of it in {} s, or not all in {} s and one more for \
+         each {BYTES_A_SECOND} bytes",
         SILENCE.as_secs(),
         PATIENCE.as_secs()
     );

@@ -1,10 +1,11 @@
 //! What stands between a socket and hyper: each request head is held to the rules of the listeners
 //! before hyper gets to see it, and where each body ends is followed.
 //!
-//! Hyper repairs what RFC 9112 lets a recipient repair: lines that end in LF alone, lengths that are
-//! said twice, codings that it does not know. Behind a proxy that repairs it in another way, that is
-//! how a request is smuggled past the proxy's rules. A head that is refused is not passed on: in its
-//! place hyper gets one that stands for it, so that its answer comes when its turn has come.
+//! Hyper repairs what RFC 9112 lets a recipient repair: lines that end in LF alone, lengths that
+//! are said twice, codings that it does not know. Behind a proxy that repairs it in another way,
+//! that is how a request is smuggled past the proxy's rules. A head that is refused is not passed
+//! on: in its place hyper gets one that stands for it, so that its answer comes when its turn has
+//! come.
 
 use std::io;
 use std::pin::Pin;
@@ -107,8 +108,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
         self.pace.body_comes(!matches!(self.at, At::Head | At::Shut));
     }
 
-    /// Tells that a head is half here. An empty line before it, which some clients send behind a body,
-    /// is none yet.
+    /// Tells that a head is half here. An empty line before it, which some clients send behind a
+    /// body, is none yet.
     fn say_head_comes(&self) {
         if self.has_half_head() {
             self.pace.head_comes();

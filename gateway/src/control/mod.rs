@@ -4,9 +4,9 @@
 //! can hold a shard up. What is asked has a deadline, and everything that comes in has a bound:
 //! connections, heads, bodies, items of a batch, pages of a list, answers on their way.
 //!
-//! `server` has the connections, `pace` says how long each may stay, `gate` lets only what is HTTP to
-//! the letter through to hyper, `service` answers, `access` says who may, `ask` brings requests to the shards and answers
-//! back; the other modules are one subject of the API each.
+//! `server` has the connections, `pace` says how long each may stay, `gate` lets only what is HTTP
+//! to the letter through to hyper, `service` answers, `access` says who may, `ask` brings requests
+//! to the shards and answers back; the other modules are one subject of the API each.
 
 mod access;
 mod answer;

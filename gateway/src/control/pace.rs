@@ -1,8 +1,8 @@
 //! How far a connection to the admin address is, and how long it may stay so.
 //!
-//! A connection is idle, has a head half here, or is at a request. It is kept alive for as long as is
-//! announced and a little longer, because a request that crosses our end on its way is lost to a client
-//! that was told that it may send it.
+//! A connection is idle, has a head half here, or is at a request. It is kept alive for as long as
+//! is announced and a little longer, because a request that crosses our end on its way is lost to a
+//! client that was told that it may send it.
 
 use std::cell::Cell;
 use std::time::Duration;
@@ -22,12 +22,13 @@ const BRIEF_HEAD: Duration = Duration::from_secs(1);
 /// How much longer than announced an idle connection is kept.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// How long a request may take, from its head to the last byte of its answer, beside a second for each
-/// [`BYTES_A_SECOND`] of both: what a body may take, what shards may, and as much for the answer.
+/// How long a request may take, from its head to the last byte of its answer, beside a second for
+/// each [`BYTES_A_SECOND`] of both: what a body may take, what shards may, and as much for the
+/// answer.
 const REQUEST: Duration = Duration::from_secs(60);
 
-/// How long a connection beyond `admin.connections` may be there in all: a head, what shards may take
-/// to answer, and little more, since others wait for its place.
+/// How long a connection beyond `admin.connections` may be there in all: a head, what shards may
+/// take to answer, and little more, since others wait for its place.
 const BRIEF_LIFETIME: Duration = Duration::from_secs(7);
 
 /// How long a connection is kept alive at all: it ends behind an answer that says so.

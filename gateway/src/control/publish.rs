@@ -223,7 +223,8 @@ fn check_depth(json: &str) -> Result<(), Error> {
     post, path = "/v1/publish", tag = "messages", request_body = PublishRequest,
     responses(
         (status = 200, description = "It is published", body = PublishAnswer),
-        (status = "4XX", description = "It is not, and should not be tried again", body = ErrorBody),
+        (status = "4XX", description = "It is not, and should not be tried again",
+         body = ErrorBody),
         (status = "5XX", description = "It is not, or after `no_answer` maybe later: try again",
             body = ErrorBody),
     )

@@ -21,8 +21,8 @@ use super::{Shared, router, runtime};
 /// Connections beyond `admin.connections`: each is for one request, which has little time.
 pub(super) const BRIEF: usize = 8;
 
-/// Connections beyond those, for /healthz and /readyz alone, so that whether the gateway lives can be
-/// asked whatever others do. Whoever asks for something else there waits for another place.
+/// Connections beyond those, for /healthz and /readyz alone, so that whether the gateway lives can
+/// be asked whatever others do. Whoever asks for something else there waits for another place.
 const PROBES: usize = 8;
 
 /// Connections beyond `admin.connections` in all.
@@ -52,7 +52,8 @@ pub(super) struct House {
     plain: Arc<Semaphore>,
     brief: Arc<Semaphore>,
     probes: Arc<Semaphore>,
-    /// Those that are kept alive; at most as many as there are places, once those that ended are gone.
+    /// Those that are kept alive; at most as many as there are places, once those that ended are
+    /// gone.
     kept: RefCell<Vec<Weak<Pace>>>,
     /// When somebody found no room last.
     crowded_at: Cell<Option<Instant>>,
@@ -152,8 +153,8 @@ impl House {
         }
     }
 
-    /// Whether any request may be answered at `place`, which is changed for another if it is one for
-    /// [`PROBES`], and another becomes free.
+    /// Whether any request may be answered at `place`, which is changed for another if it is one
+    /// for [`PROBES`], and another becomes free.
     pub(super) async fn admits(&self, place: &RefCell<Place>) -> bool {
         if place.borrow().kind != Kind::Probe {
             return true;

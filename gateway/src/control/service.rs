@@ -132,8 +132,8 @@ fn crowded(house: &House, is_aws: bool) -> axum::response::Response {
 
 impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
-        const HINT: &str = "send it as RFC 9112 has it: nothing is repaired here, since a proxy might \
-             repair it in another way";
+        const HINT: &str = "send it as RFC 9112 has it: nothing is repaired here, since a proxy \
+             might repair it in another way";
         let Fault::Head(error) = fault else {
             let message = "the request head took too long to come in";
             let status = StatusCode::REQUEST_TIMEOUT;

@@ -138,8 +138,8 @@ impl Context<'_, '_> {
         self.write(kind, first, last, &Payload::Bytes(piece))
     }
 
-    /// Starts the closing handshake; further output is refused. A code that may not travel (RFC 6455
-    /// section 7.4) is sent as 1011.
+    /// Starts the closing handshake; further output is refused. A code that may not travel (RFC
+    /// 6455 section 7.4) is sent as 1011.
     pub fn close(&mut self, code: CloseCode) {
         let code = if code.may_travel() { code } else { CloseCode::INTERNAL_ERROR };
         self.failing.get_or_insert(Failing::Handler(code));
@@ -215,8 +215,8 @@ impl Context<'_, '_> {
     /// Publishes a message. It is on its way when this returns; what becomes of it is not told.
     ///
     /// # Errors
-    /// [`Refusal::Busy`] or [`Refusal::NotUtf8`]; [`Refusal::NotOpen`] once the connection is closing:
-    /// what was refused must not be followed by what came behind it.
+    /// [`Refusal::Busy`] or [`Refusal::NotUtf8`]; [`Refusal::NotOpen`] once the connection is
+    /// closing: what was refused must not be followed by what came behind it.
     pub fn publish(
         &mut self,
         target: &Target,

@@ -250,7 +250,10 @@ mod tests {
         let id = ConnectionId { node, shard: 0, slot: 0, generation: 0 };
         assert_eq!(
             String::from_utf8(subscribed("t", id, position, true)).expect("text"),
-            r#"{"type":"subscribed","topic":"t","connection":"AAAAAAAAAAAAAAAAAAA","epoch":"000000ab","offset":7,"gap":true}"#
+            concat!(
+                r#"{"type":"subscribed","topic":"t","connection":"AAAAAAAAAAAAAAAAAAA","#,
+                r#""epoch":"000000ab","offset":7,"gap":true}"#
+            )
         );
     }
 }

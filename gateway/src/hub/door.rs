@@ -17,8 +17,8 @@ use crate::mailbox::Entrance;
 /// What a shard calls with its answer, on its own thread: it must not wait for anything.
 pub type Reply = Box<dyn FnOnce(Answer) + Send>;
 
-/// What names are hashed with, the same in all shards; drawn at the start, so that nobody can choose
-/// names that collide.
+/// What names are hashed with, the same in all shards; drawn at the start, so that nobody can
+/// choose names that collide.
 #[derive(Clone, Copy, Debug)]
 pub struct Seed(pub [u64; 2]);
 

@@ -101,8 +101,8 @@ impl History {
         self.from(skip, limit, gap)
     }
 
-    /// Behind which message what is kept begins that one who saw `since` has missed; `None` if it has
-    /// missed nothing that is kept. And whether it has missed anything that is not.
+    /// Behind which message what is kept begins that one who saw `since` has missed; `None` if it
+    /// has missed nothing that is kept. And whether it has missed anything that is not.
     pub(crate) fn stands(&self, since: Option<Position>) -> (Option<Position>, bool) {
         let (skip, gap) = self.behind(since);
         let offset = self.oldest() + skip as u64 - 1;
@@ -110,8 +110,8 @@ impl History {
         ((skip < self.kept.len()).then_some(behind), gap)
     }
 
-    /// The next portion of what was published behind a message: up to `bytes` of it, and one message
-    /// at least if there is any.
+    /// The next portion of what was published behind a message: up to `bytes` of it, and one
+    /// message at least if there is any.
     pub(crate) fn portion(&self, behind: Position, bytes: u64) -> Portion {
         let (skip, gap) = self.behind(Some(behind));
         let is_known = behind.epoch == self.position.epoch && behind.offset <= self.position.offset;

@@ -8,8 +8,8 @@ use tidegate_proto::receiver::Kind;
 
 use super::{ConnectionId, Name};
 
-/// What a message costs beside its bytes: the records of the message and of its publication, its key,
-/// and its places in mailboxes and queues.
+/// What a message costs beside its bytes: the records of the message and of its publication, its
+/// key, and its places in mailboxes and queues.
 const OVERHEAD: u64 = 512;
 
 /// The bytes of a message, shared by all that it goes to.

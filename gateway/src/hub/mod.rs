@@ -138,8 +138,8 @@ pub(crate) struct Moment {
 }
 
 impl Moment {
-    /// The calendar's time at which the shard's clock showed `at`, in seconds since 1970: it is so long
-    /// ago, whatever the wall clock showed then.
+    /// The calendar's time at which the shard's clock showed `at`, in seconds since 1970: it is so
+    /// long ago, whatever the wall clock showed then.
     pub(crate) fn unix(&self, at: Duration) -> u64 {
         self.calendar.saturating_sub(self.now.saturating_sub(at)).as_secs()
     }
@@ -215,8 +215,8 @@ impl Hub {
         self.post.is_congested()
     }
 
-    /// Whether so much mail waits that those who open, which publishers that are held cannot help, have
-    /// to wait as well.
+    /// Whether so much mail waits that those who open, which publishers that are held cannot help,
+    /// have to wait as well.
     pub(crate) fn is_overfull(&self) -> bool {
         self.post.is_overfull()
     }
@@ -261,8 +261,8 @@ impl Hub {
         self.common.handed[self.post.index()].fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// The other shard that has most room, if any has some. Several that ask at once may hear of the
-    /// same place: the reserve of slots is for that.
+    /// The other shard that has most room, if any has some. Several that ask at once may hear of
+    /// the same place: the reserve of slots is for that.
     pub(crate) fn shard_with_room(&self) -> Option<usize> {
         let room = |shard: &usize| {
             let handed = self.common.handed[*shard].load(Ordering::Relaxed);

@@ -88,7 +88,8 @@ impl Recoveries {
         self.set_asked(key, true);
     }
 
-    /// Whether this subscription has asked for a portion. It may have ended since, and another begun.
+    /// Whether this subscription has asked for a portion. It may have ended since, and another
+    /// begun.
     pub(crate) fn awaits(&self, whose: &Subscribed) -> bool {
         let is_its = |cursor: &Cursor| {
             cursor.is_asked && cursor.whose.id == whose.id && cursor.whose.serial == whose.serial

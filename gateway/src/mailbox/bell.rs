@@ -7,8 +7,8 @@
 //! that there is mail, or the sender sees that the shard is parked. Swaps of several senders see
 //! each other as well, so a shard that sees the last one sees what all of them have put in.
 //!
-//! Flags are generic, so that the tests can try all orders with up to three preemptions in which they
-//! may be touched.
+//! Flags are generic, so that the tests can try all orders with up to three preemptions in which
+//! they may be touched.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

@@ -82,7 +82,8 @@ impl HeadError {
             // RFC 9110 section 15.6.6: "does not support [...] the major version of HTTP that was
             // used in the request message".
             HeadError::UnsupportedVersion => 505,
-            // RFC 9112 section 6.1: "a transfer coding it does not understand SHOULD respond with 501".
+            // RFC 9112 section 6.1: "a transfer coding it does not understand SHOULD respond with
+            // 501".
             HeadError::UnknownTransferCoding => 501,
             _ => 400,
         }

@@ -11,9 +11,10 @@ const EMPTY_LINES_MAX: usize = 1;
 
 /// The head of a request, lent from the bytes it was parsed from.
 ///
-/// By [`parse_request`] no body belongs to it: a request that announces one is refused. So what comes
-/// [`head_len`](RequestHead::head_len) bytes behind the start is the next thing, be it a request
-/// or the first frame. By [`parse_request_with_body`] its [`body`](RequestHead::body) comes first.
+/// By [`parse_request`] no body belongs to it: a request that announces one is refused. So what
+/// comes [`head_len`](RequestHead::head_len) bytes behind the start is the next thing, be it a
+/// request or the first frame. By [`parse_request_with_body`] its [`body`](RequestHead::body) comes
+/// first.
 #[derive(Clone, Debug)]
 pub struct RequestHead<'a> {
     method: &'a str,
@@ -242,23 +243,23 @@ fn check_transfer_coding(headers: &Headers<'_>, version: Version) -> Result<(), 
     }
     let is_chunked = |coding: &[u8]| coding.eq_ignore_ascii_case(b"chunked");
     let codings = || headers.values("transfer-encoding").flat_map(list_elements);
-    // RFC 9112 section 6.3, 4.: "If a Transfer-Encoding header field is present in a request and the
-    // chunked transfer coding is not the final encoding, the message body length cannot be
-    // determined reliably; the server MUST respond with the 400 (Bad Request) status code".
-    // Section 6.1: "A sender MUST NOT apply the chunked transfer coding more than once".
+    // RFC 9112 section 6.3, 4.: "If a Transfer-Encoding header field is present in a request and
+    // the chunked transfer coding is not the final encoding, the message body length cannot be
+    // determined reliably; the server MUST respond with the 400 (Bad Request) status code". Section
+    // 6.1: "A sender MUST NOT apply the chunked transfer coding more than once".
     let chunked = codings().filter(|coding| is_chunked(coding)).count();
     if chunked != 1 || !codings().last().is_some_and(is_chunked) {
         return Err(HeadError::NotChunkedAtLast);
     }
-    // RFC 9112 section 6.1: "A server that receives a request message with a transfer coding it does
-    // not understand SHOULD respond with 501 (Not Implemented)".
+    // RFC 9112 section 6.1: "A server that receives a request message with a transfer coding it
+    // does not understand SHOULD respond with 501 (Not Implemented)".
     if codings().count() > 1 { Err(HeadError::UnknownTransferCoding) } else { Ok(()) }
 }
 
 /// The digits of Content-Length, at least one, if it is there.
 ///
-/// RFC 9110 section 8.6: `Content-Length = 1*DIGIT`. A list of equal numbers, and equal lines, which it
-/// lets a recipient repair, are refused.
+/// RFC 9110 section 8.6: `Content-Length = 1*DIGIT`. A list of equal numbers, and equal lines,
+/// which it lets a recipient repair, are refused.
 fn content_length<'a>(headers: &Headers<'a>) -> Result<Option<&'a [u8]>, HeadError> {
     let value = headers.at_most_one("content-length");
     let value = value.map_err(|_| HeadError::DuplicateContentLength)?;

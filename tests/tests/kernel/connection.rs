@@ -2,8 +2,8 @@
 
 use tidegate::uring::{AreaName, BufferId, Completion, Errno, Generation, Operation, Slot, Span};
 
-/// A connection of the kernel. What can be asked of it is an [`Operation`], what can be said of it a
-/// [`Completion`].
+/// A connection of the kernel. What can be asked of it is an [`Operation`], what can be said of it
+/// a [`Completion`].
 #[derive(Clone, Copy)]
 pub struct Connection {
     pub slot: Slot,

@@ -2,7 +2,8 @@
 
 use crate::random::Random;
 
-/// Per mille, and sizes; drawn anew for each run, so that runs differ in kind and not only in order.
+/// Per mille, and sizes; drawn anew for each run, so that runs differ in kind and not only in
+/// order.
 #[derive(Debug)]
 pub struct Chances {
     /// The queue is taken in part.

@@ -1,7 +1,7 @@
 //! Whole shards under a simulated kernel, from one seed each.
 //!
-//! `TIDEGATE_SEED=n` runs one seed, twice, and compares the traces; `TIDEGATE_SEEDS=n` runs so many,
-//! `TIDEGATE_SEEDS=m..n` those from `m` on and below `n`.
+//! `TIDEGATE_SEED=n` runs one seed, twice, and compares the traces; `TIDEGATE_SEEDS=n` runs so
+//! many, `TIDEGATE_SEEDS=m..n` those from `m` on and below `n`.
 
 mod chances;
 mod client;
@@ -278,7 +278,8 @@ impl Scene {
     /// After the last client has left, the shards are soon as they were at the start.
     fn empties(&mut self) {
         let (from, began) = (self.several.turns(), self.several.at_work());
-        // A shard that is disturbed all the time has short turns, and deadlines to wait for as well.
+        // A shard that is disturbed all the time has short turns, and deadlines to wait for as
+        // well.
         let is_soon = |now: &Self| {
             let turns = now.several.turns() - from;
             let clocks = now.several.at_work();

@@ -1,5 +1,5 @@
-//! Which messages a route's policy leaves out, to the message: a peer that takes what it is given in
-//! portions that are drawn, held against a queue that is obvious at sight.
+//! Which messages a route's policy leaves out, to the message: a peer that takes what it is given
+//! in portions that are drawn, held against a queue that is obvious at sight.
 
 use std::sync::mpsc;
 
@@ -97,7 +97,8 @@ impl Lab {
             Policy::Conflate => "conflate",
         };
         let mut play = Play::with(&format!(
-            "[[route]]\npath = '/room'\nhandler = 'hub?topic=room'\nbacklog = '4KiB'\nmax_buffered_message = '2KiB'\n\
+            "[[route]]\npath = '/room'\nhandler = 'hub?topic=room'\nbacklog = '4KiB'\n\
+             max_buffered_message = '2KiB'\n\
              slow_peer = '{name}'\n"
         ));
         play.first_says(&script::opening(&mut Random::new(0), "/room", false));

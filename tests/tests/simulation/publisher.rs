@@ -132,7 +132,8 @@ impl Publisher {
                 let user = self.random.pick(&USERS).to_owned();
                 self.publish(To::User(user), false);
             }
-            // Nor do those hear anything else who are as late as they may be: it would end them sooner.
+            // Nor do those hear anything else who are as late as they may be: it would end them
+            // sooner.
             6..=8 if !self.plan.trickles => self.publish_to_connection(is_gone),
             9 => self.publish_to_stranger(),
             10 if !self.plan.trickles => self.publish(To::All, false),

@@ -17,7 +17,8 @@ pub struct Script {
     pub frames: Vec<Vec<u8>>,
 }
 
-/// Draws a plan. `offers`: the client asks for compression; `compression`: and it will be agreed to.
+/// Draws a plan. `offers`: the client asks for compression; `compression`: and it will be agreed
+/// to.
 pub fn script(
     random: &mut Random,
     temper: Temper,

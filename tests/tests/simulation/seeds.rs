@@ -121,8 +121,8 @@ fn everything_happened(total: &Total) {
     assert!(total.served > total.runs / 4, "{} clients were served to the end", total.served);
     assert!(total.emptied > total.runs / 20, "{} shards were left empty", total.emptied);
     for (name, count) in total.counters.named() {
-        // No pool of a run is too small for a message, and sockets stay in their world: tests outside
-        // have these.
+        // No pool of a run is too small for a message, and sockets stay in their world: tests
+        // outside have these.
         if matches!(name, "deliveries_too_large" | "handed_over") {
             continue;
         }

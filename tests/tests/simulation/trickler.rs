@@ -1,7 +1,7 @@
 //! Clients that do everything as late as they may, or later: one byte shortly before each deadline.
 //!
-//! Both ways are held. Who is late must be ended within two ticks of its deadline, and a pause of the
-//! shard is the only excuse; who is in time may not be ended, whatever pauses there are.
+//! Both ways are held. Who is late must be ended within two ticks of its deadline, and a pause of
+//! the shard is the only excuse; who is in time may not be ended, whatever pauses there are.
 
 use std::time::Duration;
 
@@ -19,8 +19,8 @@ pub const STALL: Duration = Duration::from_secs(5);
 pub const PING: Duration = Duration::from_secs(3);
 
 const TICK: Duration = Duration::from_millis(250);
-/// A deadline is rounded up to a tick, and one more, because it begins within one; and one is for the
-/// kernel, which may be slow to tell.
+/// A deadline is rounded up to a tick, and one more, because it begins within one; and one is for
+/// the kernel, which may be slow to tell.
 const LATE: Duration = TICK.saturating_mul(3);
 /// Bytes of a frame that it says at once: a header takes no memory, and has no deadline.
 const HEADER: usize = 10;
@@ -62,8 +62,8 @@ pub struct Trickler {
     facts: Facts,
     /// When what has a deadline began.
     began: Option<Facts>,
-    /// When the kernel last took something for one who does not read: as far as the server can know,
-    /// that is progress.
+    /// When the kernel last took something for one who does not read: as far as the server can
+    /// know, that is progress.
     progressed: Facts,
     /// What it says at once, and then byte by byte until it says the rest.
     at_once: Vec<u8>,

@@ -127,8 +127,8 @@ pub struct World {
     pub trace: u64,
 }
 
-/// For so long a shard sleeps that has work which it cannot do just now, such as mail that it may not
-/// take in yet.
+/// For so long a shard sleeps that has work which it cannot do just now, such as mail that it may
+/// not take in yet.
 const A_MOMENT: Duration = Duration::from_millis(1);
 
 /// The shard that a world is around.
@@ -402,8 +402,8 @@ impl World {
     }
 
     pub fn close_listener(&mut self) {
-        // Whoever has connected is told of the drain, as long as there is a slot for it, and the time
-        // of the drain is not over with a jump.
+        // Whoever has connected is told of the drain, as long as there is a slot for it, and the
+        // time of the drain is not over with a jump.
         let had_time = self.chances.clock_jump == 0 && self.chances.pause == 0;
         let had_slot = self.slots.iter().any(Option::is_none);
         let had_room = had_slot && had_time && self.chances.accept_error == 0;
@@ -563,8 +563,8 @@ impl World {
         self.sleep.step = Duration::from_millis(5).max(wait / 100);
     }
 
-    /// The shard is stopped for up to half a minute: its peers go on, as far as the kernel's buffers
-    /// go.
+    /// The shard is stopped for up to half a minute: its peers go on, as far as the kernel's
+    /// buffers go.
     fn pause(&mut self) {
         self.pauses += 1;
         let step = Duration::from_millis(self.random.below(1500) as u64);

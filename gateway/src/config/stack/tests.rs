@@ -26,8 +26,8 @@ fn the_plain_stack_is_the_default() {
 #[test]
 fn every_option_is_read() {
     let text = "log!ws?ping=1m&pong=2s&close=3s&head=4s&stall=5s&message=6s\
-                &deflate=on&deflate_level=6&deflate_min=7!log!tcp?backlog=8&nodelay=off&rcvbuf=16KiB&sndbuf=1MB\
-                &user_timeout=9s";
+                &deflate=on&deflate_level=6&deflate_min=7!log!tcp?backlog=8&nodelay=off\
+                &rcvbuf=16KiB&sndbuf=1MB&user_timeout=9s";
     let seconds = Duration::from_secs;
     let expected = Stack {
         log_websocket: true,
