@@ -34,6 +34,9 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = arguments.configuration().map_err(wrong)?;
+    if arguments.check.is_some() {
+        warn(&config);
+    }
     match arguments.check {
         Some(Check::Configuration) => return check(&config),
         Some(Check::Machine) => return check_machine(config),
@@ -45,9 +48,20 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     if let Err(error) = uring::raise_open_files() {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
+    for doubt in config.doubts() {
+        tracing::warn!("{doubt}");
+    }
     let gateway = Gateway::start(config).map_err(failed)?;
     announce(&gateway);
     serve(gateway, signals)
+}
+
+/// Says what the log of a start would warn of.
+fn warn(config: &Config) {
+    for doubt in config.doubts() {
+        // Without a stderr there is still what is checked.
+        let _ = writeln!(io::stderr(), "warning: {doubt}");
+    }
 }
 
 fn check(config: &Config) -> Result<(), Failure> {

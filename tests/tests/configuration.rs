@@ -148,6 +148,16 @@ fn a_check_tells_mistakes_as_a_start_does() {
 }
 
 #[test]
+fn a_topic_that_no_route_has_is_warned_of() {
+    let config = "[[topic]]\nname = \"romos/{room}\"\nhistory = 1\n";
+    let said = "topic[0].name: \"romos/{room}\" matches the topic of no route";
+    let exited = Launch::new().config(config).argument("--check").run();
+    assert_eq!(exited.code, Some(0), "{exited:?}");
+    assert!(exited.stderr.starts_with(&format!("warning: {said}")), "{}", exited.stderr);
+    Gateway::start(config).expect_log(&["WARN", said]);
+}
+
+#[test]
 fn a_start_over_budget_is_refused_with_the_keys_to_lower() {
     let config = "memory = \"16MiB\"\nshards = 2\n[limits]\nblocks = \"512MiB\"\n";
     let words = ["2 shards", "16MiB", "limits.blocks", "1,073,741,824", "memory = \""];

@@ -5,6 +5,7 @@
 
 mod admin;
 mod built;
+mod doubt;
 mod error;
 mod hint;
 mod hub;

@@ -1,0 +1,84 @@
+//! What works, but was hardly meant: it is told, and nothing is refused.
+
+use super::units::quote;
+use super::{Config, Handler, HubRoute, Part};
+
+impl Config {
+    /// What this configuration was hardly meant to say, one line each with its key: topics that no
+    /// route has. They are no errors, because topics can be published and subscribed to from outside.
+    #[must_use]
+    pub fn doubts(&self) -> Vec<String> {
+        let hubs = |pattern: &str| {
+            self.routes.iter().any(|route| match &route.handler {
+                Handler::Hub(hub) => may_have(&route.path, hub, pattern),
+                Handler::Echo | Handler::Static => false,
+            })
+        };
+        let topics = self.topics.iter().enumerate().filter(|(_, topic)| !hubs(&topic.name));
+        topics.map(|(index, topic)| {
+            format!(
+                "topic[{index}].name: {} matches the topic of no route: it is for topics that are \
+                 published or subscribed to from outside alone",
+                quote(&topic.name)
+            )
+        })
+        .collect()
+    }
+}
+
+/// Whether a connection of the route for `path` may be on a topic that matches `pattern`. What the
+/// parts of its path are is not known, so a segment with one in it may be any, and what is left of the
+/// path may be any segments.
+fn may_have(path: &str, hub: &HubRoute, pattern: &str) -> bool {
+    let Some(template) = &hub.topic else { return false };
+    let rest = path.rsplit_once("{*").map(|(_, name)| name.trim_end_matches('}'));
+    let is_rest = |part: &Part<'_>| matches!(part, Part::Name(name) if Some(*name) == rest);
+    let (mut wanted, mut had) = (pattern.split('/'), template.split('/'));
+    loop {
+        let (wanted, had) = match (wanted.next(), had.next()) {
+            (None, None) => return true,
+            (Some(wanted), Some(had)) => (wanted, had),
+            _ => return false,
+        };
+        let parts = HubRoute::parts(had).unwrap_or_default();
+        if wanted.starts_with("{*") || parts.iter().any(is_rest) {
+            return true;
+        }
+        let is_any = wanted.contains('{') || parts.iter().any(|part| matches!(part, Part::Name(_)));
+        if !is_any && wanted != had {
+            return false;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Route, TopicKept};
+    use super::*;
+
+    #[test]
+    fn topics_that_no_route_has_are_doubted() {
+        for (path, topic, pattern, is_had) in [
+            ("/rooms/{room}", "rooms/{room}", "rooms/{room}", true),
+            ("/rooms/{room}", "rooms/{room}", "rooms/lobby", true),
+            ("/rooms/{room}", "rooms/{room}", "{*all}", true),
+            ("/rooms/{room}", "rooms/{room}", "{kind}/{name}", true),
+            ("/rooms/{room}", "rooms/{room}", "room/{room}", false),
+            ("/rooms/{room}", "rooms/{room}", "rooms/{room}/{part}", false),
+            ("/rooms/{room}", "rooms/{room}", "rooms", false),
+            ("/trees/{*rest}", "trees/{rest}", "trees/{a}/{b}", true),
+            ("/trees/{*rest}", "trees/{rest}", "tree/{a}", false),
+            ("/a/{x}/{*rest}", "a/{x}", "a/{b}/{c}", false),
+            ("/news", "news", "news", true),
+            ("/news", "news", "new", false),
+        ] {
+            let routes = vec![Route::new(path, Handler::Hub(HubRoute::on(topic)))];
+            let topics = vec![TopicKept::new(pattern)];
+            let doubts = Config { routes, topics, ..Config::default() }.doubts();
+            assert_eq!(doubts.is_empty(), is_had, "{path} {topic} {pattern}: {doubts:?}");
+        }
+        let told =
+            Config { topics: vec![TopicKept::new("room/{a}")], ..Config::default() }.doubts();
+        assert!(told[0].starts_with("topic[0].name: \"room/{a}\" matches the topic of no route"));
+    }
+}
