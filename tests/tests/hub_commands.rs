@@ -369,11 +369,16 @@ fn a_request_names_one_user() {
     for request in [
         Opening::open("/query?user=me&user=you"),
         Opening::open("/query?user=me&x=1&user"),
+        Opening::open("/query?user=me&%75ser=you"),
         header.clone().with("x-user", "you"),
         header.clone().with("X-User", "me"),
     ] {
         assert_eq!(refused(&gateway, &request), "the request names more than one user\n");
     }
-    let _members = [gateway.open("/query?user=me&User=you"), gateway.open_with(&header)];
-    assert_eq!(gateway.publish(user("me"), "you"), 2);
+    let _members = [
+        gateway.open("/query?user=me&User=you"),
+        gateway.open("/query?%75s%65r=me"),
+        gateway.open_with(&header),
+    ];
+    assert_eq!(gateway.publish(user("me"), "you"), 3);
 }

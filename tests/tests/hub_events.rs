@@ -8,7 +8,7 @@ use serde_json::Value;
 use tidegate::hub::{Answer, Position, Request, Target};
 use tidegate_proto::receiver::Kind;
 use tidegate_tests::hub::{HubGateway, Member, name, topic};
-use tidegate_tests::{TEXT, case, wait_until};
+use tidegate_tests::{Peer, Request as Opening, TEXT, case, wait_until};
 
 const CONFIGURATION: &str = r#"
     [[topic]]
@@ -198,6 +198,24 @@ fn a_since_may_be_escaped() {
     }
 }
 
+/// Which one is meant is not for the gateway to guess; an escape in the name makes it no other.
+#[test]
+fn more_than_one_since_is_refused() {
+    let gateway = start();
+    for query in ["since=x&since=y", "since=&since=", "since=x&%73ince=x", "since&a=1&s%69nce"] {
+        let mut peer = Peer::try_connect(gateway.address()).expect("the gateway listens");
+        peer.request(&Opening::open(&format!("/events/few/a?{query}")));
+        let body = peer.expect_refusal(400).body;
+        let said = String::from_utf8_lossy(&body).into_owned();
+        assert_eq!(said, "the query has more than one `since`: send one\n", "{query}");
+    }
+    let mut escaped = gateway.open("/events/few/a?%73inc%65=");
+    assert!(subscribed(&mut escaped, "few/a").1, "it is heard as `since`");
+    let mut plain = gateway.open("/plain/few/a?since=x&since=y");
+    gateway.publish(Target::Connection(plain.id), "without events it means nothing");
+    plain.peer.expect_text("without events it means nothing");
+}
+
 /// Without it nothing is missed, and what asks for no events is not told.
 #[test]
 fn without_a_since_and_without_events() {
@@ -322,8 +340,8 @@ fn come_back(gateway: &HubGateway, rounds: usize) {
     }
 }
 
-/// A connection is subscribed, unsubscribed and subscribed again before its shard has heard from the
-/// topic's home: where it stands is where the last of these subscriptions began.
+/// A connection is subscribed, unsubscribed and subscribed again before its shard has heard from
+/// the topic's home: where it stands is where the last of these subscriptions began.
 #[test]
 fn a_subscription_is_not_taken_for_an_earlier_one() {
     const ROUNDS: usize = 300;

@@ -18,6 +18,13 @@ pub struct Rooms {
     rest: Option<String>,
 }
 
+/// What a request asks for: its topic, its user, and where it wants to go on from.
+struct Asked {
+    topic: Option<Name>,
+    user: Option<Name>,
+    since: Option<Position>,
+}
+
 // The reasons of the rejections name the number.
 const _: () = assert!(Name::LENGTH_MAX == 200);
 
@@ -35,9 +42,19 @@ impl Rooms {
         Self { route, path: router, rest: rest.map(str::to_owned) }
     }
 
-    /// The topic and the user that a request names.
-    fn names(&self, head: &RequestHead<'_>) -> Result<(Option<Name>, Option<Name>), Rejection> {
-        Ok((self.topic(head.path())?, self.user(head)?))
+    /// What a request asks for.
+    fn asked(&self, head: &RequestHead<'_>) -> Result<Asked, Rejection> {
+        let (topic, user) = (self.topic(head.path())?, self.user(head)?);
+        Ok(Asked { topic, user, since: self.since(head)? })
+    }
+
+    /// The position that a request wants to go on from; `None` if it names none, or hears of none.
+    fn since(&self, head: &RequestHead<'_>) -> Result<Option<Position>, Rejection> {
+        if !self.route.events {
+            return Ok(None);
+        }
+        let named = only(query_values(head, "since"), Rejection::DuplicatePosition)?;
+        Ok(named.map(position))
     }
 
     /// The topic that a path stands for; `None` if the route has none.
@@ -70,13 +87,16 @@ impl Rooms {
             None => return Ok(None),
             // RFC 1866 section 8.2.1, and every browser: a `+` in a query is a space.
             Some(UserSource::Query(key)) => {
-                only(query_values(head, key))?.map(|value| decoded(&value.replace('+', " ")))
+                only(query_values(head, key), Rejection::DuplicateUser)?
+                    .map(|value| decoded(&value.replace('+', " ")))
             }
             // A proxy that adds its line behind the peer's own would be told the peer's.
-            Some(UserSource::Header(name)) => only(head.header_values(name))?.map(|value| {
-                let text = std::str::from_utf8(value).map_err(|_| NameError::NotUtf8)?;
-                Ok(text.trim().to_owned())
-            }),
+            Some(UserSource::Header(name)) => {
+                only(head.header_values(name), Rejection::DuplicateUser)?.map(|value| {
+                    let text = std::str::from_utf8(value).map_err(|_| NameError::NotUtf8)?;
+                    Ok(text.trim().to_owned())
+                })
+            }
         };
         let named = named.map(|text| text.and_then(|text| Name::new(&text)));
         named.transpose().map_err(|_| Rejection::InvalidUser)
@@ -97,19 +117,18 @@ impl Handler for Rooms {
     }
 
     fn request(&mut self, head: &RequestHead<'_>) -> Answer {
-        match self.names(head) {
+        match self.asked(head) {
             Ok(_) => Answer::Upgrade,
             Err(rejection) => Answer::Refuse(rejection),
         }
     }
 
     fn open(&mut self, context: &mut Context<'_, '_>, head: &RequestHead<'_>) {
-        // `request` has let only such through whose names are right.
-        let Ok((topic, user)) = self.names(head) else {
+        // `request` has let only such through who ask for what is right.
+        let Ok(Asked { topic, user, since }) = self.asked(head) else {
             return context.close(CloseCode::POLICY_VIOLATION);
         };
         let events = self.route.events;
-        let since = query_values(head, "since").next().map(position).filter(|_| events);
         let how = Subscribing { events, since, publishes: true, ..Subscribing::default() };
         let user = user.map_or(Ok(()), |user| context.set_user(&user, events));
         let subscribed =
@@ -131,23 +150,25 @@ impl Handler for Rooms {
     }
 }
 
-/// The values of `key` in the query, as they were sent; empty where it stands without a `=`.
+/// The values of `key`, which needs no escapes, in the query, as they were sent; empty where it
+/// stands without a `=`. Its name may be sent with needless escapes, as a path may.
 fn query_values<'h>(head: &RequestHead<'h>, key: &str) -> impl Iterator<Item = &'h str> {
     let pairs = head.query().unwrap_or_default().split('&');
     let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    pairs.filter(move |(name, _)| *name == key).map(|(_, value)| value)
+    pairs.filter(move |(name, _)| normal_path(name) == key).map(|(_, value)| value)
 }
 
-/// The only one of what may be there once.
-fn only<T>(mut values: impl Iterator<Item = T>) -> Result<Option<T>, Rejection> {
+/// The only one of what may be there once, or what is said if there are more.
+fn only<T>(mut values: impl Iterator<Item = T>, more: Rejection) -> Result<Option<T>, Rejection> {
     match (values.next(), values.next()) {
         (first, None) => Ok(first),
-        (_, Some(_)) => Err(Rejection::DuplicateUser),
+        (_, Some(_)) => Err(more),
     }
 }
 
-/// Reads `EPOCH:OFFSET`. What is something else was never told to a client, which has to hear of it:
-/// it is taken for the start of another epoch, so that the answer is a gap and all that is kept.
+/// Reads `EPOCH:OFFSET`. What is something else was never told to a client, which has to hear of
+/// it: it is taken for the start of another epoch, so that the answer is a gap and all that is
+/// kept.
 fn position(text: &str) -> Position {
     let read = || {
         let text = decoded(text).ok()?;

@@ -49,6 +49,8 @@ pub enum Rejection {
     InvalidUser,
     /// The request names more than one user: which one is meant is not for the gateway to guess.
     DuplicateUser,
+    /// The request names more than one position from which it wants what it missed.
+    DuplicatePosition,
     /// The origin, or the peer, may not enter here.
     Forbidden,
     /// Nothing is served at this host and path.
@@ -122,6 +124,7 @@ impl Rejection {
                  without control characters"
             }
             Rejection::DuplicateUser => "the request names more than one user",
+            Rejection::DuplicatePosition => "the query has more than one `since`: send one",
             Rejection::Forbidden => "you may not connect here",
             Rejection::NotFound => "nothing is served at this path",
             Rejection::MethodNotAllowed { .. } => "the method is not allowed here",
@@ -204,7 +207,7 @@ impl From<HeadError> for Rejection {
 mod tests {
     use super::*;
 
-    const ALL: [Rejection; 23] = [
+    const ALL: [Rejection; 24] = [
         Rejection::Head(HeadError::TooLarge),
         Rejection::NotUpgrade,
         Rejection::HttpVersion,
@@ -223,6 +226,7 @@ mod tests {
         Rejection::InvalidTopic,
         Rejection::InvalidUser,
         Rejection::DuplicateUser,
+        Rejection::DuplicatePosition,
         Rejection::Forbidden,
         Rejection::NotFound,
         Rejection::MethodNotAllowed { allow: "GET, HEAD" },
@@ -299,6 +303,7 @@ mod tests {
         assert_eq!(Rejection::InvalidTopic.status(), 400);
         assert_eq!(Rejection::InvalidUser.status(), 400);
         assert_eq!(Rejection::DuplicateUser.status(), 400);
+        assert_eq!(Rejection::DuplicatePosition.status(), 400);
         assert_eq!(Rejection::from(HeadError::TooLarge).status(), 431);
         assert_eq!(Rejection::from(HeadError::Body).to_string(), HeadError::Body.to_string());
     }
