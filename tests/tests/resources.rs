@@ -27,7 +27,8 @@ const SMALL_POOL: &str = r#"
 /// The bytes of [`SMALL_POOL`]'s blocks.
 const POOL: usize = 1 << 20;
 
-/// As many heads of 8 KiB as find a block: in the eighth that is theirs, and in the quarter for all.
+/// As many heads of 8 KiB as find a block: in the eighth that is theirs, and in the quarter for
+/// all.
 const HEADS: usize = POOL / 8 * 3 / 8192;
 
 /// The first bytes of a head that is so long that it takes a block of 8 KiB.
@@ -73,6 +74,7 @@ fn who_finds_no_place_is_told_so_and_served_once_others_have_left() {
     }
     gateway.expect_log(&["all places are taken", "limits.connections"]);
     wait_until("not ready", || readiness(&gateway).contains("full").then_some(()));
+    assert!(asked(&gateway, "/metrics").contains("\ntidegate_ready 0\n"), "as /readyz");
     for peer in &mut peers {
         peer.echo("not disturbed");
     }
@@ -85,12 +87,18 @@ fn who_finds_no_place_is_told_so_and_served_once_others_have_left() {
         (late.response_head().status == 101).then(|| late.echo("served"))
     });
     wait_until("ready", || readiness(&gateway).starts_with("200").then_some(()));
+    assert!(asked(&gateway, "/metrics").contains("\ntidegate_ready 1\n"), "as /readyz");
 }
 
 /// What `/readyz` answers.
 fn readiness(gateway: &Gateway) -> String {
+    asked(gateway, "/readyz")
+}
+
+/// What the admin address answers to a path.
+fn asked(gateway: &Gateway, path: &str) -> String {
     let mut peer = Peer::try_connect(gateway.admin_address()).expect("the admin address");
-    peer.send("GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    peer.send(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
     let response = peer.response();
     format!("{} {}", response.status, String::from_utf8_lossy(&response.body))
 }
@@ -198,8 +206,8 @@ fn a_full_shard_gives_what_comes_to_one_that_has_room() {
     panic!("nothing was handed over");
 }
 
-/// One place is left in all, and who has it goes as the next comes: the close of a slot's last connection
-/// must not be that of its next.
+/// One place is left in all, and who has it goes as the next comes: the close of a slot's last
+/// connection must not be that of its next.
 #[test]
 fn a_connection_that_is_handed_over_does_not_end_with_the_one_before_it() {
     let gateway = Launch::new()

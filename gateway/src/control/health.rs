@@ -6,8 +6,8 @@ use axum::http::StatusCode;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::Shared;
 use super::error::{Error, ErrorBody};
+use super::{Control, Shared};
 
 /// How it is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -16,8 +16,34 @@ pub(super) struct HealthAnswer {
     status: &'static str,
 }
 
-/// Whether a path is one of these: load balancers ask them by a name as well, and what they are told
-/// is no secret. Neither needs a body, or a shard.
+/// Whether the gateway wants clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Readiness {
+    /// All shards serve, and one has a place.
+    Ready,
+    /// All places are taken.
+    Full,
+    /// It was told to end.
+    Draining,
+}
+
+impl Readiness {
+    /// How it is now.
+    pub(super) fn of(control: &Control) -> Self {
+        if !control.handle.is_serving() {
+            return Self::Draining;
+        }
+        let limit = u64::from(control.config.limits.connections);
+        let by_shard = control.handle.by_shard();
+        match by_shard.iter().any(|(counters, _)| counters.connections < limit) {
+            true => Self::Ready,
+            false => Self::Full,
+        }
+    }
+}
+
+/// Whether a path is one of these: load balancers ask them by a name as well, and what they are
+/// told is no secret. Neither needs a body, or a shard.
 pub(super) fn has(path: &str) -> bool {
     matches!(path, "/healthz" | "/readyz")
 }
@@ -41,23 +67,18 @@ pub(super) async fn alive() -> Json<HealthAnswer> {
     )
 )]
 pub(super) async fn ready(State(control): State<Shared>) -> Result<Json<HealthAnswer>, Error> {
-    if control.handle.is_serving() {
-        let limit = u64::from(control.config.limits.connections);
-        let by_shard = control.handle.by_shard();
-        if by_shard.iter().any(|(counters, _)| counters.connections < limit) {
-            return Ok(Json(HealthAnswer { status: "ready" }));
-        }
-        return Err(Error::new(
-            StatusCode::SERVICE_UNAVAILABLE,
+    let (code, message, remedy) = match Readiness::of(&control) {
+        Readiness::Ready => return Ok(Json(HealthAnswer { status: "ready" })),
+        Readiness::Full => (
             "full",
             "all places for connections are taken",
             "send clients to another one; or raise limits.connections, or run more shards",
-        ));
-    }
-    Err(Error::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "draining",
-        "the gateway drains, and takes no more connections",
-        "send clients to another one",
-    ))
+        ),
+        Readiness::Draining => (
+            "draining",
+            "the gateway drains, and takes no more connections",
+            "send clients to another one",
+        ),
+    };
+    Err(Error::new(StatusCode::SERVICE_UNAVAILABLE, code, message, remedy))
 }

@@ -4,6 +4,7 @@
 //! that are gauges, or that are better one family with a label. METRICS.md lists what comes out,
 //! and a test holds it to that.
 
+use super::health::Readiness;
 use super::tally::{Counted, Tally};
 use super::{Control, overview};
 use crate::budget::{Bill, KERNEL_IDLE, Limit};
@@ -94,7 +95,7 @@ impl<'c> Seen<'c> {
             bill: &control.bill,
             allowed: Limit::of(control.config.memory).bytes,
             messages: (messages.used(), messages.limit()),
-            ready: control.handle.is_serving(),
+            ready: Readiness::of(control) == Readiness::Ready,
             sockets: socket_memory(),
             admin: control.tally.counted(),
         }
@@ -279,8 +280,12 @@ fn process(seen: &Seen<'_>) -> Vec<Family> {
     let connections: u64 = seen.by_shard.iter().map(|(counters, _)| counters.connections).sum();
     let user = overview::user_bytes(&seen.by_shard).checked_div(connections);
     let mut families = vec![
-        family("ready", Kind::Gauge, "1 while all shards serve and none drains.")
-            .one(seen.ready.into()),
+        family(
+            "ready",
+            Kind::Gauge,
+            "1 while /readyz answers with 200: no shard drains, and one has a place.",
+        )
+        .one(seen.ready.into()),
         family(
             "connection_user_bytes",
             Kind::Gauge,
