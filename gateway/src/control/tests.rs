@@ -653,6 +653,7 @@ fn the_metrics_are_those_of_the_document() {
         let (name, labels) = (family.full_name(), labels.join(", "));
         table.push_str(&format!("| `{name}` | {kind} | {labels} | {} |\n", family.help));
     }
+    table.push_str(&label_values(&bill));
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/METRICS.md");
     let text = std::fs::read_to_string(path).unwrap();
     let (intro, written) = text.split_once("| name |").expect("a table");
@@ -662,4 +663,31 @@ fn the_metrics_are_those_of_the_document() {
         return;
     }
     assert!(written == table, "METRICS.md is out of date: run this test with TIDEGATE_WRITE=1");
+}
+
+/// The values of labels that are a closed set. How many shards there are, and what is answered at
+/// the admin address, is not known before.
+fn label_values(bill: &Bill) -> String {
+    let is_closed = |label: &&str| !["shard", "status", "code"].contains(label);
+    let mut text = String::from(
+        "\n## Values of labels\n\n`shard` counts from 0, `status` is one of HTTP, and `code` is \
+         that of an error's body. The others have these:\n\n\
+         | name | label | values |\n|---|---|---|\n",
+    );
+    for family in families(bill) {
+        let labels = family.samples[0].labels.iter().map(|(label, _)| *label);
+        for label in labels.filter(is_closed) {
+            let all = family.samples.iter().flat_map(|sample| &sample.labels);
+            let mut values: Vec<String> = Vec::new();
+            for (_, value) in all.filter(|(name, _)| *name == label) {
+                let value = format!("`{value}`");
+                if !values.contains(&value) {
+                    values.push(value);
+                }
+            }
+            let (name, values) = (family.full_name(), values.join(", "));
+            text.push_str(&format!("| `{name}` | `{label}` | {values} |\n"));
+        }
+    }
+    text
 }
