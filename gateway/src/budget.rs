@@ -1,8 +1,8 @@
 //! The bill: everything that the shards may ever hold, line by line, before any of it is reserved.
 //!
 //! After the start no buffer and no queue of a shard grows past its line. Not on the bill are the
-//! program itself, the stacks of its few other threads, and what an embedding program's own handlers
-//! hold.
+//! program itself, the stacks of its few other threads, and what an embedding program's own
+//! handlers hold.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -271,8 +271,7 @@ fn queues(limits: &Limits) -> [Line; 7] {
     // list of those that failed and in that of those that go on, and one deadline.
     let lists = size_of::<(Slot, Generation)>() + size_of::<Slot>() + size_of::<FrameId>();
     let send = size_of::<shard::BatchSend>() + lists;
-    // Half of the buffers at most may hold input that is put off.
-    // The input that waits in a buffer, and a mark that it does.
+    // Each buffer may hold input that is put off: where it is, and a mark that it waits.
     let put_off =
         u64::from(limits.receive_buffers) * (Shard::<KernelRing>::PUT_OFF_BYTES as u64 + 1);
     [
@@ -479,8 +478,8 @@ impl fmt::Display for OverBudget {
         }
         write!(
             out,
-            "Lower the first of these keys, or `shards`, or set memory = \"{needed}\". README.md has \
-             limits that fit in 64MiB."
+            "Lower the first of these keys, or `shards`, or set memory = \"{needed}\". README.md \
+             has limits that fit in 64MiB."
         )
     }
 }
@@ -562,7 +561,8 @@ mod tests {
         let text = "memory = \"16MiB\"\nshards = 1\n[limits]\nconnections = 16\n\
                     receive_buffers = 8\nreceive_buffer = 1024\nrequest_head = 512\n\
                     staging = \"16KiB\"\nblocks = \"2MiB\"\n\
-                    [admin]\naddress = \"off\"\n[hub]\nmessages = \"1MiB\"\ntopics = 16\nsubscriptions = 16\nqueued = 16\n\
+                    [admin]\naddress = \"off\"\n[hub]\nmessages = \"1MiB\"\n\
+                    topics = 16\nsubscriptions = 16\nqueued = 16\n\
                     present = 16\nmailbox = 16\n\
                     [[route]]\npath = \"/\"\nhandler = \"echo\"\nbacklog = \"2MiB\"\n\
                     max_buffered_message = \"512KiB\"\n";
