@@ -98,7 +98,7 @@ fn readiness(gateway: &Gateway) -> String {
 /// What the admin address answers to a path.
 fn asked(gateway: &Gateway, path: &str) -> String {
     let mut peer = Peer::try_connect(gateway.admin_address()).expect("the admin address");
-    peer.send(&format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
+    peer.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
     let response = peer.response();
     format!("{} {}", response.status, String::from_utf8_lossy(&response.body))
 }
