@@ -485,3 +485,16 @@ fn a_shard_that_may_take_no_mail_in_sleeps_for_a_moment() {
     }
     assert!(answer.try_iter().count() + 16 < 40, "all mail was taken in");
 }
+
+#[test]
+fn who_opens_behind_as_many_as_have_a_turn_waits_for_no_tick() {
+    let mut play = Play::new();
+    play.turn([Completion::ListenerReady { listener: 0 }]);
+    (0..9).for_each(|slot| drop(play.turn([accepted(slot, Ok(()))])));
+    let told = |slot| Completion::Readable { slot, generation: 0, armed: false, ended: false };
+    let pushed = play.turn((0..9).map(told));
+    let receives = |one: &&Operation| matches!(one, Operation::Receive { .. });
+    assert_eq!(pushed.iter().filter(receives).count(), 8);
+    play.turn([]);
+    assert_eq!(play.hand.borrow().wait, Duration::ZERO);
+}
