@@ -63,7 +63,10 @@ impl Vitals {
                 431 | 414 | 413 => 1,
                 _ => 0,
             },
-            Rejection::InvalidTopic | Rejection::InvalidUser | Rejection::DuplicateUser => 0,
+            Rejection::InvalidTopic
+            | Rejection::InvalidUser
+            | Rejection::DuplicateUser
+            | Rejection::DuplicatePosition => 0,
             Rejection::Timeout => 2,
             Rejection::NotUpgrade => 3,
             Rejection::Forbidden => 5,
