@@ -70,6 +70,20 @@ impl Backlog<'_> {
     /// # Errors
     /// [`Full`].
     pub fn push_back(&mut self, parts: &[Source<'_>], limit: u32) -> Result<(), Full> {
+        self.push_back_beyond(parts, limit, 0)
+    }
+
+    /// The same, but so many bytes of what is for sending stay free for something else, as with
+    /// [`Blocks::take_beyond`].
+    ///
+    /// # Errors
+    /// [`Full`].
+    pub fn push_back_beyond(
+        &mut self,
+        parts: &[Source<'_>],
+        limit: u32,
+        kept: u64,
+    ) -> Result<(), Full> {
         let total: usize = parts.iter().map(Source::len).sum();
         let total = u32::try_from(total).map_err(|_| Full)?;
         let after = self.connection.backlog_bytes.checked_add(total).ok_or(Full)?;
@@ -79,7 +93,7 @@ impl Backlog<'_> {
         if total == 0 {
             return Ok(());
         }
-        let mut block = self.reserve(total)?;
+        let mut block = self.reserve(total, kept)?;
         for part in parts {
             block = self.fill(block, part);
         }
@@ -96,7 +110,7 @@ impl Backlog<'_> {
     /// The pool is empty.
     pub fn push_front(&mut self, bytes: &[u8]) -> Result<(), Full> {
         let count = u32::try_from(bytes.len()).map_err(|_| Full)?;
-        let Some(first) = self.take_list(count)? else { return Ok(()) };
+        let Some(first) = self.take_list(count, 0)? else { return Ok(()) };
         self.fill(first, &Source::Bytes(bytes));
         if let Some(behind) = self.connection.backlog {
             self.blocks.append(first, behind);
@@ -138,10 +152,10 @@ impl Backlog<'_> {
     }
 
     /// Makes sure that `count` bytes fit behind what is queued; returns the block where they begin.
-    fn reserve(&mut self, count: u32) -> Result<BlockId, Full> {
+    fn reserve(&mut self, count: u32, kept: u64) -> Result<BlockId, Full> {
         let last = self.connection.backlog.map(|first| self.blocks.last(first));
         let room = last.map_or(0, |last| self.blocks.room(last).length);
-        let fresh = self.take_list(count.saturating_sub(room))?;
+        let fresh = self.take_list(count.saturating_sub(room), kept)?;
         match (self.connection.backlog, fresh) {
             (None, fresh) => self.connection.backlog = fresh,
             (Some(first), Some(fresh)) => self.blocks.append(first, fresh),
@@ -151,11 +165,11 @@ impl Backlog<'_> {
     }
 
     /// A list of fresh blocks for `count` bytes, or none if `count` is zero.
-    fn take_list(&mut self, count: u32) -> Result<Option<BlockId>, Full> {
+    fn take_list(&mut self, count: u32, kept: u64) -> Result<Option<BlockId>, Full> {
         let mut first = None;
         let mut left = count;
         while left > 0 {
-            let Some(block) = self.take_some(left) else {
+            let Some(block) = self.take_some(left, kept) else {
                 self.give_back_list(first);
                 return Err(Full);
             };
@@ -169,10 +183,10 @@ impl Backlog<'_> {
     }
 
     /// A block for some of `left` bytes: smaller ones will do where no large one is free.
-    fn take_some(&mut self, left: u32) -> Option<BlockId> {
+    fn take_some(&mut self, left: u32, kept: u64) -> Option<BlockId> {
         let mut size = left.clamp(BLOCK_MIN, BLOCK_MAX);
         loop {
-            match self.blocks.take(Share::Sending, size) {
+            match self.blocks.take_beyond(Share::Sending, size, kept) {
                 None if size > MIN_BLOCK => size = (size / 2).max(MIN_BLOCK),
                 block => return block,
             }

@@ -11,7 +11,7 @@ use std::ops::Range;
 use tidegate_proto::frame::{Header, MAX_HEADER, OpCode};
 
 use super::backlog::{Backlog, Full, Source};
-use super::blocks::{Blocks, Share};
+use super::blocks::Blocks;
 use super::record::{Connection, Flags};
 
 /// What frames that are queued leave of a backlog's bound, so that a Close frame finds room when the
@@ -224,10 +224,8 @@ impl Output<'_> {
     fn queue(&mut self, head: &[u8], payload: &Payload<'_>, reserve: u32) -> Result<(), Full> {
         self.place = Place::Backlog;
         let is_slow = self.connection.flags.has(Flags::BLOCKED | Flags::SEND_ARMED);
-        let is_scarce = self.pool.blocks.own_free_bytes(Share::Sending) < self.sending_reserve;
-        if reserve == CONTROL_RESERVE && is_slow && is_scarce {
-            return Err(Full);
-        }
+        let is_data = reserve == CONTROL_RESERVE;
+        let kept = if is_data && is_slow { self.sending_reserve } else { 0 };
         let body = match payload {
             Payload::Buffer(range) => Source::Bytes(&self.buffer[range.clone()]),
             Payload::Blocks(range) => Source::Blocks(range.clone()),
@@ -235,12 +233,14 @@ impl Output<'_> {
         };
         let Pool { blocks, area } = &mut self.pool;
         let mut backlog = Backlog { connection: self.connection, blocks, area };
-        backlog.push_back(&[Source::Bytes(head), body], self.backlog_limit.saturating_sub(reserve))
+        let limit = self.backlog_limit.saturating_sub(reserve);
+        backlog.push_back_beyond(&[Source::Bytes(head), body], limit, kept)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::blocks::Share;
     use super::*;
 
     /// A turn over `buffer` with `staging` bytes of staging memory; returns what leaves, and how.
@@ -354,6 +354,28 @@ mod tests {
             assert!(output.is_choked());
         });
         assert_eq!((place, said), (Place::Backlog, b"\x82\x03one".to_vec()));
+    }
+
+    #[test]
+    fn who_takes_nothing_gets_of_the_blocks_for_all_while_its_own_are_kept() {
+        let mut connection = Connection::free(0);
+        connection.flags.set(Flags::BLOCKED | Flags::SEND_ARMED);
+        turn_of(&mut connection, &mut [], 0, |output| {
+            let (kept, share) = (1 << 13, Share::Sending);
+            output.sending_reserve = kept;
+            while output.pool.blocks.own_free_bytes(share) > kept {
+                output.pool.blocks.take_beyond(share, 1, kept).expect("room");
+            }
+            let say = |output: &mut Output<'_>, opcode, length| {
+                let header = Header { opcode, ..binary(length) };
+                output.frame(&header, &Payload::Bytes(&vec![b'x'; length]))
+            };
+            let all = output.pool.blocks.free_bytes(share) - kept;
+            let said = (0..).take_while(|_| say(output, OpCode::Binary, 1000).is_ok()).count();
+            assert!(said as u64 * 1004 > all / 2, "{said} of {all} bytes");
+            assert_eq!(output.pool.blocks.own_free_bytes(share), kept, "it is for others");
+            assert_eq!(say(output, OpCode::Pong, 125), Ok(()));
+        });
     }
 
     #[test]
