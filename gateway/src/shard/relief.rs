@@ -1,10 +1,11 @@
 //! What happens when memory or places run short that all connections share: whoever holds most is
-//! harmed first, never whoever reads.
+//! harmed first, never whoever keeps up.
 //!
 //! A turn that finds no block, or no place in the queues, waits; nobody is called slow for it. Before
 //! the pool is empty, and when something has waited for long, those are looked for who hold some
 //! of it: first those whose peers have taken nothing for a second, the one that holds most among some
-//! thousands that are looked at in a turn. What becomes of it is its route's policy for slow peers.
+//! thousands that are looked at in a turn, and after two seconds those who take it slowly. What
+//! becomes of it is its route's policy for slow peers.
 
 use std::time::Duration;
 
@@ -23,8 +24,8 @@ const LOOKED_AT: u32 = 4096;
 /// Whose peer has taken nothing for so long does not read.
 const STUCK: Duration = Duration::from_secs(1);
 
-/// When something has waited for so many ticks, and nobody is stuck, the one who holds most has to give
-/// way though its peer takes some of it. Ticks do not count while the whole shard is paused.
+/// When something has waited, or publishers have paused, for so many ticks, and nobody is stuck, the one
+/// who holds most has to give way though its peer takes some of it. Ticks do not count while the whole shard is paused.
 const PATIENCE_TICKS: u64 = 8;
 
 /// What is known of the shortage.
@@ -33,10 +34,19 @@ pub(super) struct Relief {
     /// How often something found no block, or no place, in this turn of the loop.
     shortages: u32,
     /// Since which tick something has waited for one, whether it had its turn in each turn of the
-    /// loop or not.
+    /// loop or not, or publishers have paused because there was hardly any.
     since: Option<u64>,
+    /// Blocks, or places, are so few that publishers pause.
+    presses: Few,
     /// Where to look next.
     cursor: Slot,
+}
+
+/// What there is little of.
+#[derive(Clone, Copy, Default)]
+struct Few {
+    blocks: bool,
+    places: bool,
 }
 
 /// Who is looked for.
@@ -68,24 +78,49 @@ impl<R: Ring> Shard<R> {
         // What waits may have had no turn in this turn of the loop, while others had theirs.
         let is_short = self.deliveries.are_short();
         let was_short = std::mem::take(&mut self.relief.shortages) > 0;
-        let (waiting, places) = (self.frames.waiting(), self.frames.places());
-        let few_places = waiting > places / 2;
-        let few_blocks = self.blocks.free_bytes(Share::Sending) < 2 * self.sending_reserve();
-        self.hub.press(is_short || few_blocks || waiting > places / 4 * 3);
+        let few_places = self.frames.waiting() > self.frames.places() / 2;
+        let few_own = self.sending_left() < self.sending_reserve() / 8 * 9;
+        let pressing = self.runs_short();
+        self.relief.presses = pressing;
+        let is_pressing = is_short || pressing.blocks || pressing.places;
+        self.hub.press(is_pressing);
         let gathered = self.blocks.own_bytes(Share::Gathered);
         if self.blocks.free_bytes(Share::Gathered) < gathered / 4 {
             self.evict(Holder::Gatherer);
         }
         let now = self.deadlines.now();
-        self.relief.since = is_short.then(|| self.relief.since.unwrap_or(now));
+        let lacks = is_pressing || self.sending_left() < self.sending_reserve();
+        self.relief.since = lacks.then(|| self.relief.since.unwrap_or(now));
         let is_urgent = self.relief.since.is_some_and(|since| now - since >= PATIENCE_TICKS);
-        if was_short || is_urgent || few_blocks || few_places {
+        if was_short || is_urgent || few_own || pressing.blocks || few_places {
             let has_one = self.evict(Holder::Stuck) || (is_urgent && self.evict(Holder::Any));
-            if has_one && is_short {
+            if has_one && lacks {
                 // What that frees may do.
                 self.relief.since = Some(now);
             }
         }
+    }
+
+    /// Whether blocks, or places, are so few that publishers pause. They go on only once a good part
+    /// more is free: were it the next block, those who take one after the other, however slowly,
+    /// would seem to leave enough, and everybody would publish as slowly as they read.
+    fn runs_short(&self) -> Few {
+        let before = self.relief.presses;
+        let (free, reserve) = (self.blocks.free_bytes(Share::Sending), self.sending_reserve());
+        // Others may hold what is for all: it is not waited for once hardly any of this is in use.
+        let own = self.blocks.own_bytes(Share::Sending);
+        let is_in_use = self.blocks.used_by(Share::Sending) > own / 8;
+        let waits_for_blocks = before.blocks && is_in_use && free < reserve / 2 * 5;
+        let (waiting, places) = (self.frames.waiting(), self.frames.places());
+        Few {
+            blocks: free < 2 * reserve || waits_for_blocks,
+            places: waiting > places / 4 * 3 || (before.places && waiting > places / 8 * 5),
+        }
+    }
+
+    /// What is free of the blocks for sending that nothing else can take.
+    fn sending_left(&self) -> u64 {
+        self.blocks.own_free_bytes(Share::Sending)
     }
 
     /// What one turn's sends may leave behind, were all of them to fall short: so much is kept free.

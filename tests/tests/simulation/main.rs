@@ -6,6 +6,7 @@
 mod chances;
 mod client;
 mod directed;
+mod few_blocks;
 mod handlers;
 mod hearing;
 mod labels;
