@@ -137,7 +137,7 @@ counters! {
     /// with 1013.
     topics_denied,
     /// Times that a publishing connection was not read from for a while, because messages held too
-    /// much memory or another shard did not keep up.
+    /// much memory, blocks or places in queues were few, or another shard did not keep up.
     publishers_paused,
     /// Times that a request was not read in a turn of the loop, because another shard did not keep up
     /// with what opening connections tell it.
