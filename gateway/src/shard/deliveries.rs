@@ -94,8 +94,6 @@ pub(super) struct Running {
     pub(super) at: At,
     pub(super) forms: Forms,
     pub(super) reached: u64,
-    /// The turn of the loop in which it can do nothing more.
-    waits_in: u64,
     /// When it had its turn last, it found no block, or no place.
     pub(super) is_short: bool,
 }
@@ -103,8 +101,12 @@ pub(super) struct Running {
 /// All that is on its way.
 #[derive(Default)]
 pub(crate) struct Deliveries {
-    /// The next one to have its turn is first.
+    /// Those that can go on in the latest turn of the loop: the next one to have its turn is first.
     running: VecDeque<Running>,
+    /// Those that can do nothing more in that turn.
+    idle: VecDeque<Running>,
+    /// The turn in which they wait.
+    turn: u64,
     /// What comes behind each of them, and behind that which has its turn.
     behind: HashMap<Line, VecDeque<Job>>,
     /// How many jobs that are.
@@ -137,19 +139,19 @@ impl Job {
 }
 
 impl Deliveries {
-    /// Bytes of a job, and of what it stands behind or what stands behind it: a table has twice as
-    /// many buckets as entries, and a byte more for each.
+    /// Bytes of a job, in either queue of those that run, and of what it stands behind or what stands
+    /// behind it: a table has twice as many buckets as entries, and a byte more for each.
     pub(crate) const JOB_BYTES: usize =
-        size_of::<Running>() + size_of::<Job>() + 2 * (size_of::<(Line, VecDeque<Job>)>() + 1);
+        2 * size_of::<Running>() + size_of::<Job>() + 2 * (size_of::<(Line, VecDeque<Job>)>() + 1);
 
     /// Nothing is on its way.
     pub(super) fn is_empty(&self) -> bool {
-        self.running.is_empty()
+        self.running.is_empty() && self.idle.is_empty()
     }
 
     /// Whether anything can go on that could in this turn of the loop.
     pub(super) fn can_go_on(&self, turn: u64) -> bool {
-        self.running.iter().any(|running| running.waits_in != turn)
+        !self.running.is_empty() || (turn != self.turn && !self.idle.is_empty())
     }
 
     /// Whether anything waits for a block or a place.
@@ -159,7 +161,7 @@ impl Deliveries {
 
     /// How many jobs there are.
     pub(super) fn jobs(&self) -> usize {
-        self.running.len() + self.waiting
+        self.running.len() + self.idle.len() + self.waiting
     }
 
     /// Adds a job, behind all others of its line.
@@ -183,8 +185,7 @@ impl Deliveries {
 
     /// Takes out what has its turn; `None` if nothing can do more in this turn of the loop.
     pub(super) fn next(&mut self, turn: u64) -> Option<Running> {
-        let at = self.running.iter().position(|running| running.waits_in != turn)?;
-        self.running.rotate_left(at);
+        self.enter(turn);
         let running = self.running.pop_front()?;
         self.short -= usize::from(running.is_short);
         Some(running)
@@ -192,10 +193,32 @@ impl Deliveries {
 
     /// Puts back what was taken out, behind the others; with `waits`, it can do nothing more in this
     /// turn of the loop.
-    pub(super) fn put_back(&mut self, mut running: Running, waits: Option<u64>) {
-        running.waits_in = waits.unwrap_or_default();
+    pub(super) fn put_back(&mut self, running: Running, waits: Option<u64>) {
         self.short += usize::from(running.is_short);
-        self.running.push_back(running);
+        match waits {
+            Some(turn) => {
+                self.enter(turn);
+                self.idle.push_back(running);
+            }
+            None => self.running.push_back(running),
+        }
+    }
+
+    /// In another turn of the loop, those that waited can go on, behind the others. Whichever are
+    /// fewer are moved.
+    fn enter(&mut self, turn: u64) {
+        if turn == self.turn {
+            return;
+        }
+        self.turn = turn;
+        if self.running.len() < self.idle.len() {
+            while let Some(running) = self.running.pop_back() {
+                self.idle.push_front(running);
+            }
+            std::mem::swap(&mut self.running, &mut self.idle);
+        } else {
+            self.running.append(&mut self.idle);
+        }
     }
 
     /// The job of what was taken out is done: the next one behind it has its turn later.
@@ -213,15 +236,7 @@ impl Deliveries {
 
 impl Running {
     fn new(job: Job, line: Line) -> Self {
-        Self {
-            job,
-            line,
-            at: At::Start,
-            forms: Vec::new(),
-            reached: 0,
-            waits_in: 0,
-            is_short: false,
-        }
+        Self { job, line, at: At::Start, forms: Vec::new(), reached: 0, is_short: false }
     }
 }
 
@@ -279,7 +294,30 @@ mod tests {
         assert_eq!(told(&second.job), "b1");
         deliveries.done(second);
         assert!(deliveries.next(7).is_none() && !deliveries.is_empty());
+        assert!(deliveries.can_go_on(8) && !deliveries.can_go_on(7));
         assert!(deliveries.next(8).is_some(), "in the next turn it goes on");
+    }
+
+    #[test]
+    fn those_that_wait_are_not_looked_at_for_each_portion_of_another() {
+        const WAITING: usize = 4096;
+        let mut deliveries = Deliveries::default();
+        (0..WAITING).for_each(|number| deliveries.add(tell(&number.to_string(), 1)));
+        for _ in 0..WAITING {
+            let running = deliveries.next(1).expect("each has its turn");
+            deliveries.put_back(running, Some(1));
+        }
+        deliveries.add(tell("a", 1));
+        let began = std::time::Instant::now();
+        for _ in 0..100_000 {
+            let running = deliveries.next(1).expect("one goes on");
+            assert_eq!(told(&running.job), "a1");
+            deliveries.put_back(running, None);
+        }
+        // To look at those that wait for each portion took a second and more.
+        assert!(began.elapsed().as_millis() < 500, "{:?}", began.elapsed());
+        let first = deliveries.next(2).expect("all");
+        assert_eq!((told(&first.job).as_str(), deliveries.jobs()), ("a1", WAITING));
     }
 
     #[test]
