@@ -59,6 +59,16 @@ const NAME_BYTES: usize = hub::Name::LENGTH_MAX + 16;
 const RECOVERING: &[&str] =
     &["hub.subscriptions", "limits.connections", "hub.subscriptions_per_connection"];
 
+/// What decides how much mail may wait.
+const WAITING: &[&str] = &[
+    "hub.subscriptions",
+    "limits.connections",
+    "hub.present",
+    "hub.subscriptions_per_connection",
+    "hub.mailbox",
+    "shards",
+];
+
 /// What `memory = "auto"` allows if nothing says how much there is.
 const LIMIT_UNKNOWN: u64 = 4 << 30;
 
@@ -303,7 +313,7 @@ fn fixed(config: &Config) -> [Line; 7] {
 }
 
 /// What the hub keeps.
-fn hub_tables(config: &Config, shards: usize) -> [Line; 9] {
+fn hub_tables(config: &Config, shards: usize) -> [Line; 10] {
     let (hub, limits) = (&config.hub, &config.limits);
     let connections = u64::from(limits.slots());
     let topic = (hub::TOPIC_BYTES + NAME_BYTES) as u64;
@@ -318,11 +328,17 @@ fn hub_tables(config: &Config, shards: usize) -> [Line; 9] {
     let queues = waiting + grown(connections, Frames::QUEUE_BYTES as u64) + frames;
     let mail = (hub::MAIL_BYTES + hub::LETTER_BYTES) as u64;
     let mailboxes = shards as u64 * u64::from(hub.mailbox) * mail;
-    // While a mailbox is full, nobody who publishes or opens is read from; what waits then is that
-    // connections have ended, and one question for each that recovers.
+    // While a mailbox is full, nobody who publishes is read from, and once as much as two hold waits
+    // behind it, nobody who opens; what comes to wait then is that connections have ended, which each
+    // shard may have to hear of those who were present, one question for each that recovers, and as
+    // many that were accepted as another shard had places.
     let per_connection = u64::from(hub.subscriptions_per_connection);
     let recovering = (connections * per_connection).min(hub.subscriptions.into());
-    let mail_waiting = (u64::from(hub.subscriptions) + recovering) * mail;
+    let ended = u64::from(hub.subscriptions) + u64::from(hub.present);
+    let waiting = ended + recovering + 2 * u64::from(hub.mailbox) + u64::from(limits.connections);
+    let told = u64::from(hub.present) * (shards as u64 - 1) * hub::MAIL_BYTES as u64;
+    let mail_waiting = waiting * mail + told;
+    let handed = grown(limits.connections.into(), hub::HANDED_BYTES as u64);
     let cursors = recovering * hub::Recoveries::CURSOR_BYTES as u64;
     let recoveries = cursors + 8 * connections.div_ceil(64);
     // As much as a mailbox holds may be on its way to connections.
@@ -334,7 +350,8 @@ fn hub_tables(config: &Config, shards: usize) -> [Line; 9] {
         line("members of the hub", members, &["limits.connections"]),
         line("queues of published messages", queues, &["hub.queued", "limits.connections"]),
         line("mailboxes", mailboxes, &["hub.mailbox", "shards"]),
-        line("mail that waits", mail_waiting, RECOVERING),
+        line("mail that waits", mail_waiting, WAITING),
+        line("connections handed over", handed, &["limits.connections"]),
         line("deliveries on their way", deliveries, &["hub.mailbox"]),
         line("those who come back", recoveries, RECOVERING),
         line("presence", present, &["hub.present"]),

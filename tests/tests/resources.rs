@@ -230,6 +230,33 @@ fn a_connection_that_is_handed_over_does_not_end_with_the_one_before_it() {
     gateway.expect_counter_from("handed_over", 100);
 }
 
+/// A shard that has shown room may have promised all its slots to those it accepts itself when one
+/// comes that another shard has accepted.
+#[test]
+fn who_is_handed_over_in_a_burst_is_served_or_told_so() {
+    let gateway = Launch::new()
+        .config("shards = 2\npin = false\n[limits]\nconnections = 16\n")
+        .listen("127.0.0.1:0")
+        .start();
+    let mut served = 0;
+    for round in 0..200 {
+        let mut peers: Vec<Peer> = (0..48).map(|_| Peer::connect(&gateway)).collect();
+        for peer in &mut peers {
+            peer.request(&Request::open("/echo"));
+        }
+        for (index, peer) in peers.iter_mut().enumerate() {
+            case(format!("{round}: {index}"), || match peer.response_head().status {
+                101 => served += 1,
+                status => assert_eq!(status, 503),
+            });
+        }
+    }
+    assert!(served > 200 * 16, "{served} were served");
+    let counters = gateway.fresh_counters();
+    assert!(counters.get("handed_over") > 100, "{}", counters.get("handed_over"));
+    assert_eq!(counters.get("accept_errors"), 0);
+}
+
 #[test]
 fn two_listeners_share_the_connections_of_a_shard() {
     let gateway = Launch::new()

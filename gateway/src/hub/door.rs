@@ -37,9 +37,11 @@ pub struct Common {
     pub(crate) shards: usize,
     /// How many shards have said that publishers should pause.
     pub(crate) pressing: Arc<AtomicU32>,
+    /// How many shards have said that very much of their mail waits.
+    pub(crate) overfull: Arc<AtomicU32>,
     /// How many connections more each shard could serve.
     pub(crate) room: Arc<[AtomicU32]>,
-    /// How many connections are on their way to each shard from others.
+    /// How many connections are on their way to each shard from others, or wait there for a slot.
     pub(crate) handed: Arc<[AtomicU32]>,
 }
 
@@ -57,6 +59,7 @@ impl Common {
             names,
             shards,
             pressing: Arc::default(),
+            overfull: Arc::default(),
             room: zeros(),
             handed: zeros(),
         }

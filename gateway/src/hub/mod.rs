@@ -29,7 +29,7 @@ mod tally;
 
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 pub use door::{Common, Door, Reply, Seed};
@@ -70,6 +70,8 @@ pub(crate) const MEMBER_BYTES: usize = Local::MEMBER_BYTES;
 pub(crate) const PRESENT_BYTES: usize = Home::PRESENT_BYTES;
 /// Bytes of a place in a mailbox.
 pub(crate) const MAIL_BYTES: usize = size_of::<Mail>();
+/// Bytes of a connection that was handed over.
+pub(crate) const HANDED_BYTES: usize = size_of::<Handed>();
 /// Bytes of what a piece of mail of the larger kinds points to, and of its allocation.
 pub(crate) const LETTER_BYTES: usize = size_of::<mail::Joined>() + 16;
 
@@ -87,6 +89,8 @@ pub struct Hub {
     serial: u32,
     /// This shard has said that publishers should pause.
     is_pressing: bool,
+    /// This shard has said that very much of its mail waits.
+    is_overfull: bool,
 }
 
 /// What is left to do with connections.
@@ -181,6 +185,7 @@ impl Hub {
             published: 0,
             serial: 0,
             is_pressing: false,
+            is_overfull: false,
         }
     }
 
@@ -215,34 +220,47 @@ impl Hub {
         self.post.is_congested()
     }
 
-    /// Whether so much mail waits that those who open, which publishers that are held cannot help,
-    /// have to wait as well.
+    /// Whether so much mail waits here, or on another shard that has said so, that those who open,
+    /// which publishers that are held cannot help, have to wait as well. A topic's home takes in what
+    /// comes to it, so only it knows that what it sends on is not taken.
     pub(crate) fn is_overfull(&self) -> bool {
-        self.post.is_overfull()
+        self.post.is_overfull() || self.common.overfull.load(Ordering::Relaxed) > 0
     }
 
     /// Whether publishers should be read from no further: messages hold three quarters of what they
-    /// may, another shard does not keep up, or on some shard so much waits for its connections that
-    /// it has said so.
+    /// may, another shard does not keep up with this one or by far not with some other, or on some
+    /// shard so much waits for its connections that it has said so.
     pub(crate) fn is_pressed(&self) -> bool {
         let memory = &self.common.memory;
         memory.used() > memory.limit() / 4 * 3
             || self.post.is_congested()
             || self.common.pressing.load(Ordering::Relaxed) > 0
+            || self.common.overfull.load(Ordering::Relaxed) > 0
+    }
+
+    /// Moves what waits into the mailboxes, as far as there is room.
+    pub(crate) fn flush(&mut self) {
+        self.post.flush();
+        self.tell_overfull();
+    }
+
+    /// Says to all shards that very much of its mail waits, or that it does no longer.
+    fn tell_overfull(&mut self) {
+        let is_overfull = self.post.is_overfull();
+        say(&self.common.overfull, &mut self.is_overfull, is_overfull);
+    }
+
+    /// The shard has ended: it has no room, and nobody is to wait for it.
+    pub(crate) fn retire(&mut self) {
+        self.show_room(0);
+        self.press(false);
+        say(&self.common.overfull, &mut self.is_overfull, false);
     }
 
     /// Says to all shards that so much waits for connections of this one that publishers should
     /// pause, or that it does no longer.
     pub(crate) fn press(&mut self, is_pressing: bool) {
-        if is_pressing == self.is_pressing {
-            return;
-        }
-        self.is_pressing = is_pressing;
-        if is_pressing {
-            self.common.pressing.fetch_add(1, Ordering::Relaxed);
-        } else {
-            self.common.pressing.fetch_sub(1, Ordering::Relaxed);
-        }
+        say(&self.common.pressing, &mut self.is_pressing, is_pressing);
     }
 
     /// Shows the other shards how many connections more this one could serve.
@@ -250,26 +268,36 @@ impl Hub {
         self.common.room[self.post.index()].store(room, Ordering::Relaxed);
     }
 
-    /// Gives a connection to another shard.
+    /// Gives a connection to another shard, where a place was claimed for it.
     pub(crate) fn hand_over(&mut self, shard: usize, handed: Handed) {
-        self.common.handed[shard].fetch_add(1, Ordering::Relaxed);
         self.post.send(shard, Mail::Handed(Box::new(handed)));
     }
 
-    /// A connection that another shard gave to this one has come.
+    /// A connection that another shard gave to this one has its slot, and the room that this one
+    /// shows is without it.
     pub(crate) fn has_taken_over(&self) {
-        self.common.handed[self.post.index()].fetch_sub(1, Ordering::Relaxed);
+        self.give_place_back(self.post.index());
     }
 
-    /// The other shard that has most room, if any has some. Several that ask at once may hear of
-    /// the same place: the reserve of slots is for that.
-    pub(crate) fn shard_with_room(&self) -> Option<usize> {
-        let room = |shard: &usize| {
-            let handed = self.common.handed[*shard].load(Ordering::Relaxed);
-            self.common.room[*shard].load(Ordering::Relaxed).saturating_sub(handed)
+    /// Nobody comes for a place that was claimed in a shard, or it is taken.
+    pub(crate) fn give_place_back(&self, shard: usize) {
+        // Who sees this sees the room that was shown before.
+        self.common.handed[shard].fetch_sub(1, Ordering::Release);
+    }
+
+    /// Claims a place in the other shard that has most room, if any has some. Never are more claimed
+    /// than it showed; connections that it accepted itself meanwhile may have taken them.
+    pub(crate) fn claim_place(&self) -> Option<usize> {
+        let Common { room, handed, shards, .. } = &self.common;
+        let left = |shard: &usize| {
+            let handed = handed[*shard].load(Ordering::Acquire);
+            room[*shard].load(Ordering::Relaxed).saturating_sub(handed)
         };
-        let others = (0..self.common.shards).filter(|shard| *shard != self.post.index());
-        others.filter(|shard| room(shard) > 0).max_by_key(room)
+        let others = (0..*shards).filter(|shard| *shard != self.post.index());
+        let shard = others.filter(|shard| left(shard) > 0).max_by_key(left)?;
+        let claim = |count| (count < room[shard].load(Ordering::Relaxed)).then_some(count + 1);
+        let claimed = handed[shard].fetch_update(Ordering::AcqRel, Ordering::Acquire, claim);
+        claimed.is_ok().then_some(shard)
     }
 
     /// The hash of what conflation goes by: topic and key. Nobody outside knows its seed, so nobody
@@ -429,14 +457,14 @@ impl Hub {
         budget: &Cell<usize>,
         compress: Compress<'_>,
     ) -> Option<Work> {
-        while budget.get() > 0 {
-            let mail = self.post.receive()?;
+        let mut work = None;
+        while work.is_none() && budget.get() > 0 {
+            let Some(mail) = self.post.receive() else { break };
             budget.update(|left| left - 1);
-            if let Some(work) = self.handle(mail, moment, compress) {
-                return Some(work);
-            }
+            work = self.handle(mail, moment, compress);
         }
-        None
+        self.tell_overfull();
+        work
     }
 
     /// Time has passed.
@@ -718,6 +746,15 @@ impl Hub {
     }
 }
 
+/// Counts this shard among those that say something, or no longer.
+fn say(count: &AtomicU32, has_said: &mut bool, says: bool) {
+    match (std::mem::replace(has_said, says), says) {
+        (false, true) => _ = count.fetch_add(1, Ordering::Relaxed),
+        (true, false) => _ = count.fetch_sub(1, Ordering::Relaxed),
+        _ => {}
+    }
+}
+
 /// What concerns all connections of this shard.
 fn everywhere(ask: Ask) -> Option<Work> {
     let Ask { request, reply } = ask;
@@ -731,6 +768,89 @@ fn everywhere(ask: Ask) -> Option<Work> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Three hubs with mailboxes of 16 places, and the name of a topic whose home is the second.
+    fn three() -> (Vec<Hub>, Name) {
+        let wakers: Vec<Waker> = (0..3).map(|_| Waker::new().expect("a descriptor")).collect();
+        let text = "[hub]\nmailbox = 16\n[[route]]\npath = \"/\"\nhandler = \"hub?topic=room\"\n\
+                    [[topic]]\nname = \"{name}\"\npresence = true\nlinger = \"0s\"\n";
+        let config = Config::parse(text, "three.toml").expect("a configuration");
+        let identity = (Node { number: 0, start: 1 }, Seed([1, 2]));
+        let (hubs, _) = open(&config, identity, &wakers);
+        let mut names = (0..).map(|number| Name::new(&number.to_string()).expect("a name"));
+        let name =
+            names.find(|name| hubs[0].home_of(name) == 1).expect("some have their home there");
+        (hubs, name)
+    }
+
+    /// Has a hub do what has come, all of which it can do by itself.
+    fn work(hub: &mut Hub) {
+        let moment = Moment { now: Duration::ZERO, calendar: Duration::ZERO };
+        let budget = Cell::new(usize::MAX);
+        assert!(hub.next(moment, &budget, &mut |_| None).is_none());
+        hub.flush();
+    }
+
+    #[test]
+    fn who_opens_waits_when_the_home_of_its_topic_cannot_pass_on_who_comes_and_goes() {
+        let (mut hubs, name) = three();
+        let [publisher, home, slow] = &mut hubs[..] else { unreachable!("three") };
+        let member = Subscribing { events: true, ..Subscribing::default() };
+        slow.subscribe(slow.id(0, 0), &name, member).expect("room");
+        slow.flush();
+        work(home);
+        let mut opened = 0;
+        while opened < 10_000 && !publisher.is_overfull() {
+            opened += 1;
+            let id = publisher.id(0, 0);
+            publisher.subscribe(id, &name, Subscribing::default()).expect("room");
+            publisher.ended(id, false);
+            publisher.flush();
+            work(home);
+        }
+        assert!(!publisher.post.is_overfull(), "the publisher's own mail is taken");
+        // Beyond the mailbox of 16 places two of them wait, and each that opened is told of twice.
+        assert!((20..=32).contains(&opened), "{opened} have opened");
+        assert!(home.is_overfull() && home.post.waiting() <= 2 * 16 + 2);
+        assert!(publisher.is_pressed() && slow.is_overfull());
+        // Once it goes on receiving, all do.
+        while slow.post.receive().is_some() {
+            home.flush();
+        }
+        assert!(!publisher.is_overfull() && !publisher.is_pressed() && !slow.is_overfull());
+    }
+
+    #[test]
+    fn nobody_waits_for_a_shard_that_has_ended() {
+        let (mut hubs, name) = three();
+        let [publisher, home, _] = &mut hubs[..] else { unreachable!("three") };
+        home.press(true);
+        for _ in 0..64 {
+            let payload =
+                Payload::new(tidegate_proto::receiver::Kind::Text, b"a", &publisher.common.memory);
+            let payload = payload.expect("room");
+            let publication = Publication { payload, key: None, except: None };
+            home.publish(&Target::Topic(name.clone()), publication);
+        }
+        home.flush();
+        assert!(publisher.is_pressed() && publisher.is_overfull());
+        home.retire();
+        assert!(!publisher.is_pressed() && !publisher.is_overfull());
+    }
+
+    #[test]
+    fn no_more_places_are_claimed_in_a_shard_than_it_has_shown() {
+        let (hubs, _) = three();
+        hubs[2].show_room(2);
+        assert_eq!([hubs[0].claim_place(), hubs[1].claim_place()], [Some(2), Some(2)]);
+        assert_eq!((hubs[0].claim_place(), hubs[1].claim_place()), (None, None));
+        // One has come and has its slot: room is shown first, so nobody takes that for a free one.
+        hubs[2].show_room(1);
+        hubs[2].has_taken_over();
+        assert_eq!(hubs[0].claim_place(), None);
+        hubs[0].give_place_back(2);
+        assert_eq!((hubs[2].claim_place(), hubs[1].claim_place()), (None, Some(2)));
+    }
 
     #[test]
     fn to_compress_may_end_what_is_done_at_once() {

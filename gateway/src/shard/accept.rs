@@ -7,7 +7,8 @@
 //! connections have their turn between two of them. Accepting is paused by not asking.
 //!
 //! A shard that serves as many as it may gives what comes to one that has room. When none has, it
-//! goes on accepting into its reserve of slots, and those are told so.
+//! goes on accepting into its reserve of slots, and those are told so. Who was given to a shard that
+//! has no slot by then waits there for the next one, before those who are yet to be accepted.
 
 use std::io;
 use std::net::SocketAddr;
@@ -15,7 +16,7 @@ use std::time::Duration;
 
 use tidegate_proto::keepalive::Wait;
 
-use super::Shard;
+use super::{OPERATIONS_PER_EVENT, Shard};
 use crate::hub::Handed;
 use crate::uring::{ACCEPT_BATCH, Errno, ListenerId, Operation, Ring, Slot};
 
@@ -130,9 +131,12 @@ impl<R: Ring> Shard<R> {
         self.ring.push(Operation::PollListener { listener });
     }
 
-    /// Goes on with listeners that wait for a free slot, beginning with another one each time.
+    /// Goes on with those of other shards, and then with listeners, that wait for a free slot,
+    /// beginning with another listener each time.
     pub(super) fn resume_accepting(&mut self) {
-        let is_waiting = self.acceptors.iter().any(|acceptor| acceptor.state == State::Full);
+        self.take_over_some();
+        let is_waiting = !self.handed.is_empty()
+            || self.acceptors.iter().any(|acceptor| acceptor.state == State::Full);
         if is_waiting && self.table.vacant() == 0 && self.accepts_pending == 0 {
             self.make_way();
         }
@@ -203,7 +207,8 @@ impl<R: Ring> Shard<R> {
         }
         let in_flight = self.accepts_pending;
         let acceptor = &mut self.acceptors[listener as usize];
-        let room = (ACCEPT_BATCH as u32 - in_flight).min(self.table.vacant());
+        let vacant = self.table.vacant().saturating_sub(self.handed.len() as u32);
+        let room = (ACCEPT_BATCH as u32 - in_flight).min(vacant);
         let count = acceptor.window.min(room);
         acceptor.dry = false;
         if count == 0 {
@@ -229,8 +234,12 @@ impl<R: Ring> Shard<R> {
     /// Gives what waits to be accepted to shards that have room; `false` if there is none.
     fn give_away(&mut self, listener: ListenerId) -> bool {
         for _ in 0..ACCEPT_BATCH {
-            let Some(shard) = self.hub.shard_with_room() else { return false };
-            match self.ring.accept_aside(listener) {
+            let Some(shard) = self.hub.claim_place() else { return false };
+            let accepted = self.ring.accept_aside(listener);
+            if accepted.is_err() {
+                self.hub.give_place_back(shard);
+            }
+            match accepted {
                 Ok((socket, peer)) => {
                     self.counters.handed_over += 1;
                     self.hub.hand_over(shard, Handed { socket, peer, listener });
@@ -252,14 +261,31 @@ impl<R: Ring> Shard<R> {
         true
     }
 
-    /// Takes a connection over that another shard has accepted.
+    /// Takes a connection over that another shard has accepted: at once, or as soon as there is a
+    /// slot for it.
     pub(super) fn take_over(&mut self, handed: Handed) {
-        let Handed { socket, peer, listener } = handed;
-        self.hub.has_taken_over();
-        let Some(slot) = self.table.reserve() else {
-            self.counters.accept_errors += 1;
-            return;
-        };
+        self.handed.push_back(handed);
+        self.take_over_some();
+    }
+
+    /// Takes over whom there is a slot for.
+    fn take_over_some(&mut self) {
+        while !self.handed.is_empty() {
+            if self.ring.room() <= OPERATIONS_PER_EVENT {
+                // The rest has its turn before anyone sleeps.
+                self.flush_soon = true;
+                return;
+            }
+            let Some(slot) = self.table.reserve() else { return };
+            let handed = self.handed.pop_front().expect("there is one");
+            self.adopt(slot, handed);
+            // Before the place is given back: no other shard must take it for a free one.
+            self.show_room();
+            self.hub.has_taken_over();
+        }
+    }
+
+    fn adopt(&mut self, slot: Slot, Handed { socket, peer, listener }: Handed) {
         match self.ring.adopt(&mut self.memory, slot, vec![socket]) {
             Ok(()) => self.begin(listener, slot, peer),
             Err(error) => {

@@ -92,7 +92,8 @@ impl<R: Ring> Shard<R> {
             let left = self.table.live();
             tracing::warn!(shard = self.index, left, "the drain took too long: closing the rest");
         }
-        drain.has_begun && ((self.table.live() == 0 && self.has_stopped_accepting()) || is_late)
+        let is_empty = self.table.live() == 0 && self.handed.is_empty();
+        drain.has_begun && ((is_empty && self.has_stopped_accepting()) || is_late)
     }
 
     /// Tells one connection; whether there was anything to tell.

@@ -35,7 +35,7 @@ mod telling;
 mod turn;
 mod vitals;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
@@ -50,7 +50,7 @@ use crate::connection::{
     Staging,
 };
 use crate::handler::Said;
-use crate::hub::{Hub, Moment};
+use crate::hub::{Handed, Hub, Moment};
 use crate::uring::{
     Area, BufferId, Completion, Generation, KernelRing, Memory, Ring, RingError, Setup, Slot, Waker,
 };
@@ -200,6 +200,8 @@ pub struct Shard<R> {
     next_tick: Duration,
     /// When it was last told that all places are taken.
     full_told: Option<Duration>,
+    /// Connections that other shards gave to this one, and that wait for a slot.
+    handed: VecDeque<Handed>,
     /// Until this tick of the deadlines, input that is there is read before a deadline counts.
     lenient_until: u64,
 }
@@ -293,6 +295,7 @@ impl<R: Ring> Shard<R> {
             drain: None,
             lenient_until: 0,
             full_told: None,
+            handed: VecDeque::new(),
             hub: assembly.hub,
             deliveries: Deliveries::default(),
             relief: Relief::default(),
@@ -326,7 +329,7 @@ impl<R: Ring> Shard<R> {
     /// Ends all connections that are left, and with them the shard.
     pub fn end(mut self) {
         self.end_all();
-        self.hub.show_room(0);
+        self.hub.retire();
         // Whoever waits for an answer hears that there will be none.
         while self.hub.post().receive().is_some() {}
         self.publish();
@@ -343,7 +346,7 @@ impl<R: Ring> Shard<R> {
     /// # Errors
     /// The ring is beyond use.
     pub fn step(&mut self) -> io::Result<bool> {
-        self.hub.post().flush();
+        self.hub.flush();
         self.enter()?;
         self.hub.post().unpark();
         self.counters.loops += 1;
