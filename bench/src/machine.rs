@@ -7,7 +7,7 @@ use std::process::Command;
 use std::thread;
 
 use serde::Serialize;
-use tidegate::uring::raise_open_files;
+use tidegate::kernel::raise_open_files;
 use time::OffsetDateTime;
 
 /// A machine, and the day.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tidegate::config::{Limits, MAX_SHARDS, Stack};
-use tidegate::uring::raise_open_files;
+use tidegate::kernel::raise_open_files;
 
 use crate::arguments::{count, seconds, some_seconds, window};
 use crate::fleet::{Ending, Errand, Fleet, Kind, Progress};

@@ -5,22 +5,19 @@
 //! handlers hold.
 
 use std::fmt;
-use std::net::SocketAddr;
 
-use tidegate_proto::deflate::Deflater;
+use tidegate_proto::deflate::{Deflater, Inflater};
 
 use crate::config::stack::TcpLayer;
 use crate::config::units::Size;
 use crate::config::{Config, Handler, Limits, Listener, Memory};
-use crate::connection::{
-    Blocks, Compressor, Connection, Decompressor, FrameId, Frames, MIN_BLOCK, PIECE,
-};
+use crate::connection::{Blocks, Compressor, Connection, FrameId, Frames, MIN_BLOCK, PIECE};
 use crate::control;
 use crate::hub;
+use crate::kernel::{self, ACCEPT_BATCH, BufferId, Completion, Generation, Peer, Slot, Uring};
 use crate::logging;
 use crate::machine::{self, MemoryBound, MemorySource};
 use crate::shard::{self, Deliveries, Details, Shard};
-use crate::uring::{self, ACCEPT_BATCH, BufferId, Completion, Generation, KernelRing, Slot};
 
 /// The stack of a shard's thread, in bytes. Nothing there recurses, and what is large is pooled.
 pub const THREAD_STACK: usize = 512 << 10;
@@ -237,7 +234,7 @@ impl Limit {
 
 /// The memory that operations name.
 fn memory(limits: &Limits) -> [Line; 3] {
-    let stride = uring::buffer_stride(limits.receive_buffer as usize) as u64;
+    let stride = kernel::buffer_stride(limits.receive_buffer as usize) as u64;
     let receive = pages(u64::from(limits.receive_buffers) * stride);
     [
         line("receive buffers", receive, &["limits.receive_buffer", "limits.receive_buffers"]),
@@ -251,8 +248,8 @@ fn bookkeeping(limits: &Limits) -> [Line; 10] {
     let connections = u64::from(limits.slots());
     let records = connections * size_of::<Connection>() as u64;
     let set = 8 * connections.div_ceil(64);
-    let stalled = hash_table(limits.slots(), Shard::<KernelRing>::STALLED_BYTES);
-    let halves = hash_table(limits.slots(), Shard::<KernelRing>::HALF_BYTES);
+    let stalled = hash_table(limits.slots(), Shard::<Uring>::STALLED_BYTES);
+    let halves = hash_table(limits.slots(), Shard::<Uring>::HALF_BYTES);
     let free = u64::from(limits.receive_buffers) * size_of::<BufferId>() as u64;
     let blocks = Blocks::overhead(limits.blocks) as u64;
     [
@@ -281,9 +278,8 @@ fn queues(limits: &Limits) -> [Line; 7] {
     // list of those that failed and in that of those that go on, and one deadline.
     let lists = size_of::<(Slot, Generation)>() + size_of::<Slot>() + size_of::<FrameId>();
     let send = size_of::<shard::BatchSend>() + lists;
-    // Each buffer may hold input that is put off: where it is, and a mark that it waits.
-    let put_off =
-        u64::from(limits.receive_buffers) * (Shard::<KernelRing>::PUT_OFF_BYTES as u64 + 1);
+    // Each buffer may hold input that is put off, and has a count of what holds it.
+    let put_off = u64::from(limits.receive_buffers) * (Shard::<Uring>::PUT_OFF_BYTES as u64 + 1);
     [
         line("submission queue", submissions, &[]),
         line("completion queue", completion_queue, &["limits.connections"]),
@@ -304,7 +300,7 @@ fn fixed(config: &Config) -> [Line; 7] {
     [
         line("request head", head, &["limits.receive_buffer", "limits.request_head"]),
         line("peer addresses", peers(config), &["limits.connections", "`log` of the listeners"]),
-        line("decompressor", Decompressor::BYTES as u64, &[]),
+        line("decompressor", (Inflater::HEAP_BYTES + PIECE) as u64, &[]),
         line("compressors", compressors(config), &["`deflate_level` of the listeners"]),
         line("listeners and accepts", listeners, &["the number of listeners"]),
         line("routes and handlers", routes, &["the number of routes"]),
@@ -362,7 +358,7 @@ fn hub_tables(config: &Config, shards: usize) -> [Line; 10] {
 fn peers(config: &Config) -> u64 {
     let logs = |listener: &Listener| listener.stack.log_websocket || listener.stack.log_transport;
     if config.listeners.iter().any(logs) || has_hub(config) {
-        hash_table(config.limits.slots(), size_of::<(Slot, SocketAddr)>())
+        hash_table(config.limits.slots(), size_of::<(Slot, Peer)>())
     } else {
         0
     }
@@ -714,9 +710,9 @@ mod tests {
             let limits = Limits { connections, ..Limits::default() };
             let connections = limits.slots();
             let config = Config { limits, listeners: vec![logs], ..Config::default() };
-            let table: HashMap<Slot, SocketAddr> = HashMap::with_capacity(2 * connections as usize);
+            let table: HashMap<Slot, Peer> = HashMap::with_capacity(2 * connections as usize);
             let places = table.capacity() / 7 * 8;
-            let bytes = places * (size_of::<(Slot, SocketAddr)>() + 1);
+            let bytes = places * (size_of::<(Slot, Peer)>() + 1);
             assert_eq!(peers(&config), (bytes + bytes / 2 + 32) as u64, "{connections}");
         }
     }

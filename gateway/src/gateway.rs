@@ -32,9 +32,9 @@ use crate::budget::{Bill, OverBudget, THREAD_STACK};
 use crate::config::{BuiltWrong, Config, Listener, Pin, Route};
 use crate::control::{self, AdminError, AdminThread};
 use crate::hub::{self, Door, Hub, Node, Seed};
+use crate::kernel::{RingError, Waker};
 use crate::listen::{self, ListenError, Sockets};
 use crate::shard::{self, Assembly, Command, Control, Counters, HandlerFactory, Vitals};
-use crate::uring::{RingError, Waker};
 
 /// A gateway that runs. Dropped, it stops at once, as by [`Gateway::stop`], and waits for the end.
 #[derive(Debug)]

@@ -12,10 +12,10 @@ pub mod control;
 pub mod gateway;
 pub mod handler;
 pub mod hub;
+#[allow(unsafe_code)]
+pub mod kernel;
 pub mod listen;
 pub mod logging;
 pub mod machine;
 pub mod mailbox;
 pub mod shard;
-#[allow(unsafe_code)]
-pub mod uring;

@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rtrb::{Consumer, Producer, RingBuffer};
 
 use self::bell::{Bell, Listening};
-use crate::uring::Waker;
+use crate::kernel::Waker;
 
 /// What everyone knows of a shard.
 struct Letterbox {

@@ -11,8 +11,8 @@ use clap::Parser;
 use tidegate::budget::Bill;
 use tidegate::config::Config;
 use tidegate::gateway::{self, Gateway};
+use tidegate::kernel;
 use tidegate::logging;
-use tidegate::uring;
 
 use arguments::{Arguments, Check};
 use signals::Signals;
@@ -45,7 +45,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     // Before all else: a signal that comes early is a drain too.
     let signals = Signals::catch().map_err(failed)?;
     let _log = logging::start(&config.log).map_err(wrong)?;
-    if let Err(error) = uring::raise_open_files() {
+    if let Err(error) = kernel::raise_open_files() {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
     for doubt in config.doubts() {
@@ -72,7 +72,7 @@ fn check(config: &Config) -> Result<(), Failure> {
 
 /// Does what a start does, but for serving, and ends as it would.
 fn check_machine(config: Config) -> Result<(), Failure> {
-    if let Err(error) = uring::raise_open_files() {
+    if let Err(error) = kernel::raise_open_files() {
         // As in the log of a start; what becomes of it is found out below.
         let _ = writeln!(io::stderr(), "the limit of open files stays as it is: {error}");
     }

@@ -161,7 +161,7 @@ impl HubGateway {
         let address = peer.address();
         let id = wait_until("the connection is listed", || {
             let found = self.connections(&ConnectionFilter::default());
-            Some(found.into_iter().find(|one| one.peer == Some(address))?.id)
+            Some(found.into_iter().find(|one| one.peer == address.into())?.id)
         });
         Member { peer, id }
     }

@@ -293,7 +293,7 @@ fn connections_are_listed_by_what_they_are() {
         Answer::Connection(info) => info,
         other => panic!("{other:?}"),
     };
-    assert_eq!(info.peer, Some(mine[1].peer.address()));
+    assert_eq!(info.peer, mine[1].peer.address().into());
     assert_eq!((info.user, info.topics), (Some(name("me")), vec![name("rooms/a")]));
     assert!(info.connected_at.is_some_and(|at| at > 1_700_000_000));
     drop((mine, kept));

@@ -55,7 +55,7 @@ pub struct Arguments {
 /// # Errors
 /// The port is not free, or the kernel refused the ring or more open files.
 pub fn run(runtime: Runtime, port: u16) -> io::Result<()> {
-    tidegate::uring::raise_open_files()?;
+    tidegate::kernel::raise_open_files()?;
     let listener = listen(port)?;
     let mut stdout = io::stdout().lock();
     writeln!(stdout, "{} over tidegate-proto", runtime.version())?;

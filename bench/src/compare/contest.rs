@@ -11,7 +11,7 @@ use super::spread::Bound;
 use crate::load::Pace;
 use crate::peers::Peer;
 use crate::server::Choice;
-use tidegate::uring::raise_open_files;
+use tidegate::kernel::raise_open_files;
 
 /// Ordinary descriptors that are left for everything that is no connection.
 const DESCRIPTORS_KEPT: u64 = 1000;

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::time::{Duration, Instant};
 
-use tidegate::uring::{
-    AreaName, Completion, Errno, KernelRing, Memory, Operation, Ring, Setup, Slot, Span, Waker,
+use tidegate::kernel::{
+    AreaName, Completion, Errno, Memory, Operation, Ring, Setup, Slot, Span, Uring, Waker,
     buffer_stride,
 };
 use tidegate_proto::frame::{MAX_HEADER, OpCode};
@@ -55,7 +55,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The connections of one ring.
 pub(super) struct Flock {
-    ring: KernelRing,
+    ring: Uring,
     clients: Vec<Client>,
     /// Those that have something to receive.
     readable: VecDeque<Slot>,
@@ -137,7 +137,7 @@ impl Flock {
         };
         let mut random = Random::new()?;
         Ok(Self {
-            ring: KernelRing::new(setup).map_err(io::Error::other)?,
+            ring: Uring::new(setup).map_err(io::Error::other)?,
             clients: vec![Client::default(); size],
             readable: VecDeque::new(),
             pongs: VecDeque::new(),
@@ -252,7 +252,7 @@ impl Flock {
         client.request = place;
         let generation = client.generation;
         let start = BATCH * RECEIVE_SIZE + usize::from(place) * REQUEST_SIZE;
-        let room = &mut memory.blocks.bytes_mut()[start..start + REQUEST_SIZE];
+        let room = &mut memory.area_mut(AreaName::Blocks)[start..start + REQUEST_SIZE];
         let request = Request::new(&target.host, &target.path, nonce(self.seed, slot, generation));
         let length = request.write(room).map_err(|_| io::Error::other("not a valid URL"))?;
         self.request_lengths[usize::from(place)] = length as u16;
@@ -283,7 +283,7 @@ impl Flock {
 
     fn send(&mut self, slot: Slot, opcode: OpCode, payload: &[u8], memory: &mut Memory) {
         let start = self.sends * FRAME_SIZE;
-        let room = &mut memory.staging.bytes_mut()[start..start + FRAME_SIZE];
+        let room = &mut memory.area_mut(AreaName::Staging)[start..start + FRAME_SIZE];
         let length = put_frame(room, opcode, payload, &mut self.random);
         let span = span(AreaName::Staging, start, length);
         self.ring.push(Operation::Send { slot, batch_index: self.sends as u32, span });
@@ -380,7 +380,7 @@ impl Flock {
     fn received(&mut self, slot: Slot, count: usize, kit: &mut Kit<'_>) -> io::Result<()> {
         let client = &mut self.clients[slot as usize];
         let start = usize::from(client.place) * RECEIVE_SIZE;
-        let input = &mut kit.memory.blocks.bytes_mut()[start..start + count];
+        let input = &mut kit.memory.area_mut(AreaName::Blocks)[start..start + count];
         let (seed, generation) = (self.seed, client.generation);
         let outcome = client.handle_input(input, kit.errand, || nonce(seed, slot, generation))?;
         self.done += usize::from(outcome.done);

@@ -16,7 +16,7 @@ use std::ops::Range;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use tidegate::uring::{Area, Memory, raise_open_files};
+use tidegate::kernel::{AreaSizes, Memory, raise_open_files};
 
 pub use self::errand::{Errand, MESSAGE_MAX};
 pub use self::flock::WINDOW_MAX;
@@ -93,11 +93,12 @@ impl Fleet {
         }
         Ok(Self {
             flocks: Vec::new(),
-            memory: Memory {
-                receive: Area::new(flock::RECEIVE_AREA)?,
-                staging: Area::new(flock::STAGING_AREA)?,
-                blocks: Area::new(flock::BLOCKS_AREA)?,
-            },
+            memory: Memory::new(AreaSizes {
+                receive: flock::RECEIVE_AREA,
+                staging: flock::STAGING_AREA,
+                blocks: flock::BLOCKS_AREA,
+                scratch: 1,
+            })?,
             sources: Sources::new(target.address, ending)?,
             target: target.clone(),
             kind,

@@ -8,7 +8,7 @@ use super::listener::excludes;
 use super::route::{SUBPROTOCOL_LENGTH, largest_gathered};
 use super::{Config, Handler, path};
 use crate::hub::TopicRule;
-use crate::uring;
+use crate::kernel;
 
 /// What a hand-made configuration breaks; displayed, it names the field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,7 +58,7 @@ impl Config {
     fn check_limits(&self) -> Result<(), BuiltWrong> {
         let limits = &self.limits;
         let buffers = limits.receive_buffers;
-        let stride = uring::buffer_stride(limits.receive_buffer as usize) as u64;
+        let stride = kernel::buffer_stride(limits.receive_buffer as usize) as u64;
         let rules = [
             ((16..=1 << 22).contains(&limits.connections), "limits.connections: 16 to 4194304"),
             (

@@ -9,7 +9,7 @@ use super::relation::{self, Party};
 use super::report::Report;
 use super::units::Size;
 use super::value;
-use crate::uring::buffer_stride;
+use crate::kernel::buffer_stride;
 
 /// The bounds of one shard. Each is reserved or counted by the shard's bill at start-up, and none
 /// grows later.

@@ -355,7 +355,7 @@ fn limits_that_contradict_each_other() {
 
 #[test]
 fn the_largest_receive_areas_are_taken() {
-    for (buffers, size) in [(2048, 1_048_576), (32_768, 130_992)] {
+    for (buffers, size) in [(2048, 1_048_576), (32_768, 130_944)] {
         let text = format!("[limits]\nreceive_buffers = {buffers}\nreceive_buffer = {size}");
         check_any(&text);
         assert_eq!(errors(&text), [""; 0], "{text}");
@@ -622,7 +622,7 @@ fn check_any(text: &str) {
             assert!(!config.listeners.is_empty() && !config.routes.is_empty());
             assert!(config.limits.request_head <= config.limits.receive_buffer);
             let Limits { receive_buffers, receive_buffer, .. } = config.limits;
-            let stride = crate::uring::buffer_stride(receive_buffer as usize) as u64;
+            let stride = crate::kernel::buffer_stride(receive_buffer as usize) as u64;
             assert!(u64::from(receive_buffers) * stride < 1 << 32);
             for route in &config.routes {
                 assert!(route.max_buffered_message <= route.max_message);

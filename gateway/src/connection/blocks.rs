@@ -8,7 +8,7 @@
 
 use std::num::NonZeroU32;
 
-use crate::uring::{AreaName, Span};
+use crate::kernel::{AreaName, Span};
 
 /// The smallest block, in bytes.
 pub const MIN_BLOCK: u32 = 512;

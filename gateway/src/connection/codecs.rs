@@ -1,22 +1,15 @@
-//! The codec pair that a shard lends to one message at a time.
+//! The compressors that a shard lends to one message at a time.
 
-use tidegate_proto::deflate::{Deflater, Deflaters, Inflater};
+use tidegate_proto::deflate::{Deflater, Deflaters};
 
-/// The most that is compressed at once, in bytes: a longer message becomes several fragments.
+/// The most that is compressed or inflated at once, in bytes: a longer message that is sent becomes
+/// several fragments.
 pub const PIECE: usize = 32 * 1024;
 
 /// The compressors of a shard, by level and window, made when they are first used.
 pub struct Compressor {
     by_level: [Option<Box<Deflaters>>; 9],
     out: Box<[u8]>,
-}
-
-/// The decompressor of a shard.
-pub struct Decompressor {
-    /// The codec.
-    pub inflater: Inflater,
-    /// Where it writes.
-    pub out: Box<[u8]>,
 }
 
 impl Compressor {
@@ -44,23 +37,6 @@ impl Compressor {
 }
 
 impl Default for Compressor {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-impl Decompressor {
-    /// The bytes that it holds.
-    pub const BYTES: usize = Inflater::HEAP_BYTES + PIECE;
-
-    /// Ready for its first message.
-    #[must_use]
-    pub fn new() -> Self {
-        Self { inflater: Inflater::new(), out: vec![0; PIECE].into_boxed_slice() }
-    }
-}
-
-impl Default for Decompressor {
     fn default() -> Self {
         Self::new()
     }

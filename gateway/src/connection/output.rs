@@ -6,88 +6,39 @@
 //! Otherwise it is put together in the shard's staging memory; and behind a backlog, or when staging
 //! is full, it joins the backlog.
 
-use std::ops::Range;
-
 use tidegate_proto::frame::{Header, MAX_HEADER, OpCode};
 
-use super::backlog::{Backlog, Full, Source};
-use super::blocks::Blocks;
+use super::outbox::{Backlog, CLOSE_RESERVE, Full};
+use super::payload::Payload;
+use super::pool::Pool;
 use super::record::{Connection, Flags};
-
-/// What frames that are queued leave of a backlog's bound, so that a Close frame finds room when the
-/// bound is met: the largest one. Only the rest of a send that fell short may use it up.
-pub(crate) const CLOSE_RESERVE: u32 = 2 + 125;
+use crate::kernel::{AreaName, Span};
 
 /// What data leaves that is queued by itself, so that a ping or a pong finds room too.
 const CONTROL_RESERVE: u32 = CLOSE_RESERVE + 2 + 125;
 
-/// The shard's staging memory; all of it is free again once the batch is settled.
-pub struct Staging<'a> {
-    /// The memory.
-    pub bytes: &'a mut [u8],
-    /// How much of it, from the front, earlier turns of this batch have used.
-    pub used: usize,
-}
-
-/// The shard's pooled blocks.
-pub struct Pool<'a> {
-    /// The bookkeeping.
-    pub blocks: &'a mut Blocks,
-    /// The memory.
-    pub area: &'a mut [u8],
-}
-
 /// Where this turn's output is so far.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     /// There is none.
     Nothing,
-    /// In the receive buffer.
-    Buffer(Range<usize>),
-    /// In staging memory.
-    Staging(Range<usize>),
+    /// In the receive buffer, or in staging memory.
+    At(Span),
     /// In the backlog, and all that follows too.
     Backlog,
-}
-
-/// The payload of a frame to send.
-#[derive(Clone, Debug)]
-pub enum Payload<'p> {
-    /// Bytes of the receive buffer that have been read.
-    Buffer(Range<usize>),
-    /// Bytes of a pooled block.
-    Blocks(Range<usize>),
-    /// Other bytes.
-    Bytes(&'p [u8]),
-}
-
-impl Payload<'_> {
-    /// How many bytes.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Buffer(range) | Self::Blocks(range) => range.len(),
-            Self::Bytes(bytes) => bytes.len(),
-        }
-    }
-
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
 }
 
 /// The output of one connection in one turn.
 pub struct Output<'a> {
     /// Whose output.
     pub connection: &'a mut Connection,
-    /// The receive buffer with its headroom; empty if the turn has none.
-    pub buffer: &'a mut [u8],
-    /// The shard's staging memory.
-    pub staging: Staging<'a>,
-    /// The shard's blocks.
+    /// The shard's blocks and memory.
     pub pool: Pool<'a>,
+    /// The receive buffer with the room around it; `None` if the turn has none.
+    pub buffer: Option<Span>,
+    /// How much of the staging memory, from the front, is used in this batch. All of it is free again
+    /// once the batch is settled.
+    pub staged: u32,
     /// The bound of the connection's backlog, in bytes.
     pub backlog_limit: u32,
     /// Bytes of blocks that are left to the rest of sends that fall short: who does not take what it
@@ -142,8 +93,8 @@ impl Output<'_> {
         if self.connection.must_queue() {
             self.place = Place::Backlog;
         }
-        if let Payload::Buffer(range) = payload
-            && self.add_in_place(head, range)
+        if let Payload::Span(span) = payload
+            && self.add_in_place(head, *span)
         {
             return Ok(());
         }
@@ -156,68 +107,73 @@ impl Output<'_> {
     }
 
     /// Packs a frame behind those that are in the buffer already; `false` if it cannot stay there.
-    fn add_in_place(&mut self, head: &[u8], payload: &Range<usize>) -> bool {
+    fn add_in_place(&mut self, head: &[u8], payload: Span) -> bool {
+        let Some(buffer) = self.buffer.filter(|buffer| buffer.has(payload)) else { return false };
+        let length = head.len() as u32;
         let start = match self.place {
             // The first answer's payload stays where it is.
-            Place::Nothing if payload.start >= head.len() => payload.start - head.len(),
-            Place::Buffer(ref range) if range.end + head.len() <= payload.start => range.end,
+            Place::Nothing if payload.start >= buffer.start + length => payload.start - length,
+            Place::At(said) if buffer.has(said) && said.end() + length <= payload.start => {
+                said.end()
+            }
             _ => return false,
         };
-        let body = start + head.len();
-        if body != payload.start {
-            self.buffer.copy_within(payload.clone(), body);
+        let head_span = Span { start, length, ..buffer };
+        let body = Span { start: head_span.end(), ..payload };
+        if body != payload {
+            self.pool.memory.copy(payload, body);
         }
-        self.buffer[start..body].copy_from_slice(head);
-        let end = body + payload.len();
-        self.place = match self.place {
-            Place::Buffer(ref range) => Place::Buffer(range.start..end),
-            _ => Place::Buffer(start..end),
-        };
+        self.pool.memory.bytes_mut(head_span).copy_from_slice(head);
+        self.said_until(head_span.start, body);
         true
+    }
+
+    /// What is said goes on, or begins at `start`, and ends with `last`.
+    fn said_until(&mut self, start: u32, last: Span) {
+        let start = match self.place {
+            Place::At(said) => said.start,
+            _ => start,
+        };
+        self.place = Place::At(Span { start, length: last.end() - start, ..last });
     }
 
     /// Moves what is in the buffer to staging, or to the backlog if that is full.
     fn leave_buffer(&mut self) -> Result<(), Full> {
-        let Place::Buffer(range) = self.place.clone() else { return Ok(()) };
-        self.place = Place::Nothing;
-        if self.stage(&[], &Payload::Buffer(range.clone())) {
+        let Place::At(said) = self.place else { return Ok(()) };
+        if said.area != AreaName::Receive {
             return Ok(());
         }
-        self.queue(&[], &Payload::Buffer(range), CLOSE_RESERVE)
+        self.place = Place::Nothing;
+        if self.stage(&[], &Payload::Span(said)) {
+            return Ok(());
+        }
+        self.queue(&[], &Payload::Span(said), CLOSE_RESERVE)
     }
 
     /// Moves what is in staging to the backlog.
     fn leave_staging(&mut self) -> Result<(), Full> {
-        let Place::Staging(range) = std::mem::replace(&mut self.place, Place::Backlog) else {
+        let Place::At(said) = std::mem::replace(&mut self.place, Place::Backlog) else {
             return Ok(());
         };
-        self.staging.used = range.start;
-        let staged = Source::Bytes(&self.staging.bytes[range]);
-        let Pool { blocks, area } = &mut self.pool;
-        let mut backlog = Backlog { connection: self.connection, blocks, area };
-        backlog.push_back(&[staged], self.backlog_limit.saturating_sub(CLOSE_RESERVE))
+        self.staged = said.start;
+        let limit = self.backlog_limit.saturating_sub(CLOSE_RESERVE);
+        self.backlog().push_back(&[Payload::Span(said)], limit)
     }
 
     /// Appends to staging; `false` if it does not fit.
     fn stage(&mut self, head: &[u8], payload: &Payload<'_>) -> bool {
-        let start = self.staging.used;
-        let body = start + head.len();
-        let end = body + payload.len();
-        if end > self.staging.bytes.len() {
+        let (start, length) = (self.staged, head.len() as u32);
+        let head_span = Span { area: AreaName::Staging, start, length };
+        let room = self.pool.memory.area(AreaName::Staging).len() - head_span.start as usize;
+        if head.len() + payload.len() > room {
             return false;
         }
-        self.staging.bytes[start..body].copy_from_slice(head);
-        let to = &mut self.staging.bytes[body..end];
-        match payload {
-            Payload::Buffer(range) => to.copy_from_slice(&self.buffer[range.clone()]),
-            Payload::Blocks(range) => to.copy_from_slice(&self.pool.area[range.clone()]),
-            Payload::Bytes(bytes) => to.copy_from_slice(bytes),
-        }
-        self.staging.used = end;
-        self.place = match self.place {
-            Place::Staging(ref range) => Place::Staging(range.start..end),
-            _ => Place::Staging(start..end),
-        };
+        let length = payload.len() as u32;
+        let body = Span { start: head_span.end(), length, ..head_span };
+        self.pool.memory.bytes_mut(head_span).copy_from_slice(head);
+        payload.copy(0, body, self.pool.memory);
+        self.staged = body.end();
+        self.said_until(head_span.start, body);
         true
     }
 
@@ -226,61 +182,65 @@ impl Output<'_> {
         let is_slow = self.connection.flags.has(Flags::BLOCKED | Flags::SEND_ARMED);
         let is_data = reserve == CONTROL_RESERVE;
         let kept = if is_data && is_slow { self.sending_reserve } else { 0 };
-        let body = match payload {
-            Payload::Buffer(range) => Source::Bytes(&self.buffer[range.clone()]),
-            Payload::Blocks(range) => Source::Blocks(range.clone()),
-            Payload::Bytes(bytes) => Source::Bytes(bytes),
-        };
-        let Pool { blocks, area } = &mut self.pool;
-        let mut backlog = Backlog { connection: self.connection, blocks, area };
         let limit = self.backlog_limit.saturating_sub(reserve);
-        backlog.push_back_beyond(&[Source::Bytes(head), body], limit, kept)
+        self.backlog().push_back_beyond(&[Payload::Bytes(head), *payload], limit, kept)
+    }
+
+    fn backlog(&mut self) -> Backlog<'_> {
+        let Pool { blocks, memory } = &mut self.pool;
+        Backlog { connection: self.connection, pool: Pool { blocks, memory } }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::blocks::Share;
+    use std::ops::Range;
+
     use super::*;
+    use crate::connection::{Blocks, Share};
+    use crate::kernel::{AreaSizes, Memory};
 
     /// A turn over `buffer` with `staging` bytes of staging memory; returns what leaves, and how.
-    fn turn(
-        buffer: &mut [u8],
-        staging: usize,
-        say: impl FnOnce(&mut Output<'_>),
-    ) -> (Place, Vec<u8>) {
+    fn turn(buffer: &[u8], staging: usize, say: impl FnOnce(&mut Output<'_>)) -> (Place, Vec<u8>) {
         turn_of(&mut Connection::free(0), buffer, staging, say)
     }
 
     fn turn_of(
         connection: &mut Connection,
-        buffer: &mut [u8],
+        buffer: &[u8],
         staging: usize,
         say: impl FnOnce(&mut Output<'_>),
     ) -> (Place, Vec<u8>) {
-        let mut bytes = vec![0; staging];
-        let mut area = vec![0; 1 << 16];
+        let sizes =
+            AreaSizes { receive: 4096, staging: staging.max(1), blocks: 1 << 16, scratch: 1 };
+        let mut memory = Memory::new(sizes).expect("memory");
         let mut blocks = Blocks::new(1 << 16);
+        let span = in_buffer(0..buffer.len() as u32);
+        memory.bytes_mut(span).copy_from_slice(buffer);
         let mut output = Output {
             connection,
-            buffer,
-            staging: Staging { bytes: &mut bytes, used: 0 },
-            pool: Pool { blocks: &mut blocks, area: &mut area },
+            pool: Pool { blocks: &mut blocks, memory: &mut memory },
+            buffer: Some(span),
+            staged: u32::from(staging == 0),
             backlog_limit: 1 << 16,
             sending_reserve: 0,
             place: Place::Nothing,
         };
         say(&mut output);
-        let said = match &output.place {
+        let said = match output.place {
             Place::Nothing => Vec::new(),
-            Place::Buffer(range) => output.buffer[range.clone()].to_vec(),
-            Place::Staging(range) => output.staging.bytes[range.clone()].to_vec(),
+            Place::At(span) => output.pool.memory.bytes(span).to_vec(),
             Place::Backlog => {
                 let first = output.connection.backlog.expect("something is queued");
-                output.pool.area[output.pool.blocks.content(first).range()].to_vec()
+                output.pool.memory.bytes(output.pool.blocks.content(first)).to_vec()
             }
         };
-        (output.place.clone(), said)
+        (output.place, said)
+    }
+
+    /// The buffer is not the first of its area, so that what stands before it shows.
+    fn in_buffer(range: Range<u32>) -> Span {
+        Span { area: AreaName::Receive, start: 1000 + range.start, length: range.len() as u32 }
     }
 
     fn binary(length: usize) -> Header {
@@ -293,38 +253,38 @@ mod tests {
         }
     }
 
-    fn echo(output: &mut Output<'_>, range: Range<usize>) {
-        output.frame(&binary(range.len()), &Payload::Buffer(range)).expect("room");
+    fn echo(output: &mut Output<'_>, range: Range<u32>) {
+        let payload = Payload::Span(in_buffer(range.clone()));
+        output.frame(&binary(range.len()), &payload).expect("room");
     }
 
     #[test]
     fn the_first_answer_does_not_move_and_the_next_ones_close_up() {
-        let mut buffer = *b"................hhhhhhonehhhhhhtwo";
-        let (place, said) = turn(&mut buffer, 100, |output| {
+        let buffer = *b"................hhhhhhonehhhhhhtwo";
+        let (place, said) = turn(&buffer, 100, |output| {
             echo(output, 22..25);
             echo(output, 31..34);
         });
-        assert_eq!(place, Place::Buffer(20..30));
+        assert_eq!(place, Place::At(in_buffer(20..30)));
         assert_eq!(said, b"\x82\x03one\x82\x03two");
-        assert_eq!(&buffer[22..25], b"one");
     }
 
     #[test]
     fn an_answer_from_elsewhere_takes_what_was_said_along() {
-        let mut buffer = *b"................hhhhhhonehhhhhhtwo";
-        let (place, said) = turn(&mut buffer, 100, |output| {
+        let buffer = *b"................hhhhhhonehhhhhhtwo";
+        let (place, said) = turn(&buffer, 100, |output| {
             echo(output, 22..25);
             output.frame(&binary(4), &Payload::Bytes(b"else")).expect("room");
             echo(output, 31..34);
         });
-        assert_eq!(place, Place::Staging(0..16));
+        assert_eq!(place, Place::At(Span { area: AreaName::Staging, start: 0, length: 16 }));
         assert_eq!(said, b"\x82\x03one\x82\x04else\x82\x03two");
     }
 
     #[test]
     fn what_does_not_fit_staging_goes_to_the_backlog_in_order() {
-        let mut buffer = *b"................hhhhhhonehhhhhhtwo";
-        let (place, said) = turn(&mut buffer, 10, |output| {
+        let buffer = *b"................hhhhhhonehhhhhhtwo";
+        let (place, said) = turn(&buffer, 10, |output| {
             output.frame(&binary(4), &Payload::Bytes(b"else")).expect("room");
             echo(output, 22..25);
             echo(output, 31..34);
@@ -335,8 +295,8 @@ mod tests {
 
     #[test]
     fn without_staging_the_buffer_goes_to_the_backlog_too() {
-        let mut buffer = *b"................hhhhhhone";
-        let (place, said) = turn(&mut buffer, 0, |output| {
+        let buffer = *b"................hhhhhhone";
+        let (place, said) = turn(&buffer, 0, |output| {
             echo(output, 22..25);
             output.raw(b"raw").expect("room");
         });
@@ -347,8 +307,8 @@ mod tests {
     fn behind_a_send_whose_outcome_is_open_everything_queues() {
         let mut connection = Connection::free(0);
         connection.flags.set(Flags::IN_BATCH);
-        let mut buffer = *b"................hhhhhhone";
-        let (place, said) = turn_of(&mut connection, &mut buffer, 100, |output| {
+        let buffer = *b"................hhhhhhone";
+        let (place, said) = turn_of(&mut connection, &buffer, 100, |output| {
             assert!(!output.is_choked());
             echo(output, 22..25);
             assert!(output.is_choked());
@@ -360,7 +320,7 @@ mod tests {
     fn who_takes_nothing_gets_of_the_blocks_for_all_while_its_own_are_kept() {
         let mut connection = Connection::free(0);
         connection.flags.set(Flags::BLOCKED | Flags::SEND_ARMED);
-        turn_of(&mut connection, &mut [], 0, |output| {
+        turn_of(&mut connection, &[], 0, |output| {
             let (kept, share) = (1 << 13, Share::Sending);
             output.sending_reserve = kept;
             while output.pool.blocks.own_free_bytes(share) > kept {
@@ -382,7 +342,7 @@ mod tests {
     fn pongs_leave_room_for_a_close_frame() {
         let mut connection = Connection::free(0);
         connection.flags.set(Flags::IN_BATCH);
-        turn_of(&mut connection, &mut [], 100, |output| {
+        turn_of(&mut connection, &[], 100, |output| {
             output.backlog_limit = 1000;
             let control = |opcode| Header { opcode, ..binary(125) };
             let say = |output: &mut Output<'_>, opcode| {
@@ -396,10 +356,10 @@ mod tests {
 
     #[test]
     fn a_full_backlog_still_takes_a_close_frame() {
-        let mut buffer = [0; 0];
+        let buffer = [0; 0];
         let mut connection = Connection::free(0);
         connection.flags.set(Flags::IN_BATCH);
-        turn_of(&mut connection, &mut buffer, 100, |output| {
+        turn_of(&mut connection, &buffer, 100, |output| {
             output.backlog_limit = 1000;
             let room = output.backlog_room() as usize;
             let most = vec![0; room - 4];

@@ -5,7 +5,7 @@ use tidegate_proto::keepalive::Wait;
 use tidegate_proto::receiver::Receiver;
 
 use super::blocks::BlockId;
-use crate::uring::Generation;
+use crate::kernel::Generation;
 
 /// One connection. Whatever is bigger, rarer or colder lives elsewhere and is paid for only by
 /// connections that have it.
@@ -28,10 +28,10 @@ pub struct Connection {
     /// Bytes in the backlog. Invariant: at most the route's bound, and what was left of one turn's
     /// output when its send fell short.
     pub backlog_bytes: u32,
-    /// The route, once the request head is read.
-    pub route: u16,
-    /// The listener that accepted the connection.
-    pub listener: u8,
+    /// What it runs under, as its route says.
+    pub service: ServiceId,
+    /// What its listener says.
+    pub profile: ProfileId,
     /// What the deadline is for.
     pub wait: Wait,
     /// Laps that the deadline has yet to go round.
@@ -47,6 +47,12 @@ pub struct Connection {
 }
 
 const _: () = assert!(size_of::<Connection>() == 64 && align_of::<Connection>() == 64);
+
+/// The number of a service: what a route offers to its connections.
+pub type ServiceId = u16;
+
+/// The number of a profile: what a listener says of its connections.
+pub type ProfileId = u8;
 
 /// Where a connection is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,8 +163,8 @@ impl Connection {
             control: None,
             backlog: None,
             backlog_bytes: 0,
-            route: 0,
-            listener: 0,
+            service: 0,
+            profile: 0,
             wait: Wait::Head,
             laps: 0,
             stage: Stage::Free,

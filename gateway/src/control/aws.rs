@@ -94,7 +94,7 @@ pub(super) async fn get(
     Segment(id): Segment,
 ) -> Result<Json<AwsConnection>, AwsError> {
     let info = connections::find(&control, &id).await?;
-    let source_ip = info.peer.map(|peer| peer.ip().to_string()).unwrap_or_default();
+    let source_ip = info.peer.ip().map(|ip| ip.to_string()).unwrap_or_default();
     Ok(Json(AwsConnection {
         connected_at: info.connected_at.map(iso8601),
         identity: AwsIdentity { source_ip, user_agent: "" },

@@ -259,11 +259,11 @@ impl Listed for ConnectionJson {
 
 impl Control {
     fn connection(&self, info: &ConnectionInfo) -> ConnectionJson {
-        let route = self.config.routes.get(usize::from(info.route));
+        let route = info.route.and_then(|route| self.config.routes.get(usize::from(route)));
         ConnectionJson {
             id: info.id.to_string(),
             route: route.map(|route| route.path.clone()),
-            address: info.peer.map(|peer| peer.to_string()),
+            address: info.peer.ip().map(|_| info.peer.to_string()),
             user: info.user.as_ref().map(ToString::to_string),
             topics: info.topics.iter().map(ToString::to_string).collect(),
             topics_total: info.topics_total,

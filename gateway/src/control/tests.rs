@@ -15,8 +15,8 @@ use crate::hub::{
     Answer, Common, ConnectionId, ConnectionInfo, History, Kept, Name, Node, Payload, Position,
     Presence, Present, Publication, Published, Refusal, Request, Seed, Target, TopicInfo,
 };
+use crate::kernel::Waker;
 use crate::mailbox;
-use crate::uring::Waker;
 
 const TOKEN: &str = "0123456789abcdef";
 const NODE: Node = Node { number: 7, start: 9 };
@@ -136,8 +136,8 @@ fn name(text: &str) -> Name {
 fn connection(slot: u32) -> ConnectionInfo {
     ConnectionInfo {
         id: ConnectionId { slot, ..id() },
-        route: 1,
-        peer: "10.0.0.1:99".parse().ok(),
+        route: Some(1),
+        peer: SocketAddr::from(([10, 0, 0, 1], 99)).into(),
         user: Some(name("ada")),
         topics: vec![name("a/b")],
         topics_total: 1,

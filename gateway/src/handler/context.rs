@@ -7,7 +7,7 @@ use tidegate_proto::error::ProtocolError;
 use tidegate_proto::frame::{Header, MAX_UNMASKED_HEADER, OpCode};
 use tidegate_proto::receiver::Kind;
 
-use super::{Piece, PiecePlace};
+use super::Piece;
 use crate::config::stack::Deflate;
 use crate::connection::{Compressor, Flags, Full, Output, PIECE, Payload};
 use crate::hub::{
@@ -70,8 +70,6 @@ pub(crate) struct Said {
 /// The connection at hand, for the length of one call.
 pub struct Context<'c, 'o> {
     pub(crate) output: &'c mut Output<'o>,
-    /// What the decompressor wrote, if the piece at hand is its.
-    pub(crate) inflated: &'c [u8],
     pub(crate) compressor: &'c mut Compressor,
     pub(crate) deflate: Option<Deflate>,
     pub(crate) failing: &'c mut Option<Failing>,
@@ -93,11 +91,7 @@ impl Context<'_, '_> {
     /// The bytes of the piece at hand.
     #[must_use]
     pub fn bytes(&self, piece: &Piece) -> &[u8] {
-        match &piece.place {
-            PiecePlace::Buffer(range) => &self.output.buffer[range.clone()],
-            PiecePlace::Blocks(range) => &self.output.pool.area[range.clone()],
-            PiecePlace::Inflated(range) => &self.inflated[range.clone()],
-        }
+        self.output.pool.memory.bytes(piece.span)
     }
 
     /// Sends the piece at hand back. One that lies in the receive buffer leaves from there without
@@ -106,13 +100,8 @@ impl Context<'_, '_> {
     /// # Errors
     /// See [`WriteError`].
     pub fn echo(&mut self, piece: Piece) -> Result<(), WriteError> {
-        let Piece { kind, first, last, place } = piece;
-        let payload = match place {
-            PiecePlace::Buffer(range) => Payload::Buffer(range),
-            PiecePlace::Blocks(range) => Payload::Blocks(range),
-            PiecePlace::Inflated(range) => Payload::Bytes(&self.inflated[range]),
-        };
-        self.write(kind, first, last, &payload)
+        let Piece { kind, first, last, span } = piece;
+        self.write(kind, first, last, &Payload::Span(span))
     }
 
     /// Sends a whole message.
@@ -317,11 +306,7 @@ impl Context<'_, '_> {
         loop {
             let until = length.min(from + PIECE);
             let (first, last) = (first && from == 0, last && until == length);
-            let piece = match payload {
-                Payload::Buffer(range) => &self.output.buffer[range.clone()][from..until],
-                Payload::Blocks(range) => &self.output.pool.area[range.clone()][from..until],
-                Payload::Bytes(bytes) => &bytes[from..until],
-            };
+            let piece = &payload.bytes(self.output.pool.memory)[from..until];
             let compressed = self.compressor.compress(level, window_bits, piece, last);
             // An empty piece in the middle of a message compresses to nothing.
             if first || last || !compressed.is_empty() {

@@ -15,6 +15,8 @@ use tidegate_proto::handshake::server::Rejection;
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::receiver::Kind;
 
+use crate::kernel::Span;
+
 pub use context::{Context, Publishing, WriteError};
 pub(crate) use context::{Failing, SHARED_WINDOW, Said};
 pub use echo::Echo;
@@ -40,18 +42,8 @@ pub struct Piece {
     pub first: bool,
     /// The message's last piece.
     pub last: bool,
-    pub(crate) place: PiecePlace,
-}
-
-/// Where a piece's bytes are.
-#[derive(Clone, Debug)]
-pub(crate) enum PiecePlace {
-    /// In the receive buffer.
-    Buffer(std::ops::Range<usize>),
-    /// In a pooled block.
-    Blocks(std::ops::Range<usize>),
-    /// In the decompressor's output.
-    Inflated(std::ops::Range<usize>),
+    /// Where its bytes are.
+    pub(crate) span: Span,
 }
 
 /// What a handler answers to a request.

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
-use crate::uring::{GENERATION_MASK, Generation, Slot};
+use crate::kernel::{GENERATION_MASK, Generation, Slot};
 
 /// Which gateway: the configured number of the node, and a number drawn at its start, so that an id
 /// of an earlier start is not taken for one of this.

@@ -9,7 +9,7 @@ use slab::Slab;
 use smallvec::SmallVec;
 
 use super::{Name, Refusal};
-use crate::uring::Slot;
+use crate::kernel::Slot;
 
 /// The bounds of a shard's subscriptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

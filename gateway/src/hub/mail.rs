@@ -1,6 +1,5 @@
 //! What shards send each other.
 
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
@@ -11,6 +10,7 @@ use super::door::Reply;
 use super::history::Portion;
 use super::recoveries::Key;
 use super::{ConnectionId, Name, Position, Publication, Request};
+use crate::kernel::Peer;
 
 /// One piece of mail. Two words, so that a mailbox is small.
 pub(crate) enum Mail {
@@ -138,7 +138,7 @@ pub(crate) enum Command {
 /// A connection that was accepted, and of which nothing was read.
 pub(crate) struct Handed {
     pub(crate) socket: OwnedFd,
-    pub(crate) peer: SocketAddr,
+    pub(crate) peer: Peer,
     /// By which listener of the configuration.
     pub(crate) listener: u32,
 }

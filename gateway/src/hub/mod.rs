@@ -57,8 +57,8 @@ use rules::Rules;
 use tally::Tally;
 
 use crate::config::Config;
+use crate::kernel::{Generation, Slot, Waker};
 use crate::mailbox::{self, Counts, Entrance, Post};
-use crate::uring::{Generation, Slot, Waker};
 
 /// Bytes of a topic's records at its home and with its subscribers.
 pub(crate) const TOPIC_BYTES: usize = Local::TOPIC_BYTES + Home::TOPIC_BYTES;

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Position, Subscribed};
+use crate::kernel::Slot;
 use crate::shard::SlotSet;
-use crate::uring::Slot;
 
 /// Which subscription: by slot and by the topic's hash.
 pub(crate) type Key = (Slot, u64);

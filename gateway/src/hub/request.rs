@@ -1,12 +1,12 @@
 //! What other threads ask of a shard's hub, and what it answers.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tidegate_proto::close::CloseCode;
 
 use super::{ConnectionId, Name, Position, Publication, Refusal};
-use crate::uring::Slot;
+use crate::kernel::{Peer, Slot};
 
 /// Whom a message, or an order, is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -132,10 +132,10 @@ pub struct Published {
 pub struct ConnectionInfo {
     /// Its id.
     pub id: ConnectionId,
-    /// The index of its route in the configuration.
-    pub route: u16,
-    /// The peer's address, where it is kept: on routes of the hub, and where a listener logs.
-    pub peer: Option<SocketAddr>,
+    /// The index of its route in the configuration, if it is there still.
+    pub route: Option<u16>,
+    /// The peer, where it is kept: on routes of the hub, and where a listener logs.
+    pub peer: Peer,
     /// The user.
     pub user: Option<Name>,
     /// Topics that it is subscribed to: all of them from [`Request::Connection`], and up to 20

@@ -11,14 +11,13 @@
 //! has no slot by then waits there for the next one, before those who are yet to be accepted.
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use tidegate_proto::keepalive::Wait;
 
-use super::{OPERATIONS_PER_EVENT, Shard};
+use super::{OPERATIONS_PER_EVENT, Shard, services};
 use crate::hub::Handed;
-use crate::uring::{ACCEPT_BATCH, Errno, ListenerId, Operation, Ring, Slot};
+use crate::kernel::{ACCEPT_BATCH, Errno, ListenerId, Operation, Peer, Ring, Slot};
 
 /// A shard that is full says so again after so long.
 const TELL_AGAIN: Duration = Duration::from_secs(10);
@@ -175,7 +174,7 @@ impl<R: Ring> Shard<R> {
         &mut self,
         listener: ListenerId,
         slot: Slot,
-        result: Result<SocketAddr, Errno>,
+        result: Result<Peer, Errno>,
     ) {
         self.acceptors[listener as usize].pending -= 1;
         self.accepts_pending -= 1;
@@ -326,16 +325,18 @@ impl<R: Ring> Shard<R> {
     }
 
     /// A connection has come in.
-    fn begin(&mut self, listener: ListenerId, slot: Slot, peer: SocketAddr) {
+    fn begin(&mut self, listener: ListenerId, slot: Slot, peer: Peer) {
         self.counters.accepted += 1;
         let connection = self.table.begin(slot);
-        connection.listener = listener as u8;
-        let stack = &self.config.listeners[listener as usize].stack;
+        connection.profile = self.profiles.enter(listener);
+        connection.service = services::OPENING;
+        self.services.enter(services::OPENING);
+        let profile = &self.profiles[connection.profile];
         // On a route of the hub it is kept; which route it will be is not known yet.
-        if self.has_hub || stack.log_transport || stack.log_websocket {
+        if self.services.has_hub() || profile.logs() {
             self.peers.insert(slot, peer);
         }
-        if stack.log_transport {
+        if profile.logs_transport {
             tracing::info!(target: "tidegate::transport", %peer, slot, "accepted");
         }
         self.wait_for(slot, Wait::Head);

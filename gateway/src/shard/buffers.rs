@@ -4,15 +4,18 @@
 //! used next. The kernel is lent exactly as many as it is asked to receive into, so a receive never
 //! finds its ring empty, and a buffer that it did not need serves the next receive.
 
-use crate::uring::{AreaName, BufferId, HEADROOM, Ring, Span, buffer_stride};
+use crate::kernel::{AreaName, BufferId, HEADROOM, Ring, Span, TAILROOM, buffer_stride};
 
-/// The receive buffers of a shard. Invariant: free + lent + held = all.
+/// The receive buffers of a shard. Invariant: free + lent + held = all, and a buffer is held while
+/// something holds it: the input in it that is worked on or waits, a send from it.
 pub struct Buffers {
     free: Vec<BufferId>,
     /// With the kernel.
     lent: u32,
     /// Receives in flight that may each take one. Invariant: `receives <= lent`.
     receives: u32,
+    /// How much holds each buffer.
+    holds: Vec<u8>,
     count: u32,
     size: u32,
     stride: u32,
@@ -26,6 +29,7 @@ impl Buffers {
             free: (0..count).rev().map(BufferId).collect(),
             lent: 0,
             receives: 0,
+            holds: vec![0; usize::from(count)],
             count: u32::from(count),
             size,
             stride: buffer_stride(size as usize) as u32,
@@ -49,18 +53,36 @@ impl Buffers {
         true
     }
 
-    /// A receive is done; it took `buffer`, which is now held.
+    /// A receive is done; it took `buffer`, which is now held for what came in it.
     pub fn received(&mut self, buffer: Option<BufferId>) {
         self.receives -= 1;
-        self.lent -= u32::from(buffer.is_some());
+        if let Some(buffer) = buffer {
+            debug_assert_eq!(self.holds(buffer), 0, "{buffer:?} was not lent");
+            self.lent -= 1;
+            self.hold(buffer);
+        }
         self.check();
     }
 
-    /// A held buffer is free again.
-    pub fn give_back(&mut self, buffer: BufferId) {
-        debug_assert!(!self.free.contains(&buffer) || self.count > 64, "{buffer:?} twice");
-        self.free.push(buffer);
+    /// One more holds a buffer.
+    pub fn hold(&mut self, buffer: BufferId) {
+        self.holds[usize::from(buffer.0)] += 1;
+    }
+
+    /// One fewer holds a buffer; with the last it is free again.
+    pub fn release(&mut self, buffer: BufferId) {
+        let holds = &mut self.holds[usize::from(buffer.0)];
+        *holds -= 1;
+        if *holds == 0 {
+            self.free.push(buffer);
+        }
         self.check();
+    }
+
+    /// How much holds a buffer.
+    #[must_use]
+    pub fn holds(&self, buffer: BufferId) -> u8 {
+        self.holds[usize::from(buffer.0)]
     }
 
     /// Whether another receive can be served.
@@ -87,17 +109,23 @@ impl Buffers {
         self.receives
     }
 
-    /// Buffers that are neither free nor lent.
+    /// Buffers that something holds.
     #[must_use]
     pub fn held(&self) -> u32 {
         self.count - self.free() - self.lent
     }
 
-    /// The whole of a buffer: headroom and as many bytes as can be received.
+    /// The whole of a buffer: as many bytes as can be received, with the room around them.
     #[must_use]
     pub fn span(&self, buffer: BufferId) -> Span {
         let start = u32::from(buffer.0) * self.stride;
-        Span { area: AreaName::Receive, start, length: HEADROOM as u32 + self.size }
+        Span { area: AreaName::Receive, start, length: (HEADROOM + TAILROOM) as u32 + self.size }
+    }
+
+    /// Where so many bytes are that were received into a buffer.
+    #[must_use]
+    pub fn received_in(&self, buffer: BufferId, count: u32) -> Span {
+        self.span(buffer).part(HEADROOM as u32, HEADROOM as u32 + count)
     }
 
     fn check(&self) {

@@ -3,13 +3,13 @@
 //! Each structure checks itself as it changes; this looks across them. It walks every slot, so it
 //! is for tests and simulations.
 
-use std::net::SocketAddr;
+use std::collections::HashMap;
 
 use super::sending::BatchSend;
 use super::{Buffers, Shard};
 use crate::connection::{BlockId, Connection, Flags, Share, Stage};
+use crate::kernel::{BufferId, Peer, Ring, Slot};
 use crate::mailbox::Counts;
-use crate::uring::{Ring, Slot};
 
 /// All that blocks are for, in their order.
 const SHARES: [Share; 3] = [Share::Heads, Share::Gathered, Share::Sending];
@@ -48,6 +48,23 @@ impl<R: Ring> Shard<R> {
         assert_eq!(owned, used, "bytes of blocks that someone owns, by what they are for");
         self.hub.check();
         self.check_buffers();
+        self.check_users();
+    }
+
+    /// Each connection is counted by the service and the profile that it has.
+    fn check_users(&self) {
+        let connections = || {
+            let slots = 0..self.table.used_slots();
+            slots.map(|slot| &self.table[slot]).filter(|one| one.stage != Stage::Free)
+        };
+        for (service, users) in self.services.users() {
+            let count = connections().filter(|one| one.service == service).count();
+            assert_eq!(count, users as usize, "connections of service {service}");
+        }
+        for (profile, users) in self.profiles.users() {
+            let count = connections().filter(|one| one.profile == profile).count();
+            assert_eq!(count, users as usize, "connections with profile {profile}");
+        }
     }
 
     /// The connections that are there, whatever their stage.
@@ -78,7 +95,7 @@ impl<R: Ring> Shard<R> {
             // Seven eighths of the buckets may be used.
             _ => ((capacity * 8).div_ceil(7).next_power_of_two() * (size + 1)) as u64,
         };
-        let peer = size_of::<(Slot, SocketAddr)>();
+        let peer = size_of::<(Slot, Peer)>();
         [
             ("connection records", self.table.bytes()),
             ("stalled peers", table(self.stalled.capacity(), Self::STALLED_BYTES)),
@@ -129,7 +146,7 @@ impl<R: Ring> Shard<R> {
         let queued: u32 =
             self.list(connection.backlog).map(|block| self.blocks.content(block).length).sum();
         assert_eq!(queued, connection.backlog_bytes, "backlog of slot {slot}");
-        let limit = self.config.routes[usize::from(connection.route)].backlog;
+        let limit = self.services[connection.service].limits.backlog;
         // The rest of a short send was accepted before it was tried; it is part of one turn's
         // output, which a receive buffer or the staging memory held.
         let limits = &self.config.limits;
@@ -169,11 +186,16 @@ impl<R: Ring> Shard<R> {
         std::iter::successors(first, |block| self.blocks.next(*block))
     }
 
-    /// Free + lent + held = all holds by how they are counted; what is held must have a reason.
+    /// What holds a buffer is counted, and has a reason: a send of the batch, input that waits.
     fn check_buffers(&self) {
+        let mut reasons = HashMap::<BufferId, u8>::new();
         let sent_from = self.batch.iter().filter_map(BatchSend::buffer);
-        let sent_from = sent_from.filter(|buffer| !self.is_put_off(*buffer)).count();
-        let reasons = sent_from + self.put_off.len();
-        assert_eq!(self.buffers.held() as usize, reasons, "receive buffers that are held");
+        for buffer in sent_from.chain(self.put_off.buffers()) {
+            *reasons.entry(buffer).or_default() += 1;
+        }
+        assert_eq!(self.buffers.held() as usize, reasons.len(), "receive buffers that are held");
+        for (buffer, count) in reasons {
+            assert_eq!(self.buffers.holds(buffer), count, "what holds {buffer:?}");
+        }
     }
 }

@@ -4,9 +4,9 @@ use tidegate_proto::close::{CloseCode, Closing};
 use tidegate_proto::keepalive::{Expiry, Wait};
 
 use super::Shard;
-use crate::connection::{self, Flags, Stage};
+use crate::connection::{self, Connection, Flags, Stage};
 use crate::handler::End;
-use crate::uring::{Operation, Ring, Slot};
+use crate::kernel::{Operation, Ring, Slot};
 
 /// How a connection ends that its peer just ends.
 const ABRUPT: End = End { code: CloseCode::ABNORMAL, by_peer: true };
@@ -46,11 +46,10 @@ impl<R: Ring> Shard<R> {
             return;
         }
         connection.flags.clear(Flags::OPENED);
-        let (route, state, generation) =
-            (connection.route, connection.state, connection.generation);
+        let Connection { service, state, generation, .. } = *connection;
         self.counters.connections_open -= 1;
         self.hub.ended(self.hub.id(slot, generation), self.can_inflate(slot));
-        self.routes.handler(route).close(state, end);
+        self.services.get_mut(service).handler.close(state, end);
         self.log_end(slot, end);
     }
 
@@ -65,7 +64,9 @@ impl<R: Ring> Shard<R> {
     /// finishes writing or closes.
     pub(super) fn after_words(&mut self, slot: Slot) {
         if self.table[slot].closing != Closing::Open {
-            self.leave_out_queued(slot);
+            // What waits is left out, but for a frame that has begun, which must end before the Close
+            // frame.
+            self.counters.dropped_closing += self.outbox(slot).leave_out();
             if self.held.contains(slot) {
                 // It publishes nothing more: its Close frame is to be seen.
                 self.held.remove(slot);
@@ -203,11 +204,13 @@ impl<R: Ring> Shard<R> {
         connection::release(&mut connection.gathered, &mut self.blocks);
         connection::release(&mut connection.control, &mut self.blocks);
         self.stalled.remove(&slot);
-        self.backlog(slot).clear();
-        self.frames.clear(slot, &mut self.blocks);
+        self.outbox(slot).clear();
         self.details.forget(slot);
         self.ring.push(Operation::Close { slot });
         self.log_closed(slot);
+        let Connection { service, profile, .. } = self.table[slot];
+        self.services.leave(service);
+        self.profiles.leave(profile);
         self.table.end(slot);
     }
 

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::counters::Published;
 use super::vitals::PublishedVitals;
-use crate::uring::Waker;
+use crate::kernel::Waker;
 
 /// What a shard is told to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::uring::Slot;
+use crate::kernel::Slot;
 
 /// The time between two sweeps.
 pub const TICK: Duration = Duration::from_millis(250);

@@ -8,12 +8,12 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use super::queue::Parcel;
+use crate::connection::Offer;
 use crate::hub::{
     Command, ConnectionId, Delivery, Direct, Name, Ongoing, Order, Recovered, Reply, Standing,
     Subscribed,
 };
-use crate::uring::Slot;
+use crate::kernel::Slot;
 
 /// Something that is done with many connections, or has its place among what is.
 pub(super) enum Job {
@@ -66,7 +66,7 @@ pub(super) struct Form {
 #[derive(Clone, Copy)]
 pub(super) enum Framed {
     /// It is in a block.
-    Ready(Parcel),
+    Ready(Offer),
     /// No block is large enough for it.
     TooLarge,
     /// There was no block for so many bytes; 0 if they are not known yet.
@@ -314,7 +314,7 @@ mod tests {
             assert_eq!(told(&running.job), "a1");
             deliveries.put_back(running, None);
         }
-        // To look at those that wait for each portion took a second and more.
+        // To look at all that wait for each portion would be 400 million looks.
         assert!(began.elapsed().as_millis() < 500, "{:?}", began.elapsed());
         let first = deliveries.next(2).expect("all");
         assert_eq!((told(&first.job).as_str(), deliveries.jobs()), ("a1", WAITING));

@@ -5,12 +5,12 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-use crate::uring::Slot;
+use crate::kernel::{Peer, Slot};
 
 /// Of one connection.
 #[derive(Clone, Copy, Default)]
 struct Detail {
-    /// As an IPv6 address; an IPv4 address is mapped.
+    /// As an IPv6 address; an IPv4 address is mapped, and who is unknown has that of all zeros.
     address: [u8; 16],
     port: u16,
     /// Whole seconds of the shard's clock, and one more; `None` where nothing is kept.
@@ -34,19 +34,22 @@ impl Details {
     }
 
     /// Keeps the details of a connection that has opened `now`, by the shard's clock.
-    pub(super) fn keep(&mut self, slot: Slot, peer: Option<SocketAddr>, now: Duration) {
+    pub(super) fn keep(&mut self, slot: Slot, peer: Peer, now: Duration) {
         let at = slot as usize;
         if self.by_slot.len() <= at {
             self.by_slot.resize(at + 1, Detail::default());
         }
-        let ip = match peer.map(|peer| peer.ip()) {
-            Some(IpAddr::V4(ip)) => ip.to_ipv6_mapped(),
-            Some(IpAddr::V6(ip)) => ip,
-            None => Ipv6Addr::UNSPECIFIED,
+        let (ip, port) = match peer {
+            Peer::Ip(address) => (address.ip(), address.port()),
+            Peer::Unknown => (Ipv6Addr::UNSPECIFIED.into(), 0),
+        };
+        let ip = match ip {
+            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+            IpAddr::V6(ip) => ip,
         };
         self.by_slot[at] = Detail {
             address: ip.octets(),
-            port: peer.map_or(0, |peer| peer.port()),
+            port,
             // It stays at the largest once the shard has run for 136 years.
             connected_at: Some(
                 u32::try_from(now.as_secs())
@@ -62,13 +65,17 @@ impl Details {
         }
     }
 
-    /// The peer's address, and when the connection opened by the shard's clock, in whole seconds, if
+    /// The peer, and when the connection opened by the shard's clock, in whole seconds, if
     /// they are kept.
-    pub(super) fn get(&self, slot: Slot) -> Option<(SocketAddr, Duration)> {
+    pub(super) fn get(&self, slot: Slot) -> Option<(Peer, Duration)> {
         let detail = self.by_slot.get(slot as usize)?;
         let seconds = detail.connected_at?.get() - 1;
-        let ip = Ipv6Addr::from(detail.address).to_canonical();
-        Some((SocketAddr::new(ip, detail.port), Duration::from_secs(seconds.into())))
+        let ip = Ipv6Addr::from(detail.address);
+        let peer = match (ip, detail.port) {
+            (Ipv6Addr::UNSPECIFIED, 0) => Peer::Unknown,
+            (ip, port) => SocketAddr::from((ip, port)).into(),
+        };
+        Some((peer, Duration::from_secs(seconds.into())))
     }
 }
 
@@ -82,12 +89,13 @@ mod tests {
         let seconds = Duration::from_secs;
         for (text, now) in [("127.0.0.1:80", 0), ("[::1]:65535", 1), ("[::1]:1", u32::MAX - 1)] {
             let peer: SocketAddr = text.parse().expect("an address");
-            details.keep(3, Some(peer), seconds(now.into()) + Duration::from_millis(999));
+            let peer = peer.into();
+            details.keep(3, peer, seconds(now.into()) + Duration::from_millis(999));
             assert_eq!(details.get(3), Some((peer, seconds(now.into()))));
         }
-        details.keep(3, None, seconds(u64::MAX));
-        let latest = details.get(3).map(|(_, at)| at);
-        assert_eq!(latest, Some(seconds(u64::from(u32::MAX) - 1)), "it keeps its order");
+        details.keep(3, Peer::Unknown, seconds(u64::MAX));
+        let latest = seconds(u64::from(u32::MAX) - 1);
+        assert_eq!(details.get(3), Some((Peer::Unknown, latest)), "it keeps its order");
         assert_eq!(Details::BYTES, 24);
         assert_eq!((details.get(2), details.get(9)), (None, None));
         details.forget(3);

@@ -8,7 +8,7 @@ use tidegate_proto::close::{CloseCode, Closing};
 use super::Shard;
 use super::deadlines::TICK;
 use crate::connection::{Flags, Stage};
-use crate::uring::{Ring, Slot};
+use crate::kernel::{Ring, Slot};
 
 /// For how many ticks what waits to be accepted is taken in at the most, before the listeners are
 /// closed: new clients may come all the time. Ticks do not count while the whole shard is paused.

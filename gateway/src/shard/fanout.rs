@@ -11,16 +11,15 @@ use tidegate_proto::receiver::Kind;
 
 use super::Shard;
 use super::deliveries::{At, Form, Forms, Framed, Job, Line, Running};
-use super::queue::{Fate, Parcel};
-use crate::config::Handler;
+use super::queue::Delivered;
 use crate::config::stack::Deflate;
-use crate::connection::{Blocks, Compressor, FrameId, NO_KEY, PIECE, Pool, Share};
+use crate::connection::{Blocks, Compressor, FrameId, NO_KEY, Offer, PIECE, Pool, Share};
 use crate::handler::SHARED_WINDOW;
 use crate::hub::{
     Answer, Command, Compressed, ConnectionId, Delivery, Direct, Publication, Published, Reply,
     Subscriber, What,
 };
-use crate::uring::{Ring, Slot};
+use crate::kernel::{Ring, Slot};
 
 /// Connections that are told in one portion, and slots that are looked at for them. Less than
 /// [`super::OPERATIONS_PER_EVENT`].
@@ -67,7 +66,7 @@ impl<R: Ring> Shard<R> {
 
     fn portion(&mut self, running: &mut Running) -> Portion {
         let Running { job, forms, .. } = running;
-        let fate = match job {
+        let delivered = match job {
             Job::One(direct, reply) => return self.do_with_one(direct, reply, forms),
             Job::Stand(standing) => {
                 let standing = Arc::clone(standing);
@@ -79,7 +78,7 @@ impl<R: Ring> Shard<R> {
             }
             Job::Tell(..) | Job::Order(_) | Job::All(..) => return self.reach_some(running),
         };
-        if fate == Fate::Waits { Portion::Waits } else { Portion::Done }
+        if delivered == Delivered::Waits { Portion::Waits } else { Portion::Done }
     }
 
     fn do_with_one(
@@ -107,7 +106,7 @@ impl<R: Ring> Shard<R> {
             let Some(subscriber) = self.next_of(running) else { return Portion::Done };
             match self.reach(running, subscriber) {
                 None => {}
-                Some(Fate::Waits) => {
+                Some(Delivered::Waits) => {
                     self.step_back(running);
                     return Portion::Waits;
                 }
@@ -143,21 +142,21 @@ impl<R: Ring> Shard<R> {
     }
 
     /// Sends so many messages, in frames that were put together for one connection that may be told.
-    pub(super) fn send_frames(&mut self, slot: Slot, frames: &[u8], messages: u32) -> Fate {
+    pub(super) fn send_frames(&mut self, slot: Slot, frames: &[u8], messages: u32) -> Delivered {
         if frames.len() > self.largest_frame() {
             self.counters.deliveries_too_large += 1;
-            return Fate::TooLarge;
+            return Delivered::TooLarge;
         }
-        let Some(parcel) = self.parcel(&[frames], (NO_KEY, messages)) else {
+        let Some(offer) = self.offer(&[frames], (NO_KEY, messages)) else {
             return self.waits_for_block();
         };
-        let fate = self.deliver(slot, parcel);
-        if fate == Fate::Taken {
+        let delivered = self.deliver(slot, offer);
+        if delivered == Delivered::Taken {
             self.counters.messages_out += u64::from(messages);
             self.counters.bytes_out += frames.len() as u64;
         }
-        self.done_frames.push(parcel.frame);
-        fate
+        self.done_frames.push(offer.frame);
+        delivered
     }
 
     /// The most bytes of what leaves together: those of the largest block.
@@ -166,11 +165,11 @@ impl<R: Ring> Shard<R> {
     }
 
     /// There is no block: once the batch is settled there may be one, or someone has to give way.
-    fn waits_for_block(&mut self) -> Fate {
+    fn waits_for_block(&mut self) -> Delivered {
         self.counters.deliveries_without_block += 1;
         self.flush_soon |= !self.batch.is_empty();
         self.relief.is_needed();
-        Fate::Waits
+        Delivered::Waits
     }
 
     fn next_of(&mut self, running: &mut Running) -> Option<Subscriber> {
@@ -190,19 +189,16 @@ impl<R: Ring> Shard<R> {
 
     /// Whether a connection wants events: by its route, or by how a handler subscribed it.
     pub(super) fn wants_events(&self, slot: Slot) -> bool {
-        match &self.config.routes[usize::from(self.table[slot].route)].handler {
-            Handler::Hub(route) => route.events,
-            Handler::Echo | Handler::Static => self.hub.wants_events(slot),
-        }
+        self.service(slot).hub_events.unwrap_or_else(|| self.hub.wants_events(slot))
     }
 
     /// Does with one connection what is to be done; `None` if it is none of those that it is for.
-    fn reach(&mut self, running: &mut Running, subscriber: Subscriber) -> Option<Fate> {
+    fn reach(&mut self, running: &mut Running, subscriber: Subscriber) -> Option<Delivered> {
         let slot = subscriber.slot();
         if !self.may_be_told(slot) {
             return None;
         }
-        let fate = match &running.job {
+        let delivered = match &running.job {
             Job::Tell(delivery, _) => {
                 if subscriber.is_pending() || self.is_except(slot, delivery) {
                     return None;
@@ -221,12 +217,12 @@ impl<R: Ring> Shard<R> {
             }
             Job::Stand(_) | Job::Recover(_) | Job::One(..) => return None,
         };
-        running.reached += u64::from(fate == Fate::Taken);
-        Some(fate)
+        running.reached += u64::from(delivered == Delivered::Taken);
+        Some(delivered)
     }
 
-    fn done(&mut self, slot: Slot, command: &Command, topic: Option<u32>) -> Fate {
-        if self.obey(slot, command, topic).is_ok() { Fate::Taken } else { Fate::Refused }
+    fn done(&mut self, slot: Slot, command: &Command, topic: Option<u32>) -> Delivered {
+        if self.obey(slot, command, topic).is_ok() { Delivered::Taken } else { Delivered::Refused }
     }
 
     fn is_except(&self, slot: Slot, delivery: &Delivery) -> bool {
@@ -256,7 +252,7 @@ impl<R: Ring> Shard<R> {
     /// The frames of a delivery are free once the batch that they are sent in is settled.
     fn release_forms(&mut self, forms: &mut Forms) {
         let frames = forms.drain(..).filter_map(|(_, framed)| match framed {
-            Framed::Ready(parcel) => Some(parcel.frame),
+            Framed::Ready(offer) => Some(offer.frame),
             Framed::TooLarge | Framed::Waits(_) => None,
         });
         self.done_frames.extend(frames);
@@ -269,25 +265,25 @@ impl<R: Ring> Shard<R> {
         delivery: &Delivery,
         event: bool,
         forms: &mut Forms,
-    ) -> Fate {
+    ) -> Delivered {
         if !event && delivery.publication().is_none() {
-            return Fate::Taken;
+            return Delivered::Taken;
         }
         let form = self.form(slot, delivery, event);
-        let parcel = match self.framed(delivery, form, forms) {
-            Framed::Ready(parcel) => parcel,
+        let offer = match self.framed(delivery, form, forms) {
+            Framed::Ready(offer) => offer,
             Framed::Waits(_) => return self.waits_for_block(),
             Framed::TooLarge => {
                 self.counters.deliveries_too_large += 1;
-                return Fate::TooLarge;
+                return Delivered::TooLarge;
             }
         };
-        let fate = self.deliver(slot, parcel);
-        if fate == Fate::Taken {
+        let delivered = self.deliver(slot, offer);
+        if delivered == Delivered::Taken {
             self.counters.messages_out += 1;
             self.counters.bytes_out += delivery.payload_bytes();
         }
-        fate
+        delivered
     }
 
     /// A delivery in one form. It is encoded once there is room, and when that was not enough, not
@@ -315,9 +311,8 @@ impl<R: Ring> Shard<R> {
         if connection.deflate_bits == 0 {
             return plain;
         }
-        let listener = &self.config.listeners[usize::from(connection.listener)];
         let length = delivery.publication().map_or(0, |one| one.payload.bytes().len());
-        match listener.stack.websocket.deflate {
+        match self.profile(slot).deflate {
             Some(deflate) if length >= deflate.min as usize => {
                 // One window is compressed for: a peer must not choose what work it makes.
                 let is_shared = connection.deflate_bits == SHARED_WINDOW;
@@ -352,7 +347,7 @@ impl<R: Ring> Shard<R> {
             let (head, length) = plain_head(kind, bytes.len());
             return self.encoded(&[&head[..length], bytes], key);
         }
-        let level = self.shared_deflate.map_or(1, |deflate| deflate.level);
+        let level = self.profiles.shared_deflate().map_or(1, |deflate| deflate.level);
         let frames = compressed(&mut self.compressor, (level, window), kind, bytes);
         self.encoded(&[&frames], key)
     }
@@ -362,8 +357,8 @@ impl<R: Ring> Shard<R> {
         if length > self.largest_frame() {
             return Framed::TooLarge;
         }
-        match self.parcel(bytes, (key, 1)) {
-            Some(parcel) => Framed::Ready(parcel),
+        match self.offer(bytes, (key, 1)) {
+            Some(offer) => Framed::Ready(offer),
             None => Framed::Waits(length),
         }
     }
@@ -386,15 +381,14 @@ impl<R: Ring> Shard<R> {
     }
 
     /// Puts what is published into a block.
-    fn parcel(&mut self, bytes: &[&[u8]], (key, messages): (u64, u32)) -> Option<Parcel> {
+    fn offer(&mut self, bytes: &[&[u8]], (key, messages): (u64, u32)) -> Option<Offer> {
         if !self.has_block(bytes.iter().map(|part| part.len()).sum()) {
             return None;
         }
         let reserve = self.sending_reserve();
-        let area = self.memory.blocks.bytes_mut();
-        let mut pool = Pool { blocks: &mut self.blocks, area };
+        let mut pool = Pool { blocks: &mut self.blocks, memory: &mut self.memory };
         let frame: FrameId = self.frames.add(bytes, messages, &mut pool, reserve)?;
-        Some(Parcel { frame, span: self.frames.span(frame, &self.blocks), key, messages })
+        Some(Offer { frame, span: self.frames.span(frame, &self.blocks), key, messages })
     }
 }
 

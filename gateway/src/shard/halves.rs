@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use crate::uring::Slot;
+use crate::kernel::Slot;
 
 /// What can be half received: both at once, because a control frame may stand within a message.
 #[derive(Clone, Copy, PartialEq, Eq)]

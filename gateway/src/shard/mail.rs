@@ -10,13 +10,13 @@ use tidegate_proto::close::{CloseCode, Closing};
 use super::Shard;
 use super::deliveries::{Forms, Job};
 use super::fanout;
-use super::queue::Fate;
+use super::queue::Delivered;
 use crate::connection::{Flags, Stage};
 use crate::hub::{
     Answer, Command, ConnectionId, Delivery, Direct, Publication, Published, Refusal, Single,
     Subscribing, What, Work,
 };
-use crate::uring::{Ring, Slot};
+use crate::kernel::{Ring, Slot};
 
 /// How long a turn of the loop works on mail and on what is delivered to many, while others wait.
 const SLICE: Duration = Duration::from_micros(250);
@@ -112,8 +112,8 @@ impl<R: Ring> Shard<R> {
     fn next_work(&mut self, stint: &mut Stint) -> Option<Work> {
         let moment = self.moment();
         let budget = Cell::new(MAIL_AT_ONCE);
-        let Self { hub, compressor, shared_deflate, ring, .. } = self;
-        let deflate = *shared_deflate;
+        let Self { hub, compressor, profiles, ring, .. } = self;
+        let deflate = profiles.shared_deflate();
         hub.next(moment, &budget, &mut |publication: &Publication| {
             let compressed = fanout::compress_once(compressor, deflate, publication);
             stint.compressed += publication.payload.bytes().len();
@@ -253,12 +253,12 @@ impl<R: Ring> Shard<R> {
             Some(slot) if !self.may_be_told(slot) => Err(Refusal::NotOpen),
             Some(slot) => match &direct.what {
                 Single::Publish(publication) => match self.push(slot, publication, forms) {
-                    Fate::Taken => {
+                    Delivered::Taken => {
                         Ok(Answer::Published(Published { connections: 1, position: None }))
                     }
-                    Fate::Refused => Err(Refusal::Slow),
-                    Fate::TooLarge => Err(Refusal::TooLarge),
-                    Fate::Waits => return None,
+                    Delivered::Refused => Err(Refusal::Slow),
+                    Delivered::TooLarge => Err(Refusal::TooLarge),
+                    Delivered::Waits => return None,
                 },
                 Single::Do(command) => self.obey(slot, command, None).map(|()| Answer::Done(1)),
             },
@@ -267,7 +267,7 @@ impl<R: Ring> Shard<R> {
         Some(done.unwrap_or_else(Answer::Refused))
     }
 
-    fn push(&mut self, slot: Slot, publication: &Publication, forms: &mut Forms) -> Fate {
+    fn push(&mut self, slot: Slot, publication: &Publication, forms: &mut Forms) -> Delivered {
         let what = What::Message(publication.clone(), None);
         let delivery = Delivery { topic: None, hash: 0, position: None, what };
         let event = self.wants_events(slot);

@@ -11,6 +11,7 @@ mod buffers;
 mod check;
 mod closing;
 mod control;
+mod counted;
 mod counters;
 mod deadlines;
 mod deliveries;
@@ -27,8 +28,9 @@ mod queue;
 mod receiving;
 mod recovery;
 mod relief;
-mod routes;
+mod router;
 mod sending;
+mod services;
 mod slot_set;
 mod table;
 mod telling;
@@ -37,22 +39,20 @@ mod vitals;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_proto::keepalive::{Timings, Wait};
+use tidegate_proto::deflate::Inflater;
+use tidegate_proto::keepalive::Wait;
 
-use crate::config::stack::Deflate;
-use crate::config::{Config, Handler, Limits, Stack};
-use crate::connection::{
-    Blocks, Compressor, Connection, Decompressor, FrameId, Frames, Output, Place, Pool, Share,
-    Staging,
-};
+use crate::config::{Config, Limits};
+use crate::connection::{Blocks, Compressor, FrameId, Frames, Output, PIECE, Place, Pool, Share};
 use crate::handler::Said;
 use crate::hub::{Handed, Hub, Moment};
-use crate::uring::{
-    Area, BufferId, Completion, Generation, KernelRing, Memory, Ring, RingError, Setup, Slot, Waker,
+use crate::kernel::{
+    AreaSizes, BufferId, Completion, Generation, Memory, Peer, Ring, RingError, Setup, Slot, Uring,
+    Waker,
 };
 
 use accept::Acceptor;
@@ -68,9 +68,10 @@ pub use histogram::{BUCKETS, Histogram};
 use newcomers::Newcomers;
 use put_off::{INPUT_BUDGET, PutOff};
 use relief::Relief;
-pub use routes::{HandlerFactory, Routes};
 pub(crate) use sending::BatchSend;
-use sending::{STALL_ROUNDS, Stalled};
+use sending::Stalled;
+pub use services::{HandlerFactory, Services};
+use services::{Profile, Profiles, Service};
 pub use slot_set::SlotSet;
 use table::Table;
 use turn::Turn;
@@ -101,10 +102,6 @@ const CONGESTED_SLEEP: Duration = Duration::from_millis(1);
 /// After a pause of the whole shard, how many ticks those are given whose input is yet to be read.
 const LENIENT_TICKS: u64 = 8;
 
-/// The kinds of [`Wait`].
-const WAITS: [Wait; 6] =
-    [Wait::Head, Wait::Activity, Wait::Pong, Wait::Progress, Wait::Message, Wait::Close];
-
 /// What a shard is made of; it can be sent to the shard's thread.
 pub struct Assembly {
     /// Which shard.
@@ -133,8 +130,6 @@ pub struct Shard<R> {
     memory: Memory,
     table: Table,
     deadlines: Deadlines,
-    /// The ticks of each wait, by listener.
-    waits: Vec<[Option<u32>; WAITS.len()]>,
     buffers: Buffers,
     blocks: Blocks,
     /// Connections that are readable and have to wait for a buffer or for their turn.
@@ -150,7 +145,7 @@ pub struct Shard<R> {
     /// The sends whose outcome is open.
     batch: Vec<BatchSend>,
     /// How much of the staging memory the batch uses.
-    staging_used: usize,
+    staged: u32,
     /// Something has to be done once the batch is settled: do not sleep before.
     flush_soon: bool,
     events: Vec<Completion>,
@@ -162,9 +157,10 @@ pub struct Shard<R> {
     acceptors: Vec<Acceptor>,
     /// Accepts in flight, of all listeners.
     accepts_pending: u32,
-    routes: Routes,
+    services: Services,
+    profiles: Profiles,
     compressor: Compressor,
-    decompressor: Decompressor,
+    inflater: Inflater,
     /// Where a request head is put together.
     head: Box<[u8]>,
     /// The peers that seem stalled, or gone.
@@ -172,7 +168,7 @@ pub struct Shard<R> {
     /// What is half received.
     halves: Halves,
     /// The addresses of peers whose listener logs.
-    peers: HashMap<Slot, SocketAddr>,
+    peers: HashMap<Slot, Peer>,
     hub: Hub,
     /// What is being delivered to many.
     deliveries: Deliveries,
@@ -188,10 +184,6 @@ pub struct Shard<R> {
     /// Publishers that are not read from for a while.
     held: SlotSet,
     details: Details,
-    /// Some route is the hub's.
-    has_hub: bool,
-    /// How messages are compressed that go to many.
-    shared_deflate: Option<Deflate>,
     counters: Counters,
     vitals: Vitals,
     /// When this turn of the loop began: when the kernel returned.
@@ -218,11 +210,11 @@ pub fn completions(limits: &Limits) -> u32 {
 /// # Errors
 /// The kernel has no room for the mappings.
 pub fn memory(limits: &Limits) -> io::Result<Memory> {
-    let receive = Buffers::area_length(limits.receive_buffers, limits.receive_buffer);
-    Ok(Memory {
-        receive: Area::new(receive)?,
-        staging: Area::new(limits.staging as usize)?,
-        blocks: Area::new(limits.blocks as usize)?,
+    Memory::new(AreaSizes {
+        receive: Buffers::area_length(limits.receive_buffers, limits.receive_buffer),
+        staging: limits.staging as usize,
+        blocks: limits.blocks as usize,
+        scratch: PIECE,
     })
 }
 
@@ -230,10 +222,10 @@ pub fn memory(limits: &Limits) -> io::Result<Memory> {
 ///
 /// # Errors
 /// What the kernel refused, and what to do about it.
-pub fn build(mut assembly: Assembly) -> Result<Shard<KernelRing>, RingError> {
+pub fn build(mut assembly: Assembly) -> Result<Shard<Uring>, RingError> {
     let limits = assembly.config.limits;
     let memory = memory(&limits).map_err(|error| RingError::Other("mapping memory", error))?;
-    let ring = KernelRing::new(Setup {
+    let ring = Uring::new(Setup {
         connections: limits.slots(),
         submissions: SUBMISSIONS,
         completions: completions(&limits),
@@ -265,7 +257,6 @@ impl<R: Ring> Shard<R> {
             memory,
             table: Table::new(limits.slots()),
             deadlines: Deadlines::new(limits.slots()),
-            waits: config.listeners.iter().map(|listener| waits(&listener.stack)).collect(),
             buffers: Buffers::new(limits.receive_buffers, limits.receive_buffer),
             blocks: Blocks::new(limits.blocks),
             ready: SlotSet::new(limits.slots()),
@@ -274,7 +265,7 @@ impl<R: Ring> Shard<R> {
             input_budget: 0,
             resuming: false,
             batch: Vec::new(),
-            staging_used: 0,
+            staged: 0,
             flush_soon: false,
             events: Vec::with_capacity(completions(&limits) as usize),
             has_receives: false,
@@ -282,9 +273,10 @@ impl<R: Ring> Shard<R> {
             expired_halves: SlotSet::new(limits.slots()),
             acceptors: config.listeners.iter().map(|_| Acceptor::new()).collect(),
             accepts_pending: 0,
-            routes: Routes::new(config, &*assembly.handlers),
+            services: Services::new(&config.routes, &*assembly.handlers),
+            profiles: Profiles::new(&config.listeners),
             compressor: Compressor::new(),
-            decompressor: Decompressor::new(),
+            inflater: Inflater::new(),
             head: vec![0; head as usize].into_boxed_slice(),
             stalled: HashMap::new(),
             halves: Halves::default(),
@@ -306,8 +298,6 @@ impl<R: Ring> Shard<R> {
             unqueued: Vec::new(),
             held: SlotSet::new(limits.slots()),
             details: Details::new(),
-            has_hub: config.routes.iter().any(|route| matches!(route.handler, Handler::Hub(_))),
-            shared_deflate: shared_deflate(config),
             config: Arc::clone(config),
             control: Arc::clone(&assembly.control),
         };
@@ -612,8 +602,18 @@ impl<R: Ring> Shard<R> {
         let connection = &mut self.table[slot];
         connection.wait = wait;
         self.expired.remove(slot);
-        let ticks = self.waits[usize::from(connection.listener)][wait as usize];
+        let ticks = self.profiles[connection.profile].ticks(wait);
         connection.laps = self.deadlines.set(slot, ticks);
+    }
+
+    /// What the connection runs under, as its route says.
+    fn service(&self, slot: Slot) -> &Service {
+        &self.services[self.table[slot].service]
+    }
+
+    /// What its listener says.
+    fn profile(&self, slot: Slot) -> &Profile {
+        &self.profiles[self.table[slot].profile]
     }
 
     /// The time, by both clocks.
@@ -624,30 +624,24 @@ impl<R: Ring> Shard<R> {
     /// The connection with all that it may use, and the buffer that its input is in.
     fn turn(&mut self, slot: Slot, buffer: Option<BufferId>) -> Turn<'_> {
         let sending_reserve = self.sending_reserve();
-        let Memory { receive, staging, blocks: area } = &mut self.memory;
-        let connection: &mut Connection = &mut self.table[slot];
+        let connection = &mut self.table[slot];
         let generation = connection.generation;
-        let route = &self.config.routes[usize::from(connection.route)];
-        let listener = &self.config.listeners[usize::from(connection.listener)];
-        let buffer = match buffer {
-            Some(buffer) => &mut receive.bytes_mut()[self.buffers.span(buffer).range()],
-            None => &mut [],
-        };
+        let Service { limits, handler, .. } = self.services.get_mut(connection.service);
         Turn {
-            handler: self.routes.handler(connection.route),
+            handler: &mut **handler,
+            deflate: self.profiles[connection.profile].deflate,
             output: Output {
                 connection,
-                buffer,
-                staging: Staging { bytes: staging.bytes_mut(), used: self.staging_used },
-                pool: Pool { blocks: &mut self.blocks, area: area.bytes_mut() },
-                backlog_limit: route.backlog,
+                pool: Pool { blocks: &mut self.blocks, memory: &mut self.memory },
+                buffer: buffer.map(|buffer| self.buffers.span(buffer)),
+                staged: self.staged,
+                backlog_limit: limits.backlog,
                 sending_reserve,
                 place: Place::Nothing,
             },
-            route,
-            deflate: listener.stack.websocket.deflate,
+            limits: *limits,
             compressor: &mut self.compressor,
-            decompressor: &mut self.decompressor,
+            inflater: &mut self.inflater,
             counters: &mut self.counters,
             input_budget: &mut self.input_budget,
             id: self.hub.id(slot, generation),
@@ -661,35 +655,4 @@ impl<R: Ring> Shard<R> {
             drop: false,
         }
     }
-}
-
-/// How messages are compressed that go to many: once for all, as the listener wants it that wants the
-/// least effort, and whenever some listener wants it.
-fn shared_deflate(config: &Config) -> Option<Deflate> {
-    let wanted = config.listeners.iter().filter_map(|one| one.stack.websocket.deflate);
-    wanted.reduce(|one, other| Deflate {
-        level: one.level.min(other.level),
-        min: one.min.min(other.min),
-    })
-}
-
-/// The ticks of each wait for connections of a listener.
-fn waits(stack: &Stack) -> [Option<u32>; WAITS.len()] {
-    let layer = &stack.websocket;
-    let timings = Timings {
-        head: layer.head,
-        ping: layer.keepalive.map(|keepalive| keepalive.ping),
-        pong: layer.keepalive.map_or(layer.close, |keepalive| keepalive.pong),
-        close: layer.close,
-        stall: layer.stall,
-        message: layer.message,
-    };
-    WAITS.map(|wait| {
-        let limit = timings.limit(wait)?;
-        Some(match wait {
-            // Each round begins at a sweep, so the tick that has begun is a whole one.
-            Wait::Progress => (deadlines::ticks(limit / u32::from(STALL_ROUNDS)) - 1).max(1),
-            _ => deadlines::ticks(limit),
-        })
-    })
 }

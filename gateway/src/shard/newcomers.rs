@@ -11,7 +11,7 @@ use tidegate_proto::close::Closing;
 
 use super::Shard;
 use crate::connection::{Flags, Stage};
-use crate::uring::{Ring, Slot};
+use crate::kernel::{Ring, Slot};
 
 /// Slots that are looked at in one turn of the loop: some ten microseconds.
 const LOOKED_AT: u32 = 1024;
@@ -95,7 +95,7 @@ impl<R: Ring> Shard<R> {
         if !matches!(connection.stage, Stage::Head | Stage::Lingering) {
             return None;
         }
-        let whole = self.waits[usize::from(connection.listener)][connection.wait as usize]?;
+        let whole = self.profile(slot).ticks(connection.wait)?;
         let waited = whole.saturating_sub(self.deadlines.left(slot, connection.laps)?);
         let has_input = connection.flags.has(Flags::RECEIVING | Flags::PUT_OFF)
             || self.ready.contains(slot)

@@ -7,10 +7,9 @@ use tidegate_proto::keepalive::Wait;
 
 use super::Shard;
 use super::receiving::Arrival;
-use crate::config::Handler;
-use crate::connection::{self, Flags, Share, Stage};
+use crate::connection::{self, Flags, Pool, Share, Stage};
 use crate::handler::{Answer, Content};
-use crate::uring::{HEADROOM, Ring, Slot};
+use crate::kernel::{Peer, Ring, Slot, Span};
 
 /// The longest answer that is put together on the stack, in bytes.
 const RESPONSE_MAX: usize = 1024;
@@ -27,27 +26,20 @@ struct Written {
 }
 
 impl<R: Ring> Shard<R> {
-    /// Takes bytes of a request head; returns whether the buffer is held.
-    pub(super) fn take_head(&mut self, slot: Slot, arrival: Arrival) -> bool {
+    /// Takes bytes of a request head.
+    pub(super) fn take_head(&mut self, slot: Slot, arrival: Arrival) {
         let mut scratch = std::mem::take(&mut self.head);
         let (earlier, filled) = self.join_head(slot, arrival, &mut scratch);
         let limit = self.config.limits.request_head as usize;
-        let held = match parse_request(&scratch[..filled], limit) {
+        match parse_request(&scratch[..filled], limit) {
             Ok(Status::Complete(head)) => {
-                let behind = HEADROOM + head.head_len() - earlier;
-                self.answer(slot, &head, arrival, behind)
+                let span = arrival.span.skip((head.head_len() - earlier) as u32);
+                self.answer(slot, &head, Arrival { span, ..arrival });
             }
-            Ok(Status::Partial) => {
-                self.keep_head(slot, &scratch[earlier..filled]);
-                false
-            }
-            Err(error) => {
-                self.refuse(slot, Rejection::Head(error));
-                false
-            }
-        };
+            Ok(Status::Partial) => self.keep_head(slot, arrival.span),
+            Err(error) => self.refuse(slot, Rejection::Head(error)),
+        }
         self.head = scratch;
-        held
     }
 
     /// Puts what was kept of the head and what has arrived together; returns the length of the
@@ -57,35 +49,29 @@ impl<R: Ring> Shard<R> {
             Some(block) => self.memory.bytes(self.blocks.content(block)),
             None => &[],
         };
-        let buffer = self.memory.bytes(self.buffers.span(arrival.buffer));
-        let fresh = &buffer[HEADROOM..arrival.end];
+        let fresh = self.memory.bytes(arrival.span);
         let filled = kept.len() + fresh.len();
         scratch[..kept.len()].copy_from_slice(kept);
         scratch[kept.len()..filled].copy_from_slice(fresh);
         (kept.len(), filled)
     }
 
-    fn keep_head(&mut self, slot: Slot, bytes: &[u8]) {
+    fn keep_head(&mut self, slot: Slot, received: Span) {
         let gathered = &mut self.table[slot].gathered;
-        let area = self.memory.blocks.bytes_mut();
-        let pool = (&mut self.blocks, area);
-        if connection::append(gathered, Share::Heads, pool, bytes).is_err() {
+        let mut pool = Pool { blocks: &mut self.blocks, memory: &mut self.memory };
+        if connection::append(gathered, Share::Heads, &mut pool, received).is_err() {
             self.counters.refused_no_memory += 1;
             self.refuse(slot, Rejection::Full { retry_after_seconds: RETRY_AFTER_SECONDS });
         }
     }
 
-    fn answer(
-        &mut self,
-        slot: Slot,
-        head: &RequestHead<'_>,
-        arrival: Arrival,
-        behind: usize,
-    ) -> bool {
+    /// Answers a request, behind which `arrival` has come.
+    fn answer(&mut self, slot: Slot, head: &RequestHead<'_>, arrival: Arrival) {
         connection::release(&mut self.table[slot].gathered, &mut self.blocks);
-        let answer = self.routes.find(head).map(|route| {
-            self.table[slot].route = route;
-            self.routes.handler(route).request(head)
+        let answer = self.services.find(head).map(|service| {
+            self.services.change(self.table[slot].service, service);
+            self.table[slot].service = service;
+            self.services.get_mut(service).handler.request(head)
         });
         let refused = match answer {
             Ok(Answer::Upgrade) if self.has_no_place() => {
@@ -93,17 +79,15 @@ impl<R: Ring> Shard<R> {
                 Rejection::Full { retry_after_seconds: RETRY_AFTER_SECONDS }
             }
             Ok(Answer::Upgrade) => match self.upgrade(slot, head) {
-                Ok(response) => return self.open(slot, head, &response, (arrival, behind)),
+                Ok(response) => return self.open(slot, head, &response, arrival),
                 Err(rejection) => rejection,
             },
             Ok(Answer::Serve(content)) => {
-                self.serve(slot, content, head.method() == "HEAD");
-                return false;
+                return self.serve(slot, content, head.method() == "HEAD");
             }
             Ok(Answer::Refuse(rejection)) | Err(rejection) => rejection,
         };
         self.refuse(slot, refused);
-        false
     }
 
     /// Whether as many connections are open as are served, or the shard drains.
@@ -116,58 +100,44 @@ impl<R: Ring> Shard<R> {
     fn upgrade(&mut self, slot: Slot, head: &RequestHead<'_>) -> Result<Written, Rejection> {
         let upgrade = Upgrade::check(head)?;
         let connection = &mut self.table[slot];
-        let route = &self.config.routes[usize::from(connection.route)];
-        let stack = &self.config.listeners[usize::from(connection.listener)].stack;
-        let deflate = match stack.websocket.deflate {
+        let deflate = match self.profiles[connection.profile].deflate {
             None => None,
             Some(_) => deflate::negotiate(upgrade.extension_values(), &Policy::default())
                 .map_err(|_| Rejection::InvalidExtensions)?,
         };
         connection.deflate_bits = deflate.map_or(0, |params| params.server_max_window_bits);
-        let subprotocol = route.subprotocol.as_deref();
+        let subprotocol = self.services[connection.service].subprotocol.as_deref();
         let acceptance = Acceptance { key: upgrade.key(), subprotocol, deflate };
         let mut bytes = [0; RESPONSE_MAX];
         let length = acceptance.write(&mut bytes).expect("names of subprotocols are short");
         Ok(Written { bytes, length })
     }
 
-    /// Opens the connection, and works on the frames that came in behind the request head: `behind`
-    /// says where in the receive buffer they begin.
-    fn open(
-        &mut self,
-        slot: Slot,
-        head: &RequestHead<'_>,
-        response: &Written,
-        (arrival, behind): (Arrival, usize),
-    ) -> bool {
+    /// Opens the connection, and works on the frames that came in behind the request head.
+    fn open(&mut self, slot: Slot, head: &RequestHead<'_>, response: &Written, arrival: Arrival) {
         self.wait_for(slot, Wait::Activity);
         self.keep_details(slot);
         let mut turn = self.turn(slot, Some(arrival.buffer));
         if turn.output.raw(&response.bytes[..response.length]).is_err() {
             self.counters.refused_no_memory += 1;
-            self.drop_connection(slot);
-            return false;
+            return self.drop_connection(slot);
         }
         turn.open(head);
-        turn.frames(behind..arrival.end);
+        turn.frames(arrival.span);
         let finished = turn.finish();
         self.log_open(slot, head.path());
-        self.complete(slot, Some(arrival.buffer), finished)
+        self.complete(slot, Some(arrival.buffer), finished);
     }
 
     /// Keeps what is told of connections on routes of the hub; forgets the peer's address on others,
     /// unless it is logged.
     fn keep_details(&mut self, slot: Slot) {
-        let connection = &self.table[slot];
-        let route = &self.config.routes[usize::from(connection.route)];
-        let stack = &self.config.listeners[usize::from(connection.listener)].stack;
-        let is_logged = stack.log_transport || stack.log_websocket;
-        let peer = match is_logged {
+        let peer = match self.profile(slot).logs() {
             true => self.peers.get(&slot).copied(),
             false => self.peers.remove(&slot),
         };
-        if matches!(route.handler, Handler::Hub(_)) {
-            self.details.keep(slot, peer, self.ring.now());
+        if self.service(slot).hub_events.is_some() {
+            self.details.keep(slot, peer.unwrap_or(Peer::Unknown), self.ring.now());
         }
     }
 
@@ -203,7 +173,7 @@ impl<R: Ring> Shard<R> {
         connection.flags.set(Flags::FINISH_AFTER_FLUSH);
         self.wait_for(slot, Wait::Close);
         let mut turn = self.turn(slot, None);
-        // There is no route yet, or its bound is for messages. A response is bounded by itself.
+        // The bound of a route is for messages. A response is bounded by itself.
         turn.output.backlog_limit = u32::MAX;
         let said = turn.output.raw(head).and_then(|()| turn.output.raw(body));
         let mut finished = turn.finish();

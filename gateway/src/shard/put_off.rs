@@ -9,12 +9,11 @@
 //! whose answers have left by then.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 
 use super::receiving::Arrival;
 use super::{OPERATIONS_PER_EVENT, Shard};
 use crate::connection::{Connection, Flags, Share, Stage};
-use crate::uring::{BufferId, Generation, Ring, Slot};
+use crate::kernel::{BufferId, Generation, Ring, Slot};
 
 /// What is inflated in one turn of the loop, in bytes, before further input is put off: less than a
 /// millisecond's work.
@@ -30,15 +29,12 @@ struct Waiting {
     slot: Slot,
     generation: Generation,
     arrival: Arrival,
-    start: usize,
 }
 
 /// The input that waits.
 pub(super) struct PutOff {
     /// At most one for each receive buffer.
     waiting: VecDeque<Waiting>,
-    /// By buffer: whether input in it waits.
-    marks: Vec<bool>,
     /// Receives in flight of connections whose last input had to wait, and whose next may too.
     receives: usize,
     /// How much of such connections may wait: half of all receive buffers, so that the other half
@@ -49,9 +45,8 @@ pub(super) struct PutOff {
 impl PutOff {
     pub(super) fn new(buffers: u16) -> Self {
         let limit = usize::from(buffers / 2);
-        let marks = vec![false; usize::from(buffers)];
         let waiting = VecDeque::with_capacity(usize::from(buffers));
-        Self { waiting, marks, receives: 0, limit }
+        Self { waiting, receives: 0, limit }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -61,6 +56,11 @@ impl PutOff {
     /// Receives in flight whose input may have to wait.
     pub(super) fn receives(&self) -> usize {
         self.receives
+    }
+
+    /// The buffers of all input that waits.
+    pub(super) fn buffers(&self) -> impl Iterator<Item = BufferId> {
+        self.waiting.iter().map(|waiting| waiting.arrival.buffer)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -94,21 +94,19 @@ impl<R: Ring> Shard<R> {
     pub(crate) const PUT_OFF_BYTES: usize = size_of::<Waiting>();
 
     /// Lets the rest of a connection's input wait, which is much work.
-    pub(super) fn put_off(&mut self, slot: Slot, buffer: BufferId, unread: Range<usize>) {
+    pub(super) fn put_off(&mut self, slot: Slot, rest: Arrival) {
         self.table[slot].flags.set(Flags::HEAVY);
-        self.lay_aside(slot, buffer, unread);
+        self.lay_aside(slot, rest);
     }
 
     /// Lets input wait.
-    pub(super) fn lay_aside(&mut self, slot: Slot, buffer: BufferId, unread: Range<usize>) {
+    pub(super) fn lay_aside(&mut self, slot: Slot, arrival: Arrival) {
         self.counters.inputs_put_off += 1;
         let connection = &mut self.table[slot];
         connection.flags.set(Flags::PUT_OFF);
         let generation = connection.generation;
-        let arrival = Arrival { buffer, end: unread.end };
-        let start = unread.start;
-        let waiting = Waiting { slot, generation, arrival, start };
-        self.put_off.marks[usize::from(buffer.0)] = true;
+        let waiting = Waiting { slot, generation, arrival };
+        self.buffers.hold(arrival.buffer);
         if self.resuming && self.input_budget == 0 {
             // It was the first, and goes on to be: a buffer becomes free the sooner.
             self.put_off.waiting.push_front(waiting);
@@ -129,11 +127,6 @@ impl<R: Ring> Shard<R> {
             && self.blocks.own_free_bytes(Share::Sending) < self.sending_reserve()
     }
 
-    /// Whether input in this buffer waits.
-    pub(super) fn is_put_off(&self, buffer: BufferId) -> bool {
-        self.put_off.marks[usize::from(buffer.0)]
-    }
-
     /// Goes on with input that had to wait, as far as this turn's budget goes. Only when settled:
     /// answers to the input's beginning may be sent from the same buffer.
     pub(super) fn resume_put_off(&mut self) {
@@ -144,26 +137,23 @@ impl<R: Ring> Shard<R> {
                 break;
             }
             let Some(waiting) = self.put_off.waiting.pop_front() else { break };
-            self.put_off.marks[usize::from(waiting.arrival.buffer.0)] = false;
-            if !self.resume_input(&waiting) {
-                self.buffers.give_back(waiting.arrival.buffer);
-            }
+            self.resume_input(&waiting);
+            self.buffers.release(waiting.arrival.buffer);
         }
         self.resuming = false;
     }
 
-    /// Goes on with one connection's input; returns whether its buffer is still held.
-    fn resume_input(&mut self, waiting: &Waiting) -> bool {
-        let Waiting { slot, generation, arrival, start } = *waiting;
-        let Some(connection) = self.table.current(slot, generation) else { return false };
+    /// Goes on with one connection's input.
+    fn resume_input(&mut self, waiting: &Waiting) {
+        let Waiting { slot, generation, arrival } = *waiting;
+        let Some(connection) = self.table.current(slot, generation) else { return };
         connection.flags.clear(Flags::PUT_OFF);
-        let held = match connection.stage {
-            Stage::Zombie => return false,
-            Stage::Open => self.take_frames(slot, arrival, start),
-            Stage::Free | Stage::Head | Stage::Lingering => false,
-        };
+        match connection.stage {
+            Stage::Zombie => return,
+            Stage::Open => self.take_frames(slot, arrival),
+            Stage::Free | Stage::Head | Stage::Lingering => {}
+        }
         // There may be more to receive; the receive will tell.
         self.after_receive(slot, generation, Ok(1), true);
-        held
     }
 }

@@ -1,28 +1,19 @@
-//! Published frames on their way to one connection: at once, or by its queue, within what its route
+//! Published frames on their way to one connection: at once, or by its outbox, within what its route
 //! lets wait.
 
 use super::Shard;
 use super::sending::{BatchSend, SentFrom};
+use super::services::ServiceLimits;
 use crate::config::SlowPeer;
-use crate::connection::{CLOSE_RESERVE, Flags, FrameId, NO_KEY, Share, Stage};
-use crate::uring::{AreaName, Memory, Operation, Ring, Slot, Span};
-
-/// What waits for one connection leaves together up to so many bytes.
-const CORK: u32 = 32 * 1024;
-
-/// A frame that is delivered: which one, where it is, and what its message's key is.
-#[derive(Clone, Copy)]
-pub(super) struct Parcel {
-    pub(super) frame: FrameId,
-    pub(super) span: Span,
-    pub(super) key: u64,
-    /// How many messages are in it.
-    pub(super) messages: u32,
-}
+use crate::connection::{
+    Bound, CLOSE_RESERVE, Flags, LeftOut, Offer, Offered, Outbox, Outgoing, Overflow, Pool, Share,
+    Stage,
+};
+use crate::kernel::{Operation, Ring, Slot, Span};
 
 /// What became of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fate {
+pub(super) enum Delivered {
     /// It is on its way, or waits.
     Taken,
     /// The peer is slow, and its route's policy said no.
@@ -34,7 +25,30 @@ pub(super) enum Fate {
     TooLarge,
 }
 
+impl ServiceLimits {
+    /// What may wait for one connection.
+    pub(super) fn bound(&self) -> Bound {
+        let overflow = match self.slow_peer {
+            SlowPeer::Pause | SlowPeer::Close | SlowPeer::DropNewest => Overflow::Refuse,
+            SlowPeer::DropOldest => Overflow::DropOldest,
+            SlowPeer::Conflate => Overflow::Conflate,
+        };
+        Bound { bytes: self.backlog.saturating_sub(CLOSE_RESERVE), overflow }
+    }
+}
+
 impl<R: Ring> Shard<R> {
+    /// The way out to a connection.
+    pub(super) fn outbox(&mut self, slot: Slot) -> Outbox<'_> {
+        Outbox {
+            slot,
+            connection: &mut self.table[slot],
+            frames: &mut self.frames,
+            pool: Pool { blocks: &mut self.blocks, memory: &mut self.memory },
+            staged: &mut self.staged,
+        }
+    }
+
     /// Whether a connection can be told anything. One whose peer has ended only gets what it was
     /// told before.
     pub(super) fn may_be_told(&self, slot: Slot) -> bool {
@@ -44,20 +58,45 @@ impl<R: Ring> Shard<R> {
             && connection.closing.may_send()
     }
 
-    /// Delivers a frame to a connection that may be told.
-    pub(super) fn deliver(&mut self, slot: Slot, parcel: Parcel) -> Fate {
+    /// Whether nothing waits for the connection, and it can be told something.
+    pub(super) fn is_clear(&self, slot: Slot) -> bool {
         let connection = &self.table[slot];
-        if connection.must_queue() || connection.flags.has(Flags::SENDING_MESSAGE) {
-            return self.enqueue(slot, parcel);
+        !connection.must_queue() && !connection.flags.has(Flags::SENDING_MESSAGE | Flags::BLOCKED)
+    }
+
+    /// Delivers a frame to a connection that may be told.
+    pub(super) fn deliver(&mut self, slot: Slot, offer: Offer) -> Delivered {
+        let bound = self.service(slot).limits.bound();
+        let (offered, LeftOut { oldest, conflated }) = self.outbox(slot).offer(offer, bound);
+        self.counters.slow_dropped_oldest += u64::from(oldest);
+        self.counters.slow_conflated += u64::from(conflated);
+        match offered {
+            Offered::AtOnce => self.launch(slot, offer.span, SentFrom::Frame(offer.frame)),
+            // What is sent before it may succeed without a word: look again when that is settled.
+            Offered::Queued => self.flush_soon |= self.table[slot].flags.has(Flags::IN_BATCH),
+            Offered::Refused => {
+                self.is_slow(slot, offer.messages);
+                return Delivered::Refused;
+            }
+            Offered::NoPlace => {
+                // Others hold all places: they give way before this one is called slow.
+                self.counters.deliveries_without_place += 1;
+                self.flush_soon |= !self.batch.is_empty();
+                self.relief.is_needed();
+                return Delivered::Waits;
+            }
+            Offered::Undecided => {
+                self.flush_soon = true;
+                return Delivered::Waits;
+            }
         }
-        self.launch_frame(slot, parcel.frame, parcel.span);
-        self.counters.deliveries += u64::from(parcel.messages);
-        Fate::Taken
+        self.counters.deliveries += u64::from(offer.messages);
+        Delivered::Taken
     }
 
     /// The peer cannot take a message: does what its route says.
     fn is_slow(&mut self, slot: Slot, messages: u32) {
-        match self.policy(slot) {
+        match self.service(slot).limits.slow_peer {
             SlowPeer::Pause | SlowPeer::Close => self.close_slow(slot),
             SlowPeer::DropNewest | SlowPeer::DropOldest | SlowPeer::Conflate => {
                 self.counters.slow_dropped_newest += u64::from(messages);
@@ -65,46 +104,17 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    /// Whether nothing waits for the connection, and it can be told something.
-    pub(super) fn is_clear(&self, slot: Slot) -> bool {
-        let connection = &self.table[slot];
-        !connection.must_queue() && !connection.flags.has(Flags::SENDING_MESSAGE | Flags::BLOCKED)
-    }
-
-    /// Sends the next queued frame of a connection to which nothing else is being sent.
+    /// Sends what waits of published frames to a connection to which nothing else is being sent.
     pub(super) fn launch_queued(&mut self, slot: Slot) {
-        let connection = &self.table[slot];
-        let is_busy = connection.flags.has(Flags::IN_BATCH | Flags::SEND_ARMED)
-            || connection.backlog.is_some()
-            || connection.flags.has(Flags::SENDING_MESSAGE)
-            || connection.stage == Stage::Zombie;
-        if is_busy || !connection.flags.has(Flags::QUEUED) || self.frames.is_begun(slot) {
+        if self.table[slot].stage == Stage::Zombie {
             return;
         }
-        let first = self.frames.front(slot, &self.blocks).map_or(0, |span| span.length);
-        if self.frames.bytes(slot) > first && self.may_cork() && self.cork(slot) {
-            return;
-        }
-        if let Some(frame) = self.frames.pop_front(slot, &self.blocks) {
-            let is_last = self.frames.is_empty(slot);
-            self.table[slot].flags.put(Flags::QUEUED, !is_last);
-            self.flush_soon |= !is_last;
-            let span = self.frames.span(frame, &self.blocks);
-            self.launch_frame(slot, frame, span);
-            // The queue's reference goes over to the batch.
-            self.done_frames.push(frame);
-        }
-    }
-
-    /// A closing connection is told nothing more: what waits is left out, but for a frame that has
-    /// begun, which must end before the Close frame.
-    pub(super) fn leave_out_queued(&mut self, slot: Slot) {
-        if !self.table[slot].flags.has(Flags::QUEUED) {
-            return;
-        }
-        self.counters.dropped_closing += self.frames.drop_waiting(slot, &mut self.blocks);
-        let is_empty = self.frames.is_empty(slot);
-        self.table[slot].flags.put(Flags::QUEUED, !is_empty);
+        let may_cork = self.may_cork();
+        let Some(Outgoing { span, frame }) = self.outbox(slot).next(may_cork) else { return };
+        self.flush_soon |= self.table[slot].flags.has(Flags::QUEUED);
+        self.launch(slot, span, frame.map_or(SentFrom::Staging, SentFrom::Frame));
+        // The queue's reference goes over to the batch.
+        self.done_frames.extend(frame);
     }
 
     /// Whether frames may be put together. What falls short of them is a copy for one connection,
@@ -113,131 +123,18 @@ impl<R: Ring> Shard<R> {
         self.blocks.own_free_bytes(Share::Sending) >= self.sending_reserve()
     }
 
-    /// Puts what waits together in staging memory, so that it leaves in one send; `false` if there
-    /// is no room for the first.
-    fn cork(&mut self, slot: Slot) -> bool {
-        let start = self.staging_used;
-        let end = self.memory.staging.bytes().len().min(start + CORK as usize);
-        let mut at = start;
-        while let Some(span) = self.frames.front(slot, &self.blocks) {
-            let until = at + span.length as usize;
-            if until > end {
-                break;
-            }
-            let Memory { staging, blocks, .. } = &mut self.memory;
-            staging.bytes_mut()[at..until].copy_from_slice(&blocks.bytes()[span.range()]);
-            at = until;
-            if let Some(frame) = self.frames.pop_front(slot, &self.blocks) {
-                self.frames.release(frame, &mut self.blocks);
-            }
-        }
-        let is_last = self.frames.is_empty(slot);
-        if at > start {
-            self.staging_used = at;
-            self.table[slot].flags.put(Flags::QUEUED, !is_last);
-            self.flush_soon |= !is_last;
-            let (start, length) = (start as u32, (at - start) as u32);
-            self.launch_span(
-                slot,
-                Span { area: AreaName::Staging, start, length },
-                SentFrom::Staging,
-            );
-        }
-        at > start
-    }
-
-    /// Whether it is not known yet if the peer has taken all that was sent: until then it is not
-    /// slow.
-    fn is_outcome_open(&self, slot: Slot) -> bool {
-        let connection = &self.table[slot];
-        connection.flags.has(Flags::IN_BATCH)
-            && !connection.flags.has(Flags::BLOCKED | Flags::SEND_ARMED)
-            && connection.backlog.is_none()
-    }
-
-    fn launch_frame(&mut self, slot: Slot, frame: FrameId, span: Span) {
-        self.launch_span(slot, span, SentFrom::Frame(frame));
-    }
-
-    fn launch_span(&mut self, slot: Slot, span: Span, from: SentFrom) {
+    /// Sends bytes in the batch.
+    pub(super) fn launch(&mut self, slot: Slot, span: Span, from: SentFrom) {
         let connection = &mut self.table[slot];
+        debug_assert!(
+            !connection.flags.has(Flags::IN_BATCH | Flags::SEND_ARMED),
+            "two sends at a time: {connection:?}"
+        );
         connection.flags.set(Flags::IN_BATCH);
         let generation = connection.generation;
         let batch_index = self.batch.len() as u32;
         self.batch.push(BatchSend { slot, generation, span, from });
         self.ring.push(Operation::Send { slot, batch_index, span });
-    }
-
-    /// Lets a frame wait, if the connection's bound and its route's policy allow.
-    fn enqueue(&mut self, slot: Slot, parcel: Parcel) -> Fate {
-        let policy = self.policy(slot);
-        let flags = self.table[slot].flags;
-        let is_much = self.frames.bytes(slot) >= CORK || !self.has_room(slot, parcel.span.length);
-        if is_much && self.is_outcome_open(slot) {
-            self.flush_soon = true;
-            return Fate::Waits;
-        }
-        if policy == SlowPeer::Conflate
-            && parcel.key != NO_KEY
-            && flags.has(Flags::BLOCKED | Flags::SEND_ARMED)
-        {
-            let dropped = self.frames.drop_key(slot, parcel.key, &mut self.blocks);
-            self.counters.slow_conflated += u64::from(dropped);
-        }
-        while !self.has_room(slot, parcel.span.length) {
-            let makes_room = matches!(policy, SlowPeer::DropOldest | SlowPeer::Conflate)
-                && parcel.span.length <= self.limit(slot);
-            let dropped =
-                if makes_room { self.frames.drop_oldest(slot, &mut self.blocks) } else { 0 };
-            if dropped == 0 {
-                self.is_slow(slot, parcel.messages);
-                let is_empty = self.frames.is_empty(slot);
-                self.table[slot].flags.put(Flags::QUEUED, !is_empty);
-                return Fate::Refused;
-            }
-            self.counters.slow_dropped_oldest += u64::from(dropped);
-        }
-        if !self.frames.push_back(slot, parcel.frame, parcel.key, &self.blocks) {
-            // Others hold all places: they give way before this one is called slow.
-            self.counters.deliveries_without_place += 1;
-            self.flush_soon |= !self.batch.is_empty();
-            self.relief.is_needed();
-            let is_empty = self.frames.is_empty(slot);
-            self.table[slot].flags.put(Flags::QUEUED, !is_empty);
-            return Fate::Waits;
-        }
-        self.table[slot].flags.set(Flags::QUEUED);
-        self.counters.deliveries += u64::from(parcel.messages);
-        // What is sent before it may succeed without a word: look again when that is settled.
-        self.flush_soon |= self.table[slot].flags.has(Flags::IN_BATCH);
-        if !self.table[slot].flags.has(Flags::IN_BATCH | Flags::SEND_ARMED) {
-            // It waits for the end of a message that the handler is sending, or for a backlog that
-            // is about to be sent: both go on by themselves.
-            debug_assert!(
-                self.table[slot].flags.has(Flags::SENDING_MESSAGE)
-                    || self.table[slot].backlog.is_some(),
-                "nothing will send what waits: {:?}",
-                self.table[slot]
-            );
-        }
-        Fate::Taken
-    }
-
-    /// Whether so many bytes more may wait for the connection.
-    fn has_room(&self, slot: Slot, length: u32) -> bool {
-        let connection = &self.table[slot];
-        let waiting = u64::from(connection.backlog_bytes) + u64::from(self.frames.bytes(slot));
-        waiting + u64::from(length) <= u64::from(self.limit(slot))
-    }
-
-    /// The most bytes that may wait for the connection.
-    pub(super) fn limit(&self, slot: Slot) -> u32 {
-        let route = &self.config.routes[usize::from(self.table[slot].route)];
-        route.backlog.saturating_sub(CLOSE_RESERVE)
-    }
-
-    pub(super) fn policy(&self, slot: Slot) -> SlowPeer {
-        self.config.routes[usize::from(self.table[slot].route)].slow_peer
     }
 
     fn close_slow(&mut self, slot: Slot) {

@@ -11,17 +11,17 @@ use tidegate_proto::keepalive::Wait;
 use super::Shard;
 use crate::config::SlowPeer;
 use crate::connection::{self, Flags, Share, Stage};
-use crate::uring::{BufferId, Errno, Generation, HEADROOM, Operation, Ring, Slot, Span};
+use crate::kernel::{BufferId, Errno, Generation, Operation, Ring, Slot, Span};
 
 /// How many of those that open or end one turn of the loop receives from: a quarter of a
 /// millisecond's work.
 const CROWD_AT_ONCE: usize = 8;
 
-/// Received bytes: `HEADROOM..end` of a buffer.
+/// Received bytes, and the buffer that they are in.
 #[derive(Clone, Copy)]
 pub(super) struct Arrival {
     pub(super) buffer: BufferId,
-    pub(super) end: usize,
+    pub(super) span: Span,
 }
 
 impl<R: Ring> Shard<R> {
@@ -132,7 +132,10 @@ impl<R: Ring> Shard<R> {
                 return;
             }
             let Some(slot) = self.crowd.pop() else { return };
-            if self.table[slot].stage == Stage::Head && self.has_hub && self.hub.is_overfull() {
+            if self.table[slot].stage == Stage::Head
+                && self.services.has_hub()
+                && self.hub.is_overfull()
+            {
                 // Other shards do not keep up with those that have opened.
                 self.counters.openings_held += 1;
                 self.crowd.insert(slot);
@@ -147,7 +150,7 @@ impl<R: Ring> Shard<R> {
 
     /// Whether serving those that open or end is work for the next turn.
     pub(super) fn may_serve_crowd(&self) -> bool {
-        let waits = self.has_hub && self.hub.is_overfull();
+        let waits = self.services.has_hub() && self.hub.is_overfull();
         !self.crowd.is_empty() && !waits
     }
 
@@ -166,16 +169,13 @@ impl<R: Ring> Shard<R> {
             connection.flags.clear(Flags::RECEIVING | Flags::HEAVY);
             connection.stage != Stage::Zombie
         });
-        let held = match (result, buffer) {
-            (Ok(count), Some(buffer)) if is_wanted && count > 0 => {
-                self.counters.bytes_in += u64::from(count);
-                let end = HEADROOM + count as usize;
-                self.arrived(slot, Arrival { buffer, end })
-            }
-            _ => false,
-        };
-        if let Some(buffer) = buffer.filter(|_| !held) {
-            self.buffers.give_back(buffer);
+        if let (Ok(count @ 1..), Some(buffer), true) = (result, buffer, is_wanted) {
+            self.counters.bytes_in += u64::from(count);
+            let span = self.buffers.received_in(buffer, count);
+            self.arrived(slot, Arrival { buffer, span });
+        }
+        if let Some(buffer) = buffer {
+            self.buffers.release(buffer);
         }
         if is_wanted {
             self.after_receive(slot, generation, result, more);
@@ -209,8 +209,8 @@ impl<R: Ring> Shard<R> {
         self.after_receive(slot, generation, result, more);
     }
 
-    /// Bytes have come in; returns whether their buffer is held.
-    fn arrived(&mut self, slot: Slot, arrival: Arrival) -> bool {
+    /// Bytes have come in.
+    fn arrived(&mut self, slot: Slot, arrival: Arrival) {
         self.is_active(slot);
         let connection = &mut self.table[slot];
         match connection.stage {
@@ -218,22 +218,21 @@ impl<R: Ring> Shard<R> {
             Stage::Open => {
                 connection.flags.put(Flags::TALKS, connection.flags.has(Flags::SPOKE));
                 connection.flags.set(Flags::SPOKE);
-                self.take_frames(slot, arrival, HEADROOM)
+                self.take_frames(slot, arrival);
             }
-            Stage::Free | Stage::Lingering | Stage::Zombie => false,
+            Stage::Free | Stage::Lingering | Stage::Zombie => {}
         }
     }
 
-    /// Works on frames from `start` on; returns whether their buffer is held.
-    pub(super) fn take_frames(&mut self, slot: Slot, arrival: Arrival, start: usize) -> bool {
+    /// Works on frames.
+    pub(super) fn take_frames(&mut self, slot: Slot, arrival: Arrival) {
         if self.waits_for_room(slot) {
-            self.lay_aside(slot, arrival.buffer, start..arrival.end);
-            return true;
+            return self.lay_aside(slot, arrival);
         }
         let mut turn = self.turn(slot, Some(arrival.buffer));
-        turn.frames(start..arrival.end);
+        turn.frames(arrival.span);
         let finished = turn.finish();
-        self.complete(slot, Some(arrival.buffer), finished)
+        self.complete(slot, Some(arrival.buffer), finished);
     }
 
     /// What comes after a receive.
@@ -332,6 +331,6 @@ impl<R: Ring> Shard<R> {
         let connection = &self.table[slot];
         connection.stage == Stage::Open
             && (connection.backlog.is_some() || connection.flags.has(Flags::BLOCKED))
-            && self.config.routes[usize::from(connection.route)].slow_peer == SlowPeer::Pause
+            && self.service(slot).limits.slow_peer == SlowPeer::Pause
     }
 }

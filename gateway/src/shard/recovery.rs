@@ -10,11 +10,11 @@
 use tidegate_proto::frame::MAX_UNMASKED_HEADER;
 use tidegate_proto::receiver::Kind;
 
-use super::queue::Fate;
+use super::queue::Delivered;
 use super::{Shard, fanout};
 use crate::connection::{Flags, Share};
 use crate::hub::{Position, Recovered, Standing, Subscribed, Subscriber, subscribed};
-use crate::uring::{Ring, Slot};
+use crate::kernel::{Ring, Slot};
 
 /// Cursors that are looked at in one turn of the loop.
 const FETCHED_AT_ONCE: usize = 64;
@@ -37,48 +37,48 @@ struct Told {
 impl<R: Ring> Shard<R> {
     /// A subscriber that wants events is told where it stands. If it missed nothing that is kept,
     /// it gets what is published from here on. Returns whether that has to wait.
-    pub(super) fn stand(&mut self, standing: &Standing) -> Fate {
+    pub(super) fn stand(&mut self, standing: &Standing) -> Delivered {
         let Standing { whose, position, gap, behind } = standing;
-        let Some((slot, topic)) = self.waiting_subscriber(whose) else { return Fate::Taken };
+        let Some((slot, topic)) = self.waiting_subscriber(whose) else { return Delivered::Taken };
         let told = self.tell_position(slot, whose, *position, *gap);
-        if told == Fate::Waits {
+        if told == Delivered::Waits {
             return told;
         }
         match behind {
             None => self.hub.local.settle(slot, topic),
             Some(behind) => self.hub.recoveries.begin(whose, *behind),
         }
-        Fate::Taken
+        Delivered::Taken
     }
 
     /// A portion has come of what a subscriber missed. Returns whether that has to wait.
-    pub(super) fn recover(&mut self, recovered: &Recovered) -> Fate {
+    pub(super) fn recover(&mut self, recovered: &Recovered) -> Delivered {
         let Recovered { whose, portion, .. } = recovered;
         let key = whose.key();
         if !self.hub.recoveries.awaits(whose) {
-            return Fate::Taken;
+            return Delivered::Taken;
         }
         let Some((slot, topic)) = self.waiting_subscriber(whose) else {
             // Its connection ends: it is told nothing more.
             self.hub.recoveries.remove(key);
-            return Fate::Taken;
+            return Delivered::Taken;
         };
         if !self.is_clear(slot) {
             // Something else has come between: it is asked for once more when that has left.
             self.hub.recoveries.ask_again(key);
-            return Fate::Taken;
+            return Delivered::Taken;
         }
         let told = self.put_together(recovered);
-        let fate = if told.frames.is_empty() {
-            Fate::Taken
+        let delivered = if told.frames.is_empty() {
+            Delivered::Taken
         } else {
             self.send_frames(slot, &told.frames, told.messages + told.notices)
         };
-        match fate {
-            Fate::Waits => return Fate::Waits,
-            Fate::Taken => self.counters.recovered += u64::from(told.messages),
+        match delivered {
+            Delivered::Waits => return Delivered::Waits,
+            Delivered::Taken => self.counters.recovered += u64::from(told.messages),
             // Counted where that was found.
-            Fate::Refused | Fate::TooLarge => {}
+            Delivered::Refused | Delivered::TooLarge => {}
         }
         self.counters.recovery_left_out += portion.left_out;
         match told.next {
@@ -88,7 +88,7 @@ impl<R: Ring> Shard<R> {
                 self.hub.local.settle(slot, topic);
             }
         }
-        Fate::Taken
+        Delivered::Taken
     }
 
     /// The frames of a portion, as far as they fit a block together.
@@ -184,7 +184,7 @@ impl<R: Ring> Shard<R> {
         whose: &Subscribed,
         position: Option<Position>,
         gap: bool,
-    ) -> Fate {
+    ) -> Delivered {
         let text = subscribed(whose.name.as_str(), whose.id, position, gap);
         self.send_frames(slot, &fanout::plain(Kind::Text, &text), 1)
     }

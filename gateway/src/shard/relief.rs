@@ -16,7 +16,7 @@ use super::Shard;
 use super::deadlines::TICK;
 use crate::config::SlowPeer;
 use crate::connection::{Flags, Share, Stage};
-use crate::uring::{Ring, Slot};
+use crate::kernel::{AreaName, Ring, Slot};
 
 /// Slots that are looked at in one turn of the loop.
 const LOOKED_AT: u32 = 4096;
@@ -125,7 +125,8 @@ impl<R: Ring> Shard<R> {
 
     /// What one turn's sends may leave behind, were all of them to fall short: so much is kept free.
     pub(super) fn sending_reserve(&self) -> u64 {
-        let turn = self.memory.staging.bytes().len() + self.memory.receive.bytes().len();
+        let area = |name| self.memory.area(name).len();
+        let turn = area(AreaName::Staging) + area(AreaName::Receive);
         (turn as u64).min(self.blocks.own_bytes(Share::Sending) / 2)
     }
 
@@ -185,7 +186,7 @@ impl<R: Ring> Shard<R> {
         if !matches!(wait, Wait::Progress | Wait::Close) {
             return false;
         }
-        let whole = self.waits[usize::from(connection.listener)][wait as usize];
+        let whole = self.profile(slot).ticks(wait);
         let left = self.deadlines.left(slot, connection.laps);
         let waited = whole.zip(left).map_or(0, |(whole, left)| whole.saturating_sub(left));
         TICK * waited >= STUCK
@@ -199,11 +200,10 @@ impl<R: Ring> Shard<R> {
             return self.drop_connection(slot);
         }
         let queued = u64::from(self.frames.bytes(slot));
-        let keeps_it = !matches!(self.policy(slot), SlowPeer::Pause | SlowPeer::Close);
+        let keeps_it =
+            !matches!(self.service(slot).limits.slow_peer, SlowPeer::Pause | SlowPeer::Close);
         if keeps_it && queued > u64::from(connection.backlog_bytes) {
-            let dropped = self.frames.drop_waiting(slot, &mut self.blocks);
-            let is_empty = self.frames.is_empty(slot);
-            self.table[slot].flags.put(Flags::QUEUED, !is_empty);
+            let dropped = self.outbox(slot).leave_out();
             self.counters.slow_dropped_oldest += dropped;
             if dropped > 0 {
                 return;

@@ -12,9 +12,10 @@ use tidegate_proto::keepalive::Wait;
 
 use super::Shard;
 use super::halves::Half;
+use super::receiving::Arrival;
 use super::turn::Finished;
-use crate::connection::{Backlog, Flags, FrameId, Full, Place, Stage};
-use crate::uring::{AreaName, BufferId, Errno, Generation, Operation, Ring, Slot, Span};
+use crate::connection::{Flags, FrameId, Full, Place, Stage};
+use crate::kernel::{AreaName, BufferId, Errno, Generation, Operation, Ring, Slot, Span};
 
 /// How often in a row a peer has to have acknowledged nothing, each time after that part of the
 /// time that it may stall.
@@ -64,20 +65,13 @@ impl BatchSend {
 }
 
 impl<R: Ring> Shard<R> {
-    /// Sends what a turn has said, and does what else the turn left to do; returns whether `buffer`
-    /// is held until the batch is settled.
-    pub(super) fn complete(
-        &mut self,
-        slot: Slot,
-        buffer: Option<BufferId>,
-        finished: Finished,
-    ) -> bool {
-        let Finished { place, staging_used, end, drop, unread, became_whole } = finished;
-        self.staging_used = staging_used;
-        let mut held = self.launch(slot, buffer, place);
-        if let (Some(buffer), Some(unread), false) = (buffer, unread, drop) {
-            self.put_off(slot, buffer, unread);
-            held = true;
+    /// Sends what a turn has said, perhaps from `buffer`, and does what else the turn left to do.
+    pub(super) fn complete(&mut self, slot: Slot, buffer: Option<BufferId>, finished: Finished) {
+        let Finished { place, staged, end, drop, unread, became_whole } = finished;
+        self.staged = staged;
+        self.launch_output(slot, buffer, place);
+        if let (Some(buffer), Some(span), false) = (buffer, unread, drop) {
+            self.put_off(slot, Arrival { buffer, span });
         }
         if let Some(end) = end {
             self.messages_ended(slot, end);
@@ -88,7 +82,6 @@ impl<R: Ring> Shard<R> {
             self.watch_halves(slot, became_whole);
             self.after_words(slot);
         }
-        held
     }
 
     /// What is half received takes memory, and has its own deadline; that of what became whole is no
@@ -96,7 +89,7 @@ impl<R: Ring> Shard<R> {
     fn watch_halves(&mut self, slot: Slot, became_whole: [bool; 2]) {
         let connection = &self.table[slot];
         let is_open = connection.stage == Stage::Open;
-        let limit = self.waits[usize::from(connection.listener)][Wait::Message as usize];
+        let limit = self.profile(slot).ticks(Wait::Message);
         let kept = [
             (Half::Message, connection.gathered.is_some()),
             (Half::Control, connection.control.is_some()),
@@ -117,10 +110,9 @@ impl<R: Ring> Shard<R> {
         let Some(send) = self.batch.get(index as usize) else { return };
         let BatchSend { generation, span, from, .. } = *send;
         let current = self.table.current(slot, generation);
-        let Some(connection) = current.filter(|connection| connection.stage != Stage::Zombie)
-        else {
+        if current.is_none_or(|connection| connection.stage == Stage::Zombie) {
             return;
-        };
+        }
         self.counters.sends_short += 1;
         let sent = match result {
             Ok(sent) => sent,
@@ -132,20 +124,10 @@ impl<R: Ring> Shard<R> {
                 return;
             }
         };
-        connection.flags.set(Flags::BLOCKED);
         if let SentFrom::Frame(frame) = from {
             return self.frame_fell_short(slot, frame, sent);
         }
-        let rest = span.skip(sent);
-        let bytes = match rest.area {
-            AreaName::Receive => &self.memory.receive.bytes()[rest.range()],
-            AreaName::Staging => &self.memory.staging.bytes()[rest.range()],
-            // What is in blocks is a frame, or is sent by armed sends only.
-            AreaName::Blocks => return,
-        };
-        let area = self.memory.blocks.bytes_mut();
-        let mut backlog = Backlog { connection, blocks: &mut self.blocks, area };
-        if backlog.push_front(bytes) == Err(Full) {
+        if self.outbox(slot).fell_short(span.skip(sent)) == Err(Full) {
             // Part of a frame is lost: nothing more can be said to this peer.
             self.counters.out_of_blocks += 1;
             self.drop_connection(slot);
@@ -157,13 +139,13 @@ impl<R: Ring> Shard<R> {
     /// # Errors
     /// The ring is beyond use.
     pub(super) fn settle(&mut self) -> io::Result<()> {
-        self.staging_used = 0;
+        self.staged = 0;
         self.flush_soon = false;
         let mut batch = std::mem::take(&mut self.batch);
         self.release_frames();
         for send in batch.drain(..) {
-            if let Some(buffer) = send.buffer().filter(|buffer| !self.is_put_off(*buffer)) {
-                self.buffers.give_back(buffer);
+            if let Some(buffer) = send.buffer() {
+                self.buffers.release(buffer);
             }
             let Some(connection) = self.table.current(send.slot, send.generation) else { continue };
             connection.flags.clear(Flags::IN_BATCH);
@@ -226,10 +208,10 @@ impl<R: Ring> Shard<R> {
         if sent == 0 && self.table[slot].closing != Closing::Open {
             // The Close frame is in the backlog, in front of which only what has begun may go.
             self.counters.dropped_closing += u64::from(self.frames.messages(frame));
+            self.table[slot].flags.set(Flags::BLOCKED);
             return;
         }
-        self.frames.push_front(slot, frame, sent, &self.blocks);
-        self.table[slot].flags.set(Flags::QUEUED);
+        self.outbox(slot).frame_fell_short(frame, sent);
     }
 
     /// An armed send is done.
@@ -241,8 +223,9 @@ impl<R: Ring> Shard<R> {
         }
         let Ok(count @ 1..) = result else { return self.peer_failed(slot) };
         let wait = connection.wait;
-        self.consume(slot, count);
-        if self.has_more_to_send(slot) {
+        let mut outbox = self.outbox(slot);
+        outbox.sent(count);
+        if outbox.has_more() {
             if wait == Wait::Progress {
                 self.stalled.remove(&slot);
                 self.wait_for(slot, Wait::Progress);
@@ -282,8 +265,8 @@ impl<R: Ring> Shard<R> {
     /// has as long as any peer that stalls, and, once it has acknowledged our Ping, as long for its
     /// answer as any other. `count`: bytes that it has yet to acknowledge.
     fn seems_gone(&mut self, slot: Slot, count: u32, before: Option<(u32, u8)>) {
-        let waits = &self.waits[usize::from(self.table[slot].listener)];
-        let (pong, round) = (waits[Wait::Pong as usize], waits[Wait::Progress as usize]);
+        let profile = self.profile(slot);
+        let (pong, round) = (profile.ticks(Wait::Pong), profile.ticks(Wait::Progress));
         let rounds = match before {
             Some((before, rounds)) if count >= before => rounds + 1,
             _ => 0,
@@ -316,73 +299,22 @@ impl<R: Ring> Shard<R> {
         self.wait_for(slot, Wait::Progress);
     }
 
-    /// The first `count` bytes of what waits for the peer were sent.
-    fn consume(&mut self, slot: Slot, count: u32) {
-        if !self.frames.is_begun(slot) {
-            return self.backlog(slot).consume(count);
-        }
-        self.frames.consume(slot, count, &mut self.blocks);
-        let is_empty = self.frames.is_empty(slot);
-        self.table[slot].flags.put(Flags::QUEUED, !is_empty);
-    }
-
-    /// Whether something waits that the peer had no room for. Published frames that have not begun
-    /// are tried anew, all together, or wait for the end of a message, which comes only if the peer
-    /// is read from again.
-    fn has_more_to_send(&self, slot: Slot) -> bool {
-        self.table[slot].backlog.is_some() || self.frames.is_begun(slot)
-    }
-
-    /// What is to be sent next of what waits: a frame that has begun, the backlog, other frames.
-    fn next_to_send(&mut self, slot: Slot) -> Option<Span> {
-        if !self.frames.is_begun(slot) {
-            if let Some(span) = self.backlog(slot).front() {
-                return Some(span);
-            }
-            let flags = self.table[slot].flags;
-            if !flags.has(Flags::QUEUED) || flags.has(Flags::SENDING_MESSAGE) {
-                return None;
-            }
-            self.frames.begin(slot);
-        }
-        self.frames.front(slot, &self.blocks)
-    }
-
-    /// The connection's backlog.
-    pub(super) fn backlog(&mut self, slot: Slot) -> Backlog<'_> {
-        Backlog {
-            connection: &mut self.table[slot],
-            blocks: &mut self.blocks,
-            area: self.memory.blocks.bytes_mut(),
-        }
-    }
-
-    /// Sends a turn's output; returns whether `buffer` is held.
-    fn launch(&mut self, slot: Slot, buffer: Option<BufferId>, place: Place) -> bool {
-        let (range, area, buffer) = match place {
+    /// Sends a turn's output.
+    fn launch_output(&mut self, slot: Slot, buffer: Option<BufferId>, place: Place) {
+        let span = match place {
             Place::Nothing => {
                 // The turn may have ended a message that published frames waited for.
-                self.launch_queued(slot);
-                return false;
+                return self.launch_queued(slot);
             }
-            Place::Backlog => {
-                self.arm_send(slot);
-                return false;
-            }
-            Place::Staging(range) => (range, AreaName::Staging, None),
-            Place::Buffer(range) => (range, AreaName::Receive, buffer),
+            Place::Backlog => return self.arm_send(slot),
+            Place::At(span) => span,
         };
-        let base = buffer.map_or(0, |buffer| self.buffers.span(buffer).start);
-        let span = Span { area, start: base + range.start as u32, length: range.len() as u32 };
-        let connection = &mut self.table[slot];
-        debug_assert!(!connection.must_queue(), "two sends in one batch: {connection:?}");
-        connection.flags.set(Flags::IN_BATCH);
-        let generation = connection.generation;
-        let batch_index = self.batch.len() as u32;
-        let from = buffer.map_or(SentFrom::Staging, SentFrom::Buffer);
-        self.batch.push(BatchSend { slot, generation, span, from });
-        self.ring.push(Operation::Send { slot, batch_index, span });
-        buffer.is_some()
+        debug_assert!(!self.table[slot].must_queue(), "it does not go before what waits");
+        let buffer = buffer.filter(|_| span.area == AreaName::Receive);
+        if let Some(buffer) = buffer {
+            self.buffers.hold(buffer);
+        }
+        self.launch(slot, span, buffer.map_or(SentFrom::Staging, SentFrom::Buffer));
     }
 
     /// Sends the first block of the backlog, unless an earlier send has yet to complete.
@@ -393,7 +325,7 @@ impl<R: Ring> Shard<R> {
         }
         let generation = connection.generation;
         let wait = connection.wait;
-        let Some(span) = self.next_to_send(slot) else {
+        let Some(span) = self.outbox(slot).next_armed() else {
             self.table[slot].flags.clear(Flags::BLOCKED);
             return;
         };

@@ -1,6 +1,6 @@
 //! A set of slots in one bit each, handed out in turn.
 
-use crate::uring::Slot;
+use crate::kernel::Slot;
 
 /// Slots that wait for something. [`SlotSet::pop`] goes round, so that each slot has its turn
 /// before any has a second one.

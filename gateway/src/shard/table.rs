@@ -2,7 +2,7 @@
 
 use super::slot_set::SlotSet;
 use crate::connection::{Connection, Stage};
-use crate::uring::{GENERATION_MASK, Generation, Slot};
+use crate::kernel::{GENERATION_MASK, Generation, Slot};
 
 /// The slab. Its memory is reserved at the start and touched only as slots come into use; it never
 /// moves.

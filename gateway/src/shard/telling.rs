@@ -8,7 +8,7 @@ use super::Shard;
 use super::deadlines::TICK;
 use crate::connection::Flags;
 use crate::hub::{Answer, Ask, ConnectionFilter, ConnectionInfo, Refusal, Request};
-use crate::uring::{Ring, Slot};
+use crate::kernel::{Peer, Ring, Slot};
 
 /// The most slots that are looked at for one answer: what is told is told in one turn of the loop.
 const LOOKED_AT: u32 = 1024;
@@ -57,11 +57,10 @@ impl<R: Ring> Shard<R> {
 
     fn fits(&self, slot: Slot, filter: &ConnectionFilter) -> bool {
         let ConnectionFilter { user, topic, route, address } = filter;
-        route.is_none_or(|route| self.table[slot].route == route)
+        route.is_none_or(|route| self.service(slot).number == Some(route))
             && topic.as_ref().is_none_or(|topic| self.hub.is_subscribed(slot, topic))
             && user.as_ref().is_none_or(|user| self.hub.is_subscribed(slot, &user.of_user()))
-            && address
-                .is_none_or(|address| self.peer(slot).is_some_and(|peer| peer.ip() == address))
+            && address.is_none_or(|address| self.peer(slot).ip() == Some(address))
     }
 
     fn describe(&self, slot: Slot, topics_max: usize) -> ConnectionInfo {
@@ -72,7 +71,7 @@ impl<R: Ring> Shard<R> {
         let moment = self.moment();
         ConnectionInfo {
             id: self.hub.id(slot, connection.generation),
-            route: connection.route,
+            route: self.service(slot).number,
             peer: self.peer(slot),
             user: self.hub.user(slot),
             topics,
@@ -89,13 +88,13 @@ impl<R: Ring> Shard<R> {
         if connection.wait != Wait::Activity {
             return None;
         }
-        let wait = self.waits[usize::from(connection.listener)][Wait::Activity as usize]?;
+        let wait = self.profile(slot).ticks(Wait::Activity)?;
         let left = self.deadlines.left(slot, connection.laps)?;
         Some(TICK * wait.saturating_sub(left))
     }
 
-    fn peer(&self, slot: Slot) -> Option<std::net::SocketAddr> {
+    fn peer(&self, slot: Slot) -> Peer {
         let kept = self.details.get(slot).map(|(peer, _)| peer);
-        kept.or_else(|| self.peers.get(&slot).copied())
+        kept.or_else(|| self.peers.get(&slot).copied()).unwrap_or(Peer::Unknown)
     }
 }

@@ -1,9 +1,7 @@
 //! What one connection makes of one stretch of input: frames, pieces for its handler, answers.
 
-use std::ops::Range;
-
 use tidegate_proto::close::{CloseCode, CloseReason};
-use tidegate_proto::deflate::{InflateError, Progress};
+use tidegate_proto::deflate::{InflateError, Inflater, Progress};
 use tidegate_proto::error::ProtocolError;
 use tidegate_proto::frame::{Header, OpCode, Role};
 use tidegate_proto::http::RequestHead;
@@ -13,22 +11,23 @@ use tidegate_proto::utf8::Utf8;
 use super::counters::Counters;
 use super::halves::Half;
 use super::put_off::{FRAME_COST, FREE_FRAMES};
-use crate::config::Route;
+use super::services::ServiceLimits;
 use crate::config::stack::Deflate;
 use crate::connection::{
-    self, BlockId, Compressor, Decompressor, Flags, Output, Payload, Place, Share, Stage,
+    self, BlockId, Compressor, Flags, Output, PIECE, Payload, Place, Share, Stage,
 };
-use crate::handler::{Context, Delivery, End, Failing, Handler, Piece, PiecePlace, Said};
+use crate::handler::{Context, Delivery, End, Failing, Handler, Piece, Said};
 use crate::hub::{ConnectionId, Hub};
+use crate::kernel::{AreaName, Span};
 
 /// One connection with all that it may use for the length of a turn.
 pub(super) struct Turn<'a> {
     pub(super) output: Output<'a>,
     pub(super) handler: &'a mut dyn Handler,
-    pub(super) route: &'a Route,
+    pub(super) limits: ServiceLimits,
     pub(super) deflate: Option<Deflate>,
     pub(super) compressor: &'a mut Compressor,
-    pub(super) decompressor: &'a mut Decompressor,
+    pub(super) inflater: &'a mut Inflater,
     pub(super) counters: &'a mut Counters,
     /// How many bytes may yet be inflated in this turn of the shard's loop, or read in very many
     /// frames; a message that was begun to be inflated is finished.
@@ -40,7 +39,7 @@ pub(super) struct Turn<'a> {
     pub(super) reason: &'a str,
     pub(super) said: Said,
     pub(super) end: Option<End>,
-    pub(super) unread: Option<Range<usize>>,
+    pub(super) unread: Option<Span>,
     /// Whether a half message, and a half control frame, became whole; by [`Half`].
     pub(super) became_whole: [bool; 2],
     /// A Close frame found no room: nothing more can be said.
@@ -52,22 +51,15 @@ pub(super) struct Finished {
     /// Where the output is.
     pub(super) place: Place,
     /// How much of the staging memory is used now.
-    pub(super) staging_used: usize,
+    pub(super) staged: u32,
     /// The connection's messages have ended.
     pub(super) end: Option<End>,
     /// Nothing more can be said to the peer: drop the connection.
     pub(super) drop: bool,
     /// The bytes of the receive buffer that have to wait for the next turn of the loop.
-    pub(super) unread: Option<Range<usize>>,
+    pub(super) unread: Option<Span>,
     /// Whether a half message, and a half control frame, became whole; by [`Half`].
     pub(super) became_whole: [bool; 2],
-}
-
-/// Where compressed bytes are.
-#[derive(Clone)]
-enum Compressed {
-    Buffer(Range<usize>),
-    Block(BlockId),
 }
 
 impl Turn<'_> {
@@ -118,22 +110,22 @@ impl Turn<'_> {
         self.failing.get_or_insert(Failing::Handler(code));
     }
 
-    /// Works on the bytes `range` of the receive buffer, until the budget is used up for what is
-    /// compressed, or comes in very many frames.
-    pub(super) fn frames(&mut self, range: Range<usize>) {
+    /// Works on what was received, until the budget is used up for what is compressed, or comes in
+    /// very many frames.
+    pub(super) fn frames(&mut self, received: Span) {
         let rules = self.rules();
-        let mut at = range.start;
+        let mut at = 0;
         for count in 0.. {
             if !self.is_listening() {
                 return;
             }
-            let input = &mut self.output.buffer[..range.end];
+            let input = self.output.pool.memory.bytes_mut(received);
             let are_many = count >= FREE_FRAMES;
             if *self.input_budget == 0
                 && let Some(next) = input.get(at)
                 && (are_many || self.output.connection.receiver.expects_compressed(*next))
             {
-                self.unread = Some(at..range.end);
+                self.unread = Some(received.skip(at as u32));
                 return;
             }
             if are_many {
@@ -141,8 +133,8 @@ impl Turn<'_> {
             }
             match self.output.connection.receiver.handle_input(input, &mut at, &rules) {
                 Ok(Event::NeedInput) => return,
-                Ok(Event::Piece(piece)) => self.piece(&piece),
-                Ok(Event::Control(control)) => self.control(&control),
+                Ok(Event::Piece(piece)) => self.piece(&piece, received),
+                Ok(Event::Control(control)) => self.control(&control, received),
                 Err(error) => self.fail(error),
             }
             // A handler may have begun the closing handshake; the input behind goes on to count,
@@ -157,8 +149,8 @@ impl Turn<'_> {
             return;
         }
         let rules = self.rules();
-        let start = self.output.pool.blocks.room(block).start as usize;
-        let input = &mut self.output.pool.area[start..start + count as usize];
+        let received = self.output.pool.blocks.room(block).part(0, count);
+        let input = self.output.pool.memory.bytes_mut(received);
         match self.output.connection.receiver.handle_input(input, &mut 0, &rules) {
             // The receive asked for no more than the rest of the frame, so it is one piece.
             Ok(Event::Piece(piece)) => {
@@ -179,7 +171,7 @@ impl Turn<'_> {
         self.counters.bytes_out += self.said.bytes;
         Finished {
             place: self.output.place,
-            staging_used: self.output.staging.used,
+            staged: self.output.staged,
             end: self.end,
             drop: self.drop,
             unread: self.unread,
@@ -191,7 +183,7 @@ impl Turn<'_> {
         Rules {
             role: Role::Server,
             compression: self.output.connection.deflate_bits != 0,
-            max_message: self.route.max_message,
+            max_message: self.limits.max_message,
         }
     }
 
@@ -220,45 +212,44 @@ impl Turn<'_> {
         self.say(|output| output.frame(&header, payload));
     }
 
-    fn piece(&mut self, piece: &receiver::Piece) {
-        let range = piece.start..piece.end;
+    fn piece(&mut self, piece: &receiver::Piece, received: Span) {
+        let span = received.part(piece.start as u32, piece.end as u32);
         if !piece.compressed && self.handler.delivery() == Delivery::Pieces {
             return self.deliver(Piece {
                 kind: piece.kind,
                 first: piece.first,
                 last: piece.last,
-                place: PiecePlace::Buffer(range),
+                span,
             });
         }
-        if piece.first && piece.last && range.len() <= self.route.max_buffered_message as usize {
-            return self.whole_in_buffer(piece, range);
+        if piece.first && piece.last && span.length <= self.limits.max_buffered_message {
+            return self.whole(piece, span);
         }
-        if let Some(block) = self.gather(piece, range)
+        if let Some(block) = self.gather(piece, span)
             && piece.last
         {
             self.finish_gathered(block, piece);
         }
     }
 
-    fn whole_in_buffer(&mut self, piece: &receiver::Piece, range: Range<usize>) {
+    /// A message is whole, and there.
+    fn whole(&mut self, piece: &receiver::Piece, span: Span) {
         if piece.compressed {
-            return self.inflate(piece.kind, &Compressed::Buffer(range));
+            return self.inflate(piece.kind, span);
         }
-        self.deliver(Piece::whole(piece.kind, PiecePlace::Buffer(range)));
+        self.deliver(Piece::whole(piece.kind, span));
     }
 
     /// Adds a piece to what is gathered.
-    fn gather(&mut self, piece: &receiver::Piece, range: Range<usize>) -> Option<BlockId> {
-        let Output { connection, buffer, pool, .. } = &mut self.output;
+    fn gather(&mut self, piece: &receiver::Piece, span: Span) -> Option<BlockId> {
+        let Output { connection, pool, .. } = &mut self.output;
         let so_far = connection.gathered.map_or(0, |block| pool.blocks.content(block).length);
-        let total = u64::from(so_far) + range.len() as u64 + piece.frame_remaining;
-        if total > u64::from(self.route.max_buffered_message) {
+        let total = u64::from(so_far) + u64::from(span.length) + piece.frame_remaining;
+        if total > u64::from(self.limits.max_buffered_message) {
             self.fail(ProtocolError::MessageTooBig);
             return None;
         }
-        let bytes = &buffer[range];
-        let gathered = &mut connection.gathered;
-        if connection::append(gathered, Share::Gathered, (pool.blocks, pool.area), bytes).is_err() {
+        if connection::append(&mut connection.gathered, Share::Gathered, pool, span).is_err() {
             self.failing.get_or_insert(Failing::NoMemory);
             return None;
         }
@@ -267,45 +258,38 @@ impl Turn<'_> {
 
     fn finish_gathered(&mut self, block: BlockId, piece: &receiver::Piece) {
         self.became_whole[Half::Message as usize] = true;
-        if piece.compressed {
-            self.inflate(piece.kind, &Compressed::Block(block));
-        } else {
-            let range = self.output.pool.blocks.content(block).range();
-            self.deliver(Piece::whole(piece.kind, PiecePlace::Blocks(range)));
-        }
+        self.whole(piece, self.output.pool.blocks.content(block));
         let Output { connection, pool, .. } = &mut self.output;
         connection::release(&mut connection.gathered, pool.blocks);
     }
 
     /// Inflates a whole message, and hands it out in the way that its handler wants.
-    fn inflate(&mut self, kind: Kind, compressed: &Compressed) {
-        self.decompressor.inflater.begin();
+    fn inflate(&mut self, kind: Kind, compressed: Span) {
+        self.inflater.begin();
         let mut whole = None;
-        let (mut consumed, mut produced) = (0, 0u64);
+        let (mut left, mut produced) = (compressed, 0u64);
         let mut utf8 = Utf8::default();
         while self.failing.is_none() {
-            let progress = match self.inflate_some(compressed, consumed) {
+            let progress = match self.inflate_some(left) {
                 Ok(progress) => progress,
                 Err(_) => return self.abandon(&mut whole, ProtocolError::InvalidDeflate),
             };
             let first = produced == 0;
-            consumed += progress.consumed;
+            left = left.skip(progress.consumed as u32);
+            let out = inflated(&progress);
             produced += progress.produced as u64;
             *self.input_budget = self.input_budget.saturating_sub(progress.produced);
             // RFC 7692 section 8 leaves it to the receiver to bound what a message inflates to.
-            if produced > u64::from(self.route.max_buffered_message) {
+            if produced > u64::from(self.limits.max_buffered_message) {
                 return self.abandon(&mut whole, ProtocolError::MessageTooBig);
             }
             if kind == Kind::Text && self.check_inflated(&mut utf8, &progress).is_err() {
                 return self.abandon(&mut whole, ProtocolError::InvalidUtf8);
             }
             match self.handler.delivery() {
-                Delivery::Pieces => self.deliver(Piece {
-                    kind,
-                    first,
-                    last: progress.done,
-                    place: PiecePlace::Inflated(0..progress.produced),
-                }),
+                Delivery::Pieces => {
+                    self.deliver(Piece { kind, first, last: progress.done, span: out })
+                }
                 Delivery::Whole => self.gather_inflated(kind, &mut whole, &progress),
             }
             if progress.done {
@@ -320,39 +304,26 @@ impl Turn<'_> {
         self.fail(error);
     }
 
-    fn inflate_some(
-        &mut self,
-        compressed: &Compressed,
-        consumed: usize,
-    ) -> Result<Progress, InflateError> {
-        let input = match compressed {
-            Compressed::Buffer(range) => &self.output.buffer[range.clone()],
-            Compressed::Block(block) => {
-                let content = self.output.pool.blocks.content(*block);
-                &self.output.pool.area[content.range()]
-            }
-        };
-        let Decompressor { inflater, out } = &mut *self.decompressor;
-        inflater.inflate(&input[consumed..], true, out)
+    fn inflate_some(&mut self, compressed: Span) -> Result<Progress, InflateError> {
+        let (input, out) = self.output.pool.memory.pair(compressed, SCRATCH);
+        self.inflater.inflate(input, true, out)
     }
 
     fn check_inflated(&self, utf8: &mut Utf8, progress: &Progress) -> Result<(), ()> {
-        let bytes = &self.decompressor.out[..progress.produced];
+        let bytes = self.output.pool.memory.bytes(inflated(progress));
         utf8.push(bytes).map_err(|_| ())?;
         if progress.done { utf8.finish().map_err(|_| ()) } else { Ok(()) }
     }
 
     fn gather_inflated(&mut self, kind: Kind, whole: &mut Option<BlockId>, progress: &Progress) {
-        let bytes = &self.decompressor.out[..progress.produced];
         let pool = &mut self.output.pool;
-        let pooled = (&mut *pool.blocks, &mut *pool.area);
-        if connection::append(whole, Share::Gathered, pooled, bytes).is_err() {
+        if connection::append(whole, Share::Gathered, pool, inflated(progress)).is_err() {
             self.failing.get_or_insert(Failing::NoMemory);
             return;
         }
         if let Some(block) = whole.filter(|_| progress.done) {
-            let range = pool.blocks.content(block).range();
-            self.deliver(Piece::whole(kind, PiecePlace::Blocks(range)));
+            let span = pool.blocks.content(block);
+            self.deliver(Piece::whole(kind, span));
         }
     }
 
@@ -365,7 +336,6 @@ impl Turn<'_> {
     fn call(&mut self, what: impl FnOnce(&mut dyn Handler, &mut Context<'_, '_>)) {
         let mut context = Context {
             output: &mut self.output,
-            inflated: &self.decompressor.out,
             compressor: self.compressor,
             deflate: self.deflate,
             failing: &mut self.failing,
@@ -376,45 +346,40 @@ impl Turn<'_> {
         what(self.handler, &mut context);
     }
 
-    fn control(&mut self, control: &Control) {
-        let range = control.start..control.end;
+    fn control(&mut self, control: &Control, received: Span) {
+        let span = received.part(control.start as u32, control.end as u32);
         if control.first && control.last {
-            return self.whole_control(control.opcode, &Payload::Buffer(range));
+            return self.whole_control(control.opcode, span);
         }
-        let Output { connection, buffer, pool, .. } = &mut self.output;
-        let (kept, bytes) = (&mut connection.control, &buffer[range]);
-        if connection::append(kept, Share::Gathered, (pool.blocks, pool.area), bytes).is_err() {
+        let Output { connection, pool, .. } = &mut self.output;
+        if connection::append(&mut connection.control, Share::Gathered, pool, span).is_err() {
             self.failing.get_or_insert(Failing::NoMemory);
             return;
         }
         if let Some(block) = connection.control.filter(|_| control.last) {
             self.became_whole[Half::Control as usize] = true;
-            let range = pool.blocks.content(block).range();
-            self.whole_control(control.opcode, &Payload::Blocks(range));
+            let whole = pool.blocks.content(block);
+            self.whole_control(control.opcode, whole);
             let Output { connection, pool, .. } = &mut self.output;
             connection::release(&mut connection.control, pool.blocks);
         }
     }
 
-    fn whole_control(&mut self, opcode: OpCode, payload: &Payload<'_>) {
+    fn whole_control(&mut self, opcode: OpCode, payload: Span) {
         match opcode {
             // RFC 6455 section 5.5.2: "Upon receipt of a Ping frame, an endpoint MUST send a Pong
             // frame in response, unless it already received a Close frame." Section 5.5.3: it
             // "must have identical "Application data"".
             OpCode::Ping if self.output.connection.closing.may_send() => {
-                self.say_control(OpCode::Pong, payload);
+                self.say_control(OpCode::Pong, &Payload::Span(payload));
             }
             OpCode::Close => self.close_frame(payload),
             _ => {}
         }
     }
 
-    fn close_frame(&mut self, payload: &Payload<'_>) {
-        let body = match payload {
-            Payload::Buffer(range) => &self.output.buffer[range.clone()],
-            Payload::Blocks(range) => &self.output.pool.area[range.clone()],
-            Payload::Bytes(bytes) => bytes,
-        };
+    fn close_frame(&mut self, payload: Span) {
+        let body = self.output.pool.memory.bytes(payload);
         let code = match CloseReason::parse(body) {
             Ok(reason) => reason.code,
             Err(error) => return self.fail(error),
@@ -424,7 +389,7 @@ impl Turn<'_> {
         if must_answer && self.output.connection.closing.close() {
             // Section 5.5.1: "When sending a Close frame in response, the endpoint typically
             // echos the status code it received." The reason goes back with it.
-            self.say_control(OpCode::Close, payload);
+            self.say_control(OpCode::Close, &Payload::Span(payload));
         }
         // Section 7.1.1: the server closes the TCP connection first.
         self.output.connection.flags.set(Flags::CLOSE_AFTER_FLUSH);
@@ -488,9 +453,17 @@ impl Turn<'_> {
 }
 
 impl Piece {
-    fn whole(kind: Kind, place: PiecePlace) -> Self {
-        Self { kind, first: true, last: true, place }
+    fn whole(kind: Kind, span: Span) -> Self {
+        Self { kind, first: true, last: true, span }
     }
+}
+
+/// Where a message is inflated to, piece by piece.
+pub(super) const SCRATCH: Span = Span { area: AreaName::Scratch, start: 0, length: PIECE as u32 };
+
+/// What was inflated just now.
+fn inflated(progress: &Progress) -> Span {
+    SCRATCH.part(0, progress.produced as u32)
 }
 
 fn control_header(opcode: OpCode, length: usize) -> Header {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use tidegate::budget::Bill;
 use tidegate::config::{Config, ConfigErrors, Stack};
-use tidegate::shard::Routes;
+use tidegate::shard::Services;
 
 /// The whole input is the file.
 ///
@@ -26,7 +26,7 @@ fn usable(config: &Config) {
     assert!(bill.total() > bill.per_shard());
     assert!(!bill.to_string().is_empty() && !bill.summary().is_empty());
     let _ = bill.check(config.memory);
-    let _ = Routes::new(config, &|_| None);
+    let _ = Services::new(&config.routes, &|_| None);
     let addresses: Vec<_> = config.listeners.iter().map(|listener| listener.address).collect();
     let listening = config.clone().with_listen(&addresses);
     assert_eq!(listening.listeners.len(), addresses.len(), "two listeners with one address");

@@ -3,7 +3,7 @@
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
 
-use tidegate::uring::{ACCEPT_BATCH, Completion, Errno, Operation};
+use tidegate::kernel::{self, ACCEPT_BATCH, Completion, Errno, Operation};
 use tidegate_tests::case;
 
 use crate::connection::{blocks, staging};
@@ -22,7 +22,7 @@ fn apart() -> Kernel {
     Kernel::with(Sizes { listen: "127.13.0.1:0", ..Sizes::default() })
 }
 
-fn accepted(slot: u32, result: Result<SocketAddr, Errno>) -> Completion {
+fn accepted(slot: u32, result: Result<kernel::Peer, Errno>) -> Completion {
     Completion::Accepted { listener: LISTENER, slot, result }
 }
 

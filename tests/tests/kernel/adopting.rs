@@ -3,7 +3,7 @@
 use std::net::TcpListener;
 use std::os::fd::OwnedFd;
 
-use tidegate::uring::Ring;
+use tidegate::kernel::Ring;
 
 use crate::connection::Connection;
 use crate::fixture::Kernel;

@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use tidegate::uring::{Completion, Errno};
+use tidegate::kernel::{Completion, Errno};
 use tidegate_tests::case;
 
 use crate::connection::blocks;

@@ -1,6 +1,6 @@
 //! One connection: what can be asked of it, and what can be said of it.
 
-use tidegate::uring::{AreaName, BufferId, Completion, Errno, Generation, Operation, Slot, Span};
+use tidegate::kernel::{AreaName, BufferId, Completion, Errno, Generation, Operation, Slot, Span};
 
 /// A connection of the kernel. What can be asked of it is an [`Operation`], what can be said of it
 /// a [`Completion`].

@@ -7,9 +7,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
-use tidegate::uring::{
-    Area, BufferId, Completion, Errno, Generation, HEADROOM, KernelRing, ListenerId, Memory,
-    Operation, Ring, RingError, Setup, Slot, Span, Waker, buffer_stride,
+use tidegate::kernel::{
+    self, AreaName, AreaSizes, BufferId, Completion, Errno, Generation, HEADROOM, ListenerId,
+    Memory, Operation, Ring, RingError, Setup, Slot, Span, Uring, Waker, buffer_stride,
 };
 use tidegate_tests::{PATIENCE, noise};
 
@@ -51,7 +51,7 @@ impl Default for Sizes {
 
 /// A kernel as a shard sees it.
 pub struct Kernel {
-    pub ring: KernelRing,
+    pub ring: Uring,
     pub memory: Memory,
     pub waker: Waker,
     pub address: SocketAddr,
@@ -70,19 +70,20 @@ impl Kernel {
 
     pub fn try_with(sizes: Sizes) -> Result<Self, RingError> {
         const BUFFERS: u16 = 4;
-        let area = |length| Area::new(length).expect("a few megabytes");
-        let mut memory = Memory {
-            receive: area(usize::from(BUFFERS) * buffer_stride(BUFFER_SIZE)),
-            staging: area(FLOOD as usize),
-            blocks: area(FLOOD as usize),
-        };
+        let mut memory = Memory::new(AreaSizes {
+            receive: usize::from(BUFFERS) * buffer_stride(BUFFER_SIZE),
+            staging: FLOOD as usize,
+            blocks: FLOOD as usize,
+            scratch: 1,
+        })
+        .expect("a few megabytes");
         let bytes = noise(FLOOD as usize, 1);
-        memory.staging.bytes_mut().copy_from_slice(&bytes);
-        memory.blocks.bytes_mut().copy_from_slice(&bytes);
+        memory.area_mut(AreaName::Staging).copy_from_slice(&bytes);
+        memory.area_mut(AreaName::Blocks).copy_from_slice(&bytes);
         let waker = Waker::new().expect("a descriptor is left");
         let listener = listen(sizes.listen);
         let address = listener.local_addr().expect("it is bound");
-        let ring = KernelRing::new(Setup {
+        let ring = Uring::new(Setup {
             connections: sizes.slots,
             submissions: sizes.submissions,
             completions: sizes.completions,
@@ -109,8 +110,8 @@ impl Kernel {
         (connection, peer)
     }
 
-    /// Accepts what is about to arrive; yields the peer's address.
-    pub fn accept(&mut self, slot: Slot) -> SocketAddr {
+    /// Accepts what is about to arrive; yields who that is.
+    pub fn accept(&mut self, slot: Slot) -> kernel::Peer {
         let deadline = Instant::now() + PATIENCE;
         loop {
             match self.try_accept(slot) {
@@ -122,7 +123,7 @@ impl Kernel {
         }
     }
 
-    pub fn try_accept(&mut self, wanted: Slot) -> Result<SocketAddr, Errno> {
+    pub fn try_accept(&mut self, wanted: Slot) -> Result<kernel::Peer, Errno> {
         match *self.submit([accept(wanted)]) {
             [Completion::Accepted { listener: LISTENER, slot, result }] if slot == wanted => result,
             ref other => panic!("expected one accept, not {other:?}"),
@@ -217,7 +218,7 @@ impl Kernel {
     /// What was received into a buffer.
     pub fn received(&self, buffer: u16, count: usize) -> &[u8] {
         let start = usize::from(buffer) * buffer_stride(BUFFER_SIZE) + HEADROOM;
-        &self.memory.receive.bytes()[start..start + count]
+        &self.memory.area(AreaName::Receive)[start..start + count]
     }
 
     /// Sends of [`flood`] until the peer's buffer and ours are full; yields how much that was.

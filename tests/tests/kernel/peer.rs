@@ -5,6 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use socket2::SockRef;
+use tidegate::kernel;
 use tidegate_tests::{PATIENCE, wait_until};
 
 use crate::fixture::MOMENT;
@@ -24,8 +25,9 @@ impl Peer {
         this
     }
 
-    pub fn address(&self) -> SocketAddr {
-        self.stream.local_addr().expect("it is connected")
+    /// As whom the kernel knows it.
+    pub fn address(&self) -> kernel::Peer {
+        self.stream.local_addr().expect("it is connected").into()
     }
 
     pub fn say(&mut self, bytes: &[u8]) {

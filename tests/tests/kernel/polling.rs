@@ -1,6 +1,6 @@
 //! Polls of connections.
 
-use tidegate::uring::{Completion, Errno};
+use tidegate::kernel::{Completion, Errno};
 use tidegate_tests::case;
 
 use crate::connection::{Connection, staging};

@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use tidegate::uring::{AreaName, Completion, Errno, Ring, RingError, Slot, Span, raise_open_files};
+use tidegate::kernel::{
+    AreaName, Completion, Errno, Ring, RingError, Slot, Span, raise_open_files,
+};
 use tidegate_tests::PATIENCE;
 
 use crate::connection::{Connection, blocks, staging};

@@ -1,6 +1,6 @@
 //! Receives: into buffers that were lent, and into the caller's memory.
 
-use tidegate::uring::{BufferId, Completion, Errno, HEADROOM};
+use tidegate::kernel::{AreaName, BufferId, Completion, Errno, HEADROOM};
 use tidegate_tests::case;
 
 use crate::connection::{Connection, blocks, staging};
@@ -23,15 +23,15 @@ fn a_receive_of_what_is_there_completes_within_its_enter() {
 fn a_receive_writes_behind_the_headroom_and_nowhere_else() {
     let mut kernel = Kernel::new();
     let (connection, mut peer) = kernel.open();
-    kernel.memory.receive.bytes_mut().fill(b'-');
-    let mut expected = kernel.memory.receive.bytes().to_vec();
+    kernel.memory.area_mut(AreaName::Receive).fill(b'-');
+    let mut expected = kernel.memory.area(AreaName::Receive).to_vec();
     expected[HEADROOM..HEADROOM + BUFFER_SIZE].fill(b'x');
     kernel.lend(0);
     peer.say(&[b'x'; BUFFER_SIZE]);
     kernel.wait_until_readable(connection);
     let completions = kernel.submit([connection.receive()]);
     assert_eq!(completions, [connection.received(0, BUFFER_SIZE as u32)]);
-    assert!(kernel.memory.receive.bytes() == expected);
+    assert!(kernel.memory.area(AreaName::Receive) == expected);
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn more_is_said_when_more_is_there_than_fits() {
 fn receive_into_writes_exactly_into_its_span() {
     let mut kernel = Kernel::new();
     let (connection, mut peer) = kernel.open();
-    kernel.memory.blocks.bytes_mut().fill(b'-');
+    kernel.memory.area_mut(AreaName::Blocks).fill(b'-');
     peer.say(b"0123456789");
     kernel.wait_until_readable(connection);
     let completions = kernel.submit([connection.receive_into(blocks(100, 6))]);
@@ -148,7 +148,7 @@ fn receive_into_writes_exactly_into_its_span() {
     let completions = kernel.submit([connection.receive_into(blocks(200, 6))]);
     assert_eq!(completions, [connection.received_into(Ok(4), false)]);
     assert_eq!(kernel.memory.bytes(blocks(198, 10)), b"--6789----");
-    let written = kernel.memory.blocks.bytes().iter().filter(|byte| **byte != b'-').count();
+    let written = kernel.memory.area(AreaName::Blocks).iter().filter(|byte| **byte != b'-').count();
     assert_eq!(written, 10);
 }
 

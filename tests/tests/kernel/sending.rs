@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tidegate::uring::{Completion, Errno, Ring};
+use tidegate::kernel::{AreaName, Completion, Errno, Ring};
 use tidegate_tests::{PATIENCE, case};
 
 use crate::connection::{Connection, blocks, staging};
@@ -30,11 +30,11 @@ fn a_send_that_succeeds_posts_no_completion() {
 fn the_memory_of_a_send_is_free_after_its_enter() {
     let mut kernel = Kernel::new();
     let (connection, mut peer) = kernel.open();
-    kernel.memory.staging.bytes_mut()[..9].copy_from_slice(b"the first");
+    kernel.memory.area_mut(AreaName::Staging)[..9].copy_from_slice(b"the first");
     kernel.push([connection.send(staging(0, 9))]);
     kernel.enter(Duration::ZERO);
     assert!(kernel.ring.is_settled() && kernel.ring.completion().is_none());
-    kernel.memory.staging.bytes_mut()[..9].fill(b'x');
+    kernel.memory.area_mut(AreaName::Staging)[..9].fill(b'x');
     assert_eq!(peer.hear(9), b"the first");
 }
 
@@ -44,7 +44,7 @@ fn the_memory_of_a_send_is_free_though_the_peer_has_no_room_for_it_yet() {
     let (connection, mut peer) = kernel.open();
     let expected = kernel.memory.bytes(flood()).to_vec();
     let sent = kernel.fill(connection) as usize;
-    kernel.memory.staging.bytes_mut().fill(b'x');
+    kernel.memory.area_mut(AreaName::Staging).fill(b'x');
     kernel.push([connection.close()]);
     kernel.enter(Duration::ZERO);
     assert!(peer.hear_all() == expected[..sent]);
@@ -181,10 +181,10 @@ fn the_memory_of_an_armed_send_is_the_kernels_until_it_completes() {
     let (connection, mut peer) = kernel.open();
     let filled = kernel.fill(connection) as usize;
     assert_eq!(kernel.submit([connection.send_armed(blocks(0, LARGE))]), []);
-    kernel.memory.blocks.bytes_mut().fill(b'1');
+    kernel.memory.area_mut(AreaName::Blocks).fill(b'1');
     let mut heard = Vec::new();
     let sent = read_until_sent(&mut kernel, connection, &mut peer, &mut heard);
-    kernel.memory.blocks.bytes_mut().fill(b'2');
+    kernel.memory.area_mut(AreaName::Blocks).fill(b'2');
     kernel.submit([connection.close()]);
     heard.extend(peer.hear_all());
     // What was written while the send was armed is what arrives; what was written after is not.

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tidegate::uring::{Completion, Ring};
+use tidegate::kernel::{Completion, Ring};
 use tidegate_tests::PATIENCE;
 
 use crate::fixture::{Kernel, MOMENT};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tidegate::hub::{
     Answer, ConnectionFilter, Name, Position, Publication, Published, Request, Target,
 };
-use tidegate::uring::{Completion, Errno, Operation};
+use tidegate::kernel::{Completion, Errno, Operation};
 use tidegate_proto::close::CloseCode;
 use tidegate_proto::receiver::Kind;
 

@@ -2,7 +2,7 @@
 //! by hand.
 
 use tidegate::hub::{ConnectionId, Publication, Request, Target};
-use tidegate::uring::{Completion, Errno, Operation};
+use tidegate::kernel::{Completion, Errno, Operation};
 use tidegate_proto::receiver::Kind;
 
 use crate::play::Play;

@@ -38,8 +38,8 @@ use std::time::Duration;
 use tidegate::budget::Bill;
 use tidegate::config::{Config, Limits};
 use tidegate::hub::{self, Node, Seed};
+use tidegate::kernel::Waker;
 use tidegate::shard::{self, Assembly, Command, Counters, Shard};
-use tidegate::uring::Waker;
 
 use handlers::{Behaviour, Books};
 use publisher::{Publisher, Sights};

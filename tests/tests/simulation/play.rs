@@ -13,8 +13,10 @@ use tidegate::config::Config;
 use tidegate::hub::{
     self, Answer, ConnectionFilter, ConnectionInfo, Door, Name, Node, Presence, Request, Seed,
 };
+use tidegate::kernel::{
+    AreaName, BufferId, Completion, Errno, Memory, Operation, Peer, Ring, Slot, Waker,
+};
 use tidegate::shard::{self, Assembly, Control, Counters, Shard};
-use tidegate::uring::{BufferId, Completion, Errno, Memory, Operation, Ring, Slot, Waker};
 
 use crate::random::Random;
 use crate::{script, watch};
@@ -70,7 +72,7 @@ impl Ring for HandRing {
         let input = std::mem::take(&mut hand.input);
         if let Some(buffer) = hand.lent.last().filter(|_| !input.is_empty()) {
             let start = watch::start_of(*buffer, BUFFER_SIZE);
-            memory.receive.bytes_mut()[start..start + input.len()].copy_from_slice(&input);
+            memory.area_mut(AreaName::Receive)[start..start + input.len()].copy_from_slice(&input);
         }
         for operation in std::mem::take(&mut hand.queued) {
             if let Operation::Send { span, .. } | Operation::SendArmed { span, .. } = operation {
@@ -88,7 +90,7 @@ impl Ring for HandRing {
         !self.0.borrow().unsettled
     }
 
-    fn accept_aside(&mut self, _listener: u32) -> io::Result<(OwnedFd, SocketAddr)> {
+    fn accept_aside(&mut self, _listener: u32) -> io::Result<(OwnedFd, Peer)> {
         // A socket of a world stays there.
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -230,7 +232,7 @@ impl Play {
 
 pub fn accepted(slot: Slot, result: Result<(), Errno>) -> Completion {
     let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-    Completion::Accepted { listener: 0, slot, result: result.map(|()| peer) }
+    Completion::Accepted { listener: 0, slot, result: result.map(|()| peer.into()) }
 }
 
 pub fn readable() -> Completion {

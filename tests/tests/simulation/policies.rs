@@ -4,7 +4,7 @@
 use std::sync::mpsc;
 
 use tidegate::hub::{Answer, ConnectionFilter, ConnectionId, Name, Publication, Request, Target};
-use tidegate::uring::{Completion, Errno, Operation};
+use tidegate::kernel::{Completion, Errno, Operation};
 use tidegate_proto::receiver::Kind;
 use tidegate_tests::Frame;
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tidegate::hub::{
     Answer, ConnectionFilter, ConnectionId, Door, Name, Node, Publication, Refusal, Request, Target,
 };
+use tidegate::kernel::Peer;
 use tidegate_proto::close::CloseCode;
 use tidegate_proto::receiver::Kind;
 
@@ -326,8 +327,8 @@ impl Publisher {
                 for info in infos {
                     assert_eq!(usize::from(info.id.shard), shard);
                     // The client's number is its port.
-                    let Some(peer) = info.peer else { continue };
-                    let place = (shard, usize::from(peer.port()));
+                    let Peer::Ip(address) = info.peer else { continue };
+                    let place = (shard, usize::from(address.port()));
                     ledger.is_id_of(&info.id.to_string(), place);
                     let clock = (shard, self.clocks[shard]);
                     // Not kept on other routes, where the address is logged.

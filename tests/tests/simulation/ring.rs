@@ -7,8 +7,8 @@ use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
-use tidegate::uring::{
-    AreaName, BufferId, Completion, Errno, Generation, Memory, Operation, Ring, Slot,
+use tidegate::kernel::{
+    AreaName, BufferId, Completion, Errno, Generation, Memory, Operation, Peer, Ring, Slot,
 };
 
 use crate::several::Meanwhile;
@@ -74,7 +74,7 @@ impl Ring for SimRing {
         is_settled
     }
 
-    fn accept_aside(&mut self, _listener: u32) -> io::Result<(OwnedFd, SocketAddr)> {
+    fn accept_aside(&mut self, _listener: u32) -> io::Result<(OwnedFd, Peer)> {
         // A socket of a world stays there.
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -122,7 +122,8 @@ impl World {
             Operation::ReceiveInto { slot, generation, span } => {
                 let (result, more) = self.take_inbound(slot, span.range().len(), |bytes| {
                     assert_eq!(span.area, AreaName::Blocks);
-                    memory.blocks.bytes_mut()[span.range()][..bytes.len()].copy_from_slice(bytes);
+                    memory.area_mut(AreaName::Blocks)[span.range()][..bytes.len()]
+                        .copy_from_slice(bytes);
                 });
                 self.complete(Completion::ReceivedInto { slot, generation, result, more });
             }
@@ -187,7 +188,7 @@ impl World {
         watch::check_untouched(lent, memory, size);
         let start = watch::start_of(lent, size);
         let (result, more) = self.take_inbound(slot, size, |bytes| {
-            memory.receive.bytes_mut()[start..start + bytes.len()].copy_from_slice(bytes);
+            memory.area_mut(AreaName::Receive)[start..start + bytes.len()].copy_from_slice(bytes);
         });
         let takes = match result {
             Ok(1..) => true,
@@ -297,7 +298,7 @@ impl World {
             self.slots[slot as usize] = Some(socket);
             self.sockets[socket].slot = Some(slot);
             self.sockets[socket].accepted_at = Some(self.now);
-            Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, socket as u16)))
+            Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, socket as u16)).into())
         } else {
             Err(Errno::AGAIN)
         };

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate::budget::Bill;
+use tidegate::kernel::Waker;
 use tidegate::shard::{Command, Control, Counters, Shard};
-use tidegate::uring::Waker;
 
 use crate::random::Random;
 use crate::ring::SimRing;

@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use tidegate::uring::{
-    BufferId, Completion, Generation, HEADROOM, Memory, Operation, Slot, Span, buffer_stride,
+use tidegate::kernel::{
+    AreaName, BufferId, Completion, Generation, HEADROOM, Memory, Operation, Slot, Span,
+    buffer_stride,
 };
 
 /// What lies in a lent buffer until something is received into it.
@@ -100,7 +101,7 @@ impl Watch {
     pub fn look(&mut self, queue: &mut VecDeque<Queued>, memory: &mut Memory, buffer_size: usize) {
         for buffer in self.fresh.drain(..) {
             let start = start_of(buffer, buffer_size);
-            memory.receive.bytes_mut()[start..start + buffer_size].fill(UNTOUCHED);
+            memory.area_mut(AreaName::Receive)[start..start + buffer_size].fill(UNTOUCHED);
         }
         for queued in queue.iter_mut().filter(|queued| queued.bytes.is_none()) {
             if let Some(span) = sends(&queued.operation) {
@@ -118,7 +119,7 @@ pub fn start_of(buffer: BufferId, size: usize) -> usize {
 /// Checks that nobody wrote to a lent buffer.
 pub fn check_untouched(buffer: BufferId, memory: &Memory, size: usize) {
     let start = start_of(buffer, size);
-    let bytes = &memory.receive.bytes()[start..start + size];
+    let bytes = &memory.area(AreaName::Receive)[start..start + size];
     assert!(bytes.iter().all(|byte| *byte == UNTOUCHED), "{buffer:?} was written to while lent");
 }
 

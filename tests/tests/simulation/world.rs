@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use tidegate::uring::{BufferId, Completion, Errno, Generation, Memory, Slot, Span, Waker};
+use tidegate::kernel::{BufferId, Completion, Errno, Generation, Memory, Slot, Span, Waker};
 
 use crate::chances::Chances;
 use crate::client::{Action, Client, Facts};

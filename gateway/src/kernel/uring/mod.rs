@@ -1,28 +1,29 @@
 //! io_uring as a [`Ring`].
 
+mod buffers;
+mod entries;
+mod peer_names;
+mod probe;
+mod token;
+
 use std::collections::VecDeque;
 use std::io;
-use std::net::{Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Shutdown, TcpListener, TcpStream};
 use std::ops::RangeInclusive;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use io_uring::types::{DestinationSlot, Fd, Fixed, Timespec};
+use io_uring::types::{Fd, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 
-use super::area::{AreaName, Claim, Memory, Span};
-use super::buffers::{self, ProvidedBuffers};
-use super::token::{Kind, Token};
+use super::area::{Claim, KERNEL_AREAS};
 use super::{
-    ACCEPT_BATCH, BufferId, Completion, Errno, ListenerId, Operation, Ring, RingError, Slot, Waker,
-    probe,
+    BufferId, Completion, Errno, ListenerId, Memory, Operation, Peer, Ring, Setup, Slot, Waker,
 };
-
-/// `IORING_ACCEPT_DONTWAIT` (Linux 6.10), which the `io-uring` crate does not name.
-const ACCEPT_DONTWAIT: u16 = 1 << 1;
-
-/// `SOCKET_URING_OP_SIOCOUTQ` (Linux 6.7), which the crate does not name either.
-const SOCKET_SIOCOUTQ: u32 = 1;
+use buffers::ProvidedBuffers;
+use peer_names::PeerNames;
+pub use probe::RingError;
+use token::{Kind, Token};
 
 /// Waits of about a tick are ended by one timer that stays armed from each to the next. A wait with a
 /// time limit of its own starts and cancels a timer of the kernel's each time, which is what a shard
@@ -36,40 +37,18 @@ const TIMER_SLACK: Duration = Duration::from_millis(1);
 /// What a poll says of a peer that has ended or failed.
 const END_EVENTS: u32 = (libc::POLLRDHUP | libc::POLLHUP | libc::POLLERR) as u32;
 
-/// What a shard's ring is made of.
-pub struct Setup<'a> {
-    /// Slots: entries of the direct-descriptor table.
-    pub connections: u32,
-    /// Submission entries, a power of two.
-    pub submissions: u32,
-    /// Completion entries, a power of two up to 65,536.
-    pub completions: u32,
-    /// Receive buffers, a power of two up to 32,768.
-    pub buffers: u16,
-    /// The size of a receive buffer without its headroom, in bytes.
-    pub buffer_size: usize,
-    /// The listeners, by [`ListenerId`].
-    pub listeners: Vec<TcpListener>,
-    /// What wakes the shard.
-    pub waker: Waker,
-    /// The shard's memory.
-    pub memory: &'a Memory,
-}
-
 /// A ring of this thread.
 ///
 /// The kernel touches shared memory only while this thread is inside `enter`: with
 /// `DEFER_TASKRUN` it does its deferred work there, and no operation here goes to a kernel worker.
-pub struct KernelRing {
+pub struct Uring {
     // Dropped first, and with it its descriptor: the kernel then cancels what is armed, in its own
     // time. Armed are only polls, which use no memory of ours, and sends, which read theirs when
     // this thread enters, and so never again: nothing in flight can write to the memory below.
     ring: IoUring,
     provided: ProvidedBuffers,
-    claims: [Claim; 3],
-    peers: Box<[PeerName; ACCEPT_BATCH]>,
-    /// The entries of `peers` that no accept in flight writes to.
-    free_peers: Vec<u32>,
+    claims: [Claim; KERNEL_AREAS],
+    peers: PeerNames,
     buffer_size: usize,
     /// `None`: closed.
     listeners: Vec<Option<TcpListener>>,
@@ -89,14 +68,6 @@ pub struct KernelRing {
     started: Instant,
 }
 
-/// Where an accept writes the peer's address: room for the longer of the two kinds.
-struct PeerName {
-    /// The slot that is accepted into.
-    slot: Slot,
-    address: libc::sockaddr_in6,
-    length: libc::socklen_t,
-}
-
 /// `struct io_uring_getevents_arg` (io_uring_enter(2)).
 #[repr(C)]
 struct WaitArgument {
@@ -106,7 +77,7 @@ struct WaitArgument {
     timeout: u64,
 }
 
-impl KernelRing {
+impl Uring {
     /// Sets the ring up; call it on the shard's own thread (`SINGLE_ISSUER`).
     ///
     /// # Errors
@@ -118,9 +89,9 @@ impl KernelRing {
             .register_files_sparse(setup.connections)
             .map_err(|error| RingError::of_descriptors(error, setup.connections))?;
         let memory = setup.memory;
-        let provided =
-            ProvidedBuffers::register(&ring, &memory.receive, setup.buffers, setup.buffer_size)
-                .map_err(|error| RingError::Other("registering receive buffers", error))?;
+        let [receive, ..] = memory.claims();
+        let provided = ProvidedBuffers::register(&ring, receive, setup.buffers, setup.buffer_size)
+            .map_err(|error| RingError::Other("registering receive buffers", error))?;
         let no_iowait = ring.params().is_feature_no_iowait();
         for listener in &setup.listeners {
             // So that an accept beside the ring cannot wait either.
@@ -131,9 +102,8 @@ impl KernelRing {
         Ok(Self {
             ring,
             provided,
-            claims: [memory.receive.claim(), memory.staging.claim(), memory.blocks.claim()],
-            peers: Box::new(std::array::from_fn(|_| PeerName::default())),
-            free_peers: (0..ACCEPT_BATCH as u32).collect(),
+            claims: memory.claims(),
+            peers: PeerNames::new(),
             buffer_size: setup.buffer_size,
             listeners: setup.listeners.into_iter().map(Some).collect(),
             closed_listeners: Vec::new(),
@@ -178,15 +148,6 @@ impl KernelRing {
         self.waiting.is_empty() && self.ring.submission().is_empty()
     }
 
-    fn address(&self, span: Span) -> *mut u8 {
-        self.claims[span.area as usize].address(span.range())
-    }
-
-    /// The listener's descriptor; one that the kernel refuses if it is closed.
-    fn listener(&self, listener: ListenerId) -> Fd {
-        Fd(self.listeners[listener as usize].as_ref().map_or(-1, AsRawFd::as_raw_fd))
-    }
-
     fn queue(&mut self, entry: squeue::Entry, token: Token) {
         let entry = entry.user_data(token.encode());
         // SAFETY: the addresses in `entry` were made by `address`, which checks them, from claims
@@ -209,28 +170,6 @@ impl KernelRing {
             }
             self.waiting.pop_front();
         }
-    }
-
-    fn send(&mut self, slot: Slot, span: Span, flags: i32) -> squeue::Entry {
-        opcode::Send::new(Fixed(slot), self.address(span), span.length)
-            .flags(libc::MSG_NOSIGNAL | flags)
-            .build()
-    }
-
-    fn receive_entry(slot: Slot, address: *mut u8, length: u32) -> opcode::Recv {
-        opcode::Recv::new(Fixed(slot), address, length).flags(libc::MSG_DONTWAIT)
-    }
-
-    fn accept(&mut self, listener: ListenerId, slot: Slot) {
-        let index = self.free_peers.pop().expect("no more than ACCEPT_BATCH accepts are in flight");
-        let fd = self.listener(listener);
-        let target = DestinationSlot::try_from_slot_target(slot);
-        let (address, length) = self.peers[index as usize].prepare(slot);
-        let entry = opcode::Accept::new(fd, address, length)
-            .file_index(Some(target.expect("slots are far fewer than 2^32")))
-            .build();
-        let entry = with_ioprio(entry, ACCEPT_DONTWAIT);
-        self.queue(entry, Token::new(Kind::Accept, index, listener));
     }
 
     /// Submits once, and waits if `wanted`; `true` if something was left behind that another try may
@@ -295,7 +234,11 @@ impl KernelRing {
             Kind::SendArmed => Some(Completion::Sent { slot, generation: number, result }),
             Kind::PollListener if result == Err(Errno::CANCELED) => None,
             Kind::PollListener => Some(Completion::ListenerReady { listener: slot }),
-            Kind::Accept => Some(self.accepted(slot, number, result)),
+            Kind::Accept => {
+                let (into, peer) = self.peers.take(number);
+                let result = result.map(|_| peer);
+                Some(Completion::Accepted { listener: slot, slot: into, result })
+            }
             Kind::Unacknowledged => {
                 Some(Completion::Unacknowledged { slot, generation: number, result })
             }
@@ -316,96 +259,20 @@ impl KernelRing {
             Kind::Unpoll | Kind::UnpollListener | Kind::CancelSend | Kind::Close => None,
         }
     }
-
-    fn accepted(
-        &mut self,
-        listener: ListenerId,
-        index: u32,
-        result: Result<u32, Errno>,
-    ) -> Completion {
-        self.free_peers.push(index);
-        let peer = &self.peers[index as usize];
-        let result = result.map(|_| peer.socket_address());
-        Completion::Accepted { listener, slot: peer.slot, result }
-    }
 }
 
-impl Ring for KernelRing {
+impl Ring for Uring {
     fn push(&mut self, operation: Operation) {
-        use Operation as O;
-        let poll_events = (libc::POLLIN | libc::POLLRDHUP) as u32;
-        let skip = squeue::Flags::SKIP_SUCCESS;
-        let (entry, token) = match operation {
-            O::Poll { slot, generation } => (
-                opcode::PollAdd::new(Fixed(slot), poll_events).build(),
-                Token::new(Kind::Poll, generation, slot),
-            ),
-            O::PollOn { slot, generation } => (
-                opcode::PollAdd::new(Fixed(slot), poll_events).multi(true).build(),
-                Token::new(Kind::Poll, generation, slot),
-            ),
-            O::Unpoll { slot, generation } => {
-                let armed = Token::new(Kind::Poll, generation, slot);
-                unpoll(armed, Token::new(Kind::Unpoll, generation, slot))
-            }
-            O::Receive { slot, generation } => (
-                Self::receive_entry(slot, std::ptr::null_mut(), self.buffer_size as u32)
-                    .buf_group(buffers::GROUP)
-                    .build()
-                    .flags(squeue::Flags::BUFFER_SELECT),
-                Token::new(Kind::Receive, generation, slot),
-            ),
-            O::ReceiveInto { slot, generation, span } => (
-                Self::receive_entry(slot, self.address(span), span.length).build(),
-                Token::new(Kind::ReceiveInto, generation, slot),
-            ),
-            O::Send { slot, batch_index, span } => (
-                // Without WAITALL a short send would count as a success and say nothing.
-                self.send(slot, span, libc::MSG_DONTWAIT | libc::MSG_WAITALL).flags(skip),
-                Token::new(Kind::Send, batch_index, slot),
-            ),
-            O::SendArmed { slot, generation, span } => {
-                (self.send(slot, span, 0), Token::new(Kind::SendArmed, generation, slot))
-            }
-            O::CancelSend { slot, generation } => {
-                let armed = Token::new(Kind::SendArmed, generation, slot);
-                let cancel = opcode::AsyncCancel::new(armed.encode()).build().flags(skip);
-                (cancel, Token::new(Kind::CancelSend, generation, slot))
-            }
-            O::FinishWrites { slot, generation } => (
-                opcode::FixedFdInstall::new(Fixed(slot), 0).build(),
-                Token::new(Kind::FinishWrites, generation, slot),
-            ),
-            O::Close { slot } => (
-                opcode::Close::new(Fixed(slot)).build().flags(skip),
-                Token::new(Kind::Close, 0, slot),
-            ),
-            O::PollListener { listener } => (
-                opcode::PollAdd::new(self.listener(listener), libc::POLLIN as u32).build(),
-                Token::new(Kind::PollListener, 0, listener),
-            ),
-            O::UnpollListener { listener } => {
-                let armed = Token::new(Kind::PollListener, 0, listener);
-                unpoll(armed, Token::new(Kind::UnpollListener, 0, listener))
-            }
-            O::CloseListener { listener } => {
-                self.closed_listeners.extend(self.listeners[listener as usize].take());
-                return;
-            }
-            O::Accept { listener, slot } => return self.accept(listener, slot),
-            O::AskUnacknowledged { slot, generation } => (
-                opcode::UringCmd16::new(Fixed(slot), SOCKET_SIOCOUTQ).build(),
-                Token::new(Kind::Unacknowledged, generation, slot),
-            ),
-        };
-        self.queue(entry, token);
+        if let Some((entry, token)) = self.entry(operation) {
+            self.queue(entry, token);
+        }
     }
 
     fn room(&self) -> usize {
         if !self.waiting.is_empty() {
             return 0;
         }
-        // SAFETY: `KernelRing` is not `Sync` and no other `SubmissionQueue` is alive: each one
+        // SAFETY: `Uring` is not `Sync` and no other `SubmissionQueue` is alive: each one
         // lives for a statement.
         let queue = unsafe { self.ring.submission_shared() };
         queue.capacity() - queue.len()
@@ -443,11 +310,11 @@ impl Ring for KernelRing {
         self.is_taken() && !self.ring.submission().cq_overflow()
     }
 
-    fn accept_aside(&mut self, listener: ListenerId) -> io::Result<(OwnedFd, SocketAddr)> {
+    fn accept_aside(&mut self, listener: ListenerId) -> io::Result<(OwnedFd, Peer)> {
         let listener = self.listeners[listener as usize].as_ref();
         let closed = || io::Error::from(io::ErrorKind::WouldBlock);
         let (stream, peer) = listener.ok_or_else(closed)?.accept()?;
-        Ok((stream.into(), SocketAddr::new(peer.ip().to_canonical(), peer.port())))
+        Ok((stream.into(), peer.into()))
     }
 
     fn adopt(&mut self, memory: &mut Memory, first: Slot, sockets: Vec<OwnedFd>) -> io::Result<()> {
@@ -492,22 +359,6 @@ fn wait_flags(no_iowait: bool) -> EnterFlags {
     if no_iowait { EnterFlags::GETEVENTS | EnterFlags::NO_IOWAIT } else { EnterFlags::GETEVENTS }
 }
 
-fn unpoll(armed: Token, token: Token) -> (squeue::Entry, Token) {
-    let remove = opcode::PollRemove::new(armed.encode()).build();
-    (remove.flags(squeue::Flags::SKIP_SUCCESS), token)
-}
-
-/// Sets the `ioprio` field, which carries the flags of accept and has no setter for them.
-fn with_ioprio(mut entry: squeue::Entry, value: u16) -> squeue::Entry {
-    const IOPRIO_OFFSET: usize = 2;
-    // SAFETY: an entry is `struct io_uring_sqe`, 64 bytes, with the 16-bit `ioprio` at offset 2
-    // (linux/io_uring.h); any value of that field is valid memory.
-    unsafe {
-        (&raw mut entry).cast::<u8>().add(IOPRIO_OFFSET).cast::<u16>().write_unaligned(value);
-    }
-    entry
-}
-
 /// Shuts down the writing side by way of a descriptor that lives for a moment: the ring's own
 /// shutdown operation always goes to a kernel worker thread.
 fn finish_writes(installed: Result<u32, Errno>) {
@@ -519,39 +370,3 @@ fn finish_writes(installed: Result<u32, Errno>) {
     // The only failure is a connection that is gone already.
     let _ = stream.shutdown(Shutdown::Write);
 }
-
-impl Default for PeerName {
-    fn default() -> Self {
-        // SAFETY: an address of zeros is a valid value: all its fields are integers.
-        Self { slot: 0, address: unsafe { std::mem::zeroed() }, length: 0 }
-    }
-}
-
-impl PeerName {
-    /// Ready to be written by an accept, which writes at most `length` bytes.
-    fn prepare(&mut self, slot: Slot) -> (*mut libc::sockaddr, *mut libc::socklen_t) {
-        self.slot = slot;
-        self.length = size_of::<libc::sockaddr_in6>() as libc::socklen_t;
-        ((&raw mut self.address).cast(), &raw mut self.length)
-    }
-
-    /// What the accept wrote; `0.0.0.0:0` for what is no IP address.
-    fn socket_address(&self) -> SocketAddr {
-        let port = u16::from_be(self.address.sin6_port);
-        match i32::from(self.address.sin6_family) {
-            libc::AF_INET6 => {
-                let ip = Ipv6Addr::from(self.address.sin6_addr.s6_addr).to_canonical();
-                SocketAddr::new(ip, port)
-            }
-            libc::AF_INET => {
-                // In `sockaddr_in` the address follows the port, where the flow label is here.
-                let ip = Ipv4Addr::from(self.address.sin6_flowinfo.to_ne_bytes());
-                SocketAddr::from((ip, port))
-            }
-            _ => SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
-        }
-    }
-}
-
-/// What `with_ioprio` and `address` build on.
-const _: () = assert!(size_of::<squeue::Entry>() == 64 && AreaName::Blocks as usize == 2);

@@ -1,8 +1,6 @@
 //! What the kernel reports.
 
-use std::net::SocketAddr;
-
-use super::{BufferId, Errno, Generation, ListenerId, Slot};
+use super::{BufferId, Errno, Generation, ListenerId, Peer, Slot};
 
 /// One thing that has happened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,8 +69,8 @@ pub enum Completion {
         listener: ListenerId,
         /// The slot that was asked for.
         slot: Slot,
-        /// The peer's address; `AGAIN` if there was no connection to accept.
-        result: Result<SocketAddr, Errno>,
+        /// The peer; `AGAIN` if there was no connection to accept.
+        result: Result<Peer, Errno>,
     },
     /// The answer to [`AskUnacknowledged`](super::Operation::AskUnacknowledged).
     Unacknowledged {

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use io_uring::IoUring;
 use io_uring::types::BufRingEntry;
 
-use super::area::{Area, Claim};
-use super::{BufferId, HEADROOM};
+use crate::kernel::area::{Area, Claim};
+use crate::kernel::{BufferId, HEADROOM, buffer_stride};
 
 /// The one buffer group of a ring.
 pub(super) const GROUP: u16 = 0;
@@ -24,19 +24,12 @@ pub(super) struct ProvidedBuffers {
     tail: u16,
 }
 
-/// The bytes from one buffer to the next, for buffers of `size` bytes: headroom and whole cache
-/// lines.
-#[must_use]
-pub const fn stride(size: usize) -> usize {
-    (HEADROOM + size).next_multiple_of(64)
-}
-
 impl ProvidedBuffers {
     /// Registers an empty ring for `count` buffers, a power of two up to 32,768, that lie in
-    /// `buffers`.
+    /// the area that `buffers` claims.
     pub(super) fn register(
         ring: &IoUring,
-        buffers: &Area,
+        buffers: Claim,
         count: u16,
         size: usize,
     ) -> io::Result<Self> {
@@ -45,8 +38,7 @@ impl ProvidedBuffers {
         // SAFETY: the entries are page-aligned, long enough for `count` of them and owned by the
         // value returned, which the ring's owner drops after the ring.
         unsafe { ring.submitter().register_buf_ring_with_flags(address, count, GROUP, 0)? };
-        let buffers = buffers.claim();
-        Ok(Self { entries, buffers, stride: stride(size), mask: count - 1, tail: 0 })
+        Ok(Self { entries, buffers, stride: buffer_stride(size), mask: count - 1, tail: 0 })
     }
 
     /// Writes the entry of one buffer of `size` bytes.

@@ -6,9 +6,9 @@
 
 use slab::Slab;
 
-use super::blocks::{BlockId, Blocks, Share};
-use super::output::Pool;
-use crate::uring::{Slot, Span};
+use crate::connection::blocks::{BlockId, Blocks, Share};
+use crate::connection::pool::Pool;
+use crate::kernel::{Slot, Span};
 
 /// A frame, or several that leave together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,9 +115,10 @@ impl Frames {
         let length: usize = bytes.iter().map(|part| part.len()).sum();
         let block = pool.blocks.take_beyond(Share::Sending, u32::try_from(length).ok()?, kept)?;
         for part in bytes {
-            let start = pool.blocks.room(block).start as usize;
-            pool.area[start..start + part.len()].copy_from_slice(part);
-            pool.blocks.extend(block, part.len() as u32);
+            let count = part.len() as u32;
+            let room = pool.blocks.room(block).part(0, count);
+            pool.memory.bytes_mut(room).copy_from_slice(part);
+            pool.blocks.extend(block, count);
         }
         Some(FrameId(self.frames.insert(Frame { block, references: 1, messages }) as u32))
     }
@@ -403,22 +404,25 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::connection::pool;
+    use crate::kernel::Memory;
 
     struct World {
         frames: Frames,
         blocks: Blocks,
-        area: Vec<u8>,
+        memory: Memory,
     }
 
     impl World {
         fn new(limit: u32) -> Self {
             let frames = Frames::new(limit, 4);
-            Self { frames, blocks: Blocks::new(1 << 16), area: vec![0; 1 << 16] }
+            let pool::tests::World { blocks, memory, .. } = pool::tests::World::new(1 << 16);
+            Self { frames, blocks, memory }
         }
 
         /// Lets a message of `length` bytes wait.
         fn queue(&mut self, length: usize, key: u64) -> bool {
-            let mut pool = Pool { blocks: &mut self.blocks, area: &mut self.area };
+            let mut pool = Pool { blocks: &mut self.blocks, memory: &mut self.memory };
             let frame =
                 self.frames.add(&[&vec![key as u8; length]], 1, &mut pool, 0).expect("room");
             let done = self.frames.push_back(1, frame, key, &self.blocks);
@@ -432,7 +436,7 @@ mod tests {
             let mut keys = Vec::new();
             while let Some(span) = self.frames.front(1, &self.blocks) {
                 if !self.frames.is_begun(1) {
-                    keys.push(self.area[span.start as usize]);
+                    keys.push(self.memory.bytes(span)[0]);
                     self.frames.begin(1);
                 }
                 self.frames.consume(1, span.length.div_ceil(2), &mut self.blocks);

@@ -1,56 +1,48 @@
-//! Which handler answers which request.
+//! Which request is for which service.
 
 use tidegate_proto::handshake::server::Rejection;
 use tidegate_proto::http::{RequestHead, list_elements};
 
-use crate::config::{self, Config, Route};
-use crate::handler::{Echo, Handler, Page, Rooms};
+use crate::config::{self, Route};
+use crate::connection::ServiceId;
 
-/// Makes a shard's own handler for a route; `None` leaves it to the one that the configuration
-/// names.
-pub type HandlerFactory = dyn Fn(&Route) -> Option<Box<dyn Handler>> + Send + Sync;
-
-/// The routes of a shard and their handlers.
-pub struct Routes {
-    /// The routes of each path pattern, in the order of the configuration.
+/// Services by path pattern, and those of a pattern in the order of the configuration.
+#[derive(Default)]
+pub(super) struct Router {
     by_path: matchit::Router<Vec<Candidate>>,
-    handlers: Vec<Box<dyn Handler>>,
 }
 
 struct Candidate {
-    route: u16,
+    service: ServiceId,
     subprotocol: Option<String>,
 }
 
-impl Routes {
-    /// The configured routes.
+impl Router {
+    /// For the services of these routes.
     ///
     /// # Panics
     /// Two patterns of a checked configuration conflict.
-    #[must_use]
-    pub fn new(config: &Config, factory: &HandlerFactory) -> Self {
+    pub(super) fn new<'r>(services: impl Iterator<Item = (ServiceId, &'r Route)>) -> Self {
         let mut paths: Vec<(&str, Vec<Candidate>)> = Vec::new();
-        for (route, settings) in config.routes.iter().enumerate() {
-            let candidate =
-                Candidate { route: route as u16, subprotocol: settings.subprotocol.clone() };
-            match paths.iter_mut().find(|(path, _)| *path == settings.path) {
+        for (service, route) in services {
+            let candidate = Candidate { service, subprotocol: route.subprotocol.clone() };
+            match paths.iter_mut().find(|(path, _)| *path == route.path) {
                 Some((_, candidates)) => candidates.push(candidate),
-                None => paths.push((&settings.path, vec![candidate])),
+                None => paths.push((&route.path, vec![candidate])),
             }
         }
         let mut by_path = matchit::Router::new();
         for (path, candidates) in paths {
             by_path.insert(path, candidates).expect("the configuration's patterns were checked");
         }
-        let make = |route| factory(route).unwrap_or_else(|| built_in(route));
-        Self { by_path, handlers: config.routes.iter().map(make).collect() }
+        Self { by_path }
     }
 
-    /// The route for a request, by its path and the subprotocols that it offers.
+    /// The service for a request, by its path and the subprotocols that it offers.
     ///
     /// # Errors
     /// There is none.
-    pub fn find(&self, head: &RequestHead<'_>) -> Result<u16, Rejection> {
+    pub(super) fn find(&self, head: &RequestHead<'_>) -> Result<ServiceId, Rejection> {
         let path = config::normal_path(head.path());
         let found = self.by_path.at(&path).map_err(|_| Rejection::NotFound)?;
         let mut candidates = found.value.iter();
@@ -58,20 +50,7 @@ impl Routes {
             None => true,
             Some(name) => offers(head, name),
         });
-        chosen.map(|candidate| candidate.route).ok_or(Rejection::NotFound)
-    }
-
-    /// The handler of a route.
-    pub fn handler(&mut self, route: u16) -> &mut dyn Handler {
-        &mut *self.handlers[usize::from(route)]
-    }
-}
-
-fn built_in(route: &Route) -> Box<dyn Handler> {
-    match &route.handler {
-        config::Handler::Echo => Box::new(Echo),
-        config::Handler::Static => Box::new(Page),
-        config::Handler::Hub(hub) => Box::new(Rooms::new(&route.path, hub.clone())),
+        chosen.map(|candidate| candidate.service).ok_or(Rejection::NotFound)
     }
 }
 
@@ -90,43 +69,43 @@ mod tests {
 
     use super::*;
 
-    fn find(config: &Config, path: &str, subprotocols: &str) -> Result<u16, Rejection> {
+    fn find(routes: &[Route], path: &str, subprotocols: &str) -> Result<ServiceId, Rejection> {
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: a\r\nSec-WebSocket-Protocol: {subprotocols}\r\n\r\n"
         );
-        let routes = Routes::new(config, &|_| None);
+        let router = Router::new((0..).zip(routes));
         match parse_request(request.as_bytes(), 8192) {
-            Ok(Status::Complete(head)) => routes.find(&head),
+            Ok(Status::Complete(head)) => router.find(&head),
             other => panic!("{other:?}"),
         }
     }
 
-    fn with_routes(routes: &[(&str, Option<&str>)]) -> Config {
+    fn with_routes(routes: &[(&str, Option<&str>)]) -> Vec<Route> {
         let route = |(path, subprotocol): &(&str, Option<&str>)| Route {
             subprotocol: subprotocol.map(str::to_owned),
             ..Route::new(*path, config::Handler::Echo)
         };
-        Config { routes: routes.iter().map(route).collect(), ..Config::default() }
+        routes.iter().map(route).collect()
     }
 
     #[test]
     fn by_path() {
-        let config = with_routes(&[("/", None), ("/rooms/{room}", None), ("/files/{*rest}", None)]);
-        assert_eq!(find(&config, "/?query=1", "x"), Ok(0));
-        assert_eq!(find(&config, "/rooms/7", "x"), Ok(1));
-        assert_eq!(find(&config, "/rooms/7/8", "x"), Err(Rejection::NotFound));
-        assert_eq!(find(&config, "/files/a/b", "x"), Ok(2));
-        assert_eq!(find(&config, "/other", "x"), Err(Rejection::NotFound));
-        assert_eq!(find(&config, "/%72ooms/7", "x"), Ok(1));
-        assert_eq!(find(&config, "/rooms%2F7", "x"), Err(Rejection::NotFound));
+        let routes = with_routes(&[("/", None), ("/rooms/{room}", None), ("/files/{*rest}", None)]);
+        assert_eq!(find(&routes, "/?query=1", "x"), Ok(0));
+        assert_eq!(find(&routes, "/rooms/7", "x"), Ok(1));
+        assert_eq!(find(&routes, "/rooms/7/8", "x"), Err(Rejection::NotFound));
+        assert_eq!(find(&routes, "/files/a/b", "x"), Ok(2));
+        assert_eq!(find(&routes, "/other", "x"), Err(Rejection::NotFound));
+        assert_eq!(find(&routes, "/%72ooms/7", "x"), Ok(1));
+        assert_eq!(find(&routes, "/rooms%2F7", "x"), Err(Rejection::NotFound));
     }
 
     #[test]
     fn by_subprotocol_in_the_order_of_the_configuration() {
-        let config = with_routes(&[("/", Some("mqtt")), ("/", Some("chat")), ("/", None)]);
-        assert_eq!(find(&config, "/", "chat, mqtt"), Ok(0));
-        assert_eq!(find(&config, "/", "superchat, chat"), Ok(1));
-        assert_eq!(find(&config, "/", "Chat"), Ok(2));
+        let routes = with_routes(&[("/", Some("mqtt")), ("/", Some("chat")), ("/", None)]);
+        assert_eq!(find(&routes, "/", "chat, mqtt"), Ok(0));
+        assert_eq!(find(&routes, "/", "superchat, chat"), Ok(1));
+        assert_eq!(find(&routes, "/", "Chat"), Ok(2));
         let strict = with_routes(&[("/", Some("mqtt"))]);
         assert_eq!(find(&strict, "/", "chat"), Err(Rejection::NotFound));
     }
@@ -209,11 +188,11 @@ mod tests {
             offered in prop::sample::subsequence(vec!["p", "q", "r"], 1..=3),
         ) {
             let routes = without_conflicts(routes);
-            let as_config: Vec<_> =
+            let patterns: Vec<_> =
                 routes.iter().map(|(path, name)| (path.as_str(), *name)).collect();
-            let config = with_routes(&as_config);
+            let configured = with_routes(&patterns);
             for path in paths {
-                let found = find(&config, &path, &offered.join(", "));
+                let found = find(&configured, &path, &offered.join(", "));
                 prop_assert_eq!(found.ok(), naive(&routes, &path, &offered), "{}", path);
             }
         }

@@ -1,7 +1,7 @@
 //! The one door to the kernel, and the only folder with `unsafe` in it.
 //!
 //! [`Ring`] is what a shard asks of a kernel: operations in, completions out, a clock and memory
-//! that both sides see. [`KernelRing`] is io_uring; anything else that keeps the rules below can
+//! that both sides see. [`Uring`] is io_uring; anything else that keeps the rules below can
 //! stand in for it.
 //!
 //! The rules that a shard builds on (Linux 6.10 and later; `tests/tests/kernel` shows each):
@@ -26,40 +26,52 @@
 //!   the generation that the operation was pushed with.
 
 mod area;
-mod buffers;
 mod completion;
 mod errno;
-mod kernel;
 mod open_files;
 mod operation;
-mod probe;
-mod token;
-mod wake;
+mod peer;
+mod setup;
+mod uring;
+mod waker;
 
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-pub use area::{Area, AreaName, Memory, Span};
-pub use buffers::stride as buffer_stride;
+pub use area::{AreaName, AreaSizes, Memory, Span};
 pub use completion::Completion;
 pub use errno::Errno;
-pub use kernel::{KernelRing, Setup};
 pub use open_files::raise_open_files;
 pub use operation::Operation;
-pub use probe::RingError;
-pub use wake::Waker;
+pub use peer::Peer;
+pub use setup::Setup;
+pub use uring::{RingError, Uring};
+pub use waker::Waker;
 
-/// The bytes in front of each receive buffer that the kernel leaves alone: room for the header of
-/// an answer that is sent from where its payload was received.
-pub const HEADROOM: usize = 16;
+/// The bytes in front of each receive buffer that the kernel leaves alone: room for the headers of
+/// an answer that is sent from where its payload was received, of a frame and of what may carry it.
+pub const HEADROOM: usize = 32;
+
+/// The bytes behind each receive buffer that the kernel leaves alone, for what such an answer ends
+/// with.
+pub const TAILROOM: usize = 32;
+
+/// The bytes from one receive buffer to the next, for buffers of `size` bytes: with the room around
+/// it, and in whole cache lines.
+#[must_use]
+pub const fn buffer_stride(size: usize) -> usize {
+    (HEADROOM + size + TAILROOM).next_multiple_of(64)
+}
 
 /// Accepts that may be in flight: pushed, and their completion not yet taken.
 pub const ACCEPT_BATCH: usize = 16;
 
-/// A connection's place: direct descriptor, index in the slab, low bits of `user_data`.
+/// A connection's place: direct descriptor, index in the slab, low bits of `user_data`; 24 bits.
 pub type Slot = u32;
+
+/// The mask of a [`Slot`].
+pub const SLOT_MASK: u32 = (1 << 24) - 1;
 
 /// Which connection of a slot, counted up whenever the slot is given away; 28 bits.
 pub type Generation = u32;
@@ -106,7 +118,7 @@ pub trait Ring {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if there is none, [`io::ErrorKind::Unsupported`] if the ring cannot
     /// do that; all else as of accept(2).
-    fn accept_aside(&mut self, listener: ListenerId) -> io::Result<(OwnedFd, SocketAddr)>;
+    fn accept_aside(&mut self, listener: ListenerId) -> io::Result<(OwnedFd, Peer)>;
 
     /// Puts sockets that were made elsewhere into the slots from `first` on, which are free; they
     /// go on as direct descriptors, and cost no ordinary one from here on. What was pushed before is

@@ -1,6 +1,6 @@
 //! `user_data`: which operation, which connection, which of the slot's generations.
 
-use super::{GENERATION_MASK, Slot};
+use crate::kernel::{SLOT_MASK, Slot};
 
 /// The kinds of operation that a completion can be for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,7 +41,7 @@ const KINDS: [Kind; 15] = [
     Kind::Timer,
 ];
 
-/// Four bits of kind, 28 of generation (or another number), 32 of slot (or listener).
+/// Eight bits of kind, 32 of generation (or another number), 24 of slot (or listener).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Token {
     pub(super) kind: Kind,
@@ -49,24 +49,26 @@ pub(super) struct Token {
     pub(super) slot: Slot,
 }
 
+const KIND_SHIFT: u32 = 56;
+const NUMBER_SHIFT: u32 = 24;
+
 impl Token {
     pub(super) fn new(kind: Kind, number: u32, slot: Slot) -> Self {
-        debug_assert!(number <= GENERATION_MASK, "{number:#x} does not fit 28 bits");
-        Self { kind, number: number & GENERATION_MASK, slot }
+        debug_assert!(slot <= SLOT_MASK, "{slot:#x} does not fit 24 bits");
+        Self { kind, number, slot: slot & SLOT_MASK }
     }
 
     pub(super) fn encode(self) -> u64 {
-        (self.kind as u64) << 60 | u64::from(self.number) << 32 | u64::from(self.slot)
+        (self.kind as u64) << KIND_SHIFT
+            | u64::from(self.number) << NUMBER_SHIFT
+            | u64::from(self.slot)
     }
 
     /// `None` for what no `encode` made.
     pub(super) fn decode(user_data: u64) -> Option<Self> {
-        let kind = *KINDS.get((user_data >> 60) as usize)?;
-        Some(Self {
-            kind,
-            number: (user_data >> 32) as u32 & GENERATION_MASK,
-            slot: user_data as u32,
-        })
+        let kind = *KINDS.get((user_data >> KIND_SHIFT) as usize)?;
+        let number = (user_data >> NUMBER_SHIFT) as u32;
+        Some(Self { kind, number, slot: user_data as u32 & SLOT_MASK })
     }
 }
 
@@ -78,7 +80,7 @@ mod tests {
     fn what_is_encoded_is_decoded() {
         for (index, kind) in KINDS.into_iter().enumerate() {
             assert_eq!(kind as usize, index);
-            let token = Token::new(kind, GENERATION_MASK - index as u32, u32::MAX - index as u32);
+            let token = Token::new(kind, u32::MAX - index as u32, SLOT_MASK - index as u32);
             assert_eq!(Token::decode(token.encode()), Some(token));
         }
         assert_eq!(Token::decode(u64::MAX), None);

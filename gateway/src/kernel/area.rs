@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::ptr::NonNull;
 use std::rc::Rc;
 
-/// The three areas of a shard.
+/// The areas of a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum AreaName {
@@ -15,7 +15,13 @@ pub enum AreaName {
     Staging,
     /// Pooled blocks: backlogs and what must be whole.
     Blocks,
+    /// Where the shard puts together what no kernel sees: the decompressor's output.
+    Scratch,
 }
+
+/// How many areas there are; the first of them are those that a kernel is given.
+const AREAS: usize = 4;
+pub(super) const KERNEL_AREAS: usize = AREAS - 1;
 
 /// Bytes of an area. An operation names memory by a span, never by an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +41,25 @@ impl Span {
         self.start as usize..self.start as usize + self.length as usize
     }
 
+    /// The part of the span from `from` to `until`, which lies within it.
+    #[must_use]
+    pub fn part(self, from: u32, until: u32) -> Self {
+        debug_assert!(from <= until && until <= self.length, "{from}..{until} of {}", self.length);
+        Self { start: self.start + from, length: until - from, ..self }
+    }
+
+    /// Whether `other` lies within it.
+    #[must_use]
+    pub fn has(self, other: Self) -> bool {
+        self.area == other.area && self.start <= other.start && other.end() <= self.end()
+    }
+
+    /// Where the span ends in its area.
+    #[must_use]
+    pub fn end(self) -> u32 {
+        self.start + self.length
+    }
+
     /// The span without its first `count` bytes, of which there are at least so many.
     #[must_use]
     pub fn skip(self, count: u32) -> Self {
@@ -48,31 +73,83 @@ pub struct Area {
     mapping: Rc<Mapping>,
 }
 
-/// All areas of one shard.
+/// All areas of one shard, by [`AreaName`].
 pub struct Memory {
-    /// Provided buffers, one behind the other.
-    pub receive: Area,
-    /// Answers of the current batch.
-    pub staging: Area,
-    /// Pooled blocks.
-    pub blocks: Area,
+    areas: [Area; AREAS],
+}
+
+/// The bytes of each area, 1 to 2^32 - 1.
+#[derive(Clone, Copy, Debug)]
+pub struct AreaSizes {
+    /// Of [`AreaName::Receive`].
+    pub receive: usize,
+    /// Of [`AreaName::Staging`].
+    pub staging: usize,
+    /// Of [`AreaName::Blocks`].
+    pub blocks: usize,
+    /// Of [`AreaName::Scratch`].
+    pub scratch: usize,
 }
 
 impl Memory {
-    /// The area of that name.
+    /// Maps all areas.
+    ///
+    /// # Errors
+    /// The kernel has no room for the mappings.
+    pub fn new(sizes: AreaSizes) -> io::Result<Self> {
+        let AreaSizes { receive, staging, blocks, scratch } = sizes;
+        let areas =
+            [Area::new(receive)?, Area::new(staging)?, Area::new(blocks)?, Area::new(scratch)?];
+        Ok(Self { areas })
+    }
+
+    /// All bytes of an area.
     #[must_use]
-    pub fn area(&self, name: AreaName) -> &Area {
-        match name {
-            AreaName::Receive => &self.receive,
-            AreaName::Staging => &self.staging,
-            AreaName::Blocks => &self.blocks,
-        }
+    pub fn area(&self, name: AreaName) -> &[u8] {
+        self.areas[name as usize].bytes()
+    }
+
+    /// All bytes of an area.
+    pub fn area_mut(&mut self, name: AreaName) -> &mut [u8] {
+        self.areas[name as usize].bytes_mut()
     }
 
     /// The bytes of a span.
     #[must_use]
     pub fn bytes(&self, span: Span) -> &[u8] {
-        &self.area(span.area).bytes()[span.range()]
+        &self.area(span.area)[span.range()]
+    }
+
+    /// The bytes of a span.
+    pub fn bytes_mut(&mut self, span: Span) -> &mut [u8] {
+        &mut self.area_mut(span.area)[span.range()]
+    }
+
+    /// The bytes of two spans of different areas.
+    ///
+    /// # Panics
+    /// They are of the same area.
+    pub fn pair(&mut self, from: Span, to: Span) -> (&[u8], &mut [u8]) {
+        let places = [from.area as usize, to.area as usize];
+        let [source, target] =
+            self.areas.get_disjoint_mut(places).expect("spans of different areas");
+        (&source.bytes()[from.range()], &mut target.bytes_mut()[to.range()])
+    }
+
+    /// Copies the bytes of a span to another of the same length, which may overlap.
+    pub fn copy(&mut self, from: Span, to: Span) {
+        debug_assert_eq!(from.length, to.length, "as many bytes as there is room for");
+        if from.area == to.area {
+            self.area_mut(to.area).copy_within(from.range(), to.start as usize);
+        } else {
+            let (source, target) = self.pair(from, to);
+            target.copy_from_slice(source);
+        }
+    }
+
+    /// Claims on what a kernel is given, in the order of their names.
+    pub(super) fn claims(&self) -> [Claim; KERNEL_AREAS] {
+        std::array::from_fn(|area| self.areas[area].claim())
     }
 }
 
@@ -191,8 +268,21 @@ mod tests {
     }
 
     #[test]
-    fn a_span_skips() {
+    fn a_span_skips_and_has_parts() {
         let span = Span { area: AreaName::Staging, start: 10, length: 5 };
         assert_eq!(span.skip(2).range(), 12..15);
+        assert_eq!((span.part(1, 3).range(), span.end()), (11..13, 15));
+    }
+
+    #[test]
+    fn what_is_copied_may_overlap_and_may_go_elsewhere() {
+        let sizes = AreaSizes { receive: 8, staging: 8, blocks: 8, scratch: 8 };
+        let mut memory = Memory::new(sizes).expect("four pages");
+        let span = |area, start| Span { area, start, length: 4 };
+        memory.bytes_mut(span(AreaName::Receive, 0)).copy_from_slice(b"abcd");
+        memory.copy(span(AreaName::Receive, 0), span(AreaName::Receive, 2));
+        memory.copy(span(AreaName::Receive, 1), span(AreaName::Blocks, 3));
+        assert_eq!(memory.area(AreaName::Receive), b"ababcd\0\0");
+        assert_eq!(memory.area(AreaName::Blocks), b"\0\0\0babc\0");
     }
 }

@@ -1,0 +1,292 @@
+//! What waits to be sent to one connection, and what of it goes first.
+//!
+//! Two things may wait: the backlog, which are bytes of this connection's own (answers, and the rest
+//! of sends that fell short), and published frames, which many connections share and which wait by
+//! reference. In this order they are sent:
+//!
+//! 1. a frame that has begun, to its end;
+//! 2. the backlog;
+//! 3. frames that have not begun, unless the handler is in the middle of a message.
+//!
+//! At most one send of a connection is on its way: in a batch, whose outcome is known once the batch is
+//! settled, or armed, which waits for the peer. This type knows nothing of the ring that sends: whoever
+//! sends tells it what became of it.
+
+mod backlog;
+mod frames;
+#[cfg(test)]
+mod tests;
+
+pub use backlog::{Backlog, Full};
+pub use frames::{FrameId, Frames, NO_KEY};
+
+use crate::connection::pool::Pool;
+use crate::connection::record::{Connection, Flags};
+use crate::kernel::{AreaName, Slot, Span};
+
+/// What queued frames leave of a backlog's bound, so that a Close frame finds room when the bound is
+/// met: the largest one. Only the rest of a send that fell short may use it up.
+pub const CLOSE_RESERVE: u32 = 2 + 125;
+
+/// What waits for one connection leaves together up to so many bytes.
+const CORK: u32 = 32 * 1024;
+
+/// The way out to one connection.
+pub struct Outbox<'a> {
+    /// Whose it is.
+    pub slot: Slot,
+    /// Its record.
+    pub connection: &'a mut Connection,
+    /// The frames of the shard.
+    pub frames: &'a mut Frames,
+    /// The pool of the shard.
+    pub pool: Pool<'a>,
+    /// How much of the staging memory, from the front, is used in this batch. All of it is free again
+    /// once the batch is settled.
+    pub staged: &'a mut u32,
+}
+
+/// A published frame that is offered: which one, where it is, and what its message's key is.
+#[derive(Clone, Copy, Debug)]
+pub struct Offer {
+    /// The frame.
+    pub frame: FrameId,
+    /// Where it is.
+    pub span: Span,
+    /// Of messages with the same key the newest may stand for all.
+    pub key: u64,
+    /// How many messages are in it.
+    pub messages: u32,
+}
+
+/// What a peer for which too much waits is spared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Overflow {
+    /// Nothing of what waits: what is offered is refused.
+    Refuse,
+    /// The oldest.
+    DropOldest,
+    /// All older ones with the key of what is offered, and the oldest if that does not do.
+    Conflate,
+}
+
+/// What may wait for one connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Bound {
+    /// Bytes of the backlog and of frames together.
+    pub bytes: u32,
+    /// What happens when that is met.
+    pub overflow: Overflow,
+}
+
+/// What became of an offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offered {
+    /// Nothing is in its way: it is to be sent now.
+    AtOnce,
+    /// It waits.
+    Queued,
+    /// Too much waits.
+    Refused,
+    /// All places of the shard are taken by others.
+    NoPlace,
+    /// Too much waits, but the peer may have taken it: what became of the batch is not known yet.
+    Undecided,
+}
+
+/// How many messages were left out to make room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The oldest that waited.
+    pub oldest: u32,
+    /// Older ones with the same key.
+    pub conflated: u32,
+}
+
+/// Bytes to be sent in a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outgoing {
+    /// Where they are.
+    pub span: Span,
+    /// The frame that they are, which is referred to until the batch is settled; `None` if they are
+    /// staged.
+    pub frame: Option<FrameId>,
+}
+
+impl Outbox<'_> {
+    /// The connection's own bytes that wait.
+    pub fn backlog(&mut self) -> Backlog<'_> {
+        let Pool { blocks, memory } = &mut self.pool;
+        Backlog { connection: self.connection, pool: Pool { blocks, memory } }
+    }
+
+    /// Bytes that wait: of the backlog, and of frames.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        u64::from(self.connection.backlog_bytes) + u64::from(self.frames.bytes(self.slot))
+    }
+
+    /// Offers a published frame.
+    pub fn offer(&mut self, offer: Offer, bound: Bound) -> (Offered, LeftOut) {
+        let mut left_out = LeftOut::default();
+        let flags = self.connection.flags;
+        if !self.connection.must_queue() && !flags.has(Flags::SENDING_MESSAGE) {
+            return (Offered::AtOnce, left_out);
+        }
+        let length = offer.span.length;
+        let is_much = self.frames.bytes(self.slot) >= CORK || !self.has_room(length, bound);
+        if is_much && self.is_outcome_open() {
+            return (Offered::Undecided, left_out);
+        }
+        if bound.overflow == Overflow::Conflate
+            && offer.key != NO_KEY
+            && flags.has(Flags::BLOCKED | Flags::SEND_ARMED)
+        {
+            left_out.conflated = self.frames.drop_key(self.slot, offer.key, self.pool.blocks);
+        }
+        let offered = self.queue(offer, bound, &mut left_out);
+        self.connection.flags.put(Flags::QUEUED, !self.frames.is_empty(self.slot));
+        (offered, left_out)
+    }
+
+    fn queue(&mut self, offer: Offer, bound: Bound, left_out: &mut LeftOut) -> Offered {
+        let length = offer.span.length;
+        let may_make_room = bound.overflow != Overflow::Refuse && length <= bound.bytes;
+        while !self.has_room(length, bound) {
+            let dropped = match may_make_room {
+                true => self.frames.drop_oldest(self.slot, self.pool.blocks),
+                false => 0,
+            };
+            if dropped == 0 {
+                return Offered::Refused;
+            }
+            left_out.oldest += dropped;
+        }
+        if !self.frames.push_back(self.slot, offer.frame, offer.key, self.pool.blocks) {
+            return Offered::NoPlace;
+        }
+        // What is in front of it goes on by itself: a send, a backlog that is about to be sent, or
+        // the message that the handler is sending.
+        debug_assert!(
+            self.connection.must_queue() || self.connection.flags.has(Flags::SENDING_MESSAGE),
+            "nothing will send what waits: {:?}",
+            self.connection
+        );
+        Offered::Queued
+    }
+
+    fn has_room(&self, length: u32, bound: Bound) -> bool {
+        self.waiting() + u64::from(length) <= u64::from(bound.bytes)
+    }
+
+    /// Whether it is not known yet if the peer has taken all that was sent: until then it is not
+    /// slow.
+    fn is_outcome_open(&self) -> bool {
+        self.connection.flags.has(Flags::IN_BATCH)
+            && !self.connection.flags.has(Flags::BLOCKED | Flags::SEND_ARMED)
+            && self.connection.backlog.is_none()
+    }
+
+    /// What is to be sent in this batch of the frames that wait, if nothing is on its way. Several leave
+    /// together, put together in staging memory, if they `may_cork`.
+    pub fn next(&mut self, may_cork: bool) -> Option<Outgoing> {
+        let flags = self.connection.flags;
+        let is_busy = flags.has(Flags::IN_BATCH | Flags::SEND_ARMED | Flags::SENDING_MESSAGE)
+            || self.connection.backlog.is_some();
+        if is_busy || !flags.has(Flags::QUEUED) || self.frames.is_begun(self.slot) {
+            return None;
+        }
+        let first = self.frames.front(self.slot, self.pool.blocks).map_or(0, |span| span.length);
+        let are_several = self.frames.bytes(self.slot) > first;
+        let corked = if are_several && may_cork { self.cork() } else { None };
+        let outgoing = corked.or_else(|| {
+            let frame = self.frames.pop_front(self.slot, self.pool.blocks)?;
+            // The queue's reference goes over to the batch.
+            Some(Outgoing { span: self.frames.span(frame, self.pool.blocks), frame: Some(frame) })
+        });
+        self.connection.flags.put(Flags::QUEUED, !self.frames.is_empty(self.slot));
+        outgoing
+    }
+
+    /// Puts what waits together in staging memory; `None` if there is no room for the first.
+    fn cork(&mut self) -> Option<Outgoing> {
+        let Pool { blocks, memory } = &mut self.pool;
+        let mut corked = Span { area: AreaName::Staging, start: *self.staged, length: 0 };
+        let room = memory.area(AreaName::Staging).len() as u32 - corked.start;
+        while let Some(span) = self.frames.front(self.slot, blocks) {
+            if corked.length + span.length > room.min(CORK) {
+                break;
+            }
+            memory.copy(span, Span { start: corked.end(), length: span.length, ..corked });
+            corked.length += span.length;
+            if let Some(frame) = self.frames.pop_front(self.slot, blocks) {
+                self.frames.release(frame, blocks);
+            }
+        }
+        *self.staged = corked.end();
+        (corked.length > 0).then_some(Outgoing { span: corked, frame: None })
+    }
+
+    /// What is to be sent next by a send that waits for the peer. A frame has begun from here on.
+    pub fn next_armed(&mut self) -> Option<Span> {
+        if !self.frames.is_begun(self.slot) {
+            if let Some(span) = self.backlog().front() {
+                return Some(span);
+            }
+            let flags = self.connection.flags;
+            if !flags.has(Flags::QUEUED) || flags.has(Flags::SENDING_MESSAGE) {
+                return None;
+            }
+            self.frames.begin(self.slot);
+        }
+        self.frames.front(self.slot, self.pool.blocks)
+    }
+
+    /// An armed send has sent so many bytes.
+    pub fn sent(&mut self, count: u32) {
+        if !self.frames.is_begun(self.slot) {
+            return self.backlog().consume(count);
+        }
+        self.frames.consume(self.slot, count, self.pool.blocks);
+        self.connection.flags.put(Flags::QUEUED, !self.frames.is_empty(self.slot));
+    }
+
+    /// Whether something waits that the peer had no room for. Frames that have not begun are tried anew,
+    /// all together, or wait for the end of a message, which comes only if the peer is read from again.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        self.connection.backlog.is_some() || self.frames.is_begun(self.slot)
+    }
+
+    /// A send of the batch fell short: the rest of it goes first.
+    ///
+    /// # Errors
+    /// There is no block for it: part of a frame is lost.
+    pub fn fell_short(&mut self, rest: Span) -> Result<(), Full> {
+        self.connection.flags.set(Flags::BLOCKED);
+        self.backlog().push_front(rest)
+    }
+
+    /// A frame was sent in part, or not at all: it waits at the front.
+    pub fn frame_fell_short(&mut self, frame: FrameId, sent: u32) {
+        self.connection.flags.set(Flags::BLOCKED | Flags::QUEUED);
+        self.frames.push_front(self.slot, frame, sent, self.pool.blocks);
+    }
+
+    /// Leaves out what waits, but for a frame that has begun and for the backlog; how many messages
+    /// that were.
+    pub fn leave_out(&mut self) -> u64 {
+        if !self.connection.flags.has(Flags::QUEUED) {
+            return 0;
+        }
+        let dropped = self.frames.drop_waiting(self.slot, self.pool.blocks);
+        self.connection.flags.put(Flags::QUEUED, !self.frames.is_empty(self.slot));
+        dropped
+    }
+
+    /// Gives everything up: the connection has ended.
+    pub fn clear(&mut self) {
+        self.backlog().clear();
+        self.frames.clear(self.slot, self.pool.blocks);
+    }
+}

@@ -1,0 +1,25 @@
+//! What a kernel is opened with.
+
+use std::net::TcpListener;
+
+use super::{Memory, Waker};
+
+/// What a shard's ring is made of.
+pub struct Setup<'a> {
+    /// Slots: entries of the direct-descriptor table.
+    pub connections: u32,
+    /// Submission entries, a power of two.
+    pub submissions: u32,
+    /// Completion entries, a power of two up to 65,536.
+    pub completions: u32,
+    /// Receive buffers, a power of two up to 32,768.
+    pub buffers: u16,
+    /// The size of a receive buffer without its headroom, in bytes.
+    pub buffer_size: usize,
+    /// The listeners, by [`ListenerId`](super::ListenerId).
+    pub listeners: Vec<TcpListener>,
+    /// What wakes the shard.
+    pub waker: Waker,
+    /// The shard's memory.
+    pub memory: &'a Memory,
+}

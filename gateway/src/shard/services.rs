@@ -1,0 +1,301 @@
+//! What connections run under: the service of a route, and the profile of a listener.
+//!
+//! A connection keeps the numbers of both from its beginning to its end, and both live as long: what
+//! the configuration says later changes nothing under it.
+
+use std::ops::Index;
+
+use tidegate_proto::handshake::server::Rejection;
+use tidegate_proto::http::RequestHead;
+use tidegate_proto::keepalive::{Timings, Wait};
+
+use super::counted::Counted;
+use super::deadlines;
+use super::router::Router;
+use super::sending::STALL_ROUNDS;
+use crate::config::stack::Deflate;
+use crate::config::{self, Listener, Route, SlowPeer, Stack};
+use crate::connection::{ProfileId, ServiceId};
+use crate::handler::{Context, Echo, Handler, Page, Piece, Rooms};
+use crate::kernel::ListenerId;
+
+/// Makes a shard's own handler for a route; `None` leaves it to the one that the configuration
+/// names.
+pub type HandlerFactory = dyn Fn(&Route) -> Option<Box<dyn Handler>> + Send + Sync;
+
+/// The kinds of [`Wait`].
+const WAITS: [Wait; 6] =
+    [Wait::Head, Wait::Activity, Wait::Pong, Wait::Progress, Wait::Message, Wait::Close];
+
+/// What a route offers to each of its connections, in bytes. See [`Route`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ServiceLimits {
+    pub(super) max_message: u32,
+    pub(super) max_buffered_message: u32,
+    /// Bytes that may wait for one peer.
+    pub(super) backlog: u32,
+    pub(super) slow_peer: SlowPeer,
+}
+
+impl ServiceLimits {
+    /// Of those that have no route yet: they are sent one response, which is bounded by itself.
+    const OPENING: Self = Self {
+        max_message: 0,
+        max_buffered_message: 0,
+        backlog: u32::MAX,
+        slow_peer: SlowPeer::Close,
+    };
+
+    fn of(route: &Route) -> Self {
+        let Route { max_message, max_buffered_message, backlog, slow_peer, .. } = *route;
+        Self { max_message, max_buffered_message, backlog, slow_peer }
+    }
+}
+
+/// One route at work.
+pub struct Service {
+    pub(super) limits: ServiceLimits,
+    pub(super) handler: Box<dyn Handler>,
+    /// The subprotocol that it selects.
+    pub(super) subprotocol: Option<String>,
+    /// The route's place in the configuration; `None` if it is in it no longer, or is none yet.
+    pub(super) number: Option<u16>,
+    /// On a route of the hub, whether its clients are told of messages as events.
+    pub(super) hub_events: Option<bool>,
+}
+
+/// The handler of those that have no route yet. Nothing is ever asked of it.
+struct NoRoute;
+
+impl Handler for NoRoute {
+    fn message(&mut self, _: &mut Context<'_, '_>, _: Piece) {
+        debug_assert!(false, "a message before the request");
+    }
+}
+
+impl Service {
+    fn new(route: Option<&Route>, factory: &HandlerFactory) -> Self {
+        let hub_events = match route.map(|route| &route.handler) {
+            Some(config::Handler::Hub(hub)) => Some(hub.events),
+            _ => None,
+        };
+        Self {
+            limits: route.map_or(ServiceLimits::OPENING, ServiceLimits::of),
+            handler: match route {
+                Some(route) => factory(route).unwrap_or_else(|| built_in(route)),
+                None => Box::new(NoRoute),
+            },
+            subprotocol: route.and_then(|route| route.subprotocol.clone()),
+            number: None,
+            hub_events,
+        }
+    }
+}
+
+fn built_in(route: &Route) -> Box<dyn Handler> {
+    match &route.handler {
+        config::Handler::Echo => Box::new(Echo),
+        config::Handler::Static => Box::new(Page),
+        config::Handler::Hub(hub) => Box::new(Rooms::new(&route.path, hub.clone())),
+    }
+}
+
+/// The services of a shard, and which request is for which.
+pub struct Services {
+    router: Router,
+    entries: Counted<Option<Route>, Service>,
+    has_hub: bool,
+}
+
+/// The service of those that have no route yet.
+pub(super) const OPENING: ServiceId = 0;
+
+impl Services {
+    /// Those of the configured routes.
+    ///
+    /// # Panics
+    /// Two patterns of a checked configuration conflict.
+    #[must_use]
+    pub fn new(routes: &[Route], factory: &HandlerFactory) -> Self {
+        let mut this = Self { router: Router::default(), entries: Counted::new(), has_hub: false };
+        this.update(routes, factory);
+        this
+    }
+
+    /// These are the routes from now on. Those that are as they were keep their handlers; who has
+    /// opened stays with what it has.
+    fn update(&mut self, routes: &[Route], factory: &HandlerFactory) {
+        let wanted: Vec<_> =
+            std::iter::once(None).chain(routes.iter().cloned().map(Some)).collect();
+        let numbers = self.entries.update(&wanted, |route| Service::new(route.as_ref(), factory));
+        debug_assert_eq!(numbers[0], usize::from(OPENING), "it is wanted first, and always");
+        let ids: Vec<_> = numbers[1..].iter().map(|number| *number as ServiceId).collect();
+        let all: Vec<_> = self.entries.users().map(|(number, _)| number).collect();
+        for number in all {
+            let place = numbers[1..].iter().position(|other| *other == number);
+            self.entries[number].number = place.map(|place| place as u16);
+        }
+        self.router = Router::new(ids.into_iter().zip(routes));
+        self.has_hub = self.entries.users().any(|(n, _)| self.entries[n].hub_events.is_some());
+    }
+
+    /// The service for a request, by its path and the subprotocols that it offers.
+    ///
+    /// # Errors
+    /// There is none.
+    pub(super) fn find(&self, head: &RequestHead<'_>) -> Result<ServiceId, Rejection> {
+        self.router.find(head)
+    }
+
+    /// Whether somebody may be on a route of the hub.
+    pub(super) fn has_hub(&self) -> bool {
+        self.has_hub
+    }
+
+    /// A connection goes over to another service.
+    pub(super) fn change(&mut self, from: ServiceId, to: ServiceId) {
+        self.enter(to);
+        self.leave(from);
+    }
+
+    /// A connection runs under this service from here on.
+    pub(super) fn enter(&mut self, id: ServiceId) {
+        self.entries.enter(usize::from(id));
+    }
+
+    /// A connection has ended.
+    pub(super) fn leave(&mut self, id: ServiceId) {
+        self.entries.leave(usize::from(id));
+    }
+
+    pub(super) fn get_mut(&mut self, id: ServiceId) -> &mut Service {
+        &mut self.entries[usize::from(id)]
+    }
+
+    /// How many connections run under each service.
+    pub(super) fn users(&self) -> impl Iterator<Item = (ServiceId, u32)> {
+        self.entries.users().map(|(number, users)| (number as ServiceId, users))
+    }
+}
+
+impl Index<ServiceId> for Services {
+    type Output = Service;
+
+    fn index(&self, id: ServiceId) -> &Service {
+        &self.entries[usize::from(id)]
+    }
+}
+
+/// What a listener's stack says of its connections.
+pub(super) struct Profile {
+    /// The ticks of each wait.
+    pub(super) waits: [Option<u32>; WAITS.len()],
+    /// Whether and how messages are compressed.
+    pub(super) deflate: Option<Deflate>,
+    /// What is said in the log: of sockets, and of WebSocket connections.
+    pub(super) logs_transport: bool,
+    pub(super) logs_websocket: bool,
+}
+
+impl Profile {
+    fn new(listener: &Listener) -> Self {
+        let stack = &listener.stack;
+        Self {
+            waits: waits(stack),
+            deflate: stack.websocket.deflate,
+            logs_transport: stack.log_transport,
+            logs_websocket: stack.log_websocket,
+        }
+    }
+
+    /// The ticks of a wait; `None`: for ever.
+    pub(super) fn ticks(&self, wait: Wait) -> Option<u32> {
+        self.waits[wait as usize]
+    }
+
+    /// Whether the log says anything of its connections.
+    pub(super) fn logs(&self) -> bool {
+        self.logs_transport || self.logs_websocket
+    }
+}
+
+/// The profiles of a shard.
+pub(super) struct Profiles {
+    entries: Counted<Listener, Profile>,
+    /// By listener.
+    of_listeners: Vec<ProfileId>,
+    /// How messages are compressed that go to many: once for all, as the listener wants it that
+    /// wants the least effort, and whenever some listener wants it.
+    shared_deflate: Option<Deflate>,
+}
+
+impl Profiles {
+    /// Those of the configured listeners.
+    pub(super) fn new(listeners: &[Listener]) -> Self {
+        let mut this =
+            Self { entries: Counted::new(), of_listeners: Vec::new(), shared_deflate: None };
+        this.update(listeners);
+        this
+    }
+
+    fn update(&mut self, listeners: &[Listener]) {
+        let numbers = self.entries.update(listeners, Profile::new);
+        self.of_listeners = numbers.into_iter().map(|number| number as ProfileId).collect();
+        let wanted = listeners.iter().filter_map(|one| one.stack.websocket.deflate);
+        self.shared_deflate = wanted.reduce(|one, other| Deflate {
+            level: one.level.min(other.level),
+            min: one.min.min(other.min),
+        });
+    }
+
+    /// A connection of this listener has come: its profile from here on.
+    pub(super) fn enter(&mut self, listener: ListenerId) -> ProfileId {
+        let id = self.of_listeners[listener as usize];
+        self.entries.enter(usize::from(id));
+        id
+    }
+
+    /// A connection has ended.
+    pub(super) fn leave(&mut self, id: ProfileId) {
+        self.entries.leave(usize::from(id));
+    }
+
+    /// How messages are compressed that go to many.
+    pub(super) fn shared_deflate(&self) -> Option<Deflate> {
+        self.shared_deflate
+    }
+
+    /// How many connections have each profile.
+    pub(super) fn users(&self) -> impl Iterator<Item = (ProfileId, u32)> {
+        self.entries.users().map(|(number, users)| (number as ProfileId, users))
+    }
+}
+
+impl Index<ProfileId> for Profiles {
+    type Output = Profile;
+
+    fn index(&self, id: ProfileId) -> &Profile {
+        &self.entries[usize::from(id)]
+    }
+}
+
+/// The ticks of each wait for connections of a listener.
+fn waits(stack: &Stack) -> [Option<u32>; WAITS.len()] {
+    let layer = &stack.websocket;
+    let timings = Timings {
+        head: layer.head,
+        ping: layer.keepalive.map(|keepalive| keepalive.ping),
+        pong: layer.keepalive.map_or(layer.close, |keepalive| keepalive.pong),
+        close: layer.close,
+        stall: layer.stall,
+        message: layer.message,
+    };
+    WAITS.map(|wait| {
+        let limit = timings.limit(wait)?;
+        Some(match wait {
+            // Each round begins at a sweep, so the tick that has begun is a whole one.
+            Wait::Progress => (deadlines::ticks(limit / u32::from(STALL_ROUNDS)) - 1).max(1),
+            _ => deadlines::ticks(limit),
+        })
+    })
+}
