@@ -13,9 +13,9 @@ use tidegate::config::{Config, Limits, Route, Shards};
 use tidegate::gateway::Gateway;
 use tidegate::handler::{Context, Delivery, Handler, Piece, Publishing};
 use tidegate::hub::{self, Answer, ConnectionId, Name, Request};
-use tidegate_proto::frame::OpCode;
 use tidegate_proto::http::RequestHead;
-use tidegate_proto::receiver::Kind;
+use tidegate_proto::websocket::frame::OpCode;
+use tidegate_proto::websocket::receiver::Kind;
 
 use crate::arguments::count;
 use crate::latency::{Latency, histogram};

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
 use monoio::net::TcpStream;
-use tidegate_proto::frame::{Header, MAX_HEADER, OpCode, Role};
-use tidegate_proto::handshake::client::{Accepted, Request};
 use tidegate_proto::http::{Status, parse_response};
 use tidegate_proto::mask::Mask;
-use tidegate_proto::receiver::{Event, Receiver, Rules};
+use tidegate_proto::websocket::frame::{Header, MAX_HEADER, OpCode, Role};
+use tidegate_proto::websocket::handshake::client::{Accepted, Request};
+use tidegate_proto::websocket::receiver::{Event, Receiver, Rules};
 
 use crate::random::Random;
 use crate::target::Target;

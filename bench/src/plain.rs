@@ -5,10 +5,10 @@ use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use tidegate_proto::frame::{Header, OpCode};
-use tidegate_proto::handshake::client::{Accepted, Request};
 use tidegate_proto::http::{Status, parse_response};
 use tidegate_proto::mask::Mask;
+use tidegate_proto::websocket::frame::{Header, OpCode};
+use tidegate_proto::websocket::handshake::client::{Accepted, Request};
 
 use crate::random::Random;
 use crate::target::Target;

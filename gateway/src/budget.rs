@@ -6,7 +6,7 @@
 
 use std::fmt;
 
-use tidegate_proto::deflate::{Deflater, Inflater};
+use tidegate_proto::websocket::deflate::{Deflater, Inflater};
 
 use crate::config::stack::TcpLayer;
 use crate::config::units::Size;

@@ -7,24 +7,19 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`http`] | request and response heads from bytes, and responses into bytes |
-//! | [`handshake`] | the opening handshake, for a server and for a client |
-//! | [`extension`] | the grammar of `Sec-WebSocket-Extensions` |
-//! | [`frame`] | the header of one frame: parse, emit |
-//! | [`mask`], [`utf8`] | payload bytes in pieces: unmask, check |
-//! | [`receiver`] | the above in sequence: frames and messages of one direction, in 28 bytes |
-//! | [`close`] | close codes, the Close frame, the closing handshake |
+//! | [`websocket`] | handshakes, frames, messages and what compresses them |
 //! | [`keepalive`] | what a connection waits for, and for how long |
-//! | [`deflate`] | negotiation and codecs of permessage-deflate |
-//! | [`error`] | what a peer can do wrong, and the close code that answers it |
+//! | [`mask`], [`utf8`] | payload bytes in pieces: unmask, check |
+//! | [`token`] | the grammar of tokens |
 //!
 //! A connection is driven like this: parse the request head until it is whole, check the upgrade,
 //! write the acceptance; then hand every stretch of input to the receiver until it wants more.
 //!
 //! ```
-//! use tidegate_proto::frame::Role;
-//! use tidegate_proto::handshake::server::{Acceptance, Upgrade};
+//! use tidegate_proto::websocket::frame::Role;
+//! use tidegate_proto::websocket::handshake::server::{Acceptance, Upgrade};
 //! use tidegate_proto::http::{Status, parse_request};
-//! use tidegate_proto::receiver::{Event, Receiver, Rules};
+//! use tidegate_proto::websocket::receiver::{Event, Receiver, Rules};
 //!
 //! // The opening handshake, with a frame right behind it.
 //! let mut input = b"GET /echo HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
@@ -53,14 +48,9 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), no_std)]
 
-pub mod close;
-pub mod deflate;
-pub mod error;
-pub mod extension;
-pub mod frame;
-pub mod handshake;
 pub mod http;
 pub mod keepalive;
 pub mod mask;
-pub mod receiver;
+pub mod token;
 pub mod utf8;
+pub mod websocket;

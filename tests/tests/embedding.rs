@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use tidegate::config::{Config, Route};
 use tidegate::gateway::Gateway;
 use tidegate::handler::{Answer, Context, Delivery, End, Handler, Piece};
-use tidegate_proto::close::CloseCode;
-use tidegate_proto::handshake::server::Rejection;
 use tidegate_proto::http::RequestHead;
-use tidegate_proto::receiver::Kind;
+use tidegate_proto::websocket::code::CloseCode;
+use tidegate_proto::websocket::handshake::server::Rejection;
+use tidegate_proto::websocket::receiver::Kind;
 use tidegate_tests::{
     BINARY, CONTINUATION, Codec, Frame, Peer, RSV1, Request, case, inflate, noise, wait_until,
 };

@@ -1,8 +1,8 @@
 //! What is done with connections and topics from outside: subscribing, ending, closing.
 
 use tidegate::hub::{Answer, ConnectionFilter, ConnectionId, Node, Refusal, Request, Target};
-use tidegate_proto::close::CloseCode;
-use tidegate_proto::receiver::Kind;
+use tidegate_proto::websocket::code::CloseCode;
+use tidegate_proto::websocket::receiver::Kind;
 use tidegate_tests::hub::{HubGateway, Member, name, topic, user};
 use tidegate_tests::{Frame, Peer, Request as Opening, wait_until};
 

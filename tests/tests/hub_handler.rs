@@ -5,9 +5,9 @@ use std::sync::Arc;
 use tidegate::config::Route;
 use tidegate::handler::{Context, Delivery, Handler, Piece, Publishing};
 use tidegate::hub::{ConnectionFilter, Refusal, Subscribing, Target};
-use tidegate_proto::close::CloseCode;
 use tidegate_proto::http::RequestHead;
-use tidegate_proto::receiver::Kind;
+use tidegate_proto::websocket::code::CloseCode;
+use tidegate_proto::websocket::receiver::Kind;
 use tidegate_tests::hub::{HubGateway, Member, name, topic};
 use tidegate_tests::{Peer, Request};
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tidegate::hub::{Answer, Present, Refusal, Request, Target};
-use tidegate_proto::close::CloseCode;
+use tidegate_proto::websocket::code::CloseCode;
 use tidegate_tests::hub::{HubGateway, Member, name, topic};
 use tidegate_tests::wait_until;
 

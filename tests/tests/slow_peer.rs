@@ -11,12 +11,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, SockRef, Socket, Type};
-use tidegate_proto::close::{CloseCode, CloseReason};
-use tidegate_proto::frame::{Header, MAX_HEADER, OpCode, Role};
-use tidegate_proto::handshake::client::{Accepted, Request};
 use tidegate_proto::http::{Status, parse_response};
 use tidegate_proto::mask::Mask;
-use tidegate_proto::receiver::{Control, Event, Piece, Receiver, Rules};
+use tidegate_proto::websocket::close::CloseReason;
+use tidegate_proto::websocket::code::CloseCode;
+use tidegate_proto::websocket::frame::{Header, MAX_HEADER, OpCode, Role};
+use tidegate_proto::websocket::handshake::client::{Accepted, Request};
+use tidegate_proto::websocket::receiver::{Control, Event, Piece, Receiver, Rules};
 use tidegate_tests::Gateway;
 
 /// SO_RCVBUF of a slow peer, in bytes; the kernel doubles it.

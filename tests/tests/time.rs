@@ -144,7 +144,8 @@ fn a_half_message_has_one_deadline_whatever_else_is_said_and_read() {
     gateway.expect_counters("one was too slow", |now| now.messages_too_slow == 1);
 }
 
-const TEXT_KIND: tidegate_proto::receiver::Kind = tidegate_proto::receiver::Kind::Text;
+const TEXT_KIND: tidegate_proto::websocket::receiver::Kind =
+    tidegate_proto::websocket::receiver::Kind::Text;
 
 /// The last half of a message and the first of the next in each write, as from a buffer of fixed
 /// size.
@@ -188,7 +189,7 @@ fn bytes_that_trickle_in_put_the_end_of_a_closing_connection_off_no_further() {
     let id = member.id;
     let request = tidegate::hub::Request::Disconnect(
         tidegate::hub::Target::Connection(id),
-        tidegate_proto::close::CloseCode(4000),
+        tidegate_proto::websocket::code::CloseCode(4000),
         "away".into(),
     );
     assert_eq!(gateway.done(request), Ok(1));

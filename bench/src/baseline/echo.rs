@@ -4,14 +4,15 @@
 use std::mem;
 use std::ops::Range;
 
-use tidegate_proto::close::{CloseCode, CloseReason};
-use tidegate_proto::error::ProtocolError;
-use tidegate_proto::frame::{
+use tidegate_proto::http::{Status, parse_request};
+use tidegate_proto::websocket::close::CloseReason;
+use tidegate_proto::websocket::code::CloseCode;
+use tidegate_proto::websocket::error::ProtocolError;
+use tidegate_proto::websocket::frame::{
     Header, MAX_CONTROL_PAYLOAD, MAX_HEADER, MAX_UNMASKED_HEADER, OpCode, Role,
 };
-use tidegate_proto::handshake::server::{Acceptance, Rejection, Upgrade};
-use tidegate_proto::http::{Status, parse_request};
-use tidegate_proto::receiver::{Control, Event, Piece, Receiver, Rules};
+use tidegate_proto::websocket::handshake::server::{Acceptance, Rejection, Upgrade};
+use tidegate_proto::websocket::receiver::{Control, Event, Piece, Receiver, Rules};
 
 const RULES: Rules = Rules { role: Role::Server, compression: false, max_message: 16 << 20 };
 

@@ -2,10 +2,10 @@
 
 use std::io;
 
-use tidegate_proto::frame::{OpCode, Role};
-use tidegate_proto::handshake::client::{Accepted, Request};
 use tidegate_proto::http::{Status, parse_response};
-use tidegate_proto::receiver::{Event, Receiver, Rules};
+use tidegate_proto::websocket::frame::{OpCode, Role};
+use tidegate_proto::websocket::handshake::client::{Accepted, Request};
+use tidegate_proto::websocket::receiver::{Event, Receiver, Rules};
 
 use super::Errand;
 

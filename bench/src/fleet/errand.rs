@@ -3,8 +3,8 @@
 use std::io;
 use std::rc::Rc;
 
-use tidegate_proto::frame::{Header, OpCode};
 use tidegate_proto::mask::Mask;
+use tidegate_proto::websocket::frame::{Header, OpCode};
 
 use crate::random::Random;
 use crate::target::Target;

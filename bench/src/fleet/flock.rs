@@ -8,8 +8,8 @@ use tidegate::kernel::{
     AreaName, Completion, Errno, Memory, Operation, Ring, Setup, Slot, Span, Uring, Waker,
     buffer_stride,
 };
-use tidegate_proto::frame::{MAX_HEADER, OpCode};
-use tidegate_proto::handshake::client::Request;
+use tidegate_proto::websocket::frame::{MAX_HEADER, OpCode};
+use tidegate_proto::websocket::handshake::client::Request;
 
 use super::Errand;
 use super::client::{Client, Waiting};

@@ -9,9 +9,9 @@ use std::net::{SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
-use tidegate_proto::frame::OpCode;
-use tidegate_proto::handshake::client::{Accepted, Request};
 use tidegate_proto::http::{Status, parse_response};
+use tidegate_proto::websocket::frame::OpCode;
+use tidegate_proto::websocket::handshake::client::{Accepted, Request};
 
 use super::hearing::Hearing;
 use crate::fleet::{Ending, Sources};

@@ -3,7 +3,7 @@
 //! Of an event only its beginning is looked at, where its offset stands; the rest is counted and
 //! passed over, so that very many clients cost their process little.
 
-use tidegate_proto::frame::{Header, OpCode, Parsed, Role};
+use tidegate_proto::websocket::frame::{Header, OpCode, Parsed, Role};
 
 /// How much of an event is looked at, in bytes: all that stands in front of a message's text, all
 /// of where a subscriber stands, and any control frame.
@@ -74,7 +74,7 @@ impl Hearing {
             (parse(input)?, 0)
         } else {
             let before = self.begun.len();
-            let missing = tidegate_proto::frame::MAX_UNMASKED_HEADER - before;
+            let missing = tidegate_proto::websocket::frame::MAX_UNMASKED_HEADER - before;
             self.begun.extend_from_slice(&input[..missing.min(input.len())]);
             (parse(&self.begun)?, before)
         };

@@ -22,7 +22,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
 use nix::sys::time::TimeSpec;
 use serde::Serialize;
-use tidegate_proto::frame::OpCode;
+use tidegate_proto::websocket::frame::OpCode;
 
 use crate::latency::{Histogram, Latency, histogram};
 use crate::plain::{self, PATIENCE};

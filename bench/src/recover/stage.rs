@@ -3,7 +3,7 @@
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use tidegate_proto::frame::OpCode;
+use tidegate_proto::websocket::frame::OpCode;
 
 use super::Arguments;
 use crate::plain;

@@ -1,7 +1,7 @@
 //! A configuration that a program has put together: what a shard relies on, checked without a file
 //! to point into.
 
-use tidegate_proto::http::is_token;
+use tidegate_proto::token::is_token;
 
 use super::hub::{AGE_MAX, LINGER_MAX, check_pattern, largest_message};
 use super::listener::excludes;

@@ -2,6 +2,7 @@
 
 use std::ops::RangeInclusive;
 
+use tidegate_proto::token::is_token_character;
 use toml::de::DeValue;
 
 use super::hub_route::{self, HubRoute};
@@ -293,8 +294,7 @@ fn subprotocol(value: &DeValue<'_>) -> Result<String, String> {
     if text.len() > SUBPROTOCOL_LENGTH {
         return Err(format!("must be at most {SUBPROTOCOL_LENGTH} letters, is {}", text.len()));
     }
-    let is_token =
-        |letter: char| letter.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(letter);
+    let is_token = |letter: char| u8::try_from(letter).is_ok_and(is_token_character);
     match text.chars().find(|letter| !is_token(*letter)) {
         None => Ok(text.into()),
         Some(letter) => Err(format!(

@@ -1,6 +1,6 @@
 //! The compressors that a shard lends to one message at a time.
 
-use tidegate_proto::deflate::{Deflater, Deflaters};
+use tidegate_proto::websocket::deflate::{Deflater, Deflaters};
 
 /// The most that is compressed or inflated at once, in bytes: a longer message that is sent becomes
 /// several fragments.

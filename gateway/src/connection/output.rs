@@ -6,7 +6,7 @@
 //! Otherwise it is put together in the shard's staging memory; and behind a backlog, or when staging
 //! is full, it joins the backlog.
 
-use tidegate_proto::frame::{Header, MAX_HEADER, OpCode};
+use tidegate_proto::websocket::frame::{Header, MAX_HEADER, OpCode};
 
 use super::outbox::{Backlog, CLOSE_RESERVE, Full};
 use super::payload::Payload;

@@ -1,8 +1,8 @@
 //! What a shard keeps of every connection: 64 bytes.
 
-use tidegate_proto::close::Closing;
 use tidegate_proto::keepalive::Wait;
-use tidegate_proto::receiver::Receiver;
+use tidegate_proto::websocket::close::Closing;
+use tidegate_proto::websocket::receiver::Receiver;
 
 use super::blocks::BlockId;
 use crate::kernel::Generation;

@@ -6,7 +6,8 @@ use axum::Json as Answered;
 use axum::extract::State;
 use axum::response::Response;
 use serde::{Deserialize, Serialize};
-use tidegate_proto::close::{CloseCode, MAX_REASON};
+use tidegate_proto::websocket::close::MAX_REASON;
+use tidegate_proto::websocket::code::CloseCode;
 use utoipa::{IntoParams, ToSchema};
 
 use super::answer::{length_in_json, respond};

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use tidegate_proto::close::CloseCode;
-use tidegate_proto::error::ProtocolError;
-use tidegate_proto::frame::{Header, MAX_UNMASKED_HEADER, OpCode};
-use tidegate_proto::receiver::Kind;
+use tidegate_proto::websocket::code::CloseCode;
+use tidegate_proto::websocket::error::ProtocolError;
+use tidegate_proto::websocket::frame::{Header, MAX_UNMASKED_HEADER, OpCode};
+use tidegate_proto::websocket::receiver::Kind;
 
 use super::Piece;
 use crate::config::stack::Deflate;

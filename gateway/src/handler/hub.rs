@@ -2,9 +2,9 @@
 //! delivered to it.
 
 use percent_encoding::percent_decode_str;
-use tidegate_proto::close::CloseCode;
-use tidegate_proto::handshake::server::Rejection;
 use tidegate_proto::http::RequestHead;
+use tidegate_proto::websocket::code::CloseCode;
+use tidegate_proto::websocket::handshake::server::Rejection;
 
 use super::{Answer, Context, Delivery, Handler, Piece, Publishing};
 use crate::config::{HubRoute, Part, Publishers, UserSource, normal_path};

@@ -10,10 +10,10 @@ mod echo;
 mod hub;
 mod page;
 
-use tidegate_proto::close::CloseCode;
-use tidegate_proto::handshake::server::Rejection;
 use tidegate_proto::http::RequestHead;
-use tidegate_proto::receiver::Kind;
+use tidegate_proto::websocket::code::CloseCode;
+use tidegate_proto::websocket::handshake::server::Rejection;
+use tidegate_proto::websocket::receiver::Kind;
 
 use crate::kernel::Span;
 

@@ -1,7 +1,7 @@
 //! The handler `static`: a page that is part of the program.
 
-use tidegate_proto::handshake::server::Rejection;
 use tidegate_proto::http::RequestHead;
+use tidegate_proto::websocket::handshake::server::Rejection;
 
 use super::{Answer, Content, Context, Handler, Piece};
 

@@ -3,7 +3,7 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use tidegate_proto::close::CloseCode;
+use tidegate_proto::websocket::code::CloseCode;
 
 use super::delivery::{Delivery, Who};
 use super::door::Reply;

@@ -102,7 +102,7 @@ pub(crate) enum Work {
     /// Tell all connections.
     PublishToAll(Publication, Reply),
     /// Close all connections.
-    CloseAll(tidegate_proto::close::CloseCode, Arc<str>, Reply),
+    CloseAll(tidegate_proto::websocket::code::CloseCode, Arc<str>, Reply),
     /// Do something with one connection, and answer if someone wants to know.
     Direct(Box<Direct>, Option<Reply>),
     /// Tell a new subscriber where it stands.
@@ -432,7 +432,7 @@ impl Hub {
     pub(crate) fn disconnect(
         &mut self,
         target: &Target,
-        code: tidegate_proto::close::CloseCode,
+        code: tidegate_proto::websocket::code::CloseCode,
         reason: &Arc<str>,
     ) {
         if let Target::Connection(id) = target {
@@ -865,7 +865,8 @@ mod tests {
         let how = Subscribing { deflates: true, ..Subscribing::default() };
         hub.subscribe(hub.id(0, 0), &name, how).expect("room");
         for _ in 0..9 {
-            let payload = door.payload(tidegate_proto::receiver::Kind::Text, b"a").expect("room");
+            let payload =
+                door.payload(tidegate_proto::websocket::receiver::Kind::Text, b"a").expect("room");
             let publication = Publication { payload, key: None, except: None };
             hub.publish(&Target::Topic(name.clone()), publication);
         }

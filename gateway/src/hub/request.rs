@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use tidegate_proto::close::CloseCode;
+use tidegate_proto::websocket::code::CloseCode;
 
 use super::{ConnectionId, Name, Position, Publication, Refusal};
 use crate::kernel::{Peer, Slot};

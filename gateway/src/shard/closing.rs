@@ -1,7 +1,8 @@
 //! The ends of a connection.
 
-use tidegate_proto::close::{CloseCode, Closing};
 use tidegate_proto::keepalive::{Expiry, Wait};
+use tidegate_proto::websocket::close::Closing;
+use tidegate_proto::websocket::code::CloseCode;
 
 use super::Shard;
 use crate::connection::{self, Connection, Flags, Stage};
@@ -224,7 +225,7 @@ impl<R: Ring> Shard<R> {
             return self.refuse_busy(slot);
         }
         self.counters.refused_head_timeout += 1;
-        self.refuse(slot, tidegate_proto::handshake::server::Rejection::Timeout);
+        self.refuse(slot, tidegate_proto::websocket::handshake::server::Rejection::Timeout);
     }
 
     fn message_timed_out(&mut self, slot: Slot) {

@@ -3,7 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use tidegate_proto::close::{CloseCode, Closing};
+use tidegate_proto::websocket::close::Closing;
+use tidegate_proto::websocket::code::CloseCode;
 
 use super::Shard;
 use super::deadlines::TICK;

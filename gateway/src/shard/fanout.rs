@@ -6,8 +6,8 @@
 use std::io;
 use std::sync::Arc;
 
-use tidegate_proto::frame::{Header, MAX_UNMASKED_HEADER, OpCode};
-use tidegate_proto::receiver::Kind;
+use tidegate_proto::websocket::frame::{Header, MAX_UNMASKED_HEADER, OpCode};
+use tidegate_proto::websocket::receiver::Kind;
 
 use super::Shard;
 use super::deliveries::{At, Form, Forms, Framed, Job, Line, Running};

@@ -5,7 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_proto::close::{CloseCode, Closing};
+use tidegate_proto::websocket::close::Closing;
+use tidegate_proto::websocket::code::CloseCode;
 
 use super::Shard;
 use super::deliveries::{Forms, Job};

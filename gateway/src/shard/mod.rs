@@ -43,8 +43,8 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_proto::deflate::Inflater;
 use tidegate_proto::keepalive::Wait;
+use tidegate_proto::websocket::deflate::Inflater;
 
 use crate::config::{Config, Limits};
 use crate::connection::{Blocks, Compressor, FrameId, Frames, Output, PIECE, Place, Pool, Share};

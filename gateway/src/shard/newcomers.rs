@@ -7,7 +7,7 @@
 //! is answered with 503 that has had most time, and last come those who do not take their answer.
 //! Whoever has opened stays.
 
-use tidegate_proto::close::Closing;
+use tidegate_proto::websocket::close::Closing;
 
 use super::Shard;
 use crate::connection::{Flags, Stage};

@@ -1,9 +1,9 @@
 //! The request head, and what it is answered.
 
-use tidegate_proto::deflate::{self, Policy};
-use tidegate_proto::handshake::server::{Acceptance, Rejection, Upgrade};
 use tidegate_proto::http::{RequestHead, Response, Status, parse_request, write_response};
 use tidegate_proto::keepalive::Wait;
+use tidegate_proto::websocket::deflate::{self, Policy};
+use tidegate_proto::websocket::handshake::server::{Acceptance, Rejection, Upgrade};
 
 use super::Shard;
 use super::receiving::Arrival;

@@ -7,8 +7,8 @@
 //! many, take nothing from those who are there. What is published meanwhile comes from the home as
 //! well: a subscriber is told live messages once it has got to the end.
 
-use tidegate_proto::frame::MAX_UNMASKED_HEADER;
-use tidegate_proto::receiver::Kind;
+use tidegate_proto::websocket::frame::MAX_UNMASKED_HEADER;
+use tidegate_proto::websocket::receiver::Kind;
 
 use super::queue::Delivered;
 use super::{Shard, fanout};

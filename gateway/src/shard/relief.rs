@@ -9,8 +9,8 @@
 
 use std::time::Duration;
 
-use tidegate_proto::close::Closing;
 use tidegate_proto::keepalive::Wait;
+use tidegate_proto::websocket::close::Closing;
 
 use super::Shard;
 use super::deadlines::TICK;

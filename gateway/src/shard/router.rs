@@ -1,7 +1,7 @@
 //! Which request is for which service.
 
-use tidegate_proto::handshake::server::Rejection;
 use tidegate_proto::http::{RequestHead, list_elements};
+use tidegate_proto::websocket::handshake::server::Rejection;
 
 use crate::config::{self, Route};
 use crate::connection::ServiceId;

@@ -7,8 +7,8 @@
 
 use std::io;
 
-use tidegate_proto::close::Closing;
 use tidegate_proto::keepalive::Wait;
+use tidegate_proto::websocket::close::Closing;
 
 use super::Shard;
 use super::halves::Half;

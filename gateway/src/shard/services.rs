@@ -5,9 +5,9 @@
 
 use std::ops::Index;
 
-use tidegate_proto::handshake::server::Rejection;
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::keepalive::{Timings, Wait};
+use tidegate_proto::websocket::handshake::server::Rejection;
 
 use super::counted::Counted;
 use super::deadlines;

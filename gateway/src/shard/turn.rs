@@ -1,12 +1,13 @@
 //! What one connection makes of one stretch of input: frames, pieces for its handler, answers.
 
-use tidegate_proto::close::{CloseCode, CloseReason};
-use tidegate_proto::deflate::{InflateError, Inflater, Progress};
-use tidegate_proto::error::ProtocolError;
-use tidegate_proto::frame::{Header, OpCode, Role};
 use tidegate_proto::http::RequestHead;
-use tidegate_proto::receiver::{self, Control, Event, Kind, Rules};
 use tidegate_proto::utf8::Utf8;
+use tidegate_proto::websocket::close::CloseReason;
+use tidegate_proto::websocket::code::CloseCode;
+use tidegate_proto::websocket::deflate::{InflateError, Inflater, Progress};
+use tidegate_proto::websocket::error::ProtocolError;
+use tidegate_proto::websocket::frame::{Header, OpCode, Role};
+use tidegate_proto::websocket::receiver::{self, Control, Event, Kind, Rules};
 
 use super::counters::Counters;
 use super::halves::Half;
@@ -403,7 +404,7 @@ impl Turn<'_> {
         let connection = &mut self.output.connection;
         let first = connection.closing.close();
         if !matches!(failing, Failing::Handler(_)) {
-            connection.closing = tidegate_proto::close::Closing::Closed;
+            connection.closing = tidegate_proto::websocket::close::Closing::Closed;
             connection.stage = Stage::Lingering;
             connection.flags.set(Flags::FINISH_AFTER_FLUSH);
             self.end.get_or_insert(End { code, by_peer: false });

@@ -3,7 +3,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tidegate_proto::handshake::server::Rejection;
+use tidegate_proto::websocket::handshake::server::Rejection;
 
 use super::histogram::{BUCKETS, Histogram};
 

@@ -89,18 +89,6 @@ fn trim(mut bytes: &[u8]) -> &[u8] {
     bytes
 }
 
-/// Whether `bytes` is a token (RFC 9110 section 5.6.2: `1*tchar`).
-pub fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|&byte| is_token_character(byte))
-}
-
-/// Whether `byte` is a `tchar`: "any VCHAR, except delimiters" (RFC 9110 section 5.6.2).
-pub(super) fn is_token_character(byte: u8) -> bool {
-    matches!(byte,
-        b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`'
-        | b'|' | b'~' | b'0'..=b'9' | b'A'..=b'Z' | b'a'..=b'z')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -144,15 +132,5 @@ mod tests {
         assert!(headers.contains_token("Connection", "Keep-Alive"));
         assert!(!headers.contains_token("Connection", "keep"));
         assert!(!headers.contains_token("Upgrade", "upgrade"));
-    }
-
-    #[test]
-    fn rfc_9110_section_5_6_2_delimiters_are_not_in_tokens() {
-        let delimiters = b"\"(),/:;<=>?@[\\]{}";
-        for byte in 0..=255 {
-            let visible = (b'!'..=b'~').contains(&byte);
-            assert_eq!(is_token(&[byte]), visible && !delimiters.contains(&byte), "{byte:#x}");
-        }
-        assert!(is_token(b"soap1.2") && !is_token(b"") && !is_token(b"a b"));
     }
 }

@@ -4,7 +4,7 @@
 //! that will be refused anyway shall not hold a connection until the head's deadline.
 
 use super::HeadError;
-use super::headers::is_token_character;
+use crate::token::is_token_character;
 
 /// Checks the lines of a head, as far as they are there.
 ///

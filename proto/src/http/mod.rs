@@ -19,7 +19,7 @@ mod target;
 mod write;
 
 pub use error::HeadError;
-pub use headers::{Duplicate, Headers, is_token, list_elements};
+pub use headers::{Duplicate, Headers, list_elements};
 pub use request::{Body, RequestHead, parse_request, parse_request_with_body};
 pub use response::{ResponseHead, parse_response};
 pub use write::{Response, WriteError, Writer, reason_phrase, write_response};

@@ -2,6 +2,8 @@
 
 use core::{error, fmt};
 
+use crate::token::is_token;
+
 /// Why nothing of use was written. Each is our own fault, and nothing goes on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteError {
@@ -62,7 +64,7 @@ impl<'b> Writer<'b> {
     ///
     /// As [`line`](Writer::line).
     pub fn header(&mut self, name: &str, value: impl fmt::Display) -> Result<(), WriteError> {
-        if !super::is_token(name.as_bytes()) {
+        if !is_token(name.as_bytes()) {
             return Err(WriteError::InvalidText);
         }
         self.line(format_args!("{name}: {value}"))

@@ -1,7 +1,7 @@
 //! Any bytes as a compressed payload, and any bytes compressed: the codecs against the naive
 //! decoder.
 
-use tidegate_proto::deflate::{Deflater, InflateError, Inflater};
+use tidegate_proto::websocket::deflate::{Deflater, InflateError, Inflater};
 
 use super::{Parameters, Stretches};
 use crate::reference;

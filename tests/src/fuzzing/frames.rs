@@ -1,9 +1,9 @@
 //! A stream of frames, for either role, in any stretches: the receiver against the naive reader.
 
-use tidegate_proto::close::CloseReason;
-use tidegate_proto::error::ProtocolError;
-use tidegate_proto::frame::{Header, OpCode, Parsed, Role};
-use tidegate_proto::receiver::{self, Control, Event, Kind, Piece, Receiver};
+use tidegate_proto::websocket::close::CloseReason;
+use tidegate_proto::websocket::error::ProtocolError;
+use tidegate_proto::websocket::frame::{Header, OpCode, Parsed, Role};
+use tidegate_proto::websocket::receiver::{self, Control, Event, Kind, Piece, Receiver};
 
 use super::{Parameters, Stretches};
 use crate::reference::{self, Message, Read, Said};
@@ -163,7 +163,7 @@ fn check_headers(stream: &[u8], rules: &receiver::Rules) {
     while let Ok(Parsed::Complete(header, length)) =
         Header::parse(rest, rules.role, rules.compression)
     {
-        let mut out = [0; tidegate_proto::frame::MAX_HEADER];
+        let mut out = [0; tidegate_proto::websocket::frame::MAX_HEADER];
         assert_eq!(header.emit(&mut out), length);
         assert_eq!((header.encoded_length(), &out[..length]), (length, &rest[..length]));
         for cut in 0..length {

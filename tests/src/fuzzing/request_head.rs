@@ -1,8 +1,8 @@
 //! Any bytes as a request head, and the opening handshake behind it.
 
-use tidegate_proto::deflate::{Policy, negotiate};
-use tidegate_proto::handshake::server::{Acceptance, Rejection, Upgrade};
 use tidegate_proto::http::{RequestHead, Status, parse_request, parse_response};
+use tidegate_proto::websocket::deflate::{Policy, negotiate};
+use tidegate_proto::websocket::handshake::server::{Acceptance, Rejection, Upgrade};
 
 use super::Parameters;
 

@@ -4,7 +4,7 @@
 //!
 //! The simulation holds the gateway to it, and so do the fuzz targets.
 
-#[path = "../../../proto/src/deflate/reference.rs"]
+#[path = "../../../proto/src/websocket/deflate/reference.rs"]
 mod inflate;
 mod stream;
 

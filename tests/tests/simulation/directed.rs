@@ -7,8 +7,8 @@ use tidegate::hub::{
     Answer, ConnectionFilter, Name, Position, Publication, Published, Request, Target,
 };
 use tidegate::kernel::{Completion, Errno, Operation};
-use tidegate_proto::close::CloseCode;
-use tidegate_proto::receiver::Kind;
+use tidegate_proto::websocket::code::CloseCode;
+use tidegate_proto::websocket::receiver::Kind;
 
 use crate::play::{
     A_WHILE, PONG, Play, accepted, poll_on, readable, receive, received, still_polled,

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 
 use tidegate::config::{self, Route};
 use tidegate::handler::{Answer, Context, Delivery, End, Handler, Piece, Rooms};
-use tidegate_proto::close::CloseCode;
 use tidegate_proto::http::RequestHead;
-use tidegate_proto::receiver::Kind;
+use tidegate_proto::websocket::code::CloseCode;
+use tidegate_proto::websocket::receiver::Kind;
 
 /// The close code of [`Behaviour::CloseAtTheThird`].
 pub const HAD_ENOUGH: u16 = 4003;

@@ -8,8 +8,8 @@ use tidegate::hub::{
     Answer, ConnectionFilter, ConnectionId, Door, Name, Node, Publication, Refusal, Request, Target,
 };
 use tidegate::kernel::Peer;
-use tidegate_proto::close::CloseCode;
-use tidegate_proto::receiver::Kind;
+use tidegate_proto::websocket::code::CloseCode;
+use tidegate_proto::websocket::receiver::Kind;
 
 use crate::labels::{Label, Stream, To};
 use crate::ledger::{OUTSIDE, Place, SENT_AWAY, Where};

@@ -2,8 +2,7 @@
 
 use core::{error, fmt};
 
-use super::VERSION;
-use super::server::MAX_SUBPROTOCOLS;
+use super::{MAX_SUBPROTOCOLS, VERSION};
 use crate::http::{HeadError, WriteError, Writer};
 
 /// Why a request is not given what it asks for, and the response that says so.

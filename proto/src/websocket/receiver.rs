@@ -3,10 +3,10 @@
 
 use core::ops::Range;
 
-use crate::error::ProtocolError;
-use crate::frame::{Header, MAX_HEADER, OpCode, Parsed, Role, is_compressed};
 use crate::mask::Mask;
 use crate::utf8::Utf8;
+use crate::websocket::error::ProtocolError;
+use crate::websocket::frame::{Header, MAX_HEADER, OpCode, Parsed, Role, is_compressed};
 
 /// What a receiver holds its peer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

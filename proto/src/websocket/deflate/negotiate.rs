@@ -1,7 +1,7 @@
 //! The server's choice among a client's offers (RFC 7692 section 7.1).
 
 use super::{ClientWindow, EXTENSION_NAME, Offer, Params, WINDOW_BITS_MAX};
-use crate::extension::{self, MalformedExtensions};
+use crate::websocket::extension::{self, MalformedExtensions};
 
 /// What the server insists on, whatever a client offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,7 +95,7 @@ impl Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::extension::Expected;
+    use crate::websocket::extension::Expected;
 
     /// Insists on nothing, so that answers show what the offers asked for.
     const LENIENT: Policy = Policy {

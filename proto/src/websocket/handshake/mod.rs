@@ -12,3 +12,8 @@ pub mod server;
 
 /// The one protocol version that is spoken here (RFC 6455 section 4.1).
 pub const VERSION: &str = "13";
+
+/// The most subprotocols that a request may offer.
+///
+/// They are compared with each other, so their number is what bounds that work.
+pub const MAX_SUBPROTOCOLS: usize = 32;

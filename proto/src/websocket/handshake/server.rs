@@ -1,15 +1,11 @@
 //! The server's side of the opening handshake (RFC 6455 section 4.2).
 
-use super::key;
-use crate::deflate;
-use crate::http::{Headers, RequestHead, Version, WriteError, Writer, is_token, list_elements};
+use super::{MAX_SUBPROTOCOLS, key};
+use crate::http::{Headers, RequestHead, Version, WriteError, Writer, list_elements};
+use crate::token::is_token;
+use crate::websocket::deflate;
 
 pub use super::rejection::Rejection;
-
-/// The most subprotocols that a request may offer.
-///
-/// They are compared with each other, so their number is what bounds that work.
-pub const MAX_SUBPROTOCOLS: usize = 32;
 
 /// A request that asks, without fault, for a WebSocket connection.
 ///

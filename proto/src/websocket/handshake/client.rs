@@ -3,9 +3,8 @@
 use core::{error, fmt};
 
 use super::{VERSION, key};
-use crate::http::{
-    HeadError, Headers, ResponseHead, Version, WriteError, Writer, is_token, list_elements,
-};
+use crate::http::{HeadError, Headers, ResponseHead, Version, WriteError, Writer, list_elements};
+use crate::token::is_token;
 
 /// A request for a WebSocket connection.
 #[derive(Clone, Copy)]
@@ -294,8 +293,8 @@ impl From<HeadError> for Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::handshake::server::{Acceptance, Upgrade};
     use crate::http::{Status, parse_request, parse_response};
+    use crate::websocket::handshake::server::{Acceptance, Upgrade};
 
     /// RFC 6455 section 1.3: the nonce whose base64 is "dGhlIHNhbXBsZSBub25jZQ==".
     const NONCE: [u8; 16] = *b"the sample nonce";

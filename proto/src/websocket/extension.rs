@@ -12,7 +12,7 @@
 //! needed no escape: such a value is refused as malformed rather than unescaped into a copy.
 //!
 //! ```
-//! use tidegate_proto::extension;
+//! use tidegate_proto::websocket::extension;
 //!
 //! let mut extensions = extension::parse(["permessage-foo; x=10", "bar"]);
 //! let foo = extensions.next().expect("two were listed")?;
@@ -22,6 +22,8 @@
 //! ```
 
 use core::fmt;
+
+use crate::token::is_token_character;
 
 /// Reads the values of all `Sec-WebSocket-Extensions` header lines of one message, in order.
 ///
@@ -189,7 +191,7 @@ impl<'a> Cursor<'a> {
 
     fn token(&mut self, expected: Expected) -> Result<&'a str, MalformedExtensions> {
         let rest = &self.line[self.at..];
-        let len = rest.bytes().take_while(|&byte| is_token(byte)).count();
+        let len = rest.bytes().take_while(|&byte| is_token_character(byte)).count();
         // RFC 2616 section 2.2: token = 1*<any CHAR except CTLs or separators>
         if len == 0 {
             return Err(self.expected(expected));
@@ -226,11 +228,6 @@ impl<'a> Cursor<'a> {
     fn expected(&self, expected: Expected) -> MalformedExtensions {
         MalformedExtensions { expected, at: self.at }
     }
-}
-
-/// Whether an octet may stand in a token (RFC 2616 section 2.2; the same set as RFC 9110's tchar).
-fn is_token(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// A `Sec-WebSocket-Extensions` header that does not conform to RFC 6455 section 9.1.

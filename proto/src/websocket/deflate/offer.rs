@@ -3,7 +3,7 @@
 use core::{fmt, mem};
 
 use super::{EXTENSION_NAME, Params, WINDOW_BITS_MAX};
-use crate::extension::{self, Extension, MalformedExtensions, Parameter};
+use crate::websocket::extension::{self, Extension, MalformedExtensions, Parameter};
 
 /// One extension negotiation offer.
 ///
@@ -231,7 +231,7 @@ impl core::error::Error for ResponseError {}
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::extension::Expected;
+    use crate::websocket::extension::Expected;
 
     const LIMITABLE: Offer = Offer {
         server_no_context_takeover: false,

@@ -1,6 +1,6 @@
 //! The header of a frame (RFC 6455 section 5.2).
 
-use crate::error::ProtocolError;
+use crate::websocket::error::ProtocolError;
 
 /// The longest header, in bytes: two, a 64-bit length, a masking key.
 pub const MAX_HEADER: usize = 14;
