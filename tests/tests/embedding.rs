@@ -7,10 +7,9 @@ use std::time::{Duration, Instant};
 
 use tidegate::config::{Config, Route};
 use tidegate::gateway::Gateway;
-use tidegate::handler::{Answer, Context, Delivery, End, Handler, Piece};
+use tidegate::handler::{Answer, Context, Delivery, End, Handler, Piece, Refusal};
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::code::CloseCode;
-use tidegate_proto::websocket::handshake::server::Rejection;
 use tidegate_proto::websocket::receiver::Kind;
 use tidegate_tests::{
     BINARY, CONTINUATION, Codec, Frame, Peer, RSV1, Request, case, inflate, noise, wait_until,
@@ -115,7 +114,7 @@ struct Greet(Diary);
 impl Handler for Greet {
     fn request(&mut self, head: &RequestHead<'_>) -> Answer {
         match head.query() {
-            Some("stranger") => Answer::Refuse(Rejection::Forbidden),
+            Some("stranger") => Answer::Refuse(Refusal::Forbidden),
             _ => Answer::Upgrade,
         }
     }

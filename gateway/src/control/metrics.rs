@@ -8,8 +8,9 @@ use super::health::Readiness;
 use super::tally::{Counted, Tally};
 use super::{Control, overview};
 use crate::budget::{Bill, KERNEL_IDLE, Limit};
+use crate::handler::Ground;
 use crate::logging::{self, Lost};
-use crate::shard::{BUCKETS, Counters, HOLDINGS, Histogram, REFUSALS, Vitals};
+use crate::shard::{BUCKETS, Counters, HOLDINGS, Histogram, Vitals};
 
 /// What kind of number it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,10 +226,10 @@ fn vitals(by_shard: &[(Counters, Vitals)]) -> Vec<Family> {
 
 fn refusals(by_shard: &[(Counters, Vitals)]) -> Family {
     let mut all = family("refusals", Kind::Counter, "Requests refused, by reason.");
-    for (at, reason) in REFUSALS.into_iter().enumerate() {
+    for ground in Ground::ALL {
         all.samples.extend(by_shard.iter().enumerate().map(|(shard, (_, vitals))| Sample {
-            labels: vec![("reason", reason.to_owned()), of_shard(shard)],
-            value: Value::Number(vitals.refusals[at]),
+            labels: vec![("reason", ground.name().to_owned()), of_shard(shard)],
+            value: Value::Number(vitals.refusals[ground as usize]),
         }));
     }
     all

@@ -18,8 +18,9 @@ use super::error::{Error, ErrorBody};
 use super::topics::TopicJson;
 use super::{Control, Shared};
 use crate::budget::{KERNEL_FLOOR, KERNEL_IDLE, Limit, Line};
+use crate::handler::Ground;
 use crate::hub::{Answer, Request};
-use crate::shard::{Counters, HOLDINGS, REFUSALS, Vitals};
+use crate::shard::{Counters, HOLDINGS, Vitals};
 
 /// The most topics that are shown.
 const TOPICS_MAX: usize = 20;
@@ -236,7 +237,7 @@ impl ShardJson {
         Self {
             shard,
             counters: counters.named().into_iter().collect(),
-            refusals: REFUSALS.into_iter().zip(vitals.refusals).collect(),
+            refusals: Ground::ALL.map(Ground::name).into_iter().zip(vitals.refusals).collect(),
             buffers_free: vitals.buffers_free,
             loop_nanoseconds: vitals.loop_nanoseconds.sum,
         }

@@ -4,9 +4,8 @@
 use percent_encoding::percent_decode_str;
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::code::CloseCode;
-use tidegate_proto::websocket::handshake::server::Rejection;
 
-use super::{Answer, Context, Delivery, Handler, Piece, Publishing};
+use super::{Answer, Context, Delivery, Handler, Piece, Publishing, Refusal};
 use crate::config::{HubRoute, Part, Publishers, UserSource, normal_path};
 use crate::hub::{Name, NameError, Position, Subscribing, Target};
 
@@ -25,9 +24,6 @@ struct Asked {
     since: Option<Position>,
 }
 
-// The reasons of the rejections name the number.
-const _: () = assert!(Name::LENGTH_MAX == 200);
-
 impl Rooms {
     /// For a route of this path pattern.
     ///
@@ -43,63 +39,61 @@ impl Rooms {
     }
 
     /// What a request asks for.
-    fn asked(&self, head: &RequestHead<'_>) -> Result<Asked, Rejection> {
+    fn asked(&self, head: &RequestHead<'_>) -> Result<Asked, Refusal> {
         let (topic, user) = (self.topic(head.path())?, self.user(head)?);
         Ok(Asked { topic, user, since: self.since(head)? })
     }
 
     /// The position that a request wants to go on from; `None` if it names none, or hears of none.
-    fn since(&self, head: &RequestHead<'_>) -> Result<Option<Position>, Rejection> {
+    fn since(&self, head: &RequestHead<'_>) -> Result<Option<Position>, Refusal> {
         if !self.route.events {
             return Ok(None);
         }
-        let named = only(query_values(head, "since"), Rejection::DuplicatePosition)?;
+        let named = only(query_values(head, "since"), Refusal::DuplicatePosition)?;
         Ok(named.map(position))
     }
 
     /// The topic that a path stands for; `None` if the route has none.
-    fn topic(&self, path: &str) -> Result<Option<Name>, Rejection> {
+    fn topic(&self, path: &str) -> Result<Option<Name>, Refusal> {
         let Some(template) = &self.route.topic else { return Ok(None) };
         let path = normal_path(path);
-        let found = self.path.at(&path).map_err(|_| Rejection::InvalidTopic)?;
+        let found = self.path.at(&path).map_err(|_| Refusal::InvalidTopic)?;
         let mut name = String::new();
-        for part in HubRoute::parts(template).map_err(|_| Rejection::InvalidTopic)? {
+        for part in HubRoute::parts(template).map_err(|_| Refusal::InvalidTopic)? {
             match part {
                 Part::Literal(text) => name.push_str(text),
                 Part::Name(part) => {
                     let value = decoded(found.params.get(part).unwrap_or(""))
-                        .map_err(|_| Rejection::InvalidTopic)?;
+                        .map_err(|_| Refusal::InvalidTopic)?;
                     // An escaped slash would lead to a topic that another path stands for, which
                     // may not be open to this peer.
                     if value.contains('/') && self.rest.as_deref() != Some(part) {
-                        return Err(Rejection::InvalidTopic);
+                        return Err(Refusal::InvalidTopic);
                     }
                     name.push_str(&value);
                 }
             }
         }
-        Name::new(&name).map(Some).map_err(|_| Rejection::InvalidTopic)
+        Name::new(&name).map(Some).map_err(|_| Refusal::InvalidTopic)
     }
 
     /// The user that a request names; `None` if it names none.
-    fn user(&self, head: &RequestHead<'_>) -> Result<Option<Name>, Rejection> {
+    fn user(&self, head: &RequestHead<'_>) -> Result<Option<Name>, Refusal> {
         let named = match &self.route.user {
             None => return Ok(None),
             // RFC 1866 section 8.2.1, and every browser: a `+` in a query is a space.
-            Some(UserSource::Query(key)) => {
-                only(query_values(head, key), Rejection::DuplicateUser)?
-                    .map(|value| decoded(&value.replace('+', " ")))
-            }
+            Some(UserSource::Query(key)) => only(query_values(head, key), Refusal::DuplicateUser)?
+                .map(|value| decoded(&value.replace('+', " "))),
             // A proxy that adds its line behind the peer's own would be told the peer's.
             Some(UserSource::Header(name)) => {
-                only(head.header_values(name), Rejection::DuplicateUser)?.map(|value| {
+                only(head.header_values(name), Refusal::DuplicateUser)?.map(|value| {
                     let text = std::str::from_utf8(value).map_err(|_| NameError::NotUtf8)?;
                     Ok(text.trim().to_owned())
                 })
             }
         };
         let named = named.map(|text| text.and_then(|text| Name::new(&text)));
-        named.transpose().map_err(|_| Rejection::InvalidUser)
+        named.transpose().map_err(|_| Refusal::InvalidUser)
     }
 
     fn may_publish(&self, context: &Context<'_, '_>) -> bool {
@@ -119,7 +113,7 @@ impl Handler for Rooms {
     fn request(&mut self, head: &RequestHead<'_>) -> Answer {
         match self.asked(head) {
             Ok(_) => Answer::Upgrade,
-            Err(rejection) => Answer::Refuse(rejection),
+            Err(refusal) => Answer::Refuse(refusal),
         }
     }
 
@@ -159,7 +153,7 @@ fn query_values<'h>(head: &RequestHead<'h>, key: &str) -> impl Iterator<Item = &
 }
 
 /// The only one of what may be there once, or what is said if there are more.
-fn only<T>(mut values: impl Iterator<Item = T>, more: Rejection) -> Result<Option<T>, Rejection> {
+fn only<T>(mut values: impl Iterator<Item = T>, more: Refusal) -> Result<Option<T>, Refusal> {
     match (values.next(), values.next()) {
         (first, None) => Ok(first),
         (_, Some(_)) => Err(more),

@@ -9,10 +9,10 @@ mod context;
 mod echo;
 mod hub;
 mod page;
+mod refusal;
 
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::code::CloseCode;
-use tidegate_proto::websocket::handshake::server::Rejection;
 use tidegate_proto::websocket::receiver::Kind;
 
 use crate::kernel::Span;
@@ -22,6 +22,7 @@ pub(crate) use context::{Failing, SHARED_WINDOW, Said};
 pub use echo::Echo;
 pub use hub::Rooms;
 pub use page::Page;
+pub use refusal::{Ground, Refusal};
 
 /// How a handler wants its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +53,7 @@ pub enum Answer {
     /// Open the WebSocket connection, if the request asks for one.
     Upgrade,
     /// Refuse.
-    Refuse(Rejection),
+    Refuse(Refusal),
     /// Serve a page and close.
     Serve(&'static Content),
 }

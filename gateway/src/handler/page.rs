@@ -16,7 +16,7 @@ impl Handler for Page {
     fn request(&mut self, head: &RequestHead<'_>) -> Answer {
         match head.method() {
             "GET" | "HEAD" => Answer::Serve(&CONSOLE),
-            _ => Answer::Refuse(Rejection::MethodNotAllowed { allow: "GET, HEAD" }),
+            _ => Answer::Refuse(Rejection::MethodNotAllowed { allow: "GET, HEAD" }.into()),
         }
     }
 

@@ -6,7 +6,7 @@ use tidegate_proto::websocket::code::CloseCode;
 
 use super::Shard;
 use crate::connection::{self, Connection, Flags, Stage};
-use crate::handler::End;
+use crate::handler::{End, Refusal};
 use crate::kernel::{Operation, Ring, Slot};
 
 /// How a connection ends that its peer just ends.
@@ -225,7 +225,7 @@ impl<R: Ring> Shard<R> {
             return self.refuse_busy(slot);
         }
         self.counters.refused_head_timeout += 1;
-        self.refuse(slot, tidegate_proto::websocket::handshake::server::Rejection::Timeout);
+        self.refuse(slot, Refusal::Timeout);
     }
 
     fn message_timed_out(&mut self, slot: Slot) {

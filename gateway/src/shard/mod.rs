@@ -75,7 +75,7 @@ use services::{Profile, Profiles, Service};
 pub use slot_set::SlotSet;
 use table::Table;
 use turn::Turn;
-pub use vitals::{HOLDINGS, REFUSALS, Vitals};
+pub use vitals::{HOLDINGS, Vitals};
 
 /// Entries of the submission queue.
 pub const SUBMISSIONS: u32 = 4096;

@@ -8,13 +8,13 @@ use tidegate_proto::websocket::handshake::server::{Acceptance, Rejection, Upgrad
 use super::Shard;
 use super::receiving::Arrival;
 use crate::connection::{self, Flags, Pool, Share, Stage};
-use crate::handler::{Answer, Content};
+use crate::handler::{Answer, Content, Refusal};
 use crate::kernel::{Peer, Ring, Slot, Span};
 
 /// The longest answer that is put together on the stack, in bytes.
 const RESPONSE_MAX: usize = 1024;
 
-const _: () = assert!(RESPONSE_MAX >= Rejection::RESPONSE_LEN_MAX);
+const _: () = assert!(RESPONSE_MAX >= Refusal::RESPONSE_LEN_MAX);
 
 /// When to come back, for those who are refused because the shard is full or drains, in seconds.
 const RETRY_AFTER_SECONDS: u32 = 5;
@@ -37,7 +37,7 @@ impl<R: Ring> Shard<R> {
                 self.answer(slot, &head, Arrival { span, ..arrival });
             }
             Ok(Status::Partial) => self.keep_head(slot, arrival.span),
-            Err(error) => self.refuse(slot, Rejection::Head(error)),
+            Err(error) => self.refuse(slot, error.into()),
         }
         self.head = scratch;
     }
@@ -61,7 +61,7 @@ impl<R: Ring> Shard<R> {
         let mut pool = Pool { blocks: &mut self.blocks, memory: &mut self.memory };
         if connection::append(gathered, Share::Heads, &mut pool, received).is_err() {
             self.counters.refused_no_memory += 1;
-            self.refuse(slot, Rejection::Full { retry_after_seconds: RETRY_AFTER_SECONDS });
+            self.refuse(slot, Refusal::Full { retry_after_seconds: RETRY_AFTER_SECONDS });
         }
     }
 
@@ -76,16 +76,16 @@ impl<R: Ring> Shard<R> {
         let refused = match answer {
             Ok(Answer::Upgrade) if self.has_no_place() => {
                 self.tell_full();
-                Rejection::Full { retry_after_seconds: RETRY_AFTER_SECONDS }
+                Refusal::Full { retry_after_seconds: RETRY_AFTER_SECONDS }
             }
             Ok(Answer::Upgrade) => match self.upgrade(slot, head) {
                 Ok(response) => return self.open(slot, head, &response, arrival),
-                Err(rejection) => rejection,
+                Err(rejection) => rejection.into(),
             },
             Ok(Answer::Serve(content)) => {
                 return self.serve(slot, content, head.method() == "HEAD");
             }
-            Ok(Answer::Refuse(rejection)) | Err(rejection) => rejection,
+            Ok(Answer::Refuse(refusal)) | Err(refusal) => refusal,
         };
         self.refuse(slot, refused);
     }
@@ -142,11 +142,11 @@ impl<R: Ring> Shard<R> {
     }
 
     /// Refuses the request and closes, once the peer has read why.
-    pub(super) fn refuse(&mut self, slot: Slot, rejection: Rejection) {
+    pub(super) fn refuse(&mut self, slot: Slot, refusal: Refusal) {
         self.counters.refused += 1;
-        self.vitals.refused(rejection);
+        self.vitals.refused(refusal);
         let mut response = [0; RESPONSE_MAX];
-        let length = rejection.write(&mut response).expect("a rejection fits");
+        let length = refusal.write(&mut response).expect("a refusal fits");
         self.respond(slot, &response[..length], &[]);
     }
 
@@ -183,6 +183,6 @@ impl<R: Ring> Shard<R> {
 
     /// The answer to a request that comes while the shard drains, or has no room.
     pub(super) fn refuse_busy(&mut self, slot: Slot) {
-        self.refuse(slot, Rejection::Full { retry_after_seconds: RETRY_AFTER_SECONDS });
+        self.refuse(slot, Refusal::Full { retry_after_seconds: RETRY_AFTER_SECONDS });
     }
 }

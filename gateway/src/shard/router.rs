@@ -1,10 +1,10 @@
 //! Which request is for which service.
 
 use tidegate_proto::http::{RequestHead, list_elements};
-use tidegate_proto::websocket::handshake::server::Rejection;
 
 use crate::config::{self, Route};
 use crate::connection::ServiceId;
+use crate::handler::Refusal;
 
 /// Services by path pattern, and those of a pattern in the order of the configuration.
 #[derive(Default)]
@@ -42,15 +42,15 @@ impl Router {
     ///
     /// # Errors
     /// There is none.
-    pub(super) fn find(&self, head: &RequestHead<'_>) -> Result<ServiceId, Rejection> {
+    pub(super) fn find(&self, head: &RequestHead<'_>) -> Result<ServiceId, Refusal> {
         let path = config::normal_path(head.path());
-        let found = self.by_path.at(&path).map_err(|_| Rejection::NotFound)?;
+        let found = self.by_path.at(&path).map_err(|_| Refusal::NotFound)?;
         let mut candidates = found.value.iter();
         let chosen = candidates.find(|candidate| match &candidate.subprotocol {
             None => true,
             Some(name) => offers(head, name),
         });
-        chosen.map(|candidate| candidate.service).ok_or(Rejection::NotFound)
+        chosen.map(|candidate| candidate.service).ok_or(Refusal::NotFound)
     }
 }
 
@@ -69,7 +69,7 @@ mod tests {
 
     use super::*;
 
-    fn find(routes: &[Route], path: &str, subprotocols: &str) -> Result<ServiceId, Rejection> {
+    fn find(routes: &[Route], path: &str, subprotocols: &str) -> Result<ServiceId, Refusal> {
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: a\r\nSec-WebSocket-Protocol: {subprotocols}\r\n\r\n"
         );
@@ -93,11 +93,11 @@ mod tests {
         let routes = with_routes(&[("/", None), ("/rooms/{room}", None), ("/files/{*rest}", None)]);
         assert_eq!(find(&routes, "/?query=1", "x"), Ok(0));
         assert_eq!(find(&routes, "/rooms/7", "x"), Ok(1));
-        assert_eq!(find(&routes, "/rooms/7/8", "x"), Err(Rejection::NotFound));
+        assert_eq!(find(&routes, "/rooms/7/8", "x"), Err(Refusal::NotFound));
         assert_eq!(find(&routes, "/files/a/b", "x"), Ok(2));
-        assert_eq!(find(&routes, "/other", "x"), Err(Rejection::NotFound));
+        assert_eq!(find(&routes, "/other", "x"), Err(Refusal::NotFound));
         assert_eq!(find(&routes, "/%72ooms/7", "x"), Ok(1));
-        assert_eq!(find(&routes, "/rooms%2F7", "x"), Err(Rejection::NotFound));
+        assert_eq!(find(&routes, "/rooms%2F7", "x"), Err(Refusal::NotFound));
     }
 
     #[test]
@@ -107,7 +107,7 @@ mod tests {
         assert_eq!(find(&routes, "/", "superchat, chat"), Ok(1));
         assert_eq!(find(&routes, "/", "Chat"), Ok(2));
         let strict = with_routes(&[("/", Some("mqtt"))]);
-        assert_eq!(find(&strict, "/", "chat"), Err(Rejection::NotFound));
+        assert_eq!(find(&strict, "/", "chat"), Err(Refusal::NotFound));
     }
 
     /// How well a segment of a pattern fits one of a path; less is better.

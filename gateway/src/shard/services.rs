@@ -7,7 +7,6 @@ use std::ops::Index;
 
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::keepalive::{Timings, Wait};
-use tidegate_proto::websocket::handshake::server::Rejection;
 
 use super::counted::Counted;
 use super::deadlines;
@@ -16,7 +15,7 @@ use super::sending::STALL_ROUNDS;
 use crate::config::stack::Deflate;
 use crate::config::{self, Listener, Route, SlowPeer, Stack};
 use crate::connection::{ProfileId, ServiceId};
-use crate::handler::{Context, Echo, Handler, Page, Piece, Rooms};
+use crate::handler::{Context, Echo, Handler, Page, Piece, Refusal, Rooms};
 use crate::kernel::ListenerId;
 
 /// Makes a shard's own handler for a route; `None` leaves it to the one that the configuration
@@ -143,7 +142,7 @@ impl Services {
     ///
     /// # Errors
     /// There is none.
-    pub(super) fn find(&self, head: &RequestHead<'_>) -> Result<ServiceId, Rejection> {
+    pub(super) fn find(&self, head: &RequestHead<'_>) -> Result<ServiceId, Refusal> {
         self.router.find(head)
     }
 

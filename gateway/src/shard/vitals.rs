@@ -3,15 +3,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tidegate_proto::websocket::handshake::server::Rejection;
-
 use super::histogram::{BUCKETS, Histogram};
+use crate::handler::{Ground, Refusal};
 
 /// What a shard shows beside its counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Vitals {
-    /// Requests refused since the start, in the order of [`REFUSALS`].
-    pub refusals: [u64; REFUSALS.len()],
+    /// Requests refused since the start, in the order of [`Ground::ALL`].
+    pub refusals: [u64; Ground::ALL.len()],
     /// Nanoseconds of a turn of the loop, from when it has completions to handle to when the next
     /// turn may have: with what the kernel takes to carry the turn's operations out, without sleep.
     /// What fewer than 32 operations take is left out of a turn that sleeps
@@ -25,19 +24,6 @@ pub struct Vitals {
     pub buffers_free: u64,
 }
 
-/// Why requests are refused.
-pub const REFUSALS: [&str; 9] = [
-    "bad_request",
-    "head_too_large",
-    "head_timeout",
-    "not_upgrade",
-    "bad_handshake",
-    "forbidden",
-    "not_found",
-    "method_not_allowed",
-    "full",
-];
-
 /// The owners on the bill whose bytes grow on the way, in the order of `Shard::holdings`.
 pub const HOLDINGS: [&str; 6] = [
     "connection records",
@@ -49,7 +35,7 @@ pub const HOLDINGS: [&str; 6] = [
 ];
 
 /// How many numbers there are.
-const WORDS: usize = REFUSALS.len() + 2 * (BUCKETS + 1) + HOLDINGS.len() + 1;
+const WORDS: usize = Ground::ALL.len() + 2 * (BUCKETS + 1) + HOLDINGS.len() + 1;
 
 /// Vitals that other threads can read.
 #[derive(Debug)]
@@ -57,25 +43,8 @@ pub struct PublishedVitals([AtomicU64; WORDS]);
 
 impl Vitals {
     /// Counts a request that was refused.
-    pub fn refused(&mut self, rejection: Rejection) {
-        let reason = match rejection {
-            Rejection::Head(error) => match error.status() {
-                431 | 414 | 413 => 1,
-                _ => 0,
-            },
-            Rejection::InvalidTopic
-            | Rejection::InvalidUser
-            | Rejection::DuplicateUser
-            | Rejection::DuplicatePosition => 0,
-            Rejection::Timeout => 2,
-            Rejection::NotUpgrade => 3,
-            Rejection::Forbidden => 5,
-            Rejection::NotFound => 6,
-            Rejection::MethodNotAllowed { .. } => 7,
-            Rejection::Full { .. } => 8,
-            _ => 4,
-        };
-        self.refusals[reason] += 1;
+    pub fn refused(&mut self, refusal: Refusal) {
+        self.refusals[refusal.ground() as usize] += 1;
     }
 
     /// The sum of both.
@@ -137,8 +106,8 @@ mod tests {
     #[test]
     fn what_is_published_is_read() {
         let mut vitals = Vitals { buffers_free: 7, ..Vitals::default() };
-        vitals.refused(Rejection::NotFound);
-        vitals.refused(Rejection::Full { retry_after_seconds: 1 });
+        vitals.refused(Refusal::NotFound);
+        vitals.refused(Refusal::Full { retry_after_seconds: 1 });
         vitals.loop_nanoseconds.record(1000);
         vitals.completions.record(3);
         vitals.holdings = [1, 2, 3, 4, 5, 6];

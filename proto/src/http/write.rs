@@ -103,6 +103,19 @@ impl<'b> Writer<'b> {
         self.bytes(b"\r\n")
     }
 
+    /// Ends the head, and appends `sentence` and a line feed as the content: what a human is told.
+    ///
+    /// # Errors
+    ///
+    /// [`WriteError::NoRoom`].
+    pub fn sentence(&mut self, sentence: &str) -> Result<(), WriteError> {
+        self.header("Content-Type", "text/plain; charset=utf-8")?;
+        self.header("Content-Length", sentence.len() + 1)?;
+        self.end_head()?;
+        self.bytes(sentence.as_bytes())?;
+        self.bytes(b"\n")
+    }
+
     /// How many bytes were written.
     pub fn finish(self) -> usize {
         self.len

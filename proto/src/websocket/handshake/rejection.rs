@@ -5,9 +5,8 @@ use core::{error, fmt};
 use super::{MAX_SUBPROTOCOLS, VERSION};
 use crate::http::{HeadError, WriteError, Writer};
 
-/// Why a request is not given what it asks for, and the response that says so.
-///
-/// The first group is the peer's fault by RFC 9112 or RFC 6455, the second the gateway's decision.
+/// What is wrong with a request by RFC 9112 or RFC 6455, and the response that says so. What a
+/// server refuses for reasons of its own is its own to say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejection {
     /// The head is malformed or too large, or has a body.
@@ -41,30 +40,10 @@ pub enum Rejection {
     DuplicateOrigin,
     /// Origin holds a character outside of visible ASCII.
     InvalidOrigin,
-
-    /// The path stands for a topic, and what it names is none.
-    InvalidTopic,
-    /// The request names a user, and that is no name of one.
-    InvalidUser,
-    /// The request names more than one user: which one is meant is not for the gateway to guess.
-    DuplicateUser,
-    /// The request names more than one position from which it wants what it missed.
-    DuplicatePosition,
-    /// The origin, or the peer, may not enter here.
-    Forbidden,
-    /// Nothing is served at this host and path.
-    NotFound,
     /// What is served here does not know the method.
     MethodNotAllowed {
         /// The methods that it knows, as the Allow header lists them.
         allow: &'static str,
-    },
-    /// The head was not complete at its deadline.
-    Timeout,
-    /// A limit of connections is reached.
-    Full {
-        /// When to try again. Spread it, or all come back at once.
-        retry_after_seconds: u32,
     },
 }
 
@@ -73,14 +52,10 @@ impl Rejection {
     pub fn status(self) -> u16 {
         match self {
             Rejection::Head(error) => error.status(),
-            Rejection::Forbidden => 403,
-            Rejection::NotFound => 404,
             Rejection::MethodNotAllowed { .. } => 405,
-            Rejection::Timeout => 408,
             // RFC 6455 section 4.2.2, 4: "an appropriate HTTP error code (such as 426 Upgrade
             // Required)".
             Rejection::NotUpgrade | Rejection::HttpVersion | Rejection::UnsupportedVersion => 426,
-            Rejection::Full { .. } => 503,
             // RFC 6455 section 4.2.1: "the server MUST stop processing the client's handshake and
             // return an HTTP response with an appropriate error code (such as 400 Bad Request)".
             _ => 400,
@@ -113,22 +88,7 @@ impl Rejection {
             Rejection::InvalidExtensions => "Sec-WebSocket-Extensions does not follow its grammar",
             Rejection::DuplicateOrigin => "there is more than one Origin header",
             Rejection::InvalidOrigin => "Origin holds a character outside of visible ASCII",
-            Rejection::InvalidTopic => {
-                "the path does not name a topic: with its escapes resolved, a topic's name is 1 to \
-                 200 bytes of UTF-8 without control characters, and one segment brings no slash \
-                 into it"
-            }
-            Rejection::InvalidUser => {
-                "the request does not name a user: a user's name is 1 to 200 bytes of UTF-8 \
-                 without control characters"
-            }
-            Rejection::DuplicateUser => "the request names more than one user",
-            Rejection::DuplicatePosition => "the query has more than one `since`: send one",
-            Rejection::Forbidden => "you may not connect here",
-            Rejection::NotFound => "nothing is served at this path",
             Rejection::MethodNotAllowed { .. } => "the method is not allowed here",
-            Rejection::Timeout => "the request head did not arrive in time",
-            Rejection::Full { .. } => "there is no room for another connection; try again later",
         }
     }
 
@@ -145,11 +105,7 @@ impl Rejection {
         let mut writer = Writer::new(out);
         writer.status_line(self.status())?;
         self.write_headers(&mut writer)?;
-        writer.header("Content-Type", "text/plain; charset=utf-8")?;
-        writer.header("Content-Length", self.reason().len() + 1)?;
-        writer.end_head()?;
-        writer.bytes(self.reason().as_bytes())?;
-        writer.bytes(b"\n")?;
+        writer.sentence(self.reason())?;
         Ok(writer.finish())
     }
 
@@ -168,10 +124,6 @@ impl Rejection {
             // RFC 9110 section 15.5.6: "The origin server MUST generate an Allow header field in a
             // 405 response".
             Rejection::MethodNotAllowed { allow } => writer.header("Allow", allow)?,
-            // RFC 9110 section 10.2.3: `delay-seconds`.
-            Rejection::Full { retry_after_seconds } => {
-                writer.header("Retry-After", retry_after_seconds)?;
-            }
             _ => {}
         }
         writer.header("Connection", "close")
@@ -206,7 +158,7 @@ impl From<HeadError> for Rejection {
 mod tests {
     use super::*;
 
-    const ALL: [Rejection; 24] = [
+    const ALL: [Rejection; 16] = [
         Rejection::Head(HeadError::TooLarge),
         Rejection::NotUpgrade,
         Rejection::HttpVersion,
@@ -222,15 +174,7 @@ mod tests {
         Rejection::InvalidExtensions,
         Rejection::DuplicateOrigin,
         Rejection::InvalidOrigin,
-        Rejection::InvalidTopic,
-        Rejection::InvalidUser,
-        Rejection::DuplicateUser,
-        Rejection::DuplicatePosition,
-        Rejection::Forbidden,
-        Rejection::NotFound,
         Rejection::MethodNotAllowed { allow: "GET, HEAD" },
-        Rejection::Timeout,
-        Rejection::Full { retry_after_seconds: u32::MAX },
     ];
 
     fn written(rejection: Rejection) -> String {
@@ -242,12 +186,14 @@ mod tests {
     #[test]
     fn whole_response() {
         assert_eq!(
-            written(Rejection::NotFound),
-            "HTTP/1.1 404 Not Found\r\n\
-             Connection: close\r\n\
+            written(Rejection::HttpVersion),
+            "HTTP/1.1 426 Upgrade Required\r\n\
+             Upgrade: websocket\r\n\
+             Sec-WebSocket-Version: 13\r\n\
+             Connection: Upgrade, close\r\n\
              Content-Type: text/plain; charset=utf-8\r\n\
-             Content-Length: 31\r\n\r\n\
-             nothing is served at this path\n"
+             Content-Length: 37\r\n\r\n\
+             a WebSocket handshake needs HTTP/1.1\n"
         );
     }
 
@@ -293,16 +239,7 @@ mod tests {
         let allow = Rejection::MethodNotAllowed { allow: "GET, HEAD" };
         assert_eq!(allow.status(), 405);
         assert!(written(allow).contains("\r\nAllow: GET, HEAD\r\n"));
-        let full = Rejection::Full { retry_after_seconds: 7 };
-        assert_eq!(full.status(), 503);
-        assert!(written(full).contains("\r\nRetry-After: 7\r\n"));
-        assert_eq!(Rejection::Timeout.status(), 408);
-        assert_eq!(Rejection::Forbidden.status(), 403);
         assert_eq!(Rejection::InvalidKey.status(), 400);
-        assert_eq!(Rejection::InvalidTopic.status(), 400);
-        assert_eq!(Rejection::InvalidUser.status(), 400);
-        assert_eq!(Rejection::DuplicateUser.status(), 400);
-        assert_eq!(Rejection::DuplicatePosition.status(), 400);
         assert_eq!(Rejection::from(HeadError::TooLarge).status(), 431);
         assert_eq!(Rejection::from(HeadError::Body).to_string(), HeadError::Body.to_string());
     }

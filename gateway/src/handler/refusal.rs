@@ -1,0 +1,308 @@
+//! Every answer to a request that does not give it what it asks for.
+
+use std::{error, fmt};
+
+use tidegate_proto::http::{HeadError, WriteError, Writer};
+use tidegate_proto::websocket::handshake::server::Rejection;
+
+use crate::hub::Name;
+
+/// Why a request is refused, and the response that says so.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// It is wrong by RFC 9112 or RFC 6455.
+    Malformed(Rejection),
+    /// The path stands for a topic, and what it names is none.
+    InvalidTopic,
+    /// The request names a user, and that is no name of one.
+    InvalidUser,
+    /// The request names more than one user: which one is meant is not for the gateway to guess.
+    DuplicateUser,
+    /// The request names more than one position from which it wants what it missed.
+    DuplicatePosition,
+    /// The origin, or the peer, may not enter here.
+    Forbidden,
+    /// Nothing is served at this host and path.
+    NotFound,
+    /// The head was not complete at its deadline.
+    Timeout,
+    /// A limit of connections is reached.
+    Full {
+        /// When to try again. Spread it, or all come back at once.
+        retry_after_seconds: u32,
+    },
+}
+
+/// What refusals are counted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ground {
+    /// The head is malformed, or names what is no name.
+    BadRequest,
+    /// A part of the head is too large, or a body follows.
+    HeadTooLarge,
+    /// The head did not come in time.
+    HeadTimeout,
+    /// A plain HTTP request for what is only spoken over WebSocket.
+    NotUpgrade,
+    /// A handshake that RFC 6455 does not allow.
+    BadHandshake,
+    /// Who asks may not enter.
+    Forbidden,
+    /// Nothing is served here.
+    NotFound,
+    /// What is served here does not know the method.
+    MethodNotAllowed,
+    /// There is no room.
+    Full,
+}
+
+impl Ground {
+    /// All of them, each at its own number.
+    pub const ALL: [Self; 9] = [
+        Self::BadRequest,
+        Self::HeadTooLarge,
+        Self::HeadTimeout,
+        Self::NotUpgrade,
+        Self::BadHandshake,
+        Self::Forbidden,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::Full,
+    ];
+
+    /// The name in metrics and in the API.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad_request",
+            Self::HeadTooLarge => "head_too_large",
+            Self::HeadTimeout => "head_timeout",
+            Self::NotUpgrade => "not_upgrade",
+            Self::BadHandshake => "bad_handshake",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not_found",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::Full => "full",
+        }
+    }
+}
+
+// The reasons name the number.
+const _: () = assert!(Name::LENGTH_MAX == 200);
+
+impl Refusal {
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(self) -> u16 {
+        match self {
+            Self::Malformed(rejection) => rejection.status(),
+            Self::InvalidTopic
+            | Self::InvalidUser
+            | Self::DuplicateUser
+            | Self::DuplicatePosition => 400,
+            Self::Forbidden => 403,
+            Self::NotFound => 404,
+            Self::Timeout => 408,
+            Self::Full { .. } => 503,
+        }
+    }
+
+    /// What is wrong and what to do, as a sentence without its full stop: the body of the response.
+    #[must_use]
+    pub fn reason(self) -> &'static str {
+        match self {
+            Self::Malformed(rejection) => rejection.reason(),
+            Self::InvalidTopic => {
+                "the path does not name a topic: with its escapes resolved, a topic's name is 1 to \
+                 200 bytes of UTF-8 without control characters, and one segment brings no slash \
+                 into it"
+            }
+            Self::InvalidUser => {
+                "the request does not name a user: a user's name is 1 to 200 bytes of UTF-8 \
+                 without control characters"
+            }
+            Self::DuplicateUser => "the request names more than one user",
+            Self::DuplicatePosition => "the query has more than one `since`: send one",
+            Self::Forbidden => "you may not connect here",
+            Self::NotFound => "nothing is served at this path",
+            Self::Timeout => "the request head did not arrive in time",
+            Self::Full { .. } => "there is no room for another connection; try again later",
+        }
+    }
+
+    /// What it is counted by.
+    #[must_use]
+    pub fn ground(self) -> Ground {
+        match self {
+            Self::Malformed(rejection) => ground(rejection),
+            Self::InvalidTopic
+            | Self::InvalidUser
+            | Self::DuplicateUser
+            | Self::DuplicatePosition => Ground::BadRequest,
+            Self::Forbidden => Ground::Forbidden,
+            Self::NotFound => Ground::NotFound,
+            Self::Timeout => Ground::HeadTimeout,
+            Self::Full { .. } => Ground::Full,
+        }
+    }
+
+    /// The most bytes that [`write`](Self::write) writes.
+    pub const RESPONSE_LEN_MAX: usize = Rejection::RESPONSE_LEN_MAX;
+
+    /// Writes the whole response to the start of `out`, and yields its length in bytes. Close the
+    /// connection behind it.
+    ///
+    /// # Errors
+    /// [`WriteError::NoRoom`], which can not be if `out` has [`Refusal::RESPONSE_LEN_MAX`] bytes.
+    pub fn write(self, out: &mut [u8]) -> Result<usize, WriteError> {
+        if let Self::Malformed(rejection) = self {
+            return rejection.write(out);
+        }
+        let mut writer = Writer::new(out);
+        writer.status_line(self.status())?;
+        if let Self::Full { retry_after_seconds } = self {
+            // RFC 9110 section 10.2.3: `delay-seconds`.
+            writer.header("Retry-After", retry_after_seconds)?;
+        }
+        writer.header("Connection", "close")?;
+        writer.sentence(self.reason())?;
+        Ok(writer.finish())
+    }
+}
+
+fn ground(rejection: Rejection) -> Ground {
+    match rejection {
+        Rejection::Head(error) => match error.status() {
+            431 | 414 | 413 => Ground::HeadTooLarge,
+            _ => Ground::BadRequest,
+        },
+        Rejection::NotUpgrade => Ground::NotUpgrade,
+        Rejection::MethodNotAllowed { .. } => Ground::MethodNotAllowed,
+        _ => Ground::BadHandshake,
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.reason())
+    }
+}
+
+impl error::Error for Refusal {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            Self::Malformed(rejection) => Some(rejection),
+            _ => None,
+        }
+    }
+}
+
+impl From<Rejection> for Refusal {
+    fn from(rejection: Rejection) -> Self {
+        Self::Malformed(rejection)
+    }
+}
+
+impl From<HeadError> for Refusal {
+    fn from(error: HeadError) -> Self {
+        Self::Malformed(Rejection::Head(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Refusal; 10] = [
+        Refusal::Malformed(Rejection::InvalidKey),
+        Refusal::Malformed(Rejection::MethodNotAllowed { allow: "GET, HEAD" }),
+        Refusal::InvalidTopic,
+        Refusal::InvalidUser,
+        Refusal::DuplicateUser,
+        Refusal::DuplicatePosition,
+        Refusal::Forbidden,
+        Refusal::NotFound,
+        Refusal::Timeout,
+        Refusal::Full { retry_after_seconds: u32::MAX },
+    ];
+
+    fn written(refusal: Refusal) -> String {
+        let mut out = [0; Refusal::RESPONSE_LEN_MAX];
+        let length = refusal.write(&mut out).expect("a refusal fits");
+        String::from_utf8(out[..length].to_vec()).expect("it is text")
+    }
+
+    #[test]
+    fn whole_response() {
+        assert_eq!(
+            written(Refusal::NotFound),
+            "HTTP/1.1 404 Not Found\r\n\
+             Connection: close\r\n\
+             Content-Type: text/plain; charset=utf-8\r\n\
+             Content-Length: 31\r\n\r\n\
+             nothing is served at this path\n"
+        );
+        assert_eq!(
+            written(Refusal::Full { retry_after_seconds: 5 }),
+            "HTTP/1.1 503 Service Unavailable\r\n\
+             Retry-After: 5\r\n\
+             Connection: close\r\n\
+             Content-Type: text/plain; charset=utf-8\r\n\
+             Content-Length: 57\r\n\r\n\
+             there is no room for another connection; try again later\n"
+        );
+    }
+
+    #[test]
+    fn every_response_is_whole_and_closes() {
+        for refusal in ALL {
+            let text = written(refusal);
+            let (head, body) = text.split_once("\r\n\r\n").expect("a head has an end");
+            assert_eq!(body, format!("{refusal}\n"));
+            assert!(head.contains(&format!("\r\nContent-Length: {}", body.len())), "{text}");
+            assert!(head.starts_with(&format!("HTTP/1.1 {} ", refusal.status())), "{text}");
+            let line = head.lines().next().expect("a head has a first line");
+            assert!(!line.ends_with(' '), "it has a reason phrase: {text}");
+            assert!(head.contains("close"), "{text}");
+        }
+    }
+
+    #[test]
+    fn too_small_a_buffer() {
+        for refusal in ALL {
+            let length = written(refusal).len();
+            for room in 0..length {
+                assert_eq!(refusal.write(&mut vec![0; room]), Err(WriteError::NoRoom));
+            }
+            assert_eq!(refusal.write(&mut vec![0; length]), Ok(length));
+        }
+    }
+
+    #[test]
+    fn statuses_and_their_headers() {
+        let full = Refusal::Full { retry_after_seconds: 7 };
+        assert_eq!(full.status(), 503);
+        assert!(written(full).contains("\r\nRetry-After: 7\r\n"));
+        assert_eq!(Refusal::Timeout.status(), 408);
+        assert_eq!(Refusal::Forbidden.status(), 403);
+        assert_eq!(Refusal::InvalidTopic.status(), 400);
+        assert_eq!(Refusal::InvalidUser.status(), 400);
+        assert_eq!(Refusal::DuplicateUser.status(), 400);
+        assert_eq!(Refusal::DuplicatePosition.status(), 400);
+        assert_eq!(Refusal::from(HeadError::TooLarge).status(), 431);
+    }
+
+    #[test]
+    fn grounds() {
+        for (number, ground) in Ground::ALL.into_iter().enumerate() {
+            assert_eq!(ground as usize, number, "{}", ground.name());
+        }
+        assert_eq!(Refusal::from(HeadError::TooLarge).ground(), Ground::HeadTooLarge);
+        assert_eq!(Refusal::from(HeadError::Body).ground(), Ground::HeadTooLarge);
+        assert_eq!(Refusal::from(HeadError::InvalidHost).ground(), Ground::BadRequest);
+        assert_eq!(Refusal::from(Rejection::InvalidKey).ground(), Ground::BadHandshake);
+        assert_eq!(Refusal::from(Rejection::NotUpgrade).ground(), Ground::NotUpgrade);
+        assert_eq!(Refusal::DuplicatePosition.ground(), Ground::BadRequest);
+        assert_eq!(Refusal::Timeout.ground(), Ground::HeadTimeout);
+    }
+}
