@@ -15,7 +15,7 @@ use tidegate::handler::{Context, Delivery, Handler, Piece, Publishing};
 use tidegate::hub::{self, Answer, ConnectionId, Name, Request};
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::frame::OpCode;
-use tidegate_proto::websocket::receiver::Kind;
+use tidegate_proto::websocket::message::Kind;
 
 use crate::arguments::count;
 use crate::latency::{Latency, histogram};

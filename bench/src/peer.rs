@@ -10,6 +10,7 @@ use tidegate_proto::http::{Status, parse_response};
 use tidegate_proto::mask::Mask;
 use tidegate_proto::websocket::frame::{Header, MAX_HEADER, OpCode, Role};
 use tidegate_proto::websocket::handshake::client::{Accepted, Request};
+use tidegate_proto::websocket::message::{Kind, Part};
 use tidegate_proto::websocket::receiver::{Event, Receiver, Rules};
 
 use crate::random::Random;
@@ -79,14 +80,8 @@ impl Peer {
     /// Puts a masked frame together.
     fn put_frame(&mut self, message: &[u8]) {
         let key = self.random.key();
-        let length = message.len() as u64;
-        let header = Header {
-            fin: true,
-            compressed: false,
-            opcode: OpCode::Binary,
-            mask: Some(key),
-            length,
-        };
+        let header = Header::of_message(Kind::Binary, Part::Whole, false, message.len());
+        let header = header.masked(key);
         self.outgoing.clear();
         self.outgoing.resize(header.encoded_length(), 0);
         let start = header.emit(&mut self.outgoing);
@@ -130,7 +125,7 @@ fn check_echo(
                     return Err(io::Error::other("the echo is not what was sent"));
                 }
                 *back += bytes.len();
-                is_whole = piece.last;
+                is_whole = piece.part.is_last();
                 if is_whole && *back < message.len() {
                     return Err(io::Error::other("the echo is shorter than what was sent"));
                 }

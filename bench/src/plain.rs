@@ -6,7 +6,6 @@ use std::net::TcpStream;
 use std::time::Duration;
 
 use tidegate_proto::http::{Status, parse_response};
-use tidegate_proto::mask::Mask;
 use tidegate_proto::websocket::frame::{Header, OpCode};
 use tidegate_proto::websocket::handshake::client::{Accepted, Request};
 
@@ -59,8 +58,6 @@ pub(crate) fn put_frame(out: &mut Vec<u8>, opcode: OpCode, payload: &[u8], rando
     let length = payload.len() as u64;
     let header = Header { fin: true, compressed: false, opcode, mask: Some(key), length };
     let at = out.len();
-    out.resize(at + header.encoded_length(), 0);
-    let start = at + header.emit(&mut out[at..]);
-    out.extend_from_slice(payload);
-    Mask::new(key).apply(&mut out[start..]);
+    out.resize(at + header.encoded_length() + payload.len(), 0);
+    header.emit_frame(payload, &mut out[at..]);
 }

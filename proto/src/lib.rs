@@ -19,6 +19,7 @@
 //! use tidegate_proto::websocket::frame::Role;
 //! use tidegate_proto::websocket::handshake::server::{Acceptance, Upgrade};
 //! use tidegate_proto::http::{Status, parse_request};
+//! use tidegate_proto::websocket::message::Part;
 //! use tidegate_proto::websocket::receiver::{Event, Receiver, Rules};
 //!
 //! // The opening handshake, with a frame right behind it.
@@ -40,7 +41,7 @@
 //! let Event::Piece(piece) = receiver.handle_input(&mut input, &mut at, &rules)? else {
 //!     panic!("a message came in")
 //! };
-//! assert!(piece.first && piece.last);
+//! assert_eq!(piece.part, Part::Whole);
 //! assert_eq!(&input[piece.start..piece.end], b"Hello");
 //! assert_eq!(receiver.handle_input(&mut input, &mut at, &rules)?, Event::NeedInput);
 //! # Ok::<(), Box<dyn core::error::Error>>(())

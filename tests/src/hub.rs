@@ -11,7 +11,7 @@ use tidegate::hub::{
     Refusal, Request, Target, TopicInfo,
 };
 use tidegate::shard::{Counters, HandlerFactory};
-use tidegate_proto::websocket::receiver::Kind;
+use tidegate_proto::websocket::message::Kind;
 
 use crate::http;
 use crate::{PATIENCE, Peer, wait_until};

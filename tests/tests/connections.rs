@@ -16,10 +16,9 @@ use mio::{Events, Interest, Poll, Token};
 use rustix::io::Errno;
 use socket2::{Domain, SockRef, Socket, Type};
 use tidegate_proto::http::{Status, parse_response};
-use tidegate_proto::mask::Mask;
 use tidegate_proto::websocket::close::CloseReason;
 use tidegate_proto::websocket::code::CloseCode;
-use tidegate_proto::websocket::frame::{Header, MAX_HEADER, OpCode, Role};
+use tidegate_proto::websocket::frame::{Header, OpCode, Role};
 use tidegate_proto::websocket::handshake::client::{Accepted, Request};
 use tidegate_proto::websocket::receiver::{Control, Event, Piece, Receiver, Rules};
 use tidegate_tests::{Gateway, Launch, Witness};
@@ -366,8 +365,8 @@ impl Link {
         let Stage::Echoing(so_far) = self.stage else { panic!("unasked: {piece:?}") };
         let after = so_far + piece.end - piece.start;
         assert!(self.message[so_far..after] == bytes[piece.start..piece.end], "not what was sent");
-        assert_eq!(piece.last, after == self.message.len());
-        self.stage = if piece.last { Stage::Open } else { Stage::Echoing(after) };
+        assert_eq!(piece.part.is_last(), after == self.message.len());
+        self.stage = if piece.part.is_last() { Stage::Open } else { Stage::Echoing(after) };
     }
 
     fn handle_control(&mut self, control: &Control, bytes: &[u8]) {
@@ -435,10 +434,7 @@ fn frame(opcode: OpCode, payload: &[u8], key: u32) -> Vec<u8> {
     let key = key.wrapping_mul(0x9e37_79b9).to_be_bytes();
     let length = payload.len() as u64;
     let header = Header { fin: true, compressed: false, opcode, mask: Some(key), length };
-    let mut bytes = vec![0; MAX_HEADER];
-    let header_length = header.emit(&mut bytes);
-    bytes.truncate(header_length);
-    bytes.extend_from_slice(payload);
-    Mask::new(key).apply(&mut bytes[header_length..]);
+    let mut bytes = vec![0; header.encoded_length() + payload.len()];
+    header.emit_frame(payload, &mut bytes);
     bytes
 }

@@ -10,7 +10,7 @@ use tidegate::gateway::Gateway;
 use tidegate::handler::{Answer, Context, Delivery, End, Handler, Piece, Refusal};
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::code::CloseCode;
-use tidegate_proto::websocket::receiver::Kind;
+use tidegate_proto::websocket::message::{Kind, Part};
 use tidegate_tests::{
     BINARY, CONTINUATION, Codec, Frame, Peer, RSV1, Request, case, inflate, noise, wait_until,
 };
@@ -91,7 +91,7 @@ impl Handler for Reverse {
         let mut bytes = context.bytes(&piece).to_vec();
         let mut entries = self.diary.entries();
         entries.messages.push(bytes.len());
-        entries.pieces += usize::from(!piece.first || !piece.last);
+        entries.pieces += usize::from(piece.part != Part::Whole);
         drop(entries);
         let count = self.counts.entry(context.state()).or_default();
         *count += 1;

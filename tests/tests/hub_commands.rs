@@ -2,7 +2,7 @@
 
 use tidegate::hub::{Answer, ConnectionFilter, ConnectionId, Node, Refusal, Request, Target};
 use tidegate_proto::websocket::code::CloseCode;
-use tidegate_proto::websocket::receiver::Kind;
+use tidegate_proto::websocket::message::Kind;
 use tidegate_tests::hub::{HubGateway, Member, name, topic, user};
 use tidegate_tests::{Frame, Peer, Request as Opening, wait_until};
 

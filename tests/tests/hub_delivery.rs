@@ -1,7 +1,7 @@
 //! Messages to each kind of target, across shards: who gets them, and in what form.
 
 use tidegate::hub::{Answer, Request, Target};
-use tidegate_proto::websocket::receiver::Kind;
+use tidegate_proto::websocket::message::Kind;
 use tidegate_tests::hub::{HubGateway, Member, name, topic, user};
 use tidegate_tests::{
     BINARY, Codec, Frame, Peer, RSV1, Request as Opening, TEXT, case, inflate, noise,

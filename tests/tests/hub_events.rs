@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use tidegate::hub::{Answer, Position, Request, Target};
-use tidegate_proto::websocket::receiver::Kind;
+use tidegate_proto::websocket::message::Kind;
 use tidegate_tests::hub::{HubGateway, Member, name, topic};
 use tidegate_tests::{Peer, Request as Opening, TEXT, case, wait_until};
 

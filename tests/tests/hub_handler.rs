@@ -7,7 +7,7 @@ use tidegate::handler::{Context, Delivery, Handler, Piece, Publishing};
 use tidegate::hub::{ConnectionFilter, Refusal, Subscribing, Target};
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::code::CloseCode;
-use tidegate_proto::websocket::receiver::Kind;
+use tidegate_proto::websocket::message::Kind;
 use tidegate_tests::hub::{HubGateway, Member, name, topic};
 use tidegate_tests::{Peer, Request};
 

@@ -4,7 +4,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 
 use tidegate::hub::{Answer, Refusal, Request, Target};
-use tidegate_proto::websocket::receiver::Kind;
+use tidegate_proto::websocket::message::Kind;
 use tidegate_tests::hub::{HubGateway, Member, name, topic};
 use tidegate_tests::{Frame, PATIENCE, Peer, Request as Opening};
 

@@ -3,7 +3,7 @@
 use std::thread;
 
 use tidegate::hub::{Answer, Refusal, Request};
-use tidegate_proto::websocket::receiver::Kind;
+use tidegate_proto::websocket::message::Kind;
 use tidegate_tests::hub::{HubGateway, Member, topic};
 
 const CONFIGURATION: &str = r#"

@@ -17,6 +17,7 @@ use tidegate_proto::websocket::close::CloseReason;
 use tidegate_proto::websocket::code::CloseCode;
 use tidegate_proto::websocket::frame::{Header, MAX_HEADER, OpCode, Role};
 use tidegate_proto::websocket::handshake::client::{Accepted, Request};
+use tidegate_proto::websocket::message::{Kind, Part};
 use tidegate_proto::websocket::receiver::{Control, Event, Piece, Receiver, Rules};
 use tidegate_tests::Gateway;
 
@@ -375,13 +376,7 @@ impl Peer {
 
     fn begin_frame(&mut self, length: usize) {
         let key = (self.sent as u32).wrapping_mul(0x9e37_79b9).to_be_bytes();
-        let header = Header {
-            fin: true,
-            compressed: false,
-            opcode: OpCode::Binary,
-            mask: Some(key),
-            length: length as u64,
-        };
+        let header = Header::of_message(Kind::Binary, Part::Whole, false, length).masked(key);
         self.frame.resize(MAX_HEADER, 0);
         let header_length = header.emit(&mut self.frame);
         self.frame.truncate(header_length);
@@ -444,7 +439,7 @@ impl Peer {
 
     fn handle_control(&mut self, control: &Control, bytes: &[u8]) {
         assert_eq!(control.opcode, OpCode::Close);
-        assert!(control.first && control.last, "a Close frame in parts");
+        assert_eq!(control.part, Part::Whole, "a Close frame in parts");
         let reason = CloseReason::parse(&bytes[control.start..control.end]).unwrap();
         self.close_code = reason.code;
     }

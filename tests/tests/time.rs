@@ -144,8 +144,8 @@ fn a_half_message_has_one_deadline_whatever_else_is_said_and_read() {
     gateway.expect_counters("one was too slow", |now| now.messages_too_slow == 1);
 }
 
-const TEXT_KIND: tidegate_proto::websocket::receiver::Kind =
-    tidegate_proto::websocket::receiver::Kind::Text;
+const TEXT_KIND: tidegate_proto::websocket::message::Kind =
+    tidegate_proto::websocket::message::Kind::Text;
 
 /// The last half of a message and the first of the next in each write, as from a buffer of fixed
 /// size.

@@ -12,6 +12,7 @@ use tidegate_proto::websocket::frame::{
     Header, MAX_CONTROL_PAYLOAD, MAX_HEADER, MAX_UNMASKED_HEADER, OpCode, Role,
 };
 use tidegate_proto::websocket::handshake::server::{Acceptance, Rejection, Upgrade};
+use tidegate_proto::websocket::message::Part;
 use tidegate_proto::websocket::receiver::{Control, Event, Piece, Receiver, Rules};
 
 const RULES: Rules = Rules { role: Role::Server, compression: false, max_message: 16 << 20 };
@@ -143,7 +144,7 @@ impl Connection {
 
     fn take_control(&mut self, input: &[u8], control: &Control, output: &mut Output) {
         self.control.extend_from_slice(&input[control.start..control.end]);
-        if !control.last {
+        if !control.part.is_last() {
             return;
         }
         let payload = mem::take(&mut self.control);
@@ -176,12 +177,12 @@ impl Connection {
 impl Output {
     /// Echoes a piece as a fragment of its own: from where it lies, if nothing else is said.
     fn echo(&mut self, input: &mut [u8], piece: &Piece) {
-        let opcode = if piece.first { piece.kind.opcode() } else { OpCode::Continuation };
         // Nothing to add to the message, which goes on.
-        if piece.start == piece.end && !piece.first && !piece.last {
+        if piece.start == piece.end && piece.part == Part::Middle {
             return;
         }
-        let header = unmasked(piece.last, opcode, piece.end - piece.start);
+        let length = piece.end - piece.start;
+        let header = Header::of_message(piece.kind, piece.part, false, length);
         if self.in_place.is_none() && self.bytes.is_empty() {
             // In front of a payload there is its masked header, which is longer, or the headroom.
             let start = piece.start - header.encoded_length();
@@ -193,7 +194,7 @@ impl Output {
     }
 
     fn frame(&mut self, input: &[u8], opcode: OpCode, payload: &[u8]) {
-        self.put(input, &unmasked(true, opcode, payload.len()), payload);
+        self.put(input, &Header::of_control(opcode, payload.len()), payload);
     }
 
     fn put(&mut self, input: &[u8], header: &Header, payload: &[u8]) {
@@ -229,10 +230,6 @@ fn accept(head: &[u8], out: &mut Vec<u8>) -> Result<Option<usize>, Rejection> {
     Ok(Some(head.head_len()))
 }
 
-const fn unmasked(fin: bool, opcode: OpCode, length: usize) -> Header {
-    Header { fin, compressed: false, opcode, mask: None, length: length as u64 }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -260,9 +257,8 @@ mod tests {
     fn masked(fin: bool, opcode: OpCode, payload: &[u8]) -> Vec<u8> {
         let mask = Some([0; 4]);
         let header = Header { fin, compressed: false, opcode, mask, length: payload.len() as u64 };
-        let mut bytes = vec![0; header.encoded_length()];
-        header.emit(&mut bytes);
-        bytes.extend_from_slice(payload);
+        let mut bytes = vec![0; header.encoded_length() + payload.len()];
+        header.emit_frame(payload, &mut bytes);
         bytes
     }
 

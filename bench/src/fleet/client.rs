@@ -113,11 +113,11 @@ impl Client {
                 Event::NeedInput => break,
                 Event::Piece(piece) => {
                     let bytes = &input[piece.start..piece.end];
-                    outcome.done |= self.handle_piece(bytes, piece.last, message)?;
+                    outcome.done |= self.handle_piece(bytes, piece.part.is_last(), message)?;
                 }
                 Event::Control(control) => {
                     self.control.extend_from_slice(&input[control.start..control.end]);
-                    if control.last {
+                    if control.part.is_last() {
                         let payload = std::mem::take(&mut self.control);
                         self.handle_control(control.opcode, payload, &mut outcome)?;
                     }

@@ -3,7 +3,6 @@
 use std::io;
 use std::rc::Rc;
 
-use tidegate_proto::mask::Mask;
 use tidegate_proto::websocket::frame::{Header, OpCode};
 
 use crate::random::Random;
@@ -84,9 +83,5 @@ pub(super) fn put_frame(
     let key = random.key();
     let length = payload.len() as u64;
     let header = Header { fin: true, compressed: false, opcode, mask: Some(key), length };
-    let start = header.emit(out);
-    let end = start + payload.len();
-    out[start..end].copy_from_slice(payload);
-    Mask::new(key).apply(&mut out[start..end]);
-    end
+    header.emit_frame(payload, out)
 }

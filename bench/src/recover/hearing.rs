@@ -160,15 +160,14 @@ fn contains(bytes: &[u8], what: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use tidegate_proto::websocket::message::{Kind, Part};
+
     use super::*;
 
     fn frame(payload: &str) -> Vec<u8> {
-        let length = payload.len() as u64;
-        let header =
-            Header { fin: true, compressed: false, opcode: OpCode::Text, mask: None, length };
-        let mut frame = vec![0; header.encoded_length()];
-        header.emit(&mut frame);
-        frame.extend_from_slice(payload.as_bytes());
+        let header = Header::of_message(Kind::Text, Part::Whole, false, payload.len());
+        let mut frame = vec![0; header.encoded_length() + payload.len()];
+        header.emit_frame(payload.as_bytes(), &mut frame);
         frame
     }
 

@@ -9,7 +9,7 @@ use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tidegate_proto::websocket::receiver::Kind;
+use tidegate_proto::websocket::message::Kind;
 use utoipa::ToSchema;
 
 use super::Shared;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
-use tidegate_proto::websocket::receiver::Kind as MessageKind;
+use tidegate_proto::websocket::message::Kind as MessageKind;
 
 use super::*;
 use crate::config::{Admin, Hub, Token};

@@ -4,8 +4,9 @@ use std::fmt;
 
 use tidegate_proto::websocket::code::CloseCode;
 use tidegate_proto::websocket::error::ProtocolError;
-use tidegate_proto::websocket::frame::{Header, MAX_UNMASKED_HEADER, OpCode};
-use tidegate_proto::websocket::receiver::Kind;
+use tidegate_proto::websocket::frame::{Header, MAX_UNMASKED_HEADER};
+use tidegate_proto::websocket::message::{Kind, Part};
+use tidegate_proto::websocket::sender::{Cut, cut};
 
 use super::Piece;
 use crate::config::stack::Deflate;
@@ -100,8 +101,8 @@ impl Context<'_, '_> {
     /// # Errors
     /// See [`WriteError`].
     pub fn echo(&mut self, piece: Piece) -> Result<(), WriteError> {
-        let Piece { kind, first, last, span } = piece;
-        self.write(kind, first, last, &Payload::Span(span))
+        let Piece { kind, part, span } = piece;
+        self.write(kind, part, &Payload::Span(span))
     }
 
     /// Sends a whole message.
@@ -109,7 +110,7 @@ impl Context<'_, '_> {
     /// # Errors
     /// See [`WriteError`].
     pub fn send(&mut self, kind: Kind, message: &[u8]) -> Result<(), WriteError> {
-        self.write(kind, true, true, &Payload::Bytes(message))
+        self.write(kind, Part::Whole, &Payload::Bytes(message))
     }
 
     /// Sends a piece of a message, as a frame of its own. Between the first piece and the last no
@@ -117,14 +118,8 @@ impl Context<'_, '_> {
     ///
     /// # Errors
     /// See [`WriteError`].
-    pub fn send_piece(
-        &mut self,
-        kind: Kind,
-        first: bool,
-        last: bool,
-        piece: &[u8],
-    ) -> Result<(), WriteError> {
-        self.write(kind, first, last, &Payload::Bytes(piece))
+    pub fn send_piece(&mut self, kind: Kind, part: Part, piece: &[u8]) -> Result<(), WriteError> {
+        self.write(kind, part, &Payload::Bytes(piece))
     }
 
     /// Starts the closing handshake; further output is refused. A code that may not travel (RFC
@@ -230,7 +225,7 @@ impl Context<'_, '_> {
         piece: &Piece,
         how: Publishing,
     ) -> Result<(), Refusal> {
-        debug_assert!(piece.first && piece.last, "only whole messages can be published");
+        debug_assert_eq!(piece.part, Part::Whole, "only whole messages can be published");
         self.may_publish()?;
         let memory = std::sync::Arc::clone(self.hub.memory());
         let payload = MessagePayload::new(piece.kind, self.bytes(piece), &memory)?;
@@ -254,30 +249,24 @@ impl Context<'_, '_> {
         self.output.connection.deflate_bits == SHARED_WINDOW
     }
 
-    fn write(
-        &mut self,
-        kind: Kind,
-        first: bool,
-        last: bool,
-        payload: &Payload<'_>,
-    ) -> Result<(), WriteError> {
+    fn write(&mut self, kind: Kind, part: Part, payload: &Payload<'_>) -> Result<(), WriteError> {
         if self.failing.is_some() || !self.output.connection.closing.may_send() {
             return Err(WriteError::Closing);
         }
         let flags = &mut self.output.connection.flags;
-        if first == flags.has(Flags::SENDING_MESSAGE) {
+        if part.is_first() == flags.has(Flags::SENDING_MESSAGE) {
             return Err(WriteError::OutOfOrder);
         }
-        if first {
+        if part.is_first() {
             let compressed = self.output.connection.deflate_bits != 0
                 && self.deflate.is_some_and(|deflate| payload.len() >= deflate.min as usize);
             flags.put(Flags::SENDING_COMPRESSED, compressed);
         }
-        flags.put(Flags::SENDING_MESSAGE, !last);
+        flags.put(Flags::SENDING_MESSAGE, !part.is_last());
         let sent = if flags.has(Flags::SENDING_COMPRESSED) {
-            self.write_compressed(kind, first, last, payload)
+            self.write_compressed(kind, part, payload)
         } else {
-            let header = header(kind, first, last, false, payload.len());
+            let header = Header::of_message(kind, part, false, payload.len());
             self.output.frame(&header, payload)
         };
         if sent == Err(Full) {
@@ -286,7 +275,7 @@ impl Context<'_, '_> {
             self.failing.get_or_insert(Failing::Slow);
             return Err(WriteError::Full);
         }
-        self.said.messages += u64::from(last);
+        self.said.messages += u64::from(part.is_last());
         self.said.bytes += payload.len() as u64;
         Ok(())
     }
@@ -295,33 +284,20 @@ impl Context<'_, '_> {
     fn write_compressed(
         &mut self,
         kind: Kind,
-        first: bool,
-        last: bool,
+        part: Part,
         payload: &Payload<'_>,
     ) -> Result<(), Full> {
         let level = self.deflate.map_or(1, |deflate| deflate.level);
         let window_bits = self.output.connection.deflate_bits;
-        let length = payload.len();
-        let mut from = 0;
-        loop {
-            let until = length.min(from + PIECE);
-            let (first, last) = (first && from == 0, last && until == length);
-            let piece = &payload.bytes(self.output.pool.memory)[from..until];
-            let compressed = self.compressor.compress(level, window_bits, piece, last);
+        for Cut { range, part } in cut(part, payload.len(), PIECE) {
+            let piece = &payload.bytes(self.output.pool.memory)[range];
+            let compressed = self.compressor.compress(level, window_bits, piece, part.is_last());
             // An empty piece in the middle of a message compresses to nothing.
-            if first || last || !compressed.is_empty() {
-                let header = header(kind, first, last, first, compressed.len());
+            if part != Part::Middle || !compressed.is_empty() {
+                let header = Header::of_message(kind, part, true, compressed.len());
                 self.output.frame(&header, &Payload::Bytes(compressed))?;
             }
-            if until == length {
-                return Ok(());
-            }
-            from = until;
         }
+        Ok(())
     }
-}
-
-fn header(kind: Kind, first: bool, last: bool, compressed: bool, length: usize) -> Header {
-    let opcode = if first { kind.opcode() } else { OpCode::Continuation };
-    Header { fin: last, compressed, opcode, mask: None, length: length as u64 }
 }

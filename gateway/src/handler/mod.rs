@@ -13,7 +13,7 @@ mod refusal;
 
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::code::CloseCode;
-use tidegate_proto::websocket::receiver::Kind;
+use tidegate_proto::websocket::message::{Kind, Part};
 
 use crate::kernel::Span;
 
@@ -39,10 +39,8 @@ pub enum Delivery {
 pub struct Piece {
     /// Text or binary.
     pub kind: Kind,
-    /// The message's first piece.
-    pub first: bool,
-    /// The message's last piece.
-    pub last: bool,
+    /// Which part of the message.
+    pub part: Part,
     /// Where its bytes are.
     pub(crate) span: Span,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
-use tidegate_proto::websocket::receiver::Kind;
+use tidegate_proto::websocket::message::Kind;
 
 use super::{Compressed, ConnectionId, Name, Payload, Position, Publication};
 

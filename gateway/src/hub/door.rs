@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use siphasher::sip::SipHasher13;
-use tidegate_proto::websocket::receiver::Kind;
+use tidegate_proto::websocket::message::Kind;
 
 use super::mail::{Ask, Mail};
 use super::{Answer, ConnectionId, MessageMemory, Name, Node, Payload, Refusal};

@@ -189,7 +189,7 @@ fn held(delivery: &Delivery) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_proto::websocket::receiver::Kind;
+    use tidegate_proto::websocket::message::Kind;
 
     use super::super::delivery::What;
     use super::super::{MessageMemory, Payload, Publication};

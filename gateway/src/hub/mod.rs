@@ -866,7 +866,7 @@ mod tests {
         hub.subscribe(hub.id(0, 0), &name, how).expect("room");
         for _ in 0..9 {
             let payload =
-                door.payload(tidegate_proto::websocket::receiver::Kind::Text, b"a").expect("room");
+                door.payload(tidegate_proto::websocket::message::Kind::Text, b"a").expect("room");
             let publication = Publication { payload, key: None, except: None };
             hub.publish(&Target::Topic(name.clone()), publication);
         }

@@ -242,7 +242,7 @@ impl Running {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_proto::websocket::receiver::Kind;
+    use tidegate_proto::websocket::message::Kind;
 
     use super::*;
     use crate::hub::{MessageMemory, Payload, Publication, What};

@@ -6,8 +6,9 @@
 use std::io;
 use std::sync::Arc;
 
-use tidegate_proto::websocket::frame::{Header, MAX_UNMASKED_HEADER, OpCode};
-use tidegate_proto::websocket::receiver::Kind;
+use tidegate_proto::websocket::frame::{Header, MAX_UNMASKED_HEADER};
+use tidegate_proto::websocket::message::{Kind, Part};
+use tidegate_proto::websocket::sender::{Cut, cut};
 
 use super::Shard;
 use super::deliveries::{At, Form, Forms, Framed, Job, Line, Running};
@@ -401,7 +402,7 @@ pub(super) fn plain(kind: Kind, bytes: &[u8]) -> Vec<u8> {
 /// The header of a message in one plain frame, and how long it is.
 fn plain_head(kind: Kind, length: usize) -> ([u8; MAX_UNMASKED_HEADER], usize) {
     let mut head = [0; MAX_UNMASKED_HEADER];
-    let written = header(kind.opcode(), true, false, length).emit(&mut head);
+    let written = Header::of_message(kind, Part::Whole, false, length).emit(&mut head);
     (head, written)
 }
 
@@ -429,23 +430,12 @@ fn compressed(
     bytes: &[u8],
 ) -> Vec<u8> {
     let mut frames = Vec::new();
-    let mut from = 0;
-    loop {
-        let until = bytes.len().min(from + PIECE);
-        let (is_first, is_last) = (from == 0, until == bytes.len());
-        let piece = compressor.compress(level, window, &bytes[from..until], is_last);
-        let opcode = if is_first { kind.opcode() } else { OpCode::Continuation };
+    for Cut { range, part } in cut(Part::Whole, bytes.len(), PIECE) {
+        let piece = compressor.compress(level, window, &bytes[range], part.is_last());
         let mut head = [0; MAX_UNMASKED_HEADER];
-        let length = header(opcode, is_last, is_first, piece.len()).emit(&mut head);
+        let length = Header::of_message(kind, part, true, piece.len()).emit(&mut head);
         frames.extend_from_slice(&head[..length]);
         frames.extend_from_slice(piece);
-        if is_last {
-            return frames;
-        }
-        from = until;
     }
-}
-
-fn header(opcode: OpCode, fin: bool, compressed: bool, length: usize) -> Header {
-    Header { fin, compressed, opcode, mask: None, length: length as u64 }
+    frames
 }

@@ -8,7 +8,7 @@
 //! well: a subscriber is told live messages once it has got to the end.
 
 use tidegate_proto::websocket::frame::MAX_UNMASKED_HEADER;
-use tidegate_proto::websocket::receiver::Kind;
+use tidegate_proto::websocket::message::Kind;
 
 use super::queue::Delivered;
 use super::{Shard, fanout};

@@ -7,7 +7,8 @@ use tidegate_proto::websocket::code::CloseCode;
 use tidegate_proto::websocket::deflate::{InflateError, Inflater, Progress};
 use tidegate_proto::websocket::error::ProtocolError;
 use tidegate_proto::websocket::frame::{Header, OpCode, Role};
-use tidegate_proto::websocket::receiver::{self, Control, Event, Kind, Rules};
+use tidegate_proto::websocket::message::{Kind, Part};
+use tidegate_proto::websocket::receiver::{self, Control, Event, Rules};
 
 use super::counters::Counters;
 use super::halves::Half;
@@ -156,7 +157,7 @@ impl Turn<'_> {
             // The receive asked for no more than the rest of the frame, so it is one piece.
             Ok(Event::Piece(piece)) => {
                 self.output.pool.blocks.extend(block, count);
-                if piece.last {
+                if piece.part.is_last() {
                     self.finish_gathered(block, &piece);
                 }
             }
@@ -209,25 +210,20 @@ impl Turn<'_> {
     }
 
     fn say_control(&mut self, opcode: OpCode, payload: &Payload<'_>) {
-        let header = control_header(opcode, payload.len());
+        let header = Header::of_control(opcode, payload.len());
         self.say(|output| output.frame(&header, payload));
     }
 
     fn piece(&mut self, piece: &receiver::Piece, received: Span) {
         let span = received.part(piece.start as u32, piece.end as u32);
         if !piece.compressed && self.handler.delivery() == Delivery::Pieces {
-            return self.deliver(Piece {
-                kind: piece.kind,
-                first: piece.first,
-                last: piece.last,
-                span,
-            });
+            return self.deliver(Piece { kind: piece.kind, part: piece.part, span });
         }
-        if piece.first && piece.last && span.length <= self.limits.max_buffered_message {
+        if piece.part == Part::Whole && span.length <= self.limits.max_buffered_message {
             return self.whole(piece, span);
         }
         if let Some(block) = self.gather(piece, span)
-            && piece.last
+            && piece.part.is_last()
         {
             self.finish_gathered(block, piece);
         }
@@ -275,7 +271,7 @@ impl Turn<'_> {
                 Ok(progress) => progress,
                 Err(_) => return self.abandon(&mut whole, ProtocolError::InvalidDeflate),
             };
-            let first = produced == 0;
+            let part = Part::from_start(produced == 0).to_end(progress.done);
             left = left.skip(progress.consumed as u32);
             let out = inflated(&progress);
             produced += progress.produced as u64;
@@ -288,9 +284,7 @@ impl Turn<'_> {
                 return self.abandon(&mut whole, ProtocolError::InvalidUtf8);
             }
             match self.handler.delivery() {
-                Delivery::Pieces => {
-                    self.deliver(Piece { kind, first, last: progress.done, span: out })
-                }
+                Delivery::Pieces => self.deliver(Piece { kind, part, span: out }),
                 Delivery::Whole => self.gather_inflated(kind, &mut whole, &progress),
             }
             if progress.done {
@@ -329,7 +323,7 @@ impl Turn<'_> {
     }
 
     fn deliver(&mut self, piece: Piece) {
-        self.counters.messages_in += u64::from(piece.last);
+        self.counters.messages_in += u64::from(piece.part.is_last());
         self.call(|handler, context| handler.message(context, piece));
     }
 
@@ -349,7 +343,7 @@ impl Turn<'_> {
 
     fn control(&mut self, control: &Control, received: Span) {
         let span = received.part(control.start as u32, control.end as u32);
-        if control.first && control.last {
+        if control.part == Part::Whole {
             return self.whole_control(control.opcode, span);
         }
         let Output { connection, pool, .. } = &mut self.output;
@@ -357,7 +351,7 @@ impl Turn<'_> {
             self.failing.get_or_insert(Failing::NoMemory);
             return;
         }
-        if let Some(block) = connection.control.filter(|_| control.last) {
+        if let Some(block) = connection.control.filter(|_| control.part.is_last()) {
             self.became_whole[Half::Control as usize] = true;
             let whole = pool.blocks.content(block);
             self.whole_control(control.opcode, whole);
@@ -413,7 +407,7 @@ impl Turn<'_> {
         if !first {
             return Ok(());
         }
-        let header = control_header(OpCode::Close, length);
+        let header = Header::of_control(OpCode::Close, length);
         self.output.frame(&header, &Payload::Bytes(&body[..length]))
     }
 
@@ -455,7 +449,7 @@ impl Turn<'_> {
 
 impl Piece {
     fn whole(kind: Kind, span: Span) -> Self {
-        Self { kind, first: true, last: true, span }
+        Self { kind, part: Part::Whole, span }
     }
 }
 
@@ -465,8 +459,4 @@ pub(super) const SCRATCH: Span = Span { area: AreaName::Scratch, start: 0, lengt
 /// What was inflated just now.
 fn inflated(progress: &Progress) -> Span {
     SCRATCH.part(0, progress.produced as u32)
-}
-
-fn control_header(opcode: OpCode, length: usize) -> Header {
-    Header { fin: true, compressed: false, opcode, mask: None, length: length as u64 }
 }

@@ -1,6 +1,8 @@
 //! The header of a frame (RFC 6455 section 5.2).
 
+use crate::mask::Mask;
 use crate::websocket::error::ProtocolError;
+use crate::websocket::message::{Kind, Part};
 
 /// The longest header, in bytes: two, a 64-bit length, a masking key.
 pub const MAX_HEADER: usize = 14;
@@ -53,6 +55,17 @@ impl OpCode {
         }
     }
 
+    /// That of a frame which carries a part of a message. Section 5.4: a fragmented message is a
+    /// frame with "an opcode other than 0", followed by frames with "the opcode set to 0".
+    #[must_use]
+    pub const fn of(kind: Kind, part: Part) -> Self {
+        match (part.is_first(), kind) {
+            (false, _) => Self::Continuation,
+            (true, Kind::Text) => Self::Text,
+            (true, Kind::Binary) => Self::Binary,
+        }
+    }
+
     /// Section 5.5: "Control frames are identified by opcodes where the most significant bit of
     /// the opcode is 1."
     #[must_use]
@@ -95,6 +108,32 @@ pub enum Parsed {
 }
 
 impl Header {
+    /// Of a frame without a masking key that carries a part of a message, `length` bytes as they
+    /// travel. RFC 7692 section 6: that a message is `compressed` stands in its first frame only.
+    #[must_use]
+    pub const fn of_message(kind: Kind, part: Part, compressed: bool, length: usize) -> Self {
+        Self {
+            fin: part.is_last(),
+            compressed: compressed && part.is_first(),
+            opcode: OpCode::of(kind, part),
+            mask: None,
+            length: length as u64,
+        }
+    }
+
+    /// Of a control frame without a masking key, of at most [`MAX_CONTROL_PAYLOAD`] bytes.
+    #[must_use]
+    pub const fn of_control(opcode: OpCode, length: usize) -> Self {
+        debug_assert!(opcode.is_control() && length <= MAX_CONTROL_PAYLOAD);
+        Self { fin: true, compressed: false, opcode, mask: None, length: length as u64 }
+    }
+
+    /// The same with a masking key, as a client has to send it.
+    #[must_use]
+    pub const fn masked(self, key: [u8; 4]) -> Self {
+        Self { mask: Some(key), ..self }
+    }
+
     /// Reads a header from the start of `bytes`, for an end in `role`; `compression` says whether
     /// permessage-deflate was agreed on. What is wrong is refused as soon as its byte is there.
     ///
@@ -156,6 +195,22 @@ impl Header {
         let Some(key) = self.mask else { return at };
         out[at..at + 4].copy_from_slice(&key);
         at + 4
+    }
+
+    /// Writes the whole frame to the start of `out`, its payload masked if the header has a key;
+    /// returns its length.
+    ///
+    /// # Panics
+    /// `payload` is not what the header announces, or `out` is shorter than both.
+    pub fn emit_frame(&self, payload: &[u8], out: &mut [u8]) -> usize {
+        assert_eq!(self.length, payload.len() as u64, "another payload than was announced");
+        let start = self.emit(out);
+        let end = start + payload.len();
+        out[start..end].copy_from_slice(payload);
+        if let Some(key) = self.mask {
+            Mask::new(key).apply(&mut out[start..end]);
+        }
+        end
     }
 }
 
@@ -278,6 +333,38 @@ mod tests {
         let mut out = [0; MAX_HEADER];
         assert_eq!(header.emit(&mut out), 8);
         assert_eq!(&out[..8], b"\xc2\xfe\x00\x7e\x01\x02\x03\x04");
+    }
+
+    /// RFC 6455 section 5.7: "a fragmented unmasked text message", and a masked one.
+    #[test]
+    fn whole_frames() {
+        let mut out = [0; 16];
+        let header = Header::of_message(Kind::Text, Part::First, false, 3);
+        let length = header.emit_frame(b"Hel", &mut out);
+        assert_eq!(&out[..length], b"\x01\x03Hel");
+        let header = Header::of_message(Kind::Text, Part::Last, false, 2);
+        let length = header.emit_frame(b"lo", &mut out);
+        assert_eq!(&out[..length], b"\x80\x02lo");
+        let header = Header::of_message(Kind::Text, Part::Whole, false, 5);
+        let header = header.masked([0x37, 0xfa, 0x21, 0x3d]);
+        let length = header.emit_frame(b"Hello", &mut out);
+        assert_eq!(&out[..length], b"\x81\x85\x37\xfa\x21\x3d\x7f\x9f\x4d\x51\x58");
+        let length = Header::of_control(OpCode::Ping, 5).emit_frame(b"Hello", &mut out);
+        assert_eq!(&out[..length], b"\x89\x05Hello");
+    }
+
+    #[test]
+    fn rfc_7692_section_6_1_only_the_first_frame_says_that_a_message_is_compressed() {
+        let of = |part| Header::of_message(Kind::Binary, part, true, 0);
+        for (part, opcode, rsv1, fin) in [
+            (Part::Whole, OpCode::Binary, true, true),
+            (Part::First, OpCode::Binary, true, false),
+            (Part::Middle, OpCode::Continuation, false, false),
+            (Part::Last, OpCode::Continuation, false, true),
+        ] {
+            let header = of(part);
+            assert_eq!((header.opcode, header.compressed, header.fin), (opcode, rsv1, fin));
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::mask::Mask;
 use crate::utf8::Utf8;
 use crate::websocket::error::ProtocolError;
 use crate::websocket::frame::{Header, MAX_HEADER, OpCode, Parsed, Role, is_compressed};
+use crate::websocket::message::{Kind, Part};
 
 /// What a receiver holds its peer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,27 +20,6 @@ pub struct Rules {
     pub max_message: u32,
 }
 
-/// The two kinds of message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Kind {
-    /// UTF-8.
-    Text,
-    /// Bytes.
-    Binary,
-}
-
-impl Kind {
-    /// The opcode that starts such a message.
-    #[must_use]
-    pub const fn opcode(self) -> OpCode {
-        match self {
-            Self::Text => OpCode::Text,
-            Self::Binary => OpCode::Binary,
-        }
-    }
-}
-
 /// Part of a message. Text that is not compressed has been checked up to the end of the piece; a
 /// piece may end within a character.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,10 +30,8 @@ pub struct Piece {
     pub end: usize,
     /// Text or binary.
     pub kind: Kind,
-    /// The message's first piece.
-    pub first: bool,
-    /// The message's last piece.
-    pub last: bool,
+    /// Which part of the message.
+    pub part: Part,
     /// The message is compressed (RFC 7692): the pieces together are its deflate stream.
     pub compressed: bool,
     /// Bytes of this frame that have yet to come.
@@ -69,10 +47,8 @@ pub struct Control {
     pub end: usize,
     /// Close, Ping or Pong.
     pub opcode: OpCode,
-    /// The payload's first bytes.
-    pub first: bool,
-    /// The payload's last bytes.
-    pub last: bool,
+    /// Which part of the payload.
+    pub part: Part,
 }
 
 /// What [`Receiver::handle_input`] found next.
@@ -311,14 +287,8 @@ impl Receiver {
         let fresh = self.flags.take(Flags::FRESH_FRAME);
         if self.opcode.is_control() {
             let Range { start, end } = range;
-            let opcode = self.opcode;
-            return Ok(Event::Control(Control {
-                start,
-                end,
-                opcode,
-                first: fresh,
-                last: left == 0,
-            }));
+            let part = Part::from_start(fresh).to_end(left == 0);
+            return Ok(Event::Control(Control { start, end, opcode: self.opcode, part }));
         }
         self.piece(&input[range.clone()], range, left)
     }
@@ -341,12 +311,12 @@ impl Receiver {
                 .and_then(|()| if last { self.utf8.finish() } else { Ok(()) })
                 .map_err(|_| ProtocolError::InvalidUtf8)?;
         }
-        let first = self.flags.take(Flags::FRESH_MESSAGE);
+        let part = Part::from_start(self.flags.take(Flags::FRESH_MESSAGE)).to_end(last);
         if last {
             self.kind = None;
         }
         let Range { start, end } = range;
-        Ok(Event::Piece(Piece { start, end, kind, first, last, compressed, frame_remaining }))
+        Ok(Event::Piece(Piece { start, end, kind, part, compressed, frame_remaining }))
     }
 }
 
@@ -391,10 +361,10 @@ mod tests {
         }
 
         fn hear_piece(&mut self, piece: Piece, input: &[u8]) {
-            assert_eq!(piece.first, !self.in_message);
-            self.in_message = !piece.last;
+            assert_eq!(piece.part.is_first(), !self.in_message);
+            self.in_message = !piece.part.is_last();
             self.message.extend_from_slice(&input[piece.start..piece.end]);
-            if piece.last {
+            if piece.part.is_last() {
                 let message = core::mem::take(&mut self.message);
                 self.said.push(Said::Message(piece.kind, message));
             }
@@ -402,7 +372,7 @@ mod tests {
 
         fn hear_control(&mut self, control: Control, input: &[u8]) {
             self.control.extend_from_slice(&input[control.start..control.end]);
-            if control.last {
+            if control.part.is_last() {
                 let payload = core::mem::take(&mut self.control);
                 self.said.push(Said::Control(control.opcode, payload));
             }

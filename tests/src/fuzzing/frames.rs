@@ -3,7 +3,8 @@
 use tidegate_proto::websocket::close::CloseReason;
 use tidegate_proto::websocket::error::ProtocolError;
 use tidegate_proto::websocket::frame::{Header, OpCode, Parsed, Role};
-use tidegate_proto::websocket::receiver::{self, Control, Event, Kind, Piece, Receiver};
+use tidegate_proto::websocket::message::Kind;
+use tidegate_proto::websocket::receiver::{self, Control, Event, Piece, Receiver};
 
 use super::{Parameters, Stretches};
 use crate::reference::{self, Message, Read, Said};
@@ -120,13 +121,13 @@ impl Reader {
 
     fn piece(&mut self, input: &[u8], piece: &Piece, taken: std::ops::Range<usize>) {
         assert!(taken.start <= piece.start && piece.start <= piece.end && piece.end == taken.end);
-        assert_eq!(piece.first, self.begun.is_none(), "the first piece is the first");
+        assert_eq!(piece.part.is_first(), self.begun.is_none(), "the first piece is the first");
         let is_text = piece.kind == Kind::Text;
         let compressed = piece.compressed;
         let message = self.begun.get_or_insert(Message { is_text, compressed, bytes: Vec::new() });
         assert_eq!((message.is_text, message.compressed), (is_text, compressed));
         message.bytes.extend_from_slice(&input[piece.start..piece.end]);
-        if piece.last {
+        if piece.part.is_last() {
             self.said.extend(self.begun.take().map(Said::Message));
         }
     }
@@ -134,13 +135,15 @@ impl Reader {
     fn control(&mut self, input: &[u8], control: &Control, taken: std::ops::Range<usize>) {
         assert!(taken.start <= control.start && control.start <= control.end);
         assert_eq!(control.end, taken.end);
-        assert_eq!(control.first, self.control.is_none(), "the first part is the first");
+        assert_eq!(control.part.is_first(), self.control.is_none(), "the first part is the first");
         let opcode = control.opcode as u8;
         let (begun, payload) = self.control.get_or_insert((opcode, Vec::new()));
         assert_eq!(*begun, opcode);
         payload.extend_from_slice(&input[control.start..control.end]);
         assert!(payload.len() <= 125, "a control frame of {} bytes", payload.len());
-        let Some((opcode, payload)) = self.control.take_if(|_| control.last) else { return };
+        let Some((opcode, payload)) = self.control.take_if(|_| control.part.is_last()) else {
+            return;
+        };
         if control.opcode == OpCode::Close {
             check_close(&payload);
             self.closed = true;

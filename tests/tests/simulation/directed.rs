@@ -8,7 +8,7 @@ use tidegate::hub::{
 };
 use tidegate::kernel::{Completion, Errno, Operation};
 use tidegate_proto::websocket::code::CloseCode;
-use tidegate_proto::websocket::receiver::Kind;
+use tidegate_proto::websocket::message::Kind;
 
 use crate::play::{
     A_WHILE, PONG, Play, accepted, poll_on, readable, receive, received, still_polled,

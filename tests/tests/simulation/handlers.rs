@@ -8,7 +8,7 @@ use tidegate::config::{self, Route};
 use tidegate::handler::{Answer, Context, Delivery, End, Handler, Piece, Rooms};
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::code::CloseCode;
-use tidegate_proto::websocket::receiver::Kind;
+use tidegate_proto::websocket::message::{Kind, Part};
 
 /// The close code of [`Behaviour::CloseAtTheThird`].
 pub const HAD_ENOUGH: u16 = 4003;
@@ -161,10 +161,10 @@ impl Handler for Recorded {
         let wants_whole = self.behaviour.wants_whole();
         let behaviour = self.behaviour;
         let seen = self.seen(context);
-        assert_eq!(piece.first, !seen.within_message, "a message begins within another");
-        assert!(!wants_whole || (piece.first && piece.last), "a message in pieces");
-        seen.within_message = !piece.last;
-        seen.messages += usize::from(piece.last);
+        assert_eq!(piece.part.is_first(), !seen.within_message, "a message begins within another");
+        assert!(!wants_whole || piece.part == Part::Whole, "a message in pieces");
+        seen.within_message = !piece.part.is_last();
+        seen.messages += usize::from(piece.part.is_last());
         // What cannot be written ends the connection, and the shard knows why.
         let _ = match behaviour {
             Behaviour::Source => Ok(()),
@@ -197,8 +197,8 @@ impl Handler for Recorded {
 fn twice(context: &mut Context<'_, '_>, piece: Piece) -> Result<(), tidegate::handler::WriteError> {
     let copy = context.bytes(&piece).to_vec();
     let (a, b) = (copy.len() / 3, copy.len() / 2);
-    context.send_piece(piece.kind, true, false, &copy[..a])?;
-    context.send_piece(piece.kind, false, false, &copy[a..b])?;
-    context.send_piece(piece.kind, false, true, &copy[b..])?;
+    context.send_piece(piece.kind, Part::First, &copy[..a])?;
+    context.send_piece(piece.kind, Part::Middle, &copy[a..b])?;
+    context.send_piece(piece.kind, Part::Last, &copy[b..])?;
     context.echo(piece)
 }

@@ -5,7 +5,7 @@ use std::sync::mpsc;
 
 use tidegate::hub::{Answer, ConnectionFilter, ConnectionId, Name, Publication, Request, Target};
 use tidegate::kernel::{Completion, Errno, Operation};
-use tidegate_proto::websocket::receiver::Kind;
+use tidegate_proto::websocket::message::Kind;
 use tidegate_tests::Frame;
 
 use crate::play::Play;

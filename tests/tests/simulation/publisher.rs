@@ -9,7 +9,7 @@ use tidegate::hub::{
 };
 use tidegate::kernel::Peer;
 use tidegate_proto::websocket::code::CloseCode;
-use tidegate_proto::websocket::receiver::Kind;
+use tidegate_proto::websocket::message::Kind;
 
 use crate::labels::{Label, Stream, To};
 use crate::ledger::{OUTSIDE, Place, SENT_AWAY, Where};
