@@ -2,8 +2,8 @@
 //!
 //! The caller keeps one deadline per connection: on every change of [`Wait`], and on activity while
 //! it waits for activity, it sets `now + timings.limit(wait)`; when that passes, [`Wait::expire`]
-//! says what to do. What is half received has one beside it, for [`Wait::Message`], which stands
-//! whatever else is waited for meanwhile.
+//! says what to do. What is half received is no wait: it has a deadline that stands whatever else is
+//! waited for meanwhile, which is the caller's to keep.
 
 use core::time::Duration;
 
@@ -20,8 +20,6 @@ pub struct Timings {
     pub close: Duration,
     /// How long a peer may take no byte of what is queued for it.
     pub stall: Duration,
-    /// From the first byte of what must be whole to its last.
-    pub message: Duration,
 }
 
 /// What a connection waits for.
@@ -36,8 +34,6 @@ pub enum Wait {
     Pong,
     /// The peer to take some of its backlog.
     Progress,
-    /// The rest of what must be whole before it is looked at, and takes memory meanwhile.
-    Message,
     /// The end of the closing handshake and of the connection.
     Close,
 }
@@ -54,8 +50,6 @@ pub enum Expiry {
     PeerGone,
     /// The peer does not read: drop the connection.
     PeerStalled,
-    /// The message took too long: close with 1008.
-    MessageTooSlow,
     /// The closing handshake took too long: drop the connection.
     CloseTimedOut,
 }
@@ -69,7 +63,6 @@ impl Timings {
             Wait::Activity => self.ping,
             Wait::Pong => Some(self.pong),
             Wait::Progress => Some(self.stall),
-            Wait::Message => Some(self.message),
             Wait::Close => Some(self.close),
         }
     }
@@ -84,7 +77,6 @@ impl Wait {
             Self::Activity => Expiry::SendPing,
             Self::Pong => Expiry::PeerGone,
             Self::Progress => Expiry::PeerStalled,
-            Self::Message => Expiry::MessageTooSlow,
             Self::Close => Expiry::CloseTimedOut,
         }
     }
@@ -110,7 +102,6 @@ mod tests {
         pong: Duration::from_secs(5),
         close: Duration::from_secs(2),
         stall: Duration::from_secs(20),
-        message: Duration::from_secs(60),
     };
 
     /// Silent from the start: the time until the connection is dropped, by way of one Ping.
@@ -133,7 +124,7 @@ mod tests {
     #[test]
     fn any_byte_answers_a_ping_and_nothing_else() {
         assert_eq!(Wait::Pong.handle_activity(), Wait::Activity);
-        for wait in [Wait::Head, Wait::Activity, Wait::Progress, Wait::Message, Wait::Close] {
+        for wait in [Wait::Head, Wait::Activity, Wait::Progress, Wait::Close] {
             assert_eq!(wait.handle_activity(), wait, "a trickle does not lengthen {wait:?}");
         }
     }

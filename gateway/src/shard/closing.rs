@@ -118,7 +118,8 @@ impl<R: Ring> Shard<R> {
             // What it may have said is not read for now.
             return self.wait_for(slot, wait);
         }
-        if self.is_heard_first(slot, wait) {
+        // A Pong may always be in what is unread, since any byte is one.
+        if (wait == Wait::Pong || self.is_lenient()) && self.is_unread(slot) {
             self.table[slot].laps = self.deadlines.set(slot, Some(1));
             return;
         }
@@ -129,8 +130,6 @@ impl<R: Ring> Shard<R> {
             Expiry::PeerGone | Expiry::PeerStalled => {
                 self.ring.push(Operation::AskUnacknowledged { slot, generation });
             }
-            // What is half received has deadlines of its own.
-            Expiry::MessageTooSlow => {}
             Expiry::CloseTimedOut => {
                 self.counters.close_timeouts += 1;
                 self.drop_connection(slot);
@@ -149,22 +148,24 @@ impl<R: Ring> Shard<R> {
         if connection.stage != Stage::Open || !is_half {
             return self.halves.end_all(slot);
         }
-        if self.held.contains(slot) || self.is_heard_first(slot, Wait::Message) {
+        if self.held.contains(slot) || (self.is_lenient() && self.is_unread(slot)) {
             return self.halves.put_off(slot, self.deadlines.now() + 1);
         }
         self.halves.end_all(slot);
         self.message_timed_out(slot);
     }
 
-    /// Whether the connection has input that is yet to be read, and that is to be read before this
-    /// wait is over. A Pong may always be in it, since any byte is one. For the others that holds
-    /// after a pause only: who sends all the time would have all the time otherwise.
-    fn is_heard_first(&self, slot: Slot, wait: Wait) -> bool {
-        let is_unread = self.table[slot].flags.has(Flags::RECEIVING | Flags::PUT_OFF)
+    /// Whether the connection has input that is yet to be read.
+    fn is_unread(&self, slot: Slot) -> bool {
+        self.table[slot].flags.has(Flags::RECEIVING | Flags::PUT_OFF)
             || self.ready.contains(slot)
-            || self.crowd.contains(slot);
-        let is_lenient = self.deadlines.now() <= self.lenient_until;
-        is_unread && (wait == Wait::Pong || is_lenient)
+            || self.crowd.contains(slot)
+    }
+
+    /// Whether what is unread is read before a wait is over. After a pause only: who sends all the
+    /// time would have all the time otherwise.
+    fn is_lenient(&self) -> bool {
+        self.deadlines.now() <= self.lenient_until
     }
 
     /// Closes the connection now. Its slot is given up at once, unless an operation in flight still

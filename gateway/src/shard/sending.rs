@@ -89,7 +89,7 @@ impl<R: Ring> Shard<R> {
     fn watch_halves(&mut self, slot: Slot, became_whole: [bool; 2]) {
         let connection = &self.table[slot];
         let is_open = connection.stage == Stage::Open;
-        let limit = self.profile(slot).ticks(Wait::Message);
+        let ticks = self.profile(slot).message;
         let kept = [
             (Half::Message, connection.gathered.is_some()),
             (Half::Control, connection.control.is_some()),
@@ -99,7 +99,7 @@ impl<R: Ring> Shard<R> {
             if !is_half || became_whole[half as usize] {
                 self.halves.end(slot, half);
             }
-            if let Some(ticks) = limit.filter(|_| is_half) {
+            if is_half {
                 self.halves.begin(slot, half, self.deadlines.now() + u64::from(ticks));
             }
         }

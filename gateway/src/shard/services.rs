@@ -23,8 +23,7 @@ use crate::kernel::ListenerId;
 pub type HandlerFactory = dyn Fn(&Route) -> Option<Box<dyn Handler>> + Send + Sync;
 
 /// The kinds of [`Wait`].
-const WAITS: [Wait; 6] =
-    [Wait::Head, Wait::Activity, Wait::Pong, Wait::Progress, Wait::Message, Wait::Close];
+const WAITS: [Wait; 5] = [Wait::Head, Wait::Activity, Wait::Pong, Wait::Progress, Wait::Close];
 
 /// What a route offers to each of its connections, in bytes. See [`Route`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,6 +188,8 @@ impl Index<ServiceId> for Services {
 pub(super) struct Profile {
     /// The ticks of each wait.
     pub(super) waits: [Option<u32>; WAITS.len()],
+    /// The ticks from the first byte of what must be whole to its last.
+    pub(super) message: u32,
     /// Whether and how messages are compressed.
     pub(super) deflate: Option<Deflate>,
     /// What is said in the log: of sockets, and of WebSocket connections.
@@ -201,6 +202,7 @@ impl Profile {
         let stack = &listener.stack;
         Self {
             waits: waits(stack),
+            message: deadlines::ticks(stack.websocket.message),
             deflate: stack.websocket.deflate,
             logs_transport: stack.log_transport,
             logs_websocket: stack.log_websocket,
@@ -287,7 +289,6 @@ fn waits(stack: &Stack) -> [Option<u32>; WAITS.len()] {
         pong: layer.keepalive.map_or(layer.close, |keepalive| keepalive.pong),
         close: layer.close,
         stall: layer.stall,
-        message: layer.message,
     };
     WAITS.map(|wait| {
         let limit = timings.limit(wait)?;
