@@ -8,7 +8,7 @@ use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
 use monoio::net::TcpStream;
 use tidegate_proto::http::{Status, parse_response};
 use tidegate_proto::mask::Mask;
-use tidegate_proto::websocket::frame::{Header, MAX_HEADER, OpCode, Role};
+use tidegate_proto::websocket::frame::{Header, MAX_HEADER, OpCode, Reserved, Role};
 use tidegate_proto::websocket::handshake::client::{Accepted, Request};
 use tidegate_proto::websocket::message::{Kind, Part};
 use tidegate_proto::websocket::receiver::{Event, Receiver, Rules};
@@ -16,7 +16,7 @@ use tidegate_proto::websocket::receiver::{Event, Receiver, Rules};
 use crate::random::Random;
 use crate::target::Target;
 
-const RULES: Rules = Rules { role: Role::Client, compression: false, max_message: u32::MAX };
+const RULES: Rules = Rules { role: Role::Client, reserved: Reserved::Clear, max_message: u32::MAX };
 
 /// The longest response to an opening handshake, in bytes.
 const RESPONSE_MAX: usize = 4096;

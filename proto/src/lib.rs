@@ -16,7 +16,7 @@
 //! write the acceptance; then hand every stretch of input to the receiver until it wants more.
 //!
 //! ```
-//! use tidegate_proto::websocket::frame::Role;
+//! use tidegate_proto::websocket::frame::{Reserved, Role};
 //! use tidegate_proto::websocket::handshake::server::{Acceptance, Upgrade};
 //! use tidegate_proto::http::{Status, parse_request};
 //! use tidegate_proto::websocket::message::Part;
@@ -35,7 +35,7 @@
 //! assert!(response[..length].starts_with(b"HTTP/1.1 101 Switching Protocols\r\n"));
 //!
 //! // Frames, unmasked where they lie.
-//! let rules = Rules { role: Role::Server, compression: false, max_message: 1 << 20 };
+//! let rules = Rules { role: Role::Server, reserved: Reserved::Clear, max_message: 1 << 20 };
 //! let mut receiver = Receiver::default();
 //! let mut at = head.head_len();
 //! let Event::Piece(piece) = receiver.handle_input(&mut input, &mut at, &rules)? else {

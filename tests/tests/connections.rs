@@ -18,7 +18,7 @@ use socket2::{Domain, SockRef, Socket, Type};
 use tidegate_proto::http::{Status, parse_response};
 use tidegate_proto::websocket::close::CloseReason;
 use tidegate_proto::websocket::code::CloseCode;
-use tidegate_proto::websocket::frame::{Header, OpCode, Role};
+use tidegate_proto::websocket::frame::{Header, OpCode, Reserved, Role};
 use tidegate_proto::websocket::handshake::client::{Accepted, Request};
 use tidegate_proto::websocket::receiver::{Control, Event, Piece, Receiver, Rules};
 use tidegate_tests::{Gateway, Launch, Witness};
@@ -43,7 +43,7 @@ const WITNESSES: usize = 16;
 /// How much the gateway may grow from the first round to the last, as a part of what it had.
 const GROWTH_MAX: f64 = 0.02;
 
-const RULES: Rules = Rules { role: Role::Client, compression: false, max_message: 1 << 20 };
+const RULES: Rules = Rules { role: Role::Client, reserved: Reserved::Clear, max_message: 1 << 20 };
 
 /// Both tests fill the process's descriptor table, so they take turns.
 static DESCRIPTORS: Mutex<()> = Mutex::new(());

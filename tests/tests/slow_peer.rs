@@ -15,7 +15,7 @@ use tidegate_proto::http::{Status, parse_response};
 use tidegate_proto::mask::Mask;
 use tidegate_proto::websocket::close::CloseReason;
 use tidegate_proto::websocket::code::CloseCode;
-use tidegate_proto::websocket::frame::{Header, MAX_HEADER, OpCode, Role};
+use tidegate_proto::websocket::frame::{Header, MAX_HEADER, OpCode, Reserved, Role};
 use tidegate_proto::websocket::handshake::client::{Accepted, Request};
 use tidegate_proto::websocket::message::{Kind, Part};
 use tidegate_proto::websocket::receiver::{Control, Event, Piece, Receiver, Rules};
@@ -59,7 +59,7 @@ const QUIET: Duration = Duration::from_millis(300);
 /// How long any step may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-const RULES: Rules = Rules { role: Role::Client, compression: false, max_message: 1 << 20 };
+const RULES: Rules = Rules { role: Role::Client, reserved: Reserved::Clear, max_message: 1 << 20 };
 
 const CONFIGURATION: &str = r#"
     [limits]

@@ -9,13 +9,13 @@ use tidegate_proto::websocket::close::CloseReason;
 use tidegate_proto::websocket::code::CloseCode;
 use tidegate_proto::websocket::error::ProtocolError;
 use tidegate_proto::websocket::frame::{
-    Header, MAX_CONTROL_PAYLOAD, MAX_HEADER, MAX_UNMASKED_HEADER, OpCode, Role,
+    Header, MAX_CONTROL_PAYLOAD, MAX_HEADER, MAX_UNMASKED_HEADER, OpCode, Reserved, Role,
 };
 use tidegate_proto::websocket::handshake::server::{Acceptance, Rejection, Upgrade};
 use tidegate_proto::websocket::message::Part;
 use tidegate_proto::websocket::receiver::{Control, Event, Piece, Receiver, Rules};
 
-const RULES: Rules = Rules { role: Role::Server, compression: false, max_message: 16 << 20 };
+const RULES: Rules = Rules { role: Role::Server, reserved: Reserved::Clear, max_message: 16 << 20 };
 
 /// The longest request head, in bytes.
 const HEAD_MAX: usize = 8 << 10;

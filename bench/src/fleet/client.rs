@@ -3,13 +3,13 @@
 use std::io;
 
 use tidegate_proto::http::{Status, parse_response};
-use tidegate_proto::websocket::frame::{OpCode, Role};
+use tidegate_proto::websocket::frame::{OpCode, Reserved, Role};
 use tidegate_proto::websocket::handshake::client::{Accepted, Request};
 use tidegate_proto::websocket::receiver::{Event, Receiver, Rules};
 
 use super::Errand;
 
-const RULES: Rules = Rules { role: Role::Client, compression: false, max_message: u32::MAX };
+const RULES: Rules = Rules { role: Role::Client, reserved: Reserved::Clear, max_message: u32::MAX };
 
 /// The longest response to an opening handshake, in bytes.
 const RESPONSE_MAX: usize = 4096;

@@ -3,7 +3,7 @@
 //! Of an event only its beginning is looked at, where its offset stands; the rest is counted and
 //! passed over, so that very many clients cost their process little.
 
-use tidegate_proto::websocket::frame::{Header, OpCode, Parsed, Role};
+use tidegate_proto::websocket::frame::{Header, OpCode, Parsed, Reserved, Role};
 
 /// How much of an event is looked at, in bytes: all that stands in front of a message's text, all
 /// of where a subscriber stands, and any control frame.
@@ -67,7 +67,7 @@ impl Hearing {
     /// Reads the header of the next frame, if it is there.
     fn begin(&mut self, input: &mut &[u8]) -> Result<bool, String> {
         let parse = |bytes: &[u8]| {
-            Header::parse(bytes, Role::Client, false).map_err(|error| error.to_string())
+            Header::parse(bytes, Role::Client, Reserved::Clear).map_err(|error| error.to_string())
         };
         // Nearly always the header is whole where it lies.
         let (parsed, before) = if self.begun.is_empty() {

@@ -627,9 +627,11 @@ impl<R: Ring> Shard<R> {
         let connection = &mut self.table[slot];
         let generation = connection.generation;
         let Service { limits, handler, .. } = self.services.get_mut(connection.service);
+        let Profile { role, deflate, .. } = self.profiles[connection.profile];
         Turn {
             handler: &mut **handler,
-            deflate: self.profiles[connection.profile].deflate,
+            role,
+            deflate,
             output: Output {
                 connection,
                 pool: Pool { blocks: &mut self.blocks, memory: &mut self.memory },

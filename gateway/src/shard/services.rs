@@ -7,6 +7,7 @@ use std::ops::Index;
 
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::keepalive::{Timings, Wait};
+use tidegate_proto::websocket::frame::Role;
 
 use super::counted::Counted;
 use super::deadlines;
@@ -186,6 +187,8 @@ impl Index<ServiceId> for Services {
 
 /// What a listener's stack says of its connections.
 pub(super) struct Profile {
+    /// Which end we are.
+    pub(super) role: Role,
     /// The ticks of each wait.
     pub(super) waits: [Option<u32>; WAITS.len()],
     /// The ticks from the first byte of what must be whole to its last.
@@ -201,6 +204,7 @@ impl Profile {
     fn new(listener: &Listener) -> Self {
         let stack = &listener.stack;
         Self {
+            role: Role::Server,
             waits: waits(stack),
             message: deadlines::ticks(stack.websocket.message),
             deflate: stack.websocket.deflate,

@@ -6,7 +6,7 @@ use tidegate_proto::websocket::close::CloseReason;
 use tidegate_proto::websocket::code::CloseCode;
 use tidegate_proto::websocket::deflate::{InflateError, Inflater, Progress};
 use tidegate_proto::websocket::error::ProtocolError;
-use tidegate_proto::websocket::frame::{Header, OpCode, Role};
+use tidegate_proto::websocket::frame::{Header, OpCode, Reserved, Role};
 use tidegate_proto::websocket::message::{Kind, Part};
 use tidegate_proto::websocket::receiver::{self, Control, Event, Rules};
 
@@ -27,6 +27,8 @@ pub(super) struct Turn<'a> {
     pub(super) output: Output<'a>,
     pub(super) handler: &'a mut dyn Handler,
     pub(super) limits: ServiceLimits,
+    /// Which end we are.
+    pub(super) role: Role,
     pub(super) deflate: Option<Deflate>,
     pub(super) compressor: &'a mut Compressor,
     pub(super) inflater: &'a mut Inflater,
@@ -182,11 +184,11 @@ impl Turn<'_> {
     }
 
     fn rules(&self) -> Rules {
-        Rules {
-            role: Role::Server,
-            compression: self.output.connection.deflate_bits != 0,
-            max_message: self.limits.max_message,
-        }
+        let reserved = match self.output.connection.deflate_bits {
+            0 => Reserved::Clear,
+            _ => Reserved::Compression,
+        };
+        Rules { role: self.role, reserved, max_message: self.limits.max_message }
     }
 
     fn is_listening(&self) -> bool {

@@ -83,6 +83,17 @@ pub enum Role {
     Client,
 }
 
+/// What the reserved bits of a header may be (section 5.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reserved {
+    /// 0: no extension was agreed on.
+    Clear,
+    /// RSV1 says that a message is compressed (RFC 7692): permessage-deflate was agreed on.
+    Compression,
+    /// Anything: what they mean is for the end that the frame is passed on to.
+    Passed,
+}
+
 /// The header of one frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
@@ -134,14 +145,14 @@ impl Header {
         Self { mask: Some(key), ..self }
     }
 
-    /// Reads a header from the start of `bytes`, for an end in `role`; `compression` says whether
-    /// permessage-deflate was agreed on. What is wrong is refused as soon as its byte is there.
+    /// Reads a header from the start of `bytes`, for an end in `role`. What is wrong is refused as
+    /// soon as its byte is there.
     ///
     /// # Errors
     /// What a single header can break; the order of frames is the receiver's business.
-    pub fn parse(bytes: &[u8], role: Role, compression: bool) -> Result<Parsed, ProtocolError> {
+    pub fn parse(bytes: &[u8], role: Role, reserved: Reserved) -> Result<Parsed, ProtocolError> {
         let Some(&first) = bytes.first() else { return Ok(Parsed::Partial) };
-        let opcode = check_first(first, compression)?;
+        let opcode = check_first(first, reserved)?;
         let Some(&second) = bytes.get(1) else { return Ok(Parsed::Partial) };
         check_second(second, opcode, role)?;
         let Some((length, used)) = parse_length(&bytes[1..])? else { return Ok(Parsed::Partial) };
@@ -230,17 +241,23 @@ pub const fn unmasked_length(payload: u64) -> usize {
     }
 }
 
-fn check_first(first: u8, compression: bool) -> Result<OpCode, ProtocolError> {
+fn check_first(first: u8, reserved: Reserved) -> Result<OpCode, ProtocolError> {
     // RFC 6455 section 5.2: RSV1 to RSV3 "MUST be 0 unless an extension is negotiated that defines
     // meanings for non-zero values."
-    if first & RSV2_RSV3 != 0 || (first & RSV1 != 0 && !compression) {
+    let must_be_0 = match reserved {
+        Reserved::Clear => RSV1 | RSV2_RSV3,
+        Reserved::Compression => RSV2_RSV3,
+        Reserved::Passed => 0,
+    };
+    if first & must_be_0 != 0 {
         return Err(ProtocolError::ReservedBit);
     }
     let opcode = OpCode::parse(first)?;
     // RFC 7692 section 6.1: RSV1 is set only "on the first frame" of a message: "An endpoint MUST
     // NOT set the "Per-Message Compressed" bit of control frames and non-first fragments of a data
     // message."
-    if first & RSV1 != 0 && !matches!(opcode, OpCode::Text | OpCode::Binary) {
+    let starts_message = matches!(opcode, OpCode::Text | OpCode::Binary);
+    if first & RSV1 != 0 && reserved == Reserved::Compression && !starts_message {
         return Err(ProtocolError::CompressedBitMisplaced);
     }
     // RFC 6455 section 5.5: control frames "MUST NOT be fragmented".
@@ -298,13 +315,13 @@ mod tests {
     use super::*;
 
     fn parse(bytes: &[u8]) -> Result<Parsed, ProtocolError> {
-        Header::parse(bytes, Role::Server, false)
+        Header::parse(bytes, Role::Server, Reserved::Clear)
     }
 
     /// The examples of RFC 6455 section 5.7, as the client sees them.
     #[test]
     fn deconstruct() {
-        let unmasked = |bytes: &[u8]| Header::parse(bytes, Role::Client, false);
+        let unmasked = |bytes: &[u8]| Header::parse(bytes, Role::Client, Reserved::Clear);
         let hello =
             Header { fin: true, compressed: false, opcode: OpCode::Text, mask: None, length: 5 };
         assert_eq!(unmasked(b"\x81\x05Hello"), Ok(Parsed::Complete(hello, 2)));
@@ -373,14 +390,20 @@ mod tests {
         assert_eq!(parse(b"\xc1"), Err(E::ReservedBit));
         assert_eq!(parse(b"\xa1"), Err(E::ReservedBit));
         assert_eq!(parse(b"\x91"), Err(E::ReservedBit));
-        assert_eq!(Header::parse(b"\xc9", Role::Server, true), Err(E::CompressedBitMisplaced));
-        assert_eq!(Header::parse(b"\x40", Role::Server, true), Err(E::CompressedBitMisplaced));
+        assert_eq!(
+            Header::parse(b"\xc9", Role::Server, Reserved::Compression),
+            Err(E::CompressedBitMisplaced)
+        );
+        assert_eq!(
+            Header::parse(b"\x40", Role::Server, Reserved::Compression),
+            Err(E::CompressedBitMisplaced)
+        );
         for opcode in [3, 4, 5, 6, 7, 0xb, 0xc, 0xd, 0xe, 0xf] {
             assert_eq!(parse(&[0x80 | opcode]), Err(E::ReservedOpCode(opcode)));
         }
         assert_eq!(parse(b"\x09"), Err(E::FragmentedControl));
         assert_eq!(parse(b"\x81\x05"), Err(E::Unmasked));
-        assert_eq!(Header::parse(b"\x81\x85", Role::Client, false), Err(E::Masked));
+        assert_eq!(Header::parse(b"\x81\x85", Role::Client, Reserved::Clear), Err(E::Masked));
         assert_eq!(parse(b"\x89\xfe"), Err(E::OversizedControl));
         assert_eq!(parse(b"\x82\xfe\x00\x7d"), Err(E::NonMinimalLength));
         assert_eq!(parse(b"\x82\xff\x00\x00\x00\x00\x00\x00\xff\xff"), Err(E::NonMinimalLength));
@@ -409,10 +432,10 @@ mod tests {
             let length = header.emit(&mut out);
             prop_assert_eq!(length, header.encoded_length());
             for end in 0..length {
-                let parsed = Header::parse(&out[..end], Role::Server, true);
+                let parsed = Header::parse(&out[..end], Role::Server, Reserved::Compression);
                 prop_assert_eq!(parsed, Ok(Parsed::Partial));
             }
-            let parsed = Header::parse(&out, Role::Server, true);
+            let parsed = Header::parse(&out, Role::Server, Reserved::Compression);
             prop_assert_eq!(parsed, Ok(Parsed::Complete(header, length)));
         }
 
@@ -420,9 +443,9 @@ mod tests {
         fn a_refusal_never_turns_into_acceptance(
             bytes in prop::collection::vec(any::<u8>(), 0..15)
         ) {
-            let whole = Header::parse(&bytes, Role::Server, false);
+            let whole = Header::parse(&bytes, Role::Server, Reserved::Clear);
             for end in 0..bytes.len() {
-                match Header::parse(&bytes[..end], Role::Server, false) {
+                match Header::parse(&bytes[..end], Role::Server, Reserved::Clear) {
                     Ok(Parsed::Partial) => {}
                     decided => prop_assert_eq!(decided, whole),
                 }

@@ -1,12 +1,13 @@
-//! What one end makes of the bytes that the other sends: frames, messages and control frames, as
-//! pieces of the very bytes that were lent.
+//! What is made of the bytes that one end sends: frames, messages and control frames, as pieces of
+//! the very bytes that were lent. They are for us ([`Receiver::handle_input`]), or for another end
+//! to which they are passed on as they are ([`Receiver::pass_input`]).
 
 use core::ops::Range;
 
 use crate::mask::Mask;
 use crate::utf8::Utf8;
 use crate::websocket::error::ProtocolError;
-use crate::websocket::frame::{Header, MAX_HEADER, OpCode, Parsed, Role, is_compressed};
+use crate::websocket::frame::{Header, MAX_HEADER, OpCode, Parsed, Reserved, Role, is_compressed};
 use crate::websocket::message::{Kind, Part};
 
 /// What a receiver holds its peer to.
@@ -14,8 +15,8 @@ use crate::websocket::message::{Kind, Part};
 pub struct Rules {
     /// Which end we are.
     pub role: Role,
-    /// permessage-deflate was agreed on.
-    pub compression: bool,
+    /// What the reserved bits may be.
+    pub reserved: Reserved,
     /// The longest message, in bytes as they travel.
     pub max_message: u32,
 }
@@ -62,11 +63,58 @@ pub enum Event {
     Control(Control),
 }
 
+/// Part of a frame that is passed on, header and payload: the bytes `head` and then those of the
+/// input, as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stretch {
+    /// The start of the frame's header, if that came with inputs before: it was withheld until the
+    /// header was whole and found to be right.
+    pub head: Spill,
+    /// Where in the input it starts.
+    pub start: usize,
+    /// Where in the input it ends.
+    pub end: usize,
+    /// What the frame is for.
+    pub opcode: OpCode,
+    /// The frame is its message's last; of a control frame it is the only one.
+    pub fin: bool,
+    /// Which part of the frame. Another frame may go before the first and behind the last only.
+    pub part: Part,
+    /// Bytes of this frame that have yet to come.
+    pub frame_remaining: u64,
+}
+
+/// The start of a header whose end has yet to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spill {
+    bytes: [u8; MAX_HEADER - 1],
+    /// 0 to 13.
+    length: u8,
+}
+
+impl Spill {
+    const EMPTY: Self = Self { bytes: [0; MAX_HEADER - 1], length: 0 };
+
+    /// Its bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.length)]
+    }
+
+    fn new(start: &[u8]) -> Self {
+        let mut spill = Self::EMPTY;
+        spill.bytes[..start.len()].copy_from_slice(start);
+        spill.length = start.len() as u8;
+        spill
+    }
+}
+
 /// The state of one direction between two inputs, in 28 bytes.
 ///
 /// Call [`Receiver::handle_input`] with the same input and cursor until it says
 /// [`Event::NeedInput`] or fails; then with the next input. After an error, or when a whole Close
-/// frame was handed out, it is not called again.
+/// frame was handed out, it is not called again. For a direction that is passed on, call
+/// [`Receiver::pass_input`] instead, from its beginning to its end.
 #[derive(Clone, Copy, Debug)]
 pub struct Receiver {
     position: Position,
@@ -85,9 +133,9 @@ pub struct Receiver {
 /// Where in a frame the input ended.
 #[derive(Clone, Copy, Debug)]
 enum Position {
-    /// Within a header, or between frames (`length` 0). Invariant: `spill[..length]` is a header's
-    /// valid but incomplete start.
-    Header { spill: [u8; MAX_HEADER - 1], length: u8 },
+    /// Within a header, or between frames (nothing spilled). Invariant: what is spilled is a
+    /// header's valid but incomplete start.
+    Header(Spill),
     /// Within a payload; `remaining` > 0, in halves so that the record stays small.
     Payload { remaining: [u32; 2], mask: Mask },
 }
@@ -137,7 +185,7 @@ impl Default for Receiver {
 
 impl Position {
     const fn between_frames() -> Self {
-        Self::Header { spill: [0; MAX_HEADER - 1], length: 0 }
+        Self::Header(Spill::EMPTY)
     }
 }
 
@@ -152,9 +200,8 @@ impl Receiver {
         at: &mut usize,
         rules: &Rules,
     ) -> Result<Event, ProtocolError> {
-        if let Position::Header { spill, length } = self.position {
-            let Some(header) = self.take_header(&spill[..usize::from(length)], input, at, rules)?
-            else {
+        if let Position::Header(spill) = self.position {
+            let Some(header) = self.take_header(spill, input, at, rules)? else {
                 return Ok(Event::NeedInput);
             };
             self.start_frame(&header, rules)?;
@@ -162,16 +209,54 @@ impl Receiver {
         self.take_payload(input, at)
     }
 
+    /// Takes the bytes of `input` from `*at` on, up to the end of the frame or of the input, and
+    /// moves `*at` behind them, for somebody who passes them on: frames are told apart, counted and
+    /// held to the rules, but for what only who unmasks the payload can know. `None`: the input is
+    /// used up.
+    ///
+    /// # Errors
+    /// The peer broke the protocol: fail the connection with the error's close code. Of the frame
+    /// that did nothing was handed out, so a Close frame may follow at the other end.
+    pub fn pass_input(
+        &mut self,
+        input: &[u8],
+        at: &mut usize,
+        rules: &Rules,
+    ) -> Result<Option<Stretch>, ProtocolError> {
+        let start = *at;
+        if start == input.len() {
+            return Ok(None);
+        }
+        let mut head = Spill::EMPTY;
+        if let Position::Header(spill) = self.position {
+            let Some(header) = self.take_header(spill, input, at, rules)? else {
+                return Ok(None);
+            };
+            self.start_frame(&header, rules)?;
+            head = spill;
+        }
+        // There is input: if none of it is payload, it was the end of the header.
+        let left = self.advance(at, input.len()).unwrap_or_else(|| self.remaining());
+        let fin = self.flags.has(Flags::FIN);
+        if fin && left == 0 && !self.opcode.is_control() {
+            self.kind = None;
+        }
+        Ok(Some(Stretch {
+            head,
+            start,
+            end: *at,
+            opcode: self.opcode,
+            fin,
+            part: Part::from_start(self.flags.take(Flags::FRESH_FRAME)).to_end(left == 0),
+            frame_remaining: left,
+        }))
+    }
+
     /// Bytes of the data frame in progress that have yet to come; 0 between frames and within a
     /// control frame.
     #[must_use]
     pub fn data_remaining(&self) -> u64 {
-        match self.position {
-            Position::Payload { remaining: [high, low], .. } if !self.opcode.is_control() => {
-                u64::from(high) << 32 | u64::from(low)
-            }
-            _ => 0,
-        }
+        if self.opcode.is_control() { 0 } else { self.remaining() }
     }
 
     /// Whether the next input, which begins with `next`, belongs to a compressed message.
@@ -179,8 +264,9 @@ impl Receiver {
     pub fn expects_compressed(&self, next: u8) -> bool {
         let of_message = self.kind.is_some() && self.flags.has(Flags::COMPRESSED);
         match self.position {
-            Position::Header { length: 0, .. } => of_message || is_compressed(next),
-            Position::Header { spill, .. } => of_message || is_compressed(spill[0]),
+            Position::Header(spill) => {
+                of_message || is_compressed(*spill.bytes().first().unwrap_or(&next))
+            }
             Position::Payload { .. } => of_message && !self.opcode.is_control(),
         }
     }
@@ -188,12 +274,12 @@ impl Receiver {
     /// Reads a header from what was spilled and what is there now; spills again what is not whole.
     fn take_header(
         &mut self,
-        spilled: &[u8],
+        spill: Spill,
         input: &[u8],
         at: &mut usize,
         rules: &Rules,
     ) -> Result<Option<Header>, ProtocolError> {
-        let fresh = &input[*at..];
+        let (spilled, fresh) = (spill.bytes(), &input[*at..]);
         let mut joined = [0; MAX_HEADER];
         let bytes = if spilled.is_empty() {
             fresh
@@ -203,15 +289,13 @@ impl Receiver {
             joined[spilled.len()..][..taken].copy_from_slice(&fresh[..taken]);
             &joined[..spilled.len() + taken]
         };
-        match Header::parse(bytes, rules.role, rules.compression)? {
+        match Header::parse(bytes, rules.role, rules.reserved)? {
             Parsed::Complete(header, length) => {
                 *at += length - spilled.len();
                 Ok(Some(header))
             }
             Parsed::Partial => {
-                let mut spill = [0; MAX_HEADER - 1];
-                spill[..bytes.len()].copy_from_slice(bytes);
-                self.position = Position::Header { spill, length: bytes.len() as u8 };
+                self.position = Position::Header(Spill::new(bytes));
                 *at = input.len();
                 Ok(None)
             }
@@ -227,7 +311,7 @@ impl Receiver {
         self.flags.set(Flags::FIN, header.fin);
         self.flags.set(Flags::FRESH_FRAME, true);
         self.position = Position::Payload {
-            remaining: [(header.length >> 32) as u32, header.length as u32],
+            remaining: halves(header.length),
             mask: header.mask.map_or(Mask::default(), Mask::new),
         };
         Ok(())
@@ -267,23 +351,16 @@ impl Receiver {
     }
 
     fn take_payload(&mut self, input: &mut [u8], at: &mut usize) -> Result<Event, ProtocolError> {
-        let Position::Payload { remaining: [high, low], ref mut mask } = self.position else {
+        let Position::Payload { mut mask, .. } = self.position else {
             return Ok(Event::NeedInput);
         };
-        let before = u64::from(high) << 32 | u64::from(low);
-        let available = input.len() - *at;
-        if available == 0 && before > 0 {
-            return Ok(Event::NeedInput);
-        }
-        let taken = usize::try_from(before).map_or(available, |before| before.min(available));
-        let range = *at..*at + taken;
+        let start = *at;
+        let Some(left) = self.advance(at, input.len()) else { return Ok(Event::NeedInput) };
+        let range = start..*at;
         mask.apply(&mut input[range.clone()]);
-        *at = range.end;
-        let left = before - taken as u64;
-        self.position = match left {
-            0 => Position::between_frames(),
-            _ => Position::Payload { remaining: [(left >> 32) as u32, left as u32], mask: *mask },
-        };
+        if let Position::Payload { mask: next, .. } = &mut self.position {
+            *next = mask;
+        }
         let fresh = self.flags.take(Flags::FRESH_FRAME);
         if self.opcode.is_control() {
             let Range { start, end } = range;
@@ -291,6 +368,33 @@ impl Receiver {
             return Ok(Event::Control(Control { start, end, opcode: self.opcode, part }));
         }
         self.piece(&input[range.clone()], range, left)
+    }
+
+    /// Moves `*at` over as much of the payload in progress as the input has up to `end`, and returns
+    /// how many bytes of the frame have yet to come; `None` if there are some and none is there.
+    fn advance(&mut self, at: &mut usize, end: usize) -> Option<u64> {
+        let Position::Payload { remaining, mask } = self.position else { return None };
+        let before = joined(remaining);
+        let available = end - *at;
+        if available == 0 && before > 0 {
+            return None;
+        }
+        let taken = usize::try_from(before).map_or(available, |before| before.min(available));
+        *at += taken;
+        let left = before - taken as u64;
+        self.position = match left {
+            0 => Position::between_frames(),
+            _ => Position::Payload { remaining: halves(left), mask },
+        };
+        Some(left)
+    }
+
+    /// Bytes of the frame in progress that have yet to come; 0 between frames.
+    fn remaining(&self) -> u64 {
+        match self.position {
+            Position::Payload { remaining, .. } => joined(remaining),
+            Position::Header(_) => 0,
+        }
     }
 
     fn piece(
@@ -320,13 +424,23 @@ impl Receiver {
     }
 }
 
+/// A length in halves, so that what holds it needs no more than the alignment of one.
+const fn halves(length: u64) -> [u32; 2] {
+    [(length >> 32) as u32, length as u32]
+}
+
+const fn joined([high, low]: [u32; 2]) -> u64 {
+    (high as u64) << 32 | low as u64
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    const RULES: Rules = Rules { role: Role::Server, compression: false, max_message: 1 << 20 };
+    const RULES: Rules =
+        Rules { role: Role::Server, reserved: Reserved::Clear, max_message: 1 << 20 };
 
     /// What a whole stream said, with the pieces of each message and control frame joined.
     #[derive(Clone, Debug, PartialEq, Eq)]
@@ -467,7 +581,7 @@ mod tests {
 
     #[test]
     fn a_compressed_message_is_expected_from_its_first_byte_to_its_last() {
-        let rules = Rules { compression: true, ..RULES };
+        let rules = Rules { reserved: Reserved::Compression, ..RULES };
         let mut listener = Listener::default();
         assert!(listener.receiver.expects_compressed(0xC1));
         assert!(!listener.receiver.expects_compressed(0x81));
@@ -515,18 +629,186 @@ mod tests {
         assert_eq!(hear(&[&bytes], &rules).map(|said| said.len()), Ok(3));
     }
 
+    /// What a stream was passed on as.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    struct Passed {
+        bytes: Vec<u8>,
+        /// Where frames end: of which opcode, with FIN or without, behind how many bytes.
+        ends: Vec<(OpCode, bool, usize)>,
+    }
+
+    /// Passes a stream on that comes in `pieces`, until its end or the first violation.
+    fn pass(pieces: &[&[u8]], rules: &Rules) -> (Passed, Result<(), ProtocolError>) {
+        let mut receiver = Receiver::default();
+        let mut passed = Passed { bytes: Vec::new(), ends: Vec::new() };
+        let mut within_frame = false;
+        for input in pieces {
+            let mut at = 0;
+            loop {
+                let before = at;
+                let stretch = match receiver.pass_input(input, &mut at, rules) {
+                    Ok(Some(stretch)) => stretch,
+                    Ok(None) => break,
+                    Err(error) => return (passed, Err(error)),
+                };
+                let Stretch { head, start, end, opcode, fin, part, frame_remaining } = stretch;
+                assert_eq!((start, end), (before, at));
+                assert!(start < end, "a stretch of nothing");
+                assert_eq!(part.is_first(), !within_frame);
+                assert!(part.is_first() || head.bytes().is_empty());
+                assert_eq!(part.is_last(), frame_remaining == 0);
+                within_frame = !part.is_last();
+                passed.bytes.extend_from_slice(head.bytes());
+                passed.bytes.extend_from_slice(&input[start..end]);
+                if part.is_last() {
+                    passed.ends.push((opcode, fin, passed.bytes.len()));
+                }
+            }
+            assert_eq!(at, input.len(), "input is left");
+        }
+        (passed, Ok(()))
+    }
+
+    /// `bytes` in pieces that end at `ends`, those beyond it being its end.
+    fn split<'b>(bytes: &'b [u8], ends: &[usize]) -> Vec<&'b [u8]> {
+        let mut ends: Vec<usize> = ends.iter().map(|at| (*at).min(bytes.len())).collect();
+        ends.extend([0, bytes.len()]);
+        ends.sort_unstable();
+        ends.windows(2).map(|two| &bytes[two[0]..two[1]]).collect()
+    }
+
+    const PASSING: Rules = Rules { reserved: Reserved::Passed, ..RULES };
+
+    #[test]
+    fn what_is_passed_on_is_not_touched_wherever_it_is_split() {
+        let (bytes, _) = dialogue();
+        let (whole, verdict) = pass(&[&bytes], &PASSING);
+        assert_eq!((&whole.bytes, verdict), (&bytes, Ok(())));
+        let opcodes: Vec<_> = whole.ends.iter().map(|(opcode, fin, _)| (*opcode, *fin)).collect();
+        let expected = [
+            (OpCode::Text, false),
+            (OpCode::Ping, true),
+            (OpCode::Continuation, false),
+            (OpCode::Continuation, true),
+            (OpCode::Binary, true),
+            (OpCode::Text, true),
+            (OpCode::Close, true),
+        ];
+        assert_eq!(opcodes, expected);
+        for at in 0..=bytes.len() {
+            let passed = pass(&[&bytes[..at], &bytes[at..]], &PASSING);
+            assert_eq!(passed, (whole.clone(), Ok(())), "split at {at}");
+        }
+        let pieces: Vec<&[u8]> = bytes.chunks(1).collect();
+        assert_eq!(pass(&pieces, &PASSING), (whole, Ok(())));
+    }
+
+    #[test]
+    fn reserved_bits_and_what_is_no_text_are_passed_on() {
+        let mut bytes = frame(OpCode::Text, false, b"\xff\xfe");
+        let second = bytes.len();
+        bytes.extend(frame(OpCode::Continuation, true, b"\xff"));
+        bytes[0] |= 0x70;
+        bytes[second] |= 0x40;
+        let (passed, verdict) = pass(&[&bytes], &PASSING);
+        assert_eq!((passed.bytes, verdict), (bytes.clone(), Ok(())));
+        assert_eq!(pass(&[&bytes], &RULES).1, Err(ProtocolError::ReservedBit));
+    }
+
+    #[test]
+    fn nothing_is_passed_on_of_a_frame_that_is_refused() {
+        let rules = Rules { max_message: 4, ..PASSING };
+        let good = frame(OpCode::Text, false, b"abc");
+        let bad = frame(OpCode::Continuation, true, &[0; 300]);
+        for header in 0..8 {
+            let (passed, verdict) = pass(&[&good, &bad[..header], &bad[header..]], &rules);
+            assert_eq!((&passed.bytes, verdict), (&good, Err(ProtocolError::MessageTooBig)));
+        }
+        let start = frame(OpCode::Text, false, b"x");
+        let (passed, verdict) = pass(&[&start, &start], &PASSING);
+        assert_eq!((&passed.bytes, verdict), (&start, Err(ProtocolError::ExpectedContinuation)));
+        let lone = frame(OpCode::Continuation, true, b"x");
+        assert_eq!(pass(&[&lone], &PASSING).1, Err(ProtocolError::UnexpectedContinuation));
+    }
+
+    #[test]
+    fn a_header_in_parts_is_withheld_until_it_is_whole() {
+        let bytes = frame(OpCode::Binary, true, &[7; 200]);
+        let mut receiver = Receiver::default();
+        for byte in &bytes[..7] {
+            assert_eq!(receiver.pass_input(&[*byte], &mut 0, &PASSING), Ok(None));
+        }
+        let stretch = receiver.pass_input(&bytes[7..8], &mut 0, &PASSING).unwrap().unwrap();
+        assert_eq!(stretch.head.bytes(), &bytes[..7]);
+        assert_eq!((stretch.part, stretch.frame_remaining), (Part::First, 200));
+        let stretch = receiver.pass_input(&bytes[8..], &mut 0, &PASSING).unwrap().unwrap();
+        assert_eq!(stretch.head.bytes(), b"");
+        assert_eq!((stretch.part, stretch.end), (Part::Last, 200));
+    }
+
+    /// Frames in an order that is right often, with reserved bits.
+    fn frames() -> impl Strategy<Value = Vec<(OpCode, bool, u8, usize)>> {
+        let opcode = prop::sample::select(vec![
+            OpCode::Continuation,
+            OpCode::Continuation,
+            OpCode::Binary,
+            OpCode::Ping,
+            OpCode::Close,
+        ]);
+        let length = prop_oneof![0..20usize, 120..130usize];
+        prop::collection::vec((opcode, any::<bool>(), 0..8u8, length), 0..12)
+    }
+
     proptest! {
+        #[test]
+        fn what_is_passed_on_is_what_would_be_received(
+            frames in frames(),
+            cut in 0..20usize,
+            splits in prop::collection::vec(0..400usize, 0..8),
+        ) {
+            let rules = Rules { max_message: 140, ..RULES };
+            let of = |reserved: u8| {
+                let all = frames.iter().flat_map(|(opcode, fin, bits, length)| {
+                    let mut bytes = frame(*opcode, *fin, &vec![7; *length]);
+                    bytes[0] |= (bits & reserved) << 4;
+                    bytes
+                });
+                all.collect::<Vec<u8>>()
+            };
+            let (with_bits, without) = (of(7), of(0));
+            let length = with_bits.len().saturating_sub(cut);
+            let (with_bits, without) = (&with_bits[..length], &without[..length]);
+            let pieces = split(with_bits, &splits);
+            let passing = Rules { reserved: Reserved::Passed, ..rules };
+            let (passed, verdict) = pass(&pieces, &passing);
+            // Text and reserved bits aside both are refused for the same, and nothing is changed.
+            prop_assert_eq!(verdict, hear(&[without], &rules).map(|_| ()));
+            prop_assert!(with_bits.starts_with(&passed.bytes));
+            let until = passed.ends.last().map_or(0, |(_, _, end)| *end);
+            let heard = hear(&[&without[..until]], &rules).expect("all that was passed on is right");
+            let messages = passed.ends.iter().filter(|(_, fin, _)| *fin).count();
+            prop_assert_eq!(heard.len(), messages);
+            if verdict.is_ok() {
+                let withheld = with_bits.len() - passed.bytes.len();
+                prop_assert!(withheld < MAX_HEADER, "{} bytes are withheld", withheld);
+            }
+        }
+
+        #[test]
+        fn garbage_is_passed_on_in_the_same_way_however_it_is_split(
+            bytes in prop::collection::vec(any::<u8>(), 0..60),
+            splits in prop::collection::vec(0..60usize, 0..6),
+        ) {
+            prop_assert_eq!(pass(&split(&bytes, &splits), &PASSING), pass(&[&bytes], &PASSING));
+        }
+
         #[test]
         fn garbage_never_panics_and_its_verdict_does_not_depend_on_the_splits(
             bytes in prop::collection::vec(any::<u8>(), 0..60),
             splits in prop::collection::vec(0..60usize, 0..6),
         ) {
             let whole = hear(&[&bytes], &RULES);
-            let mut ends: Vec<usize> = splits.into_iter().map(|at| at.min(bytes.len())).collect();
-            ends.extend([0, bytes.len()]);
-            ends.sort_unstable();
-            let pieces: Vec<&[u8]> = ends.windows(2).map(|w| &bytes[w[0]..w[1]]).collect();
-            prop_assert_eq!(hear(&pieces, &RULES), whole);
+            prop_assert_eq!(hear(&split(&bytes, &splits), &RULES), whole);
         }
     }
 }

@@ -117,7 +117,7 @@ mod tests {
 
     use super::*;
     use crate::websocket::error::ProtocolError;
-    use crate::websocket::frame::{Header, OpCode, Role};
+    use crate::websocket::frame::{Header, OpCode, Reserved, Role};
     use crate::websocket::message::Kind;
     use crate::websocket::receiver::{Event, Receiver, Rules};
 
@@ -225,7 +225,8 @@ mod tests {
     }
 
     fn hear(mut stream: Vec<u8>) -> Result<Said, ProtocolError> {
-        let rules = Rules { role: Role::Client, compression: true, max_message: u32::MAX };
+        let rules =
+            Rules { role: Role::Client, reserved: Reserved::Compression, max_message: u32::MAX };
         let (mut receiver, mut at, mut said) = (Receiver::default(), 0, Said::new());
         let mut message = Vec::new();
         loop {

@@ -1,8 +1,9 @@
-//! A stream of frames, for either role, in any stretches: the receiver against the naive reader.
+//! A stream of frames, for either role, in any stretches: the receiver against the naive reader, for
+//! what is received and for what is passed on.
 
 use tidegate_proto::websocket::close::CloseReason;
 use tidegate_proto::websocket::error::ProtocolError;
-use tidegate_proto::websocket::frame::{Header, OpCode, Parsed, Role};
+use tidegate_proto::websocket::frame::{Header, MAX_HEADER, OpCode, Parsed, Reserved, Role};
 use tidegate_proto::websocket::message::Kind;
 use tidegate_proto::websocket::receiver::{self, Control, Event, Piece, Receiver};
 
@@ -21,15 +22,17 @@ pub fn frames(data: &[u8]) {
     let stream = parameters.rest();
     let rules = receiver::Rules {
         role: if which & 1 == 0 { Role::Server } else { Role::Client },
-        compression: which & 2 != 0,
+        reserved: if which & 2 == 0 { Reserved::Clear } else { Reserved::Compression },
         max_message: max_message.into(),
     };
     let expected = naive(stream, &rules);
     let all_at_once = Reader::read(stream, &rules, Stretches::new(0));
     check(&all_at_once, &expected, stream, &rules);
-    let in_stretches = Reader::read(stream, &rules, stretches);
+    let in_stretches = Reader::read(stream, &rules, stretches.clone());
     check(&in_stretches, &expected, stream, &rules);
     check_headers(stream, &rules);
+    check_passing(stream, &rules, Stretches::new(0));
+    check_passing(stream, &rules, stretches);
 }
 
 fn naive(stream: &[u8], rules: &receiver::Rules) -> Read {
@@ -37,7 +40,7 @@ fn naive(stream: &[u8], rules: &receiver::Rules) -> Read {
         stream,
         &reference::Rules {
             masked: rules.role == Role::Server,
-            compression: rules.compression,
+            compression: rules.reserved == Reserved::Compression,
             max_message: rules.max_message as usize,
             max_gathered: usize::MAX,
             whole: false,
@@ -47,7 +50,21 @@ fn naive(stream: &[u8], rules: &receiver::Rules) -> Read {
 
 fn check(reader: &Reader, expected: &Read, stream: &[u8], rules: &receiver::Rules) {
     assert_eq!(reader.said, expected.said);
-    match (reader.violation, expected.violation) {
+    check_violation(reader.violation, expected, stream, rules);
+    if reader.violation.is_none() {
+        // Of a message without a byte the receiver need not have spoken yet.
+        let some = |begun: &Option<Message>| begun.clone().filter(|begun| !begun.bytes.is_empty());
+        assert_eq!(some(&reader.begun), some(&expected.begun));
+    }
+}
+
+fn check_violation(
+    violation: Option<ProtocolError>,
+    expected: &Read,
+    stream: &[u8],
+    rules: &receiver::Rules,
+) {
+    match (violation, expected.violation) {
         (Some(error), None) => {
             // The receiver need not wait for the end of a header that is wrong already: then every
             // end of it is wrong in the same way.
@@ -60,11 +77,62 @@ fn check(reader: &Reader, expected: &Read, stream: &[u8], rules: &receiver::Rule
         }
         (error, expected) => assert_eq!(error.map(|error| error.close_code().0), expected),
     }
-    if reader.violation.is_none() {
-        // Of a message without a byte the receiver need not have spoken yet.
-        let some = |begun: &Option<Message>| begun.clone().filter(|begun| !begun.bytes.is_empty());
-        assert_eq!(some(&reader.begun), some(&expected.begun));
+}
+
+/// What is passed on is the stream as it is, up to the end, the first violation or behind the first
+/// whole Close frame. Reserved bits, and what is no text, are none; the naive reader is shown the
+/// same frames without either.
+fn check_passing(stream: &[u8], rules: &receiver::Rules, mut stretches: Stretches) {
+    let plain = receiver::Rules { reserved: Reserved::Clear, ..*rules };
+    let shown = without_bits_and_text(stream);
+    let expected = naive(&shown, &plain);
+    let passing = receiver::Rules { reserved: Reserved::Passed, ..*rules };
+    let mut receiver = Receiver::default();
+    let (mut passed, mut messages, mut controls) = (Vec::new(), 0, 0);
+    let (mut rest, mut violation, mut closed) = (stream, None, false);
+    while !rest.is_empty() && !closed && violation.is_none() {
+        let (input, after) = rest.split_at(stretches.next(rest.len()));
+        rest = after;
+        let mut at = 0;
+        while !closed && violation.is_none() {
+            match receiver.pass_input(input, &mut at, &passing) {
+                Ok(None) => break,
+                Ok(Some(stretch)) => {
+                    passed.extend_from_slice(stretch.head.bytes());
+                    passed.extend_from_slice(&input[stretch.start..stretch.end]);
+                    let ends = stretch.part.is_last() && stretch.fin;
+                    let is_control = stretch.opcode.is_control();
+                    messages += usize::from(ends && !is_control);
+                    controls += usize::from(ends && is_control);
+                    closed = ends && stretch.opcode == OpCode::Close;
+                }
+                Err(error) => violation = Some(error),
+            }
+        }
     }
+    assert!(stream.starts_with(&passed), "other bytes are passed on than came");
+    check_violation(violation, &expected, &shown, &plain);
+    let of_messages = expected.said.iter().filter(|said| matches!(said, Said::Message(_))).count();
+    assert_eq!((messages, controls), (of_messages, expected.said.len() - of_messages));
+    if violation.is_none() && !closed {
+        let withheld = stream.len() - passed.len();
+        assert!(withheld < MAX_HEADER, "{withheld} bytes are withheld");
+    }
+}
+
+/// The stream with reserved bits cleared and texts turned into bytes, frame by frame.
+fn without_bits_and_text(stream: &[u8]) -> Vec<u8> {
+    let mut shown = stream.to_vec();
+    let mut at = 0;
+    while let Some(first) = shown.get_mut(at) {
+        *first &= 0x8F;
+        if *first & 0x0F == 1 {
+            *first += 1;
+        }
+        let Some((_, rest)) = reference::split_frame(&stream[at..]) else { break };
+        at = stream.len() - rest.len();
+    }
+    shown
 }
 
 /// What the receiver makes of a stream.
@@ -163,14 +231,13 @@ fn check_close(payload: &[u8]) {
 /// Every header that can be read is written as it was.
 fn check_headers(stream: &[u8], rules: &receiver::Rules) {
     let mut rest = stream;
-    while let Ok(Parsed::Complete(header, length)) =
-        Header::parse(rest, rules.role, rules.compression)
+    while let Ok(Parsed::Complete(header, length)) = Header::parse(rest, rules.role, rules.reserved)
     {
-        let mut out = [0; tidegate_proto::websocket::frame::MAX_HEADER];
+        let mut out = [0; MAX_HEADER];
         assert_eq!(header.emit(&mut out), length);
         assert_eq!((header.encoded_length(), &out[..length]), (length, &rest[..length]));
         for cut in 0..length {
-            let outcome = Header::parse(&rest[..cut], rules.role, rules.compression);
+            let outcome = Header::parse(&rest[..cut], rules.role, rules.reserved);
             assert_eq!(outcome, Ok(Parsed::Partial), "cut at {cut}");
         }
         let payload = usize::try_from(header.length).unwrap_or(usize::MAX);

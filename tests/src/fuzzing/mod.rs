@@ -43,6 +43,7 @@ impl<'d> Parameters<'d> {
 
 /// The lengths of the stretches in which input arrives: `most` at the most, none of them 0, drawn
 /// from `seed`. Seed 0 is all at once.
+#[derive(Clone)]
 struct Stretches {
     state: u32,
     most: usize,
