@@ -8,6 +8,7 @@ mod output;
 mod payload;
 mod pool;
 mod record;
+mod states;
 
 pub use blocks::{BlockId, Blocks, MIN_BLOCK, Share};
 pub use codecs::{Compressor, PIECE};
@@ -19,4 +20,5 @@ pub use outbox::{
 pub use output::{Output, Place};
 pub use payload::Payload;
 pub use pool::Pool;
-pub use record::{Connection, Flags, ProfileId, ServiceId, Stage};
+pub use record::{Connection, ProfileId, ServiceId, Stage, WebSocket};
+pub use states::{AfterFlush, Poll, Reading, States, Writing};

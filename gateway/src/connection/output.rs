@@ -11,7 +11,8 @@ use tidegate_proto::websocket::frame::{Header, MAX_HEADER, OpCode};
 use super::outbox::{Backlog, CLOSE_RESERVE, Full};
 use super::payload::Payload;
 use super::pool::Pool;
-use super::record::{Connection, Flags};
+use super::record::Connection;
+use super::states::States;
 use crate::kernel::{AreaName, Span};
 
 /// What data leaves that is queued by itself, so that a ping or a pong finds room too.
@@ -78,8 +79,8 @@ impl Output<'_> {
         self.place == Place::Backlog
             || self.connection.backlog.is_some()
             // Else it waits for the batch, or for the message that is being sent.
-            || (self.connection.flags.has(Flags::QUEUED)
-                && self.connection.flags.has(Flags::BLOCKED | Flags::SEND_ARMED))
+            || (self.connection.states.has(States::QUEUED)
+                && self.connection.states.is_blocked())
     }
 
     /// How many bytes of data the backlog takes before it is full.
@@ -179,7 +180,7 @@ impl Output<'_> {
 
     fn queue(&mut self, head: &[u8], payload: &Payload<'_>, reserve: u32) -> Result<(), Full> {
         self.place = Place::Backlog;
-        let is_slow = self.connection.flags.has(Flags::BLOCKED | Flags::SEND_ARMED);
+        let is_slow = self.connection.states.is_blocked();
         let is_data = reserve == CONTROL_RESERVE;
         let kept = if is_data && is_slow { self.sending_reserve } else { 0 };
         let limit = self.backlog_limit.saturating_sub(reserve);
@@ -197,7 +198,7 @@ mod tests {
     use std::ops::Range;
 
     use super::*;
-    use crate::connection::{Blocks, Share};
+    use crate::connection::{Blocks, Share, States, Writing};
     use crate::kernel::{AreaSizes, Memory};
 
     /// A turn over `buffer` with `staging` bytes of staging memory; returns what leaves, and how.
@@ -306,7 +307,7 @@ mod tests {
     #[test]
     fn behind_a_send_whose_outcome_is_open_everything_queues() {
         let mut connection = Connection::free(0);
-        connection.flags.set(Flags::IN_BATCH);
+        connection.states.set_writing(Writing::InBatch);
         let buffer = *b"................hhhhhhone";
         let (place, said) = turn_of(&mut connection, &buffer, 100, |output| {
             assert!(!output.is_choked());
@@ -319,7 +320,8 @@ mod tests {
     #[test]
     fn who_takes_nothing_gets_of_the_blocks_for_all_while_its_own_are_kept() {
         let mut connection = Connection::free(0);
-        connection.flags.set(Flags::BLOCKED | Flags::SEND_ARMED);
+        connection.states.set(States::BLOCKED);
+        connection.states.set_writing(Writing::Armed);
         turn_of(&mut connection, &[], 0, |output| {
             let (kept, share) = (1 << 13, Share::Sending);
             output.sending_reserve = kept;
@@ -341,7 +343,7 @@ mod tests {
     #[test]
     fn pongs_leave_room_for_a_close_frame() {
         let mut connection = Connection::free(0);
-        connection.flags.set(Flags::IN_BATCH);
+        connection.states.set_writing(Writing::InBatch);
         turn_of(&mut connection, &[], 100, |output| {
             output.backlog_limit = 1000;
             let control = |opcode| Header { opcode, ..binary(125) };
@@ -358,7 +360,7 @@ mod tests {
     fn a_full_backlog_still_takes_a_close_frame() {
         let buffer = [0; 0];
         let mut connection = Connection::free(0);
-        connection.flags.set(Flags::IN_BATCH);
+        connection.states.set_writing(Writing::InBatch);
         turn_of(&mut connection, &buffer, 100, |output| {
             output.backlog_limit = 1000;
             let room = output.backlog_room() as usize;

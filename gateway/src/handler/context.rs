@@ -6,11 +6,11 @@ use tidegate_proto::websocket::code::CloseCode;
 use tidegate_proto::websocket::error::ProtocolError;
 use tidegate_proto::websocket::frame::{Header, MAX_UNMASKED_HEADER};
 use tidegate_proto::websocket::message::{Kind, Part};
-use tidegate_proto::websocket::sender::{Cut, cut};
+use tidegate_proto::websocket::sender::{Cut, OutOfOrder, cut};
 
 use super::Piece;
 use crate::config::stack::Deflate;
-use crate::connection::{Compressor, Flags, Full, Output, PIECE, Payload};
+use crate::connection::{Compressor, Full, Output, PIECE, Payload};
 use crate::hub::{
     ConnectionId, Hub, Name, Payload as MessagePayload, Publication, Refusal, Subscribing, Target,
 };
@@ -240,38 +240,33 @@ impl Context<'_, '_> {
     }
 
     fn may_publish(&self) -> Result<(), Refusal> {
-        let is_open = self.failing.is_none() && self.output.connection.closing.may_send();
+        let is_open = self.failing.is_none() && self.output.connection.websocket.closing.may_send();
         if is_open { Ok(()) } else { Err(Refusal::NotOpen) }
     }
 
     fn deflates(&self) -> bool {
         // A frame that is compressed once for all has the largest window.
-        self.output.connection.deflate_bits == SHARED_WINDOW
+        self.output.connection.websocket.deflate_bits == SHARED_WINDOW
     }
 
     fn write(&mut self, kind: Kind, part: Part, payload: &Payload<'_>) -> Result<(), WriteError> {
-        if self.failing.is_some() || !self.output.connection.closing.may_send() {
+        if self.failing.is_some() || !self.output.connection.websocket.closing.may_send() {
             return Err(WriteError::Closing);
         }
-        let flags = &mut self.output.connection.flags;
-        if part.is_first() == flags.has(Flags::SENDING_MESSAGE) {
-            return Err(WriteError::OutOfOrder);
-        }
-        if part.is_first() {
-            let compressed = self.output.connection.deflate_bits != 0
-                && self.deflate.is_some_and(|deflate| payload.len() >= deflate.min as usize);
-            flags.put(Flags::SENDING_COMPRESSED, compressed);
-        }
-        flags.put(Flags::SENDING_MESSAGE, !part.is_last());
-        let sent = if flags.has(Flags::SENDING_COMPRESSED) {
-            self.write_compressed(kind, part, payload)
-        } else {
-            let header = Header::of_message(kind, part, false, payload.len());
-            self.output.frame(&header, payload)
+        let websocket = &mut self.output.connection.websocket;
+        let is_worth_it = websocket.deflate_bits != 0
+            && self.deflate.is_some_and(|deflate| payload.len() >= deflate.min as usize);
+        let sent = match websocket.sender.send(part, is_worth_it) {
+            Err(OutOfOrder) => return Err(WriteError::OutOfOrder),
+            Ok(true) => self.write_compressed(kind, part, payload),
+            Ok(false) => {
+                let header = Header::of_message(kind, part, false, payload.len());
+                self.output.frame(&header, payload)
+            }
         };
         if sent == Err(Full) {
             // It may be cut short: no published frame may follow, only a Close frame.
-            self.output.connection.flags.set(Flags::SENDING_MESSAGE);
+            self.output.connection.websocket.sender.cut_short();
             self.failing.get_or_insert(Failing::Slow);
             return Err(WriteError::Full);
         }
@@ -288,7 +283,7 @@ impl Context<'_, '_> {
         payload: &Payload<'_>,
     ) -> Result<(), Full> {
         let level = self.deflate.map_or(1, |deflate| deflate.level);
-        let window_bits = self.output.connection.deflate_bits;
+        let window_bits = self.output.connection.websocket.deflate_bits;
         for Cut { range, part } in cut(part, payload.len(), PIECE) {
             let piece = &payload.bytes(self.output.pool.memory)[range];
             let compressed = self.compressor.compress(level, window_bits, piece, part.is_last());

@@ -826,8 +826,11 @@ mod tests {
         let [publisher, home, _] = &mut hubs[..] else { unreachable!("three") };
         home.press(true);
         for _ in 0..64 {
-            let payload =
-                Payload::new(tidegate_proto::receiver::Kind::Text, b"a", &publisher.common.memory);
+            let payload = Payload::new(
+                tidegate_proto::websocket::message::Kind::Text,
+                b"a",
+                &publisher.common.memory,
+            );
             let payload = payload.expect("room");
             let publication = Publication { payload, key: None, except: None };
             home.publish(&Target::Topic(name.clone()), publication);

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use super::sending::BatchSend;
 use super::{Buffers, Shard};
-use crate::connection::{BlockId, Connection, Flags, Share, Stage};
+use crate::connection::{BlockId, Connection, Reading, Share, Stage, States};
 use crate::kernel::{BufferId, Peer, Ring, Slot};
 use crate::mailbox::Counts;
 
@@ -29,10 +29,10 @@ impl<R: Ring> Shard<R> {
             self.check_backlog(slot, connection);
             self.check_in_flight(slot, connection);
             self.frames.check(slot, &self.blocks);
-            let is_queued = connection.flags.has(Flags::QUEUED);
+            let is_queued = connection.states.has(States::QUEUED);
             assert_eq!(is_queued, !self.frames.is_empty(slot), "queue of slot {slot}");
             live += u32::from(connection.stage != Stage::Free);
-            open += u64::from(connection.flags.has(Flags::OPENED));
+            open += u64::from(connection.websocket.is_open);
             self.add_blocks_of(connection, &mut owned);
         }
         assert_eq!(live, self.table.live(), "live connections");
@@ -137,7 +137,7 @@ impl<R: Ring> Shard<R> {
     fn check_free(&self, slot: Slot, connection: &Connection) {
         if connection.stage == Stage::Free {
             let pristine = Connection::free(connection.generation);
-            assert_eq!(connection.flags, pristine.flags, "flags of the free slot {slot}");
+            assert_eq!(connection.states, pristine.states, "states of the free slot {slot}");
             assert!(connection.backlog.is_none() && connection.gathered.is_none(), "{slot}");
         }
     }
@@ -164,10 +164,10 @@ impl<R: Ring> Shard<R> {
 
     /// Memory that an operation in flight uses is still there.
     fn check_in_flight(&self, slot: Slot, connection: &Connection) {
-        let flags = connection.flags;
-        let into = flags.has(Flags::RECEIVING_INTO);
+        let states = connection.states;
+        let into = states.reading() == Reading::ReceivingInto;
         assert!(!into || connection.gathered.is_some(), "slot {slot} receives into nothing");
-        let is_needed = flags.has(Flags::SEND_ARMED | Flags::RECEIVING_INTO | Flags::IN_BATCH);
+        let is_needed = states.is_in_flight();
         let is_zombie = connection.stage == Stage::Zombie;
         assert!(!is_zombie || is_needed, "slot {slot} is kept for nothing in flight");
     }

@@ -1,11 +1,10 @@
 //! The ends of a connection.
 
 use tidegate_proto::keepalive::{Expiry, Wait};
-use tidegate_proto::websocket::close::Closing;
 use tidegate_proto::websocket::code::CloseCode;
 
 use super::Shard;
-use crate::connection::{self, Connection, Flags, Stage};
+use crate::connection::{self, AfterFlush, Connection, Poll, Reading, Stage, Writing};
 use crate::handler::{End, Refusal};
 use crate::kernel::{Operation, Ring, Slot};
 
@@ -23,7 +22,7 @@ impl<R: Ring> Shard<R> {
             return self.drop_connection(slot);
         }
         // It may still read: what it asked for before it ended is sent.
-        self.table[slot].flags.set(Flags::CLOSE_AFTER_FLUSH);
+        self.table[slot].states.do_after_flush(AfterFlush::Close);
         self.after_words(slot);
     }
 
@@ -35,7 +34,7 @@ impl<R: Ring> Shard<R> {
 
     /// The peer is gone without a closing handshake, unless its messages have ended before.
     fn ended_abruptly(&mut self, slot: Slot) {
-        let is_abrupt = self.table[slot].flags.has(Flags::OPENED);
+        let is_abrupt = self.table[slot].websocket.is_open;
         self.counters.ended_abruptly += u64::from(is_abrupt);
         self.messages_ended(slot, ABRUPT);
     }
@@ -43,10 +42,10 @@ impl<R: Ring> Shard<R> {
     /// The connection's messages have ended: tells the handler, once.
     pub(super) fn messages_ended(&mut self, slot: Slot, end: End) {
         let connection = &mut self.table[slot];
-        if !connection.flags.has(Flags::OPENED) {
+        if !connection.websocket.is_open {
             return;
         }
-        connection.flags.clear(Flags::OPENED);
+        connection.websocket.is_open = false;
         let Connection { service, state, generation, .. } = *connection;
         self.counters.connections_open -= 1;
         self.hub.ended(self.hub.id(slot, generation), self.can_inflate(slot));
@@ -64,7 +63,7 @@ impl<R: Ring> Shard<R> {
     /// Goes on with a closing connection: starts its deadline, and once everything queued is sent,
     /// finishes writing or closes.
     pub(super) fn after_words(&mut self, slot: Slot) {
-        if self.table[slot].closing != Closing::Open {
+        if self.table[slot].is_closing() {
             // What waits is left out, but for a frame that has begun, which must end before the Close
             // frame.
             self.counters.dropped_closing += self.outbox(slot).leave_out();
@@ -75,9 +74,9 @@ impl<R: Ring> Shard<R> {
             }
         }
         let connection = &mut self.table[slot];
-        let flags = connection.flags;
-        let is_last = flags.has(Flags::FINISH_AFTER_FLUSH | Flags::CLOSE_AFTER_FLUSH);
-        if (is_last || connection.closing != Closing::Open) && connection.wait != Wait::Close {
+        let after_flush = connection.states.after_flush();
+        let is_last = after_flush != AfterFlush::GoOn;
+        if (is_last || connection.is_closing()) && connection.wait != Wait::Close {
             self.wait_for(slot, Wait::Close);
         }
         if !is_last {
@@ -86,13 +85,13 @@ impl<R: Ring> Shard<R> {
         let connection = &mut self.table[slot];
         if !connection.is_flushed() {
             // A send that succeeds completes without a word: look again when it is settled.
-            self.flush_soon |= connection.flags.has(Flags::IN_BATCH);
+            self.flush_soon |= connection.states.is_in_batch();
             return;
         }
-        if flags.has(Flags::CLOSE_AFTER_FLUSH) {
+        if after_flush == AfterFlush::Close {
             return self.drop_connection(slot);
         }
-        connection.flags.clear(Flags::FINISH_AFTER_FLUSH);
+        connection.states.has_flushed();
         let generation = connection.generation;
         self.ring.push(Operation::FinishWrites { slot, generation });
         self.newcomers.look_again();
@@ -157,7 +156,7 @@ impl<R: Ring> Shard<R> {
 
     /// Whether the connection has input that is yet to be read.
     fn is_unread(&self, slot: Slot) -> bool {
-        self.table[slot].flags.has(Flags::RECEIVING | Flags::PUT_OFF)
+        self.table[slot].states.has_input()
             || self.ready.contains(slot)
             || self.crowd.contains(slot)
     }
@@ -183,16 +182,16 @@ impl<R: Ring> Shard<R> {
         self.put_off.discharge(connection);
         let generation = connection.generation;
         // Closing alone would not end the connection while its poll holds on to it.
-        if connection.flags.has(Flags::POLLED) {
-            connection.flags.clear(Flags::POLLED | Flags::POLL_STAYS);
+        if connection.states.poll() != Poll::Off {
+            connection.states.set_poll(Poll::Off);
             self.ring.push(Operation::Unpoll { slot, generation });
         }
         let connection = &mut self.table[slot];
         connection.stage = Stage::Zombie;
-        if connection.flags.has(Flags::SEND_ARMED) {
+        if connection.states.writing() == Writing::Armed {
             self.ring.push(Operation::CancelSend { slot, generation });
         }
-        self.flush_soon |= connection.flags.has(Flags::IN_BATCH);
+        self.flush_soon |= connection.states.is_in_batch();
         self.bury(slot);
     }
 
@@ -200,7 +199,7 @@ impl<R: Ring> Shard<R> {
     pub(super) fn bury(&mut self, slot: Slot) {
         let connection = &mut self.table[slot];
         debug_assert!(connection.stage == Stage::Zombie, "{connection:?} is not closed");
-        if connection.flags.has(Flags::SEND_ARMED | Flags::RECEIVING_INTO | Flags::IN_BATCH) {
+        if connection.states.is_in_flight() {
             return;
         }
         connection::release(&mut connection.gathered, &mut self.blocks);
@@ -248,8 +247,8 @@ impl<R: Ring> Shard<R> {
     /// end would not be seen.
     fn resume_lingering(&mut self, slot: Slot) {
         let connection = &mut self.table[slot];
-        if connection.flags.has(Flags::PAUSED) {
-            connection.flags.clear(Flags::PAUSED);
+        if connection.states.reading() == Reading::Paused {
+            connection.states.set_reading(Reading::Idle);
             self.read_on(slot);
         }
     }

@@ -3,12 +3,11 @@
 use std::io;
 use std::time::Duration;
 
-use tidegate_proto::websocket::close::Closing;
 use tidegate_proto::websocket::code::CloseCode;
 
 use super::Shard;
 use super::deadlines::TICK;
-use crate::connection::{Flags, Stage};
+use crate::connection::{AfterFlush, Stage};
 use crate::kernel::{Ring, Slot};
 
 /// For how many ticks what waits to be accepted is taken in at the most, before the listeners are
@@ -102,14 +101,15 @@ impl<R: Ring> Shard<R> {
         let connection = &self.table[slot];
         match connection.stage {
             Stage::Head => self.refuse_busy(slot),
-            Stage::Open if connection.closing == Closing::Open => {
+            Stage::Open if !connection.is_closing() => {
                 let mut turn = self.turn(slot, None);
                 turn.close(CloseCode::GOING_AWAY);
                 let finished = turn.finish();
                 self.complete(slot, None, finished);
             }
             Stage::Lingering
-                if connection.is_flushed() && !connection.flags.has(Flags::FINISH_AFTER_FLUSH) =>
+                if connection.is_flushed()
+                    && connection.states.after_flush() != AfterFlush::Finish =>
             {
                 self.linger_briefly(slot);
                 return false;

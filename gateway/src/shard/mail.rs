@@ -5,14 +5,13 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_proto::websocket::close::Closing;
 use tidegate_proto::websocket::code::CloseCode;
 
 use super::Shard;
 use super::deliveries::{Forms, Job};
 use super::fanout;
 use super::queue::Delivered;
-use crate::connection::{Flags, Stage};
+use crate::connection::Stage;
 use crate::hub::{
     Answer, Command, ConnectionId, Delivery, Direct, Publication, Published, Refusal, Single,
     Subscribing, What, Work,
@@ -140,7 +139,7 @@ impl<R: Ring> Shard<R> {
     pub(super) fn must_hold(&mut self, slot: Slot) -> bool {
         let is_held = self.table[slot].stage != Stage::Head
             && self.hub.is_pressed()
-            && self.table[slot].closing == Closing::Open
+            && !self.table[slot].is_closing()
             && self.hub.publishes(slot);
         if is_held {
             self.counters.publishers_paused += 1;
@@ -188,7 +187,7 @@ impl<R: Ring> Shard<R> {
 
     /// Whether the connection can be sent what is compressed once for all.
     pub(super) fn can_inflate(&self, slot: Slot) -> bool {
-        self.table[slot].deflate_bits == crate::handler::SHARED_WINDOW
+        self.table[slot].websocket.deflate_bits == crate::handler::SHARED_WINDOW
     }
 
     /// Shows what the hub holds and has counted among the shard's own counters.
@@ -281,7 +280,7 @@ impl<R: Ring> Shard<R> {
             return None;
         }
         let connection = self.table.current(id.slot, id.generation)?;
-        connection.flags.has(Flags::OPENED).then_some(id.slot)
+        connection.websocket.is_open.then_some(id.slot)
     }
 
     /// Closes a connection; a code that may not travel (RFC 6455 section 7.4) is sent as 1011.

@@ -7,10 +7,8 @@
 //! is answered with 503 that has had most time, and last come those who do not take their answer.
 //! Whoever has opened stays.
 
-use tidegate_proto::websocket::close::Closing;
-
 use super::Shard;
-use crate::connection::{Flags, Stage};
+use crate::connection::{AfterFlush, Stage};
 use crate::kernel::{Ring, Slot};
 
 /// Slots that are looked at in one turn of the loop: some ten microseconds.
@@ -97,12 +95,11 @@ impl<R: Ring> Shard<R> {
         }
         let whole = self.profile(slot).ticks(connection.wait)?;
         let waited = whole.saturating_sub(self.deadlines.left(slot, connection.laps)?);
-        let has_input = connection.flags.has(Flags::RECEIVING | Flags::PUT_OFF)
-            || self.ready.contains(slot)
-            || self.crowd.contains(slot);
-        let has_opened = connection.closing != Closing::Open;
+        let has_input =
+            connection.states.has_input() || self.ready.contains(slot) || self.crowd.contains(slot);
+        let has_opened = connection.is_closing();
         let is_answered =
-            connection.is_flushed() && !connection.flags.has(Flags::FINISH_AFTER_FLUSH);
+            connection.is_flushed() && connection.states.after_flush() != AfterFlush::Finish;
         let has_had_time = waited >= GRACE_TICKS;
         let stranger = match connection.stage {
             Stage::Head if has_had_time && !has_input => Stranger::Silent,

@@ -7,7 +7,7 @@ use tidegate_proto::websocket::handshake::server::{Acceptance, Rejection, Upgrad
 
 use super::Shard;
 use super::receiving::Arrival;
-use crate::connection::{self, Flags, Pool, Share, Stage};
+use crate::connection::{self, AfterFlush, Pool, Share, Stage};
 use crate::handler::{Answer, Content, Refusal};
 use crate::kernel::{Peer, Ring, Slot, Span};
 
@@ -105,7 +105,8 @@ impl<R: Ring> Shard<R> {
             Some(_) => deflate::negotiate(upgrade.extension_values(), &Policy::default())
                 .map_err(|_| Rejection::InvalidExtensions)?,
         };
-        connection.deflate_bits = deflate.map_or(0, |params| params.server_max_window_bits);
+        connection.websocket.deflate_bits =
+            deflate.map_or(0, |params| params.server_max_window_bits);
         let subprotocol = self.services[connection.service].subprotocol.as_deref();
         let acceptance = Acceptance { key: upgrade.key(), subprotocol, deflate };
         let mut bytes = [0; RESPONSE_MAX];
@@ -170,7 +171,7 @@ impl<R: Ring> Shard<R> {
         let connection = &mut self.table[slot];
         connection::release(&mut connection.gathered, &mut self.blocks);
         connection.stage = Stage::Lingering;
-        connection.flags.set(Flags::FINISH_AFTER_FLUSH);
+        connection.states.do_after_flush(AfterFlush::Finish);
         self.wait_for(slot, Wait::Close);
         let mut turn = self.turn(slot, None);
         // The bound of a route is for messages. A response is bounded by itself.

@@ -12,7 +12,7 @@ use std::collections::VecDeque;
 
 use super::receiving::Arrival;
 use super::{OPERATIONS_PER_EVENT, Shard};
-use crate::connection::{Connection, Flags, Share, Stage};
+use crate::connection::{Connection, Reading, Share, Stage, States};
 use crate::kernel::{BufferId, Generation, Ring, Slot};
 
 /// What is inflated in one turn of the loop, in bytes, before further input is put off: less than a
@@ -69,12 +69,12 @@ impl PutOff {
 
     /// Whether the connection may receive; one whose input had to wait is counted.
     pub(super) fn admit(&mut self, connection: &mut Connection) -> bool {
-        if !connection.flags.has(Flags::HEAVY) {
+        if !connection.states.has(States::HEAVY) {
             return true;
         }
         let is_admitted = self.waiting.len() + self.receives < self.limit;
         if is_admitted {
-            connection.flags.set(Flags::COUNTED);
+            connection.states.set(States::COUNTED);
             self.receives += 1;
         }
         is_admitted
@@ -82,8 +82,8 @@ impl PutOff {
 
     /// The connection's receive is done, or the connection is given up.
     pub(super) fn discharge(&mut self, connection: &mut Connection) {
-        if connection.flags.has(Flags::COUNTED) {
-            connection.flags.clear(Flags::COUNTED);
+        if connection.states.has(States::COUNTED) {
+            connection.states.clear(States::COUNTED);
             self.receives -= 1;
         }
     }
@@ -95,7 +95,7 @@ impl<R: Ring> Shard<R> {
 
     /// Lets the rest of a connection's input wait, which is much work.
     pub(super) fn put_off(&mut self, slot: Slot, rest: Arrival) {
-        self.table[slot].flags.set(Flags::HEAVY);
+        self.table[slot].states.set(States::HEAVY);
         self.lay_aside(slot, rest);
     }
 
@@ -103,7 +103,7 @@ impl<R: Ring> Shard<R> {
     pub(super) fn lay_aside(&mut self, slot: Slot, arrival: Arrival) {
         self.counters.inputs_put_off += 1;
         let connection = &mut self.table[slot];
-        connection.flags.set(Flags::PUT_OFF);
+        connection.states.set_reading(Reading::PutOff);
         let generation = connection.generation;
         let waiting = Waiting { slot, generation, arrival };
         self.buffers.hold(arrival.buffer);
@@ -120,9 +120,11 @@ impl<R: Ring> Shard<R> {
     /// peer does not take what it is sent is not meant here, nor one in the middle of a message: what
     /// is queued for it waits for that message's end.
     pub(super) fn waits_for_room(&self, slot: Slot) -> bool {
-        let flags = self.table[slot].flags;
-        flags.has(Flags::IN_BATCH | Flags::QUEUED)
-            && !flags.has(Flags::BLOCKED | Flags::SEND_ARMED | Flags::SENDING_MESSAGE)
+        let connection = &self.table[slot];
+        let states = connection.states;
+        (states.is_in_batch() || states.has(States::QUEUED))
+            && !states.is_blocked()
+            && connection.websocket.sender.is_between()
             && self.put_off.len() < self.put_off.limit
             && self.blocks.own_free_bytes(Share::Sending) < self.sending_reserve()
     }
@@ -147,7 +149,7 @@ impl<R: Ring> Shard<R> {
     fn resume_input(&mut self, waiting: &Waiting) {
         let Waiting { slot, generation, arrival } = *waiting;
         let Some(connection) = self.table.current(slot, generation) else { return };
-        connection.flags.clear(Flags::PUT_OFF);
+        connection.states.set_reading(Reading::Idle);
         match connection.stage {
             Stage::Zombie => return,
             Stage::Open => self.take_frames(slot, arrival),

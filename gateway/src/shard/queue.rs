@@ -6,8 +6,8 @@ use super::sending::{BatchSend, SentFrom};
 use super::services::ServiceLimits;
 use crate::config::SlowPeer;
 use crate::connection::{
-    Bound, CLOSE_RESERVE, Flags, LeftOut, Offer, Offered, Outbox, Outgoing, Overflow, Pool, Share,
-    Stage,
+    Bound, CLOSE_RESERVE, LeftOut, Offer, Offered, Outbox, Outgoing, Overflow, Pool, Share, Stage,
+    States, Writing,
 };
 use crate::kernel::{Operation, Ring, Slot, Span};
 
@@ -54,14 +54,16 @@ impl<R: Ring> Shard<R> {
     pub(super) fn may_be_told(&self, slot: Slot) -> bool {
         let connection = &self.table[slot];
         connection.stage == Stage::Open
-            && connection.flags.has(Flags::OPENED)
-            && connection.closing.may_send()
+            && connection.websocket.is_open
+            && connection.websocket.closing.may_send()
     }
 
     /// Whether nothing waits for the connection, and it can be told something.
     pub(super) fn is_clear(&self, slot: Slot) -> bool {
         let connection = &self.table[slot];
-        !connection.must_queue() && !connection.flags.has(Flags::SENDING_MESSAGE | Flags::BLOCKED)
+        !connection.must_queue()
+            && !connection.states.has(States::BLOCKED)
+            && connection.websocket.sender.is_between()
     }
 
     /// Delivers a frame to a connection that may be told.
@@ -73,7 +75,7 @@ impl<R: Ring> Shard<R> {
         match offered {
             Offered::AtOnce => self.launch(slot, offer.span, SentFrom::Frame(offer.frame)),
             // What is sent before it may succeed without a word: look again when that is settled.
-            Offered::Queued => self.flush_soon |= self.table[slot].flags.has(Flags::IN_BATCH),
+            Offered::Queued => self.flush_soon |= self.table[slot].states.is_in_batch(),
             Offered::Refused => {
                 self.is_slow(slot, offer.messages);
                 return Delivered::Refused;
@@ -111,7 +113,7 @@ impl<R: Ring> Shard<R> {
         }
         let may_cork = self.may_cork();
         let Some(Outgoing { span, frame }) = self.outbox(slot).next(may_cork) else { return };
-        self.flush_soon |= self.table[slot].flags.has(Flags::QUEUED);
+        self.flush_soon |= self.table[slot].states.has(States::QUEUED);
         self.launch(slot, span, frame.map_or(SentFrom::Staging, SentFrom::Frame));
         // The queue's reference goes over to the batch.
         self.done_frames.extend(frame);
@@ -126,11 +128,8 @@ impl<R: Ring> Shard<R> {
     /// Sends bytes in the batch.
     pub(super) fn launch(&mut self, slot: Slot, span: Span, from: SentFrom) {
         let connection = &mut self.table[slot];
-        debug_assert!(
-            !connection.flags.has(Flags::IN_BATCH | Flags::SEND_ARMED),
-            "two sends at a time: {connection:?}"
-        );
-        connection.flags.set(Flags::IN_BATCH);
+        debug_assert!(!connection.states.is_sending(), "two sends at a time: {connection:?}");
+        connection.states.set_writing(Writing::InBatch);
         let generation = connection.generation;
         let batch_index = self.batch.len() as u32;
         self.batch.push(BatchSend { slot, generation, span, from });

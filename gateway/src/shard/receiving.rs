@@ -10,7 +10,7 @@ use tidegate_proto::keepalive::Wait;
 
 use super::Shard;
 use crate::config::SlowPeer;
-use crate::connection::{self, Flags, Share, Stage};
+use crate::connection::{self, Poll, Reading, Share, Stage, States};
 use crate::kernel::{BufferId, Errno, Generation, Operation, Ring, Slot, Span};
 
 /// How many of those that open or end one turn of the loop receives from: a quarter of a
@@ -29,12 +29,11 @@ impl<R: Ring> Shard<R> {
     /// readable if no poll is armed.
     pub(super) fn listen(&mut self, slot: Slot) {
         let connection = &mut self.table[slot];
-        if connection.flags.has(Flags::POLL_STAYS) {
+        if connection.states.poll() == Poll::Stays {
             return;
         }
-        let stays = connection.flags.has(Flags::TALKS);
-        connection.flags.set(Flags::POLLED);
-        connection.flags.put(Flags::POLL_STAYS, stays);
+        let stays = connection.states.has(States::TALKS);
+        connection.states.set_poll(if stays { Poll::Stays } else { Poll::Once });
         connection.check();
         let generation = connection.generation;
         self.ring.push(if stays {
@@ -47,7 +46,7 @@ impl<R: Ring> Shard<R> {
     /// Reads again from a connection that was paused. A poll that stayed armed has told of what is
     /// there and will not tell of it again; one that is armed anew will.
     pub(super) fn read_on(&mut self, slot: Slot) {
-        if self.table[slot].flags.has(Flags::POLL_STAYS) {
+        if self.table[slot].states.poll() == Poll::Stays {
             self.ready.insert(slot);
         } else {
             self.listen(slot);
@@ -62,16 +61,15 @@ impl<R: Ring> Shard<R> {
     ) {
         let Some(connection) = self.table.current(slot, generation) else { return };
         if !armed {
-            connection.flags.clear(Flags::POLLED | Flags::POLL_STAYS);
+            connection.states.set_poll(Poll::Off);
         }
         if ended {
-            connection.flags.set(Flags::ENDING);
+            connection.states.set(States::ENDING);
         }
         // A receive that is in flight has not been carried out when this completion came about:
         // completions of a connection keep their order, and the receive's would have come first. So
         // it takes what is told of here, or says that there is more. The others receive later.
-        let is_read_anyway =
-            connection.flags.has(Flags::RECEIVING | Flags::PUT_OFF | Flags::PAUSED);
+        let is_read_anyway = connection.states.reading() != Reading::Idle;
         if connection.stage == Stage::Zombie || is_read_anyway {
             return;
         }
@@ -88,7 +86,7 @@ impl<R: Ring> Shard<R> {
     fn read(&mut self, slot: Slot) {
         if self.must_pause(slot) {
             self.counters.slow_peers_paused += 1;
-            self.table[slot].flags.set(Flags::PAUSED);
+            self.table[slot].states.set_reading(Reading::Paused);
         } else if !self.must_hold(slot) {
             self.receive(slot);
         }
@@ -104,7 +102,7 @@ impl<R: Ring> Shard<R> {
     }
 
     fn opens_or_ends(&self, slot: Slot) -> bool {
-        self.table[slot].stage == Stage::Head || self.table[slot].flags.has(Flags::ENDING)
+        self.table[slot].stage == Stage::Head || self.table[slot].states.has(States::ENDING)
     }
 
     /// Receives from connections that are readable and had to wait, as far as there are buffers.
@@ -141,8 +139,8 @@ impl<R: Ring> Shard<R> {
                 self.crowd.insert(slot);
                 continue;
             }
-            let is_read_anyway = Flags::RECEIVING | Flags::PUT_OFF | Flags::PAUSED;
-            if !self.table[slot].flags.has(is_read_anyway) && !self.ready.contains(slot) {
+            let is_read_anyway = self.table[slot].states.reading() != Reading::Idle;
+            if !is_read_anyway && !self.ready.contains(slot) {
                 self.read(slot);
             }
         }
@@ -166,7 +164,8 @@ impl<R: Ring> Shard<R> {
         let current = self.table.current(slot, generation);
         let is_wanted = current.is_some_and(|connection| {
             self.put_off.discharge(connection);
-            connection.flags.clear(Flags::RECEIVING | Flags::HEAVY);
+            connection.states.set_reading(Reading::Idle);
+            connection.states.clear(States::HEAVY);
             connection.stage != Stage::Zombie
         });
         if let (Ok(count @ 1..), Some(buffer), true) = (result, buffer, is_wanted) {
@@ -190,7 +189,7 @@ impl<R: Ring> Shard<R> {
         more: bool,
     ) {
         let Some(connection) = self.table.current(slot, generation) else { return };
-        connection.flags.clear(Flags::RECEIVING | Flags::RECEIVING_INTO);
+        connection.states.set_reading(Reading::Idle);
         if connection.stage == Stage::Zombie {
             return self.bury(slot);
         }
@@ -216,8 +215,8 @@ impl<R: Ring> Shard<R> {
         match connection.stage {
             Stage::Head => self.take_head(slot, arrival),
             Stage::Open => {
-                connection.flags.put(Flags::TALKS, connection.flags.has(Flags::SPOKE));
-                connection.flags.set(Flags::SPOKE);
+                connection.states.put(States::TALKS, connection.states.has(States::SPOKE));
+                connection.states.set(States::SPOKE);
                 self.take_frames(slot, arrival);
             }
             Stage::Free | Stage::Lingering | Stage::Zombie => {}
@@ -247,11 +246,11 @@ impl<R: Ring> Shard<R> {
         if connection.stage == Stage::Zombie {
             return;
         }
-        if connection.flags.has(Flags::PUT_OFF) {
+        if connection.states.reading() == Reading::PutOff {
             return;
         }
         // Bytes that stand before a reset are received as if nothing came behind them.
-        let more = more || connection.flags.has(Flags::ENDING);
+        let more = more || connection.states.has(States::ENDING);
         match result {
             Ok(1..) if more => self.wait_to_receive(slot),
             Ok(1..) | Err(Errno::AGAIN) => self.listen(slot),
@@ -280,7 +279,7 @@ impl<R: Ring> Shard<R> {
         if let Some(span) = self.direct_target(slot) {
             self.has_receives = true;
             let connection = &mut self.table[slot];
-            connection.flags.set(Flags::RECEIVING | Flags::RECEIVING_INTO);
+            connection.states.set_reading(Reading::ReceivingInto);
             let generation = connection.generation;
             return self.ring.push(Operation::ReceiveInto { slot, generation, span });
         }
@@ -293,7 +292,7 @@ impl<R: Ring> Shard<R> {
             return self.wait_to_receive(slot);
         }
         let connection = &mut self.table[slot];
-        connection.flags.set(Flags::RECEIVING);
+        connection.states.set_reading(Reading::Receiving);
         connection.check();
         let generation = connection.generation;
         self.has_receives = true;
@@ -316,7 +315,7 @@ impl<R: Ring> Shard<R> {
     fn direct_target(&self, slot: Slot) -> Option<Span> {
         let connection = &self.table[slot];
         let block = connection.gathered.filter(|_| connection.stage == Stage::Open)?;
-        let remaining = connection.receiver.data_remaining();
+        let remaining = connection.websocket.receiver.data_remaining();
         if remaining < u64::from(self.config.limits.receive_buffer) {
             return None;
         }
@@ -330,7 +329,7 @@ impl<R: Ring> Shard<R> {
     fn must_pause(&self, slot: Slot) -> bool {
         let connection = &self.table[slot];
         connection.stage == Stage::Open
-            && (connection.backlog.is_some() || connection.flags.has(Flags::BLOCKED))
+            && (connection.backlog.is_some() || connection.states.has(States::BLOCKED))
             && self.service(slot).limits.slow_peer == SlowPeer::Pause
     }
 }

@@ -12,7 +12,7 @@ use tidegate_proto::websocket::message::Kind;
 
 use super::queue::Delivered;
 use super::{Shard, fanout};
-use crate::connection::{Flags, Share};
+use crate::connection::Share;
 use crate::hub::{Position, Recovered, Standing, Subscribed, Subscriber, subscribed};
 use crate::kernel::{Ring, Slot};
 
@@ -133,7 +133,7 @@ impl<R: Ring> Shard<R> {
             let Some(slot) = self.hub.recoveries.next_hungry() else { return };
             if self.is_clear(slot) {
                 self.ask_for_portions(slot);
-            } else if self.table[slot].flags.has(Flags::IN_BATCH) {
+            } else if self.table[slot].states.is_in_batch() {
                 self.hub.recoveries.is_fed(slot);
                 self.flush_soon = true;
             }

@@ -10,12 +10,11 @@
 use std::time::Duration;
 
 use tidegate_proto::keepalive::Wait;
-use tidegate_proto::websocket::close::Closing;
 
 use super::Shard;
 use super::deadlines::TICK;
 use crate::config::SlowPeer;
-use crate::connection::{Flags, Share, Stage};
+use crate::connection::{Share, Stage};
 use crate::kernel::{AreaName, Ring, Slot};
 
 /// Slots that are looked at in one turn of the loop.
@@ -161,12 +160,7 @@ impl<R: Ring> Shard<R> {
                 }
                 _ => 0,
             },
-            Holder::Any
-                if connection.closing == Closing::Open
-                    && connection.flags.has(Flags::BLOCKED | Flags::SEND_ARMED) =>
-            {
-                waiting
-            }
+            Holder::Any if !connection.is_closing() && connection.states.is_blocked() => waiting,
             Holder::Stuck if waiting > 0 && self.is_stuck(slot) => waiting,
             Holder::Any | Holder::Stuck => 0,
         }
@@ -175,7 +169,7 @@ impl<R: Ring> Shard<R> {
     /// Whether the peer has taken nothing of what waits for it for a while.
     fn is_stuck(&self, slot: Slot) -> bool {
         let connection = &self.table[slot];
-        if !connection.flags.has(Flags::BLOCKED | Flags::SEND_ARMED) {
+        if !connection.states.is_blocked() {
             return false;
         }
         if self.stalled.contains_key(&slot) {
@@ -196,7 +190,7 @@ impl<R: Ring> Shard<R> {
     /// is closing already.
     fn give_way(&mut self, slot: Slot) {
         let connection = &self.table[slot];
-        if connection.stage != Stage::Open || connection.closing != Closing::Open {
+        if connection.stage != Stage::Open || connection.is_closing() {
             return self.drop_connection(slot);
         }
         let queued = u64::from(self.frames.bytes(slot));

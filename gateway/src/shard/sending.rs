@@ -8,13 +8,12 @@
 use std::io;
 
 use tidegate_proto::keepalive::Wait;
-use tidegate_proto::websocket::close::Closing;
 
 use super::Shard;
 use super::halves::Half;
 use super::receiving::Arrival;
 use super::turn::Finished;
-use crate::connection::{Flags, FrameId, Full, Place, Stage};
+use crate::connection::{FrameId, Full, Place, Reading, Stage, States, Writing};
 use crate::kernel::{AreaName, BufferId, Errno, Generation, Operation, Ring, Slot, Span};
 
 /// How often in a row a peer has to have acknowledged nothing, each time after that part of the
@@ -148,12 +147,12 @@ impl<R: Ring> Shard<R> {
                 self.buffers.release(buffer);
             }
             let Some(connection) = self.table.current(send.slot, send.generation) else { continue };
-            connection.flags.clear(Flags::IN_BATCH);
+            connection.states.set_writing(Writing::Idle);
             if connection.stage == Stage::Zombie {
                 self.bury(send.slot);
-            } else if connection.backlog.is_some() || connection.flags.has(Flags::BLOCKED) {
+            } else if connection.backlog.is_some() || connection.states.has(States::BLOCKED) {
                 self.arm_send(send.slot);
-            } else if connection.flags.has(Flags::QUEUED) {
+            } else if connection.states.has(States::QUEUED) {
                 self.unqueued.push(send.slot);
             } else {
                 self.hub.recoveries.is_fed(send.slot);
@@ -205,10 +204,10 @@ impl<R: Ring> Shard<R> {
 
     /// A published frame was sent in part, or not at all: it waits at the front of the queue.
     fn frame_fell_short(&mut self, slot: Slot, frame: FrameId, sent: u32) {
-        if sent == 0 && self.table[slot].closing != Closing::Open {
+        if sent == 0 && self.table[slot].is_closing() {
             // The Close frame is in the backlog, in front of which only what has begun may go.
             self.counters.dropped_closing += u64::from(self.frames.messages(frame));
-            self.table[slot].flags.set(Flags::BLOCKED);
+            self.table[slot].states.set(States::BLOCKED);
             return;
         }
         self.outbox(slot).frame_fell_short(frame, sent);
@@ -217,7 +216,7 @@ impl<R: Ring> Shard<R> {
     /// An armed send is done.
     pub(super) fn sent(&mut self, slot: Slot, generation: Generation, result: Result<u32, Errno>) {
         let Some(connection) = self.table.current(slot, generation) else { return };
-        connection.flags.clear(Flags::SEND_ARMED);
+        connection.states.set_writing(Writing::Idle);
         if connection.stage == Stage::Zombie {
             return self.bury(slot);
         }
@@ -320,17 +319,17 @@ impl<R: Ring> Shard<R> {
     /// Sends the first block of the backlog, unless an earlier send has yet to complete.
     fn arm_send(&mut self, slot: Slot) {
         let connection = &self.table[slot];
-        if connection.flags.has(Flags::SEND_ARMED | Flags::IN_BATCH) {
+        if connection.states.is_sending() {
             return;
         }
         let generation = connection.generation;
         let wait = connection.wait;
         let Some(span) = self.outbox(slot).next_armed() else {
-            self.table[slot].flags.clear(Flags::BLOCKED);
+            self.table[slot].states.clear(States::BLOCKED);
             return;
         };
         let connection = &mut self.table[slot];
-        connection.flags.set(Flags::SEND_ARMED);
+        connection.states.set_writing(Writing::Armed);
         connection.check();
         self.ring.push(Operation::SendArmed { slot, generation, span });
         if matches!(wait, Wait::Activity | Wait::Pong) {
@@ -342,18 +341,18 @@ impl<R: Ring> Shard<R> {
     /// The peer has taken all that it had no room for.
     fn drained(&mut self, slot: Slot) {
         let connection = &mut self.table[slot];
-        connection.flags.clear(Flags::BLOCKED);
+        connection.states.clear(States::BLOCKED);
         if connection.wait == Wait::Progress {
             self.stalled.remove(&slot);
             self.wait_for(slot, Wait::Activity);
         }
         let connection = &mut self.table[slot];
-        if connection.flags.has(Flags::PAUSED) {
-            connection.flags.clear(Flags::PAUSED);
+        if connection.states.reading() == Reading::Paused {
+            connection.states.set_reading(Reading::Idle);
             self.read_on(slot);
         }
         let connection = &self.table[slot];
-        let tells = connection.flags.has(Flags::OPENED) && connection.closing.may_send();
+        let tells = connection.websocket.is_open && connection.websocket.closing.may_send();
         if tells {
             let mut turn = self.turn(slot, None);
             turn.writable();

@@ -6,7 +6,6 @@ use tidegate_proto::keepalive::Wait;
 
 use super::Shard;
 use super::deadlines::TICK;
-use crate::connection::Flags;
 use crate::hub::{Answer, Ask, ConnectionFilter, ConnectionInfo, Refusal, Request};
 use crate::kernel::{Peer, Ring, Slot};
 
@@ -44,7 +43,7 @@ impl<R: Ring> Shard<R> {
             if infos.len() == limit || subscriptions >= SUBSCRIPTIONS {
                 return Answer::Connections(infos, Some(slot));
             }
-            if !self.table[slot].flags.has(Flags::OPENED) {
+            if !self.table[slot].websocket.is_open {
                 continue;
             }
             subscriptions += self.hub.local.topics_of(slot).count();

@@ -16,7 +16,7 @@ use super::put_off::{FRAME_COST, FREE_FRAMES};
 use super::services::ServiceLimits;
 use crate::config::stack::Deflate;
 use crate::connection::{
-    self, BlockId, Compressor, Flags, Output, PIECE, Payload, Place, Share, Stage,
+    self, AfterFlush, BlockId, Compressor, Output, PIECE, Payload, Place, Reading, Share, Stage,
 };
 use crate::handler::{Context, Delivery, End, Failing, Handler, Piece, Said};
 use crate::hub::{ConnectionId, Hub};
@@ -71,7 +71,7 @@ impl Turn<'_> {
     pub(super) fn open(&mut self, head: &RequestHead<'_>) {
         let connection = &mut *self.output.connection;
         connection.stage = Stage::Open;
-        connection.flags.set(Flags::OPENED);
+        connection.websocket.is_open = true;
         self.counters.opened += 1;
         self.counters.connections_open += 1;
         self.call(|handler, context| handler.open(context, head));
@@ -127,7 +127,7 @@ impl Turn<'_> {
             let are_many = count >= FREE_FRAMES;
             if *self.input_budget == 0
                 && let Some(next) = input.get(at)
-                && (are_many || self.output.connection.receiver.expects_compressed(*next))
+                && (are_many || self.output.connection.websocket.receiver.expects_compressed(*next))
             {
                 self.unread = Some(received.skip(at as u32));
                 return;
@@ -135,7 +135,7 @@ impl Turn<'_> {
             if are_many {
                 *self.input_budget = self.input_budget.saturating_sub(FRAME_COST);
             }
-            match self.output.connection.receiver.handle_input(input, &mut at, &rules) {
+            match self.output.connection.websocket.receiver.handle_input(input, &mut at, &rules) {
                 Ok(Event::NeedInput) => return,
                 Ok(Event::Piece(piece)) => self.piece(&piece, received),
                 Ok(Event::Control(control)) => self.control(&control, received),
@@ -155,7 +155,7 @@ impl Turn<'_> {
         let rules = self.rules();
         let received = self.output.pool.blocks.room(block).part(0, count);
         let input = self.output.pool.memory.bytes_mut(received);
-        match self.output.connection.receiver.handle_input(input, &mut 0, &rules) {
+        match self.output.connection.websocket.receiver.handle_input(input, &mut 0, &rules) {
             // The receive asked for no more than the rest of the frame, so it is one piece.
             Ok(Event::Piece(piece)) => {
                 self.output.pool.blocks.extend(block, count);
@@ -184,7 +184,7 @@ impl Turn<'_> {
     }
 
     fn rules(&self) -> Rules {
-        let reserved = match self.output.connection.deflate_bits {
+        let reserved = match self.output.connection.websocket.deflate_bits {
             0 => Reserved::Clear,
             _ => Reserved::Compression,
         };
@@ -192,7 +192,7 @@ impl Turn<'_> {
     }
 
     fn is_listening(&self) -> bool {
-        !self.drop && self.output.connection.closing.may_receive()
+        !self.drop && self.output.connection.websocket.closing.may_receive()
     }
 
     fn say_last_words(&mut self) {
@@ -367,7 +367,7 @@ impl Turn<'_> {
             // RFC 6455 section 5.5.2: "Upon receipt of a Ping frame, an endpoint MUST send a Pong
             // frame in response, unless it already received a Close frame." Section 5.5.3: it
             // "must have identical "Application data"".
-            OpCode::Ping if self.output.connection.closing.may_send() => {
+            OpCode::Ping if self.output.connection.websocket.closing.may_send() => {
                 self.say_control(OpCode::Pong, &Payload::Span(payload));
             }
             OpCode::Close => self.close_frame(payload),
@@ -381,15 +381,15 @@ impl Turn<'_> {
             Ok(reason) => reason.code,
             Err(error) => return self.fail(error),
         };
-        let must_answer = self.output.connection.closing.handle_close();
+        let must_answer = self.output.connection.websocket.closing.handle_close();
         self.end = Some(End { code: code.unwrap_or(CloseCode::NO_STATUS), by_peer: must_answer });
-        if must_answer && self.output.connection.closing.close() {
+        if must_answer && self.output.connection.websocket.closing.close() {
             // Section 5.5.1: "When sending a Close frame in response, the endpoint typically
             // echos the status code it received." The reason goes back with it.
             self.say_control(OpCode::Close, &Payload::Span(payload));
         }
         // Section 7.1.1: the server closes the TCP connection first.
-        self.output.connection.flags.set(Flags::CLOSE_AFTER_FLUSH);
+        self.output.connection.states.do_after_flush(AfterFlush::Close);
     }
 
     /// Fails or closes the connection: a Close frame if none was sent, and the state after it.
@@ -398,11 +398,11 @@ impl Turn<'_> {
         let (code, reason) = self.judge(failing);
         let length = CloseReason { code: Some(code), reason }.emit(&mut body);
         let connection = &mut self.output.connection;
-        let first = connection.closing.close();
+        let first = connection.websocket.closing.close();
         if !matches!(failing, Failing::Handler(_)) {
-            connection.closing = tidegate_proto::websocket::close::Closing::Closed;
+            connection.websocket.closing = tidegate_proto::websocket::close::Closing::Closed;
             connection.stage = Stage::Lingering;
-            connection.flags.set(Flags::FINISH_AFTER_FLUSH);
+            connection.states.do_after_flush(AfterFlush::Finish);
             self.end.get_or_insert(End { code, by_peer: false });
             self.forget_input();
         }
@@ -417,7 +417,7 @@ impl Turn<'_> {
     fn forget_input(&mut self) {
         let Output { connection, pool, .. } = &mut self.output;
         connection::release(&mut connection.control, pool.blocks);
-        if !connection.flags.has(Flags::RECEIVING_INTO) {
+        if connection.states.reading() != Reading::ReceivingInto {
             connection::release(&mut connection.gathered, pool.blocks);
         }
     }

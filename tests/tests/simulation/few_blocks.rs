@@ -3,7 +3,7 @@
 
 use tidegate::hub::{ConnectionId, Publication, Request, Target};
 use tidegate::kernel::{Completion, Errno, Operation};
-use tidegate_proto::receiver::Kind;
+use tidegate_proto::websocket::message::Kind;
 
 use crate::play::Play;
 use crate::random::Random;

@@ -21,7 +21,8 @@ pub use backlog::{Backlog, Full};
 pub use frames::{FrameId, Frames, NO_KEY};
 
 use crate::connection::pool::Pool;
-use crate::connection::record::{Connection, Flags};
+use crate::connection::record::Connection;
+use crate::connection::states::States;
 use crate::kernel::{AreaName, Slot, Span};
 
 /// What queued frames leave of a backlog's bound, so that a Close frame finds room when the bound is
@@ -129,8 +130,8 @@ impl Outbox<'_> {
     /// Offers a published frame.
     pub fn offer(&mut self, offer: Offer, bound: Bound) -> (Offered, LeftOut) {
         let mut left_out = LeftOut::default();
-        let flags = self.connection.flags;
-        if !self.connection.must_queue() && !flags.has(Flags::SENDING_MESSAGE) {
+        let states = self.connection.states;
+        if !self.connection.must_queue() && self.is_between() {
             return (Offered::AtOnce, left_out);
         }
         let length = offer.span.length;
@@ -138,14 +139,11 @@ impl Outbox<'_> {
         if is_much && self.is_outcome_open() {
             return (Offered::Undecided, left_out);
         }
-        if bound.overflow == Overflow::Conflate
-            && offer.key != NO_KEY
-            && flags.has(Flags::BLOCKED | Flags::SEND_ARMED)
-        {
+        if bound.overflow == Overflow::Conflate && offer.key != NO_KEY && states.is_blocked() {
             left_out.conflated = self.frames.drop_key(self.slot, offer.key, self.pool.blocks);
         }
         let offered = self.queue(offer, bound, &mut left_out);
-        self.connection.flags.put(Flags::QUEUED, !self.frames.is_empty(self.slot));
+        self.connection.states.put(States::QUEUED, !self.frames.is_empty(self.slot));
         (offered, left_out)
     }
 
@@ -168,11 +166,16 @@ impl Outbox<'_> {
         // What is in front of it goes on by itself: a send, a backlog that is about to be sent, or
         // the message that the handler is sending.
         debug_assert!(
-            self.connection.must_queue() || self.connection.flags.has(Flags::SENDING_MESSAGE),
+            self.connection.must_queue() || !self.is_between(),
             "nothing will send what waits: {:?}",
             self.connection
         );
         Offered::Queued
+    }
+
+    /// Whether the handler is not in the middle of a message.
+    fn is_between(&self) -> bool {
+        self.connection.websocket.sender.is_between()
     }
 
     fn has_room(&self, length: u32, bound: Bound) -> bool {
@@ -182,18 +185,18 @@ impl Outbox<'_> {
     /// Whether it is not known yet if the peer has taken all that was sent: until then it is not
     /// slow.
     fn is_outcome_open(&self) -> bool {
-        self.connection.flags.has(Flags::IN_BATCH)
-            && !self.connection.flags.has(Flags::BLOCKED | Flags::SEND_ARMED)
+        self.connection.states.is_in_batch()
+            && !self.connection.states.is_blocked()
             && self.connection.backlog.is_none()
     }
 
     /// What is to be sent in this batch of the frames that wait, if nothing is on its way. Several leave
     /// together, put together in staging memory, if they `may_cork`.
     pub fn next(&mut self, may_cork: bool) -> Option<Outgoing> {
-        let flags = self.connection.flags;
-        let is_busy = flags.has(Flags::IN_BATCH | Flags::SEND_ARMED | Flags::SENDING_MESSAGE)
-            || self.connection.backlog.is_some();
-        if is_busy || !flags.has(Flags::QUEUED) || self.frames.is_begun(self.slot) {
+        let states = self.connection.states;
+        let is_busy =
+            states.is_sending() || !self.is_between() || self.connection.backlog.is_some();
+        if is_busy || !states.has(States::QUEUED) || self.frames.is_begun(self.slot) {
             return None;
         }
         let first = self.frames.front(self.slot, self.pool.blocks).map_or(0, |span| span.length);
@@ -204,7 +207,7 @@ impl Outbox<'_> {
             // The queue's reference goes over to the batch.
             Some(Outgoing { span: self.frames.span(frame, self.pool.blocks), frame: Some(frame) })
         });
-        self.connection.flags.put(Flags::QUEUED, !self.frames.is_empty(self.slot));
+        self.connection.states.put(States::QUEUED, !self.frames.is_empty(self.slot));
         outgoing
     }
 
@@ -233,8 +236,8 @@ impl Outbox<'_> {
             if let Some(span) = self.backlog().front() {
                 return Some(span);
             }
-            let flags = self.connection.flags;
-            if !flags.has(Flags::QUEUED) || flags.has(Flags::SENDING_MESSAGE) {
+            let states = self.connection.states;
+            if !states.has(States::QUEUED) || !self.is_between() {
                 return None;
             }
             self.frames.begin(self.slot);
@@ -248,7 +251,7 @@ impl Outbox<'_> {
             return self.backlog().consume(count);
         }
         self.frames.consume(self.slot, count, self.pool.blocks);
-        self.connection.flags.put(Flags::QUEUED, !self.frames.is_empty(self.slot));
+        self.connection.states.put(States::QUEUED, !self.frames.is_empty(self.slot));
     }
 
     /// Whether something waits that the peer had no room for. Frames that have not begun are tried anew,
@@ -263,24 +266,24 @@ impl Outbox<'_> {
     /// # Errors
     /// There is no block for it: part of a frame is lost.
     pub fn fell_short(&mut self, rest: Span) -> Result<(), Full> {
-        self.connection.flags.set(Flags::BLOCKED);
+        self.connection.states.set(States::BLOCKED);
         self.backlog().push_front(rest)
     }
 
     /// A frame was sent in part, or not at all: it waits at the front.
     pub fn frame_fell_short(&mut self, frame: FrameId, sent: u32) {
-        self.connection.flags.set(Flags::BLOCKED | Flags::QUEUED);
+        self.connection.states.set(States::BLOCKED | States::QUEUED);
         self.frames.push_front(self.slot, frame, sent, self.pool.blocks);
     }
 
     /// Leaves out what waits, but for a frame that has begun and for the backlog; how many messages
     /// that were.
     pub fn leave_out(&mut self) -> u64 {
-        if !self.connection.flags.has(Flags::QUEUED) {
+        if !self.connection.states.has(States::QUEUED) {
             return 0;
         }
         let dropped = self.frames.drop_waiting(self.slot, self.pool.blocks);
-        self.connection.flags.put(Flags::QUEUED, !self.frames.is_empty(self.slot));
+        self.connection.states.put(States::QUEUED, !self.frames.is_empty(self.slot));
         dropped
     }
 

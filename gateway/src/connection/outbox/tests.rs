@@ -4,8 +4,10 @@
 use std::collections::VecDeque;
 
 use proptest::prelude::*;
+use tidegate_proto::websocket::message::Part;
 
 use super::*;
+use crate::connection::Writing;
 use crate::connection::payload::Payload;
 use crate::connection::pool::tests::World;
 
@@ -75,7 +77,7 @@ impl Line {
 
     fn launch(&mut self, outgoing: Outgoing) {
         assert!(self.batch.is_none() && self.armed.is_none(), "two sends at a time");
-        self.connection.flags.set(Flags::IN_BATCH);
+        self.connection.states.set_writing(Writing::InBatch);
         self.batch = Some(outgoing);
     }
 
@@ -85,10 +87,10 @@ impl Line {
         }
         match self.outbox().next_armed() {
             Some(span) => {
-                self.connection.flags.set(Flags::SEND_ARMED);
+                self.connection.states.set_writing(Writing::Armed);
                 self.armed = Some(span);
             }
-            None => self.connection.flags.clear(Flags::BLOCKED),
+            None => self.connection.states.clear(States::BLOCKED),
         }
     }
 
@@ -108,8 +110,8 @@ impl Line {
             }
         }
         self.staged = 0;
-        self.connection.flags.clear(Flags::IN_BATCH);
-        if self.connection.backlog.is_some() || self.connection.flags.has(Flags::BLOCKED) {
+        self.connection.states.set_writing(Writing::Idle);
+        if self.connection.backlog.is_some() || self.connection.states.has(States::BLOCKED) {
             self.arm();
         } else {
             self.go_on();
@@ -129,12 +131,12 @@ impl Line {
         let Some(span) = self.armed.take() else { return };
         let sent = span.length.min(most.max(1));
         self.hear(span.part(0, sent));
-        self.connection.flags.clear(Flags::SEND_ARMED);
+        self.connection.states.set_writing(Writing::Idle);
         self.outbox().sent(sent);
         if self.outbox().has_more() {
             self.arm();
         } else {
-            self.connection.flags.clear(Flags::BLOCKED);
+            self.connection.states.clear(States::BLOCKED);
             self.go_on();
         }
         self.check();
@@ -156,7 +158,7 @@ impl Line {
 
     fn check(&self) {
         self.frames.check(SLOT, &self.world.blocks);
-        let is_queued = self.connection.flags.has(Flags::QUEUED);
+        let is_queued = self.connection.states.has(States::QUEUED);
         assert_eq!(is_queued, !self.frames.is_empty(SLOT));
     }
 }
@@ -187,10 +189,10 @@ fn an_answer_goes_before_a_frame_that_was_tried_in_vain() {
 #[test]
 fn frames_wait_for_the_end_of_a_message() {
     let mut line = Line::new(8);
-    line.connection.flags.set(Flags::SENDING_MESSAGE);
+    line.connection.websocket.sender.send(Part::First, false).expect("nothing is being sent");
     assert_eq!(line.publish(b'a', 5, NO_KEY, WIDE).0, Offered::Queued);
     assert_eq!(line.outbox().next(true), None);
-    line.connection.flags.clear(Flags::SENDING_MESSAGE);
+    line.connection.websocket.sender.send(Part::Last, false).expect("the first was sent");
     line.go_on();
     line.drain();
     assert_eq!(line.heard, b"aaaaa");
