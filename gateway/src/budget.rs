@@ -17,6 +17,7 @@ use crate::hub;
 use crate::kernel::{self, ACCEPT_BATCH, BufferId, Completion, Generation, Peer, Slot, Uring};
 use crate::logging;
 use crate::machine::{self, MemoryBound, MemorySource};
+use crate::names::Name;
 use crate::shard::{self, Deliveries, Details, Shard};
 
 /// The stack of a shard's thread, in bytes. Nothing there recurses, and what is large is pooled.
@@ -50,7 +51,7 @@ const ROUTE: u64 = 1024;
 const LOG_ENTRY: u64 = 64;
 
 /// A name of a topic, as long as it may be, with its counts of references.
-const NAME_BYTES: usize = hub::Name::LENGTH_MAX + 16;
+const NAME_BYTES: usize = Name::LENGTH_MAX + 16;
 
 /// What decides how many subscriptions may get what they missed at once.
 const RECOVERING: &[&str] =

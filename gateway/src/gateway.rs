@@ -31,9 +31,10 @@ use core_affinity::CoreId;
 use crate::budget::{Bill, OverBudget, THREAD_STACK};
 use crate::config::{BuiltWrong, Config, Listener, Pin, Route};
 use crate::control::{self, AdminError, AdminThread};
-use crate::hub::{self, Door, Hub, Node, Seed};
+use crate::hub::{self, Door, Hub, Seed};
 use crate::kernel::{RingError, Waker};
 use crate::listen::{self, ListenError, Sockets};
+use crate::names::Node;
 use crate::shard::{self, Assembly, Command, Control, Counters, HandlerFactory, Vitals};
 
 /// A gateway that runs. Dropped, it stops at once, as by [`Gateway::stop`], and waits for the end.

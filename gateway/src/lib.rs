@@ -18,4 +18,5 @@ pub mod listen;
 pub mod logging;
 pub mod machine;
 pub mod mailbox;
+pub mod names;
 pub mod shard;

@@ -7,9 +7,10 @@ use std::sync::mpsc::{Receiver, channel};
 use tidegate::config::{Config, Route};
 use tidegate::gateway::Gateway;
 use tidegate::hub::{
-    Answer, ConnectionFilter, ConnectionId, ConnectionInfo, Door, Name, Publication, Published,
-    Refusal, Request, Target, TopicInfo,
+    Answer, ConnectionFilter, ConnectionInfo, Door, Publication, Published, Refusal, Request,
+    Target, TopicInfo,
 };
+use tidegate::names::{ConnectionId, Name};
 use tidegate::shard::{Counters, HandlerFactory};
 use tidegate_proto::websocket::message::Kind;
 

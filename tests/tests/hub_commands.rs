@@ -1,6 +1,7 @@
 //! What is done with connections and topics from outside: subscribing, ending, closing.
 
-use tidegate::hub::{Answer, ConnectionFilter, ConnectionId, Node, Refusal, Request, Target};
+use tidegate::hub::{Answer, ConnectionFilter, Refusal, Request, Target};
+use tidegate::names::{ConnectionId, Node};
 use tidegate_proto::websocket::code::CloseCode;
 use tidegate_proto::websocket::message::Kind;
 use tidegate_tests::hub::{HubGateway, Member, name, topic, user};

@@ -5,7 +5,8 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
-use tidegate::hub::{Answer, Position, Request, Target};
+use tidegate::hub::{Answer, Request, Target};
+use tidegate::names::Position;
 use tidegate_proto::websocket::message::Kind;
 use tidegate_tests::hub::{HubGateway, Member, name, topic};
 use tidegate_tests::{Peer, Request as Opening, TEXT, case, wait_until};

@@ -7,8 +7,8 @@ use super::hub::{AGE_MAX, LINGER_MAX, check_pattern, largest_message};
 use super::listener::excludes;
 use super::route::{SUBPROTOCOL_LENGTH, largest_gathered};
 use super::{Config, Handler, path};
-use crate::hub::TopicRule;
 use crate::kernel;
+use crate::names::TopicRule;
 
 /// What a hand-made configuration breaks; displayed, it names the field.
 #[derive(Clone, Debug, PartialEq, Eq)]

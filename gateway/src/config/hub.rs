@@ -10,7 +10,7 @@ use super::relation::{self, Party};
 use super::report::Report;
 use super::units::quote;
 use super::value;
-use crate::hub::{Name, TopicRule};
+use crate::names::{Name, TopicRule};
 
 /// The bounds of the hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use super::stack::StackError;
 use super::stack::options::Options;
 use super::units::quote;
-use crate::hub::Name;
+use crate::names::Name;
 
 /// How a route uses the hub.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use super::units::{SIZE_EXPECTED, TIME_EXPECTED};
 use super::*;
-use crate::hub::TopicRule;
+use crate::names::TopicRule;
 
 const SAMPLE: &str = include_str!("../../tidegate.toml");
 

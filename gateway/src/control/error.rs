@@ -8,7 +8,8 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::tally::Code;
-use crate::hub::{NameError, NoConnectionId, Refusal};
+use crate::hub::Refusal;
+use crate::names::{NameError, NoConnectionId};
 
 /// Something was not done. As a response, it is a status and an [`ErrorBody`].
 #[derive(Clone, Debug, PartialEq, Eq)]

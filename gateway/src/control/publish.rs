@@ -20,7 +20,8 @@ use super::body::Json;
 use super::error::{Error, ErrorBody, ErrorDetail};
 use super::object;
 use super::whom::{self, Whom};
-use crate::hub::{Answer, Door, Payload, Position, Publication, Published, Request, Target};
+use crate::hub::{Answer, Door, Payload, Publication, Published, Request, Target};
+use crate::names::Position;
 
 /// The most messages of a batch, and the most targets of all of them together.
 const BATCH_MAX: usize = 1000;

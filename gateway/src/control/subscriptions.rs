@@ -9,7 +9,8 @@ use super::Shared;
 use super::body::Json;
 use super::error::{Error, ErrorBody};
 use super::whom::Whom;
-use crate::hub::{Answer, Name, Request, Target};
+use crate::hub::{Answer, Request, Target};
+use crate::names::Name;
 
 /// Who subscribes to what.
 #[derive(Debug, Deserialize, ToSchema)]

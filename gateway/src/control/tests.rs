@@ -12,11 +12,12 @@ use super::*;
 use crate::config::{Admin, Hub, Token};
 use crate::gateway::Handle;
 use crate::hub::{
-    Answer, Common, ConnectionId, ConnectionInfo, History, Kept, Name, Node, Payload, Position,
-    Presence, Present, Publication, Published, Refusal, Request, Seed, Target, TopicInfo,
+    Answer, Common, ConnectionInfo, History, Kept, Payload, Presence, Present, Publication,
+    Published, Refusal, Request, Seed, Target, TopicInfo,
 };
 use crate::kernel::Waker;
 use crate::mailbox;
+use crate::names::{ConnectionId, Name, Node, Position};
 
 const TOKEN: &str = "0123456789abcdef";
 const NODE: Node = Node { number: 7, start: 9 };

@@ -17,7 +17,8 @@ use super::error::{Error, ErrorBody};
 use super::listing::{self, Listed, Page, Wanted};
 use super::publish::{self, PositionText};
 use super::subscriptions::{DoneAnswer, done};
-use crate::hub::{Answer, History, Kept, Name, Position, Presence, Present, Request, TopicInfo};
+use crate::hub::{Answer, History, Kept, Presence, Present, Request, TopicInfo};
+use crate::names::{Name, Position};
 
 /// Bytes of a topic in a list, beside its name.
 const BYTES: usize = 160;

@@ -5,7 +5,8 @@ use utoipa::ToSchema;
 
 use super::error::Error;
 use super::object::Object;
-use crate::hub::{ConnectionId, Name, Target};
+use crate::hub::Target;
+use crate::names::{ConnectionId, Name};
 
 /// Whom something is for: an object with one of these keys.
 #[derive(Debug, Deserialize, ToSchema)]

@@ -11,9 +11,8 @@ use tidegate_proto::websocket::sender::{Cut, OutOfOrder, cut};
 use super::Piece;
 use crate::config::stack::Deflate;
 use crate::connection::{Compressor, Full, Output, PIECE, Payload};
-use crate::hub::{
-    ConnectionId, Hub, Name, Payload as MessagePayload, Publication, Refusal, Subscribing, Target,
-};
+use crate::hub::{Hub, Payload as MessagePayload, Publication, Refusal, Subscribing, Target};
+use crate::names::{ConnectionId, Name};
 
 /// Why nothing was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

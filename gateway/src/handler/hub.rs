@@ -7,7 +7,8 @@ use tidegate_proto::websocket::code::CloseCode;
 
 use super::{Answer, Context, Delivery, Handler, Piece, Publishing, Refusal};
 use crate::config::{HubRoute, Part, Publishers, UserSource, normal_path};
-use crate::hub::{Name, NameError, Position, Subscribing, Target};
+use crate::hub::{Subscribing, Target};
+use crate::names::{Name, NameError, Position};
 
 /// Rooms, by the path: the embedded publish and subscribe.
 pub struct Rooms {

@@ -5,7 +5,7 @@ use std::{error, fmt};
 use tidegate_proto::http::{HeadError, WriteError, Writer};
 use tidegate_proto::websocket::handshake::server::Rejection;
 
-use crate::hub::Name;
+use crate::names::Name;
 
 /// Why a request is refused, and the response that says so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use tidegate_proto::websocket::message::Kind;
 
-use super::{Compressed, ConnectionId, Name, Payload, Position, Publication};
+use super::{Compressed, Payload, Publication};
+use crate::names::{ConnectionId, Name, Position};
 
 /// One thing that subscribers are told, the same for all of them.
 #[derive(Debug)]
@@ -198,7 +199,8 @@ impl Who {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::{MessageMemory, Node};
+    use crate::hub::MessageMemory;
+    use crate::names::Node;
 
     fn delivery(what: What, position: Option<Position>) -> Delivery {
         Delivery { topic: Some(Name::new("a\"b").expect("a name")), hash: 0, position, what }

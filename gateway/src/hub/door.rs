@@ -9,10 +9,11 @@ use siphasher::sip::SipHasher13;
 use tidegate_proto::websocket::message::Kind;
 
 use super::mail::{Ask, Mail};
-use super::{Answer, ConnectionId, MessageMemory, Name, Node, Payload, Refusal};
+use super::{Answer, MessageMemory, Payload, Refusal};
 use super::{Request, Target};
 use crate::config::Config;
 use crate::mailbox::Entrance;
+use crate::names::{ConnectionId, Name, Node};
 
 /// What a shard calls with its answer, on its own thread: it must not wait for anything.
 pub type Reply = Box<dyn FnOnce(Answer) + Send>;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::delivery::Delivery;
-use super::{Position, TopicRule};
+use crate::names::{Position, TopicRule};
 
 /// The last messages of one topic.
 pub(crate) struct History {

@@ -15,10 +15,8 @@ use super::history::{History, Missed, Portion};
 use super::mail::{Fetch, Joined, Left, Recovered, Standing};
 use super::presence::Members;
 use super::rules::Rules;
-use super::{
-    Answer, Compressed, ConnectionId, Kept, Moment, Name, Position, Presence, Publication, Refusal,
-    TopicInfo, TopicRule,
-};
+use super::{Answer, Compressed, Kept, Moment, Presence, Publication, Refusal, TopicInfo};
+use crate::names::{ConnectionId, Name, Position, TopicRule};
 
 /// How many topics are looked at for old history at a tick.
 const EXPIRED_AT_ONCE: usize = 256;

@@ -8,8 +8,9 @@ use hashbrown::HashTable;
 use slab::Slab;
 use smallvec::SmallVec;
 
-use super::{Name, Refusal};
+use super::Refusal;
 use crate::kernel::Slot;
+use crate::names::Name;
 
 /// The bounds of a shard's subscriptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

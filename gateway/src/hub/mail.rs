@@ -9,8 +9,9 @@ use super::delivery::{Delivery, Who};
 use super::door::Reply;
 use super::history::Portion;
 use super::recoveries::Key;
-use super::{ConnectionId, Name, Position, Publication, Request};
+use super::{Publication, Request};
 use crate::kernel::Peer;
+use crate::names::{ConnectionId, Name, Position};
 
 /// One piece of mail. Two words, so that a mailbox is small.
 pub(crate) enum Mail {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use tidegate_proto::websocket::message::Kind;
 
-use super::{ConnectionId, Name};
+use crate::names::{ConnectionId, Name};
 
 /// What a message costs beside its bytes: the records of the message and of its publication, its
 /// key, and its places in mailboxes and queues.
@@ -26,15 +26,6 @@ pub struct Payload {
 pub struct MessageMemory {
     limit: u64,
     used: AtomicU64,
-}
-
-/// Where a message stands in its topic.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Position {
-    /// Drawn when the topic comes to be: offsets of two epochs have nothing to do with each other.
-    pub epoch: u32,
-    /// Counted up from 1 within the epoch; 0 is the position before the first message.
-    pub offset: u64,
 }
 
 /// Why something asked of the hub is not done.
@@ -60,26 +51,6 @@ pub enum Refusal {
     TooManySubscriptions,
     /// The shard has as many subscriptions or topics as it may.
     Full,
-}
-
-impl Position {
-    /// The epoch as it is written everywhere: 8 hexadecimal digits.
-    #[must_use]
-    pub fn epoch_text(&self) -> String {
-        format!("{:08x}", self.epoch)
-    }
-
-    /// The one before it.
-    pub(crate) fn before(self) -> Self {
-        Self { offset: self.offset.saturating_sub(1), ..self }
-    }
-
-    /// Reads an epoch as it is written.
-    #[must_use]
-    pub fn parse_epoch(text: &str) -> Option<u32> {
-        let is_epoch = text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        u32::from_str_radix(text, 16).ok().filter(|_| is_epoch)
-    }
 }
 
 impl MessageMemory {

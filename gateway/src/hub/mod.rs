@@ -16,11 +16,9 @@ mod delivery;
 mod door;
 mod history;
 mod home;
-mod id;
 mod local;
 pub(crate) mod mail;
 mod message;
-mod name;
 mod presence;
 mod recoveries;
 mod request;
@@ -33,15 +31,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 pub use door::{Common, Door, Reply, Seed};
-pub use id::{ConnectionId, NoConnectionId, Node};
 pub(crate) use message::Compressed;
-pub use message::{MessageMemory, Payload, Position, Publication, Refusal};
-pub use name::{Name, NameError};
+pub use message::{MessageMemory, Payload, Publication, Refusal};
 pub use request::{
     Answer, ConnectionFilter, ConnectionInfo, History, Kept, Presence, Present, Published, Request,
     Target, TopicInfo,
 };
-pub use rules::TopicRule;
 
 pub(crate) use delivery::{Delivery, What, subscribed};
 pub(crate) use home::{Bounds as HomeBounds, Compress, Home};
@@ -59,6 +54,7 @@ use tally::Tally;
 use crate::config::Config;
 use crate::kernel::{Generation, Slot, Waker};
 use crate::mailbox::{self, Counts, Entrance, Post};
+use crate::names::{ConnectionId, Name, Node, Position};
 
 /// Bytes of a topic's records at its home and with its subscribers.
 pub(crate) const TOPIC_BYTES: usize = Local::TOPIC_BYTES + Home::TOPIC_BYTES;

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::delivery::Who;
-use super::{ConnectionId, Moment, Present};
+use super::{Moment, Present};
+use crate::names::ConnectionId;
 
 /// Those who are on one topic.
 #[derive(Default)]
@@ -93,8 +94,8 @@ impl Members {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Name;
     use super::*;
+    use crate::names::Name;
 
     #[test]
     fn a_quick_reconnect_is_no_leave() {

@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Position, Subscribed};
+use super::Subscribed;
 use crate::kernel::Slot;
+use crate::names::Position;
 use crate::shard::SlotSet;
 
 /// Which subscription: by slot and by the topic's hash.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use tidegate_proto::websocket::code::CloseCode;
 
-use super::{ConnectionId, Name, Position, Publication, Refusal};
+use super::{Publication, Refusal};
 use crate::kernel::{Peer, Slot};
+use crate::names::{ConnectionId, Name, Position};
 
 /// Whom a message, or an order, is for.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,10 +10,10 @@ use std::sync::Arc;
 
 use crate::connection::Offer;
 use crate::hub::{
-    Command, ConnectionId, Delivery, Direct, Name, Ongoing, Order, Recovered, Reply, Standing,
-    Subscribed,
+    Command, Delivery, Direct, Ongoing, Order, Recovered, Reply, Standing, Subscribed,
 };
 use crate::kernel::Slot;
+use crate::names::{ConnectionId, Name};
 
 /// Something that is done with many connections, or has its place among what is.
 pub(super) enum Job {

@@ -17,10 +17,10 @@ use crate::config::stack::Deflate;
 use crate::connection::{Blocks, Compressor, FrameId, NO_KEY, Offer, PIECE, Pool, Share};
 use crate::handler::SHARED_WINDOW;
 use crate::hub::{
-    Answer, Command, Compressed, ConnectionId, Delivery, Direct, Publication, Published, Reply,
-    Subscriber, What,
+    Answer, Command, Compressed, Delivery, Direct, Publication, Published, Reply, Subscriber, What,
 };
 use crate::kernel::{Ring, Slot};
+use crate::names::ConnectionId;
 
 /// Connections that are told in one portion, and slots that are looked at for them. Less than
 /// [`super::OPERATIONS_PER_EVENT`].

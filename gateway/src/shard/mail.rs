@@ -13,10 +13,11 @@ use super::fanout;
 use super::queue::Delivered;
 use crate::connection::Stage;
 use crate::hub::{
-    Answer, Command, ConnectionId, Delivery, Direct, Publication, Published, Refusal, Single,
-    Subscribing, What, Work,
+    Answer, Command, Delivery, Direct, Publication, Published, Refusal, Single, Subscribing, What,
+    Work,
 };
 use crate::kernel::{Ring, Slot};
+use crate::names::ConnectionId;
 
 /// How long a turn of the loop works on mail and on what is delivered to many, while others wait.
 const SLICE: Duration = Duration::from_micros(250);

@@ -13,8 +13,9 @@ use tidegate_proto::websocket::message::Kind;
 use super::queue::Delivered;
 use super::{Shard, fanout};
 use crate::connection::Share;
-use crate::hub::{Position, Recovered, Standing, Subscribed, Subscriber, subscribed};
+use crate::hub::{Recovered, Standing, Subscribed, Subscriber, subscribed};
 use crate::kernel::{Ring, Slot};
+use crate::names::Position;
 
 /// Cursors that are looked at in one turn of the loop.
 const FETCHED_AT_ONCE: usize = 64;

@@ -19,8 +19,9 @@ use crate::connection::{
     self, AfterFlush, BlockId, Compressor, Output, PIECE, Payload, Place, Reading, Share, Stage,
 };
 use crate::handler::{Context, Delivery, End, Failing, Handler, Piece, Said};
-use crate::hub::{ConnectionId, Hub};
+use crate::hub::Hub;
 use crate::kernel::{AreaName, Span};
+use crate::names::ConnectionId;
 
 /// One connection with all that it may use for the length of a turn.
 pub(super) struct Turn<'a> {

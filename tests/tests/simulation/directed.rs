@@ -3,10 +3,9 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use tidegate::hub::{
-    Answer, ConnectionFilter, Name, Position, Publication, Published, Request, Target,
-};
+use tidegate::hub::{Answer, ConnectionFilter, Publication, Published, Request, Target};
 use tidegate::kernel::{Completion, Errno, Operation};
+use tidegate::names::{Name, Position};
 use tidegate_proto::websocket::code::CloseCode;
 use tidegate_proto::websocket::message::Kind;
 

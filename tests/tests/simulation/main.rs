@@ -37,8 +37,9 @@ use std::time::Duration;
 
 use tidegate::budget::Bill;
 use tidegate::config::{Config, Limits};
-use tidegate::hub::{self, Node, Seed};
+use tidegate::hub::{self, Seed};
 use tidegate::kernel::Waker;
+use tidegate::names::Node;
 use tidegate::shard::{self, Assembly, Command, Counters, Shard};
 
 use handlers::{Behaviour, Books};

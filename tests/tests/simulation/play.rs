@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use tidegate::config::Config;
 use tidegate::hub::{
-    self, Answer, ConnectionFilter, ConnectionInfo, Door, Name, Node, Presence, Request, Seed,
+    self, Answer, ConnectionFilter, ConnectionInfo, Door, Presence, Request, Seed,
 };
 use tidegate::kernel::{
     AreaName, BufferId, Completion, Errno, Memory, Operation, Peer, Ring, Slot, Waker,
 };
+use tidegate::names::{Name, Node};
 use tidegate::shard::{self, Assembly, Control, Counters, Shard};
 
 use crate::random::Random;

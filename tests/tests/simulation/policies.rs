@@ -3,8 +3,9 @@
 
 use std::sync::mpsc;
 
-use tidegate::hub::{Answer, ConnectionFilter, ConnectionId, Name, Publication, Request, Target};
+use tidegate::hub::{Answer, ConnectionFilter, Publication, Request, Target};
 use tidegate::kernel::{Completion, Errno, Operation};
+use tidegate::names::{ConnectionId, Name};
 use tidegate_proto::websocket::message::Kind;
 use tidegate_tests::Frame;
 

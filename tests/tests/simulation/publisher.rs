@@ -4,10 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tidegate::hub::{
-    Answer, ConnectionFilter, ConnectionId, Door, Name, Node, Publication, Refusal, Request, Target,
-};
+use tidegate::hub::{Answer, ConnectionFilter, Door, Publication, Refusal, Request, Target};
 use tidegate::kernel::Peer;
+use tidegate::names::{ConnectionId, Name, Node};
 use tidegate_proto::websocket::code::CloseCode;
 use tidegate_proto::websocket::message::Kind;
 
