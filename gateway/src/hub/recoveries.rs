@@ -4,9 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Subscribed;
-use crate::kernel::Slot;
+use crate::kernel::{Slot, SlotSet};
 use crate::names::Position;
-use crate::shard::SlotSet;
 
 /// Which subscription: by slot and by the topic's hash.
 pub(crate) type Key = (Slot, u64);

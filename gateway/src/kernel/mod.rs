@@ -32,6 +32,7 @@ mod open_files;
 mod operation;
 mod peer;
 mod setup;
+mod slot_set;
 mod uring;
 mod waker;
 
@@ -46,6 +47,7 @@ pub use open_files::raise_open_files;
 pub use operation::Operation;
 pub use peer::Peer;
 pub use setup::Setup;
+pub use slot_set::SlotSet;
 pub use uring::{RingError, Uring};
 pub use waker::Waker;
 

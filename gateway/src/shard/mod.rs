@@ -31,7 +31,6 @@ mod relief;
 mod router;
 mod sending;
 mod services;
-mod slot_set;
 mod table;
 mod telling;
 mod turn;
@@ -51,8 +50,8 @@ use crate::connection::{Blocks, Compressor, FrameId, Frames, Output, PIECE, Plac
 use crate::handler::Said;
 use crate::hub::{Handed, Hub, Moment};
 use crate::kernel::{
-    AreaSizes, BufferId, Completion, Generation, Memory, Peer, Ring, RingError, Setup, Slot, Uring,
-    Waker,
+    AreaSizes, BufferId, Completion, Generation, Memory, Peer, Ring, RingError, Setup, Slot,
+    SlotSet, Uring, Waker,
 };
 
 use accept::Acceptor;
@@ -72,7 +71,6 @@ pub(crate) use sending::BatchSend;
 use sending::Stalled;
 pub use services::{HandlerFactory, Services};
 use services::{Profile, Profiles, Service};
-pub use slot_set::SlotSet;
 use table::Table;
 use turn::Turn;
 pub use vitals::{HOLDINGS, Vitals};

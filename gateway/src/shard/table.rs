@@ -1,8 +1,7 @@
 //! The connections of a shard, by slot.
 
-use super::slot_set::SlotSet;
 use crate::connection::{Connection, Stage};
-use crate::kernel::{GENERATION_MASK, Generation, Slot};
+use crate::kernel::{GENERATION_MASK, Generation, Slot, SlotSet};
 
 /// The slab. Its memory is reserved at the start and touched only as slots come into use; it never
 /// moves.

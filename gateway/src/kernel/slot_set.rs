@@ -1,6 +1,6 @@
 //! A set of slots in one bit each, handed out in turn.
 
-use crate::kernel::Slot;
+use super::Slot;
 
 /// Slots that wait for something. [`SlotSet::pop`] goes round, so that each slot has its turn
 /// before any has a second one.
