@@ -10,17 +10,17 @@ use tidegate_proto::websocket::message::Kind as MessageKind;
 
 use super::*;
 use crate::config::{Admin, Hub, Token};
-use crate::gateway::Handle;
+use crate::gateway::{Handle, hub_settings};
 use crate::hub::{
-    Answer, Common, ConnectionInfo, History, Kept, Payload, Presence, Present, Publication,
-    Published, Refusal, Request, Seed, Target, TopicInfo,
+    Answer, Common, ConnectionInfo, History, Identity, Kept, Payload, Presence, Present,
+    Publication, Published, Refusal, Request, Seed, Target, TopicInfo,
 };
 use crate::kernel::Waker;
 use crate::mailbox;
 use crate::names::{ConnectionId, Name, Node, Position};
 
 const TOKEN: &str = "0123456789abcdef";
-const NODE: Node = Node { number: 7, start: 9 };
+const IDENTITY: Identity = Identity { node: Node { number: 7, start: 9 }, seed: Seed([1, 2]) };
 const MESSAGE_MAX: u32 = 10_000;
 
 /// What the played shard answers to a request of this kind; `None` for nothing, ever.
@@ -54,7 +54,7 @@ impl Fixture {
         let admin = Admin { address, tokens, ..Admin::default() };
         let hub = Hub { messages: 1 << 20, max_message: MESSAGE_MAX, ..Hub::default() };
         let config = Arc::new(Config { admin, hub, ..Config::default() });
-        let common = Common::new((NODE, Seed([1, 2])), shards, &config);
+        let common = Common::new(&hub_settings(&config), IDENTITY, shards);
         let door = Door::new(entrance, common.clone());
         let bill = Bill::new(&config, shards);
         let handle = Handle::detached(shards);
@@ -127,7 +127,7 @@ impl Drop for Fixture {
 }
 
 fn id() -> ConnectionId {
-    ConnectionId { node: NODE, shard: 1, slot: 5, generation: 3 }
+    ConnectionId { node: IDENTITY.node, shard: 1, slot: 5, generation: 3 }
 }
 
 fn name(text: &str) -> Name {

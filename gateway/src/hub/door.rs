@@ -9,9 +9,7 @@ use siphasher::sip::SipHasher13;
 use tidegate_proto::websocket::message::Kind;
 
 use super::mail::{Ask, Mail};
-use super::{Answer, MessageMemory, Payload, Refusal};
-use super::{Request, Target};
-use crate::config::Config;
+use super::{Answer, Identity, MessageMemory, Payload, Refusal, Request, Settings, Target};
 use crate::mailbox::Entrance;
 use crate::names::{ConnectionId, Name, Node};
 
@@ -33,7 +31,7 @@ pub struct Common {
     /// Bytes of the largest message that may be published from outside.
     pub max_message: u32,
     /// Places names.
-    pub(crate) names: Seed,
+    pub(crate) seed: Seed,
     /// How many shards there are.
     pub(crate) shards: usize,
     /// How many shards have said that publishers should pause.
@@ -49,15 +47,13 @@ pub struct Common {
 impl Common {
     /// For a gateway of `shards` shards.
     #[must_use]
-    pub fn new((node, names): (Node, Seed), shards: usize, config: &Config) -> Self {
-        let memory = Arc::new(MessageMemory::new(config.hub.messages));
-        let max_message = config.hub.max_message;
+    pub fn new(settings: &Settings, identity: Identity, shards: usize) -> Self {
         let zeros = || (0..shards).map(|_| AtomicU32::new(0)).collect();
         Self {
-            node,
-            memory,
-            max_message,
-            names,
+            node: identity.node,
+            memory: Arc::new(MessageMemory::new(settings.messages)),
+            max_message: settings.max_message,
+            seed: identity.seed,
             shards,
             pressing: Arc::default(),
             overfull: Arc::default(),
@@ -68,7 +64,7 @@ impl Common {
 
     /// The hash of a name, which is the same in all shards.
     pub(crate) fn hash(&self, name: &str) -> u64 {
-        let Seed([one, other]) = self.names;
+        let Seed([one, other]) = self.seed;
         let mut hasher = SipHasher13::new_with_keys(one, other);
         name.hash(&mut hasher);
         hasher.finish()
@@ -76,7 +72,7 @@ impl Common {
 
     /// The hash of a topic, by its own hash, and a key.
     pub(crate) fn conflation(&self, topic: u64, key: Option<&Name>) -> u64 {
-        let Seed([one, other]) = self.names;
+        let Seed([one, other]) = self.seed;
         let mut hasher = SipHasher13::new_with_keys(one, other);
         (topic, key.map(Name::as_str)).hash(&mut hasher);
         hasher.finish()
@@ -201,8 +197,8 @@ mod tests {
 
     #[test]
     fn conflation_goes_by_topic_and_key() {
-        let identity = (Node { number: 0, start: 1 }, Seed([1, 2]));
-        let common = Common::new(identity, 1, &Config::default());
+        let identity = Identity { node: Node { number: 0, start: 1 }, seed: Seed([1, 2]) };
+        let common = Common::new(&Settings::small(), identity, 1);
         let [a, b] = ["a", "b"].map(|key| Name::new(key).expect("a name"));
         let (here, there) = (common.hash("here"), common.hash("there"));
         let of = |topic, key| common.conflation(topic, key);

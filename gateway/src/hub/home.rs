@@ -101,7 +101,7 @@ pub(crate) struct Home {
     topics: Slab<Topic>,
     /// All topics have had indexes below this one.
     used: usize,
-    rules: Rules,
+    rules: Arc<Rules>,
     bounds: Bounds,
     held: Held,
     present: u32,
@@ -137,7 +137,7 @@ impl Home {
     /// Bytes of one who is present, in the list and in that of those who leave.
     pub(crate) const PRESENT_BYTES: usize = 256;
 
-    pub(crate) fn new(rules: Rules, bounds: Bounds, epoch: u32) -> Self {
+    pub(crate) fn new(rules: Arc<Rules>, bounds: Bounds, epoch: u32) -> Self {
         Self {
             by_name: HashTable::new(),
             topics: Slab::with_capacity(bounds.topics as usize),

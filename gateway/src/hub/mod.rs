@@ -23,6 +23,7 @@ mod presence;
 mod recoveries;
 mod request;
 mod rules;
+mod settings;
 mod tally;
 
 use std::cell::Cell;
@@ -30,13 +31,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-pub use door::{Common, Door, Reply, Seed};
+pub use door::{Common, Seed};
+pub use door::{Door, Reply};
 pub(crate) use message::Compressed;
 pub use message::{MessageMemory, Payload, Publication, Refusal};
 pub use request::{
     Answer, ConnectionFilter, ConnectionInfo, History, Kept, Presence, Present, Published, Request,
     Target, TopicInfo,
 };
+
+pub use rules::Rules;
+pub use settings::{Identity, Settings};
 
 pub(crate) use delivery::{Delivery, What, subscribed};
 pub(crate) use home::{Bounds as HomeBounds, Compress, Home};
@@ -48,13 +53,11 @@ pub(crate) use recoveries::Recoveries;
 
 use home::Ordered;
 use mail::{Joined, Left, ToPublish};
-use rules::Rules;
 use tally::Tally;
 
-use crate::config::Config;
 use crate::kernel::{Generation, Slot, Waker};
 use crate::mailbox::{self, Counts, Entrance, Post};
-use crate::names::{ConnectionId, Name, Node, Position};
+use crate::names::{ConnectionId, Name, Position};
 
 /// Bytes of a topic's records at its home and with its subscribers.
 pub(crate) const TOPIC_BYTES: usize = Local::TOPIC_BYTES + Home::TOPIC_BYTES;
@@ -147,35 +150,33 @@ impl Moment {
 
 /// The hubs of a gateway's shards, one for each waker, and the door to them.
 #[must_use]
-pub fn open(config: &Config, identity: (Node, Seed), wakers: &[Waker]) -> (Vec<Hub>, Door) {
-    let common = Common::new(identity, wakers.len(), config);
-    let (posts, entrance) = mailbox::open(wakers, config.hub.mailbox as usize);
-    let make = |post| Hub::new(config, common.clone(), post);
+pub fn open(settings: &Settings, identity: Identity, wakers: &[Waker]) -> (Vec<Hub>, Door) {
+    let common = Common::new(settings, identity, wakers.len());
+    let (posts, entrance) = mailbox::open(wakers, settings.mailbox as usize);
+    let make = |post| Hub::new(settings, common.clone(), post);
     let hubs = posts.into_iter().map(make).collect();
     let entrance: Entrance<Mail> = entrance;
     (hubs, Door::new(entrance, common))
 }
 
 impl Hub {
-    fn new(config: &Config, common: Common, post: Post<Mail>) -> Self {
-        let hub = &config.hub;
-        let rules = config.topics.iter().map(|topic| (topic.name.as_str(), topic.rule));
+    fn new(settings: &Settings, common: Common, post: Post<Mail>) -> Self {
         let local = LocalBounds {
-            topics: hub.topics,
-            subscriptions: hub.subscriptions,
-            per_connection: hub.subscriptions_per_connection,
+            topics: settings.topics,
+            subscriptions: settings.subscriptions,
+            per_connection: settings.subscriptions_per_connection,
         };
         let home = HomeBounds {
-            topics: hub.topics,
-            present: hub.present,
+            topics: settings.topics,
+            present: settings.present,
             // What is on its way keeps half of the memory at least.
-            history_bytes: hub.messages / 2 / common.shards as u64,
+            history_bytes: settings.messages / 2 / common.shards as u64,
         };
         let epoch = common.node.start ^ (post.index() as u32).wrapping_mul(0x85eb_ca6b);
         Self {
             local: Local::new(local),
-            home: Home::new(Rules::new(rules), home, epoch),
-            recoveries: Recoveries::new(config.limits.slots()),
+            home: Home::new(Arc::clone(&settings.rules), home, epoch),
+            recoveries: Recoveries::new(settings.slots),
             common,
             post,
             published: 0,
@@ -764,6 +765,7 @@ fn everywhere(ask: Ask) -> Option<Work> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::Node;
 
     /// Three hubs with mailboxes of 16 places, and the name of a topic whose home is the second.
     fn three() -> (Vec<Hub>, Name) {
@@ -854,8 +856,8 @@ mod tests {
     #[test]
     fn to_compress_may_end_what_is_done_at_once() {
         let wakers: Vec<Waker> = (0..2).map(|_| Waker::new().expect("a descriptor")).collect();
-        let identity = (Node { number: 0, start: 1 }, Seed([1, 2]));
-        let (mut hubs, door) = open(&Config::default(), identity, &wakers);
+        let identity = Identity { node: Node { number: 0, start: 1 }, seed: Seed([1, 2]) };
+        let (mut hubs, door) = open(&Settings::small(), identity, &wakers);
         let moment = Moment { now: Duration::ZERO, calendar: Duration::ZERO };
         let mut home = hubs.pop().expect("two");
         let mut hub = hubs.pop().expect("two");

@@ -37,7 +37,8 @@ use std::time::Duration;
 
 use tidegate::budget::Bill;
 use tidegate::config::{Config, Limits};
-use tidegate::hub::{self, Seed};
+use tidegate::gateway::hub_settings;
+use tidegate::hub::{self, Identity, Seed};
 use tidegate::kernel::Waker;
 use tidegate::names::Node;
 use tidegate::shard::{self, Assembly, Command, Counters, Shard};
@@ -139,9 +140,11 @@ impl Scene {
         let config = Arc::new(config);
         let count = random.pick(&[1, 1, 2, 3]);
         let wakers: Vec<_> = (0..count).map(|_| Waker::new().expect("a descriptor")).collect();
-        let identity =
-            (Node { number: 0, start: random.bits() as u32 }, Seed([random.bits(), random.bits()]));
-        let (hubs, door) = hub::open(&config, identity, &wakers);
+        let identity = Identity {
+            node: Node { number: 0, start: random.bits() as u32 },
+            seed: Seed([random.bits(), random.bits()]),
+        };
+        let (hubs, door) = hub::open(&hub_settings(&config), identity, &wakers);
         let books = Arc::new(Mutex::new(Books::default()));
         let meanwhile = Meanwhile::default();
         let shards = hubs.into_iter().zip(wakers).enumerate().map(|(index, (hub, waker))| {

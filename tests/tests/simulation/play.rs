@@ -10,8 +10,9 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use tidegate::config::Config;
+use tidegate::gateway::hub_settings;
 use tidegate::hub::{
-    self, Answer, ConnectionFilter, ConnectionInfo, Door, Presence, Request, Seed,
+    self, Answer, ConnectionFilter, ConnectionInfo, Door, Identity, Presence, Request, Seed,
 };
 use tidegate::kernel::{
     AreaName, BufferId, Completion, Errno, Memory, Operation, Peer, Ring, Slot, Waker,
@@ -136,8 +137,9 @@ impl Play {
         let hand = Rc::new(RefCell::new(Hand::default()));
         let memory = shard::memory(&config.limits).expect("memory");
         let waker = Waker::new().expect("a descriptor");
-        let identity = (Node { number: 0, start: 1 }, Seed([1, 2]));
-        let (mut hubs, door) = hub::open(&config, identity, std::slice::from_ref(&waker));
+        let identity = Identity { node: Node { number: 0, start: 1 }, seed: Seed([1, 2]) };
+        let (mut hubs, door) =
+            hub::open(&hub_settings(&config), identity, std::slice::from_ref(&waker));
         let assembly = Assembly {
             index: 0,
             hub: hubs.pop().expect("one shard"),

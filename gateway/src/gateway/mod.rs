@@ -16,6 +16,8 @@
 //! # }
 //! ```
 
+mod settings;
+
 use std::any::Any;
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -31,11 +33,13 @@ use core_affinity::CoreId;
 use crate::budget::{Bill, OverBudget, THREAD_STACK};
 use crate::config::{BuiltWrong, Config, Listener, Pin, Route};
 use crate::control::{self, AdminError, AdminThread};
-use crate::hub::{self, Door, Hub, Seed};
+use crate::hub::{self, Door, Hub, Identity, Seed};
 use crate::kernel::{RingError, Waker};
 use crate::listen::{self, ListenError, Sockets};
 use crate::names::Node;
 use crate::shard::{self, Assembly, Command, Control, Counters, HandlerFactory, Vitals};
+
+pub use settings::hub_settings;
 
 /// A gateway that runs. Dropped, it stops at once, as by [`Gateway::stop`], and waits for the end.
 #[derive(Debug)]
@@ -195,9 +199,7 @@ impl Gateway {
         let wires: Result<Arc<[Wire]>, _> = (0..shards).map(|_| Wire::new()).collect();
         let handle = Handle { wires: wires.map_err(StartError::Waker)? };
         let wakers: Vec<Waker> = handle.wires.iter().map(|wire| wire.waker.clone()).collect();
-        let node = Node { number: config.hub.node, start: draw() };
-        let seed = Seed([u64::from(draw()) << 32 | u64::from(draw()), u64::from(draw())]);
-        let (hubs, door) = hub::open(&config, (node, seed), &wakers);
+        let (hubs, door) = hub::open(&hub_settings(&config), identity(&config), &wakers);
         // From here on, an error drops the gateway, and that ends the threads there are.
         let threads = Vec::with_capacity(shards);
         let mut gateway = Self { addresses, bill, handle, door, threads, admin: None };
@@ -482,6 +484,13 @@ impl Drop for StopAll {
 #[must_use]
 pub fn cores() -> usize {
     thread::available_parallelism().map_or(1, usize::from)
+}
+
+/// Who this gateway is, from now on.
+fn identity(config: &Config) -> Identity {
+    let node = Node { number: config.hub.node, start: draw() };
+    let seed = Seed([u64::from(draw()) << 32 | u64::from(draw()), u64::from(draw())]);
+    Identity { node, seed }
 }
 
 /// A number that another start is not likely to draw.
