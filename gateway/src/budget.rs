@@ -11,12 +11,13 @@ use tidegate_proto::websocket::deflate::{Deflater, Inflater};
 use crate::config::stack::TcpLayer;
 use crate::config::units::Size;
 use crate::config::{Config, Handler, Limits, Listener, Memory};
-use crate::connection::{Blocks, Compressor, Connection, FrameId, Frames, MIN_BLOCK, PIECE};
+use crate::connection::{Connection, FrameId, Frames};
 use crate::control;
 use crate::hub;
 use crate::kernel::{self, ACCEPT_BATCH, BufferId, Completion, Generation, Peer, Slot, Uring};
 use crate::logging;
 use crate::machine::{self, MemoryBound, MemorySource};
+use crate::memory::{Blocks, Compressor, MIN_BLOCK, PIECE};
 use crate::names::Name;
 use crate::shard::{self, Deliveries, Details, Shard};
 

@@ -18,5 +18,6 @@ pub mod listen;
 pub mod logging;
 pub mod machine;
 pub mod mailbox;
+pub mod memory;
 pub mod names;
 pub mod shard;

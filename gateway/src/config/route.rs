@@ -14,7 +14,7 @@ use super::report::Report;
 use super::stack::StackError;
 use super::units::quote;
 use super::value;
-use crate::connection::{Blocks, Share};
+use crate::memory::{Blocks, Share};
 
 /// One route: requests for `path` that offer `subprotocol` are answered by `handler`.
 #[derive(Clone, Debug, PartialEq, Eq)]

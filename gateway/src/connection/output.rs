@@ -8,12 +8,12 @@
 
 use tidegate_proto::websocket::frame::{Header, MAX_HEADER, OpCode};
 
-use super::outbox::{Backlog, CLOSE_RESERVE, Full};
+use super::outbox::{Backlog, CLOSE_RESERVE};
 use super::payload::Payload;
-use super::pool::Pool;
 use super::record::Connection;
 use super::states::States;
 use crate::kernel::{AreaName, Span};
+use crate::memory::{Full, Pool};
 
 /// What data leaves that is queued by itself, so that a ping or a pong finds room too.
 const CONTROL_RESERVE: u32 = CLOSE_RESERVE + 2 + 125;
@@ -198,8 +198,9 @@ mod tests {
     use std::ops::Range;
 
     use super::*;
-    use crate::connection::{Blocks, Share, States, Writing};
+    use crate::connection::{States, Writing};
     use crate::kernel::{AreaSizes, Memory};
+    use crate::memory::{Blocks, Share};
 
     /// A turn over `buffer` with `staging` bytes of staging memory; returns what leaves, and how.
     fn turn(buffer: &[u8], staging: usize, say: impl FnOnce(&mut Output<'_>)) -> (Place, Vec<u8>) {

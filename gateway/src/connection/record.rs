@@ -5,9 +5,9 @@ use tidegate_proto::websocket::close::Closing;
 use tidegate_proto::websocket::receiver::Receiver;
 use tidegate_proto::websocket::sender::Sender;
 
-use super::blocks::BlockId;
 use super::states::States;
 use crate::kernel::Generation;
+use crate::memory::BlockId;
 
 /// One connection. Whatever is bigger, rarer or colder lives elsewhere and is paid for only by
 /// connections that have it.

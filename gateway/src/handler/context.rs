@@ -10,8 +10,9 @@ use tidegate_proto::websocket::sender::{Cut, OutOfOrder, cut};
 
 use super::Piece;
 use crate::config::stack::Deflate;
-use crate::connection::{Compressor, Full, Output, PIECE, Payload};
+use crate::connection::{Output, Payload};
 use crate::hub::{Hub, Payload as MessagePayload, Publication, Refusal, Subscribing, Target};
+use crate::memory::{Compressor, Full, PIECE};
 use crate::names::{ConnectionId, Name};
 
 /// Why nothing was written.

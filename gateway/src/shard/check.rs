@@ -7,9 +7,10 @@ use std::collections::HashMap;
 
 use super::sending::BatchSend;
 use super::{Buffers, Shard};
-use crate::connection::{BlockId, Connection, Reading, Share, Stage, States};
+use crate::connection::{Connection, Reading, Stage, States};
 use crate::kernel::{BufferId, Peer, Ring, Slot};
 use crate::mailbox::Counts;
+use crate::memory::{BlockId, Share};
 
 /// All that blocks are for, in their order.
 const SHARES: [Share; 3] = [Share::Heads, Share::Gathered, Share::Sending];

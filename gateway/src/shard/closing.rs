@@ -4,9 +4,10 @@ use tidegate_proto::keepalive::{Expiry, Wait};
 use tidegate_proto::websocket::code::CloseCode;
 
 use super::Shard;
-use crate::connection::{self, AfterFlush, Connection, Poll, Reading, Stage, Writing};
+use crate::connection::{AfterFlush, Connection, Poll, Reading, Stage, Writing};
 use crate::handler::{End, Refusal};
 use crate::kernel::{Operation, Ring, Slot};
+use crate::memory::gathered;
 
 /// How a connection ends that its peer just ends.
 const ABRUPT: End = End { code: CloseCode::ABNORMAL, by_peer: true };
@@ -202,8 +203,8 @@ impl<R: Ring> Shard<R> {
         if connection.states.is_in_flight() {
             return;
         }
-        connection::release(&mut connection.gathered, &mut self.blocks);
-        connection::release(&mut connection.control, &mut self.blocks);
+        gathered::release(&mut connection.gathered, &mut self.blocks);
+        gathered::release(&mut connection.control, &mut self.blocks);
         self.stalled.remove(&slot);
         self.outbox(slot).clear();
         self.details.forget(slot);

@@ -14,12 +14,13 @@ use super::Shard;
 use super::deliveries::{At, Form, Forms, Framed, Job, Line, Running};
 use super::queue::Delivered;
 use crate::config::stack::Deflate;
-use crate::connection::{Blocks, Compressor, FrameId, NO_KEY, Offer, PIECE, Pool, Share};
+use crate::connection::{FrameId, NO_KEY, Offer};
 use crate::handler::SHARED_WINDOW;
 use crate::hub::{
     Answer, Command, Compressed, Delivery, Direct, Publication, Published, Reply, Subscriber, What,
 };
 use crate::kernel::{Ring, Slot};
+use crate::memory::{Blocks, Compressor, PIECE, Pool, Share};
 use crate::names::ConnectionId;
 
 /// Connections that are told in one portion, and slots that are looked at for them. Less than

@@ -46,13 +46,14 @@ use tidegate_proto::keepalive::Wait;
 use tidegate_proto::websocket::deflate::Inflater;
 
 use crate::config::{Config, Limits};
-use crate::connection::{Blocks, Compressor, FrameId, Frames, Output, PIECE, Place, Pool, Share};
+use crate::connection::{FrameId, Frames, Output, Place};
 use crate::handler::Said;
 use crate::hub::{Handed, Hub, Moment};
 use crate::kernel::{
     AreaSizes, BufferId, Completion, Generation, Memory, Peer, Ring, RingError, Setup, Slot,
     SlotSet, Uring, Waker,
 };
+use crate::memory::{Blocks, Compressor, PIECE, Pool, Share};
 
 use accept::Acceptor;
 pub use buffers::Buffers;

@@ -7,9 +7,10 @@ use tidegate_proto::websocket::handshake::server::{Acceptance, Rejection, Upgrad
 
 use super::Shard;
 use super::receiving::Arrival;
-use crate::connection::{self, AfterFlush, Pool, Share, Stage};
+use crate::connection::{AfterFlush, Stage};
 use crate::handler::{Answer, Content, Refusal};
 use crate::kernel::{Peer, Ring, Slot, Span};
+use crate::memory::{Pool, Share, gathered};
 
 /// The longest answer that is put together on the stack, in bytes.
 const RESPONSE_MAX: usize = 1024;
@@ -59,7 +60,7 @@ impl<R: Ring> Shard<R> {
     fn keep_head(&mut self, slot: Slot, received: Span) {
         let gathered = &mut self.table[slot].gathered;
         let mut pool = Pool { blocks: &mut self.blocks, memory: &mut self.memory };
-        if connection::append(gathered, Share::Heads, &mut pool, received).is_err() {
+        if gathered::append(gathered, Share::Heads, &mut pool, received).is_err() {
             self.counters.refused_no_memory += 1;
             self.refuse(slot, Refusal::Full { retry_after_seconds: RETRY_AFTER_SECONDS });
         }
@@ -67,7 +68,7 @@ impl<R: Ring> Shard<R> {
 
     /// Answers a request, behind which `arrival` has come.
     fn answer(&mut self, slot: Slot, head: &RequestHead<'_>, arrival: Arrival) {
-        connection::release(&mut self.table[slot].gathered, &mut self.blocks);
+        gathered::release(&mut self.table[slot].gathered, &mut self.blocks);
         let answer = self.services.find(head).map(|service| {
             self.services.change(self.table[slot].service, service);
             self.table[slot].service = service;
@@ -169,7 +170,7 @@ impl<R: Ring> Shard<R> {
     /// Sends an HTTP response, finishes writing and lingers until the peer has closed.
     fn respond(&mut self, slot: Slot, head: &[u8], body: &[u8]) {
         let connection = &mut self.table[slot];
-        connection::release(&mut connection.gathered, &mut self.blocks);
+        gathered::release(&mut connection.gathered, &mut self.blocks);
         connection.stage = Stage::Lingering;
         connection.states.do_after_flush(AfterFlush::Finish);
         self.wait_for(slot, Wait::Close);

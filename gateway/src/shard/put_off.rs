@@ -12,8 +12,9 @@ use std::collections::VecDeque;
 
 use super::receiving::Arrival;
 use super::{OPERATIONS_PER_EVENT, Shard};
-use crate::connection::{Connection, Reading, Share, Stage, States};
+use crate::connection::{Connection, Reading, Stage, States};
 use crate::kernel::{BufferId, Generation, Ring, Slot};
+use crate::memory::Share;
 
 /// What is inflated in one turn of the loop, in bytes, before further input is put off: less than a
 /// millisecond's work.

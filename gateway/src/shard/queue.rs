@@ -6,10 +6,11 @@ use super::sending::{BatchSend, SentFrom};
 use super::services::ServiceLimits;
 use crate::config::SlowPeer;
 use crate::connection::{
-    Bound, CLOSE_RESERVE, LeftOut, Offer, Offered, Outbox, Outgoing, Overflow, Pool, Share, Stage,
-    States, Writing,
+    Bound, CLOSE_RESERVE, LeftOut, Offer, Offered, Outbox, Outgoing, Overflow, Stage, States,
+    Writing,
 };
 use crate::kernel::{Operation, Ring, Slot, Span};
+use crate::memory::{Pool, Share};
 
 /// What became of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

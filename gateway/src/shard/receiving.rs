@@ -10,8 +10,9 @@ use tidegate_proto::keepalive::Wait;
 
 use super::Shard;
 use crate::config::SlowPeer;
-use crate::connection::{self, Poll, Reading, Share, Stage, States};
+use crate::connection::{Poll, Reading, Stage, States};
 use crate::kernel::{BufferId, Errno, Generation, Operation, Ring, Slot, Span};
+use crate::memory::{Share, gathered};
 
 /// How many of those that open or end one turn of the loop receives from: a quarter of a
 /// millisecond's work.
@@ -196,7 +197,7 @@ impl<R: Ring> Shard<R> {
         let block = connection.gathered;
         if connection.stage != Stage::Open {
             // It was closing meanwhile, and could not give the block up.
-            connection::release(&mut connection.gathered, &mut self.blocks);
+            gathered::release(&mut connection.gathered, &mut self.blocks);
         } else if let (Ok(count @ 1..), Some(block)) = (result, block) {
             self.counters.bytes_in += u64::from(count);
             self.is_active(slot);

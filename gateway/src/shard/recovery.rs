@@ -12,9 +12,9 @@ use tidegate_proto::websocket::message::Kind;
 
 use super::queue::Delivered;
 use super::{Shard, fanout};
-use crate::connection::Share;
 use crate::hub::{Recovered, Standing, Subscribed, Subscriber, subscribed};
 use crate::kernel::{Ring, Slot};
+use crate::memory::Share;
 use crate::names::Position;
 
 /// Cursors that are looked at in one turn of the loop.

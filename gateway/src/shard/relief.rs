@@ -14,8 +14,9 @@ use tidegate_proto::keepalive::Wait;
 use super::Shard;
 use super::deadlines::TICK;
 use crate::config::SlowPeer;
-use crate::connection::{Share, Stage};
+use crate::connection::Stage;
 use crate::kernel::{AreaName, Ring, Slot};
+use crate::memory::Share;
 
 /// Slots that are looked at in one turn of the loop.
 const LOOKED_AT: u32 = 4096;

@@ -13,8 +13,9 @@ use super::Shard;
 use super::halves::Half;
 use super::receiving::Arrival;
 use super::turn::Finished;
-use crate::connection::{FrameId, Full, Place, Reading, Stage, States, Writing};
+use crate::connection::{FrameId, Place, Reading, Stage, States, Writing};
 use crate::kernel::{AreaName, BufferId, Errno, Generation, Operation, Ring, Slot, Span};
+use crate::memory::Full;
 
 /// How often in a row a peer has to have acknowledged nothing, each time after that part of the
 /// time that it may stall.

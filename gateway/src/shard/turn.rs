@@ -15,12 +15,11 @@ use super::halves::Half;
 use super::put_off::{FRAME_COST, FREE_FRAMES};
 use super::services::ServiceLimits;
 use crate::config::stack::Deflate;
-use crate::connection::{
-    self, AfterFlush, BlockId, Compressor, Output, PIECE, Payload, Place, Reading, Share, Stage,
-};
+use crate::connection::{AfterFlush, Output, Payload, Place, Reading, Stage};
 use crate::handler::{Context, Delivery, End, Failing, Handler, Piece, Said};
 use crate::hub::Hub;
 use crate::kernel::{AreaName, Span};
+use crate::memory::{BlockId, Compressor, Full, PIECE, Share, gathered};
 use crate::names::ConnectionId;
 
 /// One connection with all that it may use for the length of a turn.
@@ -206,7 +205,7 @@ impl Turn<'_> {
         self.failing.get_or_insert(Failing::Protocol(error));
     }
 
-    fn say(&mut self, what: impl FnOnce(&mut Output<'_>) -> Result<(), connection::Full>) {
+    fn say(&mut self, what: impl FnOnce(&mut Output<'_>) -> Result<(), Full>) {
         if what(&mut self.output).is_err() {
             self.failing.get_or_insert(Failing::Slow);
         }
@@ -249,7 +248,7 @@ impl Turn<'_> {
             self.fail(ProtocolError::MessageTooBig);
             return None;
         }
-        if connection::append(&mut connection.gathered, Share::Gathered, pool, span).is_err() {
+        if gathered::append(&mut connection.gathered, Share::Gathered, pool, span).is_err() {
             self.failing.get_or_insert(Failing::NoMemory);
             return None;
         }
@@ -260,7 +259,7 @@ impl Turn<'_> {
         self.became_whole[Half::Message as usize] = true;
         self.whole(piece, self.output.pool.blocks.content(block));
         let Output { connection, pool, .. } = &mut self.output;
-        connection::release(&mut connection.gathered, pool.blocks);
+        gathered::release(&mut connection.gathered, pool.blocks);
     }
 
     /// Inflates a whole message, and hands it out in the way that its handler wants.
@@ -294,11 +293,11 @@ impl Turn<'_> {
                 break;
             }
         }
-        connection::release(&mut whole, self.output.pool.blocks);
+        gathered::release(&mut whole, self.output.pool.blocks);
     }
 
     fn abandon(&mut self, whole: &mut Option<BlockId>, error: ProtocolError) {
-        connection::release(whole, self.output.pool.blocks);
+        gathered::release(whole, self.output.pool.blocks);
         self.fail(error);
     }
 
@@ -315,7 +314,7 @@ impl Turn<'_> {
 
     fn gather_inflated(&mut self, kind: Kind, whole: &mut Option<BlockId>, progress: &Progress) {
         let pool = &mut self.output.pool;
-        if connection::append(whole, Share::Gathered, pool, inflated(progress)).is_err() {
+        if gathered::append(whole, Share::Gathered, pool, inflated(progress)).is_err() {
             self.failing.get_or_insert(Failing::NoMemory);
             return;
         }
@@ -350,7 +349,7 @@ impl Turn<'_> {
             return self.whole_control(control.opcode, span);
         }
         let Output { connection, pool, .. } = &mut self.output;
-        if connection::append(&mut connection.control, Share::Gathered, pool, span).is_err() {
+        if gathered::append(&mut connection.control, Share::Gathered, pool, span).is_err() {
             self.failing.get_or_insert(Failing::NoMemory);
             return;
         }
@@ -359,7 +358,7 @@ impl Turn<'_> {
             let whole = pool.blocks.content(block);
             self.whole_control(control.opcode, whole);
             let Output { connection, pool, .. } = &mut self.output;
-            connection::release(&mut connection.control, pool.blocks);
+            gathered::release(&mut connection.control, pool.blocks);
         }
     }
 
@@ -394,7 +393,7 @@ impl Turn<'_> {
     }
 
     /// Fails or closes the connection: a Close frame if none was sent, and the state after it.
-    fn say_close(&mut self, failing: Failing) -> Result<(), connection::Full> {
+    fn say_close(&mut self, failing: Failing) -> Result<(), Full> {
         let mut body = [0; 125];
         let (code, reason) = self.judge(failing);
         let length = CloseReason { code: Some(code), reason }.emit(&mut body);
@@ -417,9 +416,9 @@ impl Turn<'_> {
     /// Gives up what is half received, unless the kernel is still writing to it.
     fn forget_input(&mut self) {
         let Output { connection, pool, .. } = &mut self.output;
-        connection::release(&mut connection.control, pool.blocks);
+        gathered::release(&mut connection.control, pool.blocks);
         if connection.states.reading() != Reading::ReceivingInto {
-            connection::release(&mut connection.gathered, pool.blocks);
+            gathered::release(&mut connection.gathered, pool.blocks);
         }
     }
 

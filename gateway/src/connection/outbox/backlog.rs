@@ -1,19 +1,14 @@
 //! What a slow peer has not taken: a list of pooled blocks, first in, first out.
 
-use crate::connection::blocks::{BlockId, MIN_BLOCK, Share};
 use crate::connection::payload::Payload;
-use crate::connection::pool::Pool;
 use crate::connection::record::Connection;
 use crate::kernel::Span;
+use crate::memory::{BlockId, Full, MIN_BLOCK, Pool, Share};
 
 /// The smallest block that a backlog takes, so that many small messages share one.
 const BLOCK_MIN: u32 = 4096;
 /// The largest, so that what was sent is given back soon.
 const BLOCK_MAX: u32 = 64 * 1024;
-
-/// The backlog's bound is met, or the pool is empty: nothing was queued.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Full;
 
 /// The backlog of one connection, with the pool that it lives in.
 pub struct Backlog<'a> {
@@ -182,16 +177,16 @@ impl Backlog<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::pool;
+    use crate::memory;
 
     struct World {
         connection: Connection,
-        pooled: pool::tests::World,
+        pooled: memory::World,
     }
 
     impl World {
         fn new(length: u32) -> Self {
-            Self { connection: Connection::free(0), pooled: pool::tests::World::new(length) }
+            Self { connection: Connection::free(0), pooled: memory::World::new(length) }
         }
 
         fn backlog(&mut self) -> Backlog<'_> {

@@ -6,9 +6,8 @@
 
 use slab::Slab;
 
-use crate::connection::blocks::{BlockId, Blocks, Share};
-use crate::connection::pool::Pool;
 use crate::kernel::{Slot, Span};
+use crate::memory::{BlockId, Blocks, Pool, Share};
 
 /// A frame, or several that leave together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -404,8 +403,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::connection::pool;
     use crate::kernel::Memory;
+    use crate::memory;
 
     struct World {
         frames: Frames,
@@ -416,7 +415,7 @@ mod tests {
     impl World {
         fn new(limit: u32) -> Self {
             let frames = Frames::new(limit, 4);
-            let pool::tests::World { blocks, memory, .. } = pool::tests::World::new(1 << 16);
+            let memory::World { blocks, memory, .. } = memory::World::new(1 << 16);
             Self { frames, blocks, memory }
         }
 

@@ -17,13 +17,13 @@ mod frames;
 #[cfg(test)]
 mod tests;
 
-pub use backlog::{Backlog, Full};
-pub use frames::{FrameId, Frames, NO_KEY};
-
-use crate::connection::pool::Pool;
 use crate::connection::record::Connection;
 use crate::connection::states::States;
 use crate::kernel::{AreaName, Slot, Span};
+use crate::memory::{Full, Pool};
+
+pub use backlog::Backlog;
+pub use frames::{FrameId, Frames, NO_KEY};
 
 /// What queued frames leave of a backlog's bound, so that a Close frame finds room when the bound is
 /// met: the largest one. Only the rest of a send that fell short may use it up.

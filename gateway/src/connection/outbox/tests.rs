@@ -9,7 +9,7 @@ use tidegate_proto::websocket::message::Part;
 use super::*;
 use crate::connection::Writing;
 use crate::connection::payload::Payload;
-use crate::connection::pool::tests::World;
+use crate::memory::World;
 
 const SLOT: Slot = 1;
 

@@ -89,6 +89,10 @@ pub struct Blocks {
     backlog_bytes: u64,
 }
 
+/// The pool has no such block, or the bound of what is to be kept in it is met: nothing was taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Full;
+
 impl Blocks {
     /// Bookkeeping for an area of `length` bytes, a multiple of [`MIN_BLOCK`].
     #[must_use]
@@ -288,12 +292,12 @@ impl Blocks {
     }
 
     /// A backlog has grown by so many bytes.
-    pub(super) fn backlog_grew(&mut self, count: u32) {
+    pub(crate) fn backlog_grew(&mut self, count: u32) {
         self.backlog_bytes += u64::from(count);
     }
 
     /// A backlog has shrunk by so many bytes.
-    pub(super) fn backlog_shrank(&mut self, count: u32) {
+    pub(crate) fn backlog_shrank(&mut self, count: u32) {
         self.backlog_bytes -= u64::from(count);
     }
 

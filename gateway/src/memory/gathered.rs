@@ -1,9 +1,9 @@
 //! What must be whole before it is looked at, in one block that grows.
 
 use super::blocks::{BlockId, Blocks, Share};
-use super::outbox::Full;
 use super::pool::Pool;
 use crate::kernel::Span;
+use crate::memory::Full;
 
 /// Appends what `from` names to what `gathered` holds. A block that is too small is replaced by one of
 /// at least twice its size: memory is taken for what has come, never for what is only announced. All
@@ -50,7 +50,7 @@ fn grow(small: BlockId, share: Share, pool: &mut Pool<'_>, wanted: u32) -> Resul
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connection::pool::tests::World;
+    use crate::memory::World;
 
     const SHARE: Share = Share::Gathered;
 

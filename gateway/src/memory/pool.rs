@@ -1,6 +1,6 @@
 //! The shard's pooled blocks with the memory that all spans name.
 
-use super::blocks::Blocks;
+use super::Blocks;
 use crate::kernel::Memory;
 
 /// The pool for the length of a call.
@@ -12,20 +12,20 @@ pub struct Pool<'a> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::kernel::{AreaName, AreaSizes, Span};
 
     /// A pool with memory around it.
-    pub(in crate::connection) struct World {
-        pub(in crate::connection) blocks: Blocks,
-        pub(in crate::connection) memory: Memory,
+    pub(crate) struct World {
+        pub(crate) blocks: Blocks,
+        pub(crate) memory: Memory,
         received: u32,
     }
 
     impl World {
         /// With so many bytes of blocks, and a MiB of all else.
-        pub(in crate::connection) fn new(blocks: u32) -> Self {
+        pub(crate) fn new(blocks: u32) -> Self {
             let (other, length) = (1 << 20, blocks as usize);
             let sizes =
                 AreaSizes { receive: other, staging: other, blocks: length, scratch: other };
@@ -33,12 +33,12 @@ pub(super) mod tests {
             Self { blocks: Blocks::new(blocks), memory, received: 0 }
         }
 
-        pub(in crate::connection) fn pool(&mut self) -> Pool<'_> {
+        pub(crate) fn pool(&mut self) -> Pool<'_> {
             Pool { blocks: &mut self.blocks, memory: &mut self.memory }
         }
 
         /// These bytes are received; where they are.
-        pub(in crate::connection) fn received(&mut self, bytes: &[u8]) -> Span {
+        pub(crate) fn received(&mut self, bytes: &[u8]) -> Span {
             let (start, length) = (self.received, bytes.len() as u32);
             let span = Span { area: AreaName::Receive, start, length };
             self.memory.bytes_mut(span).copy_from_slice(bytes);

@@ -1,0 +1,13 @@
+//! What a shard lends to its connections: pooled blocks with a share for each purpose, what is
+//! gathered in one of them, and the compressors.
+
+mod blocks;
+mod codecs;
+pub mod gathered;
+mod pool;
+
+pub use blocks::{BlockId, Blocks, Full, MIN_BLOCK, Share};
+pub use codecs::{Compressor, PIECE};
+pub use pool::Pool;
+#[cfg(test)]
+pub(crate) use pool::tests::World;
