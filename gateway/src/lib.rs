@@ -21,3 +21,4 @@ pub mod mailbox;
 pub mod memory;
 pub mod names;
 pub mod shard;
+pub mod steering;

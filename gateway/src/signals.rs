@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::{Handle as Closer, Signals as Raised};
-use tidegate::gateway::Handle;
+use tidegate::steering::Handle;
 
 /// How long after the first signal to end another one is the same: `timeout(1)` and shells send
 /// one to the process and one to its group, moments apart, and both arrive.

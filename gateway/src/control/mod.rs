@@ -53,8 +53,8 @@ use tokio::sync::oneshot;
 
 use crate::budget::{Bill, Line};
 use crate::config::Config;
-use crate::gateway::Handle;
 use crate::hub::Door;
+use crate::steering::Handle;
 
 pub use metrics::{Family, families};
 

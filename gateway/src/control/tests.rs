@@ -10,7 +10,7 @@ use tidegate_proto::websocket::message::Kind as MessageKind;
 
 use super::*;
 use crate::config::{Admin, Hub, Token};
-use crate::gateway::{Handle, hub_settings};
+use crate::gateway::hub_settings;
 use crate::hub::{
     Answer, Common, ConnectionInfo, History, Identity, Kept, Payload, Presence, Present,
     Publication, Published, Refusal, Request, Seed, Target, TopicInfo,
@@ -57,7 +57,7 @@ impl Fixture {
         let common = Common::new(&hub_settings(&config), IDENTITY, shards);
         let door = Door::new(entrance, common.clone());
         let bill = Bill::new(&config, shards);
-        let handle = Handle::detached(shards);
+        let handle = Handle::new(shards).expect("descriptors");
         let admin = start(Parts { handle, door, config, bill }).unwrap();
         let ended = Arc::new(AtomicBool::new(false));
         let until = Arc::clone(&ended);

@@ -1,4 +1,4 @@
-//! A gateway: its shards, each on a thread of its own, and the wires to steer them.
+//! A gateway: its shards, each on a thread of its own.
 //!
 //! ```no_run
 //! use tidegate::config::Config;
@@ -37,7 +37,8 @@ use crate::hub::{self, Door, Hub, Identity, Seed};
 use crate::kernel::{RingError, Waker};
 use crate::listen::{self, ListenError, Sockets};
 use crate::names::Node;
-use crate::shard::{self, Assembly, Command, Control, Counters, HandlerFactory, Vitals};
+use crate::shard::{self, Assembly, Command, Counters, HandlerFactory};
+use crate::steering::Handle;
 
 pub use settings::hub_settings;
 
@@ -51,19 +52,6 @@ pub struct Gateway {
     threads: Vec<JoinHandle<io::Result<()>>>,
     /// Ends behind the shards, so that a drain can be watched.
     admin: Option<AdminThread>,
-}
-
-/// Steers a gateway from any thread; cheap to clone. It outlives its gateway, and does nothing
-/// then.
-#[derive(Clone)]
-pub struct Handle {
-    wires: Arc<[Wire]>,
-}
-
-/// The wire to one shard.
-struct Wire {
-    control: Arc<Control>,
-    waker: Waker,
 }
 
 /// The gateway did not start. Nothing of it is left: no thread, and no socket. Displayed, it says
@@ -196,9 +184,8 @@ impl Gateway {
         bill.check(config.memory).map_err(StartError::Budget)?;
         let Sockets { addresses, by_shard } =
             open(&config.listeners, shards).map_err(StartError::Listen)?;
-        let wires: Result<Arc<[Wire]>, _> = (0..shards).map(|_| Wire::new()).collect();
-        let handle = Handle { wires: wires.map_err(StartError::Waker)? };
-        let wakers: Vec<Waker> = handle.wires.iter().map(|wire| wire.waker.clone()).collect();
+        let handle = Handle::new(shards).map_err(StartError::Waker)?;
+        let wakers: Vec<Waker> = handle.wires().iter().map(|wire| wire.waker.clone()).collect();
         let (hubs, door) = hub::open(&hub_settings(&config), identity(&config), &wakers);
         // From here on, an error drops the gateway, and that ends the threads there are.
         let threads = Vec::with_capacity(shards);
@@ -329,64 +316,6 @@ impl Drop for Gateway {
     }
 }
 
-impl Handle {
-    /// Begins to drain: nothing more is accepted, connections are closed at the configured rate,
-    /// and those that are left at the configured time are closed at once. Then the gateway ends.
-    pub fn drain(&self) {
-        self.tell(Command::Drain);
-    }
-
-    /// Ends the gateway at once; connections see their sockets close.
-    pub fn stop(&self) {
-        self.tell(Command::Stop);
-    }
-
-    /// What all shards have counted, as each has shown it last: at its last tick, so some seconds
-    /// ago in a shard without connections, or at its end.
-    #[must_use]
-    pub fn counters(&self) -> Counters {
-        self.wires.iter().map(|wire| wire.control.counters.load()).sum()
-    }
-
-    /// What each shard has counted and shown of itself, likewise.
-    #[must_use]
-    pub fn by_shard(&self) -> Vec<(Counters, Vitals)> {
-        let shown = |wire: &Wire| (wire.control.counters.load(), wire.control.vitals.load());
-        self.wires.iter().map(shown).collect()
-    }
-
-    /// Whether the gateway serves, and nobody has told it to end.
-    #[must_use]
-    pub fn is_serving(&self) -> bool {
-        self.wires.iter().all(|wire| wire.control.command() == Command::Run)
-    }
-
-    /// A handle without a gateway behind it.
-    #[cfg(test)]
-    pub(crate) fn detached(shards: usize) -> Self {
-        let wires: io::Result<Arc<[Wire]>> = (0..shards).map(|_| Wire::new()).collect();
-        Self { wires: wires.expect("descriptors") }
-    }
-
-    fn tell(&self, command: Command) {
-        for wire in &*self.wires {
-            wire.control.tell(command, &wire.waker);
-        }
-    }
-}
-
-impl fmt::Debug for Handle {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.debug_struct("Handle").field("shards", &self.wires.len()).finish_non_exhaustive()
-    }
-}
-
-impl Wire {
-    fn new() -> io::Result<Self> {
-        Ok(Self { control: Arc::new(Control::default()), waker: Waker::new()? })
-    }
-}
-
 /// What all shards are made of.
 struct Parts {
     config: Arc<Config>,
@@ -404,12 +333,13 @@ impl Parts {
         hub: Hub,
         all: &Handle,
     ) -> (Start, Receiver<Readiness>) {
+        let wire = &all.wires()[index];
         let assembly = Assembly {
             index,
             config: Arc::clone(&self.config),
             listeners,
-            waker: all.wires[index].waker.clone(),
-            control: Arc::clone(&all.wires[index].control),
+            waker: wire.waker.clone(),
+            control: Arc::clone(&wire.control),
             handlers: Arc::clone(&self.handlers),
             hub,
         };
@@ -601,6 +531,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Limits, Memory, Shards};
+    use crate::shard::Control;
 
     /// Free ports, few buffers, and two shards.
     fn config() -> Config {
