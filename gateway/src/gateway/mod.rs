@@ -16,31 +16,31 @@
 //! # }
 //! ```
 
+mod error;
 mod settings;
+mod thread;
 
-use std::any::Any;
-use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::{self, JoinHandle};
+use std::sync::mpsc::Receiver;
+use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use core_affinity::CoreId;
-
-use crate::budget::{Bill, OverBudget, THREAD_STACK};
-use crate::config::{BuiltWrong, Config, Listener, Pin, Route};
+use crate::budget::Bill;
+use crate::config::{Config, Listener, Route};
 use crate::control::{self, AdminError, AdminThread};
-use crate::hub::{self, Door, Hub, Identity, Seed};
+use crate::hub::{self, Door, Identity, Seed};
 use crate::kernel::{RingError, Waker};
 use crate::listen::{self, ListenError, Sockets};
 use crate::names::Node;
 use crate::shard::{self, Assembly, Command, Counters, HandlerFactory};
 use crate::steering::Handle;
 
+pub use error::{ShardEnd, ShardError, StartError};
 pub use settings::hub_settings;
+use thread::{Parts, Readiness, panic_message};
 
 /// A gateway that runs. Dropped, it stops at once, as by [`Gateway::stop`], and waits for the end.
 #[derive(Debug)]
@@ -54,62 +54,8 @@ pub struct Gateway {
     admin: Option<AdminThread>,
 }
 
-/// The gateway did not start. Nothing of it is left: no thread, and no socket. Displayed, it says
-/// what to do.
-#[derive(Debug)]
-pub enum StartError {
-    /// The configuration, put together by a program, is wrong.
-    Config(BuiltWrong),
-    /// The shards might come to hold more than the configuration allows.
-    Budget(OverBudget),
-    /// An address cannot be listened on.
-    Listen(ListenError),
-    /// The kernel refused a descriptor to wake a shard by.
-    Waker(io::Error),
-    /// A shard's thread could not be started.
-    Thread {
-        /// Which shard.
-        shard: usize,
-        /// Why.
-        error: io::Error,
-    },
-    /// A shard could not be set up.
-    Ring {
-        /// Which shard.
-        shard: usize,
-        /// Why.
-        error: RingError,
-    },
-    /// A shard ended while it was set up.
-    Shard(ShardError),
-    /// The control thread did not start.
-    Admin(AdminError),
-}
-
-/// A shard ended though it was not told to. The others were stopped then: they could not serve the
-/// clients that the kernel deals out to the one that is gone.
-#[derive(Debug)]
-pub struct ShardError {
-    /// Which shard; the one with the lowest number, if there are several.
-    pub shard: usize,
-    /// Why.
-    pub cause: ShardEnd,
-}
-
-/// Why a shard ended.
-#[derive(Debug)]
-pub enum ShardEnd {
-    /// Its ring is beyond use.
-    Ring(io::Error),
-    /// It panicked, with this message.
-    Panic(String),
-}
-
 /// How often a shard of a rehearsal looks whether it is over.
 const REHEARSAL_PAUSE: Duration = Duration::from_millis(1);
-
-/// What a shard's thread says when it is set up.
-type Readiness = Result<(), RingError>;
 
 impl Gateway {
     /// Starts the shards of `config`; when this returns, all of them serve.
@@ -155,7 +101,7 @@ impl Gateway {
             // All of them are there at once, as when they serve.
             Ok(move || {
                 while control.command() < Command::Stop {
-                    thread::sleep(REHEARSAL_PAUSE);
+                    std::thread::sleep(REHEARSAL_PAUSE);
                 }
                 drop(shard);
                 Ok(())
@@ -191,7 +137,7 @@ impl Gateway {
         let threads = Vec::with_capacity(shards);
         let mut gateway = Self { addresses, bill, handle, door, threads, admin: None };
         let config = Arc::new(config);
-        let parts = Parts { cores: cores_to_pin(config.pin, shards), config, handlers };
+        let parts = Parts::new(config, handlers, shards);
         let mut readiness = Vec::with_capacity(shards);
         for (index, (listeners, hub)) in by_shard.into_iter().zip(hubs).enumerate() {
             let (start, ready) = parts.shard(index, listeners, hub, &gateway.handle);
@@ -316,104 +262,12 @@ impl Drop for Gateway {
     }
 }
 
-/// What all shards are made of.
-struct Parts {
-    config: Arc<Config>,
-    handlers: Arc<HandlerFactory>,
-    /// The cores that shards are pinned to; none if they are not.
-    cores: Vec<CoreId>,
-}
-
-impl Parts {
-    /// What shard `index` starts with, and where it says that it is ready.
-    fn shard(
-        &self,
-        index: usize,
-        listeners: Vec<TcpListener>,
-        hub: Hub,
-        all: &Handle,
-    ) -> (Start, Receiver<Readiness>) {
-        let wire = &all.wires()[index];
-        let assembly = Assembly {
-            index,
-            config: Arc::clone(&self.config),
-            listeners,
-            waker: wire.waker.clone(),
-            control: Arc::clone(&wire.control),
-            handlers: Arc::clone(&self.handlers),
-            hub,
-        };
-        let core = self.cores.get(index % self.cores.len().max(1)).copied();
-        let (ready, readiness) = sync_channel(1);
-        (Start { assembly, core, all: all.clone(), ready }, readiness)
-    }
-}
-
-/// What a shard's thread starts with.
-struct Start {
-    assembly: Assembly,
-    /// Where to run; `None` for anywhere.
-    core: Option<CoreId>,
-    /// All shards, to be stopped if this one fails.
-    all: Handle,
-    ready: SyncSender<Readiness>,
-}
-
-impl Start {
-    fn spawn<B, R>(self, build: B) -> Result<JoinHandle<io::Result<()>>, StartError>
-    where
-        B: Fn(Assembly) -> Result<R, RingError> + Send + 'static,
-        R: FnOnce() -> io::Result<()>,
-    {
-        let shard = self.assembly.index;
-        thread::Builder::new()
-            .name(format!("shard-{shard}"))
-            .stack_size(THREAD_STACK)
-            .spawn(move || self.run(build))
-            .map_err(|error| StartError::Thread { shard, error })
-    }
-
-    /// The whole life of a shard's thread.
-    fn run<B, R>(self, build: B) -> io::Result<()>
-    where
-        B: Fn(Assembly) -> Result<R, RingError>,
-        R: FnOnce() -> io::Result<()>,
-    {
-        // Before the shard is built, so that its memory is that core's.
-        pin(self.assembly.index, self.core);
-        let mut guard = StopAll { all: self.all, armed: true };
-        let (readiness, shard) = match build(self.assembly) {
-            Ok(shard) => (Ok(()), Some(shard)),
-            Err(error) => (Err(error), None),
-        };
-        // Nobody hears it only if another shard failed first; then this one is told to stop.
-        let _ = self.ready.send(readiness);
-        let result = shard.map_or(Ok(()), |run| run());
-        guard.armed = result.is_err();
-        result
-    }
-}
-
-/// Stops all shards when this one ends by an error or a panic.
-struct StopAll {
-    all: Handle,
-    armed: bool,
-}
-
-impl Drop for StopAll {
-    fn drop(&mut self) {
-        if self.armed {
-            self.all.stop();
-        }
-    }
-}
-
 /// How many cores this process may use (sched_getaffinity(2)), or how many its CPU quota pays for
 /// (`cpu.max`, or `cpu.cfs_quota_us` of version 1 of control groups) if those are fewer; at least
 /// 1.
 #[must_use]
 pub fn cores() -> usize {
-    thread::available_parallelism().map_or(1, usize::from)
+    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Who this gateway is, from now on.
@@ -432,101 +286,12 @@ fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
-/// The cores that shards are pinned to; none if they are not to be, or the kernel does not tell.
-fn cores_to_pin(pin: Pin, shards: usize) -> Vec<CoreId> {
-    let cores = core_affinity::get_core_ids().unwrap_or_default();
-    let pins = pins(pin, shards, cores.len());
-    let how = if pins { "pinned" } else { "not pinned" };
-    tracing::info!(shards, cores = cores.len(), ?pin, "shards are {how} to cores");
-    if pins { cores } else { Vec::new() }
-}
-
-/// Whether so many shards are pinned where the process may use so many cores. Gateways that use a
-/// part of them would all take the same part.
-fn pins(pin: Pin, shards: usize, cores: usize) -> bool {
-    match pin {
-        Pin::Auto => shards == cores,
-        Pin::Always => true,
-        Pin::Never => false,
-    }
-}
-
-/// Pins this thread, which is the one of `shard`. A shard runs without, only slower.
-fn pin(shard: usize, core: Option<CoreId>) {
-    if let Some(core) = core
-        && !core_affinity::set_for_current(core)
-    {
-        tracing::warn!("shard {shard} could not be pinned to core {}", core.id);
-    }
-}
-
-fn panic_message(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
-}
-
-impl fmt::Display for StartError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Config(error) => write!(out, "the configuration is wrong: {error}"),
-            Self::Budget(error) => error.fmt(out),
-            Self::Listen(error) => error.fmt(out),
-            Self::Waker(error) => write!(
-                out,
-                "each shard needs a few file descriptors, and one was refused ({error}): raise \
-                 `ulimit -n`, or set fewer shards"
-            ),
-            Self::Thread { shard, error } => write!(
-                out,
-                "the thread of shard {shard} could not be started ({error}): raise the limit of \
-                 threads (`ulimit -u`, or `TasksMax` in a systemd unit), or set fewer shards"
-            ),
-            Self::Ring { shard, error } => write!(out, "shard {shard}: {error}"),
-            Self::Shard(error) => error.fmt(out),
-            Self::Admin(error) => error.fmt(out),
-        }
-    }
-}
-
-impl std::error::Error for StartError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match self {
-            Self::Config(error) => Some(error),
-            Self::Budget(error) => Some(error),
-            Self::Listen(error) => Some(error),
-            Self::Waker(error) | Self::Thread { error, .. } => Some(error),
-            Self::Ring { error, .. } => Some(error),
-            Self::Shard(error) => Some(error),
-            Self::Admin(error) => Some(error),
-        }
-    }
-}
-
-impl fmt::Display for ShardError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shard = self.shard;
-        match &self.cause {
-            ShardEnd::Ring(error) => write!(out, "shard {shard} failed: its ring: {error}")?,
-            ShardEnd::Panic(message) => write!(out, "shard {shard} panicked: {message}")?,
-        }
-        out.write_str("; all shards were stopped")
-    }
-}
-
-impl std::error::Error for ShardError {
-    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
-        match &self.cause {
-            ShardEnd::Ring(error) => Some(error),
-            ShardEnd::Panic(_) => None,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::io::{Read, Write};
-    use std::net::TcpStream;
+    use std::net::{TcpListener, TcpStream};
     use std::num::NonZeroU16;
+    use std::thread;
     use std::time::Instant;
 
     use super::*;
@@ -602,16 +367,6 @@ mod tests {
         let config = Config { memory: Memory::Bytes(16 << 20), ..config() };
         let error = Gateway::start(config).unwrap_err();
         assert!(matches!(error, StartError::Budget(_)), "{error}");
-    }
-
-    #[test]
-    fn shards_are_pinned_if_they_are_all_the_cores() {
-        assert!(pins(Pin::Auto, 4, 4));
-        for (shards, cores) in [(1, 2), (2, 4), (8, 4), (1, 0)] {
-            assert!(!pins(Pin::Auto, shards, cores), "{shards} on {cores}");
-            assert!(pins(Pin::Always, shards, cores));
-        }
-        assert!(!pins(Pin::Never, 4, 4));
     }
 
     #[test]

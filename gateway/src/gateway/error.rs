@@ -1,0 +1,118 @@
+//! Why a gateway does not start, and why one ends.
+
+use std::fmt;
+use std::io;
+
+use crate::budget::OverBudget;
+use crate::config::BuiltWrong;
+use crate::control::AdminError;
+use crate::kernel::RingError;
+use crate::listen::ListenError;
+
+/// The gateway did not start. Nothing of it is left: no thread, and no socket. Displayed, it says
+/// what to do.
+#[derive(Debug)]
+pub enum StartError {
+    /// The configuration, put together by a program, is wrong.
+    Config(BuiltWrong),
+    /// The shards might come to hold more than the configuration allows.
+    Budget(OverBudget),
+    /// An address cannot be listened on.
+    Listen(ListenError),
+    /// The kernel refused a descriptor to wake a shard by.
+    Waker(io::Error),
+    /// A shard's thread could not be started.
+    Thread {
+        /// Which shard.
+        shard: usize,
+        /// Why.
+        error: io::Error,
+    },
+    /// A shard could not be set up.
+    Ring {
+        /// Which shard.
+        shard: usize,
+        /// Why.
+        error: RingError,
+    },
+    /// A shard ended while it was set up.
+    Shard(ShardError),
+    /// The control thread did not start.
+    Admin(AdminError),
+}
+
+/// A shard ended though it was not told to. The others were stopped then: they could not serve the
+/// clients that the kernel deals out to the one that is gone.
+#[derive(Debug)]
+pub struct ShardError {
+    /// Which shard; the one with the lowest number, if there are several.
+    pub shard: usize,
+    /// Why.
+    pub cause: ShardEnd,
+}
+
+/// Why a shard ended.
+#[derive(Debug)]
+pub enum ShardEnd {
+    /// Its ring is beyond use.
+    Ring(io::Error),
+    /// It panicked, with this message.
+    Panic(String),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => write!(out, "the configuration is wrong: {error}"),
+            Self::Budget(error) => error.fmt(out),
+            Self::Listen(error) => error.fmt(out),
+            Self::Waker(error) => write!(
+                out,
+                "each shard needs a few file descriptors, and one was refused ({error}): raise \
+                 `ulimit -n`, or set fewer shards"
+            ),
+            Self::Thread { shard, error } => write!(
+                out,
+                "the thread of shard {shard} could not be started ({error}): raise the limit of \
+                 threads (`ulimit -u`, or `TasksMax` in a systemd unit), or set fewer shards"
+            ),
+            Self::Ring { shard, error } => write!(out, "shard {shard}: {error}"),
+            Self::Shard(error) => error.fmt(out),
+            Self::Admin(error) => error.fmt(out),
+        }
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Config(error) => Some(error),
+            Self::Budget(error) => Some(error),
+            Self::Listen(error) => Some(error),
+            Self::Waker(error) | Self::Thread { error, .. } => Some(error),
+            Self::Ring { error, .. } => Some(error),
+            Self::Shard(error) => Some(error),
+            Self::Admin(error) => Some(error),
+        }
+    }
+}
+
+impl fmt::Display for ShardError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shard = self.shard;
+        match &self.cause {
+            ShardEnd::Ring(error) => write!(out, "shard {shard} failed: its ring: {error}")?,
+            ShardEnd::Panic(message) => write!(out, "shard {shard} panicked: {message}")?,
+        }
+        out.write_str("; all shards were stopped")
+    }
+}
+
+impl std::error::Error for ShardError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match &self.cause {
+            ShardEnd::Ring(error) => Some(error),
+            ShardEnd::Panic(_) => None,
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The thread of one shard: where it runs, how it says that it is set up, and that all end with it.
+
+use std::any::Any;
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use core_affinity::CoreId;
+
+use super::StartError;
+use crate::budget::THREAD_STACK;
+use crate::config::{Config, Pin};
+use crate::hub::Hub;
+use crate::kernel::RingError;
+use crate::shard::{Assembly, HandlerFactory};
+use crate::steering::Handle;
+
+/// What a shard's thread says when it is set up.
+pub(super) type Readiness = Result<(), RingError>;
+
+/// What all shards are made of.
+pub(super) struct Parts {
+    pub(super) config: Arc<Config>,
+    handlers: Arc<HandlerFactory>,
+    /// The cores that shards are pinned to; none if they are not.
+    cores: Vec<CoreId>,
+}
+
+impl Parts {
+    /// Of these, `shards` shards are made.
+    pub(super) fn new(config: Arc<Config>, handlers: Arc<HandlerFactory>, shards: usize) -> Self {
+        Self { cores: cores_to_pin(config.pin, shards), config, handlers }
+    }
+
+    /// What shard `index` starts with, and where it says that it is ready.
+    pub(super) fn shard(
+        &self,
+        index: usize,
+        listeners: Vec<TcpListener>,
+        hub: Hub,
+        all: &Handle,
+    ) -> (Start, Receiver<Readiness>) {
+        let wire = &all.wires()[index];
+        let assembly = Assembly {
+            index,
+            config: Arc::clone(&self.config),
+            listeners,
+            waker: wire.waker.clone(),
+            control: Arc::clone(&wire.control),
+            handlers: Arc::clone(&self.handlers),
+            hub,
+        };
+        let core = self.cores.get(index % self.cores.len().max(1)).copied();
+        let (ready, readiness) = sync_channel(1);
+        (Start { assembly, core, all: all.clone(), ready }, readiness)
+    }
+}
+
+/// What a shard's thread starts with.
+pub(super) struct Start {
+    assembly: Assembly,
+    /// Where to run; `None` for anywhere.
+    core: Option<CoreId>,
+    /// All shards, to be stopped if this one fails.
+    all: Handle,
+    ready: SyncSender<Readiness>,
+}
+
+impl Start {
+    pub(super) fn spawn<B, R>(self, build: B) -> Result<JoinHandle<io::Result<()>>, StartError>
+    where
+        B: Fn(Assembly) -> Result<R, RingError> + Send + 'static,
+        R: FnOnce() -> io::Result<()>,
+    {
+        let shard = self.assembly.index;
+        thread::Builder::new()
+            .name(format!("shard-{shard}"))
+            .stack_size(THREAD_STACK)
+            .spawn(move || self.run(build))
+            .map_err(|error| StartError::Thread { shard, error })
+    }
+
+    /// The whole life of a shard's thread.
+    fn run<B, R>(self, build: B) -> io::Result<()>
+    where
+        B: Fn(Assembly) -> Result<R, RingError>,
+        R: FnOnce() -> io::Result<()>,
+    {
+        // Before the shard is built, so that its memory is that core's.
+        pin(self.assembly.index, self.core);
+        let mut guard = StopAll { all: self.all, armed: true };
+        let (readiness, shard) = match build(self.assembly) {
+            Ok(shard) => (Ok(()), Some(shard)),
+            Err(error) => (Err(error), None),
+        };
+        // Nobody hears it only if another shard failed first; then this one is told to stop.
+        let _ = self.ready.send(readiness);
+        let result = shard.map_or(Ok(()), |run| run());
+        guard.armed = result.is_err();
+        result
+    }
+}
+
+/// Stops all shards when this one ends by an error or a panic.
+struct StopAll {
+    all: Handle,
+    armed: bool,
+}
+
+impl Drop for StopAll {
+    fn drop(&mut self) {
+        if self.armed {
+            self.all.stop();
+        }
+    }
+}
+
+/// The cores that shards are pinned to; none if they are not to be, or the kernel does not tell.
+fn cores_to_pin(pin: Pin, shards: usize) -> Vec<CoreId> {
+    let cores = core_affinity::get_core_ids().unwrap_or_default();
+    let pins = pins(pin, shards, cores.len());
+    let how = if pins { "pinned" } else { "not pinned" };
+    tracing::info!(shards, cores = cores.len(), ?pin, "shards are {how} to cores");
+    if pins { cores } else { Vec::new() }
+}
+
+/// Whether so many shards are pinned where the process may use so many cores. Gateways that use a
+/// part of them would all take the same part.
+fn pins(pin: Pin, shards: usize, cores: usize) -> bool {
+    match pin {
+        Pin::Auto => shards == cores,
+        Pin::Always => true,
+        Pin::Never => false,
+    }
+}
+
+/// Pins this thread, which is the one of `shard`. A shard runs without, only slower.
+fn pin(shard: usize, core: Option<CoreId>) {
+    if let Some(core) = core
+        && !core_affinity::set_for_current(core)
+    {
+        tracing::warn!("shard {shard} could not be pinned to core {}", core.id);
+    }
+}
+
+/// What a panic says.
+pub(super) fn panic_message(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_are_pinned_if_they_are_all_the_cores() {
+        assert!(pins(Pin::Auto, 4, 4));
+        for (shards, cores) in [(1, 2), (2, 4), (8, 4), (1, 0)] {
+            assert!(!pins(Pin::Auto, shards, cores), "{shards} on {cores}");
+            assert!(pins(Pin::Always, shards, cores));
+        }
+        assert!(!pins(Pin::Never, 4, 4));
+    }
+}
