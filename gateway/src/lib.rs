@@ -5,7 +5,7 @@
 //! answers each route with a [`handler::Handler`].
 #![deny(unsafe_code)]
 
-pub mod budget;
+pub mod bill;
 pub mod config;
 pub mod connection;
 pub mod control;
@@ -22,3 +22,4 @@ pub mod memory;
 pub mod names;
 pub mod shard;
 pub mod steering;
+pub mod units;

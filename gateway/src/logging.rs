@@ -12,6 +12,7 @@ use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuild
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::bill::{self, Owner};
 use crate::config::log_filter;
 
 /// The environment variable whose filter replaces the configured one.
@@ -23,6 +24,9 @@ pub const QUEUE_LINES: usize = 4096;
 /// Bytes of the longest line, its end included; what is longer is cut, so that no peer decides how
 /// much memory the queue takes.
 pub const LINE_BYTES_MAX: usize = 1024;
+
+/// A line in the queue, besides its text.
+const ENTRY_BYTES: usize = 64;
 
 /// Lines that could not be written, since the start of the process.
 static UNWRITTEN: AtomicU64 = AtomicU64::new(0);
@@ -156,6 +160,12 @@ impl<W: Write> Write for Patient<W> {
         let _ = self.inner.flush();
         Ok(())
     }
+}
+
+/// What lines hold that wait to be logged; the process has one queue of them.
+pub(crate) fn line() -> bill::Line {
+    let bytes = (QUEUE_LINES * (LINE_BYTES_MAX + ENTRY_BYTES)) as u64;
+    bill::Line::new(Owner::LogLines, bytes, &[])
 }
 
 /// The queue's end for those who log.

@@ -8,7 +8,6 @@ use std::process::ExitCode;
 use std::thread;
 
 use clap::Parser;
-use tidegate::budget::Bill;
 use tidegate::config::Config;
 use tidegate::gateway::{self, Gateway};
 use tidegate::kernel;
@@ -65,9 +64,9 @@ fn warn(config: &Config) {
 }
 
 fn check(config: &Config) -> Result<(), Failure> {
-    let bill = Bill::new(config, config.shards.resolve(gateway::cores()));
+    let bill = gateway::bill(config, config.shards.resolve(gateway::cores()));
     write!(io::stdout(), "{bill}").map_err(failed)?;
-    bill.check(config.memory).map_err(failed)
+    bill.check(config.memory.limit()).map_err(failed)
 }
 
 /// Does what a start does, but for serving, and ends as it would.

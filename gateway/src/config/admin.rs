@@ -8,8 +8,8 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::reader::{Origin, Setting, TableReader, expected};
-use super::units::quote;
 use super::value;
+use crate::units::quote;
 
 /// Where the gateway is steered and watched over HTTP, and by whom.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! What works, but was hardly meant: it is told, and nothing is refused.
 
-use super::units::quote;
 use super::{Config, Handler, HubRoute, Part};
+use crate::units::quote;
 
 impl Config {
     /// What this configuration was hardly meant to say, one line each with its key: topics that no

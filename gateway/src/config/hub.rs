@@ -8,9 +8,9 @@ use toml::de::DeValue;
 use super::reader::{Origin, Setting, TableReader, expected};
 use super::relation::{self, Party};
 use super::report::Report;
-use super::units::quote;
 use super::value;
 use crate::names::{Name, TopicRule};
+use crate::units::quote;
 
 /// The bounds of the hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use super::stack::StackError;
 use super::stack::options::Options;
-use super::units::quote;
 use crate::names::Name;
+use crate::units::quote;
 
 /// How a route uses the hub.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -7,9 +7,9 @@ use toml::de::DeValue;
 use super::reader::{Setting, TableReader};
 use super::relation::{self, Party};
 use super::report::Report;
-use super::units::Size;
 use super::value;
 use crate::kernel::buffer_stride;
+use crate::units::Size;
 
 /// The bounds of one shard. Each is reserved or counted by the shard's bill at start-up, and none
 /// grows later.

@@ -7,8 +7,8 @@ use toml::de::DeValue;
 use super::reader::{Origin, Setting, TableReader, expected};
 use super::report::Report;
 use super::stack::Stack;
-use super::units::quote;
 use super::value;
+use crate::units::quote;
 
 /// One address that every shard listens on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

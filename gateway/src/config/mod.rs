@@ -20,7 +20,6 @@ mod report;
 mod root;
 mod route;
 pub mod stack;
-pub mod units;
 mod value;
 
 #[cfg(test)]
@@ -40,6 +39,8 @@ pub use listener::Listener;
 pub(crate) use path::normal as normal_path;
 pub use route::{Handler, Route, SlowPeer};
 pub use stack::Stack;
+
+use crate::bill::Limit;
 
 /// The most shards that may be asked for, and the most that `auto` gives.
 pub const MAX_SHARDS: u16 = 1024;
@@ -172,6 +173,17 @@ impl Default for Config {
                 Route::new("/rooms/{room}", Handler::Hub(HubRoute::on("rooms/{room}"))),
             ],
             admin: Admin::default(),
+        }
+    }
+}
+
+impl Memory {
+    /// How much that is; for `auto`, on this machine as it is now.
+    #[must_use]
+    pub fn limit(self) -> Limit {
+        match self {
+            Self::Auto => Limit::of_machine(),
+            Self::Bytes(bytes) => Limit::configured(bytes),
         }
     }
 }

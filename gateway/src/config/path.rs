@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::units::quote;
+use crate::units::quote;
 
 /// The path in which escapes that mean nothing are resolved, so that two ways to write one path are
 /// one: RFC 3986 section 6.2.2.2: "URIs should be normalized by decoding any percent-encoded octet

@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::hint;
 use super::report::Report;
 use super::stack::StackError;
-use super::units::quote;
+use crate::units::quote;
 
 /// A value, and where it is from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use super::reader::{Origin, Setting};
 use super::report::Report;
-use super::units::Size;
+use crate::units::Size;
 
 /// A size or a number that is compared: its key and where it is from.
 pub(super) struct Party {

@@ -16,8 +16,8 @@ use super::listener::{self, Listener};
 use super::reader::{Setting, TableReader, expected};
 use super::report::Report;
 use super::route::{RawRoute, Route};
-use super::units::quote;
 use super::{Config, MAX_SHARDS, Memory, Pin, Shards, log_filter, value};
+use crate::units::quote;
 
 const MEMORY: RangeInclusive<u64> = 16 << 20..=64 << 40;
 const DRAIN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);

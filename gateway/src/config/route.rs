@@ -12,9 +12,9 @@ use super::reader::{Origin, Setting, TableReader, expected};
 use super::relation::{self, Party};
 use super::report::Report;
 use super::stack::StackError;
-use super::units::quote;
 use super::value;
 use crate::memory::{Blocks, Share};
+use crate::units::quote;
 
 /// One route: requests for `path` that offer `subprotocol` are answered by `handler`.
 #[derive(Clone, Debug, PartialEq, Eq)]

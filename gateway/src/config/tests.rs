@@ -1,8 +1,8 @@
 //! Whole files: what is taken, and what each mistake is told.
 
-use super::units::{SIZE_EXPECTED, TIME_EXPECTED};
 use super::*;
 use crate::names::TopicRule;
+use crate::units::{SIZE_EXPECTED, TIME_EXPECTED};
 
 const SAMPLE: &str = include_str!("../../tidegate.toml");
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use toml::de::{DeInteger, DeValue};
 
 use super::reader::expected;
-use super::units::{bytes_in, size_in, time_in};
+use crate::units::{bytes_in, size_in, time_in};
 
 /// Reads `true` or `false`.
 pub(super) fn boolean(value: &DeValue<'_>) -> Result<bool, String> {

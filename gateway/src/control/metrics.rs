@@ -7,10 +7,11 @@
 use super::health::Readiness;
 use super::tally::{Counted, Tally};
 use super::{Control, overview};
-use crate::budget::{Bill, KERNEL_IDLE, Limit};
+use crate::bill::{Bill, Owner};
 use crate::handler::Ground;
+use crate::kernel::IDLE_BYTES;
 use crate::logging::{self, Lost};
-use crate::shard::{BUCKETS, Counters, HOLDINGS, Histogram, Vitals};
+use crate::shard::{BUCKETS, Counters, Histogram, Vitals};
 
 /// What kind of number it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +95,7 @@ impl<'c> Seen<'c> {
         Self {
             by_shard: control.handle.by_shard(),
             bill: &control.bill,
-            allowed: Limit::of(control.config.memory).bytes,
+            allowed: control.config.memory.limit().bytes,
             messages: (messages.used(), messages.limit()),
             ready: Readiness::of(control) == Readiness::Ready,
             sockets: socket_memory(),
@@ -248,19 +249,13 @@ fn budget(seen: &Seen<'_>) -> Vec<Family> {
         "Bytes that a shard holds, of the lines of the bill that grow on the way.",
     );
     for (shard, (_, vitals)) in seen.by_shard.iter().enumerate() {
-        let labels = |line: &str| vec![("line", line.to_owned()), of_shard(shard)];
-        allowed.samples.extend(
-            seen.bill.lines().iter().map(|line| Sample {
-                labels: labels(line.owner),
-                value: Value::Number(line.bytes),
-            }),
-        );
-        used.samples.extend(
-            HOLDINGS
-                .iter()
-                .zip(vitals.holdings)
-                .map(|(line, bytes)| Sample { labels: labels(line), value: Value::Number(bytes) }),
-        );
+        let sample = |owner: Owner, bytes| Sample {
+            labels: vec![("line", owner.name().to_owned()), of_shard(shard)],
+            value: Value::Number(bytes),
+        };
+        let lines = seen.bill.lines().iter();
+        allowed.samples.extend(lines.map(|line| sample(line.owner, line.bytes)));
+        used.samples.extend(vitals.holdings.iter().map(|(owner, bytes)| sample(owner, bytes)));
     }
     vec![
         allowed,
@@ -298,7 +293,7 @@ fn process(seen: &Seen<'_>) -> Vec<Family> {
             Kind::Gauge,
             "Bytes of kernel memory of one idle connection, as measured, without socket buffers.",
         )
-        .one(KERNEL_IDLE),
+        .one(IDLE_BYTES),
     ];
     let Lost { dropped, unwritten } = logging::lost();
     let mut lost = family(

@@ -51,7 +51,7 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use crate::budget::{Bill, Line};
+use crate::bill::{Bill, Line, Owner};
 use crate::config::Config;
 use crate::hub::Door;
 use crate::steering::Handle;
@@ -163,7 +163,7 @@ pub fn start(parts: Parts) -> Result<Option<AdminThread>, AdminError> {
 
 /// What the control thread may hold: for what it is sent, for what it answers, and its stack.
 #[must_use]
-pub(crate) fn bill(config: &Config) -> Vec<Line> {
+pub(crate) fn lines(config: &Config) -> Vec<Line> {
     if config.admin.address.is_none() {
         return Vec::new();
     }
@@ -172,12 +172,12 @@ pub(crate) fn bill(config: &Config) -> Vec<Line> {
     let connections = u64::from(plain) + server::BEYOND as u64;
     // What is read, what of it is looked at, and what is written of answers that are small.
     let heads = 3 * connections * gate::HEAD_BYTES as u64;
-    let line = |owner, bytes, keys| Line { owner, bytes, keys };
+    let answers = answer::bytes_max(max_message, plain);
     vec![
-        line("admin: requests", heads, &["admin.connections"]),
-        line("admin: bodies", body::bytes_max(max_message, plain), BODIES),
-        line("admin: answers", answer::bytes_max(max_message, plain), BODIES),
-        line("admin: thread stack", THREAD_STACK as u64, &["admin.address"]),
+        Line::new(Owner::AdminRequests, heads, &["admin.connections"]),
+        Line::new(Owner::AdminBodies, body::bytes_max(max_message, plain), BODIES),
+        Line::new(Owner::AdminAnswers, answers, BODIES),
+        Line::new(Owner::AdminStack, THREAD_STACK as u64, &["admin.address"]),
     ]
 }
 

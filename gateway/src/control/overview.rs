@@ -17,10 +17,11 @@ use super::clock::since_1970;
 use super::error::{Error, ErrorBody};
 use super::topics::TopicJson;
 use super::{Control, Shared};
-use crate::budget::{KERNEL_FLOOR, KERNEL_IDLE, Limit, Line};
+use crate::bill::{Line, Owner};
 use crate::handler::Ground;
 use crate::hub::{Answer, Request};
-use crate::shard::{Counters, HOLDINGS, Vitals};
+use crate::kernel::{IDLE_BYTES, SOCKET_BYTES};
+use crate::shard::{Counters, Vitals};
 
 /// The most topics that are shown.
 const TOPICS_MAX: usize = 20;
@@ -172,12 +173,12 @@ impl Control {
             limits: LimitsJson { connections_per_shard: self.config.limits.connections },
             memory_per_connection: PerConnection {
                 user: user_bytes(&by_shard).checked_div(connections),
-                kernel: KERNEL_IDLE,
-                floor: KERNEL_FLOOR,
+                kernel: IDLE_BYTES,
+                floor: SOCKET_BYTES,
             },
             messages_memory: MessagesJson { used: messages.used(), limit: messages.limit() },
             memory: MemoryJson {
-                allowed: Limit::of(self.config.memory).bytes,
+                allowed: self.config.memory.limit().bytes,
                 bill: self.bill.total(),
                 resident: resident(),
             },
@@ -221,11 +222,10 @@ impl Control {
 
     fn budget(&self, by_shard: &[(Counters, Vitals)]) -> Vec<LineJson> {
         let held = sum(by_shard).holdings;
-        let used = |owner| HOLDINGS.iter().position(|held| *held == owner).map(|at| held[at]);
         let shards = by_shard.len() as u64;
         let line = |line: &Line| LineJson {
-            owner: line.owner,
-            used: used(line.owner),
+            owner: line.owner.name(),
+            used: held.of(line.owner),
             allowed: line.bytes * shards,
         };
         self.bill.lines().iter().map(line).collect()
@@ -251,12 +251,10 @@ fn sum(by_shard: &[(Counters, Vitals)]) -> Vitals {
 
 /// Bytes that connections hold in user space.
 pub(super) fn user_bytes(by_shard: &[(Counters, Vitals)]) -> u64 {
-    let of = |vitals: &Vitals| {
-        let lines = HOLDINGS.iter().zip(vitals.holdings);
-        let of_connections = lines.filter(|(owner, _)| {
-            matches!(**owner, "connection records" | "blocks" | "stalled peers" | "peer addresses")
-        });
-        of_connections.map(|(_, bytes)| bytes).sum::<u64>()
+    const OWNERS: [Owner; 4] =
+        [Owner::Records, Owner::Blocks, Owner::Stalled, Owner::PeerAddresses];
+    let of = |vitals: &Vitals| -> u64 {
+        OWNERS.into_iter().filter_map(|owner| vitals.holdings.of(owner)).sum()
     };
     by_shard.iter().map(|(_, vitals)| of(vitals)).sum()
 }

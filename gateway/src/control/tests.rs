@@ -10,7 +10,7 @@ use tidegate_proto::websocket::message::Kind as MessageKind;
 
 use super::*;
 use crate::config::{Admin, Hub, Token};
-use crate::gateway::hub_settings;
+use crate::gateway::{self, hub_settings};
 use crate::hub::{
     Answer, Common, ConnectionInfo, History, Identity, Kept, Payload, Presence, Present,
     Publication, Published, Refusal, Request, Seed, Target, TopicInfo,
@@ -56,7 +56,7 @@ impl Fixture {
         let config = Arc::new(Config { admin, hub, ..Config::default() });
         let common = Common::new(&hub_settings(&config), IDENTITY, shards);
         let door = Door::new(entrance, common.clone());
-        let bill = Bill::new(&config, shards);
+        let bill = gateway::bill(&config, shards);
         let handle = Handle::new(shards).expect("descriptors");
         let admin = start(Parts { handle, door, config, bill }).unwrap();
         let ended = Arc::new(AtomicBool::new(false));
@@ -645,7 +645,7 @@ fn every_path_of_the_document_is_answered() {
 
 #[test]
 fn the_metrics_are_those_of_the_document() {
-    let bill = Bill::new(&Config::default(), 1);
+    let bill = gateway::bill(&Config::default(), 1);
     let mut table = String::from("| name | kind | labels | meaning |\n|---|---|---|---|\n");
     for family in families(&bill) {
         let labels: Vec<String> =

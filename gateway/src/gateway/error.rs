@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io;
 
-use crate::budget::OverBudget;
+use crate::bill::OverBudget;
 use crate::config::BuiltWrong;
 use crate::control::AdminError;
 use crate::kernel::RingError;

@@ -16,6 +16,7 @@
 //! # }
 //! ```
 
+mod bill;
 mod error;
 mod settings;
 mod thread;
@@ -28,7 +29,7 @@ use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::budget::Bill;
+use crate::bill::Bill;
 use crate::config::{Config, Listener, Route};
 use crate::control::{self, AdminError, AdminThread};
 use crate::hub::{self, Door, Identity, Seed};
@@ -38,6 +39,7 @@ use crate::names::Node;
 use crate::shard::{self, Assembly, Command, Counters, HandlerFactory};
 use crate::steering::Handle;
 
+pub use bill::bill;
 pub use error::{ShardEnd, ShardError, StartError};
 pub use settings::hub_settings;
 use thread::{Parts, Readiness, panic_message};
@@ -126,8 +128,8 @@ impl Gateway {
     {
         config.check().map_err(StartError::Config)?;
         let shards = config.shards.resolve(cores());
-        let bill = Bill::new(&config, shards);
-        bill.check(config.memory).map_err(StartError::Budget)?;
+        let bill = bill(&config, shards);
+        bill.check(config.memory.limit()).map_err(StartError::Budget)?;
         let Sockets { addresses, by_shard } =
             open(&config.listeners, shards).map_err(StartError::Listen)?;
         let handle = Handle::new(shards).map_err(StartError::Waker)?;

@@ -10,7 +10,6 @@ use std::thread::{self, JoinHandle};
 use core_affinity::CoreId;
 
 use super::StartError;
-use crate::budget::THREAD_STACK;
 use crate::config::{Config, Pin};
 use crate::hub::Hub;
 use crate::kernel::RingError;
@@ -19,6 +18,9 @@ use crate::steering::Handle;
 
 /// What a shard's thread says when it is set up.
 pub(super) type Readiness = Result<(), RingError>;
+
+/// The stack of a shard's thread, in bytes. Nothing there recurses, and what is large is pooled.
+pub(super) const THREAD_STACK: usize = 512 << 10;
 
 /// What all shards are made of.
 pub(super) struct Parts {

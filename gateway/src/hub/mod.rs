@@ -16,6 +16,7 @@ mod delivery;
 mod door;
 mod history;
 mod home;
+mod lines;
 mod local;
 pub(crate) mod mail;
 mod message;
@@ -31,8 +32,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-pub use door::{Common, Seed};
-pub use door::{Door, Reply};
+pub use door::{Common, Door, Reply, Seed};
 pub(crate) use message::Compressed;
 pub use message::{MessageMemory, Payload, Publication, Refusal};
 pub use request::{
@@ -45,6 +45,7 @@ pub use settings::{Identity, Settings};
 
 pub(crate) use delivery::{Delivery, What, subscribed};
 pub(crate) use home::{Bounds as HomeBounds, Compress, Home};
+pub(crate) use lines::lines;
 pub(crate) use local::{Bounds as LocalBounds, Local, Ongoing, Subscriber};
 pub(crate) use mail::{
     Ask, Command, Direct, Fetch, Handed, Mail, Order, Recovered, Single, Standing, Subscribed,
@@ -59,20 +60,10 @@ use crate::kernel::{Generation, Slot, Waker};
 use crate::mailbox::{self, Counts, Entrance, Post};
 use crate::names::{ConnectionId, Name, Position};
 
-/// Bytes of a topic's records at its home and with its subscribers.
-pub(crate) const TOPIC_BYTES: usize = Local::TOPIC_BYTES + Home::TOPIC_BYTES;
-/// Bytes of a subscription in its connection's list.
-pub(crate) const SUBSCRIPTION_BYTES: usize = Local::SUBSCRIPTION_BYTES;
 /// Bytes of what is kept for each connection.
 pub(crate) const MEMBER_BYTES: usize = Local::MEMBER_BYTES;
-/// Bytes of one who is present.
-pub(crate) const PRESENT_BYTES: usize = Home::PRESENT_BYTES;
-/// Bytes of a place in a mailbox.
-pub(crate) const MAIL_BYTES: usize = size_of::<Mail>();
 /// Bytes of a connection that was handed over.
 pub(crate) const HANDED_BYTES: usize = size_of::<Handed>();
-/// Bytes of what a piece of mail of the larger kinds points to, and of its allocation.
-pub(crate) const LETTER_BYTES: usize = size_of::<mail::Joined>() + 16;
 
 /// One shard's part of the hub.
 pub struct Hub {
@@ -765,6 +756,8 @@ fn everywhere(ask: Ask) -> Option<Work> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::gateway::hub_settings;
     use crate::names::Node;
 
     /// Three hubs with mailboxes of 16 places, and the name of a topic whose home is the second.
@@ -773,8 +766,8 @@ mod tests {
         let text = "[hub]\nmailbox = 16\n[[route]]\npath = \"/\"\nhandler = \"hub?topic=room\"\n\
                     [[topic]]\nname = \"{name}\"\npresence = true\nlinger = \"0s\"\n";
         let config = Config::parse(text, "three.toml").expect("a configuration");
-        let identity = (Node { number: 0, start: 1 }, Seed([1, 2]));
-        let (hubs, _) = open(&config, identity, &wakers);
+        let identity = Identity { node: Node { number: 0, start: 1 }, seed: Seed([1, 2]) };
+        let (hubs, _) = open(&hub_settings(&config), identity, &wakers);
         let mut names = (0..).map(|number| Name::new(&number.to_string()).expect("a name"));
         let name =
             names.find(|name| hubs[0].home_of(name) == 1).expect("some have their home there");

@@ -28,6 +28,7 @@
 mod area;
 mod completion;
 mod errno;
+mod lines;
 mod open_files;
 mod operation;
 mod peer;
@@ -43,6 +44,8 @@ use std::time::Duration;
 pub use area::{AreaName, AreaSizes, Memory, Span};
 pub use completion::Completion;
 pub use errno::Errno;
+pub use lines::{IDLE_BYTES, SOCKET_BYTES};
+pub(crate) use lines::{RingSizes, lines};
 pub use open_files::raise_open_files;
 pub use operation::Operation;
 pub use peer::Peer;

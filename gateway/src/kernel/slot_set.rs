@@ -21,6 +21,12 @@ impl SlotSet {
         Self { words: vec![0; (slots as usize).div_ceil(64)], length: 0, cursor: 0, floor: 0 }
     }
 
+    /// What a set for slots below `slots` takes, in bytes.
+    #[must_use]
+    pub const fn bytes(slots: u32) -> u64 {
+        8 * (slots as u64).div_ceil(64)
+    }
+
     /// Adds `slot`.
     pub fn insert(&mut self, slot: Slot) {
         let (word, bit) = place(slot);

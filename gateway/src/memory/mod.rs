@@ -4,10 +4,12 @@
 mod blocks;
 mod codecs;
 pub mod gathered;
+mod lines;
 mod pool;
 
 pub use blocks::{BlockId, Blocks, Full, MIN_BLOCK, Share};
 pub use codecs::{Compressor, PIECE};
+pub(crate) use lines::lines;
 pub use pool::Pool;
 #[cfg(test)]
 pub(crate) use pool::tests::World;

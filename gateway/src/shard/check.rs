@@ -5,8 +5,11 @@
 
 use std::collections::HashMap;
 
-use super::sending::BatchSend;
+use super::halves::Halves;
+use super::sending::{BatchSend, Stalled};
 use super::{Buffers, Shard};
+use crate::bill::sizes::hash_table_held;
+use crate::bill::{Holdings, Owner};
 use crate::connection::{Connection, Reading, Stage, States};
 use crate::kernel::{BufferId, Peer, Ring, Slot};
 use crate::mailbox::Counts;
@@ -86,25 +89,20 @@ impl<R: Ring> Shard<R> {
         &self.buffers
     }
 
-    /// The bytes that everything that grows on the way holds now, by its owner on the bill; of hash
-    /// tables, with the buckets that are kept free and their control bytes.
+    /// The bytes that everything that grows on the way holds now.
     #[must_use]
-    pub fn holdings(&self) -> [(&'static str, u64); 6] {
-        let entries = |count: usize, size: usize| (count * size) as u64;
-        let table = |capacity: usize, size: usize| match capacity {
-            0 => 0,
-            // Seven eighths of the buckets may be used.
-            _ => ((capacity * 8).div_ceil(7).next_power_of_two() * (size + 1)) as u64,
-        };
+    pub fn holdings(&self) -> Holdings {
+        let batch = (self.batch.capacity() * size_of::<BatchSend>()) as u64;
+        let stalled = size_of::<(Slot, Stalled)>();
         let peer = size_of::<(Slot, Peer)>();
-        [
-            ("connection records", self.table.bytes()),
-            ("stalled peers", table(self.stalled.capacity(), Self::STALLED_BYTES)),
-            ("half messages", table(self.halves.capacity(), Self::HALF_BYTES)),
-            ("blocks", self.blocks.used_bytes()),
-            ("list of the batch", entries(self.batch.capacity(), size_of::<BatchSend>())),
-            ("peer addresses", table(self.peers.capacity(), peer)),
-        ]
+        Holdings::from([
+            (Owner::Records, self.table.bytes()),
+            (Owner::Stalled, hash_table_held(self.stalled.capacity(), stalled)),
+            (Owner::Halves, hash_table_held(self.halves.capacity(), Halves::BYTES)),
+            (Owner::Blocks, self.blocks.used_bytes()),
+            (Owner::Batch, batch),
+            (Owner::PeerAddresses, hash_table_held(self.peers.capacity(), peer)),
+        ])
     }
 
     /// Whether the shard holds nothing of any connection: no buffer, no block, no slot.

@@ -14,7 +14,8 @@ use super::Shard;
 use super::deliveries::{At, Form, Forms, Framed, Job, Line, Running};
 use super::queue::Delivered;
 use crate::config::stack::Deflate;
-use crate::connection::{FrameId, NO_KEY, Offer};
+use crate::connection::Offer;
+use crate::connection::{FrameId, NO_KEY};
 use crate::handler::SHARED_WINDOW;
 use crate::hub::{
     Answer, Command, Compressed, Delivery, Direct, Publication, Published, Reply, Subscriber, What,

@@ -20,6 +20,7 @@ mod draining;
 mod fanout;
 mod halves;
 mod histogram;
+mod lines;
 mod mail;
 mod newcomers;
 mod opening;
@@ -60,21 +61,21 @@ pub use buffers::Buffers;
 pub use control::{Command, Control};
 pub use counters::Counters;
 use deadlines::{Deadlines, TICK};
-pub(crate) use deliveries::Deliveries;
+use deliveries::Deliveries;
 pub use details::Details;
 use draining::Drain;
 use halves::Halves;
 pub use histogram::{BUCKETS, Histogram};
+pub(crate) use lines::lines;
 use newcomers::Newcomers;
 use put_off::{INPUT_BUDGET, PutOff};
 use relief::Relief;
-pub(crate) use sending::BatchSend;
-use sending::Stalled;
+use sending::{BatchSend, Stalled};
 pub use services::{HandlerFactory, Services};
 use services::{Profile, Profiles, Service};
 use table::Table;
 use turn::Turn;
-pub use vitals::{HOLDINGS, Vitals};
+pub use vitals::Vitals;
 
 /// Entries of the submission queue.
 pub const SUBMISSIONS: u32 = 4096;
@@ -209,12 +210,17 @@ pub fn completions(limits: &Limits) -> u32 {
 /// # Errors
 /// The kernel has no room for the mappings.
 pub fn memory(limits: &Limits) -> io::Result<Memory> {
-    Memory::new(AreaSizes {
+    Memory::new(area_sizes(limits))
+}
+
+/// The areas of a shard of these limits.
+pub(crate) fn area_sizes(limits: &Limits) -> AreaSizes {
+    AreaSizes {
         receive: Buffers::area_length(limits.receive_buffers, limits.receive_buffer),
         staging: limits.staging as usize,
         blocks: limits.blocks as usize,
         scratch: PIECE,
-    })
+    }
 }
 
 /// Sets a shard up on the calling thread, to which its ring is bound.
@@ -238,12 +244,6 @@ pub fn build(mut assembly: Assembly) -> Result<Shard<Uring>, RingError> {
 }
 
 impl<R: Ring> Shard<R> {
-    /// The bytes of an entry of the table of stalled peers, for the bill.
-    pub(crate) const STALLED_BYTES: usize = size_of::<(Slot, Stalled)>();
-
-    /// The bytes of an entry of the table of half messages, likewise.
-    pub(crate) const HALF_BYTES: usize = Halves::BYTES;
-
     /// A shard over `ring`, which was made for `memory`; the assembly's listeners are the ring's.
     pub fn new(ring: R, memory: Memory, assembly: Assembly) -> Self {
         let config = &assembly.config;
@@ -581,9 +581,7 @@ impl<R: Ring> Shard<R> {
         self.counters.blocks_sending = self.blocks.used_by(Share::Sending);
         self.count_hub();
         self.control.counters.store(&self.counters);
-        let holdings = self.holdings();
-        debug_assert_eq!(holdings.map(|(owner, _)| owner), HOLDINGS);
-        self.vitals.holdings = holdings.map(|(_, bytes)| bytes);
+        self.vitals.holdings = self.holdings();
         self.vitals.buffers_free = self.buffers.free().into();
         self.control.vitals.store(&self.vitals);
     }

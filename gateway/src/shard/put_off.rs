@@ -44,6 +44,9 @@ pub(super) struct PutOff {
 }
 
 impl PutOff {
+    /// Bytes of one connection's input in the list.
+    pub(super) const BYTES: usize = size_of::<Waiting>();
+
     pub(super) fn new(buffers: u16) -> Self {
         let limit = usize::from(buffers / 2);
         let waiting = VecDeque::with_capacity(usize::from(buffers));
@@ -91,9 +94,6 @@ impl PutOff {
 }
 
 impl<R: Ring> Shard<R> {
-    /// Bytes of one connection's input in the list.
-    pub(crate) const PUT_OFF_BYTES: usize = size_of::<Waiting>();
-
     /// Lets the rest of a connection's input wait, which is much work.
     pub(super) fn put_off(&mut self, slot: Slot, rest: Arrival) {
         self.table[slot].states.set(States::HEAVY);

@@ -4,6 +4,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::histogram::{BUCKETS, Histogram};
+use crate::bill::{GROWING_COUNT, Holdings};
 use crate::handler::{Ground, Refusal};
 
 /// What a shard shows beside its counters.
@@ -18,24 +19,14 @@ pub struct Vitals {
     pub loop_nanoseconds: Histogram,
     /// Completions that one turn of the loop has handled.
     pub completions: Histogram,
-    /// Bytes that are held now, in the order of [`HOLDINGS`].
-    pub holdings: [u64; HOLDINGS.len()],
+    /// Bytes that are held now.
+    pub holdings: Holdings,
     /// Receive buffers that are free now.
     pub buffers_free: u64,
 }
 
-/// The owners on the bill whose bytes grow on the way, in the order of `Shard::holdings`.
-pub const HOLDINGS: [&str; 6] = [
-    "connection records",
-    "stalled peers",
-    "half messages",
-    "blocks",
-    "list of the batch",
-    "peer addresses",
-];
-
 /// How many numbers there are.
-const WORDS: usize = Ground::ALL.len() + 2 * (BUCKETS + 1) + HOLDINGS.len() + 1;
+const WORDS: usize = Ground::ALL.len() + 2 * (BUCKETS + 1) + GROWING_COUNT + 1;
 
 /// Vitals that other threads can read.
 #[derive(Debug)]
@@ -63,7 +54,7 @@ impl Vitals {
             histogram.buckets.fill_with(&mut next);
             histogram.sum = next();
         }
-        vitals.holdings.fill_with(&mut next);
+        vitals.holdings.bytes.fill_with(&mut next);
         vitals.buffers_free = next();
         vitals
     }
@@ -73,7 +64,7 @@ impl Vitals {
         let histograms =
             histograms.into_iter().flat_map(|one| one.buckets.into_iter().chain([one.sum]));
         let first = self.refusals.into_iter().chain(histograms);
-        first.chain(self.holdings).chain([self.buffers_free])
+        first.chain(self.holdings.bytes).chain([self.buffers_free])
     }
 }
 
@@ -110,7 +101,7 @@ mod tests {
         vitals.refused(Refusal::Full { retry_after_seconds: 1 });
         vitals.loop_nanoseconds.record(1000);
         vitals.completions.record(3);
-        vitals.holdings = [1, 2, 3, 4, 5, 6];
+        vitals.holdings = Holdings { bytes: [1, 2, 3, 4, 5, 6] };
         let published = PublishedVitals::default();
         published.store(&vitals);
         assert_eq!(published.load(), vitals);

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use tidegate::budget::Bill;
 use tidegate::config::{Config, ConfigErrors, Stack};
+use tidegate::gateway;
 use tidegate::shard::Services;
 
 /// The whole input is the file.
@@ -22,10 +22,10 @@ pub fn config(data: &[u8]) {
 fn usable(config: &Config) {
     assert!((1..=64).contains(&config.listeners.len()), "{} listeners", config.listeners.len());
     assert!((1..=1024).contains(&config.routes.len()), "{} routes", config.routes.len());
-    let bill = Bill::new(config, config.shards.resolve(8));
+    let bill = gateway::bill(config, config.shards.resolve(8));
     assert!(bill.total() > bill.per_shard());
     assert!(!bill.to_string().is_empty() && !bill.summary().is_empty());
-    let _ = bill.check(config.memory);
+    let _ = bill.check(config.memory.limit());
     let _ = Services::new(&config.routes, &|_| None);
     let addresses: Vec<_> = config.listeners.iter().map(|listener| listener.address).collect();
     let listening = config.clone().with_listen(&addresses);

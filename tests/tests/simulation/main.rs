@@ -35,9 +35,8 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tidegate::budget::Bill;
 use tidegate::config::{Config, Limits};
-use tidegate::gateway::hub_settings;
+use tidegate::gateway::{self, hub_settings};
 use tidegate::hub::{self, Identity, Seed};
 use tidegate::kernel::Waker;
 use tidegate::names::Node;
@@ -165,7 +164,7 @@ impl Scene {
             let ring = SimRing { world, meanwhile: meanwhile.clone() };
             (Shard::new(ring, memory, assembly), outside)
         });
-        let bill = Bill::new(&config, count);
+        let bill = gateway::bill(&config, count);
         let inner = Random::new(random.bits());
         let several = Several::new(shards.collect(), bill, &meanwhile, inner);
         let publisher = Publisher::new(door, &plan, Random::new(random.bits()));

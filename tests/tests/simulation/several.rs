@@ -8,7 +8,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate::budget::Bill;
+use tidegate::bill::Bill;
 use tidegate::kernel::Waker;
 use tidegate::shard::{Command, Control, Counters, Shard};
 
@@ -246,10 +246,10 @@ impl Station {
         assert!(!is_lost, "mail came for a parked shard, and nobody woke it");
         let lent = shard.buffers().lent() as usize;
         assert_eq!(lent, world.buffers(), "buffers that the kernel has");
-        for (owner, held) in shard.holdings() {
+        for (owner, held) in shard.holdings().iter() {
             let line = self.bill.lines().iter().find(|line| line.owner == owner);
             let allowed = line.map_or(0, |line| line.bytes);
-            assert!(held <= allowed, "{owner}: {held} bytes held, {allowed} on the bill");
+            assert!(held <= allowed, "{owner:?}: {held} bytes held, {allowed} on the bill");
         }
         drop(world);
         if !goes_on && let Some(shard) = self.shard.take() {

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 pub use parse::StackError;
 
-use super::units::{Size, Time};
+use crate::units::{Size, Time};
 
 /// A checked layer stack. The default is `ws!tcp`, each layer with its defaults.
 ///

@@ -2,7 +2,7 @@
 
 use super::StackError;
 use crate::config::hint;
-use crate::config::units::quote;
+use crate::units::quote;
 
 /// The options of a layer while they are read. Errors are collected; a refused value reads as its
 /// default, so that the rest of the stack is still checked.

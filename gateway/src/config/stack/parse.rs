@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::options::Options;
 use super::{Deflate, Keepalive, Stack, TcpLayer, WebSocketLayer};
 use crate::config::hint;
-use crate::config::units::{quote, size_in, time_in};
+use crate::units::{quote, size_in, time_in};
 
 /// One thing that is wrong with a stack.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::units::TIME_EXPECTED;
+use crate::units::TIME_EXPECTED;
 
 /// What every error about the order ends with.
 const ORDER: &str = "layers are written from the inside out, such as `log!ws!log!tcp`";

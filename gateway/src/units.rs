@@ -46,11 +46,11 @@ enum Reason {
 }
 
 /// What is said of a size that cannot be read.
-pub(super) const SIZE_EXPECTED: &str = "write a size as a whole number of bytes, or with one of \
+pub(crate) const SIZE_EXPECTED: &str = "write a size as a whole number of bytes, or with one of \
      B, KiB, MiB, GiB, TiB, KB, MB, GB, TB, such as \"64KiB\"";
 
 /// What is said of a duration that cannot be read.
-pub(super) const TIME_EXPECTED: &str =
+pub(crate) const TIME_EXPECTED: &str =
     "write a duration as a whole number with one of ms, s, m, h, such as \"30s\"";
 
 /// The units of a size, in bytes; the ones of 1024 first, from the largest, for `Display`.
@@ -165,7 +165,7 @@ fn scale(text: &str, number: u64, unit: &str, units: &[(&str, u64)]) -> Result<u
 
 /// `text` in quotes, its control characters escaped, and cut short where it is long: configuration
 /// errors are read on a terminal.
-pub(super) fn quote(text: &str) -> String {
+pub(crate) fn quote(text: &str) -> String {
     const SHOWN: usize = 60;
     match text.char_indices().nth(SHOWN) {
         Some((end, _)) => format!("{:?}…", &text[..end]),
@@ -174,7 +174,7 @@ pub(super) fn quote(text: &str) -> String {
 }
 
 /// The size that `text` says, if it is in `range`; else what is wrong with it.
-pub(super) fn size_in<T>(text: &str, range: &RangeInclusive<T>) -> Result<T, String>
+pub(crate) fn size_in<T>(text: &str, range: &RangeInclusive<T>) -> Result<T, String>
 where
     T: Copy + Into<u64> + TryFrom<u64>,
 {
@@ -183,7 +183,7 @@ where
 }
 
 /// `bytes` in the type of `range`, if it is in it; else what is wrong with it.
-pub(super) fn bytes_in<T>(bytes: u64, range: &RangeInclusive<T>) -> Result<T, String>
+pub(crate) fn bytes_in<T>(bytes: u64, range: &RangeInclusive<T>) -> Result<T, String>
 where
     T: Copy + Into<u64> + TryFrom<u64>,
 {
@@ -195,7 +195,7 @@ where
 }
 
 /// The duration that `text` says, if it is in `range`; else what is wrong with it.
-pub(super) fn time_in(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, String> {
+pub(crate) fn time_in(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, String> {
     let time: Time = text.parse().map_err(|error: UnitError| error.to_string())?;
     if range.contains(&time.0) {
         return Ok(time.0);

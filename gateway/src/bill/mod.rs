@@ -1,0 +1,127 @@
+//! The bill: everything that the shards may ever hold, line by line, before any of it is reserved.
+//!
+//! Each owner writes its own lines, beside its structures; whoever starts a gateway adds them up.
+//! After the start no buffer and no queue of a shard grows past its line. Not on the bill are the
+//! program itself, the stacks of its few other threads, and what an embedding program's own
+//! handlers hold.
+
+mod holdings;
+mod limit;
+mod owner;
+pub(crate) mod sizes;
+mod table;
+
+pub(crate) use holdings::GROWING_COUNT;
+pub use holdings::Holdings;
+pub use limit::{Limit, LimitOrigin, OverBudget};
+pub use owner::Owner;
+
+use table::{grouped, plural};
+
+/// Everything that the shards of a configuration may ever hold.
+///
+/// Displayed, it is a table with a line for each owner.
+#[derive(Clone, Debug)]
+pub struct Bill {
+    /// In the order of their owners.
+    lines: Vec<Line>,
+    /// What the process has once, however many shards there are.
+    common: Vec<Line>,
+    shards: u64,
+    sockets: Sockets,
+}
+
+/// What one owner may hold: in each shard, or in the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// The owner.
+    pub owner: Owner,
+    /// Bytes in each shard, or in the process.
+    pub bytes: u64,
+    /// The keys of the configuration that decide how much, the weightiest first.
+    pub keys: &'static [&'static str],
+}
+
+/// What the kernel may hold for the sockets of all shards, in bytes. It is not part of the sum: the
+/// kernel bounds it in its own ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Sockets {
+    /// How many connections there may be.
+    pub(crate) connections: u64,
+    /// Of one connection that is idle.
+    pub(crate) idle: u64,
+    /// Of one connection's socket buffers, when they are full.
+    pub(crate) buffers: u64,
+}
+
+impl Line {
+    /// What `owner` may hold, and the keys that decide it.
+    pub(crate) fn new(owner: Owner, bytes: u64, keys: &'static [&'static str]) -> Self {
+        Self { owner, bytes, keys }
+    }
+}
+
+impl Bill {
+    /// The bill of so many shards: what each may hold, and what the process has once.
+    #[must_use]
+    pub(crate) fn new(mut lines: Vec<Line>, shards: usize, sockets: Sockets) -> Self {
+        lines.retain(|line| line.bytes > 0);
+        lines.sort_by_key(|line| line.owner);
+        let (common, lines) = lines.into_iter().partition(|line| line.owner.is_common());
+        Self { lines, common, shards: shards as u64, sockets }
+    }
+
+    /// The lines of one shard.
+    #[must_use]
+    pub fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+
+    /// The lines of what the process has once, however many shards there are.
+    #[must_use]
+    pub fn common(&self) -> &[Line] {
+        &self.common
+    }
+
+    /// Bytes that one shard may hold.
+    #[must_use]
+    pub fn per_shard(&self) -> u64 {
+        self.lines.iter().map(|line| line.bytes).sum()
+    }
+
+    /// Bytes that all shards, and what the process has once, may hold.
+    #[must_use]
+    pub fn total(&self) -> u64 {
+        let common: u64 = self.common.iter().map(|line| line.bytes).sum();
+        self.per_shard() * self.shards + common
+    }
+
+    /// The bill in one line.
+    #[must_use]
+    pub fn summary(&self) -> String {
+        let Sockets { connections, idle, .. } = self.sockets;
+        format!(
+            "{} may hold {} bytes in user space, and {} connections that are idle {} in the kernel",
+            plural(self.shards),
+            grouped(self.total()),
+            grouped(connections),
+            grouped(connections * idle),
+        )
+    }
+
+    /// Checks that the total is at most `limit`.
+    ///
+    /// # Errors
+    ///
+    /// It is more.
+    pub fn check(&self, limit: Limit) -> Result<(), OverBudget> {
+        if self.total() <= limit.bytes {
+            return Ok(());
+        }
+        let of_all = |line: &Line| Line { bytes: line.bytes * self.shards, ..line.clone() };
+        let mut lines: Vec<Line> = self.lines.iter().map(of_all).collect();
+        lines.extend(self.common.iter().cloned());
+        lines.sort_by_key(|line| std::cmp::Reverse(line.bytes));
+        Err(OverBudget { total: self.total(), limit, shards: self.shards, lines })
+    }
+}

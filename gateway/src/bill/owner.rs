@@ -1,0 +1,159 @@
+//! Who holds memory, in the order of the bill.
+
+/// An owner of memory. A line of the bill says what it may come to hold; those that grow on the way
+/// tell as well what they do hold ([`Holdings`](super::Holdings)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Owner {
+    /// The memory that receives go to.
+    ReceiveBuffers,
+    /// The memory of a batch's answers.
+    Staging,
+    /// The pool of blocks.
+    Blocks,
+    /// What is known of each connection.
+    Records,
+    /// A byte for each slot.
+    Deadlines,
+    /// Who can be read from.
+    Ready,
+    /// Who opens or ends.
+    Crowd,
+    /// Which slots are free.
+    Vacant,
+    /// Who publishes and has to pause.
+    HeldPublishers,
+    /// Whose peer takes nothing.
+    Stalled,
+    /// Who has sent half a message.
+    Halves,
+    /// Which receive buffers are free.
+    FreeBuffers,
+    /// What is known of each block.
+    BlockBookkeeping,
+    /// What a ring is told.
+    SubmissionQueue,
+    /// What a ring tells.
+    CompletionQueue,
+    /// What a ring has told and was not handled yet.
+    Events,
+    /// The sends whose outcome is open.
+    Batch,
+    /// For whom a deadline has passed.
+    PassedDeadlines,
+    /// Input that has to wait.
+    PutOff,
+    /// Receive buffers that a ring was lent.
+    ProvidedRing,
+    /// Where a request head is put together.
+    RequestHead,
+    /// Who the peers are.
+    PeerAddresses,
+    /// What inflates.
+    Decompressor,
+    /// What deflates.
+    Compressors,
+    /// Listeners and accepts in flight.
+    Listeners,
+    /// Routes and what answers them.
+    Routes,
+    /// The stack of a shard's thread.
+    ThreadStack,
+    /// Topics at their homes and with their subscribers.
+    Topics,
+    /// Who is subscribed to what.
+    Subscriptions,
+    /// Connections on routes of the hub.
+    Members,
+    /// What was published and waits for a peer.
+    PublishedQueues,
+    /// What is on its way between shards.
+    Mailboxes,
+    /// What finds a mailbox full.
+    WaitingMail,
+    /// Connections that other shards have given away, and that wait for a slot.
+    HandedOver,
+    /// What is on its way to many.
+    Deliveries,
+    /// Who gets what was missed.
+    Recoveries,
+    /// Who is on which topic.
+    Presence,
+    /// The messages of all shards.
+    Messages,
+    /// What the control thread is sent.
+    AdminRequests,
+    /// The bodies of it.
+    AdminBodies,
+    /// What it answers.
+    AdminAnswers,
+    /// The stack of the control thread.
+    AdminStack,
+    /// What is to be logged.
+    LogLines,
+}
+
+impl Owner {
+    /// Its name on the bill, in metrics and in the API.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::ReceiveBuffers => "receive buffers",
+            Self::Staging => "staging",
+            Self::Blocks => "blocks",
+            Self::Records => "connection records",
+            Self::Deadlines => "deadlines",
+            Self::Ready => "set of ready connections",
+            Self::Crowd => "set of those who come or go",
+            Self::Vacant => "set of vacant slots",
+            Self::HeldPublishers => "set of held publishers",
+            Self::Stalled => "stalled peers",
+            Self::Halves => "half messages",
+            Self::FreeBuffers => "list of free buffers",
+            Self::BlockBookkeeping => "block bookkeeping",
+            Self::SubmissionQueue => "submission queue",
+            Self::CompletionQueue => "completion queue",
+            Self::Events => "list of events",
+            Self::Batch => "list of the batch",
+            Self::PassedDeadlines => "sets of passed deadlines",
+            Self::PutOff => "list of input put off",
+            Self::ProvidedRing => "provided-buffer ring",
+            Self::RequestHead => "request head",
+            Self::PeerAddresses => "peer addresses",
+            Self::Decompressor => "decompressor",
+            Self::Compressors => "compressors",
+            Self::Listeners => "listeners and accepts",
+            Self::Routes => "routes and handlers",
+            Self::ThreadStack => "thread stack",
+            Self::Topics => "topics",
+            Self::Subscriptions => "subscriptions",
+            Self::Members => "members of the hub",
+            Self::PublishedQueues => "queues of published messages",
+            Self::Mailboxes => "mailboxes",
+            Self::WaitingMail => "mail that waits",
+            Self::HandedOver => "connections handed over",
+            Self::Deliveries => "deliveries on their way",
+            Self::Recoveries => "those who come back",
+            Self::Presence => "presence",
+            Self::Messages => "messages on their way",
+            Self::AdminRequests => "admin: requests",
+            Self::AdminBodies => "admin: bodies",
+            Self::AdminAnswers => "admin: answers",
+            Self::AdminStack => "admin: thread stack",
+            Self::LogLines => "log lines that wait",
+        }
+    }
+
+    /// Whether the process has it once, however many shards there are.
+    #[must_use]
+    pub const fn is_common(self) -> bool {
+        matches!(
+            self,
+            Self::Messages
+                | Self::AdminRequests
+                | Self::AdminBodies
+                | Self::AdminAnswers
+                | Self::AdminStack
+                | Self::LogLines
+        )
+    }
+}

@@ -1,0 +1,76 @@
+//! What the hub may hold, for the bill.
+
+use super::mail::{Joined, Mail};
+use super::{Home, Local, Recoveries, Settings};
+use crate::bill::sizes::{hash_table, list};
+use crate::bill::{Line, Owner};
+use crate::kernel::SlotSet;
+use crate::names::Name;
+
+/// A name of a topic, as long as it may be, with its counts of references.
+const NAME_BYTES: usize = Name::LENGTH_MAX + 16;
+/// A topic's records at its home and with its subscribers.
+const TOPIC_BYTES: usize = Local::TOPIC_BYTES + Home::TOPIC_BYTES + NAME_BYTES;
+/// A place in a mailbox, what a piece of mail of the larger kinds points to, and its allocation.
+const MAIL_BYTES: usize = size_of::<Mail>() + size_of::<Joined>() + 16;
+
+/// What decides how many subscriptions may get what they missed at once.
+const RECOVERING: &[&str] =
+    &["hub.subscriptions", "limits.connections", "hub.subscriptions_per_connection"];
+
+/// What decides how much mail may wait.
+const WAITING: &[&str] = &[
+    "hub.subscriptions",
+    "limits.connections",
+    "hub.present",
+    "hub.subscriptions_per_connection",
+    "hub.mailbox",
+    "shards",
+];
+
+/// What the hub may hold in each of `shards` shards, and what it has once.
+pub(crate) fn lines(settings: &Settings, shards: usize) -> Vec<Line> {
+    let Settings { slots, topics, subscriptions, present, mailbox, .. } = *settings;
+    let subscribers = list(subscriptions.into(), size_of::<u32>());
+    let recovering = recovering(settings);
+    // While a mailbox is full, nobody who publishes is read from, and once as much as two hold waits
+    // behind it, nobody who opens; what comes to wait then is that connections have ended, which each
+    // shard may have to hear of those who were present, one question for each that recovers, and as
+    // many that were accepted as another shard had places.
+    let ended = u64::from(subscriptions) + u64::from(present);
+    let waiting = ended + recovering + 2 * u64::from(mailbox) + u64::from(slots);
+    let told = u64::from(present) * (shards as u64 - 1);
+    let waiting = of(waiting, MAIL_BYTES) + of(told, size_of::<Mail>());
+    let places = shards as u64 * u64::from(mailbox);
+    vec![
+        Line::new(
+            Owner::Topics,
+            of(topics, TOPIC_BYTES) + 2 * hash_table(topics, 4),
+            &["hub.topics"],
+        ),
+        Line::new(
+            Owner::Subscriptions,
+            of(subscriptions, Local::SUBSCRIPTION_BYTES) + subscribers,
+            &["hub.subscriptions"],
+        ),
+        Line::new(Owner::Mailboxes, of(places, MAIL_BYTES), &["hub.mailbox", "shards"]),
+        Line::new(Owner::WaitingMail, waiting, WAITING),
+        Line::new(
+            Owner::Recoveries,
+            of(recovering, Recoveries::CURSOR_BYTES) + SlotSet::bytes(slots),
+            RECOVERING,
+        ),
+        Line::new(Owner::Presence, of(present, Home::PRESENT_BYTES), &["hub.present"]),
+        Line::new(Owner::Messages, settings.messages, &["hub.messages"]),
+    ]
+}
+
+/// How many subscriptions of a shard may get what they missed at once.
+fn recovering(settings: &Settings) -> u64 {
+    let each = u64::from(settings.subscriptions_per_connection);
+    (u64::from(settings.slots) * each).min(settings.subscriptions.into())
+}
+
+fn of(count: impl Into<u64>, bytes: usize) -> u64 {
+    count.into() * bytes as u64
+}

@@ -1,0 +1,154 @@
+//! What a shard may hold, for the bill.
+
+use tidegate_proto::websocket::deflate::Inflater;
+
+use super::sending::Stalled;
+use super::{BatchSend, Deliveries, Details, Halves, PutOff, completions};
+use crate::bill::sizes::{hash_table, list};
+use crate::bill::{Line, Owner};
+use crate::config::{Config, Handler, Limits, Listener};
+use crate::connection::{Connection, FrameId, Frames};
+use crate::hub;
+use crate::kernel::{ACCEPT_BATCH, BufferId, Completion, Generation, Peer, Slot, SlotSet};
+use crate::memory::{MIN_BLOCK, PIECE};
+
+/// A listener's socket, timings and state of accepting.
+const LISTENER: u64 = 128;
+/// Where an accept in flight writes the peer's address, and its place in the list of free ones.
+const ACCEPT: u64 = 32 + 4;
+/// A handler and its part of the router, besides its path.
+const ROUTE: u64 = 1024;
+/// What a send of a batch leaves behind: a frame to be released, a place in the list of those that
+/// failed, and one in that of those that go on.
+const BATCH_LISTS: usize =
+    size_of::<(Slot, Generation)>() + size_of::<Slot>() + size_of::<FrameId>();
+
+/// What most of it goes by.
+const CONNECTIONS: &[&str] = &["limits.connections"];
+const BUFFERS: &[&str] = &["limits.receive_buffers"];
+
+/// What a shard of this configuration may hold.
+pub(crate) fn lines(config: &Config) -> Vec<Line> {
+    let mut lines = sets(&config.limits);
+    lines.extend(tables(&config.limits));
+    lines.extend(queues(&config.limits));
+    lines.extend(fixed(config));
+    lines.extend(of_hub(config));
+    lines
+}
+
+/// Who waits for what.
+fn sets(limits: &Limits) -> Vec<Line> {
+    let set = SlotSet::bytes(limits.slots());
+    vec![
+        Line::new(Owner::Ready, set, CONNECTIONS),
+        Line::new(Owner::Crowd, set, CONNECTIONS),
+        Line::new(Owner::Vacant, set, CONNECTIONS),
+        Line::new(Owner::HeldPublishers, set, CONNECTIONS),
+        Line::new(Owner::PassedDeadlines, 2 * set, CONNECTIONS),
+    ]
+}
+
+/// What is kept of each connection and each buffer.
+fn tables(limits: &Limits) -> Vec<Line> {
+    let slots = limits.slots();
+    let records = u64::from(slots) * size_of::<Connection>() as u64;
+    let stalled = hash_table(slots, size_of::<(Slot, Stalled)>());
+    let free = u64::from(limits.receive_buffers) * size_of::<BufferId>() as u64;
+    vec![
+        Line::new(Owner::Records, records, CONNECTIONS),
+        Line::new(Owner::Deadlines, slots.into(), CONNECTIONS),
+        Line::new(Owner::Stalled, stalled, CONNECTIONS),
+        Line::new(Owner::Halves, hash_table(slots, Halves::BYTES), CONNECTIONS),
+        Line::new(Owner::FreeBuffers, free, BUFFERS),
+    ]
+}
+
+/// What is under way.
+fn queues(limits: &Limits) -> Vec<Line> {
+    let events = u64::from(completions(limits)) * size_of::<Completion>() as u64;
+    // Each connection has at most one send in a batch.
+    let batch = list(limits.slots().into(), size_of::<BatchSend>() + BATCH_LISTS);
+    // Each buffer may hold input that is put off, and has a count of what holds it.
+    let put_off = u64::from(limits.receive_buffers) * (PutOff::BYTES as u64 + 1);
+    vec![
+        Line::new(Owner::Events, events, CONNECTIONS),
+        Line::new(Owner::Batch, batch, CONNECTIONS),
+        Line::new(Owner::PutOff, put_off, BUFFERS),
+    ]
+}
+
+/// What a shard has once.
+fn fixed(config: &Config) -> Vec<Line> {
+    // A whole head may come in one receive behind the better part of it.
+    let head = u64::from(config.limits.request_head) + u64::from(config.limits.receive_buffer);
+    let listeners = config.listeners.len() as u64 * LISTENER + ACCEPT_BATCH as u64 * ACCEPT;
+    let routes = config.routes.iter().map(|route| ROUTE + 4 * route.path.len() as u64).sum();
+    vec![
+        Line::new(Owner::RequestHead, head, &["limits.receive_buffer", "limits.request_head"]),
+        Line::new(
+            Owner::PeerAddresses,
+            peers(config),
+            &["limits.connections", "`log` of the listeners"],
+        ),
+        Line::new(Owner::Decompressor, (Inflater::HEAP_BYTES + PIECE) as u64, &[]),
+        Line::new(Owner::Listeners, listeners, &["the number of listeners"]),
+        Line::new(Owner::Routes, routes, &["the number of routes"]),
+    ]
+}
+
+/// What it has for the hub: of its connections, of what waits for them, and of what is on its way.
+fn of_hub(config: &Config) -> Vec<Line> {
+    let (hub, limits) = (&config.hub, &config.limits);
+    let connections = u64::from(limits.slots());
+    let members = list(connections, hub::MEMBER_BYTES + Details::BYTES);
+    let queued = u64::from(hub.queued(limits.connections));
+    let waiting = (queued + connections) * Frames::WAITING_BYTES as u64;
+    // Each frame that waits has a block of 512 bytes at least.
+    let frames = u64::from(limits.blocks / MIN_BLOCK) * Frames::FRAME_BYTES as u64;
+    let queues = waiting + list(connections, Frames::QUEUE_BYTES) + frames;
+    let handed = list(limits.connections.into(), hub::HANDED_BYTES);
+    // As much as a mailbox holds may be on its way to connections.
+    let deliveries = list(hub.mailbox.into(), Deliveries::JOB_BYTES);
+    vec![
+        Line::new(Owner::Members, members, CONNECTIONS),
+        Line::new(Owner::PublishedQueues, queues, &["hub.queued", "limits.connections"]),
+        Line::new(Owner::HandedOver, handed, CONNECTIONS),
+        Line::new(Owner::Deliveries, deliveries, &["hub.mailbox"]),
+    ]
+}
+
+/// The addresses of all peers, if any listener logs, or some route is the hub's: then the address of
+/// each peer is kept until its route is known.
+fn peers(config: &Config) -> u64 {
+    let logs = |listener: &Listener| listener.stack.log_websocket || listener.stack.log_transport;
+    let has_hub = config.routes.iter().any(|route| matches!(route.handler, Handler::Hub(_)));
+    if config.listeners.iter().any(logs) || has_hub {
+        hash_table(config.limits.slots(), size_of::<(Slot, Peer)>())
+    } else {
+        0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::config::Stack;
+
+    #[test]
+    fn a_table_of_addresses_that_need_not_double_is_paid_for() {
+        for connections in [16, 841, 842, 843, 844, 16_384, 28_608, 28_609] {
+            let stack = Stack::parse("log!ws!tcp").unwrap();
+            let logs = Listener { stack, ..Listener::default() };
+            let limits = Limits { connections, ..Limits::default() };
+            let connections = limits.slots();
+            let config = Config { limits, listeners: vec![logs], ..Config::default() };
+            let table: HashMap<Slot, Peer> = HashMap::with_capacity(2 * connections as usize);
+            let places = table.capacity() / 7 * 8;
+            let bytes = places * (size_of::<(Slot, Peer)>() + 1);
+            assert_eq!(peers(&config), (bytes + bytes / 2 + 32) as u64, "{connections}");
+        }
+    }
+}
