@@ -1,0 +1,284 @@
+//! Who may know whom: the table of modules in ARCHITECTURE.md says what each imports, that is only
+//! what stands below it, and the sources of the gateway are held to that.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// One row of the table.
+struct Layer {
+    modules: Vec<String>,
+    imports: BTreeSet<String>,
+}
+
+/// One name of the crate's root that a module speaks of.
+#[derive(Debug, PartialEq)]
+struct Import {
+    /// File and line.
+    at: String,
+    from: String,
+    to: String,
+}
+
+#[test]
+fn each_module_imports_what_the_table_says() {
+    let layers = layers();
+    let imports = imports();
+    let allowed = |import: &&Import| {
+        let layer = layers.iter().find(|layer| layer.modules.contains(&import.from));
+        layer.is_some_and(|layer| {
+            layer.imports.contains(&import.to) || layer.modules.contains(&import.to)
+        })
+    };
+    let wrong: Vec<_> = imports.iter().filter(|import| !allowed(import)).collect();
+    assert!(wrong.is_empty(), "ARCHITECTURE.md does not let these be imported: {wrong:#?}");
+    for layer in &layers {
+        let uses = |to: &&String| {
+            imports.iter().any(|import| layer.modules.contains(&import.from) && import.to == **to)
+        };
+        let unused: Vec<_> = layer.imports.iter().filter(|to| !uses(to)).collect();
+        assert!(unused.is_empty(), "{:?} imports none of {unused:?}", layer.modules);
+    }
+}
+
+#[test]
+fn nothing_refers_upward() {
+    let layers = layers();
+    for (at, layer) in layers.iter().enumerate() {
+        let below: BTreeSet<_> = layers[at + 1..].iter().flat_map(|layer| &layer.modules).collect();
+        let upward: Vec<_> = layer.imports.iter().filter(|to| !below.contains(to)).collect();
+        assert!(upward.is_empty(), "{upward:?} does not stand below {:?}", layer.modules);
+    }
+}
+
+#[test]
+fn the_table_has_every_module() {
+    let listed: BTreeSet<String> = layers().into_iter().flat_map(|layer| layer.modules).collect();
+    let there: BTreeSet<String> =
+        sources().into_iter().map(|file| module(&file)).filter(|name| name != "lib").collect();
+    assert_eq!(listed, there);
+}
+
+/// The table of modules, from the top down: backquoted names, of which those of files and folders
+/// stand in the first column, and what they import in the second.
+fn layers() -> Vec<Layer> {
+    let text = fs::read_to_string(root().join("../../ARCHITECTURE.md")).expect("a text");
+    let (_, table) = text.split_once("| module | imports |").expect("the table of modules");
+    let (_, rows) = table.split_once('\n').expect("rows");
+    let rows = rows.lines().skip(1).take_while(|line| line.starts_with('|'));
+    rows.map(|row| {
+        let mut columns = row.trim_matches('|').split('|').map(quoted);
+        let modules = columns.next().expect("modules");
+        let modules = modules.iter().map(|name| name.trim_end_matches(".rs").replace('/', ""));
+        let imports = columns.next().expect("imports").into_iter().collect();
+        Layer { modules: modules.collect(), imports }
+    })
+    .collect()
+}
+
+/// What stands between backquotes.
+fn quoted(text: &str) -> Vec<String> {
+    text.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// All imports of the crate's modules from each other, test modules left out.
+fn imports() -> Vec<Import> {
+    let mut all = Vec::new();
+    for file in sources() {
+        let from = module(&file);
+        let code = without_tests(&bare(&fs::read_to_string(&file).expect("a text")));
+        for (at, to) in mentioned(&code, &roots(&file)) {
+            let line = code[..at].lines().count();
+            if to != from && from != "lib" {
+                let at = format!("{}:{line}", inner(&file).display());
+                all.push(Import { at, from: from.clone(), to });
+            }
+        }
+    }
+    assert!(all.len() > 100, "only {} imports were found", all.len());
+    all
+}
+
+/// How a file may name the crate's root: within the crate, in its binary, and from below.
+fn roots(file: &Path) -> [String; 3] {
+    let inner = inner(file);
+    let depth = inner.components().count() - usize::from(inner.ends_with("mod.rs"));
+    ["crate::".into(), "tidegate::".into(), "super::".repeat(depth)]
+}
+
+/// Where the crate's root is mentioned, and which of its modules.
+fn mentioned(code: &str, roots: &[String]) -> Vec<(usize, String)> {
+    let mut found = Vec::new();
+    for root in roots {
+        for (at, _) in code.match_indices(root.as_str()) {
+            let is_whole = !code[..at].ends_with(|c: char| c.is_alphanumeric() || c == '_');
+            let rest = &code[at + root.len()..];
+            match rest.strip_prefix('{') {
+                _ if !is_whole => {}
+                Some(group) => found.extend(firsts(group).into_iter().map(|name| (at, name))),
+                None => found.push((at, word(rest))),
+            }
+        }
+    }
+    found
+}
+
+/// The first names of the paths in a group such as `{a::b, c::{d, e}}`, behind its first brace.
+fn firsts(group: &str) -> Vec<String> {
+    let (mut depth, mut names, mut is_first) = (1, Vec::new(), true);
+    for (at, letter) in group.char_indices() {
+        match letter {
+            '{' => depth += 1,
+            '}' => depth -= 1,
+            ',' if depth == 1 => is_first = true,
+            _ if is_first && letter.is_alphabetic() => {
+                names.push(word(&group[at..]));
+                is_first = false;
+            }
+            _ => {}
+        }
+        if depth == 0 {
+            break;
+        }
+    }
+    names
+}
+
+fn word(text: &str) -> String {
+    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+}
+
+/// The code without what `#[cfg(test)]` stands in front of.
+fn without_tests(code: &str) -> String {
+    let mut text = String::with_capacity(code.len());
+    let mut rest = code;
+    while let Some((before, behind)) = rest.split_once("#[cfg(test)]") {
+        text.push_str(before);
+        let end = end_of_item(behind);
+        // The lines stay, so that they can be counted.
+        text.extend(behind[..end].chars().filter(|c| *c == '\n'));
+        rest = &behind[end..];
+    }
+    text + rest
+}
+
+/// Where the first item ends: behind its semicolon, or its last brace.
+fn end_of_item(code: &str) -> usize {
+    let mut depth = 0;
+    for (at, letter) in code.char_indices() {
+        match letter {
+            ';' if depth == 0 => return at + 1,
+            '{' => depth += 1,
+            '}' if depth == 1 => return at + 1,
+            '}' => depth -= 1,
+            _ => {}
+        }
+    }
+    code.len()
+}
+
+/// The code with blanks for what stands in comments, texts and letters.
+fn bare(code: &str) -> String {
+    let mut out = String::with_capacity(code.len());
+    let mut rest = code;
+    while let Some(letter) = rest.chars().next() {
+        let length = match letter {
+            '/' if rest.starts_with("//") => rest.find('\n').unwrap_or(rest.len()),
+            '/' if rest.starts_with("/*") => rest.find("*/").map_or(rest.len(), |at| at + 2),
+            '"' => text_length(rest),
+            'r' if !out.ends_with(char::is_alphanumeric) => raw_length(rest),
+            '\'' => letter_length(rest),
+            _ => 0,
+        };
+        let taken = length.max(letter.len_utf8());
+        let blank = |c: char| if c == '\n' { '\n' } else { ' ' };
+        out.extend(rest[..taken].chars().map(|c| if length > 0 { blank(c) } else { c }));
+        rest = &rest[taken..];
+    }
+    out
+}
+
+/// Of a text in quotes.
+fn text_length(code: &str) -> usize {
+    let mut is_escaped = false;
+    for (at, letter) in code.char_indices().skip(1) {
+        match letter {
+            '"' if !is_escaped => return at + 1,
+            '\\' => is_escaped = !is_escaped,
+            _ => is_escaped = false,
+        }
+    }
+    code.len()
+}
+
+/// Of a raw text, or 0 if it is none.
+fn raw_length(code: &str) -> usize {
+    let hashes = code[1..].bytes().take_while(|byte| *byte == b'#').count();
+    if !code[1 + hashes..].starts_with('"') {
+        return 0;
+    }
+    let begin = hashes + 2;
+    let end = format!("\"{}", "#".repeat(hashes));
+    code[begin..].find(&end).map_or(code.len(), |at| begin + at + end.len())
+}
+
+/// Of a letter in quotes, or 0 if it is a lifetime.
+fn letter_length(code: &str) -> usize {
+    let mut letters = code.char_indices().skip(1);
+    match letters.next() {
+        Some((_, '\\')) => code[2..].find('\'').map_or(0, |at| at + 3).max(4),
+        _ => letters.next().filter(|(_, c)| *c == '\'').map_or(0, |(at, _)| at + 1),
+    }
+}
+
+/// The module of the crate's root that a file belongs to.
+fn module(file: &Path) -> String {
+    let file = inner(file);
+    let first = file.iter().next().expect("a name");
+    Path::new(first).file_stem().expect("a name").to_string_lossy().into_owned()
+}
+
+/// All source files but those of tests.
+fn sources() -> Vec<PathBuf> {
+    let (mut files, mut folders) = (Vec::new(), vec![root()]);
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("a file").path();
+            let name = path.file_name().expect("a name").to_string_lossy().into_owned();
+            if path.is_dir() {
+                folders.push(path);
+            } else if name.ends_with(".rs") && name != "tests.rs" {
+                files.push(path);
+            }
+        }
+    }
+    files
+}
+
+/// Where a file is within the folder of sources.
+fn inner(file: &Path) -> PathBuf {
+    file.strip_prefix(root()).expect("a source of the gateway").to_path_buf()
+}
+
+/// The folder of the gateway's sources.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../gateway/src")
+}
+
+#[test]
+fn imports_are_found_where_they_are() {
+    let code = "use crate::hub::{Hub, Name};\nuse crate::{kernel::Slot, bill};\n\
+        /* crate::a */ // crate::a\n\
+        const TEXT: &str = \"crate::b \\\" crate::c\";\nconst BRACE: char = '{';\n\
+        fn of<'a>(it: &'a str) -> crate::d::E {}\nuse other_crate::x;\nlet r = r#\"crate::f\"#;\n\
+        #[cfg(test)]\nuse crate::g;\n#[cfg(test)]\nmod tests {\n    use crate::h;\n}\n\
+        fn last() -> crate::i::J {}\nuse super::super::k;\n";
+    let roots = roots(&root().join("folder/file.rs"));
+    let code = without_tests(&bare(code));
+    let mut found = BTreeMap::new();
+    for (at, name) in mentioned(&code, &roots) {
+        found.insert(name, code[..at].lines().count());
+    }
+    let expected = [("hub", 1), ("kernel", 2), ("bill", 2), ("d", 6), ("i", 15), ("k", 16)];
+    assert_eq!(found, expected.map(|(name, line)| (name.to_owned(), line)).into());
+}
