@@ -3,23 +3,44 @@
 //! The binary is a thin layer over [`gateway::Gateway`], which an embedding program can use as
 //! well: it starts one shard per core, each with its own ring, listeners and connections, and
 //! answers each route with a [`handler::Handler`].
+//!
+//! - [`config`]: what a gateway is started with, read from TOML or put together by the program;
+//! - [`gateway`]: starting it, and everything that may keep it from that;
+//! - [`handler`]: what answers a route, for those that bring their own;
+//! - [`hub`]: publish and subscribe, from handlers and, by the [`hub::Door`], from other threads;
+//! - [`names`]: topics, users, connections, as all of these name them;
+//! - [`steering`]: draining and stopping it, and what it counts;
+//! - [`bill`]: what it may come to hold.
 #![deny(unsafe_code)]
 
 pub mod bill;
 pub mod config;
-pub mod connection;
-pub mod control;
 pub mod gateway;
 pub mod handler;
 pub mod hub;
-#[allow(unsafe_code)]
-pub mod kernel;
-pub mod listen;
-pub mod logging;
-pub mod machine;
-pub mod mailbox;
-pub mod memory;
 pub mod names;
-pub mod shard;
 pub mod steering;
+
+// What a gateway is made of. It can be reached by the binary, the tests and the measurements, and is
+// nothing that an embedding program may build on.
+#[doc(hidden)]
+pub mod connection;
+#[doc(hidden)]
+pub mod control;
+#[allow(unsafe_code)]
+#[doc(hidden)]
+pub mod kernel;
+#[doc(hidden)]
+pub mod listen;
+#[doc(hidden)]
+pub mod logging;
+#[doc(hidden)]
+pub mod machine;
+#[doc(hidden)]
+pub mod mailbox;
+#[doc(hidden)]
+pub mod memory;
+#[doc(hidden)]
+pub mod shard;
+#[doc(hidden)]
 pub mod units;

@@ -5,7 +5,9 @@ use std::io;
 use std::sync::Arc;
 
 use crate::kernel::Waker;
-use crate::shard::{Command, Control, Counters, Vitals};
+use crate::shard::{Command, Control, Vitals};
+
+pub use crate::shard::Counters;
 
 /// Steers a gateway from any thread; cheap to clone. It outlives its gateway, and does nothing
 /// then.
@@ -54,8 +56,7 @@ impl Handle {
     }
 
     /// What each shard has counted and shown of itself, likewise.
-    #[must_use]
-    pub fn by_shard(&self) -> Vec<(Counters, Vitals)> {
+    pub(crate) fn by_shard(&self) -> Vec<(Counters, Vitals)> {
         let shown = |wire: &Wire| (wire.control.counters.load(), wire.control.vitals.load());
         self.wires.iter().map(shown).collect()
     }

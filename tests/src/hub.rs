@@ -6,16 +6,16 @@ use std::sync::mpsc::{Receiver, channel};
 
 use tidegate::config::{Config, Route};
 use tidegate::gateway::Gateway;
+use tidegate::handler::HandlerFactory;
 use tidegate::hub::{
     Answer, ConnectionFilter, ConnectionInfo, Door, Publication, Published, Refusal, Request,
     Target, TopicInfo,
 };
 use tidegate::names::{ConnectionId, Name};
-use tidegate::shard::{Counters, HandlerFactory};
+use tidegate::steering::Counters;
 use tidegate_proto::websocket::message::Kind;
 
-use crate::http;
-use crate::{PATIENCE, Peer, wait_until};
+use crate::{PATIENCE, Peer, http, wait_until};
 
 /// A gateway of several shards in this process, and its door.
 #[derive(Debug)]

@@ -4,7 +4,8 @@ use std::fmt;
 
 use super::Line;
 use super::table::{self, grouped, plural};
-use crate::machine::{self, MemoryBound, MemorySource};
+use crate::machine;
+pub use crate::machine::{MemoryBound, MemorySource};
 use crate::units::Size;
 
 /// What `memory = "auto"` allows if nothing says how much there is.

@@ -13,7 +13,7 @@ mod table;
 
 pub(crate) use holdings::GROWING_COUNT;
 pub use holdings::Holdings;
-pub use limit::{Limit, LimitOrigin, OverBudget};
+pub use limit::{Limit, LimitOrigin, MemoryBound, MemorySource, OverBudget};
 pub use owner::Owner;
 
 use table::{grouped, plural};

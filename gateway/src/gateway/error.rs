@@ -5,9 +5,10 @@ use std::io;
 
 use crate::bill::OverBudget;
 use crate::config::BuiltWrong;
-use crate::control::AdminError;
-use crate::kernel::RingError;
-use crate::listen::ListenError;
+
+pub use crate::control::AdminError;
+pub use crate::kernel::RingError;
+pub use crate::listen::ListenError;
 
 /// The gateway did not start. Nothing of it is left: no thread, and no socket. Displayed, it says
 /// what to do.

@@ -31,16 +31,18 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::bill::Bill;
 use crate::config::{Config, Listener, Route};
-use crate::control::{self, AdminError, AdminThread};
+use crate::control::{self, AdminThread};
+use crate::handler::HandlerFactory;
 use crate::hub::{self, Door, Identity, Seed};
-use crate::kernel::{RingError, Waker};
-use crate::listen::{self, ListenError, Sockets};
+use crate::kernel::Waker;
+use crate::listen::{self, Sockets};
 use crate::names::Node;
-use crate::shard::{self, Assembly, Command, Counters, HandlerFactory};
-use crate::steering::Handle;
+use crate::shard::{self, Assembly, Command};
+use crate::steering::{Counters, Handle};
 
 pub use bill::bill;
-pub use error::{ShardEnd, ShardError, StartError};
+pub use error::{AdminError, ListenError, RingError, ShardEnd, ShardError, StartError};
+#[doc(hidden)]
 pub use settings::hub_settings;
 use thread::{Parts, Readiness, panic_message};
 

@@ -6,7 +6,6 @@ use crate::config::Config;
 use crate::hub::{Rules, Settings};
 
 /// What the hub is opened with.
-#[doc(hidden)]
 #[must_use]
 pub fn hub_settings(config: &Config) -> Settings {
     let hub = &config.hub;

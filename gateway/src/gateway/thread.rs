@@ -11,9 +11,10 @@ use core_affinity::CoreId;
 
 use super::StartError;
 use crate::config::{Config, Pin};
+use crate::handler::HandlerFactory;
 use crate::hub::Hub;
 use crate::kernel::RingError;
-use crate::shard::{Assembly, HandlerFactory};
+use crate::shard::Assembly;
 use crate::steering::Handle;
 
 /// What a shard's thread says when it is set up.

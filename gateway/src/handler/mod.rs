@@ -15,6 +15,7 @@ use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::code::CloseCode;
 use tidegate_proto::websocket::message::{Kind, Part};
 
+use crate::config::Route;
 use crate::kernel::Span;
 
 pub use context::{Context, Publishing, WriteError};
@@ -100,3 +101,7 @@ pub trait Handler {
     /// The connection has ended; `state` is what the handler kept for it.
     fn close(&mut self, _state: u32, _end: End) {}
 }
+
+/// Makes a shard's own handler for a route; `None` leaves it to the one that the configuration
+/// names.
+pub type HandlerFactory = dyn Fn(&Route) -> Option<Box<dyn Handler>> + Send + Sync;

@@ -32,15 +32,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-pub use door::{Common, Door, Reply, Seed};
+#[doc(hidden)]
+pub use door::{Common, Seed};
+pub use door::{Door, Reply};
 pub(crate) use message::Compressed;
 pub use message::{MessageMemory, Payload, Publication, Refusal};
 pub use request::{
-    Answer, ConnectionFilter, ConnectionInfo, History, Kept, Presence, Present, Published, Request,
-    Target, TopicInfo,
+    Answer, ConnectionFilter, ConnectionInfo, History, Kept, Peer, Presence, Present, Published,
+    Request, Target, TopicInfo,
 };
 
+#[doc(hidden)]
 pub use rules::Rules;
+#[doc(hidden)]
 pub use settings::{Identity, Settings};
 
 pub(crate) use delivery::{Delivery, What, subscribed};
@@ -66,6 +70,7 @@ pub(crate) const MEMBER_BYTES: usize = Local::MEMBER_BYTES;
 pub(crate) const HANDED_BYTES: usize = size_of::<Handed>();
 
 /// One shard's part of the hub.
+#[doc(hidden)]
 pub struct Hub {
     common: Common,
     post: Post<Mail>,
@@ -140,6 +145,7 @@ impl Moment {
 }
 
 /// The hubs of a gateway's shards, one for each waker, and the door to them.
+#[doc(hidden)]
 #[must_use]
 pub fn open(settings: &Settings, identity: Identity, wakers: &[Waker]) -> (Vec<Hub>, Door) {
     let common = Common::new(settings, identity, wakers.len());

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use tidegate_proto::websocket::code::CloseCode;
 
 use super::{Publication, Refusal};
-use crate::kernel::{Peer, Slot};
+pub use crate::kernel::Peer;
+use crate::kernel::Slot;
 use crate::names::{ConnectionId, Name, Position};
 
 /// Whom a message, or an order, is for.

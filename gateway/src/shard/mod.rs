@@ -48,7 +48,7 @@ use tidegate_proto::websocket::deflate::Inflater;
 
 use crate::config::{Config, Limits};
 use crate::connection::{FrameId, Frames, Output, Place};
-use crate::handler::Said;
+use crate::handler::{HandlerFactory, Said};
 use crate::hub::{Handed, Hub, Moment};
 use crate::kernel::{
     AreaSizes, BufferId, Completion, Generation, Memory, Peer, Ring, RingError, Setup, Slot,
@@ -71,7 +71,7 @@ use newcomers::Newcomers;
 use put_off::{INPUT_BUDGET, PutOff};
 use relief::Relief;
 use sending::{BatchSend, Stalled};
-pub use services::{HandlerFactory, Services};
+pub use services::Services;
 use services::{Profile, Profiles, Service};
 use table::Table;
 use turn::Turn;

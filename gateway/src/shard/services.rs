@@ -16,12 +16,8 @@ use super::sending::STALL_ROUNDS;
 use crate::config::stack::Deflate;
 use crate::config::{self, Listener, Route, SlowPeer, Stack};
 use crate::connection::{ProfileId, ServiceId};
-use crate::handler::{Context, Echo, Handler, Page, Piece, Refusal, Rooms};
+use crate::handler::{Context, Echo, Handler, HandlerFactory, Page, Piece, Refusal, Rooms};
 use crate::kernel::ListenerId;
-
-/// Makes a shard's own handler for a route; `None` leaves it to the one that the configuration
-/// names.
-pub type HandlerFactory = dyn Fn(&Route) -> Option<Box<dyn Handler>> + Send + Sync;
 
 /// The kinds of [`Wait`].
 const WAITS: [Wait; 5] = [Wait::Head, Wait::Activity, Wait::Pong, Wait::Progress, Wait::Close];

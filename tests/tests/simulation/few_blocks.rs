@@ -1,8 +1,9 @@
 //! What becomes of those who hold blocks while these are few, and of who is answered meanwhile, played
 //! by hand.
 
-use tidegate::hub::{ConnectionId, Publication, Request, Target};
+use tidegate::hub::{Publication, Request, Target};
 use tidegate::kernel::{Completion, Errno, Operation};
+use tidegate::names::ConnectionId;
 use tidegate_proto::websocket::message::Kind;
 
 use crate::play::Play;
