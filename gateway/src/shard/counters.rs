@@ -43,8 +43,8 @@ counters! {
     accept_errors,
     /// Times that accepting was paused because the table was full.
     accept_pauses,
-    /// Times that a connection had to give way to one that came, because no slot was left: it only
-    /// lingered, or no request had come from it.
+    /// Times that a connection had to give way to one that came, because no slot was left: no request
+    /// had come from it and it was answered, or it only lingered and was dropped; one may be both.
     strangers_evicted,
     /// Connections that were accepted and given to a shard that had room.
     handed_over,

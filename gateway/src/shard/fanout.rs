@@ -77,7 +77,8 @@ impl<R: Ring> Shard<R> {
             }
             Job::Recover(recovered) => {
                 let recovered = Arc::clone(recovered);
-                self.recover(&recovered)
+                self.recover(&recovered);
+                Delivered::Taken
             }
             Job::Tell(..) | Job::Order(_) | Job::All(..) => return self.reach_some(running),
         };

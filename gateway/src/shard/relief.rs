@@ -25,7 +25,8 @@ const LOOKED_AT: u32 = 4096;
 const STUCK: Duration = Duration::from_secs(1);
 
 /// When something has waited, or publishers have paused, for so many ticks, and nobody is stuck, the one
-/// who holds most has to give way though its peer takes some of it. Ticks do not count while the whole shard is paused.
+/// who holds most has to give way though its peer takes some of it. Ticks do not count while the whole
+/// shard is paused.
 const PATIENCE_TICKS: u64 = 8;
 
 /// What is known of the shortage.
@@ -40,6 +41,9 @@ pub(super) struct Relief {
     presses: Few,
     /// Where to look next.
     cursor: Slot,
+    /// The largest half message that was found so far, and where to look next for a larger one.
+    largest_half: Option<(u64, Slot)>,
+    half_cursor: Slot,
 }
 
 /// What there is little of.
@@ -56,8 +60,6 @@ enum Holder {
     Stuck,
     /// One for which much waits.
     Any,
-    /// One whose message is half received.
-    Gatherer,
 }
 
 impl Relief {
@@ -86,7 +88,7 @@ impl<R: Ring> Shard<R> {
         self.hub.press(is_pressing);
         let gathered = self.blocks.own_bytes(Share::Gathered);
         if self.blocks.free_bytes(Share::Gathered) < gathered / 4 {
-            self.evict(Holder::Gatherer);
+            self.look_for_largest_half();
         }
         let now = self.deadlines.now();
         let lacks = is_pressing || self.sending_left() < self.sending_reserve();
@@ -140,11 +142,38 @@ impl<R: Ring> Shard<R> {
         let most = (start..until).map(|slot| held(&slot)).max();
         let Some((1.., slot)) = most else { return false };
         self.counters.holders_evicted += 1;
-        match holder {
-            Holder::Gatherer => self.give_up_gathered(slot),
-            Holder::Stuck | Holder::Any => self.give_way(slot),
-        }
+        self.give_way(slot);
         true
+    }
+
+    /// Has the largest half message given up, once all slots were looked at.
+    fn look_for_largest_half(&mut self) {
+        let end = self.table.used_slots();
+        let start = self.relief.half_cursor.min(end);
+        let until = end.min(start.saturating_add(LOOKED_AT));
+        let found = (start..until).map(|slot| (self.half_bytes(slot), slot)).max();
+        self.relief.largest_half = self.relief.largest_half.max(found);
+        if until < end {
+            self.relief.half_cursor = until;
+            // The others are looked at before anyone sleeps.
+            self.flush_soon = true;
+            return;
+        }
+        self.relief.half_cursor = 0;
+        let Some((1.., slot)) = self.relief.largest_half.take() else { return };
+        if self.half_bytes(slot) > 0 {
+            self.counters.holders_evicted += 1;
+            self.give_up_gathered(slot);
+        }
+    }
+
+    /// Bytes of the block of a connection's half message; 0 if it has none.
+    fn half_bytes(&self, slot: Slot) -> u64 {
+        let connection = &self.table[slot];
+        match connection.gathered {
+            Some(block) if connection.stage == Stage::Open => u64::from(self.blocks.size(block)),
+            _ => 0,
+        }
     }
 
     /// Bytes that a connection holds; 0 if it is none of those that are looked for.
@@ -155,12 +184,6 @@ impl<R: Ring> Shard<R> {
         }
         let waiting = u64::from(connection.backlog_bytes) + u64::from(self.frames.bytes(slot));
         match holder {
-            Holder::Gatherer => match connection.gathered {
-                Some(block) if connection.stage == Stage::Open => {
-                    u64::from(self.blocks.size(block))
-                }
-                _ => 0,
-            },
             Holder::Any if !connection.is_closing() && connection.states.is_blocked() => waiting,
             Holder::Stuck if waiting > 0 && self.is_stuck(slot) => waiting,
             Holder::Any | Holder::Stuck => 0,
