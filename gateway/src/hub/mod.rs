@@ -12,6 +12,7 @@
 //! What arrives at a shard is done in order, one after the other: `Hub::next` does what the hub
 //! can do by itself and hands out what concerns sockets.
 
+mod arriving;
 mod delivery;
 mod door;
 mod history;
@@ -25,9 +26,9 @@ mod recoveries;
 mod request;
 mod rules;
 mod settings;
+mod subscribing;
 mod tally;
 
-use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -41,12 +42,13 @@ pub use request::{
     Answer, ConnectionFilter, ConnectionInfo, History, Kept, Peer, Presence, Present, Published,
     Request, Target, TopicInfo,
 };
-
 #[doc(hidden)]
 pub use rules::Rules;
 #[doc(hidden)]
 pub use settings::{Identity, Settings};
+pub use subscribing::Subscribing;
 
+pub(crate) use arriving::Work;
 pub(crate) use delivery::{Delivery, What, subscribed};
 pub(crate) use home::{Bounds as HomeBounds, Compress, Home};
 pub(crate) use lines::lines;
@@ -56,9 +58,7 @@ pub(crate) use mail::{
 };
 pub(crate) use recoveries::Recoveries;
 
-use home::Ordered;
-use mail::{Joined, Left, ToPublish};
-use tally::Tally;
+use mail::ToPublish;
 
 use crate::kernel::{Generation, Slot, Waker};
 use crate::mailbox::{self, Counts, Entrance, Post};
@@ -86,46 +86,6 @@ pub struct Hub {
     is_pressing: bool,
     /// This shard has said that very much of its mail waits.
     is_overfull: bool,
-}
-
-/// What is left to do with connections.
-pub(crate) enum Work {
-    /// Tell the subscribers that this topic has here.
-    Deliver(Arc<Delivery>),
-    /// Do something with the subscribers that this topic has here.
-    Order(Arc<Order>),
-    /// Tell all connections.
-    PublishToAll(Publication, Reply),
-    /// Close all connections.
-    CloseAll(tidegate_proto::websocket::code::CloseCode, Arc<str>, Reply),
-    /// Do something with one connection, and answer if someone wants to know.
-    Direct(Box<Direct>, Option<Reply>),
-    /// Tell a new subscriber where it stands.
-    Standing(Box<Standing>),
-    /// Tell a subscriber more of what it missed.
-    Recovered(Box<Recovered>),
-    /// The connection cannot be subscribed: its topic has no room at its home.
-    Denied(ConnectionId),
-    /// Answer a question about connections.
-    Tell(Box<Ask>),
-    /// Take a connection over that another shard has accepted and has no room for.
-    TakeOver(Box<Handed>),
-}
-
-/// How a connection subscribes.
-#[derive(Clone, Debug, Default)]
-pub struct Subscribing {
-    /// It wants events: messages with topic and position, joins and leaves, as JSON text; and first
-    /// of all where it stands. Otherwise it gets messages as they were published.
-    pub events: bool,
-    /// The message that it saw last: it wants what was published since. Only with `events`.
-    pub since: Option<Position>,
-    /// The connection publishes on the topic by sending.
-    pub publishes: bool,
-    /// The user that the connection belongs to.
-    pub(crate) user: Option<Name>,
-    /// It can be sent compressed messages.
-    pub(crate) deflates: bool,
 }
 
 /// The time, by the shard's clock and by the calendar.
@@ -306,105 +266,6 @@ impl Hub {
         self.post.send(home, Mail::Fetch(Box::new(Fetch { whose, behind })));
     }
 
-    /// Subscribes a connection of this shard.
-    ///
-    /// # Errors
-    /// A bound is met.
-    pub(crate) fn subscribe(
-        &mut self,
-        id: ConnectionId,
-        name: &Name,
-        how: Subscribing,
-    ) -> Result<(), Refusal> {
-        self.serial = self.serial.wrapping_add(1);
-        let Self { common, local, .. } = self;
-        // On the topic that stands for a user there is nothing to be told first.
-        let waits = how.events && name.user().is_none();
-        let flag = |is_set: bool, flag: u32| if is_set { flag } else { 0 };
-        let flags = flag(how.events, Subscriber::EVENTS)
-            | flag(waits, Subscriber::PENDING)
-            | flag(how.publishes, Subscriber::PUBLISHES);
-        let subscriber = Subscriber::new(id.slot, flags).with_serial(self.serial);
-        if !local.subscribe(subscriber, name, &|name| common.hash(name.as_str()))? {
-            return Ok(());
-        }
-        let hash = common.hash(name.as_str());
-        let Subscribing { since, user, deflates, events, .. } = how;
-        // Events differ from what is published, and are not compressed at the home.
-        let deflates = deflates && !events;
-        let (name, serial) = (name.clone(), subscriber.serial());
-        let joined = Joined { name, hash, id, serial, user, deflates, waits, since };
-        self.post.send(common.home(hash), Mail::Joined(Box::new(joined)));
-        Ok(())
-    }
-
-    /// Ends a subscription of a connection of this shard, which can be sent compressed messages or
-    /// not; `false` if there was none.
-    pub(crate) fn unsubscribe(&mut self, id: ConnectionId, name: &Name, deflates: bool) -> bool {
-        let hash = self.common.hash(name.as_str());
-        match self.local.find(hash, name) {
-            Some(topic) => self.unsubscribe_topic(id, topic, self.user(id.slot), deflates),
-            None => false,
-        }
-    }
-
-    /// The connection has ended, and its subscriptions with it.
-    pub(crate) fn ended(&mut self, id: ConnectionId, deflates: bool) {
-        let Some(mut topic) = self.local.any_topic_of(id.slot) else { return };
-        // Who has left is known by the subscription to the user's topic, which ends as well.
-        let user = self.user(id.slot);
-        while self.unsubscribe_topic(id, topic, user.clone(), deflates) {
-            match self.local.any_topic_of(id.slot) {
-                Some(next) => topic = next,
-                None => return,
-            }
-        }
-    }
-
-    /// Whether a connection wants events on some topic.
-    pub(crate) fn wants_events(&self, slot: Slot) -> bool {
-        let mut topics = self.local.topics_of(slot);
-        topics.any(|topic| self.local.subscriber(slot, topic).is_some_and(Subscriber::wants_events))
-    }
-
-    /// The topic of this name, if it has subscribers here.
-    pub(crate) fn find(&self, name: &Name) -> Option<u32> {
-        self.local.find(self.common.hash(name.as_str()), name)
-    }
-
-    /// The user that a connection belongs to.
-    pub(crate) fn user(&self, slot: Slot) -> Option<Name> {
-        let mut topics = self.local.topics_of(slot);
-        let user = topics.find_map(|topic| self.local.topic(topic).name.user())?;
-        Name::new(user).ok()
-    }
-
-    /// The topics that a connection is subscribed to.
-    pub(crate) fn topics(&self, slot: Slot) -> Vec<Name> {
-        let names = self.local.topics_of(slot).map(|topic| self.local.topic(topic).name.clone());
-        names.filter(|name| name.user().is_none()).collect()
-    }
-
-    /// The topic that a connection publishes on by sending.
-    pub(crate) fn publishing_topic(&self, slot: Slot) -> Option<Name> {
-        let publishes =
-            |topic: &u32| self.local.subscriber(slot, *topic).is_some_and(Subscriber::publishes);
-        let topic = self.local.topics_of(slot).find(publishes)?;
-        Some(self.local.topic(topic).name.clone())
-    }
-
-    /// Whether a connection publishes by sending.
-    pub(crate) fn publishes(&self, slot: Slot) -> bool {
-        let mut topics = self.local.topics_of(slot);
-        topics.any(|topic| self.local.subscriber(slot, topic).is_some_and(Subscriber::publishes))
-    }
-
-    /// Whether a connection is subscribed to a topic.
-    pub(crate) fn is_subscribed(&self, slot: Slot, name: &Name) -> bool {
-        let topic = self.local.find(self.common.hash(name.as_str()), name);
-        topic.is_some_and(|topic| self.local.subscriber(slot, topic).is_some())
-    }
-
     /// Publishes for a connection of this shard. What becomes of it is not told.
     pub(crate) fn publish(&mut self, target: &Target, publication: Publication) {
         self.published += 1;
@@ -443,24 +304,6 @@ impl Hub {
         self.post.send(home, Mail::Ask(Box::new(ask)));
     }
 
-    /// The next thing that is left to do with connections. Does what the hub can do by itself, up
-    /// to `budget` pieces of mail, which count down; `compress` may end it.
-    pub(crate) fn next(
-        &mut self,
-        moment: Moment,
-        budget: &Cell<usize>,
-        compress: Compress<'_>,
-    ) -> Option<Work> {
-        let mut work = None;
-        while work.is_none() && budget.get() > 0 {
-            let Some(mail) = self.post.receive() else { break };
-            budget.update(|left| left - 1);
-            work = self.handle(mail, moment, compress);
-        }
-        self.tell_overfull();
-        work
-    }
-
     /// Time has passed.
     pub(crate) fn tick(&mut self, now: Duration) {
         let Self { common, home, .. } = self;
@@ -481,245 +324,6 @@ impl Hub {
             let subscriber = topic.and_then(|topic| self.local.subscriber(whose.id.slot, topic));
             subscriber.is_some_and(|one| one.is_pending() && one.serial() == whose.serial)
         });
-    }
-
-    fn handle(&mut self, mail: Mail, moment: Moment, compress: Compress<'_>) -> Option<Work> {
-        match mail {
-            Mail::Ask(ask) => return self.asked(*ask, moment, compress),
-            Mail::Everywhere(ask) => return everywhere(*ask),
-            Mail::Publish(publish) => {
-                let ToPublish { name, hash, publication } = *publish;
-                // A topic that has no room is counted; nobody waits for an answer.
-                let _ = self.publish_here((hash, &name), publication, moment, compress);
-            }
-            Mail::Joined(joined) => self.joined(*joined, moment.now),
-            Mail::Left(left) => {
-                let Self { common, home, .. } = self;
-                let event = home.leave(&left, moment.now, &|name| common.hash(name.as_str()));
-                event.iter().for_each(|event| self.distribute(event));
-            }
-            Mail::Standing(standing) => return Some(Work::Standing(standing)),
-            Mail::Fetch(fetch) => {
-                let shard = usize::from(fetch.whose.id.shard);
-                let recovered = self.home.fetch(*fetch, moment.now);
-                self.post.send(shard, Mail::Recovered(Box::new(recovered)));
-            }
-            Mail::Recovered(recovered) => return Some(Work::Recovered(recovered)),
-            Mail::Denied(left) => return Some(Work::Denied(left.id)),
-            Mail::Deliver(delivery) => {
-                let name = delivery.topic.as_ref()?;
-                self.local.find(delivery.hash, name)?;
-                return Some(Work::Deliver(delivery));
-            }
-            Mail::Order(order) => {
-                self.local.find(order.hash, &order.topic)?;
-                return Some(Work::Order(order));
-            }
-            Mail::Direct(direct) => return Some(Work::Direct(direct, None)),
-            Mail::Handed(handed) => return Some(Work::TakeOver(handed)),
-        }
-        None
-    }
-
-    fn joined(&mut self, joined: Joined, now: Duration) {
-        let Self { common, home, .. } = self;
-        let shard = usize::from(joined.id.shard);
-        match home.join(&joined, now, &|name| common.hash(name.as_str())) {
-            Ok((standing, event)) => {
-                if joined.waits {
-                    self.post.send(shard, Mail::Standing(Box::new(standing)));
-                }
-                event.iter().for_each(|event| self.distribute(event));
-            }
-            Err(_) => {
-                let Joined { name, hash, id, user, deflates, .. } = joined;
-                home.deny(hash, id);
-                let left = Left { name, hash, id, user, deflates };
-                self.post.send(shard, Mail::Denied(Box::new(left)));
-            }
-        }
-    }
-
-    /// Does what another thread asks for, or what a handler of another shard does.
-    fn asked(&mut self, ask: Ask, moment: Moment, compress: Compress<'_>) -> Option<Work> {
-        let Ask { request, reply } = ask;
-        match request {
-            Request::Publish(target, publication) => {
-                return self.asked_to_publish((target, publication), reply, moment, compress);
-            }
-            Request::Subscribe(target, topic) => {
-                return self.command(target, Command::Subscribe(topic), reply);
-            }
-            Request::Unsubscribe(target, topic) => {
-                return self.command(target, Command::Unsubscribe(topic), reply);
-            }
-            request @ Request::Disconnect(Target::All, ..) => self.spread(Ask { request, reply }),
-            Request::Disconnect(target, code, reason) => {
-                return self.command(target, Command::Close(code, reason), reply);
-            }
-            Request::DestroyTopic(name) => reply(self.destroy(&name)),
-            Request::Topics { from, prefix, limit } => reply(self.home.list(from, &prefix, limit)),
-            Request::LargestTopics { from } => reply(self.home.largest(from)),
-            Request::Topic(name) => {
-                reply(self.home.describe(self.common.hash(name.as_str()), &name));
-            }
-            Request::Presence { topic, limit } => {
-                let hash = self.common.hash(topic.as_str());
-                reply(self.home.presence((hash, &topic), limit, moment));
-            }
-            Request::History { topic, since, limit } => {
-                let hash = self.common.hash(topic.as_str());
-                reply(self.home.history((hash, &topic), since, limit, moment.now));
-            }
-            request @ (Request::Connection(_) | Request::Connections { .. }) => {
-                return Some(Work::Tell(Box::new(Ask { request, reply })));
-            }
-        }
-        None
-    }
-
-    fn asked_to_publish(
-        &mut self,
-        (target, publication): (Target, Publication),
-        reply: Reply,
-        moment: Moment,
-        compress: Compress<'_>,
-    ) -> Option<Work> {
-        let name = match target {
-            Target::Connection(id) => {
-                let direct = Direct { id, what: Single::Publish(publication) };
-                return Some(Work::Direct(Box::new(direct), Some(reply)));
-            }
-            Target::All => None,
-            Target::Topic(name) => Some(name),
-            Target::User(name) => Some(name.of_user()),
-        };
-        if self.post.is_congested() {
-            reply(Answer::Refused(Refusal::Busy));
-            return None;
-        }
-        let Some(name) = name else {
-            let request = Request::Publish(Target::All, publication);
-            self.spread(Ask { request, reply });
-            return None;
-        };
-        let hash = self.common.hash(name.as_str());
-        reply(match self.publish_here((hash, &name), publication, moment, compress) {
-            Ok(published) => Answer::Published(published),
-            Err(refusal) => Answer::Refused(refusal),
-        });
-        None
-    }
-
-    /// Publishes to a topic whose home this is.
-    fn publish_here(
-        &mut self,
-        (hash, name): (u64, &Name),
-        publication: Publication,
-        moment: Moment,
-        compress: Compress<'_>,
-    ) -> Result<Published, Refusal> {
-        let Self { common, home, .. } = self;
-        let hasher = |name: &Name| common.hash(name.as_str());
-        let ordered = home.publish((hash, name), publication, moment.now, (&hasher, compress))?;
-        self.distribute(&ordered);
-        let Ordered { delivery, connections, .. } = ordered;
-        Ok(Published { connections, position: delivery.position })
-    }
-
-    /// Passes what concerns all connections on to all shards; it is answered with the sum.
-    fn spread(&mut self, ask: Ask) {
-        let tally = Tally::new(self.common.shards, ask.reply);
-        for shard in 0..self.common.shards {
-            let request = match &ask.request {
-                Request::Publish(_, publication) => {
-                    Request::Publish(Target::All, publication.clone())
-                }
-                Request::Disconnect(_, code, reason) => {
-                    Request::Disconnect(Target::All, *code, Arc::clone(reason))
-                }
-                _ => return,
-            };
-            let tally = Arc::clone(&tally);
-            let reply = Box::new(move |answer| Tally::add(&tally, answer));
-            self.post.send(shard, Mail::Everywhere(Box::new(Ask { request, reply })));
-        }
-    }
-
-    /// Gives each shard with subscribers a pointer to what they are told.
-    fn distribute(&mut self, ordered: &Ordered) {
-        for shard in &ordered.shards {
-            self.post.send(usize::from(*shard), Mail::Deliver(Arc::clone(&ordered.delivery)));
-        }
-    }
-
-    /// A command for one connection, or for all subscribers of a topic whose home this is.
-    fn command(&mut self, target: Target, command: Command, reply: Reply) -> Option<Work> {
-        let name = match target {
-            Target::Connection(id) => {
-                let direct = Direct { id, what: Single::Do(command) };
-                return Some(Work::Direct(Box::new(direct), Some(reply)));
-            }
-            Target::Topic(name) => name,
-            Target::User(name) => name.of_user(),
-            Target::All => {
-                reply(Answer::Refused(Refusal::Unknown));
-                return None;
-            }
-        };
-        if self.post.is_congested() {
-            reply(Answer::Refused(Refusal::Busy));
-            return None;
-        }
-        reply(Answer::Done(self.order(&name, &command)));
-        None
-    }
-
-    /// Sends an order to all subscribers; returns how many there are.
-    fn order(&mut self, name: &Name, command: &Command) -> u64 {
-        let hash = self.common.hash(name.as_str());
-        let (shards, connections) = self.home.subscribers(hash, name);
-        let order = Arc::new(Order { topic: name.clone(), hash, what: command.clone() });
-        for shard in shards {
-            self.post.send(usize::from(shard), Mail::Order(Arc::clone(&order)));
-        }
-        connections
-    }
-
-    fn destroy(&mut self, name: &Name) -> Answer {
-        let Self { common, home, .. } = self;
-        let hash = common.hash(name.as_str());
-        let (_, subscribers) = home.subscribers(hash, name);
-        if !home.forget(hash, name, &|name| common.hash(name.as_str())) {
-            return Answer::Refused(Refusal::Unknown);
-        }
-        if subscribers > 0 {
-            self.order(name, &Command::End);
-        }
-        Answer::Done(subscribers)
-    }
-
-    fn unsubscribe_topic(
-        &mut self,
-        id: ConnectionId,
-        topic: u32,
-        user: Option<Name>,
-        deflates: bool,
-    ) -> bool {
-        let name = self.local.topic(topic).name.clone();
-        // As in `subscribe`.
-        let subscriber = self.local.subscriber(id.slot, topic);
-        let deflates = deflates && !subscriber.is_some_and(Subscriber::wants_events);
-        let Self { common, local, recoveries, .. } = self;
-        if !local.unsubscribe(id.slot, topic, &|name| common.hash(name.as_str())) {
-            return false;
-        }
-        let hash = common.hash(name.as_str());
-        // What it missed is nobody's any more; a portion may be on its way.
-        recoveries.remove((id.slot, hash));
-        let left = Left { name, hash, id, user, deflates };
-        self.post.send(common.home(hash), Mail::Left(Box::new(left)));
-        true
     }
 
     fn send_home(&mut self, name: Name, publication: Publication) {
@@ -749,18 +353,10 @@ fn say(count: &AtomicU32, has_said: &mut bool, says: bool) {
     }
 }
 
-/// What concerns all connections of this shard.
-fn everywhere(ask: Ask) -> Option<Work> {
-    let Ask { request, reply } = ask;
-    match request {
-        Request::Publish(_, publication) => Some(Work::PublishToAll(publication, reply)),
-        Request::Disconnect(_, code, reason) => Some(Work::CloseAll(code, reason, reply)),
-        _ => None,
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
     use crate::config::Config;
     use crate::gateway::hub_settings;
@@ -850,39 +446,5 @@ mod tests {
         assert_eq!(hubs[0].claim_place(), None);
         hubs[0].give_place_back(2);
         assert_eq!((hubs[2].claim_place(), hubs[1].claim_place()), (None, Some(2)));
-    }
-
-    #[test]
-    fn to_compress_may_end_what_is_done_at_once() {
-        let wakers: Vec<Waker> = (0..2).map(|_| Waker::new().expect("a descriptor")).collect();
-        let identity = Identity { node: Node { number: 0, start: 1 }, seed: Seed([1, 2]) };
-        let (mut hubs, door) = open(&Settings::small(), identity, &wakers);
-        let moment = Moment { now: Duration::ZERO, calendar: Duration::ZERO };
-        let mut home = hubs.pop().expect("two");
-        let mut hub = hubs.pop().expect("two");
-        let mut names = (0..).map(|number| Name::new(&number.to_string()).expect("a name"));
-        let name = names.find(|name| hub.home_of(name) == 1).expect("some have their home there");
-        let how = Subscribing { deflates: true, ..Subscribing::default() };
-        hub.subscribe(hub.id(0, 0), &name, how).expect("room");
-        for _ in 0..9 {
-            let payload =
-                door.payload(tidegate_proto::websocket::message::Kind::Text, b"a").expect("room");
-            let publication = Publication { payload, key: None, except: None };
-            hub.publish(&Target::Topic(name.clone()), publication);
-        }
-        hub.post.flush();
-        let (budget, compressed) = (Cell::new(16), Cell::new(0));
-        let mut compress = |_: &Publication| {
-            compressed.set(compressed.get() + 1);
-            if compressed.get() % 2 == 0 {
-                budget.set(0);
-            }
-            None
-        };
-        assert!(home.next(moment, &budget, &mut compress).is_none());
-        assert_eq!(compressed.get(), 2, "the rest waits");
-        budget.set(16);
-        assert!(home.next(moment, &budget, &mut compress).is_none());
-        assert_eq!(compressed.get(), 4);
     }
 }

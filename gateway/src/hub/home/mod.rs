@@ -1,6 +1,10 @@
 //! What a shard knows of the topics whose home it is: which shards have subscribers, the order of
 //! messages, history and presence.
 
+mod telling;
+mod time;
+mod topic;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashSet};
 use std::sync::Arc;
@@ -10,46 +14,18 @@ use hashbrown::HashTable;
 use slab::Slab;
 use smallvec::SmallVec;
 
+use topic::{Extra, Topic};
+
 use super::delivery::{Delivery, What, Who};
-use super::history::{History, Missed, Portion};
+use super::history::{History, Portion};
 use super::mail::{Fetch, Joined, Left, Recovered, Standing};
 use super::presence::Members;
 use super::rules::Rules;
-use super::{Answer, Compressed, Kept, Moment, Presence, Publication, Refusal, TopicInfo};
-use crate::names::{ConnectionId, Name, Position, TopicRule};
+use super::{Compressed, Publication, Refusal};
+use crate::names::{ConnectionId, Name, TopicRule};
 
-/// How many topics are looked at for old history at a tick.
-const EXPIRED_AT_ONCE: usize = 256;
 /// Bytes of messages that one who comes back is told at once, and one message more.
 const RECOVERED_AT_ONCE: u64 = 24 << 10;
-/// How many leaves are looked at in a tick: some milliseconds' work.
-const LEAVES_AT_ONCE: usize = 1024;
-/// How many of the largest topics are told.
-const LARGEST: usize = 20;
-/// How many topics are looked at for one answer.
-const SEARCHED_AT_ONCE: usize = 4096;
-
-/// A shard that has subscribers.
-#[derive(Clone, Copy)]
-struct Interest {
-    shard: u16,
-    /// How many subscribers there are, and how many of them want messages compressed.
-    count: u32,
-    deflating: u32,
-}
-
-struct Topic {
-    name: Name,
-    interest: SmallVec<[Interest; 2]>,
-    /// Only of topics of which anything is kept.
-    extra: Option<Box<Extra>>,
-}
-
-struct Extra {
-    rule: TopicRule,
-    history: Option<History>,
-    members: Option<Members>,
-}
 
 /// The bounds of what a home keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -340,45 +316,6 @@ impl Home {
         true
     }
 
-    /// Time has passed: leaves count, history grows old. Returns what to tell.
-    pub(crate) fn tick(&mut self, now: Duration, hash: &dyn Fn(&Name) -> u64) -> Vec<Ordered> {
-        self.expire_histories(now, hash);
-        let mut events = Vec::new();
-        for _ in 0..LEAVES_AT_ONCE {
-            match self.leaving.peek() {
-                Some(Reverse(leaving)) if leaving.at <= now => {}
-                _ => break,
-            }
-            let Some(Reverse(leaving)) = self.leaving.pop() else { break };
-            events.extend(self.leaves(leaving, now, hash));
-        }
-        events
-    }
-
-    /// Looks whether one who has left has come back. Returns what to tell.
-    fn leaves(
-        &mut self,
-        leaving: Leaving,
-        now: Duration,
-        hash: &dyn Fn(&Name) -> u64,
-    ) -> Option<Ordered> {
-        let Leaving { name, who, .. } = leaving;
-        let key = hash(&name);
-        let index = self.find(key, &name)?;
-        let extra = self.topics[index as usize].extra.as_mut()?;
-        let members = extra.members.as_mut()?;
-        if members.expire(&who, now) {
-            self.present -= 1;
-            let event = self.tell_presence(index, key, What::Leave(who));
-            self.drop_if_idle(index, hash);
-            return event;
-        }
-        if let Some(at) = members.next_look(&who) {
-            self.leaving.push(Reverse(Leaving { at, name, who }));
-        }
-        None
-    }
-
     /// Whether nobody is known here who is, was or could not be on a topic.
     pub(crate) fn knows_nobody(&self) -> bool {
         let lists = [self.leaving.len(), self.denied.len(), self.unlisted.len()];
@@ -407,92 +344,6 @@ impl Home {
         assert!(self.unlisted.len() <= most as usize, "{} are unlisted", self.unlisted.len());
         assert!(held.bytes <= history_bytes, "{} bytes of histories", held.bytes);
         assert_eq!(self.by_name.len(), self.topics.len(), "names of topics");
-    }
-
-    /// Whether anything here changes with time.
-    pub(crate) fn waits_for_time(&self) -> bool {
-        !self.leaving.is_empty() || self.held.messages > 0
-    }
-
-    pub(crate) fn describe(&self, key: u64, name: &Name) -> Answer {
-        match self.find(key, name) {
-            Some(index) => Answer::Topics(vec![self.topics[index as usize].info()], None),
-            None => Answer::Refused(Refusal::Unknown),
-        }
-    }
-
-    /// Topics from the record `from` on whose names begin with `prefix`.
-    pub(crate) fn list(&self, from: u32, prefix: &str, limit: usize) -> Answer {
-        let mut infos = Vec::new();
-        let end = self.used;
-        let until = end.min(from as usize + SEARCHED_AT_ONCE);
-        for index in from as usize..until {
-            if infos.len() == limit {
-                return Answer::Topics(infos, Some(index as u32));
-            }
-            let Some(topic) = self.topics.get(index) else { continue };
-            if topic.name.user().is_none() && topic.name.as_str().starts_with(prefix) {
-                infos.push(topic.info());
-            }
-        }
-        Answer::Topics(infos, (until < end).then_some(until as u32))
-    }
-
-    /// Of the records from `from` on that are looked at for one answer, the topics with the most
-    /// subscribers.
-    pub(crate) fn largest(&self, from: u32) -> Answer {
-        let mut largest: Vec<(u64, &Topic)> = Vec::with_capacity(LARGEST + 1);
-        let end = self.used;
-        let until = end.min(from as usize + SEARCHED_AT_ONCE);
-        for topic in (from as usize..until).filter_map(|index| self.topics.get(index)) {
-            let count = topic.subscribers().1;
-            let is_large = largest.len() < LARGEST || largest.last().is_some_and(|l| l.0 < count);
-            if topic.name.user().is_none() && is_large {
-                let at = largest.partition_point(|(other, _)| *other >= count);
-                largest.insert(at, (count, topic));
-                largest.truncate(LARGEST);
-            }
-        }
-        let infos = largest.into_iter().map(|(_, topic)| topic.info()).collect();
-        Answer::Topics(infos, (until < end).then_some(until as u32))
-    }
-
-    pub(crate) fn presence(
-        &self,
-        (key, name): (u64, &Name),
-        limit: usize,
-        moment: Moment,
-    ) -> Answer {
-        let extra = self.find(key, name).and_then(|at| self.topics[at as usize].extra.as_ref());
-        match extra.and_then(|extra| extra.members.as_ref()) {
-            Some(members) => Answer::Presence(Presence {
-                members: members.list(limit, moment),
-                total: members.len() as u64,
-            }),
-            None => Answer::Refused(Refusal::Unknown),
-        }
-    }
-
-    pub(crate) fn history(
-        &mut self,
-        (key, name): (u64, &Name),
-        since: Option<Position>,
-        limit: usize,
-        now: Duration,
-    ) -> Answer {
-        let Some(index) = self.find(key, name) else { return Answer::Refused(Refusal::Unknown) };
-        let extra = self.topics[index as usize].extra.as_deref_mut();
-        let Some(Extra { rule, history: Some(history), .. }) = extra else {
-            return Answer::Refused(Refusal::Unknown);
-        };
-        self.held.change(history, |history| history.expire(now, rule));
-        let Missed { deliveries, gap } = history.since(since, limit);
-        let kept = |delivery: &Arc<Delivery>| {
-            let publication = delivery.publication()?.clone();
-            Some(Kept { offset: delivery.position?.offset, publication: Arc::new(publication) })
-        };
-        let messages = deliveries.iter().filter_map(kept).collect();
-        Answer::History(super::History { messages, position: history.position(), gap })
     }
 
     fn find(&self, key: u64, name: &Name) -> Option<u32> {
@@ -557,23 +408,6 @@ impl Home {
             entry.remove();
         }
     }
-
-    fn expire_histories(&mut self, now: Duration, hash: &dyn Fn(&Name) -> u64) {
-        if self.held.messages == 0 {
-            return;
-        }
-        let end = (self.expiring + EXPIRED_AT_ONCE).min(self.used);
-        for index in self.expiring..end {
-            let Some(topic) = self.topics.get_mut(index) else { continue };
-            let Some(Extra { rule, history: Some(history), .. }) = topic.extra.as_deref_mut()
-            else {
-                continue;
-            };
-            self.held.change(history, |history| history.expire(now, rule));
-            self.drop_if_idle(index as u32, hash);
-        }
-        self.expiring = if end < self.used { end } else { 0 };
-    }
 }
 
 /// Compresses a message, if it is worth it.
@@ -588,55 +422,5 @@ fn plainly(delivery: &Arc<Delivery>) -> Arc<Delivery> {
             ..**delivery
         }),
         _ => Arc::clone(delivery),
-    }
-}
-
-impl Topic {
-    fn subscribers(&self) -> (SmallVec<[u16; 4]>, u64) {
-        let shards = self.interest.iter().map(|one| one.shard).collect();
-        (shards, self.interest.iter().map(|one| u64::from(one.count)).sum())
-    }
-
-    /// A shard has one more subscriber.
-    fn is_of_interest(&mut self, shard: u16, deflates: bool) {
-        let found = self.interest.iter().position(|one| one.shard == shard);
-        let at = found.unwrap_or_else(|| {
-            self.interest.push(Interest { shard, count: 0, deflating: 0 });
-            self.interest.len() - 1
-        });
-        self.interest[at].count += 1;
-        self.interest[at].deflating += u32::from(deflates);
-    }
-
-    /// A shard has one subscriber less; `None` if it has none.
-    fn is_of_less_interest(&mut self, shard: u16, deflates: bool) -> Option<()> {
-        let at = self.interest.iter().position(|one| one.shard == shard)?;
-        let interest = &mut self.interest[at];
-        interest.count -= 1;
-        interest.deflating -= u32::from(deflates);
-        if interest.count == 0 {
-            self.interest.swap_remove(at);
-        }
-        Some(())
-    }
-
-    /// Something to tell all subscribers.
-    fn tell(&self, hash: u64, what: What) -> Ordered {
-        let (shards, connections) = self.subscribers();
-        let topic = Some(self.name.clone());
-        let delivery = Arc::new(Delivery { topic, hash, position: None, what });
-        Ordered { delivery, shards, connections }
-    }
-
-    fn info(&self) -> TopicInfo {
-        let history = self.extra.as_ref().and_then(|extra| extra.history.as_ref());
-        let members = self.extra.as_ref().and_then(|extra| extra.members.as_ref());
-        TopicInfo {
-            name: self.name.clone(),
-            subscribers: self.subscribers().1,
-            position: history.map(History::position),
-            kept: history.map_or(0, History::len) as u64,
-            present: members.map(|members| members.len() as u64),
-        }
     }
 }

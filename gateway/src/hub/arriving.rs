@@ -1,0 +1,326 @@
+//! What arrives at a shard: done in order, as far as the hub can do it by itself.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::home::Ordered;
+use super::mail::{Joined, Left, ToPublish};
+use super::tally::Tally;
+use super::{
+    Answer, Ask, Command, Compress, Delivery, Direct, Handed, Hub, Mail, Moment, Order,
+    Publication, Published, Recovered, Refusal, Reply, Request, Single, Standing, Target,
+};
+use crate::names::{ConnectionId, Name};
+
+/// What is left to do with connections.
+pub(crate) enum Work {
+    /// Tell the subscribers that this topic has here.
+    Deliver(Arc<Delivery>),
+    /// Do something with the subscribers that this topic has here.
+    Order(Arc<Order>),
+    /// Tell all connections.
+    PublishToAll(Publication, Reply),
+    /// Close all connections.
+    CloseAll(tidegate_proto::websocket::code::CloseCode, Arc<str>, Reply),
+    /// Do something with one connection, and answer if someone wants to know.
+    Direct(Box<Direct>, Option<Reply>),
+    /// Tell a new subscriber where it stands.
+    Standing(Box<Standing>),
+    /// Tell a subscriber more of what it missed.
+    Recovered(Box<Recovered>),
+    /// The connection cannot be subscribed: its topic has no room at its home.
+    Denied(ConnectionId),
+    /// Answer a question about connections.
+    Tell(Box<Ask>),
+    /// Take a connection over that another shard has accepted and has no room for.
+    TakeOver(Box<Handed>),
+}
+
+impl Hub {
+    /// The next thing that is left to do with connections. Does what the hub can do by itself, up
+    /// to `budget` pieces of mail, which count down; `compress` may end it.
+    pub(crate) fn next(
+        &mut self,
+        moment: Moment,
+        budget: &Cell<usize>,
+        compress: Compress<'_>,
+    ) -> Option<Work> {
+        let mut work = None;
+        while work.is_none() && budget.get() > 0 {
+            let Some(mail) = self.post.receive() else { break };
+            budget.update(|left| left - 1);
+            work = self.handle(mail, moment, compress);
+        }
+        self.tell_overfull();
+        work
+    }
+
+    fn handle(&mut self, mail: Mail, moment: Moment, compress: Compress<'_>) -> Option<Work> {
+        match mail {
+            Mail::Ask(ask) => return self.asked(*ask, moment, compress),
+            Mail::Everywhere(ask) => return everywhere(*ask),
+            Mail::Publish(publish) => {
+                let ToPublish { name, hash, publication } = *publish;
+                // A topic that has no room is counted; nobody waits for an answer.
+                let _ = self.publish_here((hash, &name), publication, moment, compress);
+            }
+            Mail::Joined(joined) => self.joined(*joined, moment.now),
+            Mail::Left(left) => {
+                let Self { common, home, .. } = self;
+                let event = home.leave(&left, moment.now, &|name| common.hash(name.as_str()));
+                event.iter().for_each(|event| self.distribute(event));
+            }
+            Mail::Standing(standing) => return Some(Work::Standing(standing)),
+            Mail::Fetch(fetch) => {
+                let shard = usize::from(fetch.whose.id.shard);
+                let recovered = self.home.fetch(*fetch, moment.now);
+                self.post.send(shard, Mail::Recovered(Box::new(recovered)));
+            }
+            Mail::Recovered(recovered) => return Some(Work::Recovered(recovered)),
+            Mail::Denied(left) => return Some(Work::Denied(left.id)),
+            Mail::Deliver(delivery) => {
+                let name = delivery.topic.as_ref()?;
+                self.local.find(delivery.hash, name)?;
+                return Some(Work::Deliver(delivery));
+            }
+            Mail::Order(order) => {
+                self.local.find(order.hash, &order.topic)?;
+                return Some(Work::Order(order));
+            }
+            Mail::Direct(direct) => return Some(Work::Direct(direct, None)),
+            Mail::Handed(handed) => return Some(Work::TakeOver(handed)),
+        }
+        None
+    }
+
+    fn joined(&mut self, joined: Joined, now: Duration) {
+        let Self { common, home, .. } = self;
+        let shard = usize::from(joined.id.shard);
+        match home.join(&joined, now, &|name| common.hash(name.as_str())) {
+            Ok((standing, event)) => {
+                if joined.waits {
+                    self.post.send(shard, Mail::Standing(Box::new(standing)));
+                }
+                event.iter().for_each(|event| self.distribute(event));
+            }
+            Err(_) => {
+                let Joined { name, hash, id, user, deflates, .. } = joined;
+                home.deny(hash, id);
+                let left = Left { name, hash, id, user, deflates };
+                self.post.send(shard, Mail::Denied(Box::new(left)));
+            }
+        }
+    }
+
+    /// Does what another thread asks for, or what a handler of another shard does.
+    fn asked(&mut self, ask: Ask, moment: Moment, compress: Compress<'_>) -> Option<Work> {
+        let Ask { request, reply } = ask;
+        match request {
+            Request::Publish(target, publication) => {
+                return self.asked_to_publish((target, publication), reply, moment, compress);
+            }
+            Request::Subscribe(target, topic) => {
+                return self.command(target, Command::Subscribe(topic), reply);
+            }
+            Request::Unsubscribe(target, topic) => {
+                return self.command(target, Command::Unsubscribe(topic), reply);
+            }
+            request @ Request::Disconnect(Target::All, ..) => self.spread(Ask { request, reply }),
+            Request::Disconnect(target, code, reason) => {
+                return self.command(target, Command::Close(code, reason), reply);
+            }
+            Request::DestroyTopic(name) => reply(self.destroy(&name)),
+            Request::Topics { from, prefix, limit } => reply(self.home.list(from, &prefix, limit)),
+            Request::LargestTopics { from } => reply(self.home.largest(from)),
+            Request::Topic(name) => {
+                reply(self.home.describe(self.common.hash(name.as_str()), &name));
+            }
+            Request::Presence { topic, limit } => {
+                let hash = self.common.hash(topic.as_str());
+                reply(self.home.presence((hash, &topic), limit, moment));
+            }
+            Request::History { topic, since, limit } => {
+                let hash = self.common.hash(topic.as_str());
+                reply(self.home.history((hash, &topic), since, limit, moment.now));
+            }
+            request @ (Request::Connection(_) | Request::Connections { .. }) => {
+                return Some(Work::Tell(Box::new(Ask { request, reply })));
+            }
+        }
+        None
+    }
+
+    fn asked_to_publish(
+        &mut self,
+        (target, publication): (Target, Publication),
+        reply: Reply,
+        moment: Moment,
+        compress: Compress<'_>,
+    ) -> Option<Work> {
+        let name = match target {
+            Target::Connection(id) => {
+                let direct = Direct { id, what: Single::Publish(publication) };
+                return Some(Work::Direct(Box::new(direct), Some(reply)));
+            }
+            Target::All => None,
+            Target::Topic(name) => Some(name),
+            Target::User(name) => Some(name.of_user()),
+        };
+        if self.post.is_congested() {
+            reply(Answer::Refused(Refusal::Busy));
+            return None;
+        }
+        let Some(name) = name else {
+            let request = Request::Publish(Target::All, publication);
+            self.spread(Ask { request, reply });
+            return None;
+        };
+        let hash = self.common.hash(name.as_str());
+        reply(match self.publish_here((hash, &name), publication, moment, compress) {
+            Ok(published) => Answer::Published(published),
+            Err(refusal) => Answer::Refused(refusal),
+        });
+        None
+    }
+
+    /// Publishes to a topic whose home this is.
+    fn publish_here(
+        &mut self,
+        (hash, name): (u64, &Name),
+        publication: Publication,
+        moment: Moment,
+        compress: Compress<'_>,
+    ) -> Result<Published, Refusal> {
+        let Self { common, home, .. } = self;
+        let hasher = |name: &Name| common.hash(name.as_str());
+        let ordered = home.publish((hash, name), publication, moment.now, (&hasher, compress))?;
+        self.distribute(&ordered);
+        let Ordered { delivery, connections, .. } = ordered;
+        Ok(Published { connections, position: delivery.position })
+    }
+
+    /// Passes what concerns all connections on to all shards; it is answered with the sum.
+    pub(super) fn spread(&mut self, ask: Ask) {
+        let tally = Tally::new(self.common.shards, ask.reply);
+        for shard in 0..self.common.shards {
+            let request = match &ask.request {
+                Request::Publish(_, publication) => {
+                    Request::Publish(Target::All, publication.clone())
+                }
+                Request::Disconnect(_, code, reason) => {
+                    Request::Disconnect(Target::All, *code, Arc::clone(reason))
+                }
+                _ => return,
+            };
+            let tally = Arc::clone(&tally);
+            let reply = Box::new(move |answer| Tally::add(&tally, answer));
+            self.post.send(shard, Mail::Everywhere(Box::new(Ask { request, reply })));
+        }
+    }
+
+    /// Gives each shard with subscribers a pointer to what they are told.
+    pub(super) fn distribute(&mut self, ordered: &Ordered) {
+        for shard in &ordered.shards {
+            self.post.send(usize::from(*shard), Mail::Deliver(Arc::clone(&ordered.delivery)));
+        }
+    }
+
+    /// A command for one connection, or for all subscribers of a topic whose home this is.
+    fn command(&mut self, target: Target, command: Command, reply: Reply) -> Option<Work> {
+        let name = match target {
+            Target::Connection(id) => {
+                let direct = Direct { id, what: Single::Do(command) };
+                return Some(Work::Direct(Box::new(direct), Some(reply)));
+            }
+            Target::Topic(name) => name,
+            Target::User(name) => name.of_user(),
+            Target::All => {
+                reply(Answer::Refused(Refusal::Unknown));
+                return None;
+            }
+        };
+        if self.post.is_congested() {
+            reply(Answer::Refused(Refusal::Busy));
+            return None;
+        }
+        reply(Answer::Done(self.order(&name, &command)));
+        None
+    }
+
+    /// Sends an order to all subscribers; returns how many there are.
+    pub(super) fn order(&mut self, name: &Name, command: &Command) -> u64 {
+        let hash = self.common.hash(name.as_str());
+        let (shards, connections) = self.home.subscribers(hash, name);
+        let order = Arc::new(Order { topic: name.clone(), hash, what: command.clone() });
+        for shard in shards {
+            self.post.send(usize::from(shard), Mail::Order(Arc::clone(&order)));
+        }
+        connections
+    }
+
+    pub(super) fn destroy(&mut self, name: &Name) -> Answer {
+        let Self { common, home, .. } = self;
+        let hash = common.hash(name.as_str());
+        let (_, subscribers) = home.subscribers(hash, name);
+        if !home.forget(hash, name, &|name| common.hash(name.as_str())) {
+            return Answer::Refused(Refusal::Unknown);
+        }
+        if subscribers > 0 {
+            self.order(name, &Command::End);
+        }
+        Answer::Done(subscribers)
+    }
+}
+
+/// What concerns all connections of this shard.
+fn everywhere(ask: Ask) -> Option<Work> {
+    let Ask { request, reply } = ask;
+    match request {
+        Request::Publish(_, publication) => Some(Work::PublishToAll(publication, reply)),
+        Request::Disconnect(_, code, reason) => Some(Work::CloseAll(code, reason, reply)),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Identity, Seed, Settings, Subscribing, open};
+    use super::*;
+    use crate::kernel::Waker;
+    use crate::names::Node;
+
+    #[test]
+    fn to_compress_may_end_what_is_done_at_once() {
+        let wakers: Vec<Waker> = (0..2).map(|_| Waker::new().expect("a descriptor")).collect();
+        let identity = Identity { node: Node { number: 0, start: 1 }, seed: Seed([1, 2]) };
+        let (mut hubs, door) = open(&Settings::small(), identity, &wakers);
+        let moment = Moment { now: Duration::ZERO, calendar: Duration::ZERO };
+        let mut home = hubs.pop().expect("two");
+        let mut hub = hubs.pop().expect("two");
+        let mut names = (0..).map(|number| Name::new(&number.to_string()).expect("a name"));
+        let name = names.find(|name| hub.home_of(name) == 1).expect("some have their home there");
+        let how = Subscribing { deflates: true, ..Subscribing::default() };
+        hub.subscribe(hub.id(0, 0), &name, how).expect("room");
+        for _ in 0..9 {
+            let payload =
+                door.payload(tidegate_proto::websocket::message::Kind::Text, b"a").expect("room");
+            let publication = Publication { payload, key: None, except: None };
+            hub.publish(&Target::Topic(name.clone()), publication);
+        }
+        hub.post.flush();
+        let (budget, compressed) = (Cell::new(16), Cell::new(0));
+        let mut compress = |_: &Publication| {
+            compressed.set(compressed.get() + 1);
+            if compressed.get() % 2 == 0 {
+                budget.set(0);
+            }
+            None
+        };
+        assert!(home.next(moment, &budget, &mut compress).is_none());
+        assert_eq!(compressed.get(), 2, "the rest waits");
+        budget.set(16);
+        assert!(home.next(moment, &budget, &mut compress).is_none());
+        assert_eq!(compressed.get(), 4);
+    }
+}

@@ -1,0 +1,99 @@
+//! What a home tells of its topics.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Home;
+use super::topic::{Extra, Topic};
+use crate::hub::delivery::Delivery;
+use crate::hub::history::Missed;
+use crate::hub::{Answer, History, Kept, Moment, Presence, Refusal};
+use crate::names::{Name, Position};
+
+/// How many of the largest topics are told.
+const LARGEST: usize = 20;
+/// How many topics are looked at for one answer.
+const SEARCHED_AT_ONCE: usize = 4096;
+
+impl Home {
+    pub(crate) fn describe(&self, key: u64, name: &Name) -> Answer {
+        match self.find(key, name) {
+            Some(index) => Answer::Topics(vec![self.topics[index as usize].info()], None),
+            None => Answer::Refused(Refusal::Unknown),
+        }
+    }
+
+    /// Topics from the record `from` on whose names begin with `prefix`.
+    pub(crate) fn list(&self, from: u32, prefix: &str, limit: usize) -> Answer {
+        let mut infos = Vec::new();
+        let end = self.used;
+        let until = end.min(from as usize + SEARCHED_AT_ONCE);
+        for index in from as usize..until {
+            if infos.len() == limit {
+                return Answer::Topics(infos, Some(index as u32));
+            }
+            let Some(topic) = self.topics.get(index) else { continue };
+            if topic.name.user().is_none() && topic.name.as_str().starts_with(prefix) {
+                infos.push(topic.info());
+            }
+        }
+        Answer::Topics(infos, (until < end).then_some(until as u32))
+    }
+
+    /// Of the records from `from` on that are looked at for one answer, the topics with the most
+    /// subscribers.
+    pub(crate) fn largest(&self, from: u32) -> Answer {
+        let mut largest: Vec<(u64, &Topic)> = Vec::with_capacity(LARGEST + 1);
+        let end = self.used;
+        let until = end.min(from as usize + SEARCHED_AT_ONCE);
+        for topic in (from as usize..until).filter_map(|index| self.topics.get(index)) {
+            let count = topic.subscribers().1;
+            let is_large = largest.len() < LARGEST || largest.last().is_some_and(|l| l.0 < count);
+            if topic.name.user().is_none() && is_large {
+                let at = largest.partition_point(|(other, _)| *other >= count);
+                largest.insert(at, (count, topic));
+                largest.truncate(LARGEST);
+            }
+        }
+        let infos = largest.into_iter().map(|(_, topic)| topic.info()).collect();
+        Answer::Topics(infos, (until < end).then_some(until as u32))
+    }
+
+    pub(crate) fn presence(
+        &self,
+        (key, name): (u64, &Name),
+        limit: usize,
+        moment: Moment,
+    ) -> Answer {
+        let extra = self.find(key, name).and_then(|at| self.topics[at as usize].extra.as_ref());
+        match extra.and_then(|extra| extra.members.as_ref()) {
+            Some(members) => Answer::Presence(Presence {
+                members: members.list(limit, moment),
+                total: members.len() as u64,
+            }),
+            None => Answer::Refused(Refusal::Unknown),
+        }
+    }
+
+    pub(crate) fn history(
+        &mut self,
+        (key, name): (u64, &Name),
+        since: Option<Position>,
+        limit: usize,
+        now: Duration,
+    ) -> Answer {
+        let Some(index) = self.find(key, name) else { return Answer::Refused(Refusal::Unknown) };
+        let extra = self.topics[index as usize].extra.as_deref_mut();
+        let Some(Extra { rule, history: Some(history), .. }) = extra else {
+            return Answer::Refused(Refusal::Unknown);
+        };
+        self.held.change(history, |history| history.expire(now, rule));
+        let Missed { deliveries, gap } = history.since(since, limit);
+        let kept = |delivery: &Arc<Delivery>| {
+            let publication = delivery.publication()?.clone();
+            Some(Kept { offset: delivery.position?.offset, publication: Arc::new(publication) })
+        };
+        let messages = deliveries.iter().filter_map(kept).collect();
+        Answer::History(History { messages, position: history.position(), gap })
+    }
+}

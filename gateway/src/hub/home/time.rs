@@ -1,0 +1,77 @@
+//! What time does to topics: who has left stays away, and histories grow old.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use super::topic::Extra;
+use super::{Home, Leaving, Ordered};
+use crate::hub::delivery::What;
+use crate::names::Name;
+
+/// How many topics are looked at for old history at a tick.
+const EXPIRED_AT_ONCE: usize = 256;
+/// How many leaves are looked at in a tick: some milliseconds' work.
+const LEAVES_AT_ONCE: usize = 1024;
+
+impl Home {
+    /// Whether anything here changes with time.
+    pub(crate) fn waits_for_time(&self) -> bool {
+        !self.leaving.is_empty() || self.held.messages > 0
+    }
+
+    /// Time has passed: leaves count, history grows old. Returns what to tell.
+    pub(crate) fn tick(&mut self, now: Duration, hash: &dyn Fn(&Name) -> u64) -> Vec<Ordered> {
+        self.expire_histories(now, hash);
+        let mut events = Vec::new();
+        for _ in 0..LEAVES_AT_ONCE {
+            match self.leaving.peek() {
+                Some(Reverse(leaving)) if leaving.at <= now => {}
+                _ => break,
+            }
+            let Some(Reverse(leaving)) = self.leaving.pop() else { break };
+            events.extend(self.leaves(leaving, now, hash));
+        }
+        events
+    }
+
+    /// Looks whether one who has left has come back. Returns what to tell.
+    fn leaves(
+        &mut self,
+        leaving: Leaving,
+        now: Duration,
+        hash: &dyn Fn(&Name) -> u64,
+    ) -> Option<Ordered> {
+        let Leaving { name, who, .. } = leaving;
+        let key = hash(&name);
+        let index = self.find(key, &name)?;
+        let extra = self.topics[index as usize].extra.as_mut()?;
+        let members = extra.members.as_mut()?;
+        if members.expire(&who, now) {
+            self.present -= 1;
+            let event = self.tell_presence(index, key, What::Leave(who));
+            self.drop_if_idle(index, hash);
+            return event;
+        }
+        if let Some(at) = members.next_look(&who) {
+            self.leaving.push(Reverse(Leaving { at, name, who }));
+        }
+        None
+    }
+
+    fn expire_histories(&mut self, now: Duration, hash: &dyn Fn(&Name) -> u64) {
+        if self.held.messages == 0 {
+            return;
+        }
+        let end = (self.expiring + EXPIRED_AT_ONCE).min(self.used);
+        for index in self.expiring..end {
+            let Some(topic) = self.topics.get_mut(index) else { continue };
+            let Some(Extra { rule, history: Some(history), .. }) = topic.extra.as_deref_mut()
+            else {
+                continue;
+            };
+            self.held.change(history, |history| history.expire(now, rule));
+            self.drop_if_idle(index as u32, hash);
+        }
+        self.expiring = if end < self.used { end } else { 0 };
+    }
+}

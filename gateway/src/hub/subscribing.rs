@@ -1,0 +1,146 @@
+//! Which connections of this shard are subscribed to what.
+
+use super::mail::{Joined, Left};
+use super::{Hub, Mail, Refusal, Subscriber};
+use crate::kernel::Slot;
+use crate::names::{ConnectionId, Name, Position};
+
+/// How a connection subscribes.
+#[derive(Clone, Debug, Default)]
+pub struct Subscribing {
+    /// It wants events: messages with topic and position, joins and leaves, as JSON text; and first
+    /// of all where it stands. Otherwise it gets messages as they were published.
+    pub events: bool,
+    /// The message that it saw last: it wants what was published since. Only with `events`.
+    pub since: Option<Position>,
+    /// The connection publishes on the topic by sending.
+    pub publishes: bool,
+    /// The user that the connection belongs to.
+    pub(crate) user: Option<Name>,
+    /// It can be sent compressed messages.
+    pub(crate) deflates: bool,
+}
+
+impl Hub {
+    /// Subscribes a connection of this shard.
+    ///
+    /// # Errors
+    /// A bound is met.
+    pub(crate) fn subscribe(
+        &mut self,
+        id: ConnectionId,
+        name: &Name,
+        how: Subscribing,
+    ) -> Result<(), Refusal> {
+        self.serial = self.serial.wrapping_add(1);
+        let Self { common, local, .. } = self;
+        // On the topic that stands for a user there is nothing to be told first.
+        let waits = how.events && name.user().is_none();
+        let flag = |is_set: bool, flag: u32| if is_set { flag } else { 0 };
+        let flags = flag(how.events, Subscriber::EVENTS)
+            | flag(waits, Subscriber::PENDING)
+            | flag(how.publishes, Subscriber::PUBLISHES);
+        let subscriber = Subscriber::new(id.slot, flags).with_serial(self.serial);
+        if !local.subscribe(subscriber, name, &|name| common.hash(name.as_str()))? {
+            return Ok(());
+        }
+        let hash = common.hash(name.as_str());
+        let Subscribing { since, user, deflates, events, .. } = how;
+        // Events differ from what is published, and are not compressed at the home.
+        let deflates = deflates && !events;
+        let (name, serial) = (name.clone(), subscriber.serial());
+        let joined = Joined { name, hash, id, serial, user, deflates, waits, since };
+        self.post.send(common.home(hash), Mail::Joined(Box::new(joined)));
+        Ok(())
+    }
+
+    /// Ends a subscription of a connection of this shard, which can be sent compressed messages or
+    /// not; `false` if there was none.
+    pub(crate) fn unsubscribe(&mut self, id: ConnectionId, name: &Name, deflates: bool) -> bool {
+        let hash = self.common.hash(name.as_str());
+        match self.local.find(hash, name) {
+            Some(topic) => self.unsubscribe_topic(id, topic, self.user(id.slot), deflates),
+            None => false,
+        }
+    }
+
+    /// The connection has ended, and its subscriptions with it.
+    pub(crate) fn ended(&mut self, id: ConnectionId, deflates: bool) {
+        let Some(mut topic) = self.local.any_topic_of(id.slot) else { return };
+        // Who has left is known by the subscription to the user's topic, which ends as well.
+        let user = self.user(id.slot);
+        while self.unsubscribe_topic(id, topic, user.clone(), deflates) {
+            match self.local.any_topic_of(id.slot) {
+                Some(next) => topic = next,
+                None => return,
+            }
+        }
+    }
+
+    /// Whether a connection wants events on some topic.
+    pub(crate) fn wants_events(&self, slot: Slot) -> bool {
+        let mut topics = self.local.topics_of(slot);
+        topics.any(|topic| self.local.subscriber(slot, topic).is_some_and(Subscriber::wants_events))
+    }
+
+    /// The topic of this name, if it has subscribers here.
+    pub(crate) fn find(&self, name: &Name) -> Option<u32> {
+        self.local.find(self.common.hash(name.as_str()), name)
+    }
+
+    /// The user that a connection belongs to.
+    pub(crate) fn user(&self, slot: Slot) -> Option<Name> {
+        let mut topics = self.local.topics_of(slot);
+        let user = topics.find_map(|topic| self.local.topic(topic).name.user())?;
+        Name::new(user).ok()
+    }
+
+    /// The topics that a connection is subscribed to.
+    pub(crate) fn topics(&self, slot: Slot) -> Vec<Name> {
+        let names = self.local.topics_of(slot).map(|topic| self.local.topic(topic).name.clone());
+        names.filter(|name| name.user().is_none()).collect()
+    }
+
+    /// The topic that a connection publishes on by sending.
+    pub(crate) fn publishing_topic(&self, slot: Slot) -> Option<Name> {
+        let publishes =
+            |topic: &u32| self.local.subscriber(slot, *topic).is_some_and(Subscriber::publishes);
+        let topic = self.local.topics_of(slot).find(publishes)?;
+        Some(self.local.topic(topic).name.clone())
+    }
+
+    /// Whether a connection publishes by sending.
+    pub(crate) fn publishes(&self, slot: Slot) -> bool {
+        let mut topics = self.local.topics_of(slot);
+        topics.any(|topic| self.local.subscriber(slot, topic).is_some_and(Subscriber::publishes))
+    }
+
+    /// Whether a connection is subscribed to a topic.
+    pub(crate) fn is_subscribed(&self, slot: Slot, name: &Name) -> bool {
+        let topic = self.local.find(self.common.hash(name.as_str()), name);
+        topic.is_some_and(|topic| self.local.subscriber(slot, topic).is_some())
+    }
+
+    pub(super) fn unsubscribe_topic(
+        &mut self,
+        id: ConnectionId,
+        topic: u32,
+        user: Option<Name>,
+        deflates: bool,
+    ) -> bool {
+        let name = self.local.topic(topic).name.clone();
+        // As in `subscribe`.
+        let subscriber = self.local.subscriber(id.slot, topic);
+        let deflates = deflates && !subscriber.is_some_and(Subscriber::wants_events);
+        let Self { common, local, recoveries, .. } = self;
+        if !local.unsubscribe(id.slot, topic, &|name| common.hash(name.as_str())) {
+            return false;
+        }
+        let hash = common.hash(name.as_str());
+        // What it missed is nobody's any more; a portion may be on its way.
+        recoveries.remove((id.slot, hash));
+        let left = Left { name, hash, id, user, deflates };
+        self.post.send(common.home(hash), Mail::Left(Box::new(left)));
+        true
+    }
+}
