@@ -14,7 +14,7 @@ pub struct Setup<'a> {
     pub completions: u32,
     /// Receive buffers, a power of two up to 32,768.
     pub buffers: u16,
-    /// The size of a receive buffer without its headroom, in bytes.
+    /// The size of a receive buffer without the room around it, in bytes.
     pub buffer_size: usize,
     /// The listeners, by [`ListenerId`](super::ListenerId).
     pub listeners: Vec<TcpListener>,

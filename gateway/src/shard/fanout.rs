@@ -77,8 +77,7 @@ impl<R: Ring> Shard<R> {
             }
             Job::Recover(recovered) => {
                 let recovered = Arc::clone(recovered);
-                self.recover(&recovered);
-                Delivered::Taken
+                self.recover(&recovered)
             }
             Job::Tell(..) | Job::Order(_) | Job::All(..) => return self.reach_some(running),
         };

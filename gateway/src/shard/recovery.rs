@@ -52,22 +52,22 @@ impl<R: Ring> Shard<R> {
         Delivered::Taken
     }
 
-    /// A portion has come of what a subscriber missed.
-    pub(super) fn recover(&mut self, recovered: &Recovered) {
+    /// A portion has come of what a subscriber missed. Returns whether that has to wait.
+    pub(super) fn recover(&mut self, recovered: &Recovered) -> Delivered {
         let Recovered { whose, portion, .. } = recovered;
         let key = whose.key();
         if !self.hub.recoveries.awaits(whose) {
-            return;
+            return Delivered::Taken;
         }
         let Some((slot, topic)) = self.waiting_subscriber(whose) else {
             // Its connection ends: it is told nothing more.
             self.hub.recoveries.remove(key);
-            return;
+            return Delivered::Taken;
         };
         if !self.is_clear(slot) {
             // Something else has come between: it is asked for once more when that has left.
             self.hub.recoveries.ask_again(key);
-            return;
+            return Delivered::Taken;
         }
         let told = self.put_together(recovered);
         let delivered = if told.frames.is_empty() {
@@ -76,12 +76,7 @@ impl<R: Ring> Shard<R> {
             self.send_frames(slot, &told.frames, told.messages + told.notices)
         };
         match delivered {
-            Delivered::Waits => {
-                // Those who were there do not wait for it: it is asked for once more when there is
-                // room.
-                self.hub.recoveries.ask_again(key);
-                return;
-            }
+            Delivered::Waits => return Delivered::Waits,
             Delivered::Taken => self.counters.recovered += u64::from(told.messages),
             // Counted where that was found.
             Delivered::Refused | Delivered::TooLarge => {}
@@ -94,6 +89,7 @@ impl<R: Ring> Shard<R> {
                 self.hub.local.settle(slot, topic);
             }
         }
+        Delivered::Taken
     }
 
     /// The frames of a portion, as far as they fit a block together.

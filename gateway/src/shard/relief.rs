@@ -89,6 +89,9 @@ impl<R: Ring> Shard<R> {
         let gathered = self.blocks.own_bytes(Share::Gathered);
         if self.blocks.free_bytes(Share::Gathered) < gathered / 4 {
             self.look_for_largest_half();
+        } else {
+            // What was found so far is of no use for another shortage.
+            (self.relief.largest_half, self.relief.half_cursor) = (None, 0);
         }
         let now = self.deadlines.now();
         let lacks = is_pressing || self.sending_left() < self.sending_reserve();
@@ -160,8 +163,9 @@ impl<R: Ring> Shard<R> {
             return;
         }
         self.relief.half_cursor = 0;
-        let Some((1.., slot)) = self.relief.largest_half.take() else { return };
-        if self.half_bytes(slot) > 0 {
+        let Some((bytes @ 1.., slot)) = self.relief.largest_half.take() else { return };
+        // If it has become less meanwhile, or is another's, they are looked at anew.
+        if self.half_bytes(slot) >= bytes {
             self.counters.holders_evicted += 1;
             self.give_up_gathered(slot);
         }

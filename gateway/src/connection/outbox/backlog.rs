@@ -29,7 +29,7 @@ impl Backlog<'_> {
     }
 
     /// The same, but so many bytes of what is for sending stay free for something else, as with
-    /// [`Blocks::take_beyond`](crate::connection::Blocks::take_beyond).
+    /// [`Blocks::take_beyond`](crate::memory::Blocks::take_beyond).
     ///
     /// # Errors
     /// [`Full`].

@@ -166,7 +166,9 @@ impl Outbox<'_> {
         // What is in front of it goes on by itself: a send, a backlog that is about to be sent, or
         // the message that the handler is sending.
         debug_assert!(
-            self.connection.must_queue() || !self.is_between(),
+            self.connection.states.is_sending()
+                || self.connection.backlog.is_some()
+                || !self.is_between(),
             "nothing will send what waits: {:?}",
             self.connection
         );
