@@ -21,8 +21,8 @@ pub mod hub;
 pub mod names;
 pub mod steering;
 
-// What a gateway is made of. It can be reached by the binary, the tests and the measurements, and is
-// nothing that an embedding program may build on.
+// What a gateway is made of. It can be reached by the binary, the tests and the measurements, and
+// is nothing that an embedding program may build on.
 #[doc(hidden)]
 pub mod connection;
 #[doc(hidden)]

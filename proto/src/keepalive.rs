@@ -2,8 +2,8 @@
 //!
 //! The caller keeps one deadline per connection: on every change of [`Wait`], and on activity while
 //! it waits for activity, it sets `now + timings.limit(wait)`; when that passes, [`Wait::expire`]
-//! says what to do. What is half received is no wait: it has a deadline that stands whatever else is
-//! waited for meanwhile, which is the caller's to keep.
+//! says what to do. What is half received is no wait: it has a deadline that stands whatever else
+//! is waited for meanwhile, which is the caller's to keep.
 
 use core::time::Duration;
 

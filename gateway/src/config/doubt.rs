@@ -5,7 +5,8 @@ use crate::units::quote;
 
 impl Config {
     /// What this configuration was hardly meant to say, one line each with its key: topics that no
-    /// route has. They are no errors, because topics can be published and subscribed to from outside.
+    /// route has. They are no errors, because topics can be published and subscribed to from
+    /// outside.
     #[must_use]
     pub fn doubts(&self) -> Vec<String> {
         let hubs = |pattern: &str| {
@@ -27,8 +28,8 @@ impl Config {
 }
 
 /// Whether a connection of the route for `path` may be on a topic that matches `pattern`. What the
-/// parts of its path are is not known, so a segment with one in it may be any, and what is left of the
-/// path may be any segments.
+/// parts of its path are is not known, so a segment with one in it may be any, and what is left of
+/// the path may be any segments.
 fn may_have(path: &str, hub: &HubRoute, pattern: &str) -> bool {
     let Some(template) = &hub.topic else { return false };
     let rest = path.rsplit_once("{*").map(|(_, name)| name.trim_end_matches('}'));

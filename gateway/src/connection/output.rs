@@ -3,8 +3,8 @@
 //! Everything that one turn of a connection says leaves in one send. If it all answers bytes of the
 //! receive buffer it stays there: the header of an answer is shorter than the header of what it
 //! answers, so the answers pack together from the front and never reach what is still unread.
-//! Otherwise it is put together in the shard's staging memory; and behind a backlog, or when staging
-//! is full, it joins the backlog.
+//! Otherwise it is put together in the shard's staging memory; and behind a backlog, or when
+//! staging is full, it joins the backlog.
 
 use tidegate_proto::websocket::frame::{Header, MAX_HEADER, OpCode};
 
@@ -37,13 +37,13 @@ pub struct Output<'a> {
     pub pool: Pool<'a>,
     /// The receive buffer with the room around it; `None` if the turn has none.
     pub buffer: Option<Span>,
-    /// How much of the staging memory, from the front, is used in this batch. All of it is free again
-    /// once the batch is settled.
+    /// How much of the staging memory, from the front, is used in this batch. All of it is free
+    /// again once the batch is settled.
     pub staged: u32,
     /// The bound of the connection's backlog, in bytes.
     pub backlog_limit: u32,
-    /// Bytes of blocks that are left to the rest of sends that fall short: who does not take what it
-    /// was sent before gets no more of these for what it is to be sent next.
+    /// Bytes of blocks that are left to the rest of sends that fall short: who does not take what
+    /// it was sent before gets no more of these for what it is to be sent next.
     pub sending_reserve: u64,
     /// Where the output is.
     pub place: Place,

@@ -1,4 +1,5 @@
-//! What a shard keeps of every connection: 64 bytes, half of them the same whatever is spoken on it.
+//! What a shard keeps of every connection: 64 bytes, half of them the same whatever is spoken on
+//! it.
 
 use tidegate_proto::keepalive::Wait;
 use tidegate_proto::websocket::close::Closing;

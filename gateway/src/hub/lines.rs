@@ -33,10 +33,10 @@ pub(crate) fn lines(settings: &Settings, shards: usize) -> Vec<Line> {
     let Settings { slots, topics, subscriptions, present, mailbox, .. } = *settings;
     let subscribers = list(subscriptions.into(), size_of::<u32>());
     let recovering = recovering(settings);
-    // While a mailbox is full, nobody who publishes is read from, and once as much as two hold waits
-    // behind it, nobody who opens; what comes to wait then is that connections have ended, which each
-    // shard may have to hear of those who were present, one question for each that recovers, and as
-    // many that were accepted as another shard had places.
+    // While a mailbox is full, nobody who publishes is read from, and once as much as two hold
+    // waits behind it, nobody who opens; what comes to wait then is that connections have ended,
+    // which each shard may have to hear of those who were present, one question for each that
+    // recovers, and as many that were accepted as another shard had places.
     let ended = u64::from(subscriptions) + u64::from(present);
     let waiting = ended + recovering + 2 * u64::from(mailbox) + u64::from(slots);
     let told = u64::from(present) * (shards as u64 - 1);

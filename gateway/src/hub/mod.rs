@@ -175,8 +175,8 @@ impl Hub {
     }
 
     /// Whether so much mail waits here, or on another shard that has said so, that those who open,
-    /// which publishers that are held cannot help, have to wait as well. A topic's home takes in what
-    /// comes to it, so only it knows that what it sends on is not taken.
+    /// which publishers that are held cannot help, have to wait as well. A topic's home takes in
+    /// what comes to it, so only it knows that what it sends on is not taken.
     pub(crate) fn is_overfull(&self) -> bool {
         self.post.is_overfull() || self.common.overfull.load(Ordering::Relaxed) > 0
     }
@@ -239,8 +239,8 @@ impl Hub {
         self.common.handed[shard].fetch_sub(1, Ordering::Release);
     }
 
-    /// Claims a place in the other shard that has most room, if any has some. Never are more claimed
-    /// than it showed; connections that it accepted itself meanwhile may have taken them.
+    /// Claims a place in the other shard that has most room, if any has some. Never are more
+    /// claimed than it showed; connections that it accepted itself meanwhile may have taken them.
     pub(crate) fn claim_place(&self) -> Option<usize> {
         let Common { room, handed, shards, .. } = &self.common;
         let left = |shard: &usize| {

@@ -14,11 +14,11 @@
 //! - [`Operation::Send`] completes only if it did not send everything. Once [`Ring::is_settled`]
 //!   and no completion is left, the memory of every such send is free again.
 //! - [`Operation::Poll`] completes once and is then disarmed.
-//! - [`Operation::PollOn`] completes once or more for what arrives behind its last completion, perhaps
-//!   when that is received already, and never again for what was there. A receive that took less than it had room for, or found nothing, has
-//!   emptied the socket unless it says that there is more: whatever arrives behind it is told of, and
-//!   that completion comes behind the receive's. Only an end by a reset may be there in silence; the
-//!   completion before has told of it.
+//! - [`Operation::PollOn`] completes once or more for what arrives behind its last completion,
+//!   perhaps when that is received already, and never again for what was there. A receive that took
+//!   less than it had room for, or found nothing, has emptied the socket unless it says that there is
+//!   more: whatever arrives behind it is told of, and that completion comes behind the receive's. Only
+//!   an end by a reset may be there in silence; the completion before has told of it.
 //! - Closing a slot, or a listener, while a poll or a send of it is armed does not end it: it lives
 //!   until that is done. Unpoll or cancel first.
 //! - [`Operation::FinishWrites`] takes effect when completions are taken, before the next enter.
@@ -121,23 +121,23 @@ pub trait Ring {
     /// Accepts one connection as an ordinary descriptor, to be given away, without waiting.
     ///
     /// # Errors
-    /// [`io::ErrorKind::WouldBlock`] if there is none, [`io::ErrorKind::Unsupported`] if the ring cannot
-    /// do that; all else as of accept(2).
+    /// [`io::ErrorKind::WouldBlock`] if there is none, [`io::ErrorKind::Unsupported`] if the ring
+    /// cannot do that; all else as of accept(2).
     fn accept_aside(&mut self, listener: ListenerId) -> io::Result<(OwnedFd, Peer)>;
 
     /// Puts sockets that were made elsewhere into the slots from `first` on, which are free; they
-    /// go on as direct descriptors, and cost no ordinary one from here on. What was pushed before is
-    /// handed over first: the close of a slot's last connection may be among it.
+    /// go on as direct descriptors, and cost no ordinary one from here on. What was pushed before
+    /// is handed over first: the close of a slot's last connection may be among it.
     ///
     /// # Errors
-    /// The kernel refused: a slot is beyond the table, it has no memory, or it did not take what was
-    /// pushed before. Some of the sockets may have been taken.
+    /// The kernel refused: a slot is beyond the table, it has no memory, or it did not take what
+    /// was pushed before. Some of the sockets may have been taken.
     fn adopt(&mut self, memory: &mut Memory, first: Slot, sockets: Vec<OwnedFd>) -> io::Result<()>;
 
     /// Time since some fixed moment; never goes back.
     fn now(&self) -> Duration;
 
-    /// Time since 1970-01-01 by the wall clock. It may be set at any moment, so it is only for what is
-    /// told to people, and only asked for then: what is kept is by [`Ring::now`].
+    /// Time since 1970-01-01 by the wall clock. It may be set at any moment, so it is only for what
+    /// is told to people, and only asked for then: what is kept is by [`Ring::now`].
     fn calendar(&self) -> Duration;
 }

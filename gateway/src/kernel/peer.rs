@@ -3,8 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-/// The other end of a connection, as far as the kernel says. Whoever has to know an address asks for
-/// it here, so that ends without one are thought of.
+/// The other end of a connection, as far as the kernel says. Whoever has to know an address asks
+/// for it here, so that ends without one are thought of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
     /// An address of the internet protocols. One of IPv4 within IPv6 is told as what it is.

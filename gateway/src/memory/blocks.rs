@@ -137,8 +137,8 @@ impl Blocks {
         self.take_beyond(share, bytes, 0)
     }
 
-    /// The same, but of the share's own part so many bytes stay free for something else. A share that
-    /// holds nothing keeps none.
+    /// The same, but of the share's own part so many bytes stay free for something else. A share
+    /// that holds nothing keeps none.
     pub fn take_beyond(&mut self, share: Share, bytes: u32, kept: u64) -> Option<BlockId> {
         let order = order_for(bytes);
         let may_take_own = self.leaves(share, order, kept);

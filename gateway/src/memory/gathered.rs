@@ -5,9 +5,9 @@ use super::pool::Pool;
 use crate::kernel::Span;
 use crate::memory::Full;
 
-/// Appends what `from` names to what `gathered` holds. A block that is too small is replaced by one of
-/// at least twice its size: memory is taken for what has come, never for what is only announced. All
-/// of it is taken from `share`.
+/// Appends what `from` names to what `gathered` holds. A block that is too small is replaced by one
+/// of at least twice its size: memory is taken for what has come, never for what is only announced.
+/// All of it is taken from `share`.
 ///
 /// # Errors
 /// The pool has no block of that size; what was gathered stays.

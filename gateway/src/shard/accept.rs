@@ -7,8 +7,8 @@
 //! connections have their turn between two of them. Accepting is paused by not asking.
 //!
 //! A shard that serves as many as it may gives what comes to one that has room. When none has, it
-//! goes on accepting into its reserve of slots, and those are told so. Who was given to a shard that
-//! has no slot by then waits there for the next one, before those who are yet to be accepted.
+//! goes on accepting into its reserve of slots, and those are told so. Who was given to a shard
+//! that has no slot by then waits there for the next one, before those who are yet to be accepted.
 
 use std::io;
 use std::time::Duration;

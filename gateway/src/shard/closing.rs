@@ -65,8 +65,8 @@ impl<R: Ring> Shard<R> {
     /// finishes writing or closes.
     pub(super) fn after_words(&mut self, slot: Slot) {
         if self.table[slot].is_closing() {
-            // What waits is left out, but for a frame that has begun, which must end before the Close
-            // frame.
+            // What waits is left out, but for a frame that has begun, which must end before the
+            // Close frame.
             self.counters.dropped_closing += self.outbox(slot).leave_out();
             if self.held.contains(slot) {
                 // It publishes nothing more: its Close frame is to be seen.

@@ -4,10 +4,10 @@ use std::ops::{Index, IndexMut};
 
 use slab::Slab;
 
-/// Entries made of a `K` each, by number. [`Counted::update`] swaps what is wanted: entries that are
-/// wanted again stay as they are, with their number; the others are retired, and freed with the last
-/// that uses them. So whoever uses one keeps it whatever is wanted meanwhile. A shard wants the same as long
-/// as it runs; a configuration that is read again would be another update.
+/// Entries made of a `K` each, by number. [`Counted::update`] swaps what is wanted: entries that
+/// are wanted again stay as they are, with their number; the others are retired, and freed with the
+/// last that uses them. So whoever uses one keeps it whatever is wanted meanwhile. A shard wants
+/// the same as long as it runs; a configuration that is read again would be another update.
 pub(super) struct Counted<K, T> {
     entries: Slab<Entry<K, T>>,
 }

@@ -43,8 +43,9 @@ counters! {
     accept_errors,
     /// Times that accepting was paused because the table was full.
     accept_pauses,
-    /// Times that a connection had to give way to one that came, because no slot was left: no request
-    /// had come from it and it was answered, or it only lingered and was dropped; one may be both.
+    /// Times that a connection had to give way to one that came, because no slot was left: no
+    /// request had come from it and it was answered, or it only lingered and was dropped; one may
+    /// be both.
     strangers_evicted,
     /// Connections that were accepted and given to a shard that had room.
     handed_over,
@@ -87,8 +88,8 @@ counters! {
     messages_too_slow,
     /// Connections closed with 1013 because the pool had no block for what the peer sent.
     out_of_blocks,
-    /// Times that input waited because enough had been inflated or read in very many frames, or because
-    /// there was hardly room for what answers it.
+    /// Times that input waited because enough had been inflated or read in very many frames, or
+    /// because there was hardly room for what answers it.
     inputs_put_off,
     /// Sends that did not go through at once.
     sends_short,
@@ -118,8 +119,8 @@ counters! {
     slow_conflated,
     /// Messages that those who came back were told.
     recovered,
-    /// Messages that those who came back were not told, because they were no longer kept when it was
-    /// their turn.
+    /// Messages that those who came back were not told, because they were no longer kept when it
+    /// was their turn.
     recovery_left_out,
     /// Messages left out because the connection was closing.
     dropped_closing,
@@ -139,8 +140,8 @@ counters! {
     /// Times that a publishing connection was not read from for a while, because messages held too
     /// much memory, blocks or places in queues were few, or another shard did not keep up.
     publishers_paused,
-    /// Times that a request was not read in a turn of the loop, because another shard did not keep up
-    /// with what opening connections tell it.
+    /// Times that a request was not read in a turn of the loop, because another shard did not keep
+    /// up with what opening connections tell it.
     openings_held,
     /// Bytes that wait for slow peers now: of answers and of published messages.
     backlog_bytes,
@@ -170,8 +171,8 @@ counters! {
     mail_waiting,
     /// Times that another shard was woken.
     mail_wakes,
-    /// Times that the shard did nothing for a tick or more though it had connections: the machine, the
-    /// process or its group was paused, or had no time.
+    /// Times that the shard did nothing for a tick or more though it had connections: the machine,
+    /// the process or its group was paused, or had no time.
     pauses,
     /// Turns of the loop.
     loops,

@@ -1,8 +1,10 @@
-//! What is being delivered to many: one thing after the other for each topic, and all topics in turn.
+//! What is being delivered to many: one thing after the other for each topic, and all topics in
+//! turn.
 //!
-//! A large topic takes many turns of the loop. Meanwhile the others go on: each has a portion in its
-//! turn, and what comes for a topic waits behind what is on its way there, in order. What concerns
-//! all connections has an order of its own, and so has what is for one connection and had to wait.
+//! A large topic takes many turns of the loop. Meanwhile the others go on: each has a portion in
+//! its turn, and what comes for a topic waits behind what is on its way there, in order. What
+//! concerns all connections has an order of its own, and so has what is for one connection and had
+//! to wait.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{Hash, Hasher};
@@ -139,8 +141,8 @@ impl Job {
 }
 
 impl Deliveries {
-    /// Bytes of a job, in either queue of those that run, and of what it stands behind or what stands
-    /// behind it: a table has twice as many buckets as entries, and a byte more for each.
+    /// Bytes of a job, in either queue of those that run, and of what it stands behind or what
+    /// stands behind it: a table has twice as many buckets as entries, and a byte more for each.
     pub(crate) const JOB_BYTES: usize =
         2 * size_of::<Running>() + size_of::<Job>() + 2 * (size_of::<(Line, VecDeque<Job>)>() + 1);
 
@@ -191,8 +193,8 @@ impl Deliveries {
         Some(running)
     }
 
-    /// Puts back what was taken out, behind the others; with `waits`, it can do nothing more in this
-    /// turn of the loop.
+    /// Puts back what was taken out, behind the others; with `waits`, it can do nothing more in
+    /// this turn of the loop.
     pub(super) fn put_back(&mut self, running: Running, waits: Option<u64>) {
         self.short += usize::from(running.is_short);
         match waits {

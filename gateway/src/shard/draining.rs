@@ -14,8 +14,8 @@ use crate::kernel::{Ring, Slot};
 /// closed: new clients may come all the time. Ticks do not count while the whole shard is paused.
 const ACCEPT_TICKS: u64 = 4;
 
-/// For how many ticks those linger whose answer has left; the first has begun. A drain does not wait
-/// for strangers who do not close.
+/// For how many ticks those linger whose answer has left; the first has begun. A drain does not
+/// wait for strangers who do not close.
 const LINGER_TICKS: u32 = 2;
 
 /// A drain in progress.

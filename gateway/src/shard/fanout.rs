@@ -144,7 +144,8 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    /// Sends so many messages, in frames that were put together for one connection that may be told.
+    /// Sends so many messages, in frames that were put together for one connection that may be
+    /// told.
     pub(super) fn send_frames(&mut self, slot: Slot, frames: &[u8], messages: u32) -> Delivered {
         if frames.len() > self.largest_frame() {
             self.counters.deliveries_too_large += 1;

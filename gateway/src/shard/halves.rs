@@ -1,8 +1,8 @@
 //! The deadlines of what is half received: messages that must be whole, and control frames.
 //!
-//! Each is a deadline of its own beside the one that its connection has anyway, so that nothing else
-//! that the connection waits for meanwhile puts it off. Few connections have one at a time, so it costs
-//! the others nothing.
+//! Each is a deadline of its own beside the one that its connection has anyway, so that nothing
+//! else that the connection waits for meanwhile puts it off. Few connections have one at a time, so
+//! it costs the others nothing.
 
 use std::collections::HashMap;
 

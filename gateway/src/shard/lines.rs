@@ -118,8 +118,8 @@ fn of_hub(config: &Config) -> Vec<Line> {
     ]
 }
 
-/// The addresses of all peers, if any listener logs, or some route is the hub's: then the address of
-/// each peer is kept until its route is known.
+/// The addresses of all peers, if any listener logs, or some route is the hub's: then the address
+/// of each peer is kept until its route is known.
 fn peers(config: &Config) -> u64 {
     let logs = |listener: &Listener| listener.stack.log_websocket || listener.stack.log_transport;
     let has_hub = config.routes.iter().any(|route| matches!(route.handler, Handler::Hub(_)));

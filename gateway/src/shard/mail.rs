@@ -47,8 +47,8 @@ struct Stint {
 }
 
 impl<R: Ring> Shard<R> {
-    /// Takes mail in, and goes on with what is being delivered, each in turn, as long as one turn of
-    /// the loop may take.
+    /// Takes mail in, and goes on with what is being delivered, each in turn, as long as one turn
+    /// of the loop may take.
     ///
     /// # Errors
     /// The ring is beyond use.
@@ -80,8 +80,8 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    /// Whether the kernel is to carry out what is queued behind the first so many sends, before more
-    /// is.
+    /// Whether the kernel is to carry out what is queued behind the first so many sends, before
+    /// more is.
     pub(super) fn is_much_to_send(&self, carried_out: usize) -> bool {
         let queued = &self.batch[carried_out..];
         let bytes = || queued.iter().map(|send| u64::from(send.span.length)).sum::<u64>();

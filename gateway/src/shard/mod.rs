@@ -2,8 +2,8 @@
 //!
 //! The loop is: enter the ring, collect completions, settle the batch that was sent, handle the
 //! completions, serve connections that wait for a buffer; all of that again for what these receive,
-//! if they do; then input that had to wait, mail and fan-out; tick. Handling never enters the ring but to make room in the
-//! queue, and completions are never handled while others are.
+//! if they do; then input that had to wait, mail and fan-out; tick. Handling never enters the ring
+//! but to make room in the queue, and completions are never handled while others are.
 
 mod accept;
 mod access_log;
@@ -95,8 +95,8 @@ const EXPIRED_AT_ONCE: usize = 32;
 /// The longest sleep of a shard without connections.
 const IDLE_SLEEP: Duration = Duration::from_secs(5);
 
-/// The longest sleep while another shard's mailbox is full, messages hold too much memory, or what is
-/// to be delivered waits for a block or a place: nobody says when there is room.
+/// The longest sleep while another shard's mailbox is full, messages hold too much memory, or what
+/// is to be delivered waits for a block or a place: nobody says when there is room.
 const CONGESTED_SLEEP: Duration = Duration::from_millis(1);
 
 /// After a pause of the whole shard, how many ticks those are given whose input is yet to be read.
@@ -151,7 +151,8 @@ pub struct Shard<R> {
     events: Vec<Completion>,
     /// A receive was pushed in this turn of the loop.
     has_receives: bool,
-    /// What a deadline has passed for and was not looked at yet: whose own, and whose half messages'.
+    /// What a deadline has passed for and was not looked at yet: whose own, and whose half
+    /// messages'.
     expired: SlotSet,
     expired_halves: SlotSet,
     acceptors: Vec<Acceptor>,
@@ -376,7 +377,8 @@ impl<R: Ring> Shard<R> {
     ///
     /// What the kernel does with a turn's operations is part of what a connection waits for, and
     /// cannot be told from sleep within one call. So many of them get a call of their own, which
-    /// does not sleep; a few take so little that a turn which has nothing else to do counts without.
+    /// does not sleep; a few take so little that a turn which has nothing else to do counts
+    /// without.
     fn enter(&mut self) -> io::Result<()> {
         let mut wait = self.sleep();
         let is_long = self.ring.room() + TIMED_FROM <= SUBMISSIONS as usize;

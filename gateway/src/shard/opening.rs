@@ -131,8 +131,8 @@ impl<R: Ring> Shard<R> {
         self.complete(slot, Some(arrival.buffer), finished);
     }
 
-    /// Keeps what is told of connections on routes of the hub; forgets the peer's address on others,
-    /// unless it is logged.
+    /// Keeps what is told of connections on routes of the hub; forgets the peer's address on
+    /// others, unless it is logged.
     fn keep_details(&mut self, slot: Slot) {
         let peer = match self.profile(slot).logs() {
             true => self.peers.get(&slot).copied(),

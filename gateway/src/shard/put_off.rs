@@ -1,12 +1,12 @@
 //! Input that has to wait for the next turn of the loop.
 //!
 //! A few received bytes can inflate to a thousand times as many, and a buffer can hold thousands of
-//! tiny frames. What is inflated in one turn of the loop, and how many frames are read of connections
-//! that send very many, has a budget; input behind it keeps its buffer and waits here, first in, first
-//! out. A connection whose input had to wait receives again only while those like it leave half of
-//! the receive buffers to everyone else: a peer which sends such messages delays itself and others
-//! like it, and nobody else. While some waits it has its place in the turn behind all other input,
-//! whose answers have left by then.
+//! tiny frames. What is inflated in one turn of the loop, and how many frames are read of
+//! connections that send very many, has a budget; input behind it keeps its buffer and waits here,
+//! first in, first out. A connection whose input had to wait receives again only while those like
+//! it leave half of the receive buffers to everyone else: a peer which sends such messages delays
+//! itself and others like it, and nobody else. While some waits it has its place in the turn behind
+//! all other input, whose answers have left by then.
 
 use std::collections::VecDeque;
 
@@ -20,8 +20,8 @@ use crate::memory::Share;
 /// millisecond's work.
 pub(super) const INPUT_BUDGET: usize = 256 * 1024;
 
-/// So many frames of one stretch of input are read whatever is left of the budget, and each that comes
-/// behind them counts as so many bytes.
+/// So many frames of one stretch of input are read whatever is left of the budget, and each that
+/// comes behind them counts as so many bytes.
 pub(super) const FREE_FRAMES: u32 = 64;
 pub(super) const FRAME_COST: usize = 128;
 
@@ -118,8 +118,8 @@ impl<R: Ring> Shard<R> {
 
     /// Whether input of the connection has to wait because its answers would: they cannot leave
     /// before what is on its way to it has, and there is hardly room for more that waits. One whose
-    /// peer does not take what it is sent is not meant here, nor one in the middle of a message: what
-    /// is queued for it waits for that message's end.
+    /// peer does not take what it is sent is not meant here, nor one in the middle of a message:
+    /// what is queued for it waits for that message's end.
     pub(super) fn waits_for_room(&self, slot: Slot) -> bool {
         let connection = &self.table[slot];
         let states = connection.states;

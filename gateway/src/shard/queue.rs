@@ -1,5 +1,5 @@
-//! Published frames on their way to one connection: at once, or by its outbox, within what its route
-//! lets wait.
+//! Published frames on their way to one connection: at once, or by its outbox, within what its
+//! route lets wait.
 
 use super::Shard;
 use super::sending::{BatchSend, SentFrom};

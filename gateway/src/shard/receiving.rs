@@ -300,9 +300,9 @@ impl<R: Ring> Shard<R> {
         self.ring.push(Operation::Receive { slot, generation });
     }
 
-    /// Whether one more answer could wait, should all peers who are being answered not take theirs: of
-    /// an echo as much as one receive buffer, of others what the staging memory holds. So a small pool
-    /// makes for fewer receives at a time.
+    /// Whether one more answer could wait, should all peers who are being answered not take theirs:
+    /// of an echo as much as one receive buffer, of others what the staging memory holds. So a
+    /// small pool makes for fewer receives at a time.
     fn could_answer(&self) -> bool {
         let limits = &self.config.limits;
         let receives = u64::from(self.buffers.receives() + self.buffers.held());

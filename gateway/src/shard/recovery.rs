@@ -2,10 +2,11 @@
 //! left.
 //!
 //! The home of a topic keeps what was published; a subscriber that missed some of it has a cursor
-//! in [`Recoveries`](crate::hub::Recoveries), and nothing but that. A portion is asked for when nothing waits for the connection any
-//! more, and only while half of the blocks for sending are free, so those who come back, however
-//! many, take nothing from those who are there. What is published meanwhile comes from the home as
-//! well: a subscriber is told live messages once it has got to the end.
+//! in [`Recoveries`](crate::hub::Recoveries), and nothing but that. A portion is asked for when
+//! nothing waits for the connection any more, and only while half of the blocks for sending are
+//! free, so those who come back, however many, take nothing from those who are there. What is
+//! published meanwhile comes from the home as well: a subscriber is told live messages once it has
+//! got to the end.
 
 use tidegate_proto::websocket::frame::MAX_UNMASKED_HEADER;
 use tidegate_proto::websocket::message::Kind;

@@ -1,11 +1,11 @@
 //! What happens when memory or places run short that all connections share: whoever holds most is
 //! harmed first, never whoever keeps up.
 //!
-//! A turn that finds no block, or no place in the queues, waits; nobody is called slow for it. Before
-//! the pool is empty, and when something has waited for long, those are looked for who hold some
-//! of it: first those whose peers have taken nothing for a second, the one that holds most among some
-//! thousands that are looked at in a turn, and after two seconds those who take it slowly. What
-//! becomes of it is its route's policy for slow peers.
+//! A turn that finds no block, or no place in the queues, waits; nobody is called slow for it.
+//! Before the pool is empty, and when something has waited for long, those are looked for who hold
+//! some of it: first those whose peers have taken nothing for a second, the one that holds most
+//! among some thousands that are looked at in a turn, and after two seconds those who take it
+//! slowly. What becomes of it is its route's policy for slow peers.
 
 use std::time::Duration;
 
@@ -24,9 +24,9 @@ const LOOKED_AT: u32 = 4096;
 /// Whose peer has taken nothing for so long does not read.
 const STUCK: Duration = Duration::from_secs(1);
 
-/// When something has waited, or publishers have paused, for so many ticks, and nobody is stuck, the one
-/// who holds most has to give way though its peer takes some of it. Ticks do not count while the whole
-/// shard is paused.
+/// When something has waited, or publishers have paused, for so many ticks, and nobody is stuck,
+/// the one who holds most has to give way though its peer takes some of it. Ticks do not count
+/// while the whole shard is paused.
 const PATIENCE_TICKS: u64 = 8;
 
 /// What is known of the shortage.
@@ -106,9 +106,9 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    /// Whether blocks, or places, are so few that publishers pause. They go on only once a good part
-    /// more is free: were it the next block, those who take one after the other, however slowly,
-    /// would seem to leave enough, and everybody would publish as slowly as they read.
+    /// Whether blocks, or places, are so few that publishers pause. They go on only once a good
+    /// part more is free: were it the next block, those who take one after the other, however
+    /// slowly, would seem to leave enough, and everybody would publish as slowly as they read.
     fn runs_short(&self) -> Few {
         let before = self.relief.presses;
         let (free, reserve) = (self.blocks.free_bytes(Share::Sending), self.sending_reserve());
@@ -128,7 +128,8 @@ impl<R: Ring> Shard<R> {
         self.blocks.own_free_bytes(Share::Sending)
     }
 
-    /// What one turn's sends may leave behind, were all of them to fall short: so much is kept free.
+    /// What one turn's sends may leave behind, were all of them to fall short: so much is kept
+    /// free.
     pub(super) fn sending_reserve(&self) -> u64 {
         let area = |name| self.memory.area(name).len();
         let turn = area(AreaName::Staging) + area(AreaName::Receive);

@@ -84,8 +84,8 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    /// What is half received takes memory, and has its own deadline; that of what became whole is no
-    /// matter for what came behind it.
+    /// What is half received takes memory, and has its own deadline; that of what became whole is
+    /// no matter for what came behind it.
     fn watch_halves(&mut self, slot: Slot, became_whole: [bool; 2]) {
         let connection = &self.table[slot];
         let is_open = connection.stage == Stage::Open;

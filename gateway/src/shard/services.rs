@@ -1,7 +1,7 @@
 //! What connections run under: the service of a route, and the profile of a listener.
 //!
-//! A connection keeps the numbers of both from its beginning to its end, and both live as long: what
-//! the configuration says later changes nothing under it.
+//! A connection keeps the numbers of both from its beginning to its end, and both live as long:
+//! what the configuration says later changes nothing under it.
 
 use std::ops::Index;
 

@@ -370,8 +370,9 @@ impl Receiver {
         self.piece(&input[range.clone()], range, left)
     }
 
-    /// Moves `*at` over as much of the payload in progress as the input has up to `end`, and returns
-    /// how many bytes of the frame have yet to come; `None` if there are some and none is there.
+    /// Moves `*at` over as much of the payload in progress as the input has up to `end`, and
+    /// returns how many bytes of the frame have yet to come; `None` if there are some and none is
+    /// there.
     fn advance(&mut self, at: &mut usize, end: usize) -> Option<u64> {
         let Position::Payload { remaining, mask } = self.position else { return None };
         let before = joined(remaining);

@@ -87,8 +87,8 @@ pub struct Cuts {
     next: Option<usize>,
 }
 
-/// Cuts `length` bytes, which are `part` of a message, into cuts of `size` bytes and a last one with
-/// what is left. No bytes are one cut as well.
+/// Cuts `length` bytes, which are `part` of a message, into cuts of `size` bytes and a last one
+/// with what is left. No bytes are one cut as well.
 ///
 /// # Panics
 /// `size` is 0.

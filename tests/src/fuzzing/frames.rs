@@ -1,5 +1,5 @@
-//! A stream of frames, for either role, in any stretches: the receiver against the naive reader, for
-//! what is received and for what is passed on.
+//! A stream of frames, for either role, in any stretches: the receiver against the naive reader,
+//! for what is received and for what is passed on.
 
 use tidegate_proto::websocket::close::CloseReason;
 use tidegate_proto::websocket::error::ProtocolError;

@@ -1,5 +1,5 @@
-//! What becomes of those who hold blocks while these are few, and of who is answered meanwhile, played
-//! by hand.
+//! What becomes of those who hold blocks while these are few, and of who is answered meanwhile,
+//! played by hand.
 
 use tidegate::hub::{Publication, Request, Target};
 use tidegate::kernel::{Completion, Errno, Operation};
@@ -10,8 +10,8 @@ use crate::play::Play;
 use crate::random::Random;
 use crate::script;
 
-/// A pool of 1 MiB: 384 KiB are for sending, of which half is kept for answers, and 256 KiB for all.
-/// A client in slot 0 is in a room.
+/// A pool of 1 MiB: 384 KiB are for sending, of which half is kept for answers, and 256 KiB for
+/// all. A client in slot 0 is in a room.
 fn with_a_small_pool() -> (Play, ConnectionId) {
     let mut play = Play::with(
         "blocks = '1MiB'\n[[route]]\npath = '/room'\nhandler = 'hub?topic=room'\n\

@@ -58,8 +58,8 @@ impl Backlog<'_> {
         Ok(())
     }
 
-    /// Puts `rest` in front of all else: of a send that fell short. The bound does not apply, because
-    /// its bytes were accepted before they were tried.
+    /// Puts `rest` in front of all else: of a send that fell short. The bound does not apply,
+    /// because its bytes were accepted before they were tried.
     ///
     /// # Errors
     /// The pool is empty.

@@ -1,5 +1,5 @@
-//! Frames that go to many connections: encoded once into a pooled block, and queued by reference for
-//! those who cannot take them at once.
+//! Frames that go to many connections: encoded once into a pooled block, and queued by reference
+//! for those who cannot take them at once.
 //!
 //! A frame is counted once by whoever is delivering it, once by each batch that it is sent in, and
 //! once by each queue that it waits in; nothing is counted for a peer that takes it at once.
@@ -103,7 +103,8 @@ impl Frames {
     }
 
     /// Puts `bytes`, which are so many messages, into a block, of which `kept` bytes of what is for
-    /// sending stay free; the caller counts as the first who refers to it. `None` if there is no block.
+    /// sending stay free; the caller counts as the first who refers to it. `None` if there is no
+    /// block.
     pub fn add(
         &mut self,
         bytes: &[&[u8]],
@@ -258,8 +259,8 @@ impl Frames {
         self.drop_behind(slot, before, blocks)
     }
 
-    /// Leaves all with this key out that have not begun: several may wait, if they came before it was
-    /// known that the peer is slow. Returns how many messages that were.
+    /// Leaves all with this key out that have not begun: several may wait, if they came before it
+    /// was known that the peer is slow. Returns how many messages that were.
     pub fn drop_key(&mut self, slot: Slot, key: u64, blocks: &mut Blocks) -> u32 {
         let queue = self.queue(slot);
         let mut before = if self.is_begun(slot) { queue.first } else { 0 };

@@ -1,16 +1,16 @@
 //! What waits to be sent to one connection, and what of it goes first.
 //!
-//! Two things may wait: the backlog, which are bytes of this connection's own (answers, and the rest
-//! of sends that fell short), and published frames, which many connections share and which wait by
-//! reference. In this order they are sent:
+//! Two things may wait: the backlog, which are bytes of this connection's own (answers, and the
+//! rest of sends that fell short), and published frames, which many connections share and which
+//! wait by reference. In this order they are sent:
 //!
 //! 1. a frame that has begun, to its end;
 //! 2. the backlog;
 //! 3. frames that have not begun, unless the handler is in the middle of a message.
 //!
-//! At most one send of a connection is on its way: in a batch, whose outcome is known once the batch is
-//! settled, or armed, which waits for the peer. This type knows nothing of the ring that sends: whoever
-//! sends tells it what became of it.
+//! At most one send of a connection is on its way: in a batch, whose outcome is known once the
+//! batch is settled, or armed, which waits for the peer. This type knows nothing of the ring that
+//! sends: whoever sends tells it what became of it.
 
 mod backlog;
 mod frames;
@@ -25,8 +25,8 @@ use crate::memory::{Full, Pool};
 pub use backlog::Backlog;
 pub use frames::{FrameId, Frames, NO_KEY};
 
-/// What queued frames leave of a backlog's bound, so that a Close frame finds room when the bound is
-/// met: the largest one. Only the rest of a send that fell short may use it up.
+/// What queued frames leave of a backlog's bound, so that a Close frame finds room when the bound
+/// is met: the largest one. Only the rest of a send that fell short may use it up.
 pub const CLOSE_RESERVE: u32 = 2 + 125;
 
 /// What waits for one connection leaves together up to so many bytes.
@@ -42,8 +42,8 @@ pub struct Outbox<'a> {
     pub frames: &'a mut Frames,
     /// The pool of the shard.
     pub pool: Pool<'a>,
-    /// How much of the staging memory, from the front, is used in this batch. All of it is free again
-    /// once the batch is settled.
+    /// How much of the staging memory, from the front, is used in this batch. All of it is free
+    /// again once the batch is settled.
     pub staged: &'a mut u32,
 }
 
@@ -192,8 +192,8 @@ impl Outbox<'_> {
             && self.connection.backlog.is_none()
     }
 
-    /// What is to be sent in this batch of the frames that wait, if nothing is on its way. Several leave
-    /// together, put together in staging memory, if they `may_cork`.
+    /// What is to be sent in this batch of the frames that wait, if nothing is on its way. Several
+    /// leave together, put together in staging memory, if they `may_cork`.
     pub fn next(&mut self, may_cork: bool) -> Option<Outgoing> {
         let states = self.connection.states;
         let is_busy =
@@ -256,8 +256,9 @@ impl Outbox<'_> {
         self.connection.states.put(States::QUEUED, !self.frames.is_empty(self.slot));
     }
 
-    /// Whether something waits that the peer had no room for. Frames that have not begun are tried anew,
-    /// all together, or wait for the end of a message, which comes only if the peer is read from again.
+    /// Whether something waits that the peer had no room for. Frames that have not begun are tried
+    /// anew, all together, or wait for the end of a message, which comes only if the peer is read
+    /// from again.
     #[must_use]
     pub fn has_more(&self) -> bool {
         self.connection.backlog.is_some() || self.frames.is_begun(self.slot)

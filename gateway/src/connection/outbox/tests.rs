@@ -280,8 +280,8 @@ fn runs(heard: &[u8]) -> VecDeque<(u8, usize)> {
 }
 
 proptest! {
-    /// Marks count up, so each is one run: nothing is cut, mixed or lost. Answers come in their order,
-    /// and so do frames.
+    /// Marks count up, so each is one run: nothing is cut, mixed or lost. Answers come in their
+    /// order, and so do frames.
     #[test]
     fn a_peer_sees_whole_frames_and_answers_in_order(
         steps in prop::collection::vec(step(), 1..60),

@@ -17,8 +17,8 @@ const ACCEPT_DONTWAIT: u16 = 1 << 1;
 const SOCKET_SIOCOUTQ: u32 = 1;
 
 impl Uring {
-    /// The entry of an operation, and what its completion will carry; `None` for one that the kernel
-    /// has nothing to do for yet.
+    /// The entry of an operation, and what its completion will carry; `None` for one that the
+    /// kernel has nothing to do for yet.
     pub(super) fn entry(&mut self, operation: Operation) -> Option<(squeue::Entry, Token)> {
         use Operation as O;
         let poll_events = (libc::POLLIN | libc::POLLRDHUP) as u32;

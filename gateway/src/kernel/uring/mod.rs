@@ -25,9 +25,9 @@ use peer_names::PeerNames;
 pub use probe::RingError;
 use token::{Kind, Token};
 
-/// Waits of about a tick are ended by one timer that stays armed from each to the next. A wait with a
-/// time limit of its own starts and cancels a timer of the kernel's each time, which is what a shard
-/// under light load would do for each message.
+/// Waits of about a tick are ended by one timer that stays armed from each to the next. A wait with
+/// a time limit of its own starts and cancels a timer of the kernel's each time, which is what a
+/// shard under light load would do for each message.
 const TIMED_WAITS: RangeInclusive<Duration> =
     Duration::from_millis(20)..=Duration::from_millis(500);
 
@@ -172,8 +172,8 @@ impl Uring {
         }
     }
 
-    /// Submits once, and waits if `wanted`; `true` if something was left behind that another try may
-    /// take.
+    /// Submits once, and waits if `wanted`; `true` if something was left behind that another try
+    /// may take.
     fn enter_once(&mut self, wanted: bool, limit: Option<Duration>) -> io::Result<bool> {
         self.refill();
         let queued = self.ring.submission().len();

@@ -36,7 +36,8 @@ impl PeerNames {
         (index, self.names[index as usize].prepare(slot))
     }
 
-    /// The accept with this place is done: the slot it went into, and whom it found if it succeeded.
+    /// The accept with this place is done: the slot it went into, and whom it found if it
+    /// succeeded.
     pub(super) fn take(&mut self, index: u32) -> (Slot, Peer) {
         self.free.push(index);
         let name = &self.names[index as usize];
