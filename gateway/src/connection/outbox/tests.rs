@@ -96,18 +96,17 @@ impl Line {
 
     /// The batch is settled: the peer took up to `most` bytes of what was sent in it.
     fn settle(&mut self, most: u32) {
-        if let Some(Outgoing { span, frame }) = self.batch.take() {
-            let sent = span.length.min(most);
-            self.hear(span.part(0, sent));
-            if sent < span.length {
-                match frame {
-                    Some(frame) => self.outbox().frame_fell_short(frame, sent),
-                    None => self.outbox().fell_short(span.skip(sent)).expect("room"),
-                }
+        let Some(Outgoing { span, frame }) = self.batch.take() else { return };
+        let sent = span.length.min(most);
+        self.hear(span.part(0, sent));
+        if sent < span.length {
+            match frame {
+                Some(frame) => self.outbox().frame_fell_short(frame, sent),
+                None => self.outbox().fell_short(span.skip(sent)).expect("room"),
             }
-            if let Some(frame) = frame {
-                self.frames.release(frame, &mut self.world.blocks);
-            }
+        }
+        if let Some(frame) = frame {
+            self.frames.release(frame, &mut self.world.blocks);
         }
         self.staged = 0;
         self.connection.states.set_writing(Writing::Idle);
