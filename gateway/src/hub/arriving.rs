@@ -142,7 +142,9 @@ impl Hub {
             }
             Request::History { topic, since, limit } => {
                 let hash = self.common.hash(topic.as_str());
-                reply(self.home.history((hash, &topic), since, limit, moment.now));
+                let Self { common, home, .. } = self;
+                let hasher = |name: &Name| common.hash(name.as_str());
+                reply(home.history((hash, &topic), since, limit, (moment.now, &hasher)));
             }
             request @ (Request::Connection(_) | Request::Connections { .. }) => {
                 return Some(Work::Tell(Box::new(Ask { request, reply })));

@@ -111,6 +111,7 @@ impl<R: Ring> Shard<R> {
                 None => {}
                 Some(Delivered::Waits) => {
                     self.step_back(running);
+                    self.hold_nothing_while_waiting(&mut running.forms);
                     return Portion::Waits;
                 }
                 Some(_) => told += 1,
@@ -260,6 +261,17 @@ impl<R: Ring> Shard<R> {
             Framed::TooLarge | Framed::Waits(_) => None,
         });
         self.done_frames.extend(frames);
+    }
+
+    /// Who waits for a block has none meanwhile: of several that each had one, all would wait for each
+    /// other.
+    fn hold_nothing_while_waiting(&mut self, forms: &mut Forms) {
+        let waits = |(_, framed): &(Form, Framed)| matches!(framed, Framed::Waits(_));
+        if forms.iter().any(waits) {
+            let waiting = forms.iter().copied().filter(waits).collect();
+            self.release_forms(forms);
+            *forms = waiting;
+        }
     }
 
     /// Tells one connection, with `forms` of the delivery; whether it could take it.

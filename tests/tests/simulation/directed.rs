@@ -497,3 +497,21 @@ fn who_opens_behind_as_many_as_have_a_turn_waits_for_no_tick() {
     play.turn([]);
     assert_eq!(play.hand.borrow().wait, Duration::ZERO);
 }
+
+#[test]
+fn a_topic_of_which_nothing_is_left_is_forgotten_though_its_history_is_asked_for() {
+    let mut play = Play::with(
+        "[[route]]\npath = '/room'\nhandler = 'hub?topic=room'\n\
+         [[topic]]\nname = 'room'\nhistory = 9\nhistory_age = '1s'\n",
+    );
+    publish(&mut play);
+    assert_eq!(play.counters().topics_home, 1);
+    // The message is too old when it is asked for, and no tick has come that would look.
+    play.hand.borrow_mut().now += Duration::from_millis(1100);
+    let topic = Name::new("room").expect("a name");
+    play.asks(Request::History { topic, since: None, limit: 9 });
+    for _ in 0..9 {
+        play.tick();
+    }
+    assert_eq!(play.counters().topics_home, 0);
+}

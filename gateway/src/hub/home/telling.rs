@@ -80,7 +80,7 @@ impl Home {
         (key, name): (u64, &Name),
         since: Option<Position>,
         limit: usize,
-        now: Duration,
+        (now, hash): (Duration, &dyn Fn(&Name) -> u64),
     ) -> Answer {
         let Some(index) = self.find(key, name) else { return Answer::Refused(Refusal::Unknown) };
         let extra = self.topics[index as usize].extra.as_deref_mut();
@@ -94,6 +94,9 @@ impl Home {
             Some(Kept { offset: delivery.position?.offset, publication: Arc::new(publication) })
         };
         let messages = deliveries.iter().filter_map(kept).collect();
-        Answer::History(History { messages, position: history.position(), gap })
+        let position = history.position();
+        // What was too old just now may have been all that was kept.
+        self.drop_if_idle(index, hash);
+        Answer::History(History { messages, position, gap })
     }
 }
