@@ -61,6 +61,8 @@ const BLOCKS: u32 = 1 << 20;
 
 /// Longer than all deadlines of a connection that does nothing any more, one after the other.
 const DEADLINES: Duration = Duration::from_secs(60);
+/// The same for what histories keep, for up to a minute each from when it came, and for who lingers.
+const HISTORIES: Duration = Duration::from_secs(180);
 
 /// What came of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -282,15 +284,7 @@ impl Scene {
     /// After the last client has left, the shards are soon as they were at the start.
     fn empties(&mut self) {
         let (from, began) = (self.several.turns(), self.several.at_work());
-        // A shard that is disturbed all the time has short turns, and deadlines to wait for as
-        // well.
-        let is_soon = |now: &Self| {
-            let turns = now.several.turns() - from;
-            let clocks = now.several.at_work();
-            let had_time = clocks.iter().zip(&began).all(|(now, began)| *now - *began > DEADLINES);
-            turns < 20_000 || (!had_time && turns < 1_000_000)
-        };
-        while is_soon(self) {
+        while self.is_soon(from, &began, DEADLINES) {
             if self.several.is_empty()
                 && self.publisher.is_answered(&Sights(&self.several.outsides))
             {
@@ -302,14 +296,23 @@ impl Scene {
         panic!("a shard still holds something of a connection");
     }
 
+    /// Whether it is soon after so many turns, when the shards' clocks stood so. A shard that is
+    /// disturbed all the time, or sleeps while others do not, has short turns or few of them: there is
+    /// time until each has been at work for as long as it may wait for.
+    fn is_soon(&self, from: usize, began: &[Duration], longest: Duration) -> bool {
+        let turns = self.several.turns() - from;
+        let clocks = self.several.at_work();
+        let had_time = clocks.iter().zip(began).all(|(now, began)| *now - *began > longest);
+        turns < 20_000 || (!had_time && turns < 1_000_000)
+    }
+
     /// Once histories are too old and nobody may come back, nothing is left of what was published.
     fn is_forgotten(&mut self) {
         self.plan.ledger.borrow_mut().hushed = true;
         self.several.attend_to_all();
-        // While others sleep for long, a shard that waits for its next tick has few of the turns.
-        let until = self.several.turns() + 20_000;
+        let (from, began) = (self.several.turns(), self.several.at_work());
         let mut left = Vec::new();
-        while self.several.turns() < until {
+        while self.is_soon(from, &began, HISTORIES) {
             left = self.several.counters().named().to_vec();
             left.retain(|(name, count)| seeds::is_of_the_hub_now(name) && *count > 0);
             left.extend([("memory", self.publisher.door.memory().used())]);
