@@ -357,6 +357,29 @@ fn of_half_messages_the_largest_gives_way_when_blocks_run_short() {
 }
 
 #[test]
+fn half_control_frames_give_way_when_blocks_run_short() {
+    let config = SMALL_POOL.replace("connections = 512", "connections = 1200");
+    let gateway = Gateway::start(&config);
+    let mut witness = Witness::new(&gateway);
+    let half = &Frame::ping("split").masked()[..8];
+    // A block of 512 bytes each, in the quarter that is theirs and in that for all: less than a
+    // sixteenth of the pool is left.
+    let count = (POOL / 2 - POOL / 16) / 512 + 8;
+    let keepers: Vec<Peer> = (0..count)
+        .map(|_| {
+            let mut peer = Peer::open(&gateway, "/echo");
+            peer.send(half);
+            peer
+        })
+        .collect();
+    gateway.expect_counter_from("holders_evicted", 1);
+    assert_eq!(gateway.counters().get("protocol_errors"), 0);
+    witness.check();
+    drop(keepers);
+    expect_nothing_left(&gateway);
+}
+
+#[test]
 fn a_slow_peer_keeps_what_waits_for_it_though_heads_take_all_that_they_can() {
     let gateway = Gateway::start(SMALL_POOL);
     let mut witness = Witness::new(&gateway);

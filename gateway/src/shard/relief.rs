@@ -172,13 +172,15 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    /// Bytes of the block of a connection's half message; 0 if it has none.
+    /// Bytes of the blocks of what a connection has half sent, a message and a control frame; 0 if it
+    /// has none.
     fn half_bytes(&self, slot: Slot) -> u64 {
         let connection = &self.table[slot];
-        match connection.gathered {
-            Some(block) if connection.stage == Stage::Open => u64::from(self.blocks.size(block)),
-            _ => 0,
+        if connection.stage != Stage::Open {
+            return 0;
         }
+        let halves = [connection.gathered, connection.control];
+        halves.into_iter().flatten().map(|block| u64::from(self.blocks.size(block))).sum()
     }
 
     /// Bytes that a connection holds; 0 if it is none of those that are looked for.
