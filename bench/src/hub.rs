@@ -81,7 +81,7 @@ impl Handler for Switch {
         let _ = context.send(Kind::Binary, id.as_bytes());
     }
 
-    fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece) {
+    fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece<'_>) {
         let whom = context.bytes(&piece).get(..ID).and_then(|id| std::str::from_utf8(id).ok());
         if let Some(id) = whom.and_then(|id| id.parse().ok()) {
             // What is not published is missed by the client, which is an error there.

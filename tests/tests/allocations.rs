@@ -34,7 +34,7 @@ const OFFER: &str = "permessage-deflate; server_no_context_takeover; client_no_c
 struct Wasteful;
 
 impl Handler for Wasteful {
-    fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece) {
+    fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece<'_>) {
         drop(black_box(Box::new(0_u64)));
         context.echo(piece).expect("there is room");
     }

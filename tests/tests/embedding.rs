@@ -87,7 +87,7 @@ impl Handler for Reverse {
         context.set_state(self.diary.open());
     }
 
-    fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece) {
+    fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece<'_>) {
         let mut bytes = context.bytes(&piece).to_vec();
         let mut entries = self.diary.entries();
         entries.messages.push(bytes.len());
@@ -128,7 +128,7 @@ impl Handler for Greet {
         }
     }
 
-    fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece) {
+    fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece<'_>) {
         context.echo(piece).expect("there is room");
     }
 
@@ -149,7 +149,7 @@ impl Handler for Once {
         context.set_state(self.0.open());
     }
 
-    fn message(&mut self, context: &mut Context<'_, '_>, _piece: Piece) {
+    fn message(&mut self, context: &mut Context<'_, '_>, _piece: Piece<'_>) {
         // Messages may still come in while the peer has not seen the Close frame.
         if context.send(Kind::Text, b"once").is_ok() {
             context.close(CloseCode(4000));
@@ -187,7 +187,7 @@ impl Handler for Stream {
         context.set_state(self.last);
     }
 
-    fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece) {
+    fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece<'_>) {
         let text = String::from_utf8_lossy(context.bytes(&piece));
         let count = text.parse().expect("a number of bytes");
         self.left.insert(context.state(), count);
@@ -203,7 +203,7 @@ impl Handler for Stream {
 struct Panic;
 
 impl Handler for Panic {
-    fn message(&mut self, _context: &mut Context<'_, '_>, _piece: Piece) {
+    fn message(&mut self, _context: &mut Context<'_, '_>, _piece: Piece<'_>) {
         panic!("a handler's mistake");
     }
 }

@@ -78,7 +78,7 @@ impl Handler for Commands {
         }
     }
 
-    fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece) {
+    fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece<'_>) {
         let text = String::from_utf8(context.bytes(&piece).to_vec()).expect("text");
         let (word, object) = text.split_once(' ').unwrap_or((&text, ""));
         let answer = Self::obey(context, word, object);

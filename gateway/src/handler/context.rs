@@ -91,7 +91,7 @@ pub struct Publishing {
 impl Context<'_, '_> {
     /// The bytes of the piece at hand.
     #[must_use]
-    pub fn bytes(&self, piece: &Piece) -> &[u8] {
+    pub fn bytes(&self, piece: &Piece<'_>) -> &[u8] {
         self.output.pool.memory.bytes(piece.span)
     }
 
@@ -100,8 +100,8 @@ impl Context<'_, '_> {
     ///
     /// # Errors
     /// See [`WriteError`].
-    pub fn echo(&mut self, piece: Piece) -> Result<(), WriteError> {
-        let Piece { kind, part, span } = piece;
+    pub fn echo(&mut self, piece: Piece<'_>) -> Result<(), WriteError> {
+        let Piece { kind, part, span, .. } = piece;
         self.write(kind, part, &Payload::Span(span))
     }
 
@@ -222,7 +222,7 @@ impl Context<'_, '_> {
     pub fn publish_piece(
         &mut self,
         target: &Target,
-        piece: &Piece,
+        piece: &Piece<'_>,
         how: Publishing,
     ) -> Result<(), Refusal> {
         debug_assert_eq!(piece.part, Part::Whole, "only whole messages can be published");

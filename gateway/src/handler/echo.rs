@@ -7,7 +7,7 @@ use super::{Context, Handler, Piece};
 pub struct Echo;
 
 impl Handler for Echo {
-    fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece) {
+    fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece<'_>) {
         // What cannot be written ends the connection, and the shard knows why: nothing is left to
         // decide here.
         let _ = context.echo(piece);

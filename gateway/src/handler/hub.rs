@@ -133,7 +133,7 @@ impl Handler for Rooms {
         }
     }
 
-    fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece) {
+    fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece<'_>) {
         let topic = context.publishing_topic().filter(|_| self.may_publish(context));
         let Some(topic) = topic else {
             return context.close(CloseCode::POLICY_VIOLATION);

@@ -11,6 +11,8 @@ mod hub;
 mod page;
 mod refusal;
 
+use std::marker::PhantomData;
+
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::code::CloseCode;
 use tidegate_proto::websocket::message::{Kind, Part};
@@ -35,15 +37,30 @@ pub enum Delivery {
 }
 
 /// Part of a message, or all of it; its bytes are asked of the [`Context`]. It is no copy, and
-/// sending it back uses it up: the answer may be put together where its bytes are.
+/// sending it back uses it up: the answer may be put together where its bytes are. It cannot be kept
+/// beyond the call that it came with, when its bytes may be another connection's.
+///
+/// ```compile_fail,E0308
+/// use tidegate::handler::{Context, Handler, Piece};
+///
+/// struct Keeper(Option<Piece<'static>>);
+///
+/// impl Handler for Keeper {
+///     fn message(&mut self, _: &mut Context<'_, '_>, piece: Piece<'_>) {
+///         self.0 = Some(piece);
+///     }
+/// }
+/// ```
 #[derive(Debug)]
-pub struct Piece {
+pub struct Piece<'p> {
     /// Text or binary.
     pub kind: Kind,
     /// Which part of the message.
     pub part: Part,
     /// Where its bytes are.
     pub(crate) span: Span,
+    /// The call that it came with.
+    pub(crate) call: PhantomData<&'p ()>,
 }
 
 /// What a handler answers to a request.
@@ -93,7 +110,7 @@ pub trait Handler {
     fn open(&mut self, _context: &mut Context<'_, '_>, _head: &RequestHead<'_>) {}
 
     /// A message, or a piece of one.
-    fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece);
+    fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece<'_>);
 
     /// Everything that was queued is sent.
     fn writable(&mut self, _context: &mut Context<'_, '_>) {}

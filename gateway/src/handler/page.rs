@@ -21,5 +21,5 @@ impl Handler for Page {
     }
 
     /// Never called: no connection is opened here.
-    fn message(&mut self, _context: &mut Context<'_, '_>, _piece: Piece) {}
+    fn message(&mut self, _context: &mut Context<'_, '_>, _piece: Piece<'_>) {}
 }

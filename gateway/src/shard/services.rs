@@ -63,7 +63,7 @@ pub struct Service {
 struct NoRoute;
 
 impl Handler for NoRoute {
-    fn message(&mut self, _: &mut Context<'_, '_>, _: Piece) {
+    fn message(&mut self, _: &mut Context<'_, '_>, _: Piece<'_>) {
         debug_assert!(false, "a message before the request");
     }
 }
@@ -124,7 +124,8 @@ impl Services {
             std::iter::once(None).chain(routes.iter().cloned().map(Some)).collect();
         let numbers = self.entries.update(&wanted, |route| Service::new(route.as_ref(), factory));
         debug_assert_eq!(numbers[0], usize::from(OPENING), "it is wanted first, and always");
-        let ids: Vec<_> = numbers[1..].iter().map(|number| *number as ServiceId).collect();
+        let id = |number: &usize| ServiceId::try_from(*number).expect("a few thousand routes");
+        let ids: Vec<_> = numbers[1..].iter().map(id).collect();
         let all: Vec<_> = self.entries.users().map(|(number, _)| number).collect();
         for number in all {
             let place = numbers[1..].iter().position(|other| *other == number);
@@ -241,7 +242,9 @@ impl Profiles {
 
     fn update(&mut self, listeners: &[Listener]) {
         let numbers = self.entries.update(listeners, Profile::new);
-        self.of_listeners = numbers.into_iter().map(|number| number as ProfileId).collect();
+        let id =
+            |number| ProfileId::try_from(number).expect("a few listeners, and as many retired");
+        self.of_listeners = numbers.into_iter().map(id).collect();
         let wanted = listeners.iter().filter_map(|one| one.stack.websocket.deflate);
         self.shared_deflate = wanted.reduce(|one, other| Deflate {
             level: one.level.min(other.level),

@@ -1,5 +1,7 @@
 //! What one connection makes of one stretch of input: frames, pieces for its handler, answers.
 
+use std::marker::PhantomData;
+
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::utf8::Utf8;
 use tidegate_proto::websocket::close::CloseReason;
@@ -219,7 +221,7 @@ impl Turn<'_> {
     fn piece(&mut self, piece: &receiver::Piece, received: Span) {
         let span = received.part(piece.start as u32, piece.end as u32);
         if !piece.compressed && self.handler.delivery() == Delivery::Pieces {
-            return self.deliver(Piece { kind: piece.kind, part: piece.part, span });
+            return self.deliver(Piece::new(piece.kind, piece.part, span));
         }
         if piece.part == Part::Whole && span.length <= self.limits.max_buffered_message {
             return self.whole(piece, span);
@@ -286,7 +288,7 @@ impl Turn<'_> {
                 return self.abandon(&mut whole, ProtocolError::InvalidUtf8);
             }
             match self.handler.delivery() {
-                Delivery::Pieces => self.deliver(Piece { kind, part, span: out }),
+                Delivery::Pieces => self.deliver(Piece::new(kind, part, out)),
                 Delivery::Whole => self.gather_inflated(kind, &mut whole, &progress),
             }
             if progress.done {
@@ -324,7 +326,7 @@ impl Turn<'_> {
         }
     }
 
-    fn deliver(&mut self, piece: Piece) {
+    fn deliver(&mut self, piece: Piece<'_>) {
         self.counters.messages_in += u64::from(piece.part.is_last());
         self.call(|handler, context| handler.message(context, piece));
     }
@@ -449,9 +451,13 @@ impl Turn<'_> {
     }
 }
 
-impl Piece {
+impl Piece<'_> {
+    fn new(kind: Kind, part: Part, span: Span) -> Self {
+        Self { kind, part, span, call: PhantomData }
+    }
+
     fn whole(kind: Kind, span: Span) -> Self {
-        Self { kind, part: Part::Whole, span }
+        Self::new(kind, Part::Whole, span)
     }
 }
 

@@ -94,7 +94,7 @@ impl Handler for Counted {
         self.rooms.open(context, head);
     }
 
-    fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece) {
+    fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece<'_>) {
         self.rooms.message(context, piece);
     }
 
@@ -157,7 +157,7 @@ impl Handler for Recorded {
         }
     }
 
-    fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece) {
+    fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece<'_>) {
         let wants_whole = self.behaviour.wants_whole();
         let behaviour = self.behaviour;
         let seen = self.seen(context);
@@ -194,7 +194,10 @@ impl Handler for Recorded {
     }
 }
 
-fn twice(context: &mut Context<'_, '_>, piece: Piece) -> Result<(), tidegate::handler::WriteError> {
+fn twice(
+    context: &mut Context<'_, '_>,
+    piece: Piece<'_>,
+) -> Result<(), tidegate::handler::WriteError> {
     let copy = context.bytes(&piece).to_vec();
     let (a, b) = (copy.len() / 3, copy.len() / 2);
     context.send_piece(piece.kind, Part::First, &copy[..a])?;
