@@ -10,12 +10,15 @@
 //! goes on accepting into its reserve of slots, and those are told so. Who was given to a shard
 //! that has no slot by then waits there for the next one, before those who are yet to be accepted.
 
+use std::collections::VecDeque;
 use std::io;
 use std::time::Duration;
 
 use tidegate_proto::keepalive::Wait;
 
-use super::{OPERATIONS_PER_EVENT, Shard, services};
+use super::connections::Connections;
+use super::newcomers::Newcomers;
+use super::{OPERATIONS_PER_EVENT, services};
 use crate::hub::Handed;
 use crate::kernel::{ACCEPT_BATCH, Errno, ListenerId, Operation, Peer, Ring, Slot};
 
@@ -23,7 +26,7 @@ use crate::kernel::{ACCEPT_BATCH, Errno, ListenerId, Operation, Peer, Ring, Slot
 const TELL_AGAIN: Duration = Duration::from_secs(10);
 
 /// The state of one listener.
-pub(super) struct Acceptor {
+struct Acceptor {
     state: State,
     /// How many accepts the next portion has.
     window: u32,
@@ -48,8 +51,35 @@ enum State {
 }
 
 impl Acceptor {
-    pub(super) fn new() -> Self {
+    fn new() -> Self {
         Self { state: State::Parked, window: 1, pending: 0, dry: false }
+    }
+}
+
+/// How connections come in.
+pub(super) struct Accepting {
+    acceptors: Vec<Acceptor>,
+    /// Accepts in flight, of all listeners.
+    pending: u32,
+    /// Connections that other shards gave to this one, and that wait for a slot.
+    handed: VecDeque<Handed>,
+    newcomers: Newcomers,
+}
+
+impl Accepting {
+    /// For so many listeners.
+    pub(super) fn new(listeners: usize) -> Self {
+        Self {
+            acceptors: (0..listeners).map(|_| Acceptor::new()).collect(),
+            pending: 0,
+            handed: VecDeque::new(),
+            newcomers: Newcomers::default(),
+        }
+    }
+
+    /// Whether nobody waits who was given to this shard.
+    pub(super) fn has_taken_all_over(&self) -> bool {
+        self.handed.is_empty()
     }
 }
 
@@ -75,30 +105,53 @@ fn is_of_connection(error: Errno) -> bool {
     )
 }
 
-impl<R: Ring> Shard<R> {
+impl<R: Ring> Connections<R> {
+    /// Whether as many connections are there as are served.
+    fn is_full(&self) -> bool {
+        self.sockets.table.live() >= self.sockets.limits.connections
+    }
+
+    /// There is no room for one more: says so in the log, now and then.
+    pub(super) fn tell_full(&mut self) {
+        let now = self.sockets.ring.now();
+        if self.full_told.is_some_and(|told| now - told < TELL_AGAIN) {
+            return;
+        }
+        self.full_told = Some(now);
+        tracing::warn!(
+            shard = self.index,
+            connections = self.sockets.table.live(),
+            open = self.sockets.counters.connections_open,
+            "all places are taken: new connections wait until those give way that send no request, or \
+             are answered with 503; raise limits.connections, or run more shards"
+        );
+    }
+}
+
+impl Accepting {
     /// Parks all listeners.
-    pub(super) fn start_accepting(&mut self) {
+    pub(super) fn start_accepting<R: Ring>(&mut self, connections: &mut Connections<R>) {
         for listener in 0..self.acceptors.len() as ListenerId {
-            self.ring.push(Operation::PollListener { listener });
+            connections.sockets.ring.push(Operation::PollListener { listener });
         }
     }
 
     /// Takes in what waits to be accepted, and closes each listener once nothing does: whoever came
     /// before is told that the gateway drains.
-    pub(super) fn stop_accepting(&mut self) {
+    pub(super) fn stop_accepting<R: Ring>(&mut self, connections: &mut Connections<R>) {
         for listener in 0..self.acceptors.len() as ListenerId {
             if self.acceptors[listener as usize].state == State::Parked {
-                self.ring.push(Operation::UnpollListener { listener });
-                self.accept_portion(listener);
+                connections.sockets.ring.push(Operation::UnpollListener { listener });
+                self.accept_portion(connections, listener);
             }
         }
     }
 
     /// Closes all listeners that are still open; what waits there is reset.
-    pub(super) fn close_listeners(&mut self) {
+    pub(super) fn close_listeners<R: Ring>(&mut self, connections: &mut Connections<R>) {
         for listener in 0..self.acceptors.len() as ListenerId {
             if self.acceptors[listener as usize].state != State::Closed {
-                self.close_listener(listener);
+                self.close_listener(connections, listener);
             }
         }
     }
@@ -110,40 +163,40 @@ impl<R: Ring> Shard<R> {
             .all(|acceptor| acceptor.state == State::Closed && acceptor.pending == 0)
     }
 
-    fn close_listener(&mut self, listener: ListenerId) {
+    fn close_listener<R: Ring>(&mut self, connections: &mut Connections<R>, listener: ListenerId) {
         let acceptor = &mut self.acceptors[listener as usize];
         if acceptor.state == State::Parked {
-            self.ring.push(Operation::UnpollListener { listener });
+            connections.sockets.ring.push(Operation::UnpollListener { listener });
         }
         acceptor.state = State::Closed;
-        self.ring.push(Operation::CloseListener { listener });
+        connections.sockets.ring.push(Operation::CloseListener { listener });
     }
 
     /// Nothing waits to be accepted: parks the listener, or closes it if the shard drains.
-    fn park(&mut self, listener: ListenerId) {
-        if self.is_draining() {
-            return self.close_listener(listener);
+    fn park<R: Ring>(&mut self, connections: &mut Connections<R>, listener: ListenerId) {
+        if connections.is_draining() {
+            return self.close_listener(connections, listener);
         }
         let acceptor = &mut self.acceptors[listener as usize];
         acceptor.state = State::Parked;
         acceptor.window = 1;
-        self.ring.push(Operation::PollListener { listener });
+        connections.sockets.ring.push(Operation::PollListener { listener });
     }
 
     /// Goes on with those of other shards, and then with listeners, that wait for a free slot,
     /// beginning with another listener each time.
-    pub(super) fn resume_accepting(&mut self) {
-        self.take_over_some();
+    pub(super) fn resume_accepting<R: Ring>(&mut self, connections: &mut Connections<R>) {
+        self.take_over_some(connections);
         let is_waiting = !self.handed.is_empty()
             || self.acceptors.iter().any(|acceptor| acceptor.state == State::Full);
-        if is_waiting && self.table.vacant() == 0 && self.accepts_pending == 0 {
-            self.make_way();
+        if is_waiting && connections.sockets.table.vacant() == 0 && self.pending == 0 {
+            self.newcomers.make_way(connections);
         }
         let count = self.acceptors.len();
         for turn in 0..count {
-            let listener = (turn + self.counters.loops as usize) % count;
+            let listener = (turn + connections.sockets.counters.loops as usize) % count;
             if self.acceptors[listener].state == State::Full {
-                self.accept_portion(listener as ListenerId);
+                self.accept_portion(connections, listener as ListenerId);
             }
         }
     }
@@ -155,34 +208,39 @@ impl<R: Ring> Shard<R> {
 
     /// Goes on with listeners for which the kernel lacked something, once the rest of the portion
     /// that it failed in is done.
-    pub(super) fn retry_accepting(&mut self) {
+    pub(super) fn retry_accepting<R: Ring>(&mut self, connections: &mut Connections<R>) {
         for listener in 0..self.acceptors.len() {
             let acceptor = &self.acceptors[listener];
             if acceptor.state == State::Backing && acceptor.pending == 0 {
-                self.accept_portion(listener as ListenerId);
+                self.accept_portion(connections, listener as ListenerId);
             }
         }
     }
 
-    pub(super) fn listener_ready(&mut self, listener: ListenerId) {
+    pub(super) fn listener_ready<R: Ring>(
+        &mut self,
+        connections: &mut Connections<R>,
+        listener: ListenerId,
+    ) {
         if self.acceptors[listener as usize].state == State::Parked {
-            self.accept_portion(listener);
+            self.accept_portion(connections, listener);
         }
     }
 
-    pub(super) fn accepted(
+    pub(super) fn accepted<R: Ring>(
         &mut self,
+        connections: &mut Connections<R>,
         listener: ListenerId,
         slot: Slot,
         result: Result<Peer, Errno>,
     ) {
         self.acceptors[listener as usize].pending -= 1;
-        self.accepts_pending -= 1;
+        self.pending -= 1;
         match result {
-            Ok(peer) => self.begin(listener, slot, peer),
+            Ok(peer) => self.begin(connections, listener, slot, peer),
             Err(error) => {
-                self.table.give_up(slot);
-                self.accept_failed(listener, error);
+                connections.sockets.table.give_up(slot);
+                self.accept_failed(connections, listener, error);
             }
         }
         let acceptor = &mut self.acceptors[listener as usize];
@@ -190,67 +248,69 @@ impl<R: Ring> Shard<R> {
             return;
         }
         if acceptor.dry {
-            self.park(listener);
+            self.park(connections, listener);
         } else {
             acceptor.window = (acceptor.window * 2).min(ACCEPT_BATCH as u32);
-            self.accept_portion(listener);
+            self.accept_portion(connections, listener);
         }
     }
 
-    fn accept_portion(&mut self, listener: ListenerId) {
-        if self.is_full() && !self.is_draining() && self.give_away(listener) {
+    fn accept_portion<R: Ring>(&mut self, connections: &mut Connections<R>, listener: ListenerId) {
+        if connections.is_full()
+            && !connections.is_draining()
+            && self.give_away(connections, listener)
+        {
             return;
         }
-        if self.is_full() {
-            self.tell_full();
+        if connections.is_full() {
+            connections.tell_full();
         }
-        let in_flight = self.accepts_pending;
+        let in_flight = self.pending;
         let acceptor = &mut self.acceptors[listener as usize];
-        let vacant = self.table.vacant().saturating_sub(self.handed.len() as u32);
+        let vacant = connections.sockets.table.vacant().saturating_sub(self.handed.len() as u32);
         let room = (ACCEPT_BATCH as u32 - in_flight).min(vacant);
         let count = acceptor.window.min(room);
         acceptor.dry = false;
         if count == 0 {
-            self.counters.accept_pauses += u64::from(acceptor.state != State::Full);
+            connections.sockets.counters.accept_pauses += u64::from(acceptor.state != State::Full);
             acceptor.state = State::Full;
             return;
         }
         debug_assert_eq!(acceptor.pending, 0, "two portions at a time");
         acceptor.state = State::Accepting;
         acceptor.pending = count;
-        self.accepts_pending += count;
+        self.pending += count;
         for _ in 0..count {
-            let slot = self.table.reserve().expect("no more than there are vacant");
-            self.ring.push(Operation::Accept { listener, slot });
+            let slot = connections.sockets.table.reserve().expect("no more than there are vacant");
+            connections.sockets.ring.push(Operation::Accept { listener, slot });
         }
     }
 
-    /// Whether as many connections are there as are served.
-    fn is_full(&self) -> bool {
-        self.table.live() >= self.config.limits.connections
-    }
-
     /// Gives what waits to be accepted to shards that have room; `false` if there is none.
-    fn give_away(&mut self, listener: ListenerId) -> bool {
+    fn give_away<R: Ring>(
+        &mut self,
+        connections: &mut Connections<R>,
+        listener: ListenerId,
+    ) -> bool {
         for _ in 0..ACCEPT_BATCH {
-            let Some(shard) = self.hub.claim_place() else { return false };
-            let accepted = self.ring.accept_aside(listener);
+            let Some(shard) = connections.hub.claim_place() else { return false };
+            let accepted = connections.sockets.ring.accept_aside(listener);
             if accepted.is_err() {
-                self.hub.give_place_back(shard);
+                connections.hub.give_place_back(shard);
             }
             match accepted {
                 Ok((socket, peer)) => {
-                    self.counters.handed_over += 1;
-                    self.hub.hand_over(shard, Handed { socket, peer, listener });
+                    connections.sockets.counters.handed_over += 1;
+                    connections.hub.hand_over(shard, Handed { socket, peer, listener });
                 }
                 Err(error) if error.kind() == io::ErrorKind::Unsupported => return false,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.park(listener);
+                    self.park(connections, listener);
                     return true;
                 }
                 // No descriptor to spare, say: those that come are told that there is no room.
                 Err(_) => {
-                    self.counters.accept_errors += 1;
+                    connections.sockets.counters.accept_errors += 1;
                     return false;
                 }
             }
@@ -262,61 +322,55 @@ impl<R: Ring> Shard<R> {
 
     /// Takes a connection over that another shard has accepted: at once, or as soon as there is a
     /// slot for it.
-    pub(super) fn take_over(&mut self, handed: Handed) {
+    pub(super) fn take_over<R: Ring>(&mut self, connections: &mut Connections<R>, handed: Handed) {
         self.handed.push_back(handed);
-        self.take_over_some();
+        self.take_over_some(connections);
     }
 
     /// Takes over whom there is a slot for.
-    fn take_over_some(&mut self) {
+    fn take_over_some<R: Ring>(&mut self, connections: &mut Connections<R>) {
         while !self.handed.is_empty() {
-            if self.ring.room() <= OPERATIONS_PER_EVENT {
+            if connections.sockets.ring.room() <= OPERATIONS_PER_EVENT {
                 // The rest has its turn before anyone sleeps.
-                self.flush_soon = true;
+                connections.sockets.flush_soon = true;
                 return;
             }
-            let Some(slot) = self.table.reserve() else { return };
+            let Some(slot) = connections.sockets.table.reserve() else { return };
             let handed = self.handed.pop_front().expect("there is one");
-            self.adopt(slot, handed);
+            self.adopt(connections, slot, handed);
             // Before the place is given back: no other shard must take it for a free one.
-            self.show_room();
-            self.hub.has_taken_over();
+            connections.show_room();
+            connections.hub.has_taken_over();
         }
     }
 
-    fn adopt(&mut self, slot: Slot, Handed { socket, peer, listener }: Handed) {
-        match self.ring.adopt(&mut self.memory, slot, vec![socket]) {
-            Ok(()) => self.begin(listener, slot, peer),
+    fn adopt<R: Ring>(
+        &mut self,
+        connections: &mut Connections<R>,
+        slot: Slot,
+        Handed { socket, peer, listener }: Handed,
+    ) {
+        match connections.sockets.ring.adopt(&mut connections.sockets.memory, slot, vec![socket]) {
+            Ok(()) => self.begin(connections, listener, slot, peer),
             Err(error) => {
                 tracing::warn!(%error, "a connection of another shard could not be taken over");
-                self.counters.accept_errors += 1;
-                self.table.give_up(slot);
+                connections.sockets.counters.accept_errors += 1;
+                connections.sockets.table.give_up(slot);
             }
         }
     }
 
-    /// There is no room for one more: says so in the log, now and then.
-    pub(super) fn tell_full(&mut self) {
-        let now = self.ring.now();
-        if self.full_told.is_some_and(|told| now - told < TELL_AGAIN) {
-            return;
-        }
-        self.full_told = Some(now);
-        tracing::warn!(
-            shard = self.index,
-            connections = self.table.live(),
-            open = self.counters.connections_open,
-            "all places are taken: new connections wait until those give way that send no request, or \
-             are answered with 503; raise limits.connections, or run more shards"
-        );
-    }
-
-    fn accept_failed(&mut self, listener: ListenerId, error: Errno) {
+    fn accept_failed<R: Ring>(
+        &mut self,
+        connections: &mut Connections<R>,
+        listener: ListenerId,
+        error: Errno,
+    ) {
         if error == Errno::AGAIN {
             self.acceptors[listener as usize].dry = true;
             return;
         }
-        self.counters.accept_errors += 1;
+        connections.sockets.counters.accept_errors += 1;
         let acceptor = &mut self.acceptors[listener as usize];
         if !is_of_connection(error) && acceptor.state == State::Accepting {
             tracing::warn!(listener, %error, "accepting is paused for a moment");
@@ -325,24 +379,30 @@ impl<R: Ring> Shard<R> {
     }
 
     /// A connection has come in.
-    fn begin(&mut self, listener: ListenerId, slot: Slot, peer: Peer) {
-        self.counters.accepted += 1;
-        let connection = self.table.begin(slot);
-        connection.profile = self.profiles.enter(listener);
+    fn begin<R: Ring>(
+        &mut self,
+        connections: &mut Connections<R>,
+        listener: ListenerId,
+        slot: Slot,
+        peer: Peer,
+    ) {
+        connections.sockets.counters.accepted += 1;
+        let connection = connections.sockets.table.begin(slot);
+        connection.profile = connections.sockets.profiles.enter(listener);
         connection.service = services::OPENING;
-        self.services.enter(services::OPENING);
-        let profile = &self.profiles[connection.profile];
+        connections.services.enter(services::OPENING);
+        let profile = &connections.sockets.profiles[connection.profile];
         // On a route of the hub it is kept; which route it will be is not known yet.
-        if self.services.has_hub() || profile.logs() {
-            self.peers.insert(slot, peer);
+        if connections.services.has_hub() || profile.logs() {
+            connections.peers.insert(slot, peer);
         }
         if profile.logs_transport {
             tracing::info!(target: "tidegate::transport", %peer, slot, "accepted");
         }
-        self.wait_for(slot, Wait::Head);
-        self.listen(slot);
-        if self.is_draining() {
-            self.refuse_busy(slot);
+        connections.sockets.wait_for(slot, Wait::Head);
+        connections.sockets.listen(slot);
+        if connections.is_draining() {
+            connections.refuse_busy(slot);
         }
     }
 }

@@ -1,13 +1,13 @@
 //! What the layer `log` says.
 
-use super::Shard;
+use super::connections::Connections;
 use crate::handler::End;
 use crate::kernel::{Ring, Slot};
 
-impl<R: Ring> Shard<R> {
+impl<R: Ring> Connections<R> {
     pub(super) fn log_open(&self, slot: Slot, path: &str) {
         if let Some(peer) = self.peers.get(&slot)
-            && self.profile(slot).logs_websocket
+            && self.sockets.profile(slot).logs_websocket
         {
             tracing::info!(target: "tidegate::websocket", %peer, slot, path, "opened");
         }
@@ -15,7 +15,7 @@ impl<R: Ring> Shard<R> {
 
     pub(super) fn log_end(&self, slot: Slot, end: End) {
         if let Some(peer) = self.peers.get(&slot)
-            && self.profile(slot).logs_websocket
+            && self.sockets.profile(slot).logs_websocket
         {
             let End { code, by_peer } = end;
             tracing::info!(target: "tidegate::websocket", %peer, slot, %code, by_peer, "closed");
@@ -24,7 +24,7 @@ impl<R: Ring> Shard<R> {
 
     pub(super) fn log_closed(&mut self, slot: Slot) {
         if let Some(peer) = self.peers.remove(&slot)
-            && self.profile(slot).logs_transport
+            && self.sockets.profile(slot).logs_transport
         {
             tracing::info!(target: "tidegate::transport", %peer, slot, "closed");
         }

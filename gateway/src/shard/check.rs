@@ -26,31 +26,38 @@ impl<R: Ring> Shard<R> {
     pub fn check(&self) {
         let (mut live, mut open) = (0, 0);
         let mut owned = [0; SHARES.len()];
-        for slot in 0..self.table.used_slots() {
-            let connection = &self.table[slot];
+        for slot in 0..self.connections.sockets.table.used_slots() {
+            let connection = &self.connections.sockets.table[slot];
             connection.check();
             self.check_free(slot, connection);
             self.check_backlog(slot, connection);
             self.check_in_flight(slot, connection);
-            self.frames.check(slot, &self.blocks);
+            self.connections.sockets.frames.check(slot, &self.connections.sockets.blocks);
             let is_queued = connection.states.has(States::QUEUED);
-            assert_eq!(is_queued, !self.frames.is_empty(slot), "queue of slot {slot}");
+            assert_eq!(
+                is_queued,
+                !self.connections.sockets.frames.is_empty(slot),
+                "queue of slot {slot}"
+            );
             live += u32::from(connection.stage != Stage::Free);
             open += u64::from(connection.websocket.is_open);
             self.add_blocks_of(connection, &mut owned);
         }
-        assert_eq!(live, self.table.live(), "live connections");
-        assert_eq!(open, self.counters.connections_open, "open connections");
+        assert_eq!(live, self.connections.sockets.table.live(), "live connections");
+        assert_eq!(open, self.connections.sockets.counters.connections_open, "open connections");
         let waiting = |slot: Slot| {
-            u64::from(self.table[slot].backlog_bytes) + u64::from(self.frames.bytes(slot))
+            u64::from(self.connections.sockets.table[slot].backlog_bytes)
+                + u64::from(self.connections.sockets.frames.bytes(slot))
         };
-        let waiting: u64 = (0..self.table.used_slots()).map(waiting).sum();
-        let counted = self.blocks.backlog_bytes() + self.frames.waiting_bytes();
+        let waiting: u64 = (0..self.connections.sockets.table.used_slots()).map(waiting).sum();
+        let counted = self.connections.sockets.blocks.backlog_bytes()
+            + self.connections.sockets.frames.waiting_bytes();
         assert_eq!(waiting, counted, "bytes that wait for peers");
-        owned[Share::Sending as usize] += self.frames.block_bytes(&self.blocks);
-        let used = SHARES.map(|share| self.blocks.used_by(share));
+        owned[Share::Sending as usize] +=
+            self.connections.sockets.frames.block_bytes(&self.connections.sockets.blocks);
+        let used = SHARES.map(|share| self.connections.sockets.blocks.used_by(share));
         assert_eq!(owned, used, "bytes of blocks that someone owns, by what they are for");
-        self.hub.check();
+        self.connections.hub.check();
         self.check_buffers();
         self.check_users();
     }
@@ -58,14 +65,16 @@ impl<R: Ring> Shard<R> {
     /// Each connection is counted by the service and the profile that it has.
     fn check_users(&self) {
         let connections = || {
-            let slots = 0..self.table.used_slots();
-            slots.map(|slot| &self.table[slot]).filter(|one| one.stage != Stage::Free)
+            let slots = 0..self.connections.sockets.table.used_slots();
+            slots
+                .map(|slot| &self.connections.sockets.table[slot])
+                .filter(|one| one.stage != Stage::Free)
         };
-        for (service, users) in self.services.users() {
+        for (service, users) in self.connections.services.users() {
             let count = connections().filter(|one| one.service == service).count();
             assert_eq!(count, users as usize, "connections of service {service}");
         }
-        for (profile, users) in self.profiles.users() {
+        for (profile, users) in self.connections.sockets.profiles.users() {
             let count = connections().filter(|one| one.profile == profile).count();
             assert_eq!(count, users as usize, "connections with profile {profile}");
         }
@@ -74,63 +83,66 @@ impl<R: Ring> Shard<R> {
     /// The connections that are there, whatever their stage.
     #[must_use]
     pub fn live(&self) -> u32 {
-        self.table.live()
+        self.connections.sockets.table.live()
     }
 
     /// What its mailboxes have counted.
     #[must_use]
     pub fn mail(&self) -> Counts {
-        self.hub.mail()
+        self.connections.hub.mail()
     }
 
     /// The receive buffers.
     #[must_use]
     pub fn buffers(&self) -> &Buffers {
-        &self.buffers
+        &self.connections.sockets.buffers
     }
 
     /// The bytes that everything that grows on the way holds now.
     #[must_use]
     pub fn holdings(&self) -> Holdings {
-        let batch = (self.batch.capacity() * size_of::<BatchSend>()) as u64;
+        let batch = (self.connections.sockets.batch.capacity() * size_of::<BatchSend>()) as u64;
         let stalled = size_of::<(Slot, Stalled)>();
         let peer = size_of::<(Slot, Peer)>();
         Holdings::from([
-            (Owner::Records, self.table.bytes()),
-            (Owner::Stalled, hash_table_held(self.stalled.capacity(), stalled)),
-            (Owner::Halves, hash_table_held(self.halves.capacity(), Halves::BYTES)),
-            (Owner::Blocks, self.blocks.used_bytes()),
+            (Owner::Records, self.connections.sockets.table.bytes()),
+            (Owner::Stalled, hash_table_held(self.connections.sockets.stalled.capacity(), stalled)),
+            (
+                Owner::Halves,
+                hash_table_held(self.connections.sockets.halves.capacity(), Halves::BYTES),
+            ),
+            (Owner::Blocks, self.connections.sockets.blocks.used_bytes()),
             (Owner::Batch, batch),
-            (Owner::PeerAddresses, hash_table_held(self.peers.capacity(), peer)),
+            (Owner::PeerAddresses, hash_table_held(self.connections.peers.capacity(), peer)),
         ])
     }
 
     /// Whether the shard holds nothing of any connection: no buffer, no block, no slot.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.table.live() == 0
-            && self.blocks.used_bytes() == 0
-            && self.buffers.held() == 0
-            && self.ready.is_empty()
-            && self.put_off.is_empty()
-            && self.put_off.receives() == 0
-            && self.stalled.is_empty()
-            && self.peers.is_empty()
-            && self.batch.is_empty()
+        self.connections.sockets.table.live() == 0
+            && self.connections.sockets.blocks.used_bytes() == 0
+            && self.connections.sockets.buffers.held() == 0
+            && self.connections.sockets.ready.is_empty()
+            && self.connections.sockets.put_off.is_empty()
+            && self.connections.sockets.put_off.receives() == 0
+            && self.connections.sockets.stalled.is_empty()
+            && self.connections.peers.is_empty()
+            && self.connections.sockets.batch.is_empty()
             && self.deliveries.is_empty()
-            && self.hub.recoveries.len() == 0
-            && self.failed.is_empty()
-            && self.halves.is_empty()
-            && self.frames.waiting() == 0
-            && self.held.is_empty()
-            && self.crowd.is_empty()
-            && self.expired.is_empty()
+            && self.connections.hub.recoveries.len() == 0
+            && self.connections.failed.is_empty()
+            && self.connections.sockets.halves.is_empty()
+            && self.connections.sockets.frames.waiting() == 0
+            && self.connections.sockets.held.is_empty()
+            && self.connections.sockets.crowd.is_empty()
+            && self.connections.sockets.expired.is_empty()
     }
 
     /// Whether its part of the hub knows nobody who is, was or could not be on a topic.
     #[must_use]
     pub fn knows_nobody(&self) -> bool {
-        self.hub.home.knows_nobody()
+        self.connections.hub.home.knows_nobody()
     }
 
     fn check_free(&self, slot: Slot, connection: &Connection) {
@@ -142,21 +154,28 @@ impl<R: Ring> Shard<R> {
     }
 
     fn check_backlog(&self, slot: Slot, connection: &Connection) {
-        let queued: u32 =
-            self.list(connection.backlog).map(|block| self.blocks.content(block).length).sum();
+        let queued: u32 = self
+            .list(connection.backlog)
+            .map(|block| self.connections.sockets.blocks.content(block).length)
+            .sum();
         assert_eq!(queued, connection.backlog_bytes, "backlog of slot {slot}");
-        let limit = self.services[connection.service].limits.backlog;
+        let limit = self.connections.services[connection.service].limits.backlog;
         // The rest of a short send was accepted before it was tried; it is part of one turn's
         // output, which a receive buffer or the staging memory held.
-        let limits = &self.config.limits;
+        let limits = &self.connections.sockets.limits;
         let one_turn = limits.receive_buffer.max(limits.staging);
         // A portion of what somebody missed leaves in one send, when nothing else waits.
-        let portion = self.frames.front(slot, &self.blocks).map_or(0, |span| span.length);
+        let portion = self
+            .connections
+            .sockets
+            .frames
+            .front(slot, &self.connections.sockets.blocks)
+            .map_or(0, |span| span.length);
         let one_turn = one_turn.max(portion);
         // A response is bounded by itself.
         let is_response = matches!(connection.stage, Stage::Lingering | Stage::Zombie);
         // What was published waits within the same bound; of it as well, what fell short was tried.
-        let queued = u64::from(queued) + u64::from(self.frames.bytes(slot));
+        let queued = u64::from(queued) + u64::from(self.connections.sockets.frames.bytes(slot));
         let most = u64::from(limit) + u64::from(one_turn);
         assert!(is_response || queued <= most, "slot {slot} queues {queued} bytes of {most}");
     }
@@ -175,26 +194,34 @@ impl<R: Ring> Shard<R> {
     fn add_blocks_of(&self, connection: &Connection, owned: &mut [u64; SHARES.len()]) {
         let is_head = connection.stage == Stage::Head;
         let gathered = if is_head { Share::Heads } else { Share::Gathered };
-        let size = |block: BlockId| u64::from(self.blocks.size(block));
+        let size = |block: BlockId| u64::from(self.connections.sockets.blocks.size(block));
         owned[gathered as usize] += connection.gathered.map_or(0, size);
         owned[Share::Gathered as usize] += connection.control.map_or(0, size);
         owned[Share::Sending as usize] += self.list(connection.backlog).map(size).sum::<u64>();
     }
 
     fn list(&self, first: Option<BlockId>) -> impl Iterator<Item = BlockId> {
-        std::iter::successors(first, |block| self.blocks.next(*block))
+        std::iter::successors(first, |block| self.connections.sockets.blocks.next(*block))
     }
 
     /// What holds a buffer is counted, and has a reason: a send of the batch, input that waits.
     fn check_buffers(&self) {
         let mut reasons = HashMap::<BufferId, u8>::new();
-        let sent_from = self.batch.iter().filter_map(BatchSend::buffer);
-        for buffer in sent_from.chain(self.put_off.buffers()) {
+        let sent_from = self.connections.sockets.batch.iter().filter_map(BatchSend::buffer);
+        for buffer in sent_from.chain(self.connections.sockets.put_off.buffers()) {
             *reasons.entry(buffer).or_default() += 1;
         }
-        assert_eq!(self.buffers.held() as usize, reasons.len(), "receive buffers that are held");
+        assert_eq!(
+            self.connections.sockets.buffers.held() as usize,
+            reasons.len(),
+            "receive buffers that are held"
+        );
         for (buffer, count) in reasons {
-            assert_eq!(self.buffers.holds(buffer), count, "what holds {buffer:?}");
+            assert_eq!(
+                self.connections.sockets.buffers.holds(buffer),
+                count,
+                "what holds {buffer:?}"
+            );
         }
     }
 }

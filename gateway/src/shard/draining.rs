@@ -6,7 +6,9 @@ use std::time::Duration;
 use tidegate_proto::websocket::code::CloseCode;
 
 use super::Shard;
+use super::connections::Connections;
 use super::deadlines::TICK;
+use super::sockets::Sockets;
 use crate::connection::{AfterFlush, Stage};
 use crate::kernel::{Ring, Slot};
 
@@ -32,22 +34,17 @@ pub(super) struct Drain {
 }
 
 impl<R: Ring> Shard<R> {
-    /// Whether connections are being closed, and nobody is served any more who comes.
-    pub(super) fn is_draining(&self) -> bool {
-        self.drain.as_ref().is_some_and(|drain| drain.has_begun)
-    }
-
     /// The shard was told to drain: begins, or will after a while.
     ///
     /// # Errors
     /// The ring is beyond use.
     pub(super) fn start_draining(&mut self) -> io::Result<()> {
-        if self.drain.is_some() {
+        if self.connections.drain.is_some() {
             return Ok(());
         }
-        let begins = self.ring.now() + self.config.drain_delay;
-        let deadline = begins + self.config.drain;
-        self.drain =
+        let begins = self.connections.sockets.ring.now() + self.connections.config.drain_delay;
+        let deadline = begins + self.connections.config.drain;
+        self.connections.drain =
             Some(Drain { begins, has_begun: false, accepts_until: 0, cursor: 0, deadline });
         self.drain_portion()
     }
@@ -57,27 +54,34 @@ impl<R: Ring> Shard<R> {
     /// # Errors
     /// The ring is beyond use.
     pub(super) fn drain_portion(&mut self) -> io::Result<()> {
-        let (now, tick) = (self.ring.now(), self.deadlines.now());
-        let Some(drain) = self.drain.as_mut().filter(|drain| now >= drain.begins) else {
+        let (now, tick) =
+            (self.connections.sockets.ring.now(), self.connections.sockets.deadlines.now());
+        let Some(drain) = self.connections.drain.as_mut().filter(|drain| now >= drain.begins)
+        else {
             return Ok(());
         };
         if !std::mem::replace(&mut drain.has_begun, true) {
             drain.accepts_until = tick + ACCEPT_TICKS;
-            tracing::info!(shard = self.index, connections = self.table.live(), "draining");
-            self.stop_accepting();
+            tracing::info!(
+                shard = self.connections.index,
+                connections = self.connections.sockets.table.live(),
+                "draining"
+            );
+            self.accepting.stop_accepting(&mut self.connections);
         } else if tick >= drain.accepts_until {
-            self.close_listeners();
+            self.accepting.close_listeners(&mut self.connections);
         }
-        let cursor = self.drain.as_ref().map_or(0, |drain| drain.cursor);
-        let per_tick = u64::from(self.config.drain_rate) * TICK.as_millis() as u64 / 1000;
+        let cursor = self.connections.drain.as_ref().map_or(0, |drain| drain.cursor);
+        let per_tick =
+            u64::from(self.connections.config.drain_rate) * TICK.as_millis() as u64 / 1000;
         let mut left = per_tick.max(1);
-        for slot in cursor..self.table.used_slots() {
+        for slot in cursor..self.connections.sockets.table.used_slots() {
             if left == 0 {
                 break;
             }
             left -= u64::from(self.drain_connection(slot));
-            self.make_room()?;
-            if let Some(drain) = &mut self.drain {
+            self.connections.sockets.make_room()?;
+            if let Some(drain) = &mut self.connections.drain {
                 drain.cursor = slot + 1;
             }
         }
@@ -86,39 +90,53 @@ impl<R: Ring> Shard<R> {
 
     /// Whether the drain is over: nobody is left, or it has taken too long.
     pub(super) fn is_drained(&self) -> bool {
-        let Some(drain) = &self.drain else { return false };
-        let is_late = self.ring.now() >= drain.deadline;
-        if is_late && self.table.live() > 0 {
-            let left = self.table.live();
-            tracing::warn!(shard = self.index, left, "the drain took too long: closing the rest");
+        let Some(drain) = &self.connections.drain else { return false };
+        let is_late = self.connections.sockets.ring.now() >= drain.deadline;
+        if is_late && self.connections.sockets.table.live() > 0 {
+            let left = self.connections.sockets.table.live();
+            tracing::warn!(
+                shard = self.connections.index,
+                left,
+                "the drain took too long: closing the rest"
+            );
         }
-        let is_empty = self.table.live() == 0 && self.handed.is_empty();
-        drain.has_begun && ((is_empty && self.has_stopped_accepting()) || is_late)
+        let is_empty =
+            self.connections.sockets.table.live() == 0 && self.accepting.has_taken_all_over();
+        drain.has_begun && ((is_empty && self.accepting.has_stopped_accepting()) || is_late)
     }
 
     /// Tells one connection; whether there was anything to tell.
     fn drain_connection(&mut self, slot: Slot) -> bool {
-        let connection = &self.table[slot];
+        let connection = &self.connections.sockets.table[slot];
         match connection.stage {
-            Stage::Head => self.refuse_busy(slot),
+            Stage::Head => self.connections.refuse_busy(slot),
             Stage::Open if !connection.is_closing() => {
-                let mut turn = self.turn(slot, None);
+                let mut turn = self.connections.turn(slot, None);
                 turn.close(CloseCode::GOING_AWAY);
                 let finished = turn.finish();
-                self.complete(slot, None, finished);
+                self.connections.complete(slot, None, finished);
             }
             Stage::Lingering
                 if connection.is_flushed()
                     && connection.states.after_flush() != AfterFlush::Finish =>
             {
-                self.linger_briefly(slot);
+                self.connections.sockets.linger_briefly(slot);
                 return false;
             }
             _ => return false,
         }
         true
     }
+}
 
+impl<R: Ring> Connections<R> {
+    /// Whether connections are being closed, and nobody is served any more who comes.
+    pub(super) fn is_draining(&self) -> bool {
+        self.drain.as_ref().is_some_and(|drain| drain.has_begun)
+    }
+}
+
+impl<R: Ring> Sockets<R> {
     /// The connection's answer has left, and the drain does not wait long for its peer to close.
     pub(super) fn linger_briefly(&mut self, slot: Slot) {
         let laps = self.table[slot].laps;

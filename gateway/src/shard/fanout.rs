@@ -11,8 +11,11 @@ use tidegate_proto::websocket::message::{Kind, Part};
 use tidegate_proto::websocket::sender::{Cut, cut};
 
 use super::Shard;
+use super::connections::Connections;
 use super::deliveries::{At, Form, Forms, Framed, Job, Line, Running};
 use super::queue::Delivered;
+use super::recovery::Recovery;
+use super::sockets::Sockets;
 use crate::config::stack::Deflate;
 use crate::connection::Offer;
 use crate::connection::{FrameId, NO_KEY};
@@ -39,6 +42,11 @@ enum Portion {
     Done,
 }
 
+/// What is done with many connections.
+pub(super) struct Fanout<'c, R> {
+    pub(super) connections: &'c mut Connections<R>,
+}
+
 impl<R: Ring> Shard<R> {
     /// Goes on with what has its turn of all that is on its way, for a portion; `false` if nothing
     /// can go on in this turn of the loop.
@@ -46,38 +54,104 @@ impl<R: Ring> Shard<R> {
     /// # Errors
     /// The ring is beyond use.
     pub(super) fn go_on(&mut self) -> io::Result<bool> {
-        let Some(running) = self.deliveries.next(self.counters.loops) else { return Ok(false) };
-        self.make_room()?;
+        let Some(running) = self.deliveries.next(self.connections.sockets.counters.loops) else {
+            return Ok(false);
+        };
+        self.connections.sockets.make_room()?;
         self.has_its_turn(running);
         Ok(true)
     }
 
     /// What is on its way has its turn: a portion of it is done.
     pub(super) fn has_its_turn(&mut self, mut running: Running) {
-        let shortages = self.relief.shortages();
-        let portion = self.portion(&mut running);
-        running.is_short = self.relief.shortages() > shortages;
+        let shortages = self.connections.sockets.shortages;
+        let portion = Fanout { connections: &mut self.connections }.portion(&mut running);
+        running.is_short = self.connections.sockets.shortages > shortages;
         match portion {
             Portion::More => self.deliveries.put_back(running, None),
-            Portion::Waits => self.deliveries.put_back(running, Some(self.counters.loops)),
+            Portion::Waits => {
+                self.deliveries.put_back(running, Some(self.connections.sockets.counters.loops));
+            }
             Portion::Done => {
-                self.finish_running(&mut running);
+                Fanout { connections: &mut self.connections }.finish_running(&mut running);
                 self.deliveries.done(running);
             }
         }
     }
+}
 
+impl<R: Ring> Connections<R> {
+    /// Sends so many messages, in frames that were put together for one connection that may be
+    /// told.
+    pub(super) fn send_frames(&mut self, slot: Slot, frames: &[u8], messages: u32) -> Delivered {
+        if frames.len() > self.sockets.largest_frame() {
+            self.sockets.counters.deliveries_too_large += 1;
+            return Delivered::TooLarge;
+        }
+        let Some(offer) = self.sockets.offer(&[frames], (NO_KEY, messages)) else {
+            return self.sockets.waits_for_block();
+        };
+        let delivered = self.deliver(slot, offer);
+        if delivered == Delivered::Taken {
+            self.sockets.counters.messages_out += u64::from(messages);
+            self.sockets.counters.bytes_out += frames.len() as u64;
+        }
+        self.sockets.done_frames.push(offer.frame);
+        delivered
+    }
+
+    /// Whether a connection wants events: by its route, or by how a handler subscribed it.
+    pub(super) fn wants_events(&self, slot: Slot) -> bool {
+        self.service(slot).hub_events.unwrap_or_else(|| self.hub.wants_events(slot))
+    }
+}
+
+impl<R: Ring> Sockets<R> {
+    /// The most bytes of what leaves together: those of the largest block.
+    pub(super) fn largest_frame(&self) -> usize {
+        Blocks::largest(self.limits.blocks, Share::Sending) as usize
+    }
+
+    /// There is no block: once the batch is settled there may be one, or someone has to give way.
+    fn waits_for_block(&mut self) -> Delivered {
+        self.counters.deliveries_without_block += 1;
+        self.flush_soon |= !self.batch.is_empty();
+        self.shortages += 1;
+        Delivered::Waits
+    }
+
+    /// Whether there is a block for so many published bytes, unless what is left is for the rest of
+    /// sends that fall short: those were accepted before.
+    fn has_block(&self, length: usize) -> bool {
+        let reserve = self.sending_reserve();
+        let has_one = |length| self.blocks.has_beyond(Share::Sending, length, reserve);
+        u32::try_from(length).is_ok_and(has_one)
+    }
+
+    /// Puts what is published into a block.
+    pub(super) fn offer(&mut self, bytes: &[&[u8]], (key, messages): (u64, u32)) -> Option<Offer> {
+        if !self.has_block(bytes.iter().map(|part| part.len()).sum()) {
+            return None;
+        }
+        let reserve = self.sending_reserve();
+        let mut pool = Pool { blocks: &mut self.blocks, memory: &mut self.memory };
+        let frame: FrameId = self.frames.add(bytes, messages, &mut pool, reserve)?;
+        Some(Offer { frame, span: self.frames.span(frame, &self.blocks), key, messages })
+    }
+}
+
+impl<R: Ring> Fanout<'_, R> {
     fn portion(&mut self, running: &mut Running) -> Portion {
         let Running { job, forms, .. } = running;
         let delivered = match job {
             Job::One(direct, reply) => return self.do_with_one(direct, reply, forms),
             Job::Stand(standing) => {
                 let standing = Arc::clone(standing);
-                self.stand(&standing)
+                Recovery { connections: self.connections }.stand(&standing)
             }
             Job::Recover(recovered) => {
                 let recovered = Arc::clone(recovered);
-                self.recover(&recovered)
+                Recovery { connections: self.connections }.recover(&recovered)
             }
             Job::Tell(..) | Job::Order(_) | Job::All(..) => return self.reach_some(running),
         };
@@ -126,8 +200,8 @@ impl<R: Ring> Shard<R> {
             running.at = match &running.line {
                 Line::All => At::Slot(0),
                 // It may have lost its last subscriber while this waited.
-                Line::Topic(_, name) => match self.hub.find(name) {
-                    Some(topic) => At::Topic(self.hub.local.begin_delivery(topic)),
+                Line::Topic(_, name) => match self.connections.hub.find(name) {
+                    Some(topic) => At::Topic(self.connections.hub.local.begin_delivery(topic)),
                     None => return false,
                 },
                 Line::One(_) => return false,
@@ -140,67 +214,30 @@ impl<R: Ring> Shard<R> {
     fn step_back(&mut self, running: &mut Running) {
         match &mut running.at {
             At::Start => {}
-            At::Topic(ongoing) => self.hub.local.step_back(*ongoing),
+            At::Topic(ongoing) => self.connections.hub.local.step_back(*ongoing),
             At::Slot(next) => *next -= 1,
         }
-    }
-
-    /// Sends so many messages, in frames that were put together for one connection that may be
-    /// told.
-    pub(super) fn send_frames(&mut self, slot: Slot, frames: &[u8], messages: u32) -> Delivered {
-        if frames.len() > self.largest_frame() {
-            self.counters.deliveries_too_large += 1;
-            return Delivered::TooLarge;
-        }
-        let Some(offer) = self.offer(&[frames], (NO_KEY, messages)) else {
-            return self.waits_for_block();
-        };
-        let delivered = self.deliver(slot, offer);
-        if delivered == Delivered::Taken {
-            self.counters.messages_out += u64::from(messages);
-            self.counters.bytes_out += frames.len() as u64;
-        }
-        self.done_frames.push(offer.frame);
-        delivered
-    }
-
-    /// The most bytes of what leaves together: those of the largest block.
-    pub(super) fn largest_frame(&self) -> usize {
-        Blocks::largest(self.config.limits.blocks, Share::Sending) as usize
-    }
-
-    /// There is no block: once the batch is settled there may be one, or someone has to give way.
-    fn waits_for_block(&mut self) -> Delivered {
-        self.counters.deliveries_without_block += 1;
-        self.flush_soon |= !self.batch.is_empty();
-        self.relief.is_needed();
-        Delivered::Waits
     }
 
     fn next_of(&mut self, running: &mut Running) -> Option<Subscriber> {
         let next = match &mut running.at {
             At::Start => return None,
-            At::Topic(ongoing) => return self.hub.local.next_of_delivery(*ongoing),
+            At::Topic(ongoing) => return self.connections.hub.local.next_of_delivery(*ongoing),
             At::Slot(next) => next,
         };
         let slot = *next;
-        if slot >= self.table.used_slots() {
+        if slot >= self.connections.sockets.table.used_slots() {
             return None;
         }
         *next += 1;
-        let flags = if self.wants_events(slot) { Subscriber::EVENTS } else { 0 };
+        let flags = if self.connections.wants_events(slot) { Subscriber::EVENTS } else { 0 };
         Some(Subscriber::new(slot, flags))
-    }
-
-    /// Whether a connection wants events: by its route, or by how a handler subscribed it.
-    pub(super) fn wants_events(&self, slot: Slot) -> bool {
-        self.service(slot).hub_events.unwrap_or_else(|| self.hub.wants_events(slot))
     }
 
     /// Does with one connection what is to be done; `None` if it is none of those that it is for.
     fn reach(&mut self, running: &mut Running, subscriber: Subscriber) -> Option<Delivered> {
         let slot = subscriber.slot();
-        if !self.may_be_told(slot) {
+        if !self.connections.sockets.may_be_told(slot) {
             return None;
         }
         let delivered = match &running.job {
@@ -226,13 +263,22 @@ impl<R: Ring> Shard<R> {
         Some(delivered)
     }
 
-    fn done(&mut self, slot: Slot, command: &Command, topic: Option<u32>) -> Delivered {
-        if self.obey(slot, command, topic).is_ok() { Delivered::Taken } else { Delivered::Refused }
+    pub(super) fn done(&mut self, slot: Slot, command: &Command, topic: Option<u32>) -> Delivered {
+        if self.connections.obey(slot, command, topic).is_ok() {
+            Delivered::Taken
+        } else {
+            Delivered::Refused
+        }
     }
 
     fn is_except(&self, slot: Slot, delivery: &Delivery) -> bool {
         delivery.except().is_some_and(|id: ConnectionId| {
-            id.slot == slot && id == self.hub.id(slot, self.table[slot].generation)
+            id.slot == slot
+                && id
+                    == self
+                        .connections
+                        .hub
+                        .id(slot, self.connections.sockets.table[slot].generation)
         })
     }
 
@@ -260,7 +306,7 @@ impl<R: Ring> Shard<R> {
             Framed::Ready(offer) => Some(offer.frame),
             Framed::TooLarge | Framed::Waits(_) => None,
         });
-        self.done_frames.extend(frames);
+        self.connections.sockets.done_frames.extend(frames);
     }
 
     /// Who waits for a block has none meanwhile: of several that each had one, all would wait for each
@@ -288,16 +334,16 @@ impl<R: Ring> Shard<R> {
         let form = self.form(slot, delivery, event);
         let offer = match self.framed(delivery, form, forms) {
             Framed::Ready(offer) => offer,
-            Framed::Waits(_) => return self.waits_for_block(),
+            Framed::Waits(_) => return self.connections.sockets.waits_for_block(),
             Framed::TooLarge => {
-                self.counters.deliveries_too_large += 1;
+                self.connections.sockets.counters.deliveries_too_large += 1;
                 return Delivered::TooLarge;
             }
         };
-        let delivered = self.deliver(slot, offer);
+        let delivered = self.connections.deliver(slot, offer);
         if delivered == Delivered::Taken {
-            self.counters.messages_out += 1;
-            self.counters.bytes_out += delivery.payload_bytes();
+            self.connections.sockets.counters.messages_out += 1;
+            self.connections.sockets.counters.bytes_out += delivery.payload_bytes();
         }
         delivered
     }
@@ -311,7 +357,7 @@ impl<R: Ring> Shard<R> {
             Some(Framed::Waits(length)) => length,
             Some(framed) => return framed,
         };
-        let has_block = self.has_block(needs);
+        let has_block = self.connections.sockets.has_block(needs);
         let framed = if has_block { self.encode(delivery, form) } else { Framed::Waits(needs) };
         match at {
             Some(at) => forms[at].1 = framed,
@@ -322,13 +368,13 @@ impl<R: Ring> Shard<R> {
 
     /// The form in which a connection wants a delivery.
     fn form(&self, slot: Slot, delivery: &Delivery, event: bool) -> Form {
-        let connection = &self.table[slot];
+        let connection = &self.connections.sockets.table[slot];
         let plain = Form { event, window: 0 };
         if connection.websocket.deflate_bits == 0 {
             return plain;
         }
         let length = delivery.publication().map_or(0, |one| one.payload.bytes().len());
-        match self.profile(slot).deflate {
+        match self.connections.sockets.profile(slot).deflate {
             Some(deflate) if length >= deflate.min as usize => {
                 // One window is compressed for: a peer must not choose what work it makes.
                 let is_shared = connection.websocket.deflate_bits == SHARED_WINDOW;
@@ -363,17 +409,18 @@ impl<R: Ring> Shard<R> {
             let (head, length) = plain_head(kind, bytes.len());
             return self.encoded(&[&head[..length], bytes], key);
         }
-        let level = self.profiles.shared_deflate().map_or(1, |deflate| deflate.level);
-        let frames = compressed(&mut self.compressor, (level, window), kind, bytes);
+        let level =
+            self.connections.sockets.profiles.shared_deflate().map_or(1, |deflate| deflate.level);
+        let frames = compressed(&mut self.connections.compressor, (level, window), kind, bytes);
         self.encoded(&[&frames], key)
     }
 
     fn encoded(&mut self, bytes: &[&[u8]], key: u64) -> Framed {
         let length: usize = bytes.iter().map(|part| part.len()).sum();
-        if length > self.largest_frame() {
+        if length > self.connections.sockets.largest_frame() {
             return Framed::TooLarge;
         }
-        match self.offer(bytes, (key, 1)) {
+        match self.connections.sockets.offer(bytes, (key, 1)) {
             Some(offer) => Framed::Ready(offer),
             None => Framed::Waits(length),
         }
@@ -382,29 +429,12 @@ impl<R: Ring> Shard<R> {
     /// What conflation goes by.
     fn key_of(&self, delivery: &Delivery) -> u64 {
         match delivery.publication() {
-            Some(publication) => self.hub.conflation(delivery.hash, publication.key.as_ref()),
+            Some(publication) => {
+                self.connections.hub.conflation(delivery.hash, publication.key.as_ref())
+            }
             // A join or a leave stands for itself.
             None => NO_KEY,
         }
-    }
-
-    /// Whether there is a block for so many published bytes, unless what is left is for the rest of
-    /// sends that fall short: those were accepted before.
-    fn has_block(&self, length: usize) -> bool {
-        let reserve = self.sending_reserve();
-        let has_one = |length| self.blocks.has_beyond(Share::Sending, length, reserve);
-        u32::try_from(length).is_ok_and(has_one)
-    }
-
-    /// Puts what is published into a block.
-    fn offer(&mut self, bytes: &[&[u8]], (key, messages): (u64, u32)) -> Option<Offer> {
-        if !self.has_block(bytes.iter().map(|part| part.len()).sum()) {
-            return None;
-        }
-        let reserve = self.sending_reserve();
-        let mut pool = Pool { blocks: &mut self.blocks, memory: &mut self.memory };
-        let frame: FrameId = self.frames.add(bytes, messages, &mut pool, reserve)?;
-        Some(Offer { frame, span: self.frames.span(frame, &self.blocks), key, messages })
     }
 }
 

@@ -2,8 +2,11 @@
 
 use tidegate_proto::websocket::deflate::Inflater;
 
+use super::halves::Halves;
+use super::put_off::PutOff;
+use super::sending::BatchSend;
 use super::sending::Stalled;
-use super::{BatchSend, Deliveries, Details, Halves, PutOff, completions};
+use super::{Deliveries, Details, completions};
 use crate::bill::sizes::{hash_table, list};
 use crate::bill::{Line, Owner};
 use crate::config::{Config, Handler, Limits, Listener};

@@ -8,9 +8,14 @@ use std::time::Duration;
 use tidegate_proto::websocket::code::CloseCode;
 
 use super::Shard;
+use super::connections::Connections;
 use super::deliveries::{Forms, Job};
 use super::fanout;
+use super::fanout::Fanout;
 use super::queue::Delivered;
+use super::recovery::Recovery;
+use super::sockets::Sockets;
+use super::telling::Telling;
 use crate::connection::Stage;
 use crate::hub::{
     Answer, Command, Delivery, Direct, Publication, Published, Refusal, Single, Subscribing, What,
@@ -56,64 +61,61 @@ impl<R: Ring> Shard<R> {
         if !self.has_mail_work() {
             return Ok(());
         }
-        let until = self.ring.now() + SLICE;
-        if self.hub.recoveries.len() > 0 && !self.batch.is_empty() {
+        let until = self.connections.sockets.ring.now() + SLICE;
+        if self.connections.hub.recoveries.len() > 0 && !self.connections.sockets.batch.is_empty() {
             // Those who come back fill slice upon slice: an answer leaves before, not behind.
-            self.ring.enter(&mut self.memory, Duration::ZERO)?;
+            self.connections.sockets.enter(Duration::ZERO)?;
         }
-        let mut carried_out = self.batch.len();
+        let mut carried_out = self.connections.sockets.batch.len();
         let mut stint = Stint { until, compressed: 0 };
-        self.feed();
+        Recovery { connections: &mut self.connections }.feed();
         loop {
             let took = stint.compressed <= COMPRESSED_AT_ONCE && self.take_mail(&mut stint)?;
             let went = self.go_on()?;
             if !took && !went {
                 return Ok(());
             }
-            if self.is_much_to_send(carried_out) {
-                carried_out = self.batch.len();
-                self.ring.enter(&mut self.memory, Duration::ZERO)?;
+            if self.connections.sockets.is_much_to_send(carried_out) {
+                carried_out = self.connections.sockets.batch.len();
+                self.connections.sockets.enter(Duration::ZERO)?;
             }
-            if self.ring.now() >= until {
+            if self.connections.sockets.ring.now() >= until {
                 return Ok(());
             }
         }
     }
 
-    /// Whether the kernel is to carry out what is queued behind the first so many sends, before
-    /// more is.
-    pub(super) fn is_much_to_send(&self, carried_out: usize) -> bool {
-        let queued = &self.batch[carried_out..];
-        let bytes = || queued.iter().map(|send| u64::from(send.span.length)).sum::<u64>();
-        queued.len() >= SENDS_AT_ONCE || bytes() >= BYTES_AT_ONCE
-    }
-
     fn has_mail_work(&mut self) -> bool {
-        !self.deliveries.is_empty() || self.may_feed() || self.hub.post().may_receive()
+        !self.deliveries.is_empty()
+            || Recovery { connections: &mut self.connections }.may_feed()
+            || self.connections.hub.post().may_receive()
     }
 
     /// Whether more mail may be taken in: not while as much is on its way to connections as a
     /// mailbox holds.
     pub(super) fn may_take_mail(&self) -> bool {
-        self.deliveries.jobs() < self.config.hub.mailbox as usize
+        self.deliveries.jobs() < self.connections.config.hub.mailbox as usize
     }
 
     /// Takes some mail in, up to something that is to be done with connections; `false` if there is
     /// none, or none may be taken in.
     fn take_mail(&mut self, stint: &mut Stint) -> io::Result<bool> {
-        if !self.may_take_mail() || !self.hub.post().may_receive() {
+        if !self.may_take_mail() || !self.connections.hub.post().may_receive() {
             return Ok(false);
         }
-        let Some(work) = self.next_work(stint) else { return Ok(self.hub.post().may_receive()) };
+        let Some(work) = self.next_work(stint) else {
+            return Ok(self.connections.hub.post().may_receive());
+        };
         self.begin_work(work);
-        self.make_room()?;
+        self.connections.sockets.make_room()?;
         Ok(true)
     }
 
     fn next_work(&mut self, stint: &mut Stint) -> Option<Work> {
-        let moment = self.moment();
+        let moment = self.connections.sockets.moment();
         let budget = Cell::new(MAIL_AT_ONCE);
-        let Self { hub, compressor, profiles, ring, .. } = self;
+        let Connections { hub, compressor, sockets, .. } = &mut self.connections;
+        let Sockets { profiles, ring, .. } = sockets;
         let deflate = profiles.shared_deflate();
         hub.next(moment, &budget, &mut |publication: &Publication| {
             let compressed = fanout::compress_once(compressor, deflate, publication);
@@ -125,91 +127,26 @@ impl<R: Ring> Shard<R> {
         })
     }
 
-    /// Lets publishers that were held be read from again, once there is room for what they publish.
-    pub(super) fn resume_held(&mut self) {
-        if self.held.is_empty() || self.hub.is_pressed() {
-            return;
-        }
-        while let Some(slot) = self.held.pop() {
-            self.ready.insert(slot);
-        }
-    }
-
-    /// Whether the connection publishes faster than what it publishes can be delivered: it is not
-    /// read from for now.
-    pub(super) fn must_hold(&mut self, slot: Slot) -> bool {
-        let is_held = self.table[slot].stage != Stage::Head
-            && self.hub.is_pressed()
-            && !self.table[slot].is_closing()
-            && self.hub.publishes(slot);
-        if is_held {
-            self.counters.publishers_paused += 1;
-            self.held.insert(slot);
-        }
-        is_held
-    }
-
-    /// Does what a command says with a connection.
-    ///
-    /// # Errors
-    /// Why not.
-    pub(super) fn obey(
-        &mut self,
-        slot: Slot,
-        command: &Command,
-        topic: Option<u32>,
-    ) -> Result<(), Refusal> {
-        let id = self.hub.id(slot, self.table[slot].generation);
-        match command {
-            Command::Close(code, reason) => self.close_told(slot, *code, reason),
-            Command::Subscribe(name) => {
-                let how = Subscribing {
-                    events: self.wants_events(slot),
-                    user: self.hub.user(slot),
-                    deflates: self.can_inflate(slot),
-                    ..Subscribing::default()
-                };
-                self.hub.subscribe(id, name, how)?;
-            }
-            Command::Unsubscribe(name) => {
-                if !self.hub.unsubscribe(id, name, self.can_inflate(slot)) {
-                    return Err(Refusal::Unknown);
-                }
-            }
-            Command::End => {
-                if let Some(topic) = topic {
-                    let name = self.hub.local.topic(topic).name.clone();
-                    self.hub.unsubscribe(id, &name, self.can_inflate(slot));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether the connection can be sent what is compressed once for all.
-    pub(super) fn can_inflate(&self, slot: Slot) -> bool {
-        self.table[slot].websocket.deflate_bits == crate::handler::SHARED_WINDOW
-    }
-
     /// Shows what the hub holds and has counted among the shard's own counters.
     pub(super) fn count_hub(&mut self) {
-        let counters = &mut self.counters;
-        let mail = self.hub.mail();
+        let counters = &mut self.connections.sockets.counters;
+        let mail = self.connections.hub.mail();
         counters.mail_received = mail.received;
         counters.mail_waited = mail.waited;
         counters.mail_wakes = mail.wakes;
-        counters.mail_waiting = self.hub.post().waiting() as u64;
-        counters.backlog_bytes = self.blocks.backlog_bytes() + self.frames.waiting_bytes();
-        counters.queued = self.frames.waiting().into();
-        counters.subscriptions = self.hub.local.subscriptions().into();
-        counters.topics = self.hub.local.topics().into();
-        counters.topics_home = self.hub.home.topics().into();
-        counters.history_bytes = self.hub.home.history_bytes();
-        counters.present = self.hub.home.present().into();
-        counters.presence_full = self.hub.home.counts.presence_full;
-        counters.presence_untold = self.hub.home.counts.presence_untold;
-        counters.topics_full = self.hub.home.counts.topics_full;
-        counters.published = self.hub.published();
+        counters.mail_waiting = self.connections.hub.post().waiting() as u64;
+        counters.backlog_bytes = self.connections.sockets.blocks.backlog_bytes()
+            + self.connections.sockets.frames.waiting_bytes();
+        counters.queued = self.connections.sockets.frames.waiting().into();
+        counters.subscriptions = self.connections.hub.local.subscriptions().into();
+        counters.topics = self.connections.hub.local.topics().into();
+        counters.topics_home = self.connections.hub.home.topics().into();
+        counters.history_bytes = self.connections.hub.home.history_bytes();
+        counters.present = self.connections.hub.home.present().into();
+        counters.presence_full = self.connections.hub.home.counts.presence_full;
+        counters.presence_untold = self.connections.hub.home.counts.presence_untold;
+        counters.topics_full = self.connections.hub.home.counts.topics_full;
+        counters.published = self.connections.hub.published();
     }
 
     /// Does what arrived, or lets it take its place among what is being delivered.
@@ -229,13 +166,23 @@ impl<R: Ring> Shard<R> {
             Work::Standing(standing) => self.deliveries.add(Job::Stand(Arc::from(standing))),
             Work::Recovered(recovered) => self.deliveries.add(Job::Recover(Arc::from(recovered))),
             Work::Denied(id) => {
-                self.counters.topics_denied += 1;
-                if let Some(slot) = self.slot_of(id).filter(|slot| self.may_be_told(*slot)) {
-                    self.close_told(slot, CloseCode::TRY_AGAIN_LATER, "too many topics");
+                self.connections.sockets.counters.topics_denied += 1;
+                if let Some(slot) = self
+                    .connections
+                    .slot_of(id)
+                    .filter(|slot| self.connections.sockets.may_be_told(*slot))
+                {
+                    self.connections.close_told(
+                        slot,
+                        CloseCode::TRY_AGAIN_LATER,
+                        "too many topics",
+                    );
                 }
             }
-            Work::Tell(ask) => self.answer_about_connections(*ask),
-            Work::TakeOver(handed) => self.take_over(*handed),
+            Work::Tell(ask) => {
+                Telling { connections: &mut self.connections }.answer_about_connections(*ask);
+            }
+            Work::TakeOver(handed) => self.accepting.take_over(&mut self.connections, *handed),
         }
     }
 
@@ -246,33 +193,68 @@ impl<R: Ring> Shard<R> {
             self.has_its_turn(running);
         }
     }
+}
 
-    /// Does something with one connection, which may be gone; `None` if it has to wait.
-    pub(super) fn direct(&mut self, direct: &Direct, forms: &mut Forms) -> Option<Answer> {
-        let done = match self.slot_of(direct.id) {
-            None => Err(Refusal::Gone),
-            Some(slot) if !self.may_be_told(slot) => Err(Refusal::NotOpen),
-            Some(slot) => match &direct.what {
-                Single::Publish(publication) => match self.push(slot, publication, forms) {
-                    Delivered::Taken => {
-                        Ok(Answer::Published(Published { connections: 1, position: None }))
-                    }
-                    Delivered::Refused => Err(Refusal::Slow),
-                    Delivered::TooLarge => Err(Refusal::TooLarge),
-                    Delivered::Waits => return None,
-                },
-                Single::Do(command) => self.obey(slot, command, None).map(|()| Answer::Done(1)),
-            },
-        };
-        self.counters.pushes_gone += u64::from(done.as_ref().err() == Some(&Refusal::Gone));
-        Some(done.unwrap_or_else(Answer::Refused))
+impl<R: Ring> Connections<R> {
+    /// Lets publishers that were held be read from again, once there is room for what they publish.
+    pub(super) fn resume_held(&mut self) {
+        if self.sockets.held.is_empty() || self.hub.is_pressed() {
+            return;
+        }
+        while let Some(slot) = self.sockets.held.pop() {
+            self.sockets.ready.insert(slot);
+        }
     }
 
-    fn push(&mut self, slot: Slot, publication: &Publication, forms: &mut Forms) -> Delivered {
-        let what = What::Message(publication.clone(), None);
-        let delivery = Delivery { topic: None, hash: 0, position: None, what };
-        let event = self.wants_events(slot);
-        self.tell_in_form(slot, &delivery, event, forms)
+    /// Whether the connection publishes faster than what it publishes can be delivered: it is not
+    /// read from for now.
+    pub(super) fn must_hold(&mut self, slot: Slot) -> bool {
+        let is_held = self.sockets.table[slot].stage != Stage::Head
+            && self.hub.is_pressed()
+            && !self.sockets.table[slot].is_closing()
+            && self.hub.publishes(slot);
+        if is_held {
+            self.sockets.counters.publishers_paused += 1;
+            self.sockets.held.insert(slot);
+        }
+        is_held
+    }
+
+    /// Does what a command says with a connection.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) fn obey(
+        &mut self,
+        slot: Slot,
+        command: &Command,
+        topic: Option<u32>,
+    ) -> Result<(), Refusal> {
+        let id = self.hub.id(slot, self.sockets.table[slot].generation);
+        match command {
+            Command::Close(code, reason) => self.close_told(slot, *code, reason),
+            Command::Subscribe(name) => {
+                let how = Subscribing {
+                    events: self.wants_events(slot),
+                    user: self.hub.user(slot),
+                    deflates: self.sockets.can_inflate(slot),
+                    ..Subscribing::default()
+                };
+                self.hub.subscribe(id, name, how)?;
+            }
+            Command::Unsubscribe(name) => {
+                if !self.hub.unsubscribe(id, name, self.sockets.can_inflate(slot)) {
+                    return Err(Refusal::Unknown);
+                }
+            }
+            Command::End => {
+                if let Some(topic) = topic {
+                    let name = self.hub.local.topic(topic).name.clone();
+                    self.hub.unsubscribe(id, &name, self.sockets.can_inflate(slot));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The slot of a connection that is still there.
@@ -280,7 +262,7 @@ impl<R: Ring> Shard<R> {
         if id != self.hub.id(id.slot, id.generation) {
             return None;
         }
-        let connection = self.table.current(id.slot, id.generation)?;
+        let connection = self.sockets.table.current(id.slot, id.generation)?;
         connection.websocket.is_open.then_some(id.slot)
     }
 
@@ -292,5 +274,58 @@ impl<R: Ring> Shard<R> {
         turn.close(code);
         let finished = turn.finish();
         self.complete(slot, None, finished);
+    }
+}
+
+impl<R: Ring> Sockets<R> {
+    /// Whether the kernel is to carry out what is queued behind the first so many sends, before
+    /// more is.
+    pub(super) fn is_much_to_send(&self, carried_out: usize) -> bool {
+        let queued = &self.batch[carried_out..];
+        let bytes = || queued.iter().map(|send| u64::from(send.span.length)).sum::<u64>();
+        queued.len() >= SENDS_AT_ONCE || bytes() >= BYTES_AT_ONCE
+    }
+
+    /// Whether the connection can be sent what is compressed once for all.
+    pub(super) fn can_inflate(&self, slot: Slot) -> bool {
+        self.table[slot].websocket.deflate_bits == crate::handler::SHARED_WINDOW
+    }
+}
+
+impl<R: Ring> Fanout<'_, R> {
+    /// Does something with one connection, which may be gone; `None` if it has to wait.
+    pub(super) fn direct(&mut self, direct: &Direct, forms: &mut Forms) -> Option<Answer> {
+        let done = match self.connections.slot_of(direct.id) {
+            None => Err(Refusal::Gone),
+            Some(slot) if !self.connections.sockets.may_be_told(slot) => Err(Refusal::NotOpen),
+            Some(slot) => match &direct.what {
+                Single::Publish(publication) => match self.push(slot, publication, forms) {
+                    Delivered::Taken => {
+                        Ok(Answer::Published(Published { connections: 1, position: None }))
+                    }
+                    Delivered::Refused => Err(Refusal::Slow),
+                    Delivered::TooLarge => Err(Refusal::TooLarge),
+                    Delivered::Waits => return None,
+                },
+                Single::Do(command) => {
+                    self.connections.obey(slot, command, None).map(|()| Answer::Done(1))
+                }
+            },
+        };
+        self.connections.sockets.counters.pushes_gone +=
+            u64::from(done.as_ref().err() == Some(&Refusal::Gone));
+        Some(done.unwrap_or_else(Answer::Refused))
+    }
+
+    pub(super) fn push(
+        &mut self,
+        slot: Slot,
+        publication: &Publication,
+        forms: &mut Forms,
+    ) -> Delivered {
+        let what = What::Message(publication.clone(), None);
+        let delivery = Delivery { topic: None, hash: 0, position: None, what };
+        let event = self.connections.wants_events(slot);
+        self.tell_in_form(slot, &delivery, event, forms)
     }
 }

@@ -10,6 +10,7 @@ mod access_log;
 mod buffers;
 mod check;
 mod closing;
+mod connections;
 mod control;
 mod counted;
 mod counters;
@@ -32,49 +33,37 @@ mod relief;
 mod router;
 mod sending;
 mod services;
+mod sockets;
 mod table;
 mod telling;
 mod turn;
 mod vitals;
 
-use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_proto::keepalive::Wait;
-use tidegate_proto::websocket::deflate::Inflater;
-
 use crate::config::{Config, Limits};
-use crate::connection::{FrameId, Frames, Output, Place};
-use crate::handler::{HandlerFactory, Said};
-use crate::hub::{Handed, Hub, Moment};
-use crate::kernel::{
-    AreaSizes, BufferId, Completion, Generation, Memory, Peer, Ring, RingError, Setup, Slot,
-    SlotSet, Uring, Waker,
-};
-use crate::memory::{Blocks, Compressor, PIECE, Pool, Share};
+use crate::handler::HandlerFactory;
+use crate::hub::Hub;
+use crate::kernel::{AreaSizes, Completion, Memory, Ring, RingError, Setup, SlotSet, Uring, Waker};
+use crate::memory::{PIECE, Share};
 
-use accept::Acceptor;
+use accept::Accepting;
 pub use buffers::Buffers;
+use connections::Connections;
 pub use control::{Command, Control};
 pub use counters::Counters;
-use deadlines::{Deadlines, TICK};
+use deadlines::TICK;
 use deliveries::Deliveries;
 pub use details::Details;
-use draining::Drain;
-use halves::Halves;
 pub use histogram::{BUCKETS, Histogram};
 pub(crate) use lines::lines;
-use newcomers::Newcomers;
-use put_off::{INPUT_BUDGET, PutOff};
+use put_off::INPUT_BUDGET;
 use relief::Relief;
-use sending::{BatchSend, Stalled};
 pub use services::Services;
-use services::{Profile, Profiles, Service};
-use table::Table;
-use turn::Turn;
+use sockets::Sockets;
 pub use vitals::Vitals;
 
 /// Entries of the submission queue.
@@ -120,83 +109,20 @@ pub struct Assembly {
     pub hub: Hub,
 }
 
-/// A shard over any kernel.
+/// A shard over any kernel: the loop, and what has its turn in it.
 pub struct Shard<R> {
-    index: usize,
-    config: Arc<Config>,
+    connections: Connections<R>,
     control: Arc<Control>,
-    // Dropped before the memory that it may still use.
-    ring: R,
-    memory: Memory,
-    table: Table,
-    deadlines: Deadlines,
-    buffers: Buffers,
-    blocks: Blocks,
-    /// Connections that are readable and have to wait for a buffer or for their turn.
-    ready: SlotSet,
-    /// Connections that open or end: many may at once, and wait behind those that talk.
-    crowd: SlotSet,
-    /// Input that waits for the next turn of the loop.
-    put_off: PutOff,
-    /// How many bytes may yet be inflated in this turn of the loop.
-    input_budget: usize,
-    /// Input that was put off is being worked on.
-    resuming: bool,
-    /// The sends whose outcome is open.
-    batch: Vec<BatchSend>,
-    /// How much of the staging memory the batch uses.
-    staged: u32,
-    /// Something has to be done once the batch is settled: do not sleep before.
-    flush_soon: bool,
     events: Vec<Completion>,
-    /// A receive was pushed in this turn of the loop.
-    has_receives: bool,
-    /// What a deadline has passed for and was not looked at yet: whose own, and whose half
-    /// messages'.
-    expired: SlotSet,
-    expired_halves: SlotSet,
-    acceptors: Vec<Acceptor>,
-    /// Accepts in flight, of all listeners.
-    accepts_pending: u32,
-    services: Services,
-    profiles: Profiles,
-    compressor: Compressor,
-    inflater: Inflater,
-    /// Where a request head is put together.
-    head: Box<[u8]>,
-    /// The peers that seem stalled, or gone.
-    stalled: HashMap<Slot, Stalled>,
-    /// What is half received.
-    halves: Halves,
-    /// The addresses of peers whose listener logs.
-    peers: HashMap<Slot, Peer>,
-    hub: Hub,
+    accepting: Accepting,
     /// What is being delivered to many.
     deliveries: Deliveries,
     relief: Relief,
-    newcomers: Newcomers,
-    /// Connections whose sends have failed, to be dropped once that was settled.
-    failed: Vec<(Slot, Generation)>,
-    frames: Frames,
-    /// Frames that nobody refers to once the batch is settled.
-    done_frames: Vec<FrameId>,
-    /// Connections whose next queued frame can be sent once the batch is settled.
-    unqueued: Vec<Slot>,
-    /// Publishers that are not read from for a while.
-    held: SlotSet,
-    details: Details,
-    counters: Counters,
-    vitals: Vitals,
+    /// Half messages for which a deadline has passed, and that were not looked at yet.
+    expired_halves: SlotSet,
     /// When this turn of the loop began: when the kernel returned.
     began: Option<Duration>,
-    drain: Option<Drain>,
     next_tick: Duration,
-    /// When it was last told that all places are taken.
-    full_told: Option<Duration>,
-    /// Connections that other shards gave to this one, and that wait for a slot.
-    handed: VecDeque<Handed>,
-    /// Until this tick of the deadlines, input that is there is read before a deadline counts.
-    lenient_until: u64,
 }
 
 /// The entries of the completion queue for a shard of these limits: each connection may have a poll
@@ -247,62 +173,21 @@ pub fn build(mut assembly: Assembly) -> Result<Shard<Uring>, RingError> {
 impl<R: Ring> Shard<R> {
     /// A shard over `ring`, which was made for `memory`; the assembly's listeners are the ring's.
     pub fn new(ring: R, memory: Memory, assembly: Assembly) -> Self {
-        let config = &assembly.config;
-        let limits = config.limits;
-        let head = limits.request_head + limits.receive_buffer;
+        let limits = assembly.config.limits;
+        let next_tick = ring.now() + TICK;
         let mut shard = Self {
-            index: assembly.index,
-            next_tick: ring.now() + TICK,
-            ring,
-            memory,
-            table: Table::new(limits.slots()),
-            deadlines: Deadlines::new(limits.slots()),
-            buffers: Buffers::new(limits.receive_buffers, limits.receive_buffer),
-            blocks: Blocks::new(limits.blocks),
-            ready: SlotSet::new(limits.slots()),
-            crowd: SlotSet::new(limits.slots()),
-            put_off: PutOff::new(limits.receive_buffers),
-            input_budget: 0,
-            resuming: false,
-            batch: Vec::new(),
-            staged: 0,
-            flush_soon: false,
+            control: Arc::clone(&assembly.control),
             events: Vec::with_capacity(completions(&limits) as usize),
-            has_receives: false,
-            expired: SlotSet::new(limits.slots()),
-            expired_halves: SlotSet::new(limits.slots()),
-            acceptors: config.listeners.iter().map(|_| Acceptor::new()).collect(),
-            accepts_pending: 0,
-            services: Services::new(&config.routes, &*assembly.handlers),
-            profiles: Profiles::new(&config.listeners),
-            compressor: Compressor::new(),
-            inflater: Inflater::new(),
-            head: vec![0; head as usize].into_boxed_slice(),
-            stalled: HashMap::new(),
-            halves: Halves::default(),
-            peers: HashMap::new(),
-            counters: Counters::default(),
-            vitals: Vitals::default(),
-            began: None,
-            drain: None,
-            lenient_until: 0,
-            full_told: None,
-            handed: VecDeque::new(),
-            hub: assembly.hub,
+            accepting: Accepting::new(assembly.config.listeners.len()),
             deliveries: Deliveries::default(),
             relief: Relief::default(),
-            newcomers: Newcomers::default(),
-            failed: Vec::new(),
-            frames: Frames::new(config.hub.queued(limits.connections), limits.slots()),
-            done_frames: Vec::new(),
-            unqueued: Vec::new(),
-            held: SlotSet::new(limits.slots()),
-            details: Details::new(),
-            config: Arc::clone(config),
-            control: Arc::clone(&assembly.control),
+            expired_halves: SlotSet::new(limits.slots()),
+            began: None,
+            next_tick,
+            connections: Connections::new(ring, memory, assembly),
         };
-        shard.hub.show_room(limits.connections);
-        shard.start_accepting();
+        shard.connections.show_room();
+        shard.accepting.start_accepting(&mut shard.connections);
         shard
     }
 
@@ -318,17 +203,17 @@ impl<R: Ring> Shard<R> {
 
     /// Ends all connections that are left, and with them the shard.
     pub fn end(mut self) {
-        self.end_all();
-        self.hub.retire();
+        self.connections.end_all();
+        self.connections.hub.retire();
         // Whoever waits for an answer hears that there will be none.
-        while self.hub.post().receive().is_some() {}
+        while self.connections.hub.post().receive().is_some() {}
         self.publish();
     }
 
     fn run_until_told(&mut self) -> io::Result<()> {
         while self.step()? {}
         // The last step may have queued operations, such as the end of a listener's poll.
-        self.ring.enter(&mut self.memory, Duration::ZERO)
+        self.connections.sockets.enter(Duration::ZERO)
     }
 
     /// One turn of the loop; `false` when it was the last one.
@@ -336,41 +221,35 @@ impl<R: Ring> Shard<R> {
     /// # Errors
     /// The ring is beyond use.
     pub fn step(&mut self) -> io::Result<bool> {
-        self.hub.flush();
+        self.connections.hub.flush();
         self.enter()?;
-        self.hub.post().unpark();
-        self.counters.loops += 1;
+        self.connections.hub.post().unpark();
+        self.connections.sockets.counters.loops += 1;
         self.collect()?;
         // No heavy input goes before what waits.
-        let waits = !self.put_off.is_empty();
-        self.input_budget = if waits { 0 } else { INPUT_BUDGET };
+        let waits = !self.connections.sockets.put_off.is_empty();
+        self.connections.sockets.put_off.budget = if waits { 0 } else { INPUT_BUDGET };
         let mut handled = self.handle_all()?;
         // First, because those that go on publishing may keep it from opening any.
-        self.serve_crowd();
-        self.serve_ready();
+        self.connections.serve_crowd();
+        self.connections.serve_ready();
         handled += self.take_in()?;
         if waits {
             handled += self.work_on_put_off()?;
         }
-        self.vitals.completions.record(handled);
+        self.connections.vitals.completions.record(handled);
         self.work_on_mail()?;
-        self.relieve();
-        self.resume_held();
+        self.relief.relieve(&mut self.connections, self.deliveries.are_short());
+        self.connections.resume_held();
         self.tick()?;
         self.expire_some()?;
-        self.resume_accepting();
-        self.show_room();
-        if self.table.live() == 0 {
+        self.accepting.resume_accepting(&mut self.connections);
+        self.connections.show_room();
+        if self.connections.sockets.table.live() == 0 {
             // It may sleep for long now, past many ticks.
             self.publish();
         }
         Ok(self.control.command() < Command::Stop && !self.is_drained())
-    }
-
-    /// Says to other shards how many more connections this one would serve.
-    fn show_room(&self) {
-        let room = self.config.limits.connections.saturating_sub(self.table.live());
-        self.hub.show_room(if self.drain.is_some() { 0 } else { room });
     }
 
     /// Hands over what this turn has queued, waits for the next one, and takes the time.
@@ -381,48 +260,51 @@ impl<R: Ring> Shard<R> {
     /// without.
     fn enter(&mut self) -> io::Result<()> {
         let mut wait = self.sleep();
-        let is_long = self.ring.room() + TIMED_FROM <= SUBMISSIONS as usize;
-        if !wait.is_zero() && (is_long || self.is_much_to_send(0)) {
-            self.ring.enter(&mut self.memory, Duration::ZERO)?;
+        let is_long = self.connections.sockets.ring.room() + TIMED_FROM <= SUBMISSIONS as usize;
+        if !wait.is_zero() && (is_long || self.connections.sockets.is_much_to_send(0)) {
+            self.connections.sockets.enter(Duration::ZERO)?;
         }
         // While no mail may be taken in, what is on its way is tried again in a moment anyway.
-        if !wait.is_zero() && !self.hub.post().park() && self.may_take_mail() {
+        if !wait.is_zero() && !self.connections.hub.post().park() && self.may_take_mail() {
             wait = Duration::ZERO;
         }
         if wait.is_zero() {
-            self.ring.enter(&mut self.memory, wait)?;
-            let now = self.ring.now();
+            self.connections.sockets.enter(wait)?;
+            let now = self.connections.sockets.ring.now();
             self.time_loop(now);
             self.began = Some(now);
         } else {
-            self.time_loop(self.ring.now());
-            self.ring.enter(&mut self.memory, wait)?;
-            self.began = Some(self.ring.now());
+            self.time_loop(self.connections.sockets.ring.now());
+            self.connections.sockets.enter(wait)?;
+            self.began = Some(self.connections.sockets.ring.now());
         }
         Ok(())
     }
 
     /// How long the ring may wait.
     fn sleep(&self) -> Duration {
-        let has_input = !self.ready.is_empty() || !self.put_off.is_empty();
-        let has_expired = !self.expired.is_empty() || !self.expired_halves.is_empty();
+        let has_input = !self.connections.sockets.ready.is_empty()
+            || !self.connections.sockets.put_off.is_empty();
+        let has_expired =
+            !self.connections.sockets.expired.is_empty() || !self.expired_halves.is_empty();
         if has_input
             || has_expired
-            || self.flush_soon
-            || self.may_serve_crowd()
-            || self.deliveries.can_go_on(self.counters.loops)
+            || self.connections.sockets.flush_soon
+            || self.connections.may_serve_crowd()
+            || self.deliveries.can_go_on(self.connections.sockets.counters.loops)
         {
             return Duration::ZERO;
         }
-        let waits = !self.deliveries.is_empty() || self.may_feed();
-        if waits || self.hub.is_congested() || !self.held.is_empty() {
+        let waits = !self.deliveries.is_empty() || self.connections.hub.recoveries.hungry() > 0;
+        if waits || self.connections.hub.is_congested() || !self.connections.sockets.held.is_empty()
+        {
             return CONGESTED_SLEEP;
         }
-        let tick = self.next_tick.saturating_sub(self.ring.now());
-        let waits_for_tick = self.table.live() > 0
-            || self.hub.home.waits_for_time()
-            || self.drain.is_some()
-            || self.is_accepting_later();
+        let tick = self.next_tick.saturating_sub(self.connections.sockets.ring.now());
+        let waits_for_tick = self.connections.sockets.table.live() > 0
+            || self.connections.hub.home.waits_for_time()
+            || self.connections.drain.is_some()
+            || self.accepting.is_accepting_later();
         if waits_for_tick { tick } else { IDLE_SLEEP }
     }
 
@@ -431,18 +313,18 @@ impl<R: Ring> Shard<R> {
     /// Returns whether it is.
     fn collect(&mut self) -> io::Result<bool> {
         while self.events.len() < self.events.capacity() {
-            match self.ring.completion() {
+            match self.connections.sockets.ring.completion() {
                 Some(Completion::SendFellShort { slot, batch_index, result }) => {
-                    self.fell_short(slot, batch_index, result);
-                    self.make_room()?;
+                    self.connections.fell_short(slot, batch_index, result);
+                    self.connections.sockets.make_room()?;
                 }
                 Some(completion) => self.events.push(completion),
                 None => {
-                    let is_settled = self.ring.is_settled();
+                    let is_settled = self.connections.sockets.ring.is_settled();
                     // Before anything else is sent to them.
-                    self.drop_failed()?;
+                    self.connections.drop_failed()?;
                     if is_settled {
-                        self.settle()?;
+                        self.connections.settle()?;
                     }
                     return Ok(is_settled);
                 }
@@ -457,7 +339,7 @@ impl<R: Ring> Shard<R> {
         let count = events.len() as u64;
         for event in events.drain(..) {
             self.handle(event)?;
-            self.make_room()?;
+            self.connections.sockets.make_room()?;
         }
         self.events = events;
         Ok(count)
@@ -467,23 +349,23 @@ impl<R: Ring> Shard<R> {
     /// Once in a turn: what asks to be received meanwhile has the next one. Returns how many
     /// completions were handled.
     fn take_in(&mut self) -> io::Result<u64> {
-        if !std::mem::take(&mut self.has_receives) {
+        if !std::mem::take(&mut self.connections.sockets.has_receives) {
             return Ok(0);
         }
-        self.ring.enter(&mut self.memory, Duration::ZERO)?;
+        self.connections.sockets.enter(Duration::ZERO)?;
         self.collect()?;
         let handled = self.handle_all()?;
         // Those that were pushed just now go with the next enter.
-        self.has_receives = false;
+        self.connections.sockets.has_receives = false;
         Ok(handled)
     }
 
     /// Goes on with input that had to wait, once the answers to other input have left. Returns how
     /// many completions were handled.
     fn work_on_put_off(&mut self) -> io::Result<u64> {
-        self.ring.enter(&mut self.memory, Duration::ZERO)?;
+        self.connections.sockets.enter(Duration::ZERO)?;
         if self.collect()? {
-            self.input_budget = INPUT_BUDGET;
+            self.connections.sockets.put_off.budget = INPUT_BUDGET;
             self.resume_put_off();
         }
         self.handle_all()
@@ -492,7 +374,7 @@ impl<R: Ring> Shard<R> {
     fn handle(&mut self, completion: Completion) -> io::Result<()> {
         match completion {
             Completion::Readable { slot, generation, armed, ended } => {
-                self.readable((slot, generation), armed, ended);
+                self.connections.readable((slot, generation), armed, ended);
             }
             Completion::Received { slot, generation, buffer, result, more } => {
                 self.received((slot, generation), buffer, result, more);
@@ -501,12 +383,16 @@ impl<R: Ring> Shard<R> {
                 self.received_into((slot, generation), result, more);
             }
             Completion::SendFellShort { slot, batch_index, result } => {
-                self.fell_short(slot, batch_index, result);
+                self.connections.fell_short(slot, batch_index, result);
             }
-            Completion::Sent { slot, generation, result } => self.sent(slot, generation, result),
-            Completion::ListenerReady { listener } => self.listener_ready(listener),
+            Completion::Sent { slot, generation, result } => {
+                self.connections.sent(slot, generation, result);
+            }
+            Completion::ListenerReady { listener } => {
+                self.accepting.listener_ready(&mut self.connections, listener);
+            }
             Completion::Accepted { listener, slot, result } => {
-                self.accepted(listener, slot, result);
+                self.accepting.accepted(&mut self.connections, listener, slot, result);
             }
             Completion::Unacknowledged { slot, generation, result } => {
                 self.unacknowledged(slot, generation, result);
@@ -520,17 +406,9 @@ impl<R: Ring> Shard<R> {
         Ok(())
     }
 
-    /// Makes sure that the next event's operations fit the queue.
-    fn make_room(&mut self) -> io::Result<()> {
-        if self.ring.room() >= OPERATIONS_PER_EVENT {
-            return Ok(());
-        }
-        self.ring.enter(&mut self.memory, Duration::ZERO)
-    }
-
     /// Does what is due.
     fn tick(&mut self) -> io::Result<()> {
-        let now = self.ring.now();
+        let now = self.connections.sockets.ring.now();
         if now < self.next_tick {
             return Ok(());
         }
@@ -538,14 +416,16 @@ impl<R: Ring> Shard<R> {
         if self.next_tick <= now {
             // Nothing was looked at for a while, and that is nobody's fault: what came in meanwhile
             // is read before any deadline counts, and all of them move on.
-            self.counters.pauses += u64::from(self.table.live() > 0);
+            self.connections.sockets.counters.pauses +=
+                u64::from(self.connections.sockets.table.live() > 0);
             self.next_tick = now + TICK;
-            self.lenient_until = self.deadlines.now() + LENIENT_TICKS;
+            self.connections.sockets.lenient_until =
+                self.connections.sockets.deadlines.now() + LENIENT_TICKS;
         } else {
             self.sweep();
         }
-        self.hub.tick(now);
-        self.retry_accepting();
+        self.connections.hub.tick(now);
+        self.accepting.retry_accepting(&mut self.connections);
         self.drain_portion()?;
         self.publish();
         Ok(())
@@ -553,7 +433,8 @@ impl<R: Ring> Shard<R> {
 
     /// Finds out what is due at this tick.
     fn sweep(&mut self) {
-        let Self { deadlines, halves, expired, expired_halves, .. } = self;
+        let Sockets { deadlines, halves, expired, .. } = &mut self.connections.sockets;
+        let expired_halves = &mut self.expired_halves;
         deadlines.sweep(|slot| expired.insert(slot));
         halves.due(deadlines.now(), |slot| expired_halves.insert(slot));
     }
@@ -561,99 +442,44 @@ impl<R: Ring> Shard<R> {
     /// Does what is due, for some: the deadlines of all who came at once pass at once.
     fn expire_some(&mut self) -> io::Result<()> {
         for _ in 0..EXPIRED_AT_ONCE {
-            let Some(slot) = self.expired.pop() else { break };
+            let Some(slot) = self.connections.sockets.expired.pop() else { break };
             self.expire(slot);
-            self.make_room()?;
+            self.connections.sockets.make_room()?;
         }
         for _ in 0..EXPIRED_AT_ONCE {
             let Some(slot) = self.expired_halves.pop() else { break };
             self.expire_half(slot);
-            self.make_room()?;
+            self.connections.sockets.make_room()?;
         }
         Ok(())
     }
 
     /// Shows the counters to other threads.
     fn publish(&mut self) {
-        self.counters.connections = u64::from(self.table.live());
-        self.counters.blocks_used = self.blocks.used_bytes();
-        self.counters.blocks_used_max = self.blocks.most_used_bytes();
-        self.counters.blocks_heads = self.blocks.used_by(Share::Heads);
-        self.counters.blocks_gathered = self.blocks.used_by(Share::Gathered);
-        self.counters.blocks_sending = self.blocks.used_by(Share::Sending);
+        self.connections.sockets.counters.connections =
+            u64::from(self.connections.sockets.table.live());
+        self.connections.sockets.counters.blocks_used =
+            self.connections.sockets.blocks.used_bytes();
+        self.connections.sockets.counters.blocks_used_max =
+            self.connections.sockets.blocks.most_used_bytes();
+        self.connections.sockets.counters.blocks_heads =
+            self.connections.sockets.blocks.used_by(Share::Heads);
+        self.connections.sockets.counters.blocks_gathered =
+            self.connections.sockets.blocks.used_by(Share::Gathered);
+        self.connections.sockets.counters.blocks_sending =
+            self.connections.sockets.blocks.used_by(Share::Sending);
         self.count_hub();
-        self.control.counters.store(&self.counters);
-        self.vitals.holdings = self.holdings();
-        self.vitals.buffers_free = self.buffers.free().into();
-        self.control.vitals.store(&self.vitals);
+        self.control.counters.store(&self.connections.sockets.counters);
+        self.connections.vitals.holdings = self.holdings();
+        self.connections.vitals.buffers_free = self.connections.sockets.buffers.free().into();
+        self.control.vitals.store(&self.connections.vitals);
     }
 
     /// Records how long the turn of the loop that ends now has kept the connections waiting.
     fn time_loop(&mut self, now: Duration) {
         if let Some(began) = self.began {
             let taken = now.saturating_sub(began);
-            self.vitals.loop_nanoseconds.record(taken.as_nanos() as u64);
-        }
-    }
-
-    /// From now on the connection waits for `wait`.
-    fn wait_for(&mut self, slot: Slot, wait: Wait) {
-        let connection = &mut self.table[slot];
-        connection.wait = wait;
-        self.expired.remove(slot);
-        let ticks = self.profiles[connection.profile].ticks(wait);
-        connection.laps = self.deadlines.set(slot, ticks);
-    }
-
-    /// What the connection runs under, as its route says.
-    fn service(&self, slot: Slot) -> &Service {
-        &self.services[self.table[slot].service]
-    }
-
-    /// What its listener says.
-    fn profile(&self, slot: Slot) -> &Profile {
-        &self.profiles[self.table[slot].profile]
-    }
-
-    /// The time, by both clocks.
-    fn moment(&self) -> Moment {
-        Moment { now: self.ring.now(), calendar: self.ring.calendar() }
-    }
-
-    /// The connection with all that it may use, and the buffer that its input is in.
-    fn turn(&mut self, slot: Slot, buffer: Option<BufferId>) -> Turn<'_> {
-        let sending_reserve = self.sending_reserve();
-        let connection = &mut self.table[slot];
-        let generation = connection.generation;
-        let Service { limits, handler, .. } = self.services.get_mut(connection.service);
-        let Profile { role, deflate, .. } = self.profiles[connection.profile];
-        Turn {
-            handler: &mut **handler,
-            role,
-            deflate,
-            output: Output {
-                connection,
-                pool: Pool { blocks: &mut self.blocks, memory: &mut self.memory },
-                buffer: buffer.map(|buffer| self.buffers.span(buffer)),
-                staged: self.staged,
-                backlog_limit: limits.backlog,
-                sending_reserve,
-                place: Place::Nothing,
-            },
-            limits: *limits,
-            compressor: &mut self.compressor,
-            inflater: &mut self.inflater,
-            counters: &mut self.counters,
-            input_budget: &mut self.input_budget,
-            id: self.hub.id(slot, generation),
-            hub: &mut self.hub,
-            failing: None,
-            reason: "",
-            said: Said::default(),
-            end: None,
-            unread: None,
-            became_whole: [false; 2],
-            drop: false,
+            self.connections.vitals.loop_nanoseconds.record(taken.as_nanos() as u64);
         }
     }
 }

@@ -7,7 +7,7 @@
 //! is answered with 503 that has had most time, and last come those who do not take their answer.
 //! Whoever has opened stays.
 
-use super::Shard;
+use super::connections::Connections;
 use crate::connection::{AfterFlush, Stage};
 use crate::kernel::{Ring, Slot};
 
@@ -44,59 +44,62 @@ enum Stranger {
 }
 
 impl Newcomers {
-    /// Somebody may have begun to linger: it is looked for them without waiting for a tick.
-    pub(super) fn look_again(&mut self) {
-        self.looked_at = 0;
-    }
-}
-
-impl<R: Ring> Shard<R> {
     /// No slot is left for one who comes: has one stranger give way, the one who has had most time
     /// among those that are looked at.
-    pub(super) fn make_way(&mut self) {
-        let (now, end) = (self.deadlines.now(), self.table.used_slots());
-        let newcomers = &mut self.newcomers;
-        if newcomers.tick != now {
-            (newcomers.tick, newcomers.looked_at) = (now, 0);
+    pub(super) fn make_way<R: Ring>(&mut self, connections: &mut Connections<R>) {
+        let (now, end) =
+            (connections.sockets.deadlines.now(), connections.sockets.table.used_slots());
+        if std::mem::take(&mut connections.look_again) {
+            self.looked_at = 0;
         }
-        if newcomers.looked_at >= end {
+        if self.tick != now {
+            (self.tick, self.looked_at) = (now, 0);
+        }
+        if self.looked_at >= end {
             // All were looked at, and only time makes a difference.
             return;
         }
-        let start = if newcomers.cursor < end { newcomers.cursor } else { 0 };
+        let start = if self.cursor < end { self.cursor } else { 0 };
         let until = end.min(start.saturating_add(LOOKED_AT));
-        newcomers.cursor = until;
-        newcomers.looked_at += until - start;
-        let found = (start..until).filter_map(|slot| Some((self.stranger(slot)?, slot))).max();
+        self.cursor = until;
+        self.looked_at += until - start;
+        let found =
+            (start..until).filter_map(|slot| Some((self.stranger(connections, slot)?, slot))).max();
         let Some(((stranger, _), slot)) = found else {
             // The others have their turn before anyone sleeps.
-            self.flush_soon |= self.newcomers.looked_at < end;
+            connections.sockets.flush_soon |= self.looked_at < end;
             return;
         };
-        self.counters.strangers_evicted += 1;
+        connections.sockets.counters.strangers_evicted += 1;
         match stranger {
             Stranger::Silent => {
                 // It is next, as soon as its answer has left, and until then it is nobody's turn.
-                (self.newcomers.cursor, self.newcomers.looked_at) = (slot, u32::MAX);
-                self.refuse_busy(slot);
+                (self.cursor, self.looked_at) = (slot, u32::MAX);
+                connections.refuse_busy(slot);
             }
             Stranger::Answered | Stranger::Deaf => {
-                self.newcomers.look_again();
-                self.drop_connection(slot);
+                connections.look_again = true;
+                connections.drop_connection(slot);
             }
         }
     }
 
     /// Whether the connection may give way, and how many ticks it has had.
-    fn stranger(&self, slot: Slot) -> Option<(Stranger, u32)> {
-        let connection = &self.table[slot];
+    fn stranger<R: Ring>(
+        &self,
+        connections: &Connections<R>,
+        slot: Slot,
+    ) -> Option<(Stranger, u32)> {
+        let connection = &connections.sockets.table[slot];
         if !matches!(connection.stage, Stage::Head | Stage::Lingering) {
             return None;
         }
-        let whole = self.profile(slot).ticks(connection.wait)?;
-        let waited = whole.saturating_sub(self.deadlines.left(slot, connection.laps)?);
-        let has_input =
-            connection.states.has_input() || self.ready.contains(slot) || self.crowd.contains(slot);
+        let whole = connections.sockets.profile(slot).ticks(connection.wait)?;
+        let waited =
+            whole.saturating_sub(connections.sockets.deadlines.left(slot, connection.laps)?);
+        let has_input = connection.states.has_input()
+            || connections.sockets.ready.contains(slot)
+            || connections.sockets.crowd.contains(slot);
         let has_opened = connection.is_closing();
         let is_answered =
             connection.is_flushed() && connection.states.after_flush() != AfterFlush::Finish;

@@ -5,7 +5,7 @@ use tidegate_proto::keepalive::Wait;
 use tidegate_proto::websocket::deflate::{self, Policy};
 use tidegate_proto::websocket::handshake::server::{Acceptance, Rejection, Upgrade};
 
-use super::Shard;
+use super::connections::Connections;
 use super::receiving::Arrival;
 use crate::connection::{AfterFlush, Stage};
 use crate::handler::{Answer, Content, Refusal};
@@ -26,12 +26,12 @@ struct Written {
     length: usize,
 }
 
-impl<R: Ring> Shard<R> {
+impl<R: Ring> Connections<R> {
     /// Takes bytes of a request head.
     pub(super) fn take_head(&mut self, slot: Slot, arrival: Arrival) {
         let mut scratch = std::mem::take(&mut self.head);
         let (earlier, filled) = self.join_head(slot, arrival, &mut scratch);
-        let limit = self.config.limits.request_head as usize;
+        let limit = self.sockets.limits.request_head as usize;
         match parse_request(&scratch[..filled], limit) {
             Ok(Status::Complete(head)) => {
                 let span = arrival.span.skip((head.head_len() - earlier) as u32);
@@ -46,11 +46,11 @@ impl<R: Ring> Shard<R> {
     /// Puts what was kept of the head and what has arrived together; returns the length of the
     /// former and of both.
     fn join_head(&self, slot: Slot, arrival: Arrival, scratch: &mut [u8]) -> (usize, usize) {
-        let kept = match self.table[slot].gathered {
-            Some(block) => self.memory.bytes(self.blocks.content(block)),
+        let kept = match self.sockets.table[slot].gathered {
+            Some(block) => self.sockets.memory.bytes(self.sockets.blocks.content(block)),
             None => &[],
         };
-        let fresh = self.memory.bytes(arrival.span);
+        let fresh = self.sockets.memory.bytes(arrival.span);
         let filled = kept.len() + fresh.len();
         scratch[..kept.len()].copy_from_slice(kept);
         scratch[kept.len()..filled].copy_from_slice(fresh);
@@ -58,20 +58,20 @@ impl<R: Ring> Shard<R> {
     }
 
     fn keep_head(&mut self, slot: Slot, received: Span) {
-        let gathered = &mut self.table[slot].gathered;
-        let mut pool = Pool { blocks: &mut self.blocks, memory: &mut self.memory };
+        let gathered = &mut self.sockets.table[slot].gathered;
+        let mut pool = Pool { blocks: &mut self.sockets.blocks, memory: &mut self.sockets.memory };
         if gathered::append(gathered, Share::Heads, &mut pool, received).is_err() {
-            self.counters.refused_no_memory += 1;
+            self.sockets.counters.refused_no_memory += 1;
             self.refuse(slot, Refusal::Full { retry_after_seconds: RETRY_AFTER_SECONDS });
         }
     }
 
     /// Answers a request, behind which `arrival` has come.
     fn answer(&mut self, slot: Slot, head: &RequestHead<'_>, arrival: Arrival) {
-        gathered::release(&mut self.table[slot].gathered, &mut self.blocks);
+        gathered::release(&mut self.sockets.table[slot].gathered, &mut self.sockets.blocks);
         let answer = self.services.find(head).map(|service| {
-            self.services.change(self.table[slot].service, service);
-            self.table[slot].service = service;
+            self.services.change(self.sockets.table[slot].service, service);
+            self.sockets.table[slot].service = service;
             self.services.get_mut(service).handler.request(head)
         });
         let refused = match answer {
@@ -93,15 +93,15 @@ impl<R: Ring> Shard<R> {
 
     /// Whether as many connections are open as are served, or the shard drains.
     fn has_no_place(&self) -> bool {
-        self.counters.connections_open >= u64::from(self.config.limits.connections)
+        self.sockets.counters.connections_open >= u64::from(self.sockets.limits.connections)
             || self.is_draining()
     }
 
     /// Agrees to the upgrade, if the request asks for one rightly.
     fn upgrade(&mut self, slot: Slot, head: &RequestHead<'_>) -> Result<Written, Rejection> {
         let upgrade = Upgrade::check(head)?;
-        let connection = &mut self.table[slot];
-        let deflate = match self.profiles[connection.profile].deflate {
+        let connection = &mut self.sockets.table[slot];
+        let deflate = match self.sockets.profiles[connection.profile].deflate {
             None => None,
             Some(_) => deflate::negotiate(upgrade.extension_values(), &Policy::default())
                 .map_err(|_| Rejection::InvalidExtensions)?,
@@ -117,11 +117,11 @@ impl<R: Ring> Shard<R> {
 
     /// Opens the connection, and works on the frames that came in behind the request head.
     fn open(&mut self, slot: Slot, head: &RequestHead<'_>, response: &Written, arrival: Arrival) {
-        self.wait_for(slot, Wait::Activity);
+        self.sockets.wait_for(slot, Wait::Activity);
         self.keep_details(slot);
         let mut turn = self.turn(slot, Some(arrival.buffer));
         if turn.output.raw(&response.bytes[..response.length]).is_err() {
-            self.counters.refused_no_memory += 1;
+            self.sockets.counters.refused_no_memory += 1;
             return self.drop_connection(slot);
         }
         turn.open(head);
@@ -134,18 +134,18 @@ impl<R: Ring> Shard<R> {
     /// Keeps what is told of connections on routes of the hub; forgets the peer's address on
     /// others, unless it is logged.
     fn keep_details(&mut self, slot: Slot) {
-        let peer = match self.profile(slot).logs() {
+        let peer = match self.sockets.profile(slot).logs() {
             true => self.peers.get(&slot).copied(),
             false => self.peers.remove(&slot),
         };
         if self.service(slot).hub_events.is_some() {
-            self.details.keep(slot, peer.unwrap_or(Peer::Unknown), self.ring.now());
+            self.details.keep(slot, peer.unwrap_or(Peer::Unknown), self.sockets.ring.now());
         }
     }
 
     /// Refuses the request and closes, once the peer has read why.
     pub(super) fn refuse(&mut self, slot: Slot, refusal: Refusal) {
-        self.counters.refused += 1;
+        self.sockets.counters.refused += 1;
         self.vitals.refused(refusal);
         let mut response = [0; RESPONSE_MAX];
         let length = refusal.write(&mut response).expect("a refusal fits");
@@ -153,7 +153,7 @@ impl<R: Ring> Shard<R> {
     }
 
     fn serve(&mut self, slot: Slot, content: &'static Content, head_only: bool) {
-        self.counters.pages += 1;
+        self.sockets.counters.pages += 1;
         let response = Response {
             status: 200,
             headers: &[("Cache-Control", "no-cache"), ("X-Content-Type-Options", "nosniff")],
@@ -169,11 +169,11 @@ impl<R: Ring> Shard<R> {
 
     /// Sends an HTTP response, finishes writing and lingers until the peer has closed.
     fn respond(&mut self, slot: Slot, head: &[u8], body: &[u8]) {
-        let connection = &mut self.table[slot];
-        gathered::release(&mut connection.gathered, &mut self.blocks);
+        let connection = &mut self.sockets.table[slot];
+        gathered::release(&mut connection.gathered, &mut self.sockets.blocks);
         connection.stage = Stage::Lingering;
         connection.states.do_after_flush(AfterFlush::Finish);
-        self.wait_for(slot, Wait::Close);
+        self.sockets.wait_for(slot, Wait::Close);
         let mut turn = self.turn(slot, None);
         // The bound of a route is for messages. A response is bounded by itself.
         turn.output.backlog_limit = u32::MAX;

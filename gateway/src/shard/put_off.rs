@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 
 use super::receiving::Arrival;
+use super::sockets::Sockets;
 use super::{OPERATIONS_PER_EVENT, Shard};
 use crate::connection::{Connection, Reading, Stage, States};
 use crate::kernel::{BufferId, Generation, Ring, Slot};
@@ -41,6 +42,10 @@ pub(super) struct PutOff {
     /// How much of such connections may wait: half of all receive buffers, so that the other half
     /// is left to everyone else.
     limit: usize,
+    /// How many bytes may yet be inflated in this turn of the loop.
+    pub(super) budget: usize,
+    /// Input that was put off is being worked on.
+    is_resuming: bool,
 }
 
 impl PutOff {
@@ -50,7 +55,7 @@ impl PutOff {
     pub(super) fn new(buffers: u16) -> Self {
         let limit = usize::from(buffers / 2);
         let waiting = VecDeque::with_capacity(usize::from(buffers));
-        Self { waiting, receives: 0, limit }
+        Self { waiting, receives: 0, limit, budget: 0, is_resuming: false }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -94,6 +99,42 @@ impl PutOff {
 }
 
 impl<R: Ring> Shard<R> {
+    /// Goes on with input that had to wait, as far as this turn's budget goes. Only when settled:
+    /// answers to the input's beginning may be sent from the same buffer.
+    pub(super) fn resume_put_off(&mut self) {
+        self.connections.sockets.put_off.is_resuming = true;
+        // Each at most once: some have to wait again.
+        for _ in 0..self.connections.sockets.put_off.len() {
+            if self.connections.sockets.put_off.budget == 0
+                || self.connections.sockets.ring.room() <= OPERATIONS_PER_EVENT
+            {
+                break;
+            }
+            let Some(waiting) = self.connections.sockets.put_off.waiting.pop_front() else { break };
+            self.resume_input(&waiting);
+            self.connections.sockets.buffers.release(waiting.arrival.buffer);
+        }
+        self.connections.sockets.put_off.is_resuming = false;
+    }
+
+    /// Goes on with one connection's input.
+    fn resume_input(&mut self, waiting: &Waiting) {
+        let Waiting { slot, generation, arrival } = *waiting;
+        let Some(connection) = self.connections.sockets.table.current(slot, generation) else {
+            return;
+        };
+        connection.states.set_reading(Reading::Idle);
+        match connection.stage {
+            Stage::Zombie => return,
+            Stage::Open => self.take_frames(slot, arrival),
+            Stage::Free | Stage::Head | Stage::Lingering => {}
+        }
+        // There may be more to receive; the receive will tell.
+        self.connections.after_receive(slot, generation, Ok(1), true);
+    }
+}
+
+impl<R: Ring> Sockets<R> {
     /// Lets the rest of a connection's input wait, which is much work.
     pub(super) fn put_off(&mut self, slot: Slot, rest: Arrival) {
         self.table[slot].states.set(States::HEAVY);
@@ -108,7 +149,7 @@ impl<R: Ring> Shard<R> {
         let generation = connection.generation;
         let waiting = Waiting { slot, generation, arrival };
         self.buffers.hold(arrival.buffer);
-        if self.resuming && self.input_budget == 0 {
+        if self.put_off.is_resuming && self.put_off.budget == 0 {
             // It was the first, and goes on to be: a buffer becomes free the sooner.
             self.put_off.waiting.push_front(waiting);
         } else {
@@ -128,35 +169,5 @@ impl<R: Ring> Shard<R> {
             && connection.websocket.sender.is_between()
             && self.put_off.len() < self.put_off.limit
             && self.blocks.own_free_bytes(Share::Sending) < self.sending_reserve()
-    }
-
-    /// Goes on with input that had to wait, as far as this turn's budget goes. Only when settled:
-    /// answers to the input's beginning may be sent from the same buffer.
-    pub(super) fn resume_put_off(&mut self) {
-        self.resuming = true;
-        // Each at most once: some have to wait again.
-        for _ in 0..self.put_off.len() {
-            if self.input_budget == 0 || self.ring.room() <= OPERATIONS_PER_EVENT {
-                break;
-            }
-            let Some(waiting) = self.put_off.waiting.pop_front() else { break };
-            self.resume_input(&waiting);
-            self.buffers.release(waiting.arrival.buffer);
-        }
-        self.resuming = false;
-    }
-
-    /// Goes on with one connection's input.
-    fn resume_input(&mut self, waiting: &Waiting) {
-        let Waiting { slot, generation, arrival } = *waiting;
-        let Some(connection) = self.table.current(slot, generation) else { return };
-        connection.states.set_reading(Reading::Idle);
-        match connection.stage {
-            Stage::Zombie => return,
-            Stage::Open => self.take_frames(slot, arrival),
-            Stage::Free | Stage::Head | Stage::Lingering => {}
-        }
-        // There may be more to receive; the receive will tell.
-        self.after_receive(slot, generation, Ok(1), true);
     }
 }

@@ -1,9 +1,10 @@
 //! Published frames on their way to one connection: at once, or by its outbox, within what its
 //! route lets wait.
 
-use super::Shard;
+use super::connections::Connections;
 use super::sending::{BatchSend, SentFrom};
 use super::services::ServiceLimits;
+use super::sockets::Sockets;
 use crate::config::SlowPeer;
 use crate::connection::{
     Bound, CLOSE_RESERVE, LeftOut, Offer, Offered, Outbox, Outgoing, Overflow, Stage, States,
@@ -28,7 +29,7 @@ pub(super) enum Delivered {
 
 impl ServiceLimits {
     /// What may wait for one connection.
-    pub(super) fn bound(&self) -> Bound {
+    fn bound(&self) -> Bound {
         let overflow = match self.slow_peer {
             SlowPeer::Pause | SlowPeer::Close | SlowPeer::DropNewest => Overflow::Refuse,
             SlowPeer::DropOldest => Overflow::DropOldest,
@@ -38,7 +39,59 @@ impl ServiceLimits {
     }
 }
 
-impl<R: Ring> Shard<R> {
+impl<R: Ring> Connections<R> {
+    /// Delivers a frame to a connection that may be told.
+    pub(super) fn deliver(&mut self, slot: Slot, offer: Offer) -> Delivered {
+        let bound = self.service(slot).limits.bound();
+        let (offered, LeftOut { oldest, conflated }) =
+            self.sockets.outbox(slot).offer(offer, bound);
+        self.sockets.counters.slow_dropped_oldest += u64::from(oldest);
+        self.sockets.counters.slow_conflated += u64::from(conflated);
+        match offered {
+            Offered::AtOnce => self.sockets.launch(slot, offer.span, SentFrom::Frame(offer.frame)),
+            // What is sent before it may succeed without a word: look again when that is settled.
+            Offered::Queued => {
+                self.sockets.flush_soon |= self.sockets.table[slot].states.is_in_batch();
+            }
+            Offered::Refused => {
+                self.is_slow(slot, offer.messages);
+                return Delivered::Refused;
+            }
+            Offered::NoPlace => {
+                // Others hold all places: they give way before this one is called slow.
+                self.sockets.counters.deliveries_without_place += 1;
+                self.sockets.flush_soon |= !self.sockets.batch.is_empty();
+                self.sockets.shortages += 1;
+                return Delivered::Waits;
+            }
+            Offered::Undecided => {
+                self.sockets.flush_soon = true;
+                return Delivered::Waits;
+            }
+        }
+        self.sockets.counters.deliveries += u64::from(offer.messages);
+        Delivered::Taken
+    }
+
+    /// The peer cannot take a message: does what its route says.
+    fn is_slow(&mut self, slot: Slot, messages: u32) {
+        match self.service(slot).limits.slow_peer {
+            SlowPeer::Pause | SlowPeer::Close => self.close_slow(slot),
+            SlowPeer::DropNewest | SlowPeer::DropOldest | SlowPeer::Conflate => {
+                self.sockets.counters.slow_dropped_newest += u64::from(messages);
+            }
+        }
+    }
+
+    fn close_slow(&mut self, slot: Slot) {
+        let mut turn = self.turn(slot, None);
+        turn.slow();
+        let finished = turn.finish();
+        self.complete(slot, None, finished);
+    }
+}
+
+impl<R: Ring> Sockets<R> {
     /// The way out to a connection.
     pub(super) fn outbox(&mut self, slot: Slot) -> Outbox<'_> {
         Outbox {
@@ -65,46 +118,6 @@ impl<R: Ring> Shard<R> {
         !connection.must_queue()
             && !connection.states.has(States::BLOCKED)
             && connection.websocket.sender.is_between()
-    }
-
-    /// Delivers a frame to a connection that may be told.
-    pub(super) fn deliver(&mut self, slot: Slot, offer: Offer) -> Delivered {
-        let bound = self.service(slot).limits.bound();
-        let (offered, LeftOut { oldest, conflated }) = self.outbox(slot).offer(offer, bound);
-        self.counters.slow_dropped_oldest += u64::from(oldest);
-        self.counters.slow_conflated += u64::from(conflated);
-        match offered {
-            Offered::AtOnce => self.launch(slot, offer.span, SentFrom::Frame(offer.frame)),
-            // What is sent before it may succeed without a word: look again when that is settled.
-            Offered::Queued => self.flush_soon |= self.table[slot].states.is_in_batch(),
-            Offered::Refused => {
-                self.is_slow(slot, offer.messages);
-                return Delivered::Refused;
-            }
-            Offered::NoPlace => {
-                // Others hold all places: they give way before this one is called slow.
-                self.counters.deliveries_without_place += 1;
-                self.flush_soon |= !self.batch.is_empty();
-                self.relief.is_needed();
-                return Delivered::Waits;
-            }
-            Offered::Undecided => {
-                self.flush_soon = true;
-                return Delivered::Waits;
-            }
-        }
-        self.counters.deliveries += u64::from(offer.messages);
-        Delivered::Taken
-    }
-
-    /// The peer cannot take a message: does what its route says.
-    fn is_slow(&mut self, slot: Slot, messages: u32) {
-        match self.service(slot).limits.slow_peer {
-            SlowPeer::Pause | SlowPeer::Close => self.close_slow(slot),
-            SlowPeer::DropNewest | SlowPeer::DropOldest | SlowPeer::Conflate => {
-                self.counters.slow_dropped_newest += u64::from(messages);
-            }
-        }
     }
 
     /// Sends what waits of published frames to a connection to which nothing else is being sent.
@@ -135,12 +148,5 @@ impl<R: Ring> Shard<R> {
         let batch_index = self.batch.len() as u32;
         self.batch.push(BatchSend { slot, generation, span, from });
         self.ring.push(Operation::Send { slot, batch_index, span });
-    }
-
-    fn close_slow(&mut self, slot: Slot) {
-        let mut turn = self.turn(slot, None);
-        turn.slow();
-        let finished = turn.finish();
-        self.complete(slot, None, finished);
     }
 }

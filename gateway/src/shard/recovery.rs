@@ -11,8 +11,9 @@
 use tidegate_proto::websocket::frame::MAX_UNMASKED_HEADER;
 use tidegate_proto::websocket::message::Kind;
 
+use super::connections::Connections;
+use super::fanout;
 use super::queue::Delivered;
-use super::{Shard, fanout};
 use crate::hub::{Recovered, Standing, Subscribed, Subscriber, subscribed};
 use crate::kernel::{Ring, Slot};
 use crate::memory::Share;
@@ -36,7 +37,12 @@ struct Told {
     next: Option<Position>,
 }
 
-impl<R: Ring> Shard<R> {
+/// Those who come back, and what they are told.
+pub(super) struct Recovery<'c, R> {
+    pub(super) connections: &'c mut Connections<R>,
+}
+
+impl<R: Ring> Recovery<'_, R> {
     /// A subscriber that wants events is told where it stands. If it missed nothing that is kept,
     /// it gets what is published from here on. Returns whether that has to wait.
     pub(super) fn stand(&mut self, standing: &Standing) -> Delivered {
@@ -47,8 +53,8 @@ impl<R: Ring> Shard<R> {
             return told;
         }
         match behind {
-            None => self.hub.local.settle(slot, topic),
-            Some(behind) => self.hub.recoveries.begin(whose, *behind),
+            None => self.connections.hub.local.settle(slot, topic),
+            Some(behind) => self.connections.hub.recoveries.begin(whose, *behind),
         }
         Delivered::Taken
     }
@@ -57,37 +63,39 @@ impl<R: Ring> Shard<R> {
     pub(super) fn recover(&mut self, recovered: &Recovered) -> Delivered {
         let Recovered { whose, portion, .. } = recovered;
         let key = whose.key();
-        if !self.hub.recoveries.awaits(whose) {
+        if !self.connections.hub.recoveries.awaits(whose) {
             return Delivered::Taken;
         }
         let Some((slot, topic)) = self.waiting_subscriber(whose) else {
             // Its connection ends: it is told nothing more.
-            self.hub.recoveries.remove(key);
+            self.connections.hub.recoveries.remove(key);
             return Delivered::Taken;
         };
-        if !self.is_clear(slot) {
+        if !self.connections.sockets.is_clear(slot) {
             // Something else has come between: it is asked for once more when that has left.
-            self.hub.recoveries.ask_again(key);
+            self.connections.hub.recoveries.ask_again(key);
             return Delivered::Taken;
         }
         let told = self.put_together(recovered);
         let delivered = if told.frames.is_empty() {
             Delivered::Taken
         } else {
-            self.send_frames(slot, &told.frames, told.messages + told.notices)
+            self.connections.send_frames(slot, &told.frames, told.messages + told.notices)
         };
         match delivered {
             Delivered::Waits => return Delivered::Waits,
-            Delivered::Taken => self.counters.recovered += u64::from(told.messages),
+            Delivered::Taken => {
+                self.connections.sockets.counters.recovered += u64::from(told.messages);
+            }
             // Counted where that was found.
             Delivered::Refused | Delivered::TooLarge => {}
         }
-        self.counters.recovery_left_out += portion.left_out;
+        self.connections.sockets.counters.recovery_left_out += portion.left_out;
         match told.next {
-            Some(next) => self.hub.recoveries.goes_on(key, next),
+            Some(next) => self.connections.hub.recoveries.goes_on(key, next),
             None => {
-                self.hub.recoveries.remove(key);
-                self.hub.local.settle(slot, topic);
+                self.connections.hub.recoveries.remove(key);
+                self.connections.hub.local.settle(slot, topic);
             }
         }
         Delivered::Taken
@@ -96,7 +104,7 @@ impl<R: Ring> Shard<R> {
     /// The frames of a portion, as far as they fit a block together.
     fn put_together(&mut self, recovered: &Recovered) -> Told {
         let Recovered { whose, position, portion } = recovered;
-        let most = self.largest_frame();
+        let most = self.connections.sockets.largest_frame();
         let mut told = Told { frames: Vec::new(), messages: 0, notices: 0, next: portion.next };
         if portion.left_out > 0 {
             let text = subscribed(whose.name.as_str(), whose.id, *position, true);
@@ -115,7 +123,7 @@ impl<R: Ring> Shard<R> {
                     break;
                 }
                 if length > most {
-                    self.counters.deliveries_too_large += 1;
+                    self.connections.sockets.counters.deliveries_too_large += 1;
                 } else {
                     told.add(&event);
                     told.messages += 1;
@@ -128,56 +136,58 @@ impl<R: Ring> Shard<R> {
 
     /// Asks homes for what those can take for whom nothing waits, as far as there is room.
     pub(super) fn feed(&mut self) {
-        for _ in 0..FETCHED_AT_ONCE.min(self.hub.recoveries.hungry()) {
+        for _ in 0..FETCHED_AT_ONCE.min(self.connections.hub.recoveries.hungry()) {
             if !self.may_ask() {
                 return;
             }
-            let Some(slot) = self.hub.recoveries.next_hungry() else { return };
-            if self.is_clear(slot) {
+            let Some(slot) = self.connections.hub.recoveries.next_hungry() else { return };
+            if self.connections.sockets.is_clear(slot) {
                 self.ask_for_portions(slot);
-            } else if self.table[slot].states.is_in_batch() {
-                self.hub.recoveries.is_fed(slot);
-                self.flush_soon = true;
+            } else if self.connections.sockets.table[slot].states.is_in_batch() {
+                self.connections.hub.recoveries.is_fed(slot);
+                self.connections.sockets.flush_soon = true;
             }
         }
     }
 
     /// Whether what those who came back wait for can be asked for.
     pub(super) fn may_feed(&self) -> bool {
-        self.hub.recoveries.hungry() > 0
+        self.connections.hub.recoveries.hungry() > 0
     }
 
     /// Whether there is room for one portion more.
     fn may_ask(&self) -> bool {
-        let free = self.blocks.free_bytes(Share::Sending);
-        let is_short = free < self.blocks.own_bytes(Share::Sending) / 2;
+        let free = self.connections.sockets.blocks.free_bytes(Share::Sending);
+        let is_short = free < self.connections.sockets.blocks.own_bytes(Share::Sending) / 2;
         let most = (free >> 20).max(1) * PORTIONS_PER_MIB;
-        !is_short && self.hub.recoveries.asked() < most && !self.hub.is_congested()
+        !is_short
+            && self.connections.hub.recoveries.asked() < most
+            && !self.connections.hub.is_congested()
     }
 
     fn ask_for_portions(&mut self, slot: Slot) {
-        for key in self.hub.recoveries.unasked(slot) {
+        for key in self.connections.hub.recoveries.unasked(slot) {
             if !self.may_ask() {
                 // The rest has its turn later.
-                return self.hub.recoveries.is_fed(slot);
+                return self.connections.hub.recoveries.is_fed(slot);
             }
-            let Some((whose, behind)) = self.hub.recoveries.get(key) else { continue };
+            let Some((whose, behind)) = self.connections.hub.recoveries.get(key) else { continue };
             if self.waiting_subscriber(&whose).is_none() {
-                self.hub.recoveries.remove(key);
+                self.connections.hub.recoveries.remove(key);
                 continue;
             }
-            self.hub.recoveries.ask(key);
-            self.hub.fetch(whose, behind);
+            self.connections.hub.recoveries.ask(key);
+            self.connections.hub.fetch(whose, behind);
         }
     }
 
     /// The slot and the topic of a subscription that still waits to be told what came before.
     fn waiting_subscriber(&mut self, whose: &Subscribed) -> Option<(Slot, u32)> {
-        let slot = self.slot_of(whose.id)?;
-        let topic = self.hub.find(&whose.name)?;
+        let slot = self.connections.slot_of(whose.id)?;
+        let topic = self.connections.hub.find(&whose.name)?;
         let waits = |one: Subscriber| one.is_pending() && one.serial() == whose.serial;
-        let is_waiting = self.hub.local.subscriber(slot, topic).is_some_and(waits);
-        (is_waiting && self.may_be_told(slot)).then_some((slot, topic))
+        let is_waiting = self.connections.hub.local.subscriber(slot, topic).is_some_and(waits);
+        (is_waiting && self.connections.sockets.may_be_told(slot)).then_some((slot, topic))
     }
 
     fn tell_position(
@@ -188,7 +198,7 @@ impl<R: Ring> Shard<R> {
         gap: bool,
     ) -> Delivered {
         let text = subscribed(whose.name.as_str(), whose.id, position, gap);
-        self.send_frames(slot, &fanout::plain(Kind::Text, &text), 1)
+        self.connections.send_frames(slot, &fanout::plain(Kind::Text, &text), 1)
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tidegate_proto::keepalive::Wait;
 
-use super::Shard;
+use super::connections::Connections;
 use super::deadlines::TICK;
 use crate::hub::{Answer, Ask, ConnectionFilter, ConnectionInfo, Refusal, Request};
 use crate::kernel::{Peer, Ring, Slot};
@@ -18,11 +18,16 @@ const SUBSCRIPTIONS: usize = 2000;
 /// The most topics that a list tells of a connection.
 const TOPICS: usize = 20;
 
-impl<R: Ring> Shard<R> {
+/// What is told of connections.
+pub(super) struct Telling<'c, R> {
+    pub(super) connections: &'c mut Connections<R>,
+}
+
+impl<R: Ring> Telling<'_, R> {
     /// Answers a question about connections.
     pub(super) fn answer_about_connections(&mut self, ask: Ask) {
         let answer = match ask.request {
-            Request::Connection(id) => match self.slot_of(id) {
+            Request::Connection(id) => match self.connections.slot_of(id) {
                 Some(slot) => Answer::Connection(Box::new(self.describe(slot, usize::MAX))),
                 None => Answer::Refused(Refusal::Gone),
             },
@@ -37,16 +42,16 @@ impl<R: Ring> Shard<R> {
     fn list_connections(&self, from: Slot, filter: &ConnectionFilter, limit: usize) -> Answer {
         let mut infos = Vec::new();
         let mut subscriptions = 0;
-        let end = self.table.used_slots();
+        let end = self.connections.sockets.table.used_slots();
         let until = end.min(from.saturating_add(LOOKED_AT));
         for slot in from..until {
             if infos.len() == limit || subscriptions >= SUBSCRIPTIONS {
                 return Answer::Connections(infos, Some(slot));
             }
-            if !self.table[slot].websocket.is_open {
+            if !self.connections.sockets.table[slot].websocket.is_open {
                 continue;
             }
-            subscriptions += self.hub.local.topics_of(slot).count();
+            subscriptions += self.connections.hub.local.topics_of(slot).count();
             if self.fits(slot, filter) {
                 infos.push(self.describe(slot, TOPICS));
             }
@@ -56,44 +61,46 @@ impl<R: Ring> Shard<R> {
 
     fn fits(&self, slot: Slot, filter: &ConnectionFilter) -> bool {
         let ConnectionFilter { user, topic, route, address } = filter;
-        route.is_none_or(|route| self.service(slot).number == Some(route))
-            && topic.as_ref().is_none_or(|topic| self.hub.is_subscribed(slot, topic))
-            && user.as_ref().is_none_or(|user| self.hub.is_subscribed(slot, &user.of_user()))
+        route.is_none_or(|route| self.connections.service(slot).number == Some(route))
+            && topic.as_ref().is_none_or(|topic| self.connections.hub.is_subscribed(slot, topic))
+            && user
+                .as_ref()
+                .is_none_or(|user| self.connections.hub.is_subscribed(slot, &user.of_user()))
             && address.is_none_or(|address| self.peer(slot).ip() == Some(address))
     }
 
     fn describe(&self, slot: Slot, topics_max: usize) -> ConnectionInfo {
-        let connection = &self.table[slot];
-        let mut topics = self.hub.topics(slot);
+        let connection = &self.connections.sockets.table[slot];
+        let mut topics = self.connections.hub.topics(slot);
         let topics_total = topics.len() as u32;
         topics.truncate(topics_max);
-        let moment = self.moment();
+        let moment = self.connections.sockets.moment();
         ConnectionInfo {
-            id: self.hub.id(slot, connection.generation),
-            route: self.service(slot).number,
+            id: self.connections.hub.id(slot, connection.generation),
+            route: self.connections.service(slot).number,
             peer: self.peer(slot),
-            user: self.hub.user(slot),
+            user: self.connections.hub.user(slot),
             topics,
             topics_total,
-            connected_at: self.details.get(slot).map(|(_, at)| moment.unix(at)),
+            connected_at: self.connections.details.get(slot).map(|(_, at)| moment.unix(at)),
             active_at: self.silence(slot).map(|silence| moment.unix(moment.now - silence)),
-            backlog: connection.backlog_bytes + self.frames.bytes(slot),
+            backlog: connection.backlog_bytes + self.connections.sockets.frames.bytes(slot),
         }
     }
 
     /// How long ago something came from the peer, if that is what is waited for.
     fn silence(&self, slot: Slot) -> Option<Duration> {
-        let connection = &self.table[slot];
+        let connection = &self.connections.sockets.table[slot];
         if connection.wait != Wait::Activity {
             return None;
         }
-        let wait = self.profile(slot).ticks(Wait::Activity)?;
-        let left = self.deadlines.left(slot, connection.laps)?;
+        let wait = self.connections.sockets.profile(slot).ticks(Wait::Activity)?;
+        let left = self.connections.sockets.deadlines.left(slot, connection.laps)?;
         Some(TICK * wait.saturating_sub(left))
     }
 
     fn peer(&self, slot: Slot) -> Peer {
-        let kept = self.details.get(slot).map(|(peer, _)| peer);
-        kept.or_else(|| self.peers.get(&slot).copied()).unwrap_or(Peer::Unknown)
+        let kept = self.connections.details.get(slot).map(|(peer, _)| peer);
+        kept.or_else(|| self.connections.peers.get(&slot).copied()).unwrap_or(Peer::Unknown)
     }
 }

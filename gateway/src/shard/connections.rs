@@ -1,0 +1,122 @@
+//! Connections with what they run under: their turns, their handlers and the hub.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tidegate_proto::websocket::deflate::Inflater;
+
+use super::Assembly;
+use super::details::Details;
+use super::draining::Drain;
+use super::services::{Profile, Service, Services};
+use super::sockets::Sockets;
+use super::turn::Turn;
+use super::vitals::Vitals;
+use crate::config::Config;
+use crate::connection::{Output, Place};
+use crate::handler::Said;
+use crate::hub::Hub;
+use crate::kernel::{BufferId, Generation, Memory, Peer, Ring, Slot};
+use crate::memory::{Compressor, Pool};
+
+/// The connections of a shard.
+pub(super) struct Connections<R> {
+    /// Which shard.
+    pub(super) index: usize,
+    pub(super) config: Arc<Config>,
+    pub(super) sockets: Sockets<R>,
+    pub(super) services: Services,
+    pub(super) hub: Hub,
+    pub(super) compressor: Compressor,
+    pub(super) inflater: Inflater,
+    /// Where a request head is put together.
+    pub(super) head: Box<[u8]>,
+    pub(super) details: Details,
+    /// The addresses of peers whose listener logs.
+    pub(super) peers: HashMap<Slot, Peer>,
+    pub(super) vitals: Vitals,
+    /// Connections whose sends have failed, to be dropped once that was settled.
+    pub(super) failed: Vec<(Slot, Generation)>,
+    /// Connections whose next queued frame can be sent once the batch is settled.
+    pub(super) unqueued: Vec<Slot>,
+    pub(super) drain: Option<Drain>,
+    /// When it was last told that all places are taken.
+    pub(super) full_told: Option<Duration>,
+    /// Somebody has begun to linger, who may give way to a newcomer.
+    pub(super) look_again: bool,
+}
+
+impl<R: Ring> Connections<R> {
+    pub(super) fn new(ring: R, memory: Memory, assembly: Assembly) -> Self {
+        let Assembly { index, config, handlers, hub, .. } = assembly;
+        let limits = config.limits;
+        let head = limits.request_head + limits.receive_buffer;
+        Self {
+            index,
+            sockets: Sockets::new(ring, memory, &config),
+            services: Services::new(&config.routes, &*handlers),
+            hub,
+            compressor: Compressor::new(),
+            inflater: Inflater::new(),
+            head: vec![0; head as usize].into_boxed_slice(),
+            details: Details::new(),
+            peers: HashMap::new(),
+            vitals: Vitals::default(),
+            failed: Vec::new(),
+            unqueued: Vec::new(),
+            drain: None,
+            full_told: None,
+            look_again: false,
+            config,
+        }
+    }
+
+    /// Says to other shards how many more connections this one would serve.
+    pub(super) fn show_room(&self) {
+        let room = self.sockets.limits.connections.saturating_sub(self.sockets.table.live());
+        self.hub.show_room(if self.drain.is_some() { 0 } else { room });
+    }
+
+    /// What the connection runs under, as its route says.
+    pub(super) fn service(&self, slot: Slot) -> &Service {
+        &self.services[self.sockets.table[slot].service]
+    }
+
+    /// The connection with all that it may use, and the buffer that its input is in.
+    pub(super) fn turn(&mut self, slot: Slot, buffer: Option<BufferId>) -> Turn<'_> {
+        let sending_reserve = self.sockets.sending_reserve();
+        let connection = &mut self.sockets.table[slot];
+        let generation = connection.generation;
+        let Service { limits, handler, .. } = self.services.get_mut(connection.service);
+        let Profile { role, deflate, .. } = self.sockets.profiles[connection.profile];
+        Turn {
+            handler: &mut **handler,
+            role,
+            deflate,
+            output: Output {
+                connection,
+                pool: Pool { blocks: &mut self.sockets.blocks, memory: &mut self.sockets.memory },
+                buffer: buffer.map(|buffer| self.sockets.buffers.span(buffer)),
+                staged: self.sockets.staged,
+                backlog_limit: limits.backlog,
+                sending_reserve,
+                place: Place::Nothing,
+            },
+            limits: *limits,
+            compressor: &mut self.compressor,
+            inflater: &mut self.inflater,
+            counters: &mut self.sockets.counters,
+            input_budget: &mut self.sockets.put_off.budget,
+            id: self.hub.id(slot, generation),
+            hub: &mut self.hub,
+            failing: None,
+            reason: "",
+            said: Said::default(),
+            end: None,
+            unread: None,
+            became_whole: [false; 2],
+            drop: false,
+        }
+    }
+}
