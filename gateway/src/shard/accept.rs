@@ -12,7 +12,6 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::time::Duration;
 
 use tidegate_proto::keepalive::Wait;
 
@@ -21,9 +20,6 @@ use super::newcomers::Newcomers;
 use super::{OPERATIONS_PER_EVENT, services};
 use crate::hub::Handed;
 use crate::kernel::{ACCEPT_BATCH, Errno, ListenerId, Operation, Peer, Ring, Slot};
-
-/// A shard that is full says so again after so long.
-const TELL_AGAIN: Duration = Duration::from_secs(10);
 
 /// The state of one listener.
 struct Acceptor {
@@ -103,29 +99,6 @@ fn is_of_connection(error: Errno) -> bool {
             | EOPNOTSUPP
             | EPROTO
     )
-}
-
-impl<R: Ring> Connections<R> {
-    /// Whether as many connections are there as are served.
-    fn is_full(&self) -> bool {
-        self.sockets.table.live() >= self.sockets.limits.connections
-    }
-
-    /// There is no room for one more: says so in the log, now and then.
-    pub(super) fn tell_full(&mut self) {
-        let now = self.sockets.ring.now();
-        if self.full_told.is_some_and(|told| now - told < TELL_AGAIN) {
-            return;
-        }
-        self.full_told = Some(now);
-        tracing::warn!(
-            shard = self.index,
-            connections = self.sockets.table.live(),
-            open = self.sockets.counters.connections_open,
-            "all places are taken: new connections wait until those give way that send no request, or \
-             are answered with 503; raise limits.connections, or run more shards"
-        );
-    }
 }
 
 impl Accepting {

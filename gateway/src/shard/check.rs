@@ -6,7 +6,8 @@
 use std::collections::HashMap;
 
 use super::halves::Halves;
-use super::sending::{BatchSend, Stalled};
+use super::sockets::sending::BatchSend;
+use super::stalled::Stalled;
 use super::{Buffers, Shard};
 use crate::bill::sizes::hash_table_held;
 use crate::bill::{Holdings, Owner};

@@ -6,19 +6,13 @@ use std::time::Duration;
 use tidegate_proto::websocket::code::CloseCode;
 
 use super::Shard;
-use super::connections::Connections;
 use super::deadlines::TICK;
-use super::sockets::Sockets;
 use crate::connection::{AfterFlush, Stage};
 use crate::kernel::{Ring, Slot};
 
 /// For how many ticks what waits to be accepted is taken in at the most, before the listeners are
 /// closed: new clients may come all the time. Ticks do not count while the whole shard is paused.
 const ACCEPT_TICKS: u64 = 4;
-
-/// For how many ticks those linger whose answer has left; the first has begun. A drain does not
-/// wait for strangers who do not close.
-const LINGER_TICKS: u32 = 2;
 
 /// A drain in progress.
 pub(super) struct Drain {
@@ -31,6 +25,13 @@ pub(super) struct Drain {
     cursor: Slot,
     /// When to give up on those that are left.
     deadline: Duration,
+}
+
+impl Drain {
+    /// Whether connections are being closed.
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun
+    }
 }
 
 impl<R: Ring> Shard<R> {
@@ -126,22 +127,5 @@ impl<R: Ring> Shard<R> {
             _ => return false,
         }
         true
-    }
-}
-
-impl<R: Ring> Connections<R> {
-    /// Whether connections are being closed, and nobody is served any more who comes.
-    pub(super) fn is_draining(&self) -> bool {
-        self.drain.as_ref().is_some_and(|drain| drain.has_begun)
-    }
-}
-
-impl<R: Ring> Sockets<R> {
-    /// The connection's answer has left, and the drain does not wait long for its peer to close.
-    pub(super) fn linger_briefly(&mut self, slot: Slot) {
-        let laps = self.table[slot].laps;
-        if self.deadlines.left(slot, laps).is_none_or(|left| left > LINGER_TICKS) {
-            self.table[slot].laps = self.deadlines.set(slot, Some(LINGER_TICKS));
-        }
     }
 }

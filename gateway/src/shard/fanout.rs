@@ -12,19 +12,17 @@ use tidegate_proto::websocket::sender::{Cut, cut};
 
 use super::Shard;
 use super::connections::Connections;
+use super::connections::queue::Delivered;
 use super::deliveries::{At, Form, Forms, Framed, Job, Line, Running};
-use super::queue::Delivered;
 use super::recovery::Recovery;
-use super::sockets::Sockets;
 use crate::config::stack::Deflate;
-use crate::connection::Offer;
-use crate::connection::{FrameId, NO_KEY};
+use crate::connection::NO_KEY;
 use crate::handler::SHARED_WINDOW;
 use crate::hub::{
     Answer, Command, Compressed, Delivery, Direct, Publication, Published, Reply, Subscriber, What,
 };
 use crate::kernel::{Ring, Slot};
-use crate::memory::{Blocks, Compressor, PIECE, Pool, Share};
+use crate::memory::{Compressor, PIECE};
 use crate::names::ConnectionId;
 
 /// Connections that are told in one portion, and slots that are looked at for them. Less than
@@ -77,66 +75,6 @@ impl<R: Ring> Shard<R> {
                 self.deliveries.done(running);
             }
         }
-    }
-}
-
-impl<R: Ring> Connections<R> {
-    /// Sends so many messages, in frames that were put together for one connection that may be
-    /// told.
-    pub(super) fn send_frames(&mut self, slot: Slot, frames: &[u8], messages: u32) -> Delivered {
-        if frames.len() > self.sockets.largest_frame() {
-            self.sockets.counters.deliveries_too_large += 1;
-            return Delivered::TooLarge;
-        }
-        let Some(offer) = self.sockets.offer(&[frames], (NO_KEY, messages)) else {
-            return self.sockets.waits_for_block();
-        };
-        let delivered = self.deliver(slot, offer);
-        if delivered == Delivered::Taken {
-            self.sockets.counters.messages_out += u64::from(messages);
-            self.sockets.counters.bytes_out += frames.len() as u64;
-        }
-        self.sockets.done_frames.push(offer.frame);
-        delivered
-    }
-
-    /// Whether a connection wants events: by its route, or by how a handler subscribed it.
-    pub(super) fn wants_events(&self, slot: Slot) -> bool {
-        self.service(slot).hub_events.unwrap_or_else(|| self.hub.wants_events(slot))
-    }
-}
-
-impl<R: Ring> Sockets<R> {
-    /// The most bytes of what leaves together: those of the largest block.
-    pub(super) fn largest_frame(&self) -> usize {
-        Blocks::largest(self.limits.blocks, Share::Sending) as usize
-    }
-
-    /// There is no block: once the batch is settled there may be one, or someone has to give way.
-    fn waits_for_block(&mut self) -> Delivered {
-        self.counters.deliveries_without_block += 1;
-        self.flush_soon |= !self.batch.is_empty();
-        self.shortages += 1;
-        Delivered::Waits
-    }
-
-    /// Whether there is a block for so many published bytes, unless what is left is for the rest of
-    /// sends that fall short: those were accepted before.
-    fn has_block(&self, length: usize) -> bool {
-        let reserve = self.sending_reserve();
-        let has_one = |length| self.blocks.has_beyond(Share::Sending, length, reserve);
-        u32::try_from(length).is_ok_and(has_one)
-    }
-
-    /// Puts what is published into a block.
-    pub(super) fn offer(&mut self, bytes: &[&[u8]], (key, messages): (u64, u32)) -> Option<Offer> {
-        if !self.has_block(bytes.iter().map(|part| part.len()).sum()) {
-            return None;
-        }
-        let reserve = self.sending_reserve();
-        let mut pool = Pool { blocks: &mut self.blocks, memory: &mut self.memory };
-        let frame: FrameId = self.frames.add(bytes, messages, &mut pool, reserve)?;
-        Some(Offer { frame, span: self.frames.span(frame, &self.blocks), key, messages })
     }
 }
 

@@ -3,9 +3,9 @@
 use tidegate_proto::websocket::deflate::Inflater;
 
 use super::halves::Halves;
-use super::put_off::PutOff;
-use super::sending::BatchSend;
-use super::sending::Stalled;
+use super::sockets::put_off::PutOff;
+use super::sockets::sending::BatchSend;
+use super::stalled::Stalled;
 use super::{Deliveries, Details, completions};
 use crate::bill::sizes::{hash_table, list};
 use crate::bill::{Line, Owner};

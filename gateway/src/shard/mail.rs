@@ -7,22 +7,18 @@ use std::time::Duration;
 
 use tidegate_proto::websocket::code::CloseCode;
 
-use super::Shard;
 use super::connections::Connections;
+use super::connections::queue::Delivered;
 use super::deliveries::{Forms, Job};
-use super::fanout;
 use super::fanout::Fanout;
-use super::queue::Delivered;
 use super::recovery::Recovery;
 use super::sockets::Sockets;
 use super::telling::Telling;
-use crate::connection::Stage;
+use super::{Shard, fanout};
 use crate::hub::{
-    Answer, Command, Delivery, Direct, Publication, Published, Refusal, Single, Subscribing, What,
-    Work,
+    Answer, Command, Delivery, Direct, Publication, Published, Refusal, Single, What, Work,
 };
 use crate::kernel::{Ring, Slot};
-use crate::names::ConnectionId;
 
 /// How long a turn of the loop works on mail and on what is delivered to many, while others wait.
 const SLICE: Duration = Duration::from_micros(250);
@@ -30,13 +26,6 @@ const SLICE: Duration = Duration::from_micros(250);
 /// Mail that is taken in between two looks at the clock, which comes behind each message that is
 /// compressed as well.
 const MAIL_AT_ONCE: usize = 16;
-
-/// Sends that are queued before the kernel is asked to carry them out, so that the clock tells what
-/// they take.
-const SENDS_AT_ONCE: usize = 32;
-
-/// Bytes of such sends: two portions of what those who come back have missed.
-const BYTES_AT_ONCE: u64 = 64 * 1024;
 
 /// Messages that are compressed in one turn of the loop, in bytes, before no more mail is taken in,
 /// whatever the clock says. So a turn takes [`SLICE`] and one message more: one of a MiB takes
@@ -192,103 +181,6 @@ impl<R: Ring> Shard<R> {
         if let Some(running) = self.deliveries.begin(job) {
             self.has_its_turn(running);
         }
-    }
-}
-
-impl<R: Ring> Connections<R> {
-    /// Lets publishers that were held be read from again, once there is room for what they publish.
-    pub(super) fn resume_held(&mut self) {
-        if self.sockets.held.is_empty() || self.hub.is_pressed() {
-            return;
-        }
-        while let Some(slot) = self.sockets.held.pop() {
-            self.sockets.ready.insert(slot);
-        }
-    }
-
-    /// Whether the connection publishes faster than what it publishes can be delivered: it is not
-    /// read from for now.
-    pub(super) fn must_hold(&mut self, slot: Slot) -> bool {
-        let is_held = self.sockets.table[slot].stage != Stage::Head
-            && self.hub.is_pressed()
-            && !self.sockets.table[slot].is_closing()
-            && self.hub.publishes(slot);
-        if is_held {
-            self.sockets.counters.publishers_paused += 1;
-            self.sockets.held.insert(slot);
-        }
-        is_held
-    }
-
-    /// Does what a command says with a connection.
-    ///
-    /// # Errors
-    /// Why not.
-    pub(super) fn obey(
-        &mut self,
-        slot: Slot,
-        command: &Command,
-        topic: Option<u32>,
-    ) -> Result<(), Refusal> {
-        let id = self.hub.id(slot, self.sockets.table[slot].generation);
-        match command {
-            Command::Close(code, reason) => self.close_told(slot, *code, reason),
-            Command::Subscribe(name) => {
-                let how = Subscribing {
-                    events: self.wants_events(slot),
-                    user: self.hub.user(slot),
-                    deflates: self.sockets.can_inflate(slot),
-                    ..Subscribing::default()
-                };
-                self.hub.subscribe(id, name, how)?;
-            }
-            Command::Unsubscribe(name) => {
-                if !self.hub.unsubscribe(id, name, self.sockets.can_inflate(slot)) {
-                    return Err(Refusal::Unknown);
-                }
-            }
-            Command::End => {
-                if let Some(topic) = topic {
-                    let name = self.hub.local.topic(topic).name.clone();
-                    self.hub.unsubscribe(id, &name, self.sockets.can_inflate(slot));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The slot of a connection that is still there.
-    pub(super) fn slot_of(&mut self, id: ConnectionId) -> Option<Slot> {
-        if id != self.hub.id(id.slot, id.generation) {
-            return None;
-        }
-        let connection = self.sockets.table.current(id.slot, id.generation)?;
-        connection.websocket.is_open.then_some(id.slot)
-    }
-
-    /// Closes a connection; a code that may not travel (RFC 6455 section 7.4) is sent as 1011.
-    fn close_told(&mut self, slot: Slot, code: CloseCode, reason: &str) {
-        let code = if code.may_travel() { code } else { CloseCode::INTERNAL_ERROR };
-        let mut turn = self.turn(slot, None);
-        turn.reason = reason;
-        turn.close(code);
-        let finished = turn.finish();
-        self.complete(slot, None, finished);
-    }
-}
-
-impl<R: Ring> Sockets<R> {
-    /// Whether the kernel is to carry out what is queued behind the first so many sends, before
-    /// more is.
-    pub(super) fn is_much_to_send(&self, carried_out: usize) -> bool {
-        let queued = &self.batch[carried_out..];
-        let bytes = || queued.iter().map(|send| u64::from(send.span.length)).sum::<u64>();
-        queued.len() >= SENDS_AT_ONCE || bytes() >= BYTES_AT_ONCE
-    }
-
-    /// Whether the connection can be sent what is compressed once for all.
-    pub(super) fn can_inflate(&self, slot: Slot) -> bool {
-        self.table[slot].websocket.deflate_bits == crate::handler::SHARED_WINDOW
     }
 }
 

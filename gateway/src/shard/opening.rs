@@ -6,7 +6,7 @@ use tidegate_proto::websocket::deflate::{self, Policy};
 use tidegate_proto::websocket::handshake::server::{Acceptance, Rejection, Upgrade};
 
 use super::connections::Connections;
-use super::receiving::Arrival;
+use super::sockets::receiving::Arrival;
 use crate::connection::{AfterFlush, Stage};
 use crate::handler::{Answer, Content, Refusal};
 use crate::kernel::{Peer, Ring, Slot, Span};

@@ -12,8 +12,8 @@ use tidegate_proto::websocket::frame::MAX_UNMASKED_HEADER;
 use tidegate_proto::websocket::message::Kind;
 
 use super::connections::Connections;
+use super::connections::queue::Delivered;
 use super::fanout;
-use super::queue::Delivered;
 use crate::hub::{Recovered, Standing, Subscribed, Subscriber, subscribed};
 use crate::kernel::{Ring, Slot};
 use crate::memory::Share;

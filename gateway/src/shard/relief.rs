@@ -16,7 +16,7 @@ use super::deadlines::TICK;
 use super::sockets::Sockets;
 use crate::config::SlowPeer;
 use crate::connection::Stage;
-use crate::kernel::{AreaName, Ring, Slot};
+use crate::kernel::{Ring, Slot};
 use crate::memory::Share;
 
 /// Slots that are looked at in one turn of the loop.
@@ -59,16 +59,6 @@ enum Holder {
     Stuck,
     /// One for which much waits.
     Any,
-}
-
-impl<R: Ring> Sockets<R> {
-    /// What one turn's sends may leave behind, were all of them to fall short: so much is kept
-    /// free.
-    pub(super) fn sending_reserve(&self) -> u64 {
-        let area = |name| self.memory.area(name).len();
-        let turn = area(AreaName::Staging) + area(AreaName::Receive);
-        (turn as u64).min(self.blocks.own_bytes(Share::Sending) / 2)
-    }
 }
 
 impl Relief {

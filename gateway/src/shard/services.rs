@@ -12,7 +12,7 @@ use tidegate_proto::websocket::frame::Role;
 use super::counted::Counted;
 use super::deadlines;
 use super::router::Router;
-use super::sending::STALL_ROUNDS;
+use super::stalled::STALL_ROUNDS;
 use crate::config::stack::Deflate;
 use crate::config::{self, Listener, Route, SlowPeer, Stack};
 use crate::connection::{ProfileId, ServiceId};

@@ -14,8 +14,8 @@ use tidegate_proto::websocket::receiver::{self, Control, Event, Rules};
 
 use super::counters::Counters;
 use super::halves::Half;
-use super::put_off::{FRAME_COST, FREE_FRAMES};
 use super::services::ServiceLimits;
+use super::sockets::put_off::{FRAME_COST, FREE_FRAMES};
 use crate::config::stack::Deflate;
 use crate::connection::{AfterFlush, Output, Payload, Place, Reading, Stage};
 use crate::handler::{Context, Delivery, End, Failing, Handler, Piece, Said};

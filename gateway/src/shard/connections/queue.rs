@@ -1,21 +1,16 @@
 //! Published frames on their way to one connection: at once, or by its outbox, within what its
 //! route lets wait.
 
-use super::connections::Connections;
-use super::sending::{BatchSend, SentFrom};
-use super::services::ServiceLimits;
-use super::sockets::Sockets;
 use crate::config::SlowPeer;
-use crate::connection::{
-    Bound, CLOSE_RESERVE, LeftOut, Offer, Offered, Outbox, Outgoing, Overflow, Stage, States,
-    Writing,
-};
-use crate::kernel::{Operation, Ring, Slot, Span};
-use crate::memory::{Pool, Share};
+use crate::connection::{Bound, CLOSE_RESERVE, LeftOut, Offer, Offered, Overflow};
+use crate::kernel::{Ring, Slot};
+use crate::shard::connections::Connections;
+use crate::shard::services::ServiceLimits;
+use crate::shard::sockets::sending::SentFrom;
 
 /// What became of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Delivered {
+pub(crate) enum Delivered {
     /// It is on its way, or waits.
     Taken,
     /// The peer is slow, and its route's policy said no.
@@ -41,7 +36,7 @@ impl ServiceLimits {
 
 impl<R: Ring> Connections<R> {
     /// Delivers a frame to a connection that may be told.
-    pub(super) fn deliver(&mut self, slot: Slot, offer: Offer) -> Delivered {
+    pub(crate) fn deliver(&mut self, slot: Slot, offer: Offer) -> Delivered {
         let bound = self.service(slot).limits.bound();
         let (offered, LeftOut { oldest, conflated }) =
             self.sockets.outbox(slot).offer(offer, bound);
@@ -88,65 +83,5 @@ impl<R: Ring> Connections<R> {
         turn.slow();
         let finished = turn.finish();
         self.complete(slot, None, finished);
-    }
-}
-
-impl<R: Ring> Sockets<R> {
-    /// The way out to a connection.
-    pub(super) fn outbox(&mut self, slot: Slot) -> Outbox<'_> {
-        Outbox {
-            slot,
-            connection: &mut self.table[slot],
-            frames: &mut self.frames,
-            pool: Pool { blocks: &mut self.blocks, memory: &mut self.memory },
-            staged: &mut self.staged,
-        }
-    }
-
-    /// Whether a connection can be told anything. One whose peer has ended only gets what it was
-    /// told before.
-    pub(super) fn may_be_told(&self, slot: Slot) -> bool {
-        let connection = &self.table[slot];
-        connection.stage == Stage::Open
-            && connection.websocket.is_open
-            && connection.websocket.closing.may_send()
-    }
-
-    /// Whether nothing waits for the connection, and it can be told something.
-    pub(super) fn is_clear(&self, slot: Slot) -> bool {
-        let connection = &self.table[slot];
-        !connection.must_queue()
-            && !connection.states.has(States::BLOCKED)
-            && connection.websocket.sender.is_between()
-    }
-
-    /// Sends what waits of published frames to a connection to which nothing else is being sent.
-    pub(super) fn launch_queued(&mut self, slot: Slot) {
-        if self.table[slot].stage == Stage::Zombie {
-            return;
-        }
-        let may_cork = self.may_cork();
-        let Some(Outgoing { span, frame }) = self.outbox(slot).next(may_cork) else { return };
-        self.flush_soon |= self.table[slot].states.has(States::QUEUED);
-        self.launch(slot, span, frame.map_or(SentFrom::Staging, SentFrom::Frame));
-        // The queue's reference goes over to the batch.
-        self.done_frames.extend(frame);
-    }
-
-    /// Whether frames may be put together. What falls short of them is a copy for one connection,
-    /// where the frames were one for all: not of the blocks that are kept for answers.
-    fn may_cork(&self) -> bool {
-        self.blocks.own_free_bytes(Share::Sending) >= self.sending_reserve()
-    }
-
-    /// Sends bytes in the batch.
-    pub(super) fn launch(&mut self, slot: Slot, span: Span, from: SentFrom) {
-        let connection = &mut self.table[slot];
-        debug_assert!(!connection.states.is_sending(), "two sends at a time: {connection:?}");
-        connection.states.set_writing(Writing::InBatch);
-        let generation = connection.generation;
-        let batch_index = self.batch.len() as u32;
-        self.batch.push(BatchSend { slot, generation, span, from });
-        self.ring.push(Operation::Send { slot, batch_index, span });
     }
 }

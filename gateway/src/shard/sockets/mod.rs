@@ -1,26 +1,35 @@
 //! The sockets of a shard, and the memory that it shares with the kernel: what is polled, received
 //! and sent, and what each connection waits for. Nothing here asks a handler or the hub.
 
+pub(super) mod put_off;
+pub(super) mod receiving;
+pub(super) mod sending;
+
 use std::collections::HashMap;
 use std::io;
 use std::time::Duration;
 
 use tidegate_proto::keepalive::Wait;
 
-use super::OPERATIONS_PER_EVENT;
-use super::buffers::Buffers;
-use super::counters::Counters;
-use super::deadlines::Deadlines;
-use super::halves::Halves;
-use super::put_off::PutOff;
-use super::sending::{BatchSend, Stalled};
-use super::services::{Profile, Profiles};
-use super::table::Table;
 use crate::config::{Config, Limits};
 use crate::connection::{FrameId, Frames};
 use crate::hub::Moment;
-use crate::kernel::{Memory, Ring, Slot, SlotSet};
-use crate::memory::Blocks;
+use crate::kernel::{AreaName, Memory, Ring, Slot, SlotSet};
+use crate::memory::{Blocks, Share};
+use crate::shard::OPERATIONS_PER_EVENT;
+use crate::shard::buffers::Buffers;
+use crate::shard::counters::Counters;
+use crate::shard::deadlines::Deadlines;
+use crate::shard::halves::Halves;
+use crate::shard::services::{Profile, Profiles};
+use crate::shard::sockets::put_off::PutOff;
+use crate::shard::sockets::sending::BatchSend;
+use crate::shard::stalled::Stalled;
+use crate::shard::table::Table;
+
+/// For how many ticks those linger whose answer has left; the first has begun. A drain does not
+/// wait for strangers who do not close.
+const LINGER_TICKS: u32 = 2;
 
 /// The sockets of a shard.
 pub(super) struct Sockets<R> {
@@ -130,5 +139,39 @@ impl<R: Ring> Sockets<R> {
     /// The time, by both clocks.
     pub(super) fn moment(&self) -> Moment {
         Moment { now: self.ring.now(), calendar: self.ring.calendar() }
+    }
+
+    /// Whether the connection has input that is yet to be read.
+    pub(crate) fn is_unread(&self, slot: Slot) -> bool {
+        self.table[slot].states.has_input()
+            || self.ready.contains(slot)
+            || self.crowd.contains(slot)
+    }
+
+    /// Whether what is unread is read before a wait is over. After a pause only: who sends all the
+    /// time would have all the time otherwise.
+    pub(crate) fn is_lenient(&self) -> bool {
+        self.deadlines.now() <= self.lenient_until
+    }
+
+    /// The connection's answer has left, and the drain does not wait long for its peer to close.
+    pub(super) fn linger_briefly(&mut self, slot: Slot) {
+        let laps = self.table[slot].laps;
+        if self.deadlines.left(slot, laps).is_none_or(|left| left > LINGER_TICKS) {
+            self.table[slot].laps = self.deadlines.set(slot, Some(LINGER_TICKS));
+        }
+    }
+
+    /// What one turn's sends may leave behind, were all of them to fall short: so much is kept
+    /// free.
+    pub(super) fn sending_reserve(&self) -> u64 {
+        let area = |name| self.memory.area(name).len();
+        let turn = area(AreaName::Staging) + area(AreaName::Receive);
+        (turn as u64).min(self.blocks.own_bytes(Share::Sending) / 2)
+    }
+
+    /// Whether the connection can be sent what is compressed once for all.
+    pub(super) fn can_inflate(&self, slot: Slot) -> bool {
+        self.table[slot].websocket.deflate_bits == crate::handler::SHARED_WINDOW
     }
 }

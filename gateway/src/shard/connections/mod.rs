@@ -1,24 +1,33 @@
 //! Connections with what they run under: their turns, their handlers and the hub.
 
+mod closing;
+pub(super) mod queue;
+mod receiving;
+mod sending;
+mod told;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_proto::websocket::deflate::Inflater;
 
-use super::Assembly;
-use super::details::Details;
-use super::draining::Drain;
-use super::services::{Profile, Service, Services};
-use super::sockets::Sockets;
-use super::turn::Turn;
-use super::vitals::Vitals;
 use crate::config::Config;
 use crate::connection::{Output, Place};
 use crate::handler::Said;
 use crate::hub::Hub;
 use crate::kernel::{BufferId, Generation, Memory, Peer, Ring, Slot};
 use crate::memory::{Compressor, Pool};
+use crate::shard::Assembly;
+use crate::shard::details::Details;
+use crate::shard::draining::Drain;
+use crate::shard::services::{Profile, Service, Services};
+use crate::shard::sockets::Sockets;
+use crate::shard::turn::Turn;
+use crate::shard::vitals::Vitals;
+
+/// A shard that is full says so again after so long.
+const TELL_AGAIN: Duration = Duration::from_secs(10);
 
 /// The connections of a shard.
 pub(super) struct Connections<R> {
@@ -118,5 +127,31 @@ impl<R: Ring> Connections<R> {
             became_whole: [false; 2],
             drop: false,
         }
+    }
+
+    /// Whether as many connections are there as are served.
+    pub(crate) fn is_full(&self) -> bool {
+        self.sockets.table.live() >= self.sockets.limits.connections
+    }
+
+    /// There is no room for one more: says so in the log, now and then.
+    pub(super) fn tell_full(&mut self) {
+        let now = self.sockets.ring.now();
+        if self.full_told.is_some_and(|told| now - told < TELL_AGAIN) {
+            return;
+        }
+        self.full_told = Some(now);
+        tracing::warn!(
+            shard = self.index,
+            connections = self.sockets.table.live(),
+            open = self.sockets.counters.connections_open,
+            "all places are taken: new connections wait until those give way that send no request, or \
+             are answered with 503; raise limits.connections, or run more shards"
+        );
+    }
+
+    /// Whether connections are being closed, and nobody is served any more who comes.
+    pub(super) fn is_draining(&self) -> bool {
+        self.drain.as_ref().is_some_and(Drain::has_begun)
     }
 }

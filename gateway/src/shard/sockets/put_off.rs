@@ -10,31 +10,30 @@
 
 use std::collections::VecDeque;
 
-use super::receiving::Arrival;
-use super::sockets::Sockets;
-use super::{OPERATIONS_PER_EVENT, Shard};
-use crate::connection::{Connection, Reading, Stage, States};
+use crate::connection::{Connection, Reading, States};
 use crate::kernel::{BufferId, Generation, Ring, Slot};
 use crate::memory::Share;
+use crate::shard::sockets::Sockets;
+use crate::shard::sockets::receiving::Arrival;
 
 /// What is inflated in one turn of the loop, in bytes, before further input is put off: less than a
 /// millisecond's work.
-pub(super) const INPUT_BUDGET: usize = 256 * 1024;
+pub(crate) const INPUT_BUDGET: usize = 256 * 1024;
 
 /// So many frames of one stretch of input are read whatever is left of the budget, and each that
 /// comes behind them counts as so many bytes.
-pub(super) const FREE_FRAMES: u32 = 64;
-pub(super) const FRAME_COST: usize = 128;
+pub(crate) const FREE_FRAMES: u32 = 64;
+pub(crate) const FRAME_COST: usize = 128;
 
 /// One connection's input.
-struct Waiting {
-    slot: Slot,
-    generation: Generation,
-    arrival: Arrival,
+pub(crate) struct Waiting {
+    pub(crate) slot: Slot,
+    pub(crate) generation: Generation,
+    pub(crate) arrival: Arrival,
 }
 
 /// The input that waits.
-pub(super) struct PutOff {
+pub(crate) struct PutOff {
     /// At most one for each receive buffer.
     waiting: VecDeque<Waiting>,
     /// Receives in flight of connections whose last input had to wait, and whose next may too.
@@ -43,41 +42,52 @@ pub(super) struct PutOff {
     /// is left to everyone else.
     limit: usize,
     /// How many bytes may yet be inflated in this turn of the loop.
-    pub(super) budget: usize,
+    pub(crate) budget: usize,
     /// Input that was put off is being worked on.
     is_resuming: bool,
 }
 
 impl PutOff {
     /// Bytes of one connection's input in the list.
-    pub(super) const BYTES: usize = size_of::<Waiting>();
+    pub(crate) const BYTES: usize = size_of::<Waiting>();
 
-    pub(super) fn new(buffers: u16) -> Self {
+    pub(crate) fn new(buffers: u16) -> Self {
         let limit = usize::from(buffers / 2);
         let waiting = VecDeque::with_capacity(usize::from(buffers));
         Self { waiting, receives: 0, limit, budget: 0, is_resuming: false }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
 
+    /// Takes out what has its turn, to be worked on.
+    pub(crate) fn next(&mut self) -> Option<Waiting> {
+        self.is_resuming = true;
+        self.waiting.pop_front()
+    }
+
+    /// Nothing of it is worked on any more.
+    pub(crate) fn has_resumed(&mut self) {
+        self.is_resuming = false;
+    }
+
     /// Receives in flight whose input may have to wait.
-    pub(super) fn receives(&self) -> usize {
+    pub(crate) fn receives(&self) -> usize {
         self.receives
     }
 
     /// The buffers of all input that waits.
-    pub(super) fn buffers(&self) -> impl Iterator<Item = BufferId> {
+    pub(crate) fn buffers(&self) -> impl Iterator<Item = BufferId> {
         self.waiting.iter().map(|waiting| waiting.arrival.buffer)
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.waiting.len()
     }
 
     /// Whether the connection may receive; one whose input had to wait is counted.
-    pub(super) fn admit(&mut self, connection: &mut Connection) -> bool {
+    pub(crate) fn admit(&mut self, connection: &mut Connection) -> bool {
         if !connection.states.has(States::HEAVY) {
             return true;
         }
@@ -90,7 +100,7 @@ impl PutOff {
     }
 
     /// The connection's receive is done, or the connection is given up.
-    pub(super) fn discharge(&mut self, connection: &mut Connection) {
+    pub(crate) fn discharge(&mut self, connection: &mut Connection) {
         if connection.states.has(States::COUNTED) {
             connection.states.clear(States::COUNTED);
             self.receives -= 1;
@@ -98,51 +108,15 @@ impl PutOff {
     }
 }
 
-impl<R: Ring> Shard<R> {
-    /// Goes on with input that had to wait, as far as this turn's budget goes. Only when settled:
-    /// answers to the input's beginning may be sent from the same buffer.
-    pub(super) fn resume_put_off(&mut self) {
-        self.connections.sockets.put_off.is_resuming = true;
-        // Each at most once: some have to wait again.
-        for _ in 0..self.connections.sockets.put_off.len() {
-            if self.connections.sockets.put_off.budget == 0
-                || self.connections.sockets.ring.room() <= OPERATIONS_PER_EVENT
-            {
-                break;
-            }
-            let Some(waiting) = self.connections.sockets.put_off.waiting.pop_front() else { break };
-            self.resume_input(&waiting);
-            self.connections.sockets.buffers.release(waiting.arrival.buffer);
-        }
-        self.connections.sockets.put_off.is_resuming = false;
-    }
-
-    /// Goes on with one connection's input.
-    fn resume_input(&mut self, waiting: &Waiting) {
-        let Waiting { slot, generation, arrival } = *waiting;
-        let Some(connection) = self.connections.sockets.table.current(slot, generation) else {
-            return;
-        };
-        connection.states.set_reading(Reading::Idle);
-        match connection.stage {
-            Stage::Zombie => return,
-            Stage::Open => self.take_frames(slot, arrival),
-            Stage::Free | Stage::Head | Stage::Lingering => {}
-        }
-        // There may be more to receive; the receive will tell.
-        self.connections.after_receive(slot, generation, Ok(1), true);
-    }
-}
-
 impl<R: Ring> Sockets<R> {
     /// Lets the rest of a connection's input wait, which is much work.
-    pub(super) fn put_off(&mut self, slot: Slot, rest: Arrival) {
+    pub(crate) fn put_off(&mut self, slot: Slot, rest: Arrival) {
         self.table[slot].states.set(States::HEAVY);
         self.lay_aside(slot, rest);
     }
 
     /// Lets input wait.
-    pub(super) fn lay_aside(&mut self, slot: Slot, arrival: Arrival) {
+    pub(crate) fn lay_aside(&mut self, slot: Slot, arrival: Arrival) {
         self.counters.inputs_put_off += 1;
         let connection = &mut self.table[slot];
         connection.states.set_reading(Reading::PutOff);
@@ -161,7 +135,7 @@ impl<R: Ring> Sockets<R> {
     /// before what is on its way to it has, and there is hardly room for more that waits. One whose
     /// peer does not take what it is sent is not meant here, nor one in the middle of a message:
     /// what is queued for it waits for that message's end.
-    pub(super) fn waits_for_room(&self, slot: Slot) -> bool {
+    pub(crate) fn waits_for_room(&self, slot: Slot) -> bool {
         let connection = &self.table[slot];
         let states = connection.states;
         (states.is_in_batch() || states.has(States::QUEUED))

@@ -1,15 +1,13 @@
 //! The ends of a connection.
 
-use tidegate_proto::keepalive::{Expiry, Wait};
+use tidegate_proto::keepalive::Wait;
 use tidegate_proto::websocket::code::CloseCode;
 
-use super::Shard;
-use super::connections::Connections;
-use super::sockets::Sockets;
 use crate::connection::{AfterFlush, Connection, Poll, Reading, Stage, Writing};
-use crate::handler::{End, Refusal};
+use crate::handler::End;
 use crate::kernel::{Operation, Ring, Slot};
 use crate::memory::gathered;
+use crate::shard::connections::Connections;
 
 /// How a connection ends that its peer just ends.
 const ABRUPT: End = End { code: CloseCode::ABNORMAL, by_peer: true };
@@ -17,105 +15,9 @@ const ABRUPT: End = End { code: CloseCode::ABNORMAL, by_peer: true };
 /// How a connection ends that we just end.
 const DROPPED: End = End { code: CloseCode::ABNORMAL, by_peer: false };
 
-impl<R: Ring> Shard<R> {
-    /// What the connection waited for has not come.
-    pub(super) fn expire(&mut self, slot: Slot) {
-        let connection = &mut self.connections.sockets.table[slot];
-        if connection.stage == Stage::Free || connection.stage == Stage::Zombie {
-            return;
-        }
-        if connection.laps > 0 {
-            connection.laps -= 1;
-            return self.connections.sockets.deadlines.go_round(slot);
-        }
-        let (wait, generation) = (connection.wait, connection.generation);
-        let is_for_input = matches!(wait, Wait::Activity | Wait::Pong);
-        if is_for_input && self.connections.sockets.held.contains(slot) {
-            // What it may have said is not read for now.
-            return self.connections.sockets.wait_for(slot, wait);
-        }
-        // A Pong may always be in what is unread, since any byte is one.
-        if (wait == Wait::Pong || self.connections.sockets.is_lenient())
-            && self.connections.sockets.is_unread(slot)
-        {
-            self.connections.sockets.table[slot].laps =
-                self.connections.sockets.deadlines.set(slot, Some(1));
-            return;
-        }
-        match wait.expire() {
-            Expiry::RefuseHead => self.head_timed_out(slot),
-            Expiry::SendPing => self.ping(slot),
-            // Its Ping may stand behind what it has not read yet: what it has acknowledged tells.
-            Expiry::PeerGone | Expiry::PeerStalled => {
-                self.connections
-                    .sockets
-                    .ring
-                    .push(Operation::AskUnacknowledged { slot, generation });
-            }
-            Expiry::CloseTimedOut => {
-                self.connections.sockets.counters.close_timeouts += 1;
-                self.connections.drop_connection(slot);
-            }
-        }
-    }
-
-    /// What is half received has not become whole in time.
-    pub(super) fn expire_half(&mut self, slot: Slot) {
-        if !self.connections.sockets.halves.is_due(slot, self.connections.sockets.deadlines.now()) {
-            // It became whole meanwhile.
-            return;
-        }
-        let connection = &self.connections.sockets.table[slot];
-        let is_half = connection.gathered.is_some() || connection.control.is_some();
-        if connection.stage != Stage::Open || !is_half {
-            return self.connections.sockets.halves.end_all(slot);
-        }
-        if self.connections.sockets.held.contains(slot)
-            || (self.connections.sockets.is_lenient() && self.connections.sockets.is_unread(slot))
-        {
-            return self
-                .connections
-                .sockets
-                .halves
-                .put_off(slot, self.connections.sockets.deadlines.now() + 1);
-        }
-        self.connections.sockets.halves.end_all(slot);
-        self.message_timed_out(slot);
-    }
-
-    fn head_timed_out(&mut self, slot: Slot) {
-        if self.connections.sockets.crowd.contains(slot) {
-            // Its request is there, and was not read.
-            if self.connections.may_serve_crowd() {
-                self.connections.sockets.table[slot].laps =
-                    self.connections.sockets.deadlines.set(slot, Some(1));
-                return;
-            }
-            return self.connections.refuse_busy(slot);
-        }
-        self.connections.sockets.counters.refused_head_timeout += 1;
-        self.connections.refuse(slot, Refusal::Timeout);
-    }
-
-    fn message_timed_out(&mut self, slot: Slot) {
-        let mut turn = self.connections.turn(slot, None);
-        turn.too_slow();
-        let finished = turn.finish();
-        self.connections.complete(slot, None, finished);
-    }
-
-    pub(super) fn ping(&mut self, slot: Slot) {
-        self.connections.sockets.wait_for(slot, Wait::Pong);
-        let mut turn = self.connections.turn(slot, None);
-        turn.ping();
-        let finished = turn.finish();
-        self.connections.complete(slot, None, finished);
-    }
-}
-
 impl<R: Ring> Connections<R> {
     /// The peer will send nothing more.
-    pub(super) fn peer_ended(&mut self, slot: Slot) {
+    pub(crate) fn peer_ended(&mut self, slot: Slot) {
         self.ended_abruptly(slot);
         if self.sockets.table[slot].is_flushed() {
             return self.drop_connection(slot);
@@ -126,7 +28,7 @@ impl<R: Ring> Connections<R> {
     }
 
     /// The connection is broken.
-    pub(super) fn peer_failed(&mut self, slot: Slot) {
+    pub(crate) fn peer_failed(&mut self, slot: Slot) {
         self.ended_abruptly(slot);
         self.drop_connection(slot);
     }
@@ -139,7 +41,7 @@ impl<R: Ring> Connections<R> {
     }
 
     /// The connection's messages have ended: tells the handler, once.
-    pub(super) fn messages_ended(&mut self, slot: Slot, end: End) {
+    pub(crate) fn messages_ended(&mut self, slot: Slot, end: End) {
         let connection = &mut self.sockets.table[slot];
         if !connection.websocket.is_open {
             return;
@@ -153,7 +55,7 @@ impl<R: Ring> Connections<R> {
     }
 
     /// Tells the handlers of all connections that are left of their end, because the shard ends.
-    pub(super) fn end_all(&mut self) {
+    pub(crate) fn end_all(&mut self) {
         for slot in 0..self.sockets.table.used_slots() {
             self.messages_ended(slot, End { code: CloseCode::GOING_AWAY, by_peer: false });
         }
@@ -161,7 +63,7 @@ impl<R: Ring> Connections<R> {
 
     /// Goes on with a closing connection: starts its deadline, and once everything queued is sent,
     /// finishes writing or closes.
-    pub(super) fn after_words(&mut self, slot: Slot) {
+    pub(crate) fn after_words(&mut self, slot: Slot) {
         if self.sockets.table[slot].is_closing() {
             // What waits is left out, but for a frame that has begun, which must end before the
             // Close frame.
@@ -203,7 +105,7 @@ impl<R: Ring> Connections<R> {
     /// Closes the connection now. Its slot is given up at once, unless an operation in flight still
     /// uses its memory: then that operation's own completion gives it up, or the settling of the
     /// batch that it is part of. So no slot is in one batch twice, however often it is taken anew.
-    pub(super) fn drop_connection(&mut self, slot: Slot) {
+    pub(crate) fn drop_connection(&mut self, slot: Slot) {
         self.messages_ended(slot, DROPPED);
         self.sockets.ready.remove(slot);
         self.sockets.crowd.remove(slot);
@@ -229,7 +131,7 @@ impl<R: Ring> Connections<R> {
     }
 
     /// Gives up the slot of a closed connection, once nothing in flight uses its memory.
-    pub(super) fn bury(&mut self, slot: Slot) {
+    pub(crate) fn bury(&mut self, slot: Slot) {
         let connection = &mut self.sockets.table[slot];
         debug_assert!(connection.stage == Stage::Zombie, "{connection:?} is not closed");
         if connection.states.is_in_flight() {
@@ -256,20 +158,5 @@ impl<R: Ring> Connections<R> {
             connection.states.set_reading(Reading::Idle);
             self.sockets.read_on(slot);
         }
-    }
-}
-
-impl<R: Ring> Sockets<R> {
-    /// Whether the connection has input that is yet to be read.
-    fn is_unread(&self, slot: Slot) -> bool {
-        self.table[slot].states.has_input()
-            || self.ready.contains(slot)
-            || self.crowd.contains(slot)
-    }
-
-    /// Whether what is unread is read before a wait is over. After a pause only: who sends all the
-    /// time would have all the time otherwise.
-    fn is_lenient(&self) -> bool {
-        self.deadlines.now() <= self.lenient_until
     }
 }

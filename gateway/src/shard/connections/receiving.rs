@@ -1,0 +1,155 @@
+//! Who is read from, in which turn, and who has to wait.
+
+use crate::config::SlowPeer;
+use crate::connection::{Poll, Reading, Stage, States};
+use crate::kernel::{Errno, Generation, Ring, Slot};
+use crate::shard::connections::Connections;
+
+/// How many of those that open or end one turn of the loop receives from: a quarter of a
+/// millisecond's work.
+const CROWD_AT_ONCE: usize = 8;
+
+impl<R: Ring> Connections<R> {
+    pub(crate) fn readable(
+        &mut self,
+        (slot, generation): (Slot, Generation),
+        armed: bool,
+        ended: bool,
+    ) {
+        let Some(connection) = self.sockets.table.current(slot, generation) else { return };
+        if !armed {
+            connection.states.set_poll(Poll::Off);
+        }
+        if ended {
+            connection.states.set(States::ENDING);
+        }
+        // A receive that is in flight has not been carried out when this completion came about:
+        // completions of a connection keep their order, and the receive's would have come first. So
+        // it takes what is told of here, or says that there is more. The others receive later.
+        let is_read_anyway = connection.states.reading() != Reading::Idle;
+        if connection.stage == Stage::Zombie || is_read_anyway {
+            return;
+        }
+        if self.sockets.ready.contains(slot) || self.sockets.held.contains(slot) {
+            return;
+        }
+        if self.sockets.opens_or_ends(slot) {
+            return self.sockets.crowd.insert(slot);
+        }
+        self.read(slot);
+    }
+
+    /// Receives, unless the connection has to wait.
+    fn read(&mut self, slot: Slot) {
+        if self.must_pause(slot) {
+            self.sockets.counters.slow_peers_paused += 1;
+            self.sockets.table[slot].states.set_reading(Reading::Paused);
+        } else if !self.must_hold(slot) {
+            self.sockets.receive(slot);
+        }
+    }
+
+    /// Receives from connections that are readable and had to wait, as far as there are buffers.
+    pub(crate) fn serve_ready(&mut self) {
+        // Each at most once: a connection that may not receive yet is put back.
+        for _ in 0..self.sockets.ready.len() {
+            if !self.sockets.has_room_to_receive() {
+                return;
+            }
+            let Some(slot) = self.sockets.ready.pop() else { return };
+            self.read(slot);
+        }
+    }
+
+    /// Receives from some of those that open or end. Ten thousand may do so at once, and all that
+    /// one turn takes in has to wait for each other.
+    pub(crate) fn serve_crowd(&mut self) {
+        for _ in 0..self.sockets.crowd.len().min(CROWD_AT_ONCE) {
+            if !self.sockets.has_room_to_receive() {
+                return;
+            }
+            let Some(slot) = self.sockets.crowd.pop() else { return };
+            if self.sockets.table[slot].stage == Stage::Head
+                && self.services.has_hub()
+                && self.hub.is_overfull()
+            {
+                // Other shards do not keep up with those that have opened.
+                self.sockets.counters.openings_held += 1;
+                self.sockets.crowd.insert(slot);
+                continue;
+            }
+            let is_read_anyway = self.sockets.table[slot].states.reading() != Reading::Idle;
+            if !is_read_anyway && !self.sockets.ready.contains(slot) {
+                self.read(slot);
+            }
+        }
+    }
+
+    /// Whether serving those that open or end is work for the next turn.
+    pub(crate) fn may_serve_crowd(&self) -> bool {
+        let waits = self.services.has_hub() && self.hub.is_overfull();
+        !self.sockets.crowd.is_empty() && !waits
+    }
+
+    /// What comes after a receive.
+    pub(crate) fn after_receive(
+        &mut self,
+        slot: Slot,
+        generation: Generation,
+        result: Result<u32, Errno>,
+        more: bool,
+    ) {
+        let Some(connection) = self.sockets.table.current(slot, generation) else { return };
+        if connection.stage == Stage::Zombie {
+            return;
+        }
+        if connection.states.reading() == Reading::PutOff {
+            return;
+        }
+        // Bytes that stand before a reset are received as if nothing came behind them.
+        let more = more || connection.states.has(States::ENDING);
+        match result {
+            Ok(1..) if more => self.sockets.wait_to_receive(slot),
+            Ok(1..) | Err(Errno::AGAIN) => self.sockets.listen(slot),
+            Err(Errno::NO_BUFFERS) => {
+                self.sockets.counters.receives_without_buffer += 1;
+                self.sockets.wait_to_receive(slot);
+            }
+            Ok(0) => self.peer_ended(slot),
+            Err(_) => self.peer_failed(slot),
+        }
+    }
+
+    /// Whether the route's policy is to read nothing from the peer until it has taken what is
+    /// queued for it.
+    fn must_pause(&self, slot: Slot) -> bool {
+        let connection = &self.sockets.table[slot];
+        connection.stage == Stage::Open
+            && (connection.backlog.is_some() || connection.states.has(States::BLOCKED))
+            && self.service(slot).limits.slow_peer == SlowPeer::Pause
+    }
+
+    /// Lets publishers that were held be read from again, once there is room for what they publish.
+    pub(crate) fn resume_held(&mut self) {
+        if self.sockets.held.is_empty() || self.hub.is_pressed() {
+            return;
+        }
+        while let Some(slot) = self.sockets.held.pop() {
+            self.sockets.ready.insert(slot);
+        }
+    }
+
+    /// Whether the connection publishes faster than what it publishes can be delivered: it is not
+    /// read from for now.
+    pub(crate) fn must_hold(&mut self, slot: Slot) -> bool {
+        let is_held = self.sockets.table[slot].stage != Stage::Head
+            && self.hub.is_pressed()
+            && !self.sockets.table[slot].is_closing()
+            && self.hub.publishes(slot);
+        if is_held {
+            self.sockets.counters.publishers_paused += 1;
+            self.sockets.held.insert(slot);
+        }
+        is_held
+    }
+}

@@ -1,0 +1,176 @@
+//! What becomes of what was sent.
+
+use std::io;
+
+use tidegate_proto::keepalive::Wait;
+
+use crate::connection::{Reading, Stage, States, Writing};
+use crate::kernel::{BufferId, Errno, Generation, Ring, Slot};
+use crate::memory::Full;
+use crate::shard::connections::Connections;
+use crate::shard::sockets::receiving::Arrival;
+use crate::shard::sockets::sending::{BatchSend, SentFrom};
+use crate::shard::turn::Finished;
+
+impl<R: Ring> Connections<R> {
+    /// Sends what a turn has said, perhaps from `buffer`, and does what else the turn left to do.
+    pub(crate) fn complete(&mut self, slot: Slot, buffer: Option<BufferId>, finished: Finished) {
+        let Finished { place, staged, end, drop, unread, became_whole } = finished;
+        self.sockets.staged = staged;
+        self.sockets.launch_output(slot, buffer, place);
+        if let (Some(buffer), Some(span), false) = (buffer, unread, drop) {
+            self.sockets.put_off(slot, Arrival { buffer, span });
+        }
+        if let Some(end) = end {
+            self.messages_ended(slot, end);
+        }
+        if drop {
+            self.drop_connection(slot);
+        } else {
+            self.sockets.watch_halves(slot, became_whole);
+            self.after_words(slot);
+        }
+    }
+
+    /// Whether `send` of the batch could not send everything: what is left goes to the backlog.
+    pub(crate) fn fell_short(&mut self, slot: Slot, index: u32, result: Result<u32, Errno>) {
+        let Some(send) = self.sockets.batch.get(index as usize) else { return };
+        let BatchSend { generation, span, from, .. } = *send;
+        let current = self.sockets.table.current(slot, generation);
+        if current.is_none_or(|connection| connection.stage == Stage::Zombie) {
+            return;
+        }
+        self.sockets.counters.sends_short += 1;
+        let sent = match result {
+            Ok(sent) => sent,
+            Err(Errno::AGAIN) => 0,
+            Err(_) => {
+                // To drop it now would push an operation, and the batch could not be settled: one
+                // who resets in each turn would cost everybody copies.
+                self.failed.push((slot, generation));
+                return;
+            }
+        };
+        if let SentFrom::Frame(frame) = from {
+            return self.sockets.frame_fell_short(slot, frame, sent);
+        }
+        if self.sockets.outbox(slot).fell_short(span.skip(sent)) == Err(Full) {
+            // Part of a frame is lost: nothing more can be said to this peer.
+            self.sockets.counters.out_of_blocks += 1;
+            self.drop_connection(slot);
+        }
+    }
+
+    /// Everything is settled: the memory of the batch is free again.
+    ///
+    /// # Errors
+    /// The ring is beyond use.
+    pub(crate) fn settle(&mut self) -> io::Result<()> {
+        self.sockets.staged = 0;
+        self.sockets.flush_soon = false;
+        let mut batch = std::mem::take(&mut self.sockets.batch);
+        self.sockets.release_frames();
+        for send in batch.drain(..) {
+            if let Some(buffer) = send.buffer() {
+                self.sockets.buffers.release(buffer);
+            }
+            let Some(connection) = self.sockets.table.current(send.slot, send.generation) else {
+                continue;
+            };
+            connection.states.set_writing(Writing::Idle);
+            if connection.stage == Stage::Zombie {
+                self.bury(send.slot);
+            } else if connection.backlog.is_some() || connection.states.has(States::BLOCKED) {
+                self.sockets.arm_send(send.slot);
+            } else if connection.states.has(States::QUEUED) {
+                self.unqueued.push(send.slot);
+            } else {
+                self.hub.recoveries.is_fed(send.slot);
+                self.after_words(send.slot);
+            }
+            self.sockets.make_room()?;
+        }
+        debug_assert!(self.sockets.batch.is_empty(), "settling sends nothing in batches");
+        self.sockets.batch = batch;
+        self.go_on_with_queues()
+    }
+
+    /// Drops the connections whose sends have failed. Whether the batch is settled is known by now:
+    /// what this pushes does not keep it from being.
+    ///
+    /// # Errors
+    /// The ring is beyond use.
+    pub(crate) fn drop_failed(&mut self) -> io::Result<()> {
+        while let Some((slot, generation)) = self.failed.pop() {
+            let current = self.sockets.table.current(slot, generation);
+            if current.is_some_and(|connection| connection.stage != Stage::Zombie) {
+                self.peer_failed(slot);
+                self.sockets.make_room()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Peers that took all that was sent get what was published meanwhile.
+    fn go_on_with_queues(&mut self) -> io::Result<()> {
+        let mut unqueued = std::mem::take(&mut self.unqueued);
+        for slot in unqueued.drain(..) {
+            self.sockets.launch_queued(slot);
+            self.after_words(slot);
+            self.sockets.make_room()?;
+        }
+        self.unqueued = unqueued;
+        Ok(())
+    }
+
+    /// An armed send is done.
+    pub(crate) fn sent(&mut self, slot: Slot, generation: Generation, result: Result<u32, Errno>) {
+        let Some(connection) = self.sockets.table.current(slot, generation) else { return };
+        connection.states.set_writing(Writing::Idle);
+        if connection.stage == Stage::Zombie {
+            return self.bury(slot);
+        }
+        let Ok(count @ 1..) = result else { return self.peer_failed(slot) };
+        let wait = connection.wait;
+        let mut outbox = self.sockets.outbox(slot);
+        outbox.sent(count);
+        if outbox.has_more() {
+            if wait == Wait::Progress {
+                self.sockets.stalled.remove(&slot);
+                self.sockets.wait_for(slot, Wait::Progress);
+            }
+            self.sockets.arm_send(slot);
+        } else {
+            self.drained(slot);
+        }
+    }
+
+    /// The peer has taken all that it had no room for.
+    fn drained(&mut self, slot: Slot) {
+        let connection = &mut self.sockets.table[slot];
+        connection.states.clear(States::BLOCKED);
+        if connection.wait == Wait::Progress {
+            self.sockets.stalled.remove(&slot);
+            self.sockets.wait_for(slot, Wait::Activity);
+        }
+        let connection = &mut self.sockets.table[slot];
+        if connection.states.reading() == Reading::Paused {
+            connection.states.set_reading(Reading::Idle);
+            self.sockets.read_on(slot);
+        }
+        let connection = &self.sockets.table[slot];
+        let tells = connection.websocket.is_open && connection.websocket.closing.may_send();
+        if tells {
+            let mut turn = self.turn(slot, None);
+            turn.writable();
+            let finished = turn.finish();
+            self.complete(slot, None, finished);
+        } else {
+            self.after_words(slot);
+        }
+        if self.sockets.table[slot].stage == Stage::Open {
+            self.hub.recoveries.is_fed(slot);
+            self.sockets.launch_queued(slot);
+        }
+    }
+}

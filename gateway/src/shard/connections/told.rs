@@ -1,0 +1,92 @@
+//! What one connection is told to do, and what it is told.
+
+use tidegate_proto::websocket::code::CloseCode;
+
+use crate::connection::NO_KEY;
+use crate::hub::{Command, Refusal, Subscribing};
+use crate::kernel::{Ring, Slot};
+use crate::names::ConnectionId;
+use crate::shard::connections::Connections;
+use crate::shard::connections::queue::Delivered;
+
+impl<R: Ring> Connections<R> {
+    /// Does what a command says with a connection.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(crate) fn obey(
+        &mut self,
+        slot: Slot,
+        command: &Command,
+        topic: Option<u32>,
+    ) -> Result<(), Refusal> {
+        let id = self.hub.id(slot, self.sockets.table[slot].generation);
+        match command {
+            Command::Close(code, reason) => self.close_told(slot, *code, reason),
+            Command::Subscribe(name) => {
+                let how = Subscribing {
+                    events: self.wants_events(slot),
+                    user: self.hub.user(slot),
+                    deflates: self.sockets.can_inflate(slot),
+                    ..Subscribing::default()
+                };
+                self.hub.subscribe(id, name, how)?;
+            }
+            Command::Unsubscribe(name) => {
+                if !self.hub.unsubscribe(id, name, self.sockets.can_inflate(slot)) {
+                    return Err(Refusal::Unknown);
+                }
+            }
+            Command::End => {
+                if let Some(topic) = topic {
+                    let name = self.hub.local.topic(topic).name.clone();
+                    self.hub.unsubscribe(id, &name, self.sockets.can_inflate(slot));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The slot of a connection that is still there.
+    pub(crate) fn slot_of(&mut self, id: ConnectionId) -> Option<Slot> {
+        if id != self.hub.id(id.slot, id.generation) {
+            return None;
+        }
+        let connection = self.sockets.table.current(id.slot, id.generation)?;
+        connection.websocket.is_open.then_some(id.slot)
+    }
+
+    /// Closes a connection; a code that may not travel (RFC 6455 section 7.4) is sent as 1011.
+    pub(crate) fn close_told(&mut self, slot: Slot, code: CloseCode, reason: &str) {
+        let code = if code.may_travel() { code } else { CloseCode::INTERNAL_ERROR };
+        let mut turn = self.turn(slot, None);
+        turn.reason = reason;
+        turn.close(code);
+        let finished = turn.finish();
+        self.complete(slot, None, finished);
+    }
+
+    /// Sends so many messages, in frames that were put together for one connection that may be
+    /// told.
+    pub(crate) fn send_frames(&mut self, slot: Slot, frames: &[u8], messages: u32) -> Delivered {
+        if frames.len() > self.sockets.largest_frame() {
+            self.sockets.counters.deliveries_too_large += 1;
+            return Delivered::TooLarge;
+        }
+        let Some(offer) = self.sockets.offer(&[frames], (NO_KEY, messages)) else {
+            return self.sockets.waits_for_block();
+        };
+        let delivered = self.deliver(slot, offer);
+        if delivered == Delivered::Taken {
+            self.sockets.counters.messages_out += u64::from(messages);
+            self.sockets.counters.bytes_out += frames.len() as u64;
+        }
+        self.sockets.done_frames.push(offer.frame);
+        delivered
+    }
+
+    /// Whether a connection wants events: by its route, or by how a handler subscribed it.
+    pub(crate) fn wants_events(&self, slot: Slot) -> bool {
+        self.service(slot).hub_events.unwrap_or_else(|| self.hub.wants_events(slot))
+    }
+}

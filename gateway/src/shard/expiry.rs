@@ -1,0 +1,104 @@
+//! What is done when a connection has waited in vain.
+
+use tidegate_proto::keepalive::{Expiry, Wait};
+
+use super::Shard;
+use crate::connection::Stage;
+use crate::handler::Refusal;
+use crate::kernel::{Operation, Ring, Slot};
+
+impl<R: Ring> Shard<R> {
+    /// What the connection waited for has not come.
+    pub(super) fn expire(&mut self, slot: Slot) {
+        let connection = &mut self.connections.sockets.table[slot];
+        if connection.stage == Stage::Free || connection.stage == Stage::Zombie {
+            return;
+        }
+        if connection.laps > 0 {
+            connection.laps -= 1;
+            return self.connections.sockets.deadlines.go_round(slot);
+        }
+        let (wait, generation) = (connection.wait, connection.generation);
+        let is_for_input = matches!(wait, Wait::Activity | Wait::Pong);
+        if is_for_input && self.connections.sockets.held.contains(slot) {
+            // What it may have said is not read for now.
+            return self.connections.sockets.wait_for(slot, wait);
+        }
+        // A Pong may always be in what is unread, since any byte is one.
+        if (wait == Wait::Pong || self.connections.sockets.is_lenient())
+            && self.connections.sockets.is_unread(slot)
+        {
+            self.connections.sockets.table[slot].laps =
+                self.connections.sockets.deadlines.set(slot, Some(1));
+            return;
+        }
+        match wait.expire() {
+            Expiry::RefuseHead => self.head_timed_out(slot),
+            Expiry::SendPing => self.ping(slot),
+            // Its Ping may stand behind what it has not read yet: what it has acknowledged tells.
+            Expiry::PeerGone | Expiry::PeerStalled => {
+                self.connections
+                    .sockets
+                    .ring
+                    .push(Operation::AskUnacknowledged { slot, generation });
+            }
+            Expiry::CloseTimedOut => {
+                self.connections.sockets.counters.close_timeouts += 1;
+                self.connections.drop_connection(slot);
+            }
+        }
+    }
+
+    /// What is half received has not become whole in time.
+    pub(super) fn expire_half(&mut self, slot: Slot) {
+        if !self.connections.sockets.halves.is_due(slot, self.connections.sockets.deadlines.now()) {
+            // It became whole meanwhile.
+            return;
+        }
+        let connection = &self.connections.sockets.table[slot];
+        let is_half = connection.gathered.is_some() || connection.control.is_some();
+        if connection.stage != Stage::Open || !is_half {
+            return self.connections.sockets.halves.end_all(slot);
+        }
+        if self.connections.sockets.held.contains(slot)
+            || (self.connections.sockets.is_lenient() && self.connections.sockets.is_unread(slot))
+        {
+            return self
+                .connections
+                .sockets
+                .halves
+                .put_off(slot, self.connections.sockets.deadlines.now() + 1);
+        }
+        self.connections.sockets.halves.end_all(slot);
+        self.message_timed_out(slot);
+    }
+
+    fn head_timed_out(&mut self, slot: Slot) {
+        if self.connections.sockets.crowd.contains(slot) {
+            // Its request is there, and was not read.
+            if self.connections.may_serve_crowd() {
+                self.connections.sockets.table[slot].laps =
+                    self.connections.sockets.deadlines.set(slot, Some(1));
+                return;
+            }
+            return self.connections.refuse_busy(slot);
+        }
+        self.connections.sockets.counters.refused_head_timeout += 1;
+        self.connections.refuse(slot, Refusal::Timeout);
+    }
+
+    fn message_timed_out(&mut self, slot: Slot) {
+        let mut turn = self.connections.turn(slot, None);
+        turn.too_slow();
+        let finished = turn.finish();
+        self.connections.complete(slot, None, finished);
+    }
+
+    pub(super) fn ping(&mut self, slot: Slot) {
+        self.connections.sockets.wait_for(slot, Wait::Pong);
+        let mut turn = self.connections.turn(slot, None);
+        turn.ping();
+        let finished = turn.finish();
+        self.connections.complete(slot, None, finished);
+    }
+}

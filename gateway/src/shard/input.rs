@@ -1,0 +1,127 @@
+//! What has come in goes to what is spoken on its connection.
+
+use super::sockets::put_off::Waiting;
+use super::sockets::receiving::Arrival;
+use super::{OPERATIONS_PER_EVENT, Shard};
+use crate::connection::{Reading, Stage, States};
+use crate::kernel::{BufferId, Errno, Generation, Ring, Slot};
+use crate::memory::gathered;
+
+impl<R: Ring> Shard<R> {
+    /// A receive into a provided buffer is done.
+    pub(super) fn received(
+        &mut self,
+        (slot, generation): (Slot, Generation),
+        buffer: Option<BufferId>,
+        result: Result<u32, Errno>,
+        more: bool,
+    ) {
+        self.connections.sockets.buffers.received(buffer);
+        let current = self.connections.sockets.table.current(slot, generation);
+        let is_wanted = current.is_some_and(|connection| {
+            self.connections.sockets.put_off.discharge(connection);
+            connection.states.set_reading(Reading::Idle);
+            connection.states.clear(States::HEAVY);
+            connection.stage != Stage::Zombie
+        });
+        if let (Ok(count @ 1..), Some(buffer), true) = (result, buffer, is_wanted) {
+            self.connections.sockets.counters.bytes_in += u64::from(count);
+            let span = self.connections.sockets.buffers.received_in(buffer, count);
+            self.arrived(slot, Arrival { buffer, span });
+        }
+        if let Some(buffer) = buffer {
+            self.connections.sockets.buffers.release(buffer);
+        }
+        if is_wanted {
+            self.connections.after_receive(slot, generation, result, more);
+        }
+    }
+
+    /// A receive into the gathered block is done.
+    pub(super) fn received_into(
+        &mut self,
+        (slot, generation): (Slot, Generation),
+        result: Result<u32, Errno>,
+        more: bool,
+    ) {
+        let Some(connection) = self.connections.sockets.table.current(slot, generation) else {
+            return;
+        };
+        connection.states.set_reading(Reading::Idle);
+        if connection.stage == Stage::Zombie {
+            return self.connections.bury(slot);
+        }
+        let block = connection.gathered;
+        if connection.stage != Stage::Open {
+            // It was closing meanwhile, and could not give the block up.
+            gathered::release(&mut connection.gathered, &mut self.connections.sockets.blocks);
+        } else if let (Ok(count @ 1..), Some(block)) = (result, block) {
+            self.connections.sockets.counters.bytes_in += u64::from(count);
+            self.connections.sockets.is_active(slot);
+            let mut turn = self.connections.turn(slot, None);
+            turn.gathered(block, count);
+            let finished = turn.finish();
+            self.connections.complete(slot, None, finished);
+        }
+        self.connections.after_receive(slot, generation, result, more);
+    }
+
+    /// Bytes have come in.
+    fn arrived(&mut self, slot: Slot, arrival: Arrival) {
+        self.connections.sockets.is_active(slot);
+        let connection = &mut self.connections.sockets.table[slot];
+        match connection.stage {
+            Stage::Head => self.connections.take_head(slot, arrival),
+            Stage::Open => {
+                connection.states.put(States::TALKS, connection.states.has(States::SPOKE));
+                connection.states.set(States::SPOKE);
+                self.take_frames(slot, arrival);
+            }
+            Stage::Free | Stage::Lingering | Stage::Zombie => {}
+        }
+    }
+
+    /// Works on frames.
+    pub(super) fn take_frames(&mut self, slot: Slot, arrival: Arrival) {
+        if self.connections.sockets.waits_for_room(slot) {
+            return self.connections.sockets.lay_aside(slot, arrival);
+        }
+        let mut turn = self.connections.turn(slot, Some(arrival.buffer));
+        turn.frames(arrival.span);
+        let finished = turn.finish();
+        self.connections.complete(slot, Some(arrival.buffer), finished);
+    }
+
+    /// Goes on with input that had to wait, as far as this turn's budget goes. Only when settled:
+    /// answers to the input's beginning may be sent from the same buffer.
+    pub(super) fn resume_put_off(&mut self) {
+        // Each at most once: some have to wait again.
+        for _ in 0..self.connections.sockets.put_off.len() {
+            if self.connections.sockets.put_off.budget == 0
+                || self.connections.sockets.ring.room() <= OPERATIONS_PER_EVENT
+            {
+                break;
+            }
+            let Some(waiting) = self.connections.sockets.put_off.next() else { break };
+            self.resume_input(&waiting);
+            self.connections.sockets.buffers.release(waiting.arrival.buffer);
+        }
+        self.connections.sockets.put_off.has_resumed();
+    }
+
+    /// Goes on with one connection's input.
+    fn resume_input(&mut self, waiting: &Waiting) {
+        let Waiting { slot, generation, arrival } = *waiting;
+        let Some(connection) = self.connections.sockets.table.current(slot, generation) else {
+            return;
+        };
+        connection.states.set_reading(Reading::Idle);
+        match connection.stage {
+            Stage::Zombie => return,
+            Stage::Open => self.take_frames(slot, arrival),
+            Stage::Free | Stage::Head | Stage::Lingering => {}
+        }
+        // There may be more to receive; the receive will tell.
+        self.connections.after_receive(slot, generation, Ok(1), true);
+    }
+}

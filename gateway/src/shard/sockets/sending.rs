@@ -1,0 +1,232 @@
+//! Sending: one send per connection and batch, the backlog when that falls short.
+//!
+//! A batch is what is sent between two moments at which everything is *settled*: the kernel has
+//! taken every operation, and every completion has been seen. A send that does not wait has
+//! completed by then, and only those that fell short say so; so at that moment all staging memory
+//! and all buffers that were sent from are free again.
+
+use tidegate_proto::keepalive::Wait;
+
+use crate::connection::{FrameId, Offer, Outbox, Outgoing, Place, Stage, States, Writing};
+use crate::kernel::{AreaName, BufferId, Generation, Operation, Ring, Slot, Span};
+use crate::memory::{Blocks, Pool, Share};
+use crate::shard::connections::queue::Delivered;
+use crate::shard::halves::Half;
+use crate::shard::sockets::Sockets;
+
+/// Sends that are queued before the kernel is asked to carry them out, so that the clock tells what
+/// they take.
+const SENDS_AT_ONCE: usize = 32;
+
+/// Bytes of such sends: two portions of what those who come back have missed.
+const BYTES_AT_ONCE: u64 = 64 * 1024;
+
+/// A send of the current batch.
+pub(crate) struct BatchSend {
+    pub(crate) slot: Slot,
+    pub(crate) generation: Generation,
+    pub(crate) span: Span,
+    pub(crate) from: SentFrom,
+}
+
+/// What a send of the batch is sent from, and keeps until the batch is settled.
+#[derive(Clone, Copy)]
+pub(crate) enum SentFrom {
+    /// Staging memory.
+    Staging,
+    /// A receive buffer.
+    Buffer(BufferId),
+    /// A published frame.
+    Frame(FrameId),
+}
+
+impl BatchSend {
+    /// The receive buffer that is sent from.
+    pub(crate) fn buffer(&self) -> Option<BufferId> {
+        match self.from {
+            SentFrom::Buffer(buffer) => Some(buffer),
+            SentFrom::Staging | SentFrom::Frame(_) => None,
+        }
+    }
+}
+
+impl<R: Ring> Sockets<R> {
+    /// The way out to a connection.
+    pub(crate) fn outbox(&mut self, slot: Slot) -> Outbox<'_> {
+        Outbox {
+            slot,
+            connection: &mut self.table[slot],
+            frames: &mut self.frames,
+            pool: Pool { blocks: &mut self.blocks, memory: &mut self.memory },
+            staged: &mut self.staged,
+        }
+    }
+
+    /// Whether a connection can be told anything. One whose peer has ended only gets what it was
+    /// told before.
+    pub(crate) fn may_be_told(&self, slot: Slot) -> bool {
+        let connection = &self.table[slot];
+        connection.stage == Stage::Open
+            && connection.websocket.is_open
+            && connection.websocket.closing.may_send()
+    }
+
+    /// Whether nothing waits for the connection, and it can be told something.
+    pub(crate) fn is_clear(&self, slot: Slot) -> bool {
+        let connection = &self.table[slot];
+        !connection.must_queue()
+            && !connection.states.has(States::BLOCKED)
+            && connection.websocket.sender.is_between()
+    }
+
+    /// Sends what waits of published frames to a connection to which nothing else is being sent.
+    pub(crate) fn launch_queued(&mut self, slot: Slot) {
+        if self.table[slot].stage == Stage::Zombie {
+            return;
+        }
+        let may_cork = self.may_cork();
+        let Some(Outgoing { span, frame }) = self.outbox(slot).next(may_cork) else { return };
+        self.flush_soon |= self.table[slot].states.has(States::QUEUED);
+        self.launch(slot, span, frame.map_or(SentFrom::Staging, SentFrom::Frame));
+        // The queue's reference goes over to the batch.
+        self.done_frames.extend(frame);
+    }
+
+    /// Whether frames may be put together. What falls short of them is a copy for one connection,
+    /// where the frames were one for all: not of the blocks that are kept for answers.
+    fn may_cork(&self) -> bool {
+        self.blocks.own_free_bytes(Share::Sending) >= self.sending_reserve()
+    }
+
+    /// Sends bytes in the batch.
+    pub(crate) fn launch(&mut self, slot: Slot, span: Span, from: SentFrom) {
+        let connection = &mut self.table[slot];
+        debug_assert!(!connection.states.is_sending(), "two sends at a time: {connection:?}");
+        connection.states.set_writing(Writing::InBatch);
+        let generation = connection.generation;
+        let batch_index = self.batch.len() as u32;
+        self.batch.push(BatchSend { slot, generation, span, from });
+        self.ring.push(Operation::Send { slot, batch_index, span });
+    }
+
+    /// What is half received takes memory, and has its own deadline; that of what became whole is
+    /// no matter for what came behind it.
+    pub(crate) fn watch_halves(&mut self, slot: Slot, became_whole: [bool; 2]) {
+        let connection = &self.table[slot];
+        let is_open = connection.stage == Stage::Open;
+        let ticks = self.profile(slot).message;
+        let kept = [
+            (Half::Message, connection.gathered.is_some()),
+            (Half::Control, connection.control.is_some()),
+        ];
+        for (half, is_kept) in kept {
+            let is_half = is_open && is_kept;
+            if !is_half || became_whole[half as usize] {
+                self.halves.end(slot, half);
+            }
+            if is_half {
+                self.halves.begin(slot, half, self.deadlines.now() + u64::from(ticks));
+            }
+        }
+    }
+
+    /// Nothing that was sent refers to these frames any more.
+    pub(crate) fn release_frames(&mut self) {
+        let mut frames = std::mem::take(&mut self.done_frames);
+        for frame in frames.drain(..) {
+            self.frames.release(frame, &mut self.blocks);
+        }
+        self.done_frames = frames;
+    }
+
+    /// A published frame was sent in part, or not at all: it waits at the front of the queue.
+    pub(crate) fn frame_fell_short(&mut self, slot: Slot, frame: FrameId, sent: u32) {
+        if sent == 0 && self.table[slot].is_closing() {
+            // The Close frame is in the backlog, in front of which only what has begun may go.
+            self.counters.dropped_closing += u64::from(self.frames.messages(frame));
+            self.table[slot].states.set(States::BLOCKED);
+            return;
+        }
+        self.outbox(slot).frame_fell_short(frame, sent);
+    }
+
+    /// Sends a turn's output.
+    pub(crate) fn launch_output(&mut self, slot: Slot, buffer: Option<BufferId>, place: Place) {
+        let span = match place {
+            Place::Nothing => {
+                // The turn may have ended a message that published frames waited for.
+                return self.launch_queued(slot);
+            }
+            Place::Backlog => return self.arm_send(slot),
+            Place::At(span) => span,
+        };
+        debug_assert!(!self.table[slot].must_queue(), "it does not go before what waits");
+        let buffer = buffer.filter(|_| span.area == AreaName::Receive);
+        if let Some(buffer) = buffer {
+            self.buffers.hold(buffer);
+        }
+        self.launch(slot, span, buffer.map_or(SentFrom::Staging, SentFrom::Buffer));
+    }
+
+    /// Sends the first block of the backlog, unless an earlier send has yet to complete.
+    pub(crate) fn arm_send(&mut self, slot: Slot) {
+        let connection = &self.table[slot];
+        if connection.states.is_sending() {
+            return;
+        }
+        let generation = connection.generation;
+        let wait = connection.wait;
+        let Some(span) = self.outbox(slot).next_armed() else {
+            self.table[slot].states.clear(States::BLOCKED);
+            return;
+        };
+        let connection = &mut self.table[slot];
+        connection.states.set_writing(Writing::Armed);
+        connection.check();
+        self.ring.push(Operation::SendArmed { slot, generation, span });
+        if matches!(wait, Wait::Activity | Wait::Pong) {
+            self.stalled.remove(&slot);
+            self.wait_for(slot, Wait::Progress);
+        }
+    }
+
+    /// Whether the kernel is to carry out what is queued behind the first so many sends, before
+    /// more is.
+    pub(crate) fn is_much_to_send(&self, carried_out: usize) -> bool {
+        let queued = &self.batch[carried_out..];
+        let bytes = || queued.iter().map(|send| u64::from(send.span.length)).sum::<u64>();
+        queued.len() >= SENDS_AT_ONCE || bytes() >= BYTES_AT_ONCE
+    }
+
+    /// The most bytes of what leaves together: those of the largest block.
+    pub(crate) fn largest_frame(&self) -> usize {
+        Blocks::largest(self.limits.blocks, Share::Sending) as usize
+    }
+
+    /// There is no block: once the batch is settled there may be one, or someone has to give way.
+    pub(crate) fn waits_for_block(&mut self) -> Delivered {
+        self.counters.deliveries_without_block += 1;
+        self.flush_soon |= !self.batch.is_empty();
+        self.shortages += 1;
+        Delivered::Waits
+    }
+
+    /// Whether there is a block for so many published bytes, unless what is left is for the rest of
+    /// sends that fall short: those were accepted before.
+    pub(crate) fn has_block(&self, length: usize) -> bool {
+        let reserve = self.sending_reserve();
+        let has_one = |length| self.blocks.has_beyond(Share::Sending, length, reserve);
+        u32::try_from(length).is_ok_and(has_one)
+    }
+
+    /// Puts what is published into a block.
+    pub(crate) fn offer(&mut self, bytes: &[&[u8]], (key, messages): (u64, u32)) -> Option<Offer> {
+        if !self.has_block(bytes.iter().map(|part| part.len()).sum()) {
+            return None;
+        }
+        let reserve = self.sending_reserve();
+        let mut pool = Pool { blocks: &mut self.blocks, memory: &mut self.memory };
+        let frame: FrameId = self.frames.add(bytes, messages, &mut pool, reserve)?;
+        Some(Offer { frame, span: self.frames.span(frame, &self.blocks), key, messages })
+    }
+}
