@@ -28,7 +28,7 @@ pub struct Bill {
     /// What the process has once, however many shards there are.
     common: Vec<Line>,
     shards: u64,
-    sockets: Sockets,
+    sockets: SocketMemory,
 }
 
 /// What one owner may hold: in each shard, or in the process.
@@ -45,7 +45,7 @@ pub struct Line {
 /// What the kernel may hold for the sockets of all shards, in bytes. It is not part of the sum: the
 /// kernel bounds it in its own ways.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Sockets {
+pub(crate) struct SocketMemory {
     /// How many connections there may be.
     pub(crate) connections: u64,
     /// Of one connection that is idle.
@@ -64,7 +64,7 @@ impl Line {
 impl Bill {
     /// The bill of so many shards: what each may hold, and what the process has once.
     #[must_use]
-    pub(crate) fn new(mut lines: Vec<Line>, shards: usize, sockets: Sockets) -> Self {
+    pub(crate) fn new(mut lines: Vec<Line>, shards: usize, sockets: SocketMemory) -> Self {
         lines.retain(|line| line.bytes > 0);
         lines.sort_by_key(|line| line.owner);
         let (common, lines) = lines.into_iter().partition(|line| line.owner.is_common());
@@ -99,7 +99,7 @@ impl Bill {
     /// The bill in one line.
     #[must_use]
     pub fn summary(&self) -> String {
-        let Sockets { connections, idle, .. } = self.sockets;
+        let SocketMemory { connections, idle, .. } = self.sockets;
         format!(
             "{} may hold {} bytes in user space, and {} connections that are idle {} in the kernel",
             plural(self.shards),

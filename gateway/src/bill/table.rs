@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Bill, Line, Sockets};
+use super::{Bill, Line, SocketMemory};
 
 /// The owners' column, and the one of bytes: room for 9,999,999,999,999,999,999.
 const OWNER_WIDTH: usize = 28;
@@ -21,7 +21,7 @@ impl fmt::Display for Bill {
     }
 }
 
-impl fmt::Display for Sockets {
+impl fmt::Display for SocketMemory {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { connections: all, idle, buffers } = *self;
         writeln!(out, "\nkernel memory of {} connections, not in the total", grouped(all))?;

@@ -2,7 +2,7 @@
 
 use super::hub_settings;
 use super::thread::THREAD_STACK;
-use crate::bill::{Bill, Line, Owner, Sockets};
+use crate::bill::{Bill, Line, Owner, SocketMemory};
 use crate::config::Config;
 use crate::config::stack::TcpLayer;
 use crate::kernel::{IDLE_BYTES, RingSizes};
@@ -24,7 +24,7 @@ pub fn bill(config: &Config, shards: usize) -> Bill {
     lines.extend(hub::lines(&hub_settings(config), shards));
     lines.extend(control::lines(config));
     lines.push(logging::line());
-    let sockets = Sockets {
+    let sockets = SocketMemory {
         connections: u64::from(limits.connections) * shards as u64,
         idle: IDLE_BYTES,
         buffers: socket_buffers(config),

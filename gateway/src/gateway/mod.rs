@@ -35,7 +35,7 @@ use crate::control::{self, AdminThread};
 use crate::handler::HandlerFactory;
 use crate::hub::{self, Door, Identity, Seed};
 use crate::kernel::Waker;
-use crate::listen::{self, Sockets};
+use crate::listen::{self, Listening};
 use crate::names::Node;
 use crate::shard::{self, Assembly, Command};
 use crate::steering::{Counters, Handle};
@@ -121,7 +121,7 @@ impl Gateway {
     fn launch<B, R>(
         config: Config,
         handlers: Arc<HandlerFactory>,
-        open: fn(&[Listener], usize) -> Result<Sockets, ListenError>,
+        open: fn(&[Listener], usize) -> Result<Listening, ListenError>,
         build: B,
     ) -> Result<Self, StartError>
     where
@@ -132,7 +132,7 @@ impl Gateway {
         let shards = config.shards.resolve(cores());
         let bill = bill(&config, shards);
         bill.check(config.memory.limit()).map_err(StartError::Budget)?;
-        let Sockets { addresses, by_shard } =
+        let Listening { addresses, by_shard } =
             open(&config.listeners, shards).map_err(StartError::Listen)?;
         let handle = Handle::new(shards).map_err(StartError::Waker)?;
         let wakers: Vec<Waker> = handle.wires().iter().map(|wire| wire.waker.clone()).collect();

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use super::halves::Halves;
+use super::sockets::Sockets;
 use super::sockets::sending::BatchSend;
 use super::stalled::Stalled;
 use super::{Buffers, Shard};
@@ -166,12 +167,8 @@ impl<R: Ring> Shard<R> {
         let limits = &self.connections.sockets.limits;
         let one_turn = limits.receive_buffer.max(limits.staging);
         // A portion of what somebody missed leaves in one send, when nothing else waits.
-        let portion = self
-            .connections
-            .sockets
-            .frames
-            .front(slot, &self.connections.sockets.blocks)
-            .map_or(0, |span| span.length);
+        let Sockets { frames, blocks, .. } = &self.connections.sockets;
+        let portion = frames.front(slot, blocks).map_or(0, |span| span.length);
         let one_turn = one_turn.max(portion);
         // A response is bounded by itself.
         let is_response = matches!(connection.stage, Stage::Lingering | Stage::Zombie);

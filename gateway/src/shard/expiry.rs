@@ -3,6 +3,7 @@
 use tidegate_proto::keepalive::{Expiry, Wait};
 
 use super::Shard;
+use super::sockets::Sockets;
 use crate::connection::Stage;
 use crate::handler::Refusal;
 use crate::kernel::{Operation, Ring, Slot};
@@ -10,26 +11,24 @@ use crate::kernel::{Operation, Ring, Slot};
 impl<R: Ring> Shard<R> {
     /// What the connection waited for has not come.
     pub(super) fn expire(&mut self, slot: Slot) {
-        let connection = &mut self.connections.sockets.table[slot];
+        let sockets = &mut self.connections.sockets;
+        let connection = &mut sockets.table[slot];
         if connection.stage == Stage::Free || connection.stage == Stage::Zombie {
             return;
         }
         if connection.laps > 0 {
             connection.laps -= 1;
-            return self.connections.sockets.deadlines.go_round(slot);
+            return sockets.deadlines.go_round(slot);
         }
         let (wait, generation) = (connection.wait, connection.generation);
         let is_for_input = matches!(wait, Wait::Activity | Wait::Pong);
-        if is_for_input && self.connections.sockets.held.contains(slot) {
+        if is_for_input && sockets.held.contains(slot) {
             // What it may have said is not read for now.
-            return self.connections.sockets.wait_for(slot, wait);
+            return sockets.wait_for(slot, wait);
         }
         // A Pong may always be in what is unread, since any byte is one.
-        if (wait == Wait::Pong || self.connections.sockets.is_lenient())
-            && self.connections.sockets.is_unread(slot)
-        {
-            self.connections.sockets.table[slot].laps =
-                self.connections.sockets.deadlines.set(slot, Some(1));
+        if (wait == Wait::Pong || sockets.is_lenient()) && sockets.is_unread(slot) {
+            sockets.table[slot].laps = sockets.deadlines.set(slot, Some(1));
             return;
         }
         match wait.expire() {
@@ -37,13 +36,10 @@ impl<R: Ring> Shard<R> {
             Expiry::SendPing => self.ping(slot),
             // Its Ping may stand behind what it has not read yet: what it has acknowledged tells.
             Expiry::PeerGone | Expiry::PeerStalled => {
-                self.connections
-                    .sockets
-                    .ring
-                    .push(Operation::AskUnacknowledged { slot, generation });
+                sockets.ring.push(Operation::AskUnacknowledged { slot, generation });
             }
             Expiry::CloseTimedOut => {
-                self.connections.sockets.counters.close_timeouts += 1;
+                sockets.counters.close_timeouts += 1;
                 self.connections.drop_connection(slot);
             }
         }
@@ -63,11 +59,8 @@ impl<R: Ring> Shard<R> {
         if self.connections.sockets.held.contains(slot)
             || (self.connections.sockets.is_lenient() && self.connections.sockets.is_unread(slot))
         {
-            return self
-                .connections
-                .sockets
-                .halves
-                .put_off(slot, self.connections.sockets.deadlines.now() + 1);
+            let Sockets { halves, deadlines, .. } = &mut self.connections.sockets;
+            return halves.put_off(slot, deadlines.now() + 1);
         }
         self.connections.sockets.halves.end_all(slot);
         self.message_timed_out(slot);

@@ -210,14 +210,10 @@ impl<R: Ring> Fanout<'_, R> {
     }
 
     fn is_except(&self, slot: Slot, delivery: &Delivery) -> bool {
-        delivery.except().is_some_and(|id: ConnectionId| {
-            id.slot == slot
-                && id
-                    == self
-                        .connections
-                        .hub
-                        .id(slot, self.connections.sockets.table[slot].generation)
-        })
+        let Connections { hub, sockets, .. } = &*self.connections;
+        let generation = sockets.table[slot].generation;
+        let is_it = |id: ConnectionId| id.slot == slot && id == hub.id(slot, generation);
+        delivery.except().is_some_and(is_it)
     }
 
     fn finish_running(&mut self, running: &mut Running) {

@@ -116,28 +116,6 @@ impl<R: Ring> Shard<R> {
         })
     }
 
-    /// Shows what the hub holds and has counted among the shard's own counters.
-    pub(super) fn count_hub(&mut self) {
-        let counters = &mut self.connections.sockets.counters;
-        let mail = self.connections.hub.mail();
-        counters.mail_received = mail.received;
-        counters.mail_waited = mail.waited;
-        counters.mail_wakes = mail.wakes;
-        counters.mail_waiting = self.connections.hub.post().waiting() as u64;
-        counters.backlog_bytes = self.connections.sockets.blocks.backlog_bytes()
-            + self.connections.sockets.frames.waiting_bytes();
-        counters.queued = self.connections.sockets.frames.waiting().into();
-        counters.subscriptions = self.connections.hub.local.subscriptions().into();
-        counters.topics = self.connections.hub.local.topics().into();
-        counters.topics_home = self.connections.hub.home.topics().into();
-        counters.history_bytes = self.connections.hub.home.history_bytes();
-        counters.present = self.connections.hub.home.present().into();
-        counters.presence_full = self.connections.hub.home.counts.presence_full;
-        counters.presence_untold = self.connections.hub.home.counts.presence_untold;
-        counters.topics_full = self.connections.hub.home.counts.topics_full;
-        counters.published = self.connections.hub.published();
-    }
-
     /// Does what arrived, or lets it take its place among what is being delivered.
     fn begin_work(&mut self, work: Work) {
         match work {

@@ -46,7 +46,7 @@ use crate::config::{Config, Limits};
 use crate::handler::HandlerFactory;
 use crate::hub::Hub;
 use crate::kernel::{AreaSizes, Completion, Memory, Ring, RingError, Setup, SlotSet, Uring, Waker};
-use crate::memory::{PIECE, Share};
+use crate::memory::PIECE;
 
 use accept::Accepting;
 pub use buffers::Buffers;
@@ -258,9 +258,10 @@ impl<R: Ring> Shard<R> {
     /// without.
     fn enter(&mut self) -> io::Result<()> {
         let mut wait = self.sleep();
-        let is_long = self.connections.sockets.ring.room() + TIMED_FROM <= SUBMISSIONS as usize;
-        if !wait.is_zero() && (is_long || self.connections.sockets.is_much_to_send(0)) {
-            self.connections.sockets.enter(Duration::ZERO)?;
+        let sockets = &mut self.connections.sockets;
+        let is_long = sockets.ring.room() + TIMED_FROM <= SUBMISSIONS as usize;
+        if !wait.is_zero() && (is_long || sockets.is_much_to_send(0)) {
+            sockets.enter(Duration::ZERO)?;
         }
         // While no mail may be taken in, what is on its way is tried again in a moment anyway.
         if !wait.is_zero() && !self.connections.hub.post().park() && self.may_take_mail() {
@@ -281,26 +282,24 @@ impl<R: Ring> Shard<R> {
 
     /// How long the ring may wait.
     fn sleep(&self) -> Duration {
-        let has_input = !self.connections.sockets.ready.is_empty()
-            || !self.connections.sockets.put_off.is_empty();
-        let has_expired =
-            !self.connections.sockets.expired.is_empty() || !self.expired_halves.is_empty();
+        let Connections { sockets, hub, .. } = &self.connections;
+        let has_input = !sockets.ready.is_empty() || !sockets.put_off.is_empty();
+        let has_expired = !sockets.expired.is_empty() || !self.expired_halves.is_empty();
         if has_input
             || has_expired
-            || self.connections.sockets.flush_soon
+            || sockets.flush_soon
             || self.connections.may_serve_crowd()
-            || self.deliveries.can_go_on(self.connections.sockets.counters.loops)
+            || self.deliveries.can_go_on(sockets.counters.loops)
         {
             return Duration::ZERO;
         }
-        let waits = !self.deliveries.is_empty() || self.connections.hub.recoveries.hungry() > 0;
-        if waits || self.connections.hub.is_congested() || !self.connections.sockets.held.is_empty()
-        {
+        let waits = !self.deliveries.is_empty() || hub.recoveries.hungry() > 0;
+        if waits || hub.is_congested() || !sockets.held.is_empty() {
             return CONGESTED_SLEEP;
         }
-        let tick = self.next_tick.saturating_sub(self.connections.sockets.ring.now());
-        let waits_for_tick = self.connections.sockets.table.live() > 0
-            || self.connections.hub.home.waits_for_time()
+        let tick = self.next_tick.saturating_sub(sockets.ring.now());
+        let waits_for_tick = sockets.table.live() > 0
+            || hub.home.waits_for_time()
             || self.connections.drain.is_some()
             || self.accepting.is_accepting_later();
         if waits_for_tick { tick } else { IDLE_SLEEP }
@@ -406,7 +405,8 @@ impl<R: Ring> Shard<R> {
 
     /// Does what is due.
     fn tick(&mut self) -> io::Result<()> {
-        let now = self.connections.sockets.ring.now();
+        let sockets = &mut self.connections.sockets;
+        let now = sockets.ring.now();
         if now < self.next_tick {
             return Ok(());
         }
@@ -414,11 +414,9 @@ impl<R: Ring> Shard<R> {
         if self.next_tick <= now {
             // Nothing was looked at for a while, and that is nobody's fault: what came in meanwhile
             // is read before any deadline counts, and all of them move on.
-            self.connections.sockets.counters.pauses +=
-                u64::from(self.connections.sockets.table.live() > 0);
+            sockets.counters.pauses += u64::from(sockets.table.live() > 0);
             self.next_tick = now + TICK;
-            self.connections.sockets.lenient_until =
-                self.connections.sockets.deadlines.now() + LENIENT_TICKS;
+            sockets.lenient_until = sockets.deadlines.now() + LENIENT_TICKS;
         } else {
             self.sweep();
         }
@@ -454,23 +452,14 @@ impl<R: Ring> Shard<R> {
 
     /// Shows the counters to other threads.
     fn publish(&mut self) {
-        self.connections.sockets.counters.connections =
-            u64::from(self.connections.sockets.table.live());
-        self.connections.sockets.counters.blocks_used =
-            self.connections.sockets.blocks.used_bytes();
-        self.connections.sockets.counters.blocks_used_max =
-            self.connections.sockets.blocks.most_used_bytes();
-        self.connections.sockets.counters.blocks_heads =
-            self.connections.sockets.blocks.used_by(Share::Heads);
-        self.connections.sockets.counters.blocks_gathered =
-            self.connections.sockets.blocks.used_by(Share::Gathered);
-        self.connections.sockets.counters.blocks_sending =
-            self.connections.sockets.blocks.used_by(Share::Sending);
-        self.count_hub();
-        self.control.counters.store(&self.connections.sockets.counters);
-        self.connections.vitals.holdings = self.holdings();
-        self.connections.vitals.buffers_free = self.connections.sockets.buffers.free().into();
-        self.control.vitals.store(&self.connections.vitals);
+        let holdings = self.holdings();
+        let Connections { sockets, hub, vitals, .. } = &mut self.connections;
+        sockets.count_held();
+        sockets.counters.count_hub(hub);
+        vitals.holdings = holdings;
+        vitals.buffers_free = sockets.buffers.free().into();
+        self.control.counters.store(&sockets.counters);
+        self.control.vitals.store(vitals);
     }
 
     /// Records how long the turn of the loop that ends now has kept the connections waiting.

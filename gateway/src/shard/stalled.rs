@@ -41,12 +41,8 @@ impl<R: Ring> Shard<R> {
         if connection.stage == Stage::Zombie || !matches!(wait, Wait::Progress | Wait::Pong) {
             return;
         }
-        let before = self
-            .connections
-            .sockets
-            .stalled
-            .get(&slot)
-            .map(|before| (before.unacknowledged, before.rounds));
+        let before = self.connections.sockets.stalled.get(&slot);
+        let before = before.map(|before| (before.unacknowledged, before.rounds));
         // A kernel that does not say leaves the time alone to decide.
         let known = before.map_or(UNKNOWN, |(before, _)| before);
         let count = result.unwrap_or(known);

@@ -174,4 +174,17 @@ impl<R: Ring> Sockets<R> {
     pub(super) fn can_inflate(&self, slot: Slot) -> bool {
         self.table[slot].websocket.deflate_bits == crate::handler::SHARED_WINDOW
     }
+
+    /// Counts what is held now.
+    pub(super) fn count_held(&mut self) {
+        let Self { counters, table, blocks, frames, .. } = self;
+        counters.connections = table.live().into();
+        counters.blocks_used = blocks.used_bytes();
+        counters.blocks_used_max = blocks.most_used_bytes();
+        counters.blocks_heads = blocks.used_by(Share::Heads);
+        counters.blocks_gathered = blocks.used_by(Share::Gathered);
+        counters.blocks_sending = blocks.used_by(Share::Sending);
+        counters.backlog_bytes = blocks.backlog_bytes() + frames.waiting_bytes();
+        counters.queued = frames.waiting().into();
+    }
 }
