@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tidegate::config::{Config, Limits, Route, Shards};
 use tidegate::gateway::Gateway;
-use tidegate::handler::{Context, Delivery, Handler, Piece, Publishing};
+use tidegate::handler::{Context, Handler, Piece, Publishing, Wants};
 use tidegate::hub::{self, Answer, Request};
 use tidegate::names::{ConnectionId, Name};
 use tidegate_proto::http::RequestHead;
@@ -71,8 +71,8 @@ pub fn run(arguments: &Arguments) -> io::Result<Report> {
 struct Switch;
 
 impl Handler for Switch {
-    fn delivery(&self) -> Delivery {
-        Delivery::Whole
+    fn wants(&self) -> Wants {
+        Wants::Whole
     }
 
     fn open(&mut self, context: &mut Context<'_, '_>, _head: &RequestHead<'_>) {

@@ -27,6 +27,8 @@ pub mod steering;
 pub mod connection;
 #[doc(hidden)]
 pub mod control;
+#[doc(hidden)]
+pub mod counters;
 #[allow(unsafe_code)]
 #[doc(hidden)]
 pub mod kernel;
@@ -40,6 +42,8 @@ pub mod machine;
 pub mod mailbox;
 #[doc(hidden)]
 pub mod memory;
+#[doc(hidden)]
+pub mod protocol;
 #[doc(hidden)]
 pub mod shard;
 #[doc(hidden)]

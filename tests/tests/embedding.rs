@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use tidegate::config::{Config, Route};
 use tidegate::gateway::Gateway;
-use tidegate::handler::{Answer, Context, Delivery, End, Handler, Piece, Refusal};
+use tidegate::handler::{Answer, Context, End, Handler, Piece, Refusal, Wants};
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::code::CloseCode;
 use tidegate_proto::websocket::message::{Kind, Part};
@@ -79,8 +79,8 @@ struct Reverse {
 }
 
 impl Handler for Reverse {
-    fn delivery(&self) -> Delivery {
-        Delivery::Whole
+    fn wants(&self) -> Wants {
+        Wants::Whole
     }
 
     fn open(&mut self, context: &mut Context<'_, '_>, _head: &RequestHead<'_>) {
@@ -141,8 +141,8 @@ impl Handler for Greet {
 struct Once(Diary);
 
 impl Handler for Once {
-    fn delivery(&self) -> Delivery {
-        Delivery::Whole
+    fn wants(&self) -> Wants {
+        Wants::Whole
     }
 
     fn open(&mut self, context: &mut Context<'_, '_>, _head: &RequestHead<'_>) {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tidegate::config::Route;
-use tidegate::handler::{Context, Delivery, Handler, Piece, Publishing};
+use tidegate::handler::{Context, Handler, Piece, Publishing, Wants};
 use tidegate::hub::{ConnectionFilter, Refusal, Subscribing, Target};
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::code::CloseCode;
@@ -68,8 +68,8 @@ impl Commands {
 }
 
 impl Handler for Commands {
-    fn delivery(&self) -> Delivery {
-        Delivery::Whole
+    fn wants(&self) -> Wants {
+        Wants::Whole
     }
 
     fn open(&mut self, context: &mut Context<'_, '_>, head: &RequestHead<'_>) {

@@ -1,5 +1,6 @@
 //! One connection: its record, its backlog, and the way out for what it sends.
 
+pub mod deadlines;
 mod outbox;
 mod output;
 mod payload;

@@ -5,7 +5,7 @@ use percent_encoding::percent_decode_str;
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::code::CloseCode;
 
-use super::{Answer, Context, Delivery, Handler, Piece, Publishing, Refusal};
+use super::{Answer, Context, Handler, Piece, Publishing, Refusal, Wants};
 use crate::config::{HubRoute, Part, Publishers, UserSource, normal_path};
 use crate::hub::{Subscribing, Target};
 use crate::names::{Name, NameError, Position};
@@ -107,8 +107,8 @@ impl Rooms {
 }
 
 impl Handler for Rooms {
-    fn delivery(&self) -> Delivery {
-        Delivery::Whole
+    fn wants(&self) -> Wants {
+        Wants::Whole
     }
 
     fn request(&mut self, head: &RequestHead<'_>) -> Answer {

@@ -1,124 +1,29 @@
-//! What answers a route.
-//!
-//! A handler belongs to one shard and one route; nothing of it is shared. It sees each connection
-//! through a [`Context`], in this order: [`Handler::request`], then, if it agreed to the upgrade,
-//! [`Handler::open`] once, [`Handler::message`] and [`Handler::writable`] any number of times, and
-//! [`Handler::close`] exactly once, whatever ended the connection.
+//! The handlers that are built in, and for those who bring their own what one is: the words of
+//! [`protocol::serve`](crate::protocol::serve).
 
-mod context;
 mod echo;
 mod hub;
 mod page;
-mod refusal;
 
-use std::marker::PhantomData;
-
-use tidegate_proto::http::RequestHead;
-use tidegate_proto::websocket::code::CloseCode;
-use tidegate_proto::websocket::message::{Kind, Part};
-
+use crate::config;
 use crate::config::Route;
-use crate::kernel::Span;
 
-pub use context::{Context, Publishing, WriteError};
-pub(crate) use context::{Failing, SHARED_WINDOW, Said};
+pub use crate::protocol::context::{Context, Publishing, WriteError};
+pub use crate::protocol::refusal::{Ground, Refusal};
+pub use crate::protocol::serve::{Answer, Content, End, Handler, HandlerFactory, Piece, Wants};
 pub use echo::Echo;
 pub use hub::Rooms;
 pub use page::Page;
-pub use refusal::{Ground, Refusal};
 
-/// How a handler wants its messages.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Delivery {
-    /// As they come in, without waiting for their end and without being copied.
-    Pieces,
-    /// Whole, up to the route's `max_buffered_message`.
-    Whole,
-}
-
-/// Part of a message, or all of it; its bytes are asked of the [`Context`]. It is no copy, and
-/// sending it back uses it up: the answer may be put together where its bytes are. It cannot be kept
-/// beyond the call that it came with, when its bytes may be another connection's.
+/// The handler that the configuration names for a route.
 ///
-/// ```compile_fail,E0308
-/// use tidegate::handler::{Context, Handler, Piece};
-///
-/// struct Keeper(Option<Piece<'static>>);
-///
-/// impl Handler for Keeper {
-///     fn message(&mut self, _: &mut Context<'_, '_>, piece: Piece<'_>) {
-///         self.0 = Some(piece);
-///     }
-/// }
-/// ```
-#[derive(Debug)]
-pub struct Piece<'p> {
-    /// Text or binary.
-    pub kind: Kind,
-    /// Which part of the message.
-    pub part: Part,
-    /// Where its bytes are.
-    pub(crate) span: Span,
-    /// The call that it came with.
-    pub(crate) call: PhantomData<&'p ()>,
-}
-
-/// What a handler answers to a request.
-#[derive(Clone, Copy, Debug)]
-pub enum Answer {
-    /// Open the WebSocket connection, if the request asks for one.
-    Upgrade,
-    /// Refuse.
-    Refuse(Refusal),
-    /// Serve a page and close.
-    Serve(&'static Content),
-}
-
-/// A page that is part of the program.
-#[derive(Debug)]
-pub struct Content {
-    /// Its media type.
-    pub content_type: &'static str,
-    /// Its bytes.
-    pub body: &'static [u8],
-}
-
-/// How a connection ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct End {
-    /// The close code: the peer's, ours, or 1005 and 1006 for none and for a connection that just
-    /// ended.
-    pub code: CloseCode,
-    /// The peer began it.
-    pub by_peer: bool,
-}
-
-/// What answers a route. See the module for the order of calls.
-pub trait Handler {
-    /// How messages are wanted.
-    fn delivery(&self) -> Delivery {
-        Delivery::Pieces
+/// # Panics
+/// The path of a route of the hub is no pattern, which a checked configuration does not have.
+#[must_use]
+pub fn built_in(route: &Route) -> Box<dyn Handler> {
+    match &route.handler {
+        config::Handler::Echo => Box::new(Echo),
+        config::Handler::Static => Box::new(Page),
+        config::Handler::Hub(hub) => Box::new(Rooms::new(&route.path, hub.clone())),
     }
-
-    /// A request came in for the route.
-    fn request(&mut self, _head: &RequestHead<'_>) -> Answer {
-        Answer::Upgrade
-    }
-
-    /// The connection is open. The handler may keep 32 bits of its own with
-    /// [`Context::set_state`].
-    fn open(&mut self, _context: &mut Context<'_, '_>, _head: &RequestHead<'_>) {}
-
-    /// A message, or a piece of one.
-    fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece<'_>);
-
-    /// Everything that was queued is sent.
-    fn writable(&mut self, _context: &mut Context<'_, '_>) {}
-
-    /// The connection has ended; `state` is what the handler kept for it.
-    fn close(&mut self, _state: u32, _end: End) {}
 }
-
-/// Makes a shard's own handler for a route; `None` leaves it to the one that the configuration
-/// names.
-pub type HandlerFactory = dyn Fn(&Route) -> Option<Box<dyn Handler>> + Send + Sync;

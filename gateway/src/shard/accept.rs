@@ -15,11 +15,12 @@ use std::io;
 
 use tidegate_proto::keepalive::Wait;
 
+use super::OPERATIONS_PER_EVENT;
 use super::connections::Connections;
 use super::newcomers::Newcomers;
-use super::{OPERATIONS_PER_EVENT, services};
 use crate::hub::Handed;
 use crate::kernel::{ACCEPT_BATCH, Errno, ListenerId, Operation, Peer, Ring, Slot};
+use crate::protocol::services::OPENING;
 
 /// The state of one listener.
 struct Acceptor {
@@ -362,8 +363,8 @@ impl Accepting {
         connections.sockets.counters.accepted += 1;
         let connection = connections.sockets.table.begin(slot);
         connection.profile = connections.sockets.profiles.enter(listener);
-        connection.service = services::OPENING;
-        connections.services.enter(services::OPENING);
+        connection.service = OPENING;
+        connections.services.enter(OPENING);
         let profile = &connections.sockets.profiles[connection.profile];
         // On a route of the hub it is kept; which route it will be is not known yet.
         if connections.services.has_hub() || profile.logs() {

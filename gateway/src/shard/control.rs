@@ -2,8 +2,8 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use super::counters::Published;
 use super::vitals::PublishedVitals;
+use crate::counters::Published;
 use crate::kernel::Waker;
 
 /// What a shard is told to do.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tidegate_proto::websocket::code::CloseCode;
 
 use super::Shard;
-use super::deadlines::TICK;
+use crate::connection::deadlines::TICK;
 use crate::connection::{AfterFlush, Stage};
 use crate::kernel::{Ring, Slot};
 

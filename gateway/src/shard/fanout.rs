@@ -17,13 +17,13 @@ use super::deliveries::{At, Form, Forms, Framed, Job, Line, Running};
 use super::recovery::Recovery;
 use crate::config::stack::Deflate;
 use crate::connection::NO_KEY;
-use crate::handler::SHARED_WINDOW;
 use crate::hub::{
     Answer, Command, Compressed, Delivery, Direct, Publication, Published, Reply, Subscriber, What,
 };
 use crate::kernel::{Ring, Slot};
 use crate::memory::{Compressor, PIECE};
 use crate::names::ConnectionId;
+use crate::protocol::context::SHARED_WINDOW;
 
 /// Connections that are told in one portion, and slots that are looked at for them. Less than
 /// [`super::OPERATIONS_PER_EVENT`].

@@ -12,10 +12,10 @@ use std::time::Duration;
 use tidegate_proto::keepalive::Wait;
 
 use super::connections::Connections;
-use super::deadlines::TICK;
 use super::sockets::Sockets;
 use crate::config::SlowPeer;
 use crate::connection::Stage;
+use crate::connection::deadlines::TICK;
 use crate::kernel::{Ring, Slot};
 use crate::memory::Share;
 

@@ -5,10 +5,7 @@ use tidegate_proto::keepalive::Wait;
 use super::Shard;
 use crate::connection::Stage;
 use crate::kernel::{Errno, Generation, Ring, Slot};
-
-/// How often in a row a peer has to have acknowledged nothing, each time after that part of the
-/// time that it may stall.
-pub(super) const STALL_ROUNDS: u8 = 4;
+use crate::protocol::services::STALL_ROUNDS;
 
 /// The bytes of a Ping of ours (RFC 6455 section 5.2: a header without a payload).
 const PING_BYTES: u32 = 2;

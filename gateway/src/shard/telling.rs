@@ -5,7 +5,7 @@ use std::time::Duration;
 use tidegate_proto::keepalive::Wait;
 
 use super::connections::Connections;
-use super::deadlines::TICK;
+use crate::connection::deadlines::TICK;
 use crate::hub::{Answer, Ask, ConnectionFilter, ConnectionInfo, Refusal, Request};
 use crate::kernel::{Peer, Ring, Slot};
 

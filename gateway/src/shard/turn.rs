@@ -12,17 +12,18 @@ use tidegate_proto::websocket::frame::{Header, OpCode, Reserved, Role};
 use tidegate_proto::websocket::message::{Kind, Part};
 use tidegate_proto::websocket::receiver::{self, Control, Event, Rules};
 
-use super::counters::Counters;
 use super::halves::Half;
-use super::services::ServiceLimits;
 use super::sockets::put_off::{FRAME_COST, FREE_FRAMES};
 use crate::config::stack::Deflate;
 use crate::connection::{AfterFlush, Output, Payload, Place, Reading, Stage};
-use crate::handler::{Context, Delivery, End, Failing, Handler, Piece, Said};
+use crate::counters::Counters;
 use crate::hub::Hub;
 use crate::kernel::{AreaName, Span};
 use crate::memory::{BlockId, Compressor, Full, PIECE, Share, gathered};
 use crate::names::ConnectionId;
+use crate::protocol::context::{Context, Failing, Said};
+use crate::protocol::serve::{End, Handler, Piece, Wants};
+use crate::protocol::services::ServiceLimits;
 
 /// One connection with all that it may use for the length of a turn.
 pub(super) struct Turn<'a> {
@@ -220,7 +221,7 @@ impl Turn<'_> {
 
     fn piece(&mut self, piece: &receiver::Piece, received: Span) {
         let span = received.part(piece.start as u32, piece.end as u32);
-        if !piece.compressed && self.handler.delivery() == Delivery::Pieces {
+        if !piece.compressed && self.handler.wants() == Wants::Pieces {
             return self.deliver(Piece::new(piece.kind, piece.part, span));
         }
         if piece.part == Part::Whole && span.length <= self.limits.max_buffered_message {
@@ -287,9 +288,9 @@ impl Turn<'_> {
             if kind == Kind::Text && self.check_inflated(&mut utf8, &progress).is_err() {
                 return self.abandon(&mut whole, ProtocolError::InvalidUtf8);
             }
-            match self.handler.delivery() {
-                Delivery::Pieces => self.deliver(Piece::new(kind, part, out)),
-                Delivery::Whole => self.gather_inflated(kind, &mut whole, &progress),
+            match self.handler.wants() {
+                Wants::Pieces => self.deliver(Piece::new(kind, part, out)),
+                Wants::Whole => self.gather_inflated(kind, &mut whole, &progress),
             }
             if progress.done {
                 break;

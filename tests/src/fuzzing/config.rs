@@ -4,7 +4,8 @@ use std::collections::HashSet;
 
 use tidegate::config::{Config, ConfigErrors, Stack};
 use tidegate::gateway;
-use tidegate::shard::Services;
+use tidegate::handler::built_in;
+use tidegate::protocol::services::Services;
 
 /// The whole input is the file.
 ///
@@ -26,7 +27,7 @@ fn usable(config: &Config) {
     assert!(bill.total() > bill.per_shard());
     assert!(!bill.to_string().is_empty() && !bill.summary().is_empty());
     let _ = bill.check(config.memory.limit());
-    let _ = Services::new(&config.routes, &|_| None);
+    let _ = Services::new(&config.routes, &built_in);
     let addresses: Vec<_> = config.listeners.iter().map(|listener| listener.address).collect();
     let listening = config.clone().with_listen(&addresses);
     assert_eq!(listening.listeners.len(), addresses.len(), "two listeners with one address");

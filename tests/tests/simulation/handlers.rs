@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use tidegate::config::{self, Route};
-use tidegate::handler::{Answer, Context, Delivery, End, Handler, Piece, Rooms};
+use tidegate::handler::{Answer, Context, End, Handler, Piece, Rooms, Wants};
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::code::CloseCode;
 use tidegate_proto::websocket::message::{Kind, Part};
@@ -81,8 +81,8 @@ struct Counted {
 }
 
 impl Handler for Counted {
-    fn delivery(&self) -> Delivery {
-        self.rooms.delivery()
+    fn wants(&self) -> Wants {
+        self.rooms.wants()
     }
 
     fn request(&mut self, head: &RequestHead<'_>) -> Answer {
@@ -142,8 +142,8 @@ impl Recorded {
 }
 
 impl Handler for Recorded {
-    fn delivery(&self) -> Delivery {
-        if self.behaviour.wants_whole() { Delivery::Whole } else { Delivery::Pieces }
+    fn wants(&self) -> Wants {
+        if self.behaviour.wants_whole() { Wants::Whole } else { Wants::Pieces }
     }
 
     fn open(&mut self, context: &mut Context<'_, '_>, head: &RequestHead<'_>) {

@@ -14,14 +14,15 @@ use tidegate_proto::websocket::deflate::Inflater;
 
 use crate::config::Config;
 use crate::connection::{Output, Place};
-use crate::handler::Said;
+use crate::handler::built_in;
 use crate::hub::Hub;
 use crate::kernel::{BufferId, Generation, Memory, Peer, Ring, Slot};
 use crate::memory::{Compressor, Pool};
+use crate::protocol::context::Said;
+use crate::protocol::services::{Profile, Service, Services};
 use crate::shard::Assembly;
 use crate::shard::details::Details;
 use crate::shard::draining::Drain;
-use crate::shard::services::{Profile, Service, Services};
 use crate::shard::sockets::Sockets;
 use crate::shard::turn::Turn;
 use crate::shard::vitals::Vitals;
@@ -64,7 +65,9 @@ impl<R: Ring> Connections<R> {
         Self {
             index,
             sockets: Sockets::new(ring, memory, &config),
-            services: Services::new(&config.routes, &*handlers),
+            services: Services::new(&config.routes, &|route| {
+                handlers(route).unwrap_or_else(|| built_in(route))
+            }),
             hub,
             compressor: Compressor::new(),
             inflater: Inflater::new(),

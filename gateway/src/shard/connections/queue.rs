@@ -4,8 +4,8 @@
 use crate::config::SlowPeer;
 use crate::connection::{Bound, CLOSE_RESERVE, LeftOut, Offer, Offered, Overflow};
 use crate::kernel::{Ring, Slot};
+use crate::protocol::services::ServiceLimits;
 use crate::shard::connections::Connections;
-use crate::shard::services::ServiceLimits;
 use crate::shard::sockets::sending::SentFrom;
 
 /// What became of a frame.

@@ -12,16 +12,16 @@ use std::time::Duration;
 use tidegate_proto::keepalive::Wait;
 
 use crate::config::{Config, Limits};
+use crate::connection::deadlines::Deadlines;
 use crate::connection::{FrameId, Frames};
+use crate::counters::Counters;
 use crate::hub::Moment;
 use crate::kernel::{AreaName, Memory, Ring, Slot, SlotSet};
 use crate::memory::{Blocks, Share};
+use crate::protocol::services::{Profile, Profiles};
 use crate::shard::OPERATIONS_PER_EVENT;
 use crate::shard::buffers::Buffers;
-use crate::shard::counters::Counters;
-use crate::shard::deadlines::Deadlines;
 use crate::shard::halves::Halves;
-use crate::shard::services::{Profile, Profiles};
 use crate::shard::sockets::put_off::PutOff;
 use crate::shard::sockets::sending::BatchSend;
 use crate::shard::stalled::Stalled;
@@ -172,7 +172,7 @@ impl<R: Ring> Sockets<R> {
 
     /// Whether the connection can be sent what is compressed once for all.
     pub(super) fn can_inflate(&self, slot: Slot) -> bool {
-        self.table[slot].websocket.deflate_bits == crate::handler::SHARED_WINDOW
+        self.table[slot].websocket.deflate_bits == crate::protocol::context::SHARED_WINDOW
     }
 
     /// Counts what is held now.

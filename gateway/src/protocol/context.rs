@@ -8,7 +8,7 @@ use tidegate_proto::websocket::frame::{Header, MAX_UNMASKED_HEADER};
 use tidegate_proto::websocket::message::{Kind, Part};
 use tidegate_proto::websocket::sender::{Cut, OutOfOrder, cut};
 
-use super::Piece;
+use super::serve::Piece;
 use crate::config::stack::Deflate;
 use crate::connection::{Output, Payload};
 use crate::hub::{Hub, Payload as MessagePayload, Publication, Refusal, Subscribing, Target};
@@ -130,7 +130,7 @@ impl Context<'_, '_> {
     }
 
     /// Whether the peer has yet to take what was written before. If so,
-    /// [`Handler::writable`](super::Handler::writable) will be called once it has.
+    /// [`Handler::writable`](super::serve::Handler::writable) will be called once it has.
     #[must_use]
     pub fn is_choked(&self) -> bool {
         self.output.is_choked()

@@ -2,9 +2,9 @@
 
 use tidegate_proto::http::{RequestHead, list_elements};
 
+use super::refusal::Refusal;
 use crate::config::{self, Route};
 use crate::connection::ServiceId;
-use crate::handler::Refusal;
 
 /// Services by path pattern, and those of a pattern in the order of the configuration.
 #[derive(Default)]

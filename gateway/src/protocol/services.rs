@@ -9,27 +9,31 @@ use tidegate_proto::http::RequestHead;
 use tidegate_proto::keepalive::{Timings, Wait};
 use tidegate_proto::websocket::frame::Role;
 
+use super::context::Context;
 use super::counted::Counted;
-use super::deadlines;
+use super::refusal::Refusal;
 use super::router::Router;
-use super::stalled::STALL_ROUNDS;
+use super::serve::{Handler, Piece};
 use crate::config::stack::Deflate;
 use crate::config::{self, Listener, Route, SlowPeer, Stack};
-use crate::connection::{ProfileId, ServiceId};
-use crate::handler::{Context, Echo, Handler, HandlerFactory, Page, Piece, Refusal, Rooms};
+use crate::connection::{ProfileId, ServiceId, deadlines};
 use crate::kernel::ListenerId;
+
+/// How often in a row a peer has to have acknowledged nothing, each time after that part of the
+/// time that it may stall.
+pub const STALL_ROUNDS: u8 = 4;
 
 /// The kinds of [`Wait`].
 const WAITS: [Wait; 5] = [Wait::Head, Wait::Activity, Wait::Pong, Wait::Progress, Wait::Close];
 
 /// What a route offers to each of its connections, in bytes. See [`Route`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct ServiceLimits {
-    pub(super) max_message: u32,
-    pub(super) max_buffered_message: u32,
+pub struct ServiceLimits {
+    pub max_message: u32,
+    pub max_buffered_message: u32,
     /// Bytes that may wait for one peer.
-    pub(super) backlog: u32,
-    pub(super) slow_peer: SlowPeer,
+    pub backlog: u32,
+    pub slow_peer: SlowPeer,
 }
 
 impl ServiceLimits {
@@ -47,16 +51,19 @@ impl ServiceLimits {
     }
 }
 
+/// Makes the handler of a route. Which handlers there are is not known here.
+pub type Make<'f> = dyn Fn(&Route) -> Box<dyn Handler> + 'f;
+
 /// One route at work.
 pub struct Service {
-    pub(super) limits: ServiceLimits,
-    pub(super) handler: Box<dyn Handler>,
+    pub limits: ServiceLimits,
+    pub handler: Box<dyn Handler>,
     /// The subprotocol that it selects.
-    pub(super) subprotocol: Option<String>,
+    pub subprotocol: Option<String>,
     /// The route's place in the configuration; `None` if it is in it no longer, or is none yet.
-    pub(super) number: Option<u16>,
+    pub number: Option<u16>,
     /// On a route of the hub, whether its clients are told of messages as events.
-    pub(super) hub_events: Option<bool>,
+    pub hub_events: Option<bool>,
 }
 
 /// The handler of those that have no route yet. Nothing is ever asked of it.
@@ -69,7 +76,7 @@ impl Handler for NoRoute {
 }
 
 impl Service {
-    fn new(route: Option<&Route>, factory: &HandlerFactory) -> Self {
+    fn new(route: Option<&Route>, make: &Make<'_>) -> Self {
         let hub_events = match route.map(|route| &route.handler) {
             Some(config::Handler::Hub(hub)) => Some(hub.events),
             _ => None,
@@ -77,21 +84,13 @@ impl Service {
         Self {
             limits: route.map_or(ServiceLimits::OPENING, ServiceLimits::of),
             handler: match route {
-                Some(route) => factory(route).unwrap_or_else(|| built_in(route)),
+                Some(route) => make(route),
                 None => Box::new(NoRoute),
             },
             subprotocol: route.and_then(|route| route.subprotocol.clone()),
             number: None,
             hub_events,
         }
-    }
-}
-
-fn built_in(route: &Route) -> Box<dyn Handler> {
-    match &route.handler {
-        config::Handler::Echo => Box::new(Echo),
-        config::Handler::Static => Box::new(Page),
-        config::Handler::Hub(hub) => Box::new(Rooms::new(&route.path, hub.clone())),
     }
 }
 
@@ -103,7 +102,7 @@ pub struct Services {
 }
 
 /// The service of those that have no route yet.
-pub(super) const OPENING: ServiceId = 0;
+pub const OPENING: ServiceId = 0;
 
 impl Services {
     /// Those of the configured routes.
@@ -111,18 +110,18 @@ impl Services {
     /// # Panics
     /// Two patterns of a checked configuration conflict.
     #[must_use]
-    pub fn new(routes: &[Route], factory: &HandlerFactory) -> Self {
+    pub fn new(routes: &[Route], make: &Make<'_>) -> Self {
         let mut this = Self { router: Router::default(), entries: Counted::new(), has_hub: false };
-        this.update(routes, factory);
+        this.update(routes, make);
         this
     }
 
     /// These are the routes from now on. Those that are as they were keep their handlers; who has
     /// opened stays with what it has.
-    fn update(&mut self, routes: &[Route], factory: &HandlerFactory) {
+    fn update(&mut self, routes: &[Route], make: &Make<'_>) {
         let wanted: Vec<_> =
             std::iter::once(None).chain(routes.iter().cloned().map(Some)).collect();
-        let numbers = self.entries.update(&wanted, |route| Service::new(route.as_ref(), factory));
+        let numbers = self.entries.update(&wanted, |route| Service::new(route.as_ref(), make));
         debug_assert_eq!(numbers[0], usize::from(OPENING), "it is wanted first, and always");
         let id = |number: &usize| ServiceId::try_from(*number).expect("a few thousand routes");
         let ids: Vec<_> = numbers[1..].iter().map(id).collect();
@@ -139,37 +138,37 @@ impl Services {
     ///
     /// # Errors
     /// There is none.
-    pub(super) fn find(&self, head: &RequestHead<'_>) -> Result<ServiceId, Refusal> {
+    pub fn find(&self, head: &RequestHead<'_>) -> Result<ServiceId, Refusal> {
         self.router.find(head)
     }
 
     /// Whether somebody may be on a route of the hub.
-    pub(super) fn has_hub(&self) -> bool {
+    pub fn has_hub(&self) -> bool {
         self.has_hub
     }
 
     /// A connection goes over to another service.
-    pub(super) fn change(&mut self, from: ServiceId, to: ServiceId) {
+    pub fn change(&mut self, from: ServiceId, to: ServiceId) {
         self.enter(to);
         self.leave(from);
     }
 
     /// A connection runs under this service from here on.
-    pub(super) fn enter(&mut self, id: ServiceId) {
+    pub fn enter(&mut self, id: ServiceId) {
         self.entries.enter(usize::from(id));
     }
 
     /// A connection has ended.
-    pub(super) fn leave(&mut self, id: ServiceId) {
+    pub fn leave(&mut self, id: ServiceId) {
         self.entries.leave(usize::from(id));
     }
 
-    pub(super) fn get_mut(&mut self, id: ServiceId) -> &mut Service {
+    pub fn get_mut(&mut self, id: ServiceId) -> &mut Service {
         &mut self.entries[usize::from(id)]
     }
 
     /// How many connections run under each service.
-    pub(super) fn users(&self) -> impl Iterator<Item = (ServiceId, u32)> {
+    pub fn users(&self) -> impl Iterator<Item = (ServiceId, u32)> {
         self.entries.users().map(|(number, users)| (number as ServiceId, users))
     }
 }
@@ -183,18 +182,18 @@ impl Index<ServiceId> for Services {
 }
 
 /// What a listener's stack says of its connections.
-pub(super) struct Profile {
+pub struct Profile {
     /// Which end we are.
-    pub(super) role: Role,
+    pub role: Role,
     /// The ticks of each wait.
-    pub(super) waits: [Option<u32>; WAITS.len()],
+    pub waits: [Option<u32>; WAITS.len()],
     /// The ticks from the first byte of what must be whole to its last.
-    pub(super) message: u32,
+    pub message: u32,
     /// Whether and how messages are compressed.
-    pub(super) deflate: Option<Deflate>,
+    pub deflate: Option<Deflate>,
     /// What is said in the log: of sockets, and of WebSocket connections.
-    pub(super) logs_transport: bool,
-    pub(super) logs_websocket: bool,
+    pub logs_transport: bool,
+    pub logs_websocket: bool,
 }
 
 impl Profile {
@@ -211,18 +210,18 @@ impl Profile {
     }
 
     /// The ticks of a wait; `None`: for ever.
-    pub(super) fn ticks(&self, wait: Wait) -> Option<u32> {
+    pub fn ticks(&self, wait: Wait) -> Option<u32> {
         self.waits[wait as usize]
     }
 
     /// Whether the log says anything of its connections.
-    pub(super) fn logs(&self) -> bool {
+    pub fn logs(&self) -> bool {
         self.logs_transport || self.logs_websocket
     }
 }
 
 /// The profiles of a shard.
-pub(super) struct Profiles {
+pub struct Profiles {
     entries: Counted<Listener, Profile>,
     /// By listener.
     of_listeners: Vec<ProfileId>,
@@ -233,7 +232,7 @@ pub(super) struct Profiles {
 
 impl Profiles {
     /// Those of the configured listeners.
-    pub(super) fn new(listeners: &[Listener]) -> Self {
+    pub fn new(listeners: &[Listener]) -> Self {
         let mut this =
             Self { entries: Counted::new(), of_listeners: Vec::new(), shared_deflate: None };
         this.update(listeners);
@@ -253,24 +252,24 @@ impl Profiles {
     }
 
     /// A connection of this listener has come: its profile from here on.
-    pub(super) fn enter(&mut self, listener: ListenerId) -> ProfileId {
+    pub fn enter(&mut self, listener: ListenerId) -> ProfileId {
         let id = self.of_listeners[listener as usize];
         self.entries.enter(usize::from(id));
         id
     }
 
     /// A connection has ended.
-    pub(super) fn leave(&mut self, id: ProfileId) {
+    pub fn leave(&mut self, id: ProfileId) {
         self.entries.leave(usize::from(id));
     }
 
     /// How messages are compressed that go to many.
-    pub(super) fn shared_deflate(&self) -> Option<Deflate> {
+    pub fn shared_deflate(&self) -> Option<Deflate> {
         self.shared_deflate
     }
 
     /// How many connections have each profile.
-    pub(super) fn users(&self) -> impl Iterator<Item = (ProfileId, u32)> {
+    pub fn users(&self) -> impl Iterator<Item = (ProfileId, u32)> {
         self.entries.users().map(|(number, users)| (number as ProfileId, users))
     }
 }
