@@ -2,8 +2,6 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::hub::Hub;
-
 /// Declares the counters once: their fields, their names and their sum.
 macro_rules! counters {
     ($($(#[doc = $doc:literal])* $name:ident,)*) => {
@@ -183,26 +181,6 @@ counters! {
 /// Counters that other threads can read.
 #[derive(Debug)]
 pub struct Published([AtomicU64; Counters::COUNT]);
-
-impl Counters {
-    /// Counts what the hub holds, and what it has counted itself.
-    pub(super) fn count_hub(&mut self, hub: &mut Hub) {
-        let mail = hub.mail();
-        self.mail_received = mail.received;
-        self.mail_waited = mail.waited;
-        self.mail_wakes = mail.wakes;
-        self.mail_waiting = hub.post().waiting() as u64;
-        self.subscriptions = hub.local.subscriptions().into();
-        self.topics = hub.local.topics().into();
-        self.topics_home = hub.home.topics().into();
-        self.history_bytes = hub.home.history_bytes();
-        self.present = hub.home.present().into();
-        self.presence_full = hub.home.counts.presence_full;
-        self.presence_untold = hub.home.counts.presence_untold;
-        self.topics_full = hub.home.counts.topics_full;
-        self.published = hub.published();
-    }
-}
 
 impl Published {
     /// All zero.

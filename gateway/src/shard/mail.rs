@@ -15,8 +15,9 @@ use super::recovery::Recovery;
 use super::sockets::Sockets;
 use super::telling::Telling;
 use super::{Shard, fanout};
+use crate::counters::Counters;
 use crate::hub::{
-    Answer, Command, Delivery, Direct, Publication, Published, Refusal, Single, What, Work,
+    Answer, Command, Delivery, Direct, Hub, Publication, Published, Refusal, Single, What, Work,
 };
 use crate::kernel::{Ring, Slot};
 
@@ -198,4 +199,22 @@ impl<R: Ring> Fanout<'_, R> {
         let event = self.connections.wants_events(slot);
         self.tell_in_form(slot, &delivery, event, forms)
     }
+}
+
+/// Counts what the hub holds, and what it has counted itself.
+pub(super) fn count_hub(counters: &mut Counters, hub: &mut Hub) {
+    let mail = hub.mail();
+    counters.mail_received = mail.received;
+    counters.mail_waited = mail.waited;
+    counters.mail_wakes = mail.wakes;
+    counters.mail_waiting = hub.post().waiting() as u64;
+    counters.subscriptions = hub.local.subscriptions().into();
+    counters.topics = hub.local.topics().into();
+    counters.topics_home = hub.home.topics().into();
+    counters.history_bytes = hub.home.history_bytes();
+    counters.present = hub.home.present().into();
+    counters.presence_full = hub.home.counts.presence_full;
+    counters.presence_untold = hub.home.counts.presence_untold;
+    counters.topics_full = hub.home.counts.topics_full;
+    counters.published = hub.published();
 }

@@ -449,7 +449,7 @@ impl<R: Ring> Shard<R> {
         let holdings = self.holdings();
         let Connections { sockets, hub, vitals, .. } = &mut self.connections;
         sockets.count_held();
-        sockets.counters.count_hub(hub);
+        mail::count_hub(&mut sockets.counters, hub);
         vitals.holdings = holdings;
         vitals.buffers_free = sockets.buffers.free().into();
         self.control.counters.store(&sockets.counters);
