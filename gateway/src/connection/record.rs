@@ -42,10 +42,20 @@ pub struct Connection {
     /// Laps that the deadline has yet to go round.
     pub laps: u8,
     /// What is spoken on it.
-    pub websocket: WebSocket,
+    pub protocol: Protocol,
 }
 
-/// The state of a WebSocket connection; as it begins until the opening handshake is done.
+/// What is spoken on a connection, and where that is: half of the record. [`Stage`] is the life of
+/// its socket, whatever is spoken.
+#[derive(Clone, Copy, Debug)]
+pub enum Protocol {
+    /// That is not known yet: the head of a request is read.
+    Opening,
+    /// WebSocket.
+    WebSocket(WebSocket),
+}
+
+/// The state of a WebSocket connection.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
 pub struct WebSocket {
@@ -62,7 +72,7 @@ pub struct WebSocket {
 }
 
 const _: () = assert!(size_of::<Connection>() == 64 && align_of::<Connection>() == 64);
-const _: () = assert!(size_of::<WebSocket>() == 32);
+const _: () = assert!(size_of::<Protocol>() == 32);
 
 /// The number of a service: what a route offers to its connections.
 pub type ServiceId = u16;
@@ -76,9 +86,9 @@ pub type ProfileId = u8;
 pub enum Stage {
     /// The slot holds no connection.
     Free,
-    /// The request head is read.
+    /// What is to be spoken is not known yet.
     Head,
-    /// The opening handshake is done.
+    /// It is spoken.
     Open,
     /// What we had to say is said or queued; what comes in is read and thrown away until the peer
     /// closes too, so that no reset destroys our last words.
@@ -104,7 +114,7 @@ impl Connection {
             stage: Stage::Free,
             wait: Wait::Head,
             laps: 0,
-            websocket: WebSocket::default(),
+            protocol: Protocol::Opening,
         }
     }
 
@@ -120,10 +130,74 @@ impl Connection {
         !self.must_queue()
     }
 
-    /// Whether the closing handshake has begun, from either side.
+    /// Whether somebody was told that it has opened, and has to be told of the end.
+    #[must_use]
+    pub const fn is_open(&self) -> bool {
+        match &self.protocol {
+            Protocol::Opening => false,
+            Protocol::WebSocket(websocket) => websocket.is_open,
+        }
+    }
+
+    /// Whether either side has begun to end it in the way of its protocol.
     #[must_use]
     pub fn is_closing(&self) -> bool {
-        self.websocket.closing != Closing::Open
+        match &self.protocol {
+            Protocol::Opening => false,
+            Protocol::WebSocket(websocket) => websocket.closing != Closing::Open,
+        }
+    }
+
+    /// Whether its protocol allows that it is sent anything more.
+    #[must_use]
+    pub fn may_send(&self) -> bool {
+        match &self.protocol {
+            Protocol::Opening => true,
+            Protocol::WebSocket(websocket) => websocket.closing.may_send(),
+        }
+    }
+
+    /// Whether it can be told anything. One whose peer has ended only gets what it was told before.
+    #[must_use]
+    pub fn may_be_told(&self) -> bool {
+        self.stage == Stage::Open && self.is_open() && self.may_send()
+    }
+
+    /// Whether nothing that was begun to be said has to be ended before anything else is said.
+    #[must_use]
+    pub const fn is_between_messages(&self) -> bool {
+        match &self.protocol {
+            Protocol::Opening => true,
+            Protocol::WebSocket(websocket) => websocket.sender.is_between(),
+        }
+    }
+
+    /// How many bytes have yet to come of what is being gathered, as far as that was announced.
+    #[must_use]
+    pub fn data_remaining(&self) -> u64 {
+        match &self.protocol {
+            Protocol::Opening => 0,
+            Protocol::WebSocket(websocket) => websocket.receiver.data_remaining(),
+        }
+    }
+
+    /// The window of compression that what it is sent may have, in bits; 0 if that is not to be
+    /// compressed.
+    #[must_use]
+    pub const fn window(&self) -> u8 {
+        match &self.protocol {
+            Protocol::Opening => 0,
+            Protocol::WebSocket(websocket) => websocket.deflate_bits,
+        }
+    }
+
+    /// The state of WebSocket, if that is spoken.
+    #[must_use]
+    pub const fn websocket(&mut self) -> Option<&mut WebSocket> {
+        match &mut self.protocol {
+            Protocol::WebSocket(websocket) => Some(websocket),
+            Protocol::Opening => None,
+        }
     }
 
     /// Asserts what must always hold; free in release builds.

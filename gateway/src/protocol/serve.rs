@@ -47,9 +47,19 @@ pub struct Piece<'p> {
     /// Which part of the message.
     pub part: Part,
     /// Where its bytes are.
-    pub(crate) span: Span,
+    pub(super) span: Span,
     /// The call that it came with.
-    pub(crate) call: PhantomData<&'p ()>,
+    pub(super) call: PhantomData<&'p ()>,
+}
+
+impl Piece<'_> {
+    pub(super) fn new(kind: Kind, part: Part, span: Span) -> Self {
+        Self { kind, part, span, call: PhantomData }
+    }
+
+    pub(super) fn whole(kind: Kind, span: Span) -> Self {
+        Self::new(kind, Part::Whole, span)
+    }
 }
 
 /// What a handler answers to a request.
@@ -80,6 +90,15 @@ pub struct End {
     pub code: CloseCode,
     /// The peer began it.
     pub by_peer: bool,
+}
+
+impl End {
+    /// The peer has just ended it.
+    pub const ABRUPT: Self = Self { code: CloseCode::ABNORMAL, by_peer: true };
+    /// We have just ended it.
+    pub const DROPPED: Self = Self { code: CloseCode::ABNORMAL, by_peer: false };
+    /// The shard has ended.
+    pub const STOPPED: Self = Self { code: CloseCode::GOING_AWAY, by_peer: false };
 }
 
 /// What answers a route. See the module for the order of calls.

@@ -1,14 +1,13 @@
 //! What the layer `log` says.
 
 use super::connections::Connections;
-use crate::handler::End;
 use crate::kernel::{Ring, Slot};
+use crate::protocol::serve::End;
+use crate::protocol::turn::Opened;
 
 impl<R: Ring> Connections<R> {
-    pub(super) fn log_open(&self, slot: Slot, path: &str) {
-        if let Some(peer) = self.peers.get(&slot)
-            && self.sockets.profile(slot).logs_websocket
-        {
+    pub(super) fn log_open(&self, slot: Slot, opened: &Opened) {
+        if let (Some(peer), Some(path)) = (self.peers.get(&slot), &opened.path) {
             tracing::info!(target: "tidegate::websocket", %peer, slot, path, "opened");
         }
     }

@@ -42,7 +42,7 @@ impl<R: Ring> Shard<R> {
                 "queue of slot {slot}"
             );
             live += u32::from(connection.stage != Stage::Free);
-            open += u64::from(connection.websocket.is_open);
+            open += u64::from(connection.is_open());
             self.add_blocks_of(connection, &mut owned);
         }
         assert_eq!(live, self.connections.sockets.table.live(), "live connections");

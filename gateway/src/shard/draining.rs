@@ -3,12 +3,12 @@
 use std::io;
 use std::time::Duration;
 
-use tidegate_proto::websocket::code::CloseCode;
-
 use super::Shard;
 use crate::connection::deadlines::TICK;
 use crate::connection::{AfterFlush, Stage};
 use crate::kernel::{Ring, Slot};
+use crate::protocol;
+use crate::protocol::turn::Failing;
 
 /// For how many ticks what waits to be accepted is taken in at the most, before the listeners are
 /// closed: new clients may come all the time. Ticks do not count while the whole shard is paused.
@@ -113,7 +113,7 @@ impl<R: Ring> Shard<R> {
             Stage::Head => self.connections.refuse_busy(slot),
             Stage::Open if !connection.is_closing() => {
                 let mut turn = self.connections.turn(slot, None);
-                turn.close(CloseCode::GOING_AWAY);
+                protocol::close(&mut turn, Failing::GoesAway);
                 let finished = turn.finish();
                 self.connections.complete(slot, None, finished);
             }

@@ -5,8 +5,8 @@ use tidegate_proto::keepalive::{Expiry, Wait};
 use super::Shard;
 use super::sockets::Sockets;
 use crate::connection::Stage;
-use crate::handler::Refusal;
 use crate::kernel::{Operation, Ring, Slot};
+use crate::protocol::{self, Overdue};
 
 impl<R: Ring> Shard<R> {
     /// What the connection waited for has not come.
@@ -63,7 +63,7 @@ impl<R: Ring> Shard<R> {
             return halves.put_off(slot, deadlines.now() + 1);
         }
         self.connections.sockets.halves.end_all(slot);
-        self.message_timed_out(slot);
+        self.overdue(slot, Overdue::Rest);
     }
 
     fn head_timed_out(&mut self, slot: Slot) {
@@ -76,22 +76,18 @@ impl<R: Ring> Shard<R> {
             }
             return self.connections.refuse_busy(slot);
         }
-        self.connections.sockets.counters.refused_head_timeout += 1;
-        self.connections.refuse(slot, Refusal::Timeout);
+        self.overdue(slot, Overdue::Word);
     }
 
-    fn message_timed_out(&mut self, slot: Slot) {
+    fn overdue(&mut self, slot: Slot, what: Overdue) {
         let mut turn = self.connections.turn(slot, None);
-        turn.too_slow();
+        protocol::expired(&mut turn, what);
         let finished = turn.finish();
         self.connections.complete(slot, None, finished);
     }
 
     pub(super) fn ping(&mut self, slot: Slot) {
         self.connections.sockets.wait_for(slot, Wait::Pong);
-        let mut turn = self.connections.turn(slot, None);
-        turn.ping();
-        let finished = turn.finish();
-        self.connections.complete(slot, None, finished);
+        self.overdue(slot, Overdue::Word);
     }
 }

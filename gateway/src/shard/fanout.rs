@@ -304,14 +304,14 @@ impl<R: Ring> Fanout<'_, R> {
     fn form(&self, slot: Slot, delivery: &Delivery, event: bool) -> Form {
         let connection = &self.connections.sockets.table[slot];
         let plain = Form { event, window: 0 };
-        if connection.websocket.deflate_bits == 0 {
+        if connection.window() == 0 {
             return plain;
         }
         let length = delivery.publication().map_or(0, |one| one.payload.bytes().len());
         match self.connections.sockets.profile(slot).deflate {
             Some(deflate) if length >= deflate.min as usize => {
                 // One window is compressed for: a peer must not choose what work it makes.
-                let is_shared = connection.websocket.deflate_bits == SHARED_WINDOW;
+                let is_shared = connection.window() == SHARED_WINDOW;
                 Form { event, window: if is_shared { SHARED_WINDOW } else { 0 } }
             }
             _ => plain,

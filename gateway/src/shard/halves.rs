@@ -7,13 +7,7 @@
 use std::collections::HashMap;
 
 use crate::kernel::Slot;
-
-/// What can be half received: both at once, because a control frame may stand within a message.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Half {
-    Message,
-    Control,
-}
+use crate::protocol::turn::Half;
 
 /// When what is half received must be whole, in ticks of the shard's deadlines.
 #[derive(Default)]

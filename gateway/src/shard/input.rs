@@ -6,6 +6,7 @@ use super::{OPERATIONS_PER_EVENT, Shard};
 use crate::connection::{Reading, Stage, States};
 use crate::kernel::{BufferId, Errno, Generation, Ring, Slot};
 use crate::memory::gathered;
+use crate::protocol;
 
 impl<R: Ring> Shard<R> {
     /// A receive into a provided buffer is done.
@@ -59,7 +60,7 @@ impl<R: Ring> Shard<R> {
             self.connections.sockets.counters.bytes_in += u64::from(count);
             self.connections.sockets.is_active(slot);
             let mut turn = self.connections.turn(slot, None);
-            turn.gathered(block, count);
+            protocol::gathered(&mut turn, block, count);
             let finished = turn.finish();
             self.connections.complete(slot, None, finished);
         }
@@ -71,23 +72,23 @@ impl<R: Ring> Shard<R> {
         self.connections.sockets.is_active(slot);
         let connection = &mut self.connections.sockets.table[slot];
         match connection.stage {
-            Stage::Head => self.connections.take_head(slot, arrival),
+            Stage::Head => {}
             Stage::Open => {
                 connection.states.put(States::TALKS, connection.states.has(States::SPOKE));
                 connection.states.set(States::SPOKE);
-                self.take_frames(slot, arrival);
             }
-            Stage::Free | Stage::Lingering | Stage::Zombie => {}
+            Stage::Free | Stage::Lingering | Stage::Zombie => return,
         }
+        self.take_input(slot, arrival);
     }
 
-    /// Works on frames.
-    pub(super) fn take_frames(&mut self, slot: Slot, arrival: Arrival) {
+    /// Works on what was received.
+    pub(super) fn take_input(&mut self, slot: Slot, arrival: Arrival) {
         if self.connections.sockets.waits_for_room(slot) {
             return self.connections.sockets.lay_aside(slot, arrival);
         }
         let mut turn = self.connections.turn(slot, Some(arrival.buffer));
-        turn.frames(arrival.span);
+        protocol::input(&mut turn, arrival.span);
         let finished = turn.finish();
         self.connections.complete(slot, Some(arrival.buffer), finished);
     }
@@ -118,7 +119,7 @@ impl<R: Ring> Shard<R> {
         connection.states.set_reading(Reading::Idle);
         match connection.stage {
             Stage::Zombie => return,
-            Stage::Open => self.take_frames(slot, arrival),
+            Stage::Open => self.take_input(slot, arrival),
             Stage::Free | Stage::Head | Stage::Lingering => {}
         }
         // There may be more to receive; the receive will tell.

@@ -22,14 +22,12 @@ mod input;
 mod lines;
 mod mail;
 mod newcomers;
-mod opening;
 mod recovery;
 mod relief;
 mod sockets;
 mod stalled;
 mod table;
 mod telling;
-mod turn;
 mod vitals;
 
 use std::io;

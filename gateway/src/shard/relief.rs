@@ -18,6 +18,8 @@ use crate::connection::Stage;
 use crate::connection::deadlines::TICK;
 use crate::kernel::{Ring, Slot};
 use crate::memory::Share;
+use crate::protocol;
+use crate::protocol::turn::Failing;
 
 /// Slots that are looked at in one turn of the loop.
 const LOOKED_AT: u32 = 4096;
@@ -222,14 +224,14 @@ impl Relief {
             }
         }
         let mut turn = connections.turn(slot, None);
-        turn.gives_way();
+        protocol::close(&mut turn, Failing::GivesWay);
         let finished = turn.finish();
         connections.complete(slot, None, finished);
     }
 
     fn give_up_gathered<R: Ring>(&mut self, connections: &mut Connections<R>, slot: Slot) {
         let mut turn = connections.turn(slot, None);
-        turn.no_memory();
+        protocol::close(&mut turn, Failing::NoMemory);
         let finished = turn.finish();
         connections.complete(slot, None, finished);
     }

@@ -48,7 +48,7 @@ impl<R: Ring> Telling<'_, R> {
             if infos.len() == limit || subscriptions >= SUBSCRIPTIONS {
                 return Answer::Connections(infos, Some(slot));
             }
-            if !self.connections.sockets.table[slot].websocket.is_open {
+            if !self.connections.sockets.table[slot].is_open() {
                 continue;
             }
             subscriptions += self.connections.hub.local.topics_of(slot).count();

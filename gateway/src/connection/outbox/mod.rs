@@ -177,7 +177,7 @@ impl Outbox<'_> {
 
     /// Whether the handler is not in the middle of a message.
     fn is_between(&self) -> bool {
-        self.connection.websocket.sender.is_between()
+        self.connection.is_between_messages()
     }
 
     fn has_room(&self, length: u32, bound: Bound) -> bool {

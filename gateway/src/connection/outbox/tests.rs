@@ -5,10 +5,11 @@ use std::collections::VecDeque;
 
 use proptest::prelude::*;
 use tidegate_proto::websocket::message::Part;
+use tidegate_proto::websocket::sender::Sender;
 
 use super::*;
-use crate::connection::Writing;
 use crate::connection::payload::Payload;
+use crate::connection::{Protocol, WebSocket, Writing};
 use crate::memory::World;
 
 const SLOT: Slot = 1;
@@ -30,7 +31,10 @@ struct Line {
 impl Line {
     fn new(places: u32) -> Self {
         Self {
-            connection: Connection::free(0),
+            connection: Connection {
+                protocol: Protocol::WebSocket(WebSocket::default()),
+                ..Connection::free(0)
+            },
             frames: Frames::new(places, 4),
             world: World::new(1 << 18),
             staged: 0,
@@ -38,6 +42,11 @@ impl Line {
             batch: None,
             armed: None,
         }
+    }
+
+    /// The stream of messages to the peer.
+    fn sender(&mut self) -> &mut Sender {
+        &mut self.connection.websocket().expect("it is made with one").sender
     }
 
     fn outbox(&mut self) -> Outbox<'_> {
@@ -188,10 +197,10 @@ fn an_answer_goes_before_a_frame_that_was_tried_in_vain() {
 #[test]
 fn frames_wait_for_the_end_of_a_message() {
     let mut line = Line::new(8);
-    line.connection.websocket.sender.send(Part::First, false).expect("nothing is being sent");
+    line.sender().send(Part::First, false).expect("nothing is being sent");
     assert_eq!(line.publish(b'a', 5, NO_KEY, WIDE).0, Offered::Queued);
     assert_eq!(line.outbox().next(true), None);
-    line.connection.websocket.sender.send(Part::Last, false).expect("the first was sent");
+    line.sender().send(Part::Last, false).expect("the first was sent");
     line.go_on();
     line.drain();
     assert_eq!(line.heard, b"aaaaa");

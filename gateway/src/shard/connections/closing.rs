@@ -1,19 +1,14 @@
 //! The ends of a connection.
 
 use tidegate_proto::keepalive::Wait;
-use tidegate_proto::websocket::code::CloseCode;
 
 use crate::connection::{AfterFlush, Connection, Poll, Reading, Stage, Writing};
-use crate::handler::End;
 use crate::kernel::{Operation, Ring, Slot};
 use crate::memory::gathered;
+use crate::protocol;
+use crate::protocol::serve::End;
+use crate::protocol::turn::Failing;
 use crate::shard::connections::Connections;
-
-/// How a connection ends that its peer just ends.
-const ABRUPT: End = End { code: CloseCode::ABNORMAL, by_peer: true };
-
-/// How a connection ends that we just end.
-const DROPPED: End = End { code: CloseCode::ABNORMAL, by_peer: false };
 
 impl<R: Ring> Connections<R> {
     /// The peer will send nothing more.
@@ -35,29 +30,36 @@ impl<R: Ring> Connections<R> {
 
     /// The peer is gone without a closing handshake, unless its messages have ended before.
     fn ended_abruptly(&mut self, slot: Slot) {
-        let is_abrupt = self.sockets.table[slot].websocket.is_open;
+        let is_abrupt = self.sockets.table[slot].is_open();
         self.sockets.counters.ended_abruptly += u64::from(is_abrupt);
-        self.messages_ended(slot, ABRUPT);
+        self.messages_ended(slot, End::ABRUPT);
     }
 
     /// The connection's messages have ended: tells the handler, once.
     pub(crate) fn messages_ended(&mut self, slot: Slot, end: End) {
         let connection = &mut self.sockets.table[slot];
-        if !connection.websocket.is_open {
+        if !connection.is_open() {
             return;
         }
-        connection.websocket.is_open = false;
-        let Connection { service, state, generation, .. } = *connection;
+        let generation = connection.generation;
         self.sockets.counters.connections_open -= 1;
         self.hub.ended(self.hub.id(slot, generation), self.sockets.can_inflate(slot));
-        self.services.get_mut(service).handler.close(state, end);
+        protocol::tell_end(&mut self.services, &mut self.sockets.table[slot], end);
         self.log_end(slot, end);
+    }
+
+    /// The answer to a request that comes while the shard drains, or has no room.
+    pub(crate) fn refuse_busy(&mut self, slot: Slot) {
+        let mut turn = self.turn(slot, None);
+        protocol::close(&mut turn, Failing::GoesAway);
+        let finished = turn.finish();
+        self.complete(slot, None, finished);
     }
 
     /// Tells the handlers of all connections that are left of their end, because the shard ends.
     pub(crate) fn end_all(&mut self) {
         for slot in 0..self.sockets.table.used_slots() {
-            self.messages_ended(slot, End { code: CloseCode::GOING_AWAY, by_peer: false });
+            self.messages_ended(slot, End::STOPPED);
         }
     }
 
@@ -106,7 +108,7 @@ impl<R: Ring> Connections<R> {
     /// uses its memory: then that operation's own completion gives it up, or the settling of the
     /// batch that it is part of. So no slot is in one batch twice, however often it is taken anew.
     pub(crate) fn drop_connection(&mut self, slot: Slot) {
-        self.messages_ended(slot, DROPPED);
+        self.messages_ended(slot, End::DROPPED);
         self.sockets.ready.remove(slot);
         self.sockets.crowd.remove(slot);
         self.sockets.expired.remove(slot);

@@ -18,13 +18,12 @@ use crate::handler::built_in;
 use crate::hub::Hub;
 use crate::kernel::{BufferId, Generation, Memory, Peer, Ring, Slot};
 use crate::memory::{Compressor, Pool};
-use crate::protocol::context::Said;
-use crate::protocol::services::{Profile, Service, Services};
+use crate::protocol::services::{Service, Services};
+use crate::protocol::turn::{Desk, Finished, Said, Turn};
 use crate::shard::Assembly;
 use crate::shard::details::Details;
 use crate::shard::draining::Drain;
 use crate::shard::sockets::Sockets;
-use crate::shard::turn::Turn;
 use crate::shard::vitals::Vitals;
 
 /// A shard that is full says so again after so long.
@@ -98,38 +97,42 @@ impl<R: Ring> Connections<R> {
     /// The connection with all that it may use, and the buffer that its input is in.
     pub(super) fn turn(&mut self, slot: Slot, buffer: Option<BufferId>) -> Turn<'_> {
         let sending_reserve = self.sockets.sending_reserve();
-        let connection = &mut self.sockets.table[slot];
-        let generation = connection.generation;
-        let Service { limits, handler, .. } = self.services.get_mut(connection.service);
-        let Profile { role, deflate, .. } = self.sockets.profiles[connection.profile];
+        let is_full = self.has_no_place();
+        let sockets = &mut self.sockets;
+        let connection = &mut sockets.table[slot];
+        let limits = self.services[connection.service].limits;
+        let id = self.hub.id(slot, connection.generation);
+        let output = Output {
+            connection,
+            pool: Pool { blocks: &mut sockets.blocks, memory: &mut sockets.memory },
+            buffer: buffer.map(|buffer| sockets.buffers.span(buffer)),
+            staged: sockets.staged,
+            backlog_limit: limits.backlog,
+            sending_reserve,
+            place: Place::Nothing,
+        };
+        let (compressor, hub) = (&mut self.compressor, &mut self.hub);
+        let said = Said::default();
         Turn {
-            handler: &mut **handler,
-            role,
-            deflate,
-            output: Output {
-                connection,
-                pool: Pool { blocks: &mut self.sockets.blocks, memory: &mut self.sockets.memory },
-                buffer: buffer.map(|buffer| self.sockets.buffers.span(buffer)),
-                staged: self.sockets.staged,
-                backlog_limit: limits.backlog,
-                sending_reserve,
-                place: Place::Nothing,
-            },
-            limits: *limits,
-            compressor: &mut self.compressor,
+            desk: Desk { output, compressor, hub, id, failing: None, said },
+            limits,
+            services: &mut self.services,
+            profiles: &mut sockets.profiles,
             inflater: &mut self.inflater,
-            counters: &mut self.sockets.counters,
-            input_budget: &mut self.sockets.put_off.budget,
-            id: self.hub.id(slot, generation),
-            hub: &mut self.hub,
-            failing: None,
+            counters: &mut sockets.counters,
+            input_budget: &mut sockets.put_off.budget,
+            head: &mut self.head,
+            head_max: sockets.limits.request_head as usize,
+            is_full,
             reason: "",
-            said: Said::default(),
-            end: None,
-            unread: None,
-            became_whole: [false; 2],
-            drop: false,
+            left: Finished::nothing(),
         }
+    }
+
+    /// Whether as many connections are open as are served, or the shard drains.
+    fn has_no_place(&self) -> bool {
+        self.sockets.counters.connections_open >= u64::from(self.sockets.limits.connections)
+            || self.is_draining()
     }
 
     /// Whether as many connections are there as are served.

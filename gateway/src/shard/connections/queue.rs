@@ -4,7 +4,9 @@
 use crate::config::SlowPeer;
 use crate::connection::{Bound, CLOSE_RESERVE, LeftOut, Offer, Offered, Overflow};
 use crate::kernel::{Ring, Slot};
+use crate::protocol;
 use crate::protocol::services::ServiceLimits;
+use crate::protocol::turn::Failing;
 use crate::shard::connections::Connections;
 use crate::shard::sockets::sending::SentFrom;
 
@@ -80,7 +82,7 @@ impl<R: Ring> Connections<R> {
 
     fn close_slow(&mut self, slot: Slot) {
         let mut turn = self.turn(slot, None);
-        turn.slow();
+        protocol::close(&mut turn, Failing::Slow);
         let finished = turn.finish();
         self.complete(slot, None, finished);
     }

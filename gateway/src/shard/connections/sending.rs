@@ -5,18 +5,20 @@ use std::io;
 use tidegate_proto::keepalive::Wait;
 
 use crate::connection::{Reading, Stage, States, Writing};
-use crate::kernel::{BufferId, Errno, Generation, Ring, Slot};
+use crate::kernel::{BufferId, Errno, Generation, Peer, Ring, Slot};
 use crate::memory::Full;
+use crate::protocol;
+use crate::protocol::turn::Finished;
 use crate::shard::connections::Connections;
 use crate::shard::sockets::receiving::Arrival;
 use crate::shard::sockets::sending::{BatchSend, SentFrom};
-use crate::shard::turn::Finished;
 
 impl<R: Ring> Connections<R> {
     /// Sends what a turn has said, perhaps from `buffer`, and does what else the turn left to do.
     pub(crate) fn complete(&mut self, slot: Slot, buffer: Option<BufferId>, finished: Finished) {
-        let Finished { place, staged, end, drop, unread, became_whole } = finished;
+        let Finished { place, staged, end, drop, unread, became_whole, .. } = finished;
         self.sockets.staged = staged;
+        self.take_note(slot, &finished);
         self.sockets.launch_output(slot, buffer, place);
         if let (Some(buffer), Some(span), false) = (buffer, unread, drop) {
             self.sockets.put_off(slot, Arrival { buffer, span });
@@ -29,6 +31,35 @@ impl<R: Ring> Connections<R> {
         } else {
             self.sockets.watch_halves(slot, became_whole);
             self.after_words(slot);
+        }
+    }
+
+    /// What a turn says of an opening: few do.
+    fn take_note(&mut self, slot: Slot, finished: &Finished) {
+        if let Some(wait) = finished.wait {
+            self.sockets.wait_for(slot, wait);
+        }
+        if let Some(opened) = &finished.opened {
+            self.keep_details(slot);
+            self.log_open(slot, opened);
+        }
+        if let Some(refusal) = finished.refused {
+            self.vitals.refused(refusal);
+        }
+        if finished.found_full {
+            self.tell_full();
+        }
+    }
+
+    /// Keeps what is told of connections on routes of the hub; forgets the peer's address on
+    /// others, unless it is logged.
+    fn keep_details(&mut self, slot: Slot) {
+        let peer = match self.sockets.profile(slot).logs() {
+            true => self.peers.get(&slot).copied(),
+            false => self.peers.remove(&slot),
+        };
+        if self.service(slot).hub_events.is_some() {
+            self.details.keep(slot, peer.unwrap_or(Peer::Unknown), self.sockets.ring.now());
         }
     }
 
@@ -159,10 +190,10 @@ impl<R: Ring> Connections<R> {
             self.sockets.read_on(slot);
         }
         let connection = &self.sockets.table[slot];
-        let tells = connection.websocket.is_open && connection.websocket.closing.may_send();
+        let tells = connection.may_be_told();
         if tells {
             let mut turn = self.turn(slot, None);
-            turn.writable();
+            protocol::writable(&mut turn);
             let finished = turn.finish();
             self.complete(slot, None, finished);
         } else {

@@ -6,6 +6,8 @@ use crate::connection::NO_KEY;
 use crate::hub::{Command, Refusal, Subscribing};
 use crate::kernel::{Ring, Slot};
 use crate::names::ConnectionId;
+use crate::protocol;
+use crate::protocol::turn::Failing;
 use crate::shard::connections::Connections;
 use crate::shard::connections::queue::Delivered;
 
@@ -53,15 +55,14 @@ impl<R: Ring> Connections<R> {
             return None;
         }
         let connection = self.sockets.table.current(id.slot, id.generation)?;
-        connection.websocket.is_open.then_some(id.slot)
+        connection.is_open().then_some(id.slot)
     }
 
-    /// Closes a connection; a code that may not travel (RFC 6455 section 7.4) is sent as 1011.
+    /// Closes a connection.
     pub(crate) fn close_told(&mut self, slot: Slot, code: CloseCode, reason: &str) {
-        let code = if code.may_travel() { code } else { CloseCode::INTERNAL_ERROR };
         let mut turn = self.turn(slot, None);
         turn.reason = reason;
-        turn.close(code);
+        protocol::close(&mut turn, Failing::Wish(code.0));
         let finished = turn.finish();
         self.complete(slot, None, finished);
     }

@@ -20,11 +20,6 @@ use crate::shard::sockets::receiving::Arrival;
 /// millisecond's work.
 pub(crate) const INPUT_BUDGET: usize = 256 * 1024;
 
-/// So many frames of one stretch of input are read whatever is left of the budget, and each that
-/// comes behind them counts as so many bytes.
-pub(crate) const FREE_FRAMES: u32 = 64;
-pub(crate) const FRAME_COST: usize = 128;
-
 /// One connection's input.
 pub(crate) struct Waiting {
     pub(crate) slot: Slot,
@@ -140,7 +135,7 @@ impl<R: Ring> Sockets<R> {
         let states = connection.states;
         (states.is_in_batch() || states.has(States::QUEUED))
             && !states.is_blocked()
-            && connection.websocket.sender.is_between()
+            && connection.is_between_messages()
             && self.put_off.len() < self.put_off.limit
             && self.blocks.own_free_bytes(Share::Sending) < self.sending_reserve()
     }

@@ -119,7 +119,7 @@ impl<R: Ring> Sockets<R> {
     fn direct_target(&self, slot: Slot) -> Option<Span> {
         let connection = &self.table[slot];
         let block = connection.gathered.filter(|_| connection.stage == Stage::Open)?;
-        let remaining = connection.websocket.receiver.data_remaining();
+        let remaining = connection.data_remaining();
         if remaining < u64::from(self.limits.receive_buffer) {
             return None;
         }

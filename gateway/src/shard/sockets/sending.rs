@@ -10,8 +10,8 @@ use tidegate_proto::keepalive::Wait;
 use crate::connection::{FrameId, Offer, Outbox, Outgoing, Place, Stage, States, Writing};
 use crate::kernel::{AreaName, BufferId, Generation, Operation, Ring, Slot, Span};
 use crate::memory::{Blocks, Pool, Share};
+use crate::protocol::turn::Half;
 use crate::shard::connections::queue::Delivered;
-use crate::shard::halves::Half;
 use crate::shard::sockets::Sockets;
 
 /// Sends that are queued before the kernel is asked to carry them out, so that the clock tells what
@@ -65,10 +65,7 @@ impl<R: Ring> Sockets<R> {
     /// Whether a connection can be told anything. One whose peer has ended only gets what it was
     /// told before.
     pub(crate) fn may_be_told(&self, slot: Slot) -> bool {
-        let connection = &self.table[slot];
-        connection.stage == Stage::Open
-            && connection.websocket.is_open
-            && connection.websocket.closing.may_send()
+        self.table[slot].may_be_told()
     }
 
     /// Whether nothing waits for the connection, and it can be told something.
@@ -76,7 +73,7 @@ impl<R: Ring> Sockets<R> {
         let connection = &self.table[slot];
         !connection.must_queue()
             && !connection.states.has(States::BLOCKED)
-            && connection.websocket.sender.is_between()
+            && connection.is_between_messages()
     }
 
     /// Sends what waits of published frames to a connection to which nothing else is being sent.

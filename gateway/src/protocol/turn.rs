@@ -1,0 +1,240 @@
+//! The desk of a turn: one connection, with all that it may use, and what is left to do when the
+//! turn is over. What is spoken on the connection is nothing to it.
+
+use tidegate_proto::keepalive::Wait;
+use tidegate_proto::websocket::deflate::Inflater;
+
+use super::refusal::Refusal;
+use super::serve::End;
+use super::services::{Profile, Profiles, ServiceLimits, Services};
+use crate::connection::{Connection, Output, Place, Reading, ServiceId};
+use crate::counters::Counters;
+use crate::hub::Hub;
+use crate::kernel::Span;
+use crate::memory::{Compressor, Full, Share, gathered};
+use crate::names::ConnectionId;
+
+/// What ends a connection from our side, whatever is spoken on it. Each protocol has words of its
+/// own for it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failing {
+    /// The peer broke the protocol.
+    Fault(Fault),
+    /// The peer does not take what it is sent, and a bound is met.
+    Slow,
+    /// The peer does not take what it is sent, and what all connections share runs short.
+    GivesWay,
+    /// The shard has no memory for what the peer sends.
+    NoMemory,
+    /// What must be whole does not become so in time.
+    TooLate,
+    /// There is no place for it any more: the shard drains, or is full.
+    GoesAway,
+    /// Somebody's wish, by the number that it has in the protocol.
+    Wish(u16),
+}
+
+/// What a peer did that the protocol does not allow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The number that it has in the protocol.
+    pub number: u16,
+    /// What was wrong.
+    pub reason: &'static str,
+}
+
+impl Failing {
+    /// Whether the peer is asked to end the connection, and has time for it. Otherwise nothing that
+    /// it sends is read any more.
+    #[must_use]
+    pub const fn is_orderly(self) -> bool {
+        matches!(self, Self::GoesAway | Self::Wish(_))
+    }
+
+    /// Counts a connection that ends for it.
+    pub fn count(self, counters: &mut Counters) {
+        match self {
+            Self::Fault(_) => counters.protocol_errors += 1,
+            Self::Slow | Self::GivesWay => counters.slow_peers_closed += 1,
+            Self::NoMemory => counters.out_of_blocks += 1,
+            Self::TooLate => counters.messages_too_slow += 1,
+            Self::GoesAway | Self::Wish(_) => {}
+        }
+    }
+}
+
+/// Counts of what a turn said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Said {
+    /// Messages that were ended.
+    pub messages: u64,
+    /// Payload bytes of data frames.
+    pub bytes: u64,
+}
+
+/// What can be half received: both at once, because a control frame may stand within a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Half {
+    /// What must be whole, and is gathered.
+    Message,
+    /// What stands within it, and must be whole by itself.
+    Control,
+}
+
+/// What is left to do for the shard when a turn is over.
+#[derive(Debug)]
+pub struct Finished {
+    /// Where the output is.
+    pub place: Place,
+    /// How much of the staging memory is used now.
+    pub staged: u32,
+    /// The connection's messages have ended.
+    pub end: Option<End>,
+    /// Nothing more can be said to the peer: drop the connection.
+    pub drop: bool,
+    /// The bytes of the receive buffer that have to wait for the next turn of the loop.
+    pub unread: Option<Span>,
+    /// Whether a half message, and a half control frame, became whole; by [`Half`].
+    pub became_whole: [bool; 2],
+    /// What the connection waits for from here on; `None`: for what it waited before.
+    pub wait: Option<Wait>,
+    /// It has opened.
+    pub opened: Option<Opened>,
+    /// Its request was refused.
+    pub refused: Option<Refusal>,
+    /// It found all places taken.
+    pub found_full: bool,
+}
+
+/// A connection that has opened.
+#[derive(Debug)]
+pub struct Opened {
+    /// Its request's path, if that is logged.
+    pub path: Option<Box<str>>,
+}
+
+impl Finished {
+    /// Nothing so far.
+    #[must_use]
+    pub const fn nothing() -> Self {
+        Self {
+            place: Place::Nothing,
+            staged: 0,
+            end: None,
+            drop: false,
+            unread: None,
+            became_whole: [false; 2],
+            wait: None,
+            opened: None,
+            refused: None,
+            found_full: false,
+        }
+    }
+}
+
+/// One connection, and what a handler of it may use as well.
+pub struct Desk<'a> {
+    /// The way out, with the connection's record and the shard's blocks and memory.
+    pub output: Output<'a>,
+    /// What compresses.
+    pub compressor: &'a mut Compressor,
+    /// The shard's part of the hub.
+    pub hub: &'a mut Hub,
+    /// The connection's id.
+    pub id: ConnectionId,
+    /// Why the connection is to end. The first reason stands.
+    pub failing: Option<Failing>,
+    /// What was said.
+    pub said: Said,
+}
+
+/// One connection with all that it may use for the length of a turn.
+pub struct Turn<'a> {
+    /// What a handler may use as well.
+    pub desk: Desk<'a>,
+    /// What the connection's service lets it have.
+    pub limits: ServiceLimits,
+    /// What routes offer.
+    pub services: &'a mut Services,
+    /// What listeners say.
+    pub profiles: &'a mut Profiles,
+    /// What inflates.
+    pub inflater: &'a mut Inflater,
+    /// What the shard counts.
+    pub counters: &'a mut Counters,
+    /// How many bytes may yet be inflated in this turn of the shard's loop, or read in very many
+    /// frames; a message that was begun to be inflated is finished.
+    pub input_budget: &'a mut usize,
+    /// Where a request head is put together.
+    pub head: &'a mut [u8],
+    /// The longest request head, in bytes.
+    pub head_max: usize,
+    /// Nobody more can open: all places are taken, or the shard drains.
+    pub is_full: bool,
+    /// What the peer is told about a close that is somebody's wish.
+    pub reason: &'a str,
+    /// What is left to do.
+    pub left: Finished,
+}
+
+impl Turn<'_> {
+    /// Whose turn it is.
+    pub fn connection(&mut self) -> &mut Connection {
+        self.desk.output.connection
+    }
+
+    /// What its listener says.
+    #[must_use]
+    pub fn profile(&self) -> &Profile {
+        &self.profiles[self.desk.output.connection.profile]
+    }
+
+    /// The connection runs under this service from here on.
+    pub fn change_service(&mut self, service: ServiceId) {
+        let connection = &mut *self.desk.output.connection;
+        self.services.change(connection.service, service);
+        connection.service = service;
+        self.limits = self.services[service].limits;
+        self.desk.output.backlog_limit = self.limits.backlog;
+    }
+
+    /// The connection is to end for this, unless it is to end for something else already.
+    pub fn fail(&mut self, failing: Failing) {
+        self.desk.failing.get_or_insert(failing);
+    }
+
+    /// Adds to what must be whole, or fails for want of memory.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn gather(&mut self, half: Half, span: Span) -> Result<(), Full> {
+        let Output { connection, pool, .. } = &mut self.desk.output;
+        let kept = match half {
+            Half::Message => &mut connection.gathered,
+            Half::Control => &mut connection.control,
+        };
+        let gathered = gathered::append(kept, Share::Gathered, pool, span);
+        if gathered.is_err() {
+            self.fail(Failing::NoMemory);
+        }
+        gathered
+    }
+
+    /// Gives up what is half received, unless the kernel is still writing to it.
+    pub fn forget_input(&mut self) {
+        let Output { connection, pool, .. } = &mut self.desk.output;
+        gathered::release(&mut connection.control, pool.blocks);
+        if connection.states.reading() != Reading::ReceivingInto {
+            gathered::release(&mut connection.gathered, pool.blocks);
+        }
+    }
+
+    /// Hands what is left to do back to the shard.
+    #[must_use]
+    pub fn finish(self) -> Finished {
+        let Desk { output, said, .. } = self.desk;
+        self.counters.messages_out += said.messages;
+        self.counters.bytes_out += said.bytes;
+        Finished { place: output.place, staged: output.staged, ..self.left }
+    }
+}

@@ -1,0 +1,70 @@
+//! WebSocket (RFC 6455), of a connection whose opening handshake is done.
+
+mod ending;
+mod input;
+
+use tidegate_proto::http::RequestHead;
+use tidegate_proto::websocket::close::Closing;
+use tidegate_proto::websocket::frame::{Header, OpCode};
+
+use super::context::Context;
+use super::serve::Handler;
+use super::turn::{Failing, Turn};
+use crate::connection::{Connection, Payload, Protocol, Stage, WebSocket};
+
+pub(super) use ending::{close, tell_end};
+pub(super) use input::{gathered, input};
+
+/// The state of the WebSocket connection that a turn or a handler is at work on.
+pub(super) const fn state(connection: &mut Connection) -> &mut WebSocket {
+    connection.websocket().expect("it was looked what is spoken, and that stays as it is")
+}
+
+/// The connection is open, and its response is said: tells the handler. `window` is that of what
+/// is compressed for it, in bits; 0 without compression.
+pub(super) fn open(turn: &mut Turn<'_>, head: &RequestHead<'_>, window: u8) {
+    let connection = turn.connection();
+    connection.stage = Stage::Open;
+    connection.protocol = Protocol::WebSocket(WebSocket {
+        deflate_bits: window,
+        is_open: true,
+        ..WebSocket::default()
+    });
+    turn.counters.opened += 1;
+    turn.counters.connections_open += 1;
+    call(turn, |handler, context| handler.open(context, head));
+    ending::say_last_words(turn);
+}
+
+/// Everything queued was sent.
+pub(super) fn writable(turn: &mut Turn<'_>) {
+    call(turn, |handler, context| handler.writable(context));
+    ending::say_last_words(turn);
+}
+
+/// Nothing came from the peer for as long as it may be silent: sends a Ping without a payload.
+pub(super) fn ping(turn: &mut Turn<'_>) {
+    turn.counters.pings += 1;
+    say_control(turn, OpCode::Ping, &Payload::Bytes(&[]));
+    ending::say_last_words(turn);
+}
+
+fn closing(turn: &mut Turn<'_>) -> Closing {
+    state(turn.connection()).closing
+}
+
+/// Says a control frame, or fails.
+fn say_control(turn: &mut Turn<'_>, opcode: OpCode, payload: &Payload<'_>) {
+    let header = Header::of_control(opcode, payload.len());
+    if turn.desk.output.frame(&header, payload).is_err() {
+        turn.fail(Failing::Slow);
+    }
+}
+
+/// Calls the handler with the connection at hand.
+fn call(turn: &mut Turn<'_>, what: impl FnOnce(&mut dyn Handler, &mut Context<'_, '_>)) {
+    let Turn { desk, services, profiles, .. } = turn;
+    let deflate = profiles[desk.output.connection.profile].deflate;
+    let service = services.get_mut(desk.output.connection.service);
+    what(&mut *service.handler, &mut Context { desk, deflate });
+}
