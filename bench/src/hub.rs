@@ -4,13 +4,12 @@
 use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use tidegate::config::{Config, Limits, Route, Shards};
-use tidegate::gateway::Gateway;
+use tidegate::gateway::{Gateway, Program};
 use tidegate::handler::{Context, Handler, Piece, Publishing, Wants};
 use tidegate::hub::{self, Answer, Request};
 use tidegate::names::{ConnectionId, Name};
@@ -101,7 +100,7 @@ fn start(shards: Shards) -> io::Result<Gateway> {
     let switch = |route: &Route| -> Option<Box<dyn Handler>> {
         (route.path == "/echo").then(|| Box::new(Switch) as Box<dyn Handler>)
     };
-    Gateway::start_with(config, Arc::new(switch)).map_err(io::Error::other)
+    Gateway::start_with(config, Program::default().handlers(switch)).map_err(io::Error::other)
 }
 
 /// Measures how long messages take to a connection of another shard, one after the other, and a

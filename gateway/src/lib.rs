@@ -46,5 +46,6 @@ pub mod memory;
 pub mod protocol;
 #[doc(hidden)]
 pub mod shard;
+pub mod transport;
 #[doc(hidden)]
 pub mod units;

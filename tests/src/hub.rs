@@ -1,12 +1,10 @@
 //! A gateway in this process, with a door to its hub, and connections of which the shard is known.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
-use tidegate::config::{Config, Route};
-use tidegate::gateway::Gateway;
-use tidegate::handler::HandlerFactory;
+use tidegate::config::Config;
+use tidegate::gateway::{Gateway, Program};
 use tidegate::hub::{
     Answer, ConnectionFilter, ConnectionInfo, Door, Publication, Published, Refusal, Request,
     Target, TopicInfo,
@@ -67,23 +65,23 @@ impl HubGateway {
     #[must_use]
     #[track_caller]
     pub fn start(shards: usize, more: &str) -> Self {
-        Self::start_with(shards, more, Arc::new(|_: &Route| None))
+        Self::start_with(shards, more, Program::default())
     }
 
-    /// As [`HubGateway::start`], with handlers.
+    /// As [`HubGateway::start`], with what a program brings along.
     ///
     /// # Panics
     /// It does not come up.
     #[must_use]
     #[track_caller]
-    pub fn start_with(shards: usize, more: &str, handlers: Arc<HandlerFactory>) -> Self {
+    pub fn start_with(shards: usize, more: &str, program: Program) -> Self {
         let text = format!("shards = {shards}\npin = false\n{more}");
         let mut config = Config::parse(&text, "hub").unwrap_or_else(|wrong| panic!("{wrong}"));
         // Fewer than by default, so that no limit of open files has to be raised.
         config.limits.connections = 256;
         let config =
             config.with_listen(&["127.0.0.1:0".parse().expect("an address")]).with_admin(None);
-        let gateway = Gateway::start_with(config, handlers).expect("the gateway starts");
+        let gateway = Gateway::start_with(config, program).expect("the gateway starts");
         let door = gateway.door();
         Self { gateway, door }
     }

@@ -8,10 +8,9 @@ use std::hint::black_box;
 use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 
 use tidegate::config::{Config, Route};
-use tidegate::gateway::Gateway;
+use tidegate::gateway::{Gateway, Program};
 use tidegate::handler::{Context, Handler, Piece};
 use tidegate_tests::{BINARY, Codec, Frame, PONG, Peer, RSV1, Request, TEXT, case, inflate, noise};
 
@@ -50,7 +49,7 @@ fn start() -> Gateway {
     let config = config.with_listen(&[SocketAddr::from(([127, 0, 0, 1], 0))]).with_admin(None);
     let handlers =
         |route: &Route| (route.path == "/wasteful").then(|| Box::new(Wasteful) as Box<dyn Handler>);
-    Gateway::start_with(config, Arc::new(handlers)).expect("the gateway starts")
+    Gateway::start_with(config, Program::default().handlers(handlers)).expect("the gateway starts")
 }
 
 /// What a client sends, and what must come back.

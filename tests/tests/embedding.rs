@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tidegate::config::{Config, Route};
-use tidegate::gateway::Gateway;
+use tidegate::gateway::{Gateway, Program};
 use tidegate::handler::{Answer, Context, End, Handler, Piece, Refusal, Wants};
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::code::CloseCode;
@@ -231,9 +231,11 @@ fn start(more: &str) -> (Gateway, Diary) {
     let config = config.with_admin(None);
     let diary = Diary::default();
     let handlers = diary.clone();
-    let gateway =
-        Gateway::start_with(config, Arc::new(move |route: &Route| handler(route, &handlers)))
-            .expect("the gateway starts");
+    let gateway = Gateway::start_with(
+        config,
+        Program::default().handlers(move |route| handler(route, &handlers)),
+    )
+    .expect("the gateway starts");
     (gateway, diary)
 }
 
@@ -616,7 +618,7 @@ fn each_shard_makes_its_own_handlers() {
         note.lock().unwrap().push((route.path.clone(), std::thread::current().id()));
         None
     };
-    let gateway = Gateway::start_with(config, Arc::new(factory)).unwrap();
+    let gateway = Gateway::start_with(config, Program::default().handlers(factory)).unwrap();
     open(&gateway, "/echo").echo("hello");
     drop(gateway);
     let made = made.lock().unwrap();

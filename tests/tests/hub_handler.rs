@@ -1,8 +1,7 @@
 //! A handler of an embedding program, and what the hub does for it.
 
-use std::sync::Arc;
-
 use tidegate::config::Route;
+use tidegate::gateway::Program;
 use tidegate::handler::{Context, Handler, Piece, Publishing, Wants};
 use tidegate::hub::{ConnectionFilter, Refusal, Subscribing, Target};
 use tidegate_proto::http::RequestHead;
@@ -94,7 +93,7 @@ fn start() -> HubGateway {
     let handlers = |route: &Route| -> Option<Box<dyn Handler>> {
         (route.path == "/commands").then(|| Box::new(Commands) as Box<dyn Handler>)
     };
-    HubGateway::start_with(3, CONFIGURATION, Arc::new(handlers))
+    HubGateway::start_with(3, CONFIGURATION, Program::default().handlers(handlers))
 }
 
 /// Opens a connection, which says itself who it is.

@@ -3,13 +3,14 @@
 use super::Owner;
 
 /// How many owners grow.
-pub(crate) const GROWING_COUNT: usize = 6;
+pub(crate) const GROWING_COUNT: usize = 7;
 
 /// The owners that grow.
 const GROWING: [Owner; GROWING_COUNT] = [
     Owner::Records,
     Owner::Stalled,
     Owner::Halves,
+    Owner::Sealed,
     Owner::Blocks,
     Owner::Batch,
     Owner::PeerAddresses,

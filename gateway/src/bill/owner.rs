@@ -26,6 +26,8 @@ pub enum Owner {
     Stalled,
     /// Who has sent half a message.
     Halves,
+    /// Of whose backlog something is sealed.
+    Sealed,
     /// Which receive buffers are free.
     FreeBuffers,
     /// What is known of each block.
@@ -108,6 +110,7 @@ impl Owner {
             Self::HeldPublishers => "set of held publishers",
             Self::Stalled => "stalled peers",
             Self::Halves => "half messages",
+            Self::Sealed => "sealed bytes",
             Self::FreeBuffers => "list of free buffers",
             Self::BlockBookkeeping => "block bookkeeping",
             Self::SubmissionQueue => "submission queue",

@@ -9,7 +9,7 @@ mod states;
 
 pub use outbox::{
     Backlog, Bound, CLOSE_RESERVE, FrameId, Frames, LeftOut, NO_KEY, Offer, Offered, Outbox,
-    Outgoing, Overflow,
+    Outgoing, Overflow, SealedBytes,
 };
 pub use output::{Output, Place};
 pub use payload::Payload;

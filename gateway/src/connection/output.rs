@@ -47,6 +47,9 @@ pub struct Output<'a> {
     pub sending_reserve: u64,
     /// Where the output is.
     pub place: Place,
+    /// What is sent is sealed first, from where it is: not from staging memory, into which it is
+    /// sealed.
+    pub seals: bool,
 }
 
 impl Output<'_> {
@@ -76,8 +79,9 @@ impl Output<'_> {
     /// Whether the peer has yet to take what was written before.
     #[must_use]
     pub fn is_choked(&self) -> bool {
-        self.place == Place::Backlog
-            || self.connection.backlog.is_some()
+        let waits = self.place == Place::Backlog || self.connection.backlog.is_some();
+        // Where it is sealed it may wait for staging memory only.
+        waits && (!self.seals || self.connection.states.is_blocked())
             // Else it waits for the batch, or for the message that is being sent.
             || (self.connection.states.has(States::QUEUED)
                 && self.connection.states.is_blocked())
@@ -163,6 +167,9 @@ impl Output<'_> {
 
     /// Appends to staging; `false` if it does not fit.
     fn stage(&mut self, head: &[u8], payload: &Payload<'_>) -> bool {
+        if self.seals {
+            return false;
+        }
         let (start, length) = (self.staged, head.len() as u32);
         let head_span = Span { area: AreaName::Staging, start, length };
         let room = self.pool.memory.area(AreaName::Staging).len() - head_span.start as usize;
@@ -220,6 +227,7 @@ mod tests {
         let span = in_buffer(0..buffer.len() as u32);
         memory.bytes_mut(span).copy_from_slice(buffer);
         let mut output = Output {
+            seals: false,
             connection,
             pool: Pool { blocks: &mut blocks, memory: &mut memory },
             buffer: Some(span),

@@ -30,9 +30,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::bill::Bill;
-use crate::config::{Config, Listener, Route};
+use crate::config::{Config, Listener};
 use crate::control::{self, AdminThread};
-use crate::handler::HandlerFactory;
 use crate::hub::{self, Door, Identity, Seed};
 use crate::kernel::Waker;
 use crate::listen::{self, Listening};
@@ -40,9 +39,10 @@ use crate::names::Node;
 use crate::shard::{self, Assembly, Command};
 use crate::steering::{Counters, Handle};
 
+#[doc(hidden)]
+pub use crate::protocol::program::Program;
 pub use bill::bill;
 pub use error::{AdminError, ListenError, RingError, ShardEnd, ShardError, StartError};
-#[doc(hidden)]
 pub use settings::hub_settings;
 use thread::{Parts, Readiness, panic_message};
 
@@ -68,17 +68,17 @@ impl Gateway {
     ///
     /// What kept the gateway from starting.
     pub fn start(config: Config) -> Result<Self, StartError> {
-        Self::start_with(config, Arc::new(|_: &Route| None))
+        Self::start_with(config, Program::default())
     }
 
-    /// As [`Gateway::start`], with handlers of the embedding program: each shard asks `handlers`
-    /// for one for each route, on its own thread. What they hold is not on the bill.
+    /// As [`Gateway::start`], with what the embedding program brings along. What that holds is not on
+    /// the bill.
     ///
     /// # Errors
     ///
     /// What kept the gateway from starting.
-    pub fn start_with(config: Config, handlers: Arc<HandlerFactory>) -> Result<Self, StartError> {
-        Self::launch(config, handlers, listen::open, |assembly| {
+    pub fn start_with(config: Config, program: Program) -> Result<Self, StartError> {
+        Self::launch(config, program, listen::open, |assembly| {
             let shard = shard::build(assembly)?;
             Ok(move || shard.run())
         })
@@ -98,8 +98,7 @@ impl Gateway {
             listen::check_unused(address).map_err(taken).map_err(StartError::Admin)?;
             config.admin.address = Some(SocketAddr::new(address.ip(), 0));
         }
-        let none = Arc::new(|_: &Route| None);
-        let gateway = Self::launch(config, none, listen::bind_only, |assembly| {
+        let gateway = Self::launch(config, Program::default(), listen::bind_only, |assembly| {
             let control = Arc::clone(&assembly.control);
             let shard = shard::build(assembly)?;
             // All of them are there at once, as when they serve.
@@ -120,7 +119,7 @@ impl Gateway {
     /// what then runs on the same thread.
     fn launch<B, R>(
         config: Config,
-        handlers: Arc<HandlerFactory>,
+        program: Program,
         open: fn(&[Listener], usize) -> Result<Listening, ListenError>,
         build: B,
     ) -> Result<Self, StartError>
@@ -141,7 +140,7 @@ impl Gateway {
         let threads = Vec::with_capacity(shards);
         let mut gateway = Self { addresses, bill, handle, door, threads, admin: None };
         let config = Arc::new(config);
-        let parts = Parts::new(config, handlers, shards);
+        let parts = Parts::new(config, program, shards);
         let mut readiness = Vec::with_capacity(shards);
         for (index, (listeners, hub)) in by_shard.into_iter().zip(hubs).enumerate() {
             let (start, ready) = parts.shard(index, listeners, hub, &gateway.handle);
@@ -313,7 +312,7 @@ mod tests {
 
     /// Starts shards that do what `run` says of their number.
     fn launch(run: fn(usize, &Control) -> io::Result<()>) -> Result<Gateway, StartError> {
-        Gateway::launch(config(), Arc::new(|_: &Route| None), listen::open, move |assembly| {
+        Gateway::launch(config(), Program::default(), listen::open, move |assembly| {
             Ok(move || run(assembly.index, &assembly.control))
         })
     }
@@ -412,12 +411,12 @@ mod tests {
     fn a_shard_that_cannot_be_set_up_leaves_nothing_behind() {
         let probe = listen::open(&config().listeners, 1).unwrap().addresses[0];
         let config = config().with_listen(&[probe]);
-        let handlers = Arc::new(|_: &Route| None);
-        let error =
-            Gateway::launch(config, handlers, listen::open, |assembly| match assembly.index {
+        let error = Gateway::launch(config, Program::default(), listen::open, |assembly| {
+            match assembly.index {
                 0 => Ok(move || wait_for(Command::Stop, &assembly.control)),
                 _ => Err(RingError::NoMemory),
-            });
+            }
+        });
         let error = error.unwrap_err();
         assert!(matches!(error, StartError::Ring { shard: 1, .. }), "{error}");
         assert!(is_free(probe), "the other shard has ended too");
@@ -425,8 +424,8 @@ mod tests {
 
     #[test]
     fn a_shard_that_panics_while_it_is_set_up_is_an_error() {
-        let handlers: Arc<HandlerFactory> = Arc::new(|_: &Route| panic!("no such room"));
-        let error = Gateway::start_with(config(), handlers).unwrap_err();
+        let program = Program::default().handlers(|_| panic!("no such room"));
+        let error = Gateway::start_with(config(), program).unwrap_err();
         assert!(error.to_string().contains("panicked: no such room"), "{error}");
     }
 

@@ -9,9 +9,8 @@ use std::thread::{self, JoinHandle};
 
 use core_affinity::CoreId;
 
-use super::StartError;
+use super::{Program, StartError};
 use crate::config::{Config, Pin};
-use crate::handler::HandlerFactory;
 use crate::hub::Hub;
 use crate::kernel::RingError;
 use crate::shard::Assembly;
@@ -26,15 +25,15 @@ pub(super) const THREAD_STACK: usize = 512 << 10;
 /// What all shards are made of.
 pub(super) struct Parts {
     pub(super) config: Arc<Config>,
-    handlers: Arc<HandlerFactory>,
+    program: Program,
     /// The cores that shards are pinned to; none if they are not.
     cores: Vec<CoreId>,
 }
 
 impl Parts {
     /// Of these, `shards` shards are made.
-    pub(super) fn new(config: Arc<Config>, handlers: Arc<HandlerFactory>, shards: usize) -> Self {
-        Self { cores: cores_to_pin(config.pin, shards), config, handlers }
+    pub(super) fn new(config: Arc<Config>, program: Program, shards: usize) -> Self {
+        Self { cores: cores_to_pin(config.pin, shards), config, program }
     }
 
     /// What shard `index` starts with, and where it says that it is ready.
@@ -52,7 +51,7 @@ impl Parts {
             listeners,
             waker: wire.waker.clone(),
             control: Arc::clone(&wire.control),
-            handlers: Arc::clone(&self.handlers),
+            program: self.program.clone(),
             hub,
         };
         let core = self.cores.get(index % self.cores.len().max(1)).copied();

@@ -8,6 +8,7 @@
 pub mod context;
 mod counted;
 mod opening;
+pub mod program;
 pub mod refusal;
 mod router;
 pub mod serve;

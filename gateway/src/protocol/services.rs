@@ -3,7 +3,7 @@
 //! A connection keeps the numbers of both from its beginning to its end, and both live as long:
 //! what the configuration says later changes nothing under it.
 
-use std::ops::Index;
+use std::ops::{Index, IndexMut};
 
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::keepalive::{Timings, Wait};
@@ -18,6 +18,7 @@ use crate::config::stack::Deflate;
 use crate::config::{self, Listener, Route, SlowPeer, Stack};
 use crate::connection::{ProfileId, ServiceId, deadlines};
 use crate::kernel::ListenerId;
+use crate::transport::{LayerFactory, Transport};
 
 /// How often in a row a peer has to have acknowledged nothing, each time after that part of the
 /// time that it may stall.
@@ -183,6 +184,8 @@ impl Index<ServiceId> for Services {
 
 /// What a listener's stack says of its connections.
 pub struct Profile {
+    /// What is between the socket and what is spoken on it.
+    pub transport: Transport,
     /// Which end we are.
     pub role: Role,
     /// The ticks of each wait.
@@ -197,9 +200,10 @@ pub struct Profile {
 }
 
 impl Profile {
-    fn new(listener: &Listener) -> Self {
+    fn new(listener: &Listener, layers: &LayerFactory) -> Self {
         let stack = &listener.stack;
         Self {
+            transport: Transport::new(listener, layers),
             role: Role::Server,
             waits: waits(stack),
             message: deadlines::ticks(stack.websocket.message),
@@ -232,15 +236,15 @@ pub struct Profiles {
 
 impl Profiles {
     /// Those of the configured listeners.
-    pub fn new(listeners: &[Listener]) -> Self {
+    pub fn new(listeners: &[Listener], layers: &LayerFactory) -> Self {
         let mut this =
             Self { entries: Counted::new(), of_listeners: Vec::new(), shared_deflate: None };
-        this.update(listeners);
+        this.update(listeners, layers);
         this
     }
 
-    fn update(&mut self, listeners: &[Listener]) {
-        let numbers = self.entries.update(listeners, Profile::new);
+    fn update(&mut self, listeners: &[Listener], layers: &LayerFactory) {
+        let numbers = self.entries.update(listeners, |one| Profile::new(one, layers));
         let id =
             |number| ProfileId::try_from(number).expect("a few listeners, and as many retired");
         self.of_listeners = numbers.into_iter().map(id).collect();
@@ -279,6 +283,12 @@ impl Index<ProfileId> for Profiles {
 
     fn index(&self, id: ProfileId) -> &Profile {
         &self.entries[usize::from(id)]
+    }
+}
+
+impl IndexMut<ProfileId> for Profiles {
+    fn index_mut(&mut self, id: ProfileId) -> &mut Profile {
+        &mut self.entries[usize::from(id)]
     }
 }
 

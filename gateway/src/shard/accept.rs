@@ -365,7 +365,8 @@ impl Accepting {
         connection.profile = connections.sockets.profiles.enter(listener);
         connection.service = OPENING;
         connections.services.enter(OPENING);
-        let profile = &connections.sockets.profiles[connection.profile];
+        let profile = &mut connections.sockets.profiles[connection.profile];
+        profile.transport.begin(slot);
         // On a route of the hub it is kept; which route it will be is not known yet.
         if connections.services.has_hub() || profile.logs() {
             connections.peers.insert(slot, peer);

@@ -12,7 +12,7 @@ use super::stalled::Stalled;
 use super::{Buffers, Shard};
 use crate::bill::sizes::hash_table_held;
 use crate::bill::{Holdings, Owner};
-use crate::connection::{Connection, Reading, Stage, States};
+use crate::connection::{Connection, Reading, SealedBytes, Stage, States};
 use crate::kernel::{BufferId, Peer, Ring, Slot};
 use crate::mailbox::Counts;
 use crate::memory::{BlockId, Share};
@@ -110,6 +110,13 @@ impl<R: Ring> Shard<R> {
             (Owner::Records, self.connections.sockets.table.bytes()),
             (Owner::Stalled, hash_table_held(self.connections.sockets.stalled.capacity(), stalled)),
             (
+                Owner::Sealed,
+                hash_table_held(
+                    self.connections.sockets.sealing.sealed.capacity(),
+                    SealedBytes::BYTES,
+                ),
+            ),
+            (
                 Owner::Halves,
                 hash_table_held(self.connections.sockets.halves.capacity(), Halves::BYTES),
             ),
@@ -135,6 +142,7 @@ impl<R: Ring> Shard<R> {
             && self.connections.hub.recoveries.len() == 0
             && self.connections.failed.is_empty()
             && self.connections.sockets.halves.is_empty()
+            && self.connections.sockets.sealing.is_empty()
             && self.connections.sockets.frames.waiting() == 0
             && self.connections.sockets.held.is_empty()
             && self.connections.sockets.crowd.is_empty()
@@ -161,6 +169,8 @@ impl<R: Ring> Shard<R> {
             .map(|block| self.connections.sockets.blocks.content(block).length)
             .sum();
         assert_eq!(queued, connection.backlog_bytes, "backlog of slot {slot}");
+        let sealed = self.connections.sockets.sealing.sealed.ahead(slot);
+        assert!(sealed <= queued, "slot {slot} has {sealed} sealed bytes of {queued}");
         let limit = self.connections.services[connection.service].limits.backlog;
         // The rest of a short send was accepted before it was tried; it is part of one turn's
         // output, which a receive buffer or the staging memory held.

@@ -69,6 +69,11 @@ impl<R: Ring> Shard<R> {
 
     /// Bytes have come in.
     fn arrived(&mut self, slot: Slot, arrival: Arrival) {
+        let Some(span) = self.connections.sockets.open_received(slot, arrival.span) else {
+            self.connections.sockets.counters.protocol_errors += 1;
+            return self.connections.peer_failed(slot);
+        };
+        let arrival = Arrival { span, ..arrival };
         self.connections.sockets.is_active(slot);
         let connection = &mut self.connections.sockets.table[slot];
         match connection.stage {

@@ -10,7 +10,7 @@ use super::{Deliveries, Details, completions};
 use crate::bill::sizes::{hash_table, list};
 use crate::bill::{Line, Owner};
 use crate::config::{Config, Handler, Limits, Listener};
-use crate::connection::{Connection, FrameId, Frames};
+use crate::connection::{Connection, FrameId, Frames, SealedBytes};
 use crate::hub;
 use crate::kernel::{ACCEPT_BATCH, BufferId, Completion, Generation, Peer, Slot, SlotSet};
 use crate::memory::{MIN_BLOCK, PIECE};
@@ -63,6 +63,7 @@ fn tables(limits: &Limits) -> Vec<Line> {
         Line::new(Owner::Deadlines, slots.into(), CONNECTIONS),
         Line::new(Owner::Stalled, stalled, CONNECTIONS),
         Line::new(Owner::Halves, hash_table(slots, Halves::BYTES), CONNECTIONS),
+        Line::new(Owner::Sealed, hash_table(slots, SealedBytes::BYTES), CONNECTIONS),
         Line::new(Owner::FreeBuffers, free, BUFFERS),
     ]
 }

@@ -37,10 +37,10 @@ use std::time::Duration;
 
 use crate::config::{Config, Limits};
 use crate::connection::deadlines::TICK;
-use crate::handler::HandlerFactory;
 use crate::hub::Hub;
 use crate::kernel::{AreaSizes, Completion, Memory, Ring, RingError, Setup, SlotSet, Uring, Waker};
 use crate::memory::PIECE;
+use crate::protocol::program::Program;
 
 pub use crate::counters::Counters;
 use accept::Accepting;
@@ -93,8 +93,8 @@ pub struct Assembly {
     pub waker: Waker,
     /// The wire to the control thread.
     pub control: Arc<Control>,
-    /// Makes handlers that are not built in.
-    pub handlers: Arc<HandlerFactory>,
+    /// What an embedding program brings along.
+    pub program: Program,
     /// The shard's part of the hub.
     pub hub: Hub,
 }

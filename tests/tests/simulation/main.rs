@@ -36,7 +36,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tidegate::config::{Config, Limits};
-use tidegate::gateway::{self, hub_settings};
+use tidegate::gateway::{self, Program, hub_settings};
 use tidegate::hub::{self, Identity, Seed};
 use tidegate::kernel::Waker;
 use tidegate::names::Node;
@@ -159,7 +159,8 @@ impl Scene {
                 listeners: Vec::new(),
                 waker,
                 control: Arc::clone(&outside.control),
-                handlers: Arc::new(move |route| handlers::recorded(route, &recorded)),
+                program: Program::default()
+                    .handlers(move |route| handlers::recorded(route, &recorded)),
             };
             let memory = shard::memory(&config.limits).expect("memory");
             let world = Rc::clone(&outside.world);

@@ -10,7 +10,7 @@ use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use tidegate::config::Config;
-use tidegate::gateway::hub_settings;
+use tidegate::gateway::{Program, hub_settings};
 use tidegate::hub::{
     self, Answer, ConnectionFilter, ConnectionInfo, Door, Identity, Presence, Request, Seed,
 };
@@ -147,7 +147,7 @@ impl Play {
             listeners: Vec::new(),
             waker,
             control: Arc::clone(&control),
-            handlers: Arc::new(|_| None),
+            program: Program::default(),
         };
         let shard = Shard::new(HandRing(Rc::clone(&hand)), memory, assembly);
         Self { shard, hand, door, control }

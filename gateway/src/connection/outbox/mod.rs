@@ -11,9 +11,14 @@
 //! At most one send of a connection is on its way: in a batch, whose outcome is known once the
 //! batch is settled, or armed, which waits for the peer. This type knows nothing of the ring that
 //! sends: whoever sends tells it what became of it.
+//!
+//! Where a transport seals what is sent, it takes from here what goes first, by [`Outbox::first`]
+//! and [`Outbox::sent`], and the rest of sealed bytes that a peer did not take comes back into the
+//! backlog, in front of all else.
 
 mod backlog;
 mod frames;
+mod sealed;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +29,7 @@ use crate::memory::{Full, Pool};
 
 pub use backlog::Backlog;
 pub use frames::{FrameId, Frames, NO_KEY};
+pub use sealed::SealedBytes;
 
 /// What queued frames leave of a backlog's bound, so that a Close frame finds room when the bound
 /// is met: the largest one. Only the rest of a send that fell short may use it up.
@@ -45,6 +51,8 @@ pub struct Outbox<'a> {
     /// How much of the staging memory, from the front, is used in this batch. All of it is free
     /// again once the batch is settled.
     pub staged: &'a mut u32,
+    /// Which bytes of backlogs are sealed.
+    pub sealed: &'a mut SealedBytes,
 }
 
 /// A published frame that is offered: which one, where it is, and what its message's key is.
@@ -232,8 +240,13 @@ impl Outbox<'_> {
         (corked.length > 0).then_some(Outgoing { span: corked, frame: None })
     }
 
-    /// What is to be sent next by a send that waits for the peer. A frame has begun from here on.
-    pub fn next_armed(&mut self) -> Option<Span> {
+    /// What is to be sent next by a send that waits for the peer, or sealed next. A frame has begun
+    /// from here on.
+    pub fn first(&mut self) -> Option<Span> {
+        let ahead = self.sealed.ahead(self.slot);
+        if ahead > 0 {
+            return self.backlog().front().map(|span| span.part(0, span.length.min(ahead)));
+        }
         if !self.frames.is_begun(self.slot) {
             if let Some(span) = self.backlog().front() {
                 return Some(span);
@@ -247,8 +260,12 @@ impl Outbox<'_> {
         self.frames.front(self.slot, self.pool.blocks)
     }
 
-    /// An armed send has sent so many bytes.
+    /// So many bytes of what goes first were sent, or sealed.
     pub fn sent(&mut self, count: u32) {
+        if self.sealed.ahead(self.slot) > 0 {
+            self.sealed.take(self.slot, count);
+            return self.backlog().consume(count);
+        }
         if !self.frames.is_begun(self.slot) {
             return self.backlog().consume(count);
         }
@@ -273,6 +290,23 @@ impl Outbox<'_> {
         self.backlog().push_front(rest)
     }
 
+    /// A send of sealed bytes fell short: the rest goes first, and as it is.
+    ///
+    /// # Errors
+    /// There is no block for it: part of a frame is lost.
+    pub fn sealed_fell_short(&mut self, rest: Span) -> Result<(), Full> {
+        self.fell_short(rest)?;
+        self.sealed.add(self.slot, rest.length);
+        Ok(())
+    }
+
+    /// A frame to which nothing was in the way was sealed in part, or not at all: what is left of it
+    /// waits.
+    pub fn frame_waits(&mut self, frame: FrameId, sealed: u32) {
+        self.connection.states.set(States::QUEUED);
+        self.frames.push_front(self.slot, frame, sealed, self.pool.blocks);
+    }
+
     /// A frame was sent in part, or not at all: it waits at the front.
     pub fn frame_fell_short(&mut self, frame: FrameId, sent: u32) {
         self.connection.states.set(States::BLOCKED | States::QUEUED);
@@ -293,6 +327,7 @@ impl Outbox<'_> {
     /// Gives everything up: the connection has ended.
     pub fn clear(&mut self) {
         self.backlog().clear();
+        self.sealed.forget(self.slot);
         self.frames.clear(self.slot, self.pool.blocks);
     }
 }

@@ -20,6 +20,7 @@ struct Line {
     frames: Frames,
     world: World,
     staged: u32,
+    sealed: SealedBytes,
     /// What the peer has taken.
     heard: Vec<u8>,
     /// The send of the batch whose outcome is open.
@@ -38,6 +39,7 @@ impl Line {
             frames: Frames::new(places, 4),
             world: World::new(1 << 18),
             staged: 0,
+            sealed: SealedBytes::default(),
             heard: Vec::new(),
             batch: None,
             armed: None,
@@ -56,6 +58,7 @@ impl Line {
             frames: &mut self.frames,
             pool: self.world.pool(),
             staged: &mut self.staged,
+            sealed: &mut self.sealed,
         }
     }
 
@@ -94,7 +97,7 @@ impl Line {
         if self.batch.is_some() || self.armed.is_some() {
             return;
         }
-        match self.outbox().next_armed() {
+        match self.outbox().first() {
             Some(span) => {
                 self.connection.states.set_writing(Writing::Armed);
                 self.armed = Some(span);

@@ -148,6 +148,7 @@ impl<R: Ring> Connections<R> {
         self.log_closed(slot);
         let Connection { service, profile, .. } = self.sockets.table[slot];
         self.services.leave(service);
+        self.sockets.profiles[profile].transport.end(slot);
         self.sockets.profiles.leave(profile);
         self.sockets.table.end(slot);
     }

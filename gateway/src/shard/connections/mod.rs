@@ -58,14 +58,14 @@ pub(super) struct Connections<R> {
 
 impl<R: Ring> Connections<R> {
     pub(super) fn new(ring: R, memory: Memory, assembly: Assembly) -> Self {
-        let Assembly { index, config, handlers, hub, .. } = assembly;
+        let Assembly { index, config, program, hub, .. } = assembly;
         let limits = config.limits;
         let head = limits.request_head + limits.receive_buffer;
         Self {
             index,
-            sockets: Sockets::new(ring, memory, &config),
+            sockets: Sockets::new(ring, memory, &config, &*program.layers),
             services: Services::new(&config.routes, &|route| {
-                handlers(route).unwrap_or_else(|| built_in(route))
+                (program.handlers)(route).unwrap_or_else(|| built_in(route))
             }),
             hub,
             compressor: Compressor::new(),
@@ -98,6 +98,7 @@ impl<R: Ring> Connections<R> {
     pub(super) fn turn(&mut self, slot: Slot, buffer: Option<BufferId>) -> Turn<'_> {
         let sending_reserve = self.sockets.sending_reserve();
         let is_full = self.has_no_place();
+        let seals = self.sockets.seals(slot);
         let sockets = &mut self.sockets;
         let connection = &mut sockets.table[slot];
         let limits = self.services[connection.service].limits;
@@ -110,6 +111,7 @@ impl<R: Ring> Connections<R> {
             backlog_limit: limits.backlog,
             sending_reserve,
             place: Place::Nothing,
+            seals,
         };
         let (compressor, hub) = (&mut self.compressor, &mut self.hub);
         let said = Said::default();

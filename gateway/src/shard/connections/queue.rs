@@ -45,7 +45,12 @@ impl<R: Ring> Connections<R> {
         self.sockets.counters.slow_dropped_oldest += u64::from(oldest);
         self.sockets.counters.slow_conflated += u64::from(conflated);
         match offered {
-            Offered::AtOnce => self.sockets.launch(slot, offer.span, SentFrom::Frame(offer.frame)),
+            Offered::AtOnce if self.sockets.seals(slot) => {
+                self.sockets.launch_sealed_frame(slot, offer.frame, offer.span);
+            }
+            Offered::AtOnce => {
+                self.sockets.launch(slot, offer.span, SentFrom::Frame(offer.frame));
+            }
             // What is sent before it may succeed without a word: look again when that is settled.
             Offered::Queued => {
                 self.sockets.flush_soon |= self.sockets.table[slot].states.is_in_batch();

@@ -19,7 +19,7 @@ impl<R: Ring> Connections<R> {
         let Finished { place, staged, end, drop, unread, became_whole, .. } = finished;
         self.sockets.staged = staged;
         self.take_note(slot, &finished);
-        self.sockets.launch_output(slot, buffer, place);
+        let drop = self.sockets.launch_output(slot, buffer, place).is_err() || drop;
         if let (Some(buffer), Some(span), false) = (buffer, unread, drop) {
             self.sockets.put_off(slot, Arrival { buffer, span });
         }
@@ -85,7 +85,10 @@ impl<R: Ring> Connections<R> {
         if let SentFrom::Frame(frame) = from {
             return self.sockets.frame_fell_short(slot, frame, sent);
         }
-        if self.sockets.outbox(slot).fell_short(span.skip(sent)) == Err(Full) {
+        let (seals, rest) = (self.sockets.seals(slot), span.skip(sent));
+        let mut outbox = self.sockets.outbox(slot);
+        let kept = if seals { outbox.sealed_fell_short(rest) } else { outbox.fell_short(rest) };
+        if kept == Err(Full) {
             // Part of a frame is lost: nothing more can be said to this peer.
             self.sockets.counters.out_of_blocks += 1;
             self.drop_connection(slot);
@@ -111,19 +114,29 @@ impl<R: Ring> Connections<R> {
             connection.states.set_writing(Writing::Idle);
             if connection.stage == Stage::Zombie {
                 self.bury(send.slot);
-            } else if connection.backlog.is_some() || connection.states.has(States::BLOCKED) {
-                self.sockets.arm_send(send.slot);
-            } else if connection.states.has(States::QUEUED) {
-                self.unqueued.push(send.slot);
             } else {
-                self.hub.recoveries.is_fed(send.slot);
-                self.after_words(send.slot);
+                self.settled(send.slot);
             }
             self.sockets.make_room()?;
         }
         debug_assert!(self.sockets.batch.is_empty(), "settling sends nothing in batches");
         self.sockets.batch = batch;
+        self.unqueued.extend(self.sockets.sealing.take_waiting());
         self.go_on_with_queues()
+    }
+
+    /// What was sent to a connection in the batch has left, or waits.
+    fn settled(&mut self, slot: Slot) {
+        if self.sockets.sends_batches_only(slot) {
+            self.unqueued.push(slot);
+        } else if self.sockets.waits_for_peer(slot) {
+            self.sockets.arm_send(slot);
+        } else if self.sockets.table[slot].states.has(States::QUEUED) {
+            self.unqueued.push(slot);
+        } else {
+            self.hub.recoveries.is_fed(slot);
+            self.after_words(slot);
+        }
     }
 
     /// Drops the connections whose sends have failed. Whether the batch is settled is known by now:
@@ -146,12 +159,27 @@ impl<R: Ring> Connections<R> {
     fn go_on_with_queues(&mut self) -> io::Result<()> {
         let mut unqueued = std::mem::take(&mut self.unqueued);
         for slot in unqueued.drain(..) {
-            self.sockets.launch_queued(slot);
-            self.after_words(slot);
+            if self.sockets.seals(slot) {
+                self.go_on_sealed(slot);
+            } else {
+                self.sockets.launch_queued(slot);
+                self.after_words(slot);
+            }
             self.sockets.make_room()?;
         }
         self.unqueued = unqueued;
         Ok(())
+    }
+
+    /// What was sealed has left: so does what waits, or the peer has taken all.
+    fn go_on_sealed(&mut self, slot: Slot) {
+        let is_there = !matches!(self.sockets.table[slot].stage, Stage::Free | Stage::Zombie);
+        if self.sockets.sealing.take_broken(slot) && is_there {
+            return self.drop_connection(slot);
+        }
+        if is_there && !self.sockets.launch_sealed(slot) {
+            self.drained(slot);
+        }
     }
 
     /// An armed send is done.

@@ -3,6 +3,7 @@
 
 pub(super) mod put_off;
 pub(super) mod receiving;
+pub(super) mod sealing;
 pub(super) mod sending;
 
 use std::collections::HashMap;
@@ -23,9 +24,11 @@ use crate::shard::OPERATIONS_PER_EVENT;
 use crate::shard::buffers::Buffers;
 use crate::shard::halves::Halves;
 use crate::shard::sockets::put_off::PutOff;
+use crate::shard::sockets::sealing::Sealing;
 use crate::shard::sockets::sending::BatchSend;
 use crate::shard::stalled::Stalled;
 use crate::shard::table::Table;
+use crate::transport::LayerFactory;
 
 /// For how many ticks those linger whose answer has left; the first has begun. A drain does not
 /// wait for strangers who do not close.
@@ -68,6 +71,7 @@ pub(super) struct Sockets<R> {
     pub(super) frames: Frames,
     /// Frames that nobody refers to once the batch is settled.
     pub(super) done_frames: Vec<FrameId>,
+    pub(super) sealing: Sealing,
     /// The peers that seem stalled, or gone.
     pub(super) stalled: HashMap<Slot, Stalled>,
     /// How often something found no block, or no place, in this turn of the loop.
@@ -76,14 +80,14 @@ pub(super) struct Sockets<R> {
 }
 
 impl<R: Ring> Sockets<R> {
-    pub(super) fn new(ring: R, memory: Memory, config: &Config) -> Self {
+    pub(super) fn new(ring: R, memory: Memory, config: &Config, layers: &LayerFactory) -> Self {
         let limits = config.limits;
         Self {
             limits,
             ring,
             memory,
             table: Table::new(limits.slots()),
-            profiles: Profiles::new(&config.listeners),
+            profiles: Profiles::new(&config.listeners, layers),
             deadlines: Deadlines::new(limits.slots()),
             halves: Halves::default(),
             expired: SlotSet::new(limits.slots()),
@@ -100,6 +104,7 @@ impl<R: Ring> Sockets<R> {
             flush_soon: false,
             frames: Frames::new(config.hub.queued(limits.connections), limits.slots()),
             done_frames: Vec::new(),
+            sealing: Sealing::default(),
             stalled: HashMap::new(),
             shortages: 0,
             counters: Counters::default(),

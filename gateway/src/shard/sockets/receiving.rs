@@ -118,6 +118,10 @@ impl<R: Ring> Sockets<R> {
     /// buffer.
     fn direct_target(&self, slot: Slot) -> Option<Span> {
         let connection = &self.table[slot];
+        if self.seals(slot) {
+            // What comes in is opened in a receive buffer.
+            return None;
+        }
         let block = connection.gathered.filter(|_| connection.stage == Stage::Open)?;
         let remaining = connection.data_remaining();
         if remaining < u64::from(self.limits.receive_buffer) {

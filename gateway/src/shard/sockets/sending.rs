@@ -9,7 +9,7 @@ use tidegate_proto::keepalive::Wait;
 
 use crate::connection::{FrameId, Offer, Outbox, Outgoing, Place, Stage, States, Writing};
 use crate::kernel::{AreaName, BufferId, Generation, Operation, Ring, Slot, Span};
-use crate::memory::{Blocks, Pool, Share};
+use crate::memory::{Blocks, Full, Pool, Share};
 use crate::protocol::turn::Half;
 use crate::shard::connections::queue::Delivered;
 use crate::shard::sockets::Sockets;
@@ -59,6 +59,7 @@ impl<R: Ring> Sockets<R> {
             frames: &mut self.frames,
             pool: Pool { blocks: &mut self.blocks, memory: &mut self.memory },
             staged: &mut self.staged,
+            sealed: &mut self.sealing.sealed,
         }
     }
 
@@ -79,6 +80,10 @@ impl<R: Ring> Sockets<R> {
     /// Sends what waits of published frames to a connection to which nothing else is being sent.
     pub(crate) fn launch_queued(&mut self, slot: Slot) {
         if self.table[slot].stage == Stage::Zombie {
+            return;
+        }
+        if self.seals(slot) {
+            self.launch_sealed(slot);
             return;
         }
         let may_cork = self.may_cork();
@@ -148,7 +153,23 @@ impl<R: Ring> Sockets<R> {
     }
 
     /// Sends a turn's output.
-    pub(crate) fn launch_output(&mut self, slot: Slot, buffer: Option<BufferId>, place: Place) {
+    ///
+    /// # Errors
+    /// There was no room to seal it, and there is no block for what is left.
+    pub(crate) fn launch_output(
+        &mut self,
+        slot: Slot,
+        buffer: Option<BufferId>,
+        place: Place,
+    ) -> Result<(), Full> {
+        if self.seals(slot) {
+            return self.launch_sealed_output(slot, place);
+        }
+        self.launch_plain_output(slot, buffer, place);
+        Ok(())
+    }
+
+    fn launch_plain_output(&mut self, slot: Slot, buffer: Option<BufferId>, place: Place) {
         let span = match place {
             Place::Nothing => {
                 // The turn may have ended a message that published frames waited for.
@@ -165,15 +186,21 @@ impl<R: Ring> Sockets<R> {
         self.launch(slot, span, buffer.map_or(SentFrom::Staging, SentFrom::Buffer));
     }
 
-    /// Sends the first block of the backlog, unless an earlier send has yet to complete.
+    /// Sends what goes first when the peer has room, unless an earlier send has yet to complete. Where
+    /// it is sealed, only what is sealed already waits for the peer.
     pub(crate) fn arm_send(&mut self, slot: Slot) {
         let connection = &self.table[slot];
         if connection.states.is_sending() {
             return;
         }
+        if self.seals(slot) && self.sealing.sealed.ahead(slot) == 0 {
+            self.launch_sealed(slot);
+            return;
+        }
+        let connection = &self.table[slot];
         let generation = connection.generation;
         let wait = connection.wait;
-        let Some(span) = self.outbox(slot).next_armed() else {
+        let Some(span) = self.outbox(slot).first() else {
             self.table[slot].states.clear(States::BLOCKED);
             return;
         };
@@ -185,6 +212,17 @@ impl<R: Ring> Sockets<R> {
             self.stalled.remove(&slot);
             self.wait_for(slot, Wait::Progress);
         }
+    }
+
+    /// Whether bytes wait for a peer to take some.
+    pub(crate) fn waits_for_peer(&self, slot: Slot) -> bool {
+        let connection = &self.table[slot];
+        connection.backlog.is_some() || connection.states.has(States::BLOCKED)
+    }
+
+    /// Whether what is to be sent next leaves in a batch in any case: what is to be sealed does.
+    pub(crate) fn sends_batches_only(&self, slot: Slot) -> bool {
+        self.seals(slot) && self.sealing.sealed.ahead(slot) == 0
     }
 
     /// Whether the kernel is to carry out what is queued behind the first so many sends, before

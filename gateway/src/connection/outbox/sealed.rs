@@ -1,0 +1,58 @@
+//! Which bytes of backlogs are sealed: those that a transport has made ready for the wire, and that
+//! a peer has not taken.
+
+use std::collections::HashMap;
+
+use crate::kernel::Slot;
+
+/// How many bytes of each connection's backlog, from its front, leave as they are. Few connections
+/// have any.
+#[derive(Debug, Default)]
+pub struct SealedBytes {
+    by_slot: HashMap<Slot, u32>,
+}
+
+impl SealedBytes {
+    /// Bytes of an entry.
+    pub const BYTES: usize = size_of::<(Slot, u32)>();
+
+    /// So many bytes of a connection's backlog.
+    #[must_use]
+    pub fn ahead(&self, slot: Slot) -> u32 {
+        self.by_slot.get(&slot).copied().unwrap_or(0)
+    }
+
+    /// So many more.
+    pub(super) fn add(&mut self, slot: Slot, count: u32) {
+        *self.by_slot.entry(slot).or_default() += count;
+    }
+
+    /// So many have been sent.
+    pub(super) fn take(&mut self, slot: Slot, count: u32) {
+        if let Some(ahead) = self.by_slot.get_mut(&slot) {
+            *ahead -= count;
+            if *ahead == 0 {
+                self.by_slot.remove(&slot);
+            }
+        }
+    }
+
+    /// The connection has ended.
+    pub(super) fn forget(&mut self, slot: Slot) {
+        if !self.by_slot.is_empty() {
+            self.by_slot.remove(&slot);
+        }
+    }
+
+    /// How many entries there is memory for.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.by_slot.capacity()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.by_slot.is_empty()
+    }
+}

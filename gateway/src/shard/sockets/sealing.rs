@@ -1,0 +1,147 @@
+//! Sending where a transport seals: what goes first is sealed into staging memory and leaves in the
+//! batch. Only what a peer did not take of that waits for it, in the backlog, as it is.
+
+use crate::connection::{FrameId, Place, Reading, SealedBytes, Stage, States};
+use crate::kernel::{AreaName, Ring, Slot, Span};
+use crate::memory::Full;
+use crate::shard::sockets::Sockets;
+use crate::shard::sockets::sending::SentFrom;
+use crate::transport::Sealed;
+
+/// Sealed bytes that leave in one send of what waits.
+const AT_ONCE: u32 = 32 * 1024;
+
+/// With so much room for sealed bytes, a transport seals at least one.
+const ROOM: u32 = 1024;
+
+/// What is sealed, and what waits for room to be sealed.
+#[derive(Default)]
+pub(crate) struct Sealing {
+    pub(crate) sealed: SealedBytes,
+    /// Those for whom there was no staging memory, until the batch is settled.
+    waiting: Vec<Slot>,
+    /// Those of them whose transport took nothing though there was room.
+    broken: Vec<Slot>,
+}
+
+impl Sealing {
+    /// Whether nothing is sealed and waits, and nobody waits for room.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.sealed.is_empty() && self.waiting.is_empty()
+    }
+
+    /// Takes out those who waited for staging memory.
+    pub(crate) fn take_waiting(&mut self) -> Vec<Slot> {
+        std::mem::take(&mut self.waiting)
+    }
+
+    /// Whether the connection's transport seals nothing; it is told of once.
+    pub(crate) fn take_broken(&mut self, slot: Slot) -> bool {
+        let place = self.broken.iter().position(|other| *other == slot);
+        place.is_some_and(|place| self.broken.swap_remove(place) == slot)
+    }
+}
+
+impl<R: Ring> Sockets<R> {
+    /// Whether what is sent to a connection is sealed.
+    pub(crate) fn seals(&self, slot: Slot) -> bool {
+        self.profile(slot).transport.seals()
+    }
+
+    /// Opens what was received, in place; `None` if it cannot be.
+    pub(crate) fn open_received(&mut self, slot: Slot, received: Span) -> Option<Span> {
+        let transport = &mut self.profiles[self.table[slot].profile].transport;
+        let plain = transport.open(slot, self.memory.bytes_mut(received)).ok()?;
+        Some(received.part(0, plain as u32))
+    }
+
+    /// Seals what a turn has said; what there is no room for waits in the backlog.
+    ///
+    /// # Errors
+    /// There is no block for it either.
+    pub(crate) fn launch_sealed_output(&mut self, slot: Slot, place: Place) -> Result<(), Full> {
+        if let Place::At(span) = place {
+            let start = self.staged;
+            let rest = span.skip(self.seal(slot, span));
+            self.launch_staged(slot, start);
+            if rest.length > 0 {
+                self.outbox(slot).backlog().push_front(rest)?;
+            }
+        }
+        self.launch_sealed(slot);
+        Ok(())
+    }
+
+    /// Seals a published frame to which nothing is in the way, and sends it; what there is no room
+    /// for waits.
+    pub(crate) fn launch_sealed_frame(&mut self, slot: Slot, frame: FrameId, span: Span) {
+        let start = self.staged;
+        let sealed = self.seal(slot, span);
+        self.launch_staged(slot, start);
+        if sealed < span.length {
+            self.outbox(slot).frame_waits(frame, sealed);
+            self.launch_sealed(slot);
+        }
+    }
+
+    /// Sends what goes first to a connection to which nothing else is being sent: sealed bytes that
+    /// its peer has not taken, or what is sealed now. Returns whether anything waits still, or is
+    /// sent.
+    pub(crate) fn launch_sealed(&mut self, slot: Slot) -> bool {
+        if self.table[slot].states.is_sending() {
+            self.flush_soon |= self.table[slot].states.is_in_batch();
+            return true;
+        }
+        if self.table[slot].stage == Stage::Zombie {
+            return false;
+        }
+        if self.sealing.sealed.ahead(slot) > 0 {
+            self.arm_send(slot);
+            return true;
+        }
+        let start = self.staged;
+        let mut waits = false;
+        while let Some(span) = self.outbox(slot).first() {
+            let taken = self.seal(slot, span);
+            self.outbox(slot).sent(taken);
+            waits = taken < span.length;
+            if waits || self.staged - start >= AT_ONCE {
+                break;
+            }
+        }
+        self.launch_staged(slot, start);
+        if waits && self.staged == start {
+            // Once the batch is settled, its memory is free again.
+            self.sealing.waiting.push(slot);
+        }
+        let connection = &self.table[slot];
+        let is_paused = connection.states.reading() == Reading::Paused;
+        let has_more = connection.backlog.is_some() || connection.states.has(States::QUEUED);
+        self.flush_soon |= has_more || is_paused || connection.states.is_blocked();
+        waits || self.staged > start
+    }
+
+    /// Seals the beginning of `span` behind what is staged; returns how much of it that was.
+    fn seal(&mut self, slot: Slot, span: Span) -> u32 {
+        let end = self.memory.area(AreaName::Staging).len() as u32;
+        let wire = Span { area: AreaName::Staging, start: self.staged, length: end - self.staged };
+        let wire_length = wire.length;
+        let transport = &mut self.profiles[self.table[slot].profile].transport;
+        let (plain, wire) = self.memory.pair(span, wire);
+        let Sealed { taken, written } = transport.seal(slot, plain, wire);
+        if taken == 0 && wire_length > ROOM {
+            self.sealing.broken.push(slot);
+        }
+        self.staged += written as u32;
+        taken as u32
+    }
+
+    /// Sends what was staged from `start` on.
+    fn launch_staged(&mut self, slot: Slot, start: u32) {
+        let length = self.staged - start;
+        if length > 0 {
+            let span = Span { area: AreaName::Staging, start, length };
+            self.launch(slot, span, SentFrom::Staging);
+        }
+    }
+}
