@@ -7,6 +7,7 @@
 //! - [`config`]: what a gateway is started with, read from TOML or put together by the program;
 //! - [`gateway`]: starting it, and everything that may keep it from that;
 //! - [`handler`]: what answers a route, for those that bring their own;
+//! - [`protocol`]: what is spoken on a listener, for those that bring their own;
 //! - [`hub`]: publish and subscribe, from handlers and, by the [`hub::Door`], from other threads;
 //! - [`names`]: topics, users, connections, as all of these name them;
 //! - [`steering`]: draining and stopping it, and what it counts;
@@ -19,6 +20,7 @@ pub mod gateway;
 pub mod handler;
 pub mod hub;
 pub mod names;
+pub mod protocol;
 pub mod steering;
 
 // What a gateway is made of. It can be reached by the binary, the tests and the measurements, and
@@ -42,8 +44,6 @@ pub mod machine;
 pub mod mailbox;
 #[doc(hidden)]
 pub mod memory;
-#[doc(hidden)]
-pub mod protocol;
 #[doc(hidden)]
 pub mod shard;
 pub mod transport;

@@ -13,5 +13,7 @@ pub use outbox::{
 };
 pub use output::{Output, Place};
 pub use payload::Payload;
-pub use record::{Connection, ProfileId, Protocol, ServiceId, Stage, WebSocket};
+pub use record::{
+    Connection, FOREIGN_OWN, Foreign, ProfileId, ServiceId, Spoken, Stage, WebSocket,
+};
 pub use states::{AfterFlush, Poll, Reading, States, Writing};

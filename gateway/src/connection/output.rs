@@ -76,6 +76,15 @@ impl Output<'_> {
         self.add(&[], &Payload::Bytes(bytes), 0)
     }
 
+    /// Adds bytes that are no frame, and leave room for what is to be said of an end. Bytes of the
+    /// receive buffer leave from there without being copied.
+    ///
+    /// # Errors
+    /// The bytes had to go to the backlog, and that is [`Full`].
+    pub fn data(&mut self, payload: &Payload<'_>) -> Result<(), Full> {
+        self.add(&[], payload, CONTROL_RESERVE)
+    }
+
     /// Whether the peer has yet to take what was written before.
     #[must_use]
     pub fn is_choked(&self) -> bool {

@@ -42,18 +42,35 @@ pub struct Connection {
     /// Laps that the deadline has yet to go round.
     pub laps: u8,
     /// What is spoken on it.
-    pub protocol: Protocol,
+    pub spoken: Spoken,
 }
 
 /// What is spoken on a connection, and where that is: half of the record. [`Stage`] is the life of
 /// its socket, whatever is spoken.
 #[derive(Clone, Copy, Debug)]
-pub enum Protocol {
+pub enum Spoken {
     /// That is not known yet: the head of a request is read.
     Opening,
     /// WebSocket.
     WebSocket(WebSocket),
+    /// A protocol that the program brings along.
+    Foreign(Foreign),
 }
+
+/// The state of a connection on which a protocol is spoken that the program brings along.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Foreign {
+    /// The protocol's own; zeros as it begins.
+    pub own: [u8; FOREIGN_OWN],
+    /// The protocol was told of the beginning and has to be told of the end.
+    pub is_open: bool,
+    /// The last words are said.
+    pub is_ending: bool,
+}
+
+/// The bytes that a protocol which the program brings along keeps of each connection.
+pub const FOREIGN_OWN: usize = 28;
 
 /// The state of a WebSocket connection.
 #[derive(Clone, Copy, Debug, Default)]
@@ -72,7 +89,7 @@ pub struct WebSocket {
 }
 
 const _: () = assert!(size_of::<Connection>() == 64 && align_of::<Connection>() == 64);
-const _: () = assert!(size_of::<Protocol>() == 32);
+const _: () = assert!(size_of::<Spoken>() == 32);
 
 /// The number of a service: what a route offers to its connections.
 pub type ServiceId = u16;
@@ -114,7 +131,7 @@ impl Connection {
             stage: Stage::Free,
             wait: Wait::Head,
             laps: 0,
-            protocol: Protocol::Opening,
+            spoken: Spoken::Opening,
         }
     }
 
@@ -133,27 +150,30 @@ impl Connection {
     /// Whether somebody was told that it has opened, and has to be told of the end.
     #[must_use]
     pub const fn is_open(&self) -> bool {
-        match &self.protocol {
-            Protocol::Opening => false,
-            Protocol::WebSocket(websocket) => websocket.is_open,
+        match &self.spoken {
+            Spoken::Opening => false,
+            Spoken::WebSocket(websocket) => websocket.is_open,
+            Spoken::Foreign(foreign) => foreign.is_open,
         }
     }
 
     /// Whether either side has begun to end it in the way of its protocol.
     #[must_use]
     pub fn is_closing(&self) -> bool {
-        match &self.protocol {
-            Protocol::Opening => false,
-            Protocol::WebSocket(websocket) => websocket.closing != Closing::Open,
+        match &self.spoken {
+            Spoken::Opening => false,
+            Spoken::WebSocket(websocket) => websocket.closing != Closing::Open,
+            Spoken::Foreign(foreign) => foreign.is_ending,
         }
     }
 
     /// Whether its protocol allows that it is sent anything more.
     #[must_use]
     pub fn may_send(&self) -> bool {
-        match &self.protocol {
-            Protocol::Opening => true,
-            Protocol::WebSocket(websocket) => websocket.closing.may_send(),
+        match &self.spoken {
+            Spoken::Opening => true,
+            Spoken::WebSocket(websocket) => websocket.closing.may_send(),
+            Spoken::Foreign(foreign) => !foreign.is_ending,
         }
     }
 
@@ -166,18 +186,18 @@ impl Connection {
     /// Whether nothing that was begun to be said has to be ended before anything else is said.
     #[must_use]
     pub const fn is_between_messages(&self) -> bool {
-        match &self.protocol {
-            Protocol::Opening => true,
-            Protocol::WebSocket(websocket) => websocket.sender.is_between(),
+        match &self.spoken {
+            Spoken::Opening | Spoken::Foreign(_) => true,
+            Spoken::WebSocket(websocket) => websocket.sender.is_between(),
         }
     }
 
     /// How many bytes have yet to come of what is being gathered, as far as that was announced.
     #[must_use]
     pub fn data_remaining(&self) -> u64 {
-        match &self.protocol {
-            Protocol::Opening => 0,
-            Protocol::WebSocket(websocket) => websocket.receiver.data_remaining(),
+        match &self.spoken {
+            Spoken::Opening | Spoken::Foreign(_) => 0,
+            Spoken::WebSocket(websocket) => websocket.receiver.data_remaining(),
         }
     }
 
@@ -185,18 +205,39 @@ impl Connection {
     /// compressed.
     #[must_use]
     pub const fn window(&self) -> u8 {
-        match &self.protocol {
-            Protocol::Opening => 0,
-            Protocol::WebSocket(websocket) => websocket.deflate_bits,
+        match &self.spoken {
+            Spoken::Opening | Spoken::Foreign(_) => 0,
+            Spoken::WebSocket(websocket) => websocket.deflate_bits,
+        }
+    }
+
+    /// Whether its protocol has words for its end, so that one without them is abrupt.
+    #[must_use]
+    pub const fn has_farewell(&self) -> bool {
+        matches!(self.spoken, Spoken::WebSocket(_))
+    }
+
+    /// Whether a protocol is spoken that the program brings along.
+    #[must_use]
+    pub const fn is_foreign(&self) -> bool {
+        matches!(self.spoken, Spoken::Foreign(_))
+    }
+
+    /// The state of a protocol that the program brings along, if that is spoken.
+    #[must_use]
+    pub const fn foreign(&mut self) -> Option<&mut Foreign> {
+        match &mut self.spoken {
+            Spoken::Foreign(foreign) => Some(foreign),
+            Spoken::Opening | Spoken::WebSocket(_) => None,
         }
     }
 
     /// The state of WebSocket, if that is spoken.
     #[must_use]
     pub const fn websocket(&mut self) -> Option<&mut WebSocket> {
-        match &mut self.protocol {
-            Protocol::WebSocket(websocket) => Some(websocket),
-            Protocol::Opening => None,
+        match &mut self.spoken {
+            Spoken::WebSocket(websocket) => Some(websocket),
+            Spoken::Opening | Spoken::Foreign(_) => None,
         }
     }
 

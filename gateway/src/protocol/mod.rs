@@ -5,23 +5,33 @@
 //! connection: one `match` over what is spoken on it. What a turn leaves to do for the shard it
 //! says when it is over ([`turn::Finished`]).
 
+#[doc(hidden)]
 pub mod context;
 mod counted;
+mod foreign;
 mod opening;
+#[doc(hidden)]
 pub mod program;
+#[doc(hidden)]
 pub mod refusal;
 mod router;
+#[doc(hidden)]
 pub mod serve;
+#[doc(hidden)]
 pub mod services;
+#[doc(hidden)]
 pub mod turn;
 mod websocket;
 
-use crate::connection::{Connection, Protocol};
+use crate::connection::{Connection, Spoken};
 use crate::kernel::Span;
 use crate::memory::BlockId;
+use crate::names::{ConnectionId, Name};
+pub use foreign::{Exchange, Protocol, ProtocolFactory, Stretch};
 use serve::End;
-use services::Services;
-use turn::{Failing, Turn};
+use services::{Profiles, Services};
+use turn::Turn;
+pub use turn::{Failing, Fault};
 
 /// What has not come in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,52 +42,82 @@ pub enum Overdue {
     Rest,
 }
 
+/// A connection has come. What a listener's own protocol is spoken on begins with it; of the others
+/// a request is awaited.
+pub fn begin(turn: &mut Turn<'_>) {
+    if turn.profile().protocol.is_some() {
+        foreign::begin(turn);
+    } else if turn.drains {
+        opening::refuse_busy(turn);
+    }
+}
+
+/// What was published for the connection, where its protocol has no form that is made for many at
+/// once; `topic` is where, if it was a topic.
+pub fn told(turn: &mut Turn<'_>, topic: Option<&Name>, message: &[u8]) {
+    if turn.connection().is_foreign() {
+        foreign::told(turn, topic, message);
+    }
+}
+
 /// Works on what was received.
 pub fn input(turn: &mut Turn<'_>, received: Span) {
-    match turn.connection().protocol {
-        Protocol::Opening => opening::input(turn, received),
-        Protocol::WebSocket(_) => websocket::input(turn, received),
+    match turn.connection().spoken {
+        Spoken::Opening => opening::input(turn, received),
+        Spoken::WebSocket(_) => websocket::input(turn, received),
+        Spoken::Foreign(_) => foreign::input(turn, received),
     }
 }
 
 /// Works on `count` bytes that were received straight into the gathered block.
 pub fn gathered(turn: &mut Turn<'_>, block: BlockId, count: u32) {
-    match turn.connection().protocol {
-        // What is half there of a head is small, and never received in place.
-        Protocol::Opening => {}
-        Protocol::WebSocket(_) => websocket::gathered(turn, block, count),
+    match turn.connection().spoken {
+        // What they keep is never received in place: how much is to come of it is not known.
+        Spoken::Opening | Spoken::Foreign(_) => {}
+        Spoken::WebSocket(_) => websocket::gathered(turn, block, count),
     }
 }
 
 /// Everything queued was sent.
 pub fn writable(turn: &mut Turn<'_>) {
-    match turn.connection().protocol {
-        Protocol::Opening => {}
-        Protocol::WebSocket(_) => websocket::writable(turn),
+    match turn.connection().spoken {
+        Spoken::Opening => {}
+        Spoken::WebSocket(_) => websocket::writable(turn),
+        Spoken::Foreign(_) => foreign::writable(turn),
     }
 }
 
 /// Something has not come in time.
 pub fn expired(turn: &mut Turn<'_>, what: Overdue) {
-    match (turn.connection().protocol, what) {
-        (Protocol::Opening, _) => opening::too_late(turn),
-        (Protocol::WebSocket(_), Overdue::Word) => websocket::ping(turn),
-        (Protocol::WebSocket(_), Overdue::Rest) => websocket::close(turn, Failing::TooLate),
+    match (turn.connection().spoken, what) {
+        (Spoken::Opening, _) => opening::too_late(turn),
+        (Spoken::WebSocket(_), Overdue::Word) => websocket::ping(turn),
+        (Spoken::WebSocket(_), Overdue::Rest) => websocket::close(turn, Failing::TooLate),
+        (Spoken::Foreign(_), Overdue::Word) => foreign::silent(turn),
+        (Spoken::Foreign(_), Overdue::Rest) => foreign::close(turn, Failing::TooLate),
     }
 }
 
 /// Ends the connection, if it is not ending already.
 pub fn close(turn: &mut Turn<'_>, why: Failing) {
-    match turn.connection().protocol {
-        Protocol::Opening => opening::refuse_busy(turn),
-        Protocol::WebSocket(_) => websocket::close(turn, why),
+    match turn.connection().spoken {
+        Spoken::Opening => opening::refuse_busy(turn),
+        Spoken::WebSocket(_) => websocket::close(turn, why),
+        Spoken::Foreign(_) => foreign::close(turn, why),
     }
 }
 
 /// The connection's messages have ended: whoever was told of their beginning is told, once.
-pub fn tell_end(services: &mut Services, connection: &mut Connection, end: End) {
-    match connection.protocol {
-        Protocol::Opening => {}
-        Protocol::WebSocket(_) => websocket::tell_end(services, connection, end),
+pub fn tell_end(
+    services: &mut Services,
+    profiles: &mut Profiles,
+    connection: &mut Connection,
+    id: ConnectionId,
+    end: End,
+) {
+    match connection.spoken {
+        Spoken::Opening => {}
+        Spoken::WebSocket(_) => websocket::tell_end(services, connection, end),
+        Spoken::Foreign(_) => foreign::tell_end(profiles, connection, id, end.by_peer),
     }
 }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::config::{Listener, Route};
+use crate::protocol::foreign::{Protocol, ProtocolFactory};
 use crate::protocol::serve::{Handler, HandlerFactory};
 use crate::transport::{Layer, LayerFactory};
 
@@ -28,6 +29,7 @@ use crate::transport::{Layer, LayerFactory};
 pub struct Program {
     pub(crate) handlers: Arc<HandlerFactory>,
     pub(crate) layers: Arc<LayerFactory>,
+    pub(crate) protocols: Arc<ProtocolFactory>,
 }
 
 impl Program {
@@ -51,12 +53,27 @@ impl Program {
         self.layers = Arc::new(make);
         self
     }
+
+    /// Makes what is spoken on the connections of a listener; with `None`, it is HTTP, and what that
+    /// leads to.
+    #[must_use]
+    pub fn protocols(
+        mut self,
+        make: impl Fn(&Listener) -> Option<Box<dyn Protocol>> + Send + Sync + 'static,
+    ) -> Self {
+        self.protocols = Arc::new(make);
+        self
+    }
 }
 
 impl Default for Program {
     /// Nothing is added.
     fn default() -> Self {
-        Self { handlers: Arc::new(|_: &Route| None), layers: Arc::new(|_: &Listener| None) }
+        Self {
+            handlers: Arc::new(|_: &Route| None),
+            layers: Arc::new(|_: &Listener| None),
+            protocols: Arc::new(|_: &Listener| None),
+        }
     }
 }
 

@@ -11,6 +11,8 @@ use tidegate_proto::websocket::frame::Role;
 
 use super::context::Context;
 use super::counted::Counted;
+use super::foreign::Protocol;
+use super::program::Program;
 use super::refusal::Refusal;
 use super::router::Router;
 use super::serve::{Handler, Piece};
@@ -18,7 +20,7 @@ use crate::config::stack::Deflate;
 use crate::config::{self, Listener, Route, SlowPeer, Stack};
 use crate::connection::{ProfileId, ServiceId, deadlines};
 use crate::kernel::ListenerId;
-use crate::transport::{LayerFactory, Transport};
+use crate::transport::Transport;
 
 /// How often in a row a peer has to have acknowledged nothing, each time after that part of the
 /// time that it may stall.
@@ -30,10 +32,13 @@ const WAITS: [Wait; 5] = [Wait::Head, Wait::Activity, Wait::Pong, Wait::Progress
 /// What a route offers to each of its connections, in bytes. See [`Route`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServiceLimits {
+    /// The longest message.
     pub max_message: u32,
+    /// The longest that is put together before it is looked at.
     pub max_buffered_message: u32,
     /// Bytes that may wait for one peer.
     pub backlog: u32,
+    /// What happens to one for which as much waits.
     pub slow_peer: SlowPeer,
 }
 
@@ -46,6 +51,13 @@ impl ServiceLimits {
         slow_peer: SlowPeer::Close,
     };
 
+    /// Of those that speak a protocol which the program brings along: what a route has by default,
+    /// and nothing is read from who does not take what waits for it.
+    fn foreign() -> Self {
+        let default = Route::new("/", config::Handler::Echo);
+        Self { slow_peer: SlowPeer::Pause, ..Self::of(&default) }
+    }
+
     fn of(route: &Route) -> Self {
         let Route { max_message, max_buffered_message, backlog, slow_peer, .. } = *route;
         Self { max_message, max_buffered_message, backlog, slow_peer }
@@ -57,7 +69,9 @@ pub type Make<'f> = dyn Fn(&Route) -> Box<dyn Handler> + 'f;
 
 /// One route at work.
 pub struct Service {
+    /// What each of its connections may have.
     pub limits: ServiceLimits,
+    /// What answers.
     pub handler: Box<dyn Handler>,
     /// The subprotocol that it selects.
     pub subprotocol: Option<String>,
@@ -67,43 +81,61 @@ pub struct Service {
     pub hub_events: Option<bool>,
 }
 
-/// The handler of those that have no route yet. Nothing is ever asked of it.
+/// The handler of those that have no route. Nothing is ever asked of it.
 struct NoRoute;
 
 impl Handler for NoRoute {
     fn message(&mut self, _: &mut Context<'_, '_>, _: Piece<'_>) {
-        debug_assert!(false, "a message before the request");
+        debug_assert!(false, "a message without a request");
     }
 }
 
 impl Service {
-    fn new(route: Option<&Route>, make: &Make<'_>) -> Self {
-        let hub_events = match route.map(|route| &route.handler) {
-            Some(config::Handler::Hub(hub)) => Some(hub.events),
+    fn new(offer: &Offer, make: &Make<'_>) -> Self {
+        let limits = match offer {
+            Offer::Opening => ServiceLimits::OPENING,
+            Offer::Foreign => ServiceLimits::foreign(),
+            Offer::Route(route) => ServiceLimits::of(route),
+        };
+        let Offer::Route(route) = offer else {
+            let handler = Box::new(NoRoute);
+            return Self { limits, handler, subprotocol: None, number: None, hub_events: None };
+        };
+        let hub_events = match &route.handler {
+            config::Handler::Hub(hub) => Some(hub.events),
             _ => None,
         };
-        Self {
-            limits: route.map_or(ServiceLimits::OPENING, ServiceLimits::of),
-            handler: match route {
-                Some(route) => make(route),
-                None => Box::new(NoRoute),
-            },
-            subprotocol: route.and_then(|route| route.subprotocol.clone()),
-            number: None,
-            hub_events,
-        }
+        let subprotocol = route.subprotocol.clone();
+        Self { limits, handler: make(route), subprotocol, number: None, hub_events }
     }
+}
+
+/// What a service is made of.
+#[derive(Clone, PartialEq)]
+enum Offer {
+    /// What those have that have no route yet.
+    Opening,
+    /// What those have that speak a protocol which the program brings along.
+    Foreign,
+    /// What a route offers.
+    Route(Route),
 }
 
 /// The services of a shard, and which request is for which.
 pub struct Services {
     router: Router,
-    entries: Counted<Option<Route>, Service>,
+    entries: Counted<Offer, Service>,
     has_hub: bool,
 }
 
 /// The service of those that have no route yet.
 pub const OPENING: ServiceId = 0;
+
+/// The service of those that speak a protocol which the program brings along.
+pub const FOREIGN: ServiceId = 1;
+
+/// The services that are no route's; they come first.
+const FIXED: [Offer; 2] = [Offer::Opening, Offer::Foreign];
 
 impl Services {
     /// Those of the configured routes.
@@ -121,14 +153,15 @@ impl Services {
     /// opened stays with what it has.
     fn update(&mut self, routes: &[Route], make: &Make<'_>) {
         let wanted: Vec<_> =
-            std::iter::once(None).chain(routes.iter().cloned().map(Some)).collect();
-        let numbers = self.entries.update(&wanted, |route| Service::new(route.as_ref(), make));
-        debug_assert_eq!(numbers[0], usize::from(OPENING), "it is wanted first, and always");
+            FIXED.into_iter().chain(routes.iter().cloned().map(Offer::Route)).collect();
+        let numbers = self.entries.update(&wanted, |offer| Service::new(offer, make));
+        let (fixed, numbers) = numbers.split_at(FIXED.len());
+        debug_assert_eq!(fixed, [OPENING, FOREIGN].map(usize::from), "wanted first, and always");
         let id = |number: &usize| ServiceId::try_from(*number).expect("a few thousand routes");
-        let ids: Vec<_> = numbers[1..].iter().map(id).collect();
+        let ids: Vec<_> = numbers.iter().map(id).collect();
         let all: Vec<_> = self.entries.users().map(|(number, _)| number).collect();
         for number in all {
-            let place = numbers[1..].iter().position(|other| *other == number);
+            let place = numbers.iter().position(|other| *other == number);
             self.entries[number].number = place.map(|place| place as u16);
         }
         self.router = Router::new(ids.into_iter().zip(routes));
@@ -197,19 +230,23 @@ pub struct Profile {
     /// What is said in the log: of sockets, and of WebSocket connections.
     pub logs_transport: bool,
     pub logs_websocket: bool,
+    /// What is spoken on its connections, if the program brings that along.
+    pub protocol: Option<Box<dyn Protocol>>,
 }
 
 impl Profile {
-    fn new(listener: &Listener, layers: &LayerFactory) -> Self {
+    fn new(listener: &Listener, program: &Program) -> Self {
         let stack = &listener.stack;
+        let protocol = (program.protocols)(listener);
         Self {
-            transport: Transport::new(listener, layers),
+            transport: Transport::new(listener, &*program.layers),
             role: Role::Server,
             waits: waits(stack),
             message: deadlines::ticks(stack.websocket.message),
             deflate: stack.websocket.deflate,
             logs_transport: stack.log_transport,
-            logs_websocket: stack.log_websocket,
+            logs_websocket: stack.log_websocket && protocol.is_none(),
+            protocol,
         }
     }
 
@@ -236,15 +273,15 @@ pub struct Profiles {
 
 impl Profiles {
     /// Those of the configured listeners.
-    pub fn new(listeners: &[Listener], layers: &LayerFactory) -> Self {
+    pub fn new(listeners: &[Listener], program: &Program) -> Self {
         let mut this =
             Self { entries: Counted::new(), of_listeners: Vec::new(), shared_deflate: None };
-        this.update(listeners, layers);
+        this.update(listeners, program);
         this
     }
 
-    fn update(&mut self, listeners: &[Listener], layers: &LayerFactory) {
-        let numbers = self.entries.update(listeners, |one| Profile::new(one, layers));
+    fn update(&mut self, listeners: &[Listener], program: &Program) {
+        let numbers = self.entries.update(listeners, |one| Profile::new(one, program));
         let id =
             |number| ProfileId::try_from(number).expect("a few listeners, and as many retired");
         self.of_listeners = numbers.into_iter().map(id).collect();
@@ -265,6 +302,11 @@ impl Profiles {
     /// A connection has ended.
     pub fn leave(&mut self, id: ProfileId) {
         self.entries.leave(usize::from(id));
+    }
+
+    /// The protocol that the program brings along for these connections.
+    pub fn protocol(&mut self, id: ProfileId) -> Option<&mut (dyn Protocol + 'static)> {
+        self[id].protocol.as_deref_mut()
     }
 
     /// How messages are compressed that go to many.

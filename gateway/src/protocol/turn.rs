@@ -171,6 +171,8 @@ pub struct Turn<'a> {
     pub head_max: usize,
     /// Nobody more can open: all places are taken, or the shard drains.
     pub is_full: bool,
+    /// The shard drains.
+    pub drains: bool,
     /// What the peer is told about a close that is somebody's wish.
     pub reason: &'a str,
     /// What is left to do.

@@ -362,22 +362,26 @@ impl Accepting {
     ) {
         connections.sockets.counters.accepted += 1;
         let connection = connections.sockets.table.begin(slot);
-        connection.profile = connections.sockets.profiles.enter(listener);
+        let profile = connections.sockets.profiles.enter(listener);
+        connection.profile = profile;
         connection.service = OPENING;
         connections.services.enter(OPENING);
-        let profile = &mut connections.sockets.profiles[connection.profile];
+        let drains = connections.is_draining();
+        let profile = &mut connections.sockets.profiles[profile];
         profile.transport.begin(slot);
         // On a route of the hub it is kept; which route it will be is not known yet.
         if connections.services.has_hub() || profile.logs() {
             connections.peers.insert(slot, peer);
         }
+        // Of the others a request is awaited.
+        let is_spoken_to = profile.protocol.is_some() || drains;
         if profile.logs_transport {
             tracing::info!(target: "tidegate::transport", %peer, slot, "accepted");
         }
         connections.sockets.wait_for(slot, Wait::Head);
         connections.sockets.listen(slot);
-        if connections.is_draining() {
-            connections.refuse_busy(slot);
+        if is_spoken_to {
+            connections.begin(slot);
         }
     }
 }

@@ -265,6 +265,9 @@ impl<R: Ring> Fanout<'_, R> {
         if !event && delivery.publication().is_none() {
             return Delivered::Taken;
         }
+        if self.connections.sockets.table[slot].is_foreign() {
+            return self.connections.tell_alone(slot, delivery);
+        }
         let form = self.form(slot, delivery, event);
         let offer = match self.framed(delivery, form, forms) {
             Framed::Ready(offer) => offer,

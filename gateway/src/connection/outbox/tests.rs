@@ -9,7 +9,7 @@ use tidegate_proto::websocket::sender::Sender;
 
 use super::*;
 use crate::connection::payload::Payload;
-use crate::connection::{Protocol, WebSocket, Writing};
+use crate::connection::{Spoken, WebSocket, Writing};
 use crate::memory::World;
 
 const SLOT: Slot = 1;
@@ -33,7 +33,7 @@ impl Line {
     fn new(places: u32) -> Self {
         Self {
             connection: Connection {
-                protocol: Protocol::WebSocket(WebSocket::default()),
+                spoken: Spoken::WebSocket(WebSocket::default()),
                 ..Connection::free(0)
             },
             frames: Frames::new(places, 4),

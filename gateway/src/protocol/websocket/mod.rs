@@ -10,7 +10,7 @@ use tidegate_proto::websocket::frame::{Header, OpCode};
 use super::context::Context;
 use super::serve::Handler;
 use super::turn::{Failing, Turn};
-use crate::connection::{Connection, Payload, Protocol, Stage, WebSocket};
+use crate::connection::{Connection, Payload, Spoken, Stage, WebSocket};
 
 pub(super) use ending::{close, tell_end};
 pub(super) use input::{gathered, input};
@@ -25,7 +25,7 @@ pub(super) const fn state(connection: &mut Connection) -> &mut WebSocket {
 pub(super) fn open(turn: &mut Turn<'_>, head: &RequestHead<'_>, window: u8) {
     let connection = turn.connection();
     connection.stage = Stage::Open;
-    connection.protocol = Protocol::WebSocket(WebSocket {
+    connection.spoken = Spoken::WebSocket(WebSocket {
         deflate_bits: window,
         is_open: true,
         ..WebSocket::default()

@@ -9,6 +9,7 @@ use crate::protocol;
 use crate::protocol::serve::End;
 use crate::protocol::turn::Failing;
 use crate::shard::connections::Connections;
+use crate::shard::sockets::Sockets;
 
 impl<R: Ring> Connections<R> {
     /// The peer will send nothing more.
@@ -30,7 +31,8 @@ impl<R: Ring> Connections<R> {
 
     /// The peer is gone without a closing handshake, unless its messages have ended before.
     fn ended_abruptly(&mut self, slot: Slot) {
-        let is_abrupt = self.sockets.table[slot].is_open();
+        let connection = &self.sockets.table[slot];
+        let is_abrupt = connection.is_open() && connection.has_farewell();
         self.sockets.counters.ended_abruptly += u64::from(is_abrupt);
         self.messages_ended(slot, End::ABRUPT);
     }
@@ -41,11 +43,20 @@ impl<R: Ring> Connections<R> {
         if !connection.is_open() {
             return;
         }
-        let generation = connection.generation;
+        let id = self.hub.id(slot, connection.generation);
         self.sockets.counters.connections_open -= 1;
-        self.hub.ended(self.hub.id(slot, generation), self.sockets.can_inflate(slot));
-        protocol::tell_end(&mut self.services, &mut self.sockets.table[slot], end);
+        self.hub.ended(id, self.sockets.can_inflate(slot));
+        let Sockets { table, profiles, .. } = &mut self.sockets;
+        protocol::tell_end(&mut self.services, profiles, &mut table[slot], id, end);
         self.log_end(slot, end);
+    }
+
+    /// A connection has come.
+    pub(crate) fn begin(&mut self, slot: Slot) {
+        let mut turn = self.turn(slot, None);
+        protocol::begin(&mut turn);
+        let finished = turn.finish();
+        self.complete(slot, None, finished);
     }
 
     /// The answer to a request that comes while the shard drains, or has no room.

@@ -63,7 +63,7 @@ impl<R: Ring> Connections<R> {
         let head = limits.request_head + limits.receive_buffer;
         Self {
             index,
-            sockets: Sockets::new(ring, memory, &config, &*program.layers),
+            sockets: Sockets::new(ring, memory, &config, &program),
             services: Services::new(&config.routes, &|route| {
                 (program.handlers)(route).unwrap_or_else(|| built_in(route))
             }),
@@ -97,7 +97,8 @@ impl<R: Ring> Connections<R> {
     /// The connection with all that it may use, and the buffer that its input is in.
     pub(super) fn turn(&mut self, slot: Slot, buffer: Option<BufferId>) -> Turn<'_> {
         let sending_reserve = self.sockets.sending_reserve();
-        let is_full = self.has_no_place();
+        let drains = self.is_draining();
+        let is_full = drains || self.has_no_place();
         let seals = self.sockets.seals(slot);
         let sockets = &mut self.sockets;
         let connection = &mut sockets.table[slot];
@@ -126,15 +127,15 @@ impl<R: Ring> Connections<R> {
             head: &mut self.head,
             head_max: sockets.limits.request_head as usize,
             is_full,
+            drains,
             reason: "",
             left: Finished::nothing(),
         }
     }
 
-    /// Whether as many connections are open as are served, or the shard drains.
+    /// Whether as many connections are open as are served.
     fn has_no_place(&self) -> bool {
         self.sockets.counters.connections_open >= u64::from(self.sockets.limits.connections)
-            || self.is_draining()
     }
 
     /// Whether as many connections are there as are served.

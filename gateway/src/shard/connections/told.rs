@@ -3,7 +3,7 @@
 use tidegate_proto::websocket::code::CloseCode;
 
 use crate::connection::NO_KEY;
-use crate::hub::{Command, Refusal, Subscribing};
+use crate::hub::{Command, Delivery, Refusal, Subscribing};
 use crate::kernel::{Ring, Slot};
 use crate::names::ConnectionId;
 use crate::protocol;
@@ -65,6 +65,26 @@ impl<R: Ring> Connections<R> {
         protocol::close(&mut turn, Failing::Wish(code.0));
         let finished = turn.finish();
         self.complete(slot, None, finished);
+    }
+
+    /// Tells a connection whose protocol makes of it what it will, by itself.
+    pub(crate) fn tell_alone(&mut self, slot: Slot, delivery: &Delivery) -> Delivered {
+        let Some(publication) = delivery.publication() else { return Delivered::Taken };
+        if !self.sockets.has_block(publication.payload.bytes().len()) {
+            return self.sockets.waits_for_block();
+        }
+        let connection = &self.sockets.table[slot];
+        if connection.states.is_in_batch() && connection.backlog.is_some() {
+            // It may take all of that: nobody is called slow before that is known.
+            self.sockets.flush_soon = true;
+            return Delivered::Waits;
+        }
+        let mut turn = self.turn(slot, None);
+        protocol::told(&mut turn, delivery.topic.as_ref(), publication.payload.bytes());
+        let finished = turn.finish();
+        self.complete(slot, None, finished);
+        self.sockets.counters.deliveries += 1;
+        Delivered::Taken
     }
 
     /// Sends so many messages, in frames that were put together for one connection that may be

@@ -19,6 +19,7 @@ use crate::counters::Counters;
 use crate::hub::Moment;
 use crate::kernel::{AreaName, Memory, Ring, Slot, SlotSet};
 use crate::memory::{Blocks, Share};
+use crate::protocol::program::Program;
 use crate::protocol::services::{Profile, Profiles};
 use crate::shard::OPERATIONS_PER_EVENT;
 use crate::shard::buffers::Buffers;
@@ -28,7 +29,6 @@ use crate::shard::sockets::sealing::Sealing;
 use crate::shard::sockets::sending::BatchSend;
 use crate::shard::stalled::Stalled;
 use crate::shard::table::Table;
-use crate::transport::LayerFactory;
 
 /// For how many ticks those linger whose answer has left; the first has begun. A drain does not
 /// wait for strangers who do not close.
@@ -80,14 +80,14 @@ pub(super) struct Sockets<R> {
 }
 
 impl<R: Ring> Sockets<R> {
-    pub(super) fn new(ring: R, memory: Memory, config: &Config, layers: &LayerFactory) -> Self {
+    pub(super) fn new(ring: R, memory: Memory, config: &Config, program: &Program) -> Self {
         let limits = config.limits;
         Self {
             limits,
             ring,
             memory,
             table: Table::new(limits.slots()),
-            profiles: Profiles::new(&config.listeners, layers),
+            profiles: Profiles::new(&config.listeners, program),
             deadlines: Deadlines::new(limits.slots()),
             halves: Halves::default(),
             expired: SlotSet::new(limits.slots()),

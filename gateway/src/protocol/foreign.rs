@@ -1,0 +1,375 @@
+//! A protocol that the program brings along, spoken on all connections of a listener.
+
+use std::marker::PhantomData;
+
+use tidegate_proto::keepalive::Wait;
+use tidegate_proto::websocket::code::CloseCode;
+use tidegate_proto::websocket::message::Kind;
+
+use super::context::{Publishing, WriteError};
+use super::refusal::Refusal as RequestRefusal;
+use super::serve::End;
+use super::services::{FOREIGN, Profiles};
+use super::turn::{Desk, Failing, Fault, Half, Opened, Turn};
+use crate::config::Listener;
+use crate::connection::{
+    AfterFlush, Connection, FOREIGN_OWN, Foreign, Output, Payload, Spoken, Stage,
+};
+use crate::hub::{Payload as MessagePayload, Publication, Refusal, Subscribing, Target};
+use crate::kernel::Span;
+use crate::memory::{Share, gathered};
+use crate::names::{ConnectionId, Name};
+
+/// Makes a shard's own protocol for a listener; `None` leaves it to HTTP, and what that leads to.
+pub type ProtocolFactory = dyn Fn(&Listener) -> Option<Box<dyn Protocol>> + Send + Sync;
+
+/// A protocol of the program's own. One belongs to one shard and one listener; nothing of it is
+/// shared. It sees each connection through an [`Exchange`]: [`Protocol::begin`] once, then the other
+/// calls in any order, and [`Protocol::ended`] exactly once, whatever ended the connection.
+///
+/// The listener's stack says how long its connections are waited for: after `ping` without a byte
+/// [`Protocol::silent`] is called, and after `pong` more the connection is dropped; what is kept of
+/// its input must be whole after `message`. For each connection there may wait as much as a route
+/// lets wait by default, and while anything does, nothing is read from it.
+pub trait Protocol {
+    /// A connection has come; it may be spoken to at once.
+    fn begin(&mut self, _exchange: &mut Exchange<'_, '_>) {}
+
+    /// Bytes have come in, as many as there were: what begins in them may end in later ones.
+    fn input(&mut self, exchange: &mut Exchange<'_, '_>, input: Stretch<'_>);
+
+    /// Everything that waited is sent.
+    fn writable(&mut self, _exchange: &mut Exchange<'_, '_>) {}
+
+    /// Nothing has come from the peer for a while. What is said here may move it to answer.
+    fn silent(&mut self, _exchange: &mut Exchange<'_, '_>) {}
+
+    /// A message was published for the connection; `topic` is where, if it was a topic.
+    fn told(&mut self, _exchange: &mut Exchange<'_, '_>, _topic: Option<&Name>, _message: &[u8]) {}
+
+    /// The connection is to end for this, from our side. What is said here are the last words;
+    /// they are not asked for if the peer does not take what it was sent before.
+    fn last_words(&mut self, _exchange: &mut Exchange<'_, '_>, _why: Failing) {}
+
+    /// The connection has ended; `own` is what was kept for it.
+    fn ended(&mut self, _id: ConnectionId, _own: &[u8; FOREIGN_OWN], _by_peer: bool) {}
+}
+
+/// Bytes that have come in; they are asked of the [`Exchange`]. They are no copy, and sending them
+/// back uses them up. They cannot be kept beyond the call that they came with, when others may lie
+/// in their place.
+///
+/// ```compile_fail,E0308
+/// use tidegate::protocol::{Exchange, Protocol, Stretch};
+///
+/// struct Keeper(Option<Stretch<'static>>);
+///
+/// impl Protocol for Keeper {
+///     fn input(&mut self, _: &mut Exchange<'_, '_>, input: Stretch<'_>) {
+///         self.0 = Some(input);
+///     }
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Stretch<'p> {
+    span: Span,
+    call: PhantomData<&'p ()>,
+}
+
+impl<'p> Stretch<'p> {
+    fn new(span: Span) -> Self {
+        Self { span, call: PhantomData }
+    }
+
+    /// How many bytes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.span.length as usize
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.span.length == 0
+    }
+
+    /// The first `at` bytes, and what is behind them; all of it and nothing if there are fewer.
+    #[must_use]
+    pub fn split(self, at: usize) -> (Stretch<'p>, Stretch<'p>) {
+        let at = at.min(self.len()) as u32;
+        (Self::new(self.span.part(0, at)), Self::new(self.span.skip(at)))
+    }
+}
+
+/// The connection at hand, for the length of one call.
+pub struct Exchange<'c, 'o> {
+    desk: &'c mut Desk<'o>,
+    /// What was kept became whole.
+    became_whole: &'c mut bool,
+    /// The most that is kept of what is half received, in bytes.
+    kept_max: u32,
+}
+
+impl Exchange<'_, '_> {
+    /// The bytes that have come in.
+    #[must_use]
+    pub fn bytes(&self, stretch: &Stretch<'_>) -> &[u8] {
+        self.desk.output.pool.memory.bytes(stretch.span)
+    }
+
+    /// Sends bytes.
+    ///
+    /// # Errors
+    /// See [`WriteError`]; what is full ends the connection without further words.
+    pub fn send(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
+        self.write(&Payload::Bytes(bytes))
+    }
+
+    /// Sends back what has come in, from where it lies if it can be.
+    ///
+    /// # Errors
+    /// As [`Exchange::send`].
+    pub fn echo(&mut self, stretch: Stretch<'_>) -> Result<(), WriteError> {
+        self.write(&Payload::Span(stretch.span))
+    }
+
+    /// Keeps what is half received, behind what is kept already, until its rest comes. What is more
+    /// than a route buffers by default ends the connection as fault 0, and so does what finds no
+    /// memory, for that.
+    ///
+    /// # Errors
+    /// [`WriteError::Full`].
+    pub fn keep(&mut self, stretch: Stretch<'_>) -> Result<(), WriteError> {
+        if stretch.is_empty() {
+            return Ok(());
+        }
+        if self.kept().len() + stretch.len() > self.kept_max as usize {
+            self.break_off(0, "what must be whole is too long");
+            return Err(WriteError::Full);
+        }
+        let Output { connection, pool, .. } = &mut self.desk.output;
+        let kept = &mut connection.gathered;
+        if gathered::append(kept, Share::Gathered, pool, stretch.span).is_err() {
+            self.desk.failing.get_or_insert(Failing::NoMemory);
+            return Err(WriteError::Full);
+        }
+        Ok(())
+    }
+
+    /// What is kept.
+    #[must_use]
+    pub fn kept(&self) -> &[u8] {
+        let Output { connection, pool, .. } = &self.desk.output;
+        connection.gathered.map_or(&[], |block| pool.memory.bytes(pool.blocks.content(block)))
+    }
+
+    /// Sends back what is kept, and keeps nothing.
+    ///
+    /// # Errors
+    /// As [`Exchange::send`].
+    pub fn echo_kept(&mut self) -> Result<(), WriteError> {
+        let Output { connection, pool, .. } = &self.desk.output;
+        let span = connection.gathered.map(|block| pool.blocks.content(block));
+        let sent = span.map_or(Ok(()), |span| self.write(&Payload::Span(span)));
+        self.forget_kept();
+        sent
+    }
+
+    /// What was kept is whole, or of no use: nothing is kept any more.
+    pub fn forget_kept(&mut self) {
+        let Output { connection, pool, .. } = &mut self.desk.output;
+        gathered::release(&mut connection.gathered, pool.blocks);
+        *self.became_whole = true;
+    }
+
+    /// What the protocol keeps for this connection itself.
+    pub fn own(&mut self) -> &mut [u8; FOREIGN_OWN] {
+        &mut state(self.desk.output.connection).own
+    }
+
+    /// The connection's id, which names it to other shards and from outside.
+    #[must_use]
+    pub fn id(&self) -> ConnectionId {
+        self.desk.id
+    }
+
+    /// Whether the peer has yet to take what was sent before. If so, [`Protocol::writable`] will be
+    /// called once it has.
+    #[must_use]
+    pub fn is_choked(&self) -> bool {
+        self.desk.output.is_choked()
+    }
+
+    /// Ends the connection once all that was said is sent.
+    pub fn end(&mut self) {
+        self.desk.failing.get_or_insert(Failing::Wish(0));
+    }
+
+    /// Ends the connection, because the peer broke the protocol. Number and reason are the
+    /// protocol's own, and come back to its last words.
+    pub fn break_off(&mut self, number: u16, reason: &'static str) {
+        self.desk.failing.get_or_insert(Failing::Fault(Fault { number, reason }));
+    }
+
+    /// Subscribes the connection to a topic; nothing changes if it is subscribed.
+    ///
+    /// # Errors
+    /// A bound of the hub is met.
+    pub fn subscribe(&mut self, topic: &Name) -> Result<(), Refusal> {
+        self.desk.hub.subscribe(self.desk.id, topic, Subscribing::default())
+    }
+
+    /// Ends a subscription of the connection; `false` if there was none.
+    pub fn unsubscribe(&mut self, topic: &Name) -> bool {
+        self.desk.hub.unsubscribe(self.desk.id, topic, false)
+    }
+
+    /// Publishes a message. It is on its way when this returns; what becomes of it is not told.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`]; [`Refusal::NotUtf8`] for a text that is none; [`Refusal::NotOpen`] once
+    /// the connection is ending.
+    pub fn publish(
+        &mut self,
+        target: &Target,
+        kind: Kind,
+        message: &[u8],
+        how: Publishing,
+    ) -> Result<(), Refusal> {
+        if self.is_ending() {
+            return Err(Refusal::NotOpen);
+        }
+        let payload = MessagePayload::new(kind, message, self.desk.hub.memory())?;
+        let except = how.not_to_self.then_some(self.desk.id);
+        self.desk.hub.publish(target, Publication { payload, key: how.key, except });
+        Ok(())
+    }
+
+    fn is_ending(&self) -> bool {
+        self.desk.failing.is_some() || !self.desk.output.connection.may_send()
+    }
+
+    fn write(&mut self, payload: &Payload<'_>) -> Result<(), WriteError> {
+        if self.is_ending() {
+            return Err(WriteError::Closing);
+        }
+        if payload.is_empty() {
+            return Ok(());
+        }
+        if self.desk.output.data(payload).is_err() {
+            self.desk.failing.get_or_insert(Failing::Slow);
+            return Err(WriteError::Full);
+        }
+        self.desk.said.bytes += payload.len() as u64;
+        Ok(())
+    }
+}
+
+const fn state(connection: &mut Connection) -> &mut Foreign {
+    connection.foreign().expect("it was looked what is spoken, and that stays as it is")
+}
+
+/// A connection has come: tells the protocol, unless all places are taken.
+pub(super) fn begin(turn: &mut Turn<'_>) {
+    if turn.is_full {
+        turn.counters.refused += 1;
+        turn.left.refused = Some(RequestRefusal::Full { retry_after_seconds: 0 });
+        turn.left.found_full = !turn.drains;
+        turn.left.drop = true;
+        return;
+    }
+    turn.change_service(FOREIGN);
+    let connection = turn.connection();
+    connection.stage = Stage::Open;
+    let own = [0; FOREIGN_OWN];
+    connection.spoken = Spoken::Foreign(Foreign { own, is_open: true, is_ending: false });
+    turn.counters.opened += 1;
+    turn.counters.connections_open += 1;
+    turn.left.wait = Some(Wait::Activity);
+    turn.left.opened = Some(Opened { path: None });
+    call(turn, |protocol, exchange| protocol.begin(exchange));
+}
+
+/// Works on what was received.
+pub(super) fn input(turn: &mut Turn<'_>, received: Span) {
+    call(turn, |protocol, exchange| protocol.input(exchange, Stretch::new(received)));
+}
+
+/// Everything queued was sent.
+pub(super) fn writable(turn: &mut Turn<'_>) {
+    call(turn, |protocol, exchange| protocol.writable(exchange));
+}
+
+/// Nothing has come from the peer for as long as it may be silent.
+pub(super) fn silent(turn: &mut Turn<'_>) {
+    call(turn, |protocol, exchange| protocol.silent(exchange));
+}
+
+/// A message was published for the connection.
+pub(super) fn told(turn: &mut Turn<'_>, topic: Option<&Name>, message: &[u8]) {
+    call(turn, |protocol, exchange| protocol.told(exchange, topic, message));
+}
+
+/// Ends the connection, if it is not ending already.
+pub(super) fn close(turn: &mut Turn<'_>, why: Failing) {
+    turn.fail(why);
+    end_if_failing(turn);
+}
+
+/// The connection has ended: tells the protocol.
+pub(super) fn tell_end(
+    profiles: &mut Profiles,
+    connection: &mut Connection,
+    id: ConnectionId,
+    by_peer: bool,
+) {
+    let foreign = state(connection);
+    foreign.is_open = false;
+    let own = foreign.own;
+    if let Some(protocol) = profiles.protocol(connection.profile) {
+        protocol.ended(id, &own, by_peer);
+    }
+}
+
+/// Calls the protocol with the connection at hand, unless it is ending, and ends it if the protocol
+/// wants that.
+fn call(turn: &mut Turn<'_>, what: impl FnOnce(&mut dyn Protocol, &mut Exchange<'_, '_>)) {
+    if turn.left.drop || state(turn.connection()).is_ending {
+        return;
+    }
+    speak(turn, what);
+    end_if_failing(turn);
+}
+
+fn speak(turn: &mut Turn<'_>, what: impl FnOnce(&mut dyn Protocol, &mut Exchange<'_, '_>)) {
+    let Turn { desk, profiles, left, limits, .. } = turn;
+    let profile = desk.output.connection.profile;
+    let became_whole = &mut left.became_whole[Half::Message as usize];
+    let kept_max = limits.max_buffered_message;
+    if let Some(protocol) = profiles.protocol(profile) {
+        what(protocol, &mut Exchange { desk, became_whole, kept_max });
+    }
+}
+
+/// Ends the connection, if there is a reason: the last words, and the state after them.
+fn end_if_failing(turn: &mut Turn<'_>) {
+    let Some(failing) = turn.desk.failing.take() else { return };
+    if state(turn.connection()).is_ending {
+        return;
+    }
+    failing.count(turn.counters);
+    turn.left.end.get_or_insert(End { code: CloseCode::NO_STATUS, by_peer: false });
+    if matches!(failing, Failing::Slow | Failing::GivesWay) {
+        // Bytes are lost, or there is no room for more.
+        turn.left.drop = true;
+        return;
+    }
+    speak(turn, |protocol, exchange| protocol.last_words(exchange, failing));
+    // There is no room for all of them.
+    turn.left.drop |= turn.desk.failing.take() == Some(Failing::Slow);
+    let connection = turn.connection();
+    state(connection).is_ending = true;
+    connection.stage = Stage::Lingering;
+    connection.states.do_after_flush(AfterFlush::Finish);
+    turn.forget_input();
+}

@@ -1,0 +1,348 @@
+//! A protocol that the embedding program brings along, on a listener of its own beside WebSocket:
+//! lines that end with `\n` and are echoed. `+topic` subscribes, `!topic text` publishes, and what is
+//! published comes as `topic: text`; `?` asks how many lines there were.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tidegate::config::{Config, Listener};
+use tidegate::gateway::{Gateway, Program};
+use tidegate::handler::Publishing;
+use tidegate::hub::Target;
+use tidegate::names::{ConnectionId, Name};
+use tidegate::protocol::{Exchange, Failing, Protocol, Stretch};
+use tidegate::steering::Counters;
+use tidegate_proto::websocket::message::Kind;
+use tidegate_tests::{Frame, Peer, Request, case, noise, wait_until};
+
+/// The longest line, in bytes without its end.
+const LINE_MAX: usize = 1000;
+
+/// What it says when nothing comes.
+const NUDGE: &[u8] = b"still there?\n";
+
+/// How connections have ended: their lines, and whether the peer has ended them.
+type Ends = Arc<Mutex<Vec<(u32, bool)>>>;
+
+struct Lines {
+    ends: Ends,
+}
+
+impl Protocol for Lines {
+    fn begin(&mut self, exchange: &mut Exchange<'_, '_>) {
+        exchange.send(b"hello\n").expect("nothing waits yet");
+    }
+
+    fn input(&mut self, exchange: &mut Exchange<'_, '_>, input: Stretch<'_>) {
+        let mut rest = input;
+        while let Some(end) = exchange.bytes(&rest).iter().position(|byte| *byte == b'\n') {
+            let (line, behind) = rest.split(end + 1);
+            if !whole(exchange, line) {
+                return;
+            }
+            rest = behind;
+        }
+        if exchange.kept().len() + rest.len() > LINE_MAX {
+            return exchange.break_off(1, "the line is too long\n");
+        }
+        // What cannot be kept ends the connection.
+        let _ = exchange.keep(rest);
+    }
+
+    fn silent(&mut self, exchange: &mut Exchange<'_, '_>) {
+        let _ = exchange.send(NUDGE);
+    }
+
+    fn told(&mut self, exchange: &mut Exchange<'_, '_>, topic: Option<&Name>, message: &[u8]) {
+        let topic = topic.map_or("", Name::as_str).as_bytes();
+        let _ = exchange.send(&[topic, b": ", message, b"\n"].concat());
+    }
+
+    fn last_words(&mut self, exchange: &mut Exchange<'_, '_>, why: Failing) {
+        let words = match why {
+            Failing::Fault(fault) => fault.reason,
+            Failing::GoesAway => "the house closes\n",
+            _ => "bye\n",
+        };
+        let _ = exchange.send(words.as_bytes());
+    }
+
+    fn ended(&mut self, _: ConnectionId, own: &[u8; 28], by_peer: bool) {
+        let count = u32::from_le_bytes(own[..4].try_into().expect("four bytes"));
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner).push((count, by_peer));
+    }
+}
+
+/// A line has come to its end; `false` if the connection ends with it.
+fn whole(exchange: &mut Exchange<'_, '_>, end: Stretch<'_>) -> bool {
+    if exchange.kept().len() + end.len() > LINE_MAX + 1 {
+        exchange.break_off(1, "the line is too long\n");
+        return false;
+    }
+    let own = exchange.own();
+    let count = u32::from_le_bytes(own[..4].try_into().expect("four bytes")) + 1;
+    own[..4].copy_from_slice(&count.to_le_bytes());
+    let line = [exchange.kept(), exchange.bytes(&end)].concat();
+    let text = String::from_utf8_lossy(&line[..line.len() - 1]);
+    match text.split_at_checked(1) {
+        Some(("+", topic)) => {
+            exchange.forget_kept();
+            exchange.subscribe(&name(topic)).expect("room");
+        }
+        Some(("!", rest)) => {
+            exchange.forget_kept();
+            let (topic, message) = rest.split_once(' ').expect("a topic and a text");
+            let target = Target::Topic(name(topic));
+            let how = Publishing::default();
+            exchange.publish(&target, Kind::Text, message.as_bytes(), how).expect("room");
+        }
+        Some(("?", "")) => exchange.send(format!("{count}\n").as_bytes()).expect("room"),
+        Some((".", "")) => {
+            exchange.end();
+            return false;
+        }
+        _ if exchange.kept().is_empty() => return exchange.echo(end).is_ok(),
+        _ => return exchange.keep(end).and_then(|()| exchange.echo_kept()).is_ok(),
+    }
+    true
+}
+
+fn name(text: &str) -> Name {
+    Name::new(text).expect("a name")
+}
+
+struct Stage {
+    gateway: Gateway,
+    ends: Ends,
+}
+
+impl Stage {
+    /// WebSocket on the first listener, lines on the second, whose stack is `ws{options}!tcp`.
+    fn start(options: &str) -> Self {
+        let text = format!(
+            "shards = 2\npin = false\n[limits]\nconnections = 256\n\
+             [[listener]]\naddress = \"127.0.0.1:0\"\nstack = \"ws!tcp\"\n\
+             [[listener]]\naddress = \"127.0.0.2:0\"\nstack = \"ws{options}!tcp?sndbuf=16KiB\"\n\
+             [[route]]\npath = \"/echo\"\nhandler = \"echo\"\n\
+             [[route]]\npath = \"/rooms/{{room}}\"\nhandler = \"hub?topic={{room}}\"\n"
+        );
+        let config = Config::parse(&text, "lines").expect("a right configuration");
+        let ends = Ends::default();
+        let told = Arc::clone(&ends);
+        let protocols = move |listener: &Listener| {
+            let speaks_lines = listener.address.ip().to_string() == "127.0.0.2";
+            let lines = Lines { ends: Arc::clone(&told) };
+            speaks_lines.then(|| Box::new(lines) as Box<dyn Protocol>)
+        };
+        let program = Program::default().protocols(protocols);
+        let config = config.with_admin(None);
+        let gateway = Gateway::start_with(config, program).expect("the gateway starts");
+        Self { gateway, ends }
+    }
+
+    fn address(&self, index: usize) -> SocketAddr {
+        self.gateway.addresses()[index]
+    }
+
+    fn line(&self) -> Peer {
+        let mut peer = Peer::try_connect(self.address(1)).expect("a connection");
+        expect(&mut peer, b"hello\n");
+        peer
+    }
+
+    fn websocket(&self, path: &str) -> Peer {
+        Peer::open_at(self.address(0), &Request::open(path)).0
+    }
+
+    /// Waits until the counters, which are shown now and then, say so.
+    #[track_caller]
+    fn expect_counters(&self, what: &str, is_right: impl Fn(&Counters) -> bool) {
+        wait_until(what, || is_right(&self.gateway.counters()).then_some(()));
+    }
+
+    /// Waits until so many connections of lines have ended.
+    #[track_caller]
+    fn expect_ends(&self, count: usize) -> Vec<(u32, bool)> {
+        let ends = || self.ends.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        wait_until(&format!("{count} ends"), || (ends().len() >= count).then_some(()));
+        assert_eq!(ends().len(), count, "each ends once");
+        ends()
+    }
+}
+
+#[track_caller]
+fn expect(peer: &mut Peer, bytes: &[u8]) {
+    let came = peer.bytes(bytes.len());
+    assert_eq!(String::from_utf8_lossy(&came), String::from_utf8_lossy(bytes));
+}
+
+/// So many lines of different lengths.
+fn lines(count: usize) -> Vec<u8> {
+    let line = |at: usize| {
+        let noise = noise(at * 7 % LINE_MAX, at as u64);
+        [noise.iter().map(|byte| b'a' + byte % 26).collect(), vec![b'\n']].concat()
+    };
+    (0..count).flat_map(line).collect()
+}
+
+#[test]
+fn lines_are_echoed_beside_websocket() {
+    let stage = Stage::start("");
+    let mut others: Vec<Peer> = (0..5).map(|_| stage.websocket("/echo")).collect();
+    let mut peers: Vec<Peer> = (0..20).map(|_| stage.line()).collect();
+    for round in 0..10 {
+        for (at, peer) in peers.iter_mut().enumerate() {
+            peer.send(format!("round {round} of {at}\n"));
+        }
+        for other in &mut others {
+            other.echo("a message");
+        }
+        for (at, peer) in peers.iter_mut().enumerate() {
+            expect(peer, format!("round {round} of {at}\n").as_bytes());
+        }
+    }
+    for peer in &mut peers {
+        peer.send("?\n");
+        expect(peer, b"11\n");
+    }
+    stage.expect_counters("25 are open", |counters| counters.connections_open == 25);
+}
+
+#[test]
+fn lines_are_echoed_however_they_are_cut() {
+    let stage = Stage::start("");
+    let whole = lines(40);
+    for part in [1, 7, 999, 1000, 1001, 4096, 16_448, whole.len()] {
+        case(format!("segments of {part}"), || {
+            let mut peer = stage.line();
+            // Byte by byte takes long for all of it.
+            let sent = &whole[..whole.len().min(part * 1000)];
+            let ends = sent.iter().rposition(|byte| *byte == b'\n').expect("a whole line") + 1;
+            peer.send_segments(sent[..ends].chunks(part));
+            expect(&mut peer, &sent[..ends]);
+        });
+    }
+}
+
+#[test]
+fn a_line_that_is_too_long_ends_the_connection() {
+    let stage = Stage::start("");
+    let longest = [vec![b'x'; LINE_MAX], vec![b'\n']].concat();
+    let over = [vec![b'x'; LINE_MAX + 1], vec![b'\n']].concat();
+    for (at, part) in [1, 500, 1000, 1001, 1002].into_iter().enumerate() {
+        case(format!("segments of {part}"), || {
+            let mut peer = stage.line();
+            peer.send_segments(longest.chunks(part));
+            expect(&mut peer, &longest);
+            peer.send_segments(over.chunks(part));
+            expect(&mut peer, b"the line is too long\n");
+            peer.expect_eof();
+            assert_eq!(stage.expect_ends(at + 1)[at], (1, false));
+        });
+    }
+    stage.expect_counters("5 errors", |counters| counters.protocol_errors == 5);
+}
+
+#[test]
+fn what_is_said_before_an_end_arrives() {
+    let stage = Stage::start("");
+    let mut peer = stage.line();
+    peer.send("one\ntwo\n.\nbehind\n");
+    expect(&mut peer, b"one\ntwo\nbye\n");
+    peer.expect_eof();
+    assert_eq!(stage.expect_ends(1), [(3, false)]);
+    let mut peer = stage.line();
+    peer.send_then_finish(b"one\ntwo\nhalf".to_vec());
+    expect(&mut peer, b"one\ntwo\n");
+    peer.expect_eof();
+    assert_eq!(stage.expect_ends(2)[1], (2, true));
+    stage.expect_counters("nobody is left", |counters| counters.connections == 0);
+    assert_eq!(stage.gateway.counters().ended_abruptly, 0, "lines have no word for it");
+}
+
+#[test]
+fn a_slow_reader_is_not_read_from_and_loses_nothing() {
+    let stage = Stage::start("");
+    let whole = lines(40_000);
+    assert!(whole.len() > 16 << 20, "more than may wait for one, and than sockets hold");
+    let mut peer = stage.line();
+    let sending = peer.send_meanwhile(whole.clone());
+    stage.expect_counters("it is not read from", |counters| counters.slow_peers_paused > 0);
+    stage.line().send("others are\n");
+    for part in whole.chunks(100_000) {
+        assert!(peer.bytes(part.len()) == part, "something else came");
+    }
+    sending.join().expect("all of it was sent");
+}
+
+#[test]
+fn what_is_published_is_told_whatever_is_spoken() {
+    let stage = Stage::start("");
+    let mut room = stage.websocket("/rooms/tide");
+    let mut readers: Vec<Peer> = (0..4).map(|_| stage.line()).collect();
+    for reader in &mut readers {
+        reader.send("+tide\necho\n");
+        expect(reader, b"echo\n");
+    }
+    stage.expect_counters("all have subscribed", |counters| counters.subscriptions == 5);
+    room.text("high");
+    for reader in &mut readers {
+        expect(reader, b"tide: high\n");
+    }
+    let mut writer = stage.line();
+    writer.send("!tide low\n");
+    for reader in &mut readers {
+        expect(reader, b"tide: low\n");
+    }
+    room.expect(&Frame::text("high"));
+    room.expect(&Frame::text("low"));
+    drop(readers);
+    stage.expect_counters("theirs have ended", |counters| counters.subscriptions == 1);
+}
+
+#[test]
+fn who_says_nothing_is_asked_and_then_dropped() {
+    let stage = Stage::start("?ping=1s&pong=1s");
+    let mut peer = stage.line();
+    let mut silent = stage.line();
+    for _ in 0..3 {
+        expect(&mut peer, NUDGE);
+        peer.send("yes\n");
+        expect(&mut peer, b"yes\n");
+    }
+    expect(&mut silent, NUDGE);
+    silent.expect_end();
+    assert_eq!(stage.expect_ends(1), [(0, false)]);
+}
+
+#[test]
+fn a_line_that_is_half_there_has_a_deadline() {
+    let stage = Stage::start("?message=1s");
+    let mut peer = stage.line();
+    for _ in 0..5 {
+        // Each line is in time, however long all of them take.
+        peer.send("a li");
+        std::thread::sleep(Duration::from_millis(400));
+        peer.send("ne\n");
+        expect(&mut peer, b"a line\n");
+    }
+    peer.send("half");
+    expect(&mut peer, b"bye\n");
+    peer.expect_eof();
+    stage.expect_counters("it was too slow", |counters| counters.messages_too_slow == 1);
+}
+
+#[test]
+fn a_drain_has_last_words() {
+    let stage = Stage::start("");
+    let mut peers: Vec<Peer> = (0..5).map(|_| stage.line()).collect();
+    stage.gateway.drain();
+    for peer in &mut peers {
+        expect(peer, b"the house closes\n");
+        peer.expect_eof();
+    }
+    stage.expect_ends(5);
+    drop(peers);
+    stage.gateway.join().expect("a drain is no failure");
+}
