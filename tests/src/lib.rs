@@ -21,6 +21,7 @@ mod peer;
 mod process;
 pub mod reference;
 mod witness;
+pub mod xor;
 
 use std::time::{Duration, Instant};
 

@@ -41,6 +41,7 @@ use tidegate::hub::{self, Identity, Seed};
 use tidegate::kernel::Waker;
 use tidegate::names::Node;
 use tidegate::shard::{self, Assembly, Command, Counters, Shard};
+use tidegate_tests::xor::Xor;
 
 use handlers::{Behaviour, Books};
 use publisher::{Publisher, Sights};
@@ -148,6 +149,7 @@ impl Scene {
         let (hubs, door) = hub::open(&hub_settings(&config), identity, &wakers);
         let books = Arc::new(Mutex::new(Books::default()));
         let meanwhile = Meanwhile::default();
+        let is_layered = plan.is_layered;
         let shards = hubs.into_iter().zip(wakers).enumerate().map(|(index, (hub, waker))| {
             let seed = seed.wrapping_add((index as u64) << 48);
             let outside = outside(seed, &config, waker.clone(), plan.of(index));
@@ -160,7 +162,8 @@ impl Scene {
                 waker,
                 control: Arc::clone(&outside.control),
                 program: Program::default()
-                    .handlers(move |route| handlers::recorded(route, &recorded)),
+                    .handlers(move |route| handlers::recorded(route, &recorded))
+                    .layers(move |_| is_layered.then(|| Box::new(Xor::default()) as _)),
             };
             let memory = shard::memory(&config.limits).expect("memory");
             let world = Rc::clone(&outside.world);

@@ -56,6 +56,8 @@ pub struct Plan {
     pub reconnect_at: Option<usize>,
     /// In this turn many say half a request head, and keep it.
     pub half_heads_at: Option<usize>,
+    /// The listeners have a transport, which changes every byte.
+    pub is_layered: bool,
     /// The shard of the client that has this.
     pub shard: usize,
 }
@@ -72,6 +74,7 @@ impl Plan {
             trickles: random.chance(200),
             reconnect_at: random.chance(250).then(|| random.between(500, HUSHED_AT)),
             half_heads_at: random.chance(150).then(|| random.between(100, HUSHED_AT)),
+            is_layered: random.chance(250),
             shard: 0,
         }
     }

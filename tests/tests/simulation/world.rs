@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use tidegate::kernel::{BufferId, Completion, Errno, Generation, Memory, Slot, Span, Waker};
+use tidegate_tests::xor::Streams;
 
 use crate::chances::Chances;
 use crate::client::{Action, Client, Facts};
@@ -60,6 +61,8 @@ pub struct Socket {
     pub answered_at: Option<Duration>,
     /// Bytes that the server has sent.
     pub sent: u64,
+    /// The client's end of the transport, if the shard has one.
+    streams: Option<Streams>,
 }
 
 impl Socket {
@@ -68,6 +71,23 @@ impl Socket {
         if let Some(poll) = &mut self.poll {
             poll.is_news = true;
         }
+    }
+
+    /// The client says something, and its transport changes that.
+    fn says(&mut self, mut bytes: Vec<u8>) {
+        if let Some(streams) = &mut self.streams {
+            streams.said.change(&mut bytes);
+        }
+        self.inbound.extend(bytes);
+    }
+
+    /// What the client hears of so many bytes that have come.
+    fn hears(&mut self, count: usize) -> Vec<u8> {
+        let mut bytes: Vec<u8> = self.outbound.drain(..count).collect();
+        if let Some(streams) = &mut self.streams {
+            streams.heard.change(&mut bytes);
+        }
+        bytes
     }
 
     fn is_readable(&self) -> bool {
@@ -217,7 +237,7 @@ impl World {
             self.note(peer.temper);
             self.peers.push(Box::new(peer));
         }
-        self.sockets.push(Socket::default());
+        self.sockets.push(self.fresh_socket());
         self.to_accept.push_back(index);
     }
 
@@ -251,8 +271,13 @@ impl World {
 
     fn comes(&mut self, peer: Box<dyn Client>) {
         self.to_accept.push_back(self.sockets.len());
-        self.sockets.push(Socket::default());
+        self.sockets.push(self.fresh_socket());
         self.peers.push(peer);
+    }
+
+    fn fresh_socket(&self) -> Socket {
+        let streams = self.plan.is_layered.then(Streams::default);
+        Socket { streams, ..Socket::default() }
     }
 
     fn resets(&mut self, index: usize) {
@@ -460,7 +485,7 @@ impl World {
             Action::Nothing => {}
             Action::Say(bytes) => {
                 if !socket.server_closed {
-                    socket.inbound.extend(bytes);
+                    socket.says(bytes);
                     socket.has_news();
                 }
             }
@@ -480,7 +505,7 @@ impl World {
         }
         let any = self.random.below(socket.outbound.len() + 1);
         let count = if peer.reads_at_once() { socket.outbound.len() } else { any };
-        let bytes: Vec<u8> = socket.outbound.drain(..count).collect();
+        let bytes = socket.hears(count);
         peer.hear(&bytes, self.drains);
         if socket.outbound.is_empty() && socket.server_ended {
             self.served += u64::from(peer.ended(self.disturbed));

@@ -176,6 +176,7 @@ impl Outbox<'_> {
         debug_assert!(
             self.connection.states.is_sending()
                 || self.connection.backlog.is_some()
+                || self.sealed.is_waiting(self.slot)
                 || !self.is_between(),
             "nothing will send what waits: {:?}",
             self.connection
@@ -252,7 +253,9 @@ impl Outbox<'_> {
                 return Some(span);
             }
             let states = self.connection.states;
-            if !states.has(States::QUEUED) || !self.is_between() {
+            // Behind a Close frame nothing goes.
+            let may_begin = self.is_between() && !self.connection.is_closing();
+            if !states.has(States::QUEUED) || !may_begin {
                 return None;
             }
             self.frames.begin(self.slot);

@@ -10,6 +10,8 @@ use crate::kernel::Slot;
 #[derive(Debug, Default)]
 pub struct SealedBytes {
     by_slot: HashMap<Slot, u32>,
+    /// Those for whom there was no staging memory to seal into, until the batch is settled.
+    waiting: Vec<Slot>,
 }
 
 impl SealedBytes {
@@ -20,6 +22,22 @@ impl SealedBytes {
     #[must_use]
     pub fn ahead(&self, slot: Slot) -> u32 {
         self.by_slot.get(&slot).copied().unwrap_or(0)
+    }
+
+    /// There was no staging memory to seal anything into.
+    pub fn waits(&mut self, slot: Slot) {
+        self.waiting.push(slot);
+    }
+
+    /// Whether the connection goes on once there is staging memory.
+    #[must_use]
+    pub fn is_waiting(&self, slot: Slot) -> bool {
+        self.waiting.contains(&slot)
+    }
+
+    /// Takes out those who waited for staging memory.
+    pub fn take_waiting(&mut self) -> Vec<Slot> {
+        std::mem::take(&mut self.waiting)
     }
 
     /// So many more.
@@ -53,6 +71,6 @@ impl SealedBytes {
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.by_slot.is_empty()
+        self.by_slot.is_empty() && self.waiting.is_empty()
     }
 }

@@ -121,7 +121,7 @@ impl<R: Ring> Connections<R> {
         }
         debug_assert!(self.sockets.batch.is_empty(), "settling sends nothing in batches");
         self.sockets.batch = batch;
-        self.unqueued.extend(self.sockets.sealing.take_waiting());
+        self.unqueued.extend(self.sockets.sealing.sealed.take_waiting());
         self.go_on_with_queues()
     }
 

@@ -14,25 +14,18 @@ const AT_ONCE: u32 = 32 * 1024;
 /// With so much room for sealed bytes, a transport seals at least one.
 const ROOM: u32 = 1024;
 
-/// What is sealed, and what waits for room to be sealed.
+/// What is sealed, and whose transport seals nothing.
 #[derive(Default)]
 pub(crate) struct Sealing {
     pub(crate) sealed: SealedBytes,
-    /// Those for whom there was no staging memory, until the batch is settled.
-    waiting: Vec<Slot>,
-    /// Those of them whose transport took nothing though there was room.
+    /// Those whose transport took nothing though there was room.
     broken: Vec<Slot>,
 }
 
 impl Sealing {
-    /// Whether nothing is sealed and waits, and nobody waits for room.
+    /// Whether there is none of it.
     pub(crate) fn is_empty(&self) -> bool {
-        self.sealed.is_empty() && self.waiting.is_empty()
-    }
-
-    /// Takes out those who waited for staging memory.
-    pub(crate) fn take_waiting(&mut self) -> Vec<Slot> {
-        std::mem::take(&mut self.waiting)
+        self.sealed.is_empty() && self.broken.is_empty()
     }
 
     /// Whether the connection's transport seals nothing; it is told of once.
@@ -112,7 +105,7 @@ impl<R: Ring> Sockets<R> {
         self.launch_staged(slot, start);
         if waits && self.staged == start {
             // Once the batch is settled, its memory is free again.
-            self.sealing.waiting.push(slot);
+            self.sealing.sealed.waits(slot);
         }
         let connection = &self.table[slot];
         let is_paused = connection.states.reading() == Reading::Paused;
