@@ -16,19 +16,24 @@ const LONGEST: u32 = HORIZON * 256;
 /// No deadline.
 const NONE: u8 = 0;
 
+/// After a pause of the whole shard, how many ticks those are given whose input is yet to be read.
+const LENIENT_TICKS: u64 = 8;
+
 /// The deadlines of a shard's slots. The sweep looks at one byte per slot and nothing else.
 pub struct Deadlines {
     /// `NONE`, or 1 + the tick at which it is due, modulo `HORIZON`.
     due: Vec<u8>,
     /// Ticks so far.
     now: u64,
+    /// Until this tick, input that is there is read before a deadline counts.
+    lenient_until: u64,
 }
 
 impl Deadlines {
     /// For at most `slots` slots, whose memory is only touched once they are used.
     #[must_use]
     pub fn new(slots: u32) -> Self {
-        Self { due: Vec::with_capacity(slots as usize), now: 0 }
+        Self { due: Vec::with_capacity(slots as usize), now: 0, lenient_until: 0 }
     }
 
     /// Sets the deadline of `slot` to so many ticks from now (see [`ticks`]), or to none; returns
@@ -58,6 +63,19 @@ impl Deadlines {
     #[must_use]
     pub fn now(&self) -> u64 {
         self.now
+    }
+
+    /// Nothing was looked at for a while: for some ticks, input that is there is read before a
+    /// deadline counts.
+    pub fn be_lenient(&mut self) {
+        self.lenient_until = self.now + LENIENT_TICKS;
+    }
+
+    /// Whether what is unread is read before a wait is over. After a pause only: who sends all the
+    /// time would have all the time otherwise.
+    #[must_use]
+    pub fn are_lenient(&self) -> bool {
+        self.now <= self.lenient_until
     }
 
     /// Goes on by one tick; reports the slots that are due, each once, as having no deadline.

@@ -141,6 +141,18 @@ impl Connection {
         self.backlog.is_some() || self.states.is_sending() || self.states.has(States::QUEUED)
     }
 
+    /// Whether bytes wait for the peer to take some.
+    #[must_use]
+    pub fn waits_for_peer(&self) -> bool {
+        self.backlog.is_some() || self.states.has(States::BLOCKED)
+    }
+
+    /// Whether it opens or ends: many may at once.
+    #[must_use]
+    pub fn opens_or_ends(&self) -> bool {
+        self.stage == Stage::Head || self.states.has(States::ENDING)
+    }
+
     /// Whether nothing is left to send.
     #[must_use]
     pub fn is_flushed(&self) -> bool {

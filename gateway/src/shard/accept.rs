@@ -63,6 +63,13 @@ pub(super) struct Accepting {
     newcomers: Newcomers,
 }
 
+/// Says to other shards how many more connections this one would serve.
+pub(super) fn show_room<R: Ring>(connections: &Connections<R>) {
+    let room =
+        connections.sockets.limits.connections.saturating_sub(connections.sockets.table.live());
+    connections.hub.show_room(if connections.drain.is_some() { 0 } else { room });
+}
+
 impl Accepting {
     /// For so many listeners.
     pub(super) fn new(listeners: usize) -> Self {
@@ -313,7 +320,7 @@ impl Accepting {
             let handed = self.handed.pop_front().expect("there is one");
             self.adopt(connections, slot, handed);
             // Before the place is given back: no other shard must take it for a free one.
-            connections.show_room();
+            show_room(connections);
             connections.hub.has_taken_over();
         }
     }
@@ -371,7 +378,7 @@ impl Accepting {
         profile.transport.begin(slot);
         // On a route of the hub it is kept; which route it will be is not known yet.
         if connections.services.has_hub() || profile.logs() {
-            connections.peers.insert(slot, peer);
+            connections.peers.keep(slot, peer);
         }
         // Of the others a request is awaited.
         let is_spoken_to = profile.protocol.is_some() || drains;

@@ -5,7 +5,9 @@
 
 use std::collections::HashMap;
 
+use super::connections::Connections;
 use super::halves::Halves;
+use super::peers::Peers;
 use super::sockets::Sockets;
 use super::sockets::sending::BatchSend;
 use super::stalled::Stalled;
@@ -13,12 +15,18 @@ use super::{Buffers, Shard};
 use crate::bill::sizes::hash_table_held;
 use crate::bill::{Holdings, Owner};
 use crate::connection::{Connection, Reading, SealedBytes, Stage, States};
-use crate::kernel::{BufferId, Peer, Ring, Slot};
+use crate::kernel::{BufferId, Ring, Slot};
 use crate::mailbox::Counts;
 use crate::memory::{BlockId, Share};
 
 /// All that blocks are for, in their order.
 const SHARES: [Share; 3] = [Share::Heads, Share::Gathered, Share::Sending];
+
+/// A shard that is looked at.
+struct Check<'s, R> {
+    connections: &'s Connections<R>,
+    sockets: &'s Sockets<R>,
+}
 
 impl<R: Ring> Shard<R> {
     /// Checks the invariants of the shard.
@@ -26,60 +34,8 @@ impl<R: Ring> Shard<R> {
     /// # Panics
     /// One is broken; the message says which.
     pub fn check(&self) {
-        let (mut live, mut open) = (0, 0);
-        let mut owned = [0; SHARES.len()];
-        for slot in 0..self.connections.sockets.table.used_slots() {
-            let connection = &self.connections.sockets.table[slot];
-            connection.check();
-            self.check_free(slot, connection);
-            self.check_backlog(slot, connection);
-            self.check_in_flight(slot, connection);
-            self.connections.sockets.frames.check(slot, &self.connections.sockets.blocks);
-            let is_queued = connection.states.has(States::QUEUED);
-            assert_eq!(
-                is_queued,
-                !self.connections.sockets.frames.is_empty(slot),
-                "queue of slot {slot}"
-            );
-            live += u32::from(connection.stage != Stage::Free);
-            open += u64::from(connection.is_open());
-            self.add_blocks_of(connection, &mut owned);
-        }
-        assert_eq!(live, self.connections.sockets.table.live(), "live connections");
-        assert_eq!(open, self.connections.sockets.counters.connections_open, "open connections");
-        let waiting = |slot: Slot| {
-            u64::from(self.connections.sockets.table[slot].backlog_bytes)
-                + u64::from(self.connections.sockets.frames.bytes(slot))
-        };
-        let waiting: u64 = (0..self.connections.sockets.table.used_slots()).map(waiting).sum();
-        let counted = self.connections.sockets.blocks.backlog_bytes()
-            + self.connections.sockets.frames.waiting_bytes();
-        assert_eq!(waiting, counted, "bytes that wait for peers");
-        owned[Share::Sending as usize] +=
-            self.connections.sockets.frames.block_bytes(&self.connections.sockets.blocks);
-        let used = SHARES.map(|share| self.connections.sockets.blocks.used_by(share));
-        assert_eq!(owned, used, "bytes of blocks that someone owns, by what they are for");
-        self.connections.hub.check();
-        self.check_buffers();
-        self.check_users();
-    }
-
-    /// Each connection is counted by the service and the profile that it has.
-    fn check_users(&self) {
-        let connections = || {
-            let slots = 0..self.connections.sockets.table.used_slots();
-            slots
-                .map(|slot| &self.connections.sockets.table[slot])
-                .filter(|one| one.stage != Stage::Free)
-        };
-        for (service, users) in self.connections.services.users() {
-            let count = connections().filter(|one| one.service == service).count();
-            assert_eq!(count, users as usize, "connections of service {service}");
-        }
-        for (profile, users) in self.connections.sockets.profiles.users() {
-            let count = connections().filter(|one| one.profile == profile).count();
-            assert_eq!(count, users as usize, "connections with profile {profile}");
-        }
+        let connections = &self.connections;
+        Check { connections, sockets: &connections.sockets }.all();
     }
 
     /// The connections that are there, whatever their stage.
@@ -105,7 +61,6 @@ impl<R: Ring> Shard<R> {
     pub fn holdings(&self) -> Holdings {
         let batch = (self.connections.sockets.batch.capacity() * size_of::<BatchSend>()) as u64;
         let stalled = size_of::<(Slot, Stalled)>();
-        let peer = size_of::<(Slot, Peer)>();
         Holdings::from([
             (Owner::Records, self.connections.sockets.table.bytes()),
             (Owner::Stalled, hash_table_held(self.connections.sockets.stalled.capacity(), stalled)),
@@ -122,7 +77,10 @@ impl<R: Ring> Shard<R> {
             ),
             (Owner::Blocks, self.connections.sockets.blocks.used_bytes()),
             (Owner::Batch, batch),
-            (Owner::PeerAddresses, hash_table_held(self.connections.peers.capacity(), peer)),
+            (
+                Owner::PeerAddresses,
+                hash_table_held(self.connections.peers.capacity(), Peers::BYTES),
+            ),
         ])
     }
 
@@ -154,6 +112,57 @@ impl<R: Ring> Shard<R> {
     pub fn knows_nobody(&self) -> bool {
         self.connections.hub.home.knows_nobody()
     }
+}
+
+impl<R: Ring> Check<'_, R> {
+    fn all(&self) {
+        let (mut live, mut open) = (0, 0);
+        let mut owned = [0; SHARES.len()];
+        for slot in 0..self.sockets.table.used_slots() {
+            let connection = &self.sockets.table[slot];
+            connection.check();
+            self.check_free(slot, connection);
+            self.check_backlog(slot, connection);
+            self.check_in_flight(slot, connection);
+            self.sockets.frames.check(slot, &self.sockets.blocks);
+            let is_queued = connection.states.has(States::QUEUED);
+            assert_eq!(is_queued, !self.sockets.frames.is_empty(slot), "queue of slot {slot}");
+            live += u32::from(connection.stage != Stage::Free);
+            open += u64::from(connection.is_open());
+            self.add_blocks_of(connection, &mut owned);
+        }
+        assert_eq!(live, self.sockets.table.live(), "live connections");
+        assert_eq!(open, self.sockets.counters.connections_open, "open connections");
+        let waiting = |slot: Slot| {
+            u64::from(self.sockets.table[slot].backlog_bytes)
+                + u64::from(self.sockets.frames.bytes(slot))
+        };
+        let waiting: u64 = (0..self.sockets.table.used_slots()).map(waiting).sum();
+        let counted = self.sockets.blocks.backlog_bytes() + self.sockets.frames.waiting_bytes();
+        assert_eq!(waiting, counted, "bytes that wait for peers");
+        owned[Share::Sending as usize] += self.sockets.frames.block_bytes(&self.sockets.blocks);
+        let used = SHARES.map(|share| self.sockets.blocks.used_by(share));
+        assert_eq!(owned, used, "bytes of blocks that someone owns, by what they are for");
+        self.connections.hub.check();
+        self.check_buffers();
+        self.check_users();
+    }
+
+    /// Each connection is counted by the service and the profile that it has.
+    fn check_users(&self) {
+        let connections = || {
+            let slots = 0..self.sockets.table.used_slots();
+            slots.map(|slot| &self.sockets.table[slot]).filter(|one| one.stage != Stage::Free)
+        };
+        for (service, users) in self.connections.services.users() {
+            let count = connections().filter(|one| one.service == service).count();
+            assert_eq!(count, users as usize, "connections of service {service}");
+        }
+        for (profile, users) in self.sockets.profiles.users() {
+            let count = connections().filter(|one| one.profile == profile).count();
+            assert_eq!(count, users as usize, "connections with profile {profile}");
+        }
+    }
 
     fn check_free(&self, slot: Slot, connection: &Connection) {
         if connection.stage == Stage::Free {
@@ -166,15 +175,15 @@ impl<R: Ring> Shard<R> {
     fn check_backlog(&self, slot: Slot, connection: &Connection) {
         let queued: u32 = self
             .list(connection.backlog)
-            .map(|block| self.connections.sockets.blocks.content(block).length)
+            .map(|block| self.sockets.blocks.content(block).length)
             .sum();
         assert_eq!(queued, connection.backlog_bytes, "backlog of slot {slot}");
-        let sealed = self.connections.sockets.sealing.sealed.ahead(slot);
+        let sealed = self.sockets.sealing.sealed.ahead(slot);
         assert!(sealed <= queued, "slot {slot} has {sealed} sealed bytes of {queued}");
         let limit = self.connections.services[connection.service].limits.backlog;
         // The rest of a short send was accepted before it was tried; it is part of one turn's
         // output, which a receive buffer or the staging memory held.
-        let limits = &self.connections.sockets.limits;
+        let limits = &self.sockets.limits;
         let one_turn = limits.receive_buffer.max(limits.staging);
         // A portion of what somebody missed leaves in one send, when nothing else waits.
         let Sockets { frames, blocks, .. } = &self.connections.sockets;
@@ -183,7 +192,7 @@ impl<R: Ring> Shard<R> {
         // A response is bounded by itself.
         let is_response = matches!(connection.stage, Stage::Lingering | Stage::Zombie);
         // What was published waits within the same bound; of it as well, what fell short was tried.
-        let queued = u64::from(queued) + u64::from(self.connections.sockets.frames.bytes(slot));
+        let queued = u64::from(queued) + u64::from(self.sockets.frames.bytes(slot));
         let most = u64::from(limit) + u64::from(one_turn);
         assert!(is_response || queued <= most, "slot {slot} queues {queued} bytes of {most}");
     }
@@ -202,34 +211,30 @@ impl<R: Ring> Shard<R> {
     fn add_blocks_of(&self, connection: &Connection, owned: &mut [u64; SHARES.len()]) {
         let is_head = connection.stage == Stage::Head;
         let gathered = if is_head { Share::Heads } else { Share::Gathered };
-        let size = |block: BlockId| u64::from(self.connections.sockets.blocks.size(block));
+        let size = |block: BlockId| u64::from(self.sockets.blocks.size(block));
         owned[gathered as usize] += connection.gathered.map_or(0, size);
         owned[Share::Gathered as usize] += connection.control.map_or(0, size);
         owned[Share::Sending as usize] += self.list(connection.backlog).map(size).sum::<u64>();
     }
 
     fn list(&self, first: Option<BlockId>) -> impl Iterator<Item = BlockId> {
-        std::iter::successors(first, |block| self.connections.sockets.blocks.next(*block))
+        std::iter::successors(first, |block| self.sockets.blocks.next(*block))
     }
 
     /// What holds a buffer is counted, and has a reason: a send of the batch, input that waits.
     fn check_buffers(&self) {
         let mut reasons = HashMap::<BufferId, u8>::new();
-        let sent_from = self.connections.sockets.batch.iter().filter_map(BatchSend::buffer);
-        for buffer in sent_from.chain(self.connections.sockets.put_off.buffers()) {
+        let sent_from = self.sockets.batch.iter().filter_map(BatchSend::buffer);
+        for buffer in sent_from.chain(self.sockets.put_off.buffers()) {
             *reasons.entry(buffer).or_default() += 1;
         }
         assert_eq!(
-            self.connections.sockets.buffers.held() as usize,
+            self.sockets.buffers.held() as usize,
             reasons.len(),
             "receive buffers that are held"
         );
         for (buffer, count) in reasons {
-            assert_eq!(
-                self.connections.sockets.buffers.holds(buffer),
-                count,
-                "what holds {buffer:?}"
-            );
+            assert_eq!(self.sockets.buffers.holds(buffer), count, "what holds {buffer:?}");
         }
     }
 }

@@ -27,7 +27,7 @@ impl<R: Ring> Shard<R> {
             return sockets.wait_for(slot, wait);
         }
         // A Pong may always be in what is unread, since any byte is one.
-        if (wait == Wait::Pong || sockets.is_lenient()) && sockets.is_unread(slot) {
+        if (wait == Wait::Pong || sockets.deadlines.are_lenient()) && sockets.is_unread(slot) {
             sockets.table[slot].laps = sockets.deadlines.set(slot, Some(1));
             return;
         }
@@ -57,7 +57,8 @@ impl<R: Ring> Shard<R> {
             return self.connections.sockets.halves.end_all(slot);
         }
         if self.connections.sockets.held.contains(slot)
-            || (self.connections.sockets.is_lenient() && self.connections.sockets.is_unread(slot))
+            || (self.connections.sockets.deadlines.are_lenient()
+                && self.connections.sockets.is_unread(slot))
         {
             let Sockets { halves, deadlines, .. } = &mut self.connections.sockets;
             return halves.put_off(slot, deadlines.now() + 1);
@@ -69,7 +70,7 @@ impl<R: Ring> Shard<R> {
     fn head_timed_out(&mut self, slot: Slot) {
         if self.connections.sockets.crowd.contains(slot) {
             // Its request is there, and was not read.
-            if self.connections.may_serve_crowd() {
+            if self.may_serve_crowd() {
                 self.connections.sockets.table[slot].laps =
                     self.connections.sockets.deadlines.set(slot, Some(1));
                 return;

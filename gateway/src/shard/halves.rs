@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use crate::connection::{Connection, Stage};
 use crate::kernel::Slot;
 use crate::protocol::turn::Half;
 
@@ -24,6 +25,32 @@ impl Halves {
     /// half received before.
     pub(super) fn begin(&mut self, slot: Slot, half: Half, due: u64) {
         self.due.entry(slot).or_default()[half as usize].get_or_insert(due);
+    }
+
+    /// A turn of the connection has ended, in which some of it may have become whole. What is half
+    /// received now takes memory, and is due then; that of what became whole is no matter for what
+    /// came behind it.
+    pub(super) fn watch(
+        &mut self,
+        slot: Slot,
+        connection: &Connection,
+        became_whole: [bool; 2],
+        due: u64,
+    ) {
+        let is_open = connection.stage == Stage::Open;
+        let kept = [
+            (Half::Message, connection.gathered.is_some()),
+            (Half::Control, connection.control.is_some()),
+        ];
+        for (half, is_kept) in kept {
+            let is_half = is_open && is_kept;
+            if !is_half || became_whole[half as usize] {
+                self.end(slot, half);
+            }
+            if is_half {
+                self.begin(slot, half, due);
+            }
+        }
     }
 
     /// It is whole, or given up.

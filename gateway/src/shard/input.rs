@@ -8,7 +8,64 @@ use crate::kernel::{BufferId, Errno, Generation, Ring, Slot};
 use crate::memory::gathered;
 use crate::protocol;
 
+/// How many of those that open or end one turn of the loop receives from: a quarter of a
+/// millisecond's work.
+const CROWD_AT_ONCE: usize = 8;
+
 impl<R: Ring> Shard<R> {
+    /// Receives from connections that are readable and had to wait, as far as there are buffers.
+    pub(super) fn serve_ready(&mut self) {
+        // Each at most once: a connection that may not receive yet is put back.
+        for _ in 0..self.connections.sockets.ready.len() {
+            if !self.connections.sockets.has_room_to_receive() {
+                return;
+            }
+            let Some(slot) = self.connections.sockets.ready.pop() else { return };
+            self.connections.read(slot);
+        }
+    }
+
+    /// Receives from some of those that open or end. Ten thousand may do so at once, and all that
+    /// one turn takes in has to wait for each other.
+    pub(super) fn serve_crowd(&mut self) {
+        for _ in 0..self.connections.sockets.crowd.len().min(CROWD_AT_ONCE) {
+            if !self.connections.sockets.has_room_to_receive() {
+                return;
+            }
+            let Some(slot) = self.connections.sockets.crowd.pop() else { return };
+            if self.connections.sockets.table[slot].stage == Stage::Head
+                && self.connections.services.has_hub()
+                && self.connections.hub.is_overfull()
+            {
+                // Other shards do not keep up with those that have opened.
+                self.connections.sockets.counters.openings_held += 1;
+                self.connections.sockets.crowd.insert(slot);
+                continue;
+            }
+            let is_read_anyway =
+                self.connections.sockets.table[slot].states.reading() != Reading::Idle;
+            if !is_read_anyway && !self.connections.sockets.ready.contains(slot) {
+                self.connections.read(slot);
+            }
+        }
+    }
+
+    /// Whether serving those that open or end is work for the next turn.
+    pub(super) fn may_serve_crowd(&self) -> bool {
+        let waits = self.connections.services.has_hub() && self.connections.hub.is_overfull();
+        !self.connections.sockets.crowd.is_empty() && !waits
+    }
+
+    /// Lets publishers that were held be read from again, once there is room for what they publish.
+    pub(super) fn resume_held(&mut self) {
+        if self.connections.sockets.held.is_empty() || self.connections.hub.is_pressed() {
+            return;
+        }
+        while let Some(slot) = self.connections.sockets.held.pop() {
+            self.connections.sockets.ready.insert(slot);
+        }
+    }
+
     /// A receive into a provided buffer is done.
     pub(super) fn received(
         &mut self,

@@ -6,7 +6,6 @@
 //! but to make room in the queue, and completions are never handled while others are.
 
 mod accept;
-mod access_log;
 mod buffers;
 mod check;
 mod connections;
@@ -22,6 +21,7 @@ mod input;
 mod lines;
 mod mail;
 mod newcomers;
+mod peers;
 mod recovery;
 mod relief;
 mod sockets;
@@ -77,9 +77,6 @@ const IDLE_SLEEP: Duration = Duration::from_secs(5);
 /// The longest sleep while another shard's mailbox is full, messages hold too much memory, or what
 /// is to be delivered waits for a block or a place: nobody says when there is room.
 const CONGESTED_SLEEP: Duration = Duration::from_millis(1);
-
-/// After a pause of the whole shard, how many ticks those are given whose input is yet to be read.
-const LENIENT_TICKS: u64 = 8;
 
 /// What a shard is made of; it can be sent to the shard's thread.
 pub struct Assembly {
@@ -176,7 +173,7 @@ impl<R: Ring> Shard<R> {
             next_tick,
             connections: Connections::new(ring, memory, assembly),
         };
-        shard.connections.show_room();
+        accept::show_room(&shard.connections);
         shard.accepting.start_accepting(&mut shard.connections);
         shard
     }
@@ -221,8 +218,8 @@ impl<R: Ring> Shard<R> {
         self.connections.sockets.put_off.budget = if waits { 0 } else { INPUT_BUDGET };
         let mut handled = self.handle_all()?;
         // First, because those that go on publishing may keep it from opening any.
-        self.connections.serve_crowd();
-        self.connections.serve_ready();
+        self.serve_crowd();
+        self.serve_ready();
         handled += self.take_in()?;
         if waits {
             handled += self.work_on_put_off()?;
@@ -230,11 +227,11 @@ impl<R: Ring> Shard<R> {
         self.connections.vitals.completions.record(handled);
         self.work_on_mail()?;
         self.relief.relieve(&mut self.connections, self.deliveries.are_short());
-        self.connections.resume_held();
+        self.resume_held();
         self.tick()?;
         self.expire_some()?;
         self.accepting.resume_accepting(&mut self.connections);
-        self.connections.show_room();
+        accept::show_room(&self.connections);
         if self.connections.sockets.table.live() == 0 {
             // It may sleep for long now, past many ticks.
             self.publish();
@@ -280,7 +277,7 @@ impl<R: Ring> Shard<R> {
         if has_input
             || has_expired
             || sockets.flush_soon
-            || self.connections.may_serve_crowd()
+            || self.may_serve_crowd()
             || self.deliveries.can_go_on(sockets.counters.loops)
         {
             return Duration::ZERO;
@@ -408,7 +405,7 @@ impl<R: Ring> Shard<R> {
             // is read before any deadline counts, and all of them move on.
             sockets.counters.pauses += u64::from(sockets.table.live() > 0);
             self.next_tick = now + TICK;
-            sockets.lenient_until = sockets.deadlines.now() + LENIENT_TICKS;
+            sockets.deadlines.be_lenient();
         } else {
             self.sweep();
         }

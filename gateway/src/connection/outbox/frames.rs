@@ -150,6 +150,13 @@ impl Frames {
         }
     }
 
+    /// One fewer refers to each of `done`.
+    pub fn release_all(&mut self, done: &mut Vec<FrameId>, blocks: &mut Blocks) {
+        for frame in done.drain(..) {
+            self.release(frame, blocks);
+        }
+    }
+
     /// Bytes that wait for a connection.
     #[must_use]
     pub fn bytes(&self, slot: Slot) -> u32 {

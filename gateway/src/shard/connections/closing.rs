@@ -48,7 +48,7 @@ impl<R: Ring> Connections<R> {
         self.hub.ended(id, self.sockets.can_inflate(slot));
         let Sockets { table, profiles, .. } = &mut self.sockets;
         protocol::tell_end(&mut self.services, profiles, &mut table[slot], id, end);
-        self.log_end(slot, end);
+        self.peers.log_end(slot, self.sockets.profile(slot), end);
     }
 
     /// A connection has come.
@@ -156,7 +156,7 @@ impl<R: Ring> Connections<R> {
         self.sockets.outbox(slot).clear();
         self.details.forget(slot);
         self.sockets.ring.push(Operation::Close { slot });
-        self.log_closed(slot);
+        self.peers.has_closed(slot, self.sockets.profile(slot));
         let Connection { service, profile, .. } = self.sockets.table[slot];
         self.services.leave(service);
         self.sockets.profiles[profile].transport.end(slot);

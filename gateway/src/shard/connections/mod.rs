@@ -6,7 +6,6 @@ mod receiving;
 mod sending;
 mod told;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,13 +15,14 @@ use crate::config::Config;
 use crate::connection::{Output, Place};
 use crate::handler::built_in;
 use crate::hub::Hub;
-use crate::kernel::{BufferId, Generation, Memory, Peer, Ring, Slot};
+use crate::kernel::{BufferId, Generation, Memory, Ring, Slot};
 use crate::memory::{Compressor, Pool};
 use crate::protocol::services::{Service, Services};
 use crate::protocol::turn::{Desk, Finished, Said, Turn};
 use crate::shard::Assembly;
 use crate::shard::details::Details;
 use crate::shard::draining::Drain;
+use crate::shard::peers::Peers;
 use crate::shard::sockets::Sockets;
 use crate::shard::vitals::Vitals;
 
@@ -43,7 +43,7 @@ pub(super) struct Connections<R> {
     pub(super) head: Box<[u8]>,
     pub(super) details: Details,
     /// The addresses of peers whose listener logs.
-    pub(super) peers: HashMap<Slot, Peer>,
+    pub(super) peers: Peers,
     pub(super) vitals: Vitals,
     /// Connections whose sends have failed, to be dropped once that was settled.
     pub(super) failed: Vec<(Slot, Generation)>,
@@ -72,7 +72,7 @@ impl<R: Ring> Connections<R> {
             inflater: Inflater::new(),
             head: vec![0; head as usize].into_boxed_slice(),
             details: Details::new(),
-            peers: HashMap::new(),
+            peers: Peers::default(),
             vitals: Vitals::default(),
             failed: Vec::new(),
             unqueued: Vec::new(),
@@ -81,12 +81,6 @@ impl<R: Ring> Connections<R> {
             look_again: false,
             config,
         }
-    }
-
-    /// Says to other shards how many more connections this one would serve.
-    pub(super) fn show_room(&self) {
-        let room = self.sockets.limits.connections.saturating_sub(self.sockets.table.live());
-        self.hub.show_room(if self.drain.is_some() { 0 } else { room });
     }
 
     /// What the connection runs under, as its route says.

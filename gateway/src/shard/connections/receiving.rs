@@ -5,10 +5,6 @@ use crate::connection::{Poll, Reading, Stage, States};
 use crate::kernel::{Errno, Generation, Ring, Slot};
 use crate::shard::connections::Connections;
 
-/// How many of those that open or end one turn of the loop receives from: a quarter of a
-/// millisecond's work.
-const CROWD_AT_ONCE: usize = 8;
-
 impl<R: Ring> Connections<R> {
     pub(crate) fn readable(
         &mut self,
@@ -33,62 +29,20 @@ impl<R: Ring> Connections<R> {
         if self.sockets.ready.contains(slot) || self.sockets.held.contains(slot) {
             return;
         }
-        if self.sockets.opens_or_ends(slot) {
+        if self.sockets.table[slot].opens_or_ends() {
             return self.sockets.crowd.insert(slot);
         }
         self.read(slot);
     }
 
     /// Receives, unless the connection has to wait.
-    fn read(&mut self, slot: Slot) {
+    pub(crate) fn read(&mut self, slot: Slot) {
         if self.must_pause(slot) {
             self.sockets.counters.slow_peers_paused += 1;
             self.sockets.table[slot].states.set_reading(Reading::Paused);
         } else if !self.must_hold(slot) {
             self.sockets.receive(slot);
         }
-    }
-
-    /// Receives from connections that are readable and had to wait, as far as there are buffers.
-    pub(crate) fn serve_ready(&mut self) {
-        // Each at most once: a connection that may not receive yet is put back.
-        for _ in 0..self.sockets.ready.len() {
-            if !self.sockets.has_room_to_receive() {
-                return;
-            }
-            let Some(slot) = self.sockets.ready.pop() else { return };
-            self.read(slot);
-        }
-    }
-
-    /// Receives from some of those that open or end. Ten thousand may do so at once, and all that
-    /// one turn takes in has to wait for each other.
-    pub(crate) fn serve_crowd(&mut self) {
-        for _ in 0..self.sockets.crowd.len().min(CROWD_AT_ONCE) {
-            if !self.sockets.has_room_to_receive() {
-                return;
-            }
-            let Some(slot) = self.sockets.crowd.pop() else { return };
-            if self.sockets.table[slot].stage == Stage::Head
-                && self.services.has_hub()
-                && self.hub.is_overfull()
-            {
-                // Other shards do not keep up with those that have opened.
-                self.sockets.counters.openings_held += 1;
-                self.sockets.crowd.insert(slot);
-                continue;
-            }
-            let is_read_anyway = self.sockets.table[slot].states.reading() != Reading::Idle;
-            if !is_read_anyway && !self.sockets.ready.contains(slot) {
-                self.read(slot);
-            }
-        }
-    }
-
-    /// Whether serving those that open or end is work for the next turn.
-    pub(crate) fn may_serve_crowd(&self) -> bool {
-        let waits = self.services.has_hub() && self.hub.is_overfull();
-        !self.sockets.crowd.is_empty() && !waits
     }
 
     /// What comes after a receive.
@@ -127,16 +81,6 @@ impl<R: Ring> Connections<R> {
         connection.stage == Stage::Open
             && (connection.backlog.is_some() || connection.states.has(States::BLOCKED))
             && self.service(slot).limits.slow_peer == SlowPeer::Pause
-    }
-
-    /// Lets publishers that were held be read from again, once there is room for what they publish.
-    pub(crate) fn resume_held(&mut self) {
-        if self.sockets.held.is_empty() || self.hub.is_pressed() {
-            return;
-        }
-        while let Some(slot) = self.sockets.held.pop() {
-            self.sockets.ready.insert(slot);
-        }
     }
 
     /// Whether the connection publishes faster than what it publishes can be delivered: it is not

@@ -5,11 +5,12 @@ use std::io;
 use tidegate_proto::keepalive::Wait;
 
 use crate::connection::{Reading, Stage, States, Writing};
-use crate::kernel::{BufferId, Errno, Generation, Peer, Ring, Slot};
+use crate::kernel::{BufferId, Errno, Generation, Ring, Slot};
 use crate::memory::Full;
 use crate::protocol;
 use crate::protocol::turn::Finished;
 use crate::shard::connections::Connections;
+use crate::shard::sockets::Sockets;
 use crate::shard::sockets::receiving::Arrival;
 use crate::shard::sockets::sending::{BatchSend, SentFrom};
 
@@ -29,7 +30,10 @@ impl<R: Ring> Connections<R> {
         if drop {
             self.drop_connection(slot);
         } else {
-            self.sockets.watch_halves(slot, became_whole);
+            let Sockets { table, profiles, halves, deadlines, .. } = &mut self.sockets;
+            let connection = &table[slot];
+            let due = deadlines.now() + u64::from(profiles[connection.profile].message);
+            halves.watch(slot, connection, became_whole, due);
             self.after_words(slot);
         }
     }
@@ -40,26 +44,17 @@ impl<R: Ring> Connections<R> {
             self.sockets.wait_for(slot, wait);
         }
         if let Some(opened) = &finished.opened {
-            self.keep_details(slot);
-            self.log_open(slot, opened);
+            let peer = self.peers.has_opened(slot, self.sockets.profile(slot));
+            if self.service(slot).hub_events.is_some() {
+                self.details.keep(slot, peer, self.sockets.ring.now());
+            }
+            self.peers.log_open(slot, opened);
         }
         if let Some(refusal) = finished.refused {
             self.vitals.refused(refusal);
         }
         if finished.found_full {
             self.tell_full();
-        }
-    }
-
-    /// Keeps what is told of connections on routes of the hub; forgets the peer's address on
-    /// others, unless it is logged.
-    fn keep_details(&mut self, slot: Slot) {
-        let peer = match self.sockets.profile(slot).logs() {
-            true => self.peers.get(&slot).copied(),
-            false => self.peers.remove(&slot),
-        };
-        if self.service(slot).hub_events.is_some() {
-            self.details.keep(slot, peer.unwrap_or(Peer::Unknown), self.sockets.ring.now());
         }
     }
 
@@ -103,7 +98,8 @@ impl<R: Ring> Connections<R> {
         self.sockets.staged = 0;
         self.sockets.flush_soon = false;
         let mut batch = std::mem::take(&mut self.sockets.batch);
-        self.sockets.release_frames();
+        let Sockets { frames, done_frames, blocks, .. } = &mut self.sockets;
+        frames.release_all(done_frames, blocks);
         for send in batch.drain(..) {
             if let Some(buffer) = send.buffer() {
                 self.sockets.buffers.release(buffer);
@@ -129,7 +125,7 @@ impl<R: Ring> Connections<R> {
     fn settled(&mut self, slot: Slot) {
         if self.sockets.sends_batches_only(slot) {
             self.unqueued.push(slot);
-        } else if self.sockets.waits_for_peer(slot) {
+        } else if self.sockets.table[slot].waits_for_peer() {
             self.sockets.arm_send(slot);
         } else if self.sockets.table[slot].states.has(States::QUEUED) {
             self.unqueued.push(slot);

@@ -47,8 +47,6 @@ pub(super) struct Sockets<R> {
     pub(super) halves: Halves,
     /// Those for whom a deadline has passed, and who were not looked at yet.
     pub(super) expired: SlotSet,
-    /// Until this tick of the deadlines, input that is there is read before a deadline counts.
-    pub(super) lenient_until: u64,
     pub(super) buffers: Buffers,
     pub(super) blocks: Blocks,
     /// Connections that are readable and have to wait for a buffer or for their turn.
@@ -91,7 +89,6 @@ impl<R: Ring> Sockets<R> {
             deadlines: Deadlines::new(limits.slots()),
             halves: Halves::default(),
             expired: SlotSet::new(limits.slots()),
-            lenient_until: 0,
             buffers: Buffers::new(limits.receive_buffers, limits.receive_buffer),
             blocks: Blocks::new(limits.blocks),
             ready: SlotSet::new(limits.slots()),
@@ -151,12 +148,6 @@ impl<R: Ring> Sockets<R> {
         self.table[slot].states.has_input()
             || self.ready.contains(slot)
             || self.crowd.contains(slot)
-    }
-
-    /// Whether what is unread is read before a wait is over. After a pause only: who sends all the
-    /// time would have all the time otherwise.
-    pub(crate) fn is_lenient(&self) -> bool {
-        self.deadlines.now() <= self.lenient_until
     }
 
     /// The connection's answer has left, and the drain does not wait long for its peer to close.

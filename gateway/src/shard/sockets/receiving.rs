@@ -51,15 +51,11 @@ impl<R: Ring> Sockets<R> {
 
     /// It is readable, and has its turn later.
     pub(crate) fn wait_to_receive(&mut self, slot: Slot) {
-        if self.opens_or_ends(slot) {
+        if self.table[slot].opens_or_ends() {
             self.crowd.insert(slot);
         } else {
             self.ready.insert(slot);
         }
-    }
-
-    pub(crate) fn opens_or_ends(&self, slot: Slot) -> bool {
-        self.table[slot].stage == Stage::Head || self.table[slot].states.has(States::ENDING)
     }
 
     pub(crate) fn has_room_to_receive(&self) -> bool {

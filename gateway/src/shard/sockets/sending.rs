@@ -10,7 +10,6 @@ use tidegate_proto::keepalive::Wait;
 use crate::connection::{FrameId, Offer, Outbox, Outgoing, Place, Stage, States, Writing};
 use crate::kernel::{AreaName, BufferId, Generation, Operation, Ring, Slot, Span};
 use crate::memory::{Blocks, Full, Pool, Share};
-use crate::protocol::turn::Half;
 use crate::shard::connections::queue::Delivered;
 use crate::shard::sockets::Sockets;
 
@@ -111,36 +110,6 @@ impl<R: Ring> Sockets<R> {
         self.ring.push(Operation::Send { slot, batch_index, span });
     }
 
-    /// What is half received takes memory, and has its own deadline; that of what became whole is
-    /// no matter for what came behind it.
-    pub(crate) fn watch_halves(&mut self, slot: Slot, became_whole: [bool; 2]) {
-        let connection = &self.table[slot];
-        let is_open = connection.stage == Stage::Open;
-        let ticks = self.profile(slot).message;
-        let kept = [
-            (Half::Message, connection.gathered.is_some()),
-            (Half::Control, connection.control.is_some()),
-        ];
-        for (half, is_kept) in kept {
-            let is_half = is_open && is_kept;
-            if !is_half || became_whole[half as usize] {
-                self.halves.end(slot, half);
-            }
-            if is_half {
-                self.halves.begin(slot, half, self.deadlines.now() + u64::from(ticks));
-            }
-        }
-    }
-
-    /// Nothing that was sent refers to these frames any more.
-    pub(crate) fn release_frames(&mut self) {
-        let mut frames = std::mem::take(&mut self.done_frames);
-        for frame in frames.drain(..) {
-            self.frames.release(frame, &mut self.blocks);
-        }
-        self.done_frames = frames;
-    }
-
     /// A published frame was sent in part, or not at all: it waits at the front of the queue.
     pub(crate) fn frame_fell_short(&mut self, slot: Slot, frame: FrameId, sent: u32) {
         if sent == 0 && self.table[slot].is_closing() {
@@ -212,12 +181,6 @@ impl<R: Ring> Sockets<R> {
             self.stalled.remove(&slot);
             self.wait_for(slot, Wait::Progress);
         }
-    }
-
-    /// Whether bytes wait for a peer to take some.
-    pub(crate) fn waits_for_peer(&self, slot: Slot) -> bool {
-        let connection = &self.table[slot];
-        connection.backlog.is_some() || connection.states.has(States::BLOCKED)
     }
 
     /// Whether what is to be sent next leaves in a batch in any case: what is to be sealed does.
