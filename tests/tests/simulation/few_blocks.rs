@@ -1,12 +1,12 @@
 //! What becomes of those who hold blocks while these are few, and of who is answered meanwhile,
 //! played by hand.
 
-use tidegate::hub::{Publication, Request, Target};
-use tidegate::kernel::{Completion, Errno, Operation};
+use tidegate::hub::{Answer, ConnectionFilter, Publication, Request, Target};
+use tidegate::kernel::{Completion, Errno, Operation, Slot};
 use tidegate::names::ConnectionId;
 use tidegate_proto::websocket::message::Kind;
 
-use crate::play::Play;
+use crate::play::{Play, Unread, readable_in};
 use crate::random::Random;
 use crate::script;
 
@@ -108,4 +108,124 @@ fn a_block_that_comes_free_now_and_then_is_no_end_of_the_shortage() {
         play.tick();
     }
     assert_eq!(evicted(&mut play), 1);
+}
+
+/// Clients that publish nothing: the one in slot 0 takes nothing, the others read.
+const CLIENTS: Slot = 12;
+
+/// The blocks of a pool of 1 MiB that published messages may take, if 24.5 KiB are kept for what
+/// one turn's sends may leave behind: all but so many of 512 bytes.
+const ALL_BUT_A_FEW: [usize; 11] =
+    [65536, 65536, 65536, 65536, 65536, 65536, 65536, 65536, 65536, 32768, 4096];
+const FEW: usize = 7;
+
+/// A shard on which slot 0 holds all but so many blocks of 512 bytes of what is published.
+fn with_few_blocks(few: usize) -> Play {
+    let mut play = Play::with(
+        "blocks = '1MiB'\nstaging = '16KiB'\n[[route]]\npath = '/room'\n\
+         handler = 'hub'\nbacklog = '1MiB'\nmax_buffered_message = '128KiB'\n",
+    );
+    play.each_says(CLIENTS, &script::opening(&mut Random::new(0), "/room", false));
+    let filter = ConnectionFilter::default();
+    let request = Request::Connections { from: 0, filter, limit: 99 };
+    let Answer::Connections(infos, None) = play.asks(request) else { panic!("no list") };
+    let first = infos.iter().map(|info| info.id).find(|id| id.slot == 0).expect("it is there");
+    for size in ALL_BUT_A_FEW.into_iter().chain(vec![512; FEW - few]) {
+        let pushed = publish(&mut play, Target::Connection(first), &vec![b'x'; size - 16]);
+        fall_short(&mut play, &pushed);
+    }
+    play.hand.borrow_mut().seen.clear();
+    play
+}
+
+/// So many bytes are published; returns what is pushed then.
+fn publish(play: &mut Play, target: Target, bytes: &[u8]) -> Vec<Operation> {
+    let payload = play.door.payload(Kind::Binary, bytes).expect("room");
+    let publication = Publication { payload, key: None, except: None };
+    play.door.ask(Request::Publish(target, publication), |_| {});
+    play.turn([])
+}
+
+/// Pings, as many and as large as a receive buffer takes, and what answers them.
+fn pings() -> (Vec<u8>, Vec<u8>) {
+    let ping = |head: &[u8]| [head, &[b'x'; 125]].concat().repeat(7);
+    (ping(&[0x89, 0x80 | 125, 0, 0, 0, 0]), ping(&[0x8A, 125]))
+}
+
+/// All but the client in slot 0 take what they are sent, and what is unread is received.
+fn take_all(play: &mut Play, mut pushed: Vec<Operation>, unread: &mut Unread) {
+    for _ in 0..10 {
+        let mut next = play.receives(&pushed, unread);
+        for operation in pushed {
+            if let Operation::SendArmed { slot: slot @ 1.., generation, span } = operation {
+                let result = Ok(span.length);
+                next.extend(play.turn([Completion::Sent { slot, generation, result }]));
+            }
+        }
+        next.extend(play.turn([]));
+        pushed = next;
+    }
+}
+
+/// All that the client was sent since then, in sends that it took.
+fn heard(play: &Play, whom: Slot) -> Vec<u8> {
+    let of_whom = |(operation, bytes): &(Operation, Vec<u8>)| match operation {
+        Operation::Send { slot, .. } | Operation::SendArmed { slot, .. } if *slot == whom => {
+            bytes.clone()
+        }
+        _ => Vec::new(),
+    };
+    play.hand.borrow().seen.iter().flat_map(of_whom).collect()
+}
+
+#[test]
+fn input_waits_while_a_batch_is_settled_rather_than_that_its_answers_find_no_block() {
+    let mut play = with_few_blocks(1);
+    play.hand.borrow_mut().unsettled = true;
+    publish(&mut play, Target::All, b"to all");
+    let (pings, pongs) = pings();
+    let mut unread: Unread = (1..=7).map(|slot| (slot, pings.clone())).collect();
+    // Nobody knows yet that all have taken it, and all answers together have no room.
+    for slot in 1..=7 {
+        let pushed = play.turn([readable_in(slot)]);
+        play.receives(&pushed, &mut unread);
+    }
+    play.hand.borrow_mut().unsettled = false;
+    let pushed = play.turn([]);
+    take_all(&mut play, pushed, &mut unread);
+    for slot in 1..=7 {
+        let expected = [b"\x82\x06to all", &pongs[..]].concat();
+        assert!(heard(&play, slot) == expected, "what the client in slot {slot} heard");
+    }
+    let counters = play.counters();
+    assert_eq!((counters.slow_peers_closed, counters.inputs_put_off), (0, 4));
+}
+
+#[test]
+fn what_waits_for_several_is_not_copied_for_each_while_blocks_are_few() {
+    let mut play = with_few_blocks(6);
+    play.hand.borrow_mut().unsettled = true;
+    b"abc".iter().for_each(|letter| _ = publish(&mut play, Target::All, &[*letter; 1000]));
+    // An answer takes of what is kept.
+    play.hears(1, &pings().0);
+    play.hand.borrow_mut().unsettled = false;
+    let pushed = play.turn([]);
+    // Nobody takes any of it at first: were it a copy for each, some would find no block.
+    let failed = |operation: &Operation| match *operation {
+        Operation::Send { slot, batch_index, .. } => {
+            Some(Completion::SendFellShort { slot, batch_index, result: Err(Errno::AGAIN) })
+        }
+        _ => None,
+    };
+    let failed: Vec<_> = pushed.iter().filter_map(failed).collect();
+    assert_eq!(failed.len(), CLIENTS as usize - 2, "{pushed:?}");
+    let armed = [&pushed[..], &play.turn(failed)].concat();
+    play.hand.borrow_mut().seen.retain(|(operation, _)| !pushed.contains(operation));
+    take_all(&mut play, armed, &mut Unread::new());
+    let frame = |letter: u8| [&[0x82, 126, 3, 232][..], &[letter; 1000]].concat();
+    for slot in 2..CLIENTS {
+        let expected = [frame(b'a'), frame(b'b'), frame(b'c')].concat();
+        assert!(heard(&play, slot) == expected, "what the client in slot {slot} heard");
+    }
+    assert_eq!(play.counters().out_of_blocks, 0);
 }

@@ -1,7 +1,7 @@
 //! A shard whose kernel is played by hand.
 
 use std::cell::RefCell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -50,6 +50,9 @@ pub struct Hand {
     /// What the next enter writes into the buffer that was lent last.
     pub input: Vec<u8>,
 }
+
+/// What clients have said, and was not received.
+pub type Unread = BTreeMap<Slot, Vec<u8>>;
 
 pub struct HandRing(Rc<RefCell<Hand>>);
 
@@ -157,10 +160,43 @@ impl Play {
     pub fn first_says(&mut self, bytes: &[u8]) -> Vec<Operation> {
         self.turn([Completion::ListenerReady { listener: 0 }]);
         self.turn([accepted(0, Ok(()))]);
-        self.turn([readable()]);
-        self.hand.borrow_mut().input = bytes.to_vec();
-        let buffer = self.hand.borrow().lent.last().copied();
-        self.turn([received(buffer, Ok(bytes.len() as u32))])
+        self.hears(0, bytes)
+    }
+
+    /// Clients connect to the first `count` slots, and each says `bytes`.
+    pub fn each_says(&mut self, count: Slot, bytes: &[u8]) {
+        self.turn([Completion::ListenerReady { listener: 0 }]);
+        (0..count).for_each(|slot| _ = self.turn([accepted(slot, Ok(()))]));
+        (0..count).for_each(|slot| _ = self.hears(slot, bytes));
+    }
+
+    /// The client in `slot`, which is polled once, says `bytes`; returns what is pushed then.
+    pub fn hears(&mut self, slot: Slot, bytes: &[u8]) -> Vec<Operation> {
+        let pushed = self.turn([readable_in(slot)]);
+        self.receives(&pushed, &mut Unread::from([(slot, bytes.to_vec())]))
+    }
+
+    /// The receives among `pushed`, the operations of the last turn, find what is unread; returns
+    /// what is pushed then.
+    pub fn receives(&mut self, pushed: &[Operation], unread: &mut Unread) -> Vec<Operation> {
+        let slot = |operation: &Operation| match *operation {
+            Operation::Receive { slot, generation: 0 } => Some(slot),
+            _ => None,
+        };
+        let slots: Vec<Slot> = pushed.iter().filter_map(slot).collect();
+        let mut lent = std::mem::take(&mut self.hand.borrow_mut().lent);
+        let buffers = lent.split_off(lent.len() - slots.len());
+        let mut then = Vec::new();
+        for (slot, buffer) in slots.into_iter().zip(buffers) {
+            self.hand.borrow_mut().lent.push(buffer);
+            let bytes = unread.remove(&slot).unwrap_or_default();
+            let count = bytes.len() as u32;
+            self.hand.borrow_mut().input = bytes;
+            let (buffer, result) =
+                if count > 0 { (Some(buffer), Ok(count)) } else { (None, Err(Errno::AGAIN)) };
+            then.extend(self.turn([received_in(slot, buffer, result)]));
+        }
+        then
     }
 
     /// The client in slot 0 says `bytes`, of which `poll` tells; returns what is pushed then.
@@ -239,7 +275,11 @@ pub fn accepted(slot: Slot, result: Result<(), Errno>) -> Completion {
 }
 
 pub fn readable() -> Completion {
-    Completion::Readable { slot: 0, generation: 0, armed: false, ended: false }
+    readable_in(0)
+}
+
+pub fn readable_in(slot: Slot) -> Completion {
+    Completion::Readable { slot, generation: 0, armed: false, ended: false }
 }
 
 /// A poll that stays armed tells of bytes.
@@ -260,5 +300,9 @@ pub fn receive() -> Operation {
 }
 
 pub fn received(buffer: Option<BufferId>, result: Result<u32, Errno>) -> Completion {
-    Completion::Received { slot: 0, generation: 0, buffer, result, more: false }
+    received_in(0, buffer, result)
+}
+
+pub fn received_in(slot: Slot, buffer: Option<BufferId>, result: Result<u32, Errno>) -> Completion {
+    Completion::Received { slot, generation: 0, buffer, result, more: false }
 }
