@@ -20,6 +20,8 @@ pub enum Owner {
     Crowd,
     /// Which slots are free.
     Vacant,
+    /// Who has yet to open, or lingers.
+    Strangers,
     /// Who publishes and has to pause.
     HeldPublishers,
     /// Whose peer takes nothing.
@@ -107,6 +109,7 @@ impl Owner {
             Self::Ready => "set of ready connections",
             Self::Crowd => "set of those who come or go",
             Self::Vacant => "set of vacant slots",
+            Self::Strangers => "set of strangers",
             Self::HeldPublishers => "set of held publishers",
             Self::Stalled => "stalled peers",
             Self::Halves => "half messages",

@@ -71,15 +71,26 @@ impl SlotSet {
 
     /// Takes the first slot from `start` on out, going round; there is one.
     fn pop_from(&mut self, start: usize) -> Slot {
+        let slot = self.first_from(start);
+        self.remove(slot);
+        slot
+    }
+
+    /// The first slot from `start` on, going round, which stays in it.
+    #[must_use]
+    pub fn next(&self, start: Slot) -> Option<Slot> {
+        (self.length > 0).then(|| self.first_from(start as usize))
+    }
+
+    /// The same, if there is one.
+    fn first_from(&self, start: usize) -> Slot {
         let mut word = start / 64 % self.words.len();
         let mut candidates = self.words[word] & u64::MAX << (start % 64);
         while candidates == 0 {
             word = (word + 1) % self.words.len();
             candidates = self.words[word];
         }
-        let slot = (word * 64) as Slot + candidates.trailing_zeros();
-        self.remove(slot);
-        slot
+        (word * 64) as Slot + candidates.trailing_zeros()
     }
 
     /// How many slots there are.
@@ -128,6 +139,16 @@ mod tests {
         set.insert(3);
         assert_eq!(set.pop_lowest(), Some(3));
         assert_eq!((set.pop_lowest(), set.pop_lowest()), (Some(200), None));
+    }
+
+    #[test]
+    fn who_is_next_stays_and_is_found_going_round() {
+        let mut set = SlotSet::new(300);
+        assert_eq!(set.next(0), None);
+        [5, 64, 299].iter().for_each(|slot| set.insert(*slot));
+        let found = [0, 5, 6, 65, 299, 300].map(|start| set.next(start));
+        assert_eq!(found, [5, 5, 64, 299, 299, 5].map(Some));
+        assert_eq!(set.len(), 3);
     }
 
     #[test]

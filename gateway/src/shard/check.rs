@@ -127,6 +127,9 @@ impl<R: Ring> Check<'_, R> {
             self.sockets.frames.check(slot, &self.sockets.blocks);
             let is_queued = connection.states.has(States::QUEUED);
             assert_eq!(is_queued, !self.sockets.frames.is_empty(slot), "queue of slot {slot}");
+            let is_stranger = matches!(connection.stage, Stage::Head | Stage::Lingering);
+            let is_kept = self.sockets.table.strangers.contains(slot);
+            assert_eq!(is_kept, is_stranger, "whether slot {slot} is a stranger's");
             live += u32::from(connection.stage != Stage::Free);
             open += u64::from(connection.is_open());
             self.add_blocks_of(connection, &mut owned);

@@ -47,6 +47,7 @@ fn sets(limits: &Limits) -> Vec<Line> {
         Line::new(Owner::Ready, set, CONNECTIONS),
         Line::new(Owner::Crowd, set, CONNECTIONS),
         Line::new(Owner::Vacant, set, CONNECTIONS),
+        Line::new(Owner::Strangers, set, CONNECTIONS),
         Line::new(Owner::HeldPublishers, set, CONNECTIONS),
         Line::new(Owner::PassedDeadlines, 2 * set, CONNECTIONS),
     ]

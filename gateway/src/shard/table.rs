@@ -9,6 +9,8 @@ pub struct Table {
     connections: Vec<Connection>,
     /// The slots below `connections.len()` that hold no connection and are not reserved.
     vacant: SlotSet,
+    /// The slots of those who have yet to open, and of those who linger.
+    pub(super) strangers: SlotSet,
     /// Slots that are promised to an accept in flight.
     reserved: u32,
     capacity: u32,
@@ -22,6 +24,7 @@ impl Table {
         Self {
             connections: Vec::with_capacity(capacity as usize),
             vacant: SlotSet::new(capacity),
+            strangers: SlotSet::new(capacity),
             reserved: 0,
             capacity,
             live: 0,
@@ -53,6 +56,7 @@ impl Table {
         let connection = &mut self.connections[slot as usize];
         debug_assert!(connection.stage == Stage::Free, "slot {slot} is taken: {connection:?}");
         connection.stage = Stage::Head;
+        self.strangers.insert(slot);
         self.reserved -= 1;
         self.live += 1;
         connection

@@ -124,6 +124,7 @@ impl<R: Ring> Connections<R> {
         self.sockets.crowd.remove(slot);
         self.sockets.expired.remove(slot);
         self.sockets.held.remove(slot);
+        self.sockets.table.strangers.remove(slot);
         self.sockets.halves.end_all(slot);
         let _ = self.sockets.deadlines.set(slot, None);
         let connection = &mut self.sockets.table[slot];

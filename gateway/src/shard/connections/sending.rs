@@ -30,6 +30,9 @@ impl<R: Ring> Connections<R> {
         if drop {
             self.drop_connection(slot);
         } else {
+            if self.sockets.table[slot].stage == Stage::Lingering {
+                self.sockets.table.strangers.insert(slot);
+            }
             let Sockets { table, profiles, halves, deadlines, .. } = &mut self.sockets;
             let connection = &table[slot];
             let due = deadlines.now() + u64::from(profiles[connection.profile].message);
@@ -44,6 +47,9 @@ impl<R: Ring> Connections<R> {
             self.sockets.wait_for(slot, wait);
         }
         if let Some(opened) = &finished.opened {
+            self.sockets.table.strangers.remove(slot);
+            self.keep_details(slot);
+            self.log_open(slot, opened);
             let peer = self.peers.has_opened(slot, self.sockets.profile(slot));
             if self.service(slot).hub_events.is_some() {
                 self.details.keep(slot, peer, self.sockets.ring.now());
