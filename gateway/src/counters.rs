@@ -43,10 +43,13 @@ counters! {
     accept_errors,
     /// Times that accepting was paused because the table was full.
     accept_pauses,
-    /// Times that a connection had to give way to one that came, because no slot was left: no
-    /// request had come from it and it was answered, or it only lingered and was dropped; one may
-    /// be both.
-    strangers_evicted,
+    /// Connections from which no request had come, and which were answered with 503 because no slot
+    /// was left for others that came.
+    strangers_refused,
+    /// Connections that were dropped because no slot was left for others that came: they had been
+    /// answered and did not close, or did not take their answer. Those that were refused with 503
+    /// and stay are among them.
+    strangers_dropped,
     /// Connections that were accepted and given to a shard that had room.
     handed_over,
     /// Opening handshakes done.

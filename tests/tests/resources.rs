@@ -140,7 +140,8 @@ fn sockets_that_say_nothing_keep_nobody_out() {
     // Those who gave way were answered.
     let response = idle[0].expect_refusal(503);
     assert!(response.header("Retry-After").is_some(), "{response:?}");
-    gateway.expect_counter_from("strangers_evicted", 40);
+    gateway.expect_counter_from("strangers_refused", 40);
+    gateway.expect_counter_from("strangers_dropped", 40);
     assert_eq!(gateway.counters().get("refused_head_timeout"), 0);
 }
 
@@ -156,7 +157,8 @@ fn who_was_refused_and_does_not_close_keeps_nobody_out() {
     for peer in &mut opened {
         peer.echo("not disturbed");
     }
-    gateway.expect_counter_from("strangers_evicted", 10);
+    gateway.expect_counter_from("strangers_dropped", 10);
+    assert_eq!(gateway.counters().get("strangers_refused"), 0);
     assert_eq!(gateway.counters().get("close_timeouts"), 0);
 }
 
@@ -176,7 +178,7 @@ fn who_does_not_take_its_answer_keeps_nobody_out() {
     for peer in &mut opened {
         peer.echo("not disturbed");
     }
-    gateway.expect_counter_from("strangers_evicted", 4);
+    gateway.expect_counter_from("strangers_dropped", 4);
     drop(deaf);
 }
 

@@ -62,14 +62,15 @@ impl Newcomers {
             connections.sockets.flush_soon |= self.looked_at < strangers.len();
             return;
         };
-        connections.sockets.counters.strangers_evicted += 1;
         match stranger {
             Stranger::Silent => {
+                connections.sockets.counters.strangers_refused += 1;
                 // It is next, as soon as its answer has left, and until then it is nobody's turn.
                 (self.cursor, self.looked_at) = (slot, usize::MAX);
                 connections.refuse_busy(slot);
             }
             Stranger::Answered | Stranger::Deaf => {
+                connections.sockets.counters.strangers_dropped += 1;
                 connections.look_again = true;
                 connections.drop_connection(slot);
             }
