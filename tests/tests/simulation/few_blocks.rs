@@ -3,7 +3,7 @@
 
 use tidegate::hub::{Answer, ConnectionFilter, Publication, Request, Target};
 use tidegate::kernel::{Completion, Errno, Operation, Slot};
-use tidegate::names::ConnectionId;
+use tidegate::names::{ConnectionId, Name};
 use tidegate_proto::websocket::message::Kind;
 
 use crate::play::{Play, Unread, readable_in};
@@ -113,29 +113,44 @@ fn a_block_that_comes_free_now_and_then_is_no_end_of_the_shortage() {
 /// Clients that publish nothing: the one in slot 0 takes nothing, the others read.
 const CLIENTS: Slot = 12;
 
-/// The blocks of a pool of 1 MiB that published messages may take, if 24.5 KiB are kept for what
-/// one turn's sends may leave behind: all but so many of 512 bytes.
-const ALL_BUT_A_FEW: [usize; 11] =
-    [65536, 65536, 65536, 65536, 65536, 65536, 65536, 65536, 65536, 32768, 4096];
+/// The largest blocks of a pool of 1 MiB that published messages may take, if 24.5 KiB are kept for
+/// what one turn's sends may leave behind: all of them, but for 44 KiB.
+const LARGE: [usize; 9] = [65536; 9];
+/// And those of the 44 KiB, but for so many of 512 bytes.
+const SMALLER: [usize; 2] = [32768, 4096];
 const FEW: usize = 7;
 
-/// A shard on which slot 0 holds all but so many blocks of 512 bytes of what is published.
-fn with_few_blocks(few: usize) -> Play {
-    let mut play = Play::with(
-        "blocks = '1MiB'\nstaging = '16KiB'\n[[route]]\npath = '/room'\n\
-         handler = 'hub'\nbacklog = '1MiB'\nmax_buffered_message = '128KiB'\n",
-    );
-    play.each_says(CLIENTS, &script::opening(&mut Random::new(0), "/room", false));
+/// Clients that ask for these paths, of which the first holds blocks of these sizes.
+fn with_blocks_held(paths: &[&str], sizes: &[usize]) -> Play {
+    let route = |path, topic| {
+        format!(
+            "[[route]]\npath = '{path}'\nhandler = 'hub{topic}'\nbacklog = '1MiB'\n\
+             max_buffered_message = '128KiB'\n"
+        )
+    };
+    let routes = [
+        route("/none", ""),
+        route("/room", "?topic=room"),
+        route("/told", "?topic=room&events=on"),
+    ];
+    let mut play = Play::with(&format!("blocks = '1MiB'\nstaging = '16KiB'\n{}", routes.concat()));
+    play.each_asks_for(paths);
     let filter = ConnectionFilter::default();
     let request = Request::Connections { from: 0, filter, limit: 99 };
     let Answer::Connections(infos, None) = play.asks(request) else { panic!("no list") };
     let first = infos.iter().map(|info| info.id).find(|id| id.slot == 0).expect("it is there");
-    for size in ALL_BUT_A_FEW.into_iter().chain(vec![512; FEW - few]) {
+    for size in sizes {
         let pushed = publish(&mut play, Target::Connection(first), &vec![b'x'; size - 16]);
         fall_short(&mut play, &pushed);
     }
     play.hand.borrow_mut().seen.clear();
     play
+}
+
+/// All blocks that published messages may take are held, but so many of 512 bytes.
+fn with_few_blocks(few: usize) -> Play {
+    let sizes = [&LARGE[..], &SMALLER, &vec![512; FEW - few]].concat();
+    with_blocks_held(&["/none"; CLIENTS as usize], &sizes)
 }
 
 /// So many bytes are published; returns what is pushed then.
@@ -228,4 +243,19 @@ fn what_waits_for_several_is_not_copied_for_each_while_blocks_are_few() {
         assert!(heard(&play, slot) == expected, "what the client in slot {slot} heard");
     }
     assert_eq!(play.counters().out_of_blocks, 0);
+}
+
+#[test]
+fn what_waits_for_a_block_has_none_that_is_in_its_way() {
+    // One is left, and what is published is wanted in two forms, of which each takes that.
+    let mut play = with_blocks_held(&["/none", "/room", "/told"], &LARGE[1..]);
+    let topic = Name::new("room").expect("a name");
+    publish(&mut play, Target::Topic(topic), &[b'x'; 40_000]);
+    (0..9).for_each(|_| _ = play.turn([]));
+    let lengths = [1, 2].map(|slot| heard(&play, slot).len());
+    // Bytes in JSON are in base64.
+    assert!(lengths[0] == 40_004 && lengths[1] > 53_000, "{lengths:?} bytes were sent");
+    let counters = play.counters();
+    assert!(counters.deliveries_without_block > 0, "it waits");
+    assert_eq!(counters.holders_evicted, 0);
 }

@@ -163,11 +163,13 @@ impl Play {
         self.hears(0, bytes)
     }
 
-    /// Clients connect to the first `count` slots, and each says `bytes`.
-    pub fn each_says(&mut self, count: Slot, bytes: &[u8]) {
+    /// Clients connect to the first slots, one for each of `paths`, and ask for that.
+    pub fn each_asks_for(&mut self, paths: &[&str]) {
         self.turn([Completion::ListenerReady { listener: 0 }]);
-        (0..count).for_each(|slot| _ = self.turn([accepted(slot, Ok(()))]));
-        (0..count).for_each(|slot| _ = self.hears(slot, bytes));
+        (0..).zip(paths).for_each(|(slot, _)| _ = self.turn([accepted(slot, Ok(()))]));
+        for (slot, path) in (0..).zip(paths) {
+            self.hears(slot, &script::opening(&mut Random::new(0), path, false));
+        }
     }
 
     /// The client in `slot`, which is polled once, says `bytes`; returns what is pushed then.
