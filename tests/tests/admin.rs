@@ -510,6 +510,35 @@ fn idle_connections_make_room_for_others() {
 }
 
 #[test]
+fn a_log_that_nobody_reads_holds_nobody_up() {
+    // Its standard error is a pipe that it has opened itself, and that fills up.
+    let pipe =
+        "pipe=$(mktemp -u) && mkfifo \"$pipe\" && exec 2<>\"$pipe\" && rm \"$pipe\" && exec \"$@\"";
+    let launch = Launch::new().config("shards = 1\npin = false\n").listen("127.0.0.1:0").admin();
+    let gateway = launch.under(&["sh", "-c", pipe, "sh"]).start();
+    let mut peer = Peer::open(&gateway, "/echo");
+    let metrics = || Exposition::read(&get(&gateway, "/metrics").body).expect("metrics");
+    // All counters are logged: more lines than a pipe and the queue of the log hold.
+    let lost = wait_until("lines are lost", || {
+        gateway.signal(Signal::USR1);
+        peer.echo("served meanwhile");
+        let lost = metrics().get("tidegate_log_lines_lost_total{reason=\"queue\"}");
+        (lost > 0.0).then_some(lost)
+    });
+    gateway.signal(Signal::USR1);
+    wait_until("more lines are lost", || {
+        let now = metrics().get("tidegate_log_lines_lost_total{reason=\"queue\"}");
+        (now > lost).then_some(())
+    });
+    assert_eq!(metrics().get("tidegate_log_lines_lost_total{reason=\"write\"}"), 0.0);
+    peer.echo("served as before");
+    // Nor does it keep the process from ending.
+    gateway.signal(Signal::TERM);
+    peer.agree_to_close(1001);
+    assert_eq!(gateway.wait().code, Some(0));
+}
+
+#[test]
 fn requests_are_held_to_the_letter() {
     let gateway = Gateway::with_admin("");
     let good = "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n";
