@@ -48,8 +48,11 @@ impl<R: Ring> Connections<R> {
         }
         if let Some(opened) = &finished.opened {
             self.sockets.table.strangers.remove(slot);
-            self.keep_details(slot);
-            self.log_open(slot, opened);
+            let peer = self.peers.has_opened(slot, self.sockets.profile(slot));
+            if self.service(slot).hub_events.is_some() {
+                self.details.keep(slot, peer, self.sockets.ring.now());
+            }
+            self.peers.log_open(slot, opened);
             let peer = self.peers.has_opened(slot, self.sockets.profile(slot));
             if self.service(slot).hub_events.is_some() {
                 self.details.keep(slot, peer, self.sockets.ring.now());
