@@ -50,6 +50,10 @@ pub struct Output<'a> {
     /// What is sent is sealed first, from where it is: not from staging memory, into which it is
     /// sealed.
     pub seals: bool,
+    /// Bytes of this turn's output that found room elsewhere and were moved to the backlog: they do
+    /// not count against its bound for what comes behind them, or a handler that writes until it is
+    /// choked would seem to have a slow peer.
+    pub moved: u32,
 }
 
 impl Output<'_> {
@@ -161,7 +165,8 @@ impl Output<'_> {
         if self.stage(&[], &Payload::Span(said)) {
             return Ok(());
         }
-        self.queue(&[], &Payload::Span(said), CLOSE_RESERVE)
+        self.place = Place::Backlog;
+        self.move_to_backlog(said)
     }
 
     /// Moves what is in staging to the backlog.
@@ -170,8 +175,13 @@ impl Output<'_> {
             return Ok(());
         };
         self.staged = said.start;
-        let limit = self.backlog_limit.saturating_sub(CLOSE_RESERVE);
-        self.backlog().push_back(&[Payload::Span(said)], limit)
+        self.move_to_backlog(said)
+    }
+
+    /// What was accepted already goes to the backlog, whatever its bound.
+    fn move_to_backlog(&mut self, said: Span) -> Result<(), Full> {
+        self.moved += said.length;
+        self.backlog().push_back(&[Payload::Span(said)], u32::MAX)
     }
 
     /// Appends to staging; `false` if it does not fit.
@@ -199,7 +209,7 @@ impl Output<'_> {
         let is_slow = self.connection.states.is_blocked();
         let is_data = reserve == CONTROL_RESERVE;
         let kept = if is_data && is_slow { self.sending_reserve } else { 0 };
-        let limit = self.backlog_limit.saturating_sub(reserve);
+        let limit = self.backlog_limit.saturating_sub(reserve).saturating_add(self.moved);
         self.backlog().push_back_beyond(&[Payload::Bytes(head), *payload], limit, kept)
     }
 
@@ -237,6 +247,7 @@ mod tests {
         memory.bytes_mut(span).copy_from_slice(buffer);
         let mut output = Output {
             seals: false,
+            moved: 0,
             connection,
             pool: Pool { blocks: &mut blocks, memory: &mut memory },
             buffer: Some(span),
@@ -372,6 +383,22 @@ mod tests {
             assert_eq!(pongs, (1000 - 127) / 127);
             assert_eq!(say(output, OpCode::Close), Ok(()));
         });
+    }
+
+    #[test]
+    fn who_writes_until_it_is_choked_finds_room_for_the_frame_that_choked_it() {
+        let buffer = [0; 0];
+        let mut connection = Connection::free(0);
+        let (place, said) = turn_of(&mut connection, &buffer, 1000, |output| {
+            output.backlog_limit = 1100;
+            let mut count = 0;
+            while !output.is_choked() {
+                assert_eq!(output.frame(&binary(300), &Payload::Bytes(&[b'x'; 300])), Ok(()));
+                count += 1;
+            }
+            assert_eq!(count, 4, "three fit staging memory");
+        });
+        assert_eq!((place, said.len()), (Place::Backlog, 4 * 304));
     }
 
     #[test]

@@ -107,6 +107,7 @@ impl<R: Ring> Connections<R> {
             sending_reserve,
             place: Place::Nothing,
             seals,
+            moved: 0,
         };
         let (compressor, hub) = (&mut self.compressor, &mut self.hub);
         let said = Said::default();
