@@ -5,15 +5,16 @@ use std::fmt;
 use tidegate_proto::websocket::code::CloseCode;
 use tidegate_proto::websocket::frame::{Header, MAX_UNMASKED_HEADER};
 use tidegate_proto::websocket::message::{Kind, Part};
-use tidegate_proto::websocket::sender::{Cut, OutOfOrder, cut};
+use tidegate_proto::websocket::sender::OutOfOrder;
 
 use super::serve::Piece;
 use super::turn::{Desk, Failing};
+use super::websocket::encode::{Compressing, Deflating, SHARED_WINDOW};
 use super::websocket::state;
 use crate::config::stack::Deflate;
 use crate::connection::Payload;
 use crate::hub::{Payload as MessagePayload, Publication, Refusal, Subscribing, Target};
-use crate::memory::{Full, PIECE};
+use crate::memory::Full;
 use crate::names::{ConnectionId, Name};
 
 /// Why nothing was written.
@@ -39,9 +40,6 @@ impl fmt::Display for WriteError {
 }
 
 impl std::error::Error for WriteError {}
-
-/// The window of what is compressed once for all, in bits: what nearly all clients agree to.
-pub const SHARED_WINDOW: u8 = 15;
 
 /// The connection at hand, for the length of one call.
 pub struct Context<'c, 'o> {
@@ -245,7 +243,7 @@ impl Context<'_, '_> {
         Ok(())
     }
 
-    /// Compresses up to [`PIECE`] bytes at a time, each into a fragment of its own.
+    /// Compresses piece by piece, each into a fragment of its own.
     fn write_compressed(
         &mut self,
         kind: Kind,
@@ -253,16 +251,12 @@ impl Context<'_, '_> {
         payload: &Payload<'_>,
     ) -> Result<(), Full> {
         let level = self.deflate.map_or(1, |deflate| deflate.level);
-        let window_bits = self.desk.output.connection.window();
-        for Cut { range, part } in cut(part, payload.len(), PIECE) {
-            let piece = &payload.bytes(self.desk.output.pool.memory)[range];
-            let compressed =
-                self.desk.compressor.compress(level, window_bits, piece, part.is_last());
-            // An empty piece in the middle of a message compresses to nothing.
-            if part != Part::Middle || !compressed.is_empty() {
-                let header = Header::of_message(kind, part, true, compressed.len());
-                self.desk.output.frame(&header, &Payload::Bytes(compressed))?;
-            }
+        let window = self.desk.output.connection.window();
+        let mut pieces = Compressing::new(kind, part, payload.len(), Deflating { level, window });
+        while let Some((header, piece)) =
+            pieces.next(payload.bytes(self.desk.output.pool.memory), self.desk.compressor)
+        {
+            self.desk.output.frame(&header, &Payload::Bytes(piece))?;
         }
         Ok(())
     }

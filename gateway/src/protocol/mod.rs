@@ -21,7 +21,7 @@ pub mod serve;
 pub mod services;
 #[doc(hidden)]
 pub mod turn;
-mod websocket;
+pub mod websocket;
 
 use crate::connection::{Connection, Spoken};
 use crate::kernel::Span;

@@ -6,9 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
-use tidegate_proto::websocket::frame::{Header, MAX_UNMASKED_HEADER};
-use tidegate_proto::websocket::message::{Kind, Part};
-use tidegate_proto::websocket::sender::{Cut, cut};
+use tidegate_proto::websocket::message::Kind;
 
 use super::Shard;
 use super::connections::Connections;
@@ -21,9 +19,9 @@ use crate::hub::{
     Answer, Command, Compressed, Delivery, Direct, Publication, Published, Reply, Subscriber, What,
 };
 use crate::kernel::{Ring, Slot};
-use crate::memory::{Compressor, PIECE};
+use crate::memory::Compressor;
 use crate::names::ConnectionId;
-use crate::protocol::context::SHARED_WINDOW;
+use crate::protocol::websocket::encode::{self, Deflating, Head, SHARED_WINDOW};
 
 /// Connections that are told in one portion, and slots that are looked at for them. Less than
 /// [`super::OPERATIONS_PER_EVENT`].
@@ -343,12 +341,13 @@ impl<R: Ring> Fanout<'_, R> {
 
     fn encode_bytes(&mut self, kind: Kind, bytes: &[u8], window: u8, key: u64) -> Framed {
         if window == 0 {
-            let (head, length) = plain_head(kind, bytes.len());
-            return self.encoded(&[&head[..length], bytes], key);
+            let head = Head::plain(kind, bytes.len());
+            return self.encoded(&[head.bytes(), bytes], key);
         }
         let level =
             self.connections.sockets.profiles.shared_deflate().map_or(1, |deflate| deflate.level);
-        let frames = compressed(&mut self.connections.compressor, (level, window), kind, bytes);
+        let how = Deflating { level, window };
+        let frames = encode::compressed(&mut self.connections.compressor, how, kind, bytes);
         self.encoded(&[&frames], key)
     }
 
@@ -375,19 +374,6 @@ impl<R: Ring> Fanout<'_, R> {
     }
 }
 
-/// A message in one plain frame.
-pub(super) fn plain(kind: Kind, bytes: &[u8]) -> Vec<u8> {
-    let (head, length) = plain_head(kind, bytes.len());
-    [&head[..length], bytes].concat()
-}
-
-/// The header of a message in one plain frame, and how long it is.
-fn plain_head(kind: Kind, length: usize) -> ([u8; MAX_UNMASKED_HEADER], usize) {
-    let mut head = [0; MAX_UNMASKED_HEADER];
-    let written = Header::of_message(kind, Part::Whole, false, length).emit(&mut head);
-    (head, written)
-}
-
 /// A message compressed once for all who have the largest window, if it is worth it.
 pub(super) fn compress_once(
     compressor: &mut Compressor,
@@ -397,27 +383,9 @@ pub(super) fn compress_once(
     let deflate = deflate?;
     let payload = &publication.payload;
     let is_worth_it = payload.bytes().len() >= deflate.min as usize;
-    let how = (deflate.level, SHARED_WINDOW);
+    let how = Deflating { level: deflate.level, window: SHARED_WINDOW };
     if !is_worth_it {
         return None;
     }
-    payload.compressed(compressed(compressor, how, payload.kind, payload.bytes()))
-}
-
-/// A message compressed piece by piece, each in a fragment of its own.
-fn compressed(
-    compressor: &mut Compressor,
-    (level, window): (u8, u8),
-    kind: Kind,
-    bytes: &[u8],
-) -> Vec<u8> {
-    let mut frames = Vec::new();
-    for Cut { range, part } in cut(Part::Whole, bytes.len(), PIECE) {
-        let piece = compressor.compress(level, window, &bytes[range], part.is_last());
-        let mut head = [0; MAX_UNMASKED_HEADER];
-        let length = Header::of_message(kind, part, true, piece.len()).emit(&mut head);
-        frames.extend_from_slice(&head[..length]);
-        frames.extend_from_slice(piece);
-    }
-    frames
+    payload.compressed(encode::compressed(compressor, how, payload.kind, payload.bytes()))
 }

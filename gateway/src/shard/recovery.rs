@@ -13,11 +13,11 @@ use tidegate_proto::websocket::message::Kind;
 
 use super::connections::Connections;
 use super::connections::queue::Delivered;
-use super::fanout;
 use crate::hub::{Recovered, Standing, Subscribed, Subscriber, subscribed};
 use crate::kernel::{Ring, Slot};
 use crate::memory::Share;
 use crate::names::Position;
+use crate::protocol::websocket::encode;
 
 /// Cursors that are looked at in one turn of the loop.
 const FETCHED_AT_ONCE: usize = 64;
@@ -198,12 +198,12 @@ impl<R: Ring> Recovery<'_, R> {
         gap: bool,
     ) -> Delivered {
         let text = subscribed(whose.name.as_str(), whose.id, position, gap);
-        self.connections.send_frames(slot, &fanout::plain(Kind::Text, &text), 1)
+        self.connections.send_frames(slot, &encode::plain(Kind::Text, &text), 1)
     }
 }
 
 impl Told {
     fn add(&mut self, event: &[u8]) {
-        self.frames.extend(fanout::plain(Kind::Text, event));
+        self.frames.extend(encode::plain(Kind::Text, event));
     }
 }

@@ -1,5 +1,6 @@
 //! WebSocket (RFC 6455), of a connection whose opening handshake is done.
 
+pub(crate) mod encode;
 mod ending;
 mod input;
 

@@ -168,7 +168,7 @@ impl<R: Ring> Sockets<R> {
 
     /// Whether the connection can be sent what is compressed once for all.
     pub(super) fn can_inflate(&self, slot: Slot) -> bool {
-        self.table[slot].window() == crate::protocol::context::SHARED_WINDOW
+        self.table[slot].window() == crate::protocol::websocket::encode::SHARED_WINDOW
     }
 
     /// Counts what is held now.
