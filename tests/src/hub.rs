@@ -6,8 +6,8 @@ use std::sync::mpsc::{Receiver, channel};
 use tidegate::config::Config;
 use tidegate::gateway::{Gateway, Program};
 use tidegate::hub::{
-    Answer, ConnectionFilter, ConnectionInfo, Door, Publication, Published, Refusal, Request,
-    Target, TopicInfo,
+    Answer, ConnectionFilter, ConnectionInfo, Content, Door, Publication, Published, Refusal,
+    Request, Target, TopicInfo,
 };
 use tidegate::names::{ConnectionId, Name};
 use tidegate::steering::Counters;
@@ -215,8 +215,9 @@ impl HubGateway {
     #[must_use]
     #[track_caller]
     pub fn publication(&self, kind: Kind, bytes: &[u8]) -> Publication {
-        let payload = self.door.payload(kind, bytes).expect("a right message");
-        Publication { payload, key: None, except: None }
+        let message = content(kind, bytes).and_then(|content| self.door.message(content));
+        let message = message.expect("a right message");
+        Publication { message, key: None, except: None }
     }
 
     /// Publishes from outside.
@@ -323,6 +324,17 @@ impl HubGateway {
         wait_until(&format!("messages hold {memory} B"), || {
             (self.door.memory().used() == memory).then_some(())
         });
+    }
+}
+
+/// What a message of this kind says.
+///
+/// # Errors
+/// It is text that is none.
+pub fn content(kind: Kind, bytes: &[u8]) -> Result<Content, Refusal> {
+    match kind {
+        Kind::Text => Content::text(bytes.to_vec()),
+        Kind::Binary => Ok(Content::bytes(bytes.to_vec())),
     }
 }
 

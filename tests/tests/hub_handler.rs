@@ -53,7 +53,7 @@ impl Commands {
         not_to_self: bool,
     ) -> Result<(), Refusal> {
         let how = Publishing { key: None, not_to_self };
-        context.publish(&target, Kind::Text, text.as_bytes(), how)
+        context.publish(&target, text, how)
     }
 
     fn disconnect(

@@ -5,7 +5,7 @@ use std::thread;
 
 use tidegate::hub::{Answer, Refusal, Request, Target};
 use tidegate_proto::websocket::message::Kind;
-use tidegate_tests::hub::{HubGateway, Member, name, topic};
+use tidegate_tests::hub::{HubGateway, Member, content, name, topic};
 use tidegate_tests::{Frame, PATIENCE, Peer, Request as Opening};
 
 const ROUTES: &str = r#"
@@ -95,7 +95,9 @@ fn a_home_has_so_many_topics() {
 #[test]
 fn what_is_no_message_is_refused_at_the_door() {
     let gateway = start(1, "max_message = 1000");
-    let refusal = |kind, bytes: &[u8]| gateway.door.payload(kind, bytes).err();
+    let refusal = |kind, bytes: &[u8]| {
+        content(kind, bytes).and_then(|content| gateway.door.message(content)).err()
+    };
     assert_eq!(refusal(Kind::Text, b"\xFF"), Some(Refusal::NotUtf8));
     assert_eq!(refusal(Kind::Text, b"\xED\xA0\x80"), Some(Refusal::NotUtf8));
     assert_eq!(refusal(Kind::Binary, b"\xFF"), None);
@@ -129,10 +131,10 @@ fn when_messages_hold_all_their_memory_publishing_waits() {
     let mut members = gateway.open_on_each("/rooms/a");
     gateway.expect_subscribers("rooms/a", 2);
     let mut held = Vec::new();
-    while let Ok(payload) = gateway.door.payload(Kind::Binary, &[0; 1000]) {
-        held.push(payload);
+    while let Ok(message) = gateway.door.message(vec![0; 1000]) {
+        held.push(message);
     }
-    assert_eq!(gateway.door.payload(Kind::Binary, &[0; 1000]).err(), Some(Refusal::Busy));
+    assert_eq!(gateway.door.message(vec![0; 1000]).err(), Some(Refusal::Busy));
     assert!(gateway.door.memory().used() <= gateway.door.memory().limit());
     members[0].peer.text("in time");
     gateway.expect_counters("it is not read from", |now| now.publishers_paused > 0);

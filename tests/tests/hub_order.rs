@@ -3,7 +3,6 @@
 use std::thread;
 
 use tidegate::hub::{Answer, Refusal, Request};
-use tidegate_proto::websocket::message::Kind;
 use tidegate_tests::hub::{HubGateway, Member, topic};
 
 const CONFIGURATION: &str = r#"
@@ -32,12 +31,12 @@ fn publish_from_outside(gateway: &HubGateway, publisher: usize) -> usize {
     for number in 0..count() {
         loop {
             let text = format!("{publisher} {number}");
-            let Ok(payload) = gateway.door.payload(Kind::Text, text.as_bytes()) else {
+            let Ok(message) = gateway.door.message(text.as_str()) else {
                 refused += 1;
                 thread::yield_now();
                 continue;
             };
-            let publication = tidegate::hub::Publication { payload, key: None, except: None };
+            let publication = tidegate::hub::Publication { message, key: None, except: None };
             match gateway.ask(Request::Publish(topic("rooms/a"), publication)) {
                 Answer::Published(_) => break,
                 Answer::Refused(Refusal::Busy) => refused += 1,

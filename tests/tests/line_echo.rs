@@ -13,7 +13,6 @@ use tidegate::hub::Target;
 use tidegate::names::{ConnectionId, Name};
 use tidegate::protocol::{Exchange, Failing, Protocol, Stretch};
 use tidegate::steering::Counters;
-use tidegate_proto::websocket::message::Kind;
 use tidegate_tests::{Frame, Peer, Request, case, noise, wait_until};
 
 /// The longest line, in bytes without its end.
@@ -95,7 +94,7 @@ fn whole(exchange: &mut Exchange<'_, '_>, end: Stretch<'_>) -> bool {
             let (topic, message) = rest.split_once(' ').expect("a topic and a text");
             let target = Target::Topic(name(topic));
             let how = Publishing::default();
-            exchange.publish(&target, Kind::Text, message.as_bytes(), how).expect("room");
+            exchange.publish(&target, message, how).expect("room");
         }
         Some(("?", "")) => exchange.send(format!("{count}\n").as_bytes()).expect("room"),
         Some((".", "")) => {

@@ -9,7 +9,6 @@ use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use tidegate_proto::websocket::message::Kind;
 use utoipa::ToSchema;
 
 use super::Shared;
@@ -18,7 +17,7 @@ use super::clock::iso8601;
 use super::error::Error;
 use super::tally::Code;
 use super::{connections, whom};
-use crate::hub::{Publication, Request, Target};
+use crate::hub::{Content, Publication, Request, Target};
 
 /// An error in the manner of that API.
 pub(super) struct AwsError(Error);
@@ -71,10 +70,12 @@ pub(super) async fn post(
 ) -> Result<StatusCode, AwsError> {
     let message = control.bodies.message(body).await?;
     let id = whom::connection_id(&id)?;
-    let bytes = &message.value;
-    let kind = if std::str::from_utf8(bytes).is_ok() { Kind::Text } else { Kind::Binary };
-    let payload = control.shards.door().payload(kind, bytes).map_err(Error::from)?;
-    let publication = Publication { payload, key: None, except: None };
+    let content = match String::from_utf8(message.value) {
+        Ok(text) => Content::from(text),
+        Err(error) => error.into_bytes().into(),
+    };
+    let message = control.shards.door().message(content).map_err(Error::from)?;
+    let publication = Publication { message, key: None, except: None };
     control.shards.ask(Request::Publish(Target::Connection(id), publication)).await?;
     Ok(StatusCode::OK)
 }

@@ -1,7 +1,6 @@
 //! Publishing from outside.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use axum::Json as Answered;
 use axum::extract::State;
@@ -10,7 +9,6 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
-use tidegate_proto::websocket::message::Kind;
 use utoipa::ToSchema;
 
 use super::Shared;
@@ -20,7 +18,7 @@ use super::body::Json;
 use super::error::{Error, ErrorBody, ErrorDetail};
 use super::object;
 use super::whom::{self, Whom};
-use crate::hub::{Answer, Door, Payload, Publication, Published, Request, Target};
+use crate::hub::{Answer, Content, Door, Publication, Published, Request, Target};
 use crate::names::Position;
 
 /// The most messages of a batch, and the most targets of all of them together.
@@ -131,12 +129,12 @@ pub(super) enum BatchResult {
 }
 
 /// What is published, before it is checked.
-struct Content<'r> {
-    text: Option<&'r str>,
-    binary: Option<&'r str>,
-    json: Option<&'r RawValue>,
-    key: Option<&'r str>,
-    except: Option<&'r str>,
+struct Unchecked {
+    text: Option<String>,
+    binary: Option<String>,
+    json: Option<Box<RawValue>>,
+    key: Option<String>,
+    except: Option<String>,
 }
 
 /// Takes `null` for a value, where it would count as left out.
@@ -145,58 +143,50 @@ fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, 
 }
 
 impl PublishRequest {
-    fn content(&self) -> Content<'_> {
-        Content {
-            text: self.text.as_deref(),
-            binary: self.binary.as_deref(),
-            json: self.json.as_deref(),
-            key: self.key.as_deref(),
-            except: self.except.as_deref(),
-        }
+    /// Whom it is for, and what it is.
+    fn parts(self) -> (Whom, Unchecked) {
+        let Self { target, text, binary, json, key, except } = self;
+        (target, Unchecked { text, binary, json, key, except })
     }
 }
 
 impl BatchMessage {
-    fn content(&self) -> Content<'_> {
-        Content {
-            text: self.text.as_deref(),
-            binary: self.binary.as_deref(),
-            json: self.json.as_deref(),
-            key: self.key.as_deref(),
-            except: self.except.as_deref(),
-        }
+    /// Whom it is for, and what it is.
+    fn parts(self) -> (Vec<Whom>, Unchecked) {
+        let Self { targets, text, binary, json, key, except } = self;
+        (targets, Unchecked { text, binary, json, key, except })
     }
 }
 
-impl Content<'_> {
-    fn publication(&self, door: &Door) -> Result<Publication, Error> {
+impl Unchecked {
+    fn publication(self, door: &Door) -> Result<Publication, Error> {
         Ok(Publication {
-            key: whom::name(self.key)?,
-            except: self.except.map(whom::connection_id).transpose()?,
-            payload: self.payload(door)?,
+            key: whom::name(self.key.as_deref())?,
+            except: self.except.as_deref().map(whom::connection_id).transpose()?,
+            message: door.message(content(self.text, self.binary, self.json)?)?,
         })
     }
+}
 
-    fn payload(&self, door: &Door) -> Result<Arc<Payload>, Error> {
-        let payload = match (self.text, self.binary, self.json) {
-            (Some(text), None, None) => door.payload(Kind::Text, text.as_bytes()),
-            (None, Some(text), None) => {
-                let bytes = STANDARD.decode(text);
-                let bytes = bytes.map_err(|error| {
-                    Error::invalid(format!("`binary` is not base64 with its padding: {error}"))
-                })?;
-                door.payload(Kind::Binary, &bytes)
-            }
-            (None, None, Some(json)) => {
-                check_depth(json.get())?;
-                door.payload(Kind::Text, json.get().as_bytes())
-            }
-            _ => {
-                let message = "one of `text`, `binary` and `json` must be there, and only one";
-                return Err(Error::invalid(message));
-            }
-        };
-        Ok(payload?)
+/// What is published: the one of these that is there. None of it is copied.
+fn content(
+    text: Option<String>,
+    binary: Option<String>,
+    json: Option<Box<RawValue>>,
+) -> Result<Content, Error> {
+    match (text, binary, json) {
+        (Some(text), None, None) => Ok(text.into()),
+        (None, Some(text), None) => {
+            let bytes = STANDARD.decode(text).map_err(|error| {
+                Error::invalid(format!("`binary` is not base64 with its padding: {error}"))
+            })?;
+            Ok(bytes.into())
+        }
+        (None, None, Some(json)) => {
+            check_depth(json.get())?;
+            Ok(Box::<str>::from(json).into_string().into())
+        }
+        _ => Err(Error::invalid("one of `text`, `binary` and `json` must be there, and only one")),
     }
 }
 
@@ -234,9 +224,9 @@ pub(super) async fn publish(
     State(control): State<Shared>,
     Json(request): Json<PublishRequest>,
 ) -> Result<Answered<PublishAnswer>, Error> {
-    let request = request.value;
-    let target = request.target.target()?;
-    let publication = request.content().publication(control.shards.door())?;
+    let (whom, unchecked) = request.value.parts();
+    let target = whom.target()?;
+    let publication = unchecked.publication(control.shards.door())?;
     let answer = control.shards.ask(Request::Publish(target, publication)).await?;
     Ok(Answered(published(answer)?.into()))
 }
@@ -269,9 +259,10 @@ pub(super) async fn batch(
     }
     let place = control.answers.place().await?;
     let mut batch = Batch::new(&control.shards, targets);
-    for message in &messages {
-        let publication = message.content().publication(control.shards.door());
-        for whom in &message.targets {
+    for message in messages {
+        let (targets, unchecked) = message.parts();
+        let publication = unchecked.publication(control.shards.door());
+        for whom in &targets {
             let checked = publication
                 .clone()
                 .and_then(|publication| whom.target().map(|target| (target, publication)));

@@ -6,13 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value as Json, json};
-use tidegate_proto::websocket::message::Kind as MessageKind;
 
 use super::*;
 use crate::config::{Admin, Hub, Token};
 use crate::gateway::{self, hub_settings};
 use crate::hub::{
-    Answer, Common, ConnectionInfo, History, Identity, Kept, Payload, Presence, Present,
+    Answer, Common, ConnectionInfo, Content, History, Identity, Kept, Message, Presence, Present,
     Publication, Published, Refusal, Request, Seed, Target, TopicInfo,
 };
 use crate::kernel::Waker;
@@ -158,9 +157,9 @@ fn topic() -> TopicInfo {
     }
 }
 
-fn kept(offset: u64, kind: MessageKind, bytes: &[u8], common: &Common) -> Kept {
-    let payload = Payload::new(kind, bytes, &common.memory).unwrap();
-    Kept { offset, publication: Arc::new(Publication { payload, key: None, except: None }) }
+fn kept(offset: u64, content: impl Into<Content>, common: &Common) -> Kept {
+    let message = Message::new(content, &common.memory).unwrap();
+    Kept { offset, publication: Arc::new(Publication { message, key: None, except: None }) }
 }
 
 /// A shard that knows the connection [`id`] and the topic `a/b`.
@@ -177,7 +176,7 @@ fn shard(request: &Request, common: &Common) -> Option<Answer> {
             Answer::Refused(Refusal::Slow)
         }
         Request::Publish(target, publication) => {
-            assert!(!publication.payload.bytes().is_empty());
+            assert!(!publication.message.bytes().is_empty());
             let connections = u64::from(known(target));
             if matches!(target, Target::Connection(_)) && !known(target) {
                 return Some(Answer::Refused(Refusal::Gone));
@@ -218,10 +217,7 @@ fn shard(request: &Request, common: &Common) -> Option<Answer> {
             total: 1,
         }),
         Request::History { .. } => Answer::History(History {
-            messages: vec![
-                kept(3, MessageKind::Text, b"hi", common),
-                kept(4, MessageKind::Binary, b"\xff", common),
-            ],
+            messages: vec![kept(3, "hi", common), kept(4, vec![0xff], common)],
             position,
             gap: false,
         }),
@@ -422,7 +418,7 @@ fn a_history_ends_after_a_mebibyte_and_says_where_to_go_on() {
     let fixture = Fixture::new(&[], |request, common| {
         let Request::History { .. } = request else { return None };
         let text = "\u{1}".repeat(MESSAGE_MAX as usize);
-        let messages = (1..=50).map(|at| kept(at, MessageKind::Text, text.as_bytes(), common));
+        let messages = (1..=50).map(|at| kept(at, &*text, common));
         Some(Answer::History(History {
             messages: messages.collect(),
             position: Position { epoch: 0xab, offset: 50 },

@@ -6,7 +6,6 @@ use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
-use tidegate_proto::websocket::message::Kind;
 use utoipa::{IntoParams, ToSchema};
 
 use super::Shared;
@@ -17,7 +16,7 @@ use super::error::{Error, ErrorBody};
 use super::listing::{self, Listed, Page, Wanted};
 use super::publish::{self, PositionText};
 use super::subscriptions::{DoneAnswer, done};
-use crate::hub::{Answer, History, Kept, Presence, Present, Request, TopicInfo};
+use crate::hub::{Answer, Content, History, Kept, Presence, Present, Request, TopicInfo};
 use crate::names::{Name, Position};
 
 /// Bytes of a topic in a list, beside its name.
@@ -315,10 +314,9 @@ impl Listed for TopicJson {
 
 /// Bytes of a message as JSON.
 fn length(kept: &Kept) -> usize {
-    let payload = &kept.publication.payload;
-    let content = match payload.kind {
-        Kind::Text => length_in_json(&String::from_utf8_lossy(payload.bytes())),
-        Kind::Binary => payload.bytes().len().div_ceil(3) * 4,
+    let content = match kept.publication.message.content() {
+        Content::Text(text) => length_in_json(&text.to_str()),
+        Content::Bytes(bytes) => bytes.len().div_ceil(3) * 4,
     };
     let key = kept.publication.key.as_ref().map_or(0, |key| length_in_json(key.as_str()));
     KEPT_BYTES + content + key
@@ -326,12 +324,10 @@ fn length(kept: &Kept) -> usize {
 
 impl From<&Kept> for KeptJson {
     fn from(kept: &Kept) -> Self {
-        let payload = &kept.publication.payload;
-        // A payload of text was checked when it came in.
-        let text = Some(payload.kind)
-            .filter(|kind| *kind == Kind::Text)
-            .map(|_| String::from_utf8_lossy(payload.bytes()).into_owned());
-        let binary = text.is_none().then(|| STANDARD.encode(payload.bytes()));
+        let (text, binary) = match kept.publication.message.content() {
+            Content::Text(text) => (Some(text.to_str().into_owned()), None),
+            Content::Bytes(bytes) => (None, Some(STANDARD.encode(bytes))),
+        };
         let key = kept.publication.key.as_ref().map(ToString::to_string);
         Self { offset: kept.offset, text, binary, key }
     }

@@ -305,9 +305,8 @@ mod tests {
         let how = Subscribing { deflates: true, ..Subscribing::default() };
         hub.subscribe(hub.id(0, 0), &name, how).expect("room");
         for _ in 0..9 {
-            let payload =
-                door.payload(tidegate_proto::websocket::message::Kind::Text, b"a").expect("room");
-            let publication = Publication { payload, key: None, except: None };
+            let message = door.message("a").expect("room");
+            let publication = Publication { message, key: None, except: None };
             hub.publish(&Target::Topic(name.clone()), publication);
         }
         hub.post.flush();

@@ -5,9 +5,8 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
-use tidegate_proto::websocket::message::Kind;
 
-use super::{Compressed, Payload, Publication};
+use super::{Compressed, Content, Publication, Text};
 use crate::names::{ConnectionId, Name, Position};
 
 /// One thing that subscribers are told, the same for all of them.
@@ -112,32 +111,33 @@ impl Delivery {
 
     /// Bytes of the message as it was published; 0 if it is none.
     pub(crate) fn payload_bytes(&self) -> u64 {
-        self.publication().map_or(0, |publication| publication.payload.bytes().len() as u64)
+        self.publication().map_or(0, |publication| publication.message.bytes().len() as u64)
     }
 
     /// As those who want events are told, in JSON.
     pub(crate) fn event(&self) -> Vec<u8> {
         let topic = self.topic.as_ref().filter(|name| name.user().is_none()).map(Name::as_str);
         match &self.what {
-            What::Message(publication, _) => self.message_event(topic, &publication.payload),
+            What::Message(publication, _) => {
+                self.message_event(topic, publication.message.content())
+            }
             What::Join(who) => written(&Event::Join(who.someone(topic))),
             What::Leave(who) => written(&Event::Leave(who.someone(topic))),
         }
     }
 
-    fn message_event(&self, topic: Option<&str>, payload: &Payload) -> Vec<u8> {
-        let bytes = payload.bytes();
-        let mut event = Vec::with_capacity(bytes.len() + AROUND_TEXT);
+    fn message_event(&self, topic: Option<&str>, content: &Content) -> Vec<u8> {
+        let mut event = Vec::with_capacity(content.as_bytes().len() + AROUND_TEXT);
         write(&mut event, &Event::Message { topic, position: self.position.map(Place::from) });
         let end = event.pop();
-        match std::str::from_utf8(bytes).ok().filter(|_| payload.kind == Kind::Text) {
-            Some(text) => {
+        match content {
+            Content::Text(text) => {
                 event.extend_from_slice(br#","text":"#);
                 write_text(&mut event, text);
             }
-            None => {
+            Content::Bytes(bytes) => {
                 event.extend_from_slice(br#","binary":"#);
-                write_text(&mut event, &STANDARD.encode(bytes));
+                write(&mut event, &STANDARD.encode(bytes));
             }
         }
         event.extend(end);
@@ -169,9 +169,9 @@ fn write(out: &mut Vec<u8>, value: &impl Serialize) {
 
 /// Puts a string in JSON behind what is in `out`. Most have nothing to be escaped, which is found
 /// many bytes at a time: those who come back are told each message anew.
-fn write_text(out: &mut Vec<u8>, text: &str) {
+fn write_text(out: &mut Vec<u8>, text: &Text) {
     if needs_escapes(text.as_bytes()) {
-        return write(out, &text);
+        return write(out, &text.to_str());
     }
     out.push(b'"');
     out.extend_from_slice(text.as_bytes());
@@ -199,17 +199,17 @@ impl Who {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::MessageMemory;
+    use crate::hub::{Message, MessageMemory};
     use crate::names::Node;
 
     fn delivery(what: What, position: Option<Position>) -> Delivery {
         Delivery { topic: Some(Name::new("a\"b").expect("a name")), hash: 0, position, what }
     }
 
-    fn message(kind: Kind, bytes: &[u8]) -> What {
+    fn message(content: impl Into<Content>) -> What {
         let memory = Arc::new(MessageMemory::new(1 << 20));
-        let payload = Payload::new(kind, bytes, &memory).expect("room");
-        What::Message(Publication { payload, key: None, except: None }, None)
+        let message = Message::new(content, &memory).expect("room");
+        What::Message(Publication { message, key: None, except: None }, None)
     }
 
     fn said(delivery: &Delivery) -> String {
@@ -222,11 +222,12 @@ mod tests {
         for special in (0..0x20_u8).chain([b'"', b'\\', b'/', 0x7f]).map(char::from).chain(['ä']) {
             for at in [0, 1, 63, 64, 199, 200] {
                 let text = format!("{}{special}{}", &long[..at], &long[at..]);
-                let event = delivery(message(Kind::Text, text.as_bytes()), None).event();
+                let event = delivery(message(&*text), None).event();
                 let read: serde_json::Value = serde_json::from_slice(&event).expect("JSON");
                 assert_eq!(read["text"], *text, "{special:?} at {at}");
                 let mut written = Vec::new();
-                write_text(&mut written, &text);
+                let Content::Text(checked) = Content::from(&*text) else { unreachable!("text") };
+                write_text(&mut written, &checked);
                 assert_eq!(written, serde_json::to_vec(&text).expect("a string"), "{special:?}");
             }
         }
@@ -236,11 +237,11 @@ mod tests {
     fn as_json() {
         let position = Some(Position { epoch: 0xab, offset: 7 });
         assert_eq!(
-            said(&delivery(message(Kind::Text, "ä\n".as_bytes()), position)),
+            said(&delivery(message("ä\n"), position)),
             r#"{"type":"message","topic":"a\"b","epoch":"000000ab","offset":7,"text":"ä\n"}"#
         );
         assert_eq!(
-            said(&delivery(message(Kind::Binary, &[0xff, 1]), None)),
+            said(&delivery(message(vec![0xff, 1]), None)),
             r#"{"type":"message","topic":"a\"b","binary":"/wE="}"#
         );
         let user = Who::User(Name::new("me").expect("a name"));

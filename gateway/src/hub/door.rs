@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
 use siphasher::sip::SipHasher13;
-use tidegate_proto::websocket::message::Kind;
 
 use super::mail::{Ask, Mail};
-use super::{Answer, Identity, MessageMemory, Payload, Refusal, Request, Settings, Target};
+use super::{
+    Answer, Content, Identity, Message, MessageMemory, Refusal, Request, Settings, Target,
+};
 use crate::mailbox::Entrance;
 use crate::names::{ConnectionId, Name, Node};
 
@@ -115,15 +116,17 @@ impl Door {
         self.common.max_message
     }
 
-    /// A message to publish.
+    /// A message to publish: a text, bytes, or a [`Content`] of either. See [`Message::new`] for
+    /// what is copied.
     ///
     /// # Errors
-    /// [`Refusal::TooLarge`], [`Refusal::NotUtf8`], or [`Refusal::Busy`].
-    pub fn payload(&self, kind: Kind, bytes: &[u8]) -> Result<Arc<Payload>, Refusal> {
-        if bytes.len() > self.common.max_message as usize {
+    /// [`Refusal::TooLarge`] or [`Refusal::Busy`].
+    pub fn message(&self, content: impl Into<Content>) -> Result<Arc<Message>, Refusal> {
+        let content = content.into();
+        if content.as_bytes().len() > self.common.max_message as usize {
             return Err(Refusal::TooLarge);
         }
-        Payload::new(kind, bytes, &self.common.memory)
+        Message::new(content, &self.common.memory)
     }
 
     /// Asks whom it concerns; `reply` is called once, on a shard's thread, or on this one if the

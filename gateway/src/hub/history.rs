@@ -184,15 +184,13 @@ impl History {
 }
 
 fn held(delivery: &Delivery) -> u64 {
-    delivery.publication().map_or(0, |publication| publication.payload.held())
+    delivery.publication().map_or(0, |publication| publication.message.held())
 }
 
 #[cfg(test)]
 mod tests {
-    use tidegate_proto::websocket::message::Kind;
-
     use super::super::delivery::What;
-    use super::super::{MessageMemory, Payload, Publication};
+    use super::super::{Message, MessageMemory, Publication};
     use super::*;
 
     const RULE: TopicRule = TopicRule {
@@ -206,8 +204,8 @@ mod tests {
 
     fn publish(history: &mut History, now: u64, length: usize) {
         let memory = Arc::new(MessageMemory::new(1 << 20));
-        let payload = Payload::new(Kind::Binary, &vec![0; length], &memory).expect("room");
-        let what = What::Message(Publication { payload, key: None, except: None }, None);
+        let message = Message::new(vec![0; length], &memory).expect("room");
+        let what = What::Message(Publication { message, key: None, except: None }, None);
         let position = Some(history.advance());
         let delivery = Arc::new(Delivery { topic: None, hash: 0, position, what });
         history.keep(Duration::from_secs(now), delivery, &RULE, u64::MAX);

@@ -4,20 +4,20 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tidegate_proto::websocket::message::Kind;
+use bytes::Bytes;
 
+use super::Content;
 use crate::names::{ConnectionId, Name};
 
 /// What a message costs beside its bytes: the records of the message and of its publication, its
 /// key, and its places in mailboxes and queues.
 const OVERHEAD: u64 = 512;
 
-/// The bytes of a message, shared by all that it goes to.
+/// A message, shared by all that it goes to. It holds the buffer of its content alone, and nothing
+/// of that buffer but the content: so its length is what is counted.
 #[derive(Debug)]
-pub struct Payload {
-    /// Text or binary.
-    pub kind: Kind,
-    bytes: Box<[u8]>,
+pub struct Message {
+    content: Content,
     memory: Arc<MessageMemory>,
 }
 
@@ -81,29 +81,46 @@ impl MessageMemory {
     }
 }
 
-impl Payload {
-    /// A message of `bytes`, which are counted in `memory` as long as it lives.
+impl Message {
+    /// A message of this content, which is counted in `memory` as long as it lives. Bytes of a
+    /// buffer that nobody else holds are not copied; those of a shared one are, for there is no
+    /// telling how much that one holds, or for how long.
     ///
     /// # Errors
-    /// Text that is not UTF-8, or no memory is left for it.
+    /// [`Refusal::Busy`]: no memory is left for it.
     pub fn new(
-        kind: Kind,
-        bytes: &[u8],
+        content: impl Into<Content>,
         memory: &Arc<MessageMemory>,
     ) -> Result<Arc<Self>, Refusal> {
-        if kind == Kind::Text && std::str::from_utf8(bytes).is_err() {
-            return Err(Refusal::NotUtf8);
-        }
-        if !memory.take(Self::cost(bytes.len())) {
-            return Err(Refusal::Busy);
-        }
-        Ok(Arc::new(Self { kind, bytes: bytes.into(), memory: Arc::clone(memory) }))
+        let content = content.into();
+        Self::counted(content.as_bytes().len(), memory, || content.alone())
     }
 
-    /// The bytes.
+    /// A message of `length` bytes, which are copied once there is room for them.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`]: there is none.
+    pub(crate) fn counted(
+        length: usize,
+        memory: &Arc<MessageMemory>,
+        content: impl FnOnce() -> Content,
+    ) -> Result<Arc<Self>, Refusal> {
+        if !memory.take(Self::cost(length)) {
+            return Err(Refusal::Busy);
+        }
+        Ok(Arc::new(Self { content: content(), memory: Arc::clone(memory) }))
+    }
+
+    /// What it says.
     #[must_use]
-    pub fn bytes(&self) -> &[u8] {
-        &self.bytes
+    pub fn content(&self) -> &Content {
+        &self.content
+    }
+
+    /// What it says, as bytes.
+    #[must_use]
+    pub fn bytes(&self) -> &Bytes {
+        self.content.as_bytes()
     }
 
     fn cost(length: usize) -> u64 {
@@ -112,7 +129,7 @@ impl Payload {
 
     /// What it takes of the memory for messages.
     pub(crate) fn held(&self) -> u64 {
-        Self::cost(self.bytes.len())
+        Self::cost(self.bytes().len())
     }
 
     /// Its bytes in compressed frames, which are counted as well; `None` if no memory is left.
@@ -141,17 +158,17 @@ impl Drop for Compressed {
     }
 }
 
-impl Drop for Payload {
+impl Drop for Message {
     fn drop(&mut self) {
-        self.memory.used.fetch_sub(Self::cost(self.bytes.len()), Ordering::Relaxed);
+        self.memory.used.fetch_sub(self.held(), Ordering::Relaxed);
     }
 }
 
 /// One message to one target.
 #[derive(Clone, Debug)]
 pub struct Publication {
-    /// The bytes.
-    pub payload: Arc<Payload>,
+    /// The message.
+    pub message: Arc<Message>,
     /// Of messages with the same key, a slow peer whose route conflates keeps the newest only.
     /// Without one, all messages of a topic count as having the same.
     pub key: Option<Name>,
@@ -184,12 +201,10 @@ mod tests {
     #[test]
     fn memory_is_taken_and_given_back() {
         let memory = Arc::new(MessageMemory::new(OVERHEAD + 10));
-        let first = Payload::new(Kind::Binary, &[0; 10], &memory).expect("room");
+        let first = Message::new(vec![0; 10], &memory).expect("room");
         assert_eq!(memory.used(), OVERHEAD + 10);
-        assert_eq!(Payload::new(Kind::Binary, &[], &memory).err(), Some(Refusal::Busy));
+        assert_eq!(Message::new(vec![], &memory).err(), Some(Refusal::Busy));
         drop(first);
-        assert_eq!(memory.used(), 0);
-        assert_eq!(Payload::new(Kind::Text, b"\xff", &memory).err(), Some(Refusal::NotUtf8));
         assert_eq!(memory.used(), 0);
     }
 }

@@ -13,6 +13,7 @@
 //! can do by itself and hands out what concerns sockets.
 
 mod arriving;
+mod content;
 mod delivery;
 mod door;
 mod history;
@@ -33,11 +34,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+pub use content::{Content, Text};
 #[doc(hidden)]
 pub use door::{Common, Seed};
 pub use door::{Door, Reply};
 pub(crate) use message::Compressed;
-pub use message::{MessageMemory, Payload, Publication, Refusal};
+pub use message::{Message, MessageMemory, Publication, Refusal};
 pub use request::{
     Answer, ConnectionFilter, ConnectionInfo, History, Kept, Peer, Presence, Present, Published,
     Request, Target, TopicInfo,
@@ -419,13 +421,8 @@ mod tests {
         let [publisher, home, _] = &mut hubs[..] else { unreachable!("three") };
         home.press(true);
         for _ in 0..64 {
-            let payload = Payload::new(
-                tidegate_proto::websocket::message::Kind::Text,
-                b"a",
-                &publisher.common.memory,
-            );
-            let payload = payload.expect("room");
-            let publication = Publication { payload, key: None, except: None };
+            let message = Message::new("a", &publisher.common.memory).expect("room");
+            let publication = Publication { message, key: None, except: None };
             home.publish(&Target::Topic(name.clone()), publication);
         }
         home.flush();

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use bytes::Bytes;
 use tidegate_proto::websocket::code::CloseCode;
 use tidegate_proto::websocket::frame::{Header, MAX_UNMASKED_HEADER};
 use tidegate_proto::websocket::message::{Kind, Part};
@@ -13,7 +14,7 @@ use super::websocket::encode::{Compressing, Deflating, SHARED_WINDOW};
 use super::websocket::state;
 use crate::config::stack::Deflate;
 use crate::connection::Payload;
-use crate::hub::{Payload as MessagePayload, Publication, Refusal, Subscribing, Target};
+use crate::hub::{Content, Message, Publication, Refusal, Subscribing, Target, Text};
 use crate::memory::Full;
 use crate::names::{ConnectionId, Name};
 
@@ -164,22 +165,22 @@ impl Context<'_, '_> {
         self.desk.hub.unsubscribe(self.desk.id, topic, self.deflates())
     }
 
-    /// Publishes a message. It is on its way when this returns; what becomes of it is not told.
+    /// Publishes a message: a text, bytes, or a [`Content`] of either. It is on its way when this
+    /// returns; what becomes of it is not told. See [`Message::new`] for what is copied.
     ///
     /// # Errors
-    /// [`Refusal::Busy`] or [`Refusal::NotUtf8`]; [`Refusal::NotOpen`] once the connection is
+    /// [`Refusal::Busy`]; [`Refusal::NotOpen`] once the connection is
     /// closing: what was refused must not be followed by what came behind it.
     pub fn publish(
         &mut self,
         target: &Target,
-        kind: Kind,
-        message: &[u8],
+        content: impl Into<Content>,
         how: Publishing,
     ) -> Result<(), Refusal> {
         self.may_publish()?;
-        let payload = MessagePayload::new(kind, message, self.desk.hub.memory())?;
+        let message = Message::new(content, self.desk.hub.memory())?;
         let except = how.not_to_self.then_some(self.desk.id);
-        self.desk.hub.publish(target, Publication { payload, key: how.key, except });
+        self.desk.hub.publish(target, Publication { message, key: how.key, except });
         Ok(())
     }
 
@@ -195,10 +196,13 @@ impl Context<'_, '_> {
     ) -> Result<(), Refusal> {
         debug_assert_eq!(piece.part, Part::Whole, "only whole messages can be published");
         self.may_publish()?;
-        let memory = std::sync::Arc::clone(self.desk.hub.memory());
-        let payload = MessagePayload::new(piece.kind, self.bytes(piece), &memory)?;
+        let bytes = self.bytes(piece);
+        let message = Message::counted(bytes.len(), self.desk.hub.memory(), || match piece.kind {
+            Kind::Text => Text::received(bytes).into(),
+            Kind::Binary => Content::bytes(Bytes::copy_from_slice(bytes)),
+        })?;
         let except = how.not_to_self.then_some(self.desk.id);
-        self.desk.hub.publish(target, Publication { payload, key: how.key, except });
+        self.desk.hub.publish(target, Publication { message, key: how.key, except });
         Ok(())
     }
 

@@ -4,7 +4,6 @@ use std::marker::PhantomData;
 
 use tidegate_proto::keepalive::Wait;
 use tidegate_proto::websocket::code::CloseCode;
-use tidegate_proto::websocket::message::Kind;
 
 use super::context::{Publishing, WriteError};
 use super::refusal::Refusal as RequestRefusal;
@@ -15,7 +14,7 @@ use crate::config::Listener;
 use crate::connection::{
     AfterFlush, Connection, FOREIGN_OWN, Foreign, Output, Payload, Spoken, Stage,
 };
-use crate::hub::{Payload as MessagePayload, Publication, Refusal, Subscribing, Target};
+use crate::hub::{Content, Message, Publication, Refusal, Subscribing, Target};
 use crate::kernel::Span;
 use crate::memory::{Share, gathered};
 use crate::names::{ConnectionId, Name};
@@ -224,24 +223,23 @@ impl Exchange<'_, '_> {
         self.desk.hub.unsubscribe(self.desk.id, topic, false)
     }
 
-    /// Publishes a message. It is on its way when this returns; what becomes of it is not told.
+    /// Publishes a message: a text, bytes, or a [`Content`] of either. It is on its way when this
+    /// returns; what becomes of it is not told.
     ///
     /// # Errors
-    /// [`Refusal::Busy`]; [`Refusal::NotUtf8`] for a text that is none; [`Refusal::NotOpen`] once
-    /// the connection is ending.
+    /// [`Refusal::Busy`]; [`Refusal::NotOpen`] once the connection is ending.
     pub fn publish(
         &mut self,
         target: &Target,
-        kind: Kind,
-        message: &[u8],
+        content: impl Into<Content>,
         how: Publishing,
     ) -> Result<(), Refusal> {
         if self.is_ending() {
             return Err(Refusal::NotOpen);
         }
-        let payload = MessagePayload::new(kind, message, self.desk.hub.memory())?;
+        let message = Message::new(content, self.desk.hub.memory())?;
         let except = how.not_to_self.then_some(self.desk.id);
-        self.desk.hub.publish(target, Publication { payload, key: how.key, except });
+        self.desk.hub.publish(target, Publication { message, key: how.key, except });
         Ok(())
     }
 

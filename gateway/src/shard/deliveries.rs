@@ -244,15 +244,13 @@ impl Running {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_proto::websocket::message::Kind;
-
     use super::*;
-    use crate::hub::{MessageMemory, Payload, Publication, What};
+    use crate::hub::{Message, MessageMemory, Publication, What};
 
     fn tell(topic: &str, number: u8) -> Job {
         let memory = Arc::new(MessageMemory::new(1 << 20));
-        let payload = Payload::new(Kind::Binary, &[number], &memory).expect("room");
-        let what = What::Message(Publication { payload, key: None, except: None }, None);
+        let message = Message::new(vec![number], &memory).expect("room");
+        let what = What::Message(Publication { message, key: None, except: None }, None);
         let topic = Some(Name::new(topic).expect("a name"));
         Job::Tell(Arc::new(Delivery { topic, hash: 0, position: None, what }), None)
     }
@@ -261,7 +259,7 @@ mod tests {
         let Job::Tell(delivery, _) = job else { return String::new() };
         let publication = delivery.publication().expect("a message");
         let topic = delivery.topic.as_ref().expect("a topic").as_str();
-        format!("{topic}{}", publication.payload.bytes()[0])
+        format!("{topic}{}", publication.message.bytes()[0])
     }
 
     #[test]
@@ -344,10 +342,10 @@ mod tests {
     fn many_topics_are_told_apart_by_a_table() {
         const TOPICS: usize = 65_536;
         let memory = Arc::new(MessageMemory::new(1 << 20));
-        let payload = Payload::new(Kind::Binary, &[1], &memory).expect("room");
+        let message = Message::new(vec![1], &memory).expect("room");
         let job = |number: usize| {
             let publication =
-                Publication { payload: Arc::clone(&payload), key: None, except: None };
+                Publication { message: Arc::clone(&message), key: None, except: None };
             let topic = Some(Name::new(&number.to_string()).expect("a name"));
             let what = What::Message(publication, None);
             let hash = number as u64;

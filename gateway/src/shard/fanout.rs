@@ -308,7 +308,7 @@ impl<R: Ring> Fanout<'_, R> {
         if connection.window() == 0 {
             return plain;
         }
-        let length = delivery.publication().map_or(0, |one| one.payload.bytes().len());
+        let length = delivery.publication().map_or(0, |one| one.message.bytes().len());
         match self.connections.sockets.profile(slot).deflate {
             Some(deflate) if length >= deflate.min as usize => {
                 // One window is compressed for: a peer must not choose what work it makes.
@@ -331,8 +331,8 @@ impl<R: Ring> Fanout<'_, R> {
                 self.encoded(&[frames.frames()], key)
             }
             What::Message(publication, _) => {
-                let payload = Arc::clone(&publication.payload);
-                self.encode_bytes(payload.kind, payload.bytes(), form.window, key)
+                let content = publication.message.content();
+                self.encode_bytes(encode::kind(content), content.as_bytes(), form.window, key)
             }
             // These are events only.
             What::Join(_) | What::Leave(_) => Framed::TooLarge,
@@ -381,11 +381,12 @@ pub(super) fn compress_once(
     publication: &Publication,
 ) -> Option<Compressed> {
     let deflate = deflate?;
-    let payload = &publication.payload;
-    let is_worth_it = payload.bytes().len() >= deflate.min as usize;
+    let message = &publication.message;
+    let is_worth_it = message.bytes().len() >= deflate.min as usize;
     let how = Deflating { level: deflate.level, window: SHARED_WINDOW };
     if !is_worth_it {
         return None;
     }
-    payload.compressed(encode::compressed(compressor, how, payload.kind, payload.bytes()))
+    let kind = encode::kind(message.content());
+    message.compressed(encode::compressed(compressor, how, kind, message.bytes()))
 }

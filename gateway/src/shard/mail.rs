@@ -109,7 +109,7 @@ impl<R: Ring> Shard<R> {
         let deflate = profiles.shared_deflate();
         hub.next(moment, &budget, &mut |publication: &Publication| {
             let compressed = fanout::compress_once(compressor, deflate, publication);
-            stint.compressed += publication.payload.bytes().len();
+            stint.compressed += publication.message.bytes().len();
             if stint.compressed > COMPRESSED_AT_ONCE || ring.now() >= stint.until {
                 budget.set(0);
             }

@@ -7,7 +7,6 @@ use tidegate::hub::{Answer, ConnectionFilter, Publication, Published, Request, T
 use tidegate::kernel::{Completion, Errno, Operation};
 use tidegate::names::{Name, Position};
 use tidegate_proto::websocket::code::CloseCode;
-use tidegate_proto::websocket::message::Kind;
 
 use crate::play::{
     A_WHILE, PONG, Play, accepted, poll_on, readable, receive, received, still_polled,
@@ -65,8 +64,8 @@ fn who_has_ended_is_told_no_more_though_the_rest_is_still_being_sent() {
     play.hand.borrow_mut().unsettled = true;
     play.turn([readable()]);
     play.turn([received(None, Ok(0))]);
-    let payload = play.door.payload(Kind::Text, b"to all").expect("room");
-    let publication = Publication { payload, key: None, except: None };
+    let message = play.door.message("to all").expect("room");
+    let publication = Publication { message, key: None, except: None };
     let (answers, answer) = mpsc::channel();
     play.door.ask(Request::Publish(Target::All, publication), move |answer| {
         answers.send(answer).expect("somebody waits");
@@ -175,8 +174,8 @@ fn with_one_that_is_stalled() -> Play {
     let route = "[[route]]\npath = '/room'\nhandler = 'hub?topic=room'\n";
     let mut play = Play::with(&format!("{LISTENER}{stack}{route}"));
     play.first_says(&script::opening(&mut Random::new(0), "/room", false));
-    let payload = play.door.payload(Kind::Text, &[b'x'; 2000]).expect("room");
-    let publication = Publication { payload, key: None, except: None };
+    let message = play.door.message("x".repeat(2000)).expect("room");
+    let publication = Publication { message, key: None, except: None };
     play.door.ask(Request::Publish(Target::All, publication), |_| {});
     let sent = (0..3).find_map(|_| play.turn([]).into_iter().find(is_sent));
     let Some(Operation::Send { batch_index, .. }) = sent else { panic!("{sent:?}") };
@@ -228,7 +227,7 @@ fn a_publisher_that_was_pinged_and_is_held_is_not_gone() {
     let pinged = (0..8).any(|_| play.tick().iter().any(is_sent));
     assert!(pinged, "it was silent for longer than it may be");
     // It answers, and is not read from: messages hold too much memory.
-    let much = play.door.payload(Kind::Binary, &[0; 900_000]).expect("room");
+    let much = play.door.message(vec![0; 900_000]).expect("room");
     assert_eq!(play.turn([readable()]), []);
     for _ in 0..20 {
         let pushed = play.tick();
@@ -259,8 +258,8 @@ fn who_comes_into_a_slot_hears_what_the_one_before_is_not_to_hear() {
     let result = Ok(request.len() as u32);
     play.turn([Completion::Received { slot: 0, generation: 1, buffer, result, more: false }]);
     play.turn([]);
-    let payload = play.door.payload(Kind::Text, b"news").expect("room");
-    let publication = Publication { payload, key: None, except: Some(gone.id) };
+    let message = play.door.message("news").expect("room");
+    let publication = Publication { message, key: None, except: Some(gone.id) };
     let topic = Target::Topic(Name::new("room").expect("a name"));
     let answer = play.asks(Request::Publish(topic, publication));
     assert!(matches!(answer, Answer::Published(Published { connections: 1, .. })), "{answer:?}");
@@ -271,8 +270,8 @@ fn who_comes_into_a_slot_hears_what_the_one_before_is_not_to_hear() {
 
 /// Publishes a message on the room; returns where it stands.
 fn publish(play: &mut Play) -> Position {
-    let payload = play.door.payload(Kind::Text, &[b'x'; 1000]).expect("room");
-    let publication = Publication { payload, key: None, except: None };
+    let message = play.door.message("x".repeat(1000)).expect("room");
+    let publication = Publication { message, key: None, except: None };
     let topic = Target::Topic(Name::new("room").expect("a name"));
     let answer = play.asks(Request::Publish(topic, publication));
     let Answer::Published(Published { position: Some(at), .. }) = answer else {
@@ -336,8 +335,8 @@ fn a_portion_that_is_left_out_counts_as_the_messages_that_it_is() {
             // A Close frame, in front of which only what has begun may go.
             Request::Disconnect(Target::All, CloseCode(4000), "away".into())
         } else {
-            let payload = play.door.payload(Kind::Text, b"news").expect("room");
-            Request::Publish(Target::All, Publication { payload, key: None, except: None })
+            let message = play.door.message("news").expect("room");
+            Request::Publish(Target::All, Publication { message, key: None, except: None })
         };
         let mut short = Some(short);
         if slow_peer == "drop_oldest" {
@@ -410,8 +409,8 @@ fn who_has_yet_to_show_what_it_took_is_not_slow() {
     play.turn([]);
     // More than may wait is published while it is not known what became of the first send.
     for _ in 0..9 {
-        let payload = play.door.payload(Kind::Text, &[b'x'; 1000]).expect("room");
-        let publication = Publication { payload, key: None, except: None };
+        let message = play.door.message("x".repeat(1000)).expect("room");
+        let publication = Publication { message, key: None, except: None };
         play.door.ask(Request::Publish(Target::All, publication), |_| {});
         play.turn([]);
         play.hand.borrow_mut().unsettled = true;
@@ -434,8 +433,8 @@ fn with_pushes_that_wait(count: usize) -> (Play, mpsc::Receiver<Answer>) {
     let id = play.told().0.id;
     let (answers, answer) = mpsc::channel();
     for _ in 0..count {
-        let payload = play.door.payload(Kind::Binary, &[b'x'; 60_000]).expect("room");
-        let publication = Publication { payload, key: None, except: None };
+        let message = play.door.message(vec![b'x'; 60_000]).expect("room");
+        let publication = Publication { message, key: None, except: None };
         let answers = answers.clone();
         let request = Request::Publish(Target::Connection(id), publication);
         play.door.ask(request, move |answer| answers.send(answer).expect("somebody waits"));

@@ -26,8 +26,8 @@ fn with_a_small_pool() -> (Play, ConnectionId) {
 /// So many messages are pushed to the client, each of which takes a block of 64 KiB.
 fn push(play: &mut Play, id: ConnectionId, count: usize) {
     for _ in 0..count {
-        let payload = play.door.payload(Kind::Binary, &[b'x'; 60_000]).expect("room");
-        let publication = Publication { payload, key: None, except: None };
+        let message = play.door.message(vec![b'x'; 60_000]).expect("room");
+        let publication = Publication { message, key: None, except: None };
         play.door.ask(Request::Publish(Target::Connection(id), publication), |_| {});
         let pushed = play.turn([]);
         fall_short(play, &pushed);

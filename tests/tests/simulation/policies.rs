@@ -6,7 +6,6 @@ use std::sync::mpsc;
 use tidegate::hub::{Answer, ConnectionFilter, Publication, Request, Target};
 use tidegate::kernel::{Completion, Errno, Operation};
 use tidegate::names::{ConnectionId, Name};
-use tidegate_proto::websocket::message::Kind;
 use tidegate_tests::Frame;
 
 use crate::play::Play;
@@ -124,8 +123,8 @@ impl Lab {
         let key = self.random.pick(&[None, Some("a"), Some("b")]);
         let length = self.random.pick(&[1, 20, 300, 1500, 5000]);
         let text = format!("{name} {key:?} {number} {}", "x".repeat(self.random.below(length)));
-        let payload = self.play.door.payload(Kind::Text, text.as_bytes()).expect("room");
-        let publication = Publication { payload, key: key.map(topic), except: None };
+        let message = self.play.door.message(text.as_str()).expect("room");
+        let publication = Publication { message, key: key.map(topic), except: None };
         let target = match name {
             "" => Target::Connection(self.id),
             name => Target::Topic(topic(name)),

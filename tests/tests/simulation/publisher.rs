@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tidegate::hub::{Answer, ConnectionFilter, Door, Publication, Refusal, Request, Target};
+use tidegate::hub::{
+    Answer, ConnectionFilter, Content, Door, Publication, Refusal, Request, Target,
+};
 use tidegate::kernel::Peer;
 use tidegate::names::{ConnectionId, Name, Node};
 use tidegate_proto::websocket::code::CloseCode;
 use tidegate_proto::websocket::message::Kind;
+use tidegate_tests::hub::content;
 
 use crate::labels::{Label, Stream, To};
 use crate::ledger::{OUTSIDE, Place, SENT_AWAY, Where};
@@ -198,10 +201,10 @@ impl Publisher {
         let message = label.message();
         let kind = if message.is_text { Kind::Text } else { Kind::Binary };
         let asked = Asked::Publish(label, is_gone);
-        match self.door.payload(kind, &message.bytes) {
-            Ok(payload) => {
+        match content(kind, &message.bytes).and_then(|content| self.door.message(content)) {
+            Ok(message) => {
                 let key = self.random.pick(&[None, Some("a"), Some("b")]).map(name);
-                let publication = Publication { payload, key, except: None };
+                let publication = Publication { message, key, except: None };
                 self.ask(asked, Request::Publish(target, publication));
             }
             Err(refusal) => {
@@ -357,11 +360,11 @@ impl Publisher {
                 for kept in history.messages {
                     assert!(kept.offset > before && kept.offset <= history.position.offset);
                     before = kept.offset;
-                    let payload = &kept.publication.payload;
+                    let message = &kept.publication.message;
                     let label = Label::of(&tidegate_tests::reference::Message {
-                        is_text: payload.kind == Kind::Text,
+                        is_text: matches!(message.content(), Content::Text(_)),
                         compressed: false,
-                        bytes: payload.bytes().to_vec(),
+                        bytes: message.bytes().to_vec(),
                     });
                     let (topic, epoch) = (topic.clone(), epoch.clone());
                     ledger.stands_at(Place { topic, epoch, offset: kept.offset }, &label);

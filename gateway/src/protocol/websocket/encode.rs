@@ -5,6 +5,7 @@ use tidegate_proto::websocket::frame::{Header, MAX_UNMASKED_HEADER};
 use tidegate_proto::websocket::message::{Kind, Part};
 use tidegate_proto::websocket::sender::{Cuts, cut};
 
+use crate::hub::Content;
 use crate::memory::{Compressor, PIECE};
 
 /// The window of what is compressed once for all, in bits: what nearly all clients agree to.
@@ -69,6 +70,14 @@ impl Compressing {
         let is_last = cut.part.is_last();
         let piece = compressor.compress(how.level, how.window, &bytes[cut.range], is_last);
         Some((Header::of_message(*kind, cut.part, true, piece.len()), piece))
+    }
+}
+
+/// What a message of this content is to WebSocket.
+pub(crate) fn kind(content: &Content) -> Kind {
+    match content {
+        Content::Text(_) => Kind::Text,
+        Content::Bytes(_) => Kind::Binary,
     }
 }
 

@@ -70,7 +70,7 @@ impl<R: Ring> Connections<R> {
     /// Tells a connection whose protocol makes of it what it will, by itself.
     pub(crate) fn tell_alone(&mut self, slot: Slot, delivery: &Delivery) -> Delivered {
         let Some(publication) = delivery.publication() else { return Delivered::Taken };
-        if !self.sockets.has_block(publication.payload.bytes().len()) {
+        if !self.sockets.has_block(publication.message.bytes().len()) {
             return self.sockets.waits_for_block();
         }
         let connection = &self.sockets.table[slot];
@@ -80,7 +80,7 @@ impl<R: Ring> Connections<R> {
             return Delivered::Waits;
         }
         let mut turn = self.turn(slot, None);
-        protocol::told(&mut turn, delivery.topic.as_ref(), publication.payload.bytes());
+        protocol::told(&mut turn, delivery.topic.as_ref(), publication.message.bytes());
         let finished = turn.finish();
         self.complete(slot, None, finished);
         self.sockets.counters.deliveries += 1;
