@@ -1,8 +1,7 @@
 //! What is done with connections and topics from outside: subscribing, ending, closing.
 
-use tidegate::hub::{Answer, ConnectionFilter, Refusal, Request, Target};
+use tidegate::hub::{Answer, ConnectionFilter, Refusal, Request, Target, Why};
 use tidegate::names::{ConnectionId, Node};
-use tidegate_proto::websocket::code::CloseCode;
 use tidegate_proto::websocket::message::Kind;
 use tidegate_tests::hub::{HubGateway, Member, name, topic, user};
 use tidegate_tests::{Frame, Peer, Request as Opening, wait_until};
@@ -158,13 +157,13 @@ fn code_and_reason_of_a_disconnect_arrive() {
     let reason = "go away, über dort";
     for target in [topic("rooms/a"), user("me")] {
         let members = open();
-        let request = Request::Disconnect(target, CloseCode(4321), reason.into());
+        let request = Request::Disconnect(target, Why::wish(4321, reason));
         assert_eq!(gateway.done(request), Ok(3));
         members.into_iter().for_each(|member| expect_closed(&gateway, member, 4321, reason));
     }
     for member in open() {
         let target = Target::Connection(member.id);
-        let request = Request::Disconnect(target, CloseCode(1000), "".into());
+        let request = Request::Disconnect(target, Why::wish(1000, ""));
         assert_eq!(gateway.done(request), Ok(1));
         expect_closed(&gateway, member, 1000, "");
     }
@@ -172,7 +171,7 @@ fn code_and_reason_of_a_disconnect_arrive() {
     witness.peer.expect_text("nobody else is left");
     let members = open();
     assert_eq!(
-        gateway.done(Request::Disconnect(Target::All, CloseCode(1012), "all of you".into())),
+        gateway.done(Request::Disconnect(Target::All, Why::wish(1012, "all of you"))),
         Ok(4)
     );
     expect_closed(&gateway, witness, 1012, "all of you");
@@ -196,12 +195,12 @@ fn a_reason_that_is_too_long_and_a_code_that_may_not_travel() {
     let mut member = gateway.open("/rooms/a");
     let long = "ä".repeat(200);
     let target = Target::Connection(member.id);
-    gateway.done(Request::Disconnect(target, CloseCode(4000), long[..].into())).expect("closed");
+    gateway.done(Request::Disconnect(target, Why::wish(4000, &long[..]))).expect("closed");
     let reason = member.peer.expect_close(4000);
     assert!(long.starts_with(&reason) && reason.len() <= 123, "{reason}");
     let mut member = gateway.open("/rooms/a");
     let target = Target::Connection(member.id);
-    gateway.done(Request::Disconnect(target, CloseCode(1006), "".into())).expect("closed");
+    gateway.done(Request::Disconnect(target, Why::wish(1006, ""))).expect("closed");
     member.peer.expect_close(1011);
 }
 
@@ -211,7 +210,7 @@ fn who_is_closing_is_not_open_and_who_is_closed_is_gone() {
     let mut witness = gateway.open("/rooms/a");
     let mut member = gateway.open("/rooms/a");
     let target = Target::Connection(member.id);
-    let close = Request::Disconnect(target.clone(), CloseCode(4000), "".into());
+    let close = Request::Disconnect(target.clone(), Why::wish(4000, ""));
     assert_eq!(gateway.done(close), Ok(1));
     let refused = gateway.try_publish(target.clone(), Kind::Text, b"too late");
     assert_eq!(refused, Err(Refusal::NotOpen));
@@ -248,7 +247,7 @@ fn ids_of_others_are_gone() {
             Request::Publish(target.clone(), message()),
             subscribe(target.clone(), "b"),
             unsubscribe(target.clone(), "rooms/a"),
-            Request::Disconnect(target.clone(), CloseCode(4000), "".into()),
+            Request::Disconnect(target.clone(), Why::wish(4000, "")),
             Request::Connection(wrong),
         ];
         for request in requests {

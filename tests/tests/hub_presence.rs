@@ -3,8 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tidegate::hub::{Answer, Present, Refusal, Request, Target};
-use tidegate_proto::websocket::code::CloseCode;
+use tidegate::hub::{Answer, Present, Refusal, Request, Target, Why};
 use tidegate_tests::hub::{HubGateway, Member, name, topic};
 use tidegate_tests::wait_until;
 
@@ -173,7 +172,7 @@ fn every_end_is_a_leave() {
     member.peer.reset();
     expect(&mut watcher, "leave", "quick/a", "me");
     let mut member = open(&mut watcher);
-    let close = Request::Disconnect(Target::Connection(member.id), CloseCode(4000), "".into());
+    let close = Request::Disconnect(Target::Connection(member.id), Why::wish(4000, ""));
     gateway.done(close).expect("closed");
     member.peer.agree_to_close(4000);
     expect(&mut watcher, "leave", "quick/a", "me");

@@ -189,8 +189,7 @@ fn bytes_that_trickle_in_put_the_end_of_a_closing_connection_off_no_further() {
     let id = member.id;
     let request = tidegate::hub::Request::Disconnect(
         tidegate::hub::Target::Connection(id),
-        tidegate_proto::websocket::code::CloseCode(4000),
-        "away".into(),
+        tidegate::hub::Why::wish(4000, "away"),
     );
     assert_eq!(gateway.done(request), Ok(1));
     let began = Instant::now();

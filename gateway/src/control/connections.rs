@@ -19,7 +19,7 @@ use super::subscriptions::{DoneAnswer, done};
 use super::whom::{self, Whom};
 use super::{Control, Shared};
 use crate::config::Config;
-use crate::hub::{Answer, ConnectionFilter, ConnectionInfo, Request, Target};
+use crate::hub::{Answer, ConnectionFilter, ConnectionInfo, Request, Target, Why};
 
 /// Bytes of a connection in a list, beside its texts.
 const BYTES: usize = 300;
@@ -217,7 +217,7 @@ pub(super) fn order(
             "`reason` must have at most {MAX_REASON} bytes, has {length}"
         )));
     }
-    Ok(Request::Disconnect(target, code, reason.into()))
+    Ok(Request::Disconnect(target, Why::wish(code.0, reason)))
 }
 
 impl ConnectionsQuery {

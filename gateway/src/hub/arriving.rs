@@ -9,7 +9,7 @@ use super::mail::{Joined, Left, ToPublish};
 use super::tally::Tally;
 use super::{
     Answer, Ask, Command, Compress, Delivery, Direct, Handed, Hub, Mail, Moment, Order,
-    Publication, Published, Recovered, Refusal, Reply, Request, Single, Standing, Target,
+    Publication, Published, Recovered, Refusal, Reply, Request, Single, Standing, Target, Why,
 };
 use crate::names::{ConnectionId, Name};
 
@@ -22,7 +22,7 @@ pub(crate) enum Work {
     /// Tell all connections.
     PublishToAll(Publication, Reply),
     /// Close all connections.
-    CloseAll(tidegate_proto::websocket::code::CloseCode, Arc<str>, Reply),
+    CloseAll(Why, Reply),
     /// Do something with one connection, and answer if someone wants to know.
     Direct(Box<Direct>, Option<Reply>),
     /// Tell a new subscriber where it stands.
@@ -127,8 +127,8 @@ impl Hub {
                 return self.command(target, Command::Unsubscribe(topic), reply);
             }
             request @ Request::Disconnect(Target::All, ..) => self.spread(Ask { request, reply }),
-            Request::Disconnect(target, code, reason) => {
-                return self.command(target, Command::Close(code, reason), reply);
+            Request::Disconnect(target, why) => {
+                return self.command(target, Command::Close(why), reply);
             }
             Request::DestroyTopic(name) => reply(self.destroy(&name)),
             Request::Topics { from, prefix, limit } => reply(self.home.list(from, &prefix, limit)),
@@ -210,9 +210,7 @@ impl Hub {
                 Request::Publish(_, publication) => {
                     Request::Publish(Target::All, publication.clone())
                 }
-                Request::Disconnect(_, code, reason) => {
-                    Request::Disconnect(Target::All, *code, Arc::clone(reason))
-                }
+                Request::Disconnect(_, why) => Request::Disconnect(Target::All, why.clone()),
                 _ => return,
             };
             let tally = Arc::clone(&tally);
@@ -280,7 +278,7 @@ fn everywhere(ask: Ask) -> Option<Work> {
     let Ask { request, reply } = ask;
     match request {
         Request::Publish(_, publication) => Some(Work::PublishToAll(publication, reply)),
-        Request::Disconnect(_, code, reason) => Some(Work::CloseAll(code, reason, reply)),
+        Request::Disconnect(_, why) => Some(Work::CloseAll(why, reply)),
         _ => None,
     }
 }

@@ -3,13 +3,11 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use tidegate_proto::websocket::code::CloseCode;
-
 use super::delivery::{Delivery, Who};
 use super::door::Reply;
 use super::history::Portion;
 use super::recoveries::Key;
-use super::{Publication, Request};
+use super::{Publication, Request, Why};
 use crate::kernel::Peer;
 use crate::names::{ConnectionId, Name, Position};
 
@@ -127,7 +125,7 @@ pub(crate) struct Order {
 #[derive(Clone)]
 pub(crate) enum Command {
     /// Close the connections.
-    Close(CloseCode, Arc<str>),
+    Close(Why),
     /// End the subscription that the order is for.
     End,
     /// Subscribe to another topic.

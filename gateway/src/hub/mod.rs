@@ -41,8 +41,8 @@ pub use door::{Door, Reply};
 pub(crate) use message::Compressed;
 pub use message::{Message, MessageMemory, Publication, Refusal};
 pub use request::{
-    Answer, ConnectionFilter, ConnectionInfo, History, Kept, Peer, Presence, Present, Published,
-    Request, Target, TopicInfo,
+    Answer, Cause, ConnectionFilter, ConnectionInfo, History, Kept, Peer, Presence, Present,
+    Published, Request, Target, TopicInfo, Why,
 };
 #[doc(hidden)]
 pub use rules::Rules;
@@ -286,17 +286,12 @@ impl Hub {
     }
 
     /// Closes connections for a handler of this shard.
-    pub(crate) fn disconnect(
-        &mut self,
-        target: &Target,
-        code: tidegate_proto::websocket::code::CloseCode,
-        reason: &Arc<str>,
-    ) {
+    pub(crate) fn disconnect(&mut self, target: &Target, why: Why) {
         if let Target::Connection(id) = target {
-            let what = Single::Do(Command::Close(code, Arc::clone(reason)));
+            let what = Single::Do(Command::Close(why));
             return self.send_direct(Direct { id: *id, what });
         }
-        let request = Request::Disconnect(target.clone(), code, Arc::clone(reason));
+        let request = Request::Disconnect(target.clone(), why);
         let ask = Ask { request, reply: Box::new(|_| {}) };
         let home = match target {
             Target::Topic(name) => self.home_of(name),

@@ -3,8 +3,6 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use tidegate_proto::websocket::code::CloseCode;
-
 use super::{Publication, Refusal};
 pub use crate::kernel::Peer;
 use crate::kernel::Slot;
@@ -23,6 +21,39 @@ pub enum Target {
     All,
 }
 
+/// Why a connection is closed, as far as the hub knows. What is spoken on the connection says how the
+/// peer is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Why {
+    /// What is behind it.
+    pub cause: Cause,
+    /// The same for people, who may be told it.
+    pub text: Arc<str>,
+}
+
+/// What is behind the end of a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// Someone wants it closed, and the peer told this number: over WebSocket, a close code (RFC
+    /// 6455 section 7.4). One that may not travel is not what the peer is told.
+    Wish(u16),
+    /// The home of a topic that it is subscribed to has no room for that topic.
+    NoRoom,
+}
+
+impl Why {
+    /// Someone wants it, with this number and text.
+    #[must_use]
+    pub fn wish(number: u16, text: impl Into<Arc<str>>) -> Self {
+        Self { cause: Cause::Wish(number), text: text.into() }
+    }
+
+    /// The home of a topic has no room for it.
+    pub(crate) fn no_room() -> Self {
+        Self { cause: Cause::NoRoom, text: "too many topics".into() }
+    }
+}
+
 /// Something to do, or to tell. [`super::Door::ask`] takes it to the shard that it concerns.
 #[derive(Debug)]
 pub enum Request {
@@ -35,8 +66,8 @@ pub enum Request {
     Unsubscribe(Target, Name),
     /// End all subscriptions of a topic, and forget its history. Answered by [`Answer::Done`].
     DestroyTopic(Name),
-    /// Close connections with this code and reason. Answered by [`Answer::Done`].
-    Disconnect(Target, CloseCode, Arc<str>),
+    /// Close connections. Answered by [`Answer::Done`].
+    Disconnect(Target, Why),
     /// Tell about a connection. Answered by [`Answer::Connection`].
     Connection(ConnectionId),
     /// Tell about connections of this shard, from this slot on. Answered by

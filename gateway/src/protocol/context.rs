@@ -14,7 +14,7 @@ use super::websocket::encode::{Compressing, Deflating, SHARED_WINDOW};
 use super::websocket::state;
 use crate::config::stack::Deflate;
 use crate::connection::Payload;
-use crate::hub::{Content, Message, Publication, Refusal, Subscribing, Target, Text};
+use crate::hub::{Content, Message, Publication, Refusal, Subscribing, Target, Text, Why};
 use crate::memory::Full;
 use crate::names::{ConnectionId, Name};
 
@@ -208,7 +208,7 @@ impl Context<'_, '_> {
 
     /// Closes other connections, or this one, with this code and reason.
     pub fn disconnect(&mut self, target: &Target, code: CloseCode, reason: &str) {
-        self.desk.hub.disconnect(target, code, &reason.into());
+        self.desk.hub.disconnect(target, Why::wish(code.0, reason));
     }
 
     fn may_publish(&self) -> Result<(), Refusal> {

@@ -9,7 +9,7 @@ use super::serve::End;
 use super::services::{Profile, Profiles, ServiceLimits, Services};
 use crate::connection::{Connection, Output, Place, Reading, ServiceId};
 use crate::counters::Counters;
-use crate::hub::Hub;
+use crate::hub::{Cause, Hub};
 use crate::kernel::Span;
 use crate::memory::{Compressor, Full, Share, gathered};
 use crate::names::ConnectionId;
@@ -32,6 +32,8 @@ pub enum Failing {
     GoesAway,
     /// Somebody's wish, by the number that it has in the protocol.
     Wish(u16),
+    /// What it is subscribed to finds no room.
+    NoRoom,
 }
 
 /// What a peer did that the protocol does not allow.
@@ -48,7 +50,7 @@ impl Failing {
     /// it sends is read any more.
     #[must_use]
     pub const fn is_orderly(self) -> bool {
-        matches!(self, Self::GoesAway | Self::Wish(_))
+        matches!(self, Self::GoesAway | Self::Wish(_) | Self::NoRoom)
     }
 
     /// Counts a connection that ends for it.
@@ -58,7 +60,16 @@ impl Failing {
             Self::Slow | Self::GivesWay => counters.slow_peers_closed += 1,
             Self::NoMemory => counters.out_of_blocks += 1,
             Self::TooLate => counters.messages_too_slow += 1,
-            Self::GoesAway | Self::Wish(_) => {}
+            Self::GoesAway | Self::Wish(_) | Self::NoRoom => {}
+        }
+    }
+}
+
+impl From<Cause> for Failing {
+    fn from(cause: Cause) -> Self {
+        match cause {
+            Cause::Wish(number) => Self::Wish(number),
+            Cause::NoRoom => Self::NoRoom,
         }
     }
 }

@@ -5,8 +5,6 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_proto::websocket::code::CloseCode;
-
 use super::connections::Connections;
 use super::connections::queue::Delivered;
 use super::deliveries::{Forms, Job};
@@ -17,7 +15,8 @@ use super::telling::Telling;
 use super::{Shard, fanout};
 use crate::counters::Counters;
 use crate::hub::{
-    Answer, Command, Delivery, Direct, Hub, Publication, Published, Refusal, Single, What, Work,
+    Answer, Command, Delivery, Direct, Hub, Publication, Published, Refusal, Single, What, Why,
+    Work,
 };
 use crate::kernel::{Ring, Slot};
 
@@ -127,24 +126,18 @@ impl<R: Ring> Shard<R> {
                 let delivery = Delivery { topic: None, hash: 0, position: None, what };
                 self.deliveries.add(Job::Tell(Arc::new(delivery), Some(reply)));
             }
-            Work::CloseAll(code, reason, reply) => {
-                self.deliveries.add(Job::All(Command::Close(code, reason), Some(reply)));
+            Work::CloseAll(why, reply) => {
+                self.deliveries.add(Job::All(Command::Close(why), Some(reply)));
             }
             Work::Direct(direct, reply) => self.begin_with_one(Job::One(direct, reply)),
             Work::Standing(standing) => self.deliveries.add(Job::Stand(Arc::from(standing))),
             Work::Recovered(recovered) => self.deliveries.add(Job::Recover(Arc::from(recovered))),
             Work::Denied(id) => {
                 self.connections.sockets.counters.topics_denied += 1;
-                if let Some(slot) = self
-                    .connections
-                    .slot_of(id)
-                    .filter(|slot| self.connections.sockets.may_be_told(*slot))
+                let slot = self.connections.slot_of(id);
+                if let Some(slot) = slot.filter(|slot| self.connections.sockets.may_be_told(*slot))
                 {
-                    self.connections.close_told(
-                        slot,
-                        CloseCode::TRY_AGAIN_LATER,
-                        "too many topics",
-                    );
+                    self.connections.close_told(slot, &Why::no_room());
                 }
             }
             Work::Tell(ask) => {

@@ -3,10 +3,9 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use tidegate::hub::{Answer, ConnectionFilter, Publication, Published, Request, Target};
+use tidegate::hub::{Answer, ConnectionFilter, Publication, Published, Request, Target, Why};
 use tidegate::kernel::{Completion, Errno, Operation};
 use tidegate::names::{Name, Position};
-use tidegate_proto::websocket::code::CloseCode;
 
 use crate::play::{
     A_WHILE, PONG, Play, accepted, poll_on, readable, receive, received, still_polled,
@@ -333,7 +332,7 @@ fn a_portion_that_is_left_out_counts_as_the_messages_that_it_is() {
         let short = Completion::SendFellShort { slot: 0, batch_index, result };
         let request = if slow_peer == "pause" {
             // A Close frame, in front of which only what has begun may go.
-            Request::Disconnect(Target::All, CloseCode(4000), "away".into())
+            Request::Disconnect(Target::All, Why::wish(4000, "away"))
         } else {
             let message = play.door.message("news").expect("room");
             Request::Publish(Target::All, Publication { message, key: None, except: None })
@@ -457,7 +456,7 @@ fn a_push_that_waits_for_a_block_keeps_no_other_mail_waiting() {
     play.told();
     // What comes for the same connection has its place behind.
     let id = play.told().0.id;
-    let close = Request::Disconnect(Target::Connection(id), CloseCode(4000), "away".into());
+    let close = Request::Disconnect(Target::Connection(id), Why::wish(4000, "away"));
     let (answers, closed) = mpsc::channel();
     play.door.ask(close, move |answer| answers.send(answer).expect("somebody waits"));
     (0..3).for_each(|_| drop(play.turn([])));

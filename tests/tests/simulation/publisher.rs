@@ -5,11 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tidegate::hub::{
-    Answer, ConnectionFilter, Content, Door, Publication, Refusal, Request, Target,
+    Answer, ConnectionFilter, Content, Door, Publication, Refusal, Request, Target, Why,
 };
 use tidegate::kernel::Peer;
 use tidegate::names::{ConnectionId, Name, Node};
-use tidegate_proto::websocket::code::CloseCode;
 use tidegate_proto::websocket::message::Kind;
 use tidegate_tests::hub::content;
 
@@ -258,7 +257,7 @@ impl Publisher {
                 None => return,
             },
         };
-        let request = Request::Disconnect(target, CloseCode(SENT_AWAY), "away".into());
+        let request = Request::Disconnect(target, Why::wish(SENT_AWAY, "away"));
         self.ask(Asked::Other, request);
     }
 

@@ -83,7 +83,7 @@ fn say_close(turn: &mut Turn<'_>, failing: Failing) -> Result<(), Full> {
     turn.desk.output.frame(&header, &Payload::Bytes(&body[..length]))
 }
 
-/// What a Close frame says. `wished` are the words of whose wish it is.
+/// What a Close frame says. `wished` are the words of whose wish it is, or of the hub.
 fn words(failing: Failing, wished: &str) -> (CloseCode, &str) {
     match failing {
         Failing::Fault(Fault { number, reason }) => (CloseCode(number), reason),
@@ -97,5 +97,20 @@ fn words(failing: Failing, wished: &str) -> (CloseCode, &str) {
             (CloseCode::INTERNAL_ERROR, wished)
         }
         Failing::Wish(number) => (CloseCode(number), wished),
+        Failing::NoRoom => (CloseCode::TRY_AGAIN_LATER, wished),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hub::Cause;
+
+    #[test]
+    fn what_the_hub_closes_is_told_with_a_code_that_may_travel() {
+        let told = |cause: Cause| words(cause.into(), "why").0;
+        assert_eq!(told(Cause::Wish(4321)), CloseCode(4321));
+        assert_eq!(told(Cause::Wish(1006)), CloseCode::INTERNAL_ERROR);
+        assert_eq!(told(Cause::NoRoom), CloseCode::TRY_AGAIN_LATER);
     }
 }

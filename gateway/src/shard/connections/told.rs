@@ -1,13 +1,10 @@
 //! What one connection is told to do, and what it is told.
 
-use tidegate_proto::websocket::code::CloseCode;
-
 use crate::connection::NO_KEY;
-use crate::hub::{Command, Delivery, Refusal, Subscribing};
+use crate::hub::{Command, Delivery, Refusal, Subscribing, Why};
 use crate::kernel::{Ring, Slot};
 use crate::names::ConnectionId;
 use crate::protocol;
-use crate::protocol::turn::Failing;
 use crate::shard::connections::Connections;
 use crate::shard::connections::queue::Delivered;
 
@@ -24,7 +21,7 @@ impl<R: Ring> Connections<R> {
     ) -> Result<(), Refusal> {
         let id = self.hub.id(slot, self.sockets.table[slot].generation);
         match command {
-            Command::Close(code, reason) => self.close_told(slot, *code, reason),
+            Command::Close(why) => self.close_told(slot, why),
             Command::Subscribe(name) => {
                 let how = Subscribing {
                     events: self.wants_events(slot),
@@ -59,10 +56,10 @@ impl<R: Ring> Connections<R> {
     }
 
     /// Closes a connection.
-    pub(crate) fn close_told(&mut self, slot: Slot, code: CloseCode, reason: &str) {
+    pub(crate) fn close_told(&mut self, slot: Slot, why: &Why) {
         let mut turn = self.turn(slot, None);
-        turn.reason = reason;
-        protocol::close(&mut turn, Failing::Wish(code.0));
+        turn.reason = &why.text;
+        protocol::close(&mut turn, why.cause.into());
         let finished = turn.finish();
         self.complete(slot, None, finished);
     }
