@@ -51,7 +51,7 @@ pub use settings::{Identity, Settings};
 pub use subscribing::Subscribing;
 
 pub(crate) use arriving::Work;
-pub(crate) use delivery::{Delivery, What, subscribed};
+pub(crate) use delivery::{Delivery, What, Who};
 pub(crate) use home::{Bounds as HomeBounds, Compress, Home};
 pub(crate) use lines::lines;
 pub(crate) use local::{Bounds as LocalBounds, Local, Ongoing, Subscriber};

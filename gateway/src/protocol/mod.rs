@@ -8,6 +8,8 @@
 #[doc(hidden)]
 pub mod context;
 mod counted;
+#[doc(hidden)]
+pub mod events;
 mod foreign;
 mod opening;
 #[doc(hidden)]

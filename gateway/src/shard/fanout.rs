@@ -21,6 +21,7 @@ use crate::hub::{
 use crate::kernel::{Ring, Slot};
 use crate::memory::Compressor;
 use crate::names::ConnectionId;
+use crate::protocol::events;
 use crate::protocol::websocket::encode::{self, Deflating, Head, SHARED_WINDOW};
 
 /// Connections that are told in one portion, and slots that are looked at for them. Less than
@@ -323,7 +324,7 @@ impl<R: Ring> Fanout<'_, R> {
     fn encode(&mut self, delivery: &Delivery, form: Form) -> Framed {
         let key = self.key_of(delivery);
         if form.event {
-            let event = delivery.event();
+            let event = events::event(delivery);
             return self.encode_bytes(Kind::Text, &event, form.window, key);
         }
         match &delivery.what {

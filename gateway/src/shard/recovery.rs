@@ -13,10 +13,11 @@ use tidegate_proto::websocket::message::Kind;
 
 use super::connections::Connections;
 use super::connections::queue::Delivered;
-use crate::hub::{Recovered, Standing, Subscribed, Subscriber, subscribed};
+use crate::hub::{Recovered, Standing, Subscribed, Subscriber};
 use crate::kernel::{Ring, Slot};
 use crate::memory::Share;
 use crate::names::Position;
+use crate::protocol::events::{self, subscribed};
 use crate::protocol::websocket::encode;
 
 /// Cursors that are looked at in one turn of the loop.
@@ -115,7 +116,7 @@ impl<R: Ring> Recovery<'_, R> {
         for delivery in &portion.deliveries {
             // What it published itself goes to others only, if its route says so.
             if delivery.except() != Some(whose.id) {
-                let event = delivery.event();
+                let event = events::event(delivery);
                 let length = event.len() + MAX_UNMASKED_HEADER;
                 if !told.frames.is_empty() && told.frames.len() + length > most {
                     // The rest is asked for anew; a gap in front was told.

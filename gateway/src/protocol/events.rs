@@ -1,0 +1,207 @@
+//! What those are told who want events: messages with topic and position, who comes and who goes, as
+//! JSON, whatever carries it.
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Serialize;
+
+use crate::hub::{Content, Delivery, Text, What, Who};
+use crate::names::{ConnectionId, Name, Position};
+
+/// Everything that those who want events are told, as JSON.
+#[derive(Serialize)]
+#[serde(tag = "type", rename_all = "lowercase")]
+enum Event<'e> {
+    Message {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        topic: Option<&'e str>,
+        #[serde(skip_serializing_if = "Option::is_none", flatten)]
+        position: Option<PositionJson>,
+        // `text` or `binary` follows: see [`message`].
+    },
+    Join(Someone<'e>),
+    Leave(Someone<'e>),
+    Subscribed {
+        topic: &'e str,
+        connection: String,
+        #[serde(skip_serializing_if = "Option::is_none", flatten)]
+        position: Option<PositionJson>,
+        /// Messages that the subscriber missed are no longer kept.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        gap: bool,
+    },
+}
+
+/// What stands around the text of an event, in bytes, with a name of usual length.
+const AROUND_TEXT: usize = 128;
+
+/// Bytes that are looked at together.
+const BLOCK: usize = 64;
+
+#[derive(Serialize)]
+struct Someone<'e> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    topic: Option<&'e str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'e str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connection: Option<&'e str>,
+}
+
+#[derive(Serialize)]
+struct PositionJson {
+    epoch: String,
+    offset: u64,
+}
+
+impl From<Position> for PositionJson {
+    fn from(position: Position) -> Self {
+        Self { epoch: position.epoch_text(), offset: position.offset }
+    }
+}
+
+/// A delivery as an event.
+pub(crate) fn event(delivery: &Delivery) -> Vec<u8> {
+    let topic = delivery.topic.as_ref().filter(|name| name.user().is_none()).map(Name::as_str);
+    match &delivery.what {
+        What::Message(publication, _) => {
+            message(topic, delivery.position, publication.message.content())
+        }
+        What::Join(who) => written(&Event::Join(someone(who, topic))),
+        What::Leave(who) => written(&Event::Leave(someone(who, topic))),
+    }
+}
+
+fn message(topic: Option<&str>, position: Option<Position>, content: &Content) -> Vec<u8> {
+    let mut event = Vec::with_capacity(content.as_bytes().len() + AROUND_TEXT);
+    write(&mut event, &Event::Message { topic, position: position.map(PositionJson::from) });
+    let end = event.pop();
+    match content {
+        Content::Text(text) => {
+            event.extend_from_slice(br#","text":"#);
+            write_text(&mut event, text);
+        }
+        Content::Bytes(bytes) => {
+            event.extend_from_slice(br#","binary":"#);
+            write(&mut event, &STANDARD.encode(bytes));
+        }
+    }
+    event.extend(end);
+    event
+}
+
+/// What a subscriber that wants events is told first.
+pub(crate) fn subscribed(
+    topic: &str,
+    id: ConnectionId,
+    position: Option<Position>,
+    gap: bool,
+) -> Vec<u8> {
+    let position = position.map(PositionJson::from);
+    written(&Event::Subscribed { topic, connection: id.to_string(), position, gap })
+}
+
+fn written(event: &Event<'_>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write(&mut bytes, event);
+    bytes
+}
+
+/// Puts it behind what is in `out`.
+fn write(out: &mut Vec<u8>, value: &impl Serialize) {
+    serde_json::to_writer(out, value).expect("an event has nothing that JSON cannot say");
+}
+
+/// Puts a string in JSON behind what is in `out`. Most have nothing to be escaped, which is found
+/// many bytes at a time: those who come back are told each message anew.
+fn write_text(out: &mut Vec<u8>, text: &Text) {
+    if needs_escapes(text.as_bytes()) {
+        return write(out, &text.to_str());
+    }
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
+}
+
+/// RFC 8259 section 7: "All Unicode characters may be placed within the quotation marks, except for
+/// the characters that MUST be escaped: quotation mark, reverse solidus, and the control characters
+/// (U+0000 through U+001F)."
+fn needs_escapes(text: &[u8]) -> bool {
+    let must = |byte: u8| byte < 0x20 || byte == b'"' || byte == b'\\';
+    // Without a way out in the middle of a block, the compiler uses vectors.
+    text.chunks(BLOCK).any(|block| block.iter().fold(false, |any, &byte| any | must(byte)))
+}
+
+fn someone<'e>(who: &'e Who, topic: Option<&'e str>) -> Someone<'e> {
+    match who {
+        Who::User(name) => Someone { topic, user: Some(name.as_str()), connection: None },
+        Who::Connection(id) => Someone { topic, user: None, connection: Some(id) },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::hub::{Message, MessageMemory, Publication};
+    use crate::names::Node;
+
+    fn delivery(what: What, position: Option<Position>) -> Delivery {
+        Delivery { topic: Some(Name::new("a\"b").expect("a name")), hash: 0, position, what }
+    }
+
+    fn says(content: impl Into<Content>) -> What {
+        let memory = Arc::new(MessageMemory::new(1 << 20));
+        let message = Message::new(content, &memory).expect("room");
+        What::Message(Publication { message, key: None, except: None }, None)
+    }
+
+    fn said(delivery: &Delivery) -> String {
+        String::from_utf8(event(delivery)).expect("JSON is text")
+    }
+
+    #[test]
+    fn text_is_escaped_as_any_other_string() {
+        let long = "x".repeat(200);
+        for special in (0..0x20_u8).chain([b'"', b'\\', b'/', 0x7f]).map(char::from).chain(['ä']) {
+            for at in [0, 1, 63, 64, 199, 200] {
+                let text = format!("{}{special}{}", &long[..at], &long[at..]);
+                let event = event(&delivery(says(&*text), None));
+                let read: serde_json::Value = serde_json::from_slice(&event).expect("JSON");
+                assert_eq!(read["text"], *text, "{special:?} at {at}");
+                let mut written = Vec::new();
+                let Content::Text(checked) = Content::from(&*text) else { unreachable!("text") };
+                write_text(&mut written, &checked);
+                assert_eq!(written, serde_json::to_vec(&text).expect("a string"), "{special:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn as_json() {
+        let position = Some(Position { epoch: 0xab, offset: 7 });
+        assert_eq!(
+            said(&delivery(says("ä\n"), position)),
+            r#"{"type":"message","topic":"a\"b","epoch":"000000ab","offset":7,"text":"ä\n"}"#
+        );
+        assert_eq!(
+            said(&delivery(says(vec![0xff, 1]), None)),
+            r#"{"type":"message","topic":"a\"b","binary":"/wE="}"#
+        );
+        let user = Who::User(Name::new("me").expect("a name"));
+        assert_eq!(
+            said(&delivery(What::Join(user), None)),
+            r#"{"type":"join","topic":"a\"b","user":"me"}"#
+        );
+        let node = Node { number: 0, start: 0 };
+        let id = ConnectionId { node, shard: 0, slot: 0, generation: 0 };
+        assert_eq!(
+            String::from_utf8(subscribed("t", id, position, true)).expect("text"),
+            concat!(
+                r#"{"type":"subscribed","topic":"t","connection":"AAAAAAAAAAAAAAAAAAA","#,
+                r#""epoch":"000000ab","offset":7,"gap":true}"#
+            )
+        );
+    }
+}
