@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 /// The packages that have a table.
 const PACKAGES: [&str; 2] = ["gateway", "proto"];
 
+/// Modules of the gateway that know no protocol.
+const WITHOUT_PROTOCOLS: [&str; 5] = ["bill", "hub", "kernel", "mailbox", "names"];
+
 /// One row of a table.
 struct Layer {
     modules: Vec<String>,
@@ -70,6 +73,21 @@ fn the_tables_have_every_module() {
         let there = there.filter(|name| name != "lib");
         assert_eq!(listed.collect::<BTreeSet<_>>(), there.collect::<BTreeSet<_>>());
     }
+}
+
+#[test]
+fn who_knows_no_protocol_names_none() {
+    let mut files = 0;
+    for file in sources("gateway") {
+        if WITHOUT_PROTOCOLS.contains(&module(&file).as_str()) {
+            files += 1;
+            let text = fs::read_to_string(root("gateway").join(&file)).expect("a text");
+            let found = mentioned(&without_tests(&bare(&text)), &["tidegate_proto::".to_owned()]);
+            let found: Vec<_> = found.into_iter().map(|(_, name)| name).collect();
+            assert!(found.is_empty(), "{} names {found:?}", file.display());
+        }
+    }
+    assert!(files > WITHOUT_PROTOCOLS.len(), "only {files} files were found");
 }
 
 /// The table of modules, from the top down: backquoted names, of which those of files and folders

@@ -8,7 +8,7 @@ use super::home::Ordered;
 use super::mail::{Joined, Left, ToPublish};
 use super::tally::Tally;
 use super::{
-    Answer, Ask, Command, Compress, Delivery, Direct, Handed, Hub, Mail, Moment, Order,
+    Answer, Ask, Command, Delivery, Direct, EncodeOnce, Handed, Hub, Mail, Moment, Order,
     Publication, Published, Recovered, Refusal, Reply, Request, Single, Standing, Target, Why,
 };
 use crate::names::{ConnectionId, Name};
@@ -39,31 +39,31 @@ pub(crate) enum Work {
 
 impl Hub {
     /// The next thing that is left to do with connections. Does what the hub can do by itself, up
-    /// to `budget` pieces of mail, which count down; `compress` may end it.
+    /// to `budget` pieces of mail, which count down; `encode_once` may end it.
     pub(crate) fn next(
         &mut self,
         moment: Moment,
         budget: &Cell<usize>,
-        compress: Compress<'_>,
+        encode_once: EncodeOnce<'_>,
     ) -> Option<Work> {
         let mut work = None;
         while work.is_none() && budget.get() > 0 {
             let Some(mail) = self.post.receive() else { break };
             budget.update(|left| left - 1);
-            work = self.handle(mail, moment, compress);
+            work = self.handle(mail, moment, encode_once);
         }
         self.tell_overfull();
         work
     }
 
-    fn handle(&mut self, mail: Mail, moment: Moment, compress: Compress<'_>) -> Option<Work> {
+    fn handle(&mut self, mail: Mail, moment: Moment, encode_once: EncodeOnce<'_>) -> Option<Work> {
         match mail {
-            Mail::Ask(ask) => return self.asked(*ask, moment, compress),
+            Mail::Ask(ask) => return self.asked(*ask, moment, encode_once),
             Mail::Everywhere(ask) => return everywhere(*ask),
             Mail::Publish(publish) => {
                 let ToPublish { name, hash, publication } = *publish;
                 // A topic that has no room is counted; nobody waits for an answer.
-                let _ = self.publish_here((hash, &name), publication, moment, compress);
+                let _ = self.publish_here((hash, &name), publication, moment, encode_once);
             }
             Mail::Joined(joined) => self.joined(*joined, moment.now),
             Mail::Left(left) => {
@@ -105,20 +105,20 @@ impl Hub {
                 event.iter().for_each(|event| self.distribute(event));
             }
             Err(_) => {
-                let Joined { name, hash, id, user, deflates, .. } = joined;
+                let Joined { name, hash, id, user, form, .. } = joined;
                 home.deny(hash, id);
-                let left = Left { name, hash, id, user, deflates };
+                let left = Left { name, hash, id, user, form };
                 self.post.send(shard, Mail::Denied(Box::new(left)));
             }
         }
     }
 
     /// Does what another thread asks for, or what a handler of another shard does.
-    fn asked(&mut self, ask: Ask, moment: Moment, compress: Compress<'_>) -> Option<Work> {
+    fn asked(&mut self, ask: Ask, moment: Moment, encode_once: EncodeOnce<'_>) -> Option<Work> {
         let Ask { request, reply } = ask;
         match request {
             Request::Publish(target, publication) => {
-                return self.asked_to_publish((target, publication), reply, moment, compress);
+                return self.asked_to_publish((target, publication), reply, moment, encode_once);
             }
             Request::Subscribe(target, topic) => {
                 return self.command(target, Command::Subscribe(topic), reply);
@@ -158,7 +158,7 @@ impl Hub {
         (target, publication): (Target, Publication),
         reply: Reply,
         moment: Moment,
-        compress: Compress<'_>,
+        encode_once: EncodeOnce<'_>,
     ) -> Option<Work> {
         let name = match target {
             Target::Connection(id) => {
@@ -179,7 +179,7 @@ impl Hub {
             return None;
         };
         let hash = self.common.hash(name.as_str());
-        reply(match self.publish_here((hash, &name), publication, moment, compress) {
+        reply(match self.publish_here((hash, &name), publication, moment, encode_once) {
             Ok(published) => Answer::Published(published),
             Err(refusal) => Answer::Refused(refusal),
         });
@@ -192,11 +192,12 @@ impl Hub {
         (hash, name): (u64, &Name),
         publication: Publication,
         moment: Moment,
-        compress: Compress<'_>,
+        encode_once: EncodeOnce<'_>,
     ) -> Result<Published, Refusal> {
         let Self { common, home, .. } = self;
         let hasher = |name: &Name| common.hash(name.as_str());
-        let ordered = home.publish((hash, name), publication, moment.now, (&hasher, compress))?;
+        let ordered =
+            home.publish((hash, name), publication, moment.now, (&hasher, encode_once))?;
         self.distribute(&ordered);
         let Ordered { delivery, connections, .. } = ordered;
         Ok(Published { connections, position: delivery.position })
@@ -285,13 +286,13 @@ fn everywhere(ask: Ask) -> Option<Work> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Identity, Seed, Settings, Subscribing, open};
+    use super::super::{Form, Identity, Seed, Settings, Subscribing, open};
     use super::*;
     use crate::kernel::Waker;
     use crate::names::Node;
 
     #[test]
-    fn to_compress_may_end_what_is_done_at_once() {
+    fn to_encode_may_end_what_is_done_at_once() {
         let wakers: Vec<Waker> = (0..2).map(|_| Waker::new().expect("a descriptor")).collect();
         let identity = Identity { node: Node { number: 0, start: 1 }, seed: Seed([1, 2]) };
         let (mut hubs, door) = open(&Settings::small(), identity, &wakers);
@@ -300,7 +301,7 @@ mod tests {
         let mut hub = hubs.pop().expect("two");
         let mut names = (0..).map(|number| Name::new(&number.to_string()).expect("a name"));
         let name = names.find(|name| hub.home_of(name) == 1).expect("some have their home there");
-        let how = Subscribing { deflates: true, ..Subscribing::default() };
+        let how = Subscribing { form: Form(1), ..Subscribing::default() };
         hub.subscribe(hub.id(0, 0), &name, how).expect("room");
         for _ in 0..9 {
             let message = door.message("a").expect("room");
@@ -308,18 +309,19 @@ mod tests {
             hub.publish(&Target::Topic(name.clone()), publication);
         }
         hub.post.flush();
-        let (budget, compressed) = (Cell::new(16), Cell::new(0));
-        let mut compress = |_: &Publication| {
-            compressed.set(compressed.get() + 1);
-            if compressed.get() % 2 == 0 {
+        let (budget, encoded) = (Cell::new(16), Cell::new(0));
+        let mut encode_once = |form: Form, _: &Publication| {
+            assert_eq!(form, Form(1));
+            encoded.set(encoded.get() + 1);
+            if encoded.get() % 2 == 0 {
                 budget.set(0);
             }
             None
         };
-        assert!(home.next(moment, &budget, &mut compress).is_none());
-        assert_eq!(compressed.get(), 2, "the rest waits");
+        assert!(home.next(moment, &budget, &mut encode_once).is_none());
+        assert_eq!(encoded.get(), 2, "the rest waits");
         budget.set(16);
-        assert!(home.next(moment, &budget, &mut compress).is_none());
-        assert_eq!(compressed.get(), 4);
+        assert!(home.next(moment, &budget, &mut encode_once).is_none());
+        assert_eq!(encoded.get(), 4);
     }
 }

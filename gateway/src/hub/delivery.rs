@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Compressed, Publication};
+use super::{Encoded, Form, Publication};
 use crate::names::{ConnectionId, Name, Position};
 
 /// One thing that subscribers are told, the same for all of them.
@@ -19,8 +19,8 @@ pub(crate) struct Delivery {
 /// What subscribers are told.
 #[derive(Debug)]
 pub(crate) enum What {
-    /// A message, and its bytes compressed for the largest window if some subscriber wants that.
-    Message(Publication, Option<Compressed>),
+    /// A message, and what it was encoded to once for all who want it in a form.
+    Message(Publication, Vec<Encoded>),
     /// Someone came. Told to those only who want events.
     Join(Who),
     /// Someone left, likewise.
@@ -49,6 +49,14 @@ impl Delivery {
     pub(crate) fn publication(&self) -> Option<&Publication> {
         match &self.what {
             What::Message(publication, _) => Some(publication),
+            What::Join(_) | What::Leave(_) => None,
+        }
+    }
+
+    /// What was encoded once for all who want it in this form.
+    pub(crate) fn encoded(&self, form: Form) -> Option<&Encoded> {
+        match &self.what {
+            What::Message(_, encoded) => encoded.iter().find(|encoded| encoded.form() == form),
             What::Join(_) | What::Leave(_) => None,
         }
     }

@@ -8,7 +8,7 @@ use hashbrown::HashTable;
 use slab::Slab;
 use smallvec::SmallVec;
 
-use super::Refusal;
+use super::{Form, Refusal};
 use crate::kernel::Slot;
 use crate::names::Name;
 
@@ -45,12 +45,25 @@ pub(crate) struct Ongoing {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Subscriber(u32);
 
+/// What else there is to a subscription, and deliveries do not ask for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Terms {
+    /// Tells a subscription from an earlier one of the same connection to the same topic.
+    pub(crate) serial: u8,
+    /// The connection publishes on the topic by sending.
+    pub(crate) publishes: bool,
+}
+
+/// Where a connection stands among its topic's subscribers, which are as many as there may be slots,
+/// and beside it the terms of its subscription.
+#[derive(Clone, Copy, Debug, Default)]
+struct Place(u32);
+
 /// One of a connection's subscriptions.
 #[derive(Clone, Copy, Debug, Default)]
 struct Subscription {
     topic: u32,
-    /// Where the connection stands among the topic's subscribers.
-    at: u32,
+    place: Place,
     /// The next of the connection, or of those that are free; its number plus one.
     next: u32,
 }
@@ -79,45 +92,54 @@ pub(crate) struct Local {
     bounds: Bounds,
 }
 
+/// A connection's slot has 22 bits: there are at most 4,194,304 of them.
+const SLOT_BITS: u32 = 22;
+const SLOT_MASK: u32 = (1 << SLOT_BITS) - 1;
+
+impl Place {
+    const PUBLISHES: u32 = 1 << SLOT_BITS;
+    const SERIAL_SHIFT: u32 = 24;
+
+    fn new(at: u32, terms: Terms) -> Self {
+        debug_assert!(at <= SLOT_MASK, "there are fewer subscribers than {at}");
+        let publishes = if terms.publishes { Self::PUBLISHES } else { 0 };
+        Self(at | publishes | u32::from(terms.serial) << Self::SERIAL_SHIFT)
+    }
+
+    fn at(self) -> u32 {
+        self.0 & SLOT_MASK
+    }
+
+    fn terms(self) -> Terms {
+        let serial = (self.0 >> Self::SERIAL_SHIFT) as u8;
+        Terms { serial, publishes: self.0 & Self::PUBLISHES != 0 }
+    }
+}
+
 impl Subscriber {
-    /// A connection's slot has 22 bits: there are at most 4,194,304 of them.
-    const SLOT_BITS: u32 = 22;
     /// Wants events: messages with their topic and position, joins and leaves, as JSON.
     pub(crate) const EVENTS: u32 = 1 << 22;
     /// Gets nothing before it was told where it stands.
     pub(crate) const PENDING: u32 = 1 << 23;
-    /// Publishes on the topic by sending.
-    pub(crate) const PUBLISHES: u32 = 1 << 24;
-    const SERIAL_SHIFT: u32 = 25;
+    const FORM_SHIFT: u32 = 24;
 
-    /// The connection in `slot`, with those of the flags that are set.
-    pub(crate) fn new(slot: Slot, flags: u32) -> Self {
-        debug_assert!(slot < 1 << Self::SLOT_BITS, "slot {slot} has too many bits");
-        Self(slot | flags)
-    }
-
-    /// The same with this serial number, of which 7 bits are kept. It tells a subscription from an
-    /// earlier one of the same connection to the same topic.
-    pub(crate) fn with_serial(self, serial: u32) -> Self {
-        let others = self.0 & ((1 << Self::SERIAL_SHIFT) - 1);
-        Self(others | serial << Self::SERIAL_SHIFT)
-    }
-
-    /// The 7 bits of its serial number.
-    pub(crate) fn serial(self) -> u8 {
-        (self.0 >> Self::SERIAL_SHIFT) as u8
+    /// The connection in `slot`, which wants this form, with those of the flags that are set.
+    pub(crate) fn new(slot: Slot, form: Form, flags: u32) -> Self {
+        debug_assert!(slot <= SLOT_MASK, "slot {slot} has too many bits");
+        Self(slot | flags | u32::from(form.0) << Self::FORM_SHIFT)
     }
 
     pub(crate) fn slot(self) -> Slot {
-        self.0 & ((1 << Self::SLOT_BITS) - 1)
+        self.0 & SLOT_MASK
+    }
+
+    /// How it wants what is published.
+    pub(crate) fn form(self) -> Form {
+        Form((self.0 >> Self::FORM_SHIFT) as u8)
     }
 
     pub(crate) fn wants_events(self) -> bool {
         self.0 & Self::EVENTS != 0
-    }
-
-    pub(crate) fn publishes(self) -> bool {
-        self.0 & Self::PUBLISHES != 0
     }
 
     pub(crate) fn is_pending(self) -> bool {
@@ -174,6 +196,7 @@ impl Local {
     pub(crate) fn subscribe(
         &mut self,
         subscriber: Subscriber,
+        terms: Terms,
         name: &Name,
         hash: &dyn Fn(&Name) -> u64,
     ) -> Result<bool, Refusal> {
@@ -198,7 +221,7 @@ impl Local {
             subscribers.reserve_exact((subscribers.len() / 8).max(4));
         }
         subscribers.push(subscriber);
-        self.link(slot, topic, at);
+        self.link(slot, topic, Place::new(at, terms));
         Ok(true)
     }
 
@@ -228,14 +251,29 @@ impl Local {
     /// The subscriber record of a connection on a topic.
     pub(crate) fn subscriber(&self, slot: Slot, topic: u32) -> Option<Subscriber> {
         let number = self.subscription(slot, topic)?;
-        let at = self.subscriptions[number as usize].at as usize;
+        let at = self.subscriptions[number as usize].place.at() as usize;
         Some(self.topics[topic as usize].subscribers[at])
+    }
+
+    /// The topic that a connection publishes on by sending.
+    pub(crate) fn publishing_topic(&self, slot: Slot) -> Option<u32> {
+        let first = self.members.get(slot as usize).map_or(0, |member| member.first);
+        let mut all = self.list(first).map(|number| self.subscriptions[number as usize]);
+        all.find(|one| one.place.terms().publishes).map(|one| one.topic)
+    }
+
+    /// Whether the subscription with this serial number has yet to be told what came before.
+    pub(crate) fn waits(&self, slot: Slot, topic: u32, serial: u8) -> bool {
+        let Some(number) = self.subscription(slot, topic) else { return false };
+        let place = self.subscriptions[number as usize].place;
+        let subscriber = self.topics[topic as usize].subscribers[place.at() as usize];
+        subscriber.is_pending() && place.terms().serial == serial
     }
 
     /// The connection has been told where it stands: from here on it gets what is published.
     pub(crate) fn settle(&mut self, slot: Slot, topic: u32) {
         if let Some(number) = self.subscription(slot, topic) {
-            let at = self.subscriptions[number as usize].at as usize;
+            let at = self.subscriptions[number as usize].place.at() as usize;
             let subscriber = &mut self.topics[topic as usize].subscribers[at];
             subscriber.0 &= !Subscriber::PENDING;
         }
@@ -313,20 +351,21 @@ impl Local {
     /// A subscriber has another place in its topic now.
     fn moved(&mut self, slot: Slot, topic: u32, at: u32) {
         let number = self.subscription(slot, topic).expect("every subscriber has a subscription");
-        self.subscriptions[number as usize].at = at;
+        let place = &mut self.subscriptions[number as usize].place;
+        *place = Place::new(at, place.terms());
     }
 
-    fn link(&mut self, slot: Slot, topic: u32, at: u32) {
+    fn link(&mut self, slot: Slot, topic: u32, place: Place) {
         if self.members.len() <= slot as usize {
             self.members.resize(slot as usize + 1, Member::default());
         }
         let member = &mut self.members[slot as usize];
-        let subscription = Subscription { topic, at, next: member.first };
+        let subscription = Subscription { topic, place, next: member.first };
         let number = match self.free.checked_sub(1) {
             Some(number) => {
-                let place = &mut self.subscriptions[number as usize];
-                self.free = place.next;
-                *place = subscription;
+                let free = &mut self.subscriptions[number as usize];
+                self.free = free.next;
+                *free = subscription;
                 number
             }
             None => {
@@ -342,7 +381,7 @@ impl Local {
     /// Takes a subscription off its connection's list; returns its place in the topic.
     fn unlink(&mut self, slot: Slot, topic: u32) -> Option<u32> {
         let number = self.subscription(slot, topic)?;
-        let Subscription { at, next, .. } = self.subscriptions[number as usize];
+        let Subscription { place, next, .. } = self.subscriptions[number as usize];
         let member = &mut self.members[slot as usize];
         member.count -= 1;
         if member.first == number + 1 {
@@ -358,7 +397,7 @@ impl Local {
         self.subscriptions[number as usize].next = self.free;
         self.free = number + 1;
         self.live -= 1;
-        Some(at)
+        Some(place.at())
     }
 
     /// The number of a connection's subscription to a topic.
@@ -383,7 +422,8 @@ impl Local {
             let numbers: Vec<u32> = self.list(member.first).collect();
             assert_eq!(numbers.len(), usize::from(member.count), "subscriptions of slot {slot}");
             for number in numbers {
-                let Subscription { topic, at, .. } = self.subscriptions[number as usize];
+                let Subscription { topic, place, .. } = self.subscriptions[number as usize];
+                let at = place.at();
                 let subscriber = self.topics[topic as usize].subscribers[at as usize];
                 assert_eq!(subscriber.slot() as usize, slot, "place {at} of topic {topic}");
                 live += 1;
@@ -444,7 +484,12 @@ mod tests {
         fn subscribe(&mut self, slot: Slot, name: &str) -> Result<bool, Refusal> {
             let (hash, text) = (self.hash(), name.to_owned());
             let name = Name::new(name).expect("a name");
-            let done = self.local.subscribe(Subscriber::new(slot, 0), &name, &hash);
+            let done = self.local.subscribe(
+                Subscriber::new(slot, Form::default(), 0),
+                Terms::default(),
+                &name,
+                &hash,
+            );
             if done.is_ok() {
                 self.model.entry(text).or_default().insert(slot);
             }
@@ -486,11 +531,17 @@ mod tests {
     fn a_pending_subscriber_is_settled() {
         let mut world = World::new();
         let (hash, name) = (world.hash(), Name::new("a").expect("a name"));
-        let subscriber = Subscriber::new(7, Subscriber::EVENTS | Subscriber::PENDING);
-        world.local.subscribe(subscriber, &name, &hash).expect("room");
+        let flags = Subscriber::EVENTS | Subscriber::PENDING;
+        let subscriber = Subscriber::new(7, Form(0xa5), flags);
+        let terms = Terms { serial: 0xc3, publishes: true };
+        world.local.subscribe(subscriber, terms, &name, &hash).expect("room");
         let topic = world.find("a").expect("a topic");
         assert_eq!(world.local.subscriber(7, topic), Some(subscriber));
+        assert!(world.local.waits(7, topic, 0xc3) && !world.local.waits(7, topic, 0xc2));
         world.local.settle(7, topic);
+        assert!(!world.local.waits(7, topic, 0xc3));
+        assert_eq!((subscriber.slot(), subscriber.form()), (7, Form(0xa5)));
+        assert_eq!(world.local.publishing_topic(7), Some(topic));
         let settled = world.local.subscriber(7, topic).expect("still there");
         assert!(settled.wants_events() && !settled.is_pending());
         assert_eq!(world.local.any_topic_of(7), Some(topic));

@@ -7,7 +7,7 @@ use super::delivery::{Delivery, Who};
 use super::door::Reply;
 use super::history::Portion;
 use super::recoveries::Key;
-use super::{Publication, Request, Why};
+use super::{Form, Publication, Request, Why};
 use crate::kernel::Peer;
 use crate::names::{ConnectionId, Name, Position};
 
@@ -62,8 +62,8 @@ pub(crate) struct Joined {
     /// Of the subscription.
     pub(crate) serial: u8,
     pub(crate) user: Option<Name>,
-    /// It can be sent compressed messages.
-    pub(crate) deflates: bool,
+    /// How it wants messages.
+    pub(crate) form: Form,
     /// It waits to be told where it stands.
     pub(crate) waits: bool,
     /// What it has seen.
@@ -76,7 +76,7 @@ pub(crate) struct Left {
     pub(crate) id: ConnectionId,
     pub(crate) user: Option<Name>,
     /// As it was when it joined.
-    pub(crate) deflates: bool,
+    pub(crate) form: Form,
 }
 
 /// One subscription that is told of its topic's past.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 
-use super::Content;
+use super::{Content, Encoded, Form};
 use crate::names::{ConnectionId, Name};
 
 /// What a message costs beside its bytes: the records of the message and of its publication, its
@@ -72,12 +72,18 @@ impl MessageMemory {
         self.limit
     }
 
-    fn take(&self, bytes: u64) -> bool {
+    /// Takes so much, if it is left.
+    pub(super) fn take(&self, bytes: u64) -> bool {
         let after = self.used.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if after > self.limit {
-            self.used.fetch_sub(bytes, Ordering::Relaxed);
+            self.give_back(bytes);
         }
         after <= self.limit
+    }
+
+    /// So much is held no longer.
+    pub(super) fn give_back(&self, bytes: u64) {
+        self.used.fetch_sub(bytes, Ordering::Relaxed);
     }
 }
 
@@ -132,35 +138,15 @@ impl Message {
         Self::cost(self.bytes().len())
     }
 
-    /// Its bytes in compressed frames, which are counted as well; `None` if no memory is left.
-    pub(crate) fn compressed(&self, frames: Vec<u8>) -> Option<Compressed> {
-        let memory = Arc::clone(&self.memory);
-        memory.take(frames.len() as u64).then(|| Compressed { frames: frames.into(), memory })
-    }
-}
-
-/// A message in frames that are compressed once for all.
-#[derive(Debug)]
-pub(crate) struct Compressed {
-    frames: Box<[u8]>,
-    memory: Arc<MessageMemory>,
-}
-
-impl Compressed {
-    pub(crate) fn frames(&self) -> &[u8] {
-        &self.frames
-    }
-}
-
-impl Drop for Compressed {
-    fn drop(&mut self) {
-        self.memory.used.fetch_sub(self.frames.len() as u64, Ordering::Relaxed);
+    /// The same as it was encoded for all who want it in this form; `None` if no memory is left.
+    pub(crate) fn encoded(&self, form: Form, bytes: Vec<u8>) -> Option<Encoded> {
+        Encoded::new(form, bytes, &self.memory)
     }
 }
 
 impl Drop for Message {
     fn drop(&mut self) {
-        self.memory.used.fetch_sub(self.held(), Ordering::Relaxed);
+        self.memory.give_back(self.held());
     }
 }
 

@@ -16,6 +16,7 @@ mod arriving;
 mod content;
 mod delivery;
 mod door;
+mod form;
 mod history;
 mod home;
 mod lines;
@@ -38,7 +39,6 @@ pub use content::{Content, Text};
 #[doc(hidden)]
 pub use door::{Common, Seed};
 pub use door::{Door, Reply};
-pub(crate) use message::Compressed;
 pub use message::{Message, MessageMemory, Publication, Refusal};
 pub use request::{
     Answer, Cause, ConnectionFilter, ConnectionInfo, History, Kept, Peer, Presence, Present,
@@ -52,7 +52,8 @@ pub use subscribing::Subscribing;
 
 pub(crate) use arriving::Work;
 pub(crate) use delivery::{Delivery, What, Who};
-pub(crate) use home::{Bounds as HomeBounds, Compress, Home};
+pub(crate) use form::{EncodeOnce, Encoded, Form};
+pub(crate) use home::{Bounds as HomeBounds, Home};
 pub(crate) use lines::lines;
 pub(crate) use local::{Bounds as LocalBounds, Local, Ongoing, Subscriber};
 pub(crate) use mail::{
@@ -318,8 +319,7 @@ impl Hub {
         self.home.check();
         self.recoveries.check(|whose| {
             let topic = self.local.find(whose.hash, &whose.name);
-            let subscriber = topic.and_then(|topic| self.local.subscriber(whose.id.slot, topic));
-            subscriber.is_some_and(|one| one.is_pending() && one.serial() == whose.serial)
+            topic.is_some_and(|topic| self.local.waits(whose.id.slot, topic, whose.serial))
         });
     }
 
@@ -377,7 +377,7 @@ mod tests {
     fn work(hub: &mut Hub) {
         let moment = Moment { now: Duration::ZERO, calendar: Duration::ZERO };
         let budget = Cell::new(usize::MAX);
-        assert!(hub.next(moment, &budget, &mut |_| None).is_none());
+        assert!(hub.next(moment, &budget, &mut |_, _| None).is_none());
         hub.flush();
     }
 
@@ -394,7 +394,7 @@ mod tests {
             opened += 1;
             let id = publisher.id(0, 0);
             publisher.subscribe(id, &name, Subscribing::default()).expect("room");
-            publisher.ended(id, false);
+            publisher.ended(id);
             publisher.flush();
             work(home);
         }

@@ -1,7 +1,8 @@
 //! Which connections of this shard are subscribed to what.
 
+use super::local::Terms;
 use super::mail::{Joined, Left};
-use super::{Hub, Mail, Refusal, Subscriber};
+use super::{Form, Hub, Mail, Refusal, Subscriber};
 use crate::kernel::Slot;
 use crate::names::{ConnectionId, Name, Position};
 
@@ -17,8 +18,8 @@ pub struct Subscribing {
     pub publishes: bool,
     /// The user that the connection belongs to.
     pub(crate) user: Option<Name>,
-    /// It can be sent compressed messages.
-    pub(crate) deflates: bool,
+    /// In which form it is sent what is published.
+    pub(crate) form: Form,
 }
 
 impl Hub {
@@ -37,39 +38,35 @@ impl Hub {
         // On the topic that stands for a user there is nothing to be told first.
         let waits = how.events && name.user().is_none();
         let flag = |is_set: bool, flag: u32| if is_set { flag } else { 0 };
-        let flags = flag(how.events, Subscriber::EVENTS)
-            | flag(waits, Subscriber::PENDING)
-            | flag(how.publishes, Subscriber::PUBLISHES);
-        let subscriber = Subscriber::new(id.slot, flags).with_serial(self.serial);
-        if !local.subscribe(subscriber, name, &|name| common.hash(name.as_str()))? {
+        let flags = flag(how.events, Subscriber::EVENTS) | flag(waits, Subscriber::PENDING);
+        let subscriber = Subscriber::new(id.slot, how.form, flags);
+        let terms = Terms { serial: self.serial as u8, publishes: how.publishes };
+        if !local.subscribe(subscriber, terms, name, &|name| common.hash(name.as_str()))? {
             return Ok(());
         }
         let hash = common.hash(name.as_str());
-        let Subscribing { since, user, deflates, events, .. } = how;
-        // Events differ from what is published, and are not compressed at the home.
-        let deflates = deflates && !events;
-        let (name, serial) = (name.clone(), subscriber.serial());
-        let joined = Joined { name, hash, id, serial, user, deflates, waits, since };
+        let Subscribing { since, user, form, .. } = how;
+        let (name, serial) = (name.clone(), terms.serial);
+        let joined = Joined { name, hash, id, serial, user, form, waits, since };
         self.post.send(common.home(hash), Mail::Joined(Box::new(joined)));
         Ok(())
     }
 
-    /// Ends a subscription of a connection of this shard, which can be sent compressed messages or
-    /// not; `false` if there was none.
-    pub(crate) fn unsubscribe(&mut self, id: ConnectionId, name: &Name, deflates: bool) -> bool {
+    /// Ends a subscription of a connection of this shard; `false` if there was none.
+    pub(crate) fn unsubscribe(&mut self, id: ConnectionId, name: &Name) -> bool {
         let hash = self.common.hash(name.as_str());
         match self.local.find(hash, name) {
-            Some(topic) => self.unsubscribe_topic(id, topic, self.user(id.slot), deflates),
+            Some(topic) => self.unsubscribe_topic(id, topic, self.user(id.slot)),
             None => false,
         }
     }
 
     /// The connection has ended, and its subscriptions with it.
-    pub(crate) fn ended(&mut self, id: ConnectionId, deflates: bool) {
+    pub(crate) fn ended(&mut self, id: ConnectionId) {
         let Some(mut topic) = self.local.any_topic_of(id.slot) else { return };
         // Who has left is known by the subscription to the user's topic, which ends as well.
         let user = self.user(id.slot);
-        while self.unsubscribe_topic(id, topic, user.clone(), deflates) {
+        while self.unsubscribe_topic(id, topic, user.clone()) {
             match self.local.any_topic_of(id.slot) {
                 Some(next) => topic = next,
                 None => return,
@@ -103,16 +100,13 @@ impl Hub {
 
     /// The topic that a connection publishes on by sending.
     pub(crate) fn publishing_topic(&self, slot: Slot) -> Option<Name> {
-        let publishes =
-            |topic: &u32| self.local.subscriber(slot, *topic).is_some_and(Subscriber::publishes);
-        let topic = self.local.topics_of(slot).find(publishes)?;
+        let topic = self.local.publishing_topic(slot)?;
         Some(self.local.topic(topic).name.clone())
     }
 
     /// Whether a connection publishes by sending.
     pub(crate) fn publishes(&self, slot: Slot) -> bool {
-        let mut topics = self.local.topics_of(slot);
-        topics.any(|topic| self.local.subscriber(slot, topic).is_some_and(Subscriber::publishes))
+        self.local.publishing_topic(slot).is_some()
     }
 
     /// Whether a connection is subscribed to a topic.
@@ -126,20 +120,15 @@ impl Hub {
         id: ConnectionId,
         topic: u32,
         user: Option<Name>,
-        deflates: bool,
     ) -> bool {
-        let name = self.local.topic(topic).name.clone();
-        // As in `subscribe`.
-        let subscriber = self.local.subscriber(id.slot, topic);
-        let deflates = deflates && !subscriber.is_some_and(Subscriber::wants_events);
         let Self { common, local, recoveries, .. } = self;
-        if !local.unsubscribe(id.slot, topic, &|name| common.hash(name.as_str())) {
-            return false;
-        }
+        let Some(subscriber) = local.subscriber(id.slot, topic) else { return false };
+        let (name, form) = (local.topic(topic).name.clone(), subscriber.form());
+        local.unsubscribe(id.slot, topic, &|name| common.hash(name.as_str()));
         let hash = common.hash(name.as_str());
         // What it missed is nobody's any more; a portion may be on its way.
         recoveries.remove((id.slot, hash));
-        let left = Left { name, hash, id, user, deflates };
+        let left = Left { name, hash, id, user, form };
         self.post.send(common.home(hash), Mail::Left(Box::new(left)));
         true
     }

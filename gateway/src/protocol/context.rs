@@ -10,11 +10,11 @@ use tidegate_proto::websocket::sender::OutOfOrder;
 
 use super::serve::Piece;
 use super::turn::{Desk, Failing};
-use super::websocket::encode::{Compressing, Deflating, SHARED_WINDOW};
+use super::websocket::encode::{self, Compressing, Deflating};
 use super::websocket::state;
 use crate::config::stack::Deflate;
 use crate::connection::Payload;
-use crate::hub::{Content, Message, Publication, Refusal, Subscribing, Target, Text, Why};
+use crate::hub::{Content, Form, Message, Publication, Refusal, Subscribing, Target, Text, Why};
 use crate::memory::Full;
 use crate::names::{ConnectionId, Name};
 
@@ -140,7 +140,7 @@ impl Context<'_, '_> {
     /// # Errors
     /// A bound of the hub is met.
     pub fn set_user(&mut self, user: &Name, events: bool) -> Result<(), Refusal> {
-        let how = Subscribing { events, deflates: self.deflates(), ..Subscribing::default() };
+        let how = Subscribing { events, form: self.form(events), ..Subscribing::default() };
         self.desk.hub.subscribe(self.desk.id, &user.of_user(), how)
     }
 
@@ -149,7 +149,8 @@ impl Context<'_, '_> {
     /// # Errors
     /// A bound of the hub is met.
     pub fn subscribe(&mut self, topic: &Name, how: Subscribing) -> Result<(), Refusal> {
-        let how = Subscribing { user: self.user(), deflates: self.deflates(), ..how };
+        let form = self.form(how.events);
+        let how = Subscribing { user: self.user(), form, ..how };
         self.desk.hub.subscribe(self.desk.id, topic, how)
     }
 
@@ -162,7 +163,7 @@ impl Context<'_, '_> {
 
     /// Ends a subscription of the connection; `false` if there was none.
     pub fn unsubscribe(&mut self, topic: &Name) -> bool {
-        self.desk.hub.unsubscribe(self.desk.id, topic, self.deflates())
+        self.desk.hub.unsubscribe(self.desk.id, topic)
     }
 
     /// Publishes a message: a text, bytes, or a [`Content`] of either. It is on its way when this
@@ -216,9 +217,9 @@ impl Context<'_, '_> {
         if is_open { Ok(()) } else { Err(Refusal::NotOpen) }
     }
 
-    fn deflates(&self) -> bool {
-        // A frame that is compressed once for all has the largest window.
-        self.desk.output.connection.window() == SHARED_WINDOW
+    /// The form in which it is sent what is published.
+    fn form(&self, events: bool) -> Form {
+        encode::form(events, self.desk.output.connection.window())
     }
 
     fn write(&mut self, kind: Kind, part: Part, payload: &Payload<'_>) -> Result<(), WriteError> {

@@ -154,7 +154,7 @@ mod tests {
     fn says(content: impl Into<Content>) -> What {
         let memory = Arc::new(MessageMemory::new(1 << 20));
         let message = Message::new(content, &memory).expect("room");
-        What::Message(Publication { message, key: None, except: None }, None)
+        What::Message(Publication { message, key: None, except: None }, Vec::new())
     }
 
     fn said(delivery: &Delivery) -> String {

@@ -220,7 +220,7 @@ impl Exchange<'_, '_> {
 
     /// Ends a subscription of the connection; `false` if there was none.
     pub fn unsubscribe(&mut self, topic: &Name) -> bool {
-        self.desk.hub.unsubscribe(self.desk.id, topic, false)
+        self.desk.hub.unsubscribe(self.desk.id, topic)
     }
 
     /// Publishes a message: a text, bytes, or a [`Content`] of either. It is on its way when this

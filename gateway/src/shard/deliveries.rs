@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::connection::Offer;
 use crate::hub::{
-    Command, Delivery, Direct, Ongoing, Order, Recovered, Reply, Standing, Subscribed,
+    Command, Delivery, Direct, Form, Ongoing, Order, Recovered, Reply, Standing, Subscribed,
 };
 use crate::kernel::Slot;
 use crate::names::{ConnectionId, Name};
@@ -53,15 +53,6 @@ impl Hash for Line {
             Self::One(id) => (id.slot, id.generation).hash(state),
         }
     }
-}
-
-/// How a connection wants messages.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Form {
-    /// As JSON, with topic and position.
-    pub(super) event: bool,
-    /// Compressed, with a window of so many bits; 0 for plain.
-    pub(super) window: u8,
 }
 
 /// What a delivery has become in one form.
@@ -250,7 +241,7 @@ mod tests {
     fn tell(topic: &str, number: u8) -> Job {
         let memory = Arc::new(MessageMemory::new(1 << 20));
         let message = Message::new(vec![number], &memory).expect("room");
-        let what = What::Message(Publication { message, key: None, except: None }, None);
+        let what = What::Message(Publication { message, key: None, except: None }, Vec::new());
         let topic = Some(Name::new(topic).expect("a name"));
         Job::Tell(Arc::new(Delivery { topic, hash: 0, position: None, what }), None)
     }
@@ -347,7 +338,7 @@ mod tests {
             let publication =
                 Publication { message: Arc::clone(&message), key: None, except: None };
             let topic = Some(Name::new(&number.to_string()).expect("a name"));
-            let what = What::Message(publication, None);
+            let what = What::Message(publication, Vec::new());
             let hash = number as u64;
             Job::Tell(Arc::new(Delivery { topic, hash, position: None, what }), None)
         };

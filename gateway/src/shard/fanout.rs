@@ -6,23 +6,16 @@
 use std::io;
 use std::sync::Arc;
 
-use tidegate_proto::websocket::message::Kind;
-
 use super::Shard;
 use super::connections::Connections;
 use super::connections::queue::Delivered;
-use super::deliveries::{At, Form, Forms, Framed, Job, Line, Running};
+use super::deliveries::{At, Forms, Framed, Job, Line, Running};
 use super::recovery::Recovery;
-use crate::config::stack::Deflate;
 use crate::connection::NO_KEY;
-use crate::hub::{
-    Answer, Command, Compressed, Delivery, Direct, Publication, Published, Reply, Subscriber, What,
-};
+use crate::hub::{Answer, Command, Delivery, Direct, Form, Published, Reply, Subscriber};
 use crate::kernel::{Ring, Slot};
-use crate::memory::Compressor;
 use crate::names::ConnectionId;
-use crate::protocol::events;
-use crate::protocol::websocket::encode::{self, Deflating, Head, SHARED_WINDOW};
+use crate::protocol::websocket::encode;
 
 /// Connections that are told in one portion, and slots that are looked at for them. Less than
 /// [`super::OPERATIONS_PER_EVENT`].
@@ -167,8 +160,7 @@ impl<R: Ring> Fanout<'_, R> {
             return None;
         }
         *next += 1;
-        let flags = if self.connections.wants_events(slot) { Subscriber::EVENTS } else { 0 };
-        Some(Subscriber::new(slot, flags))
+        Some(Subscriber::new(slot, self.connections.form_of(slot), 0))
     }
 
     /// Does with one connection what is to be done; `None` if it is none of those that it is for.
@@ -182,8 +174,8 @@ impl<R: Ring> Fanout<'_, R> {
                 if subscriber.is_pending() || self.is_except(slot, delivery) {
                     return None;
                 }
-                let (delivery, event) = (Arc::clone(delivery), subscriber.wants_events());
-                self.tell_in_form(slot, &delivery, event, &mut running.forms)
+                let delivery = Arc::clone(delivery);
+                self.tell_in_form(slot, &delivery, subscriber.form(), &mut running.forms)
             }
             Job::Order(order) => {
                 let (order, at) = (Arc::clone(order), running.at);
@@ -258,16 +250,16 @@ impl<R: Ring> Fanout<'_, R> {
         &mut self,
         slot: Slot,
         delivery: &Delivery,
-        event: bool,
+        wanted: Form,
         forms: &mut Forms,
     ) -> Delivered {
-        if !event && delivery.publication().is_none() {
+        if delivery.publication().is_none() && !encode::is_event(wanted) {
             return Delivered::Taken;
         }
         if self.connections.sockets.table[slot].is_foreign() {
             return self.connections.tell_alone(slot, delivery);
         }
-        let form = self.form(slot, delivery, event);
+        let form = self.form(slot, delivery, wanted);
         let offer = match self.framed(delivery, form, forms) {
             Framed::Ready(offer) => offer,
             Framed::Waits(_) => return self.connections.sockets.waits_for_block(),
@@ -302,54 +294,24 @@ impl<R: Ring> Fanout<'_, R> {
         framed
     }
 
-    /// The form in which a connection wants a delivery.
-    fn form(&self, slot: Slot, delivery: &Delivery, event: bool) -> Form {
-        let connection = &self.connections.sockets.table[slot];
-        let plain = Form { event, window: 0 };
-        if connection.window() == 0 {
-            return plain;
-        }
-        let length = delivery.publication().map_or(0, |one| one.message.bytes().len());
-        match self.connections.sockets.profile(slot).deflate {
-            Some(deflate) if length >= deflate.min as usize => {
-                // One window is compressed for: a peer must not choose what work it makes.
-                let is_shared = connection.window() == SHARED_WINDOW;
-                Form { event, window: if is_shared { SHARED_WINDOW } else { 0 } }
-            }
-            _ => plain,
-        }
+    /// The form in which a connection that wants this one gets a delivery.
+    fn form(&self, slot: Slot, delivery: &Delivery, wanted: Form) -> Form {
+        let length = delivery.payload_bytes();
+        let deflate = self.connections.sockets.profile(slot).deflate;
+        let is_worth_it = deflate.is_some_and(|deflate| length >= u64::from(deflate.min));
+        if is_worth_it { wanted } else { encode::uncompressed(wanted) }
     }
 
-    /// Puts a delivery into frames.
+    /// Puts a delivery into a block, as what is spoken on connections that want this form says.
     fn encode(&mut self, delivery: &Delivery, form: Form) -> Framed {
         let key = self.key_of(delivery);
-        if form.event {
-            let event = events::event(delivery);
-            return self.encode_bytes(Kind::Text, &event, form.window, key);
-        }
-        match &delivery.what {
-            What::Message(_, Some(frames)) if form.window == SHARED_WINDOW => {
-                self.encoded(&[frames.frames()], key)
-            }
-            What::Message(publication, _) => {
-                let content = publication.message.content();
-                self.encode_bytes(encode::kind(content), content.as_bytes(), form.window, key)
-            }
+        let Connections { sockets, compressor, .. } = &mut *self.connections;
+        let level = sockets.profiles.shared_deflate().map_or(1, |deflate| deflate.level);
+        match encode::delivery(form, delivery, (compressor, level)) {
+            Some(encoding) => self.encoded(&encoding.parts(), key),
             // These are events only.
-            What::Join(_) | What::Leave(_) => Framed::TooLarge,
+            None => Framed::TooLarge,
         }
-    }
-
-    fn encode_bytes(&mut self, kind: Kind, bytes: &[u8], window: u8, key: u64) -> Framed {
-        if window == 0 {
-            let head = Head::plain(kind, bytes.len());
-            return self.encoded(&[head.bytes(), bytes], key);
-        }
-        let level =
-            self.connections.sockets.profiles.shared_deflate().map_or(1, |deflate| deflate.level);
-        let how = Deflating { level, window };
-        let frames = encode::compressed(&mut self.connections.compressor, how, kind, bytes);
-        self.encoded(&[&frames], key)
     }
 
     fn encoded(&mut self, bytes: &[&[u8]], key: u64) -> Framed {
@@ -373,21 +335,4 @@ impl<R: Ring> Fanout<'_, R> {
             None => NO_KEY,
         }
     }
-}
-
-/// A message compressed once for all who have the largest window, if it is worth it.
-pub(super) fn compress_once(
-    compressor: &mut Compressor,
-    deflate: Option<Deflate>,
-    publication: &Publication,
-) -> Option<Compressed> {
-    let deflate = deflate?;
-    let message = &publication.message;
-    let is_worth_it = message.bytes().len() >= deflate.min as usize;
-    let how = Deflating { level: deflate.level, window: SHARED_WINDOW };
-    if !is_worth_it {
-        return None;
-    }
-    let kind = encode::kind(message.content());
-    message.compressed(encode::compressed(compressor, how, kind, message.bytes()))
 }

@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Shard;
 use super::connections::Connections;
 use super::connections::queue::Delivered;
 use super::deliveries::{Forms, Job};
@@ -12,13 +13,13 @@ use super::fanout::Fanout;
 use super::recovery::Recovery;
 use super::sockets::Sockets;
 use super::telling::Telling;
-use super::{Shard, fanout};
 use crate::counters::Counters;
 use crate::hub::{
     Answer, Command, Delivery, Direct, Hub, Publication, Published, Refusal, Single, What, Why,
     Work,
 };
 use crate::kernel::{Ring, Slot};
+use crate::protocol::websocket::encode;
 
 /// How long a turn of the loop works on mail and on what is delivered to many, while others wait.
 const SLICE: Duration = Duration::from_micros(250);
@@ -106,13 +107,16 @@ impl<R: Ring> Shard<R> {
         let Connections { hub, compressor, sockets, .. } = &mut self.connections;
         let Sockets { profiles, ring, .. } = sockets;
         let deflate = profiles.shared_deflate();
-        hub.next(moment, &budget, &mut |publication: &Publication| {
-            let compressed = fanout::compress_once(compressor, deflate, publication);
+        hub.next(moment, &budget, &mut |form, publication: &Publication| {
+            if !encode::is_once(form) {
+                return None;
+            }
+            let encoded = encode::once(form, publication, (compressor, deflate));
             stint.compressed += publication.message.bytes().len();
             if stint.compressed > COMPRESSED_AT_ONCE || ring.now() >= stint.until {
                 budget.set(0);
             }
-            compressed
+            encoded
         })
     }
 
@@ -122,7 +126,7 @@ impl<R: Ring> Shard<R> {
             Work::Deliver(delivery) => self.deliveries.add(Job::Tell(delivery, None)),
             Work::Order(order) => self.deliveries.add(Job::Order(order)),
             Work::PublishToAll(publication, reply) => {
-                let what = What::Message(publication, None);
+                let what = What::Message(publication, Vec::new());
                 let delivery = Delivery { topic: None, hash: 0, position: None, what };
                 self.deliveries.add(Job::Tell(Arc::new(delivery), Some(reply)));
             }
@@ -187,10 +191,10 @@ impl<R: Ring> Fanout<'_, R> {
         publication: &Publication,
         forms: &mut Forms,
     ) -> Delivered {
-        let what = What::Message(publication.clone(), None);
+        let what = What::Message(publication.clone(), Vec::new());
         let delivery = Delivery { topic: None, hash: 0, position: None, what };
-        let event = self.connections.wants_events(slot);
-        self.tell_in_form(slot, &delivery, event, forms)
+        let form = self.connections.form_of(slot);
+        self.tell_in_form(slot, &delivery, form, forms)
     }
 }
 

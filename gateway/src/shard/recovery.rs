@@ -13,7 +13,7 @@ use tidegate_proto::websocket::message::Kind;
 
 use super::connections::Connections;
 use super::connections::queue::Delivered;
-use crate::hub::{Recovered, Standing, Subscribed, Subscriber};
+use crate::hub::{Recovered, Standing, Subscribed};
 use crate::kernel::{Ring, Slot};
 use crate::memory::Share;
 use crate::names::Position;
@@ -186,8 +186,7 @@ impl<R: Ring> Recovery<'_, R> {
     fn waiting_subscriber(&mut self, whose: &Subscribed) -> Option<(Slot, u32)> {
         let slot = self.connections.slot_of(whose.id)?;
         let topic = self.connections.hub.find(&whose.name)?;
-        let waits = |one: Subscriber| one.is_pending() && one.serial() == whose.serial;
-        let is_waiting = self.connections.hub.local.subscriber(slot, topic).is_some_and(waits);
+        let is_waiting = self.connections.hub.local.waits(slot, topic, whose.serial);
         (is_waiting && self.connections.sockets.may_be_told(slot)).then_some((slot, topic))
     }
 

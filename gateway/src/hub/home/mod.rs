@@ -21,7 +21,7 @@ use super::history::{History, Portion};
 use super::mail::{Fetch, Joined, Left, Recovered, Standing};
 use super::presence::Members;
 use super::rules::Rules;
-use super::{Compressed, Publication, Refusal};
+use super::{EncodeOnce, Publication, Refusal};
 use crate::names::{ConnectionId, Name, TopicRule};
 
 /// Bytes of messages that one who comes back is told at once, and one message more.
@@ -156,7 +156,7 @@ impl Home {
     ) -> Result<(Standing, Option<Ordered>), Refusal> {
         let index = self.find_or_add(joined.hash, &joined.name, true, hash)?;
         let topic = &mut self.topics[index as usize];
-        topic.is_of_interest(joined.id.shard, joined.deflates);
+        topic.is_of_interest(joined.id.shard, joined.form);
         let whose = joined.whose();
         let mut standing =
             Standing { whose, position: None, gap: joined.since.is_some(), behind: None };
@@ -236,7 +236,7 @@ impl Home {
         }
         let is_listed = !self.unlisted.remove(&key);
         let index = self.find(left.hash, &left.name)?;
-        self.topics[index as usize].is_of_less_interest(left.id.shard, left.deflates)?;
+        self.topics[index as usize].is_of_less_interest(left.id.shard, left.form)?;
         let event = if is_listed { self.goes(index, left, now) } else { None };
         self.drop_if_idle(index, hash);
         event
@@ -260,8 +260,8 @@ impl Home {
         None
     }
 
-    /// Gives a message its place, and keeps it if the topic has a history. `compress` is called
-    /// once, if some subscriber wants it compressed.
+    /// Gives a message its place, and keeps it if the topic has a history. `encode_once` is called
+    /// for each form in which some subscriber wants it.
     ///
     /// # Errors
     /// There is no room for the topic's history.
@@ -270,18 +270,18 @@ impl Home {
         (key, name): (u64, &Name),
         publication: Publication,
         now: Duration,
-        (hash, compress): (&dyn Fn(&Name) -> u64, Compress<'_>),
+        (hash, encode_once): (&dyn Fn(&Name) -> u64, EncodeOnce<'_>),
     ) -> Result<Ordered, Refusal> {
         let index = self.find_or_add(key, name, false, hash)?;
         let Some(topic) = self.topics.get_mut(index as usize) else {
-            let what = What::Message(publication, None);
+            let what = What::Message(publication, Vec::new());
             let topic = Some(name.clone());
             let delivery = Arc::new(Delivery { topic, hash: key, position: None, what });
             return Ok(Ordered { delivery, shards: SmallVec::new(), connections: 0 });
         };
-        let deflates = topic.interest.iter().any(|one| one.deflating > 0);
-        let deflated = if deflates { compress(&publication) } else { None };
-        let mut ordered = topic.tell(key, What::Message(publication, deflated));
+        let forms = topic.forms().into_iter();
+        let encoded = forms.filter_map(|form| encode_once(form, &publication)).collect();
+        let mut ordered = topic.tell(key, What::Message(publication, encoded));
         if let Some(Extra { rule, history: Some(history), .. }) = topic.extra.as_deref_mut() {
             let delivery =
                 Arc::get_mut(&mut ordered.delivery).expect("nobody else has a new delivery yet");
@@ -410,15 +410,12 @@ impl Home {
     }
 }
 
-/// Compresses a message, if it is worth it.
-pub(crate) type Compress<'c> = &'c mut dyn FnMut(&Publication) -> Option<Compressed>;
-
 /// A delivery to be kept: without what only those who get it now have use for.
 fn plainly(delivery: &Arc<Delivery>) -> Arc<Delivery> {
     match &delivery.what {
-        What::Message(publication, Some(_)) => Arc::new(Delivery {
+        What::Message(publication, encoded) if !encoded.is_empty() => Arc::new(Delivery {
             topic: delivery.topic.clone(),
-            what: What::Message(publication.clone(), None),
+            what: What::Message(publication.clone(), Vec::new()),
             ..**delivery
         }),
         _ => Arc::clone(delivery),

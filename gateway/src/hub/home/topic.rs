@@ -5,25 +5,28 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use super::Ordered;
-use crate::hub::TopicInfo;
 use crate::hub::delivery::{Delivery, What};
 use crate::hub::history::History;
 use crate::hub::presence::Members;
+use crate::hub::{Form, TopicInfo};
 use crate::names::{Name, TopicRule};
 
-/// A shard that has subscribers.
+/// The subscribers that a shard has and that want messages in the same form.
 #[derive(Clone, Copy)]
 pub(super) struct Interest {
-    pub(super) shard: u16,
-    /// How many subscribers there are, and how many of them want messages compressed.
-    pub(super) count: u32,
-    pub(super) deflating: u32,
+    shard: u16,
+    form: Form,
+    /// How many they are: one at least.
+    count: u32,
 }
+
+const _: () = assert!(size_of::<Interest>() == 8);
 
 /// A topic whose home this shard is.
 pub(super) struct Topic {
     pub(super) name: Name,
-    pub(super) interest: SmallVec<[Interest; 2]>,
+    /// In the order of shards.
+    pub(super) interest: SmallVec<[Interest; 3]>,
     /// Only of topics of which anything is kept.
     pub(super) extra: Option<Box<Extra>>,
 }
@@ -37,31 +40,43 @@ pub(super) struct Extra {
 
 impl Topic {
     pub(super) fn subscribers(&self) -> (SmallVec<[u16; 4]>, u64) {
-        let shards = self.interest.iter().map(|one| one.shard).collect();
+        let mut shards: SmallVec<[u16; 4]> = self.interest.iter().map(|one| one.shard).collect();
+        shards.dedup();
         (shards, self.interest.iter().map(|one| u64::from(one.count)).sum())
     }
 
-    /// A shard has one more subscriber.
-    pub(super) fn is_of_interest(&mut self, shard: u16, deflates: bool) {
-        let found = self.interest.iter().position(|one| one.shard == shard);
-        let at = found.unwrap_or_else(|| {
-            self.interest.push(Interest { shard, count: 0, deflating: 0 });
-            self.interest.len() - 1
-        });
-        self.interest[at].count += 1;
-        self.interest[at].deflating += u32::from(deflates);
+    /// The forms in which some subscriber wants messages, each once.
+    pub(super) fn forms(&self) -> SmallVec<[Form; 4]> {
+        let mut forms = SmallVec::new();
+        for one in &self.interest {
+            if !forms.contains(&one.form) {
+                forms.push(one.form);
+            }
+        }
+        forms
     }
 
-    /// A shard has one subscriber less; `None` if it has none.
-    pub(super) fn is_of_less_interest(&mut self, shard: u16, deflates: bool) -> Option<()> {
-        let at = self.interest.iter().position(|one| one.shard == shard)?;
-        let interest = &mut self.interest[at];
-        interest.count -= 1;
-        interest.deflating -= u32::from(deflates);
-        if interest.count == 0 {
-            self.interest.swap_remove(at);
+    /// A shard has one more subscriber.
+    pub(super) fn is_of_interest(&mut self, shard: u16, form: Form) {
+        match self.find(shard, form) {
+            Ok(at) => self.interest[at].count += 1,
+            Err(at) => self.interest.insert(at, Interest { shard, form, count: 1 }),
+        }
+    }
+
+    /// A shard has one subscriber less; `None` if it has none of this form.
+    pub(super) fn is_of_less_interest(&mut self, shard: u16, form: Form) -> Option<()> {
+        let at = self.find(shard, form).ok()?;
+        self.interest[at].count -= 1;
+        if self.interest[at].count == 0 {
+            self.interest.remove(at);
         }
         Some(())
+    }
+
+    /// Where the subscribers of a shard that want a form are, or belong.
+    fn find(&self, shard: u16, form: Form) -> Result<usize, usize> {
+        self.interest.binary_search_by_key(&(shard, form), |one| (one.shard, one.form))
     }
 
     /// Something to tell all subscribers.
@@ -82,5 +97,28 @@ impl Topic {
             kept: history.map_or(0, History::len) as u64,
             present: members.map(|members| members.len() as u64),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_and_forms_are_each_told_once_and_forgotten_with_their_last_subscriber() {
+        let name = Name::new("a").expect("a name");
+        let mut topic = Topic { name, interest: SmallVec::new(), extra: None };
+        for (shard, form) in [(2, 1), (0, 0), (2, 0), (0, 1), (2, 1)] {
+            topic.is_of_interest(shard, Form(form));
+        }
+        assert_eq!(topic.subscribers(), (SmallVec::from_slice(&[0, 2]), 5));
+        assert_eq!(topic.forms()[..], [Form(0), Form(1)]);
+        assert_eq!(topic.is_of_less_interest(1, Form(0)), None, "it has no subscriber");
+        for (shard, form) in [(2, 1), (2, 1), (0, 1)] {
+            assert_eq!(topic.is_of_less_interest(shard, Form(form)), Some(()));
+        }
+        assert_eq!(topic.subscribers(), (SmallVec::from_slice(&[0, 2]), 2));
+        assert_eq!(topic.forms()[..], [Form(0)], "nobody wants the other any more");
+        assert_eq!(topic.is_of_less_interest(2, Form(1)), None);
     }
 }

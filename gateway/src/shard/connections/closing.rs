@@ -45,7 +45,7 @@ impl<R: Ring> Connections<R> {
         }
         let id = self.hub.id(slot, connection.generation);
         self.sockets.counters.connections_open -= 1;
-        self.hub.ended(id, self.sockets.can_inflate(slot));
+        self.hub.ended(id);
         let Sockets { table, profiles, .. } = &mut self.sockets;
         protocol::tell_end(&mut self.services, profiles, &mut table[slot], id, end);
         self.peers.log_end(slot, self.sockets.profile(slot), end);

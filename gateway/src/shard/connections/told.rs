@@ -1,10 +1,11 @@
 //! What one connection is told to do, and what it is told.
 
 use crate::connection::NO_KEY;
-use crate::hub::{Command, Delivery, Refusal, Subscribing, Why};
+use crate::hub::{Command, Delivery, Form, Refusal, Subscribing, Why};
 use crate::kernel::{Ring, Slot};
 use crate::names::ConnectionId;
 use crate::protocol;
+use crate::protocol::websocket::encode;
 use crate::shard::connections::Connections;
 use crate::shard::connections::queue::Delivered;
 
@@ -26,20 +27,20 @@ impl<R: Ring> Connections<R> {
                 let how = Subscribing {
                     events: self.wants_events(slot),
                     user: self.hub.user(slot),
-                    deflates: self.sockets.can_inflate(slot),
+                    form: self.form_of(slot),
                     ..Subscribing::default()
                 };
                 self.hub.subscribe(id, name, how)?;
             }
             Command::Unsubscribe(name) => {
-                if !self.hub.unsubscribe(id, name, self.sockets.can_inflate(slot)) {
+                if !self.hub.unsubscribe(id, name) {
                     return Err(Refusal::Unknown);
                 }
             }
             Command::End => {
                 if let Some(topic) = topic {
                     let name = self.hub.local.topic(topic).name.clone();
-                    self.hub.unsubscribe(id, &name, self.sockets.can_inflate(slot));
+                    self.hub.unsubscribe(id, &name);
                 }
             }
         }
@@ -101,6 +102,13 @@ impl<R: Ring> Connections<R> {
         }
         self.sockets.done_frames.push(offer.frame);
         delivered
+    }
+
+    /// The form in which a connection is sent what concerns all, or itself, and what it is subscribed to
+    /// from outside.
+    pub(crate) fn form_of(&self, slot: Slot) -> Form {
+        let window = self.sockets.table[slot].window();
+        encode::form(self.wants_events(slot), window)
     }
 
     /// Whether a connection wants events: by its route, or by how a handler subscribed it.

@@ -166,11 +166,6 @@ impl<R: Ring> Sockets<R> {
         (turn as u64).min(self.blocks.own_bytes(Share::Sending) / 2)
     }
 
-    /// Whether the connection can be sent what is compressed once for all.
-    pub(super) fn can_inflate(&self, slot: Slot) -> bool {
-        self.table[slot].window() == crate::protocol::websocket::encode::SHARED_WINDOW
-    }
-
     /// Counts what is held now.
     pub(super) fn count_held(&mut self) {
         let Self { counters, table, blocks, frames, .. } = self;
