@@ -11,7 +11,7 @@ use super::{
     Answer, Ask, Command, Delivery, Direct, EncodeOnce, Handed, Hub, Mail, Moment, Order,
     Publication, Published, Recovered, Refusal, Reply, Request, Single, Standing, Target, Why,
 };
-use crate::names::{ConnectionId, Name};
+use crate::names::{Address, ConnectionId, Name};
 
 /// What is left to do with connections.
 pub(crate) enum Work {
@@ -30,7 +30,7 @@ pub(crate) enum Work {
     /// Tell a subscriber more of what it missed.
     Recovered(Box<Recovered>),
     /// The connection cannot be subscribed: its topic has no room at its home.
-    Denied(ConnectionId),
+    Denied(Address),
     /// Answer a question about connections.
     Tell(Box<Ask>),
     /// Take a connection over that another shard has accepted and has no room for.
@@ -73,12 +73,12 @@ impl Hub {
             }
             Mail::Standing(standing) => return Some(Work::Standing(standing)),
             Mail::Fetch(fetch) => {
-                let shard = usize::from(fetch.whose.id.shard);
+                let shard = usize::from(fetch.whose.address.shard);
                 let recovered = self.home.fetch(*fetch, moment.now);
                 self.post.send(shard, Mail::Recovered(Box::new(recovered)));
             }
             Mail::Recovered(recovered) => return Some(Work::Recovered(recovered)),
-            Mail::Denied(left) => return Some(Work::Denied(left.id)),
+            Mail::Denied(left) => return Some(Work::Denied(left.address)),
             Mail::Deliver(delivery) => {
                 let name = delivery.topic.as_ref()?;
                 self.local.find(delivery.hash, name)?;
@@ -96,7 +96,7 @@ impl Hub {
 
     fn joined(&mut self, joined: Joined, now: Duration) {
         let Self { common, home, .. } = self;
-        let shard = usize::from(joined.id.shard);
+        let shard = usize::from(joined.address.shard);
         match home.join(&joined, now, &|name| common.hash(name.as_str())) {
             Ok((standing, event)) => {
                 if joined.waits {
@@ -105,9 +105,9 @@ impl Hub {
                 event.iter().for_each(|event| self.distribute(event));
             }
             Err(_) => {
-                let Joined { name, hash, id, user, form, .. } = joined;
-                home.deny(hash, id);
-                let left = Left { name, hash, id, user, form };
+                let Joined { name, hash, address, member, form, .. } = joined;
+                home.deny(hash, address);
+                let left = Left { name, hash, address, member, form };
                 self.post.send(shard, Mail::Denied(Box::new(left)));
             }
         }
@@ -161,10 +161,7 @@ impl Hub {
         encode_once: EncodeOnce<'_>,
     ) -> Option<Work> {
         let name = match target {
-            Target::Connection(id) => {
-                let direct = Direct { id, what: Single::Publish(publication) };
-                return Some(Work::Direct(Box::new(direct), Some(reply)));
-            }
+            Target::Connection(id) => return self.single(id, Single::Publish(publication), reply),
             Target::All => None,
             Target::Topic(name) => Some(name),
             Target::User(name) => Some(name.of_user()),
@@ -227,13 +224,19 @@ impl Hub {
         }
     }
 
+    /// Something for one connection of this shard, as far as its id tells.
+    fn single(&self, id: ConnectionId, what: Single, reply: Reply) -> Option<Work> {
+        let Some(address) = self.common.locate(id) else {
+            reply(Answer::Refused(Refusal::Gone));
+            return None;
+        };
+        Some(Work::Direct(Box::new(Direct { address, what }), Some(reply)))
+    }
+
     /// A command for one connection, or for all subscribers of a topic whose home this is.
     fn command(&mut self, target: Target, command: Command, reply: Reply) -> Option<Work> {
         let name = match target {
-            Target::Connection(id) => {
-                let direct = Direct { id, what: Single::Do(command) };
-                return Some(Work::Direct(Box::new(direct), Some(reply)));
-            }
+            Target::Connection(id) => return self.single(id, Single::Do(command), reply),
             Target::Topic(name) => name,
             Target::User(name) => name.of_user(),
             Target::All => {

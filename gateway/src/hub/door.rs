@@ -12,7 +12,7 @@ use super::{
     Answer, Content, Identity, Message, MessageMemory, Refusal, Request, Settings, Target,
 };
 use crate::mailbox::Entrance;
-use crate::names::{ConnectionId, Name, Node};
+use crate::names::{Address, ConnectionId, Name, Node};
 
 /// What a shard calls with its answer, on its own thread: it must not wait for anything.
 pub type Reply = Box<dyn FnOnce(Answer) + Send>;
@@ -77,6 +77,14 @@ impl Common {
         let mut hasher = SipHasher13::new_with_keys(one, other);
         (topic, key.map(Name::as_str)).hash(&mut hasher);
         hasher.finish()
+    }
+
+    /// Where the connection of an id lives; `None` if it is of another gateway or of an earlier start.
+    /// Whether it is still there, its shard knows.
+    pub(crate) fn locate(&self, id: ConnectionId) -> Option<Address> {
+        let ConnectionId { node, shard, slot, generation } = id;
+        let is_ours = node == self.node && usize::from(shard) < self.shards;
+        is_ours.then_some(Address { shard, slot, generation })
     }
 
     /// The shard that is the home of a name with this hash.
@@ -182,9 +190,8 @@ impl Door {
     }
 
     fn shard_of(&self, id: ConnectionId) -> Result<usize, Refusal> {
-        let shard = usize::from(id.shard);
-        let is_ours = id.node == self.common.node && shard < self.shards();
-        if is_ours { Ok(shard) } else { Err(Refusal::Gone) }
+        let address = self.common.locate(id).ok_or(Refusal::Gone)?;
+        Ok(address.shard.into())
     }
 }
 
@@ -197,6 +204,18 @@ impl fmt::Debug for Door {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_of_another_gateway_or_start_have_no_address() {
+        let node = Node { number: 3, start: 1 };
+        let common = Common::new(&Settings::small(), Identity { node, seed: Seed([1, 2]) }, 2);
+        let id = ConnectionId { node, shard: 1, slot: 7, generation: 9 };
+        let address = Address { shard: 1, slot: 7, generation: 9 };
+        assert_eq!(common.locate(id), Some(address));
+        assert_eq!(common.locate(ConnectionId { node: Node { number: 4, ..node }, ..id }), None);
+        assert_eq!(common.locate(ConnectionId { node: Node { start: 2, ..node }, ..id }), None);
+        assert_eq!(common.locate(ConnectionId { shard: 2, ..id }), None, "no such shard");
+    }
 
     #[test]
     fn conflation_goes_by_topic_and_key() {

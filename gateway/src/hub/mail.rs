@@ -9,7 +9,7 @@ use super::history::Portion;
 use super::recoveries::Key;
 use super::{Form, Publication, Request, Why};
 use crate::kernel::Peer;
-use crate::names::{ConnectionId, Name, Position};
+use crate::names::{Address, ConnectionId, Name, Position};
 
 /// One piece of mail. Two words, so that a mailbox is small.
 pub(crate) enum Mail {
@@ -58,10 +58,10 @@ pub(crate) struct ToPublish {
 pub(crate) struct Joined {
     pub(crate) name: Name,
     pub(crate) hash: u64,
-    pub(crate) id: ConnectionId,
+    pub(crate) address: Address,
     /// Of the subscription.
     pub(crate) serial: u8,
-    pub(crate) user: Option<Name>,
+    pub(crate) member: Member,
     /// How it wants messages.
     pub(crate) form: Form,
     /// It waits to be told where it stands.
@@ -73,10 +73,17 @@ pub(crate) struct Joined {
 pub(crate) struct Left {
     pub(crate) name: Name,
     pub(crate) hash: u64,
-    pub(crate) id: ConnectionId,
-    pub(crate) user: Option<Name>,
+    pub(crate) address: Address,
+    pub(crate) member: Member,
     /// As it was when it joined.
     pub(crate) form: Form,
+}
+
+/// Who is present by a subscription: by name, for others are told it.
+pub(crate) enum Member {
+    User(Name),
+    /// Of no user.
+    Connection(ConnectionId),
 }
 
 /// One subscription that is told of its topic's past.
@@ -84,7 +91,7 @@ pub(crate) struct Left {
 pub(crate) struct Subscribed {
     pub(crate) name: Name,
     pub(crate) hash: u64,
-    pub(crate) id: ConnectionId,
+    pub(crate) address: Address,
     /// Of the subscription, which may have ended, and another begun.
     pub(crate) serial: u8,
 }
@@ -144,7 +151,7 @@ pub(crate) struct Handed {
 
 /// What is for one connection.
 pub(crate) struct Direct {
-    pub(crate) id: ConnectionId,
+    pub(crate) address: Address,
     pub(crate) what: Single,
 }
 
@@ -157,33 +164,29 @@ pub(crate) enum Single {
 impl Joined {
     /// The subscription.
     pub(crate) fn whose(&self) -> Subscribed {
-        let Self { name, hash, id, serial, .. } = self;
-        Subscribed { name: name.clone(), hash: *hash, id: *id, serial: *serial }
-    }
-
-    /// Who is present by it.
-    pub(crate) fn who(&self) -> Who {
-        who(self.user.as_ref(), self.id)
+        let Self { name, hash, address, serial, .. } = self;
+        Subscribed { name: name.clone(), hash: *hash, address: *address, serial: *serial }
     }
 }
 
 impl Subscribed {
     /// Its cursor's.
     pub(crate) fn key(&self) -> Key {
-        (self.id.slot, self.hash)
+        (self.address.slot, self.hash)
     }
 }
 
-impl Left {
-    /// Who was present by it.
+impl Member {
+    /// Of this user, or else this connection.
+    pub(crate) fn new(user: Option<Name>, id: ConnectionId) -> Self {
+        user.map_or(Self::Connection(id), Self::User)
+    }
+
+    /// As it is told.
     pub(crate) fn who(&self) -> Who {
-        who(self.user.as_ref(), self.id)
-    }
-}
-
-fn who(user: Option<&Name>, id: ConnectionId) -> Who {
-    match user {
-        Some(name) => Who::User(name.clone()),
-        None => Who::Connection(id.to_string().into()),
+        match self {
+            Self::User(name) => Who::User(name.clone()),
+            Self::Connection(id) => Who::Connection(id.to_string().into()),
+        }
     }
 }

@@ -65,7 +65,7 @@ use mail::ToPublish;
 
 use crate::kernel::{Generation, Slot, Waker};
 use crate::mailbox::{self, Counts, Entrance, Post};
-use crate::names::{ConnectionId, Name, Position};
+use crate::names::{Address, ConnectionId, Name, Position};
 
 /// Bytes of what is kept for each connection.
 pub(crate) const MEMBER_BYTES: usize = Local::MEMBER_BYTES;
@@ -166,9 +166,24 @@ impl Hub {
         &self.common.memory
     }
 
+    /// Where a connection of this shard lives.
+    pub(crate) fn address(&self, slot: Slot, generation: Generation) -> Address {
+        Address { shard: self.post.index() as u16, slot, generation }
+    }
+
+    /// Where the connection of an id lives; `None` if it is none of this gateway's.
+    pub(crate) fn locate(&self, id: ConnectionId) -> Option<Address> {
+        self.common.locate(id)
+    }
+
     /// The id of a connection of this shard.
     pub(crate) fn id(&self, slot: Slot, generation: Generation) -> ConnectionId {
-        let shard = self.post.index() as u16;
+        self.id_at(self.address(slot, generation))
+    }
+
+    /// The id of a connection that lives in this gateway: all of them live where they were born.
+    pub(crate) fn id_at(&self, address: Address) -> ConnectionId {
+        let Address { shard, slot, generation } = address;
         ConnectionId { node: self.common.node, shard, slot, generation }
     }
 
@@ -277,7 +292,7 @@ impl Hub {
             Target::User(name) => self.send_home(name.of_user(), publication),
             Target::Connection(id) => {
                 let what = Single::Publish(publication);
-                self.send_direct(Direct { id: *id, what });
+                self.send_direct(*id, what);
             }
             Target::All => {
                 let request = Request::Publish(Target::All, publication);
@@ -290,7 +305,7 @@ impl Hub {
     pub(crate) fn disconnect(&mut self, target: &Target, why: Why) {
         if let Target::Connection(id) = target {
             let what = Single::Do(Command::Close(why));
-            return self.send_direct(Direct { id: *id, what });
+            return self.send_direct(*id, what);
         }
         let request = Request::Disconnect(target.clone(), why);
         let ask = Ask { request, reply: Box::new(|_| {}) };
@@ -319,7 +334,7 @@ impl Hub {
         self.home.check();
         self.recoveries.check(|whose| {
             let topic = self.local.find(whose.hash, &whose.name);
-            topic.is_some_and(|topic| self.local.waits(whose.id.slot, topic, whose.serial))
+            topic.is_some_and(|topic| self.local.waits(whose.address.slot, topic, whose.serial))
         });
     }
 
@@ -329,10 +344,10 @@ impl Hub {
         self.post.send(self.common.home(hash), Mail::Publish(Box::new(publish)));
     }
 
-    fn send_direct(&mut self, direct: Direct) {
-        let shard = usize::from(direct.id.shard);
-        if direct.id.node == self.common.node && shard < self.common.shards {
-            self.post.send(shard, Mail::Direct(Box::new(direct)));
+    fn send_direct(&mut self, id: ConnectionId, what: Single) {
+        if let Some(address) = self.locate(id) {
+            let direct = Direct { address, what };
+            self.post.send(address.shard.into(), Mail::Direct(Box::new(direct)));
         }
     }
 
@@ -394,7 +409,7 @@ mod tests {
             opened += 1;
             let id = publisher.id(0, 0);
             publisher.subscribe(id, &name, Subscribing::default()).expect("room");
-            publisher.ended(id);
+            publisher.ended(publisher.address(0, 0));
             publisher.flush();
             work(home);
         }

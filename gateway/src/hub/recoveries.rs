@@ -92,7 +92,9 @@ impl Recoveries {
     /// begun.
     pub(crate) fn awaits(&self, whose: &Subscribed) -> bool {
         let is_its = |cursor: &Cursor| {
-            cursor.is_asked && cursor.whose.id == whose.id && cursor.whose.serial == whose.serial
+            cursor.is_asked
+                && cursor.whose.address == whose.address
+                && cursor.whose.serial == whose.serial
         };
         self.cursors.get(&whose.key()).is_some_and(is_its)
     }

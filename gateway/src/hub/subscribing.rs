@@ -1,10 +1,10 @@
 //! Which connections of this shard are subscribed to what.
 
 use super::local::Terms;
-use super::mail::{Joined, Left};
+use super::mail::{Joined, Left, Member};
 use super::{Form, Hub, Mail, Refusal, Subscriber};
 use crate::kernel::Slot;
-use crate::names::{ConnectionId, Name, Position};
+use crate::names::{Address, ConnectionId, Name, Position};
 
 /// How a connection subscribes.
 #[derive(Clone, Debug, Default)]
@@ -33,41 +33,43 @@ impl Hub {
         name: &Name,
         how: Subscribing,
     ) -> Result<(), Refusal> {
+        let address = self.locate(id).ok_or(Refusal::Gone)?;
         self.serial = self.serial.wrapping_add(1);
         let Self { common, local, .. } = self;
         // On the topic that stands for a user there is nothing to be told first.
         let waits = how.events && name.user().is_none();
         let flag = |is_set: bool, flag: u32| if is_set { flag } else { 0 };
         let flags = flag(how.events, Subscriber::EVENTS) | flag(waits, Subscriber::PENDING);
-        let subscriber = Subscriber::new(id.slot, how.form, flags);
+        let subscriber = Subscriber::new(address.slot, how.form, flags);
         let terms = Terms { serial: self.serial as u8, publishes: how.publishes };
         if !local.subscribe(subscriber, terms, name, &|name| common.hash(name.as_str()))? {
             return Ok(());
         }
         let hash = common.hash(name.as_str());
         let Subscribing { since, user, form, .. } = how;
-        let (name, serial) = (name.clone(), terms.serial);
-        let joined = Joined { name, hash, id, serial, user, form, waits, since };
+        let (name, serial, member) = (name.clone(), terms.serial, Member::new(user, id));
+        let joined = Joined { name, hash, address, serial, member, form, waits, since };
         self.post.send(common.home(hash), Mail::Joined(Box::new(joined)));
         Ok(())
     }
 
     /// Ends a subscription of a connection of this shard; `false` if there was none.
     pub(crate) fn unsubscribe(&mut self, id: ConnectionId, name: &Name) -> bool {
+        let Some(address) = self.locate(id) else { return false };
         let hash = self.common.hash(name.as_str());
         match self.local.find(hash, name) {
-            Some(topic) => self.unsubscribe_topic(id, topic, self.user(id.slot)),
+            Some(topic) => self.unsubscribe_topic(address, topic, self.user(address.slot)),
             None => false,
         }
     }
 
     /// The connection has ended, and its subscriptions with it.
-    pub(crate) fn ended(&mut self, id: ConnectionId) {
-        let Some(mut topic) = self.local.any_topic_of(id.slot) else { return };
+    pub(crate) fn ended(&mut self, address: Address) {
+        let Some(mut topic) = self.local.any_topic_of(address.slot) else { return };
         // Who has left is known by the subscription to the user's topic, which ends as well.
-        let user = self.user(id.slot);
-        while self.unsubscribe_topic(id, topic, user.clone()) {
-            match self.local.any_topic_of(id.slot) {
+        let user = self.user(address.slot);
+        while self.unsubscribe_topic(address, topic, user.clone()) {
+            match self.local.any_topic_of(address.slot) {
                 Some(next) => topic = next,
                 None => return,
             }
@@ -117,18 +119,19 @@ impl Hub {
 
     pub(super) fn unsubscribe_topic(
         &mut self,
-        id: ConnectionId,
+        address: Address,
         topic: u32,
         user: Option<Name>,
     ) -> bool {
+        let member = Member::new(user, self.id_at(address));
         let Self { common, local, recoveries, .. } = self;
-        let Some(subscriber) = local.subscriber(id.slot, topic) else { return false };
+        let Some(subscriber) = local.subscriber(address.slot, topic) else { return false };
         let (name, form) = (local.topic(topic).name.clone(), subscriber.form());
-        local.unsubscribe(id.slot, topic, &|name| common.hash(name.as_str()));
+        local.unsubscribe(address.slot, topic, &|name| common.hash(name.as_str()));
         let hash = common.hash(name.as_str());
         // What it missed is nobody's any more; a portion may be on its way.
-        recoveries.remove((id.slot, hash));
-        let left = Left { name, hash, id, user, form };
+        recoveries.remove((address.slot, hash));
+        let left = Left { name, hash, address, member, form };
         self.post.send(common.home(hash), Mail::Left(Box::new(left)));
         true
     }

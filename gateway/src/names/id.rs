@@ -19,8 +19,9 @@ pub struct Node {
     pub start: u32,
 }
 
-/// Names one connection for good: no other connection, of any shard, node or start, has the same
-/// id before a slot has been given away 2^28 times.
+/// Names one connection for good, by where it was born: no other connection, of any shard, node or
+/// start, has the same id before a slot has been given away 2^28 times. Mail between shards goes by
+/// where a connection lives.
 ///
 /// Printed, it has 19 letters, digits, `-` and `_`, which need no escaping in a URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

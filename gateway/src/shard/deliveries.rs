@@ -15,7 +15,7 @@ use crate::hub::{
     Command, Delivery, Direct, Form, Ongoing, Order, Recovered, Reply, Standing, Subscribed,
 };
 use crate::kernel::Slot;
-use crate::names::{ConnectionId, Name};
+use crate::names::{Address, Name};
 
 /// Something that is done with many connections, or has its place among what is.
 pub(super) enum Job {
@@ -41,7 +41,7 @@ pub(super) enum Line {
     /// What is for the subscribers of a topic, which has this hash.
     Topic(u64, Name),
     /// What is for one connection.
-    One(ConnectionId),
+    One(Address),
 }
 
 impl Hash for Line {
@@ -50,7 +50,7 @@ impl Hash for Line {
             Self::All => {}
             // Nobody outside knows its seed, so the name need not be hashed once more.
             Self::Topic(hash, _) => hash.hash(state),
-            Self::One(id) => (id.slot, id.generation).hash(state),
+            Self::One(address) => (address.slot, address.generation).hash(state),
         }
     }
 }
@@ -126,7 +126,7 @@ impl Job {
             Self::All(..) => Line::All,
             Self::Stand(standing) => Line::of(&standing.whose),
             Self::Recover(recovered) => Line::of(&recovered.whose),
-            Self::One(direct, _) => Line::One(direct.id),
+            Self::One(direct, _) => Line::One(direct.address),
         }
     }
 }

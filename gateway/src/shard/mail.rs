@@ -136,9 +136,9 @@ impl<R: Ring> Shard<R> {
             Work::Direct(direct, reply) => self.begin_with_one(Job::One(direct, reply)),
             Work::Standing(standing) => self.deliveries.add(Job::Stand(Arc::from(standing))),
             Work::Recovered(recovered) => self.deliveries.add(Job::Recover(Arc::from(recovered))),
-            Work::Denied(id) => {
+            Work::Denied(address) => {
                 self.connections.sockets.counters.topics_denied += 1;
-                let slot = self.connections.slot_of(id);
+                let slot = self.connections.slot_at(address);
                 if let Some(slot) = slot.filter(|slot| self.connections.sockets.may_be_told(*slot))
                 {
                     self.connections.close_told(slot, &Why::no_room());
@@ -163,7 +163,7 @@ impl<R: Ring> Shard<R> {
 impl<R: Ring> Fanout<'_, R> {
     /// Does something with one connection, which may be gone; `None` if it has to wait.
     pub(super) fn direct(&mut self, direct: &Direct, forms: &mut Forms) -> Option<Answer> {
-        let done = match self.connections.slot_of(direct.id) {
+        let done = match self.connections.slot_at(direct.address) {
             None => Err(Refusal::Gone),
             Some(slot) if !self.connections.sockets.may_be_told(slot) => Err(Refusal::NotOpen),
             Some(slot) => match &direct.what {

@@ -106,16 +106,17 @@ impl<R: Ring> Recovery<'_, R> {
     fn put_together(&mut self, recovered: &Recovered) -> Told {
         let Recovered { whose, position, portion } = recovered;
         let most = self.connections.sockets.largest_frame();
+        let id = self.connections.hub.id_at(whose.address);
         let mut told = Told { frames: Vec::new(), messages: 0, notices: 0, next: portion.next };
         if portion.left_out > 0 {
-            let text = subscribed(whose.name.as_str(), whose.id, *position, true);
+            let text = subscribed(whose.name.as_str(), id, *position, true);
             told.add(&text);
             told.notices += 1;
         }
         let mut before: Option<Position> = None;
         for delivery in &portion.deliveries {
             // What it published itself goes to others only, if its route says so.
-            if delivery.except() != Some(whose.id) {
+            if delivery.except() != Some(id) {
                 let event = events::event(delivery);
                 let length = event.len() + MAX_UNMASKED_HEADER;
                 if !told.frames.is_empty() && told.frames.len() + length > most {
@@ -184,7 +185,7 @@ impl<R: Ring> Recovery<'_, R> {
 
     /// The slot and the topic of a subscription that still waits to be told what came before.
     fn waiting_subscriber(&mut self, whose: &Subscribed) -> Option<(Slot, u32)> {
-        let slot = self.connections.slot_of(whose.id)?;
+        let slot = self.connections.slot_at(whose.address)?;
         let topic = self.connections.hub.find(&whose.name)?;
         let is_waiting = self.connections.hub.local.waits(slot, topic, whose.serial);
         (is_waiting && self.connections.sockets.may_be_told(slot)).then_some((slot, topic))
@@ -197,7 +198,8 @@ impl<R: Ring> Recovery<'_, R> {
         position: Option<Position>,
         gap: bool,
     ) -> Delivered {
-        let text = subscribed(whose.name.as_str(), whose.id, position, gap);
+        let id = self.connections.hub.id_at(whose.address);
+        let text = subscribed(whose.name.as_str(), id, position, gap);
         self.connections.send_frames(slot, &encode::plain(Kind::Text, &text), 1)
     }
 }

@@ -22,7 +22,7 @@ use super::mail::{Fetch, Joined, Left, Recovered, Standing};
 use super::presence::Members;
 use super::rules::Rules;
 use super::{EncodeOnce, Publication, Refusal};
-use crate::names::{ConnectionId, Name, TopicRule};
+use crate::names::{Address, Name, TopicRule};
 
 /// Bytes of messages that one who comes back is told at once, and one message more.
 const RECOVERED_AT_ONCE: u64 = 24 << 10;
@@ -84,11 +84,11 @@ pub(crate) struct Home {
     /// Those whose leave may count, the first of them on top: at most one for each who is present.
     leaving: BinaryHeap<Reverse<Leaving>>,
     /// Subscriptions that were denied, until their end is told: they count for nothing.
-    denied: HashSet<(u64, ConnectionId)>,
+    denied: HashSet<(u64, Address)>,
     /// Subscriptions of users who are not listed as present because of the bound, likewise. At most
     /// as many as may be present: beyond that, a user may be told as gone while it has a connection
     /// that came when there was no room.
-    unlisted: HashSet<(u64, ConnectionId)>,
+    unlisted: HashSet<(u64, Address)>,
     /// Where to look for old history next.
     expiring: usize,
     /// Drawn for the shard; each topic gets another.
@@ -156,7 +156,7 @@ impl Home {
     ) -> Result<(Standing, Option<Ordered>), Refusal> {
         let index = self.find_or_add(joined.hash, &joined.name, true, hash)?;
         let topic = &mut self.topics[index as usize];
-        topic.is_of_interest(joined.id.shard, joined.form);
+        topic.is_of_interest(joined.address.shard, joined.form);
         let whose = joined.whose();
         let mut standing =
             Standing { whose, position: None, gap: joined.since.is_some(), behind: None };
@@ -175,12 +175,12 @@ impl Home {
     fn comes(&mut self, index: u32, joined: &Joined, now: Duration) -> Option<Ordered> {
         let topic = &mut self.topics[index as usize];
         let members = topic.extra.as_mut().and_then(|extra| extra.members.as_mut())?;
-        let who = joined.who();
+        let who = joined.member.who();
         if self.present >= self.bounds.present && !members.has(&who) {
             self.counts.presence_full += 1;
             let is_user = matches!(who, Who::User(_));
             if is_user && self.unlisted.len() < self.bounds.present as usize {
-                self.unlisted.insert((joined.hash, joined.id));
+                self.unlisted.insert((joined.hash, joined.address));
             }
             return None;
         }
@@ -219,8 +219,8 @@ impl Home {
     }
 
     /// A subscription was denied: its end, which will be told, is not one that counts.
-    pub(crate) fn deny(&mut self, key: u64, id: ConnectionId) {
-        self.denied.insert((key, id));
+    pub(crate) fn deny(&mut self, key: u64, address: Address) {
+        self.denied.insert((key, address));
     }
 
     /// A subscription has ended. Returns what to tell those who are left.
@@ -230,13 +230,13 @@ impl Home {
         now: Duration,
         hash: &dyn Fn(&Name) -> u64,
     ) -> Option<Ordered> {
-        let key = (left.hash, left.id);
+        let key = (left.hash, left.address);
         if self.denied.remove(&key) {
             return None;
         }
         let is_listed = !self.unlisted.remove(&key);
         let index = self.find(left.hash, &left.name)?;
-        self.topics[index as usize].is_of_less_interest(left.id.shard, left.form)?;
+        self.topics[index as usize].is_of_less_interest(left.address.shard, left.form)?;
         let event = if is_listed { self.goes(index, left, now) } else { None };
         self.drop_if_idle(index, hash);
         event
@@ -246,7 +246,7 @@ impl Home {
     fn goes(&mut self, index: u32, left: &Left, now: Duration) -> Option<Ordered> {
         let extra = self.topics[index as usize].extra.as_deref_mut();
         let Some(Extra { rule, members: Some(members), .. }) = extra else { return None };
-        let (who, at) = (left.who(), now + rule.linger);
+        let (who, at) = (left.member.who(), now + rule.linger);
         if !members.leave(&who, at) {
             return None;
         }

@@ -43,9 +43,10 @@ impl<R: Ring> Connections<R> {
         if !connection.is_open() {
             return;
         }
-        let id = self.hub.id(slot, connection.generation);
+        let address = self.hub.address(slot, connection.generation);
+        let id = self.hub.id_at(address);
         self.sockets.counters.connections_open -= 1;
-        self.hub.ended(id);
+        self.hub.ended(address);
         let Sockets { table, profiles, .. } = &mut self.sockets;
         protocol::tell_end(&mut self.services, profiles, &mut table[slot], id, end);
         self.peers.log_end(slot, self.sockets.profile(slot), end);

@@ -3,7 +3,7 @@
 use crate::connection::NO_KEY;
 use crate::hub::{Command, Delivery, Form, Refusal, Subscribing, Why};
 use crate::kernel::{Ring, Slot};
-use crate::names::ConnectionId;
+use crate::names::{Address, ConnectionId};
 use crate::protocol;
 use crate::protocol::websocket::encode;
 use crate::shard::connections::Connections;
@@ -47,13 +47,20 @@ impl<R: Ring> Connections<R> {
         Ok(())
     }
 
-    /// The slot of a connection that is still there.
+    /// The slot of a connection that is still there, by its name.
     pub(crate) fn slot_of(&mut self, id: ConnectionId) -> Option<Slot> {
-        if id != self.hub.id(id.slot, id.generation) {
+        let address = self.hub.locate(id)?;
+        self.slot_at(address)
+    }
+
+    /// The slot of a connection that is still there, by where it lives.
+    pub(crate) fn slot_at(&mut self, address: Address) -> Option<Slot> {
+        let Address { slot, generation, .. } = address;
+        if address != self.hub.address(slot, generation) {
             return None;
         }
-        let connection = self.sockets.table.current(id.slot, id.generation)?;
-        connection.is_open().then_some(id.slot)
+        let connection = self.sockets.table.current(slot, generation)?;
+        connection.is_open().then_some(slot)
     }
 
     /// Closes a connection.
