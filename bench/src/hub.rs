@@ -11,7 +11,7 @@ use serde::Serialize;
 use tidegate::config::{Config, Limits, Route, Shards};
 use tidegate::gateway::{Gateway, Program};
 use tidegate::handler::{Context, Handler, Piece, Publishing, Wants};
-use tidegate::hub::{self, Answer, Request};
+use tidegate::hub::{self, Errand, Outcome};
 use tidegate::names::{ConnectionId, Name};
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::frame::OpCode;
@@ -164,11 +164,11 @@ fn topics(count: usize) -> io::Result<f64> {
 fn subscribe(door: &tidegate::hub::Door, id: ConnectionId, topic: &str) -> io::Result<()> {
     let topic = Name::new(topic).map_err(io::Error::other)?;
     let (sender, answer) = sync_channel(1);
-    door.ask(Request::Subscribe(hub::Target::Connection(id), topic), move |answer| {
+    door.ask(Errand::Subscribe(hub::Target::Connection(id), topic), move |answer| {
         let _ = sender.send(answer);
     });
     match answer.recv_timeout(PATIENCE).map_err(io::Error::other)? {
-        Answer::Done(1) => Ok(()),
+        Outcome::Done(1) => Ok(()),
         other => Err(io::Error::other(format!("a subscription was answered with {other:?}"))),
     }
 }

@@ -6,8 +6,8 @@ use std::sync::mpsc::{Receiver, channel};
 use tidegate::config::Config;
 use tidegate::gateway::{Gateway, Program};
 use tidegate::hub::{
-    Answer, ConnectionFilter, ConnectionInfo, Content, Door, Publication, Published, Refusal,
-    Request, Target, TopicInfo,
+    ConnectionFilter, ConnectionInfo, Content, Door, Errand, NotDone, Outcome, Publication,
+    Published, Target, TopicInfo,
 };
 use tidegate::names::{ConnectionId, Name};
 use tidegate::steering::Counters;
@@ -174,9 +174,9 @@ impl HubGateway {
             let mut next = Some(0);
             while let Some(from) = next {
                 let filter = filter.clone();
-                let request = Request::Connections { from, filter, limit: 100 };
+                let request = Errand::Connections { from, filter, limit: 100 };
                 match self.ask_shard(shard, request) {
-                    Answer::Connections(found, more) => {
+                    Outcome::Connections(found, more) => {
                         all.extend(found);
                         next = more;
                     }
@@ -189,12 +189,12 @@ impl HubGateway {
 
     /// Asks, and waits for the answer.
     #[track_caller]
-    pub fn ask(&self, request: Request) -> Answer {
+    pub fn ask(&self, request: Errand) -> Outcome {
         answered(&self.ask_later(request))
     }
 
     /// Asks; the answer comes by the channel.
-    pub fn ask_later(&self, request: Request) -> Receiver<Answer> {
+    pub fn ask_later(&self, request: Errand) -> Receiver<Outcome> {
         let (sender, receiver) = channel();
         self.door.ask(request, move |answer| _ = sender.send(answer));
         receiver
@@ -202,7 +202,7 @@ impl HubGateway {
 
     /// Asks a shard, and waits for the answer.
     #[track_caller]
-    pub fn ask_shard(&self, shard: usize, request: Request) -> Answer {
+    pub fn ask_shard(&self, shard: usize, request: Errand) -> Outcome {
         let (sender, receiver) = channel();
         self.door.ask_shard(shard, request, move |answer| _ = sender.send(answer));
         answered(&receiver)
@@ -230,10 +230,10 @@ impl HubGateway {
         target: Target,
         kind: Kind,
         bytes: &[u8],
-    ) -> Result<Published, Refusal> {
-        match self.ask(Request::Publish(target, self.publication(kind, bytes))) {
-            Answer::Published(published) => Ok(published),
-            Answer::Refused(refusal) => Err(refusal),
+    ) -> Result<Published, NotDone> {
+        match self.ask(Errand::Publish(target, self.publication(kind, bytes))) {
+            Outcome::Published(published) => Ok(published),
+            Outcome::Refused(refusal) => Err(refusal),
             other => panic!("a publication was answered with {other:?}"),
         }
     }
@@ -253,10 +253,10 @@ impl HubGateway {
     /// # Errors
     /// It is refused.
     #[track_caller]
-    pub fn done(&self, request: Request) -> Result<u64, Refusal> {
+    pub fn done(&self, request: Errand) -> Result<u64, NotDone> {
         match self.ask(request) {
-            Answer::Done(count) => Ok(count),
-            Answer::Refused(refusal) => Err(refusal),
+            Outcome::Done(count) => Ok(count),
+            Outcome::Refused(refusal) => Err(refusal),
             other => panic!("an order was answered with {other:?}"),
         }
     }
@@ -265,9 +265,9 @@ impl HubGateway {
     #[must_use]
     #[track_caller]
     pub fn topic(&self, topic: &str) -> Option<TopicInfo> {
-        match self.ask(Request::Topic(name(topic))) {
-            Answer::Topics(mut found, _) => found.pop(),
-            Answer::Refused(Refusal::Unknown) => None,
+        match self.ask(Errand::Topic(name(topic))) {
+            Outcome::Topics(mut found, _) => found.pop(),
+            Outcome::Refused(NotDone::Unknown) => None,
             other => panic!("a topic was expected: {other:?}"),
         }
     }
@@ -290,8 +290,8 @@ impl HubGateway {
     /// Waits until a connection is no more.
     #[track_caller]
     pub fn expect_gone(&self, id: ConnectionId) {
-        wait_until("the connection ends", || match self.ask(Request::Connection(id)) {
-            Answer::Refused(Refusal::Gone) => Some(()),
+        wait_until("the connection ends", || match self.ask(Errand::Connection(id)) {
+            Outcome::Refused(NotDone::Gone) => Some(()),
             _ => None,
         });
     }
@@ -331,7 +331,7 @@ impl HubGateway {
 ///
 /// # Errors
 /// It is text that is none.
-pub fn content(kind: Kind, bytes: &[u8]) -> Result<Content, Refusal> {
+pub fn content(kind: Kind, bytes: &[u8]) -> Result<Content, NotDone> {
     match kind {
         Kind::Text => Content::text(bytes.to_vec()),
         Kind::Binary => Ok(Content::bytes(bytes.to_vec())),
@@ -339,6 +339,6 @@ pub fn content(kind: Kind, bytes: &[u8]) -> Result<Content, Refusal> {
 }
 
 #[track_caller]
-fn answered(answer: &Receiver<Answer>) -> Answer {
+fn answered(answer: &Receiver<Outcome>) -> Outcome {
     answer.recv_timeout(PATIENCE).expect("every request is answered")
 }

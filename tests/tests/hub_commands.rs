@@ -1,6 +1,6 @@
 //! What is done with connections and topics from outside: subscribing, ending, closing.
 
-use tidegate::hub::{Answer, ConnectionFilter, Refusal, Request, Target, Why};
+use tidegate::hub::{ConnectionFilter, Errand, NotDone, Outcome, Target, Why};
 use tidegate::names::{ConnectionId, Node};
 use tidegate_proto::websocket::message::Kind;
 use tidegate_tests::hub::{HubGateway, Member, name, topic, user};
@@ -22,12 +22,12 @@ fn start() -> HubGateway {
     HubGateway::start(3, CONFIGURATION)
 }
 
-fn subscribe(target: Target, topic: &str) -> Request {
-    Request::Subscribe(target, name(topic))
+fn subscribe(target: Target, topic: &str) -> Errand {
+    Errand::Subscribe(target, name(topic))
 }
 
-fn unsubscribe(target: Target, topic: &str) -> Request {
-    Request::Unsubscribe(target, name(topic))
+fn unsubscribe(target: Target, topic: &str) -> Errand {
+    Errand::Unsubscribe(target, name(topic))
 }
 
 #[track_caller]
@@ -59,7 +59,7 @@ fn a_connection_is_subscribed_and_unsubscribed() {
         let target = Target::Connection(member.id);
         assert_eq!(gateway.done(unsubscribe(target.clone(), "more")), Ok(1));
         let again = gateway.done(unsubscribe(target, "more"));
-        assert_eq!(again, Err(Refusal::Unknown));
+        assert_eq!(again, Err(NotDone::Unknown));
         gateway.expect_subscribers("more", left);
     }
     gateway.expect_no_topic("more");
@@ -124,9 +124,9 @@ fn a_topic_that_is_destroyed_has_no_subscribers_and_no_history() {
     all_get(&mut members, "kept");
     let before = gateway.topic("kept/a").expect("a topic");
     assert_eq!((before.kept, before.subscribers), (1, 3));
-    assert_eq!(gateway.done(Request::DestroyTopic(name("kept/a"))), Ok(3));
+    assert_eq!(gateway.done(Errand::DestroyTopic(name("kept/a"))), Ok(3));
     gateway.expect_no_topic("kept/a");
-    assert_eq!(gateway.done(Request::DestroyTopic(name("kept/a"))), Err(Refusal::Unknown));
+    assert_eq!(gateway.done(Errand::DestroyTopic(name("kept/a"))), Err(NotDone::Unknown));
     gateway.publish(Target::All, "still open");
     all_get(&mut members, "still open");
     // They have no topic to publish on any more.
@@ -138,7 +138,7 @@ fn a_topic_that_is_destroyed_has_no_subscribers_and_no_history() {
     let (before, after) = (before.position.expect("counted"), after.position.expect("counted"));
     assert_ne!(before.epoch, after.epoch);
     assert_eq!(after.offset, 1);
-    assert_eq!(gateway.done(Request::DestroyTopic(name("kept/a"))), Ok(0));
+    assert_eq!(gateway.done(Errand::DestroyTopic(name("kept/a"))), Ok(0));
     gateway.expect_no_topic("kept/a");
     drop(members);
     gateway.expect_rest(0);
@@ -157,23 +157,20 @@ fn code_and_reason_of_a_disconnect_arrive() {
     let reason = "go away, über dort";
     for target in [topic("rooms/a"), user("me")] {
         let members = open();
-        let request = Request::Disconnect(target, Why::wish(4321, reason));
+        let request = Errand::Disconnect(target, Why::wish(4321, reason));
         assert_eq!(gateway.done(request), Ok(3));
         members.into_iter().for_each(|member| expect_closed(&gateway, member, 4321, reason));
     }
     for member in open() {
         let target = Target::Connection(member.id);
-        let request = Request::Disconnect(target, Why::wish(1000, ""));
+        let request = Errand::Disconnect(target, Why::wish(1000, ""));
         assert_eq!(gateway.done(request), Ok(1));
         expect_closed(&gateway, member, 1000, "");
     }
     gateway.publish(Target::Connection(witness.id), "nobody else is left");
     witness.peer.expect_text("nobody else is left");
     let members = open();
-    assert_eq!(
-        gateway.done(Request::Disconnect(Target::All, Why::wish(1012, "all of you"))),
-        Ok(4)
-    );
+    assert_eq!(gateway.done(Errand::Disconnect(Target::All, Why::wish(1012, "all of you"))), Ok(4));
     expect_closed(&gateway, witness, 1012, "all of you");
     members.into_iter().for_each(|member| expect_closed(&gateway, member, 1012, "all of you"));
     gateway.expect_rest(0);
@@ -195,12 +192,12 @@ fn a_reason_that_is_too_long_and_a_code_that_may_not_travel() {
     let mut member = gateway.open("/rooms/a");
     let long = "ä".repeat(200);
     let target = Target::Connection(member.id);
-    gateway.done(Request::Disconnect(target, Why::wish(4000, &long[..]))).expect("closed");
+    gateway.done(Errand::Disconnect(target, Why::wish(4000, &long[..]))).expect("closed");
     let reason = member.peer.expect_close(4000);
     assert!(long.starts_with(&reason) && reason.len() <= 123, "{reason}");
     let mut member = gateway.open("/rooms/a");
     let target = Target::Connection(member.id);
-    gateway.done(Request::Disconnect(target, Why::wish(1006, ""))).expect("closed");
+    gateway.done(Errand::Disconnect(target, Why::wish(1006, ""))).expect("closed");
     member.peer.expect_close(1011);
 }
 
@@ -210,16 +207,16 @@ fn who_is_closing_is_not_open_and_who_is_closed_is_gone() {
     let mut witness = gateway.open("/rooms/a");
     let mut member = gateway.open("/rooms/a");
     let target = Target::Connection(member.id);
-    let close = Request::Disconnect(target.clone(), Why::wish(4000, ""));
+    let close = Errand::Disconnect(target.clone(), Why::wish(4000, ""));
     assert_eq!(gateway.done(close), Ok(1));
     let refused = gateway.try_publish(target.clone(), Kind::Text, b"too late");
-    assert_eq!(refused, Err(Refusal::NotOpen));
+    assert_eq!(refused, Err(NotDone::NotOpen));
     gateway.publish(topic("rooms/a"), "too late");
     witness.peer.expect_text("too late");
     member.peer.agree_to_close(4000);
     gateway.expect_gone(member.id);
     let refused = gateway.try_publish(target, Kind::Text, b"too late");
-    assert_eq!(refused, Err(Refusal::Gone));
+    assert_eq!(refused, Err(NotDone::Gone));
     gateway.expect_counters("a push to one that is gone", |now| now.pushes_gone == 1);
 }
 
@@ -244,16 +241,16 @@ fn ids_of_others_are_gone() {
         let target = Target::Connection(wrong);
         let message = || gateway.publication(Kind::Text, b"lost");
         let requests = [
-            Request::Publish(target.clone(), message()),
+            Errand::Publish(target.clone(), message()),
             subscribe(target.clone(), "b"),
             unsubscribe(target.clone(), "rooms/a"),
-            Request::Disconnect(target.clone(), Why::wish(4000, "")),
-            Request::Connection(wrong),
+            Errand::Disconnect(target.clone(), Why::wish(4000, "")),
+            Errand::Connection(wrong),
         ];
         for request in requests {
             let asked = format!("{request:?}");
             let answer = gateway.ask(request);
-            assert!(matches!(answer, Answer::Refused(Refusal::Gone)), "{asked}: {answer:?}");
+            assert!(matches!(answer, Outcome::Refused(NotDone::Gone)), "{asked}: {answer:?}");
         }
     }
     gateway.publish(topic("rooms/a"), "and all are well");
@@ -271,7 +268,7 @@ fn an_id_is_not_of_the_next_connection_in_its_slot() {
     let mut next = gateway.open("/rooms/a");
     assert_eq!((next.id.shard, next.id.slot), (old.shard, old.slot), "the lowest free slot");
     let refused = gateway.try_publish(Target::Connection(old), Kind::Text, b"not for you");
-    assert_eq!(refused, Err(Refusal::Gone));
+    assert_eq!(refused, Err(NotDone::Gone));
     gateway.publish(Target::Connection(next.id), "for you");
     next.peer.expect_text("for you");
 }
@@ -289,8 +286,8 @@ fn connections_are_listed_by_what_they_are() {
     assert_eq!(count(ConnectionFilter { route: Some(1), ..any() }), 3);
     assert_eq!(count(ConnectionFilter { address: "127.0.0.1".parse().ok(), ..any() }), 6);
     assert_eq!(count(ConnectionFilter { address: "127.0.0.2".parse().ok(), ..any() }), 0);
-    let info = match gateway.ask(Request::Connection(mine[1].id)) {
-        Answer::Connection(info) => info,
+    let info = match gateway.ask(Errand::Connection(mine[1].id)) {
+        Outcome::Connection(info) => info,
         other => panic!("{other:?}"),
     };
     assert_eq!(info.peer, mine[1].peer.address().into());

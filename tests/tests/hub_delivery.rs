@@ -1,6 +1,6 @@
 //! Messages to each kind of target, across shards: who gets them, and in what form.
 
-use tidegate::hub::{Answer, Request, Target};
+use tidegate::hub::{Errand, Outcome, Target};
 use tidegate_proto::websocket::message::Kind;
 use tidegate_tests::hub::{HubGateway, Member, name, topic, user};
 use tidegate_tests::{
@@ -94,13 +94,13 @@ fn many_targets_in_a_row_are_all_answered_and_served() {
             [topic("rooms/a"), user("me"), Target::All, Target::Connection(members[number % 3].id)];
         for target in targets {
             let message = gateway.publication(Kind::Text, number.to_string().as_bytes());
-            answers.push(gateway.ask_later(Request::Publish(target, message)));
+            answers.push(gateway.ask_later(Errand::Publish(target, message)));
         }
         // So many that no mailbox is full.
         if number % 50 == 49 {
             for answer in answers.drain(..) {
                 let answer = answer.recv_timeout(tidegate_tests::PATIENCE);
-                assert!(matches!(answer, Ok(Answer::Published(_))), "{answer:?}");
+                assert!(matches!(answer, Ok(Outcome::Published(_))), "{answer:?}");
             }
         }
     }
@@ -226,8 +226,8 @@ fn except_leaves_one_connection_out() {
             let except = Some(members[left_out].id);
             let publication = gateway.publication(Kind::Text, b"not to one");
             let request =
-                Request::Publish(target, tidegate::hub::Publication { except, ..publication });
-            assert!(matches!(gateway.ask(request), Answer::Published(_)));
+                Errand::Publish(target, tidegate::hub::Publication { except, ..publication });
+            assert!(matches!(gateway.ask(request), Outcome::Published(_)));
             let others = members.iter_mut().enumerate().filter(|(at, _)| *at != left_out);
             all_get(others.map(|(_, member)| member), "not to one");
         }
@@ -260,7 +260,7 @@ fn without_a_topic_a_connection_is_on_those_that_it_is_subscribed_to() {
     let gateway = start();
     let mut members = gateway.open_on_each("/bare");
     for member in &members {
-        let request = Request::Subscribe(Target::Connection(member.id), name("given"));
+        let request = Errand::Subscribe(Target::Connection(member.id), name("given"));
         assert_eq!(gateway.done(request), Ok(1));
     }
     gateway.expect_subscribers("given", 3);

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
-use tidegate::hub::{Answer, Request, Target};
+use tidegate::hub::{Errand, Outcome, Target};
 use tidegate::names::Position;
 use tidegate_proto::websocket::message::Kind;
 use tidegate_tests::hub::{HubGateway, Member, name, topic};
@@ -306,8 +306,8 @@ fn no_message_is_missed_or_doubled_at_the_seam() {
         publishing.join().expect("it publishes");
         assert!(read.iter().all(Result::is_ok), "a reader failed");
     });
-    let Answer::History(history) =
-        gateway.ask(Request::History { topic: name("all/a"), since: None, limit: usize::MAX })
+    let Outcome::History(history) =
+        gateway.ask(Errand::History { topic: name("all/a"), since: None, limit: usize::MAX })
     else {
         panic!("there is a history");
     };
@@ -318,7 +318,7 @@ fn no_message_is_missed_or_doubled_at_the_seam() {
     gateway.expect_rest(used);
     // Each message takes 512 bytes beside its own.
     assert_eq!(gateway.counters().history_bytes, kept * ("outside".len() as u64 + 512));
-    assert!(gateway.done(Request::DestroyTopic(name("all/a"))).is_ok());
+    assert!(gateway.done(Errand::DestroyTopic(name("all/a"))).is_ok());
     gateway.expect_rest(0);
 }
 
@@ -370,13 +370,13 @@ fn a_subscription_is_not_taken_for_an_earlier_one() {
 fn subscribes_again(gateway: &HubGateway, member: &mut Member) -> bool {
     let id = member.id;
     let target = || Target::Connection(id);
-    let subscribe = || Request::Subscribe(target(), name("all/a"));
-    let unsubscribe = || Request::Unsubscribe(target(), name("all/a"));
+    let subscribe = || Errand::Subscribe(target(), name("all/a"));
+    let unsubscribe = || Errand::Unsubscribe(target(), name("all/a"));
     let requests = [subscribe(), unsubscribe(), subscribe()];
     let answers = requests.map(|request| gateway.ask_later(request));
     for answer in answers {
         let answer = answer.recv_timeout(tidegate_tests::PATIENCE);
-        assert!(matches!(answer, Ok(Answer::Done(1))), "{answer:?}");
+        assert!(matches!(answer, Ok(Outcome::Done(1))), "{answer:?}");
     }
     let (mut at, mut seen) = (None, 0);
     while seen < 10 {
@@ -402,8 +402,8 @@ fn history_is_told_from_outside() {
         gateway.publish(topic("few/a"), &number.to_string());
     }
     let history =
-        |since, limit| match gateway.ask(Request::History { topic: name("few/a"), since, limit }) {
-            Answer::History(found) => {
+        |since, limit| match gateway.ask(Errand::History { topic: name("few/a"), since, limit }) {
+            Outcome::History(found) => {
                 let offsets: Vec<u64> = found.messages.iter().map(|one| one.offset).collect();
                 (offsets, found.position, found.gap)
             }

@@ -3,7 +3,7 @@
 use tidegate::config::Route;
 use tidegate::gateway::Program;
 use tidegate::handler::{Context, Handler, Piece, Publishing, Wants};
-use tidegate::hub::{ConnectionFilter, Refusal, Subscribing, Target};
+use tidegate::hub::{ConnectionFilter, NotDone, Subscribing, Target};
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::code::CloseCode;
 use tidegate_proto::websocket::message::Kind;
@@ -30,7 +30,7 @@ impl Commands {
             "subscribe" => context.subscribe(&name(object), Subscribing::default()),
             "unsubscribe" => match context.unsubscribe(&name(object)) {
                 true => Ok(()),
-                false => Err(Refusal::Unknown),
+                false => Err(NotDone::Unknown),
             },
             "to" => Self::publish(context, topic(first), rest, false),
             "to-others" => Self::publish(context, topic(first), rest, true),
@@ -51,7 +51,7 @@ impl Commands {
         target: Target,
         text: &str,
         not_to_self: bool,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), NotDone> {
         let how = Publishing { key: None, not_to_self };
         context.publish(&target, text, how)
     }
@@ -60,7 +60,7 @@ impl Commands {
         context: &mut Context<'_, '_>,
         target: &Target,
         reason: &str,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), NotDone> {
         context.disconnect(target, CloseCode(4000), reason);
         Ok(())
     }

@@ -233,7 +233,7 @@ fn who_is_unsubscribed_while_it_recovers_keeps_nobody_from_recovering() {
     for _ in 0..2 {
         all.extend((0..100).map(|_| back("rooms/a", "many")));
         thread::sleep(Duration::from_millis(50));
-        let unsubscribe = hub::Request::Unsubscribe(user("many"), name("rooms/a"));
+        let unsubscribe = hub::Errand::Unsubscribe(user("many"), name("rooms/a"));
         gateway.done(unsubscribe).expect("they are unsubscribed");
     }
     let mut newcomer = back("rooms/b", "one");

@@ -3,7 +3,7 @@
 use std::sync::mpsc::channel;
 use std::thread;
 
-use tidegate::hub::{Answer, Refusal, Request, Target};
+use tidegate::hub::{Errand, NotDone, Outcome, Target};
 use tidegate_proto::websocket::message::Kind;
 use tidegate_tests::hub::{HubGateway, Member, content, name, topic};
 use tidegate_tests::{Frame, PATIENCE, Peer, Request as Opening};
@@ -22,8 +22,8 @@ fn start(shards: usize, hub: &str) -> HubGateway {
     HubGateway::start(shards, &format!("[hub]\n{hub}\n{ROUTES}"))
 }
 
-fn subscribe(gateway: &HubGateway, member: &Member, topic: &str) -> Result<u64, Refusal> {
-    gateway.done(Request::Subscribe(Target::Connection(member.id), name(topic)))
+fn subscribe(gateway: &HubGateway, member: &Member, topic: &str) -> Result<u64, NotDone> {
+    gateway.done(Errand::Subscribe(Target::Connection(member.id), name(topic)))
 }
 
 #[test]
@@ -32,8 +32,8 @@ fn a_connection_has_so_many_subscriptions() {
     let member = gateway.open("/rooms/a");
     assert_eq!(subscribe(&gateway, &member, "b"), Ok(1));
     assert_eq!(subscribe(&gateway, &member, "c"), Ok(1));
-    assert_eq!(subscribe(&gateway, &member, "d"), Err(Refusal::TooManySubscriptions));
-    assert_eq!(subscribe(&gateway, &member, "a"), Err(Refusal::TooManySubscriptions));
+    assert_eq!(subscribe(&gateway, &member, "d"), Err(NotDone::TooManySubscriptions));
+    assert_eq!(subscribe(&gateway, &member, "a"), Err(NotDone::TooManySubscriptions));
     assert_eq!(subscribe(&gateway, &member, "c"), Ok(1), "it has that one");
     gateway.expect_subscribers("c", 1);
     gateway.expect_no_topic("d");
@@ -44,7 +44,7 @@ fn a_shard_has_so_many_subscriptions() {
     let gateway = start(1, "subscriptions = 16");
     let members: Vec<Member> = (0..16).map(|_| gateway.open("/rooms/a")).collect();
     gateway.expect_subscribers("rooms/a", 16);
-    assert_eq!(subscribe(&gateway, &members[0], "b"), Err(Refusal::Full));
+    assert_eq!(subscribe(&gateway, &members[0], "b"), Err(NotDone::Full));
     let (mut peer, _) = Peer::open_at(gateway.address(), &Opening::open("/rooms/a"));
     peer.agree_to_close(1013);
     gateway.expect_subscribers("rooms/a", 16);
@@ -61,7 +61,7 @@ fn a_shard_has_so_many_topics() {
     gateway.expect_subscribers("rooms/15", 1);
     let (mut peer, _) = Peer::open_at(gateway.address(), &Opening::open("/rooms/16"));
     peer.agree_to_close(1013);
-    assert_eq!(subscribe(&gateway, &members[0], "b"), Err(Refusal::Full));
+    assert_eq!(subscribe(&gateway, &members[0], "b"), Err(NotDone::Full));
     gateway.expect_no_topic("rooms/16");
     // Another one on a topic that is there has room.
     let other = gateway.open("/rooms/15");
@@ -78,14 +78,14 @@ fn a_home_has_so_many_topics() {
         gateway.publish(topic(&format!("kept/{number}")), "kept");
     }
     let refused = gateway.try_publish(topic("kept/16"), Kind::Text, b"no room");
-    assert_eq!(refused, Err(Refusal::Full));
+    assert_eq!(refused, Err(NotDone::Full));
     let (mut peer, _) = Peer::open_at(gateway.address(), &Opening::open("/rooms/a"));
     assert_eq!(peer.expect_close(1013), "too many topics");
     gateway.expect_counters("full twice, denied once", |now| {
         now.topics_full == 2 && now.topics_denied == 1 && now.topics_home == 16
     });
     drop(peer);
-    gateway.done(Request::DestroyTopic(name("kept/3"))).expect("it is there");
+    gateway.done(Errand::DestroyTopic(name("kept/3"))).expect("it is there");
     let mut member = gateway.open("/rooms/a");
     gateway.expect_subscribers("rooms/a", 1);
     gateway.publish(topic("rooms/a"), "room");
@@ -98,10 +98,10 @@ fn what_is_no_message_is_refused_at_the_door() {
     let refusal = |kind, bytes: &[u8]| {
         content(kind, bytes).and_then(|content| gateway.door.message(content)).err()
     };
-    assert_eq!(refusal(Kind::Text, b"\xFF"), Some(Refusal::NotUtf8));
-    assert_eq!(refusal(Kind::Text, b"\xED\xA0\x80"), Some(Refusal::NotUtf8));
+    assert_eq!(refusal(Kind::Text, b"\xFF"), Some(NotDone::NotUtf8));
+    assert_eq!(refusal(Kind::Text, b"\xED\xA0\x80"), Some(NotDone::NotUtf8));
     assert_eq!(refusal(Kind::Binary, b"\xFF"), None);
-    assert_eq!(refusal(Kind::Binary, &[0; 1001]), Some(Refusal::TooLarge));
+    assert_eq!(refusal(Kind::Binary, &[0; 1001]), Some(NotDone::TooLarge));
     assert_eq!(refusal(Kind::Binary, &[0; 1000]), None);
     assert_eq!(gateway.door.memory().used(), 0, "nothing is left of them");
 }
@@ -134,7 +134,7 @@ fn when_messages_hold_all_their_memory_publishing_waits() {
     while let Ok(message) = gateway.door.message(vec![0; 1000]) {
         held.push(message);
     }
-    assert_eq!(gateway.door.message(vec![0; 1000]).err(), Some(Refusal::Busy));
+    assert_eq!(gateway.door.message(vec![0; 1000]).err(), Some(NotDone::Busy));
     assert!(gateway.door.memory().used() <= gateway.door.memory().limit());
     members[0].peer.text("in time");
     gateway.expect_counters("it is not read from", |now| now.publishers_paused > 0);
@@ -197,18 +197,18 @@ fn ask_without_waiting(gateway: &HubGateway, thread: usize, count: usize) -> Vec
     for number in 0..count {
         let publication = gateway.publication(Kind::Text, format!("{thread} {number}").as_bytes());
         let sender = sender.clone();
-        gateway.door.ask(Request::Publish(topic("rooms/a"), publication), move |answer| {
+        gateway.door.ask(Errand::Publish(topic("rooms/a"), publication), move |answer| {
             let _ = sender.send((number, answer));
         });
     }
     let mut accepted = Vec::new();
     for _ in 0..count {
         match answers.recv_timeout(PATIENCE).expect("every request is answered") {
-            (number, Answer::Published(published)) => {
+            (number, Outcome::Published(published)) => {
                 assert_eq!(published.connections, 3);
                 accepted.push(number);
             }
-            (_, Answer::Refused(Refusal::Busy)) => {}
+            (_, Outcome::Refused(NotDone::Busy)) => {}
             (_, other) => panic!("{other:?}"),
         }
     }

@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use tidegate::hub::{Answer, Refusal, Request};
+use tidegate::hub::{Errand, NotDone, Outcome};
 use tidegate_tests::hub::{HubGateway, Member, topic};
 
 const CONFIGURATION: &str = r#"
@@ -37,9 +37,9 @@ fn publish_from_outside(gateway: &HubGateway, publisher: usize) -> usize {
                 continue;
             };
             let publication = tidegate::hub::Publication { message, key: None, except: None };
-            match gateway.ask(Request::Publish(topic("rooms/a"), publication)) {
-                Answer::Published(_) => break,
-                Answer::Refused(Refusal::Busy) => refused += 1,
+            match gateway.ask(Errand::Publish(topic("rooms/a"), publication)) {
+                Outcome::Published(_) => break,
+                Outcome::Refused(NotDone::Busy) => refused += 1,
                 other => panic!("{other:?}"),
             }
         }

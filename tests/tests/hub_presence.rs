@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use tidegate::hub::{Answer, Present, Refusal, Request, Target, Why};
+use tidegate::hub::{Errand, NotDone, Outcome, Present, Target, Why};
 use tidegate_tests::hub::{HubGateway, Member, name, topic};
 use tidegate_tests::wait_until;
 
@@ -52,10 +52,10 @@ fn expect(member: &mut Member, what: &str, topic: &str, user: &str) {
 /// Who is on a topic, by name, with how many connections.
 #[track_caller]
 fn present(gateway: &HubGateway, topic: &str) -> Vec<(String, u32)> {
-    let request = Request::Presence { topic: name(topic), limit: 100 };
+    let request = Errand::Presence { topic: name(topic), limit: 100 };
     let found = match gateway.ask(request) {
-        Answer::Presence(found) => found,
-        Answer::Refused(Refusal::Unknown) => return Vec::new(),
+        Outcome::Presence(found) => found,
+        Outcome::Refused(NotDone::Unknown) => return Vec::new(),
         other => panic!("{other:?}"),
     };
     assert_eq!(found.total, found.members.len() as u64);
@@ -119,13 +119,13 @@ fn the_list_says_who_and_since_when() {
     let members: Vec<Member> =
         ["c", "a", "b"].map(|user| gateway.open(&format!("/plain/quick/a?user={user}"))).into();
     expect_present(&gateway, "quick/a", &[("a", 1), ("b", 1), ("c", 1)]);
-    let request = Request::Presence { topic: name("quick/a"), limit: 2 };
-    let Answer::Presence(found) = gateway.ask(request) else { panic!("it is kept") };
+    let request = Errand::Presence { topic: name("quick/a"), limit: 2 };
+    let Outcome::Presence(found) = gateway.ask(request) else { panic!("it is kept") };
     assert_eq!((found.total, found.members.len()), (3, 2));
     assert!(found.members.iter().all(|one| one.since > 1_700_000_000));
     assert_eq!(gateway.topic("quick/a").expect("a topic").present, Some(3));
-    let nothing = Request::Presence { topic: name("none"), limit: 2 };
-    assert!(matches!(gateway.ask(nothing), Answer::Refused(Refusal::Unknown)));
+    let nothing = Errand::Presence { topic: name("none"), limit: 2 };
+    assert!(matches!(gateway.ask(nothing), Outcome::Refused(NotDone::Unknown)));
     drop(members);
 }
 
@@ -165,14 +165,14 @@ fn every_end_is_a_leave() {
     };
     let member = open(&mut watcher);
     let target = Target::Connection(member.id);
-    gateway.done(Request::Unsubscribe(target.clone(), name("quick/a"))).expect("unsubscribed");
+    gateway.done(Errand::Unsubscribe(target.clone(), name("quick/a"))).expect("unsubscribed");
     expect(&mut watcher, "leave", "quick/a", "me");
-    gateway.done(Request::Subscribe(target, name("quick/a"))).expect("subscribed");
+    gateway.done(Errand::Subscribe(target, name("quick/a"))).expect("subscribed");
     expect(&mut watcher, "join", "quick/a", "me");
     member.peer.reset();
     expect(&mut watcher, "leave", "quick/a", "me");
     let mut member = open(&mut watcher);
-    let close = Request::Disconnect(Target::Connection(member.id), Why::wish(4000, ""));
+    let close = Errand::Disconnect(Target::Connection(member.id), Why::wish(4000, ""));
     gateway.done(close).expect("closed");
     member.peer.agree_to_close(4000);
     expect(&mut watcher, "leave", "quick/a", "me");

@@ -3,7 +3,7 @@
 
 use std::thread;
 
-use tidegate::hub::{Answer, Publication, Request, Target};
+use tidegate::hub::{Errand, Outcome, Publication, Target};
 use tidegate::shard::Counters;
 use tidegate_proto::websocket::message::Kind;
 use tidegate_tests::CLOSE;
@@ -53,8 +53,8 @@ fn publish_all(gateway: &HubGateway, key: impl Fn(usize) -> Option<String>) {
             key: key(number).map(|key| name(&key)),
             ..gateway.publication(Kind::Text, text(number).as_bytes())
         };
-        let request = Request::Publish(topic("rooms/a"), publication);
-        assert!(matches!(gateway.ask(request), Answer::Published(_)), "message {number}");
+        let request = Errand::Publish(topic("rooms/a"), publication);
+        assert!(matches!(gateway.ask(request), Outcome::Published(_)), "message {number}");
     }
 }
 

@@ -187,7 +187,7 @@ fn bytes_that_trickle_in_put_the_end_of_a_closing_connection_off_no_further() {
     let gateway = HubGateway::start(1, ROOM);
     let mut member = gateway.open("/room");
     let id = member.id;
-    let request = tidegate::hub::Request::Disconnect(
+    let request = tidegate::hub::Errand::Disconnect(
         tidegate::hub::Target::Connection(id),
         tidegate::hub::Why::wish(4000, "away"),
     );

@@ -34,12 +34,12 @@ pub(super) struct Answers {
 }
 
 /// Room for one answer.
-pub(super) struct Place(OwnedSemaphorePermit);
+pub(super) struct Room(OwnedSemaphorePermit);
 
 /// An answer as it is sent; its room is free when its last byte is passed on, or it is dropped.
-struct Written {
+struct Filled {
     bytes: Vec<u8>,
-    _place: Place,
+    _place: Room,
 }
 
 /// Bytes of all answers at once, at most, for messages of so many bytes on so many connections:
@@ -63,21 +63,21 @@ impl Answers {
     }
 
     /// Room for an answer without messages, once there is some.
-    pub(super) async fn place(&self) -> Result<Place, Error> {
+    pub(super) async fn place(&self) -> Result<Room, Error> {
         self.room(PLAIN).await
     }
 
     /// Room for an answer with messages, once there is some.
-    pub(super) async fn place_for_messages(&self) -> Result<Place, Error> {
+    pub(super) async fn place_for_messages(&self) -> Result<Room, Error> {
         self.room(with_message(self.message)).await
     }
 
-    async fn room(&self, bytes: usize) -> Result<Place, Error> {
+    async fn room(&self, bytes: usize) -> Result<Room, Error> {
         let units = (bytes / UNIT) as u32;
         let deadline = Instant::now() + ask::PATIENCE;
         let places = Arc::clone(&self.places).acquire_many_owned(units);
         let place = timeout_at(deadline, places).await.ok().and_then(Result::ok);
-        place.map(Place).ok_or_else(|| Error::busy("too many large answers are on their way"))
+        place.map(Room).ok_or_else(|| Error::busy("too many large answers are on their way"))
     }
 
     #[cfg(test)]
@@ -86,12 +86,12 @@ impl Answers {
     }
 }
 
-impl Place {
+impl Room {
     /// Keeps what the answer takes, and gives the rest of the room back.
     pub(super) fn keep(mut self, bytes: Vec<u8>) -> Bytes {
         let rest = self.0.num_permits().saturating_sub(bytes.capacity().div_ceil(UNIT));
         drop(self.0.split(rest));
-        Bytes::from_owner(Written { bytes, _place: self })
+        Bytes::from_owner(Filled { bytes, _place: self })
     }
 
     /// The answer as JSON.
@@ -102,7 +102,7 @@ impl Place {
     }
 }
 
-impl AsRef<[u8]> for Written {
+impl AsRef<[u8]> for Filled {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }
@@ -136,7 +136,7 @@ mod tests {
         let answers = answers();
         let all = answers.free();
         let permit = Arc::clone(&answers.places).try_acquire_many_owned(100).unwrap();
-        let bytes = Place(permit).json(&"x".repeat(3000)).unwrap();
+        let bytes = Room(permit).json(&"x".repeat(3000)).unwrap();
         assert_eq!(all - answers.free(), 3, "units of 1,024 bytes");
         let part = bytes.slice(5..10);
         drop(bytes);

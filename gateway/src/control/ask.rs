@@ -7,7 +7,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use super::error::Error;
-use crate::hub::{Answer, Door, Request};
+use crate::hub::{Door, Errand, Outcome};
 
 /// How long an answer may take.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
@@ -23,7 +23,7 @@ pub(super) struct Shards {
 
 /// A question that was sent.
 pub(super) struct Asked {
-    answer: oneshot::Receiver<Answer>,
+    answer: oneshot::Receiver<Outcome>,
     deadline: Instant,
 }
 
@@ -42,7 +42,7 @@ impl Shards {
     }
 
     /// Asks whom it concerns.
-    pub(super) async fn ask(&self, request: Request) -> Result<Answer, Error> {
+    pub(super) async fn ask(&self, request: Errand) -> Result<Outcome, Error> {
         self.send(request, Self::deadline()).await?.answer().await
     }
 
@@ -50,16 +50,16 @@ impl Shards {
     pub(super) async fn ask_shard(
         &self,
         shard: usize,
-        request: Request,
+        request: Errand,
         deadline: Instant,
-    ) -> Result<Answer, Error> {
+    ) -> Result<Outcome, Error> {
         let (reply, answer) = self.place(deadline).await?;
         self.door.ask_shard(shard, request, reply);
         Asked { answer, deadline }.answer().await
     }
 
     /// Sends a question; the order of what one caller sends to one target is kept.
-    pub(super) async fn send(&self, request: Request, deadline: Instant) -> Result<Asked, Error> {
+    pub(super) async fn send(&self, request: Errand, deadline: Instant) -> Result<Asked, Error> {
         let (reply, answer) = self.place(deadline).await?;
         self.door.ask(request, reply);
         Ok(Asked { answer, deadline })
@@ -69,7 +69,7 @@ impl Shards {
     async fn place(
         &self,
         deadline: Instant,
-    ) -> Result<(impl FnOnce(Answer) + Send + use<>, oneshot::Receiver<Answer>), Error> {
+    ) -> Result<(impl FnOnce(Outcome) + Send + use<>, oneshot::Receiver<Outcome>), Error> {
         let place = timeout_at(deadline, Arc::clone(&self.places).acquire_owned()).await;
         let place = place.ok().and_then(Result::ok).ok_or_else(Error::late)?;
         let (sender, answer) = oneshot::channel();
@@ -85,9 +85,9 @@ impl Shards {
 
 impl Asked {
     /// Waits for the answer; a refusal is an error.
-    pub(super) async fn answer(self) -> Result<Answer, Error> {
+    pub(super) async fn answer(self) -> Result<Outcome, Error> {
         match timeout_at(self.deadline, self.answer).await {
-            Ok(Ok(Answer::Refused(refusal))) => Err(refusal.into()),
+            Ok(Ok(Outcome::Refused(refusal))) => Err(refusal.into()),
             Ok(Ok(answer)) => Ok(answer),
             // The shard has ended, or did not answer.
             Ok(Err(_)) | Err(_) => Err(Error::late()),

@@ -17,7 +17,7 @@ use super::clock::iso8601;
 use super::error::Error;
 use super::tally::Code;
 use super::{connections, whom};
-use crate::hub::{Content, Publication, Request, Target};
+use crate::hub::{Content, Errand, Publication, Target};
 
 /// An error in the manner of that API.
 pub(super) struct AwsError(Error);
@@ -76,7 +76,7 @@ pub(super) async fn post(
     };
     let message = control.shards.door().message(content).map_err(Error::from)?;
     let publication = Publication { message, key: None, except: None };
-    control.shards.ask(Request::Publish(Target::Connection(id), publication)).await?;
+    control.shards.ask(Errand::Publish(Target::Connection(id), publication)).await?;
     Ok(StatusCode::OK)
 }
 

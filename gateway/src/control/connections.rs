@@ -19,7 +19,7 @@ use super::subscriptions::{DoneAnswer, done};
 use super::whom::{self, Whom};
 use super::{Control, Shared};
 use crate::config::Config;
-use crate::hub::{Answer, ConnectionFilter, ConnectionInfo, Request, Target, Why};
+use crate::hub::{ConnectionFilter, ConnectionInfo, Errand, Outcome, Target, Why};
 
 /// Bytes of a connection in a list, beside its texts.
 const BYTES: usize = 300;
@@ -121,9 +121,9 @@ pub(super) async fn list(
     let wanted = Wanted { cursor: query.cursor.as_deref(), limit: page_size(query.limit)? };
     let filter = query.filter(&control.config)?;
     let place = control.answers.place().await?;
-    let question = |from, limit| Request::Connections { from, filter: filter.clone(), limit };
+    let question = |from, limit| Errand::Connections { from, filter: filter.clone(), limit };
     let told = |answer| match answer {
-        Answer::Connections(some, next) => {
+        Outcome::Connections(some, next) => {
             Ok((some.iter().map(|info| control.connection(info)).collect(), next))
         }
         _ => Err(Error::confused()),
@@ -191,8 +191,8 @@ pub(super) async fn disconnect(
 /// What the hub knows of a connection.
 pub(super) async fn find(control: &Control, id: &str) -> Result<Box<ConnectionInfo>, Error> {
     let id = whom::connection_id(id)?;
-    match control.shards.ask(Request::Connection(id)).await? {
-        Answer::Connection(info) => Ok(info),
+    match control.shards.ask(Errand::Connection(id)).await? {
+        Outcome::Connection(info) => Ok(info),
         _ => Err(Error::confused()),
     }
 }
@@ -202,7 +202,7 @@ pub(super) fn order(
     target: Target,
     code: Option<u16>,
     reason: Option<&str>,
-) -> Result<Request, Error> {
+) -> Result<Errand, Error> {
     let code = code.map_or(CloseCode::NORMAL, CloseCode);
     if !code.may_travel() {
         return Err(Error::invalid(format!(
@@ -217,7 +217,7 @@ pub(super) fn order(
             "`reason` must have at most {MAX_REASON} bytes, has {length}"
         )));
     }
-    Ok(Request::Disconnect(target, Why::wish(code.0, reason)))
+    Ok(Errand::Disconnect(target, Why::wish(code.0, reason)))
 }
 
 impl ConnectionsQuery {

@@ -8,7 +8,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::tally::Code;
-use crate::hub::Refusal;
+use crate::hub::NotDone;
 use crate::names::{NameError, NoConnectionId};
 
 /// Something was not done. As a response, it is a status and an [`ErrorBody`].
@@ -103,50 +103,50 @@ impl Error {
     }
 }
 
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Self {
+impl From<NotDone> for Error {
+    fn from(refusal: NotDone) -> Self {
         let (status, code, hint) = match refusal {
-            Refusal::Gone => (
+            NotDone::Gone => (
                 StatusCode::GONE,
                 "connection_gone",
                 "the peer may come back as another connection: forget this id",
             ),
-            Refusal::Unknown => (
+            NotDone::Unknown => (
                 StatusCode::NOT_FOUND,
                 "unknown_target",
                 "a topic is there while someone subscribes or history is kept, a user while one \
                  of its connections is open",
             ),
-            Refusal::NotOpen => (
+            NotDone::NotOpen => (
                 StatusCode::CONFLICT,
                 "connection_not_open",
                 "try again if it has just connected; otherwise forget this id",
             ),
-            Refusal::Busy => (
+            NotDone::Busy => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "busy",
                 "try again in a moment; if it stays so, raise hub.mailbox, or hub.messages if \
                  tidegate_messages_used_bytes is near its limit",
             ),
-            Refusal::Slow => (
+            NotDone::Slow => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "slow_peer",
                 "send less, or raise `backlog` of its route",
             ),
-            Refusal::TooLarge => (
+            NotDone::TooLarge => (
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "message_too_large",
                 "send less at once, or raise hub.max_message",
             ),
-            Refusal::NotUtf8 => {
+            NotDone::NotUtf8 => {
                 (StatusCode::BAD_REQUEST, "not_utf8", "send it as binary, or mend the text")
             }
-            Refusal::TooManySubscriptions => (
+            NotDone::TooManySubscriptions => (
                 StatusCode::CONFLICT,
                 "too_many_subscriptions",
                 "unsubscribe it from something first, or raise hub.subscriptions_per_connection",
             ),
-            Refusal::Full => (
+            NotDone::Full => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 "full",
                 "use fewer topics or subscriptions, or raise hub.topics or hub.subscriptions",

@@ -13,7 +13,7 @@ use prometheus_client::registry::Registry;
 
 use super::Shared;
 use super::error::{Error, ErrorBody};
-use super::metrics::{self, Family, Kind, Seen, Value};
+use super::metrics::{self, Family, MetricKind, Seen, Value};
 
 /// One scrape.
 #[derive(Debug)]
@@ -47,9 +47,9 @@ impl Collector for Scrape {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         for family in &self.0 {
             let kind = match family.kind {
-                Kind::Counter => MetricType::Counter,
-                Kind::Gauge => MetricType::Gauge,
-                Kind::Histogram => MetricType::Histogram,
+                MetricKind::Counter => MetricType::Counter,
+                MetricKind::Gauge => MetricType::Gauge,
+                MetricKind::Histogram => MetricType::Histogram,
             };
             let mut metric = encoder.encode_descriptor(&family.name, &family.help, None, kind)?;
             for sample in &family.samples {
@@ -64,11 +64,11 @@ impl Collector for Scrape {
 
 fn write_value(
     mut metric: MetricEncoder<'_>,
-    kind: Kind,
+    kind: MetricKind,
     sample: &metrics::Sample,
 ) -> Result<(), fmt::Error> {
     match &sample.value {
-        Value::Number(number) if kind == Kind::Counter => {
+        Value::Number(number) if kind == MetricKind::Counter => {
             metric.encode_counter::<NoLabelSet, u64, f64>(number, None)
         }
         Value::Number(number) => metric.encode_gauge(number),

@@ -5,7 +5,7 @@ use super::answer::ENOUGH;
 use super::ask::Shards;
 use super::cursor::Cursor;
 use super::error::Error;
-use crate::hub::{Answer, Request};
+use crate::hub::{Errand, Outcome};
 
 /// Questions that one page takes, at most: a shard may answer with few, or none, and where to go
 /// on.
@@ -42,8 +42,8 @@ type Told<T> = (Vec<T>, Option<u32>);
 pub(super) async fn page<T: Listed>(
     control: &Control,
     wanted: Wanted<'_>,
-    question: impl Fn(u32, usize) -> Request,
-    told: impl Fn(Answer) -> Result<Told<T>, Error>,
+    question: impl Fn(u32, usize) -> Errand,
+    told: impl Fn(Outcome) -> Result<Told<T>, Error>,
 ) -> Result<Page<T>, Error> {
     let shards = control.shards.door().shards();
     let mut cursor = Some(Cursor::read(wanted.cursor, shards)?);

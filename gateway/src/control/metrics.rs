@@ -15,7 +15,7 @@ use crate::shard::{BUCKETS, Counters, Histogram, Vitals};
 
 /// What kind of number it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricKind {
     /// Only grows.
     Counter,
     /// Goes up and down.
@@ -30,7 +30,7 @@ pub struct Family {
     /// Its name, without what its kind puts behind it.
     pub name: String,
     /// Its kind.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// What it means.
     pub help: String,
     /// Its values, each with its labels.
@@ -58,7 +58,7 @@ pub enum Value {
 /// How one counter of a shard is shown.
 struct Shape {
     family: String,
-    kind: Kind,
+    kind: MetricKind,
     help: &'static str,
     labels: Vec<(&'static str, &'static str)>,
 }
@@ -163,7 +163,7 @@ fn shape(name: &str, doc: &'static str) -> Option<Shape> {
     let slow = |action, reason| {
         Some(Shape {
             family: "tidegate_slow_peer_actions".into(),
-            kind: Kind::Counter,
+            kind: MetricKind::Counter,
             help: SLOW,
             labels: vec![("action", action), ("reason", reason)],
         })
@@ -171,7 +171,7 @@ fn shape(name: &str, doc: &'static str) -> Option<Shape> {
     let share = |share| {
         Some(Shape {
             family: "tidegate_blocks_share_bytes".into(),
-            kind: Kind::Gauge,
+            kind: MetricKind::Gauge,
             help: "Bytes in pooled blocks now, by what they are for: half request heads, what must \
                    be whole, what is to be sent.",
             labels: vec![("share", share)],
@@ -180,23 +180,25 @@ fn shape(name: &str, doc: &'static str) -> Option<Shape> {
     match name {
         // The refusals by reason say these.
         "refused" | "refused_head_timeout" => None,
-        _ if GAUGES.contains(&name) => plain(name, Kind::Gauge, doc),
-        "queued" => plain("queued_messages", Kind::Gauge, doc),
+        _ if GAUGES.contains(&name) => plain(name, MetricKind::Gauge, doc),
+        "queued" => plain("queued_messages", MetricKind::Gauge, doc),
         "blocks_heads" => share("heads"),
         "blocks_gathered" => share("gathered"),
         "blocks_sending" => share("sending"),
-        "blocks_used" | "blocks_used_max" => plain(&format!("{name}_bytes"), Kind::Gauge, doc),
-        "bytes_in" => plain("received_bytes", Kind::Counter, doc),
-        "bytes_out" => plain("sent_payload_bytes", Kind::Counter, doc),
-        "messages_in" => plain("received_messages", Kind::Counter, doc),
-        "messages_out" => plain("sent_messages", Kind::Counter, doc),
+        "blocks_used" | "blocks_used_max" => {
+            plain(&format!("{name}_bytes"), MetricKind::Gauge, doc)
+        }
+        "bytes_in" => plain("received_bytes", MetricKind::Counter, doc),
+        "bytes_out" => plain("sent_payload_bytes", MetricKind::Counter, doc),
+        "messages_in" => plain("received_messages", MetricKind::Counter, doc),
+        "messages_out" => plain("sent_messages", MetricKind::Counter, doc),
         "slow_peers_closed" => slow("close", "backlog"),
         "slow_peers_paused" => slow("pause", "backlog"),
         "peers_stalled" => slow("drop_peer", "stalled"),
         "slow_dropped_newest" => slow("drop_newest", "backlog"),
         "slow_dropped_oldest" => slow("drop_oldest", "backlog"),
         "slow_conflated" => slow("conflate", "newer"),
-        _ => plain(name, Kind::Counter, doc),
+        _ => plain(name, MetricKind::Counter, doc),
     }
 }
 
@@ -206,11 +208,11 @@ fn vitals(by_shard: &[(Counters, Vitals)]) -> Vec<Family> {
     let completions = |vitals: &Vitals| vitals.completions;
     vec![
         refusals(by_shard),
-        family("receive_buffers_free", Kind::Gauge, "Receive buffers that are free.")
+        family("receive_buffers_free", MetricKind::Gauge, "Receive buffers that are free.")
             .by_shard(by_shard, |vitals| Value::Number(vitals.buffers_free)),
         family(
             "loop_seconds",
-            Kind::Histogram,
+            MetricKind::Histogram,
             "How long a turn of a shard's loop kept its connections waiting: its own work and the \
              kernel's, without sleep. What fewer than 32 operations take is left out of a turn \
              that sleeps afterwards.",
@@ -218,7 +220,7 @@ fn vitals(by_shard: &[(Counters, Vitals)]) -> Vec<Family> {
         .by_shard(by_shard, |vitals| Value::Histogram(Box::new(times(vitals)), NANOSECOND)),
         family(
             "loop_completions",
-            Kind::Histogram,
+            MetricKind::Histogram,
             "Completions that a turn of a shard's loop has handled.",
         )
         .by_shard(by_shard, |vitals| Value::Histogram(Box::new(completions(vitals)), 1.0)),
@@ -226,7 +228,7 @@ fn vitals(by_shard: &[(Counters, Vitals)]) -> Vec<Family> {
 }
 
 fn refusals(by_shard: &[(Counters, Vitals)]) -> Family {
-    let mut all = family("refusals", Kind::Counter, "Requests refused, by reason.");
+    let mut all = family("refusals", MetricKind::Counter, "Requests refused, by reason.");
     for ground in Ground::ALL {
         all.samples.extend(by_shard.iter().enumerate().map(|(shard, (_, vitals))| Sample {
             labels: vec![("reason", ground.name().to_owned()), of_shard(shard)],
@@ -240,12 +242,12 @@ fn refusals(by_shard: &[(Counters, Vitals)]) -> Family {
 fn budget(seen: &Seen<'_>) -> Vec<Family> {
     let mut allowed = family(
         "budget_allowed_bytes",
-        Kind::Gauge,
+        MetricKind::Gauge,
         "Bytes that a shard may hold, by their line on the bill.",
     );
     let mut used = family(
         "budget_used_bytes",
-        Kind::Gauge,
+        MetricKind::Gauge,
         "Bytes that a shard holds, of the lines of the bill that grow on the way.",
     );
     for (shard, (_, vitals)) in seen.by_shard.iter().enumerate() {
@@ -260,13 +262,21 @@ fn budget(seen: &Seen<'_>) -> Vec<Family> {
     vec![
         allowed,
         used,
-        family("messages_allowed_bytes", Kind::Gauge, "Bytes that messages on their way may hold.")
-            .one(seen.messages.1),
-        family("messages_used_bytes", Kind::Gauge, "Bytes that messages on their way hold.")
+        family(
+            "messages_allowed_bytes",
+            MetricKind::Gauge,
+            "Bytes that messages on their way may hold.",
+        )
+        .one(seen.messages.1),
+        family("messages_used_bytes", MetricKind::Gauge, "Bytes that messages on their way hold.")
             .one(seen.messages.0),
-        family("memory_allowed_bytes", Kind::Gauge, "Bytes that the process may hold: `memory`.")
-            .one(seen.allowed),
-        family("memory_bill_bytes", Kind::Gauge, "Bytes that the bill adds up to.")
+        family(
+            "memory_allowed_bytes",
+            MetricKind::Gauge,
+            "Bytes that the process may hold: `memory`.",
+        )
+        .one(seen.allowed),
+        family("memory_bill_bytes", MetricKind::Gauge, "Bytes that the bill adds up to.")
             .one(seen.bill.total()),
     ]
 }
@@ -278,19 +288,19 @@ fn process(seen: &Seen<'_>) -> Vec<Family> {
     let mut families = vec![
         family(
             "ready",
-            Kind::Gauge,
+            MetricKind::Gauge,
             "1 while /readyz answers with 200: no shard drains, and one has a place.",
         )
         .one(seen.ready.into()),
         family(
             "connection_user_bytes",
-            Kind::Gauge,
+            MetricKind::Gauge,
             "Bytes in user space of one connection, on average; 0 without connections.",
         )
         .one(user.unwrap_or(0)),
         family(
             "connection_kernel_bytes",
-            Kind::Gauge,
+            MetricKind::Gauge,
             "Bytes of kernel memory of one idle connection, as measured, without socket buffers.",
         )
         .one(IDLE_BYTES),
@@ -298,7 +308,7 @@ fn process(seen: &Seen<'_>) -> Vec<Family> {
     let Lost { dropped, unwritten } = logging::lost();
     let mut lost = family(
         "log_lines_lost",
-        Kind::Counter,
+        MetricKind::Counter,
         "Lines of the log that were lost: they found its queue full, or could not be written.",
     );
     lost.samples.extend([("queue", dropped), ("write", unwritten)].map(|(reason, count)| Sample {
@@ -308,12 +318,12 @@ fn process(seen: &Seen<'_>) -> Vec<Family> {
     families.push(lost);
     if let Some(bytes) = overview::resident() {
         let help = "Bytes that the process has resident.";
-        families.push(family("resident_memory_bytes", Kind::Gauge, help).one(bytes));
+        families.push(family("resident_memory_bytes", MetricKind::Gauge, help).one(bytes));
     }
     if let Some(bytes) = seen.sockets {
         let help = "Bytes in socket buffers of all TCP sockets of this network namespace \
              (/proc/net/sockstat).";
-        families.push(family("tcp_buffer_bytes", Kind::Gauge, help).one(bytes));
+        families.push(family("tcp_buffer_bytes", MetricKind::Gauge, help).one(bytes));
     }
     families
 }
@@ -326,7 +336,7 @@ fn admin(counted: &Counted) -> [Family; 4] {
     };
     let mut requests = family(
         "admin_requests",
-        Kind::Counter,
+        MetricKind::Counter,
         "Requests to the admin address, by the status of their answer.",
     );
     let by_status = counted.requests.iter();
@@ -335,7 +345,7 @@ fn admin(counted: &Counted) -> [Family; 4] {
         .extend(by_status.map(|(status, count)| sample("status", status.to_string(), *count)));
     let mut refusals = family(
         "admin_refusals",
-        Kind::Counter,
+        MetricKind::Counter,
         "What was asked of the admin address and not done, by the code of the error; each result \
          of a batch counts.",
     );
@@ -344,13 +354,13 @@ fn admin(counted: &Counted) -> [Family; 4] {
         .samples
         .extend(by_code.map(|(code, count)| sample("code", (*code).to_owned(), *count)));
     let help = "Connections to the admin address that are there now.";
-    let connections = family("admin_connections", Kind::Gauge, help).one(counted.connections);
+    let connections = family("admin_connections", MetricKind::Gauge, help).one(counted.connections);
     let help = "Idle connections to the admin address that were ended to make room for others.";
-    let gave_way = family("admin_gave_way", Kind::Counter, help).one(counted.gave_way);
+    let gave_way = family("admin_gave_way", MetricKind::Counter, help).one(counted.gave_way);
     [requests, refusals, connections, gave_way]
 }
 
-fn family(name: &str, kind: Kind, help: &str) -> Family {
+fn family(name: &str, kind: MetricKind, help: &str) -> Family {
     let name = format!("tidegate_{name}");
     Family { name, kind, help: help.to_owned(), samples: Vec::new() }
 }
@@ -382,8 +392,8 @@ impl Family {
     #[must_use]
     pub fn full_name(&self) -> String {
         match self.kind {
-            Kind::Counter => format!("{}_total", self.name),
-            Kind::Gauge | Kind::Histogram => self.name.clone(),
+            MetricKind::Counter => format!("{}_total", self.name),
+            MetricKind::Gauge | MetricKind::Histogram => self.name.clone(),
         }
     }
 }
@@ -415,7 +425,7 @@ mod tests {
         for ((name, _), doc) in Counters::default().named().iter().zip(Counters::DOCS) {
             let Some(shape) = shape(name, doc) else { continue };
             let is_of_now = doc.contains(" now") || doc.contains("at once");
-            let is_gauge = shape.kind == Kind::Gauge;
+            let is_gauge = shape.kind == MetricKind::Gauge;
             let not_at_once = *name == "sends_short";
             assert!(is_gauge == is_of_now || not_at_once, "{name}: add it to GAUGES? {doc}");
         }

@@ -19,7 +19,7 @@ use super::topics::TopicJson;
 use super::{Control, Shared};
 use crate::bill::{Line, Owner};
 use crate::handler::Ground;
-use crate::hub::{Answer, Request};
+use crate::hub::{Errand, Outcome};
 use crate::kernel::{IDLE_BYTES, SOCKET_BYTES};
 use crate::shard::{Counters, Vitals};
 
@@ -209,9 +209,9 @@ impl Control {
     ) -> bool {
         let mut next = Some(0);
         while let Some(from) = next {
-            let request = Request::LargestTopics { from };
+            let request = Errand::LargestTopics { from };
             let answer = self.shards.ask_shard(shard, request, deadline).await;
-            let Ok(Answer::Topics(topics, more)) = answer else { return false };
+            let Ok(Outcome::Topics(topics, more)) = answer else { return false };
             all.extend(topics.into_iter().map(TopicJson::from));
             all.sort_by_key(|topic| std::cmp::Reverse(topic.subscribers));
             all.truncate(TOPICS_MAX);

@@ -18,7 +18,7 @@ use super::body::Json;
 use super::error::{Error, ErrorBody, ErrorDetail};
 use super::object;
 use super::whom::{self, Whom};
-use crate::hub::{Answer, Content, Door, Publication, Published, Request, Target};
+use crate::hub::{Content, Door, Errand, Outcome, Publication, Published, Target};
 use crate::names::Position;
 
 /// The most messages of a batch, and the most targets of all of them together.
@@ -227,7 +227,7 @@ pub(super) async fn publish(
     let (whom, unchecked) = request.value.parts();
     let target = whom.target()?;
     let publication = unchecked.publication(control.shards.door())?;
-    let answer = control.shards.ask(Request::Publish(target, publication)).await?;
+    let answer = control.shards.ask(Errand::Publish(target, publication)).await?;
     Ok(Answered(published(answer)?.into()))
 }
 
@@ -302,7 +302,7 @@ impl<'s> Batch<'s> {
         }
         let sent = match checked {
             Ok((target, publication)) => {
-                self.shards.send(Request::Publish(target, publication), self.deadline).await
+                self.shards.send(Errand::Publish(target, publication), self.deadline).await
             }
             Err(error) => Err(error),
         };
@@ -334,9 +334,9 @@ impl<'s> Batch<'s> {
     }
 }
 
-fn published(answer: Answer) -> Result<Published, Error> {
+fn published(answer: Outcome) -> Result<Published, Error> {
     match answer {
-        Answer::Published(published) => Ok(published),
+        Outcome::Published(published) => Ok(published),
         _ => Err(Error::confused()),
     }
 }

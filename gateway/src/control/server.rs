@@ -60,14 +60,14 @@ pub(super) struct House {
 }
 
 /// A connection's place among those that are served.
-pub(super) struct Place {
-    kind: Kind,
+pub(super) struct Seat {
+    kind: SeatUse,
     _permit: OwnedSemaphorePermit,
 }
 
 /// What a place is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum SeatUse {
     Plain,
     /// One request that comes soon.
     Brief,
@@ -109,9 +109,9 @@ pub(super) async fn serve(
     }
 }
 
-impl Place {
+impl Seat {
     /// `None` if there are no more places at all, since their semaphore was closed; none ever is.
-    fn of(permit: Result<OwnedSemaphorePermit, AcquireError>, kind: Kind) -> Option<Self> {
+    fn of(permit: Result<OwnedSemaphorePermit, AcquireError>, kind: SeatUse) -> Option<Self> {
         Some(Self { kind, _permit: permit.ok()? })
     }
 }
@@ -130,9 +130,9 @@ impl House {
 
     /// A place for a connection that waits: a plain one if one is free or somebody makes room, else
     /// whichever becomes free first.
-    async fn place(&self) -> Option<Place> {
+    async fn place(&self) -> Option<Seat> {
         if let Ok(permit) = Arc::clone(&self.plain).try_acquire_owned() {
-            return Place::of(Ok(permit), Kind::Plain);
+            return Seat::of(Ok(permit), SeatUse::Plain);
         }
         loop {
             self.crowded_at.set(Some(Instant::now()));
@@ -140,13 +140,13 @@ impl House {
             tokio::select! {
                 biased;
                 permit = Arc::clone(&self.plain).acquire_owned() => {
-                    return Place::of(permit, Kind::Plain);
+                    return Seat::of(permit, SeatUse::Plain);
                 }
                 permit = Arc::clone(&self.brief).acquire_owned(), if !is_making_room => {
-                    return Place::of(permit, Kind::Brief);
+                    return Seat::of(permit, SeatUse::Brief);
                 }
                 permit = Arc::clone(&self.probes).acquire_owned(), if !is_making_room => {
-                    return Place::of(permit, Kind::Probe);
+                    return Seat::of(permit, SeatUse::Probe);
                 }
                 () = sleep(ROOM) => {}
             }
@@ -155,8 +155,8 @@ impl House {
 
     /// Whether any request may be answered at `place`, which is changed for another if it is one
     /// for [`PROBES`], and another becomes free.
-    pub(super) async fn admits(&self, place: &RefCell<Place>) -> bool {
-        if place.borrow().kind != Kind::Probe {
+    pub(super) async fn admits(&self, place: &RefCell<Seat>) -> bool {
+        if place.borrow().kind != SeatUse::Probe {
             return true;
         }
         // So many of them wait at most, so that the other places are taken by heads alone.
@@ -170,7 +170,7 @@ impl House {
         };
         let wait = if is_scarce { Duration::ZERO } else { WAIT };
         let free = timeout(wait, free).await.ok();
-        let free = free.and_then(|permit| Place::of(permit, Kind::Brief));
+        let free = free.and_then(|permit| Seat::of(permit, SeatUse::Brief));
         free.map(|free| place.replace(free)).is_some()
     }
 
@@ -203,12 +203,12 @@ impl House {
     }
 
     /// The whole life of one connection, whose place is given back at the end.
-    async fn connection(self: &Rc<Self>, stream: TcpStream, app: axum::Router, place: Place) {
+    async fn connection(self: &Rc<Self>, stream: TcpStream, app: axum::Router, place: Seat) {
         // Both only make it better; a socket that refuses them is as good as gone.
         let _ = stream.set_nodelay(true);
         let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(STALL));
         let pace =
-            Rc::new(Pace::new(place.kind != Kind::Plain, self.control.config.admin.keepalive));
+            Rc::new(Pace::new(place.kind != SeatUse::Plain, self.control.config.admin.keepalive));
         self.keep(&pace);
         let service = Service::new(app, Rc::clone(self), place, Rc::clone(&pace));
         let serving = http1::Builder::new()

@@ -21,7 +21,7 @@ use super::aws::{self, AwsError};
 use super::error::Error;
 use super::health;
 use super::pace::{Fault, Pace};
-use super::server::{House, Place};
+use super::server::{House, Seat};
 
 /// Says for how long a connection is kept (RFC 2068 section 19.7.1.1).
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
@@ -30,7 +30,7 @@ const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 pub(super) struct Service {
     app: TowerToHyperService<Router>,
     house: Rc<House>,
-    place: Rc<RefCell<Place>>,
+    place: Rc<RefCell<Seat>>,
     pace: Rc<Pace>,
     /// Requests so far.
     requests: Cell<u64>,
@@ -47,7 +47,7 @@ struct Underway(Rc<Pace>);
 
 impl Service {
     /// Of the connection at `place`.
-    pub(super) fn new(app: Router, house: Rc<House>, place: Place, pace: Rc<Pace>) -> Self {
+    pub(super) fn new(app: Router, house: Rc<House>, place: Seat, pace: Rc<Pace>) -> Self {
         let (app, place) = (TowerToHyperService::new(app), Rc::new(RefCell::new(place)));
         Self { app, house, place, pace, requests: Cell::new(0) }
     }

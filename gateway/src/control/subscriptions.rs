@@ -9,7 +9,7 @@ use super::Shared;
 use super::body::Json;
 use super::error::{Error, ErrorBody};
 use super::whom::Whom;
-use crate::hub::{Answer, Request, Target};
+use crate::hub::{Errand, Outcome, Target};
 use crate::names::Name;
 
 /// Who subscribes to what.
@@ -44,7 +44,7 @@ pub(super) async fn subscribe(
     Json(request): Json<SubscriptionRequest>,
 ) -> Result<Answered<DoneAnswer>, Error> {
     let (target, topic) = request.value.check()?;
-    done(control.shards.ask(Request::Subscribe(target, topic)).await?)
+    done(control.shards.ask(Errand::Subscribe(target, topic)).await?)
 }
 
 /// Unsubscribes a connection, or all connections that a user has now.
@@ -62,7 +62,7 @@ pub(super) async fn unsubscribe(
     Json(request): Json<SubscriptionRequest>,
 ) -> Result<Answered<DoneAnswer>, Error> {
     let (target, topic) = request.value.check()?;
-    done(control.shards.ask(Request::Unsubscribe(target, topic)).await?)
+    done(control.shards.ask(Errand::Unsubscribe(target, topic)).await?)
 }
 
 impl SubscriptionRequest {
@@ -76,9 +76,9 @@ impl SubscriptionRequest {
     }
 }
 
-pub(super) fn done(answer: Answer) -> Result<Answered<DoneAnswer>, Error> {
+pub(super) fn done(answer: Outcome) -> Result<Answered<DoneAnswer>, Error> {
     match answer {
-        Answer::Done(connections) => Ok(Answered(DoneAnswer { connections })),
+        Outcome::Done(connections) => Ok(Answered(DoneAnswer { connections })),
         _ => Err(Error::confused()),
     }
 }

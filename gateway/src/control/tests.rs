@@ -11,8 +11,8 @@ use super::*;
 use crate::config::{Admin, Hub, Token};
 use crate::gateway::{self, hub_settings};
 use crate::hub::{
-    Answer, Common, ConnectionInfo, Content, History, Identity, Kept, Message, Presence, Present,
-    Publication, Published, Refusal, Request, Seed, Target, TopicInfo,
+    Common, ConnectionInfo, Content, Errand, History, Identity, Kept, Message, NotDone, Outcome,
+    Presence, Present, Publication, Published, Seed, Target, TopicInfo,
 };
 use crate::kernel::Waker;
 use crate::mailbox;
@@ -23,7 +23,7 @@ const IDENTITY: Identity = Identity { node: Node { number: 7, start: 9 }, seed: 
 const MESSAGE_MAX: u32 = 10_000;
 
 /// What the played shard answers to a request of this kind; `None` for nothing, ever.
-type Shard = fn(&Request, &Common) -> Option<Answer>;
+type Shard = fn(&Errand, &Common) -> Option<Outcome>;
 
 /// A control thread, and the thread that plays its shards.
 struct Fixture {
@@ -163,7 +163,7 @@ fn kept(offset: u64, content: impl Into<Content>, common: &Common) -> Kept {
 }
 
 /// A shard that knows the connection [`id`] and the topic `a/b`.
-fn shard(request: &Request, common: &Common) -> Option<Answer> {
+fn shard(request: &Errand, common: &Common) -> Option<Outcome> {
     let position = Position { epoch: 0xab, offset: 4 };
     let known = |target: &Target| match target {
         Target::Connection(other) => *other == id(),
@@ -172,42 +172,42 @@ fn shard(request: &Request, common: &Common) -> Option<Answer> {
         Target::All => true,
     };
     Some(match request {
-        Request::Publish(Target::User(user), _) if user.as_str() == "slow" => {
-            Answer::Refused(Refusal::Slow)
+        Errand::Publish(Target::User(user), _) if user.as_str() == "slow" => {
+            Outcome::Refused(NotDone::Slow)
         }
-        Request::Publish(target, publication) => {
+        Errand::Publish(target, publication) => {
             assert!(!publication.message.bytes().is_empty());
             let connections = u64::from(known(target));
             if matches!(target, Target::Connection(_)) && !known(target) {
-                return Some(Answer::Refused(Refusal::Gone));
+                return Some(Outcome::Refused(NotDone::Gone));
             }
             let position = matches!(target, Target::Topic(_)).then_some(position);
-            Answer::Published(Published { connections, position })
+            Outcome::Published(Published { connections, position })
         }
-        Request::Subscribe(target, _)
-        | Request::Unsubscribe(target, _)
-        | Request::Disconnect(target, ..)
+        Errand::Subscribe(target, _)
+        | Errand::Unsubscribe(target, _)
+        | Errand::Disconnect(target, ..)
             if known(target) =>
         {
-            Answer::Done(1)
+            Outcome::Done(1)
         }
-        Request::Connection(other) if *other == id() => Answer::Connection(connection(5).into()),
-        Request::Connection(_) | Request::Disconnect(..) => Answer::Refused(Refusal::Gone),
-        Request::Connections { from: 0, limit, .. } if *limit > 1 => {
-            Answer::Connections(vec![connection(0)], Some(1))
+        Errand::Connection(other) if *other == id() => Outcome::Connection(connection(5).into()),
+        Errand::Connection(_) | Errand::Disconnect(..) => Outcome::Refused(NotDone::Gone),
+        Errand::Connections { from: 0, limit, .. } if *limit > 1 => {
+            Outcome::Connections(vec![connection(0)], Some(1))
         }
-        Request::Connections { from: 0, .. } => Answer::Connections(vec![connection(0)], Some(1)),
-        Request::Connections { .. } => Answer::Connections(vec![connection(5)], None),
-        Request::LargestTopics { from: 0 } => Answer::Topics(vec![topic()], Some(4096)),
-        Request::LargestTopics { .. } => {
-            Answer::Topics(vec![TopicInfo { subscribers: 5, ..topic() }], None)
+        Errand::Connections { from: 0, .. } => Outcome::Connections(vec![connection(0)], Some(1)),
+        Errand::Connections { .. } => Outcome::Connections(vec![connection(5)], None),
+        Errand::LargestTopics { from: 0 } => Outcome::Topics(vec![topic()], Some(4096)),
+        Errand::LargestTopics { .. } => {
+            Outcome::Topics(vec![TopicInfo { subscribers: 5, ..topic() }], None)
         }
-        Request::Topics { .. } => Answer::Topics(vec![topic()], None),
-        Request::Topic(topic_name) if topic_name.as_str() == "a/b" => {
-            Answer::Topics(vec![topic()], None)
+        Errand::Topics { .. } => Outcome::Topics(vec![topic()], None),
+        Errand::Topic(topic_name) if topic_name.as_str() == "a/b" => {
+            Outcome::Topics(vec![topic()], None)
         }
-        Request::DestroyTopic(topic) if topic.as_str() == "a/b" => Answer::Done(3),
-        Request::Presence { .. } => Answer::Presence(Presence {
+        Errand::DestroyTopic(topic) if topic.as_str() == "a/b" => Outcome::Done(3),
+        Errand::Presence { .. } => Outcome::Presence(Presence {
             members: vec![Present {
                 user: Some(name("ada")),
                 connection: None,
@@ -216,12 +216,12 @@ fn shard(request: &Request, common: &Common) -> Option<Answer> {
             }],
             total: 1,
         }),
-        Request::History { .. } => Answer::History(History {
+        Errand::History { .. } => Outcome::History(History {
             messages: vec![kept(3, "hi", common), kept(4, vec![0xff], common)],
             position,
             gap: false,
         }),
-        _ => Answer::Refused(Refusal::Unknown),
+        _ => Outcome::Refused(NotDone::Unknown),
     })
 }
 
@@ -416,10 +416,10 @@ fn topics_and_what_belongs_to_them() {
 #[test]
 fn a_history_ends_after_a_mebibyte_and_says_where_to_go_on() {
     let fixture = Fixture::new(&[], |request, common| {
-        let Request::History { .. } = request else { return None };
+        let Errand::History { .. } = request else { return None };
         let text = "\u{1}".repeat(MESSAGE_MAX as usize);
         let messages = (1..=50).map(|at| kept(at, &*text, common));
-        Some(Answer::History(History {
+        Some(Outcome::History(History {
             messages: messages.collect(),
             position: Position { epoch: 0xab, offset: 50 },
             gap: false,

@@ -16,7 +16,7 @@ use super::error::{Error, ErrorBody};
 use super::listing::{self, Listed, Page, Wanted};
 use super::publish::{self, PositionText};
 use super::subscriptions::{DoneAnswer, done};
-use crate::hub::{Answer, Content, History, Kept, Presence, Present, Request, TopicInfo};
+use crate::hub::{Content, Errand, History, Kept, Outcome, Presence, Present, TopicInfo};
 use crate::names::{Name, Position};
 
 /// Bytes of a topic in a list, beside its name.
@@ -155,9 +155,9 @@ pub(super) async fn list(
         return Err(Error::invalid(format!("`prefix` must have at most {most} bytes")));
     }
     let place = control.answers.place().await?;
-    let question = |from, limit| Request::Topics { from, prefix: prefix.clone(), limit };
+    let question = |from, limit| Errand::Topics { from, prefix: prefix.clone(), limit };
     let told = |answer| match answer {
-        Answer::Topics(some, next) => Ok((some.into_iter().map(TopicJson::from).collect(), next)),
+        Outcome::Topics(some, next) => Ok((some.into_iter().map(TopicJson::from).collect(), next)),
         _ => Err(Error::confused()),
     };
     let Page { items, cursor } = listing::page(&control, wanted, question, told).await?;
@@ -178,10 +178,10 @@ pub(super) async fn show(
     State(control): State<Shared>,
     Segment(topic): Segment,
 ) -> Result<Answered<TopicJson>, Error> {
-    match control.shards.ask(Request::Topic(Name::new(&topic)?)).await? {
-        Answer::Topics(some, _) => match some.into_iter().next() {
+    match control.shards.ask(Errand::Topic(Name::new(&topic)?)).await? {
+        Outcome::Topics(some, _) => match some.into_iter().next() {
             Some(info) => Ok(Answered(info.into())),
-            None => Err(crate::hub::Refusal::Unknown.into()),
+            None => Err(crate::hub::NotDone::Unknown.into()),
         },
         _ => Err(Error::confused()),
     }
@@ -201,7 +201,7 @@ pub(super) async fn destroy(
     State(control): State<Shared>,
     Segment(topic): Segment,
 ) -> Result<Answered<DoneAnswer>, Error> {
-    done(control.shards.ask(Request::DestroyTopic(Name::new(&topic)?)).await?)
+    done(control.shards.ask(Errand::DestroyTopic(Name::new(&topic)?)).await?)
 }
 
 /// Tells who is on a topic.
@@ -218,10 +218,10 @@ pub(super) async fn presence(
     Params(query): Params<PresenceQuery>,
 ) -> Result<Response, Error> {
     let limit = page_size(query.limit)?;
-    let request = Request::Presence { topic: Name::new(&query.topic)?, limit };
+    let request = Errand::Presence { topic: Name::new(&query.topic)?, limit };
     let place = control.answers.place().await?;
     match control.shards.ask(request).await? {
-        Answer::Presence(presence) => Ok(respond(place.json(&PresenceAnswer::from(presence))?)),
+        Outcome::Presence(presence) => Ok(respond(place.json(&PresenceAnswer::from(presence))?)),
         _ => Err(Error::confused()),
     }
 }
@@ -245,10 +245,10 @@ pub(super) async fn history(
         (Some(epoch), Some(offset)) => Some(Position { epoch: publish::epoch(&epoch)?, offset }),
         _ => return Err(Error::invalid("`epoch` and `offset` go together: give both or none")),
     };
-    let request = Request::History { topic: Name::new(&query.topic)?, since, limit };
+    let request = Errand::History { topic: Name::new(&query.topic)?, since, limit };
     let place = control.answers.place_for_messages().await?;
     match control.shards.ask(request).await? {
-        Answer::History(history) => Ok(respond(place.json(&HistoryAnswer::from(history))?)),
+        Outcome::History(history) => Ok(respond(place.json(&HistoryAnswer::from(history))?)),
         _ => Err(Error::confused()),
     }
 }

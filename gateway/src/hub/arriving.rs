@@ -8,8 +8,8 @@ use super::home::Ordered;
 use super::mail::{Joined, Left, ToPublish};
 use super::tally::Tally;
 use super::{
-    Answer, Ask, Command, Delivery, Direct, EncodeOnce, Handed, Hub, Mail, Moment, Order,
-    Publication, Published, Recovered, Refusal, Reply, Request, Single, Standing, Target, Why,
+    Ask, Delivery, Direct, EncodeOnce, Errand, Handed, Hub, Instruction, Mail, Moment, NotDone,
+    Order, Outcome, Publication, Published, Recovered, Reply, Single, Standing, Target, Why,
 };
 use crate::names::{Address, ConnectionId, Name};
 
@@ -105,9 +105,9 @@ impl Hub {
                 event.iter().for_each(|event| self.distribute(event));
             }
             Err(_) => {
-                let Joined { name, hash, address, member, form, .. } = joined;
+                let Joined { name, hash, address, holder, form, .. } = joined;
                 home.deny(hash, address);
-                let left = Left { name, hash, address, member, form };
+                let left = Left { name, hash, address, holder, form };
                 self.post.send(shard, Mail::Denied(Box::new(left)));
             }
         }
@@ -117,36 +117,36 @@ impl Hub {
     fn asked(&mut self, ask: Ask, moment: Moment, encode_once: EncodeOnce<'_>) -> Option<Work> {
         let Ask { request, reply } = ask;
         match request {
-            Request::Publish(target, publication) => {
+            Errand::Publish(target, publication) => {
                 return self.asked_to_publish((target, publication), reply, moment, encode_once);
             }
-            Request::Subscribe(target, topic) => {
-                return self.command(target, Command::Subscribe(topic), reply);
+            Errand::Subscribe(target, topic) => {
+                return self.command(target, Instruction::Subscribe(topic), reply);
             }
-            Request::Unsubscribe(target, topic) => {
-                return self.command(target, Command::Unsubscribe(topic), reply);
+            Errand::Unsubscribe(target, topic) => {
+                return self.command(target, Instruction::Unsubscribe(topic), reply);
             }
-            request @ Request::Disconnect(Target::All, ..) => self.spread(Ask { request, reply }),
-            Request::Disconnect(target, why) => {
-                return self.command(target, Command::Close(why), reply);
+            request @ Errand::Disconnect(Target::All, ..) => self.spread(Ask { request, reply }),
+            Errand::Disconnect(target, why) => {
+                return self.command(target, Instruction::Close(why), reply);
             }
-            Request::DestroyTopic(name) => reply(self.destroy(&name)),
-            Request::Topics { from, prefix, limit } => reply(self.home.list(from, &prefix, limit)),
-            Request::LargestTopics { from } => reply(self.home.largest(from)),
-            Request::Topic(name) => {
+            Errand::DestroyTopic(name) => reply(self.destroy(&name)),
+            Errand::Topics { from, prefix, limit } => reply(self.home.list(from, &prefix, limit)),
+            Errand::LargestTopics { from } => reply(self.home.largest(from)),
+            Errand::Topic(name) => {
                 reply(self.home.describe(self.common.hash(name.as_str()), &name));
             }
-            Request::Presence { topic, limit } => {
+            Errand::Presence { topic, limit } => {
                 let hash = self.common.hash(topic.as_str());
                 reply(self.home.presence((hash, &topic), limit, moment));
             }
-            Request::History { topic, since, limit } => {
+            Errand::History { topic, since, limit } => {
                 let hash = self.common.hash(topic.as_str());
                 let Self { common, home, .. } = self;
                 let hasher = |name: &Name| common.hash(name.as_str());
                 reply(home.history((hash, &topic), since, limit, (moment.now, &hasher)));
             }
-            request @ (Request::Connection(_) | Request::Connections { .. }) => {
+            request @ (Errand::Connection(_) | Errand::Connections { .. }) => {
                 return Some(Work::Tell(Box::new(Ask { request, reply })));
             }
         }
@@ -167,18 +167,18 @@ impl Hub {
             Target::User(name) => Some(name.of_user()),
         };
         if self.post.is_congested() {
-            reply(Answer::Refused(Refusal::Busy));
+            reply(Outcome::Refused(NotDone::Busy));
             return None;
         }
         let Some(name) = name else {
-            let request = Request::Publish(Target::All, publication);
+            let request = Errand::Publish(Target::All, publication);
             self.spread(Ask { request, reply });
             return None;
         };
         let hash = self.common.hash(name.as_str());
         reply(match self.publish_here((hash, &name), publication, moment, encode_once) {
-            Ok(published) => Answer::Published(published),
-            Err(refusal) => Answer::Refused(refusal),
+            Ok(published) => Outcome::Published(published),
+            Err(refusal) => Outcome::Refused(refusal),
         });
         None
     }
@@ -190,7 +190,7 @@ impl Hub {
         publication: Publication,
         moment: Moment,
         encode_once: EncodeOnce<'_>,
-    ) -> Result<Published, Refusal> {
+    ) -> Result<Published, NotDone> {
         let Self { common, home, .. } = self;
         let hasher = |name: &Name| common.hash(name.as_str());
         let ordered =
@@ -205,10 +205,10 @@ impl Hub {
         let tally = Tally::new(self.common.shards, ask.reply);
         for shard in 0..self.common.shards {
             let request = match &ask.request {
-                Request::Publish(_, publication) => {
-                    Request::Publish(Target::All, publication.clone())
+                Errand::Publish(_, publication) => {
+                    Errand::Publish(Target::All, publication.clone())
                 }
-                Request::Disconnect(_, why) => Request::Disconnect(Target::All, why.clone()),
+                Errand::Disconnect(_, why) => Errand::Disconnect(Target::All, why.clone()),
                 _ => return,
             };
             let tally = Arc::clone(&tally);
@@ -227,33 +227,33 @@ impl Hub {
     /// Something for one connection of this shard, as far as its id tells.
     fn single(&self, id: ConnectionId, what: Single, reply: Reply) -> Option<Work> {
         let Some(address) = self.common.locate(id) else {
-            reply(Answer::Refused(Refusal::Gone));
+            reply(Outcome::Refused(NotDone::Gone));
             return None;
         };
         Some(Work::Direct(Box::new(Direct { address, what }), Some(reply)))
     }
 
     /// A command for one connection, or for all subscribers of a topic whose home this is.
-    fn command(&mut self, target: Target, command: Command, reply: Reply) -> Option<Work> {
+    fn command(&mut self, target: Target, command: Instruction, reply: Reply) -> Option<Work> {
         let name = match target {
             Target::Connection(id) => return self.single(id, Single::Do(command), reply),
             Target::Topic(name) => name,
             Target::User(name) => name.of_user(),
             Target::All => {
-                reply(Answer::Refused(Refusal::Unknown));
+                reply(Outcome::Refused(NotDone::Unknown));
                 return None;
             }
         };
         if self.post.is_congested() {
-            reply(Answer::Refused(Refusal::Busy));
+            reply(Outcome::Refused(NotDone::Busy));
             return None;
         }
-        reply(Answer::Done(self.order(&name, &command)));
+        reply(Outcome::Done(self.order(&name, &command)));
         None
     }
 
     /// Sends an order to all subscribers; returns how many there are.
-    pub(super) fn order(&mut self, name: &Name, command: &Command) -> u64 {
+    pub(super) fn order(&mut self, name: &Name, command: &Instruction) -> u64 {
         let hash = self.common.hash(name.as_str());
         let (shards, connections) = self.home.subscribers(hash, name);
         let order = Arc::new(Order { topic: name.clone(), hash, what: command.clone() });
@@ -263,17 +263,17 @@ impl Hub {
         connections
     }
 
-    pub(super) fn destroy(&mut self, name: &Name) -> Answer {
+    pub(super) fn destroy(&mut self, name: &Name) -> Outcome {
         let Self { common, home, .. } = self;
         let hash = common.hash(name.as_str());
         let (_, subscribers) = home.subscribers(hash, name);
         if !home.forget(hash, name, &|name| common.hash(name.as_str())) {
-            return Answer::Refused(Refusal::Unknown);
+            return Outcome::Refused(NotDone::Unknown);
         }
         if subscribers > 0 {
-            self.order(name, &Command::End);
+            self.order(name, &Instruction::End);
         }
-        Answer::Done(subscribers)
+        Outcome::Done(subscribers)
     }
 }
 
@@ -281,8 +281,8 @@ impl Hub {
 fn everywhere(ask: Ask) -> Option<Work> {
     let Ask { request, reply } = ask;
     match request {
-        Request::Publish(_, publication) => Some(Work::PublishToAll(publication, reply)),
-        Request::Disconnect(_, why) => Some(Work::CloseAll(why, reply)),
+        Errand::Publish(_, publication) => Some(Work::PublishToAll(publication, reply)),
+        Errand::Disconnect(_, why) => Some(Work::CloseAll(why, reply)),
         _ => None,
     }
 }

@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use super::Refusal;
+use super::NotDone;
 
 /// What a message says: text, or bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,12 +24,12 @@ impl Content {
     /// [`Content`] by `into`.
     ///
     /// # Errors
-    /// [`Refusal::NotUtf8`].
-    pub fn text(bytes: impl Into<Bytes>) -> Result<Self, Refusal> {
+    /// [`NotDone::NotUtf8`].
+    pub fn text(bytes: impl Into<Bytes>) -> Result<Self, NotDone> {
         let bytes = bytes.into();
         match std::str::from_utf8(&bytes) {
             Ok(_) => Ok(Self::Text(Text(bytes))),
-            Err(_) => Err(Refusal::NotUtf8),
+            Err(_) => Err(NotDone::NotUtf8),
         }
     }
 
@@ -121,7 +121,7 @@ mod tests {
     #[test]
     fn text_is_checked_or_is_a_string() {
         assert_eq!(Content::text("ä"), Ok(Content::from("ä")));
-        assert_eq!(Content::text(&b"\xff"[..]), Err(Refusal::NotUtf8));
+        assert_eq!(Content::text(&b"\xff"[..]), Err(NotDone::NotUtf8));
         assert_eq!(Content::from(vec![0xff]).as_bytes()[..], [0xff]);
     }
 

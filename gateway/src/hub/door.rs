@@ -9,13 +9,13 @@ use siphasher::sip::SipHasher13;
 
 use super::mail::{Ask, Mail};
 use super::{
-    Answer, Content, Identity, Message, MessageMemory, Refusal, Request, Settings, Target,
+    Content, Errand, Identity, Message, MessageMemory, NotDone, Outcome, Settings, Target,
 };
 use crate::mailbox::Entrance;
 use crate::names::{Address, ConnectionId, Name, Node};
 
 /// What a shard calls with its answer, on its own thread: it must not wait for anything.
-pub type Reply = Box<dyn FnOnce(Answer) + Send>;
+pub type Reply = Box<dyn FnOnce(Outcome) + Send>;
 
 /// What names are hashed with, the same in all shards; drawn at the start, so that nobody can
 /// choose names that collide.
@@ -128,11 +128,11 @@ impl Door {
     /// what is copied.
     ///
     /// # Errors
-    /// [`Refusal::TooLarge`] or [`Refusal::Busy`].
-    pub fn message(&self, content: impl Into<Content>) -> Result<Arc<Message>, Refusal> {
+    /// [`NotDone::TooLarge`] or [`NotDone::Busy`].
+    pub fn message(&self, content: impl Into<Content>) -> Result<Arc<Message>, NotDone> {
         let content = content.into();
         if content.as_bytes().len() > self.common.max_message as usize {
-            return Err(Refusal::TooLarge);
+            return Err(NotDone::TooLarge);
         }
         Message::new(content, &self.common.memory)
     }
@@ -140,12 +140,12 @@ impl Door {
     /// Asks whom it concerns; `reply` is called once, on a shard's thread, or on this one if the
     /// request is refused before it is sent. What concerns all connections is passed on by a shard
     /// to all others, which none of them refuses, and is answered once, with the sum.
-    /// [`Request::Connections`], [`Request::Topics`] and [`Request::LargestTopics`] are for
+    /// [`Errand::Connections`], [`Errand::Topics`] and [`Errand::LargestTopics`] are for
     /// [`Door::ask_shard`], and go to the first shard here.
-    pub fn ask(&self, request: Request, reply: impl FnOnce(Answer) + Send + 'static) {
+    pub fn ask(&self, request: Errand, reply: impl FnOnce(Outcome) + Send + 'static) {
         match self.whom(&request) {
             Ok(shard) => self.ask_shard(shard, request, reply),
-            Err(refusal) => reply(Answer::Refused(refusal)),
+            Err(refusal) => reply(Outcome::Refused(refusal)),
         }
     }
 
@@ -153,35 +153,35 @@ impl Door {
     pub fn ask_shard(
         &self,
         shard: usize,
-        request: Request,
-        reply: impl FnOnce(Answer) + Send + 'static,
+        request: Errand,
+        reply: impl FnOnce(Outcome) + Send + 'static,
     ) {
         let ask = Box::new(Ask { request, reply: Box::new(reply) });
         if let Err(Mail::Ask(ask)) = self.entrance.send(shard, Mail::Ask(ask)) {
-            (ask.reply)(Answer::Refused(Refusal::Busy));
+            (ask.reply)(Outcome::Refused(NotDone::Busy));
         }
     }
 
     /// The shard that a request concerns.
-    fn whom(&self, request: &Request) -> Result<usize, Refusal> {
+    fn whom(&self, request: &Errand) -> Result<usize, NotDone> {
         match request {
-            Request::Publish(target, _)
-            | Request::Subscribe(target, _)
-            | Request::Unsubscribe(target, _)
-            | Request::Disconnect(target, ..) => match target {
+            Errand::Publish(target, _)
+            | Errand::Subscribe(target, _)
+            | Errand::Unsubscribe(target, _)
+            | Errand::Disconnect(target, ..) => match target {
                 Target::Connection(id) => self.shard_of(*id),
                 Target::User(name) => Ok(self.home(&name.of_user())),
                 Target::Topic(name) => Ok(self.home(name)),
                 Target::All => Ok(0),
             },
-            Request::Connection(id) => self.shard_of(*id),
-            Request::DestroyTopic(topic)
-            | Request::Topic(topic)
-            | Request::Presence { topic, .. }
-            | Request::History { topic, .. } => Ok(self.home(topic)),
-            Request::Connections { .. }
-            | Request::Topics { .. }
-            | Request::LargestTopics { .. } => Ok(0),
+            Errand::Connection(id) => self.shard_of(*id),
+            Errand::DestroyTopic(topic)
+            | Errand::Topic(topic)
+            | Errand::Presence { topic, .. }
+            | Errand::History { topic, .. } => Ok(self.home(topic)),
+            Errand::Connections { .. } | Errand::Topics { .. } | Errand::LargestTopics { .. } => {
+                Ok(0)
+            }
         }
     }
 
@@ -189,8 +189,8 @@ impl Door {
         self.common.home(self.common.hash(name.as_str()))
     }
 
-    fn shard_of(&self, id: ConnectionId) -> Result<usize, Refusal> {
-        let address = self.common.locate(id).ok_or(Refusal::Gone)?;
+    fn shard_of(&self, id: ConnectionId) -> Result<usize, NotDone> {
+        let address = self.common.locate(id).ok_or(NotDone::Gone)?;
         Ok(address.shard.into())
     }
 }

@@ -8,7 +8,7 @@ use hashbrown::HashTable;
 use slab::Slab;
 use smallvec::SmallVec;
 
-use super::{Form, Refusal};
+use super::{Form, NotDone};
 use crate::kernel::Slot;
 use crate::names::Name;
 
@@ -57,13 +57,13 @@ pub(crate) struct Terms {
 /// Where a connection stands among its topic's subscribers, which are as many as there may be slots,
 /// and beside it the terms of its subscription.
 #[derive(Clone, Copy, Debug, Default)]
-struct Place(u32);
+struct Spot(u32);
 
 /// One of a connection's subscriptions.
 #[derive(Clone, Copy, Debug, Default)]
 struct Subscription {
     topic: u32,
-    place: Place,
+    place: Spot,
     /// The next of the connection, or of those that are free; its number plus one.
     next: u32,
 }
@@ -96,7 +96,7 @@ pub(crate) struct Local {
 const SLOT_BITS: u32 = 22;
 const SLOT_MASK: u32 = (1 << SLOT_BITS) - 1;
 
-impl Place {
+impl Spot {
     const PUBLISHES: u32 = 1 << SLOT_BITS;
     const SERIAL_SHIFT: u32 = 24;
 
@@ -199,7 +199,7 @@ impl Local {
         terms: Terms,
         name: &Name,
         hash: &dyn Fn(&Name) -> u64,
-    ) -> Result<bool, Refusal> {
+    ) -> Result<bool, NotDone> {
         let slot = subscriber.slot();
         let found = self.find(hash(name), name);
         if found.is_some_and(|topic| self.subscription(slot, topic).is_some()) {
@@ -207,11 +207,11 @@ impl Local {
         }
         let count = self.members.get(slot as usize).map_or(0, |member| member.count);
         if count >= self.bounds.per_connection {
-            return Err(Refusal::TooManySubscriptions);
+            return Err(NotDone::TooManySubscriptions);
         }
         let is_full = found.is_none() && self.topics() >= self.bounds.topics;
         if is_full || self.live >= self.bounds.subscriptions {
-            return Err(Refusal::Full);
+            return Err(NotDone::Full);
         }
         let topic = found.unwrap_or_else(|| self.add_topic(name, hash));
         let subscribers = &mut self.topics[topic as usize].subscribers;
@@ -221,7 +221,7 @@ impl Local {
             subscribers.reserve_exact((subscribers.len() / 8).max(4));
         }
         subscribers.push(subscriber);
-        self.link(slot, topic, Place::new(at, terms));
+        self.link(slot, topic, Spot::new(at, terms));
         Ok(true)
     }
 
@@ -352,10 +352,10 @@ impl Local {
     fn moved(&mut self, slot: Slot, topic: u32, at: u32) {
         let number = self.subscription(slot, topic).expect("every subscriber has a subscription");
         let place = &mut self.subscriptions[number as usize].place;
-        *place = Place::new(at, place.terms());
+        *place = Spot::new(at, place.terms());
     }
 
-    fn link(&mut self, slot: Slot, topic: u32, place: Place) {
+    fn link(&mut self, slot: Slot, topic: u32, place: Spot) {
         if self.members.len() <= slot as usize {
             self.members.resize(slot as usize + 1, Member::default());
         }
@@ -481,7 +481,7 @@ mod tests {
             self.local.find(self.hash()(&name), &name)
         }
 
-        fn subscribe(&mut self, slot: Slot, name: &str) -> Result<bool, Refusal> {
+        fn subscribe(&mut self, slot: Slot, name: &str) -> Result<bool, NotDone> {
             let (hash, text) = (self.hash(), name.to_owned());
             let name = Name::new(name).expect("a name");
             let done = self.local.subscribe(
@@ -515,13 +515,13 @@ mod tests {
             assert_eq!(world.subscribe(1, name), Ok(true));
         }
         assert_eq!(world.subscribe(1, "a"), Ok(false));
-        assert_eq!(world.subscribe(1, "d"), Err(Refusal::TooManySubscriptions));
+        assert_eq!(world.subscribe(1, "d"), Err(NotDone::TooManySubscriptions));
         assert_eq!(world.subscribe(2, "d"), Ok(true));
-        assert_eq!(world.subscribe(2, "e"), Err(Refusal::Full));
+        assert_eq!(world.subscribe(2, "e"), Err(NotDone::Full));
         for slot in 10..26 {
             assert_eq!(world.subscribe(slot, "a"), Ok(true));
         }
-        assert_eq!(world.subscribe(30, "a"), Err(Refusal::Full));
+        assert_eq!(world.subscribe(30, "a"), Err(NotDone::Full));
         assert!(world.unsubscribe(1, "b"));
         assert!(!world.unsubscribe(1, "b"));
         assert_eq!(world.subscribe(2, "e"), Ok(true));

@@ -7,7 +7,7 @@ use super::delivery::{Delivery, Who};
 use super::door::Reply;
 use super::history::Portion;
 use super::recoveries::Key;
-use super::{Form, Publication, Request, Why};
+use super::{Errand, Form, Publication, Why};
 use crate::kernel::Peer;
 use crate::names::{Address, ConnectionId, Name, Position};
 
@@ -45,7 +45,7 @@ const _: () = assert!(size_of::<Mail>() <= 16);
 
 /// A request, and what to call with the answer.
 pub(crate) struct Ask {
-    pub(crate) request: Request,
+    pub(crate) request: Errand,
     pub(crate) reply: Reply,
 }
 
@@ -61,7 +61,7 @@ pub(crate) struct Joined {
     pub(crate) address: Address,
     /// Of the subscription.
     pub(crate) serial: u8,
-    pub(crate) member: Member,
+    pub(crate) holder: Holder,
     /// How it wants messages.
     pub(crate) form: Form,
     /// It waits to be told where it stands.
@@ -74,13 +74,13 @@ pub(crate) struct Left {
     pub(crate) name: Name,
     pub(crate) hash: u64,
     pub(crate) address: Address,
-    pub(crate) member: Member,
+    pub(crate) holder: Holder,
     /// As it was when it joined.
     pub(crate) form: Form,
 }
 
 /// Who is present by a subscription: by name, for others are told it.
-pub(crate) enum Member {
+pub(crate) enum Holder {
     User(Name),
     /// Of no user.
     Connection(ConnectionId),
@@ -125,12 +125,12 @@ pub(crate) struct Recovered {
 pub(crate) struct Order {
     pub(crate) topic: Name,
     pub(crate) hash: u64,
-    pub(crate) what: Command,
+    pub(crate) what: Instruction,
 }
 
 /// What an order says.
 #[derive(Clone)]
-pub(crate) enum Command {
+pub(crate) enum Instruction {
     /// Close the connections.
     Close(Why),
     /// End the subscription that the order is for.
@@ -158,7 +158,7 @@ pub(crate) struct Direct {
 /// What it is.
 pub(crate) enum Single {
     Publish(Publication),
-    Do(Command),
+    Do(Instruction),
 }
 
 impl Joined {
@@ -176,7 +176,7 @@ impl Subscribed {
     }
 }
 
-impl Member {
+impl Holder {
     /// Of this user, or else this connection.
     pub(crate) fn new(user: Option<Name>, id: ConnectionId) -> Self {
         user.map_or(Self::Connection(id), Self::User)

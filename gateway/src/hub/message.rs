@@ -30,7 +30,7 @@ pub struct MessageMemory {
 
 /// Why something asked of the hub is not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refusal {
+pub enum NotDone {
     /// There is no such connection any more, or never was.
     Gone,
     /// There is no such topic, or user.
@@ -93,11 +93,11 @@ impl Message {
     /// telling how much that one holds, or for how long.
     ///
     /// # Errors
-    /// [`Refusal::Busy`]: no memory is left for it.
+    /// [`NotDone::Busy`]: no memory is left for it.
     pub fn new(
         content: impl Into<Content>,
         memory: &Arc<MessageMemory>,
-    ) -> Result<Arc<Self>, Refusal> {
+    ) -> Result<Arc<Self>, NotDone> {
         let content = content.into();
         Self::counted(content.as_bytes().len(), memory, || content.alone())
     }
@@ -105,14 +105,14 @@ impl Message {
     /// A message of `length` bytes, which are copied once there is room for them.
     ///
     /// # Errors
-    /// [`Refusal::Busy`]: there is none.
+    /// [`NotDone::Busy`]: there is none.
     pub(crate) fn counted(
         length: usize,
         memory: &Arc<MessageMemory>,
         content: impl FnOnce() -> Content,
-    ) -> Result<Arc<Self>, Refusal> {
+    ) -> Result<Arc<Self>, NotDone> {
         if !memory.take(Self::cost(length)) {
-            return Err(Refusal::Busy);
+            return Err(NotDone::Busy);
         }
         Ok(Arc::new(Self { content: content(), memory: Arc::clone(memory) }))
     }
@@ -162,7 +162,7 @@ pub struct Publication {
     pub except: Option<ConnectionId>,
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for NotDone {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
             Self::Gone => "the connection is gone",
@@ -178,7 +178,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for NotDone {}
 
 #[cfg(test)]
 mod tests {
@@ -189,7 +189,7 @@ mod tests {
         let memory = Arc::new(MessageMemory::new(OVERHEAD + 10));
         let first = Message::new(vec![0; 10], &memory).expect("room");
         assert_eq!(memory.used(), OVERHEAD + 10);
-        assert_eq!(Message::new(vec![], &memory).err(), Some(Refusal::Busy));
+        assert_eq!(Message::new(vec![], &memory).err(), Some(NotDone::Busy));
         drop(first);
         assert_eq!(memory.used(), 0);
     }

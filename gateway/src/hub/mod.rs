@@ -16,6 +16,7 @@ mod arriving;
 mod content;
 mod delivery;
 mod door;
+mod errand;
 mod form;
 mod history;
 mod home;
@@ -25,7 +26,6 @@ pub(crate) mod mail;
 mod message;
 mod presence;
 mod recoveries;
-mod request;
 mod rules;
 mod settings;
 mod subscribing;
@@ -39,11 +39,11 @@ pub use content::{Content, Text};
 #[doc(hidden)]
 pub use door::{Common, Seed};
 pub use door::{Door, Reply};
-pub use message::{Message, MessageMemory, Publication, Refusal};
-pub use request::{
-    Answer, Cause, ConnectionFilter, ConnectionInfo, History, Kept, Peer, Presence, Present,
-    Published, Request, Target, TopicInfo, Why,
+pub use errand::{
+    Cause, ConnectionFilter, ConnectionInfo, Errand, History, Kept, Outcome, Peer, Presence,
+    Present, Published, Target, TopicInfo, Why,
 };
+pub use message::{Message, MessageMemory, NotDone, Publication};
 #[doc(hidden)]
 pub use rules::Rules;
 #[doc(hidden)]
@@ -57,7 +57,7 @@ pub(crate) use home::{Bounds as HomeBounds, Home};
 pub(crate) use lines::lines;
 pub(crate) use local::{Bounds as LocalBounds, Local, Ongoing, Subscriber};
 pub(crate) use mail::{
-    Ask, Command, Direct, Fetch, Handed, Mail, Order, Recovered, Single, Standing, Subscribed,
+    Ask, Direct, Fetch, Handed, Instruction, Mail, Order, Recovered, Single, Standing, Subscribed,
 };
 pub(crate) use recoveries::Recoveries;
 
@@ -295,7 +295,7 @@ impl Hub {
                 self.send_direct(*id, what);
             }
             Target::All => {
-                let request = Request::Publish(Target::All, publication);
+                let request = Errand::Publish(Target::All, publication);
                 self.spread(Ask { request, reply: Box::new(|_| {}) });
             }
         }
@@ -304,10 +304,10 @@ impl Hub {
     /// Closes connections for a handler of this shard.
     pub(crate) fn disconnect(&mut self, target: &Target, why: Why) {
         if let Target::Connection(id) = target {
-            let what = Single::Do(Command::Close(why));
+            let what = Single::Do(Instruction::Close(why));
             return self.send_direct(*id, what);
         }
-        let request = Request::Disconnect(target.clone(), why);
+        let request = Errand::Disconnect(target.clone(), why);
         let ask = Ask { request, reply: Box::new(|_| {}) };
         let home = match target {
             Target::Topic(name) => self.home_of(name),

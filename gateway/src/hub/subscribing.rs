@@ -1,8 +1,8 @@
 //! Which connections of this shard are subscribed to what.
 
 use super::local::Terms;
-use super::mail::{Joined, Left, Member};
-use super::{Form, Hub, Mail, Refusal, Subscriber};
+use super::mail::{Holder, Joined, Left};
+use super::{Form, Hub, Mail, NotDone, Subscriber};
 use crate::kernel::Slot;
 use crate::names::{Address, ConnectionId, Name, Position};
 
@@ -32,8 +32,8 @@ impl Hub {
         id: ConnectionId,
         name: &Name,
         how: Subscribing,
-    ) -> Result<(), Refusal> {
-        let address = self.locate(id).ok_or(Refusal::Gone)?;
+    ) -> Result<(), NotDone> {
+        let address = self.locate(id).ok_or(NotDone::Gone)?;
         self.serial = self.serial.wrapping_add(1);
         let Self { common, local, .. } = self;
         // On the topic that stands for a user there is nothing to be told first.
@@ -47,8 +47,8 @@ impl Hub {
         }
         let hash = common.hash(name.as_str());
         let Subscribing { since, user, form, .. } = how;
-        let (name, serial, member) = (name.clone(), terms.serial, Member::new(user, id));
-        let joined = Joined { name, hash, address, serial, member, form, waits, since };
+        let (name, serial, holder) = (name.clone(), terms.serial, Holder::new(user, id));
+        let joined = Joined { name, hash, address, serial, holder, form, waits, since };
         self.post.send(common.home(hash), Mail::Joined(Box::new(joined)));
         Ok(())
     }
@@ -123,7 +123,7 @@ impl Hub {
         topic: u32,
         user: Option<Name>,
     ) -> bool {
-        let member = Member::new(user, self.id_at(address));
+        let holder = Holder::new(user, self.id_at(address));
         let Self { common, local, recoveries, .. } = self;
         let Some(subscriber) = local.subscriber(address.slot, topic) else { return false };
         let (name, form) = (local.topic(topic).name.clone(), subscriber.form());
@@ -131,7 +131,7 @@ impl Hub {
         let hash = common.hash(name.as_str());
         // What it missed is nobody's any more; a portion may be on its way.
         recoveries.remove((address.slot, hash));
-        let left = Left { name, hash, address, member, form };
+        let left = Left { name, hash, address, holder, form };
         self.post.send(common.home(hash), Mail::Left(Box::new(left)));
         true
     }

@@ -3,13 +3,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::door::Reply;
-use super::{Answer, Published, Refusal};
+use super::{NotDone, Outcome, Published};
 
 /// What was answered so far.
 pub(super) struct Tally {
     left: usize,
     sum: u64,
-    refused: Option<Refusal>,
+    refused: Option<NotDone>,
     is_publication: bool,
     reply: Option<Reply>,
 }
@@ -28,27 +28,27 @@ impl Tally {
     }
 
     /// Adds a shard's answer. The lock is held for a few instructions.
-    pub(super) fn add(this: &Mutex<Self>, answer: Answer) {
+    pub(super) fn add(this: &Mutex<Self>, answer: Outcome) {
         let mut tally = this.lock().unwrap_or_else(PoisonError::into_inner);
         tally.left -= 1;
         match answer {
-            Answer::Published(published) => {
+            Outcome::Published(published) => {
                 tally.is_publication = true;
                 tally.sum += published.connections;
             }
-            Answer::Done(count) => tally.sum += count,
-            Answer::Refused(refusal) => tally.refused = Some(refusal),
+            Outcome::Done(count) => tally.sum += count,
+            Outcome::Refused(refusal) => tally.refused = Some(refusal),
             _ => {}
         }
         if tally.left > 0 {
             return;
         }
         let answer = match tally.refused {
-            Some(refusal) => Answer::Refused(refusal),
+            Some(refusal) => Outcome::Refused(refusal),
             None if tally.is_publication => {
-                Answer::Published(Published { connections: tally.sum, position: None })
+                Outcome::Published(Published { connections: tally.sum, position: None })
             }
-            None => Answer::Done(tally.sum),
+            None => Outcome::Done(tally.sum),
         };
         let reply = tally.reply.take();
         drop(tally);

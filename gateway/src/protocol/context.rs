@@ -14,7 +14,7 @@ use super::websocket::encode::{self, Compressing, Deflating};
 use super::websocket::state;
 use crate::config::stack::Deflate;
 use crate::connection::Payload;
-use crate::hub::{Content, Form, Message, Publication, Refusal, Subscribing, Target, Text, Why};
+use crate::hub::{Content, Form, Message, NotDone, Publication, Subscribing, Target, Text, Why};
 use crate::memory::Full;
 use crate::names::{ConnectionId, Name};
 
@@ -139,7 +139,7 @@ impl Context<'_, '_> {
     ///
     /// # Errors
     /// A bound of the hub is met.
-    pub fn set_user(&mut self, user: &Name, events: bool) -> Result<(), Refusal> {
+    pub fn set_user(&mut self, user: &Name, events: bool) -> Result<(), NotDone> {
         let how = Subscribing { events, form: self.form(events), ..Subscribing::default() };
         self.desk.hub.subscribe(self.desk.id, &user.of_user(), how)
     }
@@ -148,7 +148,7 @@ impl Context<'_, '_> {
     ///
     /// # Errors
     /// A bound of the hub is met.
-    pub fn subscribe(&mut self, topic: &Name, how: Subscribing) -> Result<(), Refusal> {
+    pub fn subscribe(&mut self, topic: &Name, how: Subscribing) -> Result<(), NotDone> {
         let form = self.form(how.events);
         let how = Subscribing { user: self.user(), form, ..how };
         self.desk.hub.subscribe(self.desk.id, topic, how)
@@ -170,14 +170,14 @@ impl Context<'_, '_> {
     /// returns; what becomes of it is not told. See [`Message::new`] for what is copied.
     ///
     /// # Errors
-    /// [`Refusal::Busy`]; [`Refusal::NotOpen`] once the connection is
+    /// [`NotDone::Busy`]; [`NotDone::NotOpen`] once the connection is
     /// closing: what was refused must not be followed by what came behind it.
     pub fn publish(
         &mut self,
         target: &Target,
         content: impl Into<Content>,
         how: Publishing,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), NotDone> {
         self.may_publish()?;
         let message = Message::new(content, self.desk.hub.memory())?;
         let except = how.not_to_self.then_some(self.desk.id);
@@ -194,7 +194,7 @@ impl Context<'_, '_> {
         target: &Target,
         piece: &Piece<'_>,
         how: Publishing,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), NotDone> {
         debug_assert_eq!(piece.part, Part::Whole, "only whole messages can be published");
         self.may_publish()?;
         let bytes = self.bytes(piece);
@@ -212,9 +212,9 @@ impl Context<'_, '_> {
         self.desk.hub.disconnect(target, Why::wish(code.0, reason));
     }
 
-    fn may_publish(&self) -> Result<(), Refusal> {
+    fn may_publish(&self) -> Result<(), NotDone> {
         let is_open = self.desk.failing.is_none() && self.desk.output.connection.may_send();
-        if is_open { Ok(()) } else { Err(Refusal::NotOpen) }
+        if is_open { Ok(()) } else { Err(NotDone::NotOpen) }
     }
 
     /// The form in which it is sent what is published.

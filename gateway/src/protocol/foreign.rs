@@ -6,7 +6,7 @@ use tidegate_proto::keepalive::Wait;
 use tidegate_proto::websocket::code::CloseCode;
 
 use super::context::{Publishing, WriteError};
-use super::refusal::Refusal as RequestRefusal;
+use super::refusal::Refusal;
 use super::serve::End;
 use super::services::{FOREIGN, Profiles};
 use super::turn::{Desk, Failing, Fault, Half, Opened, Turn};
@@ -14,7 +14,7 @@ use crate::config::Listener;
 use crate::connection::{
     AfterFlush, Connection, FOREIGN_OWN, Foreign, Output, Payload, Spoken, Stage,
 };
-use crate::hub::{Content, Message, Publication, Refusal, Subscribing, Target};
+use crate::hub::{Content, Message, NotDone, Publication, Subscribing, Target};
 use crate::kernel::Span;
 use crate::memory::{Share, gathered};
 use crate::names::{ConnectionId, Name};
@@ -214,7 +214,7 @@ impl Exchange<'_, '_> {
     ///
     /// # Errors
     /// A bound of the hub is met.
-    pub fn subscribe(&mut self, topic: &Name) -> Result<(), Refusal> {
+    pub fn subscribe(&mut self, topic: &Name) -> Result<(), NotDone> {
         self.desk.hub.subscribe(self.desk.id, topic, Subscribing::default())
     }
 
@@ -227,15 +227,15 @@ impl Exchange<'_, '_> {
     /// returns; what becomes of it is not told.
     ///
     /// # Errors
-    /// [`Refusal::Busy`]; [`Refusal::NotOpen`] once the connection is ending.
+    /// [`NotDone::Busy`]; [`NotDone::NotOpen`] once the connection is ending.
     pub fn publish(
         &mut self,
         target: &Target,
         content: impl Into<Content>,
         how: Publishing,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), NotDone> {
         if self.is_ending() {
-            return Err(Refusal::NotOpen);
+            return Err(NotDone::NotOpen);
         }
         let message = Message::new(content, self.desk.hub.memory())?;
         let except = how.not_to_self.then_some(self.desk.id);
@@ -271,7 +271,7 @@ const fn state(connection: &mut Connection) -> &mut Foreign {
 pub(super) fn begin(turn: &mut Turn<'_>) {
     if turn.is_full {
         turn.counters.refused += 1;
-        turn.left.refused = Some(RequestRefusal::Full { retry_after_seconds: 0 });
+        turn.left.refused = Some(Refusal::Full { retry_after_seconds: 0 });
         turn.left.found_full = !turn.drains;
         turn.left.drop = true;
         return;

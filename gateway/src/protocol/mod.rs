@@ -8,8 +8,7 @@
 #[doc(hidden)]
 pub mod context;
 mod counted;
-#[doc(hidden)]
-pub mod events;
+pub(crate) mod events;
 mod foreign;
 mod opening;
 #[doc(hidden)]
@@ -23,7 +22,7 @@ pub mod serve;
 pub mod services;
 #[doc(hidden)]
 pub mod turn;
-pub mod websocket;
+pub(crate) mod websocket;
 
 use crate::connection::{Connection, Spoken};
 use crate::kernel::Span;

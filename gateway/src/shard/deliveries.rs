@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::connection::Offer;
 use crate::hub::{
-    Command, Delivery, Direct, Form, Ongoing, Order, Recovered, Reply, Standing, Subscribed,
+    Delivery, Direct, Form, Instruction, Ongoing, Order, Recovered, Reply, Standing, Subscribed,
 };
 use crate::kernel::Slot;
 use crate::names::{Address, Name};
@@ -24,7 +24,7 @@ pub(super) enum Job {
     /// Do something with subscribers.
     Order(Arc<Order>),
     /// Do something with all connections.
-    All(Command, Option<Reply>),
+    All(Instruction, Option<Reply>),
     /// Tell a new subscriber where it stands.
     Stand(Arc<Standing>),
     /// Tell a subscriber more of what it missed.

@@ -12,7 +12,7 @@ use super::connections::queue::Delivered;
 use super::deliveries::{At, Forms, Framed, Job, Line, Running};
 use super::recovery::Recovery;
 use crate::connection::NO_KEY;
-use crate::hub::{Answer, Command, Delivery, Direct, Form, Published, Reply, Subscriber};
+use crate::hub::{Delivery, Direct, Form, Instruction, Outcome, Published, Reply, Subscriber};
 use crate::kernel::{Ring, Slot};
 use crate::names::ConnectionId;
 use crate::protocol::websocket::encode;
@@ -192,7 +192,12 @@ impl<R: Ring> Fanout<'_, R> {
         Some(delivered)
     }
 
-    pub(super) fn done(&mut self, slot: Slot, command: &Command, topic: Option<u32>) -> Delivered {
+    pub(super) fn done(
+        &mut self,
+        slot: Slot,
+        command: &Instruction,
+        topic: Option<u32>,
+    ) -> Delivered {
         if self.connections.obey(slot, command, topic).is_ok() {
             Delivered::Taken
         } else {
@@ -213,12 +218,12 @@ impl<R: Ring> Fanout<'_, R> {
         match &mut running.job {
             Job::Tell(_, reply) => {
                 if let Some(reply) = reply.take() {
-                    reply(Answer::Published(Published { connections, position: None }));
+                    reply(Outcome::Published(Published { connections, position: None }));
                 }
             }
             Job::All(_, reply) => {
                 if let Some(reply) = reply.take() {
-                    reply(Answer::Done(connections));
+                    reply(Outcome::Done(connections));
                 }
             }
             Job::Order(_) | Job::Stand(_) | Job::Recover(_) | Job::One(..) => {}

@@ -15,8 +15,8 @@ use super::sockets::Sockets;
 use super::telling::Telling;
 use crate::counters::Counters;
 use crate::hub::{
-    Answer, Command, Delivery, Direct, Hub, Publication, Published, Refusal, Single, What, Why,
-    Work,
+    Delivery, Direct, Hub, Instruction, NotDone, Outcome, Publication, Published, Single, What,
+    Why, Work,
 };
 use crate::kernel::{Ring, Slot};
 use crate::protocol::websocket::encode;
@@ -131,7 +131,7 @@ impl<R: Ring> Shard<R> {
                 self.deliveries.add(Job::Tell(Arc::new(delivery), Some(reply)));
             }
             Work::CloseAll(why, reply) => {
-                self.deliveries.add(Job::All(Command::Close(why), Some(reply)));
+                self.deliveries.add(Job::All(Instruction::Close(why), Some(reply)));
             }
             Work::Direct(direct, reply) => self.begin_with_one(Job::One(direct, reply)),
             Work::Standing(standing) => self.deliveries.add(Job::Stand(Arc::from(standing))),
@@ -162,27 +162,27 @@ impl<R: Ring> Shard<R> {
 
 impl<R: Ring> Fanout<'_, R> {
     /// Does something with one connection, which may be gone; `None` if it has to wait.
-    pub(super) fn direct(&mut self, direct: &Direct, forms: &mut Forms) -> Option<Answer> {
+    pub(super) fn direct(&mut self, direct: &Direct, forms: &mut Forms) -> Option<Outcome> {
         let done = match self.connections.slot_at(direct.address) {
-            None => Err(Refusal::Gone),
-            Some(slot) if !self.connections.sockets.may_be_told(slot) => Err(Refusal::NotOpen),
+            None => Err(NotDone::Gone),
+            Some(slot) if !self.connections.sockets.may_be_told(slot) => Err(NotDone::NotOpen),
             Some(slot) => match &direct.what {
                 Single::Publish(publication) => match self.push(slot, publication, forms) {
                     Delivered::Taken => {
-                        Ok(Answer::Published(Published { connections: 1, position: None }))
+                        Ok(Outcome::Published(Published { connections: 1, position: None }))
                     }
-                    Delivered::Refused => Err(Refusal::Slow),
-                    Delivered::TooLarge => Err(Refusal::TooLarge),
+                    Delivered::Refused => Err(NotDone::Slow),
+                    Delivered::TooLarge => Err(NotDone::TooLarge),
                     Delivered::Waits => return None,
                 },
                 Single::Do(command) => {
-                    self.connections.obey(slot, command, None).map(|()| Answer::Done(1))
+                    self.connections.obey(slot, command, None).map(|()| Outcome::Done(1))
                 }
             },
         };
         self.connections.sockets.counters.pushes_gone +=
-            u64::from(done.as_ref().err() == Some(&Refusal::Gone));
-        Some(done.unwrap_or_else(Answer::Refused))
+            u64::from(done.as_ref().err() == Some(&NotDone::Gone));
+        Some(done.unwrap_or_else(Outcome::Refused))
     }
 
     pub(super) fn push(

@@ -6,7 +6,7 @@ use tidegate_proto::keepalive::Wait;
 
 use super::connections::Connections;
 use crate::connection::deadlines::TICK;
-use crate::hub::{Answer, Ask, ConnectionFilter, ConnectionInfo, Refusal, Request};
+use crate::hub::{Ask, ConnectionFilter, ConnectionInfo, Errand, NotDone, Outcome};
 use crate::kernel::{Peer, Ring, Slot};
 
 /// The most slots that are looked at for one answer: what is told is told in one turn of the loop.
@@ -27,26 +27,26 @@ impl<R: Ring> Telling<'_, R> {
     /// Answers a question about connections.
     pub(super) fn answer_about_connections(&mut self, ask: Ask) {
         let answer = match ask.request {
-            Request::Connection(id) => match self.connections.slot_of(id) {
-                Some(slot) => Answer::Connection(Box::new(self.describe(slot, usize::MAX))),
-                None => Answer::Refused(Refusal::Gone),
+            Errand::Connection(id) => match self.connections.slot_of(id) {
+                Some(slot) => Outcome::Connection(Box::new(self.describe(slot, usize::MAX))),
+                None => Outcome::Refused(NotDone::Gone),
             },
-            Request::Connections { from, filter, limit } => {
+            Errand::Connections { from, filter, limit } => {
                 self.list_connections(from, &filter, limit)
             }
-            _ => Answer::Refused(Refusal::Unknown),
+            _ => Outcome::Refused(NotDone::Unknown),
         };
         (ask.reply)(answer);
     }
 
-    fn list_connections(&self, from: Slot, filter: &ConnectionFilter, limit: usize) -> Answer {
+    fn list_connections(&self, from: Slot, filter: &ConnectionFilter, limit: usize) -> Outcome {
         let mut infos = Vec::new();
         let mut subscriptions = 0;
         let end = self.connections.sockets.table.used_slots();
         let until = end.min(from.saturating_add(LOOKED_AT));
         for slot in from..until {
             if infos.len() == limit || subscriptions >= SUBSCRIPTIONS {
-                return Answer::Connections(infos, Some(slot));
+                return Outcome::Connections(infos, Some(slot));
             }
             if !self.connections.sockets.table[slot].is_open() {
                 continue;
@@ -56,7 +56,7 @@ impl<R: Ring> Telling<'_, R> {
                 infos.push(self.describe(slot, TOPICS));
             }
         }
-        Answer::Connections(infos, (until < end).then_some(until))
+        Outcome::Connections(infos, (until < end).then_some(until))
     }
 
     fn fits(&self, slot: Slot, filter: &ConnectionFilter) -> bool {

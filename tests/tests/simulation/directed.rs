@@ -3,7 +3,7 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
-use tidegate::hub::{Answer, ConnectionFilter, Publication, Published, Request, Target, Why};
+use tidegate::hub::{ConnectionFilter, Errand, Outcome, Publication, Published, Target, Why};
 use tidegate::kernel::{Completion, Errno, Operation};
 use tidegate::names::{Name, Position};
 
@@ -66,12 +66,12 @@ fn who_has_ended_is_told_no_more_though_the_rest_is_still_being_sent() {
     let message = play.door.message("to all").expect("room");
     let publication = Publication { message, key: None, except: None };
     let (answers, answer) = mpsc::channel();
-    play.door.ask(Request::Publish(Target::All, publication), move |answer| {
+    play.door.ask(Errand::Publish(Target::All, publication), move |answer| {
         answers.send(answer).expect("somebody waits");
     });
     play.turn([]);
     let answer = answer.recv().expect("an answer");
-    assert!(matches!(answer, Answer::Published(Published { connections: 0, .. })), "{answer:?}");
+    assert!(matches!(answer, Outcome::Published(Published { connections: 0, .. })), "{answer:?}");
     play.hand.borrow_mut().unsettled = false;
     let pushed = play.turn([]);
     assert!(pushed.contains(&Operation::Close { slot: 0 }), "{pushed:?}");
@@ -175,7 +175,7 @@ fn with_one_that_is_stalled() -> Play {
     play.first_says(&script::opening(&mut Random::new(0), "/room", false));
     let message = play.door.message("x".repeat(2000)).expect("room");
     let publication = Publication { message, key: None, except: None };
-    play.door.ask(Request::Publish(Target::All, publication), |_| {});
+    play.door.ask(Errand::Publish(Target::All, publication), |_| {});
     let sent = (0..3).find_map(|_| play.turn([]).into_iter().find(is_sent));
     let Some(Operation::Send { batch_index, .. }) = sent else { panic!("{sent:?}") };
     let result = Err(Errno::AGAIN);
@@ -260,8 +260,8 @@ fn who_comes_into_a_slot_hears_what_the_one_before_is_not_to_hear() {
     let message = play.door.message("news").expect("room");
     let publication = Publication { message, key: None, except: Some(gone.id) };
     let topic = Target::Topic(Name::new("room").expect("a name"));
-    let answer = play.asks(Request::Publish(topic, publication));
-    assert!(matches!(answer, Answer::Published(Published { connections: 1, .. })), "{answer:?}");
+    let answer = play.asks(Errand::Publish(topic, publication));
+    assert!(matches!(answer, Outcome::Published(Published { connections: 1, .. })), "{answer:?}");
     play.turn([]);
     let is_told = |(_, bytes): &(Operation, Vec<u8>)| bytes.ends_with(b"news");
     assert!(play.hand.borrow().seen.iter().any(is_told), "it heard nothing");
@@ -272,8 +272,8 @@ fn publish(play: &mut Play) -> Position {
     let message = play.door.message("x".repeat(1000)).expect("room");
     let publication = Publication { message, key: None, except: None };
     let topic = Target::Topic(Name::new("room").expect("a name"));
-    let answer = play.asks(Request::Publish(topic, publication));
-    let Answer::Published(Published { position: Some(at), .. }) = answer else {
+    let answer = play.asks(Errand::Publish(topic, publication));
+    let Outcome::Published(Published { position: Some(at), .. }) = answer else {
         panic!("{answer:?}");
     };
     at
@@ -332,10 +332,10 @@ fn a_portion_that_is_left_out_counts_as_the_messages_that_it_is() {
         let short = Completion::SendFellShort { slot: 0, batch_index, result };
         let request = if slow_peer == "pause" {
             // A Close frame, in front of which only what has begun may go.
-            Request::Disconnect(Target::All, Why::wish(4000, "away"))
+            Errand::Disconnect(Target::All, Why::wish(4000, "away"))
         } else {
             let message = play.door.message("news").expect("room");
-            Request::Publish(Target::All, Publication { message, key: None, except: None })
+            Errand::Publish(Target::All, Publication { message, key: None, except: None })
         };
         let mut short = Some(short);
         if slow_peer == "drop_oldest" {
@@ -365,18 +365,18 @@ fn a_recovery_ends_with_its_subscription_wherever_it_stands() {
         play.hand.borrow_mut().unsettled = true;
         (0..35).for_each(|_| _ = publish(&mut play));
         let filter = ConnectionFilter::default();
-        let Answer::Connections(infos, None) =
-            play.asks(Request::Connections { from: 0, filter, limit: 9 })
+        let Outcome::Connections(infos, None) =
+            play.asks(Errand::Connections { from: 0, filter, limit: 9 })
         else {
             panic!("no list");
         };
         play.hand.borrow_mut().unsettled = turns == 0;
         (0..turns).for_each(|_| drop(play.turn([])));
         let answer = play.asks(match destroys {
-            true => Request::DestroyTopic(room()),
-            false => Request::Unsubscribe(Target::Connection(infos[0].id), room()),
+            true => Errand::DestroyTopic(room()),
+            false => Errand::Unsubscribe(Target::Connection(infos[0].id), room()),
         });
-        assert!(matches!(answer, Answer::Done(1)), "{answer:?}");
+        assert!(matches!(answer, Outcome::Done(1)), "{answer:?}");
         play.hand.borrow_mut().unsettled = false;
         (0..4).for_each(|_| drop(play.turn([])));
         assert_eq!(play.counters().subscriptions, 0, "{turns} turns on, {destroys}");
@@ -410,7 +410,7 @@ fn who_has_yet_to_show_what_it_took_is_not_slow() {
     for _ in 0..9 {
         let message = play.door.message("x".repeat(1000)).expect("room");
         let publication = Publication { message, key: None, except: None };
-        play.door.ask(Request::Publish(Target::All, publication), |_| {});
+        play.door.ask(Errand::Publish(Target::All, publication), |_| {});
         play.turn([]);
         play.hand.borrow_mut().unsettled = true;
     }
@@ -422,7 +422,7 @@ fn who_has_yet_to_show_what_it_took_is_not_slow() {
 
 /// A client takes nothing, and so many messages are pushed to it, most of which find no block;
 /// what comes of them.
-fn with_pushes_that_wait(count: usize) -> (Play, mpsc::Receiver<Answer>) {
+fn with_pushes_that_wait(count: usize) -> (Play, mpsc::Receiver<Outcome>) {
     let mut play = Play::with(
         "blocks = '1MiB'\n[[route]]\npath = '/room'\nhandler = 'hub?topic=room'\n\
          backlog = '1MiB'\nmax_buffered_message = '128KiB'\n\
@@ -435,7 +435,7 @@ fn with_pushes_that_wait(count: usize) -> (Play, mpsc::Receiver<Answer>) {
         let message = play.door.message(vec![b'x'; 60_000]).expect("room");
         let publication = Publication { message, key: None, except: None };
         let answers = answers.clone();
-        let request = Request::Publish(Target::Connection(id), publication);
+        let request = Errand::Publish(Target::Connection(id), publication);
         play.door.ask(request, move |answer| answers.send(answer).expect("somebody waits"));
         for pushed in play.turn([]) {
             if let Operation::Send { batch_index, .. } = pushed {
@@ -456,7 +456,7 @@ fn a_push_that_waits_for_a_block_keeps_no_other_mail_waiting() {
     play.told();
     // What comes for the same connection has its place behind.
     let id = play.told().0.id;
-    let close = Request::Disconnect(Target::Connection(id), Why::wish(4000, "away"));
+    let close = Errand::Disconnect(Target::Connection(id), Why::wish(4000, "away"));
     let (answers, closed) = mpsc::channel();
     play.door.ask(close, move |answer| answers.send(answer).expect("somebody waits"));
     (0..3).for_each(|_| drop(play.turn([])));
@@ -467,8 +467,8 @@ fn a_push_that_waits_for_a_block_keeps_no_other_mail_waiting() {
     let Some(Operation::SendArmed { span, .. }) = sent else { panic!("no send is armed") };
     play.turn([Completion::Sent { slot: 0, generation: 0, result: Ok(span.length) }]);
     (0..20).for_each(|_| drop(play.turn([])));
-    assert!(matches!(closed.try_recv(), Ok(Answer::Done(1))));
-    let published = |answer: &Answer| matches!(answer, Answer::Published(_));
+    assert!(matches!(closed.try_recv(), Ok(Outcome::Done(1))));
+    let published = |answer: &Outcome| matches!(answer, Outcome::Published(_));
     assert_eq!(answer.try_iter().filter(published).count(), 12 - taken);
 }
 
@@ -507,7 +507,7 @@ fn a_topic_of_which_nothing_is_left_is_forgotten_though_its_history_is_asked_for
     // The message is too old when it is asked for, and no tick has come that would look.
     play.hand.borrow_mut().now += Duration::from_millis(1100);
     let topic = Name::new("room").expect("a name");
-    play.asks(Request::History { topic, since: None, limit: 9 });
+    play.asks(Errand::History { topic, since: None, limit: 9 });
     for _ in 0..9 {
         play.tick();
     }

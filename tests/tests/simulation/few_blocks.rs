@@ -28,7 +28,7 @@ fn push(play: &mut Play, id: ConnectionId, count: usize) {
     for _ in 0..count {
         let message = play.door.message(vec![b'x'; 60_000]).expect("room");
         let publication = Publication { message, key: None, except: None };
-        play.door.ask(Request::Publish(Target::Connection(id), publication), |_| {});
+        play.door.ask(Errand::Publish(Target::Connection(id), publication), |_| {});
         let pushed = play.turn([]);
         fall_short(play, &pushed);
     }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tidegate::config::Config;
 use tidegate::gateway::{Program, hub_settings};
 use tidegate::hub::{
-    self, Answer, ConnectionFilter, ConnectionInfo, Door, Identity, Presence, Request, Seed,
+    self, ConnectionFilter, ConnectionInfo, Door, Errand, Identity, Outcome, Presence, Seed,
 };
 use tidegate::kernel::{
     AreaName, BufferId, Completion, Errno, Memory, Operation, Peer, Ring, Slot, Waker,
@@ -219,7 +219,7 @@ impl Play {
     }
 
     /// What is answered to `request` within two turns.
-    pub fn asks(&mut self, request: Request) -> Answer {
+    pub fn asks(&mut self, request: Errand) -> Outcome {
         let (answers, answer) = mpsc::channel();
         self.door.ask(request, move |answer| answers.send(answer).expect("somebody waits"));
         self.turn([]);
@@ -250,12 +250,12 @@ impl Play {
     /// What is told of the only connection, and of who is on its topic.
     pub fn told(&mut self) -> (ConnectionInfo, Presence) {
         let filter = ConnectionFilter::default();
-        let connections = Request::Connections { from: 0, filter, limit: 9 };
-        let Answer::Connections(mut infos, None) = self.asks(connections) else {
+        let connections = Errand::Connections { from: 0, filter, limit: 9 };
+        let Outcome::Connections(mut infos, None) = self.asks(connections) else {
             panic!("no list");
         };
         let topic = Name::new("room").expect("a name");
-        let Answer::Presence(presence) = self.asks(Request::Presence { topic, limit: 9 }) else {
+        let Outcome::Presence(presence) = self.asks(Errand::Presence { topic, limit: 9 }) else {
             panic!("no presence");
         };
         (infos.pop().expect("a connection"), presence)

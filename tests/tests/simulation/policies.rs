@@ -3,7 +3,7 @@
 
 use std::sync::mpsc;
 
-use tidegate::hub::{Answer, ConnectionFilter, Publication, Request, Target};
+use tidegate::hub::{ConnectionFilter, Errand, Outcome, Publication, Target};
 use tidegate::kernel::{Completion, Errno, Operation};
 use tidegate::names::{ConnectionId, Name};
 use tidegate_tests::Frame;
@@ -104,14 +104,14 @@ impl Lab {
         play.first_says(&script::opening(&mut Random::new(0), "/room", false));
         play.turn([]);
         let filter = ConnectionFilter::default();
-        let Answer::Connections(infos, _) =
-            play.asks(Request::Connections { from: 0, filter, limit: 9 })
+        let Outcome::Connections(infos, _) =
+            play.asks(Errand::Connections { from: 0, filter, limit: 9 })
         else {
             panic!("no list");
         };
         let id = infos[0].id;
-        let subscribe = Request::Subscribe(Target::Connection(id), topic("other"));
-        assert!(matches!(play.asks(subscribe), Answer::Done(1)));
+        let subscribe = Errand::Subscribe(Target::Connection(id), topic("other"));
+        assert!(matches!(play.asks(subscribe), Outcome::Done(1)));
         play.hand.borrow_mut().seen.clear();
         let model = Model { policy, committed: Vec::new(), queue: Vec::new(), left_out: 0 };
         let (shown, completions) = (Vec::new(), Vec::new());
@@ -131,7 +131,7 @@ impl Lab {
         };
         self.model.publish(Item { key: (name, key), frame: Frame::text(text).unmasked() });
         let (answers, answer) = mpsc::channel();
-        self.play.door.ask(Request::Publish(target, publication), move |answer| {
+        self.play.door.ask(Errand::Publish(target, publication), move |answer| {
             answers.send(answer).expect("somebody waits");
         });
         self.come_to_rest();

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tidegate::hub::{
-    Answer, ConnectionFilter, Content, Door, Publication, Refusal, Request, Target, Why,
+    ConnectionFilter, Content, Door, Errand, NotDone, Outcome, Publication, Target, Why,
 };
 use tidegate::kernel::Peer;
 use tidegate::names::{ConnectionId, Name, Node};
@@ -31,7 +31,7 @@ pub struct Publisher {
     numbers: BTreeMap<To, u64>,
     asked: u64,
     answered: u64,
-    answers: Arc<Mutex<Vec<(Asked, Answer)>>>,
+    answers: Arc<Mutex<Vec<(Asked, Outcome)>>>,
     /// How often each wall clock had been set when everything was last answered.
     clocks: Vec<usize>,
 }
@@ -142,7 +142,7 @@ impl Publisher {
             11 | 12 => {
                 let shard = self.random.below(self.door.shards());
                 let filter = ConnectionFilter::default();
-                let request = Request::Connections { from: 0, filter, limit: 100 };
+                let request = Errand::Connections { from: 0, filter, limit: 100 };
                 self.ask_shard(shard, Asked::Connections(shard), request);
             }
             13 if !self.plan.trickles => self.subscribe(),
@@ -204,12 +204,12 @@ impl Publisher {
             Ok(message) => {
                 let key = self.random.pick(&[None, Some("a"), Some("b")]).map(name);
                 let publication = Publication { message, key, except: None };
-                self.ask(asked, Request::Publish(target, publication));
+                self.ask(asked, Errand::Publish(target, publication));
             }
             Err(refusal) => {
                 // As if it had been asked.
                 self.asked += 1;
-                push(&self.answers, (asked, Answer::Refused(refusal)));
+                push(&self.answers, (asked, Outcome::Refused(refusal)));
             }
         }
     }
@@ -219,13 +219,13 @@ impl Publisher {
         if self.random.chance(300) {
             let user = self.random.pick(&USERS);
             self.plan.ledger.borrow_mut().grant_user(user, &room);
-            let request = Request::Subscribe(Target::User(name(user)), name(&room));
+            let request = Errand::Subscribe(Target::User(name(user)), name(&room));
             return self.ask(Asked::Other, request);
         }
         let Some((id, place)) = self.connection() else { return };
         self.plan.ledger.borrow_mut().grant(place, &room);
         let target = target(&To::Connection(id));
-        self.ask(Asked::Other, Request::Subscribe(target, name(&room)));
+        self.ask(Asked::Other, Errand::Subscribe(target, name(&room)));
     }
 
     /// Ends subscriptions of one room; of the others nobody does.
@@ -233,16 +233,16 @@ impl Publisher {
         let room = format!("rooms/{}", ROOMS[ROOMS.len() - 1]);
         self.plan.ledger.borrow_mut().upset.insert(room.clone());
         match self.random.below(3) {
-            0 => self.ask(Asked::Other, Request::DestroyTopic(name(&room))),
+            0 => self.ask(Asked::Other, Errand::DestroyTopic(name(&room))),
             1 => {
                 let user = Target::User(name(self.random.pick(&USERS)));
-                self.ask(Asked::Other, Request::Unsubscribe(user, name(&room)));
+                self.ask(Asked::Other, Errand::Unsubscribe(user, name(&room)));
             }
             _ => {
                 let Some((id, place)) = self.connection() else { return };
                 let asked = Asked::Unsubscribe(place, room.clone());
                 let target = target(&To::Connection(id));
-                self.ask(asked, Request::Unsubscribe(target, name(&room)));
+                self.ask(asked, Errand::Unsubscribe(target, name(&room)));
             }
         }
     }
@@ -257,35 +257,35 @@ impl Publisher {
                 None => return,
             },
         };
-        let request = Request::Disconnect(target, Why::wish(SENT_AWAY, "away"));
+        let request = Errand::Disconnect(target, Why::wish(SENT_AWAY, "away"));
         self.ask(Asked::Other, request);
     }
 
     fn look(&mut self) {
         let topic = self.room();
         let request = match self.random.below(5) {
-            0 => Request::Topic(name(&topic)),
+            0 => Errand::Topic(name(&topic)),
             1 => {
-                let request = Request::Presence { topic: name(&topic), limit: 10 };
+                let request = Errand::Presence { topic: name(&topic), limit: 10 };
                 return self.ask(Asked::Presence, request);
             }
-            2 => Request::LargestTopics { from: 0 },
-            3 => Request::Topics { from: 0, prefix: "rooms/".into(), limit: 10 },
+            2 => Errand::LargestTopics { from: 0 },
+            3 => Errand::Topics { from: 0, prefix: "rooms/".into(), limit: 10 },
             _ => {
-                let request = Request::History { topic: name(&topic), since: None, limit: 100 };
+                let request = Errand::History { topic: name(&topic), since: None, limit: 100 };
                 return self.ask(Asked::History(topic), request);
             }
         };
         self.ask(Asked::Other, request);
     }
 
-    fn ask(&mut self, asked: Asked, request: Request) {
+    fn ask(&mut self, asked: Asked, request: Errand) {
         self.asked += 1;
         let answers = Arc::clone(&self.answers);
         self.door.ask(request, move |answer| push(&answers, (asked, answer)));
     }
 
-    fn ask_shard(&mut self, shard: usize, asked: Asked, request: Request) {
+    fn ask_shard(&mut self, shard: usize, asked: Asked, request: Errand) {
         self.asked += 1;
         let answers = Arc::clone(&self.answers);
         self.door.ask_shard(shard, request, move |answer| push(&answers, (asked, answer)));
@@ -300,10 +300,10 @@ impl Publisher {
     }
 
     /// What is answered must be true.
-    fn judge(&mut self, asked: Asked, answer: Answer, sights: &Sights<'_>) {
+    fn judge(&mut self, asked: Asked, answer: Outcome, sights: &Sights<'_>) {
         let mut ledger = self.plan.ledger.borrow_mut();
         match (asked, answer) {
-            (Asked::Publish(label, is_gone), Answer::Published(published)) => {
+            (Asked::Publish(label, is_gone), Outcome::Published(published)) => {
                 assert!(!is_gone, "{label:?} was published to a connection that was gone");
                 ledger.is_published(&label);
                 if let (Some(at), To::Topic(topic)) = (published.position, &label.stream.target) {
@@ -313,18 +313,18 @@ impl Publisher {
                 let is_single = matches!(label.stream.target, To::Connection(_));
                 assert!(!is_single || published.connections == 1, "{label:?}: {published:?}");
             }
-            (Asked::Publish(label, is_gone), Answer::Refused(refusal)) => {
-                let may = matches!(refusal, Refusal::Gone | Refusal::Busy);
+            (Asked::Publish(label, is_gone), Outcome::Refused(refusal)) => {
+                let may = matches!(refusal, NotDone::Gone | NotDone::Busy);
                 assert!(may || !is_gone, "{label:?} to a connection that is gone: {refusal:?}");
                 let is_single = matches!(label.stream.target, To::Connection(_));
-                let of_one = matches!(refusal, Refusal::Gone | Refusal::NotOpen | Refusal::Slow);
+                let of_one = matches!(refusal, NotDone::Gone | NotDone::NotOpen | NotDone::Slow);
                 assert!(is_single || !of_one, "{label:?}: {refusal:?}");
                 // What goes to all may have been refused by one shard and not by another.
                 if label.stream.target != To::All {
                     ledger.refused.insert(label);
                 }
             }
-            (Asked::Connections(shard), Answer::Connections(infos, _)) => {
+            (Asked::Connections(shard), Outcome::Connections(infos, _)) => {
                 for info in infos {
                     assert_eq!(usize::from(info.id.shard), shard);
                     // The client's number is its port.
@@ -338,7 +338,7 @@ impl Publisher {
                     assert!(sights.is_true(connected, clock, opened), "{info:?}: {opened:?}");
                 }
             }
-            (Asked::Presence, Answer::Presence(presence)) => {
+            (Asked::Presence, Outcome::Presence(presence)) => {
                 for member in presence.members {
                     // Its home is one of the shards.
                     let is_true = |(shard, since): (usize, &usize)| {
@@ -349,11 +349,11 @@ impl Publisher {
                     assert!(is_told_truly, "on a topic since {}", member.since);
                 }
             }
-            (Asked::Unsubscribe(place, topic), Answer::Done(_)) => {
+            (Asked::Unsubscribe(place, topic), Outcome::Done(_)) => {
                 let next = self.numbers.get(&To::Topic(topic.clone())).map_or(1, |last| last + 1);
                 ledger.ban(place, &topic, next);
             }
-            (Asked::History(topic), Answer::History(history)) => {
+            (Asked::History(topic), Outcome::History(history)) => {
                 let epoch = history.position.epoch_text();
                 let mut before = 0;
                 for kept in history.messages {
@@ -376,7 +376,7 @@ impl Publisher {
     }
 }
 
-fn push(answers: &Mutex<Vec<(Asked, Answer)>>, answer: (Asked, Answer)) {
+fn push(answers: &Mutex<Vec<(Asked, Outcome)>>, answer: (Asked, Outcome)) {
     answers.lock().expect("nobody panicked").push(answer);
 }
 

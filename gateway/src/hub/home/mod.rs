@@ -21,7 +21,7 @@ use super::history::{History, Portion};
 use super::mail::{Fetch, Joined, Left, Recovered, Standing};
 use super::presence::Members;
 use super::rules::Rules;
-use super::{EncodeOnce, Publication, Refusal};
+use super::{EncodeOnce, NotDone, Publication};
 use crate::names::{Address, Name, TopicRule};
 
 /// Bytes of messages that one who comes back is told at once, and one message more.
@@ -153,7 +153,7 @@ impl Home {
         joined: &Joined,
         now: Duration,
         hash: &dyn Fn(&Name) -> u64,
-    ) -> Result<(Standing, Option<Ordered>), Refusal> {
+    ) -> Result<(Standing, Option<Ordered>), NotDone> {
         let index = self.find_or_add(joined.hash, &joined.name, true, hash)?;
         let topic = &mut self.topics[index as usize];
         topic.is_of_interest(joined.address.shard, joined.form);
@@ -175,7 +175,7 @@ impl Home {
     fn comes(&mut self, index: u32, joined: &Joined, now: Duration) -> Option<Ordered> {
         let topic = &mut self.topics[index as usize];
         let members = topic.extra.as_mut().and_then(|extra| extra.members.as_mut())?;
-        let who = joined.member.who();
+        let who = joined.holder.who();
         if self.present >= self.bounds.present && !members.has(&who) {
             self.counts.presence_full += 1;
             let is_user = matches!(who, Who::User(_));
@@ -246,7 +246,7 @@ impl Home {
     fn goes(&mut self, index: u32, left: &Left, now: Duration) -> Option<Ordered> {
         let extra = self.topics[index as usize].extra.as_deref_mut();
         let Some(Extra { rule, members: Some(members), .. }) = extra else { return None };
-        let (who, at) = (left.member.who(), now + rule.linger);
+        let (who, at) = (left.holder.who(), now + rule.linger);
         if !members.leave(&who, at) {
             return None;
         }
@@ -271,7 +271,7 @@ impl Home {
         publication: Publication,
         now: Duration,
         (hash, encode_once): (&dyn Fn(&Name) -> u64, EncodeOnce<'_>),
-    ) -> Result<Ordered, Refusal> {
+    ) -> Result<Ordered, NotDone> {
         let index = self.find_or_add(key, name, false, hash)?;
         let Some(topic) = self.topics.get_mut(index as usize) else {
             let what = What::Message(publication, Vec::new());
@@ -358,7 +358,7 @@ impl Home {
         name: &Name,
         subscribes: bool,
         hash: &dyn Fn(&Name) -> u64,
-    ) -> Result<u32, Refusal> {
+    ) -> Result<u32, NotDone> {
         if let Some(index) = self.find(key, name) {
             return Ok(index);
         }
@@ -371,7 +371,7 @@ impl Home {
         }
         if self.topics() >= self.bounds.topics {
             self.counts.topics_full += 1;
-            return Err(Refusal::Full);
+            return Err(NotDone::Full);
         }
         let epoch = self.draw_epoch();
         let extra = rule.keeps().then(|| {

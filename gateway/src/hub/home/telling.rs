@@ -7,7 +7,7 @@ use super::Home;
 use super::topic::{Extra, Topic};
 use crate::hub::delivery::Delivery;
 use crate::hub::history::Missed;
-use crate::hub::{Answer, History, Kept, Moment, Presence, Refusal};
+use crate::hub::{History, Kept, Moment, NotDone, Outcome, Presence};
 use crate::names::{Name, Position};
 
 /// How many of the largest topics are told.
@@ -16,33 +16,33 @@ const LARGEST: usize = 20;
 const SEARCHED_AT_ONCE: usize = 4096;
 
 impl Home {
-    pub(crate) fn describe(&self, key: u64, name: &Name) -> Answer {
+    pub(crate) fn describe(&self, key: u64, name: &Name) -> Outcome {
         match self.find(key, name) {
-            Some(index) => Answer::Topics(vec![self.topics[index as usize].info()], None),
-            None => Answer::Refused(Refusal::Unknown),
+            Some(index) => Outcome::Topics(vec![self.topics[index as usize].info()], None),
+            None => Outcome::Refused(NotDone::Unknown),
         }
     }
 
     /// Topics from the record `from` on whose names begin with `prefix`.
-    pub(crate) fn list(&self, from: u32, prefix: &str, limit: usize) -> Answer {
+    pub(crate) fn list(&self, from: u32, prefix: &str, limit: usize) -> Outcome {
         let mut infos = Vec::new();
         let end = self.used;
         let until = end.min(from as usize + SEARCHED_AT_ONCE);
         for index in from as usize..until {
             if infos.len() == limit {
-                return Answer::Topics(infos, Some(index as u32));
+                return Outcome::Topics(infos, Some(index as u32));
             }
             let Some(topic) = self.topics.get(index) else { continue };
             if topic.name.user().is_none() && topic.name.as_str().starts_with(prefix) {
                 infos.push(topic.info());
             }
         }
-        Answer::Topics(infos, (until < end).then_some(until as u32))
+        Outcome::Topics(infos, (until < end).then_some(until as u32))
     }
 
     /// Of the records from `from` on that are looked at for one answer, the topics with the most
     /// subscribers.
-    pub(crate) fn largest(&self, from: u32) -> Answer {
+    pub(crate) fn largest(&self, from: u32) -> Outcome {
         let mut largest: Vec<(u64, &Topic)> = Vec::with_capacity(LARGEST + 1);
         let end = self.used;
         let until = end.min(from as usize + SEARCHED_AT_ONCE);
@@ -56,7 +56,7 @@ impl Home {
             }
         }
         let infos = largest.into_iter().map(|(_, topic)| topic.info()).collect();
-        Answer::Topics(infos, (until < end).then_some(until as u32))
+        Outcome::Topics(infos, (until < end).then_some(until as u32))
     }
 
     pub(crate) fn presence(
@@ -64,14 +64,14 @@ impl Home {
         (key, name): (u64, &Name),
         limit: usize,
         moment: Moment,
-    ) -> Answer {
+    ) -> Outcome {
         let extra = self.find(key, name).and_then(|at| self.topics[at as usize].extra.as_ref());
         match extra.and_then(|extra| extra.members.as_ref()) {
-            Some(members) => Answer::Presence(Presence {
+            Some(members) => Outcome::Presence(Presence {
                 members: members.list(limit, moment),
                 total: members.len() as u64,
             }),
-            None => Answer::Refused(Refusal::Unknown),
+            None => Outcome::Refused(NotDone::Unknown),
         }
     }
 
@@ -81,11 +81,11 @@ impl Home {
         since: Option<Position>,
         limit: usize,
         (now, hash): (Duration, &dyn Fn(&Name) -> u64),
-    ) -> Answer {
-        let Some(index) = self.find(key, name) else { return Answer::Refused(Refusal::Unknown) };
+    ) -> Outcome {
+        let Some(index) = self.find(key, name) else { return Outcome::Refused(NotDone::Unknown) };
         let extra = self.topics[index as usize].extra.as_deref_mut();
         let Some(Extra { rule, history: Some(history), .. }) = extra else {
-            return Answer::Refused(Refusal::Unknown);
+            return Outcome::Refused(NotDone::Unknown);
         };
         self.held.change(history, |history| history.expire(now, rule));
         let Missed { deliveries, gap } = history.since(since, limit);
@@ -97,6 +97,6 @@ impl Home {
         let position = history.position();
         // What was too old just now may have been all that was kept.
         self.drop_if_idle(index, hash);
-        Answer::History(History { messages, position, gap })
+        Outcome::History(History { messages, position, gap })
     }
 }

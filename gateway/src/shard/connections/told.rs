@@ -1,7 +1,7 @@
 //! What one connection is told to do, and what it is told.
 
 use crate::connection::NO_KEY;
-use crate::hub::{Command, Delivery, Form, Refusal, Subscribing, Why};
+use crate::hub::{Delivery, Form, Instruction, NotDone, Subscribing, Why};
 use crate::kernel::{Ring, Slot};
 use crate::names::{Address, ConnectionId};
 use crate::protocol;
@@ -17,13 +17,13 @@ impl<R: Ring> Connections<R> {
     pub(crate) fn obey(
         &mut self,
         slot: Slot,
-        command: &Command,
+        command: &Instruction,
         topic: Option<u32>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), NotDone> {
         let id = self.hub.id(slot, self.sockets.table[slot].generation);
         match command {
-            Command::Close(why) => self.close_told(slot, why),
-            Command::Subscribe(name) => {
+            Instruction::Close(why) => self.close_told(slot, why),
+            Instruction::Subscribe(name) => {
                 let how = Subscribing {
                     events: self.wants_events(slot),
                     user: self.hub.user(slot),
@@ -32,12 +32,12 @@ impl<R: Ring> Connections<R> {
                 };
                 self.hub.subscribe(id, name, how)?;
             }
-            Command::Unsubscribe(name) => {
+            Instruction::Unsubscribe(name) => {
                 if !self.hub.unsubscribe(id, name) {
-                    return Err(Refusal::Unknown);
+                    return Err(NotDone::Unknown);
                 }
             }
-            Command::End => {
+            Instruction::End => {
                 if let Some(topic) = topic {
                     let name = self.hub.local.topic(topic).name.clone();
                     self.hub.unsubscribe(id, &name);

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Publication, Refusal};
+use super::{NotDone, Publication};
 pub use crate::kernel::Peer;
 use crate::kernel::Slot;
 use crate::names::{ConnectionId, Name, Position};
@@ -56,22 +56,22 @@ impl Why {
 
 /// Something to do, or to tell. [`super::Door::ask`] takes it to the shard that it concerns.
 #[derive(Debug)]
-pub enum Request {
-    /// Publish. Answered by [`Answer::Published`].
+pub enum Errand {
+    /// Publish. Answered by [`Outcome::Published`].
     Publish(Target, Publication),
     /// Subscribe a connection, or all connections that a user has now. Answered by
-    /// [`Answer::Done`]. The target is a connection or a user.
+    /// [`Outcome::Done`]. The target is a connection or a user.
     Subscribe(Target, Name),
     /// Unsubscribe, likewise.
     Unsubscribe(Target, Name),
-    /// End all subscriptions of a topic, and forget its history. Answered by [`Answer::Done`].
+    /// End all subscriptions of a topic, and forget its history. Answered by [`Outcome::Done`].
     DestroyTopic(Name),
-    /// Close connections. Answered by [`Answer::Done`].
+    /// Close connections. Answered by [`Outcome::Done`].
     Disconnect(Target, Why),
-    /// Tell about a connection. Answered by [`Answer::Connection`].
+    /// Tell about a connection. Answered by [`Outcome::Connection`].
     Connection(ConnectionId),
     /// Tell about connections of this shard, from this slot on. Answered by
-    /// [`Answer::Connections`].
+    /// [`Outcome::Connections`].
     Connections {
         /// Where to begin.
         from: Slot,
@@ -80,7 +80,7 @@ pub enum Request {
         /// The most to tell about.
         limit: usize,
     },
-    /// Tell about topics whose home is this shard. Answered by [`Answer::Topics`].
+    /// Tell about topics whose home is this shard. Answered by [`Outcome::Topics`].
     Topics {
         /// Where to begin: 0, or what an earlier answer said.
         from: u32,
@@ -90,14 +90,14 @@ pub enum Request {
         limit: usize,
     },
     /// The largest of some topics whose home is this shard, the largest first. Answered by
-    /// [`Answer::Topics`], which says where to go on if there are more to look at.
+    /// [`Outcome::Topics`], which says where to go on if there are more to look at.
     LargestTopics {
         /// Where to begin: 0, or what an earlier answer said.
         from: u32,
     },
-    /// Tell about a topic. Answered by [`Answer::Topics`], with one.
+    /// Tell about a topic. Answered by [`Outcome::Topics`], with one.
     Topic(Name),
-    /// Who is on a topic. Answered by [`Answer::Presence`].
+    /// Who is on a topic. Answered by [`Outcome::Presence`].
     Presence {
         /// The topic.
         topic: Name,
@@ -105,7 +105,7 @@ pub enum Request {
         limit: usize,
     },
     /// What was published on a topic behind a position; without one, all that is kept. Answered
-    /// by [`Answer::History`].
+    /// by [`Outcome::History`].
     History {
         /// The topic.
         topic: Name,
@@ -131,9 +131,9 @@ pub struct ConnectionFilter {
 
 /// What is answered.
 #[derive(Debug)]
-pub enum Answer {
+pub enum Outcome {
     /// It was not done.
-    Refused(Refusal),
+    Refused(NotDone),
     /// It is published.
     Published(Published),
     /// It is done, for so many connections.
@@ -171,8 +171,8 @@ pub struct ConnectionInfo {
     pub peer: Peer,
     /// The user.
     pub user: Option<Name>,
-    /// Topics that it is subscribed to: all of them from [`Request::Connection`], and up to 20
-    /// from [`Request::Connections`].
+    /// Topics that it is subscribed to: all of them from [`Errand::Connection`], and up to 20
+    /// from [`Errand::Connections`].
     pub topics: Vec<Name>,
     /// How many topics it is subscribed to.
     pub topics_total: u32,
