@@ -1,10 +1,9 @@
 //! What becomes of those who hold blocks while these are few, and of who is answered meanwhile,
 //! played by hand.
 
-use tidegate::hub::{Answer, ConnectionFilter, Publication, Request, Target};
+use tidegate::hub::{ConnectionFilter, Errand, Outcome, Publication, Target};
 use tidegate::kernel::{Completion, Errno, Operation, Slot};
 use tidegate::names::{ConnectionId, Name};
-use tidegate_proto::websocket::message::Kind;
 
 use crate::play::{Play, Unread, readable_in};
 use crate::random::Random;
@@ -136,8 +135,8 @@ fn with_blocks_held(paths: &[&str], sizes: &[usize]) -> Play {
     let mut play = Play::with(&format!("blocks = '1MiB'\nstaging = '16KiB'\n{}", routes.concat()));
     play.each_asks_for(paths);
     let filter = ConnectionFilter::default();
-    let request = Request::Connections { from: 0, filter, limit: 99 };
-    let Answer::Connections(infos, None) = play.asks(request) else { panic!("no list") };
+    let request = Errand::Connections { from: 0, filter, limit: 99 };
+    let Outcome::Connections(infos, None) = play.asks(request) else { panic!("no list") };
     let first = infos.iter().map(|info| info.id).find(|id| id.slot == 0).expect("it is there");
     for size in sizes {
         let pushed = publish(&mut play, Target::Connection(first), &vec![b'x'; size - 16]);
@@ -155,9 +154,9 @@ fn with_few_blocks(few: usize) -> Play {
 
 /// So many bytes are published; returns what is pushed then.
 fn publish(play: &mut Play, target: Target, bytes: &[u8]) -> Vec<Operation> {
-    let payload = play.door.payload(Kind::Binary, bytes).expect("room");
-    let publication = Publication { payload, key: None, except: None };
-    play.door.ask(Request::Publish(target, publication), |_| {});
+    let message = play.door.message(bytes.to_vec()).expect("room");
+    let publication = Publication { message, key: None, except: None };
+    play.door.ask(Errand::Publish(target, publication), |_| {});
     play.turn([])
 }
 
