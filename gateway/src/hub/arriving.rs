@@ -52,7 +52,7 @@ impl Hub {
             budget.update(|left| left - 1);
             work = self.handle(mail, moment, encode_once);
         }
-        self.tell_overfull();
+        self.neighbours.say_overfull(self.post.is_overfull());
         work
     }
 

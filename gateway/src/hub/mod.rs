@@ -24,6 +24,7 @@ mod lines;
 mod local;
 pub(crate) mod mail;
 mod message;
+mod neighbours;
 mod presence;
 mod recoveries;
 mod rules;
@@ -32,7 +33,6 @@ mod subscribing;
 mod tally;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 pub use content::{Content, Text};
@@ -59,12 +59,13 @@ pub(crate) use local::{Bounds as LocalBounds, Local, Ongoing, Subscriber};
 pub(crate) use mail::{
     Ask, Direct, Fetch, Handed, Instruction, Mail, Order, Recovered, Single, Standing, Subscribed,
 };
+pub(crate) use neighbours::Neighbours;
 pub(crate) use recoveries::Recoveries;
 
 use mail::ToPublish;
 
 use crate::kernel::{Generation, Slot, Waker};
-use crate::mailbox::{self, Counts, Entrance, Post};
+use crate::mailbox::{self, Entrance, Post};
 use crate::names::{Address, ConnectionId, Name, Position};
 
 /// Bytes of what is kept for each connection.
@@ -76,19 +77,17 @@ pub(crate) const HANDED_BYTES: usize = size_of::<Handed>();
 #[doc(hidden)]
 pub struct Hub {
     common: Common,
-    post: Post<Mail>,
+    pub(crate) post: Post<Mail>,
     pub(crate) local: Local,
     pub(crate) home: Home,
     /// Those of this shard who came back.
     pub(crate) recoveries: Recoveries,
+    /// What this shard says to the others, and they to it.
+    pub(crate) neighbours: Neighbours,
     /// Messages that connections published.
-    published: u64,
+    pub(crate) published: u64,
     /// Counts subscriptions.
     serial: u32,
-    /// This shard has said that publishers should pause.
-    is_pressing: bool,
-    /// This shard has said that very much of its mail waits.
-    is_overfull: bool,
 }
 
 /// The time, by the shard's clock and by the calendar.
@@ -137,28 +136,12 @@ impl Hub {
             local: Local::new(local),
             home: Home::new(Arc::clone(&settings.rules), home, epoch),
             recoveries: Recoveries::new(settings.slots),
+            neighbours: Neighbours::new(common.clone(), post.index()),
             common,
             post,
             published: 0,
             serial: 0,
-            is_pressing: false,
-            is_overfull: false,
         }
-    }
-
-    /// How many messages connections have published.
-    pub(crate) fn published(&self) -> u64 {
-        self.published
-    }
-
-    /// What its mailboxes have counted.
-    pub(crate) fn mail(&self) -> Counts {
-        self.post.counts()
-    }
-
-    /// Its mailboxes.
-    pub(crate) fn post(&mut self) -> &mut Post<Mail> {
-        &mut self.post
     }
 
     /// What messages hold.
@@ -196,7 +179,7 @@ impl Hub {
     /// which publishers that are held cannot help, have to wait as well. A topic's home takes in
     /// what comes to it, so only it knows that what it sends on is not taken.
     pub(crate) fn is_overfull(&self) -> bool {
-        self.post.is_overfull() || self.common.overfull.load(Ordering::Relaxed) > 0
+        self.post.is_overfull() || self.neighbours.are_overfull()
     }
 
     /// Whether publishers should be read from no further: messages hold three quarters of what they
@@ -206,70 +189,26 @@ impl Hub {
         let memory = &self.common.memory;
         memory.used() > memory.limit() / 4 * 3
             || self.post.is_congested()
-            || self.common.pressing.load(Ordering::Relaxed) > 0
-            || self.common.overfull.load(Ordering::Relaxed) > 0
+            || self.neighbours.are_pressing()
+            || self.neighbours.are_overfull()
     }
 
     /// Moves what waits into the mailboxes, as far as there is room.
     pub(crate) fn flush(&mut self) {
         self.post.flush();
-        self.tell_overfull();
-    }
-
-    /// Says to all shards that very much of its mail waits, or that it does no longer.
-    fn tell_overfull(&mut self) {
-        let is_overfull = self.post.is_overfull();
-        say(&self.common.overfull, &mut self.is_overfull, is_overfull);
+        self.neighbours.say_overfull(self.post.is_overfull());
     }
 
     /// The shard has ended: it has no room, and nobody is to wait for it.
     pub(crate) fn retire(&mut self) {
-        self.show_room(0);
-        self.press(false);
-        say(&self.common.overfull, &mut self.is_overfull, false);
-    }
-
-    /// Says to all shards that so much waits for connections of this one that publishers should
-    /// pause, or that it does no longer.
-    pub(crate) fn press(&mut self, is_pressing: bool) {
-        say(&self.common.pressing, &mut self.is_pressing, is_pressing);
-    }
-
-    /// Shows the other shards how many connections more this one could serve.
-    pub(crate) fn show_room(&self, room: u32) {
-        self.common.room[self.post.index()].store(room, Ordering::Relaxed);
+        self.neighbours.show_room(0);
+        self.neighbours.press(false);
+        self.neighbours.say_overfull(false);
     }
 
     /// Gives a connection to another shard, where a place was claimed for it.
     pub(crate) fn hand_over(&mut self, shard: usize, handed: Handed) {
         self.post.send(shard, Mail::Handed(Box::new(handed)));
-    }
-
-    /// A connection that another shard gave to this one has its slot, and the room that this one
-    /// shows is without it.
-    pub(crate) fn has_taken_over(&self) {
-        self.give_place_back(self.post.index());
-    }
-
-    /// Nobody comes for a place that was claimed in a shard, or it is taken.
-    pub(crate) fn give_place_back(&self, shard: usize) {
-        // Who sees this sees the room that was shown before.
-        self.common.handed[shard].fetch_sub(1, Ordering::Release);
-    }
-
-    /// Claims a place in the other shard that has most room, if any has some. Never are more
-    /// claimed than it showed; connections that it accepted itself meanwhile may have taken them.
-    pub(crate) fn claim_place(&self) -> Option<usize> {
-        let Common { room, handed, shards, .. } = &self.common;
-        let left = |shard: &usize| {
-            let handed = handed[*shard].load(Ordering::Acquire);
-            room[*shard].load(Ordering::Relaxed).saturating_sub(handed)
-        };
-        let others = (0..*shards).filter(|shard| *shard != self.post.index());
-        let shard = others.filter(|shard| left(shard) > 0).max_by_key(left)?;
-        let claim = |count| (count < room[shard].load(Ordering::Relaxed)).then_some(count + 1);
-        let claimed = handed[shard].fetch_update(Ordering::AcqRel, Ordering::Acquire, claim);
-        claimed.is_ok().then_some(shard)
     }
 
     /// The hash of what conflation goes by: topic and key. Nobody outside knows its seed, so nobody
@@ -356,15 +295,6 @@ impl Hub {
     }
 }
 
-/// Counts this shard among those that say something, or no longer.
-fn say(count: &AtomicU32, has_said: &mut bool, says: bool) {
-    match (std::mem::replace(has_said, says), says) {
-        (false, true) => _ = count.fetch_add(1, Ordering::Relaxed),
-        (true, false) => _ = count.fetch_sub(1, Ordering::Relaxed),
-        _ => {}
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
@@ -429,7 +359,7 @@ mod tests {
     fn nobody_waits_for_a_shard_that_has_ended() {
         let (mut hubs, name) = three();
         let [publisher, home, _] = &mut hubs[..] else { unreachable!("three") };
-        home.press(true);
+        home.neighbours.press(true);
         for _ in 0..64 {
             let message = Message::new("a", &publisher.common.memory).expect("room");
             let publication = Publication { message, key: None, except: None };
@@ -444,14 +374,23 @@ mod tests {
     #[test]
     fn no_more_places_are_claimed_in_a_shard_than_it_has_shown() {
         let (hubs, _) = three();
-        hubs[2].show_room(2);
-        assert_eq!([hubs[0].claim_place(), hubs[1].claim_place()], [Some(2), Some(2)]);
-        assert_eq!((hubs[0].claim_place(), hubs[1].claim_place()), (None, None));
+        hubs[2].neighbours.show_room(2);
+        assert_eq!(
+            [hubs[0].neighbours.claim_place(), hubs[1].neighbours.claim_place()],
+            [Some(2), Some(2)]
+        );
+        assert_eq!(
+            (hubs[0].neighbours.claim_place(), hubs[1].neighbours.claim_place()),
+            (None, None)
+        );
         // One has come and has its slot: room is shown first, so nobody takes that for a free one.
-        hubs[2].show_room(1);
-        hubs[2].has_taken_over();
-        assert_eq!(hubs[0].claim_place(), None);
-        hubs[0].give_place_back(2);
-        assert_eq!((hubs[2].claim_place(), hubs[1].claim_place()), (None, Some(2)));
+        hubs[2].neighbours.show_room(1);
+        hubs[2].neighbours.has_taken_over();
+        assert_eq!(hubs[0].neighbours.claim_place(), None);
+        hubs[0].neighbours.give_place_back(2);
+        assert_eq!(
+            (hubs[2].neighbours.claim_place(), hubs[1].neighbours.claim_place()),
+            (None, Some(2))
+        );
     }
 }

@@ -266,6 +266,8 @@ pub struct Profiles {
     entries: Counted<Listener, Profile>,
     /// By listener.
     of_listeners: Vec<ProfileId>,
+    /// Whether some transport seals what is sent: few gateways have one, and each send asks.
+    some_seal: bool,
     /// How messages are compressed that go to many: once for all, as the listener wants it that
     /// wants the least effort, and whenever some listener wants it.
     shared_deflate: Option<Deflate>,
@@ -274,8 +276,12 @@ pub struct Profiles {
 impl Profiles {
     /// Those of the configured listeners.
     pub fn new(listeners: &[Listener], program: &Program) -> Self {
-        let mut this =
-            Self { entries: Counted::new(), of_listeners: Vec::new(), shared_deflate: None };
+        let mut this = Self {
+            entries: Counted::new(),
+            of_listeners: Vec::new(),
+            some_seal: false,
+            shared_deflate: None,
+        };
         this.update(listeners, program);
         this
     }
@@ -285,6 +291,8 @@ impl Profiles {
         let id =
             |number| ProfileId::try_from(number).expect("a few listeners, and as many retired");
         self.of_listeners = numbers.into_iter().map(id).collect();
+        let mut numbers = self.entries.users().map(|(number, _)| number);
+        self.some_seal = numbers.any(|number| self.entries[number].transport.seals());
         let wanted = listeners.iter().filter_map(|one| one.stack.websocket.deflate);
         self.shared_deflate = wanted.reduce(|one, other| Deflate {
             level: one.level.min(other.level),
@@ -307,6 +315,12 @@ impl Profiles {
     /// The protocol that the program brings along for these connections.
     pub fn protocol(&mut self, id: ProfileId) -> Option<&mut (dyn Protocol + 'static)> {
         self[id].protocol.as_deref_mut()
+    }
+
+    /// Whether what is sent to connections of a profile is sealed.
+    #[must_use]
+    pub fn seals(&self, id: ProfileId) -> bool {
+        self.some_seal && self[id].transport.seals()
     }
 
     /// How messages are compressed that go to many.

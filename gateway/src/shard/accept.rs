@@ -67,7 +67,7 @@ pub(super) struct Accepting {
 pub(super) fn show_room<R: Ring>(connections: &Connections<R>) {
     let room =
         connections.sockets.limits.connections.saturating_sub(connections.sockets.table.live());
-    connections.hub.show_room(if connections.drain.is_some() { 0 } else { room });
+    connections.hub.neighbours.show_room(if connections.drain.is_some() { 0 } else { room });
 }
 
 impl Accepting {
@@ -274,10 +274,10 @@ impl Accepting {
         listener: ListenerId,
     ) -> bool {
         for _ in 0..ACCEPT_BATCH {
-            let Some(shard) = connections.hub.claim_place() else { return false };
+            let Some(shard) = connections.hub.neighbours.claim_place() else { return false };
             let accepted = connections.sockets.ring.accept_aside(listener);
             if accepted.is_err() {
-                connections.hub.give_place_back(shard);
+                connections.hub.neighbours.give_place_back(shard);
             }
             match accepted {
                 Ok((socket, peer)) => {
@@ -321,7 +321,7 @@ impl Accepting {
             self.adopt(connections, slot, handed);
             // Before the place is given back: no other shard must take it for a free one.
             show_room(connections);
-            connections.hub.has_taken_over();
+            connections.hub.neighbours.has_taken_over();
         }
     }
 

@@ -47,7 +47,7 @@ impl<R: Ring> Shard<R> {
     /// What its mailboxes have counted.
     #[must_use]
     pub fn mail(&self) -> Counts {
-        self.connections.hub.mail()
+        self.connections.hub.post.counts()
     }
 
     /// The receive buffers.

@@ -78,7 +78,7 @@ impl<R: Ring> Shard<R> {
     fn has_mail_work(&mut self) -> bool {
         !self.deliveries.is_empty()
             || Recovery { connections: &mut self.connections }.may_feed()
-            || self.connections.hub.post().may_receive()
+            || self.connections.hub.post.may_receive()
     }
 
     /// Whether more mail may be taken in: not while as much is on its way to connections as a
@@ -90,11 +90,11 @@ impl<R: Ring> Shard<R> {
     /// Takes some mail in, up to something that is to be done with connections; `false` if there is
     /// none, or none may be taken in.
     fn take_mail(&mut self, stint: &mut Stint) -> io::Result<bool> {
-        if !self.may_take_mail() || !self.connections.hub.post().may_receive() {
+        if !self.may_take_mail() || !self.connections.hub.post.may_receive() {
             return Ok(false);
         }
         let Some(work) = self.next_work(stint) else {
-            return Ok(self.connections.hub.post().may_receive());
+            return Ok(self.connections.hub.post.may_receive());
         };
         self.begin_work(work);
         self.connections.sockets.make_room()?;
@@ -200,11 +200,11 @@ impl<R: Ring> Fanout<'_, R> {
 
 /// Counts what the hub holds, and what it has counted itself.
 pub(super) fn count_hub(counters: &mut Counters, hub: &mut Hub) {
-    let mail = hub.mail();
+    let mail = hub.post.counts();
     counters.mail_received = mail.received;
     counters.mail_waited = mail.waited;
     counters.mail_wakes = mail.wakes;
-    counters.mail_waiting = hub.post().waiting() as u64;
+    counters.mail_waiting = hub.post.waiting() as u64;
     counters.subscriptions = hub.local.subscriptions().into();
     counters.topics = hub.local.topics().into();
     counters.topics_home = hub.home.topics().into();
@@ -213,5 +213,5 @@ pub(super) fn count_hub(counters: &mut Counters, hub: &mut Hub) {
     counters.presence_full = hub.home.counts.presence_full;
     counters.presence_untold = hub.home.counts.presence_untold;
     counters.topics_full = hub.home.counts.topics_full;
-    counters.published = hub.published();
+    counters.published = hub.published;
 }

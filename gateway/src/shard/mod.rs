@@ -6,6 +6,7 @@
 //! but to make room in the queue, and completions are never handled while others are.
 
 mod accept;
+mod assembly;
 mod buffers;
 mod check;
 mod connections;
@@ -31,19 +32,16 @@ mod telling;
 mod vitals;
 
 use std::io;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::{Config, Limits};
 use crate::connection::deadlines::TICK;
-use crate::hub::Hub;
-use crate::kernel::{AreaSizes, Completion, Memory, Ring, RingError, Setup, SlotSet, Uring, Waker};
-use crate::memory::PIECE;
-use crate::protocol::program::Program;
+use crate::kernel::{Completion, Memory, Ring, SlotSet};
 
 pub use crate::counters::Counters;
 use accept::Accepting;
+pub(crate) use assembly::area_sizes;
+pub use assembly::{Assembly, SUBMISSIONS, build, completions, memory};
 pub use buffers::Buffers;
 use connections::Connections;
 pub use control::{Command, Control};
@@ -55,12 +53,6 @@ use relief::Relief;
 use sockets::Sockets;
 use sockets::put_off::INPUT_BUDGET;
 pub use vitals::Vitals;
-
-/// Entries of the submission queue.
-pub const SUBMISSIONS: u32 = 4096;
-
-/// The most entries of the completion queue (io_uring_setup(2)).
-const COMPLETIONS_MAX: u32 = 65_536;
 
 /// The most operations that handling one completion pushes.
 const OPERATIONS_PER_EVENT: usize = 128;
@@ -78,24 +70,6 @@ const IDLE_SLEEP: Duration = Duration::from_secs(5);
 /// is to be delivered waits for a block or a place: nobody says when there is room.
 const CONGESTED_SLEEP: Duration = Duration::from_millis(1);
 
-/// What a shard is made of; it can be sent to the shard's thread.
-pub struct Assembly {
-    /// Which shard.
-    pub index: usize,
-    /// The checked configuration.
-    pub config: Arc<Config>,
-    /// The shard's own socket for each configured listener, in that order.
-    pub listeners: Vec<TcpListener>,
-    /// What wakes the shard.
-    pub waker: Waker,
-    /// The wire to the control thread.
-    pub control: Arc<Control>,
-    /// What an embedding program brings along.
-    pub program: Program,
-    /// The shard's part of the hub.
-    pub hub: Hub,
-}
-
 /// A shard over any kernel: the loop, and what has its turn in it.
 pub struct Shard<R> {
     connections: Connections<R>,
@@ -110,51 +84,6 @@ pub struct Shard<R> {
     /// When this turn of the loop began: when the kernel returned.
     began: Option<Duration>,
     next_tick: Duration,
-}
-
-/// The entries of the completion queue for a shard of these limits: each connection may have a poll
-/// and a send, so that an overflow is rare; the kernel keeps what overflows.
-#[must_use]
-pub fn completions(limits: &Limits) -> u32 {
-    (limits.slots().saturating_mul(2)).next_power_of_two().clamp(SUBMISSIONS * 2, COMPLETIONS_MAX)
-}
-
-/// The shared memory of a shard of these limits.
-///
-/// # Errors
-/// The kernel has no room for the mappings.
-pub fn memory(limits: &Limits) -> io::Result<Memory> {
-    Memory::new(area_sizes(limits))
-}
-
-/// The areas of a shard of these limits.
-pub(crate) fn area_sizes(limits: &Limits) -> AreaSizes {
-    AreaSizes {
-        receive: Buffers::area_length(limits.receive_buffers, limits.receive_buffer),
-        staging: limits.staging as usize,
-        blocks: limits.blocks as usize,
-        scratch: PIECE,
-    }
-}
-
-/// Sets a shard up on the calling thread, to which its ring is bound.
-///
-/// # Errors
-/// What the kernel refused, and what to do about it.
-pub fn build(mut assembly: Assembly) -> Result<Shard<Uring>, RingError> {
-    let limits = assembly.config.limits;
-    let memory = memory(&limits).map_err(|error| RingError::Other("mapping memory", error))?;
-    let ring = Uring::new(Setup {
-        connections: limits.slots(),
-        submissions: SUBMISSIONS,
-        completions: completions(&limits),
-        buffers: limits.receive_buffers,
-        buffer_size: limits.receive_buffer as usize,
-        listeners: std::mem::take(&mut assembly.listeners),
-        waker: assembly.waker.clone(),
-        memory: &memory,
-    })?;
-    Ok(Shard::new(ring, memory, assembly))
 }
 
 impl<R: Ring> Shard<R> {
@@ -193,7 +122,7 @@ impl<R: Ring> Shard<R> {
         self.connections.end_all();
         self.connections.hub.retire();
         // Whoever waits for an answer hears that there will be none.
-        while self.connections.hub.post().receive().is_some() {}
+        while self.connections.hub.post.receive().is_some() {}
         self.publish();
     }
 
@@ -210,7 +139,7 @@ impl<R: Ring> Shard<R> {
     pub fn step(&mut self) -> io::Result<bool> {
         self.connections.hub.flush();
         self.enter()?;
-        self.connections.hub.post().unpark();
+        self.connections.hub.post.unpark();
         self.connections.sockets.counters.loops += 1;
         self.collect()?;
         // No heavy input goes before what waits.
@@ -253,7 +182,7 @@ impl<R: Ring> Shard<R> {
             sockets.enter(Duration::ZERO)?;
         }
         // While no mail may be taken in, what is on its way is tried again in a moment anyway.
-        if !wait.is_zero() && !self.connections.hub.post().park() && self.may_take_mail() {
+        if !wait.is_zero() && !self.connections.hub.post.park() && self.may_take_mail() {
             wait = Duration::ZERO;
         }
         if wait.is_zero() {

@@ -76,7 +76,7 @@ impl Relief {
         let pressing = self.runs_short(&connections.sockets);
         self.presses = pressing;
         let is_pressing = is_short || pressing.blocks || pressing.places;
-        connections.hub.press(is_pressing);
+        connections.hub.neighbours.press(is_pressing);
         let gathered = connections.sockets.blocks.own_bytes(Share::Gathered);
         if connections.sockets.blocks.free_bytes(Share::Gathered) < gathered / 4 {
             self.look_for_largest_half(connections);

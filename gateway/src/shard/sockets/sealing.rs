@@ -38,7 +38,7 @@ impl Sealing {
 impl<R: Ring> Sockets<R> {
     /// Whether what is sent to a connection is sealed.
     pub(crate) fn seals(&self, slot: Slot) -> bool {
-        self.profile(slot).transport.seals()
+        self.profiles.seals(self.table[slot].profile)
     }
 
     /// Opens what was received, in place; `None` if it cannot be.

@@ -1,0 +1,81 @@
+//! What a shard is made of, and how it is set up.
+
+use std::io;
+use std::net::TcpListener;
+use std::sync::Arc;
+
+use super::{Buffers, Control, Shard};
+use crate::config::{Config, Limits};
+use crate::hub::Hub;
+use crate::kernel::{AreaSizes, Memory, RingError, Setup, Uring, Waker};
+use crate::memory::PIECE;
+use crate::protocol::program::Program;
+
+/// Entries of the submission queue.
+pub const SUBMISSIONS: u32 = 4096;
+
+/// The most entries of the completion queue (io_uring_setup(2)).
+const COMPLETIONS_MAX: u32 = 65_536;
+
+/// What a shard is made of; it can be sent to the shard's thread.
+pub struct Assembly {
+    /// Which shard.
+    pub index: usize,
+    /// The checked configuration.
+    pub config: Arc<Config>,
+    /// The shard's own socket for each configured listener, in that order.
+    pub listeners: Vec<TcpListener>,
+    /// What wakes the shard.
+    pub waker: Waker,
+    /// The wire to the control thread.
+    pub control: Arc<Control>,
+    /// What an embedding program brings along.
+    pub program: Program,
+    /// The shard's part of the hub.
+    pub hub: Hub,
+}
+
+/// The entries of the completion queue for a shard of these limits: each connection may have a poll
+/// and a send, so that an overflow is rare; the kernel keeps what overflows.
+#[must_use]
+pub fn completions(limits: &Limits) -> u32 {
+    (limits.slots().saturating_mul(2)).next_power_of_two().clamp(SUBMISSIONS * 2, COMPLETIONS_MAX)
+}
+
+/// The shared memory of a shard of these limits.
+///
+/// # Errors
+/// The kernel has no room for the mappings.
+pub fn memory(limits: &Limits) -> io::Result<Memory> {
+    Memory::new(area_sizes(limits))
+}
+
+/// The areas of a shard of these limits.
+pub(crate) fn area_sizes(limits: &Limits) -> AreaSizes {
+    AreaSizes {
+        receive: Buffers::area_length(limits.receive_buffers, limits.receive_buffer),
+        staging: limits.staging as usize,
+        blocks: limits.blocks as usize,
+        scratch: PIECE,
+    }
+}
+
+/// Sets a shard up on the calling thread, to which its ring is bound.
+///
+/// # Errors
+/// What the kernel refused, and what to do about it.
+pub fn build(mut assembly: Assembly) -> Result<Shard<Uring>, RingError> {
+    let limits = assembly.config.limits;
+    let memory = memory(&limits).map_err(|error| RingError::Other("mapping memory", error))?;
+    let ring = Uring::new(Setup {
+        connections: limits.slots(),
+        submissions: SUBMISSIONS,
+        completions: completions(&limits),
+        buffers: limits.receive_buffers,
+        buffer_size: limits.receive_buffer as usize,
+        listeners: std::mem::take(&mut assembly.listeners),
+        waker: assembly.waker.clone(),
+        memory: &memory,
+    })?;
+    Ok(Shard::new(ring, memory, assembly))
+}

@@ -1,0 +1,190 @@
+//! How large things are: types, functions and files of the gateway and of the protocol keep below
+//! bounds, so that each can be read at once and has one subject.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The packages that are held to it.
+const PACKAGES: [&str; 2] = ["gateway", "proto"];
+
+/// The most lines of a file, without its tests, and of a function.
+const FILE: usize = 450;
+const FUNCTION: usize = 70;
+
+/// The most fields and methods of a type; of a shard, which is a loop over what it has, others.
+const FIELDS: usize = 25;
+const METHODS: usize = 45;
+const SHARD_FIELDS: usize = 20;
+const SHARD_METHODS: usize = 60;
+
+/// A source file without its tests.
+struct Source {
+    /// Where it is in the package's folder.
+    path: PathBuf,
+    text: String,
+}
+
+impl Source {
+    /// The folder or file of the crate's root that it belongs to.
+    fn module(&self) -> String {
+        let first = self.path.iter().next().expect("a name");
+        Path::new(first).file_stem().expect("a name").to_string_lossy().into_owned()
+    }
+}
+
+#[test]
+fn files_have_one_subject() {
+    for source in all() {
+        let lines = source.text.lines().count();
+        assert!(lines <= FILE, "{} has {lines} lines", source.path.display());
+    }
+}
+
+#[test]
+fn functions_fit_a_screen() {
+    let mut count = 0;
+    for source in all() {
+        for (name, lines) in functions(&source.text) {
+            count += 1;
+            let at = source.path.display();
+            assert!(lines <= FUNCTION, "{name} of {at} has {lines} lines");
+        }
+    }
+    assert!(count > 1000, "only {count} functions were found");
+}
+
+#[test]
+fn types_have_one_owner() {
+    let mut methods = BTreeMap::<(String, String), usize>::new();
+    for source in all() {
+        for (name, body) in items(&source.text, "struct ") {
+            let fields = body.lines().filter(|line| is_field(line)).count();
+            let most = if name == "Shard" { SHARD_FIELDS } else { FIELDS };
+            assert!(fields <= most, "{name} of {} has {fields} fields", source.path.display());
+        }
+        for (name, body) in items(&source.text, "impl") {
+            let count = body.lines().filter(|line| is_function(line, 4)).count();
+            *methods.entry((source.module(), name)).or_default() += count;
+        }
+    }
+    let shard = methods[&("shard".to_owned(), "Shard".to_owned())];
+    assert!(shard > 30, "only {shard} methods of a shard were found");
+    for ((module, name), count) in methods {
+        let most = if name == "Shard" { SHARD_METHODS } else { METHODS };
+        assert!(count <= most, "{name} of {module} has {count} methods");
+    }
+}
+
+fn is_field(line: &str) -> bool {
+    let name = unvisible(line.strip_prefix("    ").unwrap_or(""));
+    let is_name = |c: char| c.is_lowercase() || c.is_numeric() || c == '_';
+    let rest = name.trim_start_matches(is_name);
+    rest.len() < name.len() && rest.starts_with(": ")
+}
+
+/// Whether a function begins here, so many blanks behind the margin.
+fn is_function(line: &str, indent: usize) -> bool {
+    let (blanks, code) = line.split_at(line.len() - line.trim_start().len());
+    let code = unvisible(code);
+    let code = ["const ", "unsafe "].iter().fold(code, |code, word| code.trim_start_matches(word));
+    blanks.len() == indent && code.starts_with("fn ")
+}
+
+/// The code behind `pub` or `pub(…)`.
+fn unvisible(code: &str) -> &str {
+    let Some(rest) = code.strip_prefix("pub") else { return code };
+    let rest = match rest.strip_prefix('(') {
+        Some(_) => rest.split_once(')').map_or(rest, |(_, rest)| rest),
+        None => rest,
+    };
+    rest.trim_start()
+}
+
+/// The functions of a file, with how many lines each has.
+fn functions(text: &str) -> Vec<(String, usize)> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut found = Vec::new();
+    for (at, line) in lines.iter().enumerate() {
+        let indent = line.len() - line.trim_start().len();
+        if is_function(line, indent) {
+            let is_end = |line: &&str| **line == format!("{}}}", " ".repeat(indent));
+            let length = lines[at..].iter().position(is_end).unwrap_or(0) + 1;
+            let ends_at_once = line.ends_with('}') || line.ends_with(';');
+            found.push((line.trim().to_owned(), if ends_at_once { 1 } else { length }));
+        }
+    }
+    found
+}
+
+/// Types or implementations at the margin, by the name of the type, with what is in their braces;
+/// implementations of traits are left out.
+fn items(text: &str, keyword: &str) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let Some(rest) = unvisible(line).strip_prefix(keyword) else { continue };
+        let is_of_trait = rest.contains(" for ");
+        if is_of_trait || !line.ends_with('{') || line.starts_with(' ') {
+            continue;
+        }
+        let body: Vec<&str> = lines.by_ref().take_while(|line| *line != "}").collect();
+        found.push((type_name(rest), body.join("\n")));
+    }
+    found
+}
+
+/// The name of the type behind `impl` and its parameters, or behind `struct`.
+fn type_name(code: &str) -> String {
+    let mut depth = 0;
+    let parameters = code.starts_with('<').then(|| {
+        code.find(|letter| {
+            depth += i32::from(letter == '<') - i32::from(letter == '>');
+            depth == 0
+        })
+    });
+    let code = parameters.flatten().map_or(code, |end| &code[end + 1..]);
+    let is_name = |c: &char| c.is_alphanumeric() || *c == '_';
+    code.trim_start().chars().take_while(is_name).collect()
+}
+
+/// All sources of the packages, without tests.
+fn all() -> Vec<Source> {
+    let mut sources = Vec::new();
+    for package in PACKAGES {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(package).join("src");
+        let mut folders = vec![root.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder).expect("a folder") {
+                let path = entry.expect("a file").path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if path.extension().is_some_and(|end| end == "rs")
+                    && !path.ends_with("tests.rs")
+                {
+                    let text = fs::read_to_string(&path).expect("a text");
+                    let text = text.split("\n#[cfg(test)]\nmod ").next().expect("a first part");
+                    let path = path.strip_prefix(&root).expect("within").to_path_buf();
+                    sources.push(Source { path, text: text.to_owned() });
+                }
+            }
+        }
+    }
+    sources
+}
+
+#[test]
+fn what_is_counted_is_found() {
+    let text = "pub(crate) struct Pair<T> {\n    /// One.\n    pub one: T,\n    two: u8,\n}\n\n\
+        impl<T: Into<Vec<u8>>> Pair<T> {\n    /// New.\n    pub const fn new() -> Self {\n        \
+        todo()\n    }\n\n    fn two(&self) -> u8 {\n        0\n    }\n}\n\n\
+        impl fmt::Display for Pair<u8> {\n    fn fmt(&self) {\n        x\n    }\n}\n";
+    let fields: Vec<_> = items(text, "struct ");
+    assert_eq!(fields[0].0, "Pair");
+    assert_eq!(fields[0].1.lines().filter(|line| is_field(line)).count(), 2);
+    let methods = items(text, "impl");
+    assert_eq!((methods.len(), methods[0].0.as_str()), (1, "Pair"));
+    assert_eq!(methods[0].1.lines().filter(|line| is_function(line, 4)).count(), 2);
+    let found = functions(text);
+    assert_eq!(found.iter().map(|(_, lines)| *lines).collect::<Vec<_>>(), [3, 3, 3]);
+}
