@@ -8,8 +8,9 @@ use super::home::Ordered;
 use super::mail::{Joined, Left, ToPublish};
 use super::tally::Tally;
 use super::{
-    Ask, Delivery, Direct, EncodeOnce, Errand, Handed, Hub, Instruction, Mail, Moment, NotDone,
-    Order, Outcome, Publication, Published, Recovered, Reply, Single, Standing, Target, Why,
+    Ask, Delivery, Direct, EncodeOnce, Errand, Handed, Hashed, Hub, Instruction, Mail, Moment,
+    NotDone, Order, Outcome, Publication, Published, Recovered, Reply, Single, Standing, Target,
+    Why,
 };
 use crate::names::{Address, ConnectionId, Name};
 
@@ -63,12 +64,16 @@ impl Hub {
             Mail::Publish(publish) => {
                 let ToPublish { name, hash, publication } = *publish;
                 // A topic that has no room is counted; nobody waits for an answer.
-                let _ = self.publish_here((hash, &name), publication, moment, encode_once);
+                let _ = self.publish_here(
+                    Hashed { hash, name: &name },
+                    publication,
+                    moment,
+                    encode_once,
+                );
             }
             Mail::Joined(joined) => self.joined(*joined, moment.now),
             Mail::Left(left) => {
-                let Self { common, home, .. } = self;
-                let event = home.leave(&left, moment.now, &|name| common.hash(name.as_str()));
+                let event = self.home.leave(&left, moment.now);
                 event.iter().for_each(|event| self.distribute(event));
             }
             Mail::Standing(standing) => return Some(Work::Standing(standing)),
@@ -95,9 +100,8 @@ impl Hub {
     }
 
     fn joined(&mut self, joined: Joined, now: Duration) {
-        let Self { common, home, .. } = self;
         let shard = usize::from(joined.address.shard);
-        match home.join(&joined, now, &|name| common.hash(name.as_str())) {
+        match self.home.join(&joined, now) {
             Ok((standing, event)) => {
                 if joined.waits {
                     self.post.send(shard, Mail::Standing(Box::new(standing)));
@@ -106,7 +110,7 @@ impl Hub {
             }
             Err(_) => {
                 let Joined { name, hash, address, holder, form, .. } = joined;
-                home.deny(hash, address);
+                self.home.deny(hash, address);
                 let left = Left { name, hash, address, holder, form };
                 self.post.send(shard, Mail::Denied(Box::new(left)));
             }
@@ -134,17 +138,14 @@ impl Hub {
             Errand::Topics { from, prefix, limit } => reply(self.home.list(from, &prefix, limit)),
             Errand::LargestTopics { from } => reply(self.home.largest(from)),
             Errand::Topic(name) => {
-                reply(self.home.describe(self.common.hash(name.as_str()), &name));
+                reply(self.home.describe(self.common.hashed(&name)));
             }
             Errand::Presence { topic, limit } => {
-                let hash = self.common.hash(topic.as_str());
-                reply(self.home.presence((hash, &topic), limit, moment));
+                reply(self.home.presence(self.common.hashed(&topic), limit, moment));
             }
             Errand::History { topic, since, limit } => {
-                let hash = self.common.hash(topic.as_str());
-                let Self { common, home, .. } = self;
-                let hasher = |name: &Name| common.hash(name.as_str());
-                reply(home.history((hash, &topic), since, limit, (moment.now, &hasher)));
+                let named = self.common.hashed(&topic);
+                reply(self.home.history(named, since, limit, moment.now));
             }
             request @ (Errand::Connection(_) | Errand::Connections { .. }) => {
                 return Some(Work::Tell(Box::new(Ask { request, reply })));
@@ -176,25 +177,25 @@ impl Hub {
             return None;
         };
         let hash = self.common.hash(name.as_str());
-        reply(match self.publish_here((hash, &name), publication, moment, encode_once) {
-            Ok(published) => Outcome::Published(published),
-            Err(refusal) => Outcome::Refused(refusal),
-        });
+        reply(
+            match self.publish_here(Hashed { hash, name: &name }, publication, moment, encode_once)
+            {
+                Ok(published) => Outcome::Published(published),
+                Err(refusal) => Outcome::Refused(refusal),
+            },
+        );
         None
     }
 
     /// Publishes to a topic whose home this is.
     fn publish_here(
         &mut self,
-        (hash, name): (u64, &Name),
+        named: Hashed<'_>,
         publication: Publication,
         moment: Moment,
         encode_once: EncodeOnce<'_>,
     ) -> Result<Published, NotDone> {
-        let Self { common, home, .. } = self;
-        let hasher = |name: &Name| common.hash(name.as_str());
-        let ordered =
-            home.publish((hash, name), publication, moment.now, (&hasher, encode_once))?;
+        let ordered = self.home.publish(named, publication, moment.now, encode_once)?;
         self.distribute(&ordered);
         let Ordered { delivery, connections, .. } = ordered;
         Ok(Published { connections, position: delivery.position })
@@ -255,7 +256,7 @@ impl Hub {
     /// Sends an order to all subscribers; returns how many there are.
     pub(super) fn order(&mut self, name: &Name, command: &Instruction) -> u64 {
         let hash = self.common.hash(name.as_str());
-        let (shards, connections) = self.home.subscribers(hash, name);
+        let (shards, connections) = self.home.subscribers(Hashed { hash, name });
         let order = Arc::new(Order { topic: name.clone(), hash, what: command.clone() });
         for shard in shards {
             self.post.send(usize::from(shard), Mail::Order(Arc::clone(&order)));
@@ -266,8 +267,8 @@ impl Hub {
     pub(super) fn destroy(&mut self, name: &Name) -> Outcome {
         let Self { common, home, .. } = self;
         let hash = common.hash(name.as_str());
-        let (_, subscribers) = home.subscribers(hash, name);
-        if !home.forget(hash, name, &|name| common.hash(name.as_str())) {
+        let (_, subscribers) = home.subscribers(Hashed { hash, name });
+        if !home.forget(Hashed { hash, name }) {
             return Outcome::Refused(NotDone::Unknown);
         }
         if subscribers > 0 {

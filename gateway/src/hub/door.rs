@@ -9,7 +9,7 @@ use siphasher::sip::SipHasher13;
 
 use super::mail::{Ask, Mail};
 use super::{
-    Content, Errand, Identity, Message, MessageMemory, NotDone, Outcome, Settings, Target,
+    Content, Errand, Hashed, Identity, Message, MessageMemory, NotDone, Outcome, Settings, Target,
 };
 use crate::mailbox::Entrance;
 use crate::names::{Address, ConnectionId, Name, Node};
@@ -61,6 +61,11 @@ impl Common {
             room: zeros(),
             handed: zeros(),
         }
+    }
+
+    /// A name with its hash.
+    pub(crate) fn hashed<'n>(&self, name: &'n Name) -> Hashed<'n> {
+        Hashed { hash: self.hash(name.as_str()), name }
     }
 
     /// The hash of a name, which is the same in all shards.

@@ -90,6 +90,13 @@ pub struct Hub {
     serial: u32,
 }
 
+/// A name and its hash.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Hashed<'n> {
+    pub(crate) hash: u64,
+    pub(crate) name: &'n Name,
+}
+
 /// The time, by the shard's clock and by the calendar.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
@@ -258,8 +265,7 @@ impl Hub {
 
     /// Time has passed.
     pub(crate) fn tick(&mut self, now: Duration) {
-        let Self { common, home, .. } = self;
-        for event in home.tick(now, &|name| common.hash(name.as_str())) {
+        for event in self.home.tick(now) {
             self.distribute(&event);
         }
     }

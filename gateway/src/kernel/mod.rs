@@ -84,6 +84,16 @@ pub type Generation = u32;
 /// The mask of a [`Generation`].
 pub const GENERATION_MASK: u32 = (1 << 28) - 1;
 
+/// A connection that something was asked for, or is told of: it may have ended meanwhile, and its
+/// slot be another's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotRef {
+    /// Its place.
+    pub slot: Slot,
+    /// Which of those that had the place.
+    pub generation: Generation,
+}
+
 /// A listener's number in [`Setup::listeners`].
 pub type ListenerId = u32;
 

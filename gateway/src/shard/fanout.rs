@@ -312,7 +312,7 @@ impl<R: Ring> Fanout<'_, R> {
         let key = self.key_of(delivery);
         let Connections { sockets, compressor, .. } = &mut *self.connections;
         let level = sockets.profiles.shared_deflate().map_or(1, |deflate| deflate.level);
-        match encode::delivery(form, delivery, (compressor, level)) {
+        match encode::delivery(form, delivery, compressor, level) {
             Some(encoding) => self.encoded(&encoding.parts(), key),
             // These are events only.
             None => Framed::TooLarge,
@@ -324,7 +324,7 @@ impl<R: Ring> Fanout<'_, R> {
         if length > self.connections.sockets.largest_frame() {
             return Framed::TooLarge;
         }
-        match self.connections.sockets.offer(bytes, (key, 1)) {
+        match self.connections.sockets.offer(bytes, key, 1) {
             Some(offer) => Framed::Ready(offer),
             None => Framed::Waits(length),
         }

@@ -4,7 +4,7 @@ use super::sockets::put_off::Waiting;
 use super::sockets::receiving::Arrival;
 use super::{OPERATIONS_PER_EVENT, Shard};
 use crate::connection::{Reading, Stage, States};
-use crate::kernel::{BufferId, Errno, Generation, Ring, Slot};
+use crate::kernel::{BufferId, Errno, Ring, Slot, SlotRef};
 use crate::memory::gathered;
 use crate::protocol;
 
@@ -69,11 +69,12 @@ impl<R: Ring> Shard<R> {
     /// A receive into a provided buffer is done.
     pub(super) fn received(
         &mut self,
-        (slot, generation): (Slot, Generation),
+        whose: SlotRef,
         buffer: Option<BufferId>,
         result: Result<u32, Errno>,
         more: bool,
     ) {
+        let SlotRef { slot, generation } = whose;
         self.connections.sockets.buffers.received(buffer);
         let current = self.connections.sockets.table.current(slot, generation);
         let is_wanted = current.is_some_and(|connection| {
@@ -96,12 +97,8 @@ impl<R: Ring> Shard<R> {
     }
 
     /// A receive into the gathered block is done.
-    pub(super) fn received_into(
-        &mut self,
-        (slot, generation): (Slot, Generation),
-        result: Result<u32, Errno>,
-        more: bool,
-    ) {
+    pub(super) fn received_into(&mut self, whose: SlotRef, result: Result<u32, Errno>, more: bool) {
+        let SlotRef { slot, generation } = whose;
         let Some(connection) = self.connections.sockets.table.current(slot, generation) else {
             return;
         };

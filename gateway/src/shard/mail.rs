@@ -111,7 +111,7 @@ impl<R: Ring> Shard<R> {
             if !encode::is_once(form) {
                 return None;
             }
-            let encoded = encode::once(form, publication, (compressor, deflate));
+            let encoded = encode::once(form, publication, compressor, deflate);
             stint.compressed += publication.message.bytes().len();
             if stint.compressed > COMPRESSED_AT_ONCE || ring.now() >= stint.until {
                 budget.set(0);

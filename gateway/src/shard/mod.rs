@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::connection::deadlines::TICK;
-use crate::kernel::{Completion, Memory, Ring, SlotSet};
+use crate::kernel::{Completion, Memory, Ring, SlotRef, SlotSet};
 
 pub use crate::counters::Counters;
 use accept::Accepting;
@@ -289,13 +289,13 @@ impl<R: Ring> Shard<R> {
     fn handle(&mut self, completion: Completion) -> io::Result<()> {
         match completion {
             Completion::Readable { slot, generation, armed, ended } => {
-                self.connections.readable((slot, generation), armed, ended);
+                self.connections.readable(SlotRef { slot, generation }, armed, ended);
             }
             Completion::Received { slot, generation, buffer, result, more } => {
-                self.received((slot, generation), buffer, result, more);
+                self.received(SlotRef { slot, generation }, buffer, result, more);
             }
             Completion::ReceivedInto { slot, generation, result, more } => {
-                self.received_into((slot, generation), result, more);
+                self.received_into(SlotRef { slot, generation }, result, more);
             }
             Completion::SendFellShort { slot, batch_index, result } => {
                 self.connections.fell_short(slot, batch_index, result);

@@ -22,6 +22,7 @@ use super::mail::{Fetch, Joined, Left, Recovered, Standing};
 use super::presence::Members;
 use super::rules::Rules;
 use super::{EncodeOnce, NotDone, Publication};
+use crate::hub::Hashed;
 use crate::names::{Address, Name, TopicRule};
 
 /// Bytes of messages that one who comes back is told at once, and one message more.
@@ -60,6 +61,7 @@ pub(crate) struct Counts {
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Leaving {
     at: Duration,
+    hash: u64,
     name: Name,
     who: Who,
 }
@@ -152,9 +154,8 @@ impl Home {
         &mut self,
         joined: &Joined,
         now: Duration,
-        hash: &dyn Fn(&Name) -> u64,
     ) -> Result<(Standing, Option<Ordered>), NotDone> {
-        let index = self.find_or_add(joined.hash, &joined.name, true, hash)?;
+        let index = self.find_or_add(Hashed { hash: joined.hash, name: &joined.name }, true)?;
         let topic = &mut self.topics[index as usize];
         topic.is_of_interest(joined.address.shard, joined.form);
         let whose = joined.whose();
@@ -208,7 +209,7 @@ impl Home {
     /// counts until it has one: of a topic of which nothing is kept any more, that this is so.
     pub(crate) fn fetch(&mut self, fetch: Fetch, now: Duration) -> Recovered {
         let Fetch { whose, behind } = fetch;
-        let index = self.find(whose.hash, &whose.name);
+        let index = self.find(Hashed { hash: whose.hash, name: &whose.name });
         let extra = index.and_then(|at| self.topics[at as usize].extra.as_deref_mut());
         let Some(Extra { rule, history: Some(history), .. }) = extra else {
             return Recovered { whose, position: None, portion: Portion::nothing_kept() };
@@ -224,21 +225,16 @@ impl Home {
     }
 
     /// A subscription has ended. Returns what to tell those who are left.
-    pub(crate) fn leave(
-        &mut self,
-        left: &Left,
-        now: Duration,
-        hash: &dyn Fn(&Name) -> u64,
-    ) -> Option<Ordered> {
+    pub(crate) fn leave(&mut self, left: &Left, now: Duration) -> Option<Ordered> {
         let key = (left.hash, left.address);
         if self.denied.remove(&key) {
             return None;
         }
         let is_listed = !self.unlisted.remove(&key);
-        let index = self.find(left.hash, &left.name)?;
+        let index = self.find(Hashed { hash: left.hash, name: &left.name })?;
         self.topics[index as usize].is_of_less_interest(left.address.shard, left.form)?;
         let event = if is_listed { self.goes(index, left, now) } else { None };
-        self.drop_if_idle(index, hash);
+        self.drop_if_idle(index);
         event
     }
 
@@ -255,7 +251,12 @@ impl Home {
             return self.tell_presence(index, left.hash, What::Leave(who));
         }
         if members.await_return(&who) {
-            self.leaving.push(Reverse(Leaving { at, name: left.name.clone(), who }));
+            self.leaving.push(Reverse(Leaving {
+                at,
+                hash: left.hash,
+                name: left.name.clone(),
+                who,
+            }));
         }
         None
     }
@@ -267,21 +268,22 @@ impl Home {
     /// There is no room for the topic's history.
     pub(crate) fn publish(
         &mut self,
-        (key, name): (u64, &Name),
+        named: Hashed<'_>,
         publication: Publication,
         now: Duration,
-        (hash, encode_once): (&dyn Fn(&Name) -> u64, EncodeOnce<'_>),
+        encode_once: EncodeOnce<'_>,
     ) -> Result<Ordered, NotDone> {
-        let index = self.find_or_add(key, name, false, hash)?;
+        let index = self.find_or_add(named, false)?;
         let Some(topic) = self.topics.get_mut(index as usize) else {
             let what = What::Message(publication, Vec::new());
+            let Hashed { hash, name } = named;
             let topic = Some(name.clone());
-            let delivery = Arc::new(Delivery { topic, hash: key, position: None, what });
+            let delivery = Arc::new(Delivery { topic, hash, position: None, what });
             return Ok(Ordered { delivery, shards: SmallVec::new(), connections: 0 });
         };
         let forms = topic.forms().into_iter();
         let encoded = forms.filter_map(|form| encode_once(form, &publication)).collect();
-        let mut ordered = topic.tell(key, What::Message(publication, encoded));
+        let mut ordered = topic.tell(named.hash, What::Message(publication, encoded));
         if let Some(Extra { rule, history: Some(history), .. }) = topic.extra.as_deref_mut() {
             let delivery =
                 Arc::get_mut(&mut ordered.delivery).expect("nobody else has a new delivery yet");
@@ -290,29 +292,29 @@ impl Home {
             let kept = plainly(&ordered.delivery);
             self.held.change(history, |history| history.keep(now, kept, rule, room));
             // A message too large to be kept leaves none.
-            self.drop_if_idle(index, hash);
+            self.drop_if_idle(index);
         }
         Ok(ordered)
     }
 
     /// The shards with subscribers, and how many there are.
-    pub(crate) fn subscribers(&self, key: u64, name: &Name) -> (SmallVec<[u16; 4]>, u64) {
-        match self.find(key, name) {
+    pub(crate) fn subscribers(&self, named: Hashed<'_>) -> (SmallVec<[u16; 4]>, u64) {
+        match self.find(named) {
             Some(index) => self.topics[index as usize].subscribers(),
             None => (SmallVec::new(), 0),
         }
     }
 
     /// Forgets a topic's history.
-    pub(crate) fn forget(&mut self, key: u64, name: &Name, hash: &dyn Fn(&Name) -> u64) -> bool {
-        let Some(index) = self.find(key, name) else { return false };
+    pub(crate) fn forget(&mut self, named: Hashed<'_>) -> bool {
+        let Some(index) = self.find(named) else { return false };
         let epoch = self.draw_epoch();
         if let Some(extra) = &mut self.topics[index as usize].extra
             && let Some(history) = &mut extra.history
         {
             self.held.change(history, |history| *history = History::new(epoch));
         }
-        self.drop_if_idle(index, hash);
+        self.drop_if_idle(index);
         true
     }
 
@@ -346,22 +348,17 @@ impl Home {
         assert_eq!(self.by_name.len(), self.topics.len(), "names of topics");
     }
 
-    fn find(&self, key: u64, name: &Name) -> Option<u32> {
-        self.by_name.find(key, |index| self.topics[*index as usize].name == *name).copied()
+    fn find(&self, Hashed { hash, name }: Hashed<'_>) -> Option<u32> {
+        self.by_name.find(hash, |index| self.topics[*index as usize].name == *name).copied()
     }
 
     /// The topic's record, made if it is not there and has to be: because someone subscribes, or
     /// because something is kept of it. `u32::MAX` if it has not.
-    fn find_or_add(
-        &mut self,
-        key: u64,
-        name: &Name,
-        subscribes: bool,
-        hash: &dyn Fn(&Name) -> u64,
-    ) -> Result<u32, NotDone> {
-        if let Some(index) = self.find(key, name) {
+    fn find_or_add(&mut self, named: Hashed<'_>, subscribes: bool) -> Result<u32, NotDone> {
+        if let Some(index) = self.find(named) {
             return Ok(index);
         }
+        let Hashed { hash, name } = named;
         let rule = match name.user() {
             Some(_) => TopicRule::default(),
             None => self.rules.of(name.as_str()),
@@ -379,11 +376,11 @@ impl Home {
             let members = rule.presence.then(Members::default);
             Box::new(Extra { rule, history, members })
         });
-        let topic = Topic { name: name.clone(), interest: SmallVec::new(), extra };
+        let topic = Topic { hash, name: name.clone(), interest: SmallVec::new(), extra };
         let index = self.topics.insert(topic) as u32;
         self.used = self.used.max(index as usize + 1);
         let topics = &self.topics;
-        self.by_name.insert_unique(key, index, |index| hash(&topics[*index as usize].name));
+        self.by_name.insert_unique(hash, index, |index| topics[*index as usize].hash);
         Ok(index)
     }
 
@@ -394,7 +391,7 @@ impl Home {
         self.next_epoch
     }
 
-    fn drop_if_idle(&mut self, index: u32, hash: &dyn Fn(&Name) -> u64) {
+    fn drop_if_idle(&mut self, index: u32) {
         let topic = &self.topics[index as usize];
         let is_kept = topic.extra.as_ref().is_some_and(|extra| {
             extra.history.as_ref().is_some_and(|history| history.len() > 0)
@@ -403,8 +400,8 @@ impl Home {
         if is_kept || !topic.interest.is_empty() {
             return;
         }
-        let name = self.topics.remove(index as usize).name;
-        if let Ok(entry) = self.by_name.find_entry(hash(&name), |other| *other == index) {
+        let hash = self.topics.remove(index as usize).hash;
+        if let Ok(entry) = self.by_name.find_entry(hash, |other| *other == index) {
             entry.remove();
         }
     }

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use super::Home;
 use super::topic::{Extra, Topic};
+use crate::hub::Hashed;
 use crate::hub::delivery::Delivery;
 use crate::hub::history::Missed;
 use crate::hub::{History, Kept, Moment, NotDone, Outcome, Presence};
-use crate::names::{Name, Position};
+use crate::names::Position;
 
 /// How many of the largest topics are told.
 const LARGEST: usize = 20;
@@ -16,8 +17,8 @@ const LARGEST: usize = 20;
 const SEARCHED_AT_ONCE: usize = 4096;
 
 impl Home {
-    pub(crate) fn describe(&self, key: u64, name: &Name) -> Outcome {
-        match self.find(key, name) {
+    pub(crate) fn describe(&self, named: Hashed<'_>) -> Outcome {
+        match self.find(named) {
             Some(index) => Outcome::Topics(vec![self.topics[index as usize].info()], None),
             None => Outcome::Refused(NotDone::Unknown),
         }
@@ -59,13 +60,8 @@ impl Home {
         Outcome::Topics(infos, (until < end).then_some(until as u32))
     }
 
-    pub(crate) fn presence(
-        &self,
-        (key, name): (u64, &Name),
-        limit: usize,
-        moment: Moment,
-    ) -> Outcome {
-        let extra = self.find(key, name).and_then(|at| self.topics[at as usize].extra.as_ref());
+    pub(crate) fn presence(&self, named: Hashed<'_>, limit: usize, moment: Moment) -> Outcome {
+        let extra = self.find(named).and_then(|at| self.topics[at as usize].extra.as_ref());
         match extra.and_then(|extra| extra.members.as_ref()) {
             Some(members) => Outcome::Presence(Presence {
                 members: members.list(limit, moment),
@@ -77,12 +73,12 @@ impl Home {
 
     pub(crate) fn history(
         &mut self,
-        (key, name): (u64, &Name),
+        named: Hashed<'_>,
         since: Option<Position>,
         limit: usize,
-        (now, hash): (Duration, &dyn Fn(&Name) -> u64),
+        now: Duration,
     ) -> Outcome {
-        let Some(index) = self.find(key, name) else { return Outcome::Refused(NotDone::Unknown) };
+        let Some(index) = self.find(named) else { return Outcome::Refused(NotDone::Unknown) };
         let extra = self.topics[index as usize].extra.as_deref_mut();
         let Some(Extra { rule, history: Some(history), .. }) = extra else {
             return Outcome::Refused(NotDone::Unknown);
@@ -96,7 +92,7 @@ impl Home {
         let messages = deliveries.iter().filter_map(kept).collect();
         let position = history.position();
         // What was too old just now may have been all that was kept.
-        self.drop_if_idle(index, hash);
+        self.drop_if_idle(index);
         Outcome::History(History { messages, position, gap })
     }
 }

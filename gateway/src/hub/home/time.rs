@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::topic::Extra;
 use super::{Home, Leaving, Ordered};
+use crate::hub::Hashed;
 use crate::hub::delivery::What;
-use crate::names::Name;
 
 /// How many topics are looked at for old history at a tick.
 const EXPIRED_AT_ONCE: usize = 256;
@@ -20,8 +20,8 @@ impl Home {
     }
 
     /// Time has passed: leaves count, history grows old. Returns what to tell.
-    pub(crate) fn tick(&mut self, now: Duration, hash: &dyn Fn(&Name) -> u64) -> Vec<Ordered> {
-        self.expire_histories(now, hash);
+    pub(crate) fn tick(&mut self, now: Duration) -> Vec<Ordered> {
+        self.expire_histories(now);
         let mut events = Vec::new();
         for _ in 0..LEAVES_AT_ONCE {
             match self.leaving.peek() {
@@ -29,36 +29,30 @@ impl Home {
                 _ => break,
             }
             let Some(Reverse(leaving)) = self.leaving.pop() else { break };
-            events.extend(self.leaves(leaving, now, hash));
+            events.extend(self.leaves(leaving, now));
         }
         events
     }
 
     /// Looks whether one who has left has come back. Returns what to tell.
-    fn leaves(
-        &mut self,
-        leaving: Leaving,
-        now: Duration,
-        hash: &dyn Fn(&Name) -> u64,
-    ) -> Option<Ordered> {
-        let Leaving { name, who, .. } = leaving;
-        let key = hash(&name);
-        let index = self.find(key, &name)?;
+    fn leaves(&mut self, leaving: Leaving, now: Duration) -> Option<Ordered> {
+        let Leaving { hash, name, who, .. } = leaving;
+        let index = self.find(Hashed { hash, name: &name })?;
         let extra = self.topics[index as usize].extra.as_mut()?;
         let members = extra.members.as_mut()?;
         if members.expire(&who, now) {
             self.present -= 1;
-            let event = self.tell_presence(index, key, What::Leave(who));
-            self.drop_if_idle(index, hash);
+            let event = self.tell_presence(index, hash, What::Leave(who));
+            self.drop_if_idle(index);
             return event;
         }
         if let Some(at) = members.next_look(&who) {
-            self.leaving.push(Reverse(Leaving { at, name, who }));
+            self.leaving.push(Reverse(Leaving { at, hash, name, who }));
         }
         None
     }
 
-    fn expire_histories(&mut self, now: Duration, hash: &dyn Fn(&Name) -> u64) {
+    fn expire_histories(&mut self, now: Duration) {
         if self.held.messages == 0 {
             return;
         }
@@ -70,7 +64,7 @@ impl Home {
                 continue;
             };
             self.held.change(history, |history| history.expire(now, rule));
-            self.drop_if_idle(index as u32, hash);
+            self.drop_if_idle(index as u32);
         }
         self.expiring = if end < self.used { end } else { 0 };
     }

@@ -24,6 +24,8 @@ const _: () = assert!(size_of::<Interest>() == 8);
 
 /// A topic whose home this shard is.
 pub(super) struct Topic {
+    /// Of its name.
+    pub(super) hash: u64,
     pub(super) name: Name,
     /// In the order of shards.
     pub(super) interest: SmallVec<[Interest; 3]>,
@@ -107,7 +109,7 @@ mod tests {
     #[test]
     fn shards_and_forms_are_each_told_once_and_forgotten_with_their_last_subscriber() {
         let name = Name::new("a").expect("a name");
-        let mut topic = Topic { name, interest: SmallVec::new(), extra: None };
+        let mut topic = Topic { hash: 0, name, interest: SmallVec::new(), extra: None };
         for (shard, form) in [(2, 1), (0, 0), (2, 0), (0, 1), (2, 1)] {
             topic.is_of_interest(shard, Form(form));
         }

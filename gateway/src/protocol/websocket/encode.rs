@@ -128,7 +128,8 @@ pub(crate) fn is_once(form: Form) -> bool {
 pub(crate) fn once(
     form: Form,
     publication: &Publication,
-    (compressor, deflate): (&mut Compressor, Option<Deflate>),
+    compressor: &mut Compressor,
+    deflate: Option<Deflate>,
 ) -> Option<Encoded> {
     let Deflate { level, min } = deflate?;
     let message = &publication.message;
@@ -145,7 +146,8 @@ pub(crate) fn once(
 pub(crate) fn delivery<'d>(
     form: Form,
     delivery: &'d Delivery,
-    (compressor, level): (&mut Compressor, u8),
+    compressor: &mut Compressor,
+    level: u8,
 ) -> Option<Encoding<'d>> {
     if let Some(encoded) = delivery.encoded(form) {
         return Some(Encoding { head: Head::none(), bytes: Cow::Borrowed(encoded.bytes()) });
@@ -224,14 +226,14 @@ mod tests {
         let message = Message::new(content, &memory).expect("room");
         let publication = Publication { message, key: None, except: None };
         let deflate = Some(Deflate { level: 1, min: 10 });
-        let once = |form: &Form| once(*form, &publication, (&mut *compressor, deflate));
+        let once = |form: &Form| once(*form, &publication, &mut *compressor, deflate);
         let encoded = forms.iter().filter_map(once).collect();
         let what = What::Message(publication, encoded);
         Delivery { topic: None, hash: 0, position: None, what }
     }
 
     fn said(form: Form, delivery: &Delivery, compressor: &mut Compressor) -> Option<Vec<u8>> {
-        Some(super::delivery(form, delivery, (compressor, 1))?.parts().concat())
+        Some(super::delivery(form, delivery, compressor, 1)?.parts().concat())
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::connection::{Output, Place};
 use crate::handler::built_in;
 use crate::hub::Hub;
-use crate::kernel::{BufferId, Generation, Memory, Ring, Slot};
+use crate::kernel::{BufferId, Memory, Ring, Slot, SlotRef};
 use crate::memory::{Compressor, Pool};
 use crate::protocol::services::{Service, Services};
 use crate::protocol::turn::{Desk, Finished, Said, Turn};
@@ -46,7 +46,7 @@ pub(super) struct Connections<R> {
     pub(super) peers: Peers,
     pub(super) vitals: Vitals,
     /// Connections whose sends have failed, to be dropped once that was settled.
-    pub(super) failed: Vec<(Slot, Generation)>,
+    pub(super) failed: Vec<SlotRef>,
     /// Connections whose next queued frame can be sent once the batch is settled.
     pub(super) unqueued: Vec<Slot>,
     pub(super) drain: Option<Drain>,

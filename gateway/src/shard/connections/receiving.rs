@@ -2,16 +2,12 @@
 
 use crate::config::SlowPeer;
 use crate::connection::{Poll, Reading, Stage, States};
-use crate::kernel::{Errno, Generation, Ring, Slot};
+use crate::kernel::{Errno, Generation, Ring, Slot, SlotRef};
 use crate::shard::connections::Connections;
 
 impl<R: Ring> Connections<R> {
-    pub(crate) fn readable(
-        &mut self,
-        (slot, generation): (Slot, Generation),
-        armed: bool,
-        ended: bool,
-    ) {
+    pub(crate) fn readable(&mut self, whose: SlotRef, armed: bool, ended: bool) {
+        let SlotRef { slot, generation } = whose;
         let Some(connection) = self.sockets.table.current(slot, generation) else { return };
         if !armed {
             connection.states.set_poll(Poll::Off);

@@ -5,7 +5,7 @@ use std::io;
 use tidegate_proto::keepalive::Wait;
 
 use crate::connection::{Reading, Stage, States, Writing};
-use crate::kernel::{BufferId, Errno, Generation, Ring, Slot};
+use crate::kernel::{BufferId, Errno, Generation, Ring, Slot, SlotRef};
 use crate::memory::Full;
 use crate::protocol;
 use crate::protocol::turn::Finished;
@@ -82,7 +82,7 @@ impl<R: Ring> Connections<R> {
             Err(_) => {
                 // To drop it now would push an operation, and the batch could not be settled: one
                 // who resets in each turn would cost everybody copies.
-                self.failed.push((slot, generation));
+                self.failed.push(SlotRef { slot, generation });
                 return;
             }
         };
@@ -150,7 +150,7 @@ impl<R: Ring> Connections<R> {
     /// # Errors
     /// The ring is beyond use.
     pub(crate) fn drop_failed(&mut self) -> io::Result<()> {
-        while let Some((slot, generation)) = self.failed.pop() {
+        while let Some(SlotRef { slot, generation }) = self.failed.pop() {
             let current = self.sockets.table.current(slot, generation);
             if current.is_some_and(|connection| connection.stage != Stage::Zombie) {
                 self.peer_failed(slot);

@@ -99,7 +99,7 @@ impl<R: Ring> Connections<R> {
             self.sockets.counters.deliveries_too_large += 1;
             return Delivered::TooLarge;
         }
-        let Some(offer) = self.sockets.offer(&[frames], (NO_KEY, messages)) else {
+        let Some(offer) = self.sockets.offer(&[frames], NO_KEY, messages) else {
             return self.sockets.waits_for_block();
         };
         let delivered = self.deliver(slot, offer);

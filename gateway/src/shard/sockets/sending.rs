@@ -218,7 +218,7 @@ impl<R: Ring> Sockets<R> {
     }
 
     /// Puts what is published into a block.
-    pub(crate) fn offer(&mut self, bytes: &[&[u8]], (key, messages): (u64, u32)) -> Option<Offer> {
+    pub(crate) fn offer(&mut self, bytes: &[&[u8]], key: u64, messages: u32) -> Option<Offer> {
         if !self.has_block(bytes.iter().map(|part| part.len()).sum()) {
             return None;
         }
