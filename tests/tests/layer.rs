@@ -149,3 +149,44 @@ fn who_cannot_be_opened_or_sealed_for_is_dropped() {
         assert_eq!(counted.protocol_errors, u64::from(!opens));
     }
 }
+
+/// Changes nothing, but takes nothing for the first connection once it has had its response.
+#[derive(Default)]
+struct Fails {
+    begun: usize,
+    sealed: usize,
+}
+
+impl Layer for Fails {
+    fn begin(&mut self, _: Slot) {
+        self.begun += 1;
+    }
+
+    fn open(&mut self, _: Slot, received: &mut [u8]) -> Result<usize, Broken> {
+        Ok(received.len())
+    }
+
+    fn seal(&mut self, _: Slot, plain: &[u8], wire: &mut [u8]) -> Sealed {
+        self.sealed += 1;
+        if self.begun == 1 && self.sealed > 1 {
+            return Sealed { taken: 0, written: 0 };
+        }
+        let count = plain.len().min(wire.len());
+        wire[..count].copy_from_slice(&plain[..count]);
+        Sealed { taken: count, written: count }
+    }
+}
+
+#[test]
+fn who_comes_into_the_slot_of_one_that_was_dropped_is_served() {
+    let program = Program::default().layers(|_| Some(Box::new(Fails::default())));
+    let gateway = HubGateway::start_with(1, CONFIGURATION, program);
+    let mut first = open(gateway.address(), "/echo");
+    first.send([Frame::text("a").masked(), Frame::text("b").masked()].concat());
+    first.expect_end();
+    gateway.expect_counters("it is gone", |counters| counters.connections == 0);
+    let mut second = open(gateway.address(), "/echo");
+    for number in 0..20 {
+        second.echo(&number.to_string());
+    }
+}

@@ -1,6 +1,6 @@
 //! A protocol that the embedding program brings along, on a listener of its own beside WebSocket:
-//! lines that end with `\n` and are echoed. `+topic` subscribes, `!topic text` publishes, and what is
-//! published comes as `topic: text`; `?` asks how many lines there were.
+//! lines that end with `\n` and are echoed. `+topic` subscribes, `!topic text` publishes, and what
+//! is published comes as `topic: text`; `?` asks how many lines there were.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -109,9 +109,9 @@ fn functions(text: &str) -> Vec<(String, usize)> {
         let indent = line.len() - line.trim_start().len();
         if is_function(line, indent) {
             let is_end = |line: &&str| **line == format!("{}}}", " ".repeat(indent));
-            let length = lines[at..].iter().position(is_end).unwrap_or(0) + 1;
             let ends_at_once = line.ends_with('}') || line.ends_with(';');
-            found.push((line.trim().to_owned(), if ends_at_once { 1 } else { length }));
+            let length = || lines[at..].iter().position(is_end).expect("an end") + 1;
+            found.push((line.trim().to_owned(), if ends_at_once { 1 } else { length() }));
         }
     }
     found

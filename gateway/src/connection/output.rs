@@ -52,7 +52,8 @@ pub struct Output<'a> {
     pub seals: bool,
     /// Bytes of this turn's output that found room elsewhere and were moved to the backlog: they do
     /// not count against its bound for what comes behind them, or a handler that writes until it is
-    /// choked would seem to have a slow peer.
+    /// choked would seem to have a slow peer. Where it is sealed, as much as staging memory would
+    /// have held, if nothing waits.
     pub moved: u32,
 }
 
@@ -93,11 +94,21 @@ impl Output<'_> {
     #[must_use]
     pub fn is_choked(&self) -> bool {
         let waits = self.place == Place::Backlog || self.connection.backlog.is_some();
-        // Where it is sealed it may wait for staging memory only.
-        waits && (!self.seals || self.connection.states.is_blocked())
+        // Where it is sealed it goes by the backlog in any case: of that, as much as leaves at once
+        // is no sign of a peer that does not take it.
+        let is_usual = self.seals && self.connection.backlog_bytes < self.moved / 2;
+        waits && (!is_usual || self.connection.states.is_blocked())
             // Else it waits for the batch, or for the message that is being sent.
             || (self.connection.states.has(States::QUEUED)
                 && self.connection.states.is_blocked())
+    }
+
+    /// Where what is sent is sealed, nothing but this tells that a handler was found to be choked,
+    /// and waits to be told that all has left.
+    pub fn remember_choke(&mut self) {
+        if self.seals && self.place == Place::Backlog && self.is_choked() {
+            self.connection.states.set(States::BLOCKED);
+        }
     }
 
     /// How many bytes of data the backlog takes before it is full.
@@ -180,7 +191,9 @@ impl Output<'_> {
 
     /// What was accepted already goes to the backlog, whatever its bound.
     fn move_to_backlog(&mut self, said: Span) -> Result<(), Full> {
-        self.moved += said.length;
+        if !self.seals {
+            self.moved += said.length;
+        }
         self.backlog().push_back(&[Payload::Span(said)], u32::MAX)
     }
 

@@ -71,8 +71,8 @@ impl Gateway {
         Self::start_with(config, Program::default())
     }
 
-    /// As [`Gateway::start`], with what the embedding program brings along. What that holds is not on
-    /// the bill.
+    /// As [`Gateway::start`], with what the embedding program brings along. What that holds is not
+    /// on the bill.
     ///
     /// # Errors
     ///

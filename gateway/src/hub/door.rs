@@ -84,8 +84,8 @@ impl Common {
         hasher.finish()
     }
 
-    /// Where the connection of an id lives; `None` if it is of another gateway or of an earlier start.
-    /// Whether it is still there, its shard knows.
+    /// Where the connection of an id lives; `None` if it is of another gateway or of an earlier
+    /// start. Whether it is still there, its shard knows.
     pub(crate) fn locate(&self, id: ConnectionId) -> Option<Address> {
         let ConnectionId { node, shard, slot, generation } = id;
         let is_ours = node == self.node && usize::from(shard) < self.shards;

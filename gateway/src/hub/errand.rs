@@ -21,8 +21,8 @@ pub enum Target {
     All,
 }
 
-/// Why a connection is closed, as far as the hub knows. What is spoken on the connection says how the
-/// peer is told.
+/// Why a connection is closed, as far as the hub knows. What is spoken on the connection says how
+/// the peer is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Why {
     /// What is behind it.

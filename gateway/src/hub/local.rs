@@ -54,8 +54,8 @@ pub(crate) struct Terms {
     pub(crate) publishes: bool,
 }
 
-/// Where a connection stands among its topic's subscribers, which are as many as there may be slots,
-/// and beside it the terms of its subscription.
+/// Where a connection stands among its topic's subscribers, which are as many as there may be
+/// slots, and beside it the terms of its subscription.
 #[derive(Clone, Copy, Debug, Default)]
 struct Spot(u32);
 

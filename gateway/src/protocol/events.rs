@@ -1,5 +1,5 @@
-//! What those are told who want events: messages with topic and position, who comes and who goes, as
-//! JSON, whatever carries it.
+//! What those are told who want events: messages with topic and position, who comes and who goes,
+//! as JSON, whatever carries it.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

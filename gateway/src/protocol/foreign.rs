@@ -23,8 +23,8 @@ use crate::names::{ConnectionId, Name};
 pub type ProtocolFactory = dyn Fn(&Listener) -> Option<Box<dyn Protocol>> + Send + Sync;
 
 /// A protocol of the program's own. One belongs to one shard and one listener; nothing of it is
-/// shared. It sees each connection through an [`Exchange`]: [`Protocol::begin`] once, then the other
-/// calls in any order, and [`Protocol::ended`] exactly once, whatever ended the connection.
+/// shared. It sees each connection through an [`Exchange`]: [`Protocol::begin`] once, then the
+/// other calls in any order, and [`Protocol::ended`] exactly once, whatever ended the connection.
 ///
 /// The listener's stack says how long its connections are waited for: after `ping` without a byte
 /// [`Protocol::silent`] is called, and after `pong` more the connection is dropped; what is kept of
@@ -332,11 +332,17 @@ pub(super) fn tell_end(
 /// Calls the protocol with the connection at hand, unless it is ending, and ends it if the protocol
 /// wants that.
 fn call(turn: &mut Turn<'_>, what: impl FnOnce(&mut dyn Protocol, &mut Exchange<'_, '_>)) {
-    if turn.left.drop || state(turn.connection()).is_ending {
+    if turn.left.drop || has_ended(turn) {
         return;
     }
     speak(turn, what);
     end_if_failing(turn);
+}
+
+/// Whether the protocol is asked nothing more: it has said its last words, or was told of the end.
+fn has_ended(turn: &mut Turn<'_>) -> bool {
+    let state = state(turn.connection());
+    state.is_ending || !state.is_open
 }
 
 fn speak(turn: &mut Turn<'_>, what: impl FnOnce(&mut dyn Protocol, &mut Exchange<'_, '_>)) {
@@ -352,7 +358,7 @@ fn speak(turn: &mut Turn<'_>, what: impl FnOnce(&mut dyn Protocol, &mut Exchange
 /// Ends the connection, if there is a reason: the last words, and the state after them.
 fn end_if_failing(turn: &mut Turn<'_>) {
     let Some(failing) = turn.desk.failing.take() else { return };
-    if state(turn.connection()).is_ending {
+    if has_ended(turn) {
         return;
     }
     failing.count(turn.counters);

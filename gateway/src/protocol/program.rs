@@ -23,7 +23,8 @@ use crate::transport::{Layer, LayerFactory};
 ///     }
 /// }
 ///
-/// let program = Program::default().handlers(|route| (route.path == "/upper").then(|| Box::new(Upper) as _));
+/// let program = Program::default().handlers(|route| (route.path == "/upper").then(||
+/// Box::new(Upper) as _));
 /// ```
 #[derive(Clone)]
 pub struct Program {
@@ -43,8 +44,8 @@ impl Program {
         self
     }
 
-    /// Makes what is between the sockets of a listener and what is spoken on them; with `None`, they
-    /// are plain.
+    /// Makes what is between the sockets of a listener and what is spoken on them; with `None`,
+    /// they are plain.
     #[must_use]
     pub fn layers(
         mut self,
@@ -54,8 +55,8 @@ impl Program {
         self
     }
 
-    /// Makes what is spoken on the connections of a listener; with `None`, it is HTTP, and what that
-    /// leads to.
+    /// Makes what is spoken on the connections of a listener; with `None`, it is HTTP, and what
+    /// that leads to.
     #[must_use]
     pub fn protocols(
         mut self,

@@ -26,8 +26,8 @@ pub enum Wants {
 }
 
 /// Part of a message, or all of it; its bytes are asked of the [`Context`]. It is no copy, and
-/// sending it back uses it up: the answer may be put together where its bytes are. It cannot be kept
-/// beyond the call that it came with, when its bytes may be another connection's.
+/// sending it back uses it up: the answer may be put together where its bytes are. It cannot be
+/// kept beyond the call that it came with, when its bytes may be another connection's.
 ///
 /// ```compile_fail,E0308
 /// use tidegate::handler::{Context, Handler, Piece};

@@ -245,7 +245,8 @@ impl Turn<'_> {
     /// Hands what is left to do back to the shard.
     #[must_use]
     pub fn finish(self) -> Finished {
-        let Desk { output, said, .. } = self.desk;
+        let Desk { mut output, said, .. } = self.desk;
+        output.remember_choke();
         self.counters.messages_out += said.messages;
         self.counters.bytes_out += said.bytes;
         Finished { place: output.place, staged: output.staged, ..self.left }

@@ -239,8 +239,8 @@ impl<R: Ring> Fanout<'_, R> {
         self.connections.sockets.done_frames.extend(frames);
     }
 
-    /// Who waits for a block has none meanwhile: of several that each had one, all would wait for each
-    /// other.
+    /// Who waits for a block has none meanwhile: of several that each had one, all would wait for
+    /// each other.
     fn hold_nothing_while_waiting(&mut self, forms: &mut Forms) {
         let waits = |(_, framed): &(Form, Framed)| matches!(framed, Framed::Waits(_));
         if forms.iter().any(waits) {
@@ -267,7 +267,10 @@ impl<R: Ring> Fanout<'_, R> {
         let form = self.form(slot, delivery, wanted);
         let offer = match self.framed(delivery, form, forms) {
             Framed::Ready(offer) => offer,
-            Framed::Waits(_) => return self.connections.sockets.waits_for_block(),
+            Framed::Waits(_) => {
+                self.connections.sockets.waits_for_block();
+                return Delivered::Waits;
+            }
             Framed::TooLarge => {
                 self.connections.sockets.counters.deliveries_too_large += 1;
                 return Delivered::TooLarge;

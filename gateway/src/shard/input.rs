@@ -129,6 +129,10 @@ impl<R: Ring> Shard<R> {
         };
         let arrival = Arrival { span, ..arrival };
         self.connections.sockets.is_active(slot);
+        if span.length == 0 {
+            // Its transport waits for more.
+            return;
+        }
         let connection = &mut self.connections.sockets.table[slot];
         match connection.stage {
             Stage::Head => {}

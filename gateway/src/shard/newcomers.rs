@@ -5,7 +5,7 @@
 //! long as a listener waits for a slot, one is looked for in each turn of the loop, among so many
 //! of these strangers: those whose answer has left are dropped first, then of those that send no
 //! request the one is answered with 503 that has had most time, and last come those who do not take
-//! their answer. Whoever has opened stays, and is not looked at: however many have, to find somebody
+//! their answer. Whoever is open stays, and is not looked at: however many are, to find somebody
 //! takes no longer.
 
 use super::connections::Connections;

@@ -159,8 +159,8 @@ impl Relief {
         }
     }
 
-    /// Bytes of the blocks of what a connection has half sent, a message and a control frame; 0 if it
-    /// has none.
+    /// Bytes of the blocks of what a connection has half sent, a message and a control frame; 0 if
+    /// it has none.
     fn half_bytes<R: Ring>(&self, sockets: &Sockets<R>, slot: Slot) -> u64 {
         let connection = sockets.table[slot];
         if connection.stage != Stage::Open {

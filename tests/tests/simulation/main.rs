@@ -62,7 +62,8 @@ const BLOCKS: u32 = 1 << 20;
 
 /// Longer than all deadlines of a connection that does nothing any more, one after the other.
 const DEADLINES: Duration = Duration::from_secs(60);
-/// The same for what histories keep, for up to a minute each from when it came, and for who lingers.
+/// The same for what histories keep, for up to a minute each from when it came, and for who
+/// lingers.
 const HISTORIES: Duration = Duration::from_secs(180);
 
 /// What came of a run.
@@ -301,8 +302,8 @@ impl Scene {
     }
 
     /// Whether it is soon after so many turns, when the shards' clocks stood so. A shard that is
-    /// disturbed all the time, or sleeps while others do not, has short turns or few of them: there is
-    /// time until each has been at work for as long as it may wait for.
+    /// disturbed all the time, or sleeps while others do not, has short turns or few of them: there
+    /// is time until each has been at work for as long as it may wait for.
     fn is_soon(&self, from: usize, began: &[Duration], longest: Duration) -> bool {
         let turns = self.several.turns() - from;
         let clocks = self.several.at_work();

@@ -4,9 +4,10 @@
 //! rest of sends that fell short), and published frames, which many connections share and which
 //! wait by reference. In this order they are sent:
 //!
-//! 1. a frame that has begun, to its end;
-//! 2. the backlog;
-//! 3. frames that have not begun, unless the handler is in the middle of a message.
+//! 1. what a transport has sealed, as it is;
+//! 2. a frame that has begun, to its end;
+//! 3. the backlog;
+//! 4. frames that have not begun, unless the handler is in the middle of a message.
 //!
 //! At most one send of a connection is on its way: in a batch, whose outcome is known once the
 //! batch is settled, or armed, which waits for the peer. This type knows nothing of the ring that
@@ -196,9 +197,11 @@ impl Outbox<'_> {
     /// Whether it is not known yet if the peer has taken all that was sent: until then it is not
     /// slow.
     fn is_outcome_open(&self) -> bool {
-        self.connection.states.is_in_batch()
-            && !self.connection.states.is_blocked()
-            && self.connection.backlog.is_none()
+        let waits_to_be_sealed = self.sealed.is_waiting(self.slot);
+        waits_to_be_sealed
+            || (self.connection.states.is_in_batch()
+                && !self.connection.states.is_blocked()
+                && self.connection.backlog.is_none())
     }
 
     /// What is to be sent in this batch of the frames that wait, if nothing is on its way. Several
@@ -303,8 +306,8 @@ impl Outbox<'_> {
         Ok(())
     }
 
-    /// A frame to which nothing was in the way was sealed in part, or not at all: what is left of it
-    /// waits.
+    /// A frame to which nothing was in the way was sealed in part, or not at all: what is left of
+    /// it waits.
     pub fn frame_waits(&mut self, frame: FrameId, sealed: u32) {
         self.connection.states.set(States::QUEUED);
         self.frames.push_front(self.slot, frame, sealed, self.pool.blocks);

@@ -3,20 +3,25 @@
 
 use std::collections::HashMap;
 
-use crate::kernel::Slot;
+use crate::kernel::{Slot, SlotSet};
 
 /// How many bytes of each connection's backlog, from its front, leave as they are. Few connections
 /// have any.
-#[derive(Debug, Default)]
 pub struct SealedBytes {
     by_slot: HashMap<Slot, u32>,
     /// Those for whom there was no staging memory to seal into, until the batch is settled.
-    waiting: Vec<Slot>,
+    waiting: SlotSet,
 }
 
 impl SealedBytes {
     /// Bytes of an entry.
     pub const BYTES: usize = size_of::<(Slot, u32)>();
+
+    /// None yet, of so many slots.
+    #[must_use]
+    pub fn new(slots: u32) -> Self {
+        Self { by_slot: HashMap::new(), waiting: SlotSet::new(slots) }
+    }
 
     /// So many bytes of a connection's backlog.
     #[must_use]
@@ -26,18 +31,18 @@ impl SealedBytes {
 
     /// There was no staging memory to seal anything into.
     pub fn waits(&mut self, slot: Slot) {
-        self.waiting.push(slot);
+        self.waiting.insert(slot);
     }
 
     /// Whether the connection goes on once there is staging memory.
     #[must_use]
     pub fn is_waiting(&self, slot: Slot) -> bool {
-        self.waiting.contains(&slot)
+        self.waiting.contains(slot)
     }
 
-    /// Takes out those who waited for staging memory.
-    pub fn take_waiting(&mut self) -> Vec<Slot> {
-        std::mem::take(&mut self.waiting)
+    /// Takes out one of those who waited for staging memory.
+    pub fn next_waiting(&mut self) -> Option<Slot> {
+        self.waiting.pop()
     }
 
     /// So many more.
@@ -57,6 +62,7 @@ impl SealedBytes {
 
     /// The connection has ended.
     pub(super) fn forget(&mut self, slot: Slot) {
+        self.waiting.remove(slot);
         if !self.by_slot.is_empty() {
             self.by_slot.remove(&slot);
         }

@@ -39,7 +39,7 @@ impl Line {
             frames: Frames::new(places, 4),
             world: World::new(1 << 18),
             staged: 0,
-            sealed: SealedBytes::default(),
+            sealed: SealedBytes::new(4),
             heard: Vec::new(),
             batch: None,
             armed: None,

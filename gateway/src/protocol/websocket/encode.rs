@@ -71,8 +71,8 @@ impl Compressing {
         Self { kind, how, cuts: cut(part, length, PIECE) }
     }
 
-    /// Compresses up to [`PIECE`] bytes of the part, which are lent anew for each call, into a frame
-    /// of their own: its header and its payload; `None` if all of it has left.
+    /// Compresses up to [`PIECE`] bytes of the part, which are lent anew for each call, into a
+    /// frame of their own: its header and its payload; `None` if all of it has left.
     pub(crate) fn next<'c>(
         &mut self,
         bytes: &[u8],

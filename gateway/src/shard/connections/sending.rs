@@ -53,11 +53,6 @@ impl<R: Ring> Connections<R> {
                 self.details.keep(slot, peer, self.sockets.ring.now());
             }
             self.peers.log_open(slot, opened);
-            let peer = self.peers.has_opened(slot, self.sockets.profile(slot));
-            if self.service(slot).hub_events.is_some() {
-                self.details.keep(slot, peer, self.sockets.ring.now());
-            }
-            self.peers.log_open(slot, opened);
         }
         if let Some(refusal) = finished.refused {
             self.vitals.refused(refusal);
@@ -126,7 +121,14 @@ impl<R: Ring> Connections<R> {
         }
         debug_assert!(self.sockets.batch.is_empty(), "settling sends nothing in batches");
         self.sockets.batch = batch;
-        self.unqueued.extend(self.sockets.sealing.sealed.take_waiting());
+        self.drop_broken();
+        // Who found no staging memory is first to be sealed for.
+        let mut unqueued = Vec::new();
+        while let Some(slot) = self.sockets.sealing.sealed.next_waiting() {
+            unqueued.push(slot);
+        }
+        unqueued.append(&mut self.unqueued);
+        self.unqueued = unqueued;
         self.go_on_with_queues()
     }
 
@@ -176,14 +178,35 @@ impl<R: Ring> Connections<R> {
         Ok(())
     }
 
+    /// Drops those whose transport seals nothing.
+    fn drop_broken(&mut self) {
+        while let Some(SlotRef { slot, generation }) = self.sockets.sealing.broken.pop() {
+            let current = self.sockets.table.current(slot, generation);
+            if current.is_some_and(|connection| connection.stage != Stage::Zombie) {
+                self.drop_connection(slot);
+            }
+        }
+    }
+
     /// What was sealed has left: so does what waits, or the peer has taken all.
     fn go_on_sealed(&mut self, slot: Slot) {
-        let is_there = !matches!(self.sockets.table[slot].stage, Stage::Free | Stage::Zombie);
-        if self.sockets.sealing.take_broken(slot) && is_there {
-            return self.drop_connection(slot);
+        let connection = &self.sockets.table[slot];
+        if matches!(connection.stage, Stage::Free | Stage::Zombie) {
+            return;
         }
-        if is_there && !self.sockets.launch_sealed(slot) {
+        if self.sockets.launch_sealed(slot) {
+            return;
+        }
+        let connection = &self.sockets.table[slot];
+        let is_paused = connection.states.reading() == Reading::Paused;
+        if connection.states.has(States::QUEUED) {
+            // It waits for the end of a message.
+            self.after_words(slot);
+        } else if connection.states.is_blocked() || is_paused {
             self.drained(slot);
+        } else {
+            self.hub.recoveries.is_fed(slot);
+            self.after_words(slot);
         }
     }
 

@@ -76,7 +76,8 @@ impl<R: Ring> Connections<R> {
     pub(crate) fn tell_alone(&mut self, slot: Slot, delivery: &Delivery) -> Delivered {
         let Some(publication) = delivery.publication() else { return Delivered::Taken };
         if !self.sockets.has_block(publication.message.bytes().len()) {
-            return self.sockets.waits_for_block();
+            self.sockets.waits_for_block();
+            return Delivered::Waits;
         }
         let connection = &self.sockets.table[slot];
         if connection.states.is_in_batch() && connection.backlog.is_some() {
@@ -87,8 +88,13 @@ impl<R: Ring> Connections<R> {
         let mut turn = self.turn(slot, None);
         protocol::told(&mut turn, delivery.topic.as_ref(), publication.message.bytes());
         let finished = turn.finish();
+        let is_slow = finished.drop;
         self.complete(slot, None, finished);
+        if is_slow {
+            return Delivered::Refused;
+        }
         self.sockets.counters.deliveries += 1;
+        self.sockets.counters.messages_out += 1;
         Delivered::Taken
     }
 
@@ -100,7 +106,8 @@ impl<R: Ring> Connections<R> {
             return Delivered::TooLarge;
         }
         let Some(offer) = self.sockets.offer(&[frames], NO_KEY, messages) else {
-            return self.sockets.waits_for_block();
+            self.sockets.waits_for_block();
+            return Delivered::Waits;
         };
         let delivered = self.deliver(slot, offer);
         if delivered == Delivered::Taken {
@@ -111,8 +118,8 @@ impl<R: Ring> Connections<R> {
         delivered
     }
 
-    /// The form in which a connection is sent what concerns all, or itself, and what it is subscribed to
-    /// from outside.
+    /// The form in which a connection is sent what concerns all, or itself, and what it is
+    /// subscribed to from outside.
     pub(crate) fn form_of(&self, slot: Slot) -> Form {
         let window = self.sockets.table[slot].window();
         encode::form(self.wants_events(slot), window)

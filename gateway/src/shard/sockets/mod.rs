@@ -101,7 +101,7 @@ impl<R: Ring> Sockets<R> {
             flush_soon: false,
             frames: Frames::new(config.hub.queued(limits.connections), limits.slots()),
             done_frames: Vec::new(),
-            sealing: Sealing::default(),
+            sealing: Sealing::new(limits.slots()),
             stalled: HashMap::new(),
             shortages: 0,
             counters: Counters::default(),

@@ -2,36 +2,34 @@
 //! batch. Only what a peer did not take of that waits for it, in the backlog, as it is.
 
 use crate::connection::{FrameId, Place, Reading, SealedBytes, Stage, States};
-use crate::kernel::{AreaName, Ring, Slot, Span};
+use crate::kernel::{AreaName, Ring, Slot, SlotRef, Span};
 use crate::memory::Full;
 use crate::shard::sockets::Sockets;
 use crate::shard::sockets::sending::SentFrom;
 use crate::transport::Sealed;
 
-/// Sealed bytes that leave in one send of what waits.
+/// Sealed bytes that are made at a time, and about as many as leave in one send.
 const AT_ONCE: u32 = 32 * 1024;
 
 /// With so much room for sealed bytes, a transport seals at least one.
 const ROOM: u32 = 1024;
 
 /// What is sealed, and whose transport seals nothing.
-#[derive(Default)]
 pub(crate) struct Sealing {
     pub(crate) sealed: SealedBytes,
-    /// Those whose transport took nothing though there was room.
-    broken: Vec<Slot>,
+    /// Those whose transport took nothing though there was room: they are dropped once the batch is
+    /// settled.
+    pub(crate) broken: Vec<SlotRef>,
 }
 
 impl Sealing {
+    pub(crate) fn new(slots: u32) -> Self {
+        Self { sealed: SealedBytes::new(slots), broken: Vec::new() }
+    }
+
     /// Whether there is none of it.
     pub(crate) fn is_empty(&self) -> bool {
         self.sealed.is_empty() && self.broken.is_empty()
-    }
-
-    /// Whether the connection's transport seals nothing; it is told of once.
-    pub(crate) fn take_broken(&mut self, slot: Slot) -> bool {
-        let place = self.broken.iter().position(|other| *other == slot);
-        place.is_some_and(|place| self.broken.swap_remove(place) == slot)
     }
 }
 
@@ -117,13 +115,17 @@ impl<R: Ring> Sockets<R> {
     /// Seals the beginning of `span` behind what is staged; returns how much of it that was.
     fn seal(&mut self, slot: Slot, span: Span) -> u32 {
         let end = self.memory.area(AreaName::Staging).len() as u32;
-        let wire = Span { area: AreaName::Staging, start: self.staged, length: end - self.staged };
+        // One large frame must not take all of it: others wait as well.
+        let length = (end - self.staged).min(AT_ONCE);
+        let wire = Span { area: AreaName::Staging, start: self.staged, length };
         let wire_length = wire.length;
         let transport = &mut self.profiles[self.table[slot].profile].transport;
         let (plain, wire) = self.memory.pair(span, wire);
         let Sealed { taken, written } = transport.seal(slot, plain, wire);
         if taken == 0 && wire_length > ROOM {
-            self.sealing.broken.push(slot);
+            let generation = self.table[slot].generation;
+            self.sealing.broken.push(SlotRef { slot, generation });
+            self.flush_soon = true;
         }
         self.staged += written as u32;
         taken as u32

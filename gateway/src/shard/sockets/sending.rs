@@ -10,7 +10,6 @@ use tidegate_proto::keepalive::Wait;
 use crate::connection::{FrameId, Offer, Outbox, Outgoing, Place, Stage, States, Writing};
 use crate::kernel::{AreaName, BufferId, Generation, Operation, Ring, Slot, Span};
 use crate::memory::{Blocks, Full, Pool, Share};
-use crate::shard::connections::queue::Delivered;
 use crate::shard::sockets::Sockets;
 
 /// Sends that are queued before the kernel is asked to carry them out, so that the clock tells what
@@ -155,8 +154,8 @@ impl<R: Ring> Sockets<R> {
         self.launch(slot, span, buffer.map_or(SentFrom::Staging, SentFrom::Buffer));
     }
 
-    /// Sends what goes first when the peer has room, unless an earlier send has yet to complete. Where
-    /// it is sealed, only what is sealed already waits for the peer.
+    /// Sends what goes first when the peer has room, unless an earlier send has yet to complete.
+    /// Where it is sealed, only what is sealed already waits for the peer.
     pub(crate) fn arm_send(&mut self, slot: Slot) {
         let connection = &self.table[slot];
         if connection.states.is_sending() {
@@ -202,11 +201,10 @@ impl<R: Ring> Sockets<R> {
     }
 
     /// There is no block: once the batch is settled there may be one, or someone has to give way.
-    pub(crate) fn waits_for_block(&mut self) -> Delivered {
+    pub(crate) fn waits_for_block(&mut self) {
         self.counters.deliveries_without_block += 1;
         self.flush_soon |= !self.batch.is_empty();
         self.shortages += 1;
-        Delivered::Waits
     }
 
     /// Whether there is a block for so many published bytes, unless what is left is for the rest of
