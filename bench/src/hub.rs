@@ -10,10 +10,9 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 use tidegate::config::{Config, Limits, Route, Shards};
 use tidegate::gateway::{Gateway, Program};
-use tidegate::handler::{Context, Handler, Piece, Publishing, Wants};
+use tidegate::handler::{Admission, Context, Handler, Piece, Publishing, Wants};
 use tidegate::hub::{self, Errand, Outcome};
 use tidegate::names::{ConnectionId, Name};
-use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::frame::OpCode;
 use tidegate_proto::websocket::message::Kind;
 
@@ -74,7 +73,7 @@ impl Handler for Switch {
         Wants::Whole
     }
 
-    fn open(&mut self, context: &mut Context<'_, '_>, _head: &RequestHead<'_>) {
+    fn opened(&mut self, context: &mut Context<'_, '_>, _admission: Admission) {
         let id = context.id().to_string();
         // A connection that has just opened has room for a few bytes.
         let _ = context.send(Kind::Binary, id.as_bytes());

@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use tidegate::config::{Config, Route};
 use tidegate::gateway::{Gateway, Program};
-use tidegate::handler::{Answer, Context, End, Handler, Piece, Refusal, Wants};
+use tidegate::handler::{Admission, Context, Decision, Desk, End, Handler, Piece, Refusal, Wants};
+use tidegate::names::ConnectionId;
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::code::CloseCode;
 use tidegate_proto::websocket::message::{Kind, Part};
@@ -83,7 +84,7 @@ impl Handler for Reverse {
         Wants::Whole
     }
 
-    fn open(&mut self, context: &mut Context<'_, '_>, _head: &RequestHead<'_>) {
+    fn opened(&mut self, context: &mut Context<'_, '_>, _admission: Admission) {
         context.set_state(self.diary.open());
     }
 
@@ -103,7 +104,7 @@ impl Handler for Reverse {
         context.send(piece.kind, &bytes).expect("there is room");
     }
 
-    fn close(&mut self, state: u32, end: End) {
+    fn ended(&mut self, _desk: &mut Desk<'_>, _id: ConnectionId, state: u32, end: End) {
         self.diary.close(state, end);
     }
 }
@@ -112,16 +113,18 @@ impl Handler for Reverse {
 struct Greet(Diary);
 
 impl Handler for Greet {
-    fn request(&mut self, head: &RequestHead<'_>) -> Answer {
+    fn request(&mut self, head: &RequestHead<'_>, _desk: &mut Desk<'_>) -> Decision {
         match head.query() {
-            Some("stranger") => Answer::Refuse(Refusal::Forbidden),
-            _ => Answer::Upgrade,
+            Some("stranger") => Decision::Refuse(Refusal::Forbidden),
+            name => {
+                Decision::Admit(Admission::default().with_note(name.unwrap_or("nobody").to_owned()))
+            }
         }
     }
 
-    fn open(&mut self, context: &mut Context<'_, '_>, head: &RequestHead<'_>) {
+    fn opened(&mut self, context: &mut Context<'_, '_>, admission: Admission) {
         context.set_state(self.0.open());
-        let name = head.query().unwrap_or("nobody");
+        let name: &String = admission.note().expect("the request has left one");
         context.send(Kind::Text, format!("hello, {name}").as_bytes()).expect("there is room");
         if name == "leave" {
             context.close(CloseCode(4003));
@@ -132,7 +135,7 @@ impl Handler for Greet {
         context.echo(piece).expect("there is room");
     }
 
-    fn close(&mut self, state: u32, end: End) {
+    fn ended(&mut self, _desk: &mut Desk<'_>, _id: ConnectionId, state: u32, end: End) {
         self.0.close(state, end);
     }
 }
@@ -145,7 +148,7 @@ impl Handler for Once {
         Wants::Whole
     }
 
-    fn open(&mut self, context: &mut Context<'_, '_>, _head: &RequestHead<'_>) {
+    fn opened(&mut self, context: &mut Context<'_, '_>, _admission: Admission) {
         context.set_state(self.0.open());
     }
 
@@ -157,7 +160,7 @@ impl Handler for Once {
         }
     }
 
-    fn close(&mut self, state: u32, end: End) {
+    fn ended(&mut self, _desk: &mut Desk<'_>, _id: ConnectionId, state: u32, end: End) {
         self.0.close(state, end);
     }
 }
@@ -182,7 +185,7 @@ impl Stream {
 }
 
 impl Handler for Stream {
-    fn open(&mut self, context: &mut Context<'_, '_>, _head: &RequestHead<'_>) {
+    fn opened(&mut self, context: &mut Context<'_, '_>, _admission: Admission) {
         self.last += 1;
         context.set_state(self.last);
     }

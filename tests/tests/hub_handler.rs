@@ -2,7 +2,7 @@
 
 use tidegate::config::Route;
 use tidegate::gateway::Program;
-use tidegate::handler::{Context, Handler, Piece, Publishing, Wants};
+use tidegate::handler::{Admission, Context, Decision, Desk, Handler, Piece, Publishing, Wants};
 use tidegate::hub::{ConnectionFilter, NotDone, Subscribing, Target};
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::code::CloseCode;
@@ -71,10 +71,9 @@ impl Handler for Commands {
         Wants::Whole
     }
 
-    fn open(&mut self, context: &mut Context<'_, '_>, head: &RequestHead<'_>) {
-        if let Some(user) = head.query() {
-            context.set_user(&name(user), false).expect("there is room");
-        }
+    fn request(&mut self, head: &RequestHead<'_>, _desk: &mut Desk<'_>) -> Decision {
+        let user = head.query().map(name);
+        Decision::Admit(Admission { user, ..Admission::default() })
     }
 
     fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece<'_>) {

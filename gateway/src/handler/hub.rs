@@ -5,7 +5,9 @@ use percent_encoding::percent_decode_str;
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::code::CloseCode;
 
-use super::{Answer, Context, Handler, Piece, Publishing, Refusal, Wants};
+use super::{
+    Admission, Context, Decision, Desk, Handler, Joining, Piece, Publishing, Refusal, Wants,
+};
 use crate::config::{HubRoute, Part, Publishers, UserSource, normal_path};
 use crate::hub::{Subscribing, Target};
 use crate::names::{Name, NameError, Position};
@@ -16,13 +18,6 @@ pub struct Rooms {
     path: matchit::Router<()>,
     /// The name of the path's last part, if that stands for all that is left: `{*rest}`.
     rest: Option<String>,
-}
-
-/// What a request asks for: its topic, its user, and where it wants to go on from.
-struct Asked {
-    topic: Option<Name>,
-    user: Option<Name>,
-    since: Option<Position>,
 }
 
 impl Rooms {
@@ -40,9 +35,17 @@ impl Rooms {
     }
 
     /// What a request asks for.
-    fn asked(&self, head: &RequestHead<'_>) -> Result<Asked, Refusal> {
+    fn asked(&self, head: &RequestHead<'_>) -> Result<Admission, Refusal> {
+        let events = self.route.events;
         let (topic, user) = (self.topic(head.path())?, self.user(head)?);
-        Ok(Asked { topic, user, since: self.since(head)? })
+        let how = Subscribing {
+            events,
+            since: self.since(head)?,
+            publishes: true,
+            ..Subscribing::default()
+        };
+        let topics = topic.into_iter().map(|topic| Joining { topic, how: how.clone() }).collect();
+        Ok(Admission { user, events, topics, ..Admission::default() })
     }
 
     /// The position that a request wants to go on from; `None` if it names none, or hears of none.
@@ -111,26 +114,8 @@ impl Handler for Rooms {
         Wants::Whole
     }
 
-    fn request(&mut self, head: &RequestHead<'_>) -> Answer {
-        match self.asked(head) {
-            Ok(_) => Answer::Upgrade,
-            Err(refusal) => Answer::Refuse(refusal),
-        }
-    }
-
-    fn open(&mut self, context: &mut Context<'_, '_>, head: &RequestHead<'_>) {
-        // `request` has let only such through who ask for what is right.
-        let Ok(Asked { topic, user, since }) = self.asked(head) else {
-            return context.close(CloseCode::POLICY_VIOLATION);
-        };
-        let events = self.route.events;
-        let how = Subscribing { events, since, publishes: true, ..Subscribing::default() };
-        let user = user.map_or(Ok(()), |user| context.set_user(&user, events));
-        let subscribed =
-            user.and_then(|()| topic.map_or(Ok(()), |topic| context.subscribe(&topic, how)));
-        if subscribed.is_err() {
-            context.close(CloseCode::TRY_AGAIN_LATER);
-        }
+    fn request(&mut self, head: &RequestHead<'_>, _desk: &mut Desk<'_>) -> Decision {
+        self.asked(head).map_or_else(Decision::Refuse, Decision::Admit)
     }
 
     fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece<'_>) {

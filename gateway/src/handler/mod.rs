@@ -8,9 +8,11 @@ mod page;
 use crate::config;
 use crate::config::Route;
 
+pub use crate::protocol::admission::{Admission, Joining};
 pub use crate::protocol::context::{Context, Publishing, WriteError};
+pub use crate::protocol::desk::Desk;
 pub use crate::protocol::refusal::{Ground, Refusal};
-pub use crate::protocol::serve::{Answer, Content, End, Handler, HandlerFactory, Piece, Wants};
+pub use crate::protocol::serve::{Content, Decision, End, Handler, HandlerFactory, Piece, Wants};
 pub use echo::Echo;
 pub use hub::Rooms;
 pub use page::Page;

@@ -3,7 +3,7 @@
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::handshake::server::Rejection;
 
-use super::{Answer, Content, Context, Handler, Piece};
+use super::{Content, Context, Decision, Desk, Handler, Piece};
 
 static CONSOLE: Content =
     Content { content_type: "text/html; charset=utf-8", body: include_bytes!("page/console.html") };
@@ -13,10 +13,10 @@ static CONSOLE: Content =
 pub struct Page;
 
 impl Handler for Page {
-    fn request(&mut self, head: &RequestHead<'_>) -> Answer {
+    fn request(&mut self, head: &RequestHead<'_>, _desk: &mut Desk<'_>) -> Decision {
         match head.method() {
-            "GET" | "HEAD" => Answer::Serve(&CONSOLE),
-            _ => Answer::Refuse(Rejection::MethodNotAllowed { allow: "GET, HEAD" }.into()),
+            "GET" | "HEAD" => Decision::Serve(&CONSOLE),
+            _ => Decision::Refuse(Rejection::MethodNotAllowed { allow: "GET, HEAD" }.into()),
         }
     }
 

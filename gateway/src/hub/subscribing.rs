@@ -22,6 +22,20 @@ pub struct Subscribing {
     pub(crate) form: Form,
 }
 
+impl Subscribing {
+    /// The connection publishes on the topic by sending.
+    #[must_use]
+    pub fn and_publishes(self) -> Self {
+        Self { publishes: true, ..self }
+    }
+
+    /// It wants events, and what was published since the message that it saw last.
+    #[must_use]
+    pub fn with_events(self, since: Option<Position>) -> Self {
+        Self { events: true, since, ..self }
+    }
+}
+
 impl Hub {
     /// Subscribes a connection of this shard.
     ///

@@ -8,13 +8,15 @@ use tidegate_proto::websocket::frame::{Header, MAX_UNMASKED_HEADER};
 use tidegate_proto::websocket::message::{Kind, Part};
 use tidegate_proto::websocket::sender::OutOfOrder;
 
+use super::admission::{Admission, Joining};
+use super::desk::Desk;
 use super::serve::Piece;
-use super::turn::{Desk, Failing};
+use super::turn::{Failing, Work};
 use super::websocket::encode::{self, Compressing, Deflating};
 use super::websocket::state;
 use crate::config::stack::Deflate;
 use crate::connection::Payload;
-use crate::hub::{Content, Form, Message, NotDone, Publication, Subscribing, Target, Text, Why};
+use crate::hub::{Content, Form, Message, NotDone, Publication, Subscribing, Target, Text};
 use crate::memory::Full;
 use crate::names::{ConnectionId, Name};
 
@@ -44,7 +46,7 @@ impl std::error::Error for WriteError {}
 
 /// The connection at hand, for the length of one call.
 pub struct Context<'c, 'o> {
-    pub(super) desk: &'c mut Desk<'o>,
+    pub(super) work: &'c mut Work<'o>,
     /// Whether and how messages are compressed.
     pub(super) deflate: Option<Deflate>,
 }
@@ -62,7 +64,7 @@ impl Context<'_, '_> {
     /// The bytes of the piece at hand.
     #[must_use]
     pub fn bytes(&self, piece: &Piece<'_>) -> &[u8] {
-        self.desk.output.pool.memory.bytes(piece.span)
+        self.work.output.pool.memory.bytes(piece.span)
     }
 
     /// Sends the piece at hand back. One that lies in the receive buffer leaves from there without
@@ -95,53 +97,62 @@ impl Context<'_, '_> {
     /// Starts the closing handshake; further output is refused. A code that may not travel (RFC
     /// 6455 section 7.4) is sent as 1011.
     pub fn close(&mut self, code: CloseCode) {
-        self.desk.failing.get_or_insert(Failing::Wish(code.0));
+        self.work.failing.get_or_insert(Failing::Wish(code.0));
     }
 
     /// Whether the peer has yet to take what was written before. If so,
     /// [`Handler::writable`](super::serve::Handler::writable) will be called once it has.
     #[must_use]
     pub fn is_choked(&self) -> bool {
-        self.desk.output.is_choked()
+        self.work.output.is_choked()
     }
 
     /// How many bytes one more message, sent plain, may have before this connection's backlog is
     /// full. The pool that all backlogs of the shard share may be empty before that.
     #[must_use]
     pub fn room(&self) -> u32 {
-        self.desk.output.backlog_room().saturating_sub(MAX_UNMASKED_HEADER as u32)
+        self.work.output.backlog_room().saturating_sub(MAX_UNMASKED_HEADER as u32)
     }
 
     /// What the handler keeps for this connection.
     #[must_use]
     pub fn state(&self) -> u32 {
-        self.desk.output.connection.state
+        self.work.output.connection.state
     }
 
     /// Keeps 32 bits for this connection: usually an index into a table of the handler's.
     pub fn set_state(&mut self, state: u32) {
-        self.desk.output.connection.state = state;
+        self.work.output.connection.state = state;
     }
 
     /// The connection's id, which names it to other shards and from outside.
     #[must_use]
     pub fn id(&self) -> ConnectionId {
-        self.desk.id
+        self.work.id
     }
 
     /// The user that the connection belongs to.
     #[must_use]
     pub fn user(&self) -> Option<Name> {
-        self.desk.hub.user(self.desk.id.slot)
+        self.work.hub.user(self.work.id.slot)
     }
 
-    /// The connection belongs to a user from here on. To be called once, before any subscription.
-    ///
-    /// # Errors
-    /// A bound of the hub is met.
-    pub fn set_user(&mut self, user: &Name, events: bool) -> Result<(), NotDone> {
-        let how = Subscribing { events, form: self.form(events), ..Subscribing::default() };
-        self.desk.hub.subscribe(self.desk.id, &user.of_user(), how)
+    /// Gives the connection what it was admitted with, or closes it: the one place that does.
+    pub(super) fn admit(&mut self, admission: &Admission) {
+        self.set_state(admission.state);
+        if self.join(admission).is_err() {
+            self.close(CloseCode::TRY_AGAIN_LATER);
+        }
+    }
+
+    fn join(&mut self, admission: &Admission) -> Result<(), NotDone> {
+        let Admission { user, events, topics, .. } = admission;
+        if let Some(user) = user {
+            let form = self.form(*events);
+            let how = Subscribing { events: *events, form, ..Subscribing::default() };
+            self.work.hub.subscribe(self.work.id, &user.of_user(), how)?;
+        }
+        topics.iter().try_for_each(|Joining { topic, how }| self.subscribe(topic, how.clone()))
     }
 
     /// Subscribes the connection to a topic; nothing changes if it is subscribed.
@@ -151,19 +162,19 @@ impl Context<'_, '_> {
     pub fn subscribe(&mut self, topic: &Name, how: Subscribing) -> Result<(), NotDone> {
         let form = self.form(how.events);
         let how = Subscribing { user: self.user(), form, ..how };
-        self.desk.hub.subscribe(self.desk.id, topic, how)
+        self.work.hub.subscribe(self.work.id, topic, how)
     }
 
     /// The topic that the connection was subscribed to with [`Subscribing::publishes`], unless that
     /// subscription has ended.
     #[must_use]
     pub fn publishing_topic(&self) -> Option<Name> {
-        self.desk.hub.publishing_topic(self.desk.id.slot)
+        self.work.hub.publishing_topic(self.work.id.slot)
     }
 
     /// Ends a subscription of the connection; `false` if there was none.
     pub fn unsubscribe(&mut self, topic: &Name) -> bool {
-        self.desk.hub.unsubscribe(self.desk.id, topic)
+        self.work.hub.unsubscribe(self.work.id, topic)
     }
 
     /// Publishes a message: a text, bytes, or a [`Content`] of either. It is on its way when this
@@ -179,9 +190,9 @@ impl Context<'_, '_> {
         how: Publishing,
     ) -> Result<(), NotDone> {
         self.may_publish()?;
-        let message = Message::new(content, self.desk.hub.memory())?;
-        let except = how.not_to_self.then_some(self.desk.id);
-        self.desk.hub.publish(target, Publication { message, key: how.key, except });
+        let message = Message::new(content, self.work.hub.memory())?;
+        let except = how.not_to_self.then_some(self.work.id);
+        self.work.hub.publish(target, Publication { message, key: how.key, except });
         Ok(())
     }
 
@@ -198,35 +209,41 @@ impl Context<'_, '_> {
         debug_assert_eq!(piece.part, Part::Whole, "only whole messages can be published");
         self.may_publish()?;
         let bytes = self.bytes(piece);
-        let message = Message::counted(bytes.len(), self.desk.hub.memory(), || match piece.kind {
+        let message = Message::counted(bytes.len(), self.work.hub.memory(), || match piece.kind {
             Kind::Text => Text::received(bytes).into(),
             Kind::Binary => Content::bytes(Bytes::copy_from_slice(bytes)),
         })?;
-        let except = how.not_to_self.then_some(self.desk.id);
-        self.desk.hub.publish(target, Publication { message, key: how.key, except });
+        let except = how.not_to_self.then_some(self.work.id);
+        self.work.hub.publish(target, Publication { message, key: how.key, except });
         Ok(())
+    }
+
+    /// What there is without this connection.
+    #[must_use]
+    pub fn desk(&mut self) -> Desk<'_> {
+        self.work.desk()
     }
 
     /// Closes other connections, or this one, with this code and reason.
     pub fn disconnect(&mut self, target: &Target, code: CloseCode, reason: &str) {
-        self.desk.hub.disconnect(target, Why::wish(code.0, reason));
+        self.desk().disconnect(target, code, reason);
     }
 
     fn may_publish(&self) -> Result<(), NotDone> {
-        let is_open = self.desk.failing.is_none() && self.desk.output.connection.may_send();
+        let is_open = self.work.failing.is_none() && self.work.output.connection.may_send();
         if is_open { Ok(()) } else { Err(NotDone::NotOpen) }
     }
 
     /// The form in which it is sent what is published.
     fn form(&self, events: bool) -> Form {
-        encode::form(events, self.desk.output.connection.window())
+        encode::form(events, self.work.output.connection.window())
     }
 
     fn write(&mut self, kind: Kind, part: Part, payload: &Payload<'_>) -> Result<(), WriteError> {
-        if self.desk.failing.is_some() || !self.desk.output.connection.may_send() {
+        if self.work.failing.is_some() || !self.work.output.connection.may_send() {
             return Err(WriteError::Closing);
         }
-        let websocket = state(self.desk.output.connection);
+        let websocket = state(self.work.output.connection);
         let is_worth_it = websocket.deflate_bits != 0
             && self.deflate.is_some_and(|deflate| payload.len() >= deflate.min as usize);
         let sent = match websocket.sender.send(part, is_worth_it) {
@@ -234,17 +251,17 @@ impl Context<'_, '_> {
             Ok(true) => self.write_compressed(kind, part, payload),
             Ok(false) => {
                 let header = Header::of_message(kind, part, false, payload.len());
-                self.desk.output.frame(&header, payload)
+                self.work.output.frame(&header, payload)
             }
         };
         if sent == Err(Full) {
             // It may be cut short: no published frame may follow, only a Close frame.
-            state(self.desk.output.connection).sender.cut_short();
-            self.desk.failing.get_or_insert(Failing::Slow);
+            state(self.work.output.connection).sender.cut_short();
+            self.work.failing.get_or_insert(Failing::Slow);
             return Err(WriteError::Full);
         }
-        self.desk.said.messages += u64::from(part.is_last());
-        self.desk.said.bytes += payload.len() as u64;
+        self.work.said.messages += u64::from(part.is_last());
+        self.work.said.bytes += payload.len() as u64;
         Ok(())
     }
 
@@ -256,12 +273,12 @@ impl Context<'_, '_> {
         payload: &Payload<'_>,
     ) -> Result<(), Full> {
         let level = self.deflate.map_or(1, |deflate| deflate.level);
-        let window = self.desk.output.connection.window();
+        let window = self.work.output.connection.window();
         let mut pieces = Compressing::new(kind, part, payload.len(), Deflating { level, window });
         while let Some((header, piece)) =
-            pieces.next(payload.bytes(self.desk.output.pool.memory), self.desk.compressor)
+            pieces.next(payload.bytes(self.work.output.pool.memory), self.work.compressor)
         {
-            self.desk.output.frame(&header, &Payload::Bytes(piece))?;
+            self.work.output.frame(&header, &Payload::Bytes(piece))?;
         }
         Ok(())
     }

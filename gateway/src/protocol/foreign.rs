@@ -5,11 +5,12 @@ use std::marker::PhantomData;
 use tidegate_proto::keepalive::Wait;
 use tidegate_proto::websocket::code::CloseCode;
 
+use super::Ended;
 use super::context::{Publishing, WriteError};
 use super::refusal::Refusal;
 use super::serve::End;
 use super::services::{FOREIGN, Profiles};
-use super::turn::{Desk, Failing, Fault, Half, Opened, Turn};
+use super::turn::{Failing, Fault, Half, Opened, Turn, Work};
 use crate::config::Listener;
 use crate::connection::{
     AfterFlush, Connection, FOREIGN_OWN, Foreign, Output, Payload, Spoken, Stage,
@@ -102,7 +103,7 @@ impl<'p> Stretch<'p> {
 
 /// The connection at hand, for the length of one call.
 pub struct Exchange<'c, 'o> {
-    desk: &'c mut Desk<'o>,
+    work: &'c mut Work<'o>,
     /// What was kept became whole.
     became_whole: &'c mut bool,
     /// The most that is kept of what is half received, in bytes.
@@ -113,7 +114,7 @@ impl Exchange<'_, '_> {
     /// The bytes that have come in.
     #[must_use]
     pub fn bytes(&self, stretch: &Stretch<'_>) -> &[u8] {
-        self.desk.output.pool.memory.bytes(stretch.span)
+        self.work.output.pool.memory.bytes(stretch.span)
     }
 
     /// Sends bytes.
@@ -146,10 +147,10 @@ impl Exchange<'_, '_> {
             self.break_off(0, "what must be whole is too long");
             return Err(WriteError::Full);
         }
-        let Output { connection, pool, .. } = &mut self.desk.output;
+        let Output { connection, pool, .. } = &mut self.work.output;
         let kept = &mut connection.gathered;
         if gathered::append(kept, Share::Gathered, pool, stretch.span).is_err() {
-            self.desk.failing.get_or_insert(Failing::NoMemory);
+            self.work.failing.get_or_insert(Failing::NoMemory);
             return Err(WriteError::Full);
         }
         Ok(())
@@ -158,7 +159,7 @@ impl Exchange<'_, '_> {
     /// What is kept.
     #[must_use]
     pub fn kept(&self) -> &[u8] {
-        let Output { connection, pool, .. } = &self.desk.output;
+        let Output { connection, pool, .. } = &self.work.output;
         connection.gathered.map_or(&[], |block| pool.memory.bytes(pool.blocks.content(block)))
     }
 
@@ -167,7 +168,7 @@ impl Exchange<'_, '_> {
     /// # Errors
     /// As [`Exchange::send`].
     pub fn echo_kept(&mut self) -> Result<(), WriteError> {
-        let Output { connection, pool, .. } = &self.desk.output;
+        let Output { connection, pool, .. } = &self.work.output;
         let span = connection.gathered.map(|block| pool.blocks.content(block));
         let sent = span.map_or(Ok(()), |span| self.write(&Payload::Span(span)));
         self.forget_kept();
@@ -176,38 +177,38 @@ impl Exchange<'_, '_> {
 
     /// What was kept is whole, or of no use: nothing is kept any more.
     pub fn forget_kept(&mut self) {
-        let Output { connection, pool, .. } = &mut self.desk.output;
+        let Output { connection, pool, .. } = &mut self.work.output;
         gathered::release(&mut connection.gathered, pool.blocks);
         *self.became_whole = true;
     }
 
     /// What the protocol keeps for this connection itself.
     pub fn own(&mut self) -> &mut [u8; FOREIGN_OWN] {
-        &mut state(self.desk.output.connection).own
+        &mut state(self.work.output.connection).own
     }
 
     /// The connection's id, which names it to other shards and from outside.
     #[must_use]
     pub fn id(&self) -> ConnectionId {
-        self.desk.id
+        self.work.id
     }
 
     /// Whether the peer has yet to take what was sent before. If so, [`Protocol::writable`] will be
     /// called once it has.
     #[must_use]
     pub fn is_choked(&self) -> bool {
-        self.desk.output.is_choked()
+        self.work.output.is_choked()
     }
 
     /// Ends the connection once all that was said is sent.
     pub fn end(&mut self) {
-        self.desk.failing.get_or_insert(Failing::Wish(0));
+        self.work.failing.get_or_insert(Failing::Wish(0));
     }
 
     /// Ends the connection, because the peer broke the protocol. Number and reason are the
     /// protocol's own, and come back to its last words.
     pub fn break_off(&mut self, number: u16, reason: &'static str) {
-        self.desk.failing.get_or_insert(Failing::Fault(Fault { number, reason }));
+        self.work.failing.get_or_insert(Failing::Fault(Fault { number, reason }));
     }
 
     /// Subscribes the connection to a topic; nothing changes if it is subscribed.
@@ -215,12 +216,12 @@ impl Exchange<'_, '_> {
     /// # Errors
     /// A bound of the hub is met.
     pub fn subscribe(&mut self, topic: &Name) -> Result<(), NotDone> {
-        self.desk.hub.subscribe(self.desk.id, topic, Subscribing::default())
+        self.work.hub.subscribe(self.work.id, topic, Subscribing::default())
     }
 
     /// Ends a subscription of the connection; `false` if there was none.
     pub fn unsubscribe(&mut self, topic: &Name) -> bool {
-        self.desk.hub.unsubscribe(self.desk.id, topic)
+        self.work.hub.unsubscribe(self.work.id, topic)
     }
 
     /// Publishes a message: a text, bytes, or a [`Content`] of either. It is on its way when this
@@ -237,14 +238,14 @@ impl Exchange<'_, '_> {
         if self.is_ending() {
             return Err(NotDone::NotOpen);
         }
-        let message = Message::new(content, self.desk.hub.memory())?;
-        let except = how.not_to_self.then_some(self.desk.id);
-        self.desk.hub.publish(target, Publication { message, key: how.key, except });
+        let message = Message::new(content, self.work.hub.memory())?;
+        let except = how.not_to_self.then_some(self.work.id);
+        self.work.hub.publish(target, Publication { message, key: how.key, except });
         Ok(())
     }
 
     fn is_ending(&self) -> bool {
-        self.desk.failing.is_some() || !self.desk.output.connection.may_send()
+        self.work.failing.is_some() || !self.work.output.connection.may_send()
     }
 
     fn write(&mut self, payload: &Payload<'_>) -> Result<(), WriteError> {
@@ -254,11 +255,11 @@ impl Exchange<'_, '_> {
         if payload.is_empty() {
             return Ok(());
         }
-        if self.desk.output.data(payload).is_err() {
-            self.desk.failing.get_or_insert(Failing::Slow);
+        if self.work.output.data(payload).is_err() {
+            self.work.failing.get_or_insert(Failing::Slow);
             return Err(WriteError::Full);
         }
-        self.desk.said.bytes += payload.len() as u64;
+        self.work.said.bytes += payload.len() as u64;
         Ok(())
     }
 }
@@ -315,17 +316,12 @@ pub(super) fn close(turn: &mut Turn<'_>, why: Failing) {
 }
 
 /// The connection has ended: tells the protocol.
-pub(super) fn tell_end(
-    profiles: &mut Profiles,
-    connection: &mut Connection,
-    id: ConnectionId,
-    by_peer: bool,
-) {
+pub(super) fn tell_end(profiles: &mut Profiles, connection: &mut Connection, ended: Ended) {
     let foreign = state(connection);
     foreign.is_open = false;
     let own = foreign.own;
     if let Some(protocol) = profiles.protocol(connection.profile) {
-        protocol.ended(id, &own, by_peer);
+        protocol.ended(ended.id, &own, ended.end.by_peer);
     }
 }
 
@@ -346,18 +342,18 @@ fn has_ended(turn: &mut Turn<'_>) -> bool {
 }
 
 fn speak(turn: &mut Turn<'_>, what: impl FnOnce(&mut dyn Protocol, &mut Exchange<'_, '_>)) {
-    let Turn { desk, profiles, left, limits, .. } = turn;
-    let profile = desk.output.connection.profile;
+    let Turn { work, profiles, left, limits, .. } = turn;
+    let profile = work.output.connection.profile;
     let became_whole = &mut left.became_whole[Half::Message as usize];
     let kept_max = limits.max_buffered_message;
     if let Some(protocol) = profiles.protocol(profile) {
-        what(protocol, &mut Exchange { desk, became_whole, kept_max });
+        what(protocol, &mut Exchange { work, became_whole, kept_max });
     }
 }
 
 /// Ends the connection, if there is a reason: the last words, and the state after them.
 fn end_if_failing(turn: &mut Turn<'_>) {
-    let Some(failing) = turn.desk.failing.take() else { return };
+    let Some(failing) = turn.work.failing.take() else { return };
     if has_ended(turn) {
         return;
     }
@@ -370,7 +366,7 @@ fn end_if_failing(turn: &mut Turn<'_>) {
     }
     speak(turn, |protocol, exchange| protocol.last_words(exchange, failing));
     // There is no room for all of them.
-    turn.left.drop |= turn.desk.failing.take() == Some(Failing::Slow);
+    turn.left.drop |= turn.work.failing.take() == Some(Failing::Slow);
     let connection = turn.connection();
     state(connection).is_ending = true;
     connection.stage = Stage::Lingering;

@@ -7,8 +7,12 @@
 //! says when it is over ([`turn::Finished`]).
 
 #[doc(hidden)]
+pub mod admission;
+#[doc(hidden)]
 pub mod context;
 mod counted;
+#[doc(hidden)]
+pub mod desk;
 pub(crate) mod events;
 mod foreign;
 mod opening;
@@ -29,11 +33,21 @@ use crate::connection::{Connection, Spoken};
 use crate::kernel::Span;
 use crate::memory::BlockId;
 use crate::names::{ConnectionId, Name};
+use desk::Desk;
 pub use foreign::{Exchange, Protocol, ProtocolFactory, Stretch};
 use serve::End;
 use services::{Profiles, Services};
 use turn::Turn;
 pub use turn::{Failing, Fault};
+
+/// Which connection has ended, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct Ended {
+    /// Which one.
+    pub id: ConnectionId,
+    /// How.
+    pub end: End,
+}
 
 /// What has not come in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,12 +128,12 @@ pub fn tell_end(
     services: &mut Services,
     profiles: &mut Profiles,
     connection: &mut Connection,
-    id: ConnectionId,
-    end: End,
+    desk: &mut Desk<'_>,
+    ended: Ended,
 ) {
     match connection.spoken {
         Spoken::Opening => {}
-        Spoken::WebSocket(_) => websocket::tell_end(services, connection, end),
-        Spoken::Foreign(_) => foreign::tell_end(profiles, connection, id, end.by_peer),
+        Spoken::WebSocket(_) => websocket::tell_end(services, connection, desk, ended),
+        Spoken::Foreign(_) => foreign::tell_end(profiles, connection, ended),
     }
 }

@@ -5,8 +5,9 @@ use tidegate_proto::keepalive::Wait;
 use tidegate_proto::websocket::deflate::{self, Policy};
 use tidegate_proto::websocket::handshake::server::{Acceptance, Rejection, Upgrade};
 
+use super::admission::Admission;
 use super::refusal::Refusal;
-use super::serve::{Answer, Content};
+use super::serve::{Content, Decision};
 use super::turn::{Opened, Turn};
 use super::websocket;
 use crate::connection::{AfterFlush, Output, Stage};
@@ -58,7 +59,7 @@ pub(super) fn refuse_busy(turn: &mut Turn<'_>) {
 /// Puts what was kept of the head and what has arrived together; returns the length of the former
 /// and of both.
 fn join_head(turn: &Turn<'_>, received: Span, scratch: &mut [u8]) -> (usize, usize) {
-    let Output { connection, pool, .. } = &turn.desk.output;
+    let Output { connection, pool, .. } = &turn.work.output;
     let kept = match connection.gathered {
         Some(block) => pool.memory.bytes(pool.blocks.content(block)),
         None => &[],
@@ -71,7 +72,7 @@ fn join_head(turn: &Turn<'_>, received: Span, scratch: &mut [u8]) -> (usize, usi
 }
 
 fn keep_head(turn: &mut Turn<'_>, received: Span) {
-    let Output { connection, pool, .. } = &mut turn.desk.output;
+    let Output { connection, pool, .. } = &mut turn.work.output;
     if gathered::append(&mut connection.gathered, Share::Heads, pool, received).is_err() {
         turn.counters.refused_no_memory += 1;
         refuse_busy(turn);
@@ -80,30 +81,45 @@ fn keep_head(turn: &mut Turn<'_>, received: Span) {
 
 /// Gives up what was kept of the head.
 fn forget_head(turn: &mut Turn<'_>) {
-    let Output { connection, pool, .. } = &mut turn.desk.output;
+    let Output { connection, pool, .. } = &mut turn.work.output;
     gathered::release(&mut connection.gathered, pool.blocks);
 }
 
 /// Answers a request, behind which some input may have come.
 fn answer(turn: &mut Turn<'_>, head: &RequestHead<'_>, behind: Span) {
     forget_head(turn);
-    let answer = turn.services.find(head).map(|service| {
+    let decision = turn.services.find(head).map(|service| {
         turn.change_service(service);
-        turn.services.get_mut(service).handler.request(head)
+        turn.services.get_mut(service).handler.request(head, &mut turn.work.desk())
     });
-    let refused = match answer {
-        Ok(Answer::Upgrade) if turn.is_full => {
-            turn.left.found_full = true;
-            return refuse_busy(turn);
-        }
-        Ok(Answer::Upgrade) => match upgrade(turn, head) {
-            Ok(response) => return open(turn, head, &response, behind),
-            Err(rejection) => rejection.into(),
-        },
-        Ok(Answer::Serve(content)) => return serve(turn, content, head.method() == "HEAD"),
-        Ok(Answer::Refuse(refusal)) | Err(refusal) => refusal,
+    match decision {
+        Ok(Decision::Admit(admission)) => admit(turn, head, admission, behind),
+        Ok(Decision::Serve(content)) => serve(turn, content, head.method() == "HEAD"),
+        Ok(Decision::Refuse(refusal)) | Err(refusal) => refuse(turn, refusal),
+    }
+}
+
+/// Opens the connection, if there is a place for it and the request asks for it rightly.
+fn admit(turn: &mut Turn<'_>, head: &RequestHead<'_>, admission: Admission, behind: Span) {
+    if turn.is_full {
+        turn.left.found_full = true;
+        return refuse_busy(turn);
+    }
+    let response = match upgrade(turn, head) {
+        Ok(response) => response,
+        Err(rejection) => return refuse(turn, rejection.into()),
     };
-    refuse(turn, refused);
+    if turn.work.output.raw(&response.bytes[..response.length]).is_err() {
+        turn.counters.refused_no_memory += 1;
+        turn.left.drop = true;
+        return;
+    }
+    turn.left.wait = Some(Wait::Activity);
+    let path = turn.profile().logs_websocket.then(|| head.path().into());
+    turn.left.opened = Some(Opened { path });
+    websocket::open(turn, admission, response.window);
+    // Frames may have come in behind the request head.
+    websocket::input(turn, behind);
 }
 
 /// Agrees to the upgrade, if the request asks for one rightly.
@@ -121,20 +137,6 @@ fn upgrade(turn: &mut Turn<'_>, head: &RequestHead<'_>) -> Result<Agreed, Reject
     let mut bytes = [0; RESPONSE_MAX];
     let length = acceptance.write(&mut bytes).expect("names of subprotocols are short");
     Ok(Agreed { bytes, length, window })
-}
-
-/// Opens the connection, and works on the frames that came in behind the request head.
-fn open(turn: &mut Turn<'_>, head: &RequestHead<'_>, response: &Agreed, behind: Span) {
-    if turn.desk.output.raw(&response.bytes[..response.length]).is_err() {
-        turn.counters.refused_no_memory += 1;
-        turn.left.drop = true;
-        return;
-    }
-    turn.left.wait = Some(Wait::Activity);
-    let path = turn.profile().logs_websocket.then(|| head.path().into());
-    turn.left.opened = Some(Opened { path });
-    websocket::open(turn, head, response.window);
-    websocket::input(turn, behind);
 }
 
 /// Refuses the request and closes, once the peer has read why.
@@ -169,7 +171,7 @@ fn respond(turn: &mut Turn<'_>, head: &[u8], body: &[u8]) {
     connection.states.do_after_flush(AfterFlush::Finish);
     turn.left.wait = Some(Wait::Close);
     // The bound of a route is for messages. A response is bounded by itself.
-    let output = &mut turn.desk.output;
+    let output = &mut turn.work.output;
     output.backlog_limit = u32::MAX;
     turn.left.drop = output.raw(head).and_then(|()| output.raw(body)).is_err();
 }

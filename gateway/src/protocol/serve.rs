@@ -1,9 +1,9 @@
 //! What answers a route: the trait and its words.
 //!
 //! A handler belongs to one shard and one route; nothing of it is shared. It sees each connection
-//! through a [`Context`], in this order: [`Handler::request`], then, if it agreed to the upgrade,
-//! [`Handler::open`] once, [`Handler::message`] and [`Handler::writable`] any number of times, and
-//! [`Handler::close`] exactly once, whatever ended the connection.
+//! through a [`Context`], in this order: [`Handler::request`], then, if it was admitted and opens,
+//! [`Handler::opened`] once, [`Handler::message`] and [`Handler::writable`] any number of times, and
+//! [`Handler::ended`] exactly once, whatever ended the connection.
 
 use std::marker::PhantomData;
 
@@ -11,10 +11,13 @@ use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::code::CloseCode;
 use tidegate_proto::websocket::message::{Kind, Part};
 
+use super::admission::Admission;
 use super::context::Context;
+use super::desk::Desk;
 use super::refusal::Refusal;
 use crate::config::Route;
 use crate::kernel::Span;
+use crate::names::ConnectionId;
 
 /// How a handler wants its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,11 +65,11 @@ impl Piece<'_> {
     }
 }
 
-/// What a handler answers to a request.
-#[derive(Clone, Copy, Debug)]
-pub enum Answer {
-    /// Open the WebSocket connection, if the request asks for one.
-    Upgrade,
+/// What a handler decides about a request.
+#[derive(Debug)]
+pub enum Decision {
+    /// Open the WebSocket connection, if the request asks for one, and give it this.
+    Admit(Admission),
     /// Refuse.
     Refuse(Refusal),
     /// Serve a page and close.
@@ -108,14 +111,15 @@ pub trait Handler {
         Wants::Pieces
     }
 
-    /// A request came in for the route.
-    fn request(&mut self, _head: &RequestHead<'_>) -> Answer {
-        Answer::Upgrade
+    /// A request came in for the route. One that is admitted need not open: it may ask for no
+    /// WebSocket connection, or all places may be taken.
+    fn request(&mut self, _head: &RequestHead<'_>, _desk: &mut Desk<'_>) -> Decision {
+        Decision::Admit(Admission::default())
     }
 
-    /// The connection is open. The handler may keep 32 bits of its own with
-    /// [`Context::set_state`].
-    fn open(&mut self, _context: &mut Context<'_, '_>, _head: &RequestHead<'_>) {}
+    /// The connection is open, and has what it was admitted with. If there was no room for that, it
+    /// is closing already. The handler may keep 32 bits of its own with [`Context::set_state`].
+    fn opened(&mut self, _context: &mut Context<'_, '_>, _admission: Admission) {}
 
     /// A message, or a piece of one.
     fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece<'_>);
@@ -123,8 +127,9 @@ pub trait Handler {
     /// Everything that was queued is sent.
     fn writable(&mut self, _context: &mut Context<'_, '_>) {}
 
-    /// The connection has ended; `state` is what the handler kept for it.
-    fn close(&mut self, _state: u32, _end: End) {}
+    /// The connection has ended, and so have its subscriptions; `state` is what the handler kept
+    /// for it.
+    fn ended(&mut self, _desk: &mut Desk<'_>, _id: ConnectionId, _state: u32, _end: End) {}
 }
 
 /// Makes a shard's own handler for a route; `None` leaves it to the one that the configuration

@@ -1,9 +1,12 @@
-//! The desk of a turn: one connection, with all that it may use, and what is left to do when the
+//! The work of a turn: one connection, with all that it may use, and what is left to do when the
 //! turn is over. What is spoken on the connection is nothing to it.
+
+use std::time::Duration;
 
 use tidegate_proto::keepalive::Wait;
 use tidegate_proto::websocket::deflate::Inflater;
 
+use super::desk::Desk;
 use super::refusal::Refusal;
 use super::serve::End;
 use super::services::{Profile, Profiles, ServiceLimits, Services};
@@ -144,13 +147,15 @@ impl Finished {
 }
 
 /// One connection, and what a handler of it may use as well.
-pub struct Desk<'a> {
+pub struct Work<'a> {
     /// The way out, with the connection's record and the shard's blocks and memory.
     pub output: Output<'a>,
     /// What compresses.
     pub compressor: &'a mut Compressor,
     /// The shard's part of the hub.
     pub hub: &'a mut Hub,
+    /// The time of this turn of the loop.
+    pub now: Duration,
     /// The connection's id.
     pub id: ConnectionId,
     /// Why the connection is to end. The first reason stands.
@@ -159,10 +164,18 @@ pub struct Desk<'a> {
     pub said: Said,
 }
 
+impl Work<'_> {
+    /// What there is without the connection.
+    #[must_use]
+    pub fn desk(&mut self) -> Desk<'_> {
+        Desk::new(self.hub, self.now)
+    }
+}
+
 /// One connection with all that it may use for the length of a turn.
 pub struct Turn<'a> {
     /// What a handler may use as well.
-    pub desk: Desk<'a>,
+    pub work: Work<'a>,
     /// What the connection's service lets it have.
     pub limits: ServiceLimits,
     /// What routes offer.
@@ -193,27 +206,27 @@ pub struct Turn<'a> {
 impl Turn<'_> {
     /// Whose turn it is.
     pub fn connection(&mut self) -> &mut Connection {
-        self.desk.output.connection
+        self.work.output.connection
     }
 
     /// What its listener says.
     #[must_use]
     pub fn profile(&self) -> &Profile {
-        &self.profiles[self.desk.output.connection.profile]
+        &self.profiles[self.work.output.connection.profile]
     }
 
     /// The connection runs under this service from here on.
     pub fn change_service(&mut self, service: ServiceId) {
-        let connection = &mut *self.desk.output.connection;
+        let connection = &mut *self.work.output.connection;
         self.services.change(connection.service, service);
         connection.service = service;
         self.limits = self.services[service].limits;
-        self.desk.output.backlog_limit = self.limits.backlog;
+        self.work.output.backlog_limit = self.limits.backlog;
     }
 
     /// The connection is to end for this, unless it is to end for something else already.
     pub fn fail(&mut self, failing: Failing) {
-        self.desk.failing.get_or_insert(failing);
+        self.work.failing.get_or_insert(failing);
     }
 
     /// Adds to what must be whole, or fails for want of memory.
@@ -221,7 +234,7 @@ impl Turn<'_> {
     /// # Errors
     /// There is none.
     pub fn gather(&mut self, half: Half, span: Span) -> Result<(), Full> {
-        let Output { connection, pool, .. } = &mut self.desk.output;
+        let Output { connection, pool, .. } = &mut self.work.output;
         let kept = match half {
             Half::Message => &mut connection.gathered,
             Half::Control => &mut connection.control,
@@ -235,7 +248,7 @@ impl Turn<'_> {
 
     /// Gives up what is half received, unless the kernel is still writing to it.
     pub fn forget_input(&mut self) {
-        let Output { connection, pool, .. } = &mut self.desk.output;
+        let Output { connection, pool, .. } = &mut self.work.output;
         gathered::release(&mut connection.control, pool.blocks);
         if connection.states.reading() != Reading::ReceivingInto {
             gathered::release(&mut connection.gathered, pool.blocks);
@@ -245,7 +258,7 @@ impl Turn<'_> {
     /// Hands what is left to do back to the shard.
     #[must_use]
     pub fn finish(self) -> Finished {
-        let Desk { mut output, said, .. } = self.desk;
+        let Work { mut output, said, .. } = self.work;
         output.remember_choke();
         self.counters.messages_out += said.messages;
         self.counters.bytes_out += said.bytes;

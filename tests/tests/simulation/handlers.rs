@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use tidegate::config::{self, Route};
-use tidegate::handler::{Answer, Context, End, Handler, Piece, Rooms, Wants};
+use tidegate::handler::{Admission, Context, Decision, Desk, End, Handler, Piece, Rooms, Wants};
+use tidegate::names::ConnectionId;
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::code::CloseCode;
 use tidegate_proto::websocket::message::{Kind, Part};
@@ -85,20 +86,20 @@ impl Handler for Counted {
         self.rooms.wants()
     }
 
-    fn request(&mut self, head: &RequestHead<'_>) -> Answer {
-        self.rooms.request(head)
+    fn request(&mut self, head: &RequestHead<'_>, desk: &mut Desk<'_>) -> Decision {
+        self.rooms.request(head, desk)
     }
 
-    fn open(&mut self, context: &mut Context<'_, '_>, head: &RequestHead<'_>) {
+    fn opened(&mut self, context: &mut Context<'_, '_>, admission: Admission) {
         self.books.lock().expect("nobody panicked").opened += 1;
-        self.rooms.open(context, head);
+        self.rooms.opened(context, admission);
     }
 
     fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece<'_>) {
         self.rooms.message(context, piece);
     }
 
-    fn close(&mut self, _state: u32, _end: End) {
+    fn ended(&mut self, _desk: &mut Desk<'_>, _id: ConnectionId, _state: u32, _end: End) {
         self.books.lock().expect("nobody panicked").closed += 1;
     }
 }
@@ -146,8 +147,12 @@ impl Handler for Recorded {
         if self.behaviour.wants_whole() { Wants::Whole } else { Wants::Pieces }
     }
 
-    fn open(&mut self, context: &mut Context<'_, '_>, head: &RequestHead<'_>) {
+    fn request(&mut self, head: &RequestHead<'_>, _desk: &mut Desk<'_>) -> Decision {
         assert_eq!(head.path(), self.behaviour.path());
+        Decision::Admit(Admission::default())
+    }
+
+    fn opened(&mut self, context: &mut Context<'_, '_>, _admission: Admission) {
         context.set_state(self.next);
         assert!(self.open.insert(self.next, Seen::default()).is_none());
         self.next += 1;
@@ -188,7 +193,7 @@ impl Handler for Recorded {
         }
     }
 
-    fn close(&mut self, state: u32, _end: End) {
+    fn ended(&mut self, _desk: &mut Desk<'_>, _id: ConnectionId, state: u32, _end: End) {
         self.open.remove(&state).expect("closed twice, or never opened");
         self.books.lock().expect("nobody panicked").closed += 1;
     }

@@ -9,6 +9,8 @@ use super::{closing, say_control, state};
 use crate::connection::{AfterFlush, Connection, Payload, Stage};
 use crate::kernel::Span;
 use crate::memory::Full;
+use crate::protocol::Ended;
+use crate::protocol::desk::Desk;
 use crate::protocol::serve::End;
 use crate::protocol::services::Services;
 use crate::protocol::turn::{Failing, Fault, Turn};
@@ -27,20 +29,25 @@ pub fn close(turn: &mut Turn<'_>, failing: Failing) {
 
 /// Says the last words, if there are any.
 pub fn say_last_words(turn: &mut Turn<'_>) {
-    if let Some(failing) = turn.desk.failing.take() {
+    if let Some(failing) = turn.work.failing.take() {
         turn.left.drop |= say_close(turn, failing).is_err();
     }
 }
 
 /// The connection's messages have ended: tells the handler.
-pub fn tell_end(services: &mut Services, connection: &mut Connection, end: End) {
+pub fn tell_end(
+    services: &mut Services,
+    connection: &mut Connection,
+    desk: &mut Desk<'_>,
+    Ended { id, end }: Ended,
+) {
     state(connection).is_open = false;
-    services.get_mut(connection.service).handler.close(connection.state, end);
+    services.get_mut(connection.service).handler.ended(desk, id, connection.state, end);
 }
 
 /// A Close frame has come from the peer.
 pub(super) fn close_frame(turn: &mut Turn<'_>, payload: Span) {
-    let body = turn.desk.output.pool.memory.bytes(payload);
+    let body = turn.work.output.pool.memory.bytes(payload);
     let code = match CloseReason::parse(body) {
         Ok(reason) => reason.code,
         Err(error) => return turn.fail(error.into()),
@@ -80,7 +87,7 @@ fn say_close(turn: &mut Turn<'_>, failing: Failing) -> Result<(), Full> {
         return Ok(());
     }
     let header = Header::of_control(OpCode::Close, length);
-    turn.desk.output.frame(&header, &Payload::Bytes(&body[..length]))
+    turn.work.output.frame(&header, &Payload::Bytes(&body[..length]))
 }
 
 /// What a Close frame says. `wished` are the words of whose wish it is, or of the hub.

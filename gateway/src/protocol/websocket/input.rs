@@ -33,7 +33,7 @@ pub fn input(turn: &mut Turn<'_>, received: Span) {
         if !is_listening(turn) {
             return;
         }
-        let Output { connection, pool, .. } = &mut turn.desk.output;
+        let Output { connection, pool, .. } = &mut turn.work.output;
         let receiver = &mut state(connection).receiver;
         let input = pool.memory.bytes_mut(received);
         let are_many = count >= FREE_FRAMES;
@@ -65,7 +65,7 @@ pub fn gathered(turn: &mut Turn<'_>, block: BlockId, count: u32) {
         return;
     }
     let rules = rules(turn);
-    let Output { connection, pool, .. } = &mut turn.desk.output;
+    let Output { connection, pool, .. } = &mut turn.work.output;
     let received = pool.blocks.room(block).part(0, count);
     let input = pool.memory.bytes_mut(received);
     match state(connection).receiver.handle_input(input, &mut 0, &rules) {
@@ -92,7 +92,7 @@ fn rules(turn: &mut Turn<'_>) -> Rules {
 
 /// How the handler wants its messages.
 fn wants(turn: &mut Turn<'_>) -> Wants {
-    turn.services[turn.desk.output.connection.service].handler.wants()
+    turn.services[turn.work.output.connection.service].handler.wants()
 }
 
 fn piece(turn: &mut Turn<'_>, piece: &receiver::Piece, received: Span) {
@@ -120,7 +120,7 @@ fn whole(turn: &mut Turn<'_>, piece: &receiver::Piece, span: Span) {
 
 /// Adds a piece to what is gathered.
 fn gather(turn: &mut Turn<'_>, piece: &receiver::Piece, span: Span) -> Option<BlockId> {
-    let Output { connection, pool, .. } = &turn.desk.output;
+    let Output { connection, pool, .. } = &turn.work.output;
     let so_far = connection.gathered.map_or(0, |block| pool.blocks.content(block).length);
     let total = u64::from(so_far) + u64::from(span.length) + piece.frame_remaining;
     if total > u64::from(turn.limits.max_buffered_message) {
@@ -133,9 +133,9 @@ fn gather(turn: &mut Turn<'_>, piece: &receiver::Piece, span: Span) -> Option<Bl
 
 fn finish_gathered(turn: &mut Turn<'_>, block: BlockId, piece: &receiver::Piece) {
     turn.left.became_whole[Half::Message as usize] = true;
-    let content = turn.desk.output.pool.blocks.content(block);
+    let content = turn.work.output.pool.blocks.content(block);
     whole(turn, piece, content);
-    let Output { connection, pool, .. } = &mut turn.desk.output;
+    let Output { connection, pool, .. } = &mut turn.work.output;
     block_of::release(&mut connection.gathered, pool.blocks);
 }
 
@@ -145,7 +145,7 @@ fn inflate(turn: &mut Turn<'_>, kind: Kind, compressed: Span) {
     let mut whole = None;
     let (mut left, mut produced) = (compressed, 0u64);
     let mut utf8 = Utf8::default();
-    while turn.desk.failing.is_none() {
+    while turn.work.failing.is_none() {
         let progress = match inflate_some(turn, left) {
             Ok(progress) => progress,
             Err(_) => return abandon(turn, &mut whole, ProtocolError::InvalidDeflate),
@@ -170,16 +170,16 @@ fn inflate(turn: &mut Turn<'_>, kind: Kind, compressed: Span) {
             break;
         }
     }
-    block_of::release(&mut whole, turn.desk.output.pool.blocks);
+    block_of::release(&mut whole, turn.work.output.pool.blocks);
 }
 
 fn abandon(turn: &mut Turn<'_>, whole: &mut Option<BlockId>, error: ProtocolError) {
-    block_of::release(whole, turn.desk.output.pool.blocks);
+    block_of::release(whole, turn.work.output.pool.blocks);
     turn.fail(error.into());
 }
 
 fn inflate_some(turn: &mut Turn<'_>, compressed: Span) -> Result<Progress, InflateError> {
-    let (input, out) = turn.desk.output.pool.memory.pair(compressed, SCRATCH);
+    let (input, out) = turn.work.output.pool.memory.pair(compressed, SCRATCH);
     turn.inflater.inflate(input, true, out)
 }
 
@@ -189,7 +189,7 @@ fn inflated(progress: &Progress) -> Span {
 }
 
 fn check_inflated(turn: &Turn<'_>, utf8: &mut Utf8, progress: &Progress) -> Result<(), ()> {
-    let bytes = turn.desk.output.pool.memory.bytes(inflated(progress));
+    let bytes = turn.work.output.pool.memory.bytes(inflated(progress));
     utf8.push(bytes).map_err(|_| ())?;
     if progress.done { utf8.finish().map_err(|_| ()) } else { Ok(()) }
 }
@@ -200,7 +200,7 @@ fn gather_inflated(
     whole: &mut Option<BlockId>,
     progress: &Progress,
 ) {
-    let pool = &mut turn.desk.output.pool;
+    let pool = &mut turn.work.output.pool;
     if block_of::append(whole, Share::Gathered, pool, inflated(progress)).is_err() {
         return turn.fail(Failing::NoMemory);
     }
@@ -225,9 +225,9 @@ fn control(turn: &mut Turn<'_>, control: &Control, received: Span) {
     }
     if let Some(block) = turn.connection().control.filter(|_| control.part.is_last()) {
         turn.left.became_whole[Half::Control as usize] = true;
-        let whole = turn.desk.output.pool.blocks.content(block);
+        let whole = turn.work.output.pool.blocks.content(block);
         whole_control(turn, control.opcode, whole);
-        let Output { connection, pool, .. } = &mut turn.desk.output;
+        let Output { connection, pool, .. } = &mut turn.work.output;
         block_of::release(&mut connection.control, pool.blocks);
     }
 }

@@ -4,10 +4,10 @@ pub(crate) mod encode;
 mod ending;
 mod input;
 
-use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::close::Closing;
 use tidegate_proto::websocket::frame::{Header, OpCode};
 
+use super::admission::Admission;
 use super::context::Context;
 use super::serve::Handler;
 use super::turn::{Failing, Turn};
@@ -21,9 +21,9 @@ pub(super) const fn state(connection: &mut Connection) -> &mut WebSocket {
     connection.websocket().expect("it was looked what is spoken, and that stays as it is")
 }
 
-/// The connection is open, and its response is said: tells the handler. `window` is that of what
-/// is compressed for it, in bits; 0 without compression.
-pub(super) fn open(turn: &mut Turn<'_>, head: &RequestHead<'_>, window: u8) {
+/// The connection is open, and its response is said: gives it what it was admitted with, and tells
+/// the handler. `window` is that of what is compressed for it, in bits; 0 without compression.
+pub(super) fn open(turn: &mut Turn<'_>, admission: Admission, window: u8) {
     let connection = turn.connection();
     connection.stage = Stage::Open;
     connection.spoken = Spoken::WebSocket(WebSocket {
@@ -33,7 +33,10 @@ pub(super) fn open(turn: &mut Turn<'_>, head: &RequestHead<'_>, window: u8) {
     });
     turn.counters.opened += 1;
     turn.counters.connections_open += 1;
-    call(turn, |handler, context| handler.open(context, head));
+    call(turn, |handler, context| {
+        context.admit(&admission);
+        handler.opened(context, admission);
+    });
     ending::say_last_words(turn);
 }
 
@@ -57,15 +60,15 @@ fn closing(turn: &mut Turn<'_>) -> Closing {
 /// Says a control frame, or fails.
 fn say_control(turn: &mut Turn<'_>, opcode: OpCode, payload: &Payload<'_>) {
     let header = Header::of_control(opcode, payload.len());
-    if turn.desk.output.frame(&header, payload).is_err() {
+    if turn.work.output.frame(&header, payload).is_err() {
         turn.fail(Failing::Slow);
     }
 }
 
 /// Calls the handler with the connection at hand.
 fn call(turn: &mut Turn<'_>, what: impl FnOnce(&mut dyn Handler, &mut Context<'_, '_>)) {
-    let Turn { desk, services, profiles, .. } = turn;
-    let deflate = profiles[desk.output.connection.profile].deflate;
-    let service = services.get_mut(desk.output.connection.service);
-    what(&mut *service.handler, &mut Context { desk, deflate });
+    let Turn { work, services, profiles, .. } = turn;
+    let deflate = profiles[work.output.connection.profile].deflate;
+    let service = services.get_mut(work.output.connection.service);
+    what(&mut *service.handler, &mut Context { work, deflate });
 }

@@ -5,9 +5,10 @@ use tidegate_proto::keepalive::Wait;
 use crate::connection::{AfterFlush, Connection, Poll, Reading, Stage, Writing};
 use crate::kernel::{Operation, Ring, Slot};
 use crate::memory::gathered;
-use crate::protocol;
+use crate::protocol::desk::Desk;
 use crate::protocol::serve::End;
 use crate::protocol::turn::Failing;
+use crate::protocol::{self, Ended};
 use crate::shard::connections::Connections;
 use crate::shard::sockets::Sockets;
 
@@ -47,8 +48,11 @@ impl<R: Ring> Connections<R> {
         let id = self.hub.id_at(address);
         self.sockets.counters.connections_open -= 1;
         self.hub.ended(address);
+        let now = self.sockets.ring.now();
+        let mut desk = Desk::new(&mut self.hub, now);
         let Sockets { table, profiles, .. } = &mut self.sockets;
-        protocol::tell_end(&mut self.services, profiles, &mut table[slot], id, end);
+        let ended = Ended { id, end };
+        protocol::tell_end(&mut self.services, profiles, &mut table[slot], &mut desk, ended);
         self.peers.log_end(slot, self.sockets.profile(slot), end);
     }
 

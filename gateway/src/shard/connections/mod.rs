@@ -18,7 +18,7 @@ use crate::hub::Hub;
 use crate::kernel::{BufferId, Memory, Ring, Slot, SlotRef};
 use crate::memory::{Compressor, Pool};
 use crate::protocol::services::{Service, Services};
-use crate::protocol::turn::{Desk, Finished, Said, Turn};
+use crate::protocol::turn::{Finished, Said, Turn, Work};
 use crate::shard::Assembly;
 use crate::shard::details::Details;
 use crate::shard::draining::Drain;
@@ -94,6 +94,7 @@ impl<R: Ring> Connections<R> {
         let drains = self.is_draining();
         let is_full = drains || self.has_no_place();
         let seals = self.sockets.seals(slot);
+        let now = self.sockets.ring.now();
         let sockets = &mut self.sockets;
         let connection = &mut sockets.table[slot];
         let limits = self.services[connection.service].limits;
@@ -116,7 +117,7 @@ impl<R: Ring> Connections<R> {
         let (compressor, hub) = (&mut self.compressor, &mut self.hub);
         let said = Said::default();
         Turn {
-            desk: Desk { output, compressor, hub, id, failing: None, said },
+            work: Work { output, compressor, hub, now, id, failing: None, said },
             limits,
             services: &mut self.services,
             profiles: &mut sockets.profiles,

@@ -1,0 +1,50 @@
+//! What a handler can do without a connection at hand.
+
+use std::time::Duration;
+
+use tidegate_proto::websocket::code::CloseCode;
+
+use super::context::Publishing;
+use crate::hub::{Content, Hub, Message, NotDone, Publication, Target, Why};
+
+/// What there is without a connection: the hub and the time. It is lent for the length of one call.
+///
+/// What is done here to connections goes out as mail, to this shard's own as to others', and is
+/// carried out in a later turn of the loop: a handler is never called from within one of its calls.
+pub struct Desk<'d> {
+    hub: &'d mut Hub,
+    now: Duration,
+}
+
+impl<'d> Desk<'d> {
+    pub(crate) fn new(hub: &'d mut Hub, now: Duration) -> Self {
+        Self { hub, now }
+    }
+
+    /// The time of this turn of the loop, since some moment before the start. It never goes back.
+    #[must_use]
+    pub fn now(&self) -> Duration {
+        self.now
+    }
+
+    /// Publishes a message: a text, bytes, or a [`Content`] of either. It is on its way when this returns; what becomes of it is not told.
+    /// There is no connection that it could be kept from ([`Publishing::not_to_self`]).
+    ///
+    /// # Errors
+    /// [`NotDone::Busy`] if messages hold all the memory that they may.
+    pub fn publish(
+        &mut self,
+        target: &Target,
+        content: impl Into<Content>,
+        how: Publishing,
+    ) -> Result<(), NotDone> {
+        let message = Message::new(content, self.hub.memory())?;
+        self.hub.publish(target, Publication { message, key: how.key, except: None });
+        Ok(())
+    }
+
+    /// Closes connections with this code and reason.
+    pub fn disconnect(&mut self, target: &Target, code: CloseCode, reason: &str) {
+        self.hub.disconnect(target, Why::wish(code.0, reason));
+    }
+}
