@@ -33,6 +33,18 @@ enum End {
     Reset,
 }
 
+impl Read for Peer {
+    /// Reads what comes as it is, behind what was read in another way.
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.buffer.len() {
+            return self.stream.read(into);
+        }
+        let count = (&self.buffer[self.at..]).read(into)?;
+        self.at += count;
+        Ok(count)
+    }
+}
+
 impl Peer {
     /// Connects and sends nothing.
     ///

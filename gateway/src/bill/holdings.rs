@@ -3,12 +3,13 @@
 use super::Owner;
 
 /// How many owners grow.
-pub(crate) const GROWING_COUNT: usize = 7;
+pub(crate) const GROWING_COUNT: usize = 8;
 
 /// The owners that grow.
 const GROWING: [Owner; GROWING_COUNT] = [
     Owner::Records,
     Owner::Stalled,
+    Owner::Sources,
     Owner::Halves,
     Owner::Sealed,
     Owner::Blocks,

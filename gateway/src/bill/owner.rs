@@ -26,6 +26,8 @@ pub enum Owner {
     HeldPublishers,
     /// Whose peer takes nothing.
     Stalled,
+    /// What says the bodies of responses.
+    Sources,
     /// Who has sent half a message.
     Halves,
     /// Of whose backlog something is sealed.
@@ -112,6 +114,7 @@ impl Owner {
             Self::Strangers => "set of strangers",
             Self::HeldPublishers => "set of held publishers",
             Self::Stalled => "stalled peers",
+            Self::Sources => "sources of responses",
             Self::Halves => "half messages",
             Self::Sealed => "sealed bytes",
             Self::FreeBuffers => "list of free buffers",

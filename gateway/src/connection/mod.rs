@@ -14,6 +14,6 @@ pub use outbox::{
 pub use output::{Output, Place};
 pub use payload::Payload;
 pub use record::{
-    Connection, FOREIGN_OWN, Foreign, ProfileId, ServiceId, Spoken, Stage, WebSocket,
+    Connection, FOREIGN_OWN, Foreign, ProfileId, ServiceId, Spoken, Stage, Streaming, WebSocket,
 };
 pub use states::{AfterFlush, Poll, Reading, States, Writing};

@@ -111,11 +111,16 @@ impl Output<'_> {
         }
     }
 
-    /// How many bytes of data the backlog takes before it is full.
+    /// How many bytes of data the backlog takes before it is full: behind what this turn has said,
+    /// which may have to go there as well.
     #[must_use]
     pub fn backlog_room(&self) -> u32 {
         let limit = self.backlog_limit.saturating_sub(CONTROL_RESERVE);
-        limit.saturating_sub(self.connection.backlog_bytes)
+        let said = match self.place {
+            Place::At(said) => said.length,
+            Place::Nothing | Place::Backlog => 0,
+        };
+        limit.saturating_sub(self.connection.backlog_bytes).saturating_sub(said)
     }
 
     fn add(&mut self, head: &[u8], payload: &Payload<'_>, reserve: u32) -> Result<(), Full> {

@@ -55,6 +55,17 @@ pub enum Spoken {
     WebSocket(WebSocket),
     /// A protocol that the program brings along.
     Foreign(Foreign),
+    /// HTTP: a response whose body is sent as the peer takes it.
+    Response(Streaming),
+}
+
+/// The state of a connection on which the body of a response is sent.
+#[derive(Clone, Copy, Debug)]
+pub struct Streaming {
+    /// The bytes that have yet to come; `None` where they are sent in chunks.
+    pub left: Option<u64>,
+    /// Its source is kept, and has to be given up at the end.
+    pub is_open: bool,
 }
 
 /// The state of a connection on which a protocol is spoken that the program brings along.
@@ -166,6 +177,7 @@ impl Connection {
             Spoken::Opening => false,
             Spoken::WebSocket(websocket) => websocket.is_open,
             Spoken::Foreign(foreign) => foreign.is_open,
+            Spoken::Response(streaming) => streaming.is_open,
         }
     }
 
@@ -173,19 +185,20 @@ impl Connection {
     #[must_use]
     pub fn is_closing(&self) -> bool {
         match &self.spoken {
-            Spoken::Opening => false,
+            Spoken::Opening | Spoken::Response(_) => false,
             Spoken::WebSocket(websocket) => websocket.closing != Closing::Open,
             Spoken::Foreign(foreign) => foreign.is_ending,
         }
     }
 
-    /// Whether its protocol allows that it is sent anything more.
+    /// Whether its protocol allows that it is told anything more; a body's source says all itself.
     #[must_use]
     pub fn may_send(&self) -> bool {
         match &self.spoken {
             Spoken::Opening => true,
             Spoken::WebSocket(websocket) => websocket.closing.may_send(),
             Spoken::Foreign(foreign) => !foreign.is_ending,
+            Spoken::Response(_) => false,
         }
     }
 
@@ -195,11 +208,18 @@ impl Connection {
         self.stage == Stage::Open && self.is_open() && self.may_send()
     }
 
+    /// Whether somebody wants to know that it has taken all that it was sent.
+    #[must_use]
+    pub fn may_go_on(&self) -> bool {
+        let streams = matches!(&self.spoken, Spoken::Response(streaming) if streaming.is_open);
+        self.may_be_told() || streams
+    }
+
     /// Whether nothing that was begun to be said has to be ended before anything else is said.
     #[must_use]
     pub const fn is_between_messages(&self) -> bool {
         match &self.spoken {
-            Spoken::Opening | Spoken::Foreign(_) => true,
+            Spoken::Opening | Spoken::Foreign(_) | Spoken::Response(_) => true,
             Spoken::WebSocket(websocket) => websocket.sender.is_between(),
         }
     }
@@ -208,7 +228,7 @@ impl Connection {
     #[must_use]
     pub fn data_remaining(&self) -> u64 {
         match &self.spoken {
-            Spoken::Opening | Spoken::Foreign(_) => 0,
+            Spoken::Opening | Spoken::Foreign(_) | Spoken::Response(_) => 0,
             Spoken::WebSocket(websocket) => websocket.receiver.data_remaining(),
         }
     }
@@ -218,7 +238,7 @@ impl Connection {
     #[must_use]
     pub const fn window(&self) -> u8 {
         match &self.spoken {
-            Spoken::Opening | Spoken::Foreign(_) => 0,
+            Spoken::Opening | Spoken::Foreign(_) | Spoken::Response(_) => 0,
             Spoken::WebSocket(websocket) => websocket.deflate_bits,
         }
     }
@@ -240,7 +260,16 @@ impl Connection {
     pub const fn foreign(&mut self) -> Option<&mut Foreign> {
         match &mut self.spoken {
             Spoken::Foreign(foreign) => Some(foreign),
-            Spoken::Opening | Spoken::WebSocket(_) => None,
+            _ => None,
+        }
+    }
+
+    /// The state of a response's body, if one is sent.
+    #[must_use]
+    pub const fn streaming(&mut self) -> Option<&mut Streaming> {
+        match &mut self.spoken {
+            Spoken::Response(streaming) => Some(streaming),
+            _ => None,
         }
     }
 
@@ -249,7 +278,7 @@ impl Connection {
     pub const fn websocket(&mut self) -> Option<&mut WebSocket> {
         match &mut self.spoken {
             Spoken::WebSocket(websocket) => Some(websocket),
-            Spoken::Opening | Spoken::Foreign(_) => None,
+            _ => None,
         }
     }
 

@@ -12,7 +12,8 @@ pub use crate::protocol::admission::{Admission, Joining};
 pub use crate::protocol::context::{Context, Publishing, WriteError};
 pub use crate::protocol::desk::Desk;
 pub use crate::protocol::refusal::{Ground, Refusal};
-pub use crate::protocol::serve::{Content, Decision, End, Handler, HandlerFactory, Piece, Wants};
+pub use crate::protocol::response::{Body, HEAD_MAX, Response, ResponseError, Sink, Source};
+pub use crate::protocol::serve::{Decision, End, Handler, HandlerFactory, Piece, Wants};
 pub use echo::Echo;
 pub use hub::Rooms;
 pub use page::Page;
@@ -25,7 +26,7 @@ pub use page::Page;
 pub fn built_in(route: &Route) -> Box<dyn Handler> {
     match &route.handler {
         config::Handler::Echo => Box::new(Echo),
-        config::Handler::Static => Box::new(Page),
+        config::Handler::Static => Box::new(Page::default()),
         config::Handler::Hub(hub) => Box::new(Rooms::new(&route.path, hub.clone())),
     }
 }

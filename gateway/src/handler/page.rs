@@ -1,21 +1,37 @@
 //! The handler `static`: a page that is part of the program.
 
+use std::sync::Arc;
+
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::handshake::server::Rejection;
 
-use super::{Content, Context, Decision, Desk, Handler, Piece};
-
-static CONSOLE: Content =
-    Content { content_type: "text/html; charset=utf-8", body: include_bytes!("page/console.html") };
+use super::{Body, Context, Decision, Desk, Handler, Piece, Response, ResponseError};
 
 /// Serves the WebSocket console.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Page;
+#[derive(Clone, Debug)]
+pub struct Page {
+    console: Arc<[u8]>,
+}
+
+impl Page {
+    fn response(&self) -> Result<Response, ResponseError> {
+        Response::new(200, Body::Shared(Arc::clone(&self.console)))?
+            .with("Content-Type", "text/html; charset=utf-8")?
+            .with("Cache-Control", "no-cache")?
+            .with("X-Content-Type-Options", "nosniff")
+    }
+}
+
+impl Default for Page {
+    fn default() -> Self {
+        Self { console: Arc::from(&include_bytes!("page/console.html")[..]) }
+    }
+}
 
 impl Handler for Page {
     fn request(&mut self, head: &RequestHead<'_>, _desk: &mut Desk<'_>) -> Decision {
         match head.method() {
-            "GET" | "HEAD" => Decision::Serve(&CONSOLE),
+            "GET" | "HEAD" => Decision::Respond(self.response().expect("its headers are right")),
             _ => Decision::Refuse(Rejection::MethodNotAllowed { allow: "GET, HEAD" }.into()),
         }
     }

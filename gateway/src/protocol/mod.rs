@@ -20,11 +20,15 @@ mod opening;
 pub mod program;
 #[doc(hidden)]
 pub mod refusal;
+#[doc(hidden)]
+pub mod response;
 mod router;
 #[doc(hidden)]
 pub mod serve;
 #[doc(hidden)]
 pub mod services;
+#[doc(hidden)]
+pub mod streaming;
 #[doc(hidden)]
 pub mod turn;
 pub(crate) mod websocket;
@@ -82,6 +86,8 @@ pub fn input(turn: &mut Turn<'_>, received: Span) {
         Spoken::Opening => opening::input(turn, received),
         Spoken::WebSocket(_) => websocket::input(turn, received),
         Spoken::Foreign(_) => foreign::input(turn, received),
+        // The connection is closed behind the response, so nothing is asked any more.
+        Spoken::Response(_) => {}
     }
 }
 
@@ -89,7 +95,7 @@ pub fn input(turn: &mut Turn<'_>, received: Span) {
 pub fn gathered(turn: &mut Turn<'_>, block: BlockId, count: u32) {
     match turn.connection().spoken {
         // What they keep is never received in place: how much is to come of it is not known.
-        Spoken::Opening | Spoken::Foreign(_) => {}
+        Spoken::Opening | Spoken::Foreign(_) | Spoken::Response(_) => {}
         Spoken::WebSocket(_) => websocket::gathered(turn, block, count),
     }
 }
@@ -100,6 +106,7 @@ pub fn writable(turn: &mut Turn<'_>) {
         Spoken::Opening => {}
         Spoken::WebSocket(_) => websocket::writable(turn),
         Spoken::Foreign(_) => foreign::writable(turn),
+        Spoken::Response(_) => streaming::pull(turn),
     }
 }
 
@@ -111,6 +118,7 @@ pub fn expired(turn: &mut Turn<'_>, what: Overdue) {
         (Spoken::WebSocket(_), Overdue::Rest) => websocket::close(turn, Failing::TooLate),
         (Spoken::Foreign(_), Overdue::Word) => foreign::silent(turn),
         (Spoken::Foreign(_), Overdue::Rest) => foreign::close(turn, Failing::TooLate),
+        (Spoken::Response(_), _) => streaming::silent(turn),
     }
 }
 
@@ -120,6 +128,7 @@ pub fn close(turn: &mut Turn<'_>, why: Failing) {
         Spoken::Opening => opening::refuse_busy(turn),
         Spoken::WebSocket(_) => websocket::close(turn, why),
         Spoken::Foreign(_) => foreign::close(turn, why),
+        Spoken::Response(_) => streaming::close(turn, why),
     }
 }
 
@@ -135,5 +144,8 @@ pub fn tell_end(
         Spoken::Opening => {}
         Spoken::WebSocket(_) => websocket::tell_end(services, connection, desk, ended),
         Spoken::Foreign(_) => foreign::tell_end(profiles, connection, ended),
+        Spoken::Response(_) => {
+            streaming::tell_end(&mut services.sources, connection, ended.id.slot);
+        }
     }
 }

@@ -1,21 +1,25 @@
 //! The request head, and what it is answered: HTTP, until it is known what else is spoken.
 
-use tidegate_proto::http::{RequestHead, Response, Status, parse_request, write_response};
+use tidegate_proto::http::{RequestHead, Status, parse_request};
 use tidegate_proto::keepalive::Wait;
 use tidegate_proto::websocket::deflate::{self, Policy};
 use tidegate_proto::websocket::handshake::server::{Acceptance, Rejection, Upgrade};
 
 use super::admission::Admission;
 use super::refusal::Refusal;
-use super::serve::{Content, Decision};
+use super::response::{Body, Response, Rest, Source};
+use super::serve::Decision;
 use super::turn::{Opened, Turn};
-use super::websocket;
+use super::{streaming, websocket};
 use crate::connection::{AfterFlush, Output, Stage};
 use crate::kernel::Span;
 use crate::memory::{Share, gathered};
 
 /// The longest answer that is put together on the stack, in bytes.
 const RESPONSE_MAX: usize = 1024;
+
+/// The longest body that is sent at once, in bytes; a longer one is sent as the peer takes it.
+const AT_ONCE_MAX: usize = 64 << 10;
 
 const _: () = assert!(RESPONSE_MAX >= Refusal::RESPONSE_LEN_MAX);
 
@@ -94,7 +98,7 @@ fn answer(turn: &mut Turn<'_>, head: &RequestHead<'_>, behind: Span) {
     });
     match decision {
         Ok(Decision::Admit(admission)) => admit(turn, head, admission, behind),
-        Ok(Decision::Serve(content)) => serve(turn, content, head.method() == "HEAD"),
+        Ok(Decision::Respond(response)) => respond(turn, head, response),
         Ok(Decision::Refuse(refusal)) | Err(refusal) => refuse(turn, refusal),
     }
 }
@@ -145,26 +149,49 @@ fn refuse(turn: &mut Turn<'_>, refusal: Refusal) {
     turn.left.refused = Some(refusal);
     let mut response = [0; RESPONSE_MAX];
     let length = refusal.write(&mut response).expect("a refusal fits");
-    respond(turn, &response[..length], &[]);
+    say_last(turn, &response[..length], &[]);
 }
 
-fn serve(turn: &mut Turn<'_>, content: &'static Content, head_only: bool) {
+/// Answers with a handler's own response.
+fn respond(turn: &mut Turn<'_>, request: &RequestHead<'_>, response: Response) {
     turn.counters.pages += 1;
-    let response = Response {
-        status: 200,
-        headers: &[("Cache-Control", "no-cache"), ("X-Content-Type-Options", "nosniff")],
-        content_type: content.content_type,
-        body: content.body,
-        head_only: true,
-    };
-    let mut head = [0; RESPONSE_MAX];
-    let length = write_response(&mut head, &response).expect("the head of a page fits");
-    let body = if head_only { &[] } else { content.body };
-    respond(turn, &head[..length], body);
+    let (head, body) = response.take_apart();
+    // RFC 9110 section 9.3.2: "The HEAD method is identical to GET except that the server MUST NOT
+    // send content in the response."
+    let body = if request.method() == "HEAD" { Body::Empty } else { body };
+    match body {
+        Body::Empty => say_last(turn, &head, &[]),
+        Body::Shared(bytes) if bytes.len() <= AT_ONCE_MAX => say_last(turn, &head, &bytes),
+        Body::Shared(bytes) => {
+            let length = Some(bytes.len() as u64);
+            stream(turn, (request, &head), Box::new(Rest { bytes, at: 0 }), length);
+        }
+        Body::Stream { length, source } => stream(turn, (request, &head), source, length),
+    }
 }
 
-/// Sends an HTTP response, finishes writing and lingers until the peer has closed.
-fn respond(turn: &mut Turn<'_>, head: &[u8], body: &[u8]) {
+/// Sends the head of a response, and then what its source says.
+fn stream(
+    turn: &mut Turn<'_>,
+    (request, head): (&RequestHead<'_>, &[u8]),
+    source: Box<dyn Source>,
+    length: Option<u64>,
+) {
+    if turn.is_full {
+        turn.left.found_full = true;
+        return refuse_busy(turn);
+    }
+    if turn.work.output.raw(head).is_err() {
+        turn.counters.refused_no_memory += 1;
+        turn.left.drop = true;
+        return;
+    }
+    let path = turn.profile().logs_websocket.then(|| request.path().into());
+    streaming::begin(turn, source, length, path);
+}
+
+/// Sends a whole response, finishes writing and lingers until the peer has closed.
+fn say_last(turn: &mut Turn<'_>, head: &[u8], body: &[u8]) {
     forget_head(turn);
     let connection = turn.connection();
     connection.stage = Stage::Lingering;

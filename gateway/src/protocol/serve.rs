@@ -15,6 +15,7 @@ use super::admission::Admission;
 use super::context::Context;
 use super::desk::Desk;
 use super::refusal::Refusal;
+use super::response::Response;
 use crate::config::Route;
 use crate::kernel::Span;
 use crate::names::ConnectionId;
@@ -72,17 +73,8 @@ pub enum Decision {
     Admit(Admission),
     /// Refuse.
     Refuse(Refusal),
-    /// Serve a page and close.
-    Serve(&'static Content),
-}
-
-/// A page that is part of the program.
-#[derive(Debug)]
-pub struct Content {
-    /// Its media type.
-    pub content_type: &'static str,
-    /// Its bytes.
-    pub body: &'static [u8],
+    /// Answer with this, and close.
+    Respond(Response),
 }
 
 /// How a connection ended.

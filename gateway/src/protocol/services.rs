@@ -16,6 +16,7 @@ use super::program::Program;
 use super::refusal::Refusal;
 use super::router::Router;
 use super::serve::{Handler, Piece};
+use super::streaming::Sources;
 use crate::config::stack::Deflate;
 use crate::config::{self, Listener, Route, SlowPeer, Stack};
 use crate::connection::{ProfileId, ServiceId, deadlines};
@@ -126,6 +127,8 @@ pub struct Services {
     router: Router,
     entries: Counted<Offer, Service>,
     has_hub: bool,
+    /// What says the bodies of responses.
+    pub sources: Sources,
 }
 
 /// The service of those that have no route yet.
@@ -144,7 +147,12 @@ impl Services {
     /// Two patterns of a checked configuration conflict.
     #[must_use]
     pub fn new(routes: &[Route], make: &Make<'_>) -> Self {
-        let mut this = Self { router: Router::default(), entries: Counted::new(), has_hub: false };
+        let mut this = Self {
+            router: Router::default(),
+            entries: Counted::new(),
+            has_hub: false,
+            sources: Sources::default(),
+        };
         this.update(routes, make);
         this
     }

@@ -18,6 +18,7 @@ use crate::connection::{Connection, Reading, SealedBytes, Stage, States};
 use crate::kernel::{BufferId, Ring, Slot};
 use crate::mailbox::Counts;
 use crate::memory::{BlockId, Share};
+use crate::protocol::streaming::Sources;
 
 /// All that blocks are for, in their order.
 const SHARES: [Share; 3] = [Share::Heads, Share::Gathered, Share::Sending];
@@ -64,6 +65,10 @@ impl<R: Ring> Shard<R> {
         Holdings::from([
             (Owner::Records, self.connections.sockets.table.bytes()),
             (Owner::Stalled, hash_table_held(self.connections.sockets.stalled.capacity(), stalled)),
+            (
+                Owner::Sources,
+                hash_table_held(self.connections.services.sources.capacity(), Sources::BYTES),
+            ),
             (
                 Owner::Sealed,
                 hash_table_held(

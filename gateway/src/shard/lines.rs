@@ -14,6 +14,7 @@ use crate::connection::{Connection, FrameId, Frames, SealedBytes};
 use crate::hub;
 use crate::kernel::{ACCEPT_BATCH, BufferId, Completion, Generation, Peer, Slot, SlotSet};
 use crate::memory::{MIN_BLOCK, PIECE};
+use crate::protocol::streaming::Sources;
 
 /// A listener's socket, timings and state of accepting.
 const LISTENER: u64 = 128;
@@ -64,6 +65,7 @@ fn tables(limits: &Limits) -> Vec<Line> {
         Line::new(Owner::Records, records, CONNECTIONS),
         Line::new(Owner::Deadlines, slots.into(), CONNECTIONS),
         Line::new(Owner::Stalled, stalled, CONNECTIONS),
+        Line::new(Owner::Sources, hash_table(slots, Sources::BYTES), CONNECTIONS),
         Line::new(Owner::Halves, hash_table(slots, Halves::BYTES), CONNECTIONS),
         Line::new(Owner::Sealed, sealed, CONNECTIONS),
         Line::new(Owner::FreeBuffers, free, BUFFERS),

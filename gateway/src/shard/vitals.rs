@@ -101,7 +101,7 @@ mod tests {
         vitals.refused(Refusal::Full { retry_after_seconds: 1 });
         vitals.loop_nanoseconds.record(1000);
         vitals.completions.record(3);
-        vitals.holdings = Holdings { bytes: [1, 2, 3, 4, 5, 6, 7] };
+        vitals.holdings = Holdings { bytes: [1, 2, 3, 4, 5, 6, 7, 8] };
         let published = PublishedVitals::default();
         published.store(&vitals);
         assert_eq!(published.load(), vitals);

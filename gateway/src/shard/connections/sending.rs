@@ -246,7 +246,7 @@ impl<R: Ring> Connections<R> {
             self.sockets.read_on(slot);
         }
         let connection = &self.sockets.table[slot];
-        let tells = connection.may_be_told();
+        let tells = connection.may_go_on();
         if tells {
             let mut turn = self.turn(slot, None);
             protocol::writable(&mut turn);

@@ -1,0 +1,356 @@
+//! A response of a handler's own.
+
+use std::sync::Arc;
+use std::{error, fmt};
+
+use tidegate_proto::http::{WriteError, Writer};
+
+use crate::connection::Output;
+
+/// The longest head of a response, without what the gateway adds to it, in bytes.
+pub const HEAD_MAX: usize = 4096;
+
+/// What the gateway says of a response itself.
+const OWN: [&str; 3] = ["Connection", "Content-Length", "Transfer-Encoding"];
+
+/// A response to a request. Status and headers are checked as they are given, so what is there can
+/// be sent. The gateway adds `Connection: close`, and `Content-Length` or `Transfer-Encoding`; to
+/// HEAD it sends the same without the body.
+///
+/// ```
+/// use tidegate::handler::{Body, Response};
+///
+/// # fn main() -> Result<(), tidegate::handler::ResponseError> {
+/// let body = Body::Shared(b"{}"[..].into());
+/// let response = Response::new(200, body)?.with("Content-Type", "application/json")?;
+/// assert!(response.with("X-Name", "two\r\nlines").is_err());
+/// # Ok(())
+/// # }
+/// ```
+pub struct Response {
+    status: u16,
+    /// The status line, and all headers but those that the gateway adds.
+    head: Vec<u8>,
+    body: Body,
+}
+
+/// What comes behind the head of a response.
+#[derive(Default)]
+pub enum Body {
+    /// Nothing.
+    #[default]
+    Empty,
+    /// These bytes, which many responses may share.
+    Shared(Arc<[u8]>),
+    /// What a source says, as the peer takes it.
+    Stream {
+        /// How many bytes that will be, if it is known: otherwise they are sent in chunks. A source
+        /// that ends before ends the connection, so that its peer knows that some are missing.
+        length: Option<u64>,
+        /// What says them.
+        source: Box<dyn Source>,
+    },
+}
+
+/// Says the body of a response piece by piece. It is asked whenever the peer has taken what was
+/// said before and there is room for more, within the backlog of the route, and dropped when all is
+/// said or the connection has ended. A peer that takes nothing is dropped as any that stalls. A
+/// source that says nothing for as long as its listener lets peers be silent (`ping`) is given up,
+/// and its connection with it. So is one whose peer has finished writing.
+pub trait Source {
+    /// Says what there is now, as far as there is room, and when it was the last of it.
+    fn pull(&mut self, sink: &mut Sink<'_, '_>);
+}
+
+/// Why there is no such response.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResponseError {
+    /// No status of a final response: 200 to 599.
+    Status(u16),
+    /// A body behind a status that has none.
+    NoContent(u16),
+    /// A header's name is no token, or its value has a control character.
+    Header,
+    /// A header that the gateway writes itself.
+    OwnHeader(&'static str),
+    /// The head would have more than [`HEAD_MAX`] bytes.
+    TooLong,
+}
+
+impl fmt::Display for ResponseError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(
+                out,
+                "{status} is no status of a response: give one from 200 to 599, and admit a request \
+                 to open a connection"
+            ),
+            Self::NoContent(status) => {
+                write!(out, "a response of status {status} has no body: give `Body::Empty`")
+            }
+            Self::Header => out.write_str(
+                "a header's name must be a token, and its value without control characters",
+            ),
+            Self::OwnHeader(name) => {
+                write!(out, "the gateway writes the header `{name}` itself: leave it out")
+            }
+            Self::TooLong => write!(out, "a response's head has at most {HEAD_MAX} bytes"),
+        }
+    }
+}
+
+impl error::Error for ResponseError {}
+
+impl Response {
+    /// A response without headers of its own.
+    ///
+    /// # Errors
+    /// The status is none, or may have no body.
+    pub fn new(status: u16, body: Body) -> Result<Self, ResponseError> {
+        if !(200..=599).contains(&status) {
+            return Err(ResponseError::Status(status));
+        }
+        // RFC 9110 section 6.4.1: "All 1xx (Informational), 204 (No Content), and 304 (Not Modified)
+        // responses do not include content". Section 15.3.6: "a server MUST NOT generate content
+        // in a 205 response".
+        if matches!(status, 204 | 205 | 304) && !matches!(body, Body::Empty) {
+            return Err(ResponseError::NoContent(status));
+        }
+        let mut this = Self { status, head: Vec::new(), body };
+        this.append(|writer| writer.status_line(status))?;
+        Ok(this)
+    }
+
+    /// The same with one more header.
+    ///
+    /// # Errors
+    /// It would not stay on its line, or there is no room for it, or it is the gateway's.
+    pub fn with(mut self, name: &str, value: &str) -> Result<Self, ResponseError> {
+        if let Some(own) = OWN.into_iter().find(|own| own.eq_ignore_ascii_case(name)) {
+            return Err(ResponseError::OwnHeader(own));
+        }
+        self.append(|writer| writer.header(name, value))?;
+        Ok(self)
+    }
+
+    fn append(
+        &mut self,
+        write: impl FnOnce(&mut Writer<'_>) -> Result<(), WriteError>,
+    ) -> Result<(), ResponseError> {
+        let mut line = [0; HEAD_MAX];
+        let mut writer = Writer::new(&mut line[self.head.len()..]);
+        write(&mut writer).map_err(|error| match error {
+            WriteError::NoRoom => ResponseError::TooLong,
+            WriteError::InvalidText => ResponseError::Header,
+        })?;
+        let (start, length) = (self.head.len(), writer.finish());
+        self.head.extend_from_slice(&line[start..start + length]);
+        Ok(())
+    }
+
+    /// The status.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.status
+    }
+
+    /// The whole head, and the body.
+    pub(super) fn take_apart(self) -> (Vec<u8>, Body) {
+        let Self { status, mut head, body } = self;
+        head.extend_from_slice(b"Connection: close\r\n");
+        let length = match &body {
+            // RFC 9110 section 8.6: "A server MUST NOT send a Content-Length header field in any
+            // response with a status code of 1xx (Informational) or 204 (No Content)", and in one of
+            // 304 none that differs from that of a 200.
+            Body::Empty if matches!(status, 204 | 304) => None,
+            Body::Empty => Some(0),
+            Body::Shared(bytes) => Some(bytes.len() as u64),
+            Body::Stream { length: Some(length), .. } => Some(*length),
+            Body::Stream { length: None, .. } => {
+                head.extend_from_slice(b"Transfer-Encoding: chunked\r\n");
+                None
+            }
+        };
+        if let Some(length) = length {
+            head.extend_from_slice(format!("Content-Length: {length}\r\n").as_bytes());
+        }
+        head.extend_from_slice(b"\r\n");
+        (head, body)
+    }
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Response").field("status", &self.status).finish_non_exhaustive()
+    }
+}
+
+/// What stands around the bytes of a chunk at most, and behind the last one.
+const AROUND_CHUNK: usize = "12345678\r\n\r\n".len() + LAST_CHUNK.len();
+
+/// RFC 9112 section 7.1: the chunk of size zero, and no trailers.
+const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
+
+/// Where a source says what there is.
+pub struct Sink<'s, 'o> {
+    pub(super) output: &'s mut Output<'o>,
+    /// The bytes that have yet to come; `None` where they are sent in chunks.
+    pub(super) left: Option<u64>,
+    pub(super) said: u64,
+    pub(super) is_over: bool,
+    /// There was no memory in the middle of a piece.
+    pub(super) is_broken: bool,
+}
+
+impl Sink<'_, '_> {
+    /// How many bytes can be said now.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        if self.is_over || self.is_broken || self.output.is_choked() {
+            return 0;
+        }
+        let room = self.output.backlog_room() as usize;
+        match self.left {
+            Some(left) => room.min(usize::try_from(left).unwrap_or(usize::MAX)),
+            None => room.saturating_sub(AROUND_CHUNK),
+        }
+    }
+
+    /// Says the first of these bytes, as many as there is room for, and yields how many those were.
+    pub fn write(&mut self, bytes: &[u8]) -> usize {
+        let bytes = &bytes[..bytes.len().min(self.room())];
+        if bytes.is_empty() {
+            return 0;
+        }
+        let said = match &mut self.left {
+            Some(left) => {
+                *left -= bytes.len() as u64;
+                self.is_over = *left == 0;
+                self.output.raw(bytes)
+            }
+            None => self.chunk(bytes),
+        };
+        self.is_broken |= said.is_err();
+        self.said += bytes.len() as u64;
+        bytes.len()
+    }
+
+    /// All is said.
+    pub fn end(&mut self) {
+        if self.is_over {
+            return;
+        }
+        self.is_over = true;
+        // Who was promised more is to notice.
+        self.is_broken |=
+            self.left.is_some_and(|left| left > 0) || self.left.is_none() && self.last_chunk();
+    }
+
+    fn chunk(&mut self, bytes: &[u8]) -> Result<(), crate::memory::Full> {
+        let size = format!("{:x}\r\n", bytes.len());
+        self.output.raw(size.as_bytes())?;
+        self.output.raw(bytes)?;
+        self.output.raw(b"\r\n")
+    }
+
+    /// Whether there was no room for it.
+    fn last_chunk(&mut self) -> bool {
+        self.output.raw(LAST_CHUNK).is_err()
+    }
+}
+
+/// A source of bytes that are there already.
+pub(super) struct Rest {
+    pub(super) bytes: Arc<[u8]>,
+    pub(super) at: usize,
+}
+
+impl Source for Rest {
+    fn pull(&mut self, sink: &mut Sink<'_, '_>) {
+        self.at += sink.write(&self.bytes[self.at..]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(response: Response) -> String {
+        String::from_utf8(response.take_apart().0).expect("it is text")
+    }
+
+    fn plain(status: u16) -> Response {
+        Response::new(status, Body::Empty).expect("a status")
+    }
+
+    struct Nothing;
+
+    impl Source for Nothing {
+        fn pull(&mut self, _: &mut Sink<'_, '_>) {}
+    }
+
+    #[test]
+    fn heads_say_how_long_the_body_is() {
+        let shared = || Body::Shared(b"abc"[..].into());
+        let stream = |length| Body::Stream { length, source: Box::new(Nothing) };
+        let cases = [
+            (200, Body::Empty, "Content-Length: 0\r\n"),
+            (404, shared(), "Content-Length: 3\r\n"),
+            (200, stream(Some(u64::MAX)), "Content-Length: 18446744073709551615\r\n"),
+            (200, stream(None), "Transfer-Encoding: chunked\r\n"),
+            (204, Body::Empty, ""),
+            (304, Body::Empty, ""),
+        ];
+        for (status, body, length) in cases {
+            let response = Response::new(status, body).expect("a status");
+            let text = head(response.with("ETag", "\"1\"").expect("a header"));
+            assert!(text.starts_with(&format!("HTTP/1.1 {status} ")), "{text}");
+            let end = format!("\r\nETag: \"1\"\r\nConnection: close\r\n{length}\r\n");
+            assert!(text.ends_with(&end), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_could_not_be_sent_is_refused() {
+        for status in [0, 100, 101, 199, 600, 1000, u16::MAX] {
+            assert_eq!(
+                Response::new(status, Body::Empty).err(),
+                Some(ResponseError::Status(status))
+            );
+        }
+        for status in [204, 205, 304] {
+            let body = Body::Shared(b"x"[..].into());
+            assert_eq!(Response::new(status, body).err(), Some(ResponseError::NoContent(status)));
+        }
+        let refused = |name: &str, value: &str| plain(200).with(name, value).err();
+        for (name, value) in
+            [("", "x"), ("a b", "x"), ("a:", "x"), ("ä", "x"), ("a", "x\r\ny"), ("a", "\0")]
+        {
+            assert_eq!(refused(name, value), Some(ResponseError::Header), "{name:?}: {value:?}");
+        }
+        assert_eq!(refused("content-LENGTH", "1"), Some(ResponseError::OwnHeader(OWN[1])));
+        assert_eq!(refused("a", &"x".repeat(HEAD_MAX)), Some(ResponseError::TooLong));
+        let mut full = plain(200);
+        for _ in 0..HEAD_MAX / 8 {
+            full = match full.with("abcd", "ef") {
+                Ok(more) => more,
+                Err(error) => return assert_eq!(error, ResponseError::TooLong),
+            };
+        }
+        panic!("a head without a bound");
+    }
+
+    #[test]
+    fn errors_say_what_to_do() {
+        let errors = [
+            (ResponseError::Status(101), "admit"),
+            (ResponseError::NoContent(204), "Body::Empty"),
+            (ResponseError::Header, "token"),
+            (ResponseError::OwnHeader("Connection"), "leave it out"),
+            (ResponseError::TooLong, "4096"),
+        ];
+        for (error, word) in errors {
+            assert!(error.to_string().contains(word), "{error}");
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! A response whose body is sent as the peer takes it.
+
+use std::collections::HashMap;
+
+use tidegate_proto::keepalive::Wait;
+use tidegate_proto::websocket::code::CloseCode;
+
+use super::response::{Sink, Source};
+use super::serve::End;
+use super::turn::{Failing, Opened, Turn};
+use crate::connection::{AfterFlush, Connection, Spoken, Stage, Streaming};
+use crate::kernel::Slot;
+
+/// The sources of the bodies that are being sent.
+#[derive(Default)]
+pub struct Sources(HashMap<Slot, Box<dyn Source>>);
+
+impl Sources {
+    /// Bytes of one of them, without what it keeps itself.
+    pub(crate) const BYTES: usize = size_of::<(Slot, Box<dyn Source>)>();
+
+    /// How many there is memory for.
+    pub(crate) fn capacity(&self) -> usize {
+        self.0.capacity()
+    }
+
+    pub(super) fn forget(&mut self, slot: Slot) {
+        self.0.remove(&slot);
+    }
+}
+
+const fn state(connection: &mut Connection) -> &mut Streaming {
+    connection.streaming().expect("it was looked what is spoken, and that stays as it is")
+}
+
+/// The head is said, and the body comes from a source.
+pub(super) fn begin(
+    turn: &mut Turn<'_>,
+    source: Box<dyn Source>,
+    length: Option<u64>,
+    path: Option<Box<str>>,
+) {
+    let slot = turn.work.id.slot;
+    turn.services.sources.0.insert(slot, source);
+    let connection = turn.connection();
+    connection.stage = Stage::Open;
+    connection.spoken = Spoken::Response(Streaming { left: length, is_open: true });
+    turn.counters.opened += 1;
+    turn.counters.connections_open += 1;
+    turn.left.opened = Some(Opened { path });
+    turn.left.wait = Some(Wait::Activity);
+    pull(turn);
+}
+
+/// Asks for more, as long as there is some and room for it.
+pub(super) fn pull(turn: &mut Turn<'_>) {
+    let Turn { work, services, .. } = turn;
+    let Some(source) = services.sources.0.get_mut(&work.id.slot) else { return };
+    let left = state(work.output.connection).left;
+    let output = &mut work.output;
+    let is_over = left == Some(0);
+    let mut sink = Sink { output, left, said: 0, is_over, is_broken: false };
+    let mut before = None;
+    while before != Some(sink.said) && sink.room() > 0 {
+        before = Some(sink.said);
+        source.pull(&mut sink);
+    }
+    let Sink { left, said, is_over, is_broken, .. } = sink;
+    state(work.output.connection).left = left;
+    work.said.bytes += said;
+    if said > 0 {
+        // It has not been silent.
+        turn.left.wait = Some(Wait::Activity);
+    }
+    if is_broken {
+        turn.left.drop = true;
+    } else if is_over {
+        turn.connection().stage = Stage::Lingering;
+        turn.connection().states.do_after_flush(AfterFlush::Finish);
+        turn.left.end = Some(End { code: CloseCode::NO_STATUS, by_peer: false });
+        turn.left.wait = Some(Wait::Close);
+    }
+}
+
+/// Nothing was said for too long.
+pub(super) fn silent(turn: &mut Turn<'_>) {
+    Failing::TooLate.count(turn.counters);
+    turn.left.drop = true;
+}
+
+/// Ends the connection for this. What is being sent while the shard drains is sent, as long as the
+/// drain lasts.
+pub(super) fn close(turn: &mut Turn<'_>, why: Failing) {
+    if why != Failing::GoesAway {
+        why.count(turn.counters);
+        turn.left.drop = true;
+    }
+}
+
+/// The connection has ended: nothing more is asked of the source.
+pub(super) fn tell_end(sources: &mut Sources, connection: &mut Connection, slot: Slot) {
+    state(connection).is_open = false;
+    sources.forget(slot);
+}
