@@ -49,3 +49,8 @@ pub mod shard;
 pub mod transport;
 #[doc(hidden)]
 pub mod units;
+
+/// The programs of the README, built and run.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

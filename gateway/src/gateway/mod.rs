@@ -1,5 +1,11 @@
 //! A gateway: its shards, each on a thread of its own.
 //!
+//! A [`Gateway`] is started from a configuration, checked before: [`Gateway::start`] says all that keeps it
+//! from serving as a [`StartError`]. What the program adds is a [`Program`]: handlers for routes, layers
+//! and protocols for listeners. While it runs, any thread may watch and steer it by its
+//! [`Handle`], and publish by its [`Door`]. It ends by a drain, by a stop, or because a shard has failed;
+//! [`Gateway::join`] waits for that and says which.
+//!
 //! ```no_run
 //! use tidegate::config::Config;
 //! use tidegate::gateway::Gateway;
@@ -39,7 +45,7 @@ use crate::names::Node;
 use crate::shard::{self, Assembly, Command};
 use crate::steering::{Counters, Handle};
 
-#[doc(hidden)]
+#[doc(inline)]
 pub use crate::protocol::program::Program;
 pub use bill::bill;
 pub use error::{AdminError, ListenError, RingError, ShardEnd, ShardError, StartError};

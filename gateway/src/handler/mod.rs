@@ -1,5 +1,38 @@
-//! The handlers that are built in, and for those who bring their own what one is: the words of
-//! [`protocol::serve`](crate::protocol::serve).
+//! What answers a route: the built-in handlers, and for those who bring their own what one is.
+//!
+//! A [`Handler`] belongs to one shard and one route; each shard makes its own on its own thread, so
+//! nothing of it is shared and nothing needs a lock. Nothing in it may wait: all connections of the
+//! shard wait with it. It is called in this order:
+//!
+//! 1. [`Handler::request`] with the head of a request decides: a [`Decision`] admits it, refuses it, or
+//!    answers with a [`Response`]. What is admitted gets what the [`Admission`] says: its user, its
+//!    topics, a number that the handler keeps for it.
+//! 2. [`Handler::opened`] once, with the connection as a [`Context`]: it can be sent to, closed,
+//!    subscribed.
+//! 3. [`Handler::message`] with each message, or each [`Piece`] of one ([`Handler::wants`]), and
+//!    [`Handler::writable`] when a peer has taken what it had no room for before.
+//! 4. [`Handler::ended`] exactly once, whatever ended it.
+//!
+//! A [`Desk`] is what there is without a connection: publishing, closing others, the time. The body of
+//! a response that is long, or made on the way, comes from a [`Source`].
+//!
+//! ```
+//! use tidegate::gateway::Program;
+//! use tidegate::handler::{Context, Handler, Piece};
+//!
+//! struct Shout;
+//!
+//! impl Handler for Shout {
+//!     fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece<'_>) {
+//!         let loud = context.bytes(&piece).to_ascii_uppercase();
+//!         // Who takes nothing is closed, as its route says: nothing is left to do here.
+//!         let _ = context.send_piece(piece.kind, piece.part, &loud);
+//!     }
+//! }
+//!
+//! let program = Program::default()
+//!     .handlers(|route| (route.path == "/shout").then(|| Box::new(Shout) as Box<dyn Handler>));
+//! ```
 
 mod echo;
 mod hub;
@@ -17,6 +50,10 @@ pub use crate::protocol::serve::{Decision, End, Handler, HandlerFactory, Piece, 
 pub use echo::Echo;
 pub use hub::Rooms;
 pub use page::Page;
+// What the words above are said in.
+pub use tidegate_proto::http::RequestHead;
+pub use tidegate_proto::websocket::code::CloseCode;
+pub use tidegate_proto::websocket::message::{Kind, Part};
 
 /// The handler that the configuration names for a route.
 ///
