@@ -1,15 +1,19 @@
 //! What a handler of an embedding program may decide, and what it is told, over real sockets.
 
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tidegate::config::{Config, Route};
 use tidegate::gateway::{Gateway, Program};
-use tidegate::handler::{Admission, Context, Decision, Desk, End, Handler, Piece, Publishing};
-use tidegate::hub::{Errand, Publication, Subscribing, Target};
+use tidegate::handler::{
+    Admission, Context, Decision, Desk, End, Event, Handler, Piece, Publishing,
+};
+use tidegate::hub::{Errand, NotDone, Outcome, Publication, Subscribing, Target};
 use tidegate::names::{ConnectionId, Name};
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::code::CloseCode;
+use tidegate_proto::websocket::message::Kind;
 use tidegate_tests::{Frame, Peer, Request, wait_until};
 
 /// What the handlers of all shards have seen.
@@ -76,8 +80,20 @@ impl Handler for Member {
 
     fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece<'_>) {
         let who = context.user().expect("it was admitted with a user");
-        let text = format!("{who} {}", context.state());
+        let text = match context.bytes(&piece) {
+            b"id" => context.id().to_string(),
+            _ => format!("{who} {}", context.state()),
+        };
         let _ = context.send(piece.kind, text.as_bytes());
+    }
+
+    fn event(&mut self, context: &mut Context<'_, '_>, event: Event<'_>) {
+        let Event::Told(what) = event else { panic!("another kind: {event:?}") };
+        let text = format!("{} {}", context.id(), String::from_utf8_lossy(what));
+        context.send(Kind::Text, text.as_bytes()).expect("there is room");
+        if what == b"leave" {
+            context.close(CloseCode(4009));
+        }
     }
 
     fn ended(&mut self, desk: &mut Desk<'_>, id: ConnectionId, state: u32, end: End) {
@@ -143,4 +159,32 @@ fn an_end_is_told_with_a_desk_that_reaches_others() {
     assert_eq!(other.expect_close(4008), "the first has left");
     other.frame(&Frame::close(4008, ""));
     assert_eq!(diary.expect_ends(2), End { code: CloseCode(4008), by_peer: false });
+}
+
+#[test]
+fn another_thread_tells_a_handler_something_in_order_until_the_connection_ends() {
+    let (gateway, diary) = start_members("");
+    let mut peer = open(&gateway, "/?ada");
+    peer.text("id");
+    let id: ConnectionId = String::from_utf8(peer.message().1).unwrap().parse().expect("an id");
+    let (sender, answers) = sync_channel(200);
+    let tell = |what: String| {
+        let sender = sender.clone();
+        gateway.door().tell(id, what, move |outcome| sender.send(outcome).expect("room"));
+        answers.recv_timeout(Duration::from_secs(20)).expect("an answer")
+    };
+    for number in 0..100 {
+        assert!(matches!(tell(number.to_string()), Outcome::Done(1)));
+    }
+    for number in 0..100 {
+        peer.expect_text(&format!("{id} {number}"));
+    }
+    assert!(matches!(tell("leave".into()), Outcome::Done(1)));
+    peer.expect_text(&format!("{id} leave"));
+    let closing = tell("too late".into());
+    assert!(matches!(closing, Outcome::Refused(NotDone::NotOpen)), "{closing:?}");
+    peer.agree_to_close(4009);
+    diary.expect_ends(1);
+    let gone = tell("much too late".into());
+    assert!(matches!(gone, Outcome::Refused(NotDone::Gone)), "{gone:?}");
 }

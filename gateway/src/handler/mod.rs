@@ -11,7 +11,8 @@
 //!    subscribed.
 //! 3. [`Handler::message`] with each message, or each [`Piece`] of one ([`Handler::wants`]), and
 //!    [`Handler::writable`] when a peer has taken what it had no room for before.
-//! 4. [`Handler::ended`] exactly once, whatever ended it.
+//! 4. [`Handler::event`] with what another thread tells it by the hub's [`Door`](crate::hub::Door).
+//! 5. [`Handler::ended`] exactly once, whatever ended it.
 //!
 //! A [`Desk`] is what there is without a connection: publishing, closing others, the time. The body of
 //! a response that is long, or made on the way, comes from a [`Source`].
@@ -46,7 +47,7 @@ pub use crate::protocol::context::{Context, Publishing, WriteError};
 pub use crate::protocol::desk::Desk;
 pub use crate::protocol::refusal::{Ground, Refusal};
 pub use crate::protocol::response::{Body, HEAD_MAX, Response, ResponseError, Sink, Source};
-pub use crate::protocol::serve::{Decision, End, Handler, HandlerFactory, Piece, Wants};
+pub use crate::protocol::serve::{Decision, End, Event, Handler, HandlerFactory, Piece, Wants};
 pub use echo::Echo;
 pub use hub::Rooms;
 pub use page::Page;

@@ -134,6 +134,7 @@ impl Hub {
             Errand::Disconnect(target, why) => {
                 return self.command(target, Instruction::Close(why), reply);
             }
+            Errand::Tell(id, what) => return self.single(id, Single::Tell(what), reply),
             Errand::DestroyTopic(name) => reply(self.destroy(&name)),
             Errand::Topics { from, prefix, limit } => reply(self.home.list(from, &prefix, limit)),
             Errand::LargestTopics { from } => reply(self.home.largest(from)),

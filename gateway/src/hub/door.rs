@@ -5,6 +5,7 @@ use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU32;
 
+use bytes::Bytes;
 use siphasher::sip::SipHasher13;
 
 use super::mail::{Ask, Mail};
@@ -154,6 +155,17 @@ impl Door {
         }
     }
 
+    /// Tells the handler of a connection something; `reply` is as for [`Door::ask`]. What is told by
+    /// one thread to one connection arrives in order.
+    pub fn tell(
+        &self,
+        id: ConnectionId,
+        what: impl Into<Bytes>,
+        reply: impl FnOnce(Outcome) + Send + 'static,
+    ) {
+        self.ask(Errand::Tell(id, what.into()), reply);
+    }
+
     /// Asks one shard, which exists.
     pub fn ask_shard(
         &self,
@@ -179,7 +191,7 @@ impl Door {
                 Target::Topic(name) => Ok(self.home(name)),
                 Target::All => Ok(0),
             },
-            Errand::Connection(id) => self.shard_of(*id),
+            Errand::Connection(id) | Errand::Tell(id, _) => self.shard_of(*id),
             Errand::DestroyTopic(topic)
             | Errand::Topic(topic)
             | Errand::Presence { topic, .. }

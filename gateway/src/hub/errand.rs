@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::{NotDone, Publication};
 pub use crate::kernel::Peer;
 use crate::kernel::Slot;
@@ -68,6 +70,8 @@ pub enum Errand {
     DestroyTopic(Name),
     /// Close connections. Answered by [`Outcome::Done`].
     Disconnect(Target, Why),
+    /// Tell the handler of a WebSocket connection something, which comes as an event. Answered by [`Outcome::Done`].
+    Tell(ConnectionId, Bytes),
     /// Tell about a connection. Answered by [`Outcome::Connection`].
     Connection(ConnectionId),
     /// Tell about connections of this shard, from this slot on. Answered by

@@ -3,6 +3,8 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::delivery::{Delivery, Who};
 use super::door::Reply;
 use super::history::Portion;
@@ -159,6 +161,8 @@ pub(crate) struct Direct {
 pub(crate) enum Single {
     Publish(Publication),
     Do(Instruction),
+    /// For its handler.
+    Tell(Bytes),
 }
 
 impl Joined {

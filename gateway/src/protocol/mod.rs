@@ -39,7 +39,7 @@ use crate::memory::BlockId;
 use crate::names::{ConnectionId, Name};
 use desk::Desk;
 pub use foreign::{Exchange, Protocol, ProtocolFactory, Stretch};
-use serve::End;
+use serve::{End, Event};
 use services::{Profiles, Services};
 use turn::Turn;
 pub use turn::{Failing, Fault};
@@ -78,6 +78,15 @@ pub fn told(turn: &mut Turn<'_>, topic: Option<&Name>, message: &[u8]) {
     if turn.connection().is_foreign() {
         foreign::told(turn, topic, message);
     }
+}
+
+/// Something has happened that the handler of the connection wants to know; `false` if it has none.
+pub fn event(turn: &mut Turn<'_>, event: Event<'_>) -> bool {
+    let is_handled = matches!(turn.connection().spoken, Spoken::WebSocket(_));
+    if is_handled {
+        websocket::event(turn, event);
+    }
+    is_handled
 }
 
 /// Works on what was received.

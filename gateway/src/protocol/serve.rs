@@ -2,7 +2,7 @@
 //!
 //! A handler belongs to one shard and one route; nothing of it is shared. It sees each connection
 //! through a [`Context`], in this order: [`Handler::request`], then, if it was admitted and opens,
-//! [`Handler::opened`] once, [`Handler::message`] and [`Handler::writable`] any number of times, and
+//! [`Handler::opened`] once, [`Handler::message`], [`Handler::writable`] and [`Handler::event`] any number of times, and
 //! [`Handler::ended`] exactly once, whatever ended the connection.
 
 use std::marker::PhantomData;
@@ -96,6 +96,14 @@ impl End {
     pub const STOPPED: Self = Self { code: CloseCode::GOING_AWAY, by_peer: false };
 }
 
+/// What may happen to a connection besides what its peer sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event<'e> {
+    /// Another thread has told it this, by [`Door::tell`](crate::hub::Door::tell).
+    Told(&'e [u8]),
+}
+
 /// What answers a route. See the module for the order of calls.
 pub trait Handler {
     /// How messages are wanted.
@@ -118,6 +126,9 @@ pub trait Handler {
 
     /// Everything that was queued is sent.
     fn writable(&mut self, _context: &mut Context<'_, '_>) {}
+
+    /// Something has happened that has to do with the connection, and was not sent by its peer.
+    fn event(&mut self, _context: &mut Context<'_, '_>, _event: Event<'_>) {}
 
     /// The connection has ended, and so have its subscriptions; `state` is what the handler kept
     /// for it.

@@ -19,6 +19,8 @@ use crate::hub::{
     Why, Work,
 };
 use crate::kernel::{Ring, Slot};
+use crate::protocol;
+use crate::protocol::serve::Event;
 use crate::protocol::websocket::encode;
 
 /// How long a turn of the loop works on mail and on what is delivered to many, while others wait.
@@ -178,11 +180,21 @@ impl<R: Ring> Fanout<'_, R> {
                 Single::Do(command) => {
                     self.connections.obey(slot, command, None).map(|()| Outcome::Done(1))
                 }
+                Single::Tell(what) => self.tell_handler(slot, what).map(|()| Outcome::Done(1)),
             },
         };
         self.connections.sockets.counters.pushes_gone +=
             u64::from(done.as_ref().err() == Some(&NotDone::Gone));
         Some(done.unwrap_or_else(Outcome::Refused))
+    }
+
+    /// Tells the handler of a connection that may be told something.
+    fn tell_handler(&mut self, slot: Slot, what: &[u8]) -> Result<(), NotDone> {
+        let mut turn = self.connections.turn(slot, None);
+        let has_one = protocol::event(&mut turn, Event::Told(what));
+        let finished = turn.finish();
+        self.connections.complete(slot, None, finished);
+        if has_one { Ok(()) } else { Err(NotDone::Unknown) }
     }
 
     pub(super) fn push(

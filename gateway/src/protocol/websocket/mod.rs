@@ -9,7 +9,7 @@ use tidegate_proto::websocket::frame::{Header, OpCode};
 
 use super::admission::Admission;
 use super::context::Context;
-use super::serve::Handler;
+use super::serve::{Event, Handler};
 use super::turn::{Failing, Turn};
 use crate::connection::{Connection, Payload, Spoken, Stage, WebSocket};
 
@@ -37,6 +37,12 @@ pub(super) fn open(turn: &mut Turn<'_>, admission: Admission, window: u8) {
         context.admit(&admission);
         handler.opened(context, admission);
     });
+    ending::say_last_words(turn);
+}
+
+/// Something has happened that the handler wants to know.
+pub(super) fn event(turn: &mut Turn<'_>, event: Event<'_>) {
+    call(turn, |handler, context| handler.event(context, event));
     ending::say_last_words(turn);
 }
 
