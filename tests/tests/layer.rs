@@ -5,8 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tidegate::gateway::Program;
+use tidegate::handler::{Body, Context, Decision, Desk, Handler, Piece, Response, Sink, Source};
 use tidegate::kernel::Slot;
 use tidegate::transport::{Broken, Layer, Sealed};
+use tidegate_proto::http::RequestHead;
 use tidegate_tests::hub::{HubGateway, topic};
 use tidegate_tests::xor::{Xor, relay};
 use tidegate_tests::{Frame, Peer, Request, TEXT, inflate, noise};
@@ -120,6 +122,58 @@ fn who_reads_late_gets_every_byte_in_order() {
             has_answer = true;
         }
     }
+}
+
+/// Says so many bytes that can be told apart by their place.
+struct Count {
+    at: u32,
+}
+
+const COUNTED: u32 = 5 << 20;
+
+impl Source for Count {
+    fn pull(&mut self, sink: &mut Sink<'_, '_>) {
+        let piece: Vec<u8> = (self.at..COUNTED.min(self.at + 10_000)).map(place).collect();
+        self.at += sink.write(&piece) as u32;
+        if self.at == COUNTED {
+            sink.end();
+        }
+    }
+}
+
+fn place(at: u32) -> u8 {
+    (at ^ at >> 8 ^ at >> 16) as u8
+}
+
+struct Counts;
+
+impl Handler for Counts {
+    fn request(&mut self, _: &RequestHead<'_>, _: &mut Desk<'_>) -> Decision {
+        let source = Box::new(Count { at: 0 });
+        let body = Body::Stream { length: Some(COUNTED.into()), source };
+        Decision::Respond(Response::new(200, body).expect("what can be sent"))
+    }
+
+    fn message(&mut self, _: &mut Context<'_, '_>, _: Piece<'_>) {}
+}
+
+#[test]
+fn a_body_that_comes_piece_by_piece_is_sealed_as_it_leaves() {
+    let program = Program::default()
+        .layers(|_| Some(Box::new(Xor::default())))
+        .handlers(|route| (route.path == "/echo").then(|| Box::new(Counts) as Box<dyn Handler>));
+    let gateway = HubGateway::start_with(1, CONFIGURATION, program);
+    let address = relay(gateway.address()).expect("a relay");
+    let mut peer = Peer::try_connect(address).expect("it listens");
+    peer.request(&Request::open("/echo"));
+    assert_eq!(peer.response_head().status, 200);
+    let mut at = 0;
+    while at < COUNTED {
+        let bytes = peer.bytes(4096);
+        assert!(bytes.iter().zip(at..).all(|(byte, at)| *byte == place(at)), "behind {at}");
+        at += 4096;
+    }
+    peer.expect_eof();
 }
 
 /// Takes nothing, or lets nothing in.
