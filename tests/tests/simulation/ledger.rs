@@ -22,6 +22,16 @@ pub struct Place {
     pub offset: u64,
 }
 
+/// Messages of a stream that a client heard nothing of, between two that it heard.
+pub struct Gap {
+    pub stream: Stream,
+    pub last: u64,
+    pub next: u64,
+    pub shard: usize,
+    /// Its route's policy may leave messages out.
+    pub leaves_out: bool,
+}
+
 #[derive(Default)]
 pub struct Ledger {
     publishers: u32,
@@ -43,6 +53,10 @@ pub struct Ledger {
     pub upset: BTreeSet<String>,
     /// Topics to which users have been subscribed from outside.
     unsure: BTreeSet<String>,
+    /// Messages of the outside's that were asked for, and of which it has not been told what became.
+    pub unanswered: BTreeSet<Label>,
+    /// What clients seem to have missed, of which some is not known yet to have been published.
+    gaps: Vec<Gap>,
     /// Messages that clients of a shard missed, where a policy allows that.
     pub missed: BTreeMap<usize, u64>,
     /// Nobody publishes any more.
@@ -89,6 +103,33 @@ impl Ledger {
     pub fn is_id_of(&mut self, id: &str, place: Where) {
         let other = *self.ids.entry(id.to_owned()).or_insert(place);
         assert_eq!(other, place, "{id} is the id of two connections");
+    }
+
+    /// A client heard nothing of what stands between two messages. What is refused may be known only
+    /// later than what is published behind it.
+    pub fn has_gap(&mut self, gap: Gap) {
+        if gap.last + 1 < gap.next {
+            self.gaps.push(gap);
+            self.close_gaps();
+        }
+    }
+
+    /// Counts what was missed, as far as it is known what was published.
+    ///
+    /// # Panics
+    /// Something was missed that no policy leaves out.
+    pub fn close_gaps(&mut self) {
+        for gap in std::mem::take(&mut self.gaps) {
+            let Gap { stream, last, next, shard, leaves_out } = &gap;
+            let label = |number| Label { stream: stream.clone(), number };
+            if (last + 1..*next).any(|number| self.unanswered.contains(&label(number))) {
+                self.gaps.push(gap);
+                continue;
+            }
+            let missed = self.missing(stream, *last, *next);
+            assert!(missed == 0 || *leaves_out, "{missed} of {stream:?} are missing before {next}");
+            *self.missed.entry(*shard).or_default() += missed;
+        }
     }
 
     /// How many messages of a stream are missing between two of them.

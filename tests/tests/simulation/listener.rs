@@ -8,7 +8,7 @@ use serde_json::Value;
 use tidegate_tests::reference::Message;
 
 use crate::labels::{Label, MARK, Stream, To};
-use crate::ledger::{Place, SENT_AWAY, Where};
+use crate::ledger::{Gap, Place, SENT_AWAY, Where};
 use crate::random::Random;
 use crate::rooms::{Plan, Route};
 
@@ -286,9 +286,13 @@ impl Listener {
         let last = self.last_sure.insert(label.stream.clone(), label.number);
         let Some(last) = last else { return };
         let mut ledger = self.plan.ledger.borrow_mut();
-        let missed = ledger.missing(&label.stream, last, label.number);
-        assert!(missed == 0 || self.route.leaves_out, "{missed} are missing before {label:?}");
-        *ledger.missed.entry(self.plan.shard).or_default() += missed;
+        ledger.has_gap(Gap {
+            stream: label.stream.clone(),
+            last,
+            next: label.number,
+            shard: self.plan.shard,
+            leaves_out: self.route.leaves_out,
+        });
     }
 
     fn becomes_sure(&mut self) {

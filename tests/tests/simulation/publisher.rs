@@ -199,6 +199,7 @@ impl Publisher {
         let label = Label { stream: Stream { publisher: OUTSIDE, target: to }, number };
         let message = label.message();
         let kind = if message.is_text { Kind::Text } else { Kind::Binary };
+        self.plan.ledger.borrow_mut().unanswered.insert(label.clone());
         let asked = Asked::Publish(label, is_gone);
         match content(kind, &message.bytes).and_then(|content| self.door.message(content)) {
             Ok(message) => {
@@ -295,8 +296,12 @@ impl Publisher {
         let answers = std::mem::take(&mut *self.answers.lock().expect("nobody panicked"));
         for (asked, answer) in answers {
             self.answered += 1;
+            if let Asked::Publish(label, _) = &asked {
+                self.plan.ledger.borrow_mut().unanswered.remove(label);
+            }
             self.judge(asked, answer, sights);
         }
+        self.plan.ledger.borrow_mut().close_gaps();
     }
 
     /// What is answered must be true.
