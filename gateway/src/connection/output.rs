@@ -50,11 +50,6 @@ pub struct Output<'a> {
     /// What is sent is sealed first, from where it is: not from staging memory, into which it is
     /// sealed.
     pub seals: bool,
-    /// Bytes of this turn's output that found room elsewhere and were moved to the backlog: they do
-    /// not count against its bound for what comes behind them, or a handler that writes until it is
-    /// choked would seem to have a slow peer. Where it is sealed, as much as staging memory would
-    /// have held, if nothing waits.
-    pub moved: u32,
 }
 
 impl Output<'_> {
@@ -96,11 +91,27 @@ impl Output<'_> {
         let waits = self.place == Place::Backlog || self.connection.backlog.is_some();
         // Where it is sealed it goes by the backlog in any case: of that, as much as leaves at once
         // is no sign of a peer that does not take it.
-        let is_usual = self.seals && self.connection.backlog_bytes < self.moved / 2;
+        let is_usual = self.seals && self.connection.backlog_bytes < self.half_a_backlog();
         waits && (!is_usual || self.connection.states.is_blocked())
             // Else it waits for the batch, or for the message that is being sent.
             || (self.connection.states.has(States::QUEUED)
                 && self.connection.states.is_blocked())
+    }
+
+    fn half_a_backlog(&self) -> u32 {
+        self.backlog_limit.saturating_sub(CONTROL_RESERVE) / 2
+    }
+
+    /// Whether as much is in staging memory as half of what may wait: the rest goes to the backlog
+    /// while there is room for it, so that a handler that writes until it is choked finds out in
+    /// time.
+    fn has_said_much(&self) -> bool {
+        match self.place {
+            Place::At(said) => {
+                said.area == AreaName::Staging && said.length >= self.half_a_backlog()
+            }
+            Place::Nothing | Place::Backlog => false,
+        }
     }
 
     /// Where what is sent is sealed, nothing but this tells that a handler was found to be choked,
@@ -194,17 +205,15 @@ impl Output<'_> {
         self.move_to_backlog(said)
     }
 
-    /// What was accepted already goes to the backlog, whatever its bound.
+    /// What was accepted already goes to the backlog.
     fn move_to_backlog(&mut self, said: Span) -> Result<(), Full> {
-        if !self.seals {
-            self.moved += said.length;
-        }
-        self.backlog().push_back(&[Payload::Span(said)], u32::MAX)
+        let limit = self.backlog_limit.saturating_sub(CLOSE_RESERVE);
+        self.backlog().push_back(&[Payload::Span(said)], limit)
     }
 
     /// Appends to staging; `false` if it does not fit.
     fn stage(&mut self, head: &[u8], payload: &Payload<'_>) -> bool {
-        if self.seals {
+        if self.seals || self.has_said_much() {
             return false;
         }
         let (start, length) = (self.staged, head.len() as u32);
@@ -227,7 +236,7 @@ impl Output<'_> {
         let is_slow = self.connection.states.is_blocked();
         let is_data = reserve == CONTROL_RESERVE;
         let kept = if is_data && is_slow { self.sending_reserve } else { 0 };
-        let limit = self.backlog_limit.saturating_sub(reserve).saturating_add(self.moved);
+        let limit = self.backlog_limit.saturating_sub(reserve);
         self.backlog().push_back_beyond(&[Payload::Bytes(head), *payload], limit, kept)
     }
 
@@ -265,7 +274,6 @@ mod tests {
         memory.bytes_mut(span).copy_from_slice(buffer);
         let mut output = Output {
             seals: false,
-            moved: 0,
             connection,
             pool: Pool { blocks: &mut blocks, memory: &mut memory },
             buffer: Some(span),
@@ -411,12 +419,12 @@ mod tests {
             output.backlog_limit = 1100;
             let mut count = 0;
             while !output.is_choked() {
-                assert_eq!(output.frame(&binary(300), &Payload::Bytes(&[b'x'; 300])), Ok(()));
+                assert_eq!(output.frame(&binary(100), &Payload::Bytes(&[b'x'; 100])), Ok(()));
                 count += 1;
             }
-            assert_eq!(count, 4, "three fit staging memory");
+            assert_eq!(count, 6, "five are more than half of what may wait");
         });
-        assert_eq!((place, said.len()), (Place::Backlog, 4 * 304));
+        assert_eq!((place, said.len()), (Place::Backlog, 6 * 102));
     }
 
     #[test]

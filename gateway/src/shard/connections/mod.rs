@@ -99,10 +99,6 @@ impl<R: Ring> Connections<R> {
         let connection = &mut sockets.table[slot];
         let limits = self.services[connection.service].limits;
         let id = self.hub.id(slot, connection.generation);
-        // What is sealed waits in the backlog instead of staging memory, which would have held so
-        // much.
-        let is_sealed_at_once = seals && !connection.must_queue();
-        let moved = if is_sealed_at_once { sockets.limits.staging } else { 0 };
         let output = Output {
             connection,
             pool: Pool { blocks: &mut sockets.blocks, memory: &mut sockets.memory },
@@ -112,7 +108,6 @@ impl<R: Ring> Connections<R> {
             sending_reserve,
             place: Place::Nothing,
             seals,
-            moved,
         };
         let (compressor, hub) = (&mut self.compressor, &mut self.hub);
         let said = Said::default();

@@ -199,11 +199,11 @@ impl<R: Ring> Connections<R> {
         }
         let connection = &self.sockets.table[slot];
         let is_paused = connection.states.reading() == Reading::Paused;
-        if connection.states.has(States::QUEUED) {
+        if connection.states.is_blocked() || is_paused {
+            self.drained(slot);
+        } else if connection.states.has(States::QUEUED) {
             // It waits for the end of a message.
             self.after_words(slot);
-        } else if connection.states.is_blocked() || is_paused {
-            self.drained(slot);
         } else {
             self.hub.recoveries.is_fed(slot);
             self.after_words(slot);

@@ -67,7 +67,7 @@ impl<R: Ring> Sockets<R> {
     /// for waits.
     pub(crate) fn launch_sealed_frame(&mut self, slot: Slot, frame: FrameId, span: Span) {
         let start = self.staged;
-        let sealed = self.seal(slot, span);
+        let sealed = if self.may_copy() { self.seal(slot, span) } else { 0 };
         self.launch_staged(slot, start);
         if sealed < span.length {
             self.outbox(slot).frame_waits(frame, sealed);
@@ -92,7 +92,8 @@ impl<R: Ring> Sockets<R> {
         }
         let start = self.staged;
         let mut waits = false;
-        while let Some(span) = self.outbox(slot).first() {
+        while self.may_seal_next(slot) {
+            let Some(span) = self.outbox(slot).first() else { break };
             let taken = self.seal(slot, span);
             self.outbox(slot).sent(taken);
             waits = taken < span.length;
@@ -101,6 +102,7 @@ impl<R: Ring> Sockets<R> {
             }
         }
         self.launch_staged(slot, start);
+        waits |= !self.may_seal_next(slot);
         if waits && self.staged == start {
             // Once the batch is settled, its memory is free again.
             self.sealing.sealed.waits(slot);
@@ -110,6 +112,16 @@ impl<R: Ring> Sockets<R> {
         let has_more = connection.backlog.is_some() || connection.states.has(States::QUEUED);
         self.flush_soon |= has_more || is_paused || connection.states.is_blocked();
         waits || self.staged > start
+    }
+
+    /// Whether what goes first may be sealed: a published frame that has not begun only while there
+    /// are blocks for what its peer may not take of the copy.
+    fn may_seal_next(&self, slot: Slot) -> bool {
+        let connection = &self.table[slot];
+        let is_frame = connection.backlog.is_none()
+            && connection.states.has(States::QUEUED)
+            && !self.frames.is_begun(slot);
+        !is_frame || self.may_copy()
     }
 
     /// Seals the beginning of `span` behind what is staged; returns how much of it that was.

@@ -84,7 +84,7 @@ impl<R: Ring> Sockets<R> {
             self.launch_sealed(slot);
             return;
         }
-        let may_cork = self.may_cork();
+        let may_cork = self.may_copy();
         let Some(Outgoing { span, frame }) = self.outbox(slot).next(may_cork) else { return };
         self.flush_soon |= self.table[slot].states.has(States::QUEUED);
         self.launch(slot, span, frame.map_or(SentFrom::Staging, SentFrom::Frame));
@@ -92,9 +92,9 @@ impl<R: Ring> Sockets<R> {
         self.done_frames.extend(frame);
     }
 
-    /// Whether frames may be put together. What falls short of them is a copy for one connection,
-    /// where the frames were one for all: not of the blocks that are kept for answers.
-    fn may_cork(&self) -> bool {
+    /// Whether published frames may be copied for one connection. What falls short of the copy needs
+    /// blocks, where the frames were one for all: not of those that are kept for answers.
+    pub(crate) fn may_copy(&self) -> bool {
         self.blocks.own_free_bytes(Share::Sending) >= self.sending_reserve()
     }
 
