@@ -8,7 +8,7 @@ use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::code::CloseCode;
 use tidegate_proto::websocket::message::Kind;
 use tidegate_tests::hub::{HubGateway, Member, name, topic};
-use tidegate_tests::{Peer, Request};
+use tidegate_tests::{Frame, Peer, Request};
 
 const CONFIGURATION: &str = r#"
     [hub]
@@ -215,4 +215,31 @@ fn subscriptions_of_a_connection_are_bounded() {
     say(&mut member, "unsubscribe 0", "done");
     say(&mut member, "subscribe 3", "done");
     gateway.expect_subscribers("3", 1);
+}
+
+/// Publishes each piece as it comes, and says what became of that.
+struct Passes;
+
+impl Handler for Passes {
+    fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece<'_>) {
+        let how = Publishing::default();
+        let done = context.publish_piece(&topic("pieces"), &piece, how);
+        context.send(Kind::Text, format!("{done:?}").as_bytes()).expect("there is room");
+    }
+}
+
+#[test]
+fn a_piece_that_ends_within_a_letter_is_no_text_to_be_published() {
+    let program = Program::default().handlers(|_| Some(Box::new(Passes) as Box<dyn Handler>));
+    let gateway = HubGateway::start_with(1, CONFIGURATION, program);
+    let mut peer = Peer::open_at(gateway.address(), &Request::open("/commands")).0;
+    let letter = "\u{20ac}".as_bytes();
+    for (frame, answer) in [
+        (Frame::text(letter), "Ok(())"),
+        (Frame::text(&letter[..1]).unfinished(), "Err(NotUtf8)"),
+        (Frame::continuation(&letter[1..]), "Err(NotUtf8)"),
+    ] {
+        peer.frame(&frame);
+        peer.expect_text(answer);
+    }
 }

@@ -16,7 +16,7 @@ use super::websocket::encode::{self, Compressing, Deflating};
 use super::websocket::state;
 use crate::config::stack::Deflate;
 use crate::connection::Payload;
-use crate::hub::{Content, Form, Message, NotDone, Publication, Subscribing, Target, Text};
+use crate::hub::{Content, Form, Message, NotDone, Subscribing, Target, Text};
 use crate::memory::Full;
 use crate::names::{ConnectionId, Name};
 
@@ -189,33 +189,31 @@ impl Context<'_, '_> {
         content: impl Into<Content>,
         how: Publishing,
     ) -> Result<(), NotDone> {
-        self.may_publish()?;
-        let message = Message::new(content, self.work.hub.memory())?;
-        let except = how.not_to_self.then_some(self.work.id);
-        self.work.hub.publish(target, Publication { message, key: how.key, except });
-        Ok(())
+        self.work.publish(target, how, |work| Message::new(content, work.hub.memory()))
     }
 
-    /// Publishes the message at hand, which must be whole.
+    /// Publishes the message at hand; of one that comes in pieces, the piece as a message.
     ///
     /// # Errors
-    /// As [`Context::publish`].
+    /// As [`Context::publish`]; [`NotDone::NotUtf8`] for part of a text that ends within a letter.
     pub fn publish_piece(
         &mut self,
         target: &Target,
         piece: &Piece<'_>,
         how: Publishing,
     ) -> Result<(), NotDone> {
-        debug_assert_eq!(piece.part, Part::Whole, "only whole messages can be published");
-        self.may_publish()?;
-        let bytes = self.bytes(piece);
-        let message = Message::counted(bytes.len(), self.work.hub.memory(), || match piece.kind {
-            Kind::Text => Text::received(bytes).into(),
-            Kind::Binary => Content::bytes(Bytes::copy_from_slice(bytes)),
-        })?;
-        let except = how.not_to_self.then_some(self.work.id);
-        self.work.hub.publish(target, Publication { message, key: how.key, except });
-        Ok(())
+        self.work.publish(target, how, |work| {
+            let bytes = work.output.pool.memory.bytes(piece.span);
+            let is_text = piece.kind == Kind::Text;
+            // A whole text was checked when it came in; a part may end within a letter.
+            if is_text && piece.part != Part::Whole && std::str::from_utf8(bytes).is_err() {
+                return Err(NotDone::NotUtf8);
+            }
+            Message::counted(bytes.len(), work.hub.memory(), || match piece.kind {
+                Kind::Text => Text::received(bytes).into(),
+                Kind::Binary => Content::bytes(Bytes::copy_from_slice(bytes)),
+            })
+        })
     }
 
     /// What there is without this connection.
@@ -229,18 +227,13 @@ impl Context<'_, '_> {
         self.desk().disconnect(target, code, reason);
     }
 
-    fn may_publish(&self) -> Result<(), NotDone> {
-        let is_open = self.work.failing.is_none() && self.work.output.connection.may_send();
-        if is_open { Ok(()) } else { Err(NotDone::NotOpen) }
-    }
-
     /// The form in which it is sent what is published.
     fn form(&self, events: bool) -> Form {
         encode::form(events, self.work.output.connection.window())
     }
 
     fn write(&mut self, kind: Kind, part: Part, payload: &Payload<'_>) -> Result<(), WriteError> {
-        if self.work.failing.is_some() || !self.work.output.connection.may_send() {
+        if self.work.is_ending() {
             return Err(WriteError::Closing);
         }
         let websocket = state(self.work.output.connection);

@@ -15,7 +15,7 @@ use crate::config::Listener;
 use crate::connection::{
     AfterFlush, Connection, FOREIGN_OWN, Foreign, Output, Payload, Spoken, Stage,
 };
-use crate::hub::{Content, Message, NotDone, Publication, Subscribing, Target};
+use crate::hub::{Content, Message, NotDone, Subscribing, Target};
 use crate::kernel::Span;
 use crate::memory::{Share, gathered};
 use crate::names::{ConnectionId, Name};
@@ -235,21 +235,11 @@ impl Exchange<'_, '_> {
         content: impl Into<Content>,
         how: Publishing,
     ) -> Result<(), NotDone> {
-        if self.is_ending() {
-            return Err(NotDone::NotOpen);
-        }
-        let message = Message::new(content, self.work.hub.memory())?;
-        let except = how.not_to_self.then_some(self.work.id);
-        self.work.hub.publish(target, Publication { message, key: how.key, except });
-        Ok(())
-    }
-
-    fn is_ending(&self) -> bool {
-        self.work.failing.is_some() || !self.work.output.connection.may_send()
+        self.work.publish(target, how, |work| Message::new(content, work.hub.memory()))
     }
 
     fn write(&mut self, payload: &Payload<'_>) -> Result<(), WriteError> {
-        if self.is_ending() {
+        if self.work.is_ending() {
             return Err(WriteError::Closing);
         }
         if payload.is_empty() {

@@ -1,18 +1,20 @@
 //! The work of a turn: one connection, with all that it may use, and what is left to do when the
 //! turn is over. What is spoken on the connection is nothing to it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_proto::keepalive::Wait;
 use tidegate_proto::websocket::deflate::Inflater;
 
+use super::context::Publishing;
 use super::desk::Desk;
 use super::refusal::Refusal;
 use super::serve::End;
 use super::services::{Profile, Profiles, ServiceLimits, Services};
 use crate::connection::{Connection, Output, Place, Reading, ServiceId};
 use crate::counters::Counters;
-use crate::hub::{Cause, Hub};
+use crate::hub::{Cause, Hub, Message, NotDone, Publication, Target};
 use crate::kernel::Span;
 use crate::memory::{Compressor, Full, Share, gathered};
 use crate::names::ConnectionId;
@@ -169,6 +171,32 @@ impl Work<'_> {
     #[must_use]
     pub fn desk(&mut self) -> Desk<'_> {
         Desk::new(self.hub, self.now)
+    }
+
+    /// Whether the connection is to end, or ends: nothing more can be said or published.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.failing.is_some() || !self.output.connection.may_send()
+    }
+
+    /// Publishes a message for the connection.
+    ///
+    /// # Errors
+    /// [`NotDone::NotOpen`] once it is ending: what was refused must not be followed by what came
+    /// behind it. What `message` says.
+    pub fn publish(
+        &mut self,
+        target: &Target,
+        how: Publishing,
+        message: impl FnOnce(&Self) -> Result<Arc<Message>, NotDone>,
+    ) -> Result<(), NotDone> {
+        if self.is_ending() {
+            return Err(NotDone::NotOpen);
+        }
+        let message = message(self)?;
+        let except = how.not_to_self.then_some(self.id);
+        self.hub.publish(target, Publication { message, key: how.key, except });
+        Ok(())
     }
 }
 
