@@ -8,6 +8,7 @@
 //! - [`gateway`]: starting it, and everything that may keep it from that;
 //! - [`handler`]: what answers a route, for those that bring their own;
 //! - [`protocol`]: what is spoken on a listener, for those that bring their own;
+//! - [`transport`]: what is between a listener's sockets and that, for those that bring their own;
 //! - [`hub`]: publish and subscribe, from handlers and, by the [`hub::Door`], from other threads;
 //! - [`names`]: topics, users, connections, as all of these name them;
 //! - [`steering`]: draining and stopping it, and what it counts;
@@ -22,6 +23,7 @@ pub mod hub;
 pub mod names;
 pub mod protocol;
 pub mod steering;
+pub mod transport;
 
 // What a gateway is made of. It can be reached by the binary, the tests and the measurements, and
 // is nothing that an embedding program may build on.
@@ -46,7 +48,6 @@ pub mod mailbox;
 pub mod memory;
 #[doc(hidden)]
 pub mod shard;
-pub mod transport;
 #[doc(hidden)]
 pub mod units;
 

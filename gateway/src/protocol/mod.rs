@@ -1,10 +1,10 @@
 //! What is spoken on a connection.
 //!
 //! A shard receives, sends, waits and closes, and of protocols it knows only who makes frames of
-//! what is published (`websocket::encode`). What has come in, what has been
-//! sent, what is over and what is to end goes to the functions here, each over the [`Turn`] of one
-//! connection: one `match` over what is spoken on it. What a turn leaves to do for the shard it
-//! says when it is over ([`turn::Finished`]).
+//! what is published (`websocket::encode`). What has come in, what has been sent, what is over and
+//! what is to end goes to the functions here, each over the [`Turn`] of one connection: one `match`
+//! over what is spoken on it. What a turn leaves to do for the shard it says when it is over
+//! ([`turn::Finished`]).
 
 #[doc(hidden)]
 pub mod admission;
