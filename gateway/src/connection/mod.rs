@@ -8,8 +8,8 @@ mod record;
 mod states;
 
 pub use outbox::{
-    Backlog, Bound, CLOSE_RESERVE, FrameId, Frames, LeftOut, NO_KEY, Offer, Offered, Outbox,
-    Outgoing, Overflow, SealedBytes,
+    BLOCK_MIN, Backlog, Bound, CLOSE_RESERVE, FrameId, Frames, LeftOut, NO_KEY, Offer, Offered,
+    Outbox, Outgoing, Overflow, SealedBytes,
 };
 pub use output::{Output, Place};
 pub use payload::Payload;

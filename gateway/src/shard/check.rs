@@ -71,10 +71,7 @@ impl<R: Ring> Shard<R> {
             ),
             (
                 Owner::Sealed,
-                hash_table_held(
-                    self.connections.sockets.sealing.sealed.capacity(),
-                    SealedBytes::BYTES,
-                ),
+                hash_table_held(self.connections.sockets.sealed.capacity(), SealedBytes::BYTES),
             ),
             (
                 Owner::Halves,
@@ -105,7 +102,7 @@ impl<R: Ring> Shard<R> {
             && self.connections.hub.recoveries.len() == 0
             && self.connections.failed.is_empty()
             && self.connections.sockets.halves.is_empty()
-            && self.connections.sockets.sealing.is_empty()
+            && self.connections.sockets.sealed.is_empty()
             && self.connections.sockets.frames.waiting() == 0
             && self.connections.sockets.held.is_empty()
             && self.connections.sockets.crowd.is_empty()
@@ -186,7 +183,7 @@ impl<R: Ring> Check<'_, R> {
             .map(|block| self.sockets.blocks.content(block).length)
             .sum();
         assert_eq!(queued, connection.backlog_bytes, "backlog of slot {slot}");
-        let sealed = self.sockets.sealing.sealed.ahead(slot);
+        let sealed = self.sockets.sealed.ahead(slot);
         assert!(sealed <= queued, "slot {slot} has {sealed} sealed bytes of {queued}");
         let limit = self.connections.services[connection.service].limits.backlog;
         // The rest of a short send was accepted before it was tried; it is part of one turn's

@@ -59,7 +59,7 @@ fn tables(limits: &Limits) -> Vec<Line> {
     let slots = limits.slots();
     let records = u64::from(slots) * size_of::<Connection>() as u64;
     let stalled = hash_table(slots, size_of::<(Slot, Stalled)>());
-    let sealed = hash_table(slots, SealedBytes::BYTES) + SlotSet::bytes(slots);
+    let sealed = hash_table(slots, SealedBytes::BYTES) + 2 * SlotSet::bytes(slots);
     let free = u64::from(limits.receive_buffers) * size_of::<BufferId>() as u64;
     vec![
         Line::new(Owner::Records, records, CONNECTIONS),

@@ -212,7 +212,7 @@ impl<R: Ring> Shard<R> {
             return Duration::ZERO;
         }
         let waits = !self.deliveries.is_empty() || hub.recoveries.hungry() > 0;
-        if waits || hub.is_congested() || !sockets.held.is_empty() {
+        if waits || hub.is_congested() || !sockets.held.is_empty() || sockets.sealed.has_waiting() {
             return CONGESTED_SLEEP;
         }
         let tick = self.next_tick.saturating_sub(sockets.ring.now());

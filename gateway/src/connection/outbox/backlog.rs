@@ -5,8 +5,9 @@ use crate::connection::record::Connection;
 use crate::kernel::Span;
 use crate::memory::{BlockId, Full, MIN_BLOCK, Pool, Share};
 
-/// The smallest block that a backlog takes, so that many small messages share one.
-const BLOCK_MIN: u32 = 4096;
+/// The smallest block that a backlog takes while there are larger ones, so that many small messages
+/// share one.
+pub const BLOCK_MIN: u32 = 4096;
 /// The largest, so that what was sent is given back soon.
 const BLOCK_MAX: u32 = 64 * 1024;
 

@@ -28,7 +28,7 @@ use crate::connection::states::States;
 use crate::kernel::{AreaName, Slot, Span};
 use crate::memory::{Full, Pool};
 
-pub use backlog::Backlog;
+pub use backlog::{BLOCK_MIN, Backlog};
 pub use frames::{FrameId, Frames, NO_KEY};
 pub use sealed::SealedBytes;
 

@@ -9,8 +9,11 @@ use crate::kernel::{Slot, SlotSet};
 /// have any.
 pub struct SealedBytes {
     by_slot: HashMap<Slot, u32>,
-    /// Those for whom there was no staging memory to seal into, until the batch is settled.
+    /// Those for whom there was no room to be sealed for, until the batch is settled.
     waiting: SlotSet,
+    /// Those whose transport took nothing though there was room: they are dropped once the batch is
+    /// settled.
+    broken: SlotSet,
 }
 
 impl SealedBytes {
@@ -20,7 +23,7 @@ impl SealedBytes {
     /// None yet, of so many slots.
     #[must_use]
     pub fn new(slots: u32) -> Self {
-        Self { by_slot: HashMap::new(), waiting: SlotSet::new(slots) }
+        Self { by_slot: HashMap::new(), waiting: SlotSet::new(slots), broken: SlotSet::new(slots) }
     }
 
     /// So many bytes of a connection's backlog.
@@ -29,7 +32,7 @@ impl SealedBytes {
         self.by_slot.get(&slot).copied().unwrap_or(0)
     }
 
-    /// There was no staging memory to seal anything into.
+    /// There was no staging memory to seal anything into, or no block for what its peer may not take.
     pub fn waits(&mut self, slot: Slot) {
         self.waiting.insert(slot);
     }
@@ -38,6 +41,22 @@ impl SealedBytes {
     #[must_use]
     pub fn is_waiting(&self, slot: Slot) -> bool {
         self.waiting.contains(slot)
+    }
+
+    /// Whether anyone waits.
+    #[must_use]
+    pub fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// A transport took nothing though there was room.
+    pub fn is_broken(&mut self, slot: Slot) {
+        self.broken.insert(slot);
+    }
+
+    /// Takes out one of those whose transport takes nothing.
+    pub fn next_broken(&mut self) -> Option<Slot> {
+        self.broken.pop()
     }
 
     /// Takes out one of those who waited for staging memory.
@@ -63,6 +82,7 @@ impl SealedBytes {
     /// The connection has ended.
     pub(super) fn forget(&mut self, slot: Slot) {
         self.waiting.remove(slot);
+        self.broken.remove(slot);
         if !self.by_slot.is_empty() {
             self.by_slot.remove(&slot);
         }
@@ -77,6 +97,6 @@ impl SealedBytes {
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.by_slot.is_empty() && self.waiting.is_empty()
+        self.by_slot.is_empty() && self.waiting.is_empty() && self.broken.is_empty()
     }
 }

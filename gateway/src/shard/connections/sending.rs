@@ -124,7 +124,7 @@ impl<R: Ring> Connections<R> {
         self.drop_broken();
         // Who found no staging memory is first to be sealed for.
         let mut unqueued = Vec::new();
-        while let Some(slot) = self.sockets.sealing.sealed.next_waiting() {
+        while let Some(slot) = self.sockets.sealed.next_waiting() {
             unqueued.push(slot);
         }
         unqueued.append(&mut self.unqueued);
@@ -180,9 +180,8 @@ impl<R: Ring> Connections<R> {
 
     /// Drops those whose transport seals nothing.
     fn drop_broken(&mut self) {
-        while let Some(SlotRef { slot, generation }) = self.sockets.sealing.broken.pop() {
-            let current = self.sockets.table.current(slot, generation);
-            if current.is_some_and(|connection| connection.stage != Stage::Zombie) {
+        while let Some(slot) = self.sockets.sealed.next_broken() {
+            if self.sockets.table[slot].stage != Stage::Zombie {
                 self.drop_connection(slot);
             }
         }

@@ -3,7 +3,7 @@
 
 pub(super) mod put_off;
 pub(super) mod receiving;
-pub(super) mod sealing;
+mod sealing;
 pub(super) mod sending;
 
 use std::collections::HashMap;
@@ -14,7 +14,7 @@ use tidegate_proto::keepalive::Wait;
 
 use crate::config::{Config, Limits};
 use crate::connection::deadlines::Deadlines;
-use crate::connection::{FrameId, Frames};
+use crate::connection::{FrameId, Frames, SealedBytes};
 use crate::counters::Counters;
 use crate::hub::Moment;
 use crate::kernel::{AreaName, Memory, Ring, Slot, SlotSet};
@@ -25,7 +25,6 @@ use crate::shard::OPERATIONS_PER_EVENT;
 use crate::shard::buffers::Buffers;
 use crate::shard::halves::Halves;
 use crate::shard::sockets::put_off::PutOff;
-use crate::shard::sockets::sealing::Sealing;
 use crate::shard::sockets::sending::BatchSend;
 use crate::shard::stalled::Stalled;
 use crate::shard::table::Table;
@@ -69,7 +68,8 @@ pub(super) struct Sockets<R> {
     pub(super) frames: Frames,
     /// Frames that nobody refers to once the batch is settled.
     pub(super) done_frames: Vec<FrameId>,
-    pub(super) sealing: Sealing,
+    /// What a transport has sealed and peers have not taken, and who waits to be sealed for.
+    pub(super) sealed: SealedBytes,
     /// The peers that seem stalled, or gone.
     pub(super) stalled: HashMap<Slot, Stalled>,
     /// How often something found no block, or no place, in this turn of the loop.
@@ -101,7 +101,7 @@ impl<R: Ring> Sockets<R> {
             flush_soon: false,
             frames: Frames::new(config.hub.queued(limits.connections), limits.slots()),
             done_frames: Vec::new(),
-            sealing: Sealing::new(limits.slots()),
+            sealed: SealedBytes::new(limits.slots()),
             stalled: HashMap::new(),
             shortages: 0,
             counters: Counters::default(),

@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 
-use crate::connection::{Connection, Reading, States};
+use crate::connection::{Connection, Reading, Stage, States};
 use crate::kernel::{BufferId, Generation, Ring, Slot};
 use crate::memory::Share;
 use crate::shard::sockets::Sockets;
@@ -133,7 +133,9 @@ impl<R: Ring> Sockets<R> {
     pub(crate) fn waits_for_room(&self, slot: Slot) -> bool {
         let connection = &self.table[slot];
         let states = connection.states;
-        (states.is_in_batch() || states.has(States::QUEUED))
+        // What is sealed goes by the backlog in any case.
+        let is_sealed = connection.stage == Stage::Open && self.seals(slot);
+        (states.is_in_batch() || states.has(States::QUEUED) || is_sealed)
             && !states.is_blocked()
             && connection.is_between_messages()
             && self.put_off.len() < self.put_off.limit

@@ -1,9 +1,9 @@
 //! Sending where a transport seals: what goes first is sealed into staging memory and leaves in the
 //! batch. Only what a peer did not take of that waits for it, in the backlog, as it is.
 
-use crate::connection::{FrameId, Place, Reading, SealedBytes, Stage, States};
-use crate::kernel::{AreaName, Ring, Slot, SlotRef, Span};
-use crate::memory::Full;
+use crate::connection::{BLOCK_MIN, FrameId, Place, Reading, Stage, States};
+use crate::kernel::{AreaName, Ring, Slot, Span};
+use crate::memory::{Full, Share};
 use crate::shard::sockets::Sockets;
 use crate::shard::sockets::sending::SentFrom;
 use crate::transport::Sealed;
@@ -13,25 +13,6 @@ const AT_ONCE: u32 = 32 * 1024;
 
 /// With so much room for sealed bytes, a transport seals at least one.
 const ROOM: u32 = 1024;
-
-/// What is sealed, and whose transport seals nothing.
-pub(crate) struct Sealing {
-    pub(crate) sealed: SealedBytes,
-    /// Those whose transport took nothing though there was room: they are dropped once the batch is
-    /// settled.
-    pub(crate) broken: Vec<SlotRef>,
-}
-
-impl Sealing {
-    pub(crate) fn new(slots: u32) -> Self {
-        Self { sealed: SealedBytes::new(slots), broken: Vec::new() }
-    }
-
-    /// Whether there is none of it.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.sealed.is_empty() && self.broken.is_empty()
-    }
-}
 
 impl<R: Ring> Sockets<R> {
     /// Whether what is sent to a connection is sealed.
@@ -67,7 +48,7 @@ impl<R: Ring> Sockets<R> {
     /// for waits.
     pub(crate) fn launch_sealed_frame(&mut self, slot: Slot, frame: FrameId, span: Span) {
         let start = self.staged;
-        let sealed = if self.may_copy() { self.seal(slot, span) } else { 0 };
+        let sealed = if self.may_seal_frame() { self.seal(slot, span) } else { 0 };
         self.launch_staged(slot, start);
         if sealed < span.length {
             self.outbox(slot).frame_waits(frame, sealed);
@@ -86,7 +67,7 @@ impl<R: Ring> Sockets<R> {
         if self.table[slot].stage == Stage::Zombie {
             return false;
         }
-        if self.sealing.sealed.ahead(slot) > 0 {
+        if self.sealed.ahead(slot) > 0 {
             self.arm_send(slot);
             return true;
         }
@@ -104,24 +85,35 @@ impl<R: Ring> Sockets<R> {
         self.launch_staged(slot, start);
         waits |= !self.may_seal_next(slot);
         if waits && self.staged == start {
-            // Once the batch is settled, its memory is free again.
-            self.sealing.sealed.waits(slot);
+            // Once the batch is settled, its memory is free again; blocks may be before long.
+            self.sealed.waits(slot);
         }
         let connection = &self.table[slot];
         let is_paused = connection.states.reading() == Reading::Paused;
         let has_more = connection.backlog.is_some() || connection.states.has(States::QUEUED);
-        self.flush_soon |= has_more || is_paused || connection.states.is_blocked();
+        let is_more_to_do = has_more || is_paused || connection.states.is_blocked();
+        self.flush_soon |= is_more_to_do && !self.batch.is_empty();
         waits || self.staged > start
     }
 
-    /// Whether what goes first may be sealed: a published frame that has not begun only while there
-    /// are blocks for what its peer may not take of the copy.
+    /// Whether what goes first may be sealed, if anything can be sent: a published frame that has not
+    /// begun only while there are blocks for what its peer may not take of the copy.
     fn may_seal_next(&self, slot: Slot) -> bool {
         let connection = &self.table[slot];
         let is_frame = connection.backlog.is_none()
             && connection.states.has(States::QUEUED)
-            && !self.frames.is_begun(slot);
-        !is_frame || self.may_copy()
+            && !self.frames.is_begun(slot)
+            // Else it waits for something else, for which its peer has to be read from.
+            && connection.is_between_messages()
+            && !connection.is_closing();
+        !is_frame || self.may_seal_frame()
+    }
+
+    /// Whether there are blocks for what peers may not take of a sealed frame, and of all that is in
+    /// the batch: each of those may leave a rest behind, which takes a block of its own.
+    fn may_seal_frame(&self) -> bool {
+        let rests = self.batch.len() as u64 * u64::from(BLOCK_MIN);
+        self.blocks.own_free_bytes(Share::Sending) >= self.sending_reserve() + rests
     }
 
     /// Seals the beginning of `span` behind what is staged; returns how much of it that was.
@@ -130,13 +122,11 @@ impl<R: Ring> Sockets<R> {
         // One large frame must not take all of it: others wait as well.
         let length = (end - self.staged).min(AT_ONCE);
         let wire = Span { area: AreaName::Staging, start: self.staged, length };
-        let wire_length = wire.length;
         let transport = &mut self.profiles[self.table[slot].profile].transport;
         let (plain, wire) = self.memory.pair(span, wire);
         let Sealed { taken, written } = transport.seal(slot, plain, wire);
-        if taken == 0 && wire_length > ROOM {
-            let generation = self.table[slot].generation;
-            self.sealing.broken.push(SlotRef { slot, generation });
+        if taken == 0 && length > ROOM {
+            self.sealed.is_broken(slot);
             self.flush_soon = true;
         }
         self.staged += written as u32;

@@ -57,7 +57,7 @@ impl<R: Ring> Sockets<R> {
             frames: &mut self.frames,
             pool: Pool { blocks: &mut self.blocks, memory: &mut self.memory },
             staged: &mut self.staged,
-            sealed: &mut self.sealing.sealed,
+            sealed: &mut self.sealed,
         }
     }
 
@@ -84,7 +84,7 @@ impl<R: Ring> Sockets<R> {
             self.launch_sealed(slot);
             return;
         }
-        let may_cork = self.may_copy();
+        let may_cork = self.may_cork();
         let Some(Outgoing { span, frame }) = self.outbox(slot).next(may_cork) else { return };
         self.flush_soon |= self.table[slot].states.has(States::QUEUED);
         self.launch(slot, span, frame.map_or(SentFrom::Staging, SentFrom::Frame));
@@ -92,9 +92,9 @@ impl<R: Ring> Sockets<R> {
         self.done_frames.extend(frame);
     }
 
-    /// Whether published frames may be copied for one connection. What falls short of the copy needs
-    /// blocks, where the frames were one for all: not of those that are kept for answers.
-    pub(crate) fn may_copy(&self) -> bool {
+    /// Whether frames may be put together. What falls short of them is a copy for one connection,
+    /// where the frames were one for all: not of the blocks that are kept for answers.
+    fn may_cork(&self) -> bool {
         self.blocks.own_free_bytes(Share::Sending) >= self.sending_reserve()
     }
 
@@ -161,7 +161,7 @@ impl<R: Ring> Sockets<R> {
         if connection.states.is_sending() {
             return;
         }
-        if self.seals(slot) && self.sealing.sealed.ahead(slot) == 0 {
+        if self.seals(slot) && self.sealed.ahead(slot) == 0 {
             self.launch_sealed(slot);
             return;
         }
@@ -184,7 +184,7 @@ impl<R: Ring> Sockets<R> {
 
     /// Whether what is to be sent next leaves in a batch in any case: what is to be sealed does.
     pub(crate) fn sends_batches_only(&self, slot: Slot) -> bool {
-        self.seals(slot) && self.sealing.sealed.ahead(slot) == 0
+        self.seals(slot) && self.sealed.ahead(slot) == 0
     }
 
     /// Whether the kernel is to carry out what is queued behind the first so many sends, before
