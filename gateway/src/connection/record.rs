@@ -152,6 +152,12 @@ impl Connection {
         self.backlog.is_some() || self.states.is_sending() || self.states.has(States::QUEUED)
     }
 
+    /// Whether nothing waits for it, and a published frame may begin.
+    #[must_use]
+    pub fn is_clear(&self) -> bool {
+        !self.must_queue() && !self.states.has(States::BLOCKED) && self.is_between_messages()
+    }
+
     /// Whether bytes wait for the peer to take some.
     #[must_use]
     pub fn waits_for_peer(&self) -> bool {

@@ -72,7 +72,7 @@ impl<R: Ring> Recovery<'_, R> {
             self.connections.hub.recoveries.remove(key);
             return Delivered::Taken;
         };
-        if !self.connections.sockets.is_clear(slot) {
+        if !self.connections.sockets.table[slot].is_clear() {
             // Something else has come between: it is asked for once more when that has left.
             self.connections.hub.recoveries.ask_again(key);
             return Delivered::Taken;
@@ -143,7 +143,7 @@ impl<R: Ring> Recovery<'_, R> {
                 return;
             }
             let Some(slot) = self.connections.hub.recoveries.next_hungry() else { return };
-            if self.connections.sockets.is_clear(slot) {
+            if self.connections.sockets.table[slot].is_clear() {
                 self.ask_for_portions(slot);
             } else if self.connections.sockets.table[slot].states.is_in_batch() {
                 self.connections.hub.recoveries.is_fed(slot);

@@ -67,14 +67,6 @@ impl<R: Ring> Sockets<R> {
         self.table[slot].may_be_told()
     }
 
-    /// Whether nothing waits for the connection, and it can be told something.
-    pub(crate) fn is_clear(&self, slot: Slot) -> bool {
-        let connection = &self.table[slot];
-        !connection.must_queue()
-            && !connection.states.has(States::BLOCKED)
-            && connection.is_between_messages()
-    }
-
     /// Sends what waits of published frames to a connection to which nothing else is being sent.
     pub(crate) fn launch_queued(&mut self, slot: Slot) {
         if self.table[slot].stage == Stage::Zombie {
