@@ -5,7 +5,8 @@
 //! Before the pool is empty, and when something has waited for long, those are looked for who hold
 //! some of it: first those whose peers have taken nothing for a second, the one that holds most
 //! among some thousands that are looked at in a turn, and after two seconds those who take it
-//! slowly. What becomes of it is its route's policy for slow peers.
+//! slowly: who could not be sent to for a whole tick, not who could not be sent to just now. What
+//! becomes of it is its route's policy for slow peers.
 
 use std::time::Duration;
 
@@ -54,6 +55,18 @@ struct Few {
     places: bool,
 }
 
+/// The one that has to give way when a whole tick has passed, if its peer has not taken all that
+/// waits for it until then, and in which tick it was found.
+#[derive(Default)]
+pub(super) struct Watched(Option<(Slot, u64)>);
+
+impl Watched {
+    /// Its peer has taken all, or it is closed.
+    pub(super) fn lets_go(&mut self, slot: Slot) {
+        self.0.take_if(|(watched, _)| *watched == slot);
+    }
+}
+
 /// Who is looked for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Holder {
@@ -90,12 +103,15 @@ impl Relief {
         self.since = lacks.then(|| self.since.unwrap_or(now));
         let is_urgent = self.since.is_some_and(|since| now - since >= PATIENCE_TICKS);
         if was_short || is_urgent || few_own || pressing.blocks || few_places {
-            let has_one = self.evict(connections, Holder::Stuck)
-                || (is_urgent && self.evict(connections, Holder::Any));
+            let has_one = self.evict_stuck(connections)
+                || (is_urgent && self.evict_watched(connections, now));
             if has_one && lacks {
                 // What that frees may do.
                 self.since = Some(now);
             }
+        }
+        if !is_urgent {
+            connections.sockets.watched = Watched::default();
         }
     }
 
@@ -122,15 +138,39 @@ impl Relief {
         sockets.blocks.own_free_bytes(Share::Sending)
     }
 
-    /// Has the one give way that holds most among those that are looked at; whether there was one.
-    fn evict<R: Ring>(&mut self, connections: &mut Connections<R>, holder: Holder) -> bool {
-        let end = connections.sockets.table.used_slots();
+    /// The one that holds most among those that are looked at.
+    fn find<R: Ring>(&mut self, sockets: &Sockets<R>, holder: Holder) -> Option<Slot> {
+        let end = sockets.table.used_slots();
         let start = if self.cursor < end { self.cursor } else { 0 };
         let until = end.min(start.saturating_add(LOOKED_AT));
         self.cursor = until;
-        let held = |slot: &Slot| (self.holds(&connections.sockets, *slot, holder), *slot);
-        let most = (start..until).map(|slot| held(&slot)).max();
-        let Some((1.., slot)) = most else { return false };
+        let most = (start..until).map(|slot| (self.holds(sockets, slot, holder), slot)).max();
+        most.filter(|(held, _)| *held > 0).map(|(_, slot)| slot)
+    }
+
+    /// Has the one give way that does not read and holds most; whether there was one.
+    fn evict_stuck<R: Ring>(&mut self, connections: &mut Connections<R>) -> bool {
+        let found = self.find(&connections.sockets, Holder::Stuck);
+        found.is_some_and(|slot| self.evict(connections, slot))
+    }
+
+    /// Has the one give way that held most when it was found, and whose peer has not taken all for
+    /// a whole tick since; whether there was one.
+    fn evict_watched<R: Ring>(&mut self, connections: &mut Connections<R>, now: u64) -> bool {
+        let Some((slot, since)) = connections.sockets.watched.0 else {
+            let found = self.find(&connections.sockets, Holder::Any);
+            connections.sockets.watched = Watched(found.map(|slot| (slot, now)));
+            return false;
+        };
+        // The tick in which it was found had begun.
+        if now - since < 2 {
+            return false;
+        }
+        connections.sockets.watched = Watched::default();
+        self.holds(&connections.sockets, slot, Holder::Any) > 0 && self.evict(connections, slot)
+    }
+
+    fn evict<R: Ring>(&mut self, connections: &mut Connections<R>, slot: Slot) -> bool {
         connections.sockets.counters.holders_evicted += 1;
         self.give_way(connections, slot);
         true

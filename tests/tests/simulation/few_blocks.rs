@@ -5,18 +5,19 @@ use tidegate::hub::{ConnectionFilter, Errand, Outcome, Publication, Target};
 use tidegate::kernel::{Completion, Errno, Operation, Slot};
 use tidegate::names::{ConnectionId, Name};
 
-use crate::play::{Play, Unread, readable_in};
+use crate::play::{Play, TICK, Unread, readable_in};
 use crate::random::Random;
 use crate::script;
 
 /// A pool of 1 MiB: 384 KiB are for sending, of which half is kept for answers, and 256 KiB for
-/// all. A client in slot 0 is in a room.
+/// all.
+const SMALL_POOL: &str = "blocks = '1MiB'\n[[route]]\npath = '/room'\nhandler = 'hub?topic=room'\n\
+     backlog = '1MiB'\nmax_buffered_message = '128KiB'\n\
+     [[topic]]\nname = 'room'\npresence = true\n";
+
+/// A client in slot 0 is in a room.
 fn with_a_small_pool() -> (Play, ConnectionId) {
-    let mut play = Play::with(
-        "blocks = '1MiB'\n[[route]]\npath = '/room'\nhandler = 'hub?topic=room'\n\
-         backlog = '1MiB'\nmax_buffered_message = '128KiB'\n\
-         [[topic]]\nname = 'room'\npresence = true\n",
-    );
+    let mut play = Play::with(SMALL_POOL);
     play.first_says(&script::opening(&mut Random::new(0), "/room", false));
     let id = play.told().0.id;
     (play, id)
@@ -109,6 +110,43 @@ fn a_block_that_comes_free_now_and_then_is_no_end_of_the_shortage() {
     assert_eq!(evicted(&mut play), 1);
 }
 
+/// So many messages of 64 KiB are pushed to the client, none of which the kernel takes at
+/// once; returns the send that waits for the peer.
+fn push_in_vain(play: &mut Play, id: ConnectionId, count: usize) -> Operation {
+    let slot = id.slot;
+    let mut armed = None;
+    for _ in 0..count {
+        for operation in publish(play, Target::Connection(id), &[b'x'; 60_000]) {
+            if let Operation::Send { batch_index, .. } = operation {
+                let result = Err(Errno::AGAIN);
+                let pushed = play.turn([Completion::SendFellShort { slot, batch_index, result }]);
+                armed = pushed.into_iter().find(|more| matches!(more, Operation::SendArmed { .. }));
+            }
+        }
+    }
+    armed.expect("a send")
+}
+
+#[test]
+fn those_who_take_all_again_and_again_do_not_give_way_though_memory_stays_short() {
+    let mut play = Play::with(SMALL_POOL);
+    play.each_asks_for(&["/room"; 2]);
+    let ids = [0, 1].map(|slot| id_in(&mut play, slot));
+    let mut waits = push_in_vain(&mut play, ids[0], 5);
+    for round in 0..40 {
+        let next = push_in_vain(&mut play, ids[(round + 1) % 2], 3);
+        let Operation::SendArmed { slot, generation, span } = waits else { panic!("{waits:?}") };
+        let result = Ok(span.length);
+        // The others of its messages leave at once.
+        play.turn([Completion::Sent { slot, generation, result }]);
+        (0..5).for_each(|_| _ = play.turn([]));
+        waits = next;
+        play.hand.borrow_mut().now += TICK / 2;
+        play.turn([]);
+    }
+    assert_eq!(evicted(&mut play), 0);
+}
+
 /// Clients that publish nothing: the one in slot 0 takes nothing, the others read.
 const CLIENTS: Slot = 12;
 
@@ -134,16 +172,21 @@ fn with_blocks_held(paths: &[&str], sizes: &[usize]) -> Play {
     ];
     let mut play = Play::with(&format!("blocks = '1MiB'\nstaging = '16KiB'\n{}", routes.concat()));
     play.each_asks_for(paths);
-    let filter = ConnectionFilter::default();
-    let request = Errand::Connections { from: 0, filter, limit: 99 };
-    let Outcome::Connections(infos, None) = play.asks(request) else { panic!("no list") };
-    let first = infos.iter().map(|info| info.id).find(|id| id.slot == 0).expect("it is there");
+    let first = id_in(&mut play, 0);
     for size in sizes {
         let pushed = publish(&mut play, Target::Connection(first), &vec![b'x'; size - 16]);
         fall_short(&mut play, &pushed);
     }
     play.hand.borrow_mut().seen.clear();
     play
+}
+
+/// The name of the client in `slot`.
+fn id_in(play: &mut Play, slot: Slot) -> ConnectionId {
+    let filter = ConnectionFilter::default();
+    let request = Errand::Connections { from: 0, filter, limit: 99 };
+    let Outcome::Connections(infos, None) = play.asks(request) else { panic!("no list") };
+    infos.iter().map(|info| info.id).find(|id| id.slot == slot).expect("it is there")
 }
 
 /// All blocks that published messages may take are held, but so many of 512 bytes.

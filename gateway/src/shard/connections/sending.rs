@@ -235,6 +235,7 @@ impl<R: Ring> Connections<R> {
     fn drained(&mut self, slot: Slot) {
         let connection = &mut self.sockets.table[slot];
         connection.states.clear(States::BLOCKED);
+        self.sockets.watched.lets_go(slot);
         if connection.wait == Wait::Progress {
             self.sockets.stalled.remove(&slot);
             self.sockets.wait_for(slot, Wait::Activity);

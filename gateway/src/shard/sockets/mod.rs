@@ -24,6 +24,7 @@ use crate::protocol::services::{Profile, Profiles};
 use crate::shard::OPERATIONS_PER_EVENT;
 use crate::shard::buffers::Buffers;
 use crate::shard::halves::Halves;
+use crate::shard::relief::Watched;
 use crate::shard::sockets::put_off::PutOff;
 use crate::shard::sockets::sending::BatchSend;
 use crate::shard::stalled::Stalled;
@@ -72,6 +73,8 @@ pub(super) struct Sockets<R> {
     pub(super) sealed: SealedBytes,
     /// The peers that seem stalled, or gone.
     pub(super) stalled: HashMap<Slot, Stalled>,
+    /// Who gives way next while memory is short.
+    pub(super) watched: Watched,
     /// How often something found no block, or no place, in this turn of the loop.
     pub(super) shortages: u32,
     pub(super) counters: Counters,
@@ -103,6 +106,7 @@ impl<R: Ring> Sockets<R> {
             done_frames: Vec::new(),
             sealed: SealedBytes::new(limits.slots()),
             stalled: HashMap::new(),
+            watched: Watched::default(),
             shortages: 0,
             counters: Counters::default(),
         }

@@ -162,6 +162,7 @@ impl<R: Ring> Sockets<R> {
         let wait = connection.wait;
         let Some(span) = self.outbox(slot).first() else {
             self.table[slot].states.clear(States::BLOCKED);
+            self.watched.lets_go(slot);
             return;
         };
         let connection = &mut self.table[slot];
