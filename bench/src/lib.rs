@@ -6,17 +6,20 @@
 
 pub mod arguments;
 pub mod baseline;
+pub mod bounds;
 pub mod children;
 pub mod compare;
 pub mod echo;
 pub mod fanout;
 pub mod fleet;
+pub mod flood;
 pub mod hub;
 pub mod idle;
 pub mod latency;
 pub mod load;
 pub mod machine;
 pub mod million;
+pub mod others;
 pub mod peer;
 pub mod peers;
 mod plain;
@@ -25,6 +28,7 @@ pub mod progress;
 pub mod random;
 pub mod recover;
 pub mod runtime;
+mod scrape;
 pub mod server;
 pub mod slab;
 pub mod storm;

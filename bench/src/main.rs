@@ -8,16 +8,16 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 use tidegate_bench::machine::Machine;
 use tidegate_bench::{
-    baseline, children, compare, echo, fanout, hub, idle, million, recover, storm,
+    baseline, children, compare, echo, fanout, flood, hub, idle, million, recover, storm,
 };
 
 /// What the exit codes mean, for `--help`.
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  It was measured, and `recover` has reached all of its bounds.
-  1  It could not be measured. Or, after the report: a bound of `recover` is not known to be
-     reached, or the gateway dropped out of a contest of `compare`. Whether the bounds of `compare`
-     are reached is in its report alone.
+  0  It was measured, and `recover` or `flood` has reached all of its bounds.
+  1  It could not be measured. Or, after the report: a bound of `recover` or `flood` is not known to
+     be reached, or the gateway dropped out of a contest of `compare`. Whether the bounds of
+     `compare` are reached is in its report alone.
   2  The arguments are wrong.";
 
 /// Measurements of Tidegate. Without --url, `tidegate` from beside this program is started for the
@@ -47,6 +47,8 @@ enum Measurement {
     /// A message of one connection that goes to all. The path of a --url is to be that of a room,
     /// such as ws://127.0.0.1:8080/rooms/bench.
     Fanout(fanout::Arguments),
+    /// What clients see while others on the same gateway do their worst.
+    Flood(flood::Arguments),
     /// A message to a connection of another shard, and the memory of topics.
     Hub(hub::Arguments),
     /// Very many clients that come back at once, and get what they missed.
@@ -71,6 +73,7 @@ fn main() -> ExitCode {
         Measurement::Fanout(arguments) => {
             fanout::run(&arguments).and_then(|it| print_here(it, json))
         }
+        Measurement::Flood(arguments) => flood(&arguments, json),
         Measurement::Hub(arguments) => hub::run(&arguments).and_then(|it| print_here(it, json)),
         Measurement::Recover(arguments) => recover(&arguments, json),
         Measurement::Storm(arguments) => storm::run(&arguments).and_then(|it| print_here(it, json)),
@@ -94,6 +97,14 @@ fn compare(arguments: &compare::Arguments, json: bool) -> io::Result<()> {
 /// Lets all come back; that a bound is not reached is an error, after the report.
 fn recover(arguments: &recover::Arguments, json: bool) -> io::Result<()> {
     let report = recover::run(arguments)?;
+    let not_reached = report.not_reached();
+    print_here(report, json)?;
+    none_of(&not_reached)
+}
+
+/// Makes floods; that a bound is not reached is an error, after the report.
+fn flood(arguments: &flood::Arguments, json: bool) -> io::Result<()> {
+    let report = flood::run(arguments)?;
     let not_reached = report.not_reached();
     print_here(report, json)?;
     none_of(&not_reached)

@@ -1,6 +1,7 @@
 //! A client that waits for what it reads, on an ordinary blocking socket: for what is done once and
 //! in order.
 
+use std::fmt;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
@@ -23,10 +24,23 @@ pub(crate) const RESPONSE_MAX: usize = 4096;
 /// # Errors
 /// The server is not there, or does not want this connection.
 pub(crate) fn open(target: &Target, random: &mut Random) -> io::Result<TcpStream> {
+    open_offering(target, None, random)
+}
+
+/// The same, with these extensions offered, which the server may take up.
+///
+/// # Errors
+/// As for [`open`].
+pub(crate) fn open_offering(
+    target: &Target,
+    extensions: Option<&dyn fmt::Display>,
+    random: &mut Random,
+) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(target.address)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    let request = Request::new(&target.host, &target.path, random.nonce());
+    let request =
+        Request { extensions, ..Request::new(&target.host, &target.path, random.nonce()) };
     stream.write_all(&head(&request)?)?;
     let mut response = Vec::new();
     loop {

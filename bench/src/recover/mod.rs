@@ -6,11 +6,8 @@
 //! so it is the gateway that is measured where the load generator has less than a core for all of
 //! it.
 
-mod bounds;
 mod crowd;
 mod hearing;
-mod others;
-mod scrape;
 mod stage;
 
 use std::collections::BTreeMap;
@@ -22,17 +19,15 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-pub use self::bounds::BoundReport;
-use self::bounds::TURN_MAX_NS;
 use self::crowd::{Crowd, Outcome, Plan};
-pub use self::others::Seen;
-use self::others::{Others, Phase, Shape};
-use self::scrape::Scrape;
 use self::stage::Stage;
 use crate::arguments::{count, event_text, rate, some_seconds, window};
+use crate::bounds::{self, BoundReport, TURN_MAX_NS};
+use crate::others::{Others, Phase, Seen, Shape};
 use crate::process::{CpuTime, peak_resident_bytes, waited_for_cpu};
 use crate::progress::{self, Bar};
 use crate::runtime;
+use crate::scrape::Scrape;
 
 /// How long the gateway's counters may be behind: a tick of a shard, twice over.
 const TICKS: Duration = Duration::from_millis(600);

@@ -1,7 +1,7 @@
-//! Clients of the same gateway that have nothing to do with those who come back: echoes at a low
+//! Clients of the same gateway that have nothing to do with what else goes on there: echoes at a low
 //! rate, on a thread of its own.
 //!
-//! That thread has to share a core with those who come back. So an echo is over when its packet
+//! That thread has to share a core with whoever makes that. So an echo is over when its packet
 //! reaches the client's socket, which the kernel notes (socket(7), `SO_TIMESTAMPNS`), and not when
 //! this thread gets to read it: what is measured is the gateway and the kernel, whatever the load
 //! generator is busy with.
@@ -42,14 +42,14 @@ const EVENTS: usize = 64;
 /// What is going on while the others echo, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Phase {
+pub(crate) enum Phase {
     /// Nothing is measured yet.
     WarmUp,
     /// Nobody else is there.
     Quiet,
-    /// The clients come back.
+    /// What is to be watched goes on.
     Busy,
-    /// They have what they missed.
+    /// It is over.
     Over,
     /// The thread is to end.
     End,
@@ -69,10 +69,10 @@ impl Phase {
 
 /// How many there are.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Shape {
-    pub(super) connections: usize,
+pub(crate) struct Shape {
+    pub(crate) connections: usize,
     /// Echoes per second of all together.
-    pub(super) rate: f64,
+    pub(crate) rate: f64,
 }
 
 /// What the others saw of one phase.
@@ -98,14 +98,14 @@ impl fmt::Display for Seen {
 }
 
 /// The thread, and the way to it. It ends with this value.
-pub(super) struct Others {
+pub(crate) struct Others {
     phase: Arc<AtomicU8>,
     thread: Option<JoinHandle<io::Result<[Tally; 2]>>>,
 }
 
 impl Others {
     /// Yields when all are connected, or have failed.
-    pub(super) fn start(target: &Target, shape: Shape) -> Self {
+    pub(crate) fn start(target: &Target, shape: Shape) -> Self {
         let phase = Arc::new(AtomicU8::new(Phase::WarmUp as u8));
         let (connected, are_connected) = channel();
         let thread = {
@@ -120,7 +120,7 @@ impl Others {
         Self { phase, thread: Some(thread) }
     }
 
-    pub(super) fn enter(&self, phase: Phase) {
+    pub(crate) fn enter(&self, phase: Phase) {
         self.phase.store(phase as u8, Ordering::Relaxed);
     }
 
@@ -128,7 +128,7 @@ impl Others {
     ///
     /// # Errors
     /// One of them failed.
-    pub(super) fn finish(mut self) -> io::Result<[Seen; 2]> {
+    pub(crate) fn finish(mut self) -> io::Result<[Seen; 2]> {
         self.enter(Phase::End);
         let thread = self.thread.take().expect("only this takes it");
         let seen = thread.join().map_err(|_| io::Error::other("the other clients panicked"))?;

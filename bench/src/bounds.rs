@@ -4,12 +4,12 @@ use std::fmt;
 
 use serde::Serialize;
 
-use super::others::Seen;
-use super::scrape::Turns;
 use crate::compare::Outcome;
+use crate::others::Seen;
+use crate::scrape::Turns;
 
 /// How long a turn of the gateway's loop may take, in nanoseconds.
-pub(super) const TURN_MAX_NS: u64 = 5_000_000;
+pub(crate) const TURN_MAX_NS: u64 = 5_000_000;
 
 /// What the p99 of the others may be, to that before.
 const P99_RATIO_MAX: f64 = 3.0;
@@ -56,12 +56,12 @@ impl fmt::Display for BoundReport {
 }
 
 /// No client may be closed, dropped or refused.
-pub(super) fn of_clients(lost: usize) -> BoundReport {
+pub(crate) fn of_clients(lost: usize) -> BoundReport {
     BoundReport::new("0 clients lost".into(), lost.to_string(), lost == 0)
 }
 
 /// No turn may be too long. One in the bucket that has the limit within it may be or may not.
-pub(super) fn of_turns(turns: &Turns) -> BoundReport {
+pub(crate) fn of_turns(turns: &Turns) -> BoundReport {
     let wanted = format!("turns up to {} ms", TURN_MAX_NS / 1_000_000);
     if turns.count() == 0 {
         return BoundReport::unknown(wanted, "the gateway has counted none");
@@ -74,7 +74,7 @@ pub(super) fn of_turns(turns: &Turns) -> BoundReport {
 }
 
 /// The others may not wait much longer than before.
-pub(super) fn of_others(quiet: &Seen, busy: &Seen) -> BoundReport {
+pub(crate) fn of_others(quiet: &Seen, busy: &Seen) -> BoundReport {
     let wanted = format!("others' p99 up to {P99_RATIO_MAX} times that before");
     if quiet.echoes == 0 || busy.echoes == 0 {
         let why = format!("{} echoes before and {} meanwhile", quiet.echoes, busy.echoes);

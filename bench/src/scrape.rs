@@ -8,13 +8,13 @@ use crate::plain::PATIENCE;
 
 /// Samples of Prometheus's text format: name and labels as they stand there, and the value.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Scrape(BTreeMap<String, f64>);
+pub(crate) struct Scrape(BTreeMap<String, f64>);
 
 /// Turns of the loops of all shards that were made between two looks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Turns {
+pub(crate) struct Turns {
     /// By the upper bound of how long they took, in nanoseconds.
-    pub(super) by_bound_ns: BTreeMap<u64, u64>,
+    pub(crate) by_bound_ns: BTreeMap<u64, u64>,
 }
 
 impl Scrape {
@@ -22,7 +22,7 @@ impl Scrape {
     ///
     /// # Errors
     /// It does not answer, or answers with something else than 200.
-    pub(super) fn of(admin: SocketAddr) -> io::Result<Self> {
+    pub(crate) fn of(admin: SocketAddr) -> io::Result<Self> {
         let mut stream = TcpStream::connect(admin)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         write!(stream, "GET /metrics HTTP/1.1\r\nHost: {admin}\r\nConnection: close\r\n\r\n")?;
@@ -46,14 +46,14 @@ impl Scrape {
     }
 
     /// The sum over all labels of a metric, such as `tidegate_recovered_total`.
-    pub(super) fn sum(&self, name: &str) -> f64 {
+    pub(crate) fn sum(&self, name: &str) -> f64 {
         let labelled = format!("{name}{{");
         let own = |it: &str| it == name || it.starts_with(&labelled);
         self.0.iter().filter(|(it, _)| own(it)).map(|(_, value)| value).sum()
     }
 
     /// The turns that were made since an `earlier` look.
-    pub(super) fn turns_since(&self, earlier: &Self) -> Turns {
+    pub(crate) fn turns_since(&self, earlier: &Self) -> Turns {
         let (now, before) = (self.up_to_bounds(), earlier.up_to_bounds());
         let mut turns = Turns::default();
         let mut shorter = 0;
@@ -79,22 +79,22 @@ impl Scrape {
 
 impl Turns {
     /// A bound that the longest of them kept, in nanoseconds; 0 if there were none.
-    pub(super) fn longest_ns(&self) -> u64 {
+    pub(crate) fn longest_ns(&self) -> u64 {
         self.by_bound_ns.iter().filter(|it| *it.1 > 0).map(|it| *it.0).max().unwrap_or(0)
     }
 
     /// How many may have taken longer than this: all in buckets that reach beyond it.
-    pub(super) fn beyond(&self, limit_ns: u64) -> u64 {
+    pub(crate) fn beyond(&self, limit_ns: u64) -> u64 {
         self.by_bound_ns.range(limit_ns + 1..).map(|(_, count)| count).sum()
     }
 
     /// How many took longer than this for certain: all in buckets that begin there or beyond.
-    pub(super) fn surely_beyond(&self, limit_ns: u64) -> u64 {
+    pub(crate) fn surely_beyond(&self, limit_ns: u64) -> u64 {
         self.by_bound_ns.range(limit_ns..).skip(1).map(|(_, count)| count).sum()
     }
 
     /// How many there were.
-    pub(super) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.by_bound_ns.values().sum()
     }
 }

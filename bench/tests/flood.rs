@@ -1,0 +1,34 @@
+//! Floods come, what others see of them is told, and nobody of these is closed.
+
+use tidegate_bench::flood::{self, Arguments, Flood};
+
+fn round(flood: Flood) -> flood::Round {
+    let arguments = Arguments {
+        floods: vec![flood],
+        shards: 1,
+        others: 10,
+        rate: 200.0,
+        seconds: 1.0,
+        gateway: None,
+    };
+    let mut report = flood::run(&arguments).unwrap();
+    assert_eq!(report.floods.len(), 1, "{report}");
+    report.floods.remove(0)
+}
+
+#[test]
+fn a_flood_comes_and_others_are_watched_before_and_meanwhile() {
+    for flood in [Flood::Topic, Flood::Bombs, Flood::Fragments] {
+        let round = round(flood);
+        let clients = if flood == Flood::Topic { 2000 } else { 50 };
+        assert_eq!((round.done.clients, round.done.ended), (clients, 0), "{round}");
+        assert!(round.done.sent > 0 && round.done.read > 0, "{round}");
+        assert!(round.quiet.echoes > 0 && round.busy.echoes > 0, "{round}");
+    }
+}
+
+#[test]
+fn those_who_join_do_not_read() {
+    let round = round(Flood::Joins);
+    assert_eq!((round.done.clients, round.done.read), (9500, 0), "{round}");
+}
