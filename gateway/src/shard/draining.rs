@@ -7,7 +7,6 @@ use super::Shard;
 use crate::connection::deadlines::TICK;
 use crate::connection::{AfterFlush, Stage};
 use crate::kernel::{Ring, Slot};
-use crate::protocol;
 use crate::protocol::turn::Failing;
 
 /// For how many ticks what waits to be accepted is taken in at the most, before the listeners are
@@ -110,12 +109,8 @@ impl<R: Ring> Shard<R> {
     fn drain_connection(&mut self, slot: Slot) -> bool {
         let connection = &self.connections.sockets.table[slot];
         match connection.stage {
-            Stage::Head => self.connections.refuse_busy(slot),
-            Stage::Open if !connection.is_closing() => {
-                let mut turn = self.connections.turn(slot, None);
-                protocol::close(&mut turn, Failing::GoesAway);
-                let finished = turn.finish();
-                self.connections.complete(slot, None, finished);
+            Stage::Head | Stage::Open if !connection.is_closing() => {
+                self.connections.close(slot, Failing::GoesAway);
             }
             Stage::Lingering
                 if connection.is_flushed()

@@ -6,6 +6,7 @@ use super::Shard;
 use super::sockets::Sockets;
 use crate::connection::Stage;
 use crate::kernel::{Operation, Ring, Slot};
+use crate::protocol::turn::Failing;
 use crate::protocol::{self, Overdue};
 
 impl<R: Ring> Shard<R> {
@@ -75,16 +76,13 @@ impl<R: Ring> Shard<R> {
                     self.connections.sockets.deadlines.set(slot, Some(1));
                 return;
             }
-            return self.connections.refuse_busy(slot);
+            return self.connections.close(slot, Failing::GoesAway);
         }
         self.overdue(slot, Overdue::Word);
     }
 
     fn overdue(&mut self, slot: Slot, what: Overdue) {
-        let mut turn = self.connections.turn(slot, None);
-        protocol::expired(&mut turn, what);
-        let finished = turn.finish();
-        self.connections.complete(slot, None, finished);
+        self.connections.in_turn(slot, None, |turn| protocol::expired(turn, what));
     }
 
     pub(super) fn ping(&mut self, slot: Slot) {

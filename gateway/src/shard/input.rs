@@ -113,10 +113,7 @@ impl<R: Ring> Shard<R> {
         } else if let (Ok(count @ 1..), Some(block)) = (result, block) {
             self.connections.sockets.counters.bytes_in += u64::from(count);
             self.connections.sockets.is_active(slot);
-            let mut turn = self.connections.turn(slot, None);
-            protocol::gathered(&mut turn, block, count);
-            let finished = turn.finish();
-            self.connections.complete(slot, None, finished);
+            self.connections.in_turn(slot, None, |turn| protocol::gathered(turn, block, count));
         }
         self.connections.after_receive(slot, generation, result, more);
     }
@@ -150,10 +147,8 @@ impl<R: Ring> Shard<R> {
         if self.connections.sockets.waits_for_room(slot) {
             return self.connections.sockets.lay_aside(slot, arrival);
         }
-        let mut turn = self.connections.turn(slot, Some(arrival.buffer));
-        protocol::input(&mut turn, arrival.span);
-        let finished = turn.finish();
-        self.connections.complete(slot, Some(arrival.buffer), finished);
+        let Arrival { buffer, span } = arrival;
+        self.connections.in_turn(slot, Some(buffer), |turn| protocol::input(turn, span));
     }
 
     /// Goes on with input that had to wait, as far as this turn's budget goes. Only when settled:

@@ -21,6 +21,7 @@ use crate::hub::{
 use crate::kernel::{Ring, Slot};
 use crate::protocol;
 use crate::protocol::serve::Event;
+use crate::protocol::turn::Turn;
 use crate::protocol::websocket::encode;
 
 /// How long a turn of the loop works on mail and on what is delivered to many, while others wait.
@@ -190,11 +191,8 @@ impl<R: Ring> Fanout<'_, R> {
 
     /// Tells the handler of a connection that may be told something.
     fn tell_handler(&mut self, slot: Slot, what: &[u8]) -> Result<(), NotDone> {
-        let mut turn = self.connections.turn(slot, None);
-        let has_one = protocol::event(&mut turn, Event::Told(what));
-        let finished = turn.finish();
-        self.connections.complete(slot, None, finished);
-        if has_one { Ok(()) } else { Err(NotDone::Unknown) }
+        let tell = |turn: &mut Turn<'_>| protocol::event(turn, Event::Told(what));
+        if self.connections.in_turn(slot, None, tell) { Ok(()) } else { Err(NotDone::Unknown) }
     }
 
     pub(super) fn push(

@@ -11,6 +11,7 @@
 use super::connections::Connections;
 use crate::connection::{AfterFlush, Stage};
 use crate::kernel::{Ring, Slot, SlotSet};
+use crate::protocol::turn::Failing;
 
 /// Strangers that are looked at in one turn of the loop: some ten microseconds.
 const LOOKED_AT: usize = 1024;
@@ -67,7 +68,7 @@ impl Newcomers {
                 connections.sockets.counters.strangers_refused += 1;
                 // It is next, as soon as its answer has left, and until then it is nobody's turn.
                 (self.cursor, self.looked_at) = (slot, usize::MAX);
-                connections.refuse_busy(slot);
+                connections.close(slot, Failing::GoesAway);
             }
             Stranger::Answered | Stranger::Deaf => {
                 connections.sockets.counters.strangers_dropped += 1;

@@ -19,7 +19,6 @@ use crate::connection::Stage;
 use crate::connection::deadlines::TICK;
 use crate::kernel::{Ring, Slot};
 use crate::memory::Share;
-use crate::protocol;
 use crate::protocol::turn::Failing;
 
 /// Slots that are looked at in one turn of the loop.
@@ -195,7 +194,7 @@ impl Relief {
         // If it has become less meanwhile, or is another's, they are looked at anew.
         if self.half_bytes(&connections.sockets, slot) >= bytes {
             connections.sockets.counters.holders_evicted += 1;
-            self.give_up_gathered(connections, slot);
+            connections.close(slot, Failing::NoMemory);
         }
     }
 
@@ -263,16 +262,6 @@ impl Relief {
                 return;
             }
         }
-        let mut turn = connections.turn(slot, None);
-        protocol::close(&mut turn, Failing::GivesWay);
-        let finished = turn.finish();
-        connections.complete(slot, None, finished);
-    }
-
-    fn give_up_gathered<R: Ring>(&mut self, connections: &mut Connections<R>, slot: Slot) {
-        let mut turn = connections.turn(slot, None);
-        protocol::close(&mut turn, Failing::NoMemory);
-        let finished = turn.finish();
-        connections.complete(slot, None, finished);
+        connections.close(slot, Failing::GivesWay);
     }
 }

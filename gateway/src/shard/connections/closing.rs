@@ -58,18 +58,13 @@ impl<R: Ring> Connections<R> {
 
     /// A connection has come.
     pub(crate) fn begin(&mut self, slot: Slot) {
-        let mut turn = self.turn(slot, None);
-        protocol::begin(&mut turn);
-        let finished = turn.finish();
-        self.complete(slot, None, finished);
+        self.in_turn(slot, None, protocol::begin);
     }
 
-    /// The answer to a request that comes while the shard drains, or has no room.
-    pub(crate) fn refuse_busy(&mut self, slot: Slot) {
-        let mut turn = self.turn(slot, None);
-        protocol::close(&mut turn, Failing::GoesAway);
-        let finished = turn.finish();
-        self.complete(slot, None, finished);
+    /// Ends a connection in the way of what is spoken on it: one whose request is yet to come is
+    /// refused.
+    pub(crate) fn close(&mut self, slot: Slot, failing: Failing) {
+        self.in_turn(slot, None, |turn| protocol::close(turn, failing));
     }
 
     /// Tells the handlers of all connections that are left of their end, because the shard ends.

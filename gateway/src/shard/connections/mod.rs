@@ -128,6 +128,20 @@ impl<R: Ring> Connections<R> {
         }
     }
 
+    /// A connection has a turn, in which `what` is done, and what that leaves to do is done as well.
+    pub(super) fn in_turn<T>(
+        &mut self,
+        slot: Slot,
+        buffer: Option<BufferId>,
+        what: impl FnOnce(&mut Turn<'_>) -> T,
+    ) -> T {
+        let mut turn = self.turn(slot, buffer);
+        let done = what(&mut turn);
+        let finished = turn.finish();
+        self.complete(slot, buffer, finished);
+        done
+    }
+
     /// Whether as many connections are open as are served.
     fn has_no_place(&self) -> bool {
         self.sockets.counters.connections_open >= u64::from(self.sockets.limits.connections)

@@ -4,7 +4,6 @@
 use crate::config::SlowPeer;
 use crate::connection::{Bound, CLOSE_RESERVE, LeftOut, Offer, Offered, Overflow};
 use crate::kernel::{Ring, Slot};
-use crate::protocol;
 use crate::protocol::services::ServiceLimits;
 use crate::protocol::turn::Failing;
 use crate::shard::connections::Connections;
@@ -78,17 +77,10 @@ impl<R: Ring> Connections<R> {
     /// The peer cannot take a message: does what its route says.
     fn is_slow(&mut self, slot: Slot, messages: u32) {
         match self.service(slot).limits.slow_peer {
-            SlowPeer::Pause | SlowPeer::Close => self.close_slow(slot),
+            SlowPeer::Pause | SlowPeer::Close => self.close(slot, Failing::Slow),
             SlowPeer::DropNewest | SlowPeer::DropOldest | SlowPeer::Conflate => {
                 self.sockets.counters.slow_dropped_newest += u64::from(messages);
             }
         }
-    }
-
-    fn close_slow(&mut self, slot: Slot) {
-        let mut turn = self.turn(slot, None);
-        protocol::close(&mut turn, Failing::Slow);
-        let finished = turn.finish();
-        self.complete(slot, None, finished);
     }
 }

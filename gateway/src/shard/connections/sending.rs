@@ -248,10 +248,7 @@ impl<R: Ring> Connections<R> {
         let connection = &self.sockets.table[slot];
         let tells = connection.may_go_on();
         if tells {
-            let mut turn = self.turn(slot, None);
-            protocol::writable(&mut turn);
-            let finished = turn.finish();
-            self.complete(slot, None, finished);
+            self.in_turn(slot, None, protocol::writable);
         } else {
             self.after_words(slot);
         }
