@@ -84,7 +84,7 @@ impl Relief {
         let few_places =
             connections.sockets.frames.waiting() > connections.sockets.frames.places() / 2;
         let few_own =
-            self.sending_left(&connections.sockets) < connections.sockets.sending_reserve() / 8 * 9;
+            sending_left(&connections.sockets) < connections.sockets.sending_reserve() / 8 * 9;
         let pressing = self.runs_short(&connections.sockets);
         self.presses = pressing;
         let is_pressing = is_short || pressing.blocks || pressing.places;
@@ -98,7 +98,7 @@ impl Relief {
         }
         let now = connections.sockets.deadlines.now();
         let lacks = is_pressing
-            || self.sending_left(&connections.sockets) < connections.sockets.sending_reserve();
+            || sending_left(&connections.sockets) < connections.sockets.sending_reserve();
         self.since = lacks.then(|| self.since.unwrap_or(now));
         let is_urgent = self.since.is_some_and(|since| now - since >= PATIENCE_TICKS);
         if was_short || is_urgent || few_own || pressing.blocks || few_places {
@@ -132,25 +132,20 @@ impl Relief {
         }
     }
 
-    /// What is free of the blocks for sending that nothing else can take.
-    fn sending_left<R: Ring>(&self, sockets: &Sockets<R>) -> u64 {
-        sockets.blocks.own_free_bytes(Share::Sending)
-    }
-
     /// The one that holds most among those that are looked at.
     fn find<R: Ring>(&mut self, sockets: &Sockets<R>, holder: Holder) -> Option<Slot> {
         let end = sockets.table.used_slots();
         let start = if self.cursor < end { self.cursor } else { 0 };
         let until = end.min(start.saturating_add(LOOKED_AT));
         self.cursor = until;
-        let most = (start..until).map(|slot| (self.holds(sockets, slot, holder), slot)).max();
+        let most = (start..until).map(|slot| (holds(sockets, slot, holder), slot)).max();
         most.filter(|(held, _)| *held > 0).map(|(_, slot)| slot)
     }
 
     /// Has the one give way that does not read and holds most; whether there was one.
     fn evict_stuck<R: Ring>(&mut self, connections: &mut Connections<R>) -> bool {
         let found = self.find(&connections.sockets, Holder::Stuck);
-        found.is_some_and(|slot| self.evict(connections, slot))
+        found.inspect(|slot| evict(connections, *slot)).is_some()
     }
 
     /// Has the one give way that held most when it was found, and whose peer has not taken all for
@@ -166,13 +161,11 @@ impl Relief {
             return false;
         }
         connections.sockets.watched = Watched::default();
-        self.holds(&connections.sockets, slot, Holder::Any) > 0 && self.evict(connections, slot)
-    }
-
-    fn evict<R: Ring>(&mut self, connections: &mut Connections<R>, slot: Slot) -> bool {
-        connections.sockets.counters.holders_evicted += 1;
-        self.give_way(connections, slot);
-        true
+        let holds_some = holds(&connections.sockets, slot, Holder::Any) > 0;
+        if holds_some {
+            evict(connections, slot);
+        }
+        holds_some
     }
 
     /// Has the largest half message given up, once all slots were looked at.
@@ -180,8 +173,7 @@ impl Relief {
         let end = connections.sockets.table.used_slots();
         let start = self.half_cursor.min(end);
         let until = end.min(start.saturating_add(LOOKED_AT));
-        let found =
-            (start..until).map(|slot| (self.half_bytes(&connections.sockets, slot), slot)).max();
+        let found = (start..until).map(|slot| (half_bytes(&connections.sockets, slot), slot)).max();
         self.largest_half = self.largest_half.max(found);
         if until < end {
             self.half_cursor = until;
@@ -192,76 +184,80 @@ impl Relief {
         self.half_cursor = 0;
         let Some((bytes @ 1.., slot)) = self.largest_half.take() else { return };
         // If it has become less meanwhile, or is another's, they are looked at anew.
-        if self.half_bytes(&connections.sockets, slot) >= bytes {
+        if half_bytes(&connections.sockets, slot) >= bytes {
             connections.sockets.counters.holders_evicted += 1;
             connections.close(slot, Failing::NoMemory);
         }
     }
+}
 
-    /// Bytes of the blocks of what a connection has half sent, a message and a control frame; 0 if
-    /// it has none.
-    fn half_bytes<R: Ring>(&self, sockets: &Sockets<R>, slot: Slot) -> u64 {
-        let connection = sockets.table[slot];
-        if connection.stage != Stage::Open {
-            return 0;
-        }
-        let halves = [connection.gathered, connection.control];
-        halves.into_iter().flatten().map(|block| u64::from(sockets.blocks.size(block))).sum()
-    }
+/// What is free of the blocks for sending that nothing else can take.
+fn sending_left<R: Ring>(sockets: &Sockets<R>) -> u64 {
+    sockets.blocks.own_free_bytes(Share::Sending)
+}
 
-    /// Bytes that a connection holds; 0 if it is none of those that are looked for.
-    fn holds<R: Ring>(&self, sockets: &Sockets<R>, slot: Slot, holder: Holder) -> u64 {
-        let connection = sockets.table[slot];
-        if matches!(connection.stage, Stage::Free | Stage::Zombie) {
-            return 0;
-        }
-        let waiting = u64::from(connection.backlog_bytes) + u64::from(sockets.frames.bytes(slot));
-        match holder {
-            Holder::Any if !connection.is_closing() && connection.states.is_blocked() => waiting,
-            Holder::Stuck if waiting > 0 && self.is_stuck(sockets, slot) => waiting,
-            Holder::Any | Holder::Stuck => 0,
-        }
+/// Bytes of the blocks of what a connection has half sent, a message and a control frame; 0 if it
+/// has none.
+fn half_bytes<R: Ring>(sockets: &Sockets<R>, slot: Slot) -> u64 {
+    let connection = sockets.table[slot];
+    if connection.stage != Stage::Open {
+        return 0;
     }
+    let halves = [connection.gathered, connection.control];
+    halves.into_iter().flatten().map(|block| u64::from(sockets.blocks.size(block))).sum()
+}
 
-    /// Whether the peer has taken nothing of what waits for it for a while.
-    fn is_stuck<R: Ring>(&self, sockets: &Sockets<R>, slot: Slot) -> bool {
-        let connection = sockets.table[slot];
-        if !connection.states.is_blocked() {
-            return false;
-        }
-        if sockets.stalled.contains_key(&slot) {
-            return true;
-        }
-        // A closing one has the time as well that its Close frame needs to get out.
-        let wait = connection.wait;
-        if !matches!(wait, Wait::Progress | Wait::Close) {
-            return false;
-        }
-        let whole = sockets.profile(slot).ticks(wait);
-        let left = sockets.deadlines.left(slot, connection.laps);
-        let waited = whole.zip(left).map_or(0, |(whole, left)| whole.saturating_sub(left));
-        TICK * waited >= STUCK
+/// Bytes that a connection holds; 0 if it is none of those that are looked for.
+fn holds<R: Ring>(sockets: &Sockets<R>, slot: Slot, holder: Holder) -> u64 {
+    let connection = sockets.table[slot];
+    if matches!(connection.stage, Stage::Free | Stage::Zombie) {
+        return 0;
     }
+    let waiting = u64::from(connection.backlog_bytes) + u64::from(sockets.frames.bytes(slot));
+    match holder {
+        Holder::Any if !connection.is_closing() && connection.states.is_blocked() => waiting,
+        Holder::Stuck if waiting > 0 && is_stuck(sockets, slot) => waiting,
+        Holder::Any | Holder::Stuck => 0,
+    }
+}
 
-    /// A peer that does not take what waits for it gives way: as its route says, and at once if it
-    /// is closing already.
-    fn give_way<R: Ring>(&mut self, connections: &mut Connections<R>, slot: Slot) {
-        let connection = &connections.sockets.table[slot];
-        if connection.stage != Stage::Open || connection.is_closing() {
-            return connections.drop_connection(slot);
-        }
-        let queued = u64::from(connections.sockets.frames.bytes(slot));
-        let keeps_it = !matches!(
-            connections.service(slot).limits.slow_peer,
-            SlowPeer::Pause | SlowPeer::Close
-        );
-        if keeps_it && queued > u64::from(connection.backlog_bytes) {
-            let dropped = connections.sockets.outbox(slot).leave_out();
-            connections.sockets.counters.slow_dropped_oldest += dropped;
-            if dropped > 0 {
-                return;
-            }
-        }
-        connections.close(slot, Failing::GivesWay);
+/// Whether the peer has taken nothing of what waits for it for a while.
+fn is_stuck<R: Ring>(sockets: &Sockets<R>, slot: Slot) -> bool {
+    let connection = sockets.table[slot];
+    if !connection.states.is_blocked() {
+        return false;
     }
+    if sockets.stalled.contains_key(&slot) {
+        return true;
+    }
+    // A closing one has the time as well that its Close frame needs to get out.
+    let wait = connection.wait;
+    if !matches!(wait, Wait::Progress | Wait::Close) {
+        return false;
+    }
+    let whole = sockets.profile(slot).ticks(wait);
+    let left = sockets.deadlines.left(slot, connection.laps);
+    let waited = whole.zip(left).map_or(0, |(whole, left)| whole.saturating_sub(left));
+    TICK * waited >= STUCK
+}
+
+/// A peer that does not take what waits for it gives way: as its route says, and at once if it is
+/// closing already.
+fn evict<R: Ring>(connections: &mut Connections<R>, slot: Slot) {
+    connections.sockets.counters.holders_evicted += 1;
+    let connection = &connections.sockets.table[slot];
+    if connection.stage != Stage::Open || connection.is_closing() {
+        return connections.drop_connection(slot);
+    }
+    let queued = u64::from(connections.sockets.frames.bytes(slot));
+    let keeps_it =
+        !matches!(connections.service(slot).limits.slow_peer, SlowPeer::Pause | SlowPeer::Close);
+    if keeps_it && queued > u64::from(connection.backlog_bytes) {
+        let dropped = connections.sockets.outbox(slot).leave_out();
+        connections.sockets.counters.slow_dropped_oldest += dropped;
+        if dropped > 0 {
+            return;
+        }
+    }
+    connections.close(slot, Failing::GivesWay);
 }
