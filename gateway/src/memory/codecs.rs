@@ -1,5 +1,6 @@
 //! The compressors that a shard lends to one message at a time.
 
+pub use tidegate_proto::websocket::deflate::Inflater;
 use tidegate_proto::websocket::deflate::{Deflater, Deflaters};
 
 /// The most that is compressed or inflated at once, in bytes: a longer message that is sent becomes

@@ -8,7 +8,7 @@ mod lines;
 mod pool;
 
 pub use blocks::{BlockId, Blocks, Full, MIN_BLOCK, Share};
-pub use codecs::{Compressor, PIECE};
+pub use codecs::{Compressor, Inflater, PIECE};
 pub(crate) use lines::lines;
 pub use pool::Pool;
 #[cfg(test)]

@@ -10,9 +10,10 @@ use tidegate_proto::websocket::sender::OutOfOrder;
 
 use super::admission::{Admission, Joining};
 use super::desk::Desk;
+use super::forms;
 use super::serve::Piece;
 use super::turn::{Failing, Work};
-use super::websocket::encode::{self, Compressing, Deflating};
+use super::websocket::encode::{Compressing, Deflating};
 use super::websocket::state;
 use crate::config::stack::Deflate;
 use crate::connection::Payload;
@@ -229,7 +230,7 @@ impl Context<'_, '_> {
 
     /// The form in which it is sent what is published.
     fn form(&self, events: bool) -> Form {
-        encode::form(events, self.work.output.connection.window())
+        forms::of(self.work.output.connection, events)
     }
 
     fn write(&mut self, kind: Kind, part: Part, payload: &Payload<'_>) -> Result<(), WriteError> {

@@ -1,10 +1,9 @@
 //! What is spoken on a connection.
 //!
-//! A shard receives, sends, waits and closes, and of protocols it knows only who makes frames of
-//! what is published (`websocket::encode`). What has come in, what has been sent, what is over and
-//! what is to end goes to the functions here, each over the [`Turn`] of one connection: one `match`
-//! over what is spoken on it. What a turn leaves to do for the shard it says when it is over
-//! ([`turn::Finished`]).
+//! A shard receives, sends, waits and closes, and knows no protocol. What has come in, what has been
+//! sent, what is over and what is to end goes to the functions here, each over the [`Turn`] of one
+//! connection: one `match` over what is spoken on it. What a turn leaves to do for the shard it says
+//! when it is over ([`turn::Finished`]). What is published is put into bytes by `forms`.
 
 #[doc(hidden)]
 pub mod admission;
@@ -13,8 +12,9 @@ pub mod context;
 mod counted;
 #[doc(hidden)]
 pub mod desk;
-pub(crate) mod events;
+mod events;
 mod foreign;
+pub(crate) mod forms;
 mod opening;
 #[doc(hidden)]
 pub mod program;
@@ -31,7 +31,7 @@ pub mod services;
 pub mod streaming;
 #[doc(hidden)]
 pub mod turn;
-pub(crate) mod websocket;
+mod websocket;
 
 use crate::connection::{Connection, Spoken};
 use crate::kernel::Span;

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tidegate_proto::keepalive::Wait;
-use tidegate_proto::websocket::deflate::Inflater;
 
 use super::context::Publishing;
 use super::desk::Desk;
@@ -16,7 +15,7 @@ use crate::connection::{Connection, Output, Place, Reading, ServiceId};
 use crate::counters::Counters;
 use crate::hub::{Cause, Hub, Message, NotDone, Publication, Target};
 use crate::kernel::Span;
-use crate::memory::{Compressor, Full, Share, gathered};
+use crate::memory::{Compressor, Full, Inflater, Share, gathered};
 use crate::names::ConnectionId;
 
 /// What ends a connection from our side, whatever is spoken on it. Each protocol has words of its

@@ -15,7 +15,7 @@ use crate::connection::NO_KEY;
 use crate::hub::{Delivery, Direct, Form, Instruction, Outcome, Published, Reply, Subscriber};
 use crate::kernel::{Ring, Slot};
 use crate::names::ConnectionId;
-use crate::protocol::websocket::encode;
+use crate::protocol::forms;
 
 /// Connections that are told in one portion, and slots that are looked at for them. Less than
 /// [`super::OPERATIONS_PER_EVENT`].
@@ -258,13 +258,13 @@ impl<R: Ring> Fanout<'_, R> {
         wanted: Form,
         forms: &mut Forms,
     ) -> Delivered {
-        if delivery.publication().is_none() && !encode::is_event(wanted) {
+        let deflate = self.connections.sockets.profile(slot).deflate;
+        let Some(form) = forms::of_delivery(delivery, wanted, deflate) else {
             return Delivered::Taken;
-        }
+        };
         if self.connections.sockets.table[slot].is_foreign() {
             return self.connections.tell_alone(slot, delivery);
         }
-        let form = self.form(slot, delivery, wanted);
         let offer = match self.framed(delivery, form, forms) {
             Framed::Ready(offer) => offer,
             Framed::Waits(_) => {
@@ -302,20 +302,12 @@ impl<R: Ring> Fanout<'_, R> {
         framed
     }
 
-    /// The form in which a connection that wants this one gets a delivery.
-    fn form(&self, slot: Slot, delivery: &Delivery, wanted: Form) -> Form {
-        let length = delivery.payload_bytes();
-        let deflate = self.connections.sockets.profile(slot).deflate;
-        let is_worth_it = deflate.is_some_and(|deflate| length >= u64::from(deflate.min));
-        if is_worth_it { wanted } else { encode::uncompressed(wanted) }
-    }
-
     /// Puts a delivery into a block, as what is spoken on connections that want this form says.
     fn encode(&mut self, delivery: &Delivery, form: Form) -> Framed {
         let key = self.key_of(delivery);
         let Connections { sockets, compressor, .. } = &mut *self.connections;
         let level = sockets.profiles.shared_deflate().map_or(1, |deflate| deflate.level);
-        match encode::delivery(form, delivery, compressor, level) {
+        match forms::delivery(form, delivery, compressor, level) {
             Some(encoding) => self.encoded(&encoding.parts(), key),
             // These are events only.
             None => Framed::TooLarge,

@@ -1,7 +1,5 @@
 //! What a shard may hold, for the bill.
 
-use tidegate_proto::websocket::deflate::Inflater;
-
 use super::halves::Halves;
 use super::sockets::put_off::PutOff;
 use super::sockets::sending::BatchSend;
@@ -13,7 +11,7 @@ use crate::config::{Config, Handler, Limits, Listener};
 use crate::connection::{Connection, FrameId, Frames, SealedBytes};
 use crate::hub;
 use crate::kernel::{ACCEPT_BATCH, BufferId, Completion, Generation, Peer, Slot, SlotSet};
-use crate::memory::{MIN_BLOCK, PIECE};
+use crate::memory::{Inflater, MIN_BLOCK, PIECE};
 use crate::protocol::streaming::Sources;
 
 /// A listener's socket, timings and state of accepting.

@@ -19,10 +19,9 @@ use crate::hub::{
     Why, Work,
 };
 use crate::kernel::{Ring, Slot};
-use crate::protocol;
 use crate::protocol::serve::Event;
 use crate::protocol::turn::Turn;
-use crate::protocol::websocket::encode;
+use crate::protocol::{self, forms};
 
 /// How long a turn of the loop works on mail and on what is delivered to many, while others wait.
 const SLICE: Duration = Duration::from_micros(250);
@@ -111,10 +110,10 @@ impl<R: Ring> Shard<R> {
         let Sockets { profiles, ring, .. } = sockets;
         let deflate = profiles.shared_deflate();
         hub.next(moment, &budget, &mut |form, publication: &Publication| {
-            if !encode::is_once(form) {
+            if !forms::is_once(form) {
                 return None;
             }
-            let encoded = encode::once(form, publication, compressor, deflate);
+            let encoded = forms::once(form, publication, compressor, deflate);
             stint.compressed += publication.message.bytes().len();
             if stint.compressed > COMPRESSED_AT_ONCE || ring.now() >= stint.until {
                 budget.set(0);

@@ -8,17 +8,13 @@
 //! published meanwhile comes from the home as well: a subscriber is told live messages once it has
 //! got to the end.
 
-use tidegate_proto::websocket::frame::MAX_UNMASKED_HEADER;
-use tidegate_proto::websocket::message::Kind;
-
 use super::connections::Connections;
 use super::connections::queue::Delivered;
 use crate::hub::{Recovered, Standing, Subscribed};
 use crate::kernel::{Ring, Slot};
 use crate::memory::Share;
 use crate::names::Position;
-use crate::protocol::events::{self, subscribed};
-use crate::protocol::websocket::encode;
+use crate::protocol::forms;
 
 /// Cursors that are looked at in one turn of the loop.
 const FETCHED_AT_ONCE: usize = 64;
@@ -109,25 +105,23 @@ impl<R: Ring> Recovery<'_, R> {
         let id = self.connections.hub.id_at(whose.address);
         let mut told = Told { frames: Vec::new(), messages: 0, notices: 0, next: portion.next };
         if portion.left_out > 0 {
-            let text = subscribed(whose.name.as_str(), id, *position, true);
-            told.add(&text);
+            told.frames.extend(forms::subscribed(&whose.name, id, *position, true));
             told.notices += 1;
         }
         let mut before: Option<Position> = None;
         for delivery in &portion.deliveries {
             // What it published itself goes to others only, if its route says so.
             if delivery.except() != Some(id) {
-                let event = events::event(delivery);
-                let length = event.len() + MAX_UNMASKED_HEADER;
-                if !told.frames.is_empty() && told.frames.len() + length > most {
+                let event = forms::event(delivery);
+                if !told.frames.is_empty() && told.frames.len() + event.len() > most {
                     // The rest is asked for anew; a gap in front was told.
                     told.next = before.or(delivery.position.map(Position::before));
                     break;
                 }
-                if length > most {
+                if event.len() > most {
                     self.connections.sockets.counters.deliveries_too_large += 1;
                 } else {
-                    told.add(&event);
+                    told.frames.extend(event);
                     told.messages += 1;
                 }
             }
@@ -199,13 +193,7 @@ impl<R: Ring> Recovery<'_, R> {
         gap: bool,
     ) -> Delivered {
         let id = self.connections.hub.id_at(whose.address);
-        let text = subscribed(whose.name.as_str(), id, position, gap);
-        self.connections.send_frames(slot, &encode::plain(Kind::Text, &text), 1)
-    }
-}
-
-impl Told {
-    fn add(&mut self, event: &[u8]) {
-        self.frames.extend(encode::plain(Kind::Text, event));
+        let event = forms::subscribed(&whose.name, id, position, gap);
+        self.connections.send_frames(slot, &event, 1)
     }
 }

@@ -1,25 +1,12 @@
 //! Messages into frames, for one connection or for many: the one place where a message gets its
 //! headers, and where it is compressed.
 
-use std::borrow::Cow;
-
 use tidegate_proto::websocket::frame::{Header, MAX_UNMASKED_HEADER};
 use tidegate_proto::websocket::message::{Kind, Part};
 use tidegate_proto::websocket::sender::{Cuts, cut};
 
-use crate::config::stack::Deflate;
-use crate::hub::{Content, Delivery, Encoded, Form, Publication};
+use crate::hub::Content;
 use crate::memory::{Compressor, PIECE};
-use crate::protocol::events;
-
-/// The window of what is compressed for many, in bits: what nearly all clients agree to. There is
-/// one: a peer must not choose what work it makes.
-const SHARED_WINDOW: u8 = 15;
-
-/// Of a [`Form`]: compressed, with the shared window.
-const DEFLATED: u8 = 1;
-/// Of a [`Form`]: as an event.
-const EVENT: u8 = 2;
 
 /// How a message is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +37,8 @@ impl Head {
         Self { bytes, length }
     }
 
-    fn none() -> Self {
+    /// No header: it stands within the bytes already.
+    pub(crate) fn none() -> Self {
         Self { bytes: [0; MAX_UNMASKED_HEADER], length: 0 }
     }
 
@@ -87,85 +75,6 @@ impl Compressing {
     }
 }
 
-/// A delivery in bytes: what stands in front, and the rest.
-pub(crate) struct Encoding<'d> {
-    head: Head,
-    bytes: Cow<'d, [u8]>,
-}
-
-impl Encoding<'_> {
-    /// All of it, in order.
-    pub(crate) fn parts(&self) -> [&[u8]; 2] {
-        [self.head.bytes(), &self.bytes]
-    }
-}
-
-/// The form in which a connection that has agreed to this window, 0 for none, is sent what is
-/// published, as events or as it was published.
-pub(crate) fn form(events: bool, window: u8) -> Form {
-    let deflated = if window == SHARED_WINDOW { DEFLATED } else { 0 };
-    Form(deflated | if events { EVENT } else { 0 })
-}
-
-/// Whether it is sent events: those who come and those who go as well.
-pub(crate) fn is_event(form: Form) -> bool {
-    form.0 & EVENT != 0
-}
-
-/// The same, but not compressed.
-pub(crate) fn uncompressed(form: Form) -> Form {
-    Form(form.0 & !DEFLATED)
-}
-
-/// Whether a message is encoded once for all who want this form. Events differ from what is
-/// published, and where a message stands is not known before it is encoded.
-pub(crate) fn is_once(form: Form) -> bool {
-    form.0 == DEFLATED
-}
-
-/// A message encoded once for all who want it in such a form; `None` if it is not worth it, or no
-/// memory is left.
-pub(crate) fn once(
-    form: Form,
-    publication: &Publication,
-    compressor: &mut Compressor,
-    deflate: Option<Deflate>,
-) -> Option<Encoded> {
-    let Deflate { level, min } = deflate?;
-    let message = &publication.message;
-    if !is_once(form) || message.bytes().len() < min as usize {
-        return None;
-    }
-    let how = Deflating { level, window: SHARED_WINDOW };
-    let frames = compressed(compressor, how, kind(message.content()), message.bytes());
-    message.encoded(form, frames)
-}
-
-/// A delivery in this form, compressed at this level where it was not at the home; `None` if there
-/// is nothing to be told in it.
-pub(crate) fn delivery<'d>(
-    form: Form,
-    delivery: &'d Delivery,
-    compressor: &mut Compressor,
-    level: u8,
-) -> Option<Encoding<'d>> {
-    if let Some(encoded) = delivery.encoded(form) {
-        return Some(Encoding { head: Head::none(), bytes: Cow::Borrowed(encoded.bytes()) });
-    }
-    let (kind, bytes): (_, Cow<'d, [u8]>) = if is_event(form) {
-        (Kind::Text, events::event(delivery).into())
-    } else {
-        let content = delivery.publication()?.message.content();
-        (kind(content), Cow::Borrowed(content.as_bytes()))
-    };
-    if form == uncompressed(form) {
-        return Some(Encoding { head: Head::plain(kind, bytes.len()), bytes });
-    }
-    let how = Deflating { level, window: SHARED_WINDOW };
-    let frames = compressed(compressor, how, kind, &bytes);
-    Some(Encoding { head: Head::none(), bytes: frames.into() })
-}
-
 /// What a message of this content is to WebSocket.
 pub(crate) fn kind(content: &Content) -> Kind {
     match content {
@@ -197,15 +106,11 @@ pub(crate) fn compressed(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use tidegate_proto::websocket::frame::OpCode;
 
     use super::*;
-    use crate::hub::{Message, MessageMemory, What, Who};
-    use crate::names::Name;
 
-    const HOW: Deflating = Deflating { level: 1, window: SHARED_WINDOW };
+    const HOW: Deflating = Deflating { level: 1, window: 15 };
 
     /// The opcodes and lengths of the frames that a part becomes.
     fn frames(part: Part, length: usize) -> Vec<(OpCode, bool, bool)> {
@@ -218,55 +123,6 @@ mod tests {
             frames.push((header.opcode, header.compressed, header.fin));
         }
         frames
-    }
-
-    /// A delivery of this content, as the home made it for these forms.
-    fn of(content: impl Into<Content>, forms: &[Form], compressor: &mut Compressor) -> Delivery {
-        let memory = Arc::new(MessageMemory::new(1 << 20));
-        let message = Message::new(content, &memory).expect("room");
-        let publication = Publication { message, key: None, except: None };
-        let deflate = Some(Deflate { level: 1, min: 10 });
-        let once = |form: &Form| once(*form, &publication, &mut *compressor, deflate);
-        let encoded = forms.iter().filter_map(once).collect();
-        let what = What::Message(publication, encoded);
-        Delivery { topic: None, hash: 0, position: None, what }
-    }
-
-    fn said(form: Form, delivery: &Delivery, compressor: &mut Compressor) -> Option<Vec<u8>> {
-        Some(super::delivery(form, delivery, compressor, 1)?.parts().concat())
-    }
-
-    #[test]
-    fn what_is_encoded_once_for_all_is_what_each_shard_would_make_of_it() {
-        let mut compressor = Compressor::new();
-        let [plain, deflated, events] = [form(false, 0), form(false, 15), form(true, 15)];
-        let forms = [plain, deflated, events];
-        let text = "much of a muchness".repeat(5000);
-        let one = of(&*text, &forms, &mut compressor);
-        assert!(one.encoded(plain).is_none() && one.encoded(events).is_none());
-        let encoded = one.encoded(deflated).expect("it is worth it").bytes().to_vec();
-        assert_eq!(said(deflated, &one, &mut compressor), Some(encoded.clone()));
-        let other = of(&*text, &[], &mut compressor);
-        assert_eq!(said(deflated, &other, &mut compressor), Some(encoded));
-        assert!(of("short", &forms, &mut compressor).encoded(deflated).is_none());
-    }
-
-    #[test]
-    fn each_form_says_what_it_is_for() {
-        let mut compressor = Compressor::new();
-        let hi = of("hi", &[], &mut compressor);
-        let mut said = |form, delivery: &Delivery| said(form, delivery, &mut compressor);
-        assert_eq!(said(form(false, 0), &hi), Some(b"\x81\x02hi".to_vec()));
-        assert_eq!(form(false, 14), form(false, 0), "one window is compressed for");
-        let event = said(form(true, 0), &hi).expect("an event");
-        assert_eq!(event[2..], br#"{"type":"message","text":"hi"}"#[..]);
-        let compressed = said(form(true, 15), &hi).expect("an event");
-        assert_eq!(compressed[0], 0xc1);
-        assert_eq!(uncompressed(form(true, 15)), form(true, 0));
-        let who = Who::User(Name::new("me").expect("a name"));
-        let came = Delivery { topic: None, hash: 0, position: None, what: What::Join(who) };
-        assert_eq!(said(form(false, 0), &came), None, "who comes is told as an event only");
-        assert!(said(form(true, 0), &came).is_some());
     }
 
     #[test]

@@ -9,14 +9,12 @@ mod told;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_proto::websocket::deflate::Inflater;
-
 use crate::config::Config;
 use crate::connection::{Output, Place};
 use crate::handler::built_in;
 use crate::hub::Hub;
 use crate::kernel::{BufferId, Memory, Ring, Slot, SlotRef};
-use crate::memory::{Compressor, Pool};
+use crate::memory::{Compressor, Inflater, Pool};
 use crate::protocol::services::{Service, Services};
 use crate::protocol::turn::{Finished, Said, Turn, Work};
 use crate::shard::Assembly;

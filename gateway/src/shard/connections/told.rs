@@ -4,8 +4,7 @@ use crate::connection::NO_KEY;
 use crate::hub::{Delivery, Form, Instruction, NotDone, Subscribing, Why};
 use crate::kernel::{Ring, Slot};
 use crate::names::{Address, ConnectionId};
-use crate::protocol;
-use crate::protocol::websocket::encode;
+use crate::protocol::{self, forms};
 use crate::shard::connections::Connections;
 use crate::shard::connections::queue::Delivered;
 
@@ -121,8 +120,7 @@ impl<R: Ring> Connections<R> {
     /// The form in which a connection is sent what concerns all, or itself, and what it is
     /// subscribed to from outside.
     pub(crate) fn form_of(&self, slot: Slot) -> Form {
-        let window = self.sockets.table[slot].window();
-        encode::form(self.wants_events(slot), window)
+        forms::of(&self.sockets.table[slot], self.wants_events(slot))
     }
 
     /// Whether a connection wants events: by its route, or by how a handler subscribed it.
