@@ -184,9 +184,9 @@ counters! {
 
 /// Counters that other threads can read.
 #[derive(Debug)]
-pub struct Published([AtomicU64; Counters::COUNT]);
+pub struct PublishedCounters([AtomicU64; Counters::COUNT]);
 
-impl Published {
+impl PublishedCounters {
     /// All zero.
     #[must_use]
     pub fn new() -> Self {
@@ -207,7 +207,7 @@ impl Published {
     }
 }
 
-impl Default for Published {
+impl Default for PublishedCounters {
     fn default() -> Self {
         Self::new()
     }
@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn what_is_published_is_read_and_summed() {
         let counters = Counters { accepted: 3, loops: 9, ..Counters::default() };
-        let published = Published::new();
+        let published = PublishedCounters::new();
         published.store(&counters);
         assert_eq!(published.load(), counters);
         let sum: Counters = [counters, counters].into_iter().sum();

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 
 use crate::kernel::Waker;
-use crate::shard::{Command, Control, Vitals};
+use crate::shard::{Command, Panel, Vitals};
 
 pub use crate::shard::Counters;
 
@@ -18,7 +18,7 @@ pub struct Handle {
 
 /// The wire to one shard.
 pub(crate) struct Wire {
-    pub(crate) control: Arc<Control>,
+    pub(crate) panel: Arc<Panel>,
     pub(crate) waker: Waker,
 }
 
@@ -52,24 +52,24 @@ impl Handle {
     /// ago in a shard without connections, or at its end.
     #[must_use]
     pub fn counters(&self) -> Counters {
-        self.wires.iter().map(|wire| wire.control.counters.load()).sum()
+        self.wires.iter().map(|wire| wire.panel.counters.load()).sum()
     }
 
     /// What each shard has counted and shown of itself, likewise.
     pub(crate) fn by_shard(&self) -> Vec<(Counters, Vitals)> {
-        let shown = |wire: &Wire| (wire.control.counters.load(), wire.control.vitals.load());
+        let shown = |wire: &Wire| (wire.panel.counters.load(), wire.panel.vitals.load());
         self.wires.iter().map(shown).collect()
     }
 
     /// Whether the gateway serves, and nobody has told it to end.
     #[must_use]
     pub fn is_serving(&self) -> bool {
-        self.wires.iter().all(|wire| wire.control.command() == Command::Run)
+        self.wires.iter().all(|wire| wire.panel.command() == Command::Run)
     }
 
     fn tell(&self, command: Command) {
         for wire in &*self.wires {
-            wire.control.tell(command, &wire.waker);
+            wire.panel.tell(command, &wire.waker);
         }
     }
 }
@@ -82,6 +82,6 @@ impl fmt::Debug for Handle {
 
 impl Wire {
     fn new() -> io::Result<Self> {
-        Ok(Self { control: Arc::new(Control::default()), waker: Waker::new()? })
+        Ok(Self { panel: Arc::new(Panel::default()), waker: Waker::new()? })
     }
 }

@@ -6,7 +6,7 @@ use tidegate_proto::token::is_token;
 use super::hub::{AGE_MAX, LINGER_MAX, check_pattern, largest_message};
 use super::listener::excludes;
 use super::route::{SUBPROTOCOL_LENGTH, largest_gathered};
-use super::{Config, Handler, path};
+use super::{Config, RouteHandler, path};
 use crate::kernel;
 use crate::names::TopicRule;
 
@@ -138,7 +138,7 @@ impl Config {
             {
                 return Err(BuiltWrong(format!("routes[{index}].subprotocol: one short token")));
             }
-            if let Handler::Hub(hub) = &route.handler
+            if let RouteHandler::Hub(hub) = &route.handler
                 && let Err(wrong) = hub.check_names(&route.path)
             {
                 return Err(BuiltWrong(format!("routes[{index}].handler: {wrong}")));
@@ -170,7 +170,7 @@ fn first_broken(rules: &[(bool, &str)]) -> Result<(), BuiltWrong> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Handler, Route};
+    use super::super::{Route, RouteHandler};
     use super::*;
 
     #[test]
@@ -195,7 +195,9 @@ mod tests {
             ("routes[1].subprotocol", |config| config.routes[1].subprotocol = Some("a b".into())),
             ("routes[0].max_buffered", |config| config.routes[0].max_buffered_message = 1 << 30),
             ("routes[0].path", |config| config.routes[0].path = "/%65cho".into()),
-            ("routes[3].path", |config| config.routes.push(Route::new("/{*a}{b}", Handler::Echo))),
+            ("routes[3].path", |config| {
+                config.routes.push(Route::new("/{*a}{b}", RouteHandler::Echo));
+            }),
         ];
         for (field, spoil) in cases {
             let mut config = Config::default();

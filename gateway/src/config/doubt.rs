@@ -1,6 +1,6 @@
 //! What works, but was hardly meant: it is told, and nothing is refused.
 
-use super::{Config, Handler, HubRoute, Part};
+use super::{Config, HubRoute, Part, RouteHandler};
 use crate::units::quote;
 
 impl Config {
@@ -11,8 +11,8 @@ impl Config {
     pub fn doubts(&self) -> Vec<String> {
         let hubs = |pattern: &str| {
             self.routes.iter().any(|route| match &route.handler {
-                Handler::Hub(hub) => may_have(&route.path, hub, pattern),
-                Handler::Echo | Handler::Static => false,
+                RouteHandler::Hub(hub) => may_have(&route.path, hub, pattern),
+                RouteHandler::Echo | RouteHandler::Static => false,
             })
         };
         let topics = self.topics.iter().enumerate().filter(|(_, topic)| !hubs(&topic.name));
@@ -73,7 +73,7 @@ mod tests {
             ("/news", "news", "news", true),
             ("/news", "news", "new", false),
         ] {
-            let routes = vec![Route::new(path, Handler::Hub(HubRoute::on(topic)))];
+            let routes = vec![Route::new(path, RouteHandler::Hub(HubRoute::on(topic)))];
             let topics = vec![TopicKept::new(pattern)];
             let doubts = Config { routes, topics, ..Config::default() }.doubts();
             assert_eq!(doubts.is_empty(), is_had, "{path} {topic} {pattern}: {doubts:?}");

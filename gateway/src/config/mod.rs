@@ -37,7 +37,7 @@ pub use hub_route::{HubRoute, Part, Publishers, UserSource};
 pub use limits::Limits;
 pub use listener::Listener;
 pub(crate) use path::normal as normal_path;
-pub use route::{Handler, Route, SlowPeer};
+pub use route::{Route, RouteHandler, SlowPeer};
 pub use stack::Stack;
 
 use crate::bill::Limit;
@@ -168,9 +168,9 @@ impl Default for Config {
             topics: Vec::new(),
             listeners: vec![Listener::default()],
             routes: vec![
-                Route::new("/", Handler::Static),
-                Route::new("/echo", Handler::Echo),
-                Route::new("/rooms/{room}", Handler::Hub(HubRoute::on("rooms/{room}"))),
+                Route::new("/", RouteHandler::Static),
+                Route::new("/echo", RouteHandler::Echo),
+                Route::new("/rooms/{room}", RouteHandler::Hub(HubRoute::on("rooms/{room}"))),
             ],
             admin: Admin::default(),
         }

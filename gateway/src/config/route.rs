@@ -26,7 +26,7 @@ pub struct Route {
     /// takes any request and selects none.
     pub subprotocol: Option<String>,
     /// What answers.
-    pub handler: Handler,
+    pub handler: RouteHandler,
     /// Bytes of the largest message that is taken, 1 B to 4 GiB − 1. Default 64 MiB. A larger one
     /// ends the connection with 1009.
     pub max_message: u32,
@@ -43,7 +43,7 @@ pub struct Route {
 
 /// What answers a route. Names of handlers that are not built yet are refused by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Handler {
+pub enum RouteHandler {
     /// `echo`: every message goes back to its sender.
     Echo,
     /// `static`: the built-in page, over plain HTTP.
@@ -82,7 +82,7 @@ const NOT_BUILT: [&str; 4] = ["mqtt", "link", "http", "proxy"];
 impl Route {
     /// A route from `path`, which is not checked here, to `handler`, for any subprotocol and with
     /// the default limits.
-    pub fn new(path: impl Into<String>, handler: Handler) -> Self {
+    pub fn new(path: impl Into<String>, handler: RouteHandler) -> Self {
         Self {
             path: path::normal(&path.into()).into_owned(),
             subprotocol: None,
@@ -100,7 +100,7 @@ pub(super) struct RawRoute {
     /// The route's own path in the file, such as `route[0]`.
     name: String,
     path: Setting<Option<String>>,
-    handler: Option<Handler>,
+    handler: Option<RouteHandler>,
     subprotocol: Option<String>,
     max_message: Setting<u32>,
     max_buffered_message: Setting<u32>,
@@ -137,7 +137,7 @@ impl RawRoute {
 
     /// A route that is not in the file, to check what the embedded routes need.
     pub(super) fn unwritten() -> Self {
-        let route = Route::new("/", Handler::Static);
+        let route = Route::new("/", RouteHandler::Static);
         Self {
             name: "route".into(),
             path: Setting::default(Some(route.path)),
@@ -228,7 +228,7 @@ fn path_pattern(value: &DeValue<'_>) -> Result<String, String> {
 }
 
 /// Reads `handler`; the errors of its options point into the line.
-fn handler(table: &mut TableReader<'_, '_>) -> Setting<Option<Handler>> {
+fn handler(table: &mut TableReader<'_, '_>) -> Setting<Option<RouteHandler>> {
     let mut errors = Vec::new();
     let handler =
         table.require("handler", "handler = \"echo\"", |value| named_handler(value, &mut errors));
@@ -239,19 +239,22 @@ fn handler(table: &mut TableReader<'_, '_>) -> Setting<Option<Handler>> {
     Setting { value: None, origin: Origin::Refused }
 }
 
-fn named_handler(value: &DeValue<'_>, errors: &mut Vec<StackError>) -> Result<Handler, String> {
+fn named_handler(
+    value: &DeValue<'_>,
+    errors: &mut Vec<StackError>,
+) -> Result<RouteHandler, String> {
     let text = value::text(value)?;
     let (name, options) = match text.split_once('?') {
         Some((name, options)) => (name, Some(options)),
         None => (text, None),
     };
     match name {
-        "hub" => Ok(Handler::Hub(hub_route::parse(options, errors))),
+        "hub" => Ok(RouteHandler::Hub(hub_route::parse(options, errors))),
         "echo" | "static" if options.is_some() => {
             Err(format!("handler `{name}` has no options: remove what follows the `?`"))
         }
-        "echo" => Ok(Handler::Echo),
-        "static" => Ok(Handler::Static),
+        "echo" => Ok(RouteHandler::Echo),
+        "static" => Ok(RouteHandler::Static),
         name if NOT_BUILT.contains(&name) => {
             Err(format!("handler `{name}` is not built yet in this version"))
         }
@@ -263,9 +266,11 @@ fn named_handler(value: &DeValue<'_>, errors: &mut Vec<StackError>) -> Result<Ha
 fn check_topic(
     table: &mut TableReader<'_, '_>,
     path: &Setting<Option<String>>,
-    handler: &Setting<Option<Handler>>,
+    handler: &Setting<Option<RouteHandler>>,
 ) {
-    let (Some(path), Some(Handler::Hub(route))) = (&path.value, &handler.value) else { return };
+    let (Some(path), Some(RouteHandler::Hub(route))) = (&path.value, &handler.value) else {
+        return;
+    };
     if let (Err(wrong), Origin::Written(offset)) = (route.check_names(path), handler.origin) {
         let name = table.path("handler");
         table.report().error(offset, name, wrong);

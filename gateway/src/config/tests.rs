@@ -162,7 +162,7 @@ fn what_is_written_is_read() {
             Route {
                 path: "/rooms/{room}".into(),
                 subprotocol: Some("chat".into()),
-                handler: Handler::Echo,
+                handler: RouteHandler::Echo,
                 max_message: 2_000,
                 max_buffered_message: 2_000,
                 backlog: 1 << 20,
@@ -170,7 +170,7 @@ fn what_is_written_is_read() {
             },
             Route {
                 slow_peer: SlowPeer::Conflate,
-                ..Route::new("/live/{what}", Handler::Hub(live))
+                ..Route::new("/live/{what}", RouteHandler::Hub(live))
             },
         ],
         admin: Admin {

@@ -11,7 +11,7 @@ use super::*;
 use crate::config::{Admin, Hub, Token};
 use crate::gateway::{self, hub_settings};
 use crate::hub::{
-    Common, ConnectionInfo, Content, Errand, History, Identity, Kept, Message, NotDone, Outcome,
+    Common, ConnectionInfo, Content, Errand, Excerpt, Identity, Kept, Message, NotDone, Outcome,
     Presence, Present, Publication, Published, Seed, Target, TopicInfo,
 };
 use crate::kernel::Waker;
@@ -216,7 +216,7 @@ fn shard(request: &Errand, common: &Common) -> Option<Outcome> {
             }],
             total: 1,
         }),
-        Errand::History { .. } => Outcome::History(History {
+        Errand::History { .. } => Outcome::History(Excerpt {
             messages: vec![kept(3, "hi", common), kept(4, vec![0xff], common)],
             position,
             gap: false,
@@ -419,7 +419,7 @@ fn a_history_ends_after_a_mebibyte_and_says_where_to_go_on() {
         let Errand::History { .. } = request else { return None };
         let text = "\u{1}".repeat(MESSAGE_MAX as usize);
         let messages = (1..=50).map(|at| kept(at, &*text, common));
-        Some(Outcome::History(History {
+        Some(Outcome::History(Excerpt {
             messages: messages.collect(),
             position: Position { epoch: 0xab, offset: 50 },
             gap: false,

@@ -16,7 +16,7 @@ use super::error::{Error, ErrorBody};
 use super::listing::{self, Listed, Page, Wanted};
 use super::publish::{self, PositionText};
 use super::subscriptions::{DoneAnswer, done};
-use crate::hub::{Content, Errand, History, Kept, Outcome, Presence, Present, TopicInfo};
+use crate::hub::{Content, Errand, Excerpt, Kept, Outcome, Presence, Present, TopicInfo};
 use crate::names::{Name, Position};
 
 /// Bytes of a topic in a list, beside its name.
@@ -283,8 +283,8 @@ impl From<Present> for MemberJson {
     }
 }
 
-impl From<History> for HistoryAnswer {
-    fn from(history: History) -> Self {
+impl From<Excerpt> for HistoryAnswer {
+    fn from(history: Excerpt) -> Self {
         let Position { epoch, offset: last } = history.position;
         let mut messages: Vec<KeptJson> = Vec::new();
         let mut bytes = 0;

@@ -52,7 +52,7 @@ fn socket_buffers(config: &Config) -> u64 {
 mod tests {
     use super::*;
     use crate::bill::{Limit, LimitOrigin};
-    use crate::config::{Handler, Hub, Limits, Listener, Memory, Route, Stack};
+    use crate::config::{Hub, Limits, Listener, Memory, Route, RouteHandler, Stack};
     use crate::hub::Recoveries;
     use crate::machine::{MemoryBound, MemorySource};
     use crate::memory::Compressor;
@@ -148,7 +148,7 @@ mod tests {
     fn a_listener_that_logs_pays_for_the_addresses() {
         let with = |stack| {
             let listener = Listener { stack: Stack::parse(stack).unwrap(), ..Listener::default() };
-            let routes = vec![Route::new("/", Handler::Echo)];
+            let routes = vec![Route::new("/", RouteHandler::Echo)];
             let config = Config { listeners: vec![listener], routes, ..Config::default() };
             let bill = bill(&config, 1);
             bill.lines().iter().any(|line| line.owner == Owner::PeerAddresses)

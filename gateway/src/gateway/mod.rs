@@ -105,11 +105,11 @@ impl Gateway {
             config.admin.address = Some(SocketAddr::new(address.ip(), 0));
         }
         let gateway = Self::launch(config, Program::default(), listen::bind_only, |assembly| {
-            let control = Arc::clone(&assembly.control);
+            let panel = Arc::clone(&assembly.panel);
             let shard = shard::build(assembly)?;
             // All of them are there at once, as when they serve.
             Ok(move || {
-                while control.command() < Command::Stop {
+                while panel.command() < Command::Stop {
                     std::thread::sleep(REHEARSAL_PAUSE);
                 }
                 drop(shard);
@@ -305,7 +305,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Limits, Memory, Shards};
-    use crate::shard::Control;
+    use crate::shard::Panel;
 
     /// Free ports, few buffers, and two shards.
     fn config() -> Config {
@@ -317,14 +317,14 @@ mod tests {
     }
 
     /// Starts shards that do what `run` says of their number.
-    fn launch(run: fn(usize, &Control) -> io::Result<()>) -> Result<Gateway, StartError> {
+    fn launch(run: fn(usize, &Panel) -> io::Result<()>) -> Result<Gateway, StartError> {
         Gateway::launch(config(), Program::default(), listen::open, move |assembly| {
-            Ok(move || run(assembly.index, &assembly.control))
+            Ok(move || run(assembly.index, &assembly.panel))
         })
     }
 
-    fn wait_for(command: Command, control: &Control) -> io::Result<()> {
-        while control.command() < command {
+    fn wait_for(command: Command, panel: &Panel) -> io::Result<()> {
+        while panel.command() < command {
             thread::sleep(Duration::from_millis(1));
         }
         Ok(())
@@ -419,7 +419,7 @@ mod tests {
         let config = config().with_listen(&[probe]);
         let error = Gateway::launch(config, Program::default(), listen::open, |assembly| {
             match assembly.index {
-                0 => Ok(move || wait_for(Command::Stop, &assembly.control)),
+                0 => Ok(move || wait_for(Command::Stop, &assembly.panel)),
                 _ => Err(RingError::NoMemory),
             }
         });
@@ -437,8 +437,8 @@ mod tests {
 
     #[test]
     fn a_shard_that_fails_stops_the_others() {
-        let gateway = launch(|index, control| match index {
-            0 => wait_for(Command::Stop, control),
+        let gateway = launch(|index, panel| match index {
+            0 => wait_for(Command::Stop, panel),
             _ => Err(io::Error::other("broken")),
         });
         let error = gateway.unwrap().join().unwrap_err();
@@ -448,9 +448,9 @@ mod tests {
 
     #[test]
     fn a_shard_that_panics_stops_the_others() {
-        let gateway = launch(|index, control| match index {
+        let gateway = launch(|index, panel| match index {
             0 => panic!("lost the thread"),
-            _ => wait_for(Command::Stop, control),
+            _ => wait_for(Command::Stop, panel),
         });
         let error = gateway.unwrap().join().unwrap_err();
         assert!(matches!(&error.cause, ShardEnd::Panic(text) if text == "lost the thread"));
@@ -458,9 +458,9 @@ mod tests {
 
     #[test]
     fn a_shard_that_is_drained_first_leaves_the_others_running() {
-        let gateway = launch(|index, control| match index {
-            0 => wait_for(Command::Drain, control),
-            _ => wait_for(Command::Stop, control),
+        let gateway = launch(|index, panel| match index {
+            0 => wait_for(Command::Drain, panel),
+            _ => wait_for(Command::Stop, panel),
         })
         .unwrap();
         gateway.drain();

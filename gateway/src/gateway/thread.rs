@@ -50,7 +50,7 @@ impl Parts {
             config: Arc::clone(&self.config),
             listeners,
             waker: wire.waker.clone(),
-            control: Arc::clone(&wire.control),
+            panel: Arc::clone(&wire.panel),
             program: self.program.clone(),
             hub,
         };

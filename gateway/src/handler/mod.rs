@@ -63,8 +63,8 @@ pub use tidegate_proto::websocket::message::{Kind, Part};
 #[must_use]
 pub fn built_in(route: &Route) -> Box<dyn Handler> {
     match &route.handler {
-        config::Handler::Echo => Box::new(Echo),
-        config::Handler::Static => Box::new(Page::default()),
-        config::Handler::Hub(hub) => Box::new(Rooms::new(&route.path, hub.clone())),
+        config::RouteHandler::Echo => Box::new(Echo),
+        config::RouteHandler::Static => Box::new(Page::default()),
+        config::RouteHandler::Hub(hub) => Box::new(Rooms::new(&route.path, hub.clone())),
     }
 }

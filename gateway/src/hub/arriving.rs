@@ -14,8 +14,8 @@ use super::{
 };
 use crate::names::{Address, ConnectionId, Name};
 
-/// What is left to do with connections.
-pub(crate) enum Work {
+/// Something that is left to do with connections.
+pub(crate) enum Duty {
     /// Tell the subscribers that this topic has here.
     Deliver(Arc<Delivery>),
     /// Do something with the subscribers that this topic has here.
@@ -46,18 +46,18 @@ impl Hub {
         moment: Moment,
         budget: &Cell<usize>,
         encode_once: EncodeOnce<'_>,
-    ) -> Option<Work> {
-        let mut work = None;
-        while work.is_none() && budget.get() > 0 {
+    ) -> Option<Duty> {
+        let mut duty = None;
+        while duty.is_none() && budget.get() > 0 {
             let Some(mail) = self.post.receive() else { break };
             budget.update(|left| left - 1);
-            work = self.handle(mail, moment, encode_once);
+            duty = self.handle(mail, moment, encode_once);
         }
         self.neighbours.say_overfull(self.post.is_overfull());
-        work
+        duty
     }
 
-    fn handle(&mut self, mail: Mail, moment: Moment, encode_once: EncodeOnce<'_>) -> Option<Work> {
+    fn handle(&mut self, mail: Mail, moment: Moment, encode_once: EncodeOnce<'_>) -> Option<Duty> {
         match mail {
             Mail::Ask(ask) => return self.asked(*ask, moment, encode_once),
             Mail::Everywhere(ask) => return everywhere(*ask),
@@ -76,25 +76,25 @@ impl Hub {
                 let event = self.home.leave(&left, moment.now);
                 event.iter().for_each(|event| self.distribute(event));
             }
-            Mail::Standing(standing) => return Some(Work::Standing(standing)),
+            Mail::Standing(standing) => return Some(Duty::Standing(standing)),
             Mail::Fetch(fetch) => {
                 let shard = usize::from(fetch.whose.address.shard);
                 let recovered = self.home.fetch(*fetch, moment.now);
                 self.post.send(shard, Mail::Recovered(Box::new(recovered)));
             }
-            Mail::Recovered(recovered) => return Some(Work::Recovered(recovered)),
-            Mail::Denied(left) => return Some(Work::Denied(left.address)),
+            Mail::Recovered(recovered) => return Some(Duty::Recovered(recovered)),
+            Mail::Denied(left) => return Some(Duty::Denied(left.address)),
             Mail::Deliver(delivery) => {
                 let name = delivery.topic.as_ref()?;
                 self.local.find(delivery.hash, name)?;
-                return Some(Work::Deliver(delivery));
+                return Some(Duty::Deliver(delivery));
             }
             Mail::Order(order) => {
                 self.local.find(order.hash, &order.topic)?;
-                return Some(Work::Order(order));
+                return Some(Duty::Order(order));
             }
-            Mail::Direct(direct) => return Some(Work::Direct(direct, None)),
-            Mail::Handed(handed) => return Some(Work::TakeOver(handed)),
+            Mail::Direct(direct) => return Some(Duty::Direct(direct, None)),
+            Mail::Handed(handed) => return Some(Duty::TakeOver(handed)),
         }
         None
     }
@@ -109,16 +109,16 @@ impl Hub {
                 event.iter().for_each(|event| self.distribute(event));
             }
             Err(_) => {
-                let Joined { name, hash, address, holder, form, .. } = joined;
+                let Joined { name, hash, address, participant, form, .. } = joined;
                 self.home.deny(hash, address);
-                let left = Left { name, hash, address, holder, form };
+                let left = Left { name, hash, address, participant, form };
                 self.post.send(shard, Mail::Denied(Box::new(left)));
             }
         }
     }
 
     /// Does what another thread asks for, or what a handler of another shard does.
-    fn asked(&mut self, ask: Ask, moment: Moment, encode_once: EncodeOnce<'_>) -> Option<Work> {
+    fn asked(&mut self, ask: Ask, moment: Moment, encode_once: EncodeOnce<'_>) -> Option<Duty> {
         let Ask { request, reply } = ask;
         match request {
             Errand::Publish(target, publication) => {
@@ -149,7 +149,7 @@ impl Hub {
                 reply(self.home.history(named, since, limit, moment.now));
             }
             request @ (Errand::Connection(_) | Errand::Connections { .. }) => {
-                return Some(Work::Tell(Box::new(Ask { request, reply })));
+                return Some(Duty::Tell(Box::new(Ask { request, reply })));
             }
         }
         None
@@ -161,7 +161,7 @@ impl Hub {
         reply: Reply,
         moment: Moment,
         encode_once: EncodeOnce<'_>,
-    ) -> Option<Work> {
+    ) -> Option<Duty> {
         let name = match target {
             Target::Connection(id) => return self.single(id, Single::Publish(publication), reply),
             Target::All => None,
@@ -227,16 +227,16 @@ impl Hub {
     }
 
     /// Something for one connection of this shard, as far as its id tells.
-    fn single(&self, id: ConnectionId, what: Single, reply: Reply) -> Option<Work> {
+    fn single(&self, id: ConnectionId, what: Single, reply: Reply) -> Option<Duty> {
         let Some(address) = self.common.locate(id) else {
             reply(Outcome::Refused(NotDone::Gone));
             return None;
         };
-        Some(Work::Direct(Box::new(Direct { address, what }), Some(reply)))
+        Some(Duty::Direct(Box::new(Direct { address, what }), Some(reply)))
     }
 
     /// A command for one connection, or for all subscribers of a topic whose home this is.
-    fn command(&mut self, target: Target, command: Instruction, reply: Reply) -> Option<Work> {
+    fn command(&mut self, target: Target, command: Instruction, reply: Reply) -> Option<Duty> {
         let name = match target {
             Target::Connection(id) => return self.single(id, Single::Do(command), reply),
             Target::Topic(name) => name,
@@ -280,11 +280,11 @@ impl Hub {
 }
 
 /// What concerns all connections of this shard.
-fn everywhere(ask: Ask) -> Option<Work> {
+fn everywhere(ask: Ask) -> Option<Duty> {
     let Ask { request, reply } = ask;
     match request {
-        Errand::Publish(_, publication) => Some(Work::PublishToAll(publication, reply)),
-        Errand::Disconnect(_, why) => Some(Work::CloseAll(why, reply)),
+        Errand::Publish(_, publication) => Some(Duty::PublishToAll(publication, reply)),
+        Errand::Disconnect(_, why) => Some(Duty::CloseAll(why, reply)),
         _ => None,
     }
 }

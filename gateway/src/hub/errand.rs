@@ -150,8 +150,8 @@ pub enum Outcome {
     Topics(Vec<TopicInfo>, Option<u32>),
     /// Who is on the topic.
     Presence(Presence),
-    /// The topic's history.
-    History(History),
+    /// What was asked for of the topic's history.
+    History(Excerpt),
 }
 
 /// What became of a message that was published.
@@ -227,9 +227,9 @@ pub struct Present {
     pub since: u64,
 }
 
-/// What was published on a topic.
+/// What was published on a topic, as far as it was asked for and is kept.
 #[derive(Clone, Debug)]
-pub struct History {
+pub struct Excerpt {
     /// The messages, the oldest first.
     pub messages: Vec<Kept>,
     /// The position of the message that was published last.

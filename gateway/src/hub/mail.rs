@@ -63,7 +63,7 @@ pub(crate) struct Joined {
     pub(crate) address: Address,
     /// Of the subscription.
     pub(crate) serial: u8,
-    pub(crate) holder: Holder,
+    pub(crate) participant: Participant,
     /// How it wants messages.
     pub(crate) form: Form,
     /// It waits to be told where it stands.
@@ -76,13 +76,13 @@ pub(crate) struct Left {
     pub(crate) name: Name,
     pub(crate) hash: u64,
     pub(crate) address: Address,
-    pub(crate) holder: Holder,
+    pub(crate) participant: Participant,
     /// As it was when it joined.
     pub(crate) form: Form,
 }
 
 /// Who is present by a subscription: by name, for others are told it.
-pub(crate) enum Holder {
+pub(crate) enum Participant {
     User(Name),
     /// Of no user.
     Connection(ConnectionId),
@@ -180,7 +180,7 @@ impl Subscribed {
     }
 }
 
-impl Holder {
+impl Participant {
     /// Of this user, or else this connection.
     pub(crate) fn new(user: Option<Name>, id: ConnectionId) -> Self {
         user.map_or(Self::Connection(id), Self::User)

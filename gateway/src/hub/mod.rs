@@ -40,7 +40,7 @@ pub use content::{Content, Text};
 pub use door::{Common, Seed};
 pub use door::{Door, Reply};
 pub use errand::{
-    Cause, ConnectionFilter, ConnectionInfo, Errand, History, Kept, Outcome, Peer, Presence,
+    Cause, ConnectionFilter, ConnectionInfo, Errand, Excerpt, Kept, Outcome, Peer, Presence,
     Present, Published, Target, TopicInfo, Why,
 };
 pub use message::{Message, MessageMemory, NotDone, Publication};
@@ -50,7 +50,7 @@ pub use rules::Rules;
 pub use settings::{Identity, Settings};
 pub use subscribing::Subscribing;
 
-pub(crate) use arriving::Work;
+pub(crate) use arriving::Duty;
 pub(crate) use delivery::{Delivery, What, Who};
 pub(crate) use form::{EncodeOnce, Encoded, Form};
 pub(crate) use home::{Bounds as HomeBounds, Home};

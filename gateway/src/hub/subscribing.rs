@@ -1,7 +1,7 @@
 //! Which connections of this shard are subscribed to what.
 
 use super::local::Terms;
-use super::mail::{Holder, Joined, Left};
+use super::mail::{Joined, Left, Participant};
 use super::{Form, Hub, Mail, NotDone, Subscriber};
 use crate::kernel::Slot;
 use crate::names::{Address, ConnectionId, Name, Position};
@@ -61,8 +61,8 @@ impl Hub {
         }
         let hash = common.hash(name.as_str());
         let Subscribing { since, user, form, .. } = how;
-        let (name, serial, holder) = (name.clone(), terms.serial, Holder::new(user, id));
-        let joined = Joined { name, hash, address, serial, holder, form, waits, since };
+        let (name, serial, participant) = (name.clone(), terms.serial, Participant::new(user, id));
+        let joined = Joined { name, hash, address, serial, participant, form, waits, since };
         self.post.send(common.home(hash), Mail::Joined(Box::new(joined)));
         Ok(())
     }
@@ -137,7 +137,7 @@ impl Hub {
         topic: u32,
         user: Option<Name>,
     ) -> bool {
-        let holder = Holder::new(user, self.id_at(address));
+        let participant = Participant::new(user, self.id_at(address));
         let Self { common, local, recoveries, .. } = self;
         let Some(subscriber) = local.subscriber(address.slot, topic) else { return false };
         let (name, form) = (local.topic(topic).name.clone(), subscriber.form());
@@ -145,7 +145,7 @@ impl Hub {
         let hash = common.hash(name.as_str());
         // What it missed is nobody's any more; a portion may be on its way.
         recoveries.remove((address.slot, hash));
-        let left = Left { name, hash, address, holder, form };
+        let left = Left { name, hash, address, participant, form };
         self.post.send(common.home(hash), Mail::Left(Box::new(left)));
         true
     }

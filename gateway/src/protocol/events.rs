@@ -11,7 +11,7 @@ use crate::names::{ConnectionId, Name, Position};
 /// Everything that those who want events are told, as JSON.
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
-enum Event<'e> {
+enum EventJson<'e> {
     Message {
         #[serde(skip_serializing_if = "Option::is_none")]
         topic: Option<&'e str>,
@@ -67,14 +67,14 @@ pub(crate) fn event(delivery: &Delivery) -> Vec<u8> {
         What::Message(publication, _) => {
             message(topic, delivery.position, publication.message.content())
         }
-        What::Join(who) => written(&Event::Join(someone(who, topic))),
-        What::Leave(who) => written(&Event::Leave(someone(who, topic))),
+        What::Join(who) => written(&EventJson::Join(someone(who, topic))),
+        What::Leave(who) => written(&EventJson::Leave(someone(who, topic))),
     }
 }
 
 fn message(topic: Option<&str>, position: Option<Position>, content: &Content) -> Vec<u8> {
     let mut event = Vec::with_capacity(content.as_bytes().len() + AROUND_TEXT);
-    write(&mut event, &Event::Message { topic, position: position.map(PositionJson::from) });
+    write(&mut event, &EventJson::Message { topic, position: position.map(PositionJson::from) });
     let end = event.pop();
     match content {
         Content::Text(text) => {
@@ -98,10 +98,10 @@ pub(crate) fn subscribed(
     gap: bool,
 ) -> Vec<u8> {
     let position = position.map(PositionJson::from);
-    written(&Event::Subscribed { topic, connection: id.to_string(), position, gap })
+    written(&EventJson::Subscribed { topic, connection: id.to_string(), position, gap })
 }
 
-fn written(event: &Event<'_>) -> Vec<u8> {
+fn written(event: &EventJson<'_>) -> Vec<u8> {
     let mut bytes = Vec::new();
     write(&mut bytes, event);
     bytes

@@ -83,7 +83,7 @@ mod tests {
     fn with_routes(routes: &[(&str, Option<&str>)]) -> Vec<Route> {
         let route = |(path, subprotocol): &(&str, Option<&str>)| Route {
             subprotocol: subprotocol.map(str::to_owned),
-            ..Route::new(*path, config::Handler::Echo)
+            ..Route::new(*path, config::RouteHandler::Echo)
         };
         routes.iter().map(route).collect()
     }

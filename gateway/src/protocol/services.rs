@@ -55,7 +55,7 @@ impl ServiceLimits {
     /// Of those that speak a protocol which the program brings along: what a route has by default,
     /// and nothing is read from who does not take what waits for it.
     fn foreign() -> Self {
-        let default = Route::new("/", config::Handler::Echo);
+        let default = Route::new("/", config::RouteHandler::Echo);
         Self { slow_peer: SlowPeer::Pause, ..Self::of(&default) }
     }
 
@@ -92,18 +92,18 @@ impl Handler for NoRoute {
 }
 
 impl Service {
-    fn new(offer: &Offer, make: &Make<'_>) -> Self {
-        let limits = match offer {
-            Offer::Opening => ServiceLimits::OPENING,
-            Offer::Foreign => ServiceLimits::foreign(),
-            Offer::Route(route) => ServiceLimits::of(route),
+    fn new(basis: &Basis, make: &Make<'_>) -> Self {
+        let limits = match basis {
+            Basis::Opening => ServiceLimits::OPENING,
+            Basis::Foreign => ServiceLimits::foreign(),
+            Basis::Route(route) => ServiceLimits::of(route),
         };
-        let Offer::Route(route) = offer else {
+        let Basis::Route(route) = basis else {
             let handler = Box::new(NoRoute);
             return Self { limits, handler, subprotocol: None, number: None, hub_events: None };
         };
         let hub_events = match &route.handler {
-            config::Handler::Hub(hub) => Some(hub.events),
+            config::RouteHandler::Hub(hub) => Some(hub.events),
             _ => None,
         };
         let subprotocol = route.subprotocol.clone();
@@ -113,7 +113,7 @@ impl Service {
 
 /// What a service is made of.
 #[derive(Clone, PartialEq)]
-enum Offer {
+enum Basis {
     /// What those have that have no route yet.
     Opening,
     /// What those have that speak a protocol which the program brings along.
@@ -125,7 +125,7 @@ enum Offer {
 /// The services of a shard, and which request is for which.
 pub struct Services {
     router: Router,
-    entries: Counted<Offer, Service>,
+    entries: Counted<Basis, Service>,
     has_hub: bool,
     /// What says the bodies of responses.
     pub sources: Sources,
@@ -138,7 +138,7 @@ pub const OPENING: ServiceId = 0;
 pub const FOREIGN: ServiceId = 1;
 
 /// The services that are no route's; they come first.
-const FIXED: [Offer; 2] = [Offer::Opening, Offer::Foreign];
+const FIXED: [Basis; 2] = [Basis::Opening, Basis::Foreign];
 
 impl Services {
     /// Those of the configured routes.
@@ -161,8 +161,8 @@ impl Services {
     /// opened stays with what it has.
     fn update(&mut self, routes: &[Route], make: &Make<'_>) {
         let wanted: Vec<_> =
-            FIXED.into_iter().chain(routes.iter().cloned().map(Offer::Route)).collect();
-        let numbers = self.entries.update(&wanted, |offer| Service::new(offer, make));
+            FIXED.into_iter().chain(routes.iter().cloned().map(Basis::Route)).collect();
+        let numbers = self.entries.update(&wanted, |basis| Service::new(basis, make));
         let (fixed, numbers) = numbers.split_at(FIXED.len());
         debug_assert_eq!(fixed, [OPENING, FOREIGN].map(usize::from), "wanted first, and always");
         let id = |number: &usize| ServiceId::try_from(*number).expect("a few thousand routes");

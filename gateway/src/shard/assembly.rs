@@ -4,7 +4,7 @@ use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
 
-use super::{Buffers, Control, Shard};
+use super::{Buffers, Panel, Shard};
 use crate::config::{Config, Limits};
 use crate::hub::Hub;
 use crate::kernel::{AreaSizes, Memory, RingError, Setup, Uring, Waker};
@@ -28,7 +28,7 @@ pub struct Assembly {
     /// What wakes the shard.
     pub waker: Waker,
     /// The wire to the control thread.
-    pub control: Arc<Control>,
+    pub panel: Arc<Panel>,
     /// What an embedding program brings along.
     pub program: Program,
     /// The shard's part of the hub.

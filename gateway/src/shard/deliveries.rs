@@ -35,7 +35,7 @@ pub(super) enum Job {
 
 /// What is done in order, one after the other.
 #[derive(Clone, PartialEq, Eq)]
-pub(super) enum Line {
+pub(super) enum Lane {
     /// What concerns all connections.
     All,
     /// What is for the subscribers of a topic, which has this hash.
@@ -44,7 +44,7 @@ pub(super) enum Line {
     One(Address),
 }
 
-impl Hash for Line {
+impl Hash for Lane {
     fn hash<H: Hasher>(&self, state: &mut H) {
         match self {
             Self::All => {}
@@ -83,7 +83,7 @@ pub(super) enum At {
 /// What is on its way to one topic, or to all connections.
 pub(super) struct Running {
     pub(super) job: Job,
-    pub(super) line: Line,
+    pub(super) lane: Lane,
     pub(super) at: At,
     pub(super) forms: Forms,
     pub(super) reached: u64,
@@ -101,14 +101,14 @@ pub(crate) struct Deliveries {
     /// The turn in which they wait.
     turn: u64,
     /// What comes behind each of them, and behind that which has its turn.
-    behind: HashMap<Line, VecDeque<Job>>,
+    behind: HashMap<Lane, VecDeque<Job>>,
     /// How many jobs that are.
     waiting: usize,
     /// How many of those that run wait for a block or a place.
     short: usize,
 }
 
-impl Line {
+impl Lane {
     fn of(whose: &Subscribed) -> Self {
         Self::Topic(whose.hash, whose.name.clone())
     }
@@ -116,17 +116,17 @@ impl Line {
 
 impl Job {
     /// What it has its place in.
-    pub(super) fn line(&self) -> Line {
+    pub(super) fn lane(&self) -> Lane {
         match self {
             Self::Tell(delivery, _) => match &delivery.topic {
-                Some(name) => Line::Topic(delivery.hash, name.clone()),
-                None => Line::All,
+                Some(name) => Lane::Topic(delivery.hash, name.clone()),
+                None => Lane::All,
             },
-            Self::Order(order) => Line::Topic(order.hash, order.topic.clone()),
-            Self::All(..) => Line::All,
-            Self::Stand(standing) => Line::of(&standing.whose),
-            Self::Recover(recovered) => Line::of(&recovered.whose),
-            Self::One(direct, _) => Line::One(direct.address),
+            Self::Order(order) => Lane::Topic(order.hash, order.topic.clone()),
+            Self::All(..) => Lane::All,
+            Self::Stand(standing) => Lane::of(&standing.whose),
+            Self::Recover(recovered) => Lane::of(&recovered.whose),
+            Self::One(direct, _) => Lane::One(direct.address),
         }
     }
 }
@@ -135,7 +135,7 @@ impl Deliveries {
     /// Bytes of a job, in either queue of those that run, and of what it stands behind or what
     /// stands behind it: a table has twice as many buckets as entries, and a byte more for each.
     pub(crate) const JOB_BYTES: usize =
-        2 * size_of::<Running>() + size_of::<Job>() + 2 * (size_of::<(Line, VecDeque<Job>)>() + 1);
+        2 * size_of::<Running>() + size_of::<Job>() + 2 * (size_of::<(Lane, VecDeque<Job>)>() + 1);
 
     /// Nothing is on its way.
     pub(super) fn is_empty(&self) -> bool {
@@ -157,23 +157,23 @@ impl Deliveries {
         self.running.len() + self.idle.len() + self.waiting
     }
 
-    /// Adds a job, behind all others of its line.
+    /// Adds a job, behind all others of its lane.
     pub(super) fn add(&mut self, job: Job) {
         if let Some(running) = self.begin(job) {
             self.running.push_back(running);
         }
     }
 
-    /// Adds a job, which has its turn at once; `None` if others of its line come before it.
+    /// Adds a job, which has its turn at once; `None` if others of its lane come before it.
     pub(super) fn begin(&mut self, job: Job) -> Option<Running> {
-        let line = job.line();
-        if let Some(behind) = self.behind.get_mut(&line) {
+        let lane = job.lane();
+        if let Some(behind) = self.behind.get_mut(&lane) {
             behind.push_back(job);
             self.waiting += 1;
             return None;
         }
-        self.behind.insert(line.clone(), VecDeque::new());
-        Some(Running::new(job, line))
+        self.behind.insert(lane.clone(), VecDeque::new());
+        Some(Running::new(job, lane))
     }
 
     /// Takes out what has its turn; `None` if nothing can do more in this turn of the loop.
@@ -216,20 +216,20 @@ impl Deliveries {
 
     /// The job of what was taken out is done: the next one behind it has its turn later.
     pub(super) fn done(&mut self, running: Running) {
-        let line = running.line;
-        match self.behind.get_mut(&line).and_then(VecDeque::pop_front) {
+        let lane = running.lane;
+        match self.behind.get_mut(&lane).and_then(VecDeque::pop_front) {
             Some(job) => {
                 self.waiting -= 1;
-                self.running.push_back(Running::new(job, line));
+                self.running.push_back(Running::new(job, lane));
             }
-            None => _ = self.behind.remove(&line),
+            None => _ = self.behind.remove(&lane),
         }
     }
 }
 
 impl Running {
-    fn new(job: Job, line: Line) -> Self {
-        Self { job, line, at: At::Start, forms: Vec::new(), reached: 0, is_short: false }
+    fn new(job: Job, lane: Lane) -> Self {
+        Self { job, lane, at: At::Start, forms: Vec::new(), reached: 0, is_short: false }
     }
 }
 

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::Shard;
 use super::connections::Connections;
 use super::connections::queue::Delivered;
-use super::deliveries::{At, Forms, Framed, Job, Line, Running};
+use super::deliveries::{At, Forms, Framed, Job, Lane, Running};
 use super::recovery::Recovery;
 use crate::connection::NO_KEY;
 use crate::hub::{Delivery, Direct, Form, Instruction, Outcome, Published, Reply, Subscriber};
@@ -22,9 +22,9 @@ use crate::protocol::forms;
 const PORTION: usize = 32;
 const LOOKED_AT: usize = 1024;
 
-/// What a portion came to.
+/// What a job is in behind a portion of it.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Portion {
+enum JobState {
     /// There is more.
     More,
     /// Nothing more can be done in this turn of the loop.
@@ -55,14 +55,14 @@ impl<R: Ring> Shard<R> {
     /// What is on its way has its turn: a portion of it is done.
     pub(super) fn has_its_turn(&mut self, mut running: Running) {
         let shortages = self.connections.sockets.shortages;
-        let portion = Fanout { connections: &mut self.connections }.portion(&mut running);
+        let state = Fanout { connections: &mut self.connections }.portion(&mut running);
         running.is_short = self.connections.sockets.shortages > shortages;
-        match portion {
-            Portion::More => self.deliveries.put_back(running, None),
-            Portion::Waits => {
+        match state {
+            JobState::More => self.deliveries.put_back(running, None),
+            JobState::Waits => {
                 self.deliveries.put_back(running, Some(self.connections.sockets.counters.loops));
             }
-            Portion::Done => {
+            JobState::Done => {
                 Fanout { connections: &mut self.connections }.finish_running(&mut running);
                 self.deliveries.done(running);
             }
@@ -71,7 +71,7 @@ impl<R: Ring> Shard<R> {
 }
 
 impl<R: Ring> Fanout<'_, R> {
-    fn portion(&mut self, running: &mut Running) -> Portion {
+    fn portion(&mut self, running: &mut Running) -> JobState {
         let Running { job, forms, .. } = running;
         let delivered = match job {
             Job::One(direct, reply) => return self.do_with_one(direct, reply, forms),
@@ -85,7 +85,7 @@ impl<R: Ring> Fanout<'_, R> {
             }
             Job::Tell(..) | Job::Order(_) | Job::All(..) => return self.reach_some(running),
         };
-        if delivered == Delivered::Waits { Portion::Waits } else { Portion::Done }
+        if delivered == Delivered::Waits { JobState::Waits } else { JobState::Done }
     }
 
     fn do_with_one(
@@ -93,48 +93,48 @@ impl<R: Ring> Fanout<'_, R> {
         direct: &Direct,
         reply: &mut Option<Reply>,
         forms: &mut Forms,
-    ) -> Portion {
-        let Some(answer) = self.direct(direct, forms) else { return Portion::Waits };
+    ) -> JobState {
+        let Some(answer) = self.direct(direct, forms) else { return JobState::Waits };
         if let Some(reply) = reply.take() {
             reply(answer);
         }
-        Portion::Done
+        JobState::Done
     }
 
-    fn reach_some(&mut self, running: &mut Running) -> Portion {
+    fn reach_some(&mut self, running: &mut Running) -> JobState {
         if !self.begin_job(running) {
-            return Portion::Done;
+            return JobState::Done;
         }
         let mut told = 0;
         for _ in 0..LOOKED_AT {
             if told == PORTION {
                 break;
             }
-            let Some(subscriber) = self.next_of(running) else { return Portion::Done };
+            let Some(subscriber) = self.next_of(running) else { return JobState::Done };
             match self.reach(running, subscriber) {
                 None => {}
                 Some(Delivered::Waits) => {
                     self.step_back(running);
                     self.hold_nothing_while_waiting(&mut running.forms);
-                    return Portion::Waits;
+                    return JobState::Waits;
                 }
                 Some(_) => told += 1,
             }
         }
-        Portion::More
+        JobState::More
     }
 
     /// Begins a job that has yet to begin; `false` if there is nobody that it is for.
     fn begin_job(&mut self, running: &mut Running) -> bool {
         if let At::Start = running.at {
-            running.at = match &running.line {
-                Line::All => At::Slot(0),
+            running.at = match &running.lane {
+                Lane::All => At::Slot(0),
                 // It may have lost its last subscriber while this waited.
-                Line::Topic(_, name) => match self.connections.hub.find(name) {
+                Lane::Topic(_, name) => match self.connections.hub.find(name) {
                     Some(topic) => At::Topic(self.connections.hub.local.begin_delivery(topic)),
                     None => return false,
                 },
-                Line::One(_) => return false,
+                Lane::One(_) => return false,
             };
         }
         true

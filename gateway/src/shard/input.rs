@@ -1,6 +1,6 @@
 //! What has come in goes to what is spoken on its connection.
 
-use super::sockets::put_off::Waiting;
+use super::sockets::put_off::LaidAside;
 use super::sockets::receiving::Arrival;
 use super::{OPERATIONS_PER_EVENT, Shard};
 use crate::connection::{Reading, Stage, States};
@@ -161,16 +161,16 @@ impl<R: Ring> Shard<R> {
             {
                 break;
             }
-            let Some(waiting) = self.connections.sockets.put_off.next() else { break };
-            self.resume_input(&waiting);
-            self.connections.sockets.buffers.release(waiting.arrival.buffer);
+            let Some(laid_aside) = self.connections.sockets.put_off.next() else { break };
+            self.resume_input(&laid_aside);
+            self.connections.sockets.buffers.release(laid_aside.arrival.buffer);
         }
         self.connections.sockets.put_off.has_resumed();
     }
 
     /// Goes on with one connection's input.
-    fn resume_input(&mut self, waiting: &Waiting) {
-        let Waiting { slot, generation, arrival } = *waiting;
+    fn resume_input(&mut self, laid_aside: &LaidAside) {
+        let LaidAside { slot, generation, arrival } = *laid_aside;
         let Some(connection) = self.connections.sockets.table.current(slot, generation) else {
             return;
         };

@@ -7,7 +7,7 @@ use super::stalled::Stalled;
 use super::{Deliveries, Details, completions};
 use crate::bill::sizes::{hash_table, list};
 use crate::bill::{Line, Owner};
-use crate::config::{Config, Handler, Limits, Listener};
+use crate::config::{Config, Limits, Listener, RouteHandler};
 use crate::connection::{Connection, FrameId, Frames, SealedBytes};
 use crate::hub;
 use crate::kernel::{ACCEPT_BATCH, BufferId, Completion, Generation, Peer, Slot, SlotSet};
@@ -128,7 +128,7 @@ fn of_hub(config: &Config) -> Vec<Line> {
 /// of each peer is kept until its route is known.
 fn peers(config: &Config) -> u64 {
     let logs = |listener: &Listener| listener.stack.log_websocket || listener.stack.log_transport;
-    let has_hub = config.routes.iter().any(|route| matches!(route.handler, Handler::Hub(_)));
+    let has_hub = config.routes.iter().any(|route| matches!(route.handler, RouteHandler::Hub(_)));
     if config.listeners.iter().any(logs) || has_hub {
         hash_table(config.limits.slots(), size_of::<(Slot, Peer)>())
     } else {

@@ -15,8 +15,8 @@ use super::sockets::Sockets;
 use super::telling::Telling;
 use crate::counters::Counters;
 use crate::hub::{
-    Delivery, Direct, Hub, Instruction, NotDone, Outcome, Publication, Published, Single, What,
-    Why, Work,
+    Delivery, Direct, Duty, Hub, Instruction, NotDone, Outcome, Publication, Published, Single,
+    What, Why,
 };
 use crate::kernel::{Ring, Slot};
 use crate::protocol::serve::Event;
@@ -95,15 +95,15 @@ impl<R: Ring> Shard<R> {
         if !self.may_take_mail() || !self.connections.hub.post.may_receive() {
             return Ok(false);
         }
-        let Some(work) = self.next_work(stint) else {
+        let Some(duty) = self.next_duty(stint) else {
             return Ok(self.connections.hub.post.may_receive());
         };
-        self.begin_work(work);
+        self.begin_duty(duty);
         self.connections.sockets.make_room()?;
         Ok(true)
     }
 
-    fn next_work(&mut self, stint: &mut Stint) -> Option<Work> {
+    fn next_duty(&mut self, stint: &mut Stint) -> Option<Duty> {
         let moment = self.connections.sockets.moment();
         let budget = Cell::new(MAIL_AT_ONCE);
         let Connections { hub, compressor, sockets, .. } = &mut self.connections;
@@ -123,22 +123,22 @@ impl<R: Ring> Shard<R> {
     }
 
     /// Does what arrived, or lets it take its place among what is being delivered.
-    fn begin_work(&mut self, work: Work) {
-        match work {
-            Work::Deliver(delivery) => self.deliveries.add(Job::Tell(delivery, None)),
-            Work::Order(order) => self.deliveries.add(Job::Order(order)),
-            Work::PublishToAll(publication, reply) => {
+    fn begin_duty(&mut self, duty: Duty) {
+        match duty {
+            Duty::Deliver(delivery) => self.deliveries.add(Job::Tell(delivery, None)),
+            Duty::Order(order) => self.deliveries.add(Job::Order(order)),
+            Duty::PublishToAll(publication, reply) => {
                 let what = What::Message(publication, Vec::new());
                 let delivery = Delivery { topic: None, hash: 0, position: None, what };
                 self.deliveries.add(Job::Tell(Arc::new(delivery), Some(reply)));
             }
-            Work::CloseAll(why, reply) => {
+            Duty::CloseAll(why, reply) => {
                 self.deliveries.add(Job::All(Instruction::Close(why), Some(reply)));
             }
-            Work::Direct(direct, reply) => self.begin_with_one(Job::One(direct, reply)),
-            Work::Standing(standing) => self.deliveries.add(Job::Stand(Arc::from(standing))),
-            Work::Recovered(recovered) => self.deliveries.add(Job::Recover(Arc::from(recovered))),
-            Work::Denied(address) => {
+            Duty::Direct(direct, reply) => self.begin_with_one(Job::One(direct, reply)),
+            Duty::Standing(standing) => self.deliveries.add(Job::Stand(Arc::from(standing))),
+            Duty::Recovered(recovered) => self.deliveries.add(Job::Recover(Arc::from(recovered))),
+            Duty::Denied(address) => {
                 self.connections.sockets.counters.topics_denied += 1;
                 let slot = self.connections.slot_at(address);
                 if let Some(slot) = slot.filter(|slot| self.connections.sockets.may_be_told(*slot))
@@ -146,10 +146,10 @@ impl<R: Ring> Shard<R> {
                     self.connections.close_told(slot, &Why::no_room());
                 }
             }
-            Work::Tell(ask) => {
+            Duty::Tell(ask) => {
                 Telling { connections: &mut self.connections }.answer_about_connections(*ask);
             }
-            Work::TakeOver(handed) => self.accepting.take_over(&mut self.connections, *handed),
+            Duty::TakeOver(handed) => self.accepting.take_over(&mut self.connections, *handed),
         }
     }
 

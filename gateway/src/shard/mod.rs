@@ -10,7 +10,6 @@ mod assembly;
 mod buffers;
 mod check;
 mod connections;
-mod control;
 mod deliveries;
 mod details;
 mod draining;
@@ -22,6 +21,7 @@ mod input;
 mod lines;
 mod mail;
 mod newcomers;
+mod panel;
 mod peers;
 mod recovery;
 mod relief;
@@ -44,11 +44,11 @@ pub(crate) use assembly::area_sizes;
 pub use assembly::{Assembly, SUBMISSIONS, build, completions, memory};
 pub use buffers::Buffers;
 use connections::Connections;
-pub use control::{Command, Control};
 use deliveries::Deliveries;
 pub use details::Details;
 pub use histogram::{BUCKETS, Histogram};
 pub(crate) use lines::lines;
+pub use panel::{Command, Panel};
 use relief::Relief;
 use sockets::Sockets;
 use sockets::put_off::INPUT_BUDGET;
@@ -73,7 +73,7 @@ const CONGESTED_SLEEP: Duration = Duration::from_millis(1);
 /// A shard over any kernel: the loop, and what has its turn in it.
 pub struct Shard<R> {
     connections: Connections<R>,
-    control: Arc<Control>,
+    panel: Arc<Panel>,
     events: Vec<Completion>,
     accepting: Accepting,
     /// What is being delivered to many.
@@ -92,7 +92,7 @@ impl<R: Ring> Shard<R> {
         let limits = assembly.config.limits;
         let next_tick = ring.now() + TICK;
         let mut shard = Self {
-            control: Arc::clone(&assembly.control),
+            panel: Arc::clone(&assembly.panel),
             events: Vec::with_capacity(completions(&limits) as usize),
             accepting: Accepting::new(assembly.config.listeners.len()),
             deliveries: Deliveries::default(),
@@ -165,7 +165,7 @@ impl<R: Ring> Shard<R> {
             // It may sleep for long now, past many ticks.
             self.publish();
         }
-        Ok(self.control.command() < Command::Stop && !self.is_drained())
+        Ok(self.panel.command() < Command::Stop && !self.is_drained())
     }
 
     /// Hands over what this turn has queued, waits for the next one, and takes the time.
@@ -313,7 +313,7 @@ impl<R: Ring> Shard<R> {
                 self.unacknowledged(slot, generation, result);
             }
             Completion::Woken => {
-                if self.control.command() == Command::Drain {
+                if self.panel.command() == Command::Drain {
                     self.start_draining()?;
                 }
             }
@@ -376,8 +376,8 @@ impl<R: Ring> Shard<R> {
         mail::count_hub(&mut sockets.counters, hub);
         vitals.holdings = holdings;
         vitals.buffers_free = sockets.buffers.free().into();
-        self.control.counters.store(&sockets.counters);
-        self.control.vitals.store(vitals);
+        self.panel.counters.store(&sockets.counters);
+        self.panel.vitals.store(vitals);
     }
 
     /// Records how long the turn of the loop that ends now has kept the connections waiting.

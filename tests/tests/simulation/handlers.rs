@@ -67,7 +67,7 @@ pub struct Books {
 
 /// The handler of a route of the simulation's; `None` for the built-in ones.
 pub fn recorded(route: &Route, books: &Arc<Mutex<Books>>) -> Option<Box<dyn Handler>> {
-    if let config::Handler::Hub(hub) = &route.handler {
+    if let config::RouteHandler::Hub(hub) = &route.handler {
         let rooms = Rooms::new(&route.path, hub.clone());
         return Some(Box::new(Counted { rooms, books: Arc::clone(books) }));
     }

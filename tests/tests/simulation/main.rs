@@ -161,7 +161,7 @@ impl Scene {
                 config: Arc::clone(&config),
                 listeners: Vec::new(),
                 waker,
-                control: Arc::clone(&outside.control),
+                panel: Arc::clone(&outside.panel),
                 program: Program::default()
                     .handlers(move |route| handlers::recorded(route, &recorded))
                     .layers(move |_| is_layered.then(|| Box::new(Xor::default()) as _)),

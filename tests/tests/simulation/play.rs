@@ -18,7 +18,7 @@ use tidegate::kernel::{
     AreaName, BufferId, Completion, Errno, Memory, Operation, Peer, Ring, Slot, Waker,
 };
 use tidegate::names::{Name, Node};
-use tidegate::shard::{self, Assembly, Control, Counters, Shard};
+use tidegate::shard::{self, Assembly, Counters, Panel, Shard};
 
 use crate::random::Random;
 use crate::{script, watch};
@@ -118,7 +118,7 @@ pub struct Play {
     pub shard: Shard<HandRing>,
     pub hand: Rc<RefCell<Hand>>,
     pub door: Door,
-    control: Arc<Control>,
+    panel: Arc<Panel>,
 }
 
 impl Play {
@@ -136,7 +136,7 @@ impl Play {
             .to_owned();
         let config = Config::parse(&(text + more), "directed").unwrap_or_else(|e| panic!("{e}"));
         let config = Arc::new(config);
-        let control = Arc::new(Control::default());
+        let panel = Arc::new(Panel::default());
         let hand = Rc::new(RefCell::new(Hand::default()));
         let memory = shard::memory(&config.limits).expect("memory");
         let waker = Waker::new().expect("a descriptor");
@@ -149,11 +149,11 @@ impl Play {
             config,
             listeners: Vec::new(),
             waker,
-            control: Arc::clone(&control),
+            panel: Arc::clone(&panel),
             program: Program::default(),
         };
         let shard = Shard::new(HandRing(Rc::clone(&hand)), memory, assembly);
-        Self { shard, hand, door, control }
+        Self { shard, hand, door, panel }
     }
 
     /// A client connects to slot 0 and says `bytes`; returns what is pushed then.
@@ -237,7 +237,7 @@ impl Play {
     pub fn counters(&mut self) -> Counters {
         self.hand.borrow_mut().now += A_WHILE;
         self.turn([]);
-        self.control.counters.load()
+        self.panel.counters.load()
     }
 
     /// The wall clock is set, and so much time goes by.

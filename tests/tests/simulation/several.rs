@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tidegate::bill::Bill;
 use tidegate::kernel::Waker;
-use tidegate::shard::{Command, Control, Counters, Shard};
+use tidegate::shard::{Command, Counters, Panel, Shard};
 
 use crate::random::Random;
 use crate::ring::SimRing;
@@ -48,7 +48,7 @@ pub struct Station {
 #[derive(Clone)]
 pub struct Outside {
     pub world: Rc<RefCell<World>>,
-    pub control: Arc<Control>,
+    pub panel: Arc<Panel>,
     pub waker: Waker,
     /// It is not stepped before this turn of all.
     alone_until: Rc<Cell<usize>>,
@@ -69,17 +69,17 @@ impl Meanwhile {
 }
 
 impl Outside {
-    pub fn new(world: World, control: Arc<Control>, waker: Waker) -> Self {
+    pub fn new(world: World, panel: Arc<Panel>, waker: Waker) -> Self {
         let world = Rc::new(RefCell::new(world));
-        Self { world, control, waker, alone_until: Rc::default() }
+        Self { world, panel, waker, alone_until: Rc::default() }
     }
 
     pub fn counters(&self) -> Counters {
-        self.control.counters.load()
+        self.panel.counters.load()
     }
 
     fn tell(&self, command: Command) {
-        self.control.tell(command, &self.waker);
+        self.panel.tell(command, &self.waker);
         self.world.borrow_mut().drains = true;
     }
 }

@@ -176,7 +176,7 @@ impl Home {
     fn comes(&mut self, index: u32, joined: &Joined, now: Duration) -> Option<Ordered> {
         let topic = &mut self.topics[index as usize];
         let members = topic.extra.as_mut().and_then(|extra| extra.members.as_mut())?;
-        let who = joined.holder.who();
+        let who = joined.participant.who();
         if self.present >= self.bounds.present && !members.has(&who) {
             self.counts.presence_full += 1;
             let is_user = matches!(who, Who::User(_));
@@ -242,7 +242,7 @@ impl Home {
     fn goes(&mut self, index: u32, left: &Left, now: Duration) -> Option<Ordered> {
         let extra = self.topics[index as usize].extra.as_deref_mut();
         let Some(Extra { rule, members: Some(members), .. }) = extra else { return None };
-        let (who, at) = (left.holder.who(), now + rule.linger);
+        let (who, at) = (left.participant.who(), now + rule.linger);
         if !members.leave(&who, at) {
             return None;
         }

@@ -8,7 +8,7 @@ use super::topic::{Extra, Topic};
 use crate::hub::Hashed;
 use crate::hub::delivery::Delivery;
 use crate::hub::history::Missed;
-use crate::hub::{History, Kept, Moment, NotDone, Outcome, Presence};
+use crate::hub::{Excerpt, Kept, Moment, NotDone, Outcome, Presence};
 use crate::names::Position;
 
 /// How many of the largest topics are told.
@@ -93,6 +93,6 @@ impl Home {
         let position = history.position();
         // What was too old just now may have been all that was kept.
         self.drop_if_idle(index);
-        Outcome::History(History { messages, position, gap })
+        Outcome::History(Excerpt { messages, position, gap })
     }
 }

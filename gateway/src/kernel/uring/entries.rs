@@ -5,7 +5,7 @@ use std::os::fd::AsRawFd;
 use io_uring::types::{DestinationSlot, Fd, Fixed};
 use io_uring::{opcode, squeue};
 
-use super::token::{Kind, Token};
+use super::token::{OperationKind, Token};
 use super::{Uring, buffers};
 use crate::kernel::area::KERNEL_AREAS;
 use crate::kernel::{AreaName, ListenerId, Operation, Slot, Span};
@@ -26,55 +26,55 @@ impl Uring {
         Some(match operation {
             O::Poll { slot, generation } => (
                 opcode::PollAdd::new(Fixed(slot), poll_events).build(),
-                Token::new(Kind::Poll, generation, slot),
+                Token::new(OperationKind::Poll, generation, slot),
             ),
             O::PollOn { slot, generation } => (
                 opcode::PollAdd::new(Fixed(slot), poll_events).multi(true).build(),
-                Token::new(Kind::Poll, generation, slot),
+                Token::new(OperationKind::Poll, generation, slot),
             ),
             O::Unpoll { slot, generation } => {
-                let armed = Token::new(Kind::Poll, generation, slot);
-                unpoll(armed, Token::new(Kind::Unpoll, generation, slot))
+                let armed = Token::new(OperationKind::Poll, generation, slot);
+                unpoll(armed, Token::new(OperationKind::Unpoll, generation, slot))
             }
             O::Receive { slot, generation } => (
                 Self::receive_entry(slot, std::ptr::null_mut(), self.buffer_size as u32)
                     .buf_group(buffers::GROUP)
                     .build()
                     .flags(squeue::Flags::BUFFER_SELECT),
-                Token::new(Kind::Receive, generation, slot),
+                Token::new(OperationKind::Receive, generation, slot),
             ),
             O::ReceiveInto { slot, generation, span } => (
                 Self::receive_entry(slot, self.address(span), span.length).build(),
-                Token::new(Kind::ReceiveInto, generation, slot),
+                Token::new(OperationKind::ReceiveInto, generation, slot),
             ),
             O::Send { slot, batch_index, span } => (
                 // Without WAITALL a short send would count as a success and say nothing.
                 self.send(slot, span, libc::MSG_DONTWAIT | libc::MSG_WAITALL).flags(skip),
-                Token::new(Kind::Send, batch_index, slot),
+                Token::new(OperationKind::Send, batch_index, slot),
             ),
             O::SendArmed { slot, generation, span } => {
-                (self.send(slot, span, 0), Token::new(Kind::SendArmed, generation, slot))
+                (self.send(slot, span, 0), Token::new(OperationKind::SendArmed, generation, slot))
             }
             O::CancelSend { slot, generation } => {
-                let armed = Token::new(Kind::SendArmed, generation, slot);
+                let armed = Token::new(OperationKind::SendArmed, generation, slot);
                 let cancel = opcode::AsyncCancel::new(armed.encode()).build().flags(skip);
-                (cancel, Token::new(Kind::CancelSend, generation, slot))
+                (cancel, Token::new(OperationKind::CancelSend, generation, slot))
             }
             O::FinishWrites { slot, generation } => (
                 opcode::FixedFdInstall::new(Fixed(slot), 0).build(),
-                Token::new(Kind::FinishWrites, generation, slot),
+                Token::new(OperationKind::FinishWrites, generation, slot),
             ),
             O::Close { slot } => (
                 opcode::Close::new(Fixed(slot)).build().flags(skip),
-                Token::new(Kind::Close, 0, slot),
+                Token::new(OperationKind::Close, 0, slot),
             ),
             O::PollListener { listener } => (
                 opcode::PollAdd::new(self.listener(listener), libc::POLLIN as u32).build(),
-                Token::new(Kind::PollListener, 0, listener),
+                Token::new(OperationKind::PollListener, 0, listener),
             ),
             O::UnpollListener { listener } => {
-                let armed = Token::new(Kind::PollListener, 0, listener);
-                unpoll(armed, Token::new(Kind::UnpollListener, 0, listener))
+                let armed = Token::new(OperationKind::PollListener, 0, listener);
+                unpoll(armed, Token::new(OperationKind::UnpollListener, 0, listener))
             }
             O::CloseListener { listener } => {
                 self.closed_listeners.extend(self.listeners[listener as usize].take());
@@ -83,7 +83,7 @@ impl Uring {
             O::Accept { listener, slot } => self.accept(listener, slot),
             O::AskUnacknowledged { slot, generation } => (
                 opcode::UringCmd16::new(Fixed(slot), SOCKET_SIOCOUTQ).build(),
-                Token::new(Kind::Unacknowledged, generation, slot),
+                Token::new(OperationKind::Unacknowledged, generation, slot),
             ),
         })
     }
@@ -114,7 +114,7 @@ impl Uring {
         let entry = opcode::Accept::new(fd, address, length)
             .file_index(Some(target.expect("slots are far fewer than 2^32")))
             .build();
-        (with_ioprio(entry, ACCEPT_DONTWAIT), Token::new(Kind::Accept, index, listener))
+        (with_ioprio(entry, ACCEPT_DONTWAIT), Token::new(OperationKind::Accept, index, listener))
     }
 }
 

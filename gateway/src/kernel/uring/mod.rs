@@ -23,7 +23,7 @@ use super::{
 use buffers::ProvidedBuffers;
 use peer_names::PeerNames;
 pub use probe::RingError;
-use token::{Kind, Token};
+use token::{OperationKind, Token};
 
 /// Waits of about a tick are ended by one timer that stays armed from each to the next. A wait with
 /// a time limit of its own starts and cancels a timer of the kernel's each time, which is what a
@@ -119,7 +119,7 @@ impl Uring {
 
     fn arm_waker(&mut self) {
         let poll = opcode::PollAdd::new(Fd(self.waker.raw()), libc::POLLIN as u32);
-        self.queue(poll.build(), Token::new(Kind::Wake, 0, 0));
+        self.queue(poll.build(), Token::new(OperationKind::Wake, 0, 0));
     }
 
     /// The time limit that a wait needs of its own: none if the armed timer ends it in time, which
@@ -140,7 +140,7 @@ impl Uring {
     fn arm_timer(&mut self, length: Duration) {
         *self.timer_length = Timespec::from(length);
         let timer = opcode::Timeout::new(&raw const *self.timer_length);
-        self.queue(timer.build(), Token::new(Kind::Timer, 0, 0));
+        self.queue(timer.build(), Token::new(OperationKind::Timer, 0, 0));
     }
 
     /// Whether the kernel has taken everything that was pushed.
@@ -216,47 +216,52 @@ impl Uring {
         let more = cqueue::sock_nonempty(entry.flags());
         match kind {
             // A poll that failed for want of memory is answered by a receive, which knows better.
-            Kind::Poll if result == Err(Errno::CANCELED) => None,
-            Kind::Poll => Some(Completion::Readable {
+            OperationKind::Poll if result == Err(Errno::CANCELED) => None,
+            OperationKind::Poll => Some(Completion::Readable {
                 slot,
                 generation: number,
                 armed: cqueue::more(entry.flags()),
                 ended: result.is_ok_and(|events| events & END_EVENTS != 0),
             }),
-            Kind::Receive => {
+            OperationKind::Receive => {
                 let buffer = cqueue::buffer_select(entry.flags()).map(BufferId);
                 Some(Completion::Received { slot, generation: number, buffer, result, more })
             }
-            Kind::ReceiveInto => {
+            OperationKind::ReceiveInto => {
                 Some(Completion::ReceivedInto { slot, generation: number, result, more })
             }
-            Kind::Send => Some(Completion::SendFellShort { slot, batch_index: number, result }),
-            Kind::SendArmed => Some(Completion::Sent { slot, generation: number, result }),
-            Kind::PollListener if result == Err(Errno::CANCELED) => None,
-            Kind::PollListener => Some(Completion::ListenerReady { listener: slot }),
-            Kind::Accept => {
+            OperationKind::Send => {
+                Some(Completion::SendFellShort { slot, batch_index: number, result })
+            }
+            OperationKind::SendArmed => Some(Completion::Sent { slot, generation: number, result }),
+            OperationKind::PollListener if result == Err(Errno::CANCELED) => None,
+            OperationKind::PollListener => Some(Completion::ListenerReady { listener: slot }),
+            OperationKind::Accept => {
                 let (into, peer) = self.peers.take(number);
                 let result = result.map(|_| peer);
                 Some(Completion::Accepted { listener: slot, slot: into, result })
             }
-            Kind::Unacknowledged => {
+            OperationKind::Unacknowledged => {
                 Some(Completion::Unacknowledged { slot, generation: number, result })
             }
-            Kind::FinishWrites => {
+            OperationKind::FinishWrites => {
                 finish_writes(result);
                 None
             }
-            Kind::Wake => {
+            OperationKind::Wake => {
                 self.waker.clear();
                 self.rearm_waker = true;
                 Some(Completion::Woken)
             }
-            Kind::Timer => {
+            OperationKind::Timer => {
                 self.timer = None;
                 None
             }
             // Only failures come here: what was to be removed, cancelled or closed is gone.
-            Kind::Unpoll | Kind::UnpollListener | Kind::CancelSend | Kind::Close => None,
+            OperationKind::Unpoll
+            | OperationKind::UnpollListener
+            | OperationKind::CancelSend
+            | OperationKind::Close => None,
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::kernel::{SLOT_MASK, Slot};
 /// The kinds of operation that a completion can be for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-pub(super) enum Kind {
+pub(super) enum OperationKind {
     Poll,
     Unpoll,
     Receive,
@@ -23,28 +23,28 @@ pub(super) enum Kind {
     Timer,
 }
 
-const KINDS: [Kind; 15] = [
-    Kind::Poll,
-    Kind::Unpoll,
-    Kind::Receive,
-    Kind::ReceiveInto,
-    Kind::Send,
-    Kind::SendArmed,
-    Kind::CancelSend,
-    Kind::FinishWrites,
-    Kind::Close,
-    Kind::PollListener,
-    Kind::UnpollListener,
-    Kind::Accept,
-    Kind::Unacknowledged,
-    Kind::Wake,
-    Kind::Timer,
+const KINDS: [OperationKind; 15] = [
+    OperationKind::Poll,
+    OperationKind::Unpoll,
+    OperationKind::Receive,
+    OperationKind::ReceiveInto,
+    OperationKind::Send,
+    OperationKind::SendArmed,
+    OperationKind::CancelSend,
+    OperationKind::FinishWrites,
+    OperationKind::Close,
+    OperationKind::PollListener,
+    OperationKind::UnpollListener,
+    OperationKind::Accept,
+    OperationKind::Unacknowledged,
+    OperationKind::Wake,
+    OperationKind::Timer,
 ];
 
 /// Eight bits of kind, 32 of generation (or another number), 24 of slot (or listener).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Token {
-    pub(super) kind: Kind,
+    pub(super) kind: OperationKind,
     pub(super) number: u32,
     pub(super) slot: Slot,
 }
@@ -53,7 +53,7 @@ const KIND_SHIFT: u32 = 56;
 const NUMBER_SHIFT: u32 = 24;
 
 impl Token {
-    pub(super) fn new(kind: Kind, number: u32, slot: Slot) -> Self {
+    pub(super) fn new(kind: OperationKind, number: u32, slot: Slot) -> Self {
         debug_assert!(slot <= SLOT_MASK, "{slot:#x} does not fit 24 bits");
         Self { kind, number, slot: slot & SLOT_MASK }
     }

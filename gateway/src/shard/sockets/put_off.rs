@@ -21,7 +21,7 @@ use crate::shard::sockets::receiving::Arrival;
 pub(crate) const INPUT_BUDGET: usize = 256 * 1024;
 
 /// One connection's input.
-pub(crate) struct Waiting {
+pub(crate) struct LaidAside {
     pub(crate) slot: Slot,
     pub(crate) generation: Generation,
     pub(crate) arrival: Arrival,
@@ -30,7 +30,7 @@ pub(crate) struct Waiting {
 /// The input that waits.
 pub(crate) struct PutOff {
     /// At most one for each receive buffer.
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<LaidAside>,
     /// Receives in flight of connections whose last input had to wait, and whose next may too.
     receives: usize,
     /// How much of such connections may wait: half of all receive buffers, so that the other half
@@ -44,7 +44,7 @@ pub(crate) struct PutOff {
 
 impl PutOff {
     /// Bytes of one connection's input in the list.
-    pub(crate) const BYTES: usize = size_of::<Waiting>();
+    pub(crate) const BYTES: usize = size_of::<LaidAside>();
 
     pub(crate) fn new(buffers: u16) -> Self {
         let limit = usize::from(buffers / 2);
@@ -57,7 +57,7 @@ impl PutOff {
     }
 
     /// Takes out what has its turn, to be worked on.
-    pub(crate) fn next(&mut self) -> Option<Waiting> {
+    pub(crate) fn next(&mut self) -> Option<LaidAside> {
         self.is_resuming = true;
         self.waiting.pop_front()
     }
@@ -116,7 +116,7 @@ impl<R: Ring> Sockets<R> {
         let connection = &mut self.table[slot];
         connection.states.set_reading(Reading::PutOff);
         let generation = connection.generation;
-        let waiting = Waiting { slot, generation, arrival };
+        let waiting = LaidAside { slot, generation, arrival };
         self.buffers.hold(arrival.buffer);
         if self.put_off.is_resuming && self.put_off.budget == 0 {
             // It was the first, and goes on to be: a buffer becomes free the sooner.

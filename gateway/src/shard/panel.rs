@@ -1,9 +1,9 @@
-//! How other threads steer a shard.
+//! How other threads steer a shard, and see how it is.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use super::vitals::PublishedVitals;
-use crate::counters::Published;
+use crate::counters::PublishedCounters;
 use crate::kernel::Waker;
 
 /// What a shard is told to do.
@@ -18,17 +18,17 @@ pub enum Command {
     Stop,
 }
 
-/// One shard's end of the control thread's wire.
+/// What one shard is steered by, and what it shows of itself.
 #[derive(Default)]
-pub struct Control {
+pub struct Panel {
     command: AtomicU8,
     /// What the shard has counted, shown at every tick.
-    pub counters: Published,
+    pub counters: PublishedCounters,
     /// How the shard is, shown with them.
     pub vitals: PublishedVitals,
 }
 
-impl Control {
+impl Panel {
     /// Tells the shard; a command is never taken back, only exceeded.
     pub fn tell(&self, command: Command, waker: &Waker) {
         self.command.fetch_max(command as u8, Ordering::Relaxed);
