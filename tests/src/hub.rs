@@ -211,7 +211,7 @@ impl HubGateway {
     /// A message as it is published from outside.
     ///
     /// # Panics
-    /// It is refused.
+    /// It is not done.
     #[must_use]
     #[track_caller]
     pub fn publication(&self, kind: Kind, bytes: &[u8]) -> Publication {
@@ -223,7 +223,7 @@ impl HubGateway {
     /// Publishes from outside.
     ///
     /// # Errors
-    /// It is refused.
+    /// It is not done.
     #[track_caller]
     pub fn try_publish(
         &self,
@@ -233,7 +233,7 @@ impl HubGateway {
     ) -> Result<Published, NotDone> {
         match self.ask(Errand::Publish(target, self.publication(kind, bytes))) {
             Outcome::Published(published) => Ok(published),
-            Outcome::Refused(refusal) => Err(refusal),
+            Outcome::NotDone(not_done) => Err(not_done),
             other => panic!("a publication was answered with {other:?}"),
         }
     }
@@ -241,7 +241,7 @@ impl HubGateway {
     /// Publishes a text from outside; yields for how many connections it is.
     ///
     /// # Panics
-    /// It is refused.
+    /// It is not done.
     #[track_caller]
     pub fn publish(&self, target: Target, text: &str) -> u64 {
         let done = self.try_publish(target, Kind::Text, text.as_bytes());
@@ -251,12 +251,12 @@ impl HubGateway {
     /// Has something done; yields for how many connections.
     ///
     /// # Errors
-    /// It is refused.
+    /// It is not done.
     #[track_caller]
     pub fn done(&self, request: Errand) -> Result<u64, NotDone> {
         match self.ask(request) {
             Outcome::Done(count) => Ok(count),
-            Outcome::Refused(refusal) => Err(refusal),
+            Outcome::NotDone(not_done) => Err(not_done),
             other => panic!("an order was answered with {other:?}"),
         }
     }
@@ -267,7 +267,7 @@ impl HubGateway {
     pub fn topic(&self, topic: &str) -> Option<TopicInfo> {
         match self.ask(Errand::Topic(name(topic))) {
             Outcome::Topics(mut found, _) => found.pop(),
-            Outcome::Refused(NotDone::Unknown) => None,
+            Outcome::NotDone(NotDone::Unknown) => None,
             other => panic!("a topic was expected: {other:?}"),
         }
     }
@@ -291,7 +291,7 @@ impl HubGateway {
     #[track_caller]
     pub fn expect_gone(&self, id: ConnectionId) {
         wait_until("the connection ends", || match self.ask(Errand::Connection(id)) {
-            Outcome::Refused(NotDone::Gone) => Some(()),
+            Outcome::NotDone(NotDone::Gone) => Some(()),
             _ => None,
         });
     }

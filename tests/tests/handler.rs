@@ -182,9 +182,9 @@ fn another_thread_tells_a_handler_something_in_order_until_the_connection_ends()
     assert!(matches!(tell("leave".into()), Outcome::Done(1)));
     peer.expect_text(&format!("{id} leave"));
     let closing = tell("too late".into());
-    assert!(matches!(closing, Outcome::Refused(NotDone::NotOpen)), "{closing:?}");
+    assert!(matches!(closing, Outcome::NotDone(NotDone::NotOpen)), "{closing:?}");
     peer.agree_to_close(4009);
     diary.expect_ends(1);
     let gone = tell("much too late".into());
-    assert!(matches!(gone, Outcome::Refused(NotDone::Gone)), "{gone:?}");
+    assert!(matches!(gone, Outcome::NotDone(NotDone::Gone)), "{gone:?}");
 }

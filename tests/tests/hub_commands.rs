@@ -250,7 +250,7 @@ fn ids_of_others_are_gone() {
         for request in requests {
             let asked = format!("{request:?}");
             let answer = gateway.ask(request);
-            assert!(matches!(answer, Outcome::Refused(NotDone::Gone)), "{asked}: {answer:?}");
+            assert!(matches!(answer, Outcome::NotDone(NotDone::Gone)), "{asked}: {answer:?}");
         }
     }
     gateway.publish(topic("rooms/a"), "and all are well");

@@ -208,7 +208,7 @@ fn ask_without_waiting(gateway: &HubGateway, thread: usize, count: usize) -> Vec
                 assert_eq!(published.connections, 3);
                 accepted.push(number);
             }
-            (_, Outcome::Refused(NotDone::Busy)) => {}
+            (_, Outcome::NotDone(NotDone::Busy)) => {}
             (_, other) => panic!("{other:?}"),
         }
     }

@@ -39,7 +39,7 @@ fn publish_from_outside(gateway: &HubGateway, publisher: usize) -> usize {
             let publication = tidegate::hub::Publication { message, key: None, except: None };
             match gateway.ask(Errand::Publish(topic("rooms/a"), publication)) {
                 Outcome::Published(_) => break,
-                Outcome::Refused(NotDone::Busy) => refused += 1,
+                Outcome::NotDone(NotDone::Busy) => refused += 1,
                 other => panic!("{other:?}"),
             }
         }

@@ -55,7 +55,7 @@ fn present(gateway: &HubGateway, topic: &str) -> Vec<(String, u32)> {
     let request = Errand::Presence { topic: name(topic), limit: 100 };
     let found = match gateway.ask(request) {
         Outcome::Presence(found) => found,
-        Outcome::Refused(NotDone::Unknown) => return Vec::new(),
+        Outcome::NotDone(NotDone::Unknown) => return Vec::new(),
         other => panic!("{other:?}"),
     };
     assert_eq!(found.total, found.members.len() as u64);
@@ -125,7 +125,7 @@ fn the_list_says_who_and_since_when() {
     assert!(found.members.iter().all(|one| one.since > 1_700_000_000));
     assert_eq!(gateway.topic("quick/a").expect("a topic").present, Some(3));
     let nothing = Errand::Presence { topic: name("none"), limit: 2 };
-    assert!(matches!(gateway.ask(nothing), Outcome::Refused(NotDone::Unknown)));
+    assert!(matches!(gateway.ask(nothing), Outcome::NotDone(NotDone::Unknown)));
     drop(members);
 }
 

@@ -42,26 +42,26 @@ impl Shards {
     }
 
     /// Asks whom it concerns.
-    pub(super) async fn ask(&self, request: Errand) -> Result<Outcome, Error> {
-        self.send(request, Self::deadline()).await?.answer().await
+    pub(super) async fn ask(&self, errand: Errand) -> Result<Outcome, Error> {
+        self.send(errand, Self::deadline()).await?.answer().await
     }
 
     /// Asks one shard.
     pub(super) async fn ask_shard(
         &self,
         shard: usize,
-        request: Errand,
+        errand: Errand,
         deadline: Instant,
     ) -> Result<Outcome, Error> {
         let (reply, answer) = self.place(deadline).await?;
-        self.door.ask_shard(shard, request, reply);
+        self.door.ask_shard(shard, errand, reply);
         Asked { answer, deadline }.answer().await
     }
 
     /// Sends a question; the order of what one caller sends to one target is kept.
-    pub(super) async fn send(&self, request: Errand, deadline: Instant) -> Result<Asked, Error> {
+    pub(super) async fn send(&self, errand: Errand, deadline: Instant) -> Result<Asked, Error> {
         let (reply, answer) = self.place(deadline).await?;
-        self.door.ask(request, reply);
+        self.door.ask(errand, reply);
         Ok(Asked { answer, deadline })
     }
 
@@ -84,10 +84,10 @@ impl Shards {
 }
 
 impl Asked {
-    /// Waits for the answer; a refusal is an error.
+    /// Waits for the answer; that it is not done is an error.
     pub(super) async fn answer(self) -> Result<Outcome, Error> {
         match timeout_at(self.deadline, self.answer).await {
-            Ok(Ok(Outcome::Refused(refusal))) => Err(refusal.into()),
+            Ok(Ok(Outcome::NotDone(not_done))) => Err(not_done.into()),
             Ok(Ok(answer)) => Ok(answer),
             // The shard has ended, or did not answer.
             Ok(Err(_)) | Err(_) => Err(Error::late()),

@@ -53,8 +53,8 @@ pub(super) async fn page<T: Listed>(
         let Some(at) = cursor.filter(|_| items.len() < wanted.limit && bytes < ENOUGH) else {
             break;
         };
-        let request = question(at.place, (wanted.limit - items.len()).min(AT_ONCE));
-        let answer = control.shards.ask_shard(at.shard.into(), request, deadline).await?;
+        let errand = question(at.place, (wanted.limit - items.len()).min(AT_ONCE));
+        let answer = control.shards.ask_shard(at.shard.into(), errand, deadline).await?;
         let (some, next) = told(answer)?;
         bytes += some.iter().map(Listed::bytes).sum::<usize>();
         items.extend(some);

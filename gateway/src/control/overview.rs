@@ -209,8 +209,8 @@ impl Control {
     ) -> bool {
         let mut next = Some(0);
         while let Some(from) = next {
-            let request = Errand::LargestTopics { from };
-            let answer = self.shards.ask_shard(shard, request, deadline).await;
+            let errand = Errand::LargestTopics { from };
+            let answer = self.shards.ask_shard(shard, errand, deadline).await;
             let Ok(Outcome::Topics(topics, more)) = answer else { return false };
             all.extend(topics.into_iter().map(TopicJson::from));
             all.sort_by_key(|topic| std::cmp::Reverse(topic.subscribers));

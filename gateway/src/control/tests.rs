@@ -67,7 +67,7 @@ impl Fixture {
                     while let Some(mail) = post.receive() {
                         #[allow(irrefutable_let_patterns)]
                         let crate::hub::Mail::Ask(ask) = mail else { continue };
-                        match shard(&ask.request, &common) {
+                        match shard(&ask.errand, &common) {
                             Some(answer) => (ask.reply)(answer),
                             None => silent.push(ask),
                         }
@@ -163,7 +163,7 @@ fn kept(offset: u64, content: impl Into<Content>, common: &Common) -> Kept {
 }
 
 /// A shard that knows the connection [`id`] and the topic `a/b`.
-fn shard(request: &Errand, common: &Common) -> Option<Outcome> {
+fn shard(errand: &Errand, common: &Common) -> Option<Outcome> {
     let position = Position { epoch: 0xab, offset: 4 };
     let known = |target: &Target| match target {
         Target::Connection(other) => *other == id(),
@@ -171,15 +171,15 @@ fn shard(request: &Errand, common: &Common) -> Option<Outcome> {
         Target::Topic(topic) => topic.as_str() == "a/b",
         Target::All => true,
     };
-    Some(match request {
+    Some(match errand {
         Errand::Publish(Target::User(user), _) if user.as_str() == "slow" => {
-            Outcome::Refused(NotDone::Slow)
+            Outcome::NotDone(NotDone::Slow)
         }
         Errand::Publish(target, publication) => {
             assert!(!publication.message.bytes().is_empty());
             let connections = u64::from(known(target));
             if matches!(target, Target::Connection(_)) && !known(target) {
-                return Some(Outcome::Refused(NotDone::Gone));
+                return Some(Outcome::NotDone(NotDone::Gone));
             }
             let position = matches!(target, Target::Topic(_)).then_some(position);
             Outcome::Published(Published { connections, position })
@@ -192,7 +192,7 @@ fn shard(request: &Errand, common: &Common) -> Option<Outcome> {
             Outcome::Done(1)
         }
         Errand::Connection(other) if *other == id() => Outcome::Connection(connection(5).into()),
-        Errand::Connection(_) | Errand::Disconnect(..) => Outcome::Refused(NotDone::Gone),
+        Errand::Connection(_) | Errand::Disconnect(..) => Outcome::NotDone(NotDone::Gone),
         Errand::Connections { from: 0, limit, .. } if *limit > 1 => {
             Outcome::Connections(vec![connection(0)], Some(1))
         }
@@ -221,7 +221,7 @@ fn shard(request: &Errand, common: &Common) -> Option<Outcome> {
             position,
             gap: false,
         }),
-        _ => Outcome::Refused(NotDone::Unknown),
+        _ => Outcome::NotDone(NotDone::Unknown),
     })
 }
 
@@ -415,8 +415,8 @@ fn topics_and_what_belongs_to_them() {
 
 #[test]
 fn a_history_ends_after_a_mebibyte_and_says_where_to_go_on() {
-    let fixture = Fixture::new(&[], |request, common| {
-        let Errand::History { .. } = request else { return None };
+    let fixture = Fixture::new(&[], |errand, common| {
+        let Errand::History { .. } = errand else { return None };
         let text = "\u{1}".repeat(MESSAGE_MAX as usize);
         let messages = (1..=50).map(|at| kept(at, &*text, common));
         Some(Outcome::History(Excerpt {
@@ -555,9 +555,9 @@ fn a_shard_that_does_not_answer_is_not_waited_for() {
 #[test]
 fn a_full_mailbox_is_said_and_counted() {
     const CALLERS: usize = 40;
-    let fixture = Fixture::with_mailboxes(16, &[], |request, common| {
+    let fixture = Fixture::with_mailboxes(16, &[], |errand, common| {
         thread::sleep(Duration::from_millis(30));
-        shard(request, common)
+        shard(errand, common)
     });
     let body = r#"{"target":{"user":"ada"},"text":"x"}"#;
     let publish = || fixture.request("POST", "/v1/publish", body);

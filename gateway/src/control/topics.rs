@@ -218,9 +218,9 @@ pub(super) async fn presence(
     Params(query): Params<PresenceQuery>,
 ) -> Result<Response, Error> {
     let limit = page_size(query.limit)?;
-    let request = Errand::Presence { topic: Name::new(&query.topic)?, limit };
+    let errand = Errand::Presence { topic: Name::new(&query.topic)?, limit };
     let place = control.answers.place().await?;
-    match control.shards.ask(request).await? {
+    match control.shards.ask(errand).await? {
         Outcome::Presence(presence) => Ok(respond(place.json(&PresenceAnswer::from(presence))?)),
         _ => Err(Error::confused()),
     }
@@ -245,9 +245,9 @@ pub(super) async fn history(
         (Some(epoch), Some(offset)) => Some(Position { epoch: publish::epoch(&epoch)?, offset }),
         _ => return Err(Error::invalid("`epoch` and `offset` go together: give both or none")),
     };
-    let request = Errand::History { topic: Name::new(&query.topic)?, since, limit };
+    let errand = Errand::History { topic: Name::new(&query.topic)?, since, limit };
     let place = control.answers.place_for_messages().await?;
-    match control.shards.ask(request).await? {
+    match control.shards.ask(errand).await? {
         Outcome::History(history) => Ok(respond(place.json(&HistoryAnswer::from(history))?)),
         _ => Err(Error::confused()),
     }

@@ -119,20 +119,20 @@ impl Hub {
 
     /// Does what another thread asks for, or what a handler of another shard does.
     fn asked(&mut self, ask: Ask, moment: Moment, encode_once: EncodeOnce<'_>) -> Option<Duty> {
-        let Ask { request, reply } = ask;
-        match request {
+        let Ask { errand, reply } = ask;
+        match errand {
             Errand::Publish(target, publication) => {
                 return self.asked_to_publish((target, publication), reply, moment, encode_once);
             }
             Errand::Subscribe(target, topic) => {
-                return self.command(target, Instruction::Subscribe(topic), reply);
+                return self.instruct(target, Instruction::Subscribe(topic), reply);
             }
             Errand::Unsubscribe(target, topic) => {
-                return self.command(target, Instruction::Unsubscribe(topic), reply);
+                return self.instruct(target, Instruction::Unsubscribe(topic), reply);
             }
-            request @ Errand::Disconnect(Target::All, ..) => self.spread(Ask { request, reply }),
+            errand @ Errand::Disconnect(Target::All, ..) => self.spread(Ask { errand, reply }),
             Errand::Disconnect(target, why) => {
-                return self.command(target, Instruction::Close(why), reply);
+                return self.instruct(target, Instruction::Close(why), reply);
             }
             Errand::Tell(id, what) => return self.single(id, Single::Tell(what), reply),
             Errand::DestroyTopic(name) => reply(self.destroy(&name)),
@@ -148,8 +148,8 @@ impl Hub {
                 let named = self.common.hashed(&topic);
                 reply(self.home.history(named, since, limit, moment.now));
             }
-            request @ (Errand::Connection(_) | Errand::Connections { .. }) => {
-                return Some(Duty::Tell(Box::new(Ask { request, reply })));
+            errand @ (Errand::Connection(_) | Errand::Connections { .. }) => {
+                return Some(Duty::Tell(Box::new(Ask { errand, reply })));
             }
         }
         None
@@ -169,12 +169,12 @@ impl Hub {
             Target::User(name) => Some(name.of_user()),
         };
         if self.post.is_congested() {
-            reply(Outcome::Refused(NotDone::Busy));
+            reply(Outcome::NotDone(NotDone::Busy));
             return None;
         }
         let Some(name) = name else {
-            let request = Errand::Publish(Target::All, publication);
-            self.spread(Ask { request, reply });
+            let errand = Errand::Publish(Target::All, publication);
+            self.spread(Ask { errand, reply });
             return None;
         };
         let hash = self.common.hash(name.as_str());
@@ -182,7 +182,7 @@ impl Hub {
             match self.publish_here(Hashed { hash, name: &name }, publication, moment, encode_once)
             {
                 Ok(published) => Outcome::Published(published),
-                Err(refusal) => Outcome::Refused(refusal),
+                Err(not_done) => Outcome::NotDone(not_done),
             },
         );
         None
@@ -206,7 +206,7 @@ impl Hub {
     pub(super) fn spread(&mut self, ask: Ask) {
         let tally = Tally::new(self.common.shards, ask.reply);
         for shard in 0..self.common.shards {
-            let request = match &ask.request {
+            let errand = match &ask.errand {
                 Errand::Publish(_, publication) => {
                     Errand::Publish(Target::All, publication.clone())
                 }
@@ -215,7 +215,7 @@ impl Hub {
             };
             let tally = Arc::clone(&tally);
             let reply = Box::new(move |answer| Tally::add(&tally, answer));
-            self.post.send(shard, Mail::Everywhere(Box::new(Ask { request, reply })));
+            self.post.send(shard, Mail::Everywhere(Box::new(Ask { errand, reply })));
         }
     }
 
@@ -229,36 +229,36 @@ impl Hub {
     /// Something for one connection of this shard, as far as its id tells.
     fn single(&self, id: ConnectionId, what: Single, reply: Reply) -> Option<Duty> {
         let Some(address) = self.common.locate(id) else {
-            reply(Outcome::Refused(NotDone::Gone));
+            reply(Outcome::NotDone(NotDone::Gone));
             return None;
         };
         Some(Duty::Direct(Box::new(Direct { address, what }), Some(reply)))
     }
 
-    /// A command for one connection, or for all subscribers of a topic whose home this is.
-    fn command(&mut self, target: Target, command: Instruction, reply: Reply) -> Option<Duty> {
+    /// An instruction for one connection, or for all subscribers of a topic whose home this is.
+    fn instruct(&mut self, target: Target, instruction: Instruction, reply: Reply) -> Option<Duty> {
         let name = match target {
-            Target::Connection(id) => return self.single(id, Single::Do(command), reply),
+            Target::Connection(id) => return self.single(id, Single::Do(instruction), reply),
             Target::Topic(name) => name,
             Target::User(name) => name.of_user(),
             Target::All => {
-                reply(Outcome::Refused(NotDone::Unknown));
+                reply(Outcome::NotDone(NotDone::Unknown));
                 return None;
             }
         };
         if self.post.is_congested() {
-            reply(Outcome::Refused(NotDone::Busy));
+            reply(Outcome::NotDone(NotDone::Busy));
             return None;
         }
-        reply(Outcome::Done(self.order(&name, &command)));
+        reply(Outcome::Done(self.order(&name, &instruction)));
         None
     }
 
     /// Sends an order to all subscribers; returns how many there are.
-    pub(super) fn order(&mut self, name: &Name, command: &Instruction) -> u64 {
+    pub(super) fn order(&mut self, name: &Name, instruction: &Instruction) -> u64 {
         let hash = self.common.hash(name.as_str());
         let (shards, connections) = self.home.subscribers(Hashed { hash, name });
-        let order = Arc::new(Order { topic: name.clone(), hash, what: command.clone() });
+        let order = Arc::new(Order { topic: name.clone(), hash, what: instruction.clone() });
         for shard in shards {
             self.post.send(usize::from(shard), Mail::Order(Arc::clone(&order)));
         }
@@ -270,7 +270,7 @@ impl Hub {
         let hash = common.hash(name.as_str());
         let (_, subscribers) = home.subscribers(Hashed { hash, name });
         if !home.forget(Hashed { hash, name }) {
-            return Outcome::Refused(NotDone::Unknown);
+            return Outcome::NotDone(NotDone::Unknown);
         }
         if subscribers > 0 {
             self.order(name, &Instruction::End);
@@ -281,8 +281,8 @@ impl Hub {
 
 /// What concerns all connections of this shard.
 fn everywhere(ask: Ask) -> Option<Duty> {
-    let Ask { request, reply } = ask;
-    match request {
+    let Ask { errand, reply } = ask;
+    match errand {
         Errand::Publish(_, publication) => Some(Duty::PublishToAll(publication, reply)),
         Errand::Disconnect(_, why) => Some(Duty::CloseAll(why, reply)),
         _ => None,

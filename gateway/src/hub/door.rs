@@ -144,14 +144,14 @@ impl Door {
     }
 
     /// Asks whom it concerns; `reply` is called once, on a shard's thread, or on this one if the
-    /// request is refused before it is sent. What concerns all connections is passed on by a shard
-    /// to all others, which none of them refuses, and is answered once, with the sum.
+    /// errand is not sent. What concerns all connections is passed on by a shard to all others, none
+    /// of which says no, and is answered once, with the sum.
     /// [`Errand::Connections`], [`Errand::Topics`] and [`Errand::LargestTopics`] are for
     /// [`Door::ask_shard`], and go to the first shard here.
-    pub fn ask(&self, request: Errand, reply: impl FnOnce(Outcome) + Send + 'static) {
-        match self.whom(&request) {
-            Ok(shard) => self.ask_shard(shard, request, reply),
-            Err(refusal) => reply(Outcome::Refused(refusal)),
+    pub fn ask(&self, errand: Errand, reply: impl FnOnce(Outcome) + Send + 'static) {
+        match self.whom(&errand) {
+            Ok(shard) => self.ask_shard(shard, errand, reply),
+            Err(not_done) => reply(Outcome::NotDone(not_done)),
         }
     }
 
@@ -170,18 +170,18 @@ impl Door {
     pub fn ask_shard(
         &self,
         shard: usize,
-        request: Errand,
+        errand: Errand,
         reply: impl FnOnce(Outcome) + Send + 'static,
     ) {
-        let ask = Box::new(Ask { request, reply: Box::new(reply) });
+        let ask = Box::new(Ask { errand, reply: Box::new(reply) });
         if let Err(Mail::Ask(ask)) = self.entrance.send(shard, Mail::Ask(ask)) {
-            (ask.reply)(Outcome::Refused(NotDone::Busy));
+            (ask.reply)(Outcome::NotDone(NotDone::Busy));
         }
     }
 
-    /// The shard that a request concerns.
-    fn whom(&self, request: &Errand) -> Result<usize, NotDone> {
-        match request {
+    /// The shard that an errand concerns.
+    fn whom(&self, errand: &Errand) -> Result<usize, NotDone> {
+        match errand {
             Errand::Publish(target, _)
             | Errand::Subscribe(target, _)
             | Errand::Unsubscribe(target, _)

@@ -137,7 +137,7 @@ pub struct ConnectionFilter {
 #[derive(Debug)]
 pub enum Outcome {
     /// It was not done.
-    Refused(NotDone),
+    NotDone(NotDone),
     /// It is published.
     Published(Published),
     /// It is done, for so many connections.

@@ -45,9 +45,9 @@ pub(crate) enum Mail {
 
 const _: () = assert!(size_of::<Mail>() <= 16);
 
-/// A request, and what to call with the answer.
+/// An errand, and what to call with the answer.
 pub(crate) struct Ask {
-    pub(crate) request: Errand,
+    pub(crate) errand: Errand,
     pub(crate) reply: Reply,
 }
 

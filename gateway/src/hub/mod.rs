@@ -241,8 +241,8 @@ impl Hub {
                 self.send_direct(*id, what);
             }
             Target::All => {
-                let request = Errand::Publish(Target::All, publication);
-                self.spread(Ask { request, reply: Box::new(|_| {}) });
+                let errand = Errand::Publish(Target::All, publication);
+                self.spread(Ask { errand, reply: Box::new(|_| {}) });
             }
         }
     }
@@ -253,8 +253,8 @@ impl Hub {
             let what = Single::Do(Instruction::Close(why));
             return self.send_direct(*id, what);
         }
-        let request = Errand::Disconnect(target.clone(), why);
-        let ask = Ask { request, reply: Box::new(|_| {}) };
+        let errand = Errand::Disconnect(target.clone(), why);
+        let ask = Ask { errand, reply: Box::new(|_| {}) };
         let home = match target {
             Target::Topic(name) => self.home_of(name),
             Target::User(name) => self.home_of(&name.of_user()),

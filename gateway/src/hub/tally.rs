@@ -9,7 +9,7 @@ use super::{NotDone, Outcome, Published};
 pub(super) struct Tally {
     left: usize,
     sum: u64,
-    refused: Option<NotDone>,
+    not_done: Option<NotDone>,
     is_publication: bool,
     reply: Option<Reply>,
 }
@@ -21,7 +21,7 @@ impl Tally {
         Arc::new(Mutex::new(Self {
             left: shards,
             sum: 0,
-            refused: None,
+            not_done: None,
             is_publication: false,
             reply,
         }))
@@ -37,14 +37,14 @@ impl Tally {
                 tally.sum += published.connections;
             }
             Outcome::Done(count) => tally.sum += count,
-            Outcome::Refused(refusal) => tally.refused = Some(refusal),
+            Outcome::NotDone(not_done) => tally.not_done = Some(not_done),
             _ => {}
         }
         if tally.left > 0 {
             return;
         }
-        let answer = match tally.refused {
-            Some(refusal) => Outcome::Refused(refusal),
+        let answer = match tally.not_done {
+            Some(not_done) => Outcome::NotDone(not_done),
             None if tally.is_publication => {
                 Outcome::Published(Published { connections: tally.sum, position: None })
             }

@@ -182,9 +182,9 @@ impl<R: Ring> Fanout<'_, R> {
                 let topic = if let At::Topic(ongoing) = at { Some(ongoing.topic) } else { None };
                 self.done(slot, &order.what, topic)
             }
-            Job::All(command, _) => {
-                let command = command.clone();
-                self.done(slot, &command, None)
+            Job::All(instruction, _) => {
+                let instruction = instruction.clone();
+                self.done(slot, &instruction, None)
             }
             Job::Stand(_) | Job::Recover(_) | Job::One(..) => return None,
         };
@@ -195,10 +195,10 @@ impl<R: Ring> Fanout<'_, R> {
     pub(super) fn done(
         &mut self,
         slot: Slot,
-        command: &Instruction,
+        instruction: &Instruction,
         topic: Option<u32>,
     ) -> Delivered {
-        if self.connections.obey(slot, command, topic).is_ok() {
+        if self.connections.obey(slot, instruction, topic).is_ok() {
             Delivered::Taken
         } else {
             Delivered::Refused

@@ -177,15 +177,15 @@ impl<R: Ring> Fanout<'_, R> {
                     Delivered::TooLarge => Err(NotDone::TooLarge),
                     Delivered::Waits => return None,
                 },
-                Single::Do(command) => {
-                    self.connections.obey(slot, command, None).map(|()| Outcome::Done(1))
+                Single::Do(instruction) => {
+                    self.connections.obey(slot, instruction, None).map(|()| Outcome::Done(1))
                 }
                 Single::Tell(what) => self.tell_handler(slot, what).map(|()| Outcome::Done(1)),
             },
         };
         self.connections.sockets.counters.pushes_gone +=
             u64::from(done.as_ref().err() == Some(&NotDone::Gone));
-        Some(done.unwrap_or_else(Outcome::Refused))
+        Some(done.unwrap_or_else(Outcome::NotDone))
     }
 
     /// Tells the handler of a connection that may be told something.

@@ -26,15 +26,15 @@ pub(super) struct Telling<'c, R> {
 impl<R: Ring> Telling<'_, R> {
     /// Answers a question about connections.
     pub(super) fn answer_about_connections(&mut self, ask: Ask) {
-        let answer = match ask.request {
+        let answer = match ask.errand {
             Errand::Connection(id) => match self.connections.slot_of(id) {
                 Some(slot) => Outcome::Connection(Box::new(self.describe(slot, usize::MAX))),
-                None => Outcome::Refused(NotDone::Gone),
+                None => Outcome::NotDone(NotDone::Gone),
             },
             Errand::Connections { from, filter, limit } => {
                 self.list_connections(from, &filter, limit)
             }
-            _ => Outcome::Refused(NotDone::Unknown),
+            _ => Outcome::NotDone(NotDone::Unknown),
         };
         (ask.reply)(answer);
     }

@@ -210,7 +210,7 @@ impl Publisher {
             Err(refusal) => {
                 // As if it had been asked.
                 self.asked += 1;
-                push(&self.answers, (asked, Outcome::Refused(refusal)));
+                push(&self.answers, (asked, Outcome::NotDone(refusal)));
             }
         }
     }
@@ -318,7 +318,7 @@ impl Publisher {
                 let is_single = matches!(label.stream.target, To::Connection(_));
                 assert!(!is_single || published.connections == 1, "{label:?}: {published:?}");
             }
-            (Asked::Publish(label, is_gone), Outcome::Refused(refusal)) => {
+            (Asked::Publish(label, is_gone), Outcome::NotDone(refusal)) => {
                 let may = matches!(refusal, NotDone::Gone | NotDone::Busy);
                 assert!(may || !is_gone, "{label:?} to a connection that is gone: {refusal:?}");
                 let is_single = matches!(label.stream.target, To::Connection(_));

@@ -20,7 +20,7 @@ impl Home {
     pub(crate) fn describe(&self, named: Hashed<'_>) -> Outcome {
         match self.find(named) {
             Some(index) => Outcome::Topics(vec![self.topics[index as usize].info()], None),
-            None => Outcome::Refused(NotDone::Unknown),
+            None => Outcome::NotDone(NotDone::Unknown),
         }
     }
 
@@ -67,7 +67,7 @@ impl Home {
                 members: members.list(limit, moment),
                 total: members.len() as u64,
             }),
-            None => Outcome::Refused(NotDone::Unknown),
+            None => Outcome::NotDone(NotDone::Unknown),
         }
     }
 
@@ -78,10 +78,10 @@ impl Home {
         limit: usize,
         now: Duration,
     ) -> Outcome {
-        let Some(index) = self.find(named) else { return Outcome::Refused(NotDone::Unknown) };
+        let Some(index) = self.find(named) else { return Outcome::NotDone(NotDone::Unknown) };
         let extra = self.topics[index as usize].extra.as_deref_mut();
         let Some(Extra { rule, history: Some(history), .. }) = extra else {
-            return Outcome::Refused(NotDone::Unknown);
+            return Outcome::NotDone(NotDone::Unknown);
         };
         self.held.change(history, |history| history.expire(now, rule));
         let Missed { deliveries, gap } = history.since(since, limit);

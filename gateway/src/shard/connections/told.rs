@@ -9,18 +9,18 @@ use crate::shard::connections::Connections;
 use crate::shard::connections::queue::Delivered;
 
 impl<R: Ring> Connections<R> {
-    /// Does what a command says with a connection.
+    /// Does what an instruction says with a connection.
     ///
     /// # Errors
     /// Why not.
     pub(crate) fn obey(
         &mut self,
         slot: Slot,
-        command: &Instruction,
+        instruction: &Instruction,
         topic: Option<u32>,
     ) -> Result<(), NotDone> {
         let id = self.hub.id(slot, self.sockets.table[slot].generation);
-        match command {
+        match instruction {
             Instruction::Close(why) => self.close_told(slot, why),
             Instruction::Subscribe(name) => {
                 let how = Subscribing {
