@@ -83,7 +83,9 @@ pub(super) struct Seen<'c> {
     pub(super) by_shard: Vec<(Counters, Vitals)>,
     pub(super) bill: &'c Bill,
     pub(super) allowed: u64,
-    pub(super) messages: (u64, u64),
+    /// What messages hold, and the most that they may, in bytes.
+    pub(super) messages_used: u64,
+    pub(super) messages_allowed: u64,
     pub(super) ready: bool,
     pub(super) sockets: Option<u64>,
     pub(super) admin: Counted,
@@ -96,7 +98,8 @@ impl<'c> Seen<'c> {
             by_shard: control.handle.by_shard(),
             bill: &control.bill,
             allowed: control.config.memory.limit().bytes,
-            messages: (messages.used(), messages.limit()),
+            messages_used: messages.used(),
+            messages_allowed: messages.limit(),
             ready: Readiness::of(control) == Readiness::Ready,
             sockets: socket_memory(),
             admin: control.tally.counted(),
@@ -122,7 +125,8 @@ pub fn families(bill: &Bill) -> Vec<Family> {
         by_shard: vec![Default::default()],
         bill,
         allowed: 0,
-        messages: (0, 0),
+        messages_used: 0,
+        messages_allowed: 0,
         ready: true,
         sockets: Some(0),
         admin: Tally::default().counted(),
@@ -267,9 +271,9 @@ fn budget(seen: &Seen<'_>) -> Vec<Family> {
             MetricKind::Gauge,
             "Bytes that messages on their way may hold.",
         )
-        .one(seen.messages.1),
+        .one(seen.messages_allowed),
         family("messages_used_bytes", MetricKind::Gauge, "Bytes that messages on their way hold.")
-            .one(seen.messages.0),
+            .one(seen.messages_used),
         family(
             "memory_allowed_bytes",
             MetricKind::Gauge,

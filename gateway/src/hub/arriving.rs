@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::home::Ordered;
+use super::home::{Ordered, Subscribers};
 use super::mail::{Joined, Left, ToPublish};
 use super::tally::Tally;
 use super::{
@@ -257,7 +257,7 @@ impl Hub {
     /// Sends an order to all subscribers; returns how many there are.
     pub(super) fn order(&mut self, name: &Name, instruction: &Instruction) -> u64 {
         let hash = self.common.hash(name.as_str());
-        let (shards, connections) = self.home.subscribers(Hashed { hash, name });
+        let Subscribers { shards, connections } = self.home.subscribers(Hashed { hash, name });
         let order = Arc::new(Order { topic: name.clone(), hash, what: instruction.clone() });
         for shard in shards {
             self.post.send(usize::from(shard), Mail::Order(Arc::clone(&order)));
@@ -268,14 +268,14 @@ impl Hub {
     pub(super) fn destroy(&mut self, name: &Name) -> Outcome {
         let Self { common, home, .. } = self;
         let hash = common.hash(name.as_str());
-        let (_, subscribers) = home.subscribers(Hashed { hash, name });
+        let Subscribers { connections, .. } = home.subscribers(Hashed { hash, name });
         if !home.forget(Hashed { hash, name }) {
             return Outcome::NotDone(NotDone::Unknown);
         }
-        if subscribers > 0 {
+        if connections > 0 {
             self.order(name, &Instruction::End);
         }
-        Outcome::Done(subscribers)
+        Outcome::Done(connections)
     }
 }
 

@@ -18,6 +18,24 @@ pub(crate) struct History {
     held: u64,
 }
 
+/// Where what is kept begins for one who comes back.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Stands {
+    /// The message behind which is what it has missed; `None` if it has missed nothing that is
+    /// kept.
+    pub(crate) behind: Option<Position>,
+    /// It has missed something that is not.
+    pub(crate) gap: bool,
+}
+
+/// How far what is kept is behind a position.
+struct Behind {
+    /// How many of those that are kept are not.
+    skip: usize,
+    /// Some are no longer kept, or the position is of another epoch.
+    gap: bool,
+}
+
 /// The messages behind a position.
 pub(crate) struct Missed {
     pub(crate) deliveries: Vec<Arc<Delivery>>,
@@ -97,23 +115,23 @@ impl History {
     /// The first `limit` of what was published behind `since`; of all that is kept, if it is of
     /// another epoch or has yet to come.
     pub(crate) fn since(&self, since: Option<Position>, limit: usize) -> Missed {
-        let (skip, gap) = self.behind(since);
-        self.from(skip, limit, gap)
+        let Behind { skip, gap } = self.behind(since);
+        let kept = self.kept.range(skip.min(self.kept.len())..).take(limit);
+        Missed { deliveries: kept.map(|(_, delivery)| Arc::clone(delivery)).collect(), gap }
     }
 
-    /// Behind which message what is kept begins that one who saw `since` has missed; `None` if it
-    /// has missed nothing that is kept. And whether it has missed anything that is not.
-    pub(crate) fn stands(&self, since: Option<Position>) -> (Option<Position>, bool) {
-        let (skip, gap) = self.behind(since);
+    /// Where what is kept begins for one who saw `since`.
+    pub(crate) fn stands(&self, since: Option<Position>) -> Stands {
+        let Behind { skip, gap } = self.behind(since);
         let offset = self.oldest() + skip as u64 - 1;
         let behind = Position { offset, ..self.position };
-        ((skip < self.kept.len()).then_some(behind), gap)
+        Stands { behind: (skip < self.kept.len()).then_some(behind), gap }
     }
 
     /// The next portion of what was published behind a message: up to `bytes` of it, and one
     /// message at least if there is any.
     pub(crate) fn portion(&self, behind: Position, bytes: u64) -> Portion {
-        let (skip, gap) = self.behind(Some(behind));
+        let Behind { skip, gap } = self.behind(Some(behind));
         let is_known = behind.epoch == self.position.epoch && behind.offset <= self.position.offset;
         let left_out = if is_known { self.oldest().saturating_sub(behind.offset + 1) } else { 1 };
         let mut portion = Portion {
@@ -140,24 +158,18 @@ impl History {
         self.position.offset + 1 - self.kept.len() as u64
     }
 
-    /// How many of those that are kept are not behind `since`, and whether there is a gap.
-    fn behind(&self, since: Option<Position>) -> (usize, bool) {
+    fn behind(&self, since: Option<Position>) -> Behind {
         let oldest = self.oldest();
         match since {
-            None => (0, false),
-            Some(since) if since.epoch != self.position.epoch => (0, true),
+            None => Behind { skip: 0, gap: false },
+            Some(since) if since.epoch != self.position.epoch => Behind { skip: 0, gap: true },
             // From the future: of an epoch that was drawn twice, or made up.
-            Some(since) if since.offset > self.position.offset => (0, true),
+            Some(since) if since.offset > self.position.offset => Behind { skip: 0, gap: true },
             Some(since) => {
                 let next = since.offset + 1;
-                (next.saturating_sub(oldest) as usize, next < oldest)
+                Behind { skip: next.saturating_sub(oldest) as usize, gap: next < oldest }
             }
         }
-    }
-
-    fn from(&self, skip: usize, limit: usize, gap: bool) -> Missed {
-        let kept = self.kept.range(skip.min(self.kept.len())..).take(limit);
-        Missed { deliveries: kept.map(|(_, delivery)| Arc::clone(delivery)).collect(), gap }
     }
 
     /// Checks that what is kept is what is counted, in order, and within the rule's bounds.
@@ -240,12 +252,13 @@ mod tests {
             publish(&mut history, now, 10);
         }
         let at = |epoch: u32, offset: u64| Position { epoch, offset };
+        let stands = |behind, gap| Stands { behind, gap };
         // 3, 4 and 5 are kept.
-        assert_eq!(history.stands(Some(at(5, 5))), (None, false));
-        assert_eq!(history.stands(Some(at(5, 3))), (Some(at(5, 3)), false));
-        assert_eq!(history.stands(Some(at(5, 1))), (Some(at(5, 2)), true));
-        assert_eq!(history.stands(Some(at(4, 9))), (Some(at(5, 2)), true), "another epoch");
-        assert_eq!(history.stands(Some(at(5, 9))), (Some(at(5, 2)), true), "from the future");
+        assert_eq!(history.stands(Some(at(5, 5))), stands(None, false));
+        assert_eq!(history.stands(Some(at(5, 3))), stands(Some(at(5, 3)), false));
+        assert_eq!(history.stands(Some(at(5, 1))), stands(Some(at(5, 2)), true));
+        assert_eq!(history.stands(Some(at(4, 9))), stands(Some(at(5, 2)), true), "another epoch");
+        assert_eq!(history.stands(Some(at(5, 9))), stands(Some(at(5, 2)), true), "from the future");
         let told = |behind: Position, bytes: u64| {
             let Portion { deliveries, left_out, next } = history.portion(behind, bytes);
             let offset = |delivery: &Arc<Delivery>| delivery.position.expect("a position").offset;

@@ -66,7 +66,7 @@ use mail::ToPublish;
 
 use crate::kernel::{Generation, Slot, Waker};
 use crate::mailbox::{self, Entrance, Post};
-use crate::names::{Address, ConnectionId, Name, Position};
+use crate::names::{Address, ConnectionId, Name};
 
 /// Bytes of what is kept for each connection.
 pub(crate) const MEMBER_BYTES: usize = Local::MEMBER_BYTES;
@@ -225,9 +225,9 @@ impl Hub {
     }
 
     /// Asks a topic's home for the next portion of what a subscriber missed.
-    pub(crate) fn fetch(&mut self, whose: Subscribed, behind: Position) {
-        let home = self.common.home(whose.hash);
-        self.post.send(home, Mail::Fetch(Box::new(Fetch { whose, behind })));
+    pub(crate) fn fetch(&mut self, fetch: Fetch) {
+        let home = self.common.home(fetch.whose.hash);
+        self.post.send(home, Mail::Fetch(Box::new(fetch)));
     }
 
     /// Publishes for a connection of this shard. What becomes of it is not told.

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Subscribed;
+use super::{Fetch, Subscribed};
 use crate::kernel::{Slot, SlotSet};
 use crate::names::Position;
 
@@ -77,10 +77,10 @@ impl Recoveries {
         of_slot.filter(|(_, cursor)| !cursor.is_asked).map(|(key, _)| *key).collect()
     }
 
-    /// Whose a cursor is, and the message that it was told last.
-    pub(crate) fn get(&self, key: Key) -> Option<(Subscribed, Position)> {
-        let cursor = self.cursors.get(&key)?;
-        Some((cursor.whose.clone(), cursor.behind))
+    /// What is to be asked for next for a cursor.
+    pub(crate) fn get(&self, key: Key) -> Option<Fetch> {
+        let Cursor { whose, behind, .. } = self.cursors.get(&key)?;
+        Some(Fetch { whose: whose.clone(), behind: *behind })
     }
 
     /// The next portion is asked for.

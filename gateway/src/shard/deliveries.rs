@@ -66,8 +66,12 @@ pub(super) enum Framed {
     Waits(usize),
 }
 
-/// The forms that were asked for so far.
-pub(super) type Forms = Vec<(Form, Framed)>;
+/// A delivery in one form.
+#[derive(Clone, Copy)]
+pub(super) struct InForm {
+    pub(super) form: Form,
+    pub(super) framed: Framed,
+}
 
 /// How far a job is.
 #[derive(Clone, Copy)]
@@ -85,7 +89,8 @@ pub(super) struct Running {
     pub(super) job: Job,
     pub(super) lane: Lane,
     pub(super) at: At,
-    pub(super) forms: Forms,
+    /// In the forms that were asked for so far.
+    pub(super) in_forms: Vec<InForm>,
     pub(super) reached: u64,
     /// When it had its turn last, it found no block, or no place.
     pub(super) is_short: bool,
@@ -229,7 +234,7 @@ impl Deliveries {
 
 impl Running {
     fn new(job: Job, lane: Lane) -> Self {
-        Self { job, lane, at: At::Start, forms: Vec::new(), reached: 0, is_short: false }
+        Self { job, lane, at: At::Start, in_forms: Vec::new(), reached: 0, is_short: false }
     }
 }
 

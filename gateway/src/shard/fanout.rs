@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::Shard;
 use super::connections::Connections;
 use super::connections::queue::Delivered;
-use super::deliveries::{At, Forms, Framed, Job, Lane, Running};
+use super::deliveries::{At, Framed, InForm, Job, Lane, Running};
 use super::recovery::Recovery;
 use crate::connection::NO_KEY;
 use crate::hub::{Delivery, Direct, Form, Instruction, Outcome, Published, Reply, Subscriber};
@@ -72,9 +72,9 @@ impl<R: Ring> Shard<R> {
 
 impl<R: Ring> Fanout<'_, R> {
     fn portion(&mut self, running: &mut Running) -> JobState {
-        let Running { job, forms, .. } = running;
+        let Running { job, in_forms, .. } = running;
         let delivered = match job {
-            Job::One(direct, reply) => return self.do_with_one(direct, reply, forms),
+            Job::One(direct, reply) => return self.do_with_one(direct, reply, in_forms),
             Job::Stand(standing) => {
                 let standing = Arc::clone(standing);
                 Recovery { connections: self.connections }.stand(&standing)
@@ -92,9 +92,9 @@ impl<R: Ring> Fanout<'_, R> {
         &mut self,
         direct: &Direct,
         reply: &mut Option<Reply>,
-        forms: &mut Forms,
+        in_forms: &mut Vec<InForm>,
     ) -> JobState {
-        let Some(answer) = self.direct(direct, forms) else { return JobState::Waits };
+        let Some(answer) = self.direct(direct, in_forms) else { return JobState::Waits };
         if let Some(reply) = reply.take() {
             reply(answer);
         }
@@ -115,7 +115,7 @@ impl<R: Ring> Fanout<'_, R> {
                 None => {}
                 Some(Delivered::Waits) => {
                     self.step_back(running);
-                    self.hold_nothing_while_waiting(&mut running.forms);
+                    self.hold_nothing_while_waiting(&mut running.in_forms);
                     return JobState::Waits;
                 }
                 Some(_) => told += 1,
@@ -175,7 +175,7 @@ impl<R: Ring> Fanout<'_, R> {
                     return None;
                 }
                 let delivery = Arc::clone(delivery);
-                self.tell_in_form(slot, &delivery, subscriber.form(), &mut running.forms)
+                self.tell_in_form(slot, &delivery, subscriber.form(), &mut running.in_forms)
             }
             Job::Order(order) => {
                 let (order, at) = (Arc::clone(order), running.at);
@@ -213,7 +213,7 @@ impl<R: Ring> Fanout<'_, R> {
     }
 
     fn finish_running(&mut self, running: &mut Running) {
-        self.release_forms(&mut running.forms);
+        self.release_forms(&mut running.in_forms);
         let connections = running.reached;
         match &mut running.job {
             Job::Tell(_, reply) => {
@@ -231,8 +231,8 @@ impl<R: Ring> Fanout<'_, R> {
     }
 
     /// The frames of a delivery are free once the batch that they are sent in is settled.
-    fn release_forms(&mut self, forms: &mut Forms) {
-        let frames = forms.drain(..).filter_map(|(_, framed)| match framed {
+    fn release_forms(&mut self, in_forms: &mut Vec<InForm>) {
+        let frames = in_forms.drain(..).filter_map(|one| match one.framed {
             Framed::Ready(offer) => Some(offer.frame),
             Framed::TooLarge | Framed::Waits(_) => None,
         });
@@ -241,22 +241,22 @@ impl<R: Ring> Fanout<'_, R> {
 
     /// Who waits for a block has none meanwhile: of several that each had one, all would wait for
     /// each other.
-    fn hold_nothing_while_waiting(&mut self, forms: &mut Forms) {
-        let waits = |(_, framed): &(Form, Framed)| matches!(framed, Framed::Waits(_));
-        if forms.iter().any(waits) {
-            let waiting = forms.iter().copied().filter(waits).collect();
-            self.release_forms(forms);
-            *forms = waiting;
+    fn hold_nothing_while_waiting(&mut self, in_forms: &mut Vec<InForm>) {
+        let waits = |one: &InForm| matches!(one.framed, Framed::Waits(_));
+        if in_forms.iter().any(waits) {
+            let waiting = in_forms.iter().copied().filter(waits).collect();
+            self.release_forms(in_forms);
+            *in_forms = waiting;
         }
     }
 
-    /// Tells one connection, with `forms` of the delivery; whether it could take it.
+    /// Tells one connection, which may take it or not; `in_forms`: what the delivery has become.
     pub(super) fn tell_in_form(
         &mut self,
         slot: Slot,
         delivery: &Delivery,
         wanted: Form,
-        forms: &mut Forms,
+        in_forms: &mut Vec<InForm>,
     ) -> Delivered {
         let deflate = self.connections.sockets.profile(slot).deflate;
         let Some(form) = forms::of_delivery(delivery, wanted, deflate) else {
@@ -265,7 +265,7 @@ impl<R: Ring> Fanout<'_, R> {
         if self.connections.sockets.table[slot].is_foreign() {
             return self.connections.tell_alone(slot, delivery);
         }
-        let offer = match self.framed(delivery, form, forms) {
+        let offer = match self.framed(delivery, form, in_forms) {
             Framed::Ready(offer) => offer,
             Framed::Waits(_) => {
                 self.connections.sockets.waits_for_block();
@@ -286,9 +286,9 @@ impl<R: Ring> Fanout<'_, R> {
 
     /// A delivery in one form. It is encoded once there is room, and when that was not enough, not
     /// anew before there is a block for what it came to.
-    fn framed(&mut self, delivery: &Delivery, form: Form, forms: &mut Forms) -> Framed {
-        let at = forms.iter().position(|(other, _)| *other == form);
-        let needs = match at.map(|at| forms[at].1) {
+    fn framed(&mut self, delivery: &Delivery, form: Form, in_forms: &mut Vec<InForm>) -> Framed {
+        let at = in_forms.iter().position(|one| one.form == form);
+        let needs = match at.map(|at| in_forms[at].framed) {
             None => 0,
             Some(Framed::Waits(length)) => length,
             Some(framed) => return framed,
@@ -296,8 +296,8 @@ impl<R: Ring> Fanout<'_, R> {
         let has_block = self.connections.sockets.has_block(needs);
         let framed = if has_block { self.encode(delivery, form) } else { Framed::Waits(needs) };
         match at {
-            Some(at) => forms[at].1 = framed,
-            None => forms.push((form, framed)),
+            Some(at) => in_forms[at].framed = framed,
+            None => in_forms.push(InForm { form, framed }),
         }
         framed
     }

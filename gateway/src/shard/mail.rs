@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::Shard;
 use super::connections::Connections;
 use super::connections::queue::Delivered;
-use super::deliveries::{Forms, Job};
+use super::deliveries::{InForm, Job};
 use super::fanout::Fanout;
 use super::recovery::Recovery;
 use super::sockets::Sockets;
@@ -164,12 +164,16 @@ impl<R: Ring> Shard<R> {
 
 impl<R: Ring> Fanout<'_, R> {
     /// Does something with one connection, which may be gone; `None` if it has to wait.
-    pub(super) fn direct(&mut self, direct: &Direct, forms: &mut Forms) -> Option<Outcome> {
+    pub(super) fn direct(
+        &mut self,
+        direct: &Direct,
+        in_forms: &mut Vec<InForm>,
+    ) -> Option<Outcome> {
         let done = match self.connections.slot_at(direct.address) {
             None => Err(NotDone::Gone),
             Some(slot) if !self.connections.sockets.may_be_told(slot) => Err(NotDone::NotOpen),
             Some(slot) => match &direct.what {
-                Single::Publish(publication) => match self.push(slot, publication, forms) {
+                Single::Publish(publication) => match self.push(slot, publication, in_forms) {
                     Delivered::Taken => {
                         Ok(Outcome::Published(Published { connections: 1, position: None }))
                     }
@@ -198,12 +202,12 @@ impl<R: Ring> Fanout<'_, R> {
         &mut self,
         slot: Slot,
         publication: &Publication,
-        forms: &mut Forms,
+        in_forms: &mut Vec<InForm>,
     ) -> Delivered {
         let what = What::Message(publication.clone(), Vec::new());
         let delivery = Delivery { topic: None, hash: 0, position: None, what };
         let form = self.connections.form_of(slot);
-        self.tell_in_form(slot, &delivery, form, forms)
+        self.tell_in_form(slot, &delivery, form, in_forms)
     }
 }
 

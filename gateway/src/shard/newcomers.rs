@@ -45,6 +45,14 @@ enum Stranger {
     Answered,
 }
 
+/// One who may give way; the largest of these does first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Yielding {
+    stranger: Stranger,
+    /// How many ticks it has had.
+    waited: u32,
+}
+
 impl Newcomers {
     /// No slot is left for one who comes: has one stranger give way, the one who has had most time
     /// among those that are looked at.
@@ -82,7 +90,7 @@ impl Newcomers {
     fn find(
         &mut self,
         strangers: &SlotSet,
-        may_give_way: impl Fn(Slot) -> Option<(Stranger, u32)>,
+        may_give_way: impl Fn(Slot) -> Option<Yielding>,
     ) -> Option<(Stranger, Slot)> {
         // Once all were looked at, only time makes a difference.
         let count = strangers.len().saturating_sub(self.looked_at).min(LOOKED_AT);
@@ -90,13 +98,13 @@ impl Newcomers {
         for _ in 0..count {
             let slot = strangers.next(self.cursor)?;
             (self.cursor, self.looked_at) = (slot + 1, self.looked_at + 1);
-            found = found.max(may_give_way(slot).map(|most| (most, slot)));
+            found = found.max(may_give_way(slot).map(|candidate| (candidate, slot)));
         }
-        found.map(|((stranger, _), slot)| (stranger, slot))
+        found.map(|(candidate, slot)| (candidate.stranger, slot))
     }
 
-    /// Whether the connection may give way, and how many ticks it has had.
-    fn may_give_way<R: Ring>(connections: &Connections<R>, slot: Slot) -> Option<(Stranger, u32)> {
+    /// Whether the connection may give way.
+    fn may_give_way<R: Ring>(connections: &Connections<R>, slot: Slot) -> Option<Yielding> {
         let sockets = &connections.sockets;
         let connection = &sockets.table[slot];
         let whole = sockets.profile(slot).ticks(connection.wait)?;
@@ -115,7 +123,7 @@ impl Newcomers {
             Stage::Lingering if waited >= STUCK_TICKS && !has_opened => Stranger::Deaf,
             _ => return None,
         };
-        Some((stranger, waited))
+        Some(Yielding { stranger, waited })
     }
 }
 
@@ -138,7 +146,7 @@ mod tests {
     fn looked_at(
         newcomers: &mut Newcomers,
         strangers: &SlotSet,
-        who: impl Fn(Slot) -> Option<(Stranger, u32)>,
+        who: impl Fn(Slot) -> Option<Yielding>,
     ) -> (Vec<Slot>, Option<(Stranger, Slot)>) {
         let seen = RefCell::new(Vec::new());
         let found = newcomers.find(strangers, |slot| {
@@ -151,7 +159,8 @@ mod tests {
     #[test]
     fn only_strangers_are_looked_at_however_many_slots_there_are() {
         let (mut newcomers, strangers) = (Newcomers::default(), strangers(3));
-        let one = |slot| (slot > 7).then_some((Stranger::Silent, slot / 1000));
+        let silent = |waited| Yielding { stranger: Stranger::Silent, waited };
+        let one = |slot| (slot > 7).then_some(silent(slot / 1000));
         let (seen, found) = looked_at(&mut newcomers, &strangers, one);
         assert_eq!(seen, [7, SLOTS / 3 + 7, SLOTS / 3 * 2 + 7]);
         assert_eq!(found, Some((Stranger::Silent, seen[2])), "who has had most time");

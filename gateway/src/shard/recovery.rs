@@ -34,6 +34,13 @@ struct Told {
     next: Option<Position>,
 }
 
+/// One who comes back.
+struct Returning {
+    slot: Slot,
+    /// The number of the topic, among those of this shard.
+    topic: u32,
+}
+
 /// Those who come back, and what they are told.
 pub(super) struct Recovery<'c, R> {
     pub(super) connections: &'c mut Connections<R>,
@@ -44,7 +51,9 @@ impl<R: Ring> Recovery<'_, R> {
     /// it gets what is published from here on. Returns whether that has to wait.
     pub(super) fn stand(&mut self, standing: &Standing) -> Delivered {
         let Standing { whose, position, gap, behind } = standing;
-        let Some((slot, topic)) = self.waiting_subscriber(whose) else { return Delivered::Taken };
+        let Some(Returning { slot, topic }) = self.waiting_subscriber(whose) else {
+            return Delivered::Taken;
+        };
         let told = self.tell_position(slot, whose, *position, *gap);
         if told == Delivered::Waits {
             return told;
@@ -63,7 +72,7 @@ impl<R: Ring> Recovery<'_, R> {
         if !self.connections.hub.recoveries.awaits(whose) {
             return Delivered::Taken;
         }
-        let Some((slot, topic)) = self.waiting_subscriber(whose) else {
+        let Some(Returning { slot, topic }) = self.waiting_subscriber(whose) else {
             // Its connection ends: it is told nothing more.
             self.connections.hub.recoveries.remove(key);
             return Delivered::Taken;
@@ -167,22 +176,23 @@ impl<R: Ring> Recovery<'_, R> {
                 // The rest has its turn later.
                 return self.connections.hub.recoveries.is_fed(slot);
             }
-            let Some((whose, behind)) = self.connections.hub.recoveries.get(key) else { continue };
-            if self.waiting_subscriber(&whose).is_none() {
+            let Some(fetch) = self.connections.hub.recoveries.get(key) else { continue };
+            if self.waiting_subscriber(&fetch.whose).is_none() {
                 self.connections.hub.recoveries.remove(key);
                 continue;
             }
             self.connections.hub.recoveries.ask(key);
-            self.connections.hub.fetch(whose, behind);
+            self.connections.hub.fetch(fetch);
         }
     }
 
-    /// The slot and the topic of a subscription that still waits to be told what came before.
-    fn waiting_subscriber(&mut self, whose: &Subscribed) -> Option<(Slot, u32)> {
+    /// A subscription, if it still waits to be told what came before.
+    fn waiting_subscriber(&mut self, whose: &Subscribed) -> Option<Returning> {
         let slot = self.connections.slot_at(whose.address)?;
         let topic = self.connections.hub.find(&whose.name)?;
         let is_waiting = self.connections.hub.local.waits(slot, topic, whose.serial);
-        (is_waiting && self.connections.sockets.may_be_told(slot)).then_some((slot, topic))
+        let may_be_told = is_waiting && self.connections.sockets.may_be_told(slot);
+        may_be_told.then_some(Returning { slot, topic })
     }
 
     fn tell_position(

@@ -43,7 +43,7 @@ pub(super) struct Relief {
     /// Where to look next.
     cursor: Slot,
     /// The largest half message that was found so far, and where to look next for a larger one.
-    largest_half: Option<(u64, Slot)>,
+    largest_half: Option<Burden>,
     half_cursor: Slot,
 }
 
@@ -55,14 +55,28 @@ struct Few {
 }
 
 /// The one that has to give way when a whole tick has passed, if its peer has not taken all that
-/// waits for it until then, and in which tick it was found.
+/// waits for it until then.
 #[derive(Default)]
-pub(super) struct Watched(Option<(Slot, u64)>);
+pub(super) struct Watched(Option<Found>);
+
+/// Who was found, and in which tick.
+#[derive(Clone, Copy)]
+struct Found {
+    slot: Slot,
+    tick: u64,
+}
+
+/// What a connection holds. The one that holds most is the largest.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Burden {
+    bytes: u64,
+    slot: Slot,
+}
 
 impl Watched {
     /// Its peer has taken all, or it is closed.
     pub(super) fn lets_go(&mut self, slot: Slot) {
-        self.0.take_if(|(watched, _)| *watched == slot);
+        self.0.take_if(|watched| watched.slot == slot);
     }
 }
 
@@ -138,8 +152,8 @@ impl Relief {
         let start = if self.cursor < end { self.cursor } else { 0 };
         let until = end.min(start.saturating_add(LOOKED_AT));
         self.cursor = until;
-        let most = (start..until).map(|slot| (holds(sockets, slot, holder), slot)).max();
-        most.filter(|(held, _)| *held > 0).map(|(_, slot)| slot)
+        let held = |slot| Burden { bytes: holds(sockets, slot, holder), slot };
+        (start..until).map(held).max().filter(|most| most.bytes > 0).map(|most| most.slot)
     }
 
     /// Has the one give way that does not read and holds most; whether there was one.
@@ -151,13 +165,13 @@ impl Relief {
     /// Has the one give way that held most when it was found, and whose peer has not taken all for
     /// a whole tick since; whether there was one.
     fn evict_watched<R: Ring>(&mut self, connections: &mut Connections<R>, now: u64) -> bool {
-        let Some((slot, since)) = connections.sockets.watched.0 else {
+        let Some(Found { slot, tick }) = connections.sockets.watched.0 else {
             let found = self.find(&connections.sockets, Holder::Any);
-            connections.sockets.watched = Watched(found.map(|slot| (slot, now)));
+            connections.sockets.watched = Watched(found.map(|slot| Found { slot, tick: now }));
             return false;
         };
         // The tick in which it was found had begun.
-        if now - since < 2 {
+        if now - tick < 2 {
             return false;
         }
         connections.sockets.watched = Watched::default();
@@ -173,8 +187,8 @@ impl Relief {
         let end = connections.sockets.table.used_slots();
         let start = self.half_cursor.min(end);
         let until = end.min(start.saturating_add(LOOKED_AT));
-        let found = (start..until).map(|slot| (half_bytes(&connections.sockets, slot), slot)).max();
-        self.largest_half = self.largest_half.max(found);
+        let held = |slot| Burden { bytes: half_bytes(&connections.sockets, slot), slot };
+        self.largest_half = self.largest_half.max((start..until).map(held).max());
         if until < end {
             self.half_cursor = until;
             // The others are looked at before anyone sleeps.
@@ -182,7 +196,7 @@ impl Relief {
             return;
         }
         self.half_cursor = 0;
-        let Some((bytes @ 1.., slot)) = self.largest_half.take() else { return };
+        let Some(Burden { bytes: bytes @ 1.., slot }) = self.largest_half.take() else { return };
         // If it has become less meanwhile, or is another's, they are looked at anew.
         if half_bytes(&connections.sockets, slot) >= bytes {
             connections.sockets.counters.holders_evicted += 1;

@@ -14,6 +14,7 @@ const PING_BYTES: u32 = 2;
 const UNKNOWN: u32 = u32::MAX;
 
 /// What is known of a peer that seems stalled, or gone.
+#[derive(Clone, Copy)]
 pub(super) struct Stalled {
     /// Bytes that it had yet to acknowledge.
     unacknowledged: u32,
@@ -38,10 +39,9 @@ impl<R: Ring> Shard<R> {
         if connection.stage == Stage::Zombie || !matches!(wait, Wait::Progress | Wait::Pong) {
             return;
         }
-        let before = self.connections.sockets.stalled.get(&slot);
-        let before = before.map(|before| (before.unacknowledged, before.rounds));
+        let before = self.connections.sockets.stalled.get(&slot).copied();
         // A kernel that does not say leaves the time alone to decide.
-        let known = before.map_or(UNKNOWN, |(before, _)| before);
+        let known = before.map_or(UNKNOWN, |before| before.unacknowledged);
         let count = result.unwrap_or(known);
         match wait {
             Wait::Progress => self.seems_stalled(slot, count, before),
@@ -53,16 +53,16 @@ impl<R: Ring> Shard<R> {
     /// A Ping was not answered in time. It may stand behind what the peer has not read yet: then it
     /// has as long as any peer that stalls, and, once it has acknowledged our Ping, as long for its
     /// answer as any other. `count`: bytes that it has yet to acknowledge.
-    fn seems_gone(&mut self, slot: Slot, count: u32, before: Option<(u32, u8)>) {
+    fn seems_gone(&mut self, slot: Slot, count: u32, before: Option<Stalled>) {
         let profile = self.connections.sockets.profile(slot);
         let (pong, round) = (profile.ticks(Wait::Pong), profile.ticks(Wait::Progress));
         let rounds = match before {
-            Some((before, rounds)) if count >= before => rounds + 1,
+            Some(before) if count >= before.unacknowledged => before.rounds + 1,
             _ => 0,
         };
         let (most, ticks) = match count {
             // It was acknowledged just now, or long ago and in vain.
-            0 => (0, pong.filter(|_| before.is_some_and(|(before, _)| before > 0))),
+            0 => (0, pong.filter(|_| before.is_some_and(|before| before.unacknowledged > 0))),
             // Only our Ping is on its way.
             1..=PING_BYTES => (1, pong.map(|pong| pong.div_ceil(4))),
             _ => (STALL_ROUNDS, round),
@@ -76,9 +76,13 @@ impl<R: Ring> Shard<R> {
             self.connections.sockets.deadlines.set(slot, Some(ticks));
     }
 
-    fn seems_stalled(&mut self, slot: Slot, count: u32, before: Option<(u32, u8)>) {
+    fn seems_stalled(&mut self, slot: Slot, count: u32, before: Option<Stalled>) {
         let rounds = match before {
-            Some((before, rounds)) if count >= before || before == UNKNOWN => rounds + 1,
+            Some(Stalled { unacknowledged, rounds })
+                if count >= unacknowledged || unacknowledged == UNKNOWN =>
+            {
+                rounds + 1
+            }
             _ => 0,
         };
         if rounds >= STALL_ROUNDS {

@@ -16,8 +16,10 @@ use smallvec::SmallVec;
 
 use topic::{Extra, Topic};
 
+pub(crate) use topic::Subscribers;
+
 use super::delivery::{Delivery, What, Who};
-use super::history::{History, Portion};
+use super::history::{History, Portion, Stands};
 use super::mail::{Fetch, Joined, Left, Recovered, Standing};
 use super::presence::Members;
 use super::rules::Rules;
@@ -165,7 +167,8 @@ impl Home {
             self.held.change(history, |history| history.expire(now, rule));
             standing.position = Some(history.position());
             if joined.since.is_some() {
-                (standing.behind, standing.gap) = history.stands(joined.since);
+                let Stands { behind, gap } = history.stands(joined.since);
+                (standing.behind, standing.gap) = (behind, gap);
             }
         }
         let event = self.comes(index, joined, now);
@@ -298,11 +301,9 @@ impl Home {
     }
 
     /// The shards with subscribers, and how many there are.
-    pub(crate) fn subscribers(&self, named: Hashed<'_>) -> (SmallVec<[u16; 4]>, u64) {
-        match self.find(named) {
-            Some(index) => self.topics[index as usize].subscribers(),
-            None => (SmallVec::new(), 0),
-        }
+    pub(crate) fn subscribers(&self, named: Hashed<'_>) -> Subscribers {
+        let index = self.find(named);
+        index.map_or_else(Subscribers::default, |index| self.topics[index as usize].subscribers())
     }
 
     /// Forgets a topic's history.

@@ -48,7 +48,7 @@ impl Home {
         let end = self.used;
         let until = end.min(from as usize + SEARCHED_AT_ONCE);
         for topic in (from as usize..until).filter_map(|index| self.topics.get(index)) {
-            let count = topic.subscribers().1;
+            let count = topic.subscribers().connections;
             let is_large = largest.len() < LARGEST || largest.last().is_some_and(|l| l.0 < count);
             if topic.name.user().is_none() && is_large {
                 let at = largest.partition_point(|(other, _)| *other >= count);

@@ -40,11 +40,21 @@ pub(super) struct Extra {
     pub(super) members: Option<Members>,
 }
 
+/// Who has subscribed to a topic.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Subscribers {
+    /// The shards that have any.
+    pub(crate) shards: SmallVec<[u16; 4]>,
+    /// How many there are.
+    pub(crate) connections: u64,
+}
+
 impl Topic {
-    pub(super) fn subscribers(&self) -> (SmallVec<[u16; 4]>, u64) {
+    pub(super) fn subscribers(&self) -> Subscribers {
         let mut shards: SmallVec<[u16; 4]> = self.interest.iter().map(|one| one.shard).collect();
         shards.dedup();
-        (shards, self.interest.iter().map(|one| u64::from(one.count)).sum())
+        let connections = self.interest.iter().map(|one| u64::from(one.count)).sum();
+        Subscribers { shards, connections }
     }
 
     /// The forms in which some subscriber wants messages, each once.
@@ -83,7 +93,7 @@ impl Topic {
 
     /// Something to tell all subscribers.
     pub(super) fn tell(&self, hash: u64, what: What) -> Ordered {
-        let (shards, connections) = self.subscribers();
+        let Subscribers { shards, connections } = self.subscribers();
         let topic = Some(self.name.clone());
         let delivery = Arc::new(Delivery { topic, hash, position: None, what });
         Ordered { delivery, shards, connections }
@@ -94,7 +104,7 @@ impl Topic {
         let members = self.extra.as_ref().and_then(|extra| extra.members.as_ref());
         TopicInfo {
             name: self.name.clone(),
-            subscribers: self.subscribers().1,
+            subscribers: self.subscribers().connections,
             position: history.map(History::position),
             kept: history.map_or(0, History::len) as u64,
             present: members.map(|members| members.len() as u64),
@@ -110,16 +120,18 @@ mod tests {
     fn shards_and_forms_are_each_told_once_and_forgotten_with_their_last_subscriber() {
         let name = Name::new("a").expect("a name");
         let mut topic = Topic { hash: 0, name, interest: SmallVec::new(), extra: None };
+        let subscribers =
+            |connections| Subscribers { shards: SmallVec::from_slice(&[0, 2]), connections };
         for (shard, form) in [(2, 1), (0, 0), (2, 0), (0, 1), (2, 1)] {
             topic.is_of_interest(shard, Form(form));
         }
-        assert_eq!(topic.subscribers(), (SmallVec::from_slice(&[0, 2]), 5));
+        assert_eq!(topic.subscribers(), subscribers(5));
         assert_eq!(topic.forms()[..], [Form(0), Form(1)]);
         assert_eq!(topic.is_of_less_interest(1, Form(0)), None, "it has no subscriber");
         for (shard, form) in [(2, 1), (2, 1), (0, 1)] {
             assert_eq!(topic.is_of_less_interest(shard, Form(form)), Some(()));
         }
-        assert_eq!(topic.subscribers(), (SmallVec::from_slice(&[0, 2]), 2));
+        assert_eq!(topic.subscribers(), subscribers(2));
         assert_eq!(topic.forms()[..], [Form(0)], "nobody wants the other any more");
         assert_eq!(topic.is_of_less_interest(2, Form(1)), None);
     }
