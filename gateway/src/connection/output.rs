@@ -20,7 +20,7 @@ const CONTROL_RESERVE: u32 = CLOSE_RESERVE + 2 + 125;
 
 /// Where this turn's output is so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum Spot {
     /// There is none.
     Nothing,
     /// In the receive buffer, or in staging memory.
@@ -46,7 +46,7 @@ pub struct Output<'a> {
     /// it was sent before gets no more of these for what it is to be sent next.
     pub sending_reserve: u64,
     /// Where the output is.
-    pub place: Place,
+    pub spot: Spot,
     /// What is sent is sealed first, from where it is: not from staging memory, into which it is
     /// sealed.
     pub seals: bool,
@@ -88,7 +88,7 @@ impl Output<'_> {
     /// Whether the peer has yet to take what was written before.
     #[must_use]
     pub fn is_choked(&self) -> bool {
-        let waits = self.place == Place::Backlog || self.connection.backlog.is_some();
+        let waits = self.spot == Spot::Backlog || self.connection.backlog.is_some();
         // Where it is sealed it goes by the backlog in any case: of that, as much as leaves at once
         // is no sign of a peer that does not take it.
         let is_usual = self.seals && self.connection.backlog_bytes < self.half_a_backlog();
@@ -106,18 +106,18 @@ impl Output<'_> {
     /// while there is room for it, so that a handler that writes until it is choked finds out in
     /// time.
     fn has_said_much(&self) -> bool {
-        match self.place {
-            Place::At(said) => {
+        match self.spot {
+            Spot::At(said) => {
                 said.area == AreaName::Staging && said.length >= self.half_a_backlog()
             }
-            Place::Nothing | Place::Backlog => false,
+            Spot::Nothing | Spot::Backlog => false,
         }
     }
 
     /// Where what is sent is sealed, nothing but this tells that a handler was found to be choked,
     /// and waits to be told that all has left.
     pub fn remember_choke(&mut self) {
-        if self.seals && self.place == Place::Backlog && self.is_choked() {
+        if self.seals && self.spot == Spot::Backlog && self.is_choked() {
             self.connection.states.set(States::BLOCKED);
         }
     }
@@ -127,16 +127,16 @@ impl Output<'_> {
     #[must_use]
     pub fn backlog_room(&self) -> u32 {
         let limit = self.backlog_limit.saturating_sub(CONTROL_RESERVE);
-        let said = match self.place {
-            Place::At(said) => said.length,
-            Place::Nothing | Place::Backlog => 0,
+        let said = match self.spot {
+            Spot::At(said) => said.length,
+            Spot::Nothing | Spot::Backlog => 0,
         };
         limit.saturating_sub(self.connection.backlog_bytes).saturating_sub(said)
     }
 
     fn add(&mut self, head: &[u8], payload: &Payload<'_>, reserve: u32) -> Result<(), Full> {
         if self.connection.must_queue() {
-            self.place = Place::Backlog;
+            self.spot = Spot::Backlog;
         }
         if let Payload::Span(span) = payload
             && self.add_in_place(head, *span)
@@ -144,7 +144,7 @@ impl Output<'_> {
             return Ok(());
         }
         self.leave_buffer()?;
-        if self.place != Place::Backlog && self.stage(head, payload) {
+        if self.spot != Spot::Backlog && self.stage(head, payload) {
             return Ok(());
         }
         self.leave_staging()?;
@@ -155,10 +155,10 @@ impl Output<'_> {
     fn add_in_place(&mut self, head: &[u8], payload: Span) -> bool {
         let Some(buffer) = self.buffer.filter(|buffer| buffer.has(payload)) else { return false };
         let length = head.len() as u32;
-        let start = match self.place {
+        let start = match self.spot {
             // The first answer's payload stays where it is.
-            Place::Nothing if payload.start >= buffer.start + length => payload.start - length,
-            Place::At(said) if buffer.has(said) && said.end() + length <= payload.start => {
+            Spot::Nothing if payload.start >= buffer.start + length => payload.start - length,
+            Spot::At(said) if buffer.has(said) && said.end() + length <= payload.start => {
                 said.end()
             }
             _ => return false,
@@ -175,30 +175,30 @@ impl Output<'_> {
 
     /// What is said goes on, or begins at `start`, and ends with `last`.
     fn said_until(&mut self, start: u32, last: Span) {
-        let start = match self.place {
-            Place::At(said) => said.start,
+        let start = match self.spot {
+            Spot::At(said) => said.start,
             _ => start,
         };
-        self.place = Place::At(Span { start, length: last.end() - start, ..last });
+        self.spot = Spot::At(Span { start, length: last.end() - start, ..last });
     }
 
     /// Moves what is in the buffer to staging, or to the backlog if that is full.
     fn leave_buffer(&mut self) -> Result<(), Full> {
-        let Place::At(said) = self.place else { return Ok(()) };
+        let Spot::At(said) = self.spot else { return Ok(()) };
         if said.area != AreaName::Receive {
             return Ok(());
         }
-        self.place = Place::Nothing;
+        self.spot = Spot::Nothing;
         if self.stage(&[], &Payload::Span(said)) {
             return Ok(());
         }
-        self.place = Place::Backlog;
+        self.spot = Spot::Backlog;
         self.move_to_backlog(said)
     }
 
     /// Moves what is in staging to the backlog.
     fn leave_staging(&mut self) -> Result<(), Full> {
-        let Place::At(said) = std::mem::replace(&mut self.place, Place::Backlog) else {
+        let Spot::At(said) = std::mem::replace(&mut self.spot, Spot::Backlog) else {
             return Ok(());
         };
         self.staged = said.start;
@@ -232,7 +232,7 @@ impl Output<'_> {
     }
 
     fn queue(&mut self, head: &[u8], payload: &Payload<'_>, reserve: u32) -> Result<(), Full> {
-        self.place = Place::Backlog;
+        self.spot = Spot::Backlog;
         let is_slow = self.connection.states.is_blocked();
         let is_data = reserve == CONTROL_RESERVE;
         let kept = if is_data && is_slow { self.sending_reserve } else { 0 };
@@ -256,7 +256,7 @@ mod tests {
     use crate::memory::{Blocks, Share};
 
     /// A turn over `buffer` with `staging` bytes of staging memory; returns what leaves, and how.
-    fn turn(buffer: &[u8], staging: usize, say: impl FnOnce(&mut Output<'_>)) -> (Place, Vec<u8>) {
+    fn turn(buffer: &[u8], staging: usize, say: impl FnOnce(&mut Output<'_>)) -> (Spot, Vec<u8>) {
         turn_of(&mut Connection::free(0), buffer, staging, say)
     }
 
@@ -265,7 +265,7 @@ mod tests {
         buffer: &[u8],
         staging: usize,
         say: impl FnOnce(&mut Output<'_>),
-    ) -> (Place, Vec<u8>) {
+    ) -> (Spot, Vec<u8>) {
         let sizes =
             AreaSizes { receive: 4096, staging: staging.max(1), blocks: 1 << 16, scratch: 1 };
         let mut memory = Memory::new(sizes).expect("memory");
@@ -280,18 +280,18 @@ mod tests {
             staged: u32::from(staging == 0),
             backlog_limit: 1 << 16,
             sending_reserve: 0,
-            place: Place::Nothing,
+            spot: Spot::Nothing,
         };
         say(&mut output);
-        let said = match output.place {
-            Place::Nothing => Vec::new(),
-            Place::At(span) => output.pool.memory.bytes(span).to_vec(),
-            Place::Backlog => {
+        let said = match output.spot {
+            Spot::Nothing => Vec::new(),
+            Spot::At(span) => output.pool.memory.bytes(span).to_vec(),
+            Spot::Backlog => {
                 let first = output.connection.backlog.expect("something is queued");
                 output.pool.memory.bytes(output.pool.blocks.content(first)).to_vec()
             }
         };
-        (output.place, said)
+        (output.spot, said)
     }
 
     /// The buffer is not the first of its area, so that what stands before it shows.
@@ -317,46 +317,46 @@ mod tests {
     #[test]
     fn the_first_answer_does_not_move_and_the_next_ones_close_up() {
         let buffer = *b"................hhhhhhonehhhhhhtwo";
-        let (place, said) = turn(&buffer, 100, |output| {
+        let (spot, said) = turn(&buffer, 100, |output| {
             echo(output, 22..25);
             echo(output, 31..34);
         });
-        assert_eq!(place, Place::At(in_buffer(20..30)));
+        assert_eq!(spot, Spot::At(in_buffer(20..30)));
         assert_eq!(said, b"\x82\x03one\x82\x03two");
     }
 
     #[test]
     fn an_answer_from_elsewhere_takes_what_was_said_along() {
         let buffer = *b"................hhhhhhonehhhhhhtwo";
-        let (place, said) = turn(&buffer, 100, |output| {
+        let (spot, said) = turn(&buffer, 100, |output| {
             echo(output, 22..25);
             output.frame(&binary(4), &Payload::Bytes(b"else")).expect("room");
             echo(output, 31..34);
         });
-        assert_eq!(place, Place::At(Span { area: AreaName::Staging, start: 0, length: 16 }));
+        assert_eq!(spot, Spot::At(Span { area: AreaName::Staging, start: 0, length: 16 }));
         assert_eq!(said, b"\x82\x03one\x82\x04else\x82\x03two");
     }
 
     #[test]
     fn what_does_not_fit_staging_goes_to_the_backlog_in_order() {
         let buffer = *b"................hhhhhhonehhhhhhtwo";
-        let (place, said) = turn(&buffer, 10, |output| {
+        let (spot, said) = turn(&buffer, 10, |output| {
             output.frame(&binary(4), &Payload::Bytes(b"else")).expect("room");
             echo(output, 22..25);
             echo(output, 31..34);
         });
-        assert_eq!(place, Place::Backlog);
+        assert_eq!(spot, Spot::Backlog);
         assert_eq!(said, b"\x82\x04else\x82\x03one\x82\x03two");
     }
 
     #[test]
     fn without_staging_the_buffer_goes_to_the_backlog_too() {
         let buffer = *b"................hhhhhhone";
-        let (place, said) = turn(&buffer, 0, |output| {
+        let (spot, said) = turn(&buffer, 0, |output| {
             echo(output, 22..25);
             output.raw(b"raw").expect("room");
         });
-        assert_eq!((place, said), (Place::Backlog, b"\x82\x03oneraw".to_vec()));
+        assert_eq!((spot, said), (Spot::Backlog, b"\x82\x03oneraw".to_vec()));
     }
 
     #[test]
@@ -364,12 +364,12 @@ mod tests {
         let mut connection = Connection::free(0);
         connection.states.set_writing(Writing::InBatch);
         let buffer = *b"................hhhhhhone";
-        let (place, said) = turn_of(&mut connection, &buffer, 100, |output| {
+        let (spot, said) = turn_of(&mut connection, &buffer, 100, |output| {
             assert!(!output.is_choked());
             echo(output, 22..25);
             assert!(output.is_choked());
         });
-        assert_eq!((place, said), (Place::Backlog, b"\x82\x03one".to_vec()));
+        assert_eq!((spot, said), (Spot::Backlog, b"\x82\x03one".to_vec()));
     }
 
     #[test]
@@ -415,7 +415,7 @@ mod tests {
     fn who_writes_until_it_is_choked_finds_room_for_the_frame_that_choked_it() {
         let buffer = [0; 0];
         let mut connection = Connection::free(0);
-        let (place, said) = turn_of(&mut connection, &buffer, 1000, |output| {
+        let (spot, said) = turn_of(&mut connection, &buffer, 1000, |output| {
             output.backlog_limit = 1100;
             let mut count = 0;
             while !output.is_choked() {
@@ -424,7 +424,7 @@ mod tests {
             }
             assert_eq!(count, 6, "five are more than half of what may wait");
         });
-        assert_eq!((place, said.len()), (Place::Backlog, 6 * 102));
+        assert_eq!((spot, said.len()), (Spot::Backlog, 6 * 102));
     }
 
     #[test]

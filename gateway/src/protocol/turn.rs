@@ -11,7 +11,7 @@ use super::desk::Desk;
 use super::refusal::Refusal;
 use super::serve::End;
 use super::services::{Profile, Profiles, ServiceLimits, Services};
-use crate::connection::{Connection, Output, Place, Reading, ServiceId};
+use crate::connection::{Connection, Output, Reading, ServiceId, Spot};
 use crate::counters::Counters;
 use crate::hub::{Cause, Hub, Message, NotDone, Publication, Target};
 use crate::kernel::Span;
@@ -100,7 +100,7 @@ pub enum Half {
 #[derive(Debug)]
 pub struct Finished {
     /// Where the output is.
-    pub place: Place,
+    pub spot: Spot,
     /// How much of the staging memory is used now.
     pub staged: u32,
     /// The connection's messages have ended.
@@ -133,7 +133,7 @@ impl Finished {
     #[must_use]
     pub const fn nothing() -> Self {
         Self {
-            place: Place::Nothing,
+            spot: Spot::Nothing,
             staged: 0,
             end: None,
             drop: false,
@@ -289,6 +289,6 @@ impl Turn<'_> {
         output.remember_choke();
         self.counters.messages_out += said.messages;
         self.counters.bytes_out += said.bytes;
-        Finished { place: output.place, staged: output.staged, ..self.left }
+        Finished { spot: output.spot, staged: output.staged, ..self.left }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::config::Config;
-use crate::connection::{Output, Place};
+use crate::connection::{Output, Spot};
 use crate::handler::built_in;
 use crate::hub::Hub;
 use crate::kernel::{BufferId, Memory, Ring, Slot, SlotRef};
@@ -104,7 +104,7 @@ impl<R: Ring> Connections<R> {
             staged: sockets.staged,
             backlog_limit: limits.backlog,
             sending_reserve,
-            place: Place::Nothing,
+            spot: Spot::Nothing,
             seals,
         };
         let (compressor, hub) = (&mut self.compressor, &mut self.hub);

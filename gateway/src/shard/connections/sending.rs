@@ -17,10 +17,10 @@ use crate::shard::sockets::sending::{BatchSend, SentFrom};
 impl<R: Ring> Connections<R> {
     /// Sends what a turn has said, perhaps from `buffer`, and does what else the turn left to do.
     pub(crate) fn complete(&mut self, slot: Slot, buffer: Option<BufferId>, finished: Finished) {
-        let Finished { place, staged, end, drop, unread, became_whole, .. } = finished;
+        let Finished { spot, staged, end, drop, unread, became_whole, .. } = finished;
         self.sockets.staged = staged;
         self.take_note(slot, &finished);
-        let drop = self.sockets.launch_output(slot, buffer, place).is_err() || drop;
+        let drop = self.sockets.launch_output(slot, buffer, spot).is_err() || drop;
         if let (Some(buffer), Some(span), false) = (buffer, unread, drop) {
             self.sockets.put_off(slot, Arrival { buffer, span });
         }

@@ -1,7 +1,7 @@
 //! Sending where a transport seals: what goes first is sealed into staging memory and leaves in the
 //! batch. Only what a peer did not take of that waits for it, in the backlog, as it is.
 
-use crate::connection::{BLOCK_MIN, FrameId, Place, Reading, Stage, States};
+use crate::connection::{BLOCK_MIN, FrameId, Reading, Spot, Stage, States};
 use crate::kernel::{AreaName, Ring, Slot, Span};
 use crate::memory::{Full, Share};
 use crate::shard::sockets::Sockets;
@@ -31,8 +31,8 @@ impl<R: Ring> Sockets<R> {
     ///
     /// # Errors
     /// There is no block for it either.
-    pub(crate) fn launch_sealed_output(&mut self, slot: Slot, place: Place) -> Result<(), Full> {
-        if let Place::At(span) = place {
+    pub(crate) fn launch_sealed_output(&mut self, slot: Slot, spot: Spot) -> Result<(), Full> {
+        if let Spot::At(span) = spot {
             let start = self.staged;
             let rest = span.skip(self.seal(slot, span));
             self.launch_staged(slot, start);

@@ -7,7 +7,7 @@
 
 use tidegate_proto::keepalive::Wait;
 
-use crate::connection::{FrameId, Offer, Outbox, Outgoing, Place, Stage, States, Writing};
+use crate::connection::{FrameId, Offer, Outbox, Outgoing, Spot, Stage, States, Writing};
 use crate::kernel::{AreaName, BufferId, Generation, Operation, Ring, Slot, Span};
 use crate::memory::{Blocks, Full, Pool, Share};
 use crate::shard::sockets::Sockets;
@@ -120,23 +120,23 @@ impl<R: Ring> Sockets<R> {
         &mut self,
         slot: Slot,
         buffer: Option<BufferId>,
-        place: Place,
+        spot: Spot,
     ) -> Result<(), Full> {
         if self.seals(slot) {
-            return self.launch_sealed_output(slot, place);
+            return self.launch_sealed_output(slot, spot);
         }
-        self.launch_plain_output(slot, buffer, place);
+        self.launch_plain_output(slot, buffer, spot);
         Ok(())
     }
 
-    fn launch_plain_output(&mut self, slot: Slot, buffer: Option<BufferId>, place: Place) {
-        let span = match place {
-            Place::Nothing => {
+    fn launch_plain_output(&mut self, slot: Slot, buffer: Option<BufferId>, spot: Spot) {
+        let span = match spot {
+            Spot::Nothing => {
                 // The turn may have ended a message that published frames waited for.
                 return self.launch_queued(slot);
             }
-            Place::Backlog => return self.arm_send(slot),
-            Place::At(span) => span,
+            Spot::Backlog => return self.arm_send(slot),
+            Spot::At(span) => span,
         };
         debug_assert!(!self.table[slot].must_queue(), "it does not go before what waits");
         let buffer = buffer.filter(|_| span.area == AreaName::Receive);
