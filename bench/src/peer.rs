@@ -8,9 +8,9 @@ use monoio::io::{AsyncReadRent, AsyncWriteRentExt};
 use monoio::net::TcpStream;
 use tidegate_proto::http::{Status, parse_response};
 use tidegate_proto::mask::Mask;
+use tidegate_proto::message::{Kind, Part};
 use tidegate_proto::websocket::frame::{Header, MAX_HEADER, OpCode, Reserved, Role};
 use tidegate_proto::websocket::handshake::client::{Accepted, Request};
-use tidegate_proto::websocket::message::{Kind, Part};
 use tidegate_proto::websocket::receiver::{Event, Receiver, Rules};
 
 use crate::random::Random;
@@ -80,7 +80,7 @@ impl Peer {
     /// Puts a masked frame together.
     fn put_frame(&mut self, message: &[u8]) {
         let key = self.random.key();
-        let header = Header::of_message(Kind::Binary, Part::Whole, false, message.len());
+        let header = Header::of_message(Kind::Bytes, Part::Whole, false, message.len());
         let header = header.masked(key);
         self.outgoing.clear();
         self.outgoing.resize(header.encoded_length(), 0);

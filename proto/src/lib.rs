@@ -7,6 +7,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`http`] | request and response heads from bytes, and responses into bytes |
+//! | [`message`] | text or bytes, and which part of it, whatever carries it |
 //! | [`websocket`] | handshakes, frames, messages and what compresses them |
 //! | [`keepalive`] | what a connection waits for, and for how long |
 //! | [`mask`], [`utf8`] | payload bytes in pieces: unmask, check |
@@ -19,7 +20,7 @@
 //! use tidegate_proto::websocket::frame::{Reserved, Role};
 //! use tidegate_proto::websocket::handshake::server::{Acceptance, Upgrade};
 //! use tidegate_proto::http::{Status, parse_request};
-//! use tidegate_proto::websocket::message::Part;
+//! use tidegate_proto::message::Part;
 //! use tidegate_proto::websocket::receiver::{Event, Receiver, Rules};
 //!
 //! // The opening handshake, with a frame right behind it.
@@ -52,6 +53,7 @@
 pub mod http;
 pub mod keepalive;
 pub mod mask;
+pub mod message;
 pub mod token;
 pub mod utf8;
 pub mod websocket;

@@ -11,7 +11,7 @@ use tidegate::hub::{
 };
 use tidegate::names::{ConnectionId, Name};
 use tidegate::steering::Counters;
-use tidegate_proto::websocket::message::Kind;
+use tidegate_proto::message::Kind;
 
 use crate::{PATIENCE, Peer, http, wait_until};
 
@@ -334,7 +334,7 @@ impl HubGateway {
 pub fn content(kind: Kind, bytes: &[u8]) -> Result<Content, NotDone> {
     match kind {
         Kind::Text => Content::text(bytes.to_vec()),
-        Kind::Binary => Ok(Content::bytes(bytes.to_vec())),
+        Kind::Bytes => Ok(Content::bytes(bytes.to_vec())),
     }
 }
 

@@ -11,7 +11,7 @@ use tidegate::handler::{Admission, Context, Decision, Desk, End, Handler, Piece,
 use tidegate::names::ConnectionId;
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::code::CloseCode;
-use tidegate_proto::websocket::message::{Kind, Part};
+use tidegate_proto::message::{Kind, Part};
 use tidegate_tests::{
     BINARY, CONTINUATION, Codec, Frame, Peer, RSV1, Request, case, inflate, noise, wait_until,
 };
@@ -178,7 +178,7 @@ impl Stream {
         while *left > 0 && !context.is_choked() {
             let count = (*left).min(50_000);
             let message = vec![(*left % 251) as u8; count];
-            context.send(Kind::Binary, &message).expect("there is room");
+            context.send(Kind::Bytes, &message).expect("there is room");
             *left -= count;
         }
     }

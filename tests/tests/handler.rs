@@ -13,7 +13,7 @@ use tidegate::hub::{Errand, NotDone, Outcome, Publication, Subscribing, Target};
 use tidegate::names::{ConnectionId, Name};
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::code::CloseCode;
-use tidegate_proto::websocket::message::Kind;
+use tidegate_proto::message::Kind;
 use tidegate_tests::{Frame, Peer, Request, wait_until};
 
 /// What the handlers of all shards have seen.

@@ -2,7 +2,7 @@
 
 use tidegate::hub::{ConnectionFilter, Errand, NotDone, Outcome, Target, Why};
 use tidegate::names::{ConnectionId, Node};
-use tidegate_proto::websocket::message::Kind;
+use tidegate_proto::message::Kind;
 use tidegate_tests::hub::{HubGateway, Member, name, topic, user};
 use tidegate_tests::{Frame, Peer, Request as Opening, wait_until};
 

@@ -1,7 +1,7 @@
 //! Messages to each kind of target, across shards: who gets them, and in what form.
 
 use tidegate::hub::{Errand, Outcome, Target};
-use tidegate_proto::websocket::message::Kind;
+use tidegate_proto::message::Kind;
 use tidegate_tests::hub::{HubGateway, Member, name, topic, user};
 use tidegate_tests::{
     BINARY, Codec, Frame, Peer, RSV1, Request as Opening, TEXT, case, inflate, noise,
@@ -128,7 +128,7 @@ fn text_stays_text_and_bytes_bytes_of_every_length() {
         let bytes = noise(length, 7);
         for target in [topic("rooms/a"), Target::All] {
             gateway.try_publish(target.clone(), Kind::Text, text.as_bytes()).expect("published");
-            gateway.try_publish(target, Kind::Binary, &bytes).expect("published");
+            gateway.try_publish(target, Kind::Bytes, &bytes).expect("published");
             for member in &mut members {
                 case(length, || {
                     assert_eq!(member.peer.message(), (TEXT, text.clone().into_bytes()));
@@ -155,10 +155,10 @@ fn compressed_peers_get_compressed_frames_that_say_the_same() {
     let messages = [
         (Kind::Text, b"short".to_vec()),
         (Kind::Text, long[..1000].into()),
-        (Kind::Binary, vec![7; 4096]),
+        (Kind::Bytes, vec![7; 4096]),
     ];
     let messages = messages.into_iter().chain([(Kind::Text, long.into())]);
-    for (kind, message) in messages.chain([(Kind::Binary, noise(100_000, 3)), (Kind::Text, vec![])])
+    for (kind, message) in messages.chain([(Kind::Bytes, noise(100_000, 3)), (Kind::Text, vec![])])
     {
         let opcode = if kind == Kind::Text { TEXT } else { BINARY };
         let targets = [topic("rooms/a"), Target::All];

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tidegate::hub::{Errand, Outcome, Target};
 use tidegate::names::Position;
-use tidegate_proto::websocket::message::Kind;
+use tidegate_proto::message::Kind;
 use tidegate_tests::hub::{HubGateway, Member, name, topic};
 use tidegate_tests::{Peer, Request as Opening, TEXT, case, wait_until};
 
@@ -108,7 +108,7 @@ fn bytes_are_told_in_base64_and_what_has_no_topic_without() {
     let gateway = start();
     let mut member = gateway.open("/events/none/a");
     assert_eq!(subscribed(&mut member, "none/a"), (None, false));
-    gateway.try_publish(topic("none/a"), Kind::Binary, &[0xFF, 0, 1]).expect("published");
+    gateway.try_publish(topic("none/a"), Kind::Bytes, &[0xFF, 0, 1]).expect("published");
     let found = event(&mut member);
     assert_eq!(found, serde_json::json!({"type": "message", "topic": "none/a", "binary": "/wAB"}));
     for target in [Target::Connection(member.id), Target::All] {
@@ -125,7 +125,7 @@ fn the_largest_message_is_told_as_an_event() {
     let mut member = gateway.open("/events/none/a");
     subscribed(&mut member, "none/a");
     let bytes = vec![7; 1 << 20];
-    gateway.try_publish(topic("none/a"), Kind::Binary, &bytes).expect("published");
+    gateway.try_publish(topic("none/a"), Kind::Bytes, &bytes).expect("published");
     let found = event(&mut member);
     let length = found["binary"].as_str().map(str::len);
     assert_eq!(length, Some((1usize << 20).div_ceil(3) * 4));

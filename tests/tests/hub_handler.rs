@@ -6,7 +6,7 @@ use tidegate::handler::{Admission, Context, Decision, Desk, Handler, Piece, Publ
 use tidegate::hub::{ConnectionFilter, NotDone, Subscribing, Target};
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::code::CloseCode;
-use tidegate_proto::websocket::message::Kind;
+use tidegate_proto::message::Kind;
 use tidegate_tests::hub::{HubGateway, Member, name, topic};
 use tidegate_tests::{Frame, Peer, Request};
 

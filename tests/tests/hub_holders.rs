@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tidegate::hub;
-use tidegate_proto::websocket::message::Kind;
+use tidegate_proto::message::Kind;
 use tidegate_tests::hub::{HubGateway, Member, name, topic, user};
 use tidegate_tests::{CLOSE, Frame, Peer, Request};
 

@@ -4,7 +4,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 
 use tidegate::hub::{Errand, NotDone, Outcome, Target};
-use tidegate_proto::websocket::message::Kind;
+use tidegate_proto::message::Kind;
 use tidegate_tests::hub::{HubGateway, Member, content, name, topic};
 use tidegate_tests::{Frame, PATIENCE, Peer, Request as Opening};
 
@@ -100,9 +100,9 @@ fn what_is_no_message_is_refused_at_the_door() {
     };
     assert_eq!(refusal(Kind::Text, b"\xFF"), Some(NotDone::NotUtf8));
     assert_eq!(refusal(Kind::Text, b"\xED\xA0\x80"), Some(NotDone::NotUtf8));
-    assert_eq!(refusal(Kind::Binary, b"\xFF"), None);
-    assert_eq!(refusal(Kind::Binary, &[0; 1001]), Some(NotDone::TooLarge));
-    assert_eq!(refusal(Kind::Binary, &[0; 1000]), None);
+    assert_eq!(refusal(Kind::Bytes, b"\xFF"), None);
+    assert_eq!(refusal(Kind::Bytes, &[0; 1001]), Some(NotDone::TooLarge));
+    assert_eq!(refusal(Kind::Bytes, &[0; 1000]), None);
     assert_eq!(gateway.door.memory().used(), 0, "nothing is left of them");
 }
 
@@ -151,7 +151,7 @@ fn histories_leave_half_of_the_memory() {
     let gateway = start(1, "messages = \"1MiB\"");
     for number in 0..100 {
         let target = topic(&format!("kept/{}", number % 20));
-        gateway.try_publish(target, Kind::Binary, &[0; 10_000]).expect("there is room");
+        gateway.try_publish(target, Kind::Bytes, &[0; 10_000]).expect("there is room");
     }
     gateway.expect_counters("half", |now| {
         now.history_bytes > (512 << 10) - 10_000 && now.history_bytes <= 512 << 10

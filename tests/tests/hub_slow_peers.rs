@@ -5,7 +5,7 @@ use std::thread;
 
 use tidegate::hub::{Errand, Outcome, Publication, Target};
 use tidegate::shard::Counters;
-use tidegate_proto::websocket::message::Kind;
+use tidegate_proto::message::Kind;
 use tidegate_tests::CLOSE;
 use tidegate_tests::hub::{HubGateway, Member, name, topic};
 

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, SockRef, Socket, Type};
 use tidegate_proto::http::{Status, parse_response};
 use tidegate_proto::mask::Mask;
+use tidegate_proto::message::{Kind, Part};
 use tidegate_proto::websocket::close::CloseReason;
 use tidegate_proto::websocket::code::CloseCode;
 use tidegate_proto::websocket::frame::{Header, MAX_HEADER, OpCode, Reserved, Role};
 use tidegate_proto::websocket::handshake::client::{Accepted, Request};
-use tidegate_proto::websocket::message::{Kind, Part};
 use tidegate_proto::websocket::receiver::{Control, Event, Piece, Receiver, Rules};
 use tidegate_tests::Gateway;
 
@@ -376,7 +376,7 @@ impl Peer {
 
     fn begin_frame(&mut self, length: usize) {
         let key = (self.sent as u32).wrapping_mul(0x9e37_79b9).to_be_bytes();
-        let header = Header::of_message(Kind::Binary, Part::Whole, false, length).masked(key);
+        let header = Header::of_message(Kind::Bytes, Part::Whole, false, length).masked(key);
         self.frame.resize(MAX_HEADER, 0);
         let header_length = header.emit(&mut self.frame);
         self.frame.truncate(header_length);

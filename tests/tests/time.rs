@@ -144,8 +144,7 @@ fn a_half_message_has_one_deadline_whatever_else_is_said_and_read() {
     gateway.expect_counters("one was too slow", |now| now.messages_too_slow == 1);
 }
 
-const TEXT_KIND: tidegate_proto::websocket::message::Kind =
-    tidegate_proto::websocket::message::Kind::Text;
+const TEXT_KIND: tidegate_proto::message::Kind = tidegate_proto::message::Kind::Text;
 
 /// The last half of a message and the first of the next in each write, as from a buffer of fixed
 /// size.

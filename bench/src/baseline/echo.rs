@@ -5,6 +5,7 @@ use std::mem;
 use std::ops::Range;
 
 use tidegate_proto::http::{Status, parse_request};
+use tidegate_proto::message::Part;
 use tidegate_proto::websocket::close::CloseReason;
 use tidegate_proto::websocket::code::CloseCode;
 use tidegate_proto::websocket::error::ProtocolError;
@@ -12,7 +13,6 @@ use tidegate_proto::websocket::frame::{
     Header, MAX_CONTROL_PAYLOAD, MAX_HEADER, MAX_UNMASKED_HEADER, OpCode, Reserved, Role,
 };
 use tidegate_proto::websocket::handshake::server::{Acceptance, Rejection, Upgrade};
-use tidegate_proto::websocket::message::Part;
 use tidegate_proto::websocket::receiver::{Control, Event, Piece, Receiver, Rules};
 
 const RULES: Rules = Rules { role: Role::Server, reserved: Reserved::Clear, max_message: 16 << 20 };

@@ -160,7 +160,7 @@ fn contains(bytes: &[u8], what: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use tidegate_proto::websocket::message::{Kind, Part};
+    use tidegate_proto::message::{Kind, Part};
 
     use super::*;
 

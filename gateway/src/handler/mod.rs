@@ -54,7 +54,7 @@ pub use page::Page;
 // What the words above are said in.
 pub use tidegate_proto::http::RequestHead;
 pub use tidegate_proto::websocket::code::CloseCode;
-pub use tidegate_proto::websocket::message::{Kind, Part};
+pub use tidegate_proto::message::{Kind, Part};
 
 /// The handler that the configuration names for a route.
 ///

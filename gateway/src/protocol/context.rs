@@ -5,7 +5,7 @@ use std::fmt;
 use bytes::Bytes;
 use tidegate_proto::websocket::code::CloseCode;
 use tidegate_proto::websocket::frame::{Header, MAX_UNMASKED_HEADER};
-use tidegate_proto::websocket::message::{Kind, Part};
+use tidegate_proto::message::{Kind, Part};
 use tidegate_proto::websocket::sender::OutOfOrder;
 
 use super::admission::{Admission, Joining};
@@ -212,7 +212,7 @@ impl Context<'_, '_> {
             }
             Message::counted(bytes.len(), work.hub.memory(), || match piece.kind {
                 Kind::Text => Text::received(bytes).into(),
-                Kind::Binary => Content::bytes(Bytes::copy_from_slice(bytes)),
+                Kind::Bytes => Content::bytes(Bytes::copy_from_slice(bytes)),
             })
         })
     }

@@ -9,7 +9,7 @@ use std::marker::PhantomData;
 
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::code::CloseCode;
-use tidegate_proto::websocket::message::{Kind, Part};
+use tidegate_proto::message::{Kind, Part};
 
 use super::admission::Admission;
 use super::context::Context;

@@ -1,8 +1,8 @@
 //! The header of a frame (RFC 6455 section 5.2).
 
 use crate::mask::Mask;
+use crate::message::{Kind, Part};
 use crate::websocket::error::ProtocolError;
-use crate::websocket::message::{Kind, Part};
 
 /// The longest header, in bytes: two, a 64-bit length, a masking key.
 pub const MAX_HEADER: usize = 14;
@@ -62,7 +62,7 @@ impl OpCode {
         match (part.is_first(), kind) {
             (false, _) => Self::Continuation,
             (true, Kind::Text) => Self::Text,
-            (true, Kind::Binary) => Self::Binary,
+            (true, Kind::Bytes) => Self::Binary,
         }
     }
 
@@ -372,7 +372,7 @@ mod tests {
 
     #[test]
     fn rfc_7692_section_6_1_only_the_first_frame_says_that_a_message_is_compressed() {
-        let of = |part| Header::of_message(Kind::Binary, part, true, 0);
+        let of = |part| Header::of_message(Kind::Bytes, part, true, 0);
         for (part, opcode, rsv1, fin) in [
             (Part::Whole, OpCode::Binary, true, true),
             (Part::First, OpCode::Binary, true, false),

@@ -4,7 +4,6 @@
 //! |---|---|
 //! | [`handshake`] | the opening handshake, for a server and for a client |
 //! | [`extension`] | the grammar of `Sec-WebSocket-Extensions` |
-//! | [`message`] | text or bytes, and which part of it |
 //! | [`frame`] | the header of one frame: parse, emit |
 //! | [`receiver`] | what comes in: frames and messages of one direction, in 28 bytes |
 //! | [`sender`] | what goes out: which part may follow, and its cuts, in one byte |
@@ -19,6 +18,5 @@ pub mod error;
 pub mod extension;
 pub mod frame;
 pub mod handshake;
-pub mod message;
 pub mod receiver;
 pub mod sender;

@@ -5,10 +5,10 @@
 use core::ops::Range;
 
 use crate::mask::Mask;
+use crate::message::{Kind, Part};
 use crate::utf8::Utf8;
 use crate::websocket::error::ProtocolError;
 use crate::websocket::frame::{Header, MAX_HEADER, OpCode, Parsed, Reserved, Role, is_compressed};
-use crate::websocket::message::{Kind, Part};
 
 /// What a receiver holds its peer to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -320,7 +320,7 @@ impl Receiver {
     fn continue_message(&mut self, header: &Header) -> Result<(), ProtocolError> {
         let kind = match header.opcode {
             OpCode::Text => Kind::Text,
-            OpCode::Binary => Kind::Binary,
+            OpCode::Binary => Kind::Bytes,
             // RFC 6455 section 5.4: a fragmented message is a frame with another opcode "followed
             // by zero or more frames with the FIN bit clear and the opcode set to 0".
             _ if self.kind.is_some() => return Ok(()),
@@ -535,7 +535,7 @@ mod tests {
         let said = vec![
             Said::Control(OpCode::Ping, b"are you there".to_vec()),
             Said::Message(Kind::Text, "Grüße, Welt €".as_bytes().to_vec()),
-            Said::Message(Kind::Binary, vec![7; 200]),
+            Said::Message(Kind::Bytes, vec![7; 200]),
             Said::Message(Kind::Text, vec![]),
             Said::Control(OpCode::Close, b"\x03\xe8".to_vec()),
         ];

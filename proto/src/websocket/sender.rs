@@ -3,7 +3,7 @@
 use core::fmt;
 use core::ops::Range;
 
-use crate::websocket::message::Part;
+use crate::message::Part;
 
 /// What is being sent in one direction, in one byte. Control frames may go between any two frames
 /// (RFC 6455 section 5.4), so they leave it as it is.
@@ -116,9 +116,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::message::Kind;
     use crate::websocket::error::ProtocolError;
     use crate::websocket::frame::{Header, OpCode, Reserved, Role};
-    use crate::websocket::message::Kind;
     use crate::websocket::receiver::{Event, Receiver, Rules};
 
     #[test]
@@ -185,7 +185,7 @@ mod tests {
     type Said = Vec<(Kind, bool, Vec<u8>)>;
 
     fn wishes() -> impl Strategy<Value = Vec<Wish>> {
-        let kind = prop_oneof![Just(Kind::Text), Just(Kind::Binary)];
+        let kind = prop_oneof![Just(Kind::Text), Just(Kind::Bytes)];
         let part = prop::sample::select(vec![Part::Whole, Part::First, Part::Middle, Part::Last]);
         let payload = prop::collection::vec(b'a'..=b'z', 0..40);
         let wish = (kind, part, any::<bool>(), payload)

@@ -1,10 +1,10 @@
 //! A stream of frames, for either role, in any stretches: the receiver against the naive reader,
 //! for what is received and for what is passed on.
 
+use tidegate_proto::message::Kind;
 use tidegate_proto::websocket::close::CloseReason;
 use tidegate_proto::websocket::error::ProtocolError;
 use tidegate_proto::websocket::frame::{Header, MAX_HEADER, OpCode, Parsed, Reserved, Role};
-use tidegate_proto::websocket::message::Kind;
 use tidegate_proto::websocket::receiver::{self, Control, Event, Piece, Receiver};
 
 use super::{Parameters, Stretches};

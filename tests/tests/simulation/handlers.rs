@@ -9,7 +9,7 @@ use tidegate::handler::{Admission, Context, Decision, Desk, End, Handler, Piece,
 use tidegate::names::ConnectionId;
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::code::CloseCode;
-use tidegate_proto::websocket::message::{Kind, Part};
+use tidegate_proto::message::{Kind, Part};
 
 /// The close code of [`Behaviour::CloseAtTheThird`].
 pub const HAD_ENOUGH: u16 = 4003;
@@ -130,7 +130,7 @@ impl Recorded {
         let seen = self.seen(context);
         while seen.sent < SOURCE_MESSAGES && !context.is_choked() {
             let message = source_message(seen.sent);
-            if context.send(Kind::Binary, &message).is_err() {
+            if context.send(Kind::Bytes, &message).is_err() {
                 return;
             }
             seen.sent += 1;

@@ -9,7 +9,7 @@ use tidegate::hub::{
 };
 use tidegate::kernel::Peer;
 use tidegate::names::{ConnectionId, Name, Node};
-use tidegate_proto::websocket::message::Kind;
+use tidegate_proto::message::Kind;
 use tidegate_tests::hub::content;
 
 use crate::labels::{Label, Stream, To};
@@ -198,7 +198,7 @@ impl Publisher {
         let target = target(&to);
         let label = Label { stream: Stream { publisher: OUTSIDE, target: to }, number };
         let message = label.message();
-        let kind = if message.is_text { Kind::Text } else { Kind::Binary };
+        let kind = if message.is_text { Kind::Text } else { Kind::Bytes };
         self.plan.ledger.borrow_mut().unanswered.insert(label.clone());
         let asked = Asked::Publish(label, is_gone);
         match content(kind, &message.bytes).and_then(|content| self.door.message(content)) {

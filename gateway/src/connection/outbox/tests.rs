@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use proptest::prelude::*;
-use tidegate_proto::websocket::message::Part;
+use tidegate_proto::message::Part;
 use tidegate_proto::websocket::sender::Sender;
 
 use super::*;

@@ -1,8 +1,8 @@
 //! Messages into frames, for one connection or for many: the one place where a message gets its
 //! headers, and where it is compressed.
 
+use tidegate_proto::message::{Kind, Part};
 use tidegate_proto::websocket::frame::{Header, MAX_UNMASKED_HEADER};
-use tidegate_proto::websocket::message::{Kind, Part};
 use tidegate_proto::websocket::sender::{Cuts, cut};
 
 use crate::hub::Content;
@@ -79,7 +79,7 @@ impl Compressing {
 pub(crate) fn kind(content: &Content) -> Kind {
     match content {
         Content::Text(_) => Kind::Text,
-        Content::Bytes(_) => Kind::Binary,
+        Content::Bytes(_) => Kind::Bytes,
     }
 }
 
@@ -141,14 +141,14 @@ mod tests {
     fn many_are_sent_what_one_is() {
         let bytes: Vec<u8> = (0..3 * PIECE + 7).map(|at| (at % 251) as u8).collect();
         let (mut one, mut other) = (Compressor::new(), Compressor::new());
-        let mut pieces = Compressing::new(Kind::Binary, Part::Whole, bytes.len(), HOW);
+        let mut pieces = Compressing::new(Kind::Bytes, Part::Whole, bytes.len(), HOW);
         let mut expected = Vec::new();
         while let Some((header, piece)) = pieces.next(&bytes, &mut one) {
             let mut head = [0; 14];
             let length = header.emit(&mut head);
             expected.extend([&head[..length], piece].concat());
         }
-        assert_eq!(compressed(&mut other, HOW, Kind::Binary, &bytes), expected);
-        assert_eq!(plain(Kind::Binary, &[7; 126])[..5], [0x82, 126, 0, 126, 7]);
+        assert_eq!(compressed(&mut other, HOW, Kind::Bytes, &bytes), expected);
+        assert_eq!(plain(Kind::Bytes, &[7; 126])[..5], [0x82, 126, 0, 126, 7]);
     }
 }

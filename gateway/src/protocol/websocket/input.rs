@@ -1,11 +1,11 @@
 //! What a WebSocket connection makes of one stretch of input: frames, pieces for its handler,
 //! answers.
 
+use tidegate_proto::message::{Kind, Part};
 use tidegate_proto::utf8::Utf8;
 use tidegate_proto::websocket::deflate::{InflateError, Progress};
 use tidegate_proto::websocket::error::ProtocolError;
 use tidegate_proto::websocket::frame::{OpCode, Reserved};
-use tidegate_proto::websocket::message::{Kind, Part};
 use tidegate_proto::websocket::receiver::{self, Control, Event, Rules};
 
 use super::ending::{close_frame, is_listening, say_last_words};

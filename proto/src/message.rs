@@ -1,16 +1,16 @@
-//! What a message is: text or bytes, in one part or in several (RFC 6455 section 5.4).
+//! What a message is, whatever carries it: text or bytes, in one part or in several.
 
-/// The two kinds of message.
+/// The two kinds of message. To WebSocket, bytes are a binary message (RFC 6455 section 5.6).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
     /// UTF-8.
     Text,
-    /// Bytes.
-    Binary,
+    /// Bytes that mean nothing to who carries them.
+    Bytes,
 }
 
-/// Which part it is of what comes or goes in parts: of a message, or of a control frame's payload.
+/// Which part it is of what comes or goes in parts: of a message, or of what stands within it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Part {
