@@ -14,7 +14,6 @@ use tidegate::handler::{Admission, Context, Handler, Piece, Publishing, Wants};
 use tidegate::hub::{self, Errand, Outcome};
 use tidegate::names::{ConnectionId, Name};
 use tidegate_proto::websocket::frame::OpCode;
-use tidegate_proto::message::Kind;
 
 use crate::arguments::count;
 use crate::latency::{Latency, histogram};
@@ -76,7 +75,7 @@ impl Handler for Switch {
     fn opened(&mut self, context: &mut Context<'_, '_>, _admission: Admission) {
         let id = context.id().to_string();
         // A connection that has just opened has room for a few bytes.
-        let _ = context.send(Kind::Bytes, id.as_bytes());
+        let _ = context.send_bytes(id.as_bytes());
     }
 
     fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece<'_>) {

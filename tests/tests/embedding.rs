@@ -8,10 +8,10 @@ use std::time::{Duration, Instant};
 use tidegate::config::{Config, Route};
 use tidegate::gateway::{Gateway, Program};
 use tidegate::handler::{Admission, Context, Decision, Desk, End, Handler, Piece, Refusal, Wants};
+use tidegate::hub::{Cause, Why};
 use tidegate::names::ConnectionId;
 use tidegate_proto::http::RequestHead;
-use tidegate_proto::websocket::code::CloseCode;
-use tidegate_proto::message::{Kind, Part};
+use tidegate_proto::message::Part;
 use tidegate_tests::{
     BINARY, CONTINUATION, Codec, Frame, Peer, RSV1, Request, case, inflate, noise, wait_until,
 };
@@ -101,7 +101,7 @@ impl Handler for Reverse {
         } else {
             bytes.reverse();
         }
-        context.send(piece.kind, &bytes).expect("there is room");
+        context.send_piece(piece.kind, piece.part, &bytes).expect("there is room");
     }
 
     fn ended(&mut self, _desk: &mut Desk<'_>, _id: ConnectionId, state: u32, end: End) {
@@ -125,9 +125,9 @@ impl Handler for Greet {
     fn opened(&mut self, context: &mut Context<'_, '_>, admission: Admission) {
         context.set_state(self.0.open());
         let name: &String = admission.note().expect("the request has left one");
-        context.send(Kind::Text, format!("hello, {name}").as_bytes()).expect("there is room");
+        context.send_text(&format!("hello, {name}")).expect("there is room");
         if name == "leave" {
-            context.close(CloseCode(4003));
+            context.close(Why::wish(4003, "as it asked for"));
         }
     }
 
@@ -154,9 +154,9 @@ impl Handler for Once {
 
     fn message(&mut self, context: &mut Context<'_, '_>, _piece: Piece<'_>) {
         // Messages may still come in while the peer has not seen the Close frame.
-        if context.send(Kind::Text, b"once").is_ok() {
-            context.close(CloseCode(4000));
-            assert!(context.send(Kind::Text, b"twice").is_err(), "nothing behind a close");
+        if context.send_text("once").is_ok() {
+            context.close(Cause::Wish(4000));
+            assert!(context.send_text("twice").is_err(), "nothing behind a close");
         }
     }
 
@@ -178,7 +178,7 @@ impl Stream {
         while *left > 0 && !context.is_choked() {
             let count = (*left).min(50_000);
             let message = vec![(*left % 251) as u8; count];
-            context.send(Kind::Bytes, &message).expect("there is room");
+            context.send_bytes(&message).expect("there is room");
             *left -= count;
         }
     }
@@ -209,6 +209,11 @@ impl Handler for Panic {
     fn message(&mut self, _context: &mut Context<'_, '_>, _piece: Piece<'_>) {
         panic!("a handler's mistake");
     }
+}
+
+/// We ended it for this.
+fn by_us(cause: Cause) -> End {
+    End { by_peer: false, cause: Some(cause) }
 }
 
 fn handler(route: &Route, diary: &Diary) -> Option<Box<dyn Handler>> {
@@ -371,7 +376,7 @@ fn a_message_over_what_is_buffered_is_too_big() {
     peer.frame(&Frame::binary(bomb).with_rsv(RSV1));
     peer.expect_failed(1009);
     for end in diary.expect_closed(3) {
-        assert_eq!(end, End { code: CloseCode::MESSAGE_TOO_BIG, by_peer: false });
+        assert_eq!(end, by_us(Cause::Fault(1009)));
     }
     assert!(diary.entries().messages.is_empty());
 }
@@ -435,8 +440,10 @@ fn a_handler_may_close_as_it_opens() {
     let (gateway, diary) = start("");
     let mut peer = open(&gateway, "/greet?leave");
     peer.expect_text("hello, leave");
-    peer.agree_to_close(4003);
-    assert_eq!(diary.expect_closed(1)[0].code, CloseCode(4003));
+    assert_eq!(peer.expect_close(4003), "as it asked for");
+    peer.frame(&Frame::close(4003, ""));
+    peer.expect_eof();
+    assert_eq!(diary.expect_closed(1)[0].close_code(), 4003);
 }
 
 #[test]
@@ -447,7 +454,7 @@ fn a_handler_may_close_in_a_message() {
     peer.expect_text("once");
     peer.agree_to_close(4000);
     let end = diary.expect_closed(1)[0];
-    assert_eq!(end, End { code: CloseCode(4000), by_peer: false });
+    assert_eq!(end, by_us(Cause::Wish(4000)));
 }
 
 /// RFC 6455 section 7.1.3: both ends may start the closing handshake at the same time.
@@ -480,7 +487,7 @@ fn a_frame_that_is_half_there_when_a_handler_closes_is_read_to_its_end() {
             peer.frame(&Frame::close(4000, ""));
             peer.expect_eof();
             let end = *diary.expect_closed(cut).last().expect("an end");
-            assert_eq!(end, End { code: CloseCode(4000), by_peer: false });
+            assert_eq!(end, by_us(Cause::Wish(4000)));
         });
     }
 }
@@ -505,30 +512,37 @@ fn a_handler_may_send_more_than_fits_as_it_becomes_writable() {
 #[test]
 fn each_connection_that_opens_ends_once_however_it_ends() {
     let (gateway, diary) = start(&stack("ws?ping=1s&pong=1s&close=1s!tcp"));
-    let by_peer = |code| End { code, by_peer: true };
-    let by_us = |code| End { code, by_peer: false };
-    // What the peer does, and whether it then stays.
+    let by_peer = |cause| End { by_peer: true, cause };
+    // What the peer does, and whether it then stays; how it ends, and the code that was seen.
     type Act = fn(Peer) -> Option<Peer>;
-    let cases: [(&str, Act, End); 8] = [
-        ("a close", |peer| say(peer, &Frame::close(4321, "x").masked()), by_peer(CloseCode(4321))),
-        ("an empty close", |peer| say(peer, b"\x88\x80mask"), by_peer(CloseCode::NO_STATUS)),
-        ("an end", |peer| finish(peer, b""), by_peer(CloseCode::ABNORMAL)),
-        ("an end in a message", |peer| finish(peer, b"\x81\x84mask"), by_peer(CloseCode::ABNORMAL)),
-        ("a reset", reset, by_peer(CloseCode::ABNORMAL)),
-        ("a broken frame", |peer| say(peer, b"\x83"), by_us(CloseCode::PROTOCOL_ERROR)),
-        ("no text", |peer| say(peer, &Frame::text(b"\xff").masked()), {
-            by_us(CloseCode::INVALID_PAYLOAD)
-        }),
-        ("a ping without an answer", Some, by_us(CloseCode::ABNORMAL)),
+    let cases: [(&str, Act, End, u16); 8] = [
+        (
+            "a close",
+            |peer| say(peer, &Frame::close(4321, "x").masked()),
+            by_peer(Some(Cause::Wish(4321))),
+            4321,
+        ),
+        ("an empty close", |peer| say(peer, b"\x88\x80mask"), by_peer(Some(Cause::Unsaid)), 1005),
+        ("an end", |peer| finish(peer, b""), by_peer(None), 1006),
+        ("an end in a message", |peer| finish(peer, b"\x81\x84mask"), by_peer(None), 1006),
+        ("a reset", reset, by_peer(None), 1006),
+        ("a broken frame", |peer| say(peer, b"\x83"), by_us(Cause::Fault(1002)), 1002),
+        (
+            "no text",
+            |peer| say(peer, &Frame::text(b"\xff").masked()),
+            by_us(Cause::Fault(1007)),
+            1007,
+        ),
+        ("a ping without an answer", Some, by_peer(None), 1006),
     ];
-    for (index, (name, act, expected)) in cases.into_iter().enumerate() {
+    for (index, (name, act, expected, code)) in cases.into_iter().enumerate() {
         case(name, || {
             let mut peer = open(&gateway, "/reverse");
             peer.text("ab");
             peer.expect_text("ba");
             let _kept = act(peer);
             let end = *diary.expect_closed(index + 1).last().expect("an end");
-            assert_eq!(end.code, expected.code);
+            assert_eq!((end.cause, end.close_code()), (expected.cause, code));
             // Of a peer that is silent, nobody can say that it began to end.
             assert!(end.by_peer == expected.by_peer || name == "a ping without an answer");
         });
@@ -570,9 +584,9 @@ fn a_drain_ends_each_connection_once() {
     gateway.join().expect("a drain is no failure");
     for (index, end) in diary.expect_closed(30).into_iter().enumerate() {
         match index % 3 {
-            0 => assert_eq!(end, End { code: CloseCode::GOING_AWAY, by_peer: false }, "{index}"),
+            0 => assert_eq!(end, by_us(Cause::GoesAway), "{index}"),
             // RFC 6455 section 7.1.5: 1006 where no Close frame was received.
-            _ => assert_eq!(end.code, CloseCode::ABNORMAL, "{index}"),
+            _ => assert_eq!(end.close_code(), 1006, "{index}"),
         }
     }
 }

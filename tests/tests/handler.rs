@@ -9,11 +9,9 @@ use tidegate::gateway::{Gateway, Program};
 use tidegate::handler::{
     Admission, Context, Decision, Desk, End, Event, Handler, Piece, Publishing,
 };
-use tidegate::hub::{Errand, NotDone, Outcome, Publication, Subscribing, Target};
+use tidegate::hub::{Cause, Errand, NotDone, Outcome, Publication, Subscribing, Target, Why};
 use tidegate::names::{ConnectionId, Name};
 use tidegate_proto::http::RequestHead;
-use tidegate_proto::websocket::code::CloseCode;
-use tidegate_proto::message::Kind;
 use tidegate_tests::{Frame, Peer, Request, wait_until};
 
 /// What the handlers of all shards have seen.
@@ -84,15 +82,15 @@ impl Handler for Member {
             b"id" => context.id().to_string(),
             _ => format!("{who} {}", context.state()),
         };
-        let _ = context.send(piece.kind, text.as_bytes());
+        let _ = context.send_piece(piece.kind, piece.part, text.as_bytes());
     }
 
     fn event(&mut self, context: &mut Context<'_, '_>, event: Event<'_>) {
         let Event::Told(what) = event else { panic!("another kind: {event:?}") };
         let text = format!("{} {}", context.id(), String::from_utf8_lossy(what));
-        context.send(Kind::Text, text.as_bytes()).expect("there is room");
+        context.send_text(&text).expect("there is room");
         if what == b"leave" {
-            context.close(CloseCode(4009));
+            context.close(Cause::Wish(4009));
         }
     }
 
@@ -102,7 +100,7 @@ impl Handler for Member {
         let text = format!("{state} {id} {}", desk.now() > Duration::ZERO);
         desk.publish(&target, text, Publishing::default()).expect("there is room");
         if end.by_peer && state == 1 {
-            desk.disconnect(&target, CloseCode(4008), "the first has left");
+            desk.disconnect(&target, Why::wish(4008, "the first has left"));
         }
     }
 }
@@ -143,7 +141,7 @@ fn who_cannot_have_what_it_is_admitted_with_is_closed_and_ends_once() {
     first.expect_text("ada 1");
     let mut peer = open(&gateway, "/?ada&a&b&c");
     peer.agree_to_close(1013);
-    assert_eq!(diary.expect_ends(1), End { code: CloseCode::TRY_AGAIN_LATER, by_peer: false });
+    assert_eq!(diary.expect_ends(1), End { by_peer: false, cause: Some(Cause::NoRoom) });
 }
 
 #[test]
@@ -158,7 +156,7 @@ fn an_end_is_told_with_a_desk_that_reaches_others() {
     assert!(told.starts_with("1 ") && told.ends_with(" true"), "{told}");
     assert_eq!(other.expect_close(4008), "the first has left");
     other.frame(&Frame::close(4008, ""));
-    assert_eq!(diary.expect_ends(2), End { code: CloseCode(4008), by_peer: false });
+    assert_eq!(diary.expect_ends(2), End { by_peer: false, cause: Some(Cause::Wish(4008)) });
 }
 
 #[test]

@@ -3,10 +3,8 @@
 use tidegate::config::Route;
 use tidegate::gateway::Program;
 use tidegate::handler::{Admission, Context, Decision, Desk, Handler, Piece, Publishing, Wants};
-use tidegate::hub::{ConnectionFilter, NotDone, Subscribing, Target};
+use tidegate::hub::{ConnectionFilter, NotDone, Subscribing, Target, Why};
 use tidegate_proto::http::RequestHead;
-use tidegate_proto::websocket::code::CloseCode;
-use tidegate_proto::message::Kind;
 use tidegate_tests::hub::{HubGateway, Member, name, topic};
 use tidegate_tests::{Frame, Peer, Request};
 
@@ -61,7 +59,7 @@ impl Commands {
         target: &Target,
         reason: &str,
     ) -> Result<(), NotDone> {
-        context.disconnect(target, CloseCode(4000), reason);
+        context.disconnect(target, Why::wish(4000, reason));
         Ok(())
     }
 }
@@ -80,7 +78,7 @@ impl Handler for Commands {
         let text = String::from_utf8(context.bytes(&piece).to_vec()).expect("text");
         let (word, object) = text.split_once(' ').unwrap_or((&text, ""));
         let answer = Self::obey(context, word, object);
-        context.send(Kind::Text, answer.as_bytes()).expect("there is room");
+        context.send_text(&answer).expect("there is room");
     }
 }
 
@@ -224,7 +222,7 @@ impl Handler for Passes {
     fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece<'_>) {
         let how = Publishing::default();
         let done = context.publish_piece(&topic("pieces"), &piece, how);
-        context.send(Kind::Text, format!("{done:?}").as_bytes()).expect("there is room");
+        context.send_text(&format!("{done:?}")).expect("there is room");
     }
 }
 

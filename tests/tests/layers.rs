@@ -19,6 +19,17 @@ const WITHOUT_PROTOCOLS: [(&str, &str); 6] = [
     ("shard", "websocket::"),
 ];
 
+/// What handlers and protocols of a program's own are written in, whatever a connection speaks.
+const WORDS: [&str; 7] = [
+    "protocol/admission.rs",
+    "protocol/context.rs",
+    "protocol/desk.rs",
+    "protocol/events.rs",
+    "protocol/foreign.rs",
+    "protocol/serve.rs",
+    "protocol/streaming.rs",
+];
+
 /// One row of a table.
 struct Layer {
     modules: Vec<String>,
@@ -90,13 +101,26 @@ fn who_knows_no_protocol_names_none() {
         let of = module(&file);
         for (_, path) in WITHOUT_PROTOCOLS.iter().filter(|(module, _)| *module == of) {
             files += 1;
-            let text = fs::read_to_string(root("gateway").join(&file)).expect("a text");
-            let found = mentioned(&without_tests(&bare(&text)), &[(*path).to_owned()]);
-            let found: Vec<_> = found.into_iter().map(|(_, name)| name).collect();
+            let found = named_of(path, &file);
             assert!(found.is_empty(), "{} names {found:?}", file.display());
         }
     }
     assert!(files > WITHOUT_PROTOCOLS.len(), "only {files} files were found");
+}
+
+#[test]
+fn the_words_of_handlers_are_no_protocols_own() {
+    for file in WORDS {
+        let found = named_of("tidegate_proto::", Path::new(file));
+        assert!(!found.contains(&"websocket".to_owned()), "{file} names WebSocket's own words");
+    }
+}
+
+/// The modules of `path`, such as `tidegate_proto::`, that a file of the gateway names.
+fn named_of(path: &str, file: &Path) -> Vec<String> {
+    let text = fs::read_to_string(root("gateway").join(file)).expect("a text");
+    let found = mentioned(&without_tests(&bare(&text)), &[path.to_owned()]);
+    found.into_iter().map(|(_, name)| name).collect()
 }
 
 /// The table of modules, from the top down: backquoted names, of which those of files and folders

@@ -11,7 +11,7 @@ use tidegate::gateway::{Gateway, Program};
 use tidegate::handler::Publishing;
 use tidegate::hub::Target;
 use tidegate::names::{ConnectionId, Name};
-use tidegate::protocol::{Exchange, Failing, Protocol, Stretch};
+use tidegate::protocol::{End, Exchange, Failing, Protocol, Stretch};
 use tidegate::steering::Counters;
 use tidegate_tests::{Frame, Peer, Request, case, noise, wait_until};
 
@@ -67,9 +67,9 @@ impl Protocol for Lines {
         let _ = exchange.send(words.as_bytes());
     }
 
-    fn ended(&mut self, _: ConnectionId, own: &[u8; 28], by_peer: bool) {
+    fn ended(&mut self, _: ConnectionId, own: &[u8; 28], end: End) {
         let count = u32::from_le_bytes(own[..4].try_into().expect("four bytes"));
-        self.ends.lock().unwrap_or_else(PoisonError::into_inner).push((count, by_peer));
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner).push((count, end.by_peer));
     }
 }
 

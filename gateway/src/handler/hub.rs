@@ -3,13 +3,12 @@
 
 use percent_encoding::percent_decode_str;
 use tidegate_proto::http::RequestHead;
-use tidegate_proto::websocket::code::CloseCode;
 
 use super::{
     Admission, Context, Decision, Desk, Handler, Joining, Piece, Publishing, Refusal, Wants,
 };
 use crate::config::{HubRoute, Part, Publishers, UserSource, normal_path};
-use crate::hub::{Subscribing, Target};
+use crate::hub::{Cause, Subscribing, Target};
 use crate::names::{Name, NameError, Position};
 
 /// Rooms, by the path: the embedded publish and subscribe.
@@ -121,11 +120,11 @@ impl Handler for Rooms {
     fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece<'_>) {
         let topic = context.publishing_topic().filter(|_| self.may_publish(context));
         let Some(topic) = topic else {
-            return context.close(CloseCode::POLICY_VIOLATION);
+            return context.close(Cause::Forbidden);
         };
         let how = Publishing { key: None, not_to_self: !self.route.own };
         if context.publish_piece(&Target::Topic(topic), &piece, how).is_err() {
-            context.close(CloseCode::TRY_AGAIN_LATER);
+            context.close(Cause::NoRoom);
         }
     }
 }

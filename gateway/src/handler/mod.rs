@@ -7,12 +7,15 @@
 //! 1. [`Handler::request`] with the head of a request decides: a [`Decision`] admits it, refuses it, or
 //!    answers with a [`Response`]. What is admitted gets what the [`Admission`] says: its user, its
 //!    topics, a number that the handler keeps for it.
-//! 2. [`Handler::opened`] once, with the connection as a [`Context`]: it can be sent to, closed,
-//!    subscribed.
+//! 2. [`Handler::opened`] once, with the connection as a [`Context`]: it can be sent to
+//!    ([`Context::send_text`]), closed ([`Context::close`], for a [`Cause`]), subscribed.
 //! 3. [`Handler::message`] with each message, or each [`Piece`] of one ([`Handler::wants`]), and
 //!    [`Handler::writable`] when a peer has taken what it had no room for before.
 //! 4. [`Handler::event`] with what another thread tells it by the hub's [`Door`](crate::hub::Door).
-//! 5. [`Handler::ended`] exactly once, whatever ended it.
+//! 5. [`Handler::ended`] exactly once, whatever ended it, with an [`End`]: who began it, and why.
+//!
+//! None of these words is WebSocket's own, though that is what carries them: a [`Cause`] is a close
+//! code to it, [`Kind::Bytes`] a binary message.
 //!
 //! A [`Desk`] is what there is without a connection: publishing, closing others, the time. The body of
 //! a response that is long, or made on the way, comes from a [`Source`].
@@ -52,8 +55,8 @@ pub use echo::Echo;
 pub use hub::Rooms;
 pub use page::Page;
 // What the words above are said in.
+pub use crate::hub::{Cause, Why};
 pub use tidegate_proto::http::RequestHead;
-pub use tidegate_proto::websocket::code::CloseCode;
 pub use tidegate_proto::message::{Kind, Part};
 
 /// The handler that the configuration names for a route.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{NotDone, Publication};
+use super::{NotDone, Publication, Why};
 pub use crate::kernel::Peer;
 use crate::kernel::Slot;
 use crate::names::{ConnectionId, Name, Position};
@@ -21,39 +21,6 @@ pub enum Target {
     Topic(Name),
     /// All open connections, of every route.
     All,
-}
-
-/// Why a connection is closed, as far as the hub knows. What is spoken on the connection says how
-/// the peer is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Why {
-    /// What is behind it.
-    pub cause: Cause,
-    /// The same for people, who may be told it.
-    pub text: Arc<str>,
-}
-
-/// What is behind the end of a connection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// Someone wants it closed, and the peer told this number: over WebSocket, a close code (RFC
-    /// 6455 section 7.4). One that may not travel is not what the peer is told.
-    Wish(u16),
-    /// The home of a topic that it is subscribed to has no room for that topic.
-    NoRoom,
-}
-
-impl Why {
-    /// Someone wants it, with this number and text.
-    #[must_use]
-    pub fn wish(number: u16, text: impl Into<Arc<str>>) -> Self {
-        Self { cause: Cause::Wish(number), text: text.into() }
-    }
-
-    /// The home of a topic has no room for it.
-    pub(crate) fn no_room() -> Self {
-        Self { cause: Cause::NoRoom, text: "too many topics".into() }
-    }
 }
 
 /// Something to do, or to tell. [`super::Door::ask`] takes it to the shard that it concerns.

@@ -1,5 +1,9 @@
 //! The hub: publish and subscribe among the connections of all shards.
 //!
+//! A handler reaches it by its [`Context`](crate::handler::Context) or its
+//! [`Desk`](crate::handler::Desk), a protocol by its [`Exchange`](crate::protocol::Exchange), and
+//! any other thread by a [`Door`].
+//!
 //! It knows nothing of sockets. Every topic has a *home*: the shard that its name hashes to. The
 //! home gives the topic's messages their order, keeps history and presence, and knows which shards
 //! have subscribers; each of those gets one pointer to a message through its mailbox, and finds its
@@ -31,6 +35,7 @@ mod rules;
 mod settings;
 mod subscribing;
 mod tally;
+mod why;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,8 +45,8 @@ pub use content::{Content, Text};
 pub use door::{Common, Seed};
 pub use door::{Door, Reply};
 pub use errand::{
-    Cause, ConnectionFilter, ConnectionInfo, Errand, Excerpt, Kept, Outcome, Peer, Presence,
-    Present, Published, Target, TopicInfo, Why,
+    ConnectionFilter, ConnectionInfo, Errand, Excerpt, Kept, Outcome, Peer, Presence, Present,
+    Published, Target, TopicInfo,
 };
 pub use message::{Message, MessageMemory, NotDone, Publication};
 #[doc(hidden)]
@@ -49,6 +54,7 @@ pub use rules::Rules;
 #[doc(hidden)]
 pub use settings::{Identity, Settings};
 pub use subscribing::Subscribing;
+pub use why::{Cause, Why};
 
 pub(crate) use arriving::Duty;
 pub(crate) use delivery::{Delivery, What, Who};

@@ -9,7 +9,7 @@ use crate::names::Name;
 /// What a handler that admits a connection gives it. All of it is done as the connection opens,
 /// before [`Handler::opened`](super::serve::Handler::opened) is called: first the user, then the
 /// topics in their order, as far as the bounds of the hub allow. Where one of them is met the
-/// connection is closed with 1013.
+/// connection is closed for [`Cause::NoRoom`](crate::hub::Cause::NoRoom).
 ///
 /// ```
 /// use tidegate::handler::Admission;

@@ -3,29 +3,24 @@
 use std::fmt;
 
 use bytes::Bytes;
-use tidegate_proto::websocket::code::CloseCode;
-use tidegate_proto::websocket::frame::{Header, MAX_UNMASKED_HEADER};
 use tidegate_proto::message::{Kind, Part};
-use tidegate_proto::websocket::sender::OutOfOrder;
 
 use super::admission::{Admission, Joining};
 use super::desk::Desk;
 use super::forms;
 use super::serve::Piece;
 use super::turn::{Failing, Work};
-use super::websocket::encode::{Compressing, Deflating};
-use super::websocket::state;
+use super::websocket;
 use crate::config::stack::Deflate;
 use crate::connection::Payload;
-use crate::hub::{Content, Form, Message, NotDone, Subscribing, Target, Text};
-use crate::memory::Full;
+use crate::hub::{Cause, Content, Form, Message, NotDone, Subscribing, Target, Text, Why};
 use crate::names::{ConnectionId, Name};
 
 /// Why nothing was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteError {
     /// The connection's backlog, or the shard's pool, is full. A message has been lost, or cut
-    /// short, so the connection is closed with 1013.
+    /// short, so the connection is closed, as for [`Cause::NoRoom`].
     Full,
     /// The connection is closing: nothing may be sent any more.
     Closing,
@@ -78,16 +73,24 @@ impl Context<'_, '_> {
         self.write(kind, part, &Payload::Span(span))
     }
 
-    /// Sends a whole message.
+    /// Sends a whole message of text.
     ///
     /// # Errors
     /// See [`WriteError`].
-    pub fn send(&mut self, kind: Kind, message: &[u8]) -> Result<(), WriteError> {
-        self.write(kind, Part::Whole, &Payload::Bytes(message))
+    pub fn send_text(&mut self, text: &str) -> Result<(), WriteError> {
+        self.write(Kind::Text, Part::Whole, &Payload::Bytes(text.as_bytes()))
     }
 
-    /// Sends a piece of a message, as a frame of its own. Between the first piece and the last no
-    /// other message can be sent.
+    /// Sends a whole message of bytes.
+    ///
+    /// # Errors
+    /// See [`WriteError`].
+    pub fn send_bytes(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
+        self.write(Kind::Bytes, Part::Whole, &Payload::Bytes(bytes))
+    }
+
+    /// Sends a piece of a message, at once. Between the first piece and the last no other message
+    /// can be sent. Of text, the pieces together must be UTF-8, which is not checked.
     ///
     /// # Errors
     /// See [`WriteError`].
@@ -95,10 +98,10 @@ impl Context<'_, '_> {
         self.write(kind, part, &Payload::Bytes(piece))
     }
 
-    /// Starts the closing handshake; further output is refused. A code that may not travel (RFC
-    /// 6455 section 7.4) is sent as 1011.
-    pub fn close(&mut self, code: CloseCode) {
-        self.work.failing.get_or_insert(Failing::Wish(code.0));
+    /// Closes the connection: its peer is told why, and further output is refused. A [`Cause`] is
+    /// enough; [`Why::wish`] has an application's own number, and words for people.
+    pub fn close(&mut self, why: impl Into<Why>) {
+        self.work.failing.get_or_insert_with(|| Failing::Told(why.into()));
     }
 
     /// Whether the peer has yet to take what was written before. If so,
@@ -112,7 +115,7 @@ impl Context<'_, '_> {
     /// full. The pool that all backlogs of the shard share may be empty before that.
     #[must_use]
     pub fn room(&self) -> u32 {
-        self.work.output.backlog_room().saturating_sub(MAX_UNMASKED_HEADER as u32)
+        websocket::room(self.work)
     }
 
     /// What the handler keeps for this connection.
@@ -142,7 +145,7 @@ impl Context<'_, '_> {
     pub(super) fn admit(&mut self, admission: &Admission) {
         self.set_state(admission.state);
         if self.join(admission).is_err() {
-            self.close(CloseCode::TRY_AGAIN_LATER);
+            self.close(Cause::NoRoom);
         }
     }
 
@@ -223,9 +226,9 @@ impl Context<'_, '_> {
         self.work.desk()
     }
 
-    /// Closes other connections, or this one, with this code and reason.
-    pub fn disconnect(&mut self, target: &Target, code: CloseCode, reason: &str) {
-        self.desk().disconnect(target, code, reason);
+    /// Closes other connections, or this one, as [`Desk::disconnect`] does.
+    pub fn disconnect(&mut self, target: &Target, why: impl Into<Why>) {
+        self.desk().disconnect(target, why);
     }
 
     /// The form in which it is sent what is published.
@@ -234,46 +237,6 @@ impl Context<'_, '_> {
     }
 
     fn write(&mut self, kind: Kind, part: Part, payload: &Payload<'_>) -> Result<(), WriteError> {
-        if self.work.is_ending() {
-            return Err(WriteError::Closing);
-        }
-        let websocket = state(self.work.output.connection);
-        let is_worth_it = websocket.deflate_bits != 0
-            && self.deflate.is_some_and(|deflate| payload.len() >= deflate.min as usize);
-        let sent = match websocket.sender.send(part, is_worth_it) {
-            Err(OutOfOrder) => return Err(WriteError::OutOfOrder),
-            Ok(true) => self.write_compressed(kind, part, payload),
-            Ok(false) => {
-                let header = Header::of_message(kind, part, false, payload.len());
-                self.work.output.frame(&header, payload)
-            }
-        };
-        if sent == Err(Full) {
-            // It may be cut short: no published frame may follow, only a Close frame.
-            state(self.work.output.connection).sender.cut_short();
-            self.work.failing.get_or_insert(Failing::Slow);
-            return Err(WriteError::Full);
-        }
-        self.work.said.messages += u64::from(part.is_last());
-        self.work.said.bytes += payload.len() as u64;
-        Ok(())
-    }
-
-    /// Compresses piece by piece, each into a fragment of its own.
-    fn write_compressed(
-        &mut self,
-        kind: Kind,
-        part: Part,
-        payload: &Payload<'_>,
-    ) -> Result<(), Full> {
-        let level = self.deflate.map_or(1, |deflate| deflate.level);
-        let window = self.work.output.connection.window();
-        let mut pieces = Compressing::new(kind, part, payload.len(), Deflating { level, window });
-        while let Some((header, piece)) =
-            pieces.next(payload.bytes(self.work.output.pool.memory), self.work.compressor)
-        {
-            self.work.output.frame(&header, &Payload::Bytes(piece))?;
-        }
-        Ok(())
+        websocket::say(self.work, self.deflate, kind, part, payload)
     }
 }

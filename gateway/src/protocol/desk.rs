@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use tidegate_proto::websocket::code::CloseCode;
-
 use super::context::Publishing;
 use crate::hub::{Content, Hub, Message, NotDone, Publication, Target, Why};
 
@@ -43,8 +41,8 @@ impl<'d> Desk<'d> {
         Ok(())
     }
 
-    /// Closes connections with this code and reason.
-    pub fn disconnect(&mut self, target: &Target, code: CloseCode, reason: &str) {
-        self.hub.disconnect(target, Why::wish(code.0, reason));
+    /// Closes connections, for a [`Cause`](crate::hub::Cause) or with more words for [`Why`].
+    pub fn disconnect(&mut self, target: &Target, why: impl Into<Why>) {
+        self.hub.disconnect(target, why.into());
     }
 }

@@ -3,7 +3,6 @@
 use std::marker::PhantomData;
 
 use tidegate_proto::keepalive::Wait;
-use tidegate_proto::websocket::code::CloseCode;
 
 use super::Ended;
 use super::context::{Publishing, WriteError};
@@ -15,7 +14,7 @@ use crate::config::Listener;
 use crate::connection::{
     AfterFlush, Connection, FOREIGN_OWN, Foreign, Output, Payload, Spoken, Stage,
 };
-use crate::hub::{Content, Message, NotDone, Subscribing, Target};
+use crate::hub::{Cause, Content, Message, NotDone, Subscribing, Target};
 use crate::kernel::Span;
 use crate::memory::{Share, gathered};
 use crate::names::{ConnectionId, Name};
@@ -52,7 +51,7 @@ pub trait Protocol {
     fn last_words(&mut self, _exchange: &mut Exchange<'_, '_>, _why: Failing) {}
 
     /// The connection has ended; `own` is what was kept for it.
-    fn ended(&mut self, _id: ConnectionId, _own: &[u8; FOREIGN_OWN], _by_peer: bool) {}
+    fn ended(&mut self, _id: ConnectionId, _own: &[u8; FOREIGN_OWN], _end: End) {}
 }
 
 /// Bytes that have come in; they are asked of the [`Exchange`]. They are no copy, and sending them
@@ -202,7 +201,7 @@ impl Exchange<'_, '_> {
 
     /// Ends the connection once all that was said is sent.
     pub fn end(&mut self) {
-        self.work.failing.get_or_insert(Failing::Wish(0));
+        self.work.failing.get_or_insert(Failing::Told(Cause::Done.into()));
     }
 
     /// Ends the connection, because the peer broke the protocol. Number and reason are the
@@ -311,7 +310,7 @@ pub(super) fn tell_end(profiles: &mut Profiles, connection: &mut Connection, end
     foreign.is_open = false;
     let own = foreign.own;
     if let Some(protocol) = profiles.protocol(connection.profile) {
-        protocol.ended(ended.id, &own, ended.end.by_peer);
+        protocol.ended(ended.id, &own, ended.end);
     }
 }
 
@@ -348,7 +347,7 @@ fn end_if_failing(turn: &mut Turn<'_>) {
         return;
     }
     failing.count(turn.counters);
-    turn.left.end.get_or_insert(End { code: CloseCode::NO_STATUS, by_peer: false });
+    turn.left.end.get_or_insert(End { by_peer: false, cause: Some(failing.cause()) });
     if matches!(failing, Failing::Slow | Failing::GivesWay) {
         // Bytes are lost, or there is no room for more.
         turn.left.drop = true;

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use tidegate_proto::websocket::message::Kind;
+use tidegate_proto::message::Kind;
 
 use super::events;
 use super::websocket::encode::{Deflating, Head, compressed, kind, plain};

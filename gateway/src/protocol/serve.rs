@@ -8,7 +8,6 @@
 use std::marker::PhantomData;
 
 use tidegate_proto::http::RequestHead;
-use tidegate_proto::websocket::code::CloseCode;
 use tidegate_proto::message::{Kind, Part};
 
 use super::admission::Admission;
@@ -17,6 +16,7 @@ use super::desk::Desk;
 use super::refusal::Refusal;
 use super::response::Response;
 use crate::config::Route;
+use crate::hub::Cause;
 use crate::kernel::Span;
 use crate::names::ConnectionId;
 
@@ -46,7 +46,7 @@ pub enum Wants {
 /// ```
 #[derive(Debug)]
 pub struct Piece<'p> {
-    /// Text or binary.
+    /// Text or bytes.
     pub kind: Kind,
     /// Which part of the message.
     pub part: Part,
@@ -80,20 +80,20 @@ pub enum Decision {
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
-    /// The close code: the peer's, ours, or 1005 and 1006 for none and for a connection that just
-    /// ended.
-    pub code: CloseCode,
     /// The peer began it.
     pub by_peer: bool,
+    /// Why, as was said last: by the peer, which repeats what it was told, or by us if it could not
+    /// answer. `None` if the connection just ended.
+    pub cause: Option<Cause>,
 }
 
 impl End {
     /// The peer has just ended it.
-    pub const ABRUPT: Self = Self { code: CloseCode::ABNORMAL, by_peer: true };
+    pub const ABRUPT: Self = Self { by_peer: true, cause: None };
     /// We have just ended it.
-    pub const DROPPED: Self = Self { code: CloseCode::ABNORMAL, by_peer: false };
+    pub const DROPPED: Self = Self { by_peer: false, cause: None };
     /// The shard has ended.
-    pub const STOPPED: Self = Self { code: CloseCode::GOING_AWAY, by_peer: false };
+    pub const STOPPED: Self = Self { by_peer: false, cause: Some(Cause::GoesAway) };
 }
 
 /// What may happen to a connection besides what its peer sends.

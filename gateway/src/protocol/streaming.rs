@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use tidegate_proto::keepalive::Wait;
-use tidegate_proto::websocket::code::CloseCode;
 
 use super::response::{Sink, Source};
 use super::serve::End;
 use super::turn::{Failing, Opened, Turn};
 use crate::connection::{AfterFlush, Connection, Spoken, Stage, Streaming};
+use crate::hub::Cause;
 use crate::kernel::Slot;
 
 /// The sources of the bodies that are being sent.
@@ -77,7 +77,7 @@ pub(super) fn pull(turn: &mut Turn<'_>) {
     } else if is_over {
         turn.connection().stage = Stage::Lingering;
         turn.connection().states.do_after_flush(AfterFlush::Finish);
-        turn.left.end = Some(End { code: CloseCode::NO_STATUS, by_peer: false });
+        turn.left.end = Some(End { by_peer: false, cause: Some(Cause::Done) });
         turn.left.wait = Some(Wait::Close);
     }
 }

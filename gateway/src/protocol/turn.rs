@@ -13,14 +13,14 @@ use super::serve::End;
 use super::services::{Profile, Profiles, ServiceLimits, Services};
 use crate::connection::{Connection, Output, Reading, ServiceId, Spot};
 use crate::counters::Counters;
-use crate::hub::{Cause, Hub, Message, NotDone, Publication, Target};
+use crate::hub::{Cause, Hub, Message, NotDone, Publication, Target, Why};
 use crate::kernel::Span;
 use crate::memory::{Compressor, Full, Inflater, Share, gathered};
 use crate::names::ConnectionId;
 
 /// What ends a connection from our side, whatever is spoken on it. Each protocol has words of its
 /// own for it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Failing {
     /// The peer broke the protocol.
     Fault(Fault),
@@ -34,10 +34,8 @@ pub enum Failing {
     TooLate,
     /// There is no place for it any more: the shard drains, or is full.
     GoesAway,
-    /// Somebody's wish, by the number that it has in the protocol.
-    Wish(u16),
-    /// What it is subscribed to finds no room.
-    NoRoom,
+    /// It is told to: by its handler, by the hub, or through it.
+    Told(Why),
 }
 
 /// What a peer did that the protocol does not allow.
@@ -53,27 +51,30 @@ impl Failing {
     /// Whether the peer is asked to end the connection, and has time for it. Otherwise nothing that
     /// it sends is read any more.
     #[must_use]
-    pub const fn is_orderly(self) -> bool {
-        matches!(self, Self::GoesAway | Self::Wish(_) | Self::NoRoom)
+    pub const fn is_orderly(&self) -> bool {
+        matches!(self, Self::GoesAway | Self::Told(_))
+    }
+
+    /// The same in the words that each protocol translates.
+    #[must_use]
+    pub const fn cause(&self) -> Cause {
+        match self {
+            Self::Fault(fault) => Cause::Fault(fault.number),
+            Self::Slow | Self::GivesWay | Self::NoMemory => Cause::NoRoom,
+            Self::TooLate => Cause::Forbidden,
+            Self::GoesAway => Cause::GoesAway,
+            Self::Told(why) => why.cause,
+        }
     }
 
     /// Counts a connection that ends for it.
-    pub fn count(self, counters: &mut Counters) {
+    pub fn count(&self, counters: &mut Counters) {
         match self {
             Self::Fault(_) => counters.protocol_errors += 1,
             Self::Slow | Self::GivesWay => counters.slow_peers_closed += 1,
             Self::NoMemory => counters.out_of_blocks += 1,
             Self::TooLate => counters.messages_too_slow += 1,
-            Self::GoesAway | Self::Wish(_) | Self::NoRoom => {}
-        }
-    }
-}
-
-impl From<Cause> for Failing {
-    fn from(cause: Cause) -> Self {
-        match cause {
-            Cause::Wish(number) => Self::Wish(number),
-            Cause::NoRoom => Self::NoRoom,
+            Self::GoesAway | Self::Told(_) => {}
         }
     }
 }
@@ -224,8 +225,6 @@ pub struct Turn<'a> {
     pub is_full: bool,
     /// The shard drains.
     pub drains: bool,
-    /// What the peer is told about a close that is somebody's wish.
-    pub reason: &'a str,
     /// What is left to do.
     pub left: Finished,
 }

@@ -46,7 +46,7 @@ impl Peers {
         if let Some(peer) = self.get(slot)
             && profile.logs_websocket
         {
-            let End { code, by_peer } = end;
+            let (code, by_peer) = (end.close_code(), end.by_peer);
             tracing::info!(target: "tidegate::websocket", %peer, slot, %code, by_peer, "closed");
         }
     }

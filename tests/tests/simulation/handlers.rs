@@ -6,10 +6,10 @@ use std::sync::{Arc, Mutex};
 
 use tidegate::config::{self, Route};
 use tidegate::handler::{Admission, Context, Decision, Desk, End, Handler, Piece, Rooms, Wants};
+use tidegate::hub::Cause;
 use tidegate::names::ConnectionId;
 use tidegate_proto::http::RequestHead;
-use tidegate_proto::websocket::code::CloseCode;
-use tidegate_proto::message::{Kind, Part};
+use tidegate_proto::message::Part;
 
 /// The close code of [`Behaviour::CloseAtTheThird`].
 pub const HAD_ENOUGH: u16 = 4003;
@@ -130,14 +130,14 @@ impl Recorded {
         let seen = self.seen(context);
         while seen.sent < SOURCE_MESSAGES && !context.is_choked() {
             let message = source_message(seen.sent);
-            if context.send(Kind::Bytes, &message).is_err() {
+            if context.send_bytes(&message).is_err() {
                 return;
             }
             seen.sent += 1;
         }
         if seen.sent == SOURCE_MESSAGES {
             seen.closed = true;
-            context.close(CloseCode::NORMAL);
+            context.close(Cause::Done);
         }
     }
 }
@@ -175,7 +175,7 @@ impl Handler for Recorded {
             Behaviour::Source => Ok(()),
             Behaviour::CloseAtTheThird if seen.messages >= 3 => {
                 seen.closed = true;
-                context.close(CloseCode(HAD_ENOUGH));
+                context.close(Cause::Wish(HAD_ENOUGH));
                 Ok(())
             }
             // The third message may have begun: nothing of it goes back.

@@ -7,6 +7,7 @@ use tidegate_proto::websocket::frame::{Header, OpCode};
 
 use super::{closing, say_control, state};
 use crate::connection::{AfterFlush, Connection, Payload, Stage};
+use crate::hub::Cause;
 use crate::kernel::Span;
 use crate::memory::Full;
 use crate::protocol::Ended;
@@ -53,7 +54,7 @@ pub(super) fn close_frame(turn: &mut Turn<'_>, payload: Span) {
         Err(error) => return turn.fail(error.into()),
     };
     let must_answer = state(turn.connection()).closing.handle_close();
-    turn.left.end = Some(End { code: code.unwrap_or(CloseCode::NO_STATUS), by_peer: must_answer });
+    turn.left.end = Some(End { by_peer: must_answer, cause: Some(cause(code)) });
     if must_answer && state(turn.connection()).closing.close() {
         // RFC 6455 section 5.5.1: "When sending a Close frame in response, the endpoint typically
         // echos the status code it received." The reason goes back with it.
@@ -71,16 +72,16 @@ pub(super) fn is_listening(turn: &mut Turn<'_>) -> bool {
 /// Fails or closes the connection: a Close frame if none was sent, and the state after it.
 fn say_close(turn: &mut Turn<'_>, failing: Failing) -> Result<(), Full> {
     failing.count(turn.counters);
-    let (code, reason) = words(failing, turn.reason);
+    let cause = failing.cause();
     let mut body = [0; 125];
-    let length = CloseReason { code: Some(code), reason }.emit(&mut body);
+    let length = reason(&failing).emit(&mut body);
     let connection = turn.connection();
     let first = state(connection).closing.close();
     if !failing.is_orderly() {
         state(connection).closing = Closing::Closed;
         connection.stage = Stage::Lingering;
         connection.states.do_after_flush(AfterFlush::Finish);
-        turn.left.end.get_or_insert(End { code, by_peer: false });
+        turn.left.end.get_or_insert(End { by_peer: false, cause: Some(cause) });
         turn.forget_input();
     }
     if !first {
@@ -90,34 +91,101 @@ fn say_close(turn: &mut Turn<'_>, failing: Failing) -> Result<(), Full> {
     turn.work.output.frame(&header, &Payload::Bytes(&body[..length]))
 }
 
-/// What a Close frame says. `wished` are the words of whose wish it is, or of the hub.
-fn words(failing: Failing, wished: &str) -> (CloseCode, &str) {
-    match failing {
-        Failing::Fault(Fault { number, reason }) => (CloseCode(number), reason),
-        Failing::Slow => (CloseCode::TRY_AGAIN_LATER, "too slow: the backlog is full"),
-        Failing::GivesWay => (CloseCode::TRY_AGAIN_LATER, "too slow, and memory is short"),
-        Failing::NoMemory => (CloseCode::TRY_AGAIN_LATER, "no memory for the message"),
-        Failing::TooLate => (CloseCode::POLICY_VIOLATION, "the message takes too long to arrive"),
-        Failing::GoesAway => (CloseCode::GOING_AWAY, ""),
-        // RFC 6455 section 7.4: some codes may not travel.
-        Failing::Wish(number) if !CloseCode(number).may_travel() => {
-            (CloseCode::INTERNAL_ERROR, wished)
-        }
-        Failing::Wish(number) => (CloseCode(number), wished),
-        Failing::NoRoom => (CloseCode::TRY_AGAIN_LATER, wished),
+/// What a Close frame says.
+fn reason(failing: &Failing) -> CloseReason<'_> {
+    let reason = match failing {
+        Failing::Fault(fault) => fault.reason,
+        Failing::Slow => "too slow: the backlog is full",
+        Failing::GivesWay => "too slow, and memory is short",
+        Failing::NoMemory => "no memory for the message",
+        Failing::TooLate => "the message takes too long to arrive",
+        Failing::GoesAway => "",
+        Failing::Told(why) => &why.text,
+    };
+    let code = Some(code(failing.cause())).filter(|code| code.may_travel());
+    CloseReason { code, reason }
+}
+
+/// What a cause is to WebSocket. Of those that may not travel there is one, for what nobody says.
+fn code(cause: Cause) -> CloseCode {
+    match cause {
+        Cause::Done => CloseCode::NORMAL,
+        Cause::GoesAway => CloseCode::GOING_AWAY,
+        Cause::Forbidden => CloseCode::POLICY_VIOLATION,
+        Cause::Failed => CloseCode::INTERNAL_ERROR,
+        Cause::NoRoom => CloseCode::TRY_AGAIN_LATER,
+        Cause::Unsaid => CloseCode::NO_STATUS,
+        Cause::Fault(number) | Cause::Wish(number) => match CloseCode(number) {
+            code if code.may_travel() => code,
+            // RFC 6455 section 7.4: some codes may not travel.
+            _ => CloseCode::INTERNAL_ERROR,
+        },
+    }
+}
+
+/// What is behind a Close frame with this code.
+fn cause(code: Option<CloseCode>) -> Cause {
+    let Some(code) = code else { return Cause::Unsaid };
+    match code {
+        CloseCode::NORMAL => Cause::Done,
+        CloseCode::GOING_AWAY => Cause::GoesAway,
+        CloseCode::POLICY_VIOLATION => Cause::Forbidden,
+        CloseCode::INTERNAL_ERROR => Cause::Failed,
+        CloseCode::TRY_AGAIN_LATER => Cause::NoRoom,
+        CloseCode::PROTOCOL_ERROR
+        | CloseCode::UNSUPPORTED
+        | CloseCode::INVALID_PAYLOAD
+        | CloseCode::MESSAGE_TOO_BIG
+        | CloseCode::EXTENSION_REQUIRED => Cause::Fault(code.0),
+        CloseCode(number) => Cause::Wish(number),
+    }
+}
+
+impl End {
+    /// The close code that says this over WebSocket (RFC 6455 section 7.1.5): the one that came or
+    /// was told, 1005 for a Close frame without one, and 1006 where none came.
+    #[must_use]
+    pub fn close_code(self) -> u16 {
+        self.cause.map_or(CloseCode::ABNORMAL, code).0
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::Cause;
+    use crate::hub::Why;
 
     #[test]
-    fn what_the_hub_closes_is_told_with_a_code_that_may_travel() {
-        let told = |cause: Cause| words(cause.into(), "why").0;
-        assert_eq!(told(Cause::Wish(4321)), CloseCode(4321));
-        assert_eq!(told(Cause::Wish(1006)), CloseCode::INTERNAL_ERROR);
-        assert_eq!(told(Cause::NoRoom), CloseCode::TRY_AGAIN_LATER);
+    fn what_is_told_to_end_is_told_with_a_code_that_may_travel() {
+        let told = |why: Why| reason(&Failing::Told(why)).code.map(|code| code.0);
+        for number in 0..=u16::MAX {
+            let may_travel = CloseCode(number).may_travel();
+            let expected = if may_travel { number } else { CloseCode::INTERNAL_ERROR.0 };
+            for cause in [Cause::Wish(number), Cause::Fault(number)] {
+                assert_eq!(told(cause.into()), Some(expected), "{cause:?}");
+            }
+        }
+        assert_eq!(told(Why::no_room()), Some(1013));
+        assert_eq!(told(Cause::Unsaid.into()), None);
+    }
+
+    #[test]
+    fn a_cause_has_the_code_that_was_seen() {
+        let seen = |code| End { by_peer: true, cause: Some(cause(code)) }.close_code();
+        let may_travel = |number: &u16| CloseCode(*number).may_travel();
+        for number in (0..=u16::MAX).filter(may_travel) {
+            assert_eq!(seen(Some(CloseCode(number))), number);
+        }
+        assert_eq!((seen(None), End::ABRUPT.close_code()), (1005, 1006));
+    }
+
+    #[test]
+    fn each_cause_is_told_as_itself() {
+        let plain = [Cause::Done, Cause::GoesAway, Cause::Forbidden, Cause::Failed, Cause::NoRoom];
+        let numbered =
+            [Cause::Fault(1002), Cause::Fault(1009), Cause::Wish(3000), Cause::Wish(4999)];
+        for told in plain.into_iter().chain(numbered) {
+            assert_eq!(cause(Some(code(told))), told);
+        }
     }
 }

@@ -3,6 +3,7 @@
 pub(crate) mod encode;
 mod ending;
 mod input;
+mod output;
 
 use tidegate_proto::websocket::close::Closing;
 use tidegate_proto::websocket::frame::{Header, OpCode};
@@ -15,6 +16,7 @@ use crate::connection::{Connection, Payload, Spoken, Stage, WebSocket};
 
 pub(super) use ending::{close, tell_end};
 pub(super) use input::{gathered, input};
+pub(super) use output::{room, say};
 
 /// The state of the WebSocket connection that a turn or a handler is at work on.
 pub(super) const fn state(connection: &mut Connection) -> &mut WebSocket {

@@ -121,7 +121,6 @@ impl<R: Ring> Connections<R> {
             head_max: sockets.limits.request_head as usize,
             is_full,
             drains,
-            reason: "",
             left: Finished::nothing(),
         }
     }

@@ -4,7 +4,7 @@ use crate::connection::NO_KEY;
 use crate::hub::{Delivery, Form, Instruction, NotDone, Subscribing, Why};
 use crate::kernel::{Ring, Slot};
 use crate::names::{Address, ConnectionId};
-use crate::protocol::{self, forms};
+use crate::protocol::{self, Failing, forms};
 use crate::shard::connections::Connections;
 use crate::shard::connections::queue::Delivered;
 
@@ -65,8 +65,7 @@ impl<R: Ring> Connections<R> {
     /// Closes a connection.
     pub(crate) fn close_told(&mut self, slot: Slot, why: &Why) {
         let mut turn = self.turn(slot, None);
-        turn.reason = &why.text;
-        protocol::close(&mut turn, why.cause.into());
+        protocol::close(&mut turn, Failing::Told(why.clone()));
         let finished = turn.finish();
         self.complete(slot, None, finished);
     }
