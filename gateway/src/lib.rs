@@ -2,7 +2,40 @@
 //!
 //! The binary is a thin layer over [`gateway::Gateway`], which an embedding program can use as
 //! well: it starts one shard per core, each with its own ring, listeners and connections, and
-//! answers each route with a [`handler::Handler`].
+//! answers each route with a [`handler::Handler`]. Handlers are built in, or the program's own:
+//!
+//! ```no_run
+//! use tidegate::config::Config;
+//! use tidegate::gateway::{Gateway, Program};
+//! use tidegate::handler::{Admission, Context, Handler, Piece};
+//!
+//! struct Greet;
+//!
+//! impl Handler for Greet {
+//!     fn opened(&mut self, context: &mut Context<'_, '_>, _admission: Admission) {
+//!         // Who takes nothing is closed, as its route says: nothing is left to do here.
+//!         let _ = context.send_text("hello");
+//!     }
+//!
+//!     fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece<'_>) {
+//!         let _ = context.echo(piece);
+//!     }
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let text = "[[route]]\npath = \"/greet\"\nhandler = \"echo\"";
+//! let config = Config::parse(text, "greet.toml")?;
+//! let program = Program::default()
+//!     .handlers(|route| (route.path == "/greet").then(|| Box::new(Greet) as Box<dyn Handler>));
+//! let gateway = Gateway::start_with(config, program)?;
+//! println!("ws://{}/greet", gateway.addresses()[0]);
+//! gateway.join()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Begin with [`handler`] for what such a program may say and is told, and with
+//! [`Gateway`](gateway::Gateway) for how it is started and ended.
 //!
 //! - [`config`]: what a gateway is started with, read from TOML or put together by the program;
 //! - [`gateway`]: starting it, and everything that may keep it from that;

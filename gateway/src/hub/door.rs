@@ -100,7 +100,31 @@ impl Common {
     }
 }
 
-/// The way in; cheap to clone, usable from any thread. Nothing here waits.
+/// The way into the hub from other threads; cheap to clone, usable from any thread. Nothing here
+/// waits.
+///
+/// ```no_run
+/// use tidegate::hub::{Cause, Door, Errand, Outcome, Publication, Target};
+/// use tidegate::names::{ConnectionId, Name};
+///
+/// // The door is that of a gateway: `Gateway::door`.
+/// fn announce(door: &Door, news: Name) -> Result<(), tidegate::hub::NotDone> {
+///     let message = door.message("hello")?;
+///     let publication = Publication { message, key: None, except: None };
+///     // What came of it is told on a shard's thread, which must not wait for anything.
+///     door.ask(Errand::Publish(Target::Topic(news), publication), |outcome| {
+///         if let Outcome::Published(published) = outcome {
+///             println!("it is for {} connections", published.connections);
+///         }
+///     });
+///     Ok(())
+/// }
+///
+/// fn send_away(door: &Door, who: ConnectionId) {
+///     let why = Cause::Forbidden.saying("not here");
+///     door.ask(Errand::Disconnect(Target::Connection(who), why), |_| {});
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Door {
     entrance: Entrance<Mail>,

@@ -1,5 +1,30 @@
 //! What is spoken on a connection.
 //!
+//! On a listener of the configuration that is HTTP, and what it leads to: WebSocket, or a response.
+//! A program that brings a [`Protocol`] of its own along names it for a listener
+//! ([`Program::protocols`](crate::gateway::Program::protocols)); it sees each connection through an
+//! [`Exchange`]:
+//!
+//! ```
+//! use tidegate::gateway::Program;
+//! use tidegate::protocol::{Exchange, Protocol, Stretch};
+//!
+//! struct Echo;
+//!
+//! impl Protocol for Echo {
+//!     fn input(&mut self, exchange: &mut Exchange<'_, '_>, input: Stretch<'_>) {
+//!         // Who takes nothing is ended: nothing is left to do here.
+//!         let _ = exchange.echo(input);
+//!     }
+//! }
+//!
+//! let program = Program::default().protocols(|listener| {
+//!     (listener.address.port() == 7).then(|| Box::new(Echo) as Box<dyn Protocol>)
+//! });
+//! ```
+//!
+//! # Within the gateway
+//!
 //! A shard receives, sends, waits and closes, and knows no protocol. What has come in, what has been
 //! sent, what is over and what is to end goes to the functions here, each over the [`Turn`] of one
 //! connection: one `match` over what is spoken on it. What a turn leaves to do for the shard it says
@@ -47,16 +72,16 @@ pub use turn::{Failing, Fault};
 
 /// Which connection has ended, and how.
 #[derive(Clone, Copy, Debug)]
-pub struct Ended {
+pub(crate) struct Ended {
     /// Which one.
-    pub id: ConnectionId,
+    pub(crate) id: ConnectionId,
     /// How.
-    pub end: End,
+    pub(crate) end: End,
 }
 
 /// What has not come in time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Overdue {
+pub(crate) enum Overdue {
     /// Anything at all, or the end of the request.
     Word,
     /// The rest of what is half received.
@@ -65,7 +90,7 @@ pub enum Overdue {
 
 /// A connection has come. What a listener's own protocol is spoken on begins with it; of the others
 /// a request is awaited.
-pub fn begin(turn: &mut Turn<'_>) {
+pub(crate) fn begin(turn: &mut Turn<'_>) {
     if turn.profile().protocol.is_some() {
         foreign::begin(turn);
     } else if turn.drains {
@@ -75,14 +100,14 @@ pub fn begin(turn: &mut Turn<'_>) {
 
 /// What was published for the connection, where its protocol has no form that is made for many at
 /// once; `topic` is where, if it was a topic.
-pub fn told(turn: &mut Turn<'_>, topic: Option<&Name>, message: &[u8]) {
+pub(crate) fn told(turn: &mut Turn<'_>, topic: Option<&Name>, message: &[u8]) {
     if turn.connection().is_foreign() {
         foreign::told(turn, topic, message);
     }
 }
 
 /// Something has happened that the handler of the connection wants to know; `false` if it has none.
-pub fn event(turn: &mut Turn<'_>, event: Event<'_>) -> bool {
+pub(crate) fn event(turn: &mut Turn<'_>, event: Event<'_>) -> bool {
     let is_handled = matches!(turn.connection().spoken, Spoken::WebSocket(_));
     if is_handled {
         websocket::event(turn, event);
@@ -91,7 +116,7 @@ pub fn event(turn: &mut Turn<'_>, event: Event<'_>) -> bool {
 }
 
 /// Works on what was received.
-pub fn input(turn: &mut Turn<'_>, received: Span) {
+pub(crate) fn input(turn: &mut Turn<'_>, received: Span) {
     match turn.connection().spoken {
         Spoken::Opening => opening::input(turn, received),
         Spoken::WebSocket(_) => websocket::input(turn, received),
@@ -102,7 +127,7 @@ pub fn input(turn: &mut Turn<'_>, received: Span) {
 }
 
 /// Works on `count` bytes that were received straight into the gathered block.
-pub fn gathered(turn: &mut Turn<'_>, block: BlockId, count: u32) {
+pub(crate) fn gathered(turn: &mut Turn<'_>, block: BlockId, count: u32) {
     match turn.connection().spoken {
         // What they keep is never received in place: how much is to come of it is not known.
         Spoken::Opening | Spoken::Foreign(_) | Spoken::Response(_) => {}
@@ -111,7 +136,7 @@ pub fn gathered(turn: &mut Turn<'_>, block: BlockId, count: u32) {
 }
 
 /// Everything queued was sent.
-pub fn writable(turn: &mut Turn<'_>) {
+pub(crate) fn writable(turn: &mut Turn<'_>) {
     match turn.connection().spoken {
         Spoken::Opening => {}
         Spoken::WebSocket(_) => websocket::writable(turn),
@@ -121,7 +146,7 @@ pub fn writable(turn: &mut Turn<'_>) {
 }
 
 /// Something has not come in time.
-pub fn expired(turn: &mut Turn<'_>, what: Overdue) {
+pub(crate) fn expired(turn: &mut Turn<'_>, what: Overdue) {
     match (turn.connection().spoken, what) {
         (Spoken::Opening, _) => opening::too_late(turn),
         (Spoken::WebSocket(_), Overdue::Word) => websocket::ping(turn),
@@ -133,7 +158,7 @@ pub fn expired(turn: &mut Turn<'_>, what: Overdue) {
 }
 
 /// Ends the connection, if it is not ending already.
-pub fn close(turn: &mut Turn<'_>, why: Failing) {
+pub(crate) fn close(turn: &mut Turn<'_>, why: Failing) {
     match turn.connection().spoken {
         Spoken::Opening => opening::refuse_busy(turn),
         Spoken::WebSocket(_) => websocket::close(turn, why),
@@ -143,7 +168,7 @@ pub fn close(turn: &mut Turn<'_>, why: Failing) {
 }
 
 /// The connection's messages have ended: whoever was told of their beginning is told, once.
-pub fn tell_end(
+pub(crate) fn tell_end(
     services: &mut Services,
     profiles: &mut Profiles,
     connection: &mut Connection,
