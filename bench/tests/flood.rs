@@ -11,7 +11,7 @@ fn round(flood: Flood) -> flood::Round {
         seconds: 1.0,
         gateway: None,
     };
-    let mut report = flood::run(&arguments).unwrap();
+    let mut report = flood::run(&arguments).expect("floods");
     assert_eq!(report.floods.len(), 1, "{report}");
     report.floods.remove(0)
 }
