@@ -25,10 +25,10 @@
 //!
 //! # Within the gateway
 //!
-//! A shard receives, sends, waits and closes, and knows no protocol. What has come in, what has been
-//! sent, what is over and what is to end goes to the functions here, each over the [`Turn`] of one
-//! connection: one `match` over what is spoken on it. What a turn leaves to do for the shard it says
-//! when it is over ([`turn::Finished`]). What is published is put into bytes by `forms`.
+//! A shard receives, sends, waits and closes, in the words of no protocol. What has come in, what has
+//! been sent, what is over and what is to end goes to the functions here, each over the [`Turn`] of
+//! one connection: one `match` over what is spoken on it. What a turn leaves to do for the shard it
+//! says when it is over ([`turn::Finished`]). What is published is put into bytes by `forms`.
 
 #[doc(hidden)]
 pub mod admission;
