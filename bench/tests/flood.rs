@@ -22,13 +22,17 @@ fn a_flood_comes_and_others_are_watched_before_and_meanwhile() {
         let round = round(flood);
         let clients = if flood == Flood::Topic { 2000 } else { 50 };
         assert_eq!((round.done.clients, round.done.ended), (clients, 0), "{round}");
+        // Who publishes to the topic is there as well.
+        let publishers = u64::from(flood == Flood::Topic);
+        assert_eq!(round.open, clients as u64 + publishers + 10, "{round}");
         assert!(round.done.sent > 0 && round.done.read > 0, "{round}");
         assert!(round.quiet.echoes > 0 && round.busy.echoes > 0, "{round}");
     }
 }
 
 #[test]
-fn those_who_join_do_not_read() {
+fn those_who_join_are_let_in_and_do_not_read() {
     let round = round(Flood::Joins);
     assert_eq!((round.done.clients, round.done.read), (9500, 0), "{round}");
+    assert!(round.open > 10, "nobody was let in: {round}");
 }

@@ -8,6 +8,7 @@ mod mob;
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -20,6 +21,7 @@ use crate::bounds::{self, BoundReport};
 use crate::others::{Others, Phase, Seen, Shape};
 use crate::process::{CpuTime, waited_for_cpu};
 use crate::runtime;
+use crate::scrape::Scrape;
 use crate::server::Server;
 
 /// What differs from the gateway's default configuration.
@@ -29,8 +31,9 @@ const CONFIGURATION: &str = "[[topic]]\nname = \"room\"\npresence = true\n\
      [[route]]\npath = \"/room\"\nhandler = \"hub?topic=room&events=on\"\n\
      [[route]]\npath = \"/echo\"\nhandler = \"echo\"\n";
 
-/// How long the others go on before they are watched.
-const WARM_UP: Duration = Duration::from_millis(600);
+/// How long the others go on before they are watched, and how long the gateway's counters may be
+/// behind: a tick of a shard, twice over.
+const TICKS: Duration = Duration::from_millis(600);
 
 /// What is done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
@@ -103,6 +106,9 @@ pub struct Round {
     pub seconds: f64,
     /// What it did.
     pub done: Tally,
+    /// Connections that the gateway had open at its end, the others among them: whether those who
+    /// never read were let in shows nowhere else.
+    pub open: u64,
     /// What the others saw before.
     pub quiet: Seen,
     /// What they saw meanwhile. That none of them was closed is certain: that is an error.
@@ -124,22 +130,28 @@ pub fn run(arguments: &Arguments) -> io::Result<Report> {
     let (mut server, mut floods) = (String::new(), Vec::new());
     for flood in chosen {
         let program = arguments.gateway.as_deref();
-        let gateway = Server::start_gateway(program, arguments.shards, CONFIGURATION)?;
+        let (gateway, admin) =
+            Server::start_gateway_with_admin(program, arguments.shards, CONFIGURATION)?;
         server.clone_from(&gateway.description);
-        floods.push(round(arguments, *flood, &gateway)?);
+        floods.push(round(arguments, *flood, &gateway, admin)?);
     }
     Ok(Report { server, others: arguments.others, floods })
 }
 
 /// Makes one flood.
-fn round(arguments: &Arguments, flood: Flood, server: &Server) -> io::Result<Round> {
+fn round(
+    arguments: &Arguments,
+    flood: Flood,
+    server: &Server,
+    admin: SocketAddr,
+) -> io::Result<Round> {
     let pid = server.known_pid()?;
     let span = Duration::from_secs_f64(arguments.seconds);
     let address = server.target.address;
     let mut mob = runtime::aside(|| Mob::gather(flood, address))?;
     let shape = Shape { connections: arguments.others, rate: arguments.rate };
     let others = Others::start(&server.target, shape);
-    thread::sleep(WARM_UP);
+    thread::sleep(TICKS);
     others.enter(Phase::Quiet);
     thread::sleep(span);
     let (used, waited) = (CpuTime::of(pid)?, waited_for_cpu(pid)?);
@@ -150,11 +162,14 @@ fn round(arguments: &Arguments, flood: Flood, server: &Server) -> io::Result<Rou
     let took = began.elapsed().as_secs_f64();
     let used = (CpuTime::of(pid)? - used).total();
     let waited = waited_for_cpu(pid)?.saturating_sub(waited);
+    thread::sleep(TICKS);
+    let open = Scrape::of(admin)?.sum("tidegate_connections_open") as u64;
     let [quiet, busy] = others.finish()?;
     Ok(Round {
         flood,
         seconds: took,
         done: mob.into_tally(),
+        open,
         quiet,
         busy,
         bound: bounds::of_others(&quiet, &busy),
@@ -182,9 +197,9 @@ impl fmt::Display for Report {
 
 impl fmt::Display for Round {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { flood, seconds, done, quiet, busy, bound, server_cores, .. } = self;
+        let Self { flood, seconds, done, open, quiet, busy, bound, server_cores, .. } = self;
         writeln!(out, "  {}", flood.what())?;
-        writeln!(out, "    in {seconds:.1} s        {done}")?;
+        writeln!(out, "    in {seconds:.1} s        {done}, {open} connections open")?;
         writeln!(out, "    others, quiet   {quiet}")?;
         writeln!(out, "        meanwhile   {busy}")?;
         let waited_ms = self.waited_seconds * 1e3;
