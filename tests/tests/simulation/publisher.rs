@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tidegate::hub::{
-    ConnectionFilter, Content, Door, Errand, NotDone, Outcome, Publication, Target, Why,
+    ConnectionFilter, Content, Door, Errand, Excerpt, NotDone, Outcome, Presence, Publication,
+    Target, Why,
 };
 use tidegate::kernel::Peer;
 use tidegate::names::{ConnectionId, Name, Node};
@@ -13,7 +14,7 @@ use tidegate_proto::message::Kind;
 use tidegate_tests::hub::content;
 
 use crate::labels::{Label, Stream, To};
-use crate::ledger::{OUTSIDE, Place, SENT_AWAY, Where};
+use crate::ledger::{Ledger, OUTSIDE, Place, SENT_AWAY, Where};
 use crate::random::Random;
 use crate::rooms::{Plan, ROOMS, USERS};
 use crate::several::Outside;
@@ -343,41 +344,49 @@ impl Publisher {
                     assert!(sights.is_true(connected, clock, opened), "{info:?}: {opened:?}");
                 }
             }
-            (Asked::Presence, Outcome::Presence(presence)) => {
-                for member in presence.members {
-                    // Its home is one of the shards.
-                    let is_true = |(shard, since): (usize, &usize)| {
-                        let now = sights.0[shard].world.borrow().now;
-                        sights.is_true(member.since, (shard, *since), (Duration::ZERO, now))
-                    };
-                    let is_told_truly = self.clocks.iter().enumerate().any(is_true);
-                    assert!(is_told_truly, "on a topic since {}", member.since);
-                }
-            }
+            (Asked::Presence, Outcome::Presence(presence)) => self.judge_presence(presence, sights),
             (Asked::Unsubscribe(place, topic), Outcome::Done(_)) => {
                 let next = self.numbers.get(&To::Topic(topic.clone())).map_or(1, |last| last + 1);
                 ledger.ban(place, &topic, next);
             }
             (Asked::History(topic), Outcome::History(history)) => {
-                let epoch = history.position.epoch_text();
-                let mut before = 0;
-                for kept in history.messages {
-                    assert!(kept.offset > before && kept.offset <= history.position.offset);
-                    before = kept.offset;
-                    let message = &kept.publication.message;
-                    let label = Label::of(&tidegate_tests::reference::Message {
-                        is_text: matches!(message.content(), Content::Text(_)),
-                        compressed: false,
-                        bytes: message.bytes().to_vec(),
-                    });
-                    let (topic, epoch) = (topic.clone(), epoch.clone());
-                    ledger.stands_at(Place { topic, epoch, offset: kept.offset }, &label);
-                    ledger.is_published(&label);
-                }
+                judge_history(&mut ledger, &topic, history);
             }
             (Asked::Publish(label, _), answer) => panic!("{label:?}: {answer:?}"),
             _ => {}
         }
+    }
+
+    /// Each member is told to be there since a moment that the clock of a shard has had.
+    fn judge_presence(&self, presence: Presence, sights: &Sights<'_>) {
+        for member in presence.members {
+            // Its home is one of the shards.
+            let is_true = |(shard, since): (usize, &usize)| {
+                let now = sights.0[shard].world.borrow().now;
+                sights.is_true(member.since, (shard, *since), (Duration::ZERO, now))
+            };
+            let is_told_truly = self.clocks.iter().enumerate().any(is_true);
+            assert!(is_told_truly, "on a topic since {}", member.since);
+        }
+    }
+}
+
+/// What is kept was published, and stands in order.
+fn judge_history(ledger: &mut Ledger, topic: &str, history: Excerpt) {
+    let epoch = history.position.epoch_text();
+    let mut before = 0;
+    for kept in history.messages {
+        assert!(kept.offset > before && kept.offset <= history.position.offset);
+        before = kept.offset;
+        let message = &kept.publication.message;
+        let label = Label::of(&tidegate_tests::reference::Message {
+            is_text: matches!(message.content(), Content::Text(_)),
+            compressed: false,
+            bytes: message.bytes().to_vec(),
+        });
+        let (topic, epoch) = (topic.to_owned(), epoch.clone());
+        ledger.stands_at(Place { topic, epoch, offset: kept.offset }, &label);
+        ledger.is_published(&label);
     }
 }
 
