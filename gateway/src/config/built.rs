@@ -76,6 +76,7 @@ impl Config {
                 (512..=limits.receive_buffer).contains(&limits.request_head),
                 "limits.request_head: 512 to limits.receive_buffer",
             ),
+            (limits.heavy_input > 0, "limits.heavy_input: more than 0"),
         ];
         first_broken(&rules)
     }

@@ -1,4 +1,4 @@
-//! The table `[limits]`: what one shard may hold.
+//! The table `[limits]`: what one shard may hold, and do at once.
 
 use std::ops::RangeInclusive;
 
@@ -11,8 +11,8 @@ use super::value;
 use crate::kernel::buffer_stride;
 use crate::units::Size;
 
-/// The bounds of one shard. Each is reserved or counted by the shard's bill at start-up, and none
-/// grows later.
+/// The bounds of one shard. What takes memory is reserved or counted by the shard's bill at
+/// start-up, and does not grow later.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Connections at once, 16 to 4194304. Default 16384. More go to a shard that has room, or are
@@ -32,6 +32,10 @@ pub struct Limits {
     /// Bytes of one request head, 512 B to 64 KiB and at most `receive_buffer`. Default 8 KiB. A
     /// longer head is answered with 431.
     pub request_head: u32,
+    /// Bytes that are inflated in one turn of the loop, and for each frame beyond the 64th of one
+    /// receive 128 more, 16 KiB to 64 MiB. Default 256 KiB. Such input behind it waits for the next
+    /// turn.
+    pub heavy_input: u32,
 }
 
 /// How many slots there are beyond the connections that are served, a sixteenth of these within
@@ -58,6 +62,7 @@ const RECEIVE_BUFFER: RangeInclusive<u32> = 1 << 10..=1 << 20;
 const STAGING: RangeInclusive<u32> = 16 << 10..=64 << 20;
 const BLOCKS: RangeInclusive<u32> = MIB..=4095 * MIB;
 const REQUEST_HEAD: RangeInclusive<u32> = 512..=64 << 10;
+const HEAVY_INPUT: RangeInclusive<u32> = 16 << 10..=64 << 20;
 const MIB: u32 = 1 << 20;
 
 impl Default for Limits {
@@ -69,6 +74,7 @@ impl Default for Limits {
             staging: 256 << 10,
             blocks: 64 * MIB,
             request_head: 8 << 10,
+            heavy_input: 256 << 10,
         }
     }
 }
@@ -81,6 +87,7 @@ pub(super) struct RawLimits {
     staging: Setting<u32>,
     pub(super) blocks: Setting<u32>,
     request_head: Setting<u32>,
+    heavy_input: Setting<u32>,
 }
 
 impl RawLimits {
@@ -104,6 +111,8 @@ impl RawLimits {
             request_head: table.read("request_head", default.request_head, |value| {
                 value::size(value, &REQUEST_HEAD)
             }),
+            heavy_input: table
+                .read("heavy_input", default.heavy_input, |value| value::size(value, &HEAVY_INPUT)),
         };
         table.finish();
         limits
@@ -137,6 +146,7 @@ impl RawLimits {
             staging: self.staging.value,
             blocks: self.blocks.value,
             request_head: self.request_head.value,
+            heavy_input: self.heavy_input.value,
         }
     }
 }
@@ -151,6 +161,7 @@ impl Default for RawLimits {
             staging: Setting::default(limits.staging),
             blocks: Setting::default(limits.blocks),
             request_head: Setting::default(limits.request_head),
+            heavy_input: Setting::default(limits.heavy_input),
         }
     }
 }

@@ -31,7 +31,7 @@ fn the_sample_is_the_default() {
 #[test]
 fn the_sample_shows_every_key_and_option() {
     let keys = "shards pin log memory drain drain_delay drain_rate connections receive_buffers \
-                receive_buffer staging blocks request_head tokens address stack path handler \
+                receive_buffer staging blocks request_head heavy_input tokens address stack path handler \
                 max_message max_buffered_message backlog slow_peer";
     for key in keys.split_whitespace() {
         let start = format!("{key} = ");
@@ -67,6 +67,7 @@ fn what_is_written_is_read() {
         staging = 65536
         blocks = "8MiB"
         request_head = "32KiB"
+        heavy_input = "64KiB"
         [hub]
         node = 7
         topics = 100
@@ -114,6 +115,7 @@ fn what_is_written_is_read() {
         staging: 64 << 10,
         blocks: 8 << 20,
         request_head: 32 << 10,
+        heavy_input: 64 << 10,
     };
     let quiet = Stack::parse("log!ws?ping=off!tcp").unwrap();
     let live = HubRoute {
@@ -259,7 +261,7 @@ fn mistakes_in_the_limits() {
             "[limits]\nconections = 30",
             "2: limits.conections: is not a key: did you mean `connections`? The keys are \
              `connections`, `receive_buffers`, `receive_buffer`, `staging`, `blocks`, \
-             `request_head`",
+             `request_head`, `heavy_input`",
         ),
         (
             "[limits]\nreceive_buffers = 500",

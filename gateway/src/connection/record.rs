@@ -230,11 +230,14 @@ impl Connection {
         }
     }
 
-    /// How many bytes have yet to come of what is being gathered, as far as that was announced.
+    /// How many bytes have yet to come of what is being gathered, as far as that was announced, that
+    /// may be received straight to where it is: what is compressed needs a receive buffer that can
+    /// wait for the next turn.
     #[must_use]
-    pub fn data_remaining(&self) -> u64 {
+    pub fn remaining_in_place(&self) -> u64 {
         match &self.spoken {
             Spoken::Opening | Spoken::Foreign(_) | Spoken::Response(_) => 0,
+            Spoken::WebSocket(websocket) if websocket.receiver.is_compressed() => 0,
             Spoken::WebSocket(websocket) => websocket.receiver.data_remaining(),
         }
     }

@@ -72,6 +72,7 @@ mod tests {
             staging: 64 << 20,
             blocks: 4095 << 20,
             request_head: 64 << 10,
+            heavy_input: 64 << 20,
         };
         Config { limits, listeners: listeners.collect(), ..Config::default() }
     }
@@ -108,12 +109,20 @@ mod tests {
     }
 
     #[test]
-    fn every_limit_changes_the_bill() {
+    fn every_limit_of_memory_changes_the_bill() {
         let total = |limits| bill(&Config { limits, ..Config::default() }, 1).total();
         let before = Limits::default();
         // Each key is named, so that a new one is not forgotten.
-        let Limits { connections, receive_buffers, receive_buffer, staging, blocks, request_head } =
-            before;
+        let Limits {
+            connections,
+            receive_buffers,
+            receive_buffer,
+            staging,
+            blocks,
+            request_head,
+            // That is work.
+            heavy_input: _,
+        } = before;
         let cases = [
             ("connections", Limits { connections: connections * 2, ..before }),
             ("receive_buffers", Limits { receive_buffers: receive_buffers * 2, ..before }),

@@ -69,6 +69,7 @@ use serve::Event;
 use services::{Profiles, Services};
 use turn::Turn;
 pub use turn::{Failing, Fault};
+pub(crate) use websocket::Inflating;
 
 /// Which connection has ended, and how.
 #[derive(Clone, Copy, Debug)]

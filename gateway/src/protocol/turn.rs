@@ -11,11 +11,12 @@ use super::desk::Desk;
 use super::refusal::Refusal;
 use super::serve::End;
 use super::services::{Profile, Profiles, ServiceLimits, Services};
+use super::websocket::Inflating;
 use crate::connection::{Connection, Output, Reading, ServiceId, Spot};
 use crate::counters::Counters;
 use crate::hub::{Cause, Hub, Message, NotDone, Publication, Target, Why};
 use crate::kernel::Span;
-use crate::memory::{Compressor, Full, Inflater, Share, gathered};
+use crate::memory::{Compressor, Full, Share, gathered};
 use crate::names::ConnectionId;
 
 /// What ends a connection from our side, whatever is spoken on it. Each protocol has words of its
@@ -211,11 +212,11 @@ pub struct Turn<'a> {
     /// What listeners say.
     pub profiles: &'a mut Profiles,
     /// What inflates.
-    pub inflater: &'a mut Inflater,
+    pub inflating: &'a mut Inflating,
     /// What the shard counts.
     pub counters: &'a mut Counters,
     /// How many bytes may yet be inflated in this turn of the shard's loop, or read in very many
-    /// frames; a message that was begun to be inflated is finished.
+    /// frames.
     pub input_budget: &'a mut usize,
     /// Where a request head is put together.
     pub head: &'a mut [u8],

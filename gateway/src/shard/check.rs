@@ -151,6 +151,15 @@ impl<R: Ring> Check<'_, R> {
         self.connections.hub.check();
         self.check_buffers();
         self.check_users();
+        self.check_inflating();
+    }
+
+    /// Who is in the middle of a message that is inflated has the next turn of those that wait.
+    fn check_inflating(&self) {
+        let Some(whose) = self.connections.inflating.whose() else { return };
+        let first = self.sockets.put_off.first();
+        let first = first.map(|first| self.connections.hub.id(first.slot, first.generation));
+        assert_eq!(first, Some(whose), "whose message goes on next");
     }
 
     /// Each connection is counted by the service and the profile that it has.

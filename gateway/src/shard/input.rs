@@ -1,10 +1,11 @@
 //! What has come in goes to what is spoken on its connection.
 
+use super::connections::is_amid_message;
 use super::sockets::put_off::LaidAside;
 use super::sockets::receiving::Arrival;
 use super::{OPERATIONS_PER_EVENT, Shard};
 use crate::connection::{Reading, Stage, States};
-use crate::kernel::{BufferId, Errno, Ring, Slot, SlotRef};
+use crate::kernel::{BufferId, Errno, Generation, Ring, Slot, SlotRef};
 use crate::memory::gathered;
 use crate::protocol;
 
@@ -144,11 +145,19 @@ impl<R: Ring> Shard<R> {
 
     /// Works on what was received.
     pub(super) fn take_input(&mut self, slot: Slot, arrival: Arrival) {
-        if self.connections.sockets.waits_for_room(slot) {
-            return self.connections.sockets.lay_aside(slot, arrival);
+        if self.connections.sockets.waits_for_room(slot)
+            && !is_amid_message(&self.connections, slot)
+        {
+            return self.connections.sockets.lay_aside(slot, arrival, false);
         }
         let Arrival { buffer, span } = arrival;
         self.connections.in_turn(slot, Some(buffer), |turn| protocol::input(turn, span));
+    }
+
+    /// The connection, which may be gone, takes nothing in any more.
+    fn forget_message(&mut self, slot: Slot, generation: Generation) {
+        let id = self.connections.hub.id(slot, generation);
+        self.connections.inflating.forget(id);
     }
 
     /// Goes on with input that had to wait, as far as this turn's budget goes. Only when settled:
@@ -172,13 +181,13 @@ impl<R: Ring> Shard<R> {
     fn resume_input(&mut self, laid_aside: &LaidAside) {
         let LaidAside { slot, generation, arrival } = *laid_aside;
         let Some(connection) = self.connections.sockets.table.current(slot, generation) else {
-            return;
+            return self.forget_message(slot, generation);
         };
         connection.states.set_reading(Reading::Idle);
         match connection.stage {
-            Stage::Zombie => return,
+            Stage::Zombie => return self.forget_message(slot, generation),
             Stage::Open => self.take_input(slot, arrival),
-            Stage::Free | Stage::Head | Stage::Lingering => {}
+            Stage::Free | Stage::Head | Stage::Lingering => self.forget_message(slot, generation),
         }
         // There may be more to receive; the receive will tell.
         self.connections.after_receive(slot, generation, Ok(1), true);

@@ -51,7 +51,6 @@ pub(crate) use lines::lines;
 pub use panel::{Command, Panel};
 use relief::Relief;
 use sockets::Sockets;
-use sockets::put_off::INPUT_BUDGET;
 pub use vitals::Vitals;
 
 /// The most operations that handling one completion pushes.
@@ -144,7 +143,11 @@ impl<R: Ring> Shard<R> {
         self.collect()?;
         // No heavy input goes before what waits.
         let waits = !self.connections.sockets.put_off.is_empty();
-        self.connections.sockets.put_off.budget = if waits { 0 } else { INPUT_BUDGET };
+        if waits {
+            self.connections.sockets.put_off.budget = 0;
+        } else {
+            self.connections.sockets.put_off.renew_budget();
+        }
         let mut handled = self.handle_all()?;
         // First, because those that go on publishing may keep it from opening any.
         self.serve_crowd();
@@ -280,7 +283,7 @@ impl<R: Ring> Shard<R> {
     fn work_on_put_off(&mut self) -> io::Result<u64> {
         self.connections.sockets.enter(Duration::ZERO)?;
         if self.collect()? {
-            self.connections.sockets.put_off.budget = INPUT_BUDGET;
+            self.connections.sockets.put_off.renew_budget();
             self.resume_put_off();
         }
         self.handle_all()

@@ -259,10 +259,16 @@ impl Receiver {
         if self.opcode.is_control() { 0 } else { self.remaining() }
     }
 
+    /// Whether a message has begun that is compressed, and has not ended.
+    #[must_use]
+    pub const fn is_compressed(&self) -> bool {
+        self.kind.is_some() && self.flags.has(Flags::COMPRESSED)
+    }
+
     /// Whether the next input, which begins with `next`, belongs to a compressed message.
     #[must_use]
     pub fn expects_compressed(&self, next: u8) -> bool {
-        let of_message = self.kind.is_some() && self.flags.has(Flags::COMPRESSED);
+        let of_message = self.is_compressed();
         match self.position {
             Position::Header(spill) => {
                 of_message || is_compressed(*spill.bytes().first().unwrap_or(&next))

@@ -9,6 +9,7 @@ mod directed;
 mod few_blocks;
 mod handlers;
 mod hearing;
+mod heavy;
 mod labels;
 mod ledger;
 mod listener;
@@ -396,6 +397,7 @@ fn config(random: &mut Random, deflate: bool, plan: &Plan) -> Config {
     // Less than a file may say, so that bounds are met.
     config.limits.blocks =
         random.pick(&[BLOCKS, BLOCKS, 512 << 10, 224 << 10, 160 << 10, 64 << 10, 16 << 10]);
+    config.limits.heavy_input = random.pick(&[256 << 10, 256 << 10, 3000, 1]);
     config.hub.topics = random.pick(&[64, 64, 64, 3, 2]);
     config.hub.subscriptions = random.pick(&[1000, 1000, 1000, 20]);
     config.hub.present = random.pick(&[64, 64, 1]);

@@ -2,6 +2,7 @@
 
 pub(crate) mod encode;
 mod ending;
+mod inflating;
 mod input;
 mod output;
 
@@ -15,6 +16,7 @@ use super::turn::{Failing, Turn};
 use crate::connection::{Connection, Payload, Spoken, Stage, WebSocket};
 
 pub(super) use ending::{close, tell_end};
+pub use inflating::Inflating;
 pub(super) use input::{gathered, input};
 pub(super) use output::{room, say};
 

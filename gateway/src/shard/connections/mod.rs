@@ -14,7 +14,8 @@ use crate::connection::{Output, Spot};
 use crate::handler::built_in;
 use crate::hub::Hub;
 use crate::kernel::{BufferId, Memory, Ring, Slot, SlotRef};
-use crate::memory::{Compressor, Inflater, Pool};
+use crate::memory::{Compressor, Pool};
+use crate::protocol::Inflating;
 use crate::protocol::services::{Service, Services};
 use crate::protocol::turn::{Finished, Said, Turn, Work};
 use crate::shard::Assembly;
@@ -36,7 +37,7 @@ pub(super) struct Connections<R> {
     pub(super) services: Services,
     pub(super) hub: Hub,
     pub(super) compressor: Compressor,
-    pub(super) inflater: Inflater,
+    pub(super) inflating: Inflating,
     /// Where a request head is put together.
     pub(super) head: Box<[u8]>,
     pub(super) details: Details,
@@ -67,7 +68,7 @@ impl<R: Ring> Connections<R> {
             }),
             hub,
             compressor: Compressor::new(),
-            inflater: Inflater::new(),
+            inflating: Inflating::new(),
             head: vec![0; head as usize].into_boxed_slice(),
             details: Details::new(),
             peers: Peers::default(),
@@ -114,7 +115,7 @@ impl<R: Ring> Connections<R> {
             limits,
             services: &mut self.services,
             profiles: &mut sockets.profiles,
-            inflater: &mut self.inflater,
+            inflating: &mut self.inflating,
             counters: &mut sockets.counters,
             input_budget: &mut sockets.put_off.budget,
             head: &mut self.head,
@@ -169,4 +170,11 @@ impl<R: Ring> Connections<R> {
     pub(super) fn is_draining(&self) -> bool {
         self.drain.as_ref().is_some_and(Drain::has_begun)
     }
+}
+
+/// Whether it is in the middle of a message that is inflated. Others wait for that, so it does not
+/// wait for anything.
+pub(super) fn is_amid_message<R: Ring>(connections: &Connections<R>, slot: Slot) -> bool {
+    let generation = connections.sockets.table[slot].generation;
+    connections.inflating.is_amid(connections.hub.id(slot, generation))
 }

@@ -9,7 +9,7 @@ use crate::kernel::{BufferId, Errno, Generation, Ring, Slot, SlotRef};
 use crate::memory::Full;
 use crate::protocol;
 use crate::protocol::turn::Finished;
-use crate::shard::connections::Connections;
+use crate::shard::connections::{Connections, is_amid_message};
 use crate::shard::sockets::Sockets;
 use crate::shard::sockets::receiving::Arrival;
 use crate::shard::sockets::sending::{BatchSend, SentFrom};
@@ -22,7 +22,8 @@ impl<R: Ring> Connections<R> {
         self.take_note(slot, &finished);
         let drop = self.sockets.launch_output(slot, buffer, spot).is_err() || drop;
         if let (Some(buffer), Some(span), false) = (buffer, unread, drop) {
-            self.sockets.put_off(slot, Arrival { buffer, span });
+            let is_amid = is_amid_message(self, slot);
+            self.sockets.put_off(slot, Arrival { buffer, span }, is_amid);
         }
         if let Some(end) = end {
             self.messages_ended(slot, end);

@@ -97,7 +97,7 @@ impl<R: Ring> Sockets<R> {
             ready: SlotSet::new(limits.slots()),
             crowd: SlotSet::new(limits.slots()),
             held: SlotSet::new(limits.slots()),
-            put_off: PutOff::new(limits.receive_buffers),
+            put_off: PutOff::new(&limits),
             has_receives: false,
             batch: Vec::new(),
             staged: 0,

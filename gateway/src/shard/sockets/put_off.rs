@@ -2,23 +2,20 @@
 //!
 //! A few received bytes can inflate to a thousand times as many, and a buffer can hold thousands of
 //! tiny frames. What is inflated in one turn of the loop, and how many frames are read of
-//! connections that send very many, has a budget; input behind it keeps its buffer and waits here,
-//! first in, first out. A connection whose input had to wait receives again only while those like
+//! connections that send very many, has a budget ([`Limits::heavy_input`]); input behind it keeps
+//! its buffer and waits here, first in, first out. A connection whose input had to wait receives again only while those like
 //! it leave half of the receive buffers to everyone else: a peer which sends such messages delays
 //! itself and others like it, and nobody else. While some waits it has its place in the turn behind
 //! all other input, whose answers have left by then.
 
 use std::collections::VecDeque;
 
+use crate::config::Limits;
 use crate::connection::{Connection, Reading, Stage, States};
-use crate::kernel::{BufferId, Generation, Ring, Slot};
+use crate::kernel::{BufferId, Generation, Ring, Slot, SlotRef};
 use crate::memory::Share;
 use crate::shard::sockets::Sockets;
 use crate::shard::sockets::receiving::Arrival;
-
-/// What is inflated in one turn of the loop, in bytes, before further input is put off: less than a
-/// millisecond's work.
-pub(crate) const INPUT_BUDGET: usize = 256 * 1024;
 
 /// One connection's input.
 pub(crate) struct LaidAside {
@@ -36,7 +33,9 @@ pub(crate) struct PutOff {
     /// How much of such connections may wait: half of all receive buffers, so that the other half
     /// is left to everyone else.
     limit: usize,
-    /// How many bytes may yet be inflated in this turn of the loop.
+    /// How many bytes may be inflated in one turn of the loop.
+    heavy: usize,
+    /// How many of them may yet be in this one.
     pub(crate) budget: usize,
     /// Input that was put off is being worked on.
     is_resuming: bool,
@@ -46,14 +45,30 @@ impl PutOff {
     /// Bytes of one connection's input in the list.
     pub(crate) const BYTES: usize = size_of::<LaidAside>();
 
-    pub(crate) fn new(buffers: u16) -> Self {
-        let limit = usize::from(buffers / 2);
-        let waiting = VecDeque::with_capacity(usize::from(buffers));
-        Self { waiting, receives: 0, limit, budget: 0, is_resuming: false }
+    pub(crate) fn new(limits: &Limits) -> Self {
+        let buffers = usize::from(limits.receive_buffers);
+        Self {
+            waiting: VecDeque::with_capacity(buffers),
+            receives: 0,
+            limit: buffers / 2,
+            heavy: limits.heavy_input as usize,
+            budget: 0,
+            is_resuming: false,
+        }
+    }
+
+    /// All that may be inflated in one turn of the loop may be from here on.
+    pub(crate) fn renew_budget(&mut self) {
+        self.budget = self.heavy;
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
+    }
+
+    /// Whose input has its turn first.
+    pub(crate) fn first(&self) -> Option<SlotRef> {
+        self.waiting.front().map(|one| SlotRef { slot: one.slot, generation: one.generation })
     }
 
     /// Takes out what has its turn, to be worked on.
@@ -105,21 +120,22 @@ impl PutOff {
 
 impl<R: Ring> Sockets<R> {
     /// Lets the rest of a connection's input wait, which is much work.
-    pub(crate) fn put_off(&mut self, slot: Slot, rest: Arrival) {
+    pub(crate) fn put_off(&mut self, slot: Slot, rest: Arrival, is_amid: bool) {
         self.table[slot].states.set(States::HEAVY);
-        self.lay_aside(slot, rest);
+        self.lay_aside(slot, rest, is_amid);
     }
 
-    /// Lets input wait.
-    pub(crate) fn lay_aside(&mut self, slot: Slot, arrival: Arrival) {
+    /// Lets input wait. Where it is amid a message that is inflated, it goes before all others.
+    pub(crate) fn lay_aside(&mut self, slot: Slot, arrival: Arrival, is_amid: bool) {
         self.counters.inputs_put_off += 1;
         let connection = &mut self.table[slot];
         connection.states.set_reading(Reading::PutOff);
         let generation = connection.generation;
         let waiting = LaidAside { slot, generation, arrival };
         self.buffers.hold(arrival.buffer);
-        if self.put_off.is_resuming && self.put_off.budget == 0 {
-            // It was the first, and goes on to be: a buffer becomes free the sooner.
+        // Who was the first goes on to be: a buffer becomes free the sooner.
+        let goes_on = self.put_off.is_resuming && self.put_off.budget == 0;
+        if is_amid || goes_on {
             self.put_off.waiting.push_front(waiting);
         } else {
             self.put_off.waiting.push_back(waiting);

@@ -119,7 +119,7 @@ impl<R: Ring> Sockets<R> {
             return None;
         }
         let block = connection.gathered.filter(|_| connection.stage == Stage::Open)?;
-        let remaining = connection.data_remaining();
+        let remaining = connection.remaining_in_place();
         if remaining < u64::from(self.limits.receive_buffer) {
             return None;
         }
