@@ -24,7 +24,8 @@ use crate::protocol::turn::Turn;
 use crate::protocol::{self, forms};
 
 /// How long a turn of the loop works on mail and on what is delivered to many, while others wait.
-const SLICE: Duration = Duration::from_micros(250);
+/// What the kernel takes for the sends of it counts.
+const SLICE: Duration = Duration::from_micros(125);
 
 /// Mail that is taken in between two looks at the clock, which comes behind each message that is
 /// compressed as well.
