@@ -60,6 +60,16 @@ counters! {
     refused_head_timeout,
     /// Requests refused because the pool had no block for the head.
     refused_no_memory,
+    /// Requests that are undecided now: their handlers wait for what they have asked.
+    undecided,
+    /// Requests whose handlers had to ask somebody before they decided.
+    decided_later,
+    /// Requests refused because as many of their route were undecided as may be.
+    refused_undecided,
+    /// Requests refused because they were not decided in time.
+    refused_decision_timeout,
+    /// Findings about requests that were decided before, or had ended.
+    found_in_vain,
     /// Responses of handlers: pages served.
     pages,
     /// Bytes received.
@@ -105,7 +115,7 @@ counters! {
     blocks_used,
     /// The most bytes that were in pooled blocks at once.
     blocks_used_max,
-    /// Bytes in blocks of half request heads now.
+    /// Bytes in blocks of request heads that are half there, or undecided, now.
     blocks_heads,
     /// Bytes in blocks of what must be whole now.
     blocks_gathered,

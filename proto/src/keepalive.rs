@@ -20,6 +20,8 @@ pub struct Timings {
     pub close: Duration,
     /// How long a peer may take no byte of what is queued for it.
     pub stall: Duration,
+    /// From the end of the request head until it is decided what to answer.
+    pub decision: Duration,
 }
 
 /// What a connection waits for.
@@ -36,6 +38,8 @@ pub enum Wait {
     Progress,
     /// The end of the closing handshake and of the connection.
     Close,
+    /// What its request is answered, which somebody has yet to decide.
+    Decision,
 }
 
 /// What to do when a wait is over.
@@ -52,6 +56,8 @@ pub enum Expiry {
     PeerStalled,
     /// The closing handshake took too long: drop the connection.
     CloseTimedOut,
+    /// Answer 504 and close.
+    RefuseUndecided,
 }
 
 impl Timings {
@@ -64,6 +70,7 @@ impl Timings {
             Wait::Pong => Some(self.pong),
             Wait::Progress => Some(self.stall),
             Wait::Close => Some(self.close),
+            Wait::Decision => Some(self.decision),
         }
     }
 }
@@ -78,6 +85,7 @@ impl Wait {
             Self::Pong => Expiry::PeerGone,
             Self::Progress => Expiry::PeerStalled,
             Self::Close => Expiry::CloseTimedOut,
+            Self::Decision => Expiry::RefuseUndecided,
         }
     }
 
@@ -102,6 +110,7 @@ mod tests {
         pong: Duration::from_secs(5),
         close: Duration::from_secs(2),
         stall: Duration::from_secs(20),
+        decision: Duration::from_secs(15),
     };
 
     /// Silent from the start: the time until the connection is dropped, by way of one Ping.
@@ -124,9 +133,15 @@ mod tests {
     #[test]
     fn any_byte_answers_a_ping_and_nothing_else() {
         assert_eq!(Wait::Pong.handle_activity(), Wait::Activity);
-        for wait in [Wait::Head, Wait::Activity, Wait::Progress, Wait::Close] {
+        for wait in [Wait::Head, Wait::Activity, Wait::Progress, Wait::Close, Wait::Decision] {
             assert_eq!(wait.handle_activity(), wait, "a trickle does not lengthen {wait:?}");
         }
+    }
+
+    #[test]
+    fn a_request_that_nobody_decides_is_refused() {
+        assert_eq!(TIMINGS.limit(Wait::Decision), Some(Duration::from_secs(15)));
+        assert_eq!(Wait::Decision.expire(), Expiry::RefuseUndecided);
     }
 
     #[test]

@@ -92,6 +92,11 @@ impl HubGateway {
         self.gateway.addresses()[0]
     }
 
+    /// Tells it to drain.
+    pub fn drain(&self) {
+        self.gateway.drain();
+    }
+
     /// Opens a connection, on whatever shard.
     #[must_use]
     #[track_caller]

@@ -39,6 +39,9 @@ pub struct Route {
     pub backlog: u32,
     /// What happens to a peer that does not read. Default [`SlowPeer::Pause`].
     pub slow_peer: SlowPeer,
+    /// How many requests of a shard may wait at once for their handler to decide, 0 to 4194304.
+    /// Default 1024. A further one that is not decided at once is answered with 503.
+    pub undecided: u32,
 }
 
 /// What answers a route. Names of handlers that are not built yet are refused by name.
@@ -73,6 +76,8 @@ pub enum SlowPeer {
 
 /// The bounds of a message and of what waits for one peer, in bytes.
 const BYTES: RangeInclusive<u32> = 1..=u32::MAX;
+/// How many requests may be undecided.
+const UNDECIDED: RangeInclusive<u32> = 0..=1 << 22;
 /// The longest name of a subprotocol.
 pub(super) const SUBPROTOCOL_LENGTH: usize = 128;
 
@@ -91,6 +96,7 @@ impl Route {
             max_buffered_message: 1 << 20,
             backlog: 4 << 20,
             slow_peer: SlowPeer::default(),
+            undecided: 1024,
         }
     }
 }
@@ -106,6 +112,7 @@ pub(super) struct RawRoute {
     max_buffered_message: Setting<u32>,
     backlog: Setting<u32>,
     slow_peer: SlowPeer,
+    undecided: u32,
 }
 
 impl RawRoute {
@@ -130,6 +137,9 @@ impl RawRoute {
             ),
             backlog: bytes(&mut table, "backlog", default.backlog),
             slow_peer: table.read("slow_peer", default.slow_peer, slow_peer).value,
+            undecided: table
+                .read("undecided", default.undecided, |value| value::integer(value, &UNDECIDED))
+                .value,
         };
         table.finish();
         route
@@ -147,6 +157,7 @@ impl RawRoute {
             max_buffered_message: Setting::default(route.max_buffered_message),
             backlog: Setting::default(route.backlog),
             slow_peer: route.slow_peer,
+            undecided: route.undecided,
         }
     }
 
@@ -204,6 +215,7 @@ impl RawRoute {
             max_buffered_message: self.max_buffered_message.value.min(self.max_message.value),
             backlog: self.backlog.value,
             slow_peer: self.slow_peer,
+            undecided: self.undecided,
         })
     }
 }

@@ -32,14 +32,14 @@ fn the_sample_is_the_default() {
 fn the_sample_shows_every_key_and_option() {
     let keys = "shards pin log memory drain drain_delay drain_rate connections receive_buffers \
                 receive_buffer staging blocks request_head heavy_input tokens address stack path handler \
-                max_message max_buffered_message backlog slow_peer";
+                max_message max_buffered_message backlog slow_peer undecided";
     for key in keys.split_whitespace() {
         let start = format!("{key} = ");
         assert!(SAMPLE.lines().any(|line| line.starts_with(&start)), "{key}");
     }
     assert!(SAMPLE.contains("# subprotocol = "));
-    let options = "ping=30s pong=10s close=5s head=10s stall=30s message=1m deflate=on \
-                   deflate_level=1 deflate_min=256 backlog=4096 nodelay=on rcvbuf=128KiB \
+    let options = "ping=30s pong=10s close=5s head=10s decision=10s stall=30s message=1m \
+                   deflate=on deflate_level=1 deflate_min=256 backlog=4096 nodelay=on rcvbuf=128KiB \
                    sndbuf=256KiB user_timeout=off";
     let mut stack = String::from("ws?");
     for option in options.split_whitespace() {
@@ -103,6 +103,7 @@ fn what_is_written_is_read() {
         max_message = "2KB"
         backlog = "1MiB"
         slow_peer = "close"
+        undecided = 9
         [[route]]
         path = "/live/{what}"
         handler = "hub?topic=live/{what}&publish=nobody&events=on&own=off&user=header.x-user"
@@ -169,6 +170,7 @@ fn what_is_written_is_read() {
                 max_buffered_message: 2_000,
                 backlog: 1 << 20,
                 slow_peer: SlowPeer::Close,
+                undecided: 9,
             },
             Route {
                 slow_peer: SlowPeer::Conflate,

@@ -14,6 +14,7 @@ pub use outbox::{
 pub use output::{Output, Spot};
 pub use payload::Payload;
 pub use record::{
-    Connection, FOREIGN_OWN, Foreign, ProfileId, ServiceId, Spoken, Stage, Streaming, WebSocket,
+    Connection, FOREIGN_OWN, Foreign, ProfileId, ServiceId, Spoken, Stage, Streaming, Undecided,
+    WebSocket,
 };
 pub use states::{AfterFlush, Poll, Reading, States, Writing};

@@ -51,12 +51,26 @@ pub struct Connection {
 pub enum Spoken {
     /// That is not known yet: the head of a request is read.
     Opening,
+    /// Nor is it here: the head is read, and its handler has yet to decide.
+    Undecided(Undecided),
     /// WebSocket.
     WebSocket(WebSocket),
     /// A protocol that the program brings along.
     Foreign(Foreign),
     /// HTTP: a response whose body is sent as the peer takes it.
     Response(Streaming),
+}
+
+/// The state of a connection whose request is undecided. What it has said is in
+/// [`Connection::gathered`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Undecided {
+    /// The bytes of the head.
+    pub head: u32,
+    /// How much was asked about the request before what it waits for now.
+    pub round: u32,
+    /// Something has come behind the head: nothing more is read before it is decided.
+    pub has_more: bool,
 }
 
 /// The state of a connection on which the body of a response is sent.
@@ -180,7 +194,7 @@ impl Connection {
     #[must_use]
     pub const fn is_open(&self) -> bool {
         match &self.spoken {
-            Spoken::Opening => false,
+            Spoken::Opening | Spoken::Undecided(_) => false,
             Spoken::WebSocket(websocket) => websocket.is_open,
             Spoken::Foreign(foreign) => foreign.is_open,
             Spoken::Response(streaming) => streaming.is_open,
@@ -191,7 +205,7 @@ impl Connection {
     #[must_use]
     pub fn is_closing(&self) -> bool {
         match &self.spoken {
-            Spoken::Opening | Spoken::Response(_) => false,
+            Spoken::Opening | Spoken::Undecided(_) | Spoken::Response(_) => false,
             Spoken::WebSocket(websocket) => websocket.closing != Closing::Open,
             Spoken::Foreign(foreign) => foreign.is_ending,
         }
@@ -201,7 +215,7 @@ impl Connection {
     #[must_use]
     pub fn may_send(&self) -> bool {
         match &self.spoken {
-            Spoken::Opening => true,
+            Spoken::Opening | Spoken::Undecided(_) => true,
             Spoken::WebSocket(websocket) => websocket.closing.may_send(),
             Spoken::Foreign(foreign) => !foreign.is_ending,
             Spoken::Response(_) => false,
@@ -225,8 +239,8 @@ impl Connection {
     #[must_use]
     pub const fn is_between_messages(&self) -> bool {
         match &self.spoken {
-            Spoken::Opening | Spoken::Foreign(_) | Spoken::Response(_) => true,
             Spoken::WebSocket(websocket) => websocket.sender.is_between(),
+            _ => true,
         }
     }
 
@@ -236,9 +250,9 @@ impl Connection {
     #[must_use]
     pub fn remaining_in_place(&self) -> u64 {
         match &self.spoken {
-            Spoken::Opening | Spoken::Foreign(_) | Spoken::Response(_) => 0,
             Spoken::WebSocket(websocket) if websocket.receiver.is_compressed() => 0,
             Spoken::WebSocket(websocket) => websocket.receiver.data_remaining(),
+            _ => 0,
         }
     }
 
@@ -247,8 +261,8 @@ impl Connection {
     #[must_use]
     pub const fn window(&self) -> u8 {
         match &self.spoken {
-            Spoken::Opening | Spoken::Foreign(_) | Spoken::Response(_) => 0,
             Spoken::WebSocket(websocket) => websocket.deflate_bits,
+            _ => 0,
         }
     }
 
@@ -271,6 +285,21 @@ impl Connection {
             Spoken::Foreign(foreign) => Some(foreign),
             _ => None,
         }
+    }
+
+    /// What its request waits for, if that is undecided.
+    #[must_use]
+    pub const fn undecided(&self) -> Option<Undecided> {
+        match self.spoken {
+            Spoken::Undecided(undecided) => Some(undecided),
+            _ => None,
+        }
+    }
+
+    /// Whether its request is undecided, and something has come behind the head.
+    #[must_use]
+    pub const fn keeps_input(&self) -> bool {
+        matches!(self.spoken, Spoken::Undecided(Undecided { has_more: true, .. }))
     }
 
     /// The state of a response's body, if one is sent.

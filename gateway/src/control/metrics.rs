@@ -64,7 +64,7 @@ struct Shape {
 }
 
 /// Counters that go down as well, and keep their names.
-const GAUGES: [&str; 9] = [
+const GAUGES: [&str; 10] = [
     "mail_waiting",
     "backlog_bytes",
     "connections",
@@ -74,6 +74,7 @@ const GAUGES: [&str; 9] = [
     "topics_home",
     "history_bytes",
     "present",
+    "undecided",
 ];
 
 const NANOSECOND: f64 = 1e-9;
@@ -176,14 +177,14 @@ fn shape(name: &str, doc: &'static str) -> Option<Shape> {
         Some(Shape {
             family: "tidegate_blocks_share_bytes".into(),
             kind: MetricKind::Gauge,
-            help: "Bytes in pooled blocks now, by what they are for: half request heads, what must \
-                   be whole, what is to be sent.",
+            help: "Bytes in pooled blocks now, by what they are for: request heads, what must be \
+                   whole, what is to be sent.",
             labels: vec![("share", share)],
         })
     };
     match name {
         // The refusals by reason say these.
-        "refused" | "refused_head_timeout" => None,
+        "refused" | "refused_head_timeout" | "refused_decision_timeout" => None,
         _ if GAUGES.contains(&name) => plain(name, MetricKind::Gauge, doc),
         "queued" => plain("queued_messages", MetricKind::Gauge, doc),
         "blocks_heads" => share("heads"),

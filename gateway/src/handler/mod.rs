@@ -6,7 +6,9 @@
 //!
 //! 1. [`Handler::request`] with the head of a request decides: a [`Decision`] admits it, refuses it, or
 //!    answers with a [`Response`]. What is admitted gets what the [`Admission`] says: its user, its
-//!    topics, a number that the handler keeps for it.
+//!    topics, a number that the handler keeps for it. A handler that has to ask somebody first decides
+//!    later ([`Decision::later`]): [`Handler::decided`] is called with the head and what was found
+//!    out, if that comes in time and the peer is still there.
 //! 2. [`Handler::opened`] once, with the connection as a [`Context`]: it can be sent to
 //!    ([`Context::send_text`]), closed ([`Context::close`], for a [`Cause`]), subscribed.
 //! 3. [`Handler::message`] with each message, or each [`Piece`] of one ([`Handler::wants`]), and
@@ -37,6 +39,48 @@
 //! let program = Program::default()
 //!     .handlers(|route| (route.path == "/shout").then(|| Box::new(Shout) as Box<dyn Handler>));
 //! ```
+//!
+//! One that has a thread look up who asks. Whoever gets the ticket needs a
+//! [`Door`](crate::hub::Door), which there is once the gateway has started:
+//!
+//! ```
+//! use std::sync::mpsc::Sender;
+//!
+//! use tidegate::handler::{
+//!     Admission, Context, Decision, Desk, Finding, Handler, Piece, Refusal, RequestHead, Ticket,
+//! };
+//! use tidegate::hub::Door;
+//! use tidegate::names::Name;
+//!
+//! /// Has others look up whom a token belongs to.
+//! struct Guarded(Sender<(Ticket, String)>);
+//!
+//! impl Handler for Guarded {
+//!     fn request(&mut self, head: &RequestHead<'_>, _: &mut Desk<'_>) -> Decision {
+//!         let Some(token) = head.query() else { return Decision::Refuse(Refusal::Forbidden) };
+//!         let (token, others) = (token.to_owned(), self.0.clone());
+//!         // If they are gone, nobody tells anything, and the request is answered with 504.
+//!         Decision::later(move |ticket| _ = others.send((ticket, token)))
+//!     }
+//!
+//!     fn decided(&mut self, _: &RequestHead<'_>, user: Finding, _: &mut Desk<'_>) -> Decision {
+//!         match user.take::<Option<Name>>().flatten() {
+//!             Some(user) => Decision::Admit(Admission::default().of_user(user)),
+//!             None => Decision::Refuse(Refusal::Forbidden),
+//!         }
+//!     }
+//!
+//!     fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece<'_>) {
+//!         let _ = context.echo(piece);
+//!     }
+//! }
+//!
+//! /// What a thread does with each that it receives.
+//! fn look_up(door: &Door, ticket: Ticket, token: &str) {
+//!     let user: Option<Name> = Name::new(token).ok();
+//!     door.found(ticket, user, |_| {});
+//! }
+//! ```
 
 mod echo;
 mod hub;
@@ -50,12 +94,15 @@ pub use crate::protocol::context::{Context, Publishing, WriteError};
 pub use crate::protocol::desk::Desk;
 pub use crate::protocol::refusal::{Ground, Refusal};
 pub use crate::protocol::response::{Body, HEAD_MAX, Response, ResponseError, Sink, Source};
-pub use crate::protocol::serve::{Decision, End, Event, Handler, HandlerFactory, Piece, Wants};
+pub use crate::protocol::serve::{
+    Decision, End, Event, Handler, HandlerFactory, Piece, Question, Wants,
+};
 pub use echo::Echo;
 pub use hub::Rooms;
 pub use page::Page;
 // What the words above are said in.
-pub use crate::hub::{Cause, Why};
+pub use crate::hub::{Cause, Finding, Why};
+pub use crate::names::Ticket;
 pub use tidegate_proto::http::RequestHead;
 pub use tidegate_proto::message::{Kind, Part};
 

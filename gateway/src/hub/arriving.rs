@@ -135,6 +135,10 @@ impl Hub {
                 return self.instruct(target, Instruction::Close(why), reply);
             }
             Errand::Tell(id, what) => return self.single(id, Single::Tell(what), reply),
+            Errand::Found(ticket, finding) => {
+                let what = Single::Found(ticket.round, Some(finding));
+                return self.single(ticket.connection, what, reply);
+            }
             Errand::DestroyTopic(name) => reply(self.destroy(&name)),
             Errand::Topics { from, prefix, limit } => reply(self.home.list(from, &prefix, limit)),
             Errand::LargestTopics { from } => reply(self.home.largest(from)),

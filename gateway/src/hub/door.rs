@@ -1,5 +1,6 @@
 //! The way into the hub for other threads: the control thread, an embedding program.
 
+use std::any::Any;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -10,10 +11,11 @@ use siphasher::sip::SipHasher13;
 
 use super::mail::{Ask, Mail};
 use super::{
-    Content, Errand, Hashed, Identity, Message, MessageMemory, NotDone, Outcome, Settings, Target,
+    Content, Errand, Finding, Hashed, Identity, Message, MessageMemory, NotDone, Outcome, Settings,
+    Target,
 };
 use crate::mailbox::Entrance;
-use crate::names::{Address, ConnectionId, Name, Node};
+use crate::names::{Address, ConnectionId, Name, Node, Ticket};
 
 /// What a shard calls with its answer, on its own thread: it must not wait for anything.
 pub type Reply = Box<dyn FnOnce(Outcome) + Send>;
@@ -190,6 +192,19 @@ impl Door {
         self.ask(Errand::Tell(id, what.into()), reply);
     }
 
+    /// Tells the handler of a request that is undecided what was found out, so that it decides;
+    /// `reply` is as for [`Door::ask`]. [`NotDone::Gone`]: the ticket was used before, or the
+    /// request has ended: its peer has left, or its time was over. [`NotDone::Busy`]: it was not
+    /// told, and may be tried again.
+    pub fn found(
+        &self,
+        ticket: Ticket,
+        what: impl Any + Send,
+        reply: impl FnOnce(Outcome) + Send + 'static,
+    ) {
+        self.ask(Errand::Found(ticket, Finding::new(what)), reply);
+    }
+
     /// Asks one shard, which exists.
     pub fn ask_shard(
         &self,
@@ -216,6 +231,7 @@ impl Door {
                 Target::All => Ok(0),
             },
             Errand::Connection(id) | Errand::Tell(id, _) => self.shard_of(*id),
+            Errand::Found(ticket, _) => self.shard_of(ticket.connection),
             Errand::DestroyTopic(topic)
             | Errand::Topic(topic)
             | Errand::Presence { topic, .. }

@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use super::{NotDone, Publication, Why};
+use super::{Finding, NotDone, Publication, Why};
 pub use crate::kernel::Peer;
 use crate::kernel::Slot;
-use crate::names::{ConnectionId, Name, Position};
+use crate::names::{ConnectionId, Name, Position, Ticket};
 
 /// Whom a message, or an order, is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +39,10 @@ pub enum Errand {
     Disconnect(Target, Why),
     /// Tell the handler of a WebSocket connection something, which comes as an event. Answered by [`Outcome::Done`].
     Tell(ConnectionId, Bytes),
+    /// Tell the handler of a request that is undecided what was found out. Answered by
+    /// [`Outcome::Done`] once it has been told, or with [`NotDone::Gone`] if nobody waits for it
+    /// any more.
+    Found(Ticket, Finding),
     /// Tell about a connection. Answered by [`Outcome::Connection`].
     Connection(ConnectionId),
     /// Tell about connections of this shard, from this slot on. Answered by

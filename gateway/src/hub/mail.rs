@@ -9,7 +9,7 @@ use super::delivery::{Delivery, Who};
 use super::door::Reply;
 use super::history::Portion;
 use super::recoveries::Key;
-use super::{Errand, Form, Publication, Why};
+use super::{Errand, Finding, Form, Publication, Why};
 use crate::kernel::Peer;
 use crate::names::{Address, ConnectionId, Name, Position};
 
@@ -163,6 +163,9 @@ pub(crate) enum Single {
     Do(Instruction),
     /// For its handler.
     Tell(Bytes),
+    /// For the handler of its request, which is undecided: what was found out in this round; `None`
+    /// once that is told.
+    Found(u32, Option<Finding>),
 }
 
 impl Joined {

@@ -21,6 +21,7 @@ mod content;
 mod delivery;
 mod door;
 mod errand;
+mod finding;
 mod form;
 mod history;
 mod home;
@@ -48,6 +49,7 @@ pub use errand::{
     ConnectionFilter, ConnectionInfo, Errand, Excerpt, Kept, Outcome, Peer, Presence, Present,
     Published, Target, TopicInfo,
 };
+pub use finding::Finding;
 pub use message::{Message, MessageMemory, NotDone, Publication};
 #[doc(hidden)]
 pub use rules::Rules;

@@ -56,9 +56,12 @@ pub mod services;
 pub mod streaming;
 #[doc(hidden)]
 pub mod turn;
+mod undecided;
 mod websocket;
 
 use crate::connection::{Connection, Spoken};
+use crate::counters::Counters;
+use crate::hub::Finding;
 use crate::kernel::Span;
 use crate::memory::BlockId;
 use crate::names::{ConnectionId, Name};
@@ -116,10 +119,26 @@ pub(crate) fn event(turn: &mut Turn<'_>, event: Event<'_>) -> bool {
     is_handled
 }
 
+/// It was found out what the handler of a request has asked before it decides; `behind` is what came
+/// behind the head, in the turn's receive buffer.
+pub(crate) fn found(turn: &mut Turn<'_>, finding: Finding, behind: Span) {
+    undecided::found(turn, finding, behind);
+}
+
+/// Nobody waits for a decision about the connection any more, if somebody did.
+pub(crate) fn give_up(
+    services: &mut Services,
+    connection: &mut Connection,
+    counters: &mut Counters,
+) {
+    undecided::end(services, connection, counters);
+}
+
 /// Works on what was received.
 pub(crate) fn input(turn: &mut Turn<'_>, received: Span) {
     match turn.connection().spoken {
         Spoken::Opening => opening::input(turn, received),
+        Spoken::Undecided(_) => undecided::input(turn, received),
         Spoken::WebSocket(_) => websocket::input(turn, received),
         Spoken::Foreign(_) => foreign::input(turn, received),
         // The connection is closed behind the response, so nothing is asked any more.
@@ -131,7 +150,7 @@ pub(crate) fn input(turn: &mut Turn<'_>, received: Span) {
 pub(crate) fn gathered(turn: &mut Turn<'_>, block: BlockId, count: u32) {
     match turn.connection().spoken {
         // What they keep is never received in place: how much is to come of it is not known.
-        Spoken::Opening | Spoken::Foreign(_) | Spoken::Response(_) => {}
+        Spoken::Opening | Spoken::Undecided(_) | Spoken::Foreign(_) | Spoken::Response(_) => {}
         Spoken::WebSocket(_) => websocket::gathered(turn, block, count),
     }
 }
@@ -139,7 +158,7 @@ pub(crate) fn gathered(turn: &mut Turn<'_>, block: BlockId, count: u32) {
 /// Everything queued was sent.
 pub(crate) fn writable(turn: &mut Turn<'_>) {
     match turn.connection().spoken {
-        Spoken::Opening => {}
+        Spoken::Opening | Spoken::Undecided(_) => {}
         Spoken::WebSocket(_) => websocket::writable(turn),
         Spoken::Foreign(_) => foreign::writable(turn),
         Spoken::Response(_) => streaming::pull(turn),
@@ -150,6 +169,7 @@ pub(crate) fn writable(turn: &mut Turn<'_>) {
 pub(crate) fn expired(turn: &mut Turn<'_>, what: Overdue) {
     match (turn.connection().spoken, what) {
         (Spoken::Opening, _) => opening::too_late(turn),
+        (Spoken::Undecided(_), _) => undecided::too_late(turn),
         (Spoken::WebSocket(_), Overdue::Word) => websocket::ping(turn),
         (Spoken::WebSocket(_), Overdue::Rest) => websocket::close(turn, Failing::TooLate),
         (Spoken::Foreign(_), Overdue::Word) => foreign::silent(turn),
@@ -161,7 +181,7 @@ pub(crate) fn expired(turn: &mut Turn<'_>, what: Overdue) {
 /// Ends the connection, if it is not ending already.
 pub(crate) fn close(turn: &mut Turn<'_>, why: Failing) {
     match turn.connection().spoken {
-        Spoken::Opening => opening::refuse_busy(turn),
+        Spoken::Opening | Spoken::Undecided(_) => opening::refuse_busy(turn),
         Spoken::WebSocket(_) => websocket::close(turn, why),
         Spoken::Foreign(_) => foreign::close(turn, why),
         Spoken::Response(_) => streaming::close(turn, why),
@@ -177,7 +197,7 @@ pub(crate) fn tell_end(
     ended: Ended,
 ) {
     match connection.spoken {
-        Spoken::Opening => {}
+        Spoken::Opening | Spoken::Undecided(_) => {}
         Spoken::WebSocket(_) => websocket::tell_end(services, connection, desk, ended),
         Spoken::Foreign(_) => foreign::tell_end(profiles, connection, ended),
         Spoken::Response(_) => {

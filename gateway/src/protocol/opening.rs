@@ -10,7 +10,7 @@ use super::refusal::Refusal;
 use super::response::{Body, Response, Rest, Source};
 use super::serve::Decision;
 use super::turn::{Opened, Turn};
-use super::{streaming, websocket};
+use super::{streaming, undecided, websocket};
 use crate::connection::{AfterFlush, Output, Stage};
 use crate::kernel::Span;
 use crate::memory::{Share, gathered};
@@ -42,9 +42,9 @@ pub(super) fn input(turn: &mut Turn<'_>, received: Span) {
     match parse_request(&scratch[..filled], turn.head_max) {
         Ok(Status::Complete(head)) => {
             let behind = received.skip((head.head_len() - earlier) as u32);
-            answer(turn, &head, behind);
+            answer(turn, &head, received, behind);
         }
-        Ok(Status::Partial) => keep_head(turn, received),
+        Ok(Status::Partial) => _ = keep_head(turn, received),
         Err(error) => refuse(turn, error.into()),
     }
 }
@@ -60,46 +60,76 @@ pub(super) fn refuse_busy(turn: &mut Turn<'_>) {
     refuse(turn, Refusal::Full { retry_after_seconds: RETRY_AFTER_SECONDS });
 }
 
+/// What was kept of the head, and of what came behind it.
+pub(super) fn kept<'t>(turn: &'t Turn<'_>) -> &'t [u8] {
+    let Output { connection, pool, .. } = &turn.work.output;
+    match connection.gathered {
+        Some(block) => pool.memory.bytes(pool.blocks.content(block)),
+        None => &[],
+    }
+}
+
 /// Puts what was kept of the head and what has arrived together; returns the length of the former
 /// and of both.
 fn join_head(turn: &Turn<'_>, received: Span, scratch: &mut [u8]) -> (usize, usize) {
-    let Output { connection, pool, .. } = &turn.work.output;
-    let kept = match connection.gathered {
-        Some(block) => pool.memory.bytes(pool.blocks.content(block)),
-        None => &[],
-    };
-    let fresh = pool.memory.bytes(received);
+    let kept = kept(turn);
+    let fresh = turn.work.output.pool.memory.bytes(received);
     let filled = kept.len() + fresh.len();
     scratch[..kept.len()].copy_from_slice(kept);
     scratch[kept.len()..filled].copy_from_slice(fresh);
     (kept.len(), filled)
 }
 
-fn keep_head(turn: &mut Turn<'_>, received: Span) {
+/// Keeps what was received of the head, or behind it, or refuses the request if there is no block
+/// for that; whether it is kept.
+pub(super) fn keep_head(turn: &mut Turn<'_>, received: Span) -> bool {
     let Output { connection, pool, .. } = &mut turn.work.output;
-    if gathered::append(&mut connection.gathered, Share::Heads, pool, received).is_err() {
+    let is_kept = gathered::append(&mut connection.gathered, Share::Heads, pool, received).is_ok();
+    if !is_kept {
         turn.counters.refused_no_memory += 1;
         refuse_busy(turn);
     }
+    is_kept
 }
 
-/// Gives up what was kept of the head.
+/// Gives up what was kept of the head: the request is decided.
 fn forget_head(turn: &mut Turn<'_>) {
-    let Output { connection, pool, .. } = &mut turn.work.output;
+    let Turn { work, services, counters, .. } = turn;
+    let Output { connection, pool, .. } = &mut work.output;
     gathered::release(&mut connection.gathered, pool.blocks);
+    undecided::end(services, connection, counters);
 }
 
-/// Answers a request, behind which some input may have come.
-fn answer(turn: &mut Turn<'_>, head: &RequestHead<'_>, behind: Span) {
-    forget_head(turn);
+/// Answers a request whose head ended in what was received, and behind which some input may have
+/// come.
+fn answer(turn: &mut Turn<'_>, head: &RequestHead<'_>, received: Span, behind: Span) {
     let decision = turn.services.find(head).map(|service| {
         turn.change_service(service);
         turn.services.get_mut(service).handler.request(head, &mut turn.work.desk())
     });
+    match decision.unwrap_or_else(Decision::Refuse) {
+        Decision::Later(question) => {
+            let lengths = (head.head_len() as u32, behind.length);
+            undecided::begin(turn, question, received, lengths);
+        }
+        decision => carry_out(turn, head, decision, behind),
+    }
+}
+
+/// Does what was decided about a request, behind which some input may have come.
+pub(super) fn carry_out(
+    turn: &mut Turn<'_>,
+    head: &RequestHead<'_>,
+    decision: Decision,
+    behind: Span,
+) {
+    forget_head(turn);
     match decision {
-        Ok(Decision::Admit(admission)) => admit(turn, head, admission, behind),
-        Ok(Decision::Respond(response)) => respond(turn, head, response),
-        Ok(Decision::Refuse(refusal)) | Err(refusal) => refuse(turn, refusal),
+        Decision::Admit(admission) => admit(turn, head, admission, behind),
+        Decision::Respond(response) => respond(turn, head, response),
+        Decision::Refuse(refusal) => refuse(turn, refusal),
+        // Who has decided nothing yet does not come here.
+        Decision::Later(_) => refuse(turn, Refusal::Undecided),
     }
 }
 
@@ -144,7 +174,7 @@ fn upgrade(turn: &mut Turn<'_>, head: &RequestHead<'_>) -> Result<Agreed, Reject
 }
 
 /// Refuses the request and closes, once the peer has read why.
-fn refuse(turn: &mut Turn<'_>, refusal: Refusal) {
+pub(super) fn refuse(turn: &mut Turn<'_>, refusal: Refusal) {
     turn.counters.refused += 1;
     turn.left.refused = Some(refusal);
     let mut response = [0; RESPONSE_MAX];

@@ -26,6 +26,8 @@ pub enum Refusal {
     NotFound,
     /// The head was not complete at its deadline.
     Timeout,
+    /// It was not decided in time.
+    Undecided,
     /// A limit of connections is reached.
     Full {
         /// When to try again. Spread it, or all come back at once.
@@ -52,13 +54,15 @@ pub enum Ground {
     NotFound,
     /// What is served here does not know the method.
     MethodNotAllowed,
+    /// It was not decided in time.
+    DecisionTimeout,
     /// There is no room.
     Full,
 }
 
 impl Ground {
     /// All of them, each at its own number.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::BadRequest,
         Self::HeadTooLarge,
         Self::HeadTimeout,
@@ -67,6 +71,7 @@ impl Ground {
         Self::Forbidden,
         Self::NotFound,
         Self::MethodNotAllowed,
+        Self::DecisionTimeout,
         Self::Full,
     ];
 
@@ -82,6 +87,7 @@ impl Ground {
             Self::Forbidden => "forbidden",
             Self::NotFound => "not_found",
             Self::MethodNotAllowed => "method_not_allowed",
+            Self::DecisionTimeout => "decision_timeout",
             Self::Full => "full",
         }
     }
@@ -104,6 +110,9 @@ impl Refusal {
             Self::NotFound => 404,
             Self::Timeout => 408,
             Self::Full { .. } => 503,
+            // RFC 9110 section 15.6.5: "did not receive a timely response from an upstream server
+            // it needed to access in order to complete the request".
+            Self::Undecided => 504,
         }
     }
 
@@ -126,6 +135,9 @@ impl Refusal {
             Self::Forbidden => "you may not connect here",
             Self::NotFound => "nothing is served at this path",
             Self::Timeout => "the request head did not arrive in time",
+            Self::Undecided => {
+                "it was not decided in time whether you may connect; try again later"
+            }
             Self::Full { .. } => "there is no room for another connection; try again later",
         }
     }
@@ -142,6 +154,7 @@ impl Refusal {
             Self::Forbidden => Ground::Forbidden,
             Self::NotFound => Ground::NotFound,
             Self::Timeout => Ground::HeadTimeout,
+            Self::Undecided => Ground::DecisionTimeout,
             Self::Full { .. } => Ground::Full,
         }
     }
@@ -213,7 +226,7 @@ impl From<HeadError> for Refusal {
 mod tests {
     use super::*;
 
-    const ALL: [Refusal; 10] = [
+    const ALL: [Refusal; 11] = [
         Refusal::Malformed(Rejection::InvalidKey),
         Refusal::Malformed(Rejection::MethodNotAllowed { allow: "GET, HEAD" }),
         Refusal::InvalidTopic,
@@ -223,6 +236,7 @@ mod tests {
         Refusal::Forbidden,
         Refusal::NotFound,
         Refusal::Timeout,
+        Refusal::Undecided,
         Refusal::Full { retry_after_seconds: u32::MAX },
     ];
 
@@ -284,6 +298,7 @@ mod tests {
         assert_eq!(full.status(), 503);
         assert!(written(full).contains("\r\nRetry-After: 7\r\n"));
         assert_eq!(Refusal::Timeout.status(), 408);
+        assert_eq!(Refusal::Undecided.status(), 504);
         assert_eq!(Refusal::Forbidden.status(), 403);
         assert_eq!(Refusal::InvalidTopic.status(), 400);
         assert_eq!(Refusal::InvalidUser.status(), 400);
@@ -304,5 +319,6 @@ mod tests {
         assert_eq!(Refusal::from(Rejection::NotUpgrade).ground(), Ground::NotUpgrade);
         assert_eq!(Refusal::DuplicatePosition.ground(), Ground::BadRequest);
         assert_eq!(Refusal::Timeout.ground(), Ground::HeadTimeout);
+        assert_eq!(Refusal::Undecided.ground(), Ground::DecisionTimeout);
     }
 }

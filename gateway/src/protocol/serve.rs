@@ -3,8 +3,10 @@
 //! A handler belongs to one shard and one route; nothing of it is shared. It sees each connection
 //! through a [`Context`], in this order: [`Handler::request`], then, if it was admitted and opens,
 //! [`Handler::opened`] once, [`Handler::message`], [`Handler::writable`] and [`Handler::event`] any number of times, and
-//! [`Handler::ended`] exactly once, whatever ended the connection.
+//! [`Handler::ended`] exactly once, whatever ended the connection. What [`Handler::request`] does not
+//! decide at once, [`Handler::decided`] does when it is found out.
 
+use std::fmt;
 use std::marker::PhantomData;
 
 use tidegate_proto::http::RequestHead;
@@ -16,9 +18,9 @@ use super::desk::Desk;
 use super::refusal::Refusal;
 use super::response::Response;
 use crate::config::Route;
-use crate::hub::Cause;
+use crate::hub::{Cause, Finding};
 use crate::kernel::Span;
-use crate::names::ConnectionId;
+use crate::names::{ConnectionId, Ticket};
 
 /// How a handler wants its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +77,37 @@ pub enum Decision {
     Refuse(Refusal),
     /// Answer with this, and close.
     Respond(Response),
+    /// It depends on something that has to be found out first.
+    Later(Question),
+}
+
+impl Decision {
+    /// It depends on something that `ask` has somebody find out, who tells it with the ticket, by
+    /// [`Door::found`](crate::hub::Door::found): then [`Handler::decided`] decides. `ask` is called
+    /// at once and must not wait; it is not called, and the request answered with 503, if as many
+    /// are undecided as the route's `undecided` allows, all places are taken, or there is no block
+    /// for the head. It is answered with 504 if it is not decided within the listener's `decision`,
+    /// counted from the end of its head however much is asked, and with 503 when the shard drains;
+    /// if its peer leaves, nobody is told.
+    pub fn later(ask: impl FnOnce(Ticket) + 'static) -> Self {
+        Self::Later(Question(Box::new(ask)))
+    }
+}
+
+/// What has to be found out before a request can be decided: see [`Decision::later`].
+pub struct Question(Box<dyn FnOnce(Ticket)>);
+
+impl Question {
+    /// Asks it.
+    pub(super) fn ask(self, ticket: Ticket) {
+        (self.0)(ticket);
+    }
+}
+
+impl fmt::Debug for Question {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Question")
+    }
 }
 
 /// How a connection ended.
@@ -115,6 +148,19 @@ pub trait Handler {
     /// WebSocket connection, or all places may be taken.
     fn request(&mut self, _head: &RequestHead<'_>, _desk: &mut Desk<'_>) -> Decision {
         Decision::Admit(Admission::default())
+    }
+
+    /// What a [`Decision::later`] about a request has asked is found out: `head` is the request's,
+    /// as it was. What is decided here is carried out as if it had been decided at once; it may
+    /// depend on something else again. Nothing is refused for a handler that never decides later;
+    /// of one that does and does not decide here, each request is.
+    fn decided(
+        &mut self,
+        _head: &RequestHead<'_>,
+        _finding: Finding,
+        _desk: &mut Desk<'_>,
+    ) -> Decision {
+        Decision::Refuse(Refusal::Forbidden)
     }
 
     /// The connection is open, and has what it was admitted with. If there was no room for that, it

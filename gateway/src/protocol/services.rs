@@ -28,9 +28,10 @@ use crate::transport::Transport;
 pub const STALL_ROUNDS: u8 = 4;
 
 /// The kinds of [`Wait`].
-const WAITS: [Wait; 5] = [Wait::Head, Wait::Activity, Wait::Pong, Wait::Progress, Wait::Close];
+const WAITS: [Wait; 6] =
+    [Wait::Head, Wait::Activity, Wait::Pong, Wait::Progress, Wait::Close, Wait::Decision];
 
-/// What a route offers to each of its connections, in bytes. See [`Route`].
+/// What a route offers to each of its connections, in bytes where nothing else is said. See [`Route`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServiceLimits {
     /// The longest message.
@@ -41,6 +42,8 @@ pub struct ServiceLimits {
     pub backlog: u32,
     /// What happens to one for which as much waits.
     pub slow_peer: SlowPeer,
+    /// How many requests may be undecided at once.
+    pub undecided: u32,
 }
 
 impl ServiceLimits {
@@ -50,6 +53,7 @@ impl ServiceLimits {
         max_buffered_message: 0,
         backlog: u32::MAX,
         slow_peer: SlowPeer::Close,
+        undecided: 0,
     };
 
     /// Of those that speak a protocol which the program brings along: what a route has by default,
@@ -60,8 +64,8 @@ impl ServiceLimits {
     }
 
     fn of(route: &Route) -> Self {
-        let Route { max_message, max_buffered_message, backlog, slow_peer, .. } = *route;
-        Self { max_message, max_buffered_message, backlog, slow_peer }
+        let Route { max_message, max_buffered_message, backlog, slow_peer, undecided, .. } = *route;
+        Self { max_message, max_buffered_message, backlog, slow_peer, undecided }
     }
 }
 
@@ -80,6 +84,8 @@ pub struct Service {
     pub number: Option<u16>,
     /// On a route of the hub, whether its clients are told of messages as events.
     pub hub_events: Option<bool>,
+    /// How many of its requests are undecided.
+    pub undecided: u32,
 }
 
 /// The handler of those that have no route. Nothing is ever asked of it.
@@ -100,14 +106,21 @@ impl Service {
         };
         let Basis::Route(route) = basis else {
             let handler = Box::new(NoRoute);
-            return Self { limits, handler, subprotocol: None, number: None, hub_events: None };
+            return Self {
+                limits,
+                handler,
+                subprotocol: None,
+                number: None,
+                hub_events: None,
+                undecided: 0,
+            };
         };
         let hub_events = match &route.handler {
             config::RouteHandler::Hub(hub) => Some(hub.events),
             _ => None,
         };
         let subprotocol = route.subprotocol.clone();
-        Self { limits, handler: make(route), subprotocol, number: None, hub_events }
+        Self { limits, handler: make(route), subprotocol, number: None, hub_events, undecided: 0 }
     }
 }
 
@@ -365,6 +378,7 @@ fn waits(stack: &Stack) -> [Option<u32>; WAITS.len()] {
         pong: layer.keepalive.map_or(layer.close, |keepalive| keepalive.pong),
         close: layer.close,
         stall: layer.stall,
+        decision: layer.decision,
     };
     WAITS.map(|wait| {
         let limit = timings.limit(wait)?;

@@ -53,6 +53,13 @@ impl Buffers {
         true
     }
 
+    /// Takes a free buffer, which is held for what is put into it.
+    pub fn take(&mut self) -> Option<BufferId> {
+        let buffer = self.free.pop()?;
+        self.hold(buffer);
+        Some(buffer)
+    }
+
     /// A receive is done; it took `buffer`, which is now held for what came in it.
     pub fn received(&mut self, buffer: Option<BufferId>) {
         self.receives -= 1;

@@ -5,6 +5,8 @@
 
 use std::collections::HashMap;
 
+use tidegate_proto::keepalive::Wait;
+
 use super::connections::Connections;
 use super::halves::Halves;
 use super::peers::Peers;
@@ -129,7 +131,9 @@ impl<R: Ring> Check<'_, R> {
             self.sockets.frames.check(slot, &self.sockets.blocks);
             let is_queued = connection.states.has(States::QUEUED);
             assert_eq!(is_queued, !self.sockets.frames.is_empty(slot), "queue of slot {slot}");
-            let is_stranger = matches!(connection.stage, Stage::Head | Stage::Lingering);
+            let is_undecided = connection.undecided().is_some();
+            let is_stranger =
+                matches!(connection.stage, Stage::Head | Stage::Lingering) && !is_undecided;
             let is_kept = self.sockets.table.strangers.contains(slot);
             assert_eq!(is_kept, is_stranger, "whether slot {slot} is a stranger's");
             live += u32::from(connection.stage != Stage::Free);
@@ -172,6 +176,15 @@ impl<R: Ring> Check<'_, R> {
             let count = connections().filter(|one| one.service == service).count();
             assert_eq!(count, users as usize, "connections of service {service}");
         }
+        let is_undecided = |one: &&Connection| one.undecided().is_some();
+        for (service, _) in self.connections.services.users() {
+            let undecided = connections().filter(is_undecided);
+            let count = undecided.filter(|one| one.service == service).count();
+            let counted = self.connections.services[service].undecided;
+            assert_eq!(count, counted as usize, "undecided requests of service {service}");
+        }
+        let undecided = connections().filter(is_undecided).count() as u64;
+        assert_eq!(undecided, self.sockets.counters.undecided, "undecided requests");
         for (profile, users) in self.sockets.profiles.users() {
             let count = connections().filter(|one| one.profile == profile).count();
             assert_eq!(count, users as usize, "connections with profile {profile}");
@@ -219,6 +232,13 @@ impl<R: Ring> Check<'_, R> {
         let is_needed = states.is_in_flight();
         let is_zombie = connection.stage == Stage::Zombie;
         assert!(!is_zombie || is_needed, "slot {slot} is kept for nothing in flight");
+        if let Some(undecided) = connection.undecided() {
+            assert_eq!((connection.stage, connection.wait), (Stage::Head, Wait::Decision));
+            let kept = connection.gathered.map(|block| self.sockets.blocks.content(block).length);
+            let kept = kept.expect("it keeps its head");
+            assert_eq!(kept > undecided.head, undecided.has_more, "what slot {slot} keeps");
+            assert_eq!(undecided.has_more, states.reading() == Reading::Paused, "slot {slot}");
+        }
     }
 
     /// Adds what a connection owns to what is owned of each share.

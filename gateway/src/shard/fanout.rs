@@ -90,7 +90,7 @@ impl<R: Ring> Fanout<'_, R> {
 
     fn do_with_one(
         &mut self,
-        direct: &Direct,
+        direct: &mut Direct,
         reply: &mut Option<Reply>,
         in_forms: &mut Vec<InForm>,
     ) -> JobState {

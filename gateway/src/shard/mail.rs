@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::Shard;
 use super::connections::Connections;
 use super::connections::queue::Delivered;
+use super::deciding::Deciding;
 use super::deliveries::{InForm, Job};
 use super::fanout::Fanout;
 use super::recovery::Recovery;
@@ -167,9 +168,13 @@ impl<R: Ring> Fanout<'_, R> {
     /// Does something with one connection, which may be gone; `None` if it has to wait.
     pub(super) fn direct(
         &mut self,
-        direct: &Direct,
+        direct: &mut Direct,
         in_forms: &mut Vec<InForm>,
     ) -> Option<Outcome> {
+        if let Single::Found(round, finding) = &mut direct.what {
+            let mut deciding = Deciding { connections: self.connections };
+            return deciding.found(direct.address, *round, finding);
+        }
         let done = match self.connections.slot_at(direct.address) {
             None => Err(NotDone::Gone),
             Some(slot) if !self.connections.sockets.may_be_told(slot) => Err(NotDone::NotOpen),
@@ -186,6 +191,8 @@ impl<R: Ring> Fanout<'_, R> {
                     self.connections.obey(slot, instruction, None).map(|()| Outcome::Done(1))
                 }
                 Single::Tell(what) => self.tell_handler(slot, what).map(|()| Outcome::Done(1)),
+                // That is for those that are not open yet, and was looked at before.
+                Single::Found(..) => Err(NotDone::Unknown),
             },
         };
         self.connections.sockets.counters.pushes_gone +=

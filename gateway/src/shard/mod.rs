@@ -10,6 +10,7 @@ mod assembly;
 mod buffers;
 mod check;
 mod connections;
+mod deciding;
 mod deliveries;
 mod details;
 mod draining;

@@ -1,11 +1,14 @@
 //! The handlers of the simulated routes. Each keeps the books: what a shard calls, and when, has a
 //! grammar.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use tidegate::config::{self, Route};
-use tidegate::handler::{Admission, Context, Decision, Desk, End, Handler, Piece, Rooms, Wants};
+use tidegate::handler::{
+    Admission, Body, Context, Decision, Desk, End, Finding, Handler, Piece, Refusal, Response,
+    Rooms, Ticket, Wants,
+};
 use tidegate::hub::Cause;
 use tidegate::names::ConnectionId;
 use tidegate_proto::http::RequestHead;
@@ -30,11 +33,13 @@ pub enum Behaviour {
     CloseAtTheThird,
     /// Sends messages of its own as fast as the peer takes them, and closes behind the last.
     Source,
+    /// Echoes, once it is decided later that it may.
+    Late,
 }
 
 impl Behaviour {
-    pub const ALL: [Self; 5] =
-        [Self::Echo, Self::Whole, Self::Twice, Self::CloseAtTheThird, Self::Source];
+    pub const ALL: [Self; 6] =
+        [Self::Echo, Self::Whole, Self::Twice, Self::CloseAtTheThird, Self::Source, Self::Late];
 
     /// The path of its route.
     pub fn path(self) -> &'static str {
@@ -44,6 +49,7 @@ impl Behaviour {
             Self::Twice => "/twice",
             Self::CloseAtTheThird => "/third",
             Self::Source => "/source",
+            Self::Late => "/late",
         }
     }
 
@@ -63,6 +69,36 @@ pub fn source_message(index: usize) -> Vec<u8> {
 pub struct Books {
     pub opened: u64,
     pub closed: u64,
+    /// What was asked about requests since somebody looked.
+    pub asked: Vec<Asked>,
+    /// The numbers of what was told about requests.
+    pub told: BTreeSet<u64>,
+}
+
+/// Something was asked about a request.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    pub ticket: Ticket,
+    /// The request's own.
+    pub query: String,
+}
+
+/// What is told about a request.
+#[derive(Clone, Debug)]
+pub struct Told {
+    /// Each is told once.
+    pub number: u64,
+    pub query: String,
+    pub what: Verdict,
+}
+
+/// What becomes of the request.
+#[derive(Clone, Copy, Debug)]
+pub enum Verdict {
+    Admit,
+    Refuse,
+    Respond,
+    AskAgain,
 }
 
 /// The handler of a route of the simulation's; `None` for the built-in ones.
@@ -126,6 +162,14 @@ impl Recorded {
         self.open.get_mut(&context.state()).expect("called for a connection that is not open")
     }
 
+    fn later(&self, head: &RequestHead<'_>) -> Decision {
+        let query = head.query().unwrap_or_default().to_owned();
+        let books = Arc::clone(&self.books);
+        Decision::later(move |ticket| {
+            books.lock().expect("nobody panicked").asked.push(Asked { ticket, query });
+        })
+    }
+
     fn pour(&mut self, context: &mut Context<'_, '_>) {
         let seen = self.seen(context);
         while seen.sent < SOURCE_MESSAGES && !context.is_choked() {
@@ -149,7 +193,31 @@ impl Handler for Recorded {
 
     fn request(&mut self, head: &RequestHead<'_>, _desk: &mut Desk<'_>) -> Decision {
         assert_eq!(head.path(), self.behaviour.path());
-        Decision::Admit(Admission::default())
+        match self.behaviour {
+            Behaviour::Late => self.later(head),
+            _ => Decision::Admit(Admission::default()),
+        }
+    }
+
+    fn decided(
+        &mut self,
+        head: &RequestHead<'_>,
+        finding: Finding,
+        _desk: &mut Desk<'_>,
+    ) -> Decision {
+        let Told { number, query, what } = finding.take().expect("nothing else is told");
+        assert_eq!(head.query(), Some(&query[..]), "told about another request");
+        let is_new = self.books.lock().expect("nobody panicked").told.insert(number);
+        assert!(is_new, "told twice");
+        match what {
+            Verdict::Admit => Decision::Admit(Admission::default()),
+            Verdict::Refuse => Decision::Refuse(Refusal::Forbidden),
+            Verdict::Respond => {
+                let body = Body::Shared(b"later"[..].into());
+                Decision::Respond(Response::new(200, body).expect("a response"))
+            }
+            Verdict::AskAgain => self.later(head),
+        }
     }
 
     fn opened(&mut self, context: &mut Context<'_, '_>, _admission: Admission) {
@@ -181,7 +249,9 @@ impl Handler for Recorded {
             // The third message may have begun: nothing of it goes back.
             Behaviour::CloseAtTheThird if seen.messages == 2 && seen.within_message => Ok(()),
             Behaviour::Twice => twice(context, piece),
-            Behaviour::Echo | Behaviour::Whole | Behaviour::CloseAtTheThird => context.echo(piece),
+            Behaviour::Echo | Behaviour::Whole | Behaviour::CloseAtTheThird | Behaviour::Late => {
+                context.echo(piece)
+            }
         };
     }
 

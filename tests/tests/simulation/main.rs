@@ -5,6 +5,7 @@
 
 mod chances;
 mod client;
+mod decider;
 mod directed;
 mod few_blocks;
 mod handlers;
@@ -44,6 +45,7 @@ use tidegate::names::Node;
 use tidegate::shard::{self, Assembly, Command, Counters, Shard};
 use tidegate_tests::xor::Xor;
 
+use decider::Decider;
 use handlers::{Behaviour, Books};
 use publisher::{Publisher, Sights};
 use random::Random;
@@ -101,6 +103,7 @@ struct Scene {
     books: Arc<Mutex<Books>>,
     plan: Plan,
     publisher: Publisher,
+    decider: Decider,
     random: Random,
     emptied: bool,
 }
@@ -175,8 +178,9 @@ impl Scene {
         let bill = gateway::bill(&config, count);
         let inner = Random::new(random.bits());
         let several = Several::new(shards.collect(), bill, &meanwhile, inner);
-        let publisher = Publisher::new(door, &plan, Random::new(random.bits()));
-        Self { several, books, plan, publisher, random, emptied: false }
+        let publisher = Publisher::new(door.clone(), &plan, Random::new(random.bits()));
+        let decider = Decider::new(door, Arc::clone(&books), Random::new(random.bits()));
+        Self { several, books, plan, publisher, decider, random, emptied: false }
     }
 
     fn play(&mut self) {
@@ -240,6 +244,7 @@ impl Scene {
         self.several.step();
         self.crowds_come();
         self.publisher.act(&Sights(&self.several.outsides));
+        self.decider.act(self.several.turns());
     }
 
     /// What many do at once.
@@ -376,7 +381,8 @@ fn config(random: &mut Random, deflate: bool, plan: &Plan) -> Config {
          [limits]\nconnections = {connections}\nreceive_buffers = {buffers}\n\
          receive_buffer = {buffer}\nstaging = '16KiB'\nblocks = '1MiB'\nrequest_head = 1024\n\
          [[listener]]\naddress = '127.0.0.1:1'\n\
-         stack = '{log}ws?ping=3s&pong=2s&close=2s&head=4s&stall=5s&message=3s\
+         stack = '{log}ws?ping=3s&pong=2s&close=2s&head=4s&decision=2s&stall=5s\
+         &message=3s\
          &deflate={deflate}!{log}tcp'\n\
 "
     );
@@ -385,9 +391,11 @@ fn config(random: &mut Random, deflate: bool, plan: &Plan) -> Config {
     for (path, handler) in Behaviour::ALL.map(|one| (one.path(), "echo")).into_iter().chain([page])
     {
         let slow_peer = random.pick(&["pause", "close"]);
+        let undecided = random.pick(&[1000, 1000, 2]);
         text += &format!(
             "[[route]]\npath = '{path}'\nhandler = '{handler}'\nmax_message = {}\n\
-             max_buffered_message = {}\nbacklog = '16KiB'\nslow_peer = '{slow_peer}'\n",
+             max_buffered_message = {}\nbacklog = '16KiB'\nslow_peer = '{slow_peer}'\n\
+             undecided = {undecided}\n",
             model::MAX_MESSAGE,
             model::MAX_BUFFERED
         );

@@ -81,8 +81,8 @@ fn cut_short(
     begun: Option<Message>,
     expected: &mut Expected,
 ) {
-    let answers_pieces =
-        behaviour == Behaviour::Echo || (behaviour == Behaviour::CloseAtTheThird && messages < 2);
+    let answers_pieces = matches!(behaviour, Behaviour::Echo | Behaviour::Late)
+        || (behaviour == Behaviour::CloseAtTheThird && messages < 2);
     let Some(begun) = begun.filter(|_| answers_pieces) else { return };
     if begun.compressed {
         expected.tail_is_unknown = true;
@@ -101,7 +101,7 @@ fn answer(behaviour: Behaviour, message: Message, said: &mut Vec<Said>) {
     match behaviour {
         Behaviour::Source => {}
         Behaviour::Twice => said.extend([Said::Message(message.clone()), Said::Message(message)]),
-        Behaviour::Echo | Behaviour::Whole | Behaviour::CloseAtTheThird => {
+        Behaviour::Echo | Behaviour::Whole | Behaviour::CloseAtTheThird | Behaviour::Late => {
             said.push(Said::Message(message));
         }
     }

@@ -74,7 +74,9 @@ fn stranger(random: &mut Random) -> Vec<u8> {
 }
 
 fn request(random: &mut Random, behaviour: Behaviour, offers: bool) -> Vec<u8> {
-    opening(random, behaviour.path(), offers)
+    // So that what is found out about one is not told about another.
+    let number = random.bits();
+    opening(random, &format!("{}?{number:x}", behaviour.path()), offers)
 }
 
 /// A request for a WebSocket at `target`.

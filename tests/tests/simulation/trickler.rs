@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use crate::client::{Action, Client, Facts};
+use crate::decider::NEVER;
 use crate::hearing::Heard;
 use crate::random::Random;
 use crate::script;
@@ -17,6 +18,7 @@ pub const CLOSE: Duration = Duration::from_secs(2);
 pub const PONG: Duration = Duration::from_secs(2);
 pub const STALL: Duration = Duration::from_secs(5);
 pub const PING: Duration = Duration::from_secs(3);
+pub const DECISION: Duration = Duration::from_secs(2);
 
 const TICK: Duration = Duration::from_millis(250);
 /// A deadline is rounded up to a tick, and one more, because it begins within one; and one is for
@@ -49,10 +51,19 @@ enum Cause {
     Pong,
     /// It reads everything that is there now and then.
     Reads,
+    /// Its request is never decided, which is not its own fault.
+    Decision,
 }
 
-const CAUSES: [Cause; 6] =
-    [Cause::Head, Cause::Message, Cause::Control, Cause::Close, Cause::Pong, Cause::Reads];
+const CAUSES: [Cause; 7] = [
+    Cause::Head,
+    Cause::Message,
+    Cause::Control,
+    Cause::Close,
+    Cause::Pong,
+    Cause::Reads,
+    Cause::Decision,
+];
 
 /// One of them.
 pub struct Trickler {
@@ -96,6 +107,7 @@ impl Trickler {
         let path = match cause {
             Cause::Message => "/whole",
             Cause::Close => "/third",
+            Cause::Decision => &format!("/late?{NEVER}"),
             _ => "/echo",
         };
         let request = script::opening(random, path, false);
@@ -106,7 +118,7 @@ impl Trickler {
         };
         Self {
             cause,
-            is_late: random.chance(500),
+            is_late: cause == Cause::Decision || random.chance(500),
             facts: Facts::default(),
             began: None,
             progressed: Facts::default(),
@@ -136,6 +148,7 @@ impl Trickler {
             Cause::Head => (HEAD, LATE),
             Cause::Message | Cause::Control => (MESSAGE, LATE),
             Cause::Close => (CLOSE, LATE),
+            Cause::Decision => (DECISION, LATE),
             // A Ping that was not acknowledged is asked about once more.
             Cause::Pong => (PONG, LATE * 3),
             // It may be pinged first, and its Ping stand behind what it does not read.
@@ -204,7 +217,7 @@ impl Trickler {
             Cause::Head => self.is_open,
             Cause::Message | Cause::Control => self.echoes > 0,
             Cause::Reads => self.echoes == ECHOES,
-            Cause::Close | Cause::Pong => false,
+            Cause::Close | Cause::Pong | Cause::Decision => false,
         }
     }
 
@@ -217,6 +230,11 @@ impl Trickler {
             Cause::Head if self.facts.is_accepted => {
                 let request = std::mem::take(&mut self.slowly);
                 self.begins(request);
+            }
+            Cause::Decision
+                if self.facts.is_accepted && self.facts.unread == 0 && self.at_once.is_empty() =>
+            {
+                self.begins(Vec::new());
             }
             _ if !self.is_open || self.facts.unread > 0 || !self.at_once.is_empty() => {}
             Cause::Reads => {
@@ -276,7 +294,7 @@ impl Trickler {
                     rest.append(&mut self.at_once);
                 }
                 // It waits for the answer.
-                Cause::Head | Cause::Message | Cause::Control | Cause::Reads => {}
+                Cause::Head | Cause::Message | Cause::Control | Cause::Reads | Cause::Decision => {}
             }
             return rest;
         }
@@ -300,6 +318,7 @@ impl Trickler {
         match &head["HTTP/1.1 ".len()..][..3] {
             "101" => self.is_open = true,
             "408" => self.is_ended("refused"),
+            "504" if self.cause == Cause::Decision => self.is_ended("refused"),
             "503" => {}
             _ => panic!("{:?} was refused: {head}", self.cause),
         }

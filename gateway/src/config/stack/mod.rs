@@ -41,6 +41,9 @@ pub struct WebSocketLayer {
     pub close: Duration,
     /// Option `head`: how long the whole request head may take, from the accept. Default 10 s.
     pub head: Duration,
+    /// Option `decision`: how long a request may be undecided that its handler does not decide at
+    /// once, from the end of its head; it is answered with 504 then. Default 10 s.
+    pub decision: Duration,
     /// Option `stall`: how long a peer may take no byte of what is queued for it before it is
     /// closed. Default 30 s.
     pub stall: Duration,
@@ -109,6 +112,7 @@ impl Default for WebSocketLayer {
             keepalive: Some(Keepalive::default()),
             close: Duration::from_secs(5),
             head: Duration::from_secs(10),
+            decision: Duration::from_secs(10),
             stall: Duration::from_secs(30),
             message: Duration::from_secs(60),
             deflate: Some(Deflate::default()),
@@ -163,6 +167,7 @@ impl fmt::Display for WebSocketLayer {
         }
         written.option("close", Time(self.close), self.close == default.close)?;
         written.option("head", Time(self.head), self.head == default.head)?;
+        written.option("decision", Time(self.decision), self.decision == default.decision)?;
         written.option("stall", Time(self.stall), self.stall == default.stall)?;
         written.option("message", Time(self.message), self.message == default.message)?;
         match self.deflate {

@@ -164,6 +164,7 @@ fn websocket_layer(mut options: Options<'_, '_>) -> WebSocketLayer {
         keepalive: keepalive(&mut options),
         close: options.read("close", default.close, time),
         head: options.read("head", default.head, time),
+        decision: options.read("decision", default.decision, time),
         stall: options.read("stall", default.stall, time),
         message: options.read("message", default.message, time),
         deflate: deflate(&mut options),

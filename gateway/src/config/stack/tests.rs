@@ -25,7 +25,8 @@ fn the_plain_stack_is_the_default() {
 
 #[test]
 fn every_option_is_read() {
-    let text = "log!ws?ping=1m&pong=2s&close=3s&head=4s&stall=5s&message=6s\
+    let text = "log!ws?ping=1m&pong=2s&close=3s&head=4s&decision=8s&stall=5s\
+                &message=6s\
                 &deflate=on&deflate_level=6&deflate_min=7!log!tcp?backlog=8&nodelay=off\
                 &rcvbuf=16KiB&sndbuf=1MB&user_timeout=9s";
     let seconds = Duration::from_secs;
@@ -36,6 +37,7 @@ fn every_option_is_read() {
             keepalive: Some(Keepalive { ping: seconds(60), pong: seconds(2) }),
             close: seconds(3),
             head: seconds(4),
+            decision: seconds(8),
             stall: seconds(5),
             message: seconds(6),
             deflate: Some(Deflate { level: 6, min: 7 }),
@@ -79,6 +81,7 @@ fn what_is_displayed_parses_to_the_same() {
         let mut seconds = || Duration::from_millis(1_000 + pick(4 * 3_600_000 - 1_000));
         let (ping, pong, user_timeout) = (seconds(), seconds(), seconds());
         let (close, head, stall, message) = (seconds(), seconds(), seconds(), seconds());
+        let decision = seconds();
         let deflate = Deflate { level: 1 + pick(9) as u8, min: pick(1 << 24) as u32 };
         let mut buffer = || (4096 + pick(1 << 25)) as u32;
         let (rcvbuf, sndbuf) = (buffer(), buffer());
@@ -89,6 +92,7 @@ fn what_is_displayed_parses_to_the_same() {
                 keepalive: (pick(2) == 0).then_some(Keepalive { ping, pong }),
                 close,
                 head,
+                decision,
                 stall,
                 message,
                 deflate: (pick(2) == 0).then_some(deflate),
@@ -144,8 +148,8 @@ fn layers_that_are_not_known_or_not_built() {
 
 #[test]
 fn options_that_are_not_known() {
-    let keys = "`ping`, `pong`, `close`, `head`, `stall`, `message`, `deflate`, \
-                `deflate_level`, `deflate_min`";
+    let keys = "`ping`, `pong`, `close`, `head`, `decision`, `stall`, `message`, \
+                `deflate`, `deflate_level`, `deflate_min`";
     for (text, offset, wrong) in [
         ("log?x=1!ws!tcp", 4, "\"x\" is not an option of `log`: there are none".to_owned()),
         (

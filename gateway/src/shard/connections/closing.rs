@@ -120,6 +120,8 @@ impl<R: Ring> Connections<R> {
     /// batch that it is part of. So no slot is in one batch twice, however often it is taken anew.
     pub(crate) fn drop_connection(&mut self, slot: Slot) {
         self.messages_ended(slot, End::DROPPED);
+        let Sockets { table, counters, .. } = &mut self.sockets;
+        protocol::give_up(&mut self.services, &mut table[slot], counters);
         self.sockets.ready.remove(slot);
         self.sockets.crowd.remove(slot);
         self.sockets.expired.remove(slot);

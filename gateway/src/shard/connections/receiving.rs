@@ -59,6 +59,8 @@ impl<R: Ring> Connections<R> {
         // Bytes that stand before a reset are received as if nothing came behind them.
         let more = more || connection.states.has(States::ENDING);
         match result {
+            // Nothing more is read before its request is decided, so no poll is armed either.
+            Ok(1..) if connection.keeps_input() => connection.states.set_reading(Reading::Paused),
             Ok(1..) if more => self.sockets.wait_to_receive(slot),
             Ok(1..) | Err(Errno::AGAIN) => self.sockets.listen(slot),
             Err(Errno::NO_BUFFERS) => {

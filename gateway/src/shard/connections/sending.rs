@@ -46,6 +46,10 @@ impl<R: Ring> Connections<R> {
     fn take_note(&mut self, slot: Slot, finished: &Finished) {
         if let Some(wait) = finished.wait {
             self.sockets.wait_for(slot, wait);
+            if wait == Wait::Decision {
+                // It has sent a whole request: it does not give way to a newcomer.
+                self.sockets.table.strangers.remove(slot);
+            }
         }
         if let Some(opened) = &finished.opened {
             self.sockets.table.strangers.remove(slot);

@@ -102,7 +102,7 @@ impl<R: Ring> Sockets<R> {
     /// Whether one more answer could wait, should all peers who are being answered not take theirs:
     /// of an echo as much as one receive buffer, of others what the staging memory holds. So a
     /// small pool makes for fewer receives at a time.
-    fn could_answer(&self) -> bool {
+    pub(crate) fn could_answer(&self) -> bool {
         let limits = &self.limits;
         let receives = u64::from(self.buffers.receives() + self.buffers.held());
         let answers = (receives + 1) * u64::from(limits.receive_buffer);
