@@ -5,7 +5,8 @@ use percent_encoding::percent_decode_str;
 use tidegate_proto::http::RequestHead;
 
 use super::{
-    Admission, Context, Decision, Desk, Handler, Joining, Piece, Publishing, Refusal, Wants,
+    Admission, Context, Decision, Desk, Handler, ImportError, Joining, Piece, Publishing, Refusal,
+    Wants,
 };
 use crate::config::{HubRoute, Part, Publishers, UserSource, normal_path};
 use crate::hub::{Cause, Subscribing, Target};
@@ -126,6 +127,13 @@ impl Handler for Rooms {
         if context.publish_piece(&Target::Topic(topic), &piece, how).is_err() {
             context.close(Cause::NoRoom);
         }
+    }
+
+    /// It keeps nothing: the user and the topics of a connection are the hub's.
+    fn export(&self, _state: u32, _out: &mut Vec<u8>) {}
+
+    fn import(&mut self, bytes: &[u8]) -> Result<u32, ImportError> {
+        ImportError::unless_empty(bytes).map(|()| 0)
     }
 }
 

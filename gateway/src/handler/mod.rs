@@ -19,6 +19,9 @@
 //! None of these words is WebSocket's own, though that is what carries them: a [`Cause`] is a close
 //! code to it, [`Kind::Bytes`] a binary message.
 //!
+//! [`Handler::export`] and [`Handler::import`] turn what a handler keeps for a connection into bytes
+//! and back, for whoever hands connections on to another shard or process; the gateway does not yet.
+//!
 //! A [`Desk`] is what there is without a connection: publishing, closing others, the time. The body of
 //! a response that is long, or made on the way, comes from a [`Source`].
 //!
@@ -95,7 +98,7 @@ pub use crate::protocol::desk::Desk;
 pub use crate::protocol::refusal::{Ground, Refusal};
 pub use crate::protocol::response::{Body, HEAD_MAX, Response, ResponseError, Sink, Source};
 pub use crate::protocol::serve::{
-    Decision, End, Event, Handler, HandlerFactory, Piece, Question, Wants,
+    Decision, End, Event, Handler, HandlerFactory, ImportError, Piece, Question, Wants,
 };
 pub use echo::Echo;
 pub use hub::Rooms;
@@ -116,5 +119,26 @@ pub fn built_in(route: &Route) -> Box<dyn Handler> {
         config::RouteHandler::Echo => Box::new(Echo),
         config::RouteHandler::Static => Box::new(Page::default()),
         config::RouteHandler::Hub(hub) => Box::new(Rooms::new(&route.path, hub.clone())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{HubRoute, RouteHandler as Named};
+
+    #[test]
+    fn the_built_in_handlers_keep_nothing() {
+        let hub = Named::Hub(HubRoute::default());
+        for named in [Named::Echo, Named::Static, hub] {
+            let mut handler = built_in(&Route::new("/", named));
+            let mut bytes = Vec::new();
+            handler.export(7, &mut bytes);
+            assert_eq!((bytes.len(), handler.import(&bytes)), (0, Ok(0)));
+            for length in 1..9 {
+                let wrong = ImportError::Length { expected: 0, found: length };
+                assert_eq!(handler.import(&vec![0xFF; length]), Err(wrong));
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::handshake::server::Rejection;
 
-use super::{Body, Context, Decision, Desk, Handler, Piece, Response, ResponseError};
+use super::{Body, Context, Decision, Desk, Handler, ImportError, Piece, Response, ResponseError};
 
 /// Serves the WebSocket console.
 #[derive(Clone, Debug)]
@@ -38,4 +38,11 @@ impl Handler for Page {
 
     /// Never called: no connection is opened here.
     fn message(&mut self, _context: &mut Context<'_, '_>, _piece: Piece<'_>) {}
+
+    /// It keeps nothing.
+    fn export(&self, _state: u32, _out: &mut Vec<u8>) {}
+
+    fn import(&mut self, bytes: &[u8]) -> Result<u32, ImportError> {
+        ImportError::unless_empty(bytes).map(|()| 0)
+    }
 }

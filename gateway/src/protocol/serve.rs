@@ -6,8 +6,8 @@
 //! [`Handler::ended`] exactly once, whatever ended the connection. What [`Handler::request`] does not
 //! decide at once, [`Handler::decided`] does when it is found out.
 
-use std::fmt;
 use std::marker::PhantomData;
+use std::{error, fmt};
 
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::message::{Kind, Part};
@@ -110,6 +110,47 @@ impl fmt::Debug for Question {
     }
 }
 
+/// Why a handler does not take what another has exported.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ImportError {
+    /// It has another length.
+    Length {
+        /// The length that it has to have, in bytes.
+        expected: usize,
+        /// The length that it has.
+        found: usize,
+    },
+    /// Something else is wrong with it.
+    Content(&'static str),
+}
+
+impl ImportError {
+    /// Checks that a handler which keeps nothing is given nothing.
+    ///
+    /// # Errors
+    /// It is given something.
+    pub fn unless_empty(bytes: &[u8]) -> Result<(), Self> {
+        match bytes.len() {
+            0 => Ok(()),
+            found => Err(Self::Length { expected: 0, found }),
+        }
+    }
+}
+
+impl fmt::Display for ImportError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Length { expected, found } => {
+                write!(out, "what a connection keeps has {expected} bytes here, not {found}")?;
+            }
+            Self::Content(wrong) => out.write_str(wrong)?,
+        }
+        out.write_str(": was it exported by the same handler, of the same version?")
+    }
+}
+
+impl error::Error for ImportError {}
+
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct End {
@@ -179,8 +220,72 @@ pub trait Handler {
     /// The connection has ended, and so have its subscriptions; `state` is what the handler kept
     /// for it.
     fn ended(&mut self, _desk: &mut Desk<'_>, _id: ConnectionId, _state: u32, _end: End) {}
+
+    /// Appends what the handler keeps for a connection whose 32 bits are `state`, as bytes that
+    /// another handler of the same route, in another shard or another process, takes by
+    /// [`Handler::import`]: a later version too, so their meaning does not change. One that keeps
+    /// just the number need not implement either: it is four bytes, the highest first. The gateway
+    /// hands no connections on yet, so nobody calls these but the program itself.
+    fn export(&self, state: u32, out: &mut Vec<u8>) {
+        out.extend_from_slice(&state.to_be_bytes());
+    }
+
+    /// Takes what another handler has exported for a connection that goes on here, and yields its
+    /// 32 bits. The bytes may be anything: they come from outside.
+    ///
+    /// # Errors
+    /// They are none that this handler exports; nothing is kept then.
+    fn import(&mut self, bytes: &[u8]) -> Result<u32, ImportError> {
+        let state = bytes.try_into().map(u32::from_be_bytes);
+        state.map_err(|_| ImportError::Length { expected: 4, found: bytes.len() })
+    }
 }
 
 /// Makes a shard's own handler for a route; `None` leaves it to the one that the configuration
 /// names.
 pub type HandlerFactory = dyn Fn(&Route) -> Option<Box<dyn Handler>> + Send + Sync;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Keeps just a number.
+    struct Plain;
+
+    impl Handler for Plain {
+        fn message(&mut self, _: &mut Context<'_, '_>, _: Piece<'_>) {}
+    }
+
+    proptest! {
+        #[test]
+        fn a_number_is_taken_as_it_was_exported(state: u32) {
+            let mut bytes = Vec::new();
+            Plain.export(state, &mut bytes);
+            prop_assert_eq!(Plain.import(&bytes), Ok(state));
+            for length in 0..bytes.len() {
+                let wrong = ImportError::Length { expected: 4, found: length };
+                prop_assert_eq!(Plain.import(&bytes[..length]), Err(wrong));
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_a_number_or_are_not(bytes: Vec<u8>) {
+            let taken = Plain.import(&bytes);
+            prop_assert_eq!(taken.is_ok(), bytes.len() == 4);
+        }
+    }
+
+    #[test]
+    fn errors_say_what_to_look_for() {
+        let wrong = ImportError::unless_empty(b"abc").expect_err("it is not empty");
+        assert_eq!(
+            wrong.to_string(),
+            "what a connection keeps has 0 bytes here, not 3: was it exported by the same handler, \
+             of the same version?"
+        );
+        assert_eq!(ImportError::unless_empty(b""), Ok(()));
+        assert!(ImportError::Content("no user").to_string().starts_with("no user: was it"));
+    }
+}
