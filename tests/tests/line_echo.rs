@@ -1,115 +1,16 @@
-//! A protocol that the embedding program brings along, on a listener of its own beside WebSocket:
-//! lines that end with `\n` and are echoed. `+topic` subscribes, `!topic text` publishes, and what
-//! is published comes as `topic: text`; `?` asks how many lines there were.
+//! A protocol that the embedding program brings along, the line echo, on a listener of its own
+//! beside WebSocket.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use tidegate::config::{Config, Listener};
 use tidegate::gateway::{Gateway, Program};
-use tidegate::handler::Publishing;
-use tidegate::hub::Target;
-use tidegate::names::{ConnectionId, Name};
-use tidegate::protocol::{End, Exchange, Failing, Protocol, Stretch};
+use tidegate::protocol::{Allowance, Protocol};
 use tidegate::steering::Counters;
+use tidegate_tests::line_echo::{Ends, LINE_MAX, LineEcho, NO_MEMORY, NUDGE, TOO_LATE};
 use tidegate_tests::{Frame, Peer, Request, case, noise, wait_until};
-
-/// The longest line, in bytes without its end.
-const LINE_MAX: usize = 1000;
-
-/// What it says when nothing comes.
-const NUDGE: &[u8] = b"still there?\n";
-
-/// How connections have ended: their lines, and whether the peer has ended them.
-type Ends = Arc<Mutex<Vec<(u32, bool)>>>;
-
-struct Lines {
-    ends: Ends,
-}
-
-impl Protocol for Lines {
-    fn begin(&mut self, exchange: &mut Exchange<'_, '_>) {
-        exchange.send(b"hello\n").expect("nothing waits yet");
-    }
-
-    fn input(&mut self, exchange: &mut Exchange<'_, '_>, input: Stretch<'_>) {
-        let mut rest = input;
-        while let Some(end) = exchange.bytes(&rest).iter().position(|byte| *byte == b'\n') {
-            let (line, behind) = rest.split(end + 1);
-            if !whole(exchange, line) {
-                return;
-            }
-            rest = behind;
-        }
-        if exchange.kept().len() + rest.len() > LINE_MAX {
-            return exchange.break_off(1, "the line is too long\n");
-        }
-        // What cannot be kept ends the connection.
-        let _ = exchange.keep(rest);
-    }
-
-    fn silent(&mut self, exchange: &mut Exchange<'_, '_>) {
-        let _ = exchange.send(NUDGE);
-    }
-
-    fn told(&mut self, exchange: &mut Exchange<'_, '_>, topic: Option<&Name>, message: &[u8]) {
-        let topic = topic.map_or("", Name::as_str).as_bytes();
-        let _ = exchange.send(&[topic, b": ", message, b"\n"].concat());
-    }
-
-    fn last_words(&mut self, exchange: &mut Exchange<'_, '_>, why: Failing) {
-        let words = match why {
-            Failing::Fault(fault) => fault.reason,
-            Failing::GoesAway => "the house closes\n",
-            _ => "bye\n",
-        };
-        let _ = exchange.send(words.as_bytes());
-    }
-
-    fn ended(&mut self, _: ConnectionId, own: &[u8; 28], end: End) {
-        let count = u32::from_le_bytes(own[..4].try_into().expect("four bytes"));
-        self.ends.lock().unwrap_or_else(PoisonError::into_inner).push((count, end.by_peer));
-    }
-}
-
-/// A line has come to its end; `false` if the connection ends with it.
-fn whole(exchange: &mut Exchange<'_, '_>, end: Stretch<'_>) -> bool {
-    if exchange.kept().len() + end.len() > LINE_MAX + 1 {
-        exchange.break_off(1, "the line is too long\n");
-        return false;
-    }
-    let own = exchange.own();
-    let count = u32::from_le_bytes(own[..4].try_into().expect("four bytes")) + 1;
-    own[..4].copy_from_slice(&count.to_le_bytes());
-    let line = [exchange.kept(), exchange.bytes(&end)].concat();
-    let text = String::from_utf8_lossy(&line[..line.len() - 1]);
-    match text.split_at_checked(1) {
-        Some(("+", topic)) => {
-            exchange.forget_kept();
-            exchange.subscribe(&name(topic)).expect("room");
-        }
-        Some(("!", rest)) => {
-            exchange.forget_kept();
-            let (topic, message) = rest.split_once(' ').expect("a topic and a text");
-            let target = Target::Topic(name(topic));
-            let how = Publishing::default();
-            exchange.publish(&target, message, how).expect("room");
-        }
-        Some(("?", "")) => exchange.send(format!("{count}\n").as_bytes()).expect("room"),
-        Some((".", "")) => {
-            exchange.end();
-            return false;
-        }
-        _ if exchange.kept().is_empty() => return exchange.echo(end).is_ok(),
-        _ => return exchange.keep(end).and_then(|()| exchange.echo_kept()).is_ok(),
-    }
-    true
-}
-
-fn name(text: &str) -> Name {
-    Name::new(text).expect("a name")
-}
 
 struct Stage {
     gateway: Gateway,
@@ -119,6 +20,11 @@ struct Stage {
 impl Stage {
     /// WebSocket on the first listener, lines on the second, whose stack is `ws{options}!tcp`.
     fn start(options: &str) -> Self {
+        Self::with(options, None)
+    }
+
+    /// The same, where each line's connection may have so much.
+    fn with(options: &str, allowance: Option<Allowance>) -> Self {
         let text = format!(
             "shards = 2\npin = false\n[limits]\nconnections = 256\n\
              [[listener]]\naddress = \"127.0.0.1:0\"\nstack = \"ws!tcp\"\n\
@@ -131,7 +37,7 @@ impl Stage {
         let told = Arc::clone(&ends);
         let protocols = move |listener: &Listener| {
             let speaks_lines = listener.address.ip().to_string() == "127.0.0.2";
-            let lines = Lines { ends: Arc::clone(&told) };
+            let lines = LineEcho { ends: Arc::clone(&told), allowance };
             speaks_lines.then(|| Box::new(lines) as Box<dyn Protocol>)
         };
         let program = Program::default().protocols(protocols);
@@ -327,9 +233,35 @@ fn a_line_that_is_half_there_has_a_deadline() {
         expect(&mut peer, b"a line\n");
     }
     peer.send("half");
-    expect(&mut peer, b"bye\n");
+    expect(&mut peer, TOO_LATE);
     peer.expect_eof();
     stage.expect_counters("it was too slow", |counters| counters.messages_too_slow == 1);
+}
+
+#[test]
+fn what_each_connection_may_have_is_the_programs_to_say() {
+    let allowance = Allowance { kept: 100, backlog: 64 << 10 };
+    let stage = Stage::with("", Some(allowance));
+    let mut peer = stage.line();
+    peer.send(vec![b'x'; 100]);
+    peer.send("\n");
+    expect(&mut peer, &[vec![b'x'; 100], vec![b'\n']].concat());
+    // Whole lines are not kept.
+    peer.send([vec![b'y'; LINE_MAX], vec![b'\n']].concat());
+    expect(&mut peer, &[vec![b'y'; LINE_MAX], vec![b'\n']].concat());
+    peer.send(vec![b'x'; 101]);
+    expect(&mut peer, NO_MEMORY);
+    peer.expect_eof();
+    stage.expect_counters("it kept too much", |counters| counters.protocol_errors == 1);
+    let mut deaf = stage.line();
+    deaf.send("+tide\necho\n");
+    expect(&mut deaf, b"echo\n");
+    // More than sockets hold, in messages that fit.
+    let message = [b"!tide ".to_vec(), vec![b'z'; 80], vec![b'\n']].concat();
+    stage.line().send(message.repeat(20_000));
+    stage.expect_counters("too much waits for it", |counters| counters.slow_peers_closed > 0);
+    deaf.expect_end();
+    stage.expect_ends(3);
 }
 
 #[test]

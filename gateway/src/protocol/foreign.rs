@@ -10,7 +10,7 @@ use super::refusal::Refusal;
 use super::serve::End;
 use super::services::{FOREIGN, Profiles};
 use super::turn::{Failing, Fault, Half, Opened, Turn, Work};
-use crate::config::Listener;
+use crate::config::{Listener, Route, RouteHandler};
 use crate::connection::{
     AfterFlush, Connection, FOREIGN_OWN, Foreign, Output, Payload, Spoken, Stage,
 };
@@ -28,9 +28,14 @@ pub type ProtocolFactory = dyn Fn(&Listener) -> Option<Box<dyn Protocol>> + Send
 ///
 /// The listener's stack says how long its connections are waited for: after `ping` without a byte
 /// [`Protocol::silent`] is called, and after `pong` more the connection is dropped; what is kept of
-/// its input must be whole after `message`. For each connection there may wait as much as a route
-/// lets wait by default, and while anything does, nothing is read from it.
+/// its input must be whole after `message`, and who takes nothing of what waits for it is dropped
+/// after `stall`. How much of both there may be is its [`Allowance`].
 pub trait Protocol {
+    /// What each connection may have. Asked once for each shard and listener.
+    fn allowance(&self) -> Allowance {
+        Allowance::default()
+    }
+
     /// A connection has come; it may be spoken to at once.
     fn begin(&mut self, _exchange: &mut Exchange<'_, '_>) {}
 
@@ -52,6 +57,24 @@ pub trait Protocol {
 
     /// The connection has ended; `own` is what was kept for it.
     fn ended(&mut self, _id: ConnectionId, _own: &[u8; FOREIGN_OWN], _end: End) {}
+}
+
+/// What each connection of a protocol may have, in bytes. By default that is what a route gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Allowance {
+    /// The most that is kept of what is half received. More is a fault of the peer, of number 0,
+    /// and counted as `protocol_errors`.
+    pub kept: u32,
+    /// The most that may wait for the peer. While anything does, nothing is read from it; what does
+    /// not fit ends the connection without further words, counted as `slow_peers_closed`.
+    pub backlog: u32,
+}
+
+impl Default for Allowance {
+    fn default() -> Self {
+        let Route { max_buffered_message, backlog, .. } = Route::new("/", RouteHandler::Echo);
+        Self { kept: max_buffered_message, backlog }
+    }
 }
 
 /// Bytes that have come in; they are asked of the [`Exchange`]. They are no copy, and sending them
@@ -133,8 +156,8 @@ impl Exchange<'_, '_> {
     }
 
     /// Keeps what is half received, behind what is kept already, until its rest comes. What is more
-    /// than a route buffers by default ends the connection as fault 0, and so does what finds no
-    /// memory, for that.
+    /// than [`Allowance::kept`] ends the connection as fault 0, and what finds no memory for want of
+    /// that.
     ///
     /// # Errors
     /// [`WriteError::Full`].

@@ -66,7 +66,7 @@ use crate::kernel::Span;
 use crate::memory::BlockId;
 use crate::names::{ConnectionId, Name};
 use desk::Desk;
-pub use foreign::{Exchange, Protocol, ProtocolFactory, Stretch};
+pub use foreign::{Allowance, Exchange, Protocol, ProtocolFactory, Stretch};
 pub use serve::End;
 use serve::Event;
 use services::{Profiles, Services};

@@ -11,7 +11,7 @@ use tidegate_proto::websocket::frame::Role;
 
 use super::context::Context;
 use super::counted::Counted;
-use super::foreign::Protocol;
+use super::foreign::{Allowance, Protocol};
 use super::program::Program;
 use super::refusal::Refusal;
 use super::router::Router;
@@ -56,11 +56,12 @@ impl ServiceLimits {
         undecided: 0,
     };
 
-    /// Of those that speak a protocol which the program brings along: what a route has by default,
-    /// and nothing is read from who does not take what waits for it.
-    fn foreign() -> Self {
-        let default = Route::new("/", config::RouteHandler::Echo);
-        Self { slow_peer: SlowPeer::Pause, ..Self::of(&default) }
+    /// Of those that speak a protocol which the program brings along: nothing is read from who does
+    /// not take what waits for it.
+    const fn foreign(allowance: Allowance) -> Self {
+        let Allowance { kept, backlog } = allowance;
+        let slow_peer = SlowPeer::Pause;
+        Self { max_message: u32::MAX, max_buffered_message: kept, backlog, slow_peer }
     }
 
     fn of(route: &Route) -> Self {
@@ -101,7 +102,8 @@ impl Service {
     fn new(basis: &Basis, make: &Make<'_>) -> Self {
         let limits = match basis {
             Basis::Opening => ServiceLimits::OPENING,
-            Basis::Foreign => ServiceLimits::foreign(),
+            // Its listener says it.
+            Basis::Foreign => ServiceLimits::foreign(Allowance::default()),
             Basis::Route(route) => ServiceLimits::of(route),
         };
         let Basis::Route(route) = basis else {
@@ -253,13 +255,17 @@ pub struct Profile {
     pub logs_websocket: bool,
     /// What is spoken on its connections, if the program brings that along.
     pub protocol: Option<Box<dyn Protocol>>,
+    /// What each of these may have.
+    foreign: ServiceLimits,
 }
 
 impl Profile {
     fn new(listener: &Listener, program: &Program) -> Self {
         let stack = &listener.stack;
         let protocol = (program.protocols)(listener);
+        let allowance = protocol.as_deref().map_or_else(Allowance::default, Protocol::allowance);
         Self {
+            foreign: ServiceLimits::foreign(allowance),
             transport: Transport::new(listener, &*program.layers),
             role: Role::Server,
             waits: waits(stack),
@@ -269,6 +275,11 @@ impl Profile {
             logs_websocket: stack.log_websocket && protocol.is_none(),
             protocol,
         }
+    }
+
+    /// What a connection may have that runs under `service`, whose number is `id`.
+    pub fn limits(&self, id: ServiceId, service: &Service) -> ServiceLimits {
+        if id == FOREIGN { self.foreign } else { service.limits }
     }
 
     /// The ticks of a wait; `None`: for ever.

@@ -247,7 +247,7 @@ impl Turn<'_> {
         let connection = &mut *self.work.output.connection;
         self.services.change(connection.service, service);
         connection.service = service;
-        self.limits = self.services[service].limits;
+        self.limits = self.profile().limits(service, &self.services[service]);
         self.work.output.backlog_limit = self.limits.backlog;
     }
 

@@ -207,7 +207,9 @@ impl<R: Ring> Check<'_, R> {
         assert_eq!(queued, connection.backlog_bytes, "backlog of slot {slot}");
         let sealed = self.sockets.sealed.ahead(slot);
         assert!(sealed <= queued, "slot {slot} has {sealed} sealed bytes of {queued}");
-        let limit = self.connections.services[connection.service].limits.backlog;
+        let service = &self.connections.services[connection.service];
+        let profile = &self.sockets.profiles[connection.profile];
+        let limit = profile.limits(connection.service, service).backlog;
         // The rest of a short send was accepted before it was tried; it is part of one turn's
         // output, which a receive buffer or the staging memory held.
         let limits = &self.sockets.limits;

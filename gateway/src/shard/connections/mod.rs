@@ -96,7 +96,9 @@ impl<R: Ring> Connections<R> {
         let now = self.sockets.ring.now();
         let sockets = &mut self.sockets;
         let connection = &mut sockets.table[slot];
-        let limits = self.services[connection.service].limits;
+        let service = connection.service;
+        let profile = &sockets.profiles[connection.profile];
+        let limits = profile.limits(service, &self.services[service]);
         let id = self.hub.id(slot, connection.generation);
         let output = Output {
             connection,
