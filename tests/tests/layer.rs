@@ -11,7 +11,7 @@ use tidegate::transport::{Broken, Layer, Sealed};
 use tidegate_proto::http::RequestHead;
 use tidegate_tests::hub::{HubGateway, topic};
 use tidegate_tests::xor::{Xor, relay};
-use tidegate_tests::{Frame, Peer, Request, TEXT, inflate, noise};
+use tidegate_tests::{Frame, Peer, Request, TEXT, inflate, noise, wait_until};
 
 const CONFIGURATION: &str = r#"
     [[route]]
@@ -174,6 +174,73 @@ fn a_body_that_comes_piece_by_piece_is_sealed_as_it_leaves() {
         at += 4096;
     }
     peer.expect_eof();
+}
+
+/// Answers each message with one that is larger than what may wait for a peer.
+struct Large;
+
+const LARGE: usize = 200_000;
+
+impl Handler for Large {
+    fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece<'_>) {
+        if piece.part.is_last() {
+            let _ = context.send_bytes(&noise(LARGE, 1));
+        }
+    }
+}
+
+#[test]
+fn what_is_larger_than_a_backlog_comes_through_a_layer_as_it_does_without() {
+    for slow_peer in ["pause", "close"] {
+        let more = format!(
+            "[[route]]\npath = \"/\"\nhandler = \"echo\"\nmax_buffered_message = \"16KiB\"\n\
+             backlog = \"64KiB\"\nslow_peer = \"{slow_peer}\"\n"
+        );
+        for is_layered in [false, true] {
+            let program = Program::default()
+                .handlers(|_| Some(Box::new(Large) as Box<dyn Handler>))
+                .layers(move |_| is_layered.then(|| Box::new(Xor::default()) as Box<dyn Layer>));
+            let gateway = HubGateway::start_with(1, &more, program);
+            let address = match is_layered {
+                true => relay(gateway.address()).expect("a relay"),
+                false => gateway.address(),
+            };
+            let mut peer = open(address, "/");
+            let answer = Frame::binary(noise(LARGE, 1)).unmasked();
+            let (first, rest) = answer.split_at(LARGE / 4);
+            peer.text("ask");
+            for _ in 0..5 {
+                assert!(peer.bytes(first.len()) == first, "{slow_peer}, {is_layered}");
+                if slow_peer == "pause" {
+                    // Asked again while the rest is on its way.
+                    peer.text("ask");
+                }
+                assert!(peer.bytes(rest.len()) == rest, "{slow_peer}, {is_layered}");
+                if slow_peer == "close" {
+                    peer.text("ask");
+                }
+            }
+            assert_eq!(gateway.counters().slow_peers_closed, 0);
+        }
+    }
+}
+
+#[test]
+fn who_takes_nothing_through_a_layer_is_closed_where_its_route_says_so() {
+    let more = "[[route]]\npath = \"/\"\nhandler = \"echo\"\nmax_buffered_message = \"16KiB\"\n\
+                backlog = \"1MiB\"\nslow_peer = \"close\"\n";
+    let program = Program::default()
+        .handlers(|_| Some(Box::new(Large) as Box<dyn Handler>))
+        .layers(|_| Some(Box::new(Xor::default())));
+    let gateway = HubGateway::start_with(1, more, program);
+    let peer = open(relay(gateway.address()).expect("a relay"), "/");
+    // Each question is more than is received at once, so the next comes while an answer waits to be
+    // sealed; far more is answered than sockets on the way hold.
+    let question = Frame::binary(noise(16 << 10, 1)).masked();
+    let _asking = peer.send_meanwhile(question.repeat(1000));
+    wait_until("it is closed", || (gateway.counters().slow_peers_closed == 1).then_some(()));
+    // Answers that wait only to be sealed are not what is meant by a slow peer.
+    assert_eq!(gateway.counters().slow_peers_paused, 0);
 }
 
 /// Takes nothing, or lets nothing in.

@@ -236,8 +236,19 @@ impl Output<'_> {
         let is_slow = self.connection.states.is_blocked();
         let is_data = reserve == CONTROL_RESERVE;
         let kept = if is_data && is_slow { self.sending_reserve } else { 0 };
-        let limit = self.backlog_limit.saturating_sub(reserve);
+        let limit = self.backlog_limit.saturating_sub(reserve).max(self.may_be_sealed());
         self.backlog().push_back_beyond(&[Payload::Bytes(head), *payload], limit, kept)
+    }
+
+    /// What is sealed goes by the backlog though its peer is not slow. Of what waits for nothing but
+    /// that, as much may be there as goes to staging memory where nothing is sealed, whatever the
+    /// backlog's bound is.
+    fn may_be_sealed(&self) -> u32 {
+        let has_said_much = self.connection.backlog_bytes >= self.half_a_backlog();
+        if !self.seals || has_said_much || self.connection.states.is_blocked() {
+            return 0;
+        }
+        self.pool.memory.area(AreaName::Staging).len() as u32
     }
 
     fn backlog(&mut self) -> Backlog<'_> {
@@ -425,6 +436,32 @@ mod tests {
             assert_eq!(count, 6, "five are more than half of what may wait");
         });
         assert_eq!((spot, said.len()), (Spot::Backlog, 6 * 102));
+    }
+
+    #[test]
+    fn what_is_to_be_sealed_may_be_as_large_as_what_is_staged() {
+        let says = |connection: &mut Connection, seals: bool, lengths: &[usize]| {
+            let mut results = Vec::new();
+            turn_of(connection, &[], 2000, |output| {
+                (output.seals, output.backlog_limit) = (seals, 1000);
+                for length in lengths {
+                    let bytes = vec![b'x'; *length];
+                    results.push(output.frame(&binary(*length), &Payload::Bytes(&bytes)));
+                }
+            });
+            results
+        };
+        for seals in [false, true] {
+            let fresh = |lengths: &[usize]| says(&mut Connection::free(0), seals, lengths);
+            assert_eq!(fresh(&[1996]), [Ok(())], "as staging memory holds");
+            assert_eq!(fresh(&[1, 1997]), [Ok(()), Err(Full)], "more than that");
+        }
+        let said = says(&mut Connection::free(0), true, &[1996, 1]);
+        assert_eq!(said, [Ok(()), Err(Full)], "much is said already");
+        let mut slow = Connection::free(0);
+        slow.states.set(States::BLOCKED);
+        let said = says(&mut slow, true, &[1, 1000]);
+        assert_eq!(said, [Ok(()), Err(Full)], "what a peer does not take has its bound");
     }
 
     #[test]

@@ -3,9 +3,12 @@
 use std::sync::mpsc;
 use std::time::Duration;
 
+use tidegate::gateway::Program;
 use tidegate::hub::{ConnectionFilter, Errand, Outcome, Publication, Published, Target, Why};
 use tidegate::kernel::{Completion, Errno, Operation};
 use tidegate::names::{Name, Position};
+use tidegate_tests::Frame;
+use tidegate_tests::xor::{Stream, Xor};
 
 use crate::play::{
     A_WHILE, PONG, Play, accepted, poll_on, readable, receive, received, still_polled,
@@ -512,4 +515,30 @@ fn a_topic_of_which_nothing_is_left_is_forgotten_though_its_history_is_asked_for
         play.tick();
     }
     assert_eq!(play.counters().topics_home, 0);
+}
+
+#[test]
+fn what_waits_to_be_sealed_keeps_nobody_unread_that_turns_out_to_be_slow() {
+    let more = "[[route]]\npath = '/'\nhandler = 'echo'\nslow_peer = 'close'\n";
+    let mut play = Play::of(more, Program::default().layers(|_| Some(Box::new(Xor::default()))));
+    let mut said = Stream::default();
+    let mut wire = |mut bytes: Vec<u8>| {
+        said.change(&mut bytes);
+        bytes
+    };
+    let message = || Frame::binary(vec![1; 500]).masked();
+    play.first_says(&wire(script::opening(&mut Random::new(0), "/", false)));
+    // While one answer is on its way, the next waits to be sealed.
+    play.says(readable(), &wire(message()));
+    play.hand.borrow_mut().unsettled = true;
+    play.says(readable(), &wire(message()));
+    assert_eq!(play.turn([still_polled()]), [], "nothing is read meanwhile");
+    // The peer does not take the first.
+    let short = Completion::SendFellShort { slot: 0, batch_index: 0, result: Ok(10) };
+    play.hand.borrow_mut().unsettled = false;
+    let pushed = play.turn([short]);
+    assert!(pushed.iter().any(is_armed), "{pushed:?}");
+    let is_read = pushed.contains(&receive()) || play.turn([]).contains(&receive());
+    assert!(is_read, "its route is not to pause it");
+    assert_eq!(play.counters().slow_peers_paused, 0);
 }

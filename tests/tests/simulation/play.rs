@@ -131,6 +131,11 @@ impl Play {
 
     /// With this configuration behind its limits.
     pub fn with(more: &str) -> Self {
+        Self::of(more, Program::default())
+    }
+
+    /// The same, and what a program brings along.
+    pub fn of(more: &str, program: Program) -> Self {
         let text = "[limits]\nconnections = 16\nreceive_buffers = 8\nreceive_buffer = 1024\n\
                     request_head = 1024\n"
             .to_owned();
@@ -150,7 +155,7 @@ impl Play {
             listeners: Vec::new(),
             waker,
             panel: Arc::clone(&panel),
-            program: Program::default(),
+            program,
         };
         let shard = Shard::new(HandRing(Rc::clone(&hand)), memory, assembly);
         Self { shard, hand, door, panel }

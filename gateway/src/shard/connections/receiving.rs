@@ -4,6 +4,7 @@ use crate::config::SlowPeer;
 use crate::connection::{Poll, Reading, Stage, States};
 use crate::kernel::{Errno, Generation, Ring, Slot, SlotRef};
 use crate::shard::connections::Connections;
+use crate::shard::sockets::Sockets;
 
 impl<R: Ring> Connections<R> {
     pub(crate) fn readable(&mut self, whose: SlotRef, armed: bool, ended: bool) {
@@ -35,6 +36,8 @@ impl<R: Ring> Connections<R> {
     pub(crate) fn read(&mut self, slot: Slot) {
         if self.must_pause(slot) {
             self.sockets.counters.slow_peers_paused += 1;
+            self.sockets.table[slot].states.set_reading(Reading::Paused);
+        } else if waits_to_be_sealed(&self.sockets, slot) {
             self.sockets.table[slot].states.set_reading(Reading::Paused);
         } else if !self.must_hold(slot) {
             self.sockets.receive(slot);
@@ -95,4 +98,28 @@ impl<R: Ring> Connections<R> {
         }
         is_held
     }
+}
+
+/// What was sealed leaves as the peer takes it: from here on its route's policy says whether it is
+/// read from.
+pub(super) fn go_by_policy<R: Ring>(connections: &mut Connections<R>, slot: Slot) {
+    let connection = &connections.sockets.table[slot];
+    let is_paused =
+        connection.stage == Stage::Open && connection.states.reading() == Reading::Paused;
+    let must_wait = connections.must_pause(slot) || waits_to_be_sealed(&connections.sockets, slot);
+    if is_paused && !must_wait {
+        connections.sockets.table[slot].states.set_reading(Reading::Idle);
+        connections.sockets.read_on(slot);
+    }
+}
+
+/// Whether something waits for the peer, but only to be sealed. It leaves shortly, and further
+/// answers must not find it in their way: nothing is read until then, whatever the policy for slow
+/// peers is.
+fn waits_to_be_sealed<R: Ring>(sockets: &Sockets<R>, slot: Slot) -> bool {
+    let connection = &sockets.table[slot];
+    connection.stage == Stage::Open
+        && connection.backlog.is_some()
+        && !connection.states.is_blocked()
+        && sockets.seals(slot)
 }

@@ -143,6 +143,7 @@ impl<R: Ring> Connections<R> {
             self.unqueued.push(slot);
         } else if self.sockets.table[slot].waits_for_peer() {
             self.sockets.arm_send(slot);
+            super::receiving::go_by_policy(self, slot);
         } else if self.sockets.table[slot].states.has(States::QUEUED) {
             self.unqueued.push(slot);
         } else {

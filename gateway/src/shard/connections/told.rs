@@ -78,7 +78,8 @@ impl<R: Ring> Connections<R> {
             return Delivered::Waits;
         }
         let connection = &self.sockets.table[slot];
-        if connection.states.is_in_batch() && connection.backlog.is_some() {
+        let is_open = connection.states.is_in_batch() || self.sockets.sealed.is_waiting(slot);
+        if is_open && connection.backlog.is_some() {
             // It may take all of that: nobody is called slow before that is known.
             self.sockets.flush_soon = true;
             return Delivered::Waits;
