@@ -60,8 +60,13 @@ impl ServiceLimits {
     /// not take what waits for it.
     const fn foreign(allowance: Allowance) -> Self {
         let Allowance { kept, backlog } = allowance;
-        let slow_peer = SlowPeer::Pause;
-        Self { max_message: u32::MAX, max_buffered_message: kept, backlog, slow_peer }
+        Self {
+            max_message: u32::MAX,
+            max_buffered_message: kept,
+            backlog,
+            slow_peer: SlowPeer::Pause,
+            undecided: 0,
+        }
     }
 
     fn of(route: &Route) -> Self {

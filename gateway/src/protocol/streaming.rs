@@ -19,6 +19,11 @@ impl Sources {
     /// Bytes of one of them, without what it keeps itself.
     pub(crate) const BYTES: usize = size_of::<(Slot, Box<dyn Source>)>();
 
+    /// Whether there is none.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// How many there is memory for.
     pub(crate) fn capacity(&self) -> usize {
         self.0.capacity()

@@ -47,6 +47,12 @@ impl<R: Ring> Shard<R> {
         self.connections.sockets.table.live()
     }
 
+    /// Whether a connection is not read from because what is published cannot be delivered as fast.
+    #[must_use]
+    pub fn is_held(&self, slot: Slot) -> bool {
+        self.connections.sockets.held.contains(slot)
+    }
+
     /// What its mailboxes have counted.
     #[must_use]
     pub fn mail(&self) -> Counts {
@@ -98,6 +104,7 @@ impl<R: Ring> Shard<R> {
             && self.connections.sockets.put_off.is_empty()
             && self.connections.sockets.put_off.receives() == 0
             && self.connections.sockets.stalled.is_empty()
+            && self.connections.services.sources.is_empty()
             && self.connections.peers.is_empty()
             && self.connections.sockets.batch.is_empty()
             && self.deliveries.is_empty()

@@ -13,6 +13,8 @@ pub struct Facts {
     pub at_work: Duration,
     /// How often it was paused, or its clock jumped.
     pub pauses: u32,
+    /// Ticks in which it was seen not to be read from because too much was published.
+    pub held: u32,
     pub is_accepted: bool,
     /// The server has given it up.
     pub is_given_up: bool,
@@ -82,6 +84,11 @@ pub trait Client {
 
     /// It reads all that there is, whenever it can.
     fn reads_at_once(&self) -> bool {
+        false
+    }
+
+    /// It is being sent a body: a drain may last as long as it may at all.
+    fn is_sent_a_body(&self) -> bool {
         false
     }
 

@@ -1,18 +1,22 @@
 //! The handlers of the simulated routes. Each keeps the books: what a shard calls, and when, has a
 //! grammar.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use tidegate::config::{self, Route};
 use tidegate::handler::{
-    Admission, Body, Context, Decision, Desk, End, Finding, Handler, Piece, Refusal, Response,
-    Rooms, Ticket, Wants,
+    Admission, Body, Context, Decision, Desk, End, Event, Finding, Handler, Piece, Refusal,
+    Response, Rooms, Ticket, Wants,
 };
 use tidegate::hub::Cause;
-use tidegate::names::ConnectionId;
+use tidegate::names::{ConnectionId, Name};
+use tidegate::protocol::{Allowance, Exchange, Failing, Protocol, Stretch};
 use tidegate_proto::http::RequestHead;
-use tidegate_proto::message::Part;
+use tidegate_proto::message::{Kind, Part};
+use tidegate_tests::line_echo::LineEcho;
+
+use crate::bodies::{self, Bodies};
 
 /// The close code of [`Behaviour::CloseAtTheThird`].
 pub const HAD_ENOUGH: u16 = 4003;
@@ -69,6 +73,9 @@ pub fn source_message(index: usize) -> Vec<u8> {
 pub struct Books {
     pub opened: u64,
     pub closed: u64,
+    /// Sources of bodies that were made, and that were given up.
+    pub sources: u64,
+    pub given_up: u64,
     /// What was asked about requests since somebody looked.
     pub asked: Vec<Asked>,
     /// The numbers of what was told about requests.
@@ -107,6 +114,9 @@ pub fn recorded(route: &Route, books: &Arc<Mutex<Books>>) -> Option<Box<dyn Hand
         let rooms = Rooms::new(&route.path, hub.clone());
         return Some(Box::new(Counted { rooms, books: Arc::clone(books) }));
     }
+    if route.path == bodies::PATH {
+        return Some(Box::new(Bodies { books: Arc::clone(books) }));
+    }
     let behaviour = Behaviour::ALL.into_iter().find(|one| one.path() == route.path)?;
     Some(Box::new(Recorded { behaviour, open: HashMap::new(), next: 1, books: Arc::clone(books) }))
 }
@@ -135,8 +145,86 @@ impl Handler for Counted {
         self.rooms.message(context, piece);
     }
 
+    fn event(&mut self, context: &mut Context<'_, '_>, event: Event<'_>) {
+        let Event::Told(what) = event else { return };
+        let (is_text, message) = what.split_first().expect("what it is comes first");
+        let kind = if *is_text == 1 { Kind::Text } else { Kind::Bytes };
+        // What cannot be written ends the connection.
+        let _ = context.send_piece(kind, Part::Whole, message);
+    }
+
     fn ended(&mut self, _desk: &mut Desk<'_>, _id: ConnectionId, _state: u32, _end: End) {
         self.books.lock().expect("nobody panicked").closed += 1;
+    }
+}
+
+/// The line echo, whose calls are counted.
+pub struct CountedLines {
+    lines: LineEcho,
+    open: HashSet<[u8; 8]>,
+    books: Arc<Mutex<Books>>,
+}
+
+impl CountedLines {
+    pub fn new(allowance: Option<Allowance>, books: Arc<Mutex<Books>>) -> Self {
+        let lines = LineEcho { allowance, ..LineEcho::default() };
+        Self { lines, open: HashSet::new(), books }
+    }
+
+    /// Which connection it is: the line echo leaves that alone.
+    fn number(own: &[u8; 28]) -> [u8; 8] {
+        own[20..].try_into().expect("eight bytes")
+    }
+
+    fn check(&self, exchange: &mut Exchange<'_, '_>) {
+        assert!(self.open.contains(&Self::number(exchange.own())), "called, and not open");
+    }
+}
+
+impl Protocol for CountedLines {
+    fn allowance(&self) -> Allowance {
+        self.lines.allowance()
+    }
+
+    fn begin(&mut self, exchange: &mut Exchange<'_, '_>) {
+        assert_eq!(*exchange.own(), [0; 28], "what another has kept");
+        let mut books = self.books.lock().expect("nobody panicked");
+        books.opened += 1;
+        exchange.own()[20..].copy_from_slice(&books.opened.to_le_bytes());
+        drop(books);
+        assert!(self.open.insert(Self::number(exchange.own())), "begins twice");
+        self.lines.begin(exchange);
+    }
+
+    fn input(&mut self, exchange: &mut Exchange<'_, '_>, input: Stretch<'_>) {
+        self.check(exchange);
+        self.lines.input(exchange, input);
+    }
+
+    fn writable(&mut self, exchange: &mut Exchange<'_, '_>) {
+        self.check(exchange);
+        assert!(!exchange.is_choked(), "writable, and choked");
+    }
+
+    fn silent(&mut self, exchange: &mut Exchange<'_, '_>) {
+        self.check(exchange);
+        self.lines.silent(exchange);
+    }
+
+    fn told(&mut self, exchange: &mut Exchange<'_, '_>, topic: Option<&Name>, message: &[u8]) {
+        self.check(exchange);
+        self.lines.told(exchange, topic, message);
+    }
+
+    fn last_words(&mut self, exchange: &mut Exchange<'_, '_>, why: Failing) {
+        self.check(exchange);
+        self.lines.last_words(exchange, why);
+    }
+
+    fn ended(&mut self, id: ConnectionId, own: &[u8; 28], end: End) {
+        assert!(self.open.remove(&Self::number(own)), "ends twice, or never began");
+        self.books.lock().expect("nobody panicked").closed += 1;
+        self.lines.ended(id, own, end);
     }
 }
 

@@ -32,6 +32,8 @@ pub enum To {
     User(String),
     Connection(String),
     All,
+    /// The handler of a connection is told it, and sends it on.
+    Handler(String),
 }
 
 impl Label {
@@ -63,6 +65,16 @@ impl Label {
         label
     }
 
+    /// The label of the message that `bytes` begin with, once all of the label is there.
+    ///
+    /// # Panics
+    /// They begin with something else.
+    pub fn first_of(bytes: &[u8]) -> Option<Self> {
+        assert!(bytes.starts_with(MARK) || MARK.starts_with(bytes), "no label: {bytes:?}");
+        let bars = bytes.iter().filter(|byte| **byte == b'|').count();
+        (bars >= 4).then(|| Self::read(bytes).expect("a label"))
+    }
+
     fn read(bytes: &[u8]) -> Option<Self> {
         let mut parts = bytes.strip_prefix(MARK)?.splitn(4, |byte| *byte == b'|');
         let mut part = || std::str::from_utf8(parts.next()?).ok();
@@ -80,6 +92,7 @@ impl To {
             Self::User(name) => format!("u{name}"),
             Self::Connection(id) => format!("c{id}"),
             Self::All => "a".to_owned(),
+            Self::Handler(id) => format!("h{id}"),
         }
     }
 
@@ -91,6 +104,7 @@ impl To {
             "u" => Some(Self::User(name)),
             "c" => Some(Self::Connection(name)),
             "a" => Some(Self::All),
+            "h" => Some(Self::Handler(name)),
             _ => None,
         }
     }

@@ -168,6 +168,11 @@ impl Ledger {
         self.granted.contains(&(place, topic.to_owned())) || user.is_some_and(by_user)
     }
 
+    /// Whether the outside has ever subscribed a connection to anything.
+    pub fn is_granted_any(&self, place: Where) -> bool {
+        self.granted.iter().any(|(granted, _)| *granted == place)
+    }
+
     /// Whether a connection was unsubscribed before this was published.
     pub fn is_banned(&self, place: Where, label: &Label) -> bool {
         let To::Topic(topic) = &label.stream.target else { return false };

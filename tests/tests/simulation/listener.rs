@@ -95,7 +95,8 @@ impl Listener {
         if message.bytes.starts_with(MARK) {
             // Who has lost all subscriptions is told as those are who want no events.
             let label = Label::of(message);
-            assert!(self.is_upset(&self.topic), "{label:?} is no event");
+            let is_of_handler = matches!(label.stream.target, To::Handler(_));
+            assert!(is_of_handler || self.is_upset(&self.topic), "{label:?} is no event");
             return self.published(&label, None);
         }
         assert!(message.is_text, "an event that is no text");
@@ -222,6 +223,16 @@ impl Listener {
         if let Some(place) = place.clone() {
             ledger.stands_at(place, label);
         }
+        if matches!(stream.target, To::Handler(_)) {
+            // Nothing that it was told is left out.
+            ledger.has_gap(Gap {
+                stream: stream.clone(),
+                last: last.unwrap_or(0),
+                next: *number,
+                shard: self.plan.shard,
+                leaves_out: false,
+            });
+        }
         drop(ledger);
         if stream.target != To::Topic(self.topic.clone()) {
             return;
@@ -238,7 +249,7 @@ impl Listener {
                 *name == self.topic || ledger.is_granted((self.place, self.user), name)
             }
             To::User(name) => self.user == Some(name),
-            To::Connection(id) => ledger.ids.get(id) == Some(&self.place),
+            To::Connection(id) | To::Handler(id) => ledger.ids.get(id) == Some(&self.place),
             To::All => true,
         };
         assert!(may, "{label:?} is not for {:?}", self.place);

@@ -3,6 +3,8 @@
 //! `TIDEGATE_SEED=n` runs one seed, twice, and compares the traces; `TIDEGATE_SEEDS=n` runs so
 //! many, `TIDEGATE_SEEDS=m..n` those from `m` on and below `n`.
 
+mod bodies;
+mod body_peer;
 mod chances;
 mod client;
 mod decider;
@@ -13,6 +15,7 @@ mod hearing;
 mod heavy;
 mod labels;
 mod ledger;
+mod line_peer;
 mod listener;
 mod member;
 mod model;
@@ -46,7 +49,7 @@ use tidegate::shard::{self, Assembly, Command, Counters, Shard};
 use tidegate_tests::xor::Xor;
 
 use decider::Decider;
-use handlers::{Behaviour, Books};
+use handlers::{Behaviour, Books, CountedLines};
 use publisher::{Publisher, Sights};
 use random::Random;
 use ring::SimRing;
@@ -57,8 +60,14 @@ use world::{Server, World};
 /// Turns of all shards in which all clients come and go.
 const STEPS: usize = 5000;
 
-/// Turns after which a drain has to be over.
+/// Turns after which a drain has to be over, unless bodies are being sent.
 const DRAIN_STEPS: usize = 200_000;
+
+/// Longer than a drain lasts while bodies are being sent.
+const DRAIN: Duration = Duration::from_secs(21);
+
+/// The port of the listener on which lines are echoed.
+const LINES_PORT: u16 = 2;
 
 /// A pool of blocks, in bytes, that is enough for everyone.
 const BLOCKS: u32 = 1 << 20;
@@ -154,11 +163,12 @@ impl Scene {
         let (hubs, door) = hub::open(&hub_settings(&config), identity, &wakers);
         let books = Arc::new(Mutex::new(Books::default()));
         let meanwhile = Meanwhile::default();
-        let is_layered = plan.is_layered;
+        let (is_layered, allowance) = (plan.is_layered, plan.allowance);
         let shards = hubs.into_iter().zip(wakers).enumerate().map(|(index, (hub, waker))| {
             let seed = seed.wrapping_add((index as u64) << 48);
             let outside = outside(seed, &config, waker.clone(), plan.of(index));
             let recorded = Arc::clone(&books);
+            let spoken = Arc::clone(&books);
             let assembly = Assembly {
                 index,
                 hub,
@@ -168,6 +178,10 @@ impl Scene {
                 panel: Arc::clone(&outside.panel),
                 program: Program::default()
                     .handlers(move |route| handlers::recorded(route, &recorded))
+                    .protocols(move |listener| {
+                        let lines = || CountedLines::new(allowance, Arc::clone(&spoken));
+                        (listener.address.port() == LINES_PORT).then(|| Box::new(lines()) as _)
+                    })
                     .layers(move |_| is_layered.then(|| Box::new(Xor::default()) as _)),
             };
             let memory = shard::memory(&config.limits).expect("memory");
@@ -207,7 +221,11 @@ impl Scene {
         self.check_missed();
         let books = self.books.lock().expect("nobody panicked");
         assert_eq!(books.opened, books.closed, "each open has one close");
-        assert_eq!(books.opened, self.several.counters().opened, "opens that were counted");
+        assert_eq!(books.sources, books.given_up, "each source is given up once");
+        // Not each source is begun: some are for a head alone, or find no room.
+        let opened = books.opened..=books.opened + books.sources;
+        let counted = self.several.counters().opened;
+        assert!(opened.contains(&counted), "{counted} opens were counted, {opened:?} seen");
     }
 
     /// What clients missed though they read was left out by a policy, and counted.
@@ -338,13 +356,15 @@ impl Scene {
     }
 
     fn drain(&mut self) {
-        for _ in 0..DRAIN_STEPS {
+        let began = self.several.at_work();
+        for step in 0.. {
             if self.several.has_ended() {
                 return;
             }
+            let may_last = self.several.sends_bodies() && self.several.has_time(&began, DRAIN);
+            assert!(step < DRAIN_STEPS || may_last, "the drain does not end");
             self.several.step();
         }
-        panic!("the drain does not end");
     }
 }
 
@@ -379,16 +399,18 @@ fn config(random: &mut Random, deflate: bool, plan: &Plan) -> Config {
     let mut text = format!(
         "drain = '20s'\nmemory = '1GiB'\n\
          [limits]\nconnections = {connections}\nreceive_buffers = {buffers}\n\
-         receive_buffer = {buffer}\nstaging = '16KiB'\nblocks = '1MiB'\nrequest_head = 1024\n\
-         [[listener]]\naddress = '127.0.0.1:1'\n\
-         stack = '{log}ws?ping=3s&pong=2s&close=2s&head=4s&decision=2s&stall=5s\
-         &message=3s\
-         &deflate={deflate}!{log}tcp'\n\
-"
+         receive_buffer = {buffer}\nstaging = '16KiB'\nblocks = '1MiB'\nrequest_head = 1024\n"
     );
+    for port in [1, LINES_PORT] {
+        text += &format!(
+            "[[listener]]\naddress = '127.0.0.1:{port}'\n\
+             stack = '{log}ws?ping=3s&pong=2s&close=2s&head=4s&decision=2s&stall=5s&message=3s\
+             &deflate={deflate}!{log}tcp'\n"
+        );
+    }
     text += &format!("[hub]\nmailbox = {}\n", random.pick(&[16, 16, 1024]));
-    let page = ("/", "static");
-    for (path, handler) in Behaviour::ALL.map(|one| (one.path(), "echo")).into_iter().chain([page])
+    let others = [("/", "static"), (bodies::PATH, "echo")];
+    for (path, handler) in Behaviour::ALL.map(|one| (one.path(), "echo")).into_iter().chain(others)
     {
         let slow_peer = random.pick(&["pause", "close"]);
         let undecided = random.pick(&[1000, 1000, 2]);

@@ -79,6 +79,8 @@ impl Sights<'_> {
 enum Asked {
     /// To publish; the target is certainly gone, or was never there.
     Publish(Label, bool),
+    /// To tell the handler of a connection; likewise.
+    Tell(Label, bool),
     Connections(usize),
     /// Who is on a topic.
     Presence,
@@ -123,7 +125,7 @@ impl Publisher {
     }
 
     fn ask_something(&mut self, is_gone: &dyn Fn(Where) -> bool) {
-        match self.random.below(16) {
+        match self.random.below(18) {
             0..=3 => self.publish_to_room(),
             4 => {
                 // One behind the other, and nobody waits for answers.
@@ -147,6 +149,7 @@ impl Publisher {
                 self.ask_shard(shard, Asked::Connections(shard), request);
             }
             13 if !self.plan.trickles => self.subscribe(),
+            16 | 17 if !self.plan.trickles => self.tell(is_gone),
             14 if self.meddles => self.meddle(),
             14 if self.sends_away => self.send_away(),
             _ => self.look(),
@@ -180,7 +183,33 @@ impl Publisher {
 
     /// To an id of another node, another start, a shard that is not there, or a later connection.
     fn publish_to_stranger(&mut self) {
-        let Some((id, _)) = self.connection() else { return };
+        let Some(strange) = self.stranger() else { return };
+        self.publish(To::Connection(strange), true);
+    }
+
+    /// Tells the handler of one that is there, or was, or never was.
+    fn tell(&mut self, is_gone: &dyn Fn(Where) -> bool) {
+        let (id, is_gone) = if self.random.chance(150) {
+            let Some(strange) = self.stranger() else { return };
+            (strange, true)
+        } else {
+            let Some((id, place)) = self.connection() else { return };
+            (id, is_gone(place))
+        };
+        let label = self.next(To::Handler(id.clone()));
+        let message = label.message();
+        // What it is comes first, so that the handler can send it as that.
+        let what = [&[u8::from(message.is_text)][..], &message.bytes].concat();
+        self.asked += 1;
+        let answers = Arc::clone(&self.answers);
+        let asked = Asked::Tell(label, is_gone);
+        let id = id.parse().expect("an id");
+        self.door.tell(id, what, move |answer| push(&answers, (asked, answer)));
+    }
+
+    /// An id that nobody has.
+    fn stranger(&mut self) -> Option<String> {
+        let (id, _) = self.connection()?;
         let id: ConnectionId = id.parse().expect("an id");
         let Node { number, start } = id.node;
         let strange = match self.random.below(4) {
@@ -189,18 +218,14 @@ impl Publisher {
             2 => ConnectionId { shard: self.door.shards() as u16, ..id },
             _ => ConnectionId { generation: id.generation + 100_000, ..id },
         };
-        self.publish(To::Connection(strange.to_string()), true);
+        Some(strange.to_string())
     }
 
     fn publish(&mut self, to: To, is_gone: bool) {
-        let number = self.numbers.entry(to.clone()).or_default();
-        *number += 1;
-        let number = *number;
         let target = target(&to);
-        let label = Label { stream: Stream { publisher: OUTSIDE, target: to }, number };
+        let label = self.next(to);
         let message = label.message();
         let kind = if message.is_text { Kind::Text } else { Kind::Bytes };
-        self.plan.ledger.borrow_mut().unanswered.insert(label.clone());
         let asked = Asked::Publish(label, is_gone);
         match content(kind, &message.bytes).and_then(|content| self.door.message(content)) {
             Ok(message) => {
@@ -214,6 +239,15 @@ impl Publisher {
                 push(&self.answers, (asked, Outcome::NotDone(refusal)));
             }
         }
+    }
+
+    /// The next message for somebody, of which it is not known yet what becomes.
+    fn next(&mut self, to: To) -> Label {
+        let number = self.numbers.entry(to.clone()).or_default();
+        *number += 1;
+        let label = Label { stream: Stream { publisher: OUTSIDE, target: to }, number: *number };
+        self.plan.ledger.borrow_mut().unanswered.insert(label.clone());
+        label
     }
 
     fn subscribe(&mut self) {
@@ -297,7 +331,7 @@ impl Publisher {
         let answers = std::mem::take(&mut *self.answers.lock().expect("nobody panicked"));
         for (asked, answer) in answers {
             self.answered += 1;
-            if let Asked::Publish(label, _) = &asked {
+            if let Asked::Publish(label, _) | Asked::Tell(label, _) = &asked {
                 self.plan.ledger.borrow_mut().unanswered.remove(label);
             }
             self.judge(asked, answer, sights);
@@ -330,6 +364,16 @@ impl Publisher {
                     ledger.refused.insert(label);
                 }
             }
+            (Asked::Tell(label, is_gone), Outcome::Done(1)) => {
+                assert!(!is_gone, "{label:?} was told to a connection that was gone");
+            }
+            (Asked::Tell(label, is_gone), Outcome::NotDone(refusal)) => {
+                let may = matches!(refusal, NotDone::Gone | NotDone::Busy);
+                // Nobody answers for a line echo, or a body.
+                let is_there = matches!(refusal, NotDone::NotOpen | NotDone::Unknown);
+                assert!(may || (is_there && !is_gone), "{label:?}: {refusal:?}");
+                ledger.refused.insert(label);
+            }
             (Asked::Connections(shard), Outcome::Connections(infos, _)) => {
                 for info in infos {
                     assert_eq!(usize::from(info.id.shard), shard);
@@ -352,7 +396,9 @@ impl Publisher {
             (Asked::History(topic), Outcome::History(history)) => {
                 judge_history(&mut ledger, &topic, history);
             }
-            (Asked::Publish(label, _), answer) => panic!("{label:?}: {answer:?}"),
+            (Asked::Publish(label, _) | Asked::Tell(label, _), answer) => {
+                panic!("{label:?}: {answer:?}")
+            }
             _ => {}
         }
     }
@@ -402,7 +448,7 @@ fn target(to: &To) -> Target {
     match to {
         To::Topic(topic) => Target::Topic(name(topic)),
         To::User(user) => Target::User(name(user)),
-        To::Connection(id) => Target::Connection(id.parse().expect("an id")),
+        To::Connection(id) | To::Handler(id) => Target::Connection(id.parse().expect("an id")),
         To::All => Target::All,
     }
 }

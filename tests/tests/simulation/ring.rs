@@ -145,12 +145,15 @@ impl World {
             Operation::CancelSend { slot, generation } => self.cancel_send(slot, generation),
             Operation::FinishWrites { slot, .. } => self.finish_writes(slot),
             Operation::Close { slot } => self.close(slot),
-            Operation::PollListener { .. } => {
-                assert!(!self.listener_polled, "the listener is polled twice");
-                self.listener_polled = true;
+            Operation::PollListener { listener } => {
+                let waiting = &mut self.waiting[listener as usize];
+                assert!(!waiting.is_polled, "the listener is polled twice");
+                waiting.is_polled = true;
             }
-            Operation::UnpollListener { .. } => self.listener_polled = false,
-            Operation::CloseListener { .. } => self.close_listener(),
+            Operation::UnpollListener { listener } => {
+                self.waiting[listener as usize].is_polled = false;
+            }
+            Operation::CloseListener { listener } => self.close_listener(listener),
             Operation::Accept { listener, slot } => self.accept(listener, slot),
             Operation::AskUnacknowledged { slot, generation } => {
                 let fails = self.chance(|chances| chances.no_answer);
@@ -294,7 +297,7 @@ impl World {
         assert!(self.slots[slot as usize].is_none(), "accepted into a slot that is taken");
         let result = if self.chance(|chances| chances.accept_error) {
             Err(self.random.pick(&ACCEPT_ERRORS))
-        } else if let Some(socket) = self.to_accept.pop_front() {
+        } else if let Some(socket) = self.waiting[listener as usize].to_accept.pop_front() {
             self.slots[slot as usize] = Some(socket);
             self.sockets[socket].slot = Some(slot);
             self.sockets[socket].accepted_at = Some(self.now);

@@ -3,6 +3,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use tidegate::protocol::Allowance;
+
 use crate::HUSHED_AT;
 use crate::ledger::Ledger;
 use crate::model::{MAX_BUFFERED, MAX_MESSAGE};
@@ -58,6 +60,11 @@ pub struct Plan {
     pub half_heads_at: Option<usize>,
     /// The listeners have a transport, which changes every byte.
     pub is_layered: bool,
+    /// Per mille: how many clients speak the line echo, and how many of the others ask for a body.
+    pub lines: u32,
+    pub bodies: u32,
+    /// What those that speak the line echo may have, if little.
+    pub allowance: Option<Allowance>,
     /// The shard of the client that has this.
     pub shard: usize,
 }
@@ -75,6 +82,9 @@ impl Plan {
             reconnect_at: random.chance(250).then(|| random.between(500, HUSHED_AT)),
             half_heads_at: random.chance(150).then(|| random.between(100, HUSHED_AT)),
             is_layered: random.chance(250),
+            lines: random.pick(&[0, 0, 100, 400, 1000]),
+            bodies: random.pick(&[0, 0, 100, 400]),
+            allowance: random.pick(&[None, Some(Allowance { kept: 1500, backlog: 6000 })]),
             shard: 0,
         }
     }

@@ -196,6 +196,19 @@ impl Several {
         self.outsides.iter().map(Outside::counters).sum()
     }
 
+    /// Whether some shard has not ended, and was at work for no longer than that.
+    pub fn has_time(&self, began: &[Duration], longest: Duration) -> bool {
+        let mut all = self.stations.iter().zip(self.at_work()).zip(began);
+        all.any(|((station, now), began)| {
+            station.borrow().shard.is_some() && now - *began <= longest
+        })
+    }
+
+    /// Whether some shard sends somebody a body.
+    pub fn sends_bodies(&self) -> bool {
+        self.outsides.iter().any(|outside| outside.world.borrow().sends_bodies())
+    }
+
     fn all(&self, holds: impl Fn(&Shard<SimRing>) -> bool) -> bool {
         self.stations.iter().all(|station| station.borrow().shard.as_ref().is_none_or(&holds))
     }
@@ -240,6 +253,7 @@ impl Station {
         let goes_on = shard.step().expect("a ring that works");
         let after = shard.mail();
         shard.check();
+        self.outside.world.borrow_mut().had_a_turn(|slot| shard.is_held(slot));
         let world = self.outside.world.borrow();
         let from_others = |mail: tidegate::mailbox::Counts| mail.received - mail.own;
         let is_lost = world.slept_through && from_others(after) > from_others(before);

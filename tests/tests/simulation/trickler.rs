@@ -20,14 +20,14 @@ pub const STALL: Duration = Duration::from_secs(5);
 pub const PING: Duration = Duration::from_secs(3);
 pub const DECISION: Duration = Duration::from_secs(2);
 
-const TICK: Duration = Duration::from_millis(250);
+pub const TICK: Duration = Duration::from_millis(250);
 /// A deadline is rounded up to a tick, and one more, because it begins within one; and one is for
 /// the kernel, which may be slow to tell.
-const LATE: Duration = TICK.saturating_mul(3);
+pub const LATE: Duration = TICK.saturating_mul(3);
 /// Bytes of a frame that it says at once: a header takes no memory, and has no deadline.
 const HEADER: usize = 10;
 /// After a pause, input that is there is read first for as long as this.
-const EXCUSE: Duration = TICK.saturating_mul(10);
+pub const EXCUSE: Duration = TICK.saturating_mul(10);
 /// How long before its deadline one who is in time does what it has to do.
 const EARLY: Duration = Duration::from_millis(800);
 /// How long a peer that takes nothing is given: the part of the time that had begun, and all of it.

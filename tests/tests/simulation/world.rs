@@ -5,16 +5,20 @@ use std::collections::VecDeque;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use tidegate::kernel::{BufferId, Completion, Errno, Generation, Memory, Slot, Span, Waker};
+use tidegate::kernel::{
+    BufferId, Completion, Errno, Generation, ListenerId, Memory, Slot, Span, Waker,
+};
 use tidegate_tests::xor::Streams;
 
+use crate::body_peer::BodyPeer;
 use crate::chances::Chances;
 use crate::client::{Action, Client, Facts};
+use crate::line_peer::LinePeer;
 use crate::member::Member;
 use crate::peer::{Peer, Temper};
 use crate::random::Random;
 use crate::rooms::Plan;
-use crate::trickler::Trickler;
+use crate::trickler::{TICK, Trickler};
 use crate::watch::{Queued, Watch};
 
 /// A send that waits for room.
@@ -61,6 +65,9 @@ pub struct Socket {
     pub answered_at: Option<Duration>,
     /// Bytes that the server has sent.
     pub sent: u64,
+    /// In how many ticks it was seen to be held, and the last of these.
+    held: u32,
+    held_last: Option<u128>,
     /// The client's end of the transport, if the shard has one.
     streams: Option<Streams>,
 }
@@ -124,8 +131,8 @@ pub struct World {
     plan: Plan,
     /// By slot.
     pub slots: Vec<Option<usize>>,
-    pub to_accept: VecDeque<usize>,
-    pub listener_polled: bool,
+    /// By listener.
+    pub waiting: [Waiting; LISTENERS],
     pub queue: VecDeque<Queued>,
     pub lent: VecDeque<BufferId>,
     pub visible: VecDeque<Entry>,
@@ -145,6 +152,19 @@ pub struct World {
     pub served: u64,
     /// A hash of everything that happened.
     pub trace: u64,
+}
+
+/// How many listeners there are: one for HTTP and what that leads to, one for the line echo.
+const LISTENERS: usize = 2;
+
+const HTTP: usize = 0;
+const LINES: usize = 1;
+
+/// Clients that wait at a listener.
+#[derive(Default)]
+pub struct Waiting {
+    pub to_accept: VecDeque<usize>,
+    pub is_polled: bool,
 }
 
 /// For so long a shard sleeps that has work which it cannot do just now, such as mail that it may
@@ -204,8 +224,7 @@ impl World {
             server_compresses: compresses,
             plan,
             slots: vec![None; slots as usize],
-            to_accept: VecDeque::new(),
-            listener_polled: false,
+            waiting: <[Waiting; LISTENERS]>::default(),
             queue: VecDeque::new(),
             lent: VecDeque::new(),
             visible: VecDeque::new(),
@@ -224,21 +243,29 @@ impl World {
     /// Another client connects.
     pub fn connect(&mut self) {
         let index = self.sockets.len();
-        if self.plan.trickles && !self.chances.is_narrow() && self.random.chance(500) {
-            self.peers.push(Box::new(Trickler::new(&mut self.random)));
+        let is_narrow = self.chances.is_narrow();
+        if self.plan.trickles && !is_narrow && self.random.chance(500) {
+            let trickler = Trickler::new(&mut self.random);
+            self.comes(HTTP, Box::new(trickler));
+        } else if self.random.chance(self.plan.lines) {
+            let peer = LinePeer::new(&mut self.random, &self.plan, index, is_narrow);
+            self.note(peer.temper);
+            self.comes(LINES, Box::new(peer));
+        } else if self.random.chance(self.plan.bodies) {
+            let peer = BodyPeer::new(&mut self.random, &self.plan, is_narrow);
+            self.note(peer.temper);
+            self.comes(HTTP, Box::new(peer));
         } else if self.random.chance(self.plan.share) {
             let mut member =
                 Member::new(&mut self.random, &self.plan, index, self.server_compresses);
             member.is_prompt &= self.chances.send_buffer >= 3000;
             self.note(member.temper);
-            self.peers.push(Box::new(member));
+            self.comes(HTTP, Box::new(member));
         } else {
             let peer = Peer::new(&mut self.random, self.crowd, self.server_compresses);
             self.note(peer.temper);
-            self.peers.push(Box::new(peer));
+            self.comes(HTTP, Box::new(peer));
         }
-        self.sockets.push(self.fresh_socket());
-        self.to_accept.push_back(index);
     }
 
     /// All members who want events lose their connections, and come back at once: each goes on from
@@ -257,7 +284,7 @@ impl World {
             let how = (self.sockets.len(), self.server_compresses);
             let mut member = Member::with(&mut self.random, &self.plan, how, identity);
             member.is_prompt &= self.chances.send_buffer >= 3000;
-            self.comes(Box::new(member));
+            self.comes(HTTP, Box::new(member));
         }
     }
 
@@ -265,12 +292,12 @@ impl World {
     pub fn half_heads(&mut self, count: usize) {
         for _ in 0..count {
             let peer = Peer::with_half_a_head(&mut self.random, self.server_compresses);
-            self.comes(Box::new(peer));
+            self.comes(HTTP, Box::new(peer));
         }
     }
 
-    fn comes(&mut self, peer: Box<dyn Client>) {
-        self.to_accept.push_back(self.sockets.len());
+    fn comes(&mut self, listener: usize, peer: Box<dyn Client>) {
+        self.waiting[listener].to_accept.push_back(self.sockets.len());
         self.sockets.push(self.fresh_socket());
         self.peers.push(peer);
     }
@@ -292,7 +319,29 @@ impl World {
     /// Whether all clients have seen the end of their connections.
     pub fn is_quiet(&self) -> bool {
         let gone = |socket: &Socket| socket.server_closed || socket.broken;
-        self.to_accept.is_empty() && self.sockets.iter().all(gone)
+        self.are_all_accepted() && self.sockets.iter().all(gone)
+    }
+
+    /// The shard has had a turn; whom of its connections does it hold?
+    pub fn had_a_turn(&mut self, is_held: impl Fn(Slot) -> bool) {
+        let tick = Some(self.now.as_millis() / TICK.as_millis());
+        for socket in &mut self.sockets {
+            let counts = socket.held_last != tick && socket.slot.is_some_and(&is_held);
+            if counts {
+                socket.held_last = tick;
+                socket.held += 1;
+            }
+        }
+    }
+
+    /// Whether somebody is being sent a body.
+    pub fn sends_bodies(&self) -> bool {
+        let mut all = self.sockets.iter().zip(&self.peers);
+        all.any(|(socket, peer)| !socket.server_closed && peer.is_sent_a_body())
+    }
+
+    fn are_all_accepted(&self) -> bool {
+        self.waiting.iter().all(|waiting| waiting.to_accept.is_empty())
     }
 
     /// Whether the server has given up the connection of a client.
@@ -310,7 +359,7 @@ impl World {
                     && peer.is_waiting()
                     && (peer.is_slow() || socket.outbound.is_empty()))
         };
-        self.to_accept.is_empty() && self.queue.is_empty() && (0..self.sockets.len()).all(rests)
+        self.are_all_accepted() && self.queue.is_empty() && (0..self.sockets.len()).all(rests)
     }
 
     /// Everything that was published has been delivered: each client checks that it heard it.
@@ -426,14 +475,15 @@ impl World {
         }
     }
 
-    pub fn close_listener(&mut self) {
+    pub fn close_listener(&mut self, listener: ListenerId) {
         // Whoever has connected is told of the drain, as long as there is a slot for it, and the
         // time of the drain is not over with a jump.
         let had_time = self.chances.clock_jump == 0 && self.chances.pause == 0;
         let had_slot = self.slots.iter().any(Option::is_none);
         let had_room = had_slot && had_time && self.chances.accept_error == 0;
-        assert!(!had_room || self.to_accept.is_empty(), "a client that waits is reset");
-        for socket in self.to_accept.drain(..) {
+        let to_accept = &mut self.waiting[listener as usize].to_accept;
+        assert!(!had_room || to_accept.is_empty(), "a client that waits is reset");
+        for socket in to_accept.drain(..) {
             self.sockets[socket].server_closed = true;
             self.sockets[socket].server_ended = true;
             self.peers[socket].harm();
@@ -447,10 +497,14 @@ impl World {
             self.peer_reads(index);
             self.fire(index, memory);
         }
-        let somebody = !self.to_accept.is_empty() && self.random.chance(500);
-        if self.listener_polled && (somebody || self.chance(|chances| chances.spurious_wake)) {
-            self.listener_polled = false;
-            self.complete(Completion::ListenerReady { listener: 0 });
+        for listener in 0..LISTENERS {
+            let somebody = !self.waiting[listener].to_accept.is_empty() && self.random.chance(500);
+            let is_polled = self.waiting[listener].is_polled;
+            if is_polled && (somebody || self.chance(|chances| chances.spurious_wake)) {
+                self.waiting[listener].is_polled = false;
+                let listener = listener as ListenerId;
+                self.complete(Completion::ListenerReady { listener });
+            }
         }
         let is_woken = self.waker.clear();
         self.sleep.was_woken |= is_woken;
@@ -465,6 +519,7 @@ impl World {
             now: self.now,
             at_work: self.at_work,
             pauses: self.pauses,
+            held: socket.held,
             is_accepted: socket.slot.is_some() || socket.server_closed,
             is_given_up: socket.server_closed,
             unread: socket.inbound.len(),
