@@ -230,7 +230,30 @@ def config() -> None:
         write("config", name, text.encode())
 
 
+def lines() -> None:
+    """The line echo; two bytes say how it is cut, and which sends fall short."""
+    longest = b"x" * 1000
+    streams = {
+        "nothing": b"",
+        "one": b"one\n",
+        "empty": b"\n\n\n",
+        "half": b"one\nhalf",
+        "longest": longest + b"\n" + longest + b"\n",
+        "too-long": longest + b"x\nbehind\n",
+        "too-long-and-no-end": longest * 3,
+        "questions": b"?\na\n?\n\n?\n",
+        "end": b"one\n.\nbehind\n",
+        "no-end": b"..\n.x\n .\n?\n.",
+        "longest-half": longest,
+        "many": b"\n".join(b"%d" % at for at in range(500)) + b"\n.\n",
+    }
+    for name, stream in streams.items():
+        for cut, short in ((0, 0), (5, 2), (4, 1)):
+            write("lines", f"{name}-{cut}-{short}", bytes([cut, short]) + stream)
+
+
 frames()
 deflate()
 request_head()
 config()
+lines()

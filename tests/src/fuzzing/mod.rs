@@ -6,19 +6,26 @@
 mod config;
 mod deflate;
 mod frames;
+mod lines;
 mod request_head;
 
 pub use config::config;
 pub use deflate::deflate;
 pub use frames::frames;
+pub use lines::lines;
 pub use request_head::request_head;
 
 /// The body of a target.
 pub type Target = fn(&[u8]);
 
 /// Every target, by name.
-pub const TARGETS: [(&str, Target); 4] =
-    [("config", config), ("deflate", deflate), ("frames", frames), ("request_head", request_head)];
+pub const TARGETS: [(&str, Target); 5] = [
+    ("config", config),
+    ("deflate", deflate),
+    ("frames", frames),
+    ("lines", lines),
+    ("request_head", request_head),
+];
 
 /// The parameters of a run come first in its input, so that the fuzzer can draw them; those that
 /// are not there are 0.
