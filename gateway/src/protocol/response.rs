@@ -237,7 +237,8 @@ impl Sink<'_, '_> {
 
     /// All is said.
     pub fn end(&mut self) {
-        if self.is_over {
+        // Where bytes were lost, a last chunk would say that none is missing.
+        if self.is_over || self.is_broken {
             return;
         }
         self.is_over = true;
@@ -274,6 +275,9 @@ impl Source for Rest {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connection::{Connection, Spot};
+    use crate::kernel::{AreaSizes, Memory};
+    use crate::memory::{Blocks, MIN_BLOCK, Pool, Share};
 
     fn head(response: Response) -> String {
         String::from_utf8(response.take_apart().0).expect("it is text")
@@ -338,6 +342,41 @@ mod tests {
             };
         }
         panic!("a head without a bound");
+    }
+
+    /// What waits for the peer once a source has said `bytes`, for which there is no memory, and its
+    /// end, for which there is.
+    fn waits_behind_a_loss(bytes: &[u8]) -> u32 {
+        let pool = 8 * MIN_BLOCK;
+        let sizes = AreaSizes { receive: 1, staging: 8, blocks: pool as usize, scratch: 1 };
+        let mut memory = Memory::new(sizes).expect("memory");
+        let mut blocks = Blocks::new(pool);
+        let taken: Vec<_> = std::iter::from_fn(|| blocks.take(Share::Sending, MIN_BLOCK)).collect();
+        let mut connection = Connection::free(0);
+        let mut output = Output {
+            connection: &mut connection,
+            pool: Pool { blocks: &mut blocks, memory: &mut memory },
+            buffer: None,
+            staged: 0,
+            backlog_limit: 1 << 16,
+            sending_reserve: 0,
+            spot: Spot::Nothing,
+            seals: false,
+        };
+        let (left, said, is_over, is_broken) = (None, 0, false, false);
+        let mut sink = Sink { output: &mut output, left, said, is_over, is_broken };
+        assert_eq!(sink.write(bytes), bytes.len());
+        assert!(sink.is_broken);
+        taken.into_iter().for_each(|block| sink.output.pool.blocks.give_back(block));
+        assert_eq!(sink.room(), 0, "behind bytes that were lost");
+        sink.end();
+        assert!(sink.is_broken);
+        connection.backlog_bytes
+    }
+
+    #[test]
+    fn a_body_that_lost_bytes_does_not_end_as_if_it_were_whole() {
+        assert_eq!(waits_behind_a_loss(b"more than what is staged"), 0);
     }
 
     #[test]
