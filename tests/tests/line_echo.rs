@@ -182,6 +182,25 @@ fn a_slow_reader_is_not_read_from_and_loses_nothing() {
 }
 
 #[test]
+fn those_who_ask_for_very_much_in_few_bytes_wait_for_each_other() {
+    const LINES: usize = 100_000;
+    let stage = Stage::start("");
+    let mut beside = stage.websocket("/echo");
+    let mut peers: Vec<_> = (0..16).map(|_| stage.line()).collect();
+    let all = "\n".repeat(LINES).into_bytes();
+    let sending: Vec<_> = peers.iter().map(|peer| peer.send_meanwhile(all.clone())).collect();
+    beside.echo("beside");
+    for peer in &mut peers {
+        assert!(peer.bytes(LINES) == all, "something else came");
+        peer.send("?\n");
+        expect(peer, format!("{}\n", LINES + 1).as_bytes());
+    }
+    beside.echo("beside still");
+    sending.into_iter().for_each(|one| one.join().expect("all of it was sent"));
+    stage.expect_counters("some waited", |counters| counters.inputs_put_off > 0);
+}
+
+#[test]
 fn what_is_published_is_told_whatever_is_spoken() {
     let stage = Stage::start("");
     let mut room = stage.websocket("/rooms/tide");

@@ -19,6 +19,16 @@ use crate::kernel::Span;
 use crate::memory::{Share, gathered};
 use crate::names::{ConnectionId, Name};
 
+/// The most bytes that are handed to a protocol at once, and as many as are at any rate, whatever
+/// is left of the budget.
+const STRETCH: u32 = 2048;
+const FREE_STRETCH: u32 = 64;
+
+/// So much of what a protocol does with what is handed to it at once is free, and each that comes
+/// behind it counts as so many bytes.
+const FREE_ACTS: usize = 64;
+const ACT_COST: usize = 128;
+
 /// Makes a shard's own protocol for a listener; `None` leaves it to HTTP, and what that leads to.
 pub type ProtocolFactory = dyn Fn(&Listener) -> Option<Box<dyn Protocol>> + Send + Sync;
 
@@ -39,7 +49,9 @@ pub trait Protocol {
     /// A connection has come; it may be spoken to at once.
     fn begin(&mut self, _exchange: &mut Exchange<'_, '_>) {}
 
-    /// Bytes have come in, as many as there were: what begins in them may end in later ones.
+    /// Bytes have come in, not always all that are there: what begins in them may end in later ones.
+    /// What a peer has done that asks for very much in few bytes is bounded in each turn of the
+    /// loop; what comes behind waits for the next.
     fn input(&mut self, exchange: &mut Exchange<'_, '_>, input: Stretch<'_>);
 
     /// Everything that waited is sent.
@@ -130,6 +142,8 @@ pub struct Exchange<'c, 'o> {
     became_whole: &'c mut bool,
     /// The most that is kept of what is half received, in bytes.
     kept_max: u32,
+    /// How much of what costs anything it has done.
+    acts: usize,
 }
 
 impl Exchange<'_, '_> {
@@ -169,6 +183,7 @@ impl Exchange<'_, '_> {
             self.break_off(0, "what must be whole is too long");
             return Err(WriteError::Full);
         }
+        self.acts += 1;
         let Output { connection, pool, .. } = &mut self.work.output;
         let kept = &mut connection.gathered;
         if gathered::append(kept, Share::Gathered, pool, stretch.span).is_err() {
@@ -238,11 +253,13 @@ impl Exchange<'_, '_> {
     /// # Errors
     /// A bound of the hub is met.
     pub fn subscribe(&mut self, topic: &Name) -> Result<(), NotDone> {
+        self.acts += 1;
         self.work.hub.subscribe(self.work.id, topic, Subscribing::default())
     }
 
     /// Ends a subscription of the connection; `false` if there was none.
     pub fn unsubscribe(&mut self, topic: &Name) -> bool {
+        self.acts += 1;
         self.work.hub.unsubscribe(self.work.id, topic)
     }
 
@@ -257,10 +274,12 @@ impl Exchange<'_, '_> {
         content: impl Into<Content>,
         how: Publishing,
     ) -> Result<(), NotDone> {
+        self.acts += 1;
         self.work.publish(target, how, |work| Message::new(content, work.hub.memory()))
     }
 
     fn write(&mut self, payload: &Payload<'_>) -> Result<(), WriteError> {
+        self.acts += 1;
         if self.work.is_ending() {
             return Err(WriteError::Closing);
         }
@@ -301,9 +320,26 @@ pub(super) fn begin(turn: &mut Turn<'_>) {
     call(turn, |protocol, exchange| protocol.begin(exchange));
 }
 
-/// Works on what was received.
+/// Works on what was received, until the budget is used up for what comes in very many parts.
 pub(super) fn input(turn: &mut Turn<'_>, received: Span) {
-    call(turn, |protocol, exchange| protocol.input(exchange, Stretch::new(received)));
+    let mut rest = received;
+    while rest.length > 0 && !turn.left.drop && !has_ended(turn) {
+        let is_used_up = *turn.input_budget == 0;
+        if is_used_up && rest.length < received.length {
+            turn.left.unread = Some(rest);
+            return;
+        }
+        let most = if is_used_up { FREE_STRETCH } else { STRETCH };
+        let stretch = rest.part(0, most.min(rest.length));
+        rest = rest.skip(stretch.length);
+        let mut acts = 0;
+        call(turn, |protocol, exchange| {
+            protocol.input(exchange, Stretch::new(stretch));
+            acts = exchange.acts;
+        });
+        let cost = acts.saturating_sub(FREE_ACTS) * ACT_COST;
+        *turn.input_budget = turn.input_budget.saturating_sub(cost);
+    }
 }
 
 /// Everything queued was sent.
@@ -359,7 +395,7 @@ fn speak(turn: &mut Turn<'_>, what: impl FnOnce(&mut dyn Protocol, &mut Exchange
     let became_whole = &mut left.became_whole[Half::Message as usize];
     let kept_max = limits.max_buffered_message;
     if let Some(protocol) = profiles.protocol(profile) {
-        what(protocol, &mut Exchange { work, became_whole, kept_max });
+        what(protocol, &mut Exchange { work, became_whole, kept_max, acts: 0 });
     }
 }
 
