@@ -61,7 +61,12 @@ impl Output<'_> {
         let mut head = [0; MAX_HEADER];
         let length = header.emit(&mut head);
         let reserve = match header.opcode {
-            OpCode::Close => 0,
+            OpCode::Close => {
+                // There is one. What is left of sends that fell short may be more than the bound.
+                let behind = self.connection.backlog_bytes.saturating_add(CLOSE_RESERVE);
+                self.backlog_limit = self.backlog_limit.max(behind);
+                0
+            }
             OpCode::Ping | OpCode::Pong => CLOSE_RESERVE,
             OpCode::Continuation | OpCode::Text | OpCode::Binary => CONTROL_RESERVE,
         };
@@ -482,6 +487,20 @@ mod tests {
             assert_eq!(output.backlog_room(), 0);
             let close = Header { opcode: OpCode::Close, ..binary(2) };
             assert_eq!(output.frame(&close, &Payload::Bytes(b"\x03\xf5")), Ok(()));
+        });
+    }
+
+    #[test]
+    fn a_close_frame_comes_behind_what_sends_left_above_the_bound() {
+        let mut connection = Connection::free(0);
+        connection.states.set_writing(Writing::InBatch);
+        turn_of(&mut connection, &[], 100, |output| {
+            output.raw(&[0; 1200]).expect("room");
+            output.backlog_limit = 1000;
+            let more = output.frame(&binary(1), &Payload::Bytes(b"x"));
+            assert_eq!(more, Err(Full), "more data does not");
+            let close = Header { opcode: OpCode::Close, ..binary(125) };
+            assert_eq!(output.frame(&close, &Payload::Bytes(&[0; 125])), Ok(()));
         });
     }
 }
