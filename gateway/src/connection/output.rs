@@ -187,7 +187,8 @@ impl Output<'_> {
         self.spot = Spot::At(Span { start, length: last.end() - start, ..last });
     }
 
-    /// Moves what is in the buffer to staging, or to the backlog if that is full.
+    /// Moves what is in the buffer to staging, or to the backlog if that is full. If neither has room
+    /// it stays, and leaves from there.
     fn leave_buffer(&mut self) -> Result<(), Full> {
         let Spot::At(said) = self.spot else { return Ok(()) };
         if said.area != AreaName::Receive {
@@ -197,23 +198,25 @@ impl Output<'_> {
         if self.stage(&[], &Payload::Span(said)) {
             return Ok(());
         }
-        self.spot = Spot::Backlog;
+        self.spot = Spot::At(said);
         self.move_to_backlog(said)
     }
 
-    /// Moves what is in staging to the backlog.
+    /// Moves what is in staging to the backlog. If that has no room it stays, and leaves from there.
     fn leave_staging(&mut self) -> Result<(), Full> {
-        let Spot::At(said) = std::mem::replace(&mut self.spot, Spot::Backlog) else {
-            return Ok(());
-        };
-        self.staged = said.start;
-        self.move_to_backlog(said)
+        if let Spot::At(said) = self.spot {
+            self.move_to_backlog(said)?;
+            self.staged = said.start;
+        }
+        Ok(())
     }
 
     /// What was accepted already goes to the backlog.
     fn move_to_backlog(&mut self, said: Span) -> Result<(), Full> {
         let limit = self.backlog_limit.saturating_sub(CLOSE_RESERVE);
-        self.backlog().push_back(&[Payload::Span(said)], limit)
+        self.backlog().push_back(&[Payload::Span(said)], limit)?;
+        self.spot = Spot::Backlog;
+        Ok(())
     }
 
     /// Appends to staging; `false` if it does not fit.
@@ -409,6 +412,30 @@ mod tests {
             assert_eq!(output.pool.blocks.own_free_bytes(share), kept, "it is for others");
             assert_eq!(say(output, OpCode::Pong, 125), Ok(()));
         });
+    }
+
+    #[test]
+    fn what_was_said_leaves_from_where_it_is_when_nothing_else_has_room() {
+        let no_block = |output: &mut Output<'_>| {
+            while output.pool.blocks.take(Share::Sending, 1).is_some() {}
+        };
+        let say =
+            |output: &mut Output<'_>| output.frame(&binary(200), &Payload::Bytes(&[b'x'; 200]));
+        let buffer = *b"................hhhhhhone";
+        let (spot, said) = turn(&buffer, 0, |output| {
+            no_block(output);
+            echo(output, 22..25);
+            assert_eq!(say(output), Err(Full));
+        });
+        assert_eq!((spot, said), (Spot::At(in_buffer(20..25)), b"\x82\x03one".to_vec()));
+        let (spot, said) = turn(&buffer, 100, |output| {
+            no_block(output);
+            output.raw(b"raw").expect("room");
+            assert_eq!(say(output), Err(Full));
+            output.raw(b"more").expect("room");
+        });
+        assert!(matches!(spot, Spot::At(_)), "{spot:?}");
+        assert_eq!(said, b"rawmore");
     }
 
     #[test]
