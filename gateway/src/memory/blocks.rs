@@ -131,6 +131,12 @@ impl Blocks {
         if largest == 0 { 0 } else { MIN_BLOCK << largest.ilog2() }
     }
 
+    /// The size of a block for so many bytes, if there are that large ones.
+    #[must_use]
+    pub fn size_for(bytes: u32) -> u64 {
+        u64::from(MIN_BLOCK) << order_for(bytes)
+    }
+
     /// Takes a block of at least `bytes`: from the share's own part of the pool, or from that which
     /// is for all. `None` if neither has one.
     pub fn take(&mut self, share: Share, bytes: u32) -> Option<BlockId> {

@@ -3,10 +3,13 @@
 use crate::connection::NO_KEY;
 use crate::hub::{Delivery, Form, Instruction, NotDone, Subscribing, Why};
 use crate::kernel::{Ring, Slot};
+use crate::memory::{Blocks, Share};
 use crate::names::{Address, ConnectionId};
 use crate::protocol::{self, Failing, forms};
 use crate::shard::connections::Connections;
 use crate::shard::connections::queue::Delivered;
+use crate::shard::sockets::Sockets;
+use crate::shard::sockets::sending::SentFrom;
 
 impl<R: Ring> Connections<R> {
     /// Does what an instruction says with a connection.
@@ -73,7 +76,7 @@ impl<R: Ring> Connections<R> {
     /// Tells a connection whose protocol makes of it what it will, by itself.
     pub(crate) fn tell_alone(&mut self, slot: Slot, delivery: &Delivery) -> Delivered {
         let Some(publication) = delivery.publication() else { return Delivered::Taken };
-        if !self.sockets.has_block(publication.message.bytes().len()) {
+        if !has_block_alone(&self.sockets, publication.message.bytes().len()) {
             self.sockets.waits_for_block();
             return Delivered::Waits;
         }
@@ -127,4 +130,17 @@ impl<R: Ring> Connections<R> {
     pub(crate) fn wants_events(&self, slot: Slot) -> bool {
         self.service(slot).hub_events.unwrap_or_else(|| self.hub.wants_events(slot))
     }
+}
+
+/// Whether there is a block for a message to one connection alone. However little of it its peer
+/// leaves, that has a block of its own, and so has what is left of each such send of the batch: were
+/// all of these to fall short at once, what is kept for answers would still be there.
+fn has_block_alone<R: Ring>(sockets: &Sockets<R>, length: usize) -> bool {
+    let alone = sockets.batch.iter().filter(|send| !matches!(send.from, SentFrom::Frame(_)));
+    let owed: u64 = alone.map(|send| Blocks::size_for(send.span.length)).sum();
+    let blocks = &sockets.blocks;
+    let needed = owed + u32::try_from(length).map_or(u64::MAX >> 1, Blocks::size_for);
+    let is_unused = owed == 0 && blocks.used_by(Share::Sending) == 0;
+    let has_room = blocks.free_bytes(Share::Sending) >= sockets.sending_reserve() + needed;
+    sockets.has_block(length) && (has_room || is_unused)
 }
