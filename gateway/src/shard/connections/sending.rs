@@ -29,6 +29,9 @@ impl<R: Ring> Connections<R> {
             self.messages_ended(slot, end);
         }
         if drop {
+            // What waits of its message is not laid aside.
+            let id = self.hub.id(slot, self.sockets.table[slot].generation);
+            self.inflating.forget(id);
             self.drop_connection(slot);
         } else {
             if self.sockets.table[slot].stage == Stage::Lingering {
