@@ -2,6 +2,8 @@
 
 use std::net::SocketAddr;
 use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use tidegate::config::Config;
 use tidegate::gateway::{Gateway, Program};
@@ -78,7 +80,7 @@ impl HubGateway {
         let text = format!("shards = {shards}\npin = false\n{more}");
         let mut config = Config::parse(&text, "hub").unwrap_or_else(|wrong| panic!("{wrong}"));
         // Fewer than by default, so that no limit of open files has to be raised.
-        config.limits.connections = 256;
+        config.limits.connections = config.limits.connections.min(256);
         let config =
             config.with_listen(&["127.0.0.1:0".parse().expect("an address")]).with_admin(None);
         let gateway = Gateway::start_with(config, program).expect("the gateway starts");
@@ -240,6 +242,23 @@ impl HubGateway {
             Outcome::Published(published) => Ok(published),
             Outcome::NotDone(not_done) => Err(not_done),
             other => panic!("a publication was answered with {other:?}"),
+        }
+    }
+
+    /// The same, again and again while the gateway is busy.
+    ///
+    /// # Panics
+    /// It is not published.
+    #[track_caller]
+    pub fn publish_in_time(&self, target: &Target, kind: Kind, bytes: &[u8]) -> Published {
+        let began = Instant::now();
+        loop {
+            match self.try_publish(target.clone(), kind, bytes) {
+                Err(NotDone::Busy) if began.elapsed() < PATIENCE => {
+                    thread::sleep(Duration::from_millis(1));
+                }
+                published => return published.expect("it is published"),
+            }
         }
     }
 

@@ -163,7 +163,7 @@ fn all_who_come_back_at_once_get_what_they_missed() {
     let epoch = event(&mut first.peer)["epoch"].as_str().expect("an epoch").to_owned();
     for number in 0..COUNT {
         let bytes = format!("{number:1000}").into_bytes();
-        gateway.try_publish(topic("room"), Kind::Text, &bytes).expect("room for it");
+        gateway.publish_in_time(&topic("room"), Kind::Text, &bytes);
     }
     let request = Request::open(&format!("/room?since={epoch}:0"));
     // 75 MB for a pool of 8 MiB.
