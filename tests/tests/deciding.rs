@@ -89,10 +89,15 @@ struct Stage {
 
 impl Stage {
     fn start(stack: &str, route: &str) -> Self {
+        Self::with_limits("", stack, route)
+    }
+
+    fn with_limits(limits: &str, stack: &str, route: &str) -> Self {
         let (asks, questions) = mpsc::channel();
         let decided = Arc::new(Mutex::new(Vec::new()));
         let listener = tidegate_tests::Gateway::listener(stack);
-        let text = format!("{listener}[[route]]\npath = \"/\"\nhandler = \"echo\"\n{route}");
+        let text =
+            format!("{limits}{listener}[[route]]\npath = \"/\"\nhandler = \"echo\"\n{route}");
         let (asks, kept) = (Mutex::new(asks), Arc::clone(&decided));
         let program = Program::default().handlers(move |_: &Route| {
             let asks = asks.lock().expect("nobody panicked").clone();
@@ -282,6 +287,20 @@ fn more_than_may_be_undecided_are_answered_with_503() {
     stage.gateway.expect_counters("one was one too many", |counters| {
         (counters.refused_undecided, counters.undecided, counters.decided_later) == (1, 1, 3)
     });
+}
+
+#[test]
+fn those_that_are_undecided_take_the_places_that_there_are_and_no_more() {
+    let stage = Stage::with_limits("[limits]\nconnections = 16\n", "ws!tcp", "");
+    let _peers: Vec<Peer> = (0..16).map(|_| stage.asks_for("each")).collect();
+    let tickets: Vec<_> = (0..16).map(|_| stage.asked("each")).collect();
+    stage.asks_for("more").expect_refusal(503);
+    stage.asks_for("now").expect_refusal(503);
+    // Each has the place that was kept for it.
+    for ticket in tickets {
+        assert_eq!(stage.found(ticket, Verdict::Admit), Ok(1));
+    }
+    stage.gateway.expect_counters("all are let in", |counters| counters.connections_open == 16);
 }
 
 #[test]

@@ -91,7 +91,7 @@ impl<R: Ring> Connections<R> {
     pub(super) fn turn(&mut self, slot: Slot, buffer: Option<BufferId>) -> Turn<'_> {
         let sending_reserve = self.sockets.sending_reserve();
         let drains = self.is_draining();
-        let is_full = drains || self.has_no_place();
+        let is_full = drains || self.has_no_place(slot);
         let seals = self.sockets.seals(slot);
         let now = self.sockets.ring.now();
         let sockets = &mut self.sockets;
@@ -142,9 +142,13 @@ impl<R: Ring> Connections<R> {
         done
     }
 
-    /// Whether as many connections are open as are served.
-    fn has_no_place(&self) -> bool {
-        self.sockets.counters.connections_open >= u64::from(self.sockets.limits.connections)
+    /// Whether as many other connections are open, or may come to be once that is decided, as are
+    /// served.
+    fn has_no_place(&self, slot: Slot) -> bool {
+        let counters = &self.sockets.counters;
+        let own = u64::from(self.sockets.table[slot].undecided().is_some());
+        let taken = counters.connections_open + counters.undecided - own;
+        taken >= u64::from(self.sockets.limits.connections)
     }
 
     /// Whether as many connections are there as are served.
