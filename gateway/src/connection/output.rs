@@ -62,8 +62,11 @@ impl Output<'_> {
         let length = header.emit(&mut head);
         let reserve = match header.opcode {
             OpCode::Close => {
-                // There is one. What is left of sends that fell short may be more than the bound.
-                let behind = self.connection.backlog_bytes.saturating_add(CLOSE_RESERVE);
+                // There is one. What is left of sends that fell short may be more than the bound, and
+                // what this turn has said may have to wait as well.
+                let said = if let Spot::At(said) = self.spot { said.length } else { 0 };
+                let ahead = self.connection.backlog_bytes.saturating_add(said);
+                let behind = ahead.saturating_add(CLOSE_RESERVE);
                 self.backlog_limit = self.backlog_limit.max(behind);
                 0
             }
@@ -412,6 +415,21 @@ mod tests {
             assert_eq!(output.pool.blocks.own_free_bytes(share), kept, "it is for others");
             assert_eq!(say(output, OpCode::Pong, 125), Ok(()));
         });
+    }
+
+    #[test]
+    fn a_close_frame_comes_behind_what_the_turn_has_said_above_the_bound() {
+        let (spot, _) = turn(&[], 4000, |output| {
+            output.backlog_limit = 1000;
+            let mut say = |opcode, length| {
+                let header = Header { opcode, ..binary(length) };
+                output.frame(&header, &Payload::Bytes(&vec![b'x'; length]))
+            };
+            assert_eq!(say(OpCode::Binary, 1200), Ok(()), "half of the bound was not yet said");
+            assert_eq!(say(OpCode::Binary, 1200), Err(Full));
+            assert_eq!(say(OpCode::Close, 2), Ok(()));
+        });
+        assert_eq!(spot, Spot::Backlog);
     }
 
     #[test]
