@@ -58,13 +58,17 @@ pub fn input(turn: &mut Turn<'_>, received: Span) {
 
 /// Whether what is left of the input, behind few or many frames, has to wait for the next turn.
 fn must_wait(turn: &mut Turn<'_>, left: Span, are_many: bool) -> bool {
-    if *turn.input_budget > 0 {
+    let is_used_up = *turn.input_budget == 0;
+    let whose = turn.inflating.whose();
+    if !is_used_up && whose.is_none() {
         return false;
     }
-    let is_amid = turn.inflating.is_amid(turn.work.id);
+    let is_amid = whose == Some(turn.work.id);
     let Output { connection, pool, .. } = &mut turn.work.output;
     let next = pool.memory.bytes(left).first();
-    let is_heavy = |next: &u8| are_many || state(connection).receiver.expects_compressed(*next);
+    let is_heavy = |next: &u8| {
+        (is_used_up && are_many) || state(connection).receiver.expects_compressed(*next)
+    };
     is_amid || next.is_some_and(is_heavy)
 }
 

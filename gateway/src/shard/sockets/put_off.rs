@@ -3,7 +3,8 @@
 //! A few received bytes can inflate to a thousand times as many, and a buffer can hold thousands of
 //! tiny frames. What is inflated in one turn of the loop, and how many frames are read of
 //! connections that send very many, has a budget ([`Limits::heavy_input`]); input behind it keeps
-//! its buffer and waits here, first in, first out. A connection whose input had to wait receives again only while those like
+//! its buffer and waits here, first in, first out but for a message that is half inflated, which
+//! goes on first. A connection whose input had to wait receives again only while those like
 //! it leave half of the receive buffers to everyone else: a peer which sends such messages delays
 //! itself and others like it, and nobody else. While some waits it has its place in the turn behind
 //! all other input, whose answers have left by then.
