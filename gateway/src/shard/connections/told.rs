@@ -139,8 +139,8 @@ fn has_block_alone<R: Ring>(sockets: &Sockets<R>, length: usize) -> bool {
     let alone = sockets.batch.iter().filter(|send| !matches!(send.from, SentFrom::Frame(_)));
     let owed: u64 = alone.map(|send| Blocks::size_for(send.span.length)).sum();
     let blocks = &sockets.blocks;
-    let needed = owed + u32::try_from(length).map_or(u64::MAX >> 1, Blocks::size_for);
-    let is_unused = owed == 0 && blocks.used_by(Share::Sending) == 0;
+    // Its own block is there beyond what is kept.
+    let needed = owed + length as u64;
     let has_room = blocks.free_bytes(Share::Sending) >= sockets.sending_reserve() + needed;
-    sockets.has_block(length) && (has_room || is_unused)
+    sockets.has_block(length) && (has_room || owed == 0)
 }
