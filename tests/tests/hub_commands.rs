@@ -150,6 +150,9 @@ fn code_and_reason_of_a_disconnect_arrive() {
     let gateway = start();
     let mut witness = gateway.open("/rooms/other?user=other");
     let open = || {
+        // Of those before nobody is known any more, by their topic or their user.
+        gateway.expect_no_topic("rooms/a");
+        gateway.expect_counters("only the witness is left", |counters| counters.subscriptions == 2);
         let members = gateway.open_on_each("/rooms/a?user=me");
         gateway.expect_subscribers("rooms/a", 3);
         members
