@@ -32,9 +32,9 @@ pub struct Limits {
     /// Bytes of one request head, 512 B to 64 KiB and at most `receive_buffer`. Default 8 KiB. A
     /// longer head is answered with 431.
     pub request_head: u32,
-    /// Bytes that are inflated in one turn of the loop, and for each frame beyond the 64th of one
-    /// receive 128 more, 16 KiB to 64 MiB. Default 256 KiB. Such input behind it waits for the next
-    /// turn.
+    /// Bytes that are inflated in one turn of the loop, 16 KiB to 64 MiB. Default 256 KiB. Each frame
+    /// beyond the 64th of one receive counts as 128, and so does what a program's own protocol does
+    /// beyond 64 things with 2 KiB. Such input behind it waits for the next turn.
     pub heavy_input: u32,
 }
 

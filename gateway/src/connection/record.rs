@@ -240,7 +240,9 @@ impl Connection {
     pub const fn is_between_messages(&self) -> bool {
         match &self.spoken {
             Spoken::WebSocket(websocket) => websocket.sender.is_between(),
-            _ => true,
+            Spoken::Opening | Spoken::Undecided(_) | Spoken::Foreign(_) | Spoken::Response(_) => {
+                true
+            }
         }
     }
 
@@ -252,7 +254,7 @@ impl Connection {
         match &self.spoken {
             Spoken::WebSocket(websocket) if websocket.receiver.is_compressed() => 0,
             Spoken::WebSocket(websocket) => websocket.receiver.data_remaining(),
-            _ => 0,
+            Spoken::Opening | Spoken::Undecided(_) | Spoken::Foreign(_) | Spoken::Response(_) => 0,
         }
     }
 
@@ -262,7 +264,7 @@ impl Connection {
     pub const fn window(&self) -> u8 {
         match &self.spoken {
             Spoken::WebSocket(websocket) => websocket.deflate_bits,
-            _ => 0,
+            Spoken::Opening | Spoken::Undecided(_) | Spoken::Foreign(_) | Spoken::Response(_) => 0,
         }
     }
 

@@ -78,7 +78,8 @@
 //!     }
 //! }
 //!
-//! /// What a thread does with each that it receives.
+//! /// What a thread does with each that it receives. While the gateway is busy it is not heard, and
+//! /// the request is answered with 504.
 //! fn look_up(door: &Door, ticket: Ticket, token: &str) {
 //!     let user: Option<Name> = Name::new(token).ok();
 //!     door.found(ticket, user, |_| {});

@@ -195,7 +195,8 @@ impl Door {
     /// Tells the handler of a request that is undecided what was found out, so that it decides;
     /// `reply` is as for [`Door::ask`]. [`NotDone::Gone`]: the ticket was used before, or the
     /// request has ended: its peer has left, or its time was over. [`NotDone::Busy`]: it was not
-    /// told, and may be tried again.
+    /// told, and `what` is gone; who keeps a copy may try again, and otherwise the request ends when
+    /// its time is over.
     pub fn found(
         &self,
         ticket: Ticket,

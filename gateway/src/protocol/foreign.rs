@@ -77,8 +77,9 @@ pub struct Allowance {
     /// The most that is kept of what is half received. More is a fault of the peer, of number 0,
     /// and counted as `protocol_errors`.
     pub kept: u32,
-    /// The most that may wait for the peer. While anything does, nothing is read from it; what does
-    /// not fit ends the connection without further words, counted as `slow_peers_closed`.
+    /// The most that may wait for the peer, of which 254 are for its end. While anything does, nothing
+    /// is read from it; what does not fit ends the connection without further words, counted as
+    /// `slow_peers_closed`.
     pub backlog: u32,
 }
 

@@ -109,8 +109,8 @@ fn answer(turn: &mut Turn<'_>, head: &RequestHead<'_>, received: Span, behind: S
     });
     match decision.unwrap_or_else(Decision::Refuse) {
         Decision::Later(question) => {
-            let lengths = (head.head_len() as u32, behind.length);
-            undecided::begin(turn, question, received, lengths);
+            let length = head.head_len() as u32;
+            undecided::begin(turn, question, received, length, behind.length);
         }
         decision => carry_out(turn, head, decision, behind),
     }
@@ -129,7 +129,7 @@ pub(super) fn carry_out(
         Decision::Respond(response) => respond(turn, head, response),
         Decision::Refuse(refusal) => refuse(turn, refusal),
         // Who has decided nothing yet does not come here.
-        Decision::Later(_) => refuse(turn, Refusal::Undecided),
+        Decision::Later(_) => refuse(turn, Refusal::DecisionTimeout),
     }
 }
 

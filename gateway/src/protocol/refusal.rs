@@ -27,7 +27,7 @@ pub enum Refusal {
     /// The head was not complete at its deadline.
     Timeout,
     /// It was not decided in time.
-    Undecided,
+    DecisionTimeout,
     /// A limit of connections is reached.
     Full {
         /// When to try again. Spread it, or all come back at once.
@@ -112,7 +112,7 @@ impl Refusal {
             Self::Full { .. } => 503,
             // RFC 9110 section 15.6.5: "did not receive a timely response from an upstream server
             // it needed to access in order to complete the request".
-            Self::Undecided => 504,
+            Self::DecisionTimeout => 504,
         }
     }
 
@@ -135,7 +135,7 @@ impl Refusal {
             Self::Forbidden => "you may not connect here",
             Self::NotFound => "nothing is served at this path",
             Self::Timeout => "the request head did not arrive in time",
-            Self::Undecided => {
+            Self::DecisionTimeout => {
                 "it was not decided in time whether you may connect; try again later"
             }
             Self::Full { .. } => "there is no room for another connection; try again later",
@@ -154,7 +154,7 @@ impl Refusal {
             Self::Forbidden => Ground::Forbidden,
             Self::NotFound => Ground::NotFound,
             Self::Timeout => Ground::HeadTimeout,
-            Self::Undecided => Ground::DecisionTimeout,
+            Self::DecisionTimeout => Ground::DecisionTimeout,
             Self::Full { .. } => Ground::Full,
         }
     }
@@ -236,7 +236,7 @@ mod tests {
         Refusal::Forbidden,
         Refusal::NotFound,
         Refusal::Timeout,
-        Refusal::Undecided,
+        Refusal::DecisionTimeout,
         Refusal::Full { retry_after_seconds: u32::MAX },
     ];
 
@@ -298,7 +298,7 @@ mod tests {
         assert_eq!(full.status(), 503);
         assert!(written(full).contains("\r\nRetry-After: 7\r\n"));
         assert_eq!(Refusal::Timeout.status(), 408);
-        assert_eq!(Refusal::Undecided.status(), 504);
+        assert_eq!(Refusal::DecisionTimeout.status(), 504);
         assert_eq!(Refusal::Forbidden.status(), 403);
         assert_eq!(Refusal::InvalidTopic.status(), 400);
         assert_eq!(Refusal::InvalidUser.status(), 400);
@@ -319,6 +319,6 @@ mod tests {
         assert_eq!(Refusal::from(Rejection::NotUpgrade).ground(), Ground::NotUpgrade);
         assert_eq!(Refusal::DuplicatePosition.ground(), Ground::BadRequest);
         assert_eq!(Refusal::Timeout.ground(), Ground::HeadTimeout);
-        assert_eq!(Refusal::Undecided.ground(), Ground::DecisionTimeout);
+        assert_eq!(Refusal::DecisionTimeout.ground(), Ground::DecisionTimeout);
     }
 }

@@ -15,13 +15,14 @@ use crate::hub::Finding;
 use crate::kernel::Span;
 use crate::names::Ticket;
 
-/// The handler decides later. Of what was `received`, the last `behind` bytes are not the head's,
-/// which has `head` bytes in all.
+/// The handler decides later about a request whose head has `head` bytes. With the end of it so many
+/// bytes were received that are none of its own.
 pub(super) fn begin(
     turn: &mut Turn<'_>,
     question: Question,
     received: Span,
-    (head, behind): (u32, u32),
+    head: u32,
+    behind: u32,
 ) {
     if turn.is_full {
         turn.left.found_full = true;
@@ -61,7 +62,10 @@ pub(super) fn found(turn: &mut Turn<'_>, finding: Finding, behind: Span) {
     // Lent to the head; nothing else of the turn asks for it.
     let scratch = std::mem::take(&mut turn.head);
     let kept = opening::kept(turn);
-    let Some(kept) = kept.get(..head as usize) else { return };
+    let Some(kept) = kept.get(..head as usize) else {
+        debug_assert!(false, "a head that was kept is not there");
+        return opening::refuse_busy(turn);
+    };
     let copy = &mut scratch[..kept.len()];
     copy.copy_from_slice(kept);
     let Ok(Status::Complete(head)) = parse_request(copy, turn.head_max) else {
@@ -90,7 +94,7 @@ fn ask_again(turn: &mut Turn<'_>, question: Question) {
 /// It was not decided in time.
 pub(super) fn too_late(turn: &mut Turn<'_>) {
     turn.counters.refused_decision_timeout += 1;
-    opening::refuse(turn, Refusal::Undecided);
+    opening::refuse(turn, Refusal::DecisionTimeout);
 }
 
 /// Nobody waits for a decision about the connection any more, if somebody did.
