@@ -2,7 +2,8 @@
 //!
 //! Each ordered pair of shards has a queue with one producer and one consumer, and each shard has
 //! one more for all other threads. Queues are bounded: what a shard sends beyond that waits on its
-//! own side, in order, and is counted; another thread is told that the mailbox is full.
+//! own side, in order, and is counted; another thread is told that the mailbox is full. What a shard
+//! that ends has not received is dropped there and then, and nothing more is sent to it.
 //!
 //! A shard is woken once for a batch of mail, and only if it is parked: `bell.rs` says how both
 //! sides agree on that.
@@ -29,6 +30,7 @@ pub struct Post<T> {
     /// Places in each mailbox.
     capacity: usize,
     letterboxes: Arc<[Letterbox]>,
+    queues: Queues<T>,
     /// By receiving shard; its own is never used.
     outgoing: Vec<Outgoing<T>>,
     /// By sending shard; behind them the one for other threads.
@@ -66,7 +68,19 @@ struct Outgoing<T> {
 /// The way in for other threads; cheap to clone.
 pub struct Entrance<T> {
     letterboxes: Arc<[Letterbox]>,
-    queues: Arc<[Mutex<Producer<T>>]>,
+    queues: Queues<T>,
+}
+
+/// The queues for other threads, by receiving shard; `None` once that has ended.
+type Queues<T> = Arc<[Mutex<Option<Producer<T>>>]>;
+
+/// Why nothing was sent, with what was to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unsent<T> {
+    /// The mailbox is full.
+    Full(T),
+    /// The shard has ended.
+    Ended(T),
 }
 
 /// Mailboxes for a shard for each of `wakers`, each of `capacity` places.
@@ -77,8 +91,12 @@ pub fn open<T>(wakers: &[Waker], capacity: usize) -> (Vec<Post<T>>, Entrance<T>)
     let count = wakers.len();
     let letterbox = |waker: &Waker| Letterbox { bell: Bell::default(), waker: waker.clone() };
     let letterboxes: Arc<[Letterbox]> = wakers.iter().map(letterbox).collect();
+    let (producers, consumers): (Vec<_>, Vec<_>) =
+        (0..count).map(|_| RingBuffer::new(capacity)).unzip();
+    let queues = producers.into_iter().map(|producer| Mutex::new(Some(producer))).collect();
+    let entrance = Entrance { letterboxes, queues };
     let mut posts: Vec<Post<T>> =
-        (0..count).map(|index| Post::new(index, capacity, Arc::clone(&letterboxes))).collect();
+        (0..count).map(|index| Post::new(index, capacity, entrance.clone())).collect();
     for from in 0..count {
         for to in 0..count {
             // A shard's mailbox to itself is `own`; the queue stands for it in the numbering.
@@ -88,21 +106,20 @@ pub fn open<T>(wakers: &[Waker], capacity: usize) -> (Vec<Post<T>>, Entrance<T>)
             posts[to].incoming.push(consumer);
         }
     }
-    let mut queues = Vec::with_capacity(count);
-    for post in &mut posts {
-        let (producer, consumer) = RingBuffer::new(capacity);
-        queues.push(Mutex::new(producer));
+    for (post, consumer) in posts.iter_mut().zip(consumers) {
         post.incoming.push(consumer);
     }
-    (posts, Entrance { letterboxes, queues: queues.into() })
+    (posts, entrance)
 }
 
 impl<T> Post<T> {
-    fn new(index: usize, capacity: usize, letterboxes: Arc<[Letterbox]>) -> Self {
+    fn new(index: usize, capacity: usize, entrance: Entrance<T>) -> Self {
+        let Entrance { letterboxes, queues } = entrance;
         Self {
             index,
             capacity,
             letterboxes,
+            queues,
             outgoing: Vec::new(),
             incoming: Vec::new(),
             own: VecDeque::new(),
@@ -237,20 +254,26 @@ impl<T> Post<T> {
     }
 }
 
+impl<T> Drop for Post<T> {
+    fn drop(&mut self) {
+        // Under the lock: what other threads have sent is in the queue by now, or never will be.
+        let queue = self.queues[self.index].lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(queue);
+        // What is in a queue would be there until its other end is dropped as well.
+        self.incoming.iter_mut().for_each(|queue| while queue.pop().is_ok() {});
+    }
+}
+
 impl<T> Entrance<T> {
     /// Sends to a shard. Mail of one thread to one shard arrives in order.
     ///
     /// # Errors
     /// The mailbox is full, or the shard has ended: `mail` comes back.
-    pub fn send(&self, to: usize, mail: T) -> Result<(), T> {
-        let pushed = {
-            let mut queue = self.queues[to].lock().unwrap_or_else(PoisonError::into_inner);
-            if queue.is_abandoned() {
-                return Err(mail);
-            }
-            queue.push(mail)
-        };
-        pushed.map_err(|rtrb::PushError::Full(mail)| mail)?;
+    pub fn send(&self, to: usize, mail: T) -> Result<(), Unsent<T>> {
+        let mut queue = self.queues[to].lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(producer) = &mut *queue else { return Err(Unsent::Ended(mail)) };
+        producer.push(mail).map_err(|rtrb::PushError::Full(mail)| Unsent::Full(mail))?;
+        drop(queue);
         self.letterboxes[to].announce();
         Ok(())
     }
@@ -323,7 +346,7 @@ mod tests {
         assert!(!posts[0].is_congested());
         entrance.send(0, 1).expect("room");
         entrance.send(0, 2).expect("room");
-        assert_eq!(entrance.send(0, 3), Err(3));
+        assert_eq!(entrance.send(0, 3), Err(Unsent::Full(3)));
     }
 
     #[test]
@@ -333,7 +356,20 @@ mod tests {
         (0..5).for_each(|mail| posts[0].send(1, mail));
         posts[0].flush();
         assert!(!posts[0].is_congested());
-        assert_eq!(entrance.send(1, 7), Err(7));
+        assert_eq!(entrance.send(1, 7), Err(Unsent::Ended(7)));
+    }
+
+    #[test]
+    fn a_shard_that_ends_keeps_no_mail() {
+        let (mut posts, entrance) = open::<Arc<()>>(&wakers(2), 2);
+        let mail = Arc::new(());
+        posts[0].send(1, Arc::clone(&mail));
+        posts[0].flush();
+        entrance.send(1, Arc::clone(&mail)).expect("room");
+        posts[1].send(1, Arc::clone(&mail));
+        assert_eq!(Arc::strong_count(&mail), 4);
+        drop(posts.pop());
+        assert_eq!(Arc::strong_count(&mail), 1, "though both senders are there");
     }
 
     #[test]

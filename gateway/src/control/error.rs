@@ -151,6 +151,11 @@ impl From<NotDone> for Error {
                 "full",
                 "use fewer topics or subscriptions, or raise hub.topics or hub.subscriptions",
             ),
+            NotDone::Ended => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "stopping",
+                "ask another gateway, or this one again once it has been started anew",
+            ),
         };
         Self::new(status, code, refusal.to_string(), hint)
     }

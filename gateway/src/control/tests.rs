@@ -68,7 +68,7 @@ impl Fixture {
                         #[allow(irrefutable_let_patterns)]
                         let crate::hub::Mail::Ask(ask) = mail else { continue };
                         match shard(&ask.errand, &common) {
-                            Some(answer) => (ask.reply)(answer),
+                            Some(answer) => ask.reply.say(answer),
                             None => silent.push(ask),
                         }
                     }

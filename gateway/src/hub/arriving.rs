@@ -139,18 +139,20 @@ impl Hub {
                 let what = Single::Found(ticket.round, Some(finding));
                 return self.single(ticket.connection, what, reply);
             }
-            Errand::DestroyTopic(name) => reply(self.destroy(&name)),
-            Errand::Topics { from, prefix, limit } => reply(self.home.list(from, &prefix, limit)),
-            Errand::LargestTopics { from } => reply(self.home.largest(from)),
+            Errand::DestroyTopic(name) => reply.say(self.destroy(&name)),
+            Errand::Topics { from, prefix, limit } => {
+                reply.say(self.home.list(from, &prefix, limit));
+            }
+            Errand::LargestTopics { from } => reply.say(self.home.largest(from)),
             Errand::Topic(name) => {
-                reply(self.home.describe(self.common.hashed(&name)));
+                reply.say(self.home.describe(self.common.hashed(&name)));
             }
             Errand::Presence { topic, limit } => {
-                reply(self.home.presence(self.common.hashed(&topic), limit, moment));
+                reply.say(self.home.presence(self.common.hashed(&topic), limit, moment));
             }
             Errand::History { topic, since, limit } => {
                 let named = self.common.hashed(&topic);
-                reply(self.home.history(named, since, limit, moment.now));
+                reply.say(self.home.history(named, since, limit, moment.now));
             }
             errand @ (Errand::Connection(_) | Errand::Connections { .. }) => {
                 return Some(Duty::Tell(Box::new(Ask { errand, reply })));
@@ -173,7 +175,7 @@ impl Hub {
             Target::User(name) => Some(name.of_user()),
         };
         if self.post.is_congested() {
-            reply(Outcome::NotDone(NotDone::Busy));
+            reply.say(Outcome::NotDone(NotDone::Busy));
             return None;
         }
         let Some(name) = name else {
@@ -182,7 +184,7 @@ impl Hub {
             return None;
         };
         let hash = self.common.hash(name.as_str());
-        reply(
+        reply.say(
             match self.publish_here(Hashed { hash, name: &name }, publication, moment, encode_once)
             {
                 Ok(published) => Outcome::Published(published),
@@ -218,7 +220,7 @@ impl Hub {
                 _ => return,
             };
             let tally = Arc::clone(&tally);
-            let reply = Box::new(move |answer| Tally::add(&tally, answer));
+            let reply = Reply::to(move |answer| Tally::add(&tally, answer));
             self.post.send(shard, Mail::Everywhere(Box::new(Ask { errand, reply })));
         }
     }
@@ -233,7 +235,7 @@ impl Hub {
     /// Something for one connection of this shard, as far as its id tells.
     fn single(&self, id: ConnectionId, what: Single, reply: Reply) -> Option<Duty> {
         let Some(address) = self.common.locate(id) else {
-            reply(Outcome::NotDone(NotDone::Gone));
+            reply.say(Outcome::NotDone(NotDone::Gone));
             return None;
         };
         Some(Duty::Direct(Box::new(Direct { address, what }), Some(reply)))
@@ -246,15 +248,15 @@ impl Hub {
             Target::Topic(name) => name,
             Target::User(name) => name.of_user(),
             Target::All => {
-                reply(Outcome::NotDone(NotDone::Unknown));
+                reply.say(Outcome::NotDone(NotDone::Unknown));
                 return None;
             }
         };
         if self.post.is_congested() {
-            reply(Outcome::NotDone(NotDone::Busy));
+            reply.say(Outcome::NotDone(NotDone::Busy));
             return None;
         }
-        reply(Outcome::Done(self.order(&name, &instruction)));
+        reply.say(Outcome::Done(self.order(&name, &instruction)));
         None
     }
 

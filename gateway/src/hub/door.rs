@@ -14,11 +14,43 @@ use super::{
     Content, Errand, Finding, Hashed, Identity, Message, MessageMemory, NotDone, Outcome, Settings,
     Target,
 };
-use crate::mailbox::Entrance;
+use crate::mailbox::{Entrance, Unsent};
 use crate::names::{Address, ConnectionId, Name, Node, Ticket};
 
-/// What a shard calls with its answer, on its own thread: it must not wait for anything.
-pub type Reply = Box<dyn FnOnce(Outcome) + Send>;
+/// Who is told what came of an errand, once: on a shard's thread, which must not wait for anything.
+/// If the errand comes to nothing because its shard has ended, so that is what is told.
+pub(crate) struct Reply(Option<Box<dyn FnOnce(Outcome) + Send>>);
+
+impl Reply {
+    pub(crate) fn to(whom: impl FnOnce(Outcome) + Send + 'static) -> Self {
+        Self(Some(Box::new(whom)))
+    }
+
+    /// Nobody wants to know.
+    pub(crate) fn unheard() -> Self {
+        Self(None)
+    }
+
+    /// Tells what came of it.
+    pub(crate) fn say(mut self, outcome: Outcome) {
+        self.tell(outcome);
+    }
+
+    fn tell(&mut self, outcome: Outcome) {
+        if let Some(whom) = self.0.take() {
+            whom(outcome);
+        }
+    }
+}
+
+impl Drop for Reply {
+    fn drop(&mut self) {
+        // What fails once more while a thread fails would end the process without its message.
+        if !std::thread::panicking() {
+            self.tell(Outcome::NotDone(NotDone::Ended));
+        }
+    }
+}
 
 /// What names are hashed with, the same in all shards; drawn at the start, so that nobody can
 /// choose names that collide.
@@ -170,7 +202,7 @@ impl Door {
     }
 
     /// Asks whom it concerns; `reply` is called once, on a shard's thread, or on this one if the
-    /// errand is not sent. What concerns all connections is passed on by a shard to all others, none
+    /// errand is not sent. It must not wait for anything. What concerns all connections is passed on by a shard to all others, none
     /// of which says no, and is answered once, with the sum.
     /// [`Errand::Connections`], [`Errand::Topics`] and [`Errand::LargestTopics`] are for
     /// [`Door::ask_shard`], and go to the first shard here.
@@ -194,9 +226,9 @@ impl Door {
 
     /// Tells the handler of a request that is undecided what was found out, so that it decides;
     /// `reply` is as for [`Door::ask`]. [`NotDone::Gone`]: the ticket was used before, or the
-    /// request has ended: its peer has left, or its time was over. [`NotDone::Busy`]: it was not
-    /// told, and `what` is gone; who keeps a copy may try again, and otherwise the request ends when
-    /// its time is over.
+    /// request has ended: its peer has left, or its time was over. [`Outcome::Untold`]: the shard
+    /// has too much mail; here is what was found out, to be told again in a moment, while the
+    /// request has time.
     pub fn found(
         &self,
         ticket: Ticket,
@@ -213,9 +245,14 @@ impl Door {
         errand: Errand,
         reply: impl FnOnce(Outcome) + Send + 'static,
     ) {
-        let ask = Box::new(Ask { errand, reply: Box::new(reply) });
-        if let Err(Mail::Ask(ask)) = self.entrance.send(shard, Mail::Ask(ask)) {
-            (ask.reply)(Outcome::NotDone(NotDone::Busy));
+        let ask = Box::new(Ask { errand, reply: Reply::to(reply) });
+        // With an end of the shard the reply is told by itself.
+        if let Err(Unsent::Full(Mail::Ask(ask))) = self.entrance.send(shard, Mail::Ask(ask)) {
+            let Ask { errand, reply } = *ask;
+            reply.say(match errand {
+                Errand::Found(_, finding) => Outcome::Untold(finding),
+                _ => Outcome::NotDone(NotDone::Busy),
+            });
         }
     }
 
@@ -261,7 +298,11 @@ impl fmt::Debug for Door {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::super::open;
     use super::*;
+    use crate::kernel::Waker;
 
     #[test]
     fn ids_of_another_gateway_or_start_have_no_address() {
@@ -273,6 +314,37 @@ mod tests {
         assert_eq!(common.locate(ConnectionId { node: Node { number: 4, ..node }, ..id }), None);
         assert_eq!(common.locate(ConnectionId { node: Node { start: 2, ..node }, ..id }), None);
         assert_eq!(common.locate(ConnectionId { shard: 2, ..id }), None, "no such shard");
+    }
+
+    #[test]
+    fn who_asks_is_answered_though_the_mailbox_is_full_or_the_shard_ends() {
+        let wakers = [Waker::new().expect("a descriptor")];
+        let identity = Identity { node: Node { number: 0, start: 1 }, seed: Seed([1, 2]) };
+        let (hubs, door) = open(&Settings::small(), identity, &wakers);
+        let connection = ConnectionId { node: identity.node, shard: 0, slot: 0, generation: 0 };
+        let ticket = Ticket { connection, round: 1 };
+        let (tell, told) = channel();
+        let found = |what: u32| {
+            let tell = tell.clone();
+            door.found(ticket, what, move |outcome| tell.send(outcome).expect("it is heard"));
+        };
+        let places = (0..).take_while(|what| {
+            found(*what);
+            match told.try_recv() {
+                Ok(Outcome::Untold(finding)) => assert_eq!(finding.take(), Some(*what)),
+                Ok(other) => panic!("{other:?}"),
+                Err(_) => return true,
+            }
+            false
+        });
+        let places = places.count();
+        assert_eq!(places, Settings::small().mailbox as usize);
+        drop(hubs);
+        let ended = |outcome: &Outcome| matches!(outcome, Outcome::NotDone(NotDone::Ended));
+        let answers: Vec<Outcome> = told.try_iter().collect();
+        assert!(answers.len() == places && answers.iter().all(ended), "{answers:?}");
+        found(0);
+        assert!(ended(&told.try_recv().expect("an answer")));
     }
 
     #[test]

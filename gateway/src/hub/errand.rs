@@ -40,8 +40,8 @@ pub enum Errand {
     /// Tell the handler of a WebSocket connection something, which comes as an event. Answered by [`Outcome::Done`].
     Tell(ConnectionId, Bytes),
     /// Tell the handler of a request that is undecided what was found out. Answered by
-    /// [`Outcome::Done`] once it has been told, or with [`NotDone::Gone`] if nobody waits for it
-    /// any more.
+    /// [`Outcome::Done`] once it has been told, with [`NotDone::Gone`] if nobody waits for it any
+    /// more, or by [`Outcome::Untold`] if the mailbox is full.
     Found(Ticket, Finding),
     /// Tell about a connection. Answered by [`Outcome::Connection`].
     Connection(ConnectionId),
@@ -109,6 +109,8 @@ pub struct ConnectionFilter {
 pub enum Outcome {
     /// It was not done.
     NotDone(NotDone),
+    /// What was found out about a request was not told, because a mailbox is full: it comes back.
+    Untold(Finding),
     /// It is published.
     Published(Published),
     /// It is done, for so many connections.

@@ -51,6 +51,8 @@ pub enum NotDone {
     TooManySubscriptions,
     /// The shard has as many subscriptions or topics as it may.
     Full,
+    /// The shard has ended, and with it all that it was asked.
+    Ended,
 }
 
 impl MessageMemory {
@@ -174,6 +176,7 @@ impl fmt::Display for NotDone {
             Self::NotUtf8 => "the text is not UTF-8",
             Self::TooManySubscriptions => "the connection has as many subscriptions as it may",
             Self::Full => "the shard has as many topics or subscriptions as it may",
+            Self::Ended => "the gateway is stopping",
         })
     }
 }

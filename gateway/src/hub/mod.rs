@@ -42,9 +42,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use content::{Content, Text};
+pub use door::Door;
+pub(crate) use door::Reply;
 #[doc(hidden)]
 pub use door::{Common, Seed};
-pub use door::{Door, Reply};
 pub use errand::{
     ConnectionFilter, ConnectionInfo, Errand, Excerpt, Kept, Outcome, Peer, Presence, Present,
     Published, Target, TopicInfo,
@@ -250,7 +251,7 @@ impl Hub {
             }
             Target::All => {
                 let errand = Errand::Publish(Target::All, publication);
-                self.spread(Ask { errand, reply: Box::new(|_| {}) });
+                self.spread(Ask { errand, reply: Reply::unheard() });
             }
         }
     }
@@ -262,7 +263,7 @@ impl Hub {
             return self.send_direct(*id, what);
         }
         let errand = Errand::Disconnect(target.clone(), why);
-        let ask = Ask { errand, reply: Box::new(|_| {}) };
+        let ask = Ask { errand, reply: Reply::unheard() };
         let home = match target {
             Target::Topic(name) => self.home_of(name),
             Target::User(name) => self.home_of(&name.of_user()),

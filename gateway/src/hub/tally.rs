@@ -53,7 +53,7 @@ impl Tally {
         let reply = tally.reply.take();
         drop(tally);
         if let Some(reply) = reply {
-            reply(answer);
+            reply.say(answer);
         }
     }
 }

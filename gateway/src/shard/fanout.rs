@@ -96,7 +96,7 @@ impl<R: Ring> Fanout<'_, R> {
     ) -> JobState {
         let Some(answer) = self.direct(direct, in_forms) else { return JobState::Waits };
         if let Some(reply) = reply.take() {
-            reply(answer);
+            reply.say(answer);
         }
         JobState::Done
     }
@@ -218,12 +218,12 @@ impl<R: Ring> Fanout<'_, R> {
         match &mut running.job {
             Job::Tell(_, reply) => {
                 if let Some(reply) = reply.take() {
-                    reply(Outcome::Published(Published { connections, position: None }));
+                    reply.say(Outcome::Published(Published { connections, position: None }));
                 }
             }
             Job::All(_, reply) => {
                 if let Some(reply) = reply.take() {
-                    reply(Outcome::Done(connections));
+                    reply.say(Outcome::Done(connections));
                 }
             }
             Job::Order(_) | Job::Stand(_) | Job::Recover(_) | Job::One(..) => {}

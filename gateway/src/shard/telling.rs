@@ -36,7 +36,7 @@ impl<R: Ring> Telling<'_, R> {
             }
             _ => Outcome::NotDone(NotDone::Unknown),
         };
-        (ask.reply)(answer);
+        ask.reply.say(answer);
     }
 
     fn list_connections(&self, from: Slot, filter: &ConnectionFilter, limit: usize) -> Outcome {

@@ -92,7 +92,11 @@ impl Decider {
                         self.plan(turn, asked);
                     }
                 }
-                Outcome::NotDone(NotDone::Busy) => self.due.push((turn + 1, asked, told)),
+                Outcome::Untold(finding) => {
+                    let back: Told = finding.take().expect("it is what was told");
+                    assert_eq!(back.number, told.number, "another finding comes back");
+                    self.due.push((turn + 1, asked, back));
+                }
                 Outcome::NotDone(NotDone::Gone) => {
                     assert!(!has_reached, "{told:?} has reached somebody who is gone");
                 }

@@ -439,7 +439,8 @@ fn with_pushes_that_wait(count: usize) -> (Play, mpsc::Receiver<Outcome>) {
         let publication = Publication { message, key: None, except: None };
         let answers = answers.clone();
         let request = Errand::Publish(Target::Connection(id), publication);
-        play.door.ask(request, move |answer| answers.send(answer).expect("somebody waits"));
+        // With the shard's end the test has, too: then nobody waits any more.
+        play.door.ask(request, move |answer| drop(answers.send(answer)));
         for pushed in play.turn([]) {
             if let Operation::Send { batch_index, .. } = pushed {
                 let result = Err(Errno::AGAIN);
