@@ -285,6 +285,20 @@ fn what_each_connection_may_have_is_the_programs_to_say() {
 }
 
 #[test]
+fn who_reads_is_not_dropped_though_nothing_may_wait() {
+    let stage = Stage::with("", Some(Allowance { kept: 100, backlog: 0 }));
+    let mut peer = stage.line();
+    // Each line is an answer of its own, and all come in one turn.
+    let lines = b"?\necho\n".repeat(40);
+    let answers: String = (1..=80).step_by(2).map(|count| format!("{count}\necho\n")).collect();
+    peer.send(&lines);
+    expect(&mut peer, answers.as_bytes());
+    drop(peer);
+    stage.expect_ends(1);
+    stage.expect_counters("nobody is slow", |counters| counters.slow_peers_closed == 0);
+}
+
+#[test]
 fn a_drain_has_last_words() {
     let stage = Stage::start("");
     let mut peers: Vec<Peer> = (0..5).map(|_| stage.line()).collect();

@@ -11,7 +11,7 @@ pub use outbox::{
     BLOCK_MIN, Backlog, Bound, CLOSE_RESERVE, FrameId, Frames, LeftOut, NO_KEY, Offer, Offered,
     Outbox, Outgoing, Overflow, SealedBytes,
 };
-pub use output::{Output, Spot};
+pub use output::{CONTROL_RESERVE, Output, Spot};
 pub use payload::Payload;
 pub use record::{
     Connection, FOREIGN_OWN, Foreign, ProfileId, ServiceId, Spoken, Stage, Streaming, Undecided,

@@ -15,8 +15,9 @@ use super::states::States;
 use crate::kernel::{AreaName, Span};
 use crate::memory::{Full, Pool};
 
-/// What data leaves that is queued by itself, so that a ping or a pong finds room too.
-const CONTROL_RESERVE: u32 = CLOSE_RESERVE + 2 + 125;
+/// What data leaves of a backlog's bound that is queued by itself, so that a ping or a pong finds
+/// room too, or what a protocol without these says last.
+pub const CONTROL_RESERVE: u32 = CLOSE_RESERVE + 2 + 125;
 
 /// Where this turn's output is so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,12 +63,8 @@ impl Output<'_> {
         let length = header.emit(&mut head);
         let reserve = match header.opcode {
             OpCode::Close => {
-                // There is one. What is left of sends that fell short may be more than the bound, and
-                // what this turn has said may have to wait as well.
-                let said = if let Spot::At(said) = self.spot { said.length } else { 0 };
-                let ahead = self.connection.backlog_bytes.saturating_add(said);
-                let behind = ahead.saturating_add(CLOSE_RESERVE);
-                self.backlog_limit = self.backlog_limit.max(behind);
+                // There is one.
+                self.make_room_at_the_end(CLOSE_RESERVE);
                 0
             }
             OpCode::Ping | OpCode::Pong => CLOSE_RESERVE,
@@ -91,6 +88,22 @@ impl Output<'_> {
     /// The bytes had to go to the backlog, and that is [`Full`].
     pub fn data(&mut self, payload: &Payload<'_>) -> Result<(), Full> {
         self.add(&[], payload, CONTROL_RESERVE)
+    }
+
+    /// What is said last of all has so many bytes: what is left of sends that fell short may be more
+    /// than the bound, and what this turn has said may have to wait as well. Asked for once.
+    pub fn make_room_at_the_end(&mut self, bytes: u32) {
+        let said = if let Spot::At(said) = self.spot { said.length } else { 0 };
+        let ahead = self.connection.backlog_bytes.saturating_add(said);
+        self.backlog_limit = self.backlog_limit.max(ahead.saturating_add(bytes));
+    }
+
+    /// Adds bytes that are no frame, for which room was made at the end.
+    ///
+    /// # Errors
+    /// As [`Output::data`].
+    pub fn last_words(&mut self, payload: &Payload<'_>) -> Result<(), Full> {
+        self.add(&[], payload, 0)
     }
 
     /// Whether the peer has yet to take what was written before.
@@ -547,5 +560,23 @@ mod tests {
             let close = Header { opcode: OpCode::Close, ..binary(125) };
             assert_eq!(output.frame(&close, &Payload::Bytes(&[0; 125])), Ok(()));
         });
+    }
+
+    #[test]
+    fn last_words_have_room_where_data_has_none() {
+        for (waits, last) in [(746, 254), (1200, 254)] {
+            let mut connection = Connection::free(0);
+            connection.states.set_writing(Writing::InBatch);
+            turn_of(&mut connection, &[], 100, |output| {
+                output.raw(&vec![0; waits]).expect("room");
+                output.backlog_limit = 1000;
+                assert_eq!(output.data(&Payload::Bytes(b"x")), Err(Full));
+                output.make_room_at_the_end(CONTROL_RESERVE);
+                let words = vec![0; last];
+                assert_eq!(output.last_words(&Payload::Bytes(&words[1..])), Ok(()));
+                assert_eq!(output.last_words(&Payload::Bytes(&words[..1])), Ok(()));
+                assert_eq!(output.last_words(&Payload::Bytes(&words[..1])), Err(Full), "{waits}");
+            });
+        }
     }
 }

@@ -12,7 +12,7 @@ use super::services::{FOREIGN, Profiles};
 use super::turn::{Failing, Fault, Half, Opened, Turn, Work};
 use crate::config::{Listener, Route, RouteHandler};
 use crate::connection::{
-    AfterFlush, Connection, FOREIGN_OWN, Foreign, Output, Payload, Spoken, Stage,
+    AfterFlush, CONTROL_RESERVE, Connection, FOREIGN_OWN, Foreign, Output, Payload, Spoken, Stage,
 };
 use crate::hub::{Cause, Content, Message, NotDone, Subscribing, Target};
 use crate::kernel::Span;
@@ -77,10 +77,16 @@ pub struct Allowance {
     /// The most that is kept of what is half received. More is a fault of the peer, of number 0,
     /// and counted as `protocol_errors`.
     pub kept: u32,
-    /// The most that may wait for the peer, of which 254 are for its end. While anything does, nothing
-    /// is read from it; what does not fit ends the connection without further words, counted as
-    /// `slow_peers_closed`.
+    /// The most that may wait for the peer: at least [`Allowance::LEAST_BACKLOG`], though less is
+    /// said here, and 254 more for last words. While anything waits, nothing is read from the peer;
+    /// what does not fit ends the connection without further words, counted as `slow_peers_closed`.
     pub backlog: u32,
+}
+
+impl Allowance {
+    /// What may wait for a peer in any case, in bytes: somebody who reads may have to be said as
+    /// much in a moment.
+    pub const LEAST_BACKLOG: u32 = 4096;
 }
 
 impl Default for Allowance {
@@ -145,6 +151,8 @@ pub struct Exchange<'c, 'o> {
     kept_max: u32,
     /// How much of what costs anything it has done.
     acts: usize,
+    /// It is asked for its last words.
+    is_last: bool,
 }
 
 impl Exchange<'_, '_> {
@@ -287,7 +295,9 @@ impl Exchange<'_, '_> {
         if payload.is_empty() {
             return Ok(());
         }
-        if self.work.output.data(payload).is_err() {
+        let output = &mut self.work.output;
+        let said = if self.is_last { output.last_words(payload) } else { output.data(payload) };
+        if said.is_err() {
             self.work.failing.get_or_insert(Failing::Slow);
             return Err(WriteError::Full);
         }
@@ -380,7 +390,7 @@ fn call(turn: &mut Turn<'_>, what: impl FnOnce(&mut dyn Protocol, &mut Exchange<
     if turn.left.drop || has_ended(turn) {
         return;
     }
-    speak(turn, what);
+    speak(turn, false, what);
     end_if_failing(turn);
 }
 
@@ -390,13 +400,17 @@ fn has_ended(turn: &mut Turn<'_>) -> bool {
     state.is_ending || !state.is_open
 }
 
-fn speak(turn: &mut Turn<'_>, what: impl FnOnce(&mut dyn Protocol, &mut Exchange<'_, '_>)) {
+fn speak(
+    turn: &mut Turn<'_>,
+    is_last: bool,
+    what: impl FnOnce(&mut dyn Protocol, &mut Exchange<'_, '_>),
+) {
     let Turn { work, profiles, left, limits, .. } = turn;
     let profile = work.output.connection.profile;
     let became_whole = &mut left.became_whole[Half::Message as usize];
     let kept_max = limits.max_buffered_message;
     if let Some(protocol) = profiles.protocol(profile) {
-        what(protocol, &mut Exchange { work, became_whole, kept_max, acts: 0 });
+        what(protocol, &mut Exchange { work, became_whole, kept_max, acts: 0, is_last });
     }
 }
 
@@ -413,7 +427,8 @@ fn end_if_failing(turn: &mut Turn<'_>) {
         turn.left.drop = true;
         return;
     }
-    speak(turn, |protocol, exchange| protocol.last_words(exchange, failing));
+    turn.work.output.make_room_at_the_end(CONTROL_RESERVE);
+    speak(turn, true, |protocol, exchange| protocol.last_words(exchange, failing));
     // There is no room for all of them.
     turn.left.drop |= turn.work.failing.take() == Some(Failing::Slow);
     let connection = turn.connection();

@@ -19,7 +19,7 @@ use super::serve::{Handler, Piece};
 use super::streaming::Sources;
 use crate::config::stack::Deflate;
 use crate::config::{self, Listener, Route, SlowPeer, Stack};
-use crate::connection::{ProfileId, ServiceId, deadlines};
+use crate::connection::{CONTROL_RESERVE, ProfileId, ServiceId, deadlines};
 use crate::kernel::ListenerId;
 use crate::transport::Transport;
 
@@ -58,8 +58,9 @@ impl ServiceLimits {
 
     /// Of those that speak a protocol which the program brings along: nothing is read from who does
     /// not take what waits for it.
-    const fn foreign(allowance: Allowance) -> Self {
+    fn foreign(allowance: Allowance) -> Self {
         let Allowance { kept, backlog } = allowance;
+        let backlog = backlog.max(Allowance::LEAST_BACKLOG).saturating_add(CONTROL_RESERVE);
         Self {
             max_message: u32::MAX,
             max_buffered_message: kept,
