@@ -1,11 +1,12 @@
 //! What a shard lends to its connections: pooled blocks with a share for each purpose, what is
-//! gathered in one of them, and the compressors.
+//! gathered in one of them, what few have beside their record, and the compressors.
 
 mod blocks;
 mod codecs;
 pub mod gathered;
 mod lines;
 mod pool;
+mod side_table;
 
 pub use blocks::{BlockId, Blocks, Full, MIN_BLOCK, Share};
 pub use codecs::{Compressor, Inflater, PIECE};
@@ -13,3 +14,4 @@ pub(crate) use lines::lines;
 pub use pool::Pool;
 #[cfg(test)]
 pub(crate) use pool::tests::World;
+pub use side_table::SideTable;

@@ -1,7 +1,5 @@
 //! A response whose body is sent as the peer takes it.
 
-use std::collections::HashMap;
-
 use tidegate_proto::keepalive::Wait;
 
 use super::response::{Sink, Source};
@@ -10,27 +8,30 @@ use super::turn::{Failing, Opened, Turn};
 use crate::connection::{AfterFlush, Connection, Spoken, Stage, Streaming};
 use crate::hub::Cause;
 use crate::kernel::Slot;
+use crate::memory::SideTable;
 
 /// The sources of the bodies that are being sent.
 #[derive(Default)]
-pub struct Sources(HashMap<Slot, Box<dyn Source>>);
+pub struct Sources(SideTable<Box<dyn Source>>);
 
 impl Sources {
-    /// Bytes of one of them, without what it keeps itself.
-    pub(crate) const BYTES: usize = size_of::<(Slot, Box<dyn Source>)>();
+    /// The most bytes that this takes for so many slots, without what sources keep themselves.
+    pub(crate) fn bytes(slots: u32) -> u64 {
+        SideTable::<Box<dyn Source>>::bytes(slots)
+    }
 
     /// Whether there is none.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// How many there is memory for.
-    pub(crate) fn capacity(&self) -> usize {
-        self.0.capacity()
+    /// The bytes that this holds now, likewise.
+    pub(crate) fn held(&self) -> u64 {
+        self.0.held()
     }
 
     pub(super) fn forget(&mut self, slot: Slot) {
-        self.0.remove(&slot);
+        self.0.remove(slot);
     }
 }
 
@@ -60,7 +61,7 @@ pub(super) fn begin(
 /// Asks for more, as long as there is some and room for it.
 pub(super) fn pull(turn: &mut Turn<'_>) {
     let Turn { work, services, .. } = turn;
-    let Some(source) = services.sources.0.get_mut(&work.id.slot) else { return };
+    let Some(source) = services.sources.0.get_mut(work.id.slot) else { return };
     let left = state(work.output.connection).left;
     let output = &mut work.output;
     let is_over = left == Some(0);

@@ -8,19 +8,13 @@ use std::collections::HashMap;
 use tidegate_proto::keepalive::Wait;
 
 use super::connections::Connections;
-use super::halves::Halves;
-use super::peers::Peers;
 use super::sockets::Sockets;
-use super::sockets::sending::BatchSend;
-use super::stalled::Stalled;
 use super::{Buffers, Shard};
-use crate::bill::sizes::hash_table_held;
 use crate::bill::{Holdings, Owner};
-use crate::connection::{Connection, Reading, SealedBytes, Stage, States};
+use crate::connection::{Connection, Reading, Stage, States};
 use crate::kernel::{BufferId, Ring, Slot};
 use crate::mailbox::Counts;
 use crate::memory::{BlockId, Share};
-use crate::protocol::streaming::Sources;
 
 /// All that blocks are for, in their order.
 const SHARES: [Share; 3] = [Share::Heads, Share::Gathered, Share::Sending];
@@ -68,29 +62,16 @@ impl<R: Ring> Shard<R> {
     /// The bytes that everything that grows on the way holds now.
     #[must_use]
     pub fn holdings(&self) -> Holdings {
-        let batch = (self.connections.sockets.batch.capacity() * size_of::<BatchSend>()) as u64;
-        let stalled = size_of::<(Slot, Stalled)>();
+        let Connections { sockets, services, peers, .. } = &self.connections;
         Holdings::from([
-            (Owner::Records, self.connections.sockets.table.bytes()),
-            (Owner::Stalled, hash_table_held(self.connections.sockets.stalled.capacity(), stalled)),
-            (
-                Owner::Sources,
-                hash_table_held(self.connections.services.sources.capacity(), Sources::BYTES),
-            ),
-            (
-                Owner::Sealed,
-                hash_table_held(self.connections.sockets.sealed.capacity(), SealedBytes::BYTES),
-            ),
-            (
-                Owner::Halves,
-                hash_table_held(self.connections.sockets.halves.capacity(), Halves::BYTES),
-            ),
-            (Owner::Blocks, self.connections.sockets.blocks.used_bytes()),
-            (Owner::Batch, batch),
-            (
-                Owner::PeerAddresses,
-                hash_table_held(self.connections.peers.capacity(), Peers::BYTES),
-            ),
+            (Owner::Records, sockets.table.bytes()),
+            (Owner::Stalled, sockets.stalled.held()),
+            (Owner::Sources, services.sources.held()),
+            (Owner::Sealed, sockets.sealed.held()),
+            (Owner::Halves, sockets.halves.held()),
+            (Owner::Blocks, sockets.blocks.used_bytes()),
+            (Owner::Batch, sockets.batch.held()),
+            (Owner::PeerAddresses, peers.held()),
         ])
     }
 
@@ -267,7 +248,7 @@ impl<R: Ring> Check<'_, R> {
     /// What holds a buffer is counted, and has a reason: a send of the batch, input that waits.
     fn check_buffers(&self) {
         let mut reasons = HashMap::<BufferId, u8>::new();
-        let sent_from = self.sockets.batch.iter().filter_map(BatchSend::buffer);
+        let sent_from = self.sockets.batch.buffers();
         for buffer in sent_from.chain(self.sockets.put_off.buffers()) {
             *reasons.entry(buffer).or_default() += 1;
         }

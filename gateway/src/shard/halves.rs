@@ -4,27 +4,28 @@
 //! else that the connection waits for meanwhile puts it off. Few connections have one at a time, so
 //! it costs the others nothing.
 
-use std::collections::HashMap;
-
 use crate::connection::{Connection, Stage};
 use crate::kernel::Slot;
+use crate::memory::SideTable;
 use crate::protocol::turn::Half;
 
 /// When what is half received must be whole, in ticks of the shard's deadlines.
 #[derive(Default)]
 pub(super) struct Halves {
     /// By [`Half`].
-    due: HashMap<Slot, [Option<u64>; 2]>,
+    due: SideTable<[Option<u64>; 2]>,
 }
 
 impl Halves {
-    /// The bytes of an entry, for the bill.
-    pub(super) const BYTES: usize = size_of::<(Slot, [Option<u64>; 2])>();
+    /// The most bytes that this takes for so many slots.
+    pub(super) fn bytes(slots: u32) -> u64 {
+        SideTable::<[Option<u64>; 2]>::bytes(slots)
+    }
 
     /// Something is half received, and is due then. It keeps the deadline that it had, if it was
     /// half received before.
     pub(super) fn begin(&mut self, slot: Slot, half: Half, due: u64) {
-        self.due.entry(slot).or_default()[half as usize].get_or_insert(due);
+        self.due.get_or_default(slot)[half as usize].get_or_insert(due);
     }
 
     /// A turn of the connection has ended, in which some of it may have become whole. What is half
@@ -55,26 +56,20 @@ impl Halves {
 
     /// It is whole, or given up.
     pub(super) fn end(&mut self, slot: Slot, half: Half) {
-        if self.due.is_empty() {
-            return;
-        }
-        let Some(dues) = self.due.get_mut(&slot) else { return };
-        dues[half as usize] = None;
-        if dues.iter().all(Option::is_none) {
-            self.due.remove(&slot);
-        }
+        self.due.change(slot, |dues| {
+            dues[half as usize] = None;
+            dues.iter().all(Option::is_none)
+        });
     }
 
     /// Nothing of the connection is half received any more.
     pub(super) fn end_all(&mut self, slot: Slot) {
-        if !self.due.is_empty() {
-            self.due.remove(&slot);
-        }
+        self.due.remove(slot);
     }
 
     /// What is due before is not looked at for now: it is due then.
     pub(super) fn put_off(&mut self, slot: Slot, due: u64) {
-        let dues = self.due.get_mut(&slot).into_iter().flatten();
+        let dues = self.due.get_mut(slot).into_iter().flatten();
         for at in dues.flatten() {
             *at = due.max(*at);
         }
@@ -82,19 +77,18 @@ impl Halves {
 
     /// Reports those that are due at `now`.
     pub(super) fn due(&self, now: u64, mut report: impl FnMut(Slot)) {
-        for slot in self.due.keys().filter(|slot| self.is_due(**slot, now)) {
-            report(*slot);
-        }
+        let is_due = |dues: &[Option<u64>; 2]| dues.iter().flatten().any(|due| *due <= now);
+        self.due.iter().filter(|(_, dues)| is_due(dues)).for_each(|(slot, _)| report(slot));
     }
 
     /// Whether something of the connection is due at `now`.
     pub(super) fn is_due(&self, slot: Slot, now: u64) -> bool {
-        self.due.get(&slot).into_iter().flatten().flatten().any(|due| *due <= now)
+        self.due.get(slot).into_iter().flatten().flatten().any(|due| *due <= now)
     }
 
-    /// How many entries there is memory for.
-    pub(super) fn capacity(&self) -> usize {
-        self.due.capacity()
+    /// The bytes that it holds.
+    pub(super) fn held(&self) -> u64 {
+        self.due.held()
     }
 
     /// Whether there is none.

@@ -1,17 +1,17 @@
 //! What a shard may hold, for the bill.
 
 use super::halves::Halves;
+use super::sockets::batch::BatchSend;
 use super::sockets::put_off::PutOff;
-use super::sockets::sending::BatchSend;
 use super::stalled::Stalled;
 use super::{Deliveries, Details, completions};
-use crate::bill::sizes::{hash_table, list};
+use crate::bill::sizes::list;
 use crate::bill::{Line, Owner};
 use crate::config::{Config, Limits, Listener, RouteHandler};
 use crate::connection::{Connection, FrameId, Frames, SealedBytes};
 use crate::hub;
 use crate::kernel::{ACCEPT_BATCH, BufferId, Completion, Generation, Peer, Slot, SlotSet};
-use crate::memory::{Inflater, MIN_BLOCK, PIECE};
+use crate::memory::{Inflater, MIN_BLOCK, PIECE, SideTable};
 use crate::protocol::streaming::Sources;
 
 /// A listener's socket, timings and state of accepting.
@@ -56,16 +56,14 @@ fn sets(limits: &Limits) -> Vec<Line> {
 fn tables(limits: &Limits) -> Vec<Line> {
     let slots = limits.slots();
     let records = u64::from(slots) * size_of::<Connection>() as u64;
-    let stalled = hash_table(slots, size_of::<(Slot, Stalled)>());
-    let sealed = hash_table(slots, SealedBytes::BYTES) + 2 * SlotSet::bytes(slots);
     let free = u64::from(limits.receive_buffers) * size_of::<BufferId>() as u64;
     vec![
         Line::new(Owner::Records, records, CONNECTIONS),
         Line::new(Owner::Deadlines, slots.into(), CONNECTIONS),
-        Line::new(Owner::Stalled, stalled, CONNECTIONS),
-        Line::new(Owner::Sources, hash_table(slots, Sources::BYTES), CONNECTIONS),
-        Line::new(Owner::Halves, hash_table(slots, Halves::BYTES), CONNECTIONS),
-        Line::new(Owner::Sealed, sealed, CONNECTIONS),
+        Line::new(Owner::Stalled, SideTable::<Stalled>::bytes(slots), CONNECTIONS),
+        Line::new(Owner::Sources, Sources::bytes(slots), CONNECTIONS),
+        Line::new(Owner::Halves, Halves::bytes(slots), CONNECTIONS),
+        Line::new(Owner::Sealed, SealedBytes::bytes(slots), CONNECTIONS),
         Line::new(Owner::FreeBuffers, free, BUFFERS),
     ]
 }
@@ -130,7 +128,7 @@ fn peers(config: &Config) -> u64 {
     let logs = |listener: &Listener| listener.stack.log_websocket || listener.stack.log_transport;
     let has_hub = config.routes.iter().any(|route| matches!(route.handler, RouteHandler::Hub(_)));
     if config.listeners.iter().any(logs) || has_hub {
-        hash_table(config.limits.slots(), size_of::<(Slot, Peer)>())
+        SideTable::<Peer>::bytes(config.limits.slots())
     } else {
         0
     }

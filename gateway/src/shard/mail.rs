@@ -69,7 +69,7 @@ impl<R: Ring> Shard<R> {
             if !took && !went {
                 return Ok(());
             }
-            if self.connections.sockets.is_much_to_send(carried_out) {
+            if self.connections.sockets.batch.is_much(carried_out) {
                 carried_out = self.connections.sockets.batch.len();
                 self.connections.sockets.enter(Duration::ZERO)?;
             }

@@ -182,7 +182,7 @@ impl<R: Ring> Shard<R> {
         let mut wait = self.sleep();
         let sockets = &mut self.connections.sockets;
         let is_long = sockets.ring.room() + TIMED_FROM <= SUBMISSIONS as usize;
-        if !wait.is_zero() && (is_long || sockets.is_much_to_send(0)) {
+        if !wait.is_zero() && (is_long || sockets.batch.is_much(0)) {
             sockets.enter(Duration::ZERO)?;
         }
         // While no mail may be taken in, what is on its way is tried again in a moment anyway.

@@ -1,8 +1,7 @@
 //! Who the peers are: as long as it is told, and what the layer `log` says of them.
 
-use std::collections::HashMap;
-
 use crate::kernel::{Peer, Slot};
+use crate::memory::SideTable;
 use crate::protocol::serve::End;
 use crate::protocol::services::Profile;
 use crate::protocol::turn::Opened;
@@ -10,13 +9,10 @@ use crate::protocol::turn::Opened;
 /// The addresses of peers of which something is told or logged.
 #[derive(Default)]
 pub(super) struct Peers {
-    by_slot: HashMap<Slot, Peer>,
+    by_slot: SideTable<Peer>,
 }
 
 impl Peers {
-    /// Bytes of an entry.
-    pub(super) const BYTES: usize = size_of::<(Slot, Peer)>();
-
     /// Keeps the address of a connection that has come in.
     pub(super) fn keep(&mut self, slot: Slot, peer: Peer) {
         self.by_slot.insert(slot, peer);
@@ -24,14 +20,14 @@ impl Peers {
 
     /// The address, if it is kept.
     pub(super) fn get(&self, slot: Slot) -> Option<Peer> {
-        self.by_slot.get(&slot).copied()
+        self.by_slot.get(slot).copied()
     }
 
     /// The address of a connection that has opened; it is forgotten here, unless it is logged.
     pub(super) fn has_opened(&mut self, slot: Slot, profile: &Profile) -> Peer {
         let peer = match profile.logs() {
             true => self.get(slot),
-            false => self.by_slot.remove(&slot),
+            false => self.by_slot.remove(slot),
         };
         peer.unwrap_or(Peer::Unknown)
     }
@@ -53,16 +49,16 @@ impl Peers {
 
     /// The connection is closed, and its address forgotten.
     pub(super) fn has_closed(&mut self, slot: Slot, profile: &Profile) {
-        if let Some(peer) = self.by_slot.remove(&slot)
+        if let Some(peer) = self.by_slot.remove(slot)
             && profile.logs_transport
         {
             tracing::info!(target: "tidegate::transport", %peer, slot, "closed");
         }
     }
 
-    /// How many entries there is memory for.
-    pub(super) fn capacity(&self) -> usize {
-        self.by_slot.capacity()
+    /// The bytes that it holds.
+    pub(super) fn held(&self) -> u64 {
+        self.by_slot.held()
     }
 
     pub(super) fn is_empty(&self) -> bool {

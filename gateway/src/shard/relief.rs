@@ -241,7 +241,7 @@ fn is_stuck<R: Ring>(sockets: &Sockets<R>, slot: Slot) -> bool {
     if !connection.states.is_blocked() {
         return false;
     }
-    if sockets.stalled.contains_key(&slot) {
+    if sockets.stalled.get(slot).is_some() {
         return true;
     }
     // A closing one has the time as well that its Close frame needs to get out.

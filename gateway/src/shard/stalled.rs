@@ -39,7 +39,7 @@ impl<R: Ring> Shard<R> {
         if connection.stage == Stage::Zombie || !matches!(wait, Wait::Progress | Wait::Pong) {
             return;
         }
-        let before = self.connections.sockets.stalled.get(&slot).copied();
+        let before = self.connections.sockets.stalled.get(slot).copied();
         // A kernel that does not say leaves the time alone to decide.
         let known = before.map_or(UNKNOWN, |before| before.unacknowledged);
         let count = result.unwrap_or(known);

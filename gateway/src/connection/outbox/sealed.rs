@@ -1,14 +1,13 @@
 //! Which bytes of backlogs are sealed: those that a transport has made ready for the wire, and that
 //! a peer has not taken.
 
-use std::collections::HashMap;
-
 use crate::kernel::{Slot, SlotSet};
+use crate::memory::SideTable;
 
 /// How many bytes of each connection's backlog, from its front, leave as they are. Few connections
 /// have any.
 pub struct SealedBytes {
-    by_slot: HashMap<Slot, u32>,
+    by_slot: SideTable<u32>,
     /// Those for whom there was no room to be sealed for, until the batch is settled.
     waiting: SlotSet,
     /// Those whose transport took nothing though there was room: they are dropped once the batch is
@@ -17,19 +16,25 @@ pub struct SealedBytes {
 }
 
 impl SealedBytes {
-    /// Bytes of an entry.
-    pub const BYTES: usize = size_of::<(Slot, u32)>();
+    /// The most bytes that this takes for so many slots.
+    pub(crate) fn bytes(slots: u32) -> u64 {
+        SideTable::<u32>::bytes(slots) + 2 * SlotSet::bytes(slots)
+    }
 
     /// None yet, of so many slots.
     #[must_use]
     pub fn new(slots: u32) -> Self {
-        Self { by_slot: HashMap::new(), waiting: SlotSet::new(slots), broken: SlotSet::new(slots) }
+        Self {
+            by_slot: SideTable::default(),
+            waiting: SlotSet::new(slots),
+            broken: SlotSet::new(slots),
+        }
     }
 
     /// So many bytes of a connection's backlog.
     #[must_use]
     pub fn ahead(&self, slot: Slot) -> u32 {
-        self.by_slot.get(&slot).copied().unwrap_or(0)
+        self.by_slot.get(slot).copied().unwrap_or(0)
     }
 
     /// There was no staging memory to seal anything into, or no block for what its peer may not take.
@@ -66,32 +71,27 @@ impl SealedBytes {
 
     /// So many more.
     pub(super) fn add(&mut self, slot: Slot, count: u32) {
-        *self.by_slot.entry(slot).or_default() += count;
+        *self.by_slot.get_or_default(slot) += count;
     }
 
     /// So many have been sent.
     pub(super) fn take(&mut self, slot: Slot, count: u32) {
-        if let Some(ahead) = self.by_slot.get_mut(&slot) {
+        self.by_slot.change(slot, |ahead| {
             *ahead -= count;
-            if *ahead == 0 {
-                self.by_slot.remove(&slot);
-            }
-        }
+            *ahead == 0
+        });
     }
 
     /// The connection has ended.
     pub(super) fn forget(&mut self, slot: Slot) {
         self.waiting.remove(slot);
         self.broken.remove(slot);
-        if !self.by_slot.is_empty() {
-            self.by_slot.remove(&slot);
-        }
+        self.by_slot.remove(slot);
     }
 
-    /// How many entries there is memory for.
-    #[must_use]
-    pub fn capacity(&self) -> usize {
-        self.by_slot.capacity()
+    /// The bytes that the table of those who have any holds now.
+    pub(crate) fn held(&self) -> u64 {
+        self.by_slot.held()
     }
 
     /// Whether there is none.

@@ -155,7 +155,7 @@ impl<R: Ring> Connections<R> {
         }
         gathered::release(&mut connection.gathered, &mut self.sockets.blocks);
         gathered::release(&mut connection.control, &mut self.sockets.blocks);
-        self.sockets.stalled.remove(&slot);
+        self.sockets.stalled.remove(slot);
         self.sockets.watched.lets_go(slot);
         self.sockets.outbox(slot).clear();
         self.details.forget(slot);

@@ -7,7 +7,7 @@ use crate::kernel::{Ring, Slot};
 use crate::protocol::services::ServiceLimits;
 use crate::protocol::turn::Failing;
 use crate::shard::connections::Connections;
-use crate::shard::sockets::sending::SentFrom;
+use crate::shard::sockets::batch::SentFrom;
 
 /// What became of a frame.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,8 +11,8 @@ use crate::protocol;
 use crate::protocol::turn::Finished;
 use crate::shard::connections::{Connections, is_amid_message};
 use crate::shard::sockets::Sockets;
+use crate::shard::sockets::batch::{BatchSend, SentFrom};
 use crate::shard::sockets::receiving::Arrival;
-use crate::shard::sockets::sending::{BatchSend, SentFrom};
 
 impl<R: Ring> Connections<R> {
     /// Sends what a turn has said, perhaps from `buffer`, and does what else the turn left to do.
@@ -72,7 +72,7 @@ impl<R: Ring> Connections<R> {
 
     /// Whether `send` of the batch could not send everything: what is left goes to the backlog.
     pub(crate) fn fell_short(&mut self, slot: Slot, index: u32, result: Result<u32, Errno>) {
-        let Some(send) = self.sockets.batch.get(index as usize) else { return };
+        let Some(send) = self.sockets.batch.get(index) else { return };
         let BatchSend { generation, span, from, .. } = *send;
         let current = self.sockets.table.current(slot, generation);
         if current.is_none_or(|connection| connection.stage == Stage::Zombie) {
@@ -109,7 +109,7 @@ impl<R: Ring> Connections<R> {
     pub(crate) fn settle(&mut self) -> io::Result<()> {
         self.sockets.staged = 0;
         self.sockets.flush_soon = false;
-        let mut batch = std::mem::take(&mut self.sockets.batch);
+        let mut batch = self.sockets.batch.take();
         let Sockets { frames, done_frames, blocks, .. } = &mut self.sockets;
         frames.release_all(done_frames, blocks);
         for send in batch.drain(..) {
@@ -127,8 +127,7 @@ impl<R: Ring> Connections<R> {
             }
             self.sockets.make_room()?;
         }
-        debug_assert!(self.sockets.batch.is_empty(), "settling sends nothing in batches");
-        self.sockets.batch = batch;
+        self.sockets.batch.reuse(batch);
         self.drop_broken();
         // Who found no staging memory is first to be sealed for.
         let mut unqueued = Vec::new();
@@ -231,7 +230,7 @@ impl<R: Ring> Connections<R> {
         outbox.sent(count);
         if outbox.has_more() {
             if wait == Wait::Progress {
-                self.sockets.stalled.remove(&slot);
+                self.sockets.stalled.remove(slot);
                 self.sockets.wait_for(slot, Wait::Progress);
             }
             self.sockets.arm_send(slot);
@@ -246,7 +245,7 @@ impl<R: Ring> Connections<R> {
         connection.states.clear(States::BLOCKED);
         self.sockets.watched.lets_go(slot);
         if connection.wait == Wait::Progress {
-            self.sockets.stalled.remove(&slot);
+            self.sockets.stalled.remove(slot);
             self.sockets.wait_for(slot, Wait::Activity);
         }
         let connection = &mut self.sockets.table[slot];

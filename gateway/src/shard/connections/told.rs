@@ -3,13 +3,12 @@
 use crate::connection::NO_KEY;
 use crate::hub::{Delivery, Form, Instruction, NotDone, Subscribing, Why};
 use crate::kernel::{Ring, Slot};
-use crate::memory::{Blocks, Share};
+use crate::memory::Share;
 use crate::names::{Address, ConnectionId};
 use crate::protocol::{self, Failing, forms};
 use crate::shard::connections::Connections;
 use crate::shard::connections::queue::Delivered;
 use crate::shard::sockets::Sockets;
-use crate::shard::sockets::sending::SentFrom;
 
 impl<R: Ring> Connections<R> {
     /// Does what an instruction says with a connection.
@@ -76,7 +75,7 @@ impl<R: Ring> Connections<R> {
     /// Tells a connection whose protocol makes of it what it will, by itself.
     pub(crate) fn tell_alone(&mut self, slot: Slot, delivery: &Delivery) -> Delivered {
         let Some(publication) = delivery.publication() else { return Delivered::Taken };
-        if !has_block_alone(&self.sockets, publication.message.bytes().len()) {
+        if !has_block_alone(&mut self.sockets, publication.message.bytes().len()) {
             self.sockets.waits_for_block();
             return Delivered::Waits;
         }
@@ -135,9 +134,8 @@ impl<R: Ring> Connections<R> {
 /// Whether there is a block for a message to one connection alone. However little of it its peer
 /// leaves, that has a block of its own, and so has what is left of each such send of the batch: were
 /// all of these to fall short at once, what is kept for answers would still be there.
-fn has_block_alone<R: Ring>(sockets: &Sockets<R>, length: usize) -> bool {
-    let alone = sockets.batch.iter().filter(|send| !matches!(send.from, SentFrom::Frame(_)));
-    let owed: u64 = alone.map(|send| Blocks::size_for(send.span.length)).sum();
+fn has_block_alone<R: Ring>(sockets: &mut Sockets<R>, length: usize) -> bool {
+    let owed = sockets.batch.needed();
     let blocks = &sockets.blocks;
     // Its own block is there beyond what is kept.
     let needed = owed + length as u64;

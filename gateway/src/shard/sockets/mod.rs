@@ -1,12 +1,12 @@
 //! The sockets of a shard, and the memory that it shares with the kernel: what is polled, received
 //! and sent, and what each connection waits for. Nothing here asks a handler or the hub.
 
+pub(super) mod batch;
 pub(super) mod put_off;
 pub(super) mod receiving;
 mod sealing;
 pub(super) mod sending;
 
-use std::collections::HashMap;
 use std::io;
 use std::time::Duration;
 
@@ -18,15 +18,15 @@ use crate::connection::{FrameId, Frames, SealedBytes};
 use crate::counters::Counters;
 use crate::hub::Moment;
 use crate::kernel::{AreaName, Memory, Ring, Slot, SlotSet};
-use crate::memory::{Blocks, Share};
+use crate::memory::{Blocks, Share, SideTable};
 use crate::protocol::program::Program;
 use crate::protocol::services::{Profile, Profiles};
 use crate::shard::OPERATIONS_PER_EVENT;
 use crate::shard::buffers::Buffers;
 use crate::shard::halves::Halves;
 use crate::shard::relief::Watched;
+use crate::shard::sockets::batch::Batch;
 use crate::shard::sockets::put_off::PutOff;
-use crate::shard::sockets::sending::BatchSend;
 use crate::shard::stalled::Stalled;
 use crate::shard::table::Table;
 
@@ -60,7 +60,7 @@ pub(super) struct Sockets<R> {
     /// A receive was pushed in this turn of the loop.
     pub(super) has_receives: bool,
     /// The sends whose outcome is open.
-    pub(super) batch: Vec<BatchSend>,
+    pub(super) batch: Batch,
     /// How much of the staging memory the batch uses.
     pub(super) staged: u32,
     /// Something has to be done once the batch is settled: do not sleep before.
@@ -72,7 +72,7 @@ pub(super) struct Sockets<R> {
     /// What a transport has sealed and peers have not taken, and who waits to be sealed for.
     pub(super) sealed: SealedBytes,
     /// The peers that seem stalled, or gone.
-    pub(super) stalled: HashMap<Slot, Stalled>,
+    pub(super) stalled: SideTable<Stalled>,
     /// Who gives way next while memory is short.
     pub(super) watched: Watched,
     /// How often something found no block, or no place, in this turn of the loop.
@@ -99,13 +99,13 @@ impl<R: Ring> Sockets<R> {
             held: SlotSet::new(limits.slots()),
             put_off: PutOff::new(&limits),
             has_receives: false,
-            batch: Vec::new(),
+            batch: Batch::default(),
             staged: 0,
             flush_soon: false,
             frames: Frames::new(config.hub.queued(limits.connections), limits.slots()),
             done_frames: Vec::new(),
             sealed: SealedBytes::new(limits.slots()),
-            stalled: HashMap::new(),
+            stalled: SideTable::default(),
             watched: Watched::default(),
             shortages: 0,
             counters: Counters::default(),

@@ -68,7 +68,7 @@ impl<R: Ring> Sockets<R> {
         let wait = self.table[slot].wait;
         if wait.handle_activity() == Wait::Activity {
             if wait == Wait::Pong {
-                self.stalled.remove(&slot);
+                self.stalled.remove(slot);
             }
             self.wait_for(slot, Wait::Activity);
         }

@@ -5,7 +5,7 @@ use crate::connection::{BLOCK_MIN, FrameId, Reading, Spot, Stage, States};
 use crate::kernel::{AreaName, Ring, Slot, Span};
 use crate::memory::{Full, Share};
 use crate::shard::sockets::Sockets;
-use crate::shard::sockets::sending::SentFrom;
+use crate::shard::sockets::batch::SentFrom;
 use crate::transport::Sealed;
 
 /// Sealed bytes that are made at a time, and about as many as leave in one send.

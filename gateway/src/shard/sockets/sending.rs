@@ -8,45 +8,10 @@
 use tidegate_proto::keepalive::Wait;
 
 use crate::connection::{FrameId, Offer, Outbox, Outgoing, Spot, Stage, States, Writing};
-use crate::kernel::{AreaName, BufferId, Generation, Operation, Ring, Slot, Span};
+use crate::kernel::{AreaName, BufferId, Operation, Ring, Slot, Span};
 use crate::memory::{Blocks, Full, Pool, Share};
 use crate::shard::sockets::Sockets;
-
-/// Sends that are queued before the kernel is asked to carry them out, so that the clock tells what
-/// they take.
-const SENDS_AT_ONCE: usize = 32;
-
-/// Bytes of such sends: two portions of what those who come back have missed.
-const BYTES_AT_ONCE: u64 = 64 * 1024;
-
-/// A send of the current batch.
-pub(crate) struct BatchSend {
-    pub(crate) slot: Slot,
-    pub(crate) generation: Generation,
-    pub(crate) span: Span,
-    pub(crate) from: SentFrom,
-}
-
-/// What a send of the batch is sent from, and keeps until the batch is settled.
-#[derive(Clone, Copy)]
-pub(crate) enum SentFrom {
-    /// Staging memory.
-    Staging,
-    /// A receive buffer.
-    Buffer(BufferId),
-    /// A published frame.
-    Frame(FrameId),
-}
-
-impl BatchSend {
-    /// The receive buffer that is sent from.
-    pub(crate) fn buffer(&self) -> Option<BufferId> {
-        match self.from {
-            SentFrom::Buffer(buffer) => Some(buffer),
-            SentFrom::Staging | SentFrom::Frame(_) => None,
-        }
-    }
-}
+use crate::shard::sockets::batch::{BatchSend, SentFrom};
 
 impl<R: Ring> Sockets<R> {
     /// The way out to a connection.
@@ -96,8 +61,7 @@ impl<R: Ring> Sockets<R> {
         debug_assert!(!connection.states.is_sending(), "two sends at a time: {connection:?}");
         connection.states.set_writing(Writing::InBatch);
         let generation = connection.generation;
-        let batch_index = self.batch.len() as u32;
-        self.batch.push(BatchSend { slot, generation, span, from });
+        let batch_index = self.batch.push(BatchSend { slot, generation, span, from });
         self.ring.push(Operation::Send { slot, batch_index, span });
     }
 
@@ -170,7 +134,7 @@ impl<R: Ring> Sockets<R> {
         connection.check();
         self.ring.push(Operation::SendArmed { slot, generation, span });
         if matches!(wait, Wait::Activity | Wait::Pong) {
-            self.stalled.remove(&slot);
+            self.stalled.remove(slot);
             self.wait_for(slot, Wait::Progress);
         }
     }
@@ -178,14 +142,6 @@ impl<R: Ring> Sockets<R> {
     /// Whether what is to be sent next leaves in a batch in any case: what is to be sealed does.
     pub(crate) fn sends_batches_only(&self, slot: Slot) -> bool {
         self.seals(slot) && self.sealed.ahead(slot) == 0
-    }
-
-    /// Whether the kernel is to carry out what is queued behind the first so many sends, before
-    /// more is.
-    pub(crate) fn is_much_to_send(&self, carried_out: usize) -> bool {
-        let queued = &self.batch[carried_out..];
-        let bytes = || queued.iter().map(|send| u64::from(send.span.length)).sum::<u64>();
-        queued.len() >= SENDS_AT_ONCE || bytes() >= BYTES_AT_ONCE
     }
 
     /// The most bytes of what leaves together: those of the largest block.
