@@ -28,9 +28,15 @@ enum Verdict {
     AskAgain,
 }
 
+/// What was asked about a request, by its query.
+struct Asked {
+    ticket: Ticket,
+    query: String,
+}
+
 /// Asks others about each request, by its query.
 struct Asking {
-    asks: Sender<(Ticket, String)>,
+    asks: Sender<Asked>,
     /// The queries of those that were decided.
     decided: Arc<Mutex<Vec<String>>>,
 }
@@ -38,7 +44,7 @@ struct Asking {
 impl Asking {
     fn later(&self, head: &RequestHead<'_>) -> Decision {
         let (asks, query) = (self.asks.clone(), head.query().unwrap_or_default().to_owned());
-        Decision::later(move |ticket| asks.send((ticket, query)).expect("somebody listens"))
+        Decision::later(move |ticket| asks.send(Asked { ticket, query }).expect("somebody listens"))
     }
 }
 
@@ -83,7 +89,7 @@ impl Handler for Asking {
 /// A gateway whose handler asks, and those who are asked.
 struct Stage {
     gateway: HubGateway,
-    questions: Receiver<(Ticket, String)>,
+    questions: Receiver<Asked>,
     decided: Arc<Mutex<Vec<String>>>,
 }
 
@@ -120,9 +126,9 @@ impl Stage {
     /// What was asked about the request with this query, which is the next.
     #[track_caller]
     fn asked(&self, query: &str) -> Ticket {
-        let (ticket, asked) = self.questions.recv_timeout(PATIENCE).expect("a question");
-        assert_eq!(asked, query);
-        ticket
+        let asked = self.questions.recv_timeout(PATIENCE).expect("a question");
+        assert_eq!(asked.query, query);
+        asked.ticket
     }
 
     /// Tells what was found out, and yields what came of it.
@@ -268,9 +274,9 @@ fn more_than_may_be_undecided_are_answered_with_503() {
     let stage = Stage::start("ws!tcp", "undecided = 2\n");
     let mut peers: Vec<Peer> = ["one", "two"].map(|query| stage.asks_for(query)).into();
     // Two connections may be heard in either order.
-    let mut tickets: Vec<_> =
+    let mut both: Vec<_> =
         (0..2).map(|_| stage.questions.recv_timeout(PATIENCE).expect("a question")).collect();
-    tickets.sort_by(|one, other| one.1.cmp(&other.1));
+    both.sort_by(|one, other| one.query.cmp(&other.query));
     let refusal = stage.asks_for("three").expect_refusal(503);
     assert_eq!(refusal.header("Retry-After"), Some("5"));
     assert!(stage.questions.try_recv().is_err(), "nobody was asked");
@@ -279,7 +285,7 @@ fn more_than_may_be_undecided_are_answered_with_503() {
     now.expect_open();
     now.expect_text("hello, now");
     // With one decided there is room for one.
-    assert_eq!(stage.found(tickets[0].0, Verdict::Admit), Ok(1));
+    assert_eq!(stage.found(both[0].ticket, Verdict::Admit), Ok(1));
     peers[0].expect_open();
     let mut peer = stage.asks_for("four");
     assert_eq!(stage.found(stage.asked("four"), Verdict::Admit), Ok(1));
@@ -397,7 +403,7 @@ fn a_thread_decides_about_many_at_once() {
     let door = gateway.door.clone();
     let clerk = thread::spawn(move || {
         for _ in 0..PEERS {
-            let (ticket, query) = questions.recv_timeout(PATIENCE).expect("a question");
+            let Asked { ticket, query } = questions.recv_timeout(PATIENCE).expect("a question");
             let is_even = query.parse::<usize>().expect("a number").is_multiple_of(2);
             let verdict = if is_even { Verdict::Admit } else { Verdict::Refuse };
             door.found(ticket, verdict, |outcome| assert!(matches!(outcome, Outcome::Done(1))));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use toml::de::DeValue;
 
 use super::reader::{Origin, Setting, TableReader, expected};
-use super::relation::{self, Party};
+use super::relation::{self, Bounded, Party};
 use super::report::Report;
 use super::value;
 use crate::names::{Name, TopicRule};
@@ -155,7 +155,8 @@ pub(super) fn check_message(
     let message = Party::new("hub.max_message", message);
     let blocks = Party::new("limits.blocks", blocks);
     let why = "it is an eighth of the blocks at most";
-    relation::at_most_beside(report, (&message, largest), &blocks, why);
+    let bounded = Bounded { party: &message, most: largest };
+    relation::at_most_beside(report, &bounded, &blocks, why);
 }
 
 impl Hub {

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use toml::de::DeValue;
 
 use super::reader::{Setting, TableReader};
-use super::relation::{self, Party};
+use super::relation::{self, Bounded, Party};
 use super::report::Report;
 use super::value;
 use crate::kernel::buffer_stride;
@@ -32,9 +32,9 @@ pub struct Limits {
     /// Bytes of one request head, 512 B to 64 KiB and at most `receive_buffer`. Default 8 KiB. A
     /// longer head is answered with 431.
     pub request_head: u32,
-    /// Bytes that are inflated in one turn of the loop, 16 KiB to 64 MiB. Default 256 KiB. Each frame
-    /// beyond the 64th of one receive counts as 128, and so does what a program's own protocol does
-    /// beyond 64 things with 2 KiB. Such input behind it waits for the next turn.
+    /// Bytes that are inflated in one turn of the loop, 16 KiB to 64 MiB. Default 256 KiB. Each
+    /// frame beyond the 64th of one receive counts as 128, and so does what a program's own
+    /// protocol does beyond 64 things with 2 KiB. Such input behind it waits for the next turn.
     pub heavy_input: u32,
 }
 
@@ -134,7 +134,8 @@ impl RawLimits {
         let most = 1 << fit.ilog2();
         let buffers = Party::number("limits.receive_buffers", self.receive_buffers);
         let why = "all receive buffers together must take less than 4GiB: lower one of the two";
-        relation::at_most_beside(report, (&buffers, most), buffer, why);
+        let bounded = Bounded { party: &buffers, most };
+        relation::at_most_beside(report, &bounded, buffer, why);
     }
 
     /// The plain values.

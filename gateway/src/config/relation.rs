@@ -12,6 +12,12 @@ pub(super) struct Party {
     shown: String,
 }
 
+/// A party, and the most that it may be.
+pub(super) struct Bounded<'p> {
+    pub(super) party: &'p Party,
+    pub(super) most: u32,
+}
+
 impl Party {
     /// The size `setting` under the whole path `key`.
     pub(super) fn new(key: impl Into<String>, setting: Setting<u32>) -> Self {
@@ -59,13 +65,14 @@ pub(super) fn at_most(report: &mut Report<'_>, small: &Party, large: &Party) {
     broken(report, &[small, large], message);
 }
 
-/// Checks that `party` is at most `most`, which is what `other` leaves it because of `why`.
+/// Checks that a party is at most what `other` leaves it because of `why`.
 pub(super) fn at_most_beside(
     report: &mut Report<'_>,
-    (party, most): (&Party, u32),
+    bounded: &Bounded<'_>,
     other: &Party,
     why: &str,
 ) {
+    let Bounded { party, most } = *bounded;
     if party.value() <= most {
         return;
     }

@@ -9,7 +9,7 @@ use super::hub_route::{self, HubRoute};
 use super::limits::RawLimits;
 use super::path;
 use super::reader::{Origin, Setting, TableReader, expected};
-use super::relation::{self, Party};
+use super::relation::{self, Bounded, Party};
 use super::report::Report;
 use super::stack::StackError;
 use super::value;
@@ -198,7 +198,8 @@ impl RawRoute {
         let largest = largest_gathered(blocks.value());
         let why = "it must fit one block, a power of two, in that quarter of the pool that is for \
                    messages";
-        relation::at_most_beside(report, (&message, largest), &blocks, why);
+        let bounded = Bounded { party: &message, most: largest };
+        relation::at_most_beside(report, &bounded, &blocks, why);
     }
 
     fn party(&self, key: &str, setting: Setting<u32>) -> Party {

@@ -102,9 +102,9 @@ impl Bodies {
         let (mut bytes, mut place) = (Vec::new(), None);
         // What is announced to be too large is not waited for.
         let is_too_large = body.size_hint().lower() > limit as u64;
-        if !is_too_large && !gather(&mut body, &mut bytes, (SMALL.min(limit), began)).await? {
+        if !is_too_large && !gather(&mut body, &mut bytes, SMALL.min(limit), began).await? {
             place = Some(self.place().await?);
-            gather(&mut body, &mut bytes, (limit, began)).await?;
+            gather(&mut body, &mut bytes, limit, began).await?;
         }
         if is_too_large || bytes.len() > limit {
             runtime::spawn(discard(body));
@@ -122,12 +122,13 @@ impl Bodies {
     }
 }
 
-/// Reads on until there are more than so many bytes of a body that began then; returns whether it
+/// Reads on until there are more than `most` bytes of a body that `began` then; returns whether it
 /// has ended.
 async fn gather(
     body: &mut Body,
     bytes: &mut Vec<u8>,
-    (most, began): (usize, Instant),
+    most: usize,
+    began: Instant,
 ) -> Result<bool, Error> {
     while bytes.len() <= most {
         let whole = began + PATIENCE + Duration::from_secs(bytes.len() as u64 / BYTES_A_SECOND);

@@ -54,7 +54,7 @@ impl Collector for Scrape {
             let mut metric = encoder.encode_descriptor(&family.name, &family.help, None, kind)?;
             for sample in &family.samples {
                 let labels: Vec<(&str, &str)> =
-                    sample.labels.iter().map(|(name, value)| (*name, value.as_str())).collect();
+                    sample.labels.iter().map(|label| (label.name, label.value.as_str())).collect();
                 write_value(metric.encode_family(&labels)?, family.kind, sample)?;
             }
         }

@@ -40,10 +40,19 @@ pub struct Family {
 /// A value and its labels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Sample {
-    /// The labels: names and values.
-    pub labels: Vec<(&'static str, String)>,
+    /// What tells it from the others of its family.
+    pub labels: Vec<Label>,
     /// The value.
     pub value: Value,
+}
+
+/// A label.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Label {
+    /// Its name.
+    pub name: &'static str,
+    /// Its value.
+    pub value: String,
 }
 
 /// A value.
@@ -60,7 +69,7 @@ struct Shape {
     family: String,
     kind: MetricKind,
     help: &'static str,
-    labels: Vec<(&'static str, &'static str)>,
+    labels: Vec<Label>,
 }
 
 /// Counters that go down as well, and keep their names.
@@ -141,8 +150,7 @@ fn counted(by_shard: &[(Counters, Vitals)]) -> Vec<Family> {
     for (at, ((name, _), doc)) in names.iter().zip(Counters::DOCS).enumerate() {
         let Some(shape) = shape(name, doc) else { continue };
         let samples = by_shard.iter().enumerate().map(|(shard, (counters, _))| {
-            let labels = shape.labels.iter().map(|(name, value)| (*name, (*value).to_owned()));
-            let labels = labels.chain([of_shard(shard)]).collect();
+            let labels = shape.labels.iter().cloned().chain([of_shard(shard)]).collect();
             Sample { labels, value: Value::Number(counters.named()[at].1) }
         });
         match families.iter_mut().find(|family| family.name == shape.family) {
@@ -170,7 +178,7 @@ fn shape(name: &str, doc: &'static str) -> Option<Shape> {
             family: "tidegate_slow_peer_actions".into(),
             kind: MetricKind::Counter,
             help: SLOW,
-            labels: vec![("action", action), ("reason", reason)],
+            labels: vec![Label::new("action", action), Label::new("reason", reason)],
         })
     };
     let share = |share| {
@@ -179,7 +187,7 @@ fn shape(name: &str, doc: &'static str) -> Option<Shape> {
             kind: MetricKind::Gauge,
             help: "Bytes in pooled blocks now, by what they are for: request heads, what must be \
                    whole, what is to be sent.",
-            labels: vec![("share", share)],
+            labels: vec![Label::new("share", share)],
         })
     };
     match name {
@@ -236,7 +244,7 @@ fn refusals(by_shard: &[(Counters, Vitals)]) -> Family {
     let mut all = family("refusals", MetricKind::Counter, "Requests refused, by reason.");
     for ground in Ground::ALL {
         all.samples.extend(by_shard.iter().enumerate().map(|(shard, (_, vitals))| Sample {
-            labels: vec![("reason", ground.name().to_owned()), of_shard(shard)],
+            labels: vec![Label::new("reason", ground.name()), of_shard(shard)],
             value: Value::Number(vitals.refusals[ground as usize]),
         }));
     }
@@ -257,7 +265,7 @@ fn budget(seen: &Seen<'_>) -> Vec<Family> {
     );
     for (shard, (_, vitals)) in seen.by_shard.iter().enumerate() {
         let sample = |owner: Owner, bytes| Sample {
-            labels: vec![("line", owner.name().to_owned()), of_shard(shard)],
+            labels: vec![Label::new("line", owner.name()), of_shard(shard)],
             value: Value::Number(bytes),
         };
         let lines = seen.bill.lines().iter();
@@ -317,7 +325,7 @@ fn process(seen: &Seen<'_>) -> Vec<Family> {
         "Lines of the log that were lost: they found its queue full, or could not be written.",
     );
     lost.samples.extend([("queue", dropped), ("write", unwritten)].map(|(reason, count)| Sample {
-        labels: vec![("reason", reason.to_owned())],
+        labels: vec![Label::new("reason", reason)],
         value: Value::Number(count),
     }));
     families.push(lost);
@@ -335,8 +343,8 @@ fn process(seen: &Seen<'_>) -> Vec<Family> {
 
 /// What the control thread has counted.
 fn admin(counted: &Counted) -> [Family; 4] {
-    let sample = |label, value: String, count: u64| Sample {
-        labels: vec![(label, value)],
+    let sample = |name, value: String, count: u64| Sample {
+        labels: vec![Label { name, value }],
         value: Value::Number(count),
     };
     let mut requests = family(
@@ -370,8 +378,14 @@ fn family(name: &str, kind: MetricKind, help: &str) -> Family {
     Family { name, kind, help: help.to_owned(), samples: Vec::new() }
 }
 
-fn of_shard(shard: usize) -> (&'static str, String) {
-    ("shard", shard.to_string())
+fn of_shard(shard: usize) -> Label {
+    Label { name: "shard", value: shard.to_string() }
+}
+
+impl Label {
+    fn new(name: &'static str, value: &str) -> Self {
+        Self { name, value: value.to_owned() }
+    }
 }
 
 impl Family {

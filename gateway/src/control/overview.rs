@@ -62,6 +62,13 @@ pub(super) struct Overview {
     topics_complete: bool,
 }
 
+/// The largest topics of all shards.
+struct LargestTopics {
+    topics: Vec<TopicJson>,
+    /// All shards have told about theirs in time.
+    are_all: bool,
+}
+
 /// What the gateway does.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -159,7 +166,7 @@ pub(super) async fn show(Extracted(control): Extracted<Shared>) -> Result<Respon
 impl Control {
     async fn look(&self) -> Overview {
         let by_shard = self.handle.by_shard();
-        let (topics, topics_complete) = self.largest_topics().await;
+        let LargestTopics { topics, are_all } = self.largest_topics().await;
         let connections: u64 = by_shard.iter().map(|(counters, _)| counters.connections).sum();
         let messages = self.shards.door().memory();
         let shards = by_shard.iter().enumerate();
@@ -185,18 +192,17 @@ impl Control {
             budget: self.budget(&by_shard),
             shards: shards.map(|(shard, (one, other))| ShardJson::new(shard, one, other)).collect(),
             topics,
-            topics_complete,
+            topics_complete: are_all,
         }
     }
 
-    /// The largest topics of all shards, and whether all were looked at.
-    async fn largest_topics(&self) -> (Vec<TopicJson>, bool) {
+    async fn largest_topics(&self) -> LargestTopics {
         let deadline = Instant::now() + PATIENCE;
-        let (mut all, mut complete) = (Vec::new(), true);
+        let (mut topics, mut are_all) = (Vec::new(), true);
         for shard in 0..self.shards.door().shards() {
-            complete &= self.add_largest_of(shard, &mut all, deadline).await;
+            are_all &= self.add_largest_of(shard, &mut topics, deadline).await;
         }
-        (all, complete)
+        LargestTopics { topics, are_all }
     }
 
     /// Adds the largest topics of a shard, which is asked in steps, so that others have their turn

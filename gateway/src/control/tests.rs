@@ -645,7 +645,7 @@ fn the_metrics_are_those_of_the_document() {
     let mut table = String::from("| name | kind | labels | meaning |\n|---|---|---|---|\n");
     for family in families(&bill) {
         let labels: Vec<String> =
-            family.samples[0].labels.iter().map(|(name, _)| format!("`{name}`")).collect();
+            family.samples[0].labels.iter().map(|label| format!("`{}`", label.name)).collect();
         let kind = format!("{:?}", family.kind).to_lowercase();
         let (name, labels) = (family.full_name(), labels.join(", "));
         table.push_str(&format!("| `{name}` | {kind} | {labels} | {} |\n", family.help));
@@ -672,12 +672,12 @@ fn label_values(bill: &Bill) -> String {
          | name | label | values |\n|---|---|---|\n",
     );
     for family in families(bill) {
-        let labels = family.samples[0].labels.iter().map(|(label, _)| *label);
+        let labels = family.samples[0].labels.iter().map(|label| label.name);
         for label in labels.filter(is_closed) {
             let all = family.samples.iter().flat_map(|sample| &sample.labels);
             let mut values: Vec<String> = Vec::new();
-            for (_, value) in all.filter(|(name, _)| *name == label) {
-                let value = format!("`{value}`");
+            for one in all.filter(|one| one.name == label) {
+                let value = format!("`{}`", one.value);
                 if !values.contains(&value) {
                     values.push(value);
                 }

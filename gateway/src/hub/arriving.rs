@@ -38,6 +38,12 @@ pub(crate) enum Duty {
     TakeOver(Box<Handed>),
 }
 
+/// What is to be published, and whom it is for.
+struct Addressed {
+    target: Target,
+    publication: Publication,
+}
+
 impl Hub {
     /// The next thing that is left to do with connections. Does what the hub can do by itself, up
     /// to `budget` pieces of mail, which count down; `encode_once` may end it.
@@ -122,7 +128,8 @@ impl Hub {
         let Ask { errand, reply } = ask;
         match errand {
             Errand::Publish(target, publication) => {
-                return self.asked_to_publish((target, publication), reply, moment, encode_once);
+                let addressed = Addressed { target, publication };
+                return self.asked_to_publish(addressed, reply, moment, encode_once);
             }
             Errand::Subscribe(target, topic) => {
                 return self.instruct(target, Instruction::Subscribe(topic), reply);
@@ -163,11 +170,12 @@ impl Hub {
 
     fn asked_to_publish(
         &mut self,
-        (target, publication): (Target, Publication),
+        addressed: Addressed,
         reply: Reply,
         moment: Moment,
         encode_once: EncodeOnce<'_>,
     ) -> Option<Duty> {
+        let Addressed { target, publication } = addressed;
         let name = match target {
             Target::Connection(id) => return self.single(id, Single::Publish(publication), reply),
             Target::All => None,

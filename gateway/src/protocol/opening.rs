@@ -7,7 +7,7 @@ use tidegate_proto::websocket::handshake::server::{Acceptance, Rejection, Upgrad
 
 use super::admission::Admission;
 use super::refusal::Refusal;
-use super::response::{Body, Response, Rest, Source};
+use super::response::{Body, Response, SharedBytes, Source};
 use super::serve::Decision;
 use super::turn::{Opened, Turn};
 use super::{streaming, undecided, websocket};
@@ -34,14 +34,28 @@ struct Agreed {
     window: u8,
 }
 
+/// The head of a response, and that of the request which it answers.
+struct ResponseHead<'r> {
+    request: &'r RequestHead<'r>,
+    head: &'r [u8],
+}
+
+/// What there is of a request head in the scratch memory, in bytes.
+struct HeadSoFar {
+    /// What was kept of it before.
+    kept: usize,
+    /// That, and what has come in behind it.
+    filled: usize,
+}
+
 /// Takes bytes of a request head.
 pub(super) fn input(turn: &mut Turn<'_>, received: Span) {
     // Lent to the head; nothing else of the turn asks for it.
     let scratch = std::mem::take(&mut turn.head);
-    let (earlier, filled) = join_head(turn, received, scratch);
+    let HeadSoFar { kept, filled } = join_head(turn, received, scratch);
     match parse_request(&scratch[..filled], turn.head_max) {
         Ok(Status::Complete(head)) => {
-            let behind = received.skip((head.head_len() - earlier) as u32);
+            let behind = received.skip((head.head_len() - kept) as u32);
             answer(turn, &head, received, behind);
         }
         Ok(Status::Partial) => _ = keep_head(turn, received),
@@ -69,15 +83,14 @@ pub(super) fn kept<'t>(turn: &'t Turn<'_>) -> &'t [u8] {
     }
 }
 
-/// Puts what was kept of the head and what has arrived together; returns the length of the former
-/// and of both.
-fn join_head(turn: &Turn<'_>, received: Span, scratch: &mut [u8]) -> (usize, usize) {
+/// Puts what was kept of the head and what has arrived together.
+fn join_head(turn: &Turn<'_>, received: Span, scratch: &mut [u8]) -> HeadSoFar {
     let kept = kept(turn);
     let fresh = turn.work.output.pool.memory.bytes(received);
     let filled = kept.len() + fresh.len();
     scratch[..kept.len()].copy_from_slice(kept);
     scratch[kept.len()..filled].copy_from_slice(fresh);
-    (kept.len(), filled)
+    HeadSoFar { kept: kept.len(), filled }
 }
 
 /// Keeps what was received of the head, or behind it, or refuses the request if there is no block
@@ -194,16 +207,19 @@ fn respond(turn: &mut Turn<'_>, request: &RequestHead<'_>, response: Response) {
         Body::Shared(bytes) if bytes.len() <= AT_ONCE_MAX => say_last(turn, &head, &bytes),
         Body::Shared(bytes) => {
             let length = Some(bytes.len() as u64);
-            stream(turn, (request, &head), Box::new(Rest { bytes, at: 0 }), length);
+            let source = Box::new(SharedBytes { bytes, at: 0 });
+            stream(turn, ResponseHead { request, head: &head }, source, length);
         }
-        Body::Stream { length, source } => stream(turn, (request, &head), source, length),
+        Body::Stream { length, source } => {
+            stream(turn, ResponseHead { request, head: &head }, source, length);
+        }
     }
 }
 
 /// Sends the head of a response, and then what its source says.
 fn stream(
     turn: &mut Turn<'_>,
-    (request, head): (&RequestHead<'_>, &[u8]),
+    response: ResponseHead<'_>,
     source: Box<dyn Source>,
     length: Option<u64>,
 ) {
@@ -211,6 +227,7 @@ fn stream(
         turn.left.found_full = true;
         return refuse_busy(turn);
     }
+    let ResponseHead { request, head } = response;
     if turn.work.output.raw(head).is_err() {
         turn.counters.refused_no_memory += 1;
         turn.left.drop = true;

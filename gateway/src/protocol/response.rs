@@ -82,8 +82,8 @@ impl fmt::Display for ResponseError {
         match self {
             Self::Status(status) => write!(
                 out,
-                "{status} is no status of a response: give one from 200 to 599, and admit a request \
-                 to open a connection"
+                "{status} is no status of a response: give one from 200 to 599, and admit a \
+                 request to open a connection"
             ),
             Self::NoContent(status) => {
                 write!(out, "a response of status {status} has no body: give `Body::Empty`")
@@ -110,9 +110,9 @@ impl Response {
         if !(200..=599).contains(&status) {
             return Err(ResponseError::Status(status));
         }
-        // RFC 9110 section 6.4.1: "All 1xx (Informational), 204 (No Content), and 304 (Not Modified)
-        // responses do not include content". Section 15.3.6: "a server MUST NOT generate content
-        // in a 205 response".
+        // RFC 9110 section 6.4.1: "All 1xx (Informational), 204 (No Content), and 304 (Not
+        // Modified) responses do not include content". Section 15.3.6: "a server MUST NOT generate
+        // content in a 205 response".
         if matches!(status, 204 | 205 | 304) && !matches!(body, Body::Empty) {
             return Err(ResponseError::NoContent(status));
         }
@@ -160,8 +160,8 @@ impl Response {
         head.extend_from_slice(b"Connection: close\r\n");
         let length = match &body {
             // RFC 9110 section 8.6: "A server MUST NOT send a Content-Length header field in any
-            // response with a status code of 1xx (Informational) or 204 (No Content)", and in one of
-            // 304 none that differs from that of a 200.
+            // response with a status code of 1xx (Informational) or 204 (No Content)", and in one
+            // of 304 none that differs from that of a 200.
             Body::Empty if matches!(status, 204 | 304) => None,
             Body::Empty => Some(0),
             Body::Shared(bytes) => Some(bytes.len() as u64),
@@ -261,12 +261,12 @@ impl Sink<'_, '_> {
 }
 
 /// A source of bytes that are there already.
-pub(super) struct Rest {
+pub(super) struct SharedBytes {
     pub(super) bytes: Arc<[u8]>,
     pub(super) at: usize,
 }
 
-impl Source for Rest {
+impl Source for SharedBytes {
     fn pull(&mut self, sink: &mut Sink<'_, '_>) {
         self.at += sink.write(&self.bytes[self.at..]);
     }
@@ -344,8 +344,8 @@ mod tests {
         panic!("a head without a bound");
     }
 
-    /// What waits for the peer once a source has said `bytes`, for which there is no memory, and its
-    /// end, for which there is.
+    /// What waits for the peer once a source has said `bytes`, for which there is no memory, and
+    /// its end, for which there is.
     fn waits_behind_a_loss(bytes: &[u8]) -> u32 {
         let pool = 8 * MIN_BLOCK;
         let sizes = AreaSizes { receive: 1, staging: 8, blocks: pool as usize, scratch: 1 };

@@ -160,7 +160,7 @@ impl fmt::Display for Stack {
 impl fmt::Display for WebSocketLayer {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let default = Self::default();
-        let mut written = Written::begin("ws", out)?;
+        let mut written = LayerWriter::begin("ws", out)?;
         match self.keepalive {
             Some(keepalive) => keepalive.write(&mut written)?,
             None => written.option("ping", "off", false)?,
@@ -178,7 +178,7 @@ impl fmt::Display for WebSocketLayer {
 }
 
 impl Keepalive {
-    fn write(self, written: &mut Written<'_, '_>) -> fmt::Result {
+    fn write(self, written: &mut LayerWriter<'_, '_>) -> fmt::Result {
         let default = Self::default();
         written.option("ping", Time(self.ping), self.ping == default.ping)?;
         written.option("pong", Time(self.pong), self.pong == default.pong)
@@ -186,7 +186,7 @@ impl Keepalive {
 }
 
 impl Deflate {
-    fn write(self, written: &mut Written<'_, '_>) -> fmt::Result {
+    fn write(self, written: &mut LayerWriter<'_, '_>) -> fmt::Result {
         let default = Self::default();
         written.option("deflate_level", self.level, self.level == default.level)?;
         written.option("deflate_min", Size(self.min.into()), self.min == default.min)
@@ -196,7 +196,7 @@ impl Deflate {
 impl fmt::Display for TcpLayer {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let default = Self::default();
-        let mut written = Written::begin("tcp", out)?;
+        let mut written = LayerWriter::begin("tcp", out)?;
         written.option("backlog", self.backlog, self.backlog == default.backlog)?;
         let nodelay = if self.nodelay { "on" } else { "off" };
         written.option("nodelay", nodelay, self.nodelay == default.nodelay)?;
@@ -210,12 +210,12 @@ impl fmt::Display for TcpLayer {
 }
 
 /// Writes a layer: its name, then `?` before its first option and `&` before each later one.
-struct Written<'o, 'f> {
+struct LayerWriter<'o, 'f> {
     out: &'o mut fmt::Formatter<'f>,
     separator: char,
 }
 
-impl<'o, 'f> Written<'o, 'f> {
+impl<'o, 'f> LayerWriter<'o, 'f> {
     fn begin(name: &str, out: &'o mut fmt::Formatter<'f>) -> Result<Self, fmt::Error> {
         out.write_str(name)?;
         Ok(Self { out, separator: '?' })

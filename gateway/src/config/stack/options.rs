@@ -13,6 +13,13 @@ pub(in crate::config) struct Options<'s, 'e> {
     errors: &'e mut Vec<StackError>,
 }
 
+/// An option that others mean nothing without.
+#[derive(Clone, Copy)]
+pub(super) struct Switch {
+    pub(super) key: &'static str,
+    pub(super) is_on: bool,
+}
+
 /// One `key=value`.
 struct Pair<'s> {
     key: &'s str,
@@ -80,19 +87,19 @@ impl<'s, 'e> Options<'s, 'e> {
     }
 
     /// As [`Options::read`], for an option that means nothing where `switch` is off.
-    pub(in crate::config) fn read_unless_off<T>(
+    pub(super) fn read_unless_off<T>(
         &mut self,
         key: &'static str,
-        switch: (&'static str, bool),
+        switch: Switch,
         default: T,
         parse: impl FnOnce(&str) -> Result<T, String>,
     ) -> T {
-        if switch.1 {
+        if switch.is_on {
             return self.read(key, default, parse);
         }
-        let (layer, switch) = (self.layer, switch.0);
+        let (layer, other) = (self.layer, switch.key);
         self.read(key, default, |_| {
-            Err(format!("means nothing with `{layer}?{switch}=off`: remove one of them"))
+            Err(format!("means nothing with `{layer}?{other}=off`: remove one of them"))
         })
     }
 

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::options::Options;
+use super::options::{Options, Switch};
 use super::{Deflate, Keepalive, Stack, TcpLayer, WebSocketLayer};
 use crate::config::hint;
 use crate::units::{quote, size_in, time_in};
@@ -38,14 +38,14 @@ pub(super) fn stack(text: &str) -> Result<Stack, Vec<StackError>> {
     let mut parser = Parser::default();
     let mut offset = 0;
     for part in text.split('!') {
-        parser.layer(&Layer::new(part, offset));
+        parser.layer(&WrittenLayer::new(part, offset));
         offset += part.len() + 1;
     }
     parser.finish(text.len())
 }
 
 /// One layer as it is written.
-struct Layer<'s> {
+struct WrittenLayer<'s> {
     name: &'s str,
     /// What follows the `?`, where there is one.
     options: Option<&'s str>,
@@ -53,7 +53,7 @@ struct Layer<'s> {
     offset: usize,
 }
 
-impl<'s> Layer<'s> {
+impl<'s> WrittenLayer<'s> {
     fn new(part: &'s str, offset: usize) -> Self {
         match part.split_once('?') {
             Some((name, options)) => Self { name, options: Some(options), offset },
@@ -74,7 +74,7 @@ struct Parser {
 }
 
 impl Parser {
-    fn layer(&mut self, layer: &Layer<'_>) {
+    fn layer(&mut self, layer: &WrittenLayer<'_>) {
         match layer.name {
             "log" => self.log(layer),
             "ws" => self.websocket(layer),
@@ -83,7 +83,7 @@ impl Parser {
         }
     }
 
-    fn log(&mut self, layer: &Layer<'_>) {
+    fn log(&mut self, layer: &WrittenLayer<'_>) {
         Options::new("log", layer.options, layer.offset + 4, &mut self.errors).finish();
         if !self.may_stand(layer) {
             return;
@@ -97,7 +97,7 @@ impl Parser {
         }
     }
 
-    fn websocket(&mut self, layer: &Layer<'_>) {
+    fn websocket(&mut self, layer: &WrittenLayer<'_>) {
         let options = Options::new("ws", layer.options, layer.offset + 3, &mut self.errors);
         let websocket = websocket_layer(options);
         if std::mem::replace(&mut self.websocket_seen, true) {
@@ -108,7 +108,7 @@ impl Parser {
         }
     }
 
-    fn tcp(&mut self, layer: &Layer<'_>) {
+    fn tcp(&mut self, layer: &WrittenLayer<'_>) {
         let options = Options::new("tcp", layer.options, layer.offset + 4, &mut self.errors);
         let tcp = tcp_layer(options);
         if std::mem::replace(&mut self.tcp_seen, true) {
@@ -118,7 +118,7 @@ impl Parser {
     }
 
     /// Whether `layer` is not below `tcp`; reports it where it is.
-    fn may_stand(&mut self, layer: &Layer<'_>) -> bool {
+    fn may_stand(&mut self, layer: &WrittenLayer<'_>) -> bool {
         if self.tcp_seen {
             let name = layer.name;
             self.error(layer.offset, format!("`{name}` stands after `tcp`: {EXAMPLE}"));
@@ -176,7 +176,7 @@ fn websocket_layer(mut options: Options<'_, '_>) -> WebSocketLayer {
 fn keepalive(options: &mut Options<'_, '_>) -> Option<Keepalive> {
     let default = Keepalive::default();
     let ping = options.read("ping", Some(default.ping), time_or_off);
-    let switch = ("ping", ping.is_some());
+    let switch = Switch { key: "ping", is_on: ping.is_some() };
     let pong = options.read_unless_off("pong", switch, default.pong, time);
     ping.map(|ping| Keepalive { ping, pong })
 }
@@ -184,7 +184,7 @@ fn keepalive(options: &mut Options<'_, '_>) -> Option<Keepalive> {
 fn deflate(options: &mut Options<'_, '_>) -> Option<Deflate> {
     let default = Deflate::default();
     let on = options.read("deflate", true, on_or_off);
-    let switch = ("deflate", on);
+    let switch = Switch { key: "deflate", is_on: on };
     let level = options
         .read_unless_off("deflate_level", switch, default.level, |text| number_in(text, &(1..=9)));
     let min = options
