@@ -39,8 +39,8 @@ fn the_sample_shows_every_key_and_option() {
     }
     assert!(SAMPLE.contains("# subprotocol = "));
     let options = "ping=30s pong=10s close=5s head=10s decision=10s stall=30s message=1m \
-                   deflate=on deflate_level=1 deflate_min=256 backlog=4096 nodelay=on rcvbuf=128KiB \
-                   sndbuf=256KiB user_timeout=off";
+                   deflate=on deflate_level=1 deflate_min=256 backlog=4096 nodelay=on \
+                   rcvbuf=128KiB sndbuf=256KiB user_timeout=off";
     let mut stack = String::from("ws?");
     for option in options.split_whitespace() {
         assert!(SAMPLE.contains(&format!("\n#   {option} ")), "{option}");
@@ -50,82 +50,68 @@ fn the_sample_shows_every_key_and_option() {
     assert_eq!(Stack::parse(&stack.replace("ws?&", "ws?")), Ok(Stack::default()));
 }
 
+/// A file in which every key is written, none of them as it is by default.
+const WRITTEN: &str = r#"
+    shards = 3
+    pin = false
+    log = "warn,tidegate=debug"
+    memory = "512MiB"
+    drain = "2m"
+    drain_delay = "3s"
+    drain_rate = 0x10
+    [limits]
+    connections = 1_000
+    receive_buffers = 64
+    receive_buffer = "32KiB"
+    staging = 65536
+    blocks = "8MiB"
+    request_head = "32KiB"
+    heavy_input = "64KiB"
+    [hub]
+    node = 7
+    topics = 100
+    subscriptions = 200
+    subscriptions_per_connection = 3
+    mailbox = 64
+    messages = "2MiB"
+    max_message = "1KiB"
+    queued = 300
+    present = 400
+    [[topic]]
+    name = "rooms/{room}"
+    history = 5
+    history_bytes = "3KiB"
+    history_age = "1m"
+    presence = true
+    linger = "2s"
+    presence_events = 7
+    [admin]
+    address = "0.0.0.0:9"
+    tokens = ["0123456789abcdef"]
+    connections = 2
+    keepalive = "9s"
+    [[listener]]
+    address = "[::1]:0"
+    stack = "log!ws?ping=off!tcp"
+    [[listener]]
+    address = "0.0.0.0:81"
+    [[route]]
+    path = "/rooms/{room}"
+    handler = "echo"
+    subprotocol = "chat"
+    max_message = "2KB"
+    backlog = "1MiB"
+    slow_peer = "close"
+    undecided = 9
+    [[route]]
+    path = "/live/{what}"
+    handler = "hub?topic=live/{what}&publish=nobody&events=on&own=off&user=header.x-user"
+    slow_peer = "conflate"
+    "#;
+
 #[test]
 fn what_is_written_is_read() {
-    let text = r#"
-        shards = 3
-        pin = false
-        log = "warn,tidegate=debug"
-        memory = "512MiB"
-        drain = "2m"
-        drain_delay = "3s"
-        drain_rate = 0x10
-        [limits]
-        connections = 1_000
-        receive_buffers = 64
-        receive_buffer = "32KiB"
-        staging = 65536
-        blocks = "8MiB"
-        request_head = "32KiB"
-        heavy_input = "64KiB"
-        [hub]
-        node = 7
-        topics = 100
-        subscriptions = 200
-        subscriptions_per_connection = 3
-        mailbox = 64
-        messages = "2MiB"
-        max_message = "1KiB"
-        queued = 300
-        present = 400
-        [[topic]]
-        name = "rooms/{room}"
-        history = 5
-        history_bytes = "3KiB"
-        history_age = "1m"
-        presence = true
-        linger = "2s"
-        presence_events = 7
-        [admin]
-        address = "0.0.0.0:9"
-        tokens = ["0123456789abcdef"]
-        connections = 2
-        keepalive = "9s"
-        [[listener]]
-        address = "[::1]:0"
-        stack = "log!ws?ping=off!tcp"
-        [[listener]]
-        address = "0.0.0.0:81"
-        [[route]]
-        path = "/rooms/{room}"
-        handler = "echo"
-        subprotocol = "chat"
-        max_message = "2KB"
-        backlog = "1MiB"
-        slow_peer = "close"
-        undecided = 9
-        [[route]]
-        path = "/live/{what}"
-        handler = "hub?topic=live/{what}&publish=nobody&events=on&own=off&user=header.x-user"
-        slow_peer = "conflate"
-    "#;
-    let limits = Limits {
-        connections: 1_000,
-        receive_buffers: 64,
-        receive_buffer: 32 << 10,
-        staging: 64 << 10,
-        blocks: 8 << 20,
-        request_head: 32 << 10,
-        heavy_input: 64 << 10,
-    };
     let quiet = Stack::parse("log!ws?ping=off!tcp").unwrap();
-    let live = HubRoute {
-        topic: Some("live/{what}".into()),
-        publish: Publishers::Nobody,
-        events: true,
-        own: false,
-        user: Some(UserSource::Header("x-user".into())),
-    };
     let expected = Config {
         shards: Shards::Count(NonZeroU16::new(3).unwrap()),
         pin: Pin::Never,
@@ -134,57 +120,90 @@ fn what_is_written_is_read() {
         drain: Duration::from_secs(120),
         drain_delay: Duration::from_secs(3),
         drain_rate: 16,
-        limits,
-        hub: Hub {
-            node: 7,
-            topics: 100,
-            subscriptions: 200,
-            subscriptions_per_connection: 3,
-            mailbox: 64,
-            messages: 2 << 20,
-            max_message: 1 << 10,
-            queued: Some(300),
-            present: 400,
-        },
-        topics: vec![TopicKept {
-            name: "rooms/{room}".into(),
-            rule: TopicRule {
-                presence_events: 7,
-                history: 5,
-                history_bytes: 3 << 10,
-                history_age: Duration::from_secs(60),
-                presence: true,
-                linger: Duration::from_secs(2),
-            },
-        }],
+        limits: written_limits(),
+        hub: written_hub(),
+        topics: vec![written_topic()],
         listeners: vec![
             Listener { address: "[::1]:0".parse().unwrap(), stack: quiet },
             Listener { address: "0.0.0.0:81".parse().unwrap(), stack: Stack::default() },
         ],
-        routes: vec![
-            Route {
-                path: "/rooms/{room}".into(),
-                subprotocol: Some("chat".into()),
-                handler: RouteHandler::Echo,
-                max_message: 2_000,
-                max_buffered_message: 2_000,
-                backlog: 1 << 20,
-                slow_peer: SlowPeer::Close,
-                undecided: 9,
-            },
-            Route {
-                slow_peer: SlowPeer::Conflate,
-                ..Route::new("/live/{what}", RouteHandler::Hub(live))
-            },
-        ],
-        admin: Admin {
-            address: "0.0.0.0:9".parse().ok(),
-            tokens: vec![Token::new("0123456789abcdef").unwrap()],
-            connections: 2,
-            keepalive: Some(Duration::from_secs(9)),
-        },
+        routes: vec![written_route(), written_hub_route()],
+        admin: written_admin(),
     };
-    assert_eq!(Config::parse(text, "t.toml"), Ok(expected));
+    assert_eq!(Config::parse(WRITTEN, "t.toml"), Ok(expected));
+}
+
+fn written_limits() -> Limits {
+    Limits {
+        connections: 1_000,
+        receive_buffers: 64,
+        receive_buffer: 32 << 10,
+        staging: 64 << 10,
+        blocks: 8 << 20,
+        request_head: 32 << 10,
+        heavy_input: 64 << 10,
+    }
+}
+
+fn written_hub() -> Hub {
+    Hub {
+        node: 7,
+        topics: 100,
+        subscriptions: 200,
+        subscriptions_per_connection: 3,
+        mailbox: 64,
+        messages: 2 << 20,
+        max_message: 1 << 10,
+        queued: Some(300),
+        present: 400,
+    }
+}
+
+fn written_topic() -> TopicKept {
+    TopicKept {
+        name: "rooms/{room}".into(),
+        rule: TopicRule {
+            presence_events: 7,
+            history: 5,
+            history_bytes: 3 << 10,
+            history_age: Duration::from_secs(60),
+            presence: true,
+            linger: Duration::from_secs(2),
+        },
+    }
+}
+
+fn written_route() -> Route {
+    Route {
+        path: "/rooms/{room}".into(),
+        subprotocol: Some("chat".into()),
+        handler: RouteHandler::Echo,
+        max_message: 2_000,
+        max_buffered_message: 2_000,
+        backlog: 1 << 20,
+        slow_peer: SlowPeer::Close,
+        undecided: 9,
+    }
+}
+
+fn written_hub_route() -> Route {
+    let live = HubRoute {
+        topic: Some("live/{what}".into()),
+        publish: Publishers::Nobody,
+        events: true,
+        own: false,
+        user: Some(UserSource::Header("x-user".into())),
+    };
+    Route { slow_peer: SlowPeer::Conflate, ..Route::new("/live/{what}", RouteHandler::Hub(live)) }
+}
+
+fn written_admin() -> Admin {
+    Admin {
+        address: "0.0.0.0:9".parse().ok(),
+        tokens: vec![Token::new("0123456789abcdef").unwrap()],
+        connections: 2,
+        keepalive: Some(Duration::from_secs(9)),
+    }
 }
 
 #[test]
