@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use tidegate::config::{Config, Route};
 use tidegate::gateway::{Gateway, Program};
-use tidegate::handler::{Admission, Context, Decision, Desk, End, Handler, Piece, Refusal, Wants};
+use tidegate::handler::{
+    Admission, Context, Decision, Desk, End, Handler, ImportError, Piece, Refusal, Wants,
+};
 use tidegate::hub::{Cause, Why};
 use tidegate::names::ConnectionId;
 use tidegate_proto::http::RequestHead;
@@ -202,6 +204,72 @@ impl Handler for Stream {
     }
 }
 
+/// Counts the messages of each connection, and gives it what another goes on with: by its query.
+#[derive(Default)]
+struct Count {
+    /// The messages of each connection, by its number.
+    counts: HashMap<u32, u64>,
+    last: u32,
+}
+
+impl Count {
+    /// A connection with so many messages; yields its number.
+    fn begin(&mut self, count: u64) -> u32 {
+        self.last += 1;
+        self.counts.insert(self.last, count);
+        self.last
+    }
+}
+
+impl Handler for Count {
+    fn wants(&self) -> Wants {
+        Wants::Whole
+    }
+
+    fn request(&mut self, head: &RequestHead<'_>, _desk: &mut Desk<'_>) -> Decision {
+        let state = match head.query() {
+            None => Ok(self.begin(0)),
+            Some(query) => self.import(&from_hex(query)),
+        };
+        match state {
+            Ok(state) => Decision::Admit(Admission::default().with_state(state)),
+            Err(_) => Decision::Refuse(Refusal::Forbidden),
+        }
+    }
+
+    fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece<'_>) {
+        let state = context.state();
+        if context.bytes(&piece) == b"hand me on" {
+            let mut bytes = Vec::new();
+            self.export(state, &mut bytes);
+            context.send_bytes(&bytes).expect("there is room");
+            return context.close(Cause::Wish(4100));
+        }
+        let count = self.counts.get_mut(&state).expect("each has one");
+        *count += 1;
+        context.send_text(&count.to_string()).expect("there is room");
+    }
+
+    fn ended(&mut self, _desk: &mut Desk<'_>, _id: ConnectionId, state: u32, _end: End) {
+        assert!(self.counts.remove(&state).is_some(), "each ends once");
+    }
+
+    fn export(&self, state: u32, out: &mut Vec<u8>) {
+        out.extend(self.counts[&state].to_be_bytes());
+    }
+
+    fn import(&mut self, bytes: &[u8]) -> Result<u32, ImportError> {
+        let count = bytes.try_into().map(u64::from_be_bytes);
+        let count = count.map_err(|_| ImportError::Length { expected: 8, found: bytes.len() })?;
+        Ok(self.begin(count))
+    }
+}
+
+fn from_hex(text: &str) -> Vec<u8> {
+    let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).expect("two digits");
+    (0..text.len()).step_by(2).map(byte).collect()
+}
+
 /// Panics.
 struct Panic;
 
@@ -222,6 +290,7 @@ fn handler(route: &Route, diary: &Diary) -> Option<Box<dyn Handler>> {
         "/greet" => Some(Box::new(Greet(diary.clone()))),
         "/once" => Some(Box::new(Once(diary.clone()))),
         "/stream" => Some(Box::new(Stream { left: HashMap::new(), last: 0 })),
+        "/count" => Some(Box::new(Count::default())),
         "/panic" => Some(Box::new(Panic)),
         _ => None,
     }
@@ -229,7 +298,7 @@ fn handler(route: &Route, diary: &Diary) -> Option<Box<dyn Handler>> {
 
 /// Starts a gateway of one shard with all handlers; `more` is the start of its configuration.
 fn start(more: &str) -> (Gateway, Diary) {
-    let routes = ["/reverse", "/greet", "/once", "/stream", "/panic", "/echo"]
+    let routes = ["/reverse", "/greet", "/once", "/stream", "/count", "/panic", "/echo"]
         .map(|path| format!("[[route]]\npath = \"{path}\"\nhandler = \"echo\"\n"));
     // Fewer connections than by default, so that no limit of open files has to be raised.
     let limits = "[limits]\nconnections = 256\n";
@@ -565,6 +634,37 @@ fn finish(mut peer: Peer, bytes: &[u8]) -> Option<Peer> {
 fn reset(peer: Peer) -> Option<Peer> {
     peer.reset();
     None
+}
+
+#[test]
+fn what_a_handler_exports_goes_on_where_it_is_imported() {
+    let ((one, _), (other, _)) = (start(""), start(""));
+    let mut leaving = open(&one, "/count");
+    let mut staying = open(&other, "/count");
+    for count in ["1", "2"] {
+        leaving.text("count");
+        leaving.expect_text(count);
+    }
+    staying.text("count");
+    staying.expect_text("1");
+    leaving.text("hand me on");
+    let (_, exported) = leaving.message();
+    leaving.agree_to_close(4100);
+    let hex: String = exported.iter().map(|byte| format!("{byte:02x}")).collect();
+    // In another instance of the handler, and in the same one.
+    for gateway in [&other, &one] {
+        let mut back = open(gateway, &format!("/count?{hex}"));
+        back.text("count");
+        back.expect_text("3");
+        back.text("count");
+        back.expect_text("4");
+    }
+    staying.text("count");
+    staying.expect_text("2");
+    // What is none of its bytes is not taken.
+    let mut peer = Peer::try_connect(address(&other)).expect("it listens");
+    peer.request(&Request::open(&format!("/count?{}", &hex[2..])));
+    peer.expect_refusal(403);
 }
 
 #[test]
