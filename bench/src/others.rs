@@ -1,5 +1,5 @@
-//! Clients of the same gateway that have nothing to do with what else goes on there: echoes at a low
-//! rate, on a thread of its own.
+//! Clients of the same gateway that have nothing to do with what else goes on there: echoes at a
+//! low rate, on a thread of its own.
 //!
 //! That thread has to share a core with whoever makes that. So an echo is over when its packet
 //! reaches the client's socket, which the kernel notes (socket(7), `SO_TIMESTAMPNS`), and not when

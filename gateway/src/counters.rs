@@ -97,8 +97,8 @@ counters! {
     ended_abruptly,
     /// Connections failed because the peer broke the protocol, or sent a message over a limit.
     protocol_errors,
-    /// Connections closed with 1008 because a message that must be whole took too long to arrive, or
-    /// dropped because the source of a response said nothing for too long.
+    /// Connections closed with 1008 because a message that must be whole took too long to arrive,
+    /// or dropped because the source of a response said nothing for too long.
     messages_too_slow,
     /// Connections closed with 1013 because the pool had no block for what the peer sent.
     out_of_blocks,

@@ -98,7 +98,8 @@ impl Handler for Answers {
 
 fn start(stack: &str) -> (Gateway, Arc<Books>) {
     let route = format!(
-        "[[route]]\npath = \"/\"\nhandler = \"echo\"\nbacklog = \"{BACKLOG}B\"\nmax_buffered_message = \"64KiB\"\n"
+        "[[route]]\npath = \"/\"\nhandler = \"echo\"\nbacklog = \"{BACKLOG}B\"\n\
+         max_buffered_message = \"64KiB\"\n"
     );
     let limits = "[limits]\nconnections = 64\n";
     let listener = tidegate_tests::Gateway::listener(stack);

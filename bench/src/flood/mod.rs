@@ -1,8 +1,8 @@
 //! Floods: what clients see that go on with what they do while others on the same gateway do their
 //! worst.
 //!
-//! Each flood has a gateway of its own. It comes from one thread, the clients that are watched are on
-//! another, and what these see is stamped by the kernel ([`others`](crate::others)).
+//! Each flood has a gateway of its own. It comes from one thread, the clients that are watched are
+//! on another, and what these see is stamped by the kernel ([`others`](crate::others)).
 
 mod mob;
 
@@ -41,7 +41,8 @@ const TICKS: Duration = Duration::from_millis(600);
 pub enum Flood {
     /// 100 messages a second to a topic with 2,000 subscribers, who read them.
     Topic,
-    /// 50 clients send compressed messages of 1 MiB as fast as these are taken, and read the echoes.
+    /// 50 clients send compressed messages of 1 MiB as fast as these are taken, and read the
+    /// echoes.
     Bombs,
     /// 50 clients send messages of 65,536 fragments of a byte as fast as these are taken, and read
     /// the echoes.

@@ -203,8 +203,8 @@ impl Output<'_> {
         self.spot = Spot::At(Span { start, length: last.end() - start, ..last });
     }
 
-    /// Moves what is in the buffer to staging, or to the backlog if that is full. If neither has room
-    /// it stays, and leaves from there.
+    /// Moves what is in the buffer to staging, or to the backlog if that is full. If neither has
+    /// room it stays, and leaves from there.
     fn leave_buffer(&mut self) -> Result<(), Full> {
         let Spot::At(said) = self.spot else { return Ok(()) };
         if said.area != AreaName::Receive {
@@ -218,7 +218,8 @@ impl Output<'_> {
         self.move_to_backlog(said)
     }
 
-    /// Moves what is in staging to the backlog. If that has no room it stays, and leaves from there.
+    /// Moves what is in staging to the backlog. If that has no room it stays, and leaves from
+    /// there.
     fn leave_staging(&mut self) -> Result<(), Full> {
         if let Spot::At(said) = self.spot {
             self.move_to_backlog(said)?;
@@ -264,9 +265,9 @@ impl Output<'_> {
         self.backlog().push_back_beyond(&[Payload::Bytes(head), *payload], limit, kept)
     }
 
-    /// What is sealed goes by the backlog though its peer is not slow. Of what waits for nothing but
-    /// that, as much may be there as goes to staging memory where nothing is sealed, whatever the
-    /// backlog's bound is.
+    /// What is sealed goes by the backlog though its peer is not slow. Of what waits for nothing
+    /// but that, as much may be there as goes to staging memory where nothing is sealed, whatever
+    /// the backlog's bound is.
     fn may_be_sealed(&self) -> u32 {
         let has_said_much = self.connection.backlog_bytes >= self.half_a_backlog();
         if !self.seals || has_said_much || self.connection.states.is_blocked() {

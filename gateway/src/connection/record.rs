@@ -246,9 +246,9 @@ impl Connection {
         }
     }
 
-    /// How many bytes have yet to come of what is being gathered, as far as that was announced, that
-    /// may be received straight to where it is: what is compressed needs a receive buffer that can
-    /// wait for the next turn.
+    /// How many bytes have yet to come of what is being gathered, as far as that was announced,
+    /// that may be received straight to where it is: what is compressed needs a receive buffer that
+    /// can wait for the next turn.
     #[must_use]
     pub fn remaining_in_place(&self) -> u64 {
         match &self.spoken {

@@ -1,10 +1,10 @@
 //! A gateway: its shards, each on a thread of its own.
 //!
-//! A [`Gateway`] is started from a configuration, checked before: [`Gateway::start`] says all that keeps it
-//! from serving as a [`StartError`]. What the program adds is a [`Program`]: handlers for routes, layers
-//! and protocols for listeners. While it runs, any thread may watch and steer it by its
-//! [`Handle`], and publish by its [`Door`]. It ends by a drain, by a stop, or because a shard has failed;
-//! [`Gateway::join`] waits for that and says which.
+//! A [`Gateway`] is started from a configuration, checked before: [`Gateway::start`] says all that
+//! keeps it from serving as a [`StartError`]. What the program adds is a [`Program`]: handlers for
+//! routes, layers and protocols for listeners. While it runs, any thread may watch and steer it by
+//! its [`Handle`], and publish by its [`Door`]. It ends by a drain, by a stop, or because a shard
+//! has failed; [`Gateway::join`] waits for that and says which.
 //!
 //! ```no_run
 //! use tidegate::config::Config;

@@ -4,11 +4,11 @@
 //! nothing of it is shared and nothing needs a lock. Nothing in it may wait: all connections of the
 //! shard wait with it. It is called in this order:
 //!
-//! 1. [`Handler::request`] with the head of a request decides: a [`Decision`] admits it, refuses it, or
-//!    answers with a [`Response`]. What is admitted gets what the [`Admission`] says: its user, its
-//!    topics, a number that the handler keeps for it. A handler that has to ask somebody first decides
-//!    later ([`Decision::later`]): [`Handler::decided`] is called with the head and what was found
-//!    out, if that comes in time and the peer is still there.
+//! 1. [`Handler::request`] with the head of a request decides: a [`Decision`] admits it, refuses
+//!    it, or answers with a [`Response`]. What is admitted gets what the [`Admission`] says: its
+//!    user, its topics, a number that the handler keeps for it. A handler that has to ask somebody
+//!    first decides later ([`Decision::later`]): [`Handler::decided`] is called with the head and
+//!    what was found out, if that comes in time and the peer is still there.
 //! 2. [`Handler::opened`] once, with the connection as a [`Context`]: it can be sent to
 //!    ([`Context::send_text`]), closed ([`Context::close`], for a [`Cause`]), subscribed.
 //! 3. [`Handler::message`] with each message, or each [`Piece`] of one ([`Handler::wants`]), and
@@ -19,11 +19,12 @@
 //! None of these words is WebSocket's own, though that is what carries them: a [`Cause`] is a close
 //! code to it, [`Kind::Bytes`] a binary message.
 //!
-//! [`Handler::export`] and [`Handler::import`] turn what a handler keeps for a connection into bytes
-//! and back, for whoever hands connections on to another shard or process; the gateway does not yet.
+//! [`Handler::export`] and [`Handler::import`] turn what a handler keeps for a connection into
+//! bytes and back, for whoever hands connections on to another shard or process; the gateway does
+//! not yet.
 //!
-//! A [`Desk`] is what there is without a connection: publishing, closing others, the time. The body of
-//! a response that is long, or made on the way, comes from a [`Source`].
+//! A [`Desk`] is what there is without a connection: publishing, closing others, the time. The body
+//! of a response that is long, or made on the way, comes from a [`Source`].
 //!
 //! ```
 //! use tidegate::gateway::Program;
@@ -78,8 +79,8 @@
 //!     }
 //! }
 //!
-//! /// What a thread does with each that it receives. While the gateway is busy it is not heard, and
-//! /// the request is answered with 504.
+//! /// What a thread does with each that it receives. While the gateway is busy it is not heard,
+//! /// and the request is answered with 504.
 //! fn look_up(door: &Door, ticket: Ticket, token: &str) {
 //!     let user: Option<Name> = Name::new(token).ok();
 //!     door.found(ticket, user, |_| {});

@@ -16,9 +16,10 @@
 //! - [`Operation::Poll`] completes once and is then disarmed.
 //! - [`Operation::PollOn`] completes once or more for what arrives behind its last completion,
 //!   perhaps when that is received already, and never again for what was there. A receive that took
-//!   less than it had room for, or found nothing, has emptied the socket unless it says that there is
-//!   more: whatever arrives behind it is told of, and that completion comes behind the receive's. Only
-//!   an end by a reset may be there in silence; the completion before has told of it.
+//!   less than it had room for, or found nothing, has emptied the socket unless it says that there
+//!   is more: whatever arrives behind it is told of, and that completion comes behind the
+//!   receive's. Only an end by a reset may be there in silence; the completion before has told of
+//!   it.
 //! - Closing a slot, or a listener, while a poll or a send of it is armed does not end it: it lives
 //!   until that is done. Unpoll or cancel first.
 //! - [`Operation::FinishWrites`] takes effect when completions are taken, before the next enter.

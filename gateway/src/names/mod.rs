@@ -1,6 +1,6 @@
 //! What the configuration, the hub, the handlers and the control thread all name: topics and users,
-//! connections and where they live, requests that are undecided, places in a topic, and what is kept
-//! of one.
+//! connections and where they live, requests that are undecided, places in a topic, and what is
+//! kept of one.
 
 mod address;
 mod id;

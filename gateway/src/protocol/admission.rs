@@ -32,7 +32,8 @@ pub struct Admission {
     pub events: bool,
     /// What it is subscribed to.
     pub topics: Vec<Joining>,
-    /// The handler's own word for the connection: [`Context::state`](super::context::Context::state).
+    /// The handler's own word for the connection:
+    /// [`Context::state`](super::context::Context::state).
     pub state: u32,
     /// What [`Handler::opened`](super::serve::Handler::opened) is to know of the request: see
     /// [`Admission::note`].

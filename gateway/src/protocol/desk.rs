@@ -26,7 +26,8 @@ impl<'d> Desk<'d> {
     }
 
     /// Publishes a message: a text, bytes, or a [`Content`] of either. It is on its way when this
-    /// returns; what becomes of it is not told. There is no connection that it could be kept from ([`Publishing::not_to_self`]).
+    /// returns; what becomes of it is not told. There is no connection that it could be kept from
+    /// ([`Publishing::not_to_self`]).
     ///
     /// # Errors
     /// [`NotDone::Busy`] if messages hold all the memory that they may.

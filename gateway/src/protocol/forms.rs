@@ -1,5 +1,5 @@
-//! The forms in which connections are sent what is published, and what that is as bytes. A shard says
-//! what is to be told to whom; here it is put as each protocol puts it.
+//! The forms in which connections are sent what is published, and what that is as bytes. A shard
+//! says what is to be told to whom; here it is put as each protocol puts it.
 
 use std::borrow::Cow;
 

@@ -25,10 +25,11 @@
 //!
 //! # Within the gateway
 //!
-//! A shard receives, sends, waits and closes, in the words of no protocol. What has come in, what has
-//! been sent, what is over and what is to end goes to the functions here, each over the [`Turn`] of
-//! one connection: one `match` over what is spoken on it. What a turn leaves to do for the shard it
-//! says when it is over ([`turn::Finished`]). What is published is put into bytes by `forms`.
+//! A shard receives, sends, waits and closes, in the words of no protocol. What has come in, what
+//! has been sent, what is over and what is to end goes to the functions here, each over the
+//! [`Turn`] of one connection: one `match` over what is spoken on it. What a turn leaves to do for
+//! the shard it says when it is over ([`turn::Finished`]). What is published is put into bytes by
+//! `forms`.
 
 #[doc(hidden)]
 pub mod admission;
@@ -119,8 +120,8 @@ pub(crate) fn event(turn: &mut Turn<'_>, event: Event<'_>) -> bool {
     is_handled
 }
 
-/// It was found out what the handler of a request has asked before it decides; `behind` is what came
-/// behind the head, in the turn's receive buffer.
+/// It was found out what the handler of a request has asked before it decides; `behind` is what
+/// came behind the head, in the turn's receive buffer.
 pub(crate) fn found(turn: &mut Turn<'_>, finding: Finding, behind: Span) {
     undecided::found(turn, finding, behind);
 }

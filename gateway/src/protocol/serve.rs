@@ -2,9 +2,9 @@
 //!
 //! A handler belongs to one shard and one route; nothing of it is shared. It sees each connection
 //! through a [`Context`], in this order: [`Handler::request`], then, if it was admitted and opens,
-//! [`Handler::opened`] once, [`Handler::message`], [`Handler::writable`] and [`Handler::event`] any number of times, and
-//! [`Handler::ended`] exactly once, whatever ended the connection. What [`Handler::request`] does not
-//! decide at once, [`Handler::decided`] does when it is found out.
+//! [`Handler::opened`] once, [`Handler::message`], [`Handler::writable`] and [`Handler::event`] any
+//! number of times, and [`Handler::ended`] exactly once, whatever ended the connection. What
+//! [`Handler::request`] does not decide at once, [`Handler::decided`] does when it is found out.
 
 use std::marker::PhantomData;
 use std::{error, fmt};

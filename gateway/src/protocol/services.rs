@@ -31,7 +31,8 @@ pub const STALL_ROUNDS: u8 = 4;
 const WAITS: [Wait; 6] =
     [Wait::Head, Wait::Activity, Wait::Pong, Wait::Progress, Wait::Close, Wait::Decision];
 
-/// What a route offers to each of its connections, in bytes where nothing else is said. See [`Route`].
+/// What a route offers to each of its connections, in bytes where nothing else is said. See
+/// [`Route`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServiceLimits {
     /// The longest message.

@@ -215,8 +215,8 @@ pub struct Turn<'a> {
     pub inflating: &'a mut Inflating,
     /// What the shard counts.
     pub counters: &'a mut Counters,
-    /// How many bytes may yet be inflated in this turn of the shard's loop, or be worth what else is
-    /// much work for few bytes.
+    /// How many bytes may yet be inflated in this turn of the shard's loop, or be worth what else
+    /// is much work for few bytes.
     pub input_budget: &'a mut usize,
     /// Where a request head is put together.
     pub head: &'a mut [u8],

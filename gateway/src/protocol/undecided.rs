@@ -15,8 +15,8 @@ use crate::hub::Finding;
 use crate::kernel::Span;
 use crate::names::Ticket;
 
-/// The handler decides later about a request whose head has `head` bytes. With the end of it so many
-/// bytes were received that are none of its own.
+/// The handler decides later about a request whose head has `head` bytes. With the end of it so
+/// many bytes were received that are none of its own.
 pub(super) fn begin(
     turn: &mut Turn<'_>,
     question: Question,

@@ -37,7 +37,8 @@ impl SealedBytes {
         self.by_slot.get(slot).copied().unwrap_or(0)
     }
 
-    /// There was no staging memory to seal anything into, or no block for what its peer may not take.
+    /// There was no staging memory to seal anything into, or no block for what its peer may not
+    /// take.
     pub fn waits(&mut self, slot: Slot) {
         self.waiting.insert(slot);
     }
