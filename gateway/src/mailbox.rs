@@ -2,8 +2,8 @@
 //!
 //! Each ordered pair of shards has a queue with one producer and one consumer, and each shard has
 //! one more for all other threads. Queues are bounded: what a shard sends beyond that waits on its
-//! own side, in order, and is counted; another thread is told that the mailbox is full. What a shard
-//! that ends has not received is dropped there and then, and nothing more is sent to it.
+//! own side, in order, and is counted; another thread is told that the mailbox is full. What a
+//! shard that ends has not received is dropped there and then, and nothing more is sent to it.
 //!
 //! A shard is woken once for a batch of mail, and only if it is parked: `bell.rs` says how both
 //! sides agree on that.

@@ -90,8 +90,8 @@ impl Output<'_> {
         self.add(&[], payload, CONTROL_RESERVE)
     }
 
-    /// What is said last of all has so many bytes: what is left of sends that fell short may be more
-    /// than the bound, and what this turn has said may have to wait as well. Asked for once.
+    /// What is said last of all has so many bytes: what is left of sends that fell short may be
+    /// more than the bound, and what this turn has said may have to wait as well. Asked for once.
     pub fn make_room_at_the_end(&mut self, bytes: u32) {
         let said = if let Spot::At(said) = self.spot { said.length } else { 0 };
         let ahead = self.connection.backlog_bytes.saturating_add(said);

@@ -202,8 +202,8 @@ impl Door {
     }
 
     /// Asks whom it concerns; `reply` is called once, on a shard's thread, or on this one if the
-    /// errand is not sent. It must not wait for anything. What concerns all connections is passed on by a shard to all others, none
-    /// of which says no, and is answered once, with the sum.
+    /// errand is not sent. It must not wait for anything. What concerns all connections is passed
+    /// on by a shard to all others, none of which says no, and is answered once, with the sum.
     /// [`Errand::Connections`], [`Errand::Topics`] and [`Errand::LargestTopics`] are for
     /// [`Door::ask_shard`], and go to the first shard here.
     pub fn ask(&self, errand: Errand, reply: impl FnOnce(Outcome) + Send + 'static) {
@@ -213,8 +213,8 @@ impl Door {
         }
     }
 
-    /// Tells the handler of a connection something; `reply` is as for [`Door::ask`]. What is told by
-    /// one thread to one connection arrives in order.
+    /// Tells the handler of a connection something; `reply` is as for [`Door::ask`]. What is told
+    /// by one thread to one connection arrives in order.
     pub fn tell(
         &self,
         id: ConnectionId,

@@ -37,7 +37,8 @@ pub enum Errand {
     DestroyTopic(Name),
     /// Close connections. Answered by [`Outcome::Done`].
     Disconnect(Target, Why),
-    /// Tell the handler of a WebSocket connection something, which comes as an event. Answered by [`Outcome::Done`].
+    /// Tell the handler of a WebSocket connection something, which comes as an event. Answered by
+    /// [`Outcome::Done`].
     Tell(ConnectionId, Bytes),
     /// Tell the handler of a request that is undecided what was found out. Answered by
     /// [`Outcome::Done`] once it has been told, with [`NotDone::Gone`] if nobody waits for it any

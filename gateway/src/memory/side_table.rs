@@ -17,8 +17,8 @@ pub struct SideTable<T> {
 impl<T> SideTable<T> {
     const ENTRY: usize = size_of::<(Slot, T)>();
 
-    /// The most bytes that a table holds if each of so many slots has an entry, without what entries
-    /// own elsewhere.
+    /// The most bytes that a table holds if each of so many slots has an entry, without what
+    /// entries own elsewhere.
     pub(crate) fn bytes(slots: u32) -> u64 {
         hash_table(slots, Self::ENTRY)
     }

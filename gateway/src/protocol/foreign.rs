@@ -49,9 +49,9 @@ pub trait Protocol {
     /// A connection has come; it may be spoken to at once.
     fn begin(&mut self, _exchange: &mut Exchange<'_, '_>) {}
 
-    /// Bytes have come in, not always all that are there: what begins in them may end in later ones.
-    /// What a peer has done that asks for very much in few bytes is bounded in each turn of the
-    /// loop; what comes behind waits for the next.
+    /// Bytes have come in, not always all that are there: what begins in them may end in later
+    /// ones. What a peer has done that asks for very much in few bytes is bounded in each turn of
+    /// the loop; what comes behind waits for the next.
     fn input(&mut self, exchange: &mut Exchange<'_, '_>, input: Stretch<'_>);
 
     /// Everything that waited is sent.
@@ -179,8 +179,8 @@ impl Exchange<'_, '_> {
     }
 
     /// Keeps what is half received, behind what is kept already, until its rest comes. What is more
-    /// than [`Allowance::kept`] ends the connection as fault 0, and what finds no memory for want of
-    /// that.
+    /// than [`Allowance::kept`] ends the connection as fault 0, and what finds no memory for want
+    /// of that.
     ///
     /// # Errors
     /// [`WriteError::Full`].

@@ -53,7 +53,8 @@ pub struct Ledger {
     pub upset: BTreeSet<String>,
     /// Topics to which users have been subscribed from outside.
     unsure: BTreeSet<String>,
-    /// Messages of the outside's that were asked for, and of which it has not been told what became.
+    /// Messages of the outside's that were asked for, and of which it has not been told what
+    /// became.
     pub unanswered: BTreeSet<Label>,
     /// What clients seem to have missed, of which some is not known yet to have been published.
     gaps: Vec<Gap>,
@@ -105,8 +106,8 @@ impl Ledger {
         assert_eq!(other, place, "{id} is the id of two connections");
     }
 
-    /// A client heard nothing of what stands between two messages. What is refused may be known only
-    /// later than what is published behind it.
+    /// A client heard nothing of what stands between two messages. What is refused may be known
+    /// only later than what is published behind it.
     pub fn has_gap(&mut self, gap: Gap) {
         if gap.last + 1 < gap.next {
             self.gaps.push(gap);

@@ -128,7 +128,8 @@ impl<R: Ring> Connections<R> {
         }
     }
 
-    /// A connection has a turn, in which `what` is done, and what that leaves to do is done as well.
+    /// A connection has a turn, in which `what` is done, and what that leaves to do is done as
+    /// well.
     pub(super) fn in_turn<T>(
         &mut self,
         slot: Slot,
@@ -167,8 +168,8 @@ impl<R: Ring> Connections<R> {
             shard = self.index,
             connections = self.sockets.table.live(),
             open = self.sockets.counters.connections_open,
-            "all places are taken: new connections wait until those give way that send no request, or \
-             are answered with 503; raise limits.connections, or run more shards"
+            "all places are taken: new connections wait until those give way that send no request, \
+             or are answered with 503; raise limits.connections, or run more shards"
         );
     }
 

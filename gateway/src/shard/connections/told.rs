@@ -132,8 +132,8 @@ impl<R: Ring> Connections<R> {
 }
 
 /// Whether there is a block for a message to one connection alone. However little of it its peer
-/// leaves, that has a block of its own, and so has what is left of each such send of the batch: were
-/// all of these to fall short at once, what is kept for answers would still be there.
+/// leaves, that has a block of its own, and so has what is left of each such send of the batch:
+/// were all of these to fall short at once, what is kept for answers would still be there.
 fn has_block_alone<R: Ring>(sockets: &mut Sockets<R>, length: usize) -> bool {
     let owed = sockets.batch.needed();
     let blocks = &sockets.blocks;

@@ -96,8 +96,8 @@ impl<R: Ring> Sockets<R> {
         waits || self.staged > start
     }
 
-    /// Whether what goes first may be sealed, if anything can be sent: a published frame that has not
-    /// begun only while there are blocks for what its peer may not take of the copy.
+    /// Whether what goes first may be sealed, if anything can be sent: a published frame that has
+    /// not begun only while there are blocks for what its peer may not take of the copy.
     fn may_seal_next(&self, slot: Slot) -> bool {
         let connection = &self.table[slot];
         let is_frame = connection.backlog.is_none()
@@ -109,8 +109,8 @@ impl<R: Ring> Sockets<R> {
         !is_frame || self.may_seal_frame()
     }
 
-    /// Whether there are blocks for what peers may not take of a sealed frame, and of all that is in
-    /// the batch: each of those may leave a rest behind, which takes a block of its own.
+    /// Whether there are blocks for what peers may not take of a sealed frame, and of all that is
+    /// in the batch: each of those may leave a rest behind, which takes a block of its own.
     fn may_seal_frame(&self) -> bool {
         let rests = self.batch.len() as u64 * u64::from(BLOCK_MIN);
         self.blocks.own_free_bytes(Share::Sending) >= self.sending_reserve() + rests
