@@ -16,7 +16,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 const ON_THEIR_WAY: usize = 256;
 
 /// The way to the shards.
-pub(super) struct Shards {
+pub(super) struct Questions {
     door: Door,
     places: Arc<Semaphore>,
 }
@@ -27,7 +27,7 @@ pub(super) struct Asked {
     deadline: Instant,
 }
 
-impl Shards {
+impl Questions {
     pub(super) fn new(door: Door) -> Self {
         Self { door, places: Arc::new(Semaphore::new(ON_THEIR_WAY)) }
     }

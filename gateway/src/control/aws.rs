@@ -12,10 +12,10 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::Shared;
-use super::body::Segment;
+use super::body::PathPart;
 use super::clock::iso8601;
 use super::error::Error;
-use super::tally::Code;
+use super::tally::ErrorCode;
 use super::{connections, whom};
 use crate::hub::{Content, Errand, Publication, Target};
 
@@ -65,7 +65,7 @@ pub(super) struct AwsIdentity {
 )]
 pub(super) async fn post(
     State(control): State<Shared>,
-    Segment(id): Segment,
+    PathPart(id): PathPart,
     body: Body,
 ) -> Result<StatusCode, AwsError> {
     let message = control.bodies.message(body).await?;
@@ -92,7 +92,7 @@ pub(super) async fn post(
 )]
 pub(super) async fn get(
     State(control): State<Shared>,
-    Segment(id): Segment,
+    PathPart(id): PathPart,
 ) -> Result<Json<AwsConnection>, AwsError> {
     let info = connections::find(&control, &id).await?;
     let source_ip = info.peer.ip().map(|ip| ip.to_string()).unwrap_or_default();
@@ -115,7 +115,7 @@ pub(super) async fn get(
 )]
 pub(super) async fn delete(
     State(control): State<Shared>,
-    Segment(id): Segment,
+    PathPart(id): PathPart,
 ) -> Result<StatusCode, AwsError> {
     let target = Target::Connection(whom::connection_id(&id)?);
     control.shards.ask(connections::order(target, None, None)?).await?;
@@ -150,7 +150,7 @@ impl IntoResponse for AwsError {
             status if status.is_client_error() => (status, "BadRequestException"),
             status => (status, "InternalServerErrorException"),
         };
-        let code = Code(self.0.code);
+        let code = ErrorCode(self.0.code);
         let body = Json(AwsErrorBody { message: self.0.message });
         let mut response = (status, [("x-amzn-ErrorType", name)], body).into_response();
         response.extensions_mut().insert(code);

@@ -51,20 +51,20 @@ pub(super) struct Bodies {
 }
 
 /// A body, and its place among those in memory.
-pub(super) struct Held<T> {
+pub(super) struct HeldBody<T> {
     pub(super) value: T,
     /// `None` of a small one.
     _place: Option<OwnedSemaphorePermit>,
 }
 
 /// A body of JSON.
-pub(super) struct Json<T>(pub(super) Held<T>);
+pub(super) struct Json<T>(pub(super) HeldBody<T>);
 
 /// The query of a request.
-pub(super) struct Params<T>(pub(super) T);
+pub(super) struct QueryParams<T>(pub(super) T);
 
 /// The part of the path that the route leaves open, decoded.
-pub(super) struct Segment(pub(super) String);
+pub(super) struct PathPart(pub(super) String);
 
 /// Bytes of all bodies at once, at most, for messages of so many bytes on so many connections and
 /// those beyond: each as it came, as it was understood, and as it is passed on.
@@ -93,11 +93,11 @@ impl Bodies {
     }
 
     /// Reads a plain message.
-    pub(super) async fn message(&self, body: Body) -> Result<Held<Vec<u8>>, Error> {
+    pub(super) async fn message(&self, body: Body) -> Result<HeldBody<Vec<u8>>, Error> {
         self.read(body, self.message).await
     }
 
-    async fn read(&self, mut body: Body, limit: usize) -> Result<Held<Vec<u8>>, Error> {
+    async fn read(&self, mut body: Body, limit: usize) -> Result<HeldBody<Vec<u8>>, Error> {
         let began = Instant::now();
         let (mut bytes, mut place) = (Vec::new(), None);
         // What is announced to be too large is not waited for.
@@ -110,7 +110,7 @@ impl Bodies {
             runtime::spawn(discard(body));
             return Err(too_large(limit));
         }
-        Ok(Held { value: bytes, _place: place })
+        Ok(HeldBody { value: bytes, _place: place })
     }
 
     /// A place among the large bodies, once one is free.
@@ -219,12 +219,13 @@ impl<T: DeserializeOwned> FromRequest<Shared> for Json<T> {
             ));
         }
         let bodies = &control.bodies;
-        let Held { value, _place } = bodies.read(request.into_body(), bodies.json_max()).await?;
-        Ok(Self(Held { value: parse(&value)?, _place }))
+        let HeldBody { value, _place } =
+            bodies.read(request.into_body(), bodies.json_max()).await?;
+        Ok(Self(HeldBody { value: parse(&value)?, _place }))
     }
 }
 
-impl<T: DeserializeOwned> FromRequestParts<Shared> for Params<T> {
+impl<T: DeserializeOwned> FromRequestParts<Shared> for QueryParams<T> {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, _: &Shared) -> Result<Self, Error> {
@@ -239,7 +240,7 @@ impl<T: DeserializeOwned> FromRequestParts<Shared> for Params<T> {
     }
 }
 
-impl FromRequestParts<Shared> for Segment {
+impl FromRequestParts<Shared> for PathPart {
     type Rejection = Error;
 
     async fn from_request_parts(parts: &mut Parts, control: &Shared) -> Result<Self, Error> {

@@ -4,14 +4,14 @@
 /// How far a body in chunks has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Chunks {
-    at: At,
+    at: Ahead,
     /// Bytes of the current line, or of all trailers, so far.
     line: usize,
 }
 
 /// What comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum At {
+enum Ahead {
     /// A digit of a chunk's size, or what ends it.
     Size(u64),
     /// What is said of a chunk behind `;`.
@@ -49,12 +49,12 @@ const TRAILERS: usize = 4 << 10;
 impl Chunks {
     /// Before the first byte.
     pub(super) fn new() -> Self {
-        Self { at: At::Size(0), line: 0 }
+        Self { at: Ahead::Size(0), line: 0 }
     }
 
     /// Whether the body has ended.
     pub(super) fn is_done(&self) -> bool {
-        self.at == At::Done
+        self.at == Ahead::Done
     }
 
     /// Goes over `bytes` up to their end or the body's; returns how many belong to it.
@@ -67,10 +67,10 @@ impl Chunks {
             && !self.is_done()
         {
             match self.at {
-                At::Data(left) => {
+                Ahead::Data(left) => {
                     let here = left.min((bytes.len() - passed) as u64);
                     passed += here as usize;
-                    self.at = if left > here { At::Data(left - here) } else { At::DataEnd };
+                    self.at = if left > here { Ahead::Data(left - here) } else { Ahead::DataEnd };
                 }
                 _ => {
                     self.at = self.behind(byte)?;
@@ -82,41 +82,41 @@ impl Chunks {
     }
 
     /// What comes behind `byte`, which is not of a chunk's data.
-    fn behind(&mut self, byte: u8) -> Result<At, Malformed> {
+    fn behind(&mut self, byte: u8) -> Result<Ahead, Malformed> {
         self.line += 1;
         // RFC 9112 section 2.2: a lone LF could be taken for the end of a line by some and not by
         // others, and so could a lone CR; so neither is anywhere.
         match (self.at, byte) {
-            (At::Size(size), _) if byte.is_ascii_hexdigit() && self.line <= SIZE_DIGITS => {
+            (Ahead::Size(size), _) if byte.is_ascii_hexdigit() && self.line <= SIZE_DIGITS => {
                 let digit = char::from(byte).to_digit(16).ok_or(Malformed)?;
-                Ok(At::Size(size << 4 | u64::from(digit)))
+                Ok(Ahead::Size(size << 4 | u64::from(digit)))
             }
             // RFC 9112 section 7.1: `chunk-size = 1*HEXDIG`.
-            (At::Size(size), b';') if self.line > 1 => Ok(At::Extension(size)),
-            (At::Size(size), b'\r') if self.line > 1 => Ok(At::SizeEnd(size)),
-            (At::Extension(size), b'\r') => Ok(At::SizeEnd(size)),
+            (Ahead::Size(size), b';') if self.line > 1 => Ok(Ahead::Extension(size)),
+            (Ahead::Size(size), b'\r') if self.line > 1 => Ok(Ahead::SizeEnd(size)),
+            (Ahead::Extension(size), b'\r') => Ok(Ahead::SizeEnd(size)),
             // RFC 9112 section 7.1.1: "A recipient MUST ignore unrecognized chunk extensions".
-            (At::Extension(size), _) if is_of_line(byte) && self.line <= EXTENSION => {
-                Ok(At::Extension(size))
+            (Ahead::Extension(size), _) if is_of_line(byte) && self.line <= EXTENSION => {
+                Ok(Ahead::Extension(size))
             }
-            (At::SizeEnd(size), b'\n') => {
+            (Ahead::SizeEnd(size), b'\n') => {
                 self.line = 0;
-                Ok(if size > 0 { At::Data(size) } else { At::Trailer })
+                Ok(if size > 0 { Ahead::Data(size) } else { Ahead::Trailer })
             }
-            (At::DataEnd, b'\r') => Ok(At::DataLineFeed),
-            (At::DataLineFeed, b'\n') => {
+            (Ahead::DataEnd, b'\r') => Ok(Ahead::DataLineFeed),
+            (Ahead::DataLineFeed, b'\n') => {
                 self.line = 0;
-                Ok(At::Size(0))
+                Ok(Ahead::Size(0))
             }
-            (At::Trailer, b'\r') => Ok(At::LastLineFeed),
-            (At::InTrailer, b'\r') => Ok(At::TrailerEnd),
+            (Ahead::Trailer, b'\r') => Ok(Ahead::LastLineFeed),
+            (Ahead::InTrailer, b'\r') => Ok(Ahead::TrailerEnd),
             // A line that begins with whitespace is folded, RFC 9112 section 5.2.
-            (At::Trailer, b' ' | b'\t') => Err(Malformed),
-            (At::Trailer | At::InTrailer, _) if is_of_line(byte) && self.line <= TRAILERS => {
-                Ok(At::InTrailer)
+            (Ahead::Trailer, b' ' | b'\t') => Err(Malformed),
+            (Ahead::Trailer | Ahead::InTrailer, _) if is_of_line(byte) && self.line <= TRAILERS => {
+                Ok(Ahead::InTrailer)
             }
-            (At::TrailerEnd, b'\n') => Ok(At::Trailer),
-            (At::LastLineFeed, b'\n') => Ok(At::Done),
+            (Ahead::TrailerEnd, b'\n') => Ok(Ahead::Trailer),
+            (Ahead::LastLineFeed, b'\n') => Ok(Ahead::Done),
             _ => Err(Malformed),
         }
     }

@@ -11,13 +11,13 @@ use tidegate_proto::websocket::code::CloseCode;
 use utoipa::{IntoParams, ToSchema};
 
 use super::answer::{length_in_json, respond};
-use super::body::{Json, Params, Segment, page_size};
+use super::body::{Json, PathPart, QueryParams, page_size};
 use super::clock::iso8601;
 use super::error::{Error, ErrorBody};
-use super::listing::{self, Listed, Page, Wanted};
+use super::listing::{self, ListPage, Listed, ShardPart, Wanted};
 use super::subscriptions::{DoneAnswer, done};
 use super::whom::{self, Whom};
-use super::{Control, Shared};
+use super::{ControlRoom, Shared};
 use crate::config::Config;
 use crate::hub::{ConnectionFilter, ConnectionInfo, Errand, Outcome, Target, Why};
 
@@ -116,7 +116,7 @@ pub(super) struct DisconnectRequest {
 )]
 pub(super) async fn list(
     State(control): State<Shared>,
-    Params(query): Params<ConnectionsQuery>,
+    QueryParams(query): QueryParams<ConnectionsQuery>,
 ) -> Result<Response, Error> {
     let wanted = Wanted { cursor: query.cursor.as_deref(), limit: page_size(query.limit)? };
     let filter = query.filter(&control.config)?;
@@ -124,11 +124,12 @@ pub(super) async fn list(
     let question = |from, limit| Errand::Connections { from, filter: filter.clone(), limit };
     let told = |answer| match answer {
         Outcome::Connections(some, next) => {
-            Ok((some.iter().map(|info| control.connection(info)).collect(), next))
+            let items = some.iter().map(|info| control.connection(info)).collect();
+            Ok(ShardPart { items, next })
         }
         _ => Err(Error::confused()),
     };
-    let Page { items, cursor } = listing::page(&control, wanted, question, told).await?;
+    let ListPage { items, cursor } = listing::page(&control, wanted, question, told).await?;
     Ok(respond(place.json(&ConnectionsAnswer { connections: items, cursor })?))
 }
 
@@ -144,7 +145,7 @@ pub(super) async fn list(
 )]
 pub(super) async fn show(
     State(control): State<Shared>,
-    Segment(id): Segment,
+    PathPart(id): PathPart,
 ) -> Result<Answered<ConnectionJson>, Error> {
     Ok(Answered(control.connection(&*find(&control, &id).await?)))
 }
@@ -161,8 +162,8 @@ pub(super) async fn show(
 )]
 pub(super) async fn close(
     State(control): State<Shared>,
-    Segment(id): Segment,
-    Params(query): Params<CloseQuery>,
+    PathPart(id): PathPart,
+    QueryParams(query): QueryParams<CloseQuery>,
 ) -> Result<Answered<DoneAnswer>, Error> {
     let target = Target::Connection(whom::connection_id(&id)?);
     let order = order(target, query.code, query.reason.as_deref())?;
@@ -189,7 +190,7 @@ pub(super) async fn disconnect(
 }
 
 /// What the hub knows of a connection.
-pub(super) async fn find(control: &Control, id: &str) -> Result<Box<ConnectionInfo>, Error> {
+pub(super) async fn find(control: &ControlRoom, id: &str) -> Result<Box<ConnectionInfo>, Error> {
     let id = whom::connection_id(id)?;
     match control.shards.ask(Errand::Connection(id)).await? {
         Outcome::Connection(info) => Ok(info),
@@ -258,7 +259,7 @@ impl Listed for ConnectionJson {
     }
 }
 
-impl Control {
+impl ControlRoom {
     fn connection(&self, info: &ConnectionInfo) -> ConnectionJson {
         let route = info.route.and_then(|route| self.config.routes.get(usize::from(route)));
         ConnectionJson {

@@ -9,14 +9,14 @@ use super::error::Error;
 
 /// Where a list goes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Cursor {
+pub(super) struct ListCursor {
     pub(super) shard: u16,
     pub(super) place: u32,
 }
 
 const BYTES: usize = 6;
 
-impl Cursor {
+impl ListCursor {
     /// Reads what an earlier answer said; the beginning without one.
     ///
     /// # Errors
@@ -30,7 +30,7 @@ impl Cursor {
     }
 }
 
-impl std::fmt::Display for Cursor {
+impl std::fmt::Display for ListCursor {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut bytes = [0; BYTES];
         bytes[..2].copy_from_slice(&self.shard.to_be_bytes());
@@ -39,7 +39,7 @@ impl std::fmt::Display for Cursor {
     }
 }
 
-impl FromStr for Cursor {
+impl FromStr for ListCursor {
     type Err = ();
 
     fn from_str(text: &str) -> Result<Self, ()> {
@@ -58,11 +58,11 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let cursor = Cursor { shard: 3, place: 70_000 };
-        assert_eq!(Cursor::read(Some(&cursor.to_string()), 4), Ok(cursor));
-        assert!(Cursor::read(Some(&cursor.to_string()), 3).is_err());
+        let cursor = ListCursor { shard: 3, place: 70_000 };
+        assert_eq!(ListCursor::read(Some(&cursor.to_string()), 4), Ok(cursor));
+        assert!(ListCursor::read(Some(&cursor.to_string()), 3).is_err());
         for text in ["", "x", "AAAAAAAAA", "AAAAAAA=", "ÄAAAAAA"] {
-            assert!(Cursor::read(Some(text), 4).is_err(), "{text}");
+            assert!(ListCursor::read(Some(text), 4).is_err(), "{text}");
         }
     }
 }

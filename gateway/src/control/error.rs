@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::tally::Code;
+use super::tally::ErrorCode;
 use crate::hub::NotDone;
 use crate::names::{NameError, NoConnectionId};
 
@@ -177,7 +177,7 @@ impl From<NoConnectionId> for Error {
 
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
-        let (status, code) = (self.status, Code(self.code));
+        let (status, code) = (self.status, ErrorCode(self.code));
         let body = ErrorBody { error: self.detail() };
         let mut response = (status, Json(body)).into_response();
         response.extensions_mut().insert(code);

@@ -16,7 +16,7 @@ use tidegate_proto::http::{Body, Status, parse_request_with_body};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::chunks::{Chunks, Malformed};
-use super::pace::{Fault, Pace};
+use super::pace::{HeadFault, Pace};
 
 /// Bytes of a request head, and of what is read ahead, at most.
 pub(super) const HEAD_BYTES: usize = 32 << 10;
@@ -39,7 +39,7 @@ pub(super) struct Gate<S> {
     bytes: Vec<u8>,
     /// So many of `bytes` may be passed on: `0..=bytes.len()`.
     cleared: usize,
-    at: At,
+    at: Awaited,
     /// All that is ever sent has left, and the peer was told so.
     is_shut: bool,
     /// Bytes that were thrown away since then.
@@ -47,7 +47,7 @@ pub(super) struct Gate<S> {
 }
 
 /// What comes next from the peer.
-enum At {
+enum Awaited {
     Head,
     /// So many bytes of a body, at least 1.
     Length(u64),
@@ -61,7 +61,7 @@ enum At {
 impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
     /// In front of `stream`.
     pub(super) fn new(stream: S, pace: Rc<Pace>) -> Self {
-        let (bytes, at) = (Vec::new(), At::Head);
+        let (bytes, at) = (Vec::new(), Awaited::Head);
         Self { stream, pace, bytes, cleared: 0, at, is_shut: false, discarded: 0 }
     }
 
@@ -70,42 +70,42 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
         while self.cleared < self.bytes.len() {
             let rest = &self.bytes[self.cleared..];
             match &mut self.at {
-                At::Head => match parse_request_with_body(rest, HEAD_BYTES) {
+                Awaited::Head => match parse_request_with_body(rest, HEAD_BYTES) {
                     Ok(Status::Complete(head)) => {
                         self.cleared += head.head_len();
-                        self.at = At::behind(head.body());
+                        self.at = Awaited::behind(head.body());
                         self.pace.request_begins();
                     }
                     Ok(Status::Partial) => {
                         self.say_head_comes();
                         break;
                     }
-                    Err(error) => self.shut(Fault::Head(error)),
+                    Err(error) => self.shut(HeadFault::Head(error)),
                 },
-                At::Length(left) => {
+                Awaited::Length(left) => {
                     let here = (*left).min(rest.len() as u64);
                     self.cleared += here as usize;
                     *left -= here;
                     if *left == 0 {
-                        self.at = At::Head;
+                        self.at = Awaited::Head;
                     }
                 }
-                At::Chunks(chunks) => match chunks.pass(rest) {
+                Awaited::Chunks(chunks) => match chunks.pass(rest) {
                     Ok(length) => {
                         self.cleared += length;
                         if chunks.is_done() {
-                            self.at = At::Head;
+                            self.at = Awaited::Head;
                         }
                     }
                     Err(Malformed) => {
                         self.bytes.truncate(self.cleared);
-                        self.at = At::Broken;
+                        self.at = Awaited::Broken;
                     }
                 },
-                At::Shut | At::Broken => break,
+                Awaited::Shut | Awaited::Broken => break,
             }
         }
-        self.pace.body_comes(!matches!(self.at, At::Head | At::Shut));
+        self.pace.body_comes(!matches!(self.at, Awaited::Head | Awaited::Shut));
     }
 
     /// Tells that a head is half here. An empty line before it, which some clients send behind a
@@ -118,16 +118,16 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
 
     fn has_half_head(&self) -> bool {
         let rest = &self.bytes[self.cleared..];
-        matches!(self.at, At::Head) && !b"\r\n".starts_with(rest)
+        matches!(self.at, Awaited::Head) && !b"\r\n".starts_with(rest)
     }
 
     /// Passes on what stands for a head that is refused, and nothing that comes behind it.
-    fn shut(&mut self, fault: Fault) {
+    fn shut(&mut self, fault: HeadFault) {
         self.pace.refuse(fault);
         self.bytes.truncate(self.cleared);
         self.bytes.extend_from_slice(REFUSED);
         self.cleared = self.bytes.len();
-        self.at = At::Shut;
+        self.at = Awaited::Shut;
         self.pace.request_begins();
     }
 
@@ -173,7 +173,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
     }
 }
 
-impl At {
+impl Awaited {
     /// What comes behind a head that announces `body`.
     fn behind(body: Body) -> Self {
         match body {
@@ -198,8 +198,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Gate<S> {
             }
             match (gate.pace.fault(), &gate.at) {
                 // What stood for the head was passed on: hyper answers it, and ends.
-                (_, At::Shut) => return Poll::Pending,
-                (_, At::Broken) => {
+                (_, Awaited::Shut) => return Poll::Pending,
+                (_, Awaited::Broken) => {
                     let kind = io::ErrorKind::InvalidData;
                     return Poll::Ready(Err(io::Error::new(kind, "a chunk is malformed")));
                 }
@@ -259,7 +259,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Gate<S> {
             gate.is_shut = true;
         }
         // Between two requests, nothing is on its way that was promised an answer.
-        if !matches!(gate.at, At::Head) {
+        if !matches!(gate.at, Awaited::Head) {
             ready!(gate.poll_discard(context));
         }
         Poll::Ready(Ok(()))
@@ -320,7 +320,7 @@ mod tests {
     #[derive(Debug, PartialEq, Eq)]
     struct Passed {
         text: String,
-        fault: Option<Fault>,
+        fault: Option<HeadFault>,
         /// The stream broke.
         is_error: bool,
         /// Nothing more is passed on; else the peer's end is.
@@ -399,7 +399,7 @@ mod tests {
             for piece in [1, 3, 100_000] {
                 let passed = through(&format!("{GET}{bad}{GET}"), piece);
                 assert_eq!(passed.text, format!("{GET}{refused}"), "{bad:?} by {piece}");
-                assert_eq!(passed.fault, Some(Fault::Head(error)), "{bad:?}");
+                assert_eq!(passed.fault, Some(HeadFault::Head(error)), "{bad:?}");
                 assert!(passed.is_shut && passed.requests == 2, "{passed:?}");
             }
         }
@@ -412,7 +412,7 @@ mod tests {
         let passed = through(&most, 100_000);
         assert_eq!((passed.text, passed.fault), (most, None));
         let over = format!("{begin}{}", "x".repeat(HEAD_BYTES));
-        assert_eq!(through(&over, 100_000).fault, Some(Fault::Head(HeadError::TooLarge)));
+        assert_eq!(through(&over, 100_000).fault, Some(HeadFault::Head(HeadError::TooLarge)));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use super::error::{Error, ErrorBody};
-use super::{Control, Shared};
+use super::{ControlRoom, Shared};
 
 /// How it is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -29,7 +29,7 @@ pub(super) enum Readiness {
 
 impl Readiness {
     /// How it is now.
-    pub(super) fn of(control: &Control) -> Self {
+    pub(super) fn of(control: &ControlRoom) -> Self {
         if !control.handle.is_serving() {
             return Self::Draining;
         }

@@ -1,9 +1,9 @@
 //! Pages of a list that all shards have a part of.
 
-use super::Control;
+use super::ControlRoom;
 use super::answer::ENOUGH;
-use super::ask::Shards;
-use super::cursor::Cursor;
+use super::ask::Questions;
+use super::cursor::ListCursor;
 use super::error::Error;
 use crate::hub::{Errand, Outcome};
 
@@ -23,7 +23,7 @@ pub(super) struct Wanted<'q> {
 }
 
 /// A page.
-pub(super) struct Page<T> {
+pub(super) struct ListPage<T> {
     pub(super) items: Vec<T>,
     /// Where the next one begins.
     pub(super) cursor: Option<String>,
@@ -35,34 +35,38 @@ pub(super) trait Listed {
     fn bytes(&self) -> usize;
 }
 
-/// What a shard has told, and where it goes on.
-type Told<T> = (Vec<T>, Option<u32>);
+/// What a shard has told of its part.
+pub(super) struct ShardPart<T> {
+    pub(super) items: Vec<T>,
+    /// Where it goes on.
+    pub(super) next: Option<u32>,
+}
 
 /// Asks shard after shard; `question` is for so many from a place on, and `told` reads its answer.
 pub(super) async fn page<T: Listed>(
-    control: &Control,
+    control: &ControlRoom,
     wanted: Wanted<'_>,
     question: impl Fn(u32, usize) -> Errand,
-    told: impl Fn(Outcome) -> Result<Told<T>, Error>,
-) -> Result<Page<T>, Error> {
+    told: impl Fn(Outcome) -> Result<ShardPart<T>, Error>,
+) -> Result<ListPage<T>, Error> {
     let shards = control.shards.door().shards();
-    let mut cursor = Some(Cursor::read(wanted.cursor, shards)?);
+    let mut cursor = Some(ListCursor::read(wanted.cursor, shards)?);
     let (mut items, mut bytes) = (Vec::new(), 0);
-    let deadline = Shards::deadline();
+    let deadline = Questions::deadline();
     for _ in 0..QUESTIONS_MAX {
         let Some(at) = cursor.filter(|_| items.len() < wanted.limit && bytes < ENOUGH) else {
             break;
         };
         let errand = question(at.place, (wanted.limit - items.len()).min(AT_ONCE));
         let answer = control.shards.ask_shard(at.shard.into(), errand, deadline).await?;
-        let (some, next) = told(answer)?;
-        bytes += some.iter().map(Listed::bytes).sum::<usize>();
-        items.extend(some);
-        cursor = match next {
-            Some(place) => Some(Cursor { place, ..at }),
-            None => Some(Cursor { shard: at.shard + 1, place: 0 })
+        let part = told(answer)?;
+        bytes += part.items.iter().map(Listed::bytes).sum::<usize>();
+        items.extend(part.items);
+        cursor = match part.next {
+            Some(place) => Some(ListCursor { place, ..at }),
+            None => Some(ListCursor { shard: at.shard + 1, place: 0 })
                 .filter(|cursor| usize::from(cursor.shard) < shards),
         };
     }
-    Ok(Page { items, cursor: cursor.map(|cursor| cursor.to_string()) })
+    Ok(ListPage { items, cursor: cursor.map(|cursor| cursor.to_string()) })
 }

@@ -5,8 +5,8 @@
 //! and a test holds it to that.
 
 use super::health::Readiness;
-use super::tally::{Counted, Tally};
-use super::{Control, overview};
+use super::tally::{Snapshot, Tally};
+use super::{ControlRoom, overview};
 use crate::bill::{Bill, Owner};
 use crate::handler::Ground;
 use crate::kernel::IDLE_BYTES;
@@ -98,11 +98,11 @@ pub(super) struct Seen<'c> {
     pub(super) messages_allowed: u64,
     pub(super) ready: bool,
     pub(super) sockets: Option<u64>,
-    pub(super) admin: Counted,
+    pub(super) admin: Snapshot,
 }
 
 impl<'c> Seen<'c> {
-    pub(super) fn of(control: &'c Control) -> Self {
+    pub(super) fn of(control: &'c ControlRoom) -> Self {
         let messages = control.shards.door().memory();
         Self {
             by_shard: control.handle.by_shard(),
@@ -342,7 +342,7 @@ fn process(seen: &Seen<'_>) -> Vec<Family> {
 }
 
 /// What the control thread has counted.
-fn admin(counted: &Counted) -> [Family; 4] {
+fn admin(counted: &Snapshot) -> [Family; 4] {
     let sample = |name, value: String, count: u64| Sample {
         labels: vec![Label { name, value }],
         value: Value::Number(count),

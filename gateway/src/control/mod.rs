@@ -60,7 +60,7 @@ pub use metrics::{Family, families};
 
 use access::Access;
 use answer::Answers;
-use ask::Shards;
+use ask::Questions;
 use body::Bodies;
 use overview::LastLook;
 use tally::Tally;
@@ -72,7 +72,7 @@ const THREAD_STACK: usize = 1 << 20;
 const BODIES: &[&str] = &["admin.connections", "hub.max_message"];
 
 /// What the control thread works with.
-pub struct Parts {
+pub struct AdminParts {
     /// Says whether the gateway drains, and what it has counted.
     pub handle: Handle,
     /// The way to the shards.
@@ -104,9 +104,9 @@ pub enum AdminError {
 }
 
 /// What every request may use.
-struct Control {
+struct ControlRoom {
     handle: Handle,
-    shards: Shards,
+    shards: Questions,
     config: Arc<Config>,
     bill: Bill,
     started: Instant,
@@ -118,13 +118,13 @@ struct Control {
 }
 
 /// How handlers get it.
-type Shared = Arc<Control>;
+type Shared = Arc<ControlRoom>;
 
 /// Starts the control thread of `parts.config.admin`; `None` if it is off.
 ///
 /// # Errors
 /// What kept it from starting. Nothing of it is left then.
-pub fn start(parts: Parts) -> Result<Option<AdminThread>, AdminError> {
+pub fn start(parts: AdminParts) -> Result<Option<AdminThread>, AdminError> {
     let Some(wanted) = parts.config.admin.address else { return Ok(None) };
     let listen = |error| AdminError::Listen(wanted, error);
     let listener = TcpListener::bind(wanted).map_err(listen)?;
@@ -132,7 +132,7 @@ pub fn start(parts: Parts) -> Result<Option<AdminThread>, AdminError> {
     let address = listener.local_addr().map_err(listen)?;
     let (stop, stopped) = oneshot::channel();
     let (ready, readiness) = sync_channel(1);
-    let control = Arc::new(Control::new(parts));
+    let control = Arc::new(ControlRoom::new(parts));
     let serve = move || {
         let serving = async move {
             // A runtime that cannot watch the socket is as good as none.
@@ -181,9 +181,9 @@ pub(crate) fn lines(config: &Config) -> Vec<Line> {
     ]
 }
 
-impl Control {
-    fn new(parts: Parts) -> Self {
-        let Parts { handle, door, config, bill } = parts;
+impl ControlRoom {
+    fn new(parts: AdminParts) -> Self {
+        let AdminParts { handle, door, config, bill } = parts;
         let (message, connections) = (door.max_message(), config.admin.connections);
         Self {
             handle,
@@ -191,7 +191,7 @@ impl Control {
             access: Access::new(&config.admin.tokens),
             bodies: Bodies::new(message, connections),
             answers: Answers::new(message, connections),
-            shards: Shards::new(door),
+            shards: Questions::new(door),
             last_look: LastLook::default(),
             tally: Tally::default(),
             config,

@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::State as Extracted;
+use axum::extract::State;
 use axum::response::Response;
 use serde::Serialize;
 use tokio::sync::Mutex;
@@ -16,7 +16,7 @@ use super::answer::respond;
 use super::clock::since_1970;
 use super::error::{Error, ErrorBody};
 use super::topics::TopicJson;
-use super::{Control, Shared};
+use super::{ControlRoom, Shared};
 use crate::bill::{Line, Owner};
 use crate::handler::Ground;
 use crate::hub::{Errand, Outcome};
@@ -43,7 +43,7 @@ pub(super) struct Overview {
     version: &'static str,
     /// The number of this node.
     node: u16,
-    state: State,
+    state: GatewayState,
     /// Seconds since 1970, by the clock as it stands now.
     started_at: u64,
     /// Milliseconds since 1970.
@@ -72,7 +72,8 @@ struct LargestTopics {
 /// What the gateway does.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum State {
+#[schema(as = State)]
+pub(super) enum GatewayState {
     /// It serves.
     Ready,
     /// It was told to end.
@@ -148,7 +149,7 @@ pub(super) struct LineJson {
         (status = "5XX", description = "Try again", body = ErrorBody),
     )
 )]
-pub(super) async fn show(Extracted(control): Extracted<Shared>) -> Result<Response, Error> {
+pub(super) async fn show(State(control): State<Shared>) -> Result<Response, Error> {
     // Whoever asks meanwhile waits for the same look.
     let mut last = control.last_look.0.lock().await;
     let fresh = last.as_ref().filter(|(at, _)| at.elapsed() < FRESH).map(|(_, json)| json.clone());
@@ -163,7 +164,7 @@ pub(super) async fn show(Extracted(control): Extracted<Shared>) -> Result<Respon
     Ok(respond(json))
 }
 
-impl Control {
+impl ControlRoom {
     async fn look(&self) -> Overview {
         let by_shard = self.handle.by_shard();
         let LargestTopics { topics, are_all } = self.largest_topics().await;
@@ -174,7 +175,11 @@ impl Control {
         Overview {
             version: env!("CARGO_PKG_VERSION"),
             node: self.config.hub.node,
-            state: if self.handle.is_serving() { State::Ready } else { State::Draining },
+            state: if self.handle.is_serving() {
+                GatewayState::Ready
+            } else {
+                GatewayState::Draining
+            },
             started_at: now.saturating_sub(self.started.elapsed()).as_secs(),
             now: now.as_millis() as u64,
             limits: LimitsJson { connections_per_shard: self.config.limits.connections },

@@ -54,7 +54,7 @@ pub(super) struct Pace {
     answered: Cell<u64>,
     /// The end of a request's body is yet to come.
     in_body: Cell<bool>,
-    fault: Cell<Option<Fault>>,
+    fault: Cell<Option<HeadFault>>,
     gives_way: Cell<bool>,
     told: Notify,
 }
@@ -70,7 +70,7 @@ enum Phase {
 
 /// Why a head is refused. Nothing behind it is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(super) enum HeadFault {
     /// It breaks the grammar, or a bound.
     Head(HeadError),
     /// It took too long.
@@ -146,17 +146,17 @@ impl Pace {
     }
 
     /// The request that begins now stands for a head that is refused.
-    pub(super) fn refuse(&self, fault: Fault) {
+    pub(super) fn refuse(&self, fault: HeadFault) {
         self.fault.set(Some(fault));
     }
 
     /// Why the head is refused that waits to be, or stands behind the requests before it.
-    pub(super) fn fault(&self) -> Option<Fault> {
+    pub(super) fn fault(&self) -> Option<HeadFault> {
         self.fault.get()
     }
 
     /// Why the request is refused that is the so manieth on this connection, from 1.
-    pub(super) fn fault_of(&self, request: u64) -> Option<Fault> {
+    pub(super) fn fault_of(&self, request: u64) -> Option<HeadFault> {
         // Nothing is let through behind a head that is refused, so it is the last.
         self.fault.get().filter(|_| request == self.begun.get())
     }

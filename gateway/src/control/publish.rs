@@ -13,7 +13,7 @@ use utoipa::ToSchema;
 
 use super::Shared;
 use super::answer::respond;
-use super::ask::{Asked, Shards};
+use super::ask::{Asked, Questions};
 use super::body::Json;
 use super::error::{Error, ErrorBody, ErrorDetail};
 use super::object;
@@ -129,7 +129,7 @@ pub(super) enum BatchResult {
 }
 
 /// What is published, before it is checked.
-struct Unchecked {
+struct UncheckedMessage {
     text: Option<String>,
     binary: Option<String>,
     json: Option<Box<RawValue>>,
@@ -144,21 +144,21 @@ fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, 
 
 impl PublishRequest {
     /// Whom it is for, and what it is.
-    fn parts(self) -> (Whom, Unchecked) {
+    fn parts(self) -> (Whom, UncheckedMessage) {
         let Self { target, text, binary, json, key, except } = self;
-        (target, Unchecked { text, binary, json, key, except })
+        (target, UncheckedMessage { text, binary, json, key, except })
     }
 }
 
 impl BatchMessage {
     /// Whom it is for, and what it is.
-    fn parts(self) -> (Vec<Whom>, Unchecked) {
+    fn parts(self) -> (Vec<Whom>, UncheckedMessage) {
         let Self { targets, text, binary, json, key, except } = self;
-        (targets, Unchecked { text, binary, json, key, except })
+        (targets, UncheckedMessage { text, binary, json, key, except })
     }
 }
 
-impl Unchecked {
+impl UncheckedMessage {
     fn publication(self, door: &Door) -> Result<Publication, Error> {
         Ok(Publication {
             key: whom::name(self.key.as_deref())?,
@@ -258,7 +258,7 @@ pub(super) async fn batch(
         return Err(Error::invalid("the batch has no message, or a message without a target"));
     }
     let place = control.answers.place().await?;
-    let mut batch = Batch::new(&control.shards, targets);
+    let mut batch = PublishBatch::new(&control.shards, targets);
     for message in messages {
         let (targets, unchecked) = message.parts();
         let publication = unchecked.publication(control.shards.door());
@@ -279,18 +279,18 @@ pub(super) async fn batch(
 }
 
 /// The questions of a batch, some of which are on their way.
-struct Batch<'s> {
-    shards: &'s Shards,
+struct PublishBatch<'s> {
+    shards: &'s Questions,
     deadline: tokio::time::Instant,
     sent: VecDeque<Result<Asked, Error>>,
     results: Vec<BatchResult>,
 }
 
-impl<'s> Batch<'s> {
-    fn new(shards: &'s Shards, targets: usize) -> Self {
+impl<'s> PublishBatch<'s> {
+    fn new(shards: &'s Questions, targets: usize) -> Self {
         Self {
             shards,
-            deadline: Shards::deadline(),
+            deadline: Questions::deadline(),
             sent: VecDeque::with_capacity(WINDOW),
             results: Vec::with_capacity(targets),
         }

@@ -10,7 +10,7 @@ use axum::routing::{get, post};
 
 use super::aws::AwsError;
 use super::error::Error;
-use super::tally::Code;
+use super::tally::ErrorCode;
 use super::{
     Shared, aws, connections, exposition, health, openapi, overview, page, publish, subscriptions,
     topics,
@@ -57,7 +57,7 @@ async fn guard(State(control): State<Shared>, request: Request, next: Next) -> R
         Err(error) => error.into_response(),
     };
     control.tally.answered(response.status().as_u16());
-    if let Some(Code(code)) = response.extensions().get() {
+    if let Some(ErrorCode(code)) = response.extensions().get() {
         control.tally.refused(code);
     }
     let headers = response.headers_mut();

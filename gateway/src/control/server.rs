@@ -14,8 +14,8 @@ use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::gate::{Gate, HEAD_BYTES};
-use super::pace::{Due, Fault, Pace};
-use super::service::Service;
+use super::pace::{Due, HeadFault, Pace};
+use super::service::ConnectionService;
 use super::{Shared, router, runtime};
 
 /// Connections beyond `admin.connections`: each is for one request, which has little time.
@@ -210,7 +210,7 @@ impl House {
         let pace =
             Rc::new(Pace::new(place.kind != SeatUse::Plain, self.control.config.admin.keepalive));
         self.keep(&pace);
-        let service = Service::new(app, Rc::clone(self), place, Rc::clone(&pace));
+        let service = ConnectionService::new(app, Rc::clone(self), place, Rc::clone(&pace));
         let serving = http1::Builder::new()
             .header_read_timeout(None)
             .max_buf_size(HEAD_BYTES)
@@ -228,7 +228,7 @@ impl House {
             match pace.due() {
                 Due::Nothing => {}
                 Due::End => serving.as_mut().graceful_shutdown(),
-                Due::RefuseHead => pace.refuse(Fault::Slow),
+                Due::RefuseHead => pace.refuse(HeadFault::Slow),
                 Due::GiveUp => return,
             }
         }

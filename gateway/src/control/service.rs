@@ -20,14 +20,14 @@ use tidegate_proto::http::list_elements;
 use super::aws::{self, AwsError};
 use super::error::Error;
 use super::health;
-use super::pace::{Fault, Pace};
+use super::pace::{HeadFault, Pace};
 use super::server::{House, Seat};
 
 /// Says for how long a connection is kept (RFC 2068 section 19.7.1.1).
 const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
 
 /// The service of one connection.
-pub(super) struct Service {
+pub(super) struct ConnectionService {
     app: TowerToHyperService<Router>,
     house: Rc<House>,
     place: Rc<RefCell<Seat>>,
@@ -45,7 +45,7 @@ pub(super) struct Answering {
 /// A request that is not answered yet.
 struct Underway(Rc<Pace>);
 
-impl Service {
+impl ConnectionService {
     /// Of the connection at `place`.
     pub(super) fn new(app: Router, house: Rc<House>, place: Seat, pace: Rc<Pace>) -> Self {
         let (app, place) = (TowerToHyperService::new(app), Rc::new(RefCell::new(place)));
@@ -53,7 +53,7 @@ impl Service {
     }
 }
 
-impl hyper::service::Service<Request<Incoming>> for Service {
+impl hyper::service::Service<Request<Incoming>> for ConnectionService {
     type Response = Response<Answering>;
     type Error = Infallible;
     type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Infallible>>>>;
@@ -74,7 +74,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
                     answer.await.unwrap_or_else(|never| match never {})
                 }
                 Some(_) => crowded(&house, is_aws),
-                None => refusal(fault.unwrap_or(Fault::Slow), &house),
+                None => refusal(fault.unwrap_or(HeadFault::Slow), &house),
             };
             let keeps = wants_more && fault.is_none() && !pace.is_in_body() && house.keeps();
             announce(response.headers_mut(), &pace, keeps);
@@ -110,7 +110,7 @@ fn announce(headers: &mut HeaderMap, pace: &Pace, keeps: bool) {
 }
 
 /// The answer to a request whose head is refused.
-fn refusal(fault: Fault, house: &House) -> axum::response::Response {
+fn refusal(fault: HeadFault, house: &House) -> axum::response::Response {
     let error = Error::from(fault);
     let tally = &house.control().tally;
     tally.answered(error.status.as_u16());
@@ -130,11 +130,11 @@ fn crowded(house: &House, is_aws: bool) -> axum::response::Response {
     response
 }
 
-impl From<Fault> for Error {
-    fn from(fault: Fault) -> Self {
+impl From<HeadFault> for Error {
+    fn from(fault: HeadFault) -> Self {
         const HINT: &str = "send it as RFC 9112 has it: nothing is repaired here, since a proxy \
              might repair it in another way";
-        let Fault::Head(error) = fault else {
+        let HeadFault::Head(error) = fault else {
             let message = "the request head took too long to come in";
             let status = StatusCode::REQUEST_TIMEOUT;
             return Self::new(status, "head_too_slow", message, "send it at once");

@@ -14,7 +14,7 @@ pub(super) struct Tally {
 
 /// The counts as of a moment.
 #[derive(Clone, Debug)]
-pub(super) struct Counted {
+pub(super) struct Snapshot {
     /// Requests by the status of their answer.
     pub(super) requests: BTreeMap<u16, u64>,
     /// What was not done, by the code of its error.
@@ -27,10 +27,10 @@ pub(super) struct Counted {
 
 /// The code of the error that a response tells, for [`Tally::answered`] to read.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Code(pub(super) &'static str);
+pub(super) struct ErrorCode(pub(super) &'static str);
 
 /// A connection that is there, until it is dropped.
-pub(super) struct Present<'t>(&'t Tally);
+pub(super) struct Connected<'t>(&'t Tally);
 
 impl Default for Tally {
     /// Nothing yet. What operators watch is there from the beginning, so that the first of it is
@@ -65,14 +65,14 @@ impl Tally {
     }
 
     /// A connection is there.
-    pub(super) fn connected(&self) -> Present<'_> {
+    pub(super) fn connected(&self) -> Connected<'_> {
         self.connections.fetch_add(1, Ordering::Relaxed);
-        Present(self)
+        Connected(self)
     }
 
     /// The counts now.
-    pub(super) fn counted(&self) -> Counted {
-        Counted {
+    pub(super) fn counted(&self) -> Snapshot {
+        Snapshot {
             requests: self.requests.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             refusals: self.refusals.lock().unwrap_or_else(PoisonError::into_inner).clone(),
             connections: self.connections.load(Ordering::Relaxed),
@@ -81,7 +81,7 @@ impl Tally {
     }
 }
 
-impl Drop for Present<'_> {
+impl Drop for Connected<'_> {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Ordering::Relaxed);
     }

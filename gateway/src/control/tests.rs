@@ -57,7 +57,7 @@ impl Fixture {
         let door = Door::new(entrance, common.clone());
         let bill = gateway::bill(&config, shards);
         let handle = Handle::new(shards).expect("descriptors");
-        let admin = start(Parts { handle, door, config, bill }).unwrap();
+        let admin = start(AdminParts { handle, door, config, bill }).unwrap();
         let ended = Arc::new(AtomicBool::new(false));
         let until = Arc::clone(&ended);
         let play = move || {

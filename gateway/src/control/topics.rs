@@ -10,10 +10,10 @@ use utoipa::{IntoParams, ToSchema};
 
 use super::Shared;
 use super::answer::{ENOUGH, length_in_json, respond};
-use super::body::{Params, Segment, page_size};
+use super::body::{PathPart, QueryParams, page_size};
 use super::clock::iso8601;
 use super::error::{Error, ErrorBody};
-use super::listing::{self, Listed, Page, Wanted};
+use super::listing::{self, ListPage, Listed, ShardPart, Wanted};
 use super::publish::{self, PositionText};
 use super::subscriptions::{DoneAnswer, done};
 use crate::hub::{Content, Errand, Excerpt, Kept, Outcome, Presence, Present, TopicInfo};
@@ -146,7 +146,7 @@ pub(super) struct KeptJson {
 )]
 pub(super) async fn list(
     State(control): State<Shared>,
-    Params(query): Params<TopicsQuery>,
+    QueryParams(query): QueryParams<TopicsQuery>,
 ) -> Result<Response, Error> {
     let wanted = Wanted { cursor: query.cursor.as_deref(), limit: page_size(query.limit)? };
     let prefix = query.prefix.unwrap_or_default();
@@ -157,10 +157,12 @@ pub(super) async fn list(
     let place = control.answers.place().await?;
     let question = |from, limit| Errand::Topics { from, prefix: prefix.clone(), limit };
     let told = |answer| match answer {
-        Outcome::Topics(some, next) => Ok((some.into_iter().map(TopicJson::from).collect(), next)),
+        Outcome::Topics(some, next) => {
+            Ok(ShardPart { items: some.into_iter().map(TopicJson::from).collect(), next })
+        }
         _ => Err(Error::confused()),
     };
-    let Page { items, cursor } = listing::page(&control, wanted, question, told).await?;
+    let ListPage { items, cursor } = listing::page(&control, wanted, question, told).await?;
     Ok(respond(place.json(&TopicsAnswer { topics: items, cursor })?))
 }
 
@@ -176,7 +178,7 @@ pub(super) async fn list(
 )]
 pub(super) async fn show(
     State(control): State<Shared>,
-    Segment(topic): Segment,
+    PathPart(topic): PathPart,
 ) -> Result<Answered<TopicJson>, Error> {
     match control.shards.ask(Errand::Topic(Name::new(&topic)?)).await? {
         Outcome::Topics(some, _) => match some.into_iter().next() {
@@ -199,7 +201,7 @@ pub(super) async fn show(
 )]
 pub(super) async fn destroy(
     State(control): State<Shared>,
-    Segment(topic): Segment,
+    PathPart(topic): PathPart,
 ) -> Result<Answered<DoneAnswer>, Error> {
     done(control.shards.ask(Errand::DestroyTopic(Name::new(&topic)?)).await?)
 }
@@ -215,7 +217,7 @@ pub(super) async fn destroy(
 )]
 pub(super) async fn presence(
     State(control): State<Shared>,
-    Params(query): Params<PresenceQuery>,
+    QueryParams(query): QueryParams<PresenceQuery>,
 ) -> Result<Response, Error> {
     let limit = page_size(query.limit)?;
     let errand = Errand::Presence { topic: Name::new(&query.topic)?, limit };
@@ -237,7 +239,7 @@ pub(super) async fn presence(
 )]
 pub(super) async fn history(
     State(control): State<Shared>,
-    Params(query): Params<HistoryQuery>,
+    QueryParams(query): QueryParams<HistoryQuery>,
 ) -> Result<Response, Error> {
     let limit = page_size(query.limit)?;
     let since = match (query.epoch, query.offset) {

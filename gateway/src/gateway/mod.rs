@@ -177,7 +177,7 @@ impl Gateway {
 
     /// Starts the control thread, if there is to be one.
     fn start_control(&mut self, config: &Arc<Config>) -> Result<(), StartError> {
-        let started = control::start(control::Parts {
+        let started = control::start(control::AdminParts {
             handle: self.handle(),
             door: self.door.clone(),
             config: Arc::clone(config),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::home::{Ordered, Subscribers};
+use super::joint_answer::JointAnswer;
 use super::mail::{Joined, Left, ToPublish};
-use super::tally::Tally;
 use super::{
     Ask, Delivery, Direct, EncodeOnce, Errand, Handed, Hashed, Hub, Instruction, Mail, Moment,
     NotDone, Order, Outcome, Publication, Published, Recovered, Reply, Single, Standing, Target,
@@ -218,7 +218,7 @@ impl Hub {
 
     /// Passes what concerns all connections on to all shards; it is answered with the sum.
     pub(super) fn spread(&mut self, ask: Ask) {
-        let tally = Tally::new(self.common.shards, ask.reply);
+        let joint = JointAnswer::new(self.common.shards, ask.reply);
         for shard in 0..self.common.shards {
             let errand = match &ask.errand {
                 Errand::Publish(_, publication) => {
@@ -227,8 +227,8 @@ impl Hub {
                 Errand::Disconnect(_, why) => Errand::Disconnect(Target::All, why.clone()),
                 _ => return,
             };
-            let tally = Arc::clone(&tally);
-            let reply = Reply::to(move |answer| Tally::add(&tally, answer));
+            let joint = Arc::clone(&joint);
+            let reply = Reply::to(move |answer| JointAnswer::add(&joint, answer));
             self.post.send(shard, Mail::Everywhere(Box::new(Ask { errand, reply })));
         }
     }

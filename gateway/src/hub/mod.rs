@@ -25,6 +25,7 @@ mod finding;
 mod form;
 mod history;
 mod home;
+mod joint_answer;
 mod lines;
 mod local;
 pub(crate) mod mail;
@@ -35,7 +36,6 @@ mod recoveries;
 mod rules;
 mod settings;
 mod subscribing;
-mod tally;
 mod why;
 
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use super::door::Reply;
 use super::{NotDone, Outcome, Published};
 
 /// What was answered so far.
-pub(super) struct Tally {
+pub(super) struct JointAnswer {
     left: usize,
     sum: u64,
     not_done: Option<NotDone>,
@@ -14,7 +14,7 @@ pub(super) struct Tally {
     reply: Option<Reply>,
 }
 
-impl Tally {
+impl JointAnswer {
     /// For the answers of so many shards.
     pub(super) fn new(shards: usize, reply: Reply) -> Arc<Mutex<Self>> {
         let reply = Some(reply);
@@ -29,29 +29,29 @@ impl Tally {
 
     /// Adds a shard's answer. The lock is held for a few instructions.
     pub(super) fn add(this: &Mutex<Self>, answer: Outcome) {
-        let mut tally = this.lock().unwrap_or_else(PoisonError::into_inner);
-        tally.left -= 1;
+        let mut joint = this.lock().unwrap_or_else(PoisonError::into_inner);
+        joint.left -= 1;
         match answer {
             Outcome::Published(published) => {
-                tally.is_publication = true;
-                tally.sum += published.connections;
+                joint.is_publication = true;
+                joint.sum += published.connections;
             }
-            Outcome::Done(count) => tally.sum += count,
-            Outcome::NotDone(not_done) => tally.not_done = Some(not_done),
+            Outcome::Done(count) => joint.sum += count,
+            Outcome::NotDone(not_done) => joint.not_done = Some(not_done),
             _ => {}
         }
-        if tally.left > 0 {
+        if joint.left > 0 {
             return;
         }
-        let answer = match tally.not_done {
+        let answer = match joint.not_done {
             Some(not_done) => Outcome::NotDone(not_done),
-            None if tally.is_publication => {
-                Outcome::Published(Published { connections: tally.sum, position: None })
+            None if joint.is_publication => {
+                Outcome::Published(Published { connections: joint.sum, position: None })
             }
-            None => Outcome::Done(tally.sum),
+            None => Outcome::Done(joint.sum),
         };
-        let reply = tally.reply.take();
-        drop(tally);
+        let reply = joint.reply.take();
+        drop(joint);
         if let Some(reply) = reply {
             reply.say(answer);
         }
