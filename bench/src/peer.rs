@@ -11,7 +11,7 @@ use tidegate_proto::mask::Mask;
 use tidegate_proto::message::{Kind, Part};
 use tidegate_proto::websocket::frame::{Header, MAX_HEADER, OpCode, Reserved, Role};
 use tidegate_proto::websocket::handshake::client::{Accepted, Request};
-use tidegate_proto::websocket::receiver::{Event, Receiver, Rules};
+use tidegate_proto::websocket::receiver::{Decoded, Receiver, Rules};
 
 use crate::random::Random;
 use crate::target::Target;
@@ -115,11 +115,11 @@ fn check_echo(
     loop {
         let event = receiver.handle_input(input, &mut at, &RULES);
         match event.map_err(|error| io::Error::other(error.to_string()))? {
-            Event::NeedInput => return Ok(is_whole),
-            Event::Piece(_) if is_whole => {
+            Decoded::NeedInput => return Ok(is_whole),
+            Decoded::Piece(_) if is_whole => {
                 return Err(io::Error::other("the server says more than was sent"));
             }
-            Event::Piece(piece) => {
+            Decoded::Piece(piece) => {
                 let bytes = &input[piece.start..piece.end];
                 if !message[*back..].starts_with(bytes) {
                     return Err(io::Error::other("the echo is not what was sent"));
@@ -130,12 +130,12 @@ fn check_echo(
                     return Err(io::Error::other("the echo is shorter than what was sent"));
                 }
             }
-            Event::Control(control) if control.opcode == OpCode::Close => {
+            Decoded::Control(control) if control.opcode == OpCode::Close => {
                 return Err(io::Error::other("the server closed the connection"));
             }
             // Keepalive is not measured here; the server's Ping is left unanswered, but the
             // next message shows that this peer lives.
-            Event::Control(_) => {}
+            Decoded::Control(_) => {}
         }
     }
 }

@@ -38,7 +38,7 @@ pub struct Arguments {
     pub shards: Option<Shards>,
     /// Be steered and watched at this address in place of the configured one, or not, by `off`
     #[arg(long, value_name = "ADDR|off", value_parser = admin)]
-    pub admin: Option<Admin>,
+    pub admin: Option<AdminAddress>,
     /// Check the configuration, print what it may take of memory, and exit; with `=machine`, also
     /// whether a start would succeed here and now: rings, open files, addresses, threads
     #[arg(
@@ -48,12 +48,12 @@ pub struct Arguments {
         require_equals = true,
         default_missing_value = "configuration"
     )]
-    pub check: Option<Check>,
+    pub check: Option<DryRun>,
 }
 
 /// What is checked in place of a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Check {
+pub enum DryRun {
     /// The file and the memory bill
     Configuration,
     /// All that a start does, but serving
@@ -62,7 +62,7 @@ pub enum Check {
 
 /// An address of the control thread; `None` for none.
 #[derive(Clone, Copy, Debug)]
-pub struct Admin(pub Option<SocketAddr>);
+pub struct AdminAddress(pub Option<SocketAddr>);
 
 impl Arguments {
     /// The configuration that the arguments ask for.
@@ -76,7 +76,7 @@ impl Arguments {
             Some(path) => read(path)?,
         };
         config.shards = self.shards.unwrap_or(config.shards);
-        if let Some(Admin(address)) = self.admin {
+        if let Some(AdminAddress(address)) = self.admin {
             config = config.with_admin(address);
         }
         let config = config.with_listen(&self.listen);
@@ -90,7 +90,9 @@ impl Arguments {
         let listen = (!self.listen.is_empty()).then_some("--listen");
         let admin = self.admin.map(|_| "--admin");
         let given: Vec<&str> = listen.into_iter().chain(admin).collect();
-        let is_open = |Admin(address): Admin| address.is_some_and(|one| !one.ip().is_loopback());
+        let is_open = |AdminAddress(address): AdminAddress| {
+            address.is_some_and(|one| !one.ip().is_loopback())
+        };
         let hint = match self.admin.is_some_and(is_open) {
             true => "; tokens stand in [admin] of a file given by --config",
             false => "",
@@ -105,8 +107,8 @@ fn address(text: &str) -> Result<SocketAddr, String> {
     })
 }
 
-fn admin(text: &str) -> Result<Admin, String> {
-    parse_admin_address(text).map(Admin)
+fn admin(text: &str) -> Result<AdminAddress, String> {
+    parse_admin_address(text).map(AdminAddress)
 }
 
 fn read(path: &Path) -> Result<Config, String> {

@@ -172,17 +172,17 @@ pub(crate) fn line() -> bill::Line {
 struct Lines(NonBlocking);
 
 /// Queues one line, cut to [`LINE_BYTES_MAX`].
-struct Line(NonBlocking);
+struct LogLine(NonBlocking);
 
 impl<'a> MakeWriter<'a> for Lines {
-    type Writer = Line;
+    type Writer = LogLine;
 
-    fn make_writer(&'a self) -> Line {
-        Line(self.0.clone())
+    fn make_writer(&'a self) -> LogLine {
+        LogLine(self.0.clone())
     }
 }
 
-impl Write for Line {
+impl Write for LogLine {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if line.len() <= LINE_BYTES_MAX {
             self.0.write_all(line)?;

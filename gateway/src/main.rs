@@ -13,7 +13,7 @@ use tidegate::gateway::{self, Gateway};
 use tidegate::kernel;
 use tidegate::logging;
 
-use arguments::{Arguments, Check};
+use arguments::{Arguments, DryRun};
 use signals::Signals;
 
 /// What ends the program early: what is said on stderr, and the exit code.
@@ -37,8 +37,8 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         warn(&config);
     }
     match arguments.check {
-        Some(Check::Configuration) => return check(&config),
-        Some(Check::Machine) => return check_machine(config),
+        Some(DryRun::Configuration) => return check(&config),
+        Some(DryRun::Machine) => return check_machine(config),
         None => {}
     }
     // Before all else: a signal that comes early is a drain too.

@@ -21,7 +21,7 @@
 //! use tidegate_proto::websocket::handshake::server::{Acceptance, Upgrade};
 //! use tidegate_proto::http::{Status, parse_request};
 //! use tidegate_proto::message::Part;
-//! use tidegate_proto::websocket::receiver::{Event, Receiver, Rules};
+//! use tidegate_proto::websocket::receiver::{Decoded, Receiver, Rules};
 //!
 //! // The opening handshake, with a frame right behind it.
 //! let mut input = b"GET /echo HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n\
@@ -39,12 +39,12 @@
 //! let rules = Rules { role: Role::Server, reserved: Reserved::Clear, max_message: 1 << 20 };
 //! let mut receiver = Receiver::default();
 //! let mut at = head.head_len();
-//! let Event::Piece(piece) = receiver.handle_input(&mut input, &mut at, &rules)? else {
+//! let Decoded::Piece(piece) = receiver.handle_input(&mut input, &mut at, &rules)? else {
 //!     panic!("a message came in")
 //! };
 //! assert_eq!(piece.part, Part::Whole);
 //! assert_eq!(&input[piece.start..piece.end], b"Hello");
-//! assert_eq!(receiver.handle_input(&mut input, &mut at, &rules)?, Event::NeedInput);
+//! assert_eq!(receiver.handle_input(&mut input, &mut at, &rules)?, Decoded::NeedInput);
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 #![forbid(unsafe_code)]

@@ -100,7 +100,7 @@ impl Protocol for LineEcho {
             Failing::GoesAway => CLOSES,
             Failing::TooLate => TOO_LATE,
             Failing::NoMemory => NO_MEMORY,
-            Failing::Told(why) => match why.cause {
+            Failing::Instructed(why) => match why.cause {
                 Cause::Done => BYE,
                 Cause::NoRoom => NO_ROOM,
                 _ => SENT_AWAY,

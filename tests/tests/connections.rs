@@ -20,7 +20,7 @@ use tidegate_proto::websocket::close::CloseReason;
 use tidegate_proto::websocket::code::CloseCode;
 use tidegate_proto::websocket::frame::{Header, OpCode, Reserved, Role};
 use tidegate_proto::websocket::handshake::client::{Accepted, Request};
-use tidegate_proto::websocket::receiver::{Control, Event, Piece, Receiver, Rules};
+use tidegate_proto::websocket::receiver::{ControlPiece, Decoded, MessagePiece, Receiver, Rules};
 use tidegate_tests::{Gateway, Launch, Witness};
 
 /// How often all connections come and go.
@@ -354,14 +354,14 @@ impl Link {
         let mut at = 0;
         loop {
             match self.receiver.handle_input(bytes, &mut at, &RULES).unwrap() {
-                Event::NeedInput => return,
-                Event::Piece(piece) => self.handle_piece(&piece, bytes),
-                Event::Control(control) => self.handle_control(&control, bytes),
+                Decoded::NeedInput => return,
+                Decoded::Piece(piece) => self.handle_piece(&piece, bytes),
+                Decoded::Control(control) => self.handle_control(&control, bytes),
             }
         }
     }
 
-    fn handle_piece(&mut self, piece: &Piece, bytes: &[u8]) {
+    fn handle_piece(&mut self, piece: &MessagePiece, bytes: &[u8]) {
         let Stage::Echoing(so_far) = self.stage else { panic!("unasked: {piece:?}") };
         let after = so_far + piece.end - piece.start;
         assert!(self.message[so_far..after] == bytes[piece.start..piece.end], "not what was sent");
@@ -369,7 +369,7 @@ impl Link {
         self.stage = if piece.part.is_last() { Stage::Open } else { Stage::Echoing(after) };
     }
 
-    fn handle_control(&mut self, control: &Control, bytes: &[u8]) {
+    fn handle_control(&mut self, control: &ControlPiece, bytes: &[u8]) {
         assert!(matches!(self.stage, Stage::Closing), "unasked: {control:?}");
         assert_eq!(control.opcode, OpCode::Close);
         let reason = CloseReason::parse(&bytes[control.start..control.end]).unwrap();

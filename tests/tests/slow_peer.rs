@@ -18,7 +18,7 @@ use tidegate_proto::websocket::close::CloseReason;
 use tidegate_proto::websocket::code::CloseCode;
 use tidegate_proto::websocket::frame::{Header, MAX_HEADER, OpCode, Reserved, Role};
 use tidegate_proto::websocket::handshake::client::{Accepted, Request};
-use tidegate_proto::websocket::receiver::{Control, Event, Piece, Receiver, Rules};
+use tidegate_proto::websocket::receiver::{ControlPiece, Decoded, MessagePiece, Receiver, Rules};
 use tidegate_tests::Gateway;
 
 /// SO_RCVBUF of a slow peer, in bytes; the kernel doubles it.
@@ -423,21 +423,21 @@ impl Peer {
         let mut at = 0;
         while self.close_code.is_none() {
             match self.receiver.handle_input(bytes, &mut at, &RULES).unwrap() {
-                Event::NeedInput => return,
-                Event::Piece(piece) => self.handle_piece(&piece, bytes),
-                Event::Control(control) => self.handle_control(&control, bytes),
+                Decoded::NeedInput => return,
+                Decoded::Piece(piece) => self.handle_piece(&piece, bytes),
+                Decoded::Control(control) => self.handle_control(&control, bytes),
             }
         }
     }
 
-    fn handle_piece(&mut self, piece: &Piece, bytes: &[u8]) {
+    fn handle_piece(&mut self, piece: &MessagePiece, bytes: &[u8]) {
         let bytes = &bytes[piece.start..piece.end];
         let is_right = bytes.iter().copied().eq((self.received..).take(bytes.len()).map(byte_at));
         assert!(is_right, "not what was sent, from byte {} on", self.received);
         self.received += bytes.len() as u64;
     }
 
-    fn handle_control(&mut self, control: &Control, bytes: &[u8]) {
+    fn handle_control(&mut self, control: &ControlPiece, bytes: &[u8]) {
         assert_eq!(control.opcode, OpCode::Close);
         assert_eq!(control.part, Part::Whole, "a Close frame in parts");
         let reason = CloseReason::parse(&bytes[control.start..control.end]).unwrap();

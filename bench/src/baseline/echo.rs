@@ -13,7 +13,7 @@ use tidegate_proto::websocket::frame::{
     Header, MAX_CONTROL_PAYLOAD, MAX_HEADER, MAX_UNMASKED_HEADER, OpCode, Reserved, Role,
 };
 use tidegate_proto::websocket::handshake::server::{Acceptance, Rejection, Upgrade};
-use tidegate_proto::websocket::receiver::{Control, Event, Piece, Receiver, Rules};
+use tidegate_proto::websocket::receiver::{ControlPiece, Decoded, MessagePiece, Receiver, Rules};
 
 const RULES: Rules = Rules { role: Role::Server, reserved: Reserved::Clear, max_message: 16 << 20 };
 
@@ -134,15 +134,15 @@ impl Connection {
     fn take_frames(&mut self, input: &mut [u8], mut at: usize, output: &mut Output) {
         while !output.closes {
             match self.receiver.handle_input(input, &mut at, &RULES) {
-                Ok(Event::NeedInput) => return,
-                Ok(Event::Piece(piece)) => output.echo(input, &piece),
-                Ok(Event::Control(control)) => self.take_control(input, &control, output),
+                Ok(Decoded::NeedInput) => return,
+                Ok(Decoded::Piece(piece)) => output.echo(input, &piece),
+                Ok(Decoded::Control(control)) => self.take_control(input, &control, output),
                 Err(error) => output.fail(input, error),
             }
         }
     }
 
-    fn take_control(&mut self, input: &[u8], control: &Control, output: &mut Output) {
+    fn take_control(&mut self, input: &[u8], control: &ControlPiece, output: &mut Output) {
         self.control.extend_from_slice(&input[control.start..control.end]);
         if !control.part.is_last() {
             return;
@@ -176,7 +176,7 @@ impl Connection {
 
 impl Output {
     /// Echoes a piece as a fragment of its own: from where it lies, if nothing else is said.
-    fn echo(&mut self, input: &mut [u8], piece: &Piece) {
+    fn echo(&mut self, input: &mut [u8], piece: &MessagePiece) {
         // Nothing to add to the message, which goes on.
         if piece.start == piece.end && piece.part == Part::Middle {
             return;

@@ -5,7 +5,7 @@ use std::io;
 use tidegate_proto::http::{Status, parse_response};
 use tidegate_proto::websocket::frame::{OpCode, Reserved, Role};
 use tidegate_proto::websocket::handshake::client::{Accepted, Request};
-use tidegate_proto::websocket::receiver::{Event, Receiver, Rules};
+use tidegate_proto::websocket::receiver::{Decoded, Receiver, Rules};
 
 use super::Errand;
 
@@ -110,12 +110,12 @@ impl Client {
         while !matches!(self.waiting, Waiting::End) {
             let event = self.receiver.handle_input(input, &mut at, &RULES);
             match event.map_err(|error| io::Error::other(error.to_string()))? {
-                Event::NeedInput => break,
-                Event::Piece(piece) => {
+                Decoded::NeedInput => break,
+                Decoded::Piece(piece) => {
                     let bytes = &input[piece.start..piece.end];
                     outcome.done |= self.handle_piece(bytes, piece.part.is_last(), message)?;
                 }
-                Event::Control(control) => {
+                Decoded::Control(control) => {
                     self.control.extend_from_slice(&input[control.start..control.end]);
                     if control.part.is_last() {
                         let payload = std::mem::take(&mut self.control);

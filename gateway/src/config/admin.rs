@@ -19,7 +19,7 @@ pub struct Admin {
     pub address: Option<SocketAddr>,
     /// The tokens that requests are let in by, at most 64; none by default. Without any, whoever
     /// reaches the address may do everything.
-    pub tokens: Vec<Token>,
+    pub tokens: Vec<BearerToken>,
     /// Connections at once, 1 to 1024. Default 64. Idle ones make room; eight more are each for one
     /// request, and what is beyond waits in the listener's backlog.
     pub connections: u16,
@@ -31,7 +31,7 @@ pub struct Admin {
 /// A bearer token (RFC 6750 section 2.1): 16 to 256 visible ASCII characters. It is not shown by
 /// `Debug`, so that it ends in no log.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Token(String);
+pub struct BearerToken(String);
 
 /// How many characters a token has.
 const TOKEN_LENGTH: RangeInclusive<usize> = 16..=256;
@@ -46,7 +46,7 @@ const MAX_TOKENS: usize = 64;
 const OPEN_TO_ALL: &str = "is not loopback, so whoever reaches it could steer the gateway: add \
      `tokens = [\"…\"]`, or use 127.0.0.1 or [::1]";
 
-impl Token {
+impl BearerToken {
     /// Checks a token.
     ///
     /// # Errors
@@ -69,9 +69,9 @@ impl Token {
     }
 }
 
-impl fmt::Debug for Token {
+impl fmt::Debug for BearerToken {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("Token(…)")
+        out.write_str("BearerToken(…)")
     }
 }
 
@@ -132,7 +132,7 @@ pub(super) fn read(mut table: TableReader<'_, '_>) -> (Admin, Setting<Option<Soc
 /// be lost in broken syntax.
 fn check_open(
     address: &Setting<Option<SocketAddr>>,
-    tokens: &Setting<Vec<Token>>,
+    tokens: &Setting<Vec<BearerToken>>,
     table: &mut TableReader<'_, '_>,
 ) {
     let is_open = address.value.is_some_and(|address| !address.ip().is_loopback());
@@ -183,7 +183,7 @@ fn check_keepalive(time: Duration) -> Result<Duration, String> {
     }
 }
 
-fn tokens(value: &DeValue<'_>) -> Result<Vec<Token>, String> {
+fn tokens(value: &DeValue<'_>) -> Result<Vec<BearerToken>, String> {
     let DeValue::Array(list) = value else {
         // What is written may be a token that lacks its brackets, so it is not quoted.
         return Err("must be an array of strings, such as [\"0123456789abcdef\"]".into());
@@ -192,7 +192,9 @@ fn tokens(value: &DeValue<'_>) -> Result<Vec<Token>, String> {
         return Err(format!("must be at most {MAX_TOKENS} tokens, are {}", list.len()));
     }
     let token = |(index, value): (usize, &toml::Spanned<DeValue<'_>>)| match value.get_ref() {
-        DeValue::String(text) => Token::new(text).map_err(|wrong| format!("[{index}] {wrong}")),
+        DeValue::String(text) => {
+            BearerToken::new(text).map_err(|wrong| format!("[{index}] {wrong}"))
+        }
         other => Err(format!("[{index}] {}", expected("a string", other))),
     };
     list.iter().enumerate().map(token).collect()

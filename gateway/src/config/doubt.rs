@@ -1,6 +1,6 @@
 //! What works, but was hardly meant: it is told, and nothing is refused.
 
-use super::{Config, HubRoute, Part, RouteHandler};
+use super::{Config, HubRoute, RouteHandler, TemplatePart};
 use crate::units::quote;
 
 impl Config {
@@ -33,7 +33,8 @@ impl Config {
 fn may_have(path: &str, hub: &HubRoute, pattern: &str) -> bool {
     let Some(template) = &hub.topic else { return false };
     let rest = path.rsplit_once("{*").map(|(_, name)| name.trim_end_matches('}'));
-    let is_rest = |part: &Part<'_>| matches!(part, Part::Name(name) if Some(*name) == rest);
+    let is_rest =
+        |part: &TemplatePart<'_>| matches!(part, TemplatePart::Name(name) if Some(*name) == rest);
     let (mut wanted, mut had) = (pattern.split('/'), template.split('/'));
     loop {
         let (wanted, had) = match (wanted.next(), had.next()) {
@@ -45,7 +46,8 @@ fn may_have(path: &str, hub: &HubRoute, pattern: &str) -> bool {
         if wanted.starts_with("{*") || parts.iter().any(is_rest) {
             return true;
         }
-        let is_any = wanted.contains('{') || parts.iter().any(|part| matches!(part, Part::Name(_)));
+        let is_any =
+            wanted.contains('{') || parts.iter().any(|part| matches!(part, TemplatePart::Name(_)));
         if !is_any && wanted != had {
             return false;
         }

@@ -14,7 +14,7 @@ use crate::units::quote;
 
 /// The bounds of the hub.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Hub {
+pub struct HubLimits {
     /// The number of this node, which is part of every connection id. Default 0.
     pub node: u16,
     /// Topics with a subscriber on a shard, and topics whose home a shard is: at most so many of
@@ -67,7 +67,7 @@ pub(super) const LINGER_MAX: Duration = Duration::from_secs(3600);
 const AGES: RangeInclusive<Duration> = Duration::from_secs(1)..=AGE_MAX;
 const LINGERS: RangeInclusive<Duration> = Duration::ZERO..=LINGER_MAX;
 
-impl Default for Hub {
+impl Default for HubLimits {
     fn default() -> Self {
         Self {
             node: 0,
@@ -106,8 +106,8 @@ pub(super) fn largest_message(blocks: u32) -> u32 {
 }
 
 /// Reads `[hub]`, and what its largest message was set to be.
-pub(super) fn read(mut table: TableReader<'_, '_>) -> (Hub, Setting<u32>) {
-    let default = Hub::default();
+pub(super) fn read(mut table: TableReader<'_, '_>) -> (HubLimits, Setting<u32>) {
+    let default = HubLimits::default();
     let mut count = |key, default: u32, range: &RangeInclusive<u32>| {
         table.read(key, default, |value| value::integer(value, range)).value
     };
@@ -117,7 +117,7 @@ pub(super) fn read(mut table: TableReader<'_, '_>) -> (Hub, Setting<u32>) {
     let present = count("present", default.present, &COUNTS);
     let message =
         table.read("max_message", default.max_message, |value| value::size(value, &MESSAGE));
-    let hub = Hub {
+    let hub = HubLimits {
         node: table
             .read("node", default.node, |value| value::integer(value, &(0..=u16::MAX)))
             .value,
@@ -142,7 +142,7 @@ pub(super) fn read(mut table: TableReader<'_, '_>) -> (Hub, Setting<u32>) {
 
 /// Checks what the largest message must be to the blocks; by default it is no more than they allow.
 pub(super) fn check_message(
-    hub: &mut Hub,
+    hub: &mut HubLimits,
     message: Setting<u32>,
     blocks: Setting<u32>,
     report: &mut Report<'_>,
@@ -159,7 +159,7 @@ pub(super) fn check_message(
     relation::at_most_beside(report, &bounded, &blocks, why);
 }
 
-impl Hub {
+impl HubLimits {
     /// How many messages may wait for the peers of a shard of so many connections.
     #[must_use]
     pub fn queued(&self, connections: u32) -> u32 {

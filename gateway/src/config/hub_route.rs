@@ -70,7 +70,7 @@ pub enum UserSource {
 
 /// Part of a topic's template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Part<'t> {
+pub enum TemplatePart<'t> {
     /// As it stands.
     Literal(&'t str),
     /// What the path has for this name.
@@ -88,7 +88,7 @@ impl HubRoute {
     ///
     /// # Errors
     /// A brace stands alone.
-    pub fn parts(template: &str) -> Result<Vec<Part<'_>>, String> {
+    pub fn parts(template: &str) -> Result<Vec<TemplatePart<'_>>, String> {
         let mut parts = Vec::new();
         let mut rest = template;
         while let Some(open) = rest.find(['{', '}']) {
@@ -98,13 +98,13 @@ impl HubRoute {
                 return Err(format!("has a brace that stands alone, in {}", quote(template)));
             };
             if !before.is_empty() {
-                parts.push(Part::Literal(before));
+                parts.push(TemplatePart::Literal(before));
             }
-            parts.push(Part::Name(&from[1..close]));
+            parts.push(TemplatePart::Name(&from[1..close]));
             rest = &from[close + 1..];
         }
         if !rest.is_empty() {
-            parts.push(Part::Literal(rest));
+            parts.push(TemplatePart::Literal(rest));
         }
         Ok(parts)
     }
@@ -115,7 +115,7 @@ impl HubRoute {
     /// One is missing.
     pub(super) fn check_names(&self, path: &str) -> Result<(), String> {
         for part in self.topic.as_deref().map(Self::parts).transpose()?.unwrap_or_default() {
-            let Part::Name(name) = part else { continue };
+            let TemplatePart::Name(name) = part else { continue };
             let (one, rest) = (format!("{{{name}}}"), format!("{{*{name}}}"));
             if !path.split('/').any(|segment| segment == one || segment == rest) {
                 return Err(format!(
@@ -212,7 +212,12 @@ mod tests {
     #[test]
     fn parts_of_a_template() {
         let parts = HubRoute::parts("a/{b}/c{d}").expect("a template");
-        let expected = [Part::Literal("a/"), Part::Name("b"), Part::Literal("/c"), Part::Name("d")];
+        let expected = [
+            TemplatePart::Literal("a/"),
+            TemplatePart::Name("b"),
+            TemplatePart::Literal("/c"),
+            TemplatePart::Name("d"),
+        ];
         assert_eq!(parts, expected);
         for wrong in ["{", "}", "a{}", "{a", "a}", "}{"] {
             assert!(HubRoute::parts(wrong).is_err(), "{wrong}");

@@ -29,11 +29,11 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
-pub use admin::{Admin, Token, parse_address as parse_admin_address};
+pub use admin::{Admin, BearerToken, parse_address as parse_admin_address};
 pub use built::BuiltWrong;
 pub use error::{ConfigError, ConfigErrors};
-pub use hub::{Hub, TopicKept};
-pub use hub_route::{HubRoute, Part, Publishers, UserSource};
+pub use hub::{HubLimits, TopicKept};
+pub use hub_route::{HubRoute, Publishers, TemplatePart, UserSource};
 pub use limits::Limits;
 pub use listener::Listener;
 pub(crate) use path::normal as normal_path;
@@ -55,8 +55,8 @@ pub struct Config {
     /// A filter directive of `tracing`, such as `info` or `tidegate=debug`. Default `info`.
     pub log: String,
     /// How much the process may ever hold in user space; a start whose bill is higher is refused.
-    /// Default [`Memory::Auto`].
-    pub memory: Memory,
+    /// Default [`MemoryLimit::Auto`].
+    pub memory: MemoryLimit,
     /// How long a drain may take, 1 s to 24 h; connections that are left then are closed at once.
     /// Default 30 s.
     pub drain: Duration,
@@ -68,7 +68,7 @@ pub struct Config {
     /// The bounds of each shard.
     pub limits: Limits,
     /// The bounds of the hub.
-    pub hub: Hub,
+    pub hub: HubLimits,
     /// What is kept of which topics, in the order of the file; at most 256.
     pub topics: Vec<TopicKept>,
     /// The listeners, in the order of the file; at least 1, at most 64.
@@ -106,7 +106,7 @@ pub enum Pin {
 
 /// How much the process may ever hold in user space.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Memory {
+pub enum MemoryLimit {
     /// `auto`: three quarters of what the machine and the control group let the process have, found
     /// out at the start.
     #[default]
@@ -159,12 +159,12 @@ impl Default for Config {
             shards: Shards::Auto,
             pin: Pin::Auto,
             log: "info".into(),
-            memory: Memory::Auto,
+            memory: MemoryLimit::Auto,
             drain: Duration::from_secs(30),
             drain_delay: Duration::ZERO,
             drain_rate: 2000,
             limits: Limits::default(),
-            hub: Hub::default(),
+            hub: HubLimits::default(),
             topics: Vec::new(),
             listeners: vec![Listener::default()],
             routes: vec![
@@ -177,7 +177,7 @@ impl Default for Config {
     }
 }
 
-impl Memory {
+impl MemoryLimit {
     /// How much that is; for `auto`, on this machine as it is now.
     #[must_use]
     pub fn limit(self) -> Limit {

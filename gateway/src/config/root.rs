@@ -10,13 +10,13 @@ use toml::de::{DeTable, DeValue};
 
 use super::admin::{self, Admin};
 use super::error::ConfigErrors;
-use super::hub::{self, Hub, TopicKept};
+use super::hub::{self, HubLimits, TopicKept};
 use super::limits::RawLimits;
 use super::listener::{self, Listener};
 use super::reader::{Setting, TableReader, expected};
 use super::report::Report;
 use super::route::{RawRoute, Route};
-use super::{Config, MAX_SHARDS, Memory, Pin, Shards, log_filter, value};
+use super::{Config, MAX_SHARDS, MemoryLimit, Pin, Shards, log_filter, value};
 use crate::units::quote;
 
 const MEMORY: RangeInclusive<u64> = 16 << 20..=64 << 40;
@@ -116,11 +116,11 @@ fn pin(value: &DeValue<'_>) -> Result<Pin, String> {
     }
 }
 
-fn memory(value: &DeValue<'_>) -> Result<Memory, String> {
+fn memory(value: &DeValue<'_>) -> Result<MemoryLimit, String> {
     match value {
-        DeValue::String(text) if text == "auto" => Ok(Memory::Auto),
+        DeValue::String(text) if text == "auto" => Ok(MemoryLimit::Auto),
         _ => value::size(value, &MEMORY)
-            .map(Memory::Bytes)
+            .map(MemoryLimit::Bytes)
             .map_err(|wrong| format!("{wrong} (or write \"auto\")")),
     }
 }
@@ -145,9 +145,9 @@ fn limits<'v>(report: &mut Report<'v>, written: Option<Value<'v>>) -> RawLimits 
     limits
 }
 
-fn hub<'v>(report: &mut Report<'v>, written: Option<Value<'v>>, limits: &RawLimits) -> Hub {
+fn hub<'v>(report: &mut Report<'v>, written: Option<Value<'v>>, limits: &RawLimits) -> HubLimits {
     let table = written.and_then(|value| TableReader::nested(report, value, "hub"));
-    let unwritten = || (Hub::default(), Setting::default(Hub::default().max_message));
+    let unwritten = || (HubLimits::default(), Setting::default(HubLimits::default().max_message));
     let (mut hub, message) = table.map_or_else(unwritten, hub::read);
     hub::check_message(&mut hub, message, limits.blocks, report);
     hub

@@ -116,7 +116,7 @@ fn what_is_written_is_read() {
         shards: Shards::Count(NonZeroU16::new(3).unwrap()),
         pin: Pin::Never,
         log: "warn,tidegate=debug".into(),
-        memory: Memory::Bytes(512 << 20),
+        memory: MemoryLimit::Bytes(512 << 20),
         drain: Duration::from_secs(120),
         drain_delay: Duration::from_secs(3),
         drain_rate: 16,
@@ -145,8 +145,8 @@ fn written_limits() -> Limits {
     }
 }
 
-fn written_hub() -> Hub {
-    Hub {
+fn written_hub() -> HubLimits {
+    HubLimits {
         node: 7,
         topics: 100,
         subscriptions: 200,
@@ -200,7 +200,7 @@ fn written_hub_route() -> Route {
 fn written_admin() -> Admin {
     Admin {
         address: "0.0.0.0:9".parse().ok(),
-        tokens: vec![Token::new("0123456789abcdef").unwrap()],
+        tokens: vec![BearerToken::new("0123456789abcdef").unwrap()],
         connections: 2,
         keepalive: Some(Duration::from_secs(9)),
     }
@@ -715,7 +715,10 @@ fn mistakes_in_the_admin_table() {
 #[test]
 fn a_token_is_not_shown() {
     let config = Config {
-        admin: Admin { tokens: vec![Token::new("0123456789abcdef").unwrap()], ..Admin::default() },
+        admin: Admin {
+            tokens: vec![BearerToken::new("0123456789abcdef").unwrap()],
+            ..Admin::default()
+        },
         ..Config::default()
     };
     assert!(!format!("{config:?}").contains("0123456789"));

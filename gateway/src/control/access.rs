@@ -16,15 +16,15 @@ use axum::http::{HeaderMap, HeaderName, StatusCode, Version};
 use subtle::{Choice, ConstantTimeEq};
 
 use super::error::Error;
-use crate::config::Token;
+use crate::config::BearerToken;
 
 /// The configured tokens.
 pub(super) struct Access {
-    tokens: Vec<Token>,
+    tokens: Vec<BearerToken>,
 }
 
 impl Access {
-    pub(super) fn new(tokens: &[Token]) -> Self {
+    pub(super) fn new(tokens: &[BearerToken]) -> Self {
         Self { tokens: tokens.to_vec() }
     }
 
@@ -55,7 +55,7 @@ impl Access {
         let token = token.trim_start_matches(' ').as_bytes();
         // All are compared, so that the time says nothing of which one it was. Only a token's
         // length can be told from it.
-        let is_one = |known: &Token| known.secret().as_bytes().ct_eq(token);
+        let is_one = |known: &BearerToken| known.secret().as_bytes().ct_eq(token);
         let found = self.tokens.iter().map(is_one).fold(Choice::from(0), |any, one| any | one);
         scheme.eq_ignore_ascii_case("Bearer") && bool::from(found)
     }
@@ -189,7 +189,7 @@ mod tests {
         let (old, ()) = old.body(()).expect("a request").into_parts();
         let error = open.check(&old, false).expect_err("HTTP/1.0");
         assert!(error.message.contains("proxy"), "{}", error.message);
-        let token = Access::new(&[Token::new("0123456789abcdef").expect("a token")]);
+        let token = Access::new(&[BearerToken::new("0123456789abcdef").expect("a token")]);
         let right = ("authorization", "Bearer 0123456789abcdef");
         assert_eq!(status(&token, &[right, ("via", "1.1 proxy")], false), 200);
     }
@@ -197,7 +197,7 @@ mod tests {
     #[test]
     fn with_tokens_one_of_them_lets_in() {
         let tokens = ["0123456789abcdef", "fedcba9876543210"];
-        let access = Access::new(&tokens.map(|token| Token::new(token).expect("a token")));
+        let access = Access::new(&tokens.map(|token| BearerToken::new(token).expect("a token")));
         for (value, expected) in [
             ("Bearer 0123456789abcdef", 200),
             ("bearer fedcba9876543210", 200),

@@ -12,7 +12,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use tidegate_proto::http::{Body, Status, parse_request_with_body};
+use tidegate_proto::http::{BodyLength, Status, parse_request_with_body};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::chunks::{Chunks, Malformed};
@@ -175,11 +175,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
 
 impl Awaited {
     /// What comes behind a head that announces `body`.
-    fn behind(body: Body) -> Self {
+    fn behind(body: BodyLength) -> Self {
         match body {
-            Body::None => Self::Head,
-            Body::Length(length) => Self::Length(length),
-            Body::Chunked => Self::Chunks(Chunks::new()),
+            BodyLength::None => Self::Head,
+            BodyLength::Length(length) => Self::Length(length),
+            BodyLength::Chunked => Self::Chunks(Chunks::new()),
         }
     }
 }

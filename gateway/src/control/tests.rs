@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::config::{Admin, Hub, Token};
+use crate::config::{Admin, BearerToken, HubLimits};
 use crate::gateway::{self, hub_settings};
 use crate::hub::{
     Common, ConnectionInfo, Content, Errand, Excerpt, Identity, Kept, Message, NotDone, Outcome,
@@ -48,10 +48,10 @@ impl Fixture {
         let shards = 2;
         let wakers: Vec<Waker> = (0..shards).map(|_| Waker::new().unwrap()).collect();
         let (mut posts, entrance) = mailbox::open(&wakers, places);
-        let tokens = tokens.iter().map(|token| Token::new(token).unwrap()).collect();
+        let tokens = tokens.iter().map(|token| BearerToken::new(token).unwrap()).collect();
         let address = "127.0.0.1:0".parse().ok();
         let admin = Admin { address, tokens, ..Admin::default() };
-        let hub = Hub { messages: 1 << 20, max_message: MESSAGE_MAX, ..Hub::default() };
+        let hub = HubLimits { messages: 1 << 20, max_message: MESSAGE_MAX, ..HubLimits::default() };
         let config = Arc::new(Config { admin, hub, ..Config::default() });
         let common = Common::new(&hub_settings(&config), IDENTITY, shards);
         let door = Door::new(entrance, common.clone());

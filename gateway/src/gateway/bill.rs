@@ -52,7 +52,7 @@ fn socket_buffers(config: &Config) -> u64 {
 mod tests {
     use super::*;
     use crate::bill::{Limit, LimitOrigin};
-    use crate::config::{Hub, Limits, Listener, Memory, Route, RouteHandler, Stack};
+    use crate::config::{HubLimits, Limits, Listener, MemoryLimit, Route, RouteHandler, Stack};
     use crate::hub::Recoveries;
     use crate::machine::{MemoryBound, MemorySource};
     use crate::memory::Compressor;
@@ -140,7 +140,8 @@ mod tests {
     fn each_subscription_that_there_may_be_may_recover() {
         let limits = Limits { connections: 1000, ..Limits::default() };
         let paid = |subscriptions, subscriptions_per_connection| {
-            let hub = Hub { subscriptions, subscriptions_per_connection, ..Hub::default() };
+            let hub =
+                HubLimits { subscriptions, subscriptions_per_connection, ..HubLimits::default() };
             let config = Config { limits, hub, ..Config::default() };
             let bill = bill(&config, 1);
             let line = bill.lines().iter().find(|line| line.owner == Owner::Recoveries);
@@ -215,7 +216,7 @@ mod tests {
         let machine = MemoryBound { bytes: 4 << 20, source: MemorySource::Machine };
         let group = MemoryBound { source: MemorySource::ControlGroup, ..machine };
         for (limit, said) in [
-            (Memory::Bytes(16 << 20).limit(), "memory = \"16MiB\" allows 16,777,216."),
+            (MemoryLimit::Bytes(16 << 20).limit(), "memory = \"16MiB\" allows 16,777,216."),
             (
                 Limit::within(Some(machine)),
                 "memory = \"auto\" allows 3,145,728, three quarters of the 4,194,304 that the \

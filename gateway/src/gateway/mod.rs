@@ -50,7 +50,7 @@ pub use crate::protocol::program::Program;
 pub use bill::bill;
 pub use error::{AdminError, ListenError, RingError, ShardEnd, ShardError, StartError};
 pub use settings::hub_settings;
-use thread::{Parts, Readiness, panic_message};
+use thread::{Parts, SetUp, panic_message};
 
 /// A gateway that runs. Dropped, it stops at once, as by [`Gateway::stop`], and waits for the end.
 #[derive(Debug)]
@@ -159,7 +159,7 @@ impl Gateway {
     }
 
     /// Waits until every shard has said that it is set up.
-    fn wait_until_ready(&mut self, readiness: &[Receiver<Readiness>]) -> Result<(), StartError> {
+    fn wait_until_ready(&mut self, readiness: &[Receiver<SetUp>]) -> Result<(), StartError> {
         for (shard, ready) in readiness.iter().enumerate() {
             match ready.recv() {
                 Ok(Ok(())) => {}
@@ -304,7 +304,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
-    use crate::config::{Limits, Memory, Shards};
+    use crate::config::{Limits, MemoryLimit, Shards};
     use crate::shard::Panel;
 
     /// Free ports, few buffers, and two shards.
@@ -373,7 +373,7 @@ mod tests {
 
     #[test]
     fn a_bill_over_the_limit_is_refused() {
-        let config = Config { memory: Memory::Bytes(16 << 20), ..config() };
+        let config = Config { memory: MemoryLimit::Bytes(16 << 20), ..config() };
         let error = Gateway::start(config).unwrap_err();
         assert!(matches!(error, StartError::Budget(_)), "{error}");
     }

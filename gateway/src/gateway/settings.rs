@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::config::Config;
-use crate::hub::{Rules, Settings};
+use crate::hub::{Settings, TopicRules};
 
 /// What the hub is opened with.
 #[must_use]
@@ -19,6 +19,6 @@ pub fn hub_settings(config: &Config) -> Settings {
         mailbox: hub.mailbox,
         messages: hub.messages,
         max_message: hub.max_message,
-        rules: Arc::new(Rules::new(rules)),
+        rules: Arc::new(TopicRules::new(rules)),
     }
 }

@@ -17,7 +17,7 @@ use crate::shard::Assembly;
 use crate::steering::Handle;
 
 /// What a shard's thread says when it is set up.
-pub(super) type Readiness = Result<(), RingError>;
+pub(super) type SetUp = Result<(), RingError>;
 
 /// The stack of a shard's thread, in bytes. Nothing there recurses, and what is large is pooled.
 pub(super) const THREAD_STACK: usize = 512 << 10;
@@ -43,7 +43,7 @@ impl Parts {
         listeners: Vec<TcpListener>,
         hub: Hub,
         all: &Handle,
-    ) -> (Start, Receiver<Readiness>) {
+    ) -> (Start, Receiver<SetUp>) {
         let wire = &all.wires()[index];
         let assembly = Assembly {
             index,
@@ -67,7 +67,7 @@ pub(super) struct Start {
     core: Option<CoreId>,
     /// All shards, to be stopped if this one fails.
     all: Handle,
-    ready: SyncSender<Readiness>,
+    ready: SyncSender<SetUp>,
 }
 
 impl Start {

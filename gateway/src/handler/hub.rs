@@ -8,7 +8,7 @@ use super::{
     Admission, Context, Decision, Desk, Handler, ImportError, Joining, Piece, Publishing, Refusal,
     Wants,
 };
-use crate::config::{HubRoute, Part, Publishers, UserSource, normal_path};
+use crate::config::{HubRoute, Publishers, TemplatePart, UserSource, normal_path};
 use crate::hub::{Cause, Subscribing, Target};
 use crate::names::{Name, NameError, Position};
 
@@ -65,8 +65,8 @@ impl Rooms {
         let mut name = String::new();
         for part in HubRoute::parts(template).map_err(|_| Refusal::InvalidTopic)? {
             match part {
-                Part::Literal(text) => name.push_str(text),
-                Part::Name(part) => {
+                TemplatePart::Literal(text) => name.push_str(text),
+                TemplatePart::Name(part) => {
                     let value = decoded(found.params.get(part).unwrap_or(""))
                         .map_err(|_| Refusal::InvalidTopic)?;
                     // An escaped slash would lead to a topic that another path stands for, which

@@ -14,7 +14,7 @@ use crate::names::Name;
 
 /// The bounds of a shard's subscriptions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Bounds {
+pub(crate) struct LocalBounds {
     /// Topics with a subscriber here.
     pub(crate) topics: u32,
     /// Subscriptions of all connections.
@@ -24,7 +24,7 @@ pub(crate) struct Bounds {
 }
 
 /// A topic that connections of this shard are subscribed to.
-pub(crate) struct Topic {
+pub(crate) struct LocalTopic {
     pub(crate) name: Name,
     subscribers: SmallVec<[Subscriber; 4]>,
     /// How many of the subscribers, from the front, the current delivery has yet to reach.
@@ -57,13 +57,13 @@ pub(crate) struct Terms {
 /// Where a connection stands among its topic's subscribers, which are as many as there may be
 /// slots, and beside it the terms of its subscription.
 #[derive(Clone, Copy, Debug, Default)]
-struct Spot(u32);
+struct SubscriberIndex(u32);
 
 /// One of a connection's subscriptions.
 #[derive(Clone, Copy, Debug, Default)]
 struct Subscription {
     topic: u32,
-    place: Spot,
+    place: SubscriberIndex,
     /// The next of the connection, or of those that are free; its number plus one.
     next: u32,
 }
@@ -81,7 +81,7 @@ const _: () = assert!(size_of::<Subscription>() == 12 && size_of::<Subscriber>()
 /// All subscriptions of a shard.
 pub(crate) struct Local {
     by_name: HashTable<u32>,
-    topics: Slab<Topic>,
+    topics: Slab<LocalTopic>,
     subscriptions: Vec<Subscription>,
     /// The first free subscription's number plus one.
     free: u32,
@@ -89,14 +89,14 @@ pub(crate) struct Local {
     members: Vec<Member>,
     /// The number of the delivery that began last.
     deliveries: u32,
-    bounds: Bounds,
+    bounds: LocalBounds,
 }
 
 /// A connection's slot has 22 bits: there are at most 4,194,304 of them.
 const SLOT_BITS: u32 = 22;
 const SLOT_MASK: u32 = (1 << SLOT_BITS) - 1;
 
-impl Spot {
+impl SubscriberIndex {
     const PUBLISHES: u32 = 1 << SLOT_BITS;
     const SERIAL_SHIFT: u32 = 24;
 
@@ -149,13 +149,13 @@ impl Subscriber {
 
 impl Local {
     /// Bytes of a topic's record, and of its place in the table of names.
-    pub(crate) const TOPIC_BYTES: usize = size_of::<Topic>();
+    pub(crate) const TOPIC_BYTES: usize = size_of::<LocalTopic>();
     /// Bytes of a subscription in its connection's list.
     pub(crate) const SUBSCRIPTION_BYTES: usize = size_of::<Subscription>();
     /// Bytes for each connection.
     pub(crate) const MEMBER_BYTES: usize = size_of::<Member>();
 
-    pub(crate) fn new(bounds: Bounds) -> Self {
+    pub(crate) fn new(bounds: LocalBounds) -> Self {
         Self {
             by_name: HashTable::new(),
             // Reserved at once, and touched as topics come: growing would leave holes behind.
@@ -179,7 +179,7 @@ impl Local {
         self.live
     }
 
-    pub(crate) fn topic(&self, topic: u32) -> &Topic {
+    pub(crate) fn topic(&self, topic: u32) -> &LocalTopic {
         &self.topics[topic as usize]
     }
 
@@ -221,7 +221,7 @@ impl Local {
             subscribers.reserve_exact((subscribers.len() / 8).max(4));
         }
         subscribers.push(subscriber);
-        self.link(slot, topic, Spot::new(at, terms));
+        self.link(slot, topic, SubscriberIndex::new(at, terms));
         Ok(true)
     }
 
@@ -305,14 +305,14 @@ impl Local {
     }
 
     /// The topic of a delivery, unless it has lost its last subscriber since.
-    fn ongoing(&mut self, ongoing: Ongoing) -> Option<&mut Topic> {
+    fn ongoing(&mut self, ongoing: Ongoing) -> Option<&mut LocalTopic> {
         let topic = self.topics.get_mut(ongoing.topic as usize)?;
         (topic.delivery == ongoing.number).then_some(topic)
     }
 
     fn add_topic(&mut self, name: &Name, hash: &dyn Fn(&Name) -> u64) -> u32 {
         let subscribers = SmallVec::new();
-        let topic = Topic { name: name.clone(), subscribers, undelivered: 0, delivery: 0 };
+        let topic = LocalTopic { name: name.clone(), subscribers, undelivered: 0, delivery: 0 };
         let index = self.topics.insert(topic) as u32;
         let topics = &self.topics;
         self.by_name.insert_unique(hash(name), index, |topic| hash(&topics[*topic as usize].name));
@@ -352,10 +352,10 @@ impl Local {
     fn moved(&mut self, slot: Slot, topic: u32, at: u32) {
         let number = self.subscription(slot, topic).expect("every subscriber has a subscription");
         let place = &mut self.subscriptions[number as usize].place;
-        *place = Spot::new(at, place.terms());
+        *place = SubscriberIndex::new(at, place.terms());
     }
 
-    fn link(&mut self, slot: Slot, topic: u32, place: Spot) {
+    fn link(&mut self, slot: Slot, topic: u32, place: SubscriberIndex) {
         if self.members.len() <= slot as usize {
             self.members.resize(slot as usize + 1, Member::default());
         }
@@ -441,7 +441,7 @@ impl Local {
 }
 
 #[cfg(test)]
-impl Topic {
+impl LocalTopic {
     /// How many subscribers it has here.
     pub(crate) fn len(&self) -> usize {
         self.subscribers.len()
@@ -457,7 +457,7 @@ mod tests {
 
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { topics: 4, subscriptions: 20, per_connection: 3 };
+    const BOUNDS: LocalBounds = LocalBounds { topics: 4, subscriptions: 20, per_connection: 3 };
 
     struct World {
         local: Local,

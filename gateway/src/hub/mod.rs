@@ -53,7 +53,7 @@ pub use errand::{
 pub use finding::Finding;
 pub use message::{Message, MessageMemory, NotDone, Publication};
 #[doc(hidden)]
-pub use rules::Rules;
+pub use rules::TopicRules;
 #[doc(hidden)]
 pub use settings::{Identity, Settings};
 pub use subscribing::Subscribing;
@@ -62,9 +62,9 @@ pub use why::{Cause, Why};
 pub(crate) use arriving::Duty;
 pub(crate) use delivery::{Delivery, What, Who};
 pub(crate) use form::{EncodeOnce, Encoded, Form};
-pub(crate) use home::{Bounds as HomeBounds, Home};
+pub(crate) use home::{Home, HomeBounds};
 pub(crate) use lines::lines;
-pub(crate) use local::{Bounds as LocalBounds, Local, Ongoing, Subscriber};
+pub(crate) use local::{Local, LocalBounds, Ongoing, Subscriber};
 pub(crate) use mail::{
     Ask, Direct, Fetch, Handed, Instruction, Mail, Order, Recovered, Single, Standing, Subscribed,
 };

@@ -4,11 +4,11 @@ use crate::names::TopicRule;
 
 /// The rules of topics, by patterns of their names.
 #[derive(Default)]
-pub struct Rules {
+pub struct TopicRules {
     by_pattern: matchit::Router<TopicRule>,
 }
 
-impl Rules {
+impl TopicRules {
     /// The rule of each pattern; where none fits, nothing is kept.
     ///
     /// # Panics

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Seed;
-use super::rules::Rules;
+use super::rules::TopicRules;
 use crate::names::Node;
 
 /// What the hub may hold, and what it keeps of which topics.
@@ -27,7 +27,7 @@ pub struct Settings {
     /// Bytes of the largest message that is published from outside.
     pub max_message: u32,
     /// What is kept of which topics.
-    pub rules: Arc<Rules>,
+    pub rules: Arc<TopicRules>,
 }
 
 /// Who a gateway is: drawn at its start but for the number of the node.

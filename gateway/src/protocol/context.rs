@@ -101,7 +101,7 @@ impl Context<'_, '_> {
     /// Closes the connection: its peer is told why, and further output is refused. A [`Cause`] is
     /// enough; [`Why::wish`] has an application's own number, and words for people.
     pub fn close(&mut self, why: impl Into<Why>) {
-        self.work.failing.get_or_insert_with(|| Failing::Told(why.into()));
+        self.work.failing.get_or_insert_with(|| Failing::Instructed(why.into()));
     }
 
     /// Whether the peer has yet to take what was written before. If so,

@@ -248,7 +248,7 @@ impl Exchange<'_, '_> {
 
     /// Ends the connection once all that was said is sent.
     pub fn end(&mut self) {
-        self.work.failing.get_or_insert(Failing::Told(Cause::Done.into()));
+        self.work.failing.get_or_insert(Failing::Instructed(Cause::Done.into()));
     }
 
     /// Ends the connection, because the peer broke the protocol. Number and reason are the

@@ -2,7 +2,7 @@
 
 use std::{error, fmt};
 
-use tidegate_proto::http::{HeadError, WriteError, Writer};
+use tidegate_proto::http::{HeadError, HeadWriteError, Writer};
 use tidegate_proto::websocket::handshake::server::Rejection;
 
 use crate::names::Name;
@@ -166,8 +166,9 @@ impl Refusal {
     /// connection behind it.
     ///
     /// # Errors
-    /// [`WriteError::NoRoom`], which can not be if `out` has [`Refusal::RESPONSE_LEN_MAX`] bytes.
-    pub fn write(self, out: &mut [u8]) -> Result<usize, WriteError> {
+    /// [`HeadWriteError::NoRoom`], which can not be if `out` has [`Refusal::RESPONSE_LEN_MAX`]
+    /// bytes.
+    pub fn write(self, out: &mut [u8]) -> Result<usize, HeadWriteError> {
         if let Self::Malformed(rejection) = self {
             return rejection.write(out);
         }
@@ -286,7 +287,7 @@ mod tests {
         for refusal in ALL {
             let length = written(refusal).len();
             for room in 0..length {
-                assert_eq!(refusal.write(&mut vec![0; room]), Err(WriteError::NoRoom));
+                assert_eq!(refusal.write(&mut vec![0; room]), Err(HeadWriteError::NoRoom));
             }
             assert_eq!(refusal.write(&mut vec![0; length]), Ok(length));
         }

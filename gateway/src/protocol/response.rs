@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::{error, fmt};
 
-use tidegate_proto::http::{WriteError, Writer};
+use tidegate_proto::http::{HeadWriteError, Writer};
 
 use crate::connection::Output;
 
@@ -135,13 +135,13 @@ impl Response {
 
     fn append(
         &mut self,
-        write: impl FnOnce(&mut Writer<'_>) -> Result<(), WriteError>,
+        write: impl FnOnce(&mut Writer<'_>) -> Result<(), HeadWriteError>,
     ) -> Result<(), ResponseError> {
         let mut line = [0; HEAD_MAX];
         let mut writer = Writer::new(&mut line[self.head.len()..]);
         write(&mut writer).map_err(|error| match error {
-            WriteError::NoRoom => ResponseError::TooLong,
-            WriteError::InvalidText => ResponseError::Header,
+            HeadWriteError::NoRoom => ResponseError::TooLong,
+            HeadWriteError::InvalidText => ResponseError::Header,
         })?;
         let (start, length) = (self.head.len(), writer.finish());
         self.head.extend_from_slice(&line[start..start + length]);

@@ -36,7 +36,7 @@ pub enum Failing {
     /// There is no place for it any more: the shard drains, or is full.
     GoesAway,
     /// It is told to: by its handler, by the hub, or through it.
-    Told(Why),
+    Instructed(Why),
 }
 
 /// What a peer did that the protocol does not allow.
@@ -53,7 +53,7 @@ impl Failing {
     /// it sends is read any more.
     #[must_use]
     pub const fn is_orderly(&self) -> bool {
-        matches!(self, Self::GoesAway | Self::Told(_))
+        matches!(self, Self::GoesAway | Self::Instructed(_))
     }
 
     /// The same in the words that each protocol translates.
@@ -64,7 +64,7 @@ impl Failing {
             Self::Slow | Self::GivesWay | Self::NoMemory => Cause::NoRoom,
             Self::TooLate => Cause::Forbidden,
             Self::GoesAway => Cause::GoesAway,
-            Self::Told(why) => why.cause,
+            Self::Instructed(why) => why.cause,
         }
     }
 
@@ -75,7 +75,7 @@ impl Failing {
             Self::Slow | Self::GivesWay => counters.slow_peers_closed += 1,
             Self::NoMemory => counters.out_of_blocks += 1,
             Self::TooLate => counters.messages_too_slow += 1,
-            Self::GoesAway | Self::Told(_) => {}
+            Self::GoesAway | Self::Instructed(_) => {}
         }
     }
 }

@@ -20,9 +20,9 @@ mod write;
 
 pub use error::HeadError;
 pub use headers::{Duplicate, Headers, list_elements};
-pub use request::{Body, RequestHead, parse_request, parse_request_with_body};
+pub use request::{BodyLength, RequestHead, parse_request, parse_request_with_body};
 pub use response::{ResponseHead, parse_response};
-pub use write::{Response, WriteError, Writer, reason_phrase, write_response};
+pub use write::{HeadWriteError, ShortResponse, Writer, reason_phrase, write_response};
 
 /// The most header lines that a head may have.
 ///

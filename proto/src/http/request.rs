@@ -1,7 +1,7 @@
 //! The head of a request.
 
 use super::headers::{Headers, list_elements};
-use super::target::{Authority, Target};
+use super::target::{Authority, RequestTarget};
 use super::{HeadError, MAX_HEADERS, Status, Version, lines};
 
 /// How many empty lines before the request line are ignored.
@@ -20,19 +20,19 @@ pub struct RequestHead<'a> {
     method: &'a str,
     target: &'a str,
     /// `target`, taken apart.
-    parts: Target<'a>,
+    parts: RequestTarget<'a>,
     version: Version,
     headers: Headers<'a>,
     /// Of the target in absolute form, otherwise of the Host header. `None` only by HTTP/1.0.
     authority: Option<Authority<'a>>,
-    body: Body,
+    body: BodyLength,
     /// At least 1, and at most the limit and the length of the bytes.
     head_len: usize,
 }
 
 /// How long the body behind a head is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Body {
+pub enum BodyLength {
     /// There is none.
     None,
     /// So many bytes, at least 1.
@@ -101,7 +101,7 @@ impl<'a> RequestHead<'a> {
     }
 
     /// What follows the head.
-    pub fn body(&self) -> Body {
+    pub fn body(&self) -> BodyLength {
         self.body
     }
 
@@ -121,7 +121,7 @@ impl<'a> RequestHead<'a> {
 /// [`HeadError`], as soon as the fault can be seen: a malformed line before the head is complete.
 /// Once there is an error there will be one for each longer prefix too, though it may be another.
 pub fn parse_request(bytes: &[u8], limit: usize) -> Result<Status<RequestHead<'_>>, HeadError> {
-    parse(bytes, limit, |headers, _| check_no_body(headers).map(|()| Body::None))
+    parse(bytes, limit, |headers, _| check_no_body(headers).map(|()| BodyLength::None))
 }
 
 /// As [`parse_request`], of a request that may have a body.
@@ -137,7 +137,7 @@ pub fn parse_request_with_body(
 }
 
 /// What reads from the header lines how long the body is.
-type ReadBody = fn(&Headers<'_>, Version) -> Result<Body, HeadError>;
+type ReadBody = fn(&Headers<'_>, Version) -> Result<BodyLength, HeadError>;
 
 fn parse(
     bytes: &[u8],
@@ -181,12 +181,12 @@ fn version_error(bytes: &[u8]) -> HeadError {
 fn complete<'a>(
     (method, target, version): (Option<&'a str>, Option<&'a str>, Version),
     headers: Headers<'a>,
-    body: Result<Body, HeadError>,
+    body: Result<BodyLength, HeadError>,
     head_len: usize,
 ) -> Result<RequestHead<'a>, HeadError> {
     let method = method.expect("httparse sets the method of a complete head");
     let target = target.expect("httparse sets the target of a complete head");
-    let parts = Target::parse(target)?;
+    let parts = RequestTarget::parse(target)?;
     let host = host(&headers, version)?;
     let body = body?;
     let authority = parts.authority.or(host);
@@ -221,16 +221,16 @@ fn check_no_body(headers: &Headers<'_>) -> Result<(), HeadError> {
 }
 
 /// How long the body is, by either of the two headers that may announce one.
-fn body(headers: &Headers<'_>, version: Version) -> Result<Body, HeadError> {
+fn body(headers: &Headers<'_>, version: Version) -> Result<BodyLength, HeadError> {
     if let Some(digits) = content_length(headers)? {
         // Nobody can send what does not fit.
         let text = str::from_utf8(digits).map_err(|_| HeadError::InvalidContentLength)?;
         let length = text.parse().map_err(|_| HeadError::InvalidContentLength)?;
-        return Ok(if length == 0 { Body::None } else { Body::Length(length) });
+        return Ok(if length == 0 { BodyLength::None } else { BodyLength::Length(length) });
     }
     match headers.contains("transfer-encoding") {
-        true => check_transfer_coding(headers, version).map(|()| Body::Chunked),
-        false => Ok(Body::None),
+        true => check_transfer_coding(headers, version).map(|()| BodyLength::Chunked),
+        false => Ok(BodyLength::None),
     }
 }
 
@@ -426,7 +426,7 @@ mod tests {
     }
 
     /// The body of a POST request with these header lines besides Host.
-    fn body_with(version: &str, lines: &str) -> Result<Body, HeadError> {
+    fn body_with(version: &str, lines: &str) -> Result<BodyLength, HeadError> {
         let text = format!("POST / {version}\r\nHost: a\r\n{lines}\r\n\r\nbehind");
         match parse_request_with_body(text.as_bytes(), LIMIT)? {
             Status::Complete(head) => Ok(head.body()),
@@ -437,10 +437,10 @@ mod tests {
     #[test]
     fn section_6_3_the_length_of_a_body() {
         for (lines, expected) in [
-            ("A: b", Ok(Body::None)),
-            ("Content-Length: 0", Ok(Body::None)),
-            ("Content-Length: 007", Ok(Body::Length(7))),
-            ("Content-Length: 18446744073709551615", Ok(Body::Length(u64::MAX))),
+            ("A: b", Ok(BodyLength::None)),
+            ("Content-Length: 0", Ok(BodyLength::None)),
+            ("Content-Length: 007", Ok(BodyLength::Length(7))),
+            ("Content-Length: 18446744073709551615", Ok(BodyLength::Length(u64::MAX))),
             ("Content-Length: 18446744073709551616", Err(HeadError::InvalidContentLength)),
             ("Content-Length: 5, 5", Err(HeadError::InvalidContentLength)),
             ("Content-Length: +5", Err(HeadError::InvalidContentLength)),
@@ -450,8 +450,8 @@ mod tests {
                 "Content-Length: 5\r\nTransfer-Encoding: chunked",
                 Err(HeadError::ContentLengthAndTransferEncoding),
             ),
-            ("Transfer-Encoding: chunked", Ok(Body::Chunked)),
-            ("transfer-encoding: , CHUNKED", Ok(Body::Chunked)),
+            ("Transfer-Encoding: chunked", Ok(BodyLength::Chunked)),
+            ("transfer-encoding: , CHUNKED", Ok(BodyLength::Chunked)),
             ("Transfer-Encoding: chunked, chunked", Err(HeadError::NotChunkedAtLast)),
             (
                 "Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
@@ -472,7 +472,7 @@ mod tests {
         }
         let old = body_with("HTTP/1.0", "Transfer-Encoding: chunked");
         assert_eq!(old, Err(HeadError::TransferEncoding));
-        assert_eq!(body_with("HTTP/1.0", "Content-Length: 5"), Ok(Body::Length(5)));
+        assert_eq!(body_with("HTTP/1.0", "Content-Length: 5"), Ok(BodyLength::Length(5)));
         assert_eq!(HeadError::UnknownTransferCoding.status(), 501);
         assert_eq!(HeadError::NotChunkedAtLast.status(), 400);
     }

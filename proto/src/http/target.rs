@@ -6,7 +6,7 @@ use super::HeadError;
 
 /// A request target, taken apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Target<'a> {
+pub(super) struct RequestTarget<'a> {
     /// Only in absolute form.
     pub(super) authority: Option<Authority<'a>>,
     /// It begins with `/`.
@@ -15,9 +15,9 @@ pub(super) struct Target<'a> {
     pub(super) query: Option<&'a str>,
 }
 
-impl<'a> Target<'a> {
+impl<'a> RequestTarget<'a> {
     /// Takes a target in origin form or in absolute form apart.
-    pub(super) fn parse(target: &'a str) -> Result<Target<'a>, HeadError> {
+    pub(super) fn parse(target: &'a str) -> Result<RequestTarget<'a>, HeadError> {
         // RFC 3986 section 2: a URI is of ASCII characters only.
         if !target.is_ascii() {
             return Err(HeadError::TargetCharacter);
@@ -28,17 +28,17 @@ impl<'a> Target<'a> {
         }
         if target.starts_with('/') {
             let (path, query) = split_query(target);
-            return Ok(Target { authority: None, path, query });
+            return Ok(RequestTarget { authority: None, path, query });
         }
         // RFC 9112 sections 3.2.3 and 3.2.4: authority-form is for CONNECT, asterisk-form is for
         // OPTIONS, and neither is served here.
         let rest = strip_scheme(target).ok_or(HeadError::TargetForm)?;
-        Target::parse_behind_scheme(rest)
+        RequestTarget::parse_behind_scheme(rest)
     }
 
     /// RFC 9112 section 3.2.2: "a server MUST accept the absolute-form in requests even though most
     /// HTTP/1.1 clients will only send the absolute-form to proxies".
-    fn parse_behind_scheme(rest: &'a str) -> Result<Target<'a>, HeadError> {
+    fn parse_behind_scheme(rest: &'a str) -> Result<RequestTarget<'a>, HeadError> {
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, rest) = rest.split_at(end);
         let authority = Authority::parse(authority).ok_or(HeadError::InvalidHost)?;
@@ -46,7 +46,7 @@ impl<'a> Target<'a> {
         // RFC 9112 section 3.2.1: "If the target URI's path component is empty, the client MUST
         // send "/" as the path". In absolute form it may stay empty, and means the same.
         let path = if path.is_empty() { "/" } else { path };
-        Ok(Target { authority: Some(authority), path, query })
+        Ok(RequestTarget { authority: Some(authority), path, query })
     }
 }
 
@@ -137,7 +137,7 @@ mod tests {
     #[test]
     fn section_3_2_1_origin_form() {
         let parse = |target| {
-            let Target { authority, path, query } = Target::parse(target).unwrap();
+            let RequestTarget { authority, path, query } = RequestTarget::parse(target).unwrap();
             assert_eq!(authority, None, "{target}");
             (path, query)
         };
@@ -152,7 +152,7 @@ mod tests {
     #[test]
     fn section_3_2_2_absolute_form() {
         let parse = |target| {
-            let Target { authority, path, query } = Target::parse(target).unwrap();
+            let RequestTarget { authority, path, query } = RequestTarget::parse(target).unwrap();
             (authority.unwrap().text, authority.unwrap().host, path, query)
         };
         assert_eq!(parse("http://a.example"), ("a.example", "a.example", "/", None));
@@ -179,7 +179,7 @@ mod tests {
             ("http://a.example:http/", HeadError::InvalidHost),
         ];
         for (target, error) in cases {
-            assert_eq!(Target::parse(target), Err(error), "{target}");
+            assert_eq!(RequestTarget::parse(target), Err(error), "{target}");
         }
     }
 

@@ -6,23 +6,23 @@ use crate::token::is_token;
 
 /// Why nothing of use was written. Each is our own fault, and nothing goes on the wire.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WriteError {
+pub enum HeadWriteError {
     /// The buffer is too small.
     NoRoom,
     /// A text from the caller would end its line early, or holds what its place may not have.
     InvalidText,
 }
 
-impl fmt::Display for WriteError {
+impl fmt::Display for HeadWriteError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
-            WriteError::NoRoom => "the buffer is too small for the head",
-            WriteError::InvalidText => "a text holds a character that its place may not have",
+            HeadWriteError::NoRoom => "the buffer is too small for the head",
+            HeadWriteError::InvalidText => "a text holds a character that its place may not have",
         })
     }
 }
 
-impl error::Error for WriteError {}
+impl error::Error for HeadWriteError {}
 
 /// Appends the lines of a head to a buffer.
 ///
@@ -45,15 +45,15 @@ impl<'b> Writer<'b> {
     ///
     /// # Errors
     ///
-    /// [`WriteError::InvalidText`] if the line holds a control character but HTAB.
-    pub fn line(&mut self, line: fmt::Arguments<'_>) -> Result<(), WriteError> {
+    /// [`HeadWriteError::InvalidText`] if the line holds a control character but HTAB.
+    pub fn line(&mut self, line: fmt::Arguments<'_>) -> Result<(), HeadWriteError> {
         let start = self.len;
-        fmt::write(&mut Unchecked(self), line).map_err(|_| WriteError::NoRoom)?;
+        fmt::write(&mut Unchecked(self), line).map_err(|_| HeadWriteError::NoRoom)?;
         // RFC 9110 section 5.5: "Field values containing CR, LF, or NUL characters are invalid and
         // dangerous". The text may come from elsewhere: a path of a client, a name of a user.
         let written = &self.out[start..self.len];
         if written.iter().any(|&byte| byte.is_ascii_control() && byte != b'\t') {
-            return Err(WriteError::InvalidText);
+            return Err(HeadWriteError::InvalidText);
         }
         self.bytes(b"\r\n")
     }
@@ -63,9 +63,9 @@ impl<'b> Writer<'b> {
     /// # Errors
     ///
     /// As [`line`](Writer::line).
-    pub fn header(&mut self, name: &str, value: impl fmt::Display) -> Result<(), WriteError> {
+    pub fn header(&mut self, name: &str, value: impl fmt::Display) -> Result<(), HeadWriteError> {
         if !is_token(name.as_bytes()) {
-            return Err(WriteError::InvalidText);
+            return Err(HeadWriteError::InvalidText);
         }
         self.line(format_args!("{name}: {value}"))
     }
@@ -74,10 +74,10 @@ impl<'b> Writer<'b> {
     ///
     /// # Errors
     ///
-    /// [`WriteError::NoRoom`].
-    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), WriteError> {
+    /// [`HeadWriteError::NoRoom`].
+    pub fn bytes(&mut self, bytes: &[u8]) -> Result<(), HeadWriteError> {
         let end = self.len + bytes.len();
-        let room = self.out.get_mut(self.len..end).ok_or(WriteError::NoRoom)?;
+        let room = self.out.get_mut(self.len..end).ok_or(HeadWriteError::NoRoom)?;
         room.copy_from_slice(bytes);
         self.len = end;
         Ok(())
@@ -87,8 +87,8 @@ impl<'b> Writer<'b> {
     ///
     /// # Errors
     ///
-    /// [`WriteError::NoRoom`].
-    pub fn status_line(&mut self, status: u16) -> Result<(), WriteError> {
+    /// [`HeadWriteError::NoRoom`].
+    pub fn status_line(&mut self, status: u16) -> Result<(), HeadWriteError> {
         // RFC 9112 section 4: "A server MUST send the space that separates the status-code from the
         // reason-phrase even when the reason-phrase is absent".
         self.line(format_args!("HTTP/1.1 {status} {}", reason_phrase(status)))
@@ -98,8 +98,8 @@ impl<'b> Writer<'b> {
     ///
     /// # Errors
     ///
-    /// [`WriteError::NoRoom`].
-    pub fn end_head(&mut self) -> Result<(), WriteError> {
+    /// [`HeadWriteError::NoRoom`].
+    pub fn end_head(&mut self) -> Result<(), HeadWriteError> {
         self.bytes(b"\r\n")
     }
 
@@ -107,8 +107,8 @@ impl<'b> Writer<'b> {
     ///
     /// # Errors
     ///
-    /// [`WriteError::NoRoom`].
-    pub fn sentence(&mut self, sentence: &str) -> Result<(), WriteError> {
+    /// [`HeadWriteError::NoRoom`].
+    pub fn sentence(&mut self, sentence: &str) -> Result<(), HeadWriteError> {
         self.header("Content-Type", "text/plain; charset=utf-8")?;
         self.header("Content-Length", sentence.len() + 1)?;
         self.end_head()?;
@@ -135,7 +135,7 @@ impl fmt::Write for Unchecked<'_, '_> {
 ///
 /// A Date (RFC 9110 section 6.6.1) would be one of `headers`: there is no clock here.
 #[derive(Clone, Copy, Debug)]
-pub struct Response<'a> {
+pub struct ShortResponse<'a> {
     /// The status code, 200 to 599.
     pub status: u16,
     /// More headers: name and value.
@@ -154,8 +154,12 @@ pub struct Response<'a> {
 ///
 /// # Errors
 ///
-/// [`WriteError::NoRoom`], or [`WriteError::InvalidText`] if a header would not stay on its line.
-pub fn write_response(out: &mut [u8], response: &Response<'_>) -> Result<usize, WriteError> {
+/// [`HeadWriteError::NoRoom`], or [`HeadWriteError::InvalidText`] if a header would not stay on its
+/// line.
+pub fn write_response(
+    out: &mut [u8],
+    response: &ShortResponse<'_>,
+) -> Result<usize, HeadWriteError> {
     let mut writer = Writer::new(out);
     writer.status_line(response.status)?;
     writer.header("Connection", "close")?;
@@ -211,7 +215,7 @@ pub fn reason_phrase(status: u16) -> &'static str {
 mod tests {
     use super::*;
 
-    const PAGE: Response<'_> = Response {
+    const PAGE: ShortResponse<'_> = ShortResponse {
         status: 200,
         headers: &[("Cache-Control", "no-store")],
         content_type: "text/html",
@@ -219,7 +223,7 @@ mod tests {
         head_only: false,
     };
 
-    fn written(response: &Response<'_>) -> String {
+    fn written(response: &ShortResponse<'_>) -> String {
         let mut out = [0; 512];
         let length = write_response(&mut out, response).unwrap();
         String::from_utf8(out[..length].to_vec()).unwrap()
@@ -239,14 +243,14 @@ mod tests {
 
     #[test]
     fn rfc_9110_section_9_3_2_head_has_the_length_but_no_content() {
-        let text = written(&Response { head_only: true, ..PAGE });
+        let text = written(&ShortResponse { head_only: true, ..PAGE });
         assert_eq!(text + "<p>\r\n", written(&PAGE));
     }
 
     #[test]
     fn rfc_9110_section_6_4_1_no_content() {
         for status in [204, 304] {
-            let text = written(&Response { status, ..PAGE });
+            let text = written(&ShortResponse { status, ..PAGE });
             assert!(!text.contains("Content-"), "{text}");
             assert!(text.ends_with("\r\n\r\n"), "{text}");
         }
@@ -254,7 +258,7 @@ mod tests {
 
     #[test]
     fn rfc_9112_section_4_the_space_is_there_without_a_reason_phrase() {
-        let text = written(&Response { status: 599, ..PAGE });
+        let text = written(&ShortResponse { status: 599, ..PAGE });
         assert!(text.starts_with("HTTP/1.1 599 \r\n"), "{text}");
     }
 
@@ -262,22 +266,22 @@ mod tests {
     fn no_room() {
         let length = written(&PAGE).len();
         for room in 0..length {
-            assert_eq!(write_response(&mut vec![0; room], &PAGE), Err(WriteError::NoRoom));
+            assert_eq!(write_response(&mut vec![0; room], &PAGE), Err(HeadWriteError::NoRoom));
         }
         assert_eq!(write_response(&mut vec![0; length], &PAGE), Ok(length));
     }
 
     #[test]
     fn invalid_text() {
-        let invalid = Err(WriteError::InvalidText);
+        let invalid = Err(HeadWriteError::InvalidText);
         for text in ["a\rb", "a\nb", "a\r\nSet-Cookie: b", "\0", "\x7f", "\n"] {
-            let response = Response { headers: &[("A", text)], ..PAGE };
+            let response = ShortResponse { headers: &[("A", text)], ..PAGE };
             assert_eq!(write_response(&mut [0; 512], &response), invalid, "{text:?}");
-            let response = Response { content_type: text, ..PAGE };
+            let response = ShortResponse { content_type: text, ..PAGE };
             assert_eq!(write_response(&mut [0; 512], &response), invalid, "{text:?}");
         }
         for name in ["", "a b", "a:", "a\r\nb"] {
-            let response = Response { headers: &[(name, "a")], ..PAGE };
+            let response = ShortResponse { headers: &[(name, "a")], ..PAGE };
             assert_eq!(write_response(&mut [0; 512], &response), invalid, "{name:?}");
         }
     }

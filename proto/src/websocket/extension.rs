@@ -41,7 +41,7 @@ where
 {
     Extensions {
         lines: lines.into_iter(),
-        cursor: Cursor { line: "", at: 0 },
+        cursor: Scanner { line: "", at: 0 },
         list: List::Absent,
         finished: false,
     }
@@ -53,7 +53,7 @@ pub struct Extension<'a> {
     /// The extension token, in the case it was written in.
     pub name: &'a str,
     /// Just behind the name. The parameters from here on conform to the grammar.
-    after_name: Cursor<'a>,
+    after_name: Scanner<'a>,
 }
 
 impl<'a> Extension<'a> {
@@ -76,7 +76,7 @@ pub struct Parameter<'a> {
 #[derive(Clone, Debug)]
 pub struct Parameters<'a> {
     /// Behind an extension's name or behind one of its parameters.
-    cursor: Cursor<'a>,
+    cursor: Scanner<'a>,
 }
 
 impl<'a> Iterator for Parameters<'a> {
@@ -92,7 +92,7 @@ impl<'a> Iterator for Parameters<'a> {
 pub struct Extensions<'a, Lines> {
     lines: Lines,
     /// In the line taken last from `lines`, behind an element.
-    cursor: Cursor<'a>,
+    cursor: Scanner<'a>,
     list: List,
     /// The end or an error has been reported.
     finished: bool,
@@ -127,7 +127,7 @@ impl<'a, Lines: Iterator<Item = &'a str>> Extensions<'a, Lines> {
             let Some(line) = self.lines.next() else {
                 return self.end();
             };
-            self.cursor = Cursor { line, at: 0 };
+            self.cursor = Scanner { line, at: 0 };
             if self.list == List::Absent {
                 self.list = List::Empty;
             }
@@ -148,13 +148,13 @@ impl<'a, Lines: Iterator<Item = &'a str>> Extensions<'a, Lines> {
 
 /// A place in a header line.
 #[derive(Clone, Copy, Debug)]
-struct Cursor<'a> {
+struct Scanner<'a> {
     line: &'a str,
     /// 0 <= at <= line.len(), always on a character boundary: only ASCII is ever passed.
     at: usize,
 }
 
-impl<'a> Cursor<'a> {
+impl<'a> Scanner<'a> {
     fn extension(&mut self) -> Result<Extension<'a>, MalformedExtensions> {
         let name = self.token(Expected::Token)?;
         let after_name = *self;

@@ -24,7 +24,7 @@ pub struct Rules {
 /// Part of a message. Text that is not compressed has been checked up to the end of the piece; a
 /// piece may end within a character.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Piece {
+pub struct MessagePiece {
     /// Where in the input it starts; unmasked in place.
     pub start: usize,
     /// Where in the input it ends.
@@ -41,7 +41,7 @@ pub struct Piece {
 
 /// Part of a control frame's payload, at most 125 bytes altogether.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Control {
+pub struct ControlPiece {
     /// Where in the input it starts; unmasked in place.
     pub start: usize,
     /// Where in the input it ends.
@@ -54,19 +54,19 @@ pub struct Control {
 
 /// What [`Receiver::handle_input`] found next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Event {
+pub enum Decoded {
     /// The input is used up.
     NeedInput,
     /// Part of a message.
-    Piece(Piece),
+    Piece(MessagePiece),
     /// Part of a control frame.
-    Control(Control),
+    Control(ControlPiece),
 }
 
 /// Part of a frame that is passed on, header and payload: the bytes `head` and then those of the
 /// input, as they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stretch {
+pub struct FramePiece {
     /// The start of the frame's header, if that came with inputs before: it was withheld until the
     /// header was whole and found to be right.
     pub head: Spill,
@@ -112,12 +112,12 @@ impl Spill {
 /// The state of one direction between two inputs, in 28 bytes.
 ///
 /// Call [`Receiver::handle_input`] with the same input and cursor until it says
-/// [`Event::NeedInput`] or fails; then with the next input. After an error, or when a whole Close
+/// [`Decoded::NeedInput`] or fails; then with the next input. After an error, or when a whole Close
 /// frame was handed out, it is not called again. For a direction that is passed on, call
 /// [`Receiver::pass_input`] instead, from its beginning to its end.
 #[derive(Clone, Copy, Debug)]
 pub struct Receiver {
-    position: Position,
+    position: Within,
     /// The text message in progress, if it is not compressed.
     utf8: Utf8,
     /// Payload bytes of the message in progress, with those that its headers announced.
@@ -132,7 +132,7 @@ pub struct Receiver {
 
 /// Where in a frame the input ended.
 #[derive(Clone, Copy, Debug)]
-enum Position {
+enum Within {
     /// Within a header, or between frames (nothing spilled). Invariant: what is spilled is a
     /// header's valid but incomplete start.
     Header(Spill),
@@ -173,7 +173,7 @@ impl Flags {
 impl Default for Receiver {
     fn default() -> Self {
         Self {
-            position: Position::between_frames(),
+            position: Within::between_frames(),
             utf8: Utf8::default(),
             message_length: 0,
             opcode: OpCode::Continuation,
@@ -183,7 +183,7 @@ impl Default for Receiver {
     }
 }
 
-impl Position {
+impl Within {
     const fn between_frames() -> Self {
         Self::Header(Spill::EMPTY)
     }
@@ -199,10 +199,10 @@ impl Receiver {
         input: &mut [u8],
         at: &mut usize,
         rules: &Rules,
-    ) -> Result<Event, ProtocolError> {
-        if let Position::Header(spill) = self.position {
+    ) -> Result<Decoded, ProtocolError> {
+        if let Within::Header(spill) = self.position {
             let Some(header) = self.take_header(spill, input, at, rules)? else {
-                return Ok(Event::NeedInput);
+                return Ok(Decoded::NeedInput);
             };
             self.start_frame(&header, rules)?;
         }
@@ -222,13 +222,13 @@ impl Receiver {
         input: &[u8],
         at: &mut usize,
         rules: &Rules,
-    ) -> Result<Option<Stretch>, ProtocolError> {
+    ) -> Result<Option<FramePiece>, ProtocolError> {
         let start = *at;
         if start == input.len() {
             return Ok(None);
         }
         let mut head = Spill::EMPTY;
-        if let Position::Header(spill) = self.position {
+        if let Within::Header(spill) = self.position {
             let Some(header) = self.take_header(spill, input, at, rules)? else {
                 return Ok(None);
             };
@@ -241,7 +241,7 @@ impl Receiver {
         if fin && left == 0 && !self.opcode.is_control() {
             self.kind = None;
         }
-        Ok(Some(Stretch {
+        Ok(Some(FramePiece {
             head,
             start,
             end: *at,
@@ -270,10 +270,10 @@ impl Receiver {
     pub fn expects_compressed(&self, next: u8) -> bool {
         let of_message = self.is_compressed();
         match self.position {
-            Position::Header(spill) => {
+            Within::Header(spill) => {
                 of_message || is_compressed(*spill.bytes().first().unwrap_or(&next))
             }
-            Position::Payload { .. } => of_message && !self.opcode.is_control(),
+            Within::Payload { .. } => of_message && !self.opcode.is_control(),
         }
     }
 
@@ -301,7 +301,7 @@ impl Receiver {
                 Ok(Some(header))
             }
             Parsed::Partial => {
-                self.position = Position::Header(Spill::new(bytes));
+                self.position = Within::Header(Spill::new(bytes));
                 *at = input.len();
                 Ok(None)
             }
@@ -316,7 +316,7 @@ impl Receiver {
         self.opcode = header.opcode;
         self.flags.set(Flags::FIN, header.fin);
         self.flags.set(Flags::FRESH_FRAME, true);
-        self.position = Position::Payload {
+        self.position = Within::Payload {
             remaining: halves(header.length),
             mask: header.mask.map_or(Mask::default(), Mask::new),
         };
@@ -356,22 +356,22 @@ impl Receiver {
         }
     }
 
-    fn take_payload(&mut self, input: &mut [u8], at: &mut usize) -> Result<Event, ProtocolError> {
-        let Position::Payload { mut mask, .. } = self.position else {
-            return Ok(Event::NeedInput);
+    fn take_payload(&mut self, input: &mut [u8], at: &mut usize) -> Result<Decoded, ProtocolError> {
+        let Within::Payload { mut mask, .. } = self.position else {
+            return Ok(Decoded::NeedInput);
         };
         let start = *at;
-        let Some(left) = self.advance(at, input.len()) else { return Ok(Event::NeedInput) };
+        let Some(left) = self.advance(at, input.len()) else { return Ok(Decoded::NeedInput) };
         let range = start..*at;
         mask.apply(&mut input[range.clone()]);
-        if let Position::Payload { mask: next, .. } = &mut self.position {
+        if let Within::Payload { mask: next, .. } = &mut self.position {
             *next = mask;
         }
         let fresh = self.flags.take(Flags::FRESH_FRAME);
         if self.opcode.is_control() {
             let Range { start, end } = range;
             let part = Part::from_start(fresh).to_end(left == 0);
-            return Ok(Event::Control(Control { start, end, opcode: self.opcode, part }));
+            return Ok(Decoded::Control(ControlPiece { start, end, opcode: self.opcode, part }));
         }
         self.piece(&input[range.clone()], range, left)
     }
@@ -380,7 +380,7 @@ impl Receiver {
     /// returns how many bytes of the frame have yet to come; `None` if there are some and none is
     /// there.
     fn advance(&mut self, at: &mut usize, end: usize) -> Option<u64> {
-        let Position::Payload { remaining, mask } = self.position else { return None };
+        let Within::Payload { remaining, mask } = self.position else { return None };
         let before = joined(remaining);
         let available = end - *at;
         if available == 0 && before > 0 {
@@ -390,8 +390,8 @@ impl Receiver {
         *at += taken;
         let left = before - taken as u64;
         self.position = match left {
-            0 => Position::between_frames(),
-            _ => Position::Payload { remaining: halves(left), mask },
+            0 => Within::between_frames(),
+            _ => Within::Payload { remaining: halves(left), mask },
         };
         Some(left)
     }
@@ -399,8 +399,8 @@ impl Receiver {
     /// Bytes of the frame in progress that have yet to come; 0 between frames.
     fn remaining(&self) -> u64 {
         match self.position {
-            Position::Payload { remaining, .. } => joined(remaining),
-            Position::Header(_) => 0,
+            Within::Payload { remaining, .. } => joined(remaining),
+            Within::Header(_) => 0,
         }
     }
 
@@ -409,7 +409,7 @@ impl Receiver {
         bytes: &[u8],
         range: Range<usize>,
         frame_remaining: u64,
-    ) -> Result<Event, ProtocolError> {
+    ) -> Result<Decoded, ProtocolError> {
         let kind = self.kind.expect("a data frame belongs to a message");
         let last = self.flags.has(Flags::FIN) && frame_remaining == 0;
         let compressed = self.flags.has(Flags::COMPRESSED);
@@ -427,7 +427,7 @@ impl Receiver {
             self.kind = None;
         }
         let Range { start, end } = range;
-        Ok(Event::Piece(Piece { start, end, kind, part, compressed, frame_remaining }))
+        Ok(Decoded::Piece(MessagePiece { start, end, kind, part, compressed, frame_remaining }))
     }
 }
 
@@ -471,17 +471,17 @@ mod tests {
             let mut at = 0;
             loop {
                 match self.receiver.handle_input(&mut input, &mut at, rules)? {
-                    Event::NeedInput => {
+                    Decoded::NeedInput => {
                         assert_eq!(at, input.len());
                         return Ok(());
                     }
-                    Event::Piece(piece) => self.hear_piece(piece, &input),
-                    Event::Control(control) => self.hear_control(control, &input),
+                    Decoded::Piece(piece) => self.hear_piece(piece, &input),
+                    Decoded::Control(control) => self.hear_control(control, &input),
                 }
             }
         }
 
-        fn hear_piece(&mut self, piece: Piece, input: &[u8]) {
+        fn hear_piece(&mut self, piece: MessagePiece, input: &[u8]) {
             assert_eq!(piece.part.is_first(), !self.in_message);
             self.in_message = !piece.part.is_last();
             self.message.extend_from_slice(&input[piece.start..piece.end]);
@@ -491,7 +491,7 @@ mod tests {
             }
         }
 
-        fn hear_control(&mut self, control: Control, input: &[u8]) {
+        fn hear_control(&mut self, control: ControlPiece, input: &[u8]) {
             self.control.extend_from_slice(&input[control.start..control.end]);
             if control.part.is_last() {
                 let payload = core::mem::take(&mut self.control);
@@ -658,7 +658,7 @@ mod tests {
                     Ok(None) => break,
                     Err(error) => return (passed, Err(error)),
                 };
-                let Stretch { head, start, end, opcode, fin, part, frame_remaining } = stretch;
+                let FramePiece { head, start, end, opcode, fin, part, frame_remaining } = stretch;
                 assert_eq!((start, end), (before, at));
                 assert!(start < end, "a stretch of nothing");
                 assert_eq!(part.is_first(), !within_frame);

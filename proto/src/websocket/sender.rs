@@ -119,7 +119,7 @@ mod tests {
     use crate::message::Kind;
     use crate::websocket::error::ProtocolError;
     use crate::websocket::frame::{Header, OpCode, Reserved, Role};
-    use crate::websocket::receiver::{Event, Receiver, Rules};
+    use crate::websocket::receiver::{Decoded, Receiver, Rules};
 
     #[test]
     fn the_state_is_one_byte() {
@@ -231,9 +231,9 @@ mod tests {
         let mut message = Vec::new();
         loop {
             match receiver.handle_input(&mut stream, &mut at, &rules)? {
-                Event::NeedInput => return Ok(said),
-                Event::Control(_) => {}
-                Event::Piece(piece) => {
+                Decoded::NeedInput => return Ok(said),
+                Decoded::Control(_) => {}
+                Decoded::Piece(piece) => {
                     message.extend_from_slice(&stream[piece.start..piece.end]);
                     if piece.part.is_last() {
                         said.push((piece.kind, piece.compressed, core::mem::take(&mut message)));

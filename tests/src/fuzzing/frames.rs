@@ -5,7 +5,7 @@ use tidegate_proto::message::Kind;
 use tidegate_proto::websocket::close::CloseReason;
 use tidegate_proto::websocket::error::ProtocolError;
 use tidegate_proto::websocket::frame::{Header, MAX_HEADER, OpCode, Parsed, Reserved, Role};
-use tidegate_proto::websocket::receiver::{self, Control, Event, Piece, Receiver};
+use tidegate_proto::websocket::receiver::{self, ControlPiece, Decoded, MessagePiece, Receiver};
 
 use super::{Parameters, Stretches};
 use crate::reference::{self, Message, Read, Said};
@@ -169,16 +169,16 @@ impl Reader {
             let event = receiver.handle_input(&mut input, &mut at, rules);
             assert!(before <= at && at <= input.len(), "the cursor went from {before} to {at}");
             match event {
-                Ok(Event::NeedInput) => {
+                Ok(Decoded::NeedInput) => {
                     assert_eq!(at, input.len(), "input is left");
                     return;
                 }
-                Ok(Event::Piece(piece)) => {
+                Ok(Decoded::Piece(piece)) => {
                     assert!(compressed || !piece.compressed, "compressed input came unforeseen");
                     assert_eq!(piece.frame_remaining, receiver.data_remaining());
                     self.piece(&input, &piece, before..at);
                 }
-                Ok(Event::Control(control)) => self.control(&input, &control, before..at),
+                Ok(Decoded::Control(control)) => self.control(&input, &control, before..at),
                 Err(error) => {
                     self.violation = Some(error);
                     return;
@@ -187,7 +187,7 @@ impl Reader {
         }
     }
 
-    fn piece(&mut self, input: &[u8], piece: &Piece, taken: std::ops::Range<usize>) {
+    fn piece(&mut self, input: &[u8], piece: &MessagePiece, taken: std::ops::Range<usize>) {
         assert!(taken.start <= piece.start && piece.start <= piece.end && piece.end == taken.end);
         assert_eq!(piece.part.is_first(), self.begun.is_none(), "the first piece is the first");
         let is_text = piece.kind == Kind::Text;
@@ -200,7 +200,7 @@ impl Reader {
         }
     }
 
-    fn control(&mut self, input: &[u8], control: &Control, taken: std::ops::Range<usize>) {
+    fn control(&mut self, input: &[u8], control: &ControlPiece, taken: std::ops::Range<usize>) {
         assert!(taken.start <= control.start && control.start <= control.end);
         assert_eq!(control.end, taken.end);
         assert_eq!(control.part.is_first(), self.control.is_none(), "the first part is the first");

@@ -22,7 +22,7 @@ use super::delivery::{Delivery, What, Who};
 use super::history::{History, Portion, Stands};
 use super::mail::{Fetch, Joined, Left, Recovered, Standing};
 use super::presence::Members;
-use super::rules::Rules;
+use super::rules::TopicRules;
 use super::{EncodeOnce, NotDone, Publication};
 use crate::hub::Hashed;
 use crate::names::{Address, Name, TopicRule};
@@ -32,7 +32,7 @@ const RECOVERED_AT_ONCE: u64 = 24 << 10;
 
 /// The bounds of what a home keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Bounds {
+pub(crate) struct HomeBounds {
     /// Topics.
     pub(crate) topics: u32,
     /// Members of all topics whose presence is kept.
@@ -50,7 +50,7 @@ struct Held {
 
 /// What a home counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Counts {
+pub(crate) struct HomeCounts {
     /// Joins that were not kept because of the bound.
     pub(crate) presence_full: u64,
     /// Topics that could not come to be.
@@ -81,8 +81,8 @@ pub(crate) struct Home {
     topics: Slab<Topic>,
     /// All topics have had indexes below this one.
     used: usize,
-    rules: Arc<Rules>,
-    bounds: Bounds,
+    rules: Arc<TopicRules>,
+    bounds: HomeBounds,
     held: Held,
     present: u32,
     /// Those whose leave may count, the first of them on top: at most one for each who is present.
@@ -97,7 +97,7 @@ pub(crate) struct Home {
     expiring: usize,
     /// Drawn for the shard; each topic gets another.
     next_epoch: u32,
-    pub(crate) counts: Counts,
+    pub(crate) counts: HomeCounts,
 }
 
 impl Held {
@@ -117,7 +117,7 @@ impl Home {
     /// Bytes of one who is present, in the list and in that of those who leave.
     pub(crate) const PRESENT_BYTES: usize = 256;
 
-    pub(crate) fn new(rules: Arc<Rules>, bounds: Bounds, epoch: u32) -> Self {
+    pub(crate) fn new(rules: Arc<TopicRules>, bounds: HomeBounds, epoch: u32) -> Self {
         Self {
             by_name: HashTable::new(),
             topics: Slab::with_capacity(bounds.topics as usize),
@@ -131,7 +131,7 @@ impl Home {
             unlisted: HashSet::new(),
             expiring: 0,
             next_epoch: epoch,
-            counts: Counts::default(),
+            counts: HomeCounts::default(),
         }
     }
 
@@ -339,7 +339,7 @@ impl Home {
                 held.bytes += history.held();
             }
         }
-        let Bounds { topics, present: most, history_bytes } = self.bounds;
+        let HomeBounds { topics, present: most, history_bytes } = self.bounds;
         assert_eq!((present, held), (self.present as usize, self.held), "counted");
         assert!(self.topics.len() <= topics as usize, "{} topics", self.topics.len());
         assert!(present <= most as usize, "{present} are present");

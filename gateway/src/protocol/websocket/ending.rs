@@ -100,7 +100,7 @@ fn reason(failing: &Failing) -> CloseReason<'_> {
         Failing::NoMemory => "no memory for the message",
         Failing::TooLate => "the message takes too long to arrive",
         Failing::GoesAway => "",
-        Failing::Told(why) => &why.text,
+        Failing::Instructed(why) => &why.text,
     };
     let code = Some(code(failing.cause())).filter(|code| code.may_travel());
     CloseReason { code, reason }
@@ -157,7 +157,7 @@ mod tests {
 
     #[test]
     fn what_is_told_to_end_is_told_with_a_code_that_may_travel() {
-        let told = |why: Why| reason(&Failing::Told(why)).code.map(|code| code.0);
+        let told = |why: Why| reason(&Failing::Instructed(why)).code.map(|code| code.0);
         for number in 0..=u16::MAX {
             let may_travel = CloseCode(number).may_travel();
             let expected = if may_travel { number } else { CloseCode::INTERNAL_ERROR.0 };

@@ -4,7 +4,7 @@
 use tidegate_proto::message::Part;
 use tidegate_proto::websocket::error::ProtocolError;
 use tidegate_proto::websocket::frame::{OpCode, Reserved};
-use tidegate_proto::websocket::receiver::{self, Control, Event, Rules};
+use tidegate_proto::websocket::receiver::{ControlPiece, Decoded, MessagePiece, Rules};
 
 use super::ending::{close_frame, is_listening, say_last_words};
 use super::{call, closing, inflating, say_control, state};
@@ -45,9 +45,9 @@ pub fn input(turn: &mut Turn<'_>, received: Span) {
         let receiver = &mut state(connection).receiver;
         let input = pool.memory.bytes_mut(received);
         match receiver.handle_input(input, &mut at, &rules) {
-            Ok(Event::NeedInput) => return,
-            Ok(Event::Piece(one)) => piece(turn, &one, received),
-            Ok(Event::Control(one)) => control(turn, &one, received),
+            Ok(Decoded::NeedInput) => return,
+            Ok(Decoded::Piece(one)) => piece(turn, &one, received),
+            Ok(Decoded::Control(one)) => control(turn, &one, received),
             Err(error) => turn.fail(error.into()),
         }
         // A handler may have begun the closing handshake; the input behind goes on to count,
@@ -83,13 +83,13 @@ pub fn gathered(turn: &mut Turn<'_>, block: BlockId, count: u32) {
     let input = pool.memory.bytes_mut(received);
     match state(connection).receiver.handle_input(input, &mut 0, &rules) {
         // The receive asked for no more than the rest of the frame, so it is one piece.
-        Ok(Event::Piece(piece)) => {
+        Ok(Decoded::Piece(piece)) => {
             pool.blocks.extend(block, count);
             if piece.part.is_last() {
                 finish_gathered(turn, block, &piece);
             }
         }
-        Ok(Event::NeedInput | Event::Control(_)) => {}
+        Ok(Decoded::NeedInput | Decoded::Control(_)) => {}
         Err(error) => turn.fail(error.into()),
     }
     say_last_words(turn);
@@ -108,7 +108,7 @@ pub(super) fn wants(turn: &mut Turn<'_>) -> Wants {
     turn.services[turn.work.output.connection.service].handler.wants()
 }
 
-fn piece(turn: &mut Turn<'_>, piece: &receiver::Piece, received: Span) {
+fn piece(turn: &mut Turn<'_>, piece: &MessagePiece, received: Span) {
     let span = received.part(piece.start as u32, piece.end as u32);
     if !piece.compressed && wants(turn) == Wants::Pieces {
         return deliver(turn, Piece::new(piece.kind, piece.part, span));
@@ -124,7 +124,7 @@ fn piece(turn: &mut Turn<'_>, piece: &receiver::Piece, received: Span) {
 }
 
 /// A message is whole, and there.
-fn whole(turn: &mut Turn<'_>, piece: &receiver::Piece, span: Span) {
+fn whole(turn: &mut Turn<'_>, piece: &MessagePiece, span: Span) {
     if piece.compressed {
         return inflating::begin(turn, piece.kind, span);
     }
@@ -133,7 +133,7 @@ fn whole(turn: &mut Turn<'_>, piece: &receiver::Piece, span: Span) {
 }
 
 /// Adds a piece to what is gathered.
-fn gather(turn: &mut Turn<'_>, piece: &receiver::Piece, span: Span) -> Option<BlockId> {
+fn gather(turn: &mut Turn<'_>, piece: &MessagePiece, span: Span) -> Option<BlockId> {
     let Output { connection, pool, .. } = &turn.work.output;
     let so_far = connection.gathered.map_or(0, |block| pool.blocks.content(block).length);
     let total = u64::from(so_far) + u64::from(span.length) + piece.frame_remaining;
@@ -145,7 +145,7 @@ fn gather(turn: &mut Turn<'_>, piece: &receiver::Piece, span: Span) -> Option<Bl
     turn.connection().gathered
 }
 
-fn finish_gathered(turn: &mut Turn<'_>, block: BlockId, piece: &receiver::Piece) {
+fn finish_gathered(turn: &mut Turn<'_>, block: BlockId, piece: &MessagePiece) {
     turn.left.became_whole[Half::Message as usize] = true;
     let content = turn.work.output.pool.blocks.content(block);
     whole(turn, piece, content);
@@ -162,7 +162,7 @@ pub(super) fn deliver(turn: &mut Turn<'_>, piece: Piece<'_>) {
     call(turn, |handler, context| handler.message(context, piece));
 }
 
-fn control(turn: &mut Turn<'_>, control: &Control, received: Span) {
+fn control(turn: &mut Turn<'_>, control: &ControlPiece, received: Span) {
     let span = received.part(control.start as u32, control.end as u32);
     if control.part == Part::Whole {
         return whole_control(turn, control.opcode, span);

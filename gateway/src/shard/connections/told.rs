@@ -67,7 +67,7 @@ impl<R: Ring> Connections<R> {
     /// Closes a connection.
     pub(crate) fn close_told(&mut self, slot: Slot, why: &Why) {
         let mut turn = self.turn(slot, None);
-        protocol::close(&mut turn, Failing::Told(why.clone()));
+        protocol::close(&mut turn, Failing::Instructed(why.clone()));
         let finished = turn.finish();
         self.complete(slot, None, finished);
     }

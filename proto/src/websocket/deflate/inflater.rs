@@ -17,12 +17,12 @@ use super::{TAIL, WINDOW_BITS_MAX};
 /// The window is always 32,768 octets, which inflates what was deflated with any smaller one.
 pub struct Inflater {
     codec: Inflate,
-    stage: Stage,
+    stage: InflateStage,
 }
 
 /// How far the current message has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+enum InflateStage {
     /// The payload or its tail is being read.
     Payload,
     /// The message is complete, and the codec stands at the start of a block.
@@ -56,14 +56,14 @@ impl Inflater {
 
     /// An inflater ready for its first message. Allocates; nothing after does.
     pub fn new() -> Self {
-        Inflater { codec: Inflate::new(false, WINDOW_BITS_MAX), stage: Stage::Payload }
+        Inflater { codec: Inflate::new(false, WINDOW_BITS_MAX), stage: InflateStage::Payload }
     }
 
     /// Starts a message and forgets everything before it: what a peer that agreed to
     /// no context takeover requires (RFC 7692 sections 7.1.1.1 and 7.1.1.2).
     pub fn begin(&mut self) {
         self.codec.reset(false);
-        self.stage = Stage::Payload;
+        self.stage = InflateStage::Payload;
     }
 
     /// Starts a message that may refer to the ones before it (RFC 7692 section 7.2.3.2).
@@ -72,8 +72,8 @@ impl Inflater {
     /// is the same as [`begin`](Self::begin).
     pub fn begin_keeping_window(&mut self) {
         match self.stage {
-            Stage::Done => self.stage = Stage::Payload,
-            Stage::Payload | Stage::Failed(_) => self.begin(),
+            InflateStage::Done => self.stage = InflateStage::Payload,
+            InflateStage::Payload | InflateStage::Failed(_) => self.begin(),
         }
     }
 
@@ -97,16 +97,16 @@ impl Inflater {
         out: &mut [u8],
     ) -> Result<Progress, InflateError> {
         match self.stage {
-            Stage::Done => return Ok(Progress { done: true, ..Progress::default() }),
-            Stage::Failed(error) => return Err(error),
-            Stage::Payload if out.is_empty() => return Err(InflateError::NoRoom),
-            Stage::Payload => {}
+            InflateStage::Done => return Ok(Progress { done: true, ..Progress::default() }),
+            InflateStage::Failed(error) => return Err(error),
+            InflateStage::Payload if out.is_empty() => return Err(InflateError::NoRoom),
+            InflateStage::Payload => {}
         }
         let result = self.payload(input, last, out);
         match result {
-            Ok(Progress { done: true, .. }) => self.stage = Stage::Done,
+            Ok(Progress { done: true, .. }) => self.stage = InflateStage::Done,
             Ok(_) => {}
-            Err(error) => self.stage = Stage::Failed(error),
+            Err(error) => self.stage = InflateStage::Failed(error),
         }
         result
     }

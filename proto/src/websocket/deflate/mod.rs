@@ -24,7 +24,7 @@ mod reference;
 pub use deflater::{Deflater, Deflaters, NoRoom};
 pub use inflater::{InflateError, Inflater, Progress};
 pub use negotiate::{Policy, negotiate};
-pub use offer::{ClientWindow, Offer, ResponseError};
+pub use offer::{ClientWindow, NegotiationError, Offer};
 pub use params::Params;
 
 /// The extension's registered name (RFC 7692 section 7).

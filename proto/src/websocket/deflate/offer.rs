@@ -83,30 +83,30 @@ impl Offer {
     pub fn check_response<'a>(
         &self,
         values: impl IntoIterator<Item = &'a str>,
-    ) -> Result<Option<Params>, ResponseError> {
+    ) -> Result<Option<Params>, NegotiationError> {
         let mut params = None;
         for extension in extension::parse(values) {
-            let extension = extension.map_err(ResponseError::Malformed)?;
+            let extension = extension.map_err(NegotiationError::Malformed)?;
             // RFC 6455 section 4.1: "this header field indicates the use of an extension that was
             // not present in the client's handshake"
             if extension.name != EXTENSION_NAME {
-                return Err(ResponseError::UnofferedExtension);
+                return Err(NegotiationError::UnofferedExtension);
             }
             // RFC 7692 section 5: no two extensions of one response may use the same RSV bit.
             if params.is_some() {
-                return Err(ResponseError::Repeated);
+                return Err(NegotiationError::Repeated);
             }
             params = Some(self.check_accepted(&extension)?);
         }
         Ok(params)
     }
 
-    fn check_accepted(&self, extension: &Extension<'_>) -> Result<Params, ResponseError> {
-        let answer = Offer::parse(extension).map_err(|_| ResponseError::InvalidParameter)?;
+    fn check_accepted(&self, extension: &Extension<'_>) -> Result<Params, NegotiationError> {
+        let answer = Offer::parse(extension).map_err(|_| NegotiationError::InvalidParameter)?;
         // Section 7.1.1.1: "A server accepts an extension negotiation offer that includes the
         // "server_no_context_takeover" extension parameter by including" it in its response.
         if self.server_no_context_takeover && !answer.server_no_context_takeover {
-            return Err(ResponseError::NotAsOffered);
+            return Err(NegotiationError::NotAsOffered);
         }
         Ok(Params {
             server_no_context_takeover: answer.server_no_context_takeover,
@@ -119,12 +119,12 @@ impl Offer {
         })
     }
 
-    fn server_window(&self, answer: Option<u8>) -> Result<u8, ResponseError> {
+    fn server_window(&self, answer: Option<u8>) -> Result<u8, NegotiationError> {
         match (self.server_max_window_bits, answer) {
             // Section 7.1.2.1: accepted by including it "with the same or smaller value".
-            (Some(_), None) => Err(ResponseError::NotAsOffered),
+            (Some(_), None) => Err(NegotiationError::NotAsOffered),
             (Some(offered), Some(answered)) if answered > offered => {
-                Err(ResponseError::NotAsOffered)
+                Err(NegotiationError::NotAsOffered)
             }
             // Section 7.1.2.1: the server may name its window without having been asked.
             (_, Some(answered)) => Ok(answered),
@@ -132,16 +132,18 @@ impl Offer {
         }
     }
 
-    fn client_window(&self, answer: ClientWindow) -> Result<u8, ResponseError> {
+    fn client_window(&self, answer: ClientWindow) -> Result<u8, NegotiationError> {
         match (self.client_max_window_bits, answer) {
             // Section 7.1.2.2: in a response the value is never left out.
-            (_, ClientWindow::Limitable) => Err(ResponseError::InvalidParameter),
+            (_, ClientWindow::Limitable) => Err(NegotiationError::InvalidParameter),
             // Section 7.1.2.2: without it in the offer, the response "MUST NOT" include it.
-            (ClientWindow::Unlimited, ClientWindow::AtMost(_)) => Err(ResponseError::NotAsOffered),
+            (ClientWindow::Unlimited, ClientWindow::AtMost(_)) => {
+                Err(NegotiationError::NotAsOffered)
+            }
             (ClientWindow::AtMost(offered), ClientWindow::AtMost(answered))
                 if answered > offered =>
             {
-                Err(ResponseError::NotAsOffered)
+                Err(NegotiationError::NotAsOffered)
             }
             (_, ClientWindow::AtMost(answered)) => Ok(answered),
             // Section 7.1.2.2: a client keeps to the window it named even if the server is silent.
@@ -196,7 +198,7 @@ impl fmt::Display for Offer {
 
 /// Why a server's response to an [`Offer`] fails the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ResponseError {
+pub enum NegotiationError {
     /// The header does not conform to its grammar.
     Malformed(MalformedExtensions),
     /// The response lists an extension that was not offered.
@@ -209,24 +211,26 @@ pub enum ResponseError {
     NotAsOffered,
 }
 
-impl fmt::Display for ResponseError {
+impl fmt::Display for NegotiationError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
-            ResponseError::Malformed(malformed) => return malformed.fmt(out),
-            ResponseError::UnofferedExtension => "the server accepts an extension nobody offered",
-            ResponseError::Repeated => "the server accepts permessage-deflate more than once",
-            ResponseError::InvalidParameter => {
+            NegotiationError::Malformed(malformed) => return malformed.fmt(out),
+            NegotiationError::UnofferedExtension => {
+                "the server accepts an extension nobody offered"
+            }
+            NegotiationError::Repeated => "the server accepts permessage-deflate more than once",
+            NegotiationError::InvalidParameter => {
                 "permessage-deflate: the server's response has an unknown, repeated or invalid \
                  parameter"
             }
-            ResponseError::NotAsOffered => {
+            NegotiationError::NotAsOffered => {
                 "permessage-deflate: the server's response is not what the offer allows"
             }
         })
     }
 }
 
-impl core::error::Error for ResponseError {}
+impl core::error::Error for NegotiationError {}
 
 #[cfg(test)]
 mod tests {
@@ -246,7 +250,7 @@ mod tests {
     }
 
     #[track_caller]
-    fn refused(offer: Offer, response: &str) -> ResponseError {
+    fn refused(offer: Offer, response: &str) -> NegotiationError {
         offer.check_response([response]).expect_err("not acceptable")
     }
 
@@ -333,7 +337,7 @@ mod tests {
             let response = format!("permessage-deflate; {parameters}");
             assert_eq!(
                 refused(LIMITABLE, &response),
-                ResponseError::InvalidParameter,
+                NegotiationError::InvalidParameter,
                 "{response}"
             );
         }
@@ -342,14 +346,14 @@ mod tests {
     #[test]
     fn section_7_1_1_1_an_offered_server_parameter_must_be_answered() {
         let offer = Offer { server_no_context_takeover: true, ..Offer::default() };
-        assert_eq!(refused(offer, "permessage-deflate"), ResponseError::NotAsOffered);
+        assert_eq!(refused(offer, "permessage-deflate"), NegotiationError::NotAsOffered);
     }
 
     #[test]
     fn section_7_1_2_1_the_server_window_must_not_grow() {
         let offer = Offer { server_max_window_bits: Some(10), ..Offer::default() };
         for response in ["permessage-deflate", "permessage-deflate; server_max_window_bits=11"] {
-            assert_eq!(refused(offer, response), ResponseError::NotAsOffered);
+            assert_eq!(refused(offer, response), NegotiationError::NotAsOffered);
         }
         let params = agreed(offer, "permessage-deflate; server_max_window_bits=8");
         assert_eq!(params.server_max_window_bits, 8);
@@ -358,21 +362,21 @@ mod tests {
     #[test]
     fn section_7_1_2_2_the_client_window_must_have_been_offered() {
         let response = "permessage-deflate; client_max_window_bits=10";
-        assert_eq!(refused(Offer::default(), response), ResponseError::NotAsOffered);
+        assert_eq!(refused(Offer::default(), response), NegotiationError::NotAsOffered);
         let offer = Offer { client_max_window_bits: ClientWindow::AtMost(9), ..LIMITABLE };
-        assert_eq!(refused(offer, response), ResponseError::NotAsOffered);
+        assert_eq!(refused(offer, response), NegotiationError::NotAsOffered);
         assert_eq!(agreed(LIMITABLE, response).client_max_window_bits, 10);
     }
 
     #[test]
     fn foreign_repeated_and_malformed_extensions_fail() {
         let offer = Offer::default();
-        assert_eq!(refused(offer, "permessage-foo"), ResponseError::UnofferedExtension);
+        assert_eq!(refused(offer, "permessage-foo"), NegotiationError::UnofferedExtension);
         assert_eq!(
             offer.check_response(["permessage-deflate", "permessage-deflate"]),
-            Err(ResponseError::Repeated)
+            Err(NegotiationError::Repeated)
         );
         let malformed = MalformedExtensions { expected: Expected::Token, at: 19 };
-        assert_eq!(refused(offer, "permessage-deflate;"), ResponseError::Malformed(malformed));
+        assert_eq!(refused(offer, "permessage-deflate;"), NegotiationError::Malformed(malformed));
     }
 }

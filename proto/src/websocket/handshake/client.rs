@@ -3,7 +3,9 @@
 use core::{error, fmt};
 
 use super::{VERSION, key};
-use crate::http::{HeadError, Headers, ResponseHead, Version, WriteError, Writer, list_elements};
+use crate::http::{
+    HeadError, HeadWriteError, Headers, ResponseHead, Version, Writer, list_elements,
+};
 use crate::token::is_token;
 
 /// A request for a WebSocket connection.
@@ -43,10 +45,10 @@ impl<'a> Request<'a> {
     ///
     /// # Errors
     ///
-    /// [`WriteError::NoRoom`], or [`WriteError::InvalidText`] if the target does not begin with `/`
-    /// or is not of visible ASCII characters, if a subprotocol is no token, or if a header would
-    /// not stay on its line.
-    pub fn write(&self, out: &mut [u8]) -> Result<usize, WriteError> {
+    /// [`HeadWriteError::NoRoom`], or [`HeadWriteError::InvalidText`] if the target does not begin
+    /// with `/` or is not of visible ASCII characters, if a subprotocol is no token, or if a header
+    /// would not stay on its line.
+    pub fn write(&self, out: &mut [u8]) -> Result<usize, HeadWriteError> {
         let mut writer = Writer::new(out);
         check_target(self.target)?;
         // Section 4.1, 2: "The method of the request MUST be GET, and the HTTP version MUST be at
@@ -70,10 +72,10 @@ impl<'a> Request<'a> {
     }
 
     /// What the server may choose from. A line for each subprotocol says the same as one list.
-    fn write_offers(&self, writer: &mut Writer<'_>) -> Result<(), WriteError> {
+    fn write_offers(&self, writer: &mut Writer<'_>) -> Result<(), HeadWriteError> {
         for subprotocol in self.subprotocols {
             if !is_token(subprotocol.as_bytes()) {
-                return Err(WriteError::InvalidText);
+                return Err(HeadWriteError::InvalidText);
             }
             writer.header("Sec-WebSocket-Protocol", subprotocol)?;
         }
@@ -96,9 +98,9 @@ impl fmt::Debug for Request<'_> {
 }
 
 /// A space in the target would end it early, and what follows would pass for the version.
-fn check_target(target: &str) -> Result<(), WriteError> {
+fn check_target(target: &str) -> Result<(), HeadWriteError> {
     let visible = target.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
-    if visible && target.starts_with('/') { Ok(()) } else { Err(WriteError::InvalidText) }
+    if visible && target.starts_with('/') { Ok(()) } else { Err(HeadWriteError::InvalidText) }
 }
 
 /// A response that opens the connection.
@@ -354,13 +356,13 @@ mod tests {
              X-More: 1\r\n\r\n"
         );
         for room in 0..length {
-            assert_eq!(request.write(&mut out[..room]), Err(WriteError::NoRoom), "{room}");
+            assert_eq!(request.write(&mut out[..room]), Err(HeadWriteError::NoRoom), "{room}");
         }
     }
 
     #[test]
     fn a_text_can_not_split_the_request() {
-        let invalid = Err(WriteError::InvalidText);
+        let invalid = Err(HeadWriteError::InvalidText);
         let mut out = [0; 512];
         for target in ["", "chat", "/a b", "/a\r\nb", "/#", "/caf\u{e9}", "http://a/"] {
             assert_eq!(Request { target, ..bare() }.write(&mut out), invalid, "{target:?}");

@@ -3,7 +3,7 @@
 use core::{error, fmt};
 
 use super::{MAX_SUBPROTOCOLS, VERSION};
-use crate::http::{HeadError, WriteError, Writer};
+use crate::http::{HeadError, HeadWriteError, Writer};
 
 /// What is wrong with a request by RFC 9112 or RFC 6455, and the response that says so. What a
 /// server refuses for reasons of its own is its own to say.
@@ -100,8 +100,9 @@ impl Rejection {
     ///
     /// # Errors
     ///
-    /// [`WriteError::NoRoom`], which can not be if `out` has [`Rejection::RESPONSE_LEN_MAX`] bytes.
-    pub fn write(self, out: &mut [u8]) -> Result<usize, WriteError> {
+    /// [`HeadWriteError::NoRoom`], which can not be if `out` has [`Rejection::RESPONSE_LEN_MAX`]
+    /// bytes.
+    pub fn write(self, out: &mut [u8]) -> Result<usize, HeadWriteError> {
         let mut writer = Writer::new(out);
         writer.status_line(self.status())?;
         self.write_headers(&mut writer)?;
@@ -110,7 +111,7 @@ impl Rejection {
     }
 
     /// The headers that only some responses have.
-    fn write_headers(self, writer: &mut Writer<'_>) -> Result<(), WriteError> {
+    fn write_headers(self, writer: &mut Writer<'_>) -> Result<(), HeadWriteError> {
         match self {
             // RFC 9110 section 15.5.22: "The server MUST send an Upgrade header field in a 426
             // response". Section 7.8: "A sender of Upgrade MUST also send an "Upgrade" connection
@@ -215,7 +216,7 @@ mod tests {
         for rejection in ALL {
             let length = written(rejection).len();
             for room in 0..length {
-                assert_eq!(rejection.write(&mut vec![0; room]), Err(WriteError::NoRoom));
+                assert_eq!(rejection.write(&mut vec![0; room]), Err(HeadWriteError::NoRoom));
             }
             assert_eq!(rejection.write(&mut vec![0; length]), Ok(length));
         }

@@ -1,7 +1,7 @@
 //! The server's side of the opening handshake (RFC 6455 section 4.2).
 
 use super::{MAX_SUBPROTOCOLS, key};
-use crate::http::{Headers, RequestHead, Version, WriteError, Writer, list_elements};
+use crate::http::{HeadWriteError, Headers, RequestHead, Version, Writer, list_elements};
 use crate::token::is_token;
 use crate::websocket::deflate;
 
@@ -193,8 +193,9 @@ impl Acceptance<'_> {
     ///
     /// # Errors
     ///
-    /// [`WriteError::NoRoom`], or [`WriteError::InvalidText`] if the subprotocol is no token.
-    pub fn write(&self, out: &mut [u8]) -> Result<usize, WriteError> {
+    /// [`HeadWriteError::NoRoom`], or [`HeadWriteError::InvalidText`] if the subprotocol is no
+    /// token.
+    pub fn write(&self, out: &mut [u8]) -> Result<usize, HeadWriteError> {
         let mut writer = Writer::new(out);
         // Section 4.2.2, 5: "A Status-Line with a 101 response code as per RFC 2616", Upgrade with
         // value "websocket", Connection with value "Upgrade", and Sec-WebSocket-Accept.
@@ -206,7 +207,7 @@ impl Acceptance<'_> {
         writer.header("Sec-WebSocket-Accept", accept)?;
         if let Some(subprotocol) = self.subprotocol {
             if !is_token(subprotocol.as_bytes()) {
-                return Err(WriteError::InvalidText);
+                return Err(HeadWriteError::InvalidText);
             }
             writer.header("Sec-WebSocket-Protocol", subprotocol)?;
         }
@@ -280,7 +281,7 @@ mod tests {
              Sec-WebSocket-Protocol: chat\r\n\r\n"
         );
         for room in 0..length {
-            assert_eq!(acceptance.write(&mut out[..room]), Err(WriteError::NoRoom), "{room}");
+            assert_eq!(acceptance.write(&mut out[..room]), Err(HeadWriteError::NoRoom), "{room}");
         }
         assert_eq!(acceptance.write(&mut out[..length]), Ok(length));
     }
@@ -300,7 +301,7 @@ mod tests {
     fn a_subprotocol_can_not_split_the_response() {
         for subprotocol in ["", "a b", "a\r\nSet-Cookie: b", "a,b"] {
             let acceptance = Acceptance { key: "", subprotocol: Some(subprotocol), deflate: None };
-            assert_eq!(acceptance.write(&mut [0; 256]), Err(WriteError::InvalidText));
+            assert_eq!(acceptance.write(&mut [0; 256]), Err(HeadWriteError::InvalidText));
         }
     }
 
