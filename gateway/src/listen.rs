@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// The listening sockets of a gateway.
 #[derive(Debug)]
-pub struct Listening {
+pub struct ListeningSockets {
     /// The address of each listener, in the order of the configuration, with the port that the
     /// kernel chose in place of port 0.
     pub addresses: Vec<SocketAddr>,
@@ -49,7 +49,7 @@ pub struct ListenError {
 /// # Errors
 ///
 /// The first address that is in use or refused. No socket stays open then.
-pub fn open(listeners: &[Listener], shards: usize) -> Result<Listening, ListenError> {
+pub fn open(listeners: &[Listener], shards: usize) -> Result<ListeningSockets, ListenError> {
     open_by(listeners, shards, listen)
 }
 
@@ -58,7 +58,7 @@ pub fn open(listeners: &[Listener], shards: usize) -> Result<Listening, ListenEr
 /// # Errors
 ///
 /// As [`open`].
-pub fn bind_only(listeners: &[Listener], shards: usize) -> Result<Listening, ListenError> {
+pub fn bind_only(listeners: &[Listener], shards: usize) -> Result<ListeningSockets, ListenError> {
     open_by(listeners, shards, |address, tcp| bind(address, tcp).map(TcpListener::from))
 }
 
@@ -66,13 +66,13 @@ fn open_by(
     listeners: &[Listener],
     shards: usize,
     open: impl Fn(SocketAddr, &TcpLayer) -> Result<TcpListener, ListenError>,
-) -> Result<Listening, ListenError> {
+) -> Result<ListeningSockets, ListenError> {
     // All before the first one listens: of two addresses of ours that overlap, such as
     // `0.0.0.0:80` and `127.0.0.1:80`, one would seem to be in use once the other listens.
     for listener in listeners {
         check_unused(listener.address)?;
     }
-    let mut sockets = Listening {
+    let mut sockets = ListeningSockets {
         addresses: Vec::with_capacity(listeners.len()),
         by_shard: (0..shards).map(|_| Vec::with_capacity(listeners.len())).collect(),
     };

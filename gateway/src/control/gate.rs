@@ -318,7 +318,7 @@ mod tests {
 
     /// What comes out of a gate.
     #[derive(Debug, PartialEq, Eq)]
-    struct Passed {
+    struct CameOut {
         text: String,
         fault: Option<HeadFault>,
         /// The stream broke.
@@ -329,7 +329,7 @@ mod tests {
     }
 
     /// Lets `text` through that comes in pieces of so many bytes.
-    fn through(text: &str, piece: usize) -> Passed {
+    fn through(text: &str, piece: usize) -> CameOut {
         let pieces = text.as_bytes().chunks(piece).map(<[u8]>::to_vec).collect();
         let pace = Rc::new(Pace::new(false, None));
         let mut gate = Gate::new(Sent(pieces), Rc::clone(&pace));
@@ -353,7 +353,7 @@ mod tests {
             }
         }
         let text = String::from_utf8(passed).expect("text");
-        Passed { text, fault: pace.fault(), is_error, is_shut, requests: pace.requests() }
+        CameOut { text, fault: pace.fault(), is_error, is_shut, requests: pace.requests() }
     }
 
     #[test]
@@ -367,7 +367,7 @@ mod tests {
         ] {
             for piece in [1, 2, 7, 100_000] {
                 let passed = through(&text, piece);
-                let expected = Passed {
+                let expected = CameOut {
                     text: text.clone(),
                     fault: None,
                     is_error: false,

@@ -23,7 +23,7 @@ const IDENTITY: Identity = Identity { node: Node { number: 7, start: 9 }, seed: 
 const MESSAGE_MAX: u32 = 10_000;
 
 /// What the played shard answers to a request of this kind; `None` for nothing, ever.
-type Shard = fn(&Errand, &Common) -> Option<Outcome>;
+type PlayedShard = fn(&Errand, &Common) -> Option<Outcome>;
 
 /// A control thread, and the thread that plays its shards.
 struct Fixture {
@@ -32,19 +32,19 @@ struct Fixture {
     shards: Option<JoinHandle<()>>,
 }
 
-struct Response {
+struct HttpAnswer {
     status: u16,
     head: String,
     body: String,
 }
 
 impl Fixture {
-    fn new(tokens: &[&str], shard: Shard) -> Self {
+    fn new(tokens: &[&str], shard: PlayedShard) -> Self {
         Self::with_mailboxes(64, tokens, shard)
     }
 
     /// With so many places in each mailbox.
-    fn with_mailboxes(places: usize, tokens: &[&str], shard: Shard) -> Self {
+    fn with_mailboxes(places: usize, tokens: &[&str], shard: PlayedShard) -> Self {
         let shards = 2;
         let wakers: Vec<Waker> = (0..shards).map(|_| Waker::new().unwrap()).collect();
         let (mut posts, entrance) = mailbox::open(&wakers, places);
@@ -79,7 +79,7 @@ impl Fixture {
         Self { admin, ended, shards: Some(thread::spawn(play)) }
     }
 
-    fn send(&self, request: &str) -> Response {
+    fn send(&self, request: &str) -> HttpAnswer {
         let address = self.admin.as_ref().unwrap().address();
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
@@ -88,10 +88,10 @@ impl Fixture {
         stream.read_to_string(&mut text).unwrap();
         let (head, body) = text.split_once("\r\n\r\n").expect("a whole head");
         let status = head[9..12].parse().unwrap();
-        Response { status, head: head.to_ascii_lowercase(), body: body.into() }
+        HttpAnswer { status, head: head.to_ascii_lowercase(), body: body.into() }
     }
 
-    fn request(&self, method: &str, path: &str, body: &str) -> Response {
+    fn request(&self, method: &str, path: &str, body: &str) -> HttpAnswer {
         let length = body.len();
         self.send(&format!(
             "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\
@@ -561,12 +561,12 @@ fn a_full_mailbox_is_said_and_counted() {
     });
     let body = r#"{"target":{"user":"ada"},"text":"x"}"#;
     let publish = || fixture.request("POST", "/v1/publish", body);
-    let answers: Vec<Response> = thread::scope(|scope| {
+    let answers: Vec<HttpAnswer> = thread::scope(|scope| {
         let callers: Vec<_> = (0..CALLERS).map(|_| scope.spawn(publish)).collect();
         callers.into_iter().map(|caller| caller.join().unwrap()).collect()
     });
-    let is_busy = |answer: &&Response| answer.status == 503;
-    let busy: Vec<&Response> = answers.iter().filter(is_busy).collect();
+    let is_busy = |answer: &&HttpAnswer| answer.status == 503;
+    let busy: Vec<&HttpAnswer> = answers.iter().filter(is_busy).collect();
     assert!(!busy.is_empty() && busy.len() < CALLERS, "{} of {CALLERS}", busy.len());
     for answer in &busy {
         assert!(answer.head.contains("retry-after: 1"), "{}", answer.head);

@@ -40,7 +40,7 @@ use crate::config::{Config, Listener};
 use crate::control::{self, AdminThread};
 use crate::hub::{self, Door, Identity, Seed};
 use crate::kernel::Waker;
-use crate::listen::{self, Listening};
+use crate::listen::{self, ListeningSockets};
 use crate::names::Node;
 use crate::shard::{self, Assembly, Command};
 use crate::steering::{Counters, Handle};
@@ -126,7 +126,7 @@ impl Gateway {
     fn launch<B, R>(
         config: Config,
         program: Program,
-        open: fn(&[Listener], usize) -> Result<Listening, ListenError>,
+        open: fn(&[Listener], usize) -> Result<ListeningSockets, ListenError>,
         build: B,
     ) -> Result<Self, StartError>
     where
@@ -137,7 +137,7 @@ impl Gateway {
         let shards = config.shards.resolve(cores());
         let bill = bill(&config, shards);
         bill.check(config.memory.limit()).map_err(StartError::Budget)?;
-        let Listening { addresses, by_shard } =
+        let ListeningSockets { addresses, by_shard } =
             open(&config.listeners, shards).map_err(StartError::Listen)?;
         let handle = Handle::new(shards).map_err(StartError::Waker)?;
         let wakers: Vec<Waker> = handle.wires().iter().map(|wire| wire.waker.clone()).collect();

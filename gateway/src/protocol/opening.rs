@@ -35,9 +35,9 @@ struct Agreed {
 }
 
 /// The head of a response, and that of the request which it answers.
-struct ResponseHead<'r> {
+struct BothHeads<'r> {
     request: &'r RequestHead<'r>,
-    head: &'r [u8],
+    response: &'r [u8],
 }
 
 /// What there is of a request head in the scratch memory, in bytes.
@@ -208,32 +208,26 @@ fn respond(turn: &mut Turn<'_>, request: &RequestHead<'_>, response: Response) {
         Body::Shared(bytes) => {
             let length = Some(bytes.len() as u64);
             let source = Box::new(SharedBytes { bytes, at: 0 });
-            stream(turn, ResponseHead { request, head: &head }, source, length);
+            stream(turn, BothHeads { request, response: &head }, source, length);
         }
         Body::Stream { length, source } => {
-            stream(turn, ResponseHead { request, head: &head }, source, length);
+            stream(turn, BothHeads { request, response: &head }, source, length);
         }
     }
 }
 
 /// Sends the head of a response, and then what its source says.
-fn stream(
-    turn: &mut Turn<'_>,
-    response: ResponseHead<'_>,
-    source: Box<dyn Source>,
-    length: Option<u64>,
-) {
+fn stream(turn: &mut Turn<'_>, heads: BothHeads<'_>, source: Box<dyn Source>, length: Option<u64>) {
     if turn.is_full {
         turn.left.found_full = true;
         return refuse_busy(turn);
     }
-    let ResponseHead { request, head } = response;
-    if turn.work.output.raw(head).is_err() {
+    if turn.work.output.raw(heads.response).is_err() {
         turn.counters.refused_no_memory += 1;
         turn.left.drop = true;
         return;
     }
-    let path = turn.profile().logs_websocket.then(|| request.path().into());
+    let path = turn.profile().logs_websocket.then(|| heads.request.path().into());
     streaming::begin(turn, source, length, path);
 }
 

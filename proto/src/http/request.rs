@@ -155,11 +155,12 @@ fn parse(
         Err(httparse::Error::Version) => return Err(version_error(within)),
         Err(error) => return Err(error.into()),
     };
-    let start_line = (request.method, request.path, Version::from_minor(request.version));
+    let version = Version::from_minor(request.version);
+    let line = RequestLine { method: request.method, target: request.path, version };
     let count = request.headers.len();
     let headers = Headers::new(header_lines, count);
-    let body = read_body(&headers, start_line.2);
-    complete(start_line, headers, body, head_len).map(Status::Complete)
+    let body = read_body(&headers, version);
+    complete(line, headers, body, head_len).map(Status::Complete)
 }
 
 /// What is over the limit: the request line, or the head as a whole.
@@ -177,13 +178,21 @@ fn version_error(bytes: &[u8]) -> HeadError {
     HeadError::of_version(version.unwrap_or_default())
 }
 
+/// The first line of a request, as far as it was understood.
+struct RequestLine<'a> {
+    method: Option<&'a str>,
+    target: Option<&'a str>,
+    version: Version,
+}
+
 /// Checks what only a complete head can be checked for.
 fn complete<'a>(
-    (method, target, version): (Option<&'a str>, Option<&'a str>, Version),
+    line: RequestLine<'a>,
     headers: Headers<'a>,
     body: Result<BodyLength, HeadError>,
     head_len: usize,
 ) -> Result<RequestHead<'a>, HeadError> {
+    let RequestLine { method, target, version } = line;
     let method = method.expect("httparse sets the method of a complete head");
     let target = target.expect("httparse sets the target of a complete head");
     let parts = RequestTarget::parse(target)?;

@@ -155,7 +155,8 @@ impl Header {
         let opcode = check_first(first, reserved)?;
         let Some(&second) = bytes.get(1) else { return Ok(Parsed::Partial) };
         check_second(second, opcode, role)?;
-        let Some((length, used)) = parse_length(&bytes[1..])? else { return Ok(Parsed::Partial) };
+        let Some(field) = parse_length(&bytes[1..])? else { return Ok(Parsed::Partial) };
+        let LengthField { length, bytes: used } = field;
         let after_length = &bytes[1 + used..];
         let mask = match role {
             Role::Client => None,
@@ -282,15 +283,21 @@ fn check_second(second: u8, opcode: OpCode, role: Role) -> Result<(), ProtocolEr
     Ok(())
 }
 
-/// Reads the length from `bytes`, which start with the header's second byte; returns it and how
-/// many bytes it took.
-fn parse_length(bytes: &[u8]) -> Result<Option<(u64, usize)>, ProtocolError> {
+/// The length of a payload, as a header says it.
+struct LengthField {
+    length: u64,
+    /// How many bytes of the header say it.
+    bytes: usize,
+}
+
+/// Reads the length from `bytes`, which start with the header's second byte.
+fn parse_length(bytes: &[u8]) -> Result<Option<LengthField>, ProtocolError> {
     match bytes[0] & !MASKED {
         126 => {
             let Some(field) = bytes[1..].first_chunk::<2>() else { return Ok(None) };
             match u16::from_be_bytes(*field) {
                 0..=125 => Err(ProtocolError::NonMinimalLength),
-                length => Ok(Some((u64::from(length), 3))),
+                length => Ok(Some(LengthField { length: u64::from(length), bytes: 3 })),
             }
         }
         127 => {
@@ -301,10 +308,10 @@ fn parse_length(bytes: &[u8]) -> Result<Option<(u64, usize)>, ProtocolError> {
             let Some(field) = bytes[1..].first_chunk::<8>() else { return Ok(None) };
             match u64::from_be_bytes(*field) {
                 0..=0xFFFF => Err(ProtocolError::NonMinimalLength),
-                length => Ok(Some((length, 9))),
+                length => Ok(Some(LengthField { length, bytes: 9 })),
             }
         }
-        length => Ok(Some((u64::from(length), 1))),
+        length => Ok(Some(LengthField { length: u64::from(length), bytes: 1 })),
     }
 }
 

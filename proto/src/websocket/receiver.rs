@@ -451,21 +451,21 @@ mod tests {
 
     /// What a whole stream said, with the pieces of each message and control frame joined.
     #[derive(Clone, Debug, PartialEq, Eq)]
-    enum Said {
+    enum Heard {
         Message(Kind, Vec<u8>),
         Control(OpCode, Vec<u8>),
     }
 
     #[derive(Default)]
-    struct Listener {
+    struct Hearer {
         receiver: Receiver,
         in_message: bool,
         message: Vec<u8>,
         control: Vec<u8>,
-        said: Vec<Said>,
+        said: Vec<Heard>,
     }
 
-    impl Listener {
+    impl Hearer {
         fn hear(&mut self, bytes: &[u8], rules: &Rules) -> Result<(), ProtocolError> {
             let mut input = bytes.to_vec();
             let mut at = 0;
@@ -487,7 +487,7 @@ mod tests {
             self.message.extend_from_slice(&input[piece.start..piece.end]);
             if piece.part.is_last() {
                 let message = core::mem::take(&mut self.message);
-                self.said.push(Said::Message(piece.kind, message));
+                self.said.push(Heard::Message(piece.kind, message));
             }
         }
 
@@ -495,17 +495,17 @@ mod tests {
             self.control.extend_from_slice(&input[control.start..control.end]);
             if control.part.is_last() {
                 let payload = core::mem::take(&mut self.control);
-                self.said.push(Said::Control(control.opcode, payload));
+                self.said.push(Heard::Control(control.opcode, payload));
             }
         }
     }
 
-    fn hear(pieces: &[&[u8]], rules: &Rules) -> Result<Vec<Said>, ProtocolError> {
-        let mut listener = Listener::default();
+    fn hear(pieces: &[&[u8]], rules: &Rules) -> Result<Vec<Heard>, ProtocolError> {
+        let mut hearer = Hearer::default();
         for piece in pieces {
-            listener.hear(piece, rules)?;
+            hearer.hear(piece, rules)?;
         }
-        Ok(listener.said)
+        Ok(hearer.said)
     }
 
     fn frame(opcode: OpCode, fin: bool, payload: &[u8]) -> Vec<u8> {
@@ -527,7 +527,7 @@ mod tests {
 
     /// RFC 6455 section 5.4: "Control frames MAY be injected in the middle of a fragmented
     /// message."
-    fn dialogue() -> (Vec<u8>, Vec<Said>) {
+    fn dialogue() -> (Vec<u8>, Vec<Heard>) {
         let bytes = [
             frame(OpCode::Text, false, "Grüße, ".as_bytes()),
             frame(OpCode::Ping, true, b"are you there"),
@@ -539,11 +539,11 @@ mod tests {
         ]
         .concat();
         let said = vec![
-            Said::Control(OpCode::Ping, b"are you there".to_vec()),
-            Said::Message(Kind::Text, "Grüße, Welt €".as_bytes().to_vec()),
-            Said::Message(Kind::Bytes, vec![7; 200]),
-            Said::Message(Kind::Text, vec![]),
-            Said::Control(OpCode::Close, b"\x03\xe8".to_vec()),
+            Heard::Control(OpCode::Ping, b"are you there".to_vec()),
+            Heard::Message(Kind::Text, "Grüße, Welt €".as_bytes().to_vec()),
+            Heard::Message(Kind::Bytes, vec![7; 200]),
+            Heard::Message(Kind::Text, vec![]),
+            Heard::Control(OpCode::Close, b"\x03\xe8".to_vec()),
         ];
         (bytes, said)
     }
@@ -572,10 +572,10 @@ mod tests {
     #[test]
     fn invalid_text_is_refused_at_the_first_wrong_byte_of_a_frame() {
         let bytes = frame(OpCode::Text, true, b"ab\xffcd");
-        let mut listener = Listener::default();
+        let mut hearer = Hearer::default();
         let wrong = bytes.len() - 3;
-        assert_eq!(listener.hear(&bytes[..wrong], &RULES), Ok(()));
-        let refused = listener.hear(&bytes[wrong..=wrong], &RULES);
+        assert_eq!(hearer.hear(&bytes[..wrong], &RULES), Ok(()));
+        let refused = hearer.hear(&bytes[wrong..=wrong], &RULES);
         assert_eq!(refused, Err(ProtocolError::InvalidUtf8));
     }
 
@@ -589,16 +589,16 @@ mod tests {
     #[test]
     fn a_compressed_message_is_expected_from_its_first_byte_to_its_last() {
         let rules = Rules { reserved: Reserved::Compression, ..RULES };
-        let mut listener = Listener::default();
-        assert!(listener.receiver.expects_compressed(0xC1));
-        assert!(!listener.receiver.expects_compressed(0x81));
+        let mut hearer = Hearer::default();
+        assert!(hearer.receiver.expects_compressed(0xC1));
+        assert!(!hearer.receiver.expects_compressed(0x81));
         let mut message = frame(OpCode::Text, true, b"abc");
         message[0] |= 0x40;
         for (at, byte) in message.iter().enumerate() {
-            assert!(listener.receiver.expects_compressed(*byte), "byte {at}");
-            assert_eq!(listener.hear(&[*byte], &rules), Ok(()));
+            assert!(hearer.receiver.expects_compressed(*byte), "byte {at}");
+            assert_eq!(hearer.hear(&[*byte], &rules), Ok(()));
         }
-        assert!(!listener.receiver.expects_compressed(0x81));
+        assert!(!hearer.receiver.expects_compressed(0x81));
     }
 
     #[test]

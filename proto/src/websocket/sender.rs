@@ -182,7 +182,7 @@ mod tests {
     }
 
     /// What has been said in whole messages: text or not, compressed or not, and the bytes.
-    type Said = Vec<(Kind, bool, Vec<u8>)>;
+    type Messages = Vec<(Kind, bool, Vec<u8>)>;
 
     fn wishes() -> impl Strategy<Value = Vec<Wish>> {
         let kind = prop_oneof![Just(Kind::Text), Just(Kind::Bytes)];
@@ -195,8 +195,8 @@ mod tests {
 
     /// The frames of all wishes that may be sent, a Ping behind each, and the messages that they
     /// make up by a model of their own.
-    fn send(wishes: &[Wish], size: usize) -> (Vec<u8>, Said) {
-        let (mut sender, mut stream, mut said) = (Sender::default(), Vec::new(), Said::new());
+    fn send(wishes: &[Wish], size: usize) -> (Vec<u8>, Messages) {
+        let (mut sender, mut stream, mut said) = (Sender::default(), Vec::new(), Messages::new());
         let mut open: Option<(Kind, bool, Vec<u8>)> = None;
         let mut put = |header: Header, payload: &[u8]| {
             let at = stream.len();
@@ -224,10 +224,10 @@ mod tests {
         (stream, said)
     }
 
-    fn hear(mut stream: Vec<u8>) -> Result<Said, ProtocolError> {
+    fn hear(mut stream: Vec<u8>) -> Result<Messages, ProtocolError> {
         let rules =
             Rules { role: Role::Client, reserved: Reserved::Compression, max_message: u32::MAX };
-        let (mut receiver, mut at, mut said) = (Receiver::default(), 0, Said::new());
+        let (mut receiver, mut at, mut said) = (Receiver::default(), 0, Messages::new());
         let mut message = Vec::new();
         loop {
             match receiver.handle_input(&mut stream, &mut at, &rules)? {
