@@ -1,5 +1,6 @@
 //! How large things are: types, functions and files of the gateway and of the protocol keep below
-//! bounds, so that each can be read at once and has one subject.
+//! bounds, so that each can be read at once and has one subject. No line of any source is wider
+//! than rustfmt makes code: it leaves comments and texts as they are.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,6 +12,12 @@ const PACKAGES: [&str; 2] = ["gateway", "proto"];
 /// The most lines of a file, without its tests, and of a function.
 const FILE: usize = 450;
 const FUNCTION: usize = 70;
+
+/// The most columns of a line, which is what `rustfmt.toml` says, and the folders that are held to
+/// it; what is in those of [`NOT_OURS`] was written by a program.
+const COLUMNS: usize = 100;
+const FOLDERS: [&str; 4] = ["gateway", "proto", "bench", "tests"];
+const NOT_OURS: [&str; 3] = ["target", "corpus", "node_modules"];
 
 /// The most fields and methods of a type; of a shard, which is a loop over what it has, others.
 const FIELDS: usize = 25;
@@ -74,6 +81,24 @@ fn types_have_one_owner() {
         let most = if name == "Shard" { SHARD_METHODS } else { METHODS };
         assert!(count <= most, "{name} of {module} has {count} methods");
     }
+}
+
+#[test]
+fn lines_are_no_wider_than_code() {
+    let settings = fs::read_to_string(root().join("rustfmt.toml")).expect("a text");
+    assert!(settings.contains(&format!("max_width = {COLUMNS}\n")), "{settings}");
+    let (mut count, mut wide) = (0, String::new());
+    for folder in FOLDERS {
+        for path in sources(&root().join(folder)) {
+            let text = fs::read_to_string(&path).expect("a text");
+            count += text.lines().count();
+            for line in wide_lines(&text) {
+                wide.push_str(&format!("{}:{line} is too wide\n", path.display()));
+            }
+        }
+    }
+    assert!(count > 50_000, "only {count} lines were found");
+    assert!(wide.is_empty(), "{wide}");
 }
 
 fn is_field(line: &str) -> bool {
@@ -148,29 +173,50 @@ fn type_name(code: &str) -> String {
     code.trim_start().chars().take_while(is_name).collect()
 }
 
-/// All sources of the packages, without tests.
-fn all() -> Vec<Source> {
+/// The numbers of the lines that are too wide.
+fn wide_lines(text: &str) -> impl Iterator<Item = usize> {
+    let is_wide = |line: &str| line.chars().count() > COLUMNS;
+    (1..).zip(text.lines()).filter(move |(_, line)| is_wide(line)).map(|(number, _)| number)
+}
+
+/// The folder that all packages are in.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// The sources below a folder.
+fn sources(folder: &Path) -> Vec<PathBuf> {
     let mut sources = Vec::new();
-    for package in PACKAGES {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(package).join("src");
-        let mut folders = vec![root.clone()];
-        while let Some(folder) = folders.pop() {
-            for entry in fs::read_dir(folder).expect("a folder") {
-                let path = entry.expect("a file").path();
-                if path.is_dir() {
-                    folders.push(path);
-                } else if path.extension().is_some_and(|end| end == "rs")
-                    && !path.ends_with("tests.rs")
-                {
-                    let text = fs::read_to_string(&path).expect("a text");
-                    let text = text.split("\n#[cfg(test)]\nmod ").next().expect("a first part");
-                    let path = path.strip_prefix(&root).expect("within").to_path_buf();
-                    sources.push(Source { path, text: text.to_owned() });
-                }
+    let mut folders = vec![folder.to_path_buf()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                let name = path.file_name().expect("a name");
+                let is_ours = NOT_OURS.iter().all(|other| name != *other);
+                folders.extend(is_ours.then_some(path));
+            } else if path.extension().is_some_and(|end| end == "rs") {
+                sources.push(path);
             }
         }
     }
     sources
+}
+
+/// All sources of the packages, without tests.
+fn all() -> Vec<Source> {
+    let mut all = Vec::new();
+    for package in PACKAGES {
+        let folder = root().join(package).join("src");
+        let is_test = |path: &PathBuf| path.ends_with("tests.rs");
+        for path in sources(&folder).into_iter().filter(|path| !is_test(path)) {
+            let text = fs::read_to_string(&path).expect("a text");
+            let text = text.split("\n#[cfg(test)]\nmod ").next().expect("a first part").to_owned();
+            let path = path.strip_prefix(&folder).expect("within").to_path_buf();
+            all.push(Source { path, text });
+        }
+    }
+    all
 }
 
 #[test]
@@ -187,4 +233,6 @@ fn what_is_counted_is_found() {
     assert_eq!(methods[0].1.lines().filter(|line| is_function(line, 4)).count(), 2);
     let found = functions(text);
     assert_eq!(found.iter().map(|(_, lines)| *lines).collect::<Vec<_>>(), [3, 3, 3]);
+    let lines = format!("{}\n{}\n", "é".repeat(COLUMNS), "é".repeat(COLUMNS + 1));
+    assert_eq!(wide_lines(&lines).collect::<Vec<_>>(), [2]);
 }
