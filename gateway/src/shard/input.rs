@@ -35,7 +35,6 @@ impl<R: Ring> Shard<R> {
             }
             let Some(slot) = self.connections.sockets.crowd.pop() else { return };
             if self.connections.sockets.table[slot].stage == Stage::Head
-                && self.connections.services.has_hub()
                 && self.connections.hub.is_overfull()
             {
                 // Other shards do not keep up with those that have opened.
@@ -53,8 +52,7 @@ impl<R: Ring> Shard<R> {
 
     /// Whether serving those that open or end is work for the next turn.
     pub(super) fn may_serve_crowd(&self) -> bool {
-        let waits = self.connections.services.has_hub() && self.connections.hub.is_overfull();
-        !self.connections.sockets.crowd.is_empty() && !waits
+        !self.connections.sockets.crowd.is_empty() && !self.connections.hub.is_overfull()
     }
 
     /// Lets publishers that were held be read from again, once there is room for what they publish.
