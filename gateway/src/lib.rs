@@ -1,8 +1,9 @@
 //! Tidegate: an edge gateway for WebSocket.
 //!
 //! The binary is a thin layer over [`gateway::Gateway`], which an embedding program can use as
-//! well: it starts one shard per core, each with its own ring, listeners and connections, and
-//! answers each route with a [`handler::Handler`]. Handlers are built in, or the program's own:
+//! well: it starts the configured number of shards, by default one for each core, each with its own
+//! ring, listeners and connections, and answers each route with a [`handler::Handler`]. Handlers
+//! are built in, or the program's own:
 //!
 //! ```no_run
 //! use tidegate::config::Config;
@@ -13,7 +14,7 @@
 //!
 //! impl Handler for Greet {
 //!     fn opened(&mut self, context: &mut Context<'_, '_>, _admission: Admission) {
-//!         // Who takes nothing is closed, as its route says: nothing is left to do here.
+//!         // A connection that cannot take it is closed by the gateway.
 //!         let _ = context.send_text("hello");
 //!     }
 //!

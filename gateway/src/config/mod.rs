@@ -52,7 +52,8 @@ pub struct Config {
     pub shards: Shards,
     /// Whether shards are pinned to cores. Default [`Pin::Auto`].
     pub pin: Pin,
-    /// A filter directive of `tracing`, such as `info` or `tidegate=debug`. Default `info`.
+    /// A filter directive of `tracing`, such as `info` or `tidegate=debug`. Default `info`. It is
+    /// for the binary: [`Gateway::start`](crate::gateway::Gateway::start) sets up no log.
     pub log: String,
     /// How much the process may ever hold in user space; a start whose bill is higher is refused.
     /// Default [`MemoryLimit::Auto`].

@@ -58,8 +58,8 @@ pub enum RouteHandler {
 /// What happens to a peer that does not take what is queued for it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum SlowPeer {
-    /// `pause`: nothing more is read from the peer until its backlog has room. A peer that takes no
-    /// byte for the stack's `stall` is closed.
+    /// `pause`: nothing more is read from the peer while anything waits for it. A peer that takes
+    /// no byte for the stack's `stall` is closed.
     #[default]
     Pause,
     /// `close`: the connection ends with 1013 as soon as its backlog is full or the shard has no

@@ -26,8 +26,9 @@ pub struct Connection {
     pub control: Option<BlockId>,
     /// The first block of what the peer has not taken.
     pub backlog: Option<BlockId>,
-    /// Bytes in the backlog. Invariant: at most the route's bound, and what was left of one turn's
-    /// output when its send fell short.
+    /// Bytes in the backlog. Invariant: at most the route's bound, and beyond it what was left of
+    /// one turn's output when its send fell short, a Close frame or last words behind all else,
+    /// what waits only to be sealed, and a last response.
     pub backlog_bytes: u32,
     /// What it runs under, as its route says.
     pub service: ServiceId,

@@ -1,10 +1,10 @@
 //! A gateway: its shards, each on a thread of its own.
 //!
-//! A [`Gateway`] is started from a configuration, checked before: [`Gateway::start`] says all that
-//! keeps it from serving as a [`StartError`]. What the program adds is a [`Program`]: handlers for
-//! routes, layers and protocols for listeners. While it runs, any thread may watch and steer it by
-//! its [`Handle`], and publish by its [`Door`]. It ends by a drain, by a stop, or because a shard
-//! has failed; [`Gateway::join`] waits for that and says which.
+//! A [`Gateway`] is started from a configuration. [`Gateway::start`] checks it, and says what keeps
+//! the gateway from serving as a [`StartError`]. What the program adds is a [`Program`]: handlers
+//! for routes, layers and protocols for listeners. While it runs, any thread may watch and steer it
+//! by its [`Handle`], and publish by its [`Door`]. It ends by a drain, by a stop, or because a
+//! shard has failed; [`Gateway::join`] waits for that, and says whether a shard has failed.
 //!
 //! ```no_run
 //! use tidegate::config::Config;
@@ -68,7 +68,9 @@ pub struct Gateway {
 const REHEARSAL_PAUSE: Duration = Duration::from_millis(1);
 
 impl Gateway {
-    /// Starts the shards of `config`; when this returns, all of them serve.
+    /// Starts the shards of `config`; when this returns, all of them serve. It sets up no log
+    /// ([`Config::log`] is for the binary), and does not raise the limit of open files: the program
+    /// does, if it wants to.
     ///
     /// # Errors
     ///
@@ -92,8 +94,8 @@ impl Gateway {
 
     /// Whether the machine would let a gateway of `config` start: sets all of it up, its rings and
     /// memory and threads, with sockets that nobody can connect to, and takes it down again. The
-    /// control thread serves meanwhile, but at a port that nobody knows. What the shards may come
-    /// to hold.
+    /// control thread serves meanwhile, but at a port that nobody knows. Returns what the gateway
+    /// may come to hold.
     ///
     /// # Errors
     ///
@@ -200,7 +202,7 @@ impl Gateway {
         &self.addresses
     }
 
-    /// What the shards may come to hold.
+    /// What the gateway may come to hold: each of its shards, and what it has once.
     #[must_use]
     pub fn bill(&self) -> &Bill {
         &self.bill

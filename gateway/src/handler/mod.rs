@@ -14,7 +14,8 @@
 //! 3. [`Handler::message`] with each message, or each [`Piece`] of one ([`Handler::wants`]), and
 //!    [`Handler::writable`] when a peer has taken what it had no room for before.
 //! 4. [`Handler::event`] with what another thread tells it by the hub's [`Door`](crate::hub::Door).
-//! 5. [`Handler::ended`] exactly once, whatever ended it, with an [`End`]: who began it, and why.
+//! 5. [`Handler::ended`] exactly once for each [`Handler::opened`], whatever ended the connection,
+//!    with an [`End`]: who began it, and why.
 //!
 //! None of these words is WebSocket's own, though that is what carries them: a [`Cause`] is a close
 //! code to it, [`Kind::Bytes`] a binary message.
@@ -35,7 +36,7 @@
 //! impl Handler for Shout {
 //!     fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece<'_>) {
 //!         let loud = context.bytes(&piece).to_ascii_uppercase();
-//!         // Who takes nothing is closed, as its route says: nothing is left to do here.
+//!         // A connection that cannot take it is closed by the gateway.
 //!         let _ = context.send_piece(piece.kind, piece.part, &loud);
 //!     }
 //! }

@@ -203,7 +203,7 @@ impl Door {
 
     /// Asks whom it concerns; `reply` is called once, on a shard's thread, or on this one if the
     /// errand is not sent. It must not wait for anything. What concerns all connections is passed
-    /// on by a shard to all others, none of which says no, and is answered once, with the sum.
+    /// on to all shards, and answered once, with the sum.
     /// [`Errand::Connections`], [`Errand::Topics`] and [`Errand::LargestTopics`] are for
     /// [`Door::ask_shard`], and go to the first shard here.
     pub fn ask(&self, errand: Errand, reply: impl FnOnce(Outcome) + Send + 'static) {
@@ -214,7 +214,9 @@ impl Door {
     }
 
     /// Tells the handler of a connection something; `reply` is as for [`Door::ask`]. What is told
-    /// by one thread to one connection arrives in order.
+    /// by one thread to one connection arrives in order. [`NotDone::Unknown`]: a protocol of the
+    /// program's own is spoken on it, which has no handler. [`NotDone::NotOpen`]: it is not open,
+    /// or the body of a response is sent on it.
     pub fn tell(
         &self,
         id: ConnectionId,
@@ -238,7 +240,10 @@ impl Door {
         self.ask(Errand::Found(ticket, Finding::new(what)), reply);
     }
 
-    /// Asks one shard, which exists.
+    /// Asks one shard; `reply` is as for [`Door::ask`].
+    ///
+    /// # Panics
+    /// There is no such shard: `shard` is not below [`Door::shards`].
     pub fn ask_shard(
         &self,
         shard: usize,

@@ -4,7 +4,7 @@
 //! [`Desk`](crate::handler::Desk), a protocol by its [`Exchange`](crate::protocol::Exchange), and
 //! any other thread by a [`Door`].
 //!
-//! It knows nothing of sockets. Every topic has a *home*: the shard that its name hashes to. The
+//! It does nothing with sockets. Every topic has a *home*: the shard that its name hashes to. The
 //! home gives the topic's messages their order, keeps history and presence, and knows which shards
 //! have subscribers; each of those gets one pointer to a message through its mailbox, and finds its
 //! own subscribers. So a message takes two hops at most, and messages of one publisher to one topic

@@ -20,7 +20,8 @@ use crate::names::{ConnectionId, Name};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteError {
     /// The connection's backlog, or the shard's pool, is full. A message has been lost, or cut
-    /// short, so the connection is closed, as for [`Cause::NoRoom`].
+    /// short, so the connection is closed, as for [`Cause::NoRoom`]; one on which a protocol of the
+    /// program's own is spoken is dropped.
     Full,
     /// The connection is closing: nothing may be sent any more.
     Closing,
@@ -64,7 +65,7 @@ impl Context<'_, '_> {
     }
 
     /// Sends the piece at hand back. One that lies in the receive buffer leaves from there without
-    /// being copied.
+    /// being copied, if nothing else is in its way.
     ///
     /// # Errors
     /// See [`WriteError`].
@@ -162,7 +163,7 @@ impl Context<'_, '_> {
     /// Subscribes the connection to a topic; nothing changes if it is subscribed.
     ///
     /// # Errors
-    /// A bound of the hub is met.
+    /// [`NotDone::TooManySubscriptions`], [`NotDone::Full`].
     pub fn subscribe(&mut self, topic: &Name, how: Subscribing) -> Result<(), NotDone> {
         let form = self.form(how.events);
         let how = Subscribing { user: self.user(), form, ..how };
@@ -185,8 +186,8 @@ impl Context<'_, '_> {
     /// returns; what becomes of it is not told. See [`Message::new`] for what is copied.
     ///
     /// # Errors
-    /// [`NotDone::Busy`]; [`NotDone::NotOpen`] once the connection is
-    /// closing: what was refused must not be followed by what came behind it.
+    /// [`NotDone::Busy`]; [`NotDone::NotOpen`] once the connection is closing, so that nothing is
+    /// published behind a message that was refused.
     pub fn publish(
         &mut self,
         target: &Target,

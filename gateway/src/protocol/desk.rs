@@ -8,7 +8,7 @@ use crate::hub::{Content, Hub, Message, NotDone, Publication, Target, Why};
 /// What there is without a connection: the hub and the time. It is lent for the length of one call.
 ///
 /// What is done here to connections goes out as mail, to this shard's own as to others', and is
-/// carried out in a later turn of the loop: a handler is never called from within one of its calls.
+/// carried out once the call has returned: a handler is never called from within one of its calls.
 pub struct Desk<'d> {
     hub: &'d mut Hub,
     now: Duration,
@@ -19,7 +19,8 @@ impl<'d> Desk<'d> {
         Self { hub, now }
     }
 
-    /// The time of this turn of the loop, since some moment before the start. It never goes back.
+    /// The time of this call, since some moment before the start. Calls for what has come in
+    /// together have the same. It never goes back.
     #[must_use]
     pub fn now(&self) -> Duration {
         self.now

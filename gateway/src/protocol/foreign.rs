@@ -36,25 +36,32 @@ pub type ProtocolFactory = dyn Fn(&Listener) -> Option<Box<dyn Protocol>> + Send
 /// shared. It sees each connection through an [`Exchange`]: [`Protocol::begin`] once, then the
 /// other calls in any order, and [`Protocol::ended`] exactly once, whatever ended the connection.
 ///
-/// The listener's stack says how long its connections are waited for: after `ping` without a byte
-/// [`Protocol::silent`] is called, and after `pong` more the connection is dropped; what is kept of
-/// its input must be whole after `message`, and who takes nothing of what waits for it is dropped
-/// after `stall`. How much of both there may be is its [`Allowance`].
+/// The options of the layer `ws` in the listener's stack say how long its connections are waited
+/// for: after `ping` without a byte [`Protocol::silent`] is called, and after `pong` more the
+/// connection is dropped; what is kept of its input must be whole after `message`, and who takes
+/// nothing of what waits for it is dropped after `stall`. How much of both there may be is its
+/// [`Allowance`].
 pub trait Protocol {
     /// What each connection may have. Asked once for each shard and listener.
     fn allowance(&self) -> Allowance {
         Allowance::default()
     }
 
-    /// A connection has come; it may be spoken to at once.
+    /// A connection has come; it may be spoken to at once. Not called where all places are taken or
+    /// the shard drains: such a connection is dropped.
     fn begin(&mut self, _exchange: &mut Exchange<'_, '_>) {}
 
-    /// Bytes have come in, not always all that are there: what begins in them may end in later
-    /// ones. What a peer has done that asks for very much in few bytes is bounded in each turn of
-    /// the loop; what comes behind waits for the next.
+    /// Bytes have come in, at most 2 KiB at once, and not always all that are there: what begins in
+    /// them may end in later ones.
+    ///
+    /// Of one call, each [`send`](Exchange::send), [`echo`](Exchange::echo),
+    /// [`keep`](Exchange::keep), [`subscribe`](Exchange::subscribe),
+    /// [`unsubscribe`](Exchange::unsubscribe) and [`publish`](Exchange::publish) beyond the 64th
+    /// takes 128 bytes of `limits.heavy_input`. Once that is used up, further input waits for the
+    /// next turn of the loop.
     fn input(&mut self, exchange: &mut Exchange<'_, '_>, input: Stretch<'_>);
 
-    /// Everything that waited is sent.
+    /// The peer has taken all that waited for it. Called only after something had to wait.
     fn writable(&mut self, _exchange: &mut Exchange<'_, '_>) {}
 
     /// Nothing has come from the peer for a while. What is said here may move it to answer.
@@ -67,7 +74,7 @@ pub trait Protocol {
     /// they are not asked for if the peer does not take what it was sent before.
     fn last_words(&mut self, _exchange: &mut Exchange<'_, '_>, _why: Failing) {}
 
-    /// The connection has ended; `own` is what was kept for it.
+    /// The connection has ended; `own` is what was kept for it by [`Exchange::own`].
     fn ended(&mut self, _id: ConnectionId, _own: &[u8; FOREIGN_OWN], _end: End) {}
 }
 
@@ -178,9 +185,9 @@ impl Exchange<'_, '_> {
         self.write(&Payload::Span(stretch.span))
     }
 
-    /// Keeps what is half received, behind what is kept already, until its rest comes. What is more
-    /// than [`Allowance::kept`] ends the connection as fault 0, and what finds no memory for want
-    /// of that.
+    /// Keeps what is half received, behind what is kept already, until its rest comes. If that is
+    /// more than [`Allowance::kept`], the connection ends as by fault 0; if there is no memory for
+    /// it, by [`Failing::NoMemory`].
     ///
     /// # Errors
     /// [`WriteError::Full`].
@@ -228,7 +235,7 @@ impl Exchange<'_, '_> {
         *self.became_whole = true;
     }
 
-    /// What the protocol keeps for this connection itself.
+    /// The [`FOREIGN_OWN`] bytes that the protocol keeps for this connection: zeros as it begins.
     pub fn own(&mut self) -> &mut [u8; FOREIGN_OWN] {
         &mut state(self.work.output.connection).own
     }
@@ -260,7 +267,7 @@ impl Exchange<'_, '_> {
     /// Subscribes the connection to a topic; nothing changes if it is subscribed.
     ///
     /// # Errors
-    /// A bound of the hub is met.
+    /// [`NotDone::TooManySubscriptions`], [`NotDone::Full`].
     pub fn subscribe(&mut self, topic: &Name) -> Result<(), NotDone> {
         self.acts += 1;
         self.work.hub.subscribe(self.work.id, topic, Subscribing::default())

@@ -54,11 +54,13 @@ pub enum Body {
 
 /// Says the body of a response piece by piece. It is asked whenever the peer has taken what was
 /// said before and there is room for more, within the backlog of the route, and dropped when all is
-/// said or the connection has ended. A peer that takes nothing is dropped as any that stalls. A
-/// source that says nothing for as long as its listener lets peers be silent (`ping`) is given up,
-/// and its connection with it. So is one whose peer has finished writing.
+/// said or the connection has ended. A peer that takes nothing is dropped as any that stalls.
+///
+/// A source that says nothing while nothing that it said before waits for the peer is not asked
+/// again, and is given up after the listener's `ping`, its connection with it. So it cannot wait
+/// for others. One whose peer has finished writing is given up as well.
 pub trait Source {
-    /// Says what there is now, as far as there is room, and when it was the last of it.
+    /// Says what there is now, as far as there is room, and by [`Sink::end`] that it was the last.
     fn pull(&mut self, sink: &mut Sink<'_, '_>);
 }
 
@@ -124,7 +126,8 @@ impl Response {
     /// The same with one more header.
     ///
     /// # Errors
-    /// It would not stay on its line, or there is no room for it, or it is the gateway's.
+    /// The name is no token, or the value has control characters; there is no room for it; or the
+    /// gateway writes it itself.
     pub fn with(mut self, name: &str, value: &str) -> Result<Self, ResponseError> {
         if let Some(own) = OWN.into_iter().find(|own| own.eq_ignore_ascii_case(name)) {
             return Err(ResponseError::OwnHeader(own));

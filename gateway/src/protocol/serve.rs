@@ -25,9 +25,10 @@ use crate::names::{ConnectionId, Ticket};
 /// How a handler wants its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wants {
-    /// As they come in, without waiting for their end and without being copied.
+    /// As they come in, without waiting for their end and without being copied. A compressed
+    /// message comes in pieces once all of it is there, and is bounded as one that is wanted whole.
     Pieces,
-    /// Whole, up to the route's `max_buffered_message`.
+    /// Whole, up to the route's `max_buffered_message`. A longer one ends the connection with 1009.
     Whole,
 }
 
@@ -71,24 +72,27 @@ impl Piece<'_> {
 /// What a handler decides about a request.
 #[derive(Debug)]
 pub enum Decision {
-    /// Open the WebSocket connection, if the request asks for one, and give it this.
+    /// Open the WebSocket connection, if the request asks for one, and give it this. Otherwise the
+    /// request is refused.
     Admit(Admission),
     /// Refuse.
     Refuse(Refusal),
     /// Answer with this, and close.
     Respond(Response),
-    /// It depends on something that has to be found out first.
+    /// It depends on something that has to be found out first: see [`Decision::later`].
     Later(Question),
 }
 
 impl Decision {
-    /// It depends on something that `ask` has somebody find out, who tells it with the ticket, by
-    /// [`Door::found`](crate::hub::Door::found): then [`Handler::decided`] decides. `ask` is called
-    /// at once and must not wait; it is not called, and the request answered with 503, if as many
-    /// are undecided as the route's `undecided` allows, all places are taken, or there is no block
-    /// for the head. It is answered with 504 if it is not decided within the listener's `decision`,
-    /// counted from the end of its head however much is asked, and with 503 when the shard drains;
-    /// if its peer leaves, nobody is told.
+    /// Decides later. `ask` hands the question on with a ticket, and whoever finds the answer tells
+    /// it by [`Door::found`](crate::hub::Door::found): then [`Handler::decided`] decides. `ask` is
+    /// called at once and must not wait.
+    ///
+    /// It is not called, and the request is answered with 503, if as many are undecided as the
+    /// route's `undecided` allows, all places are taken, the shard drains, or there is no block for
+    /// the head. A request that is not decided within the listener's `decision`, counted from the
+    /// end of its head however many questions are asked, is answered with 504; one that is
+    /// undecided when the shard drains, with 503. If its peer leaves, nobody is told.
     pub fn later(ask: impl FnOnce(Ticket) + 'static) -> Self {
         Self::Later(Question(Box::new(ask)))
     }
@@ -156,15 +160,16 @@ impl error::Error for ImportError {}
 pub struct End {
     /// The peer began it.
     pub by_peer: bool,
-    /// Why, as was said last: by the peer, which repeats what it was told, or by us if it could not
-    /// answer. `None` if the connection just ended.
+    /// Why. What the peer's last word says: its own, or ours repeated. Our own reason, if we broke
+    /// off without waiting for an answer. `None` if the peer's last word never came: it was lost
+    /// with the connection, or did not come in time.
     pub cause: Option<Cause>,
 }
 
 impl End {
-    /// The peer has just ended it.
+    /// The peer, or the network, has ended it without a word.
     pub const ABRUPT: Self = Self { by_peer: true, cause: None };
-    /// We have just ended it.
+    /// We have ended it without a word, or had no answer to ours.
     pub const DROPPED: Self = Self { by_peer: false, cause: None };
     /// The shard has ended.
     pub const STOPPED: Self = Self { by_peer: false, cause: Some(Cause::GoesAway) };
@@ -178,23 +183,22 @@ pub enum Event<'e> {
     Told(&'e [u8]),
 }
 
-/// What answers a route. See the module for the order of calls.
+/// What answers a route. See [`crate::handler`] for the order of calls.
 pub trait Handler {
     /// How messages are wanted.
     fn wants(&self) -> Wants {
         Wants::Pieces
     }
 
-    /// A request came in for the route. One that is admitted need not open: it may ask for no
-    /// WebSocket connection, or all places may be taken.
+    /// A request came in for the route. By default each is admitted, with nothing. One that is
+    /// admitted need not open: it may ask for no WebSocket connection, or all places may be taken.
     fn request(&mut self, _head: &RequestHead<'_>, _desk: &mut Desk<'_>) -> Decision {
         Decision::Admit(Admission::default())
     }
 
-    /// What a [`Decision::later`] about a request has asked is found out: `head` is the request's,
-    /// as it was. What is decided here is carried out as if it had been decided at once; it may
-    /// depend on something else again. Nothing is refused for a handler that never decides later;
-    /// of one that does and does not decide here, each request is.
+    /// What a [`Decision::later`] has asked about a request is found out; `head` is as it was. What
+    /// is decided is carried out as if at once, and may be another [`Decision::later`]. Who decides
+    /// later has to implement this: by default the request is refused.
     fn decided(
         &mut self,
         _head: &RequestHead<'_>,
@@ -211,7 +215,7 @@ pub trait Handler {
     /// A message, or a piece of one.
     fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece<'_>);
 
-    /// Everything that was queued is sent.
+    /// The peer has taken all that waited for it. Called only after something had to wait.
     fn writable(&mut self, _context: &mut Context<'_, '_>) {}
 
     /// Something has happened that has to do with the connection, and was not sent by its peer.

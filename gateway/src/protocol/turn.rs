@@ -157,7 +157,7 @@ pub struct Work<'a> {
     pub compressor: &'a mut Compressor,
     /// The shard's part of the hub.
     pub hub: &'a mut Hub,
-    /// The time of this turn of the loop.
+    /// The time at which this turn began.
     pub now: Duration,
     /// The connection's id.
     pub id: ConnectionId,
@@ -183,8 +183,8 @@ impl Work<'_> {
     /// Publishes a message for the connection.
     ///
     /// # Errors
-    /// [`NotDone::NotOpen`] once it is ending: what was refused must not be followed by what came
-    /// behind it. What `message` says.
+    /// [`NotDone::NotOpen`] once it is ending, so that nothing is published behind a message that
+    /// was refused. What `message` says.
     pub fn publish(
         &mut self,
         target: &Target,

@@ -15,15 +15,16 @@ pub trait Layer {
     fn begin(&mut self, _slot: Slot) {}
 
     /// Opens bytes in the order in which they came in; returns how many plain ones there are now at
-    /// their front. That may be none.
+    /// their front. That may be none, and never more than came in: what is held back has to fit
+    /// later.
     ///
     /// # Errors
     /// They are not what a peer may send: the connection is dropped.
     fn open(&mut self, slot: Slot, received: &mut [u8]) -> Result<usize, Broken>;
 
     /// Seals bytes from the front of `plain`, as many as there is room for what they become. They
-    /// leave in the order of these calls. If there was room and none is taken, the connection is
-    /// dropped.
+    /// leave in the order of these calls. If there was room for more than 1 KiB and none is taken,
+    /// the connection is dropped.
     fn seal(&mut self, slot: Slot, plain: &[u8], wire: &mut [u8]) -> Sealed;
 
     /// A connection has ended.
