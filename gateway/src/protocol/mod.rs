@@ -60,6 +60,8 @@ pub mod turn;
 mod undecided;
 mod websocket;
 
+#[doc(inline)]
+pub use crate::connection::FOREIGN_OWN;
 use crate::connection::{Connection, Spoken};
 use crate::counters::Counters;
 use crate::hub::Finding;

@@ -6,10 +6,14 @@
 //! waits as it is, in front of all else.
 
 use crate::config::Listener;
-use crate::kernel::Slot;
+
+/// What names a connection to a layer, from [`Layer::begin`] to [`Layer::end`]: later it may be
+/// another's.
+#[doc(inline)]
+pub use crate::kernel::Slot;
 
 /// A transport that a program brings along. It belongs to one shard and one listener, and what it
-/// keeps of its connections it keeps by their slots.
+/// keeps of its connections it keeps by their [`Slot`].
 pub trait Layer {
     /// A connection has come in.
     fn begin(&mut self, _slot: Slot) {}
