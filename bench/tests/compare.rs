@@ -102,11 +102,12 @@ fn a_gateway_that_fails_is_in_the_report_and_its_own_error() {
 fn another_build_is_all_that_a_change_is_compared_with() {
     let echo = Work::Echo { connections: 2, size: 1, seconds: 0.01, pace: Pace::Closed };
     let before = Some(gateway_program().unwrap());
-    let contest = contest(echo, Peer::Epoll).with_before();
+    let contest = contest(echo, Peer::Epoll).with_before(6);
     let report = compare(&Arguments { before, ..arguments() }, vec![contest]).unwrap();
     let rows = &report.comparisons[0].rows;
     let names: Vec<_> = rows.iter().map(|row| &*row.server).collect();
     assert_eq!(names, ["tidegate", "before"], "{report}");
+    assert_eq!(rows[0].rounds, 6, "all that were asked for: {report}");
     assert!(rows[0].figures[0].ratio.is_some(), "{report}");
 }
 

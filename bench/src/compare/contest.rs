@@ -16,6 +16,9 @@ use tidegate::kernel::raise_open_files;
 /// Ordinary descriptors that are left for everything that is no connection.
 const DESCRIPTORS_KEPT: u64 = 1000;
 
+/// What a contest between two builds may take: more than it does.
+const AN_HOUR: Duration = Duration::from_secs(3600);
+
 /// Rounds that there are in any case: fewer have no quartiles worth the name.
 pub const ROUNDS_MIN: usize = 5;
 
@@ -203,16 +206,17 @@ impl Contest {
         self.groups().iter().map(Vec::len).sum::<usize>() * self.rounds
     }
 
-    /// The same work for the gateway and another build of it.
+    /// The same work for the gateway and another build of it. They are two, so each has all `rounds`,
+    /// also where with many others these would take too long.
     #[must_use]
-    pub fn with_before(self) -> Self {
+    pub fn with_before(self, rounds: usize) -> Self {
         let contenders = vec![Contender::Gateway, Contender::Before];
         // The floor of memory stays what it is.
         let against = match self.work {
             Work::Idle { .. } => self.against,
             _ => Contender::Before,
         };
-        Self { contenders, against, wanted: Vec::new(), ..self }
+        Self { contenders, against, wanted: Vec::new(), rounds, time: AN_HOUR, ..self }
     }
 
     /// Lets all do the work, round by round. A server that fails drops out.

@@ -41,7 +41,8 @@ pub struct Arguments {
     /// How much is compared.
     #[arg(long, value_enum, default_value_t = Suite::Quick)]
     pub suite: Suite,
-    /// Rounds of each server, at least five; fewer than this, but five, if time is up before that.
+    /// Rounds of each server, at least five; fewer than this, but five, if time is up before that,
+    /// unless there is only another build to compare with.
     #[arg(long, default_value_t = 15, value_parser = rounds())]
     pub rounds: u16,
     /// The gateway to start; `tidegate` beside this program if not given.
@@ -88,7 +89,8 @@ impl Arguments {
         if self.before.is_some() {
             contests.retain(|contest| contest.contenders.contains(&Contender::Gateway));
             contests.retain(Contest::is_of_programs);
-            contests = contests.into_iter().map(Contest::with_before).collect();
+            let with_before = |contest: Contest| contest.with_before(self.rounds.into());
+            contests = contests.into_iter().map(with_before).collect();
         }
         if contests.is_empty() {
             let why = format!("no contest is left; there are: {}", titles.join("; "));
