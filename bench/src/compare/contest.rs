@@ -206,8 +206,8 @@ impl Contest {
         self.groups().iter().map(Vec::len).sum::<usize>() * self.rounds
     }
 
-    /// The same work for the gateway and another build of it. They are two, so each has all `rounds`,
-    /// also where with many others these would take too long.
+    /// The same work for the gateway and another build of it. They are two, so each has all
+    /// `rounds`, also where with many others these would take too long.
     #[must_use]
     pub fn with_before(self, rounds: usize) -> Self {
         let contenders = vec![Contender::Gateway, Contender::Before];
