@@ -565,7 +565,7 @@ mod tests {
 
     #[test]
     fn last_words_have_room_where_data_has_none() {
-        for (waits, last) in [(746, 254), (1200, 254)] {
+        for waits in [1000 - CONTROL_RESERVE as usize, 1200] {
             let mut connection = Connection::free(0);
             connection.states.set_writing(Writing::InBatch);
             turn_of(&mut connection, &[], 100, |output| {
@@ -573,7 +573,7 @@ mod tests {
                 output.backlog_limit = 1000;
                 assert_eq!(output.data(&Payload::Bytes(b"x")), Err(Full));
                 output.make_room_at_the_end(CONTROL_RESERVE);
-                let words = vec![0; last];
+                let words = [0; CONTROL_RESERVE as usize];
                 assert_eq!(output.last_words(&Payload::Bytes(&words[1..])), Ok(()));
                 assert_eq!(output.last_words(&Payload::Bytes(&words[..1])), Ok(()));
                 assert_eq!(output.last_words(&Payload::Bytes(&words[..1])), Err(Full), "{waits}");
