@@ -42,6 +42,10 @@ pub struct Choice {
     /// Shards of the gateway that is started; 1 if not given.
     #[arg(long, conflicts_with_all = ["url", "peer"])]
     pub shards: Option<u32>,
+    /// How the gateway that is started asks the kernel, `io_uring` or `epoll`; as it chooses if not
+    /// given.
+    #[arg(long, conflicts_with_all = ["url", "peer"])]
+    pub driver: Option<String>,
 }
 
 /// A server that runs. One that was started here ends with this value.
@@ -76,7 +80,13 @@ impl Server {
         }
         match choice.peer {
             Some(peer) => Self::start_peer(peer),
-            None => Self::start_gateway(choice.gateway.as_deref(), choice.shards.unwrap_or(1), ""),
+            None => {
+                let driver =
+                    choice.driver.as_ref().map(|driver| format!("driver = \"{driver}\"\n"));
+                let config = driver.unwrap_or_default();
+                let shards = choice.shards.unwrap_or(1);
+                Self::start_gateway(choice.gateway.as_deref(), shards, &config)
+            }
         }
     }
 

@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, ValueEnum};
-use tidegate::config::{BuiltWrong, Config, MAX_SHARDS, Shards, parse_admin_address};
+use tidegate::config::{BuiltWrong, Config, DriverChoice, MAX_SHARDS, Shards, parse_admin_address};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -36,6 +36,10 @@ pub struct Arguments {
     /// Run so many shards in place of the configured number: 1 to 1024, or `auto` for one a core
     #[arg(short, long, value_name = "N|auto", value_parser = shards)]
     pub shards: Option<Shards>,
+    /// Ask the kernel by this in place of what is configured: `io_uring`, `epoll`, or `auto` for
+    /// the first of them that is to be had
+    #[arg(long, value_name = "DRIVER", value_parser = driver)]
+    pub driver: Option<DriverChoice>,
     /// Be steered and watched at this address in place of the configured one, or not, by `off`
     #[arg(long, value_name = "ADDR|off", value_parser = admin)]
     pub admin: Option<AdminAddress>,
@@ -76,6 +80,7 @@ impl Arguments {
             Some(path) => read(path)?,
         };
         config.shards = self.shards.unwrap_or(config.shards);
+        config.driver = self.driver.unwrap_or(config.driver);
         if let Some(AdminAddress(address)) = self.admin {
             config = config.with_admin(address);
         }
@@ -111,6 +116,10 @@ fn admin(text: &str) -> Result<AdminAddress, String> {
     parse_admin_address(text).map(AdminAddress)
 }
 
+fn driver(text: &str) -> Result<DriverChoice, String> {
+    DriverChoice::parse(text).ok_or_else(|| "must be `auto`, `io_uring` or `epoll`".to_owned())
+}
+
 fn read(path: &Path) -> Result<Config, String> {
     let name = path.display().to_string();
     let text = fs::read_to_string(path).map_err(|error| format!("{name}: {error}"))?;
@@ -128,6 +137,7 @@ fn shards(text: &str) -> Result<Shards, String> {
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
+    use tidegate::kernel::Driver;
 
     use super::*;
 
@@ -197,6 +207,15 @@ mod tests {
             let error = configuration(&[&format!("--shards={count}")]).unwrap_err();
             assert!(error.contains("must be 1 to 1024"), "{error}");
         }
+    }
+
+    #[test]
+    fn the_driver_is_replaced() {
+        let driver = |text| configuration(&["--driver", text]).map(|config| config.driver);
+        assert_eq!(driver("auto"), Ok(DriverChoice::Auto));
+        assert_eq!(driver("epoll"), Ok(DriverChoice::Only(Driver::Epoll)));
+        let error = driver("kqueue").unwrap_err();
+        assert!(error.contains("`auto`, `io_uring` or `epoll`"), "{error}");
     }
 
     #[test]

@@ -64,7 +64,7 @@ fn warn(config: &Config) {
 }
 
 fn check(config: &Config) -> Result<(), Failure> {
-    let bill = gateway::bill(config, config.shards.resolve(gateway::cores()));
+    let bill = gateway::bill_here(config);
     write!(io::stdout(), "{bill}").map_err(failed)?;
     bill.check(config.memory.limit()).map_err(failed)
 }

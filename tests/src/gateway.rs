@@ -1,5 +1,6 @@
 //! A gateway that runs as a process of its own.
 
+use std::env;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
@@ -18,6 +19,10 @@ const LISTENING: &str = "listening on ";
 
 /// What a gateway says before the address of its control thread.
 const ADMIN: &str = "admin on ";
+
+/// The variable with the driver of all gateways that are started: what is tested of one holds of
+/// each.
+const DRIVER: &str = "TIDEGATE_TEST_DRIVER";
 
 /// How to start a gateway.
 #[derive(Clone, Debug, Default)]
@@ -172,6 +177,9 @@ impl Launch {
         command.args(words);
         if let Some(config) = &config {
             command.arg("--config").arg(config.path());
+        }
+        if let Some(driver) = env::var_os(DRIVER) {
+            command.arg("--driver").arg(driver);
         }
         let admin = if self.has_admin { "127.0.0.1:0" } else { "off" };
         command.args(["--admin", admin]);

@@ -43,6 +43,16 @@ impl Process {
         folder.expect("the process is there").count()
     }
 
+    /// What its file descriptors are of (proc_pid_fd(5)), such as `anon_inode:[io_uring]`.
+    #[must_use]
+    pub fn open_files(self) -> Vec<String> {
+        let folder = std::fs::read_dir(format!("/proc/{}/fd", self.id));
+        let links = folder.expect("the process is there").filter_map(Result::ok);
+        // One that was closed meanwhile is of nothing.
+        let targets = links.filter_map(|link| std::fs::read_link(link.path()).ok());
+        targets.map(|target| target.display().to_string()).collect()
+    }
+
     /// How many threads there are.
     #[must_use]
     pub fn threads(self) -> usize {

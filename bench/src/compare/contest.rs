@@ -11,7 +11,7 @@ use super::spread::Bound;
 use crate::load::Pace;
 use crate::peers::Peer;
 use crate::server::Choice;
-use tidegate::kernel::raise_open_files;
+use tidegate::kernel::{Driver, raise_open_files};
 
 /// Ordinary descriptors that are left for everything that is no connection.
 const DESCRIPTORS_KEPT: u64 = 1000;
@@ -27,6 +27,8 @@ pub const ROUNDS_MIN: usize = 5;
 pub enum Contender {
     /// Tidegate.
     Gateway,
+    /// The same on epoll.
+    ByEpoll,
     /// Another build of it, to see what a change has done.
     Before,
     /// Another one.
@@ -149,6 +151,7 @@ impl Contender {
     pub fn name(self) -> String {
         match self {
             Self::Gateway => "tidegate".into(),
+            Self::ByEpoll => format!("tidegate-{}", Driver::Epoll),
             Self::Before => "before".into(),
             Self::Peer(peer) => peer.name(),
         }
@@ -156,11 +159,12 @@ impl Contender {
 
     pub(super) fn choice(self, programs: &Programs) -> Choice {
         let (gateway, peer) = match self {
-            Self::Gateway => (Some(programs.gateway.clone()), None),
+            Self::Gateway | Self::ByEpoll => (Some(programs.gateway.clone()), None),
             Self::Before => (programs.before.clone(), None),
             Self::Peer(peer) => (None, Some(peer)),
         };
-        Choice { gateway, peer, ..Choice::default() }
+        let driver = (self == Self::ByEpoll).then(|| Driver::Epoll.to_string());
+        Choice { gateway, peer, driver, ..Choice::default() }
     }
 }
 

@@ -120,7 +120,7 @@ impl Suite {
         let bound = Bound::AtMost(PUSH_P99_US);
         Contest {
             work: Work::Push { messages: 5000 },
-            contenders: with_gateway(Vec::new()),
+            contenders: vec![Contender::Gateway],
             against: Contender::Gateway,
             rounds: rounds.min(ROUNDS_OF_PROCESSES),
             time: self.time(),
@@ -171,7 +171,7 @@ fn storming() -> Vec<Peer> {
 
 fn with_gateway(peers: Vec<Peer>) -> Vec<Contender> {
     let peers = peers.into_iter().map(Contender::Peer);
-    [Contender::Gateway].into_iter().chain(peers).collect()
+    [Contender::Gateway, Contender::ByEpoll].into_iter().chain(peers).collect()
 }
 
 /// CPU per message, and a p99 that is no longer than that of who checks nothing.

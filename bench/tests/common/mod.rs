@@ -12,8 +12,5 @@ pub fn start() -> (Gateway, Choice) {
     let config = config.with_admin(None);
     let gateway = Gateway::start(config).expect("this machine can run a gateway");
     let url = Some(format!("ws://{}/echo", gateway.addresses()[0]));
-    (
-        gateway,
-        Choice { url, pid: Some(std::process::id()), gateway: None, peer: None, shards: None },
-    )
+    (gateway, Choice { url, pid: Some(std::process::id()), ..Choice::default() })
 }

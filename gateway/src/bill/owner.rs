@@ -36,9 +36,9 @@ pub enum Owner {
     FreeBuffers,
     /// What is known of each block.
     BlockBookkeeping,
-    /// What a ring is told.
+    /// What a ring, or epoll, is told.
     SubmissionQueue,
-    /// What a ring tells.
+    /// What a ring, or epoll, tells.
     CompletionQueue,
     /// What a ring has told and was not handled yet.
     Events,
@@ -48,8 +48,12 @@ pub enum Owner {
     PassedDeadlines,
     /// Input that has to wait.
     PutOff,
-    /// Receive buffers that a ring was lent.
+    /// Receive buffers that a ring, or epoll, was lent.
     ProvidedRing,
+    /// What the driver of epoll knows of each connection.
+    Sockets,
+    /// What it sends when its peer takes it.
+    ArmedSends,
     /// Where a request head is put together.
     RequestHead,
     /// Who the peers are.
@@ -126,6 +130,8 @@ impl Owner {
             Self::PassedDeadlines => "sets of passed deadlines",
             Self::PutOff => "list of input put off",
             Self::ProvidedRing => "provided-buffer ring",
+            Self::Sockets => "sockets",
+            Self::ArmedSends => "armed sends",
             Self::RequestHead => "request head",
             Self::PeerAddresses => "peer addresses",
             Self::Decompressor => "decompressor",

@@ -71,10 +71,11 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::gateway;
+    use crate::kernel::Driver;
 
     #[test]
     fn the_table_is_aligned() {
-        let text = gateway::bill(&Config::default(), 2).to_string();
+        let text = gateway::bill(&Config::default(), 2, Driver::IoUring).to_string();
         let column = OWNER_WIDTH + BYTES_WIDTH;
         for line in text.lines().filter(|line| !line.is_empty() && !line.starts_with("kernel")) {
             assert!(line.len() >= column, "{line}");

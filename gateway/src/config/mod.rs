@@ -41,6 +41,7 @@ pub use route::{Route, RouteHandler, SlowPeer};
 pub use stack::Stack;
 
 use crate::bill::Limit;
+use crate::kernel::Driver;
 
 /// The most shards that may be asked for, and the most that `auto` gives.
 pub const MAX_SHARDS: u16 = 1024;
@@ -52,6 +53,8 @@ pub struct Config {
     pub shards: Shards,
     /// Whether shards are pinned to cores. Default [`Pin::Auto`].
     pub pin: Pin,
+    /// How shards ask the kernel. Default [`DriverChoice::Auto`].
+    pub driver: DriverChoice,
     /// A filter directive of `tracing`, such as `info` or `tidegate=debug`. Default `info`. It is
     /// for the binary: [`Gateway::start`](crate::gateway::Gateway::start) sets up no log.
     pub log: String,
@@ -103,6 +106,17 @@ pub enum Pin {
     Always,
     /// `false`: the kernel places them.
     Never,
+}
+
+/// How shards ask the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DriverChoice {
+    /// `auto`: by io_uring where the kernel has all that a shard needs and lets this process use
+    /// it, else by epoll.
+    #[default]
+    Auto,
+    /// As written, whatever the kernel says of it.
+    Only(Driver),
 }
 
 /// How much the process may ever hold in user space.
@@ -159,6 +173,7 @@ impl Default for Config {
         Self {
             shards: Shards::Auto,
             pin: Pin::Auto,
+            driver: DriverChoice::Auto,
             log: "info".into(),
             memory: MemoryLimit::Auto,
             drain: Duration::from_secs(30),
@@ -186,6 +201,15 @@ impl MemoryLimit {
             Self::Auto => Limit::of_machine(),
             Self::Bytes(bytes) => Limit::configured(bytes),
         }
+    }
+}
+
+impl DriverChoice {
+    /// What `text` names; `None` if it names none.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let named = Driver::ALL.into_iter().find(|driver| driver.name() == text);
+        if text == "auto" { Some(Self::Auto) } else { named.map(Self::Only) }
     }
 }
 

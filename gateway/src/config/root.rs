@@ -16,7 +16,7 @@ use super::listener::{self, Listener};
 use super::reader::{Setting, TableReader, expected};
 use super::report::Report;
 use super::route::{RawRoute, Route};
-use super::{Config, MAX_SHARDS, MemoryLimit, Pin, Shards, log_filter, value};
+use super::{Config, DriverChoice, MAX_SHARDS, MemoryLimit, Pin, Shards, log_filter, value};
 use crate::units::quote;
 
 const MEMORY: RangeInclusive<u64> = 16 << 20..=64 << 40;
@@ -73,6 +73,7 @@ fn own_keys<'v>(mut root: TableReader<'_, 'v>) -> (Config, Nested<'v>) {
     let config = Config {
         shards: root.read("shards", default.shards, shards).value,
         pin: root.read("pin", default.pin, pin).value,
+        driver: root.read("driver", default.driver, driver).value,
         log: root.read("log", default.log, log).value,
         memory: root.read("memory", default.memory, memory).value,
         drain: root.read("drain", default.drain, |drain| value::time(drain, &DRAIN)).value,
@@ -114,6 +115,14 @@ fn pin(value: &DeValue<'_>) -> Result<Pin, String> {
         DeValue::Boolean(false) => Ok(Pin::Never),
         _ => Err(expected("\"auto\" or a boolean (true or false)", value)),
     }
+}
+
+fn driver(value: &DeValue<'_>) -> Result<DriverChoice, String> {
+    let written = match value {
+        DeValue::String(text) => DriverChoice::parse(text),
+        _ => None,
+    };
+    written.ok_or_else(|| expected("\"auto\", \"io_uring\" or \"epoll\"", value))
 }
 
 fn memory(value: &DeValue<'_>) -> Result<MemoryLimit, String> {

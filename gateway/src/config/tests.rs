@@ -1,6 +1,7 @@
 //! Whole files: what is taken, and what each mistake is told.
 
 use super::*;
+use crate::kernel::Driver;
 use crate::names::TopicRule;
 use crate::units::{SIZE_EXPECTED, TIME_EXPECTED};
 
@@ -30,9 +31,10 @@ fn the_sample_is_the_default() {
 
 #[test]
 fn the_sample_shows_every_key_and_option() {
-    let keys = "shards pin log memory drain drain_delay drain_rate connections receive_buffers \
-                receive_buffer staging blocks request_head heavy_input tokens address stack path \
-                handler max_message max_buffered_message backlog slow_peer undecided";
+    let keys = "shards pin driver log memory drain drain_delay drain_rate connections \
+                receive_buffers receive_buffer staging blocks request_head heavy_input tokens \
+                address stack path handler max_message max_buffered_message backlog slow_peer \
+                undecided";
     for key in keys.split_whitespace() {
         let start = format!("{key} = ");
         assert!(SAMPLE.lines().any(|line| line.starts_with(&start)), "{key}");
@@ -54,6 +56,7 @@ fn the_sample_shows_every_key_and_option() {
 const WRITTEN: &str = r#"
     shards = 3
     pin = false
+    driver = "epoll"
     log = "warn,tidegate=debug"
     memory = "512MiB"
     drain = "2m"
@@ -115,6 +118,7 @@ fn what_is_written_is_read() {
     let expected = Config {
         shards: Shards::Count(NonZeroU16::new(3).unwrap()),
         pin: Pin::Never,
+        driver: DriverChoice::Only(Driver::Epoll),
         log: "warn,tidegate=debug".into(),
         memory: MemoryLimit::Bytes(512 << 20),
         drain: Duration::from_secs(120),
@@ -208,7 +212,7 @@ fn written_admin() -> Admin {
 
 #[test]
 fn mistakes_in_the_root() {
-    let root = "the keys are `shards`, `pin`, `log`, `memory`, `drain`, `drain_delay`, \
+    let root = "the keys are `shards`, `pin`, `driver`, `log`, `memory`, `drain`, `drain_delay`, \
                 `drain_rate`, `limits`, `hub`, `topic`, `listener`, `route`, `admin`";
     let unknown = format!("1: \"a b\": is not a key: {root}");
     let hinted = format!("1: pim: is not a key: did you mean `pin`? T{}", &root[1..]);
@@ -224,6 +228,10 @@ fn mistakes_in_the_root() {
         ("shards = 1025", "1: shards: must be between 1 and 1024, is 1025"),
         ("shards = -1", "1: shards: must be between 1 and 1024, is -1"),
         ("shards = \"all\"", "1: shards: must be \"auto\" or an integer, is the string \"all\""),
+        (
+            "driver = \"kqueue\"",
+            "1: driver: must be \"auto\", \"io_uring\" or \"epoll\", is the string \"kqueue\"",
+        ),
         (
             "pin = \"yes\"",
             "1: pin: must be \"auto\" or a boolean (true or false), is the string \"yes\"",
@@ -571,8 +579,8 @@ connections = 1
     let expected = "\
 etc/tidegate.toml:1: shards: must be between 1 and 1024, is 0
 etc/tidegate.toml:2: sharks: is not a key: did you mean `shards`? The keys are `shards`, `pin`, \
-`log`, `memory`, `drain`, `drain_delay`, `drain_rate`, `limits`, `hub`, `topic`, `listener`, \
-`route`, `admin`
+`driver`, `log`, `memory`, `drain`, `drain_delay`, `drain_rate`, `limits`, `hub`, `topic`, \
+`listener`, `route`, `admin`
 etc/tidegate.toml:4: route[0].handler: handler `mqtt` is not built yet in this version
 etc/tidegate.toml:5: route[0].path: must begin with `/`, is \"room\"
 etc/tidegate.toml:6: listener[0].address: is missing: add `address = \"127.0.0.1:8080\"`

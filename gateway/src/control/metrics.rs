@@ -9,7 +9,7 @@ use super::tally::{Snapshot, Tally};
 use super::{ControlRoom, overview};
 use crate::bill::{Bill, Owner};
 use crate::handler::Ground;
-use crate::kernel::IDLE_BYTES;
+use crate::kernel::{Driver, idle_bytes};
 use crate::logging::{self, Lost};
 use crate::shard::{BUCKETS, Counters, Histogram, Vitals};
 
@@ -97,6 +97,7 @@ pub(super) struct Seen<'c> {
     pub(super) messages_used: u64,
     pub(super) messages_allowed: u64,
     pub(super) ready: bool,
+    pub(super) driver: Driver,
     pub(super) sockets: Option<u64>,
     pub(super) admin: Snapshot,
 }
@@ -111,6 +112,7 @@ impl<'c> Seen<'c> {
             messages_used: messages.used(),
             messages_allowed: messages.limit(),
             ready: Readiness::of(control) == Readiness::Ready,
+            driver: control.carrier.driver,
             sockets: socket_memory(),
             admin: control.tally.counted(),
         }
@@ -138,6 +140,7 @@ pub fn families(bill: &Bill) -> Vec<Family> {
         messages_used: 0,
         messages_allowed: 0,
         ready: true,
+        driver: Driver::IoUring,
         sockets: Some(0),
         admin: Tally::default().counted(),
     })
@@ -294,6 +297,16 @@ fn budget(seen: &Seen<'_>) -> Vec<Family> {
     ]
 }
 
+/// How shards ask the kernel: 1 for the one that they do it by.
+fn driver(by: Driver) -> Family {
+    let mut family = family("driver", MetricKind::Gauge, "1 for what shards ask the kernel by.");
+    family.samples.extend(Driver::ALL.map(|kind| {
+        let labels = vec![Label::new("kind", kind.name())];
+        Sample { labels, value: Value::Number((kind == by).into()) }
+    }));
+    family
+}
+
 /// What is known of the process as a whole.
 fn process(seen: &Seen<'_>) -> Vec<Family> {
     let connections: u64 = seen.by_shard.iter().map(|(counters, _)| counters.connections).sum();
@@ -305,6 +318,7 @@ fn process(seen: &Seen<'_>) -> Vec<Family> {
             "1 while /readyz answers with 200: no shard drains, and one has a place.",
         )
         .one(seen.ready.into()),
+        driver(seen.driver),
         family(
             "connection_user_bytes",
             MetricKind::Gauge,
@@ -316,7 +330,7 @@ fn process(seen: &Seen<'_>) -> Vec<Family> {
             MetricKind::Gauge,
             "Bytes of kernel memory of one idle connection, as measured, without socket buffers.",
         )
-        .one(IDLE_BYTES),
+        .one(idle_bytes(seen.driver)),
     ];
     let Lost { dropped, unwritten } = logging::lost();
     let mut lost = family(

@@ -54,6 +54,7 @@ use tokio::sync::oneshot;
 use crate::bill::{Bill, Line, Owner};
 use crate::config::Config;
 use crate::hub::Door;
+use crate::kernel::Driver;
 use crate::steering::Handle;
 
 pub use metrics::{Family, families};
@@ -68,6 +69,9 @@ use tally::Tally;
 /// The stack of the control thread, in bytes: JSON may be nested 128 deep.
 const THREAD_STACK: usize = 1 << 20;
 
+/// Connections that there may be beyond `admin.connections`.
+pub(crate) const CONNECTIONS_BEYOND: u64 = server::BEYOND as u64;
+
 /// The keys that decide what bodies and answers may hold.
 const BODIES: &[&str] = &["admin.connections", "hub.max_message"];
 
@@ -81,6 +85,17 @@ pub struct AdminParts {
     pub config: Arc<Config>,
     /// What the shards may come to hold.
     pub bill: Bill,
+    /// How the shards ask the kernel, and so how this thread does.
+    pub carrier: Carrier,
+}
+
+/// How the shards ask the kernel.
+#[derive(Clone, Debug)]
+pub struct Carrier {
+    /// By what.
+    pub driver: Driver,
+    /// Why they do: in words for people, with what to do about it if that is not the best.
+    pub why: Arc<str>,
 }
 
 /// The control thread. Dropped, it is told to end and waited for.
@@ -99,7 +114,7 @@ pub enum AdminError {
     Listen(SocketAddr, io::Error),
     /// Its thread could not be started.
     Thread(io::Error),
-    /// Its ring could not be set up.
+    /// What runs it could not be set up.
     Runtime(io::Error),
 }
 
@@ -109,6 +124,7 @@ struct ControlRoom {
     shards: Questions,
     config: Arc<Config>,
     bill: Bill,
+    carrier: Carrier,
     started: Instant,
     access: Access,
     bodies: Bodies,
@@ -132,6 +148,7 @@ pub fn start(parts: AdminParts) -> Result<Option<AdminThread>, AdminError> {
     let address = listener.local_addr().map_err(listen)?;
     let (stop, stopped) = oneshot::channel();
     let (ready, readiness) = sync_channel(1);
+    let driver = parts.carrier.driver;
     let control = Arc::new(ControlRoom::new(parts));
     let serve = move || {
         let serving = async move {
@@ -144,12 +161,12 @@ pub fn start(parts: AdminParts) -> Result<Option<AdminThread>, AdminError> {
                 Err(error) => drop(ready.send(Err(error))),
             }
         };
-        runtime::run(serving)
+        runtime::run(driver, serving)
     };
     let spawned = thread::Builder::new().name("admin".into()).stack_size(THREAD_STACK);
     let thread = spawned.spawn(move || {
         if let Err(error) = serve() {
-            tracing::error!(%error, "the control thread could not set its ring up");
+            tracing::error!(%error, "the control thread could not be set up");
         }
     });
     let thread = thread.map_err(AdminError::Thread)?;
@@ -169,7 +186,7 @@ pub(crate) fn lines(config: &Config) -> Vec<Line> {
     }
     let max_message = config.hub.max_message;
     let plain = config.admin.connections;
-    let connections = u64::from(plain) + server::BEYOND as u64;
+    let connections = u64::from(plain) + CONNECTIONS_BEYOND;
     // What is read, what of it is looked at, and what is written of answers that are small.
     let heads = 3 * connections * gate::HEAD_BYTES as u64;
     let answers = answer::bytes_max(max_message, plain);
@@ -183,7 +200,7 @@ pub(crate) fn lines(config: &Config) -> Vec<Line> {
 
 impl ControlRoom {
     fn new(parts: AdminParts) -> Self {
-        let AdminParts { handle, door, config, bill } = parts;
+        let AdminParts { handle, door, config, bill, carrier } = parts;
         let (message, connections) = (door.max_message(), config.admin.connections);
         Self {
             handle,
@@ -196,6 +213,7 @@ impl ControlRoom {
             tally: Tally::default(),
             config,
             bill,
+            carrier,
         }
     }
 }
@@ -233,7 +251,7 @@ impl fmt::Display for AdminError {
             ),
             Self::Runtime(error) => write!(
                 out,
-                "the control thread could not set its ring up ({error}): raise `ulimit -n` or \
+                "the control thread could not be set up ({error}): raise `ulimit -n` or \
                  `ulimit -l`, or set --admin off"
             ),
         }

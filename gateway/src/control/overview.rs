@@ -20,7 +20,7 @@ use super::{ControlRoom, Shared};
 use crate::bill::{Line, Owner};
 use crate::handler::Ground;
 use crate::hub::{Errand, Outcome};
-use crate::kernel::{IDLE_BYTES, SOCKET_BYTES};
+use crate::kernel::{SOCKET_BYTES, idle_bytes};
 use crate::shard::{Counters, Vitals};
 
 /// The most topics that are shown.
@@ -44,6 +44,7 @@ pub(super) struct Overview {
     /// The number of this node.
     node: u16,
     state: GatewayState,
+    driver: DriverJson,
     /// Seconds since 1970, by the clock as it stands now.
     started_at: u64,
     /// Milliseconds since 1970.
@@ -78,6 +79,15 @@ pub(super) enum GatewayState {
     Ready,
     /// It was told to end.
     Draining,
+}
+
+/// How shards ask the kernel.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct DriverJson {
+    /// `io_uring` or `epoll`.
+    kind: &'static str,
+    /// Why, and what to do about it if that is not the best.
+    why: String,
 }
 
 /// Bounds of the configuration.
@@ -180,12 +190,16 @@ impl ControlRoom {
             } else {
                 GatewayState::Draining
             },
+            driver: DriverJson {
+                kind: self.carrier.driver.name(),
+                why: self.carrier.why.to_string(),
+            },
             started_at: now.saturating_sub(self.started.elapsed()).as_secs(),
             now: now.as_millis() as u64,
             limits: LimitsJson { connections_per_shard: self.config.limits.connections },
             memory_per_connection: PerConnection {
                 user: user_bytes(&by_shard).checked_div(connections),
-                kernel: IDLE_BYTES,
+                kernel: idle_bytes(self.carrier.driver),
                 floor: SOCKET_BYTES,
             },
             messages_memory: MessagesJson { used: messages.used(), limit: messages.limit() },

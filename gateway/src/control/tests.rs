@@ -55,9 +55,10 @@ impl Fixture {
         let config = Arc::new(Config { admin, hub, ..Config::default() });
         let common = Common::new(&hub_settings(&config), IDENTITY, shards);
         let door = Door::new(entrance, common.clone());
-        let bill = gateway::bill(&config, shards);
+        let bill = gateway::bill(&config, shards, Driver::IoUring);
         let handle = Handle::new(shards).expect("descriptors");
-        let admin = start(AdminParts { handle, door, config, bill }).unwrap();
+        let carrier = Carrier { driver: Driver::IoUring, why: "it is a test".into() };
+        let admin = start(AdminParts { handle, door, config, bill, carrier }).unwrap();
         let ended = Arc::new(AtomicBool::new(false));
         let until = Arc::clone(&ended);
         let play = move || {
@@ -641,7 +642,7 @@ fn every_path_of_the_document_is_answered() {
 
 #[test]
 fn the_metrics_are_those_of_the_document() {
-    let bill = gateway::bill(&Config::default(), 1);
+    let bill = gateway::bill(&Config::default(), 1, Driver::IoUring);
     let mut table = String::from("| name | kind | labels | meaning |\n|---|---|---|---|\n");
     for family in families(&bill) {
         let labels: Vec<String> =

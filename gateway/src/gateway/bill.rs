@@ -5,14 +5,16 @@ use super::thread::THREAD_STACK;
 use crate::bill::{Bill, Line, Owner, SocketMemory};
 use crate::config::Config;
 use crate::config::stack::TcpLayer;
-use crate::kernel::{IDLE_BYTES, RingSizes};
+use crate::kernel::{Driver, RingSizes, idle_bytes};
 use crate::{control, hub, kernel, logging, memory, shard};
 
-/// What `shards` shards of this configuration may ever hold.
+/// What `shards` shards of this configuration may ever hold, if they ask the kernel by `driver`.
 #[must_use]
-pub fn bill(config: &Config, shards: usize) -> Bill {
+pub fn bill(config: &Config, shards: usize, driver: Driver) -> Bill {
     let limits = &config.limits;
     let ring = RingSizes {
+        driver,
+        slots: limits.slots(),
         submissions: shard::SUBMISSIONS,
         completions: shard::completions(limits),
         buffers: limits.receive_buffers,
@@ -26,7 +28,7 @@ pub fn bill(config: &Config, shards: usize) -> Bill {
     lines.push(logging::line());
     let sockets = SocketMemory {
         connections: u64::from(limits.connections) * shards as u64,
-        idle: IDLE_BYTES,
+        idle: idle_bytes(driver),
         buffers: socket_buffers(config),
     };
     Bill::new(lines, shards, sockets)
@@ -79,7 +81,7 @@ mod tests {
 
     #[test]
     fn the_total_is_the_sum_of_the_lines() {
-        let bill = bill(&Config::default(), 3);
+        let bill = bill(&Config::default(), 3, Driver::IoUring);
         let sum: u64 = bill.lines().iter().map(|line| line.bytes).sum();
         assert_eq!(bill.per_shard(), sum);
         let common: u64 = bill.common().iter().map(|line| line.bytes).sum();
@@ -89,7 +91,7 @@ mod tests {
 
     #[test]
     fn the_largest_configuration_can_be_added_up() {
-        let bill = bill(&largest(), 1024);
+        let bill = bill(&largest(), 1024, Driver::IoUring);
         assert!(bill.total() > 1 << 42);
         assert!(!bill.to_string().is_empty());
     }
@@ -105,12 +107,13 @@ mod tests {
                     [[route]]\npath = \"/\"\nhandler = \"echo\"\nbacklog = \"2MiB\"\n\
                     max_buffered_message = \"512KiB\"\n";
         let config = Config::parse(text, "small.toml").unwrap();
-        assert_eq!(bill(&config, 1).check(config.memory.limit()), Ok(()));
+        assert_eq!(bill(&config, 1, Driver::IoUring).check(config.memory.limit()), Ok(()));
     }
 
     #[test]
     fn every_limit_of_memory_changes_the_bill() {
-        let total = |limits| bill(&Config { limits, ..Config::default() }, 1).total();
+        let total =
+            |limits| bill(&Config { limits, ..Config::default() }, 1, Driver::IoUring).total();
         let before = Limits::default();
         // Each key is named, so that a new one is not forgotten.
         let Limits {
@@ -143,7 +146,7 @@ mod tests {
             let hub =
                 HubLimits { subscriptions, subscriptions_per_connection, ..HubLimits::default() };
             let config = Config { limits, hub, ..Config::default() };
-            let bill = bill(&config, 1);
+            let bill = bill(&config, 1, Driver::IoUring);
             let line = bill.lines().iter().find(|line| line.owner == Owner::Recoveries);
             line.expect("a line").bytes
         };
@@ -160,7 +163,7 @@ mod tests {
             let listener = Listener { stack: Stack::parse(stack).unwrap(), ..Listener::default() };
             let routes = vec![Route::new("/", RouteHandler::Echo)];
             let config = Config { listeners: vec![listener], routes, ..Config::default() };
-            let bill = bill(&config, 1);
+            let bill = bill(&config, 1, Driver::IoUring);
             bill.lines().iter().any(|line| line.owner == Owner::PeerAddresses)
         };
         assert!(with("log!ws!tcp") && with("ws!log!tcp") && !with("ws!tcp"));
@@ -173,7 +176,7 @@ mod tests {
                 .iter()
                 .map(|text| Listener { stack: Stack::parse(text).unwrap(), ..Listener::default() });
             let config = Config { listeners: listeners.collect(), ..Config::default() };
-            let bill = bill(&config, 1);
+            let bill = bill(&config, 1, Driver::IoUring);
             let line = bill.lines().iter().find(|line| line.owner == Owner::Compressors);
             line.expect("a line").bytes
         };
@@ -186,7 +189,7 @@ mod tests {
 
     #[test]
     fn a_bill_over_the_limit_is_refused_with_the_keys_to_lower() {
-        let bill = bill(&Config::default(), 100);
+        let bill = bill(&Config::default(), 100, Driver::IoUring);
         assert_eq!(bill.check(Limit::configured(bill.total())), Ok(()));
         let error = bill.check(Limit::configured(bill.total() - 1)).unwrap_err();
         assert_eq!(error.lines[0].owner, Owner::Blocks);
@@ -207,7 +210,7 @@ mod tests {
         let bound = MemoryBound { bytes: 64 << 30, source: MemorySource::Machine };
         let limit = Limit::within(Some(bound));
         assert_eq!(limit, Limit { bytes: 48 << 30, origin: LimitOrigin::ShareOf(bound) });
-        assert_eq!(bill(&Config::default(), 128).check(limit), Ok(()));
+        assert_eq!(bill(&Config::default(), 128, Driver::IoUring).check(limit), Ok(()));
         assert_eq!(Limit::within(None).bytes, 4 << 30);
     }
 
@@ -233,7 +236,7 @@ mod tests {
                  control group's memory.max could be read.",
             ),
         ] {
-            let error = bill(&Config::default(), 100).check(limit).unwrap_err();
+            let error = bill(&Config::default(), 100, Driver::IoUring).check(limit).unwrap_err();
             let message = error.to_string();
             assert!(message.contains(said), "{message}");
         }

@@ -6,6 +6,7 @@ use std::io;
 use crate::bill::OverBudget;
 use crate::config::BuiltWrong;
 
+pub use super::driver::TooFewDescriptors;
 pub use crate::control::AdminError;
 pub use crate::kernel::RingError;
 pub use crate::listen::ListenError;
@@ -18,6 +19,8 @@ pub enum StartError {
     Config(BuiltWrong),
     /// The shards might come to hold more than the configuration allows.
     Budget(OverBudget),
+    /// There are too few descriptors for all connections.
+    Descriptors(TooFewDescriptors),
     /// An address cannot be listened on.
     Listen(ListenError),
     /// The kernel refused a descriptor to wake a shard by.
@@ -66,6 +69,7 @@ impl fmt::Display for StartError {
         match self {
             Self::Config(error) => write!(out, "the configuration is wrong: {error}"),
             Self::Budget(error) => error.fmt(out),
+            Self::Descriptors(error) => error.fmt(out),
             Self::Listen(error) => error.fmt(out),
             Self::Waker(error) => write!(
                 out,
@@ -89,6 +93,7 @@ impl std::error::Error for StartError {
         match self {
             Self::Config(error) => Some(error),
             Self::Budget(error) => Some(error),
+            Self::Descriptors(error) => Some(error),
             Self::Listen(error) => Some(error),
             Self::Waker(error) | Self::Thread { error, .. } => Some(error),
             Self::Ring { error, .. } => Some(error),

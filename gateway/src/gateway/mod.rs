@@ -23,6 +23,7 @@
 //! ```
 
 mod bill;
+mod driver;
 mod error;
 mod settings;
 mod thread;
@@ -37,9 +38,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::bill::Bill;
 use crate::config::{Config, Listener};
-use crate::control::{self, AdminThread};
+use crate::control::{self, AdminThread, Carrier};
 use crate::hub::{self, Door, Identity, Seed};
-use crate::kernel::Waker;
+use crate::kernel::{self, Driver, Waker};
 use crate::listen::{self, ListeningSockets};
 use crate::names::Node;
 use crate::shard::{self, Assembly, Command};
@@ -48,7 +49,9 @@ use crate::steering::{Counters, Handle};
 #[doc(inline)]
 pub use crate::protocol::program::Program;
 pub use bill::bill;
-pub use error::{AdminError, ListenError, RingError, ShardEnd, ShardError, StartError};
+pub use error::{
+    AdminError, ListenError, RingError, ShardEnd, ShardError, StartError, TooFewDescriptors,
+};
 pub use settings::hub_settings;
 use thread::{Parts, SetUp, panic_message};
 
@@ -86,8 +89,8 @@ impl Gateway {
     ///
     /// What kept the gateway from starting.
     pub fn start_with(config: Config, program: Program) -> Result<Self, StartError> {
-        Self::launch(config, program, listen::open, |assembly| {
-            let shard = shard::build(assembly)?;
+        Self::launch(config, program, listen::open, |assembly, driver| {
+            let shard = shard::build(assembly, driver)?;
             Ok(move || shard.run())
         })
     }
@@ -106,18 +109,19 @@ impl Gateway {
             listen::check_unused(address).map_err(taken).map_err(StartError::Admin)?;
             config.admin.address = Some(SocketAddr::new(address.ip(), 0));
         }
-        let gateway = Self::launch(config, Program::default(), listen::bind_only, |assembly| {
-            let panel = Arc::clone(&assembly.panel);
-            let shard = shard::build(assembly)?;
-            // All of them are there at once, as when they serve.
-            Ok(move || {
-                while panel.command() < Command::Stop {
-                    std::thread::sleep(REHEARSAL_PAUSE);
-                }
-                drop(shard);
-                Ok(())
-            })
-        })?;
+        let gateway =
+            Self::launch(config, Program::default(), listen::bind_only, |assembly, driver| {
+                let panel = Arc::clone(&assembly.panel);
+                let shard = shard::build(assembly, driver)?;
+                // All of them are there at once, as when they serve.
+                Ok(move || {
+                    while panel.command() < Command::Stop {
+                        std::thread::sleep(REHEARSAL_PAUSE);
+                    }
+                    drop(shard);
+                    Ok(())
+                })
+            })?;
         let bill = gateway.bill.clone();
         gateway.stop();
         gateway.join().map(|()| bill).map_err(StartError::Shard)
@@ -126,18 +130,24 @@ impl Gateway {
     /// Starts with `open` as what opens the sockets, and `build` as what sets a shard up, and gives
     /// what then runs on the same thread.
     fn launch<B, R>(
-        config: Config,
+        mut config: Config,
         program: Program,
         open: fn(&[Listener], usize) -> Result<ListeningSockets, ListenError>,
         build: B,
     ) -> Result<Self, StartError>
     where
-        B: Fn(Assembly) -> Result<R, RingError> + Clone + Send + 'static,
+        B: Fn(Assembly, Driver) -> Result<R, RingError> + Clone + Send + 'static,
         R: FnOnce() -> io::Result<()>,
     {
         config.check().map_err(StartError::Config)?;
         let shards = config.shards.resolve(cores());
-        let bill = bill(&config, shards);
+        let carrier = driver::choose(config.driver);
+        driver::announce(&carrier, config.driver);
+        if carrier.driver == Driver::Epoll {
+            let fitting = driver::fit(&mut config, shards, kernel::open_files());
+            fitting.map_err(StartError::Descriptors)?;
+        }
+        let bill = bill(&config, shards, carrier.driver);
         bill.check(config.memory.limit()).map_err(StartError::Budget)?;
         let ListeningSockets { addresses, by_shard } =
             open(&config.listeners, shards).map_err(StartError::Listen)?;
@@ -148,7 +158,7 @@ impl Gateway {
         let threads = Vec::with_capacity(shards);
         let mut gateway = Self { addresses, bill, handle, door, threads, admin: None };
         let config = Arc::new(config);
-        let parts = Parts::new(config, program, shards);
+        let parts = Parts::new(config, program, shards, carrier.driver);
         let mut readiness = Vec::with_capacity(shards);
         for (index, (listeners, hub)) in by_shard.into_iter().zip(hubs).enumerate() {
             let (start, ready) = parts.shard(index, listeners, hub, &gateway.handle);
@@ -156,7 +166,7 @@ impl Gateway {
             readiness.push(ready);
         }
         gateway.wait_until_ready(&readiness)?;
-        gateway.start_control(&parts.config)?;
+        gateway.start_control(&parts.config, carrier)?;
         Ok(gateway)
     }
 
@@ -178,12 +188,13 @@ impl Gateway {
     }
 
     /// Starts the control thread, if there is to be one.
-    fn start_control(&mut self, config: &Arc<Config>) -> Result<(), StartError> {
+    fn start_control(&mut self, config: &Arc<Config>, carrier: Carrier) -> Result<(), StartError> {
         let started = control::start(control::AdminParts {
             handle: self.handle(),
             door: self.door.clone(),
             config: Arc::clone(config),
             bill: self.bill.clone(),
+            carrier,
         });
         self.admin = started.map_err(StartError::Admin)?;
         Ok(())
@@ -281,6 +292,14 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
+/// The bill of a gateway of this configuration on this machine: with as many shards as it would
+/// have, and by what they would ask the kernel.
+#[must_use]
+pub fn bill_here(config: &Config) -> Bill {
+    let shards = config.shards.resolve(cores());
+    bill(config, shards, driver::choose(config.driver).driver)
+}
+
 /// Who this gateway is, from now on.
 fn identity(config: &Config) -> Identity {
     let node = Node { number: config.hub.node, start: draw() };
@@ -320,7 +339,7 @@ mod tests {
 
     /// Starts shards that do what `run` says of their number.
     fn launch(run: fn(usize, &Panel) -> io::Result<()>) -> Result<Gateway, StartError> {
-        Gateway::launch(config(), Program::default(), listen::open, move |assembly| {
+        Gateway::launch(config(), Program::default(), listen::open, move |assembly, _| {
             Ok(move || run(assembly.index, &assembly.panel))
         })
     }
@@ -419,12 +438,13 @@ mod tests {
     fn a_shard_that_cannot_be_set_up_leaves_nothing_behind() {
         let probe = listen::open(&config().listeners, 1).unwrap().addresses[0];
         let config = config().with_listen(&[probe]);
-        let error = Gateway::launch(config, Program::default(), listen::open, |assembly| {
-            match assembly.index {
+        let error =
+            Gateway::launch(config, Program::default(), listen::open, |assembly, _| match assembly
+                .index
+            {
                 0 => Ok(move || wait_for(Command::Stop, &assembly.panel)),
                 _ => Err(RingError::NoMemory),
-            }
-        });
+            });
         let error = error.unwrap_err();
         assert!(matches!(error, StartError::Ring { shard: 1, .. }), "{error}");
         assert!(is_free(probe), "the other shard has ended too");

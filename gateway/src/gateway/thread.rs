@@ -12,7 +12,7 @@ use core_affinity::CoreId;
 use super::{Program, StartError};
 use crate::config::{Config, Pin};
 use crate::hub::Hub;
-use crate::kernel::RingError;
+use crate::kernel::{Driver, RingError};
 use crate::shard::Assembly;
 use crate::steering::Handle;
 
@@ -24,6 +24,7 @@ pub(super) const THREAD_STACK: usize = 512 << 10;
 
 /// What all shards are made of.
 pub(super) struct Parts {
+    driver: Driver,
     pub(super) config: Arc<Config>,
     program: Program,
     /// The cores that shards are pinned to; none if they are not.
@@ -32,8 +33,13 @@ pub(super) struct Parts {
 
 impl Parts {
     /// Of these, `shards` shards are made.
-    pub(super) fn new(config: Arc<Config>, program: Program, shards: usize) -> Self {
-        Self { cores: cores_to_pin(config.pin, shards), config, program }
+    pub(super) fn new(
+        config: Arc<Config>,
+        program: Program,
+        shards: usize,
+        driver: Driver,
+    ) -> Self {
+        Self { driver, cores: cores_to_pin(config.pin, shards), config, program }
     }
 
     /// What shard `index` starts with, and where it says that it is ready.
@@ -56,13 +62,14 @@ impl Parts {
         };
         let core = self.cores.get(index % self.cores.len().max(1)).copied();
         let (ready, readiness) = sync_channel(1);
-        (Start { assembly, core, all: all.clone(), ready }, readiness)
+        (Start { assembly, driver: self.driver, core, all: all.clone(), ready }, readiness)
     }
 }
 
 /// What a shard's thread starts with.
 pub(super) struct Start {
     assembly: Assembly,
+    driver: Driver,
     /// Where to run; `None` for anywhere.
     core: Option<CoreId>,
     /// All shards, to be stopped if this one fails.
@@ -73,7 +80,7 @@ pub(super) struct Start {
 impl Start {
     pub(super) fn spawn<B, R>(self, build: B) -> Result<JoinHandle<io::Result<()>>, StartError>
     where
-        B: Fn(Assembly) -> Result<R, RingError> + Send + 'static,
+        B: Fn(Assembly, Driver) -> Result<R, RingError> + Send + 'static,
         R: FnOnce() -> io::Result<()>,
     {
         let shard = self.assembly.index;
@@ -87,13 +94,13 @@ impl Start {
     /// The whole life of a shard's thread.
     fn run<B, R>(self, build: B) -> io::Result<()>
     where
-        B: Fn(Assembly) -> Result<R, RingError>,
+        B: Fn(Assembly, Driver) -> Result<R, RingError>,
         R: FnOnce() -> io::Result<()>,
     {
         // Before the shard is built, so that its memory is that core's.
         pin(self.assembly.index, self.core);
         let mut guard = StopAll { all: self.all, armed: true };
-        let (readiness, shard) = match build(self.assembly) {
+        let (readiness, shard) = match build(self.assembly, self.driver) {
             Ok(shard) => (Ok(()), Some(shard)),
             Err(error) => (Err(error), None),
         };

@@ -15,9 +15,25 @@ impl Errno {
     /// The operation was removed before it was done.
     pub const CANCELED: Self = Self(libc::ECANCELED);
 
+    /// No such connection, or listener.
+    pub const BAD_DESCRIPTOR: Self = Self(libc::EBADF);
+
     /// Splits a completion's result: not negative is a count, negative is an error number.
     pub(super) fn check(result: i32) -> Result<u32, Self> {
         u32::try_from(result).map_err(|_| Self(-result))
+    }
+}
+
+impl From<rustix::io::Errno> for Errno {
+    fn from(error: rustix::io::Errno) -> Self {
+        Self(error.raw_os_error())
+    }
+}
+
+impl From<io::Error> for Errno {
+    /// An error that no system call has made is told as `EIO`.
+    fn from(error: io::Error) -> Self {
+        Self(error.raw_os_error().unwrap_or(libc::EIO))
     }
 }
 

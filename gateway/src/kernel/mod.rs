@@ -1,10 +1,10 @@
 //! The one door to the kernel, and the only folder with `unsafe` in it.
 //!
 //! [`Ring`] is what a shard asks of a kernel: operations in, completions out, a clock and memory
-//! that both sides see. [`Uring`] is io_uring; anything else that keeps the rules below can
-//! stand in for it.
+//! that both sides see. [`Uring`] is io_uring, [`Epoll`] does the same by a system call for each
+//! operation; anything else that keeps the rules below can stand in for them.
 //!
-//! The rules that a shard builds on (Linux 6.10 and later; `tests/tests/kernel` shows each):
+//! The rules that a shard builds on (`tests/tests/kernel` shows each, of both):
 //!
 //! - Operations of one connection that are pushed in order start in order. Start, not more: a send
 //!   behind one that fell short may leave a gap in the stream, so there is one at a time.
@@ -20,19 +20,22 @@
 //!   is more: whatever arrives behind it is told of, and that completion comes behind the
 //!   receive's. Only an end by a reset may be there in silence; the completion before has told of
 //!   it.
-//! - Closing a slot, or a listener, while a poll or a send of it is armed does not end it: it lives
-//!   until that is done. Unpoll or cancel first.
+//! - A slot, or a listener, is not closed while a poll or a send of it is armed: unpoll or cancel
+//!   first. With io_uring it would live until that is done.
 //! - [`Operation::FinishWrites`] takes effect when completions are taken, before the next enter.
 //! - A completion may come late, for a slot that has been given to another connection: it carries
 //!   the generation that the operation was pushed with.
 
 mod area;
 mod completion;
+mod driver;
+mod epoll;
 mod errno;
 mod lines;
 mod open_files;
 mod operation;
 mod peer;
+mod ring_error;
 mod setup;
 mod slot_set;
 mod uring;
@@ -44,15 +47,18 @@ use std::time::Duration;
 
 pub use area::{AreaName, AreaSizes, Memory, Span};
 pub use completion::Completion;
+pub use driver::Driver;
+pub use epoll::Epoll;
 pub use errno::Errno;
-pub use lines::{IDLE_BYTES, SOCKET_BYTES};
 pub(crate) use lines::{RingSizes, lines};
-pub use open_files::raise_open_files;
+pub use lines::{SOCKET_BYTES, idle_bytes};
+pub use open_files::{open_files, raise_open_files};
 pub use operation::Operation;
 pub use peer::Peer;
+pub use ring_error::RingError;
 pub use setup::Setup;
 pub use slot_set::SlotSet;
-pub use uring::{RingError, Uring};
+pub use uring::{Uring, probe as probe_io_uring};
 pub use waker::Waker;
 
 /// The bytes in front of each receive buffer that the kernel leaves alone: room for the headers of

@@ -2,6 +2,8 @@
 
 use std::io;
 
+use rustix::process::{Resource, getrlimit};
+
 /// Raises the process's limit of open files to its hard limit (getrlimit(2)); returns the limit
 /// then.
 ///
@@ -19,6 +21,13 @@ pub fn raise_open_files() -> io::Result<u64> {
         return Err(io::Error::last_os_error());
     }
     Ok(limit.rlim_cur)
+}
+
+/// The limit of open files as it is (getrlimit(2)).
+#[must_use]
+pub fn open_files() -> u64 {
+    // Without a number there is none.
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Arc;
 
 /// Wakes one ring; cheap to clone, usable from any thread (eventfd(2)).
@@ -39,7 +39,8 @@ impl Waker {
         (&*self.event).read(&mut [0; 8]).is_ok()
     }
 
-    pub(super) fn raw(&self) -> RawFd {
-        self.event.as_raw_fd()
+    /// What becomes readable when it is used.
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
     }
 }

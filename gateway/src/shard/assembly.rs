@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{Buffers, Panel, Shard};
 use crate::config::{Config, Limits};
 use crate::hub::Hub;
-use crate::kernel::{AreaSizes, Memory, RingError, Setup, Uring, Waker};
+use crate::kernel::{AreaSizes, Driver, Epoll, Memory, Ring, RingError, Setup, Uring, Waker};
 use crate::memory::PIECE;
 use crate::protocol::program::Program;
 
@@ -60,14 +60,39 @@ pub(crate) fn area_sizes(limits: &Limits) -> AreaSizes {
     }
 }
 
-/// Sets a shard up on the calling thread, to which its ring is bound.
+/// A shard that is set up, whatever it asks the kernel by.
+pub trait Assembled {
+    /// As [`Shard::run`].
+    ///
+    /// # Errors
+    /// The ring is beyond use.
+    fn run(self: Box<Self>) -> io::Result<()>;
+}
+
+impl<R: Ring> Assembled for Shard<R> {
+    fn run(self: Box<Self>) -> io::Result<()> {
+        (*self).run()
+    }
+}
+
+/// Sets a shard up on the calling thread, to which it is bound, to ask the kernel by `driver`.
 ///
 /// # Errors
 /// What the kernel refused, and what to do about it.
-pub fn build(mut assembly: Assembly) -> Result<Shard<Uring>, RingError> {
+pub fn build(assembly: Assembly, driver: Driver) -> Result<Box<dyn Assembled>, RingError> {
+    match driver {
+        Driver::IoUring => Ok(Box::new(build_on(assembly, Uring::new)?)),
+        Driver::Epoll => Ok(Box::new(build_on(assembly, Epoll::new)?)),
+    }
+}
+
+fn build_on<R: Ring>(
+    mut assembly: Assembly,
+    open: fn(Setup<'_>) -> Result<R, RingError>,
+) -> Result<Shard<R>, RingError> {
     let limits = assembly.config.limits;
     let memory = memory(&limits).map_err(|error| RingError::Other("mapping memory", error))?;
-    let ring = Uring::new(Setup {
+    let ring = open(Setup {
         connections: limits.slots(),
         submissions: SUBMISSIONS,
         completions: completions(&limits),

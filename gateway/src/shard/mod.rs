@@ -42,7 +42,7 @@ use crate::kernel::{Completion, Memory, Ring, SlotRef, SlotSet};
 pub use crate::counters::Counters;
 use accept::Accepting;
 pub(crate) use assembly::area_sizes;
-pub use assembly::{Assembly, SUBMISSIONS, build, completions, memory};
+pub use assembly::{Assembled, Assembly, SUBMISSIONS, build, completions, memory};
 pub use buffers::Buffers;
 use connections::Connections;
 use deliveries::Deliveries;

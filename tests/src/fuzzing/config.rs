@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use tidegate::config::{Config, ConfigErrors, Stack};
 use tidegate::gateway;
 use tidegate::handler::built_in;
+use tidegate::kernel::Driver;
 use tidegate::protocol::services::Services;
 
 /// The whole input is the file.
@@ -23,7 +24,7 @@ pub fn config(data: &[u8]) {
 fn usable(config: &Config) {
     assert!((1..=64).contains(&config.listeners.len()), "{} listeners", config.listeners.len());
     assert!((1..=1024).contains(&config.routes.len()), "{} routes", config.routes.len());
-    let bill = gateway::bill(config, config.shards.resolve(8));
+    let bill = gateway::bill(config, config.shards.resolve(8), Driver::Epoll);
     assert!(bill.total() > bill.per_shard());
     assert!(!bill.to_string().is_empty() && !bill.summary().is_empty());
     let _ = bill.check(config.memory.limit());

@@ -18,17 +18,6 @@ fn a_close_ends_the_connection() {
 }
 
 #[test]
-fn a_close_while_the_poll_is_armed_does_not_end_the_connection() {
-    let mut kernel = Kernel::new();
-    let (connection, mut peer) = kernel.open();
-    assert_eq!(kernel.submit([connection.poll()]), []);
-    assert_eq!(kernel.submit([connection.close()]), []);
-    peer.expect_silence();
-    assert_eq!(kernel.submit([connection.unpoll()]), []);
-    peer.expect_end();
-}
-
-#[test]
 fn unpoll_and_close_in_one_batch_end_the_connection() {
     let mut kernel = Kernel::new();
     let (connection, mut peer) = kernel.open();
@@ -135,19 +124,6 @@ fn a_cancelled_send_and_a_close_in_one_batch_end_the_connection() {
     kernel.push([connection.cancel_send(), connection.close()]);
     kernel.expect(connection.sent(Err(Errno::CANCELED)));
     assert_eq!(peer.hear_all().len(), filled);
-}
-
-#[test]
-fn a_close_while_a_send_is_armed_leaves_the_send_its_connection() {
-    let mut kernel = Kernel::new();
-    let (connection, mut peer) = kernel.open();
-    let filled = kernel.fill(connection) as usize;
-    assert_eq!(kernel.submit([connection.send_armed(blocks(0, 1000))]), []);
-    assert_eq!(kernel.submit([connection.close()]), []);
-    kernel.expect_nothing();
-    peer.hear(filled);
-    kernel.expect(connection.sent(Ok(1000)));
-    assert_eq!(peer.hear_all().len(), 1000);
 }
 
 #[test]

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Socket, Type};
 use tidegate::kernel::{
     self, AreaName, AreaSizes, BufferId, Completion, Errno, Generation, HEADROOM, ListenerId,
-    Memory, Operation, Ring, RingError, Setup, Slot, Span, Uring, Waker, buffer_stride,
+    Memory, Operation, Ring, RingError, Setup, Slot, Span, Waker, buffer_stride,
 };
 use tidegate_tests::{PATIENCE, noise};
 
 use crate::connection::{Connection, staging};
+use crate::driver::{self, Driver};
 use crate::peer::Peer;
 
 /// How long something that must not happen is given to happen.
@@ -51,7 +52,7 @@ impl Default for Sizes {
 
 /// A kernel as a shard sees it.
 pub struct Kernel {
-    pub ring: Uring,
+    pub ring: Driver,
     pub memory: Memory,
     pub waker: Waker,
     pub address: SocketAddr,
@@ -83,7 +84,7 @@ impl Kernel {
         let waker = Waker::new().expect("a descriptor is left");
         let listener = listen(sizes.listen);
         let address = listener.local_addr().expect("it is bound");
-        let ring = Uring::new(Setup {
+        let ring = driver::open(Setup {
             connections: sizes.slots,
             submissions: sizes.submissions,
             completions: sizes.completions,

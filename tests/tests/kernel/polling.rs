@@ -133,7 +133,7 @@ fn ended(readable: Completion) -> Completion {
 }
 
 /// A connection whose poll stays armed, and its peer.
-fn polled_on() -> (Kernel, Connection, Peer) {
+pub fn polled_on() -> (Kernel, Connection, Peer) {
     let mut kernel = Kernel::new();
     let (connection, peer) = kernel.open();
     assert_eq!(kernel.submit([connection.poll_on()]), []);
@@ -273,14 +273,5 @@ fn a_poll_that_stays_is_removed_like_any_other() {
     assert!(!receive(&mut kernel, connection, 1));
     kernel.push([connection.poll_on(), connection.unpoll(), connection.close()]);
     kernel.expect_nothing();
-    peer.expect_end();
-}
-
-#[test]
-fn closing_does_not_end_a_connection_whose_poll_stays() {
-    let (mut kernel, connection, mut peer) = polled_on();
-    assert_eq!(kernel.submit([connection.close()]), []);
-    peer.expect_silence();
-    assert_eq!(kernel.submit([connection.unpoll()]), []);
     peer.expect_end();
 }

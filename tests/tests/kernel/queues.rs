@@ -1,104 +1,13 @@
 //! More than the queues hold, more than the table may hold, and no threads behind our back.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tidegate::kernel::{
-    AreaName, Completion, Errno, Ring, RingError, Slot, Span, raise_open_files,
-};
-use tidegate_tests::PATIENCE;
+use tidegate::kernel::{Ring, RingError, raise_open_files};
 
-use crate::connection::{Connection, blocks, staging};
-use crate::fixture::{Kernel, Sizes, accept, flood};
-use crate::peer::Peer;
-
-/// More connections than completions.
-fn crowded() -> (Kernel, Vec<(Connection, Peer)>) {
-    let sizes = Sizes { slots: 40, submissions: 8, completions: 8, ..Sizes::default() };
-    let mut kernel = Kernel::with(sizes);
-    let crowd = (0..40).map(|_| kernel.open()).collect();
-    (kernel, crowd)
-}
-
-/// Enters without taking a completion until the kernel holds some back.
-#[track_caller]
-fn enter_until_unsettled(kernel: &mut Kernel) {
-    let deadline = Instant::now() + PATIENCE;
-    while kernel.ring.is_settled() {
-        assert!(Instant::now() < deadline, "the completion queue does not overflow");
-        kernel.enter(Duration::ZERO);
-    }
-}
-
-#[test]
-fn a_completion_queue_that_overflows_loses_nothing_and_says_so_in_between() {
-    let (mut kernel, mut crowd) = crowded();
-    kernel.push(crowd.iter().map(|(connection, _)| connection.poll()));
-    kernel.enter(Duration::ZERO);
-    assert!(kernel.ring.is_settled());
-    for (_, peer) in &mut crowd {
-        peer.say(b"a");
-    }
-    enter_until_unsettled(&mut kernel);
-    let mut waiting: BTreeSet<_> =
-        crowd.iter().map(|(Connection { slot, generation }, _)| (*slot, *generation)).collect();
-    while !waiting.is_empty() {
-        let Completion::Readable { slot, generation, .. } = kernel.next() else { panic!() };
-        assert!(waiting.remove(&(slot, generation)), "each completes once");
-    }
-    kernel.expect_nothing();
-    assert!(kernel.ring.is_settled());
-}
-
-#[test]
-fn a_poll_that_stays_says_that_it_is_armed_no_more_when_the_completion_queue_overflows() {
-    let (mut kernel, mut crowd) = crowded();
-    kernel.push(crowd.iter().map(|(connection, _)| connection.poll_on()));
-    kernel.enter(Duration::ZERO);
-    for (_, peer) in &mut crowd {
-        peer.say(b"a");
-    }
-    enter_until_unsettled(&mut kernel);
-    let (mut told, mut disarmed) = (BTreeSet::new(), Vec::new());
-    while told.len() < crowd.len() {
-        let Completion::Readable { slot, armed, .. } = kernel.next() else { panic!() };
-        assert!(told.insert(slot), "each is told of once");
-        if !armed {
-            disarmed.push(slot);
-        }
-    }
-    assert!(!disarmed.is_empty(), "nothing was lost, but polls have ended");
-    let connection = |slot: &Slot| crowd[*slot as usize].0;
-    kernel.push(disarmed.iter().map(|slot| connection(slot).poll_on()));
-    // Armed anew, they tell of what is there; the others are silent about it.
-    let mut again = BTreeSet::new();
-    while again.len() < disarmed.len() {
-        let Completion::Readable { slot, .. } = kernel.next() else { panic!() };
-        assert!(disarmed.contains(&slot), "slot {slot} had stayed armed");
-        again.insert(slot);
-    }
-}
-
-#[test]
-fn sends_that_fall_short_are_reported_though_the_completion_queue_overflows() {
-    let (mut kernel, crowd) = crowded();
-    kernel.push(
-        crowd.iter().map(|(connection, _)| connection.numbered_send(connection.slot, flood())),
-    );
-    enter_until_unsettled(&mut kernel);
-    let mut reported = BTreeSet::new();
-    while reported.len() < crowd.len() {
-        let Completion::SendFellShort { slot, batch_index, result } = kernel.next() else {
-            panic!()
-        };
-        assert_eq!(batch_index, slot);
-        assert!(result.is_ok_and(|sent| sent < flood().length) || result == Err(Errno::AGAIN));
-        assert!(reported.insert(slot), "each is reported once");
-    }
-    kernel.expect_nothing();
-    assert!(kernel.ring.is_settled());
-}
+use crate::connection::{blocks, staging};
+use crate::driver::SLOTS_MAX;
+use crate::fixture::{Kernel, Sizes, accept};
 
 #[test]
 fn more_operations_than_the_queue_holds_are_done_in_order() {
@@ -130,19 +39,9 @@ fn more_receives_than_the_queue_holds_are_answered_in_order() {
 }
 
 #[test]
-#[should_panic(expected = "outside of an area")]
-fn memory_outside_of_an_area_never_reaches_the_kernel() {
-    let mut kernel = Kernel::new();
-    let (connection, _peer) = kernel.open();
-    let span = Span { area: AreaName::Receive, start: 0, length: 1 << 20 };
-    kernel.push([connection.receive_into(span)]);
-}
-
-#[test]
 fn a_table_of_slots_over_the_limit_of_open_files_is_refused() {
     let limit = raise_open_files().expect("a hard limit can be taken up");
-    // Whatever the limit, the kernel's own is 2^20 (`IORING_MAX_FIXED_FILES`).
-    let slots = u32::try_from(limit.min(1 << 20)).expect("just bounded") + 1;
+    let slots = u32::try_from(limit.min(SLOTS_MAX)).expect("just bounded") + 1;
     match Kernel::try_with(Sizes { slots, ..Sizes::default() }) {
         Err(RingError::TooManyDescriptors { wanted }) => assert_eq!(wanted, slots),
         Err(other) => panic!("{other}"),

@@ -43,7 +43,7 @@ use std::time::Duration;
 use tidegate::config::{Config, Limits};
 use tidegate::gateway::{self, Program, hub_settings};
 use tidegate::hub::{self, Identity, Seed};
-use tidegate::kernel::Waker;
+use tidegate::kernel::{Driver, Waker};
 use tidegate::names::Node;
 use tidegate::shard::{self, Assembly, Command, Counters, Shard};
 use tidegate_tests::xor::Xor;
@@ -189,7 +189,7 @@ impl Scene {
             let ring = SimRing { world, meanwhile: meanwhile.clone() };
             (Shard::new(ring, memory, assembly), outside)
         });
-        let bill = gateway::bill(&config, count);
+        let bill = gateway::bill(&config, count, Driver::IoUring);
         let inner = Random::new(random.bits());
         let several = Several::new(shards.collect(), bill, &meanwhile, inner);
         let publisher = Publisher::new(door.clone(), &plan, Random::new(random.bits()));

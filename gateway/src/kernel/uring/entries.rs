@@ -80,7 +80,7 @@ impl Uring {
                 self.closed_listeners.extend(self.listeners[listener as usize].take());
                 return None;
             }
-            O::Accept { listener, slot } => self.accept(listener, slot),
+            O::Accept { listener, slot } => return self.accept(listener, slot),
             O::AskUnacknowledged { slot, generation } => (
                 opcode::UringCmd16::new(Fixed(slot), SOCKET_SIOCOUTQ).build(),
                 Token::new(OperationKind::Unacknowledged, generation, slot),
@@ -107,14 +107,19 @@ impl Uring {
         opcode::Recv::new(Fixed(slot), address, length).flags(libc::MSG_DONTWAIT)
     }
 
-    fn accept(&mut self, listener: ListenerId, slot: Slot) -> (squeue::Entry, Token) {
+    fn accept(&mut self, listener: ListenerId, slot: Slot) -> Option<(squeue::Entry, Token)> {
+        if let Some(accepts) = &mut self.plain_accepts {
+            accepts.accept(self.listeners[listener as usize].as_ref(), listener, slot);
+            return None;
+        }
         let fd = self.listener(listener);
         let target = DestinationSlot::try_from_slot_target(slot);
         let (index, (address, length)) = self.peers.prepare(slot);
         let entry = opcode::Accept::new(fd, address, length)
             .file_index(Some(target.expect("slots are far fewer than 2^32")))
             .build();
-        (with_ioprio(entry, ACCEPT_DONTWAIT), Token::new(OperationKind::Accept, index, listener))
+        let token = Token::new(OperationKind::Accept, index, listener);
+        Some((with_ioprio(entry, ACCEPT_DONTWAIT), token))
     }
 }
 

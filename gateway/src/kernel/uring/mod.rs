@@ -3,6 +3,7 @@
 mod buffers;
 mod entries;
 mod peer_names;
+mod plain_accepts;
 mod probe;
 mod token;
 
@@ -18,11 +19,13 @@ use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 
 use super::area::{Claim, KERNEL_AREAS};
 use super::{
-    BufferId, Completion, Errno, ListenerId, Memory, Operation, Peer, Ring, Setup, Slot, Waker,
+    ACCEPT_BATCH, BufferId, Completion, Errno, ListenerId, Memory, Operation, Peer, Ring,
+    RingError, Setup, Slot, Waker,
 };
 use buffers::ProvidedBuffers;
 use peer_names::PeerNames;
-pub use probe::RingError;
+use plain_accepts::PlainAccepts;
+use probe::Accepts;
 use token::{OperationKind, Token};
 
 /// Waits of about a tick are ended by one timer that stays armed from each to the next. A wait with
@@ -54,6 +57,10 @@ pub struct Uring {
     listeners: Vec<Option<TcpListener>>,
     /// Kept until what was pushed for them before is submitted.
     closed_listeners: Vec<TcpListener>,
+    /// Where the ring cannot accept without waiting.
+    plain_accepts: Option<PlainAccepts>,
+    /// What was not told by the ring and is not taken yet.
+    told: VecDeque<Completion>,
     waker: Waker,
     /// The waker was used and has to be armed again, with the next enter: an entry that was queued
     /// while completions are taken would keep what was sent before from being settled.
@@ -83,8 +90,22 @@ impl Uring {
     /// # Errors
     /// What the kernel refused, and what to do about it.
     pub fn new(setup: Setup<'_>) -> Result<Self, RingError> {
-        let ring = build(&setup)?;
+        let ring = build(setup.submissions, setup.completions)?;
+        let accepts = probe::check(&ring)?;
+        Self::of(ring, accepts, setup)
+    }
+
+    /// The same as on a kernel before 6.10, to try what is done there.
+    ///
+    /// # Errors
+    /// What the kernel refused, and what to do about it.
+    pub fn with_plain_accepts(setup: Setup<'_>) -> Result<Self, RingError> {
+        let ring = build(setup.submissions, setup.completions)?;
         probe::check(&ring)?;
+        Self::of(ring, Accepts::Plain, setup)
+    }
+
+    fn of(ring: IoUring, accepts: Accepts, setup: Setup<'_>) -> Result<Self, RingError> {
         ring.submitter()
             .register_files_sparse(setup.connections)
             .map_err(|error| RingError::of_descriptors(error, setup.connections))?;
@@ -107,6 +128,8 @@ impl Uring {
             buffer_size: setup.buffer_size,
             listeners: setup.listeners.into_iter().map(Some).collect(),
             closed_listeners: Vec::new(),
+            plain_accepts: (accepts == Accepts::Plain).then(PlainAccepts::new),
+            told: VecDeque::with_capacity(ACCEPT_BATCH),
             waker: setup.waker,
             rearm_waker: true,
             waiting: VecDeque::new(),
@@ -118,7 +141,8 @@ impl Uring {
     }
 
     fn arm_waker(&mut self) {
-        let poll = opcode::PollAdd::new(Fd(self.waker.raw()), libc::POLLIN as u32);
+        let poll =
+            opcode::PollAdd::new(Fd(self.waker.descriptor().as_raw_fd()), libc::POLLIN as u32);
         self.queue(poll.build(), Token::new(OperationKind::Wake, 0, 0));
     }
 
@@ -141,6 +165,11 @@ impl Uring {
         *self.timer_length = Timespec::from(length);
         let timer = opcode::Timeout::new(&raw const *self.timer_length);
         self.queue(timer.build(), Token::new(OperationKind::Timer, 0, 0));
+    }
+
+    /// Whether no accept beside the ring is to be told of.
+    fn plain_accepts_are_told(&self) -> bool {
+        self.plain_accepts.as_ref().is_none_or(PlainAccepts::is_empty)
     }
 
     /// Whether the kernel has taken everything that was pushed.
@@ -292,17 +321,24 @@ impl Ring for Uring {
         if std::mem::take(&mut self.rearm_waker) {
             self.arm_waker();
         }
-        let mut waits = !wait.is_zero() && self.ring.completion().is_empty();
+        let is_quiet = self.told.is_empty() && self.ring.completion().is_empty();
+        let mut waits = !wait.is_zero() && is_quiet && self.plain_accepts_are_told();
         let mut limit = if waits { self.limit(wait) } else { None };
         // More than one round only after a partial take; each round takes at least one.
         while self.enter_once(std::mem::take(&mut waits), limit.take())? {}
-        if !self.closed_listeners.is_empty() && self.is_taken() {
+        if self.is_taken() {
             self.closed_listeners.clear();
+            if let Some(accepts) = &mut self.plain_accepts {
+                self.told.extend(accepts.settle(&self.ring));
+            }
         }
         Ok(())
     }
 
     fn completion(&mut self) -> Option<Completion> {
+        if let Some(told) = self.told.pop_front() {
+            return Some(told);
+        }
         loop {
             let entry = self.ring.completion().next()?;
             if let Some(completion) = self.translate(&entry) {
@@ -344,7 +380,19 @@ impl Ring for Uring {
     }
 }
 
-fn build(setup: &Setup<'_>) -> Result<IoUring, RingError> {
+/// Whether a ring of this process could carry a shard, but for its size: sets a small one up.
+///
+/// # Errors
+/// Why not, and what to do about it.
+pub fn probe() -> Result<(), RingError> {
+    const ENTRIES: u32 = 8;
+    let ring = build(ENTRIES, 2 * ENTRIES)?;
+    probe::check(&ring)?;
+    let table = ring.submitter().register_files_sparse(ENTRIES);
+    table.map_err(|error| RingError::of_descriptors(error, ENTRIES))
+}
+
+fn build(submissions: u32, completions: u32) -> Result<IoUring, RingError> {
     IoUring::builder()
         .setup_single_issuer()
         .setup_defer_taskrun()
@@ -352,9 +400,9 @@ fn build(setup: &Setup<'_>) -> Result<IoUring, RingError> {
         .setup_taskrun_flag()
         .setup_submit_all()
         .setup_no_sqarray()
-        .setup_cqsize(setup.completions)
+        .setup_cqsize(completions)
         .dontfork()
-        .build(setup.submissions)
+        .build(submissions)
         .map_err(RingError::of_setup)
 }
 

@@ -1,120 +1,21 @@
-//! Whether this kernel can carry a shard, and what to do if it cannot.
-
-use std::fmt;
-use std::fs;
-use std::io;
+//! Whether this kernel's io_uring can carry a shard.
 
 use io_uring::{IoUring, Probe, opcode};
 
-/// The kernel that has all that a shard needs.
-pub const MINIMUM_KERNEL: &str = "6.10";
+use crate::kernel::RingError;
 
-/// The ring could not be set up.
-#[derive(Debug)]
-pub enum RingError {
-    /// The kernel has no io_uring.
-    Missing,
-    /// io_uring is there and refused to this process (`EPERM`). The text of
-    /// `/proc/sys/kernel/io_uring_disabled`, if it could be read.
-    Forbidden(Option<String>),
-    /// The kernel has io_uring, but not all that a shard needs.
-    TooOld(&'static str),
-    /// The direct-descriptor table is over the limit of open files.
-    TooManyDescriptors {
-        /// Entries asked for.
-        wanted: u32,
-    },
-    /// The kernel would not lock the ring's memory.
-    NoMemory,
-    /// Anything else, with what was being done.
-    Other(&'static str, io::Error),
+/// How connections are accepted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Accepts {
+    /// By the ring, which is told not to wait.
+    Ring,
+    /// Beside it.
+    Plain,
 }
 
-impl RingError {
-    /// What a refusal to set up a ring means.
-    pub(super) fn of_setup(error: io::Error) -> Self {
-        match error.raw_os_error() {
-            Some(libc::ENOSYS) => Self::Missing,
-            Some(libc::EPERM | libc::EACCES) => {
-                let setting = fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
-                Self::Forbidden(setting.ok().map(|text| text.trim().to_owned()))
-            }
-            Some(libc::EINVAL) => Self::TooOld("ring set-up without an index array (Linux 6.6)"),
-            Some(libc::ENOMEM) => Self::NoMemory,
-            _ => Self::Other("setting up the ring", error),
-        }
-    }
-
-    /// What a refusal of the direct-descriptor table means.
-    pub(super) fn of_descriptors(error: io::Error, wanted: u32) -> Self {
-        match error.raw_os_error() {
-            Some(libc::EMFILE) => Self::TooManyDescriptors { wanted },
-            Some(libc::ENOMEM) => Self::NoMemory,
-            _ => Self::Other("registering direct descriptors", error),
-        }
-    }
-}
-
-impl fmt::Display for RingError {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Missing => write!(
-                out,
-                "this kernel has no io_uring: Linux {MINIMUM_KERNEL} or later is needed, built \
-                 with CONFIG_IO_URING"
-            ),
-            Self::Forbidden(setting) => forbidden(out, setting.as_deref()),
-            Self::TooOld(feature) => {
-                write!(
-                    out,
-                    "this kernel lacks {feature}: Linux {MINIMUM_KERNEL} or later is needed"
-                )
-            }
-            Self::TooManyDescriptors { wanted } => write!(
-                out,
-                "a table of {wanted} connections is over the limit of open files, which bounds \
-                 each shard's table: raise it (`ulimit -n {wanted}`, or `LimitNOFILE={wanted}` in \
-                 a systemd unit), or set limits.connections lower and use more shards"
-            ),
-            Self::NoMemory => out.write_str(
-                "the kernel has no memory for the ring: lower limits.connections, or raise the \
-                 limit of locked memory (`ulimit -l unlimited`, or `LimitMEMLOCK=infinity` in a \
-                 systemd unit)",
-            ),
-            Self::Other(doing, error) => write!(out, "{doing}: {error}"),
-        }
-    }
-}
-
-fn forbidden(out: &mut fmt::Formatter<'_>, setting: Option<&str>) -> fmt::Result {
-    out.write_str("io_uring is refused to this process (EPERM). ")?;
-    match setting {
-        Some("2") => out.write_str(
-            "kernel.io_uring_disabled is 2, which refuses it to everyone: \
-             `sysctl kernel.io_uring_disabled=0`",
-        ),
-        Some("1") => out.write_str(
-            "kernel.io_uring_disabled is 1: add this user's group to kernel.io_uring_group, or \
-             `sysctl kernel.io_uring_disabled=0`",
-        ),
-        _ => out.write_str(
-            "In a container, its seccomp profile blocks it (Docker 25 and containerd do by \
-             default): allow io_uring_setup, io_uring_enter and io_uring_register in the profile \
-             (`--security-opt seccomp=profile.json`). Otherwise see kernel.io_uring_disabled, \
-             which must be 0",
-        ),
-    }
-}
-
-impl std::error::Error for RingError {}
-
-/// Checks what cannot be seen from set-up flags alone.
-pub(super) fn check(ring: &IoUring) -> Result<(), RingError> {
+/// Checks what cannot be seen from set-up flags alone, and says what can be had.
+pub(super) fn check(ring: &IoUring) -> Result<Accepts, RingError> {
     let parameters = ring.params();
-    // The feature came with the flag for accepts that do not wait, which has no bit of its own.
-    if !parameters.is_feature_recvsend_bundle() {
-        return Err(RingError::TooOld("accepts that do not wait (Linux 6.10)"));
-    }
     if !parameters.is_feature_skip_cqe_on_success() || !parameters.is_feature_nodrop() {
         return Err(RingError::TooOld("completions only on failure (Linux 5.17)"));
     }
@@ -135,27 +36,9 @@ pub(super) fn check(ring: &IoUring) -> Result<(), RingError> {
     ];
     match needed.into_iter().find(|(code, _)| !probe.is_supported(*code)) {
         Some((_, name)) => Err(RingError::TooOld(name)),
-        None => Ok(()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn of(errno: i32) -> String {
-        RingError::of_setup(io::Error::from_raw_os_error(errno)).to_string()
-    }
-
-    #[test]
-    fn each_refusal_names_its_remedy() {
-        assert!(of(libc::ENOSYS).contains("Linux 6.10"));
-        assert!(of(libc::EINVAL).contains("Linux 6.10"));
-        assert!(of(libc::ENOMEM).contains("ulimit -l"));
-        assert!(RingError::Forbidden(None).to_string().contains("seccomp"));
-        let disabled = RingError::Forbidden(Some("2".to_owned())).to_string();
-        assert!(disabled.contains("sysctl kernel.io_uring_disabled=0"), "{disabled}");
-        let table = io::Error::from_raw_os_error(libc::EMFILE);
-        assert!(RingError::of_descriptors(table, 70_000).to_string().contains("ulimit -n 70000"));
+        // The feature came with the flag for accepts that do not wait, which has no bit of its own
+        // (Linux 6.10).
+        None if parameters.is_feature_recvsend_bundle() => Ok(Accepts::Ring),
+        None => Ok(Accepts::Plain),
     }
 }

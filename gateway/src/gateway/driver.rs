@@ -1,0 +1,152 @@
+//! How shards ask the kernel, and whether there are the descriptors for it.
+
+use std::fmt;
+
+use crate::config::{Config, DriverChoice, Limits};
+use crate::control::{self, Carrier};
+use crate::kernel::{self, Driver};
+
+/// Descriptors of a shard beside its listeners and connections: its epoll instance, its waker, and
+/// one to spare.
+const OF_A_SHARD: u64 = 3;
+
+/// Descriptors for all else that a process opens: standard streams, files that are looked at.
+const SPARE: u64 = 32;
+
+/// The fewest connections that a shard has.
+const CONNECTIONS_MIN: u32 = 16;
+
+/// Epoll takes a descriptor for each connection, and there are too few. Displayed, it says what to
+/// do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooFewDescriptors {
+    /// The limit of open files.
+    pub limit: u64,
+    /// What it would have to be.
+    pub wanted: u64,
+    /// The most connections that each shard could have.
+    pub connections: u32,
+}
+
+/// By what shards ask the kernel.
+pub(super) fn choose(choice: DriverChoice) -> Carrier {
+    let (driver, why) = match choice {
+        DriverChoice::Only(driver) => (driver, "it is configured".into()),
+        DriverChoice::Auto => match kernel::probe_io_uring() {
+            Ok(()) => (Driver::IoUring, "this kernel has all that a shard needs".into()),
+            Err(error) => (Driver::Epoll, error.to_string().into()),
+        },
+    };
+    Carrier { driver, why }
+}
+
+/// Says by what, and why.
+pub(super) fn announce(carrier: &Carrier, choice: DriverChoice) {
+    let Carrier { driver, why } = carrier;
+    match (choice, driver) {
+        (DriverChoice::Auto, Driver::Epoll) => {
+            tracing::warn!("shards ask the kernel by {driver}, which costs more: {why}");
+        }
+        _ => tracing::info!("shards ask the kernel by {driver}: {why}"),
+    }
+}
+
+/// Whether `limit` open files suffice for so many shards by epoll. With fewer, shards have fewer
+/// connections if their number is the default; if it is not, that is an error.
+pub(super) fn fit(config: &mut Config, shards: usize, limit: u64) -> Result<(), TooFewDescriptors> {
+    let (beside, shards) = (beside(config, shards), shards as u64);
+    let slots = limit.saturating_sub(beside) / shards;
+    if u64::from(config.limits.slots()) <= slots {
+        return Ok(());
+    }
+    let wanted = beside + shards * u64::from(config.limits.slots());
+    let connections = most_connections(slots);
+    let is_default = config.limits.connections == Limits::default().connections;
+    if !is_default || connections < CONNECTIONS_MIN {
+        return Err(TooFewDescriptors { limit, wanted, connections });
+    }
+    tracing::warn!(
+        "each shard has {connections} connections in place of {}: the limit of open files is \
+         {limit}; raise it to {wanted} (`ulimit -n {wanted}`, or `LimitNOFILE={wanted}` in a \
+         systemd unit)",
+        config.limits.connections
+    );
+    config.limits.connections = connections;
+    Ok(())
+}
+
+/// Descriptors beside those of connections.
+fn beside(config: &Config, shards: usize) -> u64 {
+    let admin = match config.admin.address {
+        Some(_) => u64::from(config.admin.connections) + control::CONNECTIONS_BEYOND,
+        None => 0,
+    };
+    shards as u64 * (config.listeners.len() as u64 + OF_A_SHARD) + admin + SPARE
+}
+
+/// The most connections of a shard with so many slots.
+fn most_connections(slots: u64) -> u32 {
+    let fits = |connections: &u32| {
+        let limits = Limits { connections: *connections, ..Limits::default() };
+        u64::from(limits.slots()) <= slots
+    };
+    let most = u32::try_from(slots).unwrap_or(u32::MAX);
+    // Slots are connections and few more, so there is little to count down.
+    (0..=most).rev().find(fits).unwrap_or(0)
+}
+
+impl fmt::Display for TooFewDescriptors {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { limit, wanted, connections } = self;
+        write!(
+            out,
+            "with epoll each connection takes an open file: there may be {limit}, and {wanted} are \
+             needed. Raise the limit (`ulimit -n {wanted}`, or `LimitNOFILE={wanted}` in a systemd \
+             unit), or set "
+        )?;
+        match *connections {
+            CONNECTIONS_MIN.. => write!(out, "limits.connections to {connections} at most"),
+            _ => out.write_str("fewer shards"),
+        }
+    }
+}
+
+impl std::error::Error for TooFewDescriptors {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(connections: u32) -> Config {
+        let limits = Limits { connections, ..Limits::default() };
+        Config { limits, ..Config::default() }.with_admin(None)
+    }
+
+    #[test]
+    fn what_fits_stays_as_it_is() {
+        let mut config = of(100);
+        // A sixteenth more slots; a listener and three descriptors; all that for two shards.
+        let needed = 2 * (106 + 4) + SPARE;
+        assert_eq!(fit(&mut config, 2, needed), Ok(()));
+        assert_eq!(config.limits.connections, 100);
+        let error = fit(&mut config, 2, needed - 1).unwrap_err();
+        assert_eq!((error.wanted, error.connections), (needed, 99));
+        assert!(error.to_string().contains(&format!("ulimit -n {needed}")), "{error}");
+    }
+
+    #[test]
+    fn the_default_is_lowered_to_what_fits() {
+        let mut config = of(Limits::default().connections);
+        assert_eq!(fit(&mut config, 2, 1024), Ok(()));
+        assert!(config.limits.connections > 400, "{}", config.limits.connections);
+        let needed = 2 * u64::from(config.limits.slots()) + beside(&config, 2);
+        assert!((1020..=1024).contains(&needed), "{needed}");
+    }
+
+    #[test]
+    fn too_few_for_any_shard_are_refused() {
+        let mut config = of(Limits::default().connections);
+        let error = fit(&mut config, 64, 256).unwrap_err();
+        assert!(error.to_string().contains("fewer shards"), "{error}");
+    }
+}

@@ -1,0 +1,220 @@
+//! epoll as a [`Ring`], for kernels and containers that refuse io_uring.
+//!
+//! There is no queue in the kernel: [`Epoll::enter`] carries out what was pushed, in that order, by
+//! one system call each, and asks epoll (epoll(7)) what has become ready. So each rule of [`Ring`]
+//! about order and about memory holds by construction.
+//!
+//! A connection is registered once, with its first poll, and told of by edges; whether a poll of
+//! either kind is armed is known here ([`Places`]), so that arming and removing one takes no system
+//! call.
+
+mod armed;
+mod listeners;
+mod operations;
+mod places;
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rustix::buffer::spare_capacity;
+use rustix::event::Timespec;
+use rustix::event::epoll::{self, Event, EventData, EventFlags};
+use rustix::ioctl::{Getter, ioctl};
+
+use super::{
+    BufferId, Completion, Errno, ListenerId, Memory, Operation, Peer, Ring, RingError, Setup, Slot,
+    Waker, open_files,
+};
+use armed::ArmedSends;
+pub(super) use armed::armed_bytes;
+use listeners::Listeners;
+pub(super) use places::PLACE_BYTES;
+use places::Places;
+
+/// The most that epoll tells of at once.
+pub(super) const EVENTS: usize = 1024;
+
+/// What an event is of, in the high half of its data; the low half is the slot, or the listener.
+mod source {
+    pub(super) const CONNECTION: u64 = 0;
+    pub(super) const LISTENER: u64 = 1 << 32;
+    pub(super) const WAKER: u64 = 2 << 32;
+}
+
+/// An epoll instance of this thread, and the sockets that it watches.
+pub struct Epoll {
+    epoll: OwnedFd,
+    /// Pushed, and to be carried out by the next enter.
+    operations: Vec<Operation>,
+    /// How many of them a shard may push.
+    submissions: usize,
+    completions: VecDeque<Completion>,
+    /// The receive buffers that are lent, in the order in which they were.
+    buffers: VecDeque<BufferId>,
+    buffer_size: usize,
+    places: Places,
+    armed: ArmedSends,
+    listeners: Listeners,
+    waker: Waker,
+    /// Where epoll writes what it tells; empty between two enters.
+    events: Vec<Event>,
+    /// Whether the enter before has asked epoll.
+    has_asked: bool,
+    started: Instant,
+}
+
+impl Epoll {
+    /// Sets it up.
+    ///
+    /// # Errors
+    /// What the kernel refused, and what to do about it.
+    pub fn new(setup: Setup<'_>) -> Result<Self, RingError> {
+        let wanted = setup.connections;
+        if u64::from(wanted) > open_files() {
+            return Err(RingError::TooManyDescriptors { wanted });
+        }
+        let other = |doing| move |error: rustix::io::Errno| RingError::Other(doing, error.into());
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
+            .map_err(other("setting up an epoll instance"))?;
+        let (data, edges) = (EventData::new_u64(source::WAKER), EventFlags::IN | EventFlags::ET);
+        epoll::add(&epoll, setup.waker.descriptor(), data, edges)
+            .map_err(other("watching a shard's waker"))?;
+        let listeners = Listeners::new(&epoll, setup.listeners)
+            .map_err(|error| RingError::Other("watching a listener", error))?;
+        let submissions = setup.submissions as usize;
+        Ok(Self {
+            epoll,
+            operations: Vec::with_capacity(submissions),
+            submissions,
+            completions: VecDeque::with_capacity(submissions + EVENTS),
+            buffers: VecDeque::with_capacity(setup.buffers.into()),
+            buffer_size: setup.buffer_size,
+            places: Places::new(wanted),
+            armed: ArmedSends::default(),
+            listeners,
+            waker: setup.waker,
+            events: Vec::with_capacity(EVENTS),
+            has_asked: false,
+            started: Instant::now(),
+        })
+    }
+
+    /// Asks epoll what is ready, waiting up to `wait` for it.
+    fn ask(&mut self, memory: &mut Memory, wait: Duration) -> io::Result<()> {
+        let mut events = std::mem::take(&mut self.events);
+        let told = epoll::wait(&self.epoll, spare_capacity(&mut events), Some(&timeout(wait)));
+        for event in events.drain(..) {
+            self.told(event, memory);
+        }
+        self.events = events;
+        match told {
+            // A signal came instead.
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// One thing has become ready.
+    fn told(&mut self, event: Event, memory: &mut Memory) {
+        let data = event.data.u64();
+        let number = data as u32;
+        match data & !u64::from(u32::MAX) {
+            source::CONNECTION => self.told_of(number, event.flags, memory),
+            source::LISTENER => {
+                self.completions.extend(self.listeners.is_ready(number));
+            }
+            _ => {
+                self.waker.clear();
+                self.completions.push_back(Completion::Woken);
+            }
+        }
+    }
+
+    /// A connection has become readable, or has room for a send that is armed.
+    fn told_of(&mut self, slot: Slot, flags: EventFlags, memory: &mut Memory) {
+        const FAILED: EventFlags = EventFlags::HUP.union(EventFlags::ERR);
+        const ENDED: EventFlags = FAILED.union(EventFlags::RDHUP);
+        if flags.intersects(EventFlags::IN | ENDED) {
+            let ended = flags.intersects(ENDED);
+            self.completions.extend(self.places.is_readable(slot, ended));
+        }
+        if flags.intersects(EventFlags::OUT | FAILED) {
+            self.send_armed_again(slot, memory);
+        }
+    }
+}
+
+impl Ring for Epoll {
+    fn push(&mut self, operation: Operation) {
+        self.operations.push(operation);
+    }
+
+    fn room(&self) -> usize {
+        self.submissions.saturating_sub(self.operations.len())
+    }
+
+    fn provide(&mut self, buffer: BufferId) {
+        self.buffers.push_back(buffer);
+    }
+
+    /// Epoll is asked unless there is something to take and the enter before has asked: so a turn
+    /// of a shard, which enters twice, asks once.
+    fn enter(&mut self, memory: &mut Memory, wait: Duration) -> io::Result<()> {
+        self.carry_out(memory);
+        let is_idle = self.completions.is_empty();
+        let asks = is_idle || !self.has_asked;
+        self.has_asked = asks;
+        if !asks {
+            return Ok(());
+        }
+        self.ask(memory, if is_idle { wait } else { Duration::ZERO })
+    }
+
+    fn completion(&mut self) -> Option<Completion> {
+        self.completions.pop_front()
+    }
+
+    fn is_settled(&mut self) -> bool {
+        self.operations.is_empty()
+    }
+
+    fn accept_aside(&mut self, listener: ListenerId) -> io::Result<(OwnedFd, Peer)> {
+        self.listeners.accept_aside(listener)
+    }
+
+    fn adopt(&mut self, memory: &mut Memory, first: Slot, sockets: Vec<OwnedFd>) -> io::Result<()> {
+        self.carry_out(memory);
+        for (slot, socket) in (first..).zip(sockets) {
+            let put = self.places.put(slot, socket);
+            put.map_err(|_| io::Error::from_raw_os_error(libc::EMFILE))?;
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn calendar(&self) -> Duration {
+        // A clock that stands before 1970 is not set at all.
+        SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    }
+}
+
+/// A wait in whole milliseconds, rounded up: all that epoll_wait(2) knows. What is more exact came
+/// with Linux 5.11.
+fn timeout(wait: Duration) -> Timespec {
+    let millis = wait.as_nanos().div_ceil(1_000_000) as i64;
+    Timespec { tv_sec: millis / 1000, tv_nsec: (millis % 1000) * 1_000_000 }
+}
+
+/// Bytes that a peer has yet to acknowledge.
+fn unacknowledged(socket: BorrowedFd<'_>) -> Result<u32, Errno> {
+    /// tcp(7).
+    const SIOCOUTQ: u32 = libc::TIOCOUTQ as u32;
+    // SAFETY: this request writes one `int`, and reads nothing.
+    let bytes = unsafe { ioctl(socket, Getter::<SIOCOUTQ, libc::c_int>::new()) }?;
+    Ok(bytes.try_into().unwrap_or_default())
+}

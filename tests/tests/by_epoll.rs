@@ -1,0 +1,105 @@
+//! A gateway where io_uring is refused, as in most containers, and one that is told to do without.
+
+use serde_json::Value;
+use tidegate_tests::{Exited, Exposition, Gateway, Launch, Peer, Request, case};
+
+/// Runs what follows where io_uring is refused.
+const REFUSED: &str = env!("CARGO_BIN_EXE_without-io-uring");
+
+/// What the admin address answers to a path.
+#[track_caller]
+fn asked(gateway: &Gateway, path: &str) -> String {
+    let mut peer = Peer::try_connect(gateway.admin_address()).expect("the admin address");
+    peer.send(format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"));
+    let response = peer.response();
+    assert_eq!(response.status, 200, "{response:?}");
+    String::from_utf8(response.body).expect("text")
+}
+
+/// It serves its page and its echo, and says by what.
+#[track_caller]
+fn expect_service_by_epoll(gateway: &Gateway) {
+    let mut browser = Peer::connect(gateway);
+    browser.request(&Request::plain("GET", "/"));
+    assert_eq!(browser.response().status, 200);
+    Peer::open(gateway, "/echo").echo("by epoll");
+    let metrics = Exposition::read(&asked(gateway, "/metrics")).expect("it is whole");
+    assert_eq!(metrics.get("tidegate_driver{kind=\"epoll\"}"), 1.0);
+    assert_eq!(metrics.get("tidegate_driver{kind=\"io_uring\"}"), 0.0);
+    expect_no_ring(gateway);
+}
+
+/// None of its descriptors is a ring.
+#[track_caller]
+fn expect_no_ring(gateway: &Gateway) {
+    let open = gateway.process().open_files();
+    assert!(open.iter().any(|file| file.contains("eventpoll")), "{open:?}");
+    assert!(!open.iter().any(|file| file.contains("io_uring")), "{open:?}");
+}
+
+/// With so many open files at most.
+fn with_open_files(count: u32) -> Launch {
+    let script = format!("ulimit -n {count}; exec \"$@\"");
+    Launch::new().under(&["sh", "-c", &script, "sh"])
+}
+
+#[test]
+fn the_default_configuration_serves_where_io_uring_is_refused() {
+    let gateway = Launch::new().under(&[REFUSED]).listen("127.0.0.1:0").admin().start();
+    expect_service_by_epoll(&gateway);
+    let log = gateway.log();
+    let first = log.lines().next().expect("a line");
+    for words in ["WARN", "shards ask the kernel by epoll", "EPERM", "seccomp"] {
+        case(words, || assert!(first.contains(words), "{first}"));
+    }
+    let overview: Value = serde_json::from_str(&asked(&gateway, "/v1/overview")).expect("JSON");
+    assert_eq!(overview["driver"]["kind"], "epoll");
+    assert!(first.ends_with(overview["driver"]["why"].as_str().expect("text")), "{overview}");
+}
+
+#[test]
+fn a_gateway_that_is_to_use_epoll_does_not_try_io_uring() {
+    let launch = Launch::new().under(&[REFUSED, "--kill"]).listen("127.0.0.1:0").admin();
+    let gateway = launch.argument("--driver").argument("epoll").start();
+    expect_service_by_epoll(&gateway);
+    gateway.expect_log(&["INFO", "shards ask the kernel by epoll: it is configured"]);
+    gateway.terminate();
+}
+
+#[test]
+fn a_gateway_that_is_to_use_io_uring_says_why_it_cannot() {
+    let launch = Launch::new().under(&[REFUSED]).config("driver = \"io_uring\"");
+    let Exited { code, stderr, .. } = launch.listen("127.0.0.1:0").run();
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("io_uring is refused to this process (EPERM)"), "{stderr}");
+}
+
+#[test]
+fn few_open_files_are_told_of_and_the_default_is_lowered_to_them() {
+    let launch = with_open_files(256).argument("--driver").argument("epoll");
+    let gateway = launch.argument("--shards").argument("1").listen("127.0.0.1:0").admin().start();
+    expect_service_by_epoll(&gateway);
+    gateway.expect_log(&["WARN", "in place of 16384", "LimitNOFILE="]);
+    let overview: Value = serde_json::from_str(&asked(&gateway, "/v1/overview")).expect("JSON");
+    let connections = overview["limits"]["connections_per_shard"].as_u64().expect("a number");
+    assert!((64..256).contains(&connections), "{connections}");
+    // All of them fit, and who comes then is told that there is no more room.
+    let mut peers: Vec<Peer> = (0..connections).map(|_| Peer::open(&gateway, "/echo")).collect();
+    let mut late = Peer::connect(&gateway);
+    late.request(&Request::open("/echo"));
+    late.expect_refusal(503);
+    for peer in &mut peers {
+        peer.echo("not disturbed");
+    }
+}
+
+#[test]
+fn more_connections_than_open_files_are_refused_with_the_number_to_set() {
+    let config = "shards = 1\ndriver = \"epoll\"\n[limits]\nconnections = 1000\n";
+    let Exited { code, stderr, .. } =
+        with_open_files(256).config(config).listen("127.0.0.1:0").run();
+    assert_eq!(code, Some(1), "{stderr}");
+    for words in ["there may be 256", "ulimit -n 1", "limits.connections to"] {
+        case(words, || assert!(stderr.contains(words), "{stderr}"));
+    }
+}
