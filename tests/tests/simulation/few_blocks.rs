@@ -1,9 +1,12 @@
 //! What becomes of those who hold blocks while these are few, and of who is answered meanwhile,
 //! played by hand.
 
+use tidegate::gateway::Program;
+use tidegate::handler::Publishing;
 use tidegate::hub::{ConnectionFilter, Errand, Outcome, Publication, Target};
 use tidegate::kernel::{Completion, Errno, Operation, Slot};
 use tidegate::names::{ConnectionId, Name};
+use tidegate::protocol::{Exchange, Protocol, Stretch};
 
 use crate::play::{Play, TICK, Unread, readable_in};
 use crate::random::Random;
@@ -300,4 +303,42 @@ fn what_waits_for_a_block_has_none_that_is_in_its_way() {
     let counters = play.counters();
     assert!(counters.deliveries_without_block > 0, "it waits");
     assert_eq!(counters.holders_evicted, 0);
+}
+
+/// A protocol whose connections are told of a topic, and publish on it more than any block holds.
+struct Bulky;
+
+impl Protocol for Bulky {
+    fn begin(&mut self, exchange: &mut Exchange<'_, '_>) {
+        exchange.subscribe(&room()).expect("room");
+    }
+
+    fn input(&mut self, exchange: &mut Exchange<'_, '_>, _: Stretch<'_>) {
+        let (room, much) = (Target::Topic(room()), vec![b'x'; 300 << 10]);
+        exchange.publish(&room, much, Publishing::default()).expect("room");
+    }
+
+    fn told(&mut self, exchange: &mut Exchange<'_, '_>, _: Option<&Name>, message: &[u8]) {
+        exchange.send(message).expect("room");
+    }
+}
+
+fn room() -> Name {
+    Name::new("room").expect("a name")
+}
+
+#[test]
+fn what_no_block_holds_is_left_out_where_a_protocol_is_told_each_message_by_itself() {
+    let program = Program::default().protocols(|_| Some(Box::new(Bulky)));
+    let bounds = "backlog = '1MiB'\nmax_buffered_message = '128KiB'\n";
+    let route = format!("[[route]]\npath = '/'\nhandler = 'echo'\n{bounds}");
+    let mut play = Play::of(&format!("blocks = '1MiB'\n{route}"), program);
+    play.first_says(b"any");
+    (0..9).for_each(|_| _ = play.turn([]));
+    let counters = play.counters();
+    assert_eq!((counters.deliveries_too_large, counters.deliveries_without_block), (1, 0));
+    // What comes behind it does not wait for it.
+    publish(&mut play, Target::Topic(room()), b"news");
+    play.turn([]);
+    assert_eq!(heard(&play, 0), b"news");
 }

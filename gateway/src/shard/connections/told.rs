@@ -75,7 +75,13 @@ impl<R: Ring> Connections<R> {
     /// Tells a connection whose protocol makes of it what it will, by itself.
     pub(crate) fn tell_alone(&mut self, slot: Slot, delivery: &Delivery) -> Delivered {
         let Some(publication) = delivery.publication() else { return Delivered::Taken };
-        if !has_block_alone(&mut self.sockets, publication.message.bytes().len()) {
+        let length = publication.message.bytes().len();
+        if length > self.sockets.largest_frame() {
+            // No block will ever be there for it.
+            self.sockets.counters.deliveries_too_large += 1;
+            return Delivered::TooLarge;
+        }
+        if !has_block_alone(&mut self.sockets, length) {
             self.sockets.waits_for_block();
             return Delivered::Waits;
         }
