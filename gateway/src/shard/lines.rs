@@ -1,5 +1,6 @@
 //! What a shard may hold, for the bill.
 
+use super::connections::Failed;
 use super::halves::Halves;
 use super::sockets::batch::BatchSend;
 use super::sockets::put_off::PutOff;
@@ -10,7 +11,7 @@ use crate::bill::{Line, Owner};
 use crate::config::{Config, Limits, Listener, RouteHandler};
 use crate::connection::{Connection, FrameId, Frames, SealedBytes};
 use crate::hub;
-use crate::kernel::{ACCEPT_BATCH, BufferId, Completion, Generation, Peer, Slot, SlotSet};
+use crate::kernel::{ACCEPT_BATCH, BufferId, Completion, Peer, Slot, SlotSet};
 use crate::memory::{Inflater, MIN_BLOCK, PIECE, SideTable};
 use crate::protocol::streaming::Sources;
 
@@ -23,7 +24,7 @@ const ROUTE: u64 = 1024;
 /// What a send of a batch leaves behind: a frame to be released, a place in the list of those that
 /// failed, and one in that of those that go on.
 const BATCH_LISTS: usize =
-    size_of::<(Slot, Generation)>() + size_of::<Slot>() + size_of::<FrameId>();
+    size_of::<Failed>() + size_of::<Slot>() + size_of::<FrameId>();
 
 /// What most of it goes by.
 const CONNECTIONS: &[&str] = &["limits.connections"];

@@ -2,11 +2,12 @@
 //! played by hand.
 
 use tidegate::gateway::Program;
-use tidegate::handler::Publishing;
+use tidegate::handler::{Context, Handler, Piece, Publishing};
 use tidegate::hub::{ConnectionFilter, Errand, Outcome, Publication, Target};
 use tidegate::kernel::{Completion, Errno, Operation, Slot};
 use tidegate::names::{ConnectionId, Name};
 use tidegate::protocol::{Exchange, Protocol, Stretch};
+use tidegate_tests::Frame;
 
 use crate::play::{Play, TICK, Unread, readable_in};
 use crate::random::Random;
@@ -341,4 +342,41 @@ fn what_no_block_holds_is_left_out_where_a_protocol_is_told_each_message_by_itse
     publish(&mut play, Target::Topic(room()), b"news");
     play.turn([]);
     assert_eq!(heard(&play, 0), b"news");
+}
+
+/// Answers each message with much.
+struct Talkative;
+
+impl Handler for Talkative {
+    fn message(&mut self, context: &mut Context<'_, '_>, _: Piece<'_>) {
+        context.send_bytes(&[b'x'; 250_000]).expect("room");
+    }
+}
+
+#[test]
+fn who_finds_no_block_for_the_rest_of_a_send_keeps_no_batch_from_being_settled() {
+    let program = Program::default().handlers(|_| Some(Box::new(Talkative)));
+    let bounds = "backlog = '1MiB'\nmax_buffered_message = '128KiB'\n";
+    let route = format!("[[route]]\npath = '/'\nhandler = 'echo'\n{bounds}");
+    let mut play = Play::of(&format!("blocks = '1MiB'\nstaging = '1MiB'\n{route}"), program);
+    play.each_asks_for(&["/"; 3]);
+    play.turn([]);
+    play.hand.borrow_mut().unsettled = true;
+    let message = Frame::text("a").masked();
+    for slot in 0..3 {
+        let pushed = play.hears(slot, &message);
+        let is_sent = |one: &Operation| matches!(one, Operation::Send { .. });
+        assert!(pushed.iter().any(is_sent), "{pushed:?}");
+    }
+    // Nobody takes any of it, and there are blocks for two.
+    play.hand.borrow_mut().unsettled = false;
+    let result = Err(Errno::AGAIN);
+    let short = (0..3).map(|slot| Completion::SendFellShort { slot, batch_index: slot, result });
+    let pushed = play.turn(short);
+    let unpoll = Operation::Unpoll { slot: 2, generation: 0 };
+    assert!(pushed.contains(&unpoll), "{pushed:?}");
+    assert!(pushed.contains(&Operation::Close { slot: 2 }), "the batch waits: {pushed:?}");
+    let is_armed = |one: &&Operation| matches!(one, Operation::SendArmed { .. });
+    assert_eq!(pushed.iter().filter(is_armed).count(), 2, "{pushed:?}");
+    assert_eq!(play.counters().out_of_blocks, 1);
 }

@@ -92,7 +92,9 @@ impl Ring for HandRing {
     }
 
     fn is_settled(&mut self) -> bool {
-        !self.0.borrow().unsettled
+        // What was pushed since the last enter was not taken.
+        let hand = self.0.borrow();
+        !hand.unsettled && hand.queued.is_empty()
     }
 
     fn accept_aside(&mut self, _listener: u32) -> io::Result<(OwnedFd, Peer)> {

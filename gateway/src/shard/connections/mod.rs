@@ -28,6 +28,13 @@ use crate::shard::vitals::Vitals;
 /// A shard that is full says so again after so long.
 const TELL_AGAIN: Duration = Duration::from_secs(10);
 
+/// A connection whose send has failed.
+pub(super) struct Failed {
+    whose: SlotRef,
+    /// Its socket has not: there was no block for the rest, so that part of a frame is lost.
+    is_cut_short: bool,
+}
+
 /// The connections of a shard.
 pub(super) struct Connections<R> {
     /// Which shard.
@@ -45,7 +52,7 @@ pub(super) struct Connections<R> {
     pub(super) peers: Peers,
     pub(super) vitals: Vitals,
     /// Connections whose sends have failed, to be dropped once that was settled.
-    pub(super) failed: Vec<SlotRef>,
+    pub(super) failed: Vec<Failed>,
     /// Connections whose next queued frame can be sent once the batch is settled.
     pub(super) unqueued: Vec<Slot>,
     pub(super) drain: Option<Drain>,

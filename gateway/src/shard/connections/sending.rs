@@ -9,7 +9,7 @@ use crate::kernel::{BufferId, Errno, Generation, Ring, Slot, SlotRef};
 use crate::memory::Full;
 use crate::protocol;
 use crate::protocol::turn::Finished;
-use crate::shard::connections::{Connections, is_amid_message};
+use crate::shard::connections::{Connections, Failed, is_amid_message};
 use crate::shard::sockets::Sockets;
 use crate::shard::sockets::batch::{BatchSend, SentFrom};
 use crate::shard::sockets::receiving::Arrival;
@@ -85,7 +85,8 @@ impl<R: Ring> Connections<R> {
             Err(_) => {
                 // To drop it now would push an operation, and the batch could not be settled: one
                 // who resets in each turn would cost everybody copies.
-                self.failed.push(SlotRef { slot, generation });
+                let whose = SlotRef { slot, generation };
+                self.failed.push(Failed { whose, is_cut_short: false });
                 return;
             }
         };
@@ -96,9 +97,11 @@ impl<R: Ring> Connections<R> {
         let mut outbox = self.sockets.outbox(slot);
         let kept = if seals { outbox.sealed_fell_short(rest) } else { outbox.fell_short(rest) };
         if kept == Err(Full) {
-            // Part of a frame is lost: nothing more can be said to this peer.
+            // Part of a frame is lost: nothing more can be said to this peer. It is dropped later,
+            // as above.
             self.sockets.counters.out_of_blocks += 1;
-            self.drop_connection(slot);
+            let whose = SlotRef { slot, generation };
+            self.failed.push(Failed { whose, is_cut_short: true });
         }
     }
 
@@ -154,16 +157,21 @@ impl<R: Ring> Connections<R> {
         }
     }
 
-    /// Drops the connections whose sends have failed. Whether the batch is settled is known by now:
-    /// what this pushes does not keep it from being.
+    /// Drops the connections whose sends have failed, or left a rest without a block. Whether the
+    /// batch is settled is known by now: what this pushes does not keep it from being.
     ///
     /// # Errors
     /// The ring is beyond use.
     pub(crate) fn drop_failed(&mut self) -> io::Result<()> {
-        while let Some(SlotRef { slot, generation }) = self.failed.pop() {
+        while let Some(Failed { whose, is_cut_short }) = self.failed.pop() {
+            let SlotRef { slot, generation } = whose;
             let current = self.sockets.table.current(slot, generation);
             if current.is_some_and(|connection| connection.stage != Stage::Zombie) {
-                self.peer_failed(slot);
+                if is_cut_short {
+                    self.drop_connection(slot);
+                } else {
+                    self.peer_failed(slot);
+                }
                 self.sockets.make_room()?;
             }
         }
