@@ -6,12 +6,14 @@
 
 use std::hint::black_box;
 use std::io::{Read, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
 use tidegate::config::{Config, Route};
 use tidegate::gateway::{Gateway, Program};
 use tidegate::handler::{Context, Handler, Piece};
+use tidegate::transport::Layer;
+use tidegate_tests::xor::{Xor, relay};
 use tidegate_tests::{BINARY, Codec, Frame, PONG, Peer, RSV1, Request, TEXT, case, inflate, noise};
 
 #[global_allocator]
@@ -39,6 +41,9 @@ impl Handler for Wasteful {
     }
 }
 
+/// Where the listener is whose sockets have a transport of the program's own.
+const SEALED: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+
 /// A gateway of one shard.
 fn start() -> Gateway {
     let routes = ["/echo", "/wasteful"]
@@ -46,10 +51,14 @@ fn start() -> Gateway {
     let limits = "[limits]\nconnections = 256\n";
     let text = format!("shards = 1\npin = false\n{limits}{}", routes.concat());
     let config = Config::parse(&text, "allocations").expect("a right configuration");
-    let config = config.with_listen(&[SocketAddr::from(([127, 0, 0, 1], 0))]).with_admin(None);
+    let listen = [Ipv4Addr::LOCALHOST.into(), SEALED].map(|address| SocketAddr::new(address, 0));
+    let config = config.with_listen(&listen).with_admin(None);
     let handlers =
         |route: &Route| (route.path == "/wasteful").then(|| Box::new(Wasteful) as Box<dyn Handler>);
-    Gateway::start_with(config, Program::default().handlers(handlers)).expect("the gateway starts")
+    let program = Program::default().handlers(handlers).layers(|listener| {
+        (listener.address.ip() == SEALED).then(|| Box::new(Xor::default()) as Box<dyn Layer>)
+    });
+    Gateway::start_with(config, program).expect("the gateway starts")
 }
 
 /// What a client sends, and what must come back.
@@ -108,7 +117,11 @@ struct Client {
 
 impl Client {
     fn open(gateway: &Gateway, request: &Request) -> Self {
-        let (peer, _) = Peer::open_at(gateway.addresses()[0], request);
+        Self::open_at(gateway.addresses()[0], request)
+    }
+
+    fn open_at(address: SocketAddr, request: &Request) -> Self {
+        let (peer, _) = Peer::open_at(address, request);
         Self { peer, received: vec![0; RECEIVED_MAX] }
     }
 
@@ -208,6 +221,13 @@ fn an_echo_allocates_nothing() {
     let compressed = Exchange::compressed(&mut client);
     client.repeat(&compressed, WARM_UP);
     case(compressed.name, || expect_allocations(0, || client.repeat(&compressed, COUNTED)));
+    case("what a transport seals", || {
+        let address = relay(gateway.addresses()[1]).expect("a relay");
+        let mut client = Client::open_at(address, &Request::open("/echo"));
+        let few = &exchanges[..2];
+        few.iter().for_each(|exchange| client.repeat(exchange, WARM_UP));
+        expect_allocations(0, || few.iter().for_each(|one| client.repeat(one, COUNTED / 10)));
+    });
     case("all in turn, on all connections", || {
         expect_allocations(0, || {
             for index in 0..COUNTED {

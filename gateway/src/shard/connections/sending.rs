@@ -133,12 +133,11 @@ impl<R: Ring> Connections<R> {
         self.sockets.batch.reuse(batch);
         self.drop_broken();
         // Who found no staging memory is first to be sealed for.
-        let mut unqueued = Vec::new();
+        let count = self.unqueued.len();
         while let Some(slot) = self.sockets.sealed.next_waiting() {
-            unqueued.push(slot);
+            self.unqueued.push(slot);
         }
-        unqueued.append(&mut self.unqueued);
-        self.unqueued = unqueued;
+        self.unqueued.rotate_left(count);
         self.go_on_with_queues()
     }
 
