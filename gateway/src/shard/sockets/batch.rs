@@ -1,6 +1,6 @@
 //! The sends whose outcome is open.
 
-use crate::connection::FrameId;
+use crate::connection::{BLOCK_MIN, FrameId};
 use crate::kernel::{BufferId, Generation, Slot, Span};
 use crate::memory::Blocks;
 
@@ -48,10 +48,13 @@ impl BatchSend {
         }
     }
 
-    /// The bytes of the block that it takes if nothing of it is sent; a published frame has one.
+    /// The bytes of the block that it takes if nothing of it is sent, of which a backlog has none
+    /// smaller than [`BLOCK_MIN`] while there are such; a published frame has one.
     fn needed(&self) -> u64 {
         match self.from {
-            SentFrom::Staging | SentFrom::Buffer(_) => Blocks::size_for(self.span.length),
+            SentFrom::Staging | SentFrom::Buffer(_) => {
+                Blocks::size_for(self.span.length.max(BLOCK_MIN))
+            }
             SentFrom::Frame(_) => 0,
         }
     }
@@ -121,7 +124,9 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connection::{Backlog, Connection};
     use crate::kernel::AreaName;
+    use crate::memory::World;
 
     fn send(from: SentFrom, length: u32) -> BatchSend {
         let span = Span { area: AreaName::Staging, start: 0, length };
@@ -133,7 +138,7 @@ mod tests {
         let mut batch = Batch::default();
         assert_eq!(batch.needed(), 0);
         assert_eq!(batch.push(send(SentFrom::Staging, 100)), 0);
-        let one = Blocks::size_for(100);
+        let one = u64::from(BLOCK_MIN);
         assert_eq!((batch.needed(), batch.needed()), (one, one));
         assert_eq!(batch.push(send(SentFrom::Buffer(BufferId(3)), 5000)), 1);
         assert_eq!(batch.needed(), one + Blocks::size_for(5000));
@@ -142,6 +147,21 @@ mod tests {
         assert_eq!((sends.len(), batch.needed()), (2, 0));
         batch.push(send(SentFrom::Staging, 100));
         assert_eq!(batch.needed(), one, "of this batch alone");
+    }
+
+    #[test]
+    fn what_is_needed_for_a_send_is_what_a_backlog_takes_of_it_at_most() {
+        for length in [1, 100, 512, 4096, 4097, 20_000, 65_536, 200_000] {
+            let mut pooled = World::new(1 << 20);
+            let mut connection = Connection::free(0);
+            let rest = pooled.received(&vec![0; length]);
+            let mut backlog = Backlog { connection: &mut connection, pool: pooled.pool() };
+            backlog.push_front(rest).expect("room");
+            let mut batch = Batch::default();
+            batch.push(send(SentFrom::Staging, length as u32));
+            let taken = pooled.blocks.used_bytes();
+            assert!(taken <= batch.needed(), "{length} bytes take {taken} of blocks");
+        }
     }
 
     #[test]
