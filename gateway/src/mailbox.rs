@@ -252,15 +252,23 @@ impl<T> Post<T> {
     pub fn unpark(&mut self) {
         self.letterboxes[self.index].bell.unpark();
     }
+
+    /// The shard ends: other threads can send it nothing more, and what it has not received is
+    /// dropped. Other shards may send until this is dropped as well.
+    pub fn close(&mut self) {
+        // Under the lock: what other threads have sent is in the queue by now, or never will be. So
+        // who hears of the end while mail is dropped, and sends more, keeps nothing going on.
+        let queue = self.queues[self.index].lock().unwrap_or_else(PoisonError::into_inner).take();
+        drop(queue);
+        self.own.clear();
+        // What is in a queue would be there until its other end is dropped as well.
+        self.incoming.iter_mut().for_each(|queue| while queue.pop().is_ok() {});
+    }
 }
 
 impl<T> Drop for Post<T> {
     fn drop(&mut self) {
-        // Under the lock: what other threads have sent is in the queue by now, or never will be.
-        let queue = self.queues[self.index].lock().unwrap_or_else(PoisonError::into_inner).take();
-        drop(queue);
-        // What is in a queue would be there until its other end is dropped as well.
-        self.incoming.iter_mut().for_each(|queue| while queue.pop().is_ok() {});
+        self.close();
     }
 }
 
@@ -298,6 +306,8 @@ impl Letterbox {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use super::*;
 
     fn wakers(count: usize) -> Vec<Waker> {
@@ -370,6 +380,38 @@ mod tests {
         assert_eq!(Arc::strong_count(&mail), 4);
         drop(posts.pop());
         assert_eq!(Arc::strong_count(&mail), 1, "though both senders are there");
+    }
+
+    /// Mail that is sent anew when it is dropped, so many times at most.
+    struct Insisting {
+        entrance: Entrance<Self>,
+        left: u32,
+        arrived: Arc<AtomicU32>,
+    }
+
+    impl Drop for Insisting {
+        fn drop(&mut self) {
+            let Self { entrance, left, arrived } = self;
+            let Some(left) = left.checked_sub(1) else { return };
+            let (entrance, arrived) = (entrance.clone(), Arc::clone(arrived));
+            let again = Self { entrance: entrance.clone(), left, arrived: Arc::clone(&arrived) };
+            match entrance.send(0, again) {
+                Ok(()) => _ = arrived.fetch_add(1, Ordering::Relaxed),
+                Err(Unsent::Full(mut again) | Unsent::Ended(mut again)) => again.left = 0,
+            }
+        }
+    }
+
+    #[test]
+    fn a_shard_that_ends_is_sent_nothing_anew_by_who_hears_of_the_end() {
+        let (mut posts, entrance) = open(&wakers(1), 4);
+        let arrived = Arc::new(AtomicU32::new(0));
+        let mail = || Insisting { entrance: entrance.clone(), left: 99, arrived: arrived.clone() };
+        assert!(entrance.send(0, mail()).is_ok());
+        posts[0].send(0, mail());
+        posts[0].close();
+        assert_eq!((arrived.load(Ordering::Relaxed), posts[0].waiting()), (0, 0));
+        assert!(posts[0].receive().is_none());
     }
 
     #[test]

@@ -204,6 +204,11 @@ impl Door {
     /// Asks whom it concerns; `reply` is called once, on a shard's thread, or on this one if the
     /// errand is not sent. It must not wait for anything. What concerns all connections is passed
     /// on to all shards, and answered once, with the sum.
+    ///
+    /// Of a shard that has ended the answer is [`NotDone::Ended`], before this returns: a `reply`
+    /// that asks again for that goes round for ever. Only where a shard's thread panics is a
+    /// `reply` that waits there dropped without being called.
+    ///
     /// [`Errand::Connections`], [`Errand::Topics`] and [`Errand::LargestTopics`] are for
     /// [`Door::ask_shard`], and go to the first shard here.
     pub fn ask(&self, errand: Errand, reply: impl FnOnce(Outcome) + Send + 'static) {

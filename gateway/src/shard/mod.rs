@@ -121,8 +121,8 @@ impl<R: Ring> Shard<R> {
     pub fn end(mut self) {
         self.connections.end_all();
         self.connections.hub.retire();
-        // Whoever waits for an answer hears that there will be none.
-        while self.connections.hub.post.receive().is_some() {}
+        // Whoever waits for an answer hears that there will be none; so does who asks again then.
+        self.connections.hub.post.close();
         self.publish();
     }
 
