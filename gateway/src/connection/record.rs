@@ -275,10 +275,29 @@ impl Connection {
         matches!(self.spoken, Spoken::WebSocket(_))
     }
 
-    /// Whether a protocol is spoken that the program brings along.
+    /// Whether it is told each message that is published by itself: its protocol has no form of
+    /// them that is the same for many.
     #[must_use]
-    pub const fn is_foreign(&self) -> bool {
-        matches!(self.spoken, Spoken::Foreign(_))
+    pub const fn is_told_alone(&self) -> bool {
+        match &self.spoken {
+            Spoken::Opening | Spoken::Undecided(_) | Spoken::WebSocket(_) | Spoken::Response(_) => {
+                false
+            }
+            Spoken::Foreign(_) => true,
+        }
+    }
+
+    /// Whether what its protocol makes of its input may be mail, whatever it is subscribed to: what
+    /// a program brings along may publish, and have its peers come and go, as it will. What a
+    /// handler makes of messages is not the protocol's.
+    #[must_use]
+    pub const fn makes_mail(&self) -> bool {
+        match &self.spoken {
+            Spoken::Opening | Spoken::Undecided(_) | Spoken::WebSocket(_) | Spoken::Response(_) => {
+                false
+            }
+            Spoken::Foreign(_) => true,
+        }
     }
 
     /// The state of a protocol that the program brings along, if that is spoken.

@@ -108,8 +108,10 @@ pub(crate) fn begin(turn: &mut Turn<'_>) {
 /// What was published for the connection, where its protocol has no form that is made for many at
 /// once; `topic` is where, if it was a topic.
 pub(crate) fn told(turn: &mut Turn<'_>, topic: Option<&Name>, message: &[u8]) {
-    if turn.connection().is_foreign() {
-        foreign::told(turn, topic, message);
+    match turn.connection().spoken {
+        // They are told nothing, or in a form that many have.
+        Spoken::Opening | Spoken::Undecided(_) | Spoken::WebSocket(_) | Spoken::Response(_) => {}
+        Spoken::Foreign(_) => foreign::told(turn, topic, message),
     }
 }
 

@@ -262,7 +262,7 @@ impl<R: Ring> Fanout<'_, R> {
         let Some(form) = forms::of_delivery(delivery, wanted, deflate) else {
             return Delivered::Taken;
         };
-        if self.connections.sockets.table[slot].is_foreign() {
+        if self.connections.sockets.table[slot].is_told_alone() {
             return self.connections.tell_alone(slot, delivery);
         }
         let offer = match self.framed(delivery, form, in_forms) {

@@ -90,8 +90,7 @@ impl<R: Ring> Connections<R> {
         let is_held = self.sockets.table[slot].stage != Stage::Head
             && self.hub.is_pressed()
             && !self.sockets.table[slot].is_closing()
-            // What a program brings along may publish, and have its peers come and go, as it will.
-            && (self.hub.publishes(slot) || self.sockets.table[slot].is_foreign());
+            && (self.hub.publishes(slot) || self.sockets.table[slot].makes_mail());
         if is_held {
             self.sockets.counters.publishers_paused += 1;
             self.sockets.held.insert(slot);
