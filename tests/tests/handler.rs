@@ -100,7 +100,7 @@ impl Handler for Member {
         let text = format!("{state} {id} {}", desk.now() > Duration::ZERO);
         desk.publish(&target, text, Publishing::default()).expect("there is room");
         if end.by_peer && state == 1 {
-            desk.disconnect(&target, Why::wish(4008, "the first has left"));
+            desk.disconnect(&target, Why::wish(4008, "the first has left")).expect("there is room");
         }
     }
 }

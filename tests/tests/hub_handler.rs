@@ -59,8 +59,7 @@ impl Commands {
         target: &Target,
         reason: &str,
     ) -> Result<(), NotDone> {
-        context.disconnect(target, Why::wish(4000, reason));
-        Ok(())
+        context.disconnect(target, Why::wish(4000, reason))
     }
 }
 

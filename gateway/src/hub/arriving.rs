@@ -260,7 +260,8 @@ impl Hub {
                 return None;
             }
         };
-        if self.post.is_congested() {
+        // What a handler wants was taken where it lives; there it is refused while much mail waits.
+        if reply.is_heard() && (self.post.is_congested() || self.is_overfull()) {
             reply.say(Outcome::NotDone(NotDone::Busy));
             return None;
         }

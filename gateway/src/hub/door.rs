@@ -31,6 +31,11 @@ impl Reply {
         Self(None)
     }
 
+    /// Whether somebody wants to know.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// Tells what came of it.
     pub(crate) fn say(mut self, outcome: Outcome) {
         self.tell(outcome);

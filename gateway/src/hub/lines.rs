@@ -34,7 +34,8 @@ pub(crate) fn lines(settings: &Settings, shards: usize) -> Vec<Line> {
     let subscribers = list(subscriptions.into(), size_of::<u32>());
     let recovering = recovering(settings);
     // While a mailbox is full, nobody who publishes is read from, and once as much as two hold
-    // waits behind it, nobody who opens; what comes to wait then is that connections have ended,
+    // waits behind it, nobody who opens, and nobody subscribes or closes others; what comes to wait
+    // then is that connections and subscriptions have ended,
     // which each shard may have to hear of those who were present, one question for each that
     // recovers, and as many that were accepted as another shard had places.
     let ended = u64::from(subscriptions) + u64::from(present);

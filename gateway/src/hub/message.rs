@@ -37,8 +37,8 @@ pub enum NotDone {
     Unknown,
     /// The connection is closing, or has not finished its opening handshake.
     NotOpen,
-    /// The messages on their way hold all the memory that they may, or a mailbox is full: try
-    /// again.
+    /// The messages on their way hold all the memory that they may, a mailbox is full, or very
+    /// much mail waits: try again.
     Busy,
     /// The peer is slow and the policy of its route said no: the message was dropped, or the
     /// connection closed.

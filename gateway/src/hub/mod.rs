@@ -192,8 +192,9 @@ impl Hub {
     }
 
     /// Whether so much mail waits here, or on another shard that has said so, that those who open,
-    /// which publishers that are held cannot help, have to wait as well. A topic's home takes in
-    /// what comes to it, so only it knows that what it sends on is not taken.
+    /// which publishers that are held cannot help, have to wait as well, and handlers and protocols
+    /// can have nobody come, or go for somebody else. A topic's home takes in what comes to it, so
+    /// only it knows that what it sends on is not taken.
     pub(crate) fn is_overfull(&self) -> bool {
         self.post.is_overfull() || self.neighbours.are_overfull()
     }
@@ -257,19 +258,31 @@ impl Hub {
     }
 
     /// Closes connections for a handler of this shard.
-    pub(crate) fn disconnect(&mut self, target: &Target, why: Why) {
-        if let Target::Connection(id) = target {
-            let what = Single::Do(Instruction::Close(why));
-            return self.send_direct(*id, what);
+    ///
+    /// # Errors
+    /// [`NotDone::Busy`]: very much mail waits, of which this would be more.
+    pub(crate) fn disconnect(&mut self, target: &Target, why: Why) -> Result<(), NotDone> {
+        if self.is_overfull() {
+            return Err(NotDone::Busy);
         }
-        let errand = Errand::Disconnect(target.clone(), why);
-        let ask = Ask { errand, reply: Reply::unheard() };
+        let ask = |why| {
+            let errand = Errand::Disconnect(target.clone(), why);
+            Ask { errand, reply: Reply::unheard() }
+        };
         let home = match target {
             Target::Topic(name) => self.home_of(name),
             Target::User(name) => self.home_of(&name.of_user()),
-            Target::Connection(_) | Target::All => return self.spread(ask),
+            Target::Connection(id) => {
+                self.send_direct(*id, Single::Do(Instruction::Close(why)));
+                return Ok(());
+            }
+            Target::All => {
+                self.spread(ask(why));
+                return Ok(());
+            }
         };
-        self.post.send(home, Mail::Ask(Box::new(ask)));
+        self.post.send(home, Mail::Ask(Box::new(ask(why))));
+        Ok(())
     }
 
     /// Time has passed.
@@ -368,6 +381,37 @@ mod tests {
             home.flush();
         }
         assert!(!publisher.is_overfull() && !publisher.is_pressed() && !slow.is_overfull());
+    }
+
+    fn comes_and_goes(hub: &mut Hub, name: &Name) -> Result<(), NotDone> {
+        let id = hub.id(0, 0);
+        hub.subscribe(id, name, Subscribing::default())?;
+        assert!(hub.unsubscribe(id, name));
+        Ok(())
+    }
+
+    fn sends_away(hub: &mut Hub, name: &Name) -> Result<(), NotDone> {
+        hub.disconnect(&Target::Topic(name.clone()), Cause::Done.into())
+    }
+
+    #[test]
+    fn who_comes_and_goes_over_and_over_is_to_try_again_while_very_much_mail_waits() {
+        for (home, closes) in [(0, false), (0, true), (1, false), (1, true)] {
+            let act = if closes { sends_away } else { comes_and_goes };
+            let (mut hubs, _) = three();
+            let hub = &mut hubs[0];
+            let mut names = (0..).map(|number| Name::new(&number.to_string()).expect("a name"));
+            let name = names.find(|name| hub.home_of(name) == home).expect("some have it there");
+            let refused = (0..10_000).filter(|_| act(hub, &name) == Err(NotDone::Busy)).count();
+            // Beyond the mailbox of 16 places two of them wait, and what was begun.
+            assert!(hub.post.waiting() <= 2 * 16 + 1, "{} wait", hub.post.waiting());
+            assert!((9950..10_000).contains(&refused), "{refused} of 10,000 were refused");
+            // Who was let in has what it was let in with, and who is there may leave.
+            let (id, how) = (hub.id(0, 0), Subscribing::default());
+            assert_eq!(hub.subscribe_admitted(id, &name, how.clone()), Ok(()));
+            assert_eq!(hub.subscribe(id, &name, how), Ok(()), "nothing changes");
+            assert!(hub.unsubscribe(id, &name));
+        }
     }
 
     #[test]

@@ -37,11 +37,29 @@ impl Subscribing {
 }
 
 impl Hub {
-    /// Subscribes a connection of this shard.
+    /// Subscribes a connection of this shard, for what is spoken on it or for somebody outside.
+    ///
+    /// # Errors
+    /// A bound is met. [`NotDone::Busy`]: very much mail waits, of which this, and its end, would
+    /// be more.
+    pub(crate) fn subscribe(
+        &mut self,
+        id: ConnectionId,
+        name: &Name,
+        how: Subscribing,
+    ) -> Result<(), NotDone> {
+        if self.is_overfull() && !self.is_subscribed(id.slot, name) {
+            return Err(NotDone::Busy);
+        }
+        self.subscribe_admitted(id, name, how)
+    }
+
+    /// The same for one that was let in, or of which it was said that this is done: however much
+    /// mail waits.
     ///
     /// # Errors
     /// A bound is met.
-    pub(crate) fn subscribe(
+    pub(crate) fn subscribe_admitted(
         &mut self,
         id: ConnectionId,
         name: &Name,

@@ -155,19 +155,28 @@ impl Context<'_, '_> {
         if let Some(user) = user {
             let form = self.form(*events);
             let how = Subscribing { events: *events, form, ..Subscribing::default() };
-            self.work.hub.subscribe(self.work.id, &user.of_user(), how)?;
+            self.work.hub.subscribe_admitted(self.work.id, &user.of_user(), how)?;
         }
-        topics.iter().try_for_each(|Joining { topic, how }| self.subscribe(topic, how.clone()))
+        topics.iter().try_for_each(|Joining { topic, how }| {
+            let how = self.filled_in(how.clone());
+            self.work.hub.subscribe_admitted(self.work.id, topic, how)
+        })
     }
 
     /// Subscribes the connection to a topic; nothing changes if it is subscribed.
     ///
     /// # Errors
-    /// [`NotDone::TooManySubscriptions`], [`NotDone::Full`].
+    /// [`NotDone::TooManySubscriptions`], [`NotDone::Full`]. [`NotDone::Busy`] while very much mail
+    /// waits: as much as two mailboxes hold, on any shard. What an [`Admission`] says is done then
+    /// as well.
     pub fn subscribe(&mut self, topic: &Name, how: Subscribing) -> Result<(), NotDone> {
-        let form = self.form(how.events);
-        let how = Subscribing { user: self.user(), form, ..how };
+        let how = self.filled_in(how);
         self.work.hub.subscribe(self.work.id, topic, how)
+    }
+
+    /// With what the connection adds to it.
+    fn filled_in(&self, how: Subscribing) -> Subscribing {
+        Subscribing { user: self.user(), form: self.form(how.events), ..how }
     }
 
     /// The topic that the connection was subscribed to with [`Subscribing::publishes`], unless that
@@ -228,8 +237,11 @@ impl Context<'_, '_> {
     }
 
     /// Closes other connections, or this one, as [`Desk::disconnect`] does.
-    pub fn disconnect(&mut self, target: &Target, why: impl Into<Why>) {
-        self.desk().disconnect(target, why);
+    ///
+    /// # Errors
+    /// As [`Desk::disconnect`].
+    pub fn disconnect(&mut self, target: &Target, why: impl Into<Why>) -> Result<(), NotDone> {
+        self.desk().disconnect(target, why)
     }
 
     /// The form in which it is sent what is published.

@@ -44,7 +44,10 @@ impl<'d> Desk<'d> {
     }
 
     /// Closes connections, for a [`Cause`](crate::hub::Cause) or with more words for [`Why`].
-    pub fn disconnect(&mut self, target: &Target, why: impl Into<Why>) {
-        self.hub.disconnect(target, why.into());
+    ///
+    /// # Errors
+    /// [`NotDone::Busy`] while very much mail waits: as much as two mailboxes hold, on any shard.
+    pub fn disconnect(&mut self, target: &Target, why: impl Into<Why>) -> Result<(), NotDone> {
+        self.hub.disconnect(target, why.into())
     }
 }

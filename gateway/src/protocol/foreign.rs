@@ -267,7 +267,9 @@ impl Exchange<'_, '_> {
     /// Subscribes the connection to a topic; nothing changes if it is subscribed.
     ///
     /// # Errors
-    /// [`NotDone::TooManySubscriptions`], [`NotDone::Full`].
+    /// [`NotDone::TooManySubscriptions`], [`NotDone::Full`]. [`NotDone::Busy`] while very much mail
+    /// waits: as much as two mailboxes hold, on any shard. Nothing is read from the connection then
+    /// either, but it may have begun just now, or have said more at once.
     pub fn subscribe(&mut self, topic: &Name) -> Result<(), NotDone> {
         self.acts += 1;
         self.work.hub.subscribe(self.work.id, topic, Subscribing::default())

@@ -78,7 +78,15 @@ impl ServiceLimits {
 }
 
 /// Makes the handler of a route. Which handlers there are is not known here.
-pub type Make<'f> = dyn Fn(&Route) -> Box<dyn Handler> + 'f;
+pub type Make<'f> = dyn Fn(&Route) -> Made + 'f;
+
+/// A handler that was made.
+pub struct Made {
+    /// The handler.
+    pub handler: Box<dyn Handler>,
+    /// Whether the program brings it along.
+    pub is_brought: bool,
+}
 
 /// One route at work.
 pub struct Service {
@@ -86,6 +94,8 @@ pub struct Service {
     pub limits: ServiceLimits,
     /// What answers.
     pub handler: Box<dyn Handler>,
+    /// Whether the program brings that along: it may have others come and go, as it will.
+    pub is_brought: bool,
     /// The subprotocol that it selects.
     pub subprotocol: Option<String>,
     /// The route's place in the configuration; `None` if it is in it no longer, or is none yet.
@@ -118,6 +128,7 @@ impl Service {
             return Self {
                 limits,
                 handler,
+                is_brought: false,
                 subprotocol: None,
                 number: None,
                 hub_events: None,
@@ -129,7 +140,8 @@ impl Service {
             _ => None,
         };
         let subprotocol = route.subprotocol.clone();
-        Self { limits, handler: make(route), subprotocol, number: None, hub_events, undecided: 0 }
+        let Made { handler, is_brought } = make(route);
+        Self { limits, handler, is_brought, subprotocol, number: None, hub_events, undecided: 0 }
     }
 }
 

@@ -23,8 +23,7 @@ const ACCEPT: u64 = 32 + 4;
 const ROUTE: u64 = 1024;
 /// What a send of a batch leaves behind: a frame to be released, a place in the list of those that
 /// failed, and one in that of those that go on.
-const BATCH_LISTS: usize =
-    size_of::<Failed>() + size_of::<Slot>() + size_of::<FrameId>();
+const BATCH_LISTS: usize = size_of::<Failed>() + size_of::<Slot>() + size_of::<FrameId>();
 
 /// What most of it goes by.
 const CONNECTIONS: &[&str] = &["limits.connections"];

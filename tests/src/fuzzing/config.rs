@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
-use tidegate::config::{Config, ConfigErrors, Stack};
+use tidegate::config::{Config, ConfigErrors, Route, Stack};
 use tidegate::gateway;
 use tidegate::handler::built_in;
 use tidegate::kernel::Driver;
-use tidegate::protocol::services::Services;
+use tidegate::protocol::services::{Made, Services};
 
 /// The whole input is the file.
 ///
@@ -28,7 +28,8 @@ fn usable(config: &Config) {
     assert!(bill.total() > bill.per_shard());
     assert!(!bill.to_string().is_empty() && !bill.summary().is_empty());
     let _ = bill.check(config.memory.limit());
-    let _ = Services::new(&config.routes, &built_in);
+    let make = |route: &Route| Made { handler: built_in(route), is_brought: false };
+    let _ = Services::new(&config.routes, &make);
     let addresses: Vec<_> = config.listeners.iter().map(|listener| listener.address).collect();
     let listening = config.clone().with_listen(&addresses);
     assert_eq!(listening.listeners.len(), addresses.len(), "two listeners with one address");

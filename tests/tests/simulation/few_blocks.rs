@@ -1,9 +1,10 @@
 //! What becomes of those who hold blocks while these are few, and of who is answered meanwhile,
 //! played by hand.
 
+use tidegate::config::Route;
 use tidegate::gateway::Program;
 use tidegate::handler::{Context, Handler, Piece, Publishing};
-use tidegate::hub::{ConnectionFilter, Errand, Outcome, Publication, Target};
+use tidegate::hub::{ConnectionFilter, Errand, Outcome, Publication, Subscribing, Target};
 use tidegate::kernel::{Completion, Errno, Operation, Slot};
 use tidegate::names::{ConnectionId, Name};
 use tidegate::protocol::{Exchange, Protocol, Stretch};
@@ -379,4 +380,46 @@ fn who_finds_no_block_for_the_rest_of_a_send_keeps_no_batch_from_being_settled()
     let is_armed = |one: &&Operation| matches!(one, Operation::SendArmed { .. });
     assert_eq!(pushed.iter().filter(is_armed).count(), 2, "{pushed:?}");
     assert_eq!(play.counters().out_of_blocks, 1);
+}
+
+/// Subscribes each connection to a topic with each message that it sends, and ends that.
+struct Flapping;
+
+impl Handler for Flapping {
+    fn message(&mut self, context: &mut Context<'_, '_>, _: Piece<'_>) {
+        context.subscribe(&room(), Subscribing::default()).expect("it is not read from before");
+        assert!(context.unsubscribe(&room()));
+    }
+}
+
+#[test]
+fn who_comes_and_goes_by_a_handler_of_the_programs_is_not_read_from_while_very_much_mail_waits() {
+    let handlers =
+        |route: &Route| (route.path == "/flaps").then(|| Box::new(Flapping) as Box<dyn Handler>);
+    let route = |path, handler| {
+        format!(
+            "[[route]]\npath = '{path}'\nhandler = '{handler}'\nbacklog = '1MiB'\n\
+             max_buffered_message = '128KiB'\n"
+        )
+    };
+    let routes = [route("/room", "hub?topic=told"), route("/flaps", "echo")].concat();
+    let more = format!("blocks = '1MiB'\n{routes}[hub]\nmailbox = 16\n");
+    let mut play = Play::of(&more, Program::default().handlers(handlers));
+    play.each_asks_for(&["/room", "/flaps"]);
+    let id = id_in(&mut play, 0);
+    // So many wait for a block that no mail is taken in.
+    push(&mut play, id, 40);
+    let message = Frame::text("a").masked();
+    let mut taken = 0;
+    while taken < 100 {
+        let pushed = play.turn([readable_in(1)]);
+        if !pushed.iter().any(|one| matches!(one, Operation::Receive { .. })) {
+            break;
+        }
+        play.receives(&pushed, &mut Unread::from([(1, message.clone())]));
+        taken += 1;
+    }
+    // Each is mail twice, and two mailboxes may wait.
+    assert_eq!((taken, play.shard.is_held(1)), (16, true));
+    assert_eq!(play.counters().mail_waiting, 32);
 }

@@ -16,7 +16,7 @@ use crate::hub::Hub;
 use crate::kernel::{BufferId, Memory, Ring, Slot, SlotRef};
 use crate::memory::{Compressor, Pool};
 use crate::protocol::Inflating;
-use crate::protocol::services::{Service, Services};
+use crate::protocol::services::{Made, Service, Services};
 use crate::protocol::turn::{Finished, Said, Turn, Work};
 use crate::shard::Assembly;
 use crate::shard::details::Details;
@@ -70,8 +70,9 @@ impl<R: Ring> Connections<R> {
         Self {
             index,
             sockets: Sockets::new(ring, memory, &config, &program),
-            services: Services::new(&config.routes, &|route| {
-                (program.handlers)(route).unwrap_or_else(|| built_in(route))
+            services: Services::new(&config.routes, &|route| match (program.handlers)(route) {
+                Some(handler) => Made { handler, is_brought: true },
+                None => Made { handler: built_in(route), is_brought: false },
             }),
             hub,
             compressor: Compressor::new(),

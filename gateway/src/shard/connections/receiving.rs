@@ -84,19 +84,27 @@ impl<R: Ring> Connections<R> {
             && self.service(slot).limits.slow_peer == SlowPeer::Pause
     }
 
-    /// Whether the connection publishes faster than what it publishes can be delivered: it is not
-    /// read from for now.
+    /// Whether the connection publishes faster than what it publishes can be delivered, or may have
+    /// others come and go while very much mail waits: it is not read from for now.
     pub(crate) fn must_hold(&mut self, slot: Slot) -> bool {
         let is_held = self.sockets.table[slot].stage != Stage::Head
             && self.hub.is_pressed()
             && !self.sockets.table[slot].is_closing()
-            && (self.hub.publishes(slot) || self.sockets.table[slot].makes_mail());
+            && (self.hub.publishes(slot)
+                || self.sockets.table[slot].makes_mail()
+                || (calls_what_is_brought(self, slot) && self.hub.is_overfull()));
         if is_held {
             self.sockets.counters.publishers_paused += 1;
             self.sockets.held.insert(slot);
         }
         is_held
     }
+}
+
+/// Whether a handler is called for what comes in that the program brings along. What that publishes
+/// is counted; of what else it does nothing is known before.
+fn calls_what_is_brought<R: Ring>(connections: &Connections<R>, slot: Slot) -> bool {
+    connections.service(slot).is_brought && connections.sockets.table[slot].may_be_told()
 }
 
 /// What was sealed leaves as the peer takes it: from here on its route's policy says whether it is

@@ -31,7 +31,11 @@ impl<R: Ring> Connections<R> {
                     form: self.form_of(slot),
                     ..Subscribing::default()
                 };
-                self.hub.subscribe(id, name, how)?;
+                match topic {
+                    // Of all that a user has it was said before that this is done.
+                    Some(_) => self.hub.subscribe_admitted(id, name, how)?,
+                    None => self.hub.subscribe(id, name, how)?,
+                }
             }
             Instruction::Unsubscribe(name) => {
                 if !self.hub.unsubscribe(id, name) {
