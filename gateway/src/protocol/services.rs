@@ -276,6 +276,8 @@ pub struct Profile {
     pub protocol: Option<Box<dyn Protocol>>,
     /// What each of these may have.
     foreign: ServiceLimits,
+    /// The most bytes that one of its connections was sent in a turn so that a silent peer answers.
+    pub probe: u32,
 }
 
 impl Profile {
@@ -285,6 +287,7 @@ impl Profile {
         let allowance = protocol.as_deref().map_or_else(Allowance::default, Protocol::allowance);
         Self {
             foreign: ServiceLimits::foreign(allowance),
+            probe: 0,
             transport: Transport::new(listener, &*program.layers),
             role: Role::Server,
             waits: waits(stack),

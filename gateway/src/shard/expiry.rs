@@ -86,8 +86,18 @@ impl<R: Ring> Shard<R> {
         self.connections.in_turn(slot, None, |turn| protocol::expired(turn, what));
     }
 
-    pub(super) fn ping(&mut self, slot: Slot) {
+    /// Has what is spoken on the connection move its peer to answer.
+    fn ping(&mut self, slot: Slot) {
         self.connections.sockets.wait_for(slot, Wait::Pong);
+        let (sent, profile) =
+            (self.connections.sockets.batch.len(), self.connections.sockets.table[slot].profile);
         self.overdue(slot, Overdue::Word);
+        let Sockets { batch, profiles, .. } = &mut self.connections.sockets;
+        let probe = batch.bytes_to(slot, sent);
+        if probe > 0 {
+            // It is there as long as anything is sent for it.
+            let most = &mut profiles[profile].probe;
+            *most = probe.max(*most);
+        }
     }
 }

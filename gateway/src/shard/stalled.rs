@@ -7,9 +7,6 @@ use crate::connection::Stage;
 use crate::kernel::{Errno, Generation, Ring, Slot};
 use crate::protocol::services::STALL_ROUNDS;
 
-/// The bytes of a Ping of ours (RFC 6455 section 5.2: a header without a payload).
-const PING_BYTES: u32 = 2;
-
 /// What a peer has yet to acknowledge, if the kernel has not said so.
 const UNKNOWN: u32 = u32::MAX;
 
@@ -50,11 +47,12 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    /// A Ping was not answered in time. It may stand behind what the peer has not read yet: then it
-    /// has as long as any peer that stalls, and, once it has acknowledged our Ping, as long for its
-    /// answer as any other. `count`: bytes that it has yet to acknowledge.
+    /// What a silent peer was sent was not answered in time. It may stand behind what the peer has
+    /// not read yet: then it has as long as any peer that stalls, and, once it has acknowledged all
+    /// of it, as long for its answer as any other. `count`: bytes that it has yet to acknowledge.
     fn seems_gone(&mut self, slot: Slot, count: u32, before: Option<Stalled>) {
         let profile = self.connections.sockets.profile(slot);
+        let probe = profile.probe;
         let (pong, round) = (profile.ticks(Wait::Pong), profile.ticks(Wait::Progress));
         let rounds = match before {
             Some(before) if count >= before.unacknowledged => before.rounds + 1,
@@ -63,8 +61,8 @@ impl<R: Ring> Shard<R> {
         let (most, ticks) = match count {
             // It was acknowledged just now, or long ago and in vain.
             0 => (0, pong.filter(|_| before.is_some_and(|before| before.unacknowledged > 0))),
-            // Only our Ping is on its way.
-            1..=PING_BYTES => (1, pong.map(|pong| pong.div_ceil(4))),
+            // Nothing else is on its way.
+            count if count <= probe => (1, pong.map(|pong| pong.div_ceil(4))),
             _ => (STALL_ROUNDS, round),
         };
         let Some(ticks) = ticks.filter(|_| rounds < most || (count == 0 && rounds == 0)) else {

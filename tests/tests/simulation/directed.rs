@@ -8,6 +8,7 @@ use tidegate::hub::{ConnectionFilter, Errand, Outcome, Publication, Published, T
 use tidegate::kernel::{Completion, Errno, Operation};
 use tidegate::names::{Name, Position};
 use tidegate_tests::Frame;
+use tidegate_tests::line_echo::{LineEcho, NUDGE};
 use tidegate_tests::xor::{Stream, Xor};
 
 use crate::play::{
@@ -239,6 +240,32 @@ fn a_publisher_that_was_pinged_and_is_held_is_not_gone() {
     drop(much);
     let pushed: Vec<_> = (0..2).flat_map(|_| play.turn([])).collect();
     assert!(pushed.contains(&receive()), "{pushed:?}");
+}
+
+/// A peer is silent, and acknowledges all but so many bytes: the ticks until it is given up, from
+/// when it is nudged on.
+fn ticks_until_given_up(unacknowledged_bytes: usize) -> usize {
+    let stack = "stack = 'ws?ping=1s&pong=1s&stall=20s!tcp'\n";
+    let route = "[[route]]\npath = '/'\nhandler = 'echo'\n";
+    let program = Program::default().protocols(|_| Some(Box::new(LineEcho::default())));
+    let mut play = Play::of(&format!("{LISTENER}{stack}{route}"), program);
+    play.first_says(b"a line\n");
+    play.turn([]);
+    let nudged = (0..9).any(|_| play.tick().iter().any(is_sent));
+    assert!(nudged, "it was silent for longer than it may be");
+    let is_over = |_: &usize| {
+        let answer = play.tick().contains(&ASK).then(|| unacknowledged(unacknowledged_bytes as u32));
+        is_given_up(&play.turn(answer))
+    };
+    (1..200).find(is_over).expect("it is given up")
+}
+
+#[test]
+fn who_has_only_what_is_to_be_answered_to_acknowledge_is_gone_soon_whatever_is_spoken() {
+    let soon = 8;
+    assert!(ticks_until_given_up(NUDGE.len()) <= soon);
+    // It may be reading what was sent before, and has as long as any peer that stalls.
+    assert!(ticks_until_given_up(NUDGE.len() + 1) > 4 * 20);
 }
 
 #[test]

@@ -77,6 +77,12 @@ impl Batch {
         self.sends.len()
     }
 
+    /// The bytes of what is sent to a connection behind the first so many sends.
+    pub(crate) fn bytes_to(&self, slot: Slot, behind: usize) -> u32 {
+        let sends = self.sends[behind..].iter().filter(|send| send.slot == slot);
+        sends.map(|send| send.span.length).sum()
+    }
+
     /// Whether there is none.
     pub(crate) fn is_empty(&self) -> bool {
         self.sends.is_empty()
