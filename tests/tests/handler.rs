@@ -177,6 +177,8 @@ fn another_thread_tells_a_handler_something_in_order_until_the_connection_ends()
     for number in 0..100 {
         peer.expect_text(&format!("{id} {number}"));
     }
+    let large = tell("x".repeat(gateway.door().max_message() as usize + 1));
+    assert!(matches!(large, Outcome::NotDone(NotDone::TooLarge)), "{large:?}");
     assert!(matches!(tell("leave".into()), Outcome::Done(1)));
     peer.expect_text(&format!("{id} leave"));
     let closing = tell("too late".into());

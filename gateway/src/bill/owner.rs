@@ -88,6 +88,10 @@ pub enum Owner {
     Recoveries,
     /// Who is on which topic.
     Presence,
+    /// Who could not be on a topic, and is on its way out.
+    Denied,
+    /// Whose presence there was no room for.
+    Unlisted,
     /// The messages of all shards.
     Messages,
     /// What the control thread is sent.
@@ -149,6 +153,8 @@ impl Owner {
             Self::Deliveries => "deliveries on their way",
             Self::Recoveries => "those who come back",
             Self::Presence => "presence",
+            Self::Denied => "subscriptions denied",
+            Self::Unlisted => "users not listed",
             Self::Messages => "messages on their way",
             Self::AdminRequests => "admin: requests",
             Self::AdminBodies => "admin: bodies",

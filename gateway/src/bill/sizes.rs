@@ -5,6 +5,13 @@ pub(crate) fn list(count: u64, bytes: usize) -> u64 {
     count.next_power_of_two() * bytes as u64
 }
 
+/// A tree of up to `count` entries of `bytes` each, in nodes of up to eleven, each with pointers to
+/// twelve and its allocation: all but the first have five entries at least.
+pub(crate) fn tree(count: u32, bytes: usize) -> u64 {
+    let nodes = u64::from(count) / 5 + 1;
+    nodes * (11 * bytes as u64 + 12 * 8 + 32)
+}
+
 /// A hash table of up to `count` entries of `bytes` each. Entries also have a byte of control each,
 /// and there are as many more as are compared at once. Entries and marks of removed ones fill seven
 /// eighths of the table at most; then it is cleaned if half of them are marks, else it doubles, and

@@ -223,24 +223,29 @@ impl Door {
         }
     }
 
-    /// Tells the handler of a connection something; `reply` is as for [`Door::ask`]. What is told
-    /// by one thread to one connection arrives in order. [`NotDone::Unknown`]: a protocol of the
-    /// program's own is spoken on it, which has no handler. [`NotDone::NotOpen`]: it is not open,
-    /// or the body of a response is sent on it.
+    /// Tells the handler of a connection something, which counts as a message on its way until
+    /// then: see [`Door::message`] for how large it may be, and what is copied. `reply` is as for
+    /// [`Door::ask`]. What is told by one thread to one connection arrives in order.
+    /// [`NotDone::Unknown`]: a protocol of the program's own is spoken on it, which has no handler.
+    /// [`NotDone::NotOpen`]: it is not open, or the body of a response is sent on it.
     pub fn tell(
         &self,
         id: ConnectionId,
         what: impl Into<Bytes>,
         reply: impl FnOnce(Outcome) + Send + 'static,
     ) {
-        self.ask(Errand::Tell(id, what.into()), reply);
+        match self.message(Content::bytes(what)) {
+            Ok(message) => self.ask(Errand::Tell(id, message), reply),
+            Err(not_done) => reply(Outcome::NotDone(not_done)),
+        }
     }
 
     /// Tells the handler of a request that is undecided what was found out, so that it decides;
     /// `reply` is as for [`Door::ask`]. [`NotDone::Gone`]: the ticket was used before, or the
     /// request has ended: its peer has left, or its time was over. [`Outcome::Untold`]: the shard
     /// has too much mail; here is what was found out, to be told again in a moment, while the
-    /// request has time.
+    /// request has time. What it holds is the program's own, and on no line of the bill: a shard
+    /// has as many at a time as a mailbox has places, and as many that it has taken in.
     pub fn found(
         &self,
         ticket: Ticket,
@@ -360,6 +365,28 @@ mod tests {
         assert!(answers.len() == places && answers.iter().all(ended), "{answers:?}");
         found(0);
         assert!(ended(&told.try_recv().expect("an answer")));
+    }
+
+    #[test]
+    fn what_a_handler_is_told_counts_as_a_message_until_then() {
+        let wakers = [Waker::new().expect("a descriptor")];
+        let identity = Identity { node: Node { number: 0, start: 1 }, seed: Seed([1, 2]) };
+        let settings = Settings { messages: 5000, ..Settings::small() };
+        let (hubs, door) = open(&settings, identity, &wakers);
+        let id = ConnectionId { node: identity.node, shard: 0, slot: 0, generation: 0 };
+        let (tell, told) = channel();
+        let of = |length: usize| {
+            let tell = tell.clone();
+            door.tell(id, vec![0; length], move |outcome| tell.send(outcome).expect("it is heard"));
+            told.try_recv().ok()
+        };
+        assert!(matches!(of(1025), Some(Outcome::NotDone(NotDone::TooLarge))));
+        assert_eq!(door.memory().used(), 0);
+        assert!((0..3).all(|_| of(1024).is_none()), "each is on its way");
+        assert_eq!(door.memory().used(), 3 * (1024 + 512));
+        assert!(matches!(of(1024), Some(Outcome::NotDone(NotDone::Busy))));
+        drop(hubs);
+        assert_eq!((door.memory().used(), told.try_iter().count()), (0, 3));
     }
 
     #[test]

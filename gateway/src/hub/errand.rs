@@ -3,9 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
-use super::{Finding, NotDone, Publication, Why};
+use super::{Finding, Message, NotDone, Publication, Why};
 pub use crate::kernel::Peer;
 use crate::kernel::Slot;
 use crate::names::{ConnectionId, Name, Position, Ticket};
@@ -39,7 +37,7 @@ pub enum Errand {
     Disconnect(Target, Why),
     /// Tell the handler of a WebSocket connection something, which comes as an event. Answered by
     /// [`Outcome::Done`].
-    Tell(ConnectionId, Bytes),
+    Tell(ConnectionId, Arc<Message>),
     /// Tell the handler of a request that is undecided what was found out. Answered by
     /// [`Outcome::Done`] once it has been told, with [`NotDone::Gone`] if nobody waits for it any
     /// more, or by [`Outcome::Untold`] if the mailbox is full.

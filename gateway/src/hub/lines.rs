@@ -2,7 +2,7 @@
 
 use super::mail::{Joined, Mail};
 use super::{Home, Local, Recoveries, Settings};
-use crate::bill::sizes::{hash_table, list};
+use crate::bill::sizes::{hash_table, list, tree};
 use crate::bill::{Line, Owner};
 use crate::kernel::SlotSet;
 use crate::names::Name;
@@ -62,6 +62,13 @@ pub(crate) fn lines(settings: &Settings, shards: usize) -> Vec<Line> {
             RECOVERING,
         ),
         Line::new(Owner::Presence, of(present, Home::PRESENT_BYTES), &["hub.present"]),
+        // All of them may have one home: that has then what the others have not.
+        Line::new(
+            Owner::Denied,
+            tree(subscriptions, Home::SUBSCRIPTION_BYTES),
+            &["hub.subscriptions"],
+        ),
+        Line::new(Owner::Unlisted, tree(present, Home::SUBSCRIPTION_BYTES), &["hub.present"]),
         Line::new(Owner::Messages, settings.messages, &["hub.messages"]),
     ]
 }
@@ -74,4 +81,23 @@ fn recovering(settings: &Settings) -> u64 {
 
 fn of(count: impl Into<u64>, bytes: usize) -> u64 {
     count.into() * bytes as u64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_was_denied_or_is_not_listed_is_paid_for() {
+        let bytes = |settings: &Settings, owner| {
+            lines(settings, 1).iter().find(|line| line.owner == owner).map_or(0, |line| line.bytes)
+        };
+        let small = Settings::small();
+        let many = Settings { subscriptions: 100_000, ..Settings::small() };
+        let crowded = Settings { present: 100_000, ..Settings::small() };
+        // Each entry of a tree has a place in a node that may be half full.
+        let least = 100_000 * 24;
+        assert!(bytes(&many, Owner::Denied) > bytes(&small, Owner::Denied) + least);
+        assert!(bytes(&crowded, Owner::Unlisted) > bytes(&small, Owner::Unlisted) + least);
+    }
 }

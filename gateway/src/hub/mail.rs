@@ -3,13 +3,11 @@
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use bytes::Bytes;
-
 use super::delivery::{Delivery, Who};
 use super::door::Reply;
 use super::history::Portion;
 use super::recoveries::Key;
-use super::{Errand, Finding, Form, Publication, Why};
+use super::{Errand, Finding, Form, Message, Publication, Why};
 use crate::kernel::Peer;
 use crate::names::{Address, ConnectionId, Name, Position};
 
@@ -162,7 +160,7 @@ pub(crate) enum Single {
     Publish(Publication),
     Do(Instruction),
     /// For its handler.
-    Tell(Bytes),
+    Tell(Arc<Message>),
     /// For the handler of its request, which is undecided: what was found out in this round; `None`
     /// once that is told.
     Found(u32, Option<Finding>),

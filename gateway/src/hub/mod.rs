@@ -146,6 +146,7 @@ impl Hub {
             present: settings.present,
             // What is on its way keeps half of the memory at least.
             history_bytes: settings.messages / 2 / common.shards as u64,
+            subscriptions: u64::from(settings.subscriptions) * common.shards as u64,
         };
         let epoch = common.node.start ^ (post.index() as u32).wrapping_mul(0x85eb_ca6b);
         Self {

@@ -4,7 +4,7 @@ use crate::kernel::{Generation, Slot};
 
 /// Where a connection lives: what shards of a gateway call it by among each other. Clients hold its
 /// name, the [`ConnectionId`](super::ConnectionId), which says where it was born.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Address {
     /// The shard that has it.
     pub(crate) shard: u16,

@@ -190,7 +190,9 @@ impl<R: Ring> Fanout<'_, R> {
                 Single::Do(instruction) => {
                     self.connections.obey(slot, instruction, None).map(|()| Outcome::Done(1))
                 }
-                Single::Tell(what) => self.tell_handler(slot, what).map(|()| Outcome::Done(1)),
+                Single::Tell(what) => {
+                    self.tell_handler(slot, what.bytes()).map(|()| Outcome::Done(1))
+                }
                 // That is for those that are not open yet, and was looked at before.
                 Single::Found(..) => Err(NotDone::Unknown),
             },

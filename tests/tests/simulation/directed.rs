@@ -254,7 +254,8 @@ fn ticks_until_given_up(unacknowledged_bytes: usize) -> usize {
     let nudged = (0..9).any(|_| play.tick().iter().any(is_sent));
     assert!(nudged, "it was silent for longer than it may be");
     let is_over = |_: &usize| {
-        let answer = play.tick().contains(&ASK).then(|| unacknowledged(unacknowledged_bytes as u32));
+        let answer =
+            play.tick().contains(&ASK).then(|| unacknowledged(unacknowledged_bytes as u32));
         is_given_up(&play.turn(answer))
     };
     (1..200).find(is_over).expect("it is given up")

@@ -6,7 +6,7 @@ mod time;
 mod topic;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashSet};
+use std::collections::{BTreeSet, BinaryHeap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,7 +39,12 @@ pub(crate) struct HomeBounds {
     pub(crate) present: u32,
     /// Bytes of all histories.
     pub(crate) history_bytes: u64,
+    /// Subscriptions of all shards.
+    pub(crate) subscriptions: u64,
 }
+
+/// A subscription, by its topic's hash and whose it is.
+type KnownAs = (u64, Address);
 
 /// What all histories of a home hold.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -87,12 +92,14 @@ pub(crate) struct Home {
     present: u32,
     /// Those whose leave may count, the first of them on top: at most one for each who is present.
     leaving: BinaryHeap<Reverse<Leaving>>,
-    /// Subscriptions that were denied, until their end is told: they count for nothing.
-    denied: HashSet<(u64, Address)>,
+    /// Subscriptions that were denied, until their end is told: they count for nothing. At most as
+    /// many as all shards may have. A tree, because mostly there are none, and it holds nothing
+    /// then.
+    denied: BTreeSet<KnownAs>,
     /// Subscriptions of users who are not listed as present because of the bound, likewise. At most
     /// as many as may be present: beyond that, a user may be told as gone while it has a connection
     /// that came when there was no room.
-    unlisted: HashSet<(u64, Address)>,
+    unlisted: BTreeSet<KnownAs>,
     /// Where to look for old history next.
     expiring: usize,
     /// Drawn for the shard; each topic gets another.
@@ -114,6 +121,8 @@ impl Held {
 impl Home {
     /// Bytes of a topic's record.
     pub(crate) const TOPIC_BYTES: usize = size_of::<Topic>();
+    /// Bytes of a subscription that was denied, or whose user is not listed.
+    pub(crate) const SUBSCRIPTION_BYTES: usize = size_of::<KnownAs>();
     /// Bytes of one who is present, in the list and in that of those who leave.
     pub(crate) const PRESENT_BYTES: usize = 256;
 
@@ -127,8 +136,8 @@ impl Home {
             held: Held::default(),
             present: 0,
             leaving: BinaryHeap::new(),
-            denied: HashSet::new(),
-            unlisted: HashSet::new(),
+            denied: BTreeSet::new(),
+            unlisted: BTreeSet::new(),
             expiring: 0,
             next_epoch: epoch,
             counts: HomeCounts::default(),
@@ -339,12 +348,13 @@ impl Home {
                 held.bytes += history.held();
             }
         }
-        let HomeBounds { topics, present: most, history_bytes } = self.bounds;
+        let HomeBounds { topics, present: most, history_bytes, subscriptions } = self.bounds;
         assert_eq!((present, held), (self.present as usize, self.held), "counted");
         assert!(self.topics.len() <= topics as usize, "{} topics", self.topics.len());
         assert!(present <= most as usize, "{present} are present");
         assert!(self.leaving.len() <= present, "{} are leaving of {present}", self.leaving.len());
         assert!(self.unlisted.len() <= most as usize, "{} are unlisted", self.unlisted.len());
+        assert!(self.denied.len() as u64 <= subscriptions, "{} are denied", self.denied.len());
         assert!(held.bytes <= history_bytes, "{} bytes of histories", held.bytes);
         assert_eq!(self.by_name.len(), self.topics.len(), "names of topics");
     }
