@@ -1,16 +1,19 @@
 //! Interleavings that a seed once found, each played by hand.
 
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use tidegate::gateway::Program;
-use tidegate::hub::{ConnectionFilter, Errand, Outcome, Publication, Published, Target, Why};
+use tidegate::hub::{
+    ConnectionFilter, Errand, NotDone, Outcome, Publication, Published, Target, Why,
+};
 use tidegate::kernel::{Completion, Errno, Operation};
 use tidegate::names::{Name, Position};
 use tidegate_tests::Frame;
 use tidegate_tests::line_echo::{LineEcho, NUDGE};
 use tidegate_tests::xor::{Stream, Xor};
 
+use crate::handlers::{self, Asked, Books, Told, Verdict};
 use crate::play::{
     A_WHILE, PONG, Play, accepted, poll_on, readable, receive, received, still_polled,
 };
@@ -269,25 +272,29 @@ fn who_has_only_what_is_to_be_answered_to_acknowledge_is_gone_soon_whatever_is_s
     assert!(ticks_until_given_up(NUDGE.len() + 1) > 4 * 20);
 }
 
-#[test]
-fn who_comes_into_a_slot_hears_what_the_one_before_is_not_to_hear() {
-    let mut play = Play::new();
-    play.first_says(&script::opening(&mut Random::new(0), "/room", false));
-    play.turn([]);
-    let (gone, _) = play.told();
-    // It resets, and another takes its slot.
+/// The client in slot 0 resets, and another takes its slot and asks for `target`.
+fn another_takes_its_slot(play: &mut Play, target: &str) {
     play.turn([readable()]);
     let pushed = play.turn([received(None, Err(RESET))]);
     assert!(pushed.contains(&Operation::Close { slot: 0 }), "{pushed:?}");
     play.turn([Completion::ListenerReady { listener: 0 }]);
     play.turn([accepted(0, Ok(()))]);
     play.turn([Completion::Readable { slot: 0, generation: 1, armed: false, ended: false }]);
-    let request = script::opening(&mut Random::new(0), "/room", false);
+    let request = script::opening(&mut Random::new(0), target, false);
     play.hand.borrow_mut().input = request.clone();
     let buffer = play.hand.borrow().lent.last().copied();
     let result = Ok(request.len() as u32);
     play.turn([Completion::Received { slot: 0, generation: 1, buffer, result, more: false }]);
     play.turn([]);
+}
+
+#[test]
+fn who_comes_into_a_slot_hears_what_the_one_before_is_not_to_hear() {
+    let mut play = Play::new();
+    play.first_says(&script::opening(&mut Random::new(0), "/room", false));
+    play.turn([]);
+    let (gone, _) = play.told();
+    another_takes_its_slot(&mut play, "/room");
     let message = play.door.message("news").expect("room");
     let publication = Publication { message, key: None, except: Some(gone.id) };
     let topic = Target::Topic(Name::new("room").expect("a name"));
@@ -296,6 +303,38 @@ fn who_comes_into_a_slot_hears_what_the_one_before_is_not_to_hear() {
     play.turn([]);
     let is_told = |(_, bytes): &(Operation, Vec<u8>)| bytes.ends_with(b"news");
     assert!(play.hand.borrow().seen.iter().any(is_told), "it heard nothing");
+}
+
+#[test]
+fn what_is_found_out_about_a_request_is_nothing_to_the_next_in_its_slot() {
+    let books = Arc::<Mutex<Books>>::default();
+    let kept = Arc::clone(&books);
+    let program = Program::default().handlers(move |route| handlers::recorded(route, &kept));
+    let mut play = Play::of("[[route]]\npath = '/late'\nhandler = 'echo'\n", program);
+    play.first_says(&script::opening(&mut Random::new(0), "/late?one", false));
+    another_takes_its_slot(&mut play, "/late?two");
+    let asked = std::mem::take(&mut books.lock().expect("nobody panicked").asked);
+    let [one, two] = &asked[..] else { panic!("{asked:?}") };
+    assert_eq!(one.ticket.connection.slot, two.ticket.connection.slot);
+    let outcome = finds_out(&mut play, one, 1);
+    assert!(matches!(outcome, Outcome::NotDone(NotDone::Gone)), "{outcome:?}");
+    let outcome = finds_out(&mut play, two, 2);
+    assert!(matches!(outcome, Outcome::Done(1)), "{outcome:?}");
+    let told: Vec<_> = books.lock().expect("nobody panicked").told.iter().copied().collect();
+    assert_eq!(told, [2]);
+    assert_eq!(play.counters().found_in_vain, 1);
+}
+
+/// It is found out, by this number, that a request is to be admitted; what comes of that.
+fn finds_out(play: &mut Play, asked: &Asked, number: u64) -> Outcome {
+    let told = Told { number, query: asked.query.clone(), what: Verdict::Admit };
+    let (answers, answer) = mpsc::channel();
+    play.door.found(asked.ticket, told, move |answer| {
+        answers.send(answer).expect("somebody waits");
+    });
+    play.turn([]);
+    play.turn([]);
+    answer.try_recv().expect("an answer")
 }
 
 /// Publishes a message on the room; returns where it stands.
