@@ -9,6 +9,7 @@ use tidegate::kernel::{Completion, Errno, Operation, Slot};
 use tidegate::names::{ConnectionId, Name};
 use tidegate::protocol::{Exchange, Protocol, Stretch};
 use tidegate_tests::Frame;
+use tidegate_tests::line_echo::{HELLO, LineEcho};
 
 use crate::play::{Play, TICK, Unread, readable_in};
 use crate::random::Random;
@@ -162,8 +163,8 @@ const LARGE: [usize; 9] = [65536; 9];
 const SMALLER: [usize; 2] = [32768, 4096];
 const FEW: usize = 7;
 
-/// Clients that ask for these paths, of which the first holds blocks of these sizes.
-fn with_blocks_held(paths: &[&str], sizes: &[usize]) -> Play {
+/// Routes of a pool of 1 MiB, and of so little staging memory that 24.5 KiB are kept.
+fn small_routes() -> String {
     let route = |path, topic| {
         format!(
             "[[route]]\npath = '{path}'\nhandler = 'hub{topic}'\nbacklog = '1MiB'\n\
@@ -175,15 +176,25 @@ fn with_blocks_held(paths: &[&str], sizes: &[usize]) -> Play {
         route("/room", "?topic=room"),
         route("/told", "?topic=room&events=on"),
     ];
-    let mut play = Play::with(&format!("blocks = '1MiB'\nstaging = '16KiB'\n{}", routes.concat()));
+    format!("blocks = '1MiB'\nstaging = '16KiB'\n{}", routes.concat())
+}
+
+/// Clients that ask for these paths, of which the first holds blocks of these sizes.
+fn with_blocks_held(paths: &[&str], sizes: &[usize]) -> Play {
+    let mut play = Play::with(&small_routes());
     play.each_asks_for(paths);
-    let first = id_in(&mut play, 0);
+    hold(&mut play, sizes);
+    play
+}
+
+/// The first client takes nothing of what it is sent, for which blocks of these sizes are held.
+fn hold(play: &mut Play, sizes: &[usize]) {
+    let first = id_in(play, 0);
     for size in sizes {
-        let pushed = publish(&mut play, Target::Connection(first), &vec![b'x'; size - 16]);
-        fall_short(&mut play, &pushed);
+        let pushed = publish(play, Target::Connection(first), &vec![b'x'; size - 16]);
+        fall_short(play, &pushed);
     }
     play.hand.borrow_mut().seen.clear();
-    play
 }
 
 /// The name of the client in `slot`.
@@ -196,8 +207,30 @@ fn id_in(play: &mut Play, slot: Slot) -> ConnectionId {
 
 /// All blocks that published messages may take are held, but so many of 512 bytes.
 fn with_few_blocks(few: usize) -> Play {
-    let sizes = [&LARGE[..], &SMALLER, &vec![512; FEW - few]].concat();
-    with_blocks_held(&["/none"; CLIENTS as usize], &sizes)
+    with_blocks_held(&["/none"; CLIENTS as usize], &all_but(few))
+}
+
+/// The sizes of what is held then.
+fn all_but(few: usize) -> Vec<usize> {
+    [&LARGE[..], &SMALLER, &vec![512; FEW - few]].concat()
+}
+
+/// The same, beside clients of the line echo that are subscribed to a topic; returns their slots.
+fn with_few_blocks_and_lines(few: usize) -> (Play, Vec<Slot>) {
+    let listener = |port| format!("[[listener]]\naddress = '127.0.0.1:{port}'\n");
+    let program = Program::default().protocols(|listener| {
+        (listener.address.port() == 2).then(|| Box::new(LineEcho::default()) as _)
+    });
+    let more = small_routes() + &listener(1) + &listener(2);
+    let mut play = Play::of(&more, program);
+    play.each_asks_for(&["/none"; 2]);
+    let lines = play.come(1, 10);
+    for slot in &lines {
+        play.hears(*slot, b"+room\n");
+        assert_eq!(play.heard(*slot), HELLO);
+    }
+    hold(&mut play, &all_but(few));
+    (play, lines)
 }
 
 /// So many bytes are published; returns what is pushed then.
@@ -229,17 +262,6 @@ fn take_all(play: &mut Play, mut pushed: Vec<Operation>, unread: &mut Unread) {
     }
 }
 
-/// All that the client was sent since then, in sends that it took.
-fn heard(play: &Play, whom: Slot) -> Vec<u8> {
-    let of_whom = |(operation, bytes): &(Operation, Vec<u8>)| match operation {
-        Operation::Send { slot, .. } | Operation::SendArmed { slot, .. } if *slot == whom => {
-            bytes.clone()
-        }
-        _ => Vec::new(),
-    };
-    play.hand.borrow().seen.iter().flat_map(of_whom).collect()
-}
-
 #[test]
 fn input_waits_while_a_batch_is_settled_rather_than_that_its_answers_find_no_block() {
     let mut play = with_few_blocks(1);
@@ -257,7 +279,7 @@ fn input_waits_while_a_batch_is_settled_rather_than_that_its_answers_find_no_blo
     take_all(&mut play, pushed, &mut unread);
     for slot in 1..=7 {
         let expected = [b"\x82\x06to all", &pongs[..]].concat();
-        assert!(heard(&play, slot) == expected, "what the client in slot {slot} heard");
+        assert!(play.heard(slot) == expected, "what the client in slot {slot} heard");
     }
     let counters = play.counters();
     assert_eq!((counters.slow_peers_closed, counters.inputs_put_off), (0, 4));
@@ -287,9 +309,39 @@ fn what_waits_for_several_is_not_copied_for_each_while_blocks_are_few() {
     let frame = |letter: u8| [&[0x82, 126, 3, 232][..], &[letter; 1000]].concat();
     for slot in 2..CLIENTS {
         let expected = [frame(b'a'), frame(b'b'), frame(b'c')].concat();
-        assert!(heard(&play, slot) == expected, "what the client in slot {slot} heard");
+        assert!(play.heard(slot) == expected, "what the client in slot {slot} heard");
     }
     assert_eq!(play.counters().out_of_blocks, 0);
+}
+
+#[test]
+fn those_who_are_told_alone_leave_blocks_for_who_is_answered() {
+    let (mut play, lines) = with_few_blocks_and_lines(6);
+    play.hand.borrow_mut().unsettled = true;
+    let (pings, pongs) = pings();
+    play.hears(1, &pings);
+    publish(&mut play, Target::Topic(Name::new("room").expect("a name")), b"news");
+    (0..3).for_each(|_| _ = play.turn([]));
+    // Nobody takes any of it at first, and who is answered is the last of whom that is known.
+    let failed = |(operation, _): &(Operation, Vec<u8>)| match *operation {
+        Operation::Send { slot, batch_index, .. } => {
+            Some(Completion::SendFellShort { slot, batch_index, result: Err(Errno::AGAIN) })
+        }
+        _ => None,
+    };
+    let seen = std::mem::take(&mut play.hand.borrow_mut().seen);
+    let failed: Vec<_> = seen.iter().rev().filter_map(failed).collect();
+    assert!(failed.len() > 1, "some are told in the batch that who is answered is in");
+    play.hand.borrow_mut().unsettled = false;
+    let armed = play.turn(failed);
+    take_all(&mut play, armed, &mut Unread::new());
+    assert!(play.heard(1) == pongs, "what who is answered heard");
+    for slot in lines {
+        assert_eq!(play.heard(slot), b"room: news\n", "what the client in slot {slot} heard");
+    }
+    let counters = play.counters();
+    assert_eq!((counters.out_of_blocks, counters.slow_peers_closed), (0, 0));
+    assert!(counters.deliveries_without_block > 0, "some wait");
 }
 
 #[test]
@@ -299,7 +351,7 @@ fn what_waits_for_a_block_has_none_that_is_in_its_way() {
     let topic = Name::new("room").expect("a name");
     publish(&mut play, Target::Topic(topic), &[b'x'; 40_000]);
     (0..9).for_each(|_| _ = play.turn([]));
-    let lengths = [1, 2].map(|slot| heard(&play, slot).len());
+    let lengths = [1, 2].map(|slot| play.heard(slot).len());
     // Bytes in JSON are in base64.
     assert!(lengths[0] == 40_004 && lengths[1] > 53_000, "{lengths:?} bytes were sent");
     let counters = play.counters();

@@ -170,6 +170,28 @@ impl Play {
         self.hears(0, bytes)
     }
 
+    /// So many clients connect to a listener; returns their slots.
+    pub fn come(&mut self, listener: u32, count: usize) -> Vec<Slot> {
+        let mut slots = Vec::new();
+        let mut pushed = self.turn([Completion::ListenerReady { listener }]);
+        while slots.len() < count {
+            let accepts = pushed.iter().filter_map(|one| match *one {
+                Operation::Accept { listener: at, slot } if at == listener => Some(slot),
+                _ => None,
+            });
+            let accepts: Vec<_> = accepts.collect();
+            assert!(!accepts.is_empty(), "{} have come, and no more may", slots.len());
+            let completions = accepts.iter().enumerate().map(|(at, slot)| {
+                let is_there = slots.len() + at < count;
+                accepted_by(listener, *slot, is_there.then_some(()).ok_or(Errno::AGAIN))
+            });
+            pushed = self.turn(completions.collect::<Vec<_>>());
+            slots.extend(accepts);
+        }
+        slots.truncate(count);
+        slots
+    }
+
     /// Clients connect to the first slots, one for each of `paths`, and ask for that.
     pub fn each_asks_for(&mut self, paths: &[&str]) {
         self.turn([Completion::ListenerReady { listener: 0 }]);
@@ -206,6 +228,17 @@ impl Play {
             then.extend(self.turn([received_in(slot, buffer, result)]));
         }
         then
+    }
+
+    /// All that a client was sent and the kernel has seen, as if it had taken all of it.
+    pub fn heard(&self, whom: Slot) -> Vec<u8> {
+        let of_whom = |(operation, bytes): &(Operation, Vec<u8>)| match operation {
+            Operation::Send { slot, .. } | Operation::SendArmed { slot, .. } if *slot == whom => {
+                bytes.clone()
+            }
+            _ => Vec::new(),
+        };
+        self.hand.borrow().seen.iter().flat_map(of_whom).collect()
     }
 
     /// The client in slot 0 says `bytes`, of which `poll` tells; returns what is pushed then.
@@ -279,8 +312,12 @@ impl Play {
 }
 
 pub fn accepted(slot: Slot, result: Result<(), Errno>) -> Completion {
+    accepted_by(0, slot, result)
+}
+
+fn accepted_by(listener: u32, slot: Slot, result: Result<(), Errno>) -> Completion {
     let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
-    Completion::Accepted { listener: 0, slot, result: result.map(|()| peer.into()) }
+    Completion::Accepted { listener, slot, result: result.map(|()| peer.into()) }
 }
 
 pub fn readable() -> Completion {
