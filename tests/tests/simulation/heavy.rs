@@ -1,13 +1,15 @@
-//! Messages that inflate to more than one turn of the loop may inflate, played by hand.
+//! Input that is more work than one turn of the loop may do, played by hand: messages that inflate
+//! to very much, and lines that are very many.
 
 use tidegate::gateway::Program;
 use tidegate::handler::{Context, Handler, Kind, Piece};
 use tidegate::kernel::{Completion, Errno, Operation, Slot};
+use tidegate_tests::line_echo::{LineEcho, answer};
 use tidegate_tests::xor::{Stream, Xor};
 use tidegate_tests::{Codec, noise};
 
 use crate::hearing::Heard;
-use crate::play::{Play, Unread, accepted, readable_in};
+use crate::play::{Play, Unread, accepted, readable_in, still_polled_in};
 use crate::random::Random;
 use crate::script;
 
@@ -223,4 +225,70 @@ fn who_is_dropped_at_a_send_in_the_middle_of_a_message_keeps_nobody_waiting() {
     (0..60).for_each(|_| _ = play.turn([]));
     let counters = play.counters();
     assert_eq!((counters.messages_in, counters.connections), (3, 2));
+}
+
+/// Clients of the line echo, whose polls stay armed, and what each has said.
+fn with_lines(count: usize) -> (Play, Vec<Vec<u8>>) {
+    let program = Program::default().protocols(|_| Some(Box::new(LineEcho::default())));
+    let route = "[[route]]\npath = '/'\nhandler = 'echo'\n";
+    let mut play = Play::of(&format!("heavy_input = {HEAVY_INPUT}\n{route}"), program);
+    for slot in play.come(0, count) {
+        (0..2).for_each(|_| _ = play.hears(slot, b"?\n"));
+    }
+    play.turn([]);
+    (play, vec![b"?\n?\n".to_vec(); count])
+}
+
+/// Lines as many as a receive buffer holds, each second of which asks how many there were: what is
+/// lost, or not in its place, shows.
+fn very_many_lines() -> Vec<u8> {
+    b"?\nab\n".repeat(204)
+}
+
+/// What each client says next arrives in one turn; returns what is pushed in that.
+fn say_at_once(play: &mut Play, said: &mut [Vec<u8>], next: &[Vec<u8>]) -> Vec<Operation> {
+    let unread: Unread = (0..).zip(next.iter().cloned()).collect();
+    said.iter_mut().zip(next).for_each(|(said, next)| said.extend(next));
+    let pushed = play.turn(unread.keys().map(|slot| still_polled_in(*slot)));
+    play.receives_at_once(&pushed, &unread)
+}
+
+#[test]
+fn a_line_is_echoed_while_the_rest_of_very_many_of_others_waits() {
+    let (mut play, mut said) = with_lines(4);
+    let many = very_many_lines();
+    let next = [many.clone(), many.clone(), many, b"a line\n".to_vec()];
+    let pushed = say_at_once(&mut play, &mut said, &next);
+    let is_answered = |slot| index_of_send(&pushed, slot).is_some();
+    assert!((0..4).all(is_answered), "some of each is answered at once: {pushed:?}");
+    // One of those who wait says more, which has its place behind the rest.
+    let mut unread = Unread::from([(2, b"?\n".to_vec())]);
+    said[2].extend(&unread[&2]);
+    let mut pushed = play.turn([still_polled_in(2)]);
+    for _ in 0..9 {
+        let mut then = play.receives(&pushed, &mut unread);
+        then.extend(play.turn([]));
+        pushed = then;
+    }
+    for (slot, said) in (0..).zip(said) {
+        let expected = answer(&said).bytes;
+        assert!(play.heard(slot) == expected, "what the client in slot {slot} heard");
+    }
+    assert_eq!(play.counters().inputs_put_off, 2);
+}
+
+#[test]
+fn what_waited_is_answered_behind_what_its_peer_does_not_take() {
+    let (mut play, mut said) = with_lines(2);
+    let pushed = say_at_once(&mut play, &mut said, &[very_many_lines(), very_many_lines()]);
+    let mut heard = play.heard(1);
+    let batch_index = index_of_send(&pushed, 1).expect("some of it is answered at once");
+    let result = Err(Errno::AGAIN);
+    let mut pushed = play.turn([Completion::SendFellShort { slot: 1, batch_index, result }]);
+    (0..3).for_each(|_| pushed.extend(play.turn([])));
+    heard.extend(take_in_portions(&mut play, &pushed));
+    assert!(heard == answer(&said[1]).bytes, "it heard something else");
+    assert!(play.heard(0) == answer(&said[0]).bytes, "the other heard something else");
+    let counters = play.counters();
+    assert_eq!((counters.inputs_put_off, counters.slow_peers_paused), (1, 1));
 }

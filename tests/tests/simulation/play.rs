@@ -49,6 +49,8 @@ pub struct Hand {
     pub lent: Vec<BufferId>,
     /// What the next enter writes into the buffer that was lent last.
     pub input: Vec<u8>,
+    /// What it writes into others.
+    inputs: Vec<(BufferId, Vec<u8>)>,
 }
 
 /// What clients have said, and was not received.
@@ -75,8 +77,10 @@ impl Ring for HandRing {
         let mut hand = self.0.borrow_mut();
         hand.wait = wait;
         let input = std::mem::take(&mut hand.input);
-        if let Some(buffer) = hand.lent.last().filter(|_| !input.is_empty()) {
-            let start = watch::start_of(*buffer, BUFFER_SIZE);
+        let mut inputs = std::mem::take(&mut hand.inputs);
+        inputs.extend(hand.lent.last().map(|buffer| (*buffer, input)));
+        for (buffer, input) in inputs {
+            let start = watch::start_of(buffer, BUFFER_SIZE);
             memory.area_mut(AreaName::Receive)[start..start + input.len()].copy_from_slice(&input);
         }
         for operation in std::mem::take(&mut hand.queued) {
@@ -207,18 +211,11 @@ impl Play {
         self.receives(&pushed, &mut Unread::from([(slot, bytes.to_vec())]))
     }
 
-    /// The receives among `pushed`, the operations of the last turn, find what is unread; returns
-    /// what is pushed then.
+    /// The receives among `pushed`, the operations of the last turn, find what is unread, each in a
+    /// turn of its own; returns what is pushed then.
     pub fn receives(&mut self, pushed: &[Operation], unread: &mut Unread) -> Vec<Operation> {
-        let slot = |operation: &Operation| match *operation {
-            Operation::Receive { slot, generation: 0 } => Some(slot),
-            _ => None,
-        };
-        let slots: Vec<Slot> = pushed.iter().filter_map(slot).collect();
-        let mut lent = std::mem::take(&mut self.hand.borrow_mut().lent);
-        let buffers = lent.split_off(lent.len() - slots.len());
         let mut then = Vec::new();
-        for (slot, buffer) in slots.into_iter().zip(buffers) {
+        for (slot, buffer) in self.lent_for(pushed) {
             self.hand.borrow_mut().lent.push(buffer);
             let bytes = unread.remove(&slot).unwrap_or_default();
             let count = bytes.len() as u32;
@@ -228,6 +225,29 @@ impl Play {
             then.extend(self.turn([received_in(slot, buffer, result)]));
         }
         then
+    }
+
+    /// The same, all in one turn.
+    pub fn receives_at_once(&mut self, pushed: &[Operation], unread: &Unread) -> Vec<Operation> {
+        let received = self.lent_for(pushed).into_iter().map(|(slot, buffer)| {
+            let mut hand = self.hand.borrow_mut();
+            hand.inputs.push((buffer, unread[&slot].clone()));
+            received_in(slot, Some(buffer), Ok(unread[&slot].len() as u32))
+        });
+        let received: Vec<_> = received.collect();
+        self.turn(received)
+    }
+
+    /// Takes out the buffers that were lent for the receives among `pushed`; for whom each is.
+    fn lent_for(&mut self, pushed: &[Operation]) -> Vec<(Slot, BufferId)> {
+        let slot = |operation: &Operation| match *operation {
+            Operation::Receive { slot, generation: 0 } => Some(slot),
+            _ => None,
+        };
+        let slots: Vec<Slot> = pushed.iter().filter_map(slot).collect();
+        let mut hand = self.hand.borrow_mut();
+        let count = hand.lent.len() - slots.len();
+        slots.into_iter().zip(hand.lent.split_off(count)).collect()
     }
 
     /// All that a client was sent and the kernel has seen, as if it had taken all of it.
@@ -330,7 +350,11 @@ pub fn readable_in(slot: Slot) -> Completion {
 
 /// A poll that stays armed tells of bytes.
 pub fn still_polled() -> Completion {
-    Completion::Readable { slot: 0, generation: 0, armed: true, ended: false }
+    still_polled_in(0)
+}
+
+pub fn still_polled_in(slot: Slot) -> Completion {
+    Completion::Readable { slot, generation: 0, armed: true, ended: false }
 }
 
 pub fn poll() -> Operation {
