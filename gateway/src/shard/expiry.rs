@@ -89,15 +89,13 @@ impl<R: Ring> Shard<R> {
     /// Has what is spoken on the connection move its peer to answer.
     fn ping(&mut self, slot: Slot) {
         self.connections.sockets.wait_for(slot, Wait::Pong);
-        let (sent, profile) =
-            (self.connections.sockets.batch.len(), self.connections.sockets.table[slot].profile);
+        let sent = self.connections.sockets.batch.len();
         self.overdue(slot, Overdue::Word);
-        let Sockets { batch, profiles, .. } = &mut self.connections.sockets;
-        let probe = batch.bytes_to(slot, sent);
-        if probe > 0 {
-            // It is there as long as anything is sent for it.
-            let most = &mut profiles[profile].probe;
-            *most = probe.max(*most);
+        let Sockets { batch, table, profiles, .. } = &mut self.connections.sockets;
+        // Else it ends with that.
+        if table[slot].wait == Wait::Pong {
+            let most = &mut profiles[table[slot].profile].probe;
+            *most = batch.bytes_to(slot, sent).max(*most);
         }
     }
 }

@@ -394,7 +394,7 @@ fn what_no_block_holds_is_left_out_where_a_protocol_is_told_each_message_by_itse
     // What comes behind it does not wait for it.
     publish(&mut play, Target::Topic(room()), b"news");
     play.turn([]);
-    assert_eq!(heard(&play, 0), b"news");
+    assert_eq!(play.heard(0), b"news");
 }
 
 /// Answers each message with much.
