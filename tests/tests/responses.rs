@@ -1,8 +1,8 @@
 //! Responses of a handler's own: over real sockets, to peers that read and to such that do not.
 
 use std::io::Read;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use tidegate::bill::Owner;
 use tidegate::config::{Config, Route};
 use tidegate::gateway::{Gateway, Program};
 use tidegate::handler::{Body, Context, Decision, Desk, Handler, Piece, Response, Sink, Source};
-use tidegate::hub::{Errand, Publication, Target};
+use tidegate::hub::{Cause, ConnectionFilter, Errand, NotDone, Outcome, Publication, Target, Why};
+use tidegate::names::Name;
 use tidegate_proto::http::RequestHead;
 use tidegate_tests::{Peer, Request, case, noise, wait_until};
 
@@ -283,6 +284,41 @@ fn what_the_peer_says_meanwhile_is_not_heard_and_a_publication_does_not_break_in
     let request = Errand::Publish(Target::All, publication);
     gateway.door().ask(request, |_| {});
     assert!(rest(socket) == noise(1 << 20, 1));
+}
+
+/// What is answered to `errand`.
+fn asked(gateway: &Gateway, errand: Errand) -> Outcome {
+    let (answers, answer) = mpsc::channel();
+    gateway.door().ask(errand, move |outcome| answers.send(outcome).expect("somebody waits"));
+    answer.recv_timeout(Duration::from_secs(10)).expect("an answer")
+}
+
+#[test]
+fn who_is_sent_a_body_can_be_disconnected_and_told_nothing_else() {
+    let (gateway, books) = start("ws?stall=60s!tcp?sndbuf=16KiB");
+    let why = || Why::from(Cause::Done);
+    for (number, by_id) in [true, false].into_iter().enumerate() {
+        let (_, mut socket) = ask(&gateway, "GET", "long");
+        let filter = ConnectionFilter::default();
+        let list = asked(&gateway, Errand::Connections { from: 0, filter, limit: 9 });
+        let Outcome::Connections(infos, None) = list else { panic!("{list:?}") };
+        assert_eq!(infos.len(), 1, "it is listed");
+        let id = infos[0].id;
+        let topic = Name::new("topic").expect("a name");
+        let other = asked(&gateway, Errand::Subscribe(Target::Connection(id), topic));
+        assert!(matches!(other, Outcome::NotDone(NotDone::NotOpen)), "{other:?}");
+        let target = if by_id { Target::Connection(id) } else { Target::All };
+        let done = asked(&gateway, Errand::Disconnect(target, why()));
+        assert!(matches!(done, Outcome::Done(1)), "by its id: {by_id}: {done:?}");
+        // A reset may come before the last bytes are read.
+        let mut bytes = Vec::new();
+        let _ = socket.read_to_end(&mut bytes);
+        assert!((bytes.len() as u64) < LONG, "it does not come to its end");
+        wait_until("its source is given up", || {
+            (books.dropped.load(Ordering::Relaxed) == number as u64 + 1).then_some(())
+        });
+        wait_until("nobody is left", || (gateway.counters().connections == 0).then_some(()));
+    }
 }
 
 #[test]

@@ -229,6 +229,12 @@ impl Connection {
         self.stage == Stage::Open && self.is_open() && self.may_send()
     }
 
+    /// Whether it can be told to end: a body that is being sent is told nothing else.
+    #[must_use]
+    pub fn may_be_ended(&self) -> bool {
+        self.stage == Stage::Open && self.is_open() && !self.is_closing()
+    }
+
     /// Whether somebody wants to know that it has taken all that it was sent.
     #[must_use]
     pub fn may_go_on(&self) -> bool {

@@ -33,7 +33,8 @@ pub enum Errand {
     Unsubscribe(Target, Name),
     /// End all subscriptions of a topic, and forget its history. Answered by [`Outcome::Done`].
     DestroyTopic(Name),
-    /// Close connections. Answered by [`Outcome::Done`].
+    /// Close connections, also such as are sent the body of a response. Answered by
+    /// [`Outcome::Done`].
     Disconnect(Target, Why),
     /// Tell the handler of a WebSocket connection something, which comes as an event. Answered by
     /// [`Outcome::Done`].

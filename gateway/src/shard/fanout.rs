@@ -11,7 +11,7 @@ use super::connections::Connections;
 use super::connections::queue::Delivered;
 use super::deliveries::{At, Framed, InForm, Job, Lane, Running};
 use super::recovery::Recovery;
-use crate::connection::NO_KEY;
+use crate::connection::{Connection, NO_KEY};
 use crate::hub::{Delivery, Direct, Form, Instruction, Outcome, Published, Reply, Subscriber};
 use crate::kernel::{Ring, Slot};
 use crate::names::ConnectionId;
@@ -166,7 +166,15 @@ impl<R: Ring> Fanout<'_, R> {
     /// Does with one connection what is to be done; `None` if it is none of those that it is for.
     fn reach(&mut self, running: &mut Running, subscriber: Subscriber) -> Option<Delivered> {
         let slot = subscriber.slot();
-        if !self.connections.sockets.may_be_told(slot) {
+        let connection = &self.connections.sockets.table[slot];
+        let is_reached = match &running.job {
+            Job::All(instruction, _) => may_obey(connection, instruction),
+            Job::Order(order) => may_obey(connection, &order.what),
+            Job::Tell(..) | Job::Stand(_) | Job::Recover(_) | Job::One(..) => {
+                connection.may_be_told()
+            }
+        };
+        if !is_reached {
             return None;
         }
         let delivered = match &running.job {
@@ -333,6 +341,17 @@ impl<R: Ring> Fanout<'_, R> {
             }
             // A join or a leave stands for itself.
             None => NO_KEY,
+        }
+    }
+}
+
+/// Whether a connection can do what it is told to. It may be told to end though nothing else can be
+/// told: what is sent may be all that there is to say.
+pub(super) fn may_obey(connection: &Connection, instruction: &Instruction) -> bool {
+    match instruction {
+        Instruction::Close(_) => connection.may_be_ended(),
+        Instruction::Subscribe(_) | Instruction::Unsubscribe(_) | Instruction::End => {
+            connection.may_be_told()
         }
     }
 }

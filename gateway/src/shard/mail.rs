@@ -10,7 +10,7 @@ use super::connections::Connections;
 use super::connections::queue::Delivered;
 use super::deciding::Deciding;
 use super::deliveries::{InForm, Job};
-use super::fanout::Fanout;
+use super::fanout::{Fanout, may_obey};
 use super::recovery::Recovery;
 use super::sockets::Sockets;
 use super::telling::Telling;
@@ -177,7 +177,9 @@ impl<R: Ring> Fanout<'_, R> {
         }
         let done = match self.connections.slot_at(direct.address) {
             None => Err(NotDone::Gone),
-            Some(slot) if !self.connections.sockets.may_be_told(slot) => Err(NotDone::NotOpen),
+            Some(slot) if !is_reached(&self.connections.sockets, slot, &direct.what) => {
+                Err(NotDone::NotOpen)
+            }
             Some(slot) => match &direct.what {
                 Single::Publish(publication) => match self.push(slot, publication, in_forms) {
                     Delivered::Taken => {
@@ -218,6 +220,15 @@ impl<R: Ring> Fanout<'_, R> {
         let delivery = Delivery { topic: None, hash: 0, position: None, what };
         let form = self.connections.form_of(slot);
         self.tell_in_form(slot, &delivery, form, in_forms)
+    }
+}
+
+/// Whether a connection can be told this, or do it.
+fn is_reached<R: Ring>(sockets: &Sockets<R>, slot: Slot, what: &Single) -> bool {
+    let connection = &sockets.table[slot];
+    match what {
+        Single::Do(instruction) => may_obey(connection, instruction),
+        Single::Publish(_) | Single::Tell(_) | Single::Found(..) => connection.may_be_told(),
     }
 }
 
