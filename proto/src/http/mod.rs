@@ -22,7 +22,7 @@ pub use error::HeadError;
 pub use headers::{Duplicate, Headers, list_elements};
 pub use request::{BodyLength, RequestHead, parse_request, parse_request_with_body};
 pub use response::{ResponseHead, parse_response};
-pub use write::{HeadWriteError, ShortResponse, Writer, reason_phrase, write_response};
+pub use write::{HeadWriteError, Writer};
 
 /// The most header lines that a head may have.
 ///

@@ -1,4 +1,4 @@
-//! Writing heads and small responses into a buffer of the caller's.
+//! Writing heads, and a sentence behind one, into a buffer of the caller's.
 
 use core::{error, fmt};
 
@@ -131,61 +131,8 @@ impl fmt::Write for Unchecked<'_, '_> {
     }
 }
 
-/// A whole response, after which the connection is closed.
-///
-/// A Date (RFC 9110 section 6.6.1) would be one of `headers`: there is no clock here.
-#[derive(Clone, Copy, Debug)]
-pub struct ShortResponse<'a> {
-    /// The status code, 200 to 599.
-    pub status: u16,
-    /// More headers: name and value.
-    pub headers: &'a [(&'a str, &'a str)],
-    /// The media type of `body`.
-    pub content_type: &'a str,
-    /// The content.
-    pub body: &'a [u8],
-    /// Leaves the body out, though its length is told: for HEAD, or to send the body from where it
-    /// is.
-    pub head_only: bool,
-}
-
-/// Writes `response` to the start of `out`, and yields its length in bytes. Close the connection
-/// behind it.
-///
-/// # Errors
-///
-/// [`HeadWriteError::NoRoom`], or [`HeadWriteError::InvalidText`] if a header would not stay on its
-/// line.
-pub fn write_response(
-    out: &mut [u8],
-    response: &ShortResponse<'_>,
-) -> Result<usize, HeadWriteError> {
-    let mut writer = Writer::new(out);
-    writer.status_line(response.status)?;
-    writer.header("Connection", "close")?;
-    for (name, value) in response.headers {
-        writer.header(name, value)?;
-    }
-    let has_content = may_have_content(response.status);
-    if has_content {
-        writer.header("Content-Type", response.content_type)?;
-        writer.header("Content-Length", response.body.len())?;
-    }
-    writer.end_head()?;
-    if has_content && !response.head_only {
-        writer.bytes(response.body)?;
-    }
-    Ok(writer.finish())
-}
-
-/// RFC 9110 section 6.4.1: "All 1xx (Informational), 204 (No Content), and 304 (Not Modified)
-/// responses do not include content".
-fn may_have_content(status: u16) -> bool {
-    !matches!(status, 100..=199 | 204 | 304)
-}
-
 /// The reason phrase of a status code that the gateway sends; empty for any other.
-pub fn reason_phrase(status: u16) -> &'static str {
+fn reason_phrase(status: u16) -> &'static str {
     match status {
         101 => "Switching Protocols",
         200 => "OK",
@@ -215,74 +162,54 @@ pub fn reason_phrase(status: u16) -> &'static str {
 mod tests {
     use super::*;
 
-    const PAGE: ShortResponse<'_> = ShortResponse {
-        status: 200,
-        headers: &[("Cache-Control", "no-store")],
-        content_type: "text/html",
-        body: b"<p>\r\n",
-        head_only: false,
-    };
-
-    fn written(response: &ShortResponse<'_>) -> String {
-        let mut out = [0; 512];
-        let length = write_response(&mut out, response).unwrap();
-        String::from_utf8(out[..length].to_vec()).unwrap()
+    /// A head and a sentence behind it.
+    fn write(out: &mut [u8]) -> Result<usize, HeadWriteError> {
+        let mut writer = Writer::new(out);
+        writer.status_line(200)?;
+        writer.header("Cache-Control", "no-store")?;
+        writer.sentence("hello")?;
+        Ok(writer.finish())
     }
 
     #[test]
-    fn whole_response() {
+    fn a_head_with_a_sentence_behind_it() {
+        let mut out = [0; 512];
+        let length = write(&mut out).unwrap();
         assert_eq!(
-            written(&PAGE),
+            str::from_utf8(&out[..length]).unwrap(),
             "HTTP/1.1 200 OK\r\n\
-             Connection: close\r\n\
              Cache-Control: no-store\r\n\
-             Content-Type: text/html\r\n\
-             Content-Length: 5\r\n\r\n<p>\r\n"
+             Content-Type: text/plain; charset=utf-8\r\n\
+             Content-Length: 6\r\n\r\nhello\n"
         );
     }
 
     #[test]
-    fn rfc_9110_section_9_3_2_head_has_the_length_but_no_content() {
-        let text = written(&ShortResponse { head_only: true, ..PAGE });
-        assert_eq!(text + "<p>\r\n", written(&PAGE));
-    }
-
-    #[test]
-    fn rfc_9110_section_6_4_1_no_content() {
-        for status in [204, 304] {
-            let text = written(&ShortResponse { status, ..PAGE });
-            assert!(!text.contains("Content-"), "{text}");
-            assert!(text.ends_with("\r\n\r\n"), "{text}");
-        }
-    }
-
-    #[test]
     fn rfc_9112_section_4_the_space_is_there_without_a_reason_phrase() {
-        let text = written(&ShortResponse { status: 599, ..PAGE });
-        assert!(text.starts_with("HTTP/1.1 599 \r\n"), "{text}");
+        let mut out = [0; 64];
+        let mut writer = Writer::new(&mut out);
+        writer.status_line(599).unwrap();
+        let length = writer.finish();
+        assert_eq!(&out[..length], b"HTTP/1.1 599 \r\n");
     }
 
     #[test]
     fn no_room() {
-        let length = written(&PAGE).len();
+        let length = write(&mut [0; 512]).unwrap();
         for room in 0..length {
-            assert_eq!(write_response(&mut vec![0; room], &PAGE), Err(HeadWriteError::NoRoom));
+            assert_eq!(write(&mut vec![0; room]), Err(HeadWriteError::NoRoom));
         }
-        assert_eq!(write_response(&mut vec![0; length], &PAGE), Ok(length));
+        assert_eq!(write(&mut vec![0; length]), Ok(length));
     }
 
     #[test]
     fn invalid_text() {
         let invalid = Err(HeadWriteError::InvalidText);
         for text in ["a\rb", "a\nb", "a\r\nSet-Cookie: b", "\0", "\x7f", "\n"] {
-            let response = ShortResponse { headers: &[("A", text)], ..PAGE };
-            assert_eq!(write_response(&mut [0; 512], &response), invalid, "{text:?}");
-            let response = ShortResponse { content_type: text, ..PAGE };
-            assert_eq!(write_response(&mut [0; 512], &response), invalid, "{text:?}");
+            assert_eq!(Writer::new(&mut [0; 512]).header("A", text), invalid, "{text:?}");
         }
         for name in ["", "a b", "a:", "a\r\nb"] {
-            let response = ShortResponse { headers: &[(name, "a")], ..PAGE };
-            assert_eq!(write_response(&mut [0; 512], &response), invalid, "{name:?}");
+            assert_eq!(Writer::new(&mut [0; 512]).header(name, "a"), invalid, "{name:?}");
         }
     }
 }

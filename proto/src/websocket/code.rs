@@ -30,8 +30,6 @@ impl CloseCode {
     pub const EXTENSION_REQUIRED: Self = Self(1010);
     /// The server met an unexpected condition.
     pub const INTERNAL_ERROR: Self = Self(1011);
-    /// The server restarts; come back after a random wait (IANA registry).
-    pub const SERVICE_RESTART: Self = Self(1012);
     /// The server is overloaded; come back later (IANA registry).
     pub const TRY_AGAIN_LATER: Self = Self(1013);
 
