@@ -1,6 +1,6 @@
 //! How large things are: types, functions and files of the gateway and of the protocol keep below
-//! bounds, so that each can be read at once and has one subject. No line of any source is wider
-//! than rustfmt makes code: it leaves comments and texts as they are.
+//! bounds, so that each can be read at once and has one subject, and no two types have one name. No
+//! line of any source is wider than rustfmt makes code: it leaves comments and texts as they are.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -24,6 +24,9 @@ const FIELDS: usize = 25;
 const METHODS: usize = 45;
 const SHARD_FIELDS: usize = 20;
 const SHARD_METHODS: usize = 60;
+
+/// Names that are said with their modules in front.
+const NAMED_BY_MODULE: [&str; 1] = ["Error"];
 
 /// A source file without its tests.
 struct Source {
@@ -81,6 +84,22 @@ fn types_have_one_owner() {
         let most = if name == "Shard" { SHARD_METHODS } else { METHODS };
         assert!(count <= most, "{name} of {module} has {count} methods");
     }
+}
+
+#[test]
+fn the_name_of_a_type_has_one_meaning() {
+    let mut places = BTreeMap::<String, PathBuf>::new();
+    for source in all() {
+        for line in source.text.lines() {
+            let Some(name) = named_type(line).filter(|name| !NAMED_BY_MODULE.contains(name)) else {
+                continue;
+            };
+            let at = source.path.clone();
+            let before = places.insert(name.to_owned(), at.clone());
+            assert!(before.is_none(), "{name}: of {} and {before:?}", at.display());
+        }
+    }
+    assert!(places.len() > 400, "only {} types were found", places.len());
 }
 
 #[test]
@@ -173,6 +192,15 @@ fn type_name(code: &str) -> String {
     code.trim_start().chars().take_while(is_name).collect()
 }
 
+/// The name of the type, or of the trait, that is declared at the margin of this line.
+fn named_type(line: &str) -> Option<&str> {
+    let code = unvisible(line);
+    let rest =
+        ["struct ", "enum ", "type ", "trait "].iter().find_map(|one| code.strip_prefix(one))?;
+    let end = rest.find(|letter: char| !letter.is_alphanumeric() && letter != '_');
+    Some(&rest[..end.unwrap_or(rest.len())])
+}
+
 /// The numbers of the lines that are too wide.
 fn wide_lines(text: &str) -> impl Iterator<Item = usize> {
     let is_wide = |line: &str| line.chars().count() > COLUMNS;
@@ -211,12 +239,21 @@ fn all() -> Vec<Source> {
         let is_test = |path: &PathBuf| path.ends_with("tests.rs");
         for path in sources(&folder).into_iter().filter(|path| !is_test(path)) {
             let text = fs::read_to_string(&path).expect("a text");
-            let text = text.split("\n#[cfg(test)]\nmod ").next().expect("a first part").to_owned();
             let path = path.strip_prefix(&folder).expect("within").to_path_buf();
-            all.push(Source { path, text });
+            all.push(Source { path, text: without_tests(&text).to_owned() });
         }
     }
     all
+}
+
+/// What of a file stands before the module of its tests, if that is in it.
+fn without_tests(text: &str) -> &str {
+    let marks = text.match_indices("\n#[cfg(test)]\nmod ");
+    let mut begins = marks.filter(|(at, mark)| {
+        let line = text[at + mark.len()..].lines().next();
+        line.is_some_and(|line| line.ends_with('{'))
+    });
+    begins.next().map_or(text, |(at, _)| &text[..at])
 }
 
 #[test]
@@ -231,6 +268,10 @@ fn what_is_counted_is_found() {
     let methods = items(text, "impl");
     assert_eq!((methods.len(), methods[0].0.as_str()), (1, "Pair"));
     assert_eq!(methods[0].1.lines().filter(|line| is_function(line, 4)).count(), 2);
+    assert_eq!(text.lines().filter_map(named_type).collect::<Vec<_>>(), ["Pair"]);
+    let tests = "\n#[cfg(test)]\nmod tests";
+    let file = format!("mod a;{tests};\nfn b() {{}}{tests} {{\n}}\n");
+    assert_eq!(without_tests(&file), format!("mod a;{tests};\nfn b() {{}}"));
     let found = functions(text);
     assert_eq!(found.iter().map(|(_, lines)| *lines).collect::<Vec<_>>(), [3, 3, 3]);
     let lines = format!("{}\n{}\n", "é".repeat(COLUMNS), "é".repeat(COLUMNS + 1));

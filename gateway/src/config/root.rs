@@ -31,17 +31,17 @@ const MAX_ROUTES: usize = 1024;
 const MAX_TOPICS: usize = 256;
 
 /// A value of the file, borrowed from its parsed tree.
-type Value<'v> = &'v Spanned<DeValue<'v>>;
+type TomlValue<'v> = &'v Spanned<DeValue<'v>>;
 
 /// The tables below the root, as they are written.
 #[derive(Clone, Copy)]
 struct Nested<'v> {
-    limits: Option<Value<'v>>,
-    hub: Option<Value<'v>>,
-    topics: Option<Value<'v>>,
-    listeners: Option<Value<'v>>,
-    routes: Option<Value<'v>>,
-    admin: Option<Value<'v>>,
+    limits: Option<TomlValue<'v>>,
+    hub: Option<TomlValue<'v>>,
+    topics: Option<TomlValue<'v>>,
+    listeners: Option<TomlValue<'v>>,
+    routes: Option<TomlValue<'v>>,
+    admin: Option<TomlValue<'v>>,
 }
 
 /// See [`Config::parse`].
@@ -147,14 +147,18 @@ fn log(value: &DeValue<'_>) -> Result<String, String> {
     ))
 }
 
-fn limits<'v>(report: &mut Report<'v>, written: Option<Value<'v>>) -> RawLimits {
+fn limits<'v>(report: &mut Report<'v>, written: Option<TomlValue<'v>>) -> RawLimits {
     let table = written.and_then(|value| TableReader::nested(report, value, "limits"));
     let limits = table.map(RawLimits::read).unwrap_or_default();
     limits.check(report);
     limits
 }
 
-fn hub<'v>(report: &mut Report<'v>, written: Option<Value<'v>>, limits: &RawLimits) -> HubLimits {
+fn hub<'v>(
+    report: &mut Report<'v>,
+    written: Option<TomlValue<'v>>,
+    limits: &RawLimits,
+) -> HubLimits {
     let table = written.and_then(|value| TableReader::nested(report, value, "hub"));
     let unwritten = || (HubLimits::default(), Setting::default(HubLimits::default().max_message));
     let (mut hub, message) = table.map_or_else(unwritten, hub::read);
@@ -165,7 +169,7 @@ fn hub<'v>(report: &mut Report<'v>, written: Option<Value<'v>>, limits: &RawLimi
 /// The table of the control thread, and where its address is from.
 fn admin<'v>(
     report: &mut Report<'v>,
-    written: Option<Value<'v>>,
+    written: Option<TomlValue<'v>>,
 ) -> (Admin, Setting<Option<SocketAddr>>) {
     let table = written.and_then(|value| TableReader::nested(report, value, "admin"));
     let unwritten = || (Admin::default(), Setting::default(Admin::default().address));
@@ -175,7 +179,7 @@ fn admin<'v>(
 /// The listeners of the file; `None` if there are none.
 fn listeners<'v>(
     report: &mut Report<'v>,
-    written: Option<Value<'v>>,
+    written: Option<TomlValue<'v>>,
     admin: &Setting<Option<SocketAddr>>,
 ) -> Option<Vec<Listener>> {
     let mut listeners = Vec::new();
@@ -190,7 +194,7 @@ fn listeners<'v>(
 /// The routes of the file; `None` if there are none.
 fn routes<'v>(
     report: &mut Report<'v>,
-    written: Option<Value<'v>>,
+    written: Option<TomlValue<'v>>,
     limits: &RawLimits,
 ) -> Option<Vec<Route>> {
     let mut routes: Vec<RawRoute> = Vec::new();
@@ -208,7 +212,7 @@ fn routes<'v>(
 }
 
 /// What is kept of which topics.
-fn topics<'v>(report: &mut Report<'v>, written: Option<Value<'v>>) -> Vec<TopicKept> {
+fn topics<'v>(report: &mut Report<'v>, written: Option<TomlValue<'v>>) -> Vec<TopicKept> {
     let mut topics: Vec<TopicKept> = Vec::new();
     let mut patterns = matchit::Router::new();
     let Some(written) = written else { return topics };
@@ -230,7 +234,7 @@ fn topics<'v>(report: &mut Report<'v>, written: Option<Value<'v>>) -> Vec<TopicK
 /// and an error, if it is not.
 fn list<'v>(
     report: &mut Report<'v>,
-    value: Value<'v>,
+    value: TomlValue<'v>,
     key: &str,
     most: usize,
 ) -> std::slice::Iter<'v, Spanned<DeValue<'v>>> {

@@ -8,8 +8,8 @@ mod record;
 mod states;
 
 pub use outbox::{
-    BLOCK_MIN, Backlog, Bound, CLOSE_RESERVE, FrameId, Frames, LeftOut, NO_KEY, Offer, Offered,
-    Outbox, Outgoing, Overflow, SealedBytes,
+    BLOCK_MIN, Backlog, Bound, CLOSE_RESERVE, FrameId, Frames, LeftOut, NO_KEY, NextSend, Offered,
+    Outbox, Overflow, SealedBytes, SharedFrame,
 };
 pub use output::{CONTROL_RESERVE, Output, Spot};
 pub use payload::Payload;

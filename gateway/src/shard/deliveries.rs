@@ -10,7 +10,7 @@ use std::collections::{HashMap, VecDeque};
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
-use crate::connection::Offer;
+use crate::connection::SharedFrame;
 use crate::hub::{
     Delivery, Direct, Form, Instruction, Ongoing, Order, Recovered, Reply, Standing, Subscribed,
 };
@@ -59,7 +59,7 @@ impl Hash for Lane {
 #[derive(Clone, Copy)]
 pub(super) enum Framed {
     /// It is in a block.
-    Ready(Offer),
+    Ready(SharedFrame),
     /// No block is large enough for it.
     TooLarge,
     /// There was no block for so many bytes; 0 if they are not known yet.

@@ -58,7 +58,7 @@ pub struct Outbox<'a> {
 
 /// A published frame that is offered: which one, where it is, and what its message's key is.
 #[derive(Clone, Copy, Debug)]
-pub struct Offer {
+pub struct SharedFrame {
     /// The frame.
     pub frame: FrameId,
     /// Where it is.
@@ -115,7 +115,7 @@ pub struct LeftOut {
 
 /// Bytes to be sent in a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Outgoing {
+pub struct NextSend {
     /// Where they are.
     pub span: Span,
     /// The frame that they are, which is referred to until the batch is settled; `None` if they are
@@ -137,7 +137,7 @@ impl Outbox<'_> {
     }
 
     /// Offers a published frame.
-    pub fn offer(&mut self, offer: Offer, bound: Bound) -> (Offered, LeftOut) {
+    pub fn offer(&mut self, offer: SharedFrame, bound: Bound) -> (Offered, LeftOut) {
         let mut left_out = LeftOut::default();
         let states = self.connection.states;
         if !self.connection.must_queue() && self.is_between() {
@@ -156,7 +156,7 @@ impl Outbox<'_> {
         (offered, left_out)
     }
 
-    fn queue(&mut self, offer: Offer, bound: Bound, left_out: &mut LeftOut) -> Offered {
+    fn queue(&mut self, offer: SharedFrame, bound: Bound, left_out: &mut LeftOut) -> Offered {
         let length = offer.span.length;
         let may_make_room = bound.overflow != Overflow::Refuse && length <= bound.bytes;
         while !self.has_room(length, bound) {
@@ -206,7 +206,7 @@ impl Outbox<'_> {
 
     /// What is to be sent in this batch of the frames that wait, if nothing is on its way. Several
     /// leave together, put together in staging memory, if they `may_cork`.
-    pub fn next(&mut self, may_cork: bool) -> Option<Outgoing> {
+    pub fn next(&mut self, may_cork: bool) -> Option<NextSend> {
         let states = self.connection.states;
         let is_busy =
             states.is_sending() || !self.is_between() || self.connection.backlog.is_some();
@@ -219,14 +219,14 @@ impl Outbox<'_> {
         let outgoing = corked.or_else(|| {
             let frame = self.frames.pop_front(self.slot, self.pool.blocks)?;
             // The queue's reference goes over to the batch.
-            Some(Outgoing { span: self.frames.span(frame, self.pool.blocks), frame: Some(frame) })
+            Some(NextSend { span: self.frames.span(frame, self.pool.blocks), frame: Some(frame) })
         });
         self.connection.states.put(States::QUEUED, !self.frames.is_empty(self.slot));
         outgoing
     }
 
     /// Puts what waits together in staging memory; `None` if there is no room for the first.
-    fn cork(&mut self) -> Option<Outgoing> {
+    fn cork(&mut self) -> Option<NextSend> {
         let Pool { blocks, memory } = &mut self.pool;
         let mut corked = Span { area: AreaName::Staging, start: *self.staged, length: 0 };
         let room = memory.area(AreaName::Staging).len() as u32 - corked.start;
@@ -241,7 +241,7 @@ impl Outbox<'_> {
             }
         }
         *self.staged = corked.end();
-        (corked.length > 0).then_some(Outgoing { span: corked, frame: None })
+        (corked.length > 0).then_some(NextSend { span: corked, frame: None })
     }
 
     /// What is to be sent next by a send that waits for the peer, or sealed next. A frame has begun

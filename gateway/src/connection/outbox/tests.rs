@@ -24,7 +24,7 @@ struct Line {
     /// What the peer has taken.
     heard: Vec<u8>,
     /// The send of the batch whose outcome is open.
-    batch: Option<Outgoing>,
+    batch: Option<NextSend>,
     /// The armed send.
     armed: Option<Span>,
 }
@@ -68,11 +68,11 @@ impl Line {
         let Self { frames, world, .. } = self;
         let frame = frames.add(&[&bytes], 1, &mut world.pool(), 0).expect("room");
         let span = frames.span(frame, &world.blocks);
-        let offer = Offer { frame, span, key, messages: 1 };
+        let offer = SharedFrame { frame, span, key, messages: 1 };
         let (offered, left_out) = self.outbox().offer(offer, bound);
         if offered == Offered::AtOnce {
             self.frames.refer(frame);
-            self.launch(Outgoing { span, frame: Some(frame) });
+            self.launch(NextSend { span, frame: Some(frame) });
         }
         self.frames.release(frame, &mut self.world.blocks);
         self.check();
@@ -87,7 +87,7 @@ impl Line {
         self.check();
     }
 
-    fn launch(&mut self, outgoing: Outgoing) {
+    fn launch(&mut self, outgoing: NextSend) {
         assert!(self.batch.is_none() && self.armed.is_none(), "two sends at a time");
         self.connection.states.set_writing(Writing::InBatch);
         self.batch = Some(outgoing);
@@ -108,7 +108,7 @@ impl Line {
 
     /// The batch is settled: the peer took up to `most` bytes of what was sent in it.
     fn settle(&mut self, most: u32) {
-        let Some(Outgoing { span, frame }) = self.batch.take() else { return };
+        let Some(NextSend { span, frame }) = self.batch.take() else { return };
         let sent = span.length.min(most);
         self.hear(span.part(0, sent));
         if sent < span.length {

@@ -2,7 +2,7 @@
 //! route lets wait.
 
 use crate::config::SlowPeer;
-use crate::connection::{Bound, CLOSE_RESERVE, LeftOut, Offer, Offered, Overflow};
+use crate::connection::{Bound, CLOSE_RESERVE, LeftOut, Offered, Overflow, SharedFrame};
 use crate::kernel::{Ring, Slot};
 use crate::protocol::services::ServiceLimits;
 use crate::protocol::turn::Failing;
@@ -37,7 +37,7 @@ impl ServiceLimits {
 
 impl<R: Ring> Connections<R> {
     /// Delivers a frame to a connection that may be told.
-    pub(crate) fn deliver(&mut self, slot: Slot, offer: Offer) -> Delivered {
+    pub(crate) fn deliver(&mut self, slot: Slot, offer: SharedFrame) -> Delivered {
         let bound = self.service(slot).limits.bound();
         let (offered, LeftOut { oldest, conflated }) =
             self.sockets.outbox(slot).offer(offer, bound);

@@ -7,7 +7,7 @@
 
 use tidegate_proto::keepalive::Wait;
 
-use crate::connection::{FrameId, Offer, Outbox, Outgoing, Spot, Stage, States, Writing};
+use crate::connection::{FrameId, NextSend, Outbox, SharedFrame, Spot, Stage, States, Writing};
 use crate::kernel::{AreaName, BufferId, Operation, Ring, Slot, Span};
 use crate::memory::{Blocks, Full, Pool, Share};
 use crate::shard::sockets::Sockets;
@@ -42,7 +42,7 @@ impl<R: Ring> Sockets<R> {
             return;
         }
         let may_cork = self.may_cork();
-        let Some(Outgoing { span, frame }) = self.outbox(slot).next(may_cork) else { return };
+        let Some(NextSend { span, frame }) = self.outbox(slot).next(may_cork) else { return };
         self.flush_soon |= self.table[slot].states.has(States::QUEUED);
         self.launch(slot, span, frame.map_or(SentFrom::Staging, SentFrom::Frame));
         // The queue's reference goes over to the batch.
@@ -165,13 +165,18 @@ impl<R: Ring> Sockets<R> {
     }
 
     /// Puts what is published into a block.
-    pub(crate) fn offer(&mut self, bytes: &[&[u8]], key: u64, messages: u32) -> Option<Offer> {
+    pub(crate) fn offer(
+        &mut self,
+        bytes: &[&[u8]],
+        key: u64,
+        messages: u32,
+    ) -> Option<SharedFrame> {
         if !self.has_block(bytes.iter().map(|part| part.len()).sum()) {
             return None;
         }
         let reserve = self.sending_reserve();
         let mut pool = Pool { blocks: &mut self.blocks, memory: &mut self.memory };
         let frame: FrameId = self.frames.add(bytes, messages, &mut pool, reserve)?;
-        Some(Offer { frame, span: self.frames.span(frame, &self.blocks), key, messages })
+        Some(SharedFrame { frame, span: self.frames.span(frame, &self.blocks), key, messages })
     }
 }
