@@ -197,10 +197,19 @@ where
 /// The duration that `text` says, if it is in `range`; else what is wrong with it.
 pub(crate) fn time_in(text: &str, range: &RangeInclusive<Duration>) -> Result<Duration, String> {
     let time: Time = text.parse().map_err(|error: UnitError| error.to_string())?;
-    if range.contains(&time.0) {
-        return Ok(time.0);
+    duration_in(time.0, range)
+}
+
+/// `time`, if it is in `range`; else what is wrong with it.
+pub(crate) fn duration_in(
+    time: Duration,
+    range: &RangeInclusive<Duration>,
+) -> Result<Duration, String> {
+    if range.contains(&time) {
+        return Ok(time);
     }
-    Err(format!("must be between {} and {}, is {time}", Time(*range.start()), Time(*range.end())))
+    let (least, most) = (Time(*range.start()), Time(*range.end()));
+    Err(format!("must be between {least} and {most}, is {}", Time(time)))
 }
 
 #[cfg(test)]

@@ -1,26 +1,85 @@
 //! A configuration that a program has put together: what a shard relies on, checked without a file
-//! to point into.
+//! to point into. The bounds of each field are those of its key, and stand beside that.
+
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use tidegate_proto::token::is_token;
 
-use super::hub::{AGE_MAX, LINGER_MAX, check_pattern, largest_message};
+use super::hub::check_pattern;
 use super::listener::excludes;
-use super::route::{SUBPROTOCOL_LENGTH, largest_gathered};
-use super::{Config, RouteHandler, path};
-use crate::kernel;
-use crate::names::TopicRule;
+use super::route::SUBPROTOCOL_LENGTH;
+use super::{Config, RouteHandler, path, root};
+use crate::units::{bytes_in, duration_in};
 
 /// What a hand-made configuration breaks; displayed, it names the field.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BuiltWrong(pub(super) String);
 
-impl std::fmt::Display for BuiltWrong {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for BuiltWrong {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.0)
     }
 }
 
 impl std::error::Error for BuiltWrong {}
+
+/// Checks the number `value` of `field`.
+///
+/// # Errors
+/// It is not in `range`.
+pub(super) fn number<T>(
+    field: impl fmt::Display,
+    value: T,
+    range: &RangeInclusive<T>,
+) -> Result<(), BuiltWrong>
+where
+    T: Copy + PartialOrd + fmt::Display,
+{
+    if range.contains(&value) {
+        return Ok(());
+    }
+    let (least, most) = (range.start(), range.end());
+    Err(BuiltWrong(format!("{field}: must be between {least} and {most}, is {value}")))
+}
+
+/// Checks the bytes `value` of `field`.
+///
+/// # Errors
+/// They are not in `range`.
+pub(super) fn size<T>(
+    field: impl fmt::Display,
+    value: T,
+    range: &RangeInclusive<T>,
+) -> Result<(), BuiltWrong>
+where
+    T: Copy + Into<u64> + TryFrom<u64>,
+{
+    let checked = bytes_in(value.into(), range);
+    checked.map(|_| ()).map_err(|wrong| BuiltWrong(format!("{field}: {wrong}")))
+}
+
+/// Checks the duration `value` of `field`.
+///
+/// # Errors
+/// It is not in `range`.
+pub(super) fn time(
+    field: impl fmt::Display,
+    value: Duration,
+    range: &RangeInclusive<Duration>,
+) -> Result<(), BuiltWrong> {
+    let checked = duration_in(value, range);
+    checked.map(|_| ()).map_err(|wrong| BuiltWrong(format!("{field}: {wrong}")))
+}
+
+/// The first rule that does not hold, which names its field.
+pub(super) fn first_broken(rules: &[(bool, &str)]) -> Result<(), BuiltWrong> {
+    match rules.iter().find(|(holds, _)| !holds) {
+        Some((_, rule)) => Err(BuiltWrong((*rule).to_owned())),
+        None => Ok(()),
+    }
+}
 
 impl Config {
     /// Checks what a shard relies on. A configuration that was parsed is right already.
@@ -28,21 +87,20 @@ impl Config {
     /// # Errors
     /// The first field that is wrong.
     pub fn check(&self) -> Result<(), BuiltWrong> {
-        let rules = [
-            (!self.listeners.is_empty() && self.listeners.len() <= 64, "listeners: 1 to 64"),
-            (!self.routes.is_empty() && self.routes.len() <= 1024, "routes: 1 to 1024"),
-            (self.drain_rate > 0, "drain_rate: more than 0"),
-        ];
-        first_broken(&rules)?;
+        root::check(self)?;
         self.admin.check().map_err(BuiltWrong)?;
         self.check_addresses()?;
-        self.check_limits()?;
-        self.check_hub()?;
+        self.limits.check()?;
+        self.hub.check(&self.limits)?;
+        self.check_topics()?;
         self.check_routes()
     }
 
-    /// Checks that the control thread can listen beside the listeners.
+    /// Checks the stacks of the listeners, and that the control thread can listen beside them.
     fn check_addresses(&self) -> Result<(), BuiltWrong> {
+        for (index, listener) in self.listeners.iter().enumerate() {
+            listener.stack.check(&format!("listeners[{index}].stack"))?;
+        }
         let Some(admin) = self.admin.address else { return Ok(()) };
         let mut listeners = self.listeners.iter();
         match listeners.position(|listener| excludes(listener.address, admin)) {
@@ -55,69 +113,16 @@ impl Config {
         }
     }
 
-    fn check_limits(&self) -> Result<(), BuiltWrong> {
-        let limits = &self.limits;
-        let buffers = limits.receive_buffers;
-        let stride = kernel::buffer_stride(limits.receive_buffer as usize) as u64;
-        let rules = [
-            ((16..=1 << 22).contains(&limits.connections), "limits.connections: 16 to 4194304"),
-            (
-                buffers.is_power_of_two() && (8..=1 << 15).contains(&buffers),
-                "limits.receive_buffers: a power of two, 8 to 32768",
-            ),
-            (limits.receive_buffer >= 1024, "limits.receive_buffer: at least 1 KiB"),
-            (
-                u64::from(buffers) * stride < 1 << 32,
-                "limits.receive_buffers: all of them together below 4 GiB",
-            ),
-            (limits.staging >= 1 << 14, "limits.staging: at least 16 KiB"),
-            (limits.blocks >= 1 << 20, "limits.blocks: at least 1 MiB"),
-            (
-                (512..=limits.receive_buffer).contains(&limits.request_head),
-                "limits.request_head: 512 to limits.receive_buffer",
-            ),
-            (limits.heavy_input > 0, "limits.heavy_input: more than 0"),
-        ];
-        first_broken(&rules)
-    }
-
-    fn check_hub(&self) -> Result<(), BuiltWrong> {
-        let hub = &self.hub;
-        let counts = 16..=16 << 20;
-        let rules = [
-            (counts.contains(&hub.topics), "hub.topics: 16 to 16777216"),
-            (counts.contains(&hub.subscriptions), "hub.subscriptions: 16 to 16777216"),
-            (
-                hub.queued.is_none_or(|queued| counts.contains(&queued)),
-                "hub.queued: 16 to 16777216",
-            ),
-            (counts.contains(&hub.present), "hub.present: 16 to 16777216"),
-            ((16..=65_536).contains(&hub.mailbox), "hub.mailbox: 16 to 65536"),
-            ((1 << 20..=64 << 30).contains(&hub.messages), "hub.messages: 1 MiB to 64 GiB"),
-            ((1..=16 << 20).contains(&hub.max_message), "hub.max_message: 1 B to 16 MiB"),
-            (
-                hub.max_message <= largest_message(self.limits.blocks),
-                "hub.max_message: at most an eighth of limits.blocks",
-            ),
-            (hub.subscriptions_per_connection > 0, "hub.subscriptions_per_connection: at least 1"),
-            (self.topics.len() <= 256, "topics: at most 256"),
-        ];
-        first_broken(&rules)?;
+    fn check_topics(&self) -> Result<(), BuiltWrong> {
         let mut patterns = matchit::Router::new();
         for (index, topic) in self.topics.iter().enumerate() {
-            let TopicRule { history, history_age, linger, .. } = topic.rule;
-            let rules = [
-                (history <= 1_000_000, "history: at most 1000000"),
-                (history_age <= AGE_MAX, "history_age: at most 720 h"),
-                (linger <= LINGER_MAX, "linger: at most 1 h"),
-            ];
-            first_broken(&rules)
-                .map_err(|wrong| BuiltWrong(format!("topics[{index}].rule.{wrong}")))?;
+            let field = format!("topics[{index}]");
+            topic.check_rule(&field)?;
             check_pattern(&topic.name)
                 .and_then(|()| {
                     patterns.insert(topic.name.clone(), ()).map_err(|wrong| wrong.to_string())
                 })
-                .map_err(|wrong| BuiltWrong(format!("topics[{index}].name: {wrong}")))?;
+                .map_err(|wrong| BuiltWrong(format!("{field}.name: {wrong}")))?;
         }
         Ok(())
     }
@@ -144,45 +149,33 @@ impl Config {
             {
                 return Err(BuiltWrong(format!("routes[{index}].handler: {wrong}")));
             }
-            let needed =
-                u64::from(route.max_buffered_message) + u64::from(self.limits.receive_buffer);
-            if route.max_buffered_message > largest_gathered(self.limits.blocks) {
-                return Err(BuiltWrong(format!(
-                    "routes[{index}].max_buffered_message: at most a quarter of limits.blocks"
-                )));
-            }
-            if u64::from(route.backlog) < needed || route.backlog > self.limits.blocks {
-                return Err(BuiltWrong(format!(
-                    "routes[{index}].backlog: at least max_buffered_message and \
-                     limits.receive_buffer together, at most limits.blocks"
-                )));
-            }
+            route.check_limits(&format!("routes[{index}]"), &self.limits)?;
         }
         Ok(())
     }
 }
 
-fn first_broken(rules: &[(bool, &str)]) -> Result<(), BuiltWrong> {
-    match rules.iter().find(|(holds, _)| !holds) {
-        Some((_, rule)) => Err(BuiltWrong((*rule).to_owned())),
-        None => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::super::{Route, RouteHandler};
+    use super::super::{MemoryLimit, Route, RouteHandler, TopicKept};
     use super::*;
+    use crate::names::TopicRule;
 
     #[test]
     fn the_default_is_right() {
         assert_eq!(Config::default().check(), Ok(()));
     }
 
+    /// What is kept of a topic of the configuration.
+    fn topic(config: &mut Config) -> &mut TopicRule {
+        config.topics.push(TopicKept::new("a"));
+        &mut config.topics[0].rule
+    }
+
     #[test]
     fn each_mistake_is_named() {
         type Spoil = fn(&mut Config);
-        let cases: [(&str, Spoil); 14] = [
+        let cases: [(&str, Spoil); 34] = [
             ("listeners", |config| config.listeners.clear()),
             ("routes", |config| config.routes.clear()),
             ("admin.address", |config| config.admin.address = "0.0.0.0:0".parse().ok()),
@@ -198,6 +191,38 @@ mod tests {
             ("routes[0].path", |config| config.routes[0].path = "/%65cho".into()),
             ("routes[3].path", |config| {
                 config.routes.push(Route::new("/{*a}{b}", RouteHandler::Echo));
+            }),
+            ("memory", |config| config.memory = MemoryLimit::Bytes(1)),
+            ("drain: must be between 1s and 24h", |config| config.drain = Duration::MAX),
+            ("drain: ", |config| config.drain = Duration::ZERO),
+            ("drain_delay", |config| config.drain_delay = Duration::MAX),
+            ("drain_rate", |config| config.drain_rate = u32::MAX),
+            ("limits.receive_buffer: ", |config| config.limits.receive_buffer = 2 << 20),
+            ("limits.staging", |config| config.limits.staging = 65 << 20),
+            ("limits.blocks", |config| config.limits.blocks += 512),
+            ("limits.request_head", |config| {
+                (config.limits.receive_buffer, config.limits.request_head) = (1 << 20, 65 << 10);
+            }),
+            ("limits.heavy_input", |config| config.limits.heavy_input = 1),
+            ("hub.subscriptions_per", |config| config.hub.subscriptions_per_connection = 0),
+            ("hub.max_message", |config| config.hub.max_message = 16 << 20),
+            ("topics[0].rule.history_bytes", |config| topic(config).history_bytes = 0),
+            ("topics[0].rule.presence_events", |config| topic(config).presence_events = u32::MAX),
+            ("routes[2].undecided", |config| config.routes[2].undecided = u32::MAX),
+            ("listeners[0].stack.websocket.head", |config| {
+                config.listeners[0].stack.websocket.head = Duration::ZERO;
+            }),
+            ("listeners[0].stack.websocket.keepalive.pong", |config| {
+                let keepalive = &mut config.listeners[0].stack.websocket.keepalive;
+                keepalive.as_mut().expect("it is on").pong = Duration::MAX;
+            }),
+            ("listeners[0].stack.websocket.deflate.level", |config| {
+                let deflate = &mut config.listeners[0].stack.websocket.deflate;
+                deflate.as_mut().expect("it is on").level = 10;
+            }),
+            ("listeners[0].stack.tcp.backlog", |config| config.listeners[0].stack.tcp.backlog = 0),
+            ("listeners[0].stack.tcp.user_timeout", |config| {
+                config.listeners[0].stack.tcp.user_timeout = Some(Duration::from_millis(1));
             }),
         ];
         for (field, spoil) in cases {

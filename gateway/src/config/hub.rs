@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
+use super::built::{self, BuiltWrong};
+use super::limits::Limits;
 use super::reader::{Origin, Setting, TableReader, expected};
 use super::relation::{self, Bounded, Party};
 use super::report::Report;
@@ -54,18 +56,15 @@ pub struct TopicKept {
 }
 
 const COUNTS: RangeInclusive<u32> = 16..=16 << 20;
+const SUBSCRIPTIONS_OF_ONE: RangeInclusive<u16> = 1..=u16::MAX;
 const MAILBOXES: RangeInclusive<u32> = 16..=65_536;
 const MESSAGES: RangeInclusive<u64> = 1 << 20..=64 << 30;
 const MESSAGE: RangeInclusive<u32> = 1..=16 << 20;
 const HISTORIES: RangeInclusive<u32> = 0..=1_000_000;
 const PRESENCE_EVENTS: RangeInclusive<u32> = 0..=16 << 20;
 const HISTORY_BYTES: RangeInclusive<u32> = 1..=u32::MAX;
-/// The longest that history is kept.
-pub(super) const AGE_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
-/// The longest that one who has left may take to come back.
-pub(super) const LINGER_MAX: Duration = Duration::from_secs(3600);
-const AGES: RangeInclusive<Duration> = Duration::from_secs(1)..=AGE_MAX;
-const LINGERS: RangeInclusive<Duration> = Duration::ZERO..=LINGER_MAX;
+const AGES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3600);
+const LINGERS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
 
 impl Default for HubLimits {
     fn default() -> Self {
@@ -97,6 +96,17 @@ impl TopicKept {
         };
         Self { name: name.into(), rule }
     }
+
+    /// Checks what a program has put together, which is `field` of the configuration.
+    pub(super) fn check_rule(&self, field: &str) -> Result<(), BuiltWrong> {
+        let TopicRule { history, history_bytes, history_age, linger, presence_events, .. } =
+            self.rule;
+        built::number(format!("{field}.rule.history"), history, &HISTORIES)?;
+        built::size(format!("{field}.rule.history_bytes"), history_bytes, &HISTORY_BYTES)?;
+        built::time(format!("{field}.rule.history_age"), history_age, &AGES)?;
+        built::time(format!("{field}.rule.linger"), linger, &LINGERS)?;
+        built::number(format!("{field}.rule.presence_events"), presence_events, &PRESENCE_EVENTS)
+    }
 }
 
 /// The largest message that may be published from outside, for a shard of so many bytes in blocks:
@@ -123,7 +133,7 @@ pub(super) fn read(mut table: TableReader<'_, '_>) -> (HubLimits, Setting<u32>) 
             .value,
         subscriptions_per_connection: table
             .read("subscriptions_per_connection", default.subscriptions_per_connection, |value| {
-                value::integer(value, &(1..=u16::MAX))
+                value::integer(value, &SUBSCRIPTIONS_OF_ONE)
             })
             .value,
         messages: table
@@ -165,6 +175,23 @@ impl HubLimits {
     pub fn queued(&self, connections: u32) -> u32 {
         const EACH: u32 = 16;
         self.queued.unwrap_or(connections.saturating_mul(EACH)).clamp(1, *COUNTS.end())
+    }
+
+    /// Checks what a program has put together.
+    pub(super) fn check(&self, limits: &Limits) -> Result<(), BuiltWrong> {
+        built::number("hub.topics", self.topics, &COUNTS)?;
+        built::number("hub.subscriptions", self.subscriptions, &COUNTS)?;
+        let of_one = self.subscriptions_per_connection;
+        built::number("hub.subscriptions_per_connection", of_one, &SUBSCRIPTIONS_OF_ONE)?;
+        built::number("hub.mailbox", self.mailbox, &MAILBOXES)?;
+        built::size("hub.messages", self.messages, &MESSAGES)?;
+        built::size("hub.max_message", self.max_message, &MESSAGE)?;
+        self.queued.map_or(Ok(()), |queued| built::number("hub.queued", queued, &COUNTS))?;
+        built::number("hub.present", self.present, &COUNTS)?;
+        built::first_broken(&[(
+            self.max_message <= largest_message(limits.blocks),
+            "hub.max_message: at most an eighth of limits.blocks",
+        )])
     }
 }
 

@@ -1,7 +1,7 @@
 //! The handler `hub` of a route, with its options: `hub?topic=rooms/{room}&publish=users`.
 
 use super::stack::StackError;
-use super::stack::options::Options;
+use super::stack::options::{Options, on_or_off};
 use crate::names::Name;
 use crate::units::quote;
 
@@ -159,14 +159,6 @@ fn publishers(text: &str) -> Result<Publishers, String> {
         "users" => Ok(Publishers::Users),
         "nobody" => Ok(Publishers::Nobody),
         _ => Err(format!("must be `anyone`, `users` or `nobody`, is {}", quote(text))),
-    }
-}
-
-fn on_or_off(text: &str) -> Result<bool, String> {
-    match text {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err(format!("must be `on` or `off`, is {}", quote(text))),
     }
 }
 

@@ -4,6 +4,7 @@ use std::ops::RangeInclusive;
 
 use toml::de::DeValue;
 
+use super::built::{self, BuiltWrong};
 use super::reader::{Setting, TableReader};
 use super::relation::{self, Bounded, Party};
 use super::report::Report;
@@ -53,6 +54,28 @@ impl Limits {
     pub fn slots(&self) -> u32 {
         let reserve = (self.connections / 16).clamp(*RESERVE.start(), *RESERVE.end());
         (self.connections + reserve).min(SLOTS_MAX)
+    }
+
+    /// Checks what a program has put together.
+    pub(super) fn check(&self) -> Result<(), BuiltWrong> {
+        let Self { connections, receive_buffers, receive_buffer, staging, .. } = *self;
+        built::number("limits.connections", connections, &CONNECTIONS)?;
+        built::number("limits.receive_buffers", receive_buffers, &RECEIVE_BUFFERS)?;
+        built::size("limits.receive_buffer", receive_buffer, &RECEIVE_BUFFER)?;
+        built::size("limits.staging", staging, &STAGING)?;
+        built::size("limits.blocks", self.blocks, &BLOCKS)?;
+        built::size("limits.request_head", self.request_head, &REQUEST_HEAD)?;
+        built::size("limits.heavy_input", self.heavy_input, &HEAVY_INPUT)?;
+        let area = u64::from(receive_buffers) * buffer_stride(receive_buffer as usize) as u64;
+        built::first_broken(&[
+            (receive_buffers.is_power_of_two(), "limits.receive_buffers: a power of two"),
+            (area < 1 << 32, "limits.receive_buffers: all of them together below 4 GiB"),
+            (self.blocks.is_multiple_of(MIB), "limits.blocks: a multiple of 1 MiB"),
+            (
+                self.request_head <= receive_buffer,
+                "limits.request_head: at most limits.receive_buffer",
+            ),
+        ])
     }
 }
 

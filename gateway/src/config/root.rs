@@ -9,6 +9,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::admin::{self, Admin};
+use super::built::{self, BuiltWrong};
 use super::error::ConfigErrors;
 use super::hub::{self, HubLimits, TopicKept};
 use super::limits::RawLimits;
@@ -19,6 +20,7 @@ use super::route::{RawRoute, Route};
 use super::{Config, DriverChoice, MAX_SHARDS, MemoryLimit, Pin, Shards, log_filter, value};
 use crate::units::quote;
 
+const SHARDS: RangeInclusive<u16> = 1..=MAX_SHARDS;
 const MEMORY: RangeInclusive<u64> = 16 << 20..=64 << 40;
 const DRAIN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
 const DRAIN_DELAY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
@@ -67,6 +69,22 @@ pub(super) fn parse(text: &str, file_name: &str) -> Result<Config, ConfigErrors>
     report.finish(config, file_name)
 }
 
+/// Checks what a program has put together of what is the root's own.
+pub(super) fn check(config: &Config) -> Result<(), BuiltWrong> {
+    if let Shards::Count(count) = config.shards {
+        built::number("shards", count.get(), &SHARDS)?;
+    }
+    if let MemoryLimit::Bytes(bytes) = config.memory {
+        built::size("memory", bytes, &MEMORY)?;
+    }
+    built::time("drain", config.drain, &DRAIN)?;
+    built::time("drain_delay", config.drain_delay, &DRAIN_DELAY)?;
+    built::number("drain_rate", config.drain_rate, &DRAIN_RATE)?;
+    built::number("listeners", config.listeners.len(), &(1..=MAX_LISTENERS))?;
+    built::number("routes", config.routes.len(), &(1..=MAX_ROUTES))?;
+    built::number("topics", config.topics.len(), &(0..=MAX_TOPICS))
+}
+
 /// Reads the keys that are the root's own, and finds the tables below it.
 fn own_keys<'v>(mut root: TableReader<'_, 'v>) -> (Config, Nested<'v>) {
     let default = Config::default();
@@ -101,7 +119,7 @@ fn shards(value: &DeValue<'_>) -> Result<Shards, String> {
     match value {
         DeValue::String(text) if text == "auto" => Ok(Shards::Auto),
         DeValue::Integer(_) => {
-            let count = value::integer(value, &(1..=MAX_SHARDS))?;
+            let count = value::integer(value, &SHARDS)?;
             Ok(NonZeroU16::new(count).map_or(Shards::Auto, Shards::Count))
         }
         _ => Err(expected("\"auto\" or an integer", value)),

@@ -5,8 +5,9 @@ use std::ops::RangeInclusive;
 use tidegate_proto::token::is_token_character;
 use toml::de::DeValue;
 
+use super::built::{self, BuiltWrong};
 use super::hub_route::{self, HubRoute};
-use super::limits::RawLimits;
+use super::limits::{Limits, RawLimits};
 use super::path;
 use super::reader::{Origin, Setting, TableReader, expected};
 use super::relation::{self, Bounded, Party};
@@ -98,6 +99,27 @@ impl Route {
             slow_peer: SlowPeer::default(),
             undecided: 1024,
         }
+    }
+
+    /// Checks the limits that a program has put together, of `field` of the configuration.
+    pub(super) fn check_limits(&self, field: &str, limits: &Limits) -> Result<(), BuiltWrong> {
+        let Self { max_message, max_buffered_message, backlog, .. } = *self;
+        built::size(format!("{field}.max_message"), max_message, &BYTES)?;
+        built::size(format!("{field}.max_buffered_message"), max_buffered_message, &BYTES)?;
+        built::number(format!("{field}.undecided"), self.undecided, &UNDECIDED)?;
+        if max_buffered_message > largest_gathered(limits.blocks) {
+            return Err(BuiltWrong(format!(
+                "{field}.max_buffered_message: at most a quarter of limits.blocks"
+            )));
+        }
+        let needed = u64::from(max_buffered_message) + u64::from(limits.receive_buffer);
+        if u64::from(backlog) < needed || backlog > limits.blocks {
+            return Err(BuiltWrong(format!(
+                "{field}.backlog: at least max_buffered_message and limits.receive_buffer \
+                 together, at most limits.blocks"
+            )));
+        }
+        Ok(())
     }
 }
 

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 pub use parse::StackError;
 
+use super::built::BuiltWrong;
 use crate::units::{Size, Time};
 
 /// A checked layer stack. The default is `ws!tcp`, each layer with its defaults.
@@ -103,6 +104,11 @@ impl Stack {
     /// Everything that is wrong with `text`, in its order, each with the byte it begins at.
     pub fn parse(text: &str) -> Result<Self, Vec<StackError>> {
         parse::stack(text)
+    }
+
+    /// Checks what a program has put together, which is `field` of the configuration.
+    pub(super) fn check(&self, field: &str) -> Result<(), BuiltWrong> {
+        parse::check(self, field)
     }
 }
 

@@ -116,3 +116,12 @@ impl<'s, 'e> Options<'s, 'e> {
         self.errors.push(StackError { offset, message });
     }
 }
+
+/// Reads `on` or `off`.
+pub(in crate::config) fn on_or_off(text: &str) -> Result<bool, String> {
+    match text {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(format!("must be `on` or `off`, is {}", quote(text))),
+    }
+}

@@ -5,8 +5,9 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::options::{Options, Switch};
+use super::options::{Options, Switch, on_or_off};
 use super::{Deflate, Keepalive, Stack, TcpLayer, WebSocketLayer};
+use crate::config::built::{self, BuiltWrong};
 use crate::config::hint;
 use crate::units::{quote, size_in, time_in};
 
@@ -19,8 +20,26 @@ pub struct StackError {
     pub message: String,
 }
 
-/// The layers that this version builds, from the inside out.
-const BUILT: [&str; 3] = ["log", "ws", "tcp"];
+/// A place in a stack.
+struct Place {
+    /// The layer that may stand there.
+    name: &'static str,
+    /// Where that is, for a layer that has several.
+    at: &'static str,
+    /// Whether a stack needs it.
+    is_needed: bool,
+    /// Takes the layer's options over.
+    read: fn(Options<'_, '_>, &mut Stack),
+}
+
+/// The places of the layers that this version builds, from the inside out. Each is taken once.
+const PLACES: [Place; 4] = [
+    Place { name: "log", at: " above `ws`", is_needed: false, read: log_above },
+    Place { name: "ws", at: "", is_needed: true, read: websocket_layer },
+    Place { name: "log", at: " below `ws`", is_needed: false, read: log_below },
+    Place { name: "tcp", at: "", is_needed: true, read: tcp_layer },
+];
+
 /// The layers that have their name and their place, but are not built yet.
 const NOT_BUILT: [&str; 5] = ["tls", "proxy", "mqtt", "http", "h2"];
 /// What an error about the order shows.
@@ -30,6 +49,10 @@ const EXAMPLE: &str = "layers are written from the inside out, such as `log!ws!l
 const TIMES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(4 * 3600);
 /// The bounds of a socket buffer, in bytes.
 const SOCKET_BUFFERS: RangeInclusive<u32> = 4 << 10..=64 << 20;
+/// The bounds of what waits to be accepted.
+const LISTEN_BACKLOGS: RangeInclusive<u32> = 1..=65_535;
+/// The bounds of `deflate_level`.
+const DEFLATE_LEVELS: RangeInclusive<u8> = 1..=9;
 /// The bounds of `deflate_min`, in bytes.
 const DEFLATE_MINIMA: RangeInclusive<u32> = 0..=16 << 20;
 
@@ -42,6 +65,37 @@ pub(super) fn stack(text: &str) -> Result<Stack, Vec<StackError>> {
         offset += part.len() + 1;
     }
     parser.finish(text.len())
+}
+
+/// Checks a stack that a program has put together, which is `field` of the configuration.
+///
+/// # Errors
+/// What is out of its bounds.
+pub(in crate::config) fn check(stack: &Stack, field: &str) -> Result<(), BuiltWrong> {
+    let WebSocketLayer { keepalive, close, head, decision, stall, message, deflate } =
+        stack.websocket;
+    let times = [
+        ("close", Some(close)),
+        ("head", Some(head)),
+        ("decision", Some(decision)),
+        ("stall", Some(stall)),
+        ("message", Some(message)),
+        ("keepalive.ping", keepalive.map(|keepalive| keepalive.ping)),
+        ("keepalive.pong", keepalive.map(|keepalive| keepalive.pong)),
+    ];
+    for (name, time) in times {
+        time.map_or(Ok(()), |time| built::time(format!("{field}.websocket.{name}"), time, &TIMES))?;
+    }
+    if let Some(Deflate { level, min }) = deflate {
+        built::number(format!("{field}.websocket.deflate.level"), level, &DEFLATE_LEVELS)?;
+        built::size(format!("{field}.websocket.deflate.min"), min, &DEFLATE_MINIMA)?;
+    }
+    let TcpLayer { backlog, nodelay: _, rcvbuf, sndbuf, user_timeout } = stack.tcp;
+    built::number(format!("{field}.tcp.backlog"), backlog, &LISTEN_BACKLOGS)?;
+    built::size(format!("{field}.tcp.rcvbuf"), rcvbuf, &SOCKET_BUFFERS)?;
+    built::size(format!("{field}.tcp.sndbuf"), sndbuf, &SOCKET_BUFFERS)?;
+    let name = format!("{field}.tcp.user_timeout");
+    user_timeout.map_or(Ok(()), |time| built::time(name, time, &TIMES))
 }
 
 /// One layer as it is written.
@@ -66,8 +120,8 @@ impl<'s> WrittenLayer<'s> {
 #[derive(Default)]
 struct Parser {
     stack: Stack,
-    websocket_seen: bool,
-    tcp_seen: bool,
+    /// Which places are taken.
+    taken: [bool; PLACES.len()],
     /// A layer could not be named, so it is not known whether one is missing.
     unknown_seen: bool,
     errors: Vec<StackError>,
@@ -75,55 +129,29 @@ struct Parser {
 
 impl Parser {
     fn layer(&mut self, layer: &WrittenLayer<'_>) {
-        match layer.name {
-            "log" => self.log(layer),
-            "ws" => self.websocket(layer),
-            "tcp" => self.tcp(layer),
-            name => self.other(name, layer.offset),
-        }
-    }
-
-    fn log(&mut self, layer: &WrittenLayer<'_>) {
-        Options::new("log", layer.options, layer.offset + 4, &mut self.errors).finish();
-        if !self.may_stand(layer) {
-            return;
-        }
-        let (seen, place) = match self.websocket_seen {
-            false => (&mut self.stack.log_websocket, "above `ws`"),
-            true => (&mut self.stack.log_transport, "below `ws`"),
+        let is_its = |place: &usize| PLACES[*place].name == layer.name;
+        let Some(first) = (0..PLACES.len()).find(is_its) else {
+            return self.other(layer.name, layer.offset);
         };
-        if std::mem::replace(seen, true) {
-            self.error(layer.offset, format!("`log` stands twice {place}: keep one"));
+        let outermost = self.taken.iter().rposition(|taken| *taken).unwrap_or(0);
+        let place = (outermost..PLACES.len()).find(is_its);
+        let Place { name, at, is_needed, read } = &PLACES[place.unwrap_or(first)];
+        let mut stack = self.stack;
+        let offset = layer.offset + name.len() + 1;
+        read(Options::new(name, layer.options, offset, &mut self.errors), &mut stack);
+        let is_there = self.taken[place.unwrap_or(first)];
+        if is_there && (place.is_some() || *is_needed) {
+            return self.error(layer.offset, format!("`{name}` stands twice{at}: keep one"));
         }
-    }
-
-    fn websocket(&mut self, layer: &WrittenLayer<'_>) {
-        let options = Options::new("ws", layer.options, layer.offset + 3, &mut self.errors);
-        let websocket = websocket_layer(options);
-        if std::mem::replace(&mut self.websocket_seen, true) {
-            return self.error(layer.offset, "`ws` stands twice: keep one".into());
+        // One that is misplaced is not missing.
+        self.taken[place.unwrap_or(first)] = true;
+        match place {
+            Some(_) => self.stack = stack,
+            None => {
+                let inner = PLACES[outermost].name;
+                self.error(layer.offset, format!("`{name}` stands after `{inner}`: {EXAMPLE}"));
+            }
         }
-        if self.may_stand(layer) {
-            self.stack.websocket = websocket;
-        }
-    }
-
-    fn tcp(&mut self, layer: &WrittenLayer<'_>) {
-        let options = Options::new("tcp", layer.options, layer.offset + 4, &mut self.errors);
-        let tcp = tcp_layer(options);
-        if std::mem::replace(&mut self.tcp_seen, true) {
-            return self.error(layer.offset, "`tcp` stands twice: keep one".into());
-        }
-        self.stack.tcp = tcp;
-    }
-
-    /// Whether `layer` is not below `tcp`; reports it where it is.
-    fn may_stand(&mut self, layer: &WrittenLayer<'_>) -> bool {
-        if self.tcp_seen {
-            let name = layer.name;
-            self.error(layer.offset, format!("`{name}` stands after `tcp`: {EXAMPLE}"));
-        }
-        !self.tcp_seen
     }
 
     fn other(&mut self, name: &str, offset: usize) {
@@ -136,13 +164,17 @@ impl Parser {
             let message = format!("a layer has no name: {EXAMPLE}");
             return self.error(offset, message);
         }
-        let hint = hint::names("layers", name, &BUILT);
+        let mut built: Vec<&str> = Vec::new();
+        for Place { name, .. } in &PLACES {
+            built.extend((!built.contains(name)).then_some(*name));
+        }
+        let hint = hint::names("layers", name, &built);
         self.error(offset, format!("{} is not a layer{hint}", quote(name)));
     }
 
     fn finish(mut self, end: usize) -> Result<Stack, Vec<StackError>> {
-        for (seen, name) in [(self.websocket_seen, "ws"), (self.tcp_seen, "tcp")] {
-            if !seen && !self.unknown_seen {
+        for (Place { name, is_needed, .. }, is_taken) in PLACES.iter().zip(self.taken) {
+            if *is_needed && !is_taken && !self.unknown_seen {
                 self.error(end, format!("layer `{name}` is missing: {EXAMPLE}"));
             }
         }
@@ -158,9 +190,19 @@ impl Parser {
     }
 }
 
-fn websocket_layer(mut options: Options<'_, '_>) -> WebSocketLayer {
+fn log_above(options: Options<'_, '_>, stack: &mut Stack) {
+    options.finish();
+    stack.log_websocket = true;
+}
+
+fn log_below(options: Options<'_, '_>, stack: &mut Stack) {
+    options.finish();
+    stack.log_transport = true;
+}
+
+fn websocket_layer(mut options: Options<'_, '_>, stack: &mut Stack) {
     let default = WebSocketLayer::default();
-    let layer = WebSocketLayer {
+    stack.websocket = WebSocketLayer {
         keepalive: keepalive(&mut options),
         close: options.read("close", default.close, time),
         head: options.read("head", default.head, time),
@@ -170,7 +212,6 @@ fn websocket_layer(mut options: Options<'_, '_>) -> WebSocketLayer {
         deflate: deflate(&mut options),
     };
     options.finish();
-    layer
 }
 
 fn keepalive(options: &mut Options<'_, '_>) -> Option<Keepalive> {
@@ -185,24 +226,24 @@ fn deflate(options: &mut Options<'_, '_>) -> Option<Deflate> {
     let default = Deflate::default();
     let on = options.read("deflate", true, on_or_off);
     let switch = Switch { key: "deflate", is_on: on };
-    let level = options
-        .read_unless_off("deflate_level", switch, default.level, |text| number_in(text, &(1..=9)));
+    let level = options.read_unless_off("deflate_level", switch, default.level, |text| {
+        number_in(text, &DEFLATE_LEVELS)
+    });
     let min = options
         .read_unless_off("deflate_min", switch, default.min, |text| size_in(text, &DEFLATE_MINIMA));
     on.then_some(Deflate { level, min })
 }
 
-fn tcp_layer(mut options: Options<'_, '_>) -> TcpLayer {
+fn tcp_layer(mut options: Options<'_, '_>, stack: &mut Stack) {
     let default = TcpLayer::default();
-    let layer = TcpLayer {
-        backlog: options.read("backlog", default.backlog, |text| number_in(text, &(1..=65_535))),
+    stack.tcp = TcpLayer {
+        backlog: options.read("backlog", default.backlog, |text| number_in(text, &LISTEN_BACKLOGS)),
         nodelay: options.read("nodelay", default.nodelay, on_or_off),
         rcvbuf: options.read("rcvbuf", default.rcvbuf, |text| size_in(text, &SOCKET_BUFFERS)),
         sndbuf: options.read("sndbuf", default.sndbuf, |text| size_in(text, &SOCKET_BUFFERS)),
         user_timeout: options.read("user_timeout", default.user_timeout, time_or_off),
     };
     options.finish();
-    layer
 }
 
 fn time(text: &str) -> Result<Duration, String> {
@@ -214,14 +255,6 @@ fn time_or_off(text: &str) -> Result<Option<Duration>, String> {
         return Ok(None);
     }
     time(text).map(Some).map_err(|wrong| format!("{wrong} (or write `off`)"))
-}
-
-fn on_or_off(text: &str) -> Result<bool, String> {
-    match text {
-        "on" => Ok(true),
-        "off" => Ok(false),
-        _ => Err(format!("must be `on` or `off`, is {}", quote(text))),
-    }
 }
 
 fn number_in<T>(text: &str, range: &RangeInclusive<T>) -> Result<T, String>
