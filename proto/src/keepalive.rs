@@ -18,7 +18,8 @@ pub struct Timings {
     pub pong: Duration,
     /// From our Close frame to the end of the connection.
     pub close: Duration,
-    /// How long a peer may take no byte of what is queued for it.
+    /// How long a peer may take no byte of what is queued for it, and how long nobody may say what
+    /// comes next for it where that is awaited.
     pub stall: Duration,
     /// From the end of the request head until it is decided what to answer.
     pub decision: Duration,
@@ -40,6 +41,8 @@ pub enum Wait {
     Close,
     /// What its request is answered, which somebody has yet to decide.
     Decision,
+    /// More of what it is being sent, which somebody has yet to say: whatever its peer says.
+    Source,
 }
 
 /// What to do when a wait is over.
@@ -58,6 +61,8 @@ pub enum Expiry {
     CloseTimedOut,
     /// Answer 504 and close.
     RefuseUndecided,
+    /// Nobody says any more: drop the connection.
+    SourceSilent,
 }
 
 impl Timings {
@@ -68,7 +73,7 @@ impl Timings {
             Wait::Head => Some(self.head),
             Wait::Activity => self.ping,
             Wait::Pong => Some(self.pong),
-            Wait::Progress => Some(self.stall),
+            Wait::Progress | Wait::Source => Some(self.stall),
             Wait::Close => Some(self.close),
             Wait::Decision => Some(self.decision),
         }
@@ -86,6 +91,7 @@ impl Wait {
             Self::Progress => Expiry::PeerStalled,
             Self::Close => Expiry::CloseTimedOut,
             Self::Decision => Expiry::RefuseUndecided,
+            Self::Source => Expiry::SourceSilent,
         }
     }
 
@@ -136,6 +142,7 @@ mod tests {
         for wait in [Wait::Head, Wait::Activity, Wait::Progress, Wait::Close, Wait::Decision] {
             assert_eq!(wait.handle_activity(), wait, "a trickle does not lengthen {wait:?}");
         }
+        assert_eq!(Wait::Source.handle_activity(), Wait::Source, "nor what is awaited of us");
     }
 
     #[test]
@@ -145,7 +152,10 @@ mod tests {
     }
 
     #[test]
-    fn without_pings_an_open_connection_waits_for_ever() {
-        assert_eq!(Timings { ping: None, ..TIMINGS }.limit(Wait::Activity), None);
+    fn without_pings_an_open_connection_waits_for_ever_but_not_for_us() {
+        let timings = Timings { ping: None, ..TIMINGS };
+        assert_eq!(timings.limit(Wait::Activity), None);
+        assert_eq!(timings.limit(Wait::Source), Some(Duration::from_secs(20)));
+        assert_eq!(Wait::Source.expire(), Expiry::SourceSilent);
     }
 }

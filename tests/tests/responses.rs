@@ -286,6 +286,23 @@ fn what_the_peer_says_meanwhile_is_not_heard_and_a_publication_does_not_break_in
     assert!(rest(socket) == noise(1 << 20, 1));
 }
 
+#[test]
+fn a_source_that_is_silent_is_given_up_whatever_its_peer_says() {
+    for stack in ["ws?ping=off&stall=1s!tcp", "ws?ping=2s&stall=1s!tcp"] {
+        let (gateway, books) = start(stack);
+        let (_, mut socket) = ask(&gateway, "GET", "silent");
+        case(stack, || {
+            wait_until("it is given up", || {
+                // What it says is not heard, and it may be too late for it.
+                let _ = socket.try_send(b"x");
+                thread::sleep(Duration::from_millis(50));
+                (books.dropped.load(Ordering::Relaxed) == 1).then_some(())
+            });
+        });
+        wait_until("it is counted", || (gateway.counters().messages_too_slow == 1).then_some(()));
+    }
+}
+
 /// What is answered to `errand`.
 fn asked(gateway: &Gateway, errand: Errand) -> Outcome {
     let (answers, answer) = mpsc::channel();

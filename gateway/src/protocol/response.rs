@@ -57,8 +57,8 @@ pub enum Body {
 /// said or the connection has ended. A peer that takes nothing is dropped as any that stalls.
 ///
 /// A source that says nothing while nothing that it said before waits for the peer is not asked
-/// again, and is given up after the listener's `ping`, its connection with it. So it cannot wait
-/// for others. One whose peer has finished writing is given up as well.
+/// again, and is given up after the listener's `stall`, its connection with it, whatever its peer
+/// sends. So it cannot wait for others. One whose peer has finished writing is given up as well.
 pub trait Source {
     /// Says what there is now, as far as there is room, and by [`Sink::end`] that it was the last.
     fn pull(&mut self, sink: &mut Sink<'_, '_>);

@@ -28,8 +28,15 @@ use crate::transport::Transport;
 pub const STALL_ROUNDS: u8 = 4;
 
 /// The kinds of [`Wait`].
-const WAITS: [Wait; 6] =
-    [Wait::Head, Wait::Activity, Wait::Pong, Wait::Progress, Wait::Close, Wait::Decision];
+const WAITS: [Wait; 7] = [
+    Wait::Head,
+    Wait::Activity,
+    Wait::Pong,
+    Wait::Progress,
+    Wait::Close,
+    Wait::Decision,
+    Wait::Source,
+];
 
 /// What a route offers to each of its connections, in bytes where nothing else is said. See
 /// [`Route`].

@@ -54,7 +54,6 @@ pub(super) fn begin(
     turn.counters.opened += 1;
     turn.counters.connections_open += 1;
     turn.left.opened = Some(Opened { path });
-    turn.left.wait = Some(Wait::Activity);
     pull(turn);
 }
 
@@ -74,10 +73,9 @@ pub(super) fn pull(turn: &mut Turn<'_>) {
     let Sink { left, said, is_over, is_broken, .. } = sink;
     state(work.output.connection).left = left;
     work.said.bytes += said;
-    if said > 0 {
-        // It has not been silent.
-        turn.left.wait = Some(Wait::Activity);
-    }
+    // It is asked when its peer has taken what it said before: from here on it may be silent for so
+    // long, whatever its peer says.
+    turn.left.wait = Some(Wait::Source);
     if is_broken {
         turn.left.drop = true;
     } else if is_over {

@@ -34,7 +34,7 @@ impl<R: Ring> Shard<R> {
         }
         match wait.expire() {
             Expiry::RefuseHead => self.head_timed_out(slot),
-            Expiry::RefuseUndecided => self.overdue(slot, Overdue::Word),
+            Expiry::RefuseUndecided | Expiry::SourceSilent => self.overdue(slot, Overdue::Word),
             Expiry::SendPing => self.ping(slot),
             // Its Ping may stand behind what it has not read yet: what it has acknowledged tells.
             Expiry::PeerGone | Expiry::PeerStalled => {

@@ -46,7 +46,7 @@ pub struct WebSocketLayer {
     /// once, from the end of its head; it is answered with 504 then. Default 10 s.
     pub decision: Duration,
     /// Option `stall`: how long a peer may take no byte of what is queued for it before it is
-    /// closed. Default 30 s.
+    /// closed, and how long the source of a response's body may say nothing. Default 30 s.
     pub stall: Duration,
     /// Option `message`: how long a message that must be held whole (compressed, or for a handler
     /// that wants it whole) may take to arrive, from its first byte. Default 60 s.

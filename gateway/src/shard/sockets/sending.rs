@@ -133,7 +133,7 @@ impl<R: Ring> Sockets<R> {
         connection.states.set_writing(Writing::Armed);
         connection.check();
         self.ring.push(Operation::SendArmed { slot, generation, span });
-        if matches!(wait, Wait::Activity | Wait::Pong) {
+        if matches!(wait, Wait::Activity | Wait::Pong | Wait::Source) {
             self.stalled.remove(slot);
             self.wait_for(slot, Wait::Progress);
         }
