@@ -58,7 +58,7 @@ counters! {
     refused,
     /// Requests refused because the head was not complete in time.
     refused_head_timeout,
-    /// Requests refused because the pool had no block for the head.
+    /// Requests refused because the pool had no block for the head, or for what answers it.
     refused_no_memory,
     /// Requests that are undecided now: their handlers wait for what they have asked.
     undecided,
@@ -100,8 +100,12 @@ counters! {
     /// Connections closed with 1008 because a message that must be whole took too long to arrive,
     /// or dropped because the source of a response said nothing for too long.
     messages_too_slow,
-    /// Connections closed with 1013 because the pool had no block for what the peer sent.
+    /// Connections closed with 1013, or dropped, because the pool had no block for what the peer
+    /// sent, or for what was left of what it was being sent.
     out_of_blocks,
+    /// Responses that were dropped within their bodies, because the source ended before the length
+    /// that it had announced.
+    bodies_broken_off,
     /// Times that input waited because enough had been inflated or read in very many frames, or
     /// because there was hardly room for what answers it.
     inputs_put_off,
@@ -138,7 +142,7 @@ counters! {
     recovery_left_out,
     /// Messages left out because the connection was closing.
     dropped_closing,
-    /// Times that a delivery waited because no block was free.
+    /// Times that a delivery, or a body of a response, waited because no block was free.
     deliveries_without_block,
     /// Times that a delivery waited because no place was free in the queues.
     deliveries_without_place,

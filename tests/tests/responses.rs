@@ -98,11 +98,16 @@ impl Handler for Answers {
 }
 
 fn start(stack: &str) -> (Gateway, Arc<Books>) {
+    start_with(stack, "")
+}
+
+/// With these limits besides.
+fn start_with(stack: &str, limits: &str) -> (Gateway, Arc<Books>) {
     let route = format!(
         "[[route]]\npath = \"/\"\nhandler = \"echo\"\nbacklog = \"{BACKLOG}B\"\n\
          max_buffered_message = \"64KiB\"\n"
     );
-    let limits = "[limits]\nconnections = 64\n";
+    let limits = format!("[limits]\nconnections = 64\n{limits}");
     let listener = tidegate_tests::Gateway::listener(stack);
     let text = format!("shards = 1\npin = false\ndrain = \"5s\"\n{limits}{listener}{route}");
     let config = Config::parse(&text, "responses").expect("a right configuration");
@@ -238,6 +243,22 @@ fn a_long_body_to_a_slow_reader_takes_no_more_than_its_backlog() {
 }
 
 #[test]
+fn many_long_bodies_at_once_come_whole_to_those_who_read() {
+    // Of 2 MiB of blocks, 768 KiB are for what is to be sent, and 512 KiB for all.
+    let (gateway, _) = start_with("ws?stall=60s!tcp?sndbuf=16KiB", "blocks = \"2MiB\"\n");
+    let sockets: Vec<_> = (0..40).map(|_| ask(&gateway, "GET", "shared").1).collect();
+    let readers = sockets.into_iter().map(|socket| thread::spawn(move || rest(socket)));
+    for reader in readers.collect::<Vec<_>>() {
+        let body = reader.join().expect("it reads");
+        assert!(body == noise(1 << 20, 1), "{} bytes: {:?}", body.len(), gateway.counters());
+    }
+    wait_until("nobody is left", || (gateway.counters().connections == 0).then_some(()));
+    let counters = gateway.counters();
+    assert_eq!((counters.out_of_blocks, counters.bodies_broken_off), (0, 0));
+    assert!(counters.deliveries_without_block > 0, "some had to wait");
+}
+
+#[test]
 fn who_does_not_read_is_dropped_and_so_is_its_source() {
     let (gateway, books) = start(STACK);
     let (_, socket) = ask(&gateway, "GET", "long");
@@ -271,6 +292,7 @@ fn a_body_that_is_shorter_than_announced_shows() {
         });
     }
     assert_eq!(gateway.counters().messages_too_slow, 1, "one was silent");
+    assert_eq!(gateway.counters().bodies_broken_off, 1, "one said that it was over");
     wait_until("both are given up", || (books.dropped.load(Ordering::Relaxed) == 2).then_some(()));
 }
 

@@ -13,7 +13,7 @@ use super::payload::Payload;
 use super::record::Connection;
 use super::states::States;
 use crate::kernel::{AreaName, Span};
-use crate::memory::{Full, Pool};
+use crate::memory::{Full, Pool, Share};
 
 /// What data leaves of a backlog's bound that is queued by itself, so that a ping or a pong finds
 /// room too, or what a protocol without these says last.
@@ -90,11 +90,44 @@ impl Output<'_> {
         self.add(&[], payload, CONTROL_RESERVE)
     }
 
+    /// Adds bytes of a response's body, which its peer takes from the backlog: what is said of it
+    /// has its blocks from the beginning, and of those that are kept for the rest of sends that
+    /// fall short it takes none.
+    ///
+    /// # Errors
+    /// There are more than [`Output::body_room`] says.
+    pub fn body(&mut self, bytes: &[u8]) -> Result<(), Full> {
+        let kept = self.sending_reserve;
+        self.leave_staging(kept)?;
+        self.queue_beyond(&[], &Payload::Bytes(bytes), 0, kept)
+    }
+
+    /// How many bytes of a body there is room for: within the bound of the backlog, and in blocks.
+    #[must_use]
+    pub fn body_room(&self) -> u32 {
+        self.backlog_room().min(self.room_in_blocks())
+    }
+
+    /// Whether so many bytes of a whole response can be said at once, whatever the bound of the
+    /// backlog is: in staging memory, or in blocks.
+    #[must_use]
+    pub fn has_room_at_once(&self, bytes: usize) -> bool {
+        let staging = self.pool.memory.area(AreaName::Staging).len() - self.staged as usize;
+        let is_staged = self.spot == Spot::Nothing && !self.seals && !self.connection.must_queue();
+        (is_staged && bytes <= staging) || bytes <= self.room_in_blocks() as usize
+    }
+
+    /// How many bytes there are blocks for beyond those that are kept, and beyond what this turn
+    /// has said, which may have to go there as well.
+    fn room_in_blocks(&self) -> u32 {
+        let free = self.pool.blocks.free_beyond(Share::Sending, self.sending_reserve);
+        u32::try_from(free).unwrap_or(u32::MAX).saturating_sub(self.said())
+    }
+
     /// What is said last of all has so many bytes: what is left of sends that fell short may be
     /// more than the bound, and what this turn has said may have to wait as well. Asked for once.
     pub fn make_room_at_the_end(&mut self, bytes: u32) {
-        let said = if let Spot::At(said) = self.spot { said.length } else { 0 };
-        let ahead = self.connection.backlog_bytes.saturating_add(said);
+        let ahead = self.connection.backlog_bytes.saturating_add(self.said());
         self.backlog_limit = self.backlog_limit.max(ahead.saturating_add(bytes));
     }
 
@@ -148,11 +181,12 @@ impl Output<'_> {
     #[must_use]
     pub fn backlog_room(&self) -> u32 {
         let limit = self.backlog_limit.saturating_sub(CONTROL_RESERVE);
-        let said = match self.spot {
-            Spot::At(said) => said.length,
-            Spot::Nothing | Spot::Backlog => 0,
-        };
-        limit.saturating_sub(self.connection.backlog_bytes).saturating_sub(said)
+        limit.saturating_sub(self.connection.backlog_bytes).saturating_sub(self.said())
+    }
+
+    /// How many bytes this turn has said that are not in the backlog.
+    fn said(&self) -> u32 {
+        if let Spot::At(said) = self.spot { said.length } else { 0 }
     }
 
     fn add(&mut self, head: &[u8], payload: &Payload<'_>, reserve: u32) -> Result<(), Full> {
@@ -168,7 +202,7 @@ impl Output<'_> {
         if self.spot != Spot::Backlog && self.stage(head, payload) {
             return Ok(());
         }
-        self.leave_staging()?;
+        self.leave_staging(0)?;
         self.queue(head, payload, reserve)
     }
 
@@ -215,23 +249,23 @@ impl Output<'_> {
             return Ok(());
         }
         self.spot = Spot::At(said);
-        self.move_to_backlog(said)
+        self.move_to_backlog(said, 0)
     }
 
-    /// Moves what is in staging to the backlog. If that has no room it stays, and leaves from
-    /// there.
-    fn leave_staging(&mut self) -> Result<(), Full> {
+    /// Moves what is in staging to the backlog. If that has no room, or would leave less than what
+    /// is `kept` of the blocks, it stays, and leaves from there.
+    fn leave_staging(&mut self, kept: u64) -> Result<(), Full> {
         if let Spot::At(said) = self.spot {
-            self.move_to_backlog(said)?;
+            self.move_to_backlog(said, kept)?;
             self.staged = said.start;
         }
         Ok(())
     }
 
     /// What was accepted already goes to the backlog.
-    fn move_to_backlog(&mut self, said: Span) -> Result<(), Full> {
+    fn move_to_backlog(&mut self, said: Span, kept: u64) -> Result<(), Full> {
         let limit = self.backlog_limit.saturating_sub(CLOSE_RESERVE);
-        self.backlog().push_back(&[Payload::Span(said)], limit)?;
+        self.backlog().push_back_beyond(&[Payload::Span(said)], limit, kept)?;
         self.spot = Spot::Backlog;
         Ok(())
     }
@@ -257,10 +291,20 @@ impl Output<'_> {
     }
 
     fn queue(&mut self, head: &[u8], payload: &Payload<'_>, reserve: u32) -> Result<(), Full> {
-        self.spot = Spot::Backlog;
         let is_slow = self.connection.states.is_blocked();
         let is_data = reserve == CONTROL_RESERVE;
         let kept = if is_data && is_slow { self.sending_reserve } else { 0 };
+        self.queue_beyond(head, payload, reserve, kept)
+    }
+
+    fn queue_beyond(
+        &mut self,
+        head: &[u8],
+        payload: &Payload<'_>,
+        reserve: u32,
+        kept: u64,
+    ) -> Result<(), Full> {
+        self.spot = Spot::Backlog;
         let limit = self.backlog_limit.saturating_sub(reserve).max(self.may_be_sealed());
         self.backlog().push_back_beyond(&[Payload::Bytes(head), *payload], limit, kept)
     }
@@ -289,7 +333,7 @@ mod tests {
     use super::*;
     use crate::connection::{States, Writing};
     use crate::kernel::{AreaSizes, Memory};
-    use crate::memory::{Blocks, Share};
+    use crate::memory::Blocks;
 
     /// A turn over `buffer` with `staging` bytes of staging memory; returns what leaves, and how.
     fn turn(buffer: &[u8], staging: usize, say: impl FnOnce(&mut Output<'_>)) -> (Spot, Vec<u8>) {

@@ -198,6 +198,14 @@ impl Blocks {
         u64::from(units) * u64::from(MIN_BLOCK)
     }
 
+    /// Bytes that [`Blocks::take_beyond`] would find for a list of blocks, however they are cut.
+    #[must_use]
+    pub fn free_beyond(&self, share: Share, kept: u64) -> u64 {
+        let unit = u64::from(MIN_BLOCK);
+        let own = self.own_free_bytes(share).saturating_sub(kept) / unit;
+        (own + u64::from(self.regions[SHARES].free_units)) * unit
+    }
+
     /// Bytes of the share's own part of the pool.
     #[must_use]
     pub fn own_bytes(&self, share: Share) -> u64 {

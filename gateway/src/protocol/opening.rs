@@ -197,11 +197,18 @@ pub(super) fn refuse(turn: &mut Turn<'_>, refusal: Refusal) {
 
 /// Answers with a handler's own response.
 fn respond(turn: &mut Turn<'_>, request: &RequestHead<'_>, response: Response) {
-    turn.counters.pages += 1;
     let (head, body) = response.take_apart();
     // RFC 9110 section 9.3.2: "The HEAD method is identical to GET except that the server MUST NOT
     // send content in the response."
     let body = if request.method() == "HEAD" { Body::Empty } else { body };
+    if let Body::Shared(bytes) = &body
+        && bytes.len() <= AT_ONCE_MAX
+        && !turn.work.output.has_room_at_once(head.len() + bytes.len())
+    {
+        turn.counters.refused_no_memory += 1;
+        return refuse_busy(turn);
+    }
+    turn.counters.pages += 1;
     match body {
         Body::Empty => say_last(turn, &head, &[]),
         Body::Shared(bytes) if bytes.len() <= AT_ONCE_MAX => say_last(turn, &head, &bytes),
@@ -241,5 +248,8 @@ fn say_last(turn: &mut Turn<'_>, head: &[u8], body: &[u8]) {
     // The bound of a route is for messages. A response is bounded by itself.
     let output = &mut turn.work.output;
     output.backlog_limit = u32::MAX;
-    turn.left.drop = output.raw(head).and_then(|()| output.raw(body)).is_err();
+    if output.raw(head).and_then(|()| output.raw(body)).is_err() {
+        turn.counters.out_of_blocks += 1;
+        turn.left.drop = true;
+    }
 }

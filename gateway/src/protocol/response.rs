@@ -40,7 +40,8 @@ pub enum Body {
     /// Nothing.
     #[default]
     Empty,
-    /// These bytes, which many responses may share.
+    /// These bytes, which many responses may share. Up to 64 KiB are sent at once, and the request
+    /// is refused with 503 if there is no room for that; more are sent as the peer takes them.
     Shared(Arc<[u8]>),
     /// What a source says, as the peer takes it.
     Stream {
@@ -53,8 +54,9 @@ pub enum Body {
 }
 
 /// Says the body of a response piece by piece. It is asked whenever the peer has taken what was
-/// said before and there is room for more, within the backlog of the route, and dropped when all is
-/// said or the connection has ended. A peer that takes nothing is dropped as any that stalls.
+/// said before and there is room for more: 64 KiB, or what the backlog of the route allows if that
+/// is less. Where blocks run short, it is asked once there are some. It is dropped when all is said
+/// or the connection has ended. A peer that takes nothing is dropped as any that stalls.
 ///
 /// A source that says nothing while nothing that it said before waits for the peer is not asked
 /// again, and is given up after the listener's `stall`, its connection with it, whatever its peer
@@ -209,10 +211,10 @@ impl Sink<'_, '_> {
     /// How many bytes can be said now.
     #[must_use]
     pub fn room(&self) -> usize {
-        if self.is_over || self.is_broken || self.output.is_choked() {
+        if self.is_over || self.is_broken {
             return 0;
         }
-        let room = self.output.backlog_room() as usize;
+        let room = self.output.body_room() as usize;
         match self.left {
             Some(left) => room.min(usize::try_from(left).unwrap_or(usize::MAX)),
             None => room.saturating_sub(AROUND_CHUNK),
@@ -229,7 +231,7 @@ impl Sink<'_, '_> {
             Some(left) => {
                 *left -= bytes.len() as u64;
                 self.is_over = *left == 0;
-                self.output.raw(bytes)
+                self.output.body(bytes)
             }
             None => self.chunk(bytes),
         };
@@ -252,14 +254,14 @@ impl Sink<'_, '_> {
 
     fn chunk(&mut self, bytes: &[u8]) -> Result<(), crate::memory::Full> {
         let size = format!("{:x}\r\n", bytes.len());
-        self.output.raw(size.as_bytes())?;
-        self.output.raw(bytes)?;
-        self.output.raw(b"\r\n")
+        self.output.body(size.as_bytes())?;
+        self.output.body(bytes)?;
+        self.output.body(b"\r\n")
     }
 
     /// Whether there was no room for it.
     fn last_chunk(&mut self) -> bool {
-        self.output.raw(LAST_CHUNK).is_err()
+        self.output.body(LAST_CHUNK).is_err()
     }
 }
 
@@ -280,7 +282,7 @@ mod tests {
     use super::*;
     use crate::connection::{Connection, Spot};
     use crate::kernel::{AreaSizes, Memory};
-    use crate::memory::{Blocks, MIN_BLOCK, Pool, Share};
+    use crate::memory::{BlockId, Blocks, MIN_BLOCK, Pool, Share};
 
     fn head(response: Response) -> String {
         String::from_utf8(response.take_apart().0).expect("it is text")
@@ -347,14 +349,15 @@ mod tests {
         panic!("a head without a bound");
     }
 
-    /// What waits for the peer once a source has said `bytes`, for which there is no memory, and
-    /// its end, for which there is.
-    fn waits_behind_a_loss(bytes: &[u8]) -> u32 {
+    /// A sink for chunks, over a pool of so few blocks that all of them were taken but for `free`.
+    fn with_few_blocks(free: usize, what: impl FnOnce(Sink<'_, '_>, Vec<BlockId>)) {
         let pool = 8 * MIN_BLOCK;
         let sizes = AreaSizes { receive: 1, staging: 8, blocks: pool as usize, scratch: 1 };
         let mut memory = Memory::new(sizes).expect("memory");
         let mut blocks = Blocks::new(pool);
-        let taken: Vec<_> = std::iter::from_fn(|| blocks.take(Share::Sending, MIN_BLOCK)).collect();
+        let mut taken: Vec<_> =
+            std::iter::from_fn(|| blocks.take(Share::Sending, MIN_BLOCK)).collect();
+        taken.drain(..free).for_each(|block| blocks.give_back(block));
         let mut connection = Connection::free(0);
         let mut output = Output {
             connection: &mut connection,
@@ -367,19 +370,55 @@ mod tests {
             seals: false,
         };
         let (left, said, is_over, is_broken) = (None, 0, false, false);
-        let mut sink = Sink { output: &mut output, left, said, is_over, is_broken };
-        assert_eq!(sink.write(bytes), bytes.len());
-        assert!(sink.is_broken);
-        taken.into_iter().for_each(|block| sink.output.pool.blocks.give_back(block));
-        assert_eq!(sink.room(), 0, "behind bytes that were lost");
-        sink.end();
-        assert!(sink.is_broken);
-        connection.backlog_bytes
+        what(Sink { output: &mut output, left, said, is_over, is_broken }, taken);
+    }
+
+    #[test]
+    fn no_more_can_be_said_than_there_are_blocks_for() {
+        for free in [0, 1, 3] {
+            with_few_blocks(free, |mut sink, taken| {
+                let most = (free * MIN_BLOCK as usize).saturating_sub(AROUND_CHUNK);
+                assert_eq!(sink.room(), most);
+                assert_eq!(sink.write(&[b'x'; 5000]), most);
+                assert_eq!((sink.room(), sink.write(b"more")), (0, 0));
+                // The last chunk has its room in any case.
+                if free == 0 {
+                    taken.into_iter().for_each(|block| sink.output.pool.blocks.give_back(block));
+                    assert!(sink.room() > 0);
+                }
+                sink.end();
+                assert!(sink.is_over && !sink.is_broken);
+                let expected = match free {
+                    0 => LAST_CHUNK.len(),
+                    _ => format!("{most:x}\r\n\r\n").len() + most + LAST_CHUNK.len(),
+                };
+                assert_eq!(sink.output.connection.backlog_bytes as usize, expected);
+            });
+        }
+    }
+
+    #[test]
+    fn of_the_blocks_that_are_kept_a_body_takes_none() {
+        with_few_blocks(2, |mut sink, _| {
+            sink.output.sending_reserve = u64::from(MIN_BLOCK);
+            assert_eq!(sink.room(), MIN_BLOCK as usize - AROUND_CHUNK);
+            sink.write(&[b'x'; 5000]);
+            sink.end();
+            assert!(!sink.is_broken);
+            let left = sink.output.pool.blocks.free_beyond(Share::Sending, 0);
+            assert_eq!(left, u64::from(MIN_BLOCK));
+        });
     }
 
     #[test]
     fn a_body_that_lost_bytes_does_not_end_as_if_it_were_whole() {
-        assert_eq!(waits_behind_a_loss(b"more than what is staged"), 0);
+        with_few_blocks(2, |mut sink, _| {
+            sink.is_broken = true;
+            assert_eq!(sink.room(), 0, "behind bytes that were lost");
+            sink.end();
+            assert!(sink.is_broken);
+            assert_eq!(sink.output.connection.backlog_bytes, 0);
+        });
     }
 
     #[test]

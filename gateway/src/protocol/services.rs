@@ -182,17 +182,17 @@ pub const FOREIGN: ServiceId = 1;
 const FIXED: [Basis; 2] = [Basis::Opening, Basis::Foreign];
 
 impl Services {
-    /// Those of the configured routes.
+    /// Those of the configured routes, for connections in so many slots.
     ///
     /// # Panics
     /// Two patterns of a checked configuration conflict.
     #[must_use]
-    pub fn new(routes: &[Route], make: &Make<'_>) -> Self {
+    pub fn new(slots: u32, routes: &[Route], make: &Make<'_>) -> Self {
         let mut this = Self {
             router: Router::default(),
             entries: Counted::new(),
             has_hub: false,
-            sources: Sources::default(),
+            sources: Sources::new(slots),
         };
         this.update(routes, make);
         this

@@ -5,33 +5,62 @@ use tidegate_proto::keepalive::Wait;
 use super::response::{Sink, Source};
 use super::serve::End;
 use super::turn::{Failing, Opened, Turn};
-use crate::connection::{AfterFlush, Connection, Spoken, Stage, Streaming};
+use crate::connection::{AfterFlush, CONTROL_RESERVE, Connection, Spoken, Stage, Streaming};
 use crate::hub::Cause;
-use crate::kernel::Slot;
+use crate::kernel::{Slot, SlotSet};
 use crate::memory::SideTable;
 
+/// What a source says at a time, in bytes: then others have their turn, and what waits for a peer
+/// is no more than that.
+const PORTION: u32 = 64 << 10;
+
 /// The sources of the bodies that are being sent.
-#[derive(Default)]
-pub struct Sources(SideTable<Box<dyn Source>>);
+pub struct Sources {
+    by_slot: SideTable<Box<dyn Source>>,
+    /// Those for which there was no room though nothing waits for their peers: they are asked again
+    /// once there may be some.
+    waiting: SlotSet,
+}
 
 impl Sources {
+    /// For so many slots.
+    pub(super) fn new(slots: u32) -> Self {
+        Self { by_slot: SideTable::default(), waiting: SlotSet::new(slots) }
+    }
+
     /// The most bytes that this takes for so many slots, without what sources keep themselves.
     pub(crate) fn bytes(slots: u32) -> u64 {
-        SideTable::<Box<dyn Source>>::bytes(slots)
+        SideTable::<Box<dyn Source>>::bytes(slots) + SlotSet::bytes(slots)
     }
 
     /// Whether there is none.
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.by_slot.is_empty() && self.waiting.is_empty()
     }
 
-    /// The bytes that this holds now, likewise.
+    /// The bytes that what grows of this holds now, likewise.
     pub(crate) fn held(&self) -> u64 {
-        self.0.held()
+        self.by_slot.held()
+    }
+
+    /// How many wait for room.
+    pub(crate) fn waiting(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// Takes out one that waits for room.
+    pub(crate) fn next_waiting(&mut self) -> Option<Slot> {
+        self.waiting.pop()
+    }
+
+    /// It waits for room.
+    pub(crate) fn waits(&mut self, slot: Slot) {
+        self.waiting.insert(slot);
     }
 
     pub(super) fn forget(&mut self, slot: Slot) {
-        self.0.remove(slot);
+        self.by_slot.remove(slot);
+        self.waiting.remove(slot);
     }
 }
 
@@ -47,7 +76,7 @@ pub(super) fn begin(
     path: Option<Box<str>>,
 ) {
     let slot = turn.work.id.slot;
-    turn.services.sources.0.insert(slot, source);
+    turn.services.sources.by_slot.insert(slot, source);
     let connection = turn.connection();
     connection.stage = Stage::Open;
     connection.spoken = Spoken::Response(Streaming { left: length, is_open: true });
@@ -60,23 +89,32 @@ pub(super) fn begin(
 /// Asks for more, as long as there is some and room for it.
 pub(super) fn pull(turn: &mut Turn<'_>) {
     let Turn { work, services, .. } = turn;
-    let Some(source) = services.sources.0.get_mut(work.id.slot) else { return };
+    let slot = work.id.slot;
+    let Some(source) = services.sources.by_slot.get_mut(slot) else { return };
     let left = state(work.output.connection).left;
     let output = &mut work.output;
+    output.backlog_limit = output.backlog_limit.min(PORTION + CONTROL_RESERVE);
+    // It is asked once its peer has taken what waits.
+    let is_choked = output.is_choked();
     let is_over = left == Some(0);
     let mut sink = Sink { output, left, said: 0, is_over, is_broken: false };
     let mut before = None;
-    while before != Some(sink.said) && sink.room() > 0 {
+    while !is_choked && before != Some(sink.said) && sink.room() > 0 {
         before = Some(sink.said);
         source.pull(&mut sink);
     }
+    let lacks_room = sink.room() == 0;
     let Sink { left, said, is_over, is_broken, .. } = sink;
+    if lacks_room && !is_over && !is_broken && !work.output.is_choked() {
+        services.sources.waits(slot);
+    }
     state(work.output.connection).left = left;
     work.said.bytes += said;
     // It is asked when its peer has taken what it said before: from here on it may be silent for so
     // long, whatever its peer says.
     turn.left.wait = Some(Wait::Source);
     if is_broken {
+        turn.counters.bodies_broken_off += 1;
         turn.left.drop = true;
     } else if is_over {
         turn.connection().stage = Stage::Lingering;
@@ -86,8 +124,12 @@ pub(super) fn pull(turn: &mut Turn<'_>) {
     }
 }
 
-/// Nothing was said for too long.
+/// Nothing was said for too long: by its source, unless that waits for room.
 pub(super) fn silent(turn: &mut Turn<'_>) {
+    if turn.services.sources.waiting.contains(turn.work.id.slot) {
+        turn.left.wait = Some(Wait::Source);
+        return;
+    }
     Failing::TooLate.count(turn.counters);
     turn.left.drop = true;
 }

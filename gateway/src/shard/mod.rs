@@ -7,6 +7,7 @@
 
 mod accept;
 mod assembly;
+mod bodies;
 mod buffers;
 mod check;
 mod connections;
@@ -67,7 +68,8 @@ const EXPIRED_AT_ONCE: usize = 32;
 const IDLE_SLEEP: Duration = Duration::from_secs(5);
 
 /// The longest sleep while another shard's mailbox is full, messages hold too much memory, or what
-/// is to be delivered waits for a block or a place: nobody says when there is room.
+/// is to be delivered, or said by a source, waits for a block or a place: nobody says when there is
+/// room.
 const CONGESTED_SLEEP: Duration = Duration::from_millis(1);
 
 /// A shard over any kernel: the loop, and what has its turn in it.
@@ -159,6 +161,7 @@ impl<R: Ring> Shard<R> {
         }
         self.connections.vitals.completions.record(handled);
         self.work_on_mail()?;
+        bodies::go_on(&mut self.connections)?;
         self.relief.relieve(&mut self.connections, self.deliveries.are_short());
         self.resume_held();
         self.tick()?;
@@ -215,7 +218,9 @@ impl<R: Ring> Shard<R> {
         {
             return Duration::ZERO;
         }
-        let waits = !self.deliveries.is_empty() || hub.recoveries.hungry() > 0;
+        let waits = !self.deliveries.is_empty()
+            || hub.recoveries.hungry() > 0
+            || self.connections.services.sources.waiting() > 0;
         if waits || hub.is_congested() || !sockets.held.is_empty() || sockets.sealed.has_waiting() {
             return CONGESTED_SLEEP;
         }

@@ -29,7 +29,7 @@ fn usable(config: &Config) {
     assert!(!bill.to_string().is_empty() && !bill.summary().is_empty());
     let _ = bill.check(config.memory.limit());
     let make = |route: &Route| Made { handler: built_in(route), is_brought: false };
-    let _ = Services::new(&config.routes, &make);
+    let _ = Services::new(config.limits.slots(), &config.routes, &make);
     let addresses: Vec<_> = config.listeners.iter().map(|listener| listener.address).collect();
     let listening = config.clone().with_listen(&addresses);
     assert_eq!(listening.listeners.len(), addresses.len(), "two listeners with one address");

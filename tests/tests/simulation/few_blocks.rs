@@ -1,13 +1,16 @@
 //! What becomes of those who hold blocks while these are few, and of who is answered meanwhile,
 //! played by hand.
 
+use std::sync::Arc;
+
 use tidegate::config::Route;
 use tidegate::gateway::Program;
-use tidegate::handler::{Context, Handler, Piece, Publishing};
+use tidegate::handler::{Body, Context, Decision, Desk, Handler, Piece, Publishing, Response};
 use tidegate::hub::{ConnectionFilter, Errand, Outcome, Publication, Subscribing, Target};
 use tidegate::kernel::{Completion, Errno, Operation, Slot};
 use tidegate::names::{ConnectionId, Name};
 use tidegate::protocol::{Exchange, Protocol, Stretch};
+use tidegate_proto::http::RequestHead;
 use tidegate_tests::Frame;
 use tidegate_tests::line_echo::{HELLO, LineEcho};
 
@@ -474,4 +477,47 @@ fn who_comes_and_goes_by_a_handler_of_the_programs_is_not_read_from_while_very_m
     // Each is mail twice, and two mailboxes may wait.
     assert_eq!((taken, play.shard.is_held(1)), (16, true));
     assert_eq!(play.counters().mail_waiting, 32);
+}
+
+/// Answers each request with the same body.
+struct Page(Arc<[u8]>);
+
+impl Handler for Page {
+    fn request(&mut self, _: &RequestHead<'_>, _: &mut Desk<'_>) -> Decision {
+        let body = Body::Shared(Arc::clone(&self.0));
+        Decision::Respond(Response::new(200, body).expect("what can be sent"))
+    }
+
+    fn message(&mut self, _: &mut Context<'_, '_>, _: Piece<'_>) {
+        panic!("nothing is opened here");
+    }
+}
+
+#[test]
+fn bodies_come_whole_to_all_who_read_though_there_are_not_blocks_for_all_at_once() {
+    let body: Arc<[u8]> = (0..300_000_u32).map(|at| (at ^ at >> 8) as u8).collect();
+    let page = Arc::clone(&body);
+    let program = Program::default()
+        .handlers(move |_: &Route| Some(Box::new(Page(Arc::clone(&page))) as Box<dyn Handler>));
+    let mut play = Play::of(SMALL_POOL, program);
+    play.each_asks_for(&["/room"; CLIENTS as usize]);
+    let is_whole = |play: &Play| (0..CLIENTS).all(|slot| play.heard(slot).ends_with(&body));
+    // Each takes all that it is being sent, in turn.
+    let mut done = 0;
+    for _ in 0..200 {
+        let seen: Vec<_> = play.hand.borrow().seen[done..].iter().map(|(one, _)| *one).collect();
+        done += seen.len();
+        for operation in seen {
+            if let Operation::SendArmed { slot, generation, span } = operation {
+                let result = Ok(span.length);
+                play.turn([Completion::Sent { slot, generation, result }]);
+            }
+        }
+        play.turn([]);
+    }
+    assert!(is_whole(&play), "{:?}", (0..CLIENTS).map(|slot| play.heard(slot).len()));
+    let counters = play.counters();
+    assert!(counters.deliveries_without_block > 0, "some had to wait");
+    let dropped = counters.out_of_blocks + counters.bodies_broken_off + counters.holders_evicted;
+    assert_eq!((dropped, counters.messages_too_slow), (0, 0));
 }

@@ -70,7 +70,10 @@ impl<R: Ring> Connections<R> {
         Self {
             index,
             sockets: Sockets::new(ring, memory, &config, &program),
-            services: Services::new(&config.routes, &|route| match (program.handlers)(route) {
+            services: Services::new(limits.slots(), &config.routes, &|route| match (program
+                .handlers)(
+                route
+            ) {
                 Some(handler) => Made { handler, is_brought: true },
                 None => Made { handler: built_in(route), is_brought: false },
             }),

@@ -37,7 +37,9 @@ impl<R: Ring> Sockets<R> {
             let rest = span.skip(self.seal(slot, span));
             self.launch_staged(slot, start);
             if rest.length > 0 {
-                self.outbox(slot).backlog().push_front(rest)?;
+                let kept = self.outbox(slot).backlog().push_front(rest);
+                self.counters.out_of_blocks += u64::from(kept.is_err());
+                kept?;
             }
         }
         self.launch_sealed(slot);
