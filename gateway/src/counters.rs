@@ -35,7 +35,8 @@ macro_rules! counters {
 counters! {
     /// Connections that are there now.
     connections,
-    /// Connections whose opening handshake is done, now.
+    /// Connections that are open now: of WebSocket those whose opening handshake is done, all of a
+    /// program's own protocol, and those that are sent the body of a response as they take it.
     connections_open,
     /// Sockets accepted.
     accepted,
@@ -52,7 +53,8 @@ counters! {
     strangers_dropped,
     /// Connections that were accepted and given to a shard that had room.
     handed_over,
-    /// Opening handshakes done.
+    /// Connections that have opened: opening handshakes done, connections of a program's own
+    /// protocol begun, and responses begun whose bodies are sent as their peers take them.
     opened,
     /// Requests refused, with whatever status.
     refused,
@@ -70,11 +72,12 @@ counters! {
     refused_decision_timeout,
     /// Findings about requests that were decided before, or had ended.
     found_in_vain,
-    /// Responses of handlers: pages served.
+    /// Responses of handlers, of any status: pages, and whatever else they answer.
     pages,
     /// Bytes received.
     bytes_in,
-    /// Payload bytes of data frames sent.
+    /// Payload bytes sent: of data frames, of what is said in a program's own protocol, and of
+    /// bodies that are sent as their peers take them.
     bytes_out,
     /// Messages received.
     messages_in,
@@ -86,22 +89,24 @@ counters! {
     peers_gone,
     /// Connections dropped because the peer took nothing of its backlog for too long.
     peers_stalled,
-    /// Connections closed with 1013 because a backlog's bound was met, or because of a route's
-    /// policy for slow peers.
+    /// Connections ended because a backlog's bound was met, by a route's policy for slow peers, or
+    /// to give way to a shortage: closed with 1013 over WebSocket, and otherwise dropped.
     slow_peers_closed,
     /// Times that reading from a slow peer was paused.
     slow_peers_paused,
-    /// Connections dropped because the closing handshake took too long.
+    /// Connections dropped because the closing handshake took too long, or their peers did not end
+    /// once they were told all.
     close_timeouts,
-    /// Connections that ended without a closing handshake: an end or an error from the peer.
+    /// WebSocket connections that ended without a closing handshake: an end or an error from the
+    /// peer.
     ended_abruptly,
     /// Connections failed because the peer broke the protocol, or sent a message over a limit.
     protocol_errors,
-    /// Connections closed with 1008 because a message that must be whole took too long to arrive,
-    /// or dropped because the source of a response said nothing for too long.
+    /// Connections ended because a message that must be whole took too long to arrive (with 1008
+    /// over WebSocket), or dropped because the source of a response said nothing for too long.
     messages_too_slow,
-    /// Connections closed with 1013, or dropped, because the pool had no block for what the peer
-    /// sent, or for what was left of what it was being sent.
+    /// Connections ended because the pool had no block: for what the peer sent (with 1013 over
+    /// WebSocket), or for what was left of what it was being sent, and then dropped.
     out_of_blocks,
     /// Responses that were dropped within their bodies, because the source ended before the length
     /// that it had announced.

@@ -172,7 +172,8 @@ fn counted(by_shard: &[(Counters, Vitals)]) -> Vec<Family> {
 /// How a counter is shown; `None` if another metric says the same.
 fn shape(name: &str, doc: &'static str) -> Option<Shape> {
     const SLOW: &str = "What was done about slow peers: reading from them was paused, they were \
-         closed with 1013, dropped because they took nothing at all, or a message was left out.";
+         ended (over WebSocket with 1013), dropped because they took nothing at all, or a message \
+         was left out.";
     let plain = |family: &str, kind, help| {
         Some(Shape { family: format!("tidegate_{family}"), kind, help, labels: Vec::new() })
     };
