@@ -64,8 +64,8 @@ mod websocket;
 pub use crate::connection::FOREIGN_OWN;
 use crate::connection::{Connection, Spoken};
 use crate::counters::Counters;
-use crate::hub::Finding;
-use crate::kernel::Span;
+use crate::hub::{Cause, Finding};
+use crate::kernel::{Peer, Slot, Span};
 use crate::memory::BlockId;
 use crate::names::{ConnectionId, Name};
 use desk::Desk;
@@ -73,8 +73,8 @@ pub use foreign::{Allowance, Exchange, Protocol, ProtocolFactory, Stretch};
 pub use serve::End;
 use serve::Event;
 use services::{Profiles, Services};
-use turn::Turn;
 pub use turn::{Failing, Fault};
+use turn::{Opened, Turn};
 pub(crate) use websocket::Inflating;
 
 /// Which connection has ended, and how.
@@ -84,6 +84,15 @@ pub(crate) struct Ended {
     pub(crate) id: ConnectionId,
     /// How.
     pub(crate) end: End,
+}
+
+/// Who is named in the log.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Logged {
+    /// Its peer.
+    pub(crate) peer: Peer,
+    /// Where it is.
+    pub(crate) slot: Slot,
 }
 
 /// What has not come in time.
@@ -193,6 +202,38 @@ pub(crate) fn close(turn: &mut Turn<'_>, why: Failing) {
     }
 }
 
+/// Says in the log that a connection has opened, in the words of what is spoken on it.
+pub(crate) fn log_opened(spoken: &Spoken, Logged { peer, slot }: Logged, opened: &Opened) {
+    let path = opened.path.as_deref().unwrap_or_default();
+    match spoken {
+        Spoken::Opening | Spoken::Undecided(_) => {}
+        Spoken::WebSocket(_) => {
+            tracing::info!(target: "tidegate::websocket", %peer, slot, path, "opened");
+        }
+        Spoken::Foreign(_) => tracing::info!(target: "tidegate::program", %peer, slot, "opened"),
+        Spoken::Response(_) => {
+            tracing::info!(target: "tidegate::http", %peer, slot, path, "a body is sent");
+        }
+    }
+}
+
+/// Says in the log that a connection's messages have ended, likewise.
+pub(crate) fn log_end(spoken: &Spoken, Logged { peer, slot }: Logged, end: End) {
+    let End { by_peer, cause } = end;
+    match spoken {
+        Spoken::Opening | Spoken::Undecided(_) => {}
+        Spoken::WebSocket(_) => websocket::log_end(peer, slot, end),
+        Spoken::Foreign(_) => {
+            let cause = cause.map(tracing::field::debug);
+            tracing::info!(target: "tidegate::program", %peer, slot, cause, by_peer, "closed");
+        }
+        Spoken::Response(_) => {
+            let is_whole = cause == Some(Cause::Done);
+            tracing::info!(target: "tidegate::http", %peer, slot, is_whole, by_peer, "closed");
+        }
+    }
+}
+
 /// The connection's messages have ended: whoever was told of their beginning is told, once.
 pub(crate) fn tell_end(
     services: &mut Services,
@@ -208,5 +249,67 @@ pub(crate) fn tell_end(
         Spoken::Response(_) => {
             streaming::tell_end(&mut services.sources, connection, ended.id.slot);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use crate::connection::{Foreign, Streaming, WebSocket};
+
+    /// What was logged.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.lock().expect("nobody panicked").write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    /// The lines that `what` logs, each from its level on.
+    fn logged(what: impl FnOnce()) -> Vec<String> {
+        let log = Log::default();
+        let out = log.clone();
+        let lines = tracing_subscriber::fmt().without_time().with_ansi(false);
+        let subscriber = lines.with_writer(move || out.clone()).finish();
+        tracing::subscriber::with_default(subscriber, what);
+        let bytes = log.0.lock().expect("nobody panicked").clone();
+        String::from_utf8(bytes).expect("text").lines().map(|line| line.trim().to_owned()).collect()
+    }
+
+    #[test]
+    fn the_log_says_what_is_spoken_and_a_close_code_of_websocket_alone() {
+        let who = Logged { peer: Peer::Unknown, slot: 7 };
+        let foreign = Foreign { own: [0; FOREIGN_OWN], is_open: true, is_ending: false };
+        let all = [
+            Spoken::WebSocket(WebSocket::default()),
+            Spoken::Foreign(foreign),
+            Spoken::Response(Streaming { left: None, is_open: true }),
+            Spoken::Opening,
+        ];
+        let lines = logged(|| {
+            for spoken in &all {
+                log_opened(spoken, who, &Opened { path: Some("/a".into()) });
+                log_end(spoken, who, End { by_peer: false, cause: Some(Cause::Done) });
+            }
+        });
+        let peer = Peer::Unknown;
+        let expected = [
+            format!("INFO tidegate::websocket: opened peer={peer} slot=7 path=\"/a\""),
+            format!("INFO tidegate::websocket: closed peer={peer} slot=7 code=1000 by_peer=false"),
+            format!("INFO tidegate::program: opened peer={peer} slot=7"),
+            format!("INFO tidegate::program: closed peer={peer} slot=7 cause=Done by_peer=false"),
+            format!("INFO tidegate::http: a body is sent peer={peer} slot=7 path=\"/a\""),
+            format!("INFO tidegate::http: closed peer={peer} slot=7 is_whole=true by_peer=false"),
+        ];
+        assert_eq!(lines, expected);
     }
 }

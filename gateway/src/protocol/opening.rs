@@ -162,7 +162,7 @@ fn admit(turn: &mut Turn<'_>, head: &RequestHead<'_>, admission: Admission, behi
         return;
     }
     turn.left.wait = Some(Wait::Activity);
-    let path = turn.profile().logs_websocket.then(|| head.path().into());
+    let path = turn.profile().logs_spoken.then(|| head.path().into());
     turn.left.opened = Some(Opened { path });
     websocket::open(turn, admission, response.window);
     // Frames may have come in behind the request head.
@@ -234,7 +234,7 @@ fn stream(turn: &mut Turn<'_>, heads: BothHeads<'_>, source: Box<dyn Source>, le
         turn.left.drop = true;
         return;
     }
-    let path = turn.profile().logs_websocket.then(|| heads.request.path().into());
+    let path = turn.profile().logs_spoken.then(|| heads.request.path().into());
     streaming::begin(turn, source, length, path);
 }
 

@@ -276,9 +276,9 @@ pub struct Profile {
     pub message: u32,
     /// Whether and how messages are compressed.
     pub deflate: Option<Deflate>,
-    /// What is said in the log: of sockets, and of WebSocket connections.
+    /// What is said in the log: of sockets, and of what is spoken on them.
     pub logs_transport: bool,
-    pub logs_websocket: bool,
+    pub logs_spoken: bool,
     /// What is spoken on its connections, if the program brings that along.
     pub protocol: Option<Box<dyn Protocol>>,
     /// What each of these may have.
@@ -301,7 +301,7 @@ impl Profile {
             message: deadlines::ticks(stack.websocket.message),
             deflate: stack.websocket.deflate,
             logs_transport: stack.log_transport,
-            logs_websocket: stack.log_websocket && protocol.is_none(),
+            logs_spoken: stack.log_websocket,
             protocol,
         }
     }
@@ -318,7 +318,7 @@ impl Profile {
 
     /// Whether the log says anything of its connections.
     pub fn logs(&self) -> bool {
-        self.logs_transport || self.logs_websocket
+        self.logs_transport || self.logs_spoken
     }
 }
 

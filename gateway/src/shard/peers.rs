@@ -2,9 +2,8 @@
 
 use crate::kernel::{Peer, Slot};
 use crate::memory::SideTable;
-use crate::protocol::serve::End;
+use crate::protocol::Logged;
 use crate::protocol::services::Profile;
-use crate::protocol::turn::Opened;
 
 /// The addresses of peers of which something is told or logged.
 #[derive(Default)]
@@ -32,19 +31,10 @@ impl Peers {
         peer.unwrap_or(Peer::Unknown)
     }
 
-    pub(super) fn log_open(&self, slot: Slot, opened: &Opened) {
-        if let (Some(peer), Some(path)) = (self.get(slot), &opened.path) {
-            tracing::info!(target: "tidegate::websocket", %peer, slot, path, "opened");
-        }
-    }
-
-    pub(super) fn log_end(&self, slot: Slot, profile: &Profile, end: End) {
-        if let Some(peer) = self.get(slot)
-            && profile.logs_websocket
-        {
-            let (code, by_peer) = (end.close_code(), end.by_peer);
-            tracing::info!(target: "tidegate::websocket", %peer, slot, %code, by_peer, "closed");
-        }
+    /// Whose opening and end is logged of those with this profile.
+    pub(super) fn logged(&self, slot: Slot, profile: &Profile) -> Option<Logged> {
+        let peer = if profile.logs_spoken { self.get(slot) } else { None };
+        peer.map(|peer| Logged { peer, slot })
     }
 
     /// The connection is closed, and its address forgotten.

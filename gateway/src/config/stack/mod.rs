@@ -22,7 +22,8 @@ use crate::units::{Size, Time};
 /// are left out, the others stand in a fixed order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stack {
-    /// A `log` above `ws`: log every WebSocket connection that opens or closes. Default `false`.
+    /// A `log` above `ws`: log every connection that opens or closes, over WebSocket, in the
+    /// protocol of a program, or to be sent the body of a response. Default `false`.
     pub log_websocket: bool,
     /// A `log` below `ws`: log every socket that is accepted or closed. Default `false`.
     pub log_transport: bool,

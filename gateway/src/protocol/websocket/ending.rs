@@ -8,7 +8,7 @@ use tidegate_proto::websocket::frame::{Header, OpCode};
 use super::{closing, say_control, state};
 use crate::connection::{AfterFlush, Connection, Payload, Stage};
 use crate::hub::Cause;
-use crate::kernel::Span;
+use crate::kernel::{Peer, Slot, Span};
 use crate::memory::Full;
 use crate::protocol::Ended;
 use crate::protocol::desk::Desk;
@@ -148,6 +148,12 @@ impl End {
     pub fn close_code(self) -> u16 {
         self.cause.map_or(CloseCode::ABNORMAL, code).0
     }
+}
+
+/// Says in the log that a connection has ended, and by which code.
+pub(in crate::protocol) fn log_end(peer: Peer, slot: Slot, end: End) {
+    let (code, by_peer) = (end.close_code(), end.by_peer);
+    tracing::info!(target: "tidegate::websocket", %peer, slot, %code, by_peer, "closed");
 }
 
 #[cfg(test)]

@@ -53,7 +53,9 @@ impl<R: Ring> Connections<R> {
         let Sockets { table, profiles, .. } = &mut self.sockets;
         let ended = Ended { id, end };
         protocol::tell_end(&mut self.services, profiles, &mut table[slot], &mut desk, ended);
-        self.peers.log_end(slot, self.sockets.profile(slot), end);
+        if let Some(who) = self.peers.logged(slot, self.sockets.profile(slot)) {
+            protocol::log_end(&self.sockets.table[slot].spoken, who, end);
+        }
     }
 
     /// A connection has come.

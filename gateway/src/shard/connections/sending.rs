@@ -60,7 +60,9 @@ impl<R: Ring> Connections<R> {
             if self.service(slot).hub_events.is_some() {
                 self.details.keep(slot, peer, self.sockets.ring.now());
             }
-            self.peers.log_open(slot, opened);
+            if let Some(who) = self.peers.logged(slot, self.sockets.profile(slot)) {
+                protocol::log_opened(&self.sockets.table[slot].spoken, who, opened);
+            }
         }
         if let Some(refusal) = finished.refused {
             self.vitals.refused(refusal);
