@@ -210,16 +210,13 @@ fn id_in(play: &mut Play, slot: Slot) -> ConnectionId {
 
 /// All blocks that published messages may take are held, but so many of 512 bytes.
 fn with_few_blocks(few: usize) -> Play {
-    with_blocks_held(&["/none"; CLIENTS as usize], &all_but(few))
+    let sizes = [&LARGE[..], &SMALLER, &vec![512; FEW - few]].concat();
+    with_blocks_held(&["/none"; CLIENTS as usize], &sizes)
 }
 
-/// The sizes of what is held then.
-fn all_but(few: usize) -> Vec<usize> {
-    [&LARGE[..], &SMALLER, &vec![512; FEW - few]].concat()
-}
-
-/// The same, beside clients of the line echo that are subscribed to a topic; returns their slots.
-fn with_few_blocks_and_lines(few: usize) -> (Play, Vec<Slot>) {
+/// All of them are held but 12 KiB, beside clients of the line echo that are subscribed to a topic;
+/// returns their slots.
+fn with_few_blocks_and_lines() -> (Play, Vec<Slot>) {
     let listener = |port| format!("[[listener]]\naddress = '127.0.0.1:{port}'\n");
     let program = Program::default().protocols(|listener| {
         (listener.address.port() == 2).then(|| Box::new(LineEcho::default()) as _)
@@ -232,7 +229,7 @@ fn with_few_blocks_and_lines(few: usize) -> (Play, Vec<Slot>) {
         play.hears(*slot, b"+room\n");
         assert_eq!(play.heard(*slot), HELLO);
     }
-    hold(&mut play, &all_but(few));
+    hold(&mut play, &[&LARGE[..], &[16_384, 8192, 2048, 1024, 512]].concat());
     (play, lines)
 }
 
@@ -319,7 +316,7 @@ fn what_waits_for_several_is_not_copied_for_each_while_blocks_are_few() {
 
 #[test]
 fn those_who_are_told_alone_leave_blocks_for_who_is_answered() {
-    let (mut play, lines) = with_few_blocks_and_lines(6);
+    let (mut play, lines) = with_few_blocks_and_lines();
     play.hand.borrow_mut().unsettled = true;
     let (pings, pongs) = pings();
     play.hears(1, &pings);
