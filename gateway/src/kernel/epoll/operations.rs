@@ -3,7 +3,7 @@
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
 use super::armed::ArmedSend;
-use super::places::{Found, Poll};
+use super::places::{Found, PollMode};
 use super::{Epoll, unacknowledged};
 use crate::kernel::{
     AreaName, BufferId, Completion, Errno, Generation, HEADROOM, Memory, Operation, Slot, Span,
@@ -27,10 +27,10 @@ impl Epoll {
         use Operation as O;
         match operation {
             O::Poll { slot, generation } => {
-                self.places.poll(&self.epoll, slot, generation, Poll::Once)
+                self.places.poll(&self.epoll, slot, generation, PollMode::Once)
             }
             O::PollOn { slot, generation } => {
-                self.places.poll(&self.epoll, slot, generation, Poll::Stays)
+                self.places.poll(&self.epoll, slot, generation, PollMode::Stays)
             }
             O::Unpoll { slot, generation } => {
                 self.places.unpoll(slot, generation);

@@ -29,7 +29,7 @@ struct Place {
     socket: Option<OwnedFd>,
     /// Whom the poll is of that was armed last.
     generation: Generation,
-    poll: Poll,
+    poll: PollMode,
     /// epoll watches the socket, from its first poll on.
     watched: bool,
     /// It was told that there is something to receive, and no receive has emptied the socket since.
@@ -40,7 +40,7 @@ struct Place {
 
 /// The poll of a connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Poll {
+pub(super) enum PollMode {
     /// None is armed.
     #[default]
     None,
@@ -98,7 +98,7 @@ impl Places {
         epoll: impl AsFd,
         slot: Slot,
         generation: Generation,
-        poll: Poll,
+        poll: PollMode,
     ) -> Option<Completion> {
         let gone = Completion::Readable { slot, generation, armed: false, ended: true };
         let Some(place) = self.places.get_mut(slot as usize) else { return Some(gone) };
@@ -122,7 +122,7 @@ impl Places {
         if let Some(place) = self.places.get_mut(slot as usize)
             && place.generation == generation
         {
-            place.poll = Poll::None;
+            place.poll = PollMode::None;
         }
     }
 
@@ -179,12 +179,12 @@ impl Place {
     /// What an armed poll tells.
     fn tell(&mut self, slot: Slot) -> Option<Completion> {
         let armed = match self.poll {
-            Poll::None => return None,
-            Poll::Once => false,
-            Poll::Stays => true,
+            PollMode::None => return None,
+            PollMode::Once => false,
+            PollMode::Stays => true,
         };
         if !armed {
-            self.poll = Poll::None;
+            self.poll = PollMode::None;
         }
         let Self { generation, ended, .. } = *self;
         Some(Completion::Readable { slot, generation, armed, ended })
