@@ -8,10 +8,12 @@
 #   gateway_abandon              for an EXIT trap: ends a gateway still there, removes its log
 #   gateway_echo_config FILE     writes the configuration that the third-party suites run against
 #
-# TIDEGATE_BIN names another binary than the release build.
+# TIDEGATE_BIN names another binary than the release build, TIDEGATE_TEST_DRIVER by what it asks the
+# kernel.
 
 gateway_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 gateway_binary=${TIDEGATE_BIN:-${CARGO_TARGET_DIR:-$gateway_root/target}/release/tidegate}
+gateway_driver=${TIDEGATE_TEST_DRIVER:-auto}
 gateway_start_seconds=20
 gateway_stop_seconds=30
 gateway_port=
@@ -65,7 +67,7 @@ gateway_start() {
     gateway_port=$(gateway_free_port) || return 1
     gateway_log=$(mktemp) || return 1
     "$gateway_binary" "$@" --listen "127.0.0.1:$gateway_port" --admin 127.0.0.1:0 \
-        >"$gateway_log" 2>&1 </dev/null &
+        --driver "$gateway_driver" >"$gateway_log" 2>&1 </dev/null &
     gateway_pid=$!
     local deadline=$((SECONDS + gateway_start_seconds))
     until gateway_answers; do

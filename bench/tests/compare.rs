@@ -22,6 +22,7 @@ fn contest(work: Work, against: Peer) -> Contest {
         rounds: 6,
         time: Duration::ZERO,
         wanted: vec![Wanted {
+            whom: Contender::Gateway,
             metric: Metric::CpuPerMessage,
             of: Of::Ratio,
             bound: Bound::AtMost(1000.0),

@@ -23,7 +23,7 @@ ignored, and the log says so.
 Exit codes: 0 after a drain or a stop, 1 if the gateway cannot start or fails, 2 for a wrong
 command line or configuration. TIDEGATE_LOG replaces the filter `log` of the configuration.";
 
-/// An edge gateway for WebSocket on io_uring
+/// An edge gateway for WebSocket on io_uring, or epoll
 #[derive(Parser)]
 #[command(version, about, after_help = EXAMPLES)]
 pub struct Arguments {
@@ -197,7 +197,10 @@ mod tests {
         assert!(!error.contains("tokens"), "{error}");
         let many: Vec<String> = (1..=65).map(|port| format!("--listen=[::1]:{port}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        assert_eq!(configuration(&many).unwrap_err(), "--listen: listeners: 1 to 64");
+        assert_eq!(
+            configuration(&many).unwrap_err(),
+            "--listen: listeners: must be between 1 and 64, is 65"
+        );
     }
 
     #[test]

@@ -34,10 +34,14 @@ fn main() -> ExitCode {
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = arguments.configuration().map_err(wrong)?;
     if arguments.check.is_some() {
+        if let Err(error) = kernel::raise_open_files() {
+            // As in the log of a start; what becomes of it is found out below.
+            let _ = writeln!(io::stderr(), "the limit of open files stays as it is: {error}");
+        }
         warn(&config);
     }
     match arguments.check {
-        Some(DryRun::Configuration) => return check(&config),
+        Some(DryRun::Configuration) => return check(config),
         Some(DryRun::Machine) => return check_machine(config),
         None => {}
     }
@@ -57,24 +61,21 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
 
 /// Says what the log of a start would warn of.
 fn warn(config: &Config) {
-    for doubt in config.doubts() {
+    for doubt in config.doubts().into_iter().chain(gateway::doubts_here(config.clone())) {
         // Without a stderr there is still what is checked.
         let _ = writeln!(io::stderr(), "warning: {doubt}");
     }
 }
 
-fn check(config: &Config) -> Result<(), Failure> {
-    let bill = gateway::bill_here(config);
+fn check(config: Config) -> Result<(), Failure> {
+    let limit = config.memory.limit();
+    let bill = gateway::bill_here(config).map_err(failed)?;
     write!(io::stdout(), "{bill}").map_err(failed)?;
-    bill.check(config.memory.limit()).map_err(failed)
+    bill.check(limit).map_err(failed)
 }
 
 /// Does what a start does, but for serving, and ends as it would.
 fn check_machine(config: Config) -> Result<(), Failure> {
-    if let Err(error) = kernel::raise_open_files() {
-        // As in the log of a start; what becomes of it is found out below.
-        let _ = writeln!(io::stderr(), "the limit of open files stays as it is: {error}");
-    }
     let bill = Gateway::rehearse(config).map_err(failed)?;
     write!(io::stdout(), "{bill}").map_err(failed)
 }

@@ -12,6 +12,7 @@ use std::path::Path;
 use tidegate::config::{Config, Route};
 use tidegate::gateway::{Gateway, Program};
 use tidegate::handler::{Context, Handler, Piece};
+use tidegate::kernel::Driver;
 use tidegate::transport::Layer;
 use tidegate_tests::xor::{Xor, relay};
 use tidegate_tests::{BINARY, Codec, Frame, PONG, Peer, RSV1, Request, TEXT, case, inflate, noise};
@@ -45,11 +46,12 @@ impl Handler for Wasteful {
 const SEALED: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
 
 /// A gateway of one shard.
-fn start() -> Gateway {
+fn start(driver: Driver) -> Gateway {
     let routes = ["/echo", "/wasteful"]
         .map(|path| format!("[[route]]\npath = \"{path}\"\nhandler = \"echo\"\n"));
     let limits = "[limits]\nconnections = 256\n";
-    let text = format!("shards = 1\npin = false\n{limits}{}", routes.concat());
+    let root = format!("shards = 1\npin = false\ndriver = \"{driver}\"\n");
+    let text = format!("{root}{limits}{}", routes.concat());
     let config = Config::parse(&text, "allocations").expect("a right configuration");
     let listen = [Ipv4Addr::LOCALHOST.into(), SEALED].map(|address| SocketAddr::new(address, 0));
     let config = config.with_listen(&listen).with_admin(None);
@@ -204,7 +206,13 @@ fn the_count_counts(gateway: &Gateway) {
 
 #[test]
 fn an_echo_allocates_nothing() {
-    let gateway = start();
+    for driver in Driver::ALL {
+        case(driver, || an_echo_allocates_nothing_by(driver));
+    }
+}
+
+fn an_echo_allocates_nothing_by(driver: Driver) {
+    let gateway = start(driver);
     case("the count", || the_count_counts(&gateway));
     let exchanges = Exchange::all();
     let mut clients = [(); 3].map(|()| Client::open(&gateway, &Request::open("/echo")));

@@ -112,7 +112,8 @@ const FEW_FILES: [&str; 3] = ["sh", "-c", "ulimit -n 64 && exec \"$0\" \"$@\""];
 
 #[test]
 fn a_check_of_the_machine_ends_as_a_start_does() {
-    let launch = || Launch::new().config("shards = 1\n").listen("127.0.0.1:0");
+    let config = "shards = 1\n[limits]\nconnections = 100\n";
+    let launch = || Launch::new().config(config).listen("127.0.0.1:0");
     let check = |launch: Launch| launch.argument("--check=machine");
     let start = refused(launch().under(&FEW_FILES), 1, &["ulimit -n"]);
     let checked = refused(check(launch().under(&FEW_FILES)), 1, &["ulimit -n"]);

@@ -107,13 +107,15 @@ pub struct Contest {
     pub rounds: usize,
     /// How long the rounds of those who alternate with each other may take.
     pub time: Duration,
-    /// What is wanted of the gateway.
+    /// What is wanted of the gateway, by either driver.
     pub wanted: Vec<Wanted>,
 }
 
 /// What is wanted of a figure.
 #[derive(Clone, Copy, Debug)]
 pub struct Wanted {
+    /// Whose figure.
+    pub whom: Contender,
     /// The figure.
     pub metric: Metric,
     /// Itself, or its ratio.

@@ -103,7 +103,7 @@ impl Suite {
             Self::Quick => (vec![Peer::Epoll, Peer::LwsLean, Peer::Lws], 5, 5000),
             Self::Full => (storming(), 20, 15_000),
         };
-        let handshakes = |metric| Wanted { metric, of: Of::Ratio, bound: Bound::AtLeast(3.0) };
+        let handshakes = |metric| of_gateway(metric, Of::Ratio, Bound::AtLeast(3.0));
         Contest {
             work: Work::Storm { burst: 1000, bursts, connections, settle: 0.3 },
             contenders: with_gateway(peers),
@@ -124,7 +124,7 @@ impl Suite {
             against: Contender::Gateway,
             rounds: rounds.min(ROUNDS_OF_PROCESSES),
             time: self.time(),
-            wanted: vec![Wanted { metric: Metric::PushP99, of: Of::Value, bound }],
+            wanted: vec![of_gateway(Metric::PushP99, Of::Value, bound)],
         }
     }
 
@@ -134,14 +134,22 @@ impl Suite {
         let everybody = self == Self::Full && shards == 1;
         let has_rooms = |peer: &Peer| peer.has_rooms() && (everybody || *peer == Peer::Epoll);
         let peers = Peer::value_variants().iter().copied().filter(has_rooms);
-        let bound = Bound::AtMost(if shards == 1 { FANOUT_CPU } else { FANOUT_CPU_OF_TWO });
+        let most = if shards == 1 { FANOUT_CPU } else { FANOUT_CPU_OF_TWO };
+        let at_most = |whom, most| {
+            let bound = Bound::AtMost(most);
+            Wanted { whom, metric: Metric::CpuPerDelivery, of: Of::Ratio, bound }
+        };
+        let mut wanted = vec![at_most(Contender::Gateway, most)];
+        if shards == 1 {
+            wanted.push(at_most(Contender::ByEpoll, FANOUT_CPU_BY_EPOLL));
+        }
         Contest {
             work: Work::Fanout { subscribers, size: 64, seconds: 1.0, shards },
             contenders: with_gateway(peers.collect()),
             against: Contender::Peer(Peer::Epoll),
             rounds: rounds.min(ROUNDS_OF_PROCESSES),
             time: self.time(),
-            wanted: vec![Wanted { metric: Metric::CpuPerDelivery, of: Of::Ratio, bound }],
+            wanted,
         }
     }
 }
@@ -153,6 +161,12 @@ const PUSH_P99_US: f64 = 100.0;
 /// tell each other.
 const FANOUT_CPU: f64 = 0.85;
 const FANOUT_CPU_OF_TWO: f64 = 1.05;
+
+/// And by epoll, which is a loop of `send()` that looks at what it sends.
+const FANOUT_CPU_BY_EPOLL: f64 = 1.05;
+
+/// What an echo may cost by epoll, to a bare loop of the same calls that checks nothing.
+const ECHO_CPU_BY_EPOLL: f64 = 1.03;
 
 /// Rounds of a contest in which every round starts every server anew: each takes seconds.
 const ROUNDS_OF_PROCESSES: usize = 5;
@@ -182,7 +196,14 @@ fn wanted_of_echo(connections: usize, size: usize) -> Vec<Wanted> {
         // Unmasking, which the bare loop does as well, is more of the whole here.
         _ => 1.0,
     };
-    cpu_and_p99(cpu)
+    let mut wanted = cpu_and_p99(cpu);
+    wanted.push(Wanted {
+        whom: Contender::ByEpoll,
+        metric: Metric::CpuPerMessage,
+        of: Of::Ratio,
+        bound: Bound::AtMost(ECHO_CPU_BY_EPOLL),
+    });
+    wanted
 }
 
 /// A server that sleeps before each message cannot share calls into the kernel between messages.
@@ -191,18 +212,30 @@ fn wanted_at_a_rate() -> Vec<Wanted> {
 }
 
 fn cpu_and_p99(cpu: f64) -> Vec<Wanted> {
-    let at_most = |metric, most| Wanted { metric, of: Of::Ratio, bound: Bound::AtMost(most) };
+    let at_most = |metric, most| of_gateway(metric, Of::Ratio, Bound::AtMost(most));
     vec![at_most(Metric::CpuPerMessage, cpu), at_most(Metric::P99, 1.0)]
 }
 
+fn of_gateway(metric: Metric, of: Of, bound: Bound) -> Wanted {
+    Wanted { whom: Contender::Gateway, metric, of, bound }
+}
+
 fn wanted_of_idle() -> Vec<Wanted> {
-    let at_most = |metric, most| Wanted { metric, of: Of::Value, bound: Bound::AtMost(most) };
-    vec![
-        at_most(Metric::UserBytes, 80.0),
-        at_most(Metric::UserBytesEchoed, 80.0),
-        at_most(Metric::KernelBytes, 300.0),
-        at_most(Metric::Whole, 1.1),
-    ]
+    let (gateway, by_epoll) = (Contender::Gateway, Contender::ByEpoll);
+    let bounds = [
+        (gateway, Metric::UserBytes, 80.0),
+        (gateway, Metric::UserBytesEchoed, 80.0),
+        (gateway, Metric::KernelBytes, 300.0),
+        (gateway, Metric::Whole, 1.1),
+        (by_epoll, Metric::UserBytes, 90.0),
+        (by_epoll, Metric::UserBytesEchoed, 90.0),
+        (by_epoll, Metric::KernelBytes, 260.0),
+    ];
+    let wanted = bounds.map(|(whom, metric, most)| {
+        let bound = Bound::AtMost(most);
+        Wanted { whom, metric, of: Of::Value, bound }
+    });
+    wanted.into()
 }
 
 #[cfg(test)]
@@ -214,7 +247,17 @@ mod tests {
         let contests = suite.contests(5);
         let contest = contests.iter().find(|it| it.work.title() == title);
         let contest = contest.unwrap_or_else(|| panic!("no contest is called {title}"));
-        contest.wanted.iter().map(|wanted| (wanted.metric, wanted.bound)).collect()
+        let own = contest.wanted.iter().filter(|wanted| wanted.whom == Contender::Gateway);
+        own.map(|wanted| (wanted.metric, wanted.bound)).collect()
+    }
+
+    #[test]
+    fn by_epoll_an_echo_may_cost_little_more_than_a_bare_loop() {
+        for contest in Suite::Full.contests(5) {
+            let own = contest.wanted.iter().find(|wanted| wanted.whom == Contender::ByEpoll);
+            let closed = matches!(contest.work, Work::Echo { pace: Pace::Closed, .. });
+            assert!(!closed || own.is_some_and(|own| own.bound == Bound::AtMost(1.03)));
+        }
     }
 
     #[test]

@@ -85,6 +85,8 @@ pub struct Figure {
 /// What the gateway is to reach, and whether it does.
 #[derive(Clone, Debug, Serialize)]
 pub struct BoundReport {
+    /// Whose figure.
+    pub server: String,
     /// What is bounded.
     pub metric: Metric,
     /// Whether it is the ratio of that.
@@ -141,8 +143,7 @@ impl Comparison {
             (!row.figures.is_empty()).then_some(row)
         });
         let rows: Vec<_> = rows.collect();
-        let gateway = rows.iter().find(|row| row.server == Contender::Gateway.name());
-        let wanted = contest.wanted.iter().map(|wanted| BoundReport::new(wanted, gateway));
+        let wanted = contest.wanted.iter().map(|wanted| BoundReport::new(wanted, &rows));
         let left_out = results
             .failures
             .iter()
@@ -225,16 +226,17 @@ impl Figure {
 }
 
 impl BoundReport {
-    fn new(wanted: &Wanted, gateway: Option<&Row>) -> Self {
-        let Wanted { metric, of, bound } = *wanted;
-        let figure =
-            gateway.and_then(|row| row.figures.iter().find(|figure| figure.metric == metric));
+    fn new(wanted: &Wanted, rows: &[Row]) -> Self {
+        let Wanted { whom, metric, of, bound } = *wanted;
+        let server = whom.name();
+        let row = rows.iter().find(|row| row.server == server);
+        let figure = row.and_then(|row| row.figures.iter().find(|figure| figure.metric == metric));
         let value = figure.and_then(|figure| match of {
             Of::Value => Some(figure.value),
             Of::Ratio => figure.ratio,
         });
         let outcome = value.map(|value| value.outcome(bound));
-        Self { metric, is_ratio: of == Of::Ratio, bound, value, outcome }
+        Self { server, metric, is_ratio: of == Of::Ratio, bound, value, outcome }
     }
 }
 
@@ -280,7 +282,8 @@ impl BoundReport {
             Bound::AtLeast(limit) => ("at least", limit),
         };
         let to = if self.is_ratio { format!(" to {against}") } else { String::new() };
-        let wanted = format!("tidegate: {}{to}, wanted {relation} {limit}", self.metric.head());
+        let (server, head) = (&self.server, self.metric.head());
+        let wanted = format!("{server}: {head}{to}, wanted {relation} {limit}");
         let Some((Spread { median, low, high }, outcome)) = self.value.zip(self.outcome) else {
             return format!("{wanted}: not known");
         };

@@ -378,9 +378,8 @@ fn admin(counted: &Snapshot) -> [Family; 4] {
          of a batch counts.",
     );
     let by_code = counted.refusals.iter();
-    refusals
-        .samples
-        .extend(by_code.map(|(code, count)| sample("code", (*code).to_owned(), *count)));
+    let by_code = by_code.map(|(code, count)| sample("code", (*code).to_owned(), *count));
+    refusals.samples.extend(by_code);
     let help = "Connections to the admin address that are there now.";
     let connections = family("admin_connections", MetricKind::Gauge, help).one(counted.connections);
     let help = "Idle connections to the admin address that were ended to make room for others.";

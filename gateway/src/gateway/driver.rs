@@ -7,8 +7,8 @@ use crate::control::{self, Carrier};
 use crate::kernel::{self, Driver};
 
 /// Descriptors of a shard beside its listeners and connections: its epoll instance, its waker, and
-/// one to spare.
-const OF_A_SHARD: u64 = 3;
+/// a burst of those whom another shard has accepted and who have no slot yet.
+const OF_A_SHARD: u64 = 2 + 64;
 
 /// Descriptors for all else that a process opens: standard streams, files that are looked at.
 const SPARE: u64 = 32;
@@ -29,7 +29,7 @@ pub struct TooFewDescriptors {
 }
 
 /// By what shards ask the kernel.
-pub(super) fn choose(choice: DriverChoice) -> Carrier {
+fn choose(choice: DriverChoice) -> Carrier {
     let (driver, why) = match choice {
         DriverChoice::Only(driver) => (driver, "it is configured".into()),
         DriverChoice::Auto => match kernel::probe_io_uring() {
@@ -40,39 +40,74 @@ pub(super) fn choose(choice: DriverChoice) -> Carrier {
     Carrier { driver, why }
 }
 
-/// Says by what, and why.
-pub(super) fn announce(carrier: &Carrier, choice: DriverChoice) {
-    let Carrier { driver, why } = carrier;
+/// Says by what, and why, and what was lowered.
+pub(super) fn announce(resolved: &Resolved, choice: DriverChoice) {
+    let Carrier { driver, why } = &resolved.carrier;
     match (choice, driver) {
         (DriverChoice::Auto, Driver::Epoll) => {
             tracing::warn!("shards ask the kernel by {driver}, which costs more: {why}");
         }
         _ => tracing::info!("shards ask the kernel by {driver}: {why}"),
     }
+    if let Some(lowered) = resolved.lowered {
+        tracing::warn!("{lowered}");
+    }
 }
 
-/// Whether `limit` open files suffice for so many shards by epoll. With fewer, shards have fewer
-/// connections if their number is the default; if it is not, that is an error.
-pub(super) fn fit(config: &mut Config, shards: usize, limit: u64) -> Result<(), TooFewDescriptors> {
-    let (beside, shards) = (beside(config, shards), shards as u64);
-    let slots = limit.saturating_sub(beside) / shards;
+/// What a start makes of a configuration here.
+pub(super) struct Resolved {
+    pub(super) shards: usize,
+    pub(super) carrier: Carrier,
+    /// What was lowered, if anything was.
+    pub(super) lowered: Option<Lowered>,
+}
+
+/// Shards have fewer connections than by default. Displayed, it says why, and what to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Lowered {
+    limit: u64,
+    wanted: u64,
+    connections: u32,
+}
+
+/// Finds out how many shards there are, and by what they ask the kernel, and fits the configuration
+/// to the limit of open files as it is.
+pub(super) fn resolve(config: &mut Config) -> Result<Resolved, TooFewDescriptors> {
+    let shards = config.shards.resolve(super::cores());
+    let carrier = choose(config.driver);
+    let lowered = fit(config, shards, carrier.driver, kernel::open_files())?;
+    Ok(Resolved { shards, carrier, lowered })
+}
+
+/// Whether `limit` open files suffice for so many shards. With fewer, shards have fewer connections
+/// if their number is the default. If it is not, that is an error by epoll; a ring tells it itself.
+fn fit(
+    config: &mut Config,
+    shards: usize,
+    driver: Driver,
+    limit: u64,
+) -> Result<Option<Lowered>, TooFewDescriptors> {
+    // What there is for each shard, and how many of these there are.
+    let (beside, parts) = match driver {
+        // The limit bounds the table of each ring by itself.
+        Driver::IoUring => (0, 1),
+        Driver::Epoll => (beside(config, shards), shards as u64),
+    };
+    let slots = limit.saturating_sub(beside) / parts;
     if u64::from(config.limits.slots()) <= slots {
-        return Ok(());
+        return Ok(None);
     }
-    let wanted = beside + shards * u64::from(config.limits.slots());
+    let wanted = beside + parts * u64::from(config.limits.slots());
     let connections = most_connections(slots);
-    let is_default = config.limits.connections == Limits::default().connections;
-    if !is_default || connections < CONNECTIONS_MIN {
-        return Err(TooFewDescriptors { limit, wanted, connections });
+    if config.limits.connections == Limits::default().connections && connections >= CONNECTIONS_MIN
+    {
+        config.limits.connections = connections;
+        return Ok(Some(Lowered { limit, wanted, connections }));
     }
-    tracing::warn!(
-        "each shard has {connections} connections in place of {}: the limit of open files is \
-         {limit}; raise it to {wanted} (`ulimit -n {wanted}`, or `LimitNOFILE={wanted}` in a \
-         systemd unit)",
-        config.limits.connections
-    );
-    config.limits.connections = connections;
-    Ok(())
+    match driver {
+        Driver::IoUring => Ok(None),
+        Driver::Epoll => Err(TooFewDescriptors { limit, wanted, connections }),
+    }
 }
 
 /// Descriptors beside those of connections.
@@ -93,6 +128,19 @@ fn most_connections(slots: u64) -> u32 {
     let most = u32::try_from(slots).unwrap_or(u32::MAX);
     // Slots are connections and few more, so there is little to count down.
     (0..=most).rev().find(fits).unwrap_or(0)
+}
+
+impl fmt::Display for Lowered {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { limit, wanted, connections } = self;
+        write!(
+            out,
+            "each shard has {connections} connections in place of {}: the limit of open files is \
+             {limit}; raise it to {wanted} (`ulimit -n {wanted}`, or `LimitNOFILE={wanted}` in a \
+             systemd unit)",
+            Limits::default().connections
+        )
+    }
 }
 
 impl fmt::Display for TooFewDescriptors {
@@ -125,28 +173,39 @@ mod tests {
     #[test]
     fn what_fits_stays_as_it_is() {
         let mut config = of(100);
-        // A sixteenth more slots; a listener and three descriptors; all that for two shards.
-        let needed = 2 * (106 + 4) + SPARE;
-        assert_eq!(fit(&mut config, 2, needed), Ok(()));
-        assert_eq!(config.limits.connections, 100);
-        let error = fit(&mut config, 2, needed - 1).unwrap_err();
+        let mut fit = |limit| fit(&mut config, 2, Driver::Epoll, limit);
+        // A sixteenth more slots, a listener, and what is the shard's own; all that for two.
+        let needed = 2 * (106 + 1 + OF_A_SHARD) + SPARE;
+        assert_eq!(fit(needed), Ok(None));
+        let error = fit(needed - 1).unwrap_err();
         assert_eq!((error.wanted, error.connections), (needed, 99));
         assert!(error.to_string().contains(&format!("ulimit -n {needed}")), "{error}");
+        assert_eq!(config.limits.connections, 100);
     }
 
     #[test]
     fn the_default_is_lowered_to_what_fits() {
         let mut config = of(Limits::default().connections);
-        assert_eq!(fit(&mut config, 2, 1024), Ok(()));
-        assert!(config.limits.connections > 400, "{}", config.limits.connections);
+        let lowered = fit(&mut config, 2, Driver::Epoll, 1024).unwrap().unwrap();
+        assert_eq!(lowered.connections, config.limits.connections);
+        assert!(config.limits.connections > 300, "{}", config.limits.connections);
         let needed = 2 * u64::from(config.limits.slots()) + beside(&config, 2);
         assert!((1020..=1024).contains(&needed), "{needed}");
     }
 
     #[test]
+    fn each_ring_has_the_whole_limit() {
+        let mut config = of(Limits::default().connections);
+        assert!(fit(&mut config, 8, Driver::IoUring, 1024).unwrap().is_some());
+        assert_eq!((config.limits.slots(), config.limits.connections), (1024, 964));
+        // What was written is left to the ring, which says what it lacks.
+        assert_eq!(fit(&mut of(5000), 8, Driver::IoUring, 1024), Ok(None));
+    }
+
+    #[test]
     fn too_few_for_any_shard_are_refused() {
         let mut config = of(Limits::default().connections);
-        let error = fit(&mut config, 64, 256).unwrap_err();
+        let error = fit(&mut config, 64, Driver::Epoll, 256).unwrap_err();
         assert!(error.to_string().contains("fewer shards"), "{error}");
     }
 }

@@ -40,7 +40,7 @@ use crate::bill::Bill;
 use crate::config::{Config, Listener};
 use crate::control::{self, AdminThread, Carrier};
 use crate::hub::{self, Door, Identity, Seed};
-use crate::kernel::{self, Driver, Waker};
+use crate::kernel::{Driver, Waker};
 use crate::listen::{self, ListeningSockets};
 use crate::names::Node;
 use crate::shard::{self, Assembly, Command};
@@ -49,6 +49,7 @@ use crate::steering::{Counters, Handle};
 #[doc(inline)]
 pub use crate::protocol::program::Program;
 pub use bill::bill;
+use driver::Resolved;
 pub use error::{
     AdminError, ListenError, RingError, ShardEnd, ShardError, StartError, TooFewDescriptors,
 };
@@ -140,13 +141,9 @@ impl Gateway {
         R: FnOnce() -> io::Result<()>,
     {
         config.check().map_err(StartError::Config)?;
-        let shards = config.shards.resolve(cores());
-        let carrier = driver::choose(config.driver);
-        driver::announce(&carrier, config.driver);
-        if carrier.driver == Driver::Epoll {
-            let fitting = driver::fit(&mut config, shards, kernel::open_files());
-            fitting.map_err(StartError::Descriptors)?;
-        }
+        let resolved = driver::resolve(&mut config).map_err(StartError::Descriptors)?;
+        driver::announce(&resolved, config.driver);
+        let Resolved { shards, carrier, .. } = resolved;
         let bill = bill(&config, shards, carrier.driver);
         bill.check(config.memory.limit()).map_err(StartError::Budget)?;
         let ListeningSockets { addresses, by_shard } =
@@ -292,12 +289,22 @@ pub fn cores() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }
 
-/// The bill of a gateway of this configuration on this machine: with as many shards as it would
-/// have, and by what they would ask the kernel.
+/// The bill of a gateway of this configuration, started here and now: with as many shards as it
+/// would have, as many connections, and by what they would ask the kernel.
+///
+/// # Errors
+/// There are too few descriptors for all connections.
+pub fn bill_here(mut config: Config) -> Result<Bill, TooFewDescriptors> {
+    let Resolved { shards, carrier, .. } = driver::resolve(&mut config)?;
+    Ok(bill(&config, shards, carrier.driver))
+}
+
+/// What a start here and now would warn of, one line each: that shards would have fewer connections
+/// than by default.
 #[must_use]
-pub fn bill_here(config: &Config) -> Bill {
-    let shards = config.shards.resolve(cores());
-    bill(config, shards, driver::choose(config.driver).driver)
+pub fn doubts_here(mut config: Config) -> Vec<String> {
+    let resolved = driver::resolve(&mut config).ok();
+    resolved.and_then(|it| it.lowered).iter().map(ToString::to_string).collect()
 }
 
 /// Who this gateway is, from now on.

@@ -15,7 +15,8 @@
 //!   and no completion is left, the memory of every such send is free again.
 //! - [`Operation::Poll`] completes once and is then disarmed.
 //! - [`Operation::PollOn`] completes once or more for what arrives behind its last completion,
-//!   perhaps when that is received already, and never again for what was there. A receive that took
+//!   perhaps when that is received already, and not again for what was there, unless a send of the
+//!   connection is armed meanwhile. A receive that took
 //!   less than it had room for, or found nothing, has emptied the socket unless it says that there
 //!   is more: whatever arrives behind it is told of, and that completion comes behind the
 //!   receive's. Only an end by a reset may be there in silence; the completion before has told of

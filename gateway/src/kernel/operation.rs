@@ -16,7 +16,7 @@ pub enum Operation {
     /// Tell each time that the connection becomes readable, is closed by its peer or fails, from
     /// what is so already on: completes with [`Readable`](super::Completion::Readable) again and
     /// again, until one says that the poll is no longer armed. What was told of once and is still
-    /// there is not told of again.
+    /// there is not told of again, unless a send is armed meanwhile.
     PollOn {
         /// The connection.
         slot: Slot,

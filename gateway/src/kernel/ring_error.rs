@@ -70,9 +70,10 @@ impl fmt::Display for RingError {
             }
             Self::TooManyDescriptors { wanted } => write!(
                 out,
-                "a table of {wanted} connections is over the limit of open files, which bounds \
-                 each shard's table: raise it (`ulimit -n {wanted}`, or `LimitNOFILE={wanted}` in \
-                 a systemd unit), or set limits.connections lower and use more shards"
+                "a table of {wanted} connections is over the limit of open files: raise it \
+                 (`ulimit -n {wanted}`, or `LimitNOFILE={wanted}` in a systemd unit), or set \
+                 limits.connections lower. By io_uring the limit bounds each shard's table by \
+                 itself, so that more shards have more connections"
             ),
             Self::NoMemory => out.write_str(
                 "the kernel has no memory for the ring: lower limits.connections, or raise the \

@@ -34,6 +34,12 @@ impl Peer {
         self.stream.write_all(bytes).expect("the kernel has room for a few bytes");
     }
 
+    /// Says one byte out of band (tcp(7)): it is not part of the stream.
+    pub fn say_urgently(&mut self, byte: u8) {
+        let sent = SockRef::from(&self.stream).send_out_of_band(&[byte]);
+        assert_eq!(sent.expect("the kernel has room for a byte"), 1);
+    }
+
     /// Reads `count` bytes.
     #[track_caller]
     pub fn hear(&mut self, count: usize) -> Vec<u8> {

@@ -223,6 +223,40 @@ fn what_arrives_in_silence_before_a_full_receive_is_told_of_behind_it() {
     kernel.expect(connection.still_polled());
 }
 
+/// A receive stops where urgent data stands, as if the socket were empty.
+#[test]
+fn what_is_behind_urgent_data_is_received_by_who_goes_by_what_is_told() {
+    for is_awaited in [true, false] {
+        let (mut kernel, connection, mut peer) = polled_on();
+        peer.say(b"a");
+        if is_awaited {
+            kernel.expect(connection.still_polled());
+        }
+        peer.say_urgently(b'!');
+        peer.say(b"b");
+        std::thread::sleep(MOMENT);
+        let mut heard = Vec::new();
+        let is_told = |next| matches!(next, Completion::Readable { .. }).then_some(());
+        kernel.enter_until(is_told);
+        kernel.lend(0);
+        while heard.len() < 2 {
+            kernel.push([connection.receive()]);
+            let (result, more) = kernel.enter_until(|next| match next {
+                Completion::Received { result, more, .. } => Some((result, more)),
+                _ => None,
+            });
+            if let Ok(count) = result {
+                heard.extend_from_slice(kernel.received(0, count as usize));
+                kernel.lend(0);
+            }
+            if !more && heard.len() < 2 {
+                kernel.enter_until(is_told);
+            }
+        }
+        assert_eq!(heard, b"ab");
+    }
+}
+
 #[test]
 fn a_poll_that_stays_tells_of_an_end_and_the_receive_before_says_there_is_more() {
     let (mut kernel, connection, mut peer) = polled_on();

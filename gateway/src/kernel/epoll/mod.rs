@@ -4,7 +4,7 @@
 //! one system call each, and asks epoll (epoll(7)) what has become ready. So each rule of [`Ring`]
 //! about order and about memory holds by construction.
 //!
-//! A connection is registered once, with its first poll, and told of by edges; whether a poll of
+//! A connection is registered once, as it is accepted, and told of by edges; whether a poll of
 //! either kind is armed is known here ([`Places`]), so that arming and removing one takes no system
 //! call.
 
@@ -31,7 +31,7 @@ use armed::ArmedSends;
 pub(super) use armed::armed_bytes;
 use listeners::Listeners;
 pub(super) use places::PLACE_BYTES;
-use places::Places;
+use places::{FAILED, Places, READABLE};
 
 /// The most that epoll tells of at once.
 pub(super) const EVENTS: usize = 1024;
@@ -134,11 +134,8 @@ impl Epoll {
 
     /// A connection has become readable, or has room for a send that is armed.
     fn told_of(&mut self, slot: Slot, flags: EventFlags, memory: &mut Memory) {
-        const FAILED: EventFlags = EventFlags::HUP.union(EventFlags::ERR);
-        const ENDED: EventFlags = FAILED.union(EventFlags::RDHUP);
-        if flags.intersects(EventFlags::IN | ENDED) {
-            let ended = flags.intersects(ENDED);
-            self.completions.extend(self.places.is_readable(slot, ended));
+        if flags.intersects(READABLE) {
+            self.completions.extend(self.places.is_readable(slot, flags));
         }
         if flags.intersects(EventFlags::OUT | FAILED) {
             self.send_armed_again(slot, memory);
@@ -187,8 +184,8 @@ impl Ring for Epoll {
     fn adopt(&mut self, memory: &mut Memory, first: Slot, sockets: Vec<OwnedFd>) -> io::Result<()> {
         self.carry_out(memory);
         for (slot, socket) in (first..).zip(sockets) {
-            let put = self.places.put(slot, socket);
-            put.map_err(|_| io::Error::from_raw_os_error(libc::EMFILE))?;
+            let put = self.places.put(&self.epoll, slot, socket);
+            put.map_err(|error| io::Error::from_raw_os_error(error.0))?;
         }
         Ok(())
     }

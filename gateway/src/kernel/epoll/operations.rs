@@ -3,7 +3,7 @@
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
 use super::armed::ArmedSend;
-use super::places::{Found, PollMode};
+use super::places::{PollMode, Receipt};
 use super::{Epoll, unacknowledged};
 use crate::kernel::{
     AreaName, BufferId, Completion, Errno, Generation, HEADROOM, Memory, Operation, Slot, Span,
@@ -26,12 +26,8 @@ impl Epoll {
     fn complete(&mut self, operation: Operation, memory: &mut Memory) -> Option<Completion> {
         use Operation as O;
         match operation {
-            O::Poll { slot, generation } => {
-                self.places.poll(&self.epoll, slot, generation, PollMode::Once)
-            }
-            O::PollOn { slot, generation } => {
-                self.places.poll(&self.epoll, slot, generation, PollMode::Stays)
-            }
+            O::Poll { slot, generation } => self.places.poll(slot, generation, PollMode::Once),
+            O::PollOn { slot, generation } => self.places.poll(slot, generation, PollMode::Stays),
             O::Unpoll { slot, generation } => {
                 self.places.unpoll(slot, generation);
                 None
@@ -72,12 +68,10 @@ impl Epoll {
                 None
             }
             O::Accept { listener, slot } => {
-                let accepted = self.listeners.accept(listener);
-                let result =
-                    accepted.and_then(|(socket, peer)| match self.places.put(slot, socket) {
-                        Ok(()) => Ok(peer),
-                        Err(_) => Err(Errno::BAD_DESCRIPTOR),
-                    });
+                let result = self.listeners.accept(listener).and_then(|(socket, peer)| {
+                    self.places.put(&self.epoll, slot, socket)?;
+                    Ok(peer)
+                });
                 Some(Completion::Accepted { listener, slot, result })
             }
             O::AskUnacknowledged { slot, generation } => {
@@ -115,7 +109,7 @@ impl Epoll {
         };
         let result = recv(socket, bytes, RecvFlags::DONTWAIT);
         let result = result.map(|(count, _)| count as u32).map_err(Errno::from);
-        let more = self.places.received(slot, Found { result, room });
+        let more = self.places.received(slot, Receipt { result, room });
         (result, more)
     }
 

@@ -12,8 +12,18 @@ use crate::kernel::{Completion, Errno, Generation, Slot};
 /// Bytes for each slot that has been in use.
 pub(in crate::kernel) const PLACE_BYTES: usize = size_of::<Place>();
 
-/// What a connection is registered with: its end is told of as well.
-const INPUT: EventFlags = EventFlags::IN.union(EventFlags::RDHUP).union(EventFlags::ET);
+/// What a connection is registered with: its end is told of as well, and urgent data.
+const INPUT: EventFlags =
+    EventFlags::IN.union(EventFlags::RDHUP).union(EventFlags::PRI).union(EventFlags::ET);
+
+/// The peer has failed: a reset, most often.
+pub(super) const FAILED: EventFlags = EventFlags::HUP.union(EventFlags::ERR);
+
+/// The peer has ended or failed.
+const ENDED: EventFlags = FAILED.union(EventFlags::RDHUP);
+
+/// What is to be received, an end or an error.
+pub(super) const READABLE: EventFlags = EventFlags::IN.union(EventFlags::PRI).union(ENDED);
 
 /// All connections, by slot.
 pub(super) struct Places {
@@ -30,12 +40,13 @@ struct Place {
     /// Whom the poll is of that was armed last.
     generation: Generation,
     poll: PollMode,
-    /// epoll watches the socket, from its first poll on.
-    watched: bool,
     /// It was told that there is something to receive, and no receive has emptied the socket since.
     readable: bool,
     /// It was told that the peer has ended or failed.
     ended: bool,
+    /// It was told of urgent data (tcp(7)), and no receive has found nothing since. Receives stop
+    /// at the mark of such data though there is more behind it.
+    urgent: bool,
 }
 
 /// The poll of a connection.
@@ -52,7 +63,7 @@ pub(super) enum PollMode {
 
 /// What a receive has found.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Found {
+pub(super) struct Receipt {
     pub(super) result: Result<u32, Errno>,
     /// How much it had room for.
     pub(super) room: u32,
@@ -71,16 +82,26 @@ impl Places {
         socket.map(AsFd::as_fd).ok_or(Errno::BAD_DESCRIPTOR)
     }
 
-    /// Puts a socket into a slot that is free; gives it back if there is no such slot.
-    pub(super) fn put(&mut self, slot: Slot, socket: OwnedFd) -> Result<(), OwnedFd> {
-        let slot = slot as usize;
-        if slot >= self.slots {
-            return Err(socket);
+    /// Puts a socket into a slot that is free, and has epoll watch it from here on.
+    ///
+    /// # Errors
+    /// `EBADF`: there is no such slot. `ENOSPC`: the user may have no more watched
+    /// (`fs.epoll.max_user_watches`, epoll(7)). `ENOMEM`. The socket is closed.
+    pub(super) fn put(
+        &mut self,
+        epoll: impl AsFd,
+        slot: Slot,
+        socket: OwnedFd,
+    ) -> Result<(), Errno> {
+        let index = slot as usize;
+        if index >= self.slots {
+            return Err(Errno::BAD_DESCRIPTOR);
         }
-        if slot >= self.places.len() {
-            self.places.resize_with(slot + 1, Place::default);
+        epoll::add(epoll, &socket, data_of(slot), INPUT)?;
+        if index >= self.places.len() {
+            self.places.resize_with(index + 1, Place::default);
         }
-        self.places[slot] = Place { socket: Some(socket), ..Place::default() };
+        self.places[index] = Place { socket: Some(socket), ..Place::default() };
         Ok(())
     }
 
@@ -89,31 +110,20 @@ impl Places {
         std::mem::take(self.places.get_mut(slot as usize)?).socket
     }
 
-    /// Arms a poll. It completes at once if there is something to receive.
-    ///
-    /// Who cannot be watched, because the user may have no more of that (`max_user_watches`,
-    /// epoll(7)) or the kernel has no memory, is closed and told of: receives say the rest.
+    /// Arms a poll. It completes at once if there is something to receive, or no connection:
+    /// receives say the rest.
     pub(super) fn poll(
         &mut self,
-        epoll: impl AsFd,
         slot: Slot,
         generation: Generation,
         poll: PollMode,
     ) -> Option<Completion> {
         let gone = Completion::Readable { slot, generation, armed: false, ended: true };
         let Some(place) = self.places.get_mut(slot as usize) else { return Some(gone) };
-        let Some(socket) = &place.socket else { return Some(gone) };
-        (place.generation, place.poll) = (generation, poll);
-        if !place.watched {
-            let data = EventData::new_u64(source::CONNECTION | u64::from(slot));
-            if epoll::add(epoll, socket, data, INPUT).is_err() {
-                *place = Place::default();
-                return Some(gone);
-            }
-            // What is there already it tells of by itself.
-            place.watched = true;
-            return None;
+        if place.socket.is_none() {
+            return Some(gone);
         }
+        (place.generation, place.poll) = (generation, poll);
         if place.readable { place.tell(slot) } else { None }
     }
 
@@ -126,23 +136,27 @@ impl Places {
         }
     }
 
-    /// epoll has told that a connection is readable, or has ended.
-    pub(super) fn is_readable(&mut self, slot: Slot, ended: bool) -> Option<Completion> {
+    /// epoll has told of a connection: that it is readable, has ended, or has urgent data.
+    pub(super) fn is_readable(&mut self, slot: Slot, flags: EventFlags) -> Option<Completion> {
         let place = self.places.get_mut(slot as usize)?;
         place.readable = true;
-        place.ended |= ended;
+        place.ended |= flags.intersects(ENDED);
+        place.urgent |= flags.contains(EventFlags::PRI);
         place.tell(slot)
     }
 
     /// A receive is done; whether there may be more to receive. One that took less than it had room
-    /// for has emptied the socket but for an end that was told of; of one that took as much the
-    /// kernel is asked.
-    pub(super) fn received(&mut self, slot: Slot, found: Found) -> bool {
+    /// for has emptied the socket but for an end that was told of, or what is behind urgent data;
+    /// of one that took as much the kernel is asked.
+    pub(super) fn received(&mut self, slot: Slot, found: Receipt) -> bool {
         let Some(place) = self.places.get_mut(slot as usize) else { return false };
         let more = match found.result {
             Ok(0) => return false,
-            Ok(count) => place.ended || (count == found.room && place.has_left()),
-            Err(Errno::AGAIN) => place.ended,
+            Ok(count) => place.ended || place.urgent || (count == found.room && place.has_left()),
+            Err(Errno::AGAIN) => {
+                place.urgent = false;
+                place.ended
+            }
             Err(_) => return false,
         };
         // What arrives from here on is told of anew.
@@ -150,23 +164,21 @@ impl Places {
         more && found.result.is_ok()
     }
 
-    /// Has epoll tell as well when there is room to send, now or later; whether it will. It does so
-    /// for good: only a send that found no room has room told of, so who takes what is sent costs
-    /// nothing more.
+    /// Has epoll tell as well when there is room to send, now or later. It does so for good: only a
+    /// send that found no room has room told of, so who takes what is sent costs nothing more.
     pub(super) fn watch_room(&mut self, epoll: impl AsFd, slot: Slot) -> Result<(), Errno> {
         let Some(place) = self.places.get_mut(slot as usize) else {
             return Err(Errno::BAD_DESCRIPTOR);
         };
         let Some(socket) = &place.socket else { return Err(Errno::BAD_DESCRIPTOR) };
-        let data = EventData::new_u64(source::CONNECTION | u64::from(slot));
-        let events = INPUT | EventFlags::OUT;
-        let watching = match place.watched {
-            true => epoll::modify(epoll, socket, data, events),
-            false => epoll::add(epoll, socket, data, events),
-        };
-        place.watched |= watching.is_ok();
-        watching.map_err(Errno::from)
+        epoll::modify(epoll, socket, data_of(slot), INPUT | EventFlags::OUT)?;
+        Ok(())
     }
+}
+
+/// What an event of a connection carries.
+fn data_of(slot: Slot) -> EventData {
+    EventData::new_u64(source::CONNECTION | u64::from(slot))
 }
 
 impl Place {

@@ -65,7 +65,8 @@ impl PlainAccepts {
     }
 }
 
-/// Puts the sockets of a portion into the table. If the kernel refuses, none of them is accepted.
+/// Puts the sockets of a portion into the table. Those that the kernel does not take are not
+/// accepted.
 fn install(ring: &IoUring, portion: &mut [&mut PlainAccept]) {
     let first = portion[0].slot;
     let mut descriptors = Vec::new();
@@ -79,12 +80,12 @@ fn install(ring: &IoUring, portion: &mut [&mut PlainAccept]) {
         return;
     }
     let updated = ring.submitter().register_files_update(first, &descriptors);
-    let error = match updated {
-        Ok(count) if count == descriptors.len() => return,
-        Ok(_) => Errno(libc::ENOMEM),
-        Err(error) => error.into(),
+    let (taken, error) = match updated {
+        Ok(count) => (count, Errno(libc::ENOMEM)),
+        Err(error) => (0, error.into()),
     };
-    for accept in portion {
+    let left = portion.iter_mut().filter(|accept| (accept.slot - first) as usize >= taken);
+    for accept in left.filter(|accept| accept.result.is_ok()) {
         accept.result = Err(error);
     }
 }
