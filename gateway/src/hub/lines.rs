@@ -35,12 +35,13 @@ pub(crate) fn lines(settings: &Settings, shards: usize) -> Vec<Line> {
     let recovering = recovering(settings);
     // While a mailbox is full, nobody who publishes is read from, and once as much as two hold
     // waits behind it, nobody who opens, and nobody subscribes or closes others; what comes to wait
-    // then is that connections and subscriptions have ended,
-    // which each shard may have to hear of those who were present, one question for each that
-    // recovers, and as many that were accepted as another shard had places.
+    // then is that connections and subscriptions have ended, which each shard may have to hear of
+    // those who were present, one order to close others for each connection that has ended, which
+    // each shard may have to carry out, one question for each that recovers, and as many that were
+    // accepted as another shard had places.
     let ended = u64::from(subscriptions) + u64::from(present);
-    let waiting = ended + recovering + 2 * u64::from(mailbox) + u64::from(slots);
-    let told = u64::from(present) * (shards as u64 - 1);
+    let waiting = ended + recovering + 2 * u64::from(mailbox) + 2 * u64::from(slots);
+    let told = (u64::from(present) + u64::from(slots)) * (shards as u64 - 1);
     let waiting = of(waiting, MAIL_BYTES) + of(told, size_of::<Mail>());
     let places = shards as u64 * u64::from(mailbox);
     vec![

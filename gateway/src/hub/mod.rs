@@ -258,12 +258,18 @@ impl Hub {
         }
     }
 
-    /// Closes connections for a handler of this shard.
+    /// Closes connections for a handler of this shard; `anyway`, however much mail waits, for one
+    /// that is told of an end, once.
     ///
     /// # Errors
     /// [`NotDone::Busy`]: very much mail waits, of which this would be more.
-    pub(crate) fn disconnect(&mut self, target: &Target, why: Why) -> Result<(), NotDone> {
-        if self.is_overfull() {
+    pub(crate) fn disconnect(
+        &mut self,
+        target: &Target,
+        why: Why,
+        anyway: bool,
+    ) -> Result<(), NotDone> {
+        if !anyway && self.is_overfull() {
             return Err(NotDone::Busy);
         }
         let ask = |why| {
@@ -392,7 +398,7 @@ mod tests {
     }
 
     fn sends_away(hub: &mut Hub, name: &Name) -> Result<(), NotDone> {
-        hub.disconnect(&Target::Topic(name.clone()), Cause::Done.into())
+        hub.disconnect(&Target::Topic(name.clone()), Cause::Done.into(), false)
     }
 
     #[test]

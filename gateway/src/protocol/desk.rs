@@ -12,11 +12,18 @@ use crate::hub::{Content, Hub, Message, NotDone, Publication, Target, Why};
 pub struct Desk<'d> {
     hub: &'d mut Hub,
     now: Duration,
+    /// Whether it may still close others while very much mail waits.
+    has_last_order: bool,
 }
 
 impl<'d> Desk<'d> {
     pub(crate) fn new(hub: &'d mut Hub, now: Duration) -> Self {
-        Self { hub, now }
+        Self { hub, now, has_last_order: false }
+    }
+
+    /// Where it is told that a connection has ended: nobody could try again later.
+    pub(crate) fn of_end(hub: &'d mut Hub, now: Duration) -> Self {
+        Self { hub, now, has_last_order: true }
     }
 
     /// The time of this call, since some moment before the start. Calls for what has come in
@@ -47,7 +54,12 @@ impl<'d> Desk<'d> {
     ///
     /// # Errors
     /// [`NotDone::Busy`] while very much mail waits: as much as two mailboxes hold, on any shard.
+    /// In [`Handler::ended`](super::Handler::ended), behind which no call comes, one order is
+    /// taken even so: the first but for [`Target::All`], which is mail for every shard.
     pub fn disconnect(&mut self, target: &Target, why: impl Into<Why>) -> Result<(), NotDone> {
-        self.hub.disconnect(target, why.into())
+        let anyway =
+            self.has_last_order && !matches!(target, Target::All) && self.hub.is_overfull();
+        self.has_last_order &= !anyway;
+        self.hub.disconnect(target, why.into(), anyway)
     }
 }

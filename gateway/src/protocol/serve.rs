@@ -222,7 +222,8 @@ pub trait Handler {
     fn event(&mut self, _context: &mut Context<'_, '_>, _event: Event<'_>) {}
 
     /// The connection has ended, and so have its subscriptions; `state` is what the handler kept
-    /// for it.
+    /// for it. It may close others, such as all that its peer has brought together: one such order
+    /// is taken however much mail waits ([`Desk::disconnect`]).
     fn ended(&mut self, _desk: &mut Desk<'_>, _id: ConnectionId, _state: u32, _end: End) {}
 
     /// Appends what the handler keeps for a connection whose 32 bits are `state`, as bytes that

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use tidegate::config::Route;
 use tidegate::gateway::Program;
-use tidegate::handler::{Body, Context, Decision, Desk, Handler, Piece, Publishing, Response};
-use tidegate::hub::{ConnectionFilter, Errand, Outcome, Publication, Subscribing, Target};
+use tidegate::handler::{Body, Context, Decision, Desk, End, Handler, Piece, Publishing, Response};
+use tidegate::hub::{
+    Cause, ConnectionFilter, Errand, NotDone, Outcome, Publication, Subscribing, Target,
+};
 use tidegate::kernel::{Completion, Errno, Operation, Slot};
 use tidegate::names::{ConnectionId, Name};
 use tidegate::protocol::{Exchange, Protocol, Stretch};
@@ -474,6 +476,38 @@ fn who_comes_and_goes_by_a_handler_of_the_programs_is_not_read_from_while_very_m
     // Each is mail twice, and two mailboxes may wait.
     assert_eq!((taken, play.shard.is_held(1)), (16, true));
     assert_eq!(play.counters().mail_waiting, 32);
+}
+
+/// Makes very much mail wait with each message, and closes a topic as a connection ends.
+struct Owner;
+
+impl Handler for Owner {
+    fn message(&mut self, context: &mut Context<'_, '_>, _: Piece<'_>) {
+        while context.subscribe(&room(), Subscribing::default()).is_ok() {
+            assert!(context.unsubscribe(&room()));
+        }
+    }
+
+    fn ended(&mut self, desk: &mut Desk<'_>, _: ConnectionId, _: u32, _: End) {
+        let topic = Target::Topic(Name::new("told").expect("a name"));
+        assert_eq!(desk.disconnect(&Target::All, Cause::Done), Err(NotDone::Busy));
+        assert_eq!(desk.disconnect(&topic, Cause::Wish(4008)), Ok(()));
+        assert_eq!(desk.disconnect(&topic, Cause::Wish(4009)), Err(NotDone::Busy), "one is");
+    }
+}
+
+#[test]
+fn who_is_told_of_an_end_can_close_others_though_very_much_mail_waits() {
+    let handlers =
+        |route: &Route| (route.path == "/owner").then(|| Box::new(Owner) as Box<dyn Handler>);
+    let more = "[[route]]\npath = '/room'\nhandler = 'hub?topic=told'\n\
+                [[route]]\npath = '/owner'\nhandler = 'echo'\n[hub]\nmailbox = 16\n";
+    let mut play = Play::of(more, Program::default().handlers(handlers));
+    play.each_asks_for(&["/room", "/owner"]);
+    let message_and_end = [Frame::text("a").masked(), Frame::close(1000, "").masked()].concat();
+    play.hears(1, &message_and_end);
+    (0..9).for_each(|_| _ = play.turn([]));
+    assert!(play.heard(0).ends_with(&Frame::close(4008, "").unmasked()), "{:?}", play.heard(0));
 }
 
 /// Answers each request with the same body.

@@ -49,7 +49,7 @@ impl<R: Ring> Connections<R> {
         self.sockets.counters.connections_open -= 1;
         self.hub.ended(address);
         let now = self.sockets.ring.now();
-        let mut desk = Desk::new(&mut self.hub, now);
+        let mut desk = Desk::of_end(&mut self.hub, now);
         let Sockets { table, profiles, .. } = &mut self.sockets;
         let ended = Ended { id, end };
         protocol::tell_end(&mut self.services, profiles, &mut table[slot], &mut desk, ended);
