@@ -1,6 +1,7 @@
 //! What has come in goes to what is spoken on its connection.
 
 use super::connections::is_amid_message;
+use super::connections::receiving::has_cause_to_hold;
 use super::sockets::put_off::LaidAside;
 use super::sockets::receiving::Arrival;
 use super::{OPERATIONS_PER_EVENT, Shard};
@@ -12,6 +13,10 @@ use crate::protocol;
 /// How many of those that open or end one turn of the loop receives from: a quarter of a
 /// millisecond's work.
 const CROWD_AT_ONCE: usize = 8;
+
+/// Of how many that are held one turn of the loop asks whether they still have to be, while others
+/// do.
+const HELD_AT_ONCE: usize = 64;
 
 impl<R: Ring> Shard<R> {
     /// Receives from connections that are readable and had to wait, as far as there are buffers.
@@ -55,13 +60,19 @@ impl<R: Ring> Shard<R> {
         !self.connections.sockets.crowd.is_empty() && !self.connections.hub.is_overfull()
     }
 
-    /// Lets publishers that were held be read from again, once there is room for what they publish.
+    /// Lets those that were held be read from again: all once there is room for what is published,
+    /// and before that, of some in each turn, who would not be held now.
     pub(super) fn resume_held(&mut self) {
-        if self.connections.sockets.held.is_empty() || self.connections.hub.is_pressed() {
-            return;
-        }
-        while let Some(slot) = self.connections.sockets.held.pop() {
-            self.connections.sockets.ready.insert(slot);
+        let count = self.connections.sockets.held.len();
+        let is_pressed = self.connections.hub.is_pressed();
+        for _ in 0..if is_pressed { count.min(HELD_AT_ONCE) } else { count } {
+            let Some(slot) = self.connections.sockets.held.pop() else { return };
+            if is_pressed && has_cause_to_hold(&self.connections, slot) {
+                // The next turn begins behind it.
+                self.connections.sockets.held.insert(slot);
+            } else {
+                self.connections.sockets.ready.insert(slot);
+            }
         }
     }
 

@@ -446,8 +446,8 @@ impl Handler for Flapping {
     }
 }
 
-#[test]
-fn who_comes_and_goes_by_a_handler_of_the_programs_is_not_read_from_while_very_much_mail_waits() {
+/// A client that is told what waits for blocks, one that flaps and one that publishes.
+fn with_one_that_flaps() -> (Play, ConnectionId) {
     let handlers =
         |route: &Route| (route.path == "/flaps").then(|| Box::new(Flapping) as Box<dyn Handler>);
     let route = |path, handler| {
@@ -456,13 +456,17 @@ fn who_comes_and_goes_by_a_handler_of_the_programs_is_not_read_from_while_very_m
              max_buffered_message = '128KiB'\n"
         )
     };
-    let routes = [route("/room", "hub?topic=told"), route("/flaps", "echo")].concat();
+    let others = [route("/flaps", "echo"), route("/publishes", "hub?topic=any")].concat();
+    let routes = route("/room", "hub?topic=told") + &others;
     let more = format!("blocks = '1MiB'\n{routes}[hub]\nmailbox = 16\n");
     let mut play = Play::of(&more, Program::default().handlers(handlers));
-    play.each_asks_for(&["/room", "/flaps"]);
+    play.each_asks_for(&["/room", "/flaps", "/publishes"]);
     let id = id_in(&mut play, 0);
-    // So many wait for a block that no mail is taken in.
-    push(&mut play, id, 40);
+    (play, id)
+}
+
+/// The client in slot 1 flaps until it is not read from; how often it has.
+fn flap(play: &mut Play) -> usize {
     let message = Frame::text("a").masked();
     let mut taken = 0;
     while taken < 100 {
@@ -473,9 +477,46 @@ fn who_comes_and_goes_by_a_handler_of_the_programs_is_not_read_from_while_very_m
         play.receives(&pushed, &mut Unread::from([(1, message.clone())]));
         taken += 1;
     }
+    taken
+}
+
+#[test]
+fn who_comes_and_goes_by_a_handler_of_the_programs_is_not_read_from_while_very_much_mail_waits() {
+    let (mut play, id) = with_one_that_flaps();
+    // So many wait for a block that no mail is taken in.
+    push(&mut play, id, 40);
     // Each is mail twice, and two mailboxes may wait.
-    assert_eq!((taken, play.shard.is_held(1)), (16, true));
+    assert_eq!((flap(&mut play), play.shard.is_held(1)), (16, true));
     assert_eq!(play.counters().mail_waiting, 32);
+}
+
+#[test]
+fn who_is_held_for_the_mail_that_waits_goes_on_though_publishers_have_to_wait_on() {
+    let (mut play, id) = with_one_that_flaps();
+    push(&mut play, id, 40);
+    play.turn([readable_in(2)]);
+    flap(&mut play);
+    assert!(play.shard.is_held(1) && play.shard.is_held(2));
+    let paused = play.counters().publishers_paused;
+    // The client takes what waits for it until mail is taken in again: what that has brought it
+    // waits for blocks yet.
+    for _ in 0..40 {
+        take(&mut play, u32::MAX);
+        if play.counters().mail_waiting == 0 {
+            break;
+        }
+    }
+    let counters = play.counters();
+    assert_eq!((counters.mail_waiting, counters.publishers_paused), (0, paused));
+    assert_eq!((play.shard.is_held(1), play.shard.is_held(2)), (false, true));
+    // Who publishes goes on once that is little.
+    for _ in 0..40 {
+        if !play.shard.is_held(2) {
+            return;
+        }
+        take(&mut play, u32::MAX);
+    }
+    panic!("who publishes is held though little waits");
 }
 
 /// Makes very much mail wait with each message, and closes a topic as a connection ends.

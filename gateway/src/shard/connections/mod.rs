@@ -2,7 +2,7 @@
 
 mod closing;
 pub(super) mod queue;
-mod receiving;
+pub(super) mod receiving;
 mod sending;
 mod told;
 

@@ -87,18 +87,28 @@ impl<R: Ring> Connections<R> {
     /// Whether the connection publishes faster than what it publishes can be delivered, or may have
     /// others come and go while very much mail waits: it is not read from for now.
     pub(crate) fn must_hold(&mut self, slot: Slot) -> bool {
-        let is_held = self.sockets.table[slot].stage != Stage::Head
-            && self.hub.is_pressed()
-            && !self.sockets.table[slot].is_closing()
-            && (self.hub.publishes(slot)
-                || self.sockets.table[slot].makes_mail()
-                || (calls_what_is_brought(self, slot) && self.hub.is_overfull()));
+        let is_held = has_cause_to_hold(self, slot);
         if is_held {
             self.sockets.counters.publishers_paused += 1;
             self.sockets.held.insert(slot);
         }
         is_held
     }
+}
+
+/// Whether the connection is one that is held as mail and messages stand now, for those who are and
+/// those who are not.
+pub(in crate::shard) fn has_cause_to_hold<R: Ring>(
+    connections: &Connections<R>,
+    slot: Slot,
+) -> bool {
+    let Connections { sockets, hub, .. } = connections;
+    sockets.table[slot].stage != Stage::Head
+        && hub.is_pressed()
+        && !sockets.table[slot].is_closing()
+        && (hub.publishes(slot)
+            || sockets.table[slot].makes_mail()
+            || (calls_what_is_brought(connections, slot) && hub.is_overfull()))
 }
 
 /// Whether a handler is called for what comes in that the program brings along. What that publishes
