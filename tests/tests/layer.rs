@@ -176,6 +176,63 @@ fn a_body_that_comes_piece_by_piece_is_sealed_as_it_leaves() {
     peer.expect_eof();
 }
 
+/// Says a portion whenever it is asked, but for each second time: so it is asked for the next one
+/// only when its peer has taken the one before.
+struct Paced {
+    portions: u8,
+    has_said: bool,
+}
+
+const PORTIONS: u8 = 40;
+const PORTION: usize = 8 << 10;
+
+impl Source for Paced {
+    fn pull(&mut self, sink: &mut Sink<'_, '_>) {
+        self.has_said = !self.has_said;
+        if self.has_said {
+            assert_eq!(sink.write(&[self.portions; PORTION]), PORTION);
+            self.portions += 1;
+        }
+        if self.portions == PORTIONS {
+            sink.end();
+        }
+    }
+}
+
+struct Paces;
+
+impl Handler for Paces {
+    fn request(&mut self, _: &RequestHead<'_>, _: &mut Desk<'_>) -> Decision {
+        let source = Box::new(Paced { portions: 0, has_said: false });
+        let length = Some(u64::from(PORTIONS) * PORTION as u64);
+        let response = Response::new(200, Body::Stream { length, source });
+        Decision::Respond(response.expect("what can be sent"))
+    }
+
+    fn message(&mut self, _: &mut Context<'_, '_>, _: Piece<'_>) {}
+}
+
+#[test]
+fn a_source_that_says_little_at_a_time_is_asked_to_the_end_through_a_layer_as_without() {
+    for is_layered in [false, true] {
+        let program = Program::default()
+            .handlers(|route| (route.path == "/echo").then(|| Box::new(Paces) as Box<dyn Handler>))
+            .layers(move |_| is_layered.then(|| Box::new(Xor::default()) as Box<dyn Layer>));
+        let gateway = HubGateway::start_with(1, CONFIGURATION, program);
+        let address = match is_layered {
+            true => relay(gateway.address()).expect("a relay"),
+            false => gateway.address(),
+        };
+        let mut peer = Peer::try_connect(address).expect("it listens");
+        peer.request(&Request::open("/echo"));
+        assert_eq!(peer.response_head().status, 200);
+        for portion in 0..PORTIONS {
+            assert!(peer.bytes(PORTION) == [portion; PORTION], "{portion}, {is_layered}");
+        }
+        peer.expect_eof();
+    }
+}
+
 /// Answers each message with one that is larger than what may wait for a peer.
 struct Large;
 

@@ -17,8 +17,8 @@ const PORTION: u32 = 64 << 10;
 /// The sources of the bodies that are being sent.
 pub struct Sources {
     by_slot: SideTable<Box<dyn Source>>,
-    /// Those for which there was no room though nothing waits for their peers: they are asked again
-    /// once there may be some.
+    /// Those for which there was no room though nothing waits for their peers, and those of whom
+    /// what they have said has yet to be sealed: they are asked again once there may be some room.
     waiting: SlotSet,
 }
 
@@ -105,7 +105,10 @@ pub(super) fn pull(turn: &mut Turn<'_>) {
     }
     let lacks_room = sink.room() == 0;
     let Sink { left, said, is_over, is_broken, .. } = sink;
-    if lacks_room && !is_over && !is_broken && !work.output.is_choked() {
+    // Where it is sealed, nothing else tells that what it said has left with the batch.
+    let leaves_unnoticed = work.output.seals && said > 0;
+    let waits = (lacks_room || leaves_unnoticed) && !work.output.is_choked();
+    if waits && !is_over && !is_broken {
         services.sources.waits(slot);
     }
     state(work.output.connection).left = left;
