@@ -283,7 +283,8 @@ pub struct Profile {
     pub protocol: Option<Box<dyn Protocol>>,
     /// What each of these may have.
     foreign: ServiceLimits,
-    /// The most bytes that one of its connections was sent in a turn so that a silent peer answers.
+    /// The least that one of its connections was sent, alone, so that a silent peer answers, in
+    /// bytes; 0 before any was.
     pub probe: u32,
 }
 

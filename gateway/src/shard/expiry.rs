@@ -89,13 +89,16 @@ impl<R: Ring> Shard<R> {
     /// Has what is spoken on the connection move its peer to answer.
     fn ping(&mut self, slot: Slot) {
         self.connections.sockets.wait_for(slot, Wait::Pong);
-        let sent = self.connections.sockets.batch.len();
+        let Sockets { batch, table, .. } = &self.connections.sockets;
+        // Else what waits may leave with it.
+        let (is_alone, sent) = (table[slot].is_flushed(), batch.len());
         self.overdue(slot, Overdue::Word);
         let Sockets { batch, table, profiles, .. } = &mut self.connections.sockets;
-        // Else it ends with that.
-        if table[slot].wait == Wait::Pong {
-            let most = &mut profiles[table[slot].profile].probe;
-            *most = batch.bytes_to(slot, sent).max(*most);
+        let bytes = batch.bytes_to(slot, sent);
+        // One that is not waited for has ended with that, and its profile may have as well.
+        if is_alone && bytes > 0 && table[slot].wait == Wait::Pong {
+            let least = &mut profiles[table[slot].profile].probe;
+            *least = if *least == 0 { bytes } else { bytes.min(*least) };
         }
     }
 }

@@ -9,6 +9,7 @@ use tidegate::hub::{
 };
 use tidegate::kernel::{Completion, Errno, Operation};
 use tidegate::names::{Name, Position};
+use tidegate::protocol::{Exchange, Protocol, Stretch};
 use tidegate_tests::Frame;
 use tidegate_tests::line_echo::{LineEcho, NUDGE};
 use tidegate_tests::xor::{Stream, Xor};
@@ -270,6 +271,40 @@ fn who_has_only_what_is_to_be_answered_to_acknowledge_is_gone_soon_whatever_is_s
     assert!(ticks_until_given_up(NUDGE.len()) <= soon);
     // It may be reading what was sent before, and has as long as any peer that stalls.
     assert!(ticks_until_given_up(NUDGE.len() + 1) > 4 * 20);
+}
+
+/// Says as many bytes to a silent peer as that has said.
+struct Mirrors;
+
+impl Protocol for Mirrors {
+    fn input(&mut self, exchange: &mut Exchange<'_, '_>, input: Stretch<'_>) {
+        exchange.own()[0] = input.len() as u8;
+    }
+
+    fn silent(&mut self, exchange: &mut Exchange<'_, '_>) {
+        let bytes = vec![b'?'; exchange.own()[0].into()];
+        exchange.send(&bytes).expect("room");
+    }
+}
+
+#[test]
+fn who_is_slow_is_not_gone_because_another_was_sent_more_to_answer() {
+    let stack = "stack = 'ws?ping=1s&pong=1s&stall=20s!tcp'\n";
+    let route = "[[route]]\npath = '/'\nhandler = 'echo'\n";
+    let program = Program::default().protocols(|_| Some(Box::new(Mirrors)));
+    let mut play = Play::of(&format!("{LISTENER}{stack}{route}"), program);
+    assert_eq!(play.come(0, 2), [0, 1]);
+    for (slot, says) in [(0, &[1; 10][..]), (1, &[1; 100])] {
+        play.hears(slot, says);
+    }
+    (0..9).for_each(|_| _ = play.tick());
+    let nudges = [0, 1].map(|slot| play.heard(slot).len());
+    assert_eq!(nudges, [10, 100], "both were silent for longer than they may be");
+    // Slot 0 may be reading what it was sent before.
+    for _ in 0..4 * 20 {
+        let answer = play.tick().contains(&ASK).then(|| unacknowledged(50));
+        assert!(!is_given_up(&play.turn(answer)));
+    }
 }
 
 /// The client in slot 0 resets, and another takes its slot and asks for `target`.
