@@ -192,7 +192,7 @@ mod tests {
         let bill = bill(&Config::default(), 100, Driver::IoUring);
         assert_eq!(bill.check(Limit::configured(bill.total())), Ok(()));
         let error = bill.check(Limit::configured(bill.total() - 1)).unwrap_err();
-        assert_eq!(error.lines[0].owner, Owner::Blocks);
+        assert_eq!(error.lines[0].owner, Owner::WaitingMail);
         assert_eq!(error.lines.len(), bill.lines().len() + bill.common().len());
         assert_eq!(error.lines.iter().map(|line| line.bytes).sum::<u64>(), bill.total());
         assert!(error.lines.is_sorted_by_key(|line| std::cmp::Reverse(line.bytes)));
