@@ -12,11 +12,11 @@ use crate::kernel::{Completion, Errno, ListenerId, Peer};
 
 /// All listeners, by number.
 pub(super) struct Listeners {
-    listeners: Vec<Listening>,
+    listeners: Vec<OpenListener>,
 }
 
 /// One of them.
-struct Listening {
+struct OpenListener {
     /// `None`: closed.
     socket: Option<TcpListener>,
     /// Its poll is armed.
@@ -34,7 +34,7 @@ impl Listeners {
         let watch = |(socket, number): (TcpListener, u64)| {
             socket.set_nonblocking(true)?;
             epoll::add(&epoll, &socket, EventData::new_u64(source::LISTENER | number), edges)?;
-            Ok(Listening { socket: Some(socket), armed: false, ready: false, empty: false })
+            Ok(OpenListener { socket: Some(socket), armed: false, ready: false, empty: false })
         };
         let listeners = listeners.into_iter().zip(0..).map(watch).collect::<io::Result<_>>()?;
         Ok(Self { listeners })
