@@ -3,8 +3,14 @@
 use serde_json::Value;
 use tidegate_tests::{Exited, Exposition, Gateway, Launch, Peer, Request, case};
 
-/// Runs what follows where io_uring is refused.
-const REFUSED: &str = env!("CARGO_BIN_EXE_without-io-uring");
+/// Runs what follows under a filter.
+const UNDER: &str = env!("CARGO_BIN_EXE_under-seccomp");
+
+/// Where io_uring is refused.
+const REFUSED: [&str; 2] = [UNDER, "--refuse-io-uring"];
+
+/// What a gateway may call in a container.
+const PROFILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../tools/containers/seccomp.json");
 
 /// What the admin address answers to a path.
 #[track_caller]
@@ -45,7 +51,7 @@ fn with_open_files(count: u32) -> Launch {
 
 #[test]
 fn the_default_configuration_serves_where_io_uring_is_refused() {
-    let gateway = Launch::new().under(&[REFUSED]).listen("127.0.0.1:0").admin().start();
+    let gateway = Launch::new().under(&REFUSED).listen("127.0.0.1:0").admin().start();
     expect_service_by_epoll(&gateway);
     let line = gateway.expect_log(&["WARN", "shards ask the kernel by epoll", "EPERM", "seccomp"]);
     let overview: Value = serde_json::from_str(&asked(&gateway, "/v1/overview")).expect("JSON");
@@ -55,7 +61,7 @@ fn the_default_configuration_serves_where_io_uring_is_refused() {
 
 #[test]
 fn a_gateway_that_is_to_use_epoll_does_not_try_io_uring() {
-    let launch = Launch::new().under(&[REFUSED, "--kill"]).listen("127.0.0.1:0").admin();
+    let launch = Launch::new().under(&[UNDER, "--kill-io-uring"]).listen("127.0.0.1:0").admin();
     let gateway = launch.argument("--driver").argument("epoll").start();
     expect_service_by_epoll(&gateway);
     gateway.expect_log(&["INFO", "shards ask the kernel by epoll: it is configured"]);
@@ -64,7 +70,7 @@ fn a_gateway_that_is_to_use_epoll_does_not_try_io_uring() {
 
 #[test]
 fn a_gateway_that_is_to_use_io_uring_says_why_it_cannot() {
-    let launch = Launch::new().under(&[REFUSED]).config("driver = \"io_uring\"");
+    let launch = Launch::new().under(&REFUSED).config("driver = \"io_uring\"");
     let Exited { code, stderr, .. } = launch.listen("127.0.0.1:0").run();
     assert_eq!(code, Some(1), "{stderr}");
     assert!(stderr.contains("io_uring is refused to this process (EPERM)"), "{stderr}");
@@ -97,5 +103,24 @@ fn more_connections_than_open_files_are_refused_with_the_number_to_set() {
     assert_eq!(code, Some(1), "{stderr}");
     for words in ["there may be 256", "ulimit -n 1", "limits.connections to"] {
         case(words, || assert!(stderr.contains(words), "{stderr}"));
+    }
+}
+
+#[test]
+fn a_gateway_lives_within_the_profile_for_containers_by_either_driver() {
+    for driver in ["io_uring", "epoll"] {
+        let launch = Launch::new().under(&[UNDER, "--profile", PROFILE]);
+        let launch = launch.argument("--driver").argument(driver);
+        let gateway = launch.listen("127.0.0.1:0").listen("[::1]:0").admin().start();
+        let mut peers = [(); 20].map(|()| Peer::open(&gateway, "/rooms/lobby"));
+        case(driver, || Peer::open(&gateway, "/echo").echo("within it"));
+        peers[0].text("to all");
+        peers[1..].iter_mut().for_each(|peer| peer.expect_text("to all"));
+        let metrics = Exposition::read(&asked(&gateway, "/metrics")).expect("it is whole");
+        assert_eq!(metrics.get(&format!("tidegate_driver{{kind=\"{driver}\"}}")), 1.0);
+        asked(&gateway, "/v1/overview");
+        gateway.expect_counter_from("opened", 21);
+        drop(peers);
+        gateway.terminate();
     }
 }
