@@ -10,7 +10,7 @@ use super::source;
 use crate::kernel::{Completion, Errno, Generation, Slot};
 
 /// Bytes for each slot that has been in use.
-pub(in crate::kernel) const PLACE_BYTES: usize = size_of::<Place>();
+pub(in crate::kernel) const PLACE_BYTES: usize = size_of::<WatchedSocket>();
 
 /// What a connection is registered with: its end is told of as well, and urgent data.
 const INPUT: EventFlags =
@@ -28,14 +28,14 @@ pub(super) const READABLE: EventFlags = EventFlags::IN.union(EventFlags::PRI).un
 /// All connections, by slot.
 pub(super) struct Places {
     /// Grows to the highest slot that was in use; its memory is reserved and untouched beyond.
-    places: Vec<Place>,
+    places: Vec<WatchedSocket>,
     /// How many slots there are.
     slots: usize,
 }
 
 /// One slot.
 #[derive(Default)]
-struct Place {
+struct WatchedSocket {
     socket: Option<OwnedFd>,
     /// Whom the poll is of that was armed last.
     generation: Generation,
@@ -99,9 +99,9 @@ impl Places {
         }
         epoll::add(epoll, &socket, data_of(slot), INPUT)?;
         if index >= self.places.len() {
-            self.places.resize_with(index + 1, Place::default);
+            self.places.resize_with(index + 1, WatchedSocket::default);
         }
-        self.places[index] = Place { socket: Some(socket), ..Place::default() };
+        self.places[index] = WatchedSocket { socket: Some(socket), ..WatchedSocket::default() };
         Ok(())
     }
 
@@ -181,7 +181,7 @@ fn data_of(slot: Slot) -> EventData {
     EventData::new_u64(source::CONNECTION | u64::from(slot))
 }
 
-impl Place {
+impl WatchedSocket {
     /// Whether bytes are there to be received.
     fn has_left(&self) -> bool {
         let left = self.socket.as_ref().map(ioctl_fionread);
