@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Plants each fault of this folder in turn in a copy of the tree, and reports how many seeds the
 # simulation took to catch it. A patch that begins with a line `test: ARGUMENTS` is for another test,
-# which `cargo test ARGUMENTS` runs. Fails if one is not caught, or no longer applies.
+# which `cargo test ARGUMENTS` runs. Fails if one is not caught, or no longer applies. Two copies are
+# worked on side by side: much of a build is one thread's work.
 set -euo pipefail
 
 if [[ ${1:-} == --help ]]; then
@@ -11,34 +12,31 @@ if [[ ${1:-} == --help ]]; then
 fi
 seeds=${1:-2000}
 pattern=${2:-}
+workers=2
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-copy=$(mktemp -d)
-trap 'rm -rf "$copy"' EXIT
-export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$root/target}/faults
+target=${CARGO_TARGET_DIR:-$root/target}
+copies=$(mktemp -d)
+trap 'rm -rf "$copies"' EXIT
 # From one fault to the next little changes, and nobody debugs what is built.
 export CARGO_INCREMENTAL=1 CARGO_PROFILE_DEV_DEBUG=0
 
-(cd "$root" && git ls-files -z --cached --others --exclude-standard) |
-    (cd "$root" && tar --null --files-from=- --create --ignore-failed-read) | tar -x -C "$copy"
-
-missed=0
-for patch in "$root"/tests/faults/*.patch; do
+# Plants one fault in a copy, and takes it out again; says what came of it, fails if it is not caught.
+plant() {
+    local patch=$1 copy=$2 name arguments is_other status=0 log seed why
     name=$(basename "$patch" .patch)
-    [[ $name =~ $pattern ]] || continue
     read -r -a arguments <<<"$(sed -n '1s/^test: //p' "$patch")"
     is_other=${#arguments[@]}
     [[ $is_other -gt 0 ]] || arguments=(-p tidegate-tests --test simulation)
     # Wholly or not at all: half a fault would be there for all that follow.
     if ! patch --quiet --dry-run --directory "$copy" --strip=1 <"$patch"; then
         echo "$name: no longer applies"
-        missed=$((missed + 1))
-        continue
+        return 1
     fi
     patch --quiet --directory "$copy" --strip=1 <"$patch"
     # A fault may show as a hang: that is caught too.
-    status=0
     log=$(cd "$copy" && RUST_BACKTRACE=0 TIDEGATE_SEEDS=$seeds timeout 600 \
         cargo test --quiet "${arguments[@]}" 2>&1) || status=$?
+    patch --quiet --reverse --directory "$copy" --strip=1 <"$patch"
     seed=$(sed -n 's/^seed \([0-9]*\) failed.*/\1/p' <<<"$log" | head -n 1)
     if [[ -n $seed ]]; then
         why=$(grep -A1 "^thread '<unnamed>' .* panicked at" <<<"$log" | sed -n 2p | cut -c 1-90)
@@ -50,8 +48,33 @@ for patch in "$root"/tests/faults/*.patch; do
     else
         echo "$name: NOT CAUGHT in $seeds seeds (exit code $status)"
         tail -n 5 <<<"$log"
-        missed=$((missed + 1))
+        return 1
     fi
-    patch --quiet --reverse --directory "$copy" --strip=1 <"$patch"
+}
+
+# Plants every fault whose turn is this worker's, in a copy of its own.
+work() {
+    local worker=$1 at=0 missed=0 patch copy=$copies/$1
+    export CARGO_TARGET_DIR=$target/faults/$worker
+    mkdir "$copy"
+    (cd "$root" && git ls-files -z --cached --others --exclude-standard) |
+        (cd "$root" && tar --null --files-from=- --create --ignore-failed-read) | tar -x -C "$copy"
+    for patch in "$root"/tests/faults/*.patch; do
+        [[ $(basename "$patch" .patch) =~ $pattern ]] || continue
+        at=$((at + 1))
+        [[ $((at % workers)) -eq $worker ]] || continue
+        plant "$patch" "$copy" || missed=$((missed + 1))
+    done
+    [[ $missed -eq 0 ]]
+}
+
+pids=()
+for ((worker = 0; worker < workers; worker++)); do
+    work "$worker" &
+    pids+=($!)
 done
-[[ $missed -eq 0 ]]
+failed=0
+for pid in "${pids[@]}"; do
+    wait "$pid" || failed=1
+done
+exit "$failed"
