@@ -54,8 +54,8 @@ impl<'d> Desk<'d> {
     ///
     /// # Errors
     /// [`NotDone::Busy`] while very much mail waits: as much as two mailboxes hold, on any shard.
-    /// In [`Handler::ended`](super::Handler::ended), behind which no call comes, one order is
-    /// taken even so: the first but for [`Target::All`], which is mail for every shard.
+    /// In [`Handler::ended`](super::serve::Handler::ended), behind which no call comes, one order
+    /// is taken even so: the first but for [`Target::All`], which is mail for every shard.
     pub fn disconnect(&mut self, target: &Target, why: impl Into<Why>) -> Result<(), NotDone> {
         let anyway =
             self.has_last_order && !matches!(target, Target::All) && self.hub.is_overfull();
