@@ -24,6 +24,12 @@ const ADMIN: &str = "admin on ";
 /// each.
 const DRIVER: &str = "TIDEGATE_TEST_DRIVER";
 
+/// Whether the gateways that are started ask the kernel by epoll.
+#[must_use]
+pub fn are_by_epoll() -> bool {
+    env::var_os(DRIVER).is_some_and(|driver| driver == "epoll")
+}
+
 /// How to start a gateway.
 #[derive(Clone, Debug, Default)]
 pub struct Launch {

@@ -30,7 +30,7 @@ pub use codec::{Codec, inflate};
 pub use counters::Counters;
 pub use exposition::Exposition;
 pub use frame::{BINARY, CLOSE, CONTINUATION, Frame, PING, PONG, RSV1, TEXT};
-pub use gateway::{Exited, Gateway, Launch};
+pub use gateway::{Exited, Gateway, Launch, are_by_epoll};
 pub use http::{ACCEPT, Request, Response};
 pub use peer::Peer;
 pub use process::Process;
