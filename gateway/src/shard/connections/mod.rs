@@ -9,7 +9,7 @@ mod told;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::Config;
+use crate::config::{Config, Route};
 use crate::connection::{Output, Spot};
 use crate::handler::built_in;
 use crate::hub::Hub;
@@ -67,16 +67,14 @@ impl<R: Ring> Connections<R> {
         let Assembly { index, config, program, hub, .. } = assembly;
         let limits = config.limits;
         let head = limits.request_head + limits.receive_buffer;
+        let make = |route: &Route| match (program.handlers)(route) {
+            Some(handler) => Made { handler, is_brought: true },
+            None => Made { handler: built_in(route), is_brought: false },
+        };
         Self {
             index,
             sockets: Sockets::new(ring, memory, &config, &program),
-            services: Services::new(limits.slots(), &config.routes, &|route| match (program
-                .handlers)(
-                route
-            ) {
-                Some(handler) => Made { handler, is_brought: true },
-                None => Made { handler: built_in(route), is_brought: false },
-            }),
+            services: Services::new(limits.slots(), &config.routes, &make),
             hub,
             compressor: Compressor::new(),
             inflating: Inflating::new(),
