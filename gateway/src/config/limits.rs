@@ -17,7 +17,9 @@ use crate::units::Size;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Connections at once, 16 to 4194304. Default 16384. More go to a shard that has room, or are
-    /// answered with 503. The limit of open files bounds them too, in each shard by itself.
+    /// answered with 503. The limit of open files bounds them too: by io_uring in each shard by
+    /// itself, by epoll in all of them together. With a lower limit than the default wants, a start
+    /// has fewer and warns.
     pub connections: u32,
     /// Receive buffers lent to the kernel, a power of two, 8 to 32768. Default 512. When all are in
     /// use, sockets with input wait for one. All of them take less than 4 GiB.
