@@ -91,7 +91,8 @@ check_admin() {
     "${bounded[@]}" "$cache/python/bin/python" "$here/boto3_connections.py" \
         "ws://127.0.0.1:$gateway_port/rooms/boto3" "http://$gateway_admin" || failed=1
     "${bounded[@]}" node "$here/node_ws/agent.cjs" "http://$gateway_admin" 30 || failed=1
-    if NO_PROXY=127.0.0.1 "${bounded[@]}" "$cache/python/bin/schemathesis" --no-color run \
+    if NO_PROXY=127.0.0.1 "${bounded[@]}" "$cache/python/bin/schemathesis" --no-color \
+        --config-file "$here/schemathesis.toml" run \
         "http://$gateway_admin/openapi.json" --max-examples 25 --seed 1 --max-time 90 \
         --generation-database none --request-timeout 12 \
         --exclude-checks positive_data_acceptance >"$scratch/schemathesis.log" 2>&1; then
