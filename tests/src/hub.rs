@@ -5,7 +5,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use tidegate::config::Config;
+use tidegate::config::{Config, Limits};
 use tidegate::gateway::{Gateway, Program};
 use tidegate::hub::{
     ConnectionFilter, ConnectionInfo, Content, Door, Errand, NotDone, Outcome, Publication,
@@ -80,7 +80,9 @@ impl HubGateway {
         let text = format!("shards = {shards}\npin = false\n{more}");
         let mut config = Config::parse(&text, "hub").unwrap_or_else(|wrong| panic!("{wrong}"));
         // Fewer than by default, so that no limit of open files has to be raised.
-        config.limits.connections = config.limits.connections.min(256);
+        if config.limits.connections == Limits::default().connections {
+            config.limits.connections = 256;
+        }
         let config =
             config.with_listen(&["127.0.0.1:0".parse().expect("an address")]).with_admin(None);
         let gateway = Gateway::start_with(config, program).expect("the gateway starts");

@@ -1,6 +1,6 @@
 //! What a shard shares with its kernel, for the bill.
 
-use super::epoll::{EVENTS, PLACE_BYTES, armed_bytes};
+use super::epoll::{EVENTS, PLACE_BYTES, armed_bytes, places};
 use super::{AreaSizes, BufferId, Completion, Driver, Operation};
 use crate::bill::sizes::list;
 use crate::bill::{Line, Owner};
@@ -30,8 +30,8 @@ const COMPLETION: u64 = 16;
 const RINGS: u64 = PAGE;
 /// An entry of the ring of provided buffers, `struct io_uring_buf`.
 const PROVIDED: u64 = 16;
-/// An event of epoll, `struct epoll_event`, which is packed.
-const EVENT: u64 = 12;
+/// An event of epoll, `struct epoll_event`: 12 bytes on x86-64, where it is packed.
+const EVENT: u64 = 16;
 
 const CONNECTIONS: &[&str] = &["limits.connections"];
 const BUFFERS: &[&str] = &["limits.receive_buffers"];
@@ -76,14 +76,14 @@ fn lines_of_rings(ring: RingSizes) -> Vec<Line> {
 
 fn lines_of_epoll(ring: RingSizes) -> Vec<Line> {
     let operations = list(ring.submissions.into(), size_of::<Operation>());
-    // Each operation completes once, and epoll tells of so many more.
-    let told = u64::from(ring.submissions) + 2 * EVENTS as u64;
-    let completions = list(told, size_of::<Completion>()) + EVENTS as u64 * EVENT;
+    let places = places(ring.submissions, ring.completions);
+    let told = list(places as u64, size_of::<Completion>());
+    let completions = told + EVENTS as u64 * EVENT;
     let lent = list(ring.buffers.into(), size_of::<BufferId>());
     let sockets = u64::from(ring.slots) * PLACE_BYTES as u64;
     vec![
         Line::new(Owner::SubmissionQueue, operations, &[]),
-        Line::new(Owner::CompletionQueue, completions, &[]),
+        Line::new(Owner::CompletionQueue, completions, CONNECTIONS),
         Line::new(Owner::ProvidedRing, lent, BUFFERS),
         Line::new(Owner::Sockets, sockets, CONNECTIONS),
         Line::new(Owner::ArmedSends, armed_bytes(ring.slots), CONNECTIONS),

@@ -80,7 +80,7 @@ pub const fn buffer_stride(size: usize) -> usize {
 /// Accepts that may be in flight: pushed, and their completion not yet taken.
 pub const ACCEPT_BATCH: usize = 16;
 
-/// A connection's place: direct descriptor, index in the slab, low bits of `user_data`; 24 bits.
+/// A connection's place: index in the slab and, with io_uring, its direct descriptor; 24 bits.
 pub type Slot = u32;
 
 /// The mask of a [`Slot`].
@@ -143,9 +143,9 @@ pub trait Ring {
     /// cannot do that; all else as of accept(2).
     fn accept_aside(&mut self, listener: ListenerId) -> io::Result<(OwnedFd, Peer)>;
 
-    /// Puts sockets that were made elsewhere into the slots from `first` on, which are free; they
-    /// go on as direct descriptors, and cost no ordinary one from here on. What was pushed before
-    /// is handed over first: the close of a slot's last connection may be among it.
+    /// Puts sockets that were made elsewhere into the slots from `first` on, which are free; with
+    /// io_uring they go on as direct descriptors, and cost no ordinary one from here on. What was
+    /// pushed before is handed over first: the close of a slot's last connection may be among it.
     ///
     /// # Errors
     /// The kernel refused: a slot is beyond the table, it has no memory, or it did not take what

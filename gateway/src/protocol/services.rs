@@ -284,7 +284,7 @@ pub struct Profile {
     /// What each of these may have.
     foreign: ServiceLimits,
     /// The least that one of its connections was sent, alone, so that a silent peer answers, in
-    /// bytes; 0 before any was.
+    /// bytes; 0 before any was. One that was sent little has others waited for longer, not shorter.
     pub probe: u32,
 }
 

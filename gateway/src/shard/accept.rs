@@ -60,14 +60,9 @@ pub(super) struct Accepting {
     pending: u32,
     /// Connections that other shards gave to this one, and that wait for a slot.
     handed: VecDeque<Handed>,
+    /// The kernel lacked something for one of them: no more are asked for until the next tick.
+    lacks: bool,
     newcomers: Newcomers,
-}
-
-/// Says to other shards how many more connections this one would serve.
-pub(super) fn show_room<R: Ring>(connections: &Connections<R>) {
-    let room =
-        connections.sockets.limits.connections.saturating_sub(connections.sockets.table.live());
-    connections.hub.neighbours.show_room(if connections.drain.is_some() { 0 } else { room });
 }
 
 impl Accepting {
@@ -77,8 +72,17 @@ impl Accepting {
             acceptors: (0..listeners).map(|_| Acceptor::new()).collect(),
             pending: 0,
             handed: VecDeque::new(),
+            lacks: false,
             newcomers: Newcomers::default(),
         }
+    }
+
+    /// Says to other shards how many more connections this one would serve.
+    pub(super) fn show_room<R: Ring>(&self, connections: &Connections<R>) {
+        let room =
+            connections.sockets.limits.connections.saturating_sub(connections.sockets.table.live());
+        let takes_none = connections.drain.is_some() || self.is_accepting_later();
+        connections.hub.neighbours.show_room(if takes_none { 0 } else { room });
     }
 
     /// Whether nobody waits who was given to this shard.
@@ -182,14 +186,15 @@ impl Accepting {
         }
     }
 
-    /// Whether a listener waits for the next tick.
+    /// Whether the kernel lacked something, and the next tick is waited for.
     pub(super) fn is_accepting_later(&self) -> bool {
-        self.acceptors.iter().any(|acceptor| acceptor.state == State::Backing)
+        self.lacks || self.acceptors.iter().any(|acceptor| acceptor.state == State::Backing)
     }
 
     /// Goes on with listeners for which the kernel lacked something, once the rest of the portion
     /// that it failed in is done.
     pub(super) fn retry_accepting<R: Ring>(&mut self, connections: &mut Connections<R>) {
+        self.lacks = false;
         for listener in 0..self.acceptors.len() {
             let acceptor = &self.acceptors[listener];
             if acceptor.state == State::Backing && acceptor.pending == 0 {
@@ -289,15 +294,18 @@ impl Accepting {
                     self.park(connections, listener);
                     return true;
                 }
-                // No descriptor to spare, say: those that come are told that there is no room.
+                // No descriptor to spare, say: who comes is told that there is no room, if one that
+                // it is told by takes less.
                 Err(_) => {
                     connections.sockets.counters.accept_errors += 1;
                     return false;
                 }
             }
         }
-        // There may be more: it has its turn again, as if a slot had become free.
+        // There may be more: it has its turn again, as if a slot had become free, and before the
+        // shard sleeps.
         self.acceptors[listener as usize].state = State::Full;
+        connections.sockets.flush_soon = true;
         true
     }
 
@@ -320,7 +328,7 @@ impl Accepting {
             let handed = self.handed.pop_front().expect("there is one");
             self.adopt(connections, slot, handed);
             // Before the place is given back: no other shard must take it for a free one.
-            show_room(connections);
+            self.show_room(connections);
             connections.hub.neighbours.has_taken_over();
         }
     }
@@ -334,7 +342,9 @@ impl Accepting {
         match connections.sockets.ring.adopt(&mut connections.sockets.memory, slot, vec![socket]) {
             Ok(()) => self.begin(connections, listener, slot, peer),
             Err(error) => {
-                tracing::warn!(%error, "a connection of another shard could not be taken over");
+                if !std::mem::replace(&mut self.lacks, true) {
+                    tracing::warn!(%error, "connections of another shard cannot be taken over");
+                }
                 connections.sockets.counters.accept_errors += 1;
                 connections.sockets.table.give_up(slot);
             }
@@ -355,7 +365,7 @@ impl Accepting {
         let acceptor = &mut self.acceptors[listener as usize];
         if !is_of_connection(error) && acceptor.state == State::Accepting {
             tracing::warn!(listener, %error, "accepting is paused for a moment");
-            acceptor.state = State::Backing;
+            (acceptor.state, acceptor.window) = (State::Backing, 1);
         }
     }
 

@@ -95,8 +95,10 @@ impl<R: Ring> Shard<R> {
         self.overdue(slot, Overdue::Word);
         let Sockets { batch, table, profiles, .. } = &mut self.connections.sockets;
         let bytes = batch.bytes_to(slot, sent);
-        // One that is not waited for has ended with that, and its profile may have as well.
-        if is_alone && bytes > 0 && table[slot].wait == Wait::Pong {
+        // One that is not waited for has ended with that, and its profile may have as well. What
+        // did not leave whole is more than it seems.
+        let is_whole = is_alone && table[slot].backlog.is_none();
+        if is_whole && bytes > 0 && table[slot].wait == Wait::Pong {
             let least = &mut profiles[table[slot].profile].probe;
             *least = if *least == 0 { bytes } else { bytes.min(*least) };
         }

@@ -43,7 +43,7 @@ use crate::kernel::{Completion, Memory, Ring, SlotRef, SlotSet};
 pub use crate::counters::Counters;
 use accept::Accepting;
 pub(crate) use assembly::area_sizes;
-pub use assembly::{Assembled, Assembly, SUBMISSIONS, build, completions, memory};
+pub use assembly::{Assembled, Assembly, SUBMISSIONS, build, build_on, completions, memory};
 pub use buffers::Buffers;
 use connections::Connections;
 use deliveries::Deliveries;
@@ -104,7 +104,7 @@ impl<R: Ring> Shard<R> {
             next_tick,
             connections: Connections::new(ring, memory, assembly),
         };
-        accept::show_room(&shard.connections);
+        shard.accepting.show_room(&shard.connections);
         shard.accepting.start_accepting(&mut shard.connections);
         shard
     }
@@ -167,7 +167,7 @@ impl<R: Ring> Shard<R> {
         self.tick()?;
         self.expire_some()?;
         self.accepting.resume_accepting(&mut self.connections);
-        accept::show_room(&self.connections);
+        self.accepting.show_room(&self.connections);
         if self.connections.sockets.table.live() == 0 {
             // It may sleep for long now, past many ticks.
             self.publish();

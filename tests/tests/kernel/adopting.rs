@@ -10,7 +10,7 @@ use crate::fixture::Kernel;
 use crate::peer::Peer;
 
 /// A socket that no ring has made, and its peer.
-fn socket() -> (OwnedFd, Peer) {
+pub fn socket() -> (OwnedFd, Peer) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port is free");
     let peer = Peer::connect(listener.local_addr().expect("it is bound"));
     (listener.accept().expect("the peer is waiting").0.into(), peer)

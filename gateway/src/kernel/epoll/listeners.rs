@@ -4,10 +4,10 @@ use std::io;
 use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::event::epoll::{self, EventData, EventFlags};
+use rustix::event::epoll::{self, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::source;
+use super::event_source::EventSource;
 use crate::kernel::{Completion, Errno, ListenerId, Peer};
 
 /// All listeners, by number.
@@ -23,18 +23,19 @@ struct OpenListener {
     armed: bool,
     /// epoll has told that somebody waits to be accepted, and no accept has found nobody since.
     ready: bool,
-    /// An accept of this enter has found nobody.
-    empty: bool,
+    /// What an accept of this enter has found that all others find as well: nobody, or that nobody
+    /// more can be watched.
+    refused: Option<Errno>,
 }
 
 impl Listeners {
     /// Watches them, and has none of them wait in an accept from here on.
     pub(super) fn new(epoll: impl AsFd, listeners: Vec<TcpListener>) -> io::Result<Self> {
         let edges = EventFlags::IN | EventFlags::ET;
-        let watch = |(socket, number): (TcpListener, u64)| {
+        let watch = |(socket, number): (TcpListener, ListenerId)| {
             socket.set_nonblocking(true)?;
-            epoll::add(&epoll, &socket, EventData::new_u64(source::LISTENER | number), edges)?;
-            Ok(OpenListener { socket: Some(socket), armed: false, ready: false, empty: false })
+            epoll::add(&epoll, &socket, EventSource::Listener(number).data(), edges)?;
+            Ok(OpenListener { socket: Some(socket), armed: false, ready: false, refused: None })
         };
         let listeners = listeners.into_iter().zip(0..).map(watch).collect::<io::Result<_>>()?;
         Ok(Self { listeners })
@@ -70,30 +71,35 @@ impl Listeners {
         (listening.socket, listening.armed) = (None, false);
     }
 
-    /// Accepts one connection. Behind one that has found nobody all others of the same enter do
-    /// so: the kernel is not asked again.
+    /// Accepts one connection. Behind one that has found nobody, or could not be watched, all
+    /// others of the same enter do so: the kernel is not asked again.
     pub(super) fn accept(&mut self, listener: ListenerId) -> Result<(OwnedFd, Peer), Errno> {
         let listening = &mut self.listeners[listener as usize];
         let socket = listening.socket.as_ref().ok_or(Errno::BAD_DESCRIPTOR)?;
-        if listening.empty {
-            return Err(Errno::AGAIN);
+        if let Some(error) = listening.refused {
+            return Err(error);
         }
         match socket.accept() {
             Ok((stream, peer)) => Ok((stream.into(), peer.into())),
             Err(error) => {
                 let error = Errno::from(error);
                 if error == Errno::AGAIN {
-                    (listening.ready, listening.empty) = (false, true);
+                    (listening.ready, listening.refused) = (false, Some(error));
                 }
                 Err(error)
             }
         }
     }
 
+    /// Who was accepted cannot be watched: whoever else waits stays in the queue for now.
+    pub(super) fn refuse(&mut self, listener: ListenerId, error: Errno) {
+        self.listeners[listener as usize].refused = Some(error);
+    }
+
     /// An enter begins: somebody may have come since the last.
     pub(super) fn begin(&mut self) {
         for listening in &mut self.listeners {
-            listening.empty = false;
+            listening.refused = None;
         }
     }
 

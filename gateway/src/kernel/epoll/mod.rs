@@ -9,6 +9,7 @@
 //! call.
 
 mod armed;
+mod event_source;
 mod listeners;
 mod operations;
 mod places;
@@ -20,7 +21,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
-use rustix::event::epoll::{self, Event, EventData, EventFlags};
+use rustix::event::epoll::{self, Event, EventFlags};
 use rustix::ioctl::{Getter, ioctl};
 
 use super::{
@@ -29,6 +30,7 @@ use super::{
 };
 use armed::ArmedSends;
 pub(super) use armed::armed_bytes;
+use event_source::EventSource;
 use listeners::Listeners;
 pub(super) use places::PLACE_BYTES;
 use places::{FAILED, Places, READABLE};
@@ -36,11 +38,10 @@ use places::{FAILED, Places, READABLE};
 /// The most that epoll tells of at once.
 pub(super) const EVENTS: usize = 1024;
 
-/// What an event is of, in the high half of its data; the low half is the slot, or the listener.
-mod source {
-    pub(super) const CONNECTION: u64 = 0;
-    pub(super) const LISTENER: u64 = 1 << 32;
-    pub(super) const WAKER: u64 = 2 << 32;
+/// Places for completions: at least those of as many operations as may be pushed, and what epoll
+/// may tell beside them, which is two things of a connection.
+pub(super) fn places(submissions: u32, completions: u32) -> usize {
+    (completions as usize).max(submissions as usize + 2 * EVENTS)
 }
 
 /// An epoll instance of this thread, and the sockets that it watches.
@@ -78,8 +79,8 @@ impl Epoll {
         let other = |doing| move |error: rustix::io::Errno| RingError::Other(doing, error.into());
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)
             .map_err(other("setting up an epoll instance"))?;
-        let (data, edges) = (EventData::new_u64(source::WAKER), EventFlags::IN | EventFlags::ET);
-        epoll::add(&epoll, setup.waker.descriptor(), data, edges)
+        let edges = EventFlags::IN | EventFlags::ET;
+        epoll::add(&epoll, setup.waker.descriptor(), EventSource::Waker.data(), edges)
             .map_err(other("watching a shard's waker"))?;
         let listeners = Listeners::new(&epoll, setup.listeners)
             .map_err(|error| RingError::Other("watching a listener", error))?;
@@ -88,7 +89,7 @@ impl Epoll {
             epoll,
             operations: Vec::with_capacity(submissions),
             submissions,
-            completions: VecDeque::with_capacity(submissions + EVENTS),
+            completions: VecDeque::with_capacity(places(setup.submissions, setup.completions)),
             buffers: VecDeque::with_capacity(setup.buffers.into()),
             buffer_size: setup.buffer_size,
             places: Places::new(wanted),
@@ -118,14 +119,16 @@ impl Epoll {
 
     /// One thing has become ready.
     fn told(&mut self, event: Event, memory: &mut Memory) {
-        let data = event.data.u64();
-        let number = data as u32;
-        match data & !u64::from(u32::MAX) {
-            source::CONNECTION => self.told_of(number, event.flags, memory),
-            source::LISTENER => {
-                self.completions.extend(self.listeners.is_ready(number));
+        match EventSource::of(event.data) {
+            EventSource::Connection { slot, registration } => {
+                if self.places.is_current(slot, registration) {
+                    self.told_of(slot, event.flags, memory);
+                }
             }
-            _ => {
+            EventSource::Listener(listener) => {
+                self.completions.extend(self.listeners.is_ready(listener));
+            }
+            EventSource::Waker => {
                 self.waker.clear();
                 self.completions.push_back(Completion::Woken);
             }
@@ -156,12 +159,13 @@ impl Ring for Epoll {
         self.buffers.push_back(buffer);
     }
 
-    /// Epoll is asked unless there is something to take and the enter before has asked: so a turn
-    /// of a shard, which enters twice, asks once.
+    /// Epoll is asked unless there is something to take, and the enter before has asked or there is
+    /// no place for what it may tell: so a turn of a shard, which enters twice, asks once.
     fn enter(&mut self, memory: &mut Memory, wait: Duration) -> io::Result<()> {
         self.carry_out(memory);
         let is_idle = self.completions.is_empty();
-        let asks = is_idle || !self.has_asked;
+        let has_places = self.completions.len() + 2 * EVENTS <= self.completions.capacity();
+        let asks = is_idle || (!self.has_asked && has_places);
         self.has_asked = asks;
         if !asks {
             return Ok(());

@@ -6,8 +6,8 @@ use super::armed::ArmedSend;
 use super::places::{PollMode, Receipt};
 use super::{Epoll, unacknowledged};
 use crate::kernel::{
-    AreaName, BufferId, Completion, Errno, Generation, HEADROOM, Memory, Operation, Slot, Span,
-    buffer_stride,
+    AreaName, BufferId, Completion, Errno, Generation, HEADROOM, ListenerId, Memory, Operation,
+    Peer, Slot, Span, buffer_stride,
 };
 
 impl Epoll {
@@ -68,10 +68,7 @@ impl Epoll {
                 None
             }
             O::Accept { listener, slot } => {
-                let result = self.listeners.accept(listener).and_then(|(socket, peer)| {
-                    self.places.put(&self.epoll, slot, socket)?;
-                    Ok(peer)
-                });
+                let result = self.accept(listener, slot);
                 Some(Completion::Accepted { listener, slot, result })
             }
             O::AskUnacknowledged { slot, generation } => {
@@ -79,6 +76,16 @@ impl Epoll {
                 Some(Completion::Unacknowledged { slot, generation, result })
             }
         }
+    }
+
+    /// Accepts into a slot, and has epoll watch it.
+    fn accept(&mut self, listener: ListenerId, slot: Slot) -> Result<Peer, Errno> {
+        let (socket, peer) = self.listeners.accept(listener)?;
+        let put = self.places.put(&self.epoll, slot, socket);
+        if let Err(error) = put {
+            self.listeners.refuse(listener, error);
+        }
+        put.map(|()| peer)
     }
 
     /// Receives into the buffer that was lent first, which stays lent if nothing came.

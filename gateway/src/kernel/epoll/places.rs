@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::event::epoll::{self, EventData, EventFlags};
 use rustix::io::ioctl_fionread;
 
-use super::source;
+use super::event_source::{self, EventSource};
 use crate::kernel::{Completion, Errno, Generation, Slot};
 
 /// Bytes for each slot that has been in use.
@@ -31,12 +31,17 @@ pub(super) struct Places {
     places: Vec<WatchedSocket>,
     /// How many slots there are.
     slots: usize,
+    /// How many sockets were put into one, in [`event_source::REGISTRATIONS`].
+    registrations: u32,
 }
 
 /// One slot.
 #[derive(Default)]
 struct WatchedSocket {
     socket: Option<OwnedFd>,
+    /// What epoll's events of the socket carry. A descriptor that a fork has copied keeps epoll
+    /// telling of a socket that was closed here, when its slot is another's.
+    registration: u32,
     /// Whom the poll is of that was armed last.
     generation: Generation,
     poll: PollMode,
@@ -73,7 +78,7 @@ impl Places {
     /// Room for so many connections.
     pub(super) fn new(slots: u32) -> Self {
         let slots = slots as usize;
-        Self { places: Vec::with_capacity(slots), slots }
+        Self { places: Vec::with_capacity(slots), slots, registrations: 0 }
     }
 
     /// A connection's socket.
@@ -97,15 +102,19 @@ impl Places {
         if index >= self.slots {
             return Err(Errno::BAD_DESCRIPTOR);
         }
-        epoll::add(epoll, &socket, data_of(slot), INPUT)?;
+        let registration = self.registrations.wrapping_add(1) & event_source::REGISTRATIONS;
+        epoll::add(epoll, &socket, data_of(slot, registration), INPUT)?;
+        self.registrations = registration;
         if index >= self.places.len() {
             self.places.resize_with(index + 1, WatchedSocket::default);
         }
-        self.places[index] = WatchedSocket { socket: Some(socket), ..WatchedSocket::default() };
+        let socket = Some(socket);
+        self.places[index] = WatchedSocket { socket, registration, ..WatchedSocket::default() };
         Ok(())
     }
 
-    /// Takes a connection's socket out, to be closed: epoll forgets it with its last descriptor.
+    /// Takes a connection's socket out, to be closed: epoll forgets it with its last descriptor,
+    /// which is this one unless the program has forked.
     pub(super) fn take(&mut self, slot: Slot) -> Option<OwnedFd> {
         std::mem::take(self.places.get_mut(slot as usize)?).socket
     }
@@ -136,6 +145,12 @@ impl Places {
         }
     }
 
+    /// Whether what epoll tells of is the connection that has the slot now.
+    pub(super) fn is_current(&self, slot: Slot, registration: u32) -> bool {
+        let place = self.places.get(slot as usize);
+        place.is_some_and(|place| place.socket.is_some() && place.registration == registration)
+    }
+
     /// epoll has told of a connection: that it is readable, has ended, or has urgent data.
     pub(super) fn is_readable(&mut self, slot: Slot, flags: EventFlags) -> Option<Completion> {
         let place = self.places.get_mut(slot as usize)?;
@@ -153,10 +168,8 @@ impl Places {
         let more = match found.result {
             Ok(0) => return false,
             Ok(count) => place.ended || place.urgent || (count == found.room && place.has_left()),
-            Err(Errno::AGAIN) => {
-                place.urgent = false;
-                place.ended
-            }
+            // A socket that has ended does not say this, but for a signal that comes at the mark.
+            Err(Errno::AGAIN) => std::mem::take(&mut place.urgent) && place.ended,
             Err(_) => return false,
         };
         // What arrives from here on is told of anew.
@@ -171,14 +184,15 @@ impl Places {
             return Err(Errno::BAD_DESCRIPTOR);
         };
         let Some(socket) = &place.socket else { return Err(Errno::BAD_DESCRIPTOR) };
-        epoll::modify(epoll, socket, data_of(slot), INPUT | EventFlags::OUT)?;
+        let data = data_of(slot, place.registration);
+        epoll::modify(epoll, socket, data, INPUT | EventFlags::OUT)?;
         Ok(())
     }
 }
 
 /// What an event of a connection carries.
-fn data_of(slot: Slot) -> EventData {
-    EventData::new_u64(source::CONNECTION | u64::from(slot))
+fn data_of(slot: Slot, registration: u32) -> EventData {
+    EventSource::Connection { slot, registration }.data()
 }
 
 impl WatchedSocket {

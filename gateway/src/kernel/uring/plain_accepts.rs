@@ -13,7 +13,7 @@ use crate::kernel::{ACCEPT_BATCH, Completion, Errno, ListenerId, Peer, Slot};
 /// `IORING_REGISTER_FILES_SKIP`: this entry of the table stays as it is.
 const SKIP: RawFd = -2;
 
-/// How far apart the slots of one update may lie.
+/// How far apart neighbours in one update may lie.
 const SPREAD: Slot = 64;
 
 /// Accepts whose sockets are not in the table yet.
