@@ -40,6 +40,8 @@ pub struct Launch {
     has_admin: bool,
     /// A program and its arguments that starts the gateway.
     wrapper: Vec<OsString>,
+    /// The driver is its own choice, whatever is tested.
+    has_choice: bool,
 }
 
 /// A program that ran to its end.
@@ -108,6 +110,13 @@ impl Launch {
     #[must_use]
     pub fn admin(self) -> Self {
         Self { has_admin: true, ..self }
+    }
+
+    /// Asking the kernel by what it chooses, or is told here: for tests of the choice itself, and
+    /// of words that are of one driver.
+    #[must_use]
+    pub fn choosing(self) -> Self {
+        Self { has_choice: true, ..self }
     }
 
     /// Started by this program, with these arguments before the gateway's own command line. What
@@ -184,7 +193,7 @@ impl Launch {
         if let Some(config) = &config {
             command.arg("--config").arg(config.path());
         }
-        if let Some(driver) = env::var_os(DRIVER) {
+        if let Some(driver) = env::var_os(DRIVER).filter(|_| !self.has_choice) {
             command.arg("--driver").arg(driver);
         }
         let admin = if self.has_admin { "127.0.0.1:0" } else { "off" };

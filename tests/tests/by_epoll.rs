@@ -46,12 +46,12 @@ fn expect_no_ring(gateway: &Gateway) {
 /// With so many open files at most.
 fn with_open_files(count: u32) -> Launch {
     let script = format!("ulimit -n {count}; exec \"$@\"");
-    Launch::new().under(&["sh", "-c", &script, "sh"])
+    Launch::new().choosing().under(&["sh", "-c", &script, "sh"])
 }
 
 #[test]
 fn the_default_configuration_serves_where_io_uring_is_refused() {
-    let gateway = Launch::new().under(&REFUSED).listen("127.0.0.1:0").admin().start();
+    let gateway = Launch::new().choosing().under(&REFUSED).listen("127.0.0.1:0").admin().start();
     expect_service_by_epoll(&gateway);
     let line = gateway.expect_log(&["WARN", "shards ask the kernel by epoll", "EPERM", "seccomp"]);
     let overview: Value = serde_json::from_str(&asked(&gateway, "/v1/overview")).expect("JSON");
@@ -61,7 +61,8 @@ fn the_default_configuration_serves_where_io_uring_is_refused() {
 
 #[test]
 fn a_gateway_that_is_to_use_epoll_does_not_try_io_uring() {
-    let launch = Launch::new().under(&[UNDER, "--kill-io-uring"]).listen("127.0.0.1:0").admin();
+    let launch =
+        Launch::new().choosing().under(&[UNDER, "--kill-io-uring"]).listen("127.0.0.1:0").admin();
     let gateway = launch.argument("--driver").argument("epoll").start();
     expect_service_by_epoll(&gateway);
     gateway.expect_log(&["INFO", "shards ask the kernel by epoll: it is configured"]);
@@ -70,7 +71,7 @@ fn a_gateway_that_is_to_use_epoll_does_not_try_io_uring() {
 
 #[test]
 fn a_gateway_that_is_to_use_io_uring_says_why_it_cannot() {
-    let launch = Launch::new().under(&REFUSED).config("driver = \"io_uring\"");
+    let launch = Launch::new().choosing().under(&REFUSED).config("driver = \"io_uring\"");
     let Exited { code, stderr, .. } = launch.listen("127.0.0.1:0").run();
     assert_eq!(code, Some(1), "{stderr}");
     assert!(stderr.contains("io_uring is refused to this process (EPERM)"), "{stderr}");
@@ -109,7 +110,7 @@ fn more_connections_than_open_files_are_refused_with_the_number_to_set() {
 #[test]
 fn a_gateway_lives_within_the_profile_for_containers_by_either_driver() {
     for driver in ["io_uring", "epoll"] {
-        let launch = Launch::new().under(&[UNDER, "--profile", PROFILE]);
+        let launch = Launch::new().choosing().under(&[UNDER, "--profile", PROFILE]);
         let launch = launch.argument("--driver").argument(driver);
         let gateway = launch.listen("127.0.0.1:0").listen("[::1]:0").admin().start();
         let mut peers = [(); 20].map(|()| Peer::open(&gateway, "/rooms/lobby"));

@@ -99,7 +99,7 @@ fn version_and_help_are_told_on_stdout() {
 #[test]
 fn a_check_shows_the_bill_and_listens_nowhere() {
     let config = "shards = 3\n[limits]\nblocks = \"8MiB\"\n";
-    let exited = Launch::new().config(config).argument("--check").run();
+    let exited = Launch::new().choosing().config(config).argument("--check").run();
     assert_eq!((exited.code, &exited.stderr[..]), (Some(0), ""), "{exited:?}");
     for word in ["blocks", "8,388,608", "3 shards", "limits.connections", "total"] {
         assert!(exited.stdout.contains(word), "{word} is missing:\n{}", exited.stdout);
@@ -113,7 +113,7 @@ const FEW_FILES: [&str; 3] = ["sh", "-c", "ulimit -n 64 && exec \"$0\" \"$@\""];
 #[test]
 fn a_check_of_the_machine_ends_as_a_start_does() {
     let config = "shards = 1\n[limits]\nconnections = 100\n";
-    let launch = || Launch::new().config(config).listen("127.0.0.1:0");
+    let launch = || Launch::new().choosing().config(config).listen("127.0.0.1:0");
     let check = |launch: Launch| launch.argument("--check=machine");
     let start = refused(launch().under(&FEW_FILES), 1, &["ulimit -n"]);
     let checked = refused(check(launch().under(&FEW_FILES)), 1, &["ulimit -n"]);

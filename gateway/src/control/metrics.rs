@@ -112,7 +112,7 @@ impl<'c> Seen<'c> {
             messages_used: messages.used(),
             messages_allowed: messages.limit(),
             ready: Readiness::of(control) == Readiness::Ready,
-            driver: control.carrier.driver,
+            driver: control.chosen.driver,
             sockets: socket_memory(),
             admin: control.tally.counted(),
         }

@@ -86,12 +86,12 @@ pub struct AdminParts {
     /// What the shards may come to hold.
     pub bill: Bill,
     /// How the shards ask the kernel, and so how this thread does.
-    pub carrier: Carrier,
+    pub chosen: ChosenDriver,
 }
 
 /// How the shards ask the kernel.
 #[derive(Clone, Debug)]
-pub struct Carrier {
+pub struct ChosenDriver {
     /// By what.
     pub driver: Driver,
     /// Why they do: in words for people, with what to do about it if that is not the best.
@@ -124,7 +124,7 @@ struct ControlRoom {
     shards: Questions,
     config: Arc<Config>,
     bill: Bill,
-    carrier: Carrier,
+    chosen: ChosenDriver,
     started: Instant,
     access: Access,
     bodies: Bodies,
@@ -148,7 +148,7 @@ pub fn start(parts: AdminParts) -> Result<Option<AdminThread>, AdminError> {
     let address = listener.local_addr().map_err(listen)?;
     let (stop, stopped) = oneshot::channel();
     let (ready, readiness) = sync_channel(1);
-    let driver = parts.carrier.driver;
+    let driver = parts.chosen.driver;
     let control = Arc::new(ControlRoom::new(parts));
     let serve = move || {
         let serving = async move {
@@ -200,7 +200,7 @@ pub(crate) fn lines(config: &Config) -> Vec<Line> {
 
 impl ControlRoom {
     fn new(parts: AdminParts) -> Self {
-        let AdminParts { handle, door, config, bill, carrier } = parts;
+        let AdminParts { handle, door, config, bill, chosen } = parts;
         let (message, connections) = (door.max_message(), config.admin.connections);
         Self {
             handle,
@@ -213,7 +213,7 @@ impl ControlRoom {
             tally: Tally::default(),
             config,
             bill,
-            carrier,
+            chosen,
         }
     }
 }

@@ -191,15 +191,15 @@ impl ControlRoom {
                 GatewayState::Draining
             },
             driver: DriverJson {
-                kind: self.carrier.driver.name(),
-                why: self.carrier.why.to_string(),
+                kind: self.chosen.driver.name(),
+                why: self.chosen.why.to_string(),
             },
             started_at: now.saturating_sub(self.started.elapsed()).as_secs(),
             now: now.as_millis() as u64,
             limits: LimitsJson { connections_per_shard: self.config.limits.connections },
             memory_per_connection: PerConnection {
                 user: user_bytes(&by_shard).checked_div(connections),
-                kernel: idle_bytes(self.carrier.driver),
+                kernel: idle_bytes(self.chosen.driver),
                 floor: SOCKET_BYTES,
             },
             messages_memory: MessagesJson { used: messages.used(), limit: messages.limit() },

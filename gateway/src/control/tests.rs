@@ -57,8 +57,8 @@ impl Fixture {
         let door = Door::new(entrance, common.clone());
         let bill = gateway::bill(&config, shards, Driver::IoUring);
         let handle = Handle::new(shards).expect("descriptors");
-        let carrier = Carrier { driver: Driver::IoUring, why: "it is a test".into() };
-        let admin = start(AdminParts { handle, door, config, bill, carrier }).unwrap();
+        let chosen = ChosenDriver { driver: Driver::IoUring, why: "it is a test".into() };
+        let admin = start(AdminParts { handle, door, config, bill, chosen }).unwrap();
         let ended = Arc::new(AtomicBool::new(false));
         let until = Arc::clone(&ended);
         let play = move || {
@@ -642,16 +642,17 @@ fn every_path_of_the_document_is_answered() {
 
 #[test]
 fn the_metrics_are_those_of_the_document() {
-    let bill = gateway::bill(&Config::default(), 1, Driver::IoUring);
+    let bills =
+        [Driver::IoUring, Driver::Epoll].map(|driver| gateway::bill(&Config::default(), 1, driver));
     let mut table = String::from("| name | kind | labels | meaning |\n|---|---|---|---|\n");
-    for family in families(&bill) {
+    for family in families(&bills[0]) {
         let labels: Vec<String> =
             family.samples[0].labels.iter().map(|label| format!("`{}`", label.name)).collect();
         let kind = format!("{:?}", family.kind).to_lowercase();
         let (name, labels) = (family.full_name(), labels.join(", "));
         table.push_str(&format!("| `{name}` | {kind} | {labels} | {} |\n", family.help));
     }
-    table.push_str(&label_values(&bill));
+    table.push_str(&label_values(&bills));
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/METRICS.md");
     let text = std::fs::read_to_string(path).unwrap();
     let (intro, written) = text.split_once("| name |").expect("a table");
@@ -663,19 +664,21 @@ fn the_metrics_are_those_of_the_document() {
     assert!(written == table, "METRICS.md is out of date: run this test with TIDEGATE_WRITE=1");
 }
 
-/// The values of labels that are a closed set. How many shards there are, and what is answered at
-/// the admin address, is not known before.
-fn label_values(bill: &Bill) -> String {
+/// The values of labels that are a closed set, by either driver. How many shards there are, and
+/// what is answered at the admin address, is not known before.
+fn label_values(bills: &[Bill]) -> String {
+    let each: Vec<Vec<Family>> = bills.iter().map(families).collect();
     let is_closed = |label: &&str| !["shard", "status", "code"].contains(label);
     let mut text = String::from(
         "\n## Values of labels\n\n`shard` counts from 0, `status` is one of HTTP, and `code` is \
          that of an error's body. The others have these:\n\n\
          | name | label | values |\n|---|---|---|\n",
     );
-    for family in families(bill) {
+    for (index, family) in each[0].iter().enumerate() {
         let labels = family.samples[0].labels.iter().map(|label| label.name);
         for label in labels.filter(is_closed) {
-            let all = family.samples.iter().flat_map(|sample| &sample.labels);
+            let samples = each.iter().flat_map(|families| &families[index].samples);
+            let all = samples.flat_map(|sample| &sample.labels);
             let mut values: Vec<String> = Vec::new();
             for one in all.filter(|one| one.name == label) {
                 let value = format!("`{}`", one.value);

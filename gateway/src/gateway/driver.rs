@@ -3,7 +3,7 @@
 use std::fmt;
 
 use crate::config::{Config, DriverChoice, Limits};
-use crate::control::{self, Carrier};
+use crate::control::{self, ChosenDriver};
 use crate::kernel::{self, Driver};
 
 /// Descriptors of a shard beside its listeners and connections: its epoll instance, its waker, and
@@ -26,10 +26,14 @@ pub struct TooFewDescriptors {
     pub wanted: u64,
     /// The most connections that each shard could have.
     pub connections: u32,
+    /// How many shards there would be.
+    pub shards: usize,
+    /// Descriptors of the admin address.
+    pub admin: u64,
 }
 
 /// By what shards ask the kernel.
-fn choose(choice: DriverChoice) -> Carrier {
+fn choose(choice: DriverChoice) -> ChosenDriver {
     let (driver, why) = match choice {
         DriverChoice::Only(driver) => (driver, "it is configured".into()),
         DriverChoice::Auto => match kernel::probe_io_uring() {
@@ -37,12 +41,12 @@ fn choose(choice: DriverChoice) -> Carrier {
             Err(error) => (Driver::Epoll, error.to_string().into()),
         },
     };
-    Carrier { driver, why }
+    ChosenDriver { driver, why }
 }
 
 /// Says by what, and why, and what was lowered.
 pub(super) fn announce(resolved: &Resolved, choice: DriverChoice) {
-    let Carrier { driver, why } = &resolved.carrier;
+    let ChosenDriver { driver, why } = &resolved.chosen;
     match (choice, driver) {
         (DriverChoice::Auto, Driver::Epoll) => {
             tracing::warn!("shards ask the kernel by {driver}, which costs more: {why}");
@@ -57,7 +61,7 @@ pub(super) fn announce(resolved: &Resolved, choice: DriverChoice) {
 /// What a start makes of a configuration here.
 pub(super) struct Resolved {
     pub(super) shards: usize,
-    pub(super) carrier: Carrier,
+    pub(super) chosen: ChosenDriver,
     /// What was lowered, if anything was.
     pub(super) lowered: Option<Lowered>,
 }
@@ -74,9 +78,9 @@ pub(super) struct Lowered {
 /// to the limit of open files as it is.
 pub(super) fn resolve(config: &mut Config) -> Result<Resolved, TooFewDescriptors> {
     let shards = config.shards.resolve(super::cores());
-    let carrier = choose(config.driver);
-    let lowered = fit(config, shards, carrier.driver, kernel::open_files())?;
-    Ok(Resolved { shards, carrier, lowered })
+    let chosen = choose(config.driver);
+    let lowered = fit(config, shards, chosen.driver, kernel::open_files())?;
+    Ok(Resolved { shards, chosen, lowered })
 }
 
 /// Whether `limit` open files suffice for so many shards. With fewer, shards have fewer connections
@@ -106,17 +110,24 @@ fn fit(
     }
     match driver {
         Driver::IoUring => Ok(None),
-        Driver::Epoll => Err(TooFewDescriptors { limit, wanted, connections }),
+        Driver::Epoll => {
+            let admin = of_admin(config);
+            Err(TooFewDescriptors { limit, wanted, connections, shards, admin })
+        }
     }
 }
 
 /// Descriptors beside those of connections.
 fn beside(config: &Config, shards: usize) -> u64 {
-    let admin = match config.admin.address {
+    shards as u64 * (config.listeners.len() as u64 + OF_A_SHARD) + of_admin(config) + SPARE
+}
+
+/// Descriptors of the admin address.
+fn of_admin(config: &Config) -> u64 {
+    match config.admin.address {
         Some(_) => u64::from(config.admin.connections) + control::CONNECTIONS_BEYOND,
         None => 0,
-    };
-    shards as u64 * (config.listeners.len() as u64 + OF_A_SHARD) + admin + SPARE
+    }
 }
 
 /// The most connections of a shard with so many slots.
@@ -145,16 +156,22 @@ impl fmt::Display for Lowered {
 
 impl fmt::Display for TooFewDescriptors {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { limit, wanted, connections } = self;
+        let Self { limit, wanted, connections, shards, admin } = self;
         write!(
             out,
             "with epoll each connection takes an open file: there may be {limit}, and {wanted} are \
              needed. Raise the limit (`ulimit -n {wanted}`, or `LimitNOFILE={wanted}` in a systemd \
-             unit), or set "
+             unit)"
         )?;
         match *connections {
-            CONNECTIONS_MIN.. => write!(out, "limits.connections to {connections} at most"),
-            _ => out.write_str("fewer shards"),
+            CONNECTIONS_MIN.. => {
+                write!(out, ", or set limits.connections to {connections} at most")
+            }
+            _ if *shards > 1 => out.write_str(", or set fewer shards"),
+            _ if *admin > 0 => {
+                write!(out, ", or set admin.connections: the admin address has {admin} of them")
+            }
+            _ => Ok(()),
         }
     }
 }
@@ -207,5 +224,14 @@ mod tests {
         let mut config = of(Limits::default().connections);
         let error = fit(&mut config, 64, Driver::Epoll, 256).unwrap_err();
         assert!(error.to_string().contains("fewer shards"), "{error}");
+    }
+
+    #[test]
+    fn one_shard_is_not_told_to_be_fewer() {
+        let mut config = Config::default();
+        let error = fit(&mut config, 1, Driver::Epoll, 128).unwrap_err().to_string();
+        assert!(error.contains("set admin.connections") && !error.contains("shards"), "{error}");
+        let error = fit(&mut of(16), 1, Driver::Epoll, 40).unwrap_err().to_string();
+        assert!(error.ends_with("in a systemd unit)"), "{error}");
     }
 }

@@ -38,7 +38,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::bill::Bill;
 use crate::config::{Config, Listener};
-use crate::control::{self, AdminThread, Carrier};
+use crate::control::{self, AdminThread, ChosenDriver};
 use crate::hub::{self, Door, Identity, Seed};
 use crate::kernel::{Driver, Waker};
 use crate::listen::{self, ListeningSockets};
@@ -143,8 +143,8 @@ impl Gateway {
         config.check().map_err(StartError::Config)?;
         let resolved = driver::resolve(&mut config).map_err(StartError::Descriptors)?;
         driver::announce(&resolved, config.driver);
-        let Resolved { shards, carrier, .. } = resolved;
-        let bill = bill(&config, shards, carrier.driver);
+        let Resolved { shards, chosen, .. } = resolved;
+        let bill = bill(&config, shards, chosen.driver);
         bill.check(config.memory.limit()).map_err(StartError::Budget)?;
         let ListeningSockets { addresses, by_shard } =
             open(&config.listeners, shards).map_err(StartError::Listen)?;
@@ -155,7 +155,7 @@ impl Gateway {
         let threads = Vec::with_capacity(shards);
         let mut gateway = Self { addresses, bill, handle, door, threads, admin: None };
         let config = Arc::new(config);
-        let parts = Parts::new(config, program, shards, carrier.driver);
+        let parts = Parts::new(config, program, shards, chosen.driver);
         let mut readiness = Vec::with_capacity(shards);
         for (index, (listeners, hub)) in by_shard.into_iter().zip(hubs).enumerate() {
             let (start, ready) = parts.shard(index, listeners, hub, &gateway.handle);
@@ -163,7 +163,7 @@ impl Gateway {
             readiness.push(ready);
         }
         gateway.wait_until_ready(&readiness)?;
-        gateway.start_control(&parts.config, carrier)?;
+        gateway.start_control(&parts.config, chosen)?;
         Ok(gateway)
     }
 
@@ -185,13 +185,17 @@ impl Gateway {
     }
 
     /// Starts the control thread, if there is to be one.
-    fn start_control(&mut self, config: &Arc<Config>, carrier: Carrier) -> Result<(), StartError> {
+    fn start_control(
+        &mut self,
+        config: &Arc<Config>,
+        chosen: ChosenDriver,
+    ) -> Result<(), StartError> {
         let started = control::start(control::AdminParts {
             handle: self.handle(),
             door: self.door.clone(),
             config: Arc::clone(config),
             bill: self.bill.clone(),
-            carrier,
+            chosen,
         });
         self.admin = started.map_err(StartError::Admin)?;
         Ok(())
@@ -295,8 +299,8 @@ pub fn cores() -> usize {
 /// # Errors
 /// There are too few descriptors for all connections.
 pub fn bill_here(mut config: Config) -> Result<Bill, TooFewDescriptors> {
-    let Resolved { shards, carrier, .. } = driver::resolve(&mut config)?;
-    Ok(bill(&config, shards, carrier.driver))
+    let Resolved { shards, chosen, .. } = driver::resolve(&mut config)?;
+    Ok(bill(&config, shards, chosen.driver))
 }
 
 /// What a start here and now would warn of, one line each: that shards would have fewer connections

@@ -42,7 +42,9 @@ pub(crate) fn lines(settings: &Settings, shards: usize) -> Vec<Line> {
     let ended = u64::from(subscriptions) + u64::from(present);
     let waiting = ended + recovering + 2 * u64::from(mailbox) + 2 * u64::from(slots);
     let told = (u64::from(present) + u64::from(slots)) * (shards as u64 - 1);
-    let waiting = of(waiting, MAIL_BYTES) + of(told, size_of::<Mail>());
+    // Who is to be closed may be those of a topic that is nowhere else.
+    let ordered = of(slots, NAME_BYTES);
+    let waiting = of(waiting, MAIL_BYTES) + of(told, size_of::<Mail>()) + ordered;
     let places = shards as u64 * u64::from(mailbox);
     vec![
         Line::new(

@@ -17,7 +17,8 @@ use std::sync::Arc;
 pub struct Why {
     /// What is behind it.
     pub cause: Cause,
-    /// The same for people, who may be told it.
+    /// The same for people, who may be told it. Its memory is the program's: no line of the bill
+    /// counts it.
     pub text: Arc<str>,
 }
 

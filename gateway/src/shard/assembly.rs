@@ -86,7 +86,11 @@ pub fn build(assembly: Assembly, driver: Driver) -> Result<Box<dyn Assembled>, R
     }
 }
 
-fn build_on<R: Ring>(
+/// The same, on the kernel that `open` makes.
+///
+/// # Errors
+/// What the kernel refused, and what to do about it.
+pub fn build_on<R: Ring>(
     mut assembly: Assembly,
     open: fn(Setup<'_>) -> Result<R, RingError>,
 ) -> Result<Shard<R>, RingError> {
