@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use tidegate::config::{BuiltWrong, Config, DriverChoice, MAX_SHARDS, Shards, parse_admin_address};
 
 const EXAMPLES: &str = "\
@@ -16,6 +16,7 @@ Examples:
   tidegate --config new.toml --check       whether it may, and how much memory it may take
   tidegate --config new.toml --check=machine
                                            whether it would start here and now
+  tidegate doctor --connections 100000     whether this machine lets it have so many
 
 Signals: SIGTERM, SIGINT and SIGQUIT drain; another one stops at once, unless it comes within a
 second of the first: then it counts as the same. SIGUSR1 logs all counters. SIGHUP and SIGUSR2 are
@@ -28,20 +29,20 @@ command line or configuration. TIDEGATE_LOG replaces the filter `log` of the con
 #[command(version, about, after_help = EXAMPLES)]
 pub struct Arguments {
     /// Read the configuration from a TOML file; without, the defaults
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
     /// Listen on this address in place of the configured ones; may be repeated
-    #[arg(short, long, value_name = "ADDR", value_parser = address)]
+    #[arg(short, long, value_name = "ADDR", value_parser = address, global = true)]
     pub listen: Vec<SocketAddr>,
     /// Run so many shards in place of the configured number: 1 to 1024, or `auto` for one a core
-    #[arg(short, long, value_name = "N|auto", value_parser = shards)]
+    #[arg(short, long, value_name = "N|auto", value_parser = shards, global = true)]
     pub shards: Option<Shards>,
     /// Ask the kernel by this in place of what is configured: `io_uring`, `epoll`, or `auto` for
     /// the first of them that is to be had
-    #[arg(long, value_name = "DRIVER", value_parser = driver)]
+    #[arg(long, value_name = "DRIVER", value_parser = driver, global = true)]
     pub driver: Option<DriverChoice>,
     /// Be steered and watched at this address in place of the configured one, or not, by `off`
-    #[arg(long, value_name = "ADDR|off", value_parser = admin)]
+    #[arg(long, value_name = "ADDR|off", value_parser = admin, global = true)]
     pub admin: Option<AdminAddress>,
     /// Check the configuration, print what it may take of memory, and exit; with `=machine`, also
     /// whether a start would succeed here and now: rings, open files, addresses, threads
@@ -53,6 +54,28 @@ pub struct Arguments {
         default_missing_value = "configuration"
     )]
     pub check: Option<DryRun>,
+    /// What to do in place of serving.
+    #[command(subcommand)]
+    pub task: Option<Task>,
+}
+
+/// What is done in place of serving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+pub enum Task {
+    /// Look whether this machine lets a gateway have so many connections, and say what to change
+    ///
+    /// Prints what there is, what is wanted, and what to change where that is more. Exit codes: 0
+    /// if nothing is in the way, 1 if something is, 2 for a wrong command line or configuration.
+    Doctor {
+        /// Connections of all shards together, in place of what `limits.connections` says
+        #[arg(
+            short = 'n',
+            long,
+            value_name = "N",
+            value_parser = clap::value_parser!(u64).range(1..)
+        )]
+        connections: Option<u64>,
+    },
 }
 
 /// What is checked in place of a start.
@@ -219,6 +242,24 @@ mod tests {
         assert_eq!(driver("epoll"), Ok(DriverChoice::Only(Driver::Epoll)));
         let error = driver("kqueue").unwrap_err();
         assert!(error.contains("`auto`, `io_uring` or `epoll`"), "{error}");
+    }
+
+    #[test]
+    fn the_doctor_is_told_what_a_start_is_told_on_either_side_of_its_name() {
+        let parse = |words: &[&str]| Arguments::try_parse_from([&["tidegate"], words].concat());
+        for words in [
+            &["doctor", "--shards", "3", "--driver", "epoll", "--connections", "5"][..],
+            &["--shards", "3", "--driver", "epoll", "doctor", "-n", "5"],
+        ] {
+            let arguments = parse(words).unwrap();
+            assert_eq!(arguments.task, Some(Task::Doctor { connections: Some(5) }));
+            let config = arguments.configuration().unwrap();
+            assert_eq!(config.shards, Shards::Count(NonZeroU16::new(3).unwrap()));
+            assert_eq!(config.driver, DriverChoice::Only(Driver::Epoll));
+        }
+        assert_eq!(parse(&[]).unwrap().task, None);
+        assert!(parse(&["doctor", "--connections", "0"]).is_err());
+        assert!(parse(&["nurse"]).is_err());
     }
 
     #[test]

@@ -67,6 +67,8 @@ pub mod connection;
 pub mod control;
 #[doc(hidden)]
 pub mod counters;
+#[doc(hidden)]
+pub mod doctor;
 #[allow(unsafe_code)]
 #[doc(hidden)]
 pub mod kernel;

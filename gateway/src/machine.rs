@@ -35,7 +35,8 @@ pub fn memory() -> Option<MemoryBound> {
     memory_by(&|path| fs::read_to_string(path).ok())
 }
 
-fn memory_by(read: &impl Fn(&Path) -> Option<String>) -> Option<MemoryBound> {
+/// As [`memory`], where `read` says what is in a file.
+pub(crate) fn memory_by(read: &impl Fn(&Path) -> Option<String>) -> Option<MemoryBound> {
     let machine = read(Path::new("/proc/meminfo")).and_then(|text| total(&text));
     let bounds =
         [(machine, MemorySource::Machine), (least_of_groups(read), MemorySource::ControlGroup)];
@@ -45,9 +46,40 @@ fn memory_by(read: &impl Fn(&Path) -> Option<String>) -> Option<MemoryBound> {
         .min_by_key(|bound| bound.bytes)
 }
 
-/// The machine's memory in bytes. The line says `kB` and means KiB.
+/// How much CPU the control groups of this process let it have, in thousandths of one, by whichever
+/// allows the least: `cpu.max`, or in version 1 `cpu.cfs_quota_us` of `cpu.cfs_period_us`; `None`
+/// if none of them sets a bound. `read` says what is in a file.
+pub(crate) fn cpu_quota_by(read: &impl Fn(&Path) -> Option<String>) -> Option<u64> {
+    let share = |quota: &str, period: &str| -> Option<u64> {
+        // Without a bound the quota is `max`, or -1.
+        let (quota, period) = (quota.trim().parse::<u64>().ok()?, period.trim().parse().ok()?);
+        quota.checked_mul(1000)?.checked_div(period)
+    };
+    let of_new = |group: &Path| {
+        let text = read(&group.join("cpu.max"))?;
+        let (quota, period) = text.split_once(' ')?;
+        share(quota, period)
+    };
+    let of_old = |group: &Path| {
+        let period = read(&group.join("cpu.cfs_period_us"))?;
+        share(&read(&group.join("cpu.cfs_quota_us"))?, &period)
+    };
+    let groups = read(Path::new("/proc/self/cgroup"))?;
+    let mounts = read(Path::new("/proc/self/mountinfo")).unwrap_or_default();
+    let new = unified(&groups, &mounts).and_then(|group| group.least(of_new));
+    let old = version_1("cpu", &groups, &mounts).and_then(|group| group.least(of_old));
+    new.into_iter().chain(old).min()
+}
+
+/// The machine's memory in bytes.
 fn total(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
+    meminfo_bytes(meminfo, "MemTotal:")
+}
+
+/// What the line of `/proc/meminfo` says that begins with `key`, in bytes. It says `kB` and means
+/// KiB.
+pub(crate) fn meminfo_bytes(meminfo: &str, key: &str) -> Option<u64> {
+    let line = meminfo.lines().find_map(|line| line.strip_prefix(key))?;
     let number: u64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
     number.checked_mul(1024)
 }
@@ -60,9 +92,14 @@ fn least_of_groups(read: &impl Fn(&Path) -> Option<String>) -> Option<u64> {
     let versions = [
         // A machine whose mounts cannot be read has the usual one.
         (unified(&groups, &mounts), "memory.max"),
-        (version_1(&groups, &mounts), "memory.limit_in_bytes"),
+        (version_1("memory", &groups, &mounts), "memory.limit_in_bytes"),
     ];
-    let bounds = versions.into_iter().filter_map(|(group, file)| group?.least(file, read));
+    let bytes = |group: &Path, file| {
+        let bytes = read(&group.join(file))?.trim().parse().ok()?;
+        (bytes < UNBOUNDED).then_some(bytes)
+    };
+    let bounds =
+        versions.into_iter().filter_map(|(group, file)| group?.least(|group| bytes(group, file)));
     bounds.min()
 }
 
@@ -85,12 +122,11 @@ impl Group {
         Self { top: top.into(), folder: Path::new(top).join(below) }
     }
 
-    /// The least number in `file` of the group and those above it, which bound it as well. (Those
-    /// of version 1 without `memory.use_hierarchy` do not, and none are made any more.)
-    fn least(&self, file: &str, read: &impl Fn(&Path) -> Option<String>) -> Option<u64> {
+    /// The least bound of the group and those above it, which bound it as well. (Those of version 1
+    /// without `memory.use_hierarchy` do not, and none are made any more.)
+    fn least(&self, bound: impl Fn(&Path) -> Option<u64>) -> Option<u64> {
         let groups = self.folder.ancestors().take_while(|group| group.starts_with(&self.top));
-        let numbers = groups.filter_map(|group| read(&group.join(file))?.trim().parse().ok());
-        numbers.filter(|bytes| *bytes < UNBOUNDED).min()
+        groups.filter_map(bound).min()
     }
 }
 
@@ -102,14 +138,14 @@ fn unified(groups: &str, mounts: &str) -> Option<Group> {
     Some(Group::new(top, root, path))
 }
 
-/// The group in the hierarchy of version 1 that has the memory controller.
-fn version_1(groups: &str, mounts: &str) -> Option<Group> {
-    let has_memory = |names: &str| names.split(',').any(|name| name == "memory");
+/// The group in the hierarchy of version 1 that has the `controller`.
+fn version_1(controller: &str, groups: &str, mounts: &str) -> Option<Group> {
+    let has_it = |names: &str| names.split(',').any(|name| name == controller);
     // A line is number, controllers, path; the path may hold colons.
     let mut lines = groups.lines().filter_map(|line| line.split_once(':')?.1.split_once(':'));
-    let (_, path) = lines.find(|(controllers, _)| has_memory(controllers))?;
+    let (_, path) = lines.find(|(controllers, _)| has_it(controllers))?;
     let mut mounts = mounts.lines().filter_map(Mount::parse);
-    let mount = mounts.find(|mount| mount.kind == "cgroup" && has_memory(mount.options))?;
+    let mount = mounts.find(|mount| mount.kind == "cgroup" && has_it(mount.options))?;
     Some(Group::new(mount.point, mount.root, path))
 }
 
@@ -238,6 +274,32 @@ mod tests {
         assert_eq!(found("4096\n", "8192\n"), Some(4096));
         assert_eq!(found("8192\n", "4096\n"), Some(4096));
         assert_eq!(found("8192\n", "max\n"), Some(8192));
+    }
+
+    /// The quota with this group and these files, in thousandths of a CPU.
+    fn quota(path: &str, files: &[(&str, &str)]) -> Option<u64> {
+        let all =
+            [&[("/proc/self/cgroup", path), ("/proc/self/mountinfo", MOUNTS)], files].concat();
+        let text = |path: &Path| all.iter().find(|(name, _)| Path::new(name) == path);
+        cpu_quota_by(&|path| text(path).map(|(_, text)| (*text).to_owned()))
+    }
+
+    #[test]
+    fn the_least_quota_of_the_group_and_those_above_counts() {
+        let (own, above) =
+            ("/sys/fs/cgroup/unified/a/b/cpu.max", "/sys/fs/cgroup/unified/a/cpu.max");
+        let new = |files: &[(&str, &str)]| quota("0::/a/b\n", files);
+        assert_eq!(new(&[(own, "150000 100000\n")]), Some(1500));
+        assert_eq!(new(&[(own, "max 100000\n"), (above, "50000 100000\n")]), Some(500));
+        assert_eq!(new(&[(own, "max 100000\n"), (above, "max 100000\n")]), None);
+        let of = |file| format!("/sys/fs/cgroup/cpu/a/cpu.cfs_{file}_us");
+        let (quota_file, period) = (of("quota"), of("period"));
+        let old =
+            |quota_text| quota("2:cpu:/a\n", &[(&quota_file, quota_text), (&period, "50000\n")]);
+        assert_eq!((old("75000\n"), old("-1\n")), (Some(1500), None));
+        for text in ["", "max", "1", "1 0\n", "18446744073709551615 1\n", "a b"] {
+            assert_eq!(new(&[(own, text)]), None, "{text}");
+        }
     }
 
     #[test]

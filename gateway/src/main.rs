@@ -9,11 +9,12 @@ use std::thread;
 
 use clap::Parser;
 use tidegate::config::Config;
+use tidegate::doctor;
 use tidegate::gateway::{self, Gateway};
 use tidegate::kernel;
 use tidegate::logging;
 
-use arguments::{Arguments, DryRun};
+use arguments::{Arguments, DryRun, Task};
 use signals::Signals;
 
 /// What ends the program early: what is said on stderr, and the exit code.
@@ -33,6 +34,13 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     let config = arguments.configuration().map_err(wrong)?;
+    match arguments.task {
+        Some(Task::Doctor { .. }) if arguments.check.is_some() => {
+            return Err(wrong("--check and `doctor` do not go together: ask for one of them"));
+        }
+        Some(Task::Doctor { connections }) => return examine(&config, connections),
+        None => {}
+    }
     if arguments.check.is_some() {
         if let Err(error) = kernel::raise_open_files() {
             // As in the log of a start; what becomes of it is found out below.
@@ -78,6 +86,16 @@ fn check(config: Config) -> Result<(), Failure> {
 fn check_machine(config: Config) -> Result<(), Failure> {
     let bill = Gateway::rehearse(config).map_err(failed)?;
     write!(io::stdout(), "{bill}").map_err(failed)
+}
+
+/// Says what of the machine is in the way of so many connections.
+fn examine(config: &Config, connections: Option<u64>) -> Result<(), Failure> {
+    let diagnosis = doctor::examine(config, connections).map_err(wrong)?;
+    write!(io::stdout(), "{diagnosis}").map_err(failed)?;
+    match diagnosis.short() {
+        0 => writeln!(io::stdout(), "{}", diagnosis.verdict()).map_err(failed),
+        _ => Err(failed(diagnosis.verdict())),
+    }
 }
 
 /// Says where it listens: to people in the log, to scripts on stdout.

@@ -16,7 +16,7 @@ pub use holdings::Holdings;
 pub use limit::{Limit, LimitOrigin, MemoryBound, MemorySource, OverBudget};
 pub use owner::Owner;
 
-use table::{grouped, plural};
+pub(crate) use table::{grouped, plural};
 
 /// Everything that the shards of a configuration may ever hold.
 ///
@@ -94,6 +94,12 @@ impl Bill {
     pub fn total(&self) -> u64 {
         let common: u64 = self.common.iter().map(|line| line.bytes).sum();
         self.per_shard() * self.shards + common
+    }
+
+    /// What the kernel may hold for the sockets, which is not part of the sum.
+    #[must_use]
+    pub(crate) fn sockets(&self) -> SocketMemory {
+        self.sockets
     }
 
     /// The bill in one line.

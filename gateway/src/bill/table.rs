@@ -49,12 +49,12 @@ fn row(out: &mut fmt::Formatter<'_>, owner: &str, bytes: u64, keys: &str) -> fmt
 }
 
 /// `1 shard`, `2 shards`.
-pub(super) fn plural(shards: u64) -> String {
+pub(crate) fn plural(shards: u64) -> String {
     format!("{shards} shard{}", if shards == 1 { "" } else { "s" })
 }
 
 /// A number with a comma before each three digits: `1,234,567`.
-pub(super) fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(BYTES_WIDTH);
     for (index, digit) in digits.chars().enumerate() {

@@ -50,6 +50,10 @@ const RESERVE: RangeInclusive<u32> = 4..=64;
 const SLOTS_MAX: u32 = 1 << 22;
 
 impl Limits {
+    /// The fewest connections of a shard, and the most.
+    pub(crate) const CONNECTIONS_MIN: u32 = 16;
+    pub(crate) const CONNECTIONS_MAX: u32 = 4_194_304;
+
     /// The places that a shard has for connections: those that are served, and a reserve for those
     /// that are told that there is no room.
     #[must_use]
@@ -81,7 +85,7 @@ impl Limits {
     }
 }
 
-const CONNECTIONS: RangeInclusive<u32> = 16..=4_194_304;
+const CONNECTIONS: RangeInclusive<u32> = Limits::CONNECTIONS_MIN..=Limits::CONNECTIONS_MAX;
 const RECEIVE_BUFFERS: RangeInclusive<u16> = 8..=32_768;
 const RECEIVE_BUFFER: RangeInclusive<u32> = 1 << 10..=1 << 20;
 const STAGING: RangeInclusive<u32> = 16 << 10..=64 << 20;

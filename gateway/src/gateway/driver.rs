@@ -14,7 +14,7 @@ const OF_A_SHARD: u64 = 2 + 64;
 const SPARE: u64 = 32;
 
 /// The fewest connections that a shard has.
-const CONNECTIONS_MIN: u32 = 16;
+const CONNECTIONS_MIN: u32 = Limits::CONNECTIONS_MIN;
 
 /// Epoll takes a descriptor for each connection, and there are too few. Displayed, it says what to
 /// do.
@@ -33,7 +33,7 @@ pub struct TooFewDescriptors {
 }
 
 /// By what shards ask the kernel.
-fn choose(choice: DriverChoice) -> ChosenDriver {
+pub(crate) fn choose(choice: DriverChoice) -> ChosenDriver {
     let (driver, why) = match choice {
         DriverChoice::Only(driver) => (driver, "it is configured".into()),
         DriverChoice::Auto => match kernel::probe_io_uring() {
@@ -92,11 +92,7 @@ fn fit(
     limit: u64,
 ) -> Result<Option<Lowered>, TooFewDescriptors> {
     // What there is for each shard, and how many of these there are.
-    let (beside, parts) = match driver {
-        // The limit bounds the table of each ring by itself.
-        Driver::IoUring => (0, 1),
-        Driver::Epoll => (beside(config, shards), shards as u64),
-    };
+    let (beside, parts) = shares(config, shards, driver);
     let slots = limit.saturating_sub(beside) / parts;
     if u64::from(config.limits.slots()) <= slots {
         return Ok(None);
@@ -113,6 +109,37 @@ fn fit(
         Driver::Epoll => {
             let admin = of_admin(config);
             Err(TooFewDescriptors { limit, wanted, connections, shards, admin })
+        }
+    }
+}
+
+/// What a limit of open files has to hold beside what is shared out, and among how many.
+fn shares(config: &Config, shards: usize, driver: Driver) -> (u64, u64) {
+    match driver {
+        // The limit bounds the table of each ring by itself.
+        Driver::IoUring => (0, 1),
+        Driver::Epoll => (beside(config, shards), shards as u64),
+    }
+}
+
+/// What so many shards with all their connections want of open files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OpenFiles {
+    /// Of the limit of the process.
+    pub(crate) limit: u64,
+    /// Of the machine: by a ring a connection has no descriptor, but is an open file there.
+    pub(crate) machine: u64,
+}
+
+impl OpenFiles {
+    /// What is wanted of the configuration as it stands.
+    pub(crate) fn of(config: &Config, shards: usize, driver: Driver) -> Self {
+        let slots = u64::from(config.limits.slots());
+        let ((in_limit, parts), beside) = (shares(config, shards, driver), beside(config, shards));
+        Self {
+            // What is beside a ring's table is bounded as well, each for itself.
+            limit: (in_limit + parts * slots).max(beside),
+            machine: beside + shards as u64 * slots,
         }
     }
 }
@@ -194,6 +221,8 @@ mod tests {
         // A sixteenth more slots, a listener, and what is the shard's own; all that for two.
         let needed = 2 * (106 + 1 + OF_A_SHARD) + SPARE;
         assert_eq!(fit(needed), Ok(None));
+        let wanted = OpenFiles { limit: needed, machine: needed };
+        assert_eq!(OpenFiles::of(&of(100), 2, Driver::Epoll), wanted);
         let error = fit(needed - 1).unwrap_err();
         assert_eq!((error.wanted, error.connections), (needed, 99));
         assert!(error.to_string().contains(&format!("ulimit -n {needed}")), "{error}");
@@ -215,6 +244,9 @@ mod tests {
         let mut config = of(Limits::default().connections);
         assert!(fit(&mut config, 8, Driver::IoUring, 1024).unwrap().is_some());
         assert_eq!((config.limits.slots(), config.limits.connections), (1024, 964));
+        let wanted = OpenFiles::of(&of(964), 8, Driver::IoUring);
+        assert_eq!(wanted, OpenFiles { limit: 1024, machine: 8 * 1024 + beside(&of(964), 8) });
+        assert_eq!(OpenFiles::of(&of(16), 8, Driver::IoUring).limit, beside(&of(16), 8));
         // What was written is left to the ring, which says what it lacks.
         assert_eq!(fit(&mut of(5000), 8, Driver::IoUring, 1024), Ok(None));
     }

@@ -50,6 +50,7 @@ use crate::steering::{Counters, Handle};
 pub use crate::protocol::program::Program;
 pub use bill::bill;
 use driver::Resolved;
+pub(crate) use driver::{OpenFiles, choose};
 pub use error::{
     AdminError, ListenError, RingError, ShardEnd, ShardError, StartError, TooFewDescriptors,
 };

@@ -56,7 +56,7 @@ pub use lines::{SOCKET_BYTES, idle_bytes};
 pub use open_files::{open_files, raise_open_files};
 pub use operation::Operation;
 pub use peer::Peer;
-pub use ring_error::RingError;
+pub use ring_error::{MINIMUM_KERNEL, RingError};
 pub use setup::Setup;
 pub use slot_set::SlotSet;
 pub use uring::{Uring, probe as probe_io_uring};
