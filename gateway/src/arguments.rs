@@ -8,25 +8,46 @@ use std::path::{Path, PathBuf};
 use clap::{Parser, Subcommand, ValueEnum};
 use tidegate::config::{BuiltWrong, Config, DriverChoice, MAX_SHARDS, Shards, parse_admin_address};
 
-const EXAMPLES: &str = "\
-Examples:
+use crate::manual::Printed;
+
+/// Command lines, and what they do.
+pub const EXAMPLES: &str = "\
   tidegate                                 the built-in page and /echo on 127.0.0.1:8080
   tidegate --listen 0.0.0.0:80 --shards 4  the same for everyone, on four shards
   tidegate --config /etc/tidegate.toml     what the file says
   tidegate --config new.toml --check       whether it may, and how much memory it may take
   tidegate --config new.toml --check=machine
                                            whether it would start here and now
-  tidegate doctor --connections 100000     whether this machine lets it have so many
+  tidegate doctor --connections 100000     whether this machine lets it have so many";
 
-Signals: SIGTERM, SIGINT and SIGQUIT drain; another one stops at once, unless it comes within a
+/// What signals mean.
+pub const SIGNALS: &str = "\
+SIGTERM, SIGINT and SIGQUIT drain; another one stops at once, unless it comes within a
 second of the first: then it counts as the same. SIGUSR1 logs all counters. SIGHUP and SIGUSR2 are
-ignored, and the log says so.
-Exit codes: 0 after a drain or a stop, 1 if the gateway cannot start or fails, 2 for a wrong
-command line or configuration. TIDEGATE_LOG replaces the filter `log` of the configuration.";
+ignored, and the log says so.";
+
+/// What exit codes mean.
+pub const EXITS: &str = "\
+0 after a drain or a stop, 1 if the gateway cannot start or fails, 2 for a wrong
+command line or configuration, or for sockets that were passed and are at no configured address.";
+
+/// What variables mean.
+pub const ENVIRONMENT: &str = "\
+TIDEGATE_LOG replaces the filter `log` of the configuration. Of a service manager, LISTEN_FDS
+passes sockets that listeners of the same address serve, NOTIFY_SOCKET is told how the gateway is,
+and WATCHDOG_USEC that all shards live.";
+
+/// What stands below the options.
+fn help() -> String {
+    format!(
+        "Examples:\n{EXAMPLES}\n\nSignals: {SIGNALS}\nExit codes: {EXITS}\n\
+         Environment: {ENVIRONMENT}"
+    )
+}
 
 /// An edge gateway for WebSocket on io_uring, or epoll
 #[derive(Parser)]
-#[command(version, about, after_help = EXAMPLES)]
+#[command(version, about, after_help = help())]
 pub struct Arguments {
     /// Read the configuration from a TOML file; without, the defaults
     #[arg(short, long, value_name = "FILE", global = true)]
@@ -54,6 +75,9 @@ pub struct Arguments {
         default_missing_value = "configuration"
     )]
     pub check: Option<DryRun>,
+    /// Print the man page, or what completes this command line in a shell, and exit
+    #[arg(long, value_name = "WHAT")]
+    pub print: Option<Printed>,
     /// What to do in place of serving.
     #[command(subcommand)]
     pub task: Option<Task>,

@@ -3,6 +3,13 @@
 //! All sockets of an address share its port (`SO_REUSEPORT`), and the kernel deals the connections
 //! out to them. What accepted sockets shall have is set here once: they inherit it from the
 //! listener.
+//!
+//! Sockets that were handed in are served in place of our own (`passed`). None is opened beside
+//! them: the kernel refuses that to another user than theirs, and whoever waits in one of our own
+//! is lost when the gateway ends, where those are kept. So shards serve the same socket, each by a
+//! descriptor of its own, unless there is one for each of them.
+
+mod passed;
 
 use std::fmt;
 use std::io;
@@ -10,10 +17,12 @@ use std::net::{SocketAddr, TcpListener};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use crate::config::Listener;
 use crate::config::stack::TcpLayer;
+
+pub use passed::{Dealt, Passed, PassedError};
 
 /// How long an address may be in use before that is an error. The kernel ends a ring in the
 /// background: the listeners of a gateway that has just ended are there for some milliseconds
@@ -31,6 +40,11 @@ pub struct ListeningSockets {
     pub addresses: Vec<SocketAddr>,
     /// For each shard its own socket of each listener, in the same order.
     pub by_shard: Vec<Vec<TcpListener>>,
+    /// Which listeners stay open when the shards close them, in that order: who has handed their
+    /// sockets in has them too.
+    pub stays: Vec<bool>,
+    /// The control thread's socket, if it was handed in.
+    pub admin: Option<TcpListener>,
 }
 
 /// An address cannot be listened on. Displayed, it says what to do about it.
@@ -44,13 +58,18 @@ pub struct ListenError {
     pub error: io::Error,
 }
 
-/// Listens on the address of each of `listeners` with one socket for each of `shards`.
+/// Listens on the address of each of `listeners` with one socket for each of `shards`, by those
+/// that were `passed` where there are some.
 ///
 /// # Errors
 ///
 /// The first address that is in use or refused. No socket stays open then.
-pub fn open(listeners: &[Listener], shards: usize) -> Result<ListeningSockets, ListenError> {
-    open_by(listeners, shards, listen)
+pub fn open(
+    listeners: &[Listener],
+    shards: usize,
+    passed: Dealt,
+) -> Result<ListeningSockets, ListenError> {
+    open_by(listeners, shards, passed, listen)
 }
 
 /// As [`open`], but nobody can connect: the sockets have their addresses and do not listen.
@@ -59,25 +78,36 @@ pub fn open(listeners: &[Listener], shards: usize) -> Result<ListeningSockets, L
 ///
 /// As [`open`].
 pub fn bind_only(listeners: &[Listener], shards: usize) -> Result<ListeningSockets, ListenError> {
-    open_by(listeners, shards, |address, tcp| bind(address, tcp).map(TcpListener::from))
+    let bind = |address, tcp: &TcpLayer| bind(address, tcp).map(TcpListener::from);
+    open_by(listeners, shards, Dealt::default(), bind)
 }
 
 fn open_by(
     listeners: &[Listener],
     shards: usize,
+    passed: Dealt,
     open: impl Fn(SocketAddr, &TcpLayer) -> Result<TcpListener, ListenError>,
 ) -> Result<ListeningSockets, ListenError> {
     // All before the first one listens: of two addresses of ours that overlap, such as
     // `0.0.0.0:80` and `127.0.0.1:80`, one would seem to be in use once the other listens.
-    for listener in listeners {
+    for listener in passed.without(listeners) {
         check_unused(listener.address)?;
     }
     let mut sockets = ListeningSockets {
         addresses: Vec::with_capacity(listeners.len()),
         by_shard: (0..shards).map(|_| Vec::with_capacity(listeners.len())).collect(),
+        stays: (0..listeners.len()).map(|listener| passed.has(listener)).collect(),
+        admin: passed.admin,
     };
+    let mut by_listener = passed.by_listener.into_iter();
     for listener in listeners {
         let mut address = listener.address;
+        let own = by_listener.next().unwrap_or_default();
+        if !own.is_empty() {
+            share(&own, listener, &mut sockets.by_shard)?;
+            sockets.addresses.push(address);
+            continue;
+        }
         for shard in &mut sockets.by_shard {
             let socket = open(address, &listener.stack.tcp)?;
             address = socket.local_addr().map_err(fail(address, "asking for the address of"))?;
@@ -86,6 +116,27 @@ fn open_by(
         sockets.addresses.push(address);
     }
     Ok(sockets)
+}
+
+/// Gives each shard a descriptor of one of the sockets that were passed for a listener, and these
+/// what accepted sockets shall have.
+fn share(
+    passed: &[TcpListener],
+    listener: &Listener,
+    by_shard: &mut [Vec<TcpListener>],
+) -> Result<(), ListenError> {
+    let (address, tcp) = (listener.address, &listener.stack.tcp);
+    for socket in passed {
+        let socket = SockRef::from(socket);
+        set_options(&socket, tcp).map_err(fail(address, "setting the options of"))?;
+        // It may listen already; then this sets how many may wait.
+        let backlog = i32::try_from(tcp.backlog).unwrap_or(i32::MAX);
+        socket.listen(backlog).map_err(fail(address, "listening on"))?;
+    }
+    for (shard, socket) in by_shard.iter_mut().zip(passed.iter().cycle()) {
+        shard.push(socket.try_clone().map_err(fail(address, "sharing the socket of"))?);
+    }
+    Ok(())
 }
 
 /// Checks that nobody listens on `address`. With `SO_REUSEPORT` alone, a second gateway of the
@@ -150,10 +201,8 @@ fn set_options(socket: &Socket, tcp: &TcpLayer) -> io::Result<()> {
     socket.set_tcp_nodelay(tcp.nodelay)?;
     socket.set_recv_buffer_size(tcp.rcvbuf as usize)?;
     socket.set_send_buffer_size(tcp.sndbuf as usize)?;
-    match tcp.user_timeout {
-        Some(timeout) => socket.set_tcp_user_timeout(Some(timeout)),
-        None => Ok(()),
-    }
+    // What was passed may have one; none is the kernel's default.
+    socket.set_tcp_user_timeout(tcp.user_timeout)
 }
 
 fn fail(address: SocketAddr, doing: &'static str) -> impl FnOnce(io::Error) -> ListenError {
@@ -206,7 +255,11 @@ mod tests {
     use std::sync::atomic::{AtomicU16, Ordering};
 
     use super::*;
-    use crate::config::Stack;
+    use crate::config::{Config, Stack};
+
+    fn open(listeners: &[Listener], shards: usize) -> Result<ListeningSockets, ListenError> {
+        super::open(listeners, shards, Dealt::default())
+    }
 
     fn listener(address: &str) -> Listener {
         Listener { address: address.parse().unwrap(), stack: Stack::default() }
@@ -297,6 +350,48 @@ mod tests {
         let all = ["127.0.0.1", "0.0.0.0", "[::]"].map(|ip| listener(&format!("{ip}:{port}")));
         let sockets = open(&all, 2).unwrap();
         assert_eq!(sockets.addresses, all.map(|listener| listener.address));
+    }
+
+    /// What is served of these sockets, all of one address, by so many shards.
+    fn open_passed(passed: Vec<TcpListener>, stack: &str, shards: usize) -> ListeningSockets {
+        let address = passed[0].local_addr().unwrap();
+        let mut config = Config::default().with_admin(None).with_listen(&[address]);
+        config.listeners[0].stack = Stack::parse(stack).unwrap();
+        let passed = passed.into_iter().map(Into::into).collect();
+        let dealt = Passed::new(passed).unwrap().deal(&config, shards).unwrap();
+        super::open(&config.listeners, shards, dealt).unwrap()
+    }
+
+    #[test]
+    fn shards_share_a_socket_that_was_passed() {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        let keeper = socket.try_clone().unwrap();
+        let stack = "ws!tcp?nodelay=on&user_timeout=7s&backlog=3";
+        let sockets = open_passed(vec![socket], stack, 3);
+        assert_eq!((sockets.stays, sockets.by_shard.len()), (vec![true], 3));
+        let peers: Vec<TcpStream> =
+            (0..3).map(|_| TcpStream::connect(sockets.addresses[0]).unwrap()).collect();
+        for shard in &sockets.by_shard {
+            let accepted = Socket::from(shard[0].accept().unwrap().0);
+            assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(Duration::from_secs(7)));
+        }
+        drop((sockets.by_shard, peers));
+        let _waits = TcpStream::connect(sockets.addresses[0]).unwrap();
+        keeper.accept().unwrap();
+    }
+
+    #[test]
+    fn as_many_sockets_as_shards_are_one_for_each() {
+        let first = bind(quiet_listener().address, &TcpLayer::default()).unwrap();
+        let address = first.local_addr().unwrap().as_socket().unwrap();
+        let second = bind(address, &TcpLayer::default()).unwrap();
+        let sockets = open_passed(vec![first.into(), second.into()], "ws!tcp", 2);
+        let _peers: Vec<TcpStream> =
+            (0..64).map(|_| TcpStream::connect(address).unwrap()).collect();
+        for shard in &sockets.by_shard {
+            shard[0].set_nonblocking(true).unwrap();
+            assert!(shard[0].accept().is_ok(), "a shard got none");
+        }
     }
 
     #[test]

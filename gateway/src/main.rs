@@ -1,6 +1,8 @@
 //! The command `tidegate`: arguments, configuration, gateway, signals.
 
 mod arguments;
+mod manager;
+mod manual;
 mod signals;
 
 use std::io::{self, Write};
@@ -10,11 +12,12 @@ use std::thread;
 use clap::Parser;
 use tidegate::config::Config;
 use tidegate::doctor;
-use tidegate::gateway::{self, Gateway};
+use tidegate::gateway::{self, Gateway, Program, StartError};
 use tidegate::kernel;
 use tidegate::logging;
 
 use arguments::{Arguments, DryRun, Task};
+use manager::Manager;
 use signals::Signals;
 
 /// What ends the program early: what is said on stderr, and the exit code.
@@ -33,6 +36,12 @@ fn main() -> ExitCode {
 }
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
+    if let Some(what) = arguments.print {
+        return manual::print(what, &mut io::stdout()).map_err(failed);
+    }
+    // While there is no other thread.
+    let passed = kernel::take_passed()
+        .map_err(|error| wrong(format!("the sockets that were passed (LISTEN_FDS): {error}")))?;
     let config = arguments.configuration().map_err(wrong)?;
     match arguments.task {
         Some(Task::Doctor { .. }) if arguments.check.is_some() => {
@@ -62,9 +71,11 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     for doubt in config.doubts() {
         tracing::warn!("{doubt}");
     }
-    let gateway = Gateway::start(config).map_err(failed)?;
+    let drain = manager::drain_time(&config);
+    let gateway = Gateway::start_on(config, Program::default(), passed).map_err(not_started)?;
     announce(&gateway);
-    serve(gateway, signals)
+    let manager = Manager::serving(&gateway, drain);
+    serve(gateway, signals, &manager)
 }
 
 /// Says what the log of a start would warn of.
@@ -115,7 +126,7 @@ fn announce(gateway: &Gateway) {
 }
 
 /// Does what signals ask for, until the gateway has ended.
-fn serve(gateway: Gateway, signals: Signals) -> Result<(), Failure> {
+fn serve(gateway: Gateway, signals: Signals, manager: &Manager) -> Result<(), Failure> {
     let (handle, closer) = (gateway.handle(), signals.closer());
     let ended = thread::spawn(move || {
         let result = gateway.join();
@@ -123,10 +134,19 @@ fn serve(gateway: Gateway, signals: Signals) -> Result<(), Failure> {
         result
     });
     // Ends when it is closed, so also when a shard fails.
-    signals.serve(&handle);
+    signals.serve(&handle, manager);
     let left = handle.counters().connections;
     tracing::info!("ended, with {left} connections left");
     ended.join().expect("waiting for the shards does not panic").map_err(failed)
+}
+
+/// The gateway did not start.
+fn not_started(error: StartError) -> Failure {
+    match error {
+        // Another try would find the same.
+        StartError::Passed(_) => wrong(error),
+        _ => failed(error),
+    }
 }
 
 /// The command line or the configuration is wrong.

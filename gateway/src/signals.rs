@@ -7,6 +7,8 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::{Handle as Closer, Signals as Raised};
 use tidegate::steering::Handle;
 
+use crate::manager::Manager;
+
 /// How long after the first signal to end another one is the same: `timeout(1)` and shells send
 /// one to the process and one to its group, moments apart, and both arrive.
 const SAME: Duration = Duration::from_secs(1);
@@ -45,14 +47,18 @@ impl Signals {
         self.raised.handle()
     }
 
-    /// Does what signals ask of the gateway behind `handle`, until the closer closes them.
-    pub fn serve(mut self, handle: &Handle) {
+    /// Does what signals ask of the gateway behind `handle`, of which `manager` is told, until the
+    /// closer closes them.
+    pub fn serve(mut self, handle: &Handle, manager: &Manager) {
         for signal in self.raised.forever() {
             match signal {
                 SIGUSR1 => log_counters(handle),
                 SIGHUP => ignore("SIGHUP"),
                 SIGUSR2 => ignore("SIGUSR2"),
-                _ => end(handle, ending(&mut self.ending, Instant::now())),
+                _ => {
+                    end(handle, ending(&mut self.ending, Instant::now()));
+                    manager.draining();
+                }
             }
         }
     }

@@ -16,6 +16,14 @@ pub struct Handle {
     wires: Arc<[Wire]>,
 }
 
+/// Whether the shards of a gateway have turns of their loops.
+#[derive(Debug)]
+pub struct Pulse {
+    handle: Handle,
+    /// How many turns each shard had shown when it was looked at last.
+    turns: Vec<u64>,
+}
+
 /// The wire to one shard.
 pub(crate) struct Wire {
     pub(crate) panel: Arc<Panel>,
@@ -80,8 +88,62 @@ impl fmt::Debug for Handle {
     }
 }
 
+impl Pulse {
+    /// Begins to look at the shards behind `handle`.
+    #[must_use]
+    pub fn new(handle: Handle) -> Self {
+        let mut pulse = Self { handle, turns: Vec::new() };
+        pulse.turns = pulse.look();
+        pulse
+    }
+
+    /// The shards that have had no turn since they were looked at last. Shards that sleep are
+    /// woken, so that they have one until the next time, which should be half a second from now, or
+    /// later: a shard with connections shows its turns at its ticks. Shards that have ended have
+    /// none.
+    pub fn still(&mut self) -> Vec<usize> {
+        let turns = self.look();
+        let before = std::mem::replace(&mut self.turns, turns);
+        let pairs = self.turns.iter().zip(before).enumerate();
+        pairs.filter(|(_, (now, before))| *now == before).map(|(shard, _)| shard).collect()
+    }
+
+    /// How many turns each shard has shown; wakes all of them.
+    fn look(&self) -> Vec<u64> {
+        let wires = self.handle.wires().iter();
+        let shown = wires.map(|wire| {
+            let turns = wire.panel.counters.load().loops;
+            wire.waker.wake();
+            turns
+        });
+        shown.collect()
+    }
+}
+
 impl Wire {
     fn new() -> io::Result<Self> {
         Ok(Self { panel: Arc::new(Panel::default()), waker: Waker::new()? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shard_without_turns_is_told_of() {
+        let handle = Handle::new(3).unwrap();
+        let show = |shard: usize, loops| {
+            handle.wires()[shard].panel.counters.store(&Counters { loops, ..Counters::default() });
+        };
+        let mut pulse = Pulse::new(handle.clone());
+        assert!(handle.wires().iter().all(|wire| wire.waker.clear()), "all were woken");
+        (0..3).for_each(|shard| show(shard, 7));
+        assert_eq!(pulse.still(), [0; 0]);
+        show(0, 8);
+        assert_eq!(pulse.still(), [1, 2]);
+        (1..3).for_each(|shard| show(shard, 8));
+        assert_eq!(pulse.still(), [0]);
+        assert!(handle.wires().iter().all(|wire| wire.waker.clear()), "all were woken again");
     }
 }

@@ -2,13 +2,18 @@
 
 use std::env;
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, IoSlice, Read};
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 
 use crate::counters::Counters;
 use crate::process::Process;
@@ -37,11 +42,15 @@ pub struct Launch {
     arguments: Vec<OsString>,
     listen: usize,
     /// Without, it has no admin address, because several gateways may run.
-    has_admin: bool,
+    admin: Option<String>,
     /// A program and its arguments that starts the gateway.
     wrapper: Vec<OsString>,
     /// The driver is its own choice, whatever is tested.
     has_choice: bool,
+    /// Further variables of its environment.
+    variables: Vec<(OsString, OsString)>,
+    /// Sockets for what starts the gateway, which passes them on.
+    passed: Vec<Arc<OwnedFd>>,
 }
 
 /// A program that ran to its end.
@@ -109,7 +118,13 @@ impl Launch {
     /// With an admin address on a free port of 127.0.0.1.
     #[must_use]
     pub fn admin(self) -> Self {
-        Self { has_admin: true, ..self }
+        self.admin_at("127.0.0.1:0")
+    }
+
+    /// With this admin address.
+    #[must_use]
+    pub fn admin_at(self, address: &str) -> Self {
+        Self { admin: Some(address.into()), ..self }
     }
 
     /// Asking the kernel by what it chooses, or is told here: for tests of the choice itself, and
@@ -124,6 +139,33 @@ impl Launch {
     #[must_use]
     pub fn under(self, wrapper: &[&str]) -> Self {
         Self { wrapper: wrapper.iter().map(OsString::from).collect(), ..self }
+    }
+
+    /// With this variable in its environment.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.variables.push((name.into(), value.into()));
+        self
+    }
+
+    /// Started by the program `pass-sockets`, which is `launcher`, with this socket.
+    ///
+    /// # Panics
+    /// No descriptor is left.
+    #[must_use]
+    pub fn passing(self, launcher: &str, socket: impl AsFd) -> Self {
+        self.passing_more(socket).under(&[launcher])
+    }
+
+    /// As [`Launch::passing`], for each further one.
+    ///
+    /// # Panics
+    /// No descriptor is left.
+    #[must_use]
+    pub fn passing_more(mut self, socket: impl AsFd) -> Self {
+        let socket = socket.as_fd().try_clone_to_owned().expect("a descriptor");
+        self.passed.push(Arc::new(socket));
+        self
     }
 
     /// Starts the gateway and waits until it listens on all addresses that were given, or on one.
@@ -196,12 +238,27 @@ impl Launch {
         if let Some(driver) = env::var_os(DRIVER).filter(|_| !self.has_choice) {
             command.arg("--driver").arg(driver);
         }
-        let admin = if self.has_admin { "127.0.0.1:0" } else { "off" };
+        let admin = self.admin.as_deref().unwrap_or("off");
         command.args(["--admin", admin]);
         command.args(&self.arguments).env("NO_COLOR", "1").env_remove("TIDEGATE_LOG");
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command.envs(self.variables).stdin(Stdio::null());
+        if !self.passed.is_empty() {
+            command.stdin(in_transit(&self.passed));
+        }
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
         (command.spawn().expect("the program can be started"), config)
     }
+}
+
+/// A socket from which these can be received.
+fn in_transit(sockets: &[Arc<OwnedFd>]) -> OwnedFd {
+    let (from, to) = UnixStream::pair().expect("descriptors");
+    let sockets: Vec<BorrowedFd<'_>> = sockets.iter().map(|socket| socket.as_fd()).collect();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(16))];
+    let mut ancillary = SendAncillaryBuffer::new(&mut space);
+    assert!(ancillary.push(SendAncillaryMessage::ScmRights(&sockets)), "too many sockets");
+    sendmsg(from, &[IoSlice::new(&[0])], &mut ancillary, SendFlags::empty()).expect("room");
+    to.into()
 }
 
 impl Gateway {

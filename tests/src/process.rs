@@ -60,6 +60,21 @@ impl Process {
         folder.expect("the process is there").count()
     }
 
+    /// The number of the thread of this name.
+    ///
+    /// # Panics
+    /// There is no such thread.
+    #[must_use]
+    pub fn thread(self, name: &str) -> i32 {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.id));
+        let mut tasks = tasks.expect("the process is there").filter_map(Result::ok);
+        let is_it = |path: &std::path::Path| {
+            std::fs::read_to_string(path.join("comm")).is_ok_and(|own| own.trim_end() == name)
+        };
+        let task = tasks.find(|task| is_it(&task.path())).expect("a thread of that name");
+        task.file_name().to_string_lossy().parse().expect("a number")
+    }
+
     /// On how many cores the thread of this name may run (proc_pid_status(5), `Cpus_allowed`).
     ///
     /// # Panics

@@ -27,6 +27,7 @@ fn run(listener: TcpListener, waker: Waker, panel: Arc<Panel>) {
         hub: hubs.pop().expect("one shard"),
         config,
         listeners: vec![listener],
+        stays: Vec::new(),
         waker: waker.clone(),
         panel,
         program: Program::default(),

@@ -87,6 +87,8 @@ pub struct AdminParts {
     pub bill: Bill,
     /// How the shards ask the kernel, and so how this thread does.
     pub chosen: ChosenDriver,
+    /// A socket that has its address already; without, it opens one.
+    pub socket: Option<TcpListener>,
 }
 
 /// How the shards ask the kernel.
@@ -140,10 +142,13 @@ type Shared = Arc<ControlRoom>;
 ///
 /// # Errors
 /// What kept it from starting. Nothing of it is left then.
-pub fn start(parts: AdminParts) -> Result<Option<AdminThread>, AdminError> {
+pub fn start(mut parts: AdminParts) -> Result<Option<AdminThread>, AdminError> {
     let Some(wanted) = parts.config.admin.address else { return Ok(None) };
     let listen = |error| AdminError::Listen(wanted, error);
-    let listener = TcpListener::bind(wanted).map_err(listen)?;
+    let listener = match parts.socket.take() {
+        Some(socket) => socket,
+        None => TcpListener::bind(wanted).map_err(listen)?,
+    };
     listener.set_nonblocking(true).map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
     let (stop, stopped) = oneshot::channel();
@@ -200,7 +205,7 @@ pub(crate) fn lines(config: &Config) -> Vec<Line> {
 
 impl ControlRoom {
     fn new(parts: AdminParts) -> Self {
-        let AdminParts { handle, door, config, bill, chosen } = parts;
+        let AdminParts { handle, door, config, bill, chosen, .. } = parts;
         let (message, connections) = (door.max_message(), config.admin.connections);
         Self {
             handle,

@@ -58,7 +58,7 @@ impl Fixture {
         let bill = gateway::bill(&config, shards, Driver::IoUring);
         let handle = Handle::new(shards).expect("descriptors");
         let chosen = ChosenDriver { driver: Driver::IoUring, why: "it is a test".into() };
-        let admin = start(AdminParts { handle, door, config, bill, chosen }).unwrap();
+        let admin = start(AdminParts { handle, door, config, bill, chosen, socket: None }).unwrap();
         let ended = Arc::new(AtomicBool::new(false));
         let until = Arc::clone(&ended);
         let play = move || {

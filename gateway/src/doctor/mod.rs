@@ -2,7 +2,7 @@
 //! kernel allows beside what the configuration wants, and what to change where that is less.
 //!
 //! Reading is one thing and judging another. Each subject has its readings, which it takes from the
-//! files of [`MachineFiles`], and examines them against the [`Needs`] of a configuration.
+//! files of `MachineFiles`, and examines them against the `Needs` of a configuration.
 
 mod machine_files;
 mod memory;

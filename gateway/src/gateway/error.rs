@@ -9,7 +9,7 @@ use crate::config::BuiltWrong;
 pub use super::driver::TooFewDescriptors;
 pub use crate::control::AdminError;
 pub use crate::kernel::RingError;
-pub use crate::listen::ListenError;
+pub use crate::listen::{ListenError, PassedError};
 
 /// The gateway did not start. Nothing of it is left: no thread, and no socket. Displayed, it says
 /// what to do.
@@ -23,6 +23,8 @@ pub enum StartError {
     Descriptors(TooFewDescriptors),
     /// An address cannot be listened on.
     Listen(ListenError),
+    /// A socket that was handed in is not wanted.
+    Passed(PassedError),
     /// The kernel refused a descriptor to wake a shard by.
     Waker(io::Error),
     /// A shard's thread could not be started.
@@ -71,6 +73,7 @@ impl fmt::Display for StartError {
             Self::Budget(error) => error.fmt(out),
             Self::Descriptors(error) => error.fmt(out),
             Self::Listen(error) => error.fmt(out),
+            Self::Passed(error) => error.fmt(out),
             Self::Waker(error) => write!(
                 out,
                 "each shard needs a few file descriptors, and one was refused ({error}): raise \
@@ -95,6 +98,7 @@ impl std::error::Error for StartError {
             Self::Budget(error) => Some(error),
             Self::Descriptors(error) => Some(error),
             Self::Listen(error) => Some(error),
+            Self::Passed(error) => Some(error),
             Self::Waker(error) | Self::Thread { error, .. } => Some(error),
             Self::Ring { error, .. } => Some(error),
             Self::Shard(error) => Some(error),

@@ -30,18 +30,19 @@ mod thread;
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::bill::Bill;
-use crate::config::{Config, Listener};
+use crate::config::Config;
 use crate::control::{self, AdminThread, ChosenDriver};
 use crate::hub::{self, Door, Identity, Seed};
 use crate::kernel::{Driver, Waker};
-use crate::listen::{self, ListeningSockets};
+use crate::listen::{self, ListeningSockets, Passed};
 use crate::names::Node;
 use crate::shard::{self, Assembly, Command};
 use crate::steering::{Counters, Handle};
@@ -52,7 +53,8 @@ pub use bill::bill;
 use driver::Resolved;
 pub(crate) use driver::{OpenFiles, choose};
 pub use error::{
-    AdminError, ListenError, RingError, ShardEnd, ShardError, StartError, TooFewDescriptors,
+    AdminError, ListenError, PassedError, RingError, ShardEnd, ShardError, StartError,
+    TooFewDescriptors,
 };
 pub use settings::hub_settings;
 use thread::{Parts, SetUp, panic_message};
@@ -91,7 +93,30 @@ impl Gateway {
     ///
     /// What kept the gateway from starting.
     pub fn start_with(config: Config, program: Program) -> Result<Self, StartError> {
-        Self::launch(config, program, listen::open, |assembly, driver| {
+        Self::start_on(config, program, Vec::new())
+    }
+
+    /// As [`Gateway::start_with`], with sockets that others have opened, who may have them as well:
+    /// what starts services as their clients come, say (sd_listen_fds(3)). Each has the address of
+    /// a listener, or of the control thread, which serves it in place of one of its own. Several
+    /// may have one address (`SO_REUSEPORT`): they are dealt out to the shards. If there are fewer
+    /// of them than shards, several serve the same one. A drain closes them at once, and leaves
+    /// those who wait there to whoever has them too.
+    ///
+    /// # Errors
+    ///
+    /// What kept the gateway from starting; [`StartError::Passed`] if one of these is not wanted.
+    pub fn start_on(
+        config: Config,
+        program: Program,
+        sockets: Vec<OwnedFd>,
+    ) -> Result<Self, StartError> {
+        let passed = Passed::new(sockets).map_err(StartError::Passed)?;
+        let open = |config: &Config, shards| {
+            let dealt = passed.deal(config, shards).map_err(StartError::Passed)?;
+            listen::open(&config.listeners, shards, dealt).map_err(StartError::Listen)
+        };
+        Self::launch(config, program, open, |assembly, driver| {
             let shard = shard::build(assembly, driver)?;
             Ok(move || shard.run())
         })
@@ -111,19 +136,21 @@ impl Gateway {
             listen::check_unused(address).map_err(taken).map_err(StartError::Admin)?;
             config.admin.address = Some(SocketAddr::new(address.ip(), 0));
         }
-        let gateway =
-            Self::launch(config, Program::default(), listen::bind_only, |assembly, driver| {
-                let panel = Arc::clone(&assembly.panel);
-                let shard = shard::build(assembly, driver)?;
-                // All of them are there at once, as when they serve.
-                Ok(move || {
-                    while panel.command() < Command::Stop {
-                        std::thread::sleep(REHEARSAL_PAUSE);
-                    }
-                    drop(shard);
-                    Ok(())
-                })
-            })?;
+        let bind_only = |config: &Config, shards| {
+            listen::bind_only(&config.listeners, shards).map_err(StartError::Listen)
+        };
+        let gateway = Self::launch(config, Program::default(), bind_only, |assembly, driver| {
+            let panel = Arc::clone(&assembly.panel);
+            let shard = shard::build(assembly, driver)?;
+            // All of them are there at once, as when they serve.
+            Ok(move || {
+                while panel.command() < Command::Stop {
+                    std::thread::sleep(REHEARSAL_PAUSE);
+                }
+                drop(shard);
+                Ok(())
+            })
+        })?;
         let bill = gateway.bill.clone();
         gateway.stop();
         gateway.join().map(|()| bill).map_err(StartError::Shard)
@@ -131,13 +158,14 @@ impl Gateway {
 
     /// Starts with `open` as what opens the sockets, and `build` as what sets a shard up, and gives
     /// what then runs on the same thread.
-    fn launch<B, R>(
+    fn launch<O, B, R>(
         mut config: Config,
         program: Program,
-        open: fn(&[Listener], usize) -> Result<ListeningSockets, ListenError>,
+        open: O,
         build: B,
     ) -> Result<Self, StartError>
     where
+        O: FnOnce(&Config, usize) -> Result<ListeningSockets, StartError>,
         B: Fn(Assembly, Driver) -> Result<R, RingError> + Clone + Send + 'static,
         R: FnOnce() -> io::Result<()>,
     {
@@ -147,8 +175,7 @@ impl Gateway {
         let Resolved { shards, chosen, .. } = resolved;
         let bill = bill(&config, shards, chosen.driver);
         bill.check(config.memory.limit()).map_err(StartError::Budget)?;
-        let ListeningSockets { addresses, by_shard } =
-            open(&config.listeners, shards).map_err(StartError::Listen)?;
+        let ListeningSockets { addresses, by_shard, stays, admin } = open(&config, shards)?;
         let handle = Handle::new(shards).map_err(StartError::Waker)?;
         let wakers: Vec<Waker> = handle.wires().iter().map(|wire| wire.waker.clone()).collect();
         let (hubs, door) = hub::open(&hub_settings(&config), identity(&config), &wakers);
@@ -156,7 +183,7 @@ impl Gateway {
         let threads = Vec::with_capacity(shards);
         let mut gateway = Self { addresses, bill, handle, door, threads, admin: None };
         let config = Arc::new(config);
-        let parts = Parts::new(config, program, shards, chosen.driver);
+        let parts = Parts::new(config, program, shards, chosen.driver).with_staying(stays);
         let mut readiness = Vec::with_capacity(shards);
         for (index, (listeners, hub)) in by_shard.into_iter().zip(hubs).enumerate() {
             let (start, ready) = parts.shard(index, listeners, hub, &gateway.handle);
@@ -164,7 +191,7 @@ impl Gateway {
             readiness.push(ready);
         }
         gateway.wait_until_ready(&readiness)?;
-        gateway.start_control(&parts.config, chosen)?;
+        gateway.start_control(&parts.config, chosen, admin)?;
         Ok(gateway)
     }
 
@@ -185,11 +212,12 @@ impl Gateway {
         Ok(())
     }
 
-    /// Starts the control thread, if there is to be one.
+    /// Starts the control thread, if there is to be one, on `socket` if there is one.
     fn start_control(
         &mut self,
         config: &Arc<Config>,
         chosen: ChosenDriver,
+        socket: Option<TcpListener>,
     ) -> Result<(), StartError> {
         let started = control::start(control::AdminParts {
             handle: self.handle(),
@@ -197,6 +225,7 @@ impl Gateway {
             config: Arc::clone(config),
             bill: self.bill.clone(),
             chosen,
+            socket,
         });
         self.admin = started.map_err(StartError::Admin)?;
         Ok(())
@@ -338,6 +367,7 @@ mod tests {
 
     use super::*;
     use crate::config::{Limits, MemoryLimit, Shards};
+    use crate::listen::Dealt;
     use crate::shard::Panel;
 
     /// Free ports, few buffers, and two shards.
@@ -349,9 +379,13 @@ mod tests {
             .with_admin(None)
     }
 
+    fn open(config: &Config, shards: usize) -> Result<ListeningSockets, StartError> {
+        listen::open(&config.listeners, shards, Dealt::default()).map_err(StartError::Listen)
+    }
+
     /// Starts shards that do what `run` says of their number.
     fn launch(run: fn(usize, &Panel) -> io::Result<()>) -> Result<Gateway, StartError> {
-        Gateway::launch(config(), Program::default(), listen::open, move |assembly, _| {
+        Gateway::launch(config(), Program::default(), open, move |assembly, _| {
             Ok(move || run(assembly.index, &assembly.panel))
         })
     }
@@ -448,12 +482,10 @@ mod tests {
 
     #[test]
     fn a_shard_that_cannot_be_set_up_leaves_nothing_behind() {
-        let probe = listen::open(&config().listeners, 1).unwrap().addresses[0];
+        let probe = open(&config(), 1).unwrap().addresses[0];
         let config = config().with_listen(&[probe]);
         let error =
-            Gateway::launch(config, Program::default(), listen::open, |assembly, _| match assembly
-                .index
-            {
+            Gateway::launch(config, Program::default(), open, |assembly, _| match assembly.index {
                 0 => Ok(move || wait_for(Command::Stop, &assembly.panel)),
                 _ => Err(RingError::NoMemory),
             });

@@ -29,6 +29,8 @@ pub(super) struct Parts {
     program: Program,
     /// The cores that shards are pinned to; none if they are not.
     cores: Vec<CoreId>,
+    /// Which listeners stay open when the shards close them.
+    stays: Vec<bool>,
 }
 
 impl Parts {
@@ -39,7 +41,13 @@ impl Parts {
         shards: usize,
         driver: Driver,
     ) -> Self {
-        Self { driver, cores: cores_to_pin(config.pin, shards), config, program }
+        let cores = cores_to_pin(config.pin, shards);
+        Self { driver, cores, config, program, stays: Vec::new() }
+    }
+
+    /// With listeners that stay open when the shards close them.
+    pub(super) fn with_staying(self, stays: Vec<bool>) -> Self {
+        Self { stays, ..self }
     }
 
     /// What shard `index` starts with, and where it says that it is ready.
@@ -55,6 +63,7 @@ impl Parts {
             index,
             config: Arc::clone(&self.config),
             listeners,
+            stays: self.stays.clone(),
             waker: wire.waker.clone(),
             panel: Arc::clone(&wire.panel),
             program: self.program.clone(),

@@ -31,6 +31,9 @@ struct Acceptor {
     pending: u32,
     /// One of this portion found nothing to accept.
     dry: bool,
+    /// Its socket stays open when it is closed here: whoever waits there in a drain is left to
+    /// those who accept from it next.
+    stays: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,8 +51,8 @@ enum State {
 }
 
 impl Acceptor {
-    fn new() -> Self {
-        Self { state: State::Parked, window: 1, pending: 0, dry: false }
+    fn new(stays: bool) -> Self {
+        Self { state: State::Parked, window: 1, pending: 0, dry: false, stays }
     }
 }
 
@@ -66,10 +69,11 @@ pub(super) struct Accepting {
 }
 
 impl Accepting {
-    /// For so many listeners.
-    pub(super) fn new(listeners: usize) -> Self {
+    /// For so many listeners, of which these stay open when they are closed here.
+    pub(super) fn new(listeners: usize, stays: &[bool]) -> Self {
+        let stays = stays.iter().copied().chain(std::iter::repeat(false));
         Self {
-            acceptors: (0..listeners).map(|_| Acceptor::new()).collect(),
+            acceptors: stays.take(listeners).map(Acceptor::new).collect(),
             pending: 0,
             handed: VecDeque::new(),
             lacks: false,
@@ -122,7 +126,7 @@ impl Accepting {
     }
 
     /// Takes in what waits to be accepted, and closes each listener once nothing does: whoever came
-    /// before is told that the gateway drains.
+    /// before is told that the gateway drains, but for listeners that stay open.
     pub(super) fn stop_accepting<R: Ring>(&mut self, connections: &mut Connections<R>) {
         for listener in 0..self.acceptors.len() as ListenerId {
             if self.acceptors[listener as usize].state == State::Parked {
@@ -149,11 +153,15 @@ impl Accepting {
     }
 
     fn close_listener<R: Ring>(&mut self, connections: &mut Connections<R>, listener: ListenerId) {
-        let acceptor = &mut self.acceptors[listener as usize];
-        if acceptor.state == State::Parked {
+        if self.acceptors[listener as usize].state == State::Parked {
             connections.sockets.ring.push(Operation::UnpollListener { listener });
         }
-        acceptor.state = State::Closed;
+        self.close_disarmed(connections, listener);
+    }
+
+    /// Closes a listener whose poll is not armed, or whose end is on its way.
+    fn close_disarmed<R: Ring>(&mut self, connections: &mut Connections<R>, listener: ListenerId) {
+        self.acceptors[listener as usize].state = State::Closed;
         connections.sockets.ring.push(Operation::CloseListener { listener });
     }
 
@@ -242,6 +250,9 @@ impl Accepting {
     }
 
     fn accept_portion<R: Ring>(&mut self, connections: &mut Connections<R>, listener: ListenerId) {
+        if connections.is_draining() && self.acceptors[listener as usize].stays {
+            return self.close_disarmed(connections, listener);
+        }
         if connections.is_full()
             && !connections.is_draining()
             && self.give_away(connections, listener)

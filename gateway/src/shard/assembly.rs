@@ -25,6 +25,9 @@ pub struct Assembly {
     pub config: Arc<Config>,
     /// The shard's own socket for each configured listener, in that order.
     pub listeners: Vec<TcpListener>,
+    /// Which listeners stay open when the shard closes its sockets, in the same order: others have
+    /// these as well, and who waits there is left to them. Of those that it does not tell, none do.
+    pub stays: Vec<bool>,
     /// What wakes the shard.
     pub waker: Waker,
     /// The wire to the control thread.

@@ -96,7 +96,7 @@ impl<R: Ring> Shard<R> {
         let mut shard = Self {
             panel: Arc::clone(&assembly.panel),
             events: Vec::with_capacity(completions(&limits) as usize),
-            accepting: Accepting::new(assembly.config.listeners.len()),
+            accepting: Accepting::new(assembly.config.listeners.len(), &assembly.stays),
             deliveries: Deliveries::default(),
             relief: Relief::default(),
             expired_halves: SlotSet::new(limits.slots()),

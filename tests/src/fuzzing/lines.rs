@@ -232,6 +232,7 @@ fn shard(kernel: &Rc<RefCell<Kernel>>) -> Shard<KernelRing> {
         hub: hubs.pop().expect("one shard"),
         config,
         listeners: Vec::new(),
+        stays: Vec::new(),
         waker,
         panel: Arc::default(),
         program: Program::default().protocols(|_| Some(Box::new(LineEcho::default()))),

@@ -174,6 +174,7 @@ impl Scene {
                 hub,
                 config: Arc::clone(&config),
                 listeners: Vec::new(),
+                stays: Vec::new(),
                 waker,
                 panel: Arc::clone(&outside.panel),
                 program: Program::default()

@@ -159,6 +159,7 @@ impl Play {
             hub: hubs.pop().expect("one shard"),
             config,
             listeners: Vec::new(),
+            stays: Vec::new(),
             waker,
             panel: Arc::clone(&panel),
             program,

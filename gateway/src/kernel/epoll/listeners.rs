@@ -65,9 +65,14 @@ impl Listeners {
         std::mem::take(&mut listening.armed).then_some(Completion::ListenerReady { listener })
     }
 
-    /// Closes a listener.
-    pub(super) fn close(&mut self, listener: ListenerId) {
+    /// Closes a listener. It is taken from what is watched first: where others have the same
+    /// socket, closing one descriptor of it does not do that (epoll(7)).
+    pub(super) fn close(&mut self, epoll: impl AsFd, listener: ListenerId) {
         let listening = &mut self.listeners[listener as usize];
+        if let Some(socket) = &listening.socket {
+            // It is watched, so the kernel has nothing to refuse.
+            let _ = epoll::delete(epoll, socket);
+        }
         (listening.socket, listening.armed) = (None, false);
     }
 

@@ -64,7 +64,7 @@ impl Epoll {
                 None
             }
             O::CloseListener { listener } => {
-                self.listeners.close(listener);
+                self.listeners.close(&self.epoll, listener);
                 None
             }
             O::Accept { listener, slot } => {

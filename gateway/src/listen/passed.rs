@@ -1,0 +1,214 @@
+//! Sockets that others have opened and handed in, such as what starts services as their clients
+//! come. Whoever has opened them keeps them, so that who connects while no gateway runs waits for
+//! the next.
+
+use std::fmt;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use socket2::{SockRef, Type};
+
+use crate::config::{Config, Listener};
+
+/// Sockets that were handed in.
+#[derive(Debug, Default)]
+pub struct Passed(Vec<(SocketAddr, TcpListener)>);
+
+/// Sockets that were handed in, each with what it is for.
+#[derive(Debug, Default)]
+pub struct Dealt {
+    /// Those of each listener, in the order of the configuration; what is missing has none.
+    pub(super) by_listener: Vec<Vec<TcpListener>>,
+    /// That of the control thread.
+    pub(super) admin: Option<TcpListener>,
+}
+
+/// A socket that was handed in is of no use. Displayed, it says what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PassedError {
+    /// It is no stream socket of IP.
+    NoTcp {
+        /// Its descriptor.
+        descriptor: i32,
+    },
+    /// Nothing is configured at its address.
+    Unwanted {
+        /// Its address.
+        address: SocketAddr,
+        /// All addresses that are configured.
+        configured: Vec<SocketAddr>,
+    },
+    /// There are more for one address than there is use for.
+    TooMany {
+        /// The address.
+        address: SocketAddr,
+        /// How many there are.
+        count: usize,
+        /// How many there may be: as many as shards, or one for the control thread.
+        most: usize,
+    },
+}
+
+impl Passed {
+    /// Takes stream sockets that have an address.
+    ///
+    /// # Errors
+    /// One is something else.
+    pub fn new(sockets: Vec<OwnedFd>) -> Result<Self, PassedError> {
+        sockets.into_iter().map(known).collect::<Result<_, _>>().map(Self)
+    }
+
+    /// Finds out what each is for in a gateway of so many shards.
+    ///
+    /// # Errors
+    /// One is for nothing.
+    pub fn deal(mut self, config: &Config, shards: usize) -> Result<Dealt, PassedError> {
+        let listeners = config.listeners.iter();
+        let by_listener = listeners.map(|listener| self.take(listener.address, shards));
+        let by_listener = by_listener.collect::<Result<_, _>>()?;
+        let admin = match config.admin.address {
+            Some(address) => self.take(address, 1)?.pop(),
+            None => None,
+        };
+        match self.0.first() {
+            None => Ok(Dealt { by_listener, admin }),
+            Some(&(address, _)) => {
+                let configured = config.listeners.iter().map(|listener| listener.address);
+                let configured = configured.chain(config.admin.address).collect();
+                Err(PassedError::Unwanted { address, configured })
+            }
+        }
+    }
+
+    /// Those of an address, of which there may be so many.
+    fn take(&mut self, address: SocketAddr, most: usize) -> Result<Vec<TcpListener>, PassedError> {
+        let of_it = self.0.extract_if(.., |(own, _)| *own == address);
+        let found: Vec<TcpListener> = of_it.map(|(_, socket)| socket).collect();
+        let count = found.len();
+        if count > most {
+            return Err(PassedError::TooMany { address, count, most });
+        }
+        Ok(found)
+    }
+}
+
+impl Dealt {
+    /// Whether the listener of this number has sockets.
+    pub(super) fn has(&self, listener: usize) -> bool {
+        self.by_listener.get(listener).is_some_and(|sockets| !sockets.is_empty())
+    }
+
+    /// The listeners that have no socket.
+    pub(super) fn without<'l>(
+        &self,
+        listeners: &'l [Listener],
+    ) -> impl Iterator<Item = &'l Listener> {
+        let numbered = listeners.iter().enumerate();
+        numbered.filter(|(number, _)| !self.has(*number)).map(|(_, listener)| listener)
+    }
+}
+
+/// The socket with its address.
+fn known(socket: OwnedFd) -> Result<(SocketAddr, TcpListener), PassedError> {
+    let asked = SockRef::from(&socket);
+    // One of a Unix domain has no such address.
+    let address = asked.local_addr().ok().and_then(|address| address.as_socket());
+    let is_stream = asked.r#type().is_ok_and(|kind| kind == Type::STREAM);
+    match address.filter(|_| is_stream) {
+        Some(address) => Ok((address, socket.into())),
+        None => Err(PassedError::NoTcp { descriptor: socket.as_raw_fd() }),
+    }
+}
+
+impl fmt::Display for PassedError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoTcp { descriptor } => write!(
+                out,
+                "the descriptor {descriptor} that was passed is no TCP socket: a systemd socket \
+                 unit names those by `ListenStream=` with an address and a port"
+            ),
+            Self::Unwanted { address, configured } => {
+                let configured: Vec<String> = configured.iter().map(ToString::to_string).collect();
+                write!(
+                    out,
+                    "a socket of {address} was passed, and nothing is configured there but at {}: \
+                     write the same address for a [[listener]] as in the socket unit's \
+                     `ListenStream=`, with the same IP address, not the port alone",
+                    configured.join(", ")
+                )
+            }
+            Self::TooMany { address, count, most } => write!(
+                out,
+                "{count} sockets of {address} were passed, and {most} can be served: each shard \
+                 serves one, and the control thread one; pass fewer, or run more shards"
+            ),
+        }
+    }
+}
+
+impl std::error::Error for PassedError {}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    fn socket() -> (SocketAddr, OwnedFd) {
+        let socket = TcpListener::bind("127.0.0.1:0").unwrap();
+        (socket.local_addr().unwrap(), socket.into())
+    }
+
+    fn deal(sockets: Vec<OwnedFd>, listen: &[SocketAddr]) -> Result<Dealt, PassedError> {
+        let config = Config::default().with_admin(None).with_listen(listen);
+        Passed::new(sockets).and_then(|passed| passed.deal(&config, 2))
+    }
+
+    #[test]
+    fn each_socket_goes_where_its_address_is() {
+        let ((one, first), (other, second), (admin, third)) = (socket(), socket(), socket());
+        let config = Config::default().with_admin(Some(admin)).with_listen(&[other, one]);
+        let dealt = Passed::new(vec![first, second, third]).unwrap().deal(&config, 1).unwrap();
+        let address = |socket: &TcpListener| socket.local_addr().unwrap();
+        assert_eq!(
+            dealt.by_listener.iter().flatten().map(address).collect::<Vec<_>>(),
+            [other, one]
+        );
+        assert_eq!(dealt.admin.as_ref().map(address), Some(admin));
+        assert_eq!(dealt.without(&config.listeners).count(), 0);
+    }
+
+    #[test]
+    fn what_nothing_is_configured_for_is_refused() {
+        let (address, socket) = socket();
+        let elsewhere = "127.0.0.1:0".parse().unwrap();
+        let error = deal(vec![socket], &[elsewhere]).unwrap_err();
+        assert_eq!(error, PassedError::Unwanted { address, configured: vec![elsewhere] });
+        assert!(error.to_string().contains("ListenStream="), "{error}");
+    }
+
+    #[test]
+    fn more_than_there_are_shards_are_refused() {
+        let (address, socket) = socket();
+        let more = [&socket, &socket].map(|socket| socket.try_clone().unwrap());
+        let error = deal(vec![socket].into_iter().chain(more).collect(), &[address]).unwrap_err();
+        assert_eq!(error, PassedError::TooMany { address, count: 3, most: 2 });
+    }
+
+    #[test]
+    fn what_is_no_tcp_socket_is_refused() {
+        let folder = std::env::temp_dir().join(format!("tidegate-passed-{}", std::process::id()));
+        std::fs::create_dir(&folder).unwrap();
+        let local = UnixListener::bind(folder.join("socket")).unwrap();
+        let file = std::fs::File::open("/dev/null").unwrap();
+        let datagrams = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for descriptor in [OwnedFd::from(local), file.into(), datagrams.into()] {
+            let number = descriptor.as_raw_fd();
+            let error = Passed::new(vec![descriptor]).unwrap_err();
+            assert_eq!(error, PassedError::NoTcp { descriptor: number });
+        }
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}

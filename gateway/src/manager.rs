@@ -1,0 +1,182 @@
+//! What the service manager is told that has started the gateway, if it wants to know
+//! (sd_notify(3)): that it serves, how it is, that it lives, that it ends.
+//!
+//! A thread of its own tells it, because whoever reads may be slow, and nothing else waits for
+//! that.
+
+use std::borrow::Cow;
+use std::io;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use sd_notify::NotifyState;
+use tidegate::config::Config;
+use tidegate::gateway::Gateway;
+use tidegate::steering::{Handle, Pulse};
+
+/// The environment variable that says where the service manager listens.
+const SOCKET: &str = "NOTIFY_SOCKET";
+
+/// How often it is told how the gateway is, if it does not want to know whether it lives.
+const STATUS_PERIOD: Duration = Duration::from_secs(10);
+
+/// The shortest time between two looks at the shards: one with connections shows its turns once in
+/// a quarter of a second.
+const PERIOD_MIN: Duration = Duration::from_millis(500);
+
+/// How much longer than the configured time a drain may take: what is left then is closed.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Addresses that a status names; of more, only their number is told.
+const NAMED: usize = 3;
+
+/// The stack of the thread, in bytes.
+const THREAD_STACK: usize = 128 << 10;
+
+/// The way to the service manager; it does nothing if there is none.
+pub struct Manager {
+    /// Tells the thread of a drain. Once it is gone, the thread ends.
+    drains: Option<SyncSender<()>>,
+}
+
+/// What the thread has.
+struct Teller {
+    handle: Handle,
+    addresses: String,
+    /// How long a drain may take, from its beginning.
+    drain: Duration,
+    /// Whether all shards have turns, if that is asked for.
+    pulse: Option<Pulse>,
+    period: Duration,
+    /// What it was told last.
+    status: String,
+}
+
+impl Manager {
+    /// Tells the service manager that the gateway serves, and from then on how it is.
+    pub fn serving(gateway: &Gateway, drain: Duration) -> Self {
+        if std::env::var_os(SOCKET).is_none() {
+            return Self { drains: None };
+        }
+        let watchdog = sd_notify::watchdog_enabled();
+        let teller = Teller {
+            handle: gateway.handle(),
+            addresses: named(gateway),
+            drain,
+            pulse: watchdog.map(|_| Pulse::new(gateway.handle())),
+            period: watchdog.map_or(STATUS_PERIOD, |within| (within / 4).max(PERIOD_MIN)),
+            status: String::new(),
+        };
+        let (drains, asked) = sync_channel(1);
+        let spawned = thread::Builder::new().name("manager".into()).stack_size(THREAD_STACK);
+        let spawned = spawned.spawn(move || {
+            if let Err(error) = teller.tell(&asked) {
+                tracing::warn!(%error, "the service manager cannot be told how the gateway is");
+            }
+        });
+        if let Err(error) = spawned {
+            tracing::warn!(
+                %error,
+                "the thread that tells the service manager how the gateway is could not be \
+                 started: it will take the start for failed; raise `TasksMax` in its unit"
+            );
+        }
+        Self { drains: Some(drains) }
+    }
+
+    /// Tells the service manager that the gateway drains.
+    pub fn draining(&self) {
+        if let Some(drains) = &self.drains {
+            // If the thread was told before, or is gone, there is nothing more to tell.
+            let _ = drains.try_send(());
+        }
+    }
+}
+
+/// How long a drain of this configuration may take.
+pub fn drain_time(config: &Config) -> Duration {
+    config.drain_delay + config.drain
+}
+
+impl Teller {
+    /// Tells until the gateway has ended.
+    fn tell(mut self, asked: &Receiver<()>) -> io::Result<()> {
+        self.say(vec![NotifyState::Ready])?;
+        loop {
+            match asked.recv_timeout(self.period) {
+                Ok(()) => return self.tell_of_drain(asked),
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Err(RecvTimeoutError::Timeout) => {
+                    let lives = self.lives();
+                    self.say(lives.then_some(NotifyState::Watchdog).into_iter().collect())?;
+                }
+            }
+        }
+    }
+
+    /// Tells of a drain until the gateway has ended. Whether it lives is no longer asked then, only
+    /// whether it ends in time, which is `TimeoutStopSec` or what the configuration says if that is
+    /// more.
+    fn tell_of_drain(&mut self, asked: &Receiver<()>) -> io::Result<()> {
+        let until = Instant::now() + self.drain + GRACE;
+        let mut first = Some(NotifyState::Stopping);
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let left = u32::try_from(left.as_micros()).unwrap_or(u32::MAX);
+            let mut news: Vec<NotifyState<'static>> = first.take().into_iter().collect();
+            news.extend((left > 0).then_some(NotifyState::ExtendTimeoutUsec(left)));
+            self.say(news)?;
+            if asked.recv_timeout(self.period) == Err(RecvTimeoutError::Disconnected) {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Whether the service manager is to be told that the gateway lives: all shards have had a turn
+    /// since it was asked last.
+    fn lives(&mut self) -> bool {
+        let Some(pulse) = &mut self.pulse else { return false };
+        let still = pulse.still();
+        // One that was told to end has no more turns once it has.
+        if !self.handle.is_serving() {
+            return false;
+        }
+        if let Some(shard) = still.first() {
+            let seconds = self.period.as_secs_f32();
+            tracing::error!(
+                "shard {shard} has had no turn for {seconds} s: the service manager is not told \
+                 that the gateway lives, and ends it if this goes on"
+            );
+        }
+        still.is_empty()
+    }
+
+    /// Says this, and how the gateway is if that has changed.
+    fn say(&mut self, news: Vec<NotifyState<'static>>) -> io::Result<()> {
+        let connections = self.handle.counters().connections;
+        let status = match self.handle.is_serving() {
+            true => format!("serving {connections} connections on {}", self.addresses),
+            false => format!("draining: {connections} connections left"),
+        };
+        let mut news: Vec<NotifyState<'_>> = news;
+        if status != self.status {
+            news.push(NotifyState::Status(&status));
+        }
+        if !news.is_empty() {
+            sd_notify::notify(&news)?;
+        }
+        self.status = status;
+        Ok(())
+    }
+}
+
+/// The addresses that a gateway listens on, or how many there are.
+fn named(gateway: &Gateway) -> String {
+    let all: Vec<Cow<'_, str>> =
+        gateway.addresses().iter().map(|address| address.to_string().into()).collect();
+    match all.len() {
+        0..=NAMED => all.join(", "),
+        count => format!("{count} addresses"),
+    }
+}
