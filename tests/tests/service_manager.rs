@@ -1,5 +1,6 @@
 //! What a service manager is told, and the sockets that it passes.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::{SocketAddr, TcpListener};
 use std::os::unix::net::UnixDatagram;
@@ -316,4 +317,19 @@ fn a_log_that_is_copied_and_cut_goes_on_from_its_beginning() {
     gateway.signal(Signal::TERM);
     assert_eq!(gateway.wait().code, Some(0));
     fs::remove_dir_all(folder).expect("the folder");
+}
+
+#[test]
+fn the_unit_allows_what_the_profile_of_containers_does() {
+    let tools = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../tools");
+    let profile = fs::read(tools.join("containers/seccomp.json")).expect("a profile");
+    let profile: serde_json::Value = serde_json::from_slice(&profile).expect("JSON");
+    let groups = profile["syscalls"].as_array().expect("groups").iter();
+    let names = groups.flat_map(|group| group["names"].as_array().expect("names"));
+    let allowed: BTreeSet<&str> = names.filter_map(serde_json::Value::as_str).collect();
+    let unit = fs::read_to_string(tools.join("packages/systemd/tidegate.service"));
+    let unit = unit.expect("a unit");
+    let lines = unit.lines().filter_map(|line| line.strip_prefix("SystemCallFilter="));
+    assert_eq!(lines.flat_map(str::split_whitespace).collect::<BTreeSet<_>>(), allowed);
+    assert!(allowed.len() > 80, "{allowed:?}");
 }
