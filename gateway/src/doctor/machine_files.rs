@@ -52,6 +52,13 @@ impl<'a> MachineFiles<'a> {
         Some(line.trim().to_owned())
     }
 
+    /// Whether this process has a capability (proc_pid_status(5), `CapEff`).
+    pub(super) fn has_capability(&self, number: u32) -> bool {
+        let set = self.field("/proc/self/status", "CapEff:");
+        let set = set.and_then(|text| u64::from_str_radix(&text, 16).ok());
+        set.is_some_and(|set| set >> number & 1 == 1)
+    }
+
     /// How much memory the process may have.
     pub(super) fn memory(&self) -> Option<MemoryBound> {
         machine::memory_by(&|path| (self.read)(path))

@@ -116,8 +116,8 @@ impl MemoryReadings {
         }
         it.noted(format!(
             "net.ipv4.tcp_mem: the buffers of {} connections can be full at once, at {} bytes \
-             each; who does not read fills them. Lower `sndbuf` and `rcvbuf` of `tcp` have more of \
-             them",
+             each; who does not read fills them. With lower `sndbuf` and `rcvbuf` of `tcp` \
+             it is more connections",
             grouped(is / sockets.buffers.max(1)),
             grouped(sockets.buffers)
         ))

@@ -4,6 +4,7 @@
 //! Reading is one thing and judging another. Each subject has its readings, which it takes from the
 //! files of `MachineFiles`, and examines them against the `Needs` of a configuration.
 
+mod locked_memory;
 mod machine_files;
 mod memory;
 mod needs;
@@ -19,6 +20,7 @@ use crate::bill::{grouped, plural};
 use crate::config::Config;
 use crate::gateway;
 
+use locked_memory::LockedReadings;
 use machine_files::MachineFiles;
 use memory::MemoryReadings;
 use needs::Needs;
@@ -50,6 +52,7 @@ pub fn examine(config: &Config, connections: Option<u64>) -> Result<Diagnosis, S
         processor: ProcessorReadings::read(&files, cores),
         files: FileReadings::read(&files),
         memory: MemoryReadings::read(&files),
+        locked: LockedReadings::read(&files),
         network: NetworkReadings::read(&files),
     }
     .examine(&needs))
@@ -62,6 +65,7 @@ struct Readings {
     processor: ProcessorReadings,
     files: FileReadings,
     memory: MemoryReadings,
+    locked: LockedReadings,
     network: NetworkReadings,
 }
 
@@ -72,6 +76,7 @@ impl Readings {
         symptoms.push(configured(needs));
         symptoms.extend(self.files.examine(needs));
         symptoms.extend(self.memory.examine(needs));
+        symptoms.extend(self.locked.examine(needs));
         symptoms.extend(self.network.examine(needs));
         let connections = needs.connections;
         let heading = format!(

@@ -24,6 +24,7 @@ pub(super) struct Needs {
     pub(super) limit: Limit,
     pub(super) tcp: Tcp,
     pub(super) addresses: Vec<SocketAddr>,
+    pub(super) has_admin: bool,
 }
 
 /// How the shards ask the kernel.
@@ -79,6 +80,7 @@ impl Needs {
             limit: config.memory.limit(),
             tcp: Tcp::of(&config),
             addresses: config.listeners.iter().map(|listener| listener.address).collect(),
+            has_admin: config.admin.address.is_some(),
             way,
         })
     }

@@ -33,15 +33,13 @@ impl NetworkReadings {
         let of_ip = |name| files.number(&format!("/proc/sys/net/ipv4/{name}"));
         let of_core = |name| files.number(&format!("/proc/sys/net/core/{name}"));
         let tracking = |name| files.number(&format!("/proc/sys/net/netfilter/nf_conntrack_{name}"));
-        let capabilities = files.field("/proc/self/status", "CapEff:");
-        let capabilities = capabilities.and_then(|text| u64::from_str_radix(&text, 16).ok());
         Self {
             backlog: of_core("somaxconn"),
             cookies: of_ip("tcp_syncookies"),
             half_open: of_ip("tcp_max_syn_backlog"),
             outgoing: files.numbers("/proc/sys/net/ipv4/ip_local_port_range"),
             unprivileged: of_ip("ip_unprivileged_port_start"),
-            may_bind_all: capabilities.is_some_and(|set| set >> BIND_SERVICE & 1 == 1),
+            may_bind_all: files.has_capability(BIND_SERVICE),
             rmem: of_core("rmem_max"),
             wmem: of_core("wmem_max"),
             tracked: tracking("count").zip(tracking("max")).map(|(count, most)| [count, most]),

@@ -43,6 +43,14 @@ impl RingError {
         }
     }
 
+    /// What a refusal of the ring of receive buffers means.
+    pub(in crate::kernel) fn of_buffers(error: io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(libc::ENOMEM) => Self::NoMemory,
+            _ => Self::Other("registering receive buffers", error),
+        }
+    }
+
     /// What a refusal of the direct-descriptor table means.
     pub(in crate::kernel) fn of_descriptors(error: io::Error, wanted: u32) -> Self {
         match error.raw_os_error() {
@@ -123,6 +131,8 @@ mod tests {
         assert!(RingError::Forbidden(None).to_string().contains("seccomp"));
         let disabled = RingError::Forbidden(Some("2".to_owned())).to_string();
         assert!(disabled.contains("sysctl kernel.io_uring_disabled=0"), "{disabled}");
+        let locked = io::Error::from_raw_os_error(libc::ENOMEM);
+        assert!(RingError::of_buffers(locked).to_string().contains("ulimit -l"));
         let table = io::Error::from_raw_os_error(libc::EMFILE);
         assert!(RingError::of_descriptors(table, 70_000).to_string().contains("ulimit -n 70000"));
     }

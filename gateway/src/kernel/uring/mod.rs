@@ -112,7 +112,7 @@ impl Uring {
         let memory = setup.memory;
         let [receive, ..] = memory.claims();
         let provided = ProvidedBuffers::register(&ring, receive, setup.buffers, setup.buffer_size)
-            .map_err(|error| RingError::Other("registering receive buffers", error))?;
+            .map_err(RingError::of_buffers)?;
         let no_iowait = ring.params().is_feature_no_iowait();
         for listener in &setup.listeners {
             // So that an accept beside the ring cannot wait either.
