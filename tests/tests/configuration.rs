@@ -1,10 +1,8 @@
 //! The command line and the configuration file: what is refused, and what is said about it.
 
-use std::fs;
 use std::net::TcpListener;
-use std::path::{Path, PathBuf};
 
-use tidegate_tests::{Exited, Frame, Gateway, Launch, Peer, Request, Witness, case, wait_until};
+use tidegate_tests::{Exited, Frame, Gateway, Launch, Peer, Request, Witness, case};
 
 /// A file with ten mistakes, each with what is said about it behind its line.
 const MISTAKES: [(&str, &str); 12] = [
@@ -143,62 +141,6 @@ fn shards_that_are_fewer_than_the_cores_are_not_pinned() {
     assert_eq!(allowed("true"), 1);
     // Where there is one core, one shard is all of them.
     assert_eq!(allowed("\"auto\""), all);
-}
-
-/// A control group of version 1 (cgroups(7)) with one limit, which is taken away again.
-struct Group {
-    folder: PathBuf,
-}
-
-impl Group {
-    /// `None` where none can be made: without the rights, or with version 2 only.
-    fn with(controller: &str, limit: &str, value: u64) -> Option<Self> {
-        let name = format!("tidegate-tests-{}", std::process::id());
-        let group = Self { folder: Path::new("/sys/fs/cgroup").join(controller).join(name) };
-        fs::create_dir(&group.folder).ok()?;
-        fs::write(group.folder.join(limit), value.to_string()).ok().map(|()| group)
-    }
-
-    /// The gateway that is launched is in the group.
-    fn launch(&self, launch: Launch) -> Launch {
-        let enter = format!("echo $$ > {}/cgroup.procs && exec \"$@\"", self.folder.display());
-        launch.under(&["sh", "-c", &enter, "sh"])
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // Who was in there may take a moment to be gone.
-        wait_until("the group is empty", || fs::remove_dir(&self.folder).ok());
-    }
-}
-
-#[test]
-fn a_quota_of_one_core_is_one_shard_that_has_no_core_of_its_own() {
-    let Some(group) = Group::with("cpu", "cpu.cfs_quota_us", 100_000) else {
-        return eprintln!("not tested: no control group can be made here");
-    };
-    let launch = || Launch::new().config("shards = \"auto\"\n").listen("127.0.0.1:0");
-    let all = launch().config("shards = 1\npin = false\n").start();
-    let cores = all.process().allowed_cores("shard-0");
-    let gateway = group.launch(launch()).start();
-    gateway.expect_log(&["shards=1"]);
-    assert_eq!(gateway.process().allowed_cores("shard-0"), cores);
-}
-
-#[test]
-fn what_is_held_is_bounded_by_what_the_control_group_may_have() {
-    let Some(group) = Group::with("memory", "memory.limit_in_bytes", 384 << 20) else {
-        return eprintln!("not tested: no control group can be made here");
-    };
-    let check = || group.launch(Launch::new().argument("--check"));
-    let exited = check().config("shards = 2\n").run();
-    assert_eq!(exited.code, Some(1), "{}", exited.stderr);
-    for word in ["301,989,888", "402,653,184 that the control group", "memory = \""] {
-        assert!(exited.stderr.contains(word), "{word} is missing:\n{}", exited.stderr);
-    }
-    let passed = check().config("shards = 1\n[limits]\nblocks = \"8MiB\"\n").run();
-    assert_eq!(passed.code, Some(0), "{passed:?}");
 }
 
 #[test]
