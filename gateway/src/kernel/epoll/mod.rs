@@ -162,6 +162,10 @@ impl Ring for Epoll {
     /// Epoll is asked unless there is something to take, and the enter before has asked or there is
     /// no place for what it may tell: so a turn of a shard, which enters twice, asks once.
     fn enter(&mut self, memory: &mut Memory, wait: Duration) -> io::Result<()> {
+        if self.completions.is_empty() {
+            // So that it begins anew: a ring that went round would touch all its places in time.
+            self.completions.clear();
+        }
         self.carry_out(memory);
         let is_idle = self.completions.is_empty();
         let has_places = self.completions.len() + 2 * EVENTS <= self.completions.capacity();
