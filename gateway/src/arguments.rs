@@ -287,6 +287,12 @@ mod tests {
     }
 
     #[test]
+    fn what_is_packaged_is_the_default_configuration() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../tools/packages/tidegate.toml");
+        assert_eq!(configuration(&["--config", path]), Ok(Config::default()));
+    }
+
+    #[test]
     fn a_file_that_is_not_there_is_named() {
         let error = configuration(&["--config", "/nowhere/tidegate.toml"]).unwrap_err();
         assert!(error.starts_with("/nowhere/tidegate.toml: "), "{error}");
