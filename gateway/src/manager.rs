@@ -5,7 +5,6 @@
 //! that.
 
 use std::borrow::Cow;
-use std::io;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -51,6 +50,10 @@ struct Teller {
     period: Duration,
     /// What it was told last.
     status: String,
+    /// What it has to be told once and was not yet: that the gateway serves, or drains.
+    owed: Vec<NotifyState<'static>>,
+    /// Whether it could not be told the last time.
+    has_failed: bool,
 }
 
 impl Manager {
@@ -59,7 +62,14 @@ impl Manager {
         if std::env::var_os(SOCKET).is_none() {
             return Self { drains: None };
         }
-        let watchdog = sd_notify::watchdog_enabled();
+        let watchdog = sd_notify::watchdog_enabled().filter(|within| !within.is_zero());
+        if watchdog.is_some_and(|within| within < 4 * PERIOD_MIN) {
+            tracing::warn!(
+                ?watchdog,
+                "the service manager wants to know sooner than shards are looked at whether the \
+                 gateway lives: write WatchdogSec=2s or more in its unit"
+            );
+        }
         let teller = Teller {
             handle: gateway.handle(),
             addresses: named(gateway),
@@ -67,14 +77,12 @@ impl Manager {
             pulse: watchdog.map(|_| Pulse::new(gateway.handle())),
             period: watchdog.map_or(STATUS_PERIOD, |within| (within / 4).max(PERIOD_MIN)),
             status: String::new(),
+            owed: vec![NotifyState::Ready],
+            has_failed: false,
         };
         let (drains, asked) = sync_channel(1);
         let spawned = thread::Builder::new().name("manager".into()).stack_size(THREAD_STACK);
-        let spawned = spawned.spawn(move || {
-            if let Err(error) = teller.tell(&asked) {
-                tracing::warn!(%error, "the service manager cannot be told how the gateway is");
-            }
-        });
+        let spawned = spawned.spawn(move || teller.tell(&asked));
         if let Err(error) = spawned {
             tracing::warn!(
                 %error,
@@ -101,15 +109,15 @@ pub fn drain_time(config: &Config) -> Duration {
 
 impl Teller {
     /// Tells until the gateway has ended.
-    fn tell(mut self, asked: &Receiver<()>) -> io::Result<()> {
-        self.say(vec![NotifyState::Ready])?;
+    fn tell(mut self, asked: &Receiver<()>) {
+        self.say(None);
         loop {
             match asked.recv_timeout(self.period) {
                 Ok(()) => return self.tell_of_drain(asked),
-                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+                Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
                     let lives = self.lives();
-                    self.say(lives.then_some(NotifyState::Watchdog).into_iter().collect())?;
+                    self.say(lives.then_some(NotifyState::Watchdog));
                 }
             }
         }
@@ -118,17 +126,15 @@ impl Teller {
     /// Tells of a drain until the gateway has ended. Whether it lives is no longer asked then, only
     /// whether it ends in time, which is `TimeoutStopSec` or what the configuration says if that is
     /// more.
-    fn tell_of_drain(&mut self, asked: &Receiver<()>) -> io::Result<()> {
+    fn tell_of_drain(&mut self, asked: &Receiver<()>) {
         let until = Instant::now() + self.drain + GRACE;
-        let mut first = Some(NotifyState::Stopping);
+        self.owed.push(NotifyState::Stopping);
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let left = u32::try_from(left.as_micros()).unwrap_or(u32::MAX);
-            let mut news: Vec<NotifyState<'static>> = first.take().into_iter().collect();
-            news.extend((left > 0).then_some(NotifyState::ExtendTimeoutUsec(left)));
-            self.say(news)?;
+            self.say((left > 0).then_some(NotifyState::ExtendTimeoutUsec(left)));
             if asked.recv_timeout(self.period) == Err(RecvTimeoutError::Disconnected) {
-                return Ok(());
+                return;
             }
         }
     }
@@ -152,22 +158,37 @@ impl Teller {
         still.is_empty()
     }
 
-    /// Says this, and how the gateway is if that has changed.
-    fn say(&mut self, news: Vec<NotifyState<'static>>) -> io::Result<()> {
+    /// Says this, with what is owed, and how the gateway is if that has changed. What cannot be
+    /// said now, for want of a descriptor or because the manager starts anew, is tried again the
+    /// next time.
+    fn say(&mut self, news: Option<NotifyState<'static>>) {
         let connections = self.handle.counters().connections;
         let status = match self.handle.is_serving() {
             true => format!("serving {connections} connections on {}", self.addresses),
             false => format!("draining: {connections} connections left"),
         };
-        let mut news: Vec<NotifyState<'_>> = news;
+        let mut said: Vec<NotifyState<'_>> = self.owed.clone();
+        said.extend(news);
         if status != self.status {
-            news.push(NotifyState::Status(&status));
+            said.push(NotifyState::Status(&status));
         }
-        if !news.is_empty() {
-            sd_notify::notify(&news)?;
+        if said.is_empty() {
+            return;
         }
-        self.status = status;
-        Ok(())
+        match sd_notify::notify(&said) {
+            Ok(()) => {
+                (self.status, self.has_failed) = (status, false);
+                self.owed.clear();
+            }
+            Err(error) if !std::mem::replace(&mut self.has_failed, true) => {
+                tracing::warn!(
+                    %error,
+                    "the service manager cannot be told how the gateway is; this is tried again, \
+                     and a watchdog ends the gateway if it goes on"
+                );
+            }
+            Err(_) => {}
+        }
     }
 }
 

@@ -152,6 +152,40 @@ fn a_shard_that_hangs_is_not_said_to_live() {
     gateway.terminate();
 }
 
+/// A manager that starts anew has no socket for a while.
+#[test]
+fn what_could_not_be_told_is_told_again() {
+    let mut manager = Listening::new("again");
+    let launch = launch("auto", "").listen("127.0.0.1:0").variable("WATCHDOG_USEC", "2000000");
+    let gateway = manager.start(launch);
+    manager.expect("READY=1\n");
+    fs::remove_file(manager.folder.join("notify")).expect("it is there");
+    gateway.expect_log(&["WARN", "the service manager cannot be told", "tried again"]);
+    manager.socket = UnixDatagram::bind(manager.folder.join("notify")).expect("a socket");
+    manager.expect("WATCHDOG=1\n");
+    gateway.terminate();
+}
+
+/// Nobody is accepted before the whole gateway is there: who waits is left to the next one.
+#[test]
+fn who_waits_in_a_passed_socket_does_not_see_a_start_that_fails() {
+    for driver in DRIVERS {
+        case(driver, || {
+            let socket = passed(false);
+            let mut waiting = request_at(&socket);
+            let taken = passed(false);
+            let launch = on(&socket, driver, 2).admin_at(&address(&taken).to_string());
+            let Exited { code, stderr, .. } = launch.run();
+            assert_eq!(code, Some(1), "{stderr}");
+            let gateway = on(&socket, driver, 2).start();
+            waiting.expect_open();
+            waiting.echo("of the second start");
+            drop(waiting);
+            gateway.terminate();
+        });
+    }
+}
+
 #[test]
 fn without_a_watchdog_nobody_is_told_that_the_gateway_lives() {
     let manager = Listening::new("lives");

@@ -5,7 +5,8 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/tidegate
-suite=bookworm
+# The package is for the release that it is built on.
+suite=$(sed -n 's/^VERSION_CODENAME=//p' /etc/os-release)
 deb=
 
 usage() {
@@ -69,9 +70,10 @@ packages=systemd,logrotate
 base=$cache/debian-$suite-$(echo "$packages" | sha256sum | cut -c1-12)
 if [[ ! -e $base/complete ]]; then
     say "making a Debian in $base"
-    rm -rf "$base"
+    rm -rf --one-file-system "$base"
     mkdir -p "$base"
-    PATH=$PATH:/usr/sbin:/sbin debootstrap --variant=minbase --include="$packages" "$suite" \
+    # Its mounts go with it, however it ends.
+    PATH=$PATH:/usr/sbin:/sbin unshare --mount debootstrap --variant=minbase --include="$packages" "$suite" \
         "$base/root" >"$base/debootstrap.log" 2>&1 || {
         tail -n 15 "$base/debootstrap.log" >&2
         give_up "debootstrap failed; all it said is in $base/debootstrap.log"

@@ -100,8 +100,9 @@ impl Gateway {
     /// what starts services as their clients come, say (sd_listen_fds(3)). Each has the address of
     /// a listener, or of the control thread, which serves it in place of one of its own. Several
     /// may have one address (`SO_REUSEPORT`): they are dealt out to the shards. If there are fewer
-    /// of them than shards, several serve the same one. A drain closes them at once, and leaves
-    /// those who wait there to whoever has them too.
+    /// of them than shards, several serve the same one. A drain closes them after `drain_delay`,
+    /// and leaves those who wait there to whoever has them too; that of the control thread is
+    /// closed at the end.
     ///
     /// # Errors
     ///
@@ -184,14 +185,19 @@ impl Gateway {
         let mut gateway = Self { addresses, bill, handle, door, threads, admin: None };
         let config = Arc::new(config);
         let parts = Parts::new(config, program, shards, chosen.driver).with_staying(stays);
-        let mut readiness = Vec::with_capacity(shards);
+        let (mut readiness, mut begin) = (Vec::new(), Vec::new());
         for (index, (listeners, hub)) in by_shard.into_iter().zip(hubs).enumerate() {
-            let (start, ready) = parts.shard(index, listeners, hub, &gateway.handle);
+            let (start, ready, begins) = parts.shard(index, listeners, hub, &gateway.handle);
             gateway.threads.push(start.spawn(build.clone())?);
             readiness.push(ready);
+            begin.push(begins);
         }
         gateway.wait_until_ready(&readiness)?;
         gateway.start_control(&parts.config, chosen, admin)?;
+        for begins in begin {
+            // A shard that has ended since is told of by `join`.
+            let _ = begins.send(());
+        }
         Ok(gateway)
     }
 

@@ -4,8 +4,9 @@ use std::any::Any;
 use std::io;
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use core_affinity::CoreId;
 
@@ -13,7 +14,7 @@ use super::{Program, StartError};
 use crate::config::{Config, Pin};
 use crate::hub::Hub;
 use crate::kernel::{Driver, RingError};
-use crate::shard::Assembly;
+use crate::shard::{Assembly, Command, Panel};
 use crate::steering::Handle;
 
 /// What a shard's thread says when it is set up.
@@ -21,6 +22,9 @@ pub(super) type SetUp = Result<(), RingError>;
 
 /// The stack of a shard's thread, in bytes. Nothing there recurses, and what is large is pooled.
 pub(super) const THREAD_STACK: usize = 512 << 10;
+
+/// How often a shard that is set up looks whether it is to end before it has begun.
+const PAUSE: Duration = Duration::from_millis(20);
 
 /// What all shards are made of.
 pub(super) struct Parts {
@@ -50,14 +54,15 @@ impl Parts {
         Self { stays, ..self }
     }
 
-    /// What shard `index` starts with, and where it says that it is ready.
+    /// What shard `index` starts with, where it says that it is ready, and by what it is told to
+    /// begin.
     pub(super) fn shard(
         &self,
         index: usize,
         listeners: Vec<TcpListener>,
         hub: Hub,
         all: &Handle,
-    ) -> (Start, Receiver<SetUp>) {
+    ) -> (Start, Receiver<SetUp>, SyncSender<()>) {
         let wire = &all.wires()[index];
         let assembly = Assembly {
             index,
@@ -70,8 +75,9 @@ impl Parts {
             hub,
         };
         let core = self.cores.get(index % self.cores.len().max(1)).copied();
-        let (ready, readiness) = sync_channel(1);
-        (Start { assembly, driver: self.driver, core, all: all.clone(), ready }, readiness)
+        let ((ready, readiness), (begin, begins)) = (sync_channel(1), sync_channel(1));
+        let start = Start { assembly, driver: self.driver, core, all: all.clone(), ready, begins };
+        (start, readiness, begin)
     }
 }
 
@@ -84,6 +90,9 @@ pub(super) struct Start {
     /// All shards, to be stopped if this one fails.
     all: Handle,
     ready: SyncSender<SetUp>,
+    /// Tells it to begin, once the whole gateway is set up: who is accepted before a start fails
+    /// would be cut, and is left to the next gateway where sockets were passed.
+    begins: Receiver<()>,
 }
 
 impl Start {
@@ -109,15 +118,29 @@ impl Start {
         // Before the shard is built, so that its memory is that core's.
         pin(self.assembly.index, self.core);
         let mut guard = StopAll { all: self.all, armed: true };
+        let panel = Arc::clone(&self.assembly.panel);
         let (readiness, shard) = match build(self.assembly, self.driver) {
             Ok(shard) => (Ok(()), Some(shard)),
             Err(error) => (Err(error), None),
         };
         // Nobody hears it only if another shard failed first; then this one is told to stop.
         let _ = self.ready.send(readiness);
+        let shard = shard.filter(|_| may_begin(&self.begins, &panel));
         let result = shard.map_or(Ok(()), |run| run());
         guard.armed = result.is_err();
         result
+    }
+}
+
+/// Waits until the shard is told to begin; `false` if it is to end instead.
+fn may_begin(begins: &Receiver<()>, panel: &Panel) -> bool {
+    loop {
+        match begins.recv_timeout(PAUSE) {
+            Ok(()) => return true,
+            Err(RecvTimeoutError::Disconnected) => return false,
+            Err(RecvTimeoutError::Timeout) if panel.command() == Command::Stop => return false,
+            Err(RecvTimeoutError::Timeout) => {}
+        }
     }
 }
 

@@ -31,6 +31,16 @@ pub enum PassedError {
         /// Its descriptor.
         descriptor: i32,
     },
+    /// It serves IPv4 as well, which an address of IPv6 in a configuration does not.
+    NotIpv6Only {
+        /// Its address.
+        address: SocketAddr,
+    },
+    /// It is a connection, and no socket that listens, or may.
+    Connected {
+        /// Its address.
+        address: SocketAddr,
+    },
     /// Nothing is configured at its address.
     Unwanted {
         /// Its address.
@@ -115,6 +125,10 @@ fn known(socket: OwnedFd) -> Result<(SocketAddr, TcpListener), PassedError> {
     let address = asked.local_addr().ok().and_then(|address| address.as_socket());
     let is_stream = asked.r#type().is_ok_and(|kind| kind == Type::STREAM);
     match address.filter(|_| is_stream) {
+        Some(address) if address.is_ipv6() && !asked.only_v6().unwrap_or(true) => {
+            Err(PassedError::NotIpv6Only { address })
+        }
+        Some(address) if asked.peer_addr().is_ok() => Err(PassedError::Connected { address }),
         Some(address) => Ok((address, socket.into())),
         None => Err(PassedError::NoTcp { descriptor: socket.as_raw_fd() }),
     }
@@ -127,6 +141,17 @@ impl fmt::Display for PassedError {
                 out,
                 "the descriptor {descriptor} that was passed is no TCP socket: a systemd socket \
                  unit names those by `ListenStream=` with an address and a port"
+            ),
+            Self::NotIpv6Only { address } => write!(
+                out,
+                "the socket of {address} that was passed serves IPv4 as well: write \
+                 `BindIPv6Only=ipv6-only` in the systemd socket unit, and a line of its own for an \
+                 address of IPv4"
+            ),
+            Self::Connected { address } => write!(
+                out,
+                "a connection at {address} was passed, in place of a socket that listens: write \
+                 `Accept=no` in the systemd socket unit"
             ),
             Self::Unwanted { address, configured } => {
                 let configured: Vec<String> = configured.iter().map(ToString::to_string).collect();
@@ -195,6 +220,28 @@ mod tests {
         let more = [&socket, &socket].map(|socket| socket.try_clone().unwrap());
         let error = deal(vec![socket].into_iter().chain(more).collect(), &[address]).unwrap_err();
         assert_eq!(error, PassedError::TooMany { address, count: 3, most: 2 });
+    }
+
+    #[test]
+    fn what_serves_ipv4_beside_ipv6_is_refused() {
+        let address: SocketAddr = "[::]:0".parse().unwrap();
+        for only in [false, true] {
+            let socket = socket2::Socket::new(socket2::Domain::IPV6, Type::STREAM, None).unwrap();
+            socket.set_only_v6(only).unwrap();
+            socket.bind(&address.into()).unwrap();
+            let passed = Passed::new(vec![socket.into()]);
+            assert_eq!(passed.is_ok(), only, "{passed:?}");
+            let said = passed.err().map(|error| error.to_string()).unwrap_or_default();
+            assert!(only || said.contains("BindIPv6Only=ipv6-only"), "{said}");
+        }
+    }
+
+    #[test]
+    fn a_connection_is_refused() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let _peer = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let error = Passed::new(vec![listener.accept().unwrap().0.into()]).unwrap_err();
+        assert!(error.to_string().contains("Accept=no"), "{error}");
     }
 
     #[test]
