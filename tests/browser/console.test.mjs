@@ -141,6 +141,10 @@ test("sends every N ms until it is told to stop", async () => {
   const echoes = page.locator("#messages tr[data-direction=received]");
   await echoes.nth(await echoes.count() + 10).waitFor();
   await page.uncheck("#repeat");
+  // The counts are drawn with the next frame: what was sent just before stands there then.
+  await page.evaluate(() => new Promise((drawn) => {
+    requestAnimationFrame(() => requestAnimationFrame(drawn));
+  }));
   const count = await page.textContent("#sent-count");
   await page.waitForTimeout(100);
   assert.equal(await page.textContent("#sent-count"), count);
