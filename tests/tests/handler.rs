@@ -120,7 +120,7 @@ fn an_admission_is_what_a_connection_has_as_it_opens() {
     first.expect_text("ada 1");
     let publish = |target, text: &'static str| {
         let message = gateway.door().message(text).expect("room");
-        let publication = Publication { message, key: None, except: None };
+        let publication = Publication { message, key: None, except: None, from: None };
         gateway.door().ask(Errand::Publish(target, publication), |_| {});
     };
     publish(Target::Topic(name("news")), "for all");

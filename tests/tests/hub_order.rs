@@ -36,7 +36,8 @@ fn publish_from_outside(gateway: &HubGateway, publisher: usize) -> usize {
                 thread::yield_now();
                 continue;
             };
-            let publication = tidegate::hub::Publication { message, key: None, except: None };
+            let publication =
+                tidegate::hub::Publication { message, key: None, except: None, from: None };
             match gateway.ask(Errand::Publish(topic("rooms/a"), publication)) {
                 Outcome::Published(_) => break,
                 Outcome::NotDone(NotDone::Busy) => refused += 1,

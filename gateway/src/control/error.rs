@@ -141,6 +141,9 @@ impl From<NotDone> for Error {
             NotDone::NotUtf8 => {
                 (StatusCode::BAD_REQUEST, "not_utf8", "send it as binary, or mend the text")
             }
+            NotDone::NotJson => {
+                (StatusCode::BAD_REQUEST, "not_json", "mend it, or send it as text")
+            }
             NotDone::TooManySubscriptions => (
                 StatusCode::CONFLICT,
                 "too_many_subscriptions",

@@ -163,6 +163,7 @@ impl UncheckedMessage {
         Ok(Publication {
             key: whom::name(self.key.as_deref())?,
             except: self.except.as_deref().map(whom::connection_id).transpose()?,
+            from: None,
             message: door.message(content(self.text, self.binary, self.json)?)?,
         })
     }

@@ -160,7 +160,10 @@ fn topic() -> TopicInfo {
 
 fn kept(offset: u64, content: impl Into<Content>, common: &Common) -> Kept {
     let message = Message::new(content, &common.memory).unwrap();
-    Kept { offset, publication: Arc::new(Publication { message, key: None, except: None }) }
+    Kept {
+        offset,
+        publication: Arc::new(Publication { message, key: None, except: None, from: None }),
+    }
 }
 
 /// A shard that knows the connection [`id`] and the topic `a/b`.

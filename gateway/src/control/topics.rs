@@ -318,6 +318,7 @@ impl Listed for TopicJson {
 fn length(kept: &Kept) -> usize {
     let content = match kept.publication.message.content() {
         Content::Text(text) => length_in_json(&text.to_str()),
+        Content::Json(json) => json.as_bytes().len(),
         Content::Bytes(bytes) => bytes.len().div_ceil(3) * 4,
     };
     let key = kept.publication.key.as_ref().map_or(0, |key| length_in_json(key.as_str()));
@@ -327,7 +328,7 @@ fn length(kept: &Kept) -> usize {
 impl From<&Kept> for KeptJson {
     fn from(kept: &Kept) -> Self {
         let (text, binary) = match kept.publication.message.content() {
-            Content::Text(text) => (Some(text.to_str().into_owned()), None),
+            Content::Text(text) | Content::Json(text) => (Some(text.to_str().into_owned()), None),
             Content::Bytes(bytes) => (None, Some(STANDARD.encode(bytes))),
         };
         let key = kept.publication.key.as_ref().map(ToString::to_string);

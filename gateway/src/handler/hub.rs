@@ -9,7 +9,7 @@ use super::{
     Wants,
 };
 use crate::config::{HubRoute, Publishers, TemplatePart, UserSource, normal_path};
-use crate::hub::{Cause, Subscribing, Target};
+use crate::hub::{Cause, Past, Subscribing, Target};
 use crate::names::{Name, NameError, Position};
 
 /// Rooms, by the path: the embedded publish and subscribe.
@@ -40,7 +40,7 @@ impl Rooms {
         let (topic, user) = (self.topic(head.path())?, self.user(head)?);
         let how = Subscribing {
             events,
-            since: self.since(head)?,
+            past: self.since(head)?.map(Past::Since),
             publishes: true,
             ..Subscribing::default()
         };

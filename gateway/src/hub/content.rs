@@ -3,14 +3,18 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
+use serde_json::value::RawValue;
 
 use super::NotDone;
 
-/// What a message says: text, or bytes.
+/// What a message says: text, JSON, or bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
     /// Text.
     Text(Text),
+    /// One JSON value (RFC 8259), as text: it is sent as that, and as a value to those who want
+    /// events.
+    Json(Text),
     /// Bytes that mean nothing to the gateway.
     Bytes(Bytes),
 }
@@ -33,6 +37,29 @@ impl Content {
         }
     }
 
+    /// How deep JSON may be nested: as deep as those who get it within an event can be expected to
+    /// read.
+    pub const JSON_DEPTH_MAX: usize = 127;
+
+    /// One JSON value, which is checked here, and stays as it stands.
+    ///
+    /// # Errors
+    /// [`NotDone::NotJson`]: it is none, or nested more than [`Content::JSON_DEPTH_MAX`] deep.
+    ///
+    /// ```
+    /// use tidegate::hub::{Content, NotDone};
+    ///
+    /// assert_eq!(Content::json(r#"{"x": 1}"#).unwrap().as_bytes()[..], *br#"{"x": 1}"#);
+    /// assert_eq!(Content::json("{x: 1}"), Err(NotDone::NotJson));
+    /// ```
+    pub fn json(bytes: impl Into<Bytes>) -> Result<Self, NotDone> {
+        let bytes = bytes.into();
+        // What is nested is gone through without recursion.
+        let is_json = serde_json::from_slice::<&RawValue>(&bytes).is_ok();
+        let is_flat = is_json && depth(&bytes) <= Self::JSON_DEPTH_MAX;
+        if is_flat { Ok(Self::Json(Text(bytes))) } else { Err(NotDone::NotJson) }
+    }
+
     /// Bytes.
     pub fn bytes(bytes: impl Into<Bytes>) -> Self {
         Self::Bytes(bytes.into())
@@ -42,7 +69,7 @@ impl Content {
     #[must_use]
     pub fn as_bytes(&self) -> &Bytes {
         match self {
-            Self::Text(Text(bytes)) | Self::Bytes(bytes) => bytes,
+            Self::Text(Text(bytes)) | Self::Json(Text(bytes)) | Self::Bytes(bytes) => bytes,
         }
     }
 
@@ -56,6 +83,7 @@ impl Content {
         };
         match self {
             Self::Text(Text(bytes)) => Self::Text(Text(alone(bytes))),
+            Self::Json(Text(bytes)) => Self::Json(Text(alone(bytes))),
             Self::Bytes(bytes) => Self::Bytes(alone(bytes)),
         }
     }
@@ -114,9 +142,41 @@ impl From<Vec<u8>> for Content {
     }
 }
 
+/// How deep valid JSON is nested.
+fn depth(json: &[u8]) -> usize {
+    let (mut depth, mut most, mut is_string, mut is_escaped) = (0_usize, 0, false, false);
+    for byte in json {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' => is_escaped = true,
+            b'"' => is_string = !is_string,
+            b'[' | b'{' if !is_string => depth += 1,
+            b']' | b'}' if !is_string => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        most = most.max(depth);
+    }
+    most
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_is_one_value_and_not_nested_too_deep() {
+        let deep = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
+        let brackets = format!("\"\\\"{}\"", "[".repeat(500));
+        let wide = format!("[{}1]", "[1,2],".repeat(500));
+        for json in ["1", " null\n", "{\"a\":[1,{}]}", &deep(127), &brackets, &wide] {
+            let content = Content::json(json.to_owned()).expect(json);
+            assert_eq!(content.as_bytes()[..], *json.as_bytes(), "as it stands");
+        }
+        for none in ["", "1 2", "{", "{a:1}", "\"\u{1}\"", &deep(128), &deep(100_000)] {
+            assert_eq!(Content::json(none.to_owned()), Err(NotDone::NotJson), "{none:.9}");
+        }
+        assert_eq!(Content::json(&b"\"\xff\""[..]), Err(NotDone::NotJson));
+    }
 
     #[test]
     fn text_is_checked_or_is_a_string() {

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Past;
 use super::delivery::Delivery;
 use crate::names::{Position, TopicRule};
 
@@ -120,9 +121,14 @@ impl History {
         Missed { deliveries: kept.map(|(_, delivery)| Arc::clone(delivery)).collect(), gap }
     }
 
-    /// Where what is kept begins for one who saw `since`.
-    pub(crate) fn stands(&self, since: Option<Position>) -> Stands {
-        let Behind { skip, gap } = self.behind(since);
+    /// Where what is kept begins for one who wants this of it.
+    pub(crate) fn stands(&self, past: Past) -> Stands {
+        let Behind { skip, gap } = match past {
+            Past::Since(since) => self.behind(Some(since)),
+            Past::Last(count) => {
+                Behind { skip: self.kept.len().saturating_sub(count.into()), gap: false }
+            }
+        };
         let offset = self.oldest() + skip as u64 - 1;
         let behind = Position { offset, ..self.position };
         Stands { behind: (skip < self.kept.len()).then_some(behind), gap }
@@ -217,7 +223,8 @@ mod tests {
     fn publish(history: &mut History, now: u64, length: usize) {
         let memory = Arc::new(MessageMemory::new(1 << 20));
         let message = Message::new(vec![0; length], &memory).expect("room");
-        let what = What::Message(Publication { message, key: None, except: None }, Vec::new());
+        let what =
+            What::Message(Publication { message, key: None, except: None, from: None }, Vec::new());
         let position = Some(history.advance());
         let delivery = Arc::new(Delivery { topic: None, hash: 0, position, what });
         history.keep(Duration::from_secs(now), delivery, &RULE, u64::MAX);
@@ -254,11 +261,16 @@ mod tests {
         let at = |epoch: u32, offset: u64| Position { epoch, offset };
         let stands = |behind, gap| Stands { behind, gap };
         // 3, 4 and 5 are kept.
-        assert_eq!(history.stands(Some(at(5, 5))), stands(None, false));
-        assert_eq!(history.stands(Some(at(5, 3))), stands(Some(at(5, 3)), false));
-        assert_eq!(history.stands(Some(at(5, 1))), stands(Some(at(5, 2)), true));
-        assert_eq!(history.stands(Some(at(4, 9))), stands(Some(at(5, 2)), true), "another epoch");
-        assert_eq!(history.stands(Some(at(5, 9))), stands(Some(at(5, 2)), true), "from the future");
+        let since = |epoch, offset| history.stands(Past::Since(at(epoch, offset)));
+        assert_eq!(since(5, 5), stands(None, false));
+        assert_eq!(since(5, 3), stands(Some(at(5, 3)), false));
+        assert_eq!(since(5, 1), stands(Some(at(5, 2)), true));
+        assert_eq!(since(4, 9), stands(Some(at(5, 2)), true), "another epoch");
+        assert_eq!(since(5, 9), stands(Some(at(5, 2)), true), "from the future");
+        for (count, behind) in [(0, None), (1, Some(4)), (3, Some(2)), (1000, Some(2))] {
+            let behind = behind.map(|offset| at(5, offset));
+            assert_eq!(history.stands(Past::Last(count)), stands(behind, false), "{count}");
+        }
         let told = |behind: Position, bytes: u64| {
             let Portion { deliveries, left_out, next } = history.portion(behind, bytes);
             let offset = |delivery: &Arc<Delivery>| delivery.position.expect("a position").offset;

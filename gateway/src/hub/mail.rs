@@ -7,7 +7,7 @@ use super::delivery::{Delivery, Who};
 use super::door::Reply;
 use super::history::Portion;
 use super::recoveries::Key;
-use super::{Errand, Finding, Form, Message, Publication, Why};
+use super::{Errand, Finding, Form, Message, Past, Publication, Why};
 use crate::kernel::Peer;
 use crate::names::{Address, ConnectionId, Name, Position};
 
@@ -66,8 +66,10 @@ pub(crate) struct Joined {
     pub(crate) form: Form,
     /// It waits to be told where it stands.
     pub(crate) waits: bool,
-    /// What it has seen.
-    pub(crate) since: Option<Position>,
+    /// What it wants to be told first of what was published before.
+    pub(crate) past: Option<Past>,
+    /// The number of the command that asked for it, which is answered by where it stands.
+    pub(crate) tag: Option<u32>,
 }
 
 pub(crate) struct Left {
@@ -105,6 +107,10 @@ pub(crate) struct Standing {
     pub(crate) gap: bool,
     /// It missed something that is kept: what is behind this.
     pub(crate) behind: Option<Position>,
+    /// The number of the command that asked for the subscription.
+    pub(crate) tag: Option<u32>,
+    /// What it may be asked for with again, if somebody outside has asked for it.
+    pub(crate) resume: Option<Box<str>>,
 }
 
 /// A subscriber wants the next portion of what is kept behind a message.

@@ -10,8 +10,9 @@ use super::{Content, Encoded, Form};
 use crate::names::{ConnectionId, Name};
 
 /// What a message costs beside its bytes: the records of the message and of its publication, its
-/// key, and its places in mailboxes and queues.
-const OVERHEAD: u64 = 512;
+/// key, the name of the user who has published it, which may be gone, and its places in mailboxes
+/// and queues.
+const OVERHEAD: u64 = 768;
 
 /// A message, shared by all that it goes to. It holds the buffer of its content alone, and nothing
 /// of that buffer but the content: so its length is what is counted.
@@ -47,6 +48,8 @@ pub enum NotDone {
     TooLarge,
     /// Text that is not UTF-8.
     NotUtf8,
+    /// What should be JSON is none, or nested too deep.
+    NotJson,
     /// The connection has as many subscriptions as it may.
     TooManySubscriptions,
     /// The shard has as many subscriptions or topics as it may.
@@ -162,6 +165,42 @@ pub struct Publication {
     pub key: Option<Name>,
     /// Goes to everyone but this connection.
     pub except: Option<ConnectionId>,
+    /// The connection that has published it; `None` if none has.
+    pub from: Option<Author>,
+}
+
+/// Who has published a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Author {
+    connection: ConnectionId,
+    /// The name that stands for its user among the topics, which its shard has: another would have
+    /// to be made for each message.
+    user_topic: Option<Name>,
+}
+
+impl Author {
+    /// A connection, which belongs to this user.
+    #[must_use]
+    pub fn new(connection: ConnectionId, user: Option<&Name>) -> Self {
+        Self::known(connection, user.map(Name::of_user))
+    }
+
+    /// The same, with the name that stands for the user among the topics.
+    pub(crate) fn known(connection: ConnectionId, user_topic: Option<Name>) -> Self {
+        Self { connection, user_topic }
+    }
+
+    /// The connection.
+    #[must_use]
+    pub fn connection(&self) -> ConnectionId {
+        self.connection
+    }
+
+    /// The user that it belongs to.
+    #[must_use]
+    pub fn user(&self) -> Option<&str> {
+        self.user_topic.as_ref()?.user()
+    }
 }
 
 impl fmt::Display for NotDone {
@@ -174,6 +213,7 @@ impl fmt::Display for NotDone {
             Self::Slow => "the peer is slow, and what its route bounds is full",
             Self::TooLarge => "the message is larger than hub.max_message",
             Self::NotUtf8 => "the text is not UTF-8",
+            Self::NotJson => "this is not one JSON value, or it is nested more than 127 deep",
             Self::TooManySubscriptions => "the connection has as many subscriptions as it may",
             Self::Full => "the shard has as many topics or subscriptions as it may",
             Self::Ended => "the gateway is stopping",

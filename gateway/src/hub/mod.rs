@@ -51,12 +51,12 @@ pub use errand::{
     Published, Target, TopicInfo,
 };
 pub use finding::Finding;
-pub use message::{Message, MessageMemory, NotDone, Publication};
+pub use message::{Author, Message, MessageMemory, NotDone, Publication};
 #[doc(hidden)]
 pub use rules::TopicRules;
 #[doc(hidden)]
 pub use settings::{Identity, Settings};
-pub use subscribing::Subscribing;
+pub use subscribing::{Past, Subscribing};
 pub use why::{Cause, Why};
 
 pub(crate) use arriving::Duty;
@@ -428,7 +428,7 @@ mod tests {
         home.neighbours.press(true);
         for _ in 0..64 {
             let message = Message::new("a", &publisher.common.memory).expect("room");
-            let publication = Publication { message, key: None, except: None };
+            let publication = Publication { message, key: None, except: None, from: None };
             home.publish(&Target::Topic(name.clone()), publication);
         }
         home.flush();

@@ -2,9 +2,18 @@
 
 use super::local::Terms;
 use super::mail::{Joined, Left, Participant};
-use super::{Form, Hub, Mail, NotDone, Subscriber};
+use super::{Author, Form, Hub, Mail, NotDone, Subscriber};
 use crate::kernel::Slot;
 use crate::names::{Address, ConnectionId, Name, Position};
+
+/// What one who subscribes wants to be told of what was published before, as far as it is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Past {
+    /// What was published behind the message that it saw last.
+    Since(Position),
+    /// So many messages, the last ones.
+    Last(u16),
+}
 
 /// How a connection subscribes.
 #[derive(Clone, Debug, Default)]
@@ -12,8 +21,8 @@ pub struct Subscribing {
     /// It wants events: messages with topic and position, joins and leaves, as JSON text; and first
     /// of all where it stands. Otherwise it gets messages as they were published.
     pub events: bool,
-    /// The message that it saw last: it wants what was published since. Only with `events`.
-    pub since: Option<Position>,
+    /// What it wants to be told first of what was published before. Only with `events`.
+    pub past: Option<Past>,
     /// The connection publishes on the topic by sending.
     pub publishes: bool,
     /// The user that the connection belongs to.
@@ -29,10 +38,10 @@ impl Subscribing {
         Self { publishes: true, ..self }
     }
 
-    /// It wants events, and what was published since the message that it saw last.
+    /// It wants events, and first of all this of what was published before.
     #[must_use]
-    pub fn with_events(self, since: Option<Position>) -> Self {
-        Self { events: true, since, ..self }
+    pub fn with_events(self, past: Option<Past>) -> Self {
+        Self { events: true, past, ..self }
     }
 }
 
@@ -78,9 +87,10 @@ impl Hub {
             return Ok(());
         }
         let hash = common.hash(name.as_str());
-        let Subscribing { since, user, form, .. } = how;
+        let Subscribing { past, user, form, .. } = how;
         let (name, serial, participant) = (name.clone(), terms.serial, Participant::new(user, id));
-        let joined = Joined { name, hash, address, serial, participant, form, waits, since };
+        let tag = None;
+        let joined = Joined { name, hash, address, serial, participant, form, waits, past, tag };
         self.post.send(common.home(hash), Mail::Joined(Box::new(joined)));
         Ok(())
     }
@@ -124,6 +134,12 @@ impl Hub {
         let mut topics = self.local.topics_of(slot);
         let user = topics.find_map(|topic| self.local.topic(topic).name.user())?;
         Name::new(user).ok()
+    }
+
+    /// A connection as one who publishes.
+    pub(crate) fn author(&self, id: ConnectionId) -> Author {
+        let mut names = self.local.topics_of(id.slot).map(|topic| &self.local.topic(topic).name);
+        Author::known(id, names.find(|name| name.user().is_some()).cloned())
     }
 
     /// The topics that a connection is subscribed to.

@@ -46,7 +46,7 @@ impl<'d> Desk<'d> {
         how: Publishing,
     ) -> Result<(), NotDone> {
         let message = Message::new(content, self.hub.memory())?;
-        self.hub.publish(target, Publication { message, key: how.key, except: None });
+        self.hub.publish(target, Publication { message, key: how.key, except: None, from: None });
         Ok(())
     }
 

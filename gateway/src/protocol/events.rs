@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
-use crate::hub::{Content, Delivery, Text, What, Who};
+use crate::hub::{Content, Delivery, Standing, Text, What, Who};
 use crate::names::{ConnectionId, Name, Position};
 
 /// Everything that those who want events are told, as JSON.
@@ -17,11 +17,14 @@ enum EventJson<'e> {
         topic: Option<&'e str>,
         #[serde(skip_serializing_if = "Option::is_none", flatten)]
         position: Option<PositionJson>,
-        // `text` or `binary` follows: see [`message`].
+        // `text`, `json` or `binary` follows: see [`message`].
     },
     Join(Someone<'e>),
     Leave(Someone<'e>),
     Subscribed {
+        /// Of the command that it answers.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<u32>,
         topic: &'e str,
         connection: String,
         #[serde(skip_serializing_if = "Option::is_none", flatten)]
@@ -29,6 +32,9 @@ enum EventJson<'e> {
         /// Messages that the subscriber missed are no longer kept.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         gap: bool,
+        /// What the subscription can be asked for with again.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        resume: Option<&'e str>,
     },
 }
 
@@ -81,6 +87,10 @@ fn message(topic: Option<&str>, position: Option<Position>, content: &Content) -
             event.extend_from_slice(br#","text":"#);
             write_text(&mut event, text);
         }
+        Content::Json(json) => {
+            event.extend_from_slice(br#","json":"#);
+            event.extend_from_slice(json.as_bytes());
+        }
         Content::Bytes(bytes) => {
             event.extend_from_slice(br#","binary":"#);
             write(&mut event, &STANDARD.encode(bytes));
@@ -91,14 +101,16 @@ fn message(topic: Option<&str>, position: Option<Position>, content: &Content) -
 }
 
 /// What a subscriber that wants events is told first.
-pub(crate) fn subscribed(
-    topic: &str,
-    id: ConnectionId,
-    position: Option<Position>,
-    gap: bool,
-) -> Vec<u8> {
-    let position = position.map(PositionJson::from);
-    written(&EventJson::Subscribed { topic, connection: id.to_string(), position, gap })
+pub(crate) fn subscribed(connection: ConnectionId, standing: &Standing) -> Vec<u8> {
+    let Standing { whose, position, gap, tag, resume, .. } = standing;
+    written(&EventJson::Subscribed {
+        id: *tag,
+        topic: whose.name.as_str(),
+        connection: connection.to_string(),
+        position: position.map(PositionJson::from),
+        gap: *gap,
+        resume: resume.as_deref(),
+    })
 }
 
 fn written(event: &EventJson<'_>) -> Vec<u8> {
@@ -144,8 +156,8 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::hub::{Message, MessageMemory, Publication};
-    use crate::names::Node;
+    use crate::hub::{Message, MessageMemory, Publication, Subscribed};
+    use crate::names::{Address, Node};
 
     fn delivery(what: What, position: Option<Position>) -> Delivery {
         Delivery { topic: Some(Name::new("a\"b").expect("a name")), hash: 0, position, what }
@@ -154,7 +166,7 @@ mod tests {
     fn says(content: impl Into<Content>) -> What {
         let memory = Arc::new(MessageMemory::new(1 << 20));
         let message = Message::new(content, &memory).expect("room");
-        What::Message(Publication { message, key: None, except: None }, Vec::new())
+        What::Message(Publication { message, key: None, except: None, from: None }, Vec::new())
     }
 
     fn said(delivery: &Delivery) -> String {
@@ -194,13 +206,42 @@ mod tests {
             said(&delivery(What::Join(user), None)),
             r#"{"type":"join","topic":"a\"b","user":"me"}"#
         );
+        assert_eq!(
+            said(&delivery(says(Content::json("[1, 2]").expect("JSON")), None)),
+            r#"{"type":"message","topic":"a\"b","json":[1, 2]}"#
+        );
+    }
+
+    #[test]
+    fn where_one_stands() {
         let node = Node { number: 0, start: 0 };
         let id = ConnectionId { node, shard: 0, slot: 0, generation: 0 };
+        let name = Name::new("t").expect("a name");
+        let address = Address { shard: 0, slot: 0, generation: 0 };
+        let whose = Subscribed { name, hash: 0, address, serial: 0 };
+        let position = Some(Position { epoch: 0xab, offset: 7 });
+        let mut standing =
+            Standing { whose, position, gap: true, behind: None, tag: None, resume: None };
+        let said = |standing: &Standing| String::from_utf8(subscribed(id, standing)).expect("text");
         assert_eq!(
-            String::from_utf8(subscribed("t", id, position, true)).expect("text"),
+            said(&standing),
             concat!(
                 r#"{"type":"subscribed","topic":"t","connection":"AAAAAAAAAAAAAAAAAAA","#,
                 r#""epoch":"000000ab","offset":7,"gap":true}"#
+            )
+        );
+        standing = Standing {
+            position: None,
+            gap: false,
+            tag: Some(7),
+            resume: Some("eyJ0".into()),
+            ..standing
+        };
+        assert_eq!(
+            said(&standing),
+            concat!(
+                r#"{"type":"subscribed","id":7,"topic":"t","connection":"AAAAAAAAAAAAAAAAAAA","#,
+                r#""resume":"eyJ0"}"#
             )
         );
     }

@@ -9,9 +9,9 @@ use super::events;
 use super::websocket::encode::{Deflating, Head, compressed, kind, plain};
 use crate::config::stack::Deflate;
 use crate::connection::Connection;
-use crate::hub::{Delivery, Encoded, Form, Publication};
+use crate::hub::{Delivery, Encoded, Form, Publication, Standing};
 use crate::memory::Compressor;
-use crate::names::{ConnectionId, Name, Position};
+use crate::names::ConnectionId;
 
 /// The window of what is compressed for many, in bits: what nearly all clients agree to. There is
 /// one: a peer must not choose what work it makes.
@@ -126,13 +126,8 @@ pub(crate) fn event(delivery: &Delivery) -> Vec<u8> {
 }
 
 /// What a subscriber that wants events is told first, likewise.
-pub(crate) fn subscribed(
-    topic: &Name,
-    id: ConnectionId,
-    position: Option<Position>,
-    gap: bool,
-) -> Vec<u8> {
-    plain(Kind::Text, &events::subscribed(topic.as_str(), id, position, gap))
+pub(crate) fn subscribed(id: ConnectionId, standing: &Standing) -> Vec<u8> {
+    plain(Kind::Text, &events::subscribed(id, standing))
 }
 
 #[cfg(test)]
@@ -141,12 +136,13 @@ mod tests {
 
     use super::*;
     use crate::hub::{Content, Message, MessageMemory, What, Who};
+    use crate::names::Name;
 
     /// A delivery of this content, as the home made it for these forms.
     fn of(content: impl Into<Content>, forms: &[Form], compressor: &mut Compressor) -> Delivery {
         let memory = Arc::new(MessageMemory::new(1 << 20));
         let message = Message::new(content, &memory).expect("room");
-        let publication = Publication { message, key: None, except: None };
+        let publication = Publication { message, key: None, except: None, from: None };
         let deflate = Some(Deflate { level: 1, min: 10 });
         let once = |form: &Form| once(*form, &publication, &mut *compressor, deflate);
         let encoded = forms.iter().filter_map(once).collect();

@@ -196,7 +196,8 @@ impl Work<'_> {
         }
         let message = message(self)?;
         let except = how.not_to_self.then_some(self.id);
-        self.hub.publish(target, Publication { message, key: how.key, except });
+        let from = Some(self.hub.author(self.id));
+        self.hub.publish(target, Publication { message, key: how.key, except, from });
         Ok(())
     }
 }

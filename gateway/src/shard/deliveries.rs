@@ -246,7 +246,8 @@ mod tests {
     fn tell(topic: &str, number: u8) -> Job {
         let memory = Arc::new(MessageMemory::new(1 << 20));
         let message = Message::new(vec![number], &memory).expect("room");
-        let what = What::Message(Publication { message, key: None, except: None }, Vec::new());
+        let what =
+            What::Message(Publication { message, key: None, except: None, from: None }, Vec::new());
         let topic = Some(Name::new(topic).expect("a name"));
         Job::Tell(Arc::new(Delivery { topic, hash: 0, position: None, what }), None)
     }
@@ -341,7 +342,7 @@ mod tests {
         let message = Message::new(vec![1], &memory).expect("room");
         let job = |number: usize| {
             let publication =
-                Publication { message: Arc::clone(&message), key: None, except: None };
+                Publication { message: Arc::clone(&message), key: None, except: None, from: None };
             let topic = Some(Name::new(&number.to_string()).expect("a name"));
             let what = What::Message(publication, Vec::new());
             let hash = number as u64;

@@ -50,11 +50,11 @@ impl<R: Ring> Recovery<'_, R> {
     /// A subscriber that wants events is told where it stands. If it missed nothing that is kept,
     /// it gets what is published from here on. Returns whether that has to wait.
     pub(super) fn stand(&mut self, standing: &Standing) -> Delivered {
-        let Standing { whose, position, gap, behind } = standing;
+        let Standing { whose, behind, .. } = standing;
         let Some(Returning { slot, topic }) = self.waiting_subscriber(whose) else {
             return Delivered::Taken;
         };
-        let told = self.tell_position(slot, whose, *position, *gap);
+        let told = self.tell_standing(slot, standing);
         if told == Delivered::Waits {
             return told;
         }
@@ -114,7 +114,15 @@ impl<R: Ring> Recovery<'_, R> {
         let id = self.connections.hub.id_at(whose.address);
         let mut told = Told { frames: Vec::new(), messages: 0, notices: 0, next: portion.next };
         if portion.left_out > 0 {
-            told.frames.extend(forms::subscribed(&whose.name, id, *position, true));
+            let standing = Standing {
+                whose: whose.clone(),
+                position: *position,
+                gap: true,
+                behind: None,
+                tag: None,
+                resume: None,
+            };
+            told.frames.extend(forms::subscribed(id, &standing));
             told.notices += 1;
         }
         let mut before: Option<Position> = None;
@@ -195,15 +203,9 @@ impl<R: Ring> Recovery<'_, R> {
         may_be_told.then_some(Returning { slot, topic })
     }
 
-    fn tell_position(
-        &mut self,
-        slot: Slot,
-        whose: &Subscribed,
-        position: Option<Position>,
-        gap: bool,
-    ) -> Delivered {
-        let id = self.connections.hub.id_at(whose.address);
-        let event = forms::subscribed(&whose.name, id, position, gap);
+    fn tell_standing(&mut self, slot: Slot, standing: &Standing) -> Delivered {
+        let id = self.connections.hub.id_at(standing.whose.address);
+        let event = forms::subscribed(id, standing);
         self.connections.send_frames(slot, &event, 1)
     }
 }

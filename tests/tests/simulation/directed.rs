@@ -73,7 +73,7 @@ fn who_has_ended_is_told_no_more_though_the_rest_is_still_being_sent() {
     play.turn([readable()]);
     play.turn([received(None, Ok(0))]);
     let message = play.door.message("to all").expect("room");
-    let publication = Publication { message, key: None, except: None };
+    let publication = Publication { message, key: None, except: None, from: None };
     let (answers, answer) = mpsc::channel();
     play.door.ask(Errand::Publish(Target::All, publication), move |answer| {
         answers.send(answer).expect("somebody waits");
@@ -183,7 +183,7 @@ fn with_one_that_is_stalled() -> Play {
     let mut play = Play::with(&format!("{LISTENER}{stack}{route}"));
     play.first_says(&script::opening(&mut Random::new(0), "/room", false));
     let message = play.door.message("x".repeat(2000)).expect("room");
-    let publication = Publication { message, key: None, except: None };
+    let publication = Publication { message, key: None, except: None, from: None };
     play.door.ask(Errand::Publish(Target::All, publication), |_| {});
     let sent = (0..3).find_map(|_| play.turn([]).into_iter().find(is_sent));
     let Some(Operation::Send { batch_index, .. }) = sent else { panic!("{sent:?}") };
@@ -332,7 +332,7 @@ fn who_comes_into_a_slot_hears_what_the_one_before_is_not_to_hear() {
     let (gone, _) = play.told();
     another_takes_its_slot(&mut play, "/room");
     let message = play.door.message("news").expect("room");
-    let publication = Publication { message, key: None, except: Some(gone.id) };
+    let publication = Publication { message, key: None, except: Some(gone.id), from: None };
     let topic = Target::Topic(Name::new("room").expect("a name"));
     let answer = play.asks(Errand::Publish(topic, publication));
     assert!(matches!(answer, Outcome::Published(Published { connections: 1, .. })), "{answer:?}");
@@ -376,7 +376,7 @@ fn finds_out(play: &mut Play, asked: &Asked, number: u64) -> Outcome {
 /// Publishes a message on the room; returns where it stands.
 fn publish(play: &mut Play) -> Position {
     let message = play.door.message("x".repeat(1000)).expect("room");
-    let publication = Publication { message, key: None, except: None };
+    let publication = Publication { message, key: None, except: None, from: None };
     let topic = Target::Topic(Name::new("room").expect("a name"));
     let answer = play.asks(Errand::Publish(topic, publication));
     let Outcome::Published(Published { position: Some(at), .. }) = answer else {
@@ -441,7 +441,10 @@ fn a_portion_that_is_left_out_counts_as_the_messages_that_it_is() {
             Errand::Disconnect(Target::All, Why::wish(4000, "away"))
         } else {
             let message = play.door.message("news").expect("room");
-            Errand::Publish(Target::All, Publication { message, key: None, except: None })
+            Errand::Publish(
+                Target::All,
+                Publication { message, key: None, except: None, from: None },
+            )
         };
         let mut short = Some(short);
         if slow_peer == "drop_oldest" {
@@ -515,7 +518,7 @@ fn who_has_yet_to_show_what_it_took_is_not_slow() {
     // More than may wait is published while it is not known what became of the first send.
     for _ in 0..9 {
         let message = play.door.message("x".repeat(1000)).expect("room");
-        let publication = Publication { message, key: None, except: None };
+        let publication = Publication { message, key: None, except: None, from: None };
         play.door.ask(Errand::Publish(Target::All, publication), |_| {});
         play.turn([]);
         play.hand.borrow_mut().unsettled = true;
@@ -539,7 +542,7 @@ fn with_pushes_that_wait(count: usize) -> (Play, mpsc::Receiver<Outcome>) {
     let (answers, answer) = mpsc::channel();
     for _ in 0..count {
         let message = play.door.message(vec![b'x'; 60_000]).expect("room");
-        let publication = Publication { message, key: None, except: None };
+        let publication = Publication { message, key: None, except: None, from: None };
         let answers = answers.clone();
         let request = Errand::Publish(Target::Connection(id), publication);
         // With the shard's end the test has, too: then nobody waits any more.

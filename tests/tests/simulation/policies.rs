@@ -124,7 +124,7 @@ impl Lab {
         let length = self.random.pick(&[1, 20, 300, 1500, 5000]);
         let text = format!("{name} {key:?} {number} {}", "x".repeat(self.random.below(length)));
         let message = self.play.door.message(text.as_str()).expect("room");
-        let publication = Publication { message, key: key.map(topic), except: None };
+        let publication = Publication { message, key: key.map(topic), except: None, from: None };
         let target = match name {
             "" => Target::Connection(self.id),
             name => Target::Topic(topic(name)),

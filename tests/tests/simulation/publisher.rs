@@ -230,7 +230,7 @@ impl Publisher {
         match content(kind, &message.bytes).and_then(|content| self.door.message(content)) {
             Ok(message) => {
                 let key = self.random.pick(&[None, Some("a"), Some("b")]).map(name);
-                let publication = Publication { message, key, except: None };
+                let publication = Publication { message, key, except: None, from: None };
                 self.ask(asked, Errand::Publish(target, publication));
             }
             Err(refusal) => {
@@ -426,7 +426,7 @@ fn judge_history(ledger: &mut Ledger, topic: &str, history: Excerpt) {
         before = kept.offset;
         let message = &kept.publication.message;
         let label = Label::of(&tidegate_tests::reference::Message {
-            is_text: matches!(message.content(), Content::Text(_)),
+            is_text: !matches!(message.content(), Content::Bytes(_)),
             compressed: false,
             bytes: message.bytes().to_vec(),
         });

@@ -23,7 +23,7 @@ use super::history::{History, Portion, Stands};
 use super::mail::{Fetch, Joined, Left, Recovered, Standing};
 use super::presence::Members;
 use super::rules::TopicRules;
-use super::{EncodeOnce, NotDone, Publication};
+use super::{EncodeOnce, NotDone, Past, Publication};
 use crate::hub::Hashed;
 use crate::names::{Address, Name, TopicRule};
 
@@ -170,13 +170,19 @@ impl Home {
         let topic = &mut self.topics[index as usize];
         topic.is_of_interest(joined.address.shard, joined.form);
         let whose = joined.whose();
-        let mut standing =
-            Standing { whose, position: None, gap: joined.since.is_some(), behind: None };
+        let mut standing = Standing {
+            whose,
+            position: None,
+            gap: matches!(joined.past, Some(Past::Since(_))),
+            behind: None,
+            tag: joined.tag,
+            resume: None,
+        };
         if let Some(Extra { rule, history: Some(history), .. }) = topic.extra.as_deref_mut() {
             self.held.change(history, |history| history.expire(now, rule));
             standing.position = Some(history.position());
-            if joined.since.is_some() {
-                let Stands { behind, gap } = history.stands(joined.since);
+            if let Some(past) = joined.past {
+                let Stands { behind, gap } = history.stands(past);
                 (standing.behind, standing.gap) = (behind, gap);
             }
         }

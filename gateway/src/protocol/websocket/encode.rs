@@ -78,7 +78,7 @@ impl Compressing {
 /// What a message of this content is to WebSocket.
 pub(crate) fn kind(content: &Content) -> Kind {
     match content {
-        Content::Text(_) => Kind::Text,
+        Content::Text(_) | Content::Json(_) => Kind::Text,
         Content::Bytes(_) => Kind::Bytes,
     }
 }
