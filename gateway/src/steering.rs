@@ -2,7 +2,8 @@
 
 use std::fmt;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use crate::kernel::Waker;
 use crate::shard::{Command, Panel, Vitals};
@@ -14,6 +15,8 @@ pub use crate::shard::Counters;
 #[derive(Clone)]
 pub struct Handle {
     wires: Arc<[Wire]>,
+    /// When it was told to drain.
+    drained: Arc<OnceLock<Instant>>,
 }
 
 /// Whether the shards of a gateway have turns of their loops.
@@ -37,7 +40,8 @@ impl Handle {
     ///
     /// The kernel refused a descriptor to wake a shard by.
     pub(crate) fn new(shards: usize) -> io::Result<Self> {
-        Ok(Self { wires: (0..shards).map(|_| Wire::new()).collect::<io::Result<_>>()? })
+        let wires = (0..shards).map(|_| Wire::new()).collect::<io::Result<_>>()?;
+        Ok(Self { wires, drained: Arc::default() })
     }
 
     /// The wire to each shard.
@@ -45,10 +49,18 @@ impl Handle {
         &self.wires
     }
 
-    /// Begins to drain: nothing more is accepted, connections are closed at the configured rate,
-    /// and those that are left at the configured time are closed at once. Then the gateway ends.
+    /// Begins to drain, after the configured delay, during which all goes on: nothing more is
+    /// accepted, connections are closed at the configured rate, and those that are left at the
+    /// configured time are closed at once. Then the gateway ends.
     pub fn drain(&self) {
+        self.drained.get_or_init(Instant::now);
         self.tell(Command::Drain);
+    }
+
+    /// How long ago the gateway was told to drain, if it was.
+    #[must_use]
+    pub fn told_to_drain(&self) -> Option<Duration> {
+        self.drained.get().map(Instant::elapsed)
     }
 
     /// Ends the gateway at once; connections see their sockets close.

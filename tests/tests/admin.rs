@@ -379,6 +379,8 @@ fn a_drain_is_told_to_load_balancers_and_can_be_watched() {
         Some(get(&gateway, "/readyz")).filter(|answer| answer.status == 503)
     });
     assert_eq!(answer.json()["error"]["code"], "draining");
+    let said = answer.json()["error"]["message"].to_string();
+    assert!(said.contains("takes no more connections"), "{said}");
     assert!(answer.head.contains("retry-after: "), "{}", answer.head);
     assert_eq!(get(&gateway, "/healthz").status, 200);
     assert_eq!(get(&gateway, "/v1/overview").json()["state"], "draining");

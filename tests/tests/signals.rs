@@ -59,11 +59,14 @@ fn a_drain_with_a_delay_serves_on_and_says_that_it_is_not_ready() {
     gateway.signal(Signal::TERM);
     let begun = Instant::now();
     let admin = gateway.admin_address();
-    wait_until("not ready", || {
+    let said = wait_until("not ready", || {
         let mut peer = Peer::try_connect(admin).expect("the admin address");
         peer.send("GET /readyz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
-        (peer.response().status == 503).then_some(())
+        let response = peer.response();
+        let said = String::from_utf8_lossy(&response.body).into_owned();
+        (response.status == 503).then_some(said)
     });
+    assert!(said.contains("drains in ") && said.contains("takes connections until"), "{said}");
     let mut late = Peer::open(&gateway, "/echo");
     late.echo("served");
     early.echo("served as well");

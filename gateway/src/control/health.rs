@@ -1,5 +1,7 @@
 //! Whether the process lives, and whether it wants work.
 
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -23,7 +25,9 @@ pub(super) enum Readiness {
     Ready,
     /// All places are taken.
     Full,
-    /// It was told to end.
+    /// It was told to drain, and serves on for so long: whoever asks here learns it meanwhile.
+    Leaving(Duration),
+    /// It drains, or ends.
     Draining,
 }
 
@@ -31,7 +35,9 @@ impl Readiness {
     /// How it is now.
     pub(super) fn of(control: &ControlRoom) -> Self {
         if !control.handle.is_serving() {
-            return Self::Draining;
+            let since = control.handle.told_to_drain();
+            let left = since.and_then(|since| control.config.drain_delay.checked_sub(since));
+            return left.filter(|left| !left.is_zero()).map_or(Self::Draining, Self::Leaving);
         }
         let limit = u64::from(control.config.limits.connections);
         let by_shard = control.handle.by_shard();
@@ -62,8 +68,8 @@ pub(super) async fn alive() -> Json<HealthAnswer> {
     get, path = "/readyz", tag = "health", security(()),
     responses(
         (status = 200, description = "They do", body = HealthAnswer),
-        (status = 503, description = "The gateway drains, or all its places are taken: send nobody \
-                                      here", body = ErrorBody),
+        (status = 503, description = "The gateway drains, or will soon, or all its places are \
+                                      taken: send nobody here", body = ErrorBody),
     )
 )]
 pub(super) async fn ready(State(control): State<Shared>) -> Result<Json<HealthAnswer>, Error> {
@@ -71,12 +77,20 @@ pub(super) async fn ready(State(control): State<Shared>) -> Result<Json<HealthAn
         Readiness::Ready => return Ok(Json(HealthAnswer { status: "ready" })),
         Readiness::Full => (
             "full",
-            "all places for connections are taken",
+            "all places for connections are taken".into(),
             "send clients to another one; or raise limits.connections, or run more shards",
+        ),
+        Readiness::Leaving(left) => (
+            "draining",
+            format!(
+                "the gateway drains in {} s, and takes connections until then",
+                left.as_millis().div_ceil(1000)
+            ),
+            "send clients to another one from now on",
         ),
         Readiness::Draining => (
             "draining",
-            "the gateway drains, and takes no more connections",
+            "the gateway drains, and takes no more connections".into(),
             "send clients to another one",
         ),
     };
