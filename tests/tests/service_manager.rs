@@ -215,7 +215,18 @@ fn address(socket: &TcpListener) -> SocketAddr {
 
 /// A gateway that listens where this socket does, which is passed to it.
 fn on(socket: &TcpListener, driver: &str, shards: u32) -> Launch {
-    let launch = launch(driver, &format!("shards = {shards}\n"));
+    at(socket, launch(driver, &format!("shards = {shards}\n")))
+}
+
+/// As [`on`], with so many connections in each shard that more than one can have are for all of
+/// them.
+fn on_narrow(socket: &TcpListener, driver: &str, shards: u32) -> Launch {
+    let limits = "[limits]\nconnections = 16\nblocks = \"8MiB\"\n";
+    let config = format!("shards = {shards}\npin = false\n{limits}");
+    at(socket, Launch::new().config(&config).argument("--driver").argument(driver))
+}
+
+fn at(socket: &TcpListener, launch: Launch) -> Launch {
     launch.listen(&address(socket).to_string()).passing(PASSING, socket)
 }
 
@@ -229,6 +240,33 @@ fn a_passed_socket_is_served_by_all_shards() {
             let mut peers: Vec<Peer> = (0..48).map(|_| Peer::open(&gateway, "/echo")).collect();
             peers.iter_mut().for_each(|peer| peer.echo("of a passed socket"));
             drop(peers);
+            gateway.terminate();
+        });
+    }
+}
+
+/// Whoever comes is told to all shards that share the socket, and one of them takes it.
+#[test]
+fn who_comes_to_full_shards_has_one_stranger_give_way_and_not_one_in_each() {
+    for driver in DRIVERS {
+        case(driver, || {
+            let socket = passed(false);
+            let gateway = on_narrow(&socket, driver, 2).start();
+            // All slots: the places, and the reserve of each shard.
+            let silent: Vec<Peer> = (0..40).map(|_| Peer::connect(&gateway)).collect();
+            gateway.expect_counter_from("connections", 39);
+            let (mut opened, mut before) = (Vec::new(), 0);
+            for _ in 0..4 {
+                // Nobody gives way before it has had half a second.
+                std::thread::sleep(Duration::from_millis(600));
+                opened.push(Peer::open(&gateway, "/echo"));
+                opened.iter_mut().for_each(|peer| peer.echo("served"));
+                let refused = gateway.fresh_counters().get("strangers_refused");
+                assert!(refused <= before + 1, "{} in place of one", refused - before);
+                before = refused;
+            }
+            assert!(before >= 3, "{before} gave way for four");
+            drop((silent, opened));
             gateway.terminate();
         });
     }

@@ -46,6 +46,12 @@ impl Neighbours {
         self.common.room[self.index].store(room, Ordering::Relaxed);
     }
 
+    /// This shard has accepted a connection that waits for a slot, as one that another shard gave
+    /// to it would.
+    pub(crate) fn keeps_place(&self) {
+        self.common.handed[self.index].fetch_add(1, Ordering::AcqRel);
+    }
+
     /// A connection that another shard gave to this one has its slot, and the room that this one
     /// shows is without it.
     pub(crate) fn has_taken_over(&self) {

@@ -22,6 +22,30 @@ impl Errno {
     pub(super) fn check(result: i32) -> Result<u32, Self> {
         u32::try_from(result).map_err(|_| Self(-result))
     }
+
+    /// Whether an accept failed for the connection that was to be accepted, which is no reason to
+    /// wait: accept(2) has these be treated like `EAGAIN`. All others are about us, such as a lack
+    /// of memory.
+    #[must_use]
+    pub const fn is_of_accepted(self) -> bool {
+        use libc::{
+            ECONNABORTED, EHOSTDOWN, EHOSTUNREACH, EINTR, ENETDOWN, ENETUNREACH, ENONET,
+            ENOPROTOOPT, EOPNOTSUPP, EPROTO,
+        };
+        matches!(
+            self.0,
+            ECONNABORTED
+                | EHOSTDOWN
+                | EHOSTUNREACH
+                | EINTR
+                | ENETDOWN
+                | ENETUNREACH
+                | ENONET
+                | ENOPROTOOPT
+                | EOPNOTSUPP
+                | EPROTO
+        )
+    }
 }
 
 impl From<rustix::io::Errno> for Errno {

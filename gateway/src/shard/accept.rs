@@ -9,6 +9,11 @@
 //! A shard that serves as many as it may gives what comes to one that has room. When none has, it
 //! goes on accepting into its reserve of slots, and those are told so. Who was given to a shard
 //! that has no slot by then waits there for the next one, before those who are yet to be accepted.
+//!
+//! Where shards share one socket, whoever waits in it may be with another shard a moment later. So
+//! before somebody has to give way, there is time until the next tick for those with a slot, and
+//! then one is accepted, to be sure that there is one, who waits like those who were given to this
+//! shard.
 
 use std::collections::VecDeque;
 use std::io;
@@ -34,6 +39,8 @@ struct Acceptor {
     /// Its socket stays open when it is closed here: whoever waits there in a drain is left to
     /// those who accept from it next.
     stays: bool,
+    /// The tick in which it began to wait for a slot.
+    full_at: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +59,14 @@ enum State {
 
 impl Acceptor {
     fn new(stays: bool) -> Self {
-        Self { state: State::Parked, window: 1, pending: 0, dry: false, stays }
+        Self { state: State::Parked, window: 1, pending: 0, dry: false, stays, full_at: 0 }
+    }
+
+    /// Waits for a free slot, or goes on doing so.
+    fn wait_for_slot(&mut self, now: u64) {
+        if self.state != State::Full {
+            (self.state, self.full_at) = (State::Full, now);
+        }
     }
 }
 
@@ -93,28 +107,6 @@ impl Accepting {
     pub(super) fn has_taken_all_over(&self) -> bool {
         self.handed.is_empty()
     }
-}
-
-/// Whether an error is about the connection that was to be accepted, and so no reason to wait:
-/// accept(2) has these be treated like `EAGAIN`. All others are about us, such as a lack of memory.
-fn is_of_connection(error: Errno) -> bool {
-    use libc::{
-        ECONNABORTED, EHOSTDOWN, EHOSTUNREACH, EINTR, ENETDOWN, ENETUNREACH, ENONET, ENOPROTOOPT,
-        EOPNOTSUPP, EPROTO,
-    };
-    matches!(
-        error.0,
-        ECONNABORTED
-            | EHOSTDOWN
-            | EHOSTUNREACH
-            | EINTR
-            | ENETDOWN
-            | ENETUNREACH
-            | ENONET
-            | ENOPROTOOPT
-            | EOPNOTSUPP
-            | EPROTO
-    )
 }
 
 impl Accepting {
@@ -180,9 +172,8 @@ impl Accepting {
     /// beginning with another listener each time.
     pub(super) fn resume_accepting<R: Ring>(&mut self, connections: &mut Connections<R>) {
         self.take_over_some(connections);
-        let is_waiting = !self.handed.is_empty()
-            || self.acceptors.iter().any(|acceptor| acceptor.state == State::Full);
-        if is_waiting && connections.sockets.table.vacant() == 0 && self.pending == 0 {
+        let has_slot = connections.sockets.table.vacant() > 0;
+        if !has_slot && self.pending == 0 && self.somebody_waits(connections) {
             self.newcomers.make_way(connections);
         }
         let count = self.acceptors.len();
@@ -191,6 +182,46 @@ impl Accepting {
             if self.acceptors[listener].state == State::Full {
                 self.accept_portion(connections, listener as ListenerId);
             }
+        }
+    }
+
+    /// Whether somebody waits for a slot.
+    fn somebody_waits<R: Ring>(&mut self, connections: &mut Connections<R>) -> bool {
+        let has_own = |acceptor: &Acceptor| acceptor.state == State::Full && !acceptor.stays;
+        if !self.handed.is_empty() || self.acceptors.iter().any(has_own) {
+            return true;
+        }
+        let now = connections.sockets.deadlines.now();
+        (0..self.acceptors.len()).any(|listener| {
+            let acceptor = &self.acceptors[listener];
+            let has_waited = acceptor.state == State::Full && acceptor.full_at < now;
+            has_waited && self.holds_one(connections, listener as ListenerId)
+        })
+    }
+
+    /// Whether somebody waits at a listener that others accept from as well, and is not theirs.
+    fn holds_one<R: Ring>(
+        &mut self,
+        connections: &mut Connections<R>,
+        listener: ListenerId,
+    ) -> bool {
+        if connections.is_draining() {
+            // Those who wait there are left to others.
+            return false;
+        }
+        match connections.sockets.ring.accept_aside(listener) {
+            Ok((socket, peer)) => {
+                connections.hub.neighbours.keeps_place();
+                self.handed.push_back(Handed { socket, peer, listener });
+                connections.tell_full();
+                true
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.park(connections, listener);
+                false
+            }
+            // It cannot be known.
+            Err(_) => true,
         }
     }
 
@@ -259,7 +290,8 @@ impl Accepting {
         {
             return;
         }
-        if connections.is_full() {
+        // Where others accept as well, it is not known yet that somebody waits.
+        if connections.is_full() && !self.acceptors[listener as usize].stays {
             connections.tell_full();
         }
         let in_flight = self.pending;
@@ -270,7 +302,7 @@ impl Accepting {
         acceptor.dry = false;
         if count == 0 {
             connections.sockets.counters.accept_pauses += u64::from(acceptor.state != State::Full);
-            acceptor.state = State::Full;
+            acceptor.wait_for_slot(connections.sockets.deadlines.now());
             return;
         }
         debug_assert_eq!(acceptor.pending, 0, "two portions at a time");
@@ -315,7 +347,7 @@ impl Accepting {
         }
         // There may be more: it has its turn again, as if a slot had become free, and before the
         // shard sleeps.
-        self.acceptors[listener as usize].state = State::Full;
+        self.acceptors[listener as usize].wait_for_slot(connections.sockets.deadlines.now());
         connections.sockets.flush_soon = true;
         true
     }
@@ -374,7 +406,7 @@ impl Accepting {
         }
         connections.sockets.counters.accept_errors += 1;
         let acceptor = &mut self.acceptors[listener as usize];
-        if !is_of_connection(error) && acceptor.state == State::Accepting {
+        if !error.is_of_accepted() && acceptor.state == State::Accepting {
             tracing::warn!(listener, %error, "accepting is paused for a moment");
             (acceptor.state, acceptor.window) = (State::Backing, 1);
         }
