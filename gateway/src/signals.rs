@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::{Handle as Closer, Signals as Raised};
+use tidegate::gateway;
 use tidegate::steering::Handle;
 
 use crate::manager::Manager;
@@ -101,7 +102,7 @@ fn ignore(name: &str) {
 }
 
 fn log_counters(handle: &Handle) {
-    for (name, value) in handle.counters().named() {
+    for (name, value) in gateway::counts(handle) {
         tracing::info!(target: "tidegate::counters", "{name} {value}");
     }
 }

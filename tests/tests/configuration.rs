@@ -320,7 +320,7 @@ fn a_filter_by_the_name_of_the_program_covers_all_that_it_says() {
     gateway.expect_log(&["tidegate::transport", "accepted"]);
     gateway.expect_log(&["tidegate::websocket", "opened"]);
     assert!(gateway.counters().get("loops") > 0);
-    gateway.expect_log(&["tidegate::counters: loops"]);
+    gateway.expect_log(&["tidegate::counters: tidegate_loops_total"]);
 }
 
 #[test]

@@ -1,17 +1,19 @@
 //! What is measured, as Prometheus has it: names, kinds, labels.
 //!
-//! Every counter of a shard is in here by itself, as `tidegate_NAME_total`; [`shape`] names those
-//! that are gauges, or that are better one family with a label. METRICS.md lists what comes out,
-//! and a test holds it to that.
+//! Every counter of a shard is in here by itself, as `counted` says. METRICS.md lists what comes
+//! out, and a test holds it to that.
+
+mod counted;
 
 use super::health::Readiness;
 use super::tally::{Snapshot, Tally};
 use super::{ControlRoom, overview};
 use crate::bill::{Bill, Owner};
-use crate::handler::Ground;
 use crate::kernel::{Driver, idle_bytes};
 use crate::logging::{self, Lost};
 use crate::shard::{BUCKETS, Counters, Histogram, Vitals};
+
+pub use counted::counts;
 
 /// What kind of number it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,28 +66,6 @@ pub enum Value {
     Histogram(Box<Histogram>, f64),
 }
 
-/// How one counter of a shard is shown.
-struct Shape {
-    family: String,
-    kind: MetricKind,
-    help: &'static str,
-    labels: Vec<Label>,
-}
-
-/// Counters that go down as well, and keep their names.
-const GAUGES: [&str; 10] = [
-    "mail_waiting",
-    "backlog_bytes",
-    "connections",
-    "connections_open",
-    "subscriptions",
-    "topics",
-    "topics_home",
-    "history_bytes",
-    "present",
-    "undecided",
-];
-
 const NANOSECOND: f64 = 1e-9;
 
 /// What a scrape sees.
@@ -122,7 +102,7 @@ impl<'c> Seen<'c> {
 /// Everything that is measured.
 #[must_use]
 pub(super) fn families_of(seen: &Seen<'_>) -> Vec<Family> {
-    let mut families = counted(&seen.by_shard);
+    let mut families = counted::families(&seen.by_shard);
     families.extend(vitals(&seen.by_shard));
     families.extend(budget(seen));
     families.extend(process(seen));
@@ -146,85 +126,12 @@ pub fn families(bill: &Bill) -> Vec<Family> {
     })
 }
 
-/// The counters of all shards.
-fn counted(by_shard: &[(Counters, Vitals)]) -> Vec<Family> {
-    let mut families: Vec<Family> = Vec::new();
-    let names = Counters::default().named();
-    for (at, ((name, _), doc)) in names.iter().zip(Counters::DOCS).enumerate() {
-        let Some(shape) = shape(name, doc) else { continue };
-        let samples = by_shard.iter().enumerate().map(|(shard, (counters, _))| {
-            let labels = shape.labels.iter().cloned().chain([of_shard(shard)]).collect();
-            Sample { labels, value: Value::Number(counters.named()[at].1) }
-        });
-        match families.iter_mut().find(|family| family.name == shape.family) {
-            Some(family) => family.samples.extend(samples),
-            None => families.push(Family {
-                samples: samples.collect(),
-                name: shape.family,
-                kind: shape.kind,
-                help: shape.help.trim().to_owned(),
-            }),
-        }
-    }
-    families
-}
-
-/// How a counter is shown; `None` if another metric says the same.
-fn shape(name: &str, doc: &'static str) -> Option<Shape> {
-    const SLOW: &str = "What was done about slow peers: reading from them was paused, they were \
-         ended (over WebSocket with 1013), dropped because they took nothing at all, or a message \
-         was left out.";
-    let plain = |family: &str, kind, help| {
-        Some(Shape { family: format!("tidegate_{family}"), kind, help, labels: Vec::new() })
-    };
-    let slow = |action, reason| {
-        Some(Shape {
-            family: "tidegate_slow_peer_actions".into(),
-            kind: MetricKind::Counter,
-            help: SLOW,
-            labels: vec![Label::new("action", action), Label::new("reason", reason)],
-        })
-    };
-    let share = |share| {
-        Some(Shape {
-            family: "tidegate_blocks_share_bytes".into(),
-            kind: MetricKind::Gauge,
-            help: "Bytes in pooled blocks now, by what they are for: request heads, what must be \
-                   whole, what is to be sent.",
-            labels: vec![Label::new("share", share)],
-        })
-    };
-    match name {
-        // The refusals by reason say these.
-        "refused" | "refused_head_timeout" | "refused_decision_timeout" => None,
-        _ if GAUGES.contains(&name) => plain(name, MetricKind::Gauge, doc),
-        "queued" => plain("queued_messages", MetricKind::Gauge, doc),
-        "blocks_heads" => share("heads"),
-        "blocks_gathered" => share("gathered"),
-        "blocks_sending" => share("sending"),
-        "blocks_used" | "blocks_used_max" => {
-            plain(&format!("{name}_bytes"), MetricKind::Gauge, doc)
-        }
-        "bytes_in" => plain("received_bytes", MetricKind::Counter, doc),
-        "bytes_out" => plain("sent_payload_bytes", MetricKind::Counter, doc),
-        "messages_in" => plain("received_messages", MetricKind::Counter, doc),
-        "messages_out" => plain("sent_messages", MetricKind::Counter, doc),
-        "slow_peers_closed" => slow("close", "backlog"),
-        "slow_peers_paused" => slow("pause", "backlog"),
-        "peers_stalled" => slow("drop_peer", "stalled"),
-        "slow_dropped_newest" => slow("drop_newest", "backlog"),
-        "slow_dropped_oldest" => slow("drop_oldest", "backlog"),
-        "slow_conflated" => slow("conflate", "newer"),
-        _ => plain(name, MetricKind::Counter, doc),
-    }
-}
-
 /// What shards show beside their counters.
 fn vitals(by_shard: &[(Counters, Vitals)]) -> Vec<Family> {
     let times = |vitals: &Vitals| vitals.loop_nanoseconds;
     let completions = |vitals: &Vitals| vitals.completions;
     vec![
-        refusals(by_shard),
+        counted::refusals(by_shard),
         family("receive_buffers_free", MetricKind::Gauge, "Receive buffers that are free.")
             .by_shard(by_shard, |vitals| Value::Number(vitals.buffers_free)),
         family(
@@ -242,17 +149,6 @@ fn vitals(by_shard: &[(Counters, Vitals)]) -> Vec<Family> {
         )
         .by_shard(by_shard, |vitals| Value::Histogram(Box::new(completions(vitals)), 1.0)),
     ]
-}
-
-fn refusals(by_shard: &[(Counters, Vitals)]) -> Family {
-    let mut all = family("refusals", MetricKind::Counter, "Requests refused, by reason.");
-    for ground in Ground::ALL {
-        all.samples.extend(by_shard.iter().enumerate().map(|(shard, (_, vitals))| Sample {
-            labels: vec![Label::new("reason", ground.name()), of_shard(shard)],
-            value: Value::Number(vitals.refusals[ground as usize]),
-        }));
-    }
-    all
 }
 
 /// The bill, and what is used of it.
@@ -447,20 +343,4 @@ fn socket_memory() -> Option<u64> {
     let line = text.lines().find_map(|line| line.strip_prefix("TCP:"))?;
     let mut words = line.split_whitespace().skip_while(|word| *word != "mem");
     words.nth(1)?.parse::<u64>().ok().map(|pages| pages * PAGE)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_so_now_is_a_gauge() {
-        for ((name, _), doc) in Counters::default().named().iter().zip(Counters::DOCS) {
-            let Some(shape) = shape(name, doc) else { continue };
-            let is_of_now = doc.contains(" now") || doc.contains("at once");
-            let is_gauge = shape.kind == MetricKind::Gauge;
-            let not_at_once = *name == "sends_short";
-            assert!(is_gauge == is_of_now || not_at_once, "{name}: add it to GAUGES? {doc}");
-        }
-    }
 }

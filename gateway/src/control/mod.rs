@@ -57,7 +57,7 @@ use crate::hub::Door;
 use crate::kernel::Driver;
 use crate::steering::Handle;
 
-pub use metrics::{Family, families};
+pub use metrics::{Family, counts, families};
 
 use access::Access;
 use answer::Answers;

@@ -48,6 +48,8 @@ use crate::shard::{self, Assembly, Command};
 use crate::steering::{Counters, Handle};
 
 #[doc(inline)]
+pub use crate::control::counts;
+#[doc(inline)]
 pub use crate::protocol::program::Program;
 pub use bill::bill;
 use driver::Resolved;
