@@ -186,7 +186,18 @@ check_end() {
     [[ -z $left ]] || fail "dpkg --audit: $left"
 }
 
+# Whoever had a user of this name before has it afterwards.
+check_user_of_others() {
+    quietly useradd --system --comment 'not of the package' --shell /usr/sbin/nologin tidegate
+    quietly dpkg -i /tmp/tidegate.deb
+    quietly dpkg --purge tidegate
+    grep -q '^tidegate:.*not of the package' "$debian/etc/passwd" ||
+        fail "a purged package takes a user away that was there before"
+    quietly userdel tidegate
+}
+
 cp "$deb" "$debian/tmp/tidegate.deb"
+check_user_of_others
 later_package
 quietly dpkg -i /tmp/tidegate.deb
 check_files
