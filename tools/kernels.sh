@@ -5,6 +5,11 @@ set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$here/..
+# What is built is looked for from other folders than this one.
+if [[ -n ${CARGO_TARGET_DIR:-} ]]; then
+    CARGO_TARGET_DIR=$(realpath -m "$CARGO_TARGET_DIR")
+    export CARGO_TARGET_DIR
+fi
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/tidegate/kernels
 
 # The first that can carry a shard by io_uring, as the gateway says it.
