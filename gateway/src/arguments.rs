@@ -65,8 +65,9 @@ pub struct Arguments {
     /// Be steered and watched at this address in place of the configured one, or not, by `off`
     #[arg(long, value_name = "ADDR|off", value_parser = admin, global = true)]
     pub admin: Option<AdminAddress>,
-    /// Check the configuration, print what it may take of memory, and exit; with `=machine`, also
-    /// whether a start would succeed here and now: rings, open files, addresses, threads
+    /// Check the configuration, print what is understood and what memory it may take, and exit;
+    /// with `=machine`, also whether a start would succeed here and now: rings, open files,
+    /// addresses, threads
     #[arg(
         long,
         value_name = "WHAT",

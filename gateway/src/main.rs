@@ -86,8 +86,14 @@ fn warn(config: &Config) {
     }
 }
 
+/// What of the configuration is understood, a line for each subject.
+fn understood(config: &Config) -> String {
+    config.understood().into_iter().map(|line| line + "\n").collect()
+}
+
 fn check(config: Config) -> Result<(), Failure> {
     let limit = config.memory.limit();
+    writeln!(io::stdout(), "{}", understood(&config)).map_err(failed)?;
     let bill = gateway::bill_here(config).map_err(failed)?;
     write!(io::stdout(), "{bill}").map_err(failed)?;
     bill.check(limit).map_err(failed)
@@ -95,8 +101,11 @@ fn check(config: Config) -> Result<(), Failure> {
 
 /// Does what a start does, but for serving, and ends as it would.
 fn check_machine(config: Config) -> Result<(), Failure> {
+    let (understood, driver) = (understood(&config), gateway::driver_here(&config));
     let bill = Gateway::rehearse(config).map_err(failed)?;
-    write!(io::stdout(), "{bill}").map_err(failed)
+    let summary = bill.summary();
+    let said = format!("{understood}driver: {driver}\n\n{bill}\nit would start: {summary}\n");
+    write!(io::stdout(), "{said}").map_err(failed)
 }
 
 /// Says what of the machine is in the way of so many connections.

@@ -99,7 +99,10 @@ fn a_check_shows_the_bill_and_listens_nowhere() {
     let config = "shards = 3\n[limits]\nblocks = \"8MiB\"\n";
     let exited = Launch::new().choosing().config(config).argument("--check").run();
     assert_eq!((exited.code, &exited.stderr[..]), (Some(0), ""), "{exited:?}");
-    for word in ["blocks", "8,388,608", "3 shards", "limits.connections", "total"] {
+    let understood =
+        ["listener 127.0.0.1:8080: ws", "route /echo: echo", "admin: off", "shards: 3"];
+    let bill = ["blocks", "8,388,608", "3 shards", "limits.connections", "total"];
+    for word in understood.into_iter().chain(bill) {
         assert!(exited.stdout.contains(word), "{word} is missing:\n{}", exited.stdout);
     }
     assert!(!exited.stdout.contains("listening"), "{}", exited.stdout);
@@ -125,7 +128,10 @@ fn a_check_of_the_machine_ends_as_a_start_does() {
     refused(check(taken), 1, &[&address, "in use"]);
     let passed = check(launch()).run();
     assert_eq!((passed.code, &passed.stderr[..]), (Some(0), ""), "{passed:?}");
-    assert!(passed.stdout.contains("limits.connections"), "{passed:?}");
+    let words = ["route /echo: echo", "driver: ", "limits.connections", "would start: 1 shard may"];
+    for word in words {
+        assert!(passed.stdout.contains(word), "{word} is missing: {passed:?}");
+    }
     assert!(!passed.stdout.contains("listening"), "{passed:?}");
     refused(launch().argument("--check=all"), 2, &["machine"]);
 }

@@ -20,6 +20,7 @@ mod report;
 mod root;
 mod route;
 pub mod stack;
+mod understood;
 mod value;
 
 #[cfg(test)]

@@ -341,6 +341,13 @@ pub fn bill_here(mut config: Config) -> Result<Bill, TooFewDescriptors> {
     Ok(bill(&config, shards, chosen.driver))
 }
 
+/// By what shards would ask the kernel in a start here and now, and why.
+#[must_use]
+pub fn driver_here(config: &Config) -> String {
+    let ChosenDriver { driver, why } = choose(config.driver);
+    format!("{driver} ({why})")
+}
+
 /// What a start here and now would warn of, one line each: that shards would have fewer connections
 /// than by default.
 #[must_use]

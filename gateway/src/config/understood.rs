@@ -1,0 +1,107 @@
+//! What of a configuration is understood, for people who look before they start.
+
+use std::fmt;
+
+use super::hub_route::{HubRoute, Publishers, UserSource};
+use super::route::RouteHandler;
+use super::{Config, Shards};
+
+impl Config {
+    /// What the file decides, one line for each subject: where is listened and by which layers,
+    /// which handler has which path, how it is steered, and what is kept of which topics.
+    #[must_use]
+    pub fn understood(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for listener in &self.listeners {
+            lines.push(format!("listener {}: {}", listener.address, listener.stack));
+        }
+        for route in &self.routes {
+            let subprotocol = route.subprotocol.as_deref();
+            let subprotocol = subprotocol.map(|name| format!(" ({name})")).unwrap_or_default();
+            lines.push(format!("route {}{subprotocol}: {}", route.path, route.handler));
+        }
+        for topic in &self.topics {
+            let presence = if topic.rule.presence { ", who is present" } else { "" };
+            lines.push(format!("topic {}: {} messages{presence}", topic.name, topic.rule.history));
+        }
+        let tokens = match self.admin.tokens.len() {
+            0 => "no token",
+            1 => "a token",
+            _ => "tokens",
+        };
+        lines.push(match self.admin.address {
+            Some(address) => format!("admin {address}: {tokens}"),
+            None => "admin: off".into(),
+        });
+        lines.push(match self.shards {
+            Shards::Auto => "shards: auto, one for each core that may be used".into(),
+            Shards::Count(count) => format!("shards: {count}"),
+        });
+        lines
+    }
+}
+
+impl fmt::Display for RouteHandler {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Echo => out.write_str("echo"),
+            Self::Static => out.write_str("static"),
+            Self::Hub(hub) => write!(out, "hub{hub}"),
+        }
+    }
+}
+
+/// The options, as they are written, but for those that are as by default.
+impl fmt::Display for HubRoute {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut options = Vec::new();
+        options.extend(self.topic.as_ref().map(|topic| format!("topic={topic}")));
+        match self.publish {
+            Publishers::Anyone => {}
+            Publishers::Users => options.push("publish=users".into()),
+            Publishers::Nobody => options.push("publish=nobody".into()),
+        }
+        if self.events {
+            options.push("events=on".into());
+        }
+        if !self.own {
+            options.push("own=off".into());
+        }
+        options.extend(self.user.as_ref().map(|user| match user {
+            UserSource::Query(name) => format!("user=query.{name}"),
+            UserSource::Header(name) => format!("user=header.{name}"),
+        }));
+        let start = if options.is_empty() { "" } else { "?" };
+        write!(out, "{start}{}", options.join("&"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_understood_is_told_as_it_is_written() {
+        let text = "shards = 2\n[[listener]]\naddress = \"127.0.0.1:80\"\nstack = \"log!ws!tcp\"\n\
+                    [[route]]\npath = \"/a\"\nsubprotocol = \"chat\"\nhandler = \"echo\"\n\
+                    [[route]]\npath = \"/b/{x}\"\n\
+                    handler = \"hub?topic=b/{x}&publish=users&own=off&user=query.u\"\n\
+                    [[topic]]\nname = \"b/{x}\"\nhistory = 7\npresence = true\n";
+        let config = Config::parse(text, "told.toml").unwrap();
+        let lines = config.understood();
+        assert!(lines[0].starts_with("listener 127.0.0.1:80: log!ws"), "{lines:?}");
+        assert_eq!(
+            lines[1..],
+            [
+                "route /a (chat): echo",
+                "route /b/{x}: hub?topic=b/{x}&publish=users&own=off&user=query.u",
+                "topic b/{x}: 7 messages, who is present",
+                "admin 127.0.0.1:8081: no token",
+                "shards: 2",
+            ]
+        );
+        let off = Config::default().with_admin(None).understood();
+        assert!(off.contains(&"admin: off".to_owned()), "{off:?}");
+        assert!(off.contains(&"route /echo: echo".to_owned()), "{off:?}");
+    }
+}
