@@ -29,7 +29,8 @@ ignored, and the log says so.";
 /// What exit codes mean.
 pub const EXITS: &str = "\
 0 after a drain or a stop, 1 if the gateway cannot start or fails, 2 for a wrong
-command line or configuration, or for sockets that were passed and are at no configured address.";
+command line or configuration, or for sockets that were passed and are at no configured address,
+3 after a drain that ran out of time, so that connections were cut off.";
 
 /// What variables mean.
 pub const ENVIRONMENT: &str = "\

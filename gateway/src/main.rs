@@ -143,10 +143,27 @@ fn serve(gateway: Gateway, signals: Signals, manager: &Manager) -> Result<(), Fa
         result
     });
     // Ends when it is closed, so also when a shard fails.
-    signals.serve(&handle, manager);
-    let left = handle.counters().connections;
-    tracing::info!("ended, with {left} connections left");
-    ended.join().expect("waiting for the shards does not panic").map_err(failed)
+    let was_stopped = signals.serve(&handle, manager);
+    let result = ended.join().expect("waiting for the shards does not panic").map_err(failed);
+    match handle.counters().connections {
+        0 => tracing::info!("ended, with no connection left"),
+        left => {
+            tracing::warn!("ended; {left} connections that were left were cut off");
+            if result.is_ok() && !was_stopped {
+                return Err(cut_off(left));
+            }
+        }
+    }
+    result
+}
+
+/// A drain ran out of time.
+fn cut_off(connections: u64) -> Failure {
+    let message = format!(
+        "the drain took longer than `drain` allows, and {connections} connections were cut off: \
+         raise `drain` or `drain_rate`, or lower `close` of the layer `ws`"
+    );
+    Failure(3, message)
 }
 
 /// The gateway did not start.

@@ -49,19 +49,23 @@ impl Signals {
     }
 
     /// Does what signals ask of the gateway behind `handle`, of which `manager` is told, until the
-    /// closer closes them.
-    pub fn serve(mut self, handle: &Handle, manager: &Manager) {
+    /// closer closes them. Returns whether the gateway was told to stop at once.
+    pub fn serve(mut self, handle: &Handle, manager: &Manager) -> bool {
+        let mut was_stopped = false;
         for signal in self.raised.forever() {
             match signal {
                 SIGUSR1 => log_counters(handle),
                 SIGHUP => ignore("SIGHUP"),
                 SIGUSR2 => ignore("SIGUSR2"),
                 _ => {
-                    end(handle, ending(&mut self.ending, Instant::now()));
+                    let ending = ending(&mut self.ending, Instant::now());
+                    was_stopped |= ending == Ending::Stop;
+                    end(handle, ending);
                     manager.draining();
                 }
             }
         }
+        was_stopped
     }
 }
 
@@ -80,14 +84,17 @@ fn ending(first: &mut Option<Instant>, now: Instant) -> Ending {
 fn end(handle: &Handle, ending: Ending) {
     match ending {
         Ending::Drain => {
-            tracing::info!("draining; a signal more than a second from now stops at once");
+            tracing::info!("draining; a signal a second from now, or later, stops at once");
             handle.drain();
         }
         Ending::Nothing => {
             tracing::info!("another signal to end within a second counts as the same one");
         }
         Ending::Stop => {
-            tracing::info!("a second signal to end: stopping at once");
+            tracing::info!(
+                "a second signal to end: stopping at once; who is still connected is cut off, and \
+                 told nothing"
+            );
             handle.stop();
         }
     }

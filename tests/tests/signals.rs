@@ -188,8 +188,10 @@ fn a_drain_gives_up_at_its_own_deadline() {
     gateway.signal(Signal::TERM);
     peer.expect_close(1001);
     let exited = gateway.wait();
-    assert_eq!(exited.code, Some(0), "{}", exited.stderr);
+    assert_eq!(exited.code, Some(3), "{}", exited.stderr);
     assert!(exited.stderr.contains("the drain took too long"), "{}", exited.stderr);
+    let words = ["1 connections that were left were cut off", "raise `drain` or `drain_rate`"];
+    words.iter().for_each(|words| assert!(exited.stderr.contains(words), "{}", exited.stderr));
     peer.expect_end();
 }
 
@@ -204,7 +206,9 @@ fn a_signal_a_second_after_the_first_ends_at_once() {
         thread::sleep(APART);
         gateway.signal(second);
         let begun = Instant::now();
-        assert_eq!(gateway.wait().code, Some(0));
+        let exited = gateway.wait();
+        assert_eq!(exited.code, Some(0), "{}", exited.stderr);
+        assert!(exited.stderr.contains("cut off, and told nothing"), "{}", exited.stderr);
         assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
         peer.expect_end();
     }

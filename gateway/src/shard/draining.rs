@@ -97,7 +97,7 @@ impl<R: Ring> Shard<R> {
             tracing::warn!(
                 shard = self.connections.index,
                 left,
-                "the drain took too long: closing the rest"
+                "the drain took too long: the rest is cut off"
             );
         }
         let is_empty =
