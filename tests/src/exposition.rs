@@ -97,7 +97,9 @@ impl Family {
             }
         };
         let part = name.strip_prefix(self.name.as_str()).ok_or("a sample outside its family")?;
-        if number < 0.0 || (self.kind == "counter" && number.fract() != 0.0) {
+        // What is counted is whole, but for time.
+        let is_counted = self.kind == "counter" && !self.name.ends_with("_seconds_total");
+        if number < 0.0 || (is_counted && number.fract() != 0.0) {
             return Err("a value that cannot be".into());
         }
         match (self.kind.as_str(), part) {
@@ -172,7 +174,9 @@ mod tests {
     fn a_right_text_is_read() {
         let text = "# HELP a_total what\n# TYPE a_total counter\na_total{x=\"1\\\"\",y=\"2\"} 3\n\
                     # HELP h what\n# TYPE h histogram\nh_bucket{le=\"1\"} 1\n\
-                    h_bucket{le=\"+Inf\"} 2\nh_sum 1.5\nh_count 2\n";
+                    h_bucket{le=\"+Inf\"} 2\nh_sum 1.5\nh_count 2\n\
+                    # HELP s_seconds_total what\n# TYPE s_seconds_total counter\n\
+                    s_seconds_total 0.5\n";
         let read = Exposition::read(text).unwrap();
         assert_eq!(read.get("a_total{x=\"1\\\"\",y=\"2\"}"), 3.0);
         assert_eq!(read.get("h_sum"), 1.5);
@@ -193,6 +197,8 @@ mod tests {
             "# TYPE a gauge\n",
             "# HELP b what\n# TYPE b counter\n",
             "# HELP b_total what\n# TYPE b_total gauge\n",
+            "# HELP b_total what\n# TYPE b_total counter\nb_total 1.5\n",
+            "# HELP s_seconds_total what\n# TYPE s_seconds_total counter\ns_seconds_total -1.5\n",
             "# HELP h what\n# TYPE h histogram\nh_bucket{le=\"1\"} 1\nh_sum 1\nh_count 1\n",
             "# HELP h what\n# TYPE h histogram\nh_bucket{le=\"1\"} 2\nh_bucket{le=\"+Inf\"} 1\n",
         ] {

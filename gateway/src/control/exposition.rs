@@ -72,6 +72,10 @@ fn write_value(
             metric.encode_counter::<NoLabelSet, u64, f64>(number, None)
         }
         Value::Number(number) => metric.encode_gauge(number),
+        Value::Real(number) if kind == MetricKind::Counter => {
+            metric.encode_counter::<NoLabelSet, f64, f64>(number, None)
+        }
+        Value::Real(number) => metric.encode_gauge(number),
         Value::Histogram(histogram, unit) => {
             let buckets = metrics::buckets(histogram, *unit);
             let sum = histogram.sum as f64 * unit;

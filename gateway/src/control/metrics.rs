@@ -4,6 +4,7 @@
 //! out, and a test holds it to that.
 
 mod counted;
+mod process;
 
 use super::health::Readiness;
 use super::tally::{Snapshot, Tally};
@@ -62,6 +63,8 @@ pub struct Label {
 pub enum Value {
     /// Of a counter or a gauge.
     Number(u64),
+    /// Of one that is no whole number.
+    Real(f64),
     /// Of a histogram: the values, and what one of their units is.
     Histogram(Box<Histogram>, f64),
 }
@@ -73,6 +76,8 @@ pub(super) struct Seen<'c> {
     pub(super) by_shard: Vec<(Counters, Vitals)>,
     pub(super) bill: &'c Bill,
     pub(super) allowed: u64,
+    /// The most connections of a shard.
+    pub(super) connections: u32,
     /// What messages hold, and the most that they may, in bytes.
     pub(super) messages_used: u64,
     pub(super) messages_allowed: u64,
@@ -89,6 +94,7 @@ impl<'c> Seen<'c> {
             by_shard: control.handle.by_shard(),
             bill: &control.bill,
             allowed: control.config.memory.limit().bytes,
+            connections: control.config.limits.connections,
             messages_used: messages.used(),
             messages_allowed: messages.limit(),
             ready: Readiness::of(control) == Readiness::Ready,
@@ -105,7 +111,9 @@ pub(super) fn families_of(seen: &Seen<'_>) -> Vec<Family> {
     let mut families = counted::families(&seen.by_shard);
     families.extend(vitals(&seen.by_shard));
     families.extend(budget(seen));
-    families.extend(process(seen));
+    families.extend(ratios(seen));
+    families.extend(of_gateway(seen));
+    families.extend(process::families());
     families.extend(admin(&seen.admin));
     families
 }
@@ -117,6 +125,7 @@ pub fn families(bill: &Bill) -> Vec<Family> {
         by_shard: vec![Default::default()],
         bill,
         allowed: 0,
+        connections: 0,
         messages_used: 0,
         messages_allowed: 0,
         ready: true,
@@ -194,6 +203,48 @@ fn budget(seen: &Seen<'_>) -> Vec<Family> {
     ]
 }
 
+/// How much of each bound is used, from 0 to 1: what to be warned by.
+fn ratios(seen: &Seen<'_>) -> [Family; 4] {
+    let help = "What a shard has of the connections that it may have, from 0 to 1.";
+    let connections = family("connections_used_ratio", MetricKind::Gauge, help);
+    let most = u64::from(seen.connections);
+    let counters = seen.by_shard.iter().map(|(counters, _)| counters.connections).enumerate();
+    let samples = counters
+        .map(|(shard, count)| Sample { labels: vec![of_shard(shard)], value: ratio(count, most) });
+    let connections = Family { samples: samples.collect(), ..connections };
+    let help = "What a shard holds of the bytes that it may, by the lines of the bill that grow on \
+                the way, from 0 to 1.";
+    let mut lines = family("budget_used_ratio", MetricKind::Gauge, help);
+    for (shard, (_, vitals)) in seen.by_shard.iter().enumerate() {
+        lines.samples.extend(vitals.holdings.iter().map(|(owner, bytes)| {
+            let allowed = seen.bill.lines().iter().find(|line| line.owner == owner);
+            let labels = vec![Label::new("line", owner.name()), of_shard(shard)];
+            Sample { labels, value: ratio(bytes, allowed.map_or(0, |line| line.bytes)) }
+        }));
+    }
+    let help = "What messages on their way hold of the bytes that they may, from 0 to 1.";
+    let messages = family("messages_used_ratio", MetricKind::Gauge, help);
+    let messages = messages.value(ratio(seen.messages_used, seen.messages_allowed));
+    let help = "What the process has resident of the bytes that it may hold, from 0 to 1.";
+    let memory = family("memory_used_ratio", MetricKind::Gauge, help);
+    let resident = overview::resident().unwrap_or(0);
+    [connections, lines, messages, memory.value(ratio(resident, seen.allowed))]
+}
+
+/// How much of `most` is used; nothing of nothing.
+fn ratio(used: u64, most: u64) -> Value {
+    Value::Real(if most == 0 { 0.0 } else { used as f64 / most as f64 })
+}
+
+/// Which program it is.
+fn build() -> Family {
+    let help = "1 for the version of the program.";
+    let mut family = family("build_info", MetricKind::Gauge, help);
+    let labels = vec![Label::new("version", env!("CARGO_PKG_VERSION"))];
+    family.samples.push(Sample { labels, value: Value::Number(1) });
+    family
+}
+
 /// How shards ask the kernel: 1 for the one that they do it by.
 fn driver(by: Driver) -> Family {
     let mut family = family("driver", MetricKind::Gauge, "1 for what shards ask the kernel by.");
@@ -204,8 +255,8 @@ fn driver(by: Driver) -> Family {
     family
 }
 
-/// What is known of the process as a whole.
-fn process(seen: &Seen<'_>) -> Vec<Family> {
+/// What is known of the gateway as a whole.
+fn of_gateway(seen: &Seen<'_>) -> Vec<Family> {
     let connections: u64 = seen.by_shard.iter().map(|(counters, _)| counters.connections).sum();
     let user = overview::user_bytes(&seen.by_shard).checked_div(connections);
     let mut families = vec![
@@ -215,6 +266,7 @@ fn process(seen: &Seen<'_>) -> Vec<Family> {
             "1 while /readyz answers with 200: no shard drains, and one has a place.",
         )
         .one(seen.ready.into()),
+        build(),
         driver(seen.driver),
         family(
             "connection_user_bytes",
@@ -240,10 +292,6 @@ fn process(seen: &Seen<'_>) -> Vec<Family> {
         value: Value::Number(count),
     }));
     families.push(lost);
-    if let Some(bytes) = overview::resident() {
-        let help = "Bytes that the process has resident.";
-        families.push(family("resident_memory_bytes", MetricKind::Gauge, help).one(bytes));
-    }
     if let Some(bytes) = seen.sockets {
         let help = "Bytes in socket buffers of all TCP sockets of this network namespace \
              (/proc/net/sockstat).";
@@ -299,8 +347,12 @@ impl Label {
 }
 
 impl Family {
-    fn one(mut self, value: u64) -> Self {
-        self.samples.push(Sample { labels: Vec::new(), value: Value::Number(value) });
+    fn one(self, value: u64) -> Self {
+        self.value(Value::Number(value))
+    }
+
+    fn value(mut self, value: Value) -> Self {
+        self.samples.push(Sample { labels: Vec::new(), value });
         self
     }
 

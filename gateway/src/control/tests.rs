@@ -671,10 +671,10 @@ fn the_metrics_are_those_of_the_document() {
 /// what is answered at the admin address, is not known before.
 fn label_values(bills: &[Bill]) -> String {
     let each: Vec<Vec<Family>> = bills.iter().map(families).collect();
-    let is_closed = |label: &&str| !["shard", "status", "code"].contains(label);
+    let is_closed = |label: &&str| !["shard", "status", "code", "version"].contains(label);
     let mut text = String::from(
-        "\n## Values of labels\n\n`shard` counts from 0, `status` is one of HTTP, and `code` is \
-         that of an error's body. The others have these:\n\n\
+        "\n## Values of labels\n\n`shard` counts from 0, `status` is one of HTTP, `code` is that \
+         of an error's body, and `version` the program's. The others have these:\n\n\
          | name | label | values |\n|---|---|---|\n",
     );
     for (index, family) in each[0].iter().enumerate() {
