@@ -8,12 +8,13 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use serde_json::Value;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::bill::{self, Owner};
-use crate::config::log_filter;
+use crate::config::{LogFormat, log_filter};
 
 /// The environment variable whose filter replaces the configured one.
 pub const VARIABLE: &str = "TIDEGATE_LOG";
@@ -67,28 +68,36 @@ pub enum LogError {
     Exists,
 }
 
-/// Starts the program's log with the filter that [`VARIABLE`] says, or `directive` without it.
+/// Starts the program's log with the filter that [`VARIABLE`] says, or `directive` without it, and
+/// lines in this format.
 ///
 /// # Errors
 ///
 /// The filter cannot be read, or there is a log already.
-pub fn start(directive: &str) -> Result<Log, LogError> {
+pub fn start(directive: &str, format: LogFormat) -> Result<Log, LogError> {
     let filter = filter(std::env::var(VARIABLE).ok(), directive)?;
     let (lines, writer) = NonBlockingBuilder::default()
         .lossy(true)
         .buffered_lines_limit(QUEUE_LINES)
         .thread_name("log")
-        .finish(Patient { inner: io::stderr(), untold: 0 });
+        .finish(Patient { inner: io::stderr(), untold: 0, format });
     // A program has one log; a second one fails below.
     let _ = DROPPED.set(lines.error_counter());
-    let subscriber = tracing_subscriber::fmt()
+    let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(Lines(lines))
-        .with_ansi(wants_colours())
-        .with_thread_names(true)
-        .finish();
-    tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Exists)?;
+        .with_writer(Lines { queue: lines, format })
+        .with_thread_names(true);
+    match format {
+        LogFormat::Text => set_default(builder.with_ansi(wants_colours()).finish()),
+        LogFormat::Json => {
+            set_default(builder.with_ansi(false).json().flatten_event(true).finish())
+        }
+    }?;
     Ok(Log { _writer: writer })
+}
+
+fn set_default(subscriber: impl tracing::Subscriber + Send + Sync) -> Result<(), LogError> {
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| LogError::Exists)
 }
 
 /// The filter of the environment, which an empty text does not set, or else the configured one.
@@ -137,13 +146,18 @@ struct Patient<W> {
     inner: W,
     /// Lines that are missing since the last one that was written.
     untold: u64,
+    format: LogFormat,
 }
 
 impl<W: Write> Write for Patient<W> {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
         if self.untold > 0 {
             let missing = self.untold;
-            let note = format!("[{missing} lines of the log could not be written here]\n");
+            let said = format!("{missing} lines of the log could not be written here");
+            let note = match self.format {
+                LogFormat::Text => format!("[{said}]\n"),
+                LogFormat::Json => format!("{{\"level\":\"WARN\",\"message\":\"{said}\"}}\n"),
+            };
             if self.inner.write_all(note.as_bytes()).is_ok() {
                 self.untold = 0;
             }
@@ -169,25 +183,31 @@ pub(crate) fn line() -> bill::Line {
 }
 
 /// The queue's end for those who log.
-struct Lines(NonBlocking);
+struct Lines {
+    queue: NonBlocking,
+    format: LogFormat,
+}
 
 /// Queues one line, cut to [`LINE_BYTES_MAX`].
-struct LogLine(NonBlocking);
+struct LogLine {
+    queue: NonBlocking,
+    format: LogFormat,
+}
 
 impl<'a> MakeWriter<'a> for Lines {
     type Writer = LogLine;
 
     fn make_writer(&'a self) -> LogLine {
-        LogLine(self.0.clone())
+        LogLine { queue: self.queue.clone(), format: self.format }
     }
 }
 
 impl Write for LogLine {
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        if line.len() <= LINE_BYTES_MAX {
-            self.0.write_all(line)?;
-        } else {
-            self.0.write_all(&cut(line))?;
+        match self.format {
+            _ if line.len() <= LINE_BYTES_MAX => self.queue.write_all(line)?,
+            LogFormat::Text => self.queue.write_all(&cut(line))?,
+            LogFormat::Json => self.queue.write_all(&cut_json(line))?,
         }
         Ok(line.len())
     }
@@ -197,15 +217,38 @@ impl Write for LogLine {
     }
 }
 
+/// What stands where something was cut.
+const MARK: &str = "…";
+
 /// The beginning of a line that is too long, marked as such, without half a character.
 fn cut(line: &[u8]) -> Vec<u8> {
-    const MARK: &[u8] = "…\n".as_bytes();
     let is_inside = |byte: u8| byte & 0b1100_0000 == 0b1000_0000;
-    let mut end = LINE_BYTES_MAX - MARK.len();
+    let mut end = LINE_BYTES_MAX - MARK.len() - 1;
     while end > 0 && is_inside(line[end]) {
         end -= 1;
     }
-    [&line[..end], MARK].concat()
+    [&line[..end], MARK.as_bytes(), b"\n"].concat()
+}
+
+/// An object of JSON that is too long, with the longest of its texts cut, again and again, until it
+/// is short enough.
+fn cut_json(line: &[u8]) -> Vec<u8> {
+    let Ok(Value::Object(mut object)) = serde_json::from_slice(line) else { return cut(line) };
+    loop {
+        let texts = object.values_mut().filter_map(|value| match value {
+            Value::String(text) => Some(text),
+            _ => None,
+        });
+        let longest = texts.max_by_key(|text| text.len()).filter(|text| text.len() > MARK.len());
+        let Some(text) = longest else { return cut(line) };
+        let half = text.floor_char_boundary((text.len() - MARK.len()) / 2);
+        text.truncate(half);
+        text.push_str(MARK);
+        let shorter = serde_json::to_vec(&object).unwrap_or_default();
+        if shorter.len() < LINE_BYTES_MAX {
+            return [&shorter[..], b"\n"].concat();
+        }
+    }
 }
 
 #[cfg(test)]
@@ -250,7 +293,7 @@ mod tests {
     #[test]
     fn lines_that_could_not_be_written_are_counted_and_told() {
         let before = lost().unwritten;
-        let mut log = Patient { inner: Disk::default(), untold: 0 };
+        let mut log = Patient { inner: Disk::default(), untold: 0, format: LogFormat::Text };
         let mut say = |is_full: bool, line: &str| {
             log.inner.is_full = is_full;
             log.write_all(line.as_bytes()).unwrap();
@@ -263,6 +306,24 @@ mod tests {
         say(false, "four\n");
         assert_eq!(say(false, "five\n"), told);
         assert_eq!(lost().unwritten - before, 2);
+    }
+
+    #[test]
+    fn a_long_line_of_json_is_cut_and_is_still_json() {
+        for text in ["a", "ä€𝄞", "\"\\\n\u{1}"].map(|text| text.repeat(60 << 10)) {
+            let object = serde_json::json!({"level": "INFO", "path": text, "peer": "[::1]:7"});
+            let line = serde_json::to_vec(&object).unwrap();
+            let cut = cut_json(&[&line[..], b"\n"].concat());
+            assert!(cut.len() <= LINE_BYTES_MAX && cut.ends_with(b"\n"), "{}", cut.len());
+            let cut: Value = serde_json::from_slice(&cut).unwrap();
+            assert_eq!((&cut["level"], &cut["peer"]), (&object["level"], &object["peer"]));
+            let path = cut["path"].as_str().unwrap().strip_suffix(MARK).unwrap();
+            assert!(text.starts_with(path.trim_end_matches('…')) && path.len() > 60, "{path}");
+        }
+        let many: serde_json::Map<String, Value> =
+            (0..500).map(|number| (number.to_string(), Value::Null)).collect();
+        let line = serde_json::to_vec(&many).unwrap();
+        assert!(cut_json(&line).len() <= LINE_BYTES_MAX, "no text is left to be cut");
     }
 
     #[test]

@@ -64,7 +64,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     // Before all else: a signal that comes early is a drain too.
     let signals = Signals::catch().map_err(failed)?;
-    let _log = logging::start(&config.log).map_err(wrong)?;
+    let _log = logging::start(&config.log, config.log_format).map_err(wrong)?;
     if let Err(error) = kernel::raise_open_files() {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }

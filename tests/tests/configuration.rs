@@ -330,6 +330,24 @@ fn a_filter_by_the_name_of_the_program_covers_all_that_it_says() {
 }
 
 #[test]
+fn a_log_of_json_has_an_object_in_each_line() {
+    let config = format!("log_format = \"json\"\n{}", Gateway::listener("log!ws!log!tcp"));
+    let gateway = Gateway::start(&config);
+    let mut peer = Peer::open(&gateway, "/echo");
+    peer.echo("hello");
+    let who = peer.address().to_string();
+    gateway.expect_log(&["opened", &who]);
+    drop(peer);
+    let log = gateway.terminate();
+    let lines = log.lines().map(serde_json::from_str::<serde_json::Value>);
+    let lines: Vec<_> = lines.collect::<Result<_, _>>().expect("JSON in each line");
+    let opened = lines.iter().find(|line| line["message"] == "opened").expect("it was logged");
+    assert_eq!((&opened["peer"], &opened["level"]), (&who.into(), &"INFO".into()), "{opened}");
+    assert_eq!(opened["target"], "tidegate::websocket");
+    assert!(lines.iter().any(|line| line["target"] == "tidegate::transport"), "{log}");
+}
+
+#[test]
 fn without_the_layer_log_nobody_is_named() {
     let gateway = Gateway::start("");
     let mut peer = Peer::open(&gateway, "/echo");

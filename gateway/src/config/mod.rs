@@ -59,6 +59,8 @@ pub struct Config {
     /// A filter directive of `tracing`, such as `info` or `tidegate=debug`. Default `info`. It is
     /// for the binary: [`Gateway::start`](crate::gateway::Gateway::start) sets up no log.
     pub log: String,
+    /// How the lines of the program's log are written. Default [`LogFormat::Text`].
+    pub log_format: LogFormat,
     /// How much the process may ever hold in user space; a start whose bill is higher is refused.
     /// Default [`MemoryLimit::Auto`].
     pub memory: MemoryLimit,
@@ -107,6 +109,16 @@ pub enum Pin {
     Always,
     /// `false`: the kernel places them.
     Never,
+}
+
+/// How the lines of the program's log are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    /// `text`: for people.
+    #[default]
+    Text,
+    /// `json`: an object in each line, for programs.
+    Json,
 }
 
 /// How shards ask the kernel.
@@ -176,6 +188,7 @@ impl Default for Config {
             pin: Pin::Auto,
             driver: DriverChoice::Auto,
             log: "info".into(),
+            log_format: LogFormat::Text,
             memory: MemoryLimit::Auto,
             drain: Duration::from_secs(30),
             drain_delay: Duration::ZERO,

@@ -17,7 +17,9 @@ use super::listener::{self, Listener};
 use super::reader::{Setting, TableReader, expected};
 use super::report::Report;
 use super::route::{RawRoute, Route};
-use super::{Config, DriverChoice, MAX_SHARDS, MemoryLimit, Pin, Shards, log_filter, value};
+use super::{
+    Config, DriverChoice, LogFormat, MAX_SHARDS, MemoryLimit, Pin, Shards, log_filter, value,
+};
 use crate::units::quote;
 
 const SHARDS: RangeInclusive<u16> = 1..=MAX_SHARDS;
@@ -93,6 +95,7 @@ fn own_keys<'v>(mut root: TableReader<'_, 'v>) -> (Config, Nested<'v>) {
         pin: root.read("pin", default.pin, pin).value,
         driver: root.read("driver", default.driver, driver).value,
         log: root.read("log", default.log, log).value,
+        log_format: root.read("log_format", default.log_format, log_format).value,
         memory: root.read("memory", default.memory, memory).value,
         drain: root.read("drain", default.drain, |drain| value::time(drain, &DRAIN)).value,
         drain_delay: root
@@ -163,6 +166,14 @@ fn log(value: &DeValue<'_>) -> Result<String, String> {
          levels off, error, warn, info, debug, trace, is {}",
         quote(text)
     ))
+}
+
+fn log_format(value: &DeValue<'_>) -> Result<LogFormat, String> {
+    match value {
+        DeValue::String(text) if text == "text" => Ok(LogFormat::Text),
+        DeValue::String(text) if text == "json" => Ok(LogFormat::Json),
+        _ => Err(expected("\"text\" or \"json\"", value)),
+    }
 }
 
 fn limits<'v>(report: &mut Report<'v>, written: Option<TomlValue<'v>>) -> RawLimits {

@@ -58,6 +58,7 @@ const WRITTEN: &str = r#"
     pin = false
     driver = "epoll"
     log = "warn,tidegate=debug"
+    log_format = "json"
     memory = "512MiB"
     drain = "2m"
     drain_delay = "3s"
@@ -120,6 +121,7 @@ fn what_is_written_is_read() {
         pin: Pin::Never,
         driver: DriverChoice::Only(Driver::Epoll),
         log: "warn,tidegate=debug".into(),
+        log_format: LogFormat::Json,
         memory: MemoryLimit::Bytes(512 << 20),
         drain: Duration::from_secs(120),
         drain_delay: Duration::from_secs(3),
@@ -212,8 +214,9 @@ fn written_admin() -> Admin {
 
 #[test]
 fn mistakes_in_the_root() {
-    let root = "the keys are `shards`, `pin`, `driver`, `log`, `memory`, `drain`, `drain_delay`, \
-                `drain_rate`, `limits`, `hub`, `topic`, `listener`, `route`, `admin`";
+    let root = "the keys are `shards`, `pin`, `driver`, `log`, `log_format`, `memory`, `drain`, \
+                `drain_delay`, `drain_rate`, `limits`, `hub`, `topic`, `listener`, `route`, \
+                `admin`";
     let unknown = format!("1: \"a b\": is not a key: {root}");
     let hinted = format!("1: pim: is not a key: did you mean `pin`? T{}", &root[1..]);
     let auto = "(or write \"auto\")";
@@ -235,6 +238,10 @@ fn mistakes_in_the_root() {
         (
             "pin = \"yes\"",
             "1: pin: must be \"auto\" or a boolean (true or false), is the string \"yes\"",
+        ),
+        (
+            "log_format = \"xml\"",
+            "1: log_format: must be \"text\" or \"json\", is the string \"xml\"",
         ),
         ("log = 3", "1: log: must be a string, is the integer 3"),
         ("log = \"tidegate=loud\"", filter),
@@ -579,8 +586,8 @@ connections = 1
     let expected = "\
 etc/tidegate.toml:1: shards: must be between 1 and 1024, is 0
 etc/tidegate.toml:2: sharks: is not a key: did you mean `shards`? The keys are `shards`, `pin`, \
-`driver`, `log`, `memory`, `drain`, `drain_delay`, `drain_rate`, `limits`, `hub`, `topic`, \
-`listener`, `route`, `admin`
+`driver`, `log`, `log_format`, `memory`, `drain`, `drain_delay`, `drain_rate`, `limits`, `hub`, \
+`topic`, `listener`, `route`, `admin`
 etc/tidegate.toml:4: route[0].handler: handler `mqtt` is not built yet in this version
 etc/tidegate.toml:5: route[0].path: must begin with `/`, is \"room\"
 etc/tidegate.toml:6: listener[0].address: is missing: add `address = \"127.0.0.1:8080\"`
