@@ -4,7 +4,7 @@ use super::machine_files::MachineFiles;
 use super::needs::{Needs, Way};
 use super::symptom::Symptom;
 use crate::config::DriverChoice;
-use crate::kernel::{Driver, MINIMUM_KERNEL};
+use crate::kernel::{ALLOWED_BY_SYSCTL, ALLOWED_IN_CONTAINERS, Driver, MINIMUM_KERNEL};
 
 /// What decides about io_uring.
 #[derive(Debug, Default)]
@@ -62,13 +62,8 @@ impl WayReadings {
     /// What would let this process have io_uring.
     fn changes(&self) -> Vec<String> {
         match (self.disabled, self.is_filtered) {
-            (Some(1..), _) => vec!["sysctl -w kernel.io_uring_disabled=0".into()],
-            (_, true) => vec![
-                "docker, podman: --security-opt seccomp=tools/containers/seccomp.json".into(),
-                "Kubernetes, in the pod's securityContext: seccompProfile: {type: Localhost, \
-                 localhostProfile: tidegate.json}"
-                    .into(),
-            ],
+            (Some(1..), _) => vec![ALLOWED_BY_SYSCTL.into()],
+            (_, true) => ALLOWED_IN_CONTAINERS.map(Into::into).into(),
             _ => Vec::new(),
         }
     }

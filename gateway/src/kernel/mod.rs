@@ -58,7 +58,7 @@ pub use open_files::{open_files, raise_open_files};
 pub use operation::Operation;
 pub use passed::take_passed;
 pub use peer::Peer;
-pub use ring_error::{MINIMUM_KERNEL, RingError};
+pub use ring_error::{ALLOWED_BY_SYSCTL, ALLOWED_IN_CONTAINERS, MINIMUM_KERNEL, RingError};
 pub use setup::Setup;
 pub use slot_set::SlotSet;
 pub use uring::{Uring, probe as probe_io_uring};

@@ -7,6 +7,16 @@ use std::io;
 /// The kernel that has all that a shard needs.
 pub const MINIMUM_KERNEL: &str = "6.8";
 
+/// What allows io_uring where `kernel.io_uring_disabled` refuses it.
+pub const ALLOWED_BY_SYSCTL: &str = "sysctl -w kernel.io_uring_disabled=0";
+
+/// What allows it in containers, whose engines' own profiles refuse it: a line for each kind.
+pub const ALLOWED_IN_CONTAINERS: [&str; 2] = [
+    "docker, podman: --security-opt seccomp=tools/containers/seccomp.json",
+    "Kubernetes, in the pod's securityContext: seccompProfile: {type: Localhost, \
+     localhostProfile: tidegate.json}",
+];
+
 /// The ring could not be set up.
 #[derive(Debug)]
 pub enum RingError {
@@ -96,19 +106,20 @@ impl fmt::Display for RingError {
 fn forbidden(out: &mut fmt::Formatter<'_>, setting: Option<&str>) -> fmt::Result {
     out.write_str("io_uring is refused to this process (EPERM). ")?;
     match setting {
-        Some("2") => out.write_str(
-            "kernel.io_uring_disabled is 2, which refuses it to everyone: \
-             `sysctl kernel.io_uring_disabled=0`",
+        Some("2") => write!(
+            out,
+            "kernel.io_uring_disabled is 2, which refuses it to everyone: `{ALLOWED_BY_SYSCTL}`"
         ),
-        Some("1") => out.write_str(
+        Some("1") => write!(
+            out,
             "kernel.io_uring_disabled is 1: add this user's group to kernel.io_uring_group, or \
-             `sysctl kernel.io_uring_disabled=0`",
+             `{ALLOWED_BY_SYSCTL}`"
         ),
-        _ => out.write_str(
+        _ => write!(
+            out,
             "In a container, its seccomp profile blocks it (Docker 25 and containerd do by \
-             default): allow io_uring_setup, io_uring_enter and io_uring_register in the profile \
-             (`--security-opt seccomp=profile.json`). Otherwise see kernel.io_uring_disabled, \
-             which must be 0",
+             default). {}. Otherwise see kernel.io_uring_disabled, which must be 0",
+            ALLOWED_IN_CONTAINERS.join("; ")
         ),
     }
 }
@@ -128,9 +139,14 @@ mod tests {
         assert!(of(libc::ENOSYS).contains("Linux 6.8"));
         assert!(of(libc::EINVAL).contains("Linux 6.8"));
         assert!(of(libc::ENOMEM).contains("ulimit -l"));
-        assert!(RingError::Forbidden(None).to_string().contains("seccomp"));
+        let forbidden = RingError::Forbidden(None).to_string();
+        // The profile is there.
+        let profile = "tools/containers/seccomp.json";
+        assert!(forbidden.contains(profile), "{forbidden}");
+        let tree = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        assert!(tree.join(profile).exists());
         let disabled = RingError::Forbidden(Some("2".to_owned())).to_string();
-        assert!(disabled.contains("sysctl kernel.io_uring_disabled=0"), "{disabled}");
+        assert!(disabled.contains("sysctl -w kernel.io_uring_disabled=0"), "{disabled}");
         let locked = io::Error::from_raw_os_error(libc::ENOMEM);
         assert!(RingError::of_buffers(locked).to_string().contains("ulimit -l"));
         let table = io::Error::from_raw_os_error(libc::EMFILE);
