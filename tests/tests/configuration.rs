@@ -121,7 +121,8 @@ fn a_check_of_the_machine_ends_as_a_start_does() {
     let said = start.stderr.lines().last().unwrap_or_default();
     assert_eq!(checked.stderr.lines().last(), Some(said), "the same words");
     let plain = launch().under(&FEW_FILES).argument("--check").run();
-    assert_eq!(plain.code, Some(0), "of the configuration alone: {plain:?}");
+    assert_eq!(plain.code, Some(1), "as by epoll: {plain:?}");
+    assert_eq!(plain.stderr.lines().last(), Some(said), "the same words");
     let gateway = Gateway::start("");
     let address = gateway.address().to_string();
     let taken = Launch::new().config("shards = 1\n").listen(&address);

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::config::{Config, DriverChoice, Limits};
 use crate::control::{self, ChosenDriver};
-use crate::kernel::{self, Driver};
+use crate::kernel::{self, Driver, RingError};
 
 /// Descriptors of a shard beside its listeners and connections: its epoll instance, its waker, and
 /// a burst of those whom another shard has accepted and who have no slot yet.
@@ -16,10 +16,12 @@ const SPARE: u64 = 32;
 /// The fewest connections that a shard has.
 const CONNECTIONS_MIN: u32 = Limits::CONNECTIONS_MIN;
 
-/// Epoll takes a descriptor for each connection, and there are too few. Displayed, it says what to
-/// do.
+/// There are too few descriptors: by epoll each connection takes one, and by io_uring the limit
+/// bounds the table of each shard. Displayed, it says what to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TooFewDescriptors {
+    /// By what shards ask the kernel.
+    pub driver: Driver,
     /// The limit of open files.
     pub limit: u64,
     /// What it would have to be.
@@ -84,7 +86,7 @@ pub(super) fn resolve(config: &mut Config) -> Result<Resolved, TooFewDescriptors
 }
 
 /// Whether `limit` open files suffice for so many shards. With fewer, shards have fewer connections
-/// if their number is the default. If it is not, that is an error by epoll; a ring tells it itself.
+/// if their number is the default. If it is not, that is an error.
 fn fit(
     config: &mut Config,
     shards: usize,
@@ -104,13 +106,8 @@ fn fit(
         config.limits.connections = connections;
         return Ok(Some(Lowered { limit, wanted, connections }));
     }
-    match driver {
-        Driver::IoUring => Ok(None),
-        Driver::Epoll => {
-            let admin = of_admin(config);
-            Err(TooFewDescriptors { limit, wanted, connections, shards, admin })
-        }
-    }
+    let admin = of_admin(config);
+    Err(TooFewDescriptors { driver, limit, wanted, connections, shards, admin })
 }
 
 /// What a limit of open files has to hold beside what is shared out, and among how many.
@@ -183,7 +180,12 @@ impl fmt::Display for Lowered {
 
 impl fmt::Display for TooFewDescriptors {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { limit, wanted, connections, shards, admin } = self;
+        let Self { driver, limit, wanted, connections, shards, admin } = self;
+        if *driver == Driver::IoUring {
+            // In the ring's own words: it would say so when it is set up.
+            let wanted = u32::try_from(*wanted).unwrap_or(u32::MAX);
+            return RingError::TooManyDescriptors { wanted }.fmt(out);
+        }
         write!(
             out,
             "with epoll each connection takes an open file: there may be {limit}, and {wanted} are \
@@ -247,8 +249,9 @@ mod tests {
         let wanted = OpenFiles::of(&of(964), 8, Driver::IoUring);
         assert_eq!(wanted, OpenFiles { limit: 1024, machine: 8 * 1024 + beside(&of(964), 8) });
         assert_eq!(OpenFiles::of(&of(16), 8, Driver::IoUring).limit, beside(&of(16), 8));
-        // What was written is left to the ring, which says what it lacks.
-        assert_eq!(fit(&mut of(5000), 8, Driver::IoUring, 1024), Ok(None));
+        let error = fit(&mut of(5000), 8, Driver::IoUring, 1024).unwrap_err();
+        let said = format!("ulimit -n {}", of(5000).limits.slots());
+        assert!(error.to_string().contains(&said), "{error}");
     }
 
     #[test]
