@@ -25,6 +25,9 @@ pub(super) struct Needs {
     pub(super) tcp: Tcp,
     pub(super) addresses: Vec<SocketAddr>,
     pub(super) has_admin: bool,
+    /// The configuration, if nobody has said how many connections there are to be: then a start
+    /// has fewer where files are few.
+    pub(super) unsaid: Option<Config>,
 }
 
 /// How the shards ask the kernel.
@@ -56,6 +59,8 @@ impl Needs {
     ) -> Result<Self, String> {
         let shards = config.shards.resolve(cores);
         let configured = u64::from(config.limits.connections) * shards as u64;
+        let is_unsaid =
+            connections.is_none() && config.limits.connections == Limits::default().connections;
         let connections = connections.unwrap_or(configured);
         let per_shard = connections.div_ceil(shards as u64).max(Limits::CONNECTIONS_MIN.into());
         let per_shard = u32::try_from(per_shard).ok().filter(|it| *it <= Limits::CONNECTIONS_MAX);
@@ -81,8 +86,16 @@ impl Needs {
             tcp: Tcp::of(&config),
             addresses: config.listeners.iter().map(|listener| listener.address).collect(),
             has_admin: config.admin.address.is_some(),
+            unsaid: is_unsaid.then_some(config),
             way,
         })
+    }
+
+    /// How many connections each shard would have with so many open files, where a start makes do
+    /// with fewer.
+    pub(super) fn lowered(&self, open_files: u64) -> Option<u32> {
+        let config = self.unsaid.as_ref()?;
+        gateway::lowered(config, self.shards, self.way.driver, open_files)
     }
 
     /// Bytes of the kernel for all connections while they are idle.

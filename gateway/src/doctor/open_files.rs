@@ -75,7 +75,19 @@ impl FileReadings {
         };
         let soft = self.soft;
         let raised = "the gateway raises the soft limit to the hard one itself";
-        it.remedy(&changes, format!("{why}; {raised}, from {}", grouped(soft)))
+        let why = format!("{why}; {raised}, from {}", grouped(soft));
+        match needs.lowered(self.hard) {
+            Some(connections) if it.is_short() => {
+                let (fewer, wanted) =
+                    (grouped(connections.into()), grouped(needs.per_shard.into()));
+                let lowers = format!(
+                    "a start has {fewer} connections in each shard in place of {wanted}, which is \
+                     the default, and warns of that: {why}"
+                );
+                it.noted(lowers).advice(&changes)
+            }
+            _ => it.remedy(&changes, why),
+        }
     }
 
     fn machine(&self, needs: &Needs) -> Symptom {
@@ -119,9 +131,12 @@ fn ring_places(needs: &Needs) -> Option<Symptom> {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU16;
+
     use super::super::symptom::Verdict;
     use super::super::tests::needs;
     use super::*;
+    use crate::config::{Config, DriverChoice, Shards};
 
     #[test]
     fn by_a_ring_each_shard_has_the_whole_limit_and_by_epoll_all_share_it() {
@@ -136,6 +151,28 @@ mod tests {
             let text = short.to_string();
             assert!(text.contains(&format!("LimitNOFILE={wanted}\n")), "{text}");
             assert!(!text.contains("nr_open"), "{text}");
+        }
+    }
+
+    #[test]
+    fn where_a_start_makes_do_with_fewer_that_is_told_and_nothing_is_short() {
+        let shards = Shards::Count(NonZeroU16::MIN);
+        let with = |driver, connections| {
+            let driver = DriverChoice::Only(driver);
+            let config = Config { shards, driver, ..Config::default() }.with_admin(None);
+            Needs::of(&config, connections, 1).expect("so many may be")
+        };
+        let readings = FileReadings { soft: 1024, hard: 4096, ..FileReadings::default() };
+        for (driver, fewer) in [(Driver::IoUring, "4,032"), (Driver::Epoll, "3,933")] {
+            let it = readings.process(&with(driver, None));
+            assert_eq!(it.verdict(), Verdict::Noted, "{it}");
+            let said = format!("a start has {fewer} connections in each shard in place of 16,384");
+            assert!(it.to_string().replace("\n         ", " ").contains(&said), "{it}");
+            assert!(it.to_string().contains("LimitNOFILE="), "{it}");
+            // Whoever asks for so many wants them.
+            assert!(readings.process(&with(driver, Some(16_384))).is_short());
+            let few = FileReadings { soft: 16, hard: 16, ..FileReadings::default() };
+            assert!(few.process(&with(driver, None)).is_short(), "not a start's least");
         }
     }
 

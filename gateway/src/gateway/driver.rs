@@ -110,6 +110,12 @@ fn fit(
     Err(TooFewDescriptors { driver, limit, wanted, connections, shards, admin })
 }
 
+/// How many connections each shard has in a start with so many open files, if that is fewer than
+/// the default, which is what `config` asks for.
+pub(crate) fn lowered(config: &Config, shards: usize, driver: Driver, limit: u64) -> Option<u32> {
+    fit(&mut config.clone(), shards, driver, limit).ok()?.map(|lowered| lowered.connections)
+}
+
 /// What a limit of open files has to hold beside what is shared out, and among how many.
 fn shares(config: &Config, shards: usize, driver: Driver) -> (u64, u64) {
     match driver {

@@ -53,7 +53,7 @@ pub use crate::control::counts;
 pub use crate::protocol::program::Program;
 pub use bill::bill;
 use driver::Resolved;
-pub(crate) use driver::{OpenFiles, choose};
+pub(crate) use driver::{OpenFiles, choose, lowered};
 pub use error::{
     AdminError, ListenError, PassedError, RingError, ShardEnd, ShardError, StartError,
     TooFewDescriptors,
