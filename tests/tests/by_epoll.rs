@@ -1,6 +1,7 @@
 //! A gateway where io_uring is refused, as in most containers, and one that is told to do without.
 
 use serde_json::Value;
+use tidegate::kernel::LockedMemory;
 use tidegate_tests::{Exited, Exposition, Gateway, Launch, Peer, Request, case};
 
 /// Runs what follows under a filter.
@@ -124,4 +125,27 @@ fn a_gateway_lives_within_the_profile_for_containers_by_either_driver() {
         drop(peers);
         gateway.terminate();
     }
+}
+
+/// Rings count as locked memory from Linux 6.14 on, of all but those with a capability.
+#[test]
+fn the_default_configuration_serves_where_rings_may_not_lock_what_they_take() {
+    if LockedMemory::here().kernel.is_none_or(|kernel| kernel < (6, 14)) {
+        eprintln!("this kernel does not count rings");
+        return;
+    }
+    let script = "ulimit -l 512 || exit 125; [ $(id -u) -ne 0 ] && exec \"$@\"; \
+                  exec setpriv --reuid=65534 --regid=65534 --clear-groups \"$@\"";
+    let launch = || Launch::new().choosing().under(&["sh", "-c", script, "sh"]);
+    let launch = || launch().argument("--shards").argument("1").listen("127.0.0.1:0");
+    let gateway = launch().admin().start();
+    expect_service_by_epoll(&gateway);
+    let words = ["WARN", "by epoll", "1 shard", "bytes of locked memory", "ulimit -l "];
+    gateway.expect_log(&words);
+    // The doctor knows, and a ring that is asked for is refused.
+    let examined = launch().argument("doctor").run();
+    assert!(examined.stdout.contains("bytes of locked memory"), "{examined:?}");
+    let Exited { code, stderr, .. } = launch().argument("--driver").argument("io_uring").run();
+    assert_eq!(code, Some(1), "{stderr}");
+    assert!(stderr.contains("limit of locked memory"), "{stderr}");
 }

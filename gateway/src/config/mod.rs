@@ -124,8 +124,8 @@ pub enum LogFormat {
 /// How shards ask the kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DriverChoice {
-    /// `auto`: by io_uring where the kernel has all that a shard needs and lets this process use
-    /// it, else by epoll.
+    /// `auto`: by io_uring where the kernel has all that a shard needs, lets this process use it
+    /// and lets this user lock the memory of all rings, else by epoll.
     #[default]
     Auto,
     /// As written, whatever the kernel says of it.

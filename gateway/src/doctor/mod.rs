@@ -19,8 +19,8 @@ use std::fmt;
 use crate::bill::{grouped, plural};
 use crate::config::Config;
 use crate::gateway;
+use crate::kernel::LockedMemory;
 
-use locked_memory::LockedReadings;
 use machine_files::MachineFiles;
 use memory::MemoryReadings;
 use needs::Needs;
@@ -52,7 +52,7 @@ pub fn examine(config: &Config, connections: Option<u64>) -> Result<Diagnosis, S
         processor: ProcessorReadings::read(&files, cores),
         files: FileReadings::read(&files),
         memory: MemoryReadings::read(&files),
-        locked: LockedReadings::read(&files),
+        locked: LockedMemory::here(),
         network: NetworkReadings::read(&files),
     }
     .examine(&needs))
@@ -65,7 +65,7 @@ struct Readings {
     processor: ProcessorReadings,
     files: FileReadings,
     memory: MemoryReadings,
-    locked: LockedReadings,
+    locked: LockedMemory,
     network: NetworkReadings,
 }
 

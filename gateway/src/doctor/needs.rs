@@ -37,6 +37,8 @@ pub(super) struct Way {
     pub(super) why: Arc<str>,
     /// Why a ring that is configured cannot be had.
     pub(super) refusal: Option<String>,
+    /// This kernel, or somebody, refuses a ring.
+    pub(super) is_refused: bool,
 }
 
 /// The most that any listener asks for.
@@ -73,7 +75,7 @@ impl Needs {
         })?;
         let mut config = config.clone();
         config.limits.connections = per_shard;
-        let way = Way::of(config.driver);
+        let way = Way::of(&config, shards);
         Ok(Self {
             connections,
             configured,
@@ -106,14 +108,18 @@ impl Needs {
 }
 
 impl Way {
-    fn of(choice: DriverChoice) -> Self {
-        let chosen = gateway::choose(choice);
+    fn of(config: &Config, shards: usize) -> Self {
+        let choice = config.driver;
+        let chosen = gateway::choose(config, shards);
         let refusal = match choice {
             DriverChoice::Only(Driver::IoUring) => kernel::probe_io_uring().err(),
             DriverChoice::Only(Driver::Epoll) | DriverChoice::Auto => None,
         };
         let refusal = refusal.map(|error| error.to_string());
-        Self { choice, driver: chosen.driver, why: chosen.why, refusal }
+        // By epoll for want of something else, such as locked memory, `why` says what to change.
+        let is_refused = refusal.is_some()
+            || (chosen.driver == Driver::Epoll && kernel::probe_io_uring().is_err());
+        Self { is_refused, choice, driver: chosen.driver, why: chosen.why, refusal }
     }
 }
 

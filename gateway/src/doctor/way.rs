@@ -54,7 +54,7 @@ impl WayReadings {
                     "{}. By epoll it serves as well, and costs more: a call for each operation",
                     way.why
                 ))
-                .advice(&self.changes()),
+                .advice(&if way.is_refused { self.changes() } else { Vec::new() }),
             (DriverChoice::Auto | DriverChoice::Only(_), _) => Symptom::new(what, is, is),
         }
     }
@@ -75,7 +75,13 @@ mod tests {
     use super::*;
 
     fn way(choice: DriverChoice, driver: Driver, refusal: Option<&str>) -> Way {
-        Way { choice, driver, why: "it is refused".into(), refusal: refusal.map(Into::into) }
+        Way {
+            choice,
+            driver,
+            why: "it is refused".into(),
+            refusal: refusal.map(Into::into),
+            is_refused: true,
+        }
     }
 
     #[test]

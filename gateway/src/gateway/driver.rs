@@ -2,9 +2,11 @@
 
 use std::fmt;
 
+use super::bill::bill;
+use crate::bill::{Bill, Owner, plural};
 use crate::config::{Config, DriverChoice, Limits};
 use crate::control::{self, ChosenDriver};
-use crate::kernel::{self, Driver, RingError};
+use crate::kernel::{self, Driver, LockedMemory, Locking, RingError};
 
 /// Descriptors of a shard beside its listeners and connections: its epoll instance, its waker, and
 /// a burst of those whom another shard has accepted and who have no slot yet.
@@ -12,6 +14,9 @@ const OF_A_SHARD: u64 = 2 + 64;
 
 /// Descriptors for all else that a process opens: standard streams, files that are looked at.
 const SPARE: u64 = 32;
+
+/// The ring of the control thread, of 64 entries: a page of them, and one of completions.
+const CONTROL_RING: u64 = 2 * 4096;
 
 /// The fewest connections that a shard has.
 const CONNECTIONS_MIN: u32 = Limits::CONNECTIONS_MIN;
@@ -34,16 +39,48 @@ pub struct TooFewDescriptors {
     pub admin: u64,
 }
 
-/// By what shards ask the kernel.
-pub(crate) fn choose(choice: DriverChoice) -> ChosenDriver {
-    let (driver, why) = match choice {
+/// By what so many shards of a configuration ask the kernel.
+pub(crate) fn choose(config: &Config, shards: usize) -> ChosenDriver {
+    let (driver, why) = match config.driver {
         DriverChoice::Only(driver) => (driver, "it is configured".into()),
         DriverChoice::Auto => match kernel::probe_io_uring() {
-            Ok(()) => (Driver::IoUring, "this kernel has all that a shard needs".into()),
+            Ok(()) => match too_much_locked(config, shards, LockedMemory::here()) {
+                None => (Driver::IoUring, "this kernel has all that a shard needs".into()),
+                Some(why) => (Driver::Epoll, why.into()),
+            },
             Err(error) => (Driver::Epoll, error.to_string().into()),
         },
     };
     ChosenDriver { driver, why }
+}
+
+/// Why the rings of so many shards may not lock what they take, if they may not. What other
+/// processes of the same user have locked is not known.
+fn too_much_locked(config: &Config, shards: usize, locked: LockedMemory) -> Option<String> {
+    // As they would be where open files are few; if there are too few for any, that is said later.
+    let mut config = config.clone();
+    let _ = fit(&mut config, shards, Driver::IoUring, kernel::open_files());
+    let bill = bill(&config, shards, Driver::IoUring);
+    let wanted = bytes_of_rings(&bill, shards, config.admin.address.is_some());
+    (locked.locking(wanted) == Locking::TooMuch).then(|| {
+        let (limit, kib) = (locked.limit, wanted.div_ceil(1024));
+        format!(
+            "the rings of {} take {wanted} bytes of locked memory, of which this user may have \
+             {limit}: raise the limit (`ulimit -l {kib}`, or `LimitMEMLOCK={wanted}` in a systemd \
+             unit), or set fewer shards",
+            plural(shards as u64)
+        )
+    })
+}
+
+/// What the rings of so many shards have locked, and that of the control thread, if it is there.
+pub(crate) fn bytes_of_rings(bill: &Bill, shards: usize, has_admin: bool) -> u64 {
+    let is_ring = |owner| {
+        matches!(owner, Owner::SubmissionQueue | Owner::CompletionQueue | Owner::ProvidedRing)
+    };
+    let lines = bill.lines().iter().filter(|line| is_ring(line.owner));
+    let control = if has_admin { CONTROL_RING } else { 0 };
+    lines.map(|line| line.bytes).sum::<u64>() * shards as u64 + control
 }
 
 /// Says by what, and why, and what was lowered.
@@ -80,7 +117,7 @@ pub(super) struct Lowered {
 /// to the limit of open files as it is.
 pub(super) fn resolve(config: &mut Config) -> Result<Resolved, TooFewDescriptors> {
     let shards = config.shards.resolve(super::cores());
-    let chosen = choose(config.driver);
+    let chosen = choose(config, shards);
     let lowered = fit(config, shards, chosen.driver, kernel::open_files())?;
     Ok(Resolved { shards, chosen, lowered })
 }
@@ -258,6 +295,16 @@ mod tests {
         let error = fit(&mut of(5000), 8, Driver::IoUring, 1024).unwrap_err();
         let said = format!("ulimit -n {}", of(5000).limits.slots());
         assert!(error.to_string().contains(&said), "{error}");
+    }
+
+    #[test]
+    fn what_rings_lock_grows_with_the_shards() {
+        let locked = LockedMemory { limit: 8 << 20, is_free: false, kernel: Some((6, 18)) };
+        let config = Config::default();
+        assert_eq!(too_much_locked(&config, 6, locked), None);
+        let why = too_much_locked(&config, 7, locked).expect("as measured on Linux 6.18");
+        assert!(why.contains("rings of 7 shards") && why.contains("ulimit -l "), "{why}");
+        assert_eq!(too_much_locked(&config, 7, LockedMemory { is_free: true, ..locked }), None);
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub use crate::control::counts;
 pub use crate::protocol::program::Program;
 pub use bill::bill;
 use driver::Resolved;
-pub(crate) use driver::{OpenFiles, choose, lowered};
+pub(crate) use driver::{OpenFiles, bytes_of_rings, choose, lowered};
 pub use error::{
     AdminError, ListenError, PassedError, RingError, ShardEnd, ShardError, StartError,
     TooFewDescriptors,
@@ -344,7 +344,7 @@ pub fn bill_here(mut config: Config) -> Result<Bill, TooFewDescriptors> {
 /// By what shards would ask the kernel in a start here and now, and why.
 #[must_use]
 pub fn driver_here(config: &Config) -> String {
-    let ChosenDriver { driver, why } = choose(config.driver);
+    let ChosenDriver { driver, why } = choose(config, config.shards.resolve(cores()));
     format!("{driver} ({why})")
 }
 
