@@ -69,24 +69,37 @@ pub fn open(
     shards: usize,
     passed: Dealt,
 ) -> Result<ListeningSockets, ListenError> {
-    open_by(listeners, shards, passed, listen)
+    open_by(listeners, shards, passed, Opening { open: listen, prepare })
 }
 
-/// As [`open`], but nobody can connect: the sockets have their addresses and do not listen.
+/// As [`open`], but nobody can connect: the sockets have their addresses and do not listen. What
+/// was `passed` is left as it is.
 ///
 /// # Errors
 ///
 /// As [`open`].
-pub fn bind_only(listeners: &[Listener], shards: usize) -> Result<ListeningSockets, ListenError> {
-    let bind = |address, tcp: &TcpLayer| bind(address, tcp).map(TcpListener::from);
-    open_by(listeners, shards, Dealt::default(), bind)
+pub fn bind_only(
+    listeners: &[Listener],
+    shards: usize,
+    passed: Dealt,
+) -> Result<ListeningSockets, ListenError> {
+    let open = |address, tcp: &TcpLayer| bind(address, tcp).map(TcpListener::from);
+    open_by(listeners, shards, passed, Opening { open, prepare: |_, _| Ok(()) })
+}
+
+/// How sockets become those that are listened on.
+struct Opening {
+    /// Opens one of our own.
+    open: fn(SocketAddr, &TcpLayer) -> Result<TcpListener, ListenError>,
+    /// Makes one that was passed what a listener's have to be.
+    prepare: fn(&TcpListener, &Listener) -> Result<(), ListenError>,
 }
 
 fn open_by(
     listeners: &[Listener],
     shards: usize,
     passed: Dealt,
-    open: impl Fn(SocketAddr, &TcpLayer) -> Result<TcpListener, ListenError>,
+    Opening { open, prepare }: Opening,
 ) -> Result<ListeningSockets, ListenError> {
     // All before the first one listens: of two addresses of ours that overlap, such as
     // `0.0.0.0:80` and `127.0.0.1:80`, one would seem to be in use once the other listens.
@@ -104,7 +117,8 @@ fn open_by(
         let mut address = listener.address;
         let own = by_listener.next().unwrap_or_default();
         if !own.is_empty() {
-            share(&own, listener, &mut sockets.by_shard)?;
+            own.iter().try_for_each(|socket| prepare(socket, listener))?;
+            share(&own, address, &mut sockets.by_shard)?;
             sockets.addresses.push(address);
             continue;
         }
@@ -118,21 +132,22 @@ fn open_by(
     Ok(sockets)
 }
 
-/// Gives each shard a descriptor of one of the sockets that were passed for a listener, and these
-/// what accepted sockets shall have.
+/// Gives a socket that was passed what accepted sockets shall have, and listens.
+fn prepare(socket: &TcpListener, listener: &Listener) -> Result<(), ListenError> {
+    let (address, tcp) = (listener.address, &listener.stack.tcp);
+    let socket = SockRef::from(socket);
+    set_options(&socket, tcp).map_err(fail(address, "setting the options of"))?;
+    // It may listen already; then this sets how many may wait.
+    let backlog = i32::try_from(tcp.backlog).unwrap_or(i32::MAX);
+    socket.listen(backlog).map_err(fail(address, "listening on"))
+}
+
+/// Gives each shard a descriptor of one of the sockets that were passed for a listener.
 fn share(
     passed: &[TcpListener],
-    listener: &Listener,
+    address: SocketAddr,
     by_shard: &mut [Vec<TcpListener>],
 ) -> Result<(), ListenError> {
-    let (address, tcp) = (listener.address, &listener.stack.tcp);
-    for socket in passed {
-        let socket = SockRef::from(socket);
-        set_options(&socket, tcp).map_err(fail(address, "setting the options of"))?;
-        // It may listen already; then this sets how many may wait.
-        let backlog = i32::try_from(tcp.backlog).unwrap_or(i32::MAX);
-        socket.listen(backlog).map_err(fail(address, "listening on"))?;
-    }
     for (shard, socket) in by_shard.iter_mut().zip(passed.iter().cycle()) {
         shard.push(socket.try_clone().map_err(fail(address, "sharing the socket of"))?);
     }
@@ -314,12 +329,14 @@ mod tests {
 
     #[test]
     fn nobody_can_connect_to_what_is_only_bound() {
-        let bound = bind_only(&[quiet_listener()], 2).unwrap();
+        let bound = bind_only(&[quiet_listener()], 2, Dealt::default()).unwrap();
         assert_eq!(bound.by_shard.len(), 2);
         let error = TcpStream::connect(bound.addresses[0]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         let taken = open(&[quiet_listener()], 1).unwrap();
-        assert!(bind_only(&[listener(&taken.addresses[0].to_string())], 1).is_err());
+        assert!(
+            bind_only(&[listener(&taken.addresses[0].to_string())], 1, Dealt::default()).is_err()
+        );
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod manual;
 mod signals;
 
 use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::thread;
 
@@ -59,7 +60,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     }
     match arguments.check {
         Some(DryRun::Configuration) => return check(config),
-        Some(DryRun::Machine) => return check_machine(config),
+        Some(DryRun::Machine) => return check_machine(config, passed),
         None => {}
     }
     // Before all else: a signal that comes early is a drain too.
@@ -100,9 +101,9 @@ fn check(config: Config) -> Result<(), Failure> {
 }
 
 /// Does what a start does, but for serving, and ends as it would.
-fn check_machine(config: Config) -> Result<(), Failure> {
+fn check_machine(config: Config, passed: Vec<OwnedFd>) -> Result<(), Failure> {
     let (understood, driver) = (understood(&config), gateway::driver_here(&config));
-    let bill = Gateway::rehearse(config).map_err(failed)?;
+    let bill = Gateway::rehearse_on(config, passed).map_err(not_started)?;
     let summary = bill.summary();
     let said = format!("{understood}driver: {driver}\n\n{bill}\nit would start: {summary}\n");
     write!(io::stdout(), "{said}").map_err(failed)

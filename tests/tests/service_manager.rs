@@ -357,6 +357,30 @@ fn a_passed_socket_that_nothing_is_configured_for_is_refused() {
 }
 
 #[test]
+fn a_check_of_the_machine_knows_what_is_passed_and_leaves_it_alone() {
+    for driver in DRIVERS {
+        case(driver, || {
+            let (socket, admin) = (passed(false), passed(false));
+            let at = address(&admin).to_string();
+            let mut waiting = request_at(&socket);
+            let launch = || on(&socket, driver, 2).passing_more(&admin).admin_at(&at);
+            let Exited { code, stderr, stdout } = launch().argument("--check=machine").run();
+            assert_eq!((code, &stderr[..]), (Some(0), ""), "{stdout}");
+            let elsewhere = launch().admin_at("127.0.0.1:0").argument("--check=machine");
+            let Exited { code, stderr, .. } = elsewhere.run();
+            assert_eq!(code, Some(2), "{stderr}");
+            assert!(stderr.contains(&format!("a socket of {at} was passed")), "{stderr}");
+            // Who waited then waits for a start.
+            let gateway = launch().start();
+            waiting.expect_open();
+            waiting.echo("behind the checks");
+            drop(waiting);
+            gateway.terminate();
+        });
+    }
+}
+
+#[test]
 fn sockets_that_are_said_to_be_passed_and_are_not_are_told_of() {
     let script = "LISTEN_PID=$$ LISTEN_FDS=2 exec \"$@\"";
     let launch = launch("auto", "").listen("127.0.0.1:0");

@@ -133,14 +133,29 @@ impl Gateway {
     /// # Errors
     ///
     /// What would keep the gateway from starting.
-    pub fn rehearse(mut config: Config) -> Result<Bill, StartError> {
+    pub fn rehearse(config: Config) -> Result<Bill, StartError> {
+        Self::rehearse_on(config, Vec::new())
+    }
+
+    /// As [`Gateway::rehearse`], with sockets as [`Gateway::start_on`] is given them. They are left
+    /// as they are, and nobody is accepted from them.
+    ///
+    /// # Errors
+    ///
+    /// What would keep the gateway from starting.
+    pub fn rehearse_on(mut config: Config, sockets: Vec<OwnedFd>) -> Result<Bill, StartError> {
+        let shards = config.shards.resolve(cores());
+        let passed = Passed::new(sockets).and_then(|passed| passed.deal(&config, shards));
+        let mut dealt = passed.map_err(StartError::Passed)?;
         if let Some(address) = config.admin.address {
             let taken = |error: ListenError| AdminError::Listen(address, error.error);
-            listen::check_unused(address).map_err(taken).map_err(StartError::Admin)?;
+            if dealt.take_admin().is_none() {
+                listen::check_unused(address).map_err(taken).map_err(StartError::Admin)?;
+            }
             config.admin.address = Some(SocketAddr::new(address.ip(), 0));
         }
         let bind_only = |config: &Config, shards| {
-            listen::bind_only(&config.listeners, shards).map_err(StartError::Listen)
+            listen::bind_only(&config.listeners, shards, dealt).map_err(StartError::Listen)
         };
         let gateway = Self::launch(config, Program::default(), bind_only, |assembly, driver| {
             let panel = Arc::clone(&assembly.panel);

@@ -103,6 +103,11 @@ impl Passed {
 }
 
 impl Dealt {
+    /// The control thread's socket, which is the caller's from here on.
+    pub fn take_admin(&mut self) -> Option<TcpListener> {
+        self.admin.take()
+    }
+
     /// Whether the listener of this number has sockets.
     pub(super) fn has(&self, listener: usize) -> bool {
         self.by_listener.get(listener).is_some_and(|sockets| !sockets.is_empty())
