@@ -13,8 +13,9 @@ use axum::http::header::{AUTHORIZATION, FORWARDED, HOST, ORIGIN, VIA};
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, StatusCode, Version};
-use subtle::{Choice, ConstantTimeEq};
+use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
 
+use super::audit::Credential;
 use super::error::Error;
 use crate::config::BearerToken;
 
@@ -32,13 +33,15 @@ impl Access {
     ///
     /// # Errors
     /// Why it is not let in.
-    pub(super) fn check(&self, request: &Parts, is_open: bool) -> Result<(), Error> {
+    pub(super) fn check(&self, request: &Parts, is_open: bool) -> Result<Credential, Error> {
         if self.tokens.is_empty() {
             check_direct(request)?;
-            return check_host(request);
+            return check_host(request).map(|()| Credential::None);
         }
-        if is_open || self.has_token(&request.headers) {
-            return Ok(());
+        match self.token(&request.headers) {
+            Some(place) => return Ok(Credential::Token(place)),
+            None if is_open => return Ok(Credential::None),
+            None => {}
         }
         Err(Error::new(
             StatusCode::UNAUTHORIZED,
@@ -48,16 +51,23 @@ impl Access {
         ))
     }
 
-    fn has_token(&self, headers: &HeaderMap) -> bool {
-        let Some(value) = only(headers, &AUTHORIZATION) else { return false };
+    /// The place of the token that a request brings.
+    fn token(&self, headers: &HeaderMap) -> Option<usize> {
+        let value = only(headers, &AUTHORIZATION)?;
         // RFC 9110 section 11.1: the scheme is a "case-insensitive token".
-        let Some((scheme, token)) = value.split_once(' ') else { return false };
+        let (scheme, token) = value.split_once(' ')?;
         let token = token.trim_start_matches(' ').as_bytes();
         // All are compared, so that the time says nothing of which one it was. Only a token's
         // length can be told from it.
         let is_one = |known: &BearerToken| known.secret().as_bytes().ct_eq(token);
-        let found = self.tokens.iter().map(is_one).fold(Choice::from(0), |any, one| any | one);
-        scheme.eq_ignore_ascii_case("Bearer") && bool::from(found)
+        let (mut place, mut found) = (0, Choice::from(0));
+        for (at, known) in self.tokens.iter().enumerate() {
+            let same = is_one(known);
+            place = u64::conditional_select(&place, &(at as u64), same);
+            found |= same;
+        }
+        let is_found = scheme.eq_ignore_ascii_case("Bearer") && bool::from(found);
+        is_found.then_some(place as usize)
     }
 }
 

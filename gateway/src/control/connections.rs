@@ -2,15 +2,16 @@
 
 use std::net::IpAddr;
 
-use axum::Json as Answered;
 use axum::extract::State;
 use axum::response::Response;
+use axum::{Extension, Json as Answered};
 use serde::{Deserialize, Serialize};
 use tidegate_proto::websocket::close::MAX_REASON;
 use tidegate_proto::websocket::code::CloseCode;
 use utoipa::{IntoParams, ToSchema};
 
 use super::answer::{length_in_json, respond};
+use super::audit::Concerning;
 use super::body::{Json, PathPart, QueryParams, page_size};
 use super::clock::iso8601;
 use super::error::{Error, ErrorBody};
@@ -183,10 +184,12 @@ pub(super) async fn close(
 pub(super) async fn disconnect(
     State(control): State<Shared>,
     Json(request): Json<DisconnectRequest>,
-) -> Result<Answered<DoneAnswer>, Error> {
+) -> Result<(Extension<Concerning>, Answered<DoneAnswer>), Error> {
     let DisconnectRequest { target, code, reason } = request.value;
-    let order = order(target.target()?, code, reason.as_deref())?;
-    done(control.shards.ask(order).await?)
+    let target = target.target()?;
+    let concerning = Concerning::target(&target);
+    let order = order(target, code, reason.as_deref())?;
+    Ok((Extension(concerning), done(control.shards.ask(order).await?)?))
 }
 
 /// What the hub knows of a connection.

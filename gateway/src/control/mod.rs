@@ -11,6 +11,7 @@
 mod access;
 mod answer;
 mod ask;
+mod audit;
 mod aws;
 mod body;
 mod chunks;

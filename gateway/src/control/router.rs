@@ -8,6 +8,7 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
+use super::audit::{Change, Credential};
 use super::aws::AwsError;
 use super::error::Error;
 use super::tally::ErrorCode;
@@ -50,12 +51,22 @@ async fn guard(State(control): State<Shared>, request: Request, next: Next) -> R
     let (parts, body) = request.into_parts();
     let path = parts.uri.path();
     let is_page = page::has(path) && matches!(parts.method, Method::GET | Method::HEAD);
-    let checked = if health::has(path) { Ok(()) } else { control.access.check(&parts, is_page) };
+    let checked = match health::has(path) {
+        true => Ok(Credential::None),
+        false => control.access.check(&parts, is_page),
+    };
+    let mut change = None;
     let mut response = match checked {
-        Ok(()) => next.run(Request::from_parts(parts, body)).await,
+        Ok(credential) => {
+            change = Change::of(&parts, credential);
+            next.run(Request::from_parts(parts, body)).await
+        }
         Err(error) if aws::has(path) => AwsError::from(error).into_response(),
         Err(error) => error.into_response(),
     };
+    if let Some(change) = change {
+        change.tell(response.status().as_u16(), response.extensions().get());
+    }
     control.tally.answered(response.status().as_u16());
     if let Some(ErrorCode(code)) = response.extensions().get() {
         control.tally.refused(code);

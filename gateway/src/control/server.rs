@@ -6,6 +6,7 @@ use std::rc::{Rc, Weak};
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
 use socket2::SockRef;
@@ -13,6 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
+use super::audit::Caller;
 use super::gate::{Gate, HEAD_BYTES};
 use super::pace::{Due, HeadFault, Pace};
 use super::service::ConnectionService;
@@ -94,8 +96,9 @@ pub(super) async fn serve(
         };
         let Some(place) = place else { return };
         match accepted {
-            Ok((stream, _)) => {
-                let (app, house) = (app.clone(), Rc::clone(&house));
+            Ok((stream, peer)) => {
+                let app = app.clone().layer(Extension(Caller(peer)));
+                let house = Rc::clone(&house);
                 runtime::spawn(async move {
                     let _present = house.control.tally.connected();
                     house.connection(stream, app, place).await;

@@ -1,11 +1,12 @@
 //! Subscribing and unsubscribing from outside.
 
-use axum::Json as Answered;
 use axum::extract::State;
+use axum::{Extension, Json as Answered};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::Shared;
+use super::audit::Concerning;
 use super::body::Json;
 use super::error::{Error, ErrorBody};
 use super::whom::Whom;
@@ -42,9 +43,11 @@ pub(super) struct DoneAnswer {
 pub(super) async fn subscribe(
     State(control): State<Shared>,
     Json(request): Json<SubscriptionRequest>,
-) -> Result<Answered<DoneAnswer>, Error> {
+) -> Result<(Extension<Concerning>, Answered<DoneAnswer>), Error> {
     let (target, topic) = request.value.check()?;
-    done(control.shards.ask(Errand::Subscribe(target, topic)).await?)
+    let concerning = Concerning::target_on(&target, &topic);
+    let answer = control.shards.ask(Errand::Subscribe(target, topic)).await?;
+    Ok((Extension(concerning), done(answer)?))
 }
 
 /// Unsubscribes a connection, or all connections that a user has now.
@@ -60,9 +63,11 @@ pub(super) async fn subscribe(
 pub(super) async fn unsubscribe(
     State(control): State<Shared>,
     Json(request): Json<SubscriptionRequest>,
-) -> Result<Answered<DoneAnswer>, Error> {
+) -> Result<(Extension<Concerning>, Answered<DoneAnswer>), Error> {
     let (target, topic) = request.value.check()?;
-    done(control.shards.ask(Errand::Unsubscribe(target, topic)).await?)
+    let concerning = Concerning::target_on(&target, &topic);
+    let answer = control.shards.ask(Errand::Unsubscribe(target, topic)).await?;
+    Ok((Extension(concerning), done(answer)?))
 }
 
 impl SubscriptionRequest {
