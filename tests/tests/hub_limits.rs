@@ -80,7 +80,7 @@ fn a_home_has_so_many_topics() {
     let refused = gateway.try_publish(topic("kept/16"), Kind::Text, b"no room");
     assert_eq!(refused, Err(NotDone::Full));
     let (mut peer, _) = Peer::open_at(gateway.address(), &Opening::open("/rooms/a"));
-    assert_eq!(peer.expect_close(1013), "too many topics");
+    assert_eq!(peer.expect_close(1013), "no_room: too many topics");
     gateway.expect_counters("full twice, denied once", |now| {
         now.topics_full == 2 && now.topics_denied == 1 && now.topics_home == 16
     });

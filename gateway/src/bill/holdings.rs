@@ -3,7 +3,7 @@
 use super::Owner;
 
 /// How many owners grow.
-pub(crate) const GROWING_COUNT: usize = 8;
+pub(crate) const GROWING_COUNT: usize = 9;
 
 /// The owners that grow.
 const GROWING: [Owner; GROWING_COUNT] = [
@@ -15,6 +15,7 @@ const GROWING: [Owner; GROWING_COUNT] = [
     Owner::Blocks,
     Owner::Batch,
     Owner::PeerAddresses,
+    Owner::Accounts,
 ];
 
 /// The bytes that each owner holds whose bytes grow on the way.

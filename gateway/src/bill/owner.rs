@@ -58,6 +58,10 @@ pub enum Owner {
     RequestHead,
     /// Who the peers are.
     PeerAddresses,
+    /// What the log says of each connection.
+    Accounts,
+    /// Why connections end that have yet to.
+    EndReasons,
     /// What inflates.
     Decompressor,
     /// What deflates.
@@ -138,6 +142,8 @@ impl Owner {
             Self::ArmedSends => "armed sends",
             Self::RequestHead => "request head",
             Self::PeerAddresses => "peer addresses",
+            Self::Accounts => "accounts for the log",
+            Self::EndReasons => "reasons of ends",
             Self::Decompressor => "decompressor",
             Self::Compressors => "compressors",
             Self::Listeners => "listeners and accepts",

@@ -141,6 +141,7 @@ fn vitals(by_shard: &[(Counters, Vitals)]) -> Vec<Family> {
     let completions = |vitals: &Vitals| vitals.completions;
     vec![
         counted::refusals(by_shard),
+        counted::ends(by_shard),
         family("receive_buffers_free", MetricKind::Gauge, "Receive buffers that are free.")
             .by_shard(by_shard, |vitals| Value::Number(vitals.buffers_free)),
         family(

@@ -18,7 +18,7 @@ use super::error::{Error, ErrorBody};
 use super::topics::TopicJson;
 use super::{ControlRoom, Shared};
 use crate::bill::{Line, Owner};
-use crate::handler::Ground;
+use crate::handler::{EndReason, Ground};
 use crate::hub::{Errand, Outcome};
 use crate::kernel::{SOCKET_BYTES, idle_bytes};
 use crate::shard::{Counters, Vitals};
@@ -134,6 +134,8 @@ pub(super) struct ShardJson {
     counters: BTreeMap<&'static str, u64>,
     /// Requests refused, by reason.
     refusals: BTreeMap<&'static str, u64>,
+    /// Connections that were open and have ended since the start, by reason.
+    ends: BTreeMap<&'static str, u64>,
     /// Receive buffers that are free.
     buffers_free: u64,
     /// How long all turns of the loop took, in nanoseconds; `counters.loops` says how many.
@@ -263,6 +265,7 @@ impl ShardJson {
             shard,
             counters: counters.named().into_iter().collect(),
             refusals: Ground::ALL.map(Ground::name).into_iter().zip(vitals.refusals).collect(),
+            ends: EndReason::ALL.map(EndReason::name).into_iter().zip(vitals.ends).collect(),
             buffers_free: vitals.buffers_free,
             loop_nanoseconds: vitals.loop_nanoseconds.sum,
         }
@@ -276,8 +279,8 @@ fn sum(by_shard: &[(Counters, Vitals)]) -> Vitals {
 
 /// Bytes that connections hold in user space.
 pub(super) fn user_bytes(by_shard: &[(Counters, Vitals)]) -> u64 {
-    const OWNERS: [Owner; 4] =
-        [Owner::Records, Owner::Blocks, Owner::Stalled, Owner::PeerAddresses];
+    const OWNERS: [Owner; 5] =
+        [Owner::Records, Owner::Blocks, Owner::Stalled, Owner::PeerAddresses, Owner::Accounts];
     let of = |vitals: &Vitals| -> u64 {
         OWNERS.into_iter().filter_map(|owner| vitals.holdings.of(owner)).sum()
     };

@@ -98,6 +98,7 @@ use crate::config::Route;
 pub use crate::protocol::admission::{Admission, Joining};
 pub use crate::protocol::context::{Context, Publishing, WriteError};
 pub use crate::protocol::desk::Desk;
+pub use crate::protocol::end_reason::EndReason;
 pub use crate::protocol::refusal::{Ground, Refusal};
 pub use crate::protocol::response::{Body, HEAD_MAX, Response, ResponseError, Sink, Source};
 pub use crate::protocol::serve::{

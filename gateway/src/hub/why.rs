@@ -63,7 +63,7 @@ impl Why {
 
     /// The home of a topic has no room for it.
     pub(crate) fn no_room() -> Self {
-        Cause::NoRoom.saying("too many topics")
+        Cause::NoRoom.saying("no_room: too many topics")
     }
 }
 

@@ -261,7 +261,7 @@ impl Exchange<'_, '_> {
     /// Ends the connection, because the peer broke the protocol. Number and reason are the
     /// protocol's own, and come back to its last words.
     pub fn break_off(&mut self, number: u16, reason: &'static str) {
-        self.work.failing.get_or_insert(Failing::Fault(Fault { number, reason }));
+        self.work.failing.get_or_insert(Failing::Fault(Fault::new(number, reason)));
     }
 
     /// Subscribes the connection to a topic; nothing changes if it is subscribed.
@@ -336,7 +336,7 @@ pub(super) fn begin(turn: &mut Turn<'_>) {
     turn.counters.opened += 1;
     turn.counters.connections_open += 1;
     turn.left.wait = Some(Wait::Activity);
-    turn.left.opened = Some(Opened { path: None });
+    turn.left.opened = Some(Opened::default());
     call(turn, |protocol, exchange| protocol.begin(exchange));
 }
 

@@ -38,6 +38,8 @@ pub mod context;
 mod counted;
 #[doc(hidden)]
 pub mod desk;
+#[doc(hidden)]
+pub mod end_reason;
 mod events;
 mod foreign;
 pub(crate) mod forms;
@@ -65,16 +67,20 @@ pub use crate::connection::FOREIGN_OWN;
 use crate::connection::{Connection, Spoken};
 use crate::counters::Counters;
 use crate::hub::{Cause, Finding};
-use crate::kernel::{Peer, Slot, Span};
+use crate::kernel::{Peer, Span};
 use crate::memory::BlockId;
 use crate::names::{ConnectionId, Name};
+use std::time::Duration;
+
 use desk::Desk;
+use end_reason::EndReason;
 pub use foreign::{Allowance, Exchange, Protocol, ProtocolFactory, Stretch};
+pub(crate) use opening::AGENT_MAX;
 pub use serve::End;
 use serve::Event;
 use services::{Profiles, Services};
 pub use turn::{Failing, Fault};
-use turn::{Opened, Turn};
+use turn::{Said, Traffic, Turn};
 pub(crate) use websocket::Inflating;
 
 /// Which connection has ended, and how.
@@ -88,11 +94,32 @@ pub(crate) struct Ended {
 
 /// Who is named in the log.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Logged {
+pub(crate) struct Logged<'l> {
+    /// Which connection.
+    pub(crate) id: ConnectionId,
     /// Its peer.
     pub(crate) peer: Peer,
-    /// Where it is.
-    pub(crate) slot: Slot,
+    /// Its route's path pattern; `None` if it has no route.
+    pub(crate) route: Option<&'l str>,
+    /// Whose connection it is, where that is known.
+    pub(crate) user: Option<&'l str>,
+    /// What its request calls the peer's program.
+    pub(crate) agent: Option<&'l str>,
+}
+
+/// What is said in the log of a connection that has ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Closed {
+    /// How.
+    pub(crate) end: End,
+    /// Why.
+    pub(crate) reason: EndReason,
+    /// How long it was open.
+    pub(crate) open_for: Duration,
+    /// What was heard and said on it.
+    pub(crate) traffic: Traffic,
+    /// Bytes that were received.
+    pub(crate) bytes_in: u64,
 }
 
 /// What has not come in time.
@@ -203,33 +230,50 @@ pub(crate) fn close(turn: &mut Turn<'_>, why: Failing) {
 }
 
 /// Says in the log that a connection has opened, in the words of what is spoken on it.
-pub(crate) fn log_opened(spoken: &Spoken, Logged { peer, slot }: Logged, opened: &Opened) {
-    let path = opened.path.as_deref().unwrap_or_default();
+pub(crate) fn log_opened(spoken: &Spoken, who: Logged<'_>, path: Option<&str>) {
+    let Logged { id, peer, route, user, agent } = who;
     match spoken {
         Spoken::Opening | Spoken::Undecided(_) => {}
-        Spoken::WebSocket(_) => {
-            tracing::info!(target: "tidegate::websocket", %peer, slot, path, "opened");
-        }
-        Spoken::Foreign(_) => tracing::info!(target: "tidegate::program", %peer, slot, "opened"),
-        Spoken::Response(_) => {
-            tracing::info!(target: "tidegate::http", %peer, slot, path, "a body is sent");
-        }
+        Spoken::WebSocket(_) => tracing::info!(
+            target: "tidegate::websocket", %id, %peer, route, path, user, agent, "opened"
+        ),
+        Spoken::Foreign(_) => tracing::info!(target: "tidegate::program", %id, %peer, "opened"),
+        Spoken::Response(_) => tracing::info!(
+            target: "tidegate::http", %id, %peer, route, path, agent, "a body is sent"
+        ),
     }
 }
 
 /// Says in the log that a connection's messages have ended, likewise.
-pub(crate) fn log_end(spoken: &Spoken, Logged { peer, slot }: Logged, end: End) {
-    let End { by_peer, cause } = end;
+pub(crate) fn log_end(spoken: &Spoken, who: Logged<'_>, closed: &Closed) {
+    let Logged { id, peer, route, user, agent } = who;
+    let Closed { end: End { by_peer, cause }, open_for, traffic, bytes_in, .. } = *closed;
+    let reason = closed.reason.name();
+    let seconds = open_for.as_millis() as f64 / 1000.0;
+    let Traffic { messages_in, said: Said { messages: messages_out, bytes: bytes_out } } = traffic;
     match spoken {
         Spoken::Opening | Spoken::Undecided(_) => {}
-        Spoken::WebSocket(_) => websocket::log_end(peer, slot, end),
+        Spoken::WebSocket(_) => tracing::info!(
+            target: "tidegate::websocket",
+            %id, %peer, route, user, agent, seconds, messages_in, bytes_in, messages_out, bytes_out,
+            code = closed.end.close_code(), by_peer, reason,
+            "closed"
+        ),
         Spoken::Foreign(_) => {
             let cause = cause.map(tracing::field::debug);
-            tracing::info!(target: "tidegate::program", %peer, slot, cause, by_peer, "closed");
+            tracing::info!(
+                target: "tidegate::program",
+                %id, %peer, seconds, bytes_in, bytes_out, cause, by_peer, reason,
+                "closed"
+            );
         }
         Spoken::Response(_) => {
             let is_whole = cause == Some(Cause::Done);
-            tracing::info!(target: "tidegate::http", %peer, slot, is_whole, by_peer, "closed");
+            tracing::info!(
+                target: "tidegate::http",
+                %id, %peer, route, agent, seconds, bytes_out, is_whole, by_peer, reason,
+                "closed"
+            );
         }
     }
 }
@@ -259,6 +303,7 @@ mod tests {
 
     use super::*;
     use crate::connection::{Foreign, Streaming, WebSocket};
+    use crate::names::Node;
 
     /// What was logged.
     #[derive(Clone, Default)]
@@ -287,7 +332,17 @@ mod tests {
 
     #[test]
     fn the_log_says_what_is_spoken_and_a_close_code_of_websocket_alone() {
-        let who = Logged { peer: Peer::Unknown, slot: 7 };
+        let node = Node { number: 0, start: 0 };
+        let id = ConnectionId { node, shard: 0, slot: 7, generation: 0 };
+        let (route, user, agent) = (Some("/{*rest}"), Some("ada"), Some("curl/8"));
+        let who = Logged { id, peer: Peer::Unknown, route, user, agent };
+        let closed = Closed {
+            end: End { by_peer: false, cause: Some(Cause::Done) },
+            reason: EndReason::Done,
+            open_for: Duration::from_millis(1500),
+            traffic: Traffic { messages_in: 1, said: Said { messages: 2, bytes: 3 } },
+            bytes_in: 4,
+        };
         let foreign = Foreign { own: [0; FOREIGN_OWN], is_open: true, is_ending: false };
         let all = [
             Spoken::WebSocket(WebSocket::default()),
@@ -297,18 +352,31 @@ mod tests {
         ];
         let lines = logged(|| {
             for spoken in &all {
-                log_opened(spoken, who, &Opened { path: Some("/a".into()) });
-                log_end(spoken, who, End { by_peer: false, cause: Some(Cause::Done) });
+                log_opened(spoken, who, Some("/a"));
+                log_end(spoken, who, &closed);
             }
         });
-        let peer = Peer::Unknown;
+        let whose = format!("id={id} peer={}", Peer::Unknown);
+        let (route, agent) = ("route=\"/{*rest}\"", "agent=\"curl/8\"");
+        let done = "by_peer=false reason=\"done\"";
         let expected = [
-            format!("INFO tidegate::websocket: opened peer={peer} slot=7 path=\"/a\""),
-            format!("INFO tidegate::websocket: closed peer={peer} slot=7 code=1000 by_peer=false"),
-            format!("INFO tidegate::program: opened peer={peer} slot=7"),
-            format!("INFO tidegate::program: closed peer={peer} slot=7 cause=Done by_peer=false"),
-            format!("INFO tidegate::http: a body is sent peer={peer} slot=7 path=\"/a\""),
-            format!("INFO tidegate::http: closed peer={peer} slot=7 is_whole=true by_peer=false"),
+            format!(
+                "INFO tidegate::websocket: opened {whose} {route} path=\"/a\" user=\"ada\" {agent}"
+            ),
+            format!(
+                "INFO tidegate::websocket: closed {whose} {route} user=\"ada\" {agent} \
+                 seconds=1.5 messages_in=1 bytes_in=4 messages_out=2 bytes_out=3 code=1000 {done}"
+            ),
+            format!("INFO tidegate::program: opened {whose}"),
+            format!(
+                "INFO tidegate::program: closed {whose} seconds=1.5 bytes_in=4 bytes_out=3 \
+                 cause=Done {done}"
+            ),
+            format!("INFO tidegate::http: a body is sent {whose} {route} path=\"/a\" {agent}"),
+            format!(
+                "INFO tidegate::http: closed {whose} {route} {agent} seconds=1.5 bytes_out=3 \
+                 is_whole=true {done}"
+            ),
         ];
         assert_eq!(lines, expected);
     }

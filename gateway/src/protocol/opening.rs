@@ -1,5 +1,7 @@
 //! The request head, and what it is answered: HTTP, until it is known what else is spoken.
 
+use std::borrow::Cow;
+
 use tidegate_proto::http::{RequestHead, Status, parse_request};
 use tidegate_proto::keepalive::Wait;
 use tidegate_proto::websocket::deflate::{self, Policy};
@@ -20,6 +22,9 @@ const RESPONSE_MAX: usize = 1024;
 
 /// The longest body that is sent at once, in bytes; a longer one is sent as the peer takes it.
 const AT_ONCE_MAX: usize = 64 << 10;
+
+/// Bytes of a `User-Agent` that the log says.
+pub(crate) const AGENT_MAX: usize = 128;
 
 const _: () = assert!(RESPONSE_MAX >= Refusal::RESPONSE_LEN_MAX);
 
@@ -116,6 +121,19 @@ fn forget_head(turn: &mut Turn<'_>) {
 /// Answers a request whose head ended in what was received, and behind which some input may have
 /// come.
 fn answer(turn: &mut Turn<'_>, head: &RequestHead<'_>, received: Span, behind: Span) {
+    tracing::debug!(
+        target: "tidegate::handshake",
+        id = %turn.work.id,
+        method = head.method(),
+        path = head.path(),
+        query = head.query(),
+        host = field(head, "host").as_deref(),
+        origin = field(head, "origin").as_deref(),
+        subprotocols = field(head, "sec-websocket-protocol").as_deref(),
+        extensions = field(head, "sec-websocket-extensions").as_deref(),
+        agent = field(head, "user-agent").as_deref(),
+        "asked"
+    );
     let decision = turn.services.find(head).map(|service| {
         turn.change_service(service);
         turn.services.get_mut(service).handler.request(head, &mut turn.work.desk())
@@ -140,9 +158,9 @@ pub(super) fn carry_out(
     match decision {
         Decision::Admit(admission) => admit(turn, head, admission, behind),
         Decision::Respond(response) => respond(turn, head, response),
-        Decision::Refuse(refusal) => refuse(turn, refusal),
+        Decision::Refuse(refusal) => refuse_request(turn, head, refusal),
         // Who has decided nothing yet does not come here.
-        Decision::Later(_) => refuse(turn, Refusal::DecisionTimeout),
+        Decision::Later(_) => refuse_request(turn, head, Refusal::DecisionTimeout),
     }
 }
 
@@ -154,7 +172,7 @@ fn admit(turn: &mut Turn<'_>, head: &RequestHead<'_>, admission: Admission, behi
     }
     let response = match upgrade(turn, head) {
         Ok(response) => response,
-        Err(rejection) => return refuse(turn, rejection.into()),
+        Err(rejection) => return refuse_request(turn, head, rejection.into()),
     };
     if turn.work.output.raw(&response.bytes[..response.length]).is_err() {
         turn.counters.refused_no_memory += 1;
@@ -162,8 +180,7 @@ fn admit(turn: &mut Turn<'_>, head: &RequestHead<'_>, admission: Admission, behi
         return;
     }
     turn.left.wait = Some(Wait::Activity);
-    let path = turn.profile().logs_spoken.then(|| head.path().into());
-    turn.left.opened = Some(Opened { path });
+    turn.left.opened = Some(opened(turn, head));
     websocket::open(turn, admission, response.window);
     // Frames may have come in behind the request head.
     websocket::input(turn, behind);
@@ -184,6 +201,14 @@ fn upgrade(turn: &mut Turn<'_>, head: &RequestHead<'_>) -> Result<Agreed, Reject
     let mut bytes = [0; RESPONSE_MAX];
     let length = acceptance.write(&mut bytes).expect("names of subprotocols are short");
     Ok(Agreed { bytes, length, window })
+}
+
+/// Refuses a request that is known, as [`refuse`] does.
+fn refuse_request(turn: &mut Turn<'_>, head: &RequestHead<'_>, refusal: Refusal) {
+    if turn.tells_refusals {
+        turn.left.asked_path = Some(head.path().into());
+    }
+    refuse(turn, refusal);
 }
 
 /// Refuses the request and closes, once the peer has read why.
@@ -234,8 +259,28 @@ fn stream(turn: &mut Turn<'_>, heads: BothHeads<'_>, source: Box<dyn Source>, le
         turn.left.drop = true;
         return;
     }
-    let path = turn.profile().logs_spoken.then(|| heads.request.path().into());
-    streaming::begin(turn, source, length, path);
+    turn.left.opened = Some(opened(turn, heads.request));
+    streaming::begin(turn, source, length);
+}
+
+/// What the log says of one that opens by this request.
+fn opened(turn: &Turn<'_>, head: &RequestHead<'_>) -> Opened {
+    if !turn.profile().logs_spoken {
+        return Opened::default();
+    }
+    let agent = head.header_values("user-agent").next();
+    Opened { path: Some(head.path().into()), agent: agent.map(kept_agent) }
+}
+
+/// As much of what a request calls its peer's program as is kept, up to the end of a letter.
+fn kept_agent(agent: &[u8]) -> Box<str> {
+    let text = String::from_utf8_lossy(agent);
+    text[..text.floor_char_boundary(AGENT_MAX)].into()
+}
+
+/// The first value of a header field, for the log.
+fn field<'h>(head: &RequestHead<'h>, name: &str) -> Option<Cow<'h, str>> {
+    head.header_values(name).next().map(String::from_utf8_lossy)
 }
 
 /// Sends a whole response, finishes writing and lingers until the peer has closed.
@@ -251,5 +296,18 @@ fn say_last(turn: &mut Turn<'_>, head: &[u8], body: &[u8]) {
     if output.raw(head).and_then(|()| output.raw(body)).is_err() {
         turn.counters.out_of_blocks += 1;
         turn.left.drop = true;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_agent_is_cut_between_two_letters() {
+        assert_eq!(&*kept_agent(b"curl/8"), "curl/8");
+        assert_eq!(kept_agent("ä".repeat(100).as_bytes()).len(), AGENT_MAX);
+        assert_eq!(kept_agent(("a".to_owned() + &"ä".repeat(100)).as_bytes()).len(), AGENT_MAX - 1);
+        assert!(kept_agent(&[0xff; 300]).len() <= AGENT_MAX);
     }
 }

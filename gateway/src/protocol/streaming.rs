@@ -4,7 +4,7 @@ use tidegate_proto::keepalive::Wait;
 
 use super::response::{Sink, Source};
 use super::serve::End;
-use super::turn::{Failing, Opened, Turn};
+use super::turn::{Failing, Turn};
 use crate::connection::{AfterFlush, CONTROL_RESERVE, Connection, Spoken, Stage, Streaming};
 use crate::hub::Cause;
 use crate::kernel::{Slot, SlotSet};
@@ -69,12 +69,7 @@ const fn state(connection: &mut Connection) -> &mut Streaming {
 }
 
 /// The head is said, and the body comes from a source.
-pub(super) fn begin(
-    turn: &mut Turn<'_>,
-    source: Box<dyn Source>,
-    length: Option<u64>,
-    path: Option<Box<str>>,
-) {
+pub(super) fn begin(turn: &mut Turn<'_>, source: Box<dyn Source>, length: Option<u64>) {
     let slot = turn.work.id.slot;
     turn.services.sources.by_slot.insert(slot, source);
     let connection = turn.connection();
@@ -82,7 +77,6 @@ pub(super) fn begin(
     connection.spoken = Spoken::Response(Streaming { left: length, is_open: true });
     turn.counters.opened += 1;
     turn.counters.connections_open += 1;
-    turn.left.opened = Some(Opened { path });
     pull(turn);
 }
 

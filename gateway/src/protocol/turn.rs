@@ -8,6 +8,7 @@ use tidegate_proto::keepalive::Wait;
 
 use super::context::Publishing;
 use super::desk::Desk;
+use super::end_reason::EndReason;
 use super::refusal::Refusal;
 use super::serve::End;
 use super::services::{Profile, Profiles, ServiceLimits, Services};
@@ -46,6 +47,16 @@ pub struct Fault {
     pub number: u16,
     /// What was wrong.
     pub reason: &'static str,
+    /// A message was larger than may be.
+    pub is_too_big: bool,
+}
+
+impl Fault {
+    /// Anything but a message that is too large.
+    #[must_use]
+    pub const fn new(number: u16, reason: &'static str) -> Self {
+        Self { number, reason, is_too_big: false }
+    }
 }
 
 impl Failing {
@@ -89,6 +100,15 @@ pub struct Said {
     pub bytes: u64,
 }
 
+/// Counts of what a turn heard and said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Messages that were received to their ends.
+    pub messages_in: u64,
+    /// What was said.
+    pub said: Said,
+}
+
 /// What can be half received: both at once, because a control frame may stand within a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Half {
@@ -107,6 +127,8 @@ pub struct Finished {
     pub staged: u32,
     /// The connection's messages have ended.
     pub end: Option<End>,
+    /// Why it is to end, from our side.
+    pub reason: Option<EndReason>,
     /// Nothing more can be said to the peer: drop the connection.
     pub drop: bool,
     /// The bytes of the receive buffer that have to wait for the next turn of the loop.
@@ -119,15 +141,21 @@ pub struct Finished {
     pub opened: Option<Opened>,
     /// Its request was refused.
     pub refused: Option<Refusal>,
+    /// The path that was asked for and refused, if that is said in the log.
+    pub asked_path: Option<Box<str>>,
     /// It found all places taken.
     pub found_full: bool,
+    /// What was heard and said.
+    pub traffic: Traffic,
 }
 
 /// A connection that has opened.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Opened {
     /// Its request's path, if that is logged.
     pub path: Option<Box<str>>,
+    /// What its request calls the peer's program (`User-Agent`), likewise.
+    pub agent: Option<Box<str>>,
 }
 
 impl Finished {
@@ -138,13 +166,16 @@ impl Finished {
             spot: Spot::Nothing,
             staged: 0,
             end: None,
+            reason: None,
             drop: false,
             unread: None,
             became_whole: [false; 2],
             wait: None,
             opened: None,
             refused: None,
+            asked_path: None,
             found_full: false,
+            traffic: Traffic { messages_in: 0, said: Said { messages: 0, bytes: 0 } },
         }
     }
 }
@@ -227,6 +258,10 @@ pub struct Turn<'a> {
     pub is_full: bool,
     /// The shard drains.
     pub drains: bool,
+    /// The log has room for a line about a request that is refused.
+    pub tells_refusals: bool,
+    /// What the shard had received before this turn, in messages.
+    pub heard_before: u64,
     /// What is left to do.
     pub left: Finished,
 }
@@ -290,6 +325,8 @@ impl Turn<'_> {
         output.remember_choke();
         self.counters.messages_out += said.messages;
         self.counters.bytes_out += said.bytes;
-        Finished { spot: output.spot, staged: output.staged, ..self.left }
+        let messages_in = self.counters.messages_in - self.heard_before;
+        let traffic = Traffic { messages_in, said };
+        Finished { spot: output.spot, staged: output.staged, traffic, ..self.left }
     }
 }

@@ -62,7 +62,7 @@ impl<R: Ring> Shard<R> {
     /// The bytes that everything that grows on the way holds now.
     #[must_use]
     pub fn holdings(&self) -> Holdings {
-        let Connections { sockets, services, peers, .. } = &self.connections;
+        let Connections { sockets, services, peers, accounts, .. } = &self.connections;
         Holdings::from([
             (Owner::Records, sockets.table.bytes()),
             (Owner::Stalled, sockets.stalled.held()),
@@ -72,6 +72,7 @@ impl<R: Ring> Shard<R> {
             (Owner::Blocks, sockets.blocks.used_bytes()),
             (Owner::Batch, sockets.batch.held()),
             (Owner::PeerAddresses, peers.held()),
+            (Owner::Accounts, accounts.held()),
         ])
     }
 
@@ -87,6 +88,7 @@ impl<R: Ring> Shard<R> {
             && self.connections.sockets.stalled.is_empty()
             && self.connections.services.sources.is_empty()
             && self.connections.peers.is_empty()
+            && self.connections.accounts.is_empty()
             && self.connections.sockets.batch.is_empty()
             && self.deliveries.is_empty()
             && self.connections.hub.recoveries.len() == 0

@@ -95,6 +95,7 @@ impl<R: Ring> Shard<R> {
         });
         if let (Ok(count @ 1..), Some(buffer), true) = (result, buffer, is_wanted) {
             self.connections.sockets.counters.bytes_in += u64::from(count);
+            self.connections.accounts.received(slot, count);
             let span = self.connections.sockets.buffers.received_in(buffer, count);
             self.arrived(slot, Arrival { buffer, span });
         }
@@ -122,6 +123,7 @@ impl<R: Ring> Shard<R> {
             gathered::release(&mut connection.gathered, &mut self.connections.sockets.blocks);
         } else if let (Ok(count @ 1..), Some(block)) = (result, block) {
             self.connections.sockets.counters.bytes_in += u64::from(count);
+            self.connections.accounts.received(slot, count);
             self.connections.sockets.is_active(slot);
             self.connections.in_turn(slot, None, |turn| protocol::gathered(turn, block, count));
         }

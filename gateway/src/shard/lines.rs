@@ -1,5 +1,6 @@
 //! What a shard may hold, for the bill.
 
+use super::accounts::Accounts;
 use super::connections::Failed;
 use super::halves::Halves;
 use super::sockets::batch::BatchSend;
@@ -64,6 +65,7 @@ fn tables(limits: &Limits) -> Vec<Line> {
         Line::new(Owner::Sources, Sources::bytes(slots), CONNECTIONS),
         Line::new(Owner::Halves, Halves::bytes(slots), CONNECTIONS),
         Line::new(Owner::Sealed, SealedBytes::bytes(slots), CONNECTIONS),
+        Line::new(Owner::EndReasons, Accounts::reason_bytes(slots), CONNECTIONS),
         Line::new(Owner::FreeBuffers, free, BUFFERS),
     ]
 }
@@ -93,6 +95,11 @@ fn fixed(config: &Config) -> Vec<Line> {
         Line::new(
             Owner::PeerAddresses,
             peers(config),
+            &["limits.connections", "`log` of the listeners"],
+        ),
+        Line::new(
+            Owner::Accounts,
+            accounts(config),
             &["limits.connections", "`log` of the listeners"],
         ),
         Line::new(Owner::Decompressor, (Inflater::HEAP_BYTES + PIECE) as u64, &[]),
@@ -132,6 +139,12 @@ fn peers(config: &Config) -> u64 {
     } else {
         0
     }
+}
+
+/// What is counted of each connection for the log, if any listener logs connections.
+fn accounts(config: &Config) -> u64 {
+    let logs = config.listeners.iter().any(|listener| listener.stack.log_websocket);
+    if logs { Accounts::bytes(config.limits.slots()) } else { 0 }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! but to make room in the queue, and completions are never handled while others are.
 
 mod accept;
+mod accounts;
 mod assembly;
 mod bodies;
 mod buffers;
@@ -26,6 +27,7 @@ mod newcomers;
 mod panel;
 mod peers;
 mod recovery;
+mod refusals;
 mod relief;
 mod sockets;
 mod stalled;
@@ -348,6 +350,7 @@ impl<R: Ring> Shard<R> {
             self.sweep();
         }
         self.connections.hub.tick(now);
+        self.connections.refusals.tick();
         self.accepting.retry_accepting(&mut self.connections);
         self.drain_portion()?;
         self.publish();

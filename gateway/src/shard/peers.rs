@@ -2,7 +2,6 @@
 
 use crate::kernel::{Peer, Slot};
 use crate::memory::SideTable;
-use crate::protocol::Logged;
 use crate::protocol::services::Profile;
 
 /// The addresses of peers of which something is told or logged.
@@ -32,9 +31,8 @@ impl Peers {
     }
 
     /// Whose opening and end is logged of those with this profile.
-    pub(super) fn logged(&self, slot: Slot, profile: &Profile) -> Option<Logged> {
-        let peer = if profile.logs_spoken { self.get(slot) } else { None };
-        peer.map(|peer| Logged { peer, slot })
+    pub(super) fn logged(&self, slot: Slot, profile: &Profile) -> Option<Peer> {
+        if profile.logs_spoken { self.get(slot) } else { None }
     }
 
     /// The connection is closed, and its address forgotten.

@@ -19,6 +19,7 @@ use crate::connection::Stage;
 use crate::connection::deadlines::TICK;
 use crate::kernel::{Ring, Slot};
 use crate::memory::Share;
+use crate::protocol::end_reason::EndReason;
 use crate::protocol::turn::Failing;
 
 /// Slots that are looked at in one turn of the loop.
@@ -261,7 +262,7 @@ fn evict<R: Ring>(connections: &mut Connections<R>, slot: Slot) {
     connections.sockets.counters.holders_evicted += 1;
     let connection = &connections.sockets.table[slot];
     if connection.stage != Stage::Open || connection.is_closing() {
-        return connections.drop_connection(slot);
+        return connections.drop_for(slot, EndReason::SlowPeer);
     }
     let queued = u64::from(connections.sockets.frames.bytes(slot));
     let keeps_it =

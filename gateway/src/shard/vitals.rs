@@ -1,17 +1,20 @@
-//! What a shard shows of itself beside its counters: refusals by reason, the times of its loop, and
-//! what it holds.
+//! What a shard shows of itself beside its counters: refusals and ends by reason, the times of its
+//! loop, and what it holds.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::histogram::{BUCKETS, Histogram};
 use crate::bill::{GROWING_COUNT, Holdings};
 use crate::handler::{Ground, Refusal};
+use crate::protocol::end_reason::EndReason;
 
 /// What a shard shows beside its counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Vitals {
     /// Requests refused since the start, in the order of [`Ground::ALL`].
     pub refusals: [u64; Ground::ALL.len()],
+    /// Connections whose messages have ended since the start, in the order of [`EndReason::ALL`].
+    pub ends: [u64; EndReason::ALL.len()],
     /// Nanoseconds of a turn of the loop, from when it has completions to handle to when the next
     /// turn may have: with what the kernel takes to carry the turn's operations out, without sleep.
     /// What fewer than 32 operations take is left out of a turn that sleeps
@@ -26,7 +29,8 @@ pub struct Vitals {
 }
 
 /// How many numbers there are.
-const WORDS: usize = Ground::ALL.len() + 2 * (BUCKETS + 1) + GROWING_COUNT + 1;
+const WORDS: usize =
+    Ground::ALL.len() + EndReason::ALL.len() + 2 * (BUCKETS + 1) + GROWING_COUNT + 1;
 
 /// Vitals that other threads can read.
 #[derive(Debug)]
@@ -36,6 +40,11 @@ impl Vitals {
     /// Counts a request that was refused.
     pub fn refused(&mut self, refusal: Refusal) {
         self.refusals[refusal.ground() as usize] += 1;
+    }
+
+    /// Counts a connection whose messages have ended.
+    pub fn ended(&mut self, reason: EndReason) {
+        self.ends[reason as usize] += 1;
     }
 
     /// The sum of both.
@@ -50,6 +59,7 @@ impl Vitals {
         let mut next = || words.next().unwrap_or_default();
         let mut vitals = Self::default();
         vitals.refusals.fill_with(&mut next);
+        vitals.ends.fill_with(&mut next);
         for histogram in [&mut vitals.loop_nanoseconds, &mut vitals.completions] {
             histogram.buckets.fill_with(&mut next);
             histogram.sum = next();
@@ -63,7 +73,7 @@ impl Vitals {
         let histograms = [self.loop_nanoseconds, self.completions];
         let histograms =
             histograms.into_iter().flat_map(|one| one.buckets.into_iter().chain([one.sum]));
-        let first = self.refusals.into_iter().chain(histograms);
+        let first = self.refusals.into_iter().chain(self.ends).chain(histograms);
         first.chain(self.holdings.bytes).chain([self.buffers_free])
     }
 }
@@ -99,9 +109,10 @@ mod tests {
         let mut vitals = Vitals { buffers_free: 7, ..Vitals::default() };
         vitals.refused(Refusal::NotFound);
         vitals.refused(Refusal::Full { retry_after_seconds: 1 });
+        vitals.ended(EndReason::Drain);
         vitals.loop_nanoseconds.record(1000);
         vitals.completions.record(3);
-        vitals.holdings = Holdings { bytes: [1, 2, 3, 4, 5, 6, 7, 8] };
+        vitals.holdings = Holdings { bytes: [1, 2, 3, 4, 5, 6, 7, 8, 9] };
         let published = PublishedVitals::default();
         published.store(&vitals);
         assert_eq!(published.load(), vitals);

@@ -5,7 +5,7 @@
 //! gauges, or that are better one family with a label.
 
 use super::{Family, Label, MetricKind, Sample, Value, family, of_shard};
-use crate::handler::Ground;
+use crate::handler::{EndReason, Ground};
 use crate::shard::{Counters, Vitals};
 use crate::steering::Handle;
 
@@ -141,6 +141,19 @@ pub(super) fn refusals(by_shard: &[(Counters, Vitals)]) -> Family {
         all.samples.extend(by_shard.iter().enumerate().map(|(shard, (_, vitals))| Sample {
             labels: vec![Label::new("reason", ground.name()), of_shard(shard)],
             value: Value::Number(vitals.refusals[ground as usize]),
+        }));
+    }
+    all
+}
+
+/// Connections that have ended.
+pub(super) fn ends(by_shard: &[(Counters, Vitals)]) -> Family {
+    let help = "Connections that were open and have ended, by reason.";
+    let mut all = family("ends", MetricKind::Counter, help);
+    for reason in EndReason::ALL {
+        all.samples.extend(by_shard.iter().enumerate().map(|(shard, (_, vitals))| Sample {
+            labels: vec![Label::new("reason", reason.name()), of_shard(shard)],
+            value: Value::Number(vitals.ends[reason as usize]),
         }));
     }
     all

@@ -1,5 +1,7 @@
 //! The ends of a WebSocket connection: Close frames, and what they say.
 
+use std::borrow::Cow;
+
 use tidegate_proto::websocket::close::{CloseReason, Closing};
 use tidegate_proto::websocket::code::CloseCode;
 use tidegate_proto::websocket::error::ProtocolError;
@@ -7,8 +9,8 @@ use tidegate_proto::websocket::frame::{Header, OpCode};
 
 use super::{closing, say_control, state};
 use crate::connection::{AfterFlush, Connection, Payload, Stage};
-use crate::hub::Cause;
-use crate::kernel::{Peer, Slot, Span};
+use crate::hub::{Cause, Why};
+use crate::kernel::Span;
 use crate::memory::Full;
 use crate::protocol::Ended;
 use crate::protocol::desk::Desk;
@@ -18,7 +20,11 @@ use crate::protocol::turn::{Failing, Fault, Turn};
 
 impl From<ProtocolError> for Failing {
     fn from(error: ProtocolError) -> Self {
-        Self::Fault(Fault { number: error.close_code().0, reason: error.reason() })
+        Self::Fault(Fault {
+            number: error.close_code().0,
+            reason: error.reason(),
+            is_too_big: error == ProtocolError::MessageTooBig,
+        })
     }
 }
 
@@ -74,7 +80,9 @@ fn say_close(turn: &mut Turn<'_>, failing: Failing) -> Result<(), Full> {
     failing.count(turn.counters);
     let cause = failing.cause();
     let mut body = [0; 125];
-    let length = reason(&failing).emit(&mut body);
+    let text = last_words(&failing);
+    let length = close_reason(&failing, &text).emit(&mut body);
+    turn.left.reason.get_or_insert(failing.reason());
     let connection = turn.connection();
     let first = state(connection).closing.close();
     if !failing.is_orderly() {
@@ -92,18 +100,32 @@ fn say_close(turn: &mut Turn<'_>, failing: Failing) -> Result<(), Full> {
 }
 
 /// What a Close frame says.
-fn reason(failing: &Failing) -> CloseReason<'_> {
-    let reason = match failing {
-        Failing::Fault(fault) => fault.reason,
-        Failing::Slow => "too slow: the backlog is full",
-        Failing::GivesWay => "too slow, and memory is short",
-        Failing::NoMemory => "no memory for the message",
-        Failing::TooLate => "the message takes too long to arrive",
-        Failing::GoesAway => "",
-        Failing::Instructed(why) => &why.text,
-    };
+fn close_reason<'w>(failing: &Failing, reason: &'w str) -> CloseReason<'w> {
     let code = Some(code(failing.cause())).filter(|code| code.may_travel());
     CloseReason { code, reason }
+}
+
+/// The words in a Close frame: one for programs, and behind a colon those for people. What an
+/// application says stands as it is.
+fn last_words(failing: &Failing) -> Cow<'_, str> {
+    let word = failing.reason().name();
+    let for_people = match failing {
+        Failing::Fault(fault) => fault.reason,
+        Failing::Slow => "the backlog is full",
+        Failing::GivesWay => "memory is short",
+        Failing::NoMemory => "there is none for the message",
+        Failing::TooLate => "the message took too long to arrive",
+        Failing::GoesAway => return word.into(),
+        Failing::Instructed(Why {
+            cause: Cause::Wish(_) | Cause::Unsaid | Cause::Fault(_),
+            text,
+        }) => {
+            return (&**text).into();
+        }
+        Failing::Instructed(why) if why.text.is_empty() => return word.into(),
+        Failing::Instructed(why) => return (&*why.text).into(),
+    };
+    format!("{word}: {for_people}").into()
 }
 
 /// What a cause is to WebSocket. Of those that may not travel there is one, for what nobody says.
@@ -150,20 +172,13 @@ impl End {
     }
 }
 
-/// Says in the log that a connection has ended, and by which code.
-pub(in crate::protocol) fn log_end(peer: Peer, slot: Slot, end: End) {
-    let (code, by_peer) = (end.close_code(), end.by_peer);
-    tracing::info!(target: "tidegate::websocket", %peer, slot, %code, by_peer, "closed");
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::Why;
 
     #[test]
     fn what_is_told_to_end_is_told_with_a_code_that_may_travel() {
-        let told = |why: Why| reason(&Failing::Instructed(why)).code.map(|code| code.0);
+        let told = |why: Why| close_reason(&Failing::Instructed(why), "").code.map(|code| code.0);
         for number in 0..=u16::MAX {
             let may_travel = CloseCode(number).may_travel();
             let expected = if may_travel { number } else { CloseCode::INTERNAL_ERROR.0 };
@@ -173,6 +188,19 @@ mod tests {
         }
         assert_eq!(told(Why::no_room()), Some(1013));
         assert_eq!(told(Cause::Unsaid.into()), None);
+    }
+
+    #[test]
+    fn a_word_for_programs_stands_in_front_and_an_application_s_words_alone() {
+        let fault = Failing::from(ProtocolError::MessageTooBig);
+        assert_eq!(last_words(&fault), "too_big: the message is over the limit");
+        assert_eq!(last_words(&Failing::Slow), "slow_peer: the backlog is full");
+        assert_eq!(last_words(&Failing::GoesAway), "drain");
+        let told = |why: Why| last_words(&Failing::Instructed(why)).into_owned();
+        assert_eq!(told(Cause::Forbidden.into()), "not_allowed");
+        assert_eq!(told(Cause::Forbidden.saying("rooms only")), "rooms only");
+        assert_eq!(told(Why::no_room()), "no_room: too many topics");
+        assert_eq!((told(Why::wish(4000, "")), told(Cause::Unsaid.into())), ("".into(), "".into()));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::serve::{Event, Handler};
 use super::turn::{Failing, Turn};
 use crate::connection::{Connection, Payload, Spoken, Stage, WebSocket};
 
-pub(super) use ending::{close, log_end, tell_end};
+pub(super) use ending::{close, tell_end};
 pub use inflating::Inflating;
 pub(super) use input::{gathered, input};
 pub(super) use output::{room, say};

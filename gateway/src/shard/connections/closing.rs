@@ -5,17 +5,19 @@ use tidegate_proto::keepalive::Wait;
 use crate::connection::{AfterFlush, Connection, Poll, Reading, Stage, Writing};
 use crate::kernel::{Operation, Ring, Slot};
 use crate::memory::gathered;
+use crate::names::{ConnectionId, Name};
 use crate::protocol::desk::Desk;
+use crate::protocol::end_reason::EndReason;
 use crate::protocol::serve::End;
 use crate::protocol::turn::Failing;
-use crate::protocol::{self, Ended};
+use crate::protocol::{self, Closed, Ended, Logged};
 use crate::shard::connections::Connections;
 use crate::shard::sockets::Sockets;
 
 impl<R: Ring> Connections<R> {
     /// The peer will send nothing more.
     pub(crate) fn peer_ended(&mut self, slot: Slot) {
-        self.ended_abruptly(slot);
+        self.ended_abruptly(slot, EndReason::PeerLeft);
         if self.sockets.table[slot].is_flushed() {
             return self.drop_connection(slot);
         }
@@ -26,26 +28,30 @@ impl<R: Ring> Connections<R> {
 
     /// The connection is broken.
     pub(crate) fn peer_failed(&mut self, slot: Slot) {
-        self.ended_abruptly(slot);
+        self.ended_abruptly(slot, EndReason::Lost);
         self.drop_connection(slot);
     }
 
     /// The peer is gone without a closing handshake, unless its messages have ended before.
-    fn ended_abruptly(&mut self, slot: Slot) {
+    fn ended_abruptly(&mut self, slot: Slot, reason: EndReason) {
         let connection = &self.sockets.table[slot];
         let is_abrupt = connection.is_open() && connection.has_farewell();
         self.sockets.counters.ended_abruptly += u64::from(is_abrupt);
-        self.messages_ended(slot, End::ABRUPT);
+        self.messages_ended(slot, End::ABRUPT, reason);
     }
 
-    /// The connection's messages have ended: tells the handler, once.
-    pub(crate) fn messages_ended(&mut self, slot: Slot, end: End) {
+    /// The connection's messages have ended: tells the handler, once. `reason` is why, if nothing
+    /// was found to end it before.
+    pub(crate) fn messages_ended(&mut self, slot: Slot, end: End, reason: EndReason) {
         let connection = &mut self.sockets.table[slot];
         if !connection.is_open() {
             return;
         }
         let address = self.hub.address(slot, connection.generation);
         let id = self.hub.id_at(address);
+        let reason = self.accounts.take_reason(slot).unwrap_or(reason);
+        self.vitals.ended(reason);
+        self.log_end(slot, id, end, reason);
         self.sockets.counters.connections_open -= 1;
         self.hub.ended(address);
         let now = self.sockets.ring.now();
@@ -53,9 +59,34 @@ impl<R: Ring> Connections<R> {
         let Sockets { table, profiles, .. } = &mut self.sockets;
         let ended = Ended { id, end };
         protocol::tell_end(&mut self.services, profiles, &mut table[slot], &mut desk, ended);
-        if let Some(who) = self.peers.logged(slot, self.sockets.profile(slot)) {
-            protocol::log_end(&self.sockets.table[slot].spoken, who, end);
-        }
+    }
+
+    /// Says in the log that a connection has ended, if its listener logs.
+    fn log_end(&mut self, slot: Slot, id: ConnectionId, end: End, reason: EndReason) {
+        let Some(peer) = self.peers.logged(slot, self.sockets.profile(slot)) else { return };
+        let account = self.accounts.close(slot).unwrap_or_default();
+        let user = self.hub.user(slot);
+        let closed = Closed {
+            end,
+            reason,
+            open_for: self.sockets.ring.now().saturating_sub(account.opened_at),
+            traffic: account.traffic,
+            bytes_in: account.bytes_in,
+        };
+        let who = Logged {
+            id,
+            peer,
+            route: self.route(slot),
+            user: user.as_ref().map(Name::as_str),
+            agent: account.agent.as_deref(),
+        };
+        protocol::log_end(&self.sockets.table[slot].spoken, who, &closed);
+    }
+
+    /// The path pattern of a connection's route.
+    pub(crate) fn route(&self, slot: Slot) -> Option<&str> {
+        let number = self.service(slot).number?;
+        self.config.routes.get(usize::from(number)).map(|route| route.path.as_str())
     }
 
     /// A connection has come.
@@ -72,7 +103,7 @@ impl<R: Ring> Connections<R> {
     /// Tells the handlers of all connections that are left of their end, because the shard ends.
     pub(crate) fn end_all(&mut self) {
         for slot in 0..self.sockets.table.used_slots() {
-            self.messages_ended(slot, End::STOPPED);
+            self.messages_ended(slot, End::STOPPED, EndReason::Drain);
         }
     }
 
@@ -121,7 +152,9 @@ impl<R: Ring> Connections<R> {
     /// uses its memory: then that operation's own completion gives it up, or the settling of the
     /// batch that it is part of. So no slot is in one batch twice, however often it is taken anew.
     pub(crate) fn drop_connection(&mut self, slot: Slot) {
-        self.messages_ended(slot, End::DROPPED);
+        // Whoever drops one for a reason of its own says so before: of the others there was no
+        // memory for what their peers did not take.
+        self.messages_ended(slot, End::DROPPED, EndReason::NoMemory);
         let Sockets { table, counters, .. } = &mut self.sockets;
         protocol::give_up(&mut self.services, &mut table[slot], counters);
         self.sockets.ready.remove(slot);
@@ -148,6 +181,14 @@ impl<R: Ring> Connections<R> {
         self.bury(slot);
     }
 
+    /// The same, for a reason, if it does not end for another already.
+    pub(crate) fn drop_for(&mut self, slot: Slot, reason: EndReason) {
+        if self.sockets.table[slot].is_open() {
+            self.accounts.ends_for(slot, reason);
+        }
+        self.drop_connection(slot);
+    }
+
     /// Gives up the slot of a closed connection, once nothing in flight uses its memory.
     pub(crate) fn bury(&mut self, slot: Slot) {
         let connection = &mut self.sockets.table[slot];
@@ -161,6 +202,7 @@ impl<R: Ring> Connections<R> {
         self.sockets.watched.lets_go(slot);
         self.sockets.outbox(slot).clear();
         self.details.forget(slot);
+        self.accounts.forget(slot);
         self.sockets.ring.push(Operation::Close { slot });
         self.peers.has_closed(slot, self.sockets.profile(slot));
         let Connection { service, profile, .. } = self.sockets.table[slot];

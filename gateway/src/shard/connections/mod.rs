@@ -19,9 +19,11 @@ use crate::protocol::Inflating;
 use crate::protocol::services::{Made, Service, Services};
 use crate::protocol::turn::{Finished, Said, Turn, Work};
 use crate::shard::Assembly;
+use crate::shard::accounts::Accounts;
 use crate::shard::details::Details;
 use crate::shard::draining::Drain;
 use crate::shard::peers::Peers;
+use crate::shard::refusals::Refusals;
 use crate::shard::sockets::Sockets;
 use crate::shard::vitals::Vitals;
 
@@ -50,6 +52,9 @@ pub(super) struct Connections<R> {
     pub(super) details: Details,
     /// The addresses of peers whose listener logs.
     pub(super) peers: Peers,
+    pub(super) accounts: Accounts,
+    /// How much the log says of requests that are refused.
+    pub(super) refusals: Refusals,
     pub(super) vitals: Vitals,
     /// Connections whose sends have failed, to be dropped once that was settled.
     pub(super) failed: Vec<Failed>,
@@ -81,6 +86,8 @@ impl<R: Ring> Connections<R> {
             head: vec![0; head as usize].into_boxed_slice(),
             details: Details::new(),
             peers: Peers::default(),
+            accounts: Accounts::default(),
+            refusals: Refusals::new(),
             vitals: Vitals::default(),
             failed: Vec::new(),
             unqueued: Vec::new(),
@@ -103,7 +110,9 @@ impl<R: Ring> Connections<R> {
         let is_full = drains || self.has_no_place(slot);
         let seals = self.sockets.seals(slot);
         let now = self.sockets.ring.now();
+        let tells_refusals = self.refusals.has_room();
         let sockets = &mut self.sockets;
+        let heard_before = sockets.counters.messages_in;
         let connection = &mut sockets.table[slot];
         let service = connection.service;
         let profile = &sockets.profiles[connection.profile];
@@ -133,6 +142,8 @@ impl<R: Ring> Connections<R> {
             head_max: sockets.limits.request_head as usize,
             is_full,
             drains,
+            tells_refusals,
+            heard_before,
             left: Finished::nothing(),
         }
     }

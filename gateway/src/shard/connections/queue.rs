@@ -71,6 +71,7 @@ impl<R: Ring> Connections<R> {
             }
         }
         self.sockets.counters.deliveries += u64::from(offer.messages);
+        self.accounts.delivered(slot, offer.messages, offer.span.length);
         Delivered::Taken
     }
 

@@ -5,10 +5,12 @@ use std::io;
 use tidegate_proto::keepalive::Wait;
 
 use crate::connection::{Reading, Stage, States, Writing};
-use crate::kernel::{BufferId, Errno, Generation, Ring, Slot, SlotRef};
+use crate::kernel::{BufferId, Errno, Generation, Peer, Ring, Slot, SlotRef};
 use crate::memory::Full;
-use crate::protocol;
-use crate::protocol::turn::Finished;
+use crate::names::Name;
+use crate::protocol::end_reason::EndReason;
+use crate::protocol::turn::{Finished, Opened};
+use crate::protocol::{self, Logged};
 use crate::shard::connections::{Connections, Failed, is_amid_message};
 use crate::shard::sockets::Sockets;
 use crate::shard::sockets::batch::{BatchSend, SentFrom};
@@ -17,16 +19,23 @@ use crate::shard::sockets::receiving::Arrival;
 impl<R: Ring> Connections<R> {
     /// Sends what a turn has said, perhaps from `buffer`, and does what else the turn left to do.
     pub(crate) fn complete(&mut self, slot: Slot, buffer: Option<BufferId>, finished: Finished) {
-        let Finished { spot, staged, end, drop, unread, became_whole, .. } = finished;
+        let Finished { spot, staged, end, reason, drop, unread, became_whole, .. } = finished;
         self.sockets.staged = staged;
+        self.accounts.add(slot, finished.traffic);
         self.take_note(slot, &finished);
         let drop = self.sockets.launch_output(slot, buffer, spot).is_err() || drop;
         if let (Some(buffer), Some(span), false) = (buffer, unread, drop) {
             let is_amid = is_amid_message(self, slot);
             self.sockets.put_off(slot, Arrival { buffer, span }, is_amid);
         }
+        if let Some(reason) = reason
+            && self.sockets.table[slot].is_open()
+        {
+            self.accounts.ends_for(slot, reason);
+        }
         if let Some(end) = end {
-            self.messages_ended(slot, end);
+            let reason = if end.by_peer { EndReason::PeerClosed } else { EndReason::Done };
+            self.messages_ended(slot, end, reason);
         }
         if drop {
             // What waits of its message is not laid aside.
@@ -60,16 +69,31 @@ impl<R: Ring> Connections<R> {
             if self.service(slot).hub_events.is_some() {
                 self.details.keep(slot, peer, self.sockets.ring.now());
             }
-            if let Some(who) = self.peers.logged(slot, self.sockets.profile(slot)) {
-                protocol::log_opened(&self.sockets.table[slot].spoken, who, opened);
-            }
+            self.log_opened(slot, opened);
         }
         if let Some(refusal) = finished.refused {
             self.vitals.refused(refusal);
+            let peer = self.peers.get(slot).unwrap_or(Peer::Unknown);
+            self.refusals.tell(refusal, peer, finished.asked_path.as_deref());
         }
         if finished.found_full {
             self.tell_full();
         }
+    }
+
+    /// Says in the log that a connection has opened, and begins its account, if its listener logs.
+    fn log_opened(&mut self, slot: Slot, opened: &Opened) {
+        let Some(peer) = self.peers.logged(slot, self.sockets.profile(slot)) else { return };
+        self.accounts.open(slot, self.sockets.ring.now(), opened.agent.clone());
+        let user = self.hub.user(slot);
+        let who = Logged {
+            id: self.hub.id(slot, self.sockets.table[slot].generation),
+            peer,
+            route: self.route(slot),
+            user: user.as_ref().map(Name::as_str),
+            agent: opened.agent.as_deref(),
+        };
+        protocol::log_opened(&self.sockets.table[slot].spoken, who, opened.path.as_deref());
     }
 
     /// Whether `send` of the batch could not send everything: what is left goes to the backlog.

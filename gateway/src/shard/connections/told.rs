@@ -5,6 +5,7 @@ use crate::hub::{Delivery, Form, Instruction, NotDone, Subscribing, Why};
 use crate::kernel::{Ring, Slot};
 use crate::memory::Share;
 use crate::names::{Address, ConnectionId};
+use crate::protocol::end_reason::EndReason;
 use crate::protocol::{self, Failing, forms};
 use crate::shard::connections::Connections;
 use crate::shard::connections::queue::Delivered;
@@ -23,7 +24,12 @@ impl<R: Ring> Connections<R> {
     ) -> Result<(), NotDone> {
         let id = self.hub.id(slot, self.sockets.table[slot].generation);
         match instruction {
-            Instruction::Close(why) => self.close_told(slot, why),
+            Instruction::Close(why) => {
+                if self.sockets.table[slot].may_be_ended() {
+                    self.accounts.ends_for(slot, EndReason::Admin);
+                }
+                self.close_told(slot, why);
+            }
             Instruction::Subscribe(name) => {
                 let how = Subscribing {
                     events: self.wants_events(slot),
