@@ -135,6 +135,9 @@ fn who_is_disconnected_from_outside_or_by_a_drain_is_told_of_as_that() {
     let concerning = format!("concerning=\"connection {id}\"");
     gateway.expect_log(&["tidegate::admin", "peer=127.0.0.1:", "/v1/disconnect", &concerning]);
     assert_eq!(peer.expect_close(4001), "out");
+    let happened = format!("\"POST /v1/disconnect connection {id} by nobody's token: 200\"");
+    let recent = ask(&gateway, "GET", "/v1/recent", "");
+    assert!(recent.contains("\"what\":\"start\"") && recent.contains(&happened), "{recent}");
     peer.frame(&Frame::close(4001, ""));
     let id_field = format!("id={id}");
     gateway.expect_log(&[&id_field, "closed", "user=\"ada\"", "code=4001", "reason=\"admin\""]);
@@ -149,6 +152,30 @@ fn who_is_disconnected_from_outside_or_by_a_drain_is_told_of_as_that() {
         assert!(line.contains(fact), "{fact}: {line}");
     }
     assert_eq!(gateway.wait().code, Some(0));
+}
+
+#[test]
+fn the_last_hour_is_kept_and_limits_are_told_of() {
+    let config = format!("{CONFIG}\n[hub]\nsubscriptions = 16\n");
+    let gateway = Gateway::with_admin(&config);
+    let peers: Vec<Peer> = (0..16).map(|_| Peer::open(&gateway, "/rooms/a")).collect();
+    let limit = "subscriptions of a shard: 16 of 16 (`hub.subscriptions`)";
+    gateway.expect_log(&["WARN", "a limit is nearly reached", limit]);
+    // They may have opened within one stretch of ten seconds or two.
+    let recent = wait_until("a stretch with all of them", || {
+        std::thread::sleep(Duration::from_millis(200));
+        let recent = ask(&gateway, "GET", "/v1/recent", "");
+        recent.contains("\"connections\":16,").then_some(recent)
+    });
+    let opened = recent.split("\"opened\":").skip(1).map(|rest| {
+        let digits = rest.split(',').next().expect("a number");
+        digits.parse::<u64>().expect("a number")
+    });
+    assert_eq!(opened.sum::<u64>(), 16, "{recent}");
+    for part in ["\"what\":\"limit_reached\"", limit] {
+        assert!(recent.contains(part), "{part}: {recent}");
+    }
+    drop(peers);
 }
 
 #[test]

@@ -104,6 +104,8 @@ pub enum Owner {
     AdminBodies,
     /// What it answers.
     AdminAnswers,
+    /// What it keeps of the last hour.
+    AdminRecent,
     /// The stack of the control thread.
     AdminStack,
     /// What is to be logged.
@@ -165,6 +167,7 @@ impl Owner {
             Self::AdminRequests => "admin: requests",
             Self::AdminBodies => "admin: bodies",
             Self::AdminAnswers => "admin: answers",
+            Self::AdminRecent => "admin: the last hour",
             Self::AdminStack => "admin: thread stack",
             Self::LogLines => "log lines that wait",
         }
@@ -179,6 +182,7 @@ impl Owner {
                 | Self::AdminRequests
                 | Self::AdminBodies
                 | Self::AdminAnswers
+                | Self::AdminRecent
                 | Self::AdminStack
                 | Self::LogLines
         )

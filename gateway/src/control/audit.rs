@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use axum::http::Method;
 use axum::http::request::Parts;
 
+use super::recent::LastHour;
 use crate::hub::Target;
 use crate::names::Name;
 
@@ -65,7 +66,7 @@ impl Change {
 
     /// Says that it was answered with this status. Messages that are published are many, and said
     /// at the level `debug`; all else at `info`.
-    pub(super) fn tell(self, status: u16, concerning: Option<&Concerning>) {
+    pub(super) fn tell(self, hour: &LastHour, status: u16, concerning: Option<&Concerning>) {
         let Self { caller, credential, method, path } = self;
         let peer = caller.map(tracing::field::display);
         let concerning = concerning.map(|Concerning(what)| what.as_str());
@@ -75,6 +76,8 @@ impl Change {
                 target: "tidegate::admin", peer, by = %credential, %method, path, status, "asked"
             );
         } else {
+            let what = concerning.unwrap_or_default();
+            hour.happened("change", &format!("{method} {path} {what} by {credential}: {status}"));
             tracing::info!(
                 target: "tidegate::admin",
                 peer, by = %credential, %method, path, concerning, status,

@@ -30,6 +30,7 @@ mod overview;
 mod pace;
 mod page;
 mod publish;
+mod recent;
 mod router;
 mod runtime;
 mod server;
@@ -65,6 +66,7 @@ use answer::Answers;
 use ask::Questions;
 use body::Bodies;
 use overview::LastLook;
+use recent::LastHour;
 use tally::Tally;
 
 /// The stack of the control thread, in bytes: JSON may be nested 128 deep.
@@ -133,6 +135,7 @@ struct ControlRoom {
     bodies: Bodies,
     answers: Answers,
     last_look: LastLook,
+    last_hour: LastHour,
     tally: Tally,
 }
 
@@ -162,6 +165,7 @@ pub fn start(mut parts: AdminParts) -> Result<Option<AdminThread>, AdminError> {
             match tokio::net::TcpListener::from_std(listener) {
                 Ok(listener) => {
                     let _ = ready.send(Ok(()));
+                    runtime::spawn(recent::watch(Arc::clone(&control)));
                     server::serve(listener, control, stopped).await;
                 }
                 Err(error) => drop(ready.send(Err(error))),
@@ -200,6 +204,7 @@ pub(crate) fn lines(config: &Config) -> Vec<Line> {
         Line::new(Owner::AdminRequests, heads, &["admin.connections"]),
         Line::new(Owner::AdminBodies, body::bytes_max(max_message, plain), BODIES),
         Line::new(Owner::AdminAnswers, answers, BODIES),
+        Line::new(Owner::AdminRecent, recent::bytes_max(), &["admin.address"]),
         Line::new(Owner::AdminStack, THREAD_STACK as u64, &["admin.address"]),
     ]
 }
@@ -216,6 +221,7 @@ impl ControlRoom {
             answers: Answers::new(message, connections),
             shards: Questions::new(door),
             last_look: LastLook::default(),
+            last_hour: LastHour::default(),
             tally: Tally::default(),
             config,
             bill,

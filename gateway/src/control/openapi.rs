@@ -5,7 +5,9 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::error::ErrorBody;
-use super::{aws, connections, exposition, health, overview, publish, subscriptions, topics};
+use super::{
+    aws, connections, exposition, health, overview, publish, recent, subscriptions, topics,
+};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -40,6 +42,7 @@ use super::{aws, connections, exposition, health, overview, publish, subscriptio
         topics::presence,
         topics::history,
         overview::show,
+        recent::show,
         exposition::show,
         health::alive,
         health::ready,

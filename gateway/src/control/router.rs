@@ -13,8 +13,8 @@ use super::aws::AwsError;
 use super::error::Error;
 use super::tally::ErrorCode;
 use super::{
-    Shared, aws, connections, exposition, health, openapi, overview, page, publish, subscriptions,
-    topics,
+    Shared, aws, connections, exposition, health, openapi, overview, page, publish, recent,
+    subscriptions, topics,
 };
 
 /// Everything that is answered.
@@ -26,6 +26,7 @@ pub(super) fn new(control: Shared) -> Router {
         .route("/metrics", get(exposition::show))
         .route("/openapi.json", get(openapi::show))
         .route("/v1/overview", get(overview::show))
+        .route("/v1/recent", get(recent::show))
         .route("/v1/publish", post(publish::publish))
         .route("/v1/publish/batch", post(publish::batch))
         .route("/v1/subscribe", post(subscriptions::subscribe))
@@ -65,7 +66,7 @@ async fn guard(State(control): State<Shared>, request: Request, next: Next) -> R
         Err(error) => error.into_response(),
     };
     if let Some(change) = change {
-        change.tell(response.status().as_u16(), response.extensions().get());
+        change.tell(&control.last_hour, response.status().as_u16(), response.extensions().get());
     }
     control.tally.answered(response.status().as_u16());
     if let Some(ErrorCode(code)) = response.extensions().get() {
