@@ -156,7 +156,9 @@ fn who_is_disconnected_from_outside_or_by_a_drain_is_told_of_as_that() {
 
 #[test]
 fn the_last_hour_is_kept_and_limits_are_told_of() {
-    let config = format!("{CONFIG}\n[hub]\nsubscriptions = 16\n");
+    // These peers answer no Ping.
+    let config = CONFIG.replace("ping=1s&pong=1s", "ping=off");
+    let config = format!("{config}\n[hub]\nsubscriptions = 16\n");
     let gateway = Gateway::with_admin(&config);
     let peers: Vec<Peer> = (0..16).map(|_| Peer::open(&gateway, "/rooms/a")).collect();
     let limit = "subscriptions of a shard: 16 of 16 (`hub.subscriptions`)";
