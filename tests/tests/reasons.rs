@@ -122,7 +122,10 @@ fn who_is_disconnected_from_outside_or_by_a_drain_is_told_of_as_that() {
     let gateway = Gateway::with_admin(CONFIG);
     let mut peer = Peer::open(&gateway, "/rooms/a?user=ada");
     let line = gateway.expect_log(&["opened", "user=\"ada\"", "path=\"/rooms/a\""]);
+    peer.frame(&Frame::ping("12345"));
+    peer.expect(&Frame::pong("12345"));
     let id = line.split_once(" id=").expect("an id").1.split(' ').next().expect("an id");
+    let shown = ask(&gateway, "GET", &format!("/v1/connections/{id}"), "");
     let answer = ask(
         &gateway,
         "POST",
@@ -135,6 +138,7 @@ fn who_is_disconnected_from_outside_or_by_a_drain_is_told_of_as_that() {
     let concerning = format!("concerning=\"connection {id}\"");
     gateway.expect_log(&["tidegate::admin", "peer=127.0.0.1:", "/v1/disconnect", &concerning]);
     assert_eq!(peer.expect_close(4001), "out");
+    assert!(shown.contains("\"agent\":null,\"messages_in\":0,\"bytes_in\":11,"), "{shown}");
     let happened = format!("\"POST /v1/disconnect connection {id} by nobody's token: 200\"");
     let recent = ask(&gateway, "GET", "/v1/recent", "");
     assert!(recent.contains("\"what\":\"start\"") && recent.contains(&happened), "{recent}");

@@ -23,7 +23,7 @@ use crate::config::Config;
 use crate::hub::{ConnectionFilter, ConnectionInfo, Errand, Outcome, Target, Why};
 
 /// Bytes of a connection in a list, beside its texts.
-const BYTES: usize = 300;
+const BYTES: usize = 420;
 
 /// Which connections to tell about.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -76,6 +76,17 @@ pub(super) struct ConnectionJson {
     active_at: Option<String>,
     /// Bytes that wait for the peer to take them.
     backlog: u32,
+    /// What its request calls the peer's program, its first 128 bytes; this and what follows is
+    /// kept where the listener logs connections, and `null` elsewhere.
+    agent: Option<String>,
+    /// Messages that were received.
+    messages_in: Option<u64>,
+    /// Bytes that were received.
+    bytes_in: Option<u64>,
+    /// Messages that were sent, or wait to be.
+    messages_out: Option<u64>,
+    /// Payload bytes of these.
+    bytes_out: Option<u64>,
 }
 
 /// How to close a connection.
@@ -257,13 +268,14 @@ impl ConnectionsQuery {
 
 impl Listed for ConnectionJson {
     fn bytes(&self) -> usize {
-        let texts = self.topics.iter().chain(&self.user).chain(&self.route);
+        let texts = self.topics.iter().chain(&self.user).chain(&self.route).chain(&self.agent);
         BYTES + texts.map(|text| length_in_json(text)).sum::<usize>()
     }
 }
 
 impl ControlRoom {
     fn connection(&self, info: &ConnectionInfo) -> ConnectionJson {
+        let account = info.account.as_ref();
         let route = info.route.and_then(|route| self.config.routes.get(usize::from(route)));
         ConnectionJson {
             id: info.id.to_string(),
@@ -275,6 +287,11 @@ impl ControlRoom {
             connected_at: info.connected_at.map(iso8601),
             active_at: info.active_at.map(iso8601),
             backlog: info.backlog,
+            agent: account.and_then(|account| account.agent.as_deref()).map(str::to_owned),
+            messages_in: account.map(|account| account.messages_in),
+            bytes_in: account.map(|account| account.bytes_in),
+            messages_out: account.map(|account| account.messages_out),
+            bytes_out: account.map(|account| account.bytes_out),
         }
     }
 }

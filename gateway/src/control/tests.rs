@@ -145,6 +145,7 @@ fn connection(slot: u32) -> ConnectionInfo {
         connected_at: Some(951_782_400),
         active_at: None,
         backlog: 12,
+        account: None,
     }
 }
 

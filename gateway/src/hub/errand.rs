@@ -160,6 +160,23 @@ pub struct ConnectionInfo {
     pub active_at: Option<u64>,
     /// Bytes that wait for the peer to take them.
     pub backlog: u32,
+    /// What was heard and said on it, where its listener logs.
+    pub account: Option<AccountInfo>,
+}
+
+/// What was heard and said on a connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AccountInfo {
+    /// What its request calls the peer's program (`User-Agent`), its first 128 bytes.
+    pub agent: Option<Box<str>>,
+    /// Messages that were received.
+    pub messages_in: u64,
+    /// Bytes that were received.
+    pub bytes_in: u64,
+    /// Messages that were sent, or wait to be.
+    pub messages_out: u64,
+    /// Payload bytes of these; of what was published with their frames' headers.
+    pub bytes_out: u64,
 }
 
 /// One topic.

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use crate::hub::AccountInfo;
 use crate::kernel::Slot;
 use crate::memory::SideTable;
 use crate::protocol::AGENT_MAX;
@@ -74,6 +75,18 @@ impl Accounts {
     /// Why the connection has ended, if that was decided here.
     pub(super) fn take_reason(&mut self, slot: Slot) -> Option<EndReason> {
         self.reasons.remove(slot)
+    }
+
+    /// The account of a connection, as it is told.
+    pub(super) fn tell(&self, slot: Slot) -> Option<AccountInfo> {
+        let Account { agent, traffic, bytes_in, .. } = self.by_slot.get(slot)?;
+        Some(AccountInfo {
+            agent: agent.clone(),
+            messages_in: traffic.messages_in,
+            bytes_in: *bytes_in,
+            messages_out: traffic.said.messages,
+            bytes_out: traffic.said.bytes,
+        })
     }
 
     /// Closes the account.

@@ -85,6 +85,7 @@ impl<R: Ring> Telling<'_, R> {
             connected_at: self.connections.details.get(slot).map(|(_, at)| moment.unix(at)),
             active_at: self.silence(slot).map(|silence| moment.unix(moment.now - silence)),
             backlog: connection.backlog_bytes + self.connections.sockets.frames.bytes(slot),
+            account: self.connections.accounts.tell(slot),
         }
     }
 
