@@ -1,8 +1,8 @@
 //! Which connections of this shard are subscribed to what.
 
-use super::local::Terms;
+use super::local::{Local, Terms};
 use super::mail::{Joined, Left, Participant};
-use super::{Author, Form, Hub, Mail, NotDone, Subscriber};
+use super::{Form, Hub, Mail, NotDone, Subscriber};
 use crate::kernel::Slot;
 use crate::names::{Address, ConnectionId, Name, Position};
 
@@ -42,6 +42,14 @@ impl Subscribing {
     #[must_use]
     pub fn with_events(self, past: Option<Past>) -> Self {
         Self { events: true, past, ..self }
+    }
+}
+
+impl Local {
+    /// The name that stands for the user of a connection among its topics.
+    pub(crate) fn user_topic(&self, slot: Slot) -> Option<&Name> {
+        let mut names = self.topics_of(slot).map(|topic| &self.topic(topic).name);
+        names.find(|name| name.user().is_some())
     }
 }
 
@@ -131,15 +139,7 @@ impl Hub {
 
     /// The user that a connection belongs to.
     pub(crate) fn user(&self, slot: Slot) -> Option<Name> {
-        let mut topics = self.local.topics_of(slot);
-        let user = topics.find_map(|topic| self.local.topic(topic).name.user())?;
-        Name::new(user).ok()
-    }
-
-    /// A connection as one who publishes.
-    pub(crate) fn author(&self, id: ConnectionId) -> Author {
-        let mut names = self.local.topics_of(id.slot).map(|topic| &self.local.topic(topic).name);
-        Author::known(id, names.find(|name| name.user().is_some()).cloned())
+        Name::new(self.local.user_topic(slot)?.user()?).ok()
     }
 
     /// The topics that a connection is subscribed to.

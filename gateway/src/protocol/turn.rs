@@ -15,7 +15,7 @@ use super::services::{Profile, Profiles, ServiceLimits, Services};
 use super::websocket::Inflating;
 use crate::connection::{Connection, Output, Reading, ServiceId, Spot};
 use crate::counters::Counters;
-use crate::hub::{Cause, Hub, Message, NotDone, Publication, Target, Why};
+use crate::hub::{Author, Cause, Hub, Message, NotDone, Publication, Target, Why};
 use crate::kernel::Span;
 use crate::memory::{Compressor, Full, Share, gathered};
 use crate::names::ConnectionId;
@@ -227,7 +227,8 @@ impl Work<'_> {
         }
         let message = message(self)?;
         let except = how.not_to_self.then_some(self.id);
-        let from = Some(self.hub.author(self.id));
+        let user_topic = self.hub.local.user_topic(self.id.slot).cloned();
+        let from = Some(Author::known(self.id, user_topic));
         self.hub.publish(target, Publication { message, key: how.key, except, from });
         Ok(())
     }
