@@ -4,8 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use serde_json::Value;
-use tidegate::hub::{Errand, Outcome, Target};
+use serde_json::{Value, json};
+use tidegate::hub::{Content, Errand, Outcome, Publication, Target};
 use tidegate::names::Position;
 use tidegate_proto::message::Kind;
 use tidegate_tests::hub::{HubGateway, Member, name, topic};
@@ -98,9 +98,15 @@ fn first_where_it_stands_then_what_is_published() {
     let (position, gap) = subscribed(&mut late, "few/a");
     assert_eq!((position.map(|one| one.offset), gap), (Some(20), false));
     late.peer.text("from inside");
+    let by = late.id.to_string();
     for member in members.iter_mut().chain([&mut late]) {
-        assert_eq!(message(member), (21, "from inside".into()));
+        let event = event(member);
+        assert_eq!((event["offset"].as_u64(), &event["text"]), (Some(21), &json!("from inside")));
+        assert_eq!((&event["connection"], &event["user"]), (&json!(by), &Value::Null));
     }
+    gateway.publish(topic("few/a"), "from outside");
+    let event = event(&mut late);
+    assert_eq!((&event["connection"], &event["user"]), (&Value::Null, &Value::Null));
 }
 
 #[test]
@@ -109,13 +115,35 @@ fn bytes_are_told_in_base64_and_what_has_no_topic_without() {
     let mut member = gateway.open("/events/none/a");
     assert_eq!(subscribed(&mut member, "none/a"), (None, false));
     gateway.try_publish(topic("none/a"), Kind::Bytes, &[0xFF, 0, 1]).expect("published");
-    let found = event(&mut member);
-    assert_eq!(found, serde_json::json!({"type": "message", "topic": "none/a", "binary": "/wAB"}));
-    for target in [Target::Connection(member.id), Target::All] {
+    let found = timeless(event(&mut member));
+    assert_eq!(found, json!({"type": "message", "topic": "none/a", "binary": "/wAB"}));
+    for (target, to) in [(Target::Connection(member.id), "connection"), (Target::All, "all")] {
         gateway.publish(target, "direct");
-        let found = event(&mut member);
-        assert_eq!(found, serde_json::json!({"type": "message", "text": "direct"}));
+        let found = timeless(event(&mut member));
+        assert_eq!(found, json!({"type": "push", "to": to, "text": "direct"}));
     }
+}
+
+/// An event without its time, which is checked.
+#[track_caller]
+fn timeless(mut event: Value) -> Value {
+    let time = event.as_object_mut().expect("an object").remove("time").expect("a time");
+    let time = time.as_str().expect("text");
+    assert!(time.starts_with("20") && time.ends_with('Z') && time.len() == 24, "{time}");
+    event
+}
+
+#[test]
+fn json_is_told_as_a_value() {
+    let gateway = start();
+    let mut member = gateway.open("/events/none/a");
+    assert_eq!(subscribed(&mut member, "none/a"), (None, false));
+    let content = Content::json(r#"{"x": [1, null]}"#).expect("JSON");
+    let message = gateway.door.message(content).expect("room");
+    let publication = Publication { message, key: None, except: None, from: None };
+    gateway.ask(Errand::Publish(topic("none/a"), publication));
+    let found = timeless(event(&mut member));
+    assert_eq!(found, json!({"type": "message", "topic": "none/a", "json": {"x": [1, null]}}));
 }
 
 /// As JSON the largest message may have several times its bytes.
@@ -316,8 +344,8 @@ fn no_message_is_missed_or_doubled_at_the_seam() {
     drop(history);
     let used = gateway.door.memory().used();
     gateway.expect_rest(used);
-    // Each message takes 512 bytes beside its own.
-    let bytes = kept * ("outside".len() as u64 + 512);
+    // Each message takes 768 bytes beside its own.
+    let bytes = kept * ("outside".len() as u64 + 768);
     gateway.expect_counters("the whole history is told", |now| now.history_bytes == bytes);
     assert!(gateway.done(Errand::DestroyTopic(name("all/a"))).is_ok());
     gateway.expect_rest(0);

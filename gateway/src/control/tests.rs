@@ -163,6 +163,7 @@ fn kept(offset: u64, content: impl Into<Content>, common: &Common) -> Kept {
     let message = Message::new(content, &common.memory).unwrap();
     Kept {
         offset,
+        time: Duration::from_millis(7),
         publication: Arc::new(Publication { message, key: None, except: None, from: None }),
     }
 }
@@ -217,13 +218,17 @@ fn shard(errand: &Errand, common: &Common) -> Option<Outcome> {
                 user: Some(name("ada")),
                 connection: None,
                 connections: 2,
-                since: 0,
+                since: Duration::from_millis(1),
             }],
             total: 1,
         }),
         Errand::History { .. } => Outcome::History(Excerpt {
-            messages: vec![kept(3, "hi", common), kept(4, vec![0xff], common)],
-            position,
+            messages: vec![
+                kept(3, "hi", common),
+                kept(4, vec![0xff], common),
+                kept(5, Content::json(r#"[1, {"a": null}]"#).unwrap(), common),
+            ],
+            position: Position { offset: 5, ..position },
             gap: false,
         }),
         _ => Outcome::NotDone(NotDone::Unknown),
@@ -330,7 +335,7 @@ fn connections_are_told_about_and_closed() {
     let path = format!("/v1/connections/{}", id());
     let info = fixture.expect(("GET", &path, ""), 200);
     assert_eq!(info["route"], "/echo");
-    assert_eq!(info["connected_at"], "2000-02-29T00:00:00Z");
+    assert_eq!(info["connected_at"], "2000-02-29T00:00:00.000Z");
     assert_eq!(fixture.expect(("DELETE", &path, ""), 200), json!({"connections": 1}));
     for (query, status) in [
         ("?code=4999&reason=bye%20now", 200),
@@ -403,9 +408,14 @@ fn topics_and_what_belongs_to_them() {
     let presence = fixture.expect(("GET", "/v1/presence?topic=a/b", ""), 200);
     assert_eq!(presence["members"][0]["user"], "ada");
     let history = fixture.expect(("GET", "/v1/history?topic=a/b&epoch=000000ab&offset=2", ""), 200);
+    let time = "1970-01-01T00:00:00.007Z";
     assert_eq!(
         history["messages"],
-        json!([{"offset": 3, "text": "hi"}, {"offset": 4, "binary": "/w=="}])
+        json!([
+            {"offset": 3, "time": time, "text": "hi"},
+            {"offset": 4, "time": time, "binary": "/w=="},
+            {"offset": 5, "time": time, "json": [1, {"a": null}]},
+        ])
     );
     assert_eq!(history["next"], Json::Null);
     for query in ["", "topic=", "topic=a&epoch=00000000", "topic=a&epoch=x&offset=1"] {
@@ -431,7 +441,7 @@ fn a_history_ends_after_a_mebibyte_and_says_where_to_go_on() {
         }))
     });
     let history = fixture.expect(("GET", "/v1/history?topic=a/b", ""), 200);
-    assert_eq!(history["messages"].as_array().unwrap().len(), 17, "of 60,060 bytes each");
+    assert_eq!(history["messages"].as_array().unwrap().len(), 17, "of 60,150 bytes each");
     assert_eq!(history["next"], json!({"epoch": "000000ab", "offset": 17}));
 }
 
@@ -444,7 +454,7 @@ fn a_client_of_amazon_gets_what_it_expects() {
     let info = fixture.expect(("GET", &path, ""), 200);
     assert_eq!(
         info,
-        json!({"connectedAt": "2000-02-29T00:00:00Z", "identity":
+        json!({"connectedAt": "2000-02-29T00:00:00.000Z", "identity":
             {"sourceIp": "10.0.0.1", "userAgent": ""}})
     );
     let gone = format!("/@connections/{}", ConnectionId { slot: 6, ..id() });

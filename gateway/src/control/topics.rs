@@ -6,24 +6,27 @@ use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use utoipa::{IntoParams, ToSchema};
 
 use super::Shared;
 use super::answer::{ENOUGH, length_in_json, respond};
 use super::body::{PathPart, QueryParams, page_size};
-use super::clock::iso8601;
 use super::error::{Error, ErrorBody};
 use super::listing::{self, ListPage, Listed, ShardPart, Wanted};
 use super::publish::{self, PositionText};
 use super::subscriptions::{DoneAnswer, done};
-use crate::hub::{Content, Errand, Excerpt, Kept, Outcome, Presence, Present, TopicInfo};
+use crate::hub::{
+    Author, CalendarTime, Content, Errand, Excerpt, Kept, Outcome, Presence, Present, Publication,
+    TopicInfo,
+};
 use crate::names::{Name, Position};
 
 /// Bytes of a topic in a list, beside its name.
 const BYTES: usize = 160;
 
-/// Bytes of a message in a history, beside its payload and key.
-const KEPT_BYTES: usize = 60;
+/// Bytes of a message in a history, beside its payload, its key and the user.
+const KEPT_BYTES: usize = 150;
 
 /// Which topics to tell about.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -122,12 +125,24 @@ pub(super) struct HistoryAnswer {
     gap: bool,
 }
 
-/// A message that is kept: with `text` or `binary`.
+/// A message that is kept: with `text`, `json` or `binary`.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct KeptJson {
     offset: u64,
+    /// When the gateway took it in: ISO 8601.
+    time: String,
+    /// The user that it was published by.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<String>,
+    /// The connection that it was published by; not there if it came from outside.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connection: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     text: Option<String>,
+    /// Any JSON value.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<serde_json::Value>)]
+    json: Option<Box<RawValue>>,
     /// Base64.
     #[serde(skip_serializing_if = "Option::is_none")]
     binary: Option<String>,
@@ -280,7 +295,7 @@ impl From<Present> for MemberJson {
             user: present.user.map(|user| user.to_string()),
             connection: present.connection.map(|id| id.to_string()),
             connections: present.connections,
-            since: iso8601(present.since),
+            since: CalendarTime(present.since).to_string(),
         }
     }
 }
@@ -322,16 +337,28 @@ fn length(kept: &Kept) -> usize {
         Content::Bytes(bytes) => bytes.len().div_ceil(3) * 4,
     };
     let key = kept.publication.key.as_ref().map_or(0, |key| length_in_json(key.as_str()));
-    KEPT_BYTES + content + key
+    let user = kept.publication.from.as_ref().and_then(Author::user).map_or(0, length_in_json);
+    KEPT_BYTES + content + key + user
 }
 
 impl From<&Kept> for KeptJson {
     fn from(kept: &Kept) -> Self {
-        let (text, binary) = match kept.publication.message.content() {
-            Content::Text(text) | Content::Json(text) => (Some(text.to_str().into_owned()), None),
-            Content::Bytes(bytes) => (None, Some(STANDARD.encode(bytes))),
-        };
-        let key = kept.publication.key.as_ref().map(ToString::to_string);
-        Self { offset: kept.offset, text, binary, key }
+        let Publication { message, key, from, .. } = &*kept.publication;
+        let (mut text, mut json, mut binary) = (None, None, None);
+        match message.content() {
+            Content::Text(said) => text = Some(said.to_str().into_owned()),
+            Content::Json(said) => json = RawValue::from_string(said.to_str().into_owned()).ok(),
+            Content::Bytes(said) => binary = Some(STANDARD.encode(said)),
+        }
+        Self {
+            offset: kept.offset,
+            time: CalendarTime(kept.time).to_string(),
+            user: from.as_ref().and_then(Author::user).map(str::to_owned),
+            connection: from.as_ref().map(|from| from.connection().to_string()),
+            text,
+            json,
+            binary,
+            key: key.as_ref().map(ToString::to_string),
+        }
     }
 }

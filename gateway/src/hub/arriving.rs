@@ -210,7 +210,7 @@ impl Hub {
         moment: Moment,
         encode_once: EncodeOnce<'_>,
     ) -> Result<Published, NotDone> {
-        let ordered = self.home.publish(named, publication, moment.now, encode_once)?;
+        let ordered = self.home.publish(named, publication, moment, encode_once)?;
         self.distribute(&ordered);
         let Ordered { delivery, connections, .. } = ordered;
         Ok(Published { connections, position: delivery.position })

@@ -1,6 +1,7 @@
 //! What goes from a topic's home to its subscribers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Encoded, Form, Publication};
 use crate::names::{ConnectionId, Name, Position};
@@ -8,7 +9,7 @@ use crate::names::{ConnectionId, Name, Position};
 /// One thing that subscribers are told, the same for all of them.
 #[derive(Debug)]
 pub(crate) struct Delivery {
-    /// `None`: it was sent to connections directly.
+    /// Of a topic, or one that stands for a user; `None`: it was sent to one connection, or all.
     pub(crate) topic: Option<Name>,
     /// The topic's hash.
     pub(crate) hash: u64,
@@ -19,12 +20,23 @@ pub(crate) struct Delivery {
 /// What subscribers are told.
 #[derive(Debug)]
 pub(crate) enum What {
-    /// A message, and what it was encoded to once for all who want it in a form.
-    Message(Publication, Vec<Encoded>),
+    Message(Issue),
     /// Someone came. Told to those only who want events.
     Join(Who),
     /// Someone left, likewise.
     Leave(Who),
+}
+
+/// A message, as it is told.
+#[derive(Debug)]
+pub(crate) struct Issue {
+    pub(crate) publication: Publication,
+    /// When it was taken in, counted from 1970.
+    pub(crate) time: Duration,
+    /// It was sent to all connections, whatever they are subscribed to.
+    pub(crate) to_all: bool,
+    /// What it was encoded to once for all who want it in a form.
+    pub(crate) encoded: Vec<Encoded>,
 }
 
 /// One who can be present.
@@ -36,11 +48,18 @@ pub(crate) enum Who {
     Connection(Arc<str>),
 }
 
+impl What {
+    /// A message that was taken in at this time, counted from 1970.
+    pub(crate) fn said(publication: Publication, time: Duration) -> Self {
+        Self::Message(Issue { publication, time, to_all: false, encoded: Vec::new() })
+    }
+}
+
 impl Delivery {
     /// The connection that it does not go to.
     pub(crate) fn except(&self) -> Option<ConnectionId> {
         match &self.what {
-            What::Message(publication, _) => publication.except,
+            What::Message(message) => message.publication.except,
             What::Join(_) | What::Leave(_) => None,
         }
     }
@@ -48,7 +67,7 @@ impl Delivery {
     /// The message; `None` if it is none.
     pub(crate) fn publication(&self) -> Option<&Publication> {
         match &self.what {
-            What::Message(publication, _) => Some(publication),
+            What::Message(message) => Some(&message.publication),
             What::Join(_) | What::Leave(_) => None,
         }
     }
@@ -56,7 +75,7 @@ impl Delivery {
     /// What was encoded once for all who want it in this form.
     pub(crate) fn encoded(&self, form: Form) -> Option<&Encoded> {
         match &self.what {
-            What::Message(_, encoded) => encoded.iter().find(|encoded| encoded.form() == form),
+            What::Message(message) => message.encoded.iter().find(|encoded| encoded.form() == form),
             What::Join(_) | What::Leave(_) => None,
         }
     }

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{Finding, Message, NotDone, Publication, Why};
 pub use crate::kernel::Peer;
@@ -213,8 +214,8 @@ pub struct Present {
     pub connection: Option<ConnectionId>,
     /// How many connections; 0 for one who has just left and may come back.
     pub connections: u32,
-    /// Since when, in seconds since 1970.
-    pub since: u64,
+    /// Since when, counted from 1970.
+    pub since: Duration,
 }
 
 /// What was published on a topic, as far as it was asked for and is kept.
@@ -234,6 +235,8 @@ pub struct Excerpt {
 pub struct Kept {
     /// Its offset.
     pub offset: u64,
+    /// When its topic's home took it in, counted from 1970.
+    pub time: Duration,
     /// The message.
     pub publication: Arc<Publication>,
 }

@@ -17,6 +17,7 @@
 //! can do by itself and hands out what concerns sockets.
 
 mod arriving;
+mod calendar;
 mod content;
 mod delivery;
 mod door;
@@ -60,7 +61,8 @@ pub use subscribing::{Past, Subscribing};
 pub use why::{Cause, Why};
 
 pub(crate) use arriving::Duty;
-pub(crate) use delivery::{Delivery, What, Who};
+pub(crate) use calendar::CalendarTime;
+pub(crate) use delivery::{Delivery, Issue, What, Who};
 pub(crate) use form::{EncodeOnce, Encoded, Form};
 pub(crate) use home::{Home, HomeBounds};
 pub(crate) use lines::lines;
@@ -115,10 +117,10 @@ pub(crate) struct Moment {
 }
 
 impl Moment {
-    /// The calendar's time at which the shard's clock showed `at`, in seconds since 1970: it is so
-    /// long ago, whatever the wall clock showed then.
-    pub(crate) fn unix(&self, at: Duration) -> u64 {
-        self.calendar.saturating_sub(self.now.saturating_sub(at)).as_secs()
+    /// The calendar's time at which the shard's clock showed `at`: it is so long ago, whatever the
+    /// wall clock showed then.
+    pub(crate) fn at(&self, at: Duration) -> Duration {
+        self.calendar.saturating_sub(self.now.saturating_sub(at))
     }
 }
 

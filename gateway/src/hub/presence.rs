@@ -85,7 +85,7 @@ impl Members {
                 Who::User(name) => (Some(name.clone()), None),
                 Who::Connection(id) => (None, id.parse::<ConnectionId>().ok()),
             };
-            let since = moment.unix(here.since);
+            let since = moment.at(here.since);
             Present { user, connection, connections: here.connections, since }
         };
         self.here.iter().take(limit).map(present).collect()
@@ -112,7 +112,7 @@ mod tests {
         assert!(!members.expire(&who, second), "it came back");
         for (unix, since) in [(10_009, 10_000), (2_009, 2_000), (3, 0)] {
             let told = &members.list(9, moment(second * 10, unix))[0];
-            assert_eq!(told.since, since, "nine seconds ago, as of {unix}");
+            assert_eq!(told.since.as_secs(), since, "nine seconds ago, as of {unix}");
         }
         assert!(members.leave(&who, second * 3));
         assert!(!members.expire(&who, second * 2), "of an earlier leave");

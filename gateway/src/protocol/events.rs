@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
-use crate::hub::{Content, Delivery, Standing, Text, What, Who};
+use crate::hub::{Author, CalendarTime, Content, Delivery, Issue, Standing, Text, What, Who};
 use crate::names::{ConnectionId, Name, Position};
 
 /// Everything that those who want events are told, as JSON.
@@ -13,11 +13,18 @@ use crate::names::{ConnectionId, Name, Position};
 #[serde(tag = "type", rename_all = "lowercase")]
 enum EventJson<'e> {
     Message {
-        #[serde(skip_serializing_if = "Option::is_none")]
-        topic: Option<&'e str>,
+        topic: &'e str,
         #[serde(skip_serializing_if = "Option::is_none", flatten)]
         position: Option<PositionJson>,
+        #[serde(flatten)]
+        origin: OriginJson<'e>,
         // `text`, `json` or `binary` follows: see [`message`].
+    },
+    Push {
+        to: &'static str,
+        #[serde(flatten)]
+        origin: OriginJson<'e>,
+        // Likewise.
     },
     Join(Someone<'e>),
     Leave(Someone<'e>),
@@ -39,7 +46,7 @@ enum EventJson<'e> {
 }
 
 /// What stands around the text of an event, in bytes, with a name of usual length.
-const AROUND_TEXT: usize = 128;
+const AROUND_TEXT: usize = 224;
 
 /// Bytes that are looked at together.
 const BLOCK: usize = 64;
@@ -60,6 +67,27 @@ struct PositionJson {
     offset: u64,
 }
 
+/// When a message was taken in, and who has published it.
+#[derive(Serialize)]
+struct OriginJson<'e> {
+    time: CalendarTime,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user: Option<&'e str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connection: Option<String>,
+}
+
+impl<'e> From<&'e Issue> for OriginJson<'e> {
+    fn from(issue: &'e Issue) -> Self {
+        let from = issue.publication.from.as_ref();
+        Self {
+            time: CalendarTime(issue.time),
+            user: from.and_then(Author::user),
+            connection: from.map(|from| from.connection().to_string()),
+        }
+    }
+}
+
 impl From<Position> for PositionJson {
     fn from(position: Position) -> Self {
         Self { epoch: position.epoch_text(), offset: position.offset }
@@ -70,17 +98,26 @@ impl From<Position> for PositionJson {
 pub(crate) fn event(delivery: &Delivery) -> Vec<u8> {
     let topic = delivery.topic.as_ref().filter(|name| name.user().is_none()).map(Name::as_str);
     match &delivery.what {
-        What::Message(publication, _) => {
-            message(topic, delivery.position, publication.message.content())
-        }
+        What::Message(issue) => message(delivery, issue),
         What::Join(who) => written(&EventJson::Join(someone(who, topic))),
         What::Leave(who) => written(&EventJson::Leave(someone(who, topic))),
     }
 }
 
-fn message(topic: Option<&str>, position: Option<Position>, content: &Content) -> Vec<u8> {
+fn message(delivery: &Delivery, issue: &Issue) -> Vec<u8> {
+    let content = issue.publication.message.content();
     let mut event = Vec::with_capacity(content.as_bytes().len() + AROUND_TEXT);
-    write(&mut event, &EventJson::Message { topic, position: position.map(PositionJson::from) });
+    let origin = OriginJson::from(issue);
+    let head = match &delivery.topic {
+        Some(name) if name.user().is_none() => {
+            let position = delivery.position.map(PositionJson::from);
+            EventJson::Message { topic: name.as_str(), position, origin }
+        }
+        Some(_) => EventJson::Push { to: "user", origin },
+        None if issue.to_all => EventJson::Push { to: "all", origin },
+        None => EventJson::Push { to: "connection", origin },
+    };
+    write(&mut event, &head);
     let end = event.pop();
     match content {
         Content::Text(text) => {
@@ -154,6 +191,7 @@ fn someone<'e>(who: &'e Who, topic: Option<&'e str>) -> Someone<'e> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use super::*;
     use crate::hub::{Message, MessageMemory, Publication, Subscribed};
@@ -166,8 +204,10 @@ mod tests {
     fn says(content: impl Into<Content>) -> What {
         let memory = Arc::new(MessageMemory::new(1 << 20));
         let message = Message::new(content, &memory).expect("room");
-        What::Message(Publication { message, key: None, except: None, from: None }, Vec::new())
+        What::said(Publication { message, key: None, except: None, from: None }, TIME)
     }
+
+    const TIME: Duration = Duration::from_millis(951_782_400_123);
 
     fn said(delivery: &Delivery) -> String {
         String::from_utf8(event(delivery)).expect("JSON is text")
@@ -195,11 +235,17 @@ mod tests {
         let position = Some(Position { epoch: 0xab, offset: 7 });
         assert_eq!(
             said(&delivery(says("ä\n"), position)),
-            r#"{"type":"message","topic":"a\"b","epoch":"000000ab","offset":7,"text":"ä\n"}"#
+            concat!(
+                r#"{"type":"message","topic":"a\"b","epoch":"000000ab","offset":7,"#,
+                r#""time":"2000-02-29T00:00:00.123Z","text":"ä\n"}"#
+            )
         );
         assert_eq!(
             said(&delivery(says(vec![0xff, 1]), None)),
-            r#"{"type":"message","topic":"a\"b","binary":"/wE="}"#
+            concat!(
+                r#"{"type":"message","topic":"a\"b","time":"2000-02-29T00:00:00.123Z","#,
+                r#""binary":"/wE="}"#
+            )
         );
         let user = Who::User(Name::new("me").expect("a name"));
         assert_eq!(
@@ -208,8 +254,37 @@ mod tests {
         );
         assert_eq!(
             said(&delivery(says(Content::json("[1, 2]").expect("JSON")), None)),
-            r#"{"type":"message","topic":"a\"b","json":[1, 2]}"#
+            concat!(
+                r#"{"type":"message","topic":"a\"b","time":"2000-02-29T00:00:00.123Z","#,
+                r#""json":[1, 2]}"#
+            )
         );
+    }
+
+    #[test]
+    fn what_is_sent_past_topics_says_to_whom_and_each_message_from_whom() {
+        let node = Node { number: 0, start: 0 };
+        let id = ConnectionId { node, shard: 0, slot: 0, generation: 0 };
+        let me = Name::new("me").expect("a name");
+        let by = |user| {
+            let What::Message(mut issue) = says("hi") else { unreachable!("a message") };
+            issue.publication.from = Some(Author::new(id, user));
+            issue
+        };
+        let of = |topic, to_all, issue: Issue| {
+            let what = What::Message(Issue { to_all, ..issue });
+            said(&Delivery { topic, hash: 0, position: None, what })
+        };
+        let time = r#""time":"2000-02-29T00:00:00.123Z""#;
+        let from = r#""connection":"AAAAAAAAAAAAAAAAAAA","text":"hi"}"#;
+        for (topic, to_all, to) in
+            [(None, false, "connection"), (None, true, "all"), (Some(me.of_user()), false, "user")]
+        {
+            let expected = format!(r#"{{"type":"push","to":"{to}",{time},{from}"#);
+            assert_eq!(of(topic.clone(), to_all, by(None)), expected);
+            let expected = format!(r#"{{"type":"push","to":"{to}",{time},"user":"me",{from}"#);
+            assert_eq!(of(topic, to_all, by(Some(&me))), expected);
+        }
     }
 
     #[test]

@@ -133,9 +133,10 @@ pub(crate) fn subscribed(id: ConnectionId, standing: &Standing) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::time::Duration;
 
     use super::*;
-    use crate::hub::{Content, Message, MessageMemory, What, Who};
+    use crate::hub::{Content, Issue, Message, MessageMemory, What, Who};
     use crate::names::Name;
 
     /// A delivery of this content, as the home made it for these forms.
@@ -146,7 +147,8 @@ mod tests {
         let deflate = Some(Deflate { level: 1, min: 10 });
         let once = |form: &Form| once(*form, &publication, &mut *compressor, deflate);
         let encoded = forms.iter().filter_map(once).collect();
-        let what = What::Message(publication, encoded);
+        let what =
+            What::Message(Issue { publication, time: Duration::ZERO, to_all: false, encoded });
         Delivery { topic: None, hash: 0, position: None, what }
     }
 
@@ -177,7 +179,10 @@ mod tests {
         assert_eq!(said(form(false, 0), &hi), Some(b"\x81\x02hi".to_vec()));
         assert_eq!(form(false, 14), form(false, 0), "one window is compressed for");
         let event = said(form(true, 0), &hi).expect("an event");
-        assert_eq!(event[2..], br#"{"type":"message","text":"hi"}"#[..]);
+        assert_eq!(
+            event[2..],
+            br#"{"type":"push","to":"connection","time":"1970-01-01T00:00:00.000Z","text":"hi"}"#[..]
+        );
         let compressed = said(form(true, 15), &hi).expect("an event");
         assert_eq!(compressed[0], 0xc1);
         assert_eq!(uncompressed(form(true, 15)), form(true, 0));

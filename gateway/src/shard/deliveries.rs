@@ -240,14 +240,18 @@ impl Running {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::hub::{Message, MessageMemory, Publication, What};
 
     fn tell(topic: &str, number: u8) -> Job {
         let memory = Arc::new(MessageMemory::new(1 << 20));
         let message = Message::new(vec![number], &memory).expect("room");
-        let what =
-            What::Message(Publication { message, key: None, except: None, from: None }, Vec::new());
+        let what = What::said(
+            Publication { message, key: None, except: None, from: None },
+            Duration::ZERO,
+        );
         let topic = Some(Name::new(topic).expect("a name"));
         Job::Tell(Arc::new(Delivery { topic, hash: 0, position: None, what }), None)
     }
@@ -344,7 +348,7 @@ mod tests {
             let publication =
                 Publication { message: Arc::clone(&message), key: None, except: None, from: None };
             let topic = Some(Name::new(&number.to_string()).expect("a name"));
-            let what = What::Message(publication, Vec::new());
+            let what = What::said(publication, Duration::ZERO);
             let hash = number as u64;
             Job::Tell(Arc::new(Delivery { topic, hash, position: None, what }), None)
         };

@@ -16,8 +16,8 @@ use super::sockets::Sockets;
 use super::telling::Telling;
 use crate::counters::Counters;
 use crate::hub::{
-    Delivery, Direct, Duty, Hub, Instruction, NotDone, Outcome, Publication, Published, Single,
-    What, Why,
+    Delivery, Direct, Duty, Hub, Instruction, Issue, NotDone, Outcome, Publication, Published,
+    Single, What, Why,
 };
 use crate::kernel::{Ring, Slot};
 use crate::protocol::serve::Event;
@@ -130,7 +130,9 @@ impl<R: Ring> Shard<R> {
             Duty::Deliver(delivery) => self.deliveries.add(Job::Tell(delivery, None)),
             Duty::Order(order) => self.deliveries.add(Job::Order(order)),
             Duty::PublishToAll(publication, reply) => {
-                let what = What::Message(publication, Vec::new());
+                let time = self.connections.sockets.moment().calendar;
+                let encoded = Vec::new();
+                let what = What::Message(Issue { publication, time, to_all: true, encoded });
                 let delivery = Delivery { topic: None, hash: 0, position: None, what };
                 self.deliveries.add(Job::Tell(Arc::new(delivery), Some(reply)));
             }
@@ -216,7 +218,8 @@ impl<R: Ring> Fanout<'_, R> {
         publication: &Publication,
         in_forms: &mut Vec<InForm>,
     ) -> Delivered {
-        let what = What::Message(publication.clone(), Vec::new());
+        let time = self.connections.sockets.moment().calendar;
+        let what = What::said(publication.clone(), time);
         let delivery = Delivery { topic: None, hash: 0, position: None, what };
         let form = self.connections.form_of(slot);
         self.tell_in_form(slot, &delivery, form, in_forms)

@@ -82,8 +82,8 @@ impl<R: Ring> Telling<'_, R> {
             user: self.connections.hub.user(slot),
             topics,
             topics_total,
-            connected_at: self.connections.details.get(slot).map(|(_, at)| moment.unix(at)),
-            active_at: self.silence(slot).map(|silence| moment.unix(moment.now - silence)),
+            connected_at: self.connections.details.get(slot).map(|(_, at)| moment.at(at).as_secs()),
+            active_at: self.silence(slot).map(|silence| moment.at(moment.now - silence).as_secs()),
             backlog: connection.backlog_bytes + self.connections.sockets.frames.bytes(slot),
             account: self.connections.accounts.tell(slot),
         }

@@ -40,6 +40,10 @@ pub struct Ledger {
     /// What the outside was told is not published.
     pub refused: BTreeSet<Label>,
     places: BTreeMap<Place, Label>,
+    /// When what has a place was taken in, as it is told.
+    times: BTreeMap<Place, String>,
+    /// Which publisher is which connection, and of which user.
+    pub members: BTreeMap<u32, (Where, Option<&'static str>)>,
     /// Where those stood who have left.
     pub left_at: Vec<Place>,
     /// Connections by their ids.
@@ -88,6 +92,15 @@ impl Ledger {
     pub fn stands_at(&mut self, place: Place, label: &Label) {
         let other = self.places.entry(place).or_insert_with(|| label.clone());
         assert_eq!(other, label, "two messages in one place");
+    }
+
+    /// A message was taken in at a time.
+    ///
+    /// # Panics
+    /// Another was told before.
+    pub fn was_taken_in(&mut self, place: Place, time: &str) {
+        let other = self.times.entry(place).or_insert_with(|| time.to_owned());
+        assert_eq!(other, time, "one message was taken in at two times");
     }
 
     /// The messages that stand behind a place in its topic.

@@ -96,9 +96,11 @@ pub struct LinePeer {
 }
 
 /// The first message of a publisher that fits a line. There are none before it.
-fn own(plan: &Plan, topic: &str) -> Label {
+fn own(plan: &Plan, topic: &str, place: Where) -> Label {
     let mut ledger = plan.ledger.borrow_mut();
-    let stream = Stream { publisher: ledger.publisher(), target: To::Topic(topic.to_owned()) };
+    let publisher = ledger.publisher();
+    ledger.members.insert(publisher, (place, None));
+    let stream = Stream { publisher, target: To::Topic(topic.to_owned()) };
     let labels = (1..).map(|number| Label { stream: stream.clone(), number });
     let fits = |label: &Label| {
         let Message { is_text, bytes, .. } = label.message();
@@ -114,7 +116,7 @@ impl LinePeer {
         let temper = random.pick(&TEMPERS);
         let topic = (temper == Temper::Staying)
             .then(|| format!("rooms/{}", ROOMS[random.below(plan.rooms)]));
-        let own = topic.as_deref().map(|topic| own(plan, topic));
+        let own = topic.as_deref().map(|topic| own(plan, topic, (plan.shard, index)));
         let mut units: Vec<Vec<u8>> = Vec::new();
         if let (Some(topic), Some(own)) = (&topic, &own) {
             units.push(format!("+{topic}\n").into());

@@ -50,13 +50,15 @@ impl Listener {
         (publisher, index): (u32, usize),
         since: Option<Place>,
     ) -> Self {
+        let place = (plan.shard, index);
+        plan.ledger.borrow_mut().members.insert(publisher, (place, user));
         Self {
             plan: plan.clone(),
             route,
             topic: topic.to_owned(),
             user,
             publisher,
-            place: (plan.shard, index),
+            place,
             since,
             recovers: false,
             is_told: false,
@@ -103,13 +105,17 @@ impl Listener {
         let event: Value = serde_json::from_slice(&message.bytes).expect("JSON");
         match text(&event, "type").unwrap_or_default() {
             "subscribed" => self.subscribed(&event),
-            "message" => {
+            kind @ ("message" | "push") => {
                 let label = Label::of(&told(&event));
-                let topic = text(&event, "topic");
-                match &label.stream.target {
-                    To::Topic(name) => assert_eq!(topic, Some(&**name), "{event}"),
-                    _ => assert_eq!(topic, None, "{event}"),
-                }
+                let (topic, to) = (text(&event, "topic"), text(&event, "to"));
+                let expected = match &label.stream.target {
+                    To::Topic(name) => ("message", Some(&**name), None),
+                    To::User(_) => ("push", None, Some("user")),
+                    To::Connection(_) | To::Handler(_) => ("push", None, Some("connection")),
+                    To::All => ("push", None, Some("all")),
+                };
+                assert_eq!((kind, topic, to), expected, "{event}");
+                self.has_origin(&label, &event);
                 self.published(&label, place(&event));
             }
             kind @ ("join" | "leave") => self.presence(&event, kind == "join"),
@@ -241,6 +247,23 @@ impl Listener {
         self.counts(label);
     }
 
+    /// Who has published it is told, and all are told the same time.
+    fn has_origin(&self, label: &Label, event: &Value) {
+        let mut ledger = self.plan.ledger.borrow_mut();
+        let (id, user) = (text(event, "connection"), text(event, "user"));
+        match ledger.members.get(&label.stream.publisher).copied() {
+            Some((place, name)) => {
+                ledger.is_id_of(id.expect("who has published it"), place);
+                assert_eq!(user, name, "{event}");
+            }
+            None => assert_eq!((id, user), (None, None), "{event}"),
+        }
+        let time = text(event, "time").expect("a time");
+        if let Some(place) = place(event) {
+            ledger.was_taken_in(place, time);
+        }
+    }
+
     /// Whether it may hear this at all.
     fn may_hear(&self, label: &Label) {
         let ledger = self.plan.ledger.borrow();
@@ -336,7 +359,7 @@ fn place(event: &Value) -> Option<Place> {
 fn told(event: &Value) -> Message {
     match (text(event, "text"), text(event, "binary")) {
         (Some(text), None) => Message { is_text: true, compressed: false, bytes: text.into() },
-        (None, Some(binary)) => {
+        (None, Some(binary)) if event.get("json").is_none() => {
             let bytes = STANDARD.decode(binary).expect("base64");
             Message { is_text: false, compressed: false, bytes }
         }

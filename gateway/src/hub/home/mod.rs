@@ -18,12 +18,12 @@ use topic::{Extra, Topic};
 
 pub(crate) use topic::Subscribers;
 
-use super::delivery::{Delivery, What, Who};
+use super::delivery::{Delivery, Issue, What, Who};
 use super::history::{History, Portion, Stands};
 use super::mail::{Fetch, Joined, Left, Recovered, Standing};
 use super::presence::Members;
 use super::rules::TopicRules;
-use super::{EncodeOnce, NotDone, Past, Publication};
+use super::{EncodeOnce, Moment, NotDone, Past, Publication};
 use crate::hub::Hashed;
 use crate::names::{Address, Name, TopicRule};
 
@@ -288,12 +288,12 @@ impl Home {
         &mut self,
         named: Hashed<'_>,
         publication: Publication,
-        now: Duration,
+        moment: Moment,
         encode_once: EncodeOnce<'_>,
     ) -> Result<Ordered, NotDone> {
         let index = self.find_or_add(named, false)?;
         let Some(topic) = self.topics.get_mut(index as usize) else {
-            let what = What::Message(publication, Vec::new());
+            let what = What::said(publication, moment.calendar);
             let Hashed { hash, name } = named;
             let topic = Some(name.clone());
             let delivery = Arc::new(Delivery { topic, hash, position: None, what });
@@ -301,14 +301,15 @@ impl Home {
         };
         let forms = topic.forms().into_iter();
         let encoded = forms.filter_map(|form| encode_once(form, &publication)).collect();
-        let mut ordered = topic.tell(named.hash, What::Message(publication, encoded));
+        let issue = Issue { publication, time: moment.calendar, to_all: false, encoded };
+        let mut ordered = topic.tell(named.hash, What::Message(issue));
         if let Some(Extra { rule, history: Some(history), .. }) = topic.extra.as_deref_mut() {
             let delivery =
                 Arc::get_mut(&mut ordered.delivery).expect("nobody else has a new delivery yet");
             delivery.position = Some(history.advance());
             let room = self.bounds.history_bytes - (self.held.bytes - history.held());
             let kept = plainly(&ordered.delivery);
-            self.held.change(history, |history| history.keep(now, kept, rule, room));
+            self.held.change(history, |history| history.keep(moment.now, kept, rule, room));
             // A message too large to be kept leaves none.
             self.drop_if_idle(index);
         }
@@ -427,9 +428,9 @@ impl Home {
 /// A delivery to be kept: without what only those who get it now have use for.
 fn plainly(delivery: &Arc<Delivery>) -> Arc<Delivery> {
     match &delivery.what {
-        What::Message(publication, encoded) if !encoded.is_empty() => Arc::new(Delivery {
+        What::Message(issue) if !issue.encoded.is_empty() => Arc::new(Delivery {
             topic: delivery.topic.clone(),
-            what: What::Message(publication.clone(), Vec::new()),
+            what: What::said(issue.publication.clone(), issue.time),
             ..**delivery
         }),
         _ => Arc::clone(delivery),

@@ -8,7 +8,7 @@ use super::topic::{Extra, Topic};
 use crate::hub::Hashed;
 use crate::hub::delivery::Delivery;
 use crate::hub::history::Missed;
-use crate::hub::{Excerpt, Kept, Moment, NotDone, Outcome, Presence};
+use crate::hub::{Excerpt, Issue, Kept, Moment, NotDone, Outcome, Presence, What};
 use crate::names::Position;
 
 /// How many of the largest topics are told.
@@ -86,8 +86,11 @@ impl Home {
         self.held.change(history, |history| history.expire(now, rule));
         let Missed { deliveries, gap } = history.since(since, limit);
         let kept = |delivery: &Arc<Delivery>| {
-            let publication = delivery.publication()?.clone();
-            Some(Kept { offset: delivery.position?.offset, publication: Arc::new(publication) })
+            let What::Message(Issue { publication, time, .. }) = &delivery.what else {
+                return None;
+            };
+            let publication = Arc::new(publication.clone());
+            Some(Kept { offset: delivery.position?.offset, time: *time, publication })
         };
         let messages = deliveries.iter().filter_map(kept).collect();
         let position = history.position();
