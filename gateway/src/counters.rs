@@ -182,8 +182,8 @@ counters! {
     present,
     /// Members that were not listed because of the bound.
     presence_full,
-    /// Joins and leaves that were not told, because too many are present on their topic.
-    presence_untold,
+    /// Joins and leaves that were told as counts, because many are present on their topic.
+    presence_counted,
     /// Topics that could not come to be because of the bound.
     topics_full,
     /// Mail taken in, from other shards, other threads and itself.

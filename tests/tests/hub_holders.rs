@@ -186,6 +186,11 @@ fn all_who_come_back_at_once_get_what_they_missed() {
                     for offset in 1..=COUNT {
                         assert_eq!(event(peer)["offset"], offset);
                     }
+                    let told = event(peer);
+                    assert_eq!(
+                        (&told["type"], &told["offset"]),
+                        (&"replayed".into(), &COUNT.into())
+                    );
                 }
             });
         }

@@ -19,6 +19,16 @@ const CONFIGURATION: &str = r#"
     name = "quick/{room}"
     presence = true
     linger = "0s"
+    [[topic]]
+    name = "crowd/{room}"
+    presence = true
+    linger = "0s"
+    presence_events = 3
+    [[topic]]
+    name = "kept/{room}"
+    presence = true
+    linger = "0s"
+    history = 10
     [[route]]
     path = "/events/{kind}/{room}"
     handler = "hub?topic={kind}/{room}&events=on&user=query.user"
@@ -81,6 +91,74 @@ fn expect_present(gateway: &HubGateway, topic: &str, expected: &[(&str, u32)]) {
 fn leave(gateway: &HubGateway, member: Member) {
     drop(member.peer);
     gateway.expect_gone(member.id);
+}
+
+#[test]
+fn who_subscribes_is_told_who_is_there() {
+    let gateway = start();
+    let mut first = gateway.open("/events/quick/a?user=ann");
+    let standing = event(&mut first);
+    assert_eq!(standing["present"], json!({"total": 1, "members": [{"user": "ann"}]}));
+    let stranger = gateway.open("/plain/quick/a");
+    expect(&mut first, "join", "quick/a", "ann");
+    assert_eq!(event(&mut first)["type"], "join");
+    let mut second = gateway.open("/events/quick/a?user=bo");
+    let connection = stranger.id.to_string();
+    assert_eq!(
+        event(&mut second)["present"],
+        json!({
+            "total": 3,
+            "members": [{"user": "ann"}, {"user": "bo"}, {"connection": connection}],
+        })
+    );
+    let many: Vec<_> =
+        (0..31).map(|number| gateway.open(&format!("/plain/quick/a?user={number}"))).collect();
+    let mut late = gateway.open("/events/quick/a?user=late");
+    assert_eq!(event(&mut late)["present"], json!({"total": 35}), "too many to be listed");
+    drop(many);
+    let mut nothing = gateway.open("/events/plain/a?user=ann");
+    assert!(event(&mut nothing)["present"].is_null(), "presence is not kept");
+}
+
+#[test]
+fn who_comes_while_one_is_told_what_it_missed_is_told_as_well() {
+    let gateway = start();
+    (0..5).for_each(|_| _ = gateway.publish(topic("kept/a"), "missed"));
+    let mut back = gateway.open("/events/kept/a?user=back&since=00000000:0");
+    assert_eq!(event(&mut back)["replay"], 5);
+    let told: Vec<Value> = (0..7).map(|_| event(&mut back)).collect();
+    let count = |what: &str| told.iter().filter(|event| event["type"] == what).count();
+    assert_eq!((count("message"), count("replayed"), count("join")), (5, 1, 1), "{told:?}");
+}
+
+#[test]
+fn of_a_crowd_is_told_how_many_came_and_went() {
+    let gateway = start();
+    let mut watcher = watch(&gateway, "/events/crowd/a?user=watcher");
+    expect(&mut watcher, "join", "crowd/a", "watcher");
+    let open = |number| gateway.open(&format!("/plain/crowd/a?user={number}"));
+    let few: Vec<_> = (1..3).map(open).collect();
+    expect(&mut watcher, "join", "crowd/a", "1");
+    expect(&mut watcher, "join", "crowd/a", "2");
+    let mut all: Vec<_> = few.into_iter().chain((3..13).map(open)).collect();
+    leave(&gateway, all.pop().expect("many"));
+    // However they fall into seconds.
+    let (mut joined, mut left, mut events) = (0, 0, 0);
+    let began = Instant::now();
+    while (joined, left) != (10, 1) {
+        let told = event(&mut watcher);
+        assert_eq!((&told["type"], &told["topic"]), (&json!("presence"), &json!("crowd/a")));
+        joined += told["joined"].as_u64().expect("a number");
+        left += told["left"].as_u64().expect("a number");
+        assert_eq!(told["total"], 3 + joined - left, "{told}");
+        events += 1;
+    }
+    let seconds = began.elapsed().as_secs();
+    assert!(events <= 2 + seconds, "{events} events in {seconds} seconds");
+    assert_eq!(gateway.counters().presence_counted, 11);
+    // With few again, each is told by itself.
+    all.drain(2..).for_each(|member| leave(&gateway, member));
+    while event(&mut watcher)["type"] == "presence" {}
 }
 
 #[test]

@@ -120,6 +120,14 @@ impl Hearing {
             self.may_jump |= gap;
             return Ok(());
         }
+        if event.starts_with(br#"{"type":"gap""#) {
+            (self.gap, self.may_jump) = (true, true);
+            self.last = offset;
+            return Ok(());
+        }
+        if event.starts_with(br#"{"type":"replayed""#) && offset == self.last {
+            return Ok(());
+        }
         if self.stands.is_none() {
             return Err("a message came before it was told where the topic stands".into());
         }

@@ -25,6 +25,13 @@ pub(crate) enum What {
     Join(Who),
     /// Someone left, likewise.
     Leave(Who),
+    /// So many came and left since this was told last, and so many are there now: told in place of
+    /// each by itself where many are present.
+    Counts {
+        joined: u32,
+        left: u32,
+        total: u64,
+    },
 }
 
 /// A message, as it is told.
@@ -48,6 +55,17 @@ pub(crate) enum Who {
     Connection(Arc<str>),
 }
 
+impl Who {
+    /// What one more record of it may hold, in bytes.
+    pub(super) fn held(&self) -> u64 {
+        let text = match self {
+            Self::User(name) => name.as_str(),
+            Self::Connection(id) => id,
+        };
+        (size_of::<Self>() + text.len() + 2 * size_of::<usize>()) as u64
+    }
+}
+
 impl What {
     /// A message that was taken in at this time, counted from 1970.
     pub(crate) fn said(publication: Publication, time: Duration) -> Self {
@@ -60,7 +78,7 @@ impl Delivery {
     pub(crate) fn except(&self) -> Option<ConnectionId> {
         match &self.what {
             What::Message(message) => message.publication.except,
-            What::Join(_) | What::Leave(_) => None,
+            What::Join(_) | What::Leave(_) | What::Counts { .. } => None,
         }
     }
 
@@ -68,7 +86,7 @@ impl Delivery {
     pub(crate) fn publication(&self) -> Option<&Publication> {
         match &self.what {
             What::Message(message) => Some(&message.publication),
-            What::Join(_) | What::Leave(_) => None,
+            What::Join(_) | What::Leave(_) | What::Counts { .. } => None,
         }
     }
 
@@ -76,7 +94,7 @@ impl Delivery {
     pub(crate) fn encoded(&self, form: Form) -> Option<&Encoded> {
         match &self.what {
             What::Message(message) => message.encoded.iter().find(|encoded| encoded.form() == form),
-            What::Join(_) | What::Leave(_) => None,
+            What::Join(_) | What::Leave(_) | What::Counts { .. } => None,
         }
     }
 

@@ -27,6 +27,8 @@ pub(crate) struct Stands {
     pub(crate) behind: Option<Position>,
     /// It has missed something that is not.
     pub(crate) gap: bool,
+    /// How many messages that are kept it is told.
+    pub(crate) count: u64,
 }
 
 /// How far what is kept is behind a position.
@@ -131,7 +133,8 @@ impl History {
         };
         let offset = self.oldest() + skip as u64 - 1;
         let behind = Position { offset, ..self.position };
-        Stands { behind: (skip < self.kept.len()).then_some(behind), gap }
+        let count = self.kept.len().saturating_sub(skip) as u64;
+        Stands { behind: (count > 0).then_some(behind), gap, count }
     }
 
     /// The next portion of what was published behind a message: up to `bytes` of it, and one
@@ -261,7 +264,10 @@ mod tests {
             publish(&mut history, now, 10);
         }
         let at = |epoch: u32, offset: u64| Position { epoch, offset };
-        let stands = |behind, gap| Stands { behind, gap };
+        let stands = |behind: Option<Position>, gap| {
+            let count = behind.map_or(0, |behind| 5 - behind.offset);
+            Stands { behind, gap, count }
+        };
         // 3, 4 and 5 are kept.
         let since = |epoch, offset| history.stands(Past::Since(at(epoch, offset)));
         assert_eq!(since(5, 5), stands(None, false));

@@ -64,7 +64,11 @@ pub(crate) fn lines(settings: &Settings, shards: usize) -> Vec<Line> {
             of(recovering, Recoveries::CURSOR_BYTES) + SlotSet::bytes(slots),
             RECOVERING,
         ),
-        Line::new(Owner::Presence, of(present, Home::PRESENT_BYTES), &["hub.present"]),
+        Line::new(
+            Owner::Presence,
+            of(present, Home::PRESENT_BYTES) + SlotSet::bytes(topics),
+            &["hub.present", "hub.topics"],
+        ),
         // All of them may have one home: that has then what the others have not.
         Line::new(
             Owner::Denied,

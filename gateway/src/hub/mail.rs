@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::delivery::{Delivery, Who};
 use super::door::Reply;
 use super::history::Portion;
+use super::presence::Roll;
 use super::recoveries::Key;
 use super::{Errand, Finding, Form, Message, Past, Publication, Why};
 use crate::kernel::Peer;
@@ -107,6 +108,10 @@ pub(crate) struct Standing {
     pub(crate) gap: bool,
     /// It missed something that is kept: what is behind this.
     pub(crate) behind: Option<Position>,
+    /// How many messages that is, as things stand.
+    pub(crate) replay: u64,
+    /// Who is present, if that is kept.
+    pub(crate) present: Option<Roll>,
     /// The number of the command that asked for the subscription.
     pub(crate) tag: Option<u32>,
     /// What it may be asked for with again, if somebody outside has asked for it.

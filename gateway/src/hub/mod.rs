@@ -71,6 +71,7 @@ pub(crate) use mail::{
     Ask, Direct, Fetch, Handed, Instruction, Mail, Order, Recovered, Single, Standing, Subscribed,
 };
 pub(crate) use neighbours::Neighbours;
+pub(crate) use presence::Roll;
 pub(crate) use recoveries::Recoveries;
 
 use mail::ToPublish;
@@ -153,7 +154,7 @@ impl Hub {
         let epoch = common.node.start ^ (post.index() as u32).wrapping_mul(0x85eb_ca6b);
         Self {
             local: Local::new(local),
-            home: Home::new(Arc::clone(&settings.rules), home, epoch),
+            home: Home::new(Arc::clone(&settings.rules), home, epoch, Arc::clone(&common.memory)),
             recoveries: Recoveries::new(settings.slots),
             neighbours: Neighbours::new(common.clone(), post.index()),
             common,

@@ -1,16 +1,42 @@
 //! Who is on a topic.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::delivery::Who;
-use super::{Moment, Present};
+use super::delivery::{What, Who};
+use super::{MessageMemory, Moment, Present};
 use crate::names::ConnectionId;
+
+/// The most members that one who subscribes is told by name.
+const ROLL_MOST: usize = 32;
+
+/// How long it is counted who comes and goes before it is told.
+const COUNTED_FOR: Duration = Duration::from_secs(1);
 
 /// Those who are on one topic.
 #[derive(Default)]
 pub(crate) struct Members {
     here: BTreeMap<Who, Here>,
+    /// How many came and left of whom that was not told yet.
+    joined: u32,
+    left: u32,
+    /// When that was told last.
+    told_at: Option<Duration>,
+}
+
+/// How many are on a topic, and who, as long as they are few.
+pub(crate) struct Roll {
+    pub(crate) total: u64,
+    /// `None` if they are too many, or no memory is left for their names.
+    pub(crate) members: Option<RollCall>,
+}
+
+/// Who they are, counted among what messages hold: they may be gone before this is told.
+pub(crate) struct RollCall {
+    who: Vec<Who>,
+    held: u64,
+    memory: Arc<MessageMemory>,
 }
 
 /// One of them.
@@ -78,6 +104,34 @@ impl Members {
         gone
     }
 
+    /// Someone comes, or goes, of which is told by number only.
+    pub(crate) fn count(&mut self, comes: bool) {
+        let count = if comes { &mut self.joined } else { &mut self.left };
+        *count = count.saturating_add(1);
+    }
+
+    /// Whether anyone was counted of whom was not told yet.
+    pub(crate) fn has_counts(&self) -> bool {
+        self.joined > 0 || self.left > 0
+    }
+
+    /// What was counted, to be told now; `None` if that was told a moment ago.
+    pub(crate) fn take_counts(&mut self, now: Duration) -> Option<What> {
+        if self.told_at.is_some_and(|told_at| now.saturating_sub(told_at) < COUNTED_FOR) {
+            return None;
+        }
+        self.told_at = Some(now);
+        let (joined, left) = (std::mem::take(&mut self.joined), std::mem::take(&mut self.left));
+        Some(What::Counts { joined, left, total: self.here.len() as u64 })
+    }
+
+    /// How many there are, and who, as long as they are few.
+    pub(crate) fn roll(&self, memory: &Arc<MessageMemory>) -> Roll {
+        let are_few = self.here.len() <= ROLL_MOST;
+        let members = if are_few { RollCall::new(self.here.keys(), memory) } else { None };
+        Roll { total: self.here.len() as u64, members }
+    }
+
     /// The first of them, in the order of their names, as told at this `moment`.
     pub(crate) fn list(&self, limit: usize, moment: Moment) -> Vec<Present> {
         let present = |(who, here): (&Who, &Here)| {
@@ -92,10 +146,73 @@ impl Members {
     }
 }
 
+impl RollCall {
+    /// `None` if no memory is left for it.
+    fn new<'w>(
+        who: impl Iterator<Item = &'w Who> + Clone,
+        memory: &Arc<MessageMemory>,
+    ) -> Option<Self> {
+        let held = who.clone().map(Who::held).sum();
+        let memory = memory.take(held).then(|| Arc::clone(memory))?;
+        Some(Self { who: who.cloned().collect(), held, memory })
+    }
+
+    pub(crate) fn who(&self) -> &[Who] {
+        &self.who
+    }
+}
+
+impl Drop for RollCall {
+    fn drop(&mut self) {
+        self.memory.give_back(self.held);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::names::Name;
+
+    #[test]
+    fn who_comes_and_goes_is_counted_and_told_once_a_second() {
+        let second = Duration::from_secs(1);
+        let mut members = Members::default();
+        for number in 0..3 {
+            members.join(Who::Connection(number.to_string().into()), second);
+            members.count(true);
+        }
+        members.count(false);
+        let counts = |told: Option<What>| match told {
+            Some(What::Counts { joined, left, total }) => Some((joined, left, total)),
+            _ => None,
+        };
+        assert_eq!(counts(members.take_counts(second)), Some((3, 1, 3)));
+        assert!(!members.has_counts());
+        members.count(false);
+        assert_eq!(counts(members.take_counts(second + second / 2)), None, "a moment ago");
+        assert!(members.has_counts());
+        assert_eq!(counts(members.take_counts(second * 2)), Some((0, 1, 3)));
+    }
+
+    #[test]
+    fn a_roll_is_called_as_long_as_they_are_few_and_there_is_memory() {
+        let memory = Arc::new(MessageMemory::new(20_000));
+        let mut members = Members::default();
+        for number in 0..ROLL_MOST {
+            members.join(Who::Connection(number.to_string().into()), Duration::ZERO);
+        }
+        let roll = members.roll(&memory);
+        let called = roll.members.as_ref().map(|call| call.who().len());
+        assert_eq!((roll.total, called), (ROLL_MOST as u64, Some(ROLL_MOST)));
+        let held = memory.used();
+        let full = Arc::new(MessageMemory::new(held - 1));
+        assert!(members.roll(&full).members.is_none() && full.used() == 0);
+        drop(roll);
+        assert_eq!(memory.used(), 0);
+        members.join(Who::Connection("one more".into()), Duration::ZERO);
+        let roll = members.roll(&memory);
+        assert_eq!((roll.total, roll.members.is_none()), (ROLL_MOST as u64 + 1, true));
+    }
 
     #[test]
     fn a_quick_reconnect_is_no_leave() {

@@ -63,6 +63,11 @@ impl Recoveries {
         }
     }
 
+    /// Whether a subscription was told where it stands, and is told what it missed.
+    pub(crate) fn is_under_way(&self, key: Key) -> bool {
+        self.cursors.contains_key(&key)
+    }
+
     /// A subscription has yet to be told what is kept behind a message.
     pub(crate) fn begin(&mut self, whose: &Subscribed, behind: Position) {
         let key = whose.key();

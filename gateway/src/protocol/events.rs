@@ -5,7 +5,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 
-use crate::hub::{Author, CalendarTime, Content, Delivery, Issue, Standing, Text, What, Who};
+use crate::hub::{Author, CalendarTime, Content, Delivery, Issue, Roll, Standing, Text, What, Who};
 use crate::names::{ConnectionId, Name, Position};
 
 /// Everything that those who want events are told, as JSON.
@@ -36,12 +36,32 @@ enum EventJson<'e> {
         connection: String,
         #[serde(skip_serializing_if = "Option::is_none", flatten)]
         position: Option<PositionJson>,
+        /// How many messages follow that were published before.
+        #[serde(skip_serializing_if = "is_zero")]
+        replay: u64,
         /// Messages that the subscriber missed are no longer kept.
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         gap: bool,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        present: Option<RollJson<'e>>,
         /// What the subscription can be asked for with again.
         #[serde(skip_serializing_if = "Option::is_none")]
         resume: Option<&'e str>,
+    },
+    Unsubscribed {
+        /// Of the command that it answers.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<u32>,
+        topic: &'e str,
+    },
+    Replayed(PlaceJson<'e>),
+    Gap(PlaceJson<'e>),
+    Presence {
+        #[serde(skip_serializing_if = "Option::is_none")]
+        topic: Option<&'e str>,
+        joined: u32,
+        left: u32,
+        total: u64,
     },
 }
 
@@ -65,6 +85,36 @@ struct Someone<'e> {
 struct PositionJson {
     epoch: String,
     offset: u64,
+}
+
+/// Where a topic stands.
+#[derive(Serialize)]
+struct PlaceJson<'e> {
+    topic: &'e str,
+    #[serde(skip_serializing_if = "Option::is_none", flatten)]
+    position: Option<PositionJson>,
+}
+
+impl<'e> PlaceJson<'e> {
+    fn new(topic: &'e Name, position: Option<Position>) -> Self {
+        Self { topic: topic.as_str(), position: position.map(PositionJson::from) }
+    }
+}
+
+/// How many are present, and who.
+#[derive(Serialize)]
+struct RollJson<'e> {
+    total: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    members: Option<Vec<Someone<'e>>>,
+}
+
+impl<'e> From<&'e Roll> for RollJson<'e> {
+    fn from(roll: &'e Roll) -> Self {
+        let call = roll.members.as_ref();
+        let members = call.map(|call| call.who().iter().map(|who| someone(who, None)).collect());
+        Self { total: roll.total, members }
+    }
 }
 
 /// When a message was taken in, and who has published it.
@@ -101,6 +151,9 @@ pub(crate) fn event(delivery: &Delivery) -> Vec<u8> {
         What::Message(issue) => message(delivery, issue),
         What::Join(who) => written(&EventJson::Join(someone(who, topic))),
         What::Leave(who) => written(&EventJson::Leave(someone(who, topic))),
+        What::Counts { joined, left, total } => {
+            written(&EventJson::Presence { topic, joined: *joined, left: *left, total: *total })
+        }
     }
 }
 
@@ -139,15 +192,37 @@ fn message(delivery: &Delivery, issue: &Issue) -> Vec<u8> {
 
 /// What a subscriber that wants events is told first.
 pub(crate) fn subscribed(connection: ConnectionId, standing: &Standing) -> Vec<u8> {
-    let Standing { whose, position, gap, tag, resume, .. } = standing;
+    let Standing { whose, position, gap, replay, present, tag, resume, .. } = standing;
     written(&EventJson::Subscribed {
         id: *tag,
         topic: whose.name.as_str(),
         connection: connection.to_string(),
         position: position.map(PositionJson::from),
+        replay: *replay,
         gap: *gap,
+        present: present.as_ref().map(RollJson::from),
         resume: resume.as_deref(),
     })
+}
+
+/// What a subscriber is told if messages are missing in front of what it is told next.
+pub(crate) fn gap(topic: &Name, position: Option<Position>) -> Vec<u8> {
+    written(&EventJson::Gap(PlaceJson::new(topic, position)))
+}
+
+/// What a subscriber is told behind what was published before.
+pub(crate) fn replayed(topic: &Name, position: Option<Position>) -> Vec<u8> {
+    written(&EventJson::Replayed(PlaceJson::new(topic, position)))
+}
+
+/// What one is told whose subscription has ended.
+pub(crate) fn unsubscribed(topic: &Name, tag: Option<u32>) -> Vec<u8> {
+    written(&EventJson::Unsubscribed { id: tag, topic: topic.as_str() })
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 fn written(event: &EventJson<'_>) -> Vec<u8> {
@@ -295,19 +370,29 @@ mod tests {
         let address = Address { shard: 0, slot: 0, generation: 0 };
         let whose = Subscribed { name, hash: 0, address, serial: 0 };
         let position = Some(Position { epoch: 0xab, offset: 7 });
-        let mut standing =
-            Standing { whose, position, gap: true, behind: None, tag: None, resume: None };
+        let mut standing = Standing {
+            whose,
+            position,
+            gap: true,
+            behind: None,
+            replay: 3,
+            present: None,
+            tag: None,
+            resume: None,
+        };
         let said = |standing: &Standing| String::from_utf8(subscribed(id, standing)).expect("text");
         assert_eq!(
             said(&standing),
             concat!(
                 r#"{"type":"subscribed","topic":"t","connection":"AAAAAAAAAAAAAAAAAAA","#,
-                r#""epoch":"000000ab","offset":7,"gap":true}"#
+                r#""epoch":"000000ab","offset":7,"replay":3,"gap":true}"#
             )
         );
         standing = Standing {
             position: None,
             gap: false,
+            replay: 0,
+            present: Some(Roll { total: 40, members: None }),
             tag: Some(7),
             resume: Some("eyJ0".into()),
             ..standing
@@ -316,8 +401,17 @@ mod tests {
             said(&standing),
             concat!(
                 r#"{"type":"subscribed","id":7,"topic":"t","connection":"AAAAAAAAAAAAAAAAAAA","#,
-                r#""resume":"eyJ0"}"#
+                r#""present":{"total":40},"resume":"eyJ0"}"#
             )
         );
+        let topic = Name::new("t").expect("a name");
+        for (event, expected) in [
+            (gap(&topic, position), r#"{"type":"gap","topic":"t","epoch":"000000ab","offset":7}"#),
+            (replayed(&topic, None), r#"{"type":"replayed","topic":"t"}"#),
+            (unsubscribed(&topic, None), r#"{"type":"unsubscribed","topic":"t"}"#),
+            (unsubscribed(&topic, Some(4)), r#"{"type":"unsubscribed","id":4,"topic":"t"}"#),
+        ] {
+            assert_eq!(String::from_utf8(event).expect("text"), expected);
+        }
     }
 }

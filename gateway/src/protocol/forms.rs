@@ -11,7 +11,7 @@ use crate::config::stack::Deflate;
 use crate::connection::Connection;
 use crate::hub::{Delivery, Encoded, Form, Publication, Standing};
 use crate::memory::Compressor;
-use crate::names::ConnectionId;
+use crate::names::{ConnectionId, Name, Position};
 
 /// The window of what is compressed for many, in bits: what nearly all clients agree to. There is
 /// one: a peer must not choose what work it makes.
@@ -130,6 +130,22 @@ pub(crate) fn subscribed(id: ConnectionId, standing: &Standing) -> Vec<u8> {
     plain(Kind::Text, &events::subscribed(id, standing))
 }
 
+/// What a subscriber is told whose replay has a gap in front of what comes next, likewise.
+pub(crate) fn gap(topic: &Name, position: Option<Position>) -> Vec<u8> {
+    plain(Kind::Text, &events::gap(topic, position))
+}
+
+/// What a subscriber is told behind all that was published before, likewise.
+pub(crate) fn replayed(topic: &Name, position: Option<Position>) -> Vec<u8> {
+    plain(Kind::Text, &events::replayed(topic, position))
+}
+
+/// What one is told whose subscription has ended, for the command with this number or because
+/// somebody outside has ended it.
+pub(crate) fn unsubscribed(topic: &Name, tag: Option<u32>) -> Vec<u8> {
+    plain(Kind::Text, &events::unsubscribed(topic, tag))
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -137,7 +153,6 @@ mod tests {
 
     use super::*;
     use crate::hub::{Content, Issue, Message, MessageMemory, What, Who};
-    use crate::names::Name;
 
     /// A delivery of this content, as the home made it for these forms.
     fn of(content: impl Into<Content>, forms: &[Form], compressor: &mut Compressor) -> Delivery {
@@ -179,10 +194,9 @@ mod tests {
         assert_eq!(said(form(false, 0), &hi), Some(b"\x81\x02hi".to_vec()));
         assert_eq!(form(false, 14), form(false, 0), "one window is compressed for");
         let event = said(form(true, 0), &hi).expect("an event");
-        assert_eq!(
-            event[2..],
-            br#"{"type":"push","to":"connection","time":"1970-01-01T00:00:00.000Z","text":"hi"}"#[..]
-        );
+        let text =
+            br#"{"type":"push","to":"connection","time":"1970-01-01T00:00:00.000Z","text":"hi"}"#;
+        assert_eq!(event[2..], text[..]);
         let compressed = said(form(true, 15), &hi).expect("an event");
         assert_eq!(compressed[0], 0xc1);
         assert_eq!(uncompressed(form(true, 15)), form(true, 0));

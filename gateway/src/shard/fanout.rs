@@ -179,7 +179,7 @@ impl<R: Ring> Fanout<'_, R> {
         }
         let delivered = match &running.job {
             Job::Tell(delivery, _) => {
-                if subscriber.is_pending() || self.is_except(slot, delivery) {
+                if self.is_told_later(subscriber, delivery) || self.is_except(slot, delivery) {
                     return None;
                 }
                 let delivery = Arc::clone(delivery);
@@ -206,11 +206,15 @@ impl<R: Ring> Fanout<'_, R> {
         instruction: &Instruction,
         topic: Option<u32>,
     ) -> Delivered {
-        if self.connections.obey(slot, instruction, topic).is_ok() {
-            Delivered::Taken
-        } else {
-            Delivered::Refused
-        }
+        self.connections.obey(slot, instruction, topic).unwrap_or(Delivered::Refused)
+    }
+
+    /// Whether a subscriber is told this by its topic's home, or was not there yet. Who comes and
+    /// who goes while it is told what it missed, it is told at once: the home keeps none of that.
+    fn is_told_later(&self, subscriber: Subscriber, delivery: &Delivery) -> bool {
+        let is_kept = delivery.publication().is_some();
+        let key = (subscriber.slot(), delivery.hash);
+        subscriber.is_pending() && (is_kept || !self.connections.hub.recoveries.is_under_way(key))
     }
 
     fn is_except(&self, slot: Slot, delivery: &Delivery) -> bool {

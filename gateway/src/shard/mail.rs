@@ -191,9 +191,10 @@ impl<R: Ring> Fanout<'_, R> {
                     Delivered::TooLarge => Err(NotDone::TooLarge),
                     Delivered::Waits => return None,
                 },
-                Single::Do(instruction) => {
-                    self.connections.obey(slot, instruction, None).map(|()| Outcome::Done(1))
-                }
+                Single::Do(instruction) => match self.connections.obey(slot, instruction, None) {
+                    Ok(Delivered::Waits) => return None,
+                    done => done.map(|_| Outcome::Done(1)),
+                },
                 Single::Tell(what) => {
                     self.tell_handler(slot, what.bytes()).map(|()| Outcome::Done(1))
                 }
@@ -248,7 +249,7 @@ pub(super) fn count_hub(counters: &mut Counters, hub: &mut Hub) {
     counters.history_bytes = hub.home.history_bytes();
     counters.present = hub.home.present().into();
     counters.presence_full = hub.home.counts.presence_full;
-    counters.presence_untold = hub.home.counts.presence_untold;
+    counters.presence_counted = hub.home.counts.presence_counted;
     counters.topics_full = hub.home.counts.topics_full;
     counters.published = hub.published;
 }

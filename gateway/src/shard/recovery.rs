@@ -28,7 +28,7 @@ struct Told {
     frames: Vec<u8>,
     /// Of what was published.
     messages: u32,
-    /// Of a gap.
+    /// Of a gap, and of the end.
     notices: u32,
     /// The message behind which there is more.
     next: Option<Position>,
@@ -83,10 +83,11 @@ impl<R: Ring> Recovery<'_, R> {
             return Delivered::Taken;
         }
         let told = self.put_together(recovered);
+        let events = told.messages + told.notices;
         let delivered = if told.frames.is_empty() {
             Delivered::Taken
         } else {
-            self.connections.send_frames(slot, &told.frames, told.messages + told.notices)
+            self.connections.send_frames(slot, &told.frames, events)
         };
         match delivered {
             Delivered::Waits => return Delivered::Waits,
@@ -114,15 +115,9 @@ impl<R: Ring> Recovery<'_, R> {
         let id = self.connections.hub.id_at(whose.address);
         let mut told = Told { frames: Vec::new(), messages: 0, notices: 0, next: portion.next };
         if portion.left_out > 0 {
-            let standing = Standing {
-                whose: whose.clone(),
-                position: *position,
-                gap: true,
-                behind: None,
-                tag: None,
-                resume: None,
-            };
-            told.frames.extend(forms::subscribed(id, &standing));
+            // Who is cut off behind this goes on in front of what comes next.
+            let next = portion.deliveries.first().and_then(|delivery| delivery.position);
+            told.frames.extend(forms::gap(&whose.name, next.map(Position::before).or(*position)));
             told.notices += 1;
         }
         let mut before: Option<Position> = None;
@@ -143,6 +138,16 @@ impl<R: Ring> Recovery<'_, R> {
                 }
             }
             before = delivery.position;
+        }
+        if told.next.is_none() {
+            let event = forms::replayed(&whose.name, *position);
+            if !told.frames.is_empty() && told.frames.len() + event.len() > most {
+                // It comes by itself, behind whatever is published meanwhile.
+                told.next = before.or(*position);
+            } else {
+                told.frames.extend(event);
+                told.notices += 1;
+            }
         }
         told
     }

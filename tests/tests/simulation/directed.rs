@@ -502,7 +502,7 @@ fn messages_seen(play: &Play) -> u64 {
 
 /// Whether what was sent tells of a gap.
 fn has_gap(play: &Play) -> bool {
-    let gap = b"\"gap\":true";
+    let gap = b"\"type\":\"gap\"";
     let tells = |(_, bytes): &(Operation, Vec<u8>)| bytes.windows(gap.len()).any(|w| w == gap);
     play.hand.borrow().seen.iter().any(tells)
 }

@@ -1,6 +1,6 @@
 //! What a member hears, held against what was published.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -22,8 +22,6 @@ pub struct Listener {
     place: Where,
     /// Where an earlier connection stood, of which this one goes on.
     pub since: Option<Place>,
-    /// It came back with where it stood.
-    recovers: bool,
     /// It was told where it stands on its topic.
     is_told: bool,
     /// The message that it heard last, or stands at.
@@ -41,6 +39,28 @@ pub struct Listener {
     last_sure: BTreeMap<Stream, u64>,
     /// Who it was told came, or left, on its topic.
     present: BTreeMap<String, bool>,
+    /// How many it was told are on its topic.
+    crowd: Option<Crowd>,
+    /// It is told what was published before.
+    replay: Option<Replay>,
+    /// Topics of which its subscription has ended.
+    ended: BTreeSet<String>,
+}
+
+/// What was published before, as one is told it who comes back.
+struct Replay {
+    /// How many messages it is at least, and how many were heard.
+    count: u64,
+    heard: u64,
+    /// It was told that some of it is no longer kept.
+    has_gap: bool,
+}
+
+/// How many are on a topic.
+struct Crowd {
+    total: u64,
+    /// It was told of all that was counted before: what is told next was counted since.
+    is_exact: bool,
 }
 
 impl Listener {
@@ -60,7 +80,6 @@ impl Listener {
             publisher,
             place,
             since,
-            recovers: false,
             is_told: false,
             at: None,
             is_exact: false,
@@ -70,6 +89,9 @@ impl Listener {
             last: BTreeMap::new(),
             last_sure: BTreeMap::new(),
             present: BTreeMap::new(),
+            crowd: None,
+            replay: None,
+            ended: BTreeSet::new(),
         }
     }
 
@@ -119,6 +141,10 @@ impl Listener {
                 self.published(&label, place(&event));
             }
             kind @ ("join" | "leave") => self.presence(&event, kind == "join"),
+            "presence" => self.counts_of_presence(&event),
+            "gap" => self.gap(&event),
+            "replayed" => self.replayed(&event),
+            "unsubscribed" => self.unsubscribed(&event),
             _ => panic!("an unknown event: {event}"),
         }
     }
@@ -166,6 +192,7 @@ impl Listener {
             return;
         }
         assert!(self.is_told, "{:?} was never told where it stands", self.place);
+        assert!(self.replay.is_none(), "{:?} was never told that all is replayed", self.place);
         let Some(at) = &self.at else { return };
         let ledger = self.plan.ledger.borrow();
         let mut behind = ledger.behind(at).map(|(_, label)| label);
@@ -182,24 +209,22 @@ impl Listener {
     fn subscribed(&mut self, event: &Value) {
         let id = text(event, "connection").expect("an id");
         self.plan.ledger.borrow_mut().is_id_of(id, self.place);
-        if text(event, "topic") != Some(&self.topic) {
+        let topic = text(event, "topic").expect("a topic");
+        self.ended.remove(topic);
+        if topic != self.topic {
+            assert!(event.get("replay").is_none(), "nobody asked for this: {event}");
             return;
         }
         let has_gap = event.get("gap").is_some();
         let at = place(event);
+        self.begins(event);
         let since = self.since.take();
         if let (Some(since), Some(at), false) = (&since, &at, has_gap) {
             // On a topic that is upset this may be another subscription than the one that asked.
             let follows = since.epoch == at.epoch && since.offset <= at.offset;
             assert!(follows || self.is_upset(&self.topic), "no gap: {event}");
         }
-        let is_later = has_gap && self.recovers && self.is_told;
-        assert!(since.is_some() || !has_gap || is_later, "a gap behind nothing: {event}");
-        self.recovers |= since.is_some();
-        if is_later {
-            // What it was to be told next is no longer kept.
-            self.is_sure = false;
-        }
+        assert!(since.is_some() || !has_gap, "a gap behind nothing: {event}");
         self.is_exact = at.is_some() && !has_gap && !self.route.leaves_out;
         self.live_from = at.as_ref().map_or(0, |at| at.offset + 1);
         self.at = if has_gap { None } else { since.or(at) };
@@ -207,9 +232,108 @@ impl Listener {
         self.becomes_sure();
     }
 
+    /// A subscription to its topic begins: with so many messages from before, and so many present.
+    fn begins(&mut self, event: &Value) {
+        let count = event.get("replay").map(|count| count.as_u64().expect("a number"));
+        assert!(count != Some(0), "{event}");
+        assert!(count.is_none() || self.since.is_some() || self.is_lenient(), "{event}");
+        self.replay = count.map(|count| Replay { count, heard: 0, has_gap: false });
+        let Some(present) = event.get("present") else { return };
+        let total = present["total"].as_u64().expect("a number");
+        // They are left out if memory is short as well, which is seen by nobody here.
+        if let Some(members) = present.get("members") {
+            assert!(total <= 32, "{event}");
+            assert_eq!(members.as_array().map(Vec::len), Some(total as usize), "{event}");
+        }
+        self.crowd = Some(Crowd { total, is_exact: false });
+    }
+
+    /// In the middle of what was published before, something is no longer kept.
+    fn gap(&mut self, event: &Value) {
+        assert_eq!(text(event, "topic"), Some(&*self.topic), "{event}");
+        match &mut self.replay {
+            Some(replay) => replay.has_gap = true,
+            None => assert!(self.is_lenient(), "a gap in no replay: {event}"),
+        }
+        self.is_sure = false;
+        let to = place(event);
+        if let (Some(at), Some(to)) = (&self.at, &to) {
+            let is_later = to.epoch != at.epoch || to.offset > at.offset;
+            assert!(is_later || self.is_lenient(), "a gap of nothing behind {at:?}: {event}");
+        }
+        // What comes next stands behind it.
+        self.is_exact = to.is_some() && !self.route.leaves_out;
+        self.at = to;
+    }
+
+    /// All that was published before was told.
+    fn replayed(&mut self, event: &Value) {
+        assert_eq!(text(event, "topic"), Some(&*self.topic), "{event}");
+        let to = place(event);
+        if self.is_lenient() {
+            self.replay = None;
+            self.at = to;
+            return;
+        }
+        let Replay { count, heard, has_gap } = self.replay.take().expect("a replay");
+        let are_all = heard >= count || has_gap || !self.route.own;
+        assert!(are_all, "{heard} of {count} were replayed: {event}");
+        let is_at_end = to == self.at || to.is_none() || !self.route.own;
+        assert!(is_at_end, "{event} behind {:?}", self.at);
+        if let (Some(at), Some(to)) = (self.at.take(), &to)
+            && at != *to
+        {
+            self.skipped.push((at, Place { offset: to.offset + 1, ..to.clone() }));
+        }
+        self.at = to;
+    }
+
+    /// Somebody outside has ended a subscription.
+    fn unsubscribed(&mut self, event: &Value) {
+        let topic = text(event, "topic").expect("a topic");
+        assert!(event.get("id").is_none() && self.is_upset(topic), "nobody ended it: {event}");
+        if topic == self.topic {
+            (self.replay, self.crowd) = (None, None);
+        }
+        let is_new = self.ended.insert(topic.to_owned());
+        assert!(is_new || self.route.leaves_out, "twice: {event}");
+    }
+
+    /// Its policy may leave events out, or its subscription ends and begins.
+    fn is_lenient(&self) -> bool {
+        self.route.leaves_out || self.is_upset(&self.topic)
+    }
+
+    /// A topic whose subscription has ended is not heard of.
+    fn has_not_ended(&self, topic: &str, event: &dyn std::fmt::Debug) {
+        let has_ended = self.ended.contains(topic) && !self.route.leaves_out;
+        assert!(!has_ended, "behind the end of its subscription: {event:?}");
+    }
+
+    /// So many came and went of its topic, and so many are there.
+    fn counts_of_presence(&mut self, event: &Value) {
+        let topic = text(event, "topic").expect("a topic");
+        self.has_not_ended(topic, event);
+        let count = |key: &str| event[key].as_u64().expect("a number");
+        let (joined, left, total) = (count("joined"), count("left"), count("total"));
+        assert!(joined + left > 0, "nothing to tell: {event}");
+        let is_lenient = self.is_lenient();
+        if let Some(crowd) = self.crowd.as_mut().filter(|_| topic == self.topic) {
+            let is_right = (crowd.total + joined).checked_sub(left) == Some(total);
+            let is_checked = crowd.is_exact && !is_lenient;
+            assert!(is_right || !is_checked, "there were {}: {event}", crowd.total);
+            *crowd = Crowd { total, is_exact: true };
+        }
+    }
+
     fn presence(&mut self, event: &Value, comes: bool) {
         let topic = text(event, "topic").expect("a topic");
         let who = text(event, "user").or(text(event, "connection")).expect("someone");
+        self.has_not_ended(topic, event);
+        if let Some(crowd) = self.crowd.as_mut().filter(|_| topic == self.topic) {
+            let total = if comes { crowd.total + 1 } else { crowd.total.saturating_sub(1) };
+            crowd.total = total;
+        }
         let before = self.present.insert(format!("{topic} {who}"), comes);
         let alternates = before != Some(comes);
         let is_all_told = self.plan.presence_events > 100;
@@ -240,8 +364,14 @@ impl Listener {
             });
         }
         drop(ledger);
+        if let (To::Topic(topic), true) = (&stream.target, self.route.events) {
+            self.has_not_ended(topic, label);
+        }
         if stream.target != To::Topic(self.topic.clone()) {
             return;
+        }
+        if let Some(replay) = &mut self.replay {
+            replay.heard += 1;
         }
         self.follows(label, place);
         self.counts(label);

@@ -1,6 +1,7 @@
 //! What a shard knows of the topics whose home it is: which shards have subscribers, the order of
 //! messages, history and presence.
 
+mod presence;
 mod telling;
 mod time;
 mod topic;
@@ -23,8 +24,9 @@ use super::history::{History, Portion, Stands};
 use super::mail::{Fetch, Joined, Left, Recovered, Standing};
 use super::presence::Members;
 use super::rules::TopicRules;
-use super::{EncodeOnce, Moment, NotDone, Past, Publication};
+use super::{EncodeOnce, MessageMemory, Moment, NotDone, Past, Publication};
 use crate::hub::Hashed;
+use crate::kernel::SlotSet;
 use crate::names::{Address, Name, TopicRule};
 
 /// Bytes of messages that one who comes back is told at once, and one message more.
@@ -60,8 +62,8 @@ pub(crate) struct HomeCounts {
     pub(crate) presence_full: u64,
     /// Topics that could not come to be.
     pub(crate) topics_full: u64,
-    /// Joins and leaves that were not told, because too many are present.
-    pub(crate) presence_untold: u64,
+    /// Joins and leaves that were told as counts, because many are present.
+    pub(crate) presence_counted: u64,
 }
 
 /// One whose leave may count.
@@ -100,6 +102,10 @@ pub(crate) struct Home {
     /// as many as may be present: beyond that, a user may be told as gone while it has a connection
     /// that came when there was no room.
     unlisted: BTreeSet<KnownAs>,
+    /// Topics with so many members that it is counted who comes and goes, and has yet to be told.
+    crowded: SlotSet,
+    /// Where those are counted whom one who subscribes is told.
+    memory: Arc<MessageMemory>,
     /// Where to look for old history next.
     expiring: usize,
     /// Drawn for the shard; each topic gets another.
@@ -126,7 +132,12 @@ impl Home {
     /// Bytes of one who is present, in the list and in that of those who leave.
     pub(crate) const PRESENT_BYTES: usize = 256;
 
-    pub(crate) fn new(rules: Arc<TopicRules>, bounds: HomeBounds, epoch: u32) -> Self {
+    pub(crate) fn new(
+        rules: Arc<TopicRules>,
+        bounds: HomeBounds,
+        epoch: u32,
+        memory: Arc<MessageMemory>,
+    ) -> Self {
         Self {
             by_name: HashTable::new(),
             topics: Slab::with_capacity(bounds.topics as usize),
@@ -138,6 +149,8 @@ impl Home {
             leaving: BinaryHeap::new(),
             denied: BTreeSet::new(),
             unlisted: BTreeSet::new(),
+            crowded: SlotSet::new(bounds.topics),
+            memory,
             expiring: 0,
             next_epoch: epoch,
             counts: HomeCounts::default(),
@@ -175,6 +188,8 @@ impl Home {
             position: None,
             gap: matches!(joined.past, Some(Past::Since(_))),
             behind: None,
+            replay: 0,
+            present: None,
             tag: joined.tag,
             resume: None,
         };
@@ -182,45 +197,13 @@ impl Home {
             self.held.change(history, |history| history.expire(now, rule));
             standing.position = Some(history.position());
             if let Some(past) = joined.past {
-                let Stands { behind, gap } = history.stands(past);
-                (standing.behind, standing.gap) = (behind, gap);
+                let Stands { behind, gap, count } = history.stands(past);
+                (standing.behind, standing.gap, standing.replay) = (behind, gap, count);
             }
         }
         let event = self.comes(index, joined, now);
+        standing.present = if joined.waits { self.roll(index) } else { None };
         Ok((standing, event))
-    }
-
-    /// Who has subscribed is present, if that is kept and there is room. Returns what to tell.
-    fn comes(&mut self, index: u32, joined: &Joined, now: Duration) -> Option<Ordered> {
-        let topic = &mut self.topics[index as usize];
-        let members = topic.extra.as_mut().and_then(|extra| extra.members.as_mut())?;
-        let who = joined.participant.who();
-        if self.present >= self.bounds.present && !members.has(&who) {
-            self.counts.presence_full += 1;
-            let is_user = matches!(who, Who::User(_));
-            if is_user && self.unlisted.len() < self.bounds.present as usize {
-                self.unlisted.insert((joined.hash, joined.address));
-            }
-            return None;
-        }
-        if !members.join(who.clone(), now) {
-            return None;
-        }
-        self.present += 1;
-        self.tell_presence(index, joined.hash, What::Join(who))
-    }
-
-    /// Tells who comes or goes, unless so many are present that it would be told very often to very
-    /// many.
-    fn tell_presence(&mut self, index: u32, hash: u64, what: What) -> Option<Ordered> {
-        let topic = &self.topics[index as usize];
-        let extra = topic.extra.as_ref()?;
-        let present = extra.members.as_ref().map_or(0, Members::len);
-        if present > extra.rule.presence_events as usize {
-            self.counts.presence_untold += 1;
-            return None;
-        }
-        Some(topic.tell(hash, what))
     }
 
     /// The next portion of what a subscriber missed. There is always an answer, for who has asked
@@ -254,29 +237,6 @@ impl Home {
         let event = if is_listed { self.goes(index, left, now) } else { None };
         self.drop_if_idle(index);
         event
-    }
-
-    /// Who has left is not present any more, or will not be after a while. Returns what to tell.
-    fn goes(&mut self, index: u32, left: &Left, now: Duration) -> Option<Ordered> {
-        let extra = self.topics[index as usize].extra.as_deref_mut();
-        let Some(Extra { rule, members: Some(members), .. }) = extra else { return None };
-        let (who, at) = (left.participant.who(), now + rule.linger);
-        if !members.leave(&who, at) {
-            return None;
-        }
-        if members.expire(&who, now) {
-            self.present -= 1;
-            return self.tell_presence(index, left.hash, What::Leave(who));
-        }
-        if members.await_return(&who) {
-            self.leaving.push(Reverse(Leaving {
-                at,
-                hash: left.hash,
-                name: left.name.clone(),
-                who,
-            }));
-        }
-        None
     }
 
     /// Gives a message its place, and keeps it if the topic has a history. `encode_once` is called
@@ -338,7 +298,7 @@ impl Home {
     /// Whether nobody is known here who is, was or could not be on a topic.
     pub(crate) fn knows_nobody(&self) -> bool {
         let lists = [self.leaving.len(), self.denied.len(), self.unlisted.len()];
-        self.present == 0 && lists == [0; 3]
+        self.present == 0 && self.crowded.is_empty() && lists == [0; 3]
     }
 
     /// Checks that all of it is counted, and within its bounds.
@@ -346,9 +306,14 @@ impl Home {
     /// # Panics
     /// It is not.
     pub(crate) fn check(&self) {
-        let (mut present, mut held) = (0, Held::default());
-        for extra in self.topics.iter().filter_map(|(_, topic)| topic.extra.as_deref()) {
+        let (mut present, mut held, mut crowded) = (0, Held::default(), 0);
+        for (index, topic) in &self.topics {
+            let Some(extra) = topic.extra.as_deref() else { continue };
             present += extra.members.as_ref().map_or(0, Members::len);
+            if extra.members.as_ref().is_some_and(Members::has_counts) {
+                crowded += 1;
+                assert!(self.crowded.contains(index as u32), "counts that are never told");
+            }
             if let Some(history) = &extra.history {
                 history.check(&extra.rule);
                 held.messages += history.len() as u64;
@@ -357,6 +322,7 @@ impl Home {
         }
         let HomeBounds { topics, present: most, history_bytes, subscriptions } = self.bounds;
         assert_eq!((present, held), (self.present as usize, self.held), "counted");
+        assert_eq!(crowded, self.crowded.len(), "crowded topics");
         assert!(self.topics.len() <= topics as usize, "{} topics", self.topics.len());
         assert!(present <= most as usize, "{present} are present");
         assert!(self.leaving.len() <= present, "{} are leaving of {present}", self.leaving.len());
@@ -418,6 +384,7 @@ impl Home {
         if is_kept || !topic.interest.is_empty() {
             return;
         }
+        self.crowded.remove(index);
         let hash = self.topics.remove(index as usize).hash;
         if let Ok(entry) = self.by_name.find_entry(hash, |other| *other == index) {
             entry.remove();

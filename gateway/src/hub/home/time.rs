@@ -16,10 +16,10 @@ const LEAVES_AT_ONCE: usize = 1024;
 impl Home {
     /// Whether anything here changes with time.
     pub(crate) fn waits_for_time(&self) -> bool {
-        !self.leaving.is_empty() || self.held.messages > 0
+        !self.leaving.is_empty() || self.held.messages > 0 || !self.crowded.is_empty()
     }
 
-    /// Time has passed: leaves count, history grows old. Returns what to tell.
+    /// Time has passed: leaves count, history grows old, counts are told. Returns what to tell.
     pub(crate) fn tick(&mut self, now: Duration) -> Vec<Ordered> {
         self.expire_histories(now);
         let mut events = Vec::new();
@@ -31,6 +31,7 @@ impl Home {
             let Some(Reverse(leaving)) = self.leaving.pop() else { break };
             events.extend(self.leaves(leaving, now));
         }
+        self.tell_counts(now, &mut events);
         events
     }
 
@@ -42,7 +43,7 @@ impl Home {
         let members = extra.members.as_mut()?;
         if members.expire(&who, now) {
             self.present -= 1;
-            let event = self.tell_presence(index, hash, What::Leave(who));
+            let event = self.tell_presence(index, What::Leave(who));
             self.drop_if_idle(index);
             return event;
         }

@@ -4,7 +4,7 @@ use crate::connection::NO_KEY;
 use crate::hub::{Delivery, Form, Instruction, NotDone, Subscribing, Why};
 use crate::kernel::{Ring, Slot};
 use crate::memory::Share;
-use crate::names::{Address, ConnectionId};
+use crate::names::{Address, ConnectionId, Name};
 use crate::protocol::end_reason::EndReason;
 use crate::protocol::{self, Failing, forms};
 use crate::shard::connections::Connections;
@@ -12,7 +12,7 @@ use crate::shard::connections::queue::Delivered;
 use crate::shard::sockets::Sockets;
 
 impl<R: Ring> Connections<R> {
-    /// Does what an instruction says with a connection.
+    /// Does what an instruction says with a connection; returns whether that has to wait.
     ///
     /// # Errors
     /// Why not.
@@ -21,7 +21,7 @@ impl<R: Ring> Connections<R> {
         slot: Slot,
         instruction: &Instruction,
         topic: Option<u32>,
-    ) -> Result<(), NotDone> {
+    ) -> Result<Delivered, NotDone> {
         let id = self.hub.id(slot, self.sockets.table[slot].generation);
         match instruction {
             Instruction::Close(why) => {
@@ -43,19 +43,15 @@ impl<R: Ring> Connections<R> {
                     None => self.hub.subscribe(id, name, how)?,
                 }
             }
-            Instruction::Unsubscribe(name) => {
-                if !self.hub.unsubscribe(id, name) {
-                    return Err(NotDone::Unknown);
-                }
-            }
+            Instruction::Unsubscribe(name) => return end_subscription(self, slot, id, name),
             Instruction::End => {
                 if let Some(topic) = topic {
                     let name = self.hub.local.topic(topic).name.clone();
-                    self.hub.unsubscribe(id, &name);
+                    return end_subscription(self, slot, id, &name);
                 }
             }
         }
-        Ok(())
+        Ok(Delivered::Taken)
     }
 
     /// The slot of a connection that is still there, by its name.
@@ -145,6 +141,30 @@ impl<R: Ring> Connections<R> {
     pub(crate) fn wants_events(&self, slot: Slot) -> bool {
         self.service(slot).hub_events.unwrap_or_else(|| self.hub.wants_events(slot))
     }
+}
+
+/// Ends a subscription for somebody outside. A peer that wants events is told first, so nothing
+/// of the topic comes behind that; returns whether that has to wait.
+///
+/// # Errors
+/// [`NotDone::Unknown`]: there is none.
+fn end_subscription<R: Ring>(
+    connections: &mut Connections<R>,
+    slot: Slot,
+    id: ConnectionId,
+    name: &Name,
+) -> Result<Delivered, NotDone> {
+    let Connections { hub, sockets, .. } = &*connections;
+    let topic = hub.find(name).ok_or(NotDone::Unknown)?;
+    let subscriber = hub.local.subscriber(slot, topic).ok_or(NotDone::Unknown)?;
+    let is_told = subscriber.wants_events() && !sockets.table[slot].is_told_alone();
+    if is_told
+        && connections.send_frames(slot, &forms::unsubscribed(name, None), 1) == Delivered::Waits
+    {
+        return Ok(Delivered::Waits);
+    }
+    connections.hub.unsubscribe(id, name);
+    Ok(Delivered::Taken)
 }
 
 /// Whether there is a block for a message to one connection alone. However little of it its peer
