@@ -19,18 +19,44 @@ struct Date {
     day: u64,
 }
 
-impl fmt::Display for CalendarTime {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl CalendarTime {
+    /// Digit by digit: those who come back are told it with each message anew.
+    fn text(self) -> [u8; 24] {
         let (seconds, millis) = (self.0.as_secs(), self.0.subsec_millis());
         let Date { year, month, day } = date(seconds / 86_400);
-        let (hour, minute, second) = (seconds / 3600 % 24, seconds / 60 % 60, seconds % 60);
-        write!(out, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millis:03}Z")
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        put(&mut text[..4], year);
+        put(&mut text[5..7], month);
+        put(&mut text[8..10], day);
+        put(&mut text[11..13], seconds / 3600 % 24);
+        put(&mut text[14..16], seconds / 60 % 60);
+        put(&mut text[17..19], seconds % 60);
+        put(&mut text[20..23], millis.into());
+        text
+    }
+}
+
+impl fmt::Display for CalendarTime {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(str(&self.text()))
     }
 }
 
 impl Serialize for CalendarTime {
     fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
-        out.collect_str(self)
+        out.serialize_str(str(&self.text()))
+    }
+}
+
+fn str(text: &[u8]) -> &str {
+    std::str::from_utf8(text).expect("digits are ASCII")
+}
+
+/// Puts the last digits of a number, as many as there is room for.
+fn put(digits: &mut [u8], mut number: u64) {
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' + (number % 10) as u8;
+        number /= 10;
     }
 }
 

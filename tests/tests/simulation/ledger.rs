@@ -40,8 +40,8 @@ pub struct Ledger {
     /// What the outside was told is not published.
     pub refused: BTreeSet<Label>,
     places: BTreeMap<Place, Label>,
-    /// When what has a place was taken in, as it is told.
-    times: BTreeMap<Place, String>,
+    /// When what has a place was taken in, in milliseconds since 1970.
+    times: BTreeMap<Place, u128>,
     /// Which publisher is which connection, and of which user.
     pub members: BTreeMap<u32, (Where, Option<&'static str>)>,
     /// Where those stood who have left.
@@ -98,9 +98,23 @@ impl Ledger {
     ///
     /// # Panics
     /// Another was told before.
-    pub fn was_taken_in(&mut self, place: Place, time: &str) {
-        let other = self.times.entry(place).or_insert_with(|| time.to_owned());
-        assert_eq!(other, time, "one message was taken in at two times");
+    pub fn was_taken_in(&mut self, place: Place, millis: u128) {
+        let other = *self.times.entry(place).or_insert(millis);
+        assert_eq!(other, millis, "one message was taken in at two times");
+    }
+
+    /// A message is told to be by this connection of this user.
+    ///
+    /// # Panics
+    /// It is by another.
+    pub fn has_author(&mut self, label: &Label, id: Option<&str>, user: Option<&str>) {
+        match self.members.get(&label.stream.publisher).copied() {
+            Some((place, name)) => {
+                self.is_id_of(id.expect("who has published it"), place);
+                assert_eq!(user, name, "{label:?}");
+            }
+            None => assert_eq!((id, user), (None, None), "{label:?}"),
+        }
     }
 
     /// The messages that stand behind a place in its topic.

@@ -380,17 +380,10 @@ impl Listener {
     /// Who has published it is told, and all are told the same time.
     fn has_origin(&self, label: &Label, event: &Value) {
         let mut ledger = self.plan.ledger.borrow_mut();
-        let (id, user) = (text(event, "connection"), text(event, "user"));
-        match ledger.members.get(&label.stream.publisher).copied() {
-            Some((place, name)) => {
-                ledger.is_id_of(id.expect("who has published it"), place);
-                assert_eq!(user, name, "{event}");
-            }
-            None => assert_eq!((id, user), (None, None), "{event}"),
-        }
-        let time = text(event, "time").expect("a time");
+        ledger.has_author(label, text(event, "connection"), text(event, "user"));
+        let millis = millis(text(event, "time").expect("a time"));
         if let Some(place) = place(event) {
-            ledger.was_taken_in(place, time);
+            ledger.was_taken_in(place, millis);
         }
     }
 
@@ -483,6 +476,24 @@ fn place(event: &Value) -> Option<Place> {
     let topic = text(event, "topic")?.to_owned();
     let epoch = text(event, "epoch")?.to_owned();
     Some(Place { topic, epoch, offset: event.get("offset")?.as_u64()? })
+}
+
+/// A time as it is told, in milliseconds since 1970.
+fn millis(time: &str) -> u128 {
+    let number = |from: usize, to: usize| time[from..to].parse::<u128>().expect("digits");
+    let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
+    assert_eq!(shape, "0000-00-00T00:00:00.000Z", "{time}");
+    let is_leap = |year: u128| {
+        let every = |years| year.is_multiple_of(years);
+        every(4) && (!every(100) || every(400))
+    };
+    let (year, month) = (number(0, 4), number(5, 7) as usize);
+    let years: u128 = (1970..year).map(|year| 365 + u128::from(is_leap(year))).sum();
+    let february = 28 + u128::from(is_leap(year));
+    let months = [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let days = years + months[..month - 1].iter().sum::<u128>() + number(8, 10) - 1;
+    let seconds = ((days * 24 + number(11, 13)) * 60 + number(14, 16)) * 60 + number(17, 19);
+    seconds * 1000 + number(20, 23)
 }
 
 /// The message that an event tells.

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tidegate::hub::{
-    ConnectionFilter, Content, Door, Errand, Excerpt, NotDone, Outcome, Presence, Publication,
-    Target, Why,
+    Author, ConnectionFilter, Content, Door, Errand, Excerpt, NotDone, Outcome, Presence, Present,
+    Publication, Target, Why,
 };
 use tidegate::kernel::Peer;
 use tidegate::names::{ConnectionId, Name, Node};
@@ -394,7 +394,13 @@ impl Publisher {
                 ledger.ban(place, &topic, next);
             }
             (Asked::History(topic), Outcome::History(history)) => {
-                judge_history(&mut ledger, &topic, history);
+                judge_history(&mut ledger, &topic, &history);
+                drop(ledger);
+                for kept in history.messages {
+                    // The clock may have been set since, which changes nothing.
+                    let is_true = was_shown(kept.time, sights, &vec![1; sights.0.len()]);
+                    assert!(is_true, "taken in at {:?}", kept.time);
+                }
             }
             (Asked::Publish(label, _) | Asked::Tell(label, _), answer) => {
                 panic!("{label:?}: {answer:?}")
@@ -405,23 +411,27 @@ impl Publisher {
 
     /// Each member is told to be there since a moment that the clock of a shard has had.
     fn judge_presence(&self, presence: Presence, sights: &Sights<'_>) {
-        for member in presence.members {
-            // Its home is one of the shards.
-            let is_true = |(shard, since): (usize, &usize)| {
-                let now = sights.0[shard].world.borrow().now;
-                sights.is_true(member.since.as_secs(), (shard, *since), (Duration::ZERO, now))
-            };
-            let is_told_truly = self.clocks.iter().enumerate().any(is_true);
-            assert!(is_told_truly, "on a topic since {:?}", member.since);
+        for Present { since, .. } in presence.members {
+            assert!(was_shown(since, sights, &self.clocks), "on a topic since {since:?}");
         }
     }
 }
 
+/// Whether the clock of a shard, which may be a topic's home, has shown this since it was set so
+/// often.
+fn was_shown(time: Duration, sights: &Sights<'_>, clocks: &[usize]) -> bool {
+    let is_true = |(shard, since): (usize, &usize)| {
+        let now = sights.0[shard].world.borrow().now;
+        sights.is_true(time.as_secs(), (shard, *since), (Duration::ZERO, now))
+    };
+    clocks.iter().enumerate().any(is_true)
+}
+
 /// What is kept was published, and stands in order.
-fn judge_history(ledger: &mut Ledger, topic: &str, history: Excerpt) {
+fn judge_history(ledger: &mut Ledger, topic: &str, history: &Excerpt) {
     let epoch = history.position.epoch_text();
     let mut before = 0;
-    for kept in history.messages {
+    for kept in &history.messages {
         assert!(kept.offset > before && kept.offset <= history.position.offset);
         before = kept.offset;
         let message = &kept.publication.message;
@@ -430,9 +440,14 @@ fn judge_history(ledger: &mut Ledger, topic: &str, history: Excerpt) {
             compressed: false,
             bytes: message.bytes().to_vec(),
         });
-        let (topic, epoch) = (topic.to_owned(), epoch.clone());
-        ledger.stands_at(Place { topic, epoch, offset: kept.offset }, &label);
+        let place = Place { topic: topic.to_owned(), epoch: epoch.clone(), offset: kept.offset };
+        ledger.stands_at(place.clone(), &label);
+        ledger.was_taken_in(place, kept.time.as_millis());
         ledger.is_published(&label);
+        let from = kept.publication.from.as_ref();
+        let (id, user) =
+            (from.map(|from| from.connection().to_string()), from.and_then(Author::user));
+        ledger.has_author(&label, id.as_deref(), user);
     }
 }
 
