@@ -184,6 +184,10 @@ counters! {
     presence_full,
     /// Joins and leaves that were told as counts, because many are present on their topic.
     presence_counted,
+    /// Messages that were published before with the same idempotency key, and not once more.
+    repeats,
+    /// Idempotency keys that went before their time because of the bound.
+    repeats_forgotten,
     /// Topics that could not come to be because of the bound.
     topics_full,
     /// Mail taken in, from other shards, other threads and itself.

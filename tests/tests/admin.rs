@@ -677,3 +677,35 @@ fn a_connection_beyond_those_allowed_is_for_one_request() {
     peer.text("still");
     assert_eq!(peer.message(), (TEXT, b"still".to_vec()));
 }
+
+#[test]
+fn what_is_published_again_with_its_key_is_published_once() {
+    let gateway = Gateway::with_admin(KEPT);
+    let mut peer = Peer::open(&gateway, "/rooms/7");
+    only_id(&gateway);
+    let message = |target: Value, key: &str| {
+        let mut message = json!({"target": target, "text": "once"});
+        message["idempotency_key"] = json!(key);
+        message
+    };
+    let room = || json!({"topic": "rooms/7"});
+    let first = post(&gateway, "/v1/publish", &message(room(), "5f0c")).json();
+    assert_eq!(first["repeated"], Value::Null, "{first}");
+    let again = post(&gateway, "/v1/publish", &message(room(), "5f0c")).json();
+    let told = |answer: &Value| (answer["position"].clone(), answer["connections"].clone());
+    assert_eq!((told(&again), &again["repeated"]), (told(&first), &json!(true)));
+    peer.expect_text("once");
+    let batch = json!({"messages": [
+        {"targets": [room(), {"topic": "rooms/8"}, {"all": true}], "text": "x",
+         "idempotency_key": "5f0c"},
+        {"targets": [room()], "text": "behind"},
+    ]});
+    let results = post(&gateway, "/v1/publish/batch", &batch).json();
+    assert_eq!(results["results"][0]["repeated"], true, "{results}");
+    assert_eq!(results["results"][1]["repeated"], Value::Null, "{results}");
+    assert_eq!(results["results"][2]["status"], 400, "{results}");
+    peer.expect_text("behind");
+    for (target, key) in [(json!({"all": true}), "k"), (room(), ""), (room(), &"k".repeat(65))] {
+        assert_eq!(post(&gateway, "/v1/publish", &message(target, key)).status, 400, "{key}");
+    }
+}

@@ -96,6 +96,8 @@ pub enum Owner {
     Denied,
     /// Whose presence there was no room for.
     Unlisted,
+    /// What was published with an idempotency key.
+    Repeats,
     /// The messages of all shards.
     Messages,
     /// What the control thread is sent.
@@ -163,6 +165,7 @@ impl Owner {
             Self::Presence => "presence",
             Self::Denied => "subscriptions denied",
             Self::Unlisted => "users not listed",
+            Self::Repeats => "idempotency keys",
             Self::Messages => "messages on their way",
             Self::AdminRequests => "admin: requests",
             Self::AdminBodies => "admin: bodies",

@@ -31,6 +31,10 @@ impl Config {
 /// parts of its path are is not known, so a segment with one in it may be any, and what is left of
 /// the path may be any segments.
 fn may_have(path: &str, hub: &HubRoute, pattern: &str) -> bool {
+    let mut listed = hub.may_subscribe.iter().chain(&hub.may_publish);
+    if listed.any(|one| may_share(one.as_str(), pattern)) {
+        return true;
+    }
     let Some(template) = &hub.topic else { return false };
     let rest = path.rsplit_once("{*").map(|(_, name)| name.trim_end_matches('}'));
     let is_rest =
@@ -54,9 +58,23 @@ fn may_have(path: &str, hub: &HubRoute, pattern: &str) -> bool {
     }
 }
 
+/// Whether a topic may match both what a route lists and `pattern`, as far as whole segments tell.
+fn may_share(listed: &str, pattern: &str) -> bool {
+    let (mut listed, mut wanted) = (listed.split('/'), pattern.split('/'));
+    loop {
+        match (listed.next(), wanted.next()) {
+            (None, None) => return true,
+            (Some(one), Some(other)) if one == "**" || other.starts_with("{*") => return true,
+            (Some(one), Some(other))
+                if one == other || one.contains(['*', '{']) || other.contains('{') => {}
+            _ => return false,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::super::{Route, TopicKept};
+    use super::super::{Route, TopicKept, TopicPattern};
     use super::*;
 
     #[test]
@@ -79,6 +97,21 @@ mod tests {
             let topics = vec![TopicKept::new(pattern)];
             let doubts = Config { routes, topics, ..Config::default() }.doubts();
             assert_eq!(doubts.is_empty(), is_had, "{path} {topic} {pattern}: {doubts:?}");
+        }
+        for (listed, pattern, is_had) in [
+            ("rooms/*", "rooms/{room}", true),
+            ("rooms/*", "rooms/{room}/x", false),
+            ("rooms/**", "rooms/{room}/x", true),
+            ("users/{user}", "users/{name}", true),
+            ("users/{user}", "user/{name}", false),
+            ("news", "{*all}", true),
+        ] {
+            let may_subscribe = vec![TopicPattern::new(listed).expect("a pattern")];
+            let hub = HubRoute { may_subscribe, ..HubRoute::default() };
+            let routes = vec![Route::new("/", RouteHandler::Hub(hub))];
+            let topics = vec![TopicKept::new(pattern)];
+            let doubts = Config { routes, topics, ..Config::default() }.doubts();
+            assert_eq!(doubts.is_empty(), is_had, "{listed} {pattern}: {doubts:?}");
         }
         let told =
             Config { topics: vec![TopicKept::new("room/{a}")], ..Config::default() }.doubts();

@@ -11,7 +11,7 @@ use super::reader::{Origin, Setting, TableReader, expected};
 use super::relation::{self, Bounded, Party};
 use super::report::Report;
 use super::value;
-use crate::names::{Name, TopicRule};
+use crate::names::{Name, ResumeKey, TopicRule};
 use crate::units::quote;
 
 /// The bounds of the hub.
@@ -44,6 +44,15 @@ pub struct HubLimits {
     /// Members of all topics whose home a shard is, where presence is kept, 16 to 16777216. Default
     /// 16384. Further ones are not listed.
     pub present: u32,
+    /// Idempotency keys that a shard keeps, 0 to 16777216. Default 8192; 0 keeps none, and then a
+    /// message that is sent again is published again. Beyond it the oldest go.
+    pub idempotency_keys: u32,
+    /// How long one is kept, 1 s to 24 h. Default 5 min.
+    pub idempotency_age: Duration,
+    /// What resume tokens are made with. `None`, the default: what is drawn at each start.
+    pub resume_key: Option<ResumeKey>,
+    /// How long a resume token is good, 1 min to 30 days. Default 1 h.
+    pub resume_age: Duration,
 }
 
 /// What is kept of the topics whose names match a pattern.
@@ -63,6 +72,13 @@ const MESSAGE: RangeInclusive<u32> = 1..=16 << 20;
 const HISTORIES: RangeInclusive<u32> = 0..=1_000_000;
 const PRESENCE_EVENTS: RangeInclusive<u32> = 0..=16 << 20;
 const HISTORY_BYTES: RangeInclusive<u32> = 1..=u32::MAX;
+const IDEMPOTENCY_KEYS: RangeInclusive<u32> = 0..=16 << 20;
+const IDEMPOTENCY_AGES: RangeInclusive<Duration> =
+    Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
+const RESUME_AGES: RangeInclusive<Duration> =
+    Duration::from_secs(60)..=Duration::from_secs(30 * 24 * 3600);
+/// How many bytes the text has of which a key is made.
+const RESUME_KEY: RangeInclusive<usize> = 32..=256;
 const AGES: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3600);
 const LINGERS: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
 
@@ -78,6 +94,10 @@ impl Default for HubLimits {
             max_message: 1 << 20,
             queued: None,
             present: 16_384,
+            idempotency_keys: 8192,
+            idempotency_age: Duration::from_secs(300),
+            resume_key: None,
+            resume_age: Duration::from_secs(3600),
         }
     }
 }
@@ -125,6 +145,7 @@ pub(super) fn read(mut table: TableReader<'_, '_>) -> (HubLimits, Setting<u32>) 
     let subscriptions = count("subscriptions", default.subscriptions, &COUNTS);
     let mailbox = count("mailbox", default.mailbox, &MAILBOXES);
     let present = count("present", default.present, &COUNTS);
+    let idempotency_keys = count("idempotency_keys", default.idempotency_keys, &IDEMPOTENCY_KEYS);
     let message =
         table.read("max_message", default.max_message, |value| value::size(value, &MESSAGE));
     let hub = HubLimits {
@@ -141,6 +162,18 @@ pub(super) fn read(mut table: TableReader<'_, '_>) -> (HubLimits, Setting<u32>) 
             .value,
         max_message: message.value,
         queued: table.read("queued", default.queued, queued).value,
+        idempotency_age: table
+            .read("idempotency_age", default.idempotency_age, |value| {
+                value::time(value, &IDEMPOTENCY_AGES)
+            })
+            .value,
+        idempotency_keys,
+        resume_key: table
+            .read("resume_key", default.resume_key, |value| resume_key(value).map(Some))
+            .value,
+        resume_age: table
+            .read("resume_age", default.resume_age, |value| value::time(value, &RESUME_AGES))
+            .value,
         topics,
         subscriptions,
         mailbox,
@@ -188,11 +221,29 @@ impl HubLimits {
         built::size("hub.max_message", self.max_message, &MESSAGE)?;
         self.queued.map_or(Ok(()), |queued| built::number("hub.queued", queued, &COUNTS))?;
         built::number("hub.present", self.present, &COUNTS)?;
+        built::number("hub.idempotency_keys", self.idempotency_keys, &IDEMPOTENCY_KEYS)?;
+        built::time("hub.idempotency_age", self.idempotency_age, &IDEMPOTENCY_AGES)?;
+        built::time("hub.resume_age", self.resume_age, &RESUME_AGES)?;
         built::first_broken(&[(
             self.max_message <= largest_message(limits.blocks),
             "hub.max_message: at most an eighth of limits.blocks",
         )])
     }
+}
+
+/// Reads a secret; what is wrong with it is said without showing it.
+fn resume_key(value: &DeValue<'_>) -> Result<ResumeKey, String> {
+    let DeValue::String(text) = value else {
+        return Err("must be a string of 32 characters or more".into());
+    };
+    if !RESUME_KEY.contains(&text.len()) {
+        let (least, most) = (RESUME_KEY.start(), RESUME_KEY.end());
+        return Err(format!(
+            "must have {least} to {most} bytes, has {}: `openssl rand -hex 32` makes one",
+            text.len()
+        ));
+    }
+    Ok(ResumeKey::of(text))
 }
 
 fn queued(value: &DeValue<'_>) -> Result<Option<u32>, String> {

@@ -1,12 +1,13 @@
 //! The handler `hub` of a route, with its options: `hub?topic=rooms/{room}&publish=users`.
 
+use super::TopicPattern;
 use super::stack::StackError;
 use super::stack::options::{Options, on_or_off};
 use crate::names::Name;
 use crate::units::quote;
 
 /// How a route uses the hub.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HubRoute {
     /// The topic that a connection is subscribed to and publishes on: text, in which `{name}`
     /// stands for that part of the route's path. `None`: its connections only get what others
@@ -21,6 +22,14 @@ pub struct HubRoute {
     pub own: bool,
     /// Where a connection's user is named in its request. It is taken at its word. Default: none.
     pub user: Option<UserSource>,
+    /// What a connection that speaks `tidegate.v1` may subscribe to, beside the route's own topic.
+    /// Default: nothing.
+    pub may_subscribe: Vec<TopicPattern>,
+    /// What it may publish on, beside the route's own topic, of which `publish` says who may.
+    /// Default: nothing.
+    pub may_publish: Vec<TopicPattern>,
+    /// How many of its commands may be unanswered at once, 1 to 1024. Default 32.
+    pub commands: u16,
 }
 
 /// Who may publish on a route's topic by sending. Whoever may not is closed with 1008.
@@ -77,6 +86,21 @@ pub enum TemplatePart<'t> {
     Name(&'t str),
 }
 
+impl Default for HubRoute {
+    fn default() -> Self {
+        Self {
+            topic: None,
+            publish: Publishers::default(),
+            events: false,
+            own: false,
+            user: None,
+            may_subscribe: Vec::new(),
+            may_publish: Vec::new(),
+            commands: 32,
+        }
+    }
+}
+
 impl HubRoute {
     /// A route whose connections are subscribed to `topic`.
     #[must_use]
@@ -129,6 +153,21 @@ impl HubRoute {
     }
 }
 
+/// Checks that some connection of a route may match a pattern: one that knows its users, or not.
+///
+/// # Errors
+/// None could.
+pub(super) fn check_pattern_user(pattern: &TopicPattern, has_user: bool) -> Result<(), String> {
+    if pattern.needs_user() && !has_user {
+        return Err(format!(
+            "{} matches nothing, because no connection has a user: add `user=query.NAME` or \
+             `user=header.NAME` to the handler",
+            quote(pattern.as_str())
+        ));
+    }
+    Ok(())
+}
+
 /// Reads `hub` or `hub?OPTIONS`. What is refused reads as its default; the `errors` say where in
 /// the whole it is.
 pub(super) fn parse(options: Option<&str>, errors: &mut Vec<StackError>) -> HubRoute {
@@ -143,6 +182,7 @@ pub(super) fn parse(options: Option<&str>, errors: &mut Vec<StackError>) -> HubR
         events: options.read("events", false, on_or_off),
         own: options.read("own", true, on_or_off),
         user: options.read("user", None, |text| user(text).map(Some)),
+        ..HubRoute::default()
     };
     options.finish();
     route
@@ -197,6 +237,7 @@ mod tests {
             events: true,
             own: false,
             user: Some(UserSource::Query("name".into())),
+            ..HubRoute::default()
         };
         assert_eq!(read(Some(all)), Ok(route));
     }

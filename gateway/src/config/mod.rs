@@ -20,6 +20,7 @@ mod report;
 mod root;
 mod route;
 pub mod stack;
+mod topic_pattern;
 mod understood;
 mod value;
 
@@ -40,6 +41,7 @@ pub use listener::Listener;
 pub(crate) use path::normal as normal_path;
 pub use route::{Route, RouteHandler, SlowPeer};
 pub use stack::Stack;
+pub use topic_pattern::TopicPattern;
 
 use crate::bill::Limit;
 use crate::kernel::Driver;

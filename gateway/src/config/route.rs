@@ -3,8 +3,10 @@
 use std::ops::RangeInclusive;
 
 use tidegate_proto::token::is_token_character;
+use toml::Spanned;
 use toml::de::DeValue;
 
+use super::TopicPattern;
 use super::built::{self, BuiltWrong};
 use super::hub_route::{self, HubRoute};
 use super::limits::{Limits, RawLimits};
@@ -79,6 +81,10 @@ pub enum SlowPeer {
 const BYTES: RangeInclusive<u32> = 1..=u32::MAX;
 /// How many requests may be undecided.
 const UNDECIDED: RangeInclusive<u32> = 0..=1 << 22;
+/// How many commands of a connection may be unanswered.
+const COMMANDS: RangeInclusive<u16> = 1..=1024;
+/// The most patterns of a list.
+const PATTERNS_MAX: usize = 64;
 /// The longest name of a subprotocol.
 pub(super) const SUBPROTOCOL_LENGTH: usize = 128;
 
@@ -107,6 +113,9 @@ impl Route {
         built::size(format!("{field}.max_message"), max_message, &BYTES)?;
         built::size(format!("{field}.max_buffered_message"), max_buffered_message, &BYTES)?;
         built::number(format!("{field}.undecided"), self.undecided, &UNDECIDED)?;
+        if let RouteHandler::Hub(hub) = &self.handler {
+            check_commanded(field, hub)?;
+        }
         if max_buffered_message > largest_gathered(limits.blocks) {
             return Err(BuiltWrong(format!(
                 "{field}.max_buffered_message: at most a quarter of limits.blocks"
@@ -147,7 +156,7 @@ impl RawRoute {
         let route = Self {
             name,
             path,
-            handler: handler.value,
+            handler: commanded(&mut table, handler),
             subprotocol: table
                 .read("subprotocol", None, |value| subprotocol(value).map(Some))
                 .value,
@@ -243,6 +252,24 @@ impl RawRoute {
     }
 }
 
+/// Checks what a program lets those do who speak `tidegate.v1`.
+fn check_commanded(field: &str, hub: &HubRoute) -> Result<(), BuiltWrong> {
+    built::number(format!("{field}.handler.commands"), hub.commands, &COMMANDS)?;
+    for (key, patterns) in
+        [("may_subscribe", &hub.may_subscribe), ("may_publish", &hub.may_publish)]
+    {
+        let field = format!("{field}.handler.{key}");
+        if patterns.len() > PATTERNS_MAX {
+            return Err(BuiltWrong(format!("{field}: at most {PATTERNS_MAX} patterns")));
+        }
+        for pattern in patterns {
+            hub_route::check_pattern_user(pattern, hub.user.is_some())
+                .map_err(|wrong| BuiltWrong(format!("{field}: {wrong}")))?;
+        }
+    }
+    Ok(())
+}
+
 /// The largest block that a message can grow into in a pool of `blocks` bytes: the one that it
 /// outgrew, half as large, is in the other of the two regions that messages may be in.
 pub(super) fn largest_gathered(blocks: u32) -> u32 {
@@ -295,6 +322,48 @@ fn named_handler(
         }
         _ => Err(expected("\"echo\", \"hub\" or \"static\"", value)),
     }
+}
+
+/// Reads what a handler `hub` lets those do who speak `tidegate.v1`: keys that mean nothing to the
+/// others.
+fn commanded(
+    table: &mut TableReader<'_, '_>,
+    handler: Setting<Option<RouteHandler>>,
+) -> Option<RouteHandler> {
+    let is_other = matches!(handler.value, Some(RouteHandler::Echo | RouteHandler::Static));
+    let idle = is_other.then_some("while `handler` is not \"hub\": remove it");
+    let default = HubRoute::default();
+    let has_user = match &handler.value {
+        Some(RouteHandler::Hub(hub)) => hub.user.is_some(),
+        _ => true,
+    };
+    let read = |value: &DeValue<'_>| patterns(value, has_user);
+    let may_subscribe = table.read_unless("subscribe", idle, Vec::new(), read).value;
+    let may_publish = table.read_unless("publish", idle, Vec::new(), read).value;
+    let commands = table
+        .read_unless("commands", idle, default.commands, |value| value::integer(value, &COMMANDS))
+        .value;
+    match handler.value? {
+        RouteHandler::Hub(hub) => {
+            Some(RouteHandler::Hub(HubRoute { may_subscribe, may_publish, commands, ..hub }))
+        }
+        other => Some(other),
+    }
+}
+
+/// Reads a list of patterns of topics, on a route whose connections may have a user or not.
+fn patterns(value: &DeValue<'_>, has_user: bool) -> Result<Vec<TopicPattern>, String> {
+    let DeValue::Array(written) = value else {
+        return Err(expected("an array of patterns such as [\"rooms/*\"]", value));
+    };
+    if written.len() > PATTERNS_MAX {
+        return Err(format!("has {} patterns, and may have {PATTERNS_MAX}", written.len()));
+    }
+    let pattern = |one: &Spanned<DeValue<'_>>| {
+        let pattern = TopicPattern::new(value::text(one.get_ref())?)?;
+        hub_route::check_pattern_user(&pattern, has_user).map(|()| pattern)
+    };
+    written.iter().map(pattern).collect()
 }
 
 /// Checks that the path has what the topic of a hub's route needs.

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::kernel::Driver;
-use crate::names::TopicRule;
+use crate::names::{ResumeKey, TopicRule};
 use crate::units::{SIZE_EXPECTED, TIME_EXPECTED};
 
 const SAMPLE: &str = include_str!("../../tidegate.toml");
@@ -39,7 +39,9 @@ fn the_sample_shows_every_key_and_option() {
         let start = format!("{key} = ");
         assert!(SAMPLE.lines().any(|line| line.starts_with(&start)), "{key}");
     }
-    assert!(SAMPLE.contains("# subprotocol = "));
+    for key in ["subprotocol", "subscribe", "publish", "commands"] {
+        assert!(SAMPLE.contains(&format!("\n# {key} = ")), "{key}");
+    }
     let options = "ping=30s pong=10s close=5s head=10s decision=10s stall=30s message=1m \
                    deflate=on deflate_level=1 deflate_min=256 backlog=4096 nodelay=on \
                    rcvbuf=128KiB sndbuf=256KiB user_timeout=off";
@@ -81,6 +83,10 @@ const WRITTEN: &str = r#"
     max_message = "1KiB"
     queued = 300
     present = 400
+    idempotency_keys = 500
+    idempotency_age = "2m"
+    resume_key = "0123456789abcdef0123456789abcdef"
+    resume_age = "10m"
     [[topic]]
     name = "rooms/{room}"
     history = 5
@@ -111,6 +117,9 @@ const WRITTEN: &str = r#"
     path = "/live/{what}"
     handler = "hub?topic=live/{what}&publish=nobody&events=on&own=off&user=header.x-user"
     slow_peer = "conflate"
+    subscribe = ["live/*"]
+    publish = ["users/{user}/**"]
+    commands = 9
     "#;
 
 #[test]
@@ -162,6 +171,10 @@ fn written_hub() -> HubLimits {
         max_message: 1 << 10,
         queued: Some(300),
         present: 400,
+        idempotency_keys: 500,
+        idempotency_age: Duration::from_secs(120),
+        resume_key: Some(ResumeKey::of("0123456789abcdef0123456789abcdef")),
+        resume_age: Duration::from_secs(600),
     }
 }
 
@@ -199,6 +212,9 @@ fn written_hub_route() -> Route {
         events: true,
         own: false,
         user: Some(UserSource::Header("x-user".into())),
+        may_subscribe: vec![TopicPattern::new("live/*").unwrap()],
+        may_publish: vec![TopicPattern::new("users/{user}/**").unwrap()],
+        commands: 9,
     };
     Route { slow_peer: SlowPeer::Conflate, ..Route::new("/live/{what}", RouteHandler::Hub(live)) }
 }
@@ -810,4 +826,32 @@ fn a_route_that_only_users_publish_on_must_know_them() {
     assert_eq!(errors(&route("topic=a&publish=users&user=header.a")), [""; 0]);
     // What is refused is told once.
     assert_eq!(errors(&route("topic=a&publish=users&user=a")).len(), 1);
+}
+
+#[test]
+fn what_clients_may_do_by_commands_is_checked() {
+    let hub = "[[route]]\npath = \"/\"\nhandler = \"hub\"\n";
+    let with = |line: &str| format!("{hub}{line}");
+    assert_each(&[
+        (
+            &with("subscribe = [\"a/{b}\"]"),
+            "4: route[0].subscribe: has a brace that is not of `{user}`, in \"{b}\": write `*` \
+             for any part of a name",
+        ),
+        (
+            &with("publish = [\"a/{user}\"]"),
+            "4: route[0].publish: \"a/{user}\" matches nothing, because no connection has a \
+             user: add `user=query.NAME` or `user=header.NAME` to the handler",
+        ),
+        (
+            &with("subscribe = \"a\""),
+            "4: route[0].subscribe: must be an array of patterns such as [\"rooms/*\"], is the \
+             string \"a\"",
+        ),
+        (&with("commands = 0"), "4: route[0].commands: must be between 1 and 1024, is 0"),
+        (
+            "[[route]]\npath = \"/\"\nhandler = \"echo\"\ncommands = 7",
+            "4: route[0].commands: means nothing while `handler` is not \"hub\": remove it",
+        ),
+    ]);
 }

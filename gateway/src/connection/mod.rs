@@ -8,13 +8,13 @@ mod record;
 mod states;
 
 pub use outbox::{
-    BLOCK_MIN, Backlog, Bound, CLOSE_RESERVE, FrameId, Frames, LeftOut, NO_KEY, NextSend, Offered,
-    Outbox, Overflow, SealedBytes, SharedFrame,
+    BLOCK_MIN, Backlog, Bound, CLOSE_RESERVE, FrameId, Frames, KEPT, LeftOut, NO_KEY, NextSend,
+    Offered, Outbox, Overflow, SealedBytes, SharedFrame,
 };
 pub use output::{CONTROL_RESERVE, Output, Spot};
 pub use payload::Payload;
 pub use record::{
-    Connection, FOREIGN_OWN, Foreign, ProfileId, ServiceId, Spoken, Stage, Streaming, Undecided,
-    WebSocket,
+    Connection, FOREIGN_OWN, Foreign, ProfileId, ServiceId, Spoken, Stage, Streaming, Takes,
+    Undecided, WebSocket,
 };
 pub use states::{AfterFlush, Poll, Reading, States, Writing};

@@ -110,8 +110,22 @@ pub struct WebSocket {
     pub closing: Closing,
     /// permessage-deflate: the window of what we send, 8 to 15 bits; 0 without it.
     pub deflate_bits: u8,
-    /// The handler was told of the opening and has to be told of the end.
-    pub is_open: bool,
+    /// What the handler takes: something, once it was told of the opening, and until it is told of
+    /// the end.
+    pub takes: Takes,
+}
+
+/// What the handler of a WebSocket connection takes from the peer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Takes {
+    /// Nothing: it knows nothing of the connection.
+    #[default]
+    Nothing,
+    /// Messages.
+    Messages,
+    /// Commands, which are answered among events.
+    Commands,
 }
 
 const _: () = assert!(size_of::<Connection>() == 64 && align_of::<Connection>() == 64);
@@ -196,7 +210,7 @@ impl Connection {
     pub const fn is_open(&self) -> bool {
         match &self.spoken {
             Spoken::Opening | Spoken::Undecided(_) => false,
-            Spoken::WebSocket(websocket) => websocket.is_open,
+            Spoken::WebSocket(websocket) => !matches!(websocket.takes, Takes::Nothing),
             Spoken::Foreign(foreign) => foreign.is_open,
             Spoken::Response(streaming) => streaming.is_open,
         }
@@ -294,15 +308,23 @@ impl Connection {
     }
 
     /// Whether what its protocol makes of its input may be mail, whatever it is subscribed to: what
-    /// a program brings along may publish, and have its peers come and go, as it will. What a
-    /// handler makes of messages is not the protocol's.
+    /// a program brings along may publish, and have its peers come and go, as it will, and so may
+    /// commands. What else a handler makes of messages is not the protocol's.
     #[must_use]
     pub const fn makes_mail(&self) -> bool {
         match &self.spoken {
-            Spoken::Opening | Spoken::Undecided(_) | Spoken::WebSocket(_) | Spoken::Response(_) => {
-                false
-            }
+            Spoken::Opening | Spoken::Undecided(_) | Spoken::Response(_) => false,
+            Spoken::WebSocket(_) => self.has_commands(),
             Spoken::Foreign(_) => true,
+        }
+    }
+
+    /// Whether what the peer sends are commands, which are answered among events.
+    #[must_use]
+    pub const fn has_commands(&self) -> bool {
+        match &self.spoken {
+            Spoken::WebSocket(websocket) => matches!(websocket.takes, Takes::Commands),
+            _ => false,
         }
     }
 

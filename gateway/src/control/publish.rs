@@ -46,6 +46,11 @@ pub(super) struct PublishRequest {
     key: Option<String>,
     /// The id of a connection that does not get it.
     except: Option<String>,
+    /// Drawn anew for each message to a topic: the same message with the same key is published once
+    /// while the key is kept (`hub.idempotency_keys`, `hub.idempotency_age`), and answered as it
+    /// was the first time. For topics only.
+    #[schema(max_length = 64, min_length = 1)]
+    idempotency_key: Option<String>,
 }
 
 /// Several messages, each to several targets.
@@ -78,6 +83,8 @@ pub(super) struct BatchMessage {
     key: Option<String>,
     /// The id of a connection that does not get it.
     except: Option<String>,
+    /// As of a single message: for each of its targets, which have to be topics.
+    idempotency_key: Option<String>,
 }
 
 /// What became of a message.
@@ -88,6 +95,11 @@ pub(super) struct PublishAnswer {
     /// Its place among the messages of the topic; `null` if the target is no topic, or no history
     /// is kept.
     position: Option<PositionText>,
+    /// `true` if it was published before with the same `idempotency_key`, and not once more; else
+    /// it is not there.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(required = false)]
+    repeated: bool,
 }
 
 /// A place among the messages of a topic.
@@ -118,6 +130,10 @@ pub(super) enum BatchResult {
         connections: u64,
         /// Its place among the messages of the topic.
         position: Option<PositionText>,
+        /// As of a single message.
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        #[schema(required = false)]
+        repeated: bool,
     },
     /// It was not.
     Failed {
@@ -134,7 +150,18 @@ struct UncheckedMessage {
     json: Option<Box<RawValue>>,
     key: Option<String>,
     except: Option<String>,
+    idempotency_key: Option<String>,
 }
+
+/// What is published, and by which key it is known if it is sent again.
+#[derive(Clone)]
+struct Checked {
+    publication: Publication,
+    once: Option<Box<str>>,
+}
+
+/// The most bytes of an idempotency key.
+const IDEMPOTENCY_KEY_MAX: usize = 64;
 
 /// Takes `null` for a value, where it would count as left out.
 fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, D::Error> {
@@ -144,28 +171,54 @@ fn present<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Box<RawValue>>, 
 impl PublishRequest {
     /// Whom it is for, and what it is.
     fn parts(self) -> (Whom, UncheckedMessage) {
-        let Self { target, text, binary, json, key, except } = self;
-        (target, UncheckedMessage { text, binary, json, key, except })
+        let Self { target, text, binary, json, key, except, idempotency_key } = self;
+        (target, UncheckedMessage { text, binary, json, key, except, idempotency_key })
     }
 }
 
 impl BatchMessage {
     /// Whom it is for, and what it is.
     fn parts(self) -> (Vec<Whom>, UncheckedMessage) {
-        let Self { targets, text, binary, json, key, except } = self;
-        (targets, UncheckedMessage { text, binary, json, key, except })
+        let Self { targets, text, binary, json, key, except, idempotency_key } = self;
+        (targets, UncheckedMessage { text, binary, json, key, except, idempotency_key })
     }
 }
 
 impl UncheckedMessage {
-    fn publication(self, door: &Door) -> Result<Publication, Error> {
-        Ok(Publication {
+    fn checked(self, door: &Door) -> Result<Checked, Error> {
+        let publication = Publication {
             key: whom::name(self.key.as_deref())?,
             except: self.except.as_deref().map(whom::connection_id).transpose()?,
             from: None,
             message: door.message(content(self.text, self.binary, self.json)?)?,
-        })
+        };
+        let once = self.idempotency_key.map(once).transpose()?;
+        Ok(Checked { publication, once })
     }
+}
+
+impl Checked {
+    /// What is asked of the hub for one target.
+    fn errand(self, target: Target) -> Result<Errand, Error> {
+        let Self { publication, once } = self;
+        match (target, once) {
+            (target, None) => Ok(Errand::Publish(target, publication)),
+            (Target::Topic(topic), Some(key)) => Ok(Errand::PublishOnce(topic, publication, key)),
+            (_, Some(_)) => Err(Error::invalid(
+                "`idempotency_key` is for messages to a topic: leave it out, or name a topic",
+            )),
+        }
+    }
+}
+
+fn once(key: String) -> Result<Box<str>, Error> {
+    if (1..=IDEMPOTENCY_KEY_MAX).contains(&key.len()) {
+        return Ok(key.into());
+    }
+    Err(Error::invalid(format!(
+        "`idempotency_key` must have 1 to {IDEMPOTENCY_KEY_MAX} bytes, has {}",
+        key.len()
+    )))
 }
 
 /// What is published: the one of these that is there. None of it is copied.
@@ -208,8 +261,8 @@ pub(super) async fn publish(
 ) -> Result<Answered<PublishAnswer>, Error> {
     let (whom, unchecked) = request.value.parts();
     let target = whom.target()?;
-    let publication = unchecked.publication(control.shards.door())?;
-    let answer = control.shards.ask(Errand::Publish(target, publication)).await?;
+    let errand = unchecked.checked(control.shards.door())?.errand(target)?;
+    let answer = control.shards.ask(errand).await?;
     Ok(Answered(published(answer)?.into()))
 }
 
@@ -243,12 +296,10 @@ pub(super) async fn batch(
     let mut batch = PublishBatch::new(&control.shards, targets);
     for message in messages {
         let (targets, unchecked) = message.parts();
-        let publication = unchecked.publication(control.shards.door());
+        let checked = unchecked.checked(control.shards.door());
         for whom in &targets {
-            let checked = publication
-                .clone()
-                .and_then(|publication| whom.target().map(|target| (target, publication)));
-            batch.publish(checked).await;
+            let one = checked.clone();
+            batch.publish(one.and_then(|one| one.errand(whom.target()?))).await;
         }
     }
     let results = batch.finish().await;
@@ -278,14 +329,12 @@ impl<'s> PublishBatch<'s> {
         }
     }
 
-    async fn publish(&mut self, checked: Result<(Target, Publication), Error>) {
+    async fn publish(&mut self, checked: Result<Errand, Error>) {
         if self.sent.len() == WINDOW {
             self.take_first().await;
         }
         let sent = match checked {
-            Ok((target, publication)) => {
-                self.shards.send(Errand::Publish(target, publication), self.deadline).await
-            }
+            Ok(errand) => self.shards.send(errand, self.deadline).await,
             Err(error) => Err(error),
         };
         self.sent.push_back(sent);
@@ -299,8 +348,8 @@ impl<'s> PublishBatch<'s> {
         };
         self.results.push(match answer {
             Ok(published) => {
-                let PublishAnswer { connections, position } = published.into();
-                BatchResult::Published { status: 200, connections, position }
+                let PublishAnswer { connections, position, repeated } = published.into();
+                BatchResult::Published { status: 200, connections, position, repeated }
             }
             Err(error) => {
                 BatchResult::Failed { status: error.status.as_u16(), error: error.detail() }
@@ -328,6 +377,7 @@ impl From<Published> for PublishAnswer {
         Self {
             connections: published.connections,
             position: published.position.map(PositionText::from),
+            repeated: published.repeated,
         }
     }
 }

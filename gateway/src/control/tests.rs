@@ -188,7 +188,7 @@ fn shard(errand: &Errand, common: &Common) -> Option<Outcome> {
                 return Some(Outcome::NotDone(NotDone::Gone));
             }
             let position = matches!(target, Target::Topic(_)).then_some(position);
-            Outcome::Published(Published { connections, position })
+            Outcome::Published(Published { connections, position, repeated: false })
         }
         Errand::Subscribe(target, _)
         | Errand::Unsubscribe(target, _)

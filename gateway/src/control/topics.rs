@@ -17,8 +17,8 @@ use super::listing::{self, ListPage, Listed, ShardPart, Wanted};
 use super::publish::{self, PositionText};
 use super::subscriptions::{DoneAnswer, done};
 use crate::hub::{
-    Author, CalendarTime, Content, Errand, Excerpt, Kept, Outcome, Presence, Present, Publication,
-    TopicInfo,
+    Author, CalendarTime, Content, Errand, Excerpt, Kept, Outcome, Past, Presence, Present,
+    Publication, TopicInfo,
 };
 use crate::names::{Name, Position};
 
@@ -262,7 +262,8 @@ pub(super) async fn history(
         (Some(epoch), Some(offset)) => Some(Position { epoch: publish::epoch(&epoch)?, offset }),
         _ => return Err(Error::invalid("`epoch` and `offset` go together: give both or none")),
     };
-    let errand = Errand::History { topic: Name::new(&query.topic)?, since, limit };
+    let errand =
+        Errand::History { topic: Name::new(&query.topic)?, past: since.map(Past::Since), limit };
     let place = control.answers.place_for_messages().await?;
     match control.shards.ask(errand).await? {
         Outcome::History(history) => Ok(respond(place.json(&HistoryAnswer::from(history))?)),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use crate::config::Config;
 use crate::hub::{Settings, TopicRules};
+use crate::names::{ResumeKey, Resumes};
 
 /// What the hub is opened with.
 #[must_use]
@@ -19,6 +20,16 @@ pub fn hub_settings(config: &Config) -> Settings {
         mailbox: hub.mailbox,
         messages: hub.messages,
         max_message: hub.max_message,
+        idempotency_keys: hub.idempotency_keys,
+        idempotency_age: hub.idempotency_age,
+        resumes: Resumes { key: hub.resume_key.unwrap_or_else(drawn), age: hub.resume_age },
         rules: Arc::new(TopicRules::new(rules)),
     }
+}
+
+/// A key that nobody knows, and that is another at each start.
+fn drawn() -> ResumeKey {
+    let mut bytes = [0; 32];
+    getrandom::fill(&mut bytes).expect("the kernel has random bytes for every process");
+    ResumeKey::new(bytes)
 }

@@ -89,8 +89,8 @@
 //! ```
 
 mod echo;
-mod hub;
 mod page;
+mod rooms;
 
 use crate::config;
 use crate::config::Route;
@@ -105,8 +105,8 @@ pub use crate::protocol::serve::{
     Decision, End, Event, Handler, HandlerFactory, ImportError, Piece, Question, Wants,
 };
 pub use echo::Echo;
-pub use hub::Rooms;
 pub use page::Page;
+pub use rooms::Rooms;
 // What the words above are said in.
 pub use crate::hub::{Cause, Finding, Why};
 pub use crate::names::Ticket;
@@ -122,7 +122,7 @@ pub fn built_in(route: &Route) -> Box<dyn Handler> {
     match &route.handler {
         config::RouteHandler::Echo => Box::new(Echo),
         config::RouteHandler::Static => Box::new(Page::default()),
-        config::RouteHandler::Hub(hub) => Box::new(Rooms::new(&route.path, hub.clone())),
+        config::RouteHandler::Hub(hub) => Box::new(Rooms::new(route, hub.clone())),
     }
 }
 

@@ -4,15 +4,16 @@ use std::cell::Cell;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::at_home::AtHome;
 use super::home::{Ordered, Subscribers};
 use super::joint_answer::JointAnswer;
-use super::mail::{Joined, Left, ToPublish};
+use super::mail::{Denied, Joined, Left, ToPublish, Unsubscribed};
 use super::{
     Ask, Delivery, Direct, EncodeOnce, Errand, Handed, Hashed, Hub, Instruction, Mail, Moment,
-    NotDone, Order, Outcome, Publication, Published, Recovered, Reply, Single, Standing, Target,
+    NotDone, Order, Outcome, Publication, Recovered, Reply, Single, Standing, Subscribed, Target,
     Why,
 };
-use crate::names::{Address, ConnectionId, Name};
+use crate::names::{ConnectionId, Name};
 
 /// Something that is left to do with connections.
 pub(crate) enum Duty {
@@ -31,17 +32,13 @@ pub(crate) enum Duty {
     /// Tell a subscriber more of what it missed.
     Recovered(Box<Recovered>),
     /// The connection cannot be subscribed: its topic has no room at its home.
-    Denied(Address),
+    Denied(Box<Denied>),
+    /// Tell a connection that it is not subscribed any more.
+    Ended(Box<Unsubscribed>),
     /// Answer a question about connections.
     Tell(Box<Ask>),
     /// Take a connection over that another shard has accepted and has no room for.
     TakeOver(Box<Handed>),
-}
-
-/// What is to be published, and whom it is for.
-struct Addressed {
-    target: Target,
-    publication: Publication,
 }
 
 impl Hub {
@@ -70,17 +67,19 @@ impl Hub {
             Mail::Publish(publish) => {
                 let ToPublish { name, hash, publication } = *publish;
                 // A topic that has no room is counted; nobody waits for an answer.
-                let _ = self.publish_here(
-                    Hashed { hash, name: &name },
-                    publication,
-                    moment,
-                    encode_once,
-                );
+                let mut at_home = AtHome { hub: self, moment, encode_once };
+                let _ = at_home.publish(Hashed { hash, name: &name }, publication);
             }
             Mail::Joined(joined) => self.joined(*joined, moment.now),
             Mail::Left(left) => {
                 let event = self.home.leave(&left, moment.now);
                 event.iter().for_each(|event| self.distribute(event));
+                if let Some(tag) = left.tag {
+                    let Left { name, hash, address, .. } = *left;
+                    let whose = Subscribed { name, hash, address, serial: 0 };
+                    let ended = Unsubscribed { whose, tag };
+                    self.post.send(address.shard.into(), Mail::Ended(Box::new(ended)));
+                }
             }
             Mail::Standing(standing) => return Some(Duty::Standing(standing)),
             Mail::Fetch(fetch) => {
@@ -89,7 +88,11 @@ impl Hub {
                 self.post.send(shard, Mail::Recovered(Box::new(recovered)));
             }
             Mail::Recovered(recovered) => return Some(Duty::Recovered(recovered)),
-            Mail::Denied(left) => return Some(Duty::Denied(left.address)),
+            Mail::Denied(denied) => return Some(Duty::Denied(denied)),
+            Mail::Ended(ended) => return Some(Duty::Ended(ended)),
+            Mail::Inquiry(inquiry) => {
+                AtHome { hub: self, moment, encode_once }.inquired(*inquiry);
+            }
             Mail::Deliver(delivery) => {
                 let name = delivery.topic.as_ref()?;
                 self.local.find(delivery.hash, name)?;
@@ -107,6 +110,10 @@ impl Hub {
 
     fn joined(&mut self, joined: Joined, now: Duration) {
         let shard = usize::from(joined.address.shard);
+        if joined.again {
+            let standing = self.home.stands_now(&joined, now);
+            return self.post.send(shard, Mail::Standing(Box::new(standing)));
+        }
         match self.home.join(&joined, now) {
             Ok((standing, event)) => {
                 if joined.waits {
@@ -115,10 +122,9 @@ impl Hub {
                 event.iter().for_each(|event| self.distribute(event));
             }
             Err(_) => {
-                let Joined { name, hash, address, participant, form, .. } = joined;
-                self.home.deny(hash, address);
-                let left = Left { name, hash, address, participant, form };
-                self.post.send(shard, Mail::Denied(Box::new(left)));
+                self.home.deny(joined.hash, joined.address);
+                let denied = Denied { whose: joined.whose(), tag: joined.tag };
+                self.post.send(shard, Mail::Denied(Box::new(denied)));
             }
         }
     }
@@ -128,8 +134,8 @@ impl Hub {
         let Ask { errand, reply } = ask;
         match errand {
             Errand::Publish(target, publication) => {
-                let addressed = Addressed { target, publication };
-                return self.asked_to_publish(addressed, reply, moment, encode_once);
+                let at_home = AtHome { hub: self, moment, encode_once };
+                return at_home.publish_for(target, publication, reply);
             }
             Errand::Subscribe(target, topic) => {
                 return self.instruct(target, Instruction::Subscribe(topic), reply);
@@ -151,69 +157,20 @@ impl Hub {
                 reply.say(self.home.list(from, &prefix, limit));
             }
             Errand::LargestTopics { from } => reply.say(self.home.largest(from)),
-            Errand::Topic(name) => {
-                reply.say(self.home.describe(self.common.hashed(&name)));
+            Errand::PublishOnce(..) if self.post.is_congested() => {
+                reply.say(Outcome::NotDone(NotDone::Busy));
             }
-            Errand::Presence { topic, limit } => {
-                reply.say(self.home.presence(self.common.hashed(&topic), limit, moment));
-            }
-            Errand::History { topic, since, limit } => {
-                let named = self.common.hashed(&topic);
-                reply.say(self.home.history(named, since, limit, moment.now));
+            errand @ (Errand::PublishOnce(..)
+            | Errand::Topic(_)
+            | Errand::Presence { .. }
+            | Errand::History { .. }) => {
+                reply.say(AtHome { hub: self, moment, encode_once }.answer(errand));
             }
             errand @ (Errand::Connection(_) | Errand::Connections { .. }) => {
                 return Some(Duty::Tell(Box::new(Ask { errand, reply })));
             }
         }
         None
-    }
-
-    fn asked_to_publish(
-        &mut self,
-        addressed: Addressed,
-        reply: Reply,
-        moment: Moment,
-        encode_once: EncodeOnce<'_>,
-    ) -> Option<Duty> {
-        let Addressed { target, publication } = addressed;
-        let name = match target {
-            Target::Connection(id) => return self.single(id, Single::Publish(publication), reply),
-            Target::All => None,
-            Target::Topic(name) => Some(name),
-            Target::User(name) => Some(name.of_user()),
-        };
-        if self.post.is_congested() {
-            reply.say(Outcome::NotDone(NotDone::Busy));
-            return None;
-        }
-        let Some(name) = name else {
-            let errand = Errand::Publish(Target::All, publication);
-            self.spread(Ask { errand, reply });
-            return None;
-        };
-        let hash = self.common.hash(name.as_str());
-        reply.say(
-            match self.publish_here(Hashed { hash, name: &name }, publication, moment, encode_once)
-            {
-                Ok(published) => Outcome::Published(published),
-                Err(not_done) => Outcome::NotDone(not_done),
-            },
-        );
-        None
-    }
-
-    /// Publishes to a topic whose home this is.
-    fn publish_here(
-        &mut self,
-        named: Hashed<'_>,
-        publication: Publication,
-        moment: Moment,
-        encode_once: EncodeOnce<'_>,
-    ) -> Result<Published, NotDone> {
-        let ordered = self.home.publish(named, publication, moment, encode_once)?;
-        self.distribute(&ordered);
-        let Ordered { delivery, connections, .. } = ordered;
-        Ok(Published { connections, position: delivery.position })
     }
 
     /// Passes what concerns all connections on to all shards; it is answered with the sum.
@@ -241,7 +198,7 @@ impl Hub {
     }
 
     /// Something for one connection of this shard, as far as its id tells.
-    fn single(&self, id: ConnectionId, what: Single, reply: Reply) -> Option<Duty> {
+    pub(super) fn single(&self, id: ConnectionId, what: Single, reply: Reply) -> Option<Duty> {
         let Some(address) = self.common.locate(id) else {
             reply.say(Outcome::NotDone(NotDone::Gone));
             return None;

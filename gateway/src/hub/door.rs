@@ -8,11 +8,12 @@ use std::sync::atomic::AtomicU32;
 
 use bytes::Bytes;
 use siphasher::sip::SipHasher13;
+use siphasher::sip128::{self, Hasher128};
 
 use super::mail::{Ask, Mail};
 use super::{
-    Content, Errand, Finding, Hashed, Identity, Message, MessageMemory, NotDone, Outcome, Settings,
-    Target,
+    Author, Content, Errand, Finding, Hashed, Identity, Message, MessageMemory, NotDone, Outcome,
+    RepeatKey, Settings, Target,
 };
 use crate::mailbox::{Entrance, Unsent};
 use crate::names::{Address, ConnectionId, Name, Node, Ticket};
@@ -114,6 +115,14 @@ impl Common {
         let mut hasher = SipHasher13::new_with_keys(one, other);
         name.hash(&mut hasher);
         hasher.finish()
+    }
+
+    /// What an idempotency key goes by: with the topic, and whose it is.
+    pub(crate) fn repeat_key(&self, topic: &Name, from: Option<&Author>, key: &str) -> RepeatKey {
+        let Seed([one, other]) = self.seed;
+        let mut hasher = sip128::SipHasher13::new_with_keys(one, other);
+        (topic.as_str(), from.is_some(), from.and_then(Author::user), key).hash(&mut hasher);
+        hasher.finish128().as_u128()
     }
 
     /// The hash of a topic, by its own hash, and a key.
@@ -291,6 +300,7 @@ impl Door {
             Errand::Connection(id) | Errand::Tell(id, _) => self.shard_of(*id),
             Errand::Found(ticket, _) => self.shard_of(ticket.connection),
             Errand::DestroyTopic(topic)
+            | Errand::PublishOnce(topic, ..)
             | Errand::Topic(topic)
             | Errand::Presence { topic, .. }
             | Errand::History { topic, .. } => Ok(self.home(topic)),

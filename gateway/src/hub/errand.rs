@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Finding, Message, NotDone, Publication, Why};
+use super::{Finding, Message, NotDone, Past, Publication, Why};
 pub use crate::kernel::Peer;
 use crate::kernel::Slot;
 use crate::names::{ConnectionId, Name, Position, Ticket};
@@ -27,6 +27,11 @@ pub enum Target {
 pub enum Errand {
     /// Publish. Answered by [`Outcome::Published`].
     Publish(Target, Publication),
+    /// Publish on a topic, unless that was done before with the same key, of 1 to 64 bytes: then
+    /// the answer is what was answered before, with [`Published::repeated`]. Keys are those of the
+    /// user of the connection that publishes; connections without a user share theirs, and so does
+    /// whoever is no connection. Answered by [`Outcome::Published`].
+    PublishOnce(Name, Publication, Box<str>),
     /// Subscribe a connection, or all connections that a user has now. Answered by
     /// [`Outcome::Done`]. The target is a connection or a user.
     Subscribe(Target, Name),
@@ -80,16 +85,29 @@ pub enum Errand {
         /// The most to tell.
         limit: usize,
     },
-    /// What was published on a topic behind a position; without one, all that is kept. Answered
-    /// by [`Outcome::History`].
+    /// What was published on a topic, as far as it is kept. Answered by [`Outcome::History`].
     History {
         /// The topic.
         topic: Name,
-        /// Behind which message.
-        since: Option<Position>,
+        /// Which of it; without, all that is kept.
+        past: Option<Past>,
         /// The most to tell.
         limit: usize,
     },
+}
+
+impl Errand {
+    /// The one topic whose home does what is asked; `None` if it is no topic that does.
+    pub(crate) fn topic(&self) -> Option<&Name> {
+        match self {
+            Self::Publish(Target::Topic(topic), _)
+            | Self::PublishOnce(topic, ..)
+            | Self::Topic(topic)
+            | Self::Presence { topic, .. }
+            | Self::History { topic, .. } => Some(topic),
+            _ => None,
+        }
+    }
 }
 
 /// Which connections.
@@ -136,6 +154,8 @@ pub struct Published {
     pub connections: u64,
     /// Its place in the topic's order, if the target is a topic.
     pub position: Option<Position>,
+    /// It was published before, with the same key.
+    pub repeated: bool,
 }
 
 /// One connection.

@@ -115,22 +115,17 @@ impl History {
         }
     }
 
-    /// The first `limit` of what was published behind `since`; of all that is kept, if it is of
-    /// another epoch or has yet to come.
-    pub(crate) fn since(&self, since: Option<Position>, limit: usize) -> Missed {
-        let Behind { skip, gap } = self.behind(since);
+    /// The first `limit` of this of what was published; of all that is kept, if it is what is
+    /// behind a position of another epoch, or of one that has yet to come.
+    pub(crate) fn missed(&self, past: Option<Past>, limit: usize) -> Missed {
+        let Behind { skip, gap } = self.begins(past);
         let kept = self.kept.range(skip.min(self.kept.len())..).take(limit);
         Missed { deliveries: kept.map(|(_, delivery)| Arc::clone(delivery)).collect(), gap }
     }
 
     /// Where what is kept begins for one who wants this of it.
     pub(crate) fn stands(&self, past: Past) -> Stands {
-        let Behind { skip, gap } = match past {
-            Past::Since(since) => self.behind(Some(since)),
-            Past::Last(count) => {
-                Behind { skip: self.kept.len().saturating_sub(count.into()), gap: false }
-            }
-        };
+        let Behind { skip, gap } = self.begins(Some(past));
         let offset = self.oldest() + skip as u64 - 1;
         let behind = Position { offset, ..self.position };
         let count = self.kept.len().saturating_sub(skip) as u64;
@@ -165,6 +160,16 @@ impl History {
     /// The offset of the oldest message that is kept, or of the next one if none is.
     fn oldest(&self) -> u64 {
         self.position.offset + 1 - self.kept.len() as u64
+    }
+
+    fn begins(&self, past: Option<Past>) -> Behind {
+        match past {
+            None => self.behind(None),
+            Some(Past::Since(since)) => self.behind(Some(since)),
+            Some(Past::Last(count)) => {
+                Behind { skip: self.kept.len().saturating_sub(count.into()), gap: false }
+            }
+        }
     }
 
     fn behind(&self, since: Option<Position>) -> Behind {
@@ -236,7 +241,7 @@ mod tests {
     }
 
     fn since(history: &History, epoch: u32, offset: u64) -> (Vec<u64>, bool) {
-        let missed = history.since(Some(Position { epoch, offset }), 10);
+        let missed = history.missed(Some(Past::Since(Position { epoch, offset })), 10);
         let offset = |delivery: &Arc<Delivery>| delivery.position.expect("a position").offset;
         (missed.deliveries.iter().map(offset).collect(), missed.gap)
     }
@@ -254,7 +259,7 @@ mod tests {
         assert_eq!(since(&history, 5, 1), (vec![3, 4, 5], true), "2 is forgotten");
         assert_eq!(since(&history, 4, 5), (vec![3, 4, 5], true), "another epoch");
         assert_eq!(since(&history, 5, 6), (vec![3, 4, 5], true), "from the future");
-        assert_eq!(history.since(None, 2).deliveries.len(), 2);
+        assert_eq!(history.missed(None, 2).deliveries.len(), 2);
     }
 
     #[test]

@@ -45,9 +45,11 @@ impl JointAnswer {
         }
         let answer = match joint.not_done {
             Some(not_done) => Outcome::NotDone(not_done),
-            None if joint.is_publication => {
-                Outcome::Published(Published { connections: joint.sum, position: None })
-            }
+            None if joint.is_publication => Outcome::Published(Published {
+                connections: joint.sum,
+                position: None,
+                repeated: false,
+            }),
             None => Outcome::Done(joint.sum),
         };
         let reply = joint.reply.take();

@@ -1,7 +1,7 @@
 //! What the hub may hold, for the bill.
 
-use super::mail::{Joined, Mail};
-use super::{Home, Local, Recoveries, Settings};
+use super::mail::{Direct, Inquiry, Joined, Mail};
+use super::{Home, Local, Recoveries, Repeats, Settings};
 use crate::bill::sizes::{hash_table, list, tree};
 use crate::bill::{Line, Owner};
 use crate::kernel::SlotSet;
@@ -12,7 +12,9 @@ const NAME_BYTES: usize = Name::LENGTH_MAX + 16;
 /// A topic's records at its home and with its subscribers.
 const TOPIC_BYTES: usize = Local::TOPIC_BYTES + Home::TOPIC_BYTES + NAME_BYTES;
 /// A place in a mailbox, what a piece of mail of the larger kinds points to, and its allocation.
-const MAIL_BYTES: usize = size_of::<Mail>() + size_of::<Joined>() + 16;
+const MAIL_BYTES: usize = size_of::<Mail>()
+    + largest(&[size_of::<Joined>(), size_of::<Inquiry>(), size_of::<Direct>()])
+    + 16;
 
 /// What decides how many subscriptions may get what they missed at once.
 const RECOVERING: &[&str] =
@@ -31,6 +33,7 @@ const WAITING: &[&str] = &[
 /// What the hub may hold in each of `shards` shards, and what it has once.
 pub(crate) fn lines(settings: &Settings, shards: usize) -> Vec<Line> {
     let Settings { slots, topics, subscriptions, present, mailbox, .. } = *settings;
+    let idempotency_keys = settings.idempotency_keys;
     let subscribers = list(subscriptions.into(), size_of::<u32>());
     let recovering = recovering(settings);
     // While a mailbox is full, nobody who publishes is read from, and once as much as two hold
@@ -76,6 +79,12 @@ pub(crate) fn lines(settings: &Settings, shards: usize) -> Vec<Line> {
             &["hub.subscriptions"],
         ),
         Line::new(Owner::Unlisted, tree(present, Home::SUBSCRIPTION_BYTES), &["hub.present"]),
+        Line::new(
+            Owner::Repeats,
+            list(idempotency_keys.into(), Repeats::KEY_BYTES)
+                + hash_table(idempotency_keys, Repeats::PLACE_BYTES),
+            &["hub.idempotency_keys"],
+        ),
         Line::new(Owner::Messages, settings.messages, &["hub.messages"]),
     ]
 }
@@ -84,6 +93,16 @@ pub(crate) fn lines(settings: &Settings, shards: usize) -> Vec<Line> {
 fn recovering(settings: &Settings) -> u64 {
     let each = u64::from(settings.subscriptions_per_connection);
     (u64::from(settings.slots) * each).min(settings.subscriptions.into())
+}
+
+/// The largest of some sizes.
+const fn largest(sizes: &[usize]) -> usize {
+    let (mut most, mut at) = (0, 0);
+    while at < sizes.len() {
+        most = if sizes[at] > most { sizes[at] } else { most };
+        at += 1;
+    }
+    most
 }
 
 fn of(count: impl Into<u64>, bytes: usize) -> u64 {

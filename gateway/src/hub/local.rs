@@ -8,7 +8,8 @@ use hashbrown::HashTable;
 use slab::Slab;
 use smallvec::SmallVec;
 
-use super::{Form, NotDone};
+use super::NotDone;
+use super::subscriber::{SLOT_BITS, SLOT_MASK, Subscriber};
 use crate::kernel::Slot;
 use crate::names::Name;
 
@@ -40,10 +41,6 @@ pub(crate) struct Ongoing {
     pub(crate) topic: u32,
     number: u32,
 }
-
-/// A subscriber: its slot, and how it is served.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Subscriber(u32);
 
 /// What else there is to a subscription, and deliveries do not ask for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,10 +89,6 @@ pub(crate) struct Local {
     bounds: LocalBounds,
 }
 
-/// A connection's slot has 22 bits: there are at most 4,194,304 of them.
-const SLOT_BITS: u32 = 22;
-const SLOT_MASK: u32 = (1 << SLOT_BITS) - 1;
-
 impl SubscriberIndex {
     const PUBLISHES: u32 = 1 << SLOT_BITS;
     const SERIAL_SHIFT: u32 = 24;
@@ -113,37 +106,6 @@ impl SubscriberIndex {
     fn terms(self) -> Terms {
         let serial = (self.0 >> Self::SERIAL_SHIFT) as u8;
         Terms { serial, publishes: self.0 & Self::PUBLISHES != 0 }
-    }
-}
-
-impl Subscriber {
-    /// Wants events: messages with their topic and position, joins and leaves, as JSON.
-    pub(crate) const EVENTS: u32 = 1 << 22;
-    /// Gets nothing before it was told where it stands.
-    pub(crate) const PENDING: u32 = 1 << 23;
-    const FORM_SHIFT: u32 = 24;
-
-    /// The connection in `slot`, which wants this form, with those of the flags that are set.
-    pub(crate) fn new(slot: Slot, form: Form, flags: u32) -> Self {
-        debug_assert!(slot <= SLOT_MASK, "slot {slot} has too many bits");
-        Self(slot | flags | u32::from(form.0) << Self::FORM_SHIFT)
-    }
-
-    pub(crate) fn slot(self) -> Slot {
-        self.0 & SLOT_MASK
-    }
-
-    /// How it wants what is published.
-    pub(crate) fn form(self) -> Form {
-        Form((self.0 >> Self::FORM_SHIFT) as u8)
-    }
-
-    pub(crate) fn wants_events(self) -> bool {
-        self.0 & Self::EVENTS != 0
-    }
-
-    pub(crate) fn is_pending(self) -> bool {
-        self.0 & Self::PENDING != 0
     }
 }
 
@@ -264,10 +226,14 @@ impl Local {
 
     /// Whether the subscription with this serial number has yet to be told what came before.
     pub(crate) fn waits(&self, slot: Slot, topic: u32, serial: u8) -> bool {
-        let Some(number) = self.subscription(slot, topic) else { return false };
-        let place = self.subscriptions[number as usize].place;
-        let subscriber = self.topics[topic as usize].subscribers[place.at() as usize];
-        subscriber.is_pending() && place.terms().serial == serial
+        let is_pending = self.subscriber(slot, topic).is_some_and(Subscriber::is_pending);
+        is_pending && self.serial(slot, topic) == Some(serial)
+    }
+
+    /// The serial number of a subscription.
+    pub(crate) fn serial(&self, slot: Slot, topic: u32) -> Option<u8> {
+        let number = self.subscription(slot, topic)?;
+        Some(self.subscriptions[number as usize].place.terms().serial)
     }
 
     /// The connection has been told where it stands: from here on it gets what is published.
@@ -275,7 +241,7 @@ impl Local {
         if let Some(number) = self.subscription(slot, topic) {
             let at = self.subscriptions[number as usize].place.at() as usize;
             let subscriber = &mut self.topics[topic as usize].subscribers[at];
-            subscriber.0 &= !Subscriber::PENDING;
+            subscriber.settle();
         }
     }
 
@@ -455,6 +421,7 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::Form;
     use super::*;
 
     const BOUNDS: LocalBounds = LocalBounds { topics: 4, subscriptions: 20, per_connection: 3 };

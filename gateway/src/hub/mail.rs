@@ -8,7 +8,7 @@ use super::door::Reply;
 use super::history::Portion;
 use super::presence::Roll;
 use super::recoveries::Key;
-use super::{Errand, Finding, Form, Message, Past, Publication, Why};
+use super::{Errand, Finding, Form, Message, Outcome, Past, Publication, Why};
 use crate::kernel::Peer;
 use crate::names::{Address, ConnectionId, Name, Position};
 
@@ -31,7 +31,11 @@ pub(crate) enum Mail {
     /// From a topic's home: that portion.
     Recovered(Box<Recovered>),
     /// From a topic's home: the topic has no room for this subscriber.
-    Denied(Box<Left>),
+    Denied(Box<Denied>),
+    /// From a topic's home: a subscription has ended, and everything of it was sent before this.
+    Ended(Box<Unsubscribed>),
+    /// To a topic's home: a handler asks for something, and wants to know what comes of it.
+    Inquiry(Box<Inquiry>),
     /// From a topic's home: for its subscribers.
     Deliver(Arc<Delivery>),
     /// From a topic's home: for its subscribers, but not to be told to their peers.
@@ -71,6 +75,10 @@ pub(crate) struct Joined {
     pub(crate) past: Option<Past>,
     /// The number of the command that asked for it, which is answered by where it stands.
     pub(crate) tag: Option<u32>,
+    /// It is subscribed already, and wants to know once more where it stands: nothing else changes.
+    pub(crate) again: bool,
+    /// What it is told that it can be asked for with again.
+    pub(crate) resume: Option<Box<str>>,
 }
 
 pub(crate) struct Left {
@@ -80,6 +88,31 @@ pub(crate) struct Left {
     pub(crate) participant: Participant,
     /// As it was when it joined.
     pub(crate) form: Form,
+    /// The number of the command that asked for it, which is answered once all is sent that was on
+    /// its way.
+    pub(crate) tag: Option<u32>,
+}
+
+/// A subscription that could not be.
+pub(crate) struct Denied {
+    pub(crate) whose: Subscribed,
+    /// The number of the command that asked for it.
+    pub(crate) tag: Option<u32>,
+}
+
+/// A subscription that has ended.
+pub(crate) struct Unsubscribed {
+    pub(crate) whose: Subscribed,
+    /// The number of the command that asked for that.
+    pub(crate) tag: u32,
+}
+
+/// What a handler asks for a connection, of the home of the topic that it concerns.
+pub(crate) struct Inquiry {
+    pub(crate) errand: Errand,
+    pub(crate) asker: Address,
+    /// Comes back with the answer; without one, it is answered only if nothing was done.
+    pub(crate) tag: Option<u32>,
 }
 
 /// Who is present by a subscription: by name, for others are told it.
@@ -114,6 +147,8 @@ pub(crate) struct Standing {
     pub(crate) present: Option<Roll>,
     /// The number of the command that asked for the subscription.
     pub(crate) tag: Option<u32>,
+    /// It was subscribed before.
+    pub(crate) again: bool,
     /// What it may be asked for with again, if somebody outside has asked for it.
     pub(crate) resume: Option<Box<str>>,
 }
@@ -172,6 +207,12 @@ pub(crate) enum Single {
     Do(Instruction),
     /// For its handler.
     Tell(Arc<Message>),
+    /// For its handler: what has come of what it asked about a topic.
+    Answered {
+        tag: Option<u32>,
+        topic: Name,
+        outcome: Outcome,
+    },
     /// For the handler of its request, which is undecided: what was found out in this round; `None`
     /// once that is told.
     Found(u32, Option<Finding>),

@@ -17,6 +17,7 @@
 //! can do by itself and hands out what concerns sockets.
 
 mod arriving;
+mod at_home;
 mod calendar;
 mod content;
 mod delivery;
@@ -36,6 +37,7 @@ mod presence;
 mod recoveries;
 mod rules;
 mod settings;
+mod subscriber;
 mod subscribing;
 mod why;
 
@@ -64,21 +66,24 @@ pub(crate) use arriving::Duty;
 pub(crate) use calendar::CalendarTime;
 pub(crate) use delivery::{Delivery, Issue, What, Who};
 pub(crate) use form::{EncodeOnce, Encoded, Form};
+pub(crate) use home::repeats::{RepeatKey, Repeats};
 pub(crate) use home::{Home, HomeBounds};
 pub(crate) use lines::lines;
-pub(crate) use local::{Local, LocalBounds, Ongoing, Subscriber};
+pub(crate) use local::{Local, LocalBounds, Ongoing};
 pub(crate) use mail::{
-    Ask, Direct, Fetch, Handed, Instruction, Mail, Order, Recovered, Single, Standing, Subscribed,
+    Ask, Denied, Direct, Fetch, Handed, Instruction, Mail, Order, Recovered, Single, Standing,
+    Subscribed, Unsubscribed,
 };
 pub(crate) use neighbours::Neighbours;
 pub(crate) use presence::Roll;
 pub(crate) use recoveries::Recoveries;
+pub(crate) use subscriber::Subscriber;
 
 use mail::ToPublish;
 
 use crate::kernel::{Generation, Slot, Waker};
 use crate::mailbox::{self, Entrance, Post};
-use crate::names::{Address, ConnectionId, Name};
+use crate::names::{Address, ConnectionId, Name, Resumes};
 
 /// Bytes of what is kept for each connection.
 pub(crate) const MEMBER_BYTES: usize = Local::MEMBER_BYTES;
@@ -96,8 +101,12 @@ pub struct Hub {
     pub(crate) recoveries: Recoveries,
     /// What this shard says to the others, and they to it.
     pub(crate) neighbours: Neighbours,
+    /// The tokens by which subscriptions are taken up again.
+    pub(crate) resumes: Resumes,
     /// Messages that connections published.
     pub(crate) published: u64,
+    /// How far the calendar, counted from 1970, was ahead of the shard's clock at the last tick.
+    pub(crate) calendar_ahead: Duration,
     /// Counts subscriptions.
     serial: u32,
 }
@@ -150,6 +159,8 @@ impl Hub {
             // What is on its way keeps half of the memory at least.
             history_bytes: settings.messages / 2 / common.shards as u64,
             subscriptions: u64::from(settings.subscriptions) * common.shards as u64,
+            idempotency_keys: settings.idempotency_keys,
+            idempotency_age: settings.idempotency_age,
         };
         let epoch = common.node.start ^ (post.index() as u32).wrapping_mul(0x85eb_ca6b);
         Self {
@@ -159,7 +170,9 @@ impl Hub {
             neighbours: Neighbours::new(common.clone(), post.index()),
             common,
             post,
+            resumes: settings.resumes,
             published: 0,
+            calendar_ahead: Duration::ZERO,
             serial: 0,
         }
     }
@@ -396,7 +409,7 @@ mod tests {
     fn comes_and_goes(hub: &mut Hub, name: &Name) -> Result<(), NotDone> {
         let id = hub.id(0, 0);
         hub.subscribe(id, name, Subscribing::default())?;
-        assert!(hub.unsubscribe(id, name));
+        assert!(hub.unsubscribe(id, name, None));
         Ok(())
     }
 
@@ -420,7 +433,7 @@ mod tests {
             let (id, how) = (hub.id(0, 0), Subscribing::default());
             assert_eq!(hub.subscribe_admitted(id, &name, how.clone()), Ok(()));
             assert_eq!(hub.subscribe(id, &name, how), Ok(()), "nothing changes");
-            assert!(hub.unsubscribe(id, &name));
+            assert!(hub.unsubscribe(id, &name, None));
         }
     }
 

@@ -1,10 +1,13 @@
 //! What the hub is opened with.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Seed;
 use super::rules::TopicRules;
-use crate::names::Node;
+#[cfg(test)]
+use crate::names::ResumeKey;
+use crate::names::{Node, Resumes};
 
 /// What the hub may hold, and what it keeps of which topics.
 #[derive(Clone)]
@@ -26,6 +29,12 @@ pub struct Settings {
     pub messages: u64,
     /// Bytes of the largest message that is published from outside.
     pub max_message: u32,
+    /// Idempotency keys that a shard keeps; 0 for none.
+    pub idempotency_keys: u32,
+    /// How long one is kept.
+    pub idempotency_age: Duration,
+    /// The tokens by which subscriptions are taken up again.
+    pub resumes: Resumes,
     /// What is kept of which topics.
     pub rules: Arc<TopicRules>,
 }
@@ -52,6 +61,9 @@ impl Settings {
             mailbox: 16,
             messages: 1 << 20,
             max_message: 1 << 10,
+            idempotency_keys: 16,
+            idempotency_age: Duration::from_secs(300),
+            resumes: Resumes { key: ResumeKey::new([0; 32]), age: Duration::from_secs(3600) },
             rules: Arc::default(),
         }
     }

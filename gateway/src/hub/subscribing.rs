@@ -1,8 +1,8 @@
 //! Which connections of this shard are subscribed to what.
 
 use super::local::{Local, Terms};
-use super::mail::{Joined, Left, Participant};
-use super::{Form, Hub, Mail, NotDone, Subscriber};
+use super::mail::{Inquiry, Joined, Left, Participant};
+use super::{Author, Errand, Form, Hub, Mail, NotDone, Subscriber};
 use crate::kernel::Slot;
 use crate::names::{Address, ConnectionId, Name, Position};
 
@@ -25,10 +25,18 @@ pub struct Subscribing {
     pub past: Option<Past>,
     /// The connection publishes on the topic by sending.
     pub publishes: bool,
+    /// Who asks for it: comes back as
+    /// [`Event::Answered`](crate::handler::Event::Answered), with [`Outcome::Done`](super::Outcome)
+    /// behind the event that says where it stands, or with why it is not subscribed; and that event
+    /// has it as its `id`. Only with `events`. Without one, a connection that its topic has no room
+    /// for is closed.
+    pub tag: Option<u32>,
     /// The user that the connection belongs to.
     pub(crate) user: Option<Name>,
     /// In which form it is sent what is published.
     pub(crate) form: Form,
+    /// What it is told that it can be asked for with again.
+    pub(crate) resume: Option<Box<str>>,
 }
 
 impl Subscribing {
@@ -65,7 +73,9 @@ impl Hub {
         name: &Name,
         how: Subscribing,
     ) -> Result<(), NotDone> {
-        if self.is_overfull() && !self.is_subscribed(id.slot, name) {
+        let makes_mail =
+            how.tag.is_some() || how.resume.is_some() || !self.is_subscribed(id.slot, name);
+        if makes_mail && self.is_overfull() {
             return Err(NotDone::Busy);
         }
         self.subscribe_admitted(id, name, how)
@@ -91,26 +101,65 @@ impl Hub {
         let flags = flag(how.events, Subscriber::EVENTS) | flag(waits, Subscriber::PENDING);
         let subscriber = Subscriber::new(address.slot, how.form, flags);
         let terms = Terms { serial: self.serial as u8, publishes: how.publishes };
-        if !local.subscribe(subscriber, terms, name, &|name| common.hash(name.as_str()))? {
+        let hash = common.hash(name.as_str());
+        let again =
+            !local.subscribe(subscriber, terms, name, &|name| common.hash(name.as_str()))?;
+        let Subscribing { past, user, form, tag, resume, .. } = how;
+        if again && tag.is_none() && resume.is_none() {
             return Ok(());
         }
-        let hash = common.hash(name.as_str());
-        let Subscribing { past, user, form, .. } = how;
-        let (name, serial, participant) = (name.clone(), terms.serial, Participant::new(user, id));
-        let tag = None;
-        let joined = Joined { name, hash, address, serial, participant, form, waits, past, tag };
+        let serial = match local.find(hash, name).filter(|_| again) {
+            Some(topic) => local.serial(address.slot, topic).unwrap_or_default(),
+            None => terms.serial,
+        };
+        let joined = Joined {
+            name: name.clone(),
+            hash,
+            address,
+            serial,
+            participant: Participant::new(user, id),
+            form,
+            waits,
+            past: past.filter(|_| !again),
+            tag,
+            again,
+            resume,
+        };
         self.post.send(common.home(hash), Mail::Joined(Box::new(joined)));
         Ok(())
     }
 
     /// Ends a subscription of a connection of this shard; `false` if there was none.
-    pub(crate) fn unsubscribe(&mut self, id: ConnectionId, name: &Name) -> bool {
+    /// With a tag, the connection is told of it behind everything of the topic.
+    pub(crate) fn unsubscribe(&mut self, id: ConnectionId, name: &Name, tag: Option<u32>) -> bool {
         let Some(address) = self.locate(id) else { return false };
         let hash = self.common.hash(name.as_str());
         match self.local.find(hash, name) {
-            Some(topic) => self.unsubscribe_topic(address, topic, self.user(address.slot)),
+            Some(topic) => self.unsubscribe_topic(address, topic, self.user(address.slot), tag),
             None => false,
         }
+    }
+
+    /// Asks something of a topic, for a connection of this shard.
+    ///
+    /// # Errors
+    /// [`NotDone::Unknown`]: it is nothing that one topic's home does. [`NotDone::Busy`]: very much
+    /// mail waits, of which this and the answer would be more.
+    pub(crate) fn ask(
+        &mut self,
+        id: ConnectionId,
+        errand: Errand,
+        tag: Option<u32>,
+    ) -> Result<(), NotDone> {
+        let asker = self.locate(id).ok_or(NotDone::Gone)?;
+        let home = self.home_of(errand.topic().ok_or(NotDone::Unknown)?);
+        if self.is_overfull() {
+            return Err(NotDone::Busy);
+        }
+        self.published +=
+            u64::from(matches!(errand, Errand::Publish(..) | Errand::PublishOnce(..)));
+        self.post.send(home, Mail::Inquiry(Box::new(Inquiry { errand, asker, tag })));
+        Ok(())
     }
 
     /// The connection has ended, and its subscriptions with it.
@@ -118,7 +167,7 @@ impl Hub {
         let Some(mut topic) = self.local.any_topic_of(address.slot) else { return };
         // Who has left is known by the subscription to the user's topic, which ends as well.
         let user = self.user(address.slot);
-        while self.unsubscribe_topic(address, topic, user.clone()) {
+        while self.unsubscribe_topic(address, topic, user.clone(), None) {
             match self.local.any_topic_of(address.slot) {
                 Some(next) => topic = next,
                 None => return,
@@ -140,6 +189,11 @@ impl Hub {
     /// The user that a connection belongs to.
     pub(crate) fn user(&self, slot: Slot) -> Option<Name> {
         Name::new(self.local.user_topic(slot)?.user()?).ok()
+    }
+
+    /// Who a connection is to those who hear what it publishes.
+    pub(crate) fn author(&self, id: ConnectionId) -> Author {
+        Author::known(id, self.local.user_topic(id.slot).cloned())
     }
 
     /// The topics that a connection is subscribed to.
@@ -170,6 +224,7 @@ impl Hub {
         address: Address,
         topic: u32,
         user: Option<Name>,
+        tag: Option<u32>,
     ) -> bool {
         let participant = Participant::new(user, self.id_at(address));
         let Self { common, local, recoveries, .. } = self;
@@ -179,7 +234,7 @@ impl Hub {
         let hash = common.hash(name.as_str());
         // What it missed is nobody's any more; a portion may be on its way.
         recoveries.remove((address.slot, hash));
-        let left = Left { name, hash, address, participant, form };
+        let left = Left { name, hash, address, participant, form, tag };
         self.post.send(common.home(hash), Mail::Left(Box::new(left)));
         true
     }

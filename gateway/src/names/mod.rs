@@ -6,6 +6,7 @@ mod address;
 mod id;
 mod name;
 mod position;
+mod resume;
 mod rule;
 mod ticket;
 
@@ -13,5 +14,6 @@ pub(crate) use address::Address;
 pub use id::{ConnectionId, NoConnectionId, Node};
 pub use name::{Name, NameError};
 pub use position::Position;
+pub use resume::{ResumeKey, Resumes};
 pub use rule::TopicRule;
 pub use ticket::Ticket;

@@ -32,6 +32,10 @@ pub struct Admission {
     pub events: bool,
     /// What it is subscribed to.
     pub topics: Vec<Joining>,
+    /// The subprotocol that is selected if the request offers it, and its route selects none
+    /// itself. What is spoken by it are taken for commands: who speaks it hears events, and is not
+    /// read from while publishers pause.
+    pub subprotocol: Option<&'static str>,
     /// The handler's own word for the connection:
     /// [`Context::state`](super::context::Context::state).
     pub state: u32,
@@ -85,11 +89,12 @@ impl Admission {
 
 impl fmt::Debug for Admission {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { user, events, topics, state, note } = self;
+        let Self { user, events, topics, subprotocol, state, note } = self;
         out.debug_struct("Admission")
             .field("user", user)
             .field("events", events)
             .field("topics", topics)
+            .field("subprotocol", subprotocol)
             .field("state", state)
             .field("note", &note.is_some())
             .finish()

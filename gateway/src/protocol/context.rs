@@ -1,6 +1,7 @@
 //! What a handler can do with the connection at hand.
 
 use std::fmt;
+use std::time::Duration;
 
 use bytes::Bytes;
 use tidegate_proto::message::{Kind, Part};
@@ -13,7 +14,9 @@ use super::turn::{Failing, Work};
 use super::websocket;
 use crate::config::stack::Deflate;
 use crate::connection::Payload;
-use crate::hub::{Cause, Content, Form, Message, NotDone, Subscribing, Target, Text, Why};
+use crate::hub::{
+    Cause, Content, Errand, Form, Message, NotDone, Publication, Subscribing, Target, Text, Why,
+};
 use crate::names::{ConnectionId, Name};
 
 /// Why nothing was written.
@@ -174,6 +177,21 @@ impl Context<'_, '_> {
         self.work.hub.subscribe(self.work.id, topic, how)
     }
 
+    /// Subscribes the connection to a topic by a token that it was told with a subscription from
+    /// outside. It is told another one.
+    ///
+    /// # Errors
+    /// [`NotDone::Unknown`]: the token is none, is for another topic or another user, or has
+    /// expired. As [`Context::subscribe`].
+    pub fn resume(&mut self, topic: &Name, token: &str, how: Subscribing) -> Result<(), NotDone> {
+        let (user, now) = (self.user(), self.work.calendar);
+        if !self.work.hub.resumes.key.admits(token, topic, user.as_ref(), now) {
+            return Err(NotDone::Unknown);
+        }
+        let resume = Some(self.work.hub.resumes.token(topic, user.as_ref(), now));
+        self.subscribe(topic, Subscribing { resume, ..how })
+    }
+
     /// With what the connection adds to it.
     fn filled_in(&self, how: Subscribing) -> Subscribing {
         Subscribing { user: self.user(), form: self.form(how.events), ..how }
@@ -188,7 +206,59 @@ impl Context<'_, '_> {
 
     /// Ends a subscription of the connection; `false` if there was none.
     pub fn unsubscribe(&mut self, topic: &Name) -> bool {
-        self.work.hub.unsubscribe(self.work.id, topic)
+        self.work.hub.unsubscribe(self.work.id, topic, None)
+    }
+
+    /// The same. Behind everything of the topic that was on its way the connection is told so, as
+    /// an event that has `tag` as its `id`, and the handler by
+    /// [`Event::Answered`](super::serve::Event::Answered).
+    ///
+    /// # Errors
+    /// [`NotDone::Unknown`]: it is not subscribed. [`NotDone::Busy`] while very much mail waits.
+    pub fn unsubscribe_with(&mut self, topic: &Name, tag: u32) -> Result<(), NotDone> {
+        if self.work.hub.is_overfull() {
+            return Err(NotDone::Busy);
+        }
+        let was = self.work.hub.unsubscribe(self.work.id, topic, Some(tag));
+        if was { Ok(()) } else { Err(NotDone::Unknown) }
+    }
+
+    /// Whether the connection is subscribed to a topic.
+    #[must_use]
+    pub fn is_subscribed(&self, topic: &Name) -> bool {
+        self.work.hub.is_subscribed(self.work.id.slot, topic)
+    }
+
+    /// Asks something of one topic: to publish on it, who is there, what was said, how it stands.
+    /// What comes of it is told by [`Event::Answered`](super::serve::Event::Answered), with the
+    /// same `tag`; without one, only that nothing was done is told.
+    ///
+    /// # Errors
+    /// [`NotDone::Unknown`]: it is not one topic that this is asked of. [`NotDone::Busy`] while
+    /// very much mail waits. [`NotDone::NotOpen`] once the connection is closing.
+    pub fn ask(&mut self, errand: Errand, tag: Option<u32>) -> Result<(), NotDone> {
+        if self.work.is_ending() {
+            return Err(NotDone::NotOpen);
+        }
+        self.work.hub.ask(self.work.id, errand, tag)
+    }
+
+    /// What [`Context::publish`] would publish, for [`Context::ask`].
+    ///
+    /// # Errors
+    /// As [`Context::publish`].
+    pub fn publication(
+        &mut self,
+        content: impl Into<Content>,
+        how: Publishing,
+    ) -> Result<Publication, NotDone> {
+        self.work.publication(how, |work| Message::new(content, work.hub.memory()))
+    }
+
+    /// The time of this call by the calendar, since 1970.
+    #[must_use]
+    pub fn calendar(&self) -> Duration {
+        self.work.calendar
     }
 
     /// Publishes a message: a text, bytes, or a [`Content`] of either. It is on its way when this

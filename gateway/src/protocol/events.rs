@@ -191,8 +191,12 @@ fn message(delivery: &Delivery, issue: &Issue) -> Vec<u8> {
 }
 
 /// What a subscriber that wants events is told first.
-pub(crate) fn subscribed(connection: ConnectionId, standing: &Standing) -> Vec<u8> {
-    let Standing { whose, position, gap, replay, present, tag, resume, .. } = standing;
+pub(crate) fn subscribed(
+    connection: ConnectionId,
+    standing: &Standing,
+    position: Option<Position>,
+) -> Vec<u8> {
+    let Standing { whose, gap, replay, present, tag, resume, .. } = standing;
     written(&EventJson::Subscribed {
         id: *tag,
         topic: whose.name.as_str(),
@@ -378,9 +382,12 @@ mod tests {
             replay: 3,
             present: None,
             tag: None,
+            again: false,
             resume: None,
         };
-        let said = |standing: &Standing| String::from_utf8(subscribed(id, standing)).expect("text");
+        let said = |standing: &Standing| {
+            String::from_utf8(subscribed(id, standing, standing.position)).expect("text")
+        };
         assert_eq!(
             said(&standing),
             concat!(

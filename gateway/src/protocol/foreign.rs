@@ -278,7 +278,7 @@ impl Exchange<'_, '_> {
     /// Ends a subscription of the connection; `false` if there was none.
     pub fn unsubscribe(&mut self, topic: &Name) -> bool {
         self.acts += 1;
-        self.work.hub.unsubscribe(self.work.id, topic)
+        self.work.hub.unsubscribe(self.work.id, topic, None)
     }
 
     /// Publishes a message: a text, bytes, or a [`Content`] of either. It is on its way when this

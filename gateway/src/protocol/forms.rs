@@ -126,8 +126,12 @@ pub(crate) fn event(delivery: &Delivery) -> Vec<u8> {
 }
 
 /// What a subscriber that wants events is told first, likewise.
-pub(crate) fn subscribed(id: ConnectionId, standing: &Standing) -> Vec<u8> {
-    plain(Kind::Text, &events::subscribed(id, standing))
+pub(crate) fn subscribed(
+    id: ConnectionId,
+    standing: &Standing,
+    position: Option<Position>,
+) -> Vec<u8> {
+    plain(Kind::Text, &events::subscribed(id, standing, position))
 }
 
 /// What a subscriber is told whose replay has a gap in front of what comes next, likewise.

@@ -50,7 +50,7 @@ pub mod program;
 pub mod refusal;
 #[doc(hidden)]
 pub mod response;
-mod router;
+pub(crate) mod router;
 #[doc(hidden)]
 pub mod serve;
 #[doc(hidden)]

@@ -12,7 +12,7 @@ use super::refusal::Refusal;
 use super::response::{Body, Response, SharedBytes, Source};
 use super::serve::Decision;
 use super::turn::{Opened, Turn};
-use super::{streaming, undecided, websocket};
+use super::{router, streaming, undecided, websocket};
 use crate::connection::{AfterFlush, Output, Stage};
 use crate::kernel::Span;
 use crate::memory::{Share, gathered};
@@ -170,7 +170,7 @@ fn admit(turn: &mut Turn<'_>, head: &RequestHead<'_>, admission: Admission, behi
         turn.left.found_full = true;
         return refuse_busy(turn);
     }
-    let response = match upgrade(turn, head) {
+    let response = match upgrade(turn, head, &admission) {
         Ok(response) => response,
         Err(rejection) => return refuse_request(turn, head, rejection.into()),
     };
@@ -187,7 +187,11 @@ fn admit(turn: &mut Turn<'_>, head: &RequestHead<'_>, admission: Admission, behi
 }
 
 /// Agrees to the upgrade, if the request asks for one rightly.
-fn upgrade(turn: &mut Turn<'_>, head: &RequestHead<'_>) -> Result<Agreed, Rejection> {
+fn upgrade(
+    turn: &mut Turn<'_>,
+    head: &RequestHead<'_>,
+    admission: &Admission,
+) -> Result<Agreed, Rejection> {
     let upgrade = Upgrade::check(head)?;
     let deflate = match turn.profile().deflate {
         None => None,
@@ -196,7 +200,8 @@ fn upgrade(turn: &mut Turn<'_>, head: &RequestHead<'_>) -> Result<Agreed, Reject
     };
     let window = deflate.map_or(0, |params| params.server_max_window_bits);
     let service = turn.connection().service;
-    let subprotocol = turn.services[service].subprotocol.as_deref();
+    let admitted = || admission.subprotocol.filter(|name| router::offers(head, name));
+    let subprotocol = turn.services[service].subprotocol.as_deref().or_else(admitted);
     let acceptance = Acceptance { key: upgrade.key(), subprotocol, deflate };
     let mut bytes = [0; RESPONSE_MAX];
     let length = acceptance.write(&mut bytes).expect("names of subprotocols are short");

@@ -20,6 +20,14 @@ pub enum Refusal {
     DuplicateUser,
     /// The request names more than one position from which it wants what it missed.
     DuplicatePosition,
+    /// What should be such a position is none.
+    InvalidPosition,
+    /// The request says more than once how many of the last messages it wants.
+    DuplicateCount,
+    /// How many of the last messages it wants is no such number.
+    InvalidCount,
+    /// The request wants both what is behind a position, and the last messages.
+    TwoPasts,
     /// The origin, or the peer, may not enter here.
     Forbidden,
     /// Nothing is served at this host and path.
@@ -105,7 +113,11 @@ impl Refusal {
             Self::InvalidTopic
             | Self::InvalidUser
             | Self::DuplicateUser
-            | Self::DuplicatePosition => 400,
+            | Self::DuplicatePosition
+            | Self::InvalidPosition
+            | Self::DuplicateCount
+            | Self::InvalidCount
+            | Self::TwoPasts => 400,
             Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::Timeout => 408,
@@ -132,6 +144,13 @@ impl Refusal {
             }
             Self::DuplicateUser => "the request names more than one user",
             Self::DuplicatePosition => "the query has more than one `since`: send one",
+            Self::InvalidPosition => {
+                "`since` in the query is no position: write EPOCH:OFFSET, such as 00c0ffee:17, as \
+                 events tell them"
+            }
+            Self::DuplicateCount => "the query has more than one `last`: send one",
+            Self::InvalidCount => "`last` in the query must be a whole number from 1 to 1000",
+            Self::TwoPasts => "the query has both `since` and `last`: send one of them",
             Self::Forbidden => "you may not connect here",
             Self::NotFound => "nothing is served at this path",
             Self::Timeout => "the request head did not arrive in time",
@@ -150,7 +169,11 @@ impl Refusal {
             Self::InvalidTopic
             | Self::InvalidUser
             | Self::DuplicateUser
-            | Self::DuplicatePosition => Ground::BadRequest,
+            | Self::DuplicatePosition
+            | Self::InvalidPosition
+            | Self::DuplicateCount
+            | Self::InvalidCount
+            | Self::TwoPasts => Ground::BadRequest,
             Self::Forbidden => Ground::Forbidden,
             Self::NotFound => Ground::NotFound,
             Self::Timeout => Ground::HeadTimeout,
@@ -227,13 +250,17 @@ impl From<HeadError> for Refusal {
 mod tests {
     use super::*;
 
-    const ALL: [Refusal; 11] = [
+    const ALL: [Refusal; 15] = [
         Refusal::Malformed(Rejection::InvalidKey),
         Refusal::Malformed(Rejection::MethodNotAllowed { allow: "GET, HEAD" }),
         Refusal::InvalidTopic,
         Refusal::InvalidUser,
         Refusal::DuplicateUser,
         Refusal::DuplicatePosition,
+        Refusal::InvalidPosition,
+        Refusal::DuplicateCount,
+        Refusal::InvalidCount,
+        Refusal::TwoPasts,
         Refusal::Forbidden,
         Refusal::NotFound,
         Refusal::Timeout,

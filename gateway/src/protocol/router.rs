@@ -56,7 +56,7 @@ impl Router {
 
 /// Whether the request offers the subprotocol. Names are compared as they stand (RFC 6455 section
 /// 4.1, 10: "strings with characters in the range U+0021 to U+007E", case-sensitive).
-fn offers(head: &RequestHead<'_>, name: &str) -> bool {
+pub(crate) fn offers(head: &RequestHead<'_>, name: &str) -> bool {
     head.header_values("Sec-WebSocket-Protocol")
         .flat_map(list_elements)
         .any(|element| element == name.as_bytes())

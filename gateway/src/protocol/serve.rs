@@ -18,9 +18,9 @@ use super::desk::Desk;
 use super::refusal::Refusal;
 use super::response::Response;
 use crate::config::Route;
-use crate::hub::{Cause, Finding};
+use crate::hub::{Cause, Finding, Outcome};
 use crate::kernel::Span;
-use crate::names::{ConnectionId, Ticket};
+use crate::names::{ConnectionId, Name, Ticket};
 
 /// How a handler wants its messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,11 +176,22 @@ impl End {
 }
 
 /// What may happen to a connection besides what its peer sends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Event<'e> {
     /// Another thread has told it this, by [`Door::tell`](crate::hub::Door::tell).
     Told(&'e [u8]),
+    /// What has come of what it asked by [`Context::ask`], or of a subscription that has a
+    /// [tag](crate::hub::Subscribing::tag) or was [ended with one](Context::unsubscribe_with).
+    /// [`NotDone::Gone`](crate::hub::NotDone::Gone): the subscription ended before it began.
+    Answered {
+        /// What it was asked with.
+        tag: Option<u32>,
+        /// The topic that it was about.
+        topic: &'e Name,
+        /// What has come of it.
+        outcome: &'e Outcome,
+    },
 }
 
 /// What answers a route. See [`crate::handler`] for the order of calls.

@@ -15,7 +15,7 @@ use super::services::{Profile, Profiles, ServiceLimits, Services};
 use super::websocket::Inflating;
 use crate::connection::{Connection, Output, Reading, ServiceId, Spot};
 use crate::counters::Counters;
-use crate::hub::{Author, Cause, Hub, Message, NotDone, Publication, Target, Why};
+use crate::hub::{Cause, Hub, Message, NotDone, Publication, Target, Why};
 use crate::kernel::Span;
 use crate::memory::{Compressor, Full, Share, gathered};
 use crate::names::ConnectionId;
@@ -190,6 +190,8 @@ pub struct Work<'a> {
     pub hub: &'a mut Hub,
     /// The time at which this turn began.
     pub now: Duration,
+    /// The same by the calendar: since 1970.
+    pub calendar: Duration,
     /// The connection's id.
     pub id: ConnectionId,
     /// Why the connection is to end. The first reason stands.
@@ -222,15 +224,27 @@ impl Work<'_> {
         how: Publishing,
         message: impl FnOnce(&Self) -> Result<Arc<Message>, NotDone>,
     ) -> Result<(), NotDone> {
+        let publication = self.publication(how, message)?;
+        self.hub.publish(target, publication);
+        Ok(())
+    }
+
+    /// What the connection would publish.
+    ///
+    /// # Errors
+    /// As [`Work::publish`].
+    pub fn publication(
+        &mut self,
+        how: Publishing,
+        message: impl FnOnce(&Self) -> Result<Arc<Message>, NotDone>,
+    ) -> Result<Publication, NotDone> {
         if self.is_ending() {
             return Err(NotDone::NotOpen);
         }
         let message = message(self)?;
         let except = how.not_to_self.then_some(self.id);
-        let user_topic = self.hub.local.user_topic(self.id.slot).cloned();
-        let from = Some(Author::known(self.id, user_topic));
-        self.hub.publish(target, Publication { message, key: how.key, except, from });
-        Ok(())
+        let from = Some(self.hub.author(self.id));
+        Ok(Publication { message, key: how.key, except, from })
     }
 }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use crate::connection::SharedFrame;
 use crate::hub::{
     Delivery, Direct, Form, Instruction, Ongoing, Order, Recovered, Reply, Standing, Subscribed,
+    Unsubscribed,
 };
 use crate::kernel::Slot;
 use crate::names::{Address, Name};
@@ -29,6 +30,8 @@ pub(super) enum Job {
     Stand(Arc<Standing>),
     /// Tell a subscriber more of what it missed.
     Recover(Arc<Recovered>),
+    /// Tell a connection that it is not subscribed any more.
+    Ended(Arc<Unsubscribed>),
     /// Do something with one connection.
     One(Box<Direct>, Option<Reply>),
 }
@@ -131,6 +134,7 @@ impl Job {
             Self::All(..) => Lane::All,
             Self::Stand(standing) => Lane::of(&standing.whose),
             Self::Recover(recovered) => Lane::of(&recovered.whose),
+            Self::Ended(ended) => Lane::of(&ended.whose),
             Self::One(direct, _) => Lane::One(direct.address),
         }
     }

@@ -83,6 +83,10 @@ impl<R: Ring> Fanout<'_, R> {
                 let recovered = Arc::clone(recovered);
                 Recovery { connections: self.connections }.recover(&recovered)
             }
+            Job::Ended(ended) => {
+                let ended = Arc::clone(ended);
+                Recovery { connections: self.connections }.end(&ended)
+            }
             Job::Tell(..) | Job::Order(_) | Job::All(..) => return self.reach_some(running),
         };
         if delivered == Delivered::Waits { JobState::Waits } else { JobState::Done }
@@ -170,7 +174,7 @@ impl<R: Ring> Fanout<'_, R> {
         let is_reached = match &running.job {
             Job::All(instruction, _) => may_obey(connection, instruction),
             Job::Order(order) => may_obey(connection, &order.what),
-            Job::Tell(..) | Job::Stand(_) | Job::Recover(_) | Job::One(..) => {
+            Job::Tell(..) | Job::Stand(_) | Job::Recover(_) | Job::Ended(_) | Job::One(..) => {
                 connection.may_be_told()
             }
         };
@@ -194,7 +198,7 @@ impl<R: Ring> Fanout<'_, R> {
                 let instruction = instruction.clone();
                 self.done(slot, &instruction, None)
             }
-            Job::Stand(_) | Job::Recover(_) | Job::One(..) => return None,
+            Job::Stand(_) | Job::Recover(_) | Job::Ended(_) | Job::One(..) => return None,
         };
         running.reached += u64::from(delivered == Delivered::Taken);
         Some(delivered)
@@ -230,7 +234,8 @@ impl<R: Ring> Fanout<'_, R> {
         match &mut running.job {
             Job::Tell(_, reply) => {
                 if let Some(reply) = reply.take() {
-                    reply.say(Outcome::Published(Published { connections, position: None }));
+                    let published = Published { connections, position: None, repeated: false };
+                    reply.say(Outcome::Published(published));
                 }
             }
             Job::All(_, reply) => {
@@ -238,7 +243,7 @@ impl<R: Ring> Fanout<'_, R> {
                     reply.say(Outcome::Done(connections));
                 }
             }
-            Job::Order(_) | Job::Stand(_) | Job::Recover(_) | Job::One(..) => {}
+            Job::Order(_) | Job::Stand(_) | Job::Recover(_) | Job::Ended(_) | Job::One(..) => {}
         }
     }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 use super::Shard;
 use super::connections::Connections;
 use super::connections::queue::Delivered;
+use super::connections::told::tell_handler;
 use super::deciding::Deciding;
 use super::deliveries::{InForm, Job};
 use super::fanout::{Fanout, may_obey};
@@ -17,12 +18,11 @@ use super::telling::Telling;
 use crate::counters::Counters;
 use crate::hub::{
     Delivery, Direct, Duty, Hub, Instruction, Issue, NotDone, Outcome, Publication, Published,
-    Single, What, Why,
+    Single, What,
 };
 use crate::kernel::{Ring, Slot};
+use crate::protocol::forms;
 use crate::protocol::serve::Event;
-use crate::protocol::turn::Turn;
-use crate::protocol::{self, forms};
 
 /// How long a turn of the loop works on mail and on what is delivered to many, while others wait.
 /// What the kernel takes for the sends of it counts.
@@ -142,14 +142,11 @@ impl<R: Ring> Shard<R> {
             Duty::Direct(direct, reply) => self.begin_with_one(Job::One(direct, reply)),
             Duty::Standing(standing) => self.deliveries.add(Job::Stand(Arc::from(standing))),
             Duty::Recovered(recovered) => self.deliveries.add(Job::Recover(Arc::from(recovered))),
-            Duty::Denied(address) => {
+            Duty::Denied(denied) => {
                 self.connections.sockets.counters.topics_denied += 1;
-                let slot = self.connections.slot_at(address);
-                if let Some(slot) = slot.filter(|slot| self.connections.sockets.may_be_told(*slot))
-                {
-                    self.connections.close_told(slot, &Why::no_room());
-                }
+                Recovery { connections: &mut self.connections }.deny(&denied);
             }
+            Duty::Ended(ended) => self.deliveries.add(Job::Ended(Arc::from(ended))),
             Duty::Tell(ask) => {
                 Telling { connections: &mut self.connections }.answer_about_connections(*ask);
             }
@@ -184,9 +181,11 @@ impl<R: Ring> Fanout<'_, R> {
             }
             Some(slot) => match &direct.what {
                 Single::Publish(publication) => match self.push(slot, publication, in_forms) {
-                    Delivered::Taken => {
-                        Ok(Outcome::Published(Published { connections: 1, position: None }))
-                    }
+                    Delivered::Taken => Ok(Outcome::Published(Published {
+                        connections: 1,
+                        position: None,
+                        repeated: false,
+                    })),
                     Delivered::Refused => Err(NotDone::Slow),
                     Delivered::TooLarge => Err(NotDone::TooLarge),
                     Delivered::Waits => return None,
@@ -195,8 +194,9 @@ impl<R: Ring> Fanout<'_, R> {
                     Ok(Delivered::Waits) => return None,
                     done => done.map(|_| Outcome::Done(1)),
                 },
-                Single::Tell(what) => {
-                    self.tell_handler(slot, what.bytes()).map(|()| Outcome::Done(1))
+                Single::Tell(what) => self.tell_handler(slot, Event::Told(what.bytes())),
+                Single::Answered { tag, topic, outcome } => {
+                    self.tell_handler(slot, Event::Answered { tag: *tag, topic, outcome })
                 }
                 // That is for those that are not open yet, and was looked at before.
                 Single::Found(..) => Err(NotDone::Unknown),
@@ -208,9 +208,12 @@ impl<R: Ring> Fanout<'_, R> {
     }
 
     /// Tells the handler of a connection that may be told something.
-    fn tell_handler(&mut self, slot: Slot, what: &[u8]) -> Result<(), NotDone> {
-        let tell = |turn: &mut Turn<'_>| protocol::event(turn, Event::Told(what));
-        if self.connections.in_turn(slot, None, tell) { Ok(()) } else { Err(NotDone::Unknown) }
+    fn tell_handler(&mut self, slot: Slot, event: Event<'_>) -> Result<Outcome, NotDone> {
+        if tell_handler(self.connections, slot, event) {
+            Ok(Outcome::Done(1))
+        } else {
+            Err(NotDone::Unknown)
+        }
     }
 
     pub(super) fn push(
@@ -232,7 +235,9 @@ fn is_reached<R: Ring>(sockets: &Sockets<R>, slot: Slot, what: &Single) -> bool 
     let connection = &sockets.table[slot];
     match what {
         Single::Do(instruction) => may_obey(connection, instruction),
-        Single::Publish(_) | Single::Tell(_) | Single::Found(..) => connection.may_be_told(),
+        Single::Publish(_) | Single::Tell(_) | Single::Answered { .. } | Single::Found(..) => {
+            connection.may_be_told()
+        }
     }
 }
 
@@ -250,6 +255,8 @@ pub(super) fn count_hub(counters: &mut Counters, hub: &mut Hub) {
     counters.present = hub.home.present().into();
     counters.presence_full = hub.home.counts.presence_full;
     counters.presence_counted = hub.home.counts.presence_counted;
+    counters.repeats = hub.home.counts.repeats;
+    counters.repeats_forgotten = hub.home.counts.repeats_forgotten;
     counters.topics_full = hub.home.counts.topics_full;
     counters.published = hub.published;
 }

@@ -7,6 +7,7 @@
 
 mod accept;
 mod accounts;
+mod answering;
 mod assembly;
 mod bodies;
 mod buffers;
@@ -339,6 +340,7 @@ impl<R: Ring> Shard<R> {
         if now < self.next_tick {
             return Ok(());
         }
+        self.connections.hub.calendar_ahead = sockets.ring.calendar().saturating_sub(now);
         self.next_tick += TICK;
         if self.next_tick <= now {
             // Nothing was looked at for a while, and that is nobody's fault: what came in meanwhile

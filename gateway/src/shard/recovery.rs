@@ -10,7 +10,8 @@
 
 use super::connections::Connections;
 use super::connections::queue::Delivered;
-use crate::hub::{Recovered, Standing, Subscribed};
+use crate::connection::NO_KEY;
+use crate::hub::{NotDone, Outcome, Recovered, Standing, Subscribed};
 use crate::kernel::{Ring, Slot};
 use crate::memory::Share;
 use crate::names::Position;
@@ -50,11 +51,16 @@ impl<R: Ring> Recovery<'_, R> {
     /// A subscriber that wants events is told where it stands. If it missed nothing that is kept,
     /// it gets what is published from here on. Returns whether that has to wait.
     pub(super) fn stand(&mut self, standing: &Standing) -> Delivered {
-        let Standing { whose, behind, .. } = standing;
+        let Standing { whose, behind, tag, .. } = standing;
+        if standing.again {
+            return self.stand_again(standing);
+        }
         let Some(Returning { slot, topic }) = self.waiting_subscriber(whose) else {
+            // It has ended before it began.
+            self.tell_answered(whose, *tag, &Outcome::NotDone(NotDone::Gone));
             return Delivered::Taken;
         };
-        let told = self.tell_standing(slot, standing);
+        let told = self.tell_standing(slot, standing, standing.position);
         if told == Delivered::Waits {
             return told;
         }
@@ -87,7 +93,7 @@ impl<R: Ring> Recovery<'_, R> {
         let delivered = if told.frames.is_empty() {
             Delivered::Taken
         } else {
-            self.connections.send_frames(slot, &told.frames, events)
+            self.connections.send_frames(slot, &told.frames, events, NO_KEY)
         };
         match delivered {
             Delivered::Waits => return Delivered::Waits,
@@ -206,11 +212,5 @@ impl<R: Ring> Recovery<'_, R> {
         let is_waiting = self.connections.hub.local.waits(slot, topic, whose.serial);
         let may_be_told = is_waiting && self.connections.sockets.may_be_told(slot);
         may_be_told.then_some(Returning { slot, topic })
-    }
-
-    fn tell_standing(&mut self, slot: Slot, standing: &Standing) -> Delivered {
-        let id = self.connections.hub.id_at(standing.whose.address);
-        let event = forms::subscribed(id, standing);
-        self.connections.send_frames(slot, &event, 1)
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 use tidegate_proto::keepalive::Wait;
 
 use super::connections::Connections;
+use super::connections::closing::drop_for;
 use super::sockets::Sockets;
 use crate::config::SlowPeer;
 use crate::connection::Stage;
@@ -262,13 +263,13 @@ fn evict<R: Ring>(connections: &mut Connections<R>, slot: Slot) {
     connections.sockets.counters.holders_evicted += 1;
     let connection = &connections.sockets.table[slot];
     if connection.stage != Stage::Open || connection.is_closing() {
-        return connections.drop_for(slot, EndReason::SlowPeer);
+        return drop_for(connections, slot, EndReason::SlowPeer);
     }
     let queued = u64::from(connections.sockets.frames.bytes(slot));
     let keeps_it =
         !matches!(connections.service(slot).limits.slow_peer, SlowPeer::Pause | SlowPeer::Close);
     if keeps_it && queued > u64::from(connection.backlog_bytes) {
-        let dropped = connections.sockets.outbox(slot).leave_out();
+        let dropped = connections.sockets.outbox(slot).leave_out_published();
         connections.sockets.counters.slow_dropped_oldest += dropped;
         if dropped > 0 {
             return;

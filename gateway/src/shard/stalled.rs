@@ -3,6 +3,7 @@
 use tidegate_proto::keepalive::Wait;
 
 use super::Shard;
+use super::connections::closing::drop_for;
 use crate::connection::Stage;
 use crate::kernel::{Errno, Generation, Ring, Slot};
 use crate::protocol::end_reason::EndReason;
@@ -68,7 +69,7 @@ impl<R: Ring> Shard<R> {
         };
         let Some(ticks) = ticks.filter(|_| rounds < most || (count == 0 && rounds == 0)) else {
             self.connections.sockets.counters.peers_gone += 1;
-            return self.connections.drop_for(slot, EndReason::PingTimeout);
+            return drop_for(&mut self.connections, slot, EndReason::PingTimeout);
         };
         self.connections.sockets.stalled.insert(slot, Stalled { unacknowledged: count, rounds });
         self.connections.sockets.table[slot].laps =
@@ -86,7 +87,7 @@ impl<R: Ring> Shard<R> {
         };
         if rounds >= STALL_ROUNDS {
             self.connections.sockets.counters.peers_stalled += 1;
-            return self.connections.drop_for(slot, EndReason::Stalled);
+            return drop_for(&mut self.connections, slot, EndReason::Stalled);
         }
         self.connections.sockets.stalled.insert(slot, Stalled { unacknowledged: count, rounds });
         self.connections.sockets.wait_for(slot, Wait::Progress);

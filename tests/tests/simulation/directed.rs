@@ -617,7 +617,7 @@ fn a_topic_of_which_nothing_is_left_is_forgotten_though_its_history_is_asked_for
     // The message is too old when it is asked for, and no tick has come that would look.
     play.hand.borrow_mut().now += Duration::from_millis(1100);
     let topic = Name::new("room").expect("a name");
-    play.asks(Errand::History { topic, since: None, limit: 9 });
+    play.asks(Errand::History { topic, past: None, limit: 9 });
     for _ in 0..9 {
         play.tick();
     }

@@ -111,7 +111,7 @@ pub enum Verdict {
 /// The handler of a route of the simulation's; `None` for the built-in ones.
 pub fn recorded(route: &Route, books: &Arc<Mutex<Books>>) -> Option<Box<dyn Handler>> {
     if let config::RouteHandler::Hub(hub) = &route.handler {
-        let rooms = Rooms::new(&route.path, hub.clone());
+        let rooms = Rooms::new(route, hub.clone());
         return Some(Box::new(Counted { rooms, books: Arc::clone(books) }));
     }
     if route.path == bodies::PATH {
@@ -146,7 +146,7 @@ impl Handler for Counted {
     }
 
     fn event(&mut self, context: &mut Context<'_, '_>, event: Event<'_>) {
-        let Event::Told(what) = event else { return };
+        let Event::Told(what) = event else { return self.rooms.event(context, event) };
         let (is_text, message) = what.split_first().expect("what it is comes first");
         let kind = if *is_text == 1 { Kind::Text } else { Kind::Bytes };
         // What cannot be written ends the connection.

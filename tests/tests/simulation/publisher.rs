@@ -308,7 +308,7 @@ impl Publisher {
             2 => Errand::LargestTopics { from: 0 },
             3 => Errand::Topics { from: 0, prefix: "rooms/".into(), limit: 10 },
             _ => {
-                let request = Errand::History { topic: name(&topic), since: None, limit: 100 };
+                let request = Errand::History { topic: name(&topic), past: None, limit: 100 };
                 return self.ask(Asked::History(topic), request);
             }
         };

@@ -48,6 +48,9 @@ const BEGUN: u32 = 1 << 31;
 /// The key of what is no message, and for which nothing newer stands.
 pub const NO_KEY: u64 = u64::MAX;
 
+/// The key of what is an answer, and is not left out for others.
+pub const KEPT: u64 = u64::MAX - 1;
+
 /// The frames and queues of a shard.
 pub struct Frames {
     frames: Slab<Frame>,
@@ -262,8 +265,14 @@ impl Frames {
     /// none.
     pub fn drop_oldest(&mut self, slot: Slot, blocks: &mut Blocks) -> u32 {
         let queue = self.queue(slot);
-        let before = if self.is_begun(slot) { queue.first } else { 0 };
-        self.drop_behind(slot, before, blocks)
+        let mut before = if self.is_begun(slot) { queue.first } else { 0 };
+        loop {
+            match self.behind(slot, before) {
+                0 => return 0,
+                number if self.waiting[number as usize - 1].key == KEPT => before = number,
+                _ => return self.drop_behind(slot, before, blocks),
+            }
+        }
     }
 
     /// Leaves all with this key out that have not begun: several may wait, if they came before it
@@ -283,8 +292,8 @@ impl Frames {
         }
     }
 
-    /// Leaves all out that have not begun; returns how many messages that were.
-    pub fn drop_waiting(&mut self, slot: Slot, blocks: &mut Blocks) -> u64 {
+    /// Leaves all out that have not begun, but for answers; returns how many messages that were.
+    pub fn drop_published(&mut self, slot: Slot, blocks: &mut Blocks) -> u64 {
         let mut count = 0;
         loop {
             match self.drop_oldest(slot, blocks) {
@@ -292,6 +301,16 @@ impl Frames {
                 dropped => count += u64::from(dropped),
             }
         }
+    }
+
+    /// Leaves all out that have not begun; returns how many messages that were.
+    pub fn drop_waiting(&mut self, slot: Slot, blocks: &mut Blocks) -> u64 {
+        let before = if self.is_begun(slot) { self.queue(slot).first } else { 0 };
+        let mut count = 0;
+        while self.behind(slot, before) != 0 {
+            count += u64::from(self.drop_behind(slot, before, blocks));
+        }
+        count
     }
 
     /// Gives everything up that waits for a connection, which has ended.

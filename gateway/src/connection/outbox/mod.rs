@@ -29,7 +29,7 @@ use crate::kernel::{AreaName, Slot, Span};
 use crate::memory::{Full, Pool};
 
 pub use backlog::{BLOCK_MIN, Backlog};
-pub use frames::{FrameId, Frames, NO_KEY};
+pub use frames::{FrameId, Frames, KEPT, NO_KEY};
 pub use sealed::SealedBytes;
 
 /// What queued frames leave of a backlog's bound, so that a Close frame finds room when the bound
@@ -148,7 +148,7 @@ impl Outbox<'_> {
         if is_much && self.is_outcome_open() {
             return (Offered::Undecided, left_out);
         }
-        if bound.overflow == Overflow::Conflate && offer.key != NO_KEY && states.is_blocked() {
+        if bound.overflow == Overflow::Conflate && offer.key < KEPT && states.is_blocked() {
             left_out.conflated = self.frames.drop_key(self.slot, offer.key, self.pool.blocks);
         }
         let offered = self.queue(offer, bound, &mut left_out);
@@ -326,6 +326,17 @@ impl Outbox<'_> {
             return 0;
         }
         let dropped = self.frames.drop_waiting(self.slot, self.pool.blocks);
+        self.connection.states.put(States::QUEUED, !self.frames.is_empty(self.slot));
+        dropped
+    }
+
+    /// Leaves out what was published and waits, but for a frame that has begun: answers stay, and
+    /// the backlog does; how many messages that were.
+    pub fn leave_out_published(&mut self) -> u64 {
+        if !self.connection.states.has(States::QUEUED) {
+            return 0;
+        }
+        let dropped = self.frames.drop_published(self.slot, self.pool.blocks);
         self.connection.states.put(States::QUEUED, !self.frames.is_empty(self.slot));
         dropped
     }

@@ -264,6 +264,23 @@ fn what_is_left_out_does_not_cut_what_has_begun() {
     assert_eq!(line.heard, b"aaaa!");
 }
 
+#[test]
+fn an_answer_stays_where_messages_are_left_out_and_goes_where_all_is() {
+    for (is_ending, expected) in [(false, &b"-bb"[..]), (true, b"-")] {
+        let mut line = Line::new(8);
+        line.publish(b'-', 1, NO_KEY, WIDE);
+        line.settle(0);
+        for (mark, key) in [(b'a', NO_KEY), (b'b', KEPT), (b'c', NO_KEY)] {
+            line.publish(mark, 2, key, WIDE);
+        }
+        let mut outbox = line.outbox();
+        let left_out = if is_ending { outbox.leave_out() } else { outbox.leave_out_published() };
+        assert_eq!(left_out, if is_ending { 3 } else { 2 });
+        line.drain();
+        assert_eq!(line.heard, expected);
+    }
+}
+
 /// What happens to a line.
 #[derive(Clone, Debug)]
 enum Step {

@@ -2,6 +2,7 @@
 //! messages, history and presence.
 
 mod presence;
+pub(crate) mod repeats;
 mod telling;
 mod time;
 mod topic;
@@ -15,16 +16,17 @@ use hashbrown::HashTable;
 use slab::Slab;
 use smallvec::SmallVec;
 
+use repeats::Repeats;
 use topic::{Extra, Topic};
 
 pub(crate) use topic::Subscribers;
 
 use super::delivery::{Delivery, Issue, What, Who};
-use super::history::{History, Portion, Stands};
+use super::history::{History, Portion};
 use super::mail::{Fetch, Joined, Left, Recovered, Standing};
 use super::presence::Members;
 use super::rules::TopicRules;
-use super::{EncodeOnce, MessageMemory, Moment, NotDone, Past, Publication};
+use super::{EncodeOnce, MessageMemory, Moment, NotDone, Publication};
 use crate::hub::Hashed;
 use crate::kernel::SlotSet;
 use crate::names::{Address, Name, TopicRule};
@@ -43,6 +45,10 @@ pub(crate) struct HomeBounds {
     pub(crate) history_bytes: u64,
     /// Subscriptions of all shards.
     pub(crate) subscriptions: u64,
+    /// Idempotency keys.
+    pub(crate) idempotency_keys: u32,
+    /// How long they are kept.
+    pub(crate) idempotency_age: Duration,
 }
 
 /// A subscription, by its topic's hash and whose it is.
@@ -64,6 +70,10 @@ pub(crate) struct HomeCounts {
     pub(crate) topics_full: u64,
     /// Joins and leaves that were told as counts, because many are present.
     pub(crate) presence_counted: u64,
+    /// Messages that were not published once more.
+    pub(crate) repeats: u64,
+    /// Idempotency keys that went before their time.
+    pub(crate) repeats_forgotten: u64,
 }
 
 /// One whose leave may count.
@@ -110,6 +120,8 @@ pub(crate) struct Home {
     expiring: usize,
     /// Drawn for the shard; each topic gets another.
     next_epoch: u32,
+    /// What was published with a key.
+    pub(crate) repeats: Repeats,
     pub(crate) counts: HomeCounts,
 }
 
@@ -153,6 +165,7 @@ impl Home {
             memory,
             expiring: 0,
             next_epoch: epoch,
+            repeats: Repeats::new(bounds.idempotency_keys, bounds.idempotency_age),
             counts: HomeCounts::default(),
         }
     }
@@ -182,25 +195,7 @@ impl Home {
         let index = self.find_or_add(Hashed { hash: joined.hash, name: &joined.name }, true)?;
         let topic = &mut self.topics[index as usize];
         topic.is_of_interest(joined.address.shard, joined.form);
-        let whose = joined.whose();
-        let mut standing = Standing {
-            whose,
-            position: None,
-            gap: matches!(joined.past, Some(Past::Since(_))),
-            behind: None,
-            replay: 0,
-            present: None,
-            tag: joined.tag,
-            resume: None,
-        };
-        if let Some(Extra { rule, history: Some(history), .. }) = topic.extra.as_deref_mut() {
-            self.held.change(history, |history| history.expire(now, rule));
-            standing.position = Some(history.position());
-            if let Some(past) = joined.past {
-                let Stands { behind, gap, count } = history.stands(past);
-                (standing.behind, standing.gap, standing.replay) = (behind, gap, count);
-            }
-        }
+        let mut standing = self.standing(Some(index), joined, now);
         let event = self.comes(index, joined, now);
         standing.present = if joined.waits { self.roll(index) } else { None };
         Ok((standing, event))
@@ -320,7 +315,7 @@ impl Home {
                 held.bytes += history.held();
             }
         }
-        let HomeBounds { topics, present: most, history_bytes, subscriptions } = self.bounds;
+        let HomeBounds { topics, present: most, history_bytes, subscriptions, .. } = self.bounds;
         assert_eq!((present, held), (self.present as usize, self.held), "counted");
         assert_eq!(crowded, self.crowded.len(), "crowded topics");
         assert!(self.topics.len() <= topics as usize, "{} topics", self.topics.len());
@@ -330,6 +325,7 @@ impl Home {
         assert!(self.denied.len() as u64 <= subscriptions, "{} are denied", self.denied.len());
         assert!(held.bytes <= history_bytes, "{} bytes of histories", held.bytes);
         assert_eq!(self.by_name.len(), self.topics.len(), "names of topics");
+        self.repeats.check();
     }
 
     fn find(&self, Hashed { hash, name }: Hashed<'_>) -> Option<u32> {

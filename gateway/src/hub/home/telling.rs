@@ -7,9 +7,9 @@ use super::Home;
 use super::topic::{Extra, Topic};
 use crate::hub::Hashed;
 use crate::hub::delivery::Delivery;
-use crate::hub::history::Missed;
-use crate::hub::{Excerpt, Issue, Kept, Moment, NotDone, Outcome, Presence, What};
-use crate::names::Position;
+use crate::hub::history::{Missed, Stands};
+use crate::hub::mail::{Joined, Standing};
+use crate::hub::{Excerpt, Issue, Kept, Moment, NotDone, Outcome, Past, Presence, What};
 
 /// How many of the largest topics are told.
 const LARGEST: usize = 20;
@@ -22,6 +22,44 @@ impl Home {
             Some(index) => Outcome::Topics(vec![self.topics[index as usize].info()], None),
             None => Outcome::NotDone(NotDone::Unknown),
         }
+    }
+
+    /// Where one stands who is subscribed already.
+    pub(crate) fn stands_now(&mut self, joined: &Joined, now: Duration) -> Standing {
+        let index = self.find(Hashed { hash: joined.hash, name: &joined.name });
+        let mut standing = self.standing(index, joined, now);
+        standing.present = index.and_then(|index| self.roll(index));
+        standing
+    }
+
+    /// Where a subscriber stands, on the topic of this record.
+    pub(super) fn standing(
+        &mut self,
+        index: Option<u32>,
+        joined: &Joined,
+        now: Duration,
+    ) -> Standing {
+        let mut standing = Standing {
+            whose: joined.whose(),
+            position: None,
+            gap: matches!(joined.past, Some(Past::Since(_))),
+            behind: None,
+            replay: 0,
+            present: None,
+            tag: joined.tag,
+            again: joined.again,
+            resume: joined.resume.clone(),
+        };
+        let extra = index.and_then(|at| self.topics[at as usize].extra.as_deref_mut());
+        if let Some(Extra { rule, history: Some(history), .. }) = extra {
+            self.held.change(history, |history| history.expire(now, rule));
+            standing.position = Some(history.position());
+            if let Some(past) = joined.past {
+                let Stands { behind, gap, count } = history.stands(past);
+                (standing.behind, standing.gap, standing.replay) = (behind, gap, count);
+            }
+        }
+        standing
     }
 
     /// Topics from the record `from` on whose names begin with `prefix`.
@@ -74,7 +112,7 @@ impl Home {
     pub(crate) fn history(
         &mut self,
         named: Hashed<'_>,
-        since: Option<Position>,
+        past: Option<Past>,
         limit: usize,
         now: Duration,
     ) -> Outcome {
@@ -84,7 +122,7 @@ impl Home {
             return Outcome::NotDone(NotDone::Unknown);
         };
         self.held.change(history, |history| history.expire(now, rule));
-        let Missed { deliveries, gap } = history.since(since, limit);
+        let Missed { deliveries, gap } = history.missed(past, limit);
         let kept = |delivery: &Arc<Delivery>| {
             let What::Message(Issue { publication, time, .. }) = &delivery.what else {
                 return None;

@@ -16,12 +16,14 @@ const LEAVES_AT_ONCE: usize = 1024;
 impl Home {
     /// Whether anything here changes with time.
     pub(crate) fn waits_for_time(&self) -> bool {
-        !self.leaving.is_empty() || self.held.messages > 0 || !self.crowded.is_empty()
+        let has_kept = self.held.messages > 0 || self.repeats.len() > 0;
+        !self.leaving.is_empty() || has_kept || !self.crowded.is_empty()
     }
 
     /// Time has passed: leaves count, history grows old, counts are told. Returns what to tell.
     pub(crate) fn tick(&mut self, now: Duration) -> Vec<Ordered> {
         self.expire_histories(now);
+        self.repeats.expire(now);
         let mut events = Vec::new();
         for _ in 0..LEAVES_AT_ONCE {
             match self.leaving.peek() {

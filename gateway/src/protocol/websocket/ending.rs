@@ -8,7 +8,7 @@ use tidegate_proto::websocket::error::ProtocolError;
 use tidegate_proto::websocket::frame::{Header, OpCode};
 
 use super::{closing, say_control, state};
-use crate::connection::{AfterFlush, Connection, Payload, Stage};
+use crate::connection::{AfterFlush, Connection, Payload, Stage, Takes};
 use crate::hub::{Cause, Why};
 use crate::kernel::Span;
 use crate::memory::Full;
@@ -48,7 +48,7 @@ pub fn tell_end(
     desk: &mut Desk<'_>,
     Ended { id, end }: Ended,
 ) {
-    state(connection).is_open = false;
+    state(connection).takes = Takes::Nothing;
     services.get_mut(connection.service).handler.ended(desk, id, connection.state, end);
 }
 

@@ -13,7 +13,7 @@ use super::admission::Admission;
 use super::context::Context;
 use super::serve::{Event, Handler};
 use super::turn::{Failing, Turn};
-use crate::connection::{Connection, Payload, Spoken, Stage, WebSocket};
+use crate::connection::{Connection, Payload, Spoken, Stage, Takes, WebSocket};
 
 pub(super) use ending::{close, tell_end};
 pub use inflating::Inflating;
@@ -32,7 +32,7 @@ pub(super) fn open(turn: &mut Turn<'_>, admission: Admission, window: u8) {
     connection.stage = Stage::Open;
     connection.spoken = Spoken::WebSocket(WebSocket {
         deflate_bits: window,
-        is_open: true,
+        takes: if admission.subprotocol.is_some() { Takes::Commands } else { Takes::Messages },
         ..WebSocket::default()
     });
     turn.counters.opened += 1;

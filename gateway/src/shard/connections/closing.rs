@@ -5,13 +5,13 @@ use tidegate_proto::keepalive::Wait;
 use crate::connection::{AfterFlush, Connection, Poll, Reading, Stage, Writing};
 use crate::kernel::{Operation, Ring, Slot};
 use crate::memory::gathered;
-use crate::names::{ConnectionId, Name};
 use crate::protocol::desk::Desk;
 use crate::protocol::end_reason::EndReason;
 use crate::protocol::serve::End;
 use crate::protocol::turn::Failing;
-use crate::protocol::{self, Closed, Ended, Logged};
+use crate::protocol::{self, Ended};
 use crate::shard::connections::Connections;
+use crate::shard::connections::log::{self, HowEnded};
 use crate::shard::sockets::Sockets;
 
 impl<R: Ring> Connections<R> {
@@ -51,7 +51,7 @@ impl<R: Ring> Connections<R> {
         let id = self.hub.id_at(address);
         let reason = self.accounts.take_reason(slot).unwrap_or(reason);
         self.vitals.ended(reason);
-        self.log_end(slot, id, end, reason);
+        log::ended(self, slot, id, HowEnded { end, reason });
         self.sockets.counters.connections_open -= 1;
         self.hub.ended(address);
         let now = self.sockets.ring.now();
@@ -59,34 +59,6 @@ impl<R: Ring> Connections<R> {
         let Sockets { table, profiles, .. } = &mut self.sockets;
         let ended = Ended { id, end };
         protocol::tell_end(&mut self.services, profiles, &mut table[slot], &mut desk, ended);
-    }
-
-    /// Says in the log that a connection has ended, if its listener logs.
-    fn log_end(&mut self, slot: Slot, id: ConnectionId, end: End, reason: EndReason) {
-        let Some(peer) = self.peers.logged(slot, self.sockets.profile(slot)) else { return };
-        let account = self.accounts.close(slot).unwrap_or_default();
-        let user = self.hub.user(slot);
-        let closed = Closed {
-            end,
-            reason,
-            open_for: self.sockets.ring.now().saturating_sub(account.opened_at),
-            traffic: account.traffic,
-            bytes_in: account.bytes_in,
-        };
-        let who = Logged {
-            id,
-            peer,
-            route: self.route(slot),
-            user: user.as_ref().map(Name::as_str),
-            agent: account.agent.as_deref(),
-        };
-        protocol::log_end(&self.sockets.table[slot].spoken, who, &closed);
-    }
-
-    /// The path pattern of a connection's route.
-    pub(crate) fn route(&self, slot: Slot) -> Option<&str> {
-        let number = self.service(slot).number?;
-        self.config.routes.get(usize::from(number)).map(|route| route.path.as_str())
     }
 
     /// A connection has come.
@@ -181,14 +153,6 @@ impl<R: Ring> Connections<R> {
         self.bury(slot);
     }
 
-    /// The same, for a reason, if it does not end for another already.
-    pub(crate) fn drop_for(&mut self, slot: Slot, reason: EndReason) {
-        if self.sockets.table[slot].is_open() {
-            self.accounts.ends_for(slot, reason);
-        }
-        self.drop_connection(slot);
-    }
-
     /// Gives up the slot of a closed connection, once nothing in flight uses its memory.
     pub(crate) fn bury(&mut self, slot: Slot) {
         let connection = &mut self.sockets.table[slot];
@@ -221,4 +185,12 @@ impl<R: Ring> Connections<R> {
             self.sockets.read_on(slot);
         }
     }
+}
+
+/// Drops a connection for a reason, if it does not end for another already.
+pub(crate) fn drop_for<R: Ring>(connections: &mut Connections<R>, slot: Slot, reason: EndReason) {
+    if connections.sockets.table[slot].is_open() {
+        connections.accounts.ends_for(slot, reason);
+    }
+    connections.drop_connection(slot);
 }

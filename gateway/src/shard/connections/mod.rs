@@ -1,10 +1,11 @@
 //! Connections with what they run under: their turns, their handlers and the hub.
 
-mod closing;
+pub(super) mod closing;
+mod log;
 pub(super) mod queue;
 pub(super) mod receiving;
 mod sending;
-mod told;
+pub(super) mod told;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,7 +70,8 @@ pub(super) struct Connections<R> {
 
 impl<R: Ring> Connections<R> {
     pub(super) fn new(ring: R, memory: Memory, assembly: Assembly) -> Self {
-        let Assembly { index, config, program, hub, .. } = assembly;
+        let Assembly { index, config, program, mut hub, .. } = assembly;
+        hub.calendar_ahead = ring.calendar().saturating_sub(ring.now());
         let limits = config.limits;
         let head = limits.request_head + limits.receive_buffer;
         let make = |route: &Route| match (program.handlers)(route) {
@@ -111,6 +113,7 @@ impl<R: Ring> Connections<R> {
         let seals = self.sockets.seals(slot);
         let now = self.sockets.ring.now();
         let tells_refusals = self.refusals.has_room();
+        let calendar = self.hub.calendar_ahead + now;
         let sockets = &mut self.sockets;
         let heard_before = sockets.counters.messages_in;
         let connection = &mut sockets.table[slot];
@@ -131,7 +134,7 @@ impl<R: Ring> Connections<R> {
         let (compressor, hub) = (&mut self.compressor, &mut self.hub);
         let said = Said::default();
         Turn {
-            work: Work { output, compressor, hub, now, id, failing: None, said },
+            work: Work { output, compressor, hub, now, calendar, id, failing: None, said },
             limits,
             services: &mut self.services,
             profiles: &mut sockets.profiles,

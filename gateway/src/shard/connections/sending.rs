@@ -7,10 +7,10 @@ use tidegate_proto::keepalive::Wait;
 use crate::connection::{Reading, Stage, States, Writing};
 use crate::kernel::{BufferId, Errno, Generation, Peer, Ring, Slot, SlotRef};
 use crate::memory::Full;
-use crate::names::Name;
+use crate::protocol;
 use crate::protocol::end_reason::EndReason;
-use crate::protocol::turn::{Finished, Opened};
-use crate::protocol::{self, Logged};
+use crate::protocol::turn::Finished;
+use crate::shard::connections::log;
 use crate::shard::connections::{Connections, Failed, is_amid_message};
 use crate::shard::sockets::Sockets;
 use crate::shard::sockets::batch::{BatchSend, SentFrom};
@@ -69,7 +69,7 @@ impl<R: Ring> Connections<R> {
             if self.service(slot).hub_events.is_some() {
                 self.details.keep(slot, peer, self.sockets.ring.now());
             }
-            self.log_opened(slot, opened);
+            log::opened(self, slot, opened);
         }
         if let Some(refusal) = finished.refused {
             self.vitals.refused(refusal);
@@ -79,21 +79,6 @@ impl<R: Ring> Connections<R> {
         if finished.found_full {
             self.tell_full();
         }
-    }
-
-    /// Says in the log that a connection has opened, and begins its account, if its listener logs.
-    fn log_opened(&mut self, slot: Slot, opened: &Opened) {
-        let Some(peer) = self.peers.logged(slot, self.sockets.profile(slot)) else { return };
-        self.accounts.open(slot, self.sockets.ring.now(), opened.agent.clone());
-        let user = self.hub.user(slot);
-        let who = Logged {
-            id: self.hub.id(slot, self.sockets.table[slot].generation),
-            peer,
-            route: self.route(slot),
-            user: user.as_ref().map(Name::as_str),
-            agent: opened.agent.as_deref(),
-        };
-        protocol::log_opened(&self.sockets.table[slot].spoken, who, opened.path.as_deref());
     }
 
     /// Whether `send` of the batch could not send everything: what is left goes to the backlog.

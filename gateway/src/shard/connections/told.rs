@@ -1,11 +1,12 @@
 //! What one connection is told to do, and what it is told.
 
-use crate::connection::NO_KEY;
+use crate::connection::KEPT;
 use crate::hub::{Delivery, Form, Instruction, NotDone, Subscribing, Why};
 use crate::kernel::{Ring, Slot};
 use crate::memory::Share;
 use crate::names::{Address, ConnectionId, Name};
 use crate::protocol::end_reason::EndReason;
+use crate::protocol::serve::Event;
 use crate::protocol::{self, Failing, forms};
 use crate::shard::connections::Connections;
 use crate::shard::connections::queue::Delivered;
@@ -31,9 +32,11 @@ impl<R: Ring> Connections<R> {
                 self.close_told(slot, why);
             }
             Instruction::Subscribe(name) => {
+                let user = self.hub.user(slot);
                 let how = Subscribing {
                     events: self.wants_events(slot),
-                    user: self.hub.user(slot),
+                    resume: resume_token(self, slot, name, user.as_ref()),
+                    user,
                     form: self.form_of(slot),
                     ..Subscribing::default()
                 };
@@ -112,13 +115,19 @@ impl<R: Ring> Connections<R> {
     }
 
     /// Sends so many messages, in frames that were put together for one connection that may be
-    /// told.
-    pub(crate) fn send_frames(&mut self, slot: Slot, frames: &[u8], messages: u32) -> Delivered {
+    /// told. With `KEPT` as their key they are not left out for others.
+    pub(crate) fn send_frames(
+        &mut self,
+        slot: Slot,
+        frames: &[u8],
+        messages: u32,
+        key: u64,
+    ) -> Delivered {
         if frames.len() > self.sockets.largest_frame() {
             self.sockets.counters.deliveries_too_large += 1;
             return Delivered::TooLarge;
         }
-        let Some(offer) = self.sockets.offer(&[frames], NO_KEY, messages) else {
+        let Some(offer) = self.sockets.offer(&[frames], key, messages) else {
             self.sockets.waits_for_block();
             return Delivered::Waits;
         };
@@ -139,7 +148,8 @@ impl<R: Ring> Connections<R> {
 
     /// Whether a connection wants events: by its route, or by how a handler subscribed it.
     pub(crate) fn wants_events(&self, slot: Slot) -> bool {
-        self.service(slot).hub_events.unwrap_or_else(|| self.hub.wants_events(slot))
+        self.sockets.table[slot].has_commands()
+            || self.service(slot).hub_events.unwrap_or_else(|| self.hub.wants_events(slot))
     }
 }
 
@@ -158,13 +168,37 @@ fn end_subscription<R: Ring>(
     let topic = hub.find(name).ok_or(NotDone::Unknown)?;
     let subscriber = hub.local.subscriber(slot, topic).ok_or(NotDone::Unknown)?;
     let is_told = subscriber.wants_events() && !sockets.table[slot].is_told_alone();
-    if is_told
-        && connections.send_frames(slot, &forms::unsubscribed(name, None), 1) == Delivered::Waits
-    {
-        return Ok(Delivered::Waits);
+    if is_told {
+        // It has its place among what is published, and is not left out for a slow peer.
+        let event = forms::unsubscribed(name, None);
+        if connections.send_frames(slot, &event, 1, KEPT) == Delivered::Waits {
+            return Ok(Delivered::Waits);
+        }
     }
-    connections.hub.unsubscribe(id, name);
+    connections.hub.unsubscribe(id, name, None);
     Ok(Delivered::Taken)
+}
+
+/// Tells the handler of a connection that may be told something; `false` if it has none.
+pub(crate) fn tell_handler<R: Ring>(
+    connections: &mut Connections<R>,
+    slot: Slot,
+    event: Event<'_>,
+) -> bool {
+    connections.in_turn(slot, None, |turn| protocol::event(turn, event))
+}
+
+/// What a client that speaks commands needs to take up a new subscription again that it has not
+/// asked for.
+fn resume_token<R: Ring>(
+    connections: &Connections<R>,
+    slot: Slot,
+    topic: &Name,
+    user: Option<&Name>,
+) -> Option<Box<str>> {
+    let Connections { hub, sockets, .. } = connections;
+    let is_asked_for = hub.is_subscribed(slot, topic) || !sockets.table[slot].has_commands();
+    (!is_asked_for).then(|| hub.resumes.token(topic, user, sockets.moment().calendar))
 }
 
 /// Whether there is a block for a message to one connection alone. However little of it its peer

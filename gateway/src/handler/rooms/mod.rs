@@ -1,60 +1,85 @@
 //! The handler `hub`: what a connection sends is published on its topic, what is published there is
-//! delivered to it.
+//! delivered to it. One that offers `tidegate.v1` speaks commands instead, and may be on several
+//! topics: `proto/CLIENT.md`.
 
-use percent_encoding::percent_decode_str;
+mod answers;
+mod code;
+mod commands;
+mod query;
+mod speaking;
+
 use tidegate_proto::http::RequestHead;
 
 use super::{
-    Admission, Context, Decision, Desk, Handler, ImportError, Joining, Piece, Publishing, Refusal,
-    Wants,
+    Admission, Context, Decision, Desk, Event, Handler, ImportError, Joining, Piece, Publishing,
+    Refusal, Wants,
 };
-use crate::config::{HubRoute, Publishers, TemplatePart, UserSource, normal_path};
-use crate::hub::{Cause, Past, Subscribing, Target};
-use crate::names::{Name, NameError, Position};
+use crate::config::{HubRoute, Publishers, Route, TemplatePart, UserSource, normal_path};
+use crate::hub::{Cause, Subscribing, Target};
+use crate::names::{Name, NameError};
+use crate::protocol::router;
+
+use code::Code;
+use query::{decoded, only};
+
+/// The subprotocol by which commands are spoken.
+const PROTOCOL: &str = "tidegate.v1";
 
 /// Rooms, by the path: the embedded publish and subscribe.
 pub struct Rooms {
     route: HubRoute,
+    /// What the route selects itself.
+    subprotocol: Option<String>,
+    /// The most bytes of a command.
+    max_message: u32,
+    /// The most bytes that may wait for a connection.
+    backlog: u32,
     path: matchit::Router<()>,
     /// The name of the path's last part, if that stands for all that is left: `{*rest}`.
     rest: Option<String>,
 }
 
 impl Rooms {
-    /// For a route of this path pattern.
+    /// For a route that uses the hub like this.
     ///
     /// # Panics
-    /// The path is no pattern.
+    /// The route's path is no pattern.
     #[must_use]
-    pub fn new(path: &str, route: HubRoute) -> Self {
+    pub fn new(route: &Route, hub: HubRoute) -> Self {
+        let path = &route.path;
         let mut router = matchit::Router::new();
         router.insert(path, ()).expect("the configuration's patterns were checked");
         let last = path.rsplit('/').next().unwrap_or_default();
         let rest = last.strip_prefix("{*").and_then(|name| name.strip_suffix('}'));
-        Self { route, path: router, rest: rest.map(str::to_owned) }
+        Self {
+            route: hub,
+            subprotocol: route.subprotocol.clone(),
+            max_message: route.max_buffered_message.min(route.max_message),
+            backlog: route.backlog,
+            path: router,
+            rest: rest.map(str::to_owned),
+        }
     }
 
     /// What a request asks for.
     fn asked(&self, head: &RequestHead<'_>) -> Result<Admission, Refusal> {
-        let events = self.route.events;
+        let has_commands = self.has_commands(head);
+        let events = self.route.events || has_commands;
         let (topic, user) = (self.topic(head.path())?, self.user(head)?);
-        let how = Subscribing {
-            events,
-            past: self.since(head)?.map(Past::Since),
-            publishes: true,
-            ..Subscribing::default()
-        };
+        let past = if events { query::past(head)? } else { None };
+        let how = Subscribing { events, past, publishes: true, ..Subscribing::default() };
         let topics = topic.into_iter().map(|topic| Joining { topic, how: how.clone() }).collect();
-        Ok(Admission { user, events, topics, ..Admission::default() })
+        let subprotocol = has_commands.then_some(PROTOCOL);
+        let state = if has_commands { speaking::HAS_COMMANDS } else { 0 };
+        Ok(Admission { user, events, topics, subprotocol, state, ..Admission::default() })
     }
 
-    /// The position that a request wants to go on from; `None` if it names none, or hears of none.
-    fn since(&self, head: &RequestHead<'_>) -> Result<Option<Position>, Refusal> {
-        if !self.route.events {
-            return Ok(None);
+    /// Whether who asks is to speak commands: it offers that, and its route selects nothing else.
+    fn has_commands(&self, head: &RequestHead<'_>) -> bool {
+        match &self.subprotocol {
+            None => router::offers(head, PROTOCOL),
+            Some(selected) => selected == PROTOCOL,
         }
-        let named = only(query_values(head, "since"), Refusal::DuplicatePosition)?;
-        Ok(named.map(position))
     }
 
     /// The topic that a path stands for; `None` if the route has none.
@@ -86,7 +111,7 @@ impl Rooms {
         let named = match &self.route.user {
             None => return Ok(None),
             // RFC 1866 section 8.2.1, and every browser: a `+` in a query is a space.
-            Some(UserSource::Query(key)) => only(query_values(head, key), Refusal::DuplicateUser)?
+            Some(UserSource::Query(key)) => only(query::values(head, key), Refusal::DuplicateUser)?
                 .map(|value| decoded(&value.replace('+', " "))),
             // A proxy that adds its line behind the peer's own would be told the peer's.
             Some(UserSource::Header(name)) => {
@@ -118,7 +143,16 @@ impl Handler for Rooms {
         self.asked(head).map_or_else(Decision::Refuse, Decision::Admit)
     }
 
+    fn opened(&mut self, context: &mut Context<'_, '_>, _admission: Admission) {
+        if speaking::has_commands(context) {
+            self.say_hello(context);
+        }
+    }
+
     fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece<'_>) {
+        if speaking::has_commands(context) {
+            return self.command(context, &piece);
+        }
         let topic = context.publishing_topic().filter(|_| self.may_publish(context));
         let Some(topic) = topic else {
             return context.close(Cause::Forbidden);
@@ -129,44 +163,18 @@ impl Handler for Rooms {
         }
     }
 
+    fn event(&mut self, context: &mut Context<'_, '_>, event: Event<'_>) {
+        if let Event::Answered { tag, topic, outcome } = event
+            && speaking::has_commands(context)
+        {
+            self.answered(context, tag, topic, outcome);
+        }
+    }
+
     /// It keeps nothing: the user and the topics of a connection are the hub's.
     fn export(&self, _state: u32, _out: &mut Vec<u8>) {}
 
     fn import(&mut self, bytes: &[u8]) -> Result<u32, ImportError> {
         ImportError::unless_empty(bytes).map(|()| 0)
     }
-}
-
-/// The values of `key`, which needs no escapes, in the query, as they were sent; empty where it
-/// stands without a `=`. Its name may be sent with needless escapes, as a path may.
-fn query_values<'h>(head: &RequestHead<'h>, key: &str) -> impl Iterator<Item = &'h str> {
-    let pairs = head.query().unwrap_or_default().split('&');
-    let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-    pairs.filter(move |(name, _)| normal_path(name) == key).map(|(_, value)| value)
-}
-
-/// The only one of what may be there once, or what is said if there are more.
-fn only<T>(mut values: impl Iterator<Item = T>, more: Refusal) -> Result<Option<T>, Refusal> {
-    match (values.next(), values.next()) {
-        (first, None) => Ok(first),
-        (_, Some(_)) => Err(more),
-    }
-}
-
-/// Reads `EPOCH:OFFSET`. What is something else was never told to a client, which has to hear of
-/// it: it is taken for the start of another epoch, so that the answer is a gap and all that is
-/// kept.
-fn position(text: &str) -> Position {
-    let read = || {
-        let text = decoded(text).ok()?;
-        let (epoch, offset) = text.split_once(':')?;
-        Some(Position { epoch: Position::parse_epoch(epoch)?, offset: offset.parse().ok()? })
-    };
-    // Should a topic have drawn this epoch, then behind its start is all that was published.
-    read().unwrap_or(Position { epoch: 0, offset: 0 })
-}
-
-fn decoded(text: &str) -> Result<String, NameError> {
-    let text = percent_decode_str(text).decode_utf8().map_err(|_| NameError::NotUtf8)?;
-    Ok(text.into_owned())
 }

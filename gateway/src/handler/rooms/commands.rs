@@ -1,0 +1,426 @@
+//! What a client says by `tidegate.v1`: commands, as JSON. `proto/CLIENT.md` says what they mean.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::de::{self, Deserialize, Deserializer, Visitor};
+use serde_json::value::RawValue;
+
+use super::Code;
+use super::query;
+use crate::hub::{Content, Past};
+use crate::names::{Name, Position};
+
+/// The most bytes of an idempotency key.
+const IDEMPOTENCY_KEY_MAX: usize = 64;
+/// The most that may be asked for of a list.
+const LIST_MAX: u16 = 1000;
+/// What is told of a list if nothing is said.
+const LIST_DEFAULT: u16 = 100;
+/// What is said of a mistake at most, in bytes: what it tells of may be long.
+const SAID_MAX: usize = 200;
+
+/// A command.
+#[derive(Debug, PartialEq)]
+pub(super) struct ClientCommand {
+    /// It is to be answered with this.
+    pub(super) id: Option<u32>,
+    pub(super) what: Wish,
+}
+
+/// What it asks for.
+#[derive(Debug, PartialEq)]
+pub(super) enum Wish {
+    Subscribe { topic: Name, past: Option<Past>, resume: Option<Box<str>> },
+    Unsubscribe { topic: Name },
+    Publish { topic: Option<Name>, content: Content, key: Option<Name>, once: Option<Box<str>> },
+    Presence { topic: Name, limit: u16 },
+    History { topic: Name, past: Option<Past>, limit: u16 },
+    Ping,
+}
+
+/// What is wrong with a command, for the client.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Mistake {
+    pub(super) id: Option<u32>,
+    pub(super) code: Code,
+    pub(super) message: Cow<'static, str>,
+}
+
+/// A string, which is borrowed where JSON has no escapes in it.
+struct Wording<'c>(Cow<'c, str>);
+
+/// All that a command may have.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct CommandJson<'c> {
+    #[serde(borrow, rename = "type")]
+    kind: Wording<'c>,
+    #[serde(default, deserialize_with = "present")]
+    id: Option<u32>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    topic: Option<Wording<'c>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    since: Option<Wording<'c>>,
+    #[serde(default, deserialize_with = "present")]
+    last: Option<u16>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    resume: Option<Wording<'c>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    text: Option<Wording<'c>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    json: Option<&'c RawValue>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    binary: Option<Wording<'c>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    key: Option<Wording<'c>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    idempotency_key: Option<Wording<'c>>,
+    #[serde(default, deserialize_with = "present")]
+    limit: Option<u16>,
+}
+
+/// What of a command that is wrong tells what it was, and whom to answer.
+#[derive(serde::Deserialize)]
+struct Outline<'c> {
+    #[serde(borrow, default, rename = "type", deserialize_with = "present")]
+    kind: Option<Wording<'c>>,
+    #[serde(default, deserialize_with = "present")]
+    id: Option<u32>,
+}
+
+/// The types of commands, each with the members that it may have beside `type` and `id`.
+const KINDS: [(&str, &[&str]); 6] = [
+    ("subscribe", &["topic", "since", "last", "resume"]),
+    ("unsubscribe", &["topic"]),
+    ("publish", &["topic", "text", "json", "binary", "key", "idempotency_key"]),
+    ("presence", &["topic", "limit"]),
+    ("history", &["topic", "since", "last", "limit"]),
+    ("ping", &[]),
+];
+
+/// Why a command is not carried out.
+pub(super) type Wrong = (Code, Cow<'static, str>);
+
+/// Reads a command.
+///
+/// # Errors
+/// What is wrong with it.
+pub(super) fn parse(text: &str) -> Result<ClientCommand, Mistake> {
+    let members: CommandJson<'_> = match serde_json::from_str(text) {
+        Ok(members) => members,
+        Err(wrong) => return Err(misread(text, &wrong)),
+    };
+    let id = members.id;
+    match wish(members) {
+        Ok(what) => Ok(ClientCommand { id, what }),
+        Err((code, message)) => Err(Mistake { id, code, message }),
+    }
+}
+
+/// Why this is no command.
+fn misread(text: &str, wrong: &serde_json::Error) -> Mistake {
+    let outline: Option<Outline<'_>> = serde_json::from_str(text).ok();
+    let id = outline.as_ref().and_then(|outline| outline.id);
+    if let Some(Wording(kind)) = outline.and_then(|outline| outline.kind)
+        && !KINDS.iter().any(|(known, _)| *known == kind)
+    {
+        return Mistake { id, code: Code::UnknownCommand, message: unknown(&kind) };
+    }
+    let message = shortened(format!("this is no command: {wrong}")).into();
+    Mistake { id, code: Code::BadCommand, message }
+}
+
+fn unknown(kind: &str) -> Cow<'static, str> {
+    shortened(format!("there is no command {kind:?}")).into()
+}
+
+fn shortened(mut text: String) -> String {
+    if text.len() > SAID_MAX {
+        text.truncate(text.floor_char_boundary(SAID_MAX));
+        text.push('…');
+    }
+    text
+}
+
+fn wish(members: CommandJson<'_>) -> Result<Wish, Wrong> {
+    let kind = members.kind.0.as_ref();
+    let Some((kind, may_have)) = KINDS.iter().find(|(known, _)| *known == kind) else {
+        return Err((Code::UnknownCommand, unknown(kind)));
+    };
+    if let Some(more) = members.names().find(|name| !may_have.contains(name)) {
+        return Err(bad(format!("`{kind}` has no member `{more}`: leave it out")));
+    }
+    let CommandJson {
+        topic,
+        since,
+        last,
+        resume,
+        key,
+        idempotency_key,
+        limit,
+        text,
+        json,
+        binary,
+        ..
+    } = members;
+    if *kind == "ping" {
+        return Ok(Wish::Ping);
+    }
+    let topic = topic.map(|Wording(topic)| named(&topic)).transpose()?;
+    if *kind == "publish" {
+        let content = content(text, json, binary)?;
+        let key = key.map(|Wording(key)| conflation(&key)).transpose()?;
+        let once = idempotency_key.map(once).transpose()?;
+        return Ok(Wish::Publish { topic, content, key, once });
+    }
+    let topic = topic.ok_or_else(|| bad(format!("`{kind}` needs a `topic`")))?;
+    let resume = resume.map(|Wording(resume)| resume.into());
+    Ok(match *kind {
+        "subscribe" => Wish::Subscribe { topic, past: past(since, last)?, resume },
+        "unsubscribe" => Wish::Unsubscribe { topic },
+        "presence" => Wish::Presence { topic, limit: listed("limit", limit)? },
+        _ => Wish::History { topic, past: past(since, last)?, limit: listed("limit", limit)? },
+    })
+}
+
+impl CommandJson<'_> {
+    /// The members that are there, beside `type` and `id`.
+    fn names(&self) -> impl Iterator<Item = &'static str> {
+        let Self { topic, since, last, resume, text, json, binary, key, limit, .. } = self;
+        let all = [
+            ("topic", topic.is_some()),
+            ("since", since.is_some()),
+            ("last", last.is_some()),
+            ("resume", resume.is_some()),
+            ("text", text.is_some()),
+            ("json", json.is_some()),
+            ("binary", binary.is_some()),
+            ("key", key.is_some()),
+            ("idempotency_key", self.idempotency_key.is_some()),
+            ("limit", limit.is_some()),
+        ];
+        all.into_iter().filter(|(_, is_there)| *is_there).map(|(name, _)| name)
+    }
+}
+
+fn bad(message: impl Into<Cow<'static, str>>) -> Wrong {
+    (Code::BadCommand, message.into())
+}
+
+fn named(topic: &str) -> Result<Name, Wrong> {
+    Name::new(topic).map_err(|wrong| (Code::BadTopic, format!("`topic`: {wrong}").into()))
+}
+
+fn conflation(key: &str) -> Result<Name, Wrong> {
+    Name::new(key).map_err(|wrong| bad(format!("`key`: {wrong}")))
+}
+
+fn once(Wording(key): Wording<'_>) -> Result<Box<str>, Wrong> {
+    if (1..=IDEMPOTENCY_KEY_MAX).contains(&key.len()) {
+        return Ok(key.into());
+    }
+    Err(bad("`idempotency_key` must have 1 to 64 bytes"))
+}
+
+/// What is published: exactly one of these.
+fn content(
+    text: Option<Wording<'_>>,
+    json: Option<&RawValue>,
+    binary: Option<Wording<'_>>,
+) -> Result<Content, Wrong> {
+    match (text, json, binary) {
+        (Some(Wording(text)), None, None) => Ok(text.into_owned().into()),
+        (None, Some(json), None) => Content::json(json.get().to_owned())
+            .map_err(|_| bad("`json` is nested more than 127 deep")),
+        (None, None, Some(Wording(binary))) => STANDARD
+            .decode(binary.as_bytes())
+            .map(Content::bytes)
+            .map_err(|_| bad("`binary` must be base64 by RFC 4648 section 4, with its padding")),
+        _ => Err(bad("`publish` needs one of `text`, `json` and `binary`, and no other of them")),
+    }
+}
+
+/// What of the past is asked for.
+fn past(since: Option<Wording<'_>>, last: Option<u16>) -> Result<Option<Past>, Wrong> {
+    match (since, last) {
+        (None, None) => Ok(None),
+        (Some(Wording(since)), None) => match query::position(&since) {
+            Some(Position { epoch, offset }) => Ok(Some(Past::Since(Position { epoch, offset }))),
+            None => Err((
+                Code::BadPosition,
+                "`since` must be EPOCH:OFFSET, such as \"00c0ffee:17\"".into(),
+            )),
+        },
+        (None, Some(_)) => Ok(Some(Past::Last(listed("last", last)?))),
+        (Some(_), Some(_)) => Err(bad("`since` and `last` exclude each other: send one")),
+    }
+}
+
+/// How much of a list is asked for.
+fn listed(key: &str, count: Option<u16>) -> Result<u16, Wrong> {
+    let count = count.unwrap_or(LIST_DEFAULT);
+    if (1..=LIST_MAX).contains(&count) {
+        return Ok(count);
+    }
+    Err(bad(format!("`{key}` must be between 1 and {LIST_MAX}, is {count}")))
+}
+
+/// Reads what is there: `null` is none of the values that a member may have, but for `json`.
+fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(from).map(Some)
+}
+
+impl<'de: 'c, 'c> Deserialize<'de> for Wording<'c> {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Cow<'de, str>;
+
+            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+                out.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Cow::Borrowed(text))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Cow::Owned(text.to_owned()))
+            }
+        }
+
+        from.deserialize_str(Reader).map(Self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> ClientCommand {
+        parse(text).unwrap_or_else(|wrong| panic!("{text}: {wrong:?}"))
+    }
+
+    fn name(text: &str) -> Name {
+        Name::new(text).expect("a name")
+    }
+
+    #[test]
+    fn each_command_is_read() {
+        assert_eq!(read(r#"{"type":"ping"}"#), ClientCommand { id: None, what: Wish::Ping });
+        let position = Position { epoch: 0x00c0_ffee, offset: 17 };
+        for (text, what) in [
+            (
+                r#"{"type":"subscribe","id":9,"topic":"a","since":"00c0ffee:17","resume":"x"}"#,
+                Wish::Subscribe {
+                    topic: name("a"),
+                    past: Some(Past::Since(position)),
+                    resume: Some("x".into()),
+                },
+            ),
+            (
+                r#"{"id":9,"topic":"a","last":1000,"type":"subscribe"}"#,
+                Wish::Subscribe { topic: name("a"), past: Some(Past::Last(1000)), resume: None },
+            ),
+            (
+                r#"{"type":"unsubscribe","id":9,"topic":"\u0061"}"#,
+                Wish::Unsubscribe { topic: name("a") },
+            ),
+            (
+                r#"{"type":"publish","id":9,"json":null,"key":"k","idempotency_key":"i"}"#,
+                Wish::Publish {
+                    topic: None,
+                    content: Content::json("null").expect("JSON"),
+                    key: Some(name("k")),
+                    once: Some("i".into()),
+                },
+            ),
+            (
+                r#"{"type":"publish","id":9,"topic":"a","binary":"/wE="}"#,
+                Wish::Publish {
+                    topic: Some(name("a")),
+                    content: Content::bytes(vec![0xff, 1]),
+                    key: None,
+                    once: None,
+                },
+            ),
+            (
+                r#"{"type":"presence","id":9,"topic":"a"}"#,
+                Wish::Presence { topic: name("a"), limit: 100 },
+            ),
+            (
+                r#"{"type":"history","id":9,"topic":"a","limit":3}"#,
+                Wish::History { topic: name("a"), past: None, limit: 3 },
+            ),
+        ] {
+            assert_eq!(read(text), ClientCommand { id: Some(9), what }, "{text}");
+        }
+        let escaped = read(r#"{"type":"publish","text":"\n"}"#).what;
+        assert!(matches!(escaped, Wish::Publish { content, .. } if content == Content::from("\n")));
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_with_its_id() {
+        use Code::{BadCommand, BadPosition, BadTopic, UnknownCommand};
+        for (text, id, code) in [
+            ("", None, BadCommand),
+            ("[]", None, BadCommand),
+            ("nothing", None, BadCommand),
+            (r#"{"type":"ping"} {}"#, None, BadCommand),
+            (r#"{"type":"ping","id":1,"id":1}"#, None, BadCommand),
+            (r#"{"type":"ping","id":1,"type":"ping"}"#, None, BadCommand),
+            (r#"{"type":"ping","id":-1}"#, None, BadCommand),
+            (r#"{"type":"ping","id":4294967296}"#, None, BadCommand),
+            (r#"{"type":"ping","id":1.5}"#, None, BadCommand),
+            (r#"{"type":"ping","id":null}"#, None, BadCommand),
+            (r#"{"id":1}"#, Some(1), BadCommand),
+            (r#"{"type":"ping","id":1,"topic":"a"}"#, Some(1), BadCommand),
+            (r#"{"type":"ping","id":1,"other":"a"}"#, Some(1), BadCommand),
+            (r#"{"type":"dance","id":1}"#, Some(1), UnknownCommand),
+            (r#"{"type":"dance","id":1,"steps":2}"#, Some(1), UnknownCommand),
+            (r#"{"type":"subscribe","id":1}"#, Some(1), BadCommand),
+            (r#"{"type":"subscribe","id":1,"topic":null}"#, Some(1), BadCommand),
+            (r#"{"type":"subscribe","id":1,"topic":""}"#, Some(1), BadTopic),
+            (r#"{"type":"subscribe","id":1,"topic":"\u0001ann"}"#, Some(1), BadTopic),
+            (r#"{"type":"subscribe","id":1,"topic":"a","since":"7"}"#, Some(1), BadPosition),
+            (r#"{"type":"subscribe","id":1,"topic":"a","last":0}"#, Some(1), BadCommand),
+            (r#"{"type":"subscribe","id":1,"topic":"a","last":1001}"#, Some(1), BadCommand),
+            (
+                r#"{"type":"subscribe","id":1,"topic":"a","since":"00000001:1","last":1}"#,
+                Some(1),
+                BadCommand,
+            ),
+            (r#"{"type":"publish","id":1}"#, Some(1), BadCommand),
+            (r#"{"type":"publish","id":1,"text":"a","json":1}"#, Some(1), BadCommand),
+            (r#"{"type":"publish","id":1,"binary":"_w"}"#, Some(1), BadCommand),
+            (r#"{"type":"publish","id":1,"text":"a","idempotency_key":""}"#, Some(1), BadCommand),
+            (r#"{"type":"history","id":1,"topic":"a","limit":1001}"#, Some(1), BadCommand),
+        ] {
+            let wrong = parse(text).expect_err(text);
+            assert_eq!((wrong.id, wrong.code), (id, code), "{text}: {}", wrong.message);
+            assert!(wrong.message.len() <= SAID_MAX + 3, "{}", wrong.message);
+        }
+        let deep = |depth: usize| {
+            let json = "[".repeat(depth) + &"]".repeat(depth);
+            format!(r#"{{"type":"publish","id":1,"json":{json}}}"#)
+        };
+        assert!(parse(&deep(127)).is_ok());
+        for depth in [128, 100_000] {
+            let text = deep(depth);
+            assert_eq!(parse(&text).expect_err("deep").code, BadCommand, "{depth}");
+        }
+        let long = format!(r#"{{"type":"{}"}}"#, "ä".repeat(10_000));
+        assert!(parse(&long).expect_err("long").message.len() <= SAID_MAX + 3);
+    }
+
+    #[test]
+    fn strings_without_escapes_are_not_copied() {
+        let text = r#"{"type":"subscribe","topic":"a"}"#;
+        let members: CommandJson<'_> = serde_json::from_str(text).expect("a command");
+        assert!(matches!(members.topic, Some(Wording(Cow::Borrowed("a")))));
+    }
+}

@@ -1,0 +1,267 @@
+//! Commands are carried out, and answered.
+
+use super::answers::{self, ClientEvent, Lengths, written};
+use super::commands::{self, ClientCommand, Mistake, Wish, Wrong};
+use super::{Code, PROTOCOL, Rooms};
+use crate::config::TopicPattern;
+use crate::handler::{Context, Kind, Piece, Publishing};
+use crate::hub::{CalendarTime, Content, Errand, NotDone, Outcome, Past, Subscribing, Target};
+use crate::names::Name;
+
+/// In a connection's 32 bits: it speaks commands. The low bits count those that are unanswered.
+pub(super) const HAS_COMMANDS: u32 = 1 << 31;
+const UNANSWERED: u32 = 0xffff;
+
+/// What is published.
+struct Publishable {
+    topic: Option<Name>,
+    content: Content,
+    key: Option<Name>,
+    once: Option<Box<str>>,
+}
+
+/// What is subscribed to.
+struct WantedTopic {
+    topic: Name,
+    past: Option<Past>,
+    resume: Option<Box<str>>,
+}
+
+/// What of a topic's past, or of who is there, is asked for.
+struct TopicErrand {
+    topic: Name,
+    errand: Errand,
+}
+
+pub(super) fn has_commands(context: &Context<'_, '_>) -> bool {
+    context.state() & HAS_COMMANDS != 0
+}
+
+/// Whether a command came whose answer takes more than this call.
+fn counted(context: &mut Context<'_, '_>, id: Option<u32>) {
+    if id.is_some() {
+        context.set_state(context.state() + 1);
+    }
+}
+
+fn say(context: &mut Context<'_, '_>, text: &str) {
+    // What cannot be said ends the connection, and the shard knows why.
+    let _ = context.send_text(text);
+}
+
+impl Rooms {
+    /// What a connection that speaks commands is told first.
+    pub(super) fn say_hello(&self, context: &mut Context<'_, '_>) {
+        let user = context.user();
+        let hello = written(&ClientEvent::Hello {
+            protocol: PROTOCOL,
+            connection: context.id().to_string(),
+            user: user.as_ref().map(Name::as_str),
+            time: CalendarTime(context.calendar()),
+            own: self.route.own,
+            max_message: self.max_message,
+            commands: self.route.commands,
+        });
+        say(context, &hello);
+    }
+
+    /// A message came on a connection that speaks commands.
+    pub(super) fn command(&self, context: &mut Context<'_, '_>, piece: &Piece<'_>) {
+        let done = match std::str::from_utf8(context.bytes(piece)) {
+            Ok(text) if piece.kind == Kind::Text => match commands::parse(text) {
+                Ok(ClientCommand { id, what }) => self
+                    .carry_out(context, id, what)
+                    .map_err(|(code, message)| Mistake { id, code, message }),
+                Err(mistake) => Err(mistake),
+            },
+            _ => Err(Mistake {
+                id: None,
+                code: Code::BadCommand,
+                message: "a command is a text message".into(),
+            }),
+        };
+        if let Err(Mistake { id, code, message }) = done {
+            say(context, &written(&ClientEvent::Error { id, code, message }));
+        }
+    }
+
+    /// What was asked of the hub for a command has come to this.
+    pub(super) fn answered(
+        &self,
+        context: &mut Context<'_, '_>,
+        tag: Option<u32>,
+        topic: &Name,
+        outcome: &Outcome,
+    ) {
+        let state = context.state();
+        if tag.is_some() && state & UNANSWERED > 0 {
+            context.set_state(state - 1);
+        }
+        let topic = topic.as_str();
+        let lengths = Lengths { usual: self.max_message as usize, most: self.backlog as usize };
+        let answer = match (outcome, tag) {
+            (Outcome::NotDone(not_done), id) => {
+                let (code, message) = Code::of(*not_done);
+                written(&ClientEvent::Error { id, code, message: message.into() })
+            }
+            (Outcome::Published(published), Some(id)) => answers::published(id, topic, *published),
+            (Outcome::Presence(presence), Some(id)) => {
+                answers::members(id, topic, presence, lengths)
+            }
+            (Outcome::History(excerpt), Some(id)) => answers::history(id, topic, excerpt, lengths),
+            // What has come of a subscription was told among what is published.
+            _ => return,
+        };
+        say(context, &answer);
+    }
+
+    fn carry_out(
+        &self,
+        context: &mut Context<'_, '_>,
+        id: Option<u32>,
+        what: Wish,
+    ) -> Result<(), Wrong> {
+        if what == Wish::Ping {
+            let time = CalendarTime(context.calendar());
+            say(context, &written(&ClientEvent::Pong { id, time }));
+            return Ok(());
+        }
+        if id.is_some() && context.state() & UNANSWERED >= u32::from(self.route.commands) {
+            let most = self.route.commands;
+            let message = format!("{most} commands are unanswered, as many as may be");
+            return Err((Code::TooManyCommands, message.into()));
+        }
+        match what {
+            Wish::Ping => Ok(()),
+            Wish::Subscribe { topic, past, resume } => {
+                self.subscribe(context, id, WantedTopic { topic, past, resume })
+            }
+            Wish::Unsubscribe { topic } => self.unsubscribe(context, id, &topic),
+            Wish::Publish { topic, content, key, once } => {
+                self.publish(context, id, Publishable { topic, content, key, once })
+            }
+            Wish::Presence { topic, limit } => {
+                let errand = Errand::Presence { topic: topic.clone(), limit: limit.into() };
+                self.ask(context, id, TopicErrand { topic, errand })
+            }
+            Wish::History { topic, past, limit } => {
+                let limit = match past {
+                    Some(Past::Last(last)) => last,
+                    _ => limit,
+                };
+                let errand = Errand::History { topic: topic.clone(), past, limit: limit.into() };
+                self.ask(context, id, TopicErrand { topic, errand })
+            }
+        }
+    }
+
+    fn subscribe(
+        &self,
+        context: &mut Context<'_, '_>,
+        id: Option<u32>,
+        wanted: WantedTopic,
+    ) -> Result<(), Wrong> {
+        let WantedTopic { topic, past, resume } = wanted;
+        let how = Subscribing { tag: id, ..Subscribing::default().with_events(past) };
+        let resumed = match resume {
+            Some(token) => context.resume(&topic, &token, how.clone()),
+            None => Err(NotDone::Unknown),
+        };
+        match resumed {
+            Err(NotDone::Unknown) if !self.may_hear(context, &topic) => {
+                return Err(not_allowed("this route lets you not subscribe to", &topic));
+            }
+            Err(NotDone::Unknown) => context.subscribe(&topic, how).map_err(said)?,
+            resumed => resumed.map_err(said)?,
+        }
+        counted(context, id);
+        Ok(())
+    }
+
+    fn unsubscribe(
+        &self,
+        context: &mut Context<'_, '_>,
+        id: Option<u32>,
+        topic: &Name,
+    ) -> Result<(), Wrong> {
+        let none = || (Code::NotSubscribed, "there is no such subscription".into());
+        match id {
+            None => context.unsubscribe(topic).then_some(()).ok_or_else(none),
+            Some(tag) => match context.unsubscribe_with(topic, tag) {
+                Ok(()) => {
+                    counted(context, id);
+                    Ok(())
+                }
+                Err(NotDone::Unknown) => Err(none()),
+                Err(not_done) => Err(said(not_done)),
+            },
+        }
+    }
+
+    fn publish(
+        &self,
+        context: &mut Context<'_, '_>,
+        id: Option<u32>,
+        what: Publishable,
+    ) -> Result<(), Wrong> {
+        let Publishable { topic, content, key, once } = what;
+        let own = context.publishing_topic();
+        let Some(topic) = topic.or_else(|| own.clone()) else {
+            let message = "the connection is not on a topic of its route: say which `topic`";
+            return Err((Code::NotSubscribed, message.into()));
+        };
+        let is_own = own.as_ref() == Some(&topic) && self.may_publish(context);
+        if !is_own && !is_listed(context, &self.route.may_publish, &topic) {
+            return Err(not_allowed("this route lets you not publish on", &topic));
+        }
+        let how = Publishing { key, not_to_self: !self.route.own };
+        let publication = context.publication(content, how).map_err(said)?;
+        let errand = match once {
+            Some(key) => Errand::PublishOnce(topic, publication, key),
+            None => Errand::Publish(Target::Topic(topic), publication),
+        };
+        context.ask(errand, id).map_err(said)?;
+        counted(context, id);
+        Ok(())
+    }
+
+    fn ask(
+        &self,
+        context: &mut Context<'_, '_>,
+        id: Option<u32>,
+        asked: TopicErrand,
+    ) -> Result<(), Wrong> {
+        let TopicErrand { topic, errand } = asked;
+        if !context.is_subscribed(&topic) && !self.may_hear(context, &topic) {
+            return Err(not_allowed("this route lets you not hear of", &topic));
+        }
+        if id.is_none() {
+            // Nobody wants to know.
+            return Ok(());
+        }
+        context.ask(errand, id).map_err(said)?;
+        counted(context, id);
+        Ok(())
+    }
+
+    /// Whether a connection may subscribe to a topic.
+    fn may_hear(&self, context: &Context<'_, '_>, topic: &Name) -> bool {
+        is_listed(context, &self.route.may_subscribe, topic)
+            || context.publishing_topic().as_ref() == Some(topic)
+    }
+}
+
+fn is_listed(context: &Context<'_, '_>, patterns: &[TopicPattern], topic: &Name) -> bool {
+    let user = if patterns.is_empty() { None } else { context.user() };
+    let user = user.as_ref().map(Name::as_str);
+    patterns.iter().any(|pattern| pattern.matches(topic.as_str(), user))
+}
+
+fn not_allowed(what: &str, topic: &Name) -> Wrong {
+    (Code::NotAllowed, format!("{what} {:?}", topic.as_str()).into())
+}
+
+fn said(not_done: NotDone) -> Wrong {
+    let (code, message) = Code::of(not_done);
+    (code, message.into())
+}
