@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use super::Code;
+use super::MistakeCode;
 use crate::hub::{Author, CalendarTime, Content, Excerpt, Kept, Presence, Present, Published};
 use crate::names::{ConnectionId, Name, Position};
 
@@ -62,7 +62,7 @@ pub(super) enum ClientEvent<'e> {
     Error {
         #[serde(skip_serializing_if = "Option::is_none")]
         id: Option<u32>,
-        code: Code,
+        code: MistakeCode,
         message: Cow<'e, str>,
     },
 }

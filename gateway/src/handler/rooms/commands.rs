@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde_json::value::RawValue;
 
-use super::Code;
+use super::MistakeCode;
 use super::query;
 use crate::hub::{Content, Past};
 use crate::names::{Name, Position};
@@ -45,7 +45,7 @@ pub(super) enum Wish {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Mistake {
     pub(super) id: Option<u32>,
-    pub(super) code: Code,
+    pub(super) code: MistakeCode,
     pub(super) message: Cow<'static, str>,
 }
 
@@ -102,7 +102,7 @@ const KINDS: [(&str, &[&str]); 6] = [
 ];
 
 /// Why a command is not carried out.
-pub(super) type Wrong = (Code, Cow<'static, str>);
+pub(super) type Wrong = (MistakeCode, Cow<'static, str>);
 
 /// Reads a command.
 ///
@@ -127,10 +127,10 @@ fn misread(text: &str, wrong: &serde_json::Error) -> Mistake {
     if let Some(Wording(kind)) = outline.and_then(|outline| outline.kind)
         && !KINDS.iter().any(|(known, _)| *known == kind)
     {
-        return Mistake { id, code: Code::UnknownCommand, message: unknown(&kind) };
+        return Mistake { id, code: MistakeCode::UnknownCommand, message: unknown(&kind) };
     }
     let message = shortened(format!("this is no command: {wrong}")).into();
-    Mistake { id, code: Code::BadCommand, message }
+    Mistake { id, code: MistakeCode::BadCommand, message }
 }
 
 fn unknown(kind: &str) -> Cow<'static, str> {
@@ -148,7 +148,7 @@ fn shortened(mut text: String) -> String {
 fn wish(members: CommandJson<'_>) -> Result<Wish, Wrong> {
     let kind = members.kind.0.as_ref();
     let Some((kind, may_have)) = KINDS.iter().find(|(known, _)| *known == kind) else {
-        return Err((Code::UnknownCommand, unknown(kind)));
+        return Err((MistakeCode::UnknownCommand, unknown(kind)));
     };
     if let Some(more) = members.names().find(|name| !may_have.contains(name)) {
         return Err(bad(format!("`{kind}` has no member `{more}`: leave it out")));
@@ -207,11 +207,11 @@ impl CommandJson<'_> {
 }
 
 fn bad(message: impl Into<Cow<'static, str>>) -> Wrong {
-    (Code::BadCommand, message.into())
+    (MistakeCode::BadCommand, message.into())
 }
 
 fn named(topic: &str) -> Result<Name, Wrong> {
-    Name::new(topic).map_err(|wrong| (Code::BadTopic, format!("`topic`: {wrong}").into()))
+    Name::new(topic).map_err(|wrong| (MistakeCode::BadTopic, format!("`topic`: {wrong}").into()))
 }
 
 fn conflation(key: &str) -> Result<Name, Wrong> {
@@ -250,7 +250,7 @@ fn past(since: Option<Wording<'_>>, last: Option<u16>) -> Result<Option<Past>, W
         (Some(Wording(since)), None) => match query::position(&since) {
             Some(Position { epoch, offset }) => Ok(Some(Past::Since(Position { epoch, offset }))),
             None => Err((
-                Code::BadPosition,
+                MistakeCode::BadPosition,
                 "`since` must be EPOCH:OFFSET, such as \"00c0ffee:17\"".into(),
             )),
         },
@@ -365,7 +365,7 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_with_its_id() {
-        use Code::{BadCommand, BadPosition, BadTopic, UnknownCommand};
+        use MistakeCode::{BadCommand, BadPosition, BadTopic, UnknownCommand};
         for (text, id, code) in [
             ("", None, BadCommand),
             ("[]", None, BadCommand),

@@ -3,8 +3,8 @@
 //! topics: `proto/CLIENT.md`.
 
 mod answers;
-mod code;
 mod commands;
+mod mistake_code;
 mod query;
 mod speaking;
 
@@ -19,7 +19,7 @@ use crate::hub::{Cause, Subscribing, Target};
 use crate::names::{Name, NameError};
 use crate::protocol::router;
 
-use code::Code;
+use mistake_code::MistakeCode;
 use query::{decoded, only};
 
 /// The subprotocol by which commands are spoken.

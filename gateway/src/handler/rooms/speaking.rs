@@ -2,7 +2,7 @@
 
 use super::answers::{self, ClientEvent, Lengths, written};
 use super::commands::{self, ClientCommand, Mistake, Wish, Wrong};
-use super::{Code, PROTOCOL, Rooms};
+use super::{MistakeCode, PROTOCOL, Rooms};
 use crate::config::TopicPattern;
 use crate::handler::{Context, Kind, Piece, Publishing};
 use crate::hub::{CalendarTime, Content, Errand, NotDone, Outcome, Past, Subscribing, Target};
@@ -76,7 +76,7 @@ impl Rooms {
             },
             _ => Err(Mistake {
                 id: None,
-                code: Code::BadCommand,
+                code: MistakeCode::BadCommand,
                 message: "a command is a text message".into(),
             }),
         };
@@ -101,7 +101,7 @@ impl Rooms {
         let lengths = Lengths { usual: self.max_message as usize, most: self.backlog as usize };
         let answer = match (outcome, tag) {
             (Outcome::NotDone(not_done), id) => {
-                let (code, message) = Code::of(*not_done);
+                let (code, message) = MistakeCode::of(*not_done);
                 written(&ClientEvent::Error { id, code, message: message.into() })
             }
             (Outcome::Published(published), Some(id)) => answers::published(id, topic, *published),
@@ -129,7 +129,7 @@ impl Rooms {
         if id.is_some() && context.state() & UNANSWERED >= u32::from(self.route.commands) {
             let most = self.route.commands;
             let message = format!("{most} commands are unanswered, as many as may be");
-            return Err((Code::TooManyCommands, message.into()));
+            return Err((MistakeCode::TooManyCommands, message.into()));
         }
         match what {
             Wish::Ping => Ok(()),
@@ -184,7 +184,7 @@ impl Rooms {
         id: Option<u32>,
         topic: &Name,
     ) -> Result<(), Wrong> {
-        let none = || (Code::NotSubscribed, "there is no such subscription".into());
+        let none = || (MistakeCode::NotSubscribed, "there is no such subscription".into());
         match id {
             None => context.unsubscribe(topic).then_some(()).ok_or_else(none),
             Some(tag) => match context.unsubscribe_with(topic, tag) {
@@ -208,7 +208,7 @@ impl Rooms {
         let own = context.publishing_topic();
         let Some(topic) = topic.or_else(|| own.clone()) else {
             let message = "the connection is not on a topic of its route: say which `topic`";
-            return Err((Code::NotSubscribed, message.into()));
+            return Err((MistakeCode::NotSubscribed, message.into()));
         };
         let is_own = own.as_ref() == Some(&topic) && self.may_publish(context);
         if !is_own && !is_listed(context, &self.route.may_publish, &topic) {
@@ -258,10 +258,10 @@ fn is_listed(context: &Context<'_, '_>, patterns: &[TopicPattern], topic: &Name)
 }
 
 fn not_allowed(what: &str, topic: &Name) -> Wrong {
-    (Code::NotAllowed, format!("{what} {:?}", topic.as_str()).into())
+    (MistakeCode::NotAllowed, format!("{what} {:?}", topic.as_str()).into())
 }
 
 fn said(not_done: NotDone) -> Wrong {
-    let (code, message) = Code::of(not_done);
+    let (code, message) = MistakeCode::of(not_done);
     (code, message.into())
 }

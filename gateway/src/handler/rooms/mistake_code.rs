@@ -7,7 +7,7 @@ use crate::hub::NotDone;
 /// The code of an `error`: `proto/CLIENT.md` says what each means, and whether to try again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Code {
+pub(super) enum MistakeCode {
     BadCommand,
     UnknownCommand,
     BadTopic,
@@ -22,7 +22,7 @@ pub(super) enum Code {
     Full,
 }
 
-impl Code {
+impl MistakeCode {
     /// What is said of something that the hub has not done, and to a human.
     pub(super) fn of(not_done: NotDone) -> (Self, &'static str) {
         match not_done {
