@@ -79,6 +79,24 @@ fn a_drain_with_a_delay_serves_on_and_says_that_it_is_not_ready() {
 }
 
 #[test]
+fn a_route_for_load_balancers_says_when_the_gateway_was_told_to_end() {
+    let gateway =
+        Gateway::start("drain_delay = \"2s\"\n[[route]]\npath = \"/up\"\nhandler = \"health\"\n");
+    let ask = |method: &str| {
+        let mut peer = Peer::connect(&gateway);
+        peer.send(format!("{method} /up HTTP/1.1\r\nHost: a\r\n\r\n"));
+        let response = peer.response_head();
+        (response.status, response.header("cache-control").map(str::to_owned))
+    };
+    assert_eq!(ask("GET"), (200, Some("no-store".into())));
+    assert_eq!(ask("HEAD").0, 200);
+    assert_eq!(ask("POST").0, 405);
+    gateway.signal(Signal::TERM);
+    wait_until("it wants no more clients", || (ask("GET").0 == 503).then_some(()));
+    assert_eq!(gateway.wait().code, Some(0));
+}
+
+#[test]
 fn a_drain_closes_every_connection_with_1001() {
     let gateway = Gateway::start("");
     let mut peers = open_many(&gateway, 500);

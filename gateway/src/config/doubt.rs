@@ -12,7 +12,7 @@ impl Config {
         let hubs = |pattern: &str| {
             self.routes.iter().any(|route| match &route.handler {
                 RouteHandler::Hub(hub) => may_have(&route.path, hub, pattern),
-                RouteHandler::Echo | RouteHandler::Static => false,
+                RouteHandler::Echo | RouteHandler::Health | RouteHandler::Static => false,
             })
         };
         let topics = self.topics.iter().enumerate().filter(|(_, topic)| !hubs(&topic.name));

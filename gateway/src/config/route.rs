@@ -50,6 +50,8 @@ pub struct Route {
 /// What answers a route. Names of handlers that are not built yet are refused by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouteHandler {
+    /// Tells over plain HTTP whether clients should be sent here.
+    Health,
     /// `echo`: every message goes back to its sender.
     Echo,
     /// `static`: the built-in page, over plain HTTP.
@@ -312,15 +314,16 @@ fn named_handler(
     };
     match name {
         "hub" => Ok(RouteHandler::Hub(hub_route::parse(options, errors))),
-        "echo" | "static" if options.is_some() => {
+        "echo" | "health" | "static" if options.is_some() => {
             Err(format!("handler `{name}` has no options: remove what follows the `?`"))
         }
         "echo" => Ok(RouteHandler::Echo),
+        "health" => Ok(RouteHandler::Health),
         "static" => Ok(RouteHandler::Static),
         name if NOT_BUILT.contains(&name) => {
             Err(format!("handler `{name}` is not built yet in this version"))
         }
-        _ => Err(expected("\"echo\", \"hub\" or \"static\"", value)),
+        _ => Err(expected("\"echo\", \"health\", \"hub\" or \"static\"", value)),
     }
 }
 
@@ -330,7 +333,7 @@ fn commanded(
     table: &mut TableReader<'_, '_>,
     handler: Setting<Option<RouteHandler>>,
 ) -> Option<RouteHandler> {
-    let is_other = matches!(handler.value, Some(RouteHandler::Echo | RouteHandler::Static));
+    let is_other = !matches!(handler.value, None | Some(RouteHandler::Hub(_)));
     let idle = is_other.then_some("while `handler` is not \"hub\": remove it");
     let default = HubRoute::default();
     let has_user = match &handler.value {

@@ -518,7 +518,8 @@ fn mistakes_in_a_route() {
         ("[[route]]\npath = \"/\"", "1: route[0].handler: is missing: add `handler = \"echo\"`"),
         (
             "[[route]]\npath = \"/\"\nhandler = \"ecko\"",
-            "3: route[0].handler: must be \"echo\", \"hub\" or \"static\", is the string \"ecko\"",
+            "3: route[0].handler: must be \"echo\", \"health\", \"hub\" or \"static\", \
+             is the string \"ecko\"",
         ),
     ]);
 }

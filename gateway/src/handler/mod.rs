@@ -89,6 +89,7 @@
 //! ```
 
 mod echo;
+mod health;
 mod page;
 mod rooms;
 
@@ -105,6 +106,7 @@ pub use crate::protocol::serve::{
     Decision, End, Event, Handler, HandlerFactory, ImportError, Piece, Question, Wants,
 };
 pub use echo::Echo;
+pub use health::Health;
 pub use page::Page;
 pub use rooms::Rooms;
 // What the words above are said in.
@@ -121,6 +123,7 @@ pub use tidegate_proto::message::{Kind, Part};
 pub fn built_in(route: &Route) -> Box<dyn Handler> {
     match &route.handler {
         config::RouteHandler::Echo => Box::new(Echo),
+        config::RouteHandler::Health => Box::new(Health),
         config::RouteHandler::Static => Box::new(Page::default()),
         config::RouteHandler::Hub(hub) => Box::new(Rooms::new(route, hub.clone())),
     }
@@ -134,7 +137,7 @@ mod tests {
     #[test]
     fn the_built_in_handlers_keep_nothing() {
         let hub = Named::Hub(HubRoute::default());
-        for named in [Named::Echo, Named::Static, hub] {
+        for named in [Named::Echo, Named::Health, Named::Static, hub] {
             let mut handler = built_in(&Route::new("/", named));
             let mut bytes = Vec::new();
             handler.export(7, &mut bytes);

@@ -103,6 +103,8 @@ pub struct Hub {
     pub(crate) neighbours: Neighbours,
     /// The tokens by which subscriptions are taken up again.
     pub(crate) resumes: Resumes,
+    /// The gateway was told to end: no clients should be sent here any more.
+    pub(crate) is_leaving: bool,
     /// Messages that connections published.
     pub(crate) published: u64,
     /// How far the calendar, counted from 1970, was ahead of the shard's clock at the last tick.
@@ -171,6 +173,7 @@ impl Hub {
             common,
             post,
             resumes: settings.resumes,
+            is_leaving: false,
             published: 0,
             calendar_ahead: Duration::ZERO,
             serial: 0,

@@ -33,6 +33,13 @@ impl<'d> Desk<'d> {
         self.now
     }
 
+    /// Whether the gateway was told to end: it serves on until `drain_delay` is over, but who asks
+    /// whether to send clients here should be told no.
+    #[must_use]
+    pub fn is_leaving(&self) -> bool {
+        self.hub.is_leaving
+    }
+
     /// Publishes a message: a text, bytes, or a [`Content`] of either. It is on its way when this
     /// returns; what becomes of it is not told. There is no connection that it could be kept from
     /// ([`Publishing::not_to_self`]).

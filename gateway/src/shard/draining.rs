@@ -42,6 +42,7 @@ impl<R: Ring> Shard<R> {
         if self.connections.drain.is_some() {
             return Ok(());
         }
+        self.connections.hub.is_leaving = true;
         let begins = self.connections.sockets.ring.now() + self.connections.config.drain_delay;
         let deadline = begins + self.connections.config.drain;
         self.connections.drain =
