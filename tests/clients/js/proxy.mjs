@@ -1,0 +1,69 @@
+// A network that fails: TCP on 127.0.0.1, passed on, cut, held back or refused.
+
+import { once } from "node:events";
+import { connect as dial, createServer } from "node:net";
+
+export class Proxy {
+  refuses = false;              // who comes is cut off at once
+  #pairs = new Set();
+  #server;
+
+  static async to(port) {
+    const proxy = new Proxy();
+    proxy.#server = createServer({ allowHalfOpen: false }, (near) => proxy.#pass(near, port));
+    proxy.#server.listen(0, "127.0.0.1");
+    await once(proxy.#server, "listening");
+    proxy.port = proxy.#server.address().port;
+    return proxy;
+  }
+
+  #pass(near, port) {
+    if (this.refuses) return near.destroy();
+    const far = dial(port, "127.0.0.1");
+    const pair = [near, far];
+    this.#pairs.add(pair);
+    const end = () => {
+      this.#pairs.delete(pair);
+      near.destroy();
+      far.destroy();
+    };
+    for (const [from, to] of [pair, [far, near]]) {
+      from.on("error", end);
+      from.on("close", end);
+      from.pipe(to);
+    }
+  }
+
+  get count() {
+    return this.#pairs.size;
+  }
+
+  // Each connection with this chance. What was on its way is lost.
+  cut(chance = 1) {
+    for (const [near, far] of [...this.#pairs]) {
+      if (Math.random() >= chance) continue;
+      near.destroy();
+      far.destroy();
+    }
+  }
+
+  // Nothing gets through, until `flow`; what is written meanwhile waits.
+  stall() {
+    for (const [near, far] of this.#pairs) {
+      near.unpipe(far).pause();
+      far.unpipe(near).pause();
+    }
+  }
+
+  flow() {
+    for (const [near, far] of this.#pairs) {
+      near.pipe(far);
+      far.pipe(near);
+    }
+  }
+
+  close() {
+    this.cut();
+    this.#server.close();
+  }
+}
