@@ -67,7 +67,7 @@ function wireOf(direction) {
   return Buffer.concat(wanted.map((entry) => Buffer.from(entry.payload)));
 }
 
-test("the page loads by itself and points at its own /echo", async () => {
+test("the page loads what the gateway has, and points at its own /echo", async () => {
   const requests = [];
   page.on("request", (request) => requests.push(request.url()));
   const response = await page.goto(pageUrl);
@@ -76,7 +76,8 @@ test("the page loads by itself and points at its own /echo", async () => {
   const address = new URL("echo", pageUrl);
   address.protocol = address.protocol.replace("http", "ws");
   assert.equal(await page.inputValue("#url"), address.href);
-  assert.deepEqual(requests.filter((url) => !url.startsWith("data:")), [response.url()]);
+  const client = new URL("client.js", pageUrl).href;
+  assert.deepEqual(requests.filter((url) => !url.startsWith("data:")), [response.url(), client]);
 });
 
 test("connects", async () => {

@@ -8,12 +8,13 @@ source "$here/../../tools/gateway.sh"
 
 usage() {
     cat <<EOF
-usage: tests/browser/run.sh
+usage: tests/browser/run.sh [--full]
 
 Starts target/release/tidegate without a configuration on a free port of 127.0.0.1, opens its page
 in headless Chromium and uses the console on it as a person would, and then the operator's page at
 the admin address that it prints; ends the gateway again. Then the console once more, with a gateway
-whose rooms tell events. npm's packages are installed into tests/browser/node_modules if they are
+whose rooms tell events. Then the client library through 15 restarts (100 with --full), its examples,
+and the console through a restart; pictures go to target/screenshots. npm's packages are installed into tests/browser/node_modules if they are
 not there.
 
   CHROMIUM              the browser (default: /usr/bin/chromium)
@@ -30,8 +31,10 @@ EOF
 
 say() { printf 'browser test: %s\n' "$*" >&2; }
 
+rounds=15
 case ${1:-} in
     '') ;;
+    --full) rounds=100 ;;
     --help) usage; exit 0 ;;
     *) say "unknown argument '$1'; see --help"; exit 2 ;;
 esac
@@ -103,7 +106,7 @@ run_events_test() {
 }
 
 run_test() {
-    timeout --kill-after=10 180 node --test "$here/$1" || failed=1
+    timeout --kill-after=10 $((170 + 10 * rounds)) node --test "$here/$1" || failed=1
 }
 
 failed=0
@@ -125,5 +128,6 @@ if [[ -n $gateway_pid ]]; then
     gateway_stop || failed=1
     rm -f "$gateway_log"
     run_events_test
+    TIDEGATE_BIN=$gateway_binary TIDEGATE_ROUNDS=$rounds run_test clients.test.mjs
 fi
 ((failed == 0))

@@ -8,16 +8,20 @@ source "$here/../../tools/gateway.sh"
 
 usage() {
     cat <<EOF
-usage: tests/clients/run.sh [--url ws://HOST:PORT/PATH]
+usage: tests/clients/run.sh [--full] [--url ws://HOST:PORT/PATH]
 
 Starts target/release/tidegate with an echo route on a free port of 127.0.0.1, runs Python's
 websockets and npm's ws against it, and at its admin address boto3, Node's http.Agent (half a minute
 of posts over connections that are kept) and schemathesis, which makes up requests from /openapi.json;
-ends it again. Needs Python 3.11 with venv, and Node.js 20 with npm; the
+ends it again. Then the client libraries, tools/js in Node and Deno and tools/python, each with
+gateways of its own, through restarts of these and cuts of the network, in Node also behind nginx.
+Needs Python 3.11 with venv, Node.js 20 with npm, and nginx, without which that is left out; the
 packages are installed once, at the versions pinned beside this script, into
 ${XDG_CACHE_HOME:-$HOME/.cache}/tidegate.
 
-  --url URL       an echo server that runs already; none is started then, and no admin address tried
+  --full          100 restarts for each client library, not 15
+  --url URL       an echo server that runs already; none is started then, and no admin address tried,
+                  nor client libraries
   TIDEGATE_BIN    another gateway binary
 
 exit codes: 0 every check of both passed, 1 some did not,
@@ -32,9 +36,11 @@ give_up() {
 }
 
 url=
+rounds=15
 while (($#)); do
     case $1 in
         --help) usage; exit 0 ;;
+        --full) rounds=100; shift ;;
         --url) url=${2:?--url needs a value}; shift 2 ;;
         *) give_up "unknown argument '$1'; see --help" ;;
     esac
@@ -81,6 +87,7 @@ fi
 
 failed=0
 bounded=(timeout --kill-after=10 300)
+bounded_by_rounds=(timeout --kill-after=10 $((120 + 10 * rounds)))
 "${bounded[@]}" "$cache/python/bin/python" "$here/python_websockets.py" "$url" || failed=1
 export NODE_PATH=$cache/node_ws/node_modules
 "${bounded[@]}" node "$here/node_ws/echo.cjs" "$url" || failed=1
@@ -102,8 +109,27 @@ check_admin() {
         failed=1
     fi
 }
+
+# The libraries start gateways themselves, to end them.
+check_libraries() {
+    local deno=$cache/node_ws/node_modules/.bin/deno library=$here/js storm
+    export TIDEGATE_BIN=$gateway_binary
+    storm=("$library/storm.mjs" "$rounds")
+    "${bounded[@]}" node "$library/behaviour.mjs" || failed=1
+    "${bounded_by_rounds[@]}" node "${storm[@]}" || failed=1
+    if [[ -x /usr/sbin/nginx ]]; then
+        "${bounded_by_rounds[@]}" node "${storm[@]}" nginx || failed=1
+    else
+        say "left out: there is no /usr/sbin/nginx (Debian: apt-get install nginx-light)"
+    fi
+    "${bounded[@]}" "$deno" run --quiet -A --no-config "$library/behaviour.mjs" || failed=1
+    "${bounded_by_rounds[@]}" "$deno" run --quiet -A --no-config "${storm[@]}" || failed=1
+    "${bounded_by_rounds[@]}" "$cache/python/bin/python" "$here/python_tidegate.py" \
+        "$gateway_binary" "$rounds" || failed=1
+}
 if [[ -n $gateway_pid ]]; then
     check_admin
     gateway_stop || failed=1
+    check_libraries
 fi
 ((failed == 0))

@@ -601,6 +601,25 @@ fn a_pattern_takes_what_it_names() {
 }
 
 #[test]
+fn the_client_library_is_beside_the_page() {
+    let gateway = Gateway::start("");
+    for (path, kind, word) in [
+        ("/", "text/html; charset=utf-8", "./client.js"),
+        ("/client.js", "text/javascript; charset=utf-8", "export function connect"),
+        ("/client.d.ts", "text/plain; charset=utf-8", "export function connect"),
+    ] {
+        case(path, || {
+            let mut peer = Peer::connect(&gateway);
+            peer.request(&Request::plain("GET", path));
+            let response = peer.response();
+            assert_eq!(response.status, 200);
+            assert_eq!(response.header("Content-Type"), Some(kind));
+            assert!(String::from_utf8_lossy(&response.body).contains(word));
+        });
+    }
+}
+
+#[test]
 fn connections_that_end_before_a_request_leave_nothing_behind() {
     let gateway = Gateway::start("");
     let mut witness = Witness::new(&gateway);

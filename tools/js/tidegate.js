@@ -1,6 +1,5 @@
-// A client of Tidegate's hub: one ES module without dependencies, for browsers, Deno and Node.
-// It comes back after a cut, and tells what was missed, or that some is lost. How it is used is in
-// tidegate.d.ts, what it speaks in proto/CLIENT.md.
+// A client of Tidegate's hub, for browsers, Deno and Node. It comes back after a cut, and misses
+// nothing or says so. How it is used is in tidegate.d.ts, what it speaks in proto/CLIENT.md.
 
 const PROTOCOL = "tidegate.v1";
 const OPENING_MS = 15_000;      // from the start of an attempt to `hello`
@@ -211,7 +210,11 @@ class Client extends Emitter {
   #rooms = new Map();           // by topic; the route's own is at ""
   #ownTopic = ""; #ownPath;
   #queue = []; #unanswered = new Map(); #id = 0;
-  #online = () => { if (this.state === "waiting") this.#connect(); };
+  // A page that is left may be kept, frozen and connected.
+  #listeners = {
+    online: () => { if (this.state === "waiting") this.#connect(); },
+    pagehide: () => { if (this.#socket) this.#fail("the page was left"); },
+  };
 
   constructor(url, options) {
     super();
@@ -219,9 +222,13 @@ class Client extends Emitter {
     this.#options = { ...DEFAULTS, ...options };
     if (!this.#options.WebSocket) throw new TypeError("no WebSocket here: give one as an option");
     this.#tick = setInterval(() => this.#watch(), 1000);
-    globalThis.addEventListener?.("online", this.#online);
-    // What the application does in this turn, such as `room`, is there before the first attempt.
+    this.#listen("add");
+    // The application may enter rooms first.
     queueMicrotask(() => { if (this.#tick) this.#connect(); });
+  }
+
+  #listen(how) {
+    for (const one of Object.entries(this.#listeners)) globalThis[`${how}EventListener`]?.(...one);
   }
 
   get rooms() {
@@ -469,7 +476,7 @@ class Client extends Emitter {
     clearInterval(this.#tick);
     clearTimeout(this.#timer);
     this.#tick = undefined;
-    globalThis.removeEventListener?.("online", this.#online);
+    this.#listen("remove");
     const socket = this.#socket;
     this.#socket = this.hello = undefined;
     this.#turn += 1;

@@ -39,6 +39,7 @@ pub use hub_route::{HubRoute, Publishers, TemplatePart, UserSource};
 pub use limits::Limits;
 pub use listener::Listener;
 pub(crate) use path::normal as normal_path;
+pub(crate) use route::{CLIENT_SCRIPT, CLIENT_TYPES};
 pub use route::{Route, RouteHandler, SlowPeer};
 pub use stack::Stack;
 pub use topic_pattern::TopicPattern;

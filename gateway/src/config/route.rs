@@ -47,6 +47,10 @@ pub struct Route {
     pub undecided: u32,
 }
 
+/// The files that the built-in page has beside it: the client library, and its types.
+pub(crate) const CLIENT_SCRIPT: &str = "client.js";
+pub(crate) const CLIENT_TYPES: &str = "client.d.ts";
+
 /// What answers a route. Names of handlers that are not built yet are refused by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RouteHandler {

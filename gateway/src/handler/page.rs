@@ -1,4 +1,4 @@
-//! The handler `static`: a page that is part of the program.
+//! The handler `static`: a page that is part of the program, and the client library beside it.
 
 use std::sync::Arc;
 
@@ -6,17 +6,26 @@ use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::handshake::server::Rejection;
 
 use super::{Body, Context, Decision, Desk, Handler, ImportError, Piece, Response, ResponseError};
+use crate::config;
 
-/// Serves the WebSocket console.
+/// Serves the WebSocket console, and, where the last segment of a path says so, the client library
+/// that its rooms are built on.
 #[derive(Clone, Debug)]
 pub struct Page {
     console: Arc<[u8]>,
+    client: Arc<[u8]>,
+    types: Arc<[u8]>,
 }
 
 impl Page {
-    fn response(&self) -> Result<Response, ResponseError> {
-        Response::new(200, Body::Shared(Arc::clone(&self.console)))?
-            .with("Content-Type", "text/html; charset=utf-8")?
+    fn response(&self, path: &str) -> Result<Response, ResponseError> {
+        let (content, kind) = match path.rsplit('/').next() {
+            Some(config::CLIENT_SCRIPT) => (&self.client, "text/javascript; charset=utf-8"),
+            Some(config::CLIENT_TYPES) => (&self.types, "text/plain; charset=utf-8"),
+            _ => (&self.console, "text/html; charset=utf-8"),
+        };
+        Response::new(200, Body::Shared(Arc::clone(content)))?
+            .with("Content-Type", kind)?
             .with("Cache-Control", "no-cache")?
             .with("X-Content-Type-Options", "nosniff")
     }
@@ -24,14 +33,21 @@ impl Page {
 
 impl Default for Page {
     fn default() -> Self {
-        Self { console: Arc::from(&include_bytes!("page/console.html")[..]) }
+        Self {
+            console: Arc::from(&include_bytes!("page/console.html")[..]),
+            client: Arc::from(&include_bytes!("page/client.js")[..]),
+            types: Arc::from(&include_bytes!("page/client.d.ts")[..]),
+        }
     }
 }
 
 impl Handler for Page {
     fn request(&mut self, head: &RequestHead<'_>, _desk: &mut Desk<'_>) -> Decision {
         match head.method() {
-            "GET" | "HEAD" => Decision::Respond(self.response().expect("its headers are right")),
+            "GET" | "HEAD" => {
+                let path = config::normal_path(head.path());
+                Decision::Respond(self.response(&path).expect("its headers are right"))
+            }
             _ => Decision::Refuse(Rejection::MethodNotAllowed { allow: "GET, HEAD" }.into()),
         }
     }

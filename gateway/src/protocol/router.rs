@@ -12,9 +12,12 @@ pub(super) struct Router {
     by_path: matchit::Router<Vec<Candidate>>,
 }
 
+#[derive(Clone)]
 struct Candidate {
     service: ServiceId,
     subprotocol: Option<String>,
+    /// Whether it is the built-in page.
+    is_page: bool,
 }
 
 impl Router {
@@ -25,17 +28,37 @@ impl Router {
     pub(super) fn new<'r>(services: impl Iterator<Item = (ServiceId, &'r Route)>) -> Self {
         let mut paths: Vec<(&str, Vec<Candidate>)> = Vec::new();
         for (service, route) in services {
-            let candidate = Candidate { service, subprotocol: route.subprotocol.clone() };
+            let candidate = Candidate {
+                service,
+                subprotocol: route.subprotocol.clone(),
+                is_page: matches!(route.handler, config::RouteHandler::Static),
+            };
             match paths.iter_mut().find(|(path, _)| *path == route.path) {
                 Some((_, candidates)) => candidates.push(candidate),
                 None => paths.push((&route.path, vec![candidate])),
             }
         }
         let mut by_path = matchit::Router::new();
+        let beside = Self::beside_pages(&paths);
         for (path, candidates) in paths {
             by_path.insert(path, candidates).expect("the configuration's patterns were checked");
         }
+        for (path, candidate) in beside {
+            // A route of that very path goes before.
+            let _ = by_path.insert(path, vec![candidate]);
+        }
         Self { by_path }
+    }
+
+    /// The files beside a built-in page, which are that page's to answer.
+    fn beside_pages(paths: &[(&str, Vec<Candidate>)]) -> Vec<(String, Candidate)> {
+        let all = paths.iter().flat_map(|(path, all)| all.iter().map(move |one| (*path, one)));
+        let files = |(path, page): (&str, &Candidate)| {
+            let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+            let file = |name| (format!("{folder}/{name}"), page.clone());
+            [config::CLIENT_SCRIPT, config::CLIENT_TYPES].map(file)
+        };
+        all.filter(|(_, one)| one.is_page).flat_map(files).collect()
     }
 
     /// The service for a request, by its path and the subprotocols that it offers.
@@ -98,6 +121,20 @@ mod tests {
         assert_eq!(find(&routes, "/other", "x"), Err(Refusal::NotFound));
         assert_eq!(find(&routes, "/%72ooms/7", "x"), Ok(1));
         assert_eq!(find(&routes, "/rooms%2F7", "x"), Err(Refusal::NotFound));
+    }
+
+    #[test]
+    fn the_client_library_is_beside_a_page_unless_a_route_says_otherwise() {
+        let page = |path: &str| Route::new(path, config::RouteHandler::Static);
+        let echo = |path: &str| Route::new(path, config::RouteHandler::Echo);
+        let routes = [page("/"), echo("/{room}"), page("/a/"), echo("/a/client.js"), page("/b/x")];
+        assert_eq!(find(&routes, "/client.js", "x"), Ok(0));
+        assert_eq!(find(&routes, "/client.d.ts", "x"), Ok(0));
+        assert_eq!(find(&routes, "/other.js", "x"), Ok(1));
+        assert_eq!(find(&routes, "/a/client.js", "x"), Ok(3));
+        assert_eq!(find(&routes, "/a/client.d.ts", "x"), Ok(2));
+        assert_eq!(find(&routes, "/b/client.js", "x"), Ok(4));
+        assert_eq!(find(&routes, "/b/other.js", "x"), Err(Refusal::NotFound));
     }
 
     #[test]

@@ -11,6 +11,7 @@ import process from "node:process";
 import { connect } from "../../../tools/js/tidegate.js";
 import { CONFIG } from "./config.mjs";
 import { Gateway, pause } from "./gateway.mjs";
+import { at, checkHeard, said } from "./hearing.mjs";
 import { startNginx } from "./nginx.mjs";
 import { Proxy } from "./proxy.mjs";
 import { socketOption } from "./socket.mjs";
@@ -101,9 +102,6 @@ async function keptOf(witness, topic) {
   throw new Error(`the history of ${topic} does not end`);
 }
 
-const at = ({ epoch, offset }) => `${epoch}:${offset}`;
-const said = ({ from, number }) => `${from} ${number}`;
-
 // What was acknowledged before is kept, where that was said.
 async function checkKept(witness, publishers) {
   for (const topic of ROOMS) {
@@ -120,40 +118,6 @@ async function checkKept(witness, publishers) {
     for (const ack of before.filter((one) => one.epoch === epoch)) {
       if (byPlace.get(at(ack)) !== said(ack)) {
         complain(`${topic} at ${at(ack)}: acknowledged ${said(ack)}, kept ${byPlace.get(at(ack))}`);
-      }
-    }
-  }
-}
-
-// Within an epoch each offset from the first, once and in order; before another epoch, a gap.
-function checkHeard({ name, heard }, publishers) {
-  const acknowledged = new Map(publishers.flatMap((one) => one.acknowledged)
-    .map((ack) => [`${ack.topic} ${at(ack)}`, said(ack)]));
-  for (const topic of ROOMS) {
-    let epoch, offset = 0, gap = true;
-    const last = {};
-    for (const one of heard[topic]) {
-      if (one.gap) {
-        gap = true;
-        continue;
-      }
-      if (one.epoch !== epoch) {
-        if (!gap) complain(`${name}, ${topic}: epoch ${one.epoch} came without a gap`);
-        [epoch, offset] = [one.epoch, 0];
-        for (const from in last) delete last[from];
-      }
-      if (one.offset !== offset + 1) {
-        complain(`${name}, ${topic}: ${at(one)} came behind ${epoch}:${offset}`);
-      }
-      offset = one.offset;
-      gap = false;
-      if (one.number <= last[one.from]) {
-        complain(`${name}, ${topic}: ${said(one)} came behind ${last[one.from]}`);
-      }
-      last[one.from] = one.number;
-      const acked = acknowledged.get(`${topic} ${at(one)}`);
-      if (acked && acked !== said(one)) {
-        complain(`${name}, ${topic} at ${at(one)}: ${said(one)}, not ${acked}`);
       }
     }
   }
@@ -252,7 +216,8 @@ async function run() {
   await checkKept(witness, publishers);
   for (const listener of listeners) {
     listener.over = true;
-    checkHeard(listener, publishers);
+    const acknowledged = publishers.flatMap((one) => one.acknowledged);
+    checkHeard(listener.name, listener.heard, acknowledged, complain);
   }
   const acknowledged = publishers.flatMap((one) => one.acknowledged);
   const heard = listeners.flatMap((one) => ROOMS.flatMap((topic) => one.heard[topic]));
