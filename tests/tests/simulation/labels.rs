@@ -86,6 +86,14 @@ impl Label {
 }
 
 impl To {
+    /// The topic, if it is one.
+    pub fn topic(&self) -> Option<&str> {
+        match self {
+            Self::Topic(name) => Some(name),
+            _ => None,
+        }
+    }
+
     fn text(&self) -> String {
         match self {
             Self::Topic(name) => format!("t{name}"),

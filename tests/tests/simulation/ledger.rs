@@ -14,6 +14,9 @@ pub const SENT_AWAY: u16 = 4100;
 /// A connection: its shard, and which of the shard's clients it is.
 pub type Where = (usize, usize);
 
+/// An idempotency key, with its topic and whose key it is.
+pub type KeyOf = (String, Option<String>, String);
+
 /// Where a message stands, as events say it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -64,6 +67,18 @@ pub struct Ledger {
     gaps: Vec<Gap>,
     /// Messages that clients of a shard missed, where a policy allows that.
     pub missed: BTreeMap<usize, u64>,
+    /// What was sent with idempotency keys, and where messages of each are known to stand; of a
+    /// topic that keeps nothing, nowhere.
+    keyed: BTreeMap<Label, KeyOf>,
+    key_places: BTreeMap<KeyOf, BTreeSet<Option<Place>>>,
+    /// What was sent with a key that had been used, and is not published; where that stands which
+    /// was.
+    repeated: BTreeSet<Label>,
+    repeats_of: Vec<(Place, KeyOf)>,
+    /// What was sent with keys and is known to be published.
+    published_once: BTreeSet<Label>,
+    /// Keys are kept for as long as the run lasts.
+    pub keeps_keys: bool,
     /// Nobody publishes any more.
     pub hushed: bool,
     /// Everybody leaves.
@@ -80,9 +95,73 @@ impl Ledger {
     }
 
     /// A message is known to be published.
+    ///
+    /// # Panics
+    /// It was said that another was published in its place.
     pub fn is_published(&mut self, label: &Label) {
+        assert!(!self.repeated.contains(label), "{label:?} repeats another, and was published");
+        if self.keyed.contains_key(label) {
+            self.published_once.insert(label.clone());
+        }
         let last = self.published.entry(label.stream.clone()).or_default();
         *last = label.number.max(*last);
+    }
+
+    /// A message is sent with an idempotency key.
+    pub fn is_keyed(&mut self, label: &Label, of: &KeyOf) {
+        self.keyed.insert(label.clone(), of.clone());
+    }
+
+    /// Whether a message of this key is known to have been published.
+    pub fn knows_key(&self, of: &KeyOf) -> bool {
+        self.key_places.contains_key(of)
+    }
+
+    /// Who has published a message is told so: with a key, of which it knew that it had been used,
+    /// or not.
+    ///
+    /// # Panics
+    /// It cannot be.
+    pub fn is_answered(
+        &mut self,
+        label: &Label,
+        place: Option<Place>,
+        key: Option<(KeyOf, bool)>,
+        repeated: bool,
+    ) {
+        self.unanswered.remove(label);
+        if repeated {
+            let (of, _) = key.unwrap_or_else(|| panic!("{label:?} has no key, and is repeated"));
+            let is_single = !self.published_once.contains(label);
+            assert!(is_single, "{label:?} repeats another, and was published");
+            self.repeated.insert(label.clone());
+            self.refused.insert(label.clone());
+            self.repeats_of.extend(place.map(|place| (place, of)));
+            return;
+        }
+        if let Some(place) = place.clone() {
+            self.stands_at(place, label);
+        }
+        self.is_published(label);
+        if let Some((of, was_known)) = key {
+            let is_lost = was_known && self.keeps_keys;
+            assert!(!is_lost, "{label:?} was published though its key had been used");
+            self.key_places.entry(of).or_default().insert(place);
+        }
+    }
+
+    /// At the end: each answer that repeats another has the place of a message with the same key.
+    ///
+    /// # Panics
+    /// It has not.
+    pub fn check_repeats(&self) {
+        for (place, of) in &self.repeats_of {
+            let Some(label) = self.places.get(place) else { continue };
+            assert_eq!(self.keyed.get(label), Some(of), "{label:?} at {place:?} has another key");
+        }
+        let single = |places: &BTreeSet<Option<Place>>| places.len() <= 1 || !self.keeps_keys;
+        let several = self.key_places.iter().find(|(_, places)| !single(places));
+        assert!(several.is_none(), "published more than once with one key: {several:?}");
     }
 
     /// A message has a place.
@@ -164,7 +243,7 @@ impl Ledger {
     pub fn missing(&self, stream: &Stream, last: u64, next: u64) -> u64 {
         let is_missing = |number: &u64| {
             let label = Label { stream: stream.clone(), number: *number };
-            !self.refused.contains(&label)
+            !self.refused.contains(&label) && !self.unanswered.contains(&label)
         };
         (last + 1..next).filter(is_missing).count() as u64
     }

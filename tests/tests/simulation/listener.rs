@@ -468,18 +468,18 @@ impl Listener {
     }
 }
 
-fn text<'e>(event: &'e Value, key: &str) -> Option<&'e str> {
+pub fn text<'e>(event: &'e Value, key: &str) -> Option<&'e str> {
     event.get(key)?.as_str()
 }
 
-fn place(event: &Value) -> Option<Place> {
+pub fn place(event: &Value) -> Option<Place> {
     let topic = text(event, "topic")?.to_owned();
     let epoch = text(event, "epoch")?.to_owned();
     Some(Place { topic, epoch, offset: event.get("offset")?.as_u64()? })
 }
 
 /// A time as it is told, in milliseconds since 1970.
-fn millis(time: &str) -> u128 {
+pub fn millis(time: &str) -> u128 {
     let number = |from: usize, to: usize| time[from..to].parse::<u128>().expect("digits");
     let shape: String = time.chars().map(|c| if c.is_ascii_digit() { '0' } else { c }).collect();
     assert_eq!(shape, "0000-00-00T00:00:00.000Z", "{time}");
@@ -497,7 +497,7 @@ fn millis(time: &str) -> u128 {
 }
 
 /// The message that an event tells.
-fn told(event: &Value) -> Message {
+pub fn told(event: &Value) -> Message {
     match (text(event, "text"), text(event, "binary")) {
         (Some(text), None) => Message { is_text: true, compressed: false, bytes: text.into() },
         (None, Some(binary)) if event.get("json").is_none() => {

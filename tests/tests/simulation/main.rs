@@ -7,6 +7,7 @@ mod bodies;
 mod body_peer;
 mod chances;
 mod client;
+mod commander;
 mod decider;
 mod directed;
 mod few_blocks;
@@ -29,6 +30,7 @@ mod rooms;
 mod script;
 mod seeds;
 mod several;
+mod talk;
 mod trickler;
 mod watch;
 mod world;
@@ -147,6 +149,7 @@ impl Scene {
     fn new(seed: u64, mut random: Random) -> Self {
         let deflate = random.chance(500);
         let plan = Plan::draw(&mut random);
+        plan.ledger.borrow_mut().keeps_keys = plan.keeps_keys();
         let mut config = config(&mut random, deflate, &plan);
         if plan.trickles {
             // Nothing runs short, so that nobody has to give way.
@@ -232,6 +235,7 @@ impl Scene {
     /// What clients missed though they read was left out by a policy, and counted.
     fn check_missed(&self) {
         let ledger = self.plan.ledger.borrow();
+        ledger.check_repeats();
         for (shard, missed) in &ledger.missed {
             let counted = self.several.outsides[*shard].counters();
             let left_out = counted.slow_dropped_newest
@@ -434,5 +438,6 @@ fn config(random: &mut Random, deflate: bool, plan: &Plan) -> Config {
     config.hub.present = random.pick(&[64, 64, 1]);
     config.hub.queued = Some(random.pick(&[4096, 4096, 10]));
     config.hub.messages = random.pick(&[4 << 20, 4 << 20, 4 << 20, 20_000]);
+    (config.hub.idempotency_keys, config.hub.idempotency_age) = plan.keys;
     config
 }

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Duration;
 
 use tidegate::protocol::Allowance;
 
@@ -14,8 +15,14 @@ use crate::random::Random;
 /// first.
 pub const ROOMS: [&str; 3] = ["plain", "kept", "upset"];
 
+/// More keys than a run has, each kept for longer than it lasts, in seconds.
+const LASTING_KEYS: (u32, u64) = (1 << 16, 24 * 3600);
+
 /// Users.
 pub const USERS: [&str; 3] = ["ann", "bo", "cy"];
+
+/// How many commands may be unanswered at once on the route of those who speak them.
+pub const TALK_COMMANDS: u16 = 8;
 
 /// The parameter of a query that names a user.
 const USER_KEY: &str = "name";
@@ -65,14 +72,28 @@ pub struct Plan {
     pub bodies: u32,
     /// What those that speak the line echo may have, if little.
     pub allowance: Option<Allowance>,
+    /// Per mille: how many of the rest speak commands.
+    pub talks: u32,
+    /// Their route; and whether it lets them publish on topics that are not its own.
+    pub talk: Route,
+    pub publishes_anywhere: bool,
+    /// Some of them hardly read.
+    pub talks_slowly: bool,
+    /// How many idempotency keys are kept, and for how long.
+    pub keys: (u32, Duration),
     /// The shard of the client that has this.
     pub shard: usize,
 }
 
 impl Plan {
     pub fn draw(random: &mut Random) -> Self {
+        // Drawn apart, so that a run in which nobody speaks commands is as if nobody could.
+        let mut apart = Random::new(!random.clone().bits());
+        let keys = [(4, 300), (1, 300), (64, 1), LASTING_KEYS];
+        let (most, seconds) = apart.pick(&keys);
+        let talks = apart.pick(&[0, 0, 0, 0, 0, 300, 1000]);
         let paths = ["/rooms", "/live", "/users", "/feed"];
-        Self {
+        let mut plan = Self {
             ledger: Rc::default(),
             routes: paths.map(|path| Route::draw(path, random)).into(),
             share: random.pick(&[0, 0, 300, 700, 1000]),
@@ -85,8 +106,23 @@ impl Plan {
             lines: random.pick(&[0, 0, 100, 400, 1000]),
             bodies: random.pick(&[0, 0, 100, 400]),
             allowance: random.pick(&[None, Some(Allowance { kept: 1500, backlog: 6000 })]),
+            talks,
+            talk: Route::draw("/talk", &mut apart),
+            publishes_anywhere: apart.chance(700),
+            talks_slowly: apart.chance(300),
+            keys: (most, Duration::from_secs(seconds)),
             shard: 0,
+        };
+        if plan.trickles {
+            // Who is as late as may be is told nothing that would make it answer.
+            plan.talks = 0;
         }
+        plan
+    }
+
+    /// Whether a key is kept for as long as a run lasts.
+    pub fn keeps_keys(&self) -> bool {
+        self.keys.0 == LASTING_KEYS.0
     }
 
     /// The plan for the clients of a shard.
@@ -116,7 +152,12 @@ impl Plan {
              history_bytes = '{bytes}'\n{presence}\
              [[topic]]\nname = 'rooms/plain'\n"
         );
-        self.routes.iter().fold(topic, |text, route| text + &route.config())
+        let publish = if self.publishes_anywhere { "publish = ['rooms/*']\n" } else { "" };
+        let talk = format!(
+            "{}subscribe = ['rooms/*']\n{publish}commands = {TALK_COMMANDS}\n",
+            self.talk.config()
+        );
+        self.routes.iter().fold(topic + &talk, |text, route| text + &route.config())
     }
 }
 

@@ -126,10 +126,6 @@ fn everything_happened(total: &Total) {
         if matches!(name, "deliveries_too_large" | "handed_over") {
             continue;
         }
-        // No client of a run publishes with keys: tests outside do.
-        if matches!(name, "repeats" | "repeats_forgotten") {
-            continue;
-        }
         // At the end nobody is there.
         let is_of_now =
             matches!(name, "connections" | "connections_open" | "blocks_used" | "undecided")

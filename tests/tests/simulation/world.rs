@@ -13,6 +13,7 @@ use tidegate_tests::xor::Streams;
 use crate::body_peer::BodyPeer;
 use crate::chances::Chances;
 use crate::client::{Action, Client, Facts};
+use crate::commander::Commander;
 use crate::line_peer::LinePeer;
 use crate::member::Member;
 use crate::peer::{Peer, Temper};
@@ -255,6 +256,11 @@ impl World {
             let peer = BodyPeer::new(&mut self.random, &self.plan, is_narrow);
             self.note(peer.temper);
             self.comes(HTTP, Box::new(peer));
+        } else if self.plan.talks > 0 && self.random.chance(self.plan.talks) {
+            let (plan, compresses) = (&self.plan, self.server_compresses);
+            let commander = Commander::new(&mut self.random, plan, index, compresses);
+            self.note(commander.temper);
+            self.comes(HTTP, Box::new(commander));
         } else if self.random.chance(self.plan.share) {
             let mut member =
                 Member::new(&mut self.random, &self.plan, index, self.server_compresses);
