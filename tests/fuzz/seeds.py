@@ -230,6 +230,45 @@ def config() -> None:
         write("config", name, text.encode())
 
 
+def commands() -> None:
+    """Commands of `tidegate.v1`, and patterns with a topic and a user."""
+    said = {
+        "ping": '{"type":"ping","id":8}',
+        "subscribe-since": '{"type":"subscribe","id":1,"topic":"rooms/two","since":"00c0ffee:17","resume":"eyJ0"}',
+        "subscribe-last": '{"type":"subscribe","id":4294967295,"topic":"rooms/\\u0061","last":50}',
+        "unsubscribe": '{"type":"unsubscribe","topic":"é"}',
+        "publish-text": '{"type":"publish","id":4,"topic":"a","text":"\\n\\ud83d\\ude00","key":"k","idempotency_key":"i"}',
+        "publish-json": '{"type":"publish","json": {"x" : [1, null, 1e400]} }',
+        "publish-json-null": '{"type":"publish","json":null}',
+        "publish-binary": '{"type":"publish","id":0,"binary":"/wE="}',
+        "presence": '{"type":"presence","id":6,"topic":"a","limit":1000}',
+        "history": '{"type":"history","id":7,"topic":"a","since":"00000001:18446744073709551615","limit":1}',
+        "two-pasts": '{"type":"history","id":7,"topic":"a","since":"00000001:1","last":1}',
+        "surrogate": '{"type":"publish","text":"\\ud800"}',
+        "twice": '{"type":"ping","id":1,"id":1}',
+        "unknown": '{"type":"dance","id":1,"steps":2}',
+        "deep": '{"type":"publish","json":' + "[" * 127 + "]" * 127 + "}",
+        "too-deep": '{"type":"publish","json":' + "[" * 128 + "]" * 128 + "}",
+    }
+    for name, text in said.items():
+        write("commands", f"command-{name}", b"\0" + text.encode())
+    patterns = {
+        "literal": ("rooms/lobby", "rooms/lobby"),
+        "star": ("rooms/*", "rooms/a"),
+        "stars": ("a*b*c/*", "aäbbäc/x"),
+        "rest": ("rooms/**", "rooms/a/b"),
+        "all": ("**", "a/b"),
+        "user": ("users/{user}/*", "users/ann/inbox", "ann"),
+        "user-with-a-slash": ("users/{user}", "users/a/b", "a/b"),
+        "user-twice": ("*{user}{user}", "xannann", "ann"),
+        "user-like-a-pattern": ("users/{user}", "users/ann", "*"),
+        "three-stars": ("a/***", "a/b"),
+        "brace": ("{user", "a"),
+    }
+    for name, parts in patterns.items():
+        write("commands", f"pattern-{name}", b"\1" + "\n".join(parts).encode())
+
+
 def lines() -> None:
     """The line echo; two bytes say how it is cut, and which sends fall short."""
     longest = b"x" * 1000
@@ -256,4 +295,5 @@ frames()
 deflate()
 request_head()
 config()
+commands()
 lines()

@@ -109,6 +109,9 @@ pub use echo::Echo;
 pub use health::Health;
 pub use page::Page;
 pub use rooms::Rooms;
+// How what a client says is read, for who fuzzes that.
+#[doc(hidden)]
+pub use rooms::commands;
 // What the words above are said in.
 pub use crate::hub::{Cause, Finding, Why};
 pub use crate::names::Ticket;

@@ -3,12 +3,14 @@
 //!
 //! The fuzzer of `tests/fuzz` calls them, and so does a test with everything in its corpus.
 
+mod commands;
 mod config;
 mod deflate;
 mod frames;
 mod lines;
 mod request_head;
 
+pub use commands::commands;
 pub use config::config;
 pub use deflate::deflate;
 pub use frames::frames;
@@ -19,7 +21,8 @@ pub use request_head::request_head;
 pub type Target = fn(&[u8]);
 
 /// Every target, by name.
-pub const TARGETS: [(&str, Target); 5] = [
+pub const TARGETS: [(&str, Target); 6] = [
+    ("commands", commands),
     ("config", config),
     ("deflate", deflate),
     ("frames", frames),

@@ -23,16 +23,19 @@ const LIST_DEFAULT: u16 = 100;
 const SAID_MAX: usize = 200;
 
 /// A command.
+#[doc(hidden)]
 #[derive(Debug, PartialEq)]
-pub(super) struct ClientCommand {
+pub struct ClientCommand {
     /// It is to be answered with this.
-    pub(super) id: Option<u32>,
-    pub(super) what: Wish,
+    pub id: Option<u32>,
+    /// What it asks for.
+    pub what: Wish,
 }
 
 /// What it asks for.
+#[doc(hidden)]
 #[derive(Debug, PartialEq)]
-pub(super) enum Wish {
+pub enum Wish {
     Subscribe { topic: Name, past: Option<Past>, resume: Option<Box<str>> },
     Unsubscribe { topic: Name },
     Publish { topic: Option<Name>, content: Content, key: Option<Name>, once: Option<Box<str>> },
@@ -42,11 +45,15 @@ pub(super) enum Wish {
 }
 
 /// What is wrong with a command, for the client.
+#[doc(hidden)]
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Mistake {
-    pub(super) id: Option<u32>,
-    pub(super) code: MistakeCode,
-    pub(super) message: Cow<'static, str>,
+pub struct Mistake {
+    /// Which command it was, if that can be told.
+    pub id: Option<u32>,
+    /// For programs.
+    pub code: MistakeCode,
+    /// For people.
+    pub message: Cow<'static, str>,
 }
 
 /// A string, which is borrowed where JSON has no escapes in it.
@@ -108,7 +115,7 @@ pub(super) type Wrong = (MistakeCode, Cow<'static, str>);
 ///
 /// # Errors
 /// What is wrong with it.
-pub(super) fn parse(text: &str) -> Result<ClientCommand, Mistake> {
+pub fn parse(text: &str) -> Result<ClientCommand, Mistake> {
     let members: CommandJson<'_> = match serde_json::from_str(text) {
         Ok(members) => members,
         Err(wrong) => return Err(misread(text, &wrong)),

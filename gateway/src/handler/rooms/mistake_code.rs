@@ -5,9 +5,10 @@ use serde::Serialize;
 use crate::hub::NotDone;
 
 /// The code of an `error`: `proto/CLIENT.md` says what each means, and whether to try again.
+#[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum MistakeCode {
+pub enum MistakeCode {
     BadCommand,
     UnknownCommand,
     BadTopic,

@@ -3,8 +3,9 @@
 //! topics: `proto/CLIENT.md`.
 
 mod answers;
-mod commands;
 mod mistake_code;
+#[doc(hidden)]
+pub mod commands;
 mod query;
 mod speaking;
 
