@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use axum::http::Method;
 use axum::http::request::Parts;
 
+use super::aws;
 use super::recent::LastHour;
 use crate::hub::Target;
 use crate::names::Name;
@@ -71,7 +72,7 @@ impl Change {
         let peer = caller.map(tracing::field::display);
         let concerning = concerning.map(|Concerning(what)| what.as_str());
         let path = &*path;
-        if path.starts_with("/v1/publish") || (method == Method::POST && path.contains('@')) {
+        if path.starts_with("/v1/publish") || (method == Method::POST && aws::has(path)) {
             tracing::debug!(
                 target: "tidegate::admin", peer, by = %credential, %method, path, status, "asked"
             );

@@ -17,12 +17,28 @@ pub(super) struct AtHome<'h> {
     pub(super) encode_once: EncodeOnce<'h>,
 }
 
+/// The most messages or members that an answer to a handler has: many may be on their way at once.
+const LISTED_MOST: usize = 128;
+
+/// What a handler asks, for no more than is answered at once.
+fn in_bounds(errand: Errand) -> Errand {
+    match errand {
+        Errand::Presence { topic, limit } => {
+            Errand::Presence { topic, limit: limit.min(LISTED_MOST) }
+        }
+        Errand::History { topic, past, limit } => {
+            Errand::History { topic, past, limit: limit.min(LISTED_MOST) }
+        }
+        other => other,
+    }
+}
+
 impl AtHome<'_> {
     /// Does what a handler asks, and answers.
     pub(super) fn inquired(mut self, inquiry: Inquiry) {
         let Inquiry { errand, asker, tag } = inquiry;
         let Some(topic) = errand.topic().cloned() else { return };
-        let outcome = self.answer(errand);
+        let outcome = self.answer(in_bounds(errand));
         if tag.is_none() && !matches!(outcome, Outcome::NotDone(_)) {
             return;
         }

@@ -61,22 +61,24 @@ impl<R: Ring> Recovery<'_, R> {
         told
     }
 
-    /// The topic of a subscription has no room at its home. Who has asked for it by a command is
-    /// answered so; the connection of another ends.
+    /// The topic of a subscription has no room at its home. Who speaks commands is told so, unless
+    /// it is what it was let in with: that connection ends, and so does one that speaks none.
     pub(super) fn deny(&mut self, denied: &Denied) {
         let Denied { whose, tag } = denied;
         let Some(slot) = self.connections.slot_at(whose.address) else { return };
         if !self.connections.sockets.may_be_told(slot) {
             return;
         }
-        if tag.is_none() {
+        let has_commands = self.connections.sockets.table[slot].has_commands();
+        let is_own = self.connections.hub.publishing_topic(slot).as_ref() == Some(&whose.name);
+        if tag.is_none() && (!has_commands || is_own || whose.name.user().is_some()) {
             return self.connections.close_told(slot, &Why::no_room());
         }
         if self.subscriber(whose).is_some() {
             let id = self.connections.hub.id_at(whose.address);
             self.connections.hub.unsubscribe(id, &whose.name, None);
         }
-        self.tell_answered(whose, *tag, &Outcome::NotDone(NotDone::Full));
+        self.tell_outcome(whose, *tag, &Outcome::NotDone(NotDone::Full));
     }
 
     /// Sends an answer that has its place among what is published. It is not left out for a peer
@@ -96,9 +98,14 @@ impl<R: Ring> Recovery<'_, R> {
         tag: Option<u32>,
         outcome: &Outcome,
     ) {
-        let Some(slot) = self.connections.slot_at(whose.address).filter(|_| tag.is_some()) else {
-            return;
-        };
+        if tag.is_some() {
+            self.tell_outcome(whose, tag, outcome);
+        }
+    }
+
+    /// The same for one without a number as well.
+    fn tell_outcome(&mut self, whose: &Subscribed, tag: Option<u32>, outcome: &Outcome) {
+        let Some(slot) = self.connections.slot_at(whose.address) else { return };
         if self.connections.sockets.may_be_told(slot) {
             let answered = Event::Answered { tag, topic: &whose.name, outcome };
             tell_handler(self.connections, slot, answered);

@@ -378,8 +378,8 @@ impl Talk {
         }
     }
 
-    /// What is asked of a topic's home is answered in the order in which it was asked, and ids count
-    /// up: none of those before this one can still be without an answer.
+    /// What is asked of a topic's home is answered in the order in which it was asked, and ids
+    /// count up: none of those before this one can still be without an answer.
     fn passes_nobody_over(&self, topic: &str, id: u32) {
         let mut before = self.unanswered.range(..id);
         let is_of_topic = |one: &Unanswered| match &one.wish {

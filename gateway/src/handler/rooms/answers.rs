@@ -52,6 +52,9 @@ pub(super) enum ClientEvent<'e> {
         gap: bool,
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         more: bool,
+        /// If there is more: the offset behind which it is.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        next: Option<u64>,
         messages: Vec<Box<RawValue>>,
     },
     Pong {
@@ -160,9 +163,9 @@ pub(super) fn history(id: u32, topic: &str, excerpt: &Excerpt, lengths: Lengths)
     }
     let more = told < position.offset;
     let place = AnswerPosition::from(*position);
-    let event =
-        ClientEvent::History { id, topic, position: place, gap: *gap, more, messages: listed };
-    written(&event)
+    let next = more.then_some(told);
+    let gap = *gap;
+    written(&ClientEvent::History { id, topic, position: place, gap, more, next, messages: listed })
 }
 
 /// What is left of the length of an answer.

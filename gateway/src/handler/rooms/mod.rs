@@ -3,9 +3,9 @@
 //! topics: `proto/CLIENT.md`.
 
 mod answers;
-mod mistake_code;
 #[doc(hidden)]
 pub mod commands;
+mod mistake_code;
 mod query;
 mod speaking;
 

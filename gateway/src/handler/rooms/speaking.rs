@@ -12,6 +12,10 @@ use crate::names::Name;
 pub(super) const HAS_COMMANDS: u32 = 1 << 31;
 const UNANSWERED: u32 = 0xffff;
 
+/// Bytes of an answer with several things in its list, at most: who asks goes on from its end, and
+/// each is put together, and perhaps compressed, at a cost that its asker has not paid.
+const LIST_BYTES: usize = 64 << 10;
+
 /// What is published.
 struct Publishable {
     topic: Option<Name>,
@@ -98,7 +102,8 @@ impl Rooms {
             context.set_state(state - 1);
         }
         let topic = topic.as_str();
-        let lengths = Lengths { usual: self.max_message as usize, most: self.backlog as usize };
+        let usual = LIST_BYTES.min(self.max_message as usize);
+        let lengths = Lengths { usual, most: self.backlog as usize };
         let answer = match (outcome, tag) {
             (Outcome::NotDone(not_done), id) => {
                 let (code, message) = MistakeCode::of(*not_done);
