@@ -343,6 +343,7 @@ class Client(_Emitter):
         self._id = 0
         self._attempt, self._opened_at = 0, 0.0
         self._task: asyncio.Task[None] | None = None
+        self._socket: Any = None                # while it is open
         self._some_left = asyncio.Event()       # something may be sent
         self._closed = False
 
@@ -473,6 +474,7 @@ class Client(_Emitter):
         sending: asyncio.Task[None] | None = None
         try:
             first = json.loads(await asyncio.wait_for(socket.recv(), OPENING_SECONDS))
+            self._socket = socket
             self._open(first)
             sending = asyncio.create_task(self._send(socket))
             path = urllib.parse.urlsplit(url).path
@@ -481,6 +483,7 @@ class Client(_Emitter):
         except ConnectionClosed:
             return _end(socket, self.hello is not None)
         finally:
+            self._socket = None
             if sending:
                 sending.cancel()
             if self._closed:
@@ -522,9 +525,15 @@ class Client(_Emitter):
         return None
 
     async def _send(self, socket: Any) -> None:
-        while True:
+        """What may be sent goes out by this socket, while it is the one in use.
+
+        Before Python 3.12 `asyncio.wait_for` may lose a cancellation: without looking at that, a task
+        of a connection that has ended would take commands, and send them to nobody."""
+        from websockets.exceptions import ConnectionClosed
+
+        while self._socket is socket:
             self._watch()
-            while asked := self._ready():
+            while self._socket is socket and (asked := self._ready()):
                 self._queue.remove(asked)
                 self._id = (self._id + 1) & 0xFFFF_FFFF
                 command = {"topic": asked.room.topic or None if asked.room else None, **asked.command}
@@ -537,7 +546,10 @@ class Client(_Emitter):
                           f"{asked.size} bytes, of {self.hello['max_message']} at most")
                     continue
                 self._unanswered[self._id] = asked
-                await socket.send(text)
+                try:
+                    await socket.send(text)
+                except ConnectionClosed:
+                    return      # `recv` ends for that too, and what is unanswered is sent again
             self._some_left.clear()
             try:
                 await asyncio.wait_for(self._some_left.wait(), 1)
