@@ -260,6 +260,7 @@ def commands() -> None:
         "all": ("**", "a/b"),
         "user": ("users/{user}/*", "users/ann/inbox", "ann"),
         "user-with-a-slash": ("users/{user}", "users/a/b", "a/b"),
+        "user-before-a-slash": ("users/{user}", "users/a", "a/b"),
         "user-twice": ("*{user}{user}", "xannann", "ann"),
         "user-like-a-pattern": ("users/{user}", "users/ann", "*"),
         "three-stars": ("a/***", "a/b"),

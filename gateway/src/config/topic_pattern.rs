@@ -183,6 +183,7 @@ mod tests {
             ("users/{user}/*", "users/ann/inbox", None, false),
             ("users/{user}/*", "users/a/b/inbox", Some("a/b"), false),
             ("users/{user}", "users/a/b", Some("a/b"), false),
+            ("users/{user}", "users/a", Some("a/b"), false),
             ("users/{user}", "users/*", Some("*"), true),
             ("users/{user}", "users/ann", Some("*"), false),
             ("*-{user}", "x-ann", ann, true),

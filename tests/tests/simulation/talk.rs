@@ -403,7 +403,8 @@ impl Talk {
         let mut before = since.filter(|_| !has_gap).map(|since| since.offset);
         for message in messages {
             let offset = message["offset"].as_u64().expect("a number");
-            assert!(before.is_none_or(|before| offset == before + 1), "behind {before:?}: {event}");
+            let is_next = before.is_none_or(|before| offset == before + 1);
+            assert!(is_next, "behind {before:?}: {event}");
             before = Some(offset);
             let label = Label::of(&told(message));
             let place = Place { offset, ..at.clone() };
