@@ -1,6 +1,6 @@
 //! Clients that speak commands.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -16,6 +16,7 @@ use crate::member::Temper;
 use crate::random::Random;
 use crate::rooms::{Plan, ROOMS, USERS};
 use crate::script;
+use crate::speech::Speech;
 use crate::talk::{Talk, Wish};
 
 const TEMPERS: [Temper; 10] = [
@@ -49,10 +50,7 @@ pub struct Commander {
     plan: Plan,
     compression: bool,
     /// What is to be said, frame by frame.
-    units: VecDeque<Vec<u8>>,
-    said_of_first: usize,
-    /// The most bytes said at once.
-    step: usize,
+    speech: Speech,
     /// Per mille: how often it reads when it could, and says something.
     reads: u32,
     says: u32,
@@ -100,9 +98,7 @@ impl Commander {
             temper,
             plan: plan.clone(),
             compression,
-            units: [opening].into(),
-            said_of_first: 0,
-            step: random.pick(&[7, 1000, 5000, 5000]),
+            speech: Speech::new(opening, random.pick(&[7, 1000, 5000, 5000])),
             reads,
             says: random.pick(&[50, 300, 300]),
             left: random.pick(&[0, 5, 15, 40]),
@@ -124,10 +120,10 @@ impl Commander {
     /// Adds what it wants to say now.
     fn think(&mut self, random: &mut Random) {
         if self.heard.close.is_some() && !self.is_closing {
-            self.units.truncate(usize::from(self.said_of_first > 0));
+            self.speech.break_off();
             return self.close(random);
         }
-        if !self.is_open || self.is_closing || !self.units.is_empty() {
+        if !self.is_open || self.is_closing || !self.speech.is_empty() {
             return;
         }
         let (hushed, over) = {
@@ -273,25 +269,12 @@ impl Commander {
 
     fn say_command(&mut self, random: &mut Random, text: String) {
         let message = Message { is_text: true, compressed: false, bytes: text.into() };
-        self.units.extend(script::whole(random, &message, self.compression));
+        self.speech.extend(script::whole(random, &message, self.compression));
     }
 
     fn close(&mut self, random: &mut Random) {
         self.is_closing = true;
-        self.units.push_back(script::frame(0x88, &1000_u16.to_be_bytes(), script::key(random)));
-    }
-
-    fn say(&mut self, random: &mut Random, room: usize) -> Action {
-        let Some(first) = self.units.front() else { return Action::Nothing };
-        let most = random.between(1, self.step).min(room);
-        let count = (first.len() - self.said_of_first).min(most);
-        let bytes = first[self.said_of_first..][..count].to_vec();
-        self.said_of_first += count;
-        if self.said_of_first == first.len() {
-            self.units.pop_front();
-            self.said_of_first = 0;
-        }
-        if bytes.is_empty() { Action::Nothing } else { Action::Say(bytes) }
+        self.speech.extend([script::frame(0x88, &1000_u16.to_be_bytes(), script::key(random))]);
     }
 
     fn answer_pings(&mut self) {
@@ -301,8 +284,7 @@ impl Commander {
             return;
         }
         for _ in 0..unanswered {
-            let at = usize::from(self.said_of_first > 0);
-            self.units.insert(at, script::frame(0x8A, b"", [9; 4]));
+            self.speech.answer_ping();
         }
     }
 
@@ -345,7 +327,7 @@ impl Client for Commander {
             return if random.chance(500) { Action::Reset } else { Action::End };
         }
         self.think(random);
-        self.say(random, room)
+        self.speech.say(random, room)
     }
 
     fn wants_to_read(&self, random: &mut Random) -> bool {
@@ -394,7 +376,7 @@ impl Client for Commander {
     }
 
     fn is_waiting(&self) -> bool {
-        self.is_slow() || (self.units.is_empty() && (self.is_open || self.is_refused))
+        self.is_slow() || (self.speech.is_empty() && (self.is_open || self.is_refused))
     }
 
     fn is_slow(&self) -> bool {

@@ -30,6 +30,7 @@ mod rooms;
 mod script;
 mod seeds;
 mod several;
+mod speech;
 mod talk;
 mod trickler;
 mod watch;

@@ -1,7 +1,5 @@
 //! Clients of the hub's routes.
 
-use std::collections::VecDeque;
-
 use crate::client::{Action, Client};
 use crate::hearing::Heard;
 use crate::labels::{Label, Stream, To};
@@ -10,6 +8,7 @@ use crate::listener::Listener;
 use crate::random::Random;
 use crate::rooms::{MayPublish, Plan, ROOMS, Route, USERS};
 use crate::script;
+use crate::speech::Speech;
 
 /// How a member behaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,10 +48,7 @@ pub struct Member {
     stream: Stream,
     compression: bool,
     /// What is to be said, frame by frame.
-    units: VecDeque<Vec<u8>>,
-    said_of_first: usize,
-    /// The most bytes said at once.
-    step: usize,
+    speech: Speech,
     /// Per mille: how often it reads when it could, and publishes.
     reads: u32,
     publishes: u32,
@@ -140,9 +136,10 @@ impl Member {
             plan: plan.clone(),
             stream: Stream { publisher, target: To::Topic(topic) },
             compression,
-            units: [script::opening(random, &target, offers)].into(),
-            said_of_first: 0,
-            step: random.pick(&[7, 100, 5000, 5000]),
+            speech: Speech::new(
+                script::opening(random, &target, offers),
+                random.pick(&[7, 100, 5000, 5000]),
+            ),
             reads,
             publishes: random.pick(&[5, 50, 300]),
             to_publish,
@@ -162,10 +159,10 @@ impl Member {
     /// Adds what it wants to say now.
     fn think(&mut self, random: &mut Random) {
         if self.heard.close.is_some() && !self.is_closing {
-            self.units.truncate(usize::from(self.said_of_first > 0));
+            self.speech.break_off();
             return self.close(random);
         }
-        if self.standing != Standing::Opened || self.is_closing || !self.units.is_empty() {
+        if self.standing != Standing::Opened || self.is_closing || !self.speech.is_empty() {
             return;
         }
         let (hushed, over) = {
@@ -186,25 +183,12 @@ impl Member {
         self.to_publish -= 1;
         self.published += 1;
         let label = Label { stream: self.stream.clone(), number: self.published };
-        self.units.extend(script::whole(random, &label.message(), self.compression));
+        self.speech.extend(script::whole(random, &label.message(), self.compression));
     }
 
     fn close(&mut self, random: &mut Random) {
         self.is_closing = true;
-        self.units.push_back(script::frame(0x88, &1000_u16.to_be_bytes(), script::key(random)));
-    }
-
-    fn say(&mut self, random: &mut Random, room: usize) -> Action {
-        let Some(first) = self.units.front() else { return Action::Nothing };
-        let most = random.between(1, self.step).min(room);
-        let count = (first.len() - self.said_of_first).min(most);
-        let bytes = first[self.said_of_first..][..count].to_vec();
-        self.said_of_first += count;
-        if self.said_of_first == first.len() {
-            self.units.pop_front();
-            self.said_of_first = 0;
-        }
-        if bytes.is_empty() { Action::Nothing } else { Action::Say(bytes) }
+        self.speech.extend([script::frame(0x88, &1000_u16.to_be_bytes(), script::key(random))]);
     }
 
     fn answer_pings(&mut self) {
@@ -214,8 +198,7 @@ impl Member {
             return;
         }
         for _ in 0..unanswered {
-            let at = usize::from(self.said_of_first > 0);
-            self.units.insert(at, script::frame(0x8A, b"", [9; 4]));
+            self.speech.answer_ping();
         }
     }
 
@@ -259,7 +242,7 @@ impl Client for Member {
             return if random.chance(500) { Action::Reset } else { Action::End };
         }
         self.think(random);
-        self.say(random, room)
+        self.speech.say(random, room)
     }
 
     fn wants_to_read(&self, random: &mut Random) -> bool {
@@ -313,7 +296,7 @@ impl Client for Member {
 
     fn is_waiting(&self) -> bool {
         let reads = !matches!(self.temper, Temper::Slow | Temper::Deaf);
-        !reads || (self.units.is_empty() && self.standing != Standing::Coming)
+        !reads || (self.speech.is_empty() && self.standing != Standing::Coming)
     }
 
     fn is_slow(&self) -> bool {
