@@ -116,6 +116,11 @@ pub(super) type Wrong = (MistakeCode, Cow<'static, str>);
 /// # Errors
 /// What is wrong with it.
 pub fn parse(text: &str) -> Result<ClientCommand, Mistake> {
+    // A list of the values of all members would be read as well.
+    if !text.trim_ascii_start().starts_with('{') {
+        let message = "a command is a JSON object, such as {\"type\":\"ping\",\"id\":1}".into();
+        return Err(Mistake { id: None, code: MistakeCode::BadCommand, message });
+    }
     let members: CommandJson<'_> = match serde_json::from_str(text) {
         Ok(members) => members,
         Err(wrong) => return Err(misread(text, &wrong)),
@@ -376,6 +381,9 @@ mod tests {
         for (text, id, code) in [
             ("", None, BadCommand),
             ("[]", None, BadCommand),
+            (r#"["ping"]"#, None, BadCommand),
+            (r#" ["ping",77]"#, None, BadCommand),
+            (r#""ping""#, None, BadCommand),
             ("nothing", None, BadCommand),
             (r#"{"type":"ping"} {}"#, None, BadCommand),
             (r#"{"type":"ping","id":1,"id":1}"#, None, BadCommand),
