@@ -17,12 +17,9 @@ export interface Options {
   WebSocket?: unknown;
   /** How many commands may wait to be sent, as while there is no connection; 100. */
   queue?: number;
-  /** How long an answer may take, in milliseconds, cuts and all; 240000. Less than the gateway's
-   * `hub.idempotency_age`: what is sent again later than that may be published twice. */
+  /** How long an answer may take, in milliseconds, cuts and all; 240000. Never longer than four fifths of
+   * the gateway's `hub.idempotency_age`: what is sent again later than that may be published twice. */
   timeout?: number;
-  /** After how many milliseconds the token of a subscription is renewed that was made behind the gateway;
-   * 1500000. Less than half of the gateway's `hub.resume_age`. */
-  renew?: number;
   /** The wait before an attempt is drawn from 0 to min(delayMax, delay × 2ⁿ) milliseconds; 500, 30000. */
   delay?: number;
   delayMax?: number;
@@ -59,6 +56,10 @@ export interface Hello {
   own: boolean;
   max_message: number;
   commands: number;
+  /** In seconds: how long a token of a subscription is good that was made behind the gateway, and how long
+   * the key of a message is kept, so that the same is not published twice. */
+  resume_age: number;
+  idempotency_age: number;
 }
 
 /** A text, bytes, or anything that JSON has (but a text or bytes). */

@@ -15,8 +15,7 @@ const LATER = new Set(["full", "too_many_subscriptions"]);
 const DEFAULTS = {
   WebSocket: globalThis.WebSocket,
   queue: 100,                   // commands that wait to be sent
-  timeout: 240_000,             // for an answer; less than hub.idempotency_age
-  renew: 1_500_000,             // age of a token; less than half of hub.resume_age
+  timeout: 240_000,             // for an answer, but less than keys are kept
   delay: 500, delayMax: 30_000, // waits before attempts
 };
 
@@ -209,7 +208,7 @@ class Client extends Emitter {
   #url; #options; #socket; #timer; #tick; #attempt = 0; #turn = 0; #startedAt; #heardAt; #pingedAt;
   #rooms = new Map();           // by topic; the route's own is at ""
   #ownTopic = ""; #ownPath;
-  #queue = []; #unanswered = new Map(); #id = 0;
+  #patience; #queue = []; #unanswered = new Map(); #id = 0;
   // A page that is left may be kept, frozen and connected.
   #listeners = {
     online: () => { if (this.state === "waiting") this.#connect(); },
@@ -220,6 +219,7 @@ class Client extends Emitter {
     super();
     this.#url = url;
     this.#options = { ...DEFAULTS, ...options };
+    this.#patience = this.#options.timeout;
     if (!this.#options.WebSocket) throw new TypeError("no WebSocket here: give one as an option");
     this.#tick = setInterval(() => this.#watch(), 1000);
     this.#listen("add");
@@ -390,6 +390,7 @@ class Client extends Emitter {
 
   #hello(told) {
     this.hello = told;
+    this.#patience = Math.min(this.#options.timeout, told.idempotency_age * 800);
     this.#startedAt = this.#heardAt;
     this.#set("open", { hello: told });
     for (const [key, room] of this.#rooms) {
@@ -492,7 +493,8 @@ class Client extends Emitter {
 
   #watch() {
     const now = Date.now();
-    const { timeout, renew } = this.#options;
+    const timeout = this.#patience;
+    const renew = this.hello?.resume_age * 400;
     for (const asked of [...this.#queue, ...this.#unanswered.values()].filter(theirs)) {
       if (now - asked.askedAt < timeout) continue;
       asked.own = true;         // on its way it still counts, but is not sent again

@@ -324,12 +324,12 @@ class Client(_Emitter):
     """See `connect`. Events: those of its rooms, and `state`, `push`, `room` (one that the gateway has
     entered: its route's own, or one subscribed to from behind it)."""
 
-    def __init__(self, url: Url, *, queue: int, timeout: float, renew: float, delay: float,
-                 delay_max: float, come_back: Callable[[End], bool | None] | None,
+    def __init__(self, url: Url, *, queue: int, timeout: float, delay: float, delay_max: float,
+                 come_back: Callable[[End], bool | None] | None,
                  options: Mapping[str, Any]) -> None:
         super().__init__()
         self._url = url
-        self._bound, self._timeout, self._renew = queue, timeout, renew
+        self._bound, self._timeout, self._patience = queue, timeout, timeout
         self._delay, self._delay_max = delay, delay_max
         self._come_back = come_back
         self._options = options
@@ -486,6 +486,8 @@ class Client(_Emitter):
             self._socket = None
             if sending:
                 sending.cancel()
+                # What it may have failed with is the connection's end, and no news.
+                await asyncio.gather(sending, return_exceptions=True)
             if self._closed:
                 await socket.close(1000, "done")
             else:
@@ -508,6 +510,7 @@ class Client(_Emitter):
         if hello.get("type") != "hello":
             raise TidegateError("bad_protocol", "its first event is no `hello`")
         self.hello, self._opened_at = hello, time.monotonic()
+        self._patience = min(self._timeout, 0.8 * hello["idempotency_age"])
         self._set(State("open"))
         for key, room in list(self._rooms.items()):
             if key or (room.topic and not self._own_path):
@@ -559,9 +562,10 @@ class Client(_Emitter):
     def _watch(self) -> None:
         now = time.monotonic()
         self._give_up_late()
+        renew = 0.4 * self.hello["resume_age"] if self.hello else None
         for room in self.rooms:
             if room.live:
-                due = room._resume is not None and now - room._resumed_at > self._renew
+                due = room._resume is not None and renew is not None and now - room._resumed_at > renew
             else:
                 due = room._try_at is not None and room._try_at < now
             if due:
@@ -571,8 +575,8 @@ class Client(_Emitter):
     def _give_up_late(self) -> None:
         now = time.monotonic()
         for asked in [*self._queue, *self._unanswered.values()]:
-            if asked.answer and now - asked.since > self._timeout:
-                _fail(asked, "timeout", f"no answer for {self._timeout} s")
+            if asked.answer and now - asked.since > self._patience:
+                _fail(asked, "timeout", f"no answer for {self._patience} s")
                 asked.answer = None     # on its way it still counts, but is not sent again
                 if asked in self._queue:
                     self._queue.remove(asked)
@@ -689,7 +693,7 @@ def _end(socket: Any, opened: bool) -> End:
     return End(why, code, reason, opened, code not in FINAL or word == "too_late")
 
 
-def connect(url: Url, *, queue: int = 100, timeout: float = 240, renew: float = 1500,
+def connect(url: Url, *, queue: int = 100, timeout: float = 240,
             delay: float = 0.5, delay_max: float = 30,
             come_back: Callable[[End], bool | None] | None = None, **options: Any) -> Client:
     """A client, to be used with `async with`.
@@ -697,15 +701,13 @@ def connect(url: Url, *, queue: int = 100, timeout: float = 240, renew: float = 
     url        `ws://…`, or a function that is called before each attempt and may be async: for a token
                that does not last
     queue      commands that may wait to be sent, as while there is no connection
-    timeout    seconds that an answer may take, cuts and all; less than the gateway's
+    timeout    seconds that an answer may take, cuts and all; never longer than four fifths of the gateway's
                `hub.idempotency_age`: what is sent again later than that may be published twice
-    renew      seconds after which the token of a subscription is renewed that was made behind the gateway;
-               less than half of its `hub.resume_age`
     delay      the wait before an attempt is drawn from 0 to min(delay_max, delay * 2**n) seconds
     come_back  whether to come back after this end; if it says None, `end.come_back` holds
     options    for `websockets.asyncio.client.connect`, such as `ssl` or `additional_headers`
     """
-    return Client(url, queue=queue, timeout=timeout, renew=renew, delay=delay, delay_max=delay_max,
+    return Client(url, queue=queue, timeout=timeout, delay=delay, delay_max=delay_max,
                   come_back=come_back, options=options)
 
 

@@ -235,11 +235,8 @@ fn content(
             })?;
             Ok(bytes.into())
         }
-        (None, None, Some(json)) => {
-            let deepest = Content::JSON_DEPTH_MAX;
-            Content::json(Box::<str>::from(json).into_string())
-                .map_err(|_| Error::invalid(format!("`json` is nested more than {deepest} deep")))
-        }
+        (None, None, Some(json)) => Content::json(Box::<str>::from(json).into_string())
+            .map_err(|wrong| Error::invalid(format!("`json`: {wrong}"))),
         _ => Err(Error::invalid("one of `text`, `binary` and `json` must be there, and only one")),
     }
 }

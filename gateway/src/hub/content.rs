@@ -37,14 +37,16 @@ impl Content {
         }
     }
 
-    /// How deep JSON may be nested: as deep as those who get it within an event can be expected to
-    /// read.
-    pub const JSON_DEPTH_MAX: usize = 127;
+    /// How deep JSON may be nested. Who gets it has it within an event, two levels further down, and
+    /// many who read JSON give up at 100 levels or less.
+    pub const JSON_DEPTH_MAX: usize = 64;
 
     /// One JSON value, which is checked here, and stays as it stands.
     ///
     /// # Errors
-    /// [`NotDone::NotJson`]: it is none, or nested more than [`Content::JSON_DEPTH_MAX`] deep.
+    /// [`NotDone::NotJson`]: it is none, nested more than [`Content::JSON_DEPTH_MAX`] deep, or has
+    /// the escape of half a surrogate pair, which is no character: RFC 8259 section 8.2 warns that
+    /// what readers make of it cannot be foretold, and some refuse the whole text.
     ///
     /// ```
     /// use tidegate::hub::{Content, NotDone};
@@ -56,8 +58,8 @@ impl Content {
         let bytes = bytes.into();
         // What is nested is gone through without recursion.
         let is_json = serde_json::from_slice::<&RawValue>(&bytes).is_ok();
-        let is_flat = is_json && depth(&bytes) <= Self::JSON_DEPTH_MAX;
-        if is_flat { Ok(Self::Json(Text(bytes))) } else { Err(NotDone::NotJson) }
+        let is_readable = is_json && is_readable_by_all(&bytes);
+        if is_readable { Ok(Self::Json(Text(bytes))) } else { Err(NotDone::NotJson) }
     }
 
     /// Bytes.
@@ -142,21 +144,54 @@ impl From<Vec<u8>> for Content {
     }
 }
 
-/// How deep valid JSON is nested.
-fn depth(json: &[u8]) -> usize {
-    let (mut depth, mut most, mut is_string, mut is_escaped) = (0_usize, 0, false, false);
-    for byte in json {
+/// Whether whoever reads JSON can be expected to read this, which is valid: it is not nested too
+/// deep, and has no half of a surrogate pair.
+fn is_readable_by_all(json: &[u8]) -> bool {
+    let (mut depth, mut is_string) = (0_usize, false);
+    let mut rest = json;
+    while let [byte, behind @ ..] = rest {
+        rest = behind;
         match byte {
-            _ if is_escaped => is_escaped = false,
-            b'\\' => is_escaped = true,
+            b'\\' => match behind_escape(behind) {
+                Some(behind) => rest = behind,
+                None => return false,
+            },
             b'"' => is_string = !is_string,
             b'[' | b'{' if !is_string => depth += 1,
             b']' | b'}' if !is_string => depth = depth.saturating_sub(1),
             _ => {}
         }
-        most = most.max(depth);
+        if depth > Content::JSON_DEPTH_MAX {
+            return false;
+        }
     }
-    most
+    true
+}
+
+/// What follows the rest of an escape, which is valid but for surrogates; `None` if it is half of a
+/// pair.
+fn behind_escape(json: &[u8]) -> Option<&[u8]> {
+    let (unit, behind) = match json {
+        [b'u', ..] => code_unit(json)?,
+        _ => return json.get(1..),
+    };
+    match unit {
+        // RFC 8259 section 7: "the character is represented as a 12-character sequence, encoding the
+        // UTF-16 surrogate pair".
+        0xd800..=0xdbff => {
+            let (second, behind) = code_unit(behind.strip_prefix(b"\\")?)?;
+            (0xdc00..=0xdfff).contains(&second).then_some(behind)
+        }
+        0xdc00..=0xdfff => None,
+        _ => Some(behind),
+    }
+}
+
+/// The number of a `uXXXX`, and what is behind it.
+fn code_unit(json: &[u8]) -> Option<(u16, &[u8])> {
+    let (digits, behind) = json.strip_prefix(b"u")?.split_at_checked(4)?;
+    let digits = std::str::from_utf8(digits).ok()?;
+    Some((u16::from_str_radix(digits, 16).ok()?, behind))
 }
 
 #[cfg(test)]
@@ -168,14 +203,21 @@ mod tests {
         let deep = |depth: usize| "[".repeat(depth) + &"]".repeat(depth);
         let brackets = format!("\"\\\"{}\"", "[".repeat(500));
         let wide = format!("[{}1]", "[1,2],".repeat(500));
-        for json in ["1", " null\n", "{\"a\":[1,{}]}", &deep(127), &brackets, &wide] {
+        let smile = r#""\ud83d\uDE00 \\ud83d \u00e4 \n \"""#;
+        for json in ["1", " null\n", "{\"a\":[1,{}]}", &deep(64), &brackets, &wide, smile] {
             let content = Content::json(json.to_owned()).expect(json);
             assert_eq!(content.as_bytes()[..], *json.as_bytes(), "as it stands");
         }
-        for none in ["", "1 2", "{", "{a:1}", "\"\u{1}\"", &deep(128), &deep(100_000)] {
+        for none in ["", "1 2", "{", "{a:1}", "\"\u{1}\"", &deep(65), &deep(100_000)] {
             assert_eq!(Content::json(none.to_owned()), Err(NotDone::NotJson), "{none:.9}");
         }
         assert_eq!(Content::json(&b"\"\xff\""[..]), Err(NotDone::NotJson));
+        for half in
+            [r#""\ud83d""#, r#""\ud83d ""#, r#""\ude00""#, r#""\ud83d\n""#, r#""\ud83d\ud83d""#]
+        {
+            assert_eq!(Content::json(half), Err(NotDone::NotJson), "{half}");
+            assert_eq!(Content::json(format!("{{{half}:1}}")), Err(NotDone::NotJson), "{half}");
+        }
     }
 
     #[test]

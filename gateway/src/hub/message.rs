@@ -213,7 +213,10 @@ impl fmt::Display for NotDone {
             Self::Slow => "the peer is slow, and what its route bounds is full",
             Self::TooLarge => "the message is larger than hub.max_message",
             Self::NotUtf8 => "the text is not UTF-8",
-            Self::NotJson => "this is not one JSON value, or it is nested more than 127 deep",
+            Self::NotJson => {
+                "this is not one JSON value, is nested more than 64 deep, or has half of a surrogate \
+                 pair"
+            }
             Self::TooManySubscriptions => "the connection has as many subscriptions as it may",
             Self::Full => "the shard has as many topics or subscriptions as it may",
             Self::Ended => "the gateway is stopping",

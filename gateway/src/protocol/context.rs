@@ -192,6 +192,16 @@ impl Context<'_, '_> {
         self.subscribe(topic, Subscribing { resume, ..how })
     }
 
+    /// How long a resume token is good.
+    pub(crate) fn resume_age(&self) -> Duration {
+        self.work.hub.resumes.age
+    }
+
+    /// How long the key of what was published with one is kept.
+    pub(crate) fn idempotency_age(&self) -> Duration {
+        self.work.hub.home.repeats.age()
+    }
+
     /// With what the connection adds to it.
     fn filled_in(&self, how: Subscribing) -> Subscribing {
         Subscribing { user: self.user(), form: self.form(how.events), ..how }

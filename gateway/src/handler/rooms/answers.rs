@@ -28,6 +28,10 @@ pub(super) enum ClientEvent<'e> {
         own: bool,
         max_message: u32,
         commands: u16,
+        /// In seconds.
+        resume_age: u64,
+        /// In seconds.
+        idempotency_age: u64,
     },
     Published {
         id: u32,

@@ -1,15 +1,14 @@
 //! What a client says by `tidegate.v1`: commands, as JSON. `proto/CLIENT.md` says what they mean.
 
 use std::borrow::Cow;
-use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde_json::value::RawValue;
 
 use super::MistakeCode;
 use super::query;
+use super::value::{Whole, Wording, present};
 use crate::hub::{Content, Past};
 use crate::names::{Name, Position};
 
@@ -19,6 +18,8 @@ const IDEMPOTENCY_KEY_MAX: usize = 64;
 const LIST_MAX: u16 = 1000;
 /// What is told of a list if nothing is said.
 const LIST_DEFAULT: u16 = 100;
+/// The largest count that is read: what may be asked for is less, and is told by name.
+const LARGEST_COUNT: u32 = u16::MAX as u32;
 /// What is said of a mistake at most, in bytes: what it tells of may be long.
 const SAID_MAX: usize = 200;
 
@@ -56,9 +57,6 @@ pub struct Mistake {
     pub message: Cow<'static, str>,
 }
 
-/// A string, which is borrowed where JSON has no escapes in it.
-struct Wording<'c>(Cow<'c, str>);
-
 /// All that a command may have.
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -66,13 +64,13 @@ struct CommandJson<'c> {
     #[serde(borrow, rename = "type")]
     kind: Wording<'c>,
     #[serde(default, deserialize_with = "present")]
-    id: Option<u32>,
+    id: Option<Whole<{ u32::MAX }>>,
     #[serde(borrow, default, deserialize_with = "present")]
     topic: Option<Wording<'c>>,
     #[serde(borrow, default, deserialize_with = "present")]
     since: Option<Wording<'c>>,
     #[serde(default, deserialize_with = "present")]
-    last: Option<u16>,
+    last: Option<Whole<LARGEST_COUNT>>,
     #[serde(borrow, default, deserialize_with = "present")]
     resume: Option<Wording<'c>>,
     #[serde(borrow, default, deserialize_with = "present")]
@@ -86,7 +84,7 @@ struct CommandJson<'c> {
     #[serde(borrow, default, deserialize_with = "present")]
     idempotency_key: Option<Wording<'c>>,
     #[serde(default, deserialize_with = "present")]
-    limit: Option<u16>,
+    limit: Option<Whole<LARGEST_COUNT>>,
 }
 
 /// What of a command that is wrong tells what it was, and whom to answer.
@@ -95,7 +93,7 @@ struct Outline<'c> {
     #[serde(borrow, default, rename = "type", deserialize_with = "present")]
     kind: Option<Wording<'c>>,
     #[serde(default, deserialize_with = "present")]
-    id: Option<u32>,
+    id: Option<Whole<{ u32::MAX }>>,
 }
 
 /// The types of commands, each with the members that it may have beside `type` and `id`.
@@ -125,7 +123,7 @@ pub fn parse(text: &str) -> Result<ClientCommand, Mistake> {
         Ok(members) => members,
         Err(wrong) => return Err(misread(text, &wrong)),
     };
-    let id = members.id;
+    let id = members.id.map(|Whole(id)| id);
     match wish(members) {
         Ok(what) => Ok(ClientCommand { id, what }),
         Err((code, message)) => Err(Mistake { id, code, message }),
@@ -135,7 +133,7 @@ pub fn parse(text: &str) -> Result<ClientCommand, Mistake> {
 /// Why this is no command.
 fn misread(text: &str, wrong: &serde_json::Error) -> Mistake {
     let outline: Option<Outline<'_>> = serde_json::from_str(text).ok();
-    let id = outline.as_ref().and_then(|outline| outline.id);
+    let id = outline.as_ref().and_then(|outline| outline.id).map(|Whole(id)| id);
     if let Some(Wording(kind)) = outline.and_then(|outline| outline.kind)
         && !KINDS.iter().any(|(known, _)| *known == kind)
     {
@@ -245,8 +243,9 @@ fn content(
 ) -> Result<Content, Wrong> {
     match (text, json, binary) {
         (Some(Wording(text)), None, None) => Ok(text.into_owned().into()),
-        (None, Some(json), None) => Content::json(json.get().to_owned())
-            .map_err(|_| bad("`json` is nested more than 127 deep")),
+        (None, Some(json), None) => {
+            Content::json(json.get().to_owned()).map_err(|wrong| bad(format!("`json`: {wrong}")))
+        }
         (None, None, Some(Wording(binary))) => STANDARD
             .decode(binary.as_bytes())
             .map(Content::bytes)
@@ -256,7 +255,10 @@ fn content(
 }
 
 /// What of the past is asked for.
-fn past(since: Option<Wording<'_>>, last: Option<u16>) -> Result<Option<Past>, Wrong> {
+fn past(
+    since: Option<Wording<'_>>,
+    last: Option<Whole<LARGEST_COUNT>>,
+) -> Result<Option<Past>, Wrong> {
     match (since, last) {
         (None, None) => Ok(None),
         (Some(Wording(since)), None) => match query::position(&since) {
@@ -272,40 +274,11 @@ fn past(since: Option<Wording<'_>>, last: Option<u16>) -> Result<Option<Past>, W
 }
 
 /// How much of a list is asked for.
-fn listed(key: &str, count: Option<u16>) -> Result<u16, Wrong> {
-    let count = count.unwrap_or(LIST_DEFAULT);
-    if (1..=LIST_MAX).contains(&count) {
-        return Ok(count);
-    }
-    Err(bad(format!("`{key}` must be between 1 and {LIST_MAX}, is {count}")))
-}
-
-/// Reads what is there: `null` is none of the values that a member may have, but for `json`.
-fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Option<T>, D::Error> {
-    T::deserialize(from).map(Some)
-}
-
-impl<'de: 'c, 'c> Deserialize<'de> for Wording<'c> {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        struct Reader;
-
-        impl<'de> Visitor<'de> for Reader {
-            type Value = Cow<'de, str>;
-
-            fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-                out.write_str("a string")
-            }
-
-            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Cow::Borrowed(text))
-            }
-
-            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Cow::Owned(text.to_owned()))
-            }
-        }
-
-        from.deserialize_str(Reader).map(Self)
+fn listed(key: &str, count: Option<Whole<LARGEST_COUNT>>) -> Result<u16, Wrong> {
+    let count = count.map_or(LIST_DEFAULT.into(), |Whole(count)| count);
+    match u16::try_from(count) {
+        Ok(count) if (1..=LIST_MAX).contains(&count) => Ok(count),
+        _ => Err(bad(format!("`{key}` must be between 1 and {LIST_MAX}, is {count}"))),
     }
 }
 
@@ -423,13 +396,34 @@ mod tests {
             let json = "[".repeat(depth) + &"]".repeat(depth);
             format!(r#"{{"type":"publish","id":1,"json":{json}}}"#)
         };
-        assert!(parse(&deep(127)).is_ok());
-        for depth in [128, 100_000] {
+        assert!(parse(&deep(64)).is_ok());
+        for depth in [65, 100_000] {
             let text = deep(depth);
             assert_eq!(parse(&text).expect_err("deep").code, BadCommand, "{depth}");
         }
         let long = format!(r#"{{"type":"{}"}}"#, "ä".repeat(10_000));
         assert!(parse(&long).expect_err("long").message.len() <= SAID_MAX + 3);
+    }
+
+    #[test]
+    fn what_was_expected_is_told_in_words_of_json() {
+        for (text, told) in [
+            (
+                r#"{"type":"ping","id":"1"}"#,
+                "string \"1\", expected a whole number from 0 to 4294967295",
+            ),
+            (r#"{"type":"ping","id":1.5}"#, "`1.5`, expected a whole number from 0 to 4294967295"),
+            (r#"{"type":"ping","id":-1}"#, "`-1`, expected a whole number from 0 to 4294967295"),
+            (r#"{"type":7}"#, "integer `7`, expected a string"),
+            (
+                r#"{"type":"history","id":1,"topic":"a","limit":70000}"#,
+                "integer `70000`, expected a whole number from 0 to 65535",
+            ),
+            (r#"{"id":1}"#, "missing field `type`"),
+        ] {
+            let said = parse(text).expect_err(text).message;
+            assert!(said.contains(told), "{text}: {said}");
+        }
     }
 
     #[test]

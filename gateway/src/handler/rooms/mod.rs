@@ -8,6 +8,7 @@ pub mod commands;
 mod mistake_code;
 mod query;
 mod speaking;
+mod value;
 
 use tidegate_proto::http::RequestHead;
 

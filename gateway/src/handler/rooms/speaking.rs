@@ -65,6 +65,8 @@ impl Rooms {
             own: self.route.own,
             max_message: self.max_message,
             commands: self.route.commands,
+            resume_age: context.resume_age().as_secs(),
+            idempotency_age: context.idempotency_age().as_secs(),
         });
         say(context, &hello);
     }
@@ -174,7 +176,7 @@ impl Rooms {
         };
         match resumed {
             Err(NotDone::Unknown) if !self.may_hear(context, &topic) => {
-                return Err(not_allowed("this route lets you not subscribe to", &topic));
+                return Err(not_allowed("this route does not let you subscribe to", &topic));
             }
             Err(NotDone::Unknown) => context.subscribe(&topic, how).map_err(said)?,
             resumed => resumed.map_err(said)?,
@@ -217,7 +219,7 @@ impl Rooms {
         };
         let is_own = own.as_ref() == Some(&topic) && self.may_publish(context);
         if !is_own && !is_listed(context, &self.route.may_publish, &topic) {
-            return Err(not_allowed("this route lets you not publish on", &topic));
+            return Err(not_allowed("this route does not let you publish on", &topic));
         }
         let how = Publishing { key, not_to_self: !self.route.own };
         let publication = context.publication(content, how).map_err(said)?;
@@ -238,7 +240,7 @@ impl Rooms {
     ) -> Result<(), Wrong> {
         let TopicErrand { topic, errand } = asked;
         if !context.is_subscribed(&topic) && !self.may_hear(context, &topic) {
-            return Err(not_allowed("this route lets you not hear of", &topic));
+            return Err(not_allowed("this route does not let you ask about", &topic));
         }
         if id.is_none() {
             // Nobody wants to know.

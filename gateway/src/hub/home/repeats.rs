@@ -44,6 +44,11 @@ impl Repeats {
         Self { entries: VecDeque::new(), by_key: HashTable::new(), first: 0, most, age }
     }
 
+    /// How long a key is kept.
+    pub(crate) fn age(&self) -> Duration {
+        self.age
+    }
+
     /// How many keys are kept.
     pub(crate) fn len(&self) -> usize {
         self.entries.len()
