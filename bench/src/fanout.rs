@@ -23,7 +23,7 @@ use crate::runtime;
 use crate::server::{Choice, Server};
 use crate::target::Target;
 
-/// Where the gateway has rooms by default, and the peers have theirs.
+/// Where the gateway has rooms by default and when it is started here, and the peers have theirs.
 const ROOMS: &str = "/rooms/";
 
 /// One of them.

@@ -68,6 +68,11 @@ struct Running {
     lines: Receiver<String>,
 }
 
+/// What is measured of the gateway: an echo, and rooms that pass on what is said and, as those of
+/// the peers, keep nothing.
+const ROUTES: &str = "[[route]]\npath = \"/echo\"\nhandler = \"echo\"\n\
+                      [[route]]\npath = \"/rooms/{room}\"\nhandler = \"hub?topic=rooms/{room}\"\n";
+
 impl Server {
     /// Starts or finds the server that was chosen. One that is started gets core 0 to itself.
     ///
@@ -83,7 +88,7 @@ impl Server {
             None => {
                 let driver =
                     choice.driver.as_ref().map(|driver| format!("driver = \"{driver}\"\n"));
-                let config = driver.unwrap_or_default();
+                let config = driver.unwrap_or_default() + ROUTES;
                 let shards = choice.shards.unwrap_or(1);
                 Self::start_gateway(choice.gateway.as_deref(), shards, &config)
             }

@@ -46,6 +46,7 @@ pub use topic_pattern::TopicPattern;
 
 use crate::bill::Limit;
 use crate::kernel::Driver;
+use crate::names::TopicRule;
 
 /// The most shards that may be asked for, and the most that `auto` gives.
 pub const MAX_SHARDS: u16 = 1024;
@@ -79,7 +80,8 @@ pub struct Config {
     pub limits: Limits,
     /// The bounds of the hub.
     pub hub: HubLimits,
-    /// What is kept of which topics, in the order of the file; at most 256.
+    /// What is kept of which topics, in the order of the file; at most 256. A file with a
+    /// `[[route]]` and no `[[topic]]` keeps nothing.
     pub topics: Vec<TopicKept>,
     /// The listeners, in the order of the file; at least 1, at most 64.
     pub listeners: Vec<Listener>,
@@ -198,16 +200,32 @@ impl Default for Config {
             drain_rate: 2000,
             limits: Limits::default(),
             hub: HubLimits::default(),
-            topics: Vec::new(),
+            topics: vec![demonstration_topic()],
             listeners: vec![Listener::default()],
             routes: vec![
                 Route::new("/", RouteHandler::Static),
                 Route::new("/echo", RouteHandler::Echo),
-                Route::new("/rooms/{room}", RouteHandler::Hub(HubRoute::on("rooms/{room}"))),
+                Route::new("/rooms/{room}", RouteHandler::Hub(demonstration_rooms())),
             ],
             admin: Admin::default(),
         }
     }
+}
+
+/// Rooms to try all of the hub with: one client may be in several of them.
+fn demonstration_rooms() -> HubRoute {
+    let rooms = TopicPattern::new("rooms/*").expect("it is a pattern");
+    HubRoute {
+        may_subscribe: vec![rooms.clone()],
+        may_publish: vec![rooms],
+        ..HubRoute::on("rooms/{room}")
+    }
+}
+
+/// What is kept of these rooms.
+fn demonstration_topic() -> TopicKept {
+    let kept = TopicKept::new("rooms/{room}");
+    TopicKept { rule: TopicRule { history: 100, presence: true, ..kept.rule }, ..kept }
 }
 
 impl MemoryLimit {

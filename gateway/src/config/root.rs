@@ -56,7 +56,12 @@ pub(super) fn parse(text: &str, file_name: &str) -> Result<Config, ConfigErrors>
     let limits = limits(&mut report, nested.limits);
     config.limits = limits.resolve();
     config.hub = hub(&mut report, nested.hub, &limits);
-    config.topics = topics(&mut report, nested.topics);
+    match nested.topics {
+        Some(written) => config.topics = topics(&mut report, written),
+        // What is kept of the rooms of the default is nothing that other routes have asked for.
+        None if nested.routes.is_some() => config.topics = Vec::new(),
+        None => {}
+    }
     let (admin, address) = admin(&mut report, nested.admin);
     config.admin = admin;
     match listeners(&mut report, nested.listeners, &address) {
@@ -241,10 +246,9 @@ fn routes<'v>(
 }
 
 /// What is kept of which topics.
-fn topics<'v>(report: &mut Report<'v>, written: Option<TomlValue<'v>>) -> Vec<TopicKept> {
+fn topics<'v>(report: &mut Report<'v>, written: TomlValue<'v>) -> Vec<TopicKept> {
     let mut topics: Vec<TopicKept> = Vec::new();
     let mut patterns = matchit::Router::new();
-    let Some(written) = written else { return topics };
     for (index, value) in list(report, written, "topic", MAX_TOPICS).enumerate() {
         let path = format!("topic[{index}]");
         let table = TableReader::nested(report, value, &path);
