@@ -190,6 +190,8 @@ counters! {
     repeats_forgotten,
     /// Topics that could not come to be because of the bound.
     topics_full,
+    /// Topics that nobody was on, and whose history went before its time for another topic.
+    topics_forgotten,
     /// Mail taken in, from other shards, other threads and itself.
     mail_received,
     /// Mail that found its mailbox full and waited at its sender.

@@ -12,10 +12,17 @@ const ROUTES: &str = r#"
     [[topic]]
     name = "kept/{room}"
     history = 10
+    [[topic]]
+    name = "lingering/{room}"
+    presence = true
+    linger = "1h"
     [[route]]
     path = "/rooms/{room}"
     handler = "hub?topic=rooms/{room}"
     max_message = 5000
+    [[route]]
+    path = "/lingering/{room}"
+    handler = "hub?topic=lingering/{room}"
 "#;
 
 fn start(shards: usize, hub: &str) -> HubGateway {
@@ -70,26 +77,55 @@ fn a_shard_has_so_many_topics() {
     gateway.expect_rest(0);
 }
 
-/// Topics that are kept take the places at their home that a subscriber's topic would need.
+/// Topics that nobody is on give way to others, those first on which nothing was said for longest;
+/// topics that somebody is on do not.
 #[test]
 fn a_home_has_so_many_topics() {
     let gateway = start(1, "topics = 16");
     for number in 0..16 {
         gateway.publish(topic(&format!("kept/{number}")), "kept");
     }
-    let refused = gateway.try_publish(topic("kept/16"), Kind::Text, b"no room");
-    assert_eq!(refused, Err(NotDone::Full));
-    let (mut peer, _) = Peer::open_at(gateway.address(), &Opening::open("/rooms/a"));
-    assert_eq!(peer.expect_close(1013), "no_room: too many topics");
-    gateway.expect_counters("full twice, denied once", |now| {
-        now.topics_full == 2 && now.topics_denied == 1 && now.topics_home == 16
+    gateway.publish(topic("kept/0"), "again");
+    gateway.publish(topic("kept/16"), "one more");
+    gateway.expect_no_topic("kept/1");
+    let mut members = vec![gateway.open("/rooms/0")];
+    gateway.expect_subscribers("rooms/0", 1);
+    gateway.expect_no_topic("kept/2");
+    gateway.expect_counters("two are forgotten", |now| {
+        now.topics_full == 0 && now.topics_forgotten == 2 && now.topics_home == 16
     });
-    drop(peer);
-    gateway.done(Errand::DestroyTopic(name("kept/3"))).expect("it is there");
+    members.extend((1..16).map(|number| gateway.open(&format!("/rooms/{number}"))));
+    gateway.expect_subscribers("rooms/15", 1);
+    let refused = gateway.try_publish(topic("kept/17"), Kind::Text, b"no room");
+    assert_eq!(refused, Err(NotDone::Full));
+    gateway.expect_counters("of the others none", |now| {
+        now.topics_forgotten == 17 && now.topics_full == 1 && now.topics_home == 16
+    });
+    drop(members.pop());
+    gateway.expect_no_topic("rooms/15");
     let mut member = gateway.open("/rooms/a");
     gateway.expect_subscribers("rooms/a", 1);
     gateway.publish(topic("rooms/a"), "room");
     member.peer.expect_text("room");
+}
+
+/// Who may come back is on a topic still, and that keeps its place.
+#[test]
+fn a_home_whose_topics_are_all_in_use_has_no_room() {
+    let gateway = start(1, "topics = 16");
+    for number in 0..16 {
+        let member = gateway.open(&format!("/lingering/{number}"));
+        gateway.expect_subscribers(&format!("lingering/{number}"), 1);
+        drop(member);
+    }
+    gateway.expect_rest(0);
+    let (mut peer, _) = Peer::open_at(gateway.address(), &Opening::open("/rooms/a"));
+    assert_eq!(peer.expect_close(1013), "no_room: too many topics");
+    gateway.expect_counters("full once, denied once", |now| {
+        now.topics_full == 1 && now.topics_denied == 1 && now.topics_forgotten == 0
+    });
+    drop(peer);
+    gateway.done(Errand::DestroyTopic(name("lingering/3"))).expect("it is there");
 }
 
 #[test]

@@ -78,6 +78,18 @@ impl History {
         self.kept.len()
     }
 
+    /// When the last message that is kept was published, by the shard's clock.
+    pub(crate) fn last_at(&self) -> Option<Duration> {
+        self.kept.back().map(|(at, _)| *at)
+    }
+
+    /// Forgets all that is kept.
+    pub(crate) fn clear(&mut self) {
+        while !self.kept.is_empty() {
+            self.forget_oldest();
+        }
+    }
+
     /// What its messages take of the memory for messages, in bytes.
     pub(crate) fn held(&self) -> u64 {
         self.held

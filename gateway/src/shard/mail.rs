@@ -258,5 +258,6 @@ pub(super) fn count_hub(counters: &mut Counters, hub: &mut Hub) {
     counters.repeats = hub.home.counts.repeats;
     counters.repeats_forgotten = hub.home.counts.repeats_forgotten;
     counters.topics_full = hub.home.counts.topics_full;
+    counters.topics_forgotten = hub.home.counts.topics_forgotten;
     counters.published = hub.published;
 }

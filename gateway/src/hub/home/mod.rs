@@ -34,6 +34,9 @@ use crate::names::{Address, Name, TopicRule};
 /// Bytes of messages that one who comes back is told at once, and one message more.
 const RECOVERED_AT_ONCE: u64 = 24 << 10;
 
+/// How many topics are looked at to find one that gives way.
+const YIELDING_AT_ONCE: usize = 64;
+
 /// The bounds of what a home keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HomeBounds {
@@ -68,6 +71,8 @@ pub(crate) struct HomeCounts {
     pub(crate) presence_full: u64,
     /// Topics that could not come to be.
     pub(crate) topics_full: u64,
+    /// Topics that nobody was on, and whose history went before its time for another topic.
+    pub(crate) topics_forgotten: u64,
     /// Joins and leaves that were told as counts, because many are present.
     pub(crate) presence_counted: u64,
     /// Messages that were not published once more.
@@ -118,6 +123,8 @@ pub(crate) struct Home {
     memory: Arc<MessageMemory>,
     /// Where to look for old history next.
     expiring: usize,
+    /// Where to look next for a topic that gives way.
+    yielding: usize,
     /// Drawn for the shard; each topic gets another.
     next_epoch: u32,
     /// What was published with a key.
@@ -164,6 +171,7 @@ impl Home {
             crowded: SlotSet::new(bounds.topics),
             memory,
             expiring: 0,
+            yielding: 0,
             next_epoch: epoch,
             repeats: Repeats::new(bounds.idempotency_keys, bounds.idempotency_age),
             counts: HomeCounts::default(),
@@ -346,7 +354,7 @@ impl Home {
         if !subscribes && rule.history == 0 {
             return Ok(u32::MAX);
         }
-        if self.topics() >= self.bounds.topics {
+        if self.topics() >= self.bounds.topics && !self.forget_an_unheard_topic() {
             self.counts.topics_full += 1;
             return Err(NotDone::Full);
         }
@@ -362,6 +370,29 @@ impl Home {
         let topics = &self.topics;
         self.by_name.insert_unique(hash, index, |index| topics[*index as usize].hash);
         Ok(index)
+    }
+
+    /// Makes room for a topic: of some topics that nobody is on, of which there is only history, the
+    /// one goes on which nothing was published for longest. So whoever publishes on ever more
+    /// topics keeps nobody from subscribing. Returns whether there was one.
+    fn forget_an_unheard_topic(&mut self) -> bool {
+        let mut found: Option<(Duration, u32)> = None;
+        for _ in 0..YIELDING_AT_ONCE.min(self.used) {
+            self.yielding = if self.yielding + 1 < self.used { self.yielding + 1 } else { 0 };
+            let Some(topic) = self.topics.get(self.yielding) else { continue };
+            let Some(at) = topic.unheard_since() else { continue };
+            if found.is_none_or(|(oldest, _)| at < oldest) {
+                found = Some((at, self.yielding as u32));
+            }
+        }
+        let Some((_, index)) = found else { return false };
+        let extra = self.topics[index as usize].extra.as_deref_mut();
+        if let Some(Extra { history: Some(history), .. }) = extra {
+            self.held.change(history, History::clear);
+        }
+        self.drop_if_idle(index);
+        self.counts.topics_forgotten += 1;
+        true
     }
 
     /// Epochs of one start differ; those of two starts differ but for chance.

@@ -1,6 +1,7 @@
 //! One topic: who is interested in it, and what is kept of it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use smallvec::SmallVec;
 
@@ -55,6 +56,15 @@ impl Topic {
         shards.dedup();
         let connections = self.interest.iter().map(|one| u64::from(one.count)).sum();
         Subscribers { shards, connections }
+    }
+
+    /// When something was published last, by the shard's clock, if all that there is of the topic is
+    /// its history.
+    pub(super) fn unheard_since(&self) -> Option<Duration> {
+        let Extra { history, members, .. } = self.extra.as_deref()?;
+        let is_alone =
+            self.interest.is_empty() && members.as_ref().is_none_or(|members| members.len() == 0);
+        if is_alone { history.as_ref()?.last_at() } else { None }
     }
 
     /// The forms in which some subscriber wants messages, each once.
