@@ -5,6 +5,7 @@ mod manager;
 mod manual;
 mod signals;
 
+use std::fmt;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::process::ExitCode;
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> Result<(), Failure> {
     if let Some(what) = arguments.print {
-        return manual::print(what, &mut io::stdout()).map_err(failed);
+        return heard(manual::print(what, &mut io::stdout()));
     }
     // While there is no other thread.
     let passed = kernel::take_passed()
@@ -79,6 +80,20 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     serve(gateway, signals, &manager)
 }
 
+/// Says it on stdout.
+fn tell(what: fmt::Arguments<'_>) -> Result<(), Failure> {
+    heard(io::stdout().write_fmt(what))
+}
+
+/// What came of saying something on stdout. Who has closed its other end, as `head` does, has heard
+/// enough, and the exit code is for what was found.
+fn heard(said: io::Result<()>) -> Result<(), Failure> {
+    match said {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(failed(error)),
+        _ => Ok(()),
+    }
+}
+
 /// Says what the log of a start would warn of.
 fn warn(config: &Config) {
     for doubt in config.doubts().into_iter().chain(gateway::doubts_here(config.clone())) {
@@ -94,9 +109,9 @@ fn understood(config: &Config) -> String {
 
 fn check(config: Config) -> Result<(), Failure> {
     let limit = config.memory.limit();
-    writeln!(io::stdout(), "{}", understood(&config)).map_err(failed)?;
+    tell(format_args!("{}\n", understood(&config)))?;
     let bill = gateway::bill_here(config).map_err(failed)?;
-    write!(io::stdout(), "{bill}").map_err(failed)?;
+    tell(format_args!("{bill}"))?;
     bill.check(limit).map_err(failed)
 }
 
@@ -105,16 +120,15 @@ fn check_machine(config: Config, passed: Vec<OwnedFd>) -> Result<(), Failure> {
     let (understood, driver) = (understood(&config), gateway::driver_here(&config));
     let bill = Gateway::rehearse_on(config, passed).map_err(not_started)?;
     let summary = bill.summary();
-    let said = format!("{understood}driver: {driver}\n\n{bill}\nit would start: {summary}\n");
-    write!(io::stdout(), "{said}").map_err(failed)
+    tell(format_args!("{understood}driver: {driver}\n\n{bill}\nit would start: {summary}\n"))
 }
 
 /// Says what of the machine is in the way of so many connections.
 fn examine(config: &Config, connections: Option<u64>) -> Result<(), Failure> {
     let diagnosis = doctor::examine(config, connections).map_err(wrong)?;
-    write!(io::stdout(), "{diagnosis}").map_err(failed)?;
+    tell(format_args!("{diagnosis}"))?;
     match diagnosis.short() {
-        0 => writeln!(io::stdout(), "{}", diagnosis.verdict()).map_err(failed),
+        0 => tell(format_args!("{}\n", diagnosis.verdict())),
         _ => Err(failed(diagnosis.verdict())),
     }
 }

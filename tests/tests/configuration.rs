@@ -108,6 +108,21 @@ fn a_check_shows_the_bill_and_listens_nowhere() {
     assert!(!exited.stdout.contains("listening"), "{}", exited.stdout);
 }
 
+/// A program that starts another whose stdout nobody reads any more.
+const UNREAD: [&str; 3] = ["bash", "-c", "exec 3> >(:); wait $!; exec \"$0\" \"$@\" >&3"];
+
+#[test]
+fn who_reads_only_the_beginning_changes_no_verdict() {
+    for (config, code) in [("shards = 3", 0), ("memory = \"16MiB\"", 1)] {
+        let launch = Launch::new().choosing().config(config).under(&UNREAD);
+        let exited = launch.argument("--check").run();
+        assert_eq!(exited.code, Some(code), "{config}: {exited:?}");
+        assert!(!exited.stderr.contains("Broken pipe"), "{exited:?}");
+    }
+    let exited = Launch::new().under(&UNREAD).argument("--print=man").run();
+    assert_eq!((exited.code, &exited.stderr[..]), (Some(0), ""), "{exited:?}");
+}
+
 /// A program that starts another with 64 open files at most.
 const FEW_FILES: [&str; 3] = ["sh", "-c", "ulimit -n 64 && exec \"$0\" \"$@\""];
 
