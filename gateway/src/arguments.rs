@@ -12,7 +12,7 @@ use crate::manual::Printed;
 
 /// Command lines, and what they do.
 pub const EXAMPLES: &str = "\
-\x20 tidegate                                 the built-in page and /echo on 127.0.0.1:8080
+\x20 tidegate                                 a page, /echo and /rooms/… on 127.0.0.1:8080
   tidegate --listen 0.0.0.0:80 --shards 4  the same for everyone, on four shards
   tidegate --config /etc/tidegate.toml     what the file says
   tidegate --config new.toml --check       whether it may, and how much memory it may take

@@ -145,6 +145,19 @@ fn who_is_disconnected_from_outside_or_by_a_drain_is_told_of_as_that() {
     peer.frame(&Frame::close(4001, ""));
     let id_field = format!("id={id}");
     gateway.expect_log(&[&id_field, "closed", "user=\"ada\"", "code=4001", "reason=\"admin\""]);
+    let end = format!(
+        "\"connection\":\"{id}\",\"route\":\"/rooms/{{room}}\",\"address\":\"{}\",\"user\":\"ada\",\
+         \"reason\":\"admin\",\"code\":4001,\"by_peer\":false,\"seconds\":",
+        peer.address()
+    );
+    for query in ["user=ada", "reason=admin&address=127.0.0.1", "limit=1"] {
+        let ends = ask(&gateway, "GET", &format!("/v1/ends?{query}"), "");
+        assert!(ends.contains(&end), "{query}: {ends}");
+    }
+    let ends = ask(&gateway, "GET", "/v1/ends?user=bob", "");
+    assert!(ends.ends_with("{\"ends\":[]}"), "{ends}");
+    let wrong = ask(&gateway, "GET", "/v1/ends?reason=boredom", "");
+    assert!(wrong.starts_with("HTTP/1.1 400") && wrong.contains("slow_peer"), "{wrong}");
     let mut peer = Peer::open(&gateway, "/echo");
     let who = format!("peer={}", peer.address());
     peer.echo("hello");
@@ -156,6 +169,49 @@ fn who_is_disconnected_from_outside_or_by_a_drain_is_told_of_as_that() {
         assert!(line.contains(fact), "{fact}: {line}");
     }
     assert_eq!(gateway.wait().code, Some(0));
+}
+
+/// Who is traced is told of frame by frame, and nobody else is; what is in them is not told.
+#[test]
+fn the_frames_of_one_connection_are_told_of_while_somebody_wants_that() {
+    let gateway = Gateway::with_admin(CONFIG);
+    let mut other = Peer::open(&gateway, "/rooms/a?user=bob");
+    let mut peer = Peer::open(&gateway, "/rooms/a?user=ada");
+    let line = gateway.expect_log(&["opened", "user=\"ada\""]);
+    let id = line.split_once(" id=").expect("an id").1.split(' ').next().expect("an id");
+    let traced = |seconds: u32| {
+        let body = format!("{{\"connection\": \"{id}\", \"seconds\": {seconds}}}");
+        ask(&gateway, "POST", "/v1/trace", &body)
+    };
+    assert!(traced(0).starts_with("HTTP/1.1 400") && traced(601).starts_with("HTTP/1.1 400"));
+    let answer = traced(600);
+    assert!(answer.ends_with("{\"connections\":1}"), "{answer}");
+    gateway.expect_log(&["tidegate::admin", "/v1/trace", &format!("connection {id}")]);
+    let publish = "{\"target\": {\"topic\": \"rooms/a\"}, \"text\": \"secret\"}";
+    assert!(ask(&gateway, "POST", "/v1/publish", publish).starts_with("HTTP/1.1 200"));
+    other.expect_text("secret");
+    peer.expect_text("secret");
+    peer.frame(&Frame::ping("12345"));
+    peer.expect(&Frame::pong("12345"));
+    let whose = format!("id=\"{id}\"");
+    for line in [
+        "way=\"out\" kind=\"published\" messages=1 bytes=8",
+        "way=\"in\" kind=\"ping\" length=5",
+        "way=\"out\" kind=\"pong\" fin=true compressed=false length=5",
+    ] {
+        gateway.expect_log(&["tidegate::frames", &whose, line]);
+    }
+    peer.text("not allowed here");
+    assert!(peer.expect_close(1008).starts_with("not_allowed"));
+    let said = "way=\"in\" kind=\"text\" part=\"whole\" compressed=false length=16";
+    gateway.expect_log(&["tidegate::frames", &whose, said]);
+    gateway.expect_log(&["tidegate::frames", &whose, "way=\"out\" kind=\"close\" fin=true"]);
+    drop((peer, other));
+    let log = gateway.log();
+    let mut lines = log.lines().filter(|line| line.contains("tidegate::frames"));
+    assert!(lines.all(|line| line.contains(&whose)), "{log}");
+    assert!(!log.contains("secret") && !log.contains("not allowed here"), "{log}");
+    wait_until("it is gone", || traced(5).starts_with("HTTP/1.1 410").then_some(()));
 }
 
 #[test]

@@ -62,6 +62,8 @@ pub enum Owner {
     Accounts,
     /// Why connections end that have yet to.
     EndReasons,
+    /// The last connections that have ended.
+    LastEnds,
     /// What inflates.
     Decompressor,
     /// What deflates.
@@ -148,6 +150,7 @@ impl Owner {
             Self::PeerAddresses => "peer addresses",
             Self::Accounts => "accounts for the log",
             Self::EndReasons => "reasons of ends",
+            Self::LastEnds => "last ends",
             Self::Decompressor => "decompressor",
             Self::Compressors => "compressors",
             Self::Listeners => "listeners and accepts",

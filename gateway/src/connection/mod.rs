@@ -6,6 +6,7 @@ mod output;
 mod payload;
 mod record;
 mod states;
+mod trace;
 
 pub use outbox::{
     BLOCK_MIN, Backlog, Bound, CLOSE_RESERVE, FrameId, Frames, KEPT, LeftOut, NO_KEY, NextSend,
@@ -18,3 +19,4 @@ pub use record::{
     Undecided, WebSocket,
 };
 pub use states::{AfterFlush, Poll, Reading, States, Writing};
+pub use trace::Trace;

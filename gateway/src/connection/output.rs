@@ -12,6 +12,7 @@ use super::outbox::{Backlog, CLOSE_RESERVE};
 use super::payload::Payload;
 use super::record::Connection;
 use super::states::States;
+use super::trace::Trace;
 use crate::kernel::{AreaName, Span};
 use crate::memory::{Full, Pool, Share};
 
@@ -51,6 +52,8 @@ pub struct Output<'a> {
     /// What is sent is sealed first, from where it is: not from staging memory, into which it is
     /// sealed.
     pub seals: bool,
+    /// The log tells of its frames.
+    pub trace: Option<&'a Trace>,
 }
 
 impl Output<'_> {
@@ -70,6 +73,9 @@ impl Output<'_> {
             OpCode::Ping | OpCode::Pong => CLOSE_RESERVE,
             OpCode::Continuation | OpCode::Text | OpCode::Binary => CONTROL_RESERVE,
         };
+        if let Some(trace) = self.trace {
+            trace.said(header, payload.len());
+        }
         self.add(&head[..length], payload, reserve)
     }
 
@@ -354,6 +360,7 @@ mod tests {
         memory.bytes_mut(span).copy_from_slice(buffer);
         let mut output = Output {
             seals: false,
+            trace: None,
             connection,
             pool: Pool { blocks: &mut blocks, memory: &mut memory },
             buffer: Some(span),

@@ -1,6 +1,8 @@
 //! Connections: who is there, and closing them.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::Response;
@@ -24,6 +26,11 @@ use crate::hub::{ConnectionFilter, ConnectionInfo, Errand, Outcome, Target, Why}
 
 /// Bytes of a connection in a list, beside its texts.
 const BYTES: usize = 420;
+
+/// For how many seconds a connection may be traced.
+const TRACED: RangeInclusive<u64> = 1..=600;
+/// For how many it is if nothing is said.
+const TRACED_BY_DEFAULT: u64 = 60;
 
 /// Which connections to tell about.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -201,6 +208,46 @@ pub(super) async fn disconnect(
     let concerning = Concerning::target(&target);
     let order = order(target, code, reason.as_deref())?;
     Ok((Extension(concerning), done(control.shards.ask(order).await?)?))
+}
+
+/// Which connection to trace, and for how long.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct TraceRequest {
+    /// Its id.
+    connection: String,
+    /// For how many seconds, 1 to 600; 60 if it is left out.
+    #[schema(minimum = 1, maximum = 600)]
+    seconds: Option<u64>,
+}
+
+/// Tells in the log of each frame of a connection for a while.
+///
+/// A line of the target `tidegate::frames` has its kind and length, and nothing of what is in it; a
+/// trace has 10,000 lines at most. Of each shard eight connections are traced at once: for one more
+/// the one goes that would end first.
+#[utoipa::path(
+    post, path = "/v1/trace", tag = "connections", request_body = TraceRequest,
+    responses(
+        (status = 200, description = "The log tells of it", body = DoneAnswer),
+        (status = "4XX", description = "It is gone, or a parameter is wrong", body = ErrorBody),
+        (status = "5XX", description = "Not done, or after `no_answer` maybe later: try again",
+            body = ErrorBody),
+    )
+)]
+pub(super) async fn trace(
+    State(control): State<Shared>,
+    Json(request): Json<TraceRequest>,
+) -> Result<(Extension<Concerning>, Answered<DoneAnswer>), Error> {
+    let TraceRequest { connection, seconds } = request.value;
+    let id = whom::connection_id(&connection)?;
+    let seconds = seconds.unwrap_or(TRACED_BY_DEFAULT);
+    if !TRACED.contains(&seconds) {
+        return Err(Error::invalid(format!("`seconds` must be 1 to 600, is {seconds}")));
+    }
+    let concerning = Concerning::target(&Target::Connection(id));
+    let errand = Errand::Trace(id, Duration::from_secs(seconds));
+    Ok((Extension(concerning), done(control.shards.ask(errand).await?)?))
 }
 
 /// What the hub knows of a connection.

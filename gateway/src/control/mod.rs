@@ -18,6 +18,7 @@ mod chunks;
 mod clock;
 mod connections;
 mod cursor;
+mod ends;
 mod error;
 mod exposition;
 mod gate;

@@ -6,7 +6,7 @@ use utoipa::{Modify, OpenApi};
 
 use super::error::ErrorBody;
 use super::{
-    aws, connections, exposition, health, overview, publish, recent, subscriptions, topics,
+    aws, connections, ends, exposition, health, overview, publish, recent, subscriptions, topics,
 };
 
 #[derive(OpenApi)]
@@ -36,6 +36,8 @@ use super::{
         connections::show,
         connections::close,
         connections::disconnect,
+        connections::trace,
+        ends::list,
         topics::list,
         topics::show,
         topics::destroy,

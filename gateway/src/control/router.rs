@@ -13,7 +13,7 @@ use super::aws::AwsError;
 use super::error::Error;
 use super::tally::ErrorCode;
 use super::{
-    Shared, aws, connections, exposition, health, openapi, overview, page, publish, recent,
+    Shared, aws, connections, ends, exposition, health, openapi, overview, page, publish, recent,
     subscriptions, topics,
 };
 
@@ -34,6 +34,8 @@ pub(super) fn new(control: Shared) -> Router {
         .route("/v1/connections", get(connections::list))
         .route("/v1/connections/{id}", get(connections::show).delete(connections::close))
         .route("/v1/disconnect", post(connections::disconnect))
+        .route("/v1/trace", post(connections::trace))
+        .route("/v1/ends", get(ends::list))
         .route("/v1/topics", get(topics::list))
         .route("/v1/topics/{*topic}", get(topics::show).delete(topics::destroy))
         .route("/v1/presence", get(topics::presence))

@@ -11,8 +11,8 @@ use super::*;
 use crate::config::{Admin, BearerToken, HubLimits};
 use crate::gateway::{self, hub_settings};
 use crate::hub::{
-    Common, ConnectionInfo, Content, Errand, Excerpt, Identity, Kept, Message, NotDone, Outcome,
-    Presence, Present, Publication, Published, Seed, Target, TopicInfo,
+    Common, ConnectionInfo, Content, EndInfo, Errand, Excerpt, Identity, Kept, Message, NotDone,
+    Outcome, Peer, Presence, Present, Publication, Published, Seed, Target, TopicInfo,
 };
 use crate::kernel::Waker;
 use crate::mailbox;
@@ -149,6 +149,20 @@ fn connection(slot: u32) -> ConnectionInfo {
     }
 }
 
+fn end(at: u64) -> EndInfo {
+    EndInfo {
+        id: id(),
+        route: Some(1),
+        peer: Peer::Unknown,
+        user: Some(name("ada")),
+        reason: "slow_peer",
+        by_peer: false,
+        cause: None,
+        at: Duration::from_secs(at),
+        open_for: Some(Duration::from_millis(1500)),
+    }
+}
+
 fn topic() -> TopicInfo {
     TopicInfo {
         name: name("a/b"),
@@ -204,6 +218,13 @@ fn shard(errand: &Errand, common: &Common) -> Option<Outcome> {
         }
         Errand::Connections { from: 0, .. } => Outcome::Connections(vec![connection(0)], Some(1)),
         Errand::Connections { .. } => Outcome::Connections(vec![connection(5)], None),
+        Errand::Ends { filter, .. }
+            if filter.user.as_ref().is_none_or(|user| *user == name("ada")) =>
+        {
+            Outcome::Ends(vec![end(2), end(1)])
+        }
+        Errand::Ends { .. } => Outcome::Ends(Vec::new()),
+        Errand::Trace(other, _) if *other == id() => Outcome::Done(1),
         Errand::LargestTopics { from: 0 } => Outcome::Topics(vec![topic()], Some(4096)),
         Errand::LargestTopics { .. } => {
             Outcome::Topics(vec![TopicInfo { subscribers: 5, ..topic() }], None)
@@ -356,6 +377,30 @@ fn connections_are_told_about_and_closed() {
     let body = r#"{"target":{"user":"ada"},"code":3000}"#;
     fixture.expect(("POST", "/v1/disconnect", body), 200);
     fixture.expect(("POST", "/v1/disconnect", r#"{"target":{"user":"ada"},"code":1006}"#), 400);
+}
+
+#[test]
+fn ends_are_told_the_latest_first() {
+    let fixture = Fixture::new(&[], shard);
+    let answer = fixture.expect(("GET", "/v1/ends?user=ada&limit=3", ""), 200);
+    let ends = answer["ends"].as_array().unwrap();
+    let times: Vec<_> = ends.iter().map(|end| end["time"].as_str().unwrap()).collect();
+    // There are two shards, and both say the same.
+    let [first, second] = ["1970-01-01T00:00:02.000Z", "1970-01-01T00:00:01.000Z"];
+    assert_eq!(times, [first, first, second]);
+    let whole = json!({
+        "time": second, "connection": id().to_string(), "route": "/echo", "address": null,
+        "user": "ada", "reason": "slow_peer", "code": 1006, "by_peer": false, "seconds": 1.5,
+    });
+    assert_eq!(ends[2], whole);
+    let none = fixture.expect(("GET", "/v1/ends?user=bob", ""), 200);
+    assert_eq!(none, json!({ "ends": [] }));
+    for wrong in ["user=", "reason=boredom", "address=here", "limit=0", "since=1"] {
+        fixture.expect(("GET", &format!("/v1/ends?{wrong}"), ""), 400);
+    }
+    let id = id();
+    fixture.expect(("POST", "/v1/trace", &format!(r#"{{"connection":"{id}"}}"#)), 200);
+    fixture.expect(("POST", "/v1/trace", r#"{"connection":"x"}"#), 400);
 }
 
 #[test]

@@ -166,7 +166,10 @@ impl Hub {
             | Errand::History { .. }) => {
                 reply.say(AtHome { hub: self, moment, encode_once }.answer(errand));
             }
-            errand @ (Errand::Connection(_) | Errand::Connections { .. }) => {
+            errand @ (Errand::Connection(_)
+            | Errand::Connections { .. }
+            | Errand::Ends { .. }
+            | Errand::Trace(..)) => {
                 return Some(Duty::Tell(Box::new(Ask { errand, reply })));
             }
         }

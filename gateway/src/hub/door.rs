@@ -223,7 +223,7 @@ impl Door {
     /// that asks again for that goes round for ever. Only where a shard's thread panics is a
     /// `reply` that waits there dropped without being called.
     ///
-    /// [`Errand::Connections`], [`Errand::Topics`] and [`Errand::LargestTopics`] are for
+    /// [`Errand::Connections`], [`Errand::Ends`], [`Errand::Topics`] and [`Errand::LargestTopics`] are for
     /// [`Door::ask_shard`], and go to the first shard here.
     pub fn ask(&self, errand: Errand, reply: impl FnOnce(Outcome) + Send + 'static) {
         match self.whom(&errand) {
@@ -297,16 +297,19 @@ impl Door {
                 Target::Topic(name) => Ok(self.home(name)),
                 Target::All => Ok(0),
             },
-            Errand::Connection(id) | Errand::Tell(id, _) => self.shard_of(*id),
+            Errand::Connection(id) | Errand::Tell(id, _) | Errand::Trace(id, _) => {
+                self.shard_of(*id)
+            }
             Errand::Found(ticket, _) => self.shard_of(ticket.connection),
             Errand::DestroyTopic(topic)
             | Errand::PublishOnce(topic, ..)
             | Errand::Topic(topic)
             | Errand::Presence { topic, .. }
             | Errand::History { topic, .. } => Ok(self.home(topic)),
-            Errand::Connections { .. } | Errand::Topics { .. } | Errand::LargestTopics { .. } => {
-                Ok(0)
-            }
+            Errand::Connections { .. }
+            | Errand::Ends { .. }
+            | Errand::Topics { .. }
+            | Errand::LargestTopics { .. } => Ok(0),
         }
     }
 

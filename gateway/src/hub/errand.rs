@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Finding, Message, NotDone, Past, Publication, Why};
+use super::{Cause, Finding, Message, NotDone, Past, Publication, Why};
 pub use crate::kernel::Peer;
 use crate::kernel::Slot;
 use crate::names::{ConnectionId, Name, Position, Ticket};
@@ -51,6 +51,10 @@ pub enum Errand {
     Found(Ticket, Finding),
     /// Tell about a connection. Answered by [`Outcome::Connection`].
     Connection(ConnectionId),
+    /// Tell in the log of each frame of a WebSocket connection, for so long, and what kind it is of
+    /// and how long: nothing of what is in it. Of each shard eight at once: for one more the one
+    /// goes that would end first. Answered by [`Outcome::Done`].
+    Trace(ConnectionId, Duration),
     /// Tell about connections of this shard, from this slot on. Answered by
     /// [`Outcome::Connections`].
     Connections {
@@ -58,6 +62,14 @@ pub enum Errand {
         from: Slot,
         /// Which ones.
         filter: ConnectionFilter,
+        /// The most to tell about.
+        limit: usize,
+    },
+    /// Tell about the last connections of this shard that have ended, the latest first. Answered by
+    /// [`Outcome::Ends`].
+    Ends {
+        /// Which ones.
+        filter: EndFilter,
         /// The most to tell about.
         limit: usize,
     },
@@ -123,6 +135,17 @@ pub struct ConnectionFilter {
     pub address: Option<IpAddr>,
 }
 
+/// Which ends of connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EndFilter {
+    /// Only of this user's connections.
+    pub user: Option<Name>,
+    /// Only of those from this address.
+    pub address: Option<IpAddr>,
+    /// Only those for this reason, in the word that the log has for it.
+    pub reason: Option<&'static str>,
+}
+
 /// What is answered.
 #[derive(Debug)]
 pub enum Outcome {
@@ -138,6 +161,8 @@ pub enum Outcome {
     Connection(Box<ConnectionInfo>),
     /// Connections, and the slot to go on from; `None` if these were the last.
     Connections(Vec<ConnectionInfo>, Option<Slot>),
+    /// Connections that have ended, the latest first.
+    Ends(Vec<EndInfo>),
     /// Topics, and where to go on from; `None` if these were the last.
     Topics(Vec<TopicInfo>, Option<u32>),
     /// Who is on the topic.
@@ -183,6 +208,29 @@ pub struct ConnectionInfo {
     pub backlog: u32,
     /// What was heard and said on it, where its listener logs.
     pub account: Option<AccountInfo>,
+}
+
+/// A connection that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EndInfo {
+    /// Its id.
+    pub id: ConnectionId,
+    /// The index of its route in the configuration.
+    pub route: Option<u16>,
+    /// The peer, where it is kept: on routes of the hub, and where a listener logs.
+    pub peer: Peer,
+    /// The user.
+    pub user: Option<Name>,
+    /// Why, in the word that the log has for it.
+    pub reason: &'static str,
+    /// The peer began it.
+    pub by_peer: bool,
+    /// What its last word said, if there was one.
+    pub cause: Option<Cause>,
+    /// When, counted from 1970.
+    pub at: Duration,
+    /// How long it was open, where that is kept, likewise.
+    pub open_for: Option<Duration>,
 }
 
 /// What was heard and said on a connection.

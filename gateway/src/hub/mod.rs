@@ -50,8 +50,8 @@ pub(crate) use door::Reply;
 #[doc(hidden)]
 pub use door::{Common, Seed};
 pub use errand::{
-    AccountInfo, ConnectionFilter, ConnectionInfo, Errand, Excerpt, Kept, Outcome, Peer, Presence,
-    Present, Published, Target, TopicInfo,
+    AccountInfo, ConnectionFilter, ConnectionInfo, EndFilter, EndInfo, Errand, Excerpt, Kept,
+    Outcome, Peer, Presence, Present, Published, Target, TopicInfo,
 };
 pub use finding::Finding;
 pub use message::{Author, Message, MessageMemory, NotDone, Publication};

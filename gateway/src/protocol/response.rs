@@ -368,6 +368,7 @@ mod tests {
             sending_reserve: 0,
             spot: Spot::Nothing,
             seals: false,
+            trace: None,
         };
         let (left, said, is_over, is_broken) = (None, 0, false, false);
         what(Sink { output: &mut output, left, said, is_over, is_broken }, taken);

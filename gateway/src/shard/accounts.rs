@@ -72,6 +72,11 @@ impl Accounts {
         }
     }
 
+    /// When the connection has opened, by the shard's clock, if it has an account.
+    pub(super) fn opened_at(&self, slot: Slot) -> Option<Duration> {
+        self.by_slot.get(slot).map(|account| account.opened_at)
+    }
+
     /// Why the connection has ended, if that was decided here.
     pub(super) fn take_reason(&mut self, slot: Slot) -> Option<EndReason> {
         self.reasons.remove(slot)

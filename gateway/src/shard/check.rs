@@ -89,6 +89,7 @@ impl<R: Ring> Shard<R> {
             && self.connections.services.sources.is_empty()
             && self.connections.peers.is_empty()
             && self.connections.accounts.is_empty()
+            && self.connections.traces.is_empty()
             && self.connections.sockets.batch.is_empty()
             && self.deliveries.is_empty()
             && self.connections.hub.recoveries.len() == 0

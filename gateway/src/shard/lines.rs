@@ -2,6 +2,7 @@
 
 use super::accounts::Accounts;
 use super::connections::Failed;
+use super::ends::LastEnds;
 use super::halves::Halves;
 use super::sockets::batch::BatchSend;
 use super::sockets::put_off::PutOff;
@@ -102,6 +103,7 @@ fn fixed(config: &Config) -> Vec<Line> {
             accounts(config),
             &["limits.connections", "`log` of the listeners"],
         ),
+        Line::new(Owner::LastEnds, LastEnds::BYTES as u64, &[]),
         Line::new(Owner::Decompressor, (Inflater::HEAP_BYTES + PIECE) as u64, &[]),
         Line::new(Owner::Listeners, listeners, &["the number of listeners"]),
         Line::new(Owner::Routes, routes, &["the number of routes"]),

@@ -17,6 +17,7 @@ mod deciding;
 mod deliveries;
 mod details;
 mod draining;
+mod ends;
 mod expiry;
 mod fanout;
 mod halves;
@@ -34,6 +35,7 @@ mod sockets;
 mod stalled;
 mod table;
 mod telling;
+mod traces;
 mod vitals;
 
 use std::io;
@@ -353,6 +355,7 @@ impl<R: Ring> Shard<R> {
         }
         self.connections.hub.tick(now);
         self.connections.refusals.tick();
+        self.connections.traces.tick(now);
         self.accepting.retry_accepting(&mut self.connections);
         self.drain_portion()?;
         self.publish();

@@ -8,6 +8,7 @@ use super::connections::Connections;
 use crate::connection::deadlines::TICK;
 use crate::hub::{Ask, ConnectionFilter, ConnectionInfo, Errand, NotDone, Outcome};
 use crate::kernel::{Peer, Ring, Slot};
+use crate::names::ConnectionId;
 
 /// The most slots that are looked at for one answer: what is told is told in one turn of the loop.
 const LOOKED_AT: u32 = 1024;
@@ -34,9 +35,23 @@ impl<R: Ring> Telling<'_, R> {
             Errand::Connections { from, filter, limit } => {
                 self.list_connections(from, &filter, limit)
             }
+            Errand::Trace(id, time) => self.trace(id, time),
+            Errand::Ends { filter, limit } => {
+                Outcome::Ends(self.connections.ends.last(&filter, limit))
+            }
             _ => Outcome::NotDone(NotDone::Unknown),
         };
         ask.reply.say(answer);
+    }
+
+    /// The log tells of the frames of a connection from now on.
+    fn trace(&mut self, id: ConnectionId, time: Duration) -> Outcome {
+        let Some(slot) = self.connections.slot_of(id) else {
+            return Outcome::NotDone(NotDone::Gone);
+        };
+        let until = self.connections.sockets.ring.now() + time;
+        self.connections.traces.begin(slot, id.to_string(), until);
+        Outcome::Done(1)
     }
 
     fn list_connections(&self, from: Slot, filter: &ConnectionFilter, limit: usize) -> Outcome {

@@ -78,12 +78,15 @@ pub fn gathered(turn: &mut Turn<'_>, block: BlockId, count: u32) {
         return;
     }
     let rules = rules(turn);
-    let Output { connection, pool, .. } = &mut turn.work.output;
+    let Output { connection, pool, trace, .. } = &mut turn.work.output;
     let received = pool.blocks.room(block).part(0, count);
     let input = pool.memory.bytes_mut(received);
     match state(connection).receiver.handle_input(input, &mut 0, &rules) {
         // The receive asked for no more than the rest of the frame, so it is one piece.
         Ok(Decoded::Piece(piece)) => {
+            if let Some(trace) = trace {
+                trace.heard(piece.kind, piece.part, piece.compressed, count);
+            }
             pool.blocks.extend(block, count);
             if piece.part.is_last() {
                 finish_gathered(turn, block, &piece);
@@ -110,6 +113,9 @@ pub(super) fn wants(turn: &mut Turn<'_>) -> Wants {
 
 fn piece(turn: &mut Turn<'_>, piece: &MessagePiece, received: Span) {
     let span = received.part(piece.start as u32, piece.end as u32);
+    if let Some(trace) = turn.work.output.trace {
+        trace.heard(piece.kind, piece.part, piece.compressed, span.length);
+    }
     if !piece.compressed && wants(turn) == Wants::Pieces {
         return deliver(turn, Piece::new(piece.kind, piece.part, span));
     }
@@ -180,6 +186,9 @@ fn control(turn: &mut Turn<'_>, control: &ControlPiece, received: Span) {
 }
 
 fn whole_control(turn: &mut Turn<'_>, opcode: OpCode, payload: Span) {
+    if let Some(trace) = turn.work.output.trace {
+        trace.heard_control(opcode, payload.length);
+    }
     match opcode {
         // RFC 6455 section 5.5.2: "Upon receipt of a Ping frame, an endpoint MUST send a Pong
         // frame in response, unless it already received a Close frame." Section 5.5.3: it

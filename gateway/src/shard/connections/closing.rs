@@ -51,7 +51,9 @@ impl<R: Ring> Connections<R> {
         let id = self.hub.id_at(address);
         let reason = self.accounts.take_reason(slot).unwrap_or(reason);
         self.vitals.ended(reason);
-        log::ended(self, slot, id, HowEnded { end, reason });
+        let how = HowEnded { end, reason };
+        log::keep(self, slot, id, &how);
+        log::ended(self, slot, id, how);
         self.sockets.counters.connections_open -= 1;
         self.hub.ended(address);
         let now = self.sockets.ring.now();
@@ -167,6 +169,7 @@ impl<R: Ring> Connections<R> {
         self.sockets.outbox(slot).clear();
         self.details.forget(slot);
         self.accounts.forget(slot);
+        self.traces.end(slot);
         self.sockets.ring.push(Operation::Close { slot });
         self.peers.has_closed(slot, self.sockets.profile(slot));
         let Connection { service, profile, .. } = self.sockets.table[slot];

@@ -1,7 +1,8 @@
 //! What the log says of connections whose listeners log.
 
 use super::Connections;
-use crate::kernel::{Ring, Slot};
+use crate::hub::EndInfo;
+use crate::kernel::{Peer, Ring, Slot};
 use crate::names::{ConnectionId, Name};
 use crate::protocol::end_reason::EndReason;
 use crate::protocol::turn::Opened;
@@ -29,6 +30,31 @@ pub(super) fn opened<R: Ring>(connections: &mut Connections<R>, slot: Slot, open
     };
     let path = opened.path.as_deref();
     protocol::log_opened(&connections.sockets.table[slot].spoken, who, path);
+}
+
+/// Keeps that a connection has ended, and why.
+pub(super) fn keep<R: Ring>(
+    connections: &mut Connections<R>,
+    slot: Slot,
+    id: ConnectionId,
+    how: &HowEnded,
+) {
+    let moment = connections.sockets.moment();
+    let (kept, opened_at) = connections.details.get(slot).unzip();
+    let opened_at = opened_at.or_else(|| connections.accounts.opened_at(slot));
+    let peer = kept.or_else(|| connections.peers.get(slot)).unwrap_or(Peer::Unknown);
+    let end = EndInfo {
+        id,
+        route: connections.service(slot).number,
+        peer,
+        user: connections.hub.user(slot),
+        reason: how.reason.name(),
+        by_peer: how.end.by_peer,
+        cause: how.end.cause,
+        at: moment.calendar,
+        open_for: opened_at.map(|at| moment.now.saturating_sub(at)),
+    };
+    connections.ends.keep(end);
 }
 
 /// Says that a connection has ended, and closes its account.

@@ -23,9 +23,11 @@ use crate::shard::Assembly;
 use crate::shard::accounts::Accounts;
 use crate::shard::details::Details;
 use crate::shard::draining::Drain;
+use crate::shard::ends::LastEnds;
 use crate::shard::peers::Peers;
 use crate::shard::refusals::Refusals;
 use crate::shard::sockets::Sockets;
+use crate::shard::traces::Traces;
 use crate::shard::vitals::Vitals;
 
 /// A shard that is full says so again after so long.
@@ -54,6 +56,10 @@ pub(super) struct Connections<R> {
     /// The addresses of peers whose listener logs.
     pub(super) peers: Peers,
     pub(super) accounts: Accounts,
+    /// Those that have ended.
+    pub(super) ends: LastEnds,
+    /// Those whose frames the log tells of.
+    pub(super) traces: Traces,
     /// How much the log says of requests that are refused.
     pub(super) refusals: Refusals,
     pub(super) vitals: Vitals,
@@ -89,6 +95,8 @@ impl<R: Ring> Connections<R> {
             details: Details::new(),
             peers: Peers::default(),
             accounts: Accounts::default(),
+            ends: LastEnds::default(),
+            traces: Traces::default(),
             refusals: Refusals::new(),
             vitals: Vitals::default(),
             failed: Vec::new(),
@@ -130,6 +138,7 @@ impl<R: Ring> Connections<R> {
             sending_reserve,
             spot: Spot::Nothing,
             seals,
+            trace: self.traces.of(slot),
         };
         let (compressor, hub) = (&mut self.compressor, &mut self.hub);
         let said = Said::default();

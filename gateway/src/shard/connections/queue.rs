@@ -72,6 +72,9 @@ impl<R: Ring> Connections<R> {
         }
         self.sockets.counters.deliveries += u64::from(offer.messages);
         self.accounts.delivered(slot, offer.messages, offer.span.length);
+        if let Some(trace) = self.traces.of(slot) {
+            trace.delivered(offer.messages, offer.span.length);
+        }
         Delivered::Taken
     }
 
