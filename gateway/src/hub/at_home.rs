@@ -54,15 +54,15 @@ impl AtHome<'_> {
         match errand {
             Errand::Publish(Target::Topic(name), publication) => self.published(&name, publication),
             Errand::PublishOnce(name, publication, key) => {
-                let key = common.repeat_key(&name, publication.from.as_ref(), &key);
-                if let Some(before) = home.repeats.find(key, now) {
+                let one = common.repeatable(&name, publication.from.as_ref(), &key);
+                if let Some(before) = home.repeats.find(one.key, now) {
                     home.counts.repeats += 1;
                     return Outcome::Published(before);
                 }
                 let outcome = self.published(&name, publication);
                 if let Outcome::Published(published) = outcome {
                     let home = &mut self.hub.home;
-                    let is_early = home.repeats.keep(key, published, now);
+                    let is_early = home.repeats.keep(one, published, now);
                     home.counts.repeats_forgotten += u64::from(is_early);
                 }
                 outcome

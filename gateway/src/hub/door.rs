@@ -13,7 +13,7 @@ use siphasher::sip128::{self, Hasher128};
 use super::mail::{Ask, Mail};
 use super::{
     Author, Content, Errand, Finding, Hashed, Identity, Message, MessageMemory, NotDone, Outcome,
-    RepeatKey, Settings, Target,
+    Repeatable, Settings, Target,
 };
 use crate::mailbox::{Entrance, Unsent};
 use crate::names::{Address, ConnectionId, Name, Node, Ticket};
@@ -117,12 +117,15 @@ impl Common {
         hasher.finish()
     }
 
-    /// What an idempotency key goes by: with the topic, and whose it is.
-    pub(crate) fn repeat_key(&self, topic: &Name, from: Option<&Author>, key: &str) -> RepeatKey {
+    /// What an idempotency key goes by, with the topic and whose it is, and whose it is.
+    pub(crate) fn repeatable(&self, topic: &Name, from: Option<&Author>, key: &str) -> Repeatable {
         let Seed([one, other]) = self.seed;
+        let whose = (from.is_some(), from.and_then(Author::user));
         let mut hasher = sip128::SipHasher13::new_with_keys(one, other);
-        (topic.as_str(), from.is_some(), from.and_then(Author::user), key).hash(&mut hasher);
-        hasher.finish128().as_u128()
+        (topic.as_str(), whose, key).hash(&mut hasher);
+        let mut of_whom = SipHasher13::new_with_keys(one, other);
+        whose.hash(&mut of_whom);
+        Repeatable { key: hasher.finish128().as_u128(), whose: of_whom.finish() }
     }
 
     /// The hash of a topic, by its own hash, and a key.

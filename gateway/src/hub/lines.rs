@@ -82,7 +82,8 @@ pub(crate) fn lines(settings: &Settings, shards: usize) -> Vec<Line> {
         Line::new(
             Owner::Repeats,
             list(idempotency_keys.into(), Repeats::KEY_BYTES)
-                + hash_table(idempotency_keys, Repeats::PLACE_BYTES),
+                + hash_table(idempotency_keys, Repeats::PLACE_BYTES)
+                + hash_table(idempotency_keys, Repeats::HOLDER_BYTES),
             &["hub.idempotency_keys"],
         ),
         Line::new(Owner::Messages, settings.messages, &["hub.messages"]),

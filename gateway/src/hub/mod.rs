@@ -66,7 +66,7 @@ pub(crate) use arriving::Duty;
 pub(crate) use calendar::CalendarTime;
 pub(crate) use delivery::{Delivery, Issue, What, Who};
 pub(crate) use form::{EncodeOnce, Encoded, Form};
-pub(crate) use home::repeats::{RepeatKey, Repeats};
+pub(crate) use home::repeats::{Repeatable, Repeats};
 pub(crate) use home::{Home, HomeBounds};
 pub(crate) use lines::lines;
 pub(crate) use local::{Local, LocalBounds, Ongoing};

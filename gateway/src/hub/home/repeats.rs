@@ -2,46 +2,83 @@
 //!
 //! Who has published something and heard no answer cannot know whether it was published, and sends
 //! it again. The key says that it is the same. Of a key a hash of 128 bits is kept, whose seed
-//! nobody outside knows, and what was answered; for a time, and of a number of keys.
+//! nobody outside knows, and what was answered; for a time, and of a number of keys. When there are
+//! so many, who has more of them than its equal share loses its own oldest for the next.
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use hashbrown::HashTable;
+use slab::Slab;
 
 use crate::hub::Published;
 
 /// The hash of a key, with the topic and whose key it is.
 pub(crate) type RepeatKey = u128;
 
+/// A key that is about to be kept.
+#[derive(Clone, Copy)]
+pub(crate) struct Repeatable {
+    pub(crate) key: RepeatKey,
+    /// The hash of whose it is.
+    pub(crate) whose: u64,
+}
+
+/// No entry.
+const NONE: u32 = u32::MAX;
+
 /// What is kept of a key.
 struct RepeatEntry {
     key: RepeatKey,
     at: Duration,
     published: Published,
+    whose: u64,
+    /// The one before it, and the one behind it, of all.
+    older: u32,
+    newer: u32,
+    /// The one behind it of the same publisher.
+    next_own: u32,
+}
+
+/// Whose keys are kept.
+struct KeyHolder {
+    whose: u64,
+    /// How many: one at least.
+    count: u32,
+    oldest: u32,
+    newest: u32,
 }
 
 /// The keys of a home's topics.
 pub(crate) struct Repeats {
-    /// The oldest first.
-    entries: VecDeque<RepeatEntry>,
-    /// Their numbers, by key: what comes first has the number `first`.
+    entries: Slab<RepeatEntry>,
     by_key: HashTable<u32>,
-    /// Counts up, and around.
-    first: u32,
+    holders: HashTable<KeyHolder>,
+    /// The ends of the list of all.
+    oldest: u32,
+    newest: u32,
     most: u32,
     age: Duration,
 }
 
 impl Repeats {
     /// Bytes of a key, with its place among the others.
-    pub(crate) const KEY_BYTES: usize = size_of::<RepeatEntry>();
+    pub(crate) const KEY_BYTES: usize = size_of::<(RepeatEntry, usize)>();
     /// Bytes of its place in the table.
     pub(crate) const PLACE_BYTES: usize = size_of::<u32>();
+    /// Bytes of whoever holds some.
+    pub(crate) const HOLDER_BYTES: usize = size_of::<KeyHolder>();
 
     /// Up to `most` keys are kept, each for so long; none if that is 0.
     pub(crate) fn new(most: u32, age: Duration) -> Self {
-        Self { entries: VecDeque::new(), by_key: HashTable::new(), first: 0, most, age }
+        Self {
+            entries: Slab::new(),
+            by_key: HashTable::new(),
+            holders: HashTable::new(),
+            oldest: NONE,
+            newest: NONE,
+            most,
+            age,
+        }
     }
 
     /// How long a key is kept.
@@ -57,68 +94,122 @@ impl Repeats {
     /// What was answered to the first message of this key, if that is kept.
     pub(crate) fn find(&mut self, key: RepeatKey, now: Duration) -> Option<Published> {
         self.expire(now);
-        let number = *self.by_key.find(key as u64, |number| self.entry(*number).key == key)?;
-        let Published { connections, position, .. } = self.entry(number).published;
+        let at = *self.by_key.find(key as u64, |at| self.entries[*at as usize].key == key)?;
+        let Published { connections, position, .. } = self.entries[at as usize].published;
         Some(Published { connections, position, repeated: true })
     }
 
     /// A message of a key that is not kept was published. Returns whether an older key has gone for
     /// it, before its time.
-    pub(crate) fn keep(&mut self, key: RepeatKey, published: Published, now: Duration) -> bool {
+    pub(crate) fn keep(&mut self, one: Repeatable, published: Published, now: Duration) -> bool {
         if self.most == 0 {
             return false;
         }
         let is_full = self.entries.len() >= self.most as usize;
         if is_full {
-            self.forget_oldest();
+            self.forget(self.yielding_for(one.whose));
         }
-        let number = self.first.wrapping_add(self.entries.len() as u32);
-        self.entries.push_back(RepeatEntry { key, at: now, published });
-        let (entries, first) = (&self.entries, self.first);
-        self.by_key.insert_unique(key as u64, number, |number| {
-            entries[number.wrapping_sub(first) as usize].key as u64
-        });
+        let Repeatable { key, whose } = one;
+        let (older, newer, next_own) = (self.newest, NONE, NONE);
+        let entry = RepeatEntry { key, at: now, published, whose, older, newer, next_own };
+        let at = self.entries.insert(entry) as u32;
+        match self.entries.get_mut(self.newest as usize) {
+            Some(newest) => newest.newer = at,
+            None => self.oldest = at,
+        }
+        self.newest = at;
+        let entries = &self.entries;
+        self.by_key.insert_unique(key as u64, at, |at| entries[*at as usize].key as u64);
+        self.count_for(whose, at);
         is_full
     }
 
     /// Forgets what is too old.
     pub(crate) fn expire(&mut self, now: Duration) {
-        let age = self.age;
-        let is_old = |entry: &RepeatEntry| now.saturating_sub(entry.at) > age;
-        while self.entries.front().is_some_and(is_old) {
-            self.forget_oldest();
+        while let Some(oldest) = self.entries.get(self.oldest as usize)
+            && now.saturating_sub(oldest.at) > self.age
+        {
+            self.forget(self.oldest);
+        }
+        if self.entries.is_empty() && self.entries.capacity() > MOST_IDLE {
+            // Nobody publishes with keys: nothing is held.
+            self.entries = Slab::new();
         }
     }
 
-    fn entry(&self, number: u32) -> &RepeatEntry {
-        &self.entries[number.wrapping_sub(self.first) as usize]
+    /// Which key goes for one more of this publisher: its own oldest if it has its share, else the
+    /// oldest of all.
+    fn yielding_for(&self, whose: u64) -> u32 {
+        let share = self.most as usize / self.holders.len().max(1);
+        match self.holders.find(whose, |holder| holder.whose == whose) {
+            Some(holder) if holder.count as usize >= share => holder.oldest,
+            _ => self.oldest,
+        }
     }
 
-    fn forget_oldest(&mut self) {
-        let Some(oldest) = self.entries.pop_front() else { return };
-        let number = self.first;
-        if let Ok(found) = self.by_key.find_entry(oldest.key as u64, |other| *other == number) {
+    /// One more key of a publisher.
+    fn count_for(&mut self, whose: u64, at: u32) {
+        if let Some(holder) = self.holders.find_mut(whose, |holder| holder.whose == whose) {
+            self.entries[holder.newest as usize].next_own = at;
+            holder.newest = at;
+            holder.count += 1;
+            return;
+        }
+        let holder = KeyHolder { whose, count: 1, oldest: at, newest: at };
+        self.holders.insert_unique(whose, holder, |holder| holder.whose);
+    }
+
+    /// Forgets a key, which is the oldest of its publisher.
+    fn forget(&mut self, at: u32) {
+        let Some(entry) = self.entries.try_remove(at as usize) else { return };
+        match self.entries.get_mut(entry.older as usize) {
+            Some(older) => older.newer = entry.newer,
+            None => self.oldest = entry.newer,
+        }
+        match self.entries.get_mut(entry.newer as usize) {
+            Some(newer) => newer.older = entry.older,
+            None => self.newest = entry.older,
+        }
+        if let Ok(found) = self.by_key.find_entry(entry.key as u64, |other| *other == at) {
             found.remove();
         }
-        self.first = self.first.wrapping_add(1);
-        if self.entries.is_empty() {
-            // Nobody publishes with keys: nothing is held.
-            self.entries.shrink_to(MOST_IDLE);
+        let whose = entry.whose;
+        if let Ok(mut found) = self.holders.find_entry(whose, |holder| holder.whose == whose) {
+            let holder = found.get_mut();
+            holder.count -= 1;
+            holder.oldest = entry.next_own;
+            if holder.count == 0 {
+                found.remove();
+            }
         }
     }
 
-    /// Checks that each key is found, and that there are no more than may be.
+    /// Checks that each key is found, that there are no more than may be, and that each is counted
+    /// for its publisher.
     ///
     /// # Panics
     /// It is not so.
     pub(crate) fn check(&self) {
         assert_eq!(self.by_key.len(), self.entries.len(), "keys that are found");
         assert!(self.entries.len() <= self.most as usize, "{} keys", self.entries.len());
-        for (at, entry) in self.entries.iter().enumerate() {
-            let number = self.first.wrapping_add(at as u32);
-            let found = self.by_key.find(entry.key as u64, |other| *other == number);
-            assert!(found.is_some(), "key {at} is not found");
+        let (mut at, mut before, mut count) = (self.oldest, NONE, 0);
+        while let Some(entry) = self.entries.get(at as usize) {
+            let found = self.by_key.find(entry.key as u64, |other| *other == at);
+            assert!(found.is_some() && entry.older == before, "key {at} is not found");
+            (before, at, count) = (at, entry.newer, count + 1);
         }
+        assert_eq!((before, count), (self.newest, self.entries.len()), "the list of all");
+        let mut counted = 0;
+        for holder in &self.holders {
+            let mut own = holder.oldest;
+            for _ in 0..holder.count {
+                assert_eq!(self.entries[own as usize].whose, holder.whose, "whose key it is");
+                counted += 1;
+                own = self.entries[own as usize].next_own;
+            }
+            assert!(holder.count > 0 && own == NONE, "the keys of one");
+        }
+        assert_eq!(counted, self.entries.len(), "the keys of all");
     }
 }
 
@@ -133,35 +224,67 @@ mod tests {
         Published { connections, position: None, repeated: false }
     }
 
+    fn of(whose: u64, key: RepeatKey) -> Repeatable {
+        Repeatable { key, whose }
+    }
+
     #[test]
     fn a_key_is_kept_for_its_time_and_while_there_is_room() {
         let second = Duration::from_secs;
         let mut repeats = Repeats::new(2, second(10));
-        repeats.first = u32::MAX;
         assert_eq!(repeats.find(1, second(0)), None);
-        assert!(!repeats.keep(1, published(7), second(0)));
-        assert!(!repeats.keep(2, published(8), second(5)));
+        assert!(!repeats.keep(of(0, 1), published(7), second(0)));
+        assert!(!repeats.keep(of(0, 2), published(8), second(5)));
         let first = Published { repeated: true, ..published(7) };
         assert_eq!(repeats.find(1, second(10)), Some(first), "until its time is over");
         repeats.check();
         assert_eq!(repeats.find(1, second(11)), None);
-        assert!(!repeats.keep(3, published(9), second(12)), "there was room");
-        assert!(repeats.keep(4, published(9), second(13)), "the oldest goes");
+        assert!(!repeats.keep(of(0, 3), published(9), second(12)), "there was room");
+        assert!(repeats.keep(of(0, 4), published(9), second(13)), "the oldest goes");
         repeats.check();
         assert_eq!(repeats.find(2, second(13)), None);
         assert_eq!(repeats.find(3, second(13)), Some(Published { repeated: true, ..published(9) }));
         repeats.expire(second(100));
-        assert_eq!(repeats.len(), 0);
+        assert_eq!((repeats.len(), repeats.oldest, repeats.newest), (0, NONE, NONE));
         repeats.check();
+    }
+
+    #[test]
+    fn whoever_has_most_loses_its_own() {
+        let mut repeats = Repeats::new(100, Duration::from_secs(10));
+        let now = Duration::ZERO;
+        for key in 0..10 {
+            repeats.keep(of(1, key), published(0), now);
+        }
+        for key in 1000..2000 {
+            repeats.keep(of(2, key), published(0), now);
+            repeats.check();
+        }
+        assert!((0..10).all(|key| repeats.find(key, now).is_some()), "a flood of another");
+        assert!(repeats.find(1909, now).is_none() && repeats.find(1910, now).is_some());
+        for key in 10..60 {
+            assert!(repeats.keep(of(1, key), published(0), now));
+        }
+        repeats.check();
+        let kept = |repeats: &mut Repeats, keys: std::ops::Range<u128>| {
+            keys.filter(|key| repeats.find(*key, now).is_some()).count()
+        };
+        assert_eq!(kept(&mut repeats, 0..60) + kept(&mut repeats, 1000..2000), 100);
+        assert_eq!(kept(&mut repeats, 10..60), 50, "up to its share it takes from others");
+        for key in 3000..3100 {
+            repeats.keep(of(key as u64, key), published(0), now);
+            repeats.check();
+        }
+        assert_eq!(kept(&mut repeats, 3000..3100), 100, "many have one each");
     }
 
     #[test]
     fn two_keys_with_half_a_hash_in_common_are_two() {
         let mut repeats = Repeats::new(4, Duration::from_secs(10));
-        repeats.keep(1, published(1), Duration::ZERO);
+        repeats.keep(of(0, 1), published(1), Duration::ZERO);
         assert_eq!(repeats.find(1 | 1 << 64, Duration::ZERO), None);
         let mut none = Repeats::new(0, Duration::from_secs(10));
-        assert!(!none.keep(1, published(1), Duration::ZERO));
+        assert!(!none.keep(of(0, 1), published(1), Duration::ZERO));
         assert_eq!(none.find(1, Duration::ZERO), None);
     }
 }
