@@ -291,6 +291,59 @@ fn topics_come_and_go_by_command() {
     }
 }
 
+/// Who is on a topic already and asks for what it missed begins anew, and is told all of that in
+/// order: its route's own topic, and one to which somebody outside was quicker to subscribe it.
+#[test]
+fn who_is_subscribed_and_asks_for_the_past_begins_anew() {
+    let gateway = start();
+    let mut other = Client::open(&gateway, "/rooms/b");
+    for shard in 0..2 {
+        let topic = format!("rooms/of-{shard}");
+        let say = |words: &str| json!({"type": "publish", "topic": topic, "text": words});
+        let first = other.ask(say("one"));
+        other.ask(say("two"));
+        let [one, two] = Client::two(&gateway, &format!("/{topic}"));
+        let mut client = if shard == 0 { one } else { two };
+        other.ask(say("three"));
+        assert_eq!(client.expect_type("message")["text"], "three");
+        let since = format!("{}:{}", text(&first, "epoch"), first["offset"]);
+        client.say(&json!({"type": "subscribe", "topic": topic, "since": since, "id": 1}));
+        let subscribed = client.expect_type("subscribed");
+        let facts = (&subscribed["id"], &subscribed["replay"], &subscribed["gap"]);
+        assert_eq!(facts, (&json!(1), &json!(2), &Value::Null), "{subscribed}");
+        assert_eq!(client.expect_type("message")["text"], "two");
+        assert_eq!(client.expect_type("message")["text"], "three");
+        client.expect_type("replayed");
+        // It publishes there still without saying where.
+        client.say(&json!({"type": "publish", "text": "own"}));
+        assert_eq!(client.expect_type("message")["text"], "own");
+        client.say(&json!({"type": "subscribe", "topic": topic, "last": 1}));
+        assert_eq!(client.expect_type("subscribed")["replay"], 1);
+        assert_eq!(client.expect_type("message")["text"], "own");
+        client.expect_type("replayed");
+        client.is_over();
+    }
+}
+
+/// The same of a topic that the route does not list.
+#[test]
+fn somebody_outside_who_was_quicker_hides_nothing() {
+    let gateway = start();
+    gateway.publish(topic("rooms/x"), "one");
+    gateway.publish(topic("rooms/x"), "two");
+    let mut ann = Client::open(&gateway, "/none");
+    let target = Target::Connection(ann.member.id);
+    assert_eq!(gateway.done(Errand::Subscribe(target, name("rooms/x"))), Ok(1));
+    let subscribed = ann.expect_type("subscribed");
+    let since = format!("{}:1", text(&subscribed, "epoch"));
+    ann.say(&json!({"type": "subscribe", "topic": "rooms/x", "since": since, "id": 2}));
+    assert_eq!(ann.expect_type("subscribed")["replay"], 1);
+    assert_eq!(ann.expect_type("message")["text"], "two");
+    ann.expect_type("replayed");
+    gateway.publish(topic("rooms/x"), "three");
+    assert_eq!(ann.expect_type("message")["text"], "three");
+}
+
 /// However a subscription and its end cross each other, each command is answered once.
 #[test]
 fn who_comes_and_goes_at_once_is_answered_for_both() {

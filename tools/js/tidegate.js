@@ -1,5 +1,4 @@
-// A client of Tidegate's hub, for browsers, Deno and Node. It comes back after a cut, and misses
-// nothing or says so. How it is used is in tidegate.d.ts, what it speaks in proto/CLIENT.md.
+// A client of Tidegate's hub: tidegate.d.ts says how it is used, proto/CLIENT.md what it speaks.
 
 const PROTOCOL = "tidegate.v1";
 const OPENING_MS = 15_000;      // from the start of an attempt to `hello`
@@ -36,7 +35,7 @@ class Emitter {
     return () => all.delete(handler);
   }
 
-  // What a handler throws is the application's, and stops neither the others nor the client.
+  // What a handler throws stops neither the others nor the client.
   emit(name, event) {
     for (const handler of [...this.#handlers[name] ?? []]) {
       try {
@@ -162,7 +161,14 @@ class Room extends Emitter {
   }
 
   hear(told) {
-    const { type, epoch, offset } = told;
+    const { type, epoch, offset, resume } = told;
+    if (resume) {
+      this.resume = resume;
+      this.resumedAt = Date.now();
+    }
+    // What is told before the answer comes again behind it.
+    if (this.awaits && (type !== "subscribed" || told.id === undefined)) return;
+    this.awaits = false;
     if (type === "message") {
       if (epoch) {
         if (epoch === this.#epoch && offset <= this.#offset) return;
@@ -182,11 +188,7 @@ class Room extends Emitter {
   }
 
   #subscribed(told) {
-    const { epoch, offset, replay, present, resume } = told;
-    if (resume) {
-      this.resume = resume;
-      this.resumedAt = Date.now();
-    }
+    const { epoch, offset, replay, present } = told;
     if (present) this.#present(present);
     // To one who is subscribed already nothing is told again, and what is told is on its way.
     if (this.live) return;
@@ -287,7 +289,9 @@ class Client extends Emitter {
   }
 
   #subscribe(room) {
-    const { topic, resume, past } = room;
+    const { topic, resume, live } = room;
+    const past = live ? {} : room.past;
+    room.awaits = Boolean(past.since ?? past.last);
     this.#say({ type: "subscribe", topic, resume, ...past }, room);
   }
 
@@ -449,7 +453,7 @@ class Client extends Emitter {
     this.#socket = this.hello = undefined;
     this.#turn += 1;
     this.#requeue(code === 1009);
-    for (const room of this.rooms) room.live = false;
+    for (const room of this.rooms) room.live = room.awaits = false;
     why ??= !opened ? "it did not open: nobody answers, or the request was refused"
       : code === 1006 ? "the connection was lost" : `closed with ${code} ${reason}`.trim();
     const word = reason.split(/[:\s]/)[0];

@@ -190,6 +190,8 @@ class Room(_Emitter):
         self._resume: str | None = None
         self._resumed_at = 0.0
         self._try_at: float | None = None
+        # It has asked for what it missed: what is told before the answer comes again behind it.
+        self._awaits = False
 
     @property
     def position(self) -> str | None:
@@ -261,6 +263,11 @@ class Room(_Emitter):
 
     def _hear(self, told: dict[str, Any]) -> None:
         kind = told["type"]
+        if "resume" in told:
+            self._resume, self._resumed_at = told["resume"], time.monotonic()
+        if self._awaits and (kind != "subscribed" or "id" not in told):
+            return
+        self._awaits = False
         if kind == "message":
             epoch, offset = told.get("epoch"), told.get("offset", 0)
             if epoch:
@@ -295,8 +302,6 @@ class Room(_Emitter):
 
     def _subscribed(self, told: dict[str, Any]) -> None:
         epoch, offset = told.get("epoch"), told.get("offset", 0)
-        if "resume" in told:
-            self._resume, self._resumed_at = told["resume"], time.monotonic()
         if "present" in told:
             self._present(told["present"])
         # To one who is subscribed already nothing is told again, and what is told is on its way.
@@ -411,7 +416,10 @@ class Client(_Emitter):
         self._some_left.set()
 
     def _subscribe(self, room: Room) -> None:
-        self._say({"type": "subscribe", "topic": room.topic, "resume": room._resume, **room._past}, room)
+        # Of one that is live the token is renewed: it has missed nothing.
+        past = {} if room.live else room._past
+        room._awaits = bool(past)
+        self._say({"type": "subscribe", "topic": room.topic, "resume": room._resume, **past}, room)
 
     def _left(self, room: Room, error: TidegateError | None) -> None:
         key = "" if self._rooms.get("") is room else room.topic
@@ -661,7 +669,7 @@ class Client(_Emitter):
         waiting = [asked for asked in self._queue if not asked.own]
         self._queue = sorted(on_their_way + waiting, key=lambda asked: asked.since)
         for room in self.rooms:
-            room.live = False
+            room.live = room._awaits = False
         self._give_up_late()
 
     def _close(self, end: End) -> None:

@@ -75,7 +75,7 @@ impl Trace {
         self.left.set(left);
         if left == 0 {
             tracing::info!(
-                target: "tidegate::frames", id = &*self.id, lines = LINES, "the trace has said enough"
+                target: "tidegate::frames", id = &*self.id, lines = LINES, "that was enough of it"
             );
             return None;
         }

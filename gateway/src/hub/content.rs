@@ -37,8 +37,8 @@ impl Content {
         }
     }
 
-    /// How deep JSON may be nested. Who gets it has it within an event, two levels further down, and
-    /// many who read JSON give up at 100 levels or less.
+    /// How deep JSON may be nested. Who gets it has it within an event, further down, and many who
+    /// read JSON give up at 100 levels or less.
     pub const JSON_DEPTH_MAX: usize = 64;
 
     /// One JSON value, which is checked here, and stays as it stands.
@@ -176,8 +176,8 @@ fn behind_escape(json: &[u8]) -> Option<&[u8]> {
         _ => return json.get(1..),
     };
     match unit {
-        // RFC 8259 section 7: "the character is represented as a 12-character sequence, encoding the
-        // UTF-16 surrogate pair".
+        // RFC 8259 section 7: "the character is represented as a 12-character sequence, encoding
+        // the UTF-16 surrogate pair".
         0xd800..=0xdbff => {
             let (second, behind) = code_unit(behind.strip_prefix(b"\\")?)?;
             (0xdc00..=0xdfff).contains(&second).then_some(behind)

@@ -226,7 +226,8 @@ impl Door {
     /// that asks again for that goes round for ever. Only where a shard's thread panics is a
     /// `reply` that waits there dropped without being called.
     ///
-    /// [`Errand::Connections`], [`Errand::Ends`], [`Errand::Topics`] and [`Errand::LargestTopics`] are for
+    /// [`Errand::Connections`], [`Errand::Ends`], [`Errand::Topics`] and
+    /// [`Errand::LargestTopics`] are for
     /// [`Door::ask_shard`], and go to the first shard here.
     pub fn ask(&self, errand: Errand, reply: impl FnOnce(Outcome) + Send + 'static) {
         match self.whom(&errand) {

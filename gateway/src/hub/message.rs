@@ -214,8 +214,8 @@ impl fmt::Display for NotDone {
             Self::TooLarge => "the message is larger than hub.max_message",
             Self::NotUtf8 => "the text is not UTF-8",
             Self::NotJson => {
-                "this is not one JSON value, is nested more than 64 deep, or has half of a surrogate \
-                 pair"
+                "this is not one JSON value, is nested more than 64 deep, or has half of a \
+                 surrogate pair"
             }
             Self::TooManySubscriptions => "the connection has as many subscriptions as it may",
             Self::Full => "the shard has as many topics or subscriptions as it may",

@@ -21,7 +21,8 @@ pub struct Subscribing {
     /// It wants events: messages with topic and position, joins and leaves, as JSON text; and first
     /// of all where it stands. Otherwise it gets messages as they were published.
     pub events: bool,
-    /// What it wants to be told first of what was published before. Only with `events`.
+    /// What it wants to be told first of what was published before. Only with `events`. One who is
+    /// subscribed already begins anew for it.
     pub past: Option<Past>,
     /// The connection publishes on the topic by sending.
     pub publishes: bool,
@@ -73,8 +74,8 @@ impl Hub {
         name: &Name,
         how: Subscribing,
     ) -> Result<(), NotDone> {
-        let makes_mail =
-            how.tag.is_some() || how.resume.is_some() || !self.is_subscribed(id.slot, name);
+        let is_told = how.tag.is_some() || how.resume.is_some() || how.past.is_some();
+        let makes_mail = is_told || !self.is_subscribed(id.slot, name);
         if makes_mail && self.is_overfull() {
             return Err(NotDone::Busy);
         }
@@ -93,6 +94,7 @@ impl Hub {
         how: Subscribing,
     ) -> Result<(), NotDone> {
         let address = self.locate(id).ok_or(NotDone::Gone)?;
+        let publishes = how.publishes || self.begins_anew(address, name, &how);
         self.serial = self.serial.wrapping_add(1);
         let Self { common, local, .. } = self;
         // On the topic that stands for a user there is nothing to be told first.
@@ -100,7 +102,7 @@ impl Hub {
         let flag = |is_set: bool, flag: u32| if is_set { flag } else { 0 };
         let flags = flag(how.events, Subscriber::EVENTS) | flag(waits, Subscriber::PENDING);
         let subscriber = Subscriber::new(address.slot, how.form, flags);
-        let terms = Terms { serial: self.serial as u8, publishes: how.publishes };
+        let terms = Terms { serial: self.serial as u8, publishes };
         let hash = common.hash(name.as_str());
         let again =
             !local.subscribe(subscriber, terms, name, &|name| common.hash(name.as_str()))?;
@@ -120,13 +122,22 @@ impl Hub {
             participant: Participant::new(user, id),
             form,
             waits,
-            past: past.filter(|_| !again),
+            past,
             tag,
             again,
             resume,
         };
         self.post.send(common.home(hash), Mail::Joined(Box::new(joined)));
         Ok(())
+    }
+
+    /// Ends the subscription that a connection has, if it asks for something of the past: it cannot
+    /// be told that behind what it was told already, and begins anew. Returns whether it publishes
+    /// there by sending.
+    fn begins_anew(&mut self, address: Address, name: &Name, how: &Subscribing) -> bool {
+        let Some(topic) = self.find(name).filter(|_| how.past.is_some()) else { return false };
+        let publishes = self.local.publishing_topic(address.slot) == Some(topic);
+        self.unsubscribe_topic(address, topic, self.user(address.slot), None) && publishes
     }
 
     /// Ends a subscription of a connection of this shard; `false` if there was none.

@@ -127,7 +127,12 @@ impl Talk {
                     subscription.ends += 1;
                     subscription.is_loose |= id.is_none();
                 }
-                Wish::Subscribe { .. } => subscription.is_loose |= id.is_none(),
+                Wish::Subscribe { since, last, .. } => {
+                    subscription.is_loose |= id.is_none();
+                    // What was there before ends for it.
+                    subscription.ends += usize::from(since.is_some() || *last);
+                    ends = subscription.ends;
+                }
                 _ => {}
             }
         }
@@ -215,6 +220,10 @@ impl Talk {
         let (since, last) = match asked {
             Some(Wish::Subscribe { topic: wanted, since, last }) => {
                 assert_eq!(wanted, topic, "{event}");
+                if topic == self.topic {
+                    // The route's own is told before, or never.
+                    self.since = None;
+                }
                 (since, last)
             }
             None if topic == self.topic => (self.since.take(), false),
@@ -226,7 +235,7 @@ impl Talk {
         let count = event.get("replay").map(|count| count.as_u64().expect("a number"));
         let subscription = self.topics.entry(topic).or_default();
         let was_on = std::mem::replace(&mut subscription.is_on, true);
-        if was_on && is_strict {
+        if was_on && is_strict && since.is_none() && !last {
             // Nothing is told again.
             assert!(count.is_none() && !has_gap, "again: {event}");
             let is_unknown = subscription.replay.is_some() || subscription.at.is_none();

@@ -175,7 +175,9 @@ impl Rooms {
             None => Err(NotDone::Unknown),
         };
         match resumed {
-            Err(NotDone::Unknown) if !self.may_hear(context, &topic) => {
+            Err(NotDone::Unknown)
+                if !self.may_hear(context, &topic) && !context.is_subscribed(&topic) =>
+            {
                 return Err(not_allowed("this route does not let you subscribe to", &topic));
             }
             Err(NotDone::Unknown) => context.subscribe(&topic, how).map_err(said)?,

@@ -372,8 +372,8 @@ impl Home {
         Ok(index)
     }
 
-    /// Makes room for a topic: of some topics that nobody is on, of which there is only history, the
-    /// one goes on which nothing was published for longest. So whoever publishes on ever more
+    /// Makes room for a topic: of some topics that nobody is on, of which there is only history,
+    /// the one goes on which nothing was published for longest. So whoever publishes on ever more
     /// topics keeps nobody from subscribing. Returns whether there was one.
     fn forget_an_unheard_topic(&mut self) -> bool {
         let mut found: Option<(Duration, u32)> = None;

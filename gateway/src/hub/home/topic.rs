@@ -58,8 +58,8 @@ impl Topic {
         Subscribers { shards, connections }
     }
 
-    /// When something was published last, by the shard's clock, if all that there is of the topic is
-    /// its history.
+    /// When something was published last, by the shard's clock, if all that there is of the topic
+    /// is its history.
     pub(super) fn unheard_since(&self) -> Option<Duration> {
         let Extra { history, members, .. } = self.extra.as_deref()?;
         let is_alone =
