@@ -24,7 +24,7 @@
 //! }
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let text = "[[route]]\npath = \"/greet\"\nhandler = \"echo\"";
+//! let text = "[[route]]\npath = \"/greet\"\nhandler = \"embedded\"";
 //! let config = Config::parse(text, "greet.toml")?;
 //! let program = Program::default()
 //!     .handlers(|route| (route.path == "/greet").then(|| Box::new(Greet) as Box<dyn Handler>));

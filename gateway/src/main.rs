@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::thread;
 
 use clap::Parser;
-use tidegate::config::Config;
+use tidegate::config::{Config, RouteHandler};
 use tidegate::doctor;
 use tidegate::gateway::{self, Gateway, Program, StartError};
 use tidegate::kernel;
@@ -52,6 +52,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         Some(Task::Doctor { connections }) => return examine(&config, connections),
         None => {}
     }
+    check_routes(&config)?;
     if arguments.check.is_some() {
         if let Err(error) = kernel::raise_open_files() {
             // As in the log of a start; what becomes of it is found out below.
@@ -94,6 +95,21 @@ fn heard(said: io::Result<()>) -> Result<(), Failure> {
     }
 }
 
+/// Refuses routes that wait for a handler of an embedding program.
+fn check_routes(config: &Config) -> Result<(), Failure> {
+    let embedded = config.routes.iter().filter(|route| route.handler == RouteHandler::Embedded);
+    let told: Vec<String> = embedded
+        .map(|route| {
+            format!(
+                "route {}: handler `embedded` is answered by a program that embeds Tidegate; this \
+                 program brings none: name another handler, or remove the route",
+                route.path
+            )
+        })
+        .collect();
+    if told.is_empty() { Ok(()) } else { Err(wrong(told.join("\n"))) }
+}
+
 /// Says what the log of a start would warn of.
 fn warn(config: &Config) {
     for doubt in config.doubts().into_iter().chain(gateway::doubts_here(config.clone())) {
@@ -118,7 +134,7 @@ fn check(config: Config) -> Result<(), Failure> {
 /// Does what a start does, but for serving, and ends as it would.
 fn check_machine(config: Config, passed: Vec<OwnedFd>) -> Result<(), Failure> {
     let (understood, driver) = (understood(&config), gateway::driver_here(&config));
-    let bill = Gateway::rehearse_on(config, passed).map_err(not_started)?;
+    let bill = Gateway::rehearse_on(config, Program::default(), passed).map_err(not_started)?;
     let summary = bill.summary();
     tell(format_args!("{understood}driver: {driver}\n\n{bill}\nit would start: {summary}\n"))
 }

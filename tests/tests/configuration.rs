@@ -63,6 +63,20 @@ fn a_file_that_cannot_be_read_is_named() {
 }
 
 #[test]
+fn routes_that_wait_for_an_embedding_program_are_named() {
+    let route = |path: &str| format!("[[route]]\npath = \"{path}\"\nhandler = \"embedded\"\n");
+    let config = route("/a") + "[[route]]\npath = \"/\"\nhandler = \"echo\"\n" + &route("/b/{c}");
+    for arguments in [&[][..], &["--check"], &["--check=machine"]] {
+        case(arguments.join(" "), || {
+            let launch = Launch::new().config(&config);
+            let launch = arguments.iter().fold(launch, |launch, next| launch.argument(*next));
+            let exited = refused(launch, 2, &["route /a: ", "route /b/{c}: ", "embeds Tidegate"]);
+            assert_eq!(exited.stderr.lines().count(), 2, "{}", exited.stderr);
+        });
+    }
+}
+
+#[test]
 fn a_wrong_command_line_is_told_like_a_wrong_configuration() {
     for (arguments, word) in [
         (&["--listen", "localhost:80"][..], "localhost:80"),

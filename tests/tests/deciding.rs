@@ -103,7 +103,7 @@ impl Stage {
         let decided = Arc::new(Mutex::new(Vec::new()));
         let listener = tidegate_tests::Gateway::listener(stack);
         let text =
-            format!("{limits}{listener}[[route]]\npath = \"/\"\nhandler = \"echo\"\n{route}");
+            format!("{limits}{listener}[[route]]\npath = \"/\"\nhandler = \"embedded\"\n{route}");
         let (asks, kept) = (Mutex::new(asks), Arc::clone(&decided));
         let program = Program::default().handlers(move |_: &Route| {
             let asks = asks.lock().expect("nobody panicked").clone();

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tidegate::config::{Config, Route};
-use tidegate::gateway::{Gateway, Program};
+use tidegate::gateway::{Gateway, NoHandler, Program, StartError};
 use tidegate::handler::{
     Admission, Context, Decision, Desk, End, Handler, ImportError, Piece, Refusal, Wants,
 };
@@ -298,11 +298,12 @@ fn handler(route: &Route, diary: &Diary) -> Option<Box<dyn Handler>> {
 
 /// Starts a gateway of one shard with all handlers; `more` is the start of its configuration.
 fn start(more: &str) -> (Gateway, Diary) {
-    let routes = ["/reverse", "/greet", "/once", "/stream", "/count", "/panic", "/echo"]
-        .map(|path| format!("[[route]]\npath = \"{path}\"\nhandler = \"echo\"\n"));
+    let route = |path, handler| format!("[[route]]\npath = \"{path}\"\nhandler = \"{handler}\"\n");
+    let own = ["/reverse", "/greet", "/once", "/stream", "/count", "/panic"];
+    let routes = own.map(|path| route(path, "embedded")).concat() + &route("/echo", "echo");
     // Fewer connections than by default, so that no limit of open files has to be raised.
     let limits = "[limits]\nconnections = 256\n";
-    let text = format!("shards = 1\npin = false\n{more}\n{limits}{}", routes.concat());
+    let text = format!("shards = 1\npin = false\n{more}\n{limits}{routes}");
     let config = Config::parse(&text, "embedded").expect("a right configuration");
     let config = config.with_listen(&["127.0.0.1:0".parse().expect("an address")]);
     let config = config.with_admin(None);
@@ -721,6 +722,35 @@ fn a_stop_ends_each_connection_once() {
 fn routes_without_a_handler_of_their_own_have_the_built_in_one() {
     let (gateway, _) = start("");
     open(&gateway, "/echo").echo("hello");
+}
+
+#[test]
+fn a_route_that_nobody_answers_keeps_the_gateway_from_starting() {
+    let text = "[limits]\nconnections = 64\n[[route]]\npath = \"/here\"\nhandler = \"embedded\"\n\
+                [[route]]\npath = \"/there\"\nhandler = \"embedded\"\n";
+    let config = || {
+        let config = Config::parse(text, "embedded").expect("a right configuration");
+        config.with_listen(&["127.0.0.1:0".parse().expect("an address")]).with_admin(None)
+    };
+    let half = |route: &Route| {
+        (route.path == "/here").then(|| Box::new(Once(Diary::default())) as Box<dyn Handler>)
+    };
+    for error in [
+        Gateway::start_with(config(), Program::default().handlers(half)).expect_err("/there"),
+        Gateway::rehearse_with(config(), Program::default().handlers(half)).expect_err("/there"),
+    ] {
+        let StartError::NoHandler(NoHandler { path }) = &error else { panic!("{error}") };
+        assert_eq!(path, "/there");
+        let said = error.to_string();
+        assert!(said.starts_with("route /there: ") && said.contains("Program::handlers"), "{said}");
+    }
+    let whole = |_: &Route| Some(Box::new(Once(Diary::default())) as Box<dyn Handler>);
+    let program = Program::default().handlers(whole);
+    assert!(Gateway::rehearse_with(config(), program.clone()).is_ok());
+    let gateway = Gateway::start_with(config(), program).expect("it starts");
+    let mut peer = open(&gateway, "/there");
+    peer.text("go on");
+    peer.expect_text("once");
 }
 
 #[test]

@@ -40,7 +40,7 @@ impl Diary {
 /// A gateway of one shard whose only route is `/`, with this handler; `more` is the start of its
 /// configuration.
 fn start(more: &str, make: impl Fn() -> Box<dyn Handler> + Send + Sync + 'static) -> Gateway {
-    let route = "[[route]]\npath = \"/\"\nhandler = \"echo\"\n";
+    let route = "[[route]]\npath = \"/\"\nhandler = \"embedded\"\n";
     let text = format!("shards = 1\npin = false\n{more}\n{route}");
     let config = Config::parse(&text, "handler").expect("a right configuration");
     let config = config.with_listen(&["127.0.0.1:0".parse().expect("an address")]);

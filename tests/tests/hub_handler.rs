@@ -13,7 +13,7 @@ const CONFIGURATION: &str = r#"
     subscriptions_per_connection = 4
     [[route]]
     path = "/commands"
-    handler = "echo"
+    handler = "embedded"
 "#;
 
 /// Does what a connection says, a word and its object, and answers.

@@ -104,7 +104,7 @@ fn start(stack: &str) -> (Gateway, Arc<Books>) {
 /// With these limits besides.
 fn start_with(stack: &str, limits: &str) -> (Gateway, Arc<Books>) {
     let route = format!(
-        "[[route]]\npath = \"/\"\nhandler = \"echo\"\nbacklog = \"{BACKLOG}B\"\n\
+        "[[route]]\npath = \"/\"\nhandler = \"embedded\"\nbacklog = \"{BACKLOG}B\"\n\
          max_buffered_message = \"64KiB\"\n"
     );
     let limits = format!("[limits]\nconnections = 64\n{limits}");

@@ -12,6 +12,8 @@ impl Config {
         let hubs = |pattern: &str| {
             self.routes.iter().any(|route| match &route.handler {
                 RouteHandler::Hub(hub) => may_have(&route.path, hub, pattern),
+                // What a program's own handler subscribes to is not known here.
+                RouteHandler::Embedded => true,
                 RouteHandler::Echo | RouteHandler::Health | RouteHandler::Static => false,
             })
         };
@@ -113,6 +115,9 @@ mod tests {
             let doubts = Config { routes, topics, ..Config::default() }.doubts();
             assert_eq!(doubts.is_empty(), is_had, "{listed} {pattern}: {doubts:?}");
         }
+        let routes = vec![Route::new("/", RouteHandler::Embedded)];
+        let topics = vec![TopicKept::new("any")];
+        assert_eq!(Config { routes, topics, ..Config::default() }.doubts(), [""; 0]);
         let told =
             Config { topics: vec![TopicKept::new("room/{a}")], ..Config::default() }.doubts();
         assert!(told[0].starts_with("topic[0].name: \"room/{a}\" matches the topic of no route"));

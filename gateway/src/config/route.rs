@@ -62,6 +62,9 @@ pub enum RouteHandler {
     Static,
     /// `hub`: what a connection sends is published, what is published is delivered.
     Hub(HubRoute),
+    /// `embedded`: a handler that the embedding program brings along. A start whose program brings
+    /// none for the route is refused.
+    Embedded,
 }
 
 /// What happens to a peer that does not take what is queued for it.
@@ -318,16 +321,20 @@ fn named_handler(
     };
     match name {
         "hub" => Ok(RouteHandler::Hub(hub_route::parse(options, errors))),
-        "echo" | "health" | "static" if options.is_some() => {
+        "echo" | "embedded" | "health" | "static" if options.is_some() => {
             Err(format!("handler `{name}` has no options: remove what follows the `?`"))
         }
         "echo" => Ok(RouteHandler::Echo),
+        "embedded" => Ok(RouteHandler::Embedded),
         "health" => Ok(RouteHandler::Health),
         "static" => Ok(RouteHandler::Static),
         name if NOT_BUILT.contains(&name) => {
             Err(format!("handler `{name}` is not built yet in this version"))
         }
-        _ => Err(expected("\"echo\", \"health\", \"hub\" or \"static\"", value)),
+        _ => {
+            let names = "\"echo\", \"embedded\", \"health\", \"hub\" or \"static\"";
+            Err(expected(names, value))
+        }
     }
 }
 

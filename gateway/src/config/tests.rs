@@ -518,10 +518,22 @@ fn mistakes_in_a_route() {
         ("[[route]]\npath = \"/\"", "1: route[0].handler: is missing: add `handler = \"echo\"`"),
         (
             "[[route]]\npath = \"/\"\nhandler = \"ecko\"",
-            "3: route[0].handler: must be \"echo\", \"health\", \"hub\" or \"static\", \
-             is the string \"ecko\"",
+            "3: route[0].handler: must be \"echo\", \"embedded\", \"health\", \"hub\" or \
+             \"static\", is the string \"ecko\"",
         ),
     ]);
+}
+
+#[test]
+fn a_route_may_be_for_an_embedding_program_to_answer() {
+    let route = |handler| format!("[[route]]\npath = \"/a\"\nhandler = \"{handler}\"");
+    let config = Config::parse(&route("embedded"), "embedded.toml").unwrap();
+    assert_eq!(config.routes, [Route::new("/a", RouteHandler::Embedded)]);
+    assert!(config.understood().contains(&"route /a: embedded".to_owned()));
+    assert_eq!(
+        errors(&route("embedded?a=b")),
+        ["3: route[0].handler: handler `embedded` has no options: remove what follows the `?`"]
+    );
 }
 
 #[test]

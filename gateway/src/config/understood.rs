@@ -45,6 +45,7 @@ impl fmt::Display for RouteHandler {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Echo => out.write_str("echo"),
+            Self::Embedded => out.write_str("embedded"),
             Self::Health => out.write_str("health"),
             Self::Static => out.write_str("static"),
             Self::Hub(hub) => write!(out, "hub{hub}"),

@@ -10,10 +10,12 @@ pub use super::driver::TooFewDescriptors;
 pub use crate::control::AdminError;
 pub use crate::kernel::RingError;
 pub use crate::listen::{ListenError, PassedError};
+pub use crate::protocol::services::NoHandler;
 
 /// The gateway did not start. Nothing of it is left: no thread, and no socket. Displayed, it says
 /// what to do.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum StartError {
     /// The configuration, put together by a program, is wrong.
     Config(BuiltWrong),
@@ -41,6 +43,8 @@ pub enum StartError {
         /// Why.
         error: RingError,
     },
+    /// Nobody makes the handler of a route.
+    NoHandler(NoHandler),
     /// A shard ended while it was set up.
     Shard(ShardError),
     /// The control thread did not start.
@@ -85,6 +89,7 @@ impl fmt::Display for StartError {
                  threads (`ulimit -u`, or `TasksMax` in a systemd unit), or set fewer shards"
             ),
             Self::Ring { shard, error } => write!(out, "shard {shard}: {error}"),
+            Self::NoHandler(error) => error.fmt(out),
             Self::Shard(error) => error.fmt(out),
             Self::Admin(error) => error.fmt(out),
         }
@@ -101,6 +106,7 @@ impl std::error::Error for StartError {
             Self::Passed(error) => Some(error),
             Self::Waker(error) | Self::Thread { error, .. } => Some(error),
             Self::Ring { error, .. } => Some(error),
+            Self::NoHandler(error) => Some(error),
             Self::Shard(error) => Some(error),
             Self::Admin(error) => Some(error),
         }

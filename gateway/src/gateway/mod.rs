@@ -44,7 +44,7 @@ use crate::hub::{self, Door, Identity, Seed};
 use crate::kernel::{Driver, Waker};
 use crate::listen::{self, ListeningSockets, Passed};
 use crate::names::Node;
-use crate::shard::{self, Assembly, Command};
+use crate::shard::{self, Assembly, BuildError, Command};
 use crate::steering::{Counters, Handle};
 
 #[doc(inline)]
@@ -55,7 +55,7 @@ pub use bill::bill;
 use driver::Resolved;
 pub(crate) use driver::{OpenFiles, bytes_of_rings, choose, lowered};
 pub use error::{
-    AdminError, ListenError, PassedError, RingError, ShardEnd, ShardError, StartError,
+    AdminError, ListenError, NoHandler, PassedError, RingError, ShardEnd, ShardError, StartError,
     TooFewDescriptors,
 };
 pub use settings::hub_settings;
@@ -134,16 +134,30 @@ impl Gateway {
     ///
     /// What would keep the gateway from starting.
     pub fn rehearse(config: Config) -> Result<Bill, StartError> {
-        Self::rehearse_on(config, Vec::new())
+        Self::rehearse_with(config, Program::default())
     }
 
-    /// As [`Gateway::rehearse`], with sockets as [`Gateway::start_on`] is given them. They are left
-    /// as they are, and nobody is accepted from them.
+    /// As [`Gateway::rehearse`], of a gateway with what the embedding program brings along: it is
+    /// made, and asked nothing.
     ///
     /// # Errors
     ///
     /// What would keep the gateway from starting.
-    pub fn rehearse_on(mut config: Config, sockets: Vec<OwnedFd>) -> Result<Bill, StartError> {
+    pub fn rehearse_with(config: Config, program: Program) -> Result<Bill, StartError> {
+        Self::rehearse_on(config, program, Vec::new())
+    }
+
+    /// As [`Gateway::rehearse_with`], with sockets as [`Gateway::start_on`] is given them. They are
+    /// left as they are, and nobody is accepted from them.
+    ///
+    /// # Errors
+    ///
+    /// What would keep the gateway from starting.
+    pub fn rehearse_on(
+        mut config: Config,
+        program: Program,
+        sockets: Vec<OwnedFd>,
+    ) -> Result<Bill, StartError> {
         let shards = config.shards.resolve(cores());
         let passed = Passed::new(sockets).and_then(|passed| passed.deal(&config, shards));
         let mut dealt = passed.map_err(StartError::Passed)?;
@@ -157,7 +171,7 @@ impl Gateway {
         let bind_only = |config: &Config, shards| {
             listen::bind_only(&config.listeners, shards, dealt).map_err(StartError::Listen)
         };
-        let gateway = Self::launch(config, Program::default(), bind_only, |assembly, driver| {
+        let gateway = Self::launch(config, program, bind_only, |assembly, driver| {
             let panel = Arc::clone(&assembly.panel);
             let shard = shard::build(assembly, driver)?;
             // All of them are there at once, as when they serve.
@@ -184,7 +198,7 @@ impl Gateway {
     ) -> Result<Self, StartError>
     where
         O: FnOnce(&Config, usize) -> Result<ListeningSockets, StartError>,
-        B: Fn(Assembly, Driver) -> Result<R, RingError> + Clone + Send + 'static,
+        B: Fn(Assembly, Driver) -> Result<R, BuildError> + Clone + Send + 'static,
         R: FnOnce() -> io::Result<()>,
     {
         config.check().map_err(StartError::Config)?;
@@ -223,7 +237,8 @@ impl Gateway {
         for (shard, ready) in readiness.iter().enumerate() {
             match ready.recv() {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => return Err(StartError::Ring { shard, error }),
+                Ok(Err(BuildError::Ring(error))) => return Err(StartError::Ring { shard, error }),
+                Ok(Err(BuildError::NoHandler(error))) => return Err(StartError::NoHandler(error)),
                 // The thread ended without a word.
                 Err(_) => {
                     self.stop();
@@ -517,7 +532,7 @@ mod tests {
         let error =
             Gateway::launch(config, Program::default(), open, |assembly, _| match assembly.index {
                 0 => Ok(move || wait_for(Command::Stop, &assembly.panel)),
-                _ => Err(RingError::NoMemory),
+                _ => Err(RingError::NoMemory.into()),
             });
         let error = error.unwrap_err();
         assert!(matches!(error, StartError::Ring { shard: 1, .. }), "{error}");

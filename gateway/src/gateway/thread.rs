@@ -13,12 +13,12 @@ use core_affinity::CoreId;
 use super::{Program, StartError};
 use crate::config::{Config, Pin};
 use crate::hub::Hub;
-use crate::kernel::{Driver, RingError};
-use crate::shard::{Assembly, Command, Panel};
+use crate::kernel::Driver;
+use crate::shard::{Assembly, BuildError, Command, Panel};
 use crate::steering::Handle;
 
 /// What a shard's thread says when it is set up.
-pub(super) type SetUp = Result<(), RingError>;
+pub(super) type SetUp = Result<(), BuildError>;
 
 /// The stack of a shard's thread, in bytes. Nothing there recurses, and what is large is pooled.
 pub(super) const THREAD_STACK: usize = 512 << 10;
@@ -98,7 +98,7 @@ pub(super) struct Start {
 impl Start {
     pub(super) fn spawn<B, R>(self, build: B) -> Result<JoinHandle<io::Result<()>>, StartError>
     where
-        B: Fn(Assembly, Driver) -> Result<R, RingError> + Send + 'static,
+        B: Fn(Assembly, Driver) -> Result<R, BuildError> + Send + 'static,
         R: FnOnce() -> io::Result<()>,
     {
         let shard = self.assembly.index;
@@ -112,7 +112,7 @@ impl Start {
     /// The whole life of a shard's thread.
     fn run<B, R>(self, build: B) -> io::Result<()>
     where
-        B: Fn(Assembly, Driver) -> Result<R, RingError>,
+        B: Fn(Assembly, Driver) -> Result<R, BuildError>,
         R: FnOnce() -> io::Result<()>,
     {
         // Before the shard is built, so that its memory is that core's.

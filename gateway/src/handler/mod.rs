@@ -118,18 +118,19 @@ pub use crate::names::Ticket;
 pub use tidegate_proto::http::RequestHead;
 pub use tidegate_proto::message::{Kind, Part};
 
-/// The handler that the configuration names for a route.
+/// The handler that the configuration names for a route; `None` if that is the program's to bring.
 ///
 /// # Panics
 /// The path of a route of the hub is no pattern, which a checked configuration does not have.
 #[must_use]
-pub fn built_in(route: &Route) -> Box<dyn Handler> {
-    match &route.handler {
+pub fn built_in(route: &Route) -> Option<Box<dyn Handler>> {
+    Some(match &route.handler {
         config::RouteHandler::Echo => Box::new(Echo),
         config::RouteHandler::Health => Box::new(Health),
         config::RouteHandler::Static => Box::new(Page::default()),
         config::RouteHandler::Hub(hub) => Box::new(Rooms::new(route, hub.clone())),
-    }
+        config::RouteHandler::Embedded => return None,
+    })
 }
 
 #[cfg(test)]
@@ -141,7 +142,7 @@ mod tests {
     fn the_built_in_handlers_keep_nothing() {
         let hub = Named::Hub(HubRoute::default());
         for named in [Named::Echo, Named::Health, Named::Static, hub] {
-            let mut handler = built_in(&Route::new("/", named));
+            let mut handler = built_in(&Route::new("/", named)).expect("it is built in");
             let mut bytes = Vec::new();
             handler.export(7, &mut bytes);
             assert_eq!((bytes.len(), handler.import(&bytes)), (0, Ok(0)));

@@ -1,5 +1,6 @@
 //! Entries that live as long as they are wanted, or somebody uses them.
 
+use std::convert::Infallible;
 use std::ops::{Index, IndexMut};
 
 use slab::Slab;
@@ -26,22 +27,40 @@ impl<K: Clone + PartialEq, T> Counted<K, T> {
 
     /// Makes these the entries that are wanted; returns the number of each, in their order.
     pub(super) fn update(&mut self, wanted: &[K], mut make: impl FnMut(&K) -> T) -> Vec<usize> {
-        let mut numbers = Vec::with_capacity(wanted.len());
+        let Ok(numbers) = self.try_update(wanted, |made_of| Ok::<_, Infallible>(make(made_of)));
+        numbers
+    }
+
+    /// The same where an entry may not come to be.
+    ///
+    /// # Errors
+    /// The first that does not; nothing has changed then.
+    pub(super) fn try_update<E>(
+        &mut self,
+        wanted: &[K],
+        mut make: impl FnMut(&K) -> Result<T, E>,
+    ) -> Result<Vec<usize>, E> {
+        let (mut kept, mut made) = (Vec::with_capacity(wanted.len()), Vec::new());
         for made_of in wanted {
             let is_it = |(number, entry): &(usize, &Entry<K, T>)| {
-                !entry.is_retired && entry.made_of == *made_of && !numbers.contains(number)
+                !entry.is_retired && entry.made_of == *made_of && !kept.contains(&Some(*number))
             };
-            let kept = self.entries.iter().find(is_it).map(|(number, _)| number);
-            numbers.push(kept.unwrap_or_else(|| {
-                let (made_of, value) = (made_of.clone(), make(made_of));
-                self.entries.insert(Entry { made_of, value, users: 0, is_retired: false })
-            }));
+            let found = self.entries.iter().find(is_it).map(|(number, _)| number);
+            if found.is_none() {
+                let (made_of, value) = (made_of.clone(), make(made_of)?);
+                made.push(Entry { made_of, value, users: 0, is_retired: false });
+            }
+            kept.push(found);
         }
+        let mut made = made.into_iter();
+        let mut insert = || self.entries.insert(made.next().expect("one for each that is new"));
+        let numbers: Vec<usize> =
+            kept.into_iter().map(|found| found.unwrap_or_else(&mut insert)).collect();
         for (number, entry) in &mut self.entries {
             entry.is_retired = !numbers.contains(&number);
         }
         self.entries.retain(|_, entry| !entry.is_retired || entry.users > 0);
-        numbers
+        Ok(numbers)
     }
 
     /// One more uses the entry.

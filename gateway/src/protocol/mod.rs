@@ -53,6 +53,7 @@ pub mod response;
 pub(crate) mod router;
 #[doc(hidden)]
 pub mod serve;
+mod service;
 #[doc(hidden)]
 pub mod services;
 #[doc(hidden)]

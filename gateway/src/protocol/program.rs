@@ -34,7 +34,9 @@ pub struct Program {
 }
 
 impl Program {
-    /// Makes the handler of a route; with `None`, it has the one that the configuration names.
+    /// Makes the handler of a route; with `None`, it has the one that the configuration names. A
+    /// route whose handler is [`RouteHandler::Embedded`](crate::config::RouteHandler::Embedded) has
+    /// only this one: without it, the gateway does not start.
     #[must_use]
     pub fn handlers(
         mut self,

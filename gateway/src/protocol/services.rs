@@ -9,17 +9,17 @@ use tidegate_proto::http::RequestHead;
 use tidegate_proto::keepalive::{Timings, Wait};
 use tidegate_proto::websocket::frame::Role;
 
-use super::context::Context;
 use super::counted::Counted;
 use super::foreign::{Allowance, Protocol};
 use super::program::Program;
 use super::refusal::Refusal;
 use super::router::Router;
-use super::serve::{Handler, Piece};
+use super::service::Basis;
+pub use super::service::{Made, Make, NoHandler, Service, ServiceLimits};
 use super::streaming::Sources;
 use crate::config::stack::Deflate;
-use crate::config::{self, Listener, Route, SlowPeer, Stack};
-use crate::connection::{CONTROL_RESERVE, ProfileId, ServiceId, deadlines};
+use crate::config::{Listener, Route, Stack};
+use crate::connection::{ProfileId, ServiceId, deadlines};
 use crate::kernel::ListenerId;
 use crate::transport::Transport;
 
@@ -37,131 +37,6 @@ const WAITS: [Wait; 7] = [
     Wait::Decision,
     Wait::Source,
 ];
-
-/// What a route offers to each of its connections, in bytes where nothing else is said. See
-/// [`Route`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ServiceLimits {
-    /// The longest message.
-    pub max_message: u32,
-    /// The longest that is put together before it is looked at.
-    pub max_buffered_message: u32,
-    /// Bytes that may wait for one peer.
-    pub backlog: u32,
-    /// What happens to one for which as much waits.
-    pub slow_peer: SlowPeer,
-    /// How many requests may be undecided at once.
-    pub undecided: u32,
-}
-
-impl ServiceLimits {
-    /// Of those that have no route yet: they are sent one response, which is bounded by itself.
-    const OPENING: Self = Self {
-        max_message: 0,
-        max_buffered_message: 0,
-        backlog: u32::MAX,
-        slow_peer: SlowPeer::Close,
-        undecided: 0,
-    };
-
-    /// Of those that speak a protocol which the program brings along: nothing is read from who does
-    /// not take what waits for it.
-    fn foreign(allowance: Allowance) -> Self {
-        let Allowance { kept, backlog } = allowance;
-        let backlog = backlog.max(Allowance::LEAST_BACKLOG).saturating_add(CONTROL_RESERVE);
-        Self {
-            max_message: u32::MAX,
-            max_buffered_message: kept,
-            backlog,
-            slow_peer: SlowPeer::Pause,
-            undecided: 0,
-        }
-    }
-
-    fn of(route: &Route) -> Self {
-        let Route { max_message, max_buffered_message, backlog, slow_peer, undecided, .. } = *route;
-        Self { max_message, max_buffered_message, backlog, slow_peer, undecided }
-    }
-}
-
-/// Makes the handler of a route. Which handlers there are is not known here.
-pub type Make<'f> = dyn Fn(&Route) -> Made + 'f;
-
-/// A handler that was made.
-pub struct Made {
-    /// The handler.
-    pub handler: Box<dyn Handler>,
-    /// Whether the program brings it along.
-    pub is_brought: bool,
-}
-
-/// One route at work.
-pub struct Service {
-    /// What each of its connections may have.
-    pub limits: ServiceLimits,
-    /// What answers.
-    pub handler: Box<dyn Handler>,
-    /// Whether the program brings that along: it may have others come and go, as it will.
-    pub is_brought: bool,
-    /// The subprotocol that it selects.
-    pub subprotocol: Option<String>,
-    /// The route's place in the configuration; `None` if it is in it no longer, or is none yet.
-    pub number: Option<u16>,
-    /// On a route of the hub, whether its clients are told of messages as events.
-    pub hub_events: Option<bool>,
-    /// How many of its requests are undecided.
-    pub undecided: u32,
-}
-
-/// The handler of those that have no route. Nothing is ever asked of it.
-struct NoRoute;
-
-impl Handler for NoRoute {
-    fn message(&mut self, _: &mut Context<'_, '_>, _: Piece<'_>) {
-        debug_assert!(false, "a message without a request");
-    }
-}
-
-impl Service {
-    fn new(basis: &Basis, make: &Make<'_>) -> Self {
-        let limits = match basis {
-            Basis::Opening => ServiceLimits::OPENING,
-            // Its listener says it.
-            Basis::Foreign => ServiceLimits::foreign(Allowance::default()),
-            Basis::Route(route) => ServiceLimits::of(route),
-        };
-        let Basis::Route(route) = basis else {
-            let handler = Box::new(NoRoute);
-            return Self {
-                limits,
-                handler,
-                is_brought: false,
-                subprotocol: None,
-                number: None,
-                hub_events: None,
-                undecided: 0,
-            };
-        };
-        let hub_events = match &route.handler {
-            config::RouteHandler::Hub(hub) => Some(hub.events),
-            _ => None,
-        };
-        let subprotocol = route.subprotocol.clone();
-        let Made { handler, is_brought } = make(route);
-        Self { limits, handler, is_brought, subprotocol, number: None, hub_events, undecided: 0 }
-    }
-}
-
-/// What a service is made of.
-#[derive(Clone, PartialEq)]
-enum Basis {
-    /// What those have that have no route yet.
-    Opening,
-    /// What those have that speak a protocol which the program brings along.
-    Foreign,
-    /// What a route offers.
-    Route(Route),
-}
 
 /// The services of a shard, and which request is for which.
 pub struct Services {
@@ -184,26 +59,30 @@ const FIXED: [Basis; 2] = [Basis::Opening, Basis::Foreign];
 impl Services {
     /// Those of the configured routes, for connections in so many slots.
     ///
+    /// # Errors
+    /// Nobody makes the handler of a route.
+    ///
     /// # Panics
     /// Two patterns of a checked configuration conflict.
-    #[must_use]
-    pub fn new(slots: u32, routes: &[Route], make: &Make<'_>) -> Self {
+    pub fn new(slots: u32, routes: &[Route], make: &Make<'_>) -> Result<Self, NoHandler> {
         let mut this = Self {
             router: Router::default(),
             entries: Counted::new(),
             has_hub: false,
             sources: Sources::new(slots),
         };
-        this.update(routes, make);
-        this
+        this.update(routes, make).map(|()| this)
     }
 
     /// These are the routes from now on. Those that are as they were keep their handlers; who has
     /// opened stays with what it has.
-    fn update(&mut self, routes: &[Route], make: &Make<'_>) {
+    ///
+    /// # Errors
+    /// Nobody makes the handler of a route; nothing has changed then.
+    fn update(&mut self, routes: &[Route], make: &Make<'_>) -> Result<(), NoHandler> {
         let wanted: Vec<_> =
             FIXED.into_iter().chain(routes.iter().cloned().map(Basis::Route)).collect();
-        let numbers = self.entries.update(&wanted, |basis| Service::new(basis, make));
+        let numbers = self.entries.try_update(&wanted, |basis| Service::new(basis, make))?;
         let (fixed, numbers) = numbers.split_at(FIXED.len());
         debug_assert_eq!(fixed, [OPENING, FOREIGN].map(usize::from), "wanted first, and always");
         let id = |number: &usize| ServiceId::try_from(*number).expect("a few thousand routes");
@@ -215,6 +94,7 @@ impl Services {
         }
         self.router = Router::new(ids.into_iter().zip(routes));
         self.has_hub = self.entries.users().any(|(n, _)| self.entries[n].hub_events.is_some());
+        Ok(())
     }
 
     /// The service for a request, by its path and the subprotocols that it offers.

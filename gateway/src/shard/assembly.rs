@@ -10,6 +10,7 @@ use crate::hub::Hub;
 use crate::kernel::{AreaSizes, Driver, Epoll, Memory, Ring, RingError, Setup, Uring, Waker};
 use crate::memory::PIECE;
 use crate::protocol::program::Program;
+use crate::protocol::services::NoHandler;
 
 /// Entries of the submission queue.
 pub const SUBMISSIONS: u32 = 4096;
@@ -63,6 +64,27 @@ pub(crate) fn area_sizes(limits: &Limits) -> AreaSizes {
     }
 }
 
+/// Why a shard was not set up.
+#[derive(Debug)]
+pub enum BuildError {
+    /// What the kernel refused, and what to do about it.
+    Ring(RingError),
+    /// Nobody makes the handler of a route.
+    NoHandler(NoHandler),
+}
+
+impl From<RingError> for BuildError {
+    fn from(error: RingError) -> Self {
+        Self::Ring(error)
+    }
+}
+
+impl From<NoHandler> for BuildError {
+    fn from(error: NoHandler) -> Self {
+        Self::NoHandler(error)
+    }
+}
+
 /// A shard that is set up, whatever it asks the kernel by.
 pub trait Assembled {
     /// As [`Shard::run`].
@@ -81,8 +103,8 @@ impl<R: Ring> Assembled for Shard<R> {
 /// Sets a shard up on the calling thread, to which it is bound, to ask the kernel by `driver`.
 ///
 /// # Errors
-/// What the kernel refused, and what to do about it.
-pub fn build(assembly: Assembly, driver: Driver) -> Result<Box<dyn Assembled>, RingError> {
+/// What kept it from being set up.
+pub fn build(assembly: Assembly, driver: Driver) -> Result<Box<dyn Assembled>, BuildError> {
     match driver {
         Driver::IoUring => Ok(Box::new(build_on(assembly, Uring::new)?)),
         Driver::Epoll => Ok(Box::new(build_on(assembly, Epoll::new)?)),
@@ -92,11 +114,11 @@ pub fn build(assembly: Assembly, driver: Driver) -> Result<Box<dyn Assembled>, R
 /// The same, on the kernel that `open` makes.
 ///
 /// # Errors
-/// What the kernel refused, and what to do about it.
+/// What kept it from being set up.
 pub fn build_on<R: Ring>(
     mut assembly: Assembly,
     open: fn(Setup<'_>) -> Result<R, RingError>,
-) -> Result<Shard<R>, RingError> {
+) -> Result<Shard<R>, BuildError> {
     let limits = assembly.config.limits;
     let memory = memory(&limits).map_err(|error| RingError::Other("mapping memory", error))?;
     let ring = open(Setup {
@@ -109,5 +131,5 @@ pub fn build_on<R: Ring>(
         waker: assembly.waker.clone(),
         memory: &memory,
     })?;
-    Ok(Shard::new(ring, memory, assembly))
+    Ok(Shard::new(ring, memory, assembly)?)
 }

@@ -44,11 +44,14 @@ use std::time::Duration;
 
 use crate::connection::deadlines::TICK;
 use crate::kernel::{Completion, Memory, Ring, SlotRef, SlotSet};
+use crate::protocol::services::NoHandler;
 
 pub use crate::counters::Counters;
 use accept::Accepting;
 pub(crate) use assembly::area_sizes;
-pub use assembly::{Assembled, Assembly, SUBMISSIONS, build, build_on, completions, memory};
+pub use assembly::{
+    Assembled, Assembly, BuildError, SUBMISSIONS, build, build_on, completions, memory,
+};
 pub use buffers::Buffers;
 use connections::Connections;
 use deliveries::Deliveries;
@@ -95,7 +98,10 @@ pub struct Shard<R> {
 
 impl<R: Ring> Shard<R> {
     /// A shard over `ring`, which was made for `memory`; the assembly's listeners are the ring's.
-    pub fn new(ring: R, memory: Memory, assembly: Assembly) -> Self {
+    ///
+    /// # Errors
+    /// Nobody makes the handler of a route.
+    pub fn new(ring: R, memory: Memory, assembly: Assembly) -> Result<Self, NoHandler> {
         let limits = assembly.config.limits;
         let next_tick = ring.now() + TICK;
         let mut shard = Self {
@@ -107,11 +113,11 @@ impl<R: Ring> Shard<R> {
             expired_halves: SlotSet::new(limits.slots()),
             began: None,
             next_tick,
-            connections: Connections::new(ring, memory, assembly),
+            connections: Connections::new(ring, memory, assembly)?,
         };
         shard.accepting.show_room(&shard.connections);
         shard.accepting.start_accepting(&mut shard.connections);
-        shard
+        Ok(shard)
     }
 
     /// Serves until the shard is drained or stopped.

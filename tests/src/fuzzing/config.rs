@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use tidegate::config::{Config, ConfigErrors, Route, Stack};
 use tidegate::gateway;
-use tidegate::handler::built_in;
+use tidegate::handler::{Echo, Handler, built_in};
 use tidegate::kernel::Driver;
 use tidegate::protocol::services::{Made, Services};
 
@@ -28,8 +28,13 @@ fn usable(config: &Config) {
     assert!(bill.total() > bill.per_shard());
     assert!(!bill.to_string().is_empty() && !bill.summary().is_empty());
     let _ = bill.check(config.memory.limit());
-    let make = |route: &Route| Made { handler: built_in(route), is_brought: false };
-    let _ = Services::new(config.limits.slots(), &config.routes, &make);
+    // A route that is for an embedding program has the handler of any.
+    let any = || Some(Box::new(Echo) as Box<dyn Handler>);
+    let make = |route: &Route| {
+        built_in(route).or_else(any).map(|handler| Made { handler, is_brought: false })
+    };
+    let services = Services::new(config.limits.slots(), &config.routes, &make);
+    assert!(services.is_ok(), "each route has a handler");
     let addresses: Vec<_> = config.listeners.iter().map(|listener| listener.address).collect();
     let listening = config.clone().with_listen(&addresses);
     assert_eq!(listening.listeners.len(), addresses.len(), "two listeners with one address");

@@ -237,5 +237,5 @@ fn shard(kernel: &Rc<RefCell<Kernel>>) -> Shard<KernelRing> {
         panel: Arc::default(),
         program: Program::default().protocols(|_| Some(Box::new(LineEcho::default()))),
     };
-    Shard::new(KernelRing(Rc::clone(kernel)), memory, assembly)
+    Shard::new(KernelRing(Rc::clone(kernel)), memory, assembly).expect("all handlers are built in")
 }

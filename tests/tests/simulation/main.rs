@@ -192,7 +192,8 @@ impl Scene {
             let memory = shard::memory(&config.limits).expect("memory");
             let world = Rc::clone(&outside.world);
             let ring = SimRing { world, meanwhile: meanwhile.clone() };
-            (Shard::new(ring, memory, assembly), outside)
+            let shard = Shard::new(ring, memory, assembly).expect("each route has a handler");
+            (shard, outside)
         });
         let bill = gateway::bill(&config, count, Driver::IoUring);
         let inner = Random::new(random.bits());

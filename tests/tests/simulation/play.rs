@@ -165,6 +165,7 @@ impl Play {
             program,
         };
         let shard = Shard::new(HandRing(Rc::clone(&hand)), memory, assembly);
+        let shard = shard.expect("each route has a handler");
         Self { shard, hand, door, panel }
     }
 

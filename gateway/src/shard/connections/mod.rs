@@ -17,7 +17,7 @@ use crate::hub::Hub;
 use crate::kernel::{BufferId, Memory, Ring, Slot, SlotRef};
 use crate::memory::{Compressor, Pool};
 use crate::protocol::Inflating;
-use crate::protocol::services::{Made, Service, Services};
+use crate::protocol::services::{Made, NoHandler, Service, Services};
 use crate::protocol::turn::{Finished, Said, Turn, Work};
 use crate::shard::Assembly;
 use crate::shard::accounts::Accounts;
@@ -75,19 +75,19 @@ pub(super) struct Connections<R> {
 }
 
 impl<R: Ring> Connections<R> {
-    pub(super) fn new(ring: R, memory: Memory, assembly: Assembly) -> Self {
+    pub(super) fn new(ring: R, memory: Memory, assembly: Assembly) -> Result<Self, NoHandler> {
         let Assembly { index, config, program, mut hub, .. } = assembly;
         hub.calendar_ahead = ring.calendar().saturating_sub(ring.now());
         let limits = config.limits;
         let head = limits.request_head + limits.receive_buffer;
         let make = |route: &Route| match (program.handlers)(route) {
-            Some(handler) => Made { handler, is_brought: true },
-            None => Made { handler: built_in(route), is_brought: false },
+            Some(handler) => Some(Made { handler, is_brought: true }),
+            None => built_in(route).map(|handler| Made { handler, is_brought: false }),
         };
-        Self {
+        Ok(Self {
             index,
             sockets: Sockets::new(ring, memory, &config, &program),
-            services: Services::new(limits.slots(), &config.routes, &make),
+            services: Services::new(limits.slots(), &config.routes, &make)?,
             hub,
             compressor: Compressor::new(),
             inflating: Inflating::new(),
@@ -105,7 +105,7 @@ impl<R: Ring> Connections<R> {
             full_told: None,
             look_again: false,
             config,
-        }
+        })
     }
 
     /// What the connection runs under, as its route says.
