@@ -100,8 +100,10 @@ pub use crate::protocol::admission::{Admission, Joining};
 pub use crate::protocol::context::{Context, Publishing, WriteError};
 pub use crate::protocol::desk::Desk;
 pub use crate::protocol::end_reason::EndReason;
-pub use crate::protocol::refusal::{Ground, Refusal};
-pub use crate::protocol::response::{Body, HEAD_MAX, Response, ResponseError, Sink, Source};
+pub use crate::protocol::refusal::{BODY_AT_ONCE_MAX, Ground, OwnRefusal, Refusal};
+pub use crate::protocol::response::{
+    Body, HEAD_MAX, HEADERS_MAX, Response, ResponseError, Sink, Source,
+};
 pub use crate::protocol::serve::{
     Decision, End, Event, Handler, HandlerFactory, ImportError, Piece, Question, Wants,
 };

@@ -323,7 +323,7 @@ const fn state(connection: &mut Connection) -> &mut Foreign {
 pub(super) fn begin(turn: &mut Turn<'_>) {
     if turn.is_full {
         turn.counters.refused += 1;
-        turn.left.refused = Some(Refusal::Full { retry_after_seconds: 0 });
+        turn.left.refused = Some(Refusal::Full { retry_after_seconds: 0 }.told());
         turn.left.found_full = !turn.drains;
         turn.left.drop = true;
         return;

@@ -8,7 +8,7 @@ use tidegate_proto::websocket::deflate::{self, Policy};
 use tidegate_proto::websocket::handshake::server::{Acceptance, Rejection, Upgrade};
 
 use super::admission::Admission;
-use super::refusal::Refusal;
+use super::refusal::{BODY_AT_ONCE_MAX, Refusal, Refused};
 use super::response::{Body, Response, SharedBytes, Source};
 use super::serve::Decision;
 use super::turn::{Opened, Turn};
@@ -19,9 +19,6 @@ use crate::memory::{Share, gathered};
 
 /// The longest answer that is put together on the stack, in bytes.
 const RESPONSE_MAX: usize = 1024;
-
-/// The longest body that is sent at once, in bytes; a longer one is sent as the peer takes it.
-const AT_ONCE_MAX: usize = 64 << 10;
 
 /// Bytes of a `User-Agent` that the log says.
 pub(crate) const AGENT_MAX: usize = 128;
@@ -157,7 +154,7 @@ pub(super) fn carry_out(
     forget_head(turn);
     match decision {
         Decision::Admit(admission) => admit(turn, head, admission, behind),
-        Decision::Respond(response) => respond(turn, head, response),
+        Decision::Respond(response) => respond(turn, head, response, None),
         Decision::Refuse(refusal) => refuse_request(turn, head, refusal),
         // Who has decided nothing yet does not come here.
         Decision::Later(_) => refuse_request(turn, head, Refusal::DecisionTimeout),
@@ -208,40 +205,57 @@ fn upgrade(
     Ok(Agreed { bytes, length, window })
 }
 
-/// Refuses a request that is known, as [`refuse`] does.
+/// Refuses a request that is known, as [`refuse`] does, or as its handler does.
 fn refuse_request(turn: &mut Turn<'_>, head: &RequestHead<'_>, refusal: Refusal) {
     if turn.tells_refusals {
         turn.left.asked_path = Some(head.path().into());
     }
-    refuse(turn, refusal);
+    let told = refusal.told();
+    match refusal {
+        Refusal::Own(own) => respond(turn, head, own.into_response(), Some(told)),
+        refusal => refuse(turn, refusal),
+    }
+}
+
+/// A request is refused.
+fn count_refusal(turn: &mut Turn<'_>, refused: Refused) {
+    turn.counters.refused += 1;
+    turn.left.refused = Some(refused);
 }
 
 /// Refuses the request and closes, once the peer has read why.
 pub(super) fn refuse(turn: &mut Turn<'_>, refusal: Refusal) {
-    turn.counters.refused += 1;
-    turn.left.refused = Some(refusal);
+    count_refusal(turn, refusal.told());
     let mut response = [0; RESPONSE_MAX];
     let length = refusal.write(&mut response).expect("a refusal fits");
     say_last(turn, &response[..length], &[]);
 }
 
-/// Answers with a handler's own response.
-fn respond(turn: &mut Turn<'_>, request: &RequestHead<'_>, response: Response) {
+/// Answers with a handler's own response, by which the request may be refused.
+fn respond(
+    turn: &mut Turn<'_>,
+    request: &RequestHead<'_>,
+    response: Response,
+    refused: Option<Refused>,
+) {
     let (head, body) = response.take_apart();
     // RFC 9110 section 9.3.2: "The HEAD method is identical to GET except that the server MUST NOT
     // send content in the response."
     let body = if request.method() == "HEAD" { Body::Empty } else { body };
     if let Body::Shared(bytes) = &body
-        && bytes.len() <= AT_ONCE_MAX
+        && bytes.len() <= BODY_AT_ONCE_MAX
         && !turn.work.output.has_room_at_once(head.len() + bytes.len())
     {
         turn.counters.refused_no_memory += 1;
         return refuse_busy(turn);
     }
-    turn.counters.pages += 1;
+    match refused {
+        Some(refused) => count_refusal(turn, refused),
+        None => turn.counters.pages += 1,
+    }
     match body {
         Body::Empty => say_last(turn, &head, &[]),
-        Body::Shared(bytes) if bytes.len() <= AT_ONCE_MAX => say_last(turn, &head, &bytes),
+        Body::Shared(bytes) if bytes.len() <= BODY_AT_ONCE_MAX => say_last(turn, &head, &bytes),
         Body::Shared(bytes) => {
             let length = Some(bytes.len() as u64);
             let source = Box::new(SharedBytes { bytes, at: 0 });

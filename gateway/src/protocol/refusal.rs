@@ -1,14 +1,29 @@
 //! Every answer to a request that does not give it what it asks for.
 
+use std::sync::Arc;
 use std::{error, fmt};
 
 use tidegate_proto::http::{HeadError, HeadWriteError, Writer};
 use tidegate_proto::websocket::handshake::server::Rejection;
 
+use super::response::{Body, Response, ResponseError};
 use crate::names::Name;
 
-/// Why a request is refused, and the response that says so.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Why a request is refused, and the response that says so. Where none of these says it, a handler
+/// refuses [with a response](Refusal::with) of its own.
+///
+/// ```
+/// use tidegate::handler::{Refusal, Response, ResponseError};
+///
+/// fn who_are_you() -> Result<Refusal, ResponseError> {
+///     let response = Response::text(401, "send a token")?.with("WWW-Authenticate", "Bearer")?;
+///     Refusal::with(response)
+/// }
+///
+/// assert_eq!(who_are_you().map(|refusal| refusal.status()), Ok(401));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Refusal {
     /// It is wrong by RFC 9112 or RFC 6455.
     Malformed(Rejection),
@@ -41,6 +56,37 @@ pub enum Refusal {
         /// When to try again. Spread it, or all come back at once.
         retry_after_seconds: u32,
     },
+    /// Its handler refuses it, with a response of its own: see [`Refusal::with`].
+    Own(OwnRefusal),
+}
+
+/// A response that refuses: its status is one from 300 to 599, and its body is short.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnRefusal {
+    status: u16,
+    /// As [`Response`] has it.
+    head: Vec<u8>,
+    body: Arc<[u8]>,
+}
+
+impl OwnRefusal {
+    /// What is sent.
+    pub(super) fn into_response(self) -> Response {
+        let Self { status, head, body } = self;
+        let body = if body.is_empty() { Body::Empty } else { Body::Shared(body) };
+        Response { status, head, body }
+    }
+}
+
+/// What is counted and logged of a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// The HTTP status.
+    pub status: u16,
+    /// What it is counted by.
+    pub ground: Ground,
+    /// What is wrong.
+    pub reason: &'static str,
 }
 
 /// What refusals are counted by.
@@ -66,11 +112,13 @@ pub enum Ground {
     DecisionTimeout,
     /// There is no room.
     Full,
+    /// Its handler has refused it, with a response of its own.
+    Handler,
 }
 
 impl Ground {
     /// All of them, each at its own number.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::BadRequest,
         Self::HeadTooLarge,
         Self::HeadTimeout,
@@ -81,6 +129,7 @@ impl Ground {
         Self::MethodNotAllowed,
         Self::DecisionTimeout,
         Self::Full,
+        Self::Handler,
     ];
 
     /// The name in metrics and in the API.
@@ -97,18 +146,47 @@ impl Ground {
             Self::MethodNotAllowed => "method_not_allowed",
             Self::DecisionTimeout => "decision_timeout",
             Self::Full => "full",
+            Self::Handler => "handler",
         }
     }
 }
+
+/// The longest body that is sent at once, in bytes; a longer one is sent as the peer takes it.
+pub const BODY_AT_ONCE_MAX: usize = 64 << 10;
 
 // The reasons name the number.
 const _: () = assert!(Name::LENGTH_MAX == 200);
 
 impl Refusal {
+    /// Refuses with a response of the handler's own, such as one that asks for a password or sends
+    /// elsewhere. It is counted as [`Ground::Handler`], and the log says its status.
+    ///
+    /// # Errors
+    /// Its status is not one from 300 to 599; or its body is said by a source, or has more than
+    /// [`BODY_AT_ONCE_MAX`] bytes: who is refused gets all of it at once.
+    pub fn with(response: Response) -> Result<Self, ResponseError> {
+        let Response { status, head, body } = response;
+        if !(300..=599).contains(&status) {
+            return Err(ResponseError::NoRefusal(status));
+        }
+        let body = match body {
+            Body::Empty => Arc::default(),
+            Body::Shared(bytes) if bytes.len() <= BODY_AT_ONCE_MAX => bytes,
+            Body::Shared(_) | Body::Stream { .. } => return Err(ResponseError::RefusalBody),
+        };
+        Ok(Self::Own(OwnRefusal { status, head, body }))
+    }
+
+    /// What is counted and logged of it.
+    pub(super) fn told(&self) -> Refused {
+        Refused { status: self.status(), ground: self.ground(), reason: self.reason() }
+    }
+
     /// The HTTP status.
     #[must_use]
-    pub fn status(self) -> u16 {
+    pub fn status(&self) -> u16 {
         match self {
+            Self::Own(own) => own.status,
             Self::Malformed(rejection) => rejection.status(),
             Self::InvalidTopic
             | Self::InvalidUser
@@ -128,10 +206,12 @@ impl Refusal {
         }
     }
 
-    /// What is wrong and what to do, as a sentence without its full stop: the body of the response.
+    /// What is wrong and what to do, as a sentence without its full stop: the body of the response,
+    /// unless that is the handler's own.
     #[must_use]
-    pub fn reason(self) -> &'static str {
+    pub fn reason(&self) -> &'static str {
         match self {
+            Self::Own(_) => "its handler has refused it",
             Self::Malformed(rejection) => rejection.reason(),
             Self::InvalidTopic => {
                 "the path does not name a topic: with its escapes resolved, a topic's name is 1 to \
@@ -163,9 +243,10 @@ impl Refusal {
 
     /// What it is counted by.
     #[must_use]
-    pub fn ground(self) -> Ground {
+    pub fn ground(&self) -> Ground {
         match self {
-            Self::Malformed(rejection) => ground(rejection),
+            Self::Own(_) => Ground::Handler,
+            Self::Malformed(rejection) => ground(*rejection),
             Self::InvalidTopic
             | Self::InvalidUser
             | Self::DuplicateUser
@@ -183,15 +264,15 @@ impl Refusal {
     }
 
     /// The most bytes that [`write`](Self::write) writes.
-    pub const RESPONSE_LEN_MAX: usize = Rejection::RESPONSE_LEN_MAX;
+    pub(super) const RESPONSE_LEN_MAX: usize = Rejection::RESPONSE_LEN_MAX;
 
-    /// Writes the whole response to the start of `out`, and yields its length in bytes. Close the
-    /// connection behind it.
+    /// Writes the whole response, of one that is not the handler's own, to the start of `out`, and
+    /// yields its length in bytes. Close the connection behind it.
     ///
     /// # Errors
     /// [`HeadWriteError::NoRoom`], which can not be if `out` has [`Refusal::RESPONSE_LEN_MAX`]
     /// bytes.
-    pub fn write(self, out: &mut [u8]) -> Result<usize, HeadWriteError> {
+    pub(super) fn write(&self, out: &mut [u8]) -> Result<usize, HeadWriteError> {
         if let Self::Malformed(rejection) = self {
             return rejection.write(out);
         }
@@ -268,7 +349,7 @@ mod tests {
         Refusal::Full { retry_after_seconds: u32::MAX },
     ];
 
-    fn written(refusal: Refusal) -> String {
+    fn written(refusal: &Refusal) -> String {
         let mut out = [0; Refusal::RESPONSE_LEN_MAX];
         let length = refusal.write(&mut out).expect("a refusal fits");
         String::from_utf8(out[..length].to_vec()).expect("it is text")
@@ -277,7 +358,7 @@ mod tests {
     #[test]
     fn whole_response() {
         assert_eq!(
-            written(Refusal::NotFound),
+            written(&Refusal::NotFound),
             "HTTP/1.1 404 Not Found\r\n\
              Connection: close\r\n\
              Content-Type: text/plain; charset=utf-8\r\n\
@@ -285,7 +366,7 @@ mod tests {
              nothing is served at this path\n"
         );
         assert_eq!(
-            written(Refusal::Full { retry_after_seconds: 5 }),
+            written(&Refusal::Full { retry_after_seconds: 5 }),
             "HTTP/1.1 503 Service Unavailable\r\n\
              Retry-After: 5\r\n\
              Connection: close\r\n\
@@ -298,7 +379,7 @@ mod tests {
     #[test]
     fn every_response_is_whole_and_closes() {
         for refusal in ALL {
-            let text = written(refusal);
+            let text = written(&refusal);
             let (head, body) = text.split_once("\r\n\r\n").expect("a head has an end");
             assert_eq!(body, format!("{refusal}\n"));
             assert!(head.contains(&format!("\r\nContent-Length: {}", body.len())), "{text}");
@@ -312,7 +393,7 @@ mod tests {
     #[test]
     fn too_small_a_buffer() {
         for refusal in ALL {
-            let length = written(refusal).len();
+            let length = written(&refusal).len();
             for room in 0..length {
                 assert_eq!(refusal.write(&mut vec![0; room]), Err(HeadWriteError::NoRoom));
             }
@@ -324,7 +405,7 @@ mod tests {
     fn statuses_and_their_headers() {
         let full = Refusal::Full { retry_after_seconds: 7 };
         assert_eq!(full.status(), 503);
-        assert!(written(full).contains("\r\nRetry-After: 7\r\n"));
+        assert!(written(&full).contains("\r\nRetry-After: 7\r\n"));
         assert_eq!(Refusal::Timeout.status(), 408);
         assert_eq!(Refusal::DecisionTimeout.status(), 504);
         assert_eq!(Refusal::Forbidden.status(), 403);
@@ -333,6 +414,31 @@ mod tests {
         assert_eq!(Refusal::DuplicateUser.status(), 400);
         assert_eq!(Refusal::DuplicatePosition.status(), 400);
         assert_eq!(Refusal::from(HeadError::TooLarge).status(), 431);
+    }
+
+    #[test]
+    fn with_a_response_of_the_handlers_own() {
+        let of = |status, body: Body| Refusal::with(Response::new(status, body).expect("one"));
+        for status in [300, 302, 401, 418, 451, 500, 599] {
+            let refusal = of(status, Body::Empty).expect("a status that refuses");
+            assert_eq!((refusal.status(), refusal.ground()), (status, Ground::Handler));
+            assert_eq!(refusal.told().reason, refusal.to_string());
+        }
+        for status in [200, 204, 299] {
+            assert_eq!(of(status, Body::Empty), Err(ResponseError::NoRefusal(status)));
+        }
+        assert!(of(403, vec![b'a'; BODY_AT_ONCE_MAX].into()).is_ok());
+        let long = vec![b'a'; BODY_AT_ONCE_MAX + 1];
+        assert_eq!(of(403, long.into()), Err(ResponseError::RefusalBody));
+        let response = Response::text(401, "who?").and_then(|it| it.with("X-Why", "token"));
+        let Ok(Refusal::Own(own)) = Refusal::with(response.expect("a response")) else {
+            panic!("it is the handler's own")
+        };
+        let (head, body) = own.into_response().take_apart();
+        let head = String::from_utf8(head).expect("it is text");
+        assert!(head.starts_with("HTTP/1.1 401 Unauthorized\r\n"), "{head}");
+        assert!(head.contains("\r\nX-Why: token\r\n"), "{head}");
+        assert!(matches!(body, Body::Shared(bytes) if *bytes == *b"who?"));
     }
 
     #[test]

@@ -5,33 +5,40 @@ use std::{error, fmt};
 
 use tidegate_proto::http::{HeadWriteError, Writer};
 
+use super::refusal::BODY_AT_ONCE_MAX;
 use crate::connection::Output;
 
 /// The longest head of a response, without what the gateway adds to it, in bytes.
 pub const HEAD_MAX: usize = 4096;
 
-/// What the gateway says of a response itself.
-const OWN: [&str; 3] = ["Connection", "Content-Length", "Transfer-Encoding"];
+/// The most headers of a response, without those that the gateway adds.
+pub const HEADERS_MAX: usize = 64;
+
+/// What says where a response ends, and how its connection goes on: for the gateway to say.
+const OWN: [&str; 6] =
+    ["Connection", "Content-Length", "Transfer-Encoding", "Upgrade", "Keep-Alive", "Trailer"];
 
 /// A response to a request. Status and headers are checked as they are given, so what is there can
 /// be sent. The gateway adds `Connection: close`, and `Content-Length` or `Transfer-Encoding`; to
-/// HEAD it sends the same without the body.
+/// HEAD it sends the same without the body. Beside [`Decision::Respond`] a request may be
+/// [refused](super::refusal::Refusal::with) with one.
+///
+/// [`Decision::Respond`]: super::serve::Decision::Respond
 ///
 /// ```
-/// use tidegate::handler::{Body, Response};
+/// use tidegate::handler::Response;
 ///
 /// # fn main() -> Result<(), tidegate::handler::ResponseError> {
-/// let body = Body::Shared(b"{}"[..].into());
-/// let response = Response::new(200, body)?.with("Content-Type", "application/json")?;
+/// let response = Response::new(200, "{}")?.with("Content-Type", "application/json")?;
 /// assert!(response.with("X-Name", "two\r\nlines").is_err());
 /// # Ok(())
 /// # }
 /// ```
 pub struct Response {
-    status: u16,
+    pub(super) status: u16,
     /// The status line, and all headers but those that the gateway adds.
-    head: Vec<u8>,
-    body: Body,
+    pub(super) head: Vec<u8>,
+    pub(super) body: Body,
 }
 
 /// What comes behind the head of a response.
@@ -53,6 +60,30 @@ pub enum Body {
     },
 }
 
+impl From<Arc<[u8]>> for Body {
+    fn from(bytes: Arc<[u8]>) -> Self {
+        Self::Shared(bytes)
+    }
+}
+
+impl From<Vec<u8>> for Body {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Shared(bytes.into())
+    }
+}
+
+impl From<String> for Body {
+    fn from(text: String) -> Self {
+        text.into_bytes().into()
+    }
+}
+
+impl From<&str> for Body {
+    fn from(text: &str) -> Self {
+        Self::Shared(text.as_bytes().into())
+    }
+}
+
 /// Says the body of a response piece by piece. It is asked whenever the peer has taken what was
 /// said before and there is room for more: 64 KiB, or what the backlog of the route allows if that
 /// is less. Where blocks run short, it is asked once there are some. It is dropped when all is said
@@ -68,6 +99,7 @@ pub trait Source {
 
 /// Why there is no such response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ResponseError {
     /// No status of a final response: 200 to 599.
     Status(u16),
@@ -79,6 +111,12 @@ pub enum ResponseError {
     OwnHeader(&'static str),
     /// The head would have more than [`HEAD_MAX`] bytes.
     TooLong,
+    /// There would be more than [`HEADERS_MAX`] headers.
+    TooManyHeaders,
+    /// No status of a refusal: 300 to 599.
+    NoRefusal(u16),
+    /// The body of a refusal is said by a source, or is longer than what is sent at once.
+    RefusalBody,
 }
 
 impl fmt::Display for ResponseError {
@@ -95,10 +133,22 @@ impl fmt::Display for ResponseError {
             Self::Header => out.write_str(
                 "a header's name must be a token, and its value without control characters",
             ),
-            Self::OwnHeader(name) => {
-                write!(out, "the gateway writes the header `{name}` itself: leave it out")
-            }
+            Self::OwnHeader(name) => write!(
+                out,
+                "where a response ends, and what becomes of its connection, the gateway says \
+                 itself: leave the header `{name}` out"
+            ),
             Self::TooLong => write!(out, "a response's head has at most {HEAD_MAX} bytes"),
+            Self::TooManyHeaders => write!(out, "a response has at most {HEADERS_MAX} headers"),
+            Self::NoRefusal(status) => write!(
+                out,
+                "{status} does not refuse: give a status from 300 to 599, or respond with it"
+            ),
+            Self::RefusalBody => write!(
+                out,
+                "who is refused gets all of the body at once: give at most {BODY_AT_ONCE_MAX} \
+                 bytes that are there already"
+            ),
         }
     }
 }
@@ -110,7 +160,8 @@ impl Response {
     ///
     /// # Errors
     /// The status is none, or may have no body.
-    pub fn new(status: u16, body: Body) -> Result<Self, ResponseError> {
+    pub fn new(status: u16, body: impl Into<Body>) -> Result<Self, ResponseError> {
+        let body = body.into();
         if !(200..=599).contains(&status) {
             return Err(ResponseError::Status(status));
         }
@@ -125,14 +176,26 @@ impl Response {
         Ok(this)
     }
 
+    /// A response that says something to people: with `Content-Type: text/plain`.
+    ///
+    /// # Errors
+    /// As [`Response::new`].
+    pub fn text(status: u16, text: impl Into<String>) -> Result<Self, ResponseError> {
+        Self::new(status, text.into())?.with("Content-Type", "text/plain; charset=utf-8")
+    }
+
     /// The same with one more header.
     ///
     /// # Errors
-    /// The name is no token, or the value has control characters; there is no room for it; or the
-    /// gateway writes it itself.
+    /// The name is no token, or the value has control characters; there is no room for it, or there
+    /// are [`HEADERS_MAX`]; or it is the gateway's to say.
     pub fn with(mut self, name: &str, value: &str) -> Result<Self, ResponseError> {
         if let Some(own) = OWN.into_iter().find(|own| own.eq_ignore_ascii_case(name)) {
             return Err(ResponseError::OwnHeader(own));
+        }
+        // The status line is one as well.
+        if self.head.iter().filter(|byte| **byte == b'\n').count() > HEADERS_MAX {
+            return Err(ResponseError::TooManyHeaders);
         }
         self.append(|writer| writer.header(name, value))?;
         Ok(self)
@@ -162,7 +225,13 @@ impl Response {
     /// The whole head, and the body.
     pub(super) fn take_apart(self) -> (Vec<u8>, Body) {
         let Self { status, mut head, body } = self;
-        head.extend_from_slice(b"Connection: close\r\n");
+        // RFC 9110 section 15.5.22: "The server MUST send an Upgrade header field in a 426 response
+        // to indicate the required protocol(s)". Section 7.8: "A sender of Upgrade MUST also send
+        // an "Upgrade" connection option".
+        head.extend_from_slice(match status {
+            426 => b"Upgrade: websocket\r\nConnection: Upgrade, close\r\n",
+            _ => b"Connection: close\r\n",
+        });
         let length = match &body {
             // RFC 9110 section 8.6: "A server MUST NOT send a Content-Length header field in any
             // response with a status code of 1xx (Informational) or 204 (No Content)", and in one
@@ -338,15 +407,29 @@ mod tests {
             assert_eq!(refused(name, value), Some(ResponseError::Header), "{name:?}: {value:?}");
         }
         assert_eq!(refused("content-LENGTH", "1"), Some(ResponseError::OwnHeader(OWN[1])));
+        assert_eq!(refused("upgrade", "h2c"), Some(ResponseError::OwnHeader(OWN[3])));
         assert_eq!(refused("a", &"x".repeat(HEAD_MAX)), Some(ResponseError::TooLong));
-        let mut full = plain(200);
-        for _ in 0..HEAD_MAX / 8 {
-            full = match full.with("abcd", "ef") {
-                Ok(more) => more,
-                Err(error) => return assert_eq!(error, ResponseError::TooLong),
-            };
-        }
-        panic!("a head without a bound");
+        let filled = |value: &str| {
+            let mut full = plain(200);
+            for count in 0..HEAD_MAX {
+                full = match full.with("abcd", value) {
+                    Ok(more) => more,
+                    Err(error) => return (count, error),
+                };
+            }
+            panic!("a head without a bound");
+        };
+        assert_eq!(filled("ef"), (HEADERS_MAX, ResponseError::TooManyHeaders));
+        assert_eq!(filled(&"e".repeat(1000)), (4, ResponseError::TooLong));
+    }
+
+    #[test]
+    fn who_is_to_upgrade_is_told_to_what() {
+        let text = head(plain(426));
+        assert!(
+            text.contains("\r\nUpgrade: websocket\r\nConnection: Upgrade, close\r\n"),
+            "{text}"
+        );
     }
 
     /// A sink for chunks, over a pool of so few blocks that all of them were taken but for `free`.
@@ -428,8 +511,11 @@ mod tests {
             (ResponseError::Status(101), "admit"),
             (ResponseError::NoContent(204), "Body::Empty"),
             (ResponseError::Header, "token"),
-            (ResponseError::OwnHeader("Connection"), "leave it out"),
+            (ResponseError::OwnHeader("Connection"), "leave the header"),
             (ResponseError::TooLong, "4096"),
+            (ResponseError::TooManyHeaders, "64"),
+            (ResponseError::NoRefusal(200), "300"),
+            (ResponseError::RefusalBody, "65536"),
         ];
         for (error, word) in errors {
             assert!(error.to_string().contains(word), "{error}");

@@ -83,6 +83,24 @@ pub enum Decision {
     Later(Question),
 }
 
+impl From<Admission> for Decision {
+    fn from(admission: Admission) -> Self {
+        Self::Admit(admission)
+    }
+}
+
+impl From<Refusal> for Decision {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refuse(refusal)
+    }
+}
+
+impl From<Response> for Decision {
+    fn from(response: Response) -> Self {
+        Self::Respond(response)
+    }
+}
+
 impl Decision {
     /// Decides later. `ask` hands the question on with a ticket, and whoever finds the answer tells
     /// it by [`Door::found`](crate::hub::Door::found): then [`Handler::decided`] decides. `ask` is

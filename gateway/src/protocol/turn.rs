@@ -9,7 +9,7 @@ use tidegate_proto::keepalive::Wait;
 use super::context::Publishing;
 use super::desk::Desk;
 use super::end_reason::EndReason;
-use super::refusal::Refusal;
+use super::refusal::Refused;
 use super::serve::End;
 use super::services::{Profile, Profiles, ServiceLimits, Services};
 use super::websocket::Inflating;
@@ -140,7 +140,7 @@ pub struct Finished {
     /// It has opened.
     pub opened: Option<Opened>,
     /// Its request was refused.
-    pub refused: Option<Refusal>,
+    pub refused: Option<Refused>,
     /// The path that was asked for and refused, if that is said in the log.
     pub asked_path: Option<Box<str>>,
     /// It found all places taken.

@@ -1,7 +1,7 @@
 //! What the log says of requests that are refused: a line for each, as long as there are few.
 
-use crate::handler::Refusal;
 use crate::kernel::Peer;
+use crate::protocol::refusal::Refused;
 
 /// Lines that may be said at once.
 const BURST: u32 = 50;
@@ -34,7 +34,7 @@ impl Refusals {
     }
 
     /// A request was refused: says so, if there is room.
-    pub(super) fn tell(&mut self, refusal: Refusal, peer: Peer, path: Option<&str>) {
+    pub(super) fn tell(&mut self, refused: Refused, peer: Peer, path: Option<&str>) {
         let Some(room) = self.room.checked_sub(1) else {
             self.unsaid += 1;
             return;
@@ -45,11 +45,11 @@ impl Refusals {
             target: "tidegate::refused",
             %peer,
             path,
-            status = refusal.status(),
-            reason = refusal.ground().name(),
+            status = refused.status,
+            reason = refused.ground.name(),
             unsaid = (unsaid > 0).then_some(unsaid),
             "refused: {}",
-            refusal.reason()
+            refused.reason
         );
     }
 }
@@ -57,17 +57,20 @@ impl Refusals {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::handler::Ground;
+
+    const REFUSED: Refused = Refused { status: 404, ground: Ground::NotFound, reason: "nothing" };
 
     #[test]
     fn many_at_once_are_counted_and_few_are_said() {
         let mut refusals = Refusals::new();
         for _ in 0..BURST + 7 {
-            refusals.tell(Refusal::NotFound, Peer::Unknown, Some("/"));
+            refusals.tell(REFUSED, Peer::Unknown, Some("/"));
         }
         assert_eq!((refusals.has_room(), refusals.unsaid), (false, 7));
         refusals.tick();
         assert!(refusals.has_room());
-        refusals.tell(Refusal::NotFound, Peer::Unknown, None);
+        refusals.tell(REFUSED, Peer::Unknown, None);
         assert_eq!((refusals.room, refusals.unsaid), (EACH_TICK - 1, 0));
         (0..100).for_each(|_| refusals.tick());
         assert_eq!(refusals.room, BURST);

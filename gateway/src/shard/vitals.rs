@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::histogram::{BUCKETS, Histogram};
 use crate::bill::{GROWING_COUNT, Holdings};
-use crate::handler::{Ground, Refusal};
+use crate::handler::Ground;
 use crate::protocol::end_reason::EndReason;
 
 /// What a shard shows beside its counters.
@@ -38,8 +38,8 @@ pub struct PublishedVitals([AtomicU64; WORDS]);
 
 impl Vitals {
     /// Counts a request that was refused.
-    pub fn refused(&mut self, refusal: Refusal) {
-        self.refusals[refusal.ground() as usize] += 1;
+    pub fn refused(&mut self, ground: Ground) {
+        self.refusals[ground as usize] += 1;
     }
 
     /// Counts a connection whose messages have ended.
@@ -107,8 +107,8 @@ mod tests {
     #[test]
     fn what_is_published_is_read() {
         let mut vitals = Vitals { buffers_free: 7, ..Vitals::default() };
-        vitals.refused(Refusal::NotFound);
-        vitals.refused(Refusal::Full { retry_after_seconds: 1 });
+        vitals.refused(Ground::NotFound);
+        vitals.refused(Ground::Handler);
         vitals.ended(EndReason::Drain);
         vitals.loop_nanoseconds.record(1000);
         vitals.completions.record(3);

@@ -71,10 +71,10 @@ impl<R: Ring> Connections<R> {
             }
             log::opened(self, slot, opened);
         }
-        if let Some(refusal) = finished.refused {
-            self.vitals.refused(refusal);
+        if let Some(refused) = finished.refused {
+            self.vitals.refused(refused.ground);
             let peer = self.peers.get(slot).unwrap_or(Peer::Unknown);
-            self.refusals.tell(refusal, peer, finished.asked_path.as_deref());
+            self.refusals.tell(refused, peer, finished.asked_path.as_deref());
         }
         if finished.found_full {
             self.tell_full();
