@@ -10,7 +10,7 @@ use tidegate_proto::http::{Status, parse_response};
 use tidegate_proto::mask::Mask;
 use tidegate_proto::message::{Kind, Part};
 use tidegate_proto::websocket::frame::{Header, MAX_HEADER, OpCode, Reserved, Role};
-use tidegate_proto::websocket::handshake::client::{Accepted, Request};
+use tidegate_proto::websocket::handshake::client::{Accepted, UpgradeRequest};
 use tidegate_proto::websocket::receiver::{Decoded, Receiver, Rules};
 
 use crate::random::Random;
@@ -152,13 +152,13 @@ pub fn message(size: usize) -> io::Result<Rc<[u8]>> {
 async fn connect(target: &Target, nonce: [u8; 16]) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect_addr(target.address).await?;
     stream.set_nodelay(true)?;
-    let request = Request::new(&target.host, &target.path, nonce);
+    let request = UpgradeRequest::new(&target.host, &target.path, nonce);
     send_request(&mut stream, &request).await?;
     receive_response(&mut stream, &request).await?;
     Ok(stream)
 }
 
-async fn send_request(stream: &mut TcpStream, request: &Request<'_>) -> io::Result<()> {
+async fn send_request(stream: &mut TcpStream, request: &UpgradeRequest<'_>) -> io::Result<()> {
     let mut head = vec![0; 512 + request.host.len() + request.target.len()];
     let length = request.write(&mut head).map_err(|_| io::Error::other("not a valid URL"))?;
     head.truncate(length);
@@ -166,7 +166,7 @@ async fn send_request(stream: &mut TcpStream, request: &Request<'_>) -> io::Resu
 }
 
 /// Reads the response. Nothing comes behind it: an echo server has nothing to say yet.
-async fn receive_response(stream: &mut TcpStream, request: &Request<'_>) -> io::Result<()> {
+async fn receive_response(stream: &mut TcpStream, request: &UpgradeRequest<'_>) -> io::Result<()> {
     let mut so_far = Vec::new();
     loop {
         let (count, bytes) = stream.read(Vec::with_capacity(RESPONSE_MAX)).await;

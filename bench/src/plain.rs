@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use tidegate_proto::http::{Status, parse_response};
 use tidegate_proto::websocket::frame::{Header, OpCode};
-use tidegate_proto::websocket::handshake::client::{Accepted, Request};
+use tidegate_proto::websocket::handshake::client::{Accepted, UpgradeRequest};
 
 use crate::random::Random;
 use crate::target::Target;
@@ -39,8 +39,10 @@ pub(crate) fn open_offering(
     let mut stream = TcpStream::connect(target.address)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;
-    let request =
-        Request { extensions, ..Request::new(&target.host, &target.path, random.nonce()) };
+    let request = UpgradeRequest {
+        extensions,
+        ..UpgradeRequest::new(&target.host, &target.path, random.nonce())
+    };
     stream.write_all(&head(&request)?)?;
     let mut response = Vec::new();
     loop {
@@ -59,7 +61,7 @@ pub(crate) fn open_offering(
 ///
 /// # Errors
 /// Its host or path cannot stand in one.
-pub(crate) fn head(request: &Request<'_>) -> io::Result<Vec<u8>> {
+pub(crate) fn head(request: &UpgradeRequest<'_>) -> io::Result<Vec<u8>> {
     let mut head = vec![0; 512 + request.host.len() + request.target.len()];
     let length = request.write(&mut head).map_err(|_| io::Error::other("not a valid URL"))?;
     head.truncate(length);

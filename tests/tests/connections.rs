@@ -19,7 +19,7 @@ use tidegate_proto::http::{Status, parse_response};
 use tidegate_proto::websocket::close::CloseReason;
 use tidegate_proto::websocket::code::CloseCode;
 use tidegate_proto::websocket::frame::{Header, OpCode, Reserved, Role};
-use tidegate_proto::websocket::handshake::client::{Accepted, Request};
+use tidegate_proto::websocket::handshake::client::{Accepted, UpgradeRequest};
 use tidegate_proto::websocket::receiver::{ControlPiece, Decoded, MessagePiece, Receiver, Rules};
 use tidegate_tests::{Gateway, Launch, Witness};
 
@@ -425,8 +425,8 @@ impl Link {
     }
 }
 
-fn request(nonce: &[u8; 16]) -> Request<'_> {
-    Request::new("localhost", "/echo", *nonce)
+fn request(nonce: &[u8; 16]) -> UpgradeRequest<'_> {
+    UpgradeRequest::new("localhost", "/echo", *nonce)
 }
 
 /// A whole masked frame.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tidegate::config::Route;
 use tidegate::gateway::Program;
 use tidegate::handler::{
-    Admission, Body, Context, Decision, Desk, End, Finding, Handler, Piece, Refusal, RequestHead,
+    self, Admission, Body, Context, Decision, Desk, End, Finding, Handler, Piece, Refusal,
     Response, Ticket,
 };
 use tidegate::hub::{NotDone, Outcome, Subscribing, Target};
@@ -42,22 +42,27 @@ struct Asking {
 }
 
 impl Asking {
-    fn later(&self, head: &RequestHead<'_>) -> Decision {
-        let (asks, query) = (self.asks.clone(), head.query().unwrap_or_default().to_owned());
+    fn later(&self, request: &handler::Request<'_>) -> Decision {
+        let (asks, query) = (self.asks.clone(), request.query().unwrap_or_default().to_owned());
         Decision::later(move |ticket| asks.send(Asked { ticket, query }).expect("somebody listens"))
     }
 }
 
 impl Handler for Asking {
-    fn request(&mut self, head: &RequestHead<'_>, _desk: &mut Desk<'_>) -> Decision {
-        match head.query() {
+    fn request(&mut self, request: &handler::Request<'_>, _desk: &mut Desk<'_>) -> Decision {
+        match request.query() {
             Some("now") => Decision::Admit(Admission::default().with_note("now".to_owned())),
-            _ => self.later(head),
+            _ => self.later(request),
         }
     }
 
-    fn decided(&mut self, head: &RequestHead<'_>, found: Finding, _: &mut Desk<'_>) -> Decision {
-        let query = head.query().unwrap_or_default().to_owned();
+    fn decided(
+        &mut self,
+        request: &handler::Request<'_>,
+        found: Finding,
+        _: &mut Desk<'_>,
+    ) -> Decision {
+        let query = request.query().unwrap_or_default().to_owned();
         self.decided.lock().expect("nobody panicked").push(query.clone());
         match found.take() {
             Some(Verdict::Admit) => {
@@ -69,7 +74,7 @@ impl Handler for Asking {
                 let response = Response::new(203, Body::Shared(b"later"[..].into()));
                 Decision::Respond(response.expect("a response"))
             }
-            Some(Verdict::AskAgain) => self.later(head),
+            Some(Verdict::AskAgain) => self.later(request),
             None => panic!("something else was found"),
         }
     }

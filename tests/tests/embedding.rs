@@ -8,11 +8,10 @@ use std::time::{Duration, Instant};
 use tidegate::config::{Config, Route};
 use tidegate::gateway::{Gateway, NoHandler, Program, StartError};
 use tidegate::handler::{
-    Admission, Context, Decision, Desk, End, Handler, ImportError, Piece, Refusal, Wants,
+    self, Admission, Context, Decision, Desk, End, Handler, ImportError, Piece, Refusal, Wants,
 };
 use tidegate::hub::{Cause, Why};
 use tidegate::names::ConnectionId;
-use tidegate_proto::http::RequestHead;
 use tidegate_proto::message::Part;
 use tidegate_tests::{
     BINARY, CONTINUATION, Codec, Frame, Peer, RSV1, Request, case, inflate, noise, wait_until,
@@ -115,8 +114,8 @@ impl Handler for Reverse {
 struct Greet(Diary);
 
 impl Handler for Greet {
-    fn request(&mut self, head: &RequestHead<'_>, _desk: &mut Desk<'_>) -> Decision {
-        match head.query() {
+    fn request(&mut self, request: &handler::Request<'_>, _desk: &mut Desk<'_>) -> Decision {
+        match request.query() {
             Some("stranger") => Decision::Refuse(Refusal::Forbidden),
             name => {
                 Decision::Admit(Admission::default().with_note(name.unwrap_or("nobody").to_owned()))
@@ -226,8 +225,8 @@ impl Handler for Count {
         Wants::Whole
     }
 
-    fn request(&mut self, head: &RequestHead<'_>, _desk: &mut Desk<'_>) -> Decision {
-        let state = match head.query() {
+    fn request(&mut self, request: &handler::Request<'_>, _desk: &mut Desk<'_>) -> Decision {
+        let state = match request.query() {
             None => Ok(self.begin(0)),
             Some(query) => self.import(&from_hex(query)),
         };

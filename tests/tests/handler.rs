@@ -7,11 +7,10 @@ use std::time::Duration;
 use tidegate::config::{Config, Route};
 use tidegate::gateway::{Gateway, Program};
 use tidegate::handler::{
-    Admission, Context, Decision, Desk, End, Event, Handler, Piece, Publishing,
+    self, Admission, Context, Decision, Desk, End, Event, Handler, Piece, Publishing,
 };
 use tidegate::hub::{Cause, Errand, NotDone, Outcome, Publication, Subscribing, Target, Why};
 use tidegate::names::{ConnectionId, Name};
-use tidegate_proto::http::RequestHead;
 use tidegate_tests::{Frame, Peer, Request, wait_until};
 
 /// What the handlers of all shards have seen.
@@ -66,9 +65,9 @@ struct Member(Diary, u32);
 const LEFT: &str = "left";
 
 impl Handler for Member {
-    fn request(&mut self, head: &RequestHead<'_>, _desk: &mut Desk<'_>) -> Decision {
+    fn request(&mut self, request: &handler::Request<'_>, _desk: &mut Desk<'_>) -> Decision {
         self.1 += 1;
-        let words = head.query().unwrap_or_default();
+        let words = request.query().unwrap_or_default();
         let mut names = words.split('&').map(name);
         let admission = Admission::default().of_user(names.next().expect("who it is"));
         let admission = admission.with_state(self.1);

@@ -303,8 +303,8 @@ fn connections_are_listed_by_what_they_are() {
 #[test]
 fn names_that_are_none_are_refused_with_400() {
     let gateway = start();
-    let topics = ["%00", "a%0Ab", "%FF", "%C2%85", &"x".repeat(201), "a%2Fb", "%2f", "..%2Fa"];
-    let users = ["=", "", "=%01me", "=%FF", &format!("={}", "x".repeat(201))];
+    let topics = ["%00", "a%0Ab", "%C2%85", &"x".repeat(201), "a%2Fb", "%2f", "..%2Fa"];
+    let users = ["=", "", "=%01me", "=%FF", "=%zz", &format!("={}", "x".repeat(201))];
     let topics = topics.iter().map(|room| (format!("/rooms/{room}"), "topic"));
     let users = users.iter().map(|user| (format!("/rooms/a?user{user}"), "user"));
     for (path, what) in topics.chain(users) {
@@ -313,6 +313,10 @@ fn names_that_are_none_are_refused_with_400() {
             assert!(body.contains(&format!("does not name a {what}")), "{body}");
             assert!(body.contains("1 to 200 bytes of UTF-8"), "{body}");
         });
+    }
+    for path in ["/rooms/%FF", "/rooms/%zz", "/rooms/a%"] {
+        let body = refused(&gateway, &Opening::open(path));
+        assert!(body.contains("the path cannot be decoded"), "{path}: {body}");
     }
     // What is decoded is a name like any other.
     let mut member = gateway.open("/rooms/a%20%C3%A4%25?user=me+too");

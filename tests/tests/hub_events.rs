@@ -210,8 +210,15 @@ fn a_since_that_is_no_position_is_refused() {
     let at = gateway.topic("few/a").and_then(|topic| topic.position).expect("a position");
     let epoch = at.epoch_text();
     let too_large = format!("?since={epoch}:18446744073709551616");
-    let wrong =
-        ["?since=", "?since", "?x=1&since=x", "?since=1:1", "?since=0000000g:0", "?since=%FF"];
+    let wrong = [
+        "?since=",
+        "?since",
+        "?x=1&since=x",
+        "?since=1:1",
+        "?since=0000000g:0",
+        "?since=%FF",
+        "?since=%zz",
+    ];
     let negative = format!("?since={epoch}:-1");
     let half =
         [format!("?since={epoch}"), format!("?since={epoch}:"), format!("?since={epoch}:1:1")];

@@ -2,9 +2,10 @@
 
 use tidegate::config::Route;
 use tidegate::gateway::Program;
-use tidegate::handler::{Admission, Context, Decision, Desk, Handler, Piece, Publishing, Wants};
+use tidegate::handler::{
+    self, Admission, Context, Decision, Desk, Handler, Piece, Publishing, Wants,
+};
 use tidegate::hub::{ConnectionFilter, NotDone, Subscribing, Target, Why};
-use tidegate_proto::http::RequestHead;
 use tidegate_tests::hub::{HubGateway, Member, name, topic};
 use tidegate_tests::{Frame, Peer, Request};
 
@@ -68,8 +69,8 @@ impl Handler for Commands {
         Wants::Whole
     }
 
-    fn request(&mut self, head: &RequestHead<'_>, _desk: &mut Desk<'_>) -> Decision {
-        let user = head.query().map(name);
+    fn request(&mut self, request: &handler::Request<'_>, _desk: &mut Desk<'_>) -> Decision {
+        let user = request.query().map(name);
         Decision::Admit(Admission { user, ..Admission::default() })
     }
 

@@ -5,10 +5,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use tidegate::gateway::Program;
-use tidegate::handler::{Body, Context, Decision, Desk, Handler, Piece, Response, Sink, Source};
+use tidegate::handler::{
+    self, Body, Context, Decision, Desk, Handler, Piece, Response, Sink, Source,
+};
 use tidegate::kernel::Slot;
 use tidegate::transport::{Broken, Layer, Sealed};
-use tidegate_proto::http::RequestHead;
 use tidegate_tests::hub::{HubGateway, topic};
 use tidegate_tests::xor::{Xor, relay};
 use tidegate_tests::{Frame, Peer, Request, TEXT, inflate, noise, wait_until};
@@ -148,7 +149,7 @@ fn place(at: u32) -> u8 {
 struct Counts;
 
 impl Handler for Counts {
-    fn request(&mut self, _: &RequestHead<'_>, _: &mut Desk<'_>) -> Decision {
+    fn request(&mut self, _: &handler::Request<'_>, _: &mut Desk<'_>) -> Decision {
         let source = Box::new(Count { at: 0 });
         let body = Body::Stream { length: Some(COUNTED.into()), source };
         Decision::Respond(Response::new(200, body).expect("what can be sent"))
@@ -202,7 +203,7 @@ impl Source for Paced {
 struct Paces;
 
 impl Handler for Paces {
-    fn request(&mut self, _: &RequestHead<'_>, _: &mut Desk<'_>) -> Decision {
+    fn request(&mut self, _: &handler::Request<'_>, _: &mut Desk<'_>) -> Decision {
         let source = Box::new(Paced { portions: 0, has_said: false });
         let length = Some(u64::from(PORTIONS) * PORTION as u64);
         let response = Response::new(200, Body::Stream { length, source });

@@ -20,12 +20,13 @@ const WITHOUT_PROTOCOLS: [(&str, &str); 6] = [
 ];
 
 /// What handlers and protocols of a program's own are written in, whatever a connection speaks.
-const WORDS: [&str; 7] = [
+const WORDS: [&str; 8] = [
     "protocol/admission.rs",
     "protocol/context.rs",
     "protocol/desk.rs",
     "protocol/events.rs",
     "protocol/foreign.rs",
+    "protocol/request.rs",
     "protocol/serve.rs",
     "protocol/streaming.rs",
 ];

@@ -9,10 +9,11 @@ use std::time::Duration;
 use tidegate::bill::Owner;
 use tidegate::config::{Config, Route};
 use tidegate::gateway::{Gateway, Program};
-use tidegate::handler::{Body, Context, Decision, Desk, Handler, Piece, Response, Sink, Source};
+use tidegate::handler::{
+    self, Body, Context, Decision, Desk, Handler, Piece, Response, Sink, Source,
+};
 use tidegate::hub::{Cause, ConnectionFilter, Errand, NotDone, Outcome, Publication, Target, Why};
 use tidegate::names::Name;
-use tidegate_proto::http::RequestHead;
 use tidegate_tests::{Peer, Request, case, noise, wait_until};
 
 /// How many bytes the long body has.
@@ -86,8 +87,8 @@ impl Answers {
 }
 
 impl Handler for Answers {
-    fn request(&mut self, head: &RequestHead<'_>, _desk: &mut Desk<'_>) -> Decision {
-        let body = self.body(head.query().unwrap_or_default());
+    fn request(&mut self, request: &handler::Request<'_>, _desk: &mut Desk<'_>) -> Decision {
+        let body = self.body(request.query().unwrap_or_default());
         let response = Response::new(203, body).and_then(|one| one.with("X-Mark", "yes"));
         Decision::Respond(response.expect("what can be sent"))
     }

@@ -17,7 +17,7 @@ use tidegate_proto::message::{Kind, Part};
 use tidegate_proto::websocket::close::CloseReason;
 use tidegate_proto::websocket::code::CloseCode;
 use tidegate_proto::websocket::frame::{Header, MAX_HEADER, OpCode, Reserved, Role};
-use tidegate_proto::websocket::handshake::client::{Accepted, Request};
+use tidegate_proto::websocket::handshake::client::{Accepted, UpgradeRequest};
 use tidegate_proto::websocket::receiver::{ControlPiece, Decoded, MessagePiece, Receiver, Rules};
 use tidegate_tests::Gateway;
 
@@ -458,7 +458,7 @@ fn byte_at(position: u64) -> u8 {
 }
 
 fn shake_hands(stream: &mut TcpStream, path: &str) {
-    let request = Request::new("localhost", path, *b"sixteen of bytes");
+    let request = UpgradeRequest::new("localhost", path, *b"sixteen of bytes");
     let mut bytes = [0; 1024];
     let length = request.write(&mut bytes).unwrap();
     stream.write_all(&bytes[..length]).unwrap();

@@ -4,7 +4,7 @@ use std::io;
 
 use tidegate_proto::http::{Status, parse_response};
 use tidegate_proto::websocket::frame::{OpCode, Reserved, Role};
-use tidegate_proto::websocket::handshake::client::{Accepted, Request};
+use tidegate_proto::websocket::handshake::client::{Accepted, UpgradeRequest};
 use tidegate_proto::websocket::receiver::{Decoded, Receiver, Rules};
 
 use super::Errand;
@@ -91,7 +91,7 @@ impl Client {
         let Errand::Open { target } = errand else {
             unreachable!("responses are waited for on this errand only")
         };
-        let request = Request::new(&target.host, &target.path, nonce());
+        let request = UpgradeRequest::new(&target.host, &target.path, nonce());
         Accepted::check(&head, &request).map_err(io::Error::other)?;
         self.waiting = Waiting::Nothing;
         Ok(Outcome { done: true, pong: None })

@@ -9,7 +9,7 @@ use tidegate::kernel::{
     buffer_stride,
 };
 use tidegate_proto::websocket::frame::{MAX_HEADER, OpCode};
-use tidegate_proto::websocket::handshake::client::Request;
+use tidegate_proto::websocket::handshake::client::UpgradeRequest;
 
 use super::Errand;
 use super::client::{Client, Waiting};
@@ -253,7 +253,8 @@ impl Flock {
         let generation = client.generation;
         let start = BATCH * RECEIVE_SIZE + usize::from(place) * REQUEST_SIZE;
         let room = &mut memory.area_mut(AreaName::Blocks)[start..start + REQUEST_SIZE];
-        let request = Request::new(&target.host, &target.path, nonce(self.seed, slot, generation));
+        let request =
+            UpgradeRequest::new(&target.host, &target.path, nonce(self.seed, slot, generation));
         let length = request.write(room).map_err(|_| io::Error::other("not a valid URL"))?;
         self.request_lengths[usize::from(place)] = length as u16;
         let span = span(AreaName::Blocks, start, length);

@@ -11,7 +11,7 @@ use miniz_oxide::{MZFlush, MZStatus};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use serde::Serialize;
 use tidegate_proto::websocket::frame::{Header, OpCode};
-use tidegate_proto::websocket::handshake::client::Request;
+use tidegate_proto::websocket::handshake::client::UpgradeRequest;
 
 use super::Flood;
 use crate::fleet::{Ending, Sources};
@@ -220,7 +220,7 @@ impl Mob {
         let Client { stream: Some(stream), said } = &mut self.clients[index] else { return Ok(()) };
         if self.flood == Flood::Joins {
             let Target { host, path, .. } = &self.target;
-            let head = plain::head(&Request::new(host, path, self.random.nonce()))?;
+            let head = plain::head(&UpgradeRequest::new(host, path, self.random.nonce()))?;
             // It has sent nothing yet, so its socket takes it.
             let mut ears = EpollEvent::new(EpollFlags::empty(), index as u64);
             self.epoll.modify(&*stream, &mut ears)?;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use tidegate_proto::http::{Status, parse_response};
 use tidegate_proto::websocket::frame::OpCode;
-use tidegate_proto::websocket::handshake::client::{Accepted, Request};
+use tidegate_proto::websocket::handshake::client::{Accepted, UpgradeRequest};
 
 use super::hearing::Hearing;
 use crate::fleet::{Ending, Sources};
@@ -225,7 +225,7 @@ impl<'p> Crowd<'p> {
             return Err(failed(error));
         }
         let path = &self.plan.paths[index % self.plan.paths.len()];
-        let request = Request::new(&self.host, path, client.nonce);
+        let request = UpgradeRequest::new(&self.host, path, client.nonce);
         let head = plain::head(&request).map_err(failed)?;
         // A socket that has just connected takes some hundred bytes.
         stream.write_all(&head).map_err(failed)?;
@@ -246,7 +246,7 @@ impl<'p> Crowd<'p> {
             Err(error) => return Err(error.to_string()),
         };
         let path = &self.plan.paths[index % self.plan.paths.len()];
-        let request = Request::new(&self.host, path, client.nonce);
+        let request = UpgradeRequest::new(&self.host, path, client.nonce);
         let input = client.open(&self.input[..count], &request)?;
         self.outcome.bytes += input.as_ref().map_or(count, Vec::len) as u64;
         let asked =
@@ -276,7 +276,11 @@ impl<'p> Crowd<'p> {
 
 impl Client {
     /// Takes in the response, if that is what comes; yields what stands behind it then.
-    fn open(&mut self, input: &[u8], request: &Request<'_>) -> Result<Option<Vec<u8>>, String> {
+    fn open(
+        &mut self,
+        input: &[u8],
+        request: &UpgradeRequest<'_>,
+    ) -> Result<Option<Vec<u8>>, String> {
         let Stage::Opening(so_far) = &mut self.stage else { return Ok(None) };
         so_far.extend_from_slice(input);
         // What stands behind the response is not part of what may be that long.

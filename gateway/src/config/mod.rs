@@ -38,7 +38,7 @@ pub use hub::{HubLimits, TopicKept};
 pub use hub_route::{HubRoute, Publishers, TemplatePart, UserSource};
 pub use limits::Limits;
 pub use listener::Listener;
-pub(crate) use path::normal as normal_path;
+pub(crate) use path::{has_right_escapes, normal as normal_path, parts as path_parts};
 pub(crate) use route::{CLIENT_SCRIPT, CLIENT_TYPES};
 pub use route::{Route, RouteHandler, SlowPeer};
 pub use stack::Stack;

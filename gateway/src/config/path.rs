@@ -40,6 +40,37 @@ pub(crate) fn normal(path: &str) -> Cow<'_, str> {
     Cow::Owned(normal)
 }
 
+/// What a path, as it was sent, has for the names of a pattern that it fits: each name with its
+/// part, in their order. Escapes that mean nothing, and are resolved to find the pattern, bring no
+/// slash and take none away.
+pub(crate) fn parts<'p>(
+    pattern: &'p str,
+    path: &'p str,
+) -> impl Iterator<Item = (&'p str, &'p str)> {
+    let mut rest = Some(path);
+    let parts = pattern.split('/').map(move |segment| {
+        let left = rest?;
+        let (part, behind) = match left.split_once('/') {
+            Some((part, behind)) => (part, Some(behind)),
+            None => (left, None),
+        };
+        rest = behind;
+        match Segment::of(segment) {
+            Segment::Literal(_) => None,
+            Segment::Name(name) => Some((name, part)),
+            Segment::Rest(name) => Some((name, left)),
+        }
+    });
+    parts.flatten()
+}
+
+/// Whether two hexadecimal digits stand behind each `%`.
+pub(crate) fn has_right_escapes(text: &str) -> bool {
+    let is_right =
+        |behind: &str| behind.get(..2).is_some_and(|two| escaped(two.as_bytes()).is_some());
+    text.split('%').skip(1).all(is_right)
+}
+
 /// The byte that two hexadecimal digits stand for.
 fn escaped(digits: &[u8]) -> Option<u8> {
     let [high, low] = digits else { return None };
@@ -97,9 +128,7 @@ fn check_literal(text: &str) -> Result<(), String> {
             quote(text)
         ));
     }
-    let is_escape =
-        |behind: &str| behind.get(..2).is_some_and(|two| escaped(two.as_bytes()).is_some());
-    if !text.split('%').skip(1).all(is_escape) {
+    if !has_right_escapes(text) {
         return Err(format!(
             "has a `%` without two hexadecimal digits in the segment {}: `%` itself is `%25`",
             quote(text)

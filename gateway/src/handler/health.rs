@@ -1,9 +1,10 @@
 //! The handler `health`: tells load balancers whether they should send clients here.
 
-use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::handshake::server::Rejection;
 
-use super::{Body, Context, Decision, Desk, Handler, ImportError, Piece, Response, ResponseError};
+use super::{
+    Body, Context, Decision, Desk, Handler, ImportError, Piece, Request, Response, ResponseError,
+};
 
 /// Answers 200 while clients are wanted, and 503 from when the gateway was told to end, also in
 /// the time that `drain_delay` leaves before connections are closed. A shard whose places are all
@@ -22,8 +23,8 @@ fn response(is_leaving: bool) -> Result<Response, ResponseError> {
 }
 
 impl Handler for Health {
-    fn request(&mut self, head: &RequestHead<'_>, desk: &mut Desk<'_>) -> Decision {
-        match head.method() {
+    fn request(&mut self, request: &Request<'_>, desk: &mut Desk<'_>) -> Decision {
+        match request.method() {
             "GET" | "HEAD" => {
                 Decision::Respond(response(desk.is_leaving()).expect("its headers are right"))
             }

@@ -4,8 +4,8 @@
 //! nothing of it is shared and nothing needs a lock. Nothing in it may wait: all connections of the
 //! shard wait with it. It is called in this order:
 //!
-//! 1. [`Handler::request`] with the head of a request decides: a [`Decision`] admits it, refuses
-//!    it, or answers with a [`Response`]. What is admitted gets what the [`Admission`] says: its
+//! 1. [`Handler::request`] with a [`Request`] decides: a [`Decision`] admits it, refuses it, or
+//!    answers with a [`Response`]. What is admitted gets what the [`Admission`] says: its
 //!    user, its topics, a number that the handler keeps for it. A handler that has to ask somebody
 //!    first decides later ([`Decision::later`]): [`Handler::decided`] is called with the head and
 //!    what was found out, if that comes in time and the peer is still there.
@@ -52,7 +52,7 @@
 //! use std::sync::mpsc::Sender;
 //!
 //! use tidegate::handler::{
-//!     Admission, Context, Decision, Desk, Finding, Handler, Piece, Refusal, RequestHead, Ticket,
+//!     Admission, Context, Decision, Desk, Finding, Handler, Piece, Refusal, Request, Ticket,
 //! };
 //! use tidegate::hub::Door;
 //! use tidegate::names::Name;
@@ -61,14 +61,18 @@
 //! struct Guarded(Sender<(Ticket, String)>);
 //!
 //! impl Handler for Guarded {
-//!     fn request(&mut self, head: &RequestHead<'_>, _: &mut Desk<'_>) -> Decision {
-//!         let Some(token) = head.query() else { return Decision::Refuse(Refusal::Forbidden) };
-//!         let (token, others) = (token.to_owned(), self.0.clone());
+//!     fn request(&mut self, request: &Request<'_>, _: &mut Desk<'_>) -> Decision {
+//!         let token = match request.query_value("token") {
+//!             Ok(Some(token)) => token.into_owned(),
+//!             Ok(None) => return Refusal::Forbidden.into(),
+//!             Err(refusal) => return refusal.into(),
+//!         };
+//!         let others = self.0.clone();
 //!         // If they are gone, nobody tells anything, and the request is answered with 504.
 //!         Decision::later(move |ticket| _ = others.send((ticket, token)))
 //!     }
 //!
-//!     fn decided(&mut self, _: &RequestHead<'_>, user: Finding, _: &mut Desk<'_>) -> Decision {
+//!     fn decided(&mut self, _: &Request<'_>, user: Finding, _: &mut Desk<'_>) -> Decision {
 //!         match user.take::<Option<Name>>().flatten() {
 //!             Some(user) => Decision::Admit(Admission::default().of_user(user)),
 //!             None => Decision::Refuse(Refusal::Forbidden),
@@ -101,6 +105,7 @@ pub use crate::protocol::context::{Context, Publishing, WriteError};
 pub use crate::protocol::desk::Desk;
 pub use crate::protocol::end_reason::EndReason;
 pub use crate::protocol::refusal::{BODY_AT_ONCE_MAX, Ground, OwnRefusal, Refusal};
+pub use crate::protocol::request::Request;
 pub use crate::protocol::response::{
     Body, HEAD_MAX, HEADERS_MAX, Response, ResponseError, Sink, Source,
 };

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use tidegate_proto::http::RequestHead;
 use tidegate_proto::websocket::handshake::server::Rejection;
 
-use super::{Body, Context, Decision, Desk, Handler, ImportError, Piece, Response, ResponseError};
+use super::{
+    Body, Context, Decision, Desk, Handler, ImportError, Piece, Request, Response, ResponseError,
+};
 use crate::config;
 
 /// Serves the WebSocket console, and, where the last segment of a path says so, the client library
@@ -42,10 +43,10 @@ impl Default for Page {
 }
 
 impl Handler for Page {
-    fn request(&mut self, head: &RequestHead<'_>, _desk: &mut Desk<'_>) -> Decision {
-        match head.method() {
+    fn request(&mut self, request: &Request<'_>, _desk: &mut Desk<'_>) -> Decision {
+        match request.method() {
             "GET" | "HEAD" => {
-                let path = config::normal_path(head.path());
+                let path = config::normal_path(request.path());
                 Decision::Respond(self.response(&path).expect("its headers are right"))
             }
             _ => Decision::Refuse(Rejection::MethodNotAllowed { allow: "GET, HEAD" }.into()),

@@ -49,6 +49,8 @@ pub mod program;
 #[doc(hidden)]
 pub mod refusal;
 #[doc(hidden)]
+pub mod request;
+#[doc(hidden)]
 pub mod response;
 pub(crate) mod router;
 #[doc(hidden)]

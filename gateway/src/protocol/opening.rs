@@ -9,8 +9,10 @@ use tidegate_proto::websocket::handshake::server::{Acceptance, Rejection, Upgrad
 
 use super::admission::Admission;
 use super::refusal::{BODY_AT_ONCE_MAX, Refusal, Refused};
+use super::request::Request;
 use super::response::{Body, Response, SharedBytes, Source};
 use super::serve::Decision;
+use super::services::Service;
 use super::turn::{Opened, Turn};
 use super::{router, streaming, undecided, websocket};
 use crate::connection::{AfterFlush, Output, Stage};
@@ -131,9 +133,11 @@ fn answer(turn: &mut Turn<'_>, head: &RequestHead<'_>, received: Span, behind: S
         agent = field(head, "user-agent").as_deref(),
         "asked"
     );
-    let decision = turn.services.find(head).map(|service| {
+    let decision = turn.services.find(head).and_then(|service| {
         turn.change_service(service);
-        turn.services.get_mut(service).handler.request(head, &mut turn.work.desk())
+        let Service { handler, path, .. } = turn.services.get_mut(service);
+        let request = Request::new(head, path)?;
+        Ok(handler.request(&request, &mut turn.work.desk()))
     });
     match decision.unwrap_or_else(Decision::Refuse) {
         Decision::Later(question) => {

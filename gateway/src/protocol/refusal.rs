@@ -27,6 +27,13 @@ use crate::names::Name;
 pub enum Refusal {
     /// It is wrong by RFC 9112 or RFC 6455.
     Malformed(Rejection),
+    /// A part of the path that has a name in the route's cannot be decoded: an escape is none, or
+    /// what the escapes stand for is not UTF-8.
+    InvalidPath,
+    /// Likewise a value in the query.
+    InvalidQuery,
+    /// The query has a value more than once that it may have once.
+    DuplicateQuery,
     /// The path stands for a topic, and what it names is none.
     InvalidTopic,
     /// The request names a user, and that is no name of one.
@@ -188,7 +195,10 @@ impl Refusal {
         match self {
             Self::Own(own) => own.status,
             Self::Malformed(rejection) => rejection.status(),
-            Self::InvalidTopic
+            Self::InvalidPath
+            | Self::InvalidQuery
+            | Self::DuplicateQuery
+            | Self::InvalidTopic
             | Self::InvalidUser
             | Self::DuplicateUser
             | Self::DuplicatePosition
@@ -213,6 +223,17 @@ impl Refusal {
         match self {
             Self::Own(_) => "its handler has refused it",
             Self::Malformed(rejection) => rejection.reason(),
+            Self::InvalidPath => {
+                "the path cannot be decoded: two hexadecimal digits stand behind each `%`, and what \
+                 the escapes stand for is UTF-8"
+            }
+            Self::InvalidQuery => {
+                "a value in the query cannot be decoded: two hexadecimal digits stand behind each \
+                 `%`, and what the escapes stand for is UTF-8"
+            }
+            Self::DuplicateQuery => {
+                "the query has more than one value of a name that may be there once: send one"
+            }
             Self::InvalidTopic => {
                 "the path does not name a topic: with its escapes resolved, a topic's name is 1 to \
                  200 bytes of UTF-8 without control characters, and one segment brings no slash \
@@ -247,7 +268,10 @@ impl Refusal {
         match self {
             Self::Own(_) => Ground::Handler,
             Self::Malformed(rejection) => ground(*rejection),
-            Self::InvalidTopic
+            Self::InvalidPath
+            | Self::InvalidQuery
+            | Self::DuplicateQuery
+            | Self::InvalidTopic
             | Self::InvalidUser
             | Self::DuplicateUser
             | Self::DuplicatePosition
@@ -331,7 +355,10 @@ impl From<HeadError> for Refusal {
 mod tests {
     use super::*;
 
-    const ALL: [Refusal; 15] = [
+    const ALL: [Refusal; 18] = [
+        Refusal::InvalidPath,
+        Refusal::InvalidQuery,
+        Refusal::DuplicateQuery,
         Refusal::Malformed(Rejection::InvalidKey),
         Refusal::Malformed(Rejection::MethodNotAllowed { allow: "GET, HEAD" }),
         Refusal::InvalidTopic,

@@ -9,13 +9,13 @@
 use std::marker::PhantomData;
 use std::{error, fmt};
 
-use tidegate_proto::http::RequestHead;
 use tidegate_proto::message::{Kind, Part};
 
 use super::admission::Admission;
 use super::context::Context;
 use super::desk::Desk;
 use super::refusal::Refusal;
+use super::request::Request;
 use super::response::Response;
 use crate::config::Route;
 use crate::hub::{Cause, Finding, Outcome};
@@ -221,16 +221,16 @@ pub trait Handler {
 
     /// A request came in for the route. By default each is admitted, with nothing. One that is
     /// admitted need not open: it may ask for no WebSocket connection, or all places may be taken.
-    fn request(&mut self, _head: &RequestHead<'_>, _desk: &mut Desk<'_>) -> Decision {
+    fn request(&mut self, _request: &Request<'_>, _desk: &mut Desk<'_>) -> Decision {
         Decision::Admit(Admission::default())
     }
 
-    /// What a [`Decision::later`] has asked about a request is found out; `head` is as it was. What
+    /// What a [`Decision::later`] has asked about a request, which is as it was, is found out. What
     /// is decided is carried out as if at once, and may be another [`Decision::later`]. Who decides
     /// later has to implement this: by default the request is refused.
     fn decided(
         &mut self,
-        _head: &RequestHead<'_>,
+        _request: &Request<'_>,
         _finding: Finding,
         _desk: &mut Desk<'_>,
     ) -> Decision {

@@ -94,6 +94,8 @@ pub struct Service {
     pub handler: Box<dyn Handler>,
     /// Whether the program brings that along: it may have others come and go, as it will.
     pub is_brought: bool,
+    /// The pattern of its path.
+    pub path: Box<str>,
     /// The subprotocol that it selects.
     pub subprotocol: Option<String>,
     /// The route's place in the configuration; `None` if it is in it no longer, or is none yet.
@@ -127,6 +129,7 @@ impl Service {
                 limits,
                 handler,
                 is_brought: false,
+                path: Box::default(),
                 subprotocol: None,
                 number: None,
                 hub_events: None,
@@ -144,6 +147,7 @@ impl Service {
             limits,
             handler,
             is_brought,
+            path: route.path.as_str().into(),
             subprotocol,
             number: None,
             hub_events,

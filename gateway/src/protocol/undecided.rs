@@ -6,8 +6,9 @@ use tidegate_proto::keepalive::Wait;
 
 use super::opening;
 use super::refusal::Refusal;
+use super::request::Request;
 use super::serve::{Decision, Question};
-use super::services::Services;
+use super::services::{Service, Services};
 use super::turn::Turn;
 use crate::connection::{Connection, Spoken, Undecided};
 use crate::counters::Counters;
@@ -73,8 +74,11 @@ pub(super) fn found(turn: &mut Turn<'_>, finding: Finding, behind: Span) {
         return opening::refuse_busy(turn);
     };
     let service = turn.connection().service;
-    let handler = &mut turn.services.get_mut(service).handler;
-    let decision = handler.decided(&head, finding, &mut turn.work.desk());
+    let Service { handler, path, .. } = turn.services.get_mut(service);
+    let decision = match Request::new(&head, path) {
+        Ok(request) => handler.decided(&request, finding, &mut turn.work.desk()),
+        Err(refusal) => Decision::Refuse(refusal),
+    };
     match decision {
         Decision::Later(question) => ask_again(turn, question),
         decision => opening::carry_out(turn, &head, decision, behind),

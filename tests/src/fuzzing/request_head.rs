@@ -1,5 +1,6 @@
 //! Any bytes as a request head, and the opening handshake behind it.
 
+use tidegate::handler::Request;
 use tidegate_proto::http::{RequestHead, Status, parse_request, parse_response};
 use tidegate_proto::websocket::deflate::{Policy, negotiate};
 use tidegate_proto::websocket::handshake::server::{Acceptance, Rejection, Upgrade};
@@ -55,9 +56,28 @@ fn complete(bytes: &[u8], limit: usize, head: &RequestHead<'_>) {
     if let Some(host) = head.host() {
         assert!(!host.is_empty() && head.authority().is_some_and(|all| all.starts_with(host)));
     }
+    let mut cut = head.path()[1..].split('/').map(str::to_owned);
+    named(head, "/{first}/{*rest}", "first", cut.next().unwrap_or_default());
+    named(head, "/{*rest}", "rest", head.path()[1..].to_owned());
     match Upgrade::check(head) {
         Ok(upgrade) => accept(&upgrade),
         Err(rejection) => refuse(rejection),
+    }
+}
+
+/// What the path has for a name of the pattern is what was sent, if that has no escapes; and what
+/// cannot be decoded reaches no handler.
+fn named(head: &RequestHead<'_>, pattern: &str, name: &str, sent: String) {
+    let Ok(request) = Request::new(head, pattern) else {
+        return assert!(head.path().contains('%'), "nothing is to be decoded");
+    };
+    let value = request.parameter(name).expect("the pattern has the name");
+    assert!(sent.contains('%') || value == sent, "{sent:?} is {value:?}");
+    assert!(value.len() <= sent.len());
+    for (key, _) in head.query().unwrap_or_default().split('&').filter_map(|it| it.split_once('='))
+    {
+        let values = request.query_values(key).count();
+        assert!(values > 0 || key.contains(['%', '+']), "{key:?} is there");
     }
 }
 

@@ -4,9 +4,8 @@
 use std::sync::{Arc, Mutex};
 
 use tidegate::handler::{
-    Body, Context, Decision, Desk, Handler, Piece, Response, Sink, Source as SaysBody,
+    Body, Context, Decision, Desk, Handler, Piece, Request, Response, Sink, Source as SaysBody,
 };
-use tidegate_proto::http::RequestHead;
 
 use crate::handlers::Books;
 use crate::random::Random;
@@ -66,8 +65,8 @@ pub struct Bodies {
 }
 
 impl Handler for Bodies {
-    fn request(&mut self, head: &RequestHead<'_>, _desk: &mut Desk<'_>) -> Decision {
-        let number = head.query().and_then(|query| query.parse().ok()).expect("a number");
+    fn request(&mut self, request: &Request<'_>, _desk: &mut Desk<'_>) -> Decision {
+        let number = request.query().and_then(|query| query.parse().ok()).expect("a number");
         let plan = BodyPlan::of(number);
         self.books.lock().expect("nobody panicked").sources += 1;
         let random = Random::new(!number);

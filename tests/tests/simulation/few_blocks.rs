@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use tidegate::config::Route;
 use tidegate::gateway::Program;
-use tidegate::handler::{Body, Context, Decision, Desk, End, Handler, Piece, Publishing, Response};
+use tidegate::handler::{
+    Body, Context, Decision, Desk, End, Handler, Piece, Publishing, Request, Response,
+};
 use tidegate::hub::{
     Cause, ConnectionFilter, Errand, NotDone, Outcome, Publication, Subscribing, Target,
 };
 use tidegate::kernel::{Completion, Errno, Operation, Slot};
 use tidegate::names::{ConnectionId, Name};
 use tidegate::protocol::{Exchange, Protocol, Stretch};
-use tidegate_proto::http::RequestHead;
 use tidegate_tests::Frame;
 use tidegate_tests::line_echo::{HELLO, LineEcho};
 
@@ -555,7 +556,7 @@ fn who_is_told_of_an_end_can_close_others_though_very_much_mail_waits() {
 struct Page(Arc<[u8]>);
 
 impl Handler for Page {
-    fn request(&mut self, _: &RequestHead<'_>, _: &mut Desk<'_>) -> Decision {
+    fn request(&mut self, _: &Request<'_>, _: &mut Desk<'_>) -> Decision {
         let body = Body::Shared(Arc::clone(&self.0));
         Decision::Respond(Response::new(200, body).expect("what can be sent"))
     }

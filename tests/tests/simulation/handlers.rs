@@ -7,12 +7,11 @@ use std::sync::{Arc, Mutex};
 use tidegate::config::{self, Route};
 use tidegate::handler::{
     Admission, Body, Context, Decision, Desk, End, Event, Finding, Handler, Piece, Refusal,
-    Response, Rooms, Ticket, Wants,
+    Request, Response, Rooms, Ticket, Wants,
 };
 use tidegate::hub::Cause;
 use tidegate::names::{ConnectionId, Name};
 use tidegate::protocol::{Allowance, Exchange, Failing, Protocol, Stretch};
-use tidegate_proto::http::RequestHead;
 use tidegate_proto::message::{Kind, Part};
 use tidegate_tests::line_echo::LineEcho;
 
@@ -132,8 +131,8 @@ impl Handler for Counted {
         self.rooms.wants()
     }
 
-    fn request(&mut self, head: &RequestHead<'_>, desk: &mut Desk<'_>) -> Decision {
-        self.rooms.request(head, desk)
+    fn request(&mut self, request: &Request<'_>, desk: &mut Desk<'_>) -> Decision {
+        self.rooms.request(request, desk)
     }
 
     fn opened(&mut self, context: &mut Context<'_, '_>, admission: Admission) {
@@ -250,8 +249,8 @@ impl Recorded {
         self.open.get_mut(&context.state()).expect("called for a connection that is not open")
     }
 
-    fn later(&self, head: &RequestHead<'_>) -> Decision {
-        let query = head.query().unwrap_or_default().to_owned();
+    fn later(&self, request: &Request<'_>) -> Decision {
+        let query = request.query().unwrap_or_default().to_owned();
         let books = Arc::clone(&self.books);
         Decision::later(move |ticket| {
             books.lock().expect("nobody panicked").asked.push(Asked { ticket, query });
@@ -279,22 +278,22 @@ impl Handler for Recorded {
         if self.behaviour.wants_whole() { Wants::Whole } else { Wants::Pieces }
     }
 
-    fn request(&mut self, head: &RequestHead<'_>, _desk: &mut Desk<'_>) -> Decision {
-        assert_eq!(head.path(), self.behaviour.path());
+    fn request(&mut self, request: &Request<'_>, _desk: &mut Desk<'_>) -> Decision {
+        assert_eq!(request.path(), self.behaviour.path());
         match self.behaviour {
-            Behaviour::Late => self.later(head),
+            Behaviour::Late => self.later(request),
             _ => Decision::Admit(Admission::default()),
         }
     }
 
     fn decided(
         &mut self,
-        head: &RequestHead<'_>,
+        request: &Request<'_>,
         finding: Finding,
         _desk: &mut Desk<'_>,
     ) -> Decision {
         let Told { number, query, what } = finding.take().expect("nothing else is told");
-        assert_eq!(head.query(), Some(&query[..]), "told about another request");
+        assert_eq!(request.query(), Some(&query[..]), "told about another request");
         let is_new = self.books.lock().expect("nobody panicked").told.insert(number);
         assert!(is_new, "told twice");
         match what {
@@ -304,7 +303,7 @@ impl Handler for Recorded {
                 let body = Body::Shared(b"later"[..].into());
                 Decision::Respond(Response::new(200, body).expect("a response"))
             }
-            Verdict::AskAgain => self.later(head),
+            Verdict::AskAgain => self.later(request),
         }
     }
 

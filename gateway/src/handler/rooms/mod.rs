@@ -10,19 +10,19 @@ mod query;
 mod speaking;
 mod value;
 
-use tidegate_proto::http::RequestHead;
+use std::borrow::Cow;
 
 use super::{
     Admission, Context, Decision, Desk, Event, Handler, ImportError, Joining, Piece, Publishing,
-    Refusal, Wants,
+    Refusal, Request, Wants,
 };
-use crate::config::{HubRoute, Publishers, Route, TemplatePart, UserSource, normal_path};
+use crate::config::{HubRoute, Publishers, Route, TemplatePart, UserSource};
 use crate::hub::{Cause, Subscribing, Target};
 use crate::names::{Name, NameError};
 use crate::protocol::router;
 
 use mistake_code::MistakeCode;
-use query::{decoded, only};
+use query::only;
 
 /// The subprotocol by which commands are spoken.
 const PROTOCOL: &str = "tidegate.v1";
@@ -36,39 +36,31 @@ pub struct Rooms {
     max_message: u32,
     /// The most bytes that may wait for a connection.
     backlog: u32,
-    path: matchit::Router<()>,
     /// The name of the path's last part, if that stands for all that is left: `{*rest}`.
     rest: Option<String>,
 }
 
 impl Rooms {
     /// For a route that uses the hub like this.
-    ///
-    /// # Panics
-    /// The route's path is no pattern.
     #[must_use]
     pub fn new(route: &Route, hub: HubRoute) -> Self {
-        let path = &route.path;
-        let mut router = matchit::Router::new();
-        router.insert(path, ()).expect("the configuration's patterns were checked");
-        let last = path.rsplit('/').next().unwrap_or_default();
+        let last = route.path.rsplit('/').next().unwrap_or_default();
         let rest = last.strip_prefix("{*").and_then(|name| name.strip_suffix('}'));
         Self {
             route: hub,
             subprotocol: route.subprotocol.clone(),
             max_message: route.max_buffered_message.min(route.max_message),
             backlog: route.backlog,
-            path: router,
             rest: rest.map(str::to_owned),
         }
     }
 
     /// What a request asks for.
-    fn asked(&self, head: &RequestHead<'_>) -> Result<Admission, Refusal> {
-        let has_commands = self.has_commands(head);
+    fn asked(&self, request: &Request<'_>) -> Result<Admission, Refusal> {
+        let has_commands = self.has_commands(request);
         let events = self.route.events || has_commands;
-        let (topic, user) = (self.topic(head.path())?, self.user(head)?);
-        let past = if events { query::past(head)? } else { None };
+        let (topic, user) = (self.topic(request)?, self.user(request)?);
+        let past = if events { query::past(request)? } else { None };
         let how = Subscribing { events, past, publishes: true, ..Subscribing::default() };
         let topics = topic.into_iter().map(|topic| Joining { topic, how: how.clone() }).collect();
         let subprotocol = has_commands.then_some(PROTOCOL);
@@ -77,25 +69,22 @@ impl Rooms {
     }
 
     /// Whether who asks is to speak commands: it offers that, and its route selects nothing else.
-    fn has_commands(&self, head: &RequestHead<'_>) -> bool {
+    fn has_commands(&self, request: &Request<'_>) -> bool {
         match &self.subprotocol {
-            None => router::offers(head, PROTOCOL),
+            None => router::offers(request, PROTOCOL),
             Some(selected) => selected == PROTOCOL,
         }
     }
 
-    /// The topic that a path stands for; `None` if the route has none.
-    fn topic(&self, path: &str) -> Result<Option<Name>, Refusal> {
+    /// The topic that a request's path stands for; `None` if the route has none.
+    fn topic(&self, request: &Request<'_>) -> Result<Option<Name>, Refusal> {
         let Some(template) = &self.route.topic else { return Ok(None) };
-        let path = normal_path(path);
-        let found = self.path.at(&path).map_err(|_| Refusal::InvalidTopic)?;
         let mut name = String::new();
         for part in HubRoute::parts(template).map_err(|_| Refusal::InvalidTopic)? {
             match part {
                 TemplatePart::Literal(text) => name.push_str(text),
                 TemplatePart::Name(part) => {
-                    let value = decoded(found.params.get(part).unwrap_or(""))
-                        .map_err(|_| Refusal::InvalidTopic)?;
+                    let value = request.parameter(part).unwrap_or_default();
                     // An escaped slash would lead to a topic that another path stands for, which
                     // may not be open to this peer.
                     if value.contains('/') && self.rest.as_deref() != Some(part) {
@@ -109,15 +98,16 @@ impl Rooms {
     }
 
     /// The user that a request names; `None` if it names none.
-    fn user(&self, head: &RequestHead<'_>) -> Result<Option<Name>, Refusal> {
+    fn user(&self, request: &Request<'_>) -> Result<Option<Name>, Refusal> {
         let named = match &self.route.user {
             None => return Ok(None),
-            // RFC 1866 section 8.2.1, and every browser: a `+` in a query is a space.
-            Some(UserSource::Query(key)) => only(query::values(head, key), Refusal::DuplicateUser)?
-                .map(|value| decoded(&value.replace('+', " "))),
+            Some(UserSource::Query(key)) => {
+                only(request.query_values(key), Refusal::DuplicateUser)?
+                    .map(|value| value.map(Cow::into_owned).map_err(|_| NameError::NotUtf8))
+            }
             // A proxy that adds its line behind the peer's own would be told the peer's.
             Some(UserSource::Header(name)) => {
-                only(head.header_values(name), Refusal::DuplicateUser)?.map(|value| {
+                only(request.header_values(name), Refusal::DuplicateUser)?.map(|value| {
                     let text = std::str::from_utf8(value).map_err(|_| NameError::NotUtf8)?;
                     Ok(text.trim().to_owned())
                 })
@@ -141,8 +131,8 @@ impl Handler for Rooms {
         Wants::Whole
     }
 
-    fn request(&mut self, head: &RequestHead<'_>, _desk: &mut Desk<'_>) -> Decision {
-        self.asked(head).map_or_else(Decision::Refuse, Decision::Admit)
+    fn request(&mut self, request: &Request<'_>, _desk: &mut Desk<'_>) -> Decision {
+        self.asked(request).map_or_else(Decision::Refuse, Decision::Admit)
     }
 
     fn opened(&mut self, context: &mut Context<'_, '_>, _admission: Admission) {

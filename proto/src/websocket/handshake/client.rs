@@ -10,7 +10,7 @@ use crate::token::is_token;
 
 /// A request for a WebSocket connection.
 #[derive(Clone, Copy)]
-pub struct Request<'a> {
+pub struct UpgradeRequest<'a> {
     /// The host, with its port if that is not the scheme's own.
     pub host: &'a str,
     /// The path and, behind a `?`, the query.
@@ -27,10 +27,10 @@ pub struct Request<'a> {
     pub headers: &'a [(&'a str, &'a str)],
 }
 
-impl<'a> Request<'a> {
+impl<'a> UpgradeRequest<'a> {
     /// A request that offers nothing.
-    pub fn new(host: &'a str, target: &'a str, nonce: [u8; 16]) -> Request<'a> {
-        Request {
+    pub fn new(host: &'a str, target: &'a str, nonce: [u8; 16]) -> UpgradeRequest<'a> {
+        UpgradeRequest {
             host,
             target,
             nonce,
@@ -86,10 +86,10 @@ impl<'a> Request<'a> {
     }
 }
 
-impl fmt::Debug for Request<'_> {
+impl fmt::Debug for UpgradeRequest<'_> {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         // Neither the nonce nor the headers, which may hold secrets.
-        out.debug_struct("Request")
+        out.debug_struct("UpgradeRequest")
             .field("host", &self.host)
             .field("target", &self.target)
             .field("subprotocols", &self.subprotocols)
@@ -117,7 +117,7 @@ impl<'a> Accepted<'a> {
     /// # Errors
     ///
     /// [`Error`]: "the client MUST _Fail the WebSocket Connection_", which here means to close it.
-    pub fn check(head: &'a ResponseHead<'a>, request: &Request<'_>) -> Result<Self, Error> {
+    pub fn check(head: &'a ResponseHead<'a>, request: &UpgradeRequest<'_>) -> Result<Self, Error> {
         let headers = head.headers();
         check_switching(head)?;
         check_accept(headers, request)?;
@@ -176,7 +176,7 @@ fn check_switching(head: &ResponseHead<'_>) -> Result<(), Error> {
 /// |Sec-WebSocket-Accept| contains a value other than the base64-encoded SHA-1 of the
 /// concatenation of the |Sec-WebSocket-Key| [...] with the string [...] but ignoring any leading
 /// and trailing whitespace".
-fn check_accept(headers: &Headers<'_>, request: &Request<'_>) -> Result<(), Error> {
+fn check_accept(headers: &Headers<'_>, request: &UpgradeRequest<'_>) -> Result<(), Error> {
     // Section 11.3.3: "The |Sec-WebSocket-Accept| header MUST NOT appear more than once in an HTTP
     // response."
     let accept = headers.at_most_one("sec-websocket-accept");
@@ -191,7 +191,7 @@ fn check_accept(headers: &Headers<'_>, request: &Request<'_>) -> Result<(), Erro
 /// header field indicates the use of an extension that was not present in the client's handshake".
 ///
 /// Which of the offered ones are used is for the caller to find out.
-fn check_extensions(headers: &Headers<'_>, request: &Request<'_>) -> Result<(), Error> {
+fn check_extensions(headers: &Headers<'_>, request: &UpgradeRequest<'_>) -> Result<(), Error> {
     let mut values = headers.values("sec-websocket-extensions").peekable();
     if values.peek().is_some() && request.extensions.is_none() {
         return Err(Error::UnexpectedExtensions);
@@ -203,7 +203,7 @@ fn check_extensions(headers: &Headers<'_>, request: &Request<'_>) -> Result<(), 
 /// header field indicates the use of a subprotocol that was not present in the client's handshake".
 fn check_subprotocol<'a>(
     headers: &Headers<'a>,
-    request: &Request<'_>,
+    request: &UpgradeRequest<'_>,
 ) -> Result<Option<&'a str>, Error> {
     // Section 11.3.4: "the |Sec-WebSocket-Protocol| header field MUST NOT appear more than once in
     // an HTTP response."
@@ -305,16 +305,20 @@ mod tests {
     const CONNECTION: &str = "Connection: Upgrade\r\n";
     const ACCEPT: &str = "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n";
 
-    fn offering<'a>() -> Request<'a> {
-        let request = Request::new("server.example.com", "/chat", NONCE);
-        Request { subprotocols: &["chat", "superchat"], extensions: Some(&"x; y=1"), ..request }
+    fn offering<'a>() -> UpgradeRequest<'a> {
+        let request = UpgradeRequest::new("server.example.com", "/chat", NONCE);
+        UpgradeRequest {
+            subprotocols: &["chat", "superchat"],
+            extensions: Some(&"x; y=1"),
+            ..request
+        }
     }
 
-    fn bare<'a>() -> Request<'a> {
-        Request::new("server.example.com", "/chat", NONCE)
+    fn bare<'a>() -> UpgradeRequest<'a> {
+        UpgradeRequest::new("server.example.com", "/chat", NONCE)
     }
 
-    fn check(parts: &[&str], request: &Request<'_>) -> Result<Option<String>, Error> {
+    fn check(parts: &[&str], request: &UpgradeRequest<'_>) -> Result<Option<String>, Error> {
         let text = parts.concat() + "\r\n";
         match parse_response(text.as_bytes(), 8192)? {
             Status::Complete(head) => {
@@ -326,13 +330,13 @@ mod tests {
         }
     }
 
-    fn check_with(more: &str, request: &Request<'_>) -> Result<Option<String>, Error> {
+    fn check_with(more: &str, request: &UpgradeRequest<'_>) -> Result<Option<String>, Error> {
         check(&[SWITCHING, UPGRADE, CONNECTION, ACCEPT, more], request)
     }
 
     #[test]
     fn section_1_2_request() {
-        let request = Request {
+        let request = UpgradeRequest {
             subprotocols: &["chat", "superchat"],
             origin: Some("http://example.com"),
             extensions: Some(&"x"),
@@ -365,15 +369,24 @@ mod tests {
         let invalid = Err(HeadWriteError::InvalidText);
         let mut out = [0; 512];
         for target in ["", "chat", "/a b", "/a\r\nb", "/#", "/caf\u{e9}", "http://a/"] {
-            assert_eq!(Request { target, ..bare() }.write(&mut out), invalid, "{target:?}");
+            assert_eq!(UpgradeRequest { target, ..bare() }.write(&mut out), invalid, "{target:?}");
         }
         for text in ["a\r\nb", "a\nb", "a\rb", "a\0b"] {
-            assert_eq!(Request { host: text, ..bare() }.write(&mut out), invalid);
-            assert_eq!(Request { origin: Some(text), ..bare() }.write(&mut out), invalid);
-            assert_eq!(Request { extensions: Some(&text), ..bare() }.write(&mut out), invalid);
-            assert_eq!(Request { subprotocols: &[text], ..bare() }.write(&mut out), invalid);
-            assert_eq!(Request { headers: &[("A", text)], ..bare() }.write(&mut out), invalid);
-            assert_eq!(Request { headers: &[(text, "a")], ..bare() }.write(&mut out), invalid);
+            assert_eq!(UpgradeRequest { host: text, ..bare() }.write(&mut out), invalid);
+            assert_eq!(UpgradeRequest { origin: Some(text), ..bare() }.write(&mut out), invalid);
+            assert_eq!(
+                UpgradeRequest { extensions: Some(&text), ..bare() }.write(&mut out),
+                invalid
+            );
+            assert_eq!(UpgradeRequest { subprotocols: &[text], ..bare() }.write(&mut out), invalid);
+            assert_eq!(
+                UpgradeRequest { headers: &[("A", text)], ..bare() }.write(&mut out),
+                invalid
+            );
+            assert_eq!(
+                UpgradeRequest { headers: &[(text, "a")], ..bare() }.write(&mut out),
+                invalid
+            );
         }
     }
 
@@ -434,7 +447,7 @@ mod tests {
         let without = [SWITCHING, UPGRADE, CONNECTION];
         assert_eq!(check(&without, &bare()), Err(Error::MissingAccept));
         assert_eq!(check_with(ACCEPT, &bare()), Err(Error::DuplicateAccept));
-        let other = Request { nonce: [0; 16], ..bare() };
+        let other = UpgradeRequest { nonce: [0; 16], ..bare() };
         assert_eq!(check_with("", &other), Err(Error::WrongAccept));
         assert_eq!(check_with("", &bare()), Ok(None));
     }
@@ -450,7 +463,7 @@ mod tests {
 
     #[test]
     fn section_4_1_6_subprotocol() {
-        let with = |value: &str, request: &Request<'_>| {
+        let with = |value: &str, request: &UpgradeRequest<'_>| {
             check_with(&format!("Sec-WebSocket-Protocol: {value}\r\n"), request)
         };
         assert_eq!(with("superchat", &offering()), Ok(Some("superchat".into())));
@@ -465,7 +478,7 @@ mod tests {
 
     #[test]
     fn the_nonce_is_not_logged() {
-        let request = Request { headers: &[("Authorization", "secret")], ..bare() };
+        let request = UpgradeRequest { headers: &[("Authorization", "secret")], ..bare() };
         let text = format!("{request:?}");
         assert!(text.contains("/chat") && !text.contains("secret") && !text.contains("nonce"));
     }

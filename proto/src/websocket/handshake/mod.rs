@@ -2,8 +2,8 @@
 //!
 //! Both begin with a head from [`http`](crate::http). In the server role, [`server::Upgrade`] is a
 //! request that passed, [`server::Acceptance`] the answer that opens the connection, and
-//! [`server::Rejection`] every answer that does not. In the client role, [`client::Request`] asks
-//! and [`client::Accepted`] is an answer that passed.
+//! [`server::Rejection`] every answer that does not. In the client role,
+//! [`client::UpgradeRequest`] asks and [`client::Accepted`] is an answer that passed.
 
 pub mod client;
 pub mod key;
