@@ -226,7 +226,7 @@ impl HubGateway {
     pub fn publication(&self, kind: Kind, bytes: &[u8]) -> Publication {
         let message = content(kind, bytes).and_then(|content| self.door.message(content));
         let message = message.expect("a right message");
-        Publication { message, key: None, except: None, from: None }
+        Publication::new(message)
     }
 
     /// Publishes from outside.

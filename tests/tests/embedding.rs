@@ -280,7 +280,7 @@ impl Handler for Panic {
 
 /// We ended it for this.
 fn by_us(cause: Cause) -> End {
-    End { by_peer: false, cause: Some(cause) }
+    End::of_ours(cause)
 }
 
 fn handler(route: &Route, diary: &Diary) -> Option<Box<dyn Handler>> {
@@ -581,7 +581,7 @@ fn a_handler_may_send_more_than_fits_as_it_becomes_writable() {
 #[test]
 fn each_connection_that_opens_ends_once_however_it_ends() {
     let (gateway, diary) = start(&stack("ws?ping=1s&pong=1s&close=1s!tcp"));
-    let by_peer = |cause| End { by_peer: true, cause };
+    let by_peer = |cause: Option<Cause>| cause.map_or(End::ABRUPT, End::of_peer);
     // What the peer does, and whether it then stays; how it ends, and the code that was seen.
     type Act = fn(Peer) -> Option<Peer>;
     let cases: [(&str, Act, End, u16); 8] = [
@@ -750,6 +750,34 @@ fn a_route_that_nobody_answers_keeps_the_gateway_from_starting() {
     let mut peer = open(&gateway, "/there");
     peer.text("go on");
     peer.expect_text("once");
+}
+
+#[test]
+fn handlers_are_for_the_paths_that_they_were_given_for() {
+    let route = |path, handler| format!("[[route]]\npath = \"{path}\"\nhandler = \"{handler}\"\n");
+    let routes = [("/a/{b}", "embedded"), ("/c", "echo"), ("/d", "embedded"), ("/e", "echo")];
+    let routes = routes.map(|(path, handler)| route(path, handler)).concat();
+    let start = |program| {
+        let text = format!("shards = 1\n[limits]\nconnections = 64\n{routes}");
+        let config = Config::parse(&text, "paths").expect("a right configuration");
+        let config = config.with_listen(&["127.0.0.1:0".parse().expect("an address")]);
+        Gateway::start_with(config.with_admin(None), program)
+    };
+    let once = || Once(Diary::default());
+    let reverse = || Reverse { diary: Diary::default(), counts: HashMap::new() };
+    let program = Program::default()
+        .handlers(move |route| (route.path == "/d").then(|| Box::new(once()) as Box<dyn Handler>))
+        .handler("/%61/{b}", once)
+        .handler("/c", reverse);
+    let gateway = start(program.clone()).expect("each route has a handler");
+    for (path, answer) in [("/a/x", "once"), ("/c", "ba"), ("/d", "once"), ("/e", "ab")] {
+        let mut peer = open(&gateway, path);
+        peer.text("ab");
+        peer.expect_text(answer);
+    }
+    let error = start(program.handler("/a/{c}", once)).expect_err("no route has that path");
+    assert!(matches!(&error, StartError::NoRoute(path) if path == "/a/{c}"), "{error}");
+    assert!(error.to_string().contains("for the path /a/{c}, and no route has it"), "{error}");
 }
 
 #[test]

@@ -119,7 +119,7 @@ fn an_admission_is_what_a_connection_has_as_it_opens() {
     first.expect_text("ada 1");
     let publish = |target, text: &'static str| {
         let message = gateway.door().message(text).expect("room");
-        let publication = Publication { message, key: None, except: None, from: None };
+        let publication = Publication::new(message);
         gateway.door().ask(Errand::Publish(target, publication), |_| {});
     };
     publish(Target::Topic(name("news")), "for all");
@@ -140,7 +140,7 @@ fn who_cannot_have_what_it_is_admitted_with_is_closed_and_ends_once() {
     first.expect_text("ada 1");
     let mut peer = open(&gateway, "/?ada&a&b&c");
     peer.agree_to_close(1013);
-    assert_eq!(diary.expect_ends(1), End { by_peer: false, cause: Some(Cause::NoRoom) });
+    assert_eq!(diary.expect_ends(1), End::of_ours(Cause::NoRoom));
 }
 
 #[test]
@@ -155,7 +155,7 @@ fn an_end_is_told_with_a_desk_that_reaches_others() {
     assert!(told.starts_with("1 ") && told.ends_with(" true"), "{told}");
     assert_eq!(other.expect_close(4008), "the first has left");
     other.frame(&Frame::close(4008, ""));
-    assert_eq!(diary.expect_ends(2), End { by_peer: false, cause: Some(Cause::Wish(4008)) });
+    assert_eq!(diary.expect_ends(2), End::of_ours(Cause::Wish(4008)));
 }
 
 #[test]

@@ -143,7 +143,7 @@ fn json_is_told_as_a_value() {
     assert_eq!(subscribed(&mut member, "none/a"), (None, false));
     let content = Content::json(r#"{"x": [1, null]}"#).expect("JSON");
     let message = gateway.door.message(content).expect("room");
-    let publication = Publication { message, key: None, except: None, from: None };
+    let publication = Publication::new(message);
     gateway.ask(Errand::Publish(topic("none/a"), publication));
     let found = timeless(event(&mut member));
     assert_eq!(found, json!({"type": "message", "topic": "none/a", "json": {"x": [1, null]}}));

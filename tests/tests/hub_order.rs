@@ -36,8 +36,7 @@ fn publish_from_outside(gateway: &HubGateway, publisher: usize) -> usize {
                 thread::yield_now();
                 continue;
             };
-            let publication =
-                tidegate::hub::Publication { message, key: None, except: None, from: None };
+            let publication = tidegate::hub::Publication::new(message);
             match gateway.ask(Errand::Publish(topic("rooms/a"), publication)) {
                 Outcome::Published(_) => break,
                 Outcome::NotDone(NotDone::Busy) => refused += 1,

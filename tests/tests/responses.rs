@@ -303,7 +303,7 @@ fn what_the_peer_says_meanwhile_is_not_heard_and_a_publication_does_not_break_in
     let (_, mut socket) = ask(&gateway, "GET", "shared");
     socket.request(&Request::plain("GET", "/?small"));
     let message = gateway.door().message("for all").expect("room");
-    let publication = Publication { message, key: None, except: None, from: None };
+    let publication = Publication::new(message);
     let request = Errand::Publish(Target::All, publication);
     gateway.door().ask(request, |_| {});
     assert!(rest(socket) == noise(1 << 20, 1));

@@ -20,11 +20,18 @@ pub struct Listener {
     pub stack: Stack,
 }
 
+impl Listener {
+    /// With the stack `ws!tcp` on `address`. [`Stack::parse`] reads another.
+    #[must_use]
+    pub fn new(address: SocketAddr) -> Self {
+        Self { address, stack: Stack::default() }
+    }
+}
+
 impl Default for Listener {
     /// `127.0.0.1:8080` with the stack `ws!tcp`.
     fn default() -> Self {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 8080));
-        Self { address, stack: Stack::default() }
+        Self::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 8080)))
     }
 }
 

@@ -75,7 +75,7 @@ pub(super) async fn post(
         Err(error) => error.into_bytes().into(),
     };
     let message = control.shards.door().message(content).map_err(Error::from)?;
-    let publication = Publication { message, key: None, except: None, from: None };
+    let publication = Publication::new(message);
     control.shards.ask(Errand::Publish(Target::Connection(id), publication)).await?;
     Ok(StatusCode::OK)
 }

@@ -178,7 +178,7 @@ fn kept(offset: u64, content: impl Into<Content>, common: &Common) -> Kept {
     Kept {
         offset,
         time: Duration::from_millis(7),
-        publication: Arc::new(Publication { message, key: None, except: None, from: None }),
+        publication: Arc::new(Publication::new(message)),
     }
 }
 

@@ -45,6 +45,8 @@ pub enum StartError {
     },
     /// Nobody makes the handler of a route.
     NoHandler(NoHandler),
+    /// The program makes a handler for this path, and no route has it.
+    NoRoute(String),
     /// A shard ended while it was set up.
     Shard(ShardError),
     /// The control thread did not start.
@@ -90,6 +92,11 @@ impl fmt::Display for StartError {
             ),
             Self::Ring { shard, error } => write!(out, "shard {shard}: {error}"),
             Self::NoHandler(error) => error.fmt(out),
+            Self::NoRoute(path) => write!(
+                out,
+                "the program makes a handler for the path {path}, and no route has it: write the \
+                 path as the route's, or add a route for it"
+            ),
             Self::Shard(error) => error.fmt(out),
             Self::Admin(error) => error.fmt(out),
         }
@@ -105,6 +112,7 @@ impl std::error::Error for StartError {
             Self::Listen(error) => Some(error),
             Self::Passed(error) => Some(error),
             Self::Waker(error) | Self::Thread { error, .. } => Some(error),
+            Self::NoRoute(_) => None,
             Self::Ring { error, .. } => Some(error),
             Self::NoHandler(error) => Some(error),
             Self::Shard(error) => Some(error),

@@ -202,6 +202,9 @@ impl Gateway {
         R: FnOnce() -> io::Result<()>,
     {
         config.check().map_err(StartError::Config)?;
+        if let Some(path) = program.stray_path(&config.routes) {
+            return Err(StartError::NoRoute(path.to_owned()));
+        }
         let resolved = driver::resolve(&mut config).map_err(StartError::Descriptors)?;
         driver::announce(&resolved, config.driver);
         let Resolved { shards, chosen, .. } = resolved;

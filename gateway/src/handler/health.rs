@@ -1,9 +1,8 @@
 //! The handler `health`: tells load balancers whether they should send clients here.
 
-use tidegate_proto::websocket::handshake::server::Rejection;
-
 use super::{
-    Body, Context, Decision, Desk, Handler, ImportError, Piece, Request, Response, ResponseError,
+    Body, Context, Decision, Desk, Handler, ImportError, Piece, Refusal, Request, Response,
+    ResponseError,
 };
 
 /// Answers 200 while clients are wanted, and 503 from when the gateway was told to end, also in
@@ -28,7 +27,7 @@ impl Handler for Health {
             "GET" | "HEAD" => {
                 Decision::Respond(response(desk.is_leaving()).expect("its headers are right"))
             }
-            _ => Decision::Refuse(Rejection::MethodNotAllowed { allow: "GET, HEAD" }.into()),
+            _ => Refusal::method_not_allowed("GET, HEAD").into(),
         }
     }
 

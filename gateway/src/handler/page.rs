@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use tidegate_proto::websocket::handshake::server::Rejection;
-
 use super::{
-    Body, Context, Decision, Desk, Handler, ImportError, Piece, Request, Response, ResponseError,
+    Body, Context, Decision, Desk, Handler, ImportError, Piece, Refusal, Request, Response,
+    ResponseError,
 };
 use crate::config;
 
@@ -49,7 +48,7 @@ impl Handler for Page {
                 let path = config::normal_path(request.path());
                 Decision::Respond(self.response(&path).expect("its headers are right"))
             }
-            _ => Decision::Refuse(Rejection::MethodNotAllowed { allow: "GET, HEAD" }.into()),
+            _ => Refusal::method_not_allowed("GET, HEAD").into(),
         }
     }
 

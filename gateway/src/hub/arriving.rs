@@ -285,7 +285,7 @@ mod tests {
         hub.subscribe(hub.id(0, 0), &name, how).expect("room");
         for _ in 0..9 {
             let message = door.message("a").expect("room");
-            let publication = Publication { message, key: None, except: None, from: None };
+            let publication = Publication::new(message);
             hub.publish(&Target::Topic(name.clone()), publication);
         }
         hub.post.flush();

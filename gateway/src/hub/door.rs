@@ -13,7 +13,7 @@ use siphasher::sip128::{self, Hasher128};
 use super::mail::{Ask, Mail};
 use super::{
     Author, Content, Errand, Finding, Hashed, Identity, Message, MessageMemory, NotDone, Outcome,
-    Repeatable, Settings, Target,
+    Publication, Repeatable, Settings, Target,
 };
 use crate::mailbox::{Entrance, Unsent};
 use crate::names::{Address, ConnectionId, Name, Node, Ticket};
@@ -155,20 +155,17 @@ impl Common {
 /// waits.
 ///
 /// ```no_run
-/// use tidegate::hub::{Cause, Door, Errand, Outcome, Publication, Target};
+/// use tidegate::hub::{Cause, Door, Errand, Outcome, Target};
 /// use tidegate::names::{ConnectionId, Name};
 ///
 /// // The door is that of a gateway: `Gateway::door`.
-/// fn announce(door: &Door, news: Name) -> Result<(), tidegate::hub::NotDone> {
-///     let message = door.message("hello")?;
-///     let publication = Publication { message, key: None, except: None, from: None };
+/// fn announce(door: &Door, news: Name) {
 ///     // What came of it is told on a shard's thread, which must not wait for anything.
-///     door.ask(Errand::Publish(Target::Topic(news), publication), |outcome| {
+///     door.publish(Target::Topic(news), "hello", |outcome| {
 ///         if let Outcome::Published(published) = outcome {
 ///             println!("it is for {} connections", published.connections);
 ///         }
 ///     });
-///     Ok(())
 /// }
 ///
 /// fn send_away(door: &Door, who: ConnectionId) {
@@ -232,6 +229,21 @@ impl Door {
     pub fn ask(&self, errand: Errand, reply: impl FnOnce(Outcome) + Send + 'static) {
         match self.whom(&errand) {
             Ok(shard) => self.ask_shard(shard, errand, reply),
+            Err(not_done) => reply(Outcome::NotDone(not_done)),
+        }
+    }
+
+    /// Publishes a message, as nobody's, without a key: a text, bytes, or a [`Content`] of either.
+    /// `reply` is as for [`Door::ask`]; see [`Door::message`] for how large it may be, and what is
+    /// copied. [`Errand::Publish`] may say more.
+    pub fn publish(
+        &self,
+        target: Target,
+        content: impl Into<Content>,
+        reply: impl FnOnce(Outcome) + Send + 'static,
+    ) {
+        match self.message(content) {
+            Ok(message) => self.ask(Errand::Publish(target, Publication::new(message)), reply),
             Err(not_done) => reply(Outcome::NotDone(not_done)),
         }
     }

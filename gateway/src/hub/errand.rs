@@ -148,6 +148,7 @@ pub struct EndFilter {
 
 /// What is answered.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Outcome {
     /// It was not done.
     NotDone(NotDone),

@@ -243,10 +243,7 @@ mod tests {
     fn publish(history: &mut History, now: u64, length: usize) {
         let memory = Arc::new(MessageMemory::new(1 << 20));
         let message = Message::new(vec![0; length], &memory).expect("room");
-        let what = What::said(
-            Publication { message, key: None, except: None, from: None },
-            Duration::ZERO,
-        );
+        let what = What::said(Publication::new(message), Duration::ZERO);
         let position = Some(history.advance());
         let delivery = Arc::new(Delivery { topic: None, hash: 0, position, what });
         history.keep(Duration::from_secs(now), delivery, &RULE, u64::MAX);

@@ -31,6 +31,7 @@ pub struct MessageMemory {
 
 /// Why something asked of the hub is not done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NotDone {
     /// There is no such connection any more, or never was.
     Gone,
@@ -167,6 +168,32 @@ pub struct Publication {
     pub except: Option<ConnectionId>,
     /// The connection that has published it; `None` if none has.
     pub from: Option<Author>,
+}
+
+impl Publication {
+    /// A message for everybody, without a key, that no connection has published.
+    #[must_use]
+    pub fn new(message: Arc<Message>) -> Self {
+        Self { message, key: None, except: None, from: None }
+    }
+
+    /// With a key: of messages with the same, a slow peer whose route conflates keeps the newest.
+    #[must_use]
+    pub fn with_key(self, key: Name) -> Self {
+        Self { key: Some(key), ..self }
+    }
+
+    /// It goes to everyone but this connection.
+    #[must_use]
+    pub fn except(self, id: ConnectionId) -> Self {
+        Self { except: Some(id), ..self }
+    }
+
+    /// It is told as published by this connection.
+    #[must_use]
+    pub fn by(self, author: Author) -> Self {
+        Self { from: Some(author), ..self }
+    }
 }
 
 /// Who has published a message.

@@ -447,7 +447,7 @@ mod tests {
         home.neighbours.press(true);
         for _ in 0..64 {
             let message = Message::new("a", &publisher.common.memory).expect("room");
-            let publication = Publication { message, key: None, except: None, from: None };
+            let publication = Publication::new(message);
             home.publish(&Target::Topic(name.clone()), publication);
         }
         home.flush();

@@ -47,6 +47,12 @@ impl Subscribing {
         Self { publishes: true, ..self }
     }
 
+    /// Who asks for it is answered with this: see [`Subscribing::tag`].
+    #[must_use]
+    pub fn with_tag(self, tag: u32) -> Self {
+        Self { tag: Some(tag), ..self }
+    }
+
     /// It wants events, and first of all this of what was published before.
     #[must_use]
     pub fn with_events(self, past: Option<Past>) -> Self {

@@ -1,6 +1,7 @@
 //! Names of topics and users.
 
 use std::fmt;
+use std::str::FromStr;
 use std::sync::Arc;
 
 /// The name of a topic or a user, or a key of conflation: 1 to [`Name::LENGTH_MAX`] bytes of UTF-8
@@ -63,6 +64,14 @@ impl Name {
     }
 }
 
+impl FromStr for Name {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        Self::new(text)
+    }
+}
+
 impl fmt::Display for Name {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(&self.0)
@@ -91,6 +100,7 @@ mod tests {
     #[test]
     fn names_and_what_is_none() {
         assert_eq!(Name::new("rooms/ä b").expect("a name").as_str(), "rooms/ä b");
+        assert_eq!("rooms/a".parse(), Name::new("rooms/a"));
         assert_eq!(Name::new(""), Err(NameError::Empty));
         assert_eq!(Name::new(&"x".repeat(201)), Err(NameError::TooLong(201)));
         assert!(Name::new(&"x".repeat(200)).is_ok());

@@ -53,6 +53,14 @@ pub struct Joining {
     pub how: Subscribing,
 }
 
+impl Joining {
+    /// A connection is subscribed to a topic like this.
+    #[must_use]
+    pub fn new(topic: Name, how: Subscribing) -> Self {
+        Self { topic, how }
+    }
+}
+
 impl Admission {
     /// The connection belongs to this user.
     #[must_use]
@@ -63,8 +71,21 @@ impl Admission {
     /// The connection is subscribed to one more topic.
     #[must_use]
     pub fn joining(mut self, topic: Name, how: Subscribing) -> Self {
-        self.topics.push(Joining { topic, how });
+        self.topics.push(Joining::new(topic, how));
         self
+    }
+
+    /// What is published for its user is told to it as events.
+    #[must_use]
+    pub fn with_events(self) -> Self {
+        Self { events: true, ..self }
+    }
+
+    /// This subprotocol is selected if the request offers it, and its route selects none itself:
+    /// see [`Admission::subprotocol`].
+    #[must_use]
+    pub fn with_subprotocol(self, name: &'static str) -> Self {
+        Self { subprotocol: Some(name), ..self }
     }
 
     /// The handler keeps this number for the connection.

@@ -21,6 +21,7 @@ use crate::names::{ConnectionId, Name};
 
 /// Why nothing was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum WriteError {
     /// The connection's backlog, or the shard's pool, is full. A message has been lost, or cut
     /// short, so the connection is closed, as for [`Cause::NoRoom`]; one on which a protocol of the
@@ -58,6 +59,20 @@ pub struct Publishing {
     pub key: Option<Name>,
     /// It does not go to the connection that publishes it.
     pub not_to_self: bool,
+}
+
+impl Publishing {
+    /// With a key: of messages with the same, a slow peer whose route conflates keeps the newest.
+    #[must_use]
+    pub fn with_key(self, key: Name) -> Self {
+        Self { key: Some(key), ..self }
+    }
+
+    /// It does not go to the connection that publishes it.
+    #[must_use]
+    pub fn to_others(self) -> Self {
+        Self { not_to_self: true, ..self }
+    }
 }
 
 impl Context<'_, '_> {

@@ -283,7 +283,7 @@ mod tests {
     fn says(content: impl Into<Content>) -> What {
         let memory = Arc::new(MessageMemory::new(1 << 20));
         let message = Message::new(content, &memory).expect("room");
-        What::said(Publication { message, key: None, except: None, from: None }, TIME)
+        What::said(Publication::new(message), TIME)
     }
 
     const TIME: Duration = Duration::from_millis(951_782_400_123);

@@ -430,7 +430,7 @@ fn end_if_failing(turn: &mut Turn<'_>) {
         return;
     }
     failing.count(turn.counters);
-    turn.left.end.get_or_insert(End { by_peer: false, cause: Some(failing.cause()) });
+    turn.left.end.get_or_insert(End::of_ours(failing.cause()));
     if matches!(failing, Failing::Slow | Failing::GivesWay) {
         // Bytes are lost, or there is no room for more.
         turn.left.drop = true;

@@ -162,7 +162,7 @@ mod tests {
     fn of(content: impl Into<Content>, forms: &[Form], compressor: &mut Compressor) -> Delivery {
         let memory = Arc::new(MessageMemory::new(1 << 20));
         let message = Message::new(content, &memory).expect("room");
-        let publication = Publication { message, key: None, except: None, from: None };
+        let publication = Publication::new(message);
         let deflate = Some(Deflate { level: 1, min: 10 });
         let once = |form: &Form| once(*form, &publication, &mut *compressor, deflate);
         let encoded = forms.iter().filter_map(once).collect();

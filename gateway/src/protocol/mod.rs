@@ -340,7 +340,7 @@ mod tests {
         let (route, user, agent) = (Some("/{*rest}"), Some("ada"), Some("curl/8"));
         let who = Logged { id, peer: Peer::Unknown, route, user, agent };
         let closed = Closed {
-            end: End { by_peer: false, cause: Some(Cause::Done) },
+            end: End::of_ours(Cause::Done),
             reason: EndReason::Done,
             open_for: Duration::from_millis(1500),
             traffic: Traffic { messages_in: 1, said: Said { messages: 2, bytes: 3 } },

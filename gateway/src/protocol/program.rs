@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::config::{Listener, Route};
+use crate::config::{self, Listener, Route};
 use crate::protocol::foreign::{Protocol, ProtocolFactory};
 use crate::protocol::serve::{Handler, HandlerFactory};
 use crate::transport::{Layer, LayerFactory};
@@ -23,27 +23,55 @@ use crate::transport::{Layer, LayerFactory};
 ///     }
 /// }
 ///
-/// let program = Program::default().handlers(|route| (route.path == "/upper").then(||
-/// Box::new(Upper) as _));
+/// let program = Program::default().handler("/upper", || Upper);
 /// ```
 #[derive(Clone)]
 pub struct Program {
     pub(crate) handlers: Arc<HandlerFactory>,
+    /// The paths that a handler was given for: each is one of the configuration's.
+    pub(crate) paths: Vec<String>,
     pub(crate) layers: Arc<LayerFactory>,
     pub(crate) protocols: Arc<ProtocolFactory>,
 }
 
 impl Program {
+    /// Makes the handler of the routes whose path is `path`, as the configuration has it, such as
+    /// `/rooms/{room}`. If it has none of that path, the gateway does not start.
+    #[must_use]
+    pub fn handler<H: Handler + 'static>(
+        mut self,
+        path: impl Into<String>,
+        make: impl Fn() -> H + Send + Sync + 'static,
+    ) -> Self {
+        let path = config::normal_path(&path.into()).into_owned();
+        self.paths.push(path.clone());
+        let others = self.handlers;
+        self.handlers = Arc::new(move |route: &Route| match route.path == path {
+            true => Some(Box::new(make())),
+            false => others(route),
+        });
+        self
+    }
+
     /// Makes the handler of a route; with `None`, it has the one that the configuration names. A
     /// route whose handler is [`RouteHandler::Embedded`](crate::config::RouteHandler::Embedded) has
-    /// only this one: without it, the gateway does not start.
+    /// only this one: without it, the gateway does not start. What was said before of handlers
+    /// holds for routes that this makes none for.
     #[must_use]
     pub fn handlers(
         mut self,
         make: impl Fn(&Route) -> Option<Box<dyn Handler>> + Send + Sync + 'static,
     ) -> Self {
-        self.handlers = Arc::new(make);
+        let others = self.handlers;
+        self.handlers = Arc::new(move |route: &Route| make(route).or_else(|| others(route)));
         self
+    }
+
+    /// The first path that a handler was given for and no route has.
+    pub(crate) fn stray_path(&self, routes: &[Route]) -> Option<&str> {
+        let mut paths = self.paths.iter();
+        let stray = paths.find(|path| routes.iter().all(|route| route.path != **path))?;
+        Some(stray)
     }
 
     /// Makes what is between the sockets of a listener and what is spoken on them; with `None`,
@@ -74,6 +102,7 @@ impl Default for Program {
     fn default() -> Self {
         Self {
             handlers: Arc::new(|_: &Route| None),
+            paths: Vec::new(),
             layers: Arc::new(|_: &Listener| None),
             protocols: Arc::new(|_: &Listener| None),
         }

@@ -184,6 +184,12 @@ impl Refusal {
         Ok(Self::Own(OwnRefusal { status, head, body }))
     }
 
+    /// What is served does not know the request's method, but those of `allow`: `GET, HEAD`, say.
+    #[must_use]
+    pub fn method_not_allowed(allow: &'static str) -> Self {
+        Self::Malformed(Rejection::MethodNotAllowed { allow })
+    }
+
     /// What is counted and logged of it.
     pub(super) fn told(&self) -> Refused {
         Refused { status: self.status(), ground: self.ground(), reason: self.reason() }
@@ -224,8 +230,8 @@ impl Refusal {
             Self::Own(_) => "its handler has refused it",
             Self::Malformed(rejection) => rejection.reason(),
             Self::InvalidPath => {
-                "the path cannot be decoded: two hexadecimal digits stand behind each `%`, and what \
-                 the escapes stand for is UTF-8"
+                "the path cannot be decoded: two hexadecimal digits stand behind each `%`, and \
+                 what the escapes stand for is UTF-8"
             }
             Self::InvalidQuery => {
                 "a value in the query cannot be decoded: two hexadecimal digits stand behind each \

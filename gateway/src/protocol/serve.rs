@@ -69,8 +69,10 @@ impl Piece<'_> {
     }
 }
 
-/// What a handler decides about a request.
+/// What a handler decides about a request. What is admitted, refused or responded with is one by
+/// `into`.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Decision {
     /// Open the WebSocket connection, if the request asks for one, and give it this. Otherwise the
     /// request is refused.
@@ -120,8 +122,8 @@ impl Decision {
 pub struct Question(Box<dyn FnOnce(Ticket)>);
 
 impl Question {
-    /// Asks it.
-    pub(super) fn ask(self, ticket: Ticket) {
+    /// Asks it. The gateway does, once; so may who tries a handler out, with a ticket of its own.
+    pub fn ask(self, ticket: Ticket) {
         (self.0)(ticket);
     }
 }
@@ -175,6 +177,7 @@ impl error::Error for ImportError {}
 
 /// How a connection ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct End {
     /// The peer began it.
     pub by_peer: bool,
@@ -185,6 +188,18 @@ pub struct End {
 }
 
 impl End {
+    /// The peer has ended it, for this.
+    #[must_use]
+    pub const fn of_peer(cause: Cause) -> Self {
+        Self { by_peer: true, cause: Some(cause) }
+    }
+
+    /// We have ended it, for this.
+    #[must_use]
+    pub const fn of_ours(cause: Cause) -> Self {
+        Self { by_peer: false, cause: Some(cause) }
+    }
+
     /// The peer, or the network, has ended it without a word.
     pub const ABRUPT: Self = Self { by_peer: true, cause: None };
     /// We have ended it without a word, or had no answer to ours.

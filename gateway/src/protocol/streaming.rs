@@ -116,7 +116,7 @@ pub(super) fn pull(turn: &mut Turn<'_>) {
     } else if is_over {
         turn.connection().stage = Stage::Lingering;
         turn.connection().states.do_after_flush(AfterFlush::Finish);
-        turn.left.end = Some(End { by_peer: false, cause: Some(Cause::Done) });
+        turn.left.end = Some(End::of_ours(Cause::Done));
         turn.left.wait = Some(Wait::Close);
     }
 }

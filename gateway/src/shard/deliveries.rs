@@ -252,10 +252,7 @@ mod tests {
     fn tell(topic: &str, number: u8) -> Job {
         let memory = Arc::new(MessageMemory::new(1 << 20));
         let message = Message::new(vec![number], &memory).expect("room");
-        let what = What::said(
-            Publication { message, key: None, except: None, from: None },
-            Duration::ZERO,
-        );
+        let what = What::said(Publication::new(message), Duration::ZERO);
         let topic = Some(Name::new(topic).expect("a name"));
         Job::Tell(Arc::new(Delivery { topic, hash: 0, position: None, what }), None)
     }
@@ -349,8 +346,7 @@ mod tests {
         let memory = Arc::new(MessageMemory::new(1 << 20));
         let message = Message::new(vec![1], &memory).expect("room");
         let job = |number: usize| {
-            let publication =
-                Publication { message: Arc::clone(&message), key: None, except: None, from: None };
+            let publication = Publication::new(Arc::clone(&message));
             let topic = Some(Name::new(&number.to_string()).expect("a name"));
             let what = What::said(publication, Duration::ZERO);
             let hash = number as u64;

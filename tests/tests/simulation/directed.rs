@@ -73,7 +73,7 @@ fn who_has_ended_is_told_no_more_though_the_rest_is_still_being_sent() {
     play.turn([readable()]);
     play.turn([received(None, Ok(0))]);
     let message = play.door.message("to all").expect("room");
-    let publication = Publication { message, key: None, except: None, from: None };
+    let publication = Publication::new(message);
     let (answers, answer) = mpsc::channel();
     play.door.ask(Errand::Publish(Target::All, publication), move |answer| {
         answers.send(answer).expect("somebody waits");
@@ -183,7 +183,7 @@ fn with_one_that_is_stalled() -> Play {
     let mut play = Play::with(&format!("{LISTENER}{stack}{route}"));
     play.first_says(&script::opening(&mut Random::new(0), "/room", false));
     let message = play.door.message("x".repeat(2000)).expect("room");
-    let publication = Publication { message, key: None, except: None, from: None };
+    let publication = Publication::new(message);
     play.door.ask(Errand::Publish(Target::All, publication), |_| {});
     let sent = (0..3).find_map(|_| play.turn([]).into_iter().find(is_sent));
     let Some(Operation::Send { batch_index, .. }) = sent else { panic!("{sent:?}") };
@@ -376,7 +376,7 @@ fn finds_out(play: &mut Play, asked: &Asked, number: u64) -> Outcome {
 /// Publishes a message on the room; returns where it stands.
 fn publish(play: &mut Play) -> Position {
     let message = play.door.message("x".repeat(1000)).expect("room");
-    let publication = Publication { message, key: None, except: None, from: None };
+    let publication = Publication::new(message);
     let topic = Target::Topic(Name::new("room").expect("a name"));
     let answer = play.asks(Errand::Publish(topic, publication));
     let Outcome::Published(Published { position: Some(at), .. }) = answer else {
@@ -441,10 +441,7 @@ fn a_portion_that_is_left_out_counts_as_the_messages_that_it_is() {
             Errand::Disconnect(Target::All, Why::wish(4000, "away"))
         } else {
             let message = play.door.message("news").expect("room");
-            Errand::Publish(
-                Target::All,
-                Publication { message, key: None, except: None, from: None },
-            )
+            Errand::Publish(Target::All, Publication::new(message))
         };
         let mut short = Some(short);
         if slow_peer == "drop_oldest" {
@@ -518,7 +515,7 @@ fn who_has_yet_to_show_what_it_took_is_not_slow() {
     // More than may wait is published while it is not known what became of the first send.
     for _ in 0..9 {
         let message = play.door.message("x".repeat(1000)).expect("room");
-        let publication = Publication { message, key: None, except: None, from: None };
+        let publication = Publication::new(message);
         play.door.ask(Errand::Publish(Target::All, publication), |_| {});
         play.turn([]);
         play.hand.borrow_mut().unsettled = true;
@@ -542,7 +539,7 @@ fn with_pushes_that_wait(count: usize) -> (Play, mpsc::Receiver<Outcome>) {
     let (answers, answer) = mpsc::channel();
     for _ in 0..count {
         let message = play.door.message(vec![b'x'; 60_000]).expect("room");
-        let publication = Publication { message, key: None, except: None, from: None };
+        let publication = Publication::new(message);
         let answers = answers.clone();
         let request = Errand::Publish(Target::Connection(id), publication);
         // With the shard's end the test has, too: then nobody waits any more.

@@ -39,7 +39,7 @@ fn with_a_small_pool() -> (Play, ConnectionId) {
 fn push(play: &mut Play, id: ConnectionId, count: usize) {
     for _ in 0..count {
         let message = play.door.message(vec![b'x'; 60_000]).expect("room");
-        let publication = Publication { message, key: None, except: None, from: None };
+        let publication = Publication::new(message);
         play.door.ask(Errand::Publish(Target::Connection(id), publication), |_| {});
         let pushed = play.turn([]);
         fall_short(play, &pushed);
@@ -239,7 +239,7 @@ fn with_few_blocks_and_lines() -> (Play, Vec<Slot>) {
 /// So many bytes are published; returns what is pushed then.
 fn publish(play: &mut Play, target: Target, bytes: &[u8]) -> Vec<Operation> {
     let message = play.door.message(bytes.to_vec()).expect("room");
-    let publication = Publication { message, key: None, except: None, from: None };
+    let publication = Publication::new(message);
     play.door.ask(Errand::Publish(target, publication), |_| {});
     play.turn([])
 }

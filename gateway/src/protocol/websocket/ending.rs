@@ -89,7 +89,7 @@ fn say_close(turn: &mut Turn<'_>, failing: Failing) -> Result<(), Full> {
         state(connection).closing = Closing::Closed;
         connection.stage = Stage::Lingering;
         connection.states.do_after_flush(AfterFlush::Finish);
-        turn.left.end.get_or_insert(End { by_peer: false, cause: Some(cause) });
+        turn.left.end.get_or_insert(End::of_ours(cause));
         turn.forget_input();
     }
     if !first {
@@ -205,7 +205,7 @@ mod tests {
 
     #[test]
     fn a_cause_has_the_code_that_was_seen() {
-        let seen = |code| End { by_peer: true, cause: Some(cause(code)) }.close_code();
+        let seen = |code| End::of_peer(cause(code)).close_code();
         let may_travel = |number: &u16| CloseCode(*number).may_travel();
         for number in (0..=u16::MAX).filter(may_travel) {
             assert_eq!(seen(Some(CloseCode(number))), number);
