@@ -6,16 +6,21 @@
 //! are built in, or the program's own:
 //!
 //! ```no_run
-//! use tidegate::config::Config;
-//! use tidegate::gateway::{Gateway, Program};
-//! use tidegate::handler::{Admission, Context, Handler, Piece};
+//! use tidegate::prelude::*;
 //!
 //! struct Greet;
 //!
 //! impl Handler for Greet {
-//!     fn opened(&mut self, context: &mut Context<'_, '_>, _admission: Admission) {
-//!         // A connection that cannot take it is closed by the gateway.
-//!         let _ = context.send_text("hello");
+//!     fn request(&mut self, request: &Request<'_>, _: &mut Desk<'_>) -> Decision {
+//!         let name = request.parameter("name").unwrap_or_default();
+//!         Admission::default().with_note(name.into_owned()).into()
+//!     }
+//!
+//!     fn opened(&mut self, context: &mut Context<'_, '_>, admission: Admission) {
+//!         if let Some(name) = admission.note::<String>() {
+//!             // A connection that cannot take it is closed by the gateway.
+//!             let _ = context.send_text(&format!("hello, {name}"));
+//!         }
 //!     }
 //!
 //!     fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece<'_>) {
@@ -24,20 +29,66 @@
 //! }
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let text = "[[route]]\npath = \"/greet\"\nhandler = \"embedded\"";
+//! let text = "[[route]]\npath = \"/greet/{name}\"\nhandler = \"embedded\"";
 //! let config = Config::parse(text, "greet.toml")?;
-//! let program = Program::default()
-//!     .handlers(|route| (route.path == "/greet").then(|| Box::new(Greet) as Box<dyn Handler>));
+//! let program = Program::default().handler("/greet/{name}", || Greet);
 //! let gateway = Gateway::start_with(config, program)?;
-//! println!("ws://{}/greet", gateway.addresses()[0]);
+//! println!("ws://{}/greet/ada", gateway.addresses()[0]);
 //! gateway.join()?;
 //! # Ok(())
 //! # }
 //! ```
 //!
+//! A handler may not wait. What it does not know it has others find out, and decides once they
+//! have:
+//!
+//! ```
+//! use std::sync::mpsc::Sender;
+//!
+//! use tidegate::prelude::*;
+//!
+//! /// Has a thread look up whose a token is.
+//! struct Guarded(Sender<(Ticket, String)>);
+//!
+//! impl Handler for Guarded {
+//!     fn request(&mut self, request: &Request<'_>, _: &mut Desk<'_>) -> Decision {
+//!         let Ok(Some(token)) = request.query_value("token") else {
+//!             return Refusal::Forbidden.into();
+//!         };
+//!         let (token, others) = (token.into_owned(), self.0.clone());
+//!         Decision::later(move |ticket| _ = others.send((ticket, token)))
+//!     }
+//!
+//!     // The thread has called `Door::found` with the ticket and a user: `Gateway::door`.
+//!     fn decided(&mut self, _: &Request<'_>, user: Finding, _: &mut Desk<'_>) -> Decision {
+//!         match user.take::<Name>() {
+//!             Some(user) => Admission::default().of_user(user).into(),
+//!             None => Refusal::Forbidden.into(),
+//!         }
+//!     }
+//!
+//!     fn message(&mut self, context: &mut Context<'_, '_>, piece: Piece<'_>) {
+//!         let _ = context.echo(piece);
+//!     }
+//! }
+//! ```
+//!
+//! # Examples
+//!
+//! Whole programs are in the folder `gateway/examples`, and run by `cargo run --example NAME`:
+//!
+//! - [`greet`](../../../gateway/examples/greet.rs): a handler of one's own;
+//! - [`ask_first`](../../../gateway/examples/ask_first.rs): a request that a runtime of tokio looks
+//!   something up for; refusals with a status and a header of the handler's own;
+//! - [`rooms_and_push`](../../../gateway/examples/rooms_and_push.rs): connections on topics, and a
+//!   thread that publishes.
+//!
+//! # Modules
+//!
 //! Begin with [`handler`] for what such a program may say and is told, and with
 //! [`Gateway`](gateway::Gateway) for how it is started and ended.
 //!
+//! - [`prelude`]: the names that such a program needs, at once;
 //! - [`config`]: what a gateway is started with, read from TOML or put together by the program;
 //! - [`gateway`]: starting it, and everything that may keep it from that;
 //! - [`handler`]: what answers a route, for those that bring their own;
@@ -55,6 +106,7 @@ pub mod gateway;
 pub mod handler;
 pub mod hub;
 pub mod names;
+pub mod prelude;
 pub mod protocol;
 pub mod steering;
 pub mod transport;

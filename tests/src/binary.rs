@@ -14,12 +14,22 @@ const ELSEWHERE: &str = "TIDEGATE_BINARY";
 /// It cannot be built.
 pub fn path() -> &'static Path {
     static PATH: OnceLock<PathBuf> = OnceLock::new();
-    PATH.get_or_init(|| std::env::var_os(ELSEWHERE).map_or_else(build, PathBuf::from))
+    let built = || build("--bin", "tidegate").join("tidegate");
+    PATH.get_or_init(|| std::env::var_os(ELSEWHERE).map_or_else(built, PathBuf::from))
 }
 
-/// A test's program is `<target>/<profile>/deps/<name>`; the gateway's becomes
-/// `<target>/<profile>/tidegate`.
-fn build() -> PathBuf {
+/// Where the program of one of the gateway's examples is; built first.
+///
+/// # Panics
+/// It cannot be built.
+#[must_use]
+pub fn build_example(name: &str) -> PathBuf {
+    build("--example", name).join("examples").join(name)
+}
+
+/// A test's program is `<target>/<profile>/deps/<name>`; what is built gets into
+/// `<target>/<profile>`, which is returned.
+fn build(kind: &str, name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a running program has a path");
     let built = test.ancestors().nth(2).expect("cargo puts tests two folders deep");
     let target = built.parent().expect("the profile's folder is in the target folder");
@@ -27,12 +37,12 @@ fn build() -> PathBuf {
     // Cargo's one profile whose folder has another name.
     let profile = if folder == "debug" { "dev" } else { folder };
     let output = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--package", "tidegate", "--bin", "tidegate"])
+        .args(["build", "--quiet", "--package", "tidegate", kind, name])
         .args(["--profile", profile, "--manifest-path", env!("CARGO_MANIFEST_PATH")])
         .arg("--target-dir")
         .arg(target)
         .output()
         .expect("cargo can be started");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    built.join("tidegate")
+    built.to_path_buf()
 }

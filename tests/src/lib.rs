@@ -26,6 +26,7 @@ pub mod xor;
 
 use std::time::{Duration, Instant};
 
+pub use binary::build_example;
 pub use codec::{Codec, inflate};
 pub use counters::Counters;
 pub use exposition::Exposition;

@@ -28,8 +28,7 @@
 //! of a response that is long, or made on the way, comes from a [`Source`].
 //!
 //! ```
-//! use tidegate::gateway::Program;
-//! use tidegate::handler::{Context, Handler, Piece};
+//! use tidegate::prelude::*;
 //!
 //! struct Shout;
 //!
@@ -41,8 +40,7 @@
 //!     }
 //! }
 //!
-//! let program = Program::default()
-//!     .handlers(|route| (route.path == "/shout").then(|| Box::new(Shout) as Box<dyn Handler>));
+//! let program = Program::default().handler("/shout", || Shout);
 //! ```
 //!
 //! One that has a thread look up who asks. Whoever gets the ticket needs a
@@ -51,11 +49,7 @@
 //! ```
 //! use std::sync::mpsc::Sender;
 //!
-//! use tidegate::handler::{
-//!     Admission, Context, Decision, Desk, Finding, Handler, Piece, Refusal, Request, Ticket,
-//! };
-//! use tidegate::hub::Door;
-//! use tidegate::names::Name;
+//! use tidegate::prelude::*;
 //!
 //! /// Has others look up whom a token belongs to.
 //! struct Guarded(Sender<(Ticket, String)>);
