@@ -130,6 +130,8 @@ impl Config {
     fn check_routes(&self) -> Result<(), BuiltWrong> {
         let mut patterns: matchit::Router<()> = matchit::Router::new();
         for (index, route) in self.routes.iter().enumerate() {
+            path::check(&route.path)
+                .map_err(|wrong| BuiltWrong(format!("routes[{index}].path: {wrong}")))?;
             let normal = path::normal(&route.path);
             if normal != route.path {
                 return Err(BuiltWrong(format!("routes[{index}].path: write it as {normal}")));
@@ -175,7 +177,7 @@ mod tests {
     #[test]
     fn each_mistake_is_named() {
         type Spoil = fn(&mut Config);
-        let cases: [(&str, Spoil); 34] = [
+        let cases: [(&str, Spoil); 35] = [
             ("listeners", |config| config.listeners.clear()),
             ("routes", |config| config.routes.clear()),
             ("admin.address", |config| config.admin.address = "0.0.0.0:0".parse().ok()),
@@ -189,6 +191,7 @@ mod tests {
             ("routes[1].subprotocol", |config| config.routes[1].subprotocol = Some("a b".into())),
             ("routes[0].max_buffered", |config| config.routes[0].max_buffered_message = 1 << 30),
             ("routes[0].path", |config| config.routes[0].path = "/%65cho".into()),
+            ("routes[0].path: must begin with `/`", |config| config.routes[0].path = "a".into()),
             ("routes[3].path", |config| {
                 config.routes.push(Route::new("/{*a}{b}", RouteHandler::Echo));
             }),
