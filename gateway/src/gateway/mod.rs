@@ -27,6 +27,7 @@ mod driver;
 mod error;
 mod settings;
 mod thread;
+mod trial;
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
@@ -60,6 +61,7 @@ pub use error::{
 };
 pub use settings::hub_settings;
 use thread::{Parts, SetUp, panic_message};
+pub use trial::Trial;
 
 /// A gateway that runs. Dropped, it stops at once, as by [`Gateway::stop`], and waits for the end.
 #[derive(Debug)]

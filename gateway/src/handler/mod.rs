@@ -24,6 +24,8 @@
 //! bytes and back, for whoever hands connections on to another shard or process; the gateway does
 //! not yet.
 //!
+//! A test asks a handler what it decides by a [`Trial`](crate::gateway::Trial).
+//!
 //! A [`Desk`] is what there is without a connection: publishing, closing others, the time. The body
 //! of a response that is long, or made on the way, comes from a [`Source`].
 //!

@@ -1,0 +1,219 @@
+//! Trying out what a handler decides, without a gateway.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use tidegate_proto::http::{RequestHead, Status, parse_request};
+
+use super::{StartError, hub_settings, identity};
+use crate::config::{Config, Limits, Route, RouteHandler};
+use crate::hub::{self, Finding, Hub};
+use crate::kernel::Waker;
+use crate::names::Ticket;
+use crate::protocol::desk::Desk;
+use crate::protocol::refusal::Refusal;
+use crate::protocol::request::Request;
+use crate::protocol::serve::{Decision, Handler};
+use crate::protocol::services::{Made, Service, Services};
+
+/// Asks a handler what it decides about requests, for its tests: as a gateway does, but without a
+/// socket or a thread. What the handler does by its [`Desk`] comes to nothing. What it does with
+/// connections is tried out on a gateway: on port 0 of `127.0.0.1` one starts in a moment.
+///
+/// ```
+/// use tidegate::gateway::Trial;
+/// use tidegate::prelude::*;
+///
+/// struct Members;
+///
+/// impl Handler for Members {
+///     fn request(&mut self, request: &Request<'_>, _: &mut Desk<'_>) -> Decision {
+///         match request.header("Cookie") {
+///             Some(_) => Admission::default().into(),
+///             None => Refusal::Forbidden.into(),
+///         }
+///     }
+///
+///     fn message(&mut self, _: &mut Context<'_, '_>, _: Piece<'_>) {}
+/// }
+///
+/// # fn main() -> Result<(), tidegate::gateway::StartError> {
+/// let mut trial = Trial::new("/rooms/{room}", Members)?;
+/// assert!(matches!(trial.request("/rooms/a", &[("Cookie", "a=b")]), Decision::Admit(_)));
+/// assert!(matches!(trial.request("/rooms/a", &[]), Decision::Refuse(Refusal::Forbidden)));
+/// // Nobody is asked about what the gateway refuses itself.
+/// assert!(matches!(trial.request("/rooms/%ff", &[]), Decision::Refuse(Refusal::InvalidPath)));
+/// # Ok(())
+/// # }
+/// ```
+pub struct Trial {
+    services: Services,
+    hub: Hub,
+    began: Instant,
+}
+
+/// The most bytes of a head; a gateway may be configured for as many.
+const HEAD_MAX: usize = 64 << 10;
+
+impl Trial {
+    /// Of this handler, on a route whose path is `path`.
+    ///
+    /// # Errors
+    /// The path is no pattern; or the kernel has no descriptor left.
+    pub fn new(
+        path: impl Into<String>,
+        handler: impl Handler + 'static,
+    ) -> Result<Self, StartError> {
+        let limits = Limits { connections: Limits::CONNECTIONS_MIN, ..Limits::default() };
+        let routes = vec![Route::new(path, RouteHandler::Embedded)];
+        let config = Config { limits, routes, ..Config::default() };
+        config.check().map_err(StartError::Config)?;
+        let waker = Waker::new().map_err(StartError::Waker)?;
+        let (mut hubs, _) = hub::open(&hub_settings(&config), identity(&config), &[waker]);
+        let handler = RefCell::new(Some(Box::new(handler) as Box<dyn Handler>));
+        let make = |_: &Route| {
+            handler.borrow_mut().take().map(|handler| Made { handler, is_brought: true })
+        };
+        let services = Services::new(limits.slots(), &config.routes, &make);
+        let services = services.map_err(StartError::NoHandler)?;
+        let hub = hubs.pop().expect("one for each waker");
+        Ok(Self { services, hub, began: Instant::now() })
+    }
+
+    /// What is decided about a WebSocket handshake for `target`, which is a path and may have a
+    /// query, with these headers besides its own.
+    pub fn request(&mut self, target: &str, headers: &[(&str, &str)]) -> Decision {
+        self.ask(target, headers, |handler, request, desk| handler.request(request, desk))
+    }
+
+    /// What is decided about the same when this was found out.
+    pub fn decided(
+        &mut self,
+        target: &str,
+        headers: &[(&str, &str)],
+        finding: Finding,
+    ) -> Decision {
+        self.ask(target, headers, |handler, request, desk| handler.decided(request, finding, desk))
+    }
+
+    /// A ticket to ask a [`Question`](crate::handler::Question) with, that no request has.
+    #[must_use]
+    pub fn ticket(&self) -> Ticket {
+        Ticket { connection: self.hub.id(0, 0), round: 0 }
+    }
+
+    fn ask(
+        &mut self,
+        target: &str,
+        headers: &[(&str, &str)],
+        decide: impl FnOnce(&mut dyn Handler, &Request<'_>, &mut Desk<'_>) -> Decision,
+    ) -> Decision {
+        let head = head(target, headers);
+        match parse_request(head.as_bytes(), HEAD_MAX) {
+            Ok(Status::Complete(head)) => {
+                self.ask_about(&head, decide).unwrap_or_else(Decision::Refuse)
+            }
+            // A blank line in a header ends it before its end.
+            Ok(Status::Partial) => Decision::Refuse(Refusal::Timeout),
+            Err(error) => Decision::Refuse(error.into()),
+        }
+    }
+
+    fn ask_about(
+        &mut self,
+        head: &RequestHead<'_>,
+        decide: impl FnOnce(&mut dyn Handler, &Request<'_>, &mut Desk<'_>) -> Decision,
+    ) -> Result<Decision, Refusal> {
+        let service = self.services.find(head)?;
+        let Service { handler, path, .. } = self.services.get_mut(service);
+        let request = Request::new(head, path)?;
+        let now: Duration = self.began.elapsed();
+        Ok(decide(&mut **handler, &request, &mut Desk::new(&mut self.hub, now)))
+    }
+}
+
+impl fmt::Debug for Trial {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("Trial")
+    }
+}
+
+/// The head of a handshake.
+fn head(target: &str, headers: &[(&str, &str)]) -> String {
+    let mut head = format!(
+        "GET {target} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
+         Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
+    );
+    for (name, value) in headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    head + "\r\n"
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{Sender, channel};
+
+    use super::*;
+    use crate::handler::{Admission, Context, Piece};
+
+    /// Has others find out who asks.
+    struct Asks(Sender<(Ticket, String)>);
+
+    impl Handler for Asks {
+        fn request(&mut self, request: &Request<'_>, _: &mut Desk<'_>) -> Decision {
+            let (others, name) = (self.0.clone(), request.parameter("name").map(Into::into));
+            Decision::later(move |ticket| {
+                others.send((ticket, name.unwrap_or_default())).expect("somebody listens");
+            })
+        }
+
+        fn decided(&mut self, request: &Request<'_>, found: Finding, _: &mut Desk<'_>) -> Decision {
+            match found.take::<u32>() {
+                Some(state) if request.header("X-Known").is_some() => {
+                    Admission::default().with_state(state).into()
+                }
+                _ => Refusal::Forbidden.into(),
+            }
+        }
+
+        fn message(&mut self, _: &mut Context<'_, '_>, _: Piece<'_>) {}
+    }
+
+    #[test]
+    fn a_handler_is_asked_as_by_a_gateway() {
+        let (asks, asked) = channel();
+        let mut trial = Trial::new("/of/{name}", Asks(asks)).expect("a pattern");
+        let Decision::Later(question) = trial.request("/of/a%20b", &[]) else {
+            panic!("it asks others first")
+        };
+        question.ask(trial.ticket());
+        assert_eq!(asked.try_recv(), Ok((trial.ticket(), "a b".to_owned())));
+        let known = [("x-known", "yes")];
+        let decision = trial.decided("/of/a%20b", &known, Finding::new(7_u32));
+        assert!(matches!(decision, Decision::Admit(Admission { state: 7, .. })), "{decision:?}");
+        let decision = trial.decided("/of/a%20b", &[], Finding::new(7_u32));
+        assert!(matches!(decision, Decision::Refuse(Refusal::Forbidden)), "{decision:?}");
+    }
+
+    #[test]
+    fn what_a_gateway_refuses_itself_reaches_no_handler() {
+        let (asks, asked) = channel();
+        let mut trial = Trial::new("/of/{name}", Asks(asks)).expect("a pattern");
+        for (target, headers, refusal) in
+            [("/other", &[][..], Refusal::NotFound), ("/of/%zz", &[], Refusal::InvalidPath)]
+        {
+            let decision = trial.request(target, headers);
+            assert!(matches!(&decision, Decision::Refuse(it) if *it == refusal), "{decision:?}");
+        }
+        for (target, headers) in [("of", &[][..]), ("/of/a b", &[]), ("/of/a", &[("a b", "c")])] {
+            let decision = trial.request(target, headers);
+            let Decision::Refuse(refusal) = decision else { panic!("{decision:?}") };
+            assert_eq!(refusal.status(), 400, "{target}");
+        }
+        assert!(asked.try_recv().is_err());
+        let (asks, _) = channel();
+        assert!(matches!(Trial::new("no pattern", Asks(asks)), Err(StartError::Config(_))));
+    }
+}
