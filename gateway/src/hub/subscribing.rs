@@ -100,7 +100,7 @@ impl Hub {
         how: Subscribing,
     ) -> Result<(), NotDone> {
         let address = self.locate(id).ok_or(NotDone::Gone)?;
-        let publishes = how.publishes || self.begins_anew(address, name, &how);
+        let publishes = how.publishes || begins_anew(self, address, name, &how);
         self.serial = self.serial.wrapping_add(1);
         let Self { common, local, .. } = self;
         // On the topic that stands for a user there is nothing to be told first.
@@ -135,15 +135,6 @@ impl Hub {
         };
         self.post.send(common.home(hash), Mail::Joined(Box::new(joined)));
         Ok(())
-    }
-
-    /// Ends the subscription that a connection has, if it asks for something of the past: it cannot
-    /// be told that behind what it was told already, and begins anew. Returns whether it publishes
-    /// there by sending.
-    fn begins_anew(&mut self, address: Address, name: &Name, how: &Subscribing) -> bool {
-        let Some(topic) = self.find(name).filter(|_| how.past.is_some()) else { return false };
-        let publishes = self.local.publishing_topic(address.slot) == Some(topic);
-        self.unsubscribe_topic(address, topic, self.user(address.slot), None) && publishes
     }
 
     /// Ends a subscription of a connection of this shard; `false` if there was none.
@@ -255,4 +246,13 @@ impl Hub {
         self.post.send(common.home(hash), Mail::Left(Box::new(left)));
         true
     }
+}
+
+/// Ends the subscription that a connection has, if it asks for something of the past: it cannot be
+/// told that behind what it was told already, and begins anew. Returns whether it publishes there
+/// by sending.
+fn begins_anew(hub: &mut Hub, address: Address, name: &Name, how: &Subscribing) -> bool {
+    let Some(topic) = hub.find(name).filter(|_| how.past.is_some()) else { return false };
+    let publishes = hub.local.publishing_topic(address.slot) == Some(topic);
+    hub.unsubscribe_topic(address, topic, hub.user(address.slot), None) && publishes
 }

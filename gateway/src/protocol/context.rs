@@ -181,8 +181,8 @@ impl Context<'_, '_> {
         })
     }
 
-    /// Subscribes the connection to a topic. If it is subscribed nothing changes, unless it asks for
-    /// something of the past: then it begins anew, and an earlier one that was not answered yet
+    /// Subscribes the connection to a topic. If it is subscribed nothing changes, unless it asks
+    /// for something of the past: then it begins anew, and an earlier one that was not answered yet
     /// has ended before it began.
     ///
     /// # Errors
