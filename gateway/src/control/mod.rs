@@ -6,7 +6,8 @@
 //!
 //! `server` has the connections, `pace` says how long each may stay, `gate` lets only what is HTTP
 //! to the letter through to hyper, `service` answers, `access` says who may, `ask` brings requests
-//! to the shards and answers back; the other modules are one subject of the API each.
+//! to the shards and answers back; the other modules are one subject of the API each; `page` is what
+//! a browser shows of all that.
 
 mod access;
 mod answer;
@@ -16,6 +17,7 @@ mod aws;
 mod body;
 mod chunks;
 mod clock;
+mod configuration;
 mod connections;
 mod cursor;
 mod ends;
@@ -91,6 +93,10 @@ pub struct AdminParts {
     pub bill: Bill,
     /// How the shards ask the kernel, and so how this thread does.
     pub chosen: ChosenDriver,
+    /// Where is listened: for each listener its address, with its real port.
+    pub addresses: Vec<SocketAddr>,
+    /// What the log of the start has warned of.
+    pub warnings: Vec<String>,
     /// A socket that has its address already; without, it opens one.
     pub socket: Option<TcpListener>,
 }
@@ -131,6 +137,8 @@ struct ControlRoom {
     config: Arc<Config>,
     bill: Bill,
     chosen: ChosenDriver,
+    addresses: Vec<SocketAddr>,
+    warnings: Vec<String>,
     started: Instant,
     access: Access,
     bodies: Bodies,
@@ -212,7 +220,7 @@ pub(crate) fn lines(config: &Config) -> Vec<Line> {
 
 impl ControlRoom {
     fn new(parts: AdminParts) -> Self {
-        let AdminParts { handle, door, config, bill, chosen, .. } = parts;
+        let AdminParts { handle, door, config, bill, chosen, addresses, warnings, .. } = parts;
         let (message, connections) = (door.max_message(), config.admin.connections);
         Self {
             handle,
@@ -227,6 +235,8 @@ impl ControlRoom {
             config,
             bill,
             chosen,
+            addresses,
+            warnings,
         }
     }
 }

@@ -6,7 +6,8 @@ use utoipa::{Modify, OpenApi};
 
 use super::error::ErrorBody;
 use super::{
-    aws, connections, ends, exposition, health, overview, publish, recent, subscriptions, topics,
+    aws, configuration, connections, ends, exposition, health, overview, publish, recent,
+    subscriptions, topics,
 };
 
 #[derive(OpenApi)]
@@ -44,6 +45,7 @@ use super::{
         topics::presence,
         topics::history,
         overview::show,
+        configuration::show,
         recent::show,
         exposition::show,
         health::alive,

@@ -16,7 +16,7 @@ use super::answer::respond;
 use super::clock::since_1970;
 use super::error::{Error, ErrorBody};
 use super::topics::TopicJson;
-use super::{ControlRoom, Shared};
+use super::{ChosenDriver, ControlRoom, Shared};
 use crate::bill::{Line, Owner};
 use crate::handler::{EndReason, Ground};
 use crate::hub::{Errand, Outcome};
@@ -55,7 +55,7 @@ pub(super) struct Overview {
     messages_memory: MessagesJson,
     memory: MemoryJson,
     shards: Vec<ShardJson>,
-    /// The bill, line by line, of all shards.
+    /// The bill, line by line: what all shards may hold, and what the process has once.
     budget: Vec<LineJson>,
     /// The topics with the most subscribers, the largest first.
     topics: Vec<TopicJson>,
@@ -192,10 +192,7 @@ impl ControlRoom {
             } else {
                 GatewayState::Draining
             },
-            driver: DriverJson {
-                kind: self.chosen.driver.name(),
-                why: self.chosen.why.to_string(),
-            },
+            driver: DriverJson::of(&self.chosen),
             started_at: now.saturating_sub(self.started.elapsed()).as_secs(),
             now: now.as_millis() as u64,
             limits: LimitsJson { connections_per_shard: self.config.limits.connections },
@@ -250,12 +247,25 @@ impl ControlRoom {
     fn budget(&self, by_shard: &[(Counters, Vitals)]) -> Vec<LineJson> {
         let held = sum(by_shard).holdings;
         let shards = by_shard.len() as u64;
+        let messages = self.shards.door().memory();
         let line = |line: &Line| LineJson {
             owner: line.owner.name(),
             used: held.of(line.owner),
             allowed: line.bytes * shards,
         };
-        self.bill.lines().iter().map(line).collect()
+        let common = |line: &Line| LineJson {
+            owner: line.owner.name(),
+            used: (line.owner == Owner::Messages).then(|| messages.used()),
+            allowed: line.bytes,
+        };
+        let of_shards = self.bill.lines().iter().map(line);
+        of_shards.chain(self.bill.common().iter().map(common)).collect()
+    }
+}
+
+impl DriverJson {
+    pub(super) fn of(chosen: &ChosenDriver) -> Self {
+        Self { kind: chosen.driver.name(), why: chosen.why.to_string() }
     }
 }
 

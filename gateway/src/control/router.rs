@@ -13,8 +13,8 @@ use super::aws::AwsError;
 use super::error::Error;
 use super::tally::ErrorCode;
 use super::{
-    Shared, aws, connections, ends, exposition, health, openapi, overview, page, publish, recent,
-    subscriptions, topics,
+    Shared, aws, configuration, connections, ends, exposition, health, openapi, overview, page,
+    publish, recent, subscriptions, topics,
 };
 
 /// Everything that is answered.
@@ -26,6 +26,7 @@ pub(super) fn new(control: Shared) -> Router {
         .route("/metrics", get(exposition::show))
         .route("/openapi.json", get(openapi::show))
         .route("/v1/overview", get(overview::show))
+        .route("/v1/config", get(configuration::show))
         .route("/v1/recent", get(recent::show))
         .route("/v1/publish", post(publish::publish))
         .route("/v1/publish/batch", post(publish::batch))

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::config::{Admin, BearerToken, HubLimits};
+use crate::config::{Admin, BearerToken, HubLimits, TopicKept};
 use crate::gateway::{self, hub_settings};
 use crate::hub::{
     Common, ConnectionInfo, Content, EndInfo, Errand, Excerpt, Identity, Kept, Message, NotDone,
@@ -16,9 +16,10 @@ use crate::hub::{
 };
 use crate::kernel::Waker;
 use crate::mailbox;
-use crate::names::{ConnectionId, Name, Node, Position};
+use crate::names::{ConnectionId, Name, Node, Position, ResumeKey};
 
 const TOKEN: &str = "0123456789abcdef";
+const RESUME_SECRET: &str = "a secret that resume tokens are made with";
 const IDENTITY: Identity = Identity { node: Node { number: 7, start: 9 }, seed: Seed([1, 2]) };
 const MESSAGE_MAX: u32 = 10_000;
 
@@ -51,14 +52,25 @@ impl Fixture {
         let tokens = tokens.iter().map(|token| BearerToken::new(token).unwrap()).collect();
         let address = "127.0.0.1:0".parse().ok();
         let admin = Admin { address, tokens, ..Admin::default() };
-        let hub = HubLimits { messages: 1 << 20, max_message: MESSAGE_MAX, ..HubLimits::default() };
-        let config = Arc::new(Config { admin, hub, ..Config::default() });
+        let hub = HubLimits {
+            messages: 1 << 20,
+            max_message: MESSAGE_MAX,
+            resume_key: Some(ResumeKey::of(RESUME_SECRET)),
+            ..HubLimits::default()
+        };
+        let mut kept = TopicKept::new("kept/{name}");
+        kept.rule.history = 7;
+        let config = Arc::new(Config { admin, hub, topics: vec![kept], ..Config::default() });
         let common = Common::new(&hub_settings(&config), IDENTITY, shards);
         let door = Door::new(entrance, common.clone());
         let bill = gateway::bill(&config, shards, Driver::IoUring);
         let handle = Handle::new(shards).expect("descriptors");
         let chosen = ChosenDriver { driver: Driver::IoUring, why: "it is a test".into() };
-        let admin = start(AdminParts { handle, door, config, bill, chosen, socket: None }).unwrap();
+        let addresses = vec!["127.0.0.1:4321".parse().unwrap()];
+        let warnings = vec!["it is a warning".into()];
+        let admin =
+            AdminParts { handle, door, config, bill, chosen, addresses, warnings, socket: None };
+        let admin = start(admin).unwrap();
         let ended = Arc::new(AtomicBool::new(false));
         let until = Arc::clone(&ended);
         let play = move || {
@@ -539,6 +551,31 @@ fn nobody_is_let_in_without_a_token() {
         .map(|one| one["subscribers"].as_u64().unwrap())
         .collect();
     assert_eq!(subscribers, [5, 5, 3, 3], "of both steps of both shards");
+}
+
+#[test]
+fn what_it_runs_with_is_told_without_any_secret() {
+    let fixture = Fixture::new(&[TOKEN, "another-secret-of-it"], shard);
+    let told = fixture.expect(("GET", "/v1/config", ""), 200);
+    assert_eq!(told["listeners"], json!([{"address": "127.0.0.1:4321", "stack": "ws!tcp"}]));
+    assert_eq!(told["routes"][2]["path"], "/rooms/{room}");
+    assert_eq!(told["routes"][2]["handler"], "hub?topic=rooms/{room}");
+    assert_eq!(told["topics"][0]["name"], "kept/{name}");
+    assert_eq!(told["topics"][0]["settings"][0], json!({"name": "history", "value": "7"}));
+    assert_eq!(told["admin"]["tokens"], 2);
+    assert_eq!((&told["shards"], &told["version"]), (&json!(2), &json!(env!("CARGO_PKG_VERSION"))));
+    assert_eq!(told["driver"], json!({"kind": "io_uring", "why": "it is a test"}));
+    assert_eq!(told["warnings"], json!(["it is a warning"]));
+    assert!(told["host"].as_str().is_some_and(|host| !host.is_empty()), "{told}");
+    let settings = told["settings"].as_array().unwrap();
+    let value = |name| settings.iter().find(|one| one["name"] == name).map(|one| &one["value"]);
+    assert_eq!(value("limits.connections"), Some(&json!("16384")));
+    assert_eq!(value("hub.messages"), Some(&json!("1MiB")));
+    assert_eq!(value("hub.resume_key"), Some(&json!("configured")));
+    let text = told.to_string();
+    for secret in [TOKEN, "another-secret-of-it", RESUME_SECRET] {
+        assert!(!text.contains(secret), "{secret}: {text}");
+    }
 }
 
 #[test]

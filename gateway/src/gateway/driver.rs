@@ -83,18 +83,21 @@ pub(crate) fn bytes_of_rings(bill: &Bill, shards: usize, has_admin: bool) -> u64
     lines.map(|line| line.bytes).sum::<u64>() * shards as u64 + control
 }
 
-/// Says by what, and why, and what was lowered.
-pub(super) fn announce(resolved: &Resolved, choice: DriverChoice) {
+/// Says by what, and why, and what was lowered; returns what of that is a warning.
+pub(super) fn announce(resolved: &Resolved, choice: DriverChoice) -> Vec<String> {
     let ChosenDriver { driver, why } = &resolved.chosen;
+    let mut warnings = Vec::new();
     match (choice, driver) {
         (DriverChoice::Auto, Driver::Epoll) => {
-            tracing::warn!("shards ask the kernel by {driver}, which costs more: {why}");
+            warnings.push(format!("shards ask the kernel by {driver}, which costs more: {why}"));
         }
         _ => tracing::info!("shards ask the kernel by {driver}: {why}"),
     }
-    if let Some(lowered) = resolved.lowered {
-        tracing::warn!("{lowered}");
+    warnings.extend(resolved.lowered.map(|lowered| lowered.to_string()));
+    for warning in &warnings {
+        tracing::warn!("{warning}");
     }
+    warnings
 }
 
 /// What a start makes of a configuration here.

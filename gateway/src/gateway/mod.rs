@@ -75,6 +75,12 @@ pub struct Gateway {
     admin: Option<AdminThread>,
 }
 
+/// What a start has found out, for whoever asks the control thread.
+struct FoundOut {
+    chosen: ChosenDriver,
+    warnings: Vec<String>,
+}
+
 /// How often a shard of a rehearsal looks whether it is over.
 const REHEARSAL_PAUSE: Duration = Duration::from_millis(1);
 
@@ -208,7 +214,8 @@ impl Gateway {
             return Err(StartError::NoRoute(path.to_owned()));
         }
         let resolved = driver::resolve(&mut config).map_err(StartError::Descriptors)?;
-        driver::announce(&resolved, config.driver);
+        let mut warnings = driver::announce(&resolved, config.driver);
+        warnings.extend(config.doubts());
         let Resolved { shards, chosen, .. } = resolved;
         let bill = bill(&config, shards, chosen.driver);
         bill.check(config.memory.limit()).map_err(StartError::Budget)?;
@@ -229,7 +236,7 @@ impl Gateway {
             begin.push(begins);
         }
         gateway.wait_until_ready(&readiness)?;
-        gateway.start_control(&parts.config, chosen, admin)?;
+        gateway.start_control(&parts.config, FoundOut { chosen, warnings }, admin)?;
         for begins in begin {
             // A shard that has ended since is told of by `join`.
             let _ = begins.send(());
@@ -259,7 +266,7 @@ impl Gateway {
     fn start_control(
         &mut self,
         config: &Arc<Config>,
-        chosen: ChosenDriver,
+        FoundOut { chosen, warnings }: FoundOut,
         socket: Option<TcpListener>,
     ) -> Result<(), StartError> {
         let started = control::start(control::AdminParts {
@@ -268,6 +275,8 @@ impl Gateway {
             config: Arc::clone(config),
             bill: self.bill.clone(),
             chosen,
+            addresses: self.addresses.clone(),
+            warnings,
             socket,
         });
         self.admin = started.map_err(StartError::Admin)?;

@@ -1,0 +1,269 @@
+//! What the gateway runs with, for whoever steers it: no secret is among it.
+
+use std::fmt::Display;
+use std::fs;
+
+use axum::extract::State;
+use axum::response::Response;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::answer::respond;
+use super::error::{Error, ErrorBody};
+use super::overview::DriverJson;
+use super::{ControlRoom, Shared};
+use crate::config::{
+    Config, DriverChoice, HubLimits, Limits, LogFormat, MemoryLimit, Pin, Route, Shards, SlowPeer,
+    TopicKept,
+};
+use crate::units::{Size, Time};
+
+/// The longest host name that is told, in bytes: what gethostname(2) allows is 64.
+const HOST_MAX: usize = 64;
+
+/// What the gateway runs with: the configuration as it was understood, and what of it was found out
+/// at the start.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ConfigAnswer {
+    version: &'static str,
+    /// What the machine, or the container, is called; `null` if that cannot be read.
+    host: Option<String>,
+    /// The number of this node.
+    node: u16,
+    driver: DriverJson,
+    /// How many run.
+    shards: usize,
+    listeners: Vec<ListenerJson>,
+    routes: Vec<RouteJson>,
+    /// What is kept of which topics.
+    topics: Vec<TopicRuleJson>,
+    admin: AdminJson,
+    /// The limits, and all else that is one value, by their keys in the file.
+    settings: Vec<SettingJson>,
+    /// What the log of the start has warned of.
+    warnings: Vec<String>,
+}
+
+/// Where is listened.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct ListenerJson {
+    /// IP address and port, which is the real one.
+    address: String,
+    /// Its layers, without those options that are as by default.
+    stack: String,
+}
+
+/// A route.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct RouteJson {
+    path: String,
+    subprotocol: Option<String>,
+    /// What answers, by the configuration, without those options that are as by default. A program
+    /// that embeds the gateway may have put a handler of its own in its place.
+    handler: String,
+    settings: Vec<SettingJson>,
+}
+
+/// What is kept of the topics that match a pattern.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct TopicRuleJson {
+    /// The pattern.
+    name: String,
+    settings: Vec<SettingJson>,
+}
+
+/// The admin address.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct AdminJson {
+    /// IP address and port, as configured; `null` if it is off.
+    address: Option<String>,
+    /// How many tokens there are: none of them is told.
+    tokens: usize,
+}
+
+/// A key of the configuration, and its value as the file has it.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct SettingJson {
+    #[schema(example = "limits.connections")]
+    name: &'static str,
+    #[schema(example = "16384")]
+    value: String,
+}
+
+/// Tells what the gateway runs with. Neither tokens nor other secrets are among it.
+#[utoipa::path(
+    get, path = "/v1/config", tag = "watching",
+    responses(
+        (status = 200, description = "The configuration", body = ConfigAnswer),
+        (status = "4XX", description = "Not allowed", body = ErrorBody),
+        (status = "5XX", description = "Try again", body = ErrorBody),
+    )
+)]
+pub(super) async fn show(State(control): State<Shared>) -> Result<Response, Error> {
+    let place = control.answers.place().await?;
+    Ok(respond(place.json(&control.configuration())?))
+}
+
+impl ControlRoom {
+    fn configuration(&self) -> ConfigAnswer {
+        let config = &*self.config;
+        let listeners = self.addresses.iter().zip(&config.listeners);
+        let listeners = listeners.map(|(address, listener)| ListenerJson {
+            address: address.to_string(),
+            stack: listener.stack.to_string(),
+        });
+        ConfigAnswer {
+            version: env!("CARGO_PKG_VERSION"),
+            host: host(),
+            node: config.hub.node,
+            driver: DriverJson::of(&self.chosen),
+            shards: self.shards.door().shards(),
+            listeners: listeners.collect(),
+            routes: config.routes.iter().map(RouteJson::of).collect(),
+            topics: config.topics.iter().map(TopicRuleJson::of).collect(),
+            admin: AdminJson {
+                address: config.admin.address.map(|address| address.to_string()),
+                tokens: config.admin.tokens.len(),
+            },
+            settings: settings(config),
+            warnings: self.warnings.clone(),
+        }
+    }
+}
+
+impl SettingJson {
+    fn new(name: &'static str, value: impl Display) -> Self {
+        Self { name, value: value.to_string() }
+    }
+
+    fn bytes(name: &'static str, bytes: impl Into<u64>) -> Self {
+        Self::new(name, Size(bytes.into()))
+    }
+}
+
+impl RouteJson {
+    fn of(route: &Route) -> Self {
+        let slow_peer = match route.slow_peer {
+            SlowPeer::Pause => "pause",
+            SlowPeer::Close => "close",
+            SlowPeer::DropNewest => "drop_newest",
+            SlowPeer::DropOldest => "drop_oldest",
+            SlowPeer::Conflate => "conflate",
+        };
+        Self {
+            path: route.path.clone(),
+            subprotocol: route.subprotocol.clone(),
+            handler: route.handler.to_string(),
+            settings: vec![
+                SettingJson::bytes("max_message", route.max_message),
+                SettingJson::bytes("max_buffered_message", route.max_buffered_message),
+                SettingJson::bytes("backlog", route.backlog),
+                SettingJson::new("slow_peer", slow_peer),
+                SettingJson::new("undecided", route.undecided),
+            ],
+        }
+    }
+}
+
+impl TopicRuleJson {
+    fn of(topic: &TopicKept) -> Self {
+        let rule = topic.rule;
+        Self {
+            name: topic.name.clone(),
+            settings: vec![
+                SettingJson::new("history", rule.history),
+                SettingJson::bytes("history_bytes", rule.history_bytes),
+                SettingJson::new("history_age", Time(rule.history_age)),
+                SettingJson::new("presence", rule.presence),
+                SettingJson::new("linger", Time(rule.linger)),
+                SettingJson::new("presence_events", rule.presence_events),
+            ],
+        }
+    }
+}
+
+/// What is one value each. `log` is not among it: a filter may have values in it that are nobody
+/// else's business.
+fn settings(config: &Config) -> Vec<SettingJson> {
+    let mut settings = Vec::from(of_process(config));
+    settings.extend(of_shard(&config.limits));
+    settings.extend(of_hub(&config.hub, config.limits.connections));
+    let keepalive = config.admin.keepalive.map_or("off".into(), |time| Time(time).to_string());
+    settings.push(SettingJson::new("admin.connections", config.admin.connections));
+    settings.push(SettingJson::new("admin.keepalive", keepalive));
+    settings
+}
+
+fn of_process(config: &Config) -> [SettingJson; 8] {
+    let pin = match config.pin {
+        Pin::Auto => "auto",
+        Pin::Always => "true",
+        Pin::Never => "false",
+    };
+    let log_format = match config.log_format {
+        LogFormat::Text => "text",
+        LogFormat::Json => "json",
+    };
+    let shards = match config.shards {
+        Shards::Auto => "auto".into(),
+        Shards::Count(count) => count.to_string(),
+    };
+    let driver = match config.driver {
+        DriverChoice::Auto => "auto",
+        DriverChoice::Only(driver) => driver.name(),
+    };
+    let memory = match config.memory {
+        MemoryLimit::Auto => "auto".into(),
+        MemoryLimit::Bytes(bytes) => Size(bytes).to_string(),
+    };
+    [
+        SettingJson::new("shards", shards),
+        SettingJson::new("pin", pin),
+        SettingJson::new("driver", driver),
+        SettingJson::new("log_format", log_format),
+        SettingJson::new("memory", memory),
+        SettingJson::new("drain", Time(config.drain)),
+        SettingJson::new("drain_delay", Time(config.drain_delay)),
+        SettingJson::new("drain_rate", config.drain_rate),
+    ]
+}
+
+fn of_shard(limits: &Limits) -> [SettingJson; 7] {
+    [
+        SettingJson::new("limits.connections", limits.connections),
+        SettingJson::new("limits.receive_buffers", limits.receive_buffers),
+        SettingJson::bytes("limits.receive_buffer", limits.receive_buffer),
+        SettingJson::bytes("limits.staging", limits.staging),
+        SettingJson::bytes("limits.blocks", limits.blocks),
+        SettingJson::bytes("limits.request_head", limits.request_head),
+        SettingJson::bytes("limits.heavy_input", limits.heavy_input),
+    ]
+}
+
+fn of_hub(hub: &HubLimits, connections: u32) -> [SettingJson; 13] {
+    let queued = hub.queued.map_or_else(|| 16 * u64::from(connections), u64::from);
+    let resume_key = if hub.resume_key.is_some() { "configured" } else { "drawn at the start" };
+    [
+        SettingJson::new("hub.node", hub.node),
+        SettingJson::new("hub.topics", hub.topics),
+        SettingJson::new("hub.subscriptions", hub.subscriptions),
+        SettingJson::new("hub.subscriptions_per_connection", hub.subscriptions_per_connection),
+        SettingJson::new("hub.mailbox", hub.mailbox),
+        SettingJson::bytes("hub.messages", hub.messages),
+        SettingJson::bytes("hub.max_message", hub.max_message),
+        SettingJson::new("hub.queued", queued),
+        SettingJson::new("hub.present", hub.present),
+        SettingJson::new("hub.idempotency_keys", hub.idempotency_keys),
+        SettingJson::new("hub.idempotency_age", Time(hub.idempotency_age)),
+        SettingJson::new("hub.resume_key", resume_key),
+        SettingJson::new("hub.resume_age", Time(hub.resume_age)),
+    ]
+}
+
+/// What the machine is called (proc_sys_kernel(5)).
+fn host() -> Option<String> {
+    let name = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
+    let name = name.trim();
+    let name = &name[..name.floor_char_boundary(HOST_MAX)];
+    (!name.is_empty()).then(|| name.into())
+}
