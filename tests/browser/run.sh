@@ -11,18 +11,15 @@ usage() {
 usage: tests/browser/run.sh [--full]
 
 Starts target/release/tidegate without a configuration on a free port of 127.0.0.1, opens its page
-in headless Chromium and uses the console on it as a person would, and then the operator's page at
-the admin address that it prints; ends the gateway again. Then the console once more, with a gateway
-whose rooms tell events. Then the client library through 15 restarts (100 with --full), its examples,
-and the console through a restart; pictures go to target/screenshots. npm's packages are installed into tests/browser/node_modules if they are
-not there.
+in headless Chromium and uses the console on it as a person would; ends the gateway again. Then the
+console once more, with a gateway whose rooms tell events. Then every view of the operator's page,
+with gateways of its own. Then the client library through 15 restarts (100 with --full), its examples,
+and the console through a restart; pictures go to target/screenshots. npm's packages are installed
+into tests/browser/node_modules if they are not there.
 
   CHROMIUM              the browser (default: /usr/bin/chromium)
   TIDEGATE_BIN          another gateway binary
-  TIDEGATE_URL          the page of a server that runs already; none is started then, and rooms
-                        that tell events are left out
-  TIDEGATE_ADMIN_URL    its operator's page, which is left out if this is not given
-  TIDEGATE_ADMIN_TOKEN  the token that it asks for, if it does
+  TIDEGATE_URL          the page of a server that runs already: the console alone is tried then
 
 exit codes: 0 passed, 1 failed, 2 the packages or the gateway could not be set up,
             77 skipped: no browser, no node
@@ -63,15 +60,6 @@ if [[ ! $here/node_modules/.package-lock.json -nt $here/package-lock.json ]]; th
         exit 2
     }
 fi
-
-# Where the gateway that was started says its admin address is.
-admin_url() {
-    local address
-    address=$(sed -n 's/.*admin on \([^ ]*:[0-9]*\).*/\1/p' "$gateway_log" | head -n 1)
-    if [[ -n $address ]]; then
-        echo "http://$address/"
-    fi
-}
 
 # Rooms that tell events, for the console.
 events_config() {
@@ -115,19 +103,14 @@ if [[ -z ${TIDEGATE_URL:-} ]]; then
     # shellcheck disable=SC2119 # Without a configuration: the page is part of what that serves.
     gateway_start || exit 2
     TIDEGATE_URL=http://127.0.0.1:$gateway_port/
-    TIDEGATE_ADMIN_URL=$(admin_url)
 fi
-export CHROMIUM TIDEGATE_URL TIDEGATE_ADMIN_URL
+export CHROMIUM TIDEGATE_URL
 run_test console.test.mjs
-if [[ -n ${TIDEGATE_ADMIN_URL:-} ]]; then
-    run_test operator.test.mjs
-else
-    say "the operator's page is not tested: no admin address is known"
-fi
 if [[ -n $gateway_pid ]]; then
     gateway_stop || failed=1
     rm -f "$gateway_log"
     run_events_test
+    TIDEGATE_BIN=$gateway_binary run_test operator.test.mjs
     TIDEGATE_BIN=$gateway_binary TIDEGATE_ROUNDS=$rounds run_test clients.test.mjs
 fi
 ((failed == 0))

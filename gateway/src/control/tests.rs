@@ -579,6 +579,31 @@ fn what_it_runs_with_is_told_without_any_secret() {
 }
 
 #[test]
+fn the_page_is_open_to_whoever_asks_and_runs_its_own_files_alone() {
+    let fixture = Fixture::new(&[TOKEN], shard);
+    let ask = |path: &str| {
+        fixture.send(&format!("GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"))
+    };
+    for (path, kind) in [
+        ("/", "text/html; charset=utf-8"),
+        ("/page/layout.css", "text/css; charset=utf-8"),
+        ("/page/main.js", "text/javascript; charset=utf-8"),
+        ("/page/icon.svg", "image/svg+xml"),
+    ] {
+        let answer = ask(path);
+        assert_eq!(answer.status, 200, "{path}");
+        assert!(answer.head.contains(&format!("content-type: {kind}")), "{}", answer.head);
+        assert!(answer.head.contains("script-src 'self'; style-src 'self'"), "{}", answer.head);
+        assert!(!answer.head.contains("unsafe"), "{}", answer.head);
+        assert!(answer.head.contains("x-content-type-options: nosniff"), "{}", answer.head);
+    }
+    for path in ["/page/nothing.js", "/page/", "/page/page.rs"] {
+        assert_eq!(ask(path).status, 401, "{path}");
+        fixture.expect(("GET", path, ""), 404);
+    }
+}
+
+#[test]
 fn health_is_told_to_whoever_asks_by_a_name() {
     let fixture = Fixture::new(&[], shard);
     for (path, status) in [("/healthz", 200), ("/readyz", 200), ("/v1/topics", 403), ("/", 403)] {

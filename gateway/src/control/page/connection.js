@@ -1,0 +1,150 @@
+// One connection: what is known of it, what it gets and sends, and what can be done with it.
+
+import { ApiError, ask, describe } from "./api.js";
+import { searchHref, topicHref } from "./connections.js";
+import { card, facts, make, Notice, setText } from "./dom.js";
+import {
+  ago, bytes, bytesPerSecond, isNumber, millis, moment, NOTHING, perSecond, whole,
+} from "./format.js";
+import { gateway } from "./gateway.js";
+import { Poll } from "./poll.js";
+import { disconnect, messageForm } from "./publish.js";
+
+const EVERY_MS = 1000;
+const LOGGED = "Program, messages and bytes are known of connections whose listener logs them: " +
+  "add the layer “log” above “ws” in its stack.";
+
+const link = (href, text) => make("a", { href, text });
+const knownTime = (text) => {
+  const at = millis(text);
+  return at === undefined ? NOTHING : `${moment(at, gateway.now)}, ${ago(at, gateway.now)}`;
+};
+
+// What it is: changes little.
+class Facts {
+  #cells;
+
+  constructor(id) {
+    const names = ["User", "Address", "Route", "Program", "Since", "Active", "Waiting for it"];
+    this.#cells = Object.fromEntries(names.map((name) => [name, make("span", { text: NOTHING })]));
+    this.element = facts([["Id", make("span", { class: "mono", text: id })],
+      ...Object.entries(this.#cells)]);
+  }
+
+  show(one) {
+    const cells = this.#cells;
+    const { user } = one;
+    if (cells.User.textContent !== (user ?? NOTHING)) {
+      cells.User.replaceChildren(user ? link(searchHref({ user }), String(user)) : NOTHING);
+    }
+    setText(cells.Address, one.address ?? NOTHING);
+    setText(cells.Route, one.route ?? NOTHING);
+    setText(cells.Program, one.agent ?? NOTHING);
+    setText(cells.Since, knownTime(one.connected_at));
+    setText(cells.Active, knownTime(one.active_at));
+    setText(cells["Waiting for it"], bytes(one.backlog));
+  }
+}
+
+// What it gets and sends: in all, and now.
+class Traffic {
+  #cells = {};
+  #before = null;
+  #hint = make("p", { class: "hint", text: LOGGED, hidden: true });
+
+  constructor() {
+    const row = (what, title) => make("tr", {}, make("th", { scope: "row", text: title }),
+      ["in", "out"].map((way) => {
+        this.#cells[`${what}_${way}`] = make("td", { class: "number", text: NOTHING });
+        return this.#cells[`${what}_${way}`];
+      }));
+    const heads = ["Received", "Sent"].map((text) =>
+      make("th", { scope: "col", class: "number", text }));
+    this.element = make("div", {}, make("table", { class: "small-table", id: "traffic" },
+      make("thead", {}, make("tr", {}, make("td"), heads)),
+      make("tbody", {}, row("messages", "Messages"), row("messages_rate", "now"),
+        row("bytes", "Bytes"), row("bytes_rate", "now"))), this.#hint);
+  }
+
+  show(one) {
+    const at = performance.now();
+    const seconds = this.#before ? (at - this.#before.at) / 1000 : 0;
+    for (const way of ["in", "out"]) {
+      for (const [what, format, rate] of [["messages", whole, perSecond],
+        ["bytes", bytes, bytesPerSecond]]) {
+        const key = `${what}_${way}`;
+        const value = one[key];
+        const more = value - this.#before?.one[key];
+        setText(this.#cells[key], format(value));
+        setText(this.#cells[`${what}_rate_${way}`],
+          isNumber(more) && more >= 0 && seconds > 0 ? rate(more / seconds) : NOTHING);
+      }
+    }
+    this.#hint.hidden = isNumber(one.messages_in);
+    this.#before = { at, one };
+  }
+}
+
+class Subscriptions {
+  #list = make("ul", { class: "tags" });
+  #none = make("p", { class: "empty", text: "It is subscribed to nothing.", hidden: true });
+  #count = make("span", { class: "small" });
+  #shown = "";
+
+  constructor() {
+    this.element = card("Subscriptions", { id: "subscriptions", class: "half", note: this.#count },
+      this.#list, this.#none);
+  }
+
+  show({ topics, topics_total: total }) {
+    const names = Array.isArray(topics) ? topics.map(String) : [];
+    const more = isNumber(total) ? total - names.length : 0;
+    setText(this.#count, names.length ? whole(total ?? names.length) : "");
+    const key = JSON.stringify([names, more]);
+    if (key === this.#shown) return;
+    this.#shown = key;
+    this.#none.hidden = names.length > 0;
+    this.#list.replaceChildren(...names.map((name) => make("li", {}, link(topicHref(name), name))),
+      more > 0 ? make("li", { class: "small", text: `and ${whole(more)} more` }) : "");
+  }
+}
+
+export function open(id) {
+  const [shown, traffic, subscriptions] = [new Facts(id), new Traffic(), new Subscriptions()];
+  const [notice, said] = [new Notice(), new Notice("status")];
+  const others = make("span", { class: "small" });
+  const target = { connection: id };
+  const end = make("button", { type: "button", class: "danger", id: "disconnect",
+    text: "Disconnect…", on: { click: async () => {
+      const told = await disconnect(target, `connection ${id}`);
+      if (told) said.say(told, "done");
+      poll.now();
+    } } });
+  const form = messageForm(target, `connection ${id}`);
+  const element = make("div", { class: "cards" }, notice.element, said.element,
+    card("What it is", { id: "facts-card", class: "half", note: others }, shown.element,
+      make("div", { class: "row end" }, end)),
+    card("Traffic", { id: "traffic-card", class: "half" }, traffic.element),
+    subscriptions.element, card("Send it a message", { id: "send-card", class: "half" }, form));
+  let user;
+  const poll = new Poll(async () => {
+    const one = await ask(`v1/connections/${encodeURIComponent(id)}`);
+    notice.say("");
+    element.dataset.gone = "false";
+    shown.show(one);
+    traffic.show(one);
+    subscriptions.show(one);
+    if (one.user !== user) {
+      others.replaceChildren(link(searchHref({ user: one.user }), "all of this user"));
+    }
+    others.hidden = !one.user;
+    user = one.user;
+  }, EVERY_MS, (error) => {
+    const isGone = error instanceof ApiError && (error.status === 404 || error.status === 410);
+    element.dataset.gone = String(isGone);
+    for (const button of element.querySelectorAll("button")) button.disabled = isGone;
+    notice.say(isGone ? `This connection has ended, or there never was one with the id ${id}.`
+      : describe(error));
+  });
+  return { title: `Connection ${id}`, element, polls: [poll] };
+}

@@ -1,0 +1,246 @@
+// Looks for connections, by what is known of them.
+
+import { ask, describe, withQuery } from "./api.js";
+import { field } from "./dialog.js";
+import { card, fill, listOf, make, Notice, setText, Table } from "./dom.js";
+import { ago, bytes, isNumber, millis, NOTHING, whole } from "./format.js";
+import { gateway } from "./gateway.js";
+import { Poll } from "./poll.js";
+import { disconnect } from "./publish.js";
+
+export const title = "Connections";
+
+const PAGE = 50;
+const ROWS_MAX = 1000;
+// A page may have few, or none, and yet not be the last.
+const ASKED_MAX = 20;
+const NEVER_MS = 1 << 30;
+const FIELDS = ["user", "address", "route", "subprotocol", "topic"];
+
+export const isId = (text) => /^[\w-]{19}$/.test(text);
+
+// An address as it is asked for, without its port; undefined if it is none.
+function addressIn(text) {
+  const v4 = /^(\d{1,3}(?:\.\d{1,3}){3})(?::\d+)?$/.exec(text);
+  if (v4) return v4[1];
+  const inner = /^\[([\da-fA-F:.]+)\](?::\d+)?$/.exec(text)?.[1] ?? text;
+  return /^[\da-fA-F:.]*:[\da-fA-F:.]*:[\da-fA-F:.]*$/.test(inner) ? inner : undefined;
+}
+
+// What somebody means who types this: `{ id }`, `{ address }`, `{ route }` or `{ user }`.
+export function guess(text) {
+  if (isId(text)) return { id: text };
+  const address = addressIn(text);
+  if (address !== undefined) return { address };
+  return text.startsWith("/") ? { route: text } : { user: text };
+}
+
+export const searchHref = (parameters) => withQuery("#/connections", parameters);
+export const idHref = (id) => `#/connection/${encodeURIComponent(String(id))}`;
+export const topicHref = (name) => `#/topic/${encodeURIComponent(String(name))}`;
+
+const link = (href, text) => make("a", { href, text: String(text) });
+
+const COLUMNS = [
+  { title: "Id", kind: "name id", update: (cell, { id }) =>
+    cell.replaceChildren(link(idHref(id), id ?? NOTHING)) },
+  { title: "User", kind: "name", update: (cell, { user }) =>
+    cell.replaceChildren(user ? link(searchHref({ user }), user) : NOTHING) },
+  { title: "Address", text: ({ address }) => address ?? NOTHING },
+  { title: "Route", kind: "name", text: ({ route }) => route ?? NOTHING },
+  { title: "Topics", kind: "name topics", update: showTopics },
+  { title: "Since", text: (one) => ago(millis(one.connected_at), gateway.now) },
+  { title: "Active", text: (one) => ago(millis(one.active_at), gateway.now) },
+  { title: "Waiting", kind: "number", hint: "bytes that wait for the peer",
+    text: ({ backlog }) => bytes(backlog) },
+];
+
+const TOPICS_SHOWN = 2;
+
+function showTopics(cell, { topics, topics_total: total }) {
+  const names = Array.isArray(topics) ? topics : [];
+  const shown = names.slice(0, TOPICS_SHOWN);
+  const links = shown.map((name) => link(topicHref(name), name));
+  const more = (isNumber(total) ? total : names.length) - shown.length;
+  cell.replaceChildren(...links.flatMap((one, at) => (at ? [", ", one] : [one])));
+  if (more > 0) cell.append(` and ${whole(more)} more`);
+  if (!names.length) cell.append(NOTHING);
+}
+
+// The form: a box that guesses, and a field for each thing that can be asked for.
+function searchForm(query) {
+  const box = make("input", {
+    type: "search", id: "search", autocomplete: "off", spellcheck: "false",
+    placeholder: "an id, an address, a user, a route or a topic" });
+  const kind = make("select", { id: "search-as" }, [["", "guess"], ["user", "user"],
+    ["topic", "topic"], ["id", "id"], ["address", "address"], ["route", "route"]]
+    .map(([value, text]) => make("option", { value, text })));
+  const inputs = Object.fromEntries(FIELDS.map((name) => [name, make("input", {
+    type: "text", id: `search-${name}`, autocomplete: "off", spellcheck: "false",
+    list: name === "route" ? "routes" : undefined,
+  })]));
+  // What one field says the box can say; several have to stand in their own.
+  const given = FIELDS.filter((name) => query[name]);
+  const isBox = given.length === 1 && given[0] !== "subprotocol";
+  if (isBox) [box.value, kind.value] = [query[given[0]], given[0]];
+  else for (const name of given) inputs[name].value = query[name];
+  const labels = { user: "User", address: "IP address", route: "Route, as configured",
+    subprotocol: "Subprotocol of it", topic: "Subscribed to topic" };
+  const form = make("form", { class: "search", role: "search" },
+    make("div", { class: "row" }, field("Find", box), field("as", kind),
+      make("button", { class: "main", text: "Search" })),
+    make("details", { open: given.length > 0 && !isBox },
+      make("summary", { text: "By fields, all of which hold" }),
+      make("div", { class: "fields" }, FIELDS.map((name) => field(labels[name], inputs[name])))),
+    make("datalist", { id: "routes" }));
+  form.addEventListener("submit", (submitted) => {
+    submitted.preventDefault();
+    const text = box.value.trim();
+    const asked = Object.fromEntries(FIELDS.map((name) => [name, inputs[name].value.trim()]));
+    const meant = text === "" ? {} : kind.value ? { [kind.value]: text } : guess(text);
+    if (meant.address) meant.address = addressIn(meant.address) ?? meant.address;
+    const { id, ...rest } = meant;
+    go(id ? idHref(id) : searchHref({ ...asked, ...rest }));
+  });
+  return form;
+}
+
+// Goes to a view, or opens it anew.
+export function go(hash) {
+  const before = location.hash;
+  location.hash = hash;
+  if (location.hash === before) window.dispatchEvent(new HashChangeEvent("hashchange"));
+}
+
+// Offers the configured routes.
+function showRoutes(form) {
+  const paths = [...new Set(listOf(gateway.config.routes).map(({ path }) => String(path)))];
+  fill(form.querySelector("datalist"), paths, () => make("option"), (option, path) => {
+    option.value = path;
+  });
+}
+
+// The list: pages, one behind the other.
+class Found {
+  #query;
+  #rows = [];
+  #cursor;
+  #table = new Table("Connections that were found", COLUMNS, { id: "connections" });
+  #more = make("button", { type: "button", id: "more", hidden: true });
+  #count = make("span", { class: "small", role: "status", id: "found" });
+  #notice = new Notice();
+  #said = new Notice("status");
+  #endAll = null;
+  #none = make("div", { class: "none", hidden: true });
+
+  constructor(query) {
+    this.#query = query;
+    this.#more.addEventListener("click", () => this.#poll());
+    this.element = card("Connections", { id: "found-card", note: this.#count },
+      this.#notice.element, this.#said.element, this.#none, this.#table.element,
+      make("div", { class: "row" }, this.#more, this.#end()));
+  }
+
+  // Who is asked for by one name can be told to go by it.
+  #end() {
+    const given = Object.keys(this.#query);
+    const [name] = given;
+    if (given.length !== 1 || !["user", "topic"].includes(name)) return null;
+    const value = this.#query[name];
+    const whom = name === "user" ? `all of user “${value}”` : `all subscribers of topic “${value}”`;
+    const button = make("button", { type: "button", class: "danger", text: `Disconnect ${whom}…` });
+    button.addEventListener("click", async () => {
+      const told = await disconnect({ [name]: value }, whom);
+      if (told) this.#said.say(told, "done");
+    });
+    this.#endAll = button;
+    return button;
+  }
+
+  async #poll() {
+    this.#more.disabled = true;
+    try {
+      await this.next();
+    } catch (error) {
+      this.fail(error);
+    } finally {
+      this.#more.disabled = false;
+    }
+  }
+
+  fail(error) {
+    this.#notice.say(describe(error));
+    if (error.code !== "invalid_request" || !this.#query.route) return;
+    const paths = [...new Set(listOf(gateway.config.routes).map(({ path }) => path))];
+    this.#suggest("The configured routes are", paths.map((path) =>
+      [path, searchHref({ ...this.#query, route: path })]));
+  }
+
+  // Asks for the next page, until there is something on it.
+  async next() {
+    if (this.#rows.length >= ROWS_MAX) this.#rows = [];
+    const before = this.#rows.length;
+    for (let asked = 0; asked < ASKED_MAX; asked += 1) {
+      const asks = { ...this.#query, limit: PAGE, cursor: this.#cursor };
+      const page = await ask(withQuery("v1/connections", asks));
+      this.#rows.push(...listOf(page.connections));
+      this.#cursor = typeof page.cursor === "string" ? page.cursor : undefined;
+      if (this.#cursor === undefined || this.#rows.length > before) break;
+    }
+    this.#notice.say("");
+    this.#show();
+  }
+
+  #show() {
+    this.#table.show(this.#rows);
+    this.#more.hidden = this.#cursor === undefined;
+    setText(this.#more, this.#rows.length >= ROWS_MAX ? "Go on from here" : "More");
+    const end = this.#cursor === undefined ? "" : ", and there are more";
+    setText(this.#count, this.#rows.length ? `${whole(this.#rows.length)} shown${end}` : "");
+    this.#none.hidden = true;
+    if (this.#endAll) this.#endAll.hidden = this.#rows.length === 0;
+    if (this.#rows.length === 0 && this.#cursor === undefined) this.#sayNone();
+  }
+
+  #sayNone() {
+    const given = FIELDS.filter((name) => this.#query[name]);
+    const what = given.map((name) => `${name} “${this.#query[name]}”`).join(" and ");
+    const text = given.length ? `No connection of ${what} is here now.`
+      : "Nobody is connected.";
+    const [only] = given;
+    const value = this.#query[only];
+    const others = ["user", "topic"].filter((name) => name !== only);
+    const tries = given.length === 1 && ["user", "topic", "route", "address"].includes(only)
+      ? others.map((name) => [`as ${name}`, searchHref({ [name]: value })]) : [];
+    if (given.length > 1) {
+      tries.push(...given.map((name) =>
+        [`${name} “${this.#query[name]}” alone`, searchHref({ [name]: this.#query[name] })]));
+    }
+    if (given.length) tries.push(["all connections", "#/connections"]);
+    const hint = "Names have to be the same letter by letter. Try:";
+    this.#suggest(text, tries, tries.length ? hint : "");
+  }
+
+  #suggest(text, links, hint = "") {
+    this.#none.hidden = false;
+    const items = links.map(([name, href]) => make("li", {}, link(href, name)));
+    this.#none.replaceChildren(make("p", { text }), make("p", { class: "small", text: hint }),
+      make("ul", { class: "tries" }, items));
+  }
+}
+
+export function open(_, query) {
+  const asked = Object.fromEntries(FIELDS.filter((name) => query[name])
+    .map((name) => [name, query[name]]));
+  const found = new Found(asked);
+  const form = searchForm(query);
+  const element = make("div", { class: "cards" },
+    card("Find connections", { id: "search-card" }, form), found.element);
+  // Asked once, unless it fails.
+  const poll = new Poll(async () => {
+    await found.next();
+    poll.stop();
+  }, NEVER_MS, (error) => found.fail(error));
+  return { title, element, polls: [poll], show: () => showRoutes(form) };
+}
+

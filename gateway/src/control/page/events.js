@@ -1,0 +1,73 @@
+// What has happened in the last hour, and why requests were refused and connections ended.
+
+import { ask, describe } from "./api.js";
+import { card, fill, listOf, make, Notice, setText, Table } from "./dom.js";
+import { millis, moment, whole } from "./format.js";
+import { gateway } from "./gateway.js";
+import { Poll } from "./poll.js";
+import { meaning, totals } from "./reasons.js";
+
+export const title = "Events";
+
+const EVERY_MS = 5000;
+// What a happening is, for people, and how much it matters.
+const KINDS = {
+  start: ["started", "good"], drain: ["drain", "bad"], limit_reached: ["limit reached", "bad"],
+  limit_left: ["limit left", "good"], change: ["change", "plain"],
+};
+
+// Happenings, the newest first.
+export class Happenings {
+  element = make("ul", { class: "happenings" });
+
+  show(happenings, most = Infinity) {
+    const newest = listOf(happenings).slice().reverse().slice(0, most);
+    fill(this.element, newest, () => make("li", {}, make("time"), make("span", { class: "tag" }),
+      make("span", { class: "text" })), (item, { time, what, text }) => {
+      const [name, kind] = KINDS[what] ?? [String(what ?? "?"), "plain"];
+      const [when, tag, said] = item.children;
+      setText(when, moment(millis(time), gateway.now));
+      when.title = String(time ?? "");
+      setText(tag, name);
+      tag.dataset.kind = kind;
+      setText(said, String(text ?? ""));
+    });
+    this.element.hidden = newest.length === 0;
+  }
+}
+
+const reasonTable = (label, id) => new Table(label, [
+  { title: "Reason", kind: "name", text: ({ reason }) => reason },
+  { title: "What it means", kind: "wide", text: ({ reason }) => meaning(reason) },
+  { title: "In the last hour", kind: "number", text: ({ total }) => whole(total) },
+], { id });
+
+export function open() {
+  const notice = new Notice();
+  const list = new Happenings();
+  const none = make("p", { class: "empty", text: "Nothing has happened.", hidden: true });
+  const refusals = reasonTable("Refusals by reason", "refusals");
+  const ends = reasonTable("Ends by reason", "ends");
+  const noRefusal = make("p", { class: "empty", text: "No request was refused.", hidden: true });
+  const noEnd = make("p", { class: "empty", text: "No connection has ended.", hidden: true });
+  const note = (text) => make("code", { class: "small", text });
+  const element = make("div", { class: "cards" }, notice.element,
+    card("Happenings", { id: "happenings", note: make("span", {
+      class: "small", text: "the last hour, and up to 200" }) }, list.element, none),
+    card("Refused requests", { id: "refusals-card", class: "half",
+      note: note("tidegate_refusals_total") }, refusals.element, noRefusal),
+    card("Ended connections", { id: "ends-card", class: "half",
+      note: note("tidegate_ends_total") }, ends.element, noEnd));
+  const poll = new Poll(async () => {
+    const recent = await ask("v1/recent");
+    notice.say("");
+    list.show(recent.happenings);
+    none.hidden = !list.element.hidden;
+    const stretches = listOf(recent.stretches);
+    for (const [table, empty, key] of [[refusals, noRefusal, "refusals"], [ends, noEnd, "ends"]]) {
+      table.show(totals(stretches, key));
+      empty.hidden = !table.element.hidden;
+    }
+  }, EVERY_MS, (error) => notice.say(describe(error)));
+  return { title, element, polls: [poll] };
+}

@@ -1,0 +1,87 @@
+// Why requests are refused and connections end, and in which colours that is drawn.
+
+// The colour that a reason has, unless another one that is shown has it already. What ends as it
+// should is cool, what breaks is warm.
+const COLOURS = {
+  peer_closed: 1, peer_left: 4, done: 7, handler: 2, admin: 2, drain: 8, lost: 3, ping_timeout: 5,
+  stalled: 6, slow_peer: 6, too_late: 5, protocol_error: 3, too_big: 6, not_allowed: 5,
+  no_memory: 6, no_room: 3, failed: 6,
+  full: 6, bad_request: 5, head_too_large: 2, head_timeout: 3, not_upgrade: 8, bad_handshake: 7,
+  forbidden: 5, not_found: 4, method_not_allowed: 1, decision_timeout: 3,
+};
+
+const COLOURS_ALL = [1, 2, 3, 4, 5, 6, 7, 8];
+const SHOWN_MAX = 8;
+
+// For people.
+const MEANINGS = {
+  done: "all was done that it was for",
+  peer_closed: "the client closed it",
+  peer_left: "the client left without a word",
+  lost: "the network or the client broke it",
+  ping_timeout: "the client did not answer a ping",
+  stalled: "the client took nothing of what waited for it",
+  protocol_error: "the client broke the protocol",
+  too_big: "a message was larger than may be",
+  too_late: "a message was not whole in time",
+  slow_peer: "the client did not keep up",
+  no_memory: "the shard had no memory for what was sent",
+  no_room: "there was no room for what it wants",
+  not_allowed: "the client did what it may not",
+  failed: "what serves it has failed",
+  handler: "its handler ended it",
+  admin: "somebody ended it by the admin address",
+  drain: "the gateway let it go",
+  bad_request: "the request is malformed",
+  head_too_large: "the request head is too large",
+  head_timeout: "the request head did not come in time",
+  not_upgrade: "plain HTTP for what is WebSocket alone",
+  bad_handshake: "the handshake is not as RFC 6455 has it",
+  forbidden: "who asks may not enter",
+  not_found: "nothing is served at that path",
+  method_not_allowed: "the method is not known there",
+  decision_timeout: "it was not decided in time",
+  full: "there is no room",
+};
+
+export const meaning = (reason) => MEANINGS[reason] ?? "";
+
+// Adds up by reason: `[{ reason, total, colour }]`, the most first. Of very many the rest are one,
+// without a reason of its own.
+export function totals(stretches, key) {
+  const sums = new Map();
+  for (const stretch of stretches) {
+    for (const [reason, number] of Object.entries(stretch[key] ?? {})) {
+      if (Number.isFinite(number)) sums.set(reason, (sums.get(reason) ?? 0) + number);
+    }
+  }
+  const found = [...sums].map(([reason, total]) => ({ reason, total }));
+  found.sort((one, other) => other.total - one.total || (one.reason < other.reason ? -1 : 1));
+  return found;
+}
+
+// The same as what a chart draws.
+export function series(stretches, key) {
+  const found = totals(stretches, key);
+  const shown = found.length > SHOWN_MAX ? found.slice(0, SHOWN_MAX - 1) : found;
+  const free = new Set(COLOURS_ALL);
+  const take = (wanted) => {
+    const colour = free.has(wanted) ? wanted : [...free][0];
+    free.delete(colour);
+    return colour;
+  };
+  const drawn = [...shown].sort((one, other) => (one.reason < other.reason ? -1 : 1));
+  const colours = new Map(drawn.map(({ reason }) => [reason, take(COLOURS[reason])]));
+  const all = shown.map(({ reason, total }) => ({
+    label: reason, hint: meaning(reason), colour: colours.get(reason), total,
+    value: (stretch) => stretch[key]?.[reason] ?? 0,
+  }));
+  const rest = found.slice(shown.length);
+  if (rest.length) {
+    const sum = (stretch) =>
+      rest.reduce((more, { reason }) => more + (stretch[key]?.[reason] ?? 0), 0);
+    const total = rest.reduce((more, one) => more + one.total, 0);
+    all.push({ label: "others", colour: take(8), total, value: sum });
+  }
+  return all;
+}
