@@ -323,12 +323,44 @@ test("a connection is disconnected after a question, and the page says that it i
   await page.click("dialog button.danger");
   await shows(".notice", "1 connection told to close.");
   assert.deepEqual(await closed("ann"), { code: 4000, reason: "ä reason" });
-  await shows(".notice", "This connection has ended");
+  await shows(".notice", "admin, somebody ended it by the admin address; code 4000");
   assert.equal(await page.isDisabled("#disconnect"), true);
   complaints.splice(0);       // the browser logs each answer with 410
+  await shows("#last-ends", "admin (4000), by us");
+  await view("#/connections");
+  await search("ann");
+  await shows(".none", "No connection of user “ann” is here now.");
+  await shows("#last-ends", "admin (4000), by us");
+  await page.click("#last-ends td.id a");
+  await shows(".notice", "code 4000, by the gateway");
+  complaints.splice(0);       // as above
+});
+
+test("events say what was done, why connections ended, and which", async () => {
   await view("#/events");
   await shows(".happenings", "/v1/connections/");
-  await shows("#ends", "admin");
+  await shows("#ends", "somebody ended it by the admin address");
+  const rows = (reason) => page.waitForFunction((wanted) => {
+    const whys = [...document.querySelectorAll("#last-ends td:nth-child(2)")];
+    return whys.length > 0 && whys.every((one) => one.textContent.startsWith(wanted));
+  }, reason);
+  await page.selectOption("#ends-reason", "admin");
+  await rows("admin");
+  await page.selectOption("#ends-reason", "peer_closed");
+  await rows("peer_closed");
+  await page.selectOption("#ends-reason", "too_big");
+  await shows(".empty", "None that is remembered.");
+});
+
+test("the log tells of the frames of a connection, after a question", async () => {
+  const { connections: [{ id }] } = await api("v1/connections?user=bob");
+  await view(`#/connection/${id}`);
+  await page.click("#trace");
+  await page.fill("dialog [name=seconds]", "7");
+  await page.click("dialog button.main");
+  await shows(".notice", "The log has a line for each of its frames for 7 s.");
+  const { happenings } = await api("v1/recent");
+  assert.ok(happenings.some(({ text }) => text.startsWith("POST /v1/trace") && text.includes(id)));
 });
 
 test("topics are listed by how they begin, and one tells what it keeps", async () => {

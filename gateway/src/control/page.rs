@@ -37,7 +37,7 @@ macro_rules! files {
 const INDEX: &str = include_str!("page/index.html");
 
 /// All but the index.
-const FILES: [PageFile; 23] = files![
+const FILES: [PageFile; 25] = files![
     "icon.svg",
     "layout.css",
     "parts.css",
@@ -49,9 +49,11 @@ const FILES: [PageFile; 23] = files![
     "counters.js",
     "dialog.js",
     "dom.js",
+    "ends.js",
     "events.js",
     "format.js",
     "gateway.js",
+    "links.js",
     "main.js",
     "memory.js",
     "overview.js",

@@ -1,10 +1,10 @@
 // What the gateway runs with.
 
 import { describe } from "./api.js";
-import { searchHref } from "./connections.js";
 import { card, facts, listOf, make, setText, Table } from "./dom.js";
 import { isNumber, NOTHING } from "./format.js";
 import { gateway } from "./gateway.js";
+import { searchHref } from "./links.js";
 
 export const title = "Configuration";
 

@@ -1,20 +1,23 @@
 // One connection: what is known of it, what it gets and sends, and what can be done with it.
 
 import { ApiError, ask, describe } from "./api.js";
-import { searchHref, topicHref } from "./connections.js";
 import { card, facts, make, Notice, setText } from "./dom.js";
+import { askEnds, Ends, sayEnd } from "./ends.js";
 import {
   ago, bytes, bytesPerSecond, isNumber, millis, moment, NOTHING, perSecond, whole,
 } from "./format.js";
 import { gateway } from "./gateway.js";
+import { link, searchHref, topicHref } from "./links.js";
 import { Poll } from "./poll.js";
-import { disconnect, messageForm } from "./publish.js";
+import { disconnect, messageForm, trace } from "./publish.js";
 
 const EVERY_MS = 1000;
+const ENDS_MS = 5000;
+const ENDS = 20;
+const REMEMBERED = 1000;          // ends that are looked through for one
 const LOGGED = "Program, messages and bytes are known of connections whose listener logs them: " +
   "add the layer “log” above “ws” in its stack.";
 
-const link = (href, text) => make("a", { href, text });
 const knownTime = (text) => {
   const at = millis(text);
   return at === undefined ? NOTHING : `${moment(at, gateway.now)}, ${ago(at, gateway.now)}`;
@@ -109,6 +112,17 @@ class Subscriptions {
   }
 }
 
+// The IP address of one with its port.
+const hostOf = (address) => address.replace(/:\d+$/, "").replace(/^\[(.*)\]$/, "$1");
+
+// Why a connection that is not there has ended, if that is remembered.
+async function whyGone(id) {
+  const ends = await askEnds({ limit: REMEMBERED });
+  const end = ends.find(({ connection }) => connection === id);
+  return end ? sayEnd(end) : "This connection has ended and is not remembered, or there never " +
+    `was one with the id ${id}.`;
+}
+
 export function open(id) {
   const [shown, traffic, subscriptions] = [new Facts(id), new Traffic(), new Subscriptions()];
   const [notice, said] = [new Notice(), new Notice("status")];
@@ -120,17 +134,26 @@ export function open(id) {
       if (told) said.say(told, "done");
       poll.now();
     } } });
+  const follow = make("button", { type: "button", id: "trace", text: "Log its frames…",
+    on: { click: async () => {
+      const told = await trace(id);
+      if (told) said.say(told, "done");
+    } } });
+  const ends = new Ends("Others of the same user or address that have ended",
+    "None that is remembered: each shard keeps its last 512.");
   const form = messageForm(target, `connection ${id}`);
   const element = make("div", { class: "cards" }, notice.element, said.element,
     card("What it is", { id: "facts-card", class: "half", note: others }, shown.element,
-      make("div", { class: "row end" }, end)),
+      make("div", { class: "row end" }, follow, end)),
     card("Traffic", { id: "traffic-card", class: "half" }, traffic.element),
-    subscriptions.element, card("Send it a message", { id: "send-card", class: "half" }, form));
-  let user;
+    subscriptions.element, card("Send it a message", { id: "send-card", class: "half" }, form),
+    ends.element);
+  let [user, of, isToldGone] = [undefined, undefined, false];
+  const askOthers = () => of && ends.ask({ ...of, limit: ENDS });
   const poll = new Poll(async () => {
     const one = await ask(`v1/connections/${encodeURIComponent(id)}`);
     notice.say("");
-    element.dataset.gone = "false";
+    [element.dataset.gone, isToldGone] = ["false", false];
     shown.show(one);
     traffic.show(one);
     subscriptions.show(one);
@@ -139,12 +162,23 @@ export function open(id) {
     }
     others.hidden = !one.user;
     user = one.user;
+    const isFirst = of === undefined;
+    of = user ? { user } : one.address ? { address: hostOf(one.address) } : null;
+    ends.element.hidden = of === null;
+    if (isFirst) await askOthers();
   }, EVERY_MS, (error) => {
     const isGone = error instanceof ApiError && (error.status === 404 || error.status === 410);
     element.dataset.gone = String(isGone);
     for (const button of element.querySelectorAll("button")) button.disabled = isGone;
-    notice.say(isGone ? `This connection has ended, or there never was one with the id ${id}.`
-      : describe(error));
+    if (!isGone) notice.say(describe(error));
+    else if (!isToldGone) sayGone();
+    isToldGone = isGone;
   });
-  return { title: `Connection ${id}`, element, polls: [poll] };
+  const sayGone = async () => {
+    notice.say("This connection is not here.");
+    ends.element.hidden = !of;
+    notice.say(await whyGone(id).catch(describe));
+  };
+  const again = new Poll(async () => askOthers(), ENDS_MS);
+  return { title: `Connection ${id}`, element, polls: [poll, again] };
 }

@@ -3,8 +3,10 @@
 import { ask, describe, withQuery } from "./api.js";
 import { field } from "./dialog.js";
 import { card, fill, listOf, make, Notice, setText, Table } from "./dom.js";
+import { Ends } from "./ends.js";
 import { ago, bytes, isNumber, millis, NOTHING, whole } from "./format.js";
 import { gateway } from "./gateway.js";
+import { go, idHref, link, searchHref, topicHref } from "./links.js";
 import { Poll } from "./poll.js";
 import { disconnect } from "./publish.js";
 
@@ -12,6 +14,7 @@ export const title = "Connections";
 
 const PAGE = 50;
 const ROWS_MAX = 1000;
+const ENDS = 20;
 // A page may have few, or none, and yet not be the last.
 const ASKED_MAX = 20;
 const NEVER_MS = 1 << 30;
@@ -34,12 +37,6 @@ export function guess(text) {
   if (address !== undefined) return { address };
   return text.startsWith("/") ? { route: text } : { user: text };
 }
-
-export const searchHref = (parameters) => withQuery("#/connections", parameters);
-export const idHref = (id) => `#/connection/${encodeURIComponent(String(id))}`;
-export const topicHref = (name) => `#/topic/${encodeURIComponent(String(name))}`;
-
-const link = (href, text) => make("a", { href, text: String(text) });
 
 const COLUMNS = [
   { title: "Id", kind: "name id", update: (cell, { id }) =>
@@ -103,13 +100,6 @@ function searchForm(query) {
     go(id ? idHref(id) : searchHref({ ...asked, ...rest }));
   });
   return form;
-}
-
-// Goes to a view, or opens it anew.
-export function go(hash) {
-  const before = location.hash;
-  location.hash = hash;
-  if (location.hash === before) window.dispatchEvent(new HashChangeEvent("hashchange"));
 }
 
 // Offers the configured routes.
@@ -234,11 +224,17 @@ export function open(_, query) {
     .map((name) => [name, query[name]]));
   const found = new Found(asked);
   const form = searchForm(query);
+  // Who looks for somebody may find them gone.
+  const { user, address } = asked;
+  const gone = user || address
+    ? new Ends("Those that have ended", "None that is remembered: each shard keeps its last 512.")
+    : null;
   const element = make("div", { class: "cards" },
-    card("Find connections", { id: "search-card" }, form), found.element);
+    card("Find connections", { id: "search-card" }, form), found.element, gone?.element);
   // Asked once, unless it fails.
   const poll = new Poll(async () => {
     await found.next();
+    await gone?.ask({ user, address, limit: ENDS });
     poll.stop();
   }, NEVER_MS, (error) => found.fail(error));
   return { title, element, polls: [poll], show: () => showRoutes(form) };

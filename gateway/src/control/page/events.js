@@ -1,15 +1,18 @@
 // What has happened in the last hour, and why requests were refused and connections ended.
 
 import { ask, describe } from "./api.js";
+import { field } from "./dialog.js";
 import { card, fill, listOf, make, Notice, setText, Table } from "./dom.js";
 import { millis, moment, whole } from "./format.js";
+import { Ends } from "./ends.js";
 import { gateway } from "./gateway.js";
 import { Poll } from "./poll.js";
-import { meaning, totals } from "./reasons.js";
+import { ENDS as REASONS, meaning, totals } from "./reasons.js";
 
 export const title = "Events";
 
 const EVERY_MS = 5000;
+const LAST = 50;
 // What a happening is, for people, and how much it matters.
 const KINDS = {
   start: ["started", "good"], drain: ["drain", "bad"], limit_reached: ["limit reached", "bad"],
@@ -42,7 +45,7 @@ const reasonTable = (label, id) => new Table(label, [
   { title: "In the last hour", kind: "number", text: ({ total }) => whole(total) },
 ], { id });
 
-export function open() {
+export function open(_, { reason = "" }) {
   const notice = new Notice();
   const list = new Happenings();
   const none = make("p", { class: "empty", text: "Nothing has happened.", hidden: true });
@@ -51,13 +54,19 @@ export function open() {
   const noRefusal = make("p", { class: "empty", text: "No request was refused.", hidden: true });
   const noEnd = make("p", { class: "empty", text: "No connection has ended.", hidden: true });
   const note = (text) => make("code", { class: "small", text });
+  const choice = make("select", { id: "ends-reason" }, ["", ...REASONS].map((one) =>
+    make("option", { value: one, text: one || "any reason", selected: one === reason })));
+  const last = new Ends("The last that have ended", "None that is remembered.", {
+    note: field("for", choice) });
+  const askLast = () => last.ask({ reason: choice.value, limit: LAST });
+  choice.addEventListener("change", askLast);
   const element = make("div", { class: "cards" }, notice.element,
     card("Happenings", { id: "happenings", note: make("span", {
       class: "small", text: "the last hour, and up to 200" }) }, list.element, none),
     card("Refused requests", { id: "refusals-card", class: "half",
       note: note("tidegate_refusals_total") }, refusals.element, noRefusal),
     card("Ended connections", { id: "ends-card", class: "half",
-      note: note("tidegate_ends_total") }, ends.element, noEnd));
+      note: note("tidegate_ends_total") }, ends.element, noEnd), last.element);
   const poll = new Poll(async () => {
     const recent = await ask("v1/recent");
     notice.say("");
@@ -68,6 +77,7 @@ export function open() {
       table.show(totals(stretches, key));
       empty.hidden = !table.element.hidden;
     }
+    await askLast();
   }, EVERY_MS, (error) => notice.say(describe(error)));
   return { title, element, polls: [poll] };
 }

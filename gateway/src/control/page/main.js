@@ -46,7 +46,10 @@ function place() {
   }
 }
 
+const closeDialogs = () => document.querySelectorAll("dialog").forEach((one) => one.close());
+
 function open(isFirst) {
+  closeDialogs();
   for (const poll of opened?.polls ?? []) poll.stop();
   const { name, argument, query } = place() ?? { name: null };
   opened = name === null ? nothing() : VIEWS[name].open(argument, query);
@@ -153,7 +156,7 @@ function askForToken(wasWrong) {
   byId("token-wrong").hidden = !wasWrong;
   byId("token-form").hidden = false;
   byId("view").hidden = true;
-  for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
+  closeDialogs();
   setState("token needed");
   byId("token").focus();
 }

@@ -9,6 +9,7 @@ import {
   whole,
 } from "./format.js";
 import { busy, capacity, gateway, minuteRates, rates, shards, sums } from "./gateway.js";
+import { topicHref } from "./links.js";
 import { MemoryBar } from "./memory.js";
 import { Poll } from "./poll.js";
 import { series, totals } from "./reasons.js";
@@ -185,7 +186,7 @@ class Topics {
     { title: "Name", kind: "name", update: (cell, { name }) => {
       cell.firstElementChild ?? cell.append(make("a", {}));
       setText(cell.firstElementChild, String(name));
-      cell.firstElementChild.setAttribute("href", `#/topic/${encodeURIComponent(String(name))}`);
+      cell.firstElementChild.setAttribute("href", topicHref(name));
     } },
     { title: "Subscribers", kind: "number", text: ({ subscribers }) => whole(subscribers) },
   ], { id: "topics", isCompact: true });

@@ -84,6 +84,22 @@ export async function disconnect(target, whom) {
   return answer && `${count(answer.connections, "connection")} told to close.`;
 }
 
+// Has the log tell of each frame of a connection for a while; resolves to what was done, in words.
+export async function trace(id) {
+  const seconds = make("input", {
+    type: "number", min: "1", max: "600", value: "60", required: true, name: "seconds",
+  });
+  const answer = await confirm({
+    title: "Log its frames?",
+    text: "The gateway’s log has a line for each frame of the connection, with its kind and " +
+      "length and nothing of what is in it: 10,000 lines at most.",
+    content: field("For how many seconds", seconds, "1 to 600"), action: "Log them",
+    run: () => ask("v1/trace",
+      { method: "POST", body: { connection: id, seconds: Number(seconds.value) } }),
+  });
+  return answer && `The log has a line for each of its frames for ${seconds.value} s.`;
+}
+
 async function close(target, code, reason) {
   if (!Number.isInteger(code)) throw new ApiError(400, { message: "the code is not a number" });
   if (target.connection === undefined) {

@@ -13,6 +13,13 @@ const COLOURS = {
 const COLOURS_ALL = [1, 2, 3, 4, 5, 6, 7, 8];
 const SHOWN_MAX = 8;
 
+// Why connections end, as the gateway has it.
+export const ENDS = [
+  "done", "peer_closed", "peer_left", "lost", "ping_timeout", "stalled", "protocol_error",
+  "too_big", "too_late", "slow_peer", "no_memory", "no_room", "not_allowed", "failed", "handler",
+  "admin", "drain",
+];
+
 // For people.
 const MEANINGS = {
   done: "all was done that it was for",

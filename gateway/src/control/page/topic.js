@@ -1,10 +1,10 @@
 // One topic: who is on it, what was said last, and saying something.
 
 import { ApiError, ask, asWritten, describe, withQuery } from "./api.js";
-import { idHref, searchHref } from "./connections.js";
 import { card, fill, listOf, make, Notice, setText } from "./dom.js";
 import { count, duration, isNumber, millis, moment, NOTHING, short, whole } from "./format.js";
 import { gateway } from "./gateway.js";
+import { idHref, searchHref } from "./links.js";
 import { Poll } from "./poll.js";
 import { messageForm } from "./publish.js";
 

@@ -1,10 +1,10 @@
 // The topics, by how their names begin.
 
 import { ask, describe, withQuery } from "./api.js";
-import { go, topicHref } from "./connections.js";
 import { field } from "./dialog.js";
 import { card, listOf, make, Notice, setText, Table } from "./dom.js";
 import { isNumber, NOTHING, whole } from "./format.js";
+import { go, topicHref, topicsHref } from "./links.js";
 import { Poll } from "./poll.js";
 
 export const title = "Topics";
@@ -24,8 +24,6 @@ const COLUMNS = [
   { title: "Present", kind: "number", text: ({ present }) =>
     (isNumber(present) ? whole(present) : "not kept") },
 ];
-
-export const topicsHref = (prefix) => withQuery("#/topics", { prefix });
 
 export function open(_, query) {
   const prefix = query.prefix ?? "";
