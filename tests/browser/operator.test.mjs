@@ -13,7 +13,7 @@ import { openBrowser, watch } from "./browser.mjs";
 
 const pictures = fileURLToPath(new URL("../../target/screenshots", import.meta.url));
 const answerTimeMs = 15_000;    // a shard that idles shows its counters some seconds late
-const stretchMs = 25_000;       // until a stretch of ten seconds is told
+const stretchMs = 40_000;       // until a stretch of ten seconds is told and was asked for
 const token = "0123456789abcdef-operator";
 const config = `
 shards = 2

@@ -6,8 +6,8 @@
 //!
 //! `server` has the connections, `pace` says how long each may stay, `gate` lets only what is HTTP
 //! to the letter through to hyper, `service` answers, `access` says who may, `ask` brings requests
-//! to the shards and answers back; the other modules are one subject of the API each; `page` is what
-//! a browser shows of all that.
+//! to the shards and answers back, `page` is what a browser shows of it; the other modules are one
+//! subject of the API each.
 
 mod access;
 mod answer;

@@ -12,7 +12,7 @@ import { disconnect } from "./publish.js";
 
 export const title = "Connections";
 
-const PAGE = 50;
+const PAGE = matchMedia("(max-width: 48rem)").matches ? 20 : 50;
 const ROWS_MAX = 1000;
 const ENDS = 20;
 // A page may have few, or none, and yet not be the last.
@@ -20,7 +20,7 @@ const ASKED_MAX = 20;
 const NEVER_MS = 1 << 30;
 const FIELDS = ["user", "address", "route", "subprotocol", "topic"];
 
-export const isId = (text) => /^[\w-]{19}$/.test(text);
+const isId = (text) => /^[\w-]{19}$/.test(text);
 
 // An address as it is asked for, without its port; undefined if it is none.
 function addressIn(text) {
@@ -31,7 +31,7 @@ function addressIn(text) {
 }
 
 // What somebody means who types this: `{ id }`, `{ address }`, `{ route }` or `{ user }`.
-export function guess(text) {
+function guess(text) {
   if (isId(text)) return { id: text };
   const address = addressIn(text);
   if (address !== undefined) return { address };

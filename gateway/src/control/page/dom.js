@@ -75,8 +75,7 @@ export class Table {
     const headings = columns.map(({ title, kind, hint }) => make(
       "th", { scope: "col", role: "columnheader", class: kind, title: hint, text: title }));
     this.element = make("div", {
-      class: `table-frame ${isCompact ? "compact" : "folds"}`, role: "region",
-      "aria-label": label, tabindex: "0",
+      class: `table-frame ${isCompact ? "compact" : "folds"}`,
     }, make("table", { role: "table", "aria-label": label, id },
       make("thead", { role: "rowgroup" }, make("tr", { role: "row" }, headings)), this.#body));
   }

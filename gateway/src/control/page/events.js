@@ -11,8 +11,8 @@ import { ENDS as REASONS, meaning, totals } from "./reasons.js";
 
 export const title = "Events";
 
-const EVERY_MS = 5000;
-const LAST = 50;
+const EVERY_MS = 10_000;
+const LAST = 20;
 // What a happening is, for people, and how much it matters.
 const KINDS = {
   start: ["started", "good"], drain: ["drain", "bad"], limit_reached: ["limit reached", "bad"],

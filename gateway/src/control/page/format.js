@@ -88,9 +88,6 @@ export function ago(at, now) {
 export const count = (number, one, many = `${one}s`) =>
   `${whole(number)} ${number === 1 ? one : many}`;
 
-// The bytes of a text in UTF-8.
-export const utf8Length = (text) => new TextEncoder().encode(text).length;
-
 // A round number that is not below the value, to draw up to.
 export function roundUp(value) {
   if (!(value > 0)) return 1;

@@ -17,7 +17,7 @@ import { Shards } from "./shards.js";
 
 export const title = "Overview";
 
-const RECENT_MS = 5000;
+const RECENT_MS = 10_000;
 const HAPPENINGS = 8;
 const TOPICS = 10;
 
@@ -79,11 +79,11 @@ class Tiles {
 
   show(recent) {
     const [sum, rate, minute] = [sums(), rates(), minuteRates()];
-    const most = capacity();
-    const share = most > 0 && isNumber(sum.connections) ? sum.connections / most : undefined;
+    const places = capacity();
+    const share = places > 0 && isNumber(sum.connections) ? sum.connections / places : undefined;
     this.#connections.bar.show(share);
     this.#connections.show(whole(sum.connections_open),
-      `${percent(share)} of ${whole(most)} places taken`, share >= 0.85 ? "high" : "");
+      `${percent(share)} of ${whole(places)} places taken`, share >= 0.85 ? "high" : "");
     const refused = totals(listOf(recent?.stretches), "refusals");
     const total = refused.reduce((more, one) => more + one.total, 0);
     const perMinute = minute.refusals > 0 ? `${short(Math.ceil(minute.refusals))}/min now`
@@ -104,9 +104,10 @@ class Tiles {
     const mean = shares.length ? shares.reduce((more, one) => more + one, 0) / shares.length
       : undefined;
     this.#busy.bar.show(mean);
-    const fullest = `the busiest of ${shares.length} works ${percent(Math.max(...shares))}`;
-    this.#busy.show(percent(mean), shares.length > 1 ? fullest : "of one shard’s time",
-      mean >= 0.85 ? "high" : "");
+    const most = Math.max(0, ...shares);
+    const busiest = `the busiest of ${shares.length} works ${percent(most)}`;
+    this.#busy.show(percent(mean), shares.length > 1 ? busiest : "of one shard’s time",
+      most >= 0.85 ? "high" : "");
   }
 }
 

@@ -188,7 +188,7 @@ function spread(value) {
 
 // Long ones are cut, and whole at a click.
 function body(text) {
-  const shown = make("pre", { class: "message", tabindex: "0" });
+  const shown = make("pre", { class: "message" });
   if (text.length <= CUT) {
     shown.textContent = text;
     return shown;

@@ -9,7 +9,7 @@ import { Poll } from "./poll.js";
 
 export const title = "Topics";
 
-const PAGE = 50;
+const PAGE = matchMedia("(max-width: 48rem)").matches ? 20 : 50;
 const ROWS_MAX = 1000;
 const ASKED_MAX = 20;
 const NEVER_MS = 1 << 30;
