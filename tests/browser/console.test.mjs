@@ -285,11 +285,16 @@ test("a room passes text and binary on as they were", async () => {
   assert.equal((await heard(bob, "00 ff 7f 80", "binary")).speaker, "binary, 4 B");
 });
 
-test("keeps the newest 200 messages of a room, in their order", async () => {
+test("keeps the newest 200 lines of a room, in their order", async () => {
   for (let turn = 1; turn <= 250; turn += 1) await say(ada, `turn ${turn}`);
   await heard(bob, "turn 250");
-  const said = await bob.locator("#talk .said").allTextContents();
-  assert.deepEqual(said, Array.from({ length: 200 }, (_, at) => `turn ${at + 51}`));
+  const lines = await bob.locator("#talk .said").allTextContents();
+  const said = lines.filter((line) => line.startsWith("turn "));
+  // Who comes and goes has a line as well: those of the clients before may have gone meanwhile.
+  assert.equal(await bob.locator("#talk > *").count(), 200);
+  assert.ok(said.length > 190, `${said.length} messages`);
+  const newest = Array.from(said, (_, at) => `turn ${251 - said.length + at}`);
+  assert.deepEqual(said, newest);
 });
 
 test("leaves a room, and goes to another", async () => {
