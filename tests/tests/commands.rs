@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use tidegate::hub::{Errand, Target};
 use tidegate_tests::hub::{HubGateway, Member, name, topic, user};
-use tidegate_tests::{Frame, Peer, Request};
+use tidegate_tests::{Frame, Peer, Request, wait_until};
 
 const CONFIGURATION: &str = r#"
     [hub]
@@ -71,6 +71,8 @@ impl Client {
         assert_eq!(response.header("Sec-WebSocket-Protocol"), Some("tidegate.v1"));
         let hello = event(&mut peer);
         assert_eq!(hello["type"], "hello", "{hello}");
+        let ages = (&hello["resume_age"], &hello["idempotency_age"]);
+        assert_eq!(ages, (&json!(3600), &json!(300)), "as by default: {hello}");
         let id = text(&hello, "connection").parse().expect("an id");
         Self { member: Member { peer, id }, hello }
     }
@@ -323,6 +325,44 @@ fn who_is_subscribed_and_asks_for_the_past_begins_anew() {
         client.expect_type("replayed");
         client.is_over();
     }
+}
+
+/// It stays on its topic all the while: that keeps its epoch, though nothing of it is kept any
+/// more, and nobody is told that it has gone and come.
+#[test]
+fn who_begins_anew_was_never_gone() {
+    let gateway = HubGateway::start(
+        2,
+        "[[topic]]\nname = \"rooms/{room}\"\nhistory = 10\nhistory_age = \"1s\"\n\
+         presence = true\nlinger = \"0s\"\n\
+         [[route]]\npath = \"/rooms/{room}\"\nhandler = \"hub?topic=rooms/{room}\"\n",
+    );
+    let mut alone = Client::open(&gateway, "/rooms/a");
+    alone.expect_type("subscribed");
+    let published = alone.ask(json!({"type": "publish", "text": "one"}));
+    let since = format!("{}:{}", text(&published, "epoch"), published["offset"]);
+    wait_until("nothing is kept", || {
+        gateway.topic("rooms/a").is_some_and(|topic| topic.kept == 0).then_some(())
+    });
+    let again = json!({"type": "subscribe", "topic": "rooms/a", "since": since});
+    for _ in 0..3 {
+        let subscribed = alone.ask(again.clone());
+        let facts = (&subscribed["epoch"], &subscribed["offset"], &subscribed["gap"]);
+        assert_eq!(facts, (&published["epoch"], &published["offset"], &Value::Null));
+        assert_eq!(subscribed["present"]["total"], 1, "{subscribed}");
+    }
+    let mut other = Client::open(&gateway, "/rooms/a");
+    assert_eq!(other.expect_type("subscribed")["present"]["total"], 2);
+    assert_eq!(other.next()["type"], "join", "its own");
+    assert_eq!(alone.ask(again)["type"], "subscribed");
+    other.say(&json!({"type": "ping", "id": 1}));
+    assert_eq!(other.next()["type"], "pong", "nobody has come or gone");
+    assert_eq!(gateway.topic("rooms/a").map(|topic| topic.subscribers), Some(2));
+    let id = alone.member.id;
+    drop(alone);
+    gateway.expect_gone(id);
+    assert_eq!(other.next()["type"], "leave");
+    assert_eq!(gateway.topic("rooms/a").map(|topic| topic.subscribers), Some(1));
 }
 
 /// The same of a topic that the route does not list.

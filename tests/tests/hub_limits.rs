@@ -112,6 +112,28 @@ fn a_home_has_so_many_topics() {
     member.peer.expect_text("room");
 }
 
+/// However many topics are in use, those that are not are found.
+#[test]
+fn of_many_topics_those_give_way_that_nobody_is_on() {
+    let gateway = start(1, "topics = 256\nsubscriptions_per_connection = 300");
+    let member = gateway.open("/rooms/a");
+    for number in 0..200 {
+        assert_eq!(subscribe(&gateway, &member, &format!("heard/{number}")), Ok(1));
+    }
+    for number in 0..300 {
+        gateway.publish(topic(&format!("kept/{number}")), "kept");
+    }
+    gateway.expect_counters("of 300 as many are forgotten as have no place", |now| {
+        now.topics_full == 0 && now.topics_forgotten == 245 && now.topics_home == 256
+    });
+    for number in 0..55 {
+        assert_eq!(subscribe(&gateway, &member, &format!("late/{number}")), Ok(1));
+    }
+    let refused = gateway.try_publish(topic("kept/300"), Kind::Text, b"no room");
+    assert_eq!(refused, Err(NotDone::Full));
+    assert_eq!(gateway.topic("heard/0").map(|topic| topic.subscribers), Some(1));
+}
+
 /// Who may come back is on a topic still, and that keeps its place.
 #[test]
 fn a_home_whose_topics_are_all_in_use_has_no_room() {

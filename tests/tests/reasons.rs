@@ -222,7 +222,7 @@ fn the_last_hour_is_kept_and_limits_are_told_of() {
     let gateway = Gateway::with_admin(&config);
     let peers: Vec<Peer> = (0..16).map(|_| Peer::open(&gateway, "/rooms/a")).collect();
     let limit = "subscriptions of a shard: 16 of 16 (`hub.subscriptions`)";
-    gateway.expect_log(&["WARN", "a limit is nearly reached", limit]);
+    gateway.expect_log(&["WARN", "a limit is reached", limit]);
     // They may have opened within one stretch of ten seconds or two.
     let recent = wait_until("a stretch with all of them", || {
         std::thread::sleep(Duration::from_millis(200));

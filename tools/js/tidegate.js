@@ -394,7 +394,7 @@ class Client extends Emitter {
 
   #hello(told) {
     this.hello = told;
-    this.#patience = Math.min(this.#options.timeout, told.idempotency_age * 800);
+    this.#patience = Math.min(this.#options.timeout, told.idempotency_age * 800 || Infinity);
     this.#startedAt = this.#heardAt;
     this.#set("open", { hello: told });
     for (const [key, room] of this.#rooms) {

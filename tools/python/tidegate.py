@@ -487,7 +487,14 @@ class Client(_Emitter):
             sending = asyncio.create_task(self._send(socket))
             path = urllib.parse.urlsplit(url).path
             while True:
-                self._hear(json.loads(await socket.recv()), path)
+                text = await socket.recv()
+                try:
+                    told = json.loads(text)
+                except ValueError:
+                    # A later one has its position: to end for it would be to hear it for ever.
+                    log.warning("an event that cannot be read is passed over: %.100r", text)
+                    continue
+                self._hear(told, path)
         except ConnectionClosed:
             return _end(socket, self.hello is not None)
         finally:
@@ -518,7 +525,7 @@ class Client(_Emitter):
         if hello.get("type") != "hello":
             raise TidegateError("bad_protocol", "its first event is no `hello`")
         self.hello, self._opened_at = hello, time.monotonic()
-        self._patience = min(self._timeout, 0.8 * hello["idempotency_age"])
+        self._patience = min(self._timeout, 0.8 * hello.get("idempotency_age", 0) or self._timeout)
         self._set(State("open"))
         for key, room in list(self._rooms.items()):
             if key or (room.topic and not self._own_path):
@@ -570,7 +577,7 @@ class Client(_Emitter):
     def _watch(self) -> None:
         now = time.monotonic()
         self._give_up_late()
-        renew = 0.4 * self.hello["resume_age"] if self.hello else None
+        renew = 0.4 * self.hello.get("resume_age", 3600) if self.hello else None
         for room in self.rooms:
             if room.live:
                 due = room._resume is not None and renew is not None and now - room._resumed_at > renew

@@ -1,12 +1,12 @@
 //! What works, but was hardly meant: it is told, and nothing is refused.
 
-use super::{Config, HubRoute, RouteHandler, TemplatePart};
+use super::{Config, HubRoute, RouteHandler, TemplatePart, log_filter};
 use crate::units::quote;
 
 impl Config {
     /// What this configuration was hardly meant to say, one line each with its key: topics that no
-    /// route has. They are no errors, because topics can be published and subscribed to from
-    /// outside.
+    /// route has, and words of the log's filter that name nothing. They are no errors: topics can
+    /// be published and subscribed to from outside, and an embedding program has targets of its own.
     #[must_use]
     pub fn doubts(&self) -> Vec<String> {
         let hubs = |pattern: &str| {
@@ -18,14 +18,21 @@ impl Config {
             })
         };
         let topics = self.topics.iter().enumerate().filter(|(_, topic)| !hubs(&topic.name));
-        topics.map(|(index, topic)| {
+        let topics = topics.map(|(index, topic)| {
             format!(
                 "topic[{index}].name: {} matches the topic of no route: it is for topics that are \
                  published or subscribed to from outside alone",
                 quote(&topic.name)
             )
-        })
-        .collect()
+        });
+        let words = log_filter::unknown_words(&self.log).map(|word| {
+            format!(
+                "log: {} is no level (off, error, warn, info, debug, trace), and nothing is said \
+                 at a target of that name",
+                quote(word)
+            )
+        });
+        words.chain(topics).collect()
     }
 }
 

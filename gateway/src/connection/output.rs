@@ -73,10 +73,11 @@ impl Output<'_> {
             OpCode::Ping | OpCode::Pong => CLOSE_RESERVE,
             OpCode::Continuation | OpCode::Text | OpCode::Binary => CONTROL_RESERVE,
         };
+        self.add(&head[..length], payload, reserve)?;
         if let Some(trace) = self.trace {
             trace.said(header, payload.len());
         }
-        self.add(&head[..length], payload, reserve)
+        Ok(())
     }
 
     /// Adds bytes that are no frame.

@@ -1,5 +1,6 @@
 //! What the log says of the frames of one connection, because somebody has asked for that. It tells
-//! what kind they are of and how long, and nothing of what is in them.
+//! what kind they are of and how long, and nothing of what is in them. Of what comes in it tells as
+//! it is decoded: a frame that does not come at once has a line for each piece.
 
 use std::cell::Cell;
 
@@ -22,7 +23,8 @@ impl Trace {
     /// Of the connection with this id.
     #[must_use]
     pub fn new(id: impl Into<Box<str>>) -> Self {
-        Self { id: id.into(), left: Cell::new(LINES) }
+        // One more says that it was enough.
+        Self { id: id.into(), left: Cell::new(LINES + 1) }
     }
 
     /// A part of a data frame came in, or all of it.

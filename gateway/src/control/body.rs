@@ -200,7 +200,7 @@ fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
             StatusCode::BAD_REQUEST,
             "invalid_json",
             error.to_string(),
-            "send one JSON value in UTF-8, nested at most 127 deep",
+            "send one JSON value in UTF-8, as RFC 8259 has it",
         ),
     })
 }

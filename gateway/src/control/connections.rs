@@ -223,9 +223,9 @@ pub(super) struct TraceRequest {
 
 /// Tells in the log of each frame of a connection for a while.
 ///
-/// A line of the target `tidegate::frames` has its kind and length, and nothing of what is in it; a
-/// trace has 10,000 lines at most. Of each shard eight connections are traced at once: for one more
-/// the one goes that would end first.
+/// A line of the target `tidegate::frames` has its kind and length, and nothing of what is in it;
+/// one that does not come at once has a line for each piece. A trace has 10,000 lines at most. Of
+/// each shard eight connections are traced at once: for one more the one goes that would end first.
 #[utoipa::path(
     post, path = "/v1/trace", tag = "connections", request_body = TraceRequest,
     responses(
@@ -244,6 +244,9 @@ pub(super) async fn trace(
     let seconds = seconds.unwrap_or(TRACED_BY_DEFAULT);
     if !TRACED.contains(&seconds) {
         return Err(Error::invalid(format!("`seconds` must be 1 to 600, is {seconds}")));
+    }
+    if !tracing::enabled!(target: "tidegate::frames", tracing::Level::INFO) {
+        return Err(Error::unlogged("tidegate::frames"));
     }
     let concerning = Concerning::target(&Target::Connection(id));
     let errand = Errand::Trace(id, Duration::from_secs(seconds));

@@ -24,6 +24,8 @@ pub(super) struct EndsQuery {
     /// How many at most, 1 to 1000; 100 if it is left out.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<u64>,
+    /// Only of the connection with this id.
+    connection: Option<String>,
     /// Only of this user's connections.
     user: Option<String>,
     /// Only of those from this IP address.
@@ -99,7 +101,8 @@ impl EndsQuery {
     fn filter(&self) -> Result<EndFilter, Error> {
         let user = whom::name(self.user.as_deref())?;
         let reason = self.reason.as_deref().map(reason).transpose()?;
-        Ok(EndFilter { user, address: self.address, reason })
+        let connection = self.connection.as_deref().map(whom::connection_id).transpose()?;
+        Ok(EndFilter { connection, user, address: self.address, reason })
     }
 }
 

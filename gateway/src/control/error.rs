@@ -88,6 +88,16 @@ impl Error {
         Self::new(StatusCode::METHOD_NOT_ALLOWED, "unknown_method", message, hint)
     }
 
+    /// What would be said at this target of the log is not logged.
+    pub(super) fn unlogged(target: &str) -> Self {
+        Self::new(
+            StatusCode::CONFLICT,
+            "not_logged",
+            format!("the filter of the log leaves out {target} at the level info"),
+            "set `log`, or TIDEGATE_LOG, to a filter that has it, such as \"info\", and start anew",
+        )
+    }
+
     /// An answer that does not belong to the question.
     pub(super) fn confused() -> Self {
         Self::new(

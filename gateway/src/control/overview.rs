@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use super::answer::respond;
 use super::clock::since_1970;
 use super::error::{Error, ErrorBody};
+use super::health::Readiness;
 use super::topics::TopicJson;
 use super::{ChosenDriver, ControlRoom, Shared};
 use crate::bill::{Line, Owner};
@@ -77,6 +78,8 @@ struct LargestTopics {
 pub(super) enum GatewayState {
     /// It serves.
     Ready,
+    /// It serves, and all places are taken.
+    Full,
     /// It was told to end.
     Draining,
 }
@@ -187,10 +190,10 @@ impl ControlRoom {
         Overview {
             version: env!("CARGO_PKG_VERSION"),
             node: self.config.hub.node,
-            state: if self.handle.is_serving() {
-                GatewayState::Ready
-            } else {
-                GatewayState::Draining
+            state: match Readiness::of(self) {
+                Readiness::Ready => GatewayState::Ready,
+                Readiness::Full => GatewayState::Full,
+                Readiness::Leaving(_) | Readiness::Draining => GatewayState::Draining,
             },
             driver: DriverJson::of(&self.chosen),
             started_at: now.saturating_sub(self.started.elapsed()).as_secs(),

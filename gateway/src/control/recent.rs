@@ -51,6 +51,8 @@ struct HourKept {
     before: Sums,
     limits: WatchedLimits,
     looks: u32,
+    /// The most connections that were open at a look of this stretch.
+    most_open: u64,
 }
 
 /// What all shards have counted since the start.
@@ -62,7 +64,7 @@ struct Sums {
     at: Duration,
 }
 
-/// Ten seconds: what was counted in them, and what there was at their end.
+/// Ten seconds: what was counted in them, and what there was at their end, of connections the most.
 #[derive(Clone)]
 struct Period {
     /// When it ended, in seconds since 1970.
@@ -105,7 +107,7 @@ pub(super) struct RecentAnswer {
 pub(super) struct PeriodJson {
     /// Its end; ISO 8601.
     time: String,
-    /// Connections that were open at its end.
+    /// The most connections that were open at once, of what was looked at each second.
     connections: u64,
     /// Connections that have opened.
     opened: u64,
@@ -200,6 +202,8 @@ impl LastHour {
             let text = told.text[..told.text.floor_char_boundary(TEXT_MAX)].into();
             kept.happened(Happening { at: since_1970().as_secs(), what, text });
         }
+        let open = by_shard.iter().map(|(counters, _)| counters.connections_open).sum();
+        kept.most_open = kept.most_open.max(open);
         kept.looks += 1;
         if kept.looks < LOOKS {
             return;
@@ -207,7 +211,8 @@ impl LastHour {
         kept.looks = 0;
         let after = Sums::of(&by_shard, now);
         let messages = control.shards.door().memory().used();
-        let stretch = Period::between(&kept.before, &after, by_shard.len(), messages);
+        let mut stretch = Period::between(&kept.before, &after, by_shard.len(), messages);
+        stretch.connections = std::mem::take(&mut kept.most_open);
         kept.before = after;
         if kept.stretches.len() == PERIODS {
             kept.stretches.pop_front();

@@ -410,8 +410,23 @@ fn ends_are_told_the_latest_first() {
     for wrong in ["user=", "reason=boredom", "address=here", "limit=0", "since=1"] {
         fixture.expect(("GET", &format!("/v1/ends?{wrong}"), ""), 400);
     }
-    let id = id();
-    fixture.expect(("POST", "/v1/trace", &format!(r#"{{"connection":"{id}"}}"#)), 200);
+    let one = fixture.expect(("GET", &format!("/v1/ends?connection={}", id()), ""), 200);
+    assert_eq!(one["ends"].as_array().unwrap().len(), 4);
+    fixture.expect(("GET", "/v1/ends?connection=x", ""), 400);
+}
+
+#[test]
+fn nothing_is_traced_that_is_not_logged() {
+    let fixture = Fixture::new(&[], shard);
+    let trace = |seconds: u32, status: u16| {
+        let body = format!(r#"{{"connection":"{}","seconds":{seconds}}}"#, id());
+        fixture.expect(("POST", "/v1/trace", &body), status)
+    };
+    for seconds in [0, 601] {
+        assert_eq!(trace(seconds, 400)["error"]["code"], "invalid_request");
+    }
+    // These tests have no log at all.
+    assert_eq!(trace(600, 409)["error"]["code"], "not_logged");
     fixture.expect(("POST", "/v1/trace", r#"{"connection":"x"}"#), 400);
 }
 

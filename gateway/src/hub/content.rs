@@ -41,12 +41,17 @@ impl Content {
     /// read JSON give up at 100 levels or less.
     pub const JSON_DEPTH_MAX: usize = 64;
 
+    /// How many characters a number of JSON may have.
+    pub const JSON_NUMBER_MAX: usize = 64;
+
     /// One JSON value, which is checked here, and stays as it stands.
     ///
     /// # Errors
-    /// [`NotDone::NotJson`]: it is none, nested more than [`Content::JSON_DEPTH_MAX`] deep, or has
-    /// the escape of half a surrogate pair, which is no character: RFC 8259 section 8.2 warns that
-    /// what readers make of it cannot be foretold, and some refuse the whole text.
+    /// [`NotDone::NotJson`]: it is none, or something that not every reader takes, some of which
+    /// would refuse all that it is part of: it is nested more than [`Content::JSON_DEPTH_MAX`] deep;
+    /// has the escape of half a surrogate pair, which is no character (RFC 8259 section 8.2); or a
+    /// number of more than [`Content::JSON_NUMBER_MAX`] characters, or beyond what a `f64` has
+    /// (section 6).
     ///
     /// ```
     /// use tidegate::hub::{Content, NotDone};
@@ -145,11 +150,12 @@ impl From<Vec<u8>> for Content {
 }
 
 /// Whether whoever reads JSON can be expected to read this, which is valid: it is not nested too
-/// deep, and has no half of a surrogate pair.
+/// deep, has no half of a surrogate pair, and no number beyond bounds.
 fn is_readable_by_all(json: &[u8]) -> bool {
     let (mut depth, mut is_string) = (0_usize, false);
     let mut rest = json;
     while let [byte, behind @ ..] = rest {
+        let at = rest;
         rest = behind;
         match byte {
             b'\\' => match behind_escape(behind) {
@@ -159,6 +165,10 @@ fn is_readable_by_all(json: &[u8]) -> bool {
             b'"' => is_string = !is_string,
             b'[' | b'{' if !is_string => depth += 1,
             b']' | b'}' if !is_string => depth = depth.saturating_sub(1),
+            b'-' | b'0'..=b'9' if !is_string => match behind_number(at) {
+                Some(behind) => rest = behind,
+                None => return false,
+            },
             _ => {}
         }
         if depth > Content::JSON_DEPTH_MAX {
@@ -166,6 +176,15 @@ fn is_readable_by_all(json: &[u8]) -> bool {
         }
     }
     true
+}
+
+/// What follows a number, which is valid; `None` if it is too long, or too large.
+fn behind_number(json: &[u8]) -> Option<&[u8]> {
+    let is_of_it = |byte: &u8| matches!(byte, b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E');
+    let length = json.iter().take(Content::JSON_NUMBER_MAX + 1).take_while(|byte| is_of_it(byte));
+    let (number, behind) = json.split_at(length.count());
+    let value: f64 = std::str::from_utf8(number).ok()?.parse().ok()?;
+    (number.len() <= Content::JSON_NUMBER_MAX && value.is_finite()).then_some(behind)
 }
 
 /// What follows the rest of an escape, which is valid but for surrogates; `None` if it is half of a
@@ -212,6 +231,14 @@ mod tests {
             assert_eq!(Content::json(none.to_owned()), Err(NotDone::NotJson), "{none:.9}");
         }
         assert_eq!(Content::json(&b"\"\xff\""[..]), Err(NotDone::NotJson));
+        let digits = |count: usize| "1".repeat(count);
+        let many = format!("[{0},-{0},\"{1}\",1e308,-0.0e-5]", digits(63), digits(5000));
+        for json in [&digits(64), "1e-999", "{\"a1\":[1,2]}", &many] {
+            assert!(Content::json(json.to_owned()).is_ok(), "{json:.20}");
+        }
+        for none in ["1e999", "-1e309", "[1,1e999]", &digits(65), &digits(5000)] {
+            assert_eq!(Content::json(none.to_owned()), Err(NotDone::NotJson), "{none:.20}");
+        }
         for half in
             [r#""\ud83d""#, r#""\ud83d ""#, r#""\ude00""#, r#""\ud83d\n""#, r#""\ud83d\ud83d""#]
         {

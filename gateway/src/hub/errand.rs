@@ -51,9 +51,10 @@ pub enum Errand {
     Found(Ticket, Finding),
     /// Tell about a connection. Answered by [`Outcome::Connection`].
     Connection(ConnectionId),
-    /// Tell in the log of each frame of a WebSocket connection, for so long, and what kind it is of
-    /// and how long: nothing of what is in it. Of each shard eight at once: for one more the one
-    /// goes that would end first. Answered by [`Outcome::Done`].
+    /// Tell in the log of each frame of a WebSocket connection, for so long, or of each piece of
+    /// one that does not come at once: what kind it is of and how long, nothing of what is in it.
+    /// Of each shard eight at once: for one more the one goes that would end first. Answered by
+    /// [`Outcome::Done`]; [`NotDone::NotOpen`] if something else is spoken on it.
     Trace(ConnectionId, Duration),
     /// Tell about connections of this shard, from this slot on. Answered by
     /// [`Outcome::Connections`].
@@ -138,6 +139,8 @@ pub struct ConnectionFilter {
 /// Which ends of connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EndFilter {
+    /// Only of this connection.
+    pub connection: Option<ConnectionId>,
     /// Only of this user's connections.
     pub user: Option<Name>,
     /// Only of those from this address.

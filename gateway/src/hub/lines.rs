@@ -69,7 +69,7 @@ pub(crate) fn lines(settings: &Settings, shards: usize) -> Vec<Line> {
         ),
         Line::new(
             Owner::Presence,
-            of(present, Home::PRESENT_BYTES) + SlotSet::bytes(topics),
+            of(present, Home::PRESENT_BYTES) + 2 * SlotSet::bytes(topics),
             &["hub.present", "hub.topics"],
         ),
         // All of them may have one home: that has then what the others have not.

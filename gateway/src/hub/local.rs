@@ -1,7 +1,7 @@
 //! The subscriptions of one shard's connections.
 //!
 //! A topic has a dense array of its subscribers, so that a fan-out reads memory in order; a
-//! connection has a list of its subscriptions. A subscription costs 4 bytes in the array and 12 in
+//! connection has a list of its subscriptions. A subscription costs 4 bytes in the array and 16 in
 //! the list.
 
 use hashbrown::HashTable;
@@ -46,13 +46,13 @@ pub(crate) struct Ongoing {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Terms {
     /// Tells a subscription from an earlier one of the same connection to the same topic.
-    pub(crate) serial: u8,
+    pub(crate) serial: u32,
     /// The connection publishes on the topic by sending.
     pub(crate) publishes: bool,
 }
 
 /// Where a connection stands among its topic's subscribers, which are as many as there may be
-/// slots, and beside it the terms of its subscription.
+/// slots, and beside it whether it publishes there.
 #[derive(Clone, Copy, Debug, Default)]
 struct SubscriberIndex(u32);
 
@@ -61,6 +61,8 @@ struct SubscriberIndex(u32);
 struct Subscription {
     topic: u32,
     place: SubscriberIndex,
+    /// As long as the answer to one may be on its way, no other has it.
+    serial: u32,
     /// The next of the connection, or of those that are free; its number plus one.
     next: u32,
 }
@@ -73,7 +75,7 @@ struct Member {
     count: u16,
 }
 
-const _: () = assert!(size_of::<Subscription>() == 12 && size_of::<Subscriber>() == 4);
+const _: () = assert!(size_of::<Subscription>() == 16 && size_of::<Subscriber>() == 4);
 
 /// All subscriptions of a shard.
 pub(crate) struct Local {
@@ -91,21 +93,18 @@ pub(crate) struct Local {
 
 impl SubscriberIndex {
     const PUBLISHES: u32 = 1 << SLOT_BITS;
-    const SERIAL_SHIFT: u32 = 24;
 
-    fn new(at: u32, terms: Terms) -> Self {
+    fn new(at: u32, publishes: bool) -> Self {
         debug_assert!(at <= SLOT_MASK, "there are fewer subscribers than {at}");
-        let publishes = if terms.publishes { Self::PUBLISHES } else { 0 };
-        Self(at | publishes | u32::from(terms.serial) << Self::SERIAL_SHIFT)
+        Self(at | if publishes { Self::PUBLISHES } else { 0 })
     }
 
     fn at(self) -> u32 {
         self.0 & SLOT_MASK
     }
 
-    fn terms(self) -> Terms {
-        let serial = (self.0 >> Self::SERIAL_SHIFT) as u8;
-        Terms { serial, publishes: self.0 & Self::PUBLISHES != 0 }
+    fn publishes(self) -> bool {
+        self.0 & Self::PUBLISHES != 0
     }
 }
 
@@ -183,7 +182,8 @@ impl Local {
             subscribers.reserve_exact((subscribers.len() / 8).max(4));
         }
         subscribers.push(subscriber);
-        self.link(slot, topic, SubscriberIndex::new(at, terms));
+        let place = SubscriberIndex::new(at, terms.publishes);
+        self.link(slot, Subscription { topic, place, serial: terms.serial, next: 0 });
         Ok(true)
     }
 
@@ -221,19 +221,19 @@ impl Local {
     pub(crate) fn publishing_topic(&self, slot: Slot) -> Option<u32> {
         let first = self.members.get(slot as usize).map_or(0, |member| member.first);
         let mut all = self.list(first).map(|number| self.subscriptions[number as usize]);
-        all.find(|one| one.place.terms().publishes).map(|one| one.topic)
+        all.find(|one| one.place.publishes()).map(|one| one.topic)
     }
 
     /// Whether the subscription with this serial number has yet to be told what came before.
-    pub(crate) fn waits(&self, slot: Slot, topic: u32, serial: u8) -> bool {
+    pub(crate) fn waits(&self, slot: Slot, topic: u32, serial: u32) -> bool {
         let is_pending = self.subscriber(slot, topic).is_some_and(Subscriber::is_pending);
         is_pending && self.serial(slot, topic) == Some(serial)
     }
 
     /// The serial number of a subscription.
-    pub(crate) fn serial(&self, slot: Slot, topic: u32) -> Option<u8> {
+    pub(crate) fn serial(&self, slot: Slot, topic: u32) -> Option<u32> {
         let number = self.subscription(slot, topic)?;
-        Some(self.subscriptions[number as usize].place.terms().serial)
+        Some(self.subscriptions[number as usize].serial)
     }
 
     /// The connection has been told where it stands: from here on it gets what is published.
@@ -318,15 +318,15 @@ impl Local {
     fn moved(&mut self, slot: Slot, topic: u32, at: u32) {
         let number = self.subscription(slot, topic).expect("every subscriber has a subscription");
         let place = &mut self.subscriptions[number as usize].place;
-        *place = SubscriberIndex::new(at, place.terms());
+        *place = SubscriberIndex::new(at, place.publishes());
     }
 
-    fn link(&mut self, slot: Slot, topic: u32, place: SubscriberIndex) {
+    fn link(&mut self, slot: Slot, subscription: Subscription) {
         if self.members.len() <= slot as usize {
             self.members.resize(slot as usize + 1, Member::default());
         }
         let member = &mut self.members[slot as usize];
-        let subscription = Subscription { topic, place, next: member.first };
+        let subscription = Subscription { next: member.first, ..subscription };
         let number = match self.free.checked_sub(1) {
             Some(number) => {
                 let free = &mut self.subscriptions[number as usize];
@@ -500,13 +500,15 @@ mod tests {
         let (hash, name) = (world.hash(), Name::new("a").expect("a name"));
         let flags = Subscriber::EVENTS | Subscriber::PENDING;
         let subscriber = Subscriber::new(7, Form(0xa5), flags);
-        let terms = Terms { serial: 0xc3, publishes: true };
+        let terms = Terms { serial: 0xc300_00c3, publishes: true };
         world.local.subscribe(subscriber, terms, &name, &hash).expect("room");
         let topic = world.find("a").expect("a topic");
         assert_eq!(world.local.subscriber(7, topic), Some(subscriber));
-        assert!(world.local.waits(7, topic, 0xc3) && !world.local.waits(7, topic, 0xc2));
+        assert!(
+            world.local.waits(7, topic, 0xc300_00c3) && !world.local.waits(7, topic, 0xc300_00c3)
+        );
         world.local.settle(7, topic);
-        assert!(!world.local.waits(7, topic, 0xc3));
+        assert!(!world.local.waits(7, topic, 0xc300_00c3));
         assert_eq!((subscriber.slot(), subscriber.form()), (7, Form(0xa5)));
         assert_eq!(world.local.publishing_topic(7), Some(topic));
         let settled = world.local.subscriber(7, topic).expect("still there");

@@ -65,7 +65,7 @@ pub(crate) struct Joined {
     pub(crate) hash: u64,
     pub(crate) address: Address,
     /// Of the subscription.
-    pub(crate) serial: u8,
+    pub(crate) serial: u32,
     pub(crate) participant: Participant,
     /// How it wants messages.
     pub(crate) form: Form,
@@ -77,6 +77,8 @@ pub(crate) struct Joined {
     pub(crate) tag: Option<u32>,
     /// It is subscribed already, and wants to know once more where it stands: nothing else changes.
     pub(crate) again: bool,
+    /// It takes the place of a subscription of the same connection that wanted messages so.
+    pub(crate) replaces: Option<Form>,
     /// What it is told that it can be asked for with again.
     pub(crate) resume: Option<Box<str>>,
 }
@@ -129,7 +131,7 @@ pub(crate) struct Subscribed {
     pub(crate) hash: u64,
     pub(crate) address: Address,
     /// Of the subscription, which may have ended, and another begun.
-    pub(crate) serial: u8,
+    pub(crate) serial: u32,
 }
 
 /// Where a new subscriber stands.

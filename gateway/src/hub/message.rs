@@ -242,7 +242,7 @@ impl fmt::Display for NotDone {
             Self::NotUtf8 => "the text is not UTF-8",
             Self::NotJson => {
                 "this is not one JSON value, is nested more than 64 deep, or has half of a \
-                 surrogate pair"
+                 surrogate pair, or a number of more than 64 characters or beyond 1.8e308"
             }
             Self::TooManySubscriptions => "the connection has as many subscriptions as it may",
             Self::Full => "the shard has as many topics or subscriptions as it may",

@@ -100,7 +100,8 @@ impl Hub {
         how: Subscribing,
     ) -> Result<(), NotDone> {
         let address = self.locate(id).ok_or(NotDone::Gone)?;
-        let publishes = how.publishes || begins_anew(self, address, name, &how);
+        let replaced = replace(self, address.slot, name, &how);
+        let publishes = how.publishes || replaced.as_ref().is_some_and(|one| one.publishes);
         self.serial = self.serial.wrapping_add(1);
         let Self { common, local, .. } = self;
         // On the topic that stands for a user there is nothing to be told first.
@@ -108,7 +109,7 @@ impl Hub {
         let flag = |is_set: bool, flag: u32| if is_set { flag } else { 0 };
         let flags = flag(how.events, Subscriber::EVENTS) | flag(waits, Subscriber::PENDING);
         let subscriber = Subscriber::new(address.slot, how.form, flags);
-        let terms = Terms { serial: self.serial as u8, publishes };
+        let terms = Terms { serial: self.serial, publishes };
         let hash = common.hash(name.as_str());
         let again =
             !local.subscribe(subscriber, terms, name, &|name| common.hash(name.as_str()))?;
@@ -131,6 +132,7 @@ impl Hub {
             past,
             tag,
             again,
+            replaces: replaced.map(|one| one.form),
             resume,
         };
         self.post.send(common.home(hash), Mail::Joined(Box::new(joined)));
@@ -248,11 +250,24 @@ impl Hub {
     }
 }
 
+/// A subscription whose place another one of the same connection takes.
+struct Replaced {
+    /// The connection publishes there by sending.
+    publishes: bool,
+    form: Form,
+}
+
 /// Ends the subscription that a connection has, if it asks for something of the past: it cannot be
-/// told that behind what it was told already, and begins anew. Returns whether it publishes there
-/// by sending.
-fn begins_anew(hub: &mut Hub, address: Address, name: &Name, how: &Subscribing) -> bool {
-    let Some(topic) = hub.find(name).filter(|_| how.past.is_some()) else { return false };
-    let publishes = hub.local.publishing_topic(address.slot) == Some(topic);
-    hub.unsubscribe_topic(address, topic, hub.user(address.slot), None) && publishes
+/// told that behind what it was told already, and begins anew. Its topic's home hears of it with
+/// the one that takes its place, so that nobody is gone meanwhile.
+fn replace(hub: &mut Hub, slot: Slot, name: &Name, how: &Subscribing) -> Option<Replaced> {
+    how.past?;
+    let Hub { common, local, recoveries, .. } = hub;
+    let hash = common.hash(name.as_str());
+    let topic = local.find(hash, name)?;
+    let form = local.subscriber(slot, topic)?.form();
+    let publishes = local.publishing_topic(slot) == Some(topic);
+    local.unsubscribe(slot, topic, &|name| common.hash(name.as_str()));
+    recoveries.remove((slot, hash));
+    Some(Replaced { publishes, form })
 }

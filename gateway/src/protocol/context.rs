@@ -214,7 +214,7 @@ impl Context<'_, '_> {
         self.work.hub.resumes.age
     }
 
-    /// How long the key of what was published with one is kept.
+    /// How long the key of what was published with one is kept; zero if none is.
     pub(crate) fn idempotency_age(&self) -> Duration {
         self.work.hub.home.repeats.age()
     }

@@ -35,9 +35,10 @@ impl LastEnds {
 
     /// The last of those that are asked for, the latest first.
     pub(super) fn last(&self, filter: &EndFilter, limit: usize) -> Vec<EndInfo> {
-        let EndFilter { user, address, reason } = filter;
+        let EndFilter { connection, user, address, reason } = filter;
         let fits = |end: &&EndInfo| {
-            user.as_ref().is_none_or(|user| end.user.as_ref() == Some(user))
+            connection.is_none_or(|id| end.id == id)
+                && user.as_ref().is_none_or(|user| end.user.as_ref() == Some(user))
                 && address.is_none_or(|address| end.peer.ip() == Some(address))
                 && reason.is_none_or(|reason| end.reason == reason)
         };
@@ -89,6 +90,8 @@ mod tests {
         let bob = EndFilter { user: Some(Name::new("bob").expect("a name")), ..all.clone() };
         assert_eq!(seconds(&bob, 2), [521, 519]);
         assert_eq!(seconds(&EndFilter { reason: Some("too_big"), ..all.clone() }, 9), [1000]);
+        let last = EndFilter { connection: Some(end(1000, "ann", "").id), ..all.clone() };
+        assert_eq!(seconds(&last, 9), [1000]);
         let elsewhere = EndFilter { address: Some([127, 0, 0, 1].into()), ..all };
         assert!(seconds(&elsewhere, 9).is_empty(), "nobody's address is known");
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tidegate_proto::keepalive::Wait;
 
 use super::connections::Connections;
+use crate::connection::Spoken;
 use crate::connection::deadlines::TICK;
 use crate::hub::{Ask, ConnectionFilter, ConnectionInfo, Errand, NotDone, Outcome};
 use crate::kernel::{Peer, Ring, Slot};
@@ -49,6 +50,9 @@ impl<R: Ring> Telling<'_, R> {
         let Some(slot) = self.connections.slot_of(id) else {
             return Outcome::NotDone(NotDone::Gone);
         };
+        if !matches!(self.connections.sockets.table[slot].spoken, Spoken::WebSocket(_)) {
+            return Outcome::NotDone(NotDone::NotOpen);
+        }
         let until = self.connections.sockets.ring.now() + time;
         self.connections.traces.begin(slot, id.to_string(), until);
         Outcome::Done(1)

@@ -95,6 +95,7 @@ impl WatchedLimits {
             let WatchedLimit { what, key, .. } = limit;
             let text = format!("{what}: {used} of {most} (`{key}`)");
             match is_reached {
+                true if used >= most => tracing::warn!("a limit is reached: {text}"),
                 true => tracing::warn!("a limit is nearly reached: {text}"),
                 false => tracing::info!("a limit is left behind: {text}"),
             }

@@ -132,7 +132,9 @@ pub fn parse(text: &str) -> Result<ClientCommand, Mistake> {
 
 /// Why this is no command.
 fn misread(text: &str, wrong: &serde_json::Error) -> Mistake {
-    let outline: Option<Outline<'_>> = serde_json::from_str(text).ok();
+    // What is no JSON is not read twice.
+    let outline = if wrong.is_data() { serde_json::from_str(text).ok() } else { None };
+    let outline: Option<Outline<'_>> = outline;
     let id = outline.as_ref().and_then(|outline| outline.id).map(|Whole(id)| id);
     if let Some(Wording(kind)) = outline.and_then(|outline| outline.kind)
         && !KINDS.iter().any(|(known, _)| *known == kind)

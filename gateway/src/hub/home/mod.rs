@@ -121,10 +121,12 @@ pub(crate) struct Home {
     crowded: SlotSet,
     /// Where those are counted whom one who subscribes is told.
     memory: Arc<MessageMemory>,
+    /// Topics that nobody is on, of which there is only history.
+    unheard: SlotSet,
     /// Where to look for old history next.
     expiring: usize,
-    /// Where to look next for a topic that gives way.
-    yielding: usize,
+    /// Where to look next for one of those that are unheard.
+    yielding: u32,
     /// Drawn for the shard; each topic gets another.
     next_epoch: u32,
     /// What was published with a key.
@@ -169,6 +171,7 @@ impl Home {
             denied: BTreeSet::new(),
             unlisted: BTreeSet::new(),
             crowded: SlotSet::new(bounds.topics),
+            unheard: SlotSet::new(bounds.topics),
             memory,
             expiring: 0,
             yielding: 0,
@@ -200,11 +203,19 @@ impl Home {
         joined: &Joined,
         now: Duration,
     ) -> Result<(Standing, Option<Ordered>), NotDone> {
+        let key = (joined.hash, joined.address);
+        // Whose place it takes may have been denied, and counts for nothing then.
+        let replaces = joined.replaces.filter(|_| !self.denied.remove(&key));
         let index = self.find_or_add(Hashed { hash: joined.hash, name: &joined.name }, true)?;
         let topic = &mut self.topics[index as usize];
         topic.is_of_interest(joined.address.shard, joined.form);
+        if let Some(form) = replaces {
+            topic.is_of_less_interest(joined.address.shard, form);
+        }
+        self.unheard.remove(index);
         let mut standing = self.standing(Some(index), joined, now);
-        let event = self.comes(index, joined, now);
+        let is_here = replaces.is_some() && !self.unlisted.remove(&key);
+        let event = if is_here { None } else { self.comes(index, joined, now) };
         standing.present = if joined.waits { self.roll(index) } else { None };
         Ok((standing, event))
     }
@@ -219,8 +230,10 @@ impl Home {
             return Recovered { whose, position: None, portion: Portion::nothing_kept() };
         };
         self.held.change(history, |history| history.expire(now, rule));
-        let portion = history.portion(behind, RECOVERED_AT_ONCE);
-        Recovered { whose, position: Some(history.position()), portion }
+        let (portion, position) =
+            (history.portion(behind, RECOVERED_AT_ONCE), Some(history.position()));
+        index.into_iter().for_each(|index| self.settle(index));
+        Recovered { whose, position, portion }
     }
 
     /// A subscription was denied: its end, which will be told, is not one that counts.
@@ -238,7 +251,7 @@ impl Home {
         let index = self.find(Hashed { hash: left.hash, name: &left.name })?;
         self.topics[index as usize].is_of_less_interest(left.address.shard, left.form)?;
         let event = if is_listed { self.goes(index, left, now) } else { None };
-        self.drop_if_idle(index);
+        self.settle(index);
         event
     }
 
@@ -274,7 +287,7 @@ impl Home {
             let kept = plainly(&ordered.delivery);
             self.held.change(history, |history| history.keep(moment.now, kept, rule, room));
             // A message too large to be kept leaves none.
-            self.drop_if_idle(index);
+            self.settle(index);
         }
         Ok(ordered)
     }
@@ -294,7 +307,7 @@ impl Home {
         {
             self.held.change(history, |history| *history = History::new(epoch));
         }
-        self.drop_if_idle(index);
+        self.settle(index);
         true
     }
 
@@ -311,6 +324,8 @@ impl Home {
     pub(crate) fn check(&self) {
         let (mut present, mut held, mut crowded) = (0, Held::default(), 0);
         for (index, topic) in &self.topics {
+            let is_unheard = topic.unheard_since().is_some();
+            assert_eq!(is_unheard, self.unheard.contains(index as u32), "whether one is unheard");
             let Some(extra) = topic.extra.as_deref() else { continue };
             present += extra.members.as_ref().map_or(0, Members::len);
             if extra.members.as_ref().is_some_and(Members::has_counts) {
@@ -377,12 +392,13 @@ impl Home {
     /// topics keeps nobody from subscribing. Returns whether there was one.
     fn forget_an_unheard_topic(&mut self) -> bool {
         let mut found: Option<(Duration, u32)> = None;
-        for _ in 0..YIELDING_AT_ONCE.min(self.used) {
-            self.yielding = if self.yielding + 1 < self.used { self.yielding + 1 } else { 0 };
-            let Some(topic) = self.topics.get(self.yielding) else { continue };
-            let Some(at) = topic.unheard_since() else { continue };
+        for _ in 0..YIELDING_AT_ONCE.min(self.unheard.len()) {
+            let next = self.unheard.next(self.yielding).or_else(|| self.unheard.next(0));
+            let Some(index) = next else { break };
+            self.yielding = index + 1;
+            let at = self.topics[index as usize].unheard_since().unwrap_or_default();
             if found.is_none_or(|(oldest, _)| at < oldest) {
-                found = Some((at, self.yielding as u32));
+                found = Some((at, index));
             }
         }
         let Some((_, index)) = found else { return false };
@@ -390,7 +406,7 @@ impl Home {
         if let Some(Extra { history: Some(history), .. }) = extra {
             self.held.change(history, History::clear);
         }
-        self.drop_if_idle(index);
+        self.settle(index);
         self.counts.topics_forgotten += 1;
         true
     }
@@ -402,16 +418,18 @@ impl Home {
         self.next_epoch
     }
 
-    fn drop_if_idle(&mut self, index: u32) {
+    /// Somebody or something of a topic may have gone: forgets it if nothing of it is left, and
+    /// notes whether it may give way.
+    fn settle(&mut self, index: u32) {
         let topic = &self.topics[index as usize];
-        let is_kept = topic.extra.as_ref().is_some_and(|extra| {
-            extra.history.as_ref().is_some_and(|history| history.len() > 0)
-                || extra.members.as_ref().is_some_and(|members| members.len() > 0)
-        });
-        if is_kept || !topic.interest.is_empty() {
-            return;
+        if topic.is_in_use() {
+            return match topic.unheard_since() {
+                Some(_) => self.unheard.insert(index),
+                None => self.unheard.remove(index),
+            };
         }
         self.crowded.remove(index);
+        self.unheard.remove(index);
         let hash = self.topics.remove(index as usize).hash;
         if let Ok(entry) = self.by_name.find_entry(hash, |other| *other == index) {
             entry.remove();

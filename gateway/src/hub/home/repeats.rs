@@ -3,7 +3,7 @@
 //! Who has published something and heard no answer cannot know whether it was published, and sends
 //! it again. The key says that it is the same. Of a key a hash of 128 bits is kept, whose seed
 //! nobody outside knows, and what was answered; for a time, and of a number of keys. When there are
-//! so many, who has more of them than its equal share loses its own oldest for the next.
+//! so many, who has most of them, of those to whom the oldest belong, loses its own oldest.
 
 use std::time::Duration;
 
@@ -22,6 +22,9 @@ pub(crate) struct Repeatable {
     /// The hash of whose it is.
     pub(crate) whose: u64,
 }
+
+/// How many of the oldest keys are looked at to find whose goes.
+const LOOKED_AT: usize = 64;
 
 /// No entry.
 const NONE: u32 = u32::MAX;
@@ -81,9 +84,9 @@ impl Repeats {
         }
     }
 
-    /// How long a key is kept.
+    /// How long a key is kept; zero if none is.
     pub(crate) fn age(&self) -> Duration {
-        self.age
+        if self.most == 0 { Duration::ZERO } else { self.age }
     }
 
     /// How many keys are kept.
@@ -107,7 +110,7 @@ impl Repeats {
         }
         let is_full = self.entries.len() >= self.most as usize;
         if is_full {
-            self.forget(self.yielding_for(one.whose));
+            self.forget(self.yielding());
         }
         let Repeatable { key, whose } = one;
         let (older, newer, next_own) = (self.newest, NONE, NONE);
@@ -133,18 +136,25 @@ impl Repeats {
         }
         if self.entries.is_empty() && self.entries.capacity() > MOST_IDLE {
             // Nobody publishes with keys: nothing is held.
-            self.entries = Slab::new();
+            *self = Self::new(self.most, self.age);
         }
     }
 
-    /// Which key goes for one more of this publisher: its own oldest if it has its share, else the
-    /// oldest of all.
-    fn yielding_for(&self, whose: u64) -> u32 {
-        let share = self.most as usize / self.holders.len().max(1);
-        match self.holders.find(whose, |holder| holder.whose == whose) {
-            Some(holder) if holder.count as usize >= share => holder.oldest,
-            _ => self.oldest,
+    /// Which key goes for one more: of the publishers of the oldest ones, the oldest of whoever has
+    /// most.
+    fn yielding(&self) -> u32 {
+        let (mut at, mut found, mut most) = (self.oldest, self.oldest, 0);
+        for _ in 0..LOOKED_AT {
+            let Some(entry) = self.entries.get(at as usize) else { break };
+            let whose = entry.whose;
+            if let Some(holder) = self.holders.find(whose, |holder| holder.whose == whose)
+                && holder.count > most
+            {
+                (found, most) = (holder.oldest, holder.count);
+            }
+            at = entry.newer;
         }
+        found
     }
 
     /// One more key of a publisher.
@@ -260,22 +270,22 @@ mod tests {
             repeats.keep(of(2, key), published(0), now);
             repeats.check();
         }
-        assert!((0..10).all(|key| repeats.find(key, now).is_some()), "a flood of another");
-        assert!(repeats.find(1909, now).is_none() && repeats.find(1910, now).is_some());
-        for key in 10..60 {
-            assert!(repeats.keep(of(1, key), published(0), now));
-        }
-        repeats.check();
         let kept = |repeats: &mut Repeats, keys: std::ops::Range<u128>| {
             keys.filter(|key| repeats.find(*key, now).is_some()).count()
         };
-        assert_eq!(kept(&mut repeats, 0..60) + kept(&mut repeats, 1000..2000), 100);
-        assert_eq!(kept(&mut repeats, 10..60), 50, "up to its share it takes from others");
-        for key in 3000..3100 {
+        assert_eq!(kept(&mut repeats, 0..10), 10, "a flood of another");
+        assert!(repeats.find(1909, now).is_none() && repeats.find(1910, now).is_some());
+        for key in 3000..3020 {
+            assert!(repeats.keep(of(3, key), published(0), now));
+        }
+        assert_eq!(kept(&mut repeats, 0..10), 10, "nor do others' first ones take them");
+        assert_eq!(kept(&mut repeats, 1000..2000), 70);
+        for key in 4000..4100 {
             repeats.keep(of(key as u64, key), published(0), now);
             repeats.check();
         }
-        assert_eq!(kept(&mut repeats, 3000..3100), 100, "many have one each");
+        assert!(kept(&mut repeats, 0..10) > 0, "all have few now");
+        assert_eq!(repeats.len(), 100);
     }
 
     #[test]

@@ -29,6 +29,8 @@ impl Home {
         let index = self.find(Hashed { hash: joined.hash, name: &joined.name });
         let mut standing = self.standing(index, joined, now);
         standing.present = index.and_then(|index| self.roll(index));
+        // What was too old just now may have been all that was kept.
+        index.into_iter().for_each(|index| self.settle(index));
         standing
     }
 
@@ -133,7 +135,7 @@ impl Home {
         let messages = deliveries.iter().filter_map(kept).collect();
         let position = history.position();
         // What was too old just now may have been all that was kept.
-        self.drop_if_idle(index);
+        self.settle(index);
         Outcome::History(Excerpt { messages, position, gap })
     }
 }

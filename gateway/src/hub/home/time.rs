@@ -46,7 +46,7 @@ impl Home {
         if members.expire(&who, now) {
             self.present -= 1;
             let event = self.tell_presence(index, What::Leave(who));
-            self.drop_if_idle(index);
+            self.settle(index);
             return event;
         }
         if let Some(at) = members.next_look(&who) {
@@ -67,7 +67,7 @@ impl Home {
                 continue;
             };
             self.held.change(history, |history| history.expire(now, rule));
-            self.drop_if_idle(index as u32);
+            self.settle(index as u32);
         }
         self.expiring = if end < self.used { end } else { 0 };
     }

@@ -58,6 +58,15 @@ impl Topic {
         Subscribers { shards, connections }
     }
 
+    /// Whether somebody is on it, or something is kept of it.
+    pub(super) fn is_in_use(&self) -> bool {
+        let is_kept = self.extra.as_ref().is_some_and(|extra| {
+            extra.history.as_ref().is_some_and(|history| history.len() > 0)
+                || extra.members.as_ref().is_some_and(|members| members.len() > 0)
+        });
+        is_kept || !self.interest.is_empty()
+    }
+
     /// When something was published last, by the shard's clock, if all that there is of the topic
     /// is its history.
     pub(super) fn unheard_since(&self) -> Option<Duration> {

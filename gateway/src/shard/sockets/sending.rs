@@ -99,7 +99,12 @@ impl<R: Ring> Sockets<R> {
                 // The turn may have ended a message that published frames waited for.
                 return self.launch_queued(slot);
             }
-            Spot::Backlog => return self.arm_send(slot),
+            Spot::Backlog => {
+                // What is sent before it may succeed without a word: look again when that is
+                // settled.
+                self.flush_soon |= self.table[slot].states.is_in_batch();
+                return self.arm_send(slot);
+            }
             Spot::At(span) => span,
         };
         debug_assert!(!self.table[slot].must_queue(), "it does not go before what waits");
