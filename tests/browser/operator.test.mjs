@@ -404,6 +404,45 @@ test("a message is published on a topic after a question, and is in its history"
   await shows("#connections", "bob");
 });
 
+const firstMessage = (text) => page.waitForFunction((wanted) =>
+  document.querySelector("#messages li .message")?.textContent === wanted, text);
+
+test("a topic that is gone has no messages, and the next of its name only its own", async () => {
+  const position = async () => (await api("v1/topics/rooms%2Fagain")).position;
+  const destroy = async () => {
+    const answer = await fetch(admin("v1/topics/rooms%2Fagain"), { method: "DELETE" });
+    assert.ok(answer.ok, String(answer.status));
+  };
+  await join("old", room("again", "old"));
+  await say("old", "of before");
+  await view(topicHash("rooms/again"));
+  await firstMessage("of before");
+  const before = await position();
+  // Another one is there before the page has asked again.
+  await page.click("#pause");
+  await destroy();
+  await join("new", room("again", "new"));
+  await say("new", "of now");
+  await hears("new", "of now");
+  const now = await position();
+  assert.equal(now.offset, before.offset);
+  assert.notEqual(now.epoch, before.epoch);
+  await page.click("#pause");
+  await firstMessage("of now");
+  assert.equal(await page.locator("#messages li").count(), 1);
+  // Or there is none for a while.
+  await destroy();
+  await shows(".notice", "There is no such topic now");
+  assert.equal(await page.locator("#messages li").count(), 0);
+  await showsOnly("#members .empty", "Nobody.");
+  await shows("#topic-figures", "Subscribers–");
+  await join("newest", room("again", "newest"));
+  await say("newest", "of later");
+  await firstMessage("of later");
+  for (const name of ["old", "new", "newest"]) await leave(name);
+  complaints.splice(0);       // the browser logs each answer with 404
+});
+
 test("an answer that does not come is asked for again, and nothing is published twice", async () => {
   await view(topicHash("rooms/kitchen"));
   await page.fill("#publish-card textarea", "once and no more");

@@ -16,13 +16,21 @@ const RATE_MS = 10_000;           // over how long messages are counted
 const CUT = 600;                  // letters of a message that are shown at first
 const LINE = 100;                 // and of JSON that is one line
 
-// The topic; its name may be one that no path can have.
+// The topic, or null if there is none; its name may be one that no path can have.
 async function find(name) {
+  try {
+    return await findAnyhow(name);
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 404) return null;
+    throw error;
+  }
+}
+
+async function findAnyhow(name) {
   if (name !== "." && name !== "..") return ask(`v1/topics/${encodeURIComponent(name)}`);
   const { topics } = await ask(withQuery("v1/topics", { prefix: name, limit: 1000 }));
   const found = listOf(topics).find((one) => one.name === name);
-  if (!found) throw new ApiError(404, { message: "there is no such topic" });
-  return found;
+  return found ?? null;
 }
 
 class Figures {
@@ -35,6 +43,12 @@ class Figures {
       [name, make("dd", { text: NOTHING })]));
     this.element = make("dl", { class: "facts-list big", id: "topic-figures" },
       names.map((name) => make("div", {}, make("dt", { text: name }), this.#cells[name])));
+  }
+
+  // Of no topic.
+  clear() {
+    this.#seen = [];
+    for (const cell of Object.values(this.#cells)) setText(cell, NOTHING);
   }
 
   show({ subscribers, present, position, kept }) {
@@ -88,6 +102,12 @@ class Members {
     }
   }
 
+  // Of no topic.
+  clear() {
+    this.#notice.say("");
+    this.show({ members: [], total: 0 });
+  }
+
   show({ members, total }) {
     const all = listOf(members);
     setText(this.#count, isNumber(total) && total > all.length
@@ -121,14 +141,25 @@ class Messages {
     this.#notice.element, this.#list, this.#none);
   }
 
+  // Of no topic.
+  clear() {
+    this.#shown = "";
+    this.#notice.say("");
+    this.#showNone("None is kept now.");
+  }
+
+  #showNone(why) {
+    this.#list.replaceChildren();
+    this.#none.hidden = false;
+    setText(this.#none, why);
+  }
+
   async ask({ position, kept }) {
     const key = JSON.stringify([position, kept]);
     if (key === this.#shown) return;
     if (!position || !(kept > 0)) {
       this.#shown = key;
-      this.#list.replaceChildren();
-      this.#none.hidden = false;
-      setText(this.#none, position ? "None is kept now."
+      this.#showNone(position ? "None is kept now."
         : "No history is kept of this topic: a [[topic]] with `history` does that.");
       return;
     }
@@ -136,31 +167,34 @@ class Messages {
     const path = withQuery("v1/history",
       { topic: this.name, epoch: position.epoch, offset, limit: MESSAGES });
     try {
-      const { messages } = await ask(path, { exact: true });
+      const { messages, position: last } = await ask(path, { exact: true });
       this.#shown = key;
       this.#none.hidden = true;
-      this.#show(listOf(messages).reverse());
+      this.#show(listOf(messages).reverse(), last?.epoch);
       this.#notice.say("");
     } catch (error) {
       this.#notice.say(describe(error));
     }
   }
 
-  // What is shown already stays as it is, opened or selected.
-  #show(messages) {
-    const there = new Map([...this.#list.children].map((item) => [item.dataset.offset, item]));
-    this.#list.replaceChildren(...messages.map((message) =>
-      there.get(String(message.offset)) ?? messageItem(message)));
+  // What is shown already stays as it is, opened or selected. Another epoch has other messages
+  // under the same offsets.
+  #show(messages, epoch) {
+    const there = new Map([...this.#list.children].map((item) => [item.dataset.position, item]));
+    this.#list.replaceChildren(...messages.map((message) => {
+      const position = `${epoch}:${message.offset}`;
+      return there.get(position) ?? messageItem(message, position);
+    }));
   }
 }
 
-function messageItem(message) {
+function messageItem(message, position) {
   const { offset, time, user, connection, key } = message;
   const at = millis(time);
   const from = user ? make("a", { href: searchHref({ user }), text: String(user) })
     : connection ? make("a", { href: idHref(connection), class: "mono", text: String(connection) })
       : "from outside";
-  return make("li", { data: { offset } },
+  return make("li", { data: { position } },
     make("div", { class: "meta" }, make("b", { text: `#${whole(offset)}` }),
       make("time", { text: moment(at, gateway.now), title: String(time) }), from,
       key !== undefined && make("span", { class: "small", text: `key ${key}` }),
@@ -219,8 +253,18 @@ export function open(name) {
     members.element, card("Publish on it", { id: "publish-card", class: "half" }, form),
     messages.element);
   let present;
+  const showNone = () => {
+    notice.say("There is no such topic now: nobody is subscribed to it, and nothing is kept of " +
+      "it. A message to it reaches nobody.");
+    [figures, members, messages].forEach((part) => part.clear());
+    [subscribers, present] = [0, undefined];
+  };
   const poll = new Poll(async () => {
     const told = await find(name);
+    if (told === null) {
+      showNone();
+      return;
+    }
     notice.say("");
     figures.show(told);
     ({ subscribers } = told);
@@ -229,11 +273,7 @@ export function open(name) {
       await members.ask(present);
     }
     await messages.ask(told);
-  }, EVERY_MS, (error) => {
-    const isNone = error instanceof ApiError && error.status === 404;
-    notice.say(isNone ? "There is no such topic now: nobody is subscribed to it, and nothing is " +
-      "kept of it. A message to it reaches nobody." : describe(error));
-  });
+  }, EVERY_MS, (error) => notice.say(describe(error)));
   const again = new Poll(async () => {
     if (isNumber(present)) await members.ask(present);
   }, MEMBERS_MS);
