@@ -64,8 +64,9 @@ export function withQuery(path, parameters) {
   return given.length ? `${path}?${query}` : path;
 }
 
-// Asks for JSON, which has to be an object. `body` is sent as JSON. If it is to be `exact`, numbers
-// that would be written in another way than they were read are kept as they were written.
+// Asks for JSON, which has to be an object. `body` is sent as JSON; a text is JSON already. If it
+// is to be `exact`, numbers that would be written in another way than they were read are kept as
+// they were written.
 export async function ask(path, { method = "GET", body, exact = false } = {}) {
   const answer = await send(path, method, body);
   const text = await answer.text();
@@ -90,7 +91,7 @@ async function send(path, method, body) {
   const headers = sent === null ? {} : { Authorization: `Bearer ${sent}` };
   if (body !== undefined) headers["Content-Type"] = "application/json";
   const answer = await fetch(path, {
-    method, headers, body: body === undefined ? undefined : JSON.stringify(body),
+    method, headers, body: typeof body === "string" ? body : JSON.stringify(body),
     cache: "no-store", signal: AbortSignal.timeout(ANSWER_MS_MAX),
   }).catch((error) => {
     throw new NoAnswer(error.name === "TimeoutError"

@@ -20,16 +20,16 @@ export function messageForm(target, whom, reach = () => "") {
   form.addEventListener("submit", async (submitted) => {
     submitted.preventDefault();
     said.say("");
-    let content;
+    const about = { target };
+    // Sent again after an answer that did not come, it is not published twice.
+    if (target.topic !== undefined) about.idempotency_key = drawKey();
+    let body;
     try {
-      content = contentOf(kind.value, text.value);
+      body = bodyOf(about, kind.value, text.value);
     } catch (error) {
       said.say(`This is not JSON: ${error.message}.`);
       return;
     }
-    const body = { target, ...content };
-    // Sent again after an answer that did not come, it is not published twice.
-    if (target.topic !== undefined) body.idempotency_key = drawKey();
     const answer = await confirm({
       title: `Send to ${whom}?`, text: reach(), content: preview(text.value), action: "Send",
       run: () => ask("v1/publish", { method: "POST", body }),
@@ -45,12 +45,12 @@ function drawKey() {
   return [...drawn].map((part) => part.toString(16).padStart(8, "0")).join("");
 }
 
-// As JSON is written by whoever typed it, but for its spaces: numbers keep all their digits.
-function contentOf(kind, text) {
-  if (kind !== "json") return { [kind]: text };
-  const exact = (_, value, context) => (typeof value === "number" && JSON.rawJSON
-    ? JSON.rawJSON(context.source) : value);
-  return { json: JSON.parse(text, exact) };
+// The request's body. JSON goes into it as it was typed: written anew, a number may lose digits.
+function bodyOf(about, kind, text) {
+  if (kind !== "json") return { ...about, [kind]: text };
+  // What can be read as one value cannot be more than that in the body.
+  JSON.parse(text);
+  return `${JSON.stringify(about).slice(0, -1)},"json":${text}}`;
 }
 
 function preview(text) {
