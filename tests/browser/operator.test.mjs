@@ -687,6 +687,23 @@ test("no error was logged, and no policy broken, so far", () => {
   assert.deepEqual(complaints, []);
 });
 
+test("a word that is a reason of ends and of refusals has the meaning of each", async () => {
+  const time = new Date().toISOString();
+  const stretches = [{ time, refusals: { handler: 2, forbidden: 1 }, ends: { handler: 3 } }];
+  await page.route("**/v1/recent", (route) => route.fulfill({ json: { stretches } }));
+  await view("#/events");
+  await shows("#refusals tr", "its handler refused it, with an answer of its own");
+  await shows("#ends tr", "its handler ended it");
+  assert.ok(!(await page.textContent("#refusals")).includes("ended it"));
+  await view("#/");
+  for (const [title, hint] of [["Refused requests", "its handler refused it, with an answer of " +
+    "its own"], ["Ended connections", "its handler ended it"]]) {
+    const chart = page.locator(".chart", { has: page.locator("h2", { hasText: title }) });
+    await chart.locator(`.legend li[title="${hint}"]`, { hasText: "handler" }).waitFor();
+  }
+  await page.unroute("**/v1/recent");
+});
+
 test("what one part cannot be told is said there, and the rest goes on", async () => {
   const error = { code: "no_answer", message: "a shard did not answer", hint: "try again" };
   await page.route("**/v1/recent", (route) => route.fulfill({ status: 503, json: { error } }));

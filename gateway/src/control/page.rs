@@ -102,6 +102,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
+    use crate::handler::{EndReason, Ground};
 
     #[test]
     fn what_is_in_the_folder_is_served_and_what_is_served_is_imported() {
@@ -134,6 +135,19 @@ mod tests {
         for forbidden in [" style=", "<style", " onclick=", "javascript:", "://"] {
             assert!(!INDEX.contains(forbidden), "{forbidden}");
         }
+    }
+
+    #[test]
+    fn each_reason_has_a_meaning_and_each_meaning_is_of_a_reason() {
+        let text = find("reasons.js").expect("the file").text;
+        let meanings = |key: &str| -> Vec<&str> {
+            let (_, behind) = text.split_once(&format!("\n  {key}: {{\n")).expect("the key");
+            let (lines, _) = behind.split_once("\n  },\n").expect("its end");
+            let names = lines.lines().map(|line| line.trim_start().split_once(": \""));
+            names.map(|pair| pair.expect("a name and what it means").0).collect()
+        };
+        assert_eq!(meanings("ends"), EndReason::ALL.map(EndReason::name));
+        assert_eq!(meanings("refusals"), Ground::ALL.map(Ground::name));
     }
 
     #[test]

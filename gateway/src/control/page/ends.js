@@ -14,7 +14,7 @@ const COLUMNS = [
   } },
   { title: "Why", kind: "name", update: (cell, { reason, code, by_peer: byPeer }) => {
     setText(cell, `${reason ?? NOTHING} (${code ?? NOTHING}), by ${byPeer ? "the client" : "us"}`);
-    cell.title = meaning(reason);
+    cell.title = meaning("ends", reason);
   } },
   { title: "User", kind: "name", update: (cell, { user }) => cell.replaceChildren(user
     ? make("a", { href: searchHref({ user }), text: String(user) }) : NOTHING) },
@@ -30,7 +30,7 @@ export const askEnds = async (query) => listOf((await ask(withQuery("v1/ends", q
 
 // In words, why one has ended.
 export function sayEnd({ time, reason, code, by_peer: byPeer, seconds }) {
-  const told = meaning(reason);
+  const told = meaning("ends", reason);
   const was = Number.isFinite(seconds) ? ` It had been open for ${duration(seconds)}.` : "";
   return `It ended at ${moment(millis(time), gateway.now)}: ${reason}${told && `, ${told}`}; ` +
     `code ${code}, by ${byPeer ? "the client" : "the gateway"}.${was}`;

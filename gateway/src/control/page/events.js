@@ -39,11 +39,12 @@ export class Happenings {
   }
 }
 
-const reasonTable = (label, id) => new Table(label, [
+// `key` says of what the reasons are, and is the table's id.
+const reasonTable = (label, key) => new Table(label, [
   { title: "Reason", kind: "name", text: ({ reason }) => reason },
-  { title: "What it means", kind: "wide", text: ({ reason }) => meaning(reason) },
+  { title: "What it means", kind: "wide", text: ({ reason }) => meaning(key, reason) },
   { title: "In the last hour", kind: "number", text: ({ total }) => whole(total) },
-], { id });
+], { id: key });
 
 export function open(_, { reason = "" }) {
   const notice = new Notice();

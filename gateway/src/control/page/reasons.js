@@ -13,48 +13,49 @@ const COLOURS = {
 const COLOURS_ALL = [1, 2, 3, 4, 5, 6, 7, 8];
 const SHOWN_MAX = 8;
 
-// Why connections end, as the gateway has it.
-export const ENDS = [
-  "done", "peer_closed", "peer_left", "lost", "ping_timeout", "stalled", "protocol_error",
-  "too_big", "too_late", "slow_peer", "no_memory", "no_room", "not_allowed", "failed", "handler",
-  "admin", "drain",
-];
-
-// For people.
+// What they mean, for people, by what is counted by them: a word may be a reason of both.
 const MEANINGS = {
-  done: "all was done that it was for",
-  peer_closed: "the client closed it",
-  peer_left: "the client left without a word",
-  lost: "the network or the client broke it",
-  ping_timeout: "the client did not answer a ping",
-  stalled: "the client took nothing of what waited for it",
-  protocol_error: "the client broke the protocol",
-  too_big: "a message was larger than may be",
-  too_late: "a message was not whole in time",
-  slow_peer: "the client did not keep up",
-  no_memory: "the shard had no memory for what was sent",
-  no_room: "there was no room for what it wants",
-  not_allowed: "the client did what it may not",
-  failed: "what serves it has failed",
-  handler: "its handler ended it",
-  admin: "somebody ended it by the admin address",
-  drain: "the gateway let it go",
-  bad_request: "the request is malformed",
-  head_too_large: "the request head is too large",
-  head_timeout: "the request head did not come in time",
-  not_upgrade: "plain HTTP for what is WebSocket alone",
-  bad_handshake: "the handshake is not as RFC 6455 has it",
-  forbidden: "who asks may not enter",
-  not_found: "nothing is served at that path",
-  method_not_allowed: "the method is not known there",
-  decision_timeout: "it was not decided in time",
-  full: "there is no room",
+  ends: {
+    done: "all was done that it was for",
+    peer_closed: "the client closed it",
+    peer_left: "the client left without a word",
+    lost: "the network or the client broke it",
+    ping_timeout: "the client did not answer a ping",
+    stalled: "the client took nothing of what waited for it",
+    protocol_error: "the client broke the protocol",
+    too_big: "a message was larger than may be",
+    too_late: "a message was not whole in time",
+    slow_peer: "the client did not keep up",
+    no_memory: "the shard had no memory for what was sent",
+    no_room: "there was no room for what it wants",
+    not_allowed: "the client did what it may not",
+    failed: "what serves it has failed",
+    handler: "its handler ended it",
+    admin: "somebody ended it by the admin address",
+    drain: "the gateway let it go",
+  },
+  refusals: {
+    bad_request: "the request is malformed",
+    head_too_large: "the request head is too large",
+    head_timeout: "the request head did not come in time",
+    not_upgrade: "plain HTTP for what is WebSocket alone",
+    bad_handshake: "the handshake is not as RFC 6455 has it",
+    forbidden: "who asks may not enter",
+    not_found: "nothing is served at that path",
+    method_not_allowed: "the method is not known there",
+    decision_timeout: "it was not decided in time",
+    full: "there is no room",
+    handler: "its handler refused it, with an answer of its own",
+  },
 };
 
-export const meaning = (reason) => MEANINGS[reason] ?? "";
+// Why connections end, as the gateway has it.
+export const ENDS = Object.keys(MEANINGS.ends);
 
-// Adds up by reason: `[{ reason, total, colour }]`, the most first. Of very many the rest are one,
-// without a reason of its own.
+// `key` is "ends" or "refusals".
+export const meaning = (key, reason) => MEANINGS[key][reason] ?? "";
+
+// Adds up by reason: `[{ reason, total }]`, the most first.
 export function totals(stretches, key) {
   const sums = new Map();
   for (const stretch of stretches) {
@@ -67,7 +68,8 @@ export function totals(stretches, key) {
   return found;
 }
 
-// The same as what a chart draws.
+// The same as the lines that a chart draws, each with a colour of its own. Of very many the rest
+// are one line.
 export function series(stretches, key) {
   const found = totals(stretches, key);
   const shown = found.length > SHOWN_MAX ? found.slice(0, SHOWN_MAX - 1) : found;
@@ -80,7 +82,7 @@ export function series(stretches, key) {
   const drawn = [...shown].sort((one, other) => (one.reason < other.reason ? -1 : 1));
   const colours = new Map(drawn.map(({ reason }) => [reason, take(COLOURS[reason])]));
   const all = shown.map(({ reason, total }) => ({
-    label: reason, hint: meaning(reason), colour: colours.get(reason), total,
+    label: reason, hint: meaning(key, reason), colour: colours.get(reason), total,
     value: (stretch) => stretch[key]?.[reason] ?? 0,
   }));
   const rest = found.slice(shown.length);
