@@ -14,7 +14,6 @@ import { disconnect, messageForm, trace } from "./publish.js";
 const EVERY_MS = 1000;
 const ENDS_MS = 5000;
 const ENDS = 20;
-const REMEMBERED = 1000;          // ends that are looked through for one
 const LOGGED = "Program, messages and bytes are known of connections whose listener logs them: " +
   "add the layer “log” above “ws” in its stack.";
 
@@ -117,8 +116,7 @@ const hostOf = (address) => address.replace(/:\d+$/, "").replace(/^\[(.*)\]$/, "
 
 // Why a connection that is not there has ended, if that is remembered.
 async function whyGone(id) {
-  const ends = await askEnds({ limit: REMEMBERED });
-  const end = ends.find(({ connection }) => connection === id);
+  const [end] = await askEnds({ connection: id });
   return end ? sayEnd(end) : "This connection has ended and is not remembered, or there never " +
     `was one with the id ${id}.`;
 }

@@ -25,7 +25,7 @@ const COLUMNS = [
     cell.replaceChildren(connectionLink(connection)) },
 ];
 
-// Asks for the latest, of a user, an address or for a reason.
+// Asks for the latest, of a user, an address or for a reason, or for that of one connection.
 export const askEnds = async (query) => listOf((await ask(withQuery("v1/ends", query))).ends);
 
 // In words, why one has ended.
