@@ -704,6 +704,23 @@ test("a word that is a reason of ends and of refusals has the meaning of each", 
   await page.unroute("**/v1/recent");
 });
 
+test("the console is where a browser can read it", async () => {
+  const addressOf = (config) => page.evaluate(async (told) => {
+    const { consoleAddress } = await import("/page/configuration.js");
+    return consoleAddress(told);
+  }, config);
+  const of = (stack, port) => ({ address: `127.0.0.1:${port}`, stack });
+  const routes = [
+    { path: "/spoken", subprotocol: "tidegate.v1", handler: "static" },
+    { path: "/{any}", handler: "static" }, { path: "/page", handler: "static" },
+  ];
+  const plain = of("log!ws?ping=1m!log!tcp?backlog=9", 2);
+  assert.equal(await addressOf({ listeners: [of("ws!tls!tcp", 1), plain], routes }),
+    "http://127.0.0.1:2/page");
+  assert.equal(await addressOf({ listeners: [of("ws!tls!tcp", 1)], routes }), undefined);
+  assert.equal(await addressOf({ listeners: [plain], routes: routes.slice(0, 2) }), undefined);
+});
+
 test("what one part cannot be told is said there, and the rest goes on", async () => {
   const error = { code: "no_answer", message: "a shard did not answer", hint: "try again" };
   await page.route("**/v1/recent", (route) => route.fulfill({ status: 503, json: { error } }));
@@ -754,4 +771,12 @@ test("asks for a token, refuses a wrong one, and keeps the right one for this ta
   await page.waitForSelector("#state[data-state=ready]");
   assert.equal(await page.evaluate(() => Object.values(sessionStorage).length), 1);
   assert.equal(await page.evaluate(() => Object.values(localStorage).length), 0);
+  // What opens in a tab beside, which has no token.
+  for (const [link, text] of [["Metrics", "tidegate_connections"], ["API", "\"openapi\""]]) {
+    const opens = browser.waitForEvent("page");
+    await page.click(`#links >> text=${link}`);
+    const beside = await opens;
+    await beside.locator("body", { hasText: text }).waitFor();
+    await beside.close();
+  }
 });

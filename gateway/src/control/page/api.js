@@ -43,6 +43,8 @@ export function recallToken() {
   }
 }
 
+export const hasToken = () => token !== null;
+
 // A header takes visible ASCII; all else cannot be a bearer token (RFC 6750 section 2.1).
 export const mayBeToken = (text) => /^[\x21-\x7e]+$/.test(text);
 

@@ -11,11 +11,17 @@ export const title = "Configuration";
 // What an address that stands for all has to be for this page.
 const ALL = /^(0\.0\.0\.0|\[::\])(?=:)/;
 
-// Where the built-in console is; undefined if there is none.
+// Layers below which HTTP is plain.
+const PLAIN = ["log", "ws", "tcp"];
+const isPlain = ({ address, stack }) => typeof address === "string" && typeof stack === "string" &&
+  stack.split("!").every((layer) => PLAIN.includes(layer.split("?")[0]));
+
+// Where the built-in console is; undefined if there is none that a link can lead to.
 export function consoleAddress({ listeners, routes }) {
-  const route = listOf(routes).find(({ handler }) => handler === "static");
-  const [listener] = listOf(listeners);
-  if (!route || typeof listener?.address !== "string" || /[{]/.test(route.path)) return undefined;
+  const isConsole = ({ path, subprotocol, handler }) => handler === "static" && !subprotocol &&
+    typeof path === "string" && !path.includes("{");
+  const [route, listener] = [listOf(routes).find(isConsole), listOf(listeners).find(isPlain)];
+  if (!route || !listener) return undefined;
   const address = listener.address.replace(ALL, location.hostname || "localhost");
   return `http://${address}${route.path}`;
 }

@@ -1,6 +1,8 @@
 // The frame of the page: which view is shown, how the gateway is, whether it answers, the token.
 
-import { describe, keepToken, mayBeToken, onTokenWanted, recallToken } from "./api.js";
+import {
+  askText, describe, hasToken, keepToken, mayBeToken, onTokenWanted, recallToken,
+} from "./api.js";
 import * as configuration from "./configuration.js";
 import * as connection from "./connection.js";
 import * as connections from "./connections.js";
@@ -16,12 +18,15 @@ import * as topic from "./topic.js";
 import * as topics from "./topics.js";
 
 const OVERVIEW_MS = 1000;
+const BESIDE_MS = 60_000;         // for which what was opened in a tab beside can be loaded
 
 // By the first part of the path behind "#/". A view has a title, and opens for the rest of the path
 // and the query; what it opens has an element, its polls, and `show` for a new overview.
 const VIEWS = {
   "": overview, connections, connection, topics, topic, events, configuration, memory, counters,
 };
+// What the gateway tells beside, to whoever may ask.
+const ASKED = [["API", "openapi.json"], ["Metrics", "metrics"]];
 // Under which of the links a view is.
 const UNDER = { connection: "connections", topic: "topics" };
 
@@ -109,14 +114,25 @@ function showFrame() {
 }
 
 function showLinks(config) {
-  const links = [["API", "openapi.json"], ["Metrics", "metrics"]];
+  const links = [...ASKED];
   const address = configuration.consoleAddress(config);
   if (address) links.unshift(["Console", address]);
   const key = JSON.stringify(links);
   if (byId("links").dataset.shown === key) return;
   byId("links").dataset.shown = key;
   byId("links").replaceChildren(...links.map(([text, href]) =>
-    make("a", { href, text, target: "_blank", rel: "noopener" })));
+    make("a", { href, text, target: "_blank", rel: "noopener", on: { click: openAsked } })));
+}
+
+// A tab beside has no token to ask with: what it shows is asked for here.
+async function openAsked(clicked) {
+  const path = clicked.currentTarget.getAttribute("href");
+  if (!hasToken() || !ASKED.some(([, asked]) => asked === path)) return;
+  clicked.preventDefault();
+  const text = await askText(path).catch(describe);
+  const url = URL.createObjectURL(new Blob([text], { type: "text/plain;charset=utf-8" }));
+  window.open(url, "_blank", "noopener");
+  setTimeout(() => URL.revokeObjectURL(url), BESIDE_MS);
 }
 
 // ---- Whether it answers ----
