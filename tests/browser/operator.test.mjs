@@ -729,6 +729,12 @@ test("what one part cannot be told is said there, and the rest goes on", async (
   await page.waitForFunction(() =>
     document.querySelector("#tile-memory .figure").textContent.includes("MiB"));
   await page.unroute("**/v1/recent");
+  // An error may say nothing.
+  const json = { error: { code: "no_answer", message: "" } };
+  await page.route("**/v1/overview", (route) => route.fulfill({ status: 503, json }));
+  await shows("#trouble-text", "It answered 503.");
+  await page.unroute("**/v1/overview");
+  await page.waitForSelector("#state[data-state=ready]");
 });
 
 test("says so when the gateway is gone, and comes back by itself with the next one", async () => {

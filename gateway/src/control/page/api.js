@@ -9,7 +9,7 @@ let whenTokenIsWanted = () => {};
 // The gateway has said that it did not do something, and why.
 export class ApiError extends Error {
   constructor(status, { code, message, hint } = {}) {
-    super(typeof message === "string" ? message : `it answered ${status}`);
+    super(typeof message === "string" && message ? message : `it answered ${status}`);
     this.status = status;
     this.code = code;
     this.hint = typeof hint === "string" ? hint : "";
@@ -23,7 +23,8 @@ class NoAnswer extends Error {}
 export function describe(error) {
   if (error instanceof ApiError) {
     const text = error.message.replace(/\.$/, "");
-    return `${text[0].toUpperCase()}${text.slice(1)}${error.hint ? ` – ${error.hint}` : ""}.`;
+    const hint = error.hint ? ` – ${error.hint}` : "";
+    return `${text.charAt(0).toUpperCase()}${text.slice(1)}${hint}.`;
   }
   if (error instanceof NoAnswer) return error.message;
   if (error instanceof SyntaxError) return "The answer is not JSON.";

@@ -1,4 +1,4 @@
-// Everything that is counted, by the names that /metrics has.
+// What is counted, by the names that /metrics has: all but the buckets and the bill.
 
 import { askText, describe } from "./api.js";
 import { card, make, Notice, setText, Table } from "./dom.js";
@@ -72,7 +72,7 @@ export function open(_, query) {
     notice.say("");
     show();
   }, EVERY_MS, (error) => notice.say(describe(error)));
-  const element = card("As in /metrics, added up over the shards",
+  const element = card("By the names of /metrics, of all shards together",
     { id: "counters-card", note: count }, filter, notice.element, table.element);
   return { title, element, polls: [poll] };
 }

@@ -16,7 +16,7 @@ export const gateway = {
   now: Date.now(),
 };
 
-// The gateway is another one since it was asked last, so that all is to be asked anew.
+// Asks how the gateway is; and what it runs with, if that is not known or it is another process.
 export async function askOverview() {
   const overview = await ask("v1/overview");
   gateway.overview = overview;
@@ -98,8 +98,8 @@ export function shards() {
   }));
 }
 
-// Of all shards' time, how much their loops work. Counters are up to a tick older than the answer:
-// more than all of the time is none.
+// Of a shard's time, how much its loop works. Counters are up to a tick older than the answer, so
+// that it may seem to be more than all of the time.
 export const busy = (rate) =>
   (isNumber(rate) ? Math.min(rate / 1e9, 1) : undefined);
 

@@ -251,7 +251,7 @@ export function open() {
   const element = make("div", { class: "cards" }, parts.tiles.element, parts.warnings.element,
     make("div", { class: "section-head" }, make("h2", { text: "The last hour" }), since),
     notice.element, parts.hour.element,
-    card("Memory", { id: "memory-card", class: "wide",
+    card("Memory", { id: "memory-card",
       note: make("a", { href: "#/memory", text: "The bill, line by line", class: "small" }) },
     make("div", { class: "beside" }, parts.bar.element, parts.hour.memory.element)),
     parts.shards.element,

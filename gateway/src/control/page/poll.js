@@ -50,9 +50,10 @@ export class Poll {
       this.retryAt = Date.now() + wait;
       if (polls.has(this)) this.#onError(error);
     } finally {
+      // Also if `onError` has failed.
       this.#isAsking = false;
+      if (polls.has(this) && mayAsk()) this.#timer = setTimeout(() => this.now(), wait);
     }
-    if (polls.has(this) && mayAsk()) this.#timer = setTimeout(() => this.now(), wait);
   }
 
   halt() {
