@@ -4,11 +4,13 @@ use std::fmt;
 
 use super::hub_route::{HubRoute, Publishers, UserSource};
 use super::route::RouteHandler;
-use super::{Config, Shards};
+use super::{Config, Shards, TopicPattern};
 
 impl Config {
     /// What the file decides, one line for each subject: where is listened and by which layers,
-    /// which handler has which path, how it is steered, and what is kept of which topics.
+    /// which handler has which path, how it is steered, and what is kept of which topics. Indented
+    /// below a route's line stands what its clients may do by commands, where that is not as by
+    /// default.
     #[must_use]
     pub fn understood(&self) -> Vec<String> {
         let mut lines = Vec::new();
@@ -19,6 +21,12 @@ impl Config {
             let subprotocol = route.subprotocol.as_deref();
             let subprotocol = subprotocol.map(|name| format!(" ({name})")).unwrap_or_default();
             lines.push(format!("route {}{subprotocol}: {}", route.path, route.handler));
+            if let RouteHandler::Hub(hub) = &route.handler {
+                let default = HubRoute::default().commanded();
+                let differ = hub.commanded().into_iter().zip(default);
+                let differ = differ.filter(|(ours, default)| ours != default);
+                lines.extend(differ.map(|((key, value), _)| format!("  {key} = {value}")));
+            }
         }
         for topic in &self.topics {
             let presence = if topic.rule.presence { ", who is present" } else { "" };
@@ -53,7 +61,25 @@ impl fmt::Display for RouteHandler {
     }
 }
 
-/// The options, as they are written, but for those that are as by default.
+impl HubRoute {
+    /// What a client may do by commands: the keys that a route of the hub has beside its handler,
+    /// each with its value as the file has it.
+    pub(crate) fn commanded(&self) -> [(&'static str, String); 3] {
+        [
+            ("subscribe", list(&self.may_subscribe)),
+            ("publish", list(&self.may_publish)),
+            ("commands", self.commands.to_string()),
+        ]
+    }
+}
+
+fn list(patterns: &[TopicPattern]) -> String {
+    let texts: Vec<&str> = patterns.iter().map(TopicPattern::as_str).collect();
+    format!("{texts:?}")
+}
+
+/// The options, as they are written, but for those that are as by default. What its clients may do
+/// by commands is no option, and not among them.
 impl fmt::Display for HubRoute {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut options = Vec::new();
@@ -88,6 +114,7 @@ mod tests {
                     [[route]]\npath = \"/a\"\nsubprotocol = \"chat\"\nhandler = \"echo\"\n\
                     [[route]]\npath = \"/b/{x}\"\n\
                     handler = \"hub?topic=b/{x}&publish=users&own=off&user=query.u\"\n\
+                    subscribe = [\"b/*\", \"c\"]\npublish = [\"c\"]\ncommands = 9\n\
                     [[topic]]\nname = \"b/{x}\"\nhistory = 7\npresence = true\n";
         let config = Config::parse(text, "told.toml").unwrap();
         let lines = config.understood();
@@ -97,6 +124,9 @@ mod tests {
             [
                 "route /a (chat): echo",
                 "route /b/{x}: hub?topic=b/{x}&publish=users&own=off&user=query.u",
+                "  subscribe = [\"b/*\", \"c\"]",
+                "  publish = [\"c\"]",
+                "  commands = 9",
                 "topic b/{x}: 7 messages, who is present",
                 "admin 127.0.0.1:8081: no token",
                 "shards: 2",
@@ -105,5 +135,9 @@ mod tests {
         let off = Config::default().with_admin(None).understood();
         assert!(off.contains(&"admin: off".to_owned()), "{off:?}");
         assert!(off.contains(&"route /echo: echo".to_owned()), "{off:?}");
+        let rooms = off.iter().position(|line| line.starts_with("route /rooms/")).unwrap();
+        let (below, after) = off[rooms + 1..].split_at(2);
+        assert_eq!(below, ["  subscribe = [\"rooms/*\"]", "  publish = [\"rooms/*\"]"]);
+        assert!(after[0].starts_with("topic rooms/{room}: "), "{off:?}");
     }
 }

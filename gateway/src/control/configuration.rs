@@ -13,8 +13,8 @@ use super::error::{Error, ErrorBody};
 use super::overview::DriverJson;
 use super::{ControlRoom, Shared};
 use crate::config::{
-    Config, DriverChoice, HubLimits, Limits, LogFormat, MemoryLimit, Pin, Route, Shards, SlowPeer,
-    TopicKept,
+    Config, DriverChoice, HubLimits, Limits, LogFormat, MemoryLimit, Pin, Route, RouteHandler,
+    Shards, SlowPeer, TopicKept,
 };
 use crate::units::{Size, Time};
 
@@ -150,17 +150,22 @@ impl RouteJson {
             SlowPeer::DropOldest => "drop_oldest",
             SlowPeer::Conflate => "conflate",
         };
+        let mut settings = vec![
+            SettingJson::bytes("max_message", route.max_message),
+            SettingJson::bytes("max_buffered_message", route.max_buffered_message),
+            SettingJson::bytes("backlog", route.backlog),
+            SettingJson::new("slow_peer", slow_peer),
+            SettingJson::new("undecided", route.undecided),
+        ];
+        if let RouteHandler::Hub(hub) = &route.handler {
+            let commanded = hub.commanded();
+            settings.extend(commanded.map(|(name, value)| SettingJson { name, value }));
+        }
         Self {
             path: route.path.clone(),
             subprotocol: route.subprotocol.clone(),
             handler: route.handler.to_string(),
-            settings: vec![
-                SettingJson::bytes("max_message", route.max_message),
-                SettingJson::bytes("max_buffered_message", route.max_buffered_message),
-                SettingJson::bytes("backlog", route.backlog),
-                SettingJson::new("slow_peer", slow_peer),
-                SettingJson::new("undecided", route.undecided),
-            ],
+            settings,
         }
     }
 }

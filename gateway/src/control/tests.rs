@@ -575,6 +575,13 @@ fn what_it_runs_with_is_told_without_any_secret() {
     assert_eq!(told["listeners"], json!([{"address": "127.0.0.1:4321", "stack": "ws!tcp"}]));
     assert_eq!(told["routes"][2]["path"], "/rooms/{room}");
     assert_eq!(told["routes"][2]["handler"], "hub?topic=rooms/{room}");
+    let commanded = json!([
+        {"name": "subscribe", "value": "[\"rooms/*\"]"},
+        {"name": "publish", "value": "[\"rooms/*\"]"},
+        {"name": "commands", "value": "32"},
+    ]);
+    let of_route = |route: usize| told["routes"][route]["settings"].as_array().unwrap();
+    assert_eq!(json!(of_route(2)[of_route(1).len()..]), commanded);
     assert_eq!(told["topics"][0]["name"], "kept/{name}");
     assert_eq!(told["topics"][0]["settings"][0], json!({"name": "history", "value": "7"}));
     assert_eq!(told["admin"]["tokens"], 2);
