@@ -81,7 +81,9 @@ pub(super) struct AdminJson {
     tokens: usize,
 }
 
-/// A key of the configuration, and its value as the file has it.
+/// A key of the configuration, and its value as the file would have it, of a text without its
+/// quotes. Of `hub.queued` it is the number that `"auto"` comes to, of `hub.resume_key` only whether
+/// it is configured.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct SettingJson {
     #[schema(example = "limits.connections")]
@@ -246,7 +248,6 @@ fn of_shard(limits: &Limits) -> [SettingJson; 7] {
 }
 
 fn of_hub(hub: &HubLimits, connections: u32) -> [SettingJson; 13] {
-    let queued = hub.queued.map_or_else(|| 16 * u64::from(connections), u64::from);
     let resume_key = if hub.resume_key.is_some() { "configured" } else { "drawn at the start" };
     [
         SettingJson::new("hub.node", hub.node),
@@ -256,7 +257,7 @@ fn of_hub(hub: &HubLimits, connections: u32) -> [SettingJson; 13] {
         SettingJson::new("hub.mailbox", hub.mailbox),
         SettingJson::bytes("hub.messages", hub.messages),
         SettingJson::bytes("hub.max_message", hub.max_message),
-        SettingJson::new("hub.queued", queued),
+        SettingJson::new("hub.queued", hub.queued(connections)),
         SettingJson::new("hub.present", hub.present),
         SettingJson::new("hub.idempotency_keys", hub.idempotency_keys),
         SettingJson::new("hub.idempotency_age", Time(hub.idempotency_age)),
