@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::fs;
+use std::net::SocketAddr;
 
 use axum::extract::State;
 use axum::response::Response;
@@ -13,8 +14,8 @@ use super::error::{Error, ErrorBody};
 use super::overview::DriverJson;
 use super::{ControlRoom, Shared};
 use crate::config::{
-    Config, DriverChoice, HubLimits, Limits, LogFormat, MemoryLimit, Pin, Route, RouteHandler,
-    Shards, SlowPeer, TopicKept,
+    Admin, Config, DriverChoice, HubLimits, Limits, Listener, LogFormat, MemoryLimit, Pin, Route,
+    RouteHandler, Shards, SlowPeer, TopicKept,
 };
 use crate::units::{Size, Time};
 
@@ -110,10 +111,7 @@ impl ControlRoom {
     fn configuration(&self) -> ConfigAnswer {
         let config = &*self.config;
         let listeners = self.addresses.iter().zip(&config.listeners);
-        let listeners = listeners.map(|(address, listener)| ListenerJson {
-            address: address.to_string(),
-            stack: listener.stack.to_string(),
-        });
+        let listeners = listeners.map(|(address, listener)| ListenerJson::of(*address, listener));
         ConfigAnswer {
             version: env!("CARGO_PKG_VERSION"),
             host: host(),
@@ -123,10 +121,7 @@ impl ControlRoom {
             listeners: listeners.collect(),
             routes: config.routes.iter().map(RouteJson::of).collect(),
             topics: config.topics.iter().map(TopicRuleJson::of).collect(),
-            admin: AdminJson {
-                address: config.admin.address.map(|address| address.to_string()),
-                tokens: config.admin.tokens.len(),
-            },
+            admin: AdminJson::of(&config.admin),
             settings: settings(config),
             warnings: self.warnings.clone(),
         }
@@ -140,6 +135,20 @@ impl SettingJson {
 
     fn bytes(name: &'static str, bytes: impl Into<u64>) -> Self {
         Self::new(name, Size(bytes.into()))
+    }
+}
+
+impl ListenerJson {
+    /// At its real address.
+    fn of(address: SocketAddr, listener: &Listener) -> Self {
+        Self { address: address.to_string(), stack: listener.stack.to_string() }
+    }
+}
+
+impl AdminJson {
+    fn of(admin: &Admin) -> Self {
+        let address = admin.address.map(|address| address.to_string());
+        Self { address, tokens: admin.tokens.len() }
     }
 }
 
@@ -272,4 +281,87 @@ fn host() -> Option<String> {
     let name = name.trim();
     let name = &name[..name.floor_char_boundary(HOST_MAX)];
     (!name.is_empty()).then(|| name.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use serde_json::{Value as Json, json};
+
+    use super::*;
+
+    /// The default configuration, in which each key is written, if only in a comment.
+    const SAMPLE: &str = include_str!("../../tidegate.toml");
+
+    /// Keys that are not told.
+    const UNTOLD: [&str; 1] = ["log"];
+
+    /// Values that are told in other words than the file's.
+    const IN_OTHER_WORDS: [(&str, &str, &str); 2] =
+        [("hub.queued", "auto", "262144"), ("admin.tokens", "[]", "0")];
+
+    /// The keys behind their tables, each with its values; without one if it is in a comment.
+    fn written() -> Vec<(String, Option<&'static str>)> {
+        let (mut table, mut found) = (String::new(), Vec::new());
+        for line in SAMPLE.lines() {
+            if let Some(name) = line.strip_prefix('[') {
+                table = format!("{}.", name.trim_matches(['[', ']']));
+                continue;
+            }
+            let bare = line.strip_prefix("# ");
+            let Some((key, value)) = bare.unwrap_or(line).split_once(" = ") else { continue };
+            if key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') {
+                let value = value.split("  ").next().expect("it has a beginning").trim_matches('"');
+                found.push((format!("{table}{key}"), bare.is_none().then_some(value)));
+            }
+        }
+        found
+    }
+
+    /// The same of what is told of the default configuration.
+    fn told() -> BTreeMap<String, BTreeSet<String>> {
+        let config = Config::default();
+        let mut found = BTreeMap::<String, BTreeSet<String>>::new();
+        let mut add = |table: &str, object: Json| {
+            for (key, value) in object.as_object().expect("an object") {
+                let mut add = |name: &Json, value: &Json| {
+                    let text = |json: &Json| json.as_str().map_or(json.to_string(), Into::into);
+                    let name = format!("{table}{}", text(name));
+                    found.entry(name).or_default().insert(text(value));
+                };
+                match value.as_array() {
+                    Some(list) => list.iter().for_each(|one| add(&one["name"], &one["value"])),
+                    None => add(&key.as_str().into(), value),
+                }
+            }
+        };
+        add("", json!({ "settings": settings(&config) }));
+        add("admin.", json!(AdminJson::of(&config.admin)));
+        for listener in &config.listeners {
+            add("listener.", json!(ListenerJson::of(listener.address, listener)));
+        }
+        config.topics.iter().for_each(|topic| add("topic.", json!(TopicRuleJson::of(topic))));
+        config.routes.iter().for_each(|route| add("route.", json!(RouteJson::of(route))));
+        found
+    }
+
+    #[test]
+    fn each_key_of_the_file_is_told_as_it_is_written() {
+        let (written, told) = (written(), told());
+        assert!(written.len() > 50, "only {} keys were found", written.len());
+        for (key, value) in &written {
+            let Some(values) = told.get(key) else {
+                assert!(UNTOLD.contains(&key.as_str()), "{key} is not told");
+                continue;
+            };
+            let Some(value) = *value else { continue };
+            let other = IN_OTHER_WORDS.iter().find(|(name, of, _)| name == key && *of == value);
+            let expected = other.map_or(value, |(_, _, told)| told);
+            assert!(values.contains(expected), "{key} = {value} is told as {values:?}");
+        }
+        for key in told.keys() {
+            assert!(written.iter().any(|(written, _)| written == key), "{key} is no key");
+        }
+    }
 }
