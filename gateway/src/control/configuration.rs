@@ -41,7 +41,8 @@ pub(super) struct ConfigAnswer {
     admin: AdminJson,
     /// The limits, and all else that is one value, by their keys in the file.
     settings: Vec<SettingJson>,
-    /// What the log of the start has warned of.
+    /// What the start has warned of, of its configuration and its driver. The log may have more,
+    /// such as that a shard could not be pinned to its core.
     warnings: Vec<String>,
 }
 

@@ -95,7 +95,7 @@ pub struct AdminParts {
     pub chosen: ChosenDriver,
     /// Where is listened: for each listener its address, with its real port.
     pub addresses: Vec<SocketAddr>,
-    /// What the log of the start has warned of.
+    /// What the start has warned of, of its configuration and its driver.
     pub warnings: Vec<String>,
     /// A socket that has its address already; without, it opens one.
     pub socket: Option<TcpListener>,
