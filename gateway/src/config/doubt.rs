@@ -125,6 +125,13 @@ mod tests {
         let routes = vec![Route::new("/", RouteHandler::Embedded)];
         let topics = vec![TopicKept::new("any")];
         assert_eq!(Config { routes, topics, ..Config::default() }.doubts(), [""; 0]);
+        // What is kept of the default's rooms would be of no route's.
+        let routes = vec![Route::new("/echo", RouteHandler::Echo)];
+        let changed = Config { routes: routes.clone(), ..Config::default() };
+        assert_eq!(changed.doubts().len(), 1);
+        let replaced = Config::default().with_routes(routes);
+        assert_eq!((replaced.doubts(), &replaced.topics), (vec![], &vec![]));
+        assert_eq!(replaced.routes, changed.routes);
         let told =
             Config { topics: vec![TopicKept::new("room/{a}")], ..Config::default() }.doubts();
         assert!(told[0].starts_with("topic[0].name: \"room/{a}\" matches the topic of no route"));

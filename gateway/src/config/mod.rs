@@ -81,11 +81,13 @@ pub struct Config {
     /// The bounds of the hub.
     pub hub: HubLimits,
     /// What is kept of which topics, in the order of the file; at most 256. A file with a
-    /// `[[route]]` and no `[[topic]]` keeps nothing.
+    /// `[[route]]` and no `[[topic]]` keeps nothing. The default keeps something of the rooms that
+    /// are among its routes: [`with_routes`](Self::with_routes) takes both away.
     pub topics: Vec<TopicKept>,
     /// The listeners, in the order of the file; at least 1, at most 64.
     pub listeners: Vec<Listener>,
-    /// The routes, in the order of the file; at least 1, at most 1024.
+    /// The routes, in the order of the file; at least 1, at most 1024. A program that puts its own
+    /// in place of the default ones calls [`with_routes`](Self::with_routes).
     pub routes: Vec<Route>,
     /// The control thread's address. An embedding program that wants none sets [`Admin::off`].
     pub admin: Admin,
@@ -175,6 +177,23 @@ impl Config {
         if !listeners.is_empty() {
             self.listeners = listeners;
         }
+        self
+    }
+
+    /// The configuration with these routes in place of its own, which keeps nothing of any topic:
+    /// what it kept was for topics of its own routes. What is to be kept is put into
+    /// [`topics`](Self::topics) behind that.
+    ///
+    /// ```
+    /// use tidegate::config::{Config, Route, RouteHandler};
+    ///
+    /// let config = Config::default().with_routes(vec![Route::new("/echo", RouteHandler::Echo)]);
+    /// assert!(config.topics.is_empty());
+    /// ```
+    #[must_use]
+    pub fn with_routes(mut self, routes: Vec<Route>) -> Self {
+        self.routes = routes;
+        self.topics.clear();
         self
     }
 

@@ -162,7 +162,8 @@ mod tests {
         let with = |stack| {
             let listener = Listener { stack: Stack::parse(stack).unwrap(), ..Listener::default() };
             let routes = vec![Route::new("/", RouteHandler::Echo)];
-            let config = Config { listeners: vec![listener], routes, ..Config::default() };
+            let listeners = vec![listener];
+            let config = Config { listeners, ..Config::default() }.with_routes(routes);
             let bill = bill(&config, 1, Driver::IoUring);
             bill.lines().iter().any(|line| line.owner == Owner::PeerAddresses)
         };

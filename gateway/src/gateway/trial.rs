@@ -67,7 +67,7 @@ impl Trial {
     ) -> Result<Self, StartError> {
         let limits = Limits { connections: Limits::CONNECTIONS_MIN, ..Limits::default() };
         let routes = vec![Route::new(path, RouteHandler::Embedded)];
-        let config = Config { limits, routes, ..Config::default() };
+        let config = Config { limits, ..Config::default() }.with_routes(routes);
         config.check().map_err(StartError::Config)?;
         let waker = Waker::new().map_err(StartError::Waker)?;
         let (mut hubs, _) = hub::open(&hub_settings(&config), identity(&config), &[waker]);
