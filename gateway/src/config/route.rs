@@ -53,6 +53,7 @@ pub(crate) const CLIENT_TYPES: &str = "client.d.ts";
 
 /// What answers a route. Names of handlers that are not built yet are refused by name.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum RouteHandler {
     /// Tells over plain HTTP whether clients should be sent here.
     Health,

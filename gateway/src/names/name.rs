@@ -11,6 +11,7 @@ pub struct Name(Arc<str>);
 
 /// Why a text is no name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum NameError {
     /// It is empty.
     Empty,

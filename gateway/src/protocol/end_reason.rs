@@ -7,6 +7,7 @@ use crate::hub::Cause;
 /// Why a connection has ended, whoever ended it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
+#[non_exhaustive]
 pub enum EndReason {
     /// All is done that it was for.
     Done,

@@ -98,6 +98,7 @@ pub struct Refused {
 
 /// What refusals are counted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Ground {
     /// The head is malformed, or names what is no name.
     BadRequest,

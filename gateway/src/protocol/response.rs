@@ -43,6 +43,7 @@ pub struct Response {
 
 /// What comes behind the head of a response.
 #[derive(Default)]
+#[non_exhaustive]
 pub enum Body {
     /// Nothing.
     #[default]

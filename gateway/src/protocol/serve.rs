@@ -136,6 +136,7 @@ impl fmt::Debug for Question {
 
 /// Why a handler does not take what another has exported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ImportError {
     /// It has another length.
     Length {
