@@ -83,11 +83,18 @@ impl Trial {
 
     /// What is decided about a WebSocket handshake for `target`, which is a path and may have a
     /// query, with these headers besides its own.
+    ///
+    /// # Panics
+    /// The target, or the name or the value of a header, has a carriage return or a line feed: it
+    /// would be another request than the one that is asked about.
     pub fn request(&mut self, target: &str, headers: &[(&str, &str)]) -> Decision {
         self.ask(target, headers, |handler, request, desk| handler.request(request, desk))
     }
 
     /// What is decided about the same when this was found out.
+    ///
+    /// # Panics
+    /// As for [`request`](Self::request).
     pub fn decided(
         &mut self,
         target: &str,
@@ -114,8 +121,7 @@ impl Trial {
             Ok(Status::Complete(head)) => {
                 self.ask_about(&head, decide).unwrap_or_else(Decision::Refuse)
             }
-            // A blank line in a header ends it before its end.
-            Ok(Status::Partial) => Decision::Refuse(Refusal::Timeout),
+            Ok(Status::Partial) => unreachable!("the head ends with a blank line"),
             Err(error) => Decision::Refuse(error.into()),
         }
     }
@@ -140,12 +146,21 @@ impl fmt::Debug for Trial {
 }
 
 /// The head of a handshake.
+///
+/// # Panics
+/// Something has the end of a line within it.
 fn head(target: &str, headers: &[(&str, &str)]) -> String {
+    let in_one_line = |text: &str| {
+        assert!(!text.contains(['\r', '\n']), "{text:?} has a line break, which ends it in a head");
+    };
+    in_one_line(target);
     let mut head = format!(
         "GET {target} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n"
     );
     for (name, value) in headers {
+        in_one_line(name);
+        in_one_line(value);
         head.push_str(&format!("{name}: {value}\r\n"));
     }
     head + "\r\n"
@@ -153,6 +168,7 @@ fn head(target: &str, headers: &[(&str, &str)]) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::mpsc::{Sender, channel};
 
     use super::*;
@@ -215,5 +231,23 @@ mod tests {
         assert!(asked.try_recv().is_err());
         let (asks, _) = channel();
         assert!(matches!(Trial::new("no pattern", Asks(asks)), Err(StartError::Config(_))));
+    }
+
+    #[test]
+    fn line_breaks_are_refused() {
+        for (target, name, value) in [
+            ("/of/a\r\n\r\n", "a", "b"),
+            ("/of/a", "a\n", "b"),
+            ("/of/a", "a", "b\r\n\r\n"),
+            ("/of/a", "a", "b\r"),
+        ] {
+            let (asks, asked) = channel();
+            let mut trial = Trial::new("/of/{name}", Asks(asks)).expect("a pattern");
+            let ask = AssertUnwindSafe(|| trial.request(target, &[(name, value)]));
+            let said = catch_unwind(ask).expect_err(target);
+            let said = said.downcast_ref::<String>().expect("words");
+            assert!(said.contains("has a line break"), "{said}");
+            assert!(asked.try_recv().is_err());
+        }
     }
 }
