@@ -18,8 +18,9 @@ use crate::protocol::serve::{Decision, Handler};
 use crate::protocol::services::{Made, Service, Services};
 
 /// Asks a handler what it decides about requests, for its tests: as a gateway does, but without a
-/// socket or a thread. What the handler does by its [`Desk`] comes to nothing. What it does with
-/// connections is tried out on a gateway: on port 0 of `127.0.0.1` one starts in a moment.
+/// socket or a thread. What the handler does by its [`Desk`] comes to nothing, and is let go of
+/// once it has decided, so that it can be asked any number of times. What it does with connections
+/// is tried out on a gateway: on port 0 of `127.0.0.1` one starts in a moment.
 ///
 /// ```
 /// use tidegate::gateway::Trial;
@@ -135,7 +136,11 @@ impl Trial {
         let Service { handler, path, .. } = self.services.get_mut(service);
         let request = Request::new(head, path)?;
         let now: Duration = self.began.elapsed();
-        Ok(decide(&mut **handler, &request, &mut Desk::new(&mut self.hub, now)))
+        let decision = decide(&mut **handler, &request, &mut Desk::new(&mut self.hub, now));
+        // Nobody takes in what it has sent: it would add up, in messages and in the mailbox, until
+        // the handler is told that both are full.
+        while self.hub.post.receive().is_some() {}
+        Ok(decision)
     }
 }
 
@@ -172,7 +177,8 @@ mod tests {
     use std::sync::mpsc::{Sender, channel};
 
     use super::*;
-    use crate::handler::{Admission, Context, Piece};
+    use crate::handler::{Admission, Cause, Context, Piece, Publishing};
+    use crate::hub::Target;
 
     /// Has others find out who asks.
     struct Asks(Sender<(Ticket, String)>);
@@ -231,6 +237,32 @@ mod tests {
         assert!(asked.try_recv().is_err());
         let (asks, _) = channel();
         assert!(matches!(Trial::new("no pattern", Asks(asks)), Err(StartError::Config(_))));
+    }
+
+    /// Tells others of each request, and ends them.
+    struct Tells;
+
+    impl Handler for Tells {
+        fn request(&mut self, _: &Request<'_>, desk: &mut Desk<'_>) -> Decision {
+            let everyone = Target::Topic("all".parse().expect("a name"));
+            let told = desk.publish(&everyone, vec![0; 4096], Publishing::default());
+            let told = told.and_then(|()| desk.disconnect(&everyone, Cause::Done));
+            let told = told.and_then(|()| desk.disconnect(&Target::All, Cause::Done));
+            told.map_or(Refusal::Forbidden.into(), |()| Admission::default().into())
+        }
+
+        fn message(&mut self, _: &mut Context<'_, '_>, _: Piece<'_>) {}
+    }
+
+    #[test]
+    fn what_a_handler_does_by_its_desk_does_not_add_up() {
+        let mut trial = Trial::new("/", Tells).expect("a pattern");
+        let memory = trial.hub.memory().limit();
+        for _ in 0..=memory / 4096 {
+            let decision = trial.request("/", &[]);
+            assert!(matches!(decision, Decision::Admit(_)), "{decision:?}");
+            assert_eq!((trial.hub.post.waiting(), trial.hub.memory().used()), (0, 0));
+        }
     }
 
     #[test]
