@@ -741,7 +741,7 @@ fn a_route_that_nobody_answers_keeps_the_gateway_from_starting() {
         let StartError::NoHandler(NoHandler { path }) = &error else { panic!("{error}") };
         assert_eq!(path, "/there");
         let said = error.to_string();
-        assert!(said.starts_with("route /there: ") && said.contains("Program::handlers"), "{said}");
+        assert!(said.starts_with("route /there: ") && said.contains("Program::handler`"), "{said}");
     }
     let whole = |_: &Route| Some(Box::new(Once(Diary::default())) as Box<dyn Handler>);
     let program = Program::default().handlers(whole);

@@ -77,9 +77,10 @@ impl fmt::Display for NoHandler {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             out,
-            "route {}: its handler is `embedded`, and the program makes none: return one for this \
-             route from what `Program::handlers` was given, or name a handler that is built in",
-            self.path
+            "route {path}: its handler is `embedded`, and the program makes none: call \
+             `Program::handler` with this path, or return one for this route from what \
+             `Program::handlers` was given, or name a handler that is built in",
+            path = self.path
         )
     }
 }
