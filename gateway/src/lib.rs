@@ -77,11 +77,10 @@
 //!
 //! Whole programs are in the folder `gateway/examples`, and run by `cargo run --example NAME`:
 //!
-//! - [`greet`](../../../gateway/examples/greet.rs): a handler of one's own;
-//! - [`ask_first`](../../../gateway/examples/ask_first.rs): a request that a runtime of tokio looks
-//!   something up for; refusals with a status and a header of the handler's own;
-//! - [`rooms_and_push`](../../../gateway/examples/rooms_and_push.rs): connections on topics, and a
-//!   thread that publishes.
+//! - `greet` (`greet.rs`): a handler of one's own;
+//! - `ask_first` (`ask_first.rs`): a request that a runtime of tokio looks something up for;
+//!   refusals with a status and a header of the handler's own;
+//! - `rooms_and_push` (`rooms_and_push.rs`): connections on topics, and a thread that publishes.
 //!
 //! # Modules
 //!
