@@ -22,7 +22,7 @@ const ROUTES: &str = r#"
     max_message = 5000
     [[route]]
     path = "/lingering/{room}"
-    handler = "hub?topic=lingering/{room}"
+    handler = "hub?topic=lingering/{room}&user=query.user"
 "#;
 
 fn start(shards: usize, hub: &str) -> HubGateway {
@@ -139,7 +139,7 @@ fn of_many_topics_those_give_way_that_nobody_is_on() {
 fn a_home_whose_topics_are_all_in_use_has_no_room() {
     let gateway = start(1, "topics = 16");
     for number in 0..16 {
-        let member = gateway.open(&format!("/lingering/{number}"));
+        let member = gateway.open(&format!("/lingering/{number}?user=ann"));
         gateway.expect_subscribers(&format!("lingering/{number}"), 1);
         drop(member);
     }

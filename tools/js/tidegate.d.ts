@@ -175,7 +175,9 @@ export interface Room extends Emitter<RoomEvents>, AsyncIterable<Message | Gap> 
   /** Resolves when the gateway has it. What is published without waiting goes out in order. */
   publish(content: Content, options?: Publishing): Promise<Published>;
   history(options?: { since?: string; last?: number; limit?: number }): Promise<
-    Told & { gap?: boolean; more?: boolean; messages: Kept[] }>;
+    Told & { gap?: boolean; messages: Kept[];
+      /** There is more behind this offset: ask on with `since: ${epoch}:${next}`. */
+      more?: boolean; next?: number }>;
   presence(limit?: number): Promise<
     { topic: string; total: number; members: (Member & { connections: number; since: string })[] }>;
   leave(): void;

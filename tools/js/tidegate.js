@@ -190,13 +190,13 @@ class Room extends Emitter {
   #subscribed(told) {
     const { epoch, offset, replay, present } = told;
     if (present) this.#present(present);
-    // To one who is subscribed already nothing is told again, and what is told is on its way.
+    // It was subscribed already: nothing is told again.
     if (this.live) return;
     this.live = true;
     // Of a topic without positions nobody knows what was missed.
     const gap = told.gap || (this.#again && !epoch);
     this.#again = true;
-    // A position that has yet to come would have what follows taken for heard.
+    // One that has yet to come would have what follows taken for heard.
     if (epoch === this.#epoch && offset < this.#offset) this.#offset = 0;
     // While something follows it is not heard yet: after a cut, it is asked for again.
     if (epoch && !replay) this.#stand(epoch, offset);
@@ -225,7 +225,7 @@ class Client extends Emitter {
     if (!this.#options.WebSocket) throw new TypeError("no WebSocket here: give one as an option");
     this.#tick = setInterval(() => this.#watch(), 1000);
     this.#listen("add");
-    // The application may enter rooms first.
+    // Rooms may be entered first.
     queueMicrotask(() => { if (this.#tick) this.#connect(); });
   }
 
@@ -279,7 +279,7 @@ class Client extends Emitter {
     this.#close({ why: "closed by the application" });
   }
 
-  // Commands of the client's own: they go first, and are not kept over a cut.
+  // The client's own commands go first, and are not kept over a cut.
   #say(command, room) {
     if (!this.hello) return;
     const reject = (error) => room && this.#refused(room, error);
@@ -358,7 +358,8 @@ class Client extends Emitter {
   #open(url) {
     const socket = this.#socket = new this.#options.WebSocket(url.href, PROTOCOL);
     const current = (act) => (told) => { if (socket === this.#socket) act(told); };
-    socket.onerror = () => {};
+    // Node's own tells nothing else of a failed attempt.
+    socket.onerror = current(() => { if (!this.hello) this.#ended({ code: 1006 }); });
     socket.onmessage = current(({ data }) => {
       this.#heardAt = Date.now();
       this.#pingedAt = 0;
@@ -366,7 +367,7 @@ class Client extends Emitter {
       try {
         told = JSON.parse(data);
       } catch {
-        return this.#fail("what came is no event: this is no gateway's hub");
+        return this.#fail("what came is no event");
       }
       this.#hear(told, url.pathname);
     });
@@ -414,7 +415,7 @@ class Client extends Emitter {
     } else if (!this.rooms.some((room) => room.topic === topic)) this.#met(topic, topic);
   }
 
-  // A room that the application did not enter itself.
+  // A room that the application has not entered.
   #met(key, topic) {
     const room = new Room(this, topic);
     this.#rooms.set(key, room);

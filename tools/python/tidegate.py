@@ -200,16 +200,18 @@ class Room(_Emitter):
 
     async def publish(self, content: Any, *, key: str | None = None,
                       idempotency_key: str | None = None) -> dict[str, Any]:
-        """Publishes a str, bytes, or anything that JSON has; returns once the gateway has it."""
+        """Publishes a str, bytes, or anything that JSON has; returns once the gateway has it. A TypeError or
+        ValueError says that JSON has no such thing."""
         return await self.client._publish(content, self, key, idempotency_key)
 
     async def history(self, *, since: str | None = None, last: int | None = None,
-                      limit: int | None = None) -> tuple[list[Message], bool]:
-        """What is kept, and whether there is more behind that (ask on with `since`)."""
+                      limit: int | None = None) -> tuple[list[Message], str | None]:
+        """What is kept, and from where to ask on (`since`) if there is more behind that."""
         told = await self.client._ask(
             {"type": "history", "since": since, "last": last, "limit": limit}, self)
         place = {"topic": told["topic"], "epoch": told["epoch"]}
-        return [_message(one, **place) for one in told["messages"]], bool(told.get("more"))
+        more = f"{told['epoch']}:{told['next']}" if "more" in told else None
+        return [_message(one, **place) for one in told["messages"]], more
 
     async def presence(self, limit: int | None = None) -> dict[str, Any]:
         """`total` and `members`. If these are all, they are known from here on."""
@@ -396,9 +398,12 @@ class Client(_Emitter):
         }, room)
 
     def _ask(self, command: dict[str, Any], room: Room | None) -> asyncio.Future[dict[str, Any]]:
+        # What cannot be said is the caller's, and stops nothing else.
+        json.dumps(command, ensure_ascii=False, allow_nan=False).encode()
         answer: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        if self._closed:
-            answer.set_exception(TidegateError("closed", "the client is closed"))
+        if self._closed or self._task is None:
+            why = "the client is closed" if self._closed else "use it by `async with`"
+            answer.set_exception(TidegateError("closed", why))
         elif sum(not asked.own for asked in self._queue) >= self._bound:
             answer.set_exception(TidegateError(
                 "queue_full", f"{self._bound} commands wait to be sent already"))
@@ -450,7 +455,7 @@ class Client(_Emitter):
                 raise
             except Exception as error:
                 log.debug("an attempt has failed", exc_info=True)
-                end = End(f"it did not open: {error!r}", opened=self.hello is not None)
+                end = self._failed(error)
             if self._closed:
                 return
             lasted = time.monotonic() - self._opened_at
@@ -464,6 +469,21 @@ class Client(_Emitter):
             self._attempt += 1
             self._set(State("waiting", end, wait))
             await asyncio.sleep(wait)
+
+    def _failed(self, error: Exception) -> End:
+        """An attempt, or a connection, has failed by itself."""
+        from websockets.exceptions import InvalidStatus, InvalidURI
+
+        opened = self.hello is not None
+        if isinstance(error, InvalidStatus):
+            answer = error.response
+            body = (answer.body or b"")[:200].decode(errors="replace").strip()
+            # What begins with 4 is no better the next time.
+            return End(f"refused with {answer.status_code}: {body}", opened=opened,
+                       come_back=answer.status_code >= 500)
+        if isinstance(error, InvalidURI) and not callable(self._url):
+            return End(f"that is no URL: {error}", opened=opened, come_back=False)
+        return End(f"it did not open: {error!r}", opened=opened)
 
     async def _once(self) -> End:
         """One connection, until it ends."""
@@ -481,6 +501,8 @@ class Client(_Emitter):
         })
         sending: asyncio.Task[None] | None = None
         try:
+            if socket.subprotocol != PROTOCOL:
+                return End(f"what answers there does not speak {PROTOCOL}", come_back=False)
             first = json.loads(await asyncio.wait_for(socket.recv(), OPENING_SECONDS))
             self._socket = socket
             self._open(first)

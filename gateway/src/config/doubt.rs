@@ -6,7 +6,7 @@ use crate::units::quote;
 impl Config {
     /// What this configuration was hardly meant to say, one line each with its key: topics that no
     /// route has, and words of the log's filter that name nothing. They are no errors: topics can
-    /// be published and subscribed to from outside, and an embedding program has targets of its own.
+    /// be published and subscribed to from outside, and an embedding program has its own targets.
     #[must_use]
     pub fn doubts(&self) -> Vec<String> {
         let hubs = |pattern: &str| {

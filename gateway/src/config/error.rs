@@ -6,8 +6,9 @@ use std::fmt;
 /// All errors of one configuration file, in the order of its lines; never empty.
 ///
 /// Displayed, each is one line: `tidegate.toml:12: limits.connections: must be between 16 and
-/// 4194304, is 3`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// 4194304, is 3`. By `Debug` it says the same, below an empty line: that is how an error is shown
+/// that `main` returns.
+#[derive(Clone, PartialEq, Eq)]
 pub struct ConfigErrors {
     file_name: String,
     errors: Vec<ConfigError>,
@@ -43,6 +44,12 @@ impl ConfigErrors {
     /// The errors, in the order of their lines.
     pub fn iter(&self) -> std::slice::Iter<'_, ConfigError> {
         self.errors.iter()
+    }
+}
+
+impl fmt::Debug for ConfigErrors {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "\n{self}")
     }
 }
 

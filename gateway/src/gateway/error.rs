@@ -13,8 +13,7 @@ pub use crate::listen::{ListenError, PassedError};
 pub use crate::protocol::services::NoHandler;
 
 /// The gateway did not start. Nothing of it is left: no thread, and no socket. Displayed, it says
-/// what to do.
-#[derive(Debug)]
+/// what to do; so it does by `Debug`, which is how an error is shown that `main` returns.
 #[non_exhaustive]
 pub enum StartError {
     /// The configuration, put together by a program, is wrong.
@@ -70,6 +69,12 @@ pub enum ShardEnd {
     Ring(io::Error),
     /// It panicked, with this message.
     Panic(String),
+}
+
+impl fmt::Debug for StartError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, out)
+    }
 }
 
 impl fmt::Display for StartError {

@@ -504,9 +504,7 @@ mod tests {
         world.local.subscribe(subscriber, terms, &name, &hash).expect("room");
         let topic = world.find("a").expect("a topic");
         assert_eq!(world.local.subscriber(7, topic), Some(subscriber));
-        assert!(
-            world.local.waits(7, topic, 0xc300_00c3) && !world.local.waits(7, topic, 0xc300_00c3)
-        );
+        assert!(world.local.waits(7, topic, 0xc300_00c3) && !world.local.waits(7, topic, 0xc3));
         world.local.settle(7, topic);
         assert!(!world.local.waits(7, topic, 0xc300_00c3));
         assert_eq!((subscriber.slot(), subscriber.form()), (7, Form(0xa5)));

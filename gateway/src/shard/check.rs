@@ -224,7 +224,7 @@ impl<R: Ring> Check<'_, R> {
         assert!(!into || connection.gathered.is_some(), "slot {slot} receives into nothing");
         let is_needed = states.is_in_flight();
         let is_zombie = connection.stage == Stage::Zombie;
-        // A send that succeeds completes without a word, and nobody would look before the next tick.
+        // A send that succeeds completes without a word: nobody would look before the next tick.
         let is_behind = states.is_in_batch() && connection.backlog.is_some() && !is_zombie;
         assert!(!is_behind || self.sockets.flush_soon, "slot {slot} waits behind a send");
         assert!(!is_zombie || is_needed, "slot {slot} is kept for nothing in flight");

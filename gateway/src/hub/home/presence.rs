@@ -37,7 +37,9 @@ impl Home {
     pub(super) fn goes(&mut self, index: u32, left: &Left, now: Duration) -> Option<Ordered> {
         let extra = self.topics[index as usize].extra.as_deref_mut();
         let Some(Extra { rule, members: Some(members), .. }) = extra else { return None };
-        let (who, at) = (left.participant.who(), now + rule.linger);
+        let who = left.participant.who();
+        // A connection without a user never comes back as itself.
+        let at = if matches!(who, Who::User(_)) { now + rule.linger } else { now };
         if !members.leave(&who, at) {
             return None;
         }
