@@ -237,8 +237,31 @@ test("connections are found by each thing that is known of them", async () => {
   await found(1, "#/connections?user=ann");
   await search("rooms/kitchen", "topic");
   await found(1, "#/connections?topic=rooms/kitchen");
-  await search("127.0.0.1:9");
+  await search("127.0.0.1");
   await found(3, "#/connections?address=127.0.0.1");
+  const port = address.split(":").at(-1);
+  await search(address);
+  await found(1, `#/connections?address=127.0.0.1&port=${port}`);
+  await shows("#connections", id);
+  assert.equal(await page.inputValue("#search"), address);
+  await search("127.0.0.1:9");
+  await shows(".none", "No connection of address “127.0.0.1” with port 9 is here now.");
+  await page.click(".tries >> text=any port");
+  await found(3, "#/connections?address=127.0.0.1");
+  await search("[::1]:9");
+  await shows(".none", "No connection of address “::1” with port 9 is here now.");
+  // Who is no user may be a topic, and who is both is said to be.
+  await search("rooms/kitchen");
+  await found(1, "#/connections?topic=rooms/kitchen");
+  await shows("#guessed", "“rooms/kitchen” was taken as a topic: no user of that name is here.");
+  await join("both", room("lobby", "rooms/kitchen"));
+  while ((await api("v1/connections?user=rooms%2Fkitchen")).connections.length === 0) await pause(50);
+  await search("rooms/kitchen");
+  await found(1, "#/connections?user=rooms/kitchen");
+  await page.click("#guessed >> text=show those of the topic");
+  await found(1, "#/connections?topic=rooms/kitchen");
+  await leave("both");
+  while ((await api("v1/connections?user=rooms%2Fkitchen")).connections.length > 0) await pause(50);
   await search("/rooms/{room}");
   await found(2, "#/connections?route=/rooms/{room}");
   // Several at once, by fields.
@@ -280,6 +303,10 @@ test("a list goes on page after page", async () => {
 
 test("all of a topic are disconnected, after a question", async () => {
   await page.click("text=Disconnect all subscribers");
+  await shows("dialog", "It is for 60 connections now. The clients are told");
+  const tops = await page.locator("dialog input").evaluateAll((all) =>
+    all.map((one) => one.getBoundingClientRect().top));
+  assert.equal(tops[0], tops[1]);
   await page.click("dialog >> text=Cancel");
   assert.equal((await api("v1/topics/rooms%2Fmany")).subscribers, 60);
   await page.click("text=Disconnect all subscribers");
@@ -324,7 +351,11 @@ test("a connection is disconnected after a question, and the page says that it i
   await shows(".notice", "1 connection told to close.");
   assert.deepEqual(await closed("ann"), { code: 4000, reason: "ä reason" });
   await shows(".notice", "admin, somebody ended it by the admin address; code 4000");
-  assert.equal(await page.isDisabled("#disconnect"), true);
+  assert.equal(await page.getAttribute("#view .notice", "data-kind"), "plain");
+  for (const gone of ["#disconnect", "#send-card", "#traffic-card"]) {
+    assert.equal(await page.isHidden(gone), true, gone);
+  }
+  await shows("#end-card", "Close code4000, by the gateway");
   complaints.splice(0);       // the browser logs each answer with 410
   await shows("#last-ends", "admin (4000), by us");
   await view("#/connections");
@@ -333,6 +364,11 @@ test("a connection is disconnected after a question, and the page says that it i
   await shows("#last-ends", "admin (4000), by us");
   await page.click("#last-ends td.id a");
   await shows(".notice", "code 4000, by the gateway");
+  // Who comes later is told what it was.
+  for (const text of ["ann", "/rooms/{room}", "127.0.0.1:", "admin, somebody ended it"]) {
+    await shows("#end-card", text);
+  }
+  await shows("#last-ends", "admin (4000), by us");
   complaints.splice(0);       // as above
 });
 
@@ -346,8 +382,12 @@ test("events say what was done, why connections ended, and which", async () => {
   }, reason);
   await page.selectOption("#ends-reason", "admin");
   await rows("admin");
-  await page.selectOption("#ends-reason", "peer_closed");
+  await page.reload();
+  assert.equal(await page.inputValue("#ends-reason"), "admin");
+  await rows("admin");
+  await page.click("#ends a >> text=peer_closed");
   await rows("peer_closed");
+  assert.equal(await page.evaluate(() => location.hash), "#/events?reason=peer_closed");
   await page.selectOption("#ends-reason", "too_big");
   await shows(".empty", "None that is remembered.");
 });
@@ -366,6 +406,9 @@ test("the log tells of the frames of a connection, after a question", async () =
 test("topics are listed by how they begin, and one tells what it keeps", async () => {
   await view("#/topics");
   await shows("#topics", "rooms/kitchen");
+  await shows("#topics-card .head", "by most subscribers");
+  const sizes = (await page.locator("#topics td:nth-child(2)").allTextContents()).map(Number);
+  assert.deepEqual(sizes, [...sizes].sort((one, other) => other - one));
   await page.fill("#prefix", "rooms/kit");
   await page.press("#prefix", "Enter");
   await page.waitForFunction(() => document.querySelectorAll("#topics tbody tr").length === 1);
@@ -390,6 +433,7 @@ test("a message is published on a topic after a question, and is in its history"
   await shows("dialog", "It is for 1 subscriber now.");
   await page.click("dialog button.main");
   await shows("#publish-card .notice", "Sent to 1 connection, as message 1 of epoch");
+  assert.equal(await page.inputValue("#publish-card textarea"), "");
   await hears("bob", json);
   await shows("#messages", "12345678901234567890");
   assert.ok((await page.textContent("#messages pre")).length < 1000);
@@ -408,7 +452,7 @@ test("JSON is published as it was typed, also by a browser that cannot keep digi
   await view(topicHash("rooms/kitchen"));
   await page.evaluate(() => { delete JSON.rawJSON; });
   await page.selectOption("#publish-card select", "json");
-  const typed = '{"b": 98765432109876543210, "a": 1.0, "a": 1e400}';
+  const typed = '{"b": 98765432109876543210, "a": 1.0, "a": 1e300}';
   for (const wrong of [`${typed}, "text": "x"`, `${typed}}, {`, ""]) {
     await page.fill("#publish-card textarea", wrong);
     await page.click("#publish-card button");
@@ -687,6 +731,44 @@ test("no error was logged, and no policy broken, so far", () => {
   assert.deepEqual(complaints, []);
 });
 
+test("before the first stretch is over, nothing is said of the hour", async () => {
+  await page.route("**/v1/recent", (route) => route.fulfill({ json: { stretches: [] } }));
+  await view("#/");
+  await shows("#tile-refusals", "not known yet");
+  const said = await page.locator(".plot-empty").allTextContents();
+  assert.deepEqual(new Set(said), new Set(["Not known yet."]));
+  await view("#/events");
+  await shows("#ends-card .empty", "Not known yet.");
+  await page.unroute("**/v1/recent");
+});
+
+test("a gateway that is full says so", async () => {
+  const told = await api("v1/overview");
+  await page.route("**/v1/overview", (route) =>
+    route.fulfill({ json: { ...told, state: "full" } }));
+  await page.goto(admin("#/"));
+  await showsOnly("#state", "full");
+  assert.match(await page.title(), /^full · /);
+  await page.unroute("**/v1/overview");
+});
+
+test("a rate is told once it was seen for long enough", async () => {
+  const rates = await page.evaluate(async () => {
+    const { Rate } = await import("/page/rate.js");
+    const now = performance.now.bind(performance);
+    const rate = new Rate();
+    const of = (second, value, epoch) => {
+      performance.now = () => 1000 * second;
+      return rate.of(value, epoch);
+    };
+    const found = [of(0, 0), of(4, 40), of(5, 50), of(12, 120), of(15, 120), of(22, 120),
+      of(23, 5), of(29, 65), of(30, 66, "other"), of(36, undefined, "other")];
+    performance.now = now;
+    return found.map((one) => one ?? null);
+  });
+  assert.deepEqual(rates, [null, null, 10, 10, 7, 0, null, 10, null, null]);
+});
+
 test("a word that is a reason of ends and of refusals has the meaning of each", async () => {
   const time = new Date().toISOString();
   const stretches = [{ time, refusals: { handler: 2, forbidden: 1 }, ends: { handler: 3 } }];
@@ -763,7 +845,7 @@ test("asks for a token, refuses a wrong one, and keeps the right one for this ta
   };
   await page.goto(admin("#/configuration"));
   await page.waitForSelector("#token-form:not([hidden])");
-  assert.equal(await page.isHidden("#view"), true);
+  for (const id of ["#view", "#nav", "#pause"]) assert.equal(await page.isHidden(id), true, id);
   await enter("a wrong one");
   await page.waitForSelector("#token-wrong:not([hidden])");
   await enter("wrong");
@@ -771,6 +853,7 @@ test("asks for a token, refuses a wrong one, and keeps the right one for this ta
   await enter(token);
   await page.waitForSelector("#state[data-state=ready]");
   assert.equal(await page.isHidden("#token-form"), true);
+  assert.equal(await page.isVisible("#pause"), true);
   await shows("#gateway-card", "1, which are not shown");
   assert.ok(!(await page.textContent("body")).includes(token));
   await page.reload();

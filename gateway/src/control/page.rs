@@ -37,7 +37,7 @@ macro_rules! files {
 const INDEX: &str = include_str!("page/index.html");
 
 /// All but the index.
-const FILES: [PageFile; 25] = files![
+const FILES: [PageFile; 26] = files![
     "icon.svg",
     "layout.css",
     "parts.css",
@@ -59,6 +59,7 @@ const FILES: [PageFile; 25] = files![
     "overview.js",
     "poll.js",
     "publish.js",
+    "rate.js",
     "reasons.js",
     "shards.js",
     "topic.js",

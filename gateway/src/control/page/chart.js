@@ -7,6 +7,7 @@ import { clock, clockMinutes, isNumber, NOTHING, roundUp, short } from "./format
 const WIDTH = 720;
 const HEIGHT = 100;
 const SPAN_MS_MIN = 600_000;      // so that the first points are not a speck
+const UNKNOWN = "Not known yet.";
 const GAPS = 2.5;                 // of how many stretches a line is broken
 
 let charts = 0;
@@ -27,12 +28,14 @@ export class Chart {
   #when;
   #legend;
   #empty;
+  #emptyText;
 
   // `kind` is "lines" or "bars"; `format` is for the legend and the axis.
   constructor(title, { kind = "lines", format = short, round = roundUp, empty = "", note } = {}) {
     this.#kind = kind;
     this.#format = format;
     this.#round = round;
+    this.#emptyText = empty;
     charts += 1;
     const id = `chart-${charts}`;
     this.#svg = makeSvg("svg", {
@@ -40,7 +43,7 @@ export class Chart {
     });
     this.#cursor = make("span", { class: "cursor", hidden: true });
     this.#top = make("span", { class: "top-value" });
-    this.#empty = make("span", { class: "plot-empty", text: empty, hidden: true });
+    this.#empty = make("span", { class: "plot-empty", hidden: true });
     this.#axis = make("div", { class: "axis", "aria-hidden": "true" },
       make("span"), make("span"), make("span"));
     this.#when = make("span", { class: "small when" });
@@ -94,8 +97,10 @@ export class Chart {
     const top = this.#round(most);
     const paths = bars ? this.#bars(top) : this.#lines(top);
     this.#svg.replaceChildren(...paths);
-    const isEmpty = bars && most === 0;
+    const isUnknown = this.#points.length === 0;
+    const isEmpty = isUnknown || (bars && most === 0);
     this.#empty.hidden = !isEmpty;
+    setText(this.#empty, isUnknown ? UNKNOWN : this.#emptyText);
     const each = bars ? ` in ${this.#stretchMs / 1000} s` : "";
     setText(this.#top, isEmpty ? "" : this.#format(top) + each);
     const { first, last } = this.#range();
@@ -183,8 +188,10 @@ export class Chart {
       const half = this.#kind === "bars" ? this.#stretchMs / 2 : 0;
       this.#cursor.style.left = `${100 * this.#x(point.at - half) / WIDTH}%`;
     }
-    const isTotal = !point && this.#series.some(({ total }) => total !== undefined);
-    setText(this.#when, point ? clock(point.at) : isTotal ? this.#covered() : "now");
+    const isTotal = !point && this.#kind === "bars";
+    const covered = isTotal ? this.#covered() : `last ${this.#stretchMs / 1000} s`;
+    const isUnknown = this.#points.length === 0;
+    setText(this.#when, point ? clock(point.at) : isUnknown ? "" : covered);
     const told = this.#series.map(({ label, hint, colour, total, value }) => ({
       label, hint, colour,
       text: isTotal ? short(total) : shown ? this.#format(value(shown)) : NOTHING,
@@ -197,7 +204,8 @@ export class Chart {
     this.#plot.setAttribute("aria-valuemax", Math.max(this.#points.length - 1, 0));
     this.#plot.setAttribute("aria-valuenow", this.#at ?? Math.max(this.#points.length - 1, 0));
     const words = told.map(({ label, text }) => `${label} ${text}`).join(", ");
-    this.#plot.setAttribute("aria-valuetext", `${this.#when.textContent}: ${words || "nothing"}`);
+    this.#plot.setAttribute("aria-valuetext", isUnknown ? UNKNOWN
+      : `${this.#when.textContent}: ${words || "nothing"}`);
   }
 
   #covered() {

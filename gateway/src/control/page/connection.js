@@ -1,15 +1,17 @@
 // One connection: what is known of it, what it gets and sends, and what can be done with it.
 
 import { ApiError, ask, describe } from "./api.js";
-import { card, facts, make, Notice, setText } from "./dom.js";
-import { askEnds, Ends, sayEnd } from "./ends.js";
+import { card, facts, fill, make, Notice, setText } from "./dom.js";
+import { askEnds, byWhom, Ends, sayEnd } from "./ends.js";
 import {
-  ago, bytes, bytesPerSecond, isNumber, millis, moment, NOTHING, perSecond, whole,
+  ago, bytes, bytesPerSecond, isNumber, millis, moment, NOTHING, perSecond, timeSpan, whole,
 } from "./format.js";
 import { gateway } from "./gateway.js";
-import { link, searchHref, topicHref } from "./links.js";
+import { eventsHref, link, searchHref, topicHref } from "./links.js";
 import { Poll } from "./poll.js";
 import { disconnect, messageForm, trace } from "./publish.js";
+import { Rate } from "./rate.js";
+import { isFailure, meaning } from "./reasons.js";
 
 const EVERY_MS = 1000;
 const ENDS_MS = 5000;
@@ -48,10 +50,41 @@ class Facts {
   }
 }
 
-// What it gets and sends: in all, and now.
+// What one was that has ended.
+class EndFacts {
+  #list = facts([]);
+
+  constructor(id) {
+    this.id = id;
+    this.element = card("What it was", { id: "end-card" }, this.#list);
+    this.element.hidden = true;
+  }
+
+  show(end) {
+    const { user, reason, seconds } = end;
+    const ended = millis(end.time);
+    const began = isNumber(seconds) && isNumber(ended) ? ended - 1000 * seconds : undefined;
+    const means = meaning("ends", reason);
+    const pairs = [["Id", make("span", { class: "mono", text: this.id })],
+      ["User", user ? link(searchHref({ user }), user) : NOTHING],
+      ["Address", end.address ?? NOTHING], ["Route", end.route ?? NOTHING],
+      ["Since", moment(began, gateway.now)], ["Ended", knownTime(end.time)],
+      ["Was open", timeSpan(seconds)],
+      ["Reason", [link(eventsHref(reason), reason), means && `, ${means}`].filter(Boolean)],
+      ["Close code", `${end.code ?? NOTHING}, by ${byWhom(end)}`]];
+    fill(this.#list, pairs, () => make("div", {}, make("dt"), make("dd")),
+      ({ children: [term, value] }, [name, told]) => {
+        setText(term, name);
+        value.replaceChildren(...[told].flat());
+      });
+    this.element.hidden = false;
+  }
+}
+
+// What it gets and sends: in all, and of late.
 class Traffic {
   #cells = {};
-  #before = null;
+  #rates = {};
   #hint = make("p", { class: "hint", text: LOGGED, hidden: true });
 
   constructor() {
@@ -64,26 +97,22 @@ class Traffic {
       make("th", { scope: "col", class: "number", text }));
     this.element = make("div", {}, make("table", { class: "small-table", id: "traffic" },
       make("thead", {}, make("tr", {}, make("td"), heads)),
-      make("tbody", {}, row("messages", "Messages"), row("messages_rate", "now"),
-        row("bytes", "Bytes"), row("bytes_rate", "now"))), this.#hint);
+      make("tbody", {}, row("messages", "Messages"), row("messages_rate", "in the last 10 s"),
+        row("bytes", "Bytes"), row("bytes_rate", "in the last 10 s"))), this.#hint);
   }
 
   show(one) {
-    const at = performance.now();
-    const seconds = this.#before ? (at - this.#before.at) / 1000 : 0;
     for (const way of ["in", "out"]) {
       for (const [what, format, rate] of [["messages", whole, perSecond],
         ["bytes", bytes, bytesPerSecond]]) {
         const key = `${what}_${way}`;
         const value = one[key];
-        const more = value - this.#before?.one[key];
+        this.#rates[key] ??= new Rate();
         setText(this.#cells[key], format(value));
-        setText(this.#cells[`${what}_rate_${way}`],
-          isNumber(more) && more >= 0 && seconds > 0 ? rate(more / seconds) : NOTHING);
+        setText(this.#cells[`${what}_rate_${way}`], rate(this.#rates[key].of(value)));
       }
     }
     this.#hint.hidden = isNumber(one.messages_in);
-    this.#before = { at, one };
   }
 }
 
@@ -114,12 +143,8 @@ class Subscriptions {
 // The IP address of one with its port.
 const hostOf = (address) => address.replace(/:\d+$/, "").replace(/^\[(.*)\]$/, "$1");
 
-// Why a connection that is not there has ended, if that is remembered.
-async function whyGone(id) {
-  const [end] = await askEnds({ connection: id });
-  return end ? sayEnd(end) : "This connection has ended and is not remembered, or there never " +
-    `was one with the id ${id}.`;
-}
+const notRemembered = (id) => "This connection has ended and is not remembered, or there never " +
+  `was one with the id ${id}.`;
 
 export function open(id) {
   const [shown, traffic, subscriptions] = [new Facts(id), new Traffic(), new Subscriptions()];
@@ -140,18 +165,22 @@ export function open(id) {
   const ends = new Ends("Others of the same user or address that have ended",
     "None that is remembered: each shard keeps its last 512.");
   const form = messageForm(target, `connection ${id}`);
-  const element = make("div", { class: "cards" }, notice.element, said.element,
+  const was = new EndFacts(id);
+  // What is of use while it is there.
+  const living = [
     card("What it is", { id: "facts-card", class: "half", note: others }, shown.element,
       make("div", { class: "row end" }, follow, end)),
     card("Traffic", { id: "traffic-card", class: "half" }, traffic.element),
-    subscriptions.element, card("Send it a message", { id: "send-card", class: "half" }, form),
-    ends.element);
-  let [user, of, isToldGone] = [undefined, undefined, false];
+    subscriptions.element, card("Send it a message", { id: "send-card", class: "half" }, form)];
+  const element = make("div", { class: "cards" }, notice.element, said.element, was.element,
+    living, ends.element);
+  let [user, of] = [undefined, undefined];
   const askOthers = () => of && ends.ask({ ...of, limit: ENDS });
   const poll = new Poll(async () => {
     const one = await ask(`v1/connections/${encodeURIComponent(id)}`);
     notice.say("");
-    [element.dataset.gone, isToldGone] = ["false", false];
+    was.element.hidden = true;
+    for (const part of living) part.hidden = false;
     shown.show(one);
     traffic.show(one);
     subscriptions.show(one);
@@ -160,22 +189,32 @@ export function open(id) {
     }
     others.hidden = !one.user;
     user = one.user;
-    const isFirst = of === undefined;
-    of = user ? { user } : one.address ? { address: hostOf(one.address) } : null;
-    ends.element.hidden = of === null;
-    if (isFirst) await askOthers();
+    await know(one);
   }, EVERY_MS, (error) => {
     const isGone = error instanceof ApiError && (error.status === 404 || error.status === 410);
-    element.dataset.gone = String(isGone);
-    for (const button of element.querySelectorAll("button")) button.disabled = isGone;
-    if (!isGone) notice.say(describe(error));
-    else if (!isToldGone) sayGone();
-    isToldGone = isGone;
+    if (isGone) sayGone().catch((failed) => notice.say(describe(failed)));
+    else notice.say(describe(error));
   });
+  // Whose others are looked for.
+  const know = async ({ user: whose, address }) => {
+    const isFirst = !of;
+    of = whose ? { user: whose } : address ? { address: hostOf(address) } : null;
+    ends.element.hidden = of === null;
+    if (isFirst) await askOthers();
+  };
   const sayGone = async () => {
-    notice.say("This connection is not here.");
+    for (const part of living) part.hidden = true;
     ends.element.hidden = !of;
-    notice.say(await whyGone(id).catch(describe));
+    const [gone] = await askEnds({ connection: id });
+    if (!gone) {
+      notice.say(notRemembered(id), "plain");
+      return;
+    }
+    // An id does not come back.
+    poll.stop();
+    was.show(gone);
+    notice.say(sayEnd(gone), isFailure(gone.reason) ? "error" : "plain");
+    await know(gone);
   };
   const again = new Poll(async () => askOthers(), ENDS_MS);
   return { title: `Connection ${id}`, element, polls: [poll, again] };

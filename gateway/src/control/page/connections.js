@@ -4,17 +4,19 @@ import { ask, describe, withQuery } from "./api.js";
 import { field } from "./dialog.js";
 import { card, fill, listOf, make, Notice, setText, Table } from "./dom.js";
 import { Ends } from "./ends.js";
-import { ago, bytes, isNumber, millis, NOTHING, whole } from "./format.js";
+import { age, bytes, count, isNumber, millis, moment, NOTHING, whole } from "./format.js";
 import { gateway } from "./gateway.js";
 import { go, idHref, link, searchHref, topicHref } from "./links.js";
 import { Poll } from "./poll.js";
 import { disconnect } from "./publish.js";
+import { find } from "./topic.js";
 
 export const title = "Connections";
 
 const PAGE = matchMedia("(max-width: 48rem)").matches ? 20 : 50;
 const ROWS_MAX = 1000;
 const ENDS = 20;
+const PAGE_MAX = 1000;
 // A page may have few, or none, and yet not be the last.
 const ASKED_MAX = 20;
 const NEVER_MS = 1 << 30;
@@ -22,35 +24,85 @@ const FIELDS = ["user", "address", "route", "subprotocol", "topic"];
 
 const isId = (text) => /^[\w-]{19}$/.test(text);
 
-// An address as it is asked for, without its port; undefined if it is none.
+// `{ address, port }` of an address as people write it, the port of `1.2.3.4:5` or `[::1]:5`;
+// undefined if it is none.
 function addressIn(text) {
-  const v4 = /^(\d{1,3}(?:\.\d{1,3}){3})(?::\d+)?$/.exec(text);
-  if (v4) return v4[1];
-  const inner = /^\[([\da-fA-F:.]+)\](?::\d+)?$/.exec(text)?.[1] ?? text;
-  return /^[\da-fA-F:.]*:[\da-fA-F:.]*:[\da-fA-F:.]*$/.test(inner) ? inner : undefined;
+  const [, v4, v4Port] = /^(\d{1,3}(?:\.\d{1,3}){3})(?::(\d+))?$/.exec(text) ?? [];
+  if (v4) return { address: v4, port: v4Port };
+  const [, inner = text, port] = /^\[([\da-fA-F:.]+)\](?::(\d+))?$/.exec(text) ?? [];
+  const isV6 = /^[\da-fA-F:.]*:[\da-fA-F:.]*:[\da-fA-F:.]*$/.test(inner);
+  return isV6 ? { address: inner, port } : undefined;
 }
 
-// What somebody means who types this: `{ id }`, `{ address }`, `{ route }` or `{ user }`.
-function guess(text) {
+// The same written out.
+const withPort = (address, port) =>
+  (!port ? address : address.includes(":") ? `[${address}]:${port}` : `${address}:${port}`);
+
+// Whether something came from that port. The gateway is asked by address alone.
+const isFrom = (port) => ({ address }) => !port || String(address ?? "").endsWith(`:${port}`);
+
+// What was guessed, to be said where it leads: `{ text, isUser }`.
+let guessed = null;
+
+// What somebody means who types this: `{ id }`, `{ address, port }`, `{ route }`, `{ user }`, or
+// `{ topic }` where no user of that name is here and a topic is.
+async function guess(text) {
   if (isId(text)) return { id: text };
   const address = addressIn(text);
-  if (address !== undefined) return { address };
-  return text.startsWith("/") ? { route: text } : { user: text };
+  if (address !== undefined) return address;
+  if (text.startsWith("/")) return { route: text };
+  const has = async (query) => {
+    let cursor;
+    for (let asked = 0; asked < ASKED_MAX; asked += 1) {
+      const page = await ask(withQuery("v1/connections", { ...query, limit: 1, cursor }));
+      if (listOf(page.connections).length) return true;
+      ({ cursor } = page);
+      if (typeof cursor !== "string") return false;
+    }
+    return false;
+  };
+  // Where that cannot be told, the list says why.
+  const [isUser, isTopic] = await Promise.all([has({ user: text }), has({ topic: text })])
+    .catch(() => [true, false]);
+  guessed = isTopic ? { text, isUser } : null;
+  return isTopic && !isUser ? { topic: text } : { user: text };
+}
+
+// What the guess was that has led here, if one has.
+function sayGuess({ user, topic }) {
+  const told = guessed;
+  guessed = null;
+  if (!told || (user ?? topic) !== told.text) return null;
+  const { text, isUser } = told;
+  const other = isUser && link(searchHref({ topic: text }), "show those of the topic");
+  return make("p", { class: "small", id: "guessed" }, isUser
+    ? `“${text}” was taken as a user; a topic has that name too: `
+    : `“${text}” was taken as a topic: no user of that name is here.`, other);
 }
 
 const COLUMNS = [
-  { title: "Id", kind: "name id", update: (cell, { id }) =>
-    cell.replaceChildren(link(idHref(id), id ?? NOTHING)) },
+  // On a phone the user stands for the id, if there is one.
+  { title: "Id", kind: "name id", update: (cell, { id, user }) => cell.replaceChildren(
+    make("a", { href: idHref(id) }, make("span", { class: "extra", text: String(id ?? NOTHING) }),
+      make("span", { class: "brief", text: String(user ?? id ?? NOTHING) }))) },
   { title: "User", kind: "name", update: (cell, { user }) =>
     cell.replaceChildren(user ? link(searchHref({ user }), user) : NOTHING) },
-  { title: "Address", text: ({ address }) => address ?? NOTHING },
+  { title: "Address", kind: "line address", text: ({ address }) => address ?? NOTHING },
   { title: "Route", kind: "name", text: ({ route }) => route ?? NOTHING },
   { title: "Topics", kind: "name topics", update: showTopics },
-  { title: "Since", text: (one) => ago(millis(one.connected_at), gateway.now) },
-  { title: "Active", text: (one) => ago(millis(one.active_at), gateway.now) },
+  { title: "Since", kind: "line since", hint: "how long ago it was opened",
+    update: (cell, one) => showAge(cell, one.connected_at) },
+  { title: "Active", kind: "line", hint: "how long ago something came from it",
+    update: (cell, one) => showAge(cell, one.active_at) },
   { title: "Waiting", kind: "number", hint: "bytes that wait for the peer",
     text: ({ backlog }) => bytes(backlog) },
 ];
+
+function showAge(cell, time) {
+  const at = millis(time);
+  setText(cell, age(at, gateway.now));
+  cell.title = moment(at, gateway.now);
+}
 
 const TOPICS_SHOWN = 2;
 
@@ -79,9 +131,10 @@ function searchForm(query) {
   // What one field says the box can say; several have to stand in their own.
   const given = FIELDS.filter((name) => query[name]);
   const isBox = given.length === 1 && given[0] !== "subprotocol";
-  if (isBox) [box.value, kind.value] = [query[given[0]], given[0]];
-  else for (const name of given) inputs[name].value = query[name];
-  const labels = { user: "User", address: "IP address", route: "Route, as configured",
+  const said = (name) => (name === "address" ? withPort(query.address, query.port) : query[name]);
+  if (isBox) [box.value, kind.value] = [said(given[0]), given[0]];
+  else for (const name of given) inputs[name].value = said(name);
+  const labels = { user: "User", address: "IP address, or with port", route: "Route, as configured",
     subprotocol: "Subprotocol of it", topic: "Subscribed to topic" };
   const form = make("form", { class: "search", role: "search" },
     make("div", { class: "row" }, field("Find", box), field("as", kind),
@@ -90,14 +143,21 @@ function searchForm(query) {
       make("summary", { text: "By fields, all of which hold" }),
       make("div", { class: "fields" }, FIELDS.map((name) => field(labels[name], inputs[name])))),
     make("datalist", { id: "routes" }));
-  form.addEventListener("submit", (submitted) => {
+  const button = form.querySelector("button");
+  form.addEventListener("submit", async (submitted) => {
     submitted.preventDefault();
+    if (button.disabled) return;
     const text = box.value.trim();
     const asked = Object.fromEntries(FIELDS.map((name) => [name, inputs[name].value.trim()]));
-    const meant = text === "" ? {} : kind.value ? { [kind.value]: text } : guess(text);
-    if (meant.address) meant.address = addressIn(meant.address) ?? meant.address;
-    const { id, ...rest } = meant;
-    go(id ? idHref(id) : searchHref({ ...asked, ...rest }));
+    const before = location.hash;
+    button.disabled = true;
+    const meant = text === "" ? {} : kind.value ? { [kind.value]: text } : await guess(text);
+    button.disabled = false;
+    // Whoever has gone on meanwhile is not called back.
+    if (location.hash !== before) return;
+    const { id, ...rest } = { ...asked, ...meant };
+    if (rest.address && !rest.port) Object.assign(rest, addressIn(rest.address));
+    go(id ? idHref(id) : searchHref(rest));
   });
   return form;
 }
@@ -113,6 +173,7 @@ function showRoutes(form) {
 // The list: pages, one behind the other.
 class Found {
   #query;
+  #port;
   #rows = [];
   #cursor;
   #table = new Table("Connections that were found", COLUMNS, { id: "connections" });
@@ -123,11 +184,12 @@ class Found {
   #endAll = null;
   #none = make("div", { class: "none", hidden: true });
 
-  constructor(query) {
+  constructor(query, port) {
     this.#query = query;
+    this.#port = port;
     this.#more.addEventListener("click", () => this.#poll());
     this.element = card("Connections", { id: "found-card", note: this.#count },
-      this.#notice.element, this.#said.element, this.#none, this.#table.element,
+      sayGuess(query), this.#notice.element, this.#said.element, this.#none, this.#table.element,
       make("div", { class: "row" }, this.#more, this.#end()));
   }
 
@@ -140,11 +202,30 @@ class Found {
     const whom = name === "user" ? `all of user “${value}”` : `all subscribers of topic “${value}”`;
     const button = make("button", { type: "button", class: "danger", text: `Disconnect ${whom}…` });
     button.addEventListener("click", async () => {
-      const told = await disconnect({ [name]: value }, whom);
+      button.disabled = true;
+      const reach = await this.#reach(name, value).catch(() => "");
+      button.disabled = false;
+      if (!button.isConnected) return;
+      const told = await disconnect({ [name]: value }, whom, reach);
       if (told) this.#said.say(told, "done");
     });
     this.#endAll = button;
     return button;
+  }
+
+  // How many that is for.
+  async #reach(name, value) {
+    const say = (number, more = "") => `It is for ${more}${count(number, "connection")} now.`;
+    if (name === "topic") return say((await find(value))?.subscribers ?? 0);
+    let [number, cursor] = [0, undefined];
+    for (let asked = 0; asked < ASKED_MAX; asked += 1) {
+      const page = await ask(withQuery("v1/connections",
+        { user: value, limit: PAGE_MAX, cursor }));
+      number += listOf(page.connections).length;
+      ({ cursor } = page);
+      if (typeof cursor !== "string") return say(number);
+    }
+    return say(number, "more than ");
   }
 
   async #poll() {
@@ -171,9 +252,10 @@ class Found {
     if (this.#rows.length >= ROWS_MAX) this.#rows = [];
     const before = this.#rows.length;
     for (let asked = 0; asked < ASKED_MAX; asked += 1) {
-      const asks = { ...this.#query, limit: PAGE, cursor: this.#cursor };
+      const limit = this.#port ? PAGE_MAX : PAGE;
+      const asks = { ...this.#query, limit, cursor: this.#cursor };
       const page = await ask(withQuery("v1/connections", asks));
-      this.#rows.push(...listOf(page.connections));
+      this.#rows.push(...listOf(page.connections).filter(isFrom(this.#port)));
       this.#cursor = typeof page.cursor === "string" ? page.cursor : undefined;
       if (this.#cursor === undefined || this.#rows.length > before) break;
     }
@@ -194,7 +276,9 @@ class Found {
 
   #sayNone() {
     const given = FIELDS.filter((name) => this.#query[name]);
-    const what = given.map((name) => `${name} “${this.#query[name]}”`).join(" and ");
+    const said = (name) => `${name} “${this.#query[name]}”` +
+      (name === "address" && this.#port ? ` with port ${this.#port}` : "");
+    const what = given.map(said).join(" and ");
     const text = given.length ? `No connection of ${what} is here now.`
       : "Nobody is connected.";
     const [only] = given;
@@ -202,7 +286,9 @@ class Found {
     const others = ["user", "topic"].filter((name) => name !== only);
     const tries = given.length === 1 && ["user", "topic", "route", "address"].includes(only)
       ? others.map((name) => [`as ${name}`, searchHref({ [name]: value })]) : [];
-    if (given.length > 1) {
+    if (this.#port) {
+      tries.splice(0, Infinity, [`${this.#query.address} with any port`, searchHref(this.#query)]);
+    } else if (given.length > 1) {
       tries.push(...given.map((name) =>
         [`${name} “${this.#query[name]}” alone`, searchHref({ [name]: this.#query[name] })]));
     }
@@ -222,7 +308,8 @@ class Found {
 export function open(_, query) {
   const asked = Object.fromEntries(FIELDS.filter((name) => query[name])
     .map((name) => [name, query[name]]));
-  const found = new Found(asked);
+  const port = asked.address && /^\d+$/.test(query.port) ? query.port : undefined;
+  const found = new Found(asked, port);
   const form = searchForm(query);
   // Who looks for somebody may find them gone.
   const { user, address } = asked;
@@ -234,7 +321,7 @@ export function open(_, query) {
   // Asked once, unless it fails.
   const poll = new Poll(async () => {
     await found.next();
-    await gone?.ask({ user, address, limit: ENDS });
+    await gone?.ask({ user, address, limit: port ? PAGE_MAX : ENDS }, isFrom(port));
     poll.stop();
   }, NEVER_MS, (error) => found.fail(error));
   return { title, element, polls: [poll], show: () => showRoutes(form) };

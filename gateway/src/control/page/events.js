@@ -6,6 +6,7 @@ import { card, fill, listOf, make, Notice, setText, Table } from "./dom.js";
 import { millis, moment, whole } from "./format.js";
 import { Ends } from "./ends.js";
 import { gateway } from "./gateway.js";
+import { eventsHref, link } from "./links.js";
 import { Poll } from "./poll.js";
 import { ENDS as REASONS, meaning, totals } from "./reasons.js";
 
@@ -41,7 +42,8 @@ export class Happenings {
 
 // `key` says of what the reasons are, and is the table's id.
 const reasonTable = (label, key) => new Table(label, [
-  { title: "Reason", kind: "name", text: ({ reason }) => reason },
+  { title: "Reason", kind: "name", update: (cell, { reason }) =>
+    cell.replaceChildren(key === "ends" ? link(eventsHref(reason), reason) : reason) },
   { title: "What it means", kind: "wide", text: ({ reason }) => meaning(key, reason) },
   { title: "In the last hour", kind: "number", text: ({ total }) => whole(total) },
 ], { id: key });
@@ -52,15 +54,29 @@ export function open(_, { reason = "" }) {
   const none = make("p", { class: "empty", text: "Nothing has happened.", hidden: true });
   const refusals = reasonTable("Refusals by reason", "refusals");
   const ends = reasonTable("Ends by reason", "ends");
-  const noRefusal = make("p", { class: "empty", text: "No request was refused.", hidden: true });
-  const noEnd = make("p", { class: "empty", text: "No connection has ended.", hidden: true });
+  const noRefusal = make("p", { class: "empty", hidden: true });
+  const noEnd = make("p", { class: "empty", hidden: true });
   const note = (text) => make("code", { class: "small", text });
   const choice = make("select", { id: "ends-reason" }, ["", ...REASONS].map((one) =>
     make("option", { value: one, text: one || "any reason", selected: one === reason })));
   const last = new Ends("The last that have ended", "None that is remembered.", {
     note: field("for", choice) });
   const askLast = () => last.ask({ reason: choice.value, limit: LAST });
-  choice.addEventListener("change", askLast);
+  // The address leads to what is shown.
+  const choose = () => {
+    history.replaceState(null, "", eventsHref(choice.value));
+    return askLast();
+  };
+  choice.addEventListener("change", choose);
+  ends.element.addEventListener("click", (clicked) => {
+    const picked = clicked.target.closest("a")?.textContent;
+    if (!REASONS.includes(picked)) return;
+    clicked.preventDefault();
+    choice.value = picked;
+    choose();
+    last.element.scrollIntoView();
+    choice.focus({ preventScroll: true });
+  });
   const element = make("div", { class: "cards" }, notice.element,
     card("Happenings", { id: "happenings", note: make("span", {
       class: "small", text: "the last hour, and up to 200" }) }, list.element, none),
@@ -74,6 +90,10 @@ export function open(_, { reason = "" }) {
     list.show(recent.happenings);
     none.hidden = !list.element.hidden;
     const stretches = listOf(recent.stretches);
+    // The first stretch has to be over.
+    const yet = (text) => (stretches.length ? text : "Not known yet.");
+    setText(noRefusal, yet("No request was refused."));
+    setText(noEnd, yet("No connection has ended."));
     for (const [table, empty, key] of [[refusals, noRefusal, "refusals"], [ends, noEnd, "ends"]]) {
       table.show(totals(stretches, key));
       empty.hidden = !table.element.hidden;

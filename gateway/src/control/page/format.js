@@ -52,6 +52,20 @@ export function duration(seconds) {
   return `${Math.max(0, Math.floor(seconds))} s`;
 }
 
+// The same of what may be very short.
+export function timeSpan(seconds) {
+  const isBrief = isNumber(seconds) && seconds >= 0 && seconds < 1;
+  return isBrief ? `${Math.round(1000 * seconds)} ms` : duration(seconds);
+}
+
+// The same in a few letters, for a column: "now", "7 min", "3 h".
+export function age(at, now) {
+  if (!isNumber(at) || !isNumber(now)) return NOTHING;
+  const seconds = (now - at) / 1000;
+  if (seconds < 2) return "now";
+  return duration(seconds).split(" ").slice(0, 2).join(" ");
+}
+
 // Milliseconds since 1970 of a time of the API; undefined if it is none.
 export function millis(text) {
   const at = typeof text === "string" ? Date.parse(text) : NaN;

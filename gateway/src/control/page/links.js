@@ -9,6 +9,8 @@ export const idHref = (id) => `#/connection/${encodeURIComponent(String(id))}`;
 export const topicHref = (name) => `#/topic/${encodeURIComponent(String(name))}`;
 export const topicsHref = (prefix) => withQuery("#/topics", { prefix });
 
+export const eventsHref = (reason) => withQuery("#/events", { reason });
+
 export const link = (href, text) => make("a", { href, text: String(text) });
 export const connectionLink = (id) => (id ? link(idHref(id), id) : NOTHING);
 

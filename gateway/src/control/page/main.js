@@ -172,6 +172,7 @@ function askForToken(wasWrong) {
   byId("token-wrong").hidden = !wasWrong;
   byId("token-form").hidden = false;
   byId("view").hidden = true;
+  for (const id of ["nav", "menu"]) byId(id).hidden = true;
   closeDialogs();
   setState("token needed");
   byId("token").focus();
@@ -186,7 +187,7 @@ byId("token-form").addEventListener("submit", (submitted) => {
     return;
   }
   byId("token-form").hidden = true;
-  byId("view").hidden = false;
+  for (const id of ["view", "nav", "menu"]) byId(id).hidden = false;
   isTokenAsked = false;
   keepToken(value);
   hold(false);

@@ -88,8 +88,10 @@ class Tiles {
     const total = refused.reduce((more, one) => more + one.total, 0);
     const perMinute = minute.refusals > 0 ? `${short(Math.ceil(minute.refusals))}/min now`
       : "none now";
-    this.#refusals.show(recent ? whole(total) : "–",
-      total > 0 ? `${perMinute}; most: ${refused[0].reason}` : perMinute,
+    // The first stretch has to be over.
+    const isKnown = listOf(recent?.stretches).length > 0;
+    this.#refusals.show(isKnown ? whole(total) : "–", !isKnown ? "not known yet"
+      : total > 0 ? `${perMinute}; most: ${refused[0].reason}` : perMinute,
       minute.refusals > 0 ? "high" : "");
     const { resident, allowed } = gateway.overview.memory ?? {};
     const used = isNumber(resident) && allowed > 0 ? resident / allowed : undefined;

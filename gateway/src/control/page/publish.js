@@ -34,7 +34,9 @@ export function messageForm(target, whom, reach = () => "") {
       title: `Send to ${whom}?`, text: reach(), content: preview(text.value), action: "Send",
       run: () => ask("v1/publish", { method: "POST", body }),
     });
-    if (answer) said.say(sent(answer), "done");
+    if (!answer) return;
+    text.value = "";
+    said.say(sent(answer), "done");
   });
   return form;
 }
@@ -66,15 +68,18 @@ function sent(answer) {
   return `${to}${place}${answer.repeated ? "; it had been published before" : ""}.`;
 }
 
-// Closes connections after a question; resolves to what was done, in words.
-export async function disconnect(target, whom) {
+// Closes connections after a question; resolves to what was done, in words. Of many, `reach` says
+// how many they are, as far as is known.
+export async function disconnect(target, whom, reach = "") {
   const code = make("input", {
     type: "number", min: "1000", max: "4999", value: "1000", required: true, name: "code",
   });
   const reason = make("input", { type: "text", maxlength: "123", name: "reason" });
   const answer = await confirm({
     title: `Disconnect ${whom}?`,
-    text: "The client is told the code and the reason. It may come back at once.",
+    text: target.connection === undefined
+      ? `${reach} The clients are told the code and the reason. They may come back at once.`.trim()
+      : "The client is told the code and the reason. It may come back at once.",
     content: make("div", { class: "fields" },
       field("Close code", code, "1000 normal, 1008 policy, 1012 restart, 3000 to 4999 your own"),
       field("Reason", reason, "up to 123 bytes")),

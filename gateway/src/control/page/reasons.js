@@ -52,6 +52,11 @@ const MEANINGS = {
 // Why connections end, as the gateway has it.
 export const ENDS = Object.keys(MEANINGS.ends);
 
+const PLAIN = new Set(["done", "peer_closed", "peer_left", "handler", "admin", "drain"]);
+
+// Whether something went wrong with a connection that ended so.
+export const isFailure = (reason) => !PLAIN.has(reason);
+
 // `key` is "ends" or "refusals".
 export const meaning = (key, reason) => MEANINGS[key][reason] ?? "";
 

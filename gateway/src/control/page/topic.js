@@ -7,17 +7,17 @@ import { gateway } from "./gateway.js";
 import { idHref, searchHref } from "./links.js";
 import { Poll } from "./poll.js";
 import { messageForm } from "./publish.js";
+import { Rate } from "./rate.js";
 
 const EVERY_MS = 1000;
 const MEMBERS_MS = 5000;
 const MEMBERS = 100;
 const MESSAGES = 20;
-const RATE_MS = 10_000;           // over how long messages are counted
 const CUT = 600;                  // letters of a message that are shown at first
 const LINE = 100;                 // and of JSON that is one line
 
 // The topic, or null if there is none; its name may be one that no path can have.
-async function find(name) {
+export async function find(name) {
   try {
     return await findAnyhow(name);
   } catch (error) {
@@ -35,7 +35,7 @@ async function findAnyhow(name) {
 
 class Figures {
   #cells;
-  #seen = [];
+  #rate = new Rate();
 
   constructor() {
     const names = ["Subscribers", "Present", "Published", "Messages per minute", "Kept", "Epoch"];
@@ -47,7 +47,7 @@ class Figures {
 
   // Of no topic.
   clear() {
-    this.#seen = [];
+    this.#rate.clear();
     for (const cell of Object.values(this.#cells)) setText(cell, NOTHING);
   }
 
@@ -58,20 +58,8 @@ class Figures {
     setText(cells.Published, position ? whole(position.offset) : "not counted");
     setText(cells.Kept, whole(kept));
     setText(cells.Epoch, position?.epoch ?? NOTHING);
-    const rate = this.#rate(position);
+    const rate = this.#rate.of(position?.offset, position?.epoch);
     setText(cells["Messages per minute"], isNumber(rate) ? short(Math.round(60 * rate)) : NOTHING);
-  }
-
-  // Messages per second of the last seconds, as far as positions of one epoch tell.
-  #rate(position) {
-    const at = performance.now();
-    const { epoch, offset } = position ?? {};
-    if (this.#seen.at(-1)?.epoch !== epoch) this.#seen = [];
-    if (!isNumber(offset)) return undefined;
-    this.#seen.push({ at, epoch, offset });
-    while (at - this.#seen[0].at > RATE_MS) this.#seen.shift();
-    const [first] = this.#seen;
-    return at > first.at ? 1000 * (offset - first.offset) / (at - first.at) : undefined;
   }
 }
 

@@ -52,10 +52,13 @@ export function open(_, query) {
       if (cursor === undefined || rows.length > before) break;
     }
     notice.say("");
-    table.show(rows);
+    // The gateway tells them in no order that anybody looks for.
+    const size = ({ subscribers }) => (isNumber(subscribers) ? subscribers : -1);
+    table.show([...rows].sort((one, other) => size(other) - size(one)));
     more.hidden = cursor === undefined;
-    const end = cursor ? ", and there are more" : "";
-    setText(count, rows.length ? `${whole(rows.length)} shown${end}` : "");
+    const end = cursor ? "; there are more, which may have more subscribers" : "";
+    setText(count,
+      rows.length ? `${whole(rows.length)} shown, by most subscribers${end}` : "");
     none.hidden = rows.length > 0 || cursor !== undefined;
     setText(none, prefix ? `No topic begins with “${prefix}”: nobody is subscribed to one, and ` +
       "nothing is kept of one. Upper and lower case are different letters."
