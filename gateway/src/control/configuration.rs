@@ -84,8 +84,8 @@ pub(super) struct AdminJson {
 }
 
 /// A key of the configuration, and its value as the file would have it, of a text without its
-/// quotes. Of `hub.queued` it is the number that `"auto"` comes to, of `hub.resume_key` only whether
-/// it is configured.
+/// quotes. Of `hub.queued` it is the number that `"auto"` comes to, of `hub.resume_key` only
+/// whether it is configured.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct SettingJson {
     #[schema(example = "limits.connections")]
