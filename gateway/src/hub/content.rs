@@ -49,10 +49,9 @@ impl Content {
     /// # Errors
     /// [`NotDone::NotJson`]: it is none, or something that not every reader takes, some of which
     /// would refuse all that it is part of: it is nested more than [`Content::JSON_DEPTH_MAX`]
-    /// deep;
-    /// has the escape of half a surrogate pair, which is no character (RFC 8259 section 8.2); or a
-    /// number of more than [`Content::JSON_NUMBER_MAX`] characters, or beyond what a `f64` has
-    /// (section 6).
+    /// deep; has the escape of half a surrogate pair, which is no character (RFC 8259 section
+    /// 8.2); or a number of more than [`Content::JSON_NUMBER_MAX`] characters, or beyond what a
+    /// `f64` has (section 6).
     ///
     /// ```
     /// use tidegate::hub::{Content, NotDone};
