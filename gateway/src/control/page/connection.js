@@ -16,6 +16,7 @@ import { isFailure, meaning } from "./reasons.js";
 const EVERY_MS = 1000;
 const ENDS_MS = 5000;
 const ENDS = 20;
+const OF_LATE = "per second, last 10 s";
 const LOGGED = "Program, messages and bytes are known of connections whose listener logs them: " +
   "add the layer “log” above “ws” in its stack.";
 
@@ -97,8 +98,8 @@ class Traffic {
       make("th", { scope: "col", class: "number", text }));
     this.element = make("div", {}, make("table", { class: "small-table", id: "traffic" },
       make("thead", {}, make("tr", {}, make("td"), heads)),
-      make("tbody", {}, row("messages", "Messages"), row("messages_rate", "in the last 10 s"),
-        row("bytes", "Bytes"), row("bytes_rate", "in the last 10 s"))), this.#hint);
+      make("tbody", {}, row("messages", "Messages"), row("messages_rate", OF_LATE),
+        row("bytes", "Bytes"), row("bytes_rate", OF_LATE))), this.#hint);
   }
 
   show(one) {
