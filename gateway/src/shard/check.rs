@@ -225,7 +225,9 @@ impl<R: Ring> Check<'_, R> {
         let is_needed = states.is_in_flight();
         let is_zombie = connection.stage == Stage::Zombie;
         // A send that succeeds completes without a word: nobody would look before the next tick.
-        let is_behind = states.is_in_batch() && connection.backlog.is_some() && !is_zombie;
+        // (One that fell short is known, and so is that the batch has yet to be settled.)
+        let is_silent = states.is_in_batch() && !states.is_blocked() && !is_zombie;
+        let is_behind = is_silent && connection.backlog.is_some();
         assert!(!is_behind || self.sockets.flush_soon, "slot {slot} waits behind a send");
         assert!(!is_zombie || is_needed, "slot {slot} is kept for nothing in flight");
         if let Some(undecided) = connection.undecided() {
