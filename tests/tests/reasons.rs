@@ -210,6 +210,8 @@ fn the_frames_of_one_connection_are_told_of_while_somebody_wants_that() {
     let log = gateway.log();
     let mut lines = log.lines().filter(|line| line.contains("tidegate::frames"));
     assert!(lines.all(|line| line.contains(&whose)), "{log}");
+    // What both were told is told of once.
+    assert_eq!(log.matches("kind=\"published\"").count(), 1, "{log}");
     assert!(!log.contains("secret") && !log.contains("not allowed here"), "{log}");
     wait_until("it is gone", || traced(5).starts_with("HTTP/1.1 410").then_some(()));
 }
