@@ -36,6 +36,10 @@ path = "/rooms/{room}"
 handler = "hub?topic=rooms/{room}&user=query.user"
 subscribe = ["rooms/*"]
 publish = ["rooms/*"]
+
+[[route]]
+path = "/echo"
+handler = "echo"
 """
 ROOMS = ("rooms/a", "rooms/b")
 SECONDS_MAX = 60
@@ -286,12 +290,36 @@ async def check_api(gateway):
         expect("the topic is listed", "rooms/api" in names, True)
         await check_subscribing(admin, client)
         await check_errors(admin, client, room)
+        await check_contents(room)
         await call(admin.disconnect, user="ann", code=4000, reason="moved: elsewhere")
         await until("back", lambda: [one.name for one in states[-3:]] == [
             "waiting", "connecting", "open"])
         await call(admin.disconnect, user="ann", code=4000, reason="banned: for spam")
         await until("closed", lambda: client.state.name == "closed")
         expect("the end", (states[-1].end.code, states[-1].end.word), (4000, "banned"))
+
+
+async def check_refusals(gateway):
+    """What is no better the next time is not tried again, and says why."""
+    for path, word in (("nowhere", "404"), ("echo", "tidegate.v1")):
+        states = []
+        async with connect(f"ws://127.0.0.1:{gateway.port}/{path}", **QUICK) as client:
+            client.on("state", states.append)
+            await until(f"/{path} is given up", lambda: client.state.name == "closed")
+            expect(f"/{path}, why", word in client.state.end.why, True)
+            expect(f"/{path}, tried", sum(one.name == "waiting" for one in states), 0)
+
+
+async def check_contents(room):
+    """What JSON does not have is refused, and stops nothing else."""
+    for content in (float("nan"), {1, 2}, object(), "\ud800"):
+        try:
+            await asyncio.wait_for(room.publish(content), SECONDS_MAX)
+        except (TypeError, ValueError):
+            pass
+        else:
+            raise AssertionError(f"{content!r} was published")
+    await asyncio.wait_for(room.publish("next"), SECONDS_MAX)
 
 
 async def check_subscribing(admin, client):
@@ -327,6 +355,7 @@ async def run(binary, rounds):
         try:
             await gateway.start()
             await check_api(gateway)
+            await check_refusals(gateway)
             started = time.monotonic()
             acknowledged, heard = await storm(gateway, rounds)
         finally:

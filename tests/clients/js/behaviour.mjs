@@ -185,6 +185,36 @@ const tests = {
     proxy.close();
   },
 
+  async "whoever subscribes the connection first hides nothing that was missed"() {
+    const proxy = await Proxy.to(gateway.port);
+    const made = client(`ws://127.0.0.1:${proxy.port}/free`);
+    const topic = "rooms/first";
+    const room = made.room(topic);
+    const told = hearing(room, "message", "gap");
+    await until("in", () => room.live);
+    const say = (text) => gateway.post("publish", { target: { topic }, text });
+    await say("heard");
+    await until("heard", () => told.length === 1);
+    const before = made.hello.connection;
+    proxy.deafens = true;
+    proxy.cut();
+    await say("missed");
+    await until("back", () => made.hello && made.hello.connection !== before);
+    const connection = made.hello.connection;
+    await gateway.post("subscribe", { target: { connection }, topic });
+    await say("live");
+    // That has come: it is on the same connection, and comes behind.
+    const pushed = hearing(made, "push");
+    await gateway.post("publish", { target: { connection }, text: "so far" });
+    await until("the push", () => pushed.length === 1);
+    proxy.listen();
+    await until("all", () => told.length === 3);
+    await say("on");
+    await until("on", () => told.length === 4);
+    equal(told.map(({ data, gap }) => data ?? gap), ["heard", "missed", "live", "on"]);
+    proxy.close();
+  },
+
   async "a gap is told: the messages are no longer kept, or nothing is kept"() {
     const proxy = await Proxy.to(gateway.port);
     const made = client(`ws://127.0.0.1:${proxy.port}/free`);

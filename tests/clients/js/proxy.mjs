@@ -5,6 +5,7 @@ import { connect as dial, createServer } from "node:net";
 
 export class Proxy {
   refuses = false;              // who comes is cut off at once
+  deafens = false;              // of who comes, the request alone gets through, until `listen`
   #pairs = new Set();
   #server;
 
@@ -27,11 +28,22 @@ export class Proxy {
       near.destroy();
       far.destroy();
     };
-    for (const [from, to] of [pair, [far, near]]) {
+    for (const from of pair) {
       from.on("error", end);
       from.on("close", end);
-      from.pipe(to);
     }
+    far.pipe(near);
+    if (!this.deafens) return near.pipe(far);
+    near.once("data", (request) => {
+      near.pause();
+      far.write(request);
+    });
+  }
+
+  // What was said meanwhile gets through.
+  listen() {
+    this.deafens = false;
+    for (const [near, far] of this.#pairs) near.pipe(far);
   }
 
   get count() {
