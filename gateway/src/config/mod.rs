@@ -118,6 +118,18 @@ pub enum Pin {
     Never,
 }
 
+impl Pin {
+    /// As the file has it: two of them are booleans.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Always => "true",
+            Self::Never => "false",
+        }
+    }
+}
+
 /// How the lines of the program's log are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
@@ -126,6 +138,20 @@ pub enum LogFormat {
     Text,
     /// `json`: an object in each line, for programs.
     Json,
+}
+
+impl LogFormat {
+    /// Both of them.
+    const ALL: [Self; 2] = [Self::Text, Self::Json];
+
+    /// As the file has it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        }
+    }
 }
 
 /// How shards ask the kernel.

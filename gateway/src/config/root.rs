@@ -174,11 +174,7 @@ fn log(value: &DeValue<'_>) -> Result<String, String> {
 }
 
 fn log_format(value: &DeValue<'_>) -> Result<LogFormat, String> {
-    match value {
-        DeValue::String(text) if text == "text" => Ok(LogFormat::Text),
-        DeValue::String(text) if text == "json" => Ok(LogFormat::Json),
-        _ => Err(expected("\"text\" or \"json\"", value)),
-    }
+    value::one_of(value, &LogFormat::ALL.map(|format| (format.name(), format)))
 }
 
 fn limits<'v>(report: &mut Report<'v>, written: Option<TomlValue<'v>>) -> RawLimits {

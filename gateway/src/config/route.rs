@@ -87,6 +87,24 @@ pub enum SlowPeer {
     Conflate,
 }
 
+impl SlowPeer {
+    /// All of them.
+    const ALL: [Self; 5] =
+        [Self::Pause, Self::Close, Self::DropNewest, Self::DropOldest, Self::Conflate];
+
+    /// As the file has it.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pause => "pause",
+            Self::Close => "close",
+            Self::DropNewest => "drop_newest",
+            Self::DropOldest => "drop_oldest",
+            Self::Conflate => "conflate",
+        }
+    }
+}
+
 /// The bounds of a message and of what waits for one peer, in bytes.
 const BYTES: RangeInclusive<u32> = 1..=u32::MAX;
 /// How many requests may be undecided.
@@ -397,14 +415,7 @@ fn check_topic(
 }
 
 fn slow_peer(value: &DeValue<'_>) -> Result<SlowPeer, String> {
-    let names = [
-        ("pause", SlowPeer::Pause),
-        ("close", SlowPeer::Close),
-        ("drop_newest", SlowPeer::DropNewest),
-        ("drop_oldest", SlowPeer::DropOldest),
-        ("conflate", SlowPeer::Conflate),
-    ];
-    value::one_of(value, &names)
+    value::one_of(value, &SlowPeer::ALL.map(|policy| (policy.name(), policy)))
 }
 
 /// Reads the name of a subprotocol. RFC 6455 section 4.1: "The elements that comprise this value

@@ -14,8 +14,8 @@ use super::error::{Error, ErrorBody};
 use super::overview::DriverJson;
 use super::{ControlRoom, Shared};
 use crate::config::{
-    Admin, Config, DriverChoice, HubLimits, Limits, Listener, LogFormat, MemoryLimit, Pin, Route,
-    RouteHandler, Shards, SlowPeer, TopicKept,
+    Admin, Config, DriverChoice, HubLimits, Limits, Listener, MemoryLimit, Route, RouteHandler,
+    Shards, TopicKept,
 };
 use crate::units::{Size, Time};
 
@@ -155,18 +155,11 @@ impl AdminJson {
 
 impl RouteJson {
     fn of(route: &Route) -> Self {
-        let slow_peer = match route.slow_peer {
-            SlowPeer::Pause => "pause",
-            SlowPeer::Close => "close",
-            SlowPeer::DropNewest => "drop_newest",
-            SlowPeer::DropOldest => "drop_oldest",
-            SlowPeer::Conflate => "conflate",
-        };
         let mut settings = vec![
             SettingJson::bytes("max_message", route.max_message),
             SettingJson::bytes("max_buffered_message", route.max_buffered_message),
             SettingJson::bytes("backlog", route.backlog),
-            SettingJson::new("slow_peer", slow_peer),
+            SettingJson::new("slow_peer", route.slow_peer.name()),
             SettingJson::new("undecided", route.undecided),
         ];
         if let RouteHandler::Hub(hub) = &route.handler {
@@ -212,15 +205,6 @@ fn settings(config: &Config) -> Vec<SettingJson> {
 }
 
 fn of_process(config: &Config) -> [SettingJson; 8] {
-    let pin = match config.pin {
-        Pin::Auto => "auto",
-        Pin::Always => "true",
-        Pin::Never => "false",
-    };
-    let log_format = match config.log_format {
-        LogFormat::Text => "text",
-        LogFormat::Json => "json",
-    };
     let shards = match config.shards {
         Shards::Auto => "auto".into(),
         Shards::Count(count) => count.to_string(),
@@ -235,9 +219,9 @@ fn of_process(config: &Config) -> [SettingJson; 8] {
     };
     [
         SettingJson::new("shards", shards),
-        SettingJson::new("pin", pin),
+        SettingJson::new("pin", config.pin.name()),
         SettingJson::new("driver", driver),
-        SettingJson::new("log_format", log_format),
+        SettingJson::new("log_format", config.log_format.name()),
         SettingJson::new("memory", memory),
         SettingJson::new("drain", Time(config.drain)),
         SettingJson::new("drain_delay", Time(config.drain_delay)),

@@ -163,7 +163,7 @@ fn cores_to_pin(pin: Pin, shards: usize) -> Vec<CoreId> {
     let cores = core_affinity::get_core_ids().unwrap_or_default();
     let pins = pins(pin, shards, cores.len());
     let how = if pins { "pinned" } else { "not pinned" };
-    tracing::info!(shards, cores = cores.len(), ?pin, "shards are {how} to cores");
+    tracing::info!(shards, cores = cores.len(), pin = pin.name(), "shards are {how} to cores");
     if pins { cores } else { Vec::new() }
 }
 
