@@ -6,6 +6,7 @@ pub(crate) mod repeats;
 mod telling;
 mod time;
 mod topic;
+mod yielding;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
@@ -33,9 +34,6 @@ use crate::names::{Address, Name, TopicRule};
 
 /// Bytes of messages that one who comes back is told at once, and one message more.
 const RECOVERED_AT_ONCE: u64 = 24 << 10;
-
-/// How many topics are looked at to find one that gives way.
-const YIELDING_AT_ONCE: usize = 64;
 
 /// The bounds of what a home keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -230,9 +228,12 @@ impl Home {
             return Recovered { whose, position: None, portion: Portion::nothing_kept() };
         };
         self.held.change(history, |history| history.expire(now, rule));
-        let (portion, position) =
-            (history.portion(behind, RECOVERED_AT_ONCE), Some(history.position()));
-        index.into_iter().for_each(|index| self.settle(index));
+        let portion = history.portion(behind, RECOVERED_AT_ONCE);
+        let position = Some(history.position());
+        if let Some(index) = index {
+            // What was too old just now may have been all that was kept.
+            self.settle(index);
+        }
         Recovered { whose, position, portion }
     }
 
@@ -385,30 +386,6 @@ impl Home {
         let topics = &self.topics;
         self.by_name.insert_unique(hash, index, |index| topics[*index as usize].hash);
         Ok(index)
-    }
-
-    /// Makes room for a topic: of some topics that nobody is on, of which there is only history,
-    /// the one goes on which nothing was published for longest. So whoever publishes on ever more
-    /// topics keeps nobody from subscribing. Returns whether there was one.
-    fn forget_an_unheard_topic(&mut self) -> bool {
-        let mut found: Option<(Duration, u32)> = None;
-        for _ in 0..YIELDING_AT_ONCE.min(self.unheard.len()) {
-            let next = self.unheard.next(self.yielding).or_else(|| self.unheard.next(0));
-            let Some(index) = next else { break };
-            self.yielding = index + 1;
-            let at = self.topics[index as usize].unheard_since().unwrap_or_default();
-            if found.is_none_or(|(oldest, _)| at < oldest) {
-                found = Some((at, index));
-            }
-        }
-        let Some((_, index)) = found else { return false };
-        let extra = self.topics[index as usize].extra.as_deref_mut();
-        if let Some(Extra { history: Some(history), .. }) = extra {
-            self.held.change(history, History::clear);
-        }
-        self.settle(index);
-        self.counts.topics_forgotten += 1;
-        true
     }
 
     /// Epochs of one start differ; those of two starts differ but for chance.

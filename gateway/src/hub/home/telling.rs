@@ -28,9 +28,11 @@ impl Home {
     pub(crate) fn stands_now(&mut self, joined: &Joined, now: Duration) -> Standing {
         let index = self.find(Hashed { hash: joined.hash, name: &joined.name });
         let mut standing = self.standing(index, joined, now);
-        standing.present = index.and_then(|index| self.roll(index));
-        // What was too old just now may have been all that was kept.
-        index.into_iter().for_each(|index| self.settle(index));
+        if let Some(index) = index {
+            standing.present = self.roll(index);
+            // What was too old just now may have been all that was kept.
+            self.settle(index);
+        }
         standing
     }
 
