@@ -1,5 +1,6 @@
 //! Who the peers are: as long as it is told, and what the layer `log` says of them.
 
+use super::Details;
 use crate::kernel::{Peer, Slot};
 use crate::memory::SideTable;
 use crate::protocol::services::Profile;
@@ -19,6 +20,12 @@ impl Peers {
     /// The address, if it is kept.
     pub(super) fn get(&self, slot: Slot) -> Option<Peer> {
         self.by_slot.get(slot).copied()
+    }
+
+    /// The address of an open connection, where it is kept: here, or among the hub's details.
+    pub(super) fn known(&self, slot: Slot, details: &Details) -> Peer {
+        let kept = details.get(slot).map(|(peer, _)| peer);
+        kept.or_else(|| self.get(slot)).unwrap_or(Peer::Unknown)
     }
 
     /// The address of a connection that has opened; it is forgotten here, unless it is logged.

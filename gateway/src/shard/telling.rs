@@ -120,7 +120,6 @@ impl<R: Ring> Telling<'_, R> {
     }
 
     fn peer(&self, slot: Slot) -> Peer {
-        let kept = self.connections.details.get(slot).map(|(peer, _)| peer);
-        kept.or_else(|| self.connections.peers.get(slot)).unwrap_or(Peer::Unknown)
+        self.connections.peers.known(slot, &self.connections.details)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Connections;
 use crate::hub::EndInfo;
-use crate::kernel::{Peer, Ring, Slot};
+use crate::kernel::{Ring, Slot};
 use crate::names::{ConnectionId, Name};
 use crate::protocol::end_reason::EndReason;
 use crate::protocol::turn::Opened;
@@ -40,13 +40,12 @@ pub(super) fn keep<R: Ring>(
     how: &HowEnded,
 ) {
     let moment = connections.sockets.moment();
-    let (kept, opened_at) = connections.details.get(slot).unzip();
+    let opened_at = connections.details.get(slot).map(|(_, at)| at);
     let opened_at = opened_at.or_else(|| connections.accounts.opened_at(slot));
-    let peer = kept.or_else(|| connections.peers.get(slot)).unwrap_or(Peer::Unknown);
     let end = EndInfo {
         id,
         route: connections.service(slot).number,
-        peer,
+        peer: connections.peers.known(slot, &connections.details),
         user: connections.hub.user(slot),
         reason: how.reason.name(),
         by_peer: how.end.by_peer,
