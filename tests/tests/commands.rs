@@ -564,6 +564,30 @@ fn what_is_sent_again_with_its_key_is_published_once() {
     assert_eq!((again.repeated, again.position), (true, published.position));
 }
 
+/// Where no keys are kept, a client is told so: what it sends again is published again.
+#[test]
+fn where_no_keys_are_kept_hello_says_so() {
+    let gateway = HubGateway::start(
+        1,
+        "[hub]\nidempotency_keys = 0\nresume_age = \"2m\"\n\
+         [[route]]\npath = \"/none\"\nhandler = \"hub\"\npublish = [\"plain\"]\n",
+    );
+    let (mut peer, _) = Peer::open_at(gateway.address(), &opening("/none"));
+    let hello = event(&mut peer);
+    let ages = (&hello["idempotency_age"], &hello["resume_age"]);
+    assert_eq!(ages, (&json!(0), &json!(120)), "{hello}");
+    let publish =
+        r#"{"type":"publish","id":1,"topic":"plain","text":"x","idempotency_key":"same"}"#;
+    for _ in 0..2 {
+        peer.text(publish);
+        let published = event(&mut peer);
+        assert_eq!(
+            (&published["type"], &published["repeated"]),
+            (&json!("published"), &json!(null))
+        );
+    }
+}
+
 #[test]
 fn what_the_query_asks_for_is_told_first_or_refused() {
     let gateway = start();

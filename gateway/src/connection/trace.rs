@@ -8,7 +8,7 @@ use tidegate_proto::message::{Kind, Part};
 use tidegate_proto::websocket::frame::{Header, OpCode};
 
 /// Lines of one trace at most: one that is busy is not to push everything else out of the log.
-pub const LINES: u32 = 10_000;
+const LINES: u32 = 10_000;
 
 /// A connection whose frames are told of.
 #[derive(Debug)]
@@ -102,5 +102,17 @@ const fn opcode_name(opcode: OpCode) -> &'static str {
         OpCode::Close => "close",
         OpCode::Ping => "ping",
         OpCode::Pong => "pong",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_has_so_many_lines_and_says_that_these_were_all() {
+        let trace = Trace::new("a");
+        let said = (0..2 * LINES).filter(|_| trace.line() == Some("a")).count();
+        assert_eq!((said, trace.left.get()), (LINES as usize, 0));
     }
 }

@@ -24,6 +24,7 @@ pub enum Target {
 
 /// Something to do, or to tell. [`super::Door::ask`] takes it to the shard that it concerns.
 #[derive(Debug)]
+#[non_exhaustive]
 pub enum Errand {
     /// Publish. Answered by [`Outcome::Published`].
     Publish(Target, Publication),

@@ -230,6 +230,9 @@ impl Author {
     }
 }
 
+// What is said of JSON names the numbers.
+const _: () = assert!(Content::JSON_DEPTH_MAX == 64 && Content::JSON_NUMBER_MAX == 64);
+
 impl fmt::Display for NotDone {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
@@ -241,8 +244,9 @@ impl fmt::Display for NotDone {
             Self::TooLarge => "the message is larger than hub.max_message",
             Self::NotUtf8 => "the text is not UTF-8",
             Self::NotJson => {
-                "this is not one JSON value, is nested more than 64 deep, or has half of a \
-                 surrogate pair, or a number of more than 64 characters or beyond 1.8e308"
+                "this is not one JSON value, or not every reader could read it: it is nested more \
+                 than 64 deep, has half of a surrogate pair, or a number of more than 64 \
+                 characters or beyond 1.8e308"
             }
             Self::TooManySubscriptions => "the connection has as many subscriptions as it may",
             Self::Full => "the shard has as many topics or subscriptions as it may",

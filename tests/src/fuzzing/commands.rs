@@ -28,6 +28,10 @@ pub fn commands(data: &[u8]) {
 fn command(text: &str) {
     match parse(text) {
         Ok(read) => {
+            if let Wish::Publish { content: Content::Json(json), .. } = &read.what {
+                let all = serde_json::from_str::<serde_json::Value>(&json.to_str());
+                assert!(all.is_ok(), "not every reader reads {json:?}: {all:?}");
+            }
             let again = written(&read);
             assert_eq!(parse(&again).as_ref(), Ok(&read), "written as {again}");
         }
