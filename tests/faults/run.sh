@@ -6,9 +6,17 @@
 set -euo pipefail
 
 if [[ ${1:-} == --help ]]; then
-    echo 'usage: tests/faults/run.sh [SEEDS] [PATTERN]'
-    echo 'at most so many seeds per fault (2000); only faults whose names match the regular expression'
+    echo 'usage: tests/faults/run.sh [--part K/N] [SEEDS] [PATTERN]'
+    echo 'at most so many seeds per fault (2000); only faults whose names match the regular expression;'
+    echo 'of these the K-th of each N'
     exit 0
+fi
+part=1 parts=1
+if [[ ${1:-} == --part ]]; then
+    [[ ${2:-} =~ ^([1-9])/([1-9])$ && ${BASH_REMATCH[1]} -le ${BASH_REMATCH[2]} ]] ||
+        { echo "--part needs K/N, such as 1/3" >&2; exit 2; }
+    part=${BASH_REMATCH[1]} parts=${BASH_REMATCH[2]}
+    shift 2
 fi
 seeds=${1:-2000}
 pattern=${2:-}
@@ -54,13 +62,15 @@ plant() {
 
 # Plants every fault whose turn is this worker's, in a copy of its own.
 work() {
-    local worker=$1 at=0 missed=0 patch copy=$copies/$1
+    local worker=$1 at=0 turn=0 missed=0 patch copy=$copies/$1
     export CARGO_TARGET_DIR=$target/faults/$worker
     mkdir "$copy"
     (cd "$root" && git ls-files -z --cached --others --exclude-standard) |
         (cd "$root" && tar --null --files-from=- --create --ignore-failed-read) | tar -x -C "$copy"
     for patch in "$root"/tests/faults/*.patch; do
         [[ $(basename "$patch" .patch) =~ $pattern ]] || continue
+        turn=$((turn % parts + 1))
+        [[ $turn -eq $part ]] || continue
         at=$((at + 1))
         [[ $((at % workers)) -eq $worker ]] || continue
         plant "$patch" "$copy" || missed=$((missed + 1))
