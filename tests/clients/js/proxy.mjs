@@ -21,7 +21,8 @@ export class Proxy {
   #pass(near, port) {
     if (this.refuses) return near.destroy();
     const far = dial(port, "127.0.0.1");
-    const pair = [near, far];
+    // A stream that is piped twice says everything twice.
+    const pair = Object.assign([near, far], { stalled: false, deaf: this.deafens });
     this.#pairs.add(pair);
     const end = () => {
       this.#pairs.delete(pair);
@@ -33,7 +34,7 @@ export class Proxy {
       from.on("close", end);
     }
     far.pipe(near);
-    if (!this.deafens) return near.pipe(far);
+    if (!pair.deaf) return near.pipe(far);
     near.once("data", (request) => {
       near.pause();
       far.write(request);
@@ -43,7 +44,12 @@ export class Proxy {
   // What was said meanwhile gets through.
   listen() {
     this.deafens = false;
-    for (const [near, far] of this.#pairs) near.pipe(far);
+    for (const pair of this.#pairs) {
+      if (!pair.deaf) continue;
+      pair.deaf = false;
+      const [near, far] = pair;
+      near.pipe(far);
+    }
   }
 
   get count() {
@@ -59,16 +65,21 @@ export class Proxy {
     }
   }
 
-  // Nothing gets through, until `flow`; what is written meanwhile waits.
+  // Nothing gets through of who is there, until `flow`; what is written meanwhile waits.
   stall() {
-    for (const [near, far] of this.#pairs) {
+    for (const pair of this.#pairs) {
+      const [near, far] = pair;
       near.unpipe(far).pause();
       far.unpipe(near).pause();
+      pair.stalled = true;
     }
   }
 
   flow() {
-    for (const [near, far] of this.#pairs) {
+    for (const pair of this.#pairs) {
+      if (!pair.stalled) continue;
+      pair.stalled = false;
+      const [near, far] = pair;
       near.pipe(far);
       far.pipe(near);
     }
