@@ -12,6 +12,7 @@ use std::io;
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::ops::RangeInclusive;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use io_uring::types::{Fd, Timespec};
@@ -392,7 +393,24 @@ pub fn probe() -> Result<(), RingError> {
     table.map_err(|error| RingError::of_descriptors(error, ENTRIES))
 }
 
+/// How long a ring is waited for that the kernel has no memory for. It ends rings in the background,
+/// some time after their process is gone: where a gateway has just ended, there is more in a moment.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long to wait before asking again.
+const PAUSE: Duration = Duration::from_millis(20);
+
 fn build(submissions: u32, completions: u32) -> Result<IoUring, RingError> {
+    let begun = Instant::now();
+    loop {
+        match build_now(submissions, completions) {
+            Err(RingError::NoMemory) if begun.elapsed() < PATIENCE => thread::sleep(PAUSE),
+            result => return result,
+        }
+    }
+}
+
+fn build_now(submissions: u32, completions: u32) -> Result<IoUring, RingError> {
     IoUring::builder()
         .setup_single_issuer()
         .setup_defer_taskrun()
