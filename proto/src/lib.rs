@@ -1,4 +1,5 @@
-//! WebSocket (RFC 6455) and permessage-deflate (RFC 7692) as pure state.
+//! WebSocket (RFC 6455), permessage-deflate (RFC 7692), the records of TLS 1.3 (RFC 8446) and the
+//! PROXY protocol as pure state.
 //!
 //! Nothing here does I/O, reads a clock, draws randomness or starts a thread: bytes are lent in,
 //! pieces of the same bytes are lent back, and time and entropy are arguments. The crate does
@@ -9,6 +10,8 @@
 //! | [`http`] | request and response heads from bytes, and responses into bytes |
 //! | [`message`] | text or bytes, and which part of it, whatever carries it |
 //! | [`websocket`] | handshakes, frames, messages and what compresses them |
+//! | [`tls`] | records, alerts and KeyUpdates, once the handshake is over |
+//! | [`proxy`] | what a proxy says in front of a connection that it passes on |
 //! | [`keepalive`] | what a connection waits for, and for how long |
 //! | [`mask`], [`utf8`] | payload bytes in pieces: unmask, check |
 //! | [`token`] | the grammar of tokens |
@@ -54,6 +57,8 @@ pub mod http;
 pub mod keepalive;
 pub mod mask;
 pub mod message;
+pub mod proxy;
+pub mod tls;
 pub mod token;
 pub mod utf8;
 pub mod websocket;
