@@ -123,7 +123,7 @@ pub fn run(arguments: &Arguments) -> io::Result<Report> {
     let server = Server::find(&arguments.server)?;
     let target = match arguments.server.url {
         Some(_) => server.target.clone(),
-        None => Target::new(server.target.address, ROOM),
+        None => server.target.at(ROOM),
     };
     let seen = runtime::aside(|| measure(arguments, &target, server.pid))?;
     Ok(Report::new(arguments, &server.description, seen))

@@ -88,9 +88,14 @@ impl Handler for Switch {
     }
 }
 
+/// Where it listens.
+fn address(gateway: &Gateway) -> SocketAddr {
+    gateway.addresses()[0].ip().expect("it is over TCP")
+}
+
 fn start(shards: Shards) -> io::Result<Gateway> {
     let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
-    let mut config = Config::default().with_listen(&[anywhere]).with_admin(None);
+    let mut config = Config::default().with_listen(&[anywhere.into()]).with_admin(None);
     config.shards = shards;
     config.limits = Limits { connections: 4096, ..config.limits };
     config.hub.topics = 1 << 20;
@@ -108,14 +113,14 @@ fn start(shards: Shards) -> io::Result<Gateway> {
 /// As for [`run`].
 pub fn push(count: usize) -> io::Result<Latency> {
     let gateway = start(Shards::Count(2.try_into().expect("two is not zero")))?;
-    let mut from = Client::open(gateway.addresses()[0])?;
-    let mut to = Client::open(gateway.addresses()[0])?;
+    let mut from = Client::open(address(&gateway))?;
+    let mut to = Client::open(address(&gateway))?;
     // The kernel deals connections out as it likes.
     for _ in 0..100 {
         if from.id.shard != to.id.shard {
             break;
         }
-        to = Client::open(gateway.addresses()[0])?;
+        to = Client::open(address(&gateway))?;
     }
     if from.id.shard == to.id.shard {
         return Err(io::Error::other("the kernel gives all connections to one shard"));
@@ -144,7 +149,7 @@ fn topics(count: usize) -> io::Result<f64> {
     let gateway = start(Shards::Count(1.try_into().expect("one is not zero")))?;
     let mut clients = Vec::new();
     for _ in 0..count.div_ceil(EACH) {
-        clients.push(Client::open(gateway.addresses()[0])?);
+        clients.push(Client::open(address(&gateway))?);
     }
     let door = gateway.door();
     // The first topic of each connection makes what a connection has once.

@@ -29,6 +29,10 @@ const TICK_MIN: Duration = Duration::from_micros(50);
 /// The longest: an open loop ends no later than that after its time.
 const TICK_MAX: Duration = Duration::from_millis(5);
 
+/// Connections of a thread that are opening at once: over TLS each waits for the server three
+/// times.
+const WINDOW: usize = 64;
+
 /// What the connections are.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
@@ -204,10 +208,7 @@ async fn drive(
     (orders, outcomes): (&Receiver<Order>, &Sender<io::Result<Tally>>),
 ) -> io::Result<()> {
     let message = peer::message(shape.size)?;
-    let mut peers = VecDeque::new();
-    for _ in 0..shape.share(index) {
-        peers.push_back(Peer::open(target).await?);
-    }
+    let peers = open(target, shape.share(index)).await?;
     let team = Rc::new(Team { message, idle: RefCell::new(peers), tally: Tally::cell() });
     // Nobody listens any more: the load was dropped.
     let _ = outcomes.send(Ok(Tally::new()));
@@ -220,6 +221,23 @@ async fn drive(
         let _ = outcomes.send(Ok(team.tally.replace(Tally::new())));
     }
     Ok(())
+}
+
+/// Opens `count` connections.
+async fn open(target: &Target, count: usize) -> io::Result<VecDeque<Peer>> {
+    let (mut peers, mut opening) = (VecDeque::new(), VecDeque::new());
+    for _ in 0..count {
+        if opening.len() == WINDOW {
+            let first: monoio::task::JoinHandle<_> = opening.pop_front().expect("it is full");
+            peers.push_back(first.await?);
+        }
+        let target = target.clone();
+        opening.push_back(monoio::spawn(async move { Peer::open(&target).await }));
+    }
+    for rest in opening {
+        peers.push_back(rest.await?);
+    }
+    Ok(peers)
 }
 
 impl Shape {

@@ -8,7 +8,8 @@ use clap::{Parser, Subcommand};
 use serde::Serialize;
 use tidegate_bench::machine::Machine;
 use tidegate_bench::{
-    baseline, children, compare, echo, fanout, flood, hub, idle, million, recover, storm,
+    baseline, children, compare, echo, fanout, flood, handshakes, hub, idle, million, recover,
+    storm,
 };
 
 /// What the exit codes mean, for `--help`.
@@ -38,7 +39,8 @@ enum Measurement {
     Compare(compare::Arguments),
     /// Connections that send a message as soon as they have the echo of the last one.
     Echo(echo::Arguments),
-    /// Serve: an echo server on another runtime, over the same protocol code, to measure beside.
+    /// Serve: an echo server on another runtime, over the same protocol code, or a bare loop over
+    /// TLS, to measure beside.
     Baseline(baseline::Arguments),
     /// The memory that the gateway takes for connections that do nothing.
     Idle(idle::Arguments),
@@ -49,6 +51,8 @@ enum Measurement {
     Fanout(fanout::Arguments),
     /// What clients see while others on the same gateway do their worst.
     Flood(flood::Arguments),
+    /// Handshakes of TLS, in full and resumed, beside what rustls alone takes for them.
+    Handshakes(handshakes::Arguments),
     /// A message to a connection of another shard, and the memory of topics.
     Hub(hub::Arguments),
     /// Very many clients that come back at once, and get what they missed.
@@ -65,13 +69,16 @@ fn main() -> ExitCode {
     let printed = match measurement {
         Measurement::Compare(arguments) => compare(&arguments, json),
         Measurement::Echo(arguments) => echo::run(&arguments).and_then(|it| print_here(it, json)),
-        Measurement::Baseline(it) => baseline::run(it.runtime, it.port),
+        Measurement::Baseline(it) => baseline::run(&it),
         Measurement::Idle(arguments) => idle::run(&arguments).and_then(|it| print_here(it, json)),
         Measurement::Million(arguments) => {
             million::run(&arguments).and_then(|it| print_here(it, json))
         }
         Measurement::Fanout(arguments) => {
             fanout::run(&arguments).and_then(|it| print_here(it, json))
+        }
+        Measurement::Handshakes(arguments) => {
+            handshakes::run(&arguments).and_then(|it| print_here(it, json))
         }
         Measurement::Flood(arguments) => flood(&arguments, json),
         Measurement::Hub(arguments) => hub::run(&arguments).and_then(|it| print_here(it, json)),

@@ -22,13 +22,14 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg, setsockopt, sockopt};
 use nix::sys::time::TimeSpec;
 use serde::Serialize;
-use tidegate_proto::websocket::frame::OpCode;
+use tidegate_proto::websocket::frame::{MAX_HEADER, OpCode};
 
 use crate::latency::{Histogram, Latency, histogram};
 use crate::plain::{self, PATIENCE};
 use crate::random::Random;
 use crate::runtime;
 use crate::target::Target;
+use crate::tls::{self, Session};
 
 /// The message of an echo, in bytes.
 const MESSAGE: usize = 64;
@@ -164,9 +165,11 @@ impl Tally {
 
 struct Client {
     stream: TcpStream,
+    /// What seals and opens, over TLS.
+    session: Option<Box<Session>>,
     /// When its message was sent, since 1970, and in which phase.
     sent: (Duration, Phase),
-    /// Bytes of the echo that have come.
+    /// Bytes of the echo that have come, opened.
     came: usize,
 }
 
@@ -188,11 +191,12 @@ impl Clients {
         plain::put_frame(&mut frame, OpCode::Binary, &[b'.'; MESSAGE], &mut random);
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?;
         for index in 0..shape.connections {
-            let stream = plain::open(target, &mut random)?;
+            let (stream, session) = plain::open_sealed(target, &mut random)?;
             setsockopt(&stream, sockopt::ReceiveTimestampns, &true)?;
             stream.set_nonblocking(true)?;
             epoll.add(&stream, EpollEvent::new(EpollFlags::EPOLLIN, index as u64))?;
-            all.push(Client { stream, sent: (Duration::ZERO, Phase::WarmUp), came: 0 });
+            let sent = (Duration::ZERO, Phase::WarmUp);
+            all.push(Client { stream, session, sent, came: 0 });
         }
         Ok(Self {
             epoll,
@@ -234,7 +238,16 @@ impl Clients {
         let client = &mut self.all[index];
         client.sent = (since_1970(), phase);
         // It has nothing under way, so its socket takes it.
-        client.stream.write_all(&self.frame)?;
+        match &mut client.session {
+            None => client.stream.write_all(&self.frame)?,
+            Some(session) => {
+                let plain = tls::HEADER..tls::HEADER + self.frame.len();
+                let mut record = [0; tls::OVERHEAD + MAX_HEADER + MESSAGE];
+                record[plain.clone()].copy_from_slice(&self.frame);
+                let sealed = session.sealer.seal(&mut record, plain)?;
+                client.stream.write_all(&record[sealed])?;
+            }
+        }
         Ok(true)
     }
 
@@ -256,13 +269,22 @@ impl Clients {
 
     fn take_in(&mut self, index: usize) -> io::Result<()> {
         let client = &mut self.all[index];
-        let mut room = [0; ECHO];
-        let (count, stamp) = receive(&client.stream, &mut room)?;
+        let mut room = [0; ECHO + tls::OVERHEAD];
+        let length = if client.session.is_some() { room.len() } else { ECHO };
+        let (count, stamp) = receive(&client.stream, &mut room[..length])?;
         let expected = [&[0x82, MESSAGE as u8][..], &[b'.'; MESSAGE]].concat();
-        if !expected[client.came..].starts_with(&room[..count]) {
-            return Err(io::Error::other("the echo is not what was sent"));
+        let came = &mut client.came;
+        let mut check = |plain: &mut [u8]| {
+            if !expected[*came..].starts_with(plain) {
+                return Err(io::Error::other("the echo is not what was sent"));
+            }
+            *came += plain.len();
+            Ok(())
+        };
+        match &mut client.session {
+            None => check(&mut room[..count])?,
+            Some(session) => session.take_in(&mut room[..count], check)?,
         }
-        client.came += count;
         if client.came < ECHO {
             return Ok(());
         }

@@ -13,8 +13,10 @@ use tidegate_proto::websocket::frame::{Header, MAX_HEADER, OpCode, Reserved, Rol
 use tidegate_proto::websocket::handshake::client::{Accepted, UpgradeRequest};
 use tidegate_proto::websocket::receiver::{Decoded, Receiver, Rules};
 
+use crate::plain;
 use crate::random::Random;
 use crate::target::Target;
+use crate::tls::{self, Dialing, Progress, Session, sealed_length};
 
 const RULES: Rules = Rules { role: Role::Client, reserved: Reserved::Clear, max_message: u32::MAX };
 
@@ -31,6 +33,8 @@ const OPEN_MAX: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct Peer {
     stream: TcpStream,
+    /// What seals and opens, over TLS.
+    session: Option<Box<Session>>,
     receiver: Receiver,
     random: Random,
     outgoing: Vec<u8>,
@@ -46,8 +50,10 @@ impl Peer {
         let mut random = Random::new()?;
         let connecting = connect(target, random.nonce());
         let connected = monoio::time::timeout(OPEN_MAX, connecting).await;
+        let (stream, session) = connected.map_err(|_| io::ErrorKind::TimedOut)??;
         Ok(Self {
-            stream: connected.map_err(|_| io::ErrorKind::TimedOut)??,
+            stream,
+            session,
             receiver: Receiver::default(),
             random,
             outgoing: Vec::new(),
@@ -61,7 +67,7 @@ impl Peer {
     /// # Errors
     /// The connection is broken, or what came back is not what was sent.
     pub async fn echo(&mut self, message: &Rc<[u8]>) -> io::Result<()> {
-        self.put_frame(message);
+        self.put_frame(message)?;
         let outgoing = std::mem::take(&mut self.outgoing);
         let (sent, outgoing) = self.stream.write_all(outgoing).await;
         self.outgoing = outgoing;
@@ -77,30 +83,46 @@ impl Peer {
         self.incoming = Vec::new();
     }
 
-    /// Puts a masked frame together.
-    fn put_frame(&mut self, message: &[u8]) {
+    /// Puts a masked frame together, and seals it if that is due.
+    fn put_frame(&mut self, message: &[u8]) -> io::Result<()> {
         let key = self.random.key();
         let header = Header::of_message(Kind::Bytes, Part::Whole, false, message.len());
         let header = header.masked(key);
+        // A record's header goes in front of what it is made of.
+        let room = if self.session.is_some() { tls::HEADER } else { 0 };
         self.outgoing.clear();
-        self.outgoing.resize(header.encoded_length(), 0);
-        let start = header.emit(&mut self.outgoing);
+        self.outgoing.resize(room + header.encoded_length(), 0);
+        let start = room + header.emit(&mut self.outgoing[room..]);
         self.outgoing.extend_from_slice(message);
         Mask::new(key).apply(&mut self.outgoing[start..]);
+        if let Some(session) = &mut self.session {
+            let plain = room..self.outgoing.len();
+            self.outgoing.resize(sealed_length(plain.len()), 0);
+            session.sealer.seal(&mut self.outgoing, plain)?;
+        }
+        Ok(())
     }
 
     /// Reads once; returns whether all of `message` has come back.
     async fn take_frames(&mut self, message: &[u8], back: &mut usize) -> io::Result<bool> {
         let mut incoming = std::mem::take(&mut self.incoming);
         incoming.clear();
-        incoming.reserve_exact((message.len() + MAX_HEADER).min(READ_MAX));
+        let length = message.len() + MAX_HEADER;
+        let length = if self.session.is_some() { sealed_length(length) } else { length };
+        incoming.reserve_exact(length.min(READ_MAX));
         let (count, incoming) = self.stream.read(incoming).await;
         self.incoming = incoming;
         let count = count?;
         if count == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        check_echo(&mut self.receiver, &mut self.incoming[..count], message, back)
+        let input = &mut self.incoming[..count];
+        match &mut self.session {
+            None => check_echo(&mut self.receiver, input, message, back),
+            Some(session) => {
+                session.take_in(input, |plain| check_echo(&mut self.receiver, plain, message, back))
+            }
+        }
     }
 }
 
@@ -149,35 +171,73 @@ pub fn message(size: usize) -> io::Result<Rc<[u8]>> {
     Ok((0..size).map(|_| random.next_u64() as u8).collect())
 }
 
-async fn connect(target: &Target, nonce: [u8; 16]) -> io::Result<TcpStream> {
+/// A connection, and what seals and opens if it is over TLS.
+type Connected = (TcpStream, Option<Box<Session>>);
+
+async fn connect(target: &Target, nonce: [u8; 16]) -> io::Result<Connected> {
     let mut stream = TcpStream::connect_addr(target.address).await?;
     stream.set_nodelay(true)?;
     let request = UpgradeRequest::new(&target.host, &target.path, nonce);
-    send_request(&mut stream, &request).await?;
-    receive_response(&mut stream, &request).await?;
-    Ok(stream)
+    let head = plain::head(&request)?;
+    let mut session = None;
+    if let Some(dialer) = &target.tls {
+        let mut wire = Vec::new();
+        let dialing = Dialing::new(dialer, &target.host, head, &mut wire)?;
+        session = Some(shake_hands(&mut stream, dialing, wire).await?);
+    } else {
+        stream.write_all(head).await.0?;
+    }
+    receive_response(&mut stream, &mut session, &request).await?;
+    Ok((stream, session))
 }
 
-async fn send_request(stream: &mut TcpStream, request: &UpgradeRequest<'_>) -> io::Result<()> {
-    let mut head = vec![0; 512 + request.host.len() + request.target.len()];
-    let length = request.write(&mut head).map_err(|_| io::Error::other("not a valid URL"))?;
-    head.truncate(length);
-    stream.write_all(head).await.0.map(|_| ())
+/// Shakes hands; the request goes with it.
+async fn shake_hands(
+    stream: &mut TcpStream,
+    mut dialing: Dialing,
+    mut wire: Vec<u8>,
+) -> io::Result<Box<Session>> {
+    loop {
+        stream.write_all(std::mem::take(&mut wire)).await.0?;
+        let bytes = read_some(stream).await?;
+        match dialing.advance(&bytes, &mut wire)? {
+            Progress::Dialing(goes_on) => dialing = goes_on,
+            Progress::Open(session) => {
+                stream.write_all(wire).await.0?;
+                return Ok(session);
+            }
+        }
+    }
+}
+
+/// Reads once.
+async fn read_some(stream: &mut TcpStream) -> io::Result<Vec<u8>> {
+    let (count, bytes) = stream.read(Vec::with_capacity(RESPONSE_MAX)).await;
+    if count? == 0 { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(bytes) }
 }
 
 /// Reads the response. Nothing comes behind it: an echo server has nothing to say yet.
-async fn receive_response(stream: &mut TcpStream, request: &UpgradeRequest<'_>) -> io::Result<()> {
+async fn receive_response(
+    stream: &mut TcpStream,
+    session: &mut Option<Box<Session>>,
+    request: &UpgradeRequest<'_>,
+) -> io::Result<()> {
     let mut so_far = Vec::new();
+    // The handshake may have brought it along.
+    let mut bytes = if session.is_some() { Vec::new() } else { read_some(stream).await? };
     loop {
-        let (count, bytes) = stream.read(Vec::with_capacity(RESPONSE_MAX)).await;
-        if count? == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
+        match session {
+            None => so_far.extend_from_slice(&bytes),
+            Some(session) => session.take_in(&mut bytes, |plain| {
+                so_far.extend_from_slice(plain);
+                Ok(())
+            })?,
         }
-        so_far.extend_from_slice(&bytes);
         let status = parse_response(&so_far, RESPONSE_MAX).map_err(io::Error::other)?;
         if let Status::Complete(head) = status {
             return Accepted::check(&head, request).map(|_| ()).map_err(io::Error::other);
         }
+        bytes = read_some(stream).await?;
     }
 }
 

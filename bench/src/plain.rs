@@ -12,6 +12,7 @@ use tidegate_proto::websocket::handshake::client::{Accepted, UpgradeRequest};
 
 use crate::random::Random;
 use crate::target::Target;
+use crate::tls::{Dialing, Progress, Session};
 
 /// How long anything may take.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
@@ -54,6 +55,52 @@ pub(crate) fn open_offering(
             Accepted::check(&head, &request).map_err(io::Error::other)?;
             return Ok(stream);
         }
+    }
+}
+
+/// Connects and shakes hands, over TLS if the target says so, in which case there is a session.
+///
+/// # Errors
+/// The server is not there, or does not want this connection.
+pub(crate) fn open_sealed(
+    target: &Target,
+    random: &mut Random,
+) -> io::Result<(TcpStream, Option<Box<Session>>)> {
+    let Some(dialer) = &target.tls else { return Ok((open(target, random)?, None)) };
+    let mut stream = TcpStream::connect(target.address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    let request = UpgradeRequest::new(&target.host, &target.path, random.nonce());
+    let (mut wire, mut room) = (Vec::new(), [0; RESPONSE_MAX]);
+    let mut dialing = Dialing::new(dialer, &target.host, head(&request)?, &mut wire)?;
+    let mut session = loop {
+        stream.write_all(&std::mem::take(&mut wire))?;
+        let count = read_some(&mut stream, &mut room)?;
+        match dialing.advance(&room[..count], &mut wire)? {
+            Progress::Dialing(goes_on) => dialing = goes_on,
+            Progress::Open(session) => break session,
+        }
+    };
+    stream.write_all(&wire)?;
+    let (mut response, mut count) = (Vec::new(), 0);
+    loop {
+        session.take_in(&mut room[..count], |plain| {
+            response.extend_from_slice(plain);
+            Ok(())
+        })?;
+        let status = parse_response(&response, RESPONSE_MAX).map_err(io::Error::other)?;
+        if let Status::Complete(head) = status {
+            Accepted::check(&head, &request).map_err(io::Error::other)?;
+            return Ok((stream, Some(session)));
+        }
+        count = read_some(&mut stream, &mut room)?;
+    }
+}
+
+fn read_some(stream: &mut TcpStream, room: &mut [u8]) -> io::Result<usize> {
+    match stream.read(room)? {
+        0 => Err(io::ErrorKind::UnexpectedEof.into()),
+        count => Ok(count),
     }
 }
 

@@ -13,9 +13,10 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Socket, Type};
 
 use crate::children::{self, Shared, lock};
-use crate::peers::Peer;
+use crate::peers::{Peer, Place};
 use crate::random::Random;
 use crate::target::Target;
+use crate::tls::{Certificate, Dialer, Exchange};
 
 /// The variable in which cargo tells a program that it runs where its manifest is.
 const MANIFEST: &str = "CARGO_MANIFEST_PATH";
@@ -46,6 +47,18 @@ pub struct Choice {
     /// given.
     #[arg(long, conflicts_with_all = ["url", "peer"])]
     pub driver: Option<String>,
+    /// Over TLS 1.3 (AES-128-GCM, X25519), with a certificate on P-256 that is made for it. Of a
+    /// server that is running, the URL says so: wss://.
+    #[arg(long, conflicts_with = "url")]
+    pub tls: bool,
+}
+
+impl Choice {
+    /// Whether it is somebody else's server, over TLS.
+    #[must_use]
+    pub fn is_wss(&self) -> bool {
+        self.url.as_ref().is_some_and(|url| url.starts_with("wss://"))
+    }
 }
 
 /// A server that runs. One that was started here ends with this value.
@@ -53,11 +66,17 @@ pub struct Choice {
 pub struct Server {
     /// Where it answers.
     pub target: Target,
+    /// Where it answers without TLS as well, if it does.
+    pub plain: Option<Target>,
     /// Its process, if known.
     pub pid: Option<u32>,
     /// What it says of itself: name, version, configuration.
     pub description: String,
     child: Option<Running>,
+    /// What it was started with, if it is over TLS.
+    _certificate: Option<Certificate>,
+    /// The server that it stands in front of.
+    _behind: Option<Box<Server>>,
 }
 
 /// A child process that ends with this value.
@@ -73,6 +92,17 @@ struct Running {
 const ROUTES: &str = "[[route]]\npath = \"/echo\"\nhandler = \"echo\"\n\
                       [[route]]\npath = \"/rooms/{room}\"\nhandler = \"hub?topic=rooms/{room}\"\n";
 
+/// Listeners over TLS and without it, for the gateway's configuration.
+fn listeners(certificate: &Certificate) -> String {
+    let (cert, key) = (certificate.cert(), certificate.key());
+    let tls = format!("ws!tls?cert={}&key={}!tcp", cert.display(), key.display());
+    let listener = |stack| format!("{LISTENER}address = \"127.0.0.1:0\"\nstack = \"{stack}\"\n");
+    listener(&*tls) + &listener("ws!tcp")
+}
+
+/// What a listener of the configuration begins with.
+const LISTENER: &str = "[[listener]]\n";
+
 impl Server {
     /// Starts or finds the server that was chosen. One that is started gets core 0 to itself.
     ///
@@ -81,23 +111,42 @@ impl Server {
     pub fn find(choice: &Choice) -> io::Result<Self> {
         if let Some(url) = &choice.url {
             let (target, pid) = (url.parse()?, choice.pid);
-            return Ok(Self { target, pid, description: url.clone(), child: None });
+            let description = url.clone();
+            return Ok(Self {
+                target,
+                plain: None,
+                pid,
+                description,
+                child: None,
+                _certificate: None,
+                _behind: None,
+            });
         }
-        match choice.peer {
-            Some(peer) => Self::start_peer(peer),
-            None => {
-                let driver =
-                    choice.driver.as_ref().map(|driver| format!("driver = \"{driver}\"\n"));
-                let config = driver.unwrap_or_default() + ROUTES;
-                let shards = choice.shards.unwrap_or(1);
-                Self::start_gateway(choice.gateway.as_deref(), shards, &config)
-            }
+        let certificate = choice.tls.then(Certificate::new).transpose()?;
+        if let Some(peer) = choice.peer {
+            return Self::start_peer_with(peer, certificate);
         }
+        let driver = choice.driver.as_ref().map(|driver| format!("driver = \"{driver}\"\n"));
+        let config = driver.unwrap_or_default() + ROUTES;
+        let config = config + &certificate.as_ref().map(listeners).unwrap_or_default();
+        let shards = choice.shards.unwrap_or(1);
+        Self::start_gateway(choice.gateway.as_deref(), shards, &config)?.over(certificate)
+    }
+
+    /// The same server over TLS, if it was started with a certificate.
+    fn over(self, certificate: Option<Certificate>) -> io::Result<Self> {
+        if certificate.is_none() {
+            return Ok(self);
+        }
+        let target = self.target.over_tls(Dialer::new(Exchange::default(), false)?);
+        let description = format!("{}, TLS", self.description);
+        Ok(Self { target, description, _certificate: certificate, ..self })
     }
 
     /// Starts a gateway on a free port, at `program` or beside this one. `config` is TOML with the
-    /// lines that differ from the default configuration; its first listener lends its stack. A
-    /// single shard is kept on core 0; several take the cores as they come.
+    /// lines that differ from the default configuration; if it has listeners, they are on free
+    /// ports as well, and the first of them is what is measured. A single shard is kept on core 0;
+    /// several take the cores as they come.
     ///
     /// # Errors
     /// It did not start.
@@ -127,7 +176,11 @@ impl Server {
 
     fn launch(program: &Path, shards: u32, config: &str, admin: &[&str]) -> io::Result<Self> {
         let mut command = Command::new(program);
-        command.args(["--shards", &shards.to_string(), "--listen", "127.0.0.1:0"]).args(admin);
+        command.args(["--shards", &shards.to_string()]).args(admin);
+        let listeners = config.matches(LISTENER).count();
+        if listeners == 0 {
+            command.args(["--listen", "127.0.0.1:0"]);
+        }
         // A file without a name: nothing to take away when this process is killed.
         command.args(["--config", "/dev/stdin"]).stdin(holding(config)?);
         let mut running = Running::start(&mut command, shards == 1).map_err(|error| {
@@ -136,14 +189,22 @@ impl Server {
                 "{program} did not start ({error}): build it, `cargo build --release -p tidegate`"
             ))
         })?;
-        let address = running.says("the address that it listens on", START_MAX, |line| {
-            line.strip_prefix("listening on ")?.parse().ok()
-        })?;
+        let mut next = || {
+            let address = running.says("the address that it listens on", START_MAX, |line| {
+                line.strip_prefix("listening on ")?.parse().ok()
+            })?;
+            io::Result::Ok(Target::new(address, "/echo"))
+        };
+        let target = next()?;
+        let plain = if listeners > 1 { Some(next()?) } else { None };
         Ok(Self {
-            target: Target::new(address, "/echo"),
+            target,
+            plain,
             pid: Some(running.pid()),
             description: format!("{}, {shards} shard(s)", version(program)),
             child: Some(running),
+            _certificate: None,
+            _behind: None,
         })
     }
 
@@ -152,8 +213,17 @@ impl Server {
     /// # Errors
     /// It is not on this machine, or did not start.
     pub fn start_peer(peer: Peer) -> io::Result<Self> {
+        Self::start_peer_with(peer, None)
+    }
+
+    /// The same over TLS, if there is a certificate.
+    fn start_peer_with(peer: Peer, certificate: Option<Certificate>) -> io::Result<Self> {
         let address = free_address()?;
-        let mut command = peer.prepare(address.port()).map_err(|missing| {
+        let stands_behind = peer.stands_in_front_of();
+        let behind = stands_behind.map(Self::start_peer).transpose()?.map(Box::new);
+        let upstream = behind.as_ref().map(|behind| behind.target.address);
+        let place = Place { port: address.port(), certificate: certificate.as_ref(), upstream };
+        let mut command = peer.prepare(place).map_err(|missing| {
             let (name, install) = (peer.name(), missing.install);
             io::Error::other(format!("{name}: {}: try `{install}`", missing.why))
         })?;
@@ -164,12 +234,16 @@ impl Server {
             io::Error::other(format!("{name}: {error}; does it lack `{install}`?"))
         })?;
         await_listener(address)?;
-        Ok(Self {
+        let server = Self {
             target: Target::new(address, "/echo"),
+            plain: None,
             pid: Some(running.pid()),
             description,
             child: Some(running),
-        })
+            _certificate: None,
+            _behind: behind,
+        };
+        server.over(certificate)
     }
 
     /// The server's process.

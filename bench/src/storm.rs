@@ -8,6 +8,8 @@
 //! That one has a thread of its own which sleeps for a millisecond between its echoes. How late it
 //! wakes up, and how long the server was without a core that it could have used, tell the stalls of
 //! this machine from those of the server.
+//!
+//! Over TLS there is a third part: [`rush`].
 
 use std::fmt;
 use std::io;
@@ -25,20 +27,16 @@ use crate::compare::Spread;
 use crate::fleet::{Ending, Fleet, Kind};
 use crate::latency::{Histogram, LATENCY_MAX_NS, histogram};
 use crate::peer::{self, Peer};
-use crate::process::{CpuTime, MemoryUse, peak_resident_bytes, waited_for_cpu};
+use crate::process::{MemoryUse, peak_resident_bytes};
 use crate::progress;
 use crate::runtime;
+use crate::rush::{self, Rush};
 use crate::server::{Choice, Server};
+use crate::spent::{Spent, per_second, rest};
 use crate::target::Target;
 
 /// The burst from which on a server has seen everything, and has no reason to grow.
 const WARM: usize = 5;
-
-/// How often it is looked whether the server rests.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-
-/// CPU time that a server may use from one look to the next and be taken to rest.
-const RESTING: Duration = Duration::from_millis(1);
 
 /// The message of the probe, in bytes.
 const MESSAGE: usize = 64;
@@ -74,6 +72,13 @@ pub struct Arguments {
     /// no longer than it takes to come to rest.
     #[arg(long, default_value_t = 2.0, value_parser = seconds)]
     pub settle: f64,
+    /// Handshakes of the rush over TLS that the others are beside, if it is over TLS; 0 for none.
+    #[arg(long, default_value_t = 5000)]
+    pub rush: usize,
+    /// Others that are connected meanwhile and echo, half of them without TLS if the server has
+    /// that as well.
+    #[arg(long, default_value_t = 500, value_parser = count)]
+    pub others: usize,
 }
 
 /// What was measured.
@@ -87,6 +92,8 @@ pub struct Report {
     pub bursts: Bursts,
     /// All connections end and come back.
     pub reconnect: Reconnect,
+    /// What those see who are connected while others shake hands over TLS.
+    pub rush: Option<Rush>,
 }
 
 /// Connections that come at once and go, again and again. Memory is the server's private memory at
@@ -185,31 +192,14 @@ pub struct Delay {
 pub fn run(arguments: &Arguments) -> io::Result<Report> {
     let (server, bursts) = bursts(arguments)?;
     let reconnect = reconnect(arguments)?;
-    Ok(Report { server, ending: format!("{:?}", arguments.ending), bursts, reconnect })
+    let is_over_tls = arguments.server.tls || arguments.server.is_wss();
+    let rush = (is_over_tls && arguments.rush > 0)
+        .then(|| rush::run(&arguments.server, arguments.rush, arguments.others, arguments.window))
+        .transpose()?;
+    Ok(Report { server, ending: format!("{:?}", arguments.ending), bursts, reconnect, rush })
 }
 
 // ---- bursts ----
-
-/// What was used for something.
-#[derive(Clone, Copy, Debug, Default)]
-struct Spent {
-    time: Duration,
-    /// The server's.
-    cpu: Duration,
-    /// What the server waited for a core.
-    waited: Duration,
-}
-
-impl Spent {
-    /// What is used while `work` is done.
-    fn on(pid: u32, work: impl FnOnce() -> io::Result<()>) -> io::Result<Self> {
-        let (cpu, waited, started) = (CpuTime::of(pid)?, waited_for_cpu(pid)?, Instant::now());
-        work()?;
-        let time = started.elapsed();
-        let waited = waited_for_cpu(pid)?.saturating_sub(waited);
-        Ok(Self { time, cpu: (CpuTime::of(pid)? - cpu).total(), waited })
-    }
-}
 
 /// What was seen of one burst.
 struct Burst {
@@ -225,7 +215,7 @@ fn bursts(arguments: &Arguments) -> io::Result<(String, Bursts)> {
     let (before_bytes, seen) = runtime::aside(|| {
         let mut fleet = Fleet::new(&server.target, Kind::WebSocket, arguments.ending)?;
         fleet.reserve(arguments.burst)?;
-        let before_bytes = rest(pid, arguments)?;
+        let before_bytes = rest(pid, arguments.settle)?;
         let mut bar = progress::bar(arguments.bursts as u64, "bursts have come and gone");
         let each = || {
             let seen = burst(pid, &mut fleet, arguments);
@@ -244,24 +234,10 @@ fn burst(pid: u32, fleet: &mut Fleet, arguments: &Arguments) -> io::Result<Burst
     let mut rest_bytes = 0;
     let end = Spent::on(pid, || {
         fleet.drop_all(&mut |_| ())?;
-        rest_bytes = rest(pid, arguments)?;
+        rest_bytes = rest(pid, arguments.settle)?;
         Ok(())
     })?;
     Ok(Burst { opening, end, rest_bytes })
-}
-
-/// Waits until the server rests, though not forever: some never do. Yields its private memory then.
-fn rest(pid: u32, arguments: &Arguments) -> io::Result<u64> {
-    let until = Instant::now() + Duration::from_secs_f64(arguments.settle);
-    let mut used = CpuTime::of(pid)?.total();
-    while Instant::now() < until {
-        thread::sleep(LOOK_EVERY);
-        let before = std::mem::replace(&mut used, CpuTime::of(pid)?.total());
-        if used.saturating_sub(before) < RESTING {
-            break;
-        }
-    }
-    Ok(MemoryUse::of(pid)?.private_bytes)
 }
 
 impl Bursts {
@@ -287,11 +263,6 @@ impl Bursts {
             rest_bytes,
         }
     }
-}
-
-/// So many per second; 0 if no time has passed.
-fn per_second(count: u64, time: Duration) -> f64 {
-    if time.is_zero() { 0.0 } else { count as f64 / time.as_secs_f64() }
 }
 
 // ---- the reconnect storm ----
@@ -489,7 +460,8 @@ impl fmt::Display for Report {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(out, "storm: {}; connections end with {}", self.server, self.ending)?;
         self.bursts.fmt(out)?;
-        self.reconnect.fmt(out)
+        self.reconnect.fmt(out)?;
+        self.rush.as_ref().map_or(Ok(()), |rush| rush.fmt(out))
     }
 }
 

@@ -17,6 +17,7 @@ fn arguments() -> Arguments {
 fn contest(work: Work, against: Peer) -> Contest {
     Contest {
         work,
+        tls: false,
         contenders: vec![Contender::Gateway, Contender::Peer(Peer::Epoll)],
         against: Contender::Peer(against),
         rounds: 6,
@@ -124,4 +125,29 @@ fn an_open_loop_has_the_generators_lateness_beside_it() {
             "{report}"
         );
     }
+}
+
+#[test]
+fn over_tls_it_is_the_same() {
+    let against = Contender::Peer(Peer::Epoll);
+    let echo = Work::Echo { connections: 20, size: 100, seconds: 0.05, pace: Pace::Closed };
+    let handshakes = Work::Handshakes { burst: 20, bursts: 1 };
+    let contests = [echo, handshakes].map(|work| Contest {
+        contenders: vec![against],
+        tls: true,
+        rounds: 5,
+        wanted: Vec::new(),
+        ..contest(work, Peer::Epoll)
+    });
+    // Nobody starts it.
+    let arguments = Arguments { gateway: Some("/nowhere".into()), ..arguments() };
+    let report = compare(&arguments, contests.into()).unwrap();
+    assert!(report.missing.is_empty(), "{report}");
+    let [echo, handshakes] = &report.comparisons[..] else { panic!("{report}") };
+    assert_eq!(echo.title, "echo: 20 connections, 100 B, TLS");
+    assert_eq!(echo.rows[0].figures[0].metric, Metric::CpuPerMessage);
+    assert!(echo.rows[0].description.contains("rustls"), "{report}");
+    let metrics: Vec<_> = handshakes.rows[0].figures.iter().map(|it| it.metric).collect();
+    assert!(metrics.contains(&Metric::FullHandshakes), "{report}");
+    assert!(metrics.contains(&Metric::ResumedToRustls), "{report}");
 }

@@ -9,7 +9,17 @@ use tidegate_bench::server::Choice;
 use tidegate_bench::storm::{self, Arguments};
 
 fn arguments(server: Choice, ending: Ending) -> Arguments {
-    Arguments { server, burst: 50, bursts: 7, connections: 300, window: 100, ending, settle: 0.3 }
+    Arguments {
+        server,
+        burst: 50,
+        bursts: 7,
+        connections: 300,
+        window: 100,
+        ending,
+        settle: 0.3,
+        rush: 0,
+        others: 1,
+    }
 }
 
 #[test]
@@ -21,6 +31,7 @@ fn every_connection_is_the_gateways_and_no_echo_is_lost() {
         // A drained shard has shown its last counts.
         gateway.drain();
         gateway.join().unwrap();
+        assert!(report.rush.is_none(), "it is not over TLS");
         let (bursts, reconnect, counters) = (&report.bursts, &report.reconnect, handle.counters());
         // The storm opens all of its connections twice; the probe is one more.
         assert_eq!((bursts.handshakes, reconnect.connections), (350, 300));

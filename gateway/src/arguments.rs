@@ -1,12 +1,13 @@
 //! The command line.
 
 use std::fs;
-use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::path::{Path, PathBuf};
 
 use clap::{Parser, Subcommand, ValueEnum};
-use tidegate::config::{BuiltWrong, Config, DriverChoice, MAX_SHARDS, Shards, parse_admin_address};
+use tidegate::config::{
+    BuiltWrong, Config, DriverChoice, ListenAddress, MAX_SHARDS, Shards, parse_admin_address,
+};
 
 use crate::manual::Printed;
 
@@ -23,14 +24,16 @@ pub const EXAMPLES: &str = "\
 /// What signals mean.
 pub const SIGNALS: &str = "\
 SIGTERM, SIGINT and SIGQUIT drain; another one stops at once, unless it comes within a
-second of the first: then it counts as the same. SIGUSR1 logs all counters. SIGHUP and SIGUSR2 are
-ignored, and the log says so.";
+second of the first: then it counts as the same. SIGUSR1 logs all counters. SIGHUP reads the
+certificates anew, with their keys and authorities, if a listener speaks TLS; otherwise it is
+ignored like SIGUSR2, and the log says so.";
 
 /// What exit codes mean.
 pub const EXITS: &str = "\
 0 after a drain or a stop, 1 if the gateway cannot start or fails, 2 for a wrong
-command line or configuration, or for sockets that were passed and are at no configured address,
-3 after a drain that ran out of time, so that connections were cut off.";
+command line or configuration, for files of TLS that cannot be used, or for sockets that were
+passed and are at no configured address, 3 after a drain that ran out of time, so that connections
+were cut off.";
 
 /// What variables mean.
 pub const ENVIRONMENT: &str = "\
@@ -55,7 +58,7 @@ pub struct Arguments {
     pub config: Option<PathBuf>,
     /// Listen on this address in place of the configured ones; may be repeated
     #[arg(short, long, value_name = "ADDR", value_parser = address, global = true)]
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<ListenAddress>,
     /// Run so many shards in place of the configured number: 1 to 1024, or `auto` for one a core
     #[arg(short, long, value_name = "N|auto", value_parser = shards, global = true)]
     pub shards: Option<Shards>,
@@ -66,9 +69,9 @@ pub struct Arguments {
     /// Be steered and watched at this address in place of the configured one, or not, by `off`
     #[arg(long, value_name = "ADDR|off", value_parser = admin, global = true)]
     pub admin: Option<AdminAddress>,
-    /// Check the configuration, print what is understood and what memory it may take, and exit;
-    /// with `=machine`, also whether a start would succeed here and now: rings, open files,
-    /// addresses, threads
+    /// Check the configuration and the files that it names, print what is understood and what
+    /// memory it may take, and exit; with `=machine`, also whether a start would succeed here and
+    /// now: rings, open files, addresses, threads
     #[arg(
         long,
         value_name = "WHAT",
@@ -107,15 +110,15 @@ pub enum Task {
 /// What is checked in place of a start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DryRun {
-    /// The file and the memory bill
+    /// The file, those that it names, and the memory bill
     Configuration,
     /// All that a start does, but serving
     Machine,
 }
 
 /// An address of the control thread; `None` for none.
-#[derive(Clone, Copy, Debug)]
-pub struct AdminAddress(pub Option<SocketAddr>);
+#[derive(Clone, Debug)]
+pub struct AdminAddress(pub Option<ListenAddress>);
 
 impl Arguments {
     /// The configuration that the arguments ask for.
@@ -130,8 +133,8 @@ impl Arguments {
         };
         config.shards = self.shards.unwrap_or(config.shards);
         config.driver = self.driver.unwrap_or(config.driver);
-        if let Some(AdminAddress(address)) = self.admin {
-            config = config.with_admin(address);
+        if let Some(AdminAddress(address)) = &self.admin {
+            config = config.with_admin(address.clone());
         }
         let config = config.with_listen(&self.listen);
         // Without arguments it is a file's, or the default one, and right.
@@ -142,12 +145,13 @@ impl Arguments {
     /// Says which arguments may be to blame for what is wrong with a configuration.
     fn blame(&self, error: &BuiltWrong) -> String {
         let listen = (!self.listen.is_empty()).then_some("--listen");
-        let admin = self.admin.map(|_| "--admin");
+        let admin = self.admin.as_ref().map(|_| "--admin");
         let given: Vec<&str> = listen.into_iter().chain(admin).collect();
-        let is_open = |AdminAddress(address): AdminAddress| {
-            address.is_some_and(|one| !one.ip().is_loopback())
+        let is_open = |AdminAddress(address): &AdminAddress| {
+            let ip = address.as_ref().and_then(ListenAddress::ip);
+            ip.is_some_and(|one| !one.ip().is_loopback())
         };
-        let hint = match self.admin.is_some_and(is_open) {
+        let hint = match self.admin.as_ref().is_some_and(is_open) {
             true => "; tokens stand in [admin] of a file given by --config",
             false => "",
         };
@@ -155,10 +159,8 @@ impl Arguments {
     }
 }
 
-fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| {
-        "write an IP address and a port, such as 127.0.0.1:8080 or [::1]:8080".to_owned()
-    })
+fn address(text: &str) -> Result<ListenAddress, String> {
+    text.parse()
 }
 
 fn admin(text: &str) -> Result<AdminAddress, String> {

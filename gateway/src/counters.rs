@@ -100,6 +100,21 @@ counters! {
     /// WebSocket connections that ended without a closing handshake: an end or an error from the
     /// peer.
     ended_abruptly,
+    /// Headers of proxies that were read, each of a connection.
+    proxy_headers,
+    /// Connections that were dropped because the handshake of their transport was not done in time.
+    handshakes_timed_out,
+    /// Connections that were dropped because others waited with their handshakes, and theirs did
+    /// not go on for a second.
+    handshakes_evicted,
+    /// Times that a connection had to wait with its handshake because as many were in progress as
+    /// may be.
+    handshakes_parked,
+    /// Connections ended because what came in could not be opened by their transport.
+    transports_broken,
+    /// Open connections whose peer has ended without the last words of their transport: they may
+    /// have been cut off by somebody between.
+    cut_off,
     /// Connections failed because the peer broke the protocol, or sent a message over a limit.
     protocol_errors,
     /// Connections ended because a message that must be whole took too long to arrive (with 1008

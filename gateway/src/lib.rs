@@ -120,6 +120,8 @@ pub mod control;
 pub mod counters;
 #[doc(hidden)]
 pub mod doctor;
+#[doc(hidden)]
+pub mod histogram;
 #[allow(unsafe_code)]
 #[doc(hidden)]
 pub mod kernel;

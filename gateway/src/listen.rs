@@ -1,15 +1,17 @@
 //! The listening sockets: one for each configured address and each shard.
 //!
-//! All sockets of an address share its port (`SO_REUSEPORT`), and the kernel deals the connections
-//! out to them. What accepted sockets shall have is set here once: they inherit it from the
-//! listener.
+//! All sockets of an IP address share its port (`SO_REUSEPORT`), and the kernel deals the
+//! connections out to them. What accepted sockets shall have is set here once: they inherit it from
+//! the listener.
 //!
 //! Sockets that were handed in are served in place of our own (`passed`). None is opened beside
 //! them: the kernel refuses that to another user than theirs, and whoever waits in one of our own
 //! is lost when the gateway ends, where those are kept. So shards serve the same socket, each by a
-//! descriptor of its own, unless there is one for each of them.
+//! descriptor of its own, unless there is one for each of them. So they do of a Unix socket
+//! (`unix`), of which there is one.
 
 mod passed;
+mod unix;
 
 use std::fmt;
 use std::io;
@@ -19,8 +21,10 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::config::Listener;
-use crate::config::stack::TcpLayer;
+use crate::config::stack::{SocketLayer, TcpLayer, UnixLayer};
+use crate::config::{ListenAddress, Listener};
+use crate::kernel::{ListeningSocket, Sharing};
+use unix::Until;
 
 pub use passed::{Dealt, Passed, PassedError};
 
@@ -37,21 +41,20 @@ const PAUSE: Duration = Duration::from_millis(5);
 pub struct ListeningSockets {
     /// The address of each listener, in the order of the configuration, with the port that the
     /// kernel chose in place of port 0.
-    pub addresses: Vec<SocketAddr>,
+    pub addresses: Vec<ListenAddress>,
     /// For each shard its own socket of each listener, in the same order.
-    pub by_shard: Vec<Vec<TcpListener>>,
-    /// Which listeners stay open when the shards close them, in that order: who has handed their
-    /// sockets in has them too.
-    pub stays: Vec<bool>,
+    pub by_shard: Vec<Vec<ListeningSocket>>,
+    /// Who accepts from the sockets of each listener, in that order.
+    pub sharing: Vec<Sharing>,
     /// The control thread's socket, if it was handed in.
-    pub admin: Option<TcpListener>,
+    pub admin: Option<ListeningSocket>,
 }
 
 /// An address cannot be listened on. Displayed, it says what to do about it.
 #[derive(Debug)]
 pub struct ListenError {
     /// The address, with the port that the kernel chose in place of port 0 once it has.
-    pub address: SocketAddr,
+    pub address: ListenAddress,
     /// What was refused, such as `binding`.
     pub doing: &'static str,
     /// What the kernel said.
@@ -69,7 +72,7 @@ pub fn open(
     shards: usize,
     passed: Dealt,
 ) -> Result<ListeningSockets, ListenError> {
-    open_by(listeners, shards, passed, Opening { open: listen, prepare })
+    open_by(listeners, shards, passed, Until::Listening)
 }
 
 /// As [`open`], but nobody can connect: the sockets have their addresses and do not listen. What
@@ -83,72 +86,127 @@ pub fn bind_only(
     shards: usize,
     passed: Dealt,
 ) -> Result<ListeningSockets, ListenError> {
-    let open = |address, tcp: &TcpLayer| bind(address, tcp).map(TcpListener::from);
-    open_by(listeners, shards, passed, Opening { open, prepare: |_, _| Ok(()) })
+    open_by(listeners, shards, passed, Until::Bound)
 }
 
-/// How sockets become those that are listened on.
-struct Opening {
-    /// Opens one of our own.
-    open: fn(SocketAddr, &TcpLayer) -> Result<TcpListener, ListenError>,
-    /// Makes one that was passed what a listener's have to be.
-    prepare: fn(&TcpListener, &Listener) -> Result<(), ListenError>,
+/// Listens where the control thread is to.
+///
+/// # Errors
+/// What the kernel said.
+pub fn open_admin(address: &ListenAddress) -> io::Result<ListeningSocket> {
+    match address {
+        ListenAddress::Ip(address) => TcpListener::bind(address).map(ListeningSocket::Ip),
+        ListenAddress::Unix(address) => {
+            let opened = unix::open(address, &UnixLayer::default(), Until::Listening);
+            opened.map_err(|error| error.error)
+        }
+    }
+}
+
+/// Checks that the control thread could listen there, as far as that is known without listening.
+///
+/// # Errors
+/// Somebody does, or the address is refused.
+pub fn check_admin(address: &ListenAddress) -> Result<(), ListenError> {
+    match address {
+        ListenAddress::Ip(address) => check_unused(*address),
+        ListenAddress::Unix(address) => {
+            unix::open(address, &UnixLayer::default(), Until::Bound).map(drop)
+        }
+    }
 }
 
 fn open_by(
     listeners: &[Listener],
     shards: usize,
     passed: Dealt,
-    Opening { open, prepare }: Opening,
+    until: Until,
 ) -> Result<ListeningSockets, ListenError> {
-    // All before the first one listens: of two addresses of ours that overlap, such as
+    // All of them before any is opened: of two addresses of one configuration that overlap, such as
     // `0.0.0.0:80` and `127.0.0.1:80`, one would seem to be in use once the other listens.
-    for listener in passed.without(listeners) {
-        check_unused(listener.address)?;
+    for address in passed.without(listeners).filter_map(|listener| listener.address.ip()) {
+        check_unused(address)?;
     }
     let mut sockets = ListeningSockets {
         addresses: Vec::with_capacity(listeners.len()),
         by_shard: (0..shards).map(|_| Vec::with_capacity(listeners.len())).collect(),
-        stays: (0..listeners.len()).map(|listener| passed.has(listener)).collect(),
+        sharing: (0..listeners.len()).map(|listener| passed.sharing(listener)).collect(),
         admin: passed.admin,
     };
     let mut by_listener = passed.by_listener.into_iter();
-    for listener in listeners {
-        let mut address = listener.address;
+    for (number, listener) in listeners.iter().enumerate() {
         let own = by_listener.next().unwrap_or_default();
         if !own.is_empty() {
-            own.iter().try_for_each(|socket| prepare(socket, listener))?;
-            share(&own, address, &mut sockets.by_shard)?;
-            sockets.addresses.push(address);
+            if until == Until::Listening {
+                own.iter().try_for_each(|socket| prepare(socket, listener))?;
+            }
+            share(&own, &listener.address, &mut sockets.by_shard)?;
+            sockets.addresses.push(listener.address.clone());
             continue;
         }
-        for shard in &mut sockets.by_shard {
-            let socket = open(address, &listener.stack.tcp)?;
-            address = socket.local_addr().map_err(fail(address, "asking for the address of"))?;
-            shard.push(socket);
-        }
+        let address = match (&listener.address, &listener.stack.socket) {
+            (ListenAddress::Ip(address), SocketLayer::Tcp(tcp)) => {
+                open_for_each(*address, tcp, until, &mut sockets.by_shard)?.into()
+            }
+            (ListenAddress::Unix(address), SocketLayer::Unix(layer)) => {
+                let socket = unix::open(address, layer, until)?;
+                share(&[socket], &listener.address, &mut sockets.by_shard)?;
+                sockets.sharing[number] = Sharing::Shards;
+                listener.address.clone()
+            }
+            // The configuration was checked.
+            (address, _) => return Err(fail(address, "choosing a layer for")(no_such_layer())),
+        };
         sockets.addresses.push(address);
     }
     Ok(sockets)
 }
 
-/// Gives a socket that was passed what accepted sockets shall have, and listens.
-fn prepare(socket: &TcpListener, listener: &Listener) -> Result<(), ListenError> {
-    let (address, tcp) = (listener.address, &listener.stack.tcp);
-    let socket = SockRef::from(socket);
-    set_options(&socket, tcp).map_err(fail(address, "setting the options of"))?;
-    // It may listen already; then this sets how many may wait.
-    let backlog = i32::try_from(tcp.backlog).unwrap_or(i32::MAX);
-    socket.listen(backlog).map_err(fail(address, "listening on"))
+fn no_such_layer() -> io::Error {
+    io::Error::new(io::ErrorKind::Unsupported, "its stack ends in the other of `tcp` and `unix`")
 }
 
-/// Gives each shard a descriptor of one of the sockets that were passed for a listener.
+/// Opens a socket for each shard. Their address, with its real port.
+fn open_for_each(
+    mut address: SocketAddr,
+    tcp: &TcpLayer,
+    until: Until,
+    by_shard: &mut [Vec<ListeningSocket>],
+) -> Result<SocketAddr, ListenError> {
+    for shard in by_shard {
+        let socket = match until {
+            Until::Bound => bind(address, tcp)?.into(),
+            Until::Listening => listen(address, tcp)?,
+        };
+        let failed = fail(&address.into(), "asking for the address of");
+        address = socket.local_addr().map_err(failed)?;
+        shard.push(ListeningSocket::Ip(socket));
+    }
+    Ok(address)
+}
+
+/// Gives a socket that was passed what accepted sockets shall have, and listens. It may listen
+/// already; then this sets how many may wait.
+fn prepare(socket: &ListeningSocket, listener: &Listener) -> Result<(), ListenError> {
+    let address = &listener.address;
+    match &listener.stack.socket {
+        SocketLayer::Unix(layer) => unix::prepare(socket, address, layer),
+        SocketLayer::Tcp(tcp) => {
+            let socket = SockRef::from(socket);
+            set_options(&socket, tcp).map_err(fail(address, "setting the options of"))?;
+            let backlog = i32::try_from(tcp.backlog).unwrap_or(i32::MAX);
+            socket.listen(backlog).map_err(fail(address, "listening on"))
+        }
+    }
+}
+
+/// Gives each shard a descriptor of one of the sockets of a listener.
 fn share(
-    passed: &[TcpListener],
-    address: SocketAddr,
-    by_shard: &mut [Vec<TcpListener>],
+    sockets: &[ListeningSocket],
+    address: &ListenAddress,
+    by_shard: &mut [Vec<ListeningSocket>],
 ) -> Result<(), ListenError> {
-    for (shard, socket) in by_shard.iter_mut().zip(passed.iter().cycle()) {
+    for (shard, socket) in by_shard.iter_mut().zip(sockets.iter().cycle()) {
         shard.push(socket.try_clone().map_err(fail(address, "sharing the socket of"))?);
     }
     Ok(())
@@ -166,7 +224,7 @@ pub fn check_unused(address: SocketAddr) -> Result<(), ListenError> {
     loop {
         match socket(address)?.bind(&address.into()) {
             Err(error) if is_in_use(&error) && begun.elapsed() < PATIENCE => thread::sleep(PAUSE),
-            result => return result.map_err(fail(address, "binding")),
+            result => return result.map_err(fail(&address.into(), "binding")),
         }
     }
 }
@@ -179,16 +237,16 @@ fn is_in_use(error: &io::Error) -> bool {
 fn listen(address: SocketAddr, tcp: &TcpLayer) -> Result<TcpListener, ListenError> {
     let socket = bind(address, tcp)?;
     let backlog = i32::try_from(tcp.backlog).unwrap_or(i32::MAX);
-    socket.listen(backlog).map_err(fail(address, "listening on"))?;
+    socket.listen(backlog).map_err(fail(&address.into(), "listening on"))?;
     Ok(socket.into())
 }
 
 /// A socket that has `address`, beside others of this user.
 fn bind(address: SocketAddr, tcp: &TcpLayer) -> Result<Socket, ListenError> {
     let socket = socket(address)?;
-    socket.set_reuse_port(true).map_err(fail(address, "setting SO_REUSEPORT for"))?;
-    set_options(&socket, tcp).map_err(fail(address, "setting the options of"))?;
-    socket.bind(&address.into()).map_err(fail(address, "binding"))?;
+    socket.set_reuse_port(true).map_err(fail(&address.into(), "setting SO_REUSEPORT for"))?;
+    set_options(&socket, tcp).map_err(fail(&address.into(), "setting the options of"))?;
+    socket.bind(&address.into()).map_err(fail(&address.into(), "binding"))?;
     Ok(socket)
 }
 
@@ -197,11 +255,11 @@ fn bind(address: SocketAddr, tcp: &TcpLayer) -> Result<Socket, ListenError> {
 fn socket(address: SocketAddr) -> Result<Socket, ListenError> {
     let domain = Domain::for_address(address);
     let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))
-        .map_err(fail(address, "making a socket for"))?;
-    socket.set_reuse_address(true).map_err(fail(address, "setting SO_REUSEADDR for"))?;
+        .map_err(fail(&address.into(), "making a socket for"))?;
+    socket.set_reuse_address(true).map_err(fail(&address.into(), "setting SO_REUSEADDR for"))?;
     if address.is_ipv6() {
         // So that `[::]` and `0.0.0.0` can stand side by side, whatever net.ipv6.bindv6only says.
-        socket.set_only_v6(true).map_err(fail(address, "setting IPV6_V6ONLY for"))?;
+        socket.set_only_v6(true).map_err(fail(&address.into(), "setting IPV6_V6ONLY for"))?;
     }
     Ok(socket)
 }
@@ -220,14 +278,20 @@ fn set_options(socket: &Socket, tcp: &TcpLayer) -> io::Result<()> {
     socket.set_tcp_user_timeout(tcp.user_timeout)
 }
 
-fn fail(address: SocketAddr, doing: &'static str) -> impl FnOnce(io::Error) -> ListenError {
+fn fail(
+    address: &ListenAddress,
+    doing: &'static str,
+) -> impl FnOnce(io::Error) -> ListenError + use<> {
+    let address = address.clone();
     move |error| ListenError { address, doing, error }
 }
 
 impl fmt::Display for ListenError {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { address, doing, error } = self;
-        let port = address.port();
+        let Some(port) = address.port() else {
+            return unix::explain(self, out);
+        };
         match error.raw_os_error() {
             Some(libc::EADDRINUSE) => write!(
                 out,
@@ -296,8 +360,11 @@ mod tests {
         assert_eq!(sockets.by_shard.len(), 3);
         assert_ne!(sockets.addresses[0], sockets.addresses[1]);
         for shard in &sockets.by_shard {
-            let own: Vec<SocketAddr> =
-                shard.iter().map(|socket| socket.local_addr().unwrap()).collect();
+            let own: Vec<SocketAddr> = shard
+                .iter()
+                .map(|socket| SockRef::from(socket).local_addr().unwrap().as_socket().unwrap())
+                .collect();
+            let own: Vec<ListenAddress> = own.into_iter().map(Into::into).collect();
             assert_eq!(own, sockets.addresses);
         }
     }
@@ -306,7 +373,7 @@ mod tests {
     fn every_shard_gets_a_share_of_the_connections() {
         let sockets = open(&[listener("127.0.0.1:0")], 3).unwrap();
         let peers: Vec<TcpStream> =
-            (0..100).map(|_| TcpStream::connect(sockets.addresses[0]).unwrap()).collect();
+            (0..100).map(|_| TcpStream::connect(&sockets.addresses[0]).unwrap()).collect();
         for shard in &sockets.by_shard {
             shard[0].set_nonblocking(true).unwrap();
             assert!(shard[0].accept().is_ok(), "a shard got none of {}", peers.len());
@@ -316,7 +383,7 @@ mod tests {
     #[test]
     fn an_address_that_someone_listens_on_is_refused() {
         let first = open(&[quiet_listener()], 2).unwrap();
-        let taken = first.addresses[0];
+        let taken = first.addresses[0].ip().unwrap();
         for address in [taken.to_string(), format!("0.0.0.0:{}", taken.port())] {
             let error = open(&[listener(&address)], 2).unwrap_err();
             assert!(is_in_use(&error.error));
@@ -331,7 +398,7 @@ mod tests {
     fn nobody_can_connect_to_what_is_only_bound() {
         let bound = bind_only(&[quiet_listener()], 2, Dealt::default()).unwrap();
         assert_eq!(bound.by_shard.len(), 2);
-        let error = TcpStream::connect(bound.addresses[0]).unwrap_err();
+        let error = TcpStream::connect(&bound.addresses[0]).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         let taken = open(&[quiet_listener()], 1).unwrap();
         assert!(
@@ -354,7 +421,7 @@ mod tests {
     #[test]
     fn connections_of_an_earlier_listener_are_not_in_the_way() {
         let first = open(&[quiet_listener()], 1).unwrap();
-        let address = first.addresses[0];
+        let address = first.addresses[0].ip().unwrap();
         let _peer = TcpStream::connect(address).unwrap();
         let (_accepted, _) = first.by_shard[0][0].accept().unwrap();
         drop(first);
@@ -363,7 +430,7 @@ mod tests {
 
     #[test]
     fn addresses_of_one_configuration_may_overlap() {
-        let port = quiet_listener().address.port();
+        let port = quiet_listener().address.ip().unwrap().port();
         let all = ["127.0.0.1", "0.0.0.0", "[::]"].map(|ip| listener(&format!("{ip}:{port}")));
         let sockets = open(&all, 2).unwrap();
         assert_eq!(sockets.addresses, all.map(|listener| listener.address));
@@ -372,7 +439,7 @@ mod tests {
     /// What is served of these sockets, all of one address, by so many shards.
     fn open_passed(passed: Vec<TcpListener>, stack: &str, shards: usize) -> ListeningSockets {
         let address = passed[0].local_addr().unwrap();
-        let mut config = Config::default().with_admin(None).with_listen(&[address]);
+        let mut config = Config::default().with_admin(None).with_listen(&[address.into()]);
         config.listeners[0].stack = Stack::parse(stack).unwrap();
         let passed = passed.into_iter().map(Into::into).collect();
         let dealt = Passed::new(passed).unwrap().deal(&config, shards).unwrap();
@@ -385,21 +452,21 @@ mod tests {
         let keeper = socket.try_clone().unwrap();
         let stack = "ws!tcp?nodelay=on&user_timeout=7s&backlog=3";
         let sockets = open_passed(vec![socket], stack, 3);
-        assert_eq!((sockets.stays, sockets.by_shard.len()), (vec![true], 3));
+        assert_eq!((sockets.sharing, sockets.by_shard.len()), (vec![Sharing::Others], 3));
         let peers: Vec<TcpStream> =
-            (0..3).map(|_| TcpStream::connect(sockets.addresses[0]).unwrap()).collect();
+            (0..3).map(|_| TcpStream::connect(&sockets.addresses[0]).unwrap()).collect();
         for shard in &sockets.by_shard {
             let accepted = Socket::from(shard[0].accept().unwrap().0);
             assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(Duration::from_secs(7)));
         }
         drop((sockets.by_shard, peers));
-        let _waits = TcpStream::connect(sockets.addresses[0]).unwrap();
+        let _waits = TcpStream::connect(&sockets.addresses[0]).unwrap();
         keeper.accept().unwrap();
     }
 
     #[test]
     fn as_many_sockets_as_shards_are_one_for_each() {
-        let first = bind(quiet_listener().address, &TcpLayer::default()).unwrap();
+        let first = bind(quiet_listener().address.ip().unwrap(), &TcpLayer::default()).unwrap();
         let address = first.local_addr().unwrap().as_socket().unwrap();
         let second = bind(address, &TcpLayer::default()).unwrap();
         let sockets = open_passed(vec![first.into(), second.into()], "ws!tcp", 2);
@@ -417,7 +484,7 @@ mod tests {
         let stack = Stack::parse(stack).unwrap();
         let address = "127.0.0.1:0".parse().unwrap();
         let sockets = open(&[Listener { address, stack }], 1).unwrap();
-        let _peer = TcpStream::connect(sockets.addresses[0]).unwrap();
+        let _peer = TcpStream::connect(&sockets.addresses[0]).unwrap();
         let accepted = Socket::from(sockets.by_shard[0][0].accept().unwrap().0);
         assert!(accepted.tcp_nodelay().unwrap());
         assert_eq!(accepted.recv_buffer_size().unwrap(), 2 * (64 << 10));
@@ -433,9 +500,10 @@ mod tests {
             (libc::EMFILE, "ulimit -n"),
             (libc::EINVAL, "binding 10.1.2.3:80"),
         ];
-        let address = "10.1.2.3:80".parse().unwrap();
+        let address: ListenAddress = "10.1.2.3:80".parse().unwrap();
         for (errno, remedy) in cases {
             let error = io::Error::from_raw_os_error(errno);
+            let address = address.clone();
             let message = ListenError { address, doing: "binding", error }.to_string();
             assert!(message.contains("10.1.2.3:80") && message.contains(remedy), "{message}");
         }

@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use std::thread;
 
 use clap::Parser;
-use tidegate::config::{Config, RouteHandler};
+use tidegate::config::{Config, ListenAddress, Listener, RouteHandler};
 use tidegate::doctor;
 use tidegate::gateway::{self, Gateway, Program, StartError};
 use tidegate::kernel;
@@ -75,8 +75,9 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
         tracing::warn!("{doubt}");
     }
     let drain = manager::drain_time(&config);
+    let schemes = schemes(&config);
     let gateway = Gateway::start_on(config, Program::default(), passed).map_err(not_started)?;
-    announce(&gateway);
+    announce(&gateway, &schemes);
     let manager = Manager::serving(&gateway, drain);
     serve(gateway, signals, &manager)
 }
@@ -124,6 +125,7 @@ fn understood(config: &Config) -> String {
 }
 
 fn check(config: Config) -> Result<(), Failure> {
+    gateway::check_files(&config).map_err(not_started)?;
     let limit = config.memory.limit();
     tell(format_args!("{}\n", understood(&config)))?;
     let bill = gateway::bill_here(config).map_err(failed)?;
@@ -149,32 +151,47 @@ fn examine(config: &Config, connections: Option<u64>) -> Result<(), Failure> {
     }
 }
 
+/// What a browser calls each listener's way to be reached.
+fn schemes(config: &Config) -> Vec<&'static str> {
+    let of = |listener: &Listener| if listener.stack.tls.is_some() { "https" } else { "http" };
+    config.listeners.iter().map(of).collect()
+}
+
 /// Says where it listens: to people in the log, to scripts on stdout.
-fn announce(gateway: &Gateway) {
+fn announce(gateway: &Gateway, schemes: &[&str]) {
     let mut stdout = io::stdout().lock();
-    for address in gateway.addresses() {
-        tracing::info!("listening on http://{address}/");
+    for (address, scheme) in gateway.addresses().iter().zip(schemes) {
+        tracing::info!("listening on {}", shown(address, scheme));
         // A script that has closed its end does not want to know.
         let _ = writeln!(stdout, "listening on {address}");
     }
     if let Some(address) = gateway.admin_address() {
-        tracing::info!("admin on http://{address}/");
+        tracing::info!("admin on {}", shown(&address, "http"));
         let _ = writeln!(stdout, "admin on {address}");
     }
     let _ = stdout.flush();
     tracing::info!("{}", gateway.bill().summary());
 }
 
+/// An address as people open it.
+fn shown(address: &ListenAddress, scheme: &str) -> String {
+    match address {
+        ListenAddress::Ip(address) => format!("{scheme}://{address}/"),
+        ListenAddress::Unix(_) => address.to_string(),
+    }
+}
+
 /// Does what signals ask for, until the gateway has ended.
 fn serve(gateway: Gateway, signals: Signals, manager: &Manager) -> Result<(), Failure> {
     let (handle, closer) = (gateway.handle(), signals.closer());
+    let certificates = gateway.certificates();
     let ended = thread::spawn(move || {
         let result = gateway.join();
         closer.close();
         result
     });
     // Ends when it is closed, so also when a shard fails.
-    let was_stopped = signals.serve(&handle, manager);
+    let was_stopped = signals.serve(&handle, &certificates, manager);
     let result = ended.join().expect("waiting for the shards does not panic").map_err(failed);
     match handle.counters().connections {
         0 => tracing::info!("ended, with no connection left"),
@@ -201,7 +218,7 @@ fn cut_off(connections: u64) -> Failure {
 fn not_started(error: StartError) -> Failure {
     match error {
         // Another try would find the same.
-        StartError::Passed(_) => wrong(error),
+        StartError::Passed(_) | StartError::Tls(_) => wrong(error),
         _ => failed(error),
     }
 }

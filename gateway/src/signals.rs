@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::{Handle as Closer, Signals as Raised};
 use tidegate::gateway;
-use tidegate::steering::Handle;
+use tidegate::steering::{Certificates, Handle, NotReloaded};
 
 use crate::manager::Manager;
 
@@ -48,13 +48,20 @@ impl Signals {
         self.raised.handle()
     }
 
-    /// Does what signals ask of the gateway behind `handle`, of which `manager` is told, until the
-    /// closer closes them. Returns whether the gateway was told to stop at once.
-    pub fn serve(mut self, handle: &Handle, manager: &Manager) -> bool {
+    /// Does what signals ask of the gateway behind `handle`, of which `manager` is told, and of its
+    /// certificates, until the closer closes them. Returns whether the gateway was told to stop at
+    /// once.
+    pub fn serve(
+        mut self,
+        handle: &Handle,
+        certificates: &Certificates,
+        manager: &Manager,
+    ) -> bool {
         let mut was_stopped = false;
         for signal in self.raised.forever() {
             match signal {
                 SIGUSR1 => log_counters(handle),
+                SIGHUP if certificates.are_shown() => reload(certificates),
                 SIGHUP => ignore("SIGHUP"),
                 SIGUSR2 => ignore("SIGUSR2"),
                 _ => {
@@ -106,6 +113,17 @@ fn ignore(name: &str) {
         "{name} is ignored: the configuration is read at the start only, and the log is stderr; \
          SIGTERM drains, SIGUSR1 logs the counters"
     );
+}
+
+/// Reads the files of TLS anew, beside what other signals ask for. The log says what comes of it.
+fn reload(certificates: &Certificates) {
+    match certificates.reload_aside(|_| ()) {
+        // One that waits will see what was changed before this signal.
+        Ok(()) | Err(NotReloaded::Underway) => {}
+        Err(error @ NotReloaded::Thread(_)) => {
+            tracing::error!("certificates stay as they are: {error}");
+        }
+    }
 }
 
 fn log_counters(handle: &Handle) {

@@ -1,4 +1,6 @@
-//! How a gateway is steered from any thread: the wires to its shards.
+//! How a gateway is steered from any thread: the wires to its shards, and its certificates.
+
+mod certificates;
 
 use std::fmt;
 use std::io;
@@ -9,6 +11,8 @@ use crate::kernel::Waker;
 use crate::shard::{Command, Panel, Vitals};
 
 pub use crate::shard::Counters;
+pub(crate) use certificates::Reloads;
+pub use certificates::{CertificateFacts, Certificates, NotReloaded, Reloaded, WrongFile};
 
 /// Steers a gateway from any thread; cheap to clone. It outlives its gateway, and does nothing
 /// then.

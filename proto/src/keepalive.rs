@@ -10,7 +10,11 @@ use core::time::Duration;
 /// How long each wait may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timings {
-    /// From the accept to the end of the request head.
+    /// From the accept to the end of the header of a proxy in front, where there is one.
+    pub proxy_header: Duration,
+    /// From then on to the end of the handshake of what is below, where there is one.
+    pub handshake: Duration,
+    /// From then on to the end of the request head.
     pub head: Duration,
     /// Without a byte from the peer until we send a Ping; `None`: we never do.
     pub ping: Option<Duration>,
@@ -29,6 +33,10 @@ pub struct Timings {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Wait {
+    /// The rest of the header of a proxy in front.
+    ProxyHeader,
+    /// The handshake of what is below.
+    Handshake,
     /// The rest of the request head.
     Head,
     /// Anything at all.
@@ -48,6 +56,10 @@ pub enum Wait {
 /// What to do when a wait is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Expiry {
+    /// The header of a proxy took too long: drop the connection.
+    ProxyHeaderTimedOut,
+    /// The handshake took too long: drop the connection.
+    HandshakeTimedOut,
     /// Answer 408 and close.
     RefuseHead,
     /// Send a Ping and wait for [`Wait::Pong`].
@@ -70,6 +82,8 @@ impl Timings {
     #[must_use]
     pub const fn limit(&self, wait: Wait) -> Option<Duration> {
         match wait {
+            Wait::ProxyHeader => Some(self.proxy_header),
+            Wait::Handshake => Some(self.handshake),
             Wait::Head => Some(self.head),
             Wait::Activity => self.ping,
             Wait::Pong => Some(self.pong),
@@ -85,6 +99,8 @@ impl Wait {
     #[must_use]
     pub const fn expire(self) -> Expiry {
         match self {
+            Self::ProxyHeader => Expiry::ProxyHeaderTimedOut,
+            Self::Handshake => Expiry::HandshakeTimedOut,
             Self::Head => Expiry::RefuseHead,
             Self::Activity => Expiry::SendPing,
             Self::Pong => Expiry::PeerGone,
@@ -111,6 +127,8 @@ mod tests {
     use super::*;
 
     const TIMINGS: Timings = Timings {
+        proxy_header: Duration::from_secs(3),
+        handshake: Duration::from_secs(8),
         head: Duration::from_secs(10),
         ping: Some(Duration::from_secs(30)),
         pong: Duration::from_secs(5),
@@ -139,7 +157,15 @@ mod tests {
     #[test]
     fn any_byte_answers_a_ping_and_nothing_else() {
         assert_eq!(Wait::Pong.handle_activity(), Wait::Activity);
-        for wait in [Wait::Head, Wait::Activity, Wait::Progress, Wait::Close, Wait::Decision] {
+        for wait in [
+            Wait::ProxyHeader,
+            Wait::Handshake,
+            Wait::Head,
+            Wait::Activity,
+            Wait::Progress,
+            Wait::Close,
+            Wait::Decision,
+        ] {
             assert_eq!(wait.handle_activity(), wait, "a trickle does not lengthen {wait:?}");
         }
         assert_eq!(Wait::Source.handle_activity(), Wait::Source, "nor what is awaited of us");

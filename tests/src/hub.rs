@@ -93,7 +93,7 @@ impl HubGateway {
     /// Where it listens.
     #[must_use]
     pub fn address(&self) -> SocketAddr {
-        self.gateway.addresses()[0]
+        self.gateway.addresses()[0].ip().expect("it is over TCP")
     }
 
     /// Tells it to drain.

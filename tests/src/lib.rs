@@ -21,6 +21,7 @@ pub mod line_echo;
 mod peer;
 mod process;
 pub mod reference;
+pub mod tls;
 mod witness;
 pub mod xor;
 

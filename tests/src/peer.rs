@@ -1,11 +1,13 @@
 //! The other end of a connection, which can behave in any way.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 
 use crate::PATIENCE;
 use crate::frame::{BINARY, CLOSE, CONTINUATION, Frame, TEXT};
@@ -61,11 +63,38 @@ impl Peer {
     /// # Errors
     /// The connection is refused or takes too long.
     pub fn try_connect(address: SocketAddr) -> io::Result<Self> {
-        let stream = TcpStream::connect_timeout(&address, PATIENCE)?;
+        Self::new(TcpStream::connect_timeout(&address, PATIENCE)?)
+    }
+
+    /// Connects to an address from this one, of which all of 127.0.0.0/8 can be had.
+    ///
+    /// # Errors
+    /// The connection is refused or takes too long, or the address is not this machine's.
+    pub fn try_connect_from(from: IpAddr, address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
+        socket.bind(&SocketAddr::new(from, 0).into())?;
+        socket.connect_timeout(&address.into(), PATIENCE)?;
+        Self::new(socket.into())
+    }
+
+    fn new(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         Ok(Self { stream, buffer: Vec::new(), at: 0 })
+    }
+
+    /// Over a Unix socket that is connected: what is done with one of TCP by its descriptor can be
+    /// done with it as well, but for asking for its address.
+    ///
+    /// # Panics
+    /// The socket refuses a timeout.
+    #[must_use]
+    pub fn over(stream: UnixStream) -> Self {
+        let stream = TcpStream::from(OwnedFd::from(stream));
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a timeout");
+        Self { stream, buffer: Vec::new(), at: 0 }
     }
 
     /// Opens a WebSocket connection, without compression.

@@ -7,7 +7,7 @@ use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::thread;
 
 use tidegate::kernel::Slot;
-use tidegate::transport::{Broken, Layer, Sealed};
+use tidegate::transport::{Broken, Layer, OpenedInput, Sealed};
 
 /// One direction of a connection.
 #[derive(Clone, Copy, Debug, Default)]
@@ -46,9 +46,14 @@ impl Layer for Xor {
         assert!(before.is_none(), "slot {slot} begins twice");
     }
 
-    fn open(&mut self, slot: Slot, received: &mut [u8]) -> Result<usize, Broken> {
+    fn open(
+        &mut self,
+        slot: Slot,
+        received: &mut [u8],
+        _: &mut Vec<u8>,
+    ) -> Result<OpenedInput, Broken> {
         self.by_slot.get_mut(&slot).expect("it has begun").said.change(received);
-        Ok(received.len())
+        Ok(OpenedInput::all(received.len()))
     }
 
     fn seal(&mut self, slot: Slot, plain: &[u8], wire: &mut [u8]) -> Sealed {

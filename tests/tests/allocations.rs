@@ -53,12 +53,14 @@ fn start(driver: Driver) -> Gateway {
     let root = format!("shards = 1\npin = false\ndriver = \"{driver}\"\n");
     let text = format!("{root}{limits}{}", routes.concat());
     let config = Config::parse(&text, "allocations").expect("a right configuration");
-    let listen = [Ipv4Addr::LOCALHOST.into(), SEALED].map(|address| SocketAddr::new(address, 0));
+    let listen =
+        [Ipv4Addr::LOCALHOST.into(), SEALED].map(|address| SocketAddr::new(address, 0).into());
     let config = config.with_listen(&listen).with_admin(None);
     let handlers =
         |route: &Route| (route.path == "/wasteful").then(|| Box::new(Wasteful) as Box<dyn Handler>);
     let program = Program::default().handlers(handlers).layers(|listener| {
-        (listener.address.ip() == SEALED).then(|| Box::new(Xor::default()) as Box<dyn Layer>)
+        (listener.address.ip().is_some_and(|address| address.ip() == SEALED))
+            .then(|| Box::new(Xor::default()) as Box<dyn Layer>)
     });
     Gateway::start_with(config, program).expect("the gateway starts")
 }
@@ -119,7 +121,7 @@ struct Client {
 
 impl Client {
     fn open(gateway: &Gateway, request: &Request) -> Self {
-        Self::open_at(gateway.addresses()[0], request)
+        Self::open_at(gateway.addresses()[0].ip().expect("it is over TCP"), request)
     }
 
     fn open_at(address: SocketAddr, request: &Request) -> Self {
@@ -230,7 +232,7 @@ fn an_echo_allocates_nothing_by(driver: Driver) {
     client.repeat(&compressed, WARM_UP);
     case(compressed.name, || expect_allocations(0, || client.repeat(&compressed, COUNTED)));
     case("what a transport seals", || {
-        let address = relay(gateway.addresses()[1]).expect("a relay");
+        let address = relay(gateway.addresses()[1].ip().expect("it is over TCP")).expect("a relay");
         let mut client = Client::open_at(address, &Request::open("/echo"));
         let few = &exchanges[..2];
         few.iter().for_each(|exchange| client.repeat(exchange, WARM_UP));

@@ -3,7 +3,7 @@
 
 use std::net::SocketAddr;
 
-use tidegate::config::{Config, Route};
+use tidegate::config::{Config, ListenAddress, Route};
 use tidegate::gateway::{Gateway, Program};
 use tidegate::handler::{self, Body, Context, Decision, Desk, Handler, Piece, Refusal, Response};
 use tidegate_tests::{Peer, Request, case, wait_until};
@@ -55,14 +55,14 @@ fn start() -> Gateway {
         .map(|path| format!("[[route]]\npath = \"{path}\"\nhandler = \"embedded\"\n"));
     let text = format!("shards = 1\npin = false\n[limits]\nconnections = 64\n{}", routes.concat());
     let config = Config::parse(&text, "requests").expect("a right configuration");
-    let any = "127.0.0.1:0".parse().expect("an address");
+    let any: ListenAddress = "127.0.0.1:0".parse().expect("an address");
     let handlers = |route: &Route| -> Option<Box<dyn Handler>> {
         match &route.path[..] {
             "/refuses" => Some(Box::new(Refuses)),
             _ => Some(Box::new(Tells)),
         }
     };
-    let config = config.with_listen(&[any]).with_admin(Some(any));
+    let config = config.with_listen(std::slice::from_ref(&any)).with_admin(Some(any));
     Gateway::start_with(config, Program::default().handlers(handlers)).expect("it starts")
 }
 
@@ -84,7 +84,7 @@ fn expect_counted(gateway: &Gateway, expected: (u64, u64)) {
 #[test]
 fn a_request_is_refused_with_any_status_and_headers_of_the_handlers_own() {
     let gateway = start();
-    let address = gateway.addresses()[0];
+    let address = gateway.addresses()[0].ip().expect("it is over TCP");
     let statuses = [307_u16, 401, 402, 418, 429, 451, 500, 503, 599];
     for status in statuses {
         case(status, || {
@@ -110,7 +110,7 @@ fn a_request_is_refused_with_any_status_and_headers_of_the_handlers_own() {
     assert_eq!((empty.header("Content-Length"), empty.body.len()), (Some("0"), 0));
     let refused = 2 * statuses.len() as u64 + 2;
     expect_counted(&gateway, (refused, 0));
-    let admin = gateway.admin_address().expect("there is one");
+    let admin = gateway.admin_address().and_then(|address| address.ip()).expect("there is one");
     let line = format!("tidegate_refusals_total{{reason=\"handler\",shard=\"0\"}} {refused}\n");
     let page = Request::plain("GET", "/metrics").set("Host", "localhost");
     wait_until("they are counted by their ground", || {
@@ -134,7 +134,10 @@ fn path_and_query_are_told_decoded() {
         ("/rooms/a?name=b&name=b", r#"[Some("a"), None, None] Err(DuplicateQuery)"#),
     ] {
         case(target, || {
-            let mut peer = ask(gateway.addresses()[0], &Request::plain("GET", target));
+            let mut peer = ask(
+                gateway.addresses()[0].ip().expect("it is over TCP"),
+                &Request::plain("GET", target),
+            );
             let response = peer.expect_refusal(200);
             assert_eq!(String::from_utf8_lossy(&response.body), told);
         });
@@ -148,7 +151,8 @@ fn a_path_that_cannot_be_decoded_is_refused() {
     let gateway = start();
     for target in ["/rooms/%ff", "/rooms/%zz", "/rooms/%", "/files/%ff/a", "/files/a/b%c3/c"] {
         case(target, || {
-            let mut peer = ask(gateway.addresses()[0], &Request::open(target));
+            let mut peer =
+                ask(gateway.addresses()[0].ip().expect("it is over TCP"), &Request::open(target));
             let body = peer.expect_refusal(400).body;
             let said = String::from_utf8(body).expect("text");
             assert!(said.starts_with("the path cannot be decoded: two hex"), "{said}");

@@ -331,7 +331,7 @@ fn open_compressed(gateway: &Gateway, path: &str) -> Peer {
 }
 
 fn address(gateway: &Gateway) -> SocketAddr {
-    gateway.addresses()[0]
+    gateway.addresses()[0].ip().expect("it is over TCP")
 }
 
 fn reversed(bytes: &[u8]) -> Vec<u8> {

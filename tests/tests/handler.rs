@@ -48,7 +48,7 @@ fn start(more: &str, make: impl Fn() -> Box<dyn Handler> + Send + Sync + 'static
 }
 
 fn open(gateway: &Gateway, path: &str) -> Peer {
-    Peer::open_at(gateway.addresses()[0], &Request::open(path)).0
+    Peer::open_at(gateway.addresses()[0].ip().expect("it is over TCP"), &Request::open(path)).0
 }
 
 fn name(text: &str) -> Name {

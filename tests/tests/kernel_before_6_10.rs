@@ -23,6 +23,8 @@ mod receiving;
 mod rings;
 #[path = "kernel/sending.rs"]
 mod sending;
+#[path = "kernel/unix.rs"]
+mod unix;
 #[path = "kernel/waking.rs"]
 mod waking;
 

@@ -25,6 +25,8 @@ mod queues;
 mod receiving;
 #[path = "kernel/sending.rs"]
 mod sending;
+#[path = "kernel/unix.rs"]
+mod unix;
 #[path = "kernel/waking.rs"]
 mod waking;
 

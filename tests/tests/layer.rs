@@ -9,7 +9,7 @@ use tidegate::handler::{
     self, Body, Context, Decision, Desk, Handler, Piece, Response, Sink, Source,
 };
 use tidegate::kernel::Slot;
-use tidegate::transport::{Broken, Layer, Sealed};
+use tidegate::transport::{Broken, Layer, OpenedInput, Sealed};
 use tidegate_tests::hub::{HubGateway, topic};
 use tidegate_tests::xor::{Xor, relay};
 use tidegate_tests::{Frame, Peer, Request, TEXT, inflate, noise, wait_until};
@@ -307,8 +307,13 @@ struct Wrong {
 }
 
 impl Layer for Wrong {
-    fn open(&mut self, _: Slot, received: &mut [u8]) -> Result<usize, Broken> {
-        if self.opens { Ok(received.len()) } else { Err(Broken) }
+    fn open(
+        &mut self,
+        _: Slot,
+        received: &mut [u8],
+        _: &mut Vec<u8>,
+    ) -> Result<OpenedInput, Broken> {
+        if self.opens { Ok(OpenedInput::all(received.len())) } else { Err(Broken) }
     }
 
     fn seal(&mut self, _: Slot, _: &[u8], _: &mut [u8]) -> Sealed {
@@ -325,7 +330,7 @@ fn who_cannot_be_opened_or_sealed_for_is_dropped() {
         peer.request(&Request::open("/echo"));
         peer.expect_end();
         let counted = gateway.expect_counters("it is gone", |counters| counters.connections == 0);
-        assert_eq!(counted.protocol_errors, u64::from(!opens));
+        assert_eq!(counted.transports_broken, u64::from(!opens));
     }
 }
 
@@ -341,8 +346,13 @@ impl Layer for Fails {
         self.begun += 1;
     }
 
-    fn open(&mut self, _: Slot, received: &mut [u8]) -> Result<usize, Broken> {
-        Ok(received.len())
+    fn open(
+        &mut self,
+        _: Slot,
+        received: &mut [u8],
+        _: &mut Vec<u8>,
+    ) -> Result<OpenedInput, Broken> {
+        Ok(OpenedInput::all(received.len()))
     }
 
     fn seal(&mut self, _: Slot, plain: &[u8], wire: &mut [u8]) -> Sealed {

@@ -36,7 +36,8 @@ impl Stage {
         let ends = Ends::default();
         let told = Arc::clone(&ends);
         let protocols = move |listener: &Listener| {
-            let speaks_lines = listener.address.ip().to_string() == "127.0.0.2";
+            let address = listener.address.ip().expect("it is over TCP");
+            let speaks_lines = address.ip().to_string() == "127.0.0.2";
             let lines = LineEcho { ends: Arc::clone(&told), allowance };
             speaks_lines.then(|| Box::new(lines) as Box<dyn Protocol>)
         };
@@ -47,7 +48,7 @@ impl Stage {
     }
 
     fn address(&self, index: usize) -> SocketAddr {
-        self.gateway.addresses()[index]
+        self.gateway.addresses()[index].ip().expect("it is over TCP")
     }
 
     fn line(&self) -> Peer {

@@ -125,7 +125,8 @@ const STACK: &str = "ws?ping=1s&pong=1s&stall=1s!tcp?sndbuf=16KiB";
 
 /// Asks, and yields the head of the response and the socket behind it.
 fn ask(gateway: &Gateway, method: &str, words: &str) -> (tidegate_tests::Response, Peer) {
-    let mut peer = Peer::try_connect(gateway.addresses()[0]).expect("it listens");
+    let mut peer = Peer::try_connect(gateway.addresses()[0].ip().expect("it is over TCP"))
+        .expect("it listens");
     peer.request(&Request::plain(method, &format!("/?{words}")));
     let response = peer.response_head();
     assert_eq!((response.status, response.header("X-Mark")), (203, Some("yes")));

@@ -353,7 +353,7 @@ fn a_passed_socket_that_nothing_is_configured_for_is_refused() {
     let launch = self::launch("auto", "").listen("127.0.0.1:0").passing(PASSING, &datagrams);
     let Exited { code, stderr, .. } = launch.run();
     assert_eq!(code, Some(2), "{stderr}");
-    assert!(stderr.contains("descriptor 3 that was passed is no TCP socket"), "{stderr}");
+    assert!(stderr.contains("descriptor 3 that was passed is no stream socket"), "{stderr}");
 }
 
 #[test]

@@ -10,6 +10,7 @@ use tidegate::hub::{self, Identity, Seed};
 use tidegate::kernel::{Uring, Waker};
 use tidegate::names::Node;
 use tidegate::shard::{self, Assembly, Command, Panel};
+use tidegate::transport::tls::TlsServers;
 use tidegate_tests::{Peer, Request, wait_until};
 
 /// Places of the shard.
@@ -26,10 +27,11 @@ fn run(listener: TcpListener, waker: Waker, panel: Arc<Panel>) {
         index: 0,
         hub: hubs.pop().expect("one shard"),
         config,
-        listeners: vec![listener],
-        stays: Vec::new(),
+        listeners: vec![listener.into()],
+        sharing: Vec::new(),
         waker: waker.clone(),
         panel,
+        tls: TlsServers::default(),
         program: Program::default(),
     };
     let shard = shard::build_on(assembly, Uring::with_plain_accepts).expect("a ring");

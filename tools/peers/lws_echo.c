@@ -2,11 +2,12 @@
 //
 // As its documentation advises: what arrives is queued piece by piece, and the writable callback
 // sends one piece a time, with flags that make the pieces fragments of the same message. Idle
-// connections hold no piece. No TLS, no extensions, no UTF-8 check (off by default in the library),
-// no pings of its own and no timeout for idle connections.
+// connections hold no piece. No extensions, no UTF-8 check (off by default in the library), no pings
+// of its own and no timeout for idle connections.
 //
 //   --loop poll|uv|ev   the event loop; poll unless told
 //   --lean              the library's buffers as small as is recommended; its defaults otherwise
+//   --cert F --key F    over TLS, by the library that libwebsockets was built with
 //
 // The line that it prints has what the library itself says a connection takes.
 #define _GNU_SOURCE
@@ -124,7 +125,8 @@ static uint64_t loop_option(const char *loop) {
     exit(PEER_CANNOT_RUN);
 }
 
-static struct lws_context *create(int port, uint64_t loop, bool lean) {
+static struct lws_context *create(int port, uint64_t loop, bool lean, const char *cert,
+                                  const char *key) {
     static struct lws_protocols protocols[2] = {
         {.name = "echo", .callback = on_event, .per_session_data_size = sizeof(struct session)},
     };
@@ -138,6 +140,11 @@ static struct lws_context *create(int port, uint64_t loop, bool lean) {
         .options = loop | LWS_SERVER_OPTION_DISABLE_IPV6 |
                    LWS_SERVER_OPTION_FAIL_UPON_UNABLE_TO_BIND,
     };
+    if (cert) {
+        info.ssl_cert_filepath = cert;
+        info.ssl_private_key_filepath = key;
+        info.options |= LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT;
+    }
     if (lean) {
         protocols[0].rx_buffer_size = LEAN_BUFFER;
         info.pt_serv_buf_size = LEAN_BUFFER;
@@ -178,13 +185,14 @@ static void announce(const char *loop, bool lean) {
 int main(int argc, char **argv) {
     int port = peer_port(argc, argv);
     const char *loop = peer_option(argc, argv, "--loop");
+    const char *cert = peer_option(argc, argv, "--cert"), *key = peer_option(argc, argv, "--key");
     bool lean = peer_flag(argc, argv, "--lean");
     if (!loop) loop = "poll";
     uint64_t option = loop_option(loop);
     if (option) require_loop(loop);
     peer_raise_files();
     lws_set_log_level(LLL_ERR | LLL_WARN | LLL_NOTICE | LLL_INFO, on_log);
-    struct lws_context *context = create(port, option, lean);
+    struct lws_context *context = create(port, option, lean, cert, key);
     if (!context) {
         fprintf(stderr, "lws_echo: no context on port %d: %s\n", port, last_error);
         return 1;

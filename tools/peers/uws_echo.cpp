@@ -1,6 +1,6 @@
-// A WebSocket echo with uWebSockets itself: one loop on epoll, no TLS, no compression, no idle
-// timeout, no pings of its own. Connections whose path begins with /rooms/ subscribe to the topic of
-// that path, and what one sends is published to all of them.
+// A WebSocket echo with uWebSockets itself: one loop on epoll, no compression, no idle timeout, no
+// pings of its own; over TLS if it is built with LIBUS_USE_OPENSSL. Connections whose path begins with
+// /rooms/ subscribe to the topic of that path, and what one sends is published to all of them.
 #include <App.h>
 
 #include <string>
@@ -11,6 +11,12 @@ extern "C" {
 
 namespace {
 
+#ifdef LIBUS_USE_OPENSSL
+using App = uWS::SSLApp;
+#else
+using App = uWS::App;
+#endif
+
 constexpr unsigned MAX_PAYLOAD = 16 * 1024 * 1024;
 
 // What each connection has: the path of its room.
@@ -18,7 +24,7 @@ struct Room {
     std::string path;
 };
 
-uWS::App::WebSocketBehavior<Room> behaviour() {
+App::WebSocketBehavior<Room> behaviour() {
     return {
         .compression = uWS::DISABLED,
         .maxPayloadLength = MAX_PAYLOAD,
@@ -28,7 +34,7 @@ uWS::App::WebSocketBehavior<Room> behaviour() {
     };
 }
 
-uWS::App::WebSocketBehavior<Room> echo() {
+App::WebSocketBehavior<Room> echo() {
     auto echo = behaviour();
     echo.message = [](auto *socket, std::string_view message, uWS::OpCode code) {
         socket->send(message, code, false);
@@ -36,7 +42,7 @@ uWS::App::WebSocketBehavior<Room> echo() {
     return echo;
 }
 
-uWS::App::WebSocketBehavior<Room> room(uWS::App &app) {
+App::WebSocketBehavior<Room> room(App &app) {
     auto room = behaviour();
     room.upgrade = [](auto *response, auto *request, auto *context) {
         response->template upgrade<Room>({std::string(request->getUrl())},
@@ -57,7 +63,12 @@ uWS::App::WebSocketBehavior<Room> room(uWS::App &app) {
 int main(int argc, char **argv) {
     int port = peer_port(argc, argv);
     peer_raise_files();
-    uWS::App app;
+#ifdef LIBUS_USE_OPENSSL
+    App app({.key_file_name = peer_option(argc, argv, "--key"),
+             .cert_file_name = peer_option(argc, argv, "--cert")});
+#else
+    App app;
+#endif
     app.ws<Room>("/rooms/*", room(app)).ws<Room>("/*", echo());
     app.listen("0.0.0.0", port, LIBUS_LISTEN_EXCLUSIVE_PORT, [](auto *listener) {
         if (!listener) peer_fail("listen");

@@ -220,7 +220,7 @@ impl Output {
 }
 
 /// Accepts a request into `out`; yields the length of its head, or `None` if it is not whole.
-fn accept(head: &[u8], out: &mut Vec<u8>) -> Result<Option<usize>, Rejection> {
+pub(super) fn accept(head: &[u8], out: &mut Vec<u8>) -> Result<Option<usize>, Rejection> {
     let Status::Complete(head) = parse_request(head, HEAD_MAX)? else { return Ok(None) };
     let upgrade = Upgrade::check(&head)?;
     let acceptance = Acceptance { key: upgrade.key(), subprotocol: None, deflate: None };

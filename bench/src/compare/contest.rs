@@ -76,6 +76,13 @@ pub enum Work {
         /// How long a server is left alone before its memory is read, in seconds.
         settle: f64,
     },
+    /// Handshakes of TLS, in full and resumed.
+    Handshakes {
+        /// Connections of a burst.
+        burst: usize,
+        /// How many bursts of each.
+        bursts: usize,
+    },
     /// Messages to a connection of another shard, of a gateway within this program.
     Push {
         /// How many, one after the other.
@@ -99,6 +106,8 @@ pub enum Work {
 pub struct Contest {
     /// What is done in each round.
     pub work: Work,
+    /// Whether it is done over TLS.
+    pub tls: bool,
     /// In the order of the report.
     pub contenders: Vec<Contender>,
     /// Whose figures those of the others are divided by.
@@ -159,21 +168,20 @@ impl Contender {
         }
     }
 
-    pub(super) fn choice(self, programs: &Programs) -> Choice {
+    pub(super) fn choice(self, programs: &Programs, tls: bool) -> Choice {
         let (gateway, peer) = match self {
             Self::Gateway | Self::ByEpoll => (Some(programs.gateway.clone()), None),
             Self::Before => (programs.before.clone(), None),
             Self::Peer(peer) => (None, Some(peer)),
         };
         let driver = (self == Self::ByEpoll).then(|| Driver::Epoll.to_string());
-        Choice { gateway, peer, driver, ..Choice::default() }
+        Choice { gateway, peer, driver, tls, ..Choice::default() }
     }
 }
 
 impl Work {
     /// Its name in reports.
-    #[must_use]
-    pub fn title(self) -> String {
+    fn title(self) -> String {
         match self {
             Self::Echo { connections, size, pace, .. } => {
                 let each = match pace {
@@ -188,6 +196,9 @@ impl Work {
             Self::Storm { burst, bursts, connections, .. } => {
                 format!("storm: {bursts} bursts of {burst}, {connections} that come back")
             }
+            Self::Handshakes { burst, bursts } => {
+                format!("handshakes: {bursts} bursts of {burst}, in full and resumed")
+            }
             Self::Push { messages } => {
                 format!("push: {messages} messages to a connection of another shard")
             }
@@ -200,6 +211,12 @@ impl Work {
 }
 
 impl Contest {
+    /// Its name in reports.
+    #[must_use]
+    pub fn title(&self) -> String {
+        self.work.title() + if self.tls { ", TLS" } else { "" }
+    }
+
     /// Whether another build of the gateway can take part: not where it is within this program.
     #[must_use]
     pub fn is_of_programs(&self) -> bool {

@@ -8,7 +8,8 @@ use super::sample::{self, Sample};
 use crate::fleet::Ending;
 use crate::load::{Load, Pace, Shape};
 use crate::server::{Choice, Server};
-use crate::{fanout, hub, idle, storm};
+use crate::tls::Exchange;
+use crate::{fanout, handshakes, hub, idle, storm};
 
 /// Connections of a storm that are opening at once.
 const WINDOW: usize = 1000;
@@ -68,11 +69,26 @@ impl Course<'_, '_> {
             }
             Work::Idle { connections, settle } => self.idle(group, connections, settle),
             Work::Storm { burst, bursts, connections, settle } => self.each(group, |server| {
-                let (window, ending) = (WINDOW, Ending::Fin);
-                let arguments =
-                    storm::Arguments { server, burst, bursts, connections, window, ending, settle };
+                let (window, ending, rush) = (WINDOW, Ending::Fin, 0);
+                let arguments = storm::Arguments {
+                    server,
+                    burst,
+                    bursts,
+                    connections,
+                    window,
+                    ending,
+                    settle,
+                    rush,
+                    others: 1,
+                };
                 let report = storm::run(&arguments)?;
                 Ok((report.server.clone(), sample::of_storm(&report)))
+            }),
+            Work::Handshakes { burst, bursts } => self.each(group, |server| {
+                let exchange = Exchange::default();
+                let report =
+                    handshakes::run(&handshakes::Arguments { server, burst, bursts, exchange })?;
+                Ok((report.server.clone(), sample::of_handshakes(&report)))
             }),
             Work::Push { messages } => self.each(group, |_| {
                 let latency = hub::push(messages)?;
@@ -130,7 +146,7 @@ impl Course<'_, '_> {
         shape: Shape,
         turn: (Duration, Pace),
     ) -> io::Result<Seat> {
-        let server = Server::find(&contender.choice(self.programs))?;
+        let server = Server::find(&contender.choice(self.programs, self.contest.tls))?;
         self.results.descriptions.insert(contender, server.description.clone());
         let load = Load::open(&server, shape)?;
         load.run(turn.0, turn.1)?;
@@ -157,7 +173,7 @@ impl Course<'_, '_> {
                 if self.results.failures.contains_key(&contender) {
                     continue;
                 }
-                match work(contender.choice(self.programs)) {
+                match work(contender.choice(self.programs, self.contest.tls)) {
                     Ok((description, sample)) => {
                         self.results.descriptions.insert(contender, description);
                         self.record(contender, round, sample);

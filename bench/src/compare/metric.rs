@@ -22,6 +22,14 @@ pub enum Metric {
     BurstHandshakes,
     /// The same while all clients end and come back; the ends are part of it.
     Handshakes,
+    /// Full handshakes of TLS, and WebSocket's within, per second of the server's CPU.
+    FullHandshakes,
+    /// What such a one takes, to what rustls alone takes as a server.
+    FullToRustls,
+    /// The same as the former, of handshakes that resume.
+    ResumedHandshakes,
+    /// The same as the latter, of these.
+    ResumedToRustls,
     /// The longest that a connected client waited for an echo meanwhile, in milliseconds.
     Stall,
     /// The longest that this client slept too long: the load generator's own stall.
@@ -71,6 +79,10 @@ impl Metric {
             Self::Whole => "all, to held",
             Self::BurstHandshakes => "handshakes/CPU s, bursts",
             Self::Handshakes => "handshakes/CPU s, reconnect",
+            Self::FullHandshakes => "full/CPU s",
+            Self::FullToRustls => "full, to rustls alone",
+            Self::ResumedHandshakes => "resumed/CPU s",
+            Self::ResumedToRustls => "resumed, to rustls alone",
             Self::Stall => "longest stall ms",
             Self::GeneratorStall => "of the generator ms",
             Self::Waited => "without a core ms",
@@ -96,6 +108,8 @@ impl Metric {
                 | Self::P99
                 | Self::BurstHandshakes
                 | Self::Handshakes
+                | Self::FullHandshakes
+                | Self::ResumedHandshakes
                 | Self::CpuPerDelivery
                 | Self::LastSubscriber
         )

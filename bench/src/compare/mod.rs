@@ -9,6 +9,7 @@
 mod contest;
 mod course;
 mod metric;
+mod over_tls;
 mod plan;
 mod plot;
 mod report;
@@ -31,9 +32,10 @@ pub use self::report::{BoundReport, Comparison, Figure, LeftOut, Report, Row};
 pub use self::results::write as write_results;
 pub use self::spread::{Bound, Outcome, Spread, Verdict};
 use crate::machine::Machine;
-use crate::peers::{Missing, Peer};
+use crate::peers::{Missing, Peer, Place};
 use crate::progress;
 use crate::server::gateway_program;
+use crate::tls::Certificate;
 
 /// What to do.
 #[derive(Clone, Debug, clap::Args)]
@@ -82,9 +84,9 @@ pub fn run(arguments: &Arguments) -> io::Result<Report> {
 impl Arguments {
     fn contests(&self) -> io::Result<Vec<Contest>> {
         let mut contests = self.suite.contests(self.rounds.into());
-        let titles: Vec<_> = contests.iter().map(|contest| contest.work.title()).collect();
+        let titles: Vec<_> = contests.iter().map(Contest::title).collect();
         if let Some(only) = &self.only {
-            contests.retain(|contest| contest.work.title().contains(only));
+            contests.retain(|contest| contest.title().contains(only));
         }
         if self.before.is_some() {
             contests.retain(|contest| contest.contenders.contains(&Contender::Gateway));
@@ -118,10 +120,12 @@ pub fn compare(arguments: &Arguments, contests: Vec<Contest>) -> io::Result<Repo
     let missing = missing(&contests);
     let mut comparisons = Vec::new();
     for mut contest in contests {
-        contest
-            .contenders
-            .retain(|it| !missing.iter().any(|(peer, _)| *it == Contender::Peer(*peer)));
-        let title = contest.work.title();
+        contest.contenders.retain(|it| {
+            !missing
+                .iter()
+                .any(|(peer, tls, _)| *it == Contender::Peer(*peer) && *tls == contest.tls)
+        });
+        let title = contest.title();
         let mut bar = progress::bar(contest.steps() as u64, &format!("rounds of {title}"));
         let results = contest.run(&programs, &mut || bar.advance(1));
         comparisons.push(Comparison::new(&contest, &results));
@@ -136,15 +140,25 @@ pub fn compare(arguments: &Arguments, contests: Vec<Contest>) -> io::Result<Repo
     })
 }
 
-/// The servers that are not on this machine.
-fn missing(contests: &[Contest]) -> Vec<(Peer, Missing)> {
-    let mut peers: Vec<Peer> = Vec::new();
-    for contender in contests.iter().flat_map(|contest| &contest.contenders) {
-        match contender {
-            Contender::Peer(peer) if !peers.contains(peer) => peers.push(*peer),
-            _ => {}
+/// The servers that are not on this machine, over TLS or without it.
+fn missing(contests: &[Contest]) -> Vec<(Peer, bool, Missing)> {
+    let mut peers: Vec<(Peer, bool)> = Vec::new();
+    for contest in contests {
+        for contender in &contest.contenders {
+            match *contender {
+                Contender::Peer(peer) if !peers.contains(&(peer, contest.tls)) => {
+                    peers.push((peer, contest.tls));
+                }
+                _ => {}
+            }
         }
     }
+    let certificate = Certificate::new();
     // The port is of no account: nothing is started.
-    peers.into_iter().filter_map(|peer| Some((peer, peer.prepare(0).err()?))).collect()
+    let missing = |(peer, tls): (Peer, bool)| {
+        let certificate = if tls { certificate.as_ref().ok() } else { None };
+        let place = Place { port: 0, certificate, upstream: None };
+        Some((peer, tls, peer.prepare(place).err()?))
+    };
+    peers.into_iter().filter_map(missing).collect()
 }

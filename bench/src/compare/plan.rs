@@ -17,25 +17,30 @@ use crate::peers::Peer;
 pub enum Suite {
     /// What people ask first, in about ten minutes on two cores.
     Quick,
+    /// The same over TLS, in about ten minutes as well.
+    Tls,
     /// Everything, with every server.
     Full,
 }
 
 /// Connections of the echo contests.
-const FEW: usize = 100;
-const MANY: usize = 5000;
+pub(super) const FEW: usize = 100;
+pub(super) const MANY: usize = 5000;
 
 /// Messages per second of the open loops: a fraction of what the slowest can, and so few that a
 /// server sleeps before nearly each.
 const RATES: [f64; 2] = [10_000.0, 1000.0];
 
 /// Payloads of the echo contests, in bytes.
-const SIZES: [usize; 3] = [64, 1024, 16 << 10];
+pub(super) const SIZES: [usize; 3] = [64, 1024, 16 << 10];
 
 impl Suite {
     /// Its contests, with `rounds` of each.
     #[must_use]
     pub fn contests(self, rounds: usize) -> Vec<Contest> {
+        if self == Self::Tls {
+            return self.over_tls(rounds);
+        }
         let mut contests = Vec::new();
         for connections in [FEW, MANY] {
             contests.extend(SIZES.map(|size| self.echo(connections, size, rounds)));
@@ -45,22 +50,25 @@ impl Suite {
         contests.push(self.storm(rounds));
         contests.push(self.push(rounds));
         let fanouts: &[_] = match self {
-            Self::Quick => &[(1000, 1)],
+            Self::Quick | Self::Tls => &[(1000, 1)],
             Self::Full => &[(1000, 1), (10_000, 1), (10_000, 2)],
         };
         contests.extend(fanouts.iter().map(|&it| self.fanout(it, rounds)));
+        if self == Self::Full {
+            contests.extend(self.over_tls(rounds));
+        }
         contests
     }
 
     /// What a contest may take.
-    fn time(self) -> Duration {
+    pub(super) fn time(self) -> Duration {
         match self {
-            Self::Quick => Duration::from_secs(35),
+            Self::Quick | Self::Tls => Duration::from_secs(35),
             Self::Full => Duration::from_secs(60),
         }
     }
 
-    fn echo(self, connections: usize, size: usize, rounds: usize) -> Contest {
+    pub(super) fn echo(self, connections: usize, size: usize, rounds: usize) -> Contest {
         let everybody = self == Self::Full || (connections, size) == (FEW, SIZES[0]);
         let peers = if everybody { echoing() } else { vec![Peer::Epoll, Peer::LwsLean, Peer::Lws] };
         Contest {
@@ -69,6 +77,7 @@ impl Suite {
             against: Contender::Peer(Peer::Epoll),
             rounds,
             time: self.time(),
+            tls: false,
             wanted: wanted_of_echo(connections, size),
         }
     }
@@ -83,9 +92,9 @@ impl Suite {
         }
     }
 
-    fn idle(self, rounds: usize) -> Contest {
+    pub(super) fn idle(self, rounds: usize) -> Contest {
         let (peers, connections) = match self {
-            Self::Quick => (vec![Peer::LwsLean, Peer::Lws], 3000),
+            Self::Quick | Self::Tls => (vec![Peer::LwsLean, Peer::Lws], 3000),
             Self::Full => (echoing().into_iter().filter(|&it| it != Peer::Epoll).collect(), 5000),
         };
         Contest {
@@ -94,13 +103,14 @@ impl Suite {
             against: Contender::Peer(Peer::Hold),
             rounds: rounds.min(ROUNDS_OF_PROCESSES),
             time: self.time(),
+            tls: false,
             wanted: wanted_of_idle(),
         }
     }
 
-    fn storm(self, rounds: usize) -> Contest {
+    pub(super) fn storm(self, rounds: usize) -> Contest {
         let (peers, bursts, connections) = match self {
-            Self::Quick => (vec![Peer::Epoll, Peer::LwsLean, Peer::Lws], 5, 5000),
+            Self::Quick | Self::Tls => (vec![Peer::Epoll, Peer::LwsLean, Peer::Lws], 5, 5000),
             Self::Full => (storming(), 20, 15_000),
         };
         let handshakes = |metric| of_gateway(metric, Of::Ratio, Bound::AtLeast(3.0));
@@ -111,6 +121,7 @@ impl Suite {
             against: Contender::Peer(Peer::Lws),
             rounds: rounds.min(ROUNDS_OF_PROCESSES),
             time: self.time(),
+            tls: false,
             wanted: vec![handshakes(Metric::BurstHandshakes), handshakes(Metric::Handshakes)],
         }
     }
@@ -124,13 +135,14 @@ impl Suite {
             against: Contender::Gateway,
             rounds: rounds.min(ROUNDS_OF_PROCESSES),
             time: self.time(),
+            tls: false,
             wanted: vec![of_gateway(Metric::PushP99, Of::Value, bound)],
         }
     }
 
     /// Those who hand a message on; in the quick suite and beside several shards, only the floor: a
     /// loop of `send()`.
-    fn fanout(self, (subscribers, shards): (usize, u32), rounds: usize) -> Contest {
+    pub(super) fn fanout(self, (subscribers, shards): (usize, u32), rounds: usize) -> Contest {
         let everybody = self == Self::Full && shards == 1;
         let has_rooms = |peer: &Peer| peer.has_rooms() && (everybody || *peer == Peer::Epoll);
         let peers = Peer::value_variants().iter().copied().filter(has_rooms);
@@ -149,6 +161,7 @@ impl Suite {
             against: Contender::Peer(Peer::Epoll),
             rounds: rounds.min(ROUNDS_OF_PROCESSES),
             time: self.time(),
+            tls: false,
             wanted,
         }
     }
@@ -169,11 +182,12 @@ const FANOUT_CPU_BY_EPOLL: f64 = 1.05;
 const ECHO_CPU_BY_EPOLL: f64 = 1.03;
 
 /// Rounds of a contest in which every round starts every server anew: each takes seconds.
-const ROUNDS_OF_PROCESSES: usize = 5;
+pub(super) const ROUNDS_OF_PROCESSES: usize = 5;
 
-/// Every peer that echoes.
+/// Every peer that echoes by itself.
 fn echoing() -> Vec<Peer> {
-    Peer::value_variants().iter().copied().filter(|&peer| peer != Peer::Hold).collect()
+    let others = [Peer::Hold, Peer::Nginx];
+    Peer::value_variants().iter().copied().filter(|peer| !others.contains(peer)).collect()
 }
 
 /// Of those that differ in their buffers or their loop, the one that comes first to mind.
@@ -183,7 +197,7 @@ fn storming() -> Vec<Peer> {
     echoing().into_iter().filter(|peer| !others.contains(peer)).collect()
 }
 
-fn with_gateway(peers: Vec<Peer>) -> Vec<Contender> {
+pub(super) fn with_gateway(peers: Vec<Peer>) -> Vec<Contender> {
     let peers = peers.into_iter().map(Contender::Peer);
     [Contender::Gateway, Contender::ByEpoll].into_iter().chain(peers).collect()
 }
@@ -216,7 +230,7 @@ fn cpu_and_p99(cpu: f64) -> Vec<Wanted> {
     vec![at_most(Metric::CpuPerMessage, cpu), at_most(Metric::P99, 1.0)]
 }
 
-fn of_gateway(metric: Metric, of: Of, bound: Bound) -> Wanted {
+pub(super) fn of_gateway(metric: Metric, of: Of, bound: Bound) -> Wanted {
     Wanted { whom: Contender::Gateway, metric, of, bound }
 }
 
@@ -245,7 +259,7 @@ mod tests {
     /// The bounds of the contest with this title.
     fn bounds(suite: Suite, title: &str) -> Vec<(Metric, Bound)> {
         let contests = suite.contests(5);
-        let contest = contests.iter().find(|it| it.work.title() == title);
+        let contest = contests.iter().find(|it| it.title() == title);
         let contest = contest.unwrap_or_else(|| panic!("no contest is called {title}"));
         let own = contest.wanted.iter().filter(|wanted| wanted.whom == Contender::Gateway);
         own.map(|wanted| (wanted.metric, wanted.bound)).collect()
@@ -256,7 +270,10 @@ mod tests {
         for contest in Suite::Full.contests(5) {
             let own = contest.wanted.iter().find(|wanted| wanted.whom == Contender::ByEpoll);
             let closed = matches!(contest.work, Work::Echo { pace: Pace::Closed, .. });
-            assert!(!closed || own.is_some_and(|own| own.bound == Bound::AtMost(1.03)));
+            // Over TLS it is not held to anything of its own.
+            assert!(
+                !closed || contest.tls || own.is_some_and(|own| own.bound == Bound::AtMost(1.03))
+            );
         }
     }
 
@@ -284,7 +301,7 @@ mod tests {
     #[test]
     fn the_full_suite_has_all_of_this_with_every_server() {
         let contests = Suite::Full.contests(7);
-        let titles: Vec<_> = contests.iter().map(|contest| contest.work.title()).collect();
+        let titles: Vec<_> = contests.iter().map(Contest::title).collect();
         let expected = [
             "echo: 100 connections, 64 B",
             "echo: 100 connections, 1024 B",
@@ -301,11 +318,13 @@ mod tests {
             "fanout: 10000 subscribers, 64 B",
             "fanout: 10000 subscribers, 64 B, 2 shards",
         ];
-        assert_eq!(titles, expected);
-        for contest in &contests {
+        assert_eq!(titles[..expected.len()], expected);
+        // What is over TLS is held in its own place.
+        assert!(titles[expected.len()..].iter().all(|title| title.ends_with(", TLS")));
+        for contest in &contests[..expected.len()] {
             let names: Vec<_> = contest.contenders.iter().map(|it| it.name()).collect();
-            let is_alone = contest.work.title().starts_with("push");
-            let is_of_two = contest.work.title().ends_with("2 shards");
+            let is_alone = contest.title().starts_with("push");
+            let is_of_two = contest.title().ends_with("2 shards");
             let everybody = !is_alone && !is_of_two;
             // The native one, and the one under Python, which is not named like it.
             for name in ["uwebsockets", "uwebsockets-python"] {
@@ -331,6 +350,6 @@ mod tests {
         }
         // It is within this program, so another build of the gateway cannot take its place.
         let contests = Suite::Full.contests(5);
-        assert!(contests.iter().any(|it| it.work.title() == title && !it.is_of_programs()));
+        assert!(contests.iter().any(|it| it.title() == title && !it.is_of_programs()));
     }
 }

@@ -1,6 +1,6 @@
 //! What came of comparing, for people and for programs.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt;
 
 use clap::ValueEnum;
@@ -120,16 +120,17 @@ impl Report {
     }
 
     /// What each server says of itself.
-    pub(super) fn servers(&self) -> BTreeMap<&str, &str> {
+    pub(super) fn servers(&self) -> BTreeSet<(&str, &str)> {
         let rows = self.comparisons.iter().flat_map(|comparison| &comparison.rows);
         rows.map(|row| (&*row.server, &*row.description)).collect()
     }
 }
 
-impl From<(Peer, Missing)> for LeftOut {
-    fn from((peer, missing): (Peer, Missing)) -> Self {
+impl From<(Peer, bool, Missing)> for LeftOut {
+    fn from((peer, tls, missing): (Peer, bool, Missing)) -> Self {
         let Missing { why, install } = missing;
-        Self { server: peer.name(), why: format!("{why}: try `{install}`") }
+        let server = peer.name() + if tls { ", TLS" } else { "" };
+        Self { server, why: format!("{why}: try `{install}`") }
     }
 }
 
@@ -149,7 +150,7 @@ impl Comparison {
             .iter()
             .map(|(contender, why)| LeftOut { server: contender.name(), why: why.clone() });
         Self {
-            title: contest.work.title(),
+            title: contest.title(),
             against: contest.against.name(),
             wanted: wanted.collect(),
             left_out: left_out.collect(),

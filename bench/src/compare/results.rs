@@ -67,7 +67,11 @@ round: the median of all rounds, and in brackets the quartiles. There is no verd
 quartiles are further apart than the median is from 1. Every server has core 0 to itself and the \
 load generator the last core; the generator's own CPU is in the tables, and where it is near one \
 core, throughput and latency are its limit and not the server's. Absolute times mean little on a \
-shared machine.";
+shared machine.
+
+Where a title ends with TLS, it is TLS 1.3 for all, with AES-128-GCM, X25519 and a certificate on \
+P-256. There `epoll` is a bare loop over the same AEAD as the gateway's, which keeps its keys, and \
+`nginx` stands in front of an echo: what is counted is nginx alone.";
 
 /// The first figure of a comparison, for each server that has it.
 fn bars(comparison: &Comparison) -> Option<Bars> {

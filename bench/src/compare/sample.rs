@@ -7,7 +7,7 @@ use super::metric::Metric;
 use crate::latency::Latency;
 use crate::load::Run;
 use crate::process::CpuTime;
-use crate::{fanout, idle, storm};
+use crate::{fanout, handshakes, idle, storm};
 
 /// The figures of one round of one server.
 pub type Sample = BTreeMap<Metric, f64>;
@@ -57,6 +57,16 @@ pub(super) fn of_storm(report: &storm::Report) -> Sample {
         (Metric::GeneratorStall, reconnect.storm.lateness.max_us / 1e3),
         (Metric::Peak, mib(reconnect.peak_bytes)),
         (Metric::Rest, mib(reconnect.rest_bytes)),
+    ])
+}
+
+pub(super) fn of_handshakes(report: &handshakes::Report) -> Sample {
+    let handshakes::Report { full, resumed, .. } = report;
+    Sample::from([
+        (Metric::FullHandshakes, full.per_cpu_second),
+        (Metric::FullToRustls, full.to_alone),
+        (Metric::ResumedHandshakes, resumed.per_cpu_second),
+        (Metric::ResumedToRustls, resumed.to_alone),
     ])
 }
 

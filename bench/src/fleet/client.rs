@@ -8,6 +8,7 @@ use tidegate_proto::websocket::handshake::client::{Accepted, UpgradeRequest};
 use tidegate_proto::websocket::receiver::{Decoded, Receiver, Rules};
 
 use super::Errand;
+use crate::tls::{Dialing, Progress, Session};
 
 const RULES: Rules = Rules { role: Role::Client, reserved: Reserved::Clear, max_message: u32::MAX };
 
@@ -20,7 +21,8 @@ pub(super) enum Waiting {
     /// There is no connection.
     #[default]
     Gone,
-    /// The response to its opening handshake; what has come of it, if that was not all.
+    /// The response to its opening handshake, over TLS that one's as well; what has come of it, if
+    /// that was not all.
     Response(Vec<u8>),
     /// Nothing, or whatever the server may ask.
     Nothing,
@@ -39,16 +41,35 @@ pub(super) enum Waiting {
 pub(super) struct Outcome {
     /// What it waited for is there.
     pub(super) done: bool,
-    /// It is to send a Pong with this payload.
-    pub(super) pong: Option<Vec<u8>>,
+    /// What it is to send.
+    pub(super) owed: Option<Owed>,
+}
+
+/// What a connection is to send because of what has come.
+#[derive(Debug)]
+pub(super) enum Owed {
+    /// A Pong with this payload.
+    Pong(Vec<u8>),
+    /// These bytes as they are: what its handshake of TLS goes on with.
+    Wire(Vec<u8>),
+}
+
+/// How TLS stands with a connection.
+pub(super) enum Tls {
+    /// Its handshake goes on.
+    Dialing(Dialing),
+    /// It seals and opens.
+    Open(Box<Session>),
 }
 
 /// A connection. What it was sent for and by whom is its flock's business.
-#[derive(Clone, Debug, Default)]
+#[derive(Default)]
 pub(super) struct Client {
     pub(super) generation: u32,
     pub(super) waiting: Waiting,
     receiver: Receiver,
+    /// If it is over TLS.
+    tls: Option<Box<Tls>>,
     /// The payload of a control frame that has not ended.
     control: Vec<u8>,
     /// Where its flock has its request, while that is being sent.
@@ -67,6 +88,26 @@ impl Client {
         self.waiting = waiting;
         self.receiver = Receiver::default();
         self.control = Vec::new();
+        self.tls = None;
+    }
+
+    /// It has begun a handshake of TLS.
+    pub(super) fn dial(&mut self, dialing: Dialing) {
+        self.tls = Some(Box::new(Tls::Dialing(dialing)));
+    }
+
+    /// What seals, if the connection is over TLS and its handshake is over.
+    pub(super) fn session(&mut self) -> Option<&mut Session> {
+        match self.tls.as_deref_mut() {
+            Some(Tls::Open(session)) => Some(session),
+            _ => None,
+        }
+    }
+
+    /// The connection is gone, and what it held as well.
+    pub(super) fn end(&mut self) {
+        self.waiting = Waiting::Gone;
+        self.tls = None;
     }
 
     /// Whether there is a connection.
@@ -77,6 +118,34 @@ impl Client {
     /// Takes `input`, which has come on `errand`; `nonce` makes that of its request once more, if
     /// the response is waited for.
     pub(super) fn handle_input(
+        &mut self,
+        mut input: &mut [u8],
+        errand: &Errand,
+        nonce: impl FnOnce() -> [u8; 16],
+    ) -> io::Result<Outcome> {
+        let Some(mut tls) = self.tls.take() else { return self.handle_plain(input, errand, nonce) };
+        let mut owed = None;
+        if let Tls::Dialing(dialing) = *tls {
+            let mut wire = Vec::new();
+            *tls = match dialing.advance(input, &mut wire)? {
+                Progress::Dialing(dialing) => Tls::Dialing(dialing),
+                Progress::Open(session) => Tls::Open(session),
+            };
+            owed = (!wire.is_empty()).then_some(Owed::Wire(wire));
+            input = &mut [];
+        }
+        let mut outcome = match &mut *tls {
+            Tls::Dialing(_) => Outcome::default(),
+            Tls::Open(session) => {
+                session.take_in(input, |plain| self.handle_plain(plain, errand, nonce))?
+            }
+        };
+        self.tls = Some(tls);
+        outcome.owed = owed.or(outcome.owed);
+        Ok(outcome)
+    }
+
+    fn handle_plain(
         &mut self,
         input: &mut [u8],
         errand: &Errand,
@@ -94,7 +163,7 @@ impl Client {
         let request = UpgradeRequest::new(&target.host, &target.path, nonce());
         Accepted::check(&head, &request).map_err(io::Error::other)?;
         self.waiting = Waiting::Nothing;
-        Ok(Outcome { done: true, pong: None })
+        Ok(Outcome { done: true, owed: None })
     }
 
     /// The server has ended the stream; says whether that was waited for.
@@ -162,7 +231,7 @@ impl Client {
                 self.waiting = Waiting::Nothing;
                 outcome.done = true;
             }
-            (OpCode::Ping, _) => outcome.pong = Some(payload),
+            (OpCode::Ping, _) => outcome.owed = Some(Owed::Pong(payload)),
             (OpCode::Close, Waiting::Close) => self.waiting = Waiting::End,
             (OpCode::Close, _) => {
                 return Err(io::Error::other("the server closed the connection"));

@@ -12,11 +12,12 @@ use tidegate_proto::websocket::frame::{MAX_HEADER, OpCode};
 use tidegate_proto::websocket::handshake::client::UpgradeRequest;
 
 use super::Errand;
-use super::client::{Client, Waiting};
+use super::client::{Client, Owed, Waiting};
 use super::errand::{MESSAGE_MAX, put_frame};
 use super::source::Sources;
 use crate::random::Random;
 use crate::target::Target;
+use crate::tls::{self, Dialing, sealed_length};
 
 /// Sends, and receives, of one call into the kernel.
 pub(super) const BATCH: usize = 256;
@@ -27,14 +28,15 @@ const ADOPT_MAX: usize = 64;
 /// The most that is received at once.
 const RECEIVE_SIZE: usize = 4096;
 
-/// The longest opening handshake.
-const REQUEST_SIZE: usize = 1024;
+/// The longest opening handshake, or what one of TLS begins with: a key of ML-KEM-768 alone has
+/// 1,184 bytes.
+const REQUEST_SIZE: usize = 2048;
 
 /// The most connections whose requests can be on their way at once.
 pub const WINDOW_MAX: usize = 4096;
 
-/// Room for a frame.
-const FRAME_SIZE: usize = MAX_HEADER + MESSAGE_MAX;
+/// Room for a frame, and to seal it.
+const FRAME_SIZE: usize = sealed_length(MAX_HEADER + MESSAGE_MAX);
 
 /// A ring wants a receive buffer of its own; nothing is received into it.
 const UNUSED_BUFFER: usize = 64;
@@ -59,8 +61,8 @@ pub(super) struct Flock {
     clients: Vec<Client>,
     /// Those that have something to receive.
     readable: VecDeque<Slot>,
-    /// Those that owe a Pong, and its payload.
-    pongs: VecDeque<(Slot, Vec<u8>)>,
+    /// Those that are to send something because of what has come.
+    owed: VecDeque<(Slot, Owed)>,
     /// Connections whose errand is done, since that was last asked.
     done: usize,
     /// Sends of the current batch.
@@ -138,9 +140,9 @@ impl Flock {
         let mut random = Random::new()?;
         Ok(Self {
             ring: Uring::new(setup).map_err(io::Error::other)?,
-            clients: vec![Client::default(); size],
+            clients: (0..size).map(|_| Client::default()).collect(),
             readable: VecDeque::new(),
-            pongs: VecDeque::new(),
+            owed: VecDeque::new(),
             done: 0,
             sends: 0,
             receives: 0,
@@ -153,7 +155,7 @@ impl Flock {
 
     /// Starts what may start, and takes in what has happened; yields how many are done.
     pub(super) fn step(&mut self, part: &mut Part, kit: &mut Kit<'_>) -> io::Result<usize> {
-        self.pong(kit.memory);
+        self.say_owed(kit.memory)?;
         let started = self.start(part, kit)?;
         // What looking after the connections meanwhile has finished is not waited for.
         let idle = started == 0 && self.readable.is_empty() && self.sends == 0 && self.done == 0;
@@ -175,9 +177,9 @@ impl Flock {
     /// again next time.
     pub(super) fn tend(&mut self, kit: &mut Kit<'_>) -> io::Result<()> {
         for _ in 0..TEND_TURNS {
-            self.pong(kit.memory);
+            self.say_owed(kit.memory)?;
             self.turn(kit, Duration::ZERO)?;
-            if self.readable.is_empty() && self.pongs.is_empty() {
+            if self.readable.is_empty() && self.owed.is_empty() {
                 break;
             }
         }
@@ -213,7 +215,7 @@ impl Flock {
             _ => {
                 let count = part.may_start().min(BATCH - self.sends);
                 for slot in (part.next..).take(count) {
-                    self.send_off(slot, kit);
+                    self.send_off(slot, kit)?;
                 }
                 count
             }
@@ -255,37 +257,72 @@ impl Flock {
         let room = &mut memory.area_mut(AreaName::Blocks)[start..start + REQUEST_SIZE];
         let request =
             UpgradeRequest::new(&target.host, &target.path, nonce(self.seed, slot, generation));
-        let length = request.write(room).map_err(|_| io::Error::other("not a valid URL"))?;
+        let mut length = request.write(room).map_err(|_| io::Error::other("not a valid URL"))?;
+        if let Some(dialer) = &target.tls {
+            let mut wire = Vec::new();
+            let dialing = Dialing::new(dialer, &target.host, room[..length].to_vec(), &mut wire)?;
+            length = wire.len();
+            let too_long = || io::Error::other("a ClientHello is longer than its room");
+            room.get_mut(..length).ok_or_else(too_long)?.copy_from_slice(&wire);
+            client.dial(dialing);
+        }
         self.request_lengths[usize::from(place)] = length as u16;
         let span = span(AreaName::Blocks, start, length);
         self.ring.push(Operation::SendArmed { slot, generation, span });
         Ok(())
     }
 
-    fn send_off(&mut self, slot: Slot, kit: &mut Kit<'_>) {
+    fn send_off(&mut self, slot: Slot, kit: &mut Kit<'_>) -> io::Result<()> {
         let (waiting, opcode, payload): (_, _, &[u8]) = match kit.errand {
             Errand::Echo { message } => (Waiting::Message(0), OpCode::Binary, message),
             Errand::Ping => (Waiting::Pong, OpCode::Ping, b"sweep"),
             // 1000, "a normal closure" (RFC 6455 section 7.4.1).
             Errand::Close => (Waiting::Close, OpCode::Close, &[0x03, 0xe8]),
-            Errand::Drop => return self.drop_one(slot),
+            Errand::Drop => {
+                self.drop_one(slot);
+                return Ok(());
+            }
             Errand::Connect | Errand::Open { .. } | Errand::Receive { .. } => {
                 unreachable!("`start` has done those")
             }
         };
         self.clients[slot as usize].waiting = waiting;
-        self.send(slot, opcode, payload, kit.memory);
+        self.send(slot, opcode, payload, kit.memory)
     }
 
     /// Sends a binary message of connection `slot`, in the next step.
-    pub(super) fn publish(&mut self, slot: Slot, message: &[u8], memory: &mut Memory) {
-        self.send(slot, OpCode::Binary, message, memory);
+    pub(super) fn publish(
+        &mut self,
+        slot: Slot,
+        message: &[u8],
+        memory: &mut Memory,
+    ) -> io::Result<()> {
+        self.send(slot, OpCode::Binary, message, memory)
     }
 
-    fn send(&mut self, slot: Slot, opcode: OpCode, payload: &[u8], memory: &mut Memory) {
+    /// Sends a frame, sealed if the connection is over TLS.
+    fn send(
+        &mut self,
+        slot: Slot,
+        opcode: OpCode,
+        payload: &[u8],
+        memory: &mut Memory,
+    ) -> io::Result<()> {
         let start = self.sends * FRAME_SIZE;
         let room = &mut memory.area_mut(AreaName::Staging)[start..start + FRAME_SIZE];
-        let length = put_frame(room, opcode, payload, &mut self.random);
+        let length = match self.clients[slot as usize].session() {
+            None => put_frame(room, opcode, payload, &mut self.random),
+            Some(session) => {
+                let frame = &mut room[tls::HEADER..];
+                let length = put_frame(frame, opcode, payload, &mut self.random);
+                session.sealer.seal(room, tls::HEADER..tls::HEADER + length)?.len()
+            }
+        };
+        self.push_send(slot, start, length);
+        Ok(())
+    }
+
+    fn push_send(&mut self, slot: Slot, start: usize, length: usize) {
         let span = span(AreaName::Staging, start, length);
         self.ring.push(Operation::Send { slot, batch_index: self.sends as u32, span });
         self.sends += 1;
@@ -294,7 +331,7 @@ impl Flock {
     fn drop_one(&mut self, slot: Slot) {
         let client = &mut self.clients[slot as usize];
         if client.is_there() {
-            client.waiting = Waiting::Gone;
+            client.end();
             self.ring.push(Operation::Unpoll { slot, generation: client.generation });
             self.ring.push(Operation::Close { slot });
         }
@@ -306,12 +343,24 @@ impl Flock {
         self.ring.push(Operation::Poll { slot, generation });
     }
 
-    /// Sends the Pongs that are owed, as many as fit.
-    fn pong(&mut self, memory: &mut Memory) {
+    /// Sends what is owed, as much as fits.
+    fn say_owed(&mut self, memory: &mut Memory) -> io::Result<()> {
         while self.sends < BATCH {
-            let Some((slot, payload)) = self.pongs.pop_front() else { return };
-            self.send(slot, OpCode::Pong, &payload, memory);
+            match self.owed.pop_front() {
+                None => break,
+                Some((slot, Owed::Pong(payload))) => {
+                    self.send(slot, OpCode::Pong, &payload, memory)?;
+                }
+                Some((slot, Owed::Wire(wire))) => {
+                    let start = self.sends * FRAME_SIZE;
+                    let room = memory.area_mut(AreaName::Staging);
+                    // A request and what the handshake ends with: no more than a frame.
+                    room[start..start + wire.len()].copy_from_slice(&wire);
+                    self.push_send(slot, start, wire.len());
+                }
+            }
         }
+        Ok(())
     }
 
     /// Receives from those that are readable, as many as fit.
@@ -385,7 +434,7 @@ impl Flock {
         let (seed, generation) = (self.seed, client.generation);
         let outcome = client.handle_input(input, kit.errand, || nonce(seed, slot, generation))?;
         self.done += usize::from(outcome.done);
-        self.pongs.extend(outcome.pong.map(|payload| (slot, payload)));
+        self.owed.extend(outcome.owed.map(|owed| (slot, owed)));
         Ok(())
     }
 
@@ -393,7 +442,7 @@ impl Flock {
     fn ended(&mut self, slot: Slot) -> io::Result<()> {
         let client = &mut self.clients[slot as usize];
         client.handle_end()?;
-        client.waiting = Waiting::Gone;
+        client.end();
         self.ring.push(Operation::Close { slot });
         self.done += 1;
         Ok(())

@@ -202,7 +202,7 @@ impl Fleet {
         }
         let no_one = || io::Error::new(io::ErrorKind::InvalidInput, "there is no connection");
         let started = Instant::now();
-        self.flocks.first_mut().ok_or_else(no_one)?.publish(0, message, kit.memory);
+        self.flocks.first_mut().ok_or_else(no_one)?.publish(0, message, kit.memory)?;
         let mut missing = 0;
         for (flock, part) in &mut parts {
             match self.drive(*flock, part, &errand, &mut |_| ()) {

@@ -3,7 +3,7 @@
 use super::Owner;
 
 /// How many owners grow.
-pub(crate) const GROWING_COUNT: usize = 9;
+pub(crate) const GROWING_COUNT: usize = 12;
 
 /// The owners that grow.
 const GROWING: [Owner; GROWING_COUNT] = [
@@ -12,6 +12,9 @@ const GROWING: [Owner; GROWING_COUNT] = [
     Owner::Sources,
     Owner::Halves,
     Owner::Sealed,
+    Owner::Kept,
+    Owner::TlsKeys,
+    Owner::ClientCertificates,
     Owner::Blocks,
     Owner::Batch,
     Owner::PeerAddresses,

@@ -32,6 +32,16 @@ pub enum Owner {
     Halves,
     /// Of whose backlog something is sealed.
     Sealed,
+    /// What transports keep of input.
+    Kept,
+    /// Keys and secrets of connections over TLS.
+    TlsKeys,
+    /// Handshakes of TLS in progress.
+    TlsHandshakes,
+    /// Connections of TLS 1.2.
+    Tls12,
+    /// Who clients are by their certificates.
+    ClientCertificates,
     /// Which receive buffers are free.
     FreeBuffers,
     /// What is known of each block.
@@ -56,6 +66,8 @@ pub enum Owner {
     ArmedSends,
     /// Where a request head is put together.
     RequestHead,
+    /// Who has yet to be told of by a proxy.
+    Proxied,
     /// Who the peers are.
     PeerAddresses,
     /// What the log says of each connection.
@@ -135,6 +147,11 @@ impl Owner {
             Self::Sources => "sources of responses",
             Self::Halves => "half messages",
             Self::Sealed => "sealed bytes",
+            Self::Kept => "input kept by transports",
+            Self::TlsKeys => "keys of TLS",
+            Self::TlsHandshakes => "handshakes of TLS",
+            Self::Tls12 => "connections of TLS 1.2",
+            Self::ClientCertificates => "certificates of clients",
             Self::FreeBuffers => "list of free buffers",
             Self::BlockBookkeeping => "block bookkeeping",
             Self::SubmissionQueue => "submission queue",
@@ -147,6 +164,7 @@ impl Owner {
             Self::Sockets => "sockets",
             Self::ArmedSends => "armed sends",
             Self::RequestHead => "request head",
+            Self::Proxied => "sets of proxied connections",
             Self::PeerAddresses => "peer addresses",
             Self::Accounts => "accounts for the log",
             Self::EndReasons => "reasons of ends",

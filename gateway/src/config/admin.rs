@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use toml::de::DeValue;
 
+use super::ListenAddress;
 use super::reader::{Origin, Setting, TableReader, expected};
 use super::value;
 use crate::units::quote;
@@ -14,9 +15,10 @@ use crate::units::quote;
 /// Where the gateway is steered and watched over HTTP, and by whom.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
-    /// The IP address and port; `None` for no control thread. Default `127.0.0.1:8081`. An address
-    /// that is not loopback needs tokens.
-    pub address: Option<SocketAddr>,
+    /// Where it listens; `None` for no control thread. Default `127.0.0.1:8081`. An IP address that
+    /// is not loopback needs tokens. The file of a Unix socket has the mode 660, and who may open
+    /// it may do what others may at loopback.
+    pub address: Option<ListenAddress>,
     /// The tokens that requests are let in by, at most 64; none by default. Without any, whoever
     /// reaches the address may do everything.
     pub tokens: Vec<BearerToken>,
@@ -84,7 +86,10 @@ impl Admin {
 
     /// What is wrong with an address beside these tokens.
     pub(super) fn check(&self) -> Result<(), String> {
-        let is_open = self.address.is_some_and(|address| !address.ip().is_loopback());
+        if let Some(address) = &self.address {
+            address.check_name().map_err(|wrong| format!("admin.address: {wrong}"))?;
+        }
+        let is_open = self.address.as_ref().is_some_and(ListenAddress::is_open);
         if is_open && self.tokens.is_empty() {
             return Err(format!("admin.address: {OPEN_TO_ALL}"));
         }
@@ -103,14 +108,14 @@ impl Admin {
 
 impl Default for Admin {
     fn default() -> Self {
-        let address = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)));
+        let address = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 8081)).into());
         let keepalive = Some(KEEPALIVE_DEFAULT);
         Self { address, tokens: Vec::new(), connections: 64, keepalive }
     }
 }
 
 /// Reads `[admin]`, and where its address is from.
-pub(super) fn read(mut table: TableReader<'_, '_>) -> (Admin, Setting<Option<SocketAddr>>) {
+pub(super) fn read(mut table: TableReader<'_, '_>) -> (Admin, Setting<Option<ListenAddress>>) {
     let default = Admin::default();
     let address = table.read("address", default.address, address);
     let tokens = table.read("tokens", default.tokens, tokens);
@@ -120,7 +125,7 @@ pub(super) fn read(mut table: TableReader<'_, '_>) -> (Admin, Setting<Option<Soc
     check_open(&address, &tokens, &mut table);
     table.finish();
     let admin = Admin {
-        address: address.value,
+        address: address.value.clone(),
         tokens: tokens.value,
         connections: connections.value,
         keepalive: keepalive.value,
@@ -131,11 +136,11 @@ pub(super) fn read(mut table: TableReader<'_, '_>) -> (Admin, Setting<Option<Soc
 /// Reports an address that everyone could use. Nothing is said where the tokens were refused or may
 /// be lost in broken syntax.
 fn check_open(
-    address: &Setting<Option<SocketAddr>>,
+    address: &Setting<Option<ListenAddress>>,
     tokens: &Setting<Vec<BearerToken>>,
     table: &mut TableReader<'_, '_>,
 ) {
-    let is_open = address.value.is_some_and(|address| !address.ip().is_loopback());
+    let is_open = address.value.as_ref().is_some_and(ListenAddress::is_open);
     let is_known = tokens.origin != Origin::Refused && !table.report().is_broken();
     if let Origin::Written(offset) = address.origin
         && is_open
@@ -148,7 +153,7 @@ fn check_open(
 }
 
 /// Reads an address, or `off`.
-pub(super) fn address(value: &DeValue<'_>) -> Result<Option<SocketAddr>, String> {
+pub(super) fn address(value: &DeValue<'_>) -> Result<Option<ListenAddress>, String> {
     parse_address(value::text(value)?)
 }
 
@@ -156,13 +161,19 @@ pub(super) fn address(value: &DeValue<'_>) -> Result<Option<SocketAddr>, String>
 ///
 /// # Errors
 /// What to write instead.
-pub fn parse_address(text: &str) -> Result<Option<SocketAddr>, String> {
+pub fn parse_address(text: &str) -> Result<Option<ListenAddress>, String> {
     if text == "off" {
         return Ok(None);
     }
-    text.parse().map(Some).map_err(|_| {
+    if text.starts_with("unix:") {
+        return text.parse().map(Some);
+    }
+    text.parse().map(Some).map_err(|_: String| {
         let is = quote(text);
-        format!("must be an IP address and a port, such as \"127.0.0.1:8081\", or \"off\", is {is}")
+        format!(
+            "must be an IP address and a port, such as \"127.0.0.1:8081\", a Unix socket, such as \
+             \"unix:/run/tidegate-admin.sock\", or \"off\", is {is}"
+        )
     })
 }
 

@@ -8,9 +8,9 @@ use std::time::Duration;
 use tidegate_proto::token::is_token;
 
 use super::hub::check_pattern;
-use super::listener::excludes;
+use super::listener::NO_CERTIFICATE;
 use super::route::SUBPROTOCOL_LENGTH;
-use super::{Config, RouteHandler, path, root};
+use super::{Config, Limits, Listener, RouteHandler, path, root};
 use crate::units::{bytes_in, duration_in};
 
 /// What a hand-made configuration breaks; displayed, it names the field.
@@ -90,26 +90,59 @@ impl Config {
         root::check(self)?;
         self.admin.check().map_err(BuiltWrong)?;
         self.check_addresses()?;
+        self.check_certificates()?;
         self.limits.check()?;
+        if self.has_tls() && self.limits.receive_buffer < Limits::RECORD {
+            let why = format!("limits.receive_buffer: at least {} with `tls`", Limits::RECORD);
+            return Err(BuiltWrong(why));
+        }
         self.hub.check(&self.limits)?;
         self.check_topics()?;
         self.check_routes()
+    }
+
+    /// Whether some listener has the layer `tls`.
+    pub(super) fn has_tls(&self) -> bool {
+        self.listeners.iter().any(|listener| listener.stack.tls.is_some())
     }
 
     /// Checks the stacks of the listeners, and that the control thread can listen beside them.
     fn check_addresses(&self) -> Result<(), BuiltWrong> {
         for (index, listener) in self.listeners.iter().enumerate() {
             listener.stack.check(&format!("listeners[{index}].stack"))?;
+            let Listener { address, stack } = listener;
+            address
+                .check_name()
+                .map_err(|wrong| BuiltWrong(format!("listeners[{index}].address: {wrong}")))?;
+            address
+                .check(stack)
+                .map_err(|wrong| BuiltWrong(format!("listeners[{index}].stack: {wrong}")))?;
         }
-        let Some(admin) = self.admin.address else { return Ok(()) };
+        let Some(admin) = &self.admin.address else { return Ok(()) };
         let mut listeners = self.listeners.iter();
-        match listeners.position(|listener| excludes(listener.address, admin)) {
+        match listeners.position(|listener| listener.address.excludes(admin)) {
             None => Ok(()),
             Some(index) => Err(BuiltWrong(format!(
                 "admin.address: {admin} cannot be listened on beside {} of listeners[{index}]: \
-                 take another port for one of them",
-                self.listeners[index].address
+                 take another {} for one of them",
+                self.listeners[index].address,
+                admin.differs_by()
             ))),
+        }
+    }
+
+    /// Checks the certificates, and that each listener which needs one has one.
+    fn check_certificates(&self) -> Result<(), BuiltWrong> {
+        for (index, certificate) in self.certificates.iter().enumerate() {
+            let earlier = &self.certificates[..index];
+            certificate.check(&format!("certificates[{index}]"), earlier)?;
+        }
+        let mut listeners = self.listeners.iter();
+        match listeners.position(|listener| listener.stack.lacks_certificate()) {
+            Some(index) if self.certificates.is_empty() => {
+                Err(BuiltWrong(format!("listeners[{index}].stack: {NO_CERTIFICATE}")))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -159,7 +192,10 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{MemoryLimit, Route, RouteHandler, TopicKept};
+    use super::super::stack::{ProxyLayer, SocketLayer, TcpLayer, TlsLayer, UnixLayer};
+    use super::super::{
+        Certificate, ListenAddress, MemoryLimit, Route, RouteHandler, TopicKept, UnixAddress,
+    };
     use super::*;
     use crate::names::TopicRule;
 
@@ -177,11 +213,13 @@ mod tests {
     #[test]
     fn each_mistake_is_named() {
         type Spoil = fn(&mut Config);
-        let cases: [(&str, Spoil); 35] = [
+        let cases: [(&str, Spoil); 43] = [
             ("listeners", |config| config.listeners.clear()),
             ("routes", |config| config.routes.clear()),
             ("admin.address", |config| config.admin.address = "0.0.0.0:0".parse().ok()),
-            ("admin.address", |config| config.admin.address = Some(config.listeners[0].address)),
+            ("admin.address", |config| {
+                config.admin.address = Some(config.listeners[0].address.clone());
+            }),
             ("drain_rate", |config| config.drain_rate = 0),
             ("limits.connections", |config| config.limits.connections = 1),
             ("limits.receive_buffers", |config| config.limits.receive_buffers = 100),
@@ -207,6 +245,7 @@ mod tests {
                 (config.limits.receive_buffer, config.limits.request_head) = (1 << 20, 65 << 10);
             }),
             ("limits.heavy_input", |config| config.limits.heavy_input = 1),
+            ("limits.handshakes", |config| config.limits.handshakes = 0),
             ("hub.subscriptions_per", |config| config.hub.subscriptions_per_connection = 0),
             ("hub.max_message", |config| config.hub.max_message = 16 << 20),
             ("topics[0].rule.history_bytes", |config| topic(config).history_bytes = 0),
@@ -223,9 +262,38 @@ mod tests {
                 let deflate = &mut config.listeners[0].stack.websocket.deflate;
                 deflate.as_mut().expect("it is on").level = 10;
             }),
-            ("listeners[0].stack.tcp.backlog", |config| config.listeners[0].stack.tcp.backlog = 0),
-            ("listeners[0].stack.tcp.user_timeout", |config| {
-                config.listeners[0].stack.tcp.user_timeout = Some(Duration::from_millis(1));
+            ("listeners[0].stack.socket.backlog", |config| {
+                config.listeners[0].stack.socket =
+                    SocketLayer::Tcp(TcpLayer { backlog: 0, ..TcpLayer::default() });
+            }),
+            ("listeners[0].stack.socket.user_timeout", |config| {
+                let user_timeout = Some(Duration::from_millis(1));
+                config.listeners[0].stack.socket =
+                    SocketLayer::Tcp(TcpLayer { user_timeout, ..TcpLayer::default() });
+            }),
+            ("listeners[0].stack: `tls` has no certificate", |config| {
+                config.listeners[0].stack.tls = Some(TlsLayer::default());
+            }),
+            ("listeners[0].stack.tls.suites: has no suite", |config| {
+                let tls = TlsLayer { suites: Vec::new(), ..TlsLayer::default() };
+                config.listeners[0].stack.tls = Some(tls);
+            }),
+            ("listeners[0].stack.proxy.from: `proxy?from`: is missing", |config| {
+                config.listeners[0].stack.proxy = Some(ProxyLayer::default());
+            }),
+            ("listeners[0].stack: `tcp` is for an IP address", |config| {
+                config.listeners[0].address = "unix:/run/x".parse().expect("right");
+            }),
+            ("listeners[0].address: must have an absolute path", |config| {
+                let address = ListenAddress::Unix(UnixAddress::Path("x".into()));
+                config.listeners[0] = Listener::new(address);
+            }),
+            ("listeners[0].stack.socket.mode", |config| {
+                config.listeners[0].stack.socket =
+                    SocketLayer::Unix(UnixLayer { mode: 0, ..UnixLayer::default() });
+            }),
+            ("certificates[0].key", |config| {
+                config.certificates.push(Certificate::new("cert.pem", ""));
             }),
         ];
         for (field, spoil) in cases {

@@ -5,8 +5,9 @@ use crate::units::quote;
 
 impl Config {
     /// What this configuration was hardly meant to say, one line each with its key: topics that no
-    /// route has, and words of the log's filter that name nothing. They are no errors: topics can
-    /// be published and subscribed to from outside, and an embedding program has its own targets.
+    /// route has, words of the log's filter that name nothing, and certificates that nobody is
+    /// shown. They are no errors: topics can be published and subscribed to from outside, and an
+    /// embedding program has its own targets.
     #[must_use]
     pub fn doubts(&self) -> Vec<String> {
         let hubs = |pattern: &str| {
@@ -32,7 +33,11 @@ impl Config {
                 quote(word)
             )
         });
-        words.chain(topics).collect()
+        let has_tls = self.listeners.iter().any(|listener| listener.stack.tls.is_some());
+        let certificates = (!has_tls && !self.certificates.is_empty()).then(|| {
+            "certificate: no listener has the layer `tls`, so none is shown to anybody".to_owned()
+        });
+        words.chain(certificates).chain(topics).collect()
     }
 }
 
@@ -85,6 +90,16 @@ fn may_share(listed: &str, pattern: &str) -> bool {
 mod tests {
     use super::super::{Route, TopicKept, TopicPattern};
     use super::*;
+
+    #[test]
+    fn certificates_that_nobody_is_shown_are_doubted() {
+        let text = "[[certificate]]\ncert = \"c\"\nkey = \"k\"\n\
+                    [[listener]]\naddress = \"[::1]:0\"\nstack = \"ws!tls!tcp\"";
+        let shown = Config::parse(text, "t.toml").expect("right");
+        assert_eq!(shown.doubts(), [""; 0]);
+        let told = Config { listeners: Config::default().listeners, ..shown }.doubts();
+        assert!(told[0].starts_with("certificate: no listener has the layer `tls`"), "{told:?}");
+    }
 
     #[test]
     fn topics_that_no_route_has_are_doubted() {

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use toml::de::DeValue;
 
 use super::built::{self, BuiltWrong};
-use super::reader::{Setting, TableReader};
+use super::reader::{Origin, Setting, TableReader};
 use super::relation::{self, Bounded, Party};
 use super::report::Report;
 use super::value;
@@ -24,7 +24,8 @@ pub struct Limits {
     /// Receive buffers lent to the kernel, a power of two, 8 to 32768. Default 512. When all are in
     /// use, sockets with input wait for one. All of them take less than 4 GiB.
     pub receive_buffers: u16,
-    /// Bytes of one receive buffer, 1 KiB to 1 MiB. Default 16448: 16 KiB and a frame header.
+    /// Bytes of one receive buffer, 1 KiB to 1 MiB. Default 16448: 16 KiB and a frame header, or a
+    /// record of TLS, for which a listener with the layer `tls` needs as much.
     pub receive_buffer: u32,
     /// Bytes for the answers that are put together while input is parsed, 16 KiB to 64 MiB. Default
     /// 256 KiB. What does not fit goes to the connection's backlog and is sent from there.
@@ -39,6 +40,8 @@ pub struct Limits {
     /// frame beyond the 64th of one receive counts as 128, and so does what a program's own
     /// protocol does beyond 64 things with 2 KiB. Such input behind it waits for the next turn.
     pub heavy_input: u32,
+    /// Handshakes of TLS that may be under way at once, 1 to 65536. Default 256.
+    pub handshakes: u32,
 }
 
 /// How many slots there are beyond the connections that are served, a sixteenth of these within
@@ -53,6 +56,10 @@ impl Limits {
     /// The fewest connections of a shard, and the most.
     pub(crate) const CONNECTIONS_MIN: u32 = 16;
     pub(crate) const CONNECTIONS_MAX: u32 = 4_194_304;
+
+    /// The fewest bytes of a receive buffer with the layer `tls`: a record of 16 KiB, with its
+    /// header, its tag and its padding, has to be whole to be opened.
+    pub(crate) const RECORD: u32 = 16_448;
 
     /// The places that a shard has for connections: those that are served, and a reserve for those
     /// that are told that there is no room.
@@ -72,6 +79,7 @@ impl Limits {
         built::size("limits.blocks", self.blocks, &BLOCKS)?;
         built::size("limits.request_head", self.request_head, &REQUEST_HEAD)?;
         built::size("limits.heavy_input", self.heavy_input, &HEAVY_INPUT)?;
+        built::number("limits.handshakes", self.handshakes, &HANDSHAKES)?;
         let area = u64::from(receive_buffers) * buffer_stride(receive_buffer as usize) as u64;
         built::first_broken(&[
             (receive_buffers.is_power_of_two(), "limits.receive_buffers: a power of two"),
@@ -92,6 +100,7 @@ const STAGING: RangeInclusive<u32> = 16 << 10..=64 << 20;
 const BLOCKS: RangeInclusive<u32> = MIB..=4095 * MIB;
 const REQUEST_HEAD: RangeInclusive<u32> = 512..=64 << 10;
 const HEAVY_INPUT: RangeInclusive<u32> = 16 << 10..=64 << 20;
+const HANDSHAKES: RangeInclusive<u32> = 1..=65_536;
 const MIB: u32 = 1 << 20;
 
 impl Default for Limits {
@@ -104,6 +113,7 @@ impl Default for Limits {
             blocks: 64 * MIB,
             request_head: 8 << 10,
             heavy_input: 256 << 10,
+            handshakes: 256,
         }
     }
 }
@@ -117,6 +127,7 @@ pub(super) struct RawLimits {
     pub(super) blocks: Setting<u32>,
     request_head: Setting<u32>,
     heavy_input: Setting<u32>,
+    handshakes: Setting<u32>,
 }
 
 impl RawLimits {
@@ -142,6 +153,8 @@ impl RawLimits {
             }),
             heavy_input: table
                 .read("heavy_input", default.heavy_input, |value| value::size(value, &HEAVY_INPUT)),
+            handshakes: table
+                .read("handshakes", default.handshakes, |value| value::integer(value, &HANDSHAKES)),
         };
         table.finish();
         limits
@@ -167,6 +180,18 @@ impl RawLimits {
         relation::at_most_beside(report, &bounded, buffer, why);
     }
 
+    /// Checks that a record fits a receive buffer, for listeners with the layer `tls`.
+    pub(super) fn check_record(&self, report: &mut Report<'_>) {
+        let Setting { value, origin } = self.receive_buffer;
+        if let (true, Origin::Written(offset)) = (value < Limits::RECORD, origin) {
+            let (least, is) = (Limits::RECORD, Size(value.into()));
+            let message = format!(
+                "must be at least {least} with the layer `tls`, whose records have to fit, is {is}"
+            );
+            report.error(offset, "limits.receive_buffer".into(), message);
+        }
+    }
+
     /// The plain values.
     pub(super) fn resolve(&self) -> Limits {
         Limits {
@@ -177,6 +202,7 @@ impl RawLimits {
             blocks: self.blocks.value,
             request_head: self.request_head.value,
             heavy_input: self.heavy_input.value,
+            handshakes: self.handshakes.value,
         }
     }
 }
@@ -192,6 +218,7 @@ impl Default for RawLimits {
             blocks: Setting::default(limits.blocks),
             request_head: Setting::default(limits.request_head),
             heavy_input: Setting::default(limits.heavy_input),
+            handshakes: Setting::default(limits.handshakes),
         }
     }
 }

@@ -4,27 +4,30 @@ use std::net::{Ipv4Addr, SocketAddr};
 
 use toml::de::DeValue;
 
+use super::ListenAddress;
 use super::reader::{Origin, Setting, TableReader, expected};
 use super::report::Report;
 use super::stack::Stack;
 use super::value;
-use crate::units::quote;
 
 /// One address that every shard listens on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listener {
-    /// The IP address and port. No two listeners of a configuration have the same, but port 0,
-    /// which asks the kernel for a free one, may be repeated.
-    pub address: SocketAddr,
+    /// Where is listened. No two listeners of a configuration have the same, but port 0, which asks
+    /// the kernel for a free one, may be repeated. An IP address has the layer `tcp`, a Unix socket
+    /// the layer `unix`.
+    pub address: ListenAddress,
     /// What stands between the address and the routes.
     pub stack: Stack,
 }
 
 impl Listener {
-    /// With the stack `ws!tcp` on `address`. [`Stack::parse`] reads another.
+    /// With the stack `ws!tcp` or `ws!unix` on `address`. [`Stack::parse`] reads another.
     #[must_use]
-    pub fn new(address: SocketAddr) -> Self {
-        Self { address, stack: Stack::default() }
+    pub fn new(address: impl Into<ListenAddress>) -> Self {
+        let address = address.into();
+        let stack = address.adapt(Stack::default());
+        Self { address, stack }
     }
 }
 
@@ -35,52 +38,61 @@ impl Default for Listener {
     }
 }
 
-/// Reads one `[[listener]]`, `earlier` being the ones before it, and `admin` the address of the
-/// control thread.
+/// What of the rest of the file a listener is held against.
+#[derive(Clone, Copy)]
+pub(super) struct Beside<'b> {
+    /// The address of the control thread.
+    pub(super) admin: &'b Setting<Option<ListenAddress>>,
+    /// Whether there is a `[[certificate]]`, be it a right one or not.
+    pub(super) has_certificates: bool,
+}
+
+/// Reads one `[[listener]]`, `earlier` being the ones before it.
 pub(super) fn read(
     mut table: TableReader<'_, '_>,
     earlier: &[Listener],
-    admin: &Setting<Option<SocketAddr>>,
+    beside: Beside<'_>,
 ) -> Option<Listener> {
     let address = table.require("address", "address = \"127.0.0.1:8080\"", address);
-    let stack = stack(&mut table);
-    if let (Some(address), Origin::Written(offset)) = (address.value, address.origin)
-        && earlier.iter().any(|other| is_same(other.address, address))
+    let stack = stack(&mut table, address.value.as_ref());
+    check_certificate(&mut table, &stack, beside.has_certificates);
+    if let (Some(address), Origin::Written(offset)) = (&address.value, address.origin)
+        && earlier.iter().any(|other| other.address.is_same(address))
     {
         let key = table.path("address");
         let message = "is the address of an earlier listener too: remove one".into();
         table.report().error(offset, key, message);
     }
-    check_admin(&mut table, &address, admin);
+    check_admin(&mut table, &address, beside.admin);
     table.finish();
     Some(Listener { address: address.value?, stack })
 }
 
-/// Whether two listeners would share one port. Port 0 is another one each time.
-pub(super) fn is_same(one: SocketAddr, other: SocketAddr) -> bool {
-    one == other && one.port() != 0
-}
+/// What is said of a listener that has nothing to prove with who it is.
+pub(super) const NO_CERTIFICATE: &str = "`tls` has no certificate: write \
+     `tls?cert=FILE&key=FILE`, or a [[certificate]] with the keys `cert` and `key`";
 
-/// Whether the control thread cannot listen on `admin` beside a listener on `address`: only sockets
-/// that all ask for it share a port, and an address that stands for all has each of its family.
-pub(super) fn excludes(address: SocketAddr, admin: SocketAddr) -> bool {
-    let (one, other) = (address.ip(), admin.ip());
-    let overlaps = one == other || one.is_unspecified() || other.is_unspecified();
-    address.port() == admin.port()
-        && address.port() != 0
-        && one.is_ipv4() == other.is_ipv4()
-        && overlaps
+/// Reports a listener that no certificate is there for.
+fn check_certificate(table: &mut TableReader<'_, '_>, stack: &Stack, has_certificates: bool) {
+    if has_certificates || !stack.lacks_certificate() || table.report().is_broken() {
+        return;
+    }
+    let Some(raw) = table.raw("stack") else { return };
+    let (offset, key) = (raw.span().start, table.path("stack"));
+    table.report().error(offset, key, NO_CERTIFICATE.into());
 }
 
 /// Reports a listener that stands in the way of the control thread. Nothing is said where an
 /// address was refused, or may be lost in broken syntax.
 fn check_admin(
     table: &mut TableReader<'_, '_>,
-    address: &Setting<Option<SocketAddr>>,
-    admin: &Setting<Option<SocketAddr>>,
+    address: &Setting<Option<ListenAddress>>,
+    admin: &Setting<Option<ListenAddress>>,
 ) {
-    let (Some(listener), Origin::Written(offset)) = (address.value, address.origin) else { return };
-    let Some(taken) = admin.value.filter(|admin| excludes(listener, *admin)) else { return };
+    let (Some(listener), Origin::Written(offset)) = (&address.value, address.origin) else {
+        return;
+    };
+    let Some(taken) = admin.value.as_ref().filter(|admin| listener.excludes(admin)) else { return };
     let is_unknown = admin.origin == Origin::Refused || table.report().is_broken();
     if is_unknown {
         return;
@@ -88,17 +100,18 @@ fn check_admin(
     let (key, from) = (table.path("address"), admin.origin.described(table.report()));
     let message = format!(
         "{listener} cannot be listened on beside `admin.address`, which is {taken} {from}: take \
-         another port for one of them"
+         another {} for one of them",
+        listener.differs_by()
     );
     table.report().error(offset, key, message);
 }
 
 /// Reports an address of the control thread that the listener stands in the way of that is there
 /// where the file has none.
-pub(super) fn check_default(report: &mut Report<'_>, admin: &Setting<Option<SocketAddr>>) {
+pub(super) fn check_default(report: &mut Report<'_>, admin: &Setting<Option<ListenAddress>>) {
     let listener = Listener::default().address;
-    if let (Some(taken), Origin::Written(offset)) = (admin.value, admin.origin)
-        && excludes(listener, taken)
+    if let (Some(taken), Origin::Written(offset)) = (&admin.value, admin.origin)
+        && listener.excludes(taken)
         && !report.is_broken()
     {
         let message = format!(
@@ -109,33 +122,31 @@ pub(super) fn check_default(report: &mut Report<'_>, admin: &Setting<Option<Sock
     }
 }
 
-fn address(value: &DeValue<'_>) -> Result<SocketAddr, String> {
-    let text = value::text(value)?;
-    text.parse().map_err(|_| {
-        let is = quote(text);
-        format!(
-            "must be an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\", \
-             is {is}"
-        )
-    })
+fn address(value: &DeValue<'_>) -> Result<ListenAddress, String> {
+    value::text(value)?.parse()
 }
 
-/// Reads `stack`, whose errors point into the line. A refused stack reads as the default.
-fn stack(table: &mut TableReader<'_, '_>) -> Stack {
-    let Some(raw) = table.raw("stack") else {
-        return Stack::default();
-    };
+/// Reads `stack`, whose errors point into the line. A refused stack reads as the default, which is
+/// that of the listener's address.
+fn stack(table: &mut TableReader<'_, '_>, address: Option<&ListenAddress>) -> Stack {
+    let default = || address.map_or_else(Stack::default, |address| address.adapt(Stack::default()));
+    let Some(raw) = table.raw("stack") else { return default() };
     let key = table.path("stack");
     let report = table.report();
     let Some(text) = raw.get_ref().as_str() else {
         let message = expected("a string such as \"ws!tcp\"", raw.get_ref());
         report.error(raw.span().start, key, message);
-        return Stack::default();
+        return default();
     };
-    let errors = match Stack::parse(text) {
-        Ok(stack) => return stack,
-        Err(errors) => errors,
-    };
-    table.errors_within("stack", errors);
-    Stack::default()
+    let stack = Stack::parse(text);
+    if let (Ok(stack), Some(address)) = (&stack, address)
+        && let Err(wrong) = address.check(stack)
+    {
+        report.error(raw.span().start, key, wrong);
+        return default();
+    }
+    stack.unwrap_or_else(|errors| {
+        table.errors_within("stack", errors);
+        default()
+    })
 }

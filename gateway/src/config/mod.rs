@@ -3,8 +3,10 @@
 //! Every key has a default; `tidegate.toml` beside this crate's manifest is the default
 //! configuration written out, with what each key means.
 
+mod address;
 mod admin;
 mod built;
+mod certificate;
 mod doubt;
 mod error;
 mod hint;
@@ -27,12 +29,13 @@ mod value;
 #[cfg(test)]
 mod tests;
 
-use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
+pub use address::{ListenAddress, UnixAddress};
 pub use admin::{Admin, BearerToken, parse_address as parse_admin_address};
 pub use built::BuiltWrong;
+pub use certificate::Certificate;
 pub use error::{ConfigError, ConfigErrors};
 pub use hub::{HubLimits, TopicKept};
 pub use hub_route::{HubRoute, Publishers, TemplatePart, UserSource};
@@ -86,6 +89,10 @@ pub struct Config {
     pub topics: Vec<TopicKept>,
     /// The listeners, in the order of the file; at least 1, at most 64.
     pub listeners: Vec<Listener>,
+    /// What the layer `tls` of listeners proves with who the gateway is, in the order of the file;
+    /// at most 1024. A client that asks for no name, or for none of theirs, is answered with that
+    /// of its listener, or the first of these.
+    pub certificates: Vec<Certificate>,
     /// The routes, in the order of the file; at least 1, at most 1024. A program that puts its own
     /// in place of the default ones calls [`with_routes`](Self::with_routes).
     pub routes: Vec<Route>,
@@ -189,15 +196,16 @@ impl Config {
     }
 
     /// The configuration with listeners on `addresses` in place of its own, each with the stack of
-    /// its first one. An address that is given again is left out; without addresses, nothing
-    /// changes.
+    /// its first one, whose layer `tcp` or `unix` is as by default where that one has the other. An
+    /// address that is given again is left out; without addresses, nothing changes.
     #[must_use]
-    pub fn with_listen(mut self, addresses: &[SocketAddr]) -> Self {
-        let stack = self.listeners.first().map(|listener| listener.stack).unwrap_or_default();
+    pub fn with_listen(mut self, addresses: &[ListenAddress]) -> Self {
+        let stack = self.listeners.first().map(|one| one.stack.clone()).unwrap_or_default();
         let mut listeners: Vec<Listener> = Vec::with_capacity(addresses.len());
         for address in addresses {
-            if !listeners.iter().any(|other| listener::is_same(other.address, *address)) {
-                listeners.push(Listener { address: *address, stack });
+            if !listeners.iter().any(|other| other.address.is_same(address)) {
+                let stack = address.adapt(stack.clone());
+                listeners.push(Listener { address: address.clone(), stack });
             }
         }
         if !listeners.is_empty() {
@@ -225,7 +233,7 @@ impl Config {
 
     /// The configuration with the control thread at `address`, or without one.
     #[must_use]
-    pub fn with_admin(mut self, address: Option<SocketAddr>) -> Self {
+    pub fn with_admin(mut self, address: Option<ListenAddress>) -> Self {
         self.admin.address = address;
         self
     }
@@ -247,6 +255,7 @@ impl Default for Config {
             hub: HubLimits::default(),
             topics: vec![demonstration_topic()],
             listeners: vec![Listener::default()],
+            certificates: Vec::new(),
             routes: vec![
                 Route::new("/", RouteHandler::Static),
                 Route::new("/echo", RouteHandler::Echo),

@@ -1,6 +1,5 @@
 //! The whole file, from its text to the checked configuration.
 
-use std::net::SocketAddr;
 use std::num::NonZeroU16;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -10,15 +9,17 @@ use toml::de::{DeTable, DeValue};
 
 use super::admin::{self, Admin};
 use super::built::{self, BuiltWrong};
+use super::certificate::{self, Certificate};
 use super::error::ConfigErrors;
 use super::hub::{self, HubLimits, TopicKept};
 use super::limits::RawLimits;
-use super::listener::{self, Listener};
+use super::listener::{self, Beside, Listener};
 use super::reader::{Setting, TableReader, expected};
 use super::report::Report;
 use super::route::{RawRoute, Route};
 use super::{
-    Config, DriverChoice, LogFormat, MAX_SHARDS, MemoryLimit, Pin, Shards, log_filter, value,
+    Config, DriverChoice, ListenAddress, LogFormat, MAX_SHARDS, MemoryLimit, Pin, Shards,
+    log_filter, value,
 };
 use crate::units::quote;
 
@@ -29,6 +30,8 @@ const DRAIN_DELAY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_se
 const DRAIN_RATE: RangeInclusive<u32> = 1..=1_000_000;
 /// The most listeners; each takes one socket of every shard.
 const MAX_LISTENERS: usize = 64;
+/// The most certificates.
+const MAX_CERTIFICATES: usize = 1024;
 /// The most routes.
 const MAX_ROUTES: usize = 1024;
 /// The most patterns of topics.
@@ -44,6 +47,7 @@ struct Nested<'v> {
     hub: Option<TomlValue<'v>>,
     topics: Option<TomlValue<'v>>,
     listeners: Option<TomlValue<'v>>,
+    certificates: Option<TomlValue<'v>>,
     routes: Option<TomlValue<'v>>,
     admin: Option<TomlValue<'v>>,
 }
@@ -64,10 +68,18 @@ pub(super) fn parse(text: &str, file_name: &str) -> Result<Config, ConfigErrors>
     }
     let (admin, address) = admin(&mut report, nested.admin);
     config.admin = admin;
-    match listeners(&mut report, nested.listeners, &address) {
+    if let Some(written) = nested.certificates {
+        config.certificates = certificates(&mut report, written);
+    }
+    let has_certificates = nested.certificates.is_some();
+    let beside = Beside { admin: &address, has_certificates };
+    match listeners(&mut report, nested.listeners, beside) {
         Some(listeners) => config.listeners = listeners,
         None if nested.listeners.is_none() => listener::check_default(&mut report, &address),
         None => {}
+    }
+    if config.has_tls() {
+        limits.check_record(&mut report);
     }
     match routes(&mut report, nested.routes, &limits) {
         Some(routes) => config.routes = routes,
@@ -88,6 +100,7 @@ pub(super) fn check(config: &Config) -> Result<(), BuiltWrong> {
     built::time("drain_delay", config.drain_delay, &DRAIN_DELAY)?;
     built::number("drain_rate", config.drain_rate, &DRAIN_RATE)?;
     built::number("listeners", config.listeners.len(), &(1..=MAX_LISTENERS))?;
+    built::number("certificates", config.certificates.len(), &(0..=MAX_CERTIFICATES))?;
     built::number("routes", config.routes.len(), &(1..=MAX_ROUTES))?;
     built::number("topics", config.topics.len(), &(0..=MAX_TOPICS))
 }
@@ -116,6 +129,7 @@ fn own_keys<'v>(mut root: TableReader<'_, 'v>) -> (Config, Nested<'v>) {
         hub: root.raw("hub"),
         topics: root.raw("topic"),
         listeners: root.raw("listener"),
+        certificates: root.raw("certificate"),
         routes: root.raw("route"),
         admin: root.raw("admin"),
     };
@@ -200,7 +214,7 @@ fn hub<'v>(
 fn admin<'v>(
     report: &mut Report<'v>,
     written: Option<TomlValue<'v>>,
-) -> (Admin, Setting<Option<SocketAddr>>) {
+) -> (Admin, Setting<Option<ListenAddress>>) {
     let table = written.and_then(|value| TableReader::nested(report, value, "admin"));
     let unwritten = || (Admin::default(), Setting::default(Admin::default().address));
     table.map_or_else(unwritten, admin::read)
@@ -210,15 +224,27 @@ fn admin<'v>(
 fn listeners<'v>(
     report: &mut Report<'v>,
     written: Option<TomlValue<'v>>,
-    admin: &Setting<Option<SocketAddr>>,
+    beside: Beside<'_>,
 ) -> Option<Vec<Listener>> {
     let mut listeners = Vec::new();
     for (index, value) in list(report, written?, "listener", MAX_LISTENERS).enumerate() {
         let path = format!("listener[{index}]");
         let table = TableReader::nested(report, value, &path);
-        listeners.extend(table.and_then(|table| listener::read(table, &listeners, admin)));
+        listeners.extend(table.and_then(|table| listener::read(table, &listeners, beside)));
     }
     (!listeners.is_empty()).then_some(listeners)
+}
+
+/// The certificates of the file.
+fn certificates<'v>(report: &mut Report<'v>, written: TomlValue<'v>) -> Vec<Certificate> {
+    let mut certificates = Vec::new();
+    for (index, value) in list(report, written, "certificate", MAX_CERTIFICATES).enumerate() {
+        let path = format!("certificate[{index}]");
+        let table = TableReader::nested(report, value, &path);
+        let certificate = table.and_then(|table| certificate::read(table, &certificates));
+        certificates.extend(certificate);
+    }
+    certificates
 }
 
 /// The routes of the file; `None` if there are none.

@@ -32,19 +32,24 @@ fn the_sample_is_the_default() {
 #[test]
 fn the_sample_shows_every_key_and_option() {
     let keys = "shards pin driver log memory drain drain_delay drain_rate connections \
-                receive_buffers receive_buffer staging blocks request_head heavy_input tokens \
-                address stack path handler max_message max_buffered_message backlog slow_peer \
-                undecided";
+                receive_buffers receive_buffer staging blocks request_head heavy_input handshakes \
+                tokens address stack path handler max_message max_buffered_message backlog \
+                slow_peer undecided";
     for key in keys.split_whitespace() {
         let start = format!("{key} = ");
         assert!(SAMPLE.lines().any(|line| line.starts_with(&start)), "{key}");
     }
-    for key in ["subprotocol", "subscribe", "publish", "commands"] {
+    for key in ["subprotocol", "subscribe", "publish", "commands", "cert", "key", "names"] {
         assert!(SAMPLE.contains(&format!("\n# {key} = ")), "{key}");
     }
     let options = "ping=30s pong=10s close=5s head=10s decision=10s stall=30s message=1m \
                    deflate=on deflate_level=1 deflate_min=256 backlog=4096 nodelay=on \
                    rcvbuf=128KiB sndbuf=256KiB user_timeout=off";
+    let tls = "cert=FILE key=FILE client_ca=FILE client_cert=required min=1.3 ciphers=NAME,NAME \
+               handshake=10s tickets=on ticket_keys=FILE";
+    for option in tls.split_whitespace() {
+        assert!(SAMPLE.contains(&format!(" {option} ")), "{option}");
+    }
     let mut stack = String::from("ws?");
     for option in options.split_whitespace() {
         assert!(SAMPLE.contains(&format!("\n#   {option} ")), "{option}");
@@ -73,6 +78,7 @@ const WRITTEN: &str = r#"
     blocks = "8MiB"
     request_head = "32KiB"
     heavy_input = "64KiB"
+    handshakes = 3
     [hub]
     node = 7
     topics = 100
@@ -105,6 +111,10 @@ const WRITTEN: &str = r#"
     stack = "log!ws?ping=off!tcp"
     [[listener]]
     address = "0.0.0.0:81"
+    [[certificate]]
+    cert = "a/cert.pem"
+    key = "/b/key.pem"
+    names = ["Example.ORG", "*.example.org."]
     [[route]]
     path = "/rooms/{room}"
     handler = "echo"
@@ -142,10 +152,16 @@ fn what_is_written_is_read() {
             Listener { address: "[::1]:0".parse().unwrap(), stack: quiet },
             Listener { address: "0.0.0.0:81".parse().unwrap(), stack: Stack::default() },
         ],
+        certificates: vec![written_certificate()],
         routes: vec![written_route(), written_hub_route()],
         admin: written_admin(),
     };
     assert_eq!(Config::parse(WRITTEN, "t.toml"), Ok(expected));
+}
+
+fn written_certificate() -> Certificate {
+    let names = vec!["example.org".into(), "*.example.org".into()];
+    Certificate { names, ..Certificate::new("a/cert.pem", "/b/key.pem") }
 }
 
 fn written_limits() -> Limits {
@@ -157,6 +173,7 @@ fn written_limits() -> Limits {
         blocks: 8 << 20,
         request_head: 32 << 10,
         heavy_input: 64 << 10,
+        handshakes: 3,
     }
 }
 
@@ -231,8 +248,8 @@ fn written_admin() -> Admin {
 #[test]
 fn mistakes_in_the_root() {
     let root = "the keys are `shards`, `pin`, `driver`, `log`, `log_format`, `memory`, `drain`, \
-                `drain_delay`, `drain_rate`, `limits`, `hub`, `topic`, `listener`, `route`, \
-                `admin`";
+                `drain_delay`, `drain_rate`, `limits`, `hub`, `topic`, `listener`, \
+                `certificate`, `route`, `admin`";
     let unknown = format!("1: \"a b\": is not a key: {root}");
     let hinted = format!("1: pim: is not a key: did you mean `pin`? T{}", &root[1..]);
     let auto = "(or write \"auto\")";
@@ -313,7 +330,7 @@ fn mistakes_in_the_limits() {
             "[limits]\nconections = 30",
             "2: limits.conections: is not a key: did you mean `connections`? The keys are \
              `connections`, `receive_buffers`, `receive_buffer`, `staging`, `blocks`, \
-             `request_head`, `heavy_input`",
+             `request_head`, `heavy_input`, `handshakes`",
         ),
         (
             "[limits]\nreceive_buffers = 500",
@@ -430,7 +447,8 @@ fn a_refused_value_is_not_compared() {
 
 #[test]
 fn mistakes_in_a_listener() {
-    let address = "must be an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\"";
+    let address = "must be an IP address and a port, such as \"127.0.0.1:8080\" or \"[::1]:8080\", \
+                   or a Unix socket, such as \"unix:/run/tidegate.sock\"";
     let name = format!("2: listener[0].address: {address}, is \"localhost:80\"");
     let no_port = format!("2: listener[0].address: {address}, is \"::1\"");
     assert_each(&[
@@ -466,24 +484,74 @@ fn mistakes_in_a_listener() {
     ]);
     let free = "[[listener]]\naddress = \"[::]:0\"\n[[listener]]\naddress = \"[::]:0\"";
     assert_eq!(errors(free), [""; 0]);
+    let unix = "[[listener]]\naddress = \"unix:/run/x\"\n";
+    let config = Config::parse(unix, "t.toml").unwrap();
+    assert_eq!(config.listeners[0].stack.to_string(), "ws!unix");
+    let twice = format!("{unix}{unix}");
+    let again = "4: listener[1].address: is the address of an earlier listener too: remove one";
+    assert_eq!(errors(&twice), [again]);
+    let over = format!("{unix}stack = \"ws!tcp\"");
+    let wrong = "`tcp` is for an IP address, and not for unix:/run/x: write `unix`";
+    assert_eq!(errors(&over), [format!("3: listener[0].stack: {wrong}")]);
+    let beside = format!("admin.address = \"unix:/run/x\"\n{unix}");
+    let taken = "unix:/run/x cannot be listened on beside `admin.address`, which is unix:/run/x on \
+                 line 1: take another name for one of them";
+    assert_eq!(errors(&beside), [format!("3: listener[0].address: {taken}")]);
     let many = "[[listener]]\naddress = \"[::]:0\"\n".repeat(65);
     assert_eq!(errors(&many), ["1: listener: must be at most 64 tables, are 65"]);
+}
+
+#[test]
+fn mistakes_in_a_certificate() {
+    let table = |more: &str| {
+        let listener = "[[listener]]\naddress = \"[::]:80\"\nstack = \"ws!tls!tcp\"";
+        format!("[[certificate]]\ncert = \"c\"\nkey = \"k\"\n{more}\n{listener}")
+    };
+    assert_eq!(errors(&table("")), [""; 0]);
+    let domain = "must be a domain's name, such as \"example.org\" or \"*.example.org\", of \
+                  letters, digits and `-`, is";
+    for (names, wrong) in [
+        ("[]", "is empty: leave the key out for the names that the certificate has".to_owned()),
+        ("3", "must be an array of strings, such as [\"example.org\"], is the integer 3".into()),
+        ("[3]", "[0] must be a string, is the integer 3".into()),
+        ("[\"a.org\", \"A.org.\"]", "[1] a.org is there twice: keep one".into()),
+        ("[\"a.org\", \"a.*.org\"]", format!("[1] {domain} \"a.*.org\"")),
+    ] {
+        let text = table(&format!("names = {names}"));
+        assert_eq!(errors(&text), [format!("4: certificate[0].names: {wrong}")], "{text}");
+    }
+    let again = "names = [\"a.org\"]\n[[certificate]]\nkey = \"k\"\nnames = [\"a.org\"]";
+    assert_eq!(
+        errors(&table(again)),
+        [
+            "5: certificate[1].cert: is missing: add `cert = \"/etc/tidegate/cert.pem\"`",
+            "7: certificate[1].names: a.org is a name of certificate[0] too: keep one",
+        ]
+    );
+    let bare = "[[listener]]\naddress = \"[::]:80\"\nstack = \"ws!tls!tcp\"";
+    assert_eq!(
+        errors(bare),
+        ["3: listener[0].stack: `tls` has no certificate: write `tls?cert=FILE&key=FILE`, or a \
+          [[certificate]] with the keys `cert` and `key`"]
+    );
+    let own = "[[listener]]\naddress = \"[::]:80\"\nstack = \"ws!tls?cert=c&key=k!tcp\"";
+    assert_eq!(errors(own), [""; 0]);
 }
 
 /// Columns count characters, in any kind of string; where escapes make them a guess, there is none.
 #[test]
 fn an_error_in_a_stack_has_a_column() {
-    let unbuilt = "listener[0].stack: layer `tls` is not built yet in this version";
+    let unbuilt = "listener[0].stack: layer `mqtt` is not built yet in this version";
     for (written, place) in [
-        ("\"ws!tls!tcp\"", "3:13: "),
-        ("'ws!tls!tcp'", "3:13: "),
-        ("\"\"\"\nws!tls!tcp\"\"\"", "4:4: "),
-        ("\"w\\u0073!tls!tcp\"", "3: "),
+        ("\"ws!mqtt!tcp\"", "3:13: "),
+        ("'ws!mqtt!tcp'", "3:13: "),
+        ("\"\"\"\nws!mqtt!tcp\"\"\"", "4:4: "),
+        ("\"w\\u0073!mqtt!tcp\"", "3: "),
     ] {
         let text = format!("[[listener]]\naddress = \"[::]:80\"\nstack = {written}");
         assert_eq!(errors(&text), [format!("{place}{unbuilt}")], "{text}");
     }
-    let text = "[[listener]]\naddress = \"[::]:80\"\nstack = \"ws?ping=é!tls!tcp\"";
+    let text = "[[listener]]\naddress = \"[::]:80\"\nstack = \"ws?ping=é!mqtt!tcp\"";
     assert_eq!(errors(text)[1], format!("3:20: {unbuilt}"));
 }
 
@@ -606,7 +674,7 @@ sharks = 1
 handler = \"mqtt\"
 path = \"room\"
 [[listener]]
-stack = \"ws?ping=1ms!tls!tcp\"
+stack = \"ws?ping=1ms!mqtt!tcp\"
 [limits]
 blocks = \"1KiB\"
 connections = 1
@@ -616,13 +684,13 @@ connections = 1
 etc/tidegate.toml:1: shards: must be between 1 and 1024, is 0
 etc/tidegate.toml:2: sharks: is not a key: did you mean `shards`? The keys are `shards`, `pin`, \
 `driver`, `log`, `log_format`, `memory`, `drain`, `drain_delay`, `drain_rate`, `limits`, `hub`, \
-`topic`, `listener`, `route`, `admin`
+`topic`, `listener`, `certificate`, `route`, `admin`
 etc/tidegate.toml:4: route[0].handler: handler `mqtt` is not built yet in this version
 etc/tidegate.toml:5: route[0].path: must begin with `/`, is \"room\"
 etc/tidegate.toml:6: listener[0].address: is missing: add `address = \"127.0.0.1:8080\"`
 etc/tidegate.toml:7:18: listener[0].stack: `ws?ping`: must be between 1s and 4h, is 1ms \
 (or write `off`)
-etc/tidegate.toml:7:22: listener[0].stack: layer `tls` is not built yet in this version
+etc/tidegate.toml:7:22: listener[0].stack: layer `mqtt` is not built yet in this version
 etc/tidegate.toml:9: limits.blocks: must be between 1MiB and 4095MiB, is 1KiB
 etc/tidegate.toml:10: limits.connections: must be between 16 and 4194304, is 1";
     assert_eq!(errors.to_string(), expected);
@@ -634,12 +702,12 @@ fn listen_addresses_take_the_place_of_the_listeners() {
                 [[listener]]\naddress = \"[::1]:2\"";
     let config = Config::parse(text, "t.toml").unwrap();
     assert_eq!(config.clone().with_listen(&[]), config);
-    let addresses: Vec<SocketAddr> =
+    let addresses: Vec<ListenAddress> =
         ["[::1]:3", "[::1]:0", "[::1]:3", "[::1]:0"].map(|text| text.parse().unwrap()).into();
     let listeners = config.clone().with_listen(&addresses).listeners;
-    let stack = config.listeners[0].stack;
-    let expected = [addresses[0], addresses[1], addresses[1]];
-    assert_eq!(listeners, expected.map(|address| Listener { address, stack }));
+    let stack = config.listeners[0].stack.clone();
+    let expected = [0, 1, 1].map(|at| addresses[at].clone());
+    assert_eq!(listeners, expected.map(|address| Listener { address, stack: stack.clone() }));
 }
 
 #[test]
@@ -727,7 +795,8 @@ fn mistakes_in_the_admin_table() {
     let open = "2: admin.address: is not loopback, so whoever reaches it could steer the gateway: \
                 add `tokens = [\"…\"]`, or use 127.0.0.1 or [::1]";
     let address = "2: admin.address: must be an IP address and a port, such as \
-                   \"127.0.0.1:8081\", or \"off\", is \"localhost\"";
+                   \"127.0.0.1:8081\", a Unix socket, such as \
+                   \"unix:/run/tidegate-admin.sock\", or \"off\", is \"localhost\"";
     assert_each(&[
         ("[admin]\naddress = \"0.0.0.0:8081\"", open),
         ("[admin]\naddress = \"0.0.0.0:8081\"\ntokens = []", open),

@@ -7,15 +7,22 @@ use super::route::RouteHandler;
 use super::{Config, Shards, TopicPattern};
 
 impl Config {
-    /// What the file decides, one line for each subject: where is listened and by which layers,
-    /// which handler has which path, how it is steered, and what is kept of which topics. Indented
-    /// below a route's line stands what its clients may do by commands, where that is not as by
-    /// default.
+    /// What the file decides, one line for each subject: where is listened and by which layers, by
+    /// which certificates, which handler has which path, how it is steered, and what is kept of
+    /// which topics. Indented below a route's line stands what its clients may do by commands,
+    /// where that is not as by default.
     #[must_use]
     pub fn understood(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for listener in &self.listeners {
             lines.push(format!("listener {}: {}", listener.address, listener.stack));
+        }
+        for certificate in &self.certificates {
+            let names = match certificate.names.is_empty() {
+                true => "its names".into(),
+                false => certificate.names.join(", "),
+            };
+            lines.push(format!("certificate {}: {names}", certificate.cert.display()));
         }
         for route in &self.routes {
             let subprotocol = route.subprotocol.as_deref();
@@ -37,7 +44,7 @@ impl Config {
             1 => "a token",
             _ => "tokens",
         };
-        lines.push(match self.admin.address {
+        lines.push(match &self.admin.address {
             Some(address) => format!("admin {address}: {tokens}"),
             None => "admin: off".into(),
         });

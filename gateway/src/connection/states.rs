@@ -23,6 +23,9 @@ pub enum Reading {
     Receiving,
     /// A receive is in flight that writes into the gathered block.
     ReceivingInto,
+    /// A receive is in flight that writes into a buffer, behind what its transport could not open
+    /// before.
+    ReceivingBehind,
     /// The peer has to take what waits for it first.
     Paused,
     /// Some of it waits for the next turn of the loop, in the buffer that it was received in.
@@ -134,7 +137,8 @@ impl States {
             0 => Reading::Idle,
             1 => Reading::Receiving,
             2 => Reading::ReceivingInto,
-            3 => Reading::Paused,
+            3 => Reading::ReceivingBehind,
+            4 => Reading::Paused,
             _ => Reading::PutOff,
         }
     }
@@ -147,7 +151,12 @@ impl States {
     /// Whether a receive is in flight.
     #[must_use]
     pub const fn is_receiving(self) -> bool {
-        matches!(self.reading(), Reading::Receiving | Reading::ReceivingInto)
+        matches!(self.reading(), Reading::Receiving) || self.is_receiving_into()
+    }
+
+    /// Whether a receive is in flight that writes into memory of the connection.
+    const fn is_receiving_into(self) -> bool {
+        matches!(self.reading(), Reading::ReceivingInto | Reading::ReceivingBehind)
     }
 
     /// Whether input of the connection is on its way to be worked on.
@@ -159,7 +168,7 @@ impl States {
     /// Whether an operation is in flight that uses memory of the connection.
     #[must_use]
     pub const fn is_in_flight(self) -> bool {
-        self.is_sending() || matches!(self.reading(), Reading::ReceivingInto)
+        self.is_sending() || self.is_receiving_into()
     }
 
     /// What is on its way to the peer.
@@ -265,8 +274,13 @@ mod tests {
         let mut states = States::default();
         states.set(States::ENDING | States::HEAVY);
         let polls = [Poll::Once, Poll::Stays, Poll::Off];
-        let readings =
-            [Reading::Receiving, Reading::ReceivingInto, Reading::Paused, Reading::PutOff];
+        let readings = [
+            Reading::Receiving,
+            Reading::ReceivingInto,
+            Reading::ReceivingBehind,
+            Reading::Paused,
+            Reading::PutOff,
+        ];
         for poll in polls {
             for reading in readings {
                 for writing in [Writing::InBatch, Writing::Armed, Writing::Idle] {

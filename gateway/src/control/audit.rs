@@ -1,7 +1,6 @@
 //! What the log says of those who steer the gateway: who has asked for what, and what came of it.
 
 use std::fmt;
-use std::net::SocketAddr;
 
 use axum::http::Method;
 use axum::http::request::Parts;
@@ -9,11 +8,12 @@ use axum::http::request::Parts;
 use super::aws;
 use super::recent::LastHour;
 use crate::hub::Target;
+use crate::kernel::Peer;
 use crate::names::Name;
 
 /// Who is on the other end of a connection to the admin address.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Caller(pub(super) SocketAddr);
+pub(super) struct Caller(pub(super) Peer);
 
 /// By what a request was let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl Concerning {
 
 /// A request that changes something.
 pub(super) struct Change {
-    caller: Option<SocketAddr>,
+    caller: Option<Peer>,
     credential: Credential,
     method: Method,
     path: Box<str>,
@@ -60,7 +60,7 @@ impl Change {
         if matches!(request.method, Method::GET | Method::HEAD | Method::OPTIONS) {
             return None;
         }
-        let caller = request.extensions.get().map(|Caller(address)| *address);
+        let caller = request.extensions.get().map(|Caller(peer)| *peer);
         let path = request.uri.path().into();
         Some(Self { caller, credential, method: request.method.clone(), path })
     }

@@ -2,7 +2,6 @@
 
 use std::fmt::Display;
 use std::fs;
-use std::net::SocketAddr;
 
 use axum::extract::State;
 use axum::response::Response;
@@ -14,8 +13,8 @@ use super::error::{Error, ErrorBody};
 use super::overview::DriverJson;
 use super::{ControlRoom, Shared};
 use crate::config::{
-    Admin, Config, DriverChoice, HubLimits, Limits, Listener, MemoryLimit, Route, RouteHandler,
-    Shards, TopicKept,
+    Admin, Certificate, Config, DriverChoice, HubLimits, Limits, ListenAddress, Listener,
+    MemoryLimit, Route, RouteHandler, Shards, TopicKept,
 };
 use crate::units::{Size, Time};
 
@@ -35,6 +34,8 @@ pub(super) struct ConfigAnswer {
     /// How many run.
     shards: usize,
     listeners: Vec<ListenerJson>,
+    /// Those that clients may ask for by name on any listener with the layer `tls`.
+    certificates: Vec<CertificateFilesJson>,
     routes: Vec<RouteJson>,
     /// What is kept of which topics.
     topics: Vec<TopicRuleJson>,
@@ -49,10 +50,22 @@ pub(super) struct ConfigAnswer {
 /// Where is listened.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ListenerJson {
-    /// IP address and port, which is the real one.
+    /// IP address and port, which is the real one; of a Unix socket its path or name, behind
+    /// `unix:`.
     address: String,
     /// Its layers, without those options that are as by default.
     stack: String,
+}
+
+/// Where a certificate and its key are: what is in the key's file is not told.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct CertificateFilesJson {
+    /// The file of the certificate and of those between it and its authority.
+    cert: String,
+    /// The file of its private key.
+    key: String,
+    /// The names that are answered with it; empty for those that it has.
+    names: Vec<String>,
 }
 
 /// A route.
@@ -77,7 +90,7 @@ pub(super) struct TopicRuleJson {
 /// The admin address.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct AdminJson {
-    /// IP address and port, as configured; `null` if it is off.
+    /// As configured; `null` if it is off.
     address: Option<String>,
     /// How many tokens there are: none of them is told.
     tokens: usize,
@@ -112,7 +125,7 @@ impl ControlRoom {
     fn configuration(&self) -> ConfigAnswer {
         let config = &*self.config;
         let listeners = self.addresses.iter().zip(&config.listeners);
-        let listeners = listeners.map(|(address, listener)| ListenerJson::of(*address, listener));
+        let listeners = listeners.map(|(address, listener)| ListenerJson::of(address, listener));
         ConfigAnswer {
             version: env!("CARGO_PKG_VERSION"),
             host: host(),
@@ -120,6 +133,7 @@ impl ControlRoom {
             driver: DriverJson::of(&self.chosen),
             shards: self.shards.door().shards(),
             listeners: listeners.collect(),
+            certificates: config.certificates.iter().map(CertificateFilesJson::of).collect(),
             routes: config.routes.iter().map(RouteJson::of).collect(),
             topics: config.topics.iter().map(TopicRuleJson::of).collect(),
             admin: AdminJson::of(&config.admin),
@@ -141,14 +155,22 @@ impl SettingJson {
 
 impl ListenerJson {
     /// At its real address.
-    fn of(address: SocketAddr, listener: &Listener) -> Self {
+    fn of(address: &ListenAddress, listener: &Listener) -> Self {
         Self { address: address.to_string(), stack: listener.stack.to_string() }
+    }
+}
+
+impl CertificateFilesJson {
+    fn of(certificate: &Certificate) -> Self {
+        let Certificate { cert, key, names } = certificate;
+        let [cert, key] = [cert, key].map(|file| file.display().to_string());
+        Self { cert, key, names: names.clone() }
     }
 }
 
 impl AdminJson {
     fn of(admin: &Admin) -> Self {
-        let address = admin.address.map(|address| address.to_string());
+        let address = admin.address.as_ref().map(ToString::to_string);
         Self { address, tokens: admin.tokens.len() }
     }
 }
@@ -229,7 +251,7 @@ fn of_process(config: &Config) -> [SettingJson; 8] {
     ]
 }
 
-fn of_shard(limits: &Limits) -> [SettingJson; 7] {
+fn of_shard(limits: &Limits) -> [SettingJson; 8] {
     [
         SettingJson::new("limits.connections", limits.connections),
         SettingJson::new("limits.receive_buffers", limits.receive_buffers),
@@ -238,6 +260,7 @@ fn of_shard(limits: &Limits) -> [SettingJson; 7] {
         SettingJson::bytes("limits.blocks", limits.blocks),
         SettingJson::bytes("limits.request_head", limits.request_head),
         SettingJson::bytes("limits.heavy_input", limits.heavy_input),
+        SettingJson::new("limits.handshakes", limits.handshakes),
     ]
 }
 
@@ -290,11 +313,13 @@ mod tests {
     fn written() -> Vec<(String, Option<&'static str>)> {
         let (mut table, mut found) = (String::new(), Vec::new());
         for line in SAMPLE.lines() {
-            if let Some(name) = line.strip_prefix('[') {
+            let bare = line.strip_prefix("# ");
+            // Of a table that is there only if it is written, all is in comments.
+            let shown = bare.filter(|line| line.starts_with("[[") && line.ends_with("]]"));
+            if let Some(name) = shown.unwrap_or(line).strip_prefix('[') {
                 table = format!("{}.", name.trim_matches(['[', ']']));
                 continue;
             }
-            let bare = line.strip_prefix("# ");
             let Some((key, value)) = bare.unwrap_or(line).split_once(" = ") else { continue };
             if key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') {
                 let value = value.split("  ").next().expect("it has a beginning").trim_matches('"');
@@ -315,7 +340,7 @@ mod tests {
                     let name = format!("{table}{}", text(name));
                     found.entry(name).or_default().insert(text(value));
                 };
-                match value.as_array() {
+                match value.as_array().filter(|list| list.iter().any(Json::is_object)) {
                     Some(list) => list.iter().for_each(|one| add(&one["name"], &one["value"])),
                     None => add(&key.as_str().into(), value),
                 }
@@ -324,8 +349,10 @@ mod tests {
         add("", json!({ "settings": settings(&config) }));
         add("admin.", json!(AdminJson::of(&config.admin)));
         for listener in &config.listeners {
-            add("listener.", json!(ListenerJson::of(listener.address, listener)));
+            add("listener.", json!(ListenerJson::of(&listener.address, listener)));
         }
+        let certificate = Certificate::new("a.pem", "b.pem");
+        add("certificate.", json!(CertificateFilesJson::of(&certificate)));
         config.topics.iter().for_each(|topic| add("topic.", json!(TopicRuleJson::of(topic))));
         config.routes.iter().for_each(|route| add("route.", json!(RouteJson::of(route))));
         found

@@ -1,6 +1,5 @@
 //! Connections: who is there, and closing them.
 
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -22,7 +21,7 @@ use super::subscriptions::{DoneAnswer, done};
 use super::whom::{self, Whom};
 use super::{ControlRoom, Shared};
 use crate::config::Config;
-use crate::hub::{ConnectionFilter, ConnectionInfo, Errand, Outcome, Target, Why};
+use crate::hub::{ConnectionFilter, ConnectionInfo, Errand, Outcome, PeerFilter, Target, Why};
 
 /// Bytes of a connection in a list, beside its texts.
 const BYTES: usize = 420;
@@ -50,9 +49,10 @@ pub(super) struct ConnectionsQuery {
     route: Option<String>,
     /// Which of the routes with that path: the one of this subprotocol.
     subprotocol: Option<String>,
-    /// Only those from this IP address.
+    /// Only those from this IP address; `unix` for all over Unix sockets, or one of these as its
+    /// `address` is told.
     #[param(value_type = Option<String>)]
-    address: Option<IpAddr>,
+    address: Option<PeerFilter>,
 }
 
 /// A page of connections.
@@ -70,7 +70,8 @@ pub(super) struct ConnectionJson {
     id: String,
     /// The path of its route, as it is configured.
     route: Option<String>,
-    /// The peer's IP address and port, where it is kept.
+    /// The peer's IP address and port, or `unix:pid=1,uid=2,gid=3` with the numbers of a process
+    /// of this machine, where that is kept.
     address: Option<String>,
     user: Option<String>,
     /// The topics that it is subscribed to: up to 20 of them in a list.
@@ -330,7 +331,7 @@ impl ControlRoom {
         ConnectionJson {
             id: info.id.to_string(),
             route: route.map(|route| route.path.clone()),
-            address: info.peer.ip().map(|_| info.peer.to_string()),
+            address: info.peer.known().map(|peer| peer.to_string()),
             user: info.user.as_ref().map(ToString::to_string),
             topics: info.topics.iter().map(ToString::to_string).collect(),
             topics_total: info.topics_total,

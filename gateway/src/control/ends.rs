@@ -1,7 +1,6 @@
 //! The last connections that have ended, and why.
 
 use std::cmp::Reverse;
-use std::net::IpAddr;
 
 use axum::extract::State;
 use axum::response::Response;
@@ -14,7 +13,7 @@ use super::body::{QueryParams, page_size};
 use super::error::{Error, ErrorBody};
 use super::{ControlRoom, Shared, whom};
 use crate::handler::{End, EndReason};
-use crate::hub::{CalendarTime, EndFilter, EndInfo, Errand, Outcome};
+use crate::hub::{CalendarTime, EndFilter, EndInfo, Errand, Outcome, PeerFilter};
 
 /// Which ends to tell about.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -28,9 +27,10 @@ pub(super) struct EndsQuery {
     connection: Option<String>,
     /// Only of this user's connections.
     user: Option<String>,
-    /// Only of those from this IP address.
+    /// Only of those from this IP address; `unix` for all over Unix sockets, or one of these as its
+    /// `address` is told.
     #[param(value_type = Option<String>)]
-    address: Option<IpAddr>,
+    address: Option<PeerFilter>,
     /// Only those for this reason, such as `slow_peer`: the words of the log and of
     /// `tidegate_ends_total`.
     reason: Option<String>,
@@ -52,7 +52,8 @@ struct EndJson {
     connection: String,
     /// The path of its route, as it is configured.
     route: Option<String>,
-    /// The peer's IP address and port, where it was kept.
+    /// The peer's IP address and port, or the numbers of a process of this machine, where that was
+    /// kept.
     address: Option<String>,
     user: Option<String>,
     /// Why: one word of a closed list.
@@ -122,7 +123,7 @@ impl ControlRoom {
             time: CalendarTime(end.at).to_string(),
             connection: end.id.to_string(),
             route: route.map(|route| route.path.clone()),
-            address: end.peer.ip().map(|_| end.peer.to_string()),
+            address: end.peer.known().map(|peer| peer.to_string()),
             user: end.user.as_ref().map(ToString::to_string),
             reason: end.reason,
             code: End { by_peer: end.by_peer, cause: end.cause }.close_code(),

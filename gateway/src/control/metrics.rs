@@ -5,6 +5,7 @@
 
 mod counted;
 mod process;
+mod tls;
 
 use super::health::Readiness;
 use super::tally::{Snapshot, Tally};
@@ -15,6 +16,7 @@ use crate::logging::{self, Lost};
 use crate::shard::{BUCKETS, Counters, Histogram, Vitals};
 
 pub use counted::counts;
+use tls::SeenTls;
 
 /// What kind of number it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +87,8 @@ pub(super) struct Seen<'c> {
     pub(super) driver: Driver,
     pub(super) sockets: Option<u64>,
     pub(super) admin: Snapshot,
+    /// Where a listener speaks it.
+    pub(super) tls: Option<SeenTls>,
 }
 
 impl<'c> Seen<'c> {
@@ -101,6 +105,7 @@ impl<'c> Seen<'c> {
             driver: control.chosen.driver,
             sockets: socket_memory(),
             admin: control.tally.counted(),
+            tls: SeenTls::of(control),
         }
     }
 }
@@ -110,6 +115,7 @@ impl<'c> Seen<'c> {
 pub(super) fn families_of(seen: &Seen<'_>) -> Vec<Family> {
     let mut families = counted::families(&seen.by_shard);
     families.extend(vitals(&seen.by_shard));
+    families.extend(seen.tls.iter().flat_map(|tls| tls::families(tls, &seen.by_shard)));
     families.extend(budget(seen));
     families.extend(ratios(seen));
     families.extend(of_gateway(seen));
@@ -118,7 +124,8 @@ pub(super) fn families_of(seen: &Seen<'_>) -> Vec<Family> {
     families
 }
 
-/// The families of a gateway of one shard with this bill: their names, kinds and labels.
+/// The families of a gateway of one shard with this bill, and a certificate: their names, kinds and
+/// labels.
 #[must_use]
 pub fn families(bill: &Bill) -> Vec<Family> {
     families_of(&Seen {
@@ -132,6 +139,7 @@ pub fn families(bill: &Bill) -> Vec<Family> {
         driver: Driver::IoUring,
         sockets: Some(0),
         admin: Tally::default().counted(),
+        tls: Some(SeenTls::example()),
     })
 }
 
@@ -142,6 +150,7 @@ fn vitals(by_shard: &[(Counters, Vitals)]) -> Vec<Family> {
     vec![
         counted::refusals(by_shard),
         counted::ends(by_shard),
+        counted::proxy_refusals(by_shard),
         family("receive_buffers_free", MetricKind::Gauge, "Receive buffers that are free.")
             .by_shard(by_shard, |vitals| Value::Number(vitals.buffers_free)),
         family(

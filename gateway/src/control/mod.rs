@@ -15,6 +15,7 @@ mod ask;
 mod audit;
 mod aws;
 mod body;
+mod certificates;
 mod chunks;
 mod clock;
 mod configuration;
@@ -38,6 +39,7 @@ mod router;
 mod runtime;
 mod server;
 mod service;
+mod socket;
 mod subscriptions;
 mod tally;
 mod topics;
@@ -48,7 +50,6 @@ mod tests;
 
 use std::fmt;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread::{self, JoinHandle};
@@ -57,10 +58,10 @@ use std::time::Instant;
 use tokio::sync::oneshot;
 
 use crate::bill::{Bill, Line, Owner};
-use crate::config::Config;
+use crate::config::{Config, ListenAddress};
 use crate::hub::Door;
-use crate::kernel::Driver;
-use crate::steering::Handle;
+use crate::kernel::{Driver, ListeningSocket};
+use crate::steering::{Certificates, Handle};
 
 pub use metrics::{Family, counts, families};
 
@@ -70,6 +71,7 @@ use ask::Questions;
 use body::Bodies;
 use overview::LastLook;
 use recent::LastHour;
+use socket::AdminSocket;
 use tally::Tally;
 
 /// The stack of the control thread, in bytes: JSON may be nested 128 deep.
@@ -87,6 +89,8 @@ pub struct AdminParts {
     pub handle: Handle,
     /// The way to the shards.
     pub door: Door,
+    /// What listeners show, to be told of and read anew.
+    pub certificates: Certificates,
     /// The checked configuration.
     pub config: Arc<Config>,
     /// What the shards may come to hold.
@@ -94,11 +98,11 @@ pub struct AdminParts {
     /// How the shards ask the kernel, and so how this thread does.
     pub chosen: ChosenDriver,
     /// Where is listened: for each listener its address, with its real port.
-    pub addresses: Vec<SocketAddr>,
+    pub addresses: Vec<ListenAddress>,
     /// What the start has warned of, of its configuration and its driver.
     pub warnings: Vec<String>,
-    /// A socket that has its address already; without, it opens one.
-    pub socket: Option<TcpListener>,
+    /// What it listens on.
+    pub socket: ListeningSocket,
 }
 
 /// How the shards ask the kernel.
@@ -113,7 +117,7 @@ pub struct ChosenDriver {
 /// The control thread. Dropped, it is told to end and waited for.
 #[derive(Debug)]
 pub struct AdminThread {
-    address: SocketAddr,
+    address: ListenAddress,
     /// Ends the thread when it is dropped.
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
@@ -123,7 +127,7 @@ pub struct AdminThread {
 #[derive(Debug)]
 pub enum AdminError {
     /// Its address cannot be listened on.
-    Listen(SocketAddr, io::Error),
+    Listen(ListenAddress, io::Error),
     /// Its thread could not be started.
     Thread(io::Error),
     /// What runs it could not be set up.
@@ -134,10 +138,11 @@ pub enum AdminError {
 struct ControlRoom {
     handle: Handle,
     shards: Questions,
+    certificates: Certificates,
     config: Arc<Config>,
     bill: Bill,
     chosen: ChosenDriver,
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<ListenAddress>,
     warnings: Vec<String>,
     started: Instant,
     access: Access,
@@ -151,27 +156,21 @@ struct ControlRoom {
 /// How handlers get it.
 type Shared = Arc<ControlRoom>;
 
-/// Starts the control thread of `parts.config.admin`; `None` if it is off.
+/// Starts the control thread of `parts.config.admin`.
 ///
 /// # Errors
 /// What kept it from starting. Nothing of it is left then.
-pub fn start(mut parts: AdminParts) -> Result<Option<AdminThread>, AdminError> {
-    let Some(wanted) = parts.config.admin.address else { return Ok(None) };
-    let listen = |error| AdminError::Listen(wanted, error);
-    let listener = match parts.socket.take() {
-        Some(socket) => socket,
-        None => TcpListener::bind(wanted).map_err(listen)?,
-    };
-    listener.set_nonblocking(true).map_err(listen)?;
-    let address = listener.local_addr().map_err(listen)?;
+pub fn start(parts: AdminParts) -> Result<AdminThread, AdminError> {
+    let address = socket::address(&parts.socket, &parts.config).map_err(AdminError::Runtime)?;
     let (stop, stopped) = oneshot::channel();
     let (ready, readiness) = sync_channel(1);
     let driver = parts.chosen.driver;
-    let control = Arc::new(ControlRoom::new(parts));
+    let (control, listener) = ControlRoom::new(parts);
+    let control = Arc::new(control);
     let serve = move || {
         let serving = async move {
             // A runtime that cannot watch the socket is as good as none.
-            match tokio::net::TcpListener::from_std(listener) {
+            match AdminSocket::new(listener) {
                 Ok(listener) => {
                     let _ = ready.send(Ok(()));
                     runtime::spawn(recent::watch(Arc::clone(&control)));
@@ -191,7 +190,7 @@ pub fn start(mut parts: AdminParts) -> Result<Option<AdminThread>, AdminError> {
     let thread = thread.map_err(AdminError::Thread)?;
     let admin = AdminThread { address, stop: Some(stop), thread: Some(thread) };
     match readiness.recv() {
-        Ok(Ok(())) => Ok(Some(admin)),
+        Ok(Ok(())) => Ok(admin),
         Ok(Err(error)) => Err(AdminError::Runtime(error)),
         Err(_) => Err(AdminError::Runtime(io::Error::other("its thread ended early"))),
     }
@@ -219,10 +218,12 @@ pub(crate) fn lines(config: &Config) -> Vec<Line> {
 }
 
 impl ControlRoom {
-    fn new(parts: AdminParts) -> Self {
-        let AdminParts { handle, door, config, bill, chosen, addresses, warnings, .. } = parts;
+    /// And what it is reached by.
+    fn new(parts: AdminParts) -> (Self, ListeningSocket) {
+        let AdminParts { handle, door, certificates, config, bill, chosen, .. } = parts;
+        let AdminParts { addresses, warnings, socket, .. } = parts;
         let (message, connections) = (door.max_message(), config.admin.connections);
-        Self {
+        let room = Self {
             handle,
             started: Instant::now(),
             access: Access::new(&config.admin.tokens),
@@ -232,20 +233,22 @@ impl ControlRoom {
             last_look: LastLook::default(),
             last_hour: LastHour::default(),
             tally: Tally::default(),
+            certificates,
             config,
             bill,
             chosen,
             addresses,
             warnings,
-        }
+        };
+        (room, socket)
     }
 }
 
 impl AdminThread {
     /// The address that it listens on, with its real port.
     #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
+    pub fn address(&self) -> ListenAddress {
+        self.address.clone()
     }
 }
 

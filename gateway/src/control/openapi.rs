@@ -6,8 +6,8 @@ use utoipa::{Modify, OpenApi};
 
 use super::error::ErrorBody;
 use super::{
-    aws, configuration, connections, ends, exposition, health, overview, publish, recent,
-    subscriptions, topics,
+    aws, certificates, configuration, connections, ends, exposition, health, overview, publish,
+    recent, subscriptions, topics,
 };
 
 #[derive(OpenApi)]
@@ -24,6 +24,7 @@ use super::{
         (name = "messages", description = "Publishing"),
         (name = "connections", description = "Who is there"),
         (name = "topics", description = "Topics, subscriptions, presence and history"),
+        (name = "certificates", description = "What listeners speak TLS with"),
         (name = "watching", description = "How the gateway is"),
         (name = "health", description = "For load balancers and supervisors"),
         (name = "amazon", description = "What clients of Amazon API Gateway's Management API use"),
@@ -44,6 +45,8 @@ use super::{
         topics::destroy,
         topics::presence,
         topics::history,
+        certificates::list,
+        certificates::reload,
         overview::show,
         configuration::show,
         recent::show,

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 use utoipa::ToSchema;
 
 use super::answer::respond;
+use super::certificates::{CertificateJson, soonest};
 use super::clock::since_1970;
 use super::error::{Error, ErrorBody};
 use super::health::Readiness;
@@ -23,9 +24,13 @@ use crate::handler::{EndReason, Ground};
 use crate::hub::{Errand, Outcome};
 use crate::kernel::{SOCKET_BYTES, idle_bytes};
 use crate::shard::{Counters, Vitals};
+use crate::transport::tls::{HandshakeFailure, RECORD_ERRORS};
 
 /// The most topics that are shown.
 const TOPICS_MAX: usize = 20;
+
+/// The most certificates.
+const CERTIFICATES_MAX: usize = 20;
 
 /// How long the shards may take to tell about them: a look is worth more soon than complete.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -62,6 +67,26 @@ pub(super) struct Overview {
     topics: Vec<TopicJson>,
     /// All shards have told about their topics in time.
     topics_complete: bool,
+    /// `null` if no listener speaks TLS.
+    tls: Option<TlsJson>,
+}
+
+/// What has become of handshakes since the start, in all shards, and the certificates.
+#[derive(Debug, Serialize, ToSchema)]
+struct TlsJson {
+    /// Those that were done.
+    handshakes: u64,
+    /// Those of them that a ticket has made short.
+    resumed: u64,
+    /// Those that are in progress now.
+    in_progress: u64,
+    /// Those that failed, by reason; those that did.
+    failed: BTreeMap<&'static str, u64>,
+    /// Connections that ended by a record behind that, likewise.
+    broken: BTreeMap<&'static str, u64>,
+    /// Up to 20 of the certificates in use, those that expire soonest first; /v1/certificates has
+    /// all.
+    certificates: Vec<CertificateJson>,
 }
 
 /// The largest topics of all shards.
@@ -214,6 +239,20 @@ impl ControlRoom {
             shards: shards.map(|(shard, (one, other))| ShardJson::new(shard, one, other)).collect(),
             topics,
             topics_complete: are_all,
+            tls: self.certificates.are_shown().then(|| self.tls(&by_shard)),
+        }
+    }
+
+    fn tls(&self, by_shard: &[(Counters, Vitals)]) -> TlsJson {
+        let Vitals { handshakes: in_progress, tls: counted, .. } = sum(by_shard);
+        let reasons = HandshakeFailure::ALL.iter().map(|one| one.name());
+        TlsJson {
+            handshakes: counted.done.iter().sum(),
+            resumed: counted.resumed,
+            in_progress,
+            failed: that_were(reasons.zip(counted.failed)),
+            broken: that_were(RECORD_ERRORS.into_iter().zip(counted.broken)),
+            certificates: soonest(&self.certificates.facts(), CERTIFICATES_MAX),
         }
     }
 
@@ -283,6 +322,11 @@ impl ShardJson {
             loop_nanoseconds: vitals.loop_nanoseconds.sum,
         }
     }
+}
+
+/// Those counts that are more than 0.
+fn that_were(counts: impl Iterator<Item = (&'static str, u64)>) -> BTreeMap<&'static str, u64> {
+    counts.filter(|(_, count)| *count > 0).collect()
 }
 
 /// The vitals of all shards together.

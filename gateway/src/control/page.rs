@@ -37,11 +37,12 @@ macro_rules! files {
 const INDEX: &str = include_str!("page/index.html");
 
 /// All but the index.
-const FILES: [PageFile; 26] = files![
+const FILES: [PageFile; 27] = files![
     "icon.svg",
     "layout.css",
     "parts.css",
     "api.js",
+    "certificates.js",
     "chart.js",
     "configuration.js",
     "connection.js",

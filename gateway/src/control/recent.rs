@@ -20,6 +20,7 @@ use super::overview::resident;
 use super::{ControlRoom, Shared};
 use crate::handler::{EndReason, Ground};
 use crate::shard::{Counters, Vitals};
+use crate::steering::Reloads;
 use limits::WatchedLimits;
 
 /// How often limits are looked at.
@@ -136,7 +137,8 @@ pub(super) struct PeriodJson {
 pub(super) struct HappeningJson {
     /// ISO 8601.
     time: String,
-    /// What kind it is of: `start`, `drain`, `limit_reached`, `limit_left`, `change`.
+    /// What kind it is of: `start`, `drain`, `limit_reached`, `limit_left`, `change`,
+    /// `certificates`.
     what: &'static str,
     /// The same for people.
     text: String,
@@ -163,8 +165,13 @@ pub(super) async fn watch(control: Shared) {
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut was_serving = true;
+    let mut reloads = Reloads::default();
     loop {
         ticks.tick().await;
+        let before = std::mem::replace(&mut reloads, control.certificates.reloads());
+        for text in told_of_reloads(before, reloads) {
+            control.last_hour.happened("certificates", text);
+        }
         let is_serving = control.handle.is_serving();
         if was_serving && !is_serving {
             control.last_hour.happened("drain", "told to end: connections are closed");
@@ -172,6 +179,13 @@ pub(super) async fn watch(control: Shared) {
         was_serving = is_serving;
         control.last_hour.look(&control);
     }
+}
+
+/// What is to be told where files were read anew between these: whoever has asked for it.
+fn told_of_reloads(before: Reloads, now: Reloads) -> impl Iterator<Item = &'static str> {
+    let done = (now.done > before.done).then_some("certificates were read anew, and are used");
+    let wrong = "certificates were read anew, and stay as they were: files are wrong, see the log";
+    done.into_iter().chain((now.refused > before.refused).then_some(wrong))
 }
 
 /// Bytes that all of it may hold.

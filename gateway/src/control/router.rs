@@ -13,8 +13,8 @@ use super::aws::AwsError;
 use super::error::Error;
 use super::tally::ErrorCode;
 use super::{
-    Shared, aws, configuration, connections, ends, exposition, health, openapi, overview, page,
-    publish, recent, subscriptions, topics,
+    Shared, aws, certificates, configuration, connections, ends, exposition, health, openapi,
+    overview, page, publish, recent, subscriptions, topics,
 };
 
 /// Everything that is answered.
@@ -28,6 +28,8 @@ pub(super) fn new(control: Shared) -> Router {
         .route("/v1/overview", get(overview::show))
         .route("/v1/config", get(configuration::show))
         .route("/v1/recent", get(recent::show))
+        .route("/v1/certificates", get(certificates::list))
+        .route("/v1/certificates/reload", post(certificates::reload))
         .route("/v1/publish", post(publish::publish))
         .route("/v1/publish/batch", post(publish::batch))
         .route("/v1/subscribe", post(subscriptions::subscribe))

@@ -9,8 +9,6 @@ use std::time::Duration;
 use axum::Extension;
 use hyper::server::conn::http1;
 use hyper_util::rt::TokioIo;
-use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -18,6 +16,7 @@ use super::audit::Caller;
 use super::gate::{Gate, HEAD_BYTES};
 use super::pace::{Due, HeadFault, Pace};
 use super::service::ConnectionService;
+use super::socket::{AdminSocket, AdminStream};
 use super::{Shared, router, runtime};
 
 /// Connections beyond `admin.connections`: each is for one request, which has little time.
@@ -32,9 +31,6 @@ pub(super) const BEYOND: usize = BRIEF + PROBES;
 
 /// How long somebody at a place for [`PROBES`] waits for another, unless others need it.
 const WAIT: Duration = Duration::from_secs(1);
-
-/// How long a peer may leave what is sent to it unacknowledged (TCP_USER_TIMEOUT, tcp(7)).
-const STALL: Duration = Duration::from_secs(30);
 
 /// The wait after an accept that failed, which it may do as long as descriptors are lacking.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(200);
@@ -79,7 +75,7 @@ enum SeatUse {
 
 /// Serves until `stopped`'s other end is gone.
 pub(super) async fn serve(
-    listener: TcpListener,
+    listener: AdminSocket,
     control: Shared,
     mut stopped: oneshot::Receiver<()>,
 ) {
@@ -206,10 +202,7 @@ impl House {
     }
 
     /// The whole life of one connection, whose place is given back at the end.
-    async fn connection(self: &Rc<Self>, stream: TcpStream, app: axum::Router, place: Seat) {
-        // Both only make it better; a socket that refuses them is as good as gone.
-        let _ = stream.set_nodelay(true);
-        let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(STALL));
+    async fn connection(self: &Rc<Self>, stream: AdminStream, app: axum::Router, place: Seat) {
         let pace =
             Rc::new(Pace::new(place.kind != SeatUse::Plain, self.control.config.admin.keepalive));
         self.keep(&pace);

@@ -1,7 +1,7 @@
 //! The control thread over a door whose shard is played by a thread here.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -67,10 +67,21 @@ impl Fixture {
         let handle = Handle::new(shards).expect("descriptors");
         let chosen = ChosenDriver { driver: Driver::IoUring, why: "it is a test".into() };
         let addresses = vec!["127.0.0.1:4321".parse().unwrap()];
+        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap().into();
         let warnings = vec!["it is a warning".into()];
-        let admin =
-            AdminParts { handle, door, config, bill, chosen, addresses, warnings, socket: None };
-        let admin = start(admin).unwrap();
+        let certificates = Certificates::read(&config).expect("it has no files");
+        let admin = AdminParts {
+            handle,
+            door,
+            certificates,
+            config,
+            bill,
+            chosen,
+            addresses,
+            warnings,
+            socket,
+        };
+        let admin = Some(start(admin).unwrap());
         let ended = Arc::new(AtomicBool::new(false));
         let until = Arc::clone(&ended);
         let play = move || {
@@ -94,7 +105,7 @@ impl Fixture {
 
     fn send(&self, request: &str) -> HttpAnswer {
         let address = self.admin.as_ref().unwrap().address();
-        let mut stream = TcpStream::connect(address).unwrap();
+        let mut stream = TcpStream::connect(&address).unwrap();
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream.write_all(request.as_bytes()).unwrap();
         let mut text = String::new();
@@ -734,7 +745,7 @@ fn slow_bodies_keep_nobody_from_publishing_and_large_ones_are_refused_at_once() 
     let fixture = Fixture::new(&[], shard);
     let address = fixture.admin.as_ref().unwrap().address();
     let begin = |length: usize| {
-        let mut stream = TcpStream::connect(address).unwrap();
+        let mut stream = TcpStream::connect(&address).unwrap();
         let head = format!(
             "POST /v1/publish HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n\
              Content-Length: {length}\r\n\r\n{{"
@@ -758,7 +769,7 @@ fn connections_that_say_nothing_keep_nobody_out() {
     let address = fixture.admin.as_ref().unwrap().address();
     let connections = usize::from(Admin::default().connections);
     let silent: Vec<TcpStream> =
-        (0..connections).map(|_| TcpStream::connect(address).unwrap()).collect();
+        (0..connections).map(|_| TcpStream::connect(&address).unwrap()).collect();
     let begin = std::time::Instant::now();
     assert_eq!(fixture.request("GET", "/healthz", "").status, 200);
     assert!(begin.elapsed() < Duration::from_secs(3), "{:?}", begin.elapsed());
@@ -814,10 +825,12 @@ fn the_metrics_are_those_of_the_document() {
 /// what is answered at the admin address, is not known before.
 fn label_values(bills: &[Bill]) -> String {
     let each: Vec<Vec<Family>> = bills.iter().map(families).collect();
-    let is_closed = |label: &&str| !["shard", "status", "code", "version"].contains(label);
+    let is_closed =
+        |label: &&str| !["shard", "status", "code", "version", "file", "name"].contains(label);
     let mut text = String::from(
         "\n## Values of labels\n\n`shard` counts from 0, `status` is one of HTTP, `code` is that \
-         of an error's body, and `version` the program's. The others have these:\n\n\
+         of an error's body, and `version` the program's, but for handshakes, of which it is that \
+         of TLS. The others have these:\n\n\
          | name | label | values |\n|---|---|---|\n",
     );
     for (index, family) in each[0].iter().enumerate() {

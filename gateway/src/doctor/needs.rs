@@ -86,7 +86,11 @@ impl Needs {
             bill: gateway::bill(&config, shards, way.driver),
             limit: config.memory.limit(),
             tcp: Tcp::of(&config),
-            addresses: config.listeners.iter().map(|listener| listener.address).collect(),
+            addresses: config
+                .listeners
+                .iter()
+                .filter_map(|listener| listener.address.ip())
+                .collect(),
             has_admin: config.admin.address.is_some(),
             unsaid: is_unsaid.then_some(config),
             way,
@@ -126,10 +130,12 @@ impl Way {
 impl Tcp {
     fn of(config: &Config) -> Self {
         let most = |of: fn(&TcpLayer) -> u32| {
-            config.listeners.iter().map(|listener| of(&listener.stack.tcp)).max().unwrap_or(0)
+            let layers = config.listeners.iter().filter_map(|listener| listener.stack.socket.tcp());
+            layers.map(of).max().unwrap_or(0)
         };
+        let backlogs = config.listeners.iter().map(|listener| listener.stack.socket.backlog());
         Self {
-            backlog: most(|tcp| tcp.backlog),
+            backlog: backlogs.max().unwrap_or(0),
             rcvbuf: most(|tcp| tcp.rcvbuf),
             sndbuf: most(|tcp| tcp.sndbuf),
         }

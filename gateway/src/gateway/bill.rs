@@ -47,7 +47,8 @@ fn levels(config: &Config) -> usize {
 /// for.
 fn socket_buffers(config: &Config) -> u64 {
     let of = |tcp: &TcpLayer| 2 * (u64::from(tcp.rcvbuf) + u64::from(tcp.sndbuf));
-    config.listeners.iter().map(|listener| of(&listener.stack.tcp)).max().unwrap_or_default()
+    let layers = config.listeners.iter().filter_map(|listener| listener.stack.socket.tcp());
+    layers.map(of).max().unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -75,6 +76,7 @@ mod tests {
             blocks: 4095 << 20,
             request_head: 64 << 10,
             heavy_input: 64 << 20,
+            handshakes: 65_536,
         };
         Config { limits, listeners: listeners.collect(), ..Config::default() }
     }
@@ -125,6 +127,8 @@ mod tests {
             request_head,
             // That is work.
             heavy_input: _,
+            // No listener here has the layer `tls`.
+            handshakes: _,
         } = before;
         let cases = [
             ("connections", Limits { connections: connections * 2, ..before }),

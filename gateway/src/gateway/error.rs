@@ -11,6 +11,7 @@ pub use crate::control::AdminError;
 pub use crate::kernel::RingError;
 pub use crate::listen::{ListenError, PassedError};
 pub use crate::protocol::services::NoHandler;
+pub use crate::transport::tls::WrongFile;
 
 /// The gateway did not start. Nothing of it is left: no thread, and no socket. Displayed, it says
 /// what to do; so it does by `Debug`, which is how an error is shown that `main` returns.
@@ -42,6 +43,8 @@ pub enum StartError {
         /// Why.
         error: RingError,
     },
+    /// Files of certificates, keys or authorities cannot be used: all of them.
+    Tls(Vec<WrongFile>),
     /// Nobody makes the handler of a route.
     NoHandler(NoHandler),
     /// The program makes a handler for this path, and no route has it.
@@ -85,6 +88,10 @@ impl fmt::Display for StartError {
             Self::Descriptors(error) => error.fmt(out),
             Self::Listen(error) => error.fmt(out),
             Self::Passed(error) => error.fmt(out),
+            Self::Tls(wrong) => {
+                let lines: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+                out.write_str(&lines.join("\n"))
+            }
             Self::Waker(error) => write!(
                 out,
                 "each shard needs a few file descriptors, and one was refused ({error}): raise \
@@ -117,7 +124,7 @@ impl std::error::Error for StartError {
             Self::Listen(error) => Some(error),
             Self::Passed(error) => Some(error),
             Self::Waker(error) | Self::Thread { error, .. } => Some(error),
-            Self::NoRoute(_) => None,
+            Self::NoRoute(_) | Self::Tls(_) => None,
             Self::Ring { error, .. } => Some(error),
             Self::NoHandler(error) => Some(error),
             Self::Shard(error) => Some(error),

@@ -25,28 +25,28 @@
 mod bill;
 mod driver;
 mod error;
+mod identity;
 mod settings;
 mod thread;
 mod trial;
 
 use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
 use std::thread::JoinHandle;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use crate::bill::Bill;
-use crate::config::Config;
+use crate::config::{Config, ListenAddress, UnixAddress};
 use crate::control::{self, AdminThread, ChosenDriver};
-use crate::hub::{self, Door, Identity, Seed};
-use crate::kernel::{Driver, Waker};
+use crate::hub::{self, Door};
+use crate::kernel::{Driver, ListeningSocket, Waker};
 use crate::listen::{self, ListeningSockets, Passed};
-use crate::names::Node;
 use crate::shard::{self, Assembly, BuildError, Command};
-use crate::steering::{Counters, Handle};
+use crate::steering::{Certificates, Counters, Handle};
 
 #[doc(inline)]
 pub use crate::control::counts;
@@ -59,6 +59,7 @@ pub use error::{
     AdminError, ListenError, NoHandler, PassedError, RingError, ShardEnd, ShardError, StartError,
     TooFewDescriptors,
 };
+use identity::identity;
 pub use settings::hub_settings;
 use thread::{Parts, SetUp, panic_message};
 pub use trial::Trial;
@@ -66,10 +67,11 @@ pub use trial::Trial;
 /// A gateway that runs. Dropped, it stops at once, as by [`Gateway::stop`], and waits for the end.
 #[derive(Debug)]
 pub struct Gateway {
-    addresses: Vec<SocketAddr>,
+    addresses: Vec<ListenAddress>,
     bill: Bill,
     handle: Handle,
     door: Door,
+    certificates: Certificates,
     threads: Vec<JoinHandle<io::Result<()>>>,
     /// Ends behind the shards, so that a drain can be watched.
     admin: Option<AdminThread>,
@@ -169,12 +171,12 @@ impl Gateway {
         let shards = config.shards.resolve(cores());
         let passed = Passed::new(sockets).and_then(|passed| passed.deal(&config, shards));
         let mut dealt = passed.map_err(StartError::Passed)?;
-        if let Some(address) = config.admin.address {
-            let taken = |error: ListenError| AdminError::Listen(address, error.error);
+        if let Some(address) = config.admin.address.take() {
+            let taken = |error: ListenError| AdminError::Listen(address.clone(), error.error);
             if dealt.take_admin().is_none() {
-                listen::check_unused(address).map_err(taken).map_err(StartError::Admin)?;
+                listen::check_admin(&address).map_err(taken).map_err(StartError::Admin)?;
             }
-            config.admin.address = Some(SocketAddr::new(address.ip(), 0));
+            config.admin.address = Some(elsewhere(&address));
         }
         let bind_only = |config: &Config, shards| {
             listen::bind_only(&config.listeners, shards, dealt).map_err(StartError::Listen)
@@ -219,15 +221,22 @@ impl Gateway {
         let Resolved { shards, chosen, .. } = resolved;
         let bill = bill(&config, shards, chosen.driver);
         bill.check(config.memory.limit()).map_err(StartError::Budget)?;
-        let ListeningSockets { addresses, by_shard, stays, admin } = open(&config, shards)?;
+        let certificates = Certificates::read(&config).map_err(StartError::Tls)?;
+        let servers = certificates.servers();
+        warnings.extend(certificates.doubts().into_iter().inspect(|doubt| {
+            tracing::warn!("{doubt}");
+        }));
+        let ListeningSockets { addresses, by_shard, sharing, admin } = open(&config, shards)?;
         let handle = Handle::new(shards).map_err(StartError::Waker)?;
         let wakers: Vec<Waker> = handle.wires().iter().map(|wire| wire.waker.clone()).collect();
         let (hubs, door) = hub::open(&hub_settings(&config), identity(&config), &wakers);
         // From here on, an error drops the gateway, and that ends the threads there are.
         let threads = Vec::with_capacity(shards);
-        let mut gateway = Self { addresses, bill, handle, door, threads, admin: None };
+        let mut gateway =
+            Self { addresses, bill, handle, door, certificates, threads, admin: None };
         let config = Arc::new(config);
-        let parts = Parts::new(config, program, shards, chosen.driver).with_staying(stays);
+        let parts = Parts::new(config, program, servers, shards, chosen.driver);
+        let parts = parts.with_sharing(sharing);
         let (mut readiness, mut begin) = (Vec::new(), Vec::new());
         for (index, (listeners, hub)) in by_shard.into_iter().zip(hubs).enumerate() {
             let (start, ready, begins) = parts.shard(index, listeners, hub, &gateway.handle);
@@ -262,16 +271,21 @@ impl Gateway {
         Ok(())
     }
 
-    /// Starts the control thread, if there is to be one, on `socket` if there is one.
+    /// Starts the control thread, if there is to be one, on what was passed if there is that.
     fn start_control(
         &mut self,
         config: &Arc<Config>,
         FoundOut { chosen, warnings }: FoundOut,
-        socket: Option<TcpListener>,
+        passed: Option<ListeningSocket>,
     ) -> Result<(), StartError> {
+        let Some(address) = &config.admin.address else { return Ok(()) };
+        let socket = passed.map_or_else(|| listen::open_admin(address), Ok);
+        let listen = |error| StartError::Admin(AdminError::Listen(address.clone(), error));
+        let socket = socket.map_err(listen)?;
         let started = control::start(control::AdminParts {
             handle: self.handle(),
             door: self.door.clone(),
+            certificates: self.certificates.clone(),
             config: Arc::clone(config),
             bill: self.bill.clone(),
             chosen,
@@ -279,20 +293,20 @@ impl Gateway {
             warnings,
             socket,
         });
-        self.admin = started.map_err(StartError::Admin)?;
+        self.admin = Some(started.map_err(StartError::Admin)?);
         Ok(())
     }
 
     /// The address of the control thread, with its real port; `None` if there is none.
     #[must_use]
-    pub fn admin_address(&self) -> Option<SocketAddr> {
+    pub fn admin_address(&self) -> Option<ListenAddress> {
         self.admin.as_ref().map(AdminThread::address)
     }
 
     /// The addresses that are listened on, in the order of the configuration, each with its real
     /// port.
     #[must_use]
-    pub fn addresses(&self) -> &[SocketAddr] {
+    pub fn addresses(&self) -> &[ListenAddress] {
         &self.addresses
     }
 
@@ -306,6 +320,12 @@ impl Gateway {
     #[must_use]
     pub fn door(&self) -> Door {
         self.door.clone()
+    }
+
+    /// The certificates that its listeners show, which can be read anew from any thread.
+    #[must_use]
+    pub fn certificates(&self) -> Certificates {
+        self.certificates.clone()
     }
 
     /// What steers the gateway from other threads.
@@ -392,28 +412,34 @@ pub fn driver_here(config: &Config) -> String {
     format!("{driver} ({why})")
 }
 
+/// Reads the files that a configuration names, as a start here and now would.
+///
+/// # Errors
+/// [`StartError::Tls`], with all that cannot be used.
+pub fn check_files(config: &Config) -> Result<(), StartError> {
+    Certificates::read(config).map(drop).map_err(StartError::Tls)
+}
+
 /// What a start here and now would warn of, one line each: that shards would have fewer connections
-/// than by default.
+/// than by default, and what may be a mistake about certificates. Files that cannot be used are
+/// what a start ends with.
 #[must_use]
 pub fn doubts_here(mut config: Config) -> Vec<String> {
+    let certificates = Certificates::read(&config).map_or(Vec::new(), |read| read.doubts());
     let resolved = driver::resolve(&mut config).ok();
-    resolved.and_then(|it| it.lowered).iter().map(ToString::to_string).collect()
+    let lowered = resolved.and_then(|it| it.lowered);
+    lowered.iter().map(ToString::to_string).chain(certificates).collect()
 }
 
-/// Who this gateway is, from now on.
-fn identity(config: &Config) -> Identity {
-    let node = Node { number: config.hub.node, start: draw() };
-    let seed = Seed([u64::from(draw()) << 32 | u64::from(draw()), u64::from(draw())]);
-    Identity { node, seed }
-}
-
-/// A number that another start is not likely to draw.
-fn draw() -> u32 {
-    RandomState::new().hash_one(unix_seconds()) as u32
-}
-
-fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+/// An address of the same kind that nobody knows, for the control thread of a rehearsal.
+fn elsewhere(address: &ListenAddress) -> ListenAddress {
+    match address {
+        ListenAddress::Ip(address) => SocketAddr::new(address.ip(), 0).into(),
+        ListenAddress::Unix(_) => {
+            let number = RandomState::new().hash_one(0);
+            ListenAddress::Unix(UnixAddress::Abstract(format!("tidegate-rehearsal-{number:x}")))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -421,6 +447,7 @@ mod tests {
     use std::io::{Read, Write};
     use std::net::{TcpListener, TcpStream};
     use std::num::NonZeroU16;
+    use std::slice::from_ref;
     use std::thread;
     use std::time::Instant;
 
@@ -457,7 +484,8 @@ mod tests {
     }
 
     /// Whether nobody listens there, or soon nobody will: the kernel ends rings in the background.
-    fn is_free(address: SocketAddr) -> bool {
+    fn is_free(address: &ListenAddress) -> bool {
+        let address = address.ip().unwrap();
         let begun = Instant::now();
         while TcpListener::bind(address).is_err() {
             thread::sleep(Duration::from_millis(5));
@@ -471,9 +499,9 @@ mod tests {
     #[test]
     fn it_serves_counts_and_drains() {
         let gateway = Gateway::start(config()).unwrap();
-        let address = gateway.addresses()[0];
+        let address = gateway.addresses()[0].clone();
         for _ in 0..4 {
-            let mut peer = TcpStream::connect(address).unwrap();
+            let mut peer = TcpStream::connect(address.ip().unwrap()).unwrap();
             peer.write_all(b"GET / HTTP/1.1\r\nHost: gateway\r\n\r\n").unwrap();
             let mut status = [0; 15];
             peer.read_exact(&mut status).unwrap();
@@ -484,17 +512,17 @@ mod tests {
         gateway.drain();
         gateway.join().unwrap();
         assert_eq!(handle.counters().pages, 4, "summed over the shards, and kept");
-        assert!(is_free(address));
+        assert!(is_free(&address));
     }
 
     #[test]
     fn dropping_it_stops_it() {
         let gateway = Gateway::start(config()).unwrap();
-        let address = gateway.addresses()[0];
+        let address = gateway.addresses()[0].clone();
         let begun = Instant::now();
         drop(gateway);
         assert!(begun.elapsed() < Duration::from_secs(3), "the sleep was not cut short");
-        assert!(is_free(address));
+        assert!(is_free(&address));
     }
 
     #[test]
@@ -507,18 +535,18 @@ mod tests {
     #[test]
     fn a_rehearsal_finds_what_a_start_does_and_leaves_nothing() {
         let first = Gateway::start(config().with_admin("127.0.0.1:0".parse().ok())).unwrap();
-        let taken = first.addresses()[0];
-        let error = Gateway::rehearse(config().with_listen(&[taken])).unwrap_err();
+        let taken = first.addresses()[0].clone();
+        let error = Gateway::rehearse(config().with_listen(from_ref(&taken))).unwrap_err();
         assert!(matches!(error, StartError::Listen(_)), "{error}");
         let error = Gateway::rehearse(config().with_admin(first.admin_address())).unwrap_err();
         assert!(matches!(error, StartError::Admin(_)), "{error}");
         let bill = first.bill().total();
         let admin = config().with_admin(first.admin_address());
         drop(first);
-        assert!(is_free(taken));
-        let rehearsed = Gateway::rehearse(admin.with_listen(&[taken])).unwrap();
+        assert!(is_free(&taken));
+        let rehearsed = Gateway::rehearse(admin.with_listen(from_ref(&taken))).unwrap();
         assert_eq!(rehearsed.total(), bill);
-        assert!(is_free(taken));
+        assert!(is_free(&taken));
     }
 
     #[test]
@@ -536,13 +564,13 @@ mod tests {
         assert!(matches!(error, StartError::Admin(_)), "{error}");
         let address = first.admin_address().unwrap();
         drop(first);
-        assert!(is_free(address));
+        assert!(is_free(&address));
     }
 
     #[test]
     fn a_shard_that_cannot_be_set_up_leaves_nothing_behind() {
-        let probe = open(&config(), 1).unwrap().addresses[0];
-        let config = config().with_listen(&[probe]);
+        let probe = open(&config(), 1).unwrap().addresses[0].clone();
+        let config = config().with_listen(from_ref(&probe));
         let error =
             Gateway::launch(config, Program::default(), open, |assembly, _| match assembly.index {
                 0 => Ok(move || wait_for(Command::Stop, &assembly.panel)),
@@ -550,7 +578,7 @@ mod tests {
             });
         let error = error.unwrap_err();
         assert!(matches!(error, StartError::Ring { shard: 1, .. }), "{error}");
-        assert!(is_free(probe), "the other shard has ended too");
+        assert!(is_free(&probe), "the other shard has ended too");
     }
 
     #[test]

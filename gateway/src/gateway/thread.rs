@@ -2,7 +2,6 @@
 
 use std::any::Any;
 use std::io;
-use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
@@ -13,9 +12,10 @@ use core_affinity::CoreId;
 use super::{Program, StartError};
 use crate::config::{Config, Pin};
 use crate::hub::Hub;
-use crate::kernel::Driver;
+use crate::kernel::{Driver, ListeningSocket, Sharing};
 use crate::shard::{Assembly, BuildError, Command, Panel};
 use crate::steering::Handle;
+use crate::transport::tls::TlsServers;
 
 /// What a shard's thread says when it is set up.
 pub(super) type SetUp = Result<(), BuildError>;
@@ -31,10 +31,11 @@ pub(super) struct Parts {
     driver: Driver,
     pub(super) config: Arc<Config>,
     program: Program,
+    tls: TlsServers,
     /// The cores that shards are pinned to; none if they are not.
     cores: Vec<CoreId>,
-    /// Which listeners stay open when the shards close them.
-    stays: Vec<bool>,
+    /// Who accepts from the socket of each listener.
+    sharing: Vec<Sharing>,
 }
 
 impl Parts {
@@ -42,16 +43,17 @@ impl Parts {
     pub(super) fn new(
         config: Arc<Config>,
         program: Program,
+        tls: TlsServers,
         shards: usize,
         driver: Driver,
     ) -> Self {
         let cores = cores_to_pin(config.pin, shards);
-        Self { driver, cores, config, program, stays: Vec::new() }
+        Self { driver, cores, config, program, tls, sharing: Vec::new() }
     }
 
-    /// With listeners that stay open when the shards close them.
-    pub(super) fn with_staying(self, stays: Vec<bool>) -> Self {
-        Self { stays, ..self }
+    /// With sockets that a shard may not be alone with.
+    pub(super) fn with_sharing(self, sharing: Vec<Sharing>) -> Self {
+        Self { sharing, ..self }
     }
 
     /// What shard `index` starts with, where it says that it is ready, and by what it is told to
@@ -59,7 +61,7 @@ impl Parts {
     pub(super) fn shard(
         &self,
         index: usize,
-        listeners: Vec<TcpListener>,
+        listeners: Vec<ListeningSocket>,
         hub: Hub,
         all: &Handle,
     ) -> (Start, Receiver<SetUp>, SyncSender<()>) {
@@ -68,10 +70,11 @@ impl Parts {
             index,
             config: Arc::clone(&self.config),
             listeners,
-            stays: self.stays.clone(),
+            sharing: self.sharing.clone(),
             waker: wire.waker.clone(),
             panel: Arc::clone(&wire.panel),
             program: self.program.clone(),
+            tls: self.tls.clone(),
             hub,
         };
         let core = self.cores.get(index % self.cores.len().max(1)).copied();

@@ -13,7 +13,7 @@ use crate::kernel::Waker;
 use crate::names::Ticket;
 use crate::protocol::desk::Desk;
 use crate::protocol::refusal::Refusal;
-use crate::protocol::request::Request;
+use crate::protocol::request::{PeerCertificate, Request};
 use crate::protocol::serve::{Decision, Handler};
 use crate::protocol::services::{Made, Service, Services};
 
@@ -52,6 +52,7 @@ pub struct Trial {
     services: Services,
     hub: Hub,
     began: Instant,
+    client: Option<PeerCertificate>,
 }
 
 /// The most bytes of a head; a gateway may be configured for as many.
@@ -79,7 +80,12 @@ impl Trial {
         let services = Services::new(limits.slots(), &config.routes, &make);
         let services = services.map_err(StartError::NoHandler)?;
         let hub = hubs.pop().expect("one for each waker");
-        Ok(Self { services, hub, began: Instant::now() })
+        Ok(Self { services, hub, began: Instant::now(), client: None })
+    }
+
+    /// From now on, who asks has shown this certificate, or none.
+    pub fn show(&mut self, certificate: Option<PeerCertificate>) {
+        self.client = certificate;
     }
 
     /// What is decided about a WebSocket handshake for `target`, which is a path and may have a
@@ -134,7 +140,7 @@ impl Trial {
     ) -> Result<Decision, Refusal> {
         let service = self.services.find(head)?;
         let Service { handler, path, .. } = self.services.get_mut(service);
-        let request = Request::new(head, path)?;
+        let request = Request::new(head, path)?.of_client(self.client.as_ref());
         let now: Duration = self.began.elapsed();
         let decision = decide(&mut **handler, &request, &mut Desk::new(&mut self.hub, now));
         // Nobody takes in what it has sent: it would add up, in messages and in the mailbox, until

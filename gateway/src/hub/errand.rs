@@ -1,12 +1,11 @@
 //! What other threads ask of a shard's hub, and what it answers.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Cause, Finding, Message, NotDone, Past, Publication, Why};
-pub use crate::kernel::Peer;
 use crate::kernel::Slot;
+pub use crate::kernel::{Peer, PeerFilter};
 use crate::names::{ConnectionId, Name, Position, Ticket};
 
 /// Whom a message, or an order, is for.
@@ -133,8 +132,8 @@ pub struct ConnectionFilter {
     pub topic: Option<Name>,
     /// Only those of the route of this index in the configuration.
     pub route: Option<u16>,
-    /// Only those from this address.
-    pub address: Option<IpAddr>,
+    /// Only those from this address, or of this kind.
+    pub address: Option<PeerFilter>,
 }
 
 /// Which ends of connections.
@@ -144,8 +143,8 @@ pub struct EndFilter {
     pub connection: Option<ConnectionId>,
     /// Only of this user's connections.
     pub user: Option<Name>,
-    /// Only of those from this address.
-    pub address: Option<IpAddr>,
+    /// Only of those from this address, or of this kind.
+    pub address: Option<PeerFilter>,
     /// Only those for this reason, in the word that the log has for it.
     pub reason: Option<&'static str>,
 }

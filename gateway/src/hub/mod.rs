@@ -51,7 +51,7 @@ pub(crate) use door::Reply;
 pub use door::{Common, Seed};
 pub use errand::{
     AccountInfo, ConnectionFilter, ConnectionInfo, EndFilter, EndInfo, Errand, Excerpt, Kept,
-    Outcome, Peer, Presence, Present, Published, Target, TopicInfo,
+    Outcome, Peer, PeerFilter, Presence, Present, Published, Target, TopicInfo,
 };
 pub use finding::Finding;
 pub use message::{Author, Message, MessageMemory, NotDone, Publication};

@@ -78,7 +78,8 @@ pub enum Completion {
         slot: Slot,
         /// The generation that was asked about.
         generation: Generation,
-        /// Bytes that were sent, or taken to be sent, and not acknowledged (`SIOCOUTQ`, tcp(7)).
+        /// Bytes that were sent, or taken to be sent, and not acknowledged (`SIOCOUTQ`, tcp(7)); of
+        /// a Unix socket the memory of what the peer has not read.
         result: Result<u32, Errno>,
     },
     /// A [`Waker`](super::Waker) was used.

@@ -15,6 +15,9 @@ impl Errno {
     /// The operation was removed before it was done.
     pub const CANCELED: Self = Self(libc::ECANCELED);
 
+    /// Not of this socket.
+    pub const UNSUPPORTED: Self = Self(libc::EOPNOTSUPP);
+
     /// No such connection, or listener.
     pub const BAD_DESCRIPTOR: Self = Self(libc::EBADF);
 

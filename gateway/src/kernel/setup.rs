@@ -1,8 +1,6 @@
 //! What a kernel is opened with.
 
-use std::net::TcpListener;
-
-use super::{Memory, Waker};
+use super::{ListeningSocket, Memory, Waker};
 
 /// What a shard's ring is made of.
 pub struct Setup<'a> {
@@ -17,7 +15,7 @@ pub struct Setup<'a> {
     /// The size of a receive buffer without the room around it, in bytes.
     pub buffer_size: usize,
     /// The listeners, by [`ListenerId`](super::ListenerId).
-    pub listeners: Vec<TcpListener>,
+    pub listeners: Vec<ListeningSocket>,
     /// What wakes the shard.
     pub waker: Waker,
     /// The shard's memory.

@@ -19,7 +19,7 @@
 //! }
 //!
 //! let program = Program::default().protocols(|listener| {
-//!     (listener.address.port() == 7).then(|| Box::new(Echo) as Box<dyn Protocol>)
+//!     (listener.address.port() == Some(7)).then(|| Box::new(Echo) as Box<dyn Protocol>)
 //! });
 //! ```
 //!
@@ -108,6 +108,17 @@ pub(crate) struct Logged<'l> {
     pub(crate) user: Option<&'l str>,
     /// What its request calls the peer's program.
     pub(crate) agent: Option<&'l str>,
+}
+
+/// What is said in the log of a connection that has opened, beside who it is.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct HowOpened<'l> {
+    /// Its request's path.
+    pub(crate) path: Option<&'l str>,
+    /// The version of TLS, if it is over that.
+    pub(crate) tls: Option<&'static str>,
+    /// The subject of the certificate that the client has shown, if it has.
+    pub(crate) certificate: Option<&'l str>,
 }
 
 /// What is said in the log of a connection that has ended.
@@ -233,16 +244,23 @@ pub(crate) fn close(turn: &mut Turn<'_>, why: Failing) {
 }
 
 /// Says in the log that a connection has opened, in the words of what is spoken on it.
-pub(crate) fn log_opened(spoken: &Spoken, who: Logged<'_>, path: Option<&str>) {
+pub(crate) fn log_opened(spoken: &Spoken, who: Logged<'_>, how: HowOpened<'_>) {
     let Logged { id, peer, route, user, agent } = who;
+    let HowOpened { path, tls, certificate } = how;
     match spoken {
         Spoken::Opening | Spoken::Undecided(_) => {}
         Spoken::WebSocket(_) => tracing::info!(
-            target: "tidegate::websocket", %id, %peer, route, path, user, agent, "opened"
+            target: "tidegate::websocket",
+            %id, %peer, tls, certificate, route, path, user, agent,
+            "opened"
         ),
-        Spoken::Foreign(_) => tracing::info!(target: "tidegate::program", %id, %peer, "opened"),
+        Spoken::Foreign(_) => {
+            tracing::info!(target: "tidegate::program", %id, %peer, tls, certificate, "opened");
+        }
         Spoken::Response(_) => tracing::info!(
-            target: "tidegate::http", %id, %peer, route, path, agent, "a body is sent"
+            target: "tidegate::http",
+            %id, %peer, tls, certificate, route, path, agent,
+            "a body is sent"
         ),
     }
 }
@@ -339,6 +357,7 @@ mod tests {
         let id = ConnectionId { node, shard: 0, slot: 7, generation: 0 };
         let (route, user, agent) = (Some("/{*rest}"), Some("ada"), Some("curl/8"));
         let who = Logged { id, peer: Peer::Unknown, route, user, agent };
+        let how = HowOpened { path: Some("/a"), tls: Some("1.3"), certificate: Some("CN=device") };
         let closed = Closed {
             end: End::of_ours(Cause::Done),
             reason: EndReason::Done,
@@ -355,27 +374,31 @@ mod tests {
         ];
         let lines = logged(|| {
             for spoken in &all {
-                log_opened(spoken, who, Some("/a"));
+                log_opened(spoken, who, how);
                 log_end(spoken, who, &closed);
             }
         });
         let whose = format!("id={id} peer={}", Peer::Unknown);
         let (route, agent) = ("route=\"/{*rest}\"", "agent=\"curl/8\"");
         let done = "by_peer=false reason=\"done\"";
+        let tls = "tls=\"1.3\" certificate=\"CN=device\"";
         let expected = [
             format!(
-                "INFO tidegate::websocket: opened {whose} {route} path=\"/a\" user=\"ada\" {agent}"
+                "INFO tidegate::websocket: opened {whose} {tls} {route} path=\"/a\" user=\"ada\" \
+                 {agent}"
             ),
             format!(
                 "INFO tidegate::websocket: closed {whose} {route} user=\"ada\" {agent} \
                  seconds=1.5 messages_in=1 bytes_in=4 messages_out=2 bytes_out=3 code=1000 {done}"
             ),
-            format!("INFO tidegate::program: opened {whose}"),
+            format!("INFO tidegate::program: opened {whose} {tls}"),
             format!(
                 "INFO tidegate::program: closed {whose} seconds=1.5 bytes_in=4 bytes_out=3 \
                  cause=Done {done}"
             ),
-            format!("INFO tidegate::http: a body is sent {whose} {route} path=\"/a\" {agent}"),
+            format!(
+                "INFO tidegate::http: a body is sent {whose} {tls} {route} path=\"/a\" {agent}"
+            ),
             format!(
                 "INFO tidegate::http: closed {whose} {route} {agent} seconds=1.5 bytes_out=3 \
                  is_whole=true {done}"

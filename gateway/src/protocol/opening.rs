@@ -63,8 +63,17 @@ pub(super) fn input(turn: &mut Turn<'_>, received: Span) {
             answer(turn, &head, received, behind);
         }
         Ok(Status::Partial) => _ = keep_head(turn, received),
+        Err(_) if is_tls(&scratch[..filled]) && !turn.work.output.seals => {
+            refuse(turn, Refusal::TlsToPlain);
+        }
         Err(error) => refuse(turn, error.into()),
     }
+}
+
+/// Whether this is how a handshake of TLS begins: RFC 8446 section 5.1 has the type `handshake(22)`
+/// first in a record, and then a version of which the first byte is 3.
+fn is_tls(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[22, 3])
 }
 
 /// The head was not complete in time.
@@ -135,8 +144,9 @@ fn answer(turn: &mut Turn<'_>, head: &RequestHead<'_>, received: Span, behind: S
     );
     let decision = turn.services.find(head).and_then(|service| {
         turn.change_service(service);
+        let client = turn.client_certificate();
         let Service { handler, path, .. } = turn.services.get_mut(service);
-        let request = Request::new(head, path)?;
+        let request = Request::new(head, path)?.of_client(client);
         Ok(handler.request(&request, &mut turn.work.desk()))
     });
     match decision.unwrap_or_else(Decision::Refuse) {

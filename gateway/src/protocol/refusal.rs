@@ -54,6 +54,8 @@ pub enum Refusal {
     Forbidden,
     /// Nothing is served at this host and path.
     NotFound,
+    /// It is no request, but the beginning of TLS, and this listener is plain.
+    TlsToPlain,
     /// The head was not complete at its deadline.
     Timeout,
     /// It was not decided in time.
@@ -122,11 +124,13 @@ pub enum Ground {
     Full,
     /// Its handler has refused it, with a response of its own.
     Handler,
+    /// TLS came in where the listener is plain.
+    Tls,
 }
 
 impl Ground {
     /// All of them, each at its own number.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::BadRequest,
         Self::HeadTooLarge,
         Self::HeadTimeout,
@@ -138,6 +142,7 @@ impl Ground {
         Self::DecisionTimeout,
         Self::Full,
         Self::Handler,
+        Self::Tls,
     ];
 
     /// The name in metrics and in the API.
@@ -155,6 +160,7 @@ impl Ground {
             Self::DecisionTimeout => "decision_timeout",
             Self::Full => "full",
             Self::Handler => "handler",
+            Self::Tls => "tls",
         }
     }
 }
@@ -212,7 +218,8 @@ impl Refusal {
             | Self::InvalidPosition
             | Self::DuplicateCount
             | Self::InvalidCount
-            | Self::TwoPasts => 400,
+            | Self::TwoPasts
+            | Self::TlsToPlain => 400,
             Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::Timeout => 408,
@@ -261,6 +268,10 @@ impl Refusal {
             Self::TwoPasts => "the query has both `since` and `last`: send one of them",
             Self::Forbidden => "you may not connect here",
             Self::NotFound => "nothing is served at this path",
+            Self::TlsToPlain => {
+                "this port speaks no TLS: use http:// or ws:// to reach it, or give its listener \
+                 the layer `tls`"
+            }
             Self::Timeout => "the request head did not arrive in time",
             Self::DecisionTimeout => {
                 "it was not decided in time whether you may connect; try again later"
@@ -288,6 +299,7 @@ impl Refusal {
             | Self::TwoPasts => Ground::BadRequest,
             Self::Forbidden => Ground::Forbidden,
             Self::NotFound => Ground::NotFound,
+            Self::TlsToPlain => Ground::Tls,
             Self::Timeout => Ground::HeadTimeout,
             Self::DecisionTimeout => Ground::DecisionTimeout,
             Self::Full { .. } => Ground::Full,
@@ -362,7 +374,7 @@ impl From<HeadError> for Refusal {
 mod tests {
     use super::*;
 
-    const ALL: [Refusal; 18] = [
+    const ALL: [Refusal; 19] = [
         Refusal::InvalidPath,
         Refusal::InvalidQuery,
         Refusal::DuplicateQuery,
@@ -378,6 +390,7 @@ mod tests {
         Refusal::TwoPasts,
         Refusal::Forbidden,
         Refusal::NotFound,
+        Refusal::TlsToPlain,
         Refusal::Timeout,
         Refusal::DecisionTimeout,
         Refusal::Full { retry_after_seconds: u32::MAX },

@@ -9,6 +9,9 @@ use tidegate_proto::http::RequestHead;
 use super::refusal::Refusal;
 use crate::config;
 
+#[doc(inline)]
+pub use crate::transport::tls::PeerCertificate;
+
 /// A request for a route. All that its head says is there as it was sent, and by name what path and
 /// query say, with the escapes resolved.
 ///
@@ -34,6 +37,7 @@ pub struct Request<'r> {
     head: &'r RequestHead<'r>,
     /// Of the route's path. What of the request's path stands for its names can be decoded.
     pattern: &'r str,
+    client: Option<&'r PeerCertificate>,
 }
 
 impl<'r> Request<'r> {
@@ -45,9 +49,24 @@ impl<'r> Request<'r> {
     pub fn new(head: &'r RequestHead<'r>, pattern: &'r str) -> Result<Self, Refusal> {
         let mut parts = config::path_parts(pattern, head.path());
         match parts.all(|(_, part)| decoded(part).is_some()) {
-            true => Ok(Self { head, pattern }),
+            true => Ok(Self { head, pattern, client: None }),
             false => Err(Refusal::InvalidPath),
         }
+    }
+
+    /// The same of a client that has shown this certificate.
+    #[must_use]
+    pub(crate) fn of_client(self, client: Option<&'r PeerCertificate>) -> Self {
+        Self { client, ..self }
+    }
+
+    /// The certificate that the client has shown by TLS, which an authority of the listener has
+    /// signed (`client_ca` of the layer `tls`). `None` where the listener does not ask for one or
+    /// leaves it to the client, and where it has no TLS. A session that was resumed has the one
+    /// that was shown at its beginning, unless that has expired.
+    #[must_use]
+    pub fn client_certificate(&self) -> Option<&'r PeerCertificate> {
+        self.client
     }
 
     /// The head.

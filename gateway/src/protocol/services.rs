@@ -4,6 +4,7 @@
 //! what the configuration says later changes nothing under it.
 
 use std::ops::{Index, IndexMut};
+use std::sync::Arc;
 
 use tidegate_proto::http::RequestHead;
 use tidegate_proto::keepalive::{Timings, Wait};
@@ -22,13 +23,16 @@ use crate::config::{Listener, Route, Stack};
 use crate::connection::{ProfileId, ServiceId, deadlines};
 use crate::kernel::ListenerId;
 use crate::transport::Transport;
+use crate::transport::tls::{TlsServer, TlsServers};
 
 /// How often in a row a peer has to have acknowledged nothing, each time after that part of the
 /// time that it may stall.
 pub const STALL_ROUNDS: u8 = 4;
 
 /// The kinds of [`Wait`].
-const WAITS: [Wait; 7] = [
+const WAITS: [Wait; 9] = [
+    Wait::ProxyHeader,
+    Wait::Handshake,
     Wait::Head,
     Wait::Activity,
     Wait::Pong,
@@ -169,14 +173,14 @@ pub struct Profile {
 }
 
 impl Profile {
-    fn new(listener: &Listener, program: &Program) -> Self {
+    fn new(listener: &Listener, program: &Program, tls: Option<Arc<TlsServer>>) -> Self {
         let stack = &listener.stack;
         let protocol = (program.protocols)(listener);
         let allowance = protocol.as_deref().map_or_else(Allowance::default, Protocol::allowance);
         Self {
             foreign: ServiceLimits::foreign(allowance),
             probe: 0,
-            transport: Transport::new(listener, &*program.layers),
+            transport: Transport::new(listener, tls, &*program.layers),
             role: Role::Server,
             waits: waits(stack),
             message: deadlines::ticks(stack.websocket.message),
@@ -210,6 +214,8 @@ pub struct Profiles {
     of_listeners: Vec<ProfileId>,
     /// Whether some transport seals what is sent: few gateways have one, and each send asks.
     some_seal: bool,
+    /// Whether some transport has anything to open: each receive asks.
+    some_open: bool,
     /// How messages are compressed that go to many: once for all, as the listener wants it that
     /// wants the least effort, and whenever some listener wants it.
     shared_deflate: Option<Deflate>,
@@ -217,24 +223,30 @@ pub struct Profiles {
 
 impl Profiles {
     /// Those of the configured listeners.
-    pub fn new(listeners: &[Listener], program: &Program) -> Self {
+    pub fn new(listeners: &[Listener], program: &Program, tls: &TlsServers) -> Self {
         let mut this = Self {
             entries: Counted::new(),
             of_listeners: Vec::new(),
             some_seal: false,
+            some_open: false,
             shared_deflate: None,
         };
-        this.update(listeners, program);
+        this.update(listeners, program, tls);
         this
     }
 
-    fn update(&mut self, listeners: &[Listener], program: &Program) {
-        let numbers = self.entries.update(listeners, |one| Profile::new(one, program));
+    fn update(&mut self, listeners: &[Listener], program: &Program, tls: &TlsServers) {
+        let numbers = self.entries.update(listeners, |one| {
+            let place = listeners.iter().position(|other| other == one);
+            Profile::new(one, program, place.and_then(|place| tls.of(place)))
+        });
         let id =
             |number| ProfileId::try_from(number).expect("a few listeners, and as many retired");
         self.of_listeners = numbers.into_iter().map(id).collect();
-        let mut numbers = self.entries.users().map(|(number, _)| number);
-        self.some_seal = numbers.any(|number| self.entries[number].transport.seals());
+        let transports = || self.entries.users().map(|(number, _)| &self.entries[number].transport);
+        let some_seal = transports().any(Transport::seals);
+        self.some_open = some_seal || transports().any(Transport::has_proxy);
+        self.some_seal = some_seal;
         let wanted = listeners.iter().filter_map(|one| one.stack.websocket.deflate);
         self.shared_deflate = wanted.reduce(|one, other| Deflate {
             level: one.level.min(other.level),
@@ -263,6 +275,12 @@ impl Profiles {
     #[must_use]
     pub fn seals(&self, id: ProfileId) -> bool {
         self.some_seal && self[id].transport.seals()
+    }
+
+    /// Whether what a connection of some profile receives is opened.
+    #[must_use]
+    pub fn may_open(&self) -> bool {
+        self.some_open
     }
 
     /// How messages are compressed that go to many.
@@ -294,6 +312,8 @@ impl IndexMut<ProfileId> for Profiles {
 fn waits(stack: &Stack) -> [Option<u32>; WAITS.len()] {
     let layer = &stack.websocket;
     let timings = Timings {
+        proxy_header: stack.proxy.as_ref().map_or(layer.head, |proxy| proxy.header),
+        handshake: stack.tls.as_ref().map_or(layer.head, |tls| tls.handshake),
         head: layer.head,
         ping: layer.keepalive.map(|keepalive| keepalive.ping),
         pong: layer.keepalive.map_or(layer.close, |keepalive| keepalive.pong),

@@ -19,6 +19,7 @@ use crate::hub::{Cause, Hub, Message, NotDone, Publication, Target, Why};
 use crate::kernel::Span;
 use crate::memory::{Compressor, Full, Share, gathered};
 use crate::names::ConnectionId;
+use crate::transport::tls::{PeerCertificate, TlsConnections};
 
 /// What ends a connection from our side, whatever is spoken on it. Each protocol has words of its
 /// own for it.
@@ -258,6 +259,8 @@ pub struct Turn<'a> {
     pub services: &'a mut Services,
     /// What listeners say.
     pub profiles: &'a mut Profiles,
+    /// Who clients are that have shown certificates.
+    pub tls: &'a TlsConnections,
     /// What inflates.
     pub inflating: &'a mut Inflating,
     /// What the shard counts.
@@ -281,7 +284,13 @@ pub struct Turn<'a> {
     pub left: Finished,
 }
 
-impl Turn<'_> {
+impl<'a> Turn<'a> {
+    /// The certificate that the client has shown, if it has.
+    #[must_use]
+    pub fn client_certificate(&self) -> Option<&'a PeerCertificate> {
+        self.tls.peer(self.work.id.slot)
+    }
+
     /// Whose turn it is.
     pub fn connection(&mut self) -> &mut Connection {
         self.work.output.connection

@@ -18,14 +18,12 @@
 use std::collections::VecDeque;
 use std::io;
 
-use tidegate_proto::keepalive::Wait;
-
 use super::OPERATIONS_PER_EVENT;
 use super::connections::Connections;
+use super::connections::opening::has_come;
 use super::newcomers::Newcomers;
 use crate::hub::Handed;
-use crate::kernel::{ACCEPT_BATCH, Errno, ListenerId, Operation, Peer, Ring, Slot};
-use crate::protocol::services::OPENING;
+use crate::kernel::{ACCEPT_BATCH, Errno, ListenerId, Operation, Peer, Ring, Sharing, Slot};
 
 /// The state of one listener.
 struct Acceptor {
@@ -36,9 +34,9 @@ struct Acceptor {
     pending: u32,
     /// One of this portion found nothing to accept.
     dry: bool,
-    /// Its socket stays open when it is closed here: whoever waits there in a drain is left to
-    /// those who accept from it next.
-    stays: bool,
+    /// Who else accepts from its socket. One that others have as well stays open when it is closed
+    /// here: whoever waits there in a drain is left to those who accept from it next.
+    sharing: Sharing,
     /// The tick in which it began to wait for a slot.
     full_at: u64,
 }
@@ -58,8 +56,8 @@ enum State {
 }
 
 impl Acceptor {
-    fn new(stays: bool) -> Self {
-        Self { state: State::Parked, window: 1, pending: 0, dry: false, stays, full_at: 0 }
+    fn new(sharing: Sharing) -> Self {
+        Self { state: State::Parked, window: 1, pending: 0, dry: false, sharing, full_at: 0 }
     }
 
     /// Waits for a free slot, or goes on doing so.
@@ -83,11 +81,11 @@ pub(super) struct Accepting {
 }
 
 impl Accepting {
-    /// For so many listeners, of which these stay open when they are closed here.
-    pub(super) fn new(listeners: usize, stays: &[bool]) -> Self {
-        let stays = stays.iter().copied().chain(std::iter::repeat(false));
+    /// For so many listeners, and who else accepts from each; what is missing is this shard's own.
+    pub(super) fn new(listeners: usize, sharing: &[Sharing]) -> Self {
+        let sharing = sharing.iter().copied().chain(std::iter::repeat(Sharing::Own));
         Self {
-            acceptors: stays.take(listeners).map(Acceptor::new).collect(),
+            acceptors: sharing.take(listeners).map(Acceptor::new).collect(),
             pending: 0,
             handed: VecDeque::new(),
             lacks: false,
@@ -187,7 +185,8 @@ impl Accepting {
 
     /// Whether somebody waits for a slot.
     fn somebody_waits<R: Ring>(&mut self, connections: &mut Connections<R>) -> bool {
-        let has_own = |acceptor: &Acceptor| acceptor.state == State::Full && !acceptor.stays;
+        let has_own =
+            |acceptor: &Acceptor| acceptor.state == State::Full && acceptor.sharing == Sharing::Own;
         if !self.handed.is_empty() || self.acceptors.iter().any(has_own) {
             return true;
         }
@@ -205,7 +204,8 @@ impl Accepting {
         connections: &mut Connections<R>,
         listener: ListenerId,
     ) -> bool {
-        if connections.is_draining() {
+        let is_others = self.acceptors[listener as usize].sharing == Sharing::Others;
+        if connections.is_draining() && is_others {
             // Those who wait there are left to others.
             return false;
         }
@@ -262,7 +262,7 @@ impl Accepting {
         self.acceptors[listener as usize].pending -= 1;
         self.pending -= 1;
         match result {
-            Ok(peer) => self.begin(connections, listener, slot, peer),
+            Ok(peer) => has_come(connections, listener, slot, peer),
             Err(error) => {
                 connections.sockets.table.give_up(slot);
                 self.accept_failed(connections, listener, error);
@@ -281,7 +281,8 @@ impl Accepting {
     }
 
     fn accept_portion<R: Ring>(&mut self, connections: &mut Connections<R>, listener: ListenerId) {
-        if connections.is_draining() && self.acceptors[listener as usize].stays {
+        let sharing = self.acceptors[listener as usize].sharing;
+        if connections.is_draining() && sharing == Sharing::Others {
             return self.close_disarmed(connections, listener);
         }
         if connections.is_full()
@@ -291,7 +292,7 @@ impl Accepting {
             return;
         }
         // Where others accept as well, it is not known yet that somebody waits.
-        if connections.is_full() && !self.acceptors[listener as usize].stays {
+        if connections.is_full() && sharing == Sharing::Own {
             connections.tell_full();
         }
         let in_flight = self.pending;
@@ -383,7 +384,7 @@ impl Accepting {
         Handed { socket, peer, listener }: Handed,
     ) {
         match connections.sockets.ring.adopt(&mut connections.sockets.memory, slot, vec![socket]) {
-            Ok(()) => self.begin(connections, listener, slot, peer),
+            Ok(()) => has_come(connections, listener, slot, peer),
             Err(error) => {
                 if !std::mem::replace(&mut self.lacks, true) {
                     tracing::warn!(%error, "connections of another shard cannot be taken over");
@@ -409,39 +410,6 @@ impl Accepting {
         if !error.is_of_accepted() && acceptor.state == State::Accepting {
             tracing::warn!(listener, %error, "accepting is paused for a moment");
             (acceptor.state, acceptor.window) = (State::Backing, 1);
-        }
-    }
-
-    /// A connection has come in.
-    fn begin<R: Ring>(
-        &mut self,
-        connections: &mut Connections<R>,
-        listener: ListenerId,
-        slot: Slot,
-        peer: Peer,
-    ) {
-        connections.sockets.counters.accepted += 1;
-        let connection = connections.sockets.table.begin(slot);
-        let profile = connections.sockets.profiles.enter(listener);
-        connection.profile = profile;
-        connection.service = OPENING;
-        connections.services.enter(OPENING);
-        let drains = connections.is_draining();
-        let profile = &mut connections.sockets.profiles[profile];
-        profile.transport.begin(slot);
-        // On a route of the hub it is kept; which route it will be is not known yet.
-        if connections.services.has_hub() || profile.logs() {
-            connections.peers.keep(slot, peer);
-        }
-        // Of the others a request is awaited.
-        let is_spoken_to = profile.protocol.is_some() || drains;
-        if profile.logs_transport {
-            tracing::info!(target: "tidegate::transport", %peer, slot, "accepted");
-        }
-        connections.sockets.wait_for(slot, Wait::Head);
-        connections.sockets.listen(slot);
-        if is_spoken_to {
-            connections.begin(slot);
         }
     }
 }

@@ -1,16 +1,19 @@
 //! What a shard is made of, and how it is set up.
 
 use std::io;
-use std::net::TcpListener;
 use std::sync::Arc;
 
 use super::{Buffers, Panel, Shard};
 use crate::config::{Config, Limits};
 use crate::hub::Hub;
-use crate::kernel::{AreaSizes, Driver, Epoll, Memory, Ring, RingError, Setup, Uring, Waker};
+use crate::kernel::{
+    AreaSizes, Driver, Epoll, ListeningSocket, Memory, Ring, RingError, Setup, Sharing, Uring,
+    Waker,
+};
 use crate::memory::PIECE;
 use crate::protocol::program::Program;
 use crate::protocol::services::NoHandler;
+use crate::transport::tls::TlsServers;
 
 /// Entries of the submission queue.
 pub const SUBMISSIONS: u32 = 4096;
@@ -25,16 +28,18 @@ pub struct Assembly {
     /// The checked configuration.
     pub config: Arc<Config>,
     /// The shard's own socket for each configured listener, in that order.
-    pub listeners: Vec<TcpListener>,
-    /// Which listeners stay open when the shard closes its sockets, in the same order: others have
-    /// these as well, and who waits there is left to them. Of those that it does not tell, none do.
-    pub stays: Vec<bool>,
+    pub listeners: Vec<ListeningSocket>,
+    /// Who else accepts from them, in the same order. Those of which it does not tell are the
+    /// shard's own.
+    pub sharing: Vec<Sharing>,
     /// What wakes the shard.
     pub waker: Waker,
     /// The wire to the control thread.
     pub panel: Arc<Panel>,
     /// What an embedding program brings along.
     pub program: Program,
+    /// What handshakes are made with, by listener.
+    pub tls: TlsServers,
     /// The shard's part of the hub.
     pub hub: Hub,
 }

@@ -68,6 +68,9 @@ impl<R: Ring> Shard<R> {
             (Owner::Stalled, sockets.stalled.held()),
             (Owner::Sources, services.sources.held()),
             (Owner::Sealed, sockets.sealed.held()),
+            (Owner::Kept, sockets.transports.kept.held()),
+            (Owner::TlsKeys, sockets.transports.tls.held()),
+            (Owner::ClientCertificates, sockets.transports.tls.peers_held()),
             (Owner::Halves, sockets.halves.held()),
             (Owner::Blocks, sockets.blocks.used_bytes()),
             (Owner::Batch, sockets.batch.held()),
@@ -96,6 +99,8 @@ impl<R: Ring> Shard<R> {
             && self.connections.failed.is_empty()
             && self.connections.sockets.halves.is_empty()
             && self.connections.sockets.sealed.is_empty()
+            && self.connections.sockets.transports.kept.is_empty()
+            && self.connections.sockets.transports.is_empty()
             && self.connections.sockets.frames.waiting() == 0
             && self.connections.sockets.held.is_empty()
             && self.connections.sockets.crowd.is_empty()
@@ -130,6 +135,9 @@ impl<R: Ring> Check<'_, R> {
             live += u32::from(connection.stage != Stage::Free);
             open += u64::from(connection.is_open());
             self.add_blocks_of(connection, &mut owned);
+            if let Some((block, share)) = self.sockets.transports.kept.block(slot) {
+                owned[share as usize] += u64::from(self.sockets.blocks.size(block));
+            }
         }
         assert_eq!(live, self.sockets.table.live(), "live connections");
         assert_eq!(open, self.sockets.counters.connections_open, "open connections");
@@ -253,11 +261,13 @@ impl<R: Ring> Check<'_, R> {
         std::iter::successors(first, |block| self.sockets.blocks.next(*block))
     }
 
-    /// What holds a buffer is counted, and has a reason: a send of the batch, input that waits.
+    /// What holds a buffer is counted, and has a reason: a send of the batch, input that waits, a
+    /// receive behind what a transport could not open.
     fn check_buffers(&self) {
         let mut reasons = HashMap::<BufferId, u8>::new();
         let sent_from = self.sockets.batch.buffers();
-        for buffer in sent_from.chain(self.sockets.put_off.buffers()) {
+        let received_into = self.sockets.transports.kept.buffers();
+        for buffer in sent_from.chain(self.sockets.put_off.buffers()).chain(received_into) {
             *reasons.entry(buffer).or_default() += 1;
         }
         assert_eq!(

@@ -10,11 +10,22 @@ use crate::kernel::{Peer, Slot};
 /// Of one connection.
 #[derive(Clone, Copy, Default)]
 struct Detail {
-    /// As an IPv6 address; an IPv4 address is mapped, and who is unknown has that of all zeros.
+    /// As an IPv6 address, with an IPv4 address mapped; or the numbers of a process of this
+    /// machine.
     address: [u8; 16],
     port: u16,
+    kind: DetailKind,
     /// Whole seconds of the shard's clock, and one more; `None` where nothing is kept.
     connected_at: Option<NonZeroU32>,
+}
+
+/// What of a peer is known.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum DetailKind {
+    #[default]
+    Unknown,
+    Ip,
+    Unix,
 }
 
 /// The details, by slot.
@@ -39,16 +50,23 @@ impl Details {
         if self.by_slot.len() <= at {
             self.by_slot.resize(at + 1, Detail::default());
         }
-        let (ip, port) = match peer {
-            Peer::Ip(address) => (address.ip(), address.port()),
-            Peer::Unknown => (Ipv6Addr::UNSPECIFIED.into(), 0),
-        };
-        let ip = match ip {
-            IpAddr::V4(ip) => ip.to_ipv6_mapped(),
-            IpAddr::V6(ip) => ip,
+        let (kind, address, port) = match peer {
+            Peer::Ip(address) => {
+                let ip = match address.ip() {
+                    IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+                    IpAddr::V6(ip) => ip,
+                };
+                (DetailKind::Ip, ip.octets(), address.port())
+            }
+            Peer::Unix { pid, uid, gid } => {
+                let numbers = u128::from(pid) << 64 | u128::from(uid) << 32 | u128::from(gid);
+                (DetailKind::Unix, numbers.to_ne_bytes(), 0)
+            }
+            Peer::Unknown => (DetailKind::Unknown, [0; 16], 0),
         };
         self.by_slot[at] = Detail {
-            address: ip.octets(),
+            kind,
+            address,
             port,
             // It stays at the largest once the shard has run for 136 years.
             connected_at: Some(
@@ -70,10 +88,16 @@ impl Details {
     pub(super) fn get(&self, slot: Slot) -> Option<(Peer, Duration)> {
         let detail = self.by_slot.get(slot as usize)?;
         let seconds = detail.connected_at?.get() - 1;
-        let ip = Ipv6Addr::from(detail.address);
-        let peer = match (ip, detail.port) {
-            (Ipv6Addr::UNSPECIFIED, 0) => Peer::Unknown,
-            (ip, port) => SocketAddr::from((ip, port)).into(),
+        let peer = match detail.kind {
+            DetailKind::Unknown => Peer::Unknown,
+            DetailKind::Ip => {
+                SocketAddr::from((Ipv6Addr::from(detail.address), detail.port)).into()
+            }
+            DetailKind::Unix => {
+                let numbers = u128::from_ne_bytes(detail.address);
+                let part = |shift: u32| (numbers >> shift) as u32;
+                Peer::Unix { pid: part(64), uid: part(32), gid: part(0) }
+            }
         };
         Some((peer, Duration::from_secs(seconds.into())))
     }
@@ -93,6 +117,9 @@ mod tests {
             details.keep(3, peer, seconds(now.into()) + Duration::from_millis(999));
             assert_eq!(details.get(3), Some((peer, seconds(now.into()))));
         }
+        let process = Peer::Unix { pid: u32::MAX, uid: 0, gid: 7 };
+        details.keep(3, process, seconds(5));
+        assert_eq!(details.get(3), Some((process, seconds(5))));
         details.keep(3, Peer::Unknown, seconds(u64::MAX));
         let latest = seconds(u64::from(u32::MAX) - 1);
         assert_eq!(details.get(3), Some((Peer::Unknown, latest)), "it keeps its order");

@@ -39,7 +39,7 @@ impl LastEnds {
         let fits = |end: &&EndInfo| {
             connection.is_none_or(|id| end.id == id)
                 && user.as_ref().is_none_or(|user| end.user.as_ref() == Some(user))
-                && address.is_none_or(|address| end.peer.ip() == Some(address))
+                && address.is_none_or(|address| address.fits(end.peer))
                 && reason.is_none_or(|reason| end.reason == reason)
         };
         self.kept.iter().rev().filter(fits).take(limit).cloned().collect()
@@ -51,7 +51,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::kernel::Peer;
+    use crate::kernel::{Peer, PeerFilter};
     use crate::names::{ConnectionId, Node};
 
     fn end(at: u64, user: &str, reason: &'static str) -> EndInfo {
@@ -92,7 +92,7 @@ mod tests {
         assert_eq!(seconds(&EndFilter { reason: Some("too_big"), ..all.clone() }, 9), [1000]);
         let last = EndFilter { connection: Some(end(1000, "ann", "").id), ..all.clone() };
         assert_eq!(seconds(&last, 9), [1000]);
-        let elsewhere = EndFilter { address: Some([127, 0, 0, 1].into()), ..all };
+        let elsewhere = EndFilter { address: Some(PeerFilter::Ip([127, 0, 0, 1].into())), ..all };
         assert!(seconds(&elsewhere, 9).is_empty(), "nobody's address is known");
     }
 }

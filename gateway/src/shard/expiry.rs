@@ -3,11 +3,13 @@
 use tidegate_proto::keepalive::{Expiry, Wait};
 
 use super::Shard;
+use super::connections::opening::refuse_proxied;
 use super::sockets::Sockets;
 use crate::connection::Stage;
 use crate::kernel::{Operation, Ring, Slot};
 use crate::protocol::turn::Failing;
 use crate::protocol::{self, Overdue};
+use crate::transport::proxy::ProxyRefusal;
 
 impl<R: Ring> Shard<R> {
     /// What the connection waited for has not come.
@@ -33,6 +35,8 @@ impl<R: Ring> Shard<R> {
             return;
         }
         match wait.expire() {
+            Expiry::ProxyHeaderTimedOut => self.proxy_header_timed_out(slot),
+            Expiry::HandshakeTimedOut => self.handshake_timed_out(slot),
             Expiry::RefuseHead => self.head_timed_out(slot),
             Expiry::RefuseUndecided | Expiry::SourceSilent => self.overdue(slot, Overdue::Word),
             Expiry::SendPing => self.ping(slot),
@@ -54,7 +58,9 @@ impl<R: Ring> Shard<R> {
             return;
         }
         let connection = &self.connections.sockets.table[slot];
-        let is_half = connection.gathered.is_some() || connection.control.is_some();
+        let is_half = connection.gathered.is_some()
+            || connection.control.is_some()
+            || self.connections.sockets.transports.kept.has(slot);
         if connection.stage != Stage::Open || !is_half {
             return self.connections.sockets.halves.end_all(slot);
         }
@@ -67,6 +73,33 @@ impl<R: Ring> Shard<R> {
         }
         self.connections.sockets.halves.end_all(slot);
         self.overdue(slot, Overdue::Rest);
+    }
+
+    fn proxy_header_timed_out(&mut self, slot: Slot) {
+        let sockets = &mut self.connections.sockets;
+        if sockets.transports.kept.parked.contains(slot) {
+            // It waits for others to shake hands, and what its proxy has said is not read: from
+            // here on it has as long as a handshake may take.
+            return sockets.wait_for(slot, Wait::Handshake);
+        }
+        if sockets.crowd.contains(slot) {
+            // More of it is there, and was not read.
+            sockets.table[slot].laps = sockets.deadlines.set(slot, Some(1));
+            return;
+        }
+        refuse_proxied(&mut self.connections, slot, ProxyRefusal::TimedOut);
+    }
+
+    fn handshake_timed_out(&mut self, slot: Slot) {
+        let sockets = &mut self.connections.sockets;
+        if sockets.crowd.contains(slot) {
+            // More of it is there, and was not read.
+            sockets.table[slot].laps = sockets.deadlines.set(slot, Some(1));
+            return;
+        }
+        sockets.counters.handshakes_timed_out += 1;
+        self.connections.tell_failed_handshake(slot, "timed_out");
+        self.connections.drop_connection(slot);
     }
 
     fn head_timed_out(&mut self, slot: Slot) {

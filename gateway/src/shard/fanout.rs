@@ -253,7 +253,7 @@ impl<R: Ring> Fanout<'_, R> {
             Framed::Ready(offer) => Some(offer.frame),
             Framed::TooLarge | Framed::Waits(_) => None,
         });
-        self.connections.sockets.done_frames.extend(frames);
+        self.connections.sockets.batch.done_frames.extend(frames);
     }
 
     /// Who waits for a block has none meanwhile: of several that each had one, all would wait for

@@ -12,20 +12,33 @@ use crate::protocol::turn::Half;
 /// When what is half received must be whole, in ticks of the shard's deadlines.
 #[derive(Default)]
 pub(super) struct Halves {
-    /// By [`Half`].
-    due: SideTable<[Option<u64>; 2]>,
+    /// By [`Half`], and behind these of what a transport could not open yet.
+    due: SideTable<[Option<u64>; 3]>,
 }
+
+/// The place of what a transport could not open yet.
+const REST: usize = 2;
 
 impl Halves {
     /// The most bytes that this takes for so many slots.
     pub(super) fn bytes(slots: u32) -> u64 {
-        SideTable::<[Option<u64>; 2]>::bytes(slots)
+        SideTable::<[Option<u64>; 3]>::bytes(slots)
     }
 
     /// Something is half received, and is due then. It keeps the deadline that it had, if it was
     /// half received before.
     pub(super) fn begin(&mut self, slot: Slot, half: Half, due: u64) {
         self.due.get_or_default(slot)[half as usize].get_or_insert(due);
+    }
+
+    /// A transport could not open all yet, which is due then. It keeps the deadline that it had.
+    pub(super) fn begin_rest(&mut self, slot: Slot, due: u64) {
+        self.due.get_or_default(slot)[REST].get_or_insert(due);
+    }
+
+    /// What a transport could not open it can now, or nobody wants it.
+    pub(super) fn end_rest(&mut self, slot: Slot) {
+        self.end_at(slot, REST);
     }
 
     /// A turn of the connection has ended, in which some of it may have become whole. What is half
@@ -56,8 +69,12 @@ impl Halves {
 
     /// It is whole, or given up.
     pub(super) fn end(&mut self, slot: Slot, half: Half) {
+        self.end_at(slot, half as usize);
+    }
+
+    fn end_at(&mut self, slot: Slot, place: usize) {
         self.due.change(slot, |dues| {
-            dues[half as usize] = None;
+            dues[place] = None;
             dues.iter().all(Option::is_none)
         });
     }
@@ -77,7 +94,7 @@ impl Halves {
 
     /// Reports those that are due at `now`.
     pub(super) fn due(&self, now: u64, mut report: impl FnMut(Slot)) {
-        let is_due = |dues: &[Option<u64>; 2]| dues.iter().flatten().any(|due| *due <= now);
+        let is_due = |dues: &[Option<u64>; 3]| dues.iter().flatten().any(|due| *due <= now);
         self.due.iter().filter(|(_, dues)| is_due(dues)).for_each(|(slot, _)| report(slot));
     }
 

@@ -1,7 +1,9 @@
 //! What has come in goes to what is spoken on its connection.
 
 use super::connections::is_amid_message;
+use super::connections::opening::open_received;
 use super::connections::receiving::has_cause_to_hold;
+use super::sockets::Sockets;
 use super::sockets::put_off::LaidAside;
 use super::sockets::receiving::Arrival;
 use super::{OPERATIONS_PER_EVENT, Shard};
@@ -9,6 +11,8 @@ use crate::connection::{Reading, Stage, States};
 use crate::kernel::{BufferId, Errno, Generation, Ring, Slot, SlotRef};
 use crate::memory::gathered;
 use crate::protocol;
+use crate::shard::sockets::kept;
+use crate::shard::sockets::sealing;
 
 /// How many of those that open or end one turn of the loop receives from: a quarter of a
 /// millisecond's work.
@@ -34,6 +38,7 @@ impl<R: Ring> Shard<R> {
     /// Receives from some of those that open or end. Ten thousand may do so at once, and all that
     /// one turn takes in has to wait for each other.
     pub(super) fn serve_crowd(&mut self) {
+        admit_parked(&mut self.connections.sockets);
         for _ in 0..self.connections.sockets.crowd.len().min(CROWD_AT_ONCE) {
             if !self.connections.sockets.has_room_to_receive() {
                 return;
@@ -107,12 +112,41 @@ impl<R: Ring> Shard<R> {
         }
     }
 
-    /// A receive into the gathered block is done.
+    /// A receive into a buffer behind what could not be opened yet is done.
+    fn received_behind(&mut self, whose: SlotRef, result: Result<u32, Errno>, more: bool) {
+        let SlotRef { slot, generation } = whose;
+        let sockets = &mut self.connections.sockets;
+        let connection = &mut sockets.table[slot];
+        sockets.put_off.discharge(connection);
+        connection.states.set_reading(Reading::Idle);
+        connection.states.clear(States::HEAVY);
+        let count = result.unwrap_or(0);
+        let arrival = kept::received_behind(sockets, slot, count);
+        if sockets.table[slot].stage == Stage::Zombie {
+            if let Some(Arrival { buffer, .. }) = arrival {
+                sockets.buffers.release(buffer);
+            }
+            return self.connections.bury(slot);
+        }
+        if let Some(arrival) = arrival {
+            sockets.counters.bytes_in += u64::from(count);
+            self.connections.accounts.received(slot, count);
+            self.arrived(slot, arrival);
+            self.connections.sockets.buffers.release(arrival.buffer);
+        }
+        self.connections.after_receive(slot, generation, result, more);
+    }
+
+    /// A receive into memory of the connection is done: into the gathered block, or behind what its
+    /// transport could not open.
     pub(super) fn received_into(&mut self, whose: SlotRef, result: Result<u32, Errno>, more: bool) {
         let SlotRef { slot, generation } = whose;
         let Some(connection) = self.connections.sockets.table.current(slot, generation) else {
             return;
         };
+        if connection.states.reading() == Reading::ReceivingBehind {
+            return self.received_behind(whose, result, more);
+        }
         connection.states.set_reading(Reading::Idle);
         if connection.stage == Stage::Zombie {
             return self.connections.bury(slot);
@@ -132,12 +166,13 @@ impl<R: Ring> Shard<R> {
 
     /// Bytes have come in.
     fn arrived(&mut self, slot: Slot, arrival: Arrival) {
-        let Some(span) = self.connections.sockets.open_received(slot, arrival.span) else {
-            self.connections.sockets.counters.protocol_errors += 1;
-            return self.connections.peer_failed(slot);
-        };
-        let arrival = Arrival { span, ..arrival };
+        let stage = self.connections.sockets.table[slot].stage;
+        if matches!(stage, Stage::Free | Stage::Lingering | Stage::Zombie) {
+            return;
+        }
         self.connections.sockets.is_active(slot);
+        let Some(span) = open_received(&mut self.connections, slot, arrival.span) else { return };
+        let arrival = Arrival { span, ..arrival };
         if span.length == 0 {
             // Its transport waits for more.
             return;
@@ -197,10 +232,21 @@ impl<R: Ring> Shard<R> {
         connection.states.set_reading(Reading::Idle);
         match connection.stage {
             Stage::Zombie => return self.forget_message(slot, generation),
-            Stage::Open => self.take_input(slot, arrival),
-            Stage::Free | Stage::Head | Stage::Lingering => self.forget_message(slot, generation),
+            // Behind a handshake a request may have to wait as well.
+            Stage::Head | Stage::Open => self.take_input(slot, arrival),
+            Stage::Free | Stage::Lingering => self.forget_message(slot, generation),
         }
         // There may be more to receive; the receive will tell.
         self.connections.after_receive(slot, generation, Ok(1), true);
+    }
+}
+
+/// Lets those begin their handshakes who had to wait, as far as there is room.
+fn admit_parked<R: Ring>(sockets: &mut Sockets<R>) {
+    while let Some(slot) = sockets.transports.kept.parked.pop() {
+        if sealing::must_wait(sockets, slot) {
+            return sockets.transports.kept.parked.insert(slot);
+        }
+        sockets.crowd.insert(slot);
     }
 }

@@ -10,12 +10,16 @@ use super::stalled::Stalled;
 use super::{Deliveries, Details, completions};
 use crate::bill::sizes::list;
 use crate::bill::{Line, Owner};
+use crate::config::stack::TlsVersion;
 use crate::config::{Config, Limits, Listener, RouteHandler};
 use crate::connection::{Connection, FrameId, Frames, SealedBytes};
 use crate::hub;
 use crate::kernel::{ACCEPT_BATCH, BufferId, Completion, Peer, Slot, SlotSet};
 use crate::memory::{Inflater, MIN_BLOCK, PIECE, SideTable};
 use crate::protocol::streaming::Sources;
+use crate::transport::KeptInput;
+use crate::transport::proxy::Proxied;
+use crate::transport::tls::TlsConnections;
 
 /// A listener's socket, timings and state of accepting.
 const LISTENER: u64 = 128;
@@ -38,6 +42,45 @@ pub(crate) fn lines(config: &Config) -> Vec<Line> {
     lines.extend(queues(&config.limits));
     lines.extend(fixed(config));
     lines.extend(of_hub(config));
+    lines.extend(of_proxies(config));
+    lines.extend(of_tls(config));
+    lines
+}
+
+/// What connections through proxies have, if some listener expects such.
+fn of_proxies(config: &Config) -> Option<Line> {
+    let has_proxy = config.listeners.iter().any(|listener| listener.stack.proxy.is_some());
+    let bytes = Proxied::bytes(config.limits.slots());
+    has_proxy.then(|| Line::new(Owner::Proxied, bytes, CONNECTIONS))
+}
+
+/// What connections over TLS have, if some listener has that.
+fn of_tls(config: &Config) -> Vec<Line> {
+    let layers = || config.listeners.iter().filter_map(|listener| listener.stack.tls.as_ref());
+    if layers().next().is_none() {
+        return Vec::new();
+    }
+    let Limits { handshakes, .. } = config.limits;
+    let slots = config.limits.slots();
+    let keys = TlsConnections::bytes(slots, handshakes);
+    let amid = u64::from(handshakes) * TlsConnections::HANDSHAKE_BYTES;
+    let mut lines = vec![
+        Line::new(Owner::TlsKeys, keys, CONNECTIONS),
+        Line::new(Owner::TlsHandshakes, amid, &["limits.handshakes"]),
+    ];
+    if layers().any(|layer| layer.least == TlsVersion::Tls12) {
+        let older = u64::from(slots) * TlsConnections::OLDER_BYTES;
+        lines.push(Line::new(
+            Owner::Tls12,
+            older,
+            &["limits.connections", "`min` of the layer `tls`"],
+        ));
+    }
+    if layers().any(|layer| layer.client.is_some()) {
+        let peers = TlsConnections::peer_bytes(slots);
+        let keys = &["limits.connections", "`client_ca` of the layer `tls`"];
+        lines.push(Line::new(Owner::ClientCertificates, peers, keys));
+    }
     lines
 }
 
@@ -66,6 +109,7 @@ fn tables(limits: &Limits) -> Vec<Line> {
         Line::new(Owner::Sources, Sources::bytes(slots), CONNECTIONS),
         Line::new(Owner::Halves, Halves::bytes(slots), CONNECTIONS),
         Line::new(Owner::Sealed, SealedBytes::bytes(slots), CONNECTIONS),
+        Line::new(Owner::Kept, KeptInput::bytes(slots), CONNECTIONS),
         Line::new(Owner::EndReasons, Accounts::reason_bytes(slots), CONNECTIONS),
         Line::new(Owner::FreeBuffers, free, BUFFERS),
     ]
@@ -96,7 +140,7 @@ fn fixed(config: &Config) -> Vec<Line> {
         Line::new(
             Owner::PeerAddresses,
             peers(config),
-            &["limits.connections", "`log` of the listeners"],
+            &["limits.connections", "`log` and `proxy` of the listeners"],
         ),
         Line::new(
             Owner::Accounts,
@@ -131,16 +175,21 @@ fn of_hub(config: &Config) -> Vec<Line> {
     ]
 }
 
-/// The addresses of all peers, if any listener logs, or some route is the hub's: then the address
-/// of each peer is kept until its route is known.
+/// The addresses of all peers, if any listener logs or shakes hands first, or some route is the
+/// hub's: then the address of each peer is kept until its route is known. Those of proxies are kept
+/// until they have told who the peer is, and where sockets are logged, to the end.
 fn peers(config: &Config) -> u64 {
-    let logs = |listener: &Listener| listener.stack.log_websocket || listener.stack.log_transport;
+    let tells = |Listener { stack, .. }: &Listener| {
+        let logs = stack.log_websocket || stack.log_transport;
+        logs || stack.tls.is_some() || stack.proxy.is_some()
+    };
+    let tells_both =
+        |Listener { stack, .. }: &Listener| stack.proxy.is_some() && stack.log_transport;
     let has_hub = config.routes.iter().any(|route| matches!(route.handler, RouteHandler::Hub(_)));
-    if config.listeners.iter().any(logs) || has_hub {
-        SideTable::<Peer>::bytes(config.limits.slots())
-    } else {
-        0
-    }
+    let listeners = &config.listeners;
+    let tables = u64::from(has_hub || listeners.iter().any(tells))
+        + u64::from(listeners.iter().any(tells_both));
+    tables * SideTable::<Peer>::bytes(config.limits.slots())
 }
 
 /// What is counted of each connection for the log, if any listener logs connections.
@@ -167,7 +216,12 @@ mod tests {
             let table: HashMap<Slot, Peer> = HashMap::with_capacity(2 * connections as usize);
             let places = table.capacity() / 7 * 8;
             let bytes = places * (size_of::<(Slot, Peer)>() + 1);
-            assert_eq!(peers(&config), (bytes + bytes / 2 + 32) as u64, "{connections}");
+            let table = (bytes + bytes / 2 + 32) as u64;
+            assert_eq!(peers(&config), table, "{connections}");
+            let stack = Stack::parse("log!ws!log!proxy?from=::1!tcp").unwrap();
+            let behind = Listener { stack, ..Listener::default() };
+            let config = Config { limits, listeners: vec![behind], ..Config::default() };
+            assert_eq!(peers(&config), 2 * table, "{connections}");
         }
     }
 }

@@ -19,9 +19,10 @@ mod details;
 mod draining;
 mod ends;
 mod expiry;
+mod failed_handshakes;
 mod fanout;
 mod halves;
-mod histogram;
+mod handshakes;
 mod input;
 mod lines;
 mod mail;
@@ -47,6 +48,8 @@ use crate::kernel::{Completion, Memory, Ring, SlotRef, SlotSet};
 use crate::protocol::services::NoHandler;
 
 pub use crate::counters::Counters;
+pub use crate::histogram::{BUCKETS, Histogram};
+pub use crate::transport::proxy::ProxyRefusal;
 use accept::Accepting;
 pub(crate) use assembly::area_sizes;
 pub use assembly::{
@@ -56,7 +59,6 @@ pub use buffers::Buffers;
 use connections::Connections;
 use deliveries::Deliveries;
 pub use details::Details;
-pub use histogram::{BUCKETS, Histogram};
 pub(crate) use lines::lines;
 pub use panel::{Command, Panel};
 use relief::Relief;
@@ -107,7 +109,7 @@ impl<R: Ring> Shard<R> {
         let mut shard = Self {
             panel: Arc::clone(&assembly.panel),
             events: Vec::with_capacity(completions(&limits) as usize),
-            accepting: Accepting::new(assembly.config.listeners.len(), &assembly.stays),
+            accepting: Accepting::new(assembly.config.listeners.len(), &assembly.sharing),
             deliveries: Deliveries::default(),
             relief: Relief::default(),
             expired_halves: SlotSet::new(limits.slots()),
@@ -362,6 +364,8 @@ impl<R: Ring> Shard<R> {
         self.connections.hub.tick(now);
         self.connections.refusals.tick();
         self.connections.traces.tick(now);
+        handshakes::make_way(&mut self.connections);
+        self.connections.sockets.make_room()?;
         self.accepting.retry_accepting(&mut self.connections);
         self.drain_portion()?;
         self.publish();
@@ -399,6 +403,8 @@ impl<R: Ring> Shard<R> {
         mail::count_hub(&mut sockets.counters, hub);
         vitals.holdings = holdings;
         vitals.buffers_free = sockets.buffers.free().into();
+        vitals.handshakes = sockets.transports.tls.handshakes().into();
+        vitals.tls = sockets.transports.tls.counts;
         self.panel.counters.store(&sockets.counters);
         self.panel.vitals.store(vitals);
     }

@@ -4,17 +4,46 @@ use super::Details;
 use crate::kernel::{Peer, Slot};
 use crate::memory::SideTable;
 use crate::protocol::services::Profile;
+use crate::transport::proxy::ProxyTold;
 
 /// The addresses of peers of which something is told or logged.
 #[derive(Default)]
 pub(super) struct Peers {
     by_slot: SideTable<Peer>,
+    /// Of those of whom a proxy has told another address, that of the proxy, if sockets are logged.
+    proxies: SideTable<Peer>,
 }
 
 impl Peers {
     /// Keeps the address of a connection that has come in.
     pub(super) fn keep(&mut self, slot: Slot, peer: Peer) {
         self.by_slot.insert(slot, peer);
+    }
+
+    /// A proxy has said who the peer is, or that it is who it seems to be.
+    pub(super) fn is_told(
+        &mut self,
+        slot: Slot,
+        told: ProxyTold,
+        profile: &Profile,
+        is_kept: bool,
+    ) {
+        let proxy = self.by_slot.remove(slot);
+        let peer = match told {
+            ProxyTold::Peer(peer) => Some(peer),
+            ProxyTold::Nothing => proxy,
+        };
+        let Some(peer) = peer.filter(|_| is_kept) else { return };
+        self.by_slot.insert(slot, peer);
+        if let (ProxyTold::Peer(_), Some(proxy), true) = (told, proxy, profile.logs_transport) {
+            self.proxies.insert(slot, proxy);
+            tracing::info!(target: "tidegate::transport", %peer, %proxy, slot, "told");
+        }
+    }
+
+    /// The address of the socket's other end, whatever a proxy there has told, if it is kept.
+    pub(super) fn at_socket(&self, slot: Slot) -> Peer {
+        self.proxies.get(slot).copied().or_else(|| self.get(slot)).unwrap_or(Peer::Unknown)
     }
 
     /// The address, if it is kept.
@@ -44,19 +73,21 @@ impl Peers {
 
     /// The connection is closed, and its address forgotten.
     pub(super) fn has_closed(&mut self, slot: Slot, profile: &Profile) {
+        let proxy = self.proxies.remove(slot);
         if let Some(peer) = self.by_slot.remove(slot)
             && profile.logs_transport
         {
-            tracing::info!(target: "tidegate::transport", %peer, slot, "closed");
+            let proxy = proxy.map(tracing::field::display);
+            tracing::info!(target: "tidegate::transport", %peer, proxy, slot, "closed");
         }
     }
 
     /// The bytes that it holds.
     pub(super) fn held(&self) -> u64 {
-        self.by_slot.held()
+        self.by_slot.held() + self.proxies.held()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.by_slot.is_empty()
+        self.by_slot.is_empty() && self.proxies.is_empty()
     }
 }

@@ -1,7 +1,9 @@
-//! What the log says of requests that are refused: a line for each, as long as there are few.
+//! What the log says of requests and connections that are refused: a line for each, as long as
+//! there are few.
 
 use crate::kernel::Peer;
 use crate::protocol::refusal::Refused;
+use crate::transport::proxy::ProxyRefusal;
 
 /// Lines that may be said at once.
 const BURST: u32 = 50;
@@ -35,12 +37,7 @@ impl Refusals {
 
     /// A request was refused: says so, if there is room.
     pub(super) fn tell(&mut self, refused: Refused, peer: Peer, path: Option<&str>) {
-        let Some(room) = self.room.checked_sub(1) else {
-            self.unsaid += 1;
-            return;
-        };
-        self.room = room;
-        let unsaid = std::mem::take(&mut self.unsaid);
+        let Some(unsaid) = self.take_line() else { return };
         tracing::info!(
             target: "tidegate::refused",
             %peer,
@@ -51,6 +48,33 @@ impl Refusals {
             "refused: {}",
             refused.reason
         );
+    }
+
+    /// A connection does not come through a proxy as it should: likewise. `peer` is that of the
+    /// socket, which is the proxy if there is one.
+    pub(super) fn tell_of_proxy(&mut self, refusal: ProxyRefusal, peer: Peer) {
+        let Some(unsaid) = self.take_line() else { return };
+        tracing::info!(
+            target: "tidegate::refused",
+            %peer,
+            reason = refusal.name(),
+            unsaid = (unsaid > 0).then_some(unsaid),
+            "refused: {refusal}"
+        );
+    }
+
+    /// Takes the room of a line, if there is one: how many refusals nothing was said of before it.
+    fn take_line(&mut self) -> Option<u64> {
+        match self.room.checked_sub(1) {
+            Some(room) => {
+                self.room = room;
+                Some(std::mem::take(&mut self.unsaid))
+            }
+            None => {
+                self.unsaid += 1;
+                None
+            }
+        }
     }
 }
 
@@ -64,8 +88,11 @@ mod tests {
     #[test]
     fn many_at_once_are_counted_and_few_are_said() {
         let mut refusals = Refusals::new();
-        for _ in 0..BURST + 7 {
+        for _ in 0..BURST {
             refusals.tell(REFUSED, Peer::Unknown, Some("/"));
+        }
+        for _ in 0..7 {
+            refusals.tell_of_proxy(ProxyRefusal::Stranger, Peer::Unknown);
         }
         assert_eq!((refusals.has_room(), refusals.unsaid), (false, 7));
         refusals.tick();

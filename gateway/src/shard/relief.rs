@@ -212,14 +212,15 @@ fn sending_left<R: Ring>(sockets: &Sockets<R>) -> u64 {
     sockets.blocks.own_free_bytes(Share::Sending)
 }
 
-/// Bytes of the blocks of what a connection has half sent, a message and a control frame; 0 if it
-/// has none.
+/// Bytes of the blocks of what a connection has half sent, a message, a control frame and what its
+/// transport could not open yet; 0 if it has none.
 fn half_bytes<R: Ring>(sockets: &Sockets<R>, slot: Slot) -> u64 {
     let connection = sockets.table[slot];
     if connection.stage != Stage::Open {
         return 0;
     }
-    let halves = [connection.gathered, connection.control];
+    let rest = sockets.transports.kept.block(slot).map(|(block, _)| block);
+    let halves = [connection.gathered, connection.control, rest];
     halves.into_iter().flatten().map(|block| u64::from(sockets.blocks.size(block))).sum()
 }
 

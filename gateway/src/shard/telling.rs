@@ -85,7 +85,7 @@ impl<R: Ring> Telling<'_, R> {
             && user
                 .as_ref()
                 .is_none_or(|user| self.connections.hub.is_subscribed(slot, &user.of_user()))
-            && address.is_none_or(|address| self.peer(slot).ip() == Some(address))
+            && address.is_none_or(|address| address.fits(self.peer(slot)))
     }
 
     fn describe(&self, slot: Slot, topics_max: usize) -> ConnectionInfo {

@@ -1,12 +1,14 @@
 //! What a shard shows of itself beside its counters: refusals and ends by reason, the times of its
-//! loop, and what it holds.
+//! loop, what it holds, and what has become of handshakes.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::histogram::{BUCKETS, Histogram};
 use crate::bill::{GROWING_COUNT, Holdings};
 use crate::handler::Ground;
+use crate::histogram::{BUCKETS, Histogram};
 use crate::protocol::end_reason::EndReason;
+use crate::transport::proxy::ProxyRefusal;
+use crate::transport::tls::{self, TlsCounts};
 
 /// What a shard shows beside its counters.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,6 +17,8 @@ pub struct Vitals {
     pub refusals: [u64; Ground::ALL.len()],
     /// Connections whose messages have ended since the start, in the order of [`EndReason::ALL`].
     pub ends: [u64; EndReason::ALL.len()],
+    /// Connections that did not come through a proxy as they should, by [`ProxyRefusal::place`].
+    pub proxy_refusals: [u64; ProxyRefusal::COUNT],
     /// Nanoseconds of a turn of the loop, from when it has completions to handle to when the next
     /// turn may have: with what the kernel takes to carry the turn's operations out, without sleep.
     /// What fewer than 32 operations take is left out of a turn that sleeps
@@ -26,11 +30,20 @@ pub struct Vitals {
     pub holdings: Holdings,
     /// Receive buffers that are free now.
     pub buffers_free: u64,
+    /// Handshakes of TLS that are in progress now.
+    pub handshakes: u64,
+    /// What has become of handshakes and records of TLS.
+    pub tls: TlsCounts,
 }
 
 /// How many numbers there are.
-const WORDS: usize =
-    Ground::ALL.len() + EndReason::ALL.len() + 2 * (BUCKETS + 1) + GROWING_COUNT + 1;
+const WORDS: usize = Ground::ALL.len()
+    + EndReason::ALL.len()
+    + ProxyRefusal::COUNT
+    + 2 * (BUCKETS + 1)
+    + GROWING_COUNT
+    + 2
+    + tls::WORDS;
 
 /// Vitals that other threads can read.
 #[derive(Debug)]
@@ -47,6 +60,11 @@ impl Vitals {
         self.ends[reason as usize] += 1;
     }
 
+    /// Counts a connection that did not come through a proxy as it should.
+    pub fn refused_proxied(&mut self, refusal: ProxyRefusal) {
+        self.proxy_refusals[refusal.place()] += 1;
+    }
+
     /// The sum of both.
     #[must_use]
     pub fn plus(&self, other: &Self) -> Self {
@@ -60,12 +78,15 @@ impl Vitals {
         let mut vitals = Self::default();
         vitals.refusals.fill_with(&mut next);
         vitals.ends.fill_with(&mut next);
+        vitals.proxy_refusals.fill_with(&mut next);
         for histogram in [&mut vitals.loop_nanoseconds, &mut vitals.completions] {
             histogram.buckets.fill_with(&mut next);
             histogram.sum = next();
         }
         vitals.holdings.bytes.fill_with(&mut next);
         vitals.buffers_free = next();
+        vitals.handshakes = next();
+        vitals.tls = TlsCounts::from_words(next);
         vitals
     }
 
@@ -73,8 +94,10 @@ impl Vitals {
         let histograms = [self.loop_nanoseconds, self.completions];
         let histograms =
             histograms.into_iter().flat_map(|one| one.buckets.into_iter().chain([one.sum]));
-        let first = self.refusals.into_iter().chain(self.ends).chain(histograms);
-        first.chain(self.holdings.bytes).chain([self.buffers_free])
+        let reasons = self.refusals.into_iter().chain(self.ends).chain(self.proxy_refusals);
+        let now = [self.buffers_free, self.handshakes];
+        let first = reasons.chain(histograms).chain(self.holdings.bytes);
+        first.chain(now).chain(self.tls.words())
     }
 }
 
@@ -106,13 +129,16 @@ mod tests {
 
     #[test]
     fn what_is_published_is_read() {
-        let mut vitals = Vitals { buffers_free: 7, ..Vitals::default() };
+        let mut vitals = Vitals { buffers_free: 7, handshakes: 8, ..Vitals::default() };
         vitals.refused(Ground::NotFound);
         vitals.refused(Ground::Handler);
         vitals.ended(EndReason::Drain);
+        vitals.refused_proxied(ProxyRefusal::Twice);
         vitals.loop_nanoseconds.record(1000);
         vitals.completions.record(3);
-        vitals.holdings = Holdings { bytes: [1, 2, 3, 4, 5, 6, 7, 8, 9] };
+        vitals.tls.resumed = 9;
+        vitals.tls.nanoseconds.record(5);
+        vitals.holdings = Holdings { bytes: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12] };
         let published = PublishedVitals::default();
         published.store(&vitals);
         assert_eq!(published.load(), vitals);

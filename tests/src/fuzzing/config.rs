@@ -35,13 +35,14 @@ fn usable(config: &Config) {
     };
     let services = Services::new(config.limits.slots(), &config.routes, &make);
     assert!(services.is_ok(), "each route has a handler");
-    let addresses: Vec<_> = config.listeners.iter().map(|listener| listener.address).collect();
+    let addresses: Vec<_> =
+        config.listeners.iter().map(|listener| listener.address.clone()).collect();
     let listening = config.clone().with_listen(&addresses);
     assert_eq!(listening.listeners.len(), addresses.len(), "two listeners with one address");
     for listener in &config.listeners {
         assert_eq!(
-            Stack::parse(&listener.stack.to_string()),
-            Ok(listener.stack),
+            Stack::parse(&listener.stack.to_string()).as_ref(),
+            Ok(&listener.stack),
             "a stack is read as it is written"
         );
     }

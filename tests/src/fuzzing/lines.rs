@@ -19,6 +19,7 @@ use tidegate::kernel::{
 };
 use tidegate::names::Node;
 use tidegate::shard::{self, Assembly, Shard};
+use tidegate::transport::tls::TlsServers;
 
 use super::{Parameters, Stretches};
 use crate::line_echo::{LineEcho, answer};
@@ -232,9 +233,10 @@ fn shard(kernel: &Rc<RefCell<Kernel>>) -> Shard<KernelRing> {
         hub: hubs.pop().expect("one shard"),
         config,
         listeners: Vec::new(),
-        stays: Vec::new(),
+        sharing: Vec::new(),
         waker,
         panel: Arc::default(),
+        tls: TlsServers::default(),
         program: Program::default().protocols(|_| Some(Box::new(LineEcho::default()))),
     };
     Shard::new(KernelRing(Rc::clone(kernel)), memory, assembly).expect("all handlers are built in")

@@ -8,26 +8,32 @@ mod config;
 mod deflate;
 mod frames;
 mod lines;
+mod proxy;
 mod request_head;
+mod tls_records;
 
 pub use commands::commands;
 pub use config::config;
 pub use deflate::deflate;
 pub use frames::frames;
 pub use lines::lines;
+pub use proxy::proxy;
 pub use request_head::request_head;
+pub use tls_records::tls_records;
 
 /// The body of a target.
 pub type Target = fn(&[u8]);
 
 /// Every target, by name.
-pub const TARGETS: [(&str, Target); 6] = [
+pub const TARGETS: [(&str, Target); 8] = [
     ("commands", commands),
     ("config", config),
     ("deflate", deflate),
     ("frames", frames),
     ("lines", lines),
+    ("proxy", proxy),
     ("request_head", request_head),
+    ("tls_records", tls_records),
 ];
 
 /// The parameters of a run come first in its input, so that the fuzzer can draw them; those that

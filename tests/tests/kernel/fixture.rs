@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Socket, Type};
 use tidegate::kernel::{
     self, AreaName, AreaSizes, BufferId, Completion, Errno, Generation, HEADROOM, ListenerId,
-    Memory, Operation, Ring, RingError, Setup, Slot, Span, Waker, buffer_stride,
+    ListeningSocket, Memory, Operation, Ring, RingError, Setup, Slot, Span, Waker, buffer_stride,
 };
 use tidegate_tests::{PATIENCE, noise};
 
@@ -34,7 +34,7 @@ pub const LISTENER: ListenerId = 0;
 const FLOOD: u32 = 4 << 20;
 
 /// The first generation; not 0, which is also what nothing is.
-const FIRST_GENERATION: Generation = 7;
+pub const FIRST_GENERATION: Generation = 7;
 
 /// The choices of a test.
 pub struct Sizes {
@@ -70,6 +70,18 @@ impl Kernel {
     }
 
     pub fn try_with(sizes: Sizes) -> Result<Self, RingError> {
+        let listener = listen(sizes.listen);
+        let address = listener.local_addr().expect("it is bound");
+        Self::at(address, listener.into(), sizes)
+    }
+
+    /// Of the default sizes, with another listener, which has no address of IP.
+    pub fn on(listener: ListeningSocket) -> Self {
+        let nowhere = SocketAddr::from(([0, 0, 0, 0], 0));
+        Self::at(nowhere, listener, Sizes::default()).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn at(address: SocketAddr, listener: ListeningSocket, sizes: Sizes) -> Result<Self, RingError> {
         const BUFFERS: u16 = 4;
         let mut memory = Memory::new(AreaSizes {
             receive: usize::from(BUFFERS) * buffer_stride(BUFFER_SIZE),
@@ -82,8 +94,6 @@ impl Kernel {
         memory.area_mut(AreaName::Staging).copy_from_slice(&bytes);
         memory.area_mut(AreaName::Blocks).copy_from_slice(&bytes);
         let waker = Waker::new().expect("a descriptor is left");
-        let listener = listen(sizes.listen);
-        let address = listener.local_addr().expect("it is bound");
         let ring = driver::open(Setup {
             connections: sizes.slots,
             submissions: sizes.submissions,

@@ -29,4 +29,5 @@ mod queues;
 mod receiving;
 mod rings;
 mod sending;
+mod unix;
 mod waking;

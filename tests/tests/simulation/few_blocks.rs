@@ -222,7 +222,7 @@ fn with_few_blocks(few: usize) -> Play {
 fn with_few_blocks_and_lines() -> (Play, Vec<Slot>) {
     let listener = |port| format!("[[listener]]\naddress = '127.0.0.1:{port}'\n");
     let program = Program::default().protocols(|listener| {
-        (listener.address.port() == 2).then(|| Box::new(LineEcho::default()) as _)
+        (listener.address.port() == Some(2)).then(|| Box::new(LineEcho::default()) as _)
     });
     let more = small_routes() + &listener(1) + &listener(2);
     let mut play = Play::of(&more, program);

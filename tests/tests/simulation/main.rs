@@ -23,6 +23,7 @@ mod model;
 mod peer;
 mod play;
 mod policies;
+mod proxied;
 mod publisher;
 mod random;
 mod ring;
@@ -43,12 +44,14 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tidegate::config::stack::TlsLayer;
 use tidegate::config::{Config, Limits};
 use tidegate::gateway::{self, Program, hub_settings};
 use tidegate::hub::{self, Identity, Seed};
 use tidegate::kernel::{Driver, Waker};
 use tidegate::names::Node;
 use tidegate::shard::{self, Assembly, Command, Counters, Shard};
+use tidegate::transport::tls::TlsServers;
 use tidegate_tests::xor::Xor;
 
 use decider::Decider;
@@ -56,7 +59,7 @@ use handlers::{Behaviour, Books, CountedLines};
 use publisher::{Publisher, Sights};
 use random::Random;
 use ring::SimRing;
-use rooms::Plan;
+use rooms::{Plan, Transport};
 use several::{Meanwhile, Outside, Several};
 use world::{Server, World};
 
@@ -167,7 +170,8 @@ impl Scene {
         let (hubs, door) = hub::open(&hub_settings(&config), identity, &wakers);
         let books = Arc::new(Mutex::new(Books::default()));
         let meanwhile = Meanwhile::default();
-        let (is_layered, allowance) = (plan.is_layered, plan.allowance);
+        let (transport, allowance) = (plan.transport.clone(), plan.allowance);
+        let is_xor = matches!(transport, Transport::Xor);
         let shards = hubs.into_iter().zip(wakers).enumerate().map(|(index, (hub, waker))| {
             let seed = seed.wrapping_add((index as u64) << 48);
             let outside = outside(seed, &config, waker.clone(), plan.of(index));
@@ -178,16 +182,18 @@ impl Scene {
                 hub,
                 config: Arc::clone(&config),
                 listeners: Vec::new(),
-                stays: Vec::new(),
+                sharing: Vec::new(),
                 waker,
                 panel: Arc::clone(&outside.panel),
                 program: Program::default()
                     .handlers(move |route| handlers::recorded(route, &recorded))
                     .protocols(move |listener| {
                         let lines = || CountedLines::new(allowance, Arc::clone(&spoken));
-                        (listener.address.port() == LINES_PORT).then(|| Box::new(lines()) as _)
+                        (listener.address.port() == Some(LINES_PORT))
+                            .then(|| Box::new(lines()) as _)
                     })
-                    .layers(move |_| is_layered.then(|| Box::new(Xor::default()) as _)),
+                    .layers(move |_| is_xor.then(|| Box::new(Xor::default()) as _)),
+                tls: tls_servers(&transport),
             };
             let memory = shard::memory(&config.limits).expect("memory");
             let world = Rc::clone(&outside.world);
@@ -387,6 +393,8 @@ fn outside(seed: u64, config: &Config, waker: Waker, plan: Plan) -> Outside {
     let mut world = World::new(seed, server);
     // Only a pool that cannot hold what one turn sends may cost those something who read.
     world.disturbed |= !holds_a_turn(limits);
+    // With few places for handshakes, whoever holds one and does not go on gives way.
+    world.disturbed |= limits.handshakes < Limits::default().handshakes;
     Outside::new(world, Arc::default(), waker)
 }
 
@@ -394,6 +402,12 @@ fn outside(seed: u64, config: &Config, waker: Waker, plan: Plan) -> Outside {
 fn holds_a_turn(limits: &Limits) -> bool {
     let turn = limits.staging + u32::from(limits.receive_buffers) * limits.receive_buffer;
     limits.blocks / 16 * 3 >= turn
+}
+
+/// What both listeners shake hands with.
+fn tls_servers(transport: &Transport) -> TlsServers {
+    let Transport::Tls(tls) = transport else { return TlsServers::default() };
+    TlsServers::new(vec![Some(Arc::clone(&tls.server)); 2])
 }
 
 /// Small limits, so that they are met.
@@ -435,6 +449,20 @@ fn config(random: &mut Random, deflate: bool, plan: &Plan) -> Config {
     config.limits.blocks =
         random.pick(&[BLOCKS, BLOCKS, 512 << 10, 224 << 10, 160 << 10, 64 << 10, 16 << 10]);
     config.limits.heavy_input = random.pick(&[256 << 10, 256 << 10, 3000, 1]);
+    if let Transport::Tls(_) = plan.transport {
+        // A record has to fit.
+        config.limits.receive_buffer = Limits::default().receive_buffer;
+        config.limits.handshakes = random.pick(&[1, 3, 1000]);
+        for listener in &mut config.listeners {
+            let handshake = Duration::from_secs(4);
+            listener.stack.tls = Some(TlsLayer { handshake, ..TlsLayer::default() });
+        }
+    }
+    if plan.is_proxied {
+        for listener in &mut config.listeners {
+            listener.stack.proxy = Some(proxied::layer());
+        }
+    }
     config.hub.topics = random.pick(&[64, 64, 64, 3, 2]);
     config.hub.subscriptions = random.pick(&[1000, 1000, 1000, 20]);
     config.hub.present = random.pick(&[64, 64, 1]);

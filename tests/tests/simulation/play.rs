@@ -19,6 +19,7 @@ use tidegate::kernel::{
 };
 use tidegate::names::{Name, Node};
 use tidegate::shard::{self, Assembly, Counters, Panel, Shard};
+use tidegate::transport::tls::TlsServers;
 
 use crate::random::Random;
 use crate::{script, watch};
@@ -159,9 +160,10 @@ impl Play {
             hub: hubs.pop().expect("one shard"),
             config,
             listeners: Vec::new(),
-            stays: Vec::new(),
+            sharing: Vec::new(),
             waker,
             panel: Arc::clone(&panel),
+            tls: TlsServers::default(),
             program,
         };
         let shard = Shard::new(HandRing(Rc::clone(&hand)), memory, assembly);

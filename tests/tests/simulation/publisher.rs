@@ -1,6 +1,7 @@
 //! The outside: another thread's way into the hub, and what it is answered.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -44,6 +45,11 @@ impl Sights<'_> {
     /// Whether the server has given up a connection.
     fn is_gone(&self, (shard, index): Where) -> bool {
         self.0[shard].world.borrow().is_gone(index)
+    }
+
+    /// The address that is to be told of a client.
+    fn told(&self, (shard, index): Where) -> Option<SocketAddr> {
+        self.0[shard].world.borrow().told_address(index)
     }
 
     /// How often the wall clock of each shard was set.
@@ -380,6 +386,8 @@ impl Publisher {
                     // The client's number is its port.
                     let Peer::Ip(address) = info.peer else { continue };
                     let place = (shard, usize::from(address.port()));
+                    let told = sights.told(place);
+                    assert_eq!(Some(address), told, "whatever its proxy says: {info:?}");
                     ledger.is_id_of(&info.id.to_string(), place);
                     let clock = (shard, self.clocks[shard]);
                     // Not kept on other routes, where the address is logged.

@@ -2,7 +2,6 @@
 
 use std::cell::RefCell;
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::time::Duration;
@@ -12,7 +11,7 @@ use tidegate::kernel::{
 };
 
 use crate::several::Meanwhile;
-use crate::watch::{self, Queued};
+use crate::watch::{self, Queued, buffer_at};
 use crate::world::{ArmedPoll, ArmedSend, World};
 
 const OUT_OF_MEMORY: Errno = Errno(12);
@@ -120,10 +119,11 @@ impl World {
             }
             Operation::Receive { slot, generation } => self.receive(slot, generation, memory),
             Operation::ReceiveInto { slot, generation, span } => {
+                let buffer = buffer_at(span, self.buffer_size);
+                let is_lent = buffer.is_some_and(|buffer| self.lent.contains(&buffer));
+                assert!(!is_lent, "{span:?} is lent to whoever receives next");
                 let (result, more) = self.take_inbound(slot, span.range().len(), |bytes| {
-                    assert_eq!(span.area, AreaName::Blocks);
-                    memory.area_mut(AreaName::Blocks)[span.range()][..bytes.len()]
-                        .copy_from_slice(bytes);
+                    memory.bytes_mut(span)[..bytes.len()].copy_from_slice(bytes);
                 });
                 self.complete(Completion::ReceivedInto { slot, generation, result, more });
             }
@@ -263,7 +263,9 @@ impl World {
             return Err(Errno::AGAIN);
         }
         socket.outbound.extend(&bytes[..count]);
-        socket.answered_at.get_or_insert(now);
+        if !socket.is_over_tls() {
+            socket.answered_at.get_or_insert(now);
+        }
         socket.sent += count as u64;
         Ok(count as u32)
     }
@@ -301,7 +303,7 @@ impl World {
             self.slots[slot as usize] = Some(socket);
             self.sockets[socket].slot = Some(slot);
             self.sockets[socket].accepted_at = Some(self.now);
-            Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, socket as u16)).into())
+            Ok(self.socket_address(socket).into())
         } else {
             Err(Errno::AGAIN)
         };

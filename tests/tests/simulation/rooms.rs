@@ -2,9 +2,13 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use rustls::ClientConfig;
 use tidegate::protocol::Allowance;
+use tidegate::transport::tls::TlsServer;
+use tidegate_tests::tls::{self, Authority};
 
 use crate::HUSHED_AT;
 use crate::ledger::Ledger;
@@ -48,6 +52,34 @@ pub struct Route {
     policy: &'static str,
 }
 
+/// What is between a socket and what is spoken on it.
+#[derive(Clone)]
+pub enum Transport {
+    Plain,
+    /// Each byte is changed.
+    Xor,
+    Tls(Tls),
+}
+
+/// What both ends shake hands with.
+#[derive(Clone)]
+pub struct Tls {
+    pub server: Arc<TlsServer>,
+    pub clients: Arc<ClientConfig>,
+}
+
+impl Tls {
+    /// The same for all runs: certificates take time to make.
+    fn shared() -> Self {
+        static SHARED: OnceLock<(Arc<TlsServer>, Arc<ClientConfig>)> = OnceLock::new();
+        let (server, clients) = SHARED.get_or_init(|| {
+            let authority = Authority::new();
+            (authority.server(&tls::terms()), authority.trusting())
+        });
+        Self { server: Arc::clone(server), clients: Arc::clone(clients) }
+    }
+}
+
 /// What members have in common.
 #[derive(Clone)]
 pub struct Plan {
@@ -65,8 +97,10 @@ pub struct Plan {
     pub reconnect_at: Option<usize>,
     /// In this turn many say half a request head, and keep it.
     pub half_heads_at: Option<usize>,
-    /// The listeners have a transport, which changes every byte.
-    pub is_layered: bool,
+    /// What is between the sockets of the listeners and what is spoken on them.
+    pub transport: Transport,
+    /// All clients come through proxies, which say so first.
+    pub is_proxied: bool,
     /// Per mille: how many clients speak the line echo, and how many of the others ask for a body.
     pub lines: u32,
     pub bodies: u32,
@@ -102,7 +136,8 @@ impl Plan {
             trickles: random.chance(200),
             reconnect_at: random.chance(250).then(|| random.between(500, HUSHED_AT)),
             half_heads_at: random.chance(150).then(|| random.between(100, HUSHED_AT)),
-            is_layered: random.chance(250),
+            transport: if random.chance(250) { Transport::Xor } else { Transport::Plain },
+            is_proxied: false,
             lines: random.pick(&[0, 0, 100, 400, 1000]),
             bodies: random.pick(&[0, 0, 100, 400]),
             allowance: random.pick(&[None, Some(Allowance { kept: 1500, backlog: 6000 })]),
@@ -113,6 +148,11 @@ impl Plan {
             keys: (most, Duration::from_secs(seconds)),
             shard: 0,
         };
+        // Those who are as late as may be know how long a request may take, and no more.
+        if matches!(plan.transport, Transport::Xor) && !plan.trickles && apart.chance(500) {
+            plan.transport = Transport::Tls(Tls::shared());
+        }
+        plan.is_proxied = !plan.trickles && apart.chance(250);
         if plan.trickles {
             // Who is as late as may be is told nothing that would make it answer.
             plan.talks = 0;

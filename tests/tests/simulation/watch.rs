@@ -116,6 +116,12 @@ pub fn start_of(buffer: BufferId, size: usize) -> usize {
     usize::from(buffer.0) * buffer_stride(size) + HEADROOM
 }
 
+/// The buffer that a span lies in, if it is in one.
+pub fn buffer_at(span: Span, size: usize) -> Option<BufferId> {
+    let number = span.start as usize / buffer_stride(size);
+    (span.area == AreaName::Receive).then_some(BufferId(number as u16))
+}
+
 /// Checks that nobody wrote to a lent buffer.
 pub fn check_untouched(buffer: BufferId, memory: &Memory, size: usize) {
     let start = start_of(buffer, size);

@@ -3,11 +3,13 @@
 
 use std::collections::VecDeque;
 use std::fmt::Write as _;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use tidegate::kernel::{
     BufferId, Completion, Errno, Generation, ListenerId, Memory, Slot, Span, Waker,
 };
+use tidegate_tests::tls::TlsEnd;
 use tidegate_tests::xor::Streams;
 
 use crate::body_peer::BodyPeer;
@@ -17,8 +19,9 @@ use crate::commander::Commander;
 use crate::line_peer::LinePeer;
 use crate::member::Member;
 use crate::peer::{Peer, Temper};
+use crate::proxied::Front;
 use crate::random::Random;
-use crate::rooms::Plan;
+use crate::rooms::{Plan, Transport};
 use crate::trickler::{TICK, Trickler};
 use crate::watch::{Queued, Watch};
 
@@ -70,7 +73,18 @@ pub struct Socket {
     held: u32,
     held_last: Option<u128>,
     /// The client's end of the transport, if the shard has one.
-    streams: Option<Streams>,
+    end: Option<End>,
+    /// The proxy that the client comes through, if there is one.
+    front: Option<Front>,
+    /// Its client ends once hands are shaken.
+    ends_later: bool,
+}
+
+/// A client's end of a transport.
+enum End {
+    /// Each byte is changed.
+    Xor(Streams),
+    Tls(Box<TlsEnd>),
 }
 
 impl Socket {
@@ -83,19 +97,81 @@ impl Socket {
 
     /// The client says something, and its transport changes that.
     fn says(&mut self, mut bytes: Vec<u8>) {
-        if let Some(streams) = &mut self.streams {
-            streams.said.change(&mut bytes);
+        match &mut self.end {
+            None => {}
+            Some(End::Xor(streams)) => streams.said.change(&mut bytes),
+            Some(End::Tls(end)) => bytes = end.says(&bytes),
         }
+        self.comes_in(bytes);
+    }
+
+    /// Bytes go on the wire, behind what a proxy has yet to say.
+    fn comes_in(&mut self, bytes: Vec<u8>) {
+        let bytes = match &mut self.front {
+            Some(front) => front.passes_on(bytes),
+            None => bytes,
+        };
         self.inbound.extend(bytes);
     }
 
-    /// What the client hears of so many bytes that have come.
+    /// What the client hears of so many bytes that have come. To some of them its transport has
+    /// something to say.
     fn hears(&mut self, count: usize) -> Vec<u8> {
         let mut bytes: Vec<u8> = self.outbound.drain(..count).collect();
-        if let Some(streams) = &mut self.streams {
-            streams.heard.change(&mut bytes);
+        let has_ended = self.has_ended();
+        match &mut self.end {
+            None => return bytes,
+            Some(End::Xor(streams)) => streams.heard.change(&mut bytes),
+            Some(End::Tls(end)) => {
+                bytes = end.hears(&bytes);
+                if !has_ended {
+                    let sent = end.sends();
+                    self.comes_in(sent);
+                }
+            }
         }
+        if self.ends_later && !has_ended {
+            self.ends();
+        }
+        self.has_news();
         bytes
+    }
+
+    /// The client's transport goes on to another key.
+    fn turns_keys(&mut self) {
+        if let Some(End::Tls(end)) = &mut self.end {
+            end.updates_keys();
+            let sent = end.sends();
+            self.comes_in(sent);
+        }
+    }
+
+    /// The client will say nothing more: what it has said leaves before, if it has to wait for a
+    /// handshake.
+    fn ends(&mut self) {
+        if let Some(End::Tls(end)) = &mut self.end {
+            if !end.is_ready() {
+                self.ends_later = true;
+                return;
+            }
+            end.ends();
+            let sent = end.sends();
+            self.comes_in(sent);
+        }
+        if let Some(front) = &mut self.front {
+            self.inbound.extend(front.arrives_whole());
+        }
+        self.peer_ended = true;
+        self.has_news();
+    }
+
+    pub fn is_over_tls(&self) -> bool {
+        matches!(self.end, Some(End::Tls(_)))
+    }
+
+    /// Whether something that was said has yet to arrive.
+    fn is_late(&self) -> bool {
+        self.front.as_ref().is_some_and(Front::is_late)
     }
 
     fn is_readable(&self) -> bool {
@@ -302,19 +378,56 @@ impl World {
         }
     }
 
-    fn comes(&mut self, listener: usize, peer: Box<dyn Client>) {
+    fn comes(&mut self, listener: usize, mut peer: Box<dyn Client>) {
         self.waiting[listener].to_accept.push_back(self.sockets.len());
-        self.sockets.push(self.fresh_socket());
+        let socket = self.fresh_socket(listener);
+        if socket.front.as_ref().is_some_and(Front::is_wrong) {
+            peer.harm();
+        }
+        self.sockets.push(socket);
         self.peers.push(peer);
     }
 
-    fn fresh_socket(&self) -> Socket {
-        let streams = self.plan.is_layered.then(Streams::default);
-        Socket { streams, ..Socket::default() }
+    fn fresh_socket(&mut self, listener: usize) -> Socket {
+        let mut socket = Socket::default();
+        if self.plan.is_proxied {
+            let mut front = Front::draw(&mut self.random, self.sockets.len(), listener == HTTP);
+            socket.inbound.extend(front.arrives(&mut self.random));
+            socket.front = Some(front);
+        }
+        match &self.plan.transport {
+            Transport::Plain => {}
+            Transport::Xor => socket.end = Some(End::Xor(Streams::default())),
+            Transport::Tls(tls) => {
+                let mut end = TlsEnd::new(&tls.clients);
+                socket.comes_in(end.sends());
+                socket.end = Some(End::Tls(Box::new(end)));
+            }
+        }
+        socket
+    }
+
+    /// The address that the kernel has of a client.
+    pub fn socket_address(&self, index: usize) -> SocketAddr {
+        match &self.sockets[index].front {
+            Some(front) => front.socket,
+            None => (Ipv4Addr::LOCALHOST, index as u16).into(),
+        }
+    }
+
+    /// The address that is to be told of a client, if there is one with this number.
+    pub fn told_address(&self, index: usize) -> Option<SocketAddr> {
+        match &self.sockets.get(index)?.front {
+            Some(front) => Some(front.told),
+            None => Some(self.socket_address(index)),
+        }
     }
 
     fn resets(&mut self, index: usize) {
         let socket = &mut self.sockets[index];
+        if let Some(front) = &mut socket.front {
+            front.breaks();
+        }
         socket.broken = true;
         socket.has_news();
         socket.inbound.clear();
@@ -362,6 +475,7 @@ impl World {
             socket.server_closed
                 || socket.broken
                 || (socket.inbound.is_empty()
+                    && !socket.is_late()
                     && peer.is_waiting()
                     && (peer.is_slow() || socket.outbound.is_empty()))
         };
@@ -456,7 +570,8 @@ impl World {
     pub fn close(&mut self, slot: Slot) {
         let is_full = self.slots.iter().all(Option::is_some);
         let index = self.slots[slot as usize].take().expect("closed a slot without a connection");
-        if is_full && !self.sockets[index].inbound.is_empty() {
+        let is_unread = !self.sockets[index].inbound.is_empty() || self.sockets[index].is_late();
+        if is_full && is_unread {
             // Whoever was answered gives way to who comes, though it says more.
             self.peers[index].harm();
         }
@@ -474,6 +589,8 @@ impl World {
         let socket = &mut self.sockets[index];
         socket.server_closed = true;
         socket.server_ended = true;
+        let is_mute = socket.front.as_ref().is_some_and(Front::is_mute);
+        assert!(!is_mute || socket.sent == 0, "client {index} is answered though its proxy is not");
         // With bytes unread the kernel resets, and what is on its way to the peer may be lost.
         if !socket.inbound.is_empty() {
             let arrives = self.random.below(socket.outbound.len() + 1);
@@ -538,7 +655,12 @@ impl World {
         let facts = self.facts(index);
         self.peers[index].sees(&facts);
         let socket = &mut self.sockets[index];
-        if socket.broken || socket.peer_ended {
+        if socket.is_late() && !socket.has_ended() && self.random.chance(300) {
+            let front = socket.front.as_mut().expect("what is late is a proxy's");
+            socket.inbound.extend(front.arrives(&mut self.random));
+            socket.has_news();
+        }
+        if socket.has_ended() || socket.ends_later {
             return;
         }
         let room = self.chances.receive_buffer.saturating_sub(socket.inbound.len());
@@ -546,14 +668,14 @@ impl World {
             Action::Nothing => {}
             Action::Say(bytes) => {
                 if !socket.server_closed {
+                    if socket.is_over_tls() && self.random.chance(50) {
+                        socket.turns_keys();
+                    }
                     socket.says(bytes);
                     socket.has_news();
                 }
             }
-            Action::End => {
-                socket.peer_ended = true;
-                socket.has_news();
-            }
+            Action::End => socket.ends(),
             Action::Reset => self.resets(index),
         }
     }
@@ -567,6 +689,9 @@ impl World {
         let any = self.random.below(socket.outbound.len() + 1);
         let count = if peer.reads_at_once() { socket.outbound.len() } else { any };
         let bytes = socket.hears(count);
+        if !bytes.is_empty() {
+            socket.answered_at.get_or_insert(self.now);
+        }
         peer.hear(&bytes, self.drains);
         if socket.outbound.is_empty() && socket.server_ended {
             self.served += u64::from(peer.ended(self.disturbed));

@@ -29,7 +29,7 @@ complete -c tidegate -n "__fish_tidegate_needs_command" -s l -l listen -d 'Liste
 complete -c tidegate -n "__fish_tidegate_needs_command" -s s -l shards -d 'Run so many shards in place of the configured number: 1 to 1024, or `auto` for one a core' -r
 complete -c tidegate -n "__fish_tidegate_needs_command" -l driver -d 'Ask the kernel by this in place of what is configured: `io_uring`, `epoll`, or `auto` for the first of them that is to be had' -r
 complete -c tidegate -n "__fish_tidegate_needs_command" -l admin -d 'Be steered and watched at this address in place of the configured one, or not, by `off`' -r
-complete -c tidegate -n "__fish_tidegate_needs_command" -l check -d 'Check the configuration, print what is understood and what memory it may take, and exit; with `=machine`, also whether a start would succeed here and now: rings, open files, addresses, threads' -r -f -a "configuration\t'The file and the memory bill'
+complete -c tidegate -n "__fish_tidegate_needs_command" -l check -d 'Check the configuration and the files that it names, print what is understood and what memory it may take, and exit; with `=machine`, also whether a start would succeed here and now: rings, open files, addresses, threads' -r -f -a "configuration\t'The file, those that it names, and the memory bill'
 machine\t'All that a start does, but serving'"
 complete -c tidegate -n "__fish_tidegate_needs_command" -l print -d 'Print the man page, or what completes this command line in a shell, and exit' -r -f -a "man\t'The man page, for man(1)'
 bash\t'Completions for bash'

@@ -1,10 +1,13 @@
+use std::path::Path;
+use std::time::Duration;
+
 use super::*;
 use crate::units::TIME_EXPECTED;
 
 /// What every error about the order ends with.
 const ORDER: &str = "layers are written from the inside out, such as `log!ws!log!tcp`";
 /// What every error about an unknown layer ends with.
-const LAYERS: &str = "he layers are `log`, `ws`, `tcp`";
+const LAYERS: &str = "he layers are `log`, `ws`, `tls`, `proxy`, `tcp`, `unix`";
 
 /// The errors of `text`, each behind its offset.
 fn errors(text: &str) -> Vec<(usize, String)> {
@@ -42,13 +45,15 @@ fn every_option_is_read() {
             message: seconds(6),
             deflate: Some(Deflate { level: 6, min: 7 }),
         },
-        tcp: TcpLayer {
+        tls: None,
+        proxy: None,
+        socket: SocketLayer::Tcp(TcpLayer {
             backlog: 8,
             nodelay: false,
             rcvbuf: 16 << 10,
             sndbuf: 1_000_000,
             user_timeout: Some(seconds(9)),
-        },
+        }),
     };
     assert_eq!(Stack::parse(text), Ok(expected));
 }
@@ -97,15 +102,225 @@ fn what_is_displayed_parses_to_the_same() {
                 message,
                 deflate: (pick(2) == 0).then_some(deflate),
             },
-            tcp: TcpLayer {
-                backlog: 1 + pick(65_535) as u32,
-                nodelay: pick(2) == 0,
-                rcvbuf,
-                sndbuf,
-                user_timeout: (pick(2) == 0).then_some(user_timeout),
+            tls: (pick(2) == 0).then(|| tls_layer(&mut pick)),
+            proxy: None,
+            socket: match pick(2) {
+                0 => SocketLayer::Unix(unix_layer(&mut pick)),
+                _ => SocketLayer::Tcp(TcpLayer {
+                    backlog: 1 + pick(65_535) as u32,
+                    nodelay: pick(2) == 0,
+                    rcvbuf,
+                    sndbuf,
+                    user_timeout: (pick(2) == 0).then_some(user_timeout),
+                }),
             },
         };
-        assert_eq!(Stack::parse(&stack.to_string()), Ok(stack), "{stack}");
+        let stack = Stack { proxy: proxy_layer(&stack.socket, &mut pick), ..stack };
+        assert_eq!(stack.check("stack"), Ok(()), "{stack}");
+        assert_eq!(Stack::parse(&stack.to_string()), Ok(stack.clone()), "{stack}");
+    }
+}
+
+/// Some layer `tls`.
+fn tls_layer(pick: &mut impl FnMut(u64) -> u64) -> TlsLayer {
+    let mut name = |least: u64| {
+        let letters = ["a", "%", "&", "!", "?", "=", ",", "/", "\u{e9}", " ", "\n"];
+        let letters = (0..least + pick(6)).map(|_| letters[pick(11) as usize]);
+        std::path::PathBuf::from(letters.collect::<String>())
+    };
+    let certificate = CertificateFiles { cert: name(1), key: name(1) };
+    let (ca, keys) = (name(1), name(1));
+    let least = [TlsVersion::Tls12, TlsVersion::Tls13][pick(2) as usize];
+    let mut suites = CipherSuite::defaults(least);
+    suites.rotate_left(pick(3) as usize);
+    TlsLayer {
+        certificate: (pick(2) == 0).then_some(certificate),
+        client: (pick(2) == 0).then(|| ClientCertificates { ca, is_required: pick(2) == 0 }),
+        least,
+        suites,
+        handshake: Duration::from_millis(1_000 + pick(100_000)),
+        tickets: (pick(3) > 0).then(|| Tickets { keys: (pick(2) == 0).then_some(keys) }),
+    }
+}
+
+/// Some layer `unix`.
+fn unix_layer(pick: &mut impl FnMut(u64) -> u64) -> UnixLayer {
+    let mut name = |word: &str| match pick(3) {
+        0 => None,
+        1 => Some(OwnerName::Number(pick(70_000) as u32)),
+        _ => Some(OwnerName::Name(word.into())),
+    };
+    let (user, group) = (name("www-data"), name("adm"));
+    let is_owned = user.is_some() || group.is_some();
+    UnixLayer {
+        mode: 1 + pick(0o777) as u32,
+        owner: is_owned.then_some(SocketOwner { user, group }),
+        backlog: 1 + pick(65_535) as u32,
+    }
+}
+
+/// No layer `proxy`, or one that may stand above this one.
+fn proxy_layer(socket: &SocketLayer, pick: &mut impl FnMut(u64) -> u64) -> Option<ProxyLayer> {
+    let networks = ["10.0.0.0/8", "192.0.2.7/32", "2001:db8::/32", "::1/128", "0.0.0.0/0"];
+    let networks = match socket {
+        SocketLayer::Tcp(_) => &networks[pick(5) as usize..],
+        SocketLayer::Unix(_) => &[],
+    };
+    let header = Duration::from_millis(1_000 + pick(9_000));
+    let from = networks.iter().map(|text| text.parse().unwrap()).collect();
+    (pick(2) == 0).then_some(ProxyLayer { from, header })
+}
+
+#[test]
+fn the_layers_below_are_read() {
+    let seconds = Duration::from_secs;
+    let text = "ws!tls?cert=a%26b%21%25.pem&key=/k=?.pem&client_ca=ca.pem&client_cert=optional\
+                &min=1.2&ciphers=TLS_AES_256_GCM_SHA384,ECDHE-RSA-AES128-GCM-SHA256&handshake=5s\
+                &ticket_keys=t!proxy?from=10.0.0.0/8,::1&header=2s!tcp";
+    let stack = Stack::parse(text).unwrap();
+    let expected = TlsLayer {
+        certificate: Some(CertificateFiles { cert: "a&b!%.pem".into(), key: "/k=?.pem".into() }),
+        client: Some(ClientCertificates { ca: "ca.pem".into(), is_required: false }),
+        least: TlsVersion::Tls12,
+        suites: vec![CipherSuite::Tls13Aes256Gcm, CipherSuite::RsaAes128Gcm],
+        handshake: seconds(5),
+        tickets: Some(Tickets { keys: Some("t".into()) }),
+    };
+    assert_eq!(stack.tls, Some(expected));
+    let from = vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
+    assert_eq!(stack.proxy, Some(ProxyLayer { from, header: seconds(2) }));
+    let stack = Stack::parse("ws!proxy!unix?mode=0600&owner=www-data:33&backlog=9").unwrap();
+    assert_eq!(stack.proxy, Some(ProxyLayer::default()));
+    let owner = SocketOwner {
+        user: Some(OwnerName::Name("www-data".into())),
+        group: Some(OwnerName::Number(33)),
+    };
+    let unix = UnixLayer { mode: 0o600, owner: Some(owner), backlog: 9 };
+    assert_eq!(stack.socket, SocketLayer::Unix(unix));
+    assert_eq!(stack.to_string(), "ws!proxy!unix?mode=600&owner=www-data:33&backlog=9");
+    let plain = Stack::parse("ws!tls?client_ca=c!unix?owner=:5").unwrap();
+    assert_eq!(plain.to_string(), "ws!tls?client_ca=c!unix?owner=:5");
+    let bytes = Stack::parse("ws!tls?cert=%ff&key=%41!tcp").unwrap();
+    assert_eq!(bytes.to_string(), "ws!tls?cert=%FF&key=A!tcp");
+    assert_eq!(bytes.tls.unwrap().certificate.unwrap().key, Path::new("A"));
+}
+
+#[test]
+fn suites_have_the_names_that_are_in_use() {
+    let of = |least| CipherSuite::defaults(least).len();
+    assert_eq!([TlsVersion::Tls12, TlsVersion::Tls13].map(of), [9, 3]);
+    for suite in CipherSuite::ALL {
+        let text = match suite.version() {
+            TlsVersion::Tls13 => suite.name().to_owned(),
+            TlsVersion::Tls12 => format!("TLS_AES_128_GCM_SHA256,{}", suite.name()),
+        };
+        let stack = Stack::parse(&format!("ws!tls?min=1.2&ciphers={text}!tcp")).unwrap();
+        assert_eq!(stack.tls.unwrap().suites.last(), Some(&suite));
+    }
+}
+
+#[test]
+fn values_of_the_layers_below_that_are_refused() {
+    for (text, offset, wrong) in [
+        ("ws!tls?cert=a!tcp", 12, "`tls?cert`: needs `key` beside it, the file of its private key"),
+        ("ws!tls?key=a!tcp", 11, "`tls?key`: needs `cert` beside it, the file of its certificate"),
+        (
+            "ws!tls?cert=a%2&key=b!tcp",
+            12,
+            "`tls?cert`: has a `%` without two hexadecimal digits, is \"a%2\": `%` itself is `%25`",
+        ),
+        ("ws!tls?cert=&key=b!tcp", 12, "`tls?cert`: must be the name of a file, is empty"),
+        (
+            "ws!tls?cert=%00&key=b!tcp",
+            12,
+            "`tls?cert`: must be the name of a file: it has a zero byte",
+        ),
+        (
+            "ws!tls?client_cert=optional!tcp",
+            19,
+            "`tls?client_cert`: needs `client_ca` beside it, the file of those who sign such \
+             certificates",
+        ),
+        (
+            "ws!tls?client_ca=c&client_cert=no!tcp",
+            31,
+            "`tls?client_cert`: must be `required` or `optional`, is \"no\"",
+        ),
+        ("ws!tls?min=1.1!tcp", 11, "`tls?min`: must be `1.3` or `1.2`, is \"1.1\""),
+        (
+            "ws!tls?ciphers=ECDHE-RSA-AES128-GCM-SHA256!tcp",
+            15,
+            "`tls?ciphers`: has TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256, which is of TLS 1.2, and \
+             that is not spoken: remove it, or write `min=1.2`",
+        ),
+        (
+            "ws!tls?min=1.2&ciphers=ECDHE-RSA-AES128-GCM-SHA256!tcp",
+            23,
+            "`tls?ciphers`: has no suite of TLS 1.3, which is always spoken: add one, such as \
+             TLS13_AES_128_GCM_SHA256",
+        ),
+        (
+            "ws!tls?ciphers=TLS_AES_128_GCM_SHA256,TLS13_AES_128_GCM_SHA256!tcp",
+            15,
+            "`tls?ciphers`: has TLS13_AES_128_GCM_SHA256 twice: keep one",
+        ),
+        ("ws!tls?handshake=0s!tcp", 17, "`tls?handshake`: must be between 1s and 4h, is 0s"),
+        (
+            "ws!tls?tickets=off&ticket_keys=a!tcp",
+            31,
+            "`tls?ticket_keys`: means nothing with `tls?tickets=off`: remove one of them",
+        ),
+        (
+            "ws!proxy?from=10.0.0.1/8!tcp",
+            14,
+            "`proxy?from`: has 10.0.0.1/8, an address within 10.0.0.0/8: write 10.0.0.0/8, or \
+             10.0.0.1 for it alone",
+        ),
+        (
+            "ws!proxy?from=::1,lb!tcp",
+            14,
+            "`proxy?from`: must be networks such as `10.0.0.0/8` or addresses, joined by commas, \
+             has \"lb\"",
+        ),
+        (
+            "ws!proxy?from=::ffff:1.2.3.4!tcp",
+            14,
+            "`proxy?from`: has ::ffff:1.2.3.4/128: write it as an address of IPv4",
+        ),
+        (
+            "ws!proxy!tcp",
+            3,
+            "`proxy?from`: is missing: whoever connects could say to be anyone. Write the networks \
+             of your proxies, such as `proxy?from=10.0.0.0/8,192.0.2.7`",
+        ),
+        (
+            "ws!proxy?from=::1!unix",
+            3,
+            "`proxy?from`: means nothing over `unix`, whose peers have no address: its `mode` says \
+             who may connect. Remove it",
+        ),
+        (
+            "ws!unix?mode=8",
+            13,
+            "`unix?mode`: must be permissions in octal, 1 to 777, such as `660`, is \"8\"",
+        ),
+        (
+            "ws!unix?owner=:",
+            14,
+            "`unix?owner`: must be `USER`, `USER:GROUP` or `:GROUP`, names or numbers, is \":\"",
+        ),
+        (
+            "ws!unix?owner=4294967295",
+            14,
+            "`unix?owner`: must be `USER`, `USER:GROUP` or `:GROUP`, names or numbers, is \
+             \"4294967295\"",
+        ),
+    ] {
+        assert_errors(text, &[(offset, wrong.into())]);
+    }
+    for owner in ["0", "root", "www-data:", ":x", "1:2"] {
+        let is_taken = Stack::parse(&format!("ws!unix?owner={owner}")).is_ok();
+        assert_eq!(is_taken, owner != "www-data:", "{owner}");
     }
 }
 
@@ -117,7 +332,10 @@ fn layers_that_are_missing_or_misplaced() {
         ("ws!!tcp", 3, "a layer has no name"),
         ("ws!tcp!", 7, "a layer has no name"),
         ("tcp", 3, "layer `ws` is missing"),
-        ("ws", 2, "layer `tcp` is missing"),
+        ("ws", 2, "layer `tcp` or `unix` is missing"),
+        ("ws!proxy?from=::1!tls!tcp", 18, "`tls` stands after `proxy`"),
+        ("tls!ws!tcp", 4, "`ws` stands after `tls`"),
+        ("ws!unix!tls", 8, "`tls` stands after `unix`"),
         ("tcp!ws", 4, "`ws` stands after `tcp`"),
         ("ws!tcp!log", 7, "`log` stands after `tcp`"),
     ] {
@@ -128,6 +346,9 @@ fn layers_that_are_missing_or_misplaced() {
         ("log!ws!log!log!tcp", 11, "`log` stands twice below `ws`: keep one"),
         ("ws!ws!tcp", 3, "`ws` stands twice: keep one"),
         ("ws!tcp!tcp", 7, "`tcp` stands twice: keep one"),
+        ("ws!tls!tls!tcp", 7, "`tls` stands twice: keep one"),
+        ("ws!tcp!unix", 7, "`unix` stands beside `tcp`: keep one of them"),
+        ("ws!unix!tcp", 8, "`tcp` stands beside `unix`: keep one of them"),
     ] {
         assert_errors(text, &[(offset, wrong.into())]);
     }
@@ -135,7 +356,7 @@ fn layers_that_are_missing_or_misplaced() {
 
 #[test]
 fn layers_that_are_not_known_or_not_built() {
-    for name in ["tls", "proxy", "mqtt", "http", "h2"] {
+    for name in ["mqtt", "http", "h2"] {
         let message = format!("layer `{name}` is not built yet in this version");
         assert_errors(&format!("ws!{name}?a=b!tcp"), &[(3, message)]);
     }
@@ -227,6 +448,6 @@ fn values_that_are_refused() {
 #[test]
 fn all_errors_of_a_stack_are_told_in_its_order() {
     let offsets: Vec<usize> =
-        errors("log!log?a=1!tls!ws?b=2&ping=x!tcp?rcvbuf=0&=!ws").iter().map(|e| e.0).collect();
-    assert_eq!(offsets, [4, 8, 12, 19, 28, 41, 43, 45]);
+        errors("log!log?a=1!h2!ws?b=2&ping=x!tcp?rcvbuf=0&=!ws").iter().map(|e| e.0).collect();
+    assert_eq!(offsets, [4, 8, 12, 18, 27, 40, 42, 44]);
 }

@@ -23,6 +23,7 @@ mod sealed;
 #[cfg(test)]
 mod tests;
 
+use crate::connection::payload::Payload;
 use crate::connection::record::Connection;
 use crate::connection::states::States;
 use crate::kernel::{AreaName, Slot, Span};
@@ -303,6 +304,17 @@ impl Outbox<'_> {
     pub fn sealed_fell_short(&mut self, rest: Span) -> Result<(), Full> {
         self.fell_short(rest)?;
         self.sealed.add(self.slot, rest.length);
+        Ok(())
+    }
+
+    /// What a transport says itself waits, as it is. Nothing waits that is yet to be sealed.
+    ///
+    /// # Errors
+    /// There is no block for it.
+    pub fn words_wait(&mut self, words: &[u8]) -> Result<(), Full> {
+        debug_assert_eq!(self.sealed.ahead(self.slot), self.connection.backlog_bytes, "in order");
+        self.backlog().push_back(&[Payload::Bytes(words)], u32::MAX)?;
+        self.sealed.add(self.slot, words.len() as u32);
         Ok(())
     }
 

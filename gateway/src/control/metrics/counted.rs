@@ -6,7 +6,7 @@
 
 use super::{Family, Label, MetricKind, Sample, Value, family, of_shard};
 use crate::handler::{EndReason, Ground};
-use crate::shard::{Counters, Vitals};
+use crate::shard::{Counters, ProxyRefusal, Vitals};
 use crate::steering::Handle;
 
 /// How one counter of a shard is shown.
@@ -39,7 +39,8 @@ pub fn counts(handle: &Handle) -> Vec<(String, u64)> {
 
 fn sums(by_shard: &[(Counters, Vitals)]) -> Vec<(String, u64)> {
     let mut sums: Vec<(String, u64)> = Vec::new();
-    for family in std::iter::once(refusals(by_shard)).chain(families(by_shard)) {
+    let first = [refusals(by_shard), proxy_refusals(by_shard)];
+    for family in first.into_iter().chain(families(by_shard)) {
         for sample in &family.samples {
             let Value::Number(number) = sample.value else { continue };
             let name = name_in_all(&family, &sample.labels);
@@ -141,6 +142,21 @@ pub(super) fn refusals(by_shard: &[(Counters, Vitals)]) -> Family {
         all.samples.extend(by_shard.iter().enumerate().map(|(shard, (_, vitals))| Sample {
             labels: vec![Label::new("reason", ground.name()), of_shard(shard)],
             value: Value::Number(vitals.refusals[ground as usize]),
+        }));
+    }
+    all
+}
+
+/// Connections that did not come through a proxy as they should.
+pub(super) fn proxy_refusals(by_shard: &[(Counters, Vitals)]) -> Family {
+    let help = "Connections to listeners behind proxies that were closed without an answer, by \
+                reason: their address is not listed, or their header is late, wrong or there \
+                twice.";
+    let mut all = family("proxy_refused", MetricKind::Counter, help);
+    for refusal in ProxyRefusal::all() {
+        all.samples.extend(by_shard.iter().enumerate().map(|(shard, (_, vitals))| Sample {
+            labels: vec![Label::new("reason", refusal.name()), of_shard(shard)],
+            value: Value::Number(vitals.proxy_refusals[refusal.place()]),
         }));
     }
     all

@@ -35,6 +35,13 @@ const LISTENERS = [
   { title: "Address", kind: "name", text: ({ address }) => text(address) },
   { title: "Stack", kind: "name code", text: ({ stack }) => text(stack) },
 ];
+const CERTIFICATES = [
+  { title: "Certificate", kind: "name code", text: ({ cert }) => text(cert) },
+  { title: "Key", kind: "name code", text: ({ key }) => text(key) },
+  { title: "Names", kind: "name wide",
+    text: ({ names }) => (Array.isArray(names) && names.length ? names.map(text).join(", ")
+      : "those that it has") },
+];
 const ROUTES = [
   { title: "Path", kind: "name", update: (cell, { path, subprotocol }) => {
     const href = searchHref({ route: path, subprotocol: subprotocol ?? "" });
@@ -111,6 +118,9 @@ function cardsOf(config) {
       : make("p", { class: "empty", text: "None." })),
     card("Listeners", { id: "listeners-card" },
       ...table("Listeners", "listeners", LISTENERS, listOf(config.listeners), "There is none.")),
+    ...(listOf(config.certificates).length ? [card("Certificates", { id: "certificates-card" },
+      ...table("Certificates", "certificate-files", CERTIFICATES, listOf(config.certificates),
+        ""))] : []),
     card("Routes", { id: "routes-card" },
       ...table("Routes", "routes-table", ROUTES, listOf(config.routes), "There is none.")),
     card("Topics of which something is kept", { id: "rules-card" },

@@ -25,8 +25,9 @@ const FIELDS = ["user", "address", "route", "subprotocol", "topic"];
 const isId = (text) => /^[\w-]{19}$/.test(text);
 
 // `{ address, port }` of an address as people write it, the port of `1.2.3.4:5` or `[::1]:5`;
-// undefined if it is none.
+// undefined if it is none. A process of this machine has no port.
 function addressIn(text) {
+  if (/^unix:pid=\d+,uid=\d+,gid=\d+$/.test(text)) return { address: text };
   const [, v4, v4Port] = /^(\d{1,3}(?:\.\d{1,3}){3})(?::(\d+))?$/.exec(text) ?? [];
   if (v4) return { address: v4, port: v4Port };
   const [, inner = text, port] = /^\[([\da-fA-F:.]+)\](?::(\d+))?$/.exec(text) ?? [];

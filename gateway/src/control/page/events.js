@@ -18,6 +18,7 @@ const LAST = 20;
 const KINDS = {
   start: ["started", "good"], drain: ["drain", "bad"], limit_reached: ["limit reached", "bad"],
   limit_left: ["limit left", "good"], change: ["change", "plain"],
+  certificates: ["certificates", "plain"],
 };
 
 // Happenings, the newest first.

@@ -1,6 +1,7 @@
 // How the gateway is, and how it came to be so.
 
 import { ask, describe } from "./api.js";
+import { Tls } from "./certificates.js";
 import { Chart, pointsOf } from "./chart.js";
 import { Bar, card, fill, listOf, make, Notice, setText, Table } from "./dom.js";
 import { Happenings } from "./events.js";
@@ -227,7 +228,8 @@ class Warnings {
 
 export function open() {
   const parts = { tiles: new Tiles(), hour: new Hour(), bar: new MemoryBar(), shards: new Shards(),
-    slow: new SlowPeers(), topics: new Topics(), warnings: new Warnings(), list: new Happenings() };
+    slow: new SlowPeers(), topics: new Topics(), warnings: new Warnings(), list: new Happenings(),
+    tls: new Tls() };
   const notice = new Notice();
   const since = make("span", { class: "small", id: "hour-since" });
   let recent;
@@ -237,6 +239,7 @@ export function open() {
     parts.shards.show();
     parts.slow.show();
     parts.topics.show(gateway.overview);
+    parts.tls.show(gateway.overview);
     parts.warnings.show(gateway.config);
   };
   const poll = new Poll(async () => {
@@ -256,7 +259,7 @@ export function open() {
     card("Memory", { id: "memory-card",
       note: make("a", { href: "#/memory", text: "The bill, line by line", class: "small" }) },
     make("div", { class: "beside" }, parts.bar.element, parts.hour.memory.element)),
-    parts.shards.element,
+    parts.shards.element, parts.tls.element,
     card("Last happenings", { id: "last-happenings", class: "third",
       note: make("a", { href: "#/events", text: "All events", class: "small" }) },
     parts.list.element), parts.topics.element, parts.slow.element);

@@ -23,7 +23,7 @@ struct WatchedLimit {
 }
 
 /// Those that are watched.
-const LIMITS: [WatchedLimit; 6] = [
+const LIMITS: [WatchedLimit; 7] = [
     WatchedLimit {
         what: "connections of a shard",
         key: "limits.connections",
@@ -53,6 +53,12 @@ const LIMITS: [WatchedLimit; 6] = [
         key: "hub.topics",
         used: |_, by_shard| most_of(by_shard, |counters| counters.topics.max(counters.topics_home)),
         most: |control| control.config.hub.topics.into(),
+    },
+    WatchedLimit {
+        what: "handshakes of a shard in progress",
+        key: "limits.handshakes",
+        used: |_, by_shard| by_shard.iter().map(|(_, vitals)| vitals.handshakes).max().unwrap_or(0),
+        most: |control| control.config.limits.handshakes.into(),
     },
     WatchedLimit {
         what: "members whose presence a shard keeps",

@@ -1,14 +1,13 @@
 //! The sockets that are listened on.
 
 use std::io;
-use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::epoll::{self, EventFlags};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::event_source::EventSource;
-use crate::kernel::{Completion, Errno, ListenerId, Peer};
+use crate::kernel::{Completion, Errno, ListenerId, ListeningSocket, Peer};
 
 /// All listeners, by number.
 pub(super) struct Listeners {
@@ -18,7 +17,7 @@ pub(super) struct Listeners {
 /// One of them.
 struct OpenListener {
     /// `None`: closed.
-    socket: Option<TcpListener>,
+    socket: Option<ListeningSocket>,
     /// Its poll is armed.
     armed: bool,
     /// epoll has told that somebody waits to be accepted, and no accept has found nobody since.
@@ -30,9 +29,9 @@ struct OpenListener {
 
 impl Listeners {
     /// Watches them, and has none of them wait in an accept from here on.
-    pub(super) fn new(epoll: impl AsFd, listeners: Vec<TcpListener>) -> io::Result<Self> {
+    pub(super) fn new(epoll: impl AsFd, listeners: Vec<ListeningSocket>) -> io::Result<Self> {
         let edges = EventFlags::IN | EventFlags::ET;
-        let watch = |(socket, number): (TcpListener, ListenerId)| {
+        let watch = |(socket, number): (ListeningSocket, ListenerId)| {
             socket.set_nonblocking(true)?;
             epoll::add(&epoll, &socket, EventSource::Listener(number).data(), edges)?;
             Ok(OpenListener { socket: Some(socket), armed: false, ready: false, refused: None })
@@ -85,7 +84,7 @@ impl Listeners {
             return Err(error);
         }
         match socket.accept() {
-            Ok((stream, peer)) => Ok((stream.into(), peer.into())),
+            Ok(accepted) => Ok(accepted),
             Err(error) => {
                 let error = Errno::from(error);
                 if error == Errno::AGAIN {
@@ -112,13 +111,12 @@ impl Listeners {
     pub(super) fn accept_aside(&self, listener: ListenerId) -> io::Result<(OwnedFd, Peer)> {
         let socket = self.listeners[listener as usize].socket.as_ref();
         let closed = || io::Error::from(io::ErrorKind::WouldBlock);
-        let (stream, peer) = socket.ok_or_else(closed)?.accept()?;
-        Ok((stream.into(), peer.into()))
+        socket.ok_or_else(closed)?.accept()
     }
 }
 
 /// Whether an accept would find somebody.
-fn somebody_waits(socket: &TcpListener) -> bool {
+fn somebody_waits(socket: &ListeningSocket) -> bool {
     let mut polled = [PollFd::new(socket, PollFlags::IN)];
     // What cannot be asked is tried.
     poll(&mut polled, Some(&Timespec::default())) != Ok(0)

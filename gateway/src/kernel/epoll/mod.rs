@@ -16,17 +16,16 @@ mod places;
 
 use std::collections::VecDeque;
 use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, Event, EventFlags};
-use rustix::ioctl::{Getter, ioctl};
 
 use super::{
-    BufferId, Completion, Errno, ListenerId, Memory, Operation, Peer, Ring, RingError, Setup, Slot,
-    Waker, open_files,
+    BufferId, Completion, ListenerId, Memory, Operation, Peer, Ring, RingError, Setup, Slot, Waker,
+    open_files,
 };
 use armed::ArmedSends;
 pub(super) use armed::armed_bytes;
@@ -213,13 +212,4 @@ impl Ring for Epoll {
 fn timeout(wait: Duration) -> Timespec {
     let millis = wait.as_nanos().div_ceil(1_000_000) as i64;
     Timespec { tv_sec: millis / 1000, tv_nsec: (millis % 1000) * 1_000_000 }
-}
-
-/// Bytes that a peer has yet to acknowledge.
-fn unacknowledged(socket: BorrowedFd<'_>) -> Result<u32, Errno> {
-    /// tcp(7).
-    const SIOCOUTQ: u32 = libc::TIOCOUTQ as u32;
-    // SAFETY: this request writes one `int`, and reads nothing.
-    let bytes = unsafe { ioctl(socket, Getter::<SIOCOUTQ, libc::c_int>::new()) }?;
-    Ok(bytes.try_into().unwrap_or_default())
 }

@@ -2,12 +2,12 @@
 
 use rustix::net::{RecvFlags, SendFlags, Shutdown, recv, send, shutdown};
 
+use super::Epoll;
 use super::armed::ArmedSend;
 use super::places::{PollMode, Receipt};
-use super::{Epoll, unacknowledged};
 use crate::kernel::{
     AreaName, BufferId, Completion, Errno, Generation, HEADROOM, ListenerId, Memory, Operation,
-    Peer, Slot, Span, buffer_stride,
+    Peer, Slot, Span, buffer_stride, unacknowledged,
 };
 
 impl Epoll {

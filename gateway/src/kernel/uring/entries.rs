@@ -5,10 +5,11 @@ use std::os::fd::AsRawFd;
 use io_uring::types::{DestinationSlot, Fd, Fixed};
 use io_uring::{opcode, squeue};
 
+use super::probe::Accepts;
 use super::token::{OperationKind, Token};
 use super::{Uring, buffers};
 use crate::kernel::area::KERNEL_AREAS;
-use crate::kernel::{AreaName, ListenerId, Operation, Slot, Span};
+use crate::kernel::{AreaName, ListenerId, ListeningSocket, Operation, Slot, Span};
 
 /// `IORING_ACCEPT_DONTWAIT` (Linux 6.10), which the `io-uring` crate does not name.
 const ACCEPT_DONTWAIT: u16 = 1 << 1;
@@ -108,8 +109,11 @@ impl Uring {
     }
 
     fn accept(&mut self, listener: ListenerId, slot: Slot) -> Option<(squeue::Entry, Token)> {
-        if let Some(accepts) = &mut self.plain_accepts {
-            accepts.accept(self.listeners[listener as usize].as_ref(), listener, slot);
+        let socket = self.listeners[listener as usize].as_ref();
+        let is_plain =
+            self.accepts == Accepts::Plain || socket.is_some_and(ListeningSocket::is_unix);
+        if is_plain {
+            self.plain_accepts.accept(socket, listener, slot);
             return None;
         }
         let fd = self.listener(listener);

@@ -1,5 +1,6 @@
 //! io_uring as a [`Ring`].
 
+mod aside;
 mod buffers;
 mod entries;
 mod peer_names;
@@ -9,20 +10,20 @@ mod token;
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::{Shutdown, TcpListener, TcpStream};
 use std::ops::RangeInclusive;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use io_uring::types::{Fd, Timespec};
+use io_uring::types::{Fd, Fixed, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
 
 use super::area::{Claim, KERNEL_AREAS};
 use super::{
-    ACCEPT_BATCH, BufferId, Completion, Errno, ListenerId, Memory, Operation, Peer, Ring,
-    RingError, Setup, Slot, Waker,
+    ACCEPT_BATCH, BufferId, Completion, Errno, Generation, ListenerId, ListeningSocket, Memory,
+    Operation, Peer, Ring, RingError, Setup, Slot, Waker,
 };
+use aside::{finish_writes, unacknowledged};
 use buffers::ProvidedBuffers;
 use peer_names::PeerNames;
 use plain_accepts::PlainAccepts;
@@ -55,11 +56,14 @@ pub struct Uring {
     peers: PeerNames,
     buffer_size: usize,
     /// `None`: closed.
-    listeners: Vec<Option<TcpListener>>,
+    listeners: Vec<Option<ListeningSocket>>,
     /// Kept until what was pushed for them before is submitted.
-    closed_listeners: Vec<TcpListener>,
-    /// Where the ring cannot accept without waiting.
-    plain_accepts: Option<PlainAccepts>,
+    closed_listeners: Vec<ListeningSocket>,
+    accepts: Accepts,
+    plain_accepts: PlainAccepts,
+    /// Connections whose sockets do not tell by the ring what is unacknowledged: they are asked
+    /// beside it, with the next enter.
+    asked_aside: Vec<(Slot, Generation)>,
     /// What was not told by the ring and is not taken yet.
     told: VecDeque<Completion>,
     waker: Waker,
@@ -129,7 +133,9 @@ impl Uring {
             buffer_size: setup.buffer_size,
             listeners: setup.listeners.into_iter().map(Some).collect(),
             closed_listeners: Vec::new(),
-            plain_accepts: (accepts == Accepts::Plain).then(PlainAccepts::new),
+            accepts,
+            plain_accepts: PlainAccepts::new(),
+            asked_aside: Vec::new(),
             told: VecDeque::with_capacity(ACCEPT_BATCH),
             waker: setup.waker,
             rearm_waker: true,
@@ -168,9 +174,12 @@ impl Uring {
         self.queue(timer.build(), Token::new(OperationKind::Timer, 0, 0));
     }
 
-    /// Whether no accept beside the ring is to be told of.
-    fn plain_accepts_are_told(&self) -> bool {
-        self.plain_accepts.as_ref().is_none_or(PlainAccepts::is_empty)
+    /// Asks for a descriptor of each connection that is to be asked about beside the ring.
+    fn ask_aside(&mut self) {
+        for (slot, generation) in std::mem::take(&mut self.asked_aside) {
+            let install = opcode::FixedFdInstall::new(Fixed(slot), 0).build();
+            self.queue(install, Token::new(OperationKind::AskAside, generation, slot));
+        }
     }
 
     /// Whether the kernel has taken everything that was pushed.
@@ -271,6 +280,14 @@ impl Uring {
                 let result = result.map(|_| peer);
                 Some(Completion::Accepted { listener: slot, slot: into, result })
             }
+            OperationKind::Unacknowledged if result == Err(Errno::UNSUPPORTED) => {
+                self.asked_aside.push((slot, number));
+                None
+            }
+            OperationKind::AskAside => {
+                let result = result.and_then(unacknowledged);
+                Some(Completion::Unacknowledged { slot, generation: number, result })
+            }
             OperationKind::Unacknowledged => {
                 Some(Completion::Unacknowledged { slot, generation: number, result })
             }
@@ -319,19 +336,18 @@ impl Ring for Uring {
 
     fn enter(&mut self, _memory: &mut Memory, wait: Duration) -> io::Result<()> {
         self.provided.publish();
+        self.ask_aside();
         if std::mem::take(&mut self.rearm_waker) {
             self.arm_waker();
         }
         let is_quiet = self.told.is_empty() && self.ring.completion().is_empty();
-        let mut waits = !wait.is_zero() && is_quiet && self.plain_accepts_are_told();
+        let mut waits = !wait.is_zero() && is_quiet && self.plain_accepts.is_empty();
         let mut limit = if waits { self.limit(wait) } else { None };
         // More than one round only after a partial take; each round takes at least one.
         while self.enter_once(std::mem::take(&mut waits), limit.take())? {}
         if self.is_taken() {
             self.closed_listeners.clear();
-            if let Some(accepts) = &mut self.plain_accepts {
-                self.told.extend(accepts.settle(&self.ring));
-            }
+            self.told.extend(self.plain_accepts.settle(&self.ring));
         }
         Ok(())
     }
@@ -355,8 +371,7 @@ impl Ring for Uring {
     fn accept_aside(&mut self, listener: ListenerId) -> io::Result<(OwnedFd, Peer)> {
         let listener = self.listeners[listener as usize].as_ref();
         let closed = || io::Error::from(io::ErrorKind::WouldBlock);
-        let (stream, peer) = listener.ok_or_else(closed)?.accept()?;
-        Ok((stream.into(), peer.into()))
+        listener.ok_or_else(closed)?.accept()
     }
 
     fn adopt(&mut self, memory: &mut Memory, first: Slot, sockets: Vec<OwnedFd>) -> io::Result<()> {
@@ -393,8 +408,9 @@ pub fn probe() -> Result<(), RingError> {
     table.map_err(|error| RingError::of_descriptors(error, ENTRIES))
 }
 
-/// How long a ring is waited for that the kernel has no memory for. It ends rings in the background,
-/// some time after their process is gone: where a gateway has just ended, there is more in a moment.
+/// How long a ring is waited for that the kernel has no memory for. It ends rings in the
+/// background, some time after their process is gone: where a gateway has just ended, there is more
+/// in a moment.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long to wait before asking again.
@@ -428,16 +444,4 @@ fn build_now(submissions: u32, completions: u32) -> Result<IoUring, RingError> {
 /// iowait where it can be had, because a parked shard is idle and not waiting for a disk.
 fn wait_flags(no_iowait: bool) -> EnterFlags {
     if no_iowait { EnterFlags::GETEVENTS | EnterFlags::NO_IOWAIT } else { EnterFlags::GETEVENTS }
-}
-
-/// Shuts down the writing side by way of a descriptor that lives for a moment: the ring's own
-/// shutdown operation always goes to a kernel worker thread.
-fn finish_writes(installed: Result<u32, Errno>) {
-    // Without a descriptor to spare the peer sees no FIN until its deadline closes the connection.
-    let Ok(fd) = installed else { return };
-    // SAFETY: the kernel has just installed the descriptor for this operation; nothing else knows
-    // of it.
-    let stream = TcpStream::from(unsafe { OwnedFd::from_raw_fd(fd as RawFd) });
-    // The only failure is a connection that is gone already.
-    let _ = stream.shutdown(Shutdown::Write);
 }

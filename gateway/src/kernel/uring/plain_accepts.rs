@@ -1,14 +1,14 @@
-//! Accepts before Linux 6.10, whose rings cannot be told not to wait for somebody to come.
+//! Accepts beside the ring: before Linux 6.10, whose rings cannot be told not to wait for somebody
+//! to come, and of Unix sockets, whose peers are asked for by an ordinary descriptor.
 //!
 //! `IORING_OP_ACCEPT` waits even on a listener with `O_NONBLOCK`. So accept4(2) is called beside
 //! the ring, and the sockets of a portion are put into the table by one io_uring_register(2).
 
-use std::net::TcpListener;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use io_uring::IoUring;
 
-use crate::kernel::{ACCEPT_BATCH, Completion, Errno, ListenerId, Peer, Slot};
+use crate::kernel::{ACCEPT_BATCH, Completion, Errno, ListenerId, ListeningSocket, Peer, Slot};
 
 /// `IORING_REGISTER_FILES_SKIP`: this entry of the table stays as it is.
 const SKIP: RawFd = -2;
@@ -40,12 +40,11 @@ impl PlainAccepts {
     /// Accepts one connection, if there is one, that is to have this slot.
     pub(super) fn accept(
         &mut self,
-        socket: Option<&TcpListener>,
+        socket: Option<&ListeningSocket>,
         listener: ListenerId,
         slot: Slot,
     ) {
-        let accepted = socket.ok_or(Errno::BAD_DESCRIPTOR).and_then(|socket| Ok(socket.accept()?));
-        let result = accepted.map(|(stream, peer)| (stream.into(), peer.into()));
+        let result = socket.ok_or(Errno::BAD_DESCRIPTOR).and_then(|socket| Ok(socket.accept()?));
         self.accepts.push(PlainAccept { listener, slot, result });
     }
 

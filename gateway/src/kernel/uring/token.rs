@@ -19,11 +19,12 @@ pub(super) enum OperationKind {
     UnpollListener,
     Accept,
     Unacknowledged,
+    AskAside,
     Wake,
     Timer,
 }
 
-const KINDS: [OperationKind; 15] = [
+const KINDS: [OperationKind; 16] = [
     OperationKind::Poll,
     OperationKind::Unpoll,
     OperationKind::Receive,
@@ -37,6 +38,7 @@ const KINDS: [OperationKind; 15] = [
     OperationKind::UnpollListener,
     OperationKind::Accept,
     OperationKind::Unacknowledged,
+    OperationKind::AskAside,
     OperationKind::Wake,
     OperationKind::Timer,
 ];

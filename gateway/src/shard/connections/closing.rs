@@ -13,12 +13,20 @@ use crate::protocol::{self, Ended};
 use crate::shard::connections::Connections;
 use crate::shard::connections::log::{self, HowEnded};
 use crate::shard::sockets::Sockets;
+use crate::shard::sockets::kept;
+use crate::shard::sockets::sealing;
 
 impl<R: Ring> Connections<R> {
     /// The peer will send nothing more.
     pub(crate) fn peer_ended(&mut self, slot: Slot) {
-        self.ended_abruptly(slot, EndReason::PeerLeft);
-        if self.sockets.table[slot].is_flushed() {
+        // What has last words of its own was cut off where they did not come.
+        let is_cut = sealing::is_cut(&self.sockets, slot);
+        let reason = if is_cut { EndReason::Lost } else { EndReason::PeerLeft };
+        self.sockets.counters.cut_off += u64::from(is_cut && self.sockets.table[slot].is_open());
+        self.ended_abruptly(slot, reason);
+        let connection = &self.sockets.table[slot];
+        let has_said_nothing = connection.stage == Stage::Head || !self.sockets.seals(slot);
+        if connection.is_flushed() && has_said_nothing {
             return self.drop_connection(slot);
         }
         // It may still read: what it asked for before it ended is sent.
@@ -71,6 +79,10 @@ impl<R: Ring> Connections<R> {
     /// Ends a connection in the way of what is spoken on it: one whose request is yet to come is
     /// refused.
     pub(crate) fn close(&mut self, slot: Slot, failing: Failing) {
+        if !sealing::is_ready(&self.sockets, slot) {
+            // There is no way to say so yet.
+            return self.drop_connection(slot);
+        }
         self.in_turn(slot, None, |turn| protocol::close(turn, failing));
     }
 
@@ -109,9 +121,17 @@ impl<R: Ring> Connections<R> {
             self.sockets.flush_soon |= connection.states.is_in_batch();
             return;
         }
+        if sealing::has_last_words(&mut self.sockets, slot)
+            && sealing::say_words(&mut self.sockets, slot).is_ok()
+        {
+            // What is left to do is done once they have left.
+            self.sockets.flush_soon = true;
+            return;
+        }
         if after_flush == AfterFlush::Close {
             return self.drop_connection(slot);
         }
+        let connection = &mut self.sockets.table[slot];
         connection.states.has_flushed();
         let generation = connection.generation;
         self.sockets.ring.push(Operation::FinishWrites { slot, generation });
@@ -119,7 +139,7 @@ impl<R: Ring> Connections<R> {
         if self.is_draining() {
             self.sockets.linger_briefly(slot);
         }
-        self.resume_lingering(slot);
+        resume_lingering(&mut self.sockets, slot);
     }
 
     /// Closes the connection now. Its slot is given up at once, unless an operation in flight still
@@ -135,6 +155,7 @@ impl<R: Ring> Connections<R> {
         self.sockets.crowd.remove(slot);
         self.sockets.expired.remove(slot);
         self.sockets.held.remove(slot);
+        self.sockets.transports.kept.parked.remove(slot);
         self.sockets.table.strangers.remove(slot);
         self.sockets.halves.end_all(slot);
         let _ = self.sockets.deadlines.set(slot, None);
@@ -165,6 +186,7 @@ impl<R: Ring> Connections<R> {
         gathered::release(&mut connection.gathered, &mut self.sockets.blocks);
         gathered::release(&mut connection.control, &mut self.sockets.blocks);
         self.sockets.stalled.remove(slot);
+        kept::forget_kept(&mut self.sockets, slot);
         self.sockets.watched.lets_go(slot);
         self.sockets.outbox(slot).clear();
         self.details.forget(slot);
@@ -174,19 +196,21 @@ impl<R: Ring> Connections<R> {
         self.peers.has_closed(slot, self.sockets.profile(slot));
         let Connection { service, profile, .. } = self.sockets.table[slot];
         self.services.leave(service);
-        self.sockets.profiles[profile].transport.end(slot);
+        let Sockets { profiles, transports, .. } = &mut self.sockets;
+        profiles[profile].transport.end(transports, slot);
+        sealing::has_room_for_parked(&mut self.sockets);
         self.sockets.profiles.leave(profile);
         self.sockets.table.end(slot);
     }
+}
 
-    /// A connection that was paused and now only lingers has to be read from again, or its peer's
-    /// end would not be seen.
-    fn resume_lingering(&mut self, slot: Slot) {
-        let connection = &mut self.sockets.table[slot];
-        if connection.states.reading() == Reading::Paused {
-            connection.states.set_reading(Reading::Idle);
-            self.sockets.read_on(slot);
-        }
+/// A connection that was paused and now only lingers has to be read from again, or its peer's
+/// end would not be seen.
+fn resume_lingering<R: Ring>(sockets: &mut Sockets<R>, slot: Slot) {
+    let connection = &mut sockets.table[slot];
+    if connection.states.reading() == Reading::Paused {
+        connection.states.set_reading(Reading::Idle);
+        sockets.read_on(slot);
     }
 }
 

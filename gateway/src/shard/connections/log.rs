@@ -6,7 +6,7 @@ use crate::kernel::{Ring, Slot};
 use crate::names::{ConnectionId, Name};
 use crate::protocol::end_reason::EndReason;
 use crate::protocol::turn::Opened;
-use crate::protocol::{self, Closed, End, Logged};
+use crate::protocol::{self, Closed, End, HowOpened, Logged};
 
 /// How a connection has ended, and why.
 pub(super) struct HowEnded {
@@ -28,8 +28,13 @@ pub(super) fn opened<R: Ring>(connections: &mut Connections<R>, slot: Slot, open
         user: user.as_ref().map(Name::as_str),
         agent: opened.agent.as_deref(),
     };
-    let path = opened.path.as_deref();
-    protocol::log_opened(&connections.sockets.table[slot].spoken, who, path);
+    let tls = &connections.sockets.transports.tls;
+    let how = HowOpened {
+        path: opened.path.as_deref(),
+        tls: tls.version(slot),
+        certificate: tls.peer(slot).map(|peer| peer.subject.as_str()),
+    };
+    protocol::log_opened(&connections.sockets.table[slot].spoken, who, how);
 }
 
 /// Keeps that a connection has ended, and why.

@@ -2,6 +2,7 @@
 
 pub(super) mod closing;
 mod log;
+pub(super) mod opening;
 pub(super) mod queue;
 pub(super) mod receiving;
 mod sending;
@@ -14,7 +15,7 @@ use crate::config::{Config, Route};
 use crate::connection::{Output, Spot};
 use crate::handler::built_in;
 use crate::hub::Hub;
-use crate::kernel::{BufferId, Memory, Ring, Slot, SlotRef};
+use crate::kernel::{BufferId, Memory, Peer, Ring, Slot, SlotRef};
 use crate::memory::{Compressor, Pool};
 use crate::protocol::Inflating;
 use crate::protocol::services::{Made, NoHandler, Service, Services};
@@ -24,6 +25,7 @@ use crate::shard::accounts::Accounts;
 use crate::shard::details::Details;
 use crate::shard::draining::Drain;
 use crate::shard::ends::LastEnds;
+use crate::shard::failed_handshakes::FailedHandshakes;
 use crate::shard::peers::Peers;
 use crate::shard::refusals::Refusals;
 use crate::shard::sockets::Sockets;
@@ -62,6 +64,8 @@ pub(super) struct Connections<R> {
     pub(super) traces: Traces,
     /// How much the log says of requests that are refused.
     pub(super) refusals: Refusals,
+    /// And of handshakes that fail.
+    failed_handshakes: FailedHandshakes,
     pub(super) vitals: Vitals,
     /// Connections whose sends have failed, to be dropped once that was settled.
     pub(super) failed: Vec<Failed>,
@@ -76,7 +80,7 @@ pub(super) struct Connections<R> {
 
 impl<R: Ring> Connections<R> {
     pub(super) fn new(ring: R, memory: Memory, assembly: Assembly) -> Result<Self, NoHandler> {
-        let Assembly { index, config, program, mut hub, .. } = assembly;
+        let Assembly { index, config, program, tls, mut hub, .. } = assembly;
         hub.calendar_ahead = ring.calendar().saturating_sub(ring.now());
         let limits = config.limits;
         let head = limits.request_head + limits.receive_buffer;
@@ -86,7 +90,7 @@ impl<R: Ring> Connections<R> {
         };
         Ok(Self {
             index,
-            sockets: Sockets::new(ring, memory, &config, &program),
+            sockets: Sockets::new(ring, memory, &config, &program, &tls),
             services: Services::new(limits.slots(), &config.routes, &make)?,
             hub,
             compressor: Compressor::new(),
@@ -98,6 +102,7 @@ impl<R: Ring> Connections<R> {
             ends: LastEnds::default(),
             traces: Traces::default(),
             refusals: Refusals::new(),
+            failed_handshakes: FailedHandshakes::default(),
             vitals: Vitals::default(),
             failed: Vec::new(),
             unqueued: Vec::new(),
@@ -147,6 +152,7 @@ impl<R: Ring> Connections<R> {
             limits,
             services: &mut self.services,
             profiles: &mut sockets.profiles,
+            tls: &sockets.transports.tls,
             inflating: &mut self.inflating,
             counters: &mut sockets.counters,
             input_budget: &mut sockets.put_off.budget,
@@ -187,6 +193,12 @@ impl<R: Ring> Connections<R> {
     /// Whether as many connections are there as are served.
     pub(crate) fn is_full(&self) -> bool {
         self.sockets.table.live() >= self.sockets.limits.connections
+    }
+
+    /// A handshake has failed: says so in the log, now and then.
+    pub(super) fn tell_failed_handshake(&mut self, slot: Slot, reason: &'static str) {
+        let peer = self.peers.get(slot).unwrap_or(Peer::Unknown);
+        self.failed_handshakes.tell(self.sockets.ring.now(), peer, reason);
     }
 
     /// There is no room for one more: says so in the log, now and then.

@@ -5,6 +5,7 @@ use crate::connection::{Poll, Reading, Stage, States};
 use crate::kernel::{Errno, Generation, Ring, Slot, SlotRef};
 use crate::shard::connections::Connections;
 use crate::shard::sockets::Sockets;
+use crate::shard::sockets::sealing;
 
 impl<R: Ring> Connections<R> {
     pub(crate) fn readable(&mut self, whose: SlotRef, armed: bool, ended: bool) {
@@ -23,7 +24,10 @@ impl<R: Ring> Connections<R> {
         if connection.stage == Stage::Zombie || is_read_anyway {
             return;
         }
-        if self.sockets.ready.contains(slot) || self.sockets.held.contains(slot) {
+        let waits_already = self.sockets.ready.contains(slot)
+            || self.sockets.held.contains(slot)
+            || self.sockets.transports.kept.parked.contains(slot);
+        if waits_already {
             return;
         }
         if self.sockets.table[slot].opens_or_ends() {
@@ -34,7 +38,10 @@ impl<R: Ring> Connections<R> {
 
     /// Receives, unless the connection has to wait.
     pub(crate) fn read(&mut self, slot: Slot) {
-        if self.must_pause(slot) {
+        if sealing::must_wait(&mut self.sockets, slot) {
+            self.sockets.counters.handshakes_parked += 1;
+            self.sockets.transports.kept.parked.insert(slot);
+        } else if self.must_pause(slot) {
             self.sockets.counters.slow_peers_paused += 1;
             self.sockets.table[slot].states.set_reading(Reading::Paused);
         } else if waits_to_be_sealed(&self.sockets, slot) {
@@ -64,6 +71,9 @@ impl<R: Ring> Connections<R> {
         match result {
             // Nothing more is read before its request is decided, so no poll is armed either.
             Ok(1..) if connection.keeps_input() => connection.states.set_reading(Reading::Paused),
+            Ok(1..) | Err(Errno::AGAIN) if self.sockets.transports.kept.has_ended(slot) => {
+                self.peer_ended(slot);
+            }
             Ok(1..) if more => self.sockets.wait_to_receive(slot),
             Ok(1..) | Err(Errno::AGAIN) => self.sockets.listen(slot),
             Err(Errno::NO_BUFFERS) => {

@@ -124,8 +124,8 @@ impl<R: Ring> Connections<R> {
         self.sockets.staged = 0;
         self.sockets.flush_soon = false;
         let mut batch = self.sockets.batch.take();
-        let Sockets { frames, done_frames, blocks, .. } = &mut self.sockets;
-        frames.release_all(done_frames, blocks);
+        let Sockets { frames, batch: settled, blocks, .. } = &mut self.sockets;
+        frames.release_all(&mut settled.done_frames, blocks);
         for send in batch.drain(..) {
             if let Some(buffer) = send.buffer() {
                 self.sockets.buffers.release(buffer);
@@ -224,7 +224,7 @@ impl<R: Ring> Connections<R> {
         }
         let connection = &self.sockets.table[slot];
         let is_paused = connection.states.reading() == Reading::Paused;
-        if connection.states.is_blocked() || is_paused {
+        if connection.states.is_blocked() || (is_paused && !connection.keeps_input()) {
             self.drained(slot);
         } else if connection.states.has(States::QUEUED) {
             // It waits for the end of a message.
@@ -267,7 +267,7 @@ impl<R: Ring> Connections<R> {
             self.sockets.wait_for(slot, Wait::Activity);
         }
         let connection = &mut self.sockets.table[slot];
-        if connection.states.reading() == Reading::Paused {
+        if connection.states.reading() == Reading::Paused && !connection.keeps_input() {
             connection.states.set_reading(Reading::Idle);
             self.sockets.read_on(slot);
         }

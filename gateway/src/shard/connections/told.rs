@@ -136,7 +136,7 @@ impl<R: Ring> Connections<R> {
             self.sockets.counters.messages_out += u64::from(messages);
             self.sockets.counters.bytes_out += frames.len() as u64;
         }
-        self.sockets.done_frames.push(offer.frame);
+        self.sockets.batch.done_frames.push(offer.frame);
         delivered
     }
 

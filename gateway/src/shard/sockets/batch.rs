@@ -15,6 +15,8 @@ const BYTES_AT_ONCE: u64 = 64 * 1024;
 #[derive(Default)]
 pub(crate) struct Batch {
     sends: Vec<BatchSend>,
+    /// Frames that nobody refers to once the batch is settled.
+    pub(crate) done_frames: Vec<FrameId>,
     /// What the first so many of them may come to need.
     needed: u64,
     counted: usize,

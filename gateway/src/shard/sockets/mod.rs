@@ -2,9 +2,10 @@
 //! and sent, and what each connection waits for. Nothing here asks a handler or the hub.
 
 pub(super) mod batch;
+pub(super) mod kept;
 pub(super) mod put_off;
 pub(super) mod receiving;
-mod sealing;
+pub(super) mod sealing;
 pub(super) mod sending;
 
 use std::io;
@@ -14,7 +15,7 @@ use tidegate_proto::keepalive::Wait;
 
 use crate::config::{Config, Limits};
 use crate::connection::deadlines::Deadlines;
-use crate::connection::{FrameId, Frames, SealedBytes};
+use crate::connection::{Frames, SealedBytes};
 use crate::counters::Counters;
 use crate::hub::Moment;
 use crate::kernel::{AreaName, Memory, Ring, Slot, SlotSet};
@@ -29,6 +30,8 @@ use crate::shard::sockets::batch::Batch;
 use crate::shard::sockets::put_off::PutOff;
 use crate::shard::stalled::Stalled;
 use crate::shard::table::Table;
+use crate::transport::Transports;
+use crate::transport::tls::TlsServers;
 
 /// For how many ticks those linger whose answer has left; the first has begun. A drain does not
 /// wait for strangers who do not close.
@@ -67,10 +70,10 @@ pub(super) struct Sockets<R> {
     pub(super) flush_soon: bool,
     /// Published frames, and which of them wait for whom.
     pub(super) frames: Frames,
-    /// Frames that nobody refers to once the batch is settled.
-    pub(super) done_frames: Vec<FrameId>,
     /// What a transport has sealed and peers have not taken, and who waits to be sealed for.
     pub(super) sealed: SealedBytes,
+    /// What transports keep of connections.
+    pub(super) transports: Transports,
     /// The peers that seem stalled, or gone.
     pub(super) stalled: SideTable<Stalled>,
     /// Who gives way next while memory is short.
@@ -81,14 +84,20 @@ pub(super) struct Sockets<R> {
 }
 
 impl<R: Ring> Sockets<R> {
-    pub(super) fn new(ring: R, memory: Memory, config: &Config, program: &Program) -> Self {
+    pub(super) fn new(
+        ring: R,
+        memory: Memory,
+        config: &Config,
+        program: &Program,
+        tls: &TlsServers,
+    ) -> Self {
         let limits = config.limits;
         Self {
             limits,
             ring,
             memory,
             table: Table::new(limits.slots()),
-            profiles: Profiles::new(&config.listeners, program),
+            profiles: Profiles::new(&config.listeners, program, tls),
             deadlines: Deadlines::new(limits.slots()),
             halves: Halves::default(),
             expired: SlotSet::new(limits.slots()),
@@ -103,8 +112,8 @@ impl<R: Ring> Sockets<R> {
             staged: 0,
             flush_soon: false,
             frames: Frames::new(config.hub.queued(limits.connections), limits.slots()),
-            done_frames: Vec::new(),
             sealed: SealedBytes::new(limits.slots()),
+            transports: Transports::new(config),
             stalled: SideTable::default(),
             watched: Watched::default(),
             shortages: 0,

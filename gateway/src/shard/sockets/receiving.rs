@@ -12,6 +12,7 @@ use crate::connection::{Poll, Reading, Stage, States};
 use crate::kernel::{BufferId, Operation, Ring, Slot, Span};
 use crate::memory::Share;
 use crate::shard::sockets::Sockets;
+use crate::shard::sockets::kept;
 
 /// Received bytes, and the buffer that they are in.
 #[derive(Clone, Copy)]
@@ -86,10 +87,22 @@ impl<R: Ring> Sockets<R> {
         if !self.put_off.admit(&mut self.table[slot]) {
             return self.wait_to_receive(slot);
         }
-        if !self.could_answer() || !self.buffers.lend_one(&mut self.ring) {
+        let receives = self.could_answer()
+            && if self.transports.kept.has(slot) {
+                kept::receive_behind(self, slot)
+            } else {
+                self.receive_into_one_lent(slot)
+            };
+        if !receives {
             self.put_off.discharge(&mut self.table[slot]);
             self.counters.buffer_waits += 1;
-            return self.wait_to_receive(slot);
+            self.wait_to_receive(slot);
+        }
+    }
+
+    fn receive_into_one_lent(&mut self, slot: Slot) -> bool {
+        if !self.buffers.lend_one(&mut self.ring) {
+            return false;
         }
         let connection = &mut self.table[slot];
         connection.states.set_reading(Reading::Receiving);
@@ -97,6 +110,7 @@ impl<R: Ring> Sockets<R> {
         let generation = connection.generation;
         self.has_receives = true;
         self.ring.push(Operation::Receive { slot, generation });
+        true
     }
 
     /// Whether one more answer could wait, should all peers who are being answered not take theirs:

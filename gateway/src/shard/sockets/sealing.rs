@@ -6,7 +6,7 @@ use crate::kernel::{AreaName, Ring, Slot, Span};
 use crate::memory::{Full, Share};
 use crate::shard::sockets::Sockets;
 use crate::shard::sockets::batch::SentFrom;
-use crate::transport::Sealed;
+use crate::transport::{Broken, OpenedInput, Sealed};
 
 /// Sealed bytes that are made at a time, and about as many as leave in one send.
 const AT_ONCE: u32 = 32 * 1024;
@@ -18,13 +18,6 @@ impl<R: Ring> Sockets<R> {
     /// Whether what is sent to a connection is sealed.
     pub(crate) fn seals(&self, slot: Slot) -> bool {
         self.profiles.seals(self.table[slot].profile)
-    }
-
-    /// Opens what was received, in place; `None` if it cannot be.
-    pub(crate) fn open_received(&mut self, slot: Slot, received: Span) -> Option<Span> {
-        let transport = &mut self.profiles[self.table[slot].profile].transport;
-        let plain = transport.open(slot, self.memory.bytes_mut(received)).ok()?;
-        Some(received.part(0, plain as u32))
     }
 
     /// Seals what a turn has said; what there is no room for waits in the backlog.
@@ -126,7 +119,7 @@ impl<R: Ring> Sockets<R> {
         let wire = Span { area: AreaName::Staging, start: self.staged, length };
         let transport = &mut self.profiles[self.table[slot].profile].transport;
         let (plain, wire) = self.memory.pair(span, wire);
-        let Sealed { taken, written } = transport.seal(slot, plain, wire);
+        let Sealed { taken, written } = transport.seal(&mut self.transports, slot, plain, wire);
         if taken == 0 && length > ROOM {
             self.sealed.is_broken(slot);
             self.flush_soon = true;
@@ -143,4 +136,102 @@ impl<R: Ring> Sockets<R> {
             self.launch(slot, span, SentFrom::Staging);
         }
     }
+}
+
+/// Whether what a connection receives is opened.
+pub(crate) fn opens<R: Ring>(sockets: &Sockets<R>, slot: Slot) -> bool {
+    sockets.profiles.may_open() && sockets.profile(slot).transport.opens(&sockets.transports, slot)
+}
+
+/// Whether a proxy has yet to say whose connection it is.
+pub(crate) fn awaits_header<R: Ring>(sockets: &Sockets<R>, slot: Slot) -> bool {
+    sockets.profile(slot).transport.awaits_header(&sockets.transports, slot)
+}
+
+/// Whether anything can be said and heard on a connection: a proxy may have yet to say whose it
+/// is, and its transport to shake hands.
+pub(crate) fn is_ready<R: Ring>(sockets: &Sockets<R>, slot: Slot) -> bool {
+    !opens(sockets, slot) || sockets.profile(slot).transport.is_ready(&sockets.transports, slot)
+}
+
+/// Whether a connection has to wait with its handshake until others have ended theirs.
+pub(crate) fn must_wait<R: Ring>(sockets: &mut Sockets<R>, slot: Slot) -> bool {
+    sockets.seals(slot)
+        && sockets.table[slot].stage == Stage::Head
+        && sockets.profiles[sockets.table[slot].profile]
+            .transport
+            .must_wait(&sockets.transports, slot)
+}
+
+/// A handshake has ended: those who wait with theirs have their turn before anyone sleeps.
+pub(crate) fn has_room_for_parked<R: Ring>(sockets: &mut Sockets<R>) {
+    sockets.flush_soon |= !sockets.transports.kept.parked.is_empty();
+}
+
+/// Opens what was received, in place. What its transport has to say itself is put where it
+/// waits for [`say_words`].
+///
+/// # Errors
+/// It cannot be opened.
+pub(crate) fn open_received<R: Ring>(
+    sockets: &mut Sockets<R>,
+    slot: Slot,
+    received: Span,
+) -> Result<OpenedInput, Broken> {
+    sockets.transports.words.clear();
+    sockets.transports.tls.now = sockets.ring.now();
+    let Sockets { profiles, table, transports, memory, .. } = sockets;
+    let mut words = std::mem::take(&mut transports.words);
+    let transport = &mut profiles[table[slot].profile].transport;
+    let opened = transport.open(transports, slot, memory.bytes_mut(received), &mut words);
+    transports.words = words;
+    opened
+}
+
+/// Sends what a transport has to say itself, if there is any. Nothing waits that is yet to be
+/// sealed.
+///
+/// # Errors
+/// There is no block for it.
+pub(crate) fn say_words<R: Ring>(sockets: &mut Sockets<R>, slot: Slot) -> Result<(), Full> {
+    if sockets.transports.words.is_empty() {
+        return Ok(());
+    }
+    let length = sockets.transports.words.len() as u32;
+    let span = Span { area: AreaName::Staging, start: sockets.staged, length };
+    let has_room = span.end() as usize <= sockets.memory.area(AreaName::Staging).len();
+    if has_room && !sockets.table[slot].must_queue() {
+        sockets.memory.bytes_mut(span).copy_from_slice(&sockets.transports.words);
+        sockets.staged = span.end();
+        sockets.launch_staged(slot, span.start);
+        return Ok(());
+    }
+    let words = std::mem::take(&mut sockets.transports.words);
+    let waits = sockets.outbox(slot).words_wait(&words);
+    sockets.transports.words = words;
+    waits?;
+    sockets.flush_soon |= sockets.table[slot].states.is_in_batch();
+    sockets.arm_send(slot);
+    Ok(())
+}
+
+/// Puts the last words of a transport where they wait for [`say_words`]; `false` if it
+/// has none, or has said them.
+pub(crate) fn has_last_words<R: Ring>(sockets: &mut Sockets<R>, slot: Slot) -> bool {
+    sockets.transports.words.clear();
+    if is_ready(sockets, slot) && sockets.seals(slot) && sockets.transports.kept.leaves(slot) {
+        let transport = &mut sockets.profiles[sockets.table[slot].profile].transport;
+        let mut words = std::mem::take(&mut sockets.transports.words);
+        transport.farewell(&mut sockets.transports, slot, &mut words);
+        sockets.transports.words = words;
+    }
+    !sockets.transports.words.is_empty()
+}
+
+/// Whether the peer's end is not as its transport has it: without the last words, somebody
+/// between may have cut it off.
+pub(crate) fn is_cut<R: Ring>(sockets: &Sockets<R>, slot: Slot) -> bool {
+    sockets.seals(slot)
+        && sockets.profile(slot).transport.ends_with_words()
+        && !sockets.transports.kept.has_ended(slot)
 }

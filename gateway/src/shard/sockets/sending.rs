@@ -46,7 +46,7 @@ impl<R: Ring> Sockets<R> {
         self.flush_soon |= self.table[slot].states.has(States::QUEUED);
         self.launch(slot, span, frame.map_or(SentFrom::Staging, SentFrom::Frame));
         // The queue's reference goes over to the batch.
-        self.done_frames.extend(frame);
+        self.batch.done_frames.extend(frame);
     }
 
     /// Whether frames may be put together. What falls short of them is a copy for one connection,

@@ -2,14 +2,19 @@
 //!
 //! Their sources are in `tools/peers`; what is built of them goes to `target/peers`.
 
+mod nginx;
+
 use std::env;
 use std::fs;
 use std::io;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{self, Command};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use clap::ValueEnum;
+
+use crate::tls::Certificate;
 
 /// A server to measure beside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -44,6 +49,19 @@ pub enum Peer {
     Uwebsockets,
     /// uWebSockets under Python, through PyPI's socketify: what it says is about both.
     UwebsocketsPython,
+    /// nginx, which ends TLS in front of the echo on bare epoll. What is measured is nginx alone.
+    Nginx,
+}
+
+/// Where a peer is to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Place<'a> {
+    /// Where it listens.
+    pub port: u16,
+    /// What it shows, if it is over TLS.
+    pub certificate: Option<&'a Certificate>,
+    /// Where the server is that it stands in front of.
+    pub upstream: Option<SocketAddr>,
 }
 
 /// Why a peer cannot be measured, and what would help.
@@ -69,13 +87,43 @@ impl Peer {
         matches!(self, Self::Epoll | Self::Ws | Self::Uwebsockets | Self::UwebsocketsPython)
     }
 
-    /// Builds the peer if it is not there; yields what starts it on `port`.
+    /// Whether it can be had over TLS.
+    #[must_use]
+    pub fn has_tls(self) -> bool {
+        let lws = matches!(self, Self::LwsLean | Self::LwsUvLean | Self::LwsEvLean | Self::Lws);
+        lws || matches!(self, Self::Epoll | Self::Uwebsockets | Self::Nginx)
+    }
+
+    fn check(self, is_over_tls: bool) -> io::Result<()> {
+        let why = if is_over_tls && !self.has_tls() {
+            "it is not measured over TLS"
+        } else if self == Self::Nginx && !is_over_tls {
+            "it is there to end TLS: say --tls"
+        } else {
+            return Ok(());
+        };
+        Err(io::Error::new(io::ErrorKind::Unsupported, why))
+    }
+
+    /// The server that it hands on to.
+    #[must_use]
+    pub fn stands_in_front_of(self) -> Option<Self> {
+        (self == Self::Nginx).then_some(Self::Epoll)
+    }
+
+    /// Builds the peer if it is not there; yields what starts it.
     ///
     /// # Errors
-    /// It cannot be had on this machine as it is.
-    pub fn prepare(self, port: u16) -> Result<Command, Missing> {
+    /// It cannot be had on this machine as it is, or not over TLS.
+    pub fn prepare(self, place: Place<'_>) -> Result<Command, Missing> {
+        let missing =
+            |error: io::Error| Missing { why: error.to_string(), install: self.install() };
+        let certificate = place.certificate;
+        self.check(certificate.is_some()).map_err(missing)?;
         let prepared = match self {
             Self::Hold => c("hold", &["hold", "peer"], &[]),
+            Self::Nginx => nginx::prepare(place),
+            Self::Epoll if certificate.is_some() => this_program().map(Command::new),
             Self::Epoll => c("epoll_echo", &["epoll_echo", "handshake", "sha1", "peer"], &[]),
             Self::LwsLean | Self::LwsUvLean | Self::LwsEvLean | Self::Lws => {
                 c("lws_echo", &["lws_echo", "peer"], &["-lwebsockets"])
@@ -84,18 +132,24 @@ impl Peer {
             Self::TungsteniteLean | Self::Tungstenite => rust("tungstenite_echo"),
             Self::FastwebsocketsLean | Self::Fastwebsockets => rust("fastwebsockets_echo"),
             Self::Ws => node(),
-            Self::Uwebsockets => uwebsockets(),
+            Self::Uwebsockets => uwebsockets(certificate.is_some()),
             Self::UwebsocketsPython => python(),
         };
-        let missing =
-            |error: io::Error| Missing { why: error.to_string(), install: self.install() };
         let mut command = prepared.map_err(missing)?;
-        command.args(self.arguments()).args(["--port", &port.to_string()]);
+        if self == Self::Nginx {
+            return Ok(command);
+        }
+        command.args(self.arguments(certificate.is_some()));
+        command.args(["--port", &place.port.to_string()]);
+        if let Some(certificate) = certificate {
+            command.arg("--cert").arg(certificate.cert()).arg("--key").arg(certificate.key());
+        }
         Ok(command)
     }
 
-    fn arguments(self) -> &'static [&'static str] {
+    fn arguments(self, is_over_tls: bool) -> &'static [&'static str] {
         match self {
+            Self::Epoll if is_over_tls => &["baseline", "epoll"],
             Self::LwsLean => &["--loop", "poll", "--lean"],
             Self::LwsUvLean => &["--loop", "uv", "--lean"],
             Self::LwsEvLean => &["--loop", "ev", "--lean"],
@@ -124,8 +178,10 @@ impl Peer {
                  --target-dir target/peers/rust"
             }
             Self::Ws => "apt-get install nodejs npm",
+            Self::Nginx => "apt-get install nginx-light",
             Self::Uwebsockets => {
-                "apt-get install g++ && cargo fetch --manifest-path tools/peers/rust/Cargo.toml"
+                "apt-get install g++ libssl-dev && \
+                 cargo fetch --manifest-path tools/peers/rust/Cargo.toml"
             }
             Self::UwebsocketsPython => "pip install socketify==0.0.31",
         }
@@ -198,7 +254,7 @@ fn compile(program: &str, add: impl FnOnce(&mut Command) -> io::Result<()>) -> i
 /// The package that brings the sources of uWebSockets; it is not built itself.
 const UWEBSOCKETS: &str = "libuwebsockets-sys";
 
-/// What of uSockets a loop on epoll without TLS is made of, in its folder.
+/// What of uSockets a loop on epoll is made of, in its folder; and beside it, over TLS.
 const USOCKETS: [&str; 8] = [
     "bsd.c",
     "context.c",
@@ -210,16 +266,23 @@ const USOCKETS: [&str; 8] = [
     "crypto/openssl.c",
 ];
 
-fn uwebsockets() -> io::Result<Command> {
-    compile("uws_echo", |command| {
+const USOCKETS_TLS: &str = "crypto/sni_tree.cpp";
+
+fn uwebsockets(is_over_tls: bool) -> io::Result<Command> {
+    compile(if is_over_tls { "uws_echo_tls" } else { "uws_echo" }, |command| {
         let (version, folder) = package(UWEBSOCKETS)?;
         let (uws, usockets) = (folder.join("uWebSockets"), folder.join("uWebSockets/uSockets/src"));
-        command.args(["-O3", "-flto", "-w", "-DUWS_NO_ZLIB", "-DLIBUS_NO_SSL"]);
+        command.args(["-O3", "-flto", "-w", "-DUWS_NO_ZLIB"]);
+        command.arg(if is_over_tls { "-DLIBUS_USE_OPENSSL" } else { "-DLIBUS_NO_SSL" });
         command.arg(format!("-DUWS_PACKAGE=\"{UWEBSOCKETS} {version}\""));
         command.arg("-I").arg(uws.join("src")).arg("-I").arg(&usockets);
         command.args(["-x", "c"]).args(USOCKETS.iter().map(|file| usockets.join(file)));
         command.arg(sources().join("peer.c")).args(["-x", "c++", "-std=c++20"]);
-        command.arg(sources().join("uws_echo.cpp")).arg("-lstdc++");
+        command.arg(sources().join("uws_echo.cpp"));
+        if is_over_tls {
+            command.arg(usockets.join(USOCKETS_TLS)).args(["-lssl", "-lcrypto"]);
+        }
+        command.arg("-lstdc++");
         Ok(())
     })
 }

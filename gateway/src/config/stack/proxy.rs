@@ -1,0 +1,145 @@
+//! The layer `proxy`: who the peer is, as a proxy in front says it.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use super::options::Options;
+use super::place::Place;
+use super::values::{TIMES, time};
+use super::writer::{CommaList, LayerWriter};
+use super::{SocketLayer, Stack};
+use crate::config::built::{self, BuiltWrong};
+use crate::units::{Time, quote};
+
+/// Its place in a stack.
+pub(super) const PLACE: Place = Place {
+    name: "proxy",
+    at: "",
+    rank: 4,
+    is_needed: false,
+    read,
+    agrees,
+    shown: |stack| match &stack.proxy {
+        Some(proxy) => Some(proxy),
+        None => None,
+    },
+    check,
+};
+
+/// The most networks: each that connects is looked up in all of them.
+const NETWORKS_MAX: usize = 256;
+
+/// The layer `proxy`: each connection begins with a header of the PROXY protocol (HAProxy's
+/// `proxy-protocol.txt`, version 1 or 2), which says who has connected to the proxy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProxyLayer {
+    /// Option `from`: the networks that proxies are in, joined by commas, at most 256; whoever else
+    /// connects is not listened to. Needed over `tcp`. Over `unix` it is empty and every peer is
+    /// believed: the socket's mode says who may connect.
+    pub from: Vec<IpNet>,
+    /// Option `header`: how long the header may take to arrive, from the accept, 1 s to 4 h.
+    /// Default 3 s.
+    pub header: Duration,
+}
+
+impl Default for ProxyLayer {
+    fn default() -> Self {
+        Self { from: Vec::new(), header: Duration::from_secs(3) }
+    }
+}
+
+fn read(mut options: Options<'_, '_>, stack: &mut Stack) {
+    let default = ProxyLayer::default();
+    stack.proxy = Some(ProxyLayer {
+        from: options.read("from", default.from, networks),
+        header: options.read("header", default.header, time),
+    });
+    options.finish();
+}
+
+/// Checks that it is known who is believed.
+fn agrees(stack: &Stack) -> Result<(), String> {
+    let Some(proxy) = &stack.proxy else { return Ok(()) };
+    match (&stack.socket, proxy.from.is_empty()) {
+        (SocketLayer::Tcp(_), true) => Err("`proxy?from`: is missing: whoever connects could say \
+             to be anyone. Write the networks of your proxies, such as \
+             `proxy?from=10.0.0.0/8,192.0.2.7`"
+            .into()),
+        (SocketLayer::Unix(_), false) => Err("`proxy?from`: means nothing over `unix`, whose \
+             peers have no address: its `mode` says who may connect. Remove it"
+            .into()),
+        _ => Ok(()),
+    }
+}
+
+fn check(stack: &Stack, field: &str) -> Result<(), BuiltWrong> {
+    let Some(ProxyLayer { from, header }) = &stack.proxy else { return Ok(()) };
+    built::time(format!("{field}.proxy.header"), *header, &TIMES)?;
+    built::number(format!("{field}.proxy.from"), from.len(), &(0..=NETWORKS_MAX))?;
+    from.iter()
+        .try_for_each(check_network)
+        .and_then(|()| agrees(stack))
+        .map_err(|wrong| BuiltWrong(format!("{field}.proxy.from: {wrong}")))
+}
+
+/// Reads networks, joined by commas. A single address is a network of one.
+fn networks(text: &str) -> Result<Vec<IpNet>, String> {
+    let networks = text.split(',').map(network).collect::<Result<Vec<_>, _>>()?;
+    if networks.len() > NETWORKS_MAX {
+        return Err(format!("must be at most {NETWORKS_MAX} networks, are {}", networks.len()));
+    }
+    Ok(networks)
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    let address = text.parse::<IpAddr>().ok().map(IpNet::from);
+    let network = address.or_else(|| text.parse().ok()).ok_or_else(|| {
+        let is = quote(text);
+        format!("must be networks such as `10.0.0.0/8` or addresses, joined by commas, has {is}")
+    })?;
+    check_network(&network).map(|()| network)
+}
+
+/// Checks that a network says what it seems to.
+fn check_network(network: &IpNet) -> Result<(), String> {
+    let whole = network.trunc();
+    if whole != *network {
+        let address = network.addr();
+        return Err(format!(
+            "has {network}, an address within {whole}: write {whole}, or {address} for it alone"
+        ));
+    }
+    match network.addr() {
+        // Peers of a socket for both are told by their address of version 4.
+        IpAddr::V6(address) if address.to_ipv4_mapped().is_some() => {
+            Err(format!("has {network}: write it as an address of IPv4"))
+        }
+        _ => Ok(()),
+    }
+}
+
+impl fmt::Display for ProxyLayer {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let default = Self::default();
+        let mut written = LayerWriter::begin("proxy", out)?;
+        let from = CommaList(self.from.iter().map(Network));
+        written.option("from", from, self.from.is_empty())?;
+        written.option("header", Time(self.header), self.header == default.header)
+    }
+}
+
+/// A network as it is written: one of a single address without its prefix.
+struct Network<'n>(&'n IpNet);
+
+impl fmt::Display for Network<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(network) = self;
+        if network.prefix_len() == network.max_prefix_len() {
+            return write!(out, "{}", network.addr());
+        }
+        write!(out, "{network}")
+    }
+}

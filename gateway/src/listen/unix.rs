@@ -1,0 +1,242 @@
+//! Sockets of this machine alone, by the path of a file or by an abstract name (unix(7)).
+//!
+//! A file comes to its name ready: the socket is bound to another name in the same folder, has its
+//! permissions and its owner, listens, and is then renamed. So nobody connects who may not, and
+//! what was left over by a gateway that has crashed is replaced at once.
+
+use std::fmt;
+use std::fs::{self, Permissions};
+use std::io::{self, ErrorKind};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Instant;
+
+use nix::unistd::{Group, User};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::{ListenError, PATIENCE, PAUSE, fail};
+use crate::config::stack::{OwnerName, SocketOwner, UnixLayer};
+use crate::config::{ListenAddress, UnixAddress};
+use crate::kernel::{ListeningSocket, SocketFile};
+
+/// How far a socket is made ready.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Until {
+    /// It has all but its name, and nobody can connect.
+    Bound,
+    /// It listens.
+    Listening,
+}
+
+/// A socket at `address` with what its layer says.
+///
+/// # Errors
+/// Something listens there or is there that is no socket, or the kernel refuses.
+pub(super) fn open(
+    address: &UnixAddress,
+    layer: &UnixLayer,
+    until: Until,
+) -> Result<ListeningSocket, ListenError> {
+    let shown = ListenAddress::Unix(address.clone());
+    match address {
+        UnixAddress::Path(path) => {
+            check_unused(path).map_err(fail(&shown, "looking who listens on"))?;
+            of_path(path, layer, until, &shown)
+        }
+        UnixAddress::Abstract(name) => {
+            let socket = socket().map_err(fail(&shown, "making a socket for"))?;
+            bind_name(&socket, name).map_err(fail(&shown, "binding"))?;
+            listen(&socket, layer, until).map_err(fail(&shown, "listening on"))?;
+            Ok(ListeningSocket::Unix(UnixListener::from(socket), None))
+        }
+    }
+}
+
+/// Gives a socket that was passed what its layer says of who may wait.
+pub(super) fn prepare(
+    socket: &ListeningSocket,
+    address: &ListenAddress,
+    layer: &UnixLayer,
+) -> Result<(), ListenError> {
+    let socket = socket2::SockRef::from(socket);
+    listen(&socket, layer, Until::Listening).map_err(fail(address, "listening on"))
+}
+
+fn of_path(
+    path: &Path,
+    layer: &UnixLayer,
+    until: Until,
+    shown: &ListenAddress,
+) -> Result<ListeningSocket, ListenError> {
+    let socket = socket().map_err(fail(shown, "making a socket for"))?;
+    let place = beside(path);
+    let bound = bind_path(&socket, &place).map_err(fail(shown, "making a file for"))?;
+    let mut file = bound;
+    set_permissions(&place, layer).map_err(fail(shown, "setting the mode and owner of"))?;
+    listen(&socket, layer, until).map_err(fail(shown, "listening on"))?;
+    if until == Until::Listening {
+        file.rename(path).map_err(fail(shown, "giving its name to"))?;
+    }
+    Ok(ListeningSocket::Unix(UnixListener::from(socket), Some(Arc::new(file))))
+}
+
+fn socket() -> io::Result<Socket> {
+    Socket::new(Domain::UNIX, Type::STREAM, None)
+}
+
+/// Binds to a path, of which nothing but a socket that was left over may be in the way.
+fn bind_path(socket: &Socket, path: &Path) -> io::Result<SocketFile> {
+    if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
+        fs::remove_file(path)?;
+    }
+    socket.bind(&SockAddr::unix(path)?)?;
+    SocketFile::at(path)
+}
+
+/// Binds to an abstract name, which may be free in a moment: the kernel ends rings in the
+/// background.
+fn bind_name(socket: &Socket, name: &str) -> io::Result<()> {
+    let address = SockAddr::unix(format!("\0{name}"))?;
+    let begun = Instant::now();
+    loop {
+        match socket.bind(&address) {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && begun.elapsed() < PATIENCE => {
+                thread::sleep(PAUSE);
+            }
+            result => return result,
+        }
+    }
+}
+
+fn listen(socket: &Socket, layer: &UnixLayer, until: Until) -> io::Result<()> {
+    match until {
+        Until::Bound => Ok(()),
+        Until::Listening => socket.listen(i32::try_from(layer.backlog).unwrap_or(i32::MAX)),
+    }
+}
+
+/// A name in the same folder that no other process takes.
+fn beside(path: &Path) -> PathBuf {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    path.with_file_name(format!(".{}.{number}", process::id()))
+}
+
+/// Checks that nobody listens at a path, and that what is there may be replaced.
+fn check_unused(path: &Path) -> io::Result<()> {
+    let begun = Instant::now();
+    loop {
+        match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+            Ok(found) if !found.file_type().is_socket() => {
+                return Err(io::Error::from_raw_os_error(libc::EEXIST));
+            }
+            Ok(_) => {}
+        }
+        match connect(path) {
+            // Left over, or gone since.
+            Err(error)
+                if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) =>
+            {
+                return Ok(());
+            }
+            // Somebody listens, whose backlog is full; or it is a socket of another kind.
+            Ok(()) => {}
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EPROTOTYPE)) => {
+            }
+            Err(error) => return Err(error),
+        }
+        if begun.elapsed() >= PATIENCE {
+            return Err(io::Error::from_raw_os_error(libc::EADDRINUSE));
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+/// Connects without waiting.
+fn connect(path: &Path) -> io::Result<()> {
+    let socket = socket()?;
+    socket.set_nonblocking(true)?;
+    socket.connect(&SockAddr::unix(path)?)
+}
+
+fn set_permissions(path: &Path, layer: &UnixLayer) -> io::Result<()> {
+    // Before the owner: what is another's cannot be changed by this process without privileges.
+    fs::set_permissions(path, Permissions::from_mode(layer.mode))?;
+    let Some(SocketOwner { user, group }) = &layer.owner else { return Ok(()) };
+    chown(
+        path,
+        user.as_ref().map(user_number).transpose()?,
+        group.as_ref().map(group_number).transpose()?,
+    )
+}
+
+fn user_number(name: &OwnerName) -> io::Result<u32> {
+    match name {
+        OwnerName::Number(number) => Ok(*number),
+        OwnerName::Name(name) => {
+            let found = User::from_name(name)?.map(|user| user.uid.as_raw());
+            found.ok_or_else(|| nobody("user", name))
+        }
+    }
+}
+
+fn group_number(name: &OwnerName) -> io::Result<u32> {
+    match name {
+        OwnerName::Number(number) => Ok(*number),
+        OwnerName::Name(name) => {
+            let found = Group::from_name(name)?.map(|group| group.gid.as_raw());
+            found.ok_or_else(|| nobody("group", name))
+        }
+    }
+}
+
+fn nobody(what: &str, name: &str) -> io::Error {
+    io::Error::new(ErrorKind::NotFound, format!("there is no {what} {name} on this machine"))
+}
+
+/// What is wrong with a Unix socket, and what to do about it.
+pub(super) fn explain(wrong: &ListenError, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let ListenError { address, doing, error } = wrong;
+    match error.raw_os_error() {
+        Some(libc::EADDRINUSE) => write!(
+            out,
+            "{address} is in use: something listens there already ({error}); find it with `ss \
+             -lxp`, or listen on another path"
+        ),
+        Some(libc::EEXIST) => write!(
+            out,
+            "{address} is there and is no socket, so it is not replaced: take another path, or \
+             remove it if nobody needs it"
+        ),
+        Some(libc::ENOENT) => write!(
+            out,
+            "{doing} {address}: its folder is not there ({error}): make it, or have systemd do so \
+             by `RuntimeDirectory=`"
+        ),
+        Some(libc::EACCES | libc::EPERM | libc::EROFS) => write!(
+            out,
+            "{doing} {address} is refused to this user ({error}): the folder must be one that it \
+             may write to, and only root gives a socket to others than itself and its groups"
+        ),
+        _ => write!(out, "{doing} {address}: {error}"),
+    }
+}
+
+/// What a socket that was passed is called, if that can be configured.
+pub(super) fn named(address: &SockAddr) -> Option<UnixAddress> {
+    if let Some(path) = address.as_pathname() {
+        return Some(UnixAddress::Path(path.to_owned()));
+    }
+    let name = address.as_abstract_namespace()?;
+    std::str::from_utf8(name).ok().map(|name| UnixAddress::Abstract(name.to_owned()))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,190 @@
+//! How connections come in, and what their transports open: one that has shaken hands begins, one
+//! whose peer has said all ends, and one on which came what may not come is closed.
+
+use tidegate_proto::keepalive::Wait;
+
+use crate::connection::{AfterFlush, Stage};
+use crate::kernel::{ListenerId, Peer, Ring, Slot, Span};
+use crate::memory::{Full, gathered};
+use crate::protocol;
+use crate::protocol::End;
+use crate::protocol::end_reason::EndReason;
+use crate::protocol::services::{OPENING, Profile, Services};
+use crate::shard::connections::Connections;
+use crate::shard::connections::closing::drop_for;
+use crate::shard::sockets::Sockets;
+use crate::shard::sockets::kept;
+use crate::shard::sockets::sealing;
+use crate::transport::OpenedInput;
+use crate::transport::proxy::{ProxyRefusal, ProxyTold};
+
+/// A connection has come in.
+pub(crate) fn has_come<R: Ring>(
+    connections: &mut Connections<R>,
+    listener: ListenerId,
+    slot: Slot,
+    peer: Peer,
+) {
+    let Sockets { table, profiles, transports, counters, .. } = &mut connections.sockets;
+    counters.accepted += 1;
+    let connection = table.begin(slot);
+    connection.profile = profiles.enter(listener);
+    connection.service = OPENING;
+    connections.services.enter(OPENING);
+    let profile = &mut profiles[connection.profile];
+    profile.transport.begin(transports, slot);
+    // Of a proxy it is kept until that has said whose connection it is.
+    if profile.transport.has_proxy() || keeps_peer(&connections.services, profile) {
+        connections.peers.keep(slot, peer);
+    }
+    if profile.logs_transport {
+        tracing::info!(target: "tidegate::transport", %peer, slot, "accepted");
+    }
+    if !profile.transport.believes(peer) {
+        return refuse_proxied(connections, slot, ProxyRefusal::Stranger);
+    }
+    let is_ready = sealing::is_ready(&connections.sockets, slot);
+    let wait = match is_ready {
+        true => Wait::Head,
+        false if sealing::awaits_header(&connections.sockets, slot) => Wait::ProxyHeader,
+        false => Wait::Handshake,
+    };
+    connections.sockets.wait_for(slot, wait);
+    connections.sockets.listen(slot);
+    // Of the others a request is awaited, or first a header or a handshake.
+    if is_ready && is_spoken_to(connections, slot) {
+        connections.begin(slot);
+    }
+}
+
+/// Opens what was received: where the plain bytes are, if the connection goes on.
+pub(crate) fn open_received<R: Ring>(
+    connections: &mut Connections<R>,
+    slot: Slot,
+    received: Span,
+) -> Option<Span> {
+    if !sealing::opens(&connections.sockets, slot) {
+        return Some(received);
+    }
+    let was_ready = sealing::is_ready(&connections.sockets, slot);
+    let opened = sealing::open_received(&mut connections.sockets, slot, received);
+    // What came behind a header may be wrong: that is the client's, and said of it.
+    let told = connections.sockets.transports.proxied.take_told();
+    if let Some(told) = told {
+        is_told_of(connections, slot, told);
+    }
+    let Ok(OpenedInput { plain, used, has_ended }) = opened else {
+        broke_its_transport(connections, slot);
+        return None;
+    };
+    let rest = received.skip(used as u32);
+    if keep_rest(connections, slot, rest, used > 0).is_err()
+        || sealing::say_words(&mut connections.sockets, slot).is_err()
+    {
+        connections.sockets.counters.out_of_blocks += 1;
+        drop_for(connections, slot, EndReason::NoMemory);
+        return None;
+    }
+    if has_ended {
+        connections.sockets.transports.kept.ends(slot);
+    }
+    if !was_ready && sealing::is_ready(&connections.sockets, slot) {
+        is_ready_now(connections, slot);
+    } else if told.is_some() {
+        // Behind the header of a proxy, hands are yet to be shaken.
+        connections.sockets.wait_for(slot, Wait::Handshake);
+    }
+    Some(received.part(plain.start as u32, plain.end as u32))
+}
+
+/// Keeps what could not be opened yet, which has a deadline like any other half message.
+fn keep_rest<R: Ring>(
+    connections: &mut Connections<R>,
+    slot: Slot,
+    rest: Span,
+    is_another: bool,
+) -> Result<(), Full> {
+    let Sockets { halves, deadlines, profiles, table, .. } = &mut connections.sockets;
+    if is_another || rest.length == 0 {
+        halves.end_rest(slot);
+    }
+    if rest.length == 0 {
+        return Ok(());
+    }
+    let due = deadlines.now() + u64::from(profiles[table[slot].profile].message);
+    halves.begin_rest(slot, due);
+    kept::keep_rest(&mut connections.sockets, slot, rest)
+}
+
+/// A proxy has said whose connection it is, which holds from here on wherever that is told.
+fn is_told_of<R: Ring>(connections: &mut Connections<R>, slot: Slot, told: ProxyTold) {
+    connections.sockets.counters.proxy_headers += 1;
+    let profile = connections.sockets.profile(slot);
+    let is_kept = keeps_peer(&connections.services, profile);
+    connections.peers.is_told(slot, told, profile, is_kept);
+}
+
+/// A connection does not come through a proxy as it should: it is closed without an answer.
+pub(crate) fn refuse_proxied<R: Ring>(
+    connections: &mut Connections<R>,
+    slot: Slot,
+    refusal: ProxyRefusal,
+) {
+    connections.vitals.refused_proxied(refusal);
+    let peer = connections.peers.at_socket(slot);
+    connections.refusals.tell_of_proxy(refusal, peer);
+    drop_for(connections, slot, EndReason::ProtocolError);
+}
+
+/// Hands are shaken: the connection begins, as others do when they are accepted.
+fn is_ready_now<R: Ring>(connections: &mut Connections<R>, slot: Slot) {
+    connections.sockets.wait_for(slot, Wait::Head);
+    sealing::has_room_for_parked(&mut connections.sockets);
+    if is_spoken_to(connections, slot) {
+        connections.begin(slot);
+    }
+}
+
+/// Whether a connection is told something before anything comes from its peer: a protocol of
+/// the program may begin, and a gateway that drains has no place for it.
+pub(crate) fn is_spoken_to<R: Ring>(connections: &Connections<R>, slot: Slot) -> bool {
+    connections.is_draining() || connections.sockets.profile(slot).protocol.is_some()
+}
+
+/// What came in cannot be opened. What the transport says of that leaves, if nothing else is on
+/// its way, and then the connection ends.
+fn broke_its_transport<R: Ring>(connections: &mut Connections<R>, slot: Slot) {
+    if let Some(refusal) = connections.sockets.transports.proxied.take_refusal() {
+        return refuse_proxied(connections, slot, refusal);
+    }
+    connections.sockets.counters.transports_broken += 1;
+    if let Some(failure) = connections.sockets.transports.tls.take_failure() {
+        connections.tell_failed_handshake(slot, failure.name());
+    }
+    if connections.sockets.table[slot].is_open() {
+        connections.accounts.ends_for(slot, EndReason::ProtocolError);
+    }
+    connections.messages_ended(slot, End::ABRUPT, EndReason::ProtocolError);
+    let has_words = !connections.sockets.transports.words.is_empty()
+        && connections.sockets.table[slot].is_flushed();
+    connections.sockets.transports.kept.leaves(slot);
+    if !has_words || sealing::say_words(&mut connections.sockets, slot).is_err() {
+        return connections.drop_connection(slot);
+    }
+    let Sockets { table, counters, blocks, .. } = &mut connections.sockets;
+    let connection = &mut table[slot];
+    protocol::give_up(&mut connections.services, connection, counters);
+    gathered::release(&mut connection.gathered, blocks);
+    gathered::release(&mut connection.control, blocks);
+    connection.stage = Stage::Lingering;
+    connection.states.do_after_flush(AfterFlush::Finish);
+    table.strangers.insert(slot);
+    connections.sockets.halves.end_all(slot);
+    connections.after_words(slot);
+}
+
+/// Whether the address of who has come is kept until it is known which route it will be on, or
+/// longer: on one of the hub it is told, and the log says whose handshake has failed.
+fn keeps_peer(services: &Services, profile: &Profile) -> bool {
+    services.has_hub() || profile.logs() || profile.transport.is_tls()
+}

@@ -1,0 +1,83 @@
+//! What certificates say about themselves and whom they name.
+
+use std::fmt::Write as _;
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::GeneralName;
+
+/// Of a certificate at most so many names are told, each of so many bytes, and so many together; a
+/// longer one is left out, not cut: part of a name is another's.
+pub(super) const MOST_NAMES: usize = 16;
+pub(super) const LONGEST_NAMES: usize = 1024;
+const LONGEST_NAME: usize = 255;
+
+/// A subject is told to so many bytes.
+pub(super) const LONGEST_SUBJECT: usize = 512;
+
+/// The domains that a certificate is for, in lower case.
+pub(super) fn domains(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let domain = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some(name.trim_end_matches('.').to_ascii_lowercase()),
+        _ => None,
+    };
+    alternative(certificate, domain).collect()
+}
+
+/// All names of a certificate's subject that people use: domains, addresses, URIs, mail.
+pub(super) fn all(certificate: &X509Certificate<'_>) -> Vec<String> {
+    let text = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(text) | GeneralName::RFC822Name(text) | GeneralName::URI(text) => {
+            Some((*text).to_owned())
+        }
+        GeneralName::IPAddress(bytes) => address(bytes),
+        _ => None,
+    };
+    let mut room = LONGEST_NAMES;
+    let has_room = |name: &String| {
+        let left = room.checked_sub(name.len());
+        room = left.unwrap_or(room);
+        left.is_some()
+    };
+    alternative(certificate, text).filter(has_room).take(MOST_NAMES).collect()
+}
+
+fn alternative<'c>(
+    certificate: &'c X509Certificate<'_>,
+    text: impl Fn(&GeneralName<'_>) -> Option<String> + 'c,
+) -> impl Iterator<Item = String> + 'c {
+    let extension = certificate.subject_alternative_name().ok().flatten();
+    let names = extension.map(|extension| extension.value.general_names.as_slice());
+    let is_plain = |name: &String| {
+        !name.is_empty() && name.len() <= LONGEST_NAME && name.bytes().all(|b| b.is_ascii_graphic())
+    };
+    names.unwrap_or_default().iter().filter_map(text).filter(is_plain)
+}
+
+fn address(bytes: &[u8]) -> Option<String> {
+    if let Ok(four) = <[u8; 4]>::try_from(bytes) {
+        return Some(Ipv4Addr::from(four).to_string());
+    }
+    <[u8; 16]>::try_from(bytes).ok().map(|sixteen| Ipv6Addr::from(sixteen).to_string())
+}
+
+/// A subject's name in one line, without control characters, and cut where it is too long.
+pub(super) fn subject(certificate: &X509Certificate<'_>) -> String {
+    let mut told = String::new();
+    for letter in certificate.subject().to_string().chars() {
+        let letter = if letter.is_control() { '\u{fffd}' } else { letter };
+        if told.len() + letter.len_utf8() > LONGEST_SUBJECT {
+            break;
+        }
+        told.push(letter);
+    }
+    told
+}
+
+/// Bytes in lower-case hexadecimal digits.
+pub(super) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        _ = write!(text, "{byte:02x}");
+        text
+    })
+}
