@@ -292,9 +292,87 @@ def lines() -> None:
             write("lines", f"{name}-{cut}-{short}", bytes([cut, short]) + stream)
 
 
+def crc32c(data: bytes) -> int:
+    """Bit by bit, unlike what is tested."""
+    rest = 0xFFFFFFFF
+    for byte in data:
+        rest ^= byte
+        for _ in range(8):
+            rest = rest >> 1 ^ (0x82F63B78 if rest & 1 else 0)
+    return rest ^ 0xFFFFFFFF
+
+
+def proxy() -> None:
+    """Headers of the PROXY protocol, and what comes instead of them."""
+    lines = {
+        "tcp4": "TCP4 192.168.0.1 192.168.0.11 56324 443",
+        "tcp4-longest": "TCP4 255.255.255.255 255.255.255.255 65535 65535",
+        "tcp6": "TCP6 2001:db8::1 ::1 0 1",
+        "tcp6-longest": "TCP6 " + "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff " * 2 + "65535 65535",
+        "tcp6-mapped": "TCP6 ::ffff:192.0.2.1 ::ffff:192.0.2.2 56324 443",
+        "unknown": "UNKNOWN",
+        "unknown-with-a-rest": "UNKNOWN ffff:: ffff:: 65535 65535",
+        "unknown-and-more": "UNKNOWNS",
+        "unknown-with-a-line-feed": "UNKNOWN a\nb",
+        "line-too-long": "UNKNOWN " + "x" * 92,
+        "port-with-a-sign": "TCP4 192.0.2.1 192.0.2.2 +1 2",
+        "port-with-a-zero": "TCP4 192.0.2.1 192.0.2.2 1 02",
+        "address-with-a-zero": "TCP4 192.0.2.01 192.0.2.2 1 2",
+        "two-spaces": "TCP4 192.0.2.1  192.0.2.2 1 2",
+        "too-few-fields": "TCP4 192.0.2.1 192.0.2.2 1",
+    }
+    for name, line in lines.items():
+        write("proxy", f"1-{name}", f"PROXY {line}\r\n".encode())
+    write("proxy", "1-a-tab", b"PROXY\tTCP4 192.0.2.1 192.0.2.2 1 2\r\n")
+    write("proxy", "1-line-feed-alone", b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\n")
+    write("proxy", "1-half", b"PROXY TCP6 2001:db8::1 2001:db8:")
+    write("proxy", "1-twice", b"PROXY UNKNOWN\r\nPROXY UNKNOWN\r\n")
+
+    def header(command: int, family: int, rest: bytes) -> bytes:
+        return b"\r\n\r\n\0\r\nQUIT\n" + struct.pack(">BBH", command, family, len(rest)) + rest
+
+    def tlv(number: int, value: bytes) -> bytes:
+        return struct.pack(">BH", number, len(value)) + value
+
+    four = bytes([192, 0, 2, 1, 192, 0, 2, 2]) + struct.pack(">HH", 56324, 443)
+    tls = b"\x07\0\0\0\0" + tlv(0x21, b"TLSv1.3") + tlv(0x22, "Jö".encode()) + tlv(0x23, b"TLS_AES_128_GCM_SHA256")
+    all_tlvs = tlv(1, b"http/1.1") + tlv(2, b"gw.example.org") + tlv(5, bytes(128)) + tlv(0x20, tls) + tlv(0x30, b"blue")
+    headers = {
+        "tcp4": (0x21, 0x11, four),
+        "tcp6": (0x21, 0x21, bytes(range(36))),
+        "udp4": (0x21, 0x12, four),
+        "unix": (0x21, 0x31, b"/run/client".ljust(108, b"\0") + b"\0abstract".ljust(108, b"\0")),
+        "unix-with-bytes-behind-a-path": (0x21, 0x31, b"/a\0b".ljust(108, b"\xff") + bytes(108)),
+        "unspecified": (0x21, 0x00, tlv(2, b"a")),
+        "local": (0x20, 0x00, b""),
+        "local-with-a-family": (0x20, 0x11, b"\x01"),
+        "tlvs": (0x21, 0x11, four + all_tlvs),
+        "tlvs-of-clouds": (0x21, 0x11, four + tlv(0xEA, b"\x01vpce-08d2bf15fac5001c9") + tlv(0xEE, b"\x01\1\2\3\4")),
+        "tlv-twice": (0x21, 0x11, four + tlv(2, b"a") + tlv(2, b"b")),
+        "tlv-cut": (0x21, 0x11, four + tlv(2, b"abc")[:-1]),
+        "tlv-not-utf8": (0x21, 0x11, four + tlv(2, b"\xff")),
+        "tls-cut": (0x21, 0x11, four + tlv(0x20, tls[:-1])),
+        "checksum-wrong": (0x21, 0x11, four + tlv(3, b"abcd")),
+        "unique-id-too-long": (0x21, 0x11, four + tlv(5, bytes(129))),
+        "too-short": (0x21, 0x21, four),
+        "too-long": (0x21, 0x11, four + tlv(4, bytes(506))),
+        "version-1": (0x11, 0x11, four),
+        "command-2": (0x22, 0x11, four),
+        "family-4": (0x21, 0x41, four),
+    }
+    for name, (command, family, rest) in headers.items():
+        write("proxy", f"2-{name}", header(command, family, rest))
+    unsummed = header(0x21, 0x11, four + all_tlvs + tlv(3, bytes(4)))
+    write("proxy", "2-checksum", unsummed[:-4] + struct.pack(">I", crc32c(unsummed)))
+    write("proxy", "2-half", header(0x21, 0x11, four)[:20])
+    write("proxy", "http", b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    write("proxy", "tls", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
+
+
 frames()
 deflate()
 request_head()
 config()
 commands()
 lines()
+proxy()
