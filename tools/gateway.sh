@@ -4,6 +4,9 @@
 #   gateway_start [ARGUMENT...]  starts the binary with the arguments, `--listen 127.0.0.1:PORT`
 #                                and `--admin 127.0.0.1:0`, waits until it answers HTTP; sets
 #                                gateway_port, gateway_admin (127.0.0.1:PORT) and gateway_pid
+#   gateway_start_configured [ARGUMENT...]  the same with the listeners of a configuration, of which one
+#                                is plain HTTP on 127.0.0.1:$gateway_port, set before
+#   gateway_free_port            prints a port that nobody listens on
 #   gateway_stop                 SIGTERM; fails unless the process ends in time with exit code 0
 #   gateway_abandon              for an EXIT trap: ends a gateway still there, removes its log
 #   gateway_echo_config FILE     writes the configuration that the third-party suites run against
@@ -60,20 +63,22 @@ gateway_show_log() {
 }
 
 gateway_start() {
+    gateway_port=$(gateway_free_port) || return 1
+    gateway_start_configured "$@" --listen "127.0.0.1:$gateway_port"
+}
+
+gateway_start_configured() {
     if [[ ! -x $gateway_binary ]]; then
         gateway_say "$gateway_binary is not there; build it with: cargo build --release"
         return 1
     fi
-    gateway_port=$(gateway_free_port) || return 1
     gateway_log=$(mktemp) || return 1
-    "$gateway_binary" "$@" --listen "127.0.0.1:$gateway_port" --admin 127.0.0.1:0 \
-        --driver "$gateway_driver" >"$gateway_log" 2>&1 </dev/null &
+    "$gateway_binary" "$@" --admin 127.0.0.1:0 --driver "$gateway_driver" >"$gateway_log" 2>&1 </dev/null &
     gateway_pid=$!
     local deadline=$((SECONDS + gateway_start_seconds))
     until gateway_answers; do
         if ! kill -0 "$gateway_pid" 2>/dev/null; then
-            gateway_say "it ended while starting: $gateway_binary $*" \
-                "--listen 127.0.0.1:$gateway_port"
+            gateway_say "it ended while starting: $gateway_binary $*"
             gateway_show_log
             gateway_pid=
             return 1

@@ -752,6 +752,27 @@ test("a gateway that is full says so", async () => {
   await page.unroute("**/v1/overview");
 });
 
+test("certificates have the days that they have left, and failed handshakes their reasons", async () => {
+  await view("#/");
+  assert.equal(await page.isVisible("#tls-card"), false, "no listener speaks TLS");
+  const of = (names, days_left, doubts = []) =>
+    ({ file: "/etc/own.pem", names, days_left, not_after: "2027-01-01T00:00:00.000Z", doubts });
+  const certificates = [of([], -1), of(["<b>a.org"], 13, ["it expires soon"]),
+    of(["b.org", "c.org"], 14)];
+  const tls = { handshakes: 1234, resumed: 34, in_progress: 2, certificates,
+    failed: { unknown_ca: 1, plain_http: 7 }, broken: {} };
+  const told = await api("v1/overview");
+  await page.route("**/v1/overview", (route) => route.fulfill({ json: { ...told, tls } }));
+  await shows("#tls-card", "1,234 handshakes, 34 of them resumed; 2 in progress");
+  const texts = (selector) => page.locator(selector).allTextContents();
+  assert.deepEqual(await texts("#certificates td"),
+    ["no name", "expired", "<b>a.org", "13 days", "b.org and 1 more", "14 days"]);
+  assert.deepEqual(await texts("#certificates td[data-level=full]"), ["expired", "13 days"]);
+  assert.match(await page.locator("#certificates td").nth(2).getAttribute("title"), /it expires/);
+  assert.deepEqual(await texts("#handshake-failures td"), ["plain_http", "7", "unknown_ca", "1"]);
+  await page.unroute("**/v1/overview");
+});
+
 test("a rate is told once it was seen for long enough", async () => {
   const rates = await page.evaluate(async () => {
     const { Rate } = await import("/page/rate.js");

@@ -35,8 +35,11 @@ OFFERS = {
 
 def opened(url, offer, **options):
     extensions = None if offer is None else [ClientPerMessageDeflateFactory(**offer)]
+    # With a limit of frames that wait, the library stops reading while it waits for a pong, and an
+    # echo comes in as many frames as its message came in pieces.
+    limits = {"max_size": None, "max_queue": None}
     return connect(
-        url, compression=None, extensions=extensions, max_size=None, proxy=None, **options
+        url, compression=None, extensions=extensions, proxy=None, **limits, **options
     )
 
 
