@@ -173,6 +173,11 @@ impl<R: Ring> Connections<R> {
             self.sockets.ring.push(Operation::CancelSend { slot, generation });
         }
         self.sockets.flush_soon |= connection.states.is_in_batch();
+        // Nothing in flight uses half a head, or half a message that is not received into.
+        if connection.states.reading() != Reading::ReceivingInto {
+            gathered::release(&mut connection.gathered, &mut self.sockets.blocks);
+            gathered::release(&mut connection.control, &mut self.sockets.blocks);
+        }
         self.bury(slot);
     }
 
