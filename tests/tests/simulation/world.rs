@@ -435,6 +435,20 @@ impl World {
         self.peers[index].sees_nothing_more();
     }
 
+    /// Over TLS: the stream ends without the alert that says so (RFC 8446, section 6.1), at
+    /// times behind bytes that are no record of this connection.
+    fn breaks_its_transport(&mut self, index: usize) {
+        let has_no_record = self.random.chance(500);
+        let socket = &mut self.sockets[index];
+        if has_no_record {
+            socket.inbound.extend([23, 3, 3, 0, 20]);
+            socket.inbound.extend([0; 20]);
+        }
+        socket.peer_ended = true;
+        socket.has_news();
+        self.peers[index].sees_nothing_more();
+    }
+
     /// Whether all clients have seen the end of their connections.
     pub fn is_quiet(&self) -> bool {
         let gone = |socket: &Socket| socket.server_closed || socket.broken;
@@ -676,6 +690,9 @@ impl World {
                 }
             }
             Action::End => socket.ends(),
+            Action::Reset if socket.is_over_tls() && self.random.chance(500) => {
+                self.breaks_its_transport(index);
+            }
             Action::Reset => self.resets(index),
         }
     }
