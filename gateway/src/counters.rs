@@ -44,8 +44,8 @@ counters! {
     accept_errors,
     /// Times that accepting was paused because the table was full.
     accept_pauses,
-    /// Connections from which no request had come, and which were answered with 503 because no slot
-    /// was left for others that came.
+    /// Connections from which no request had come, and which were answered with 503, or dropped
+    /// amid a handshake, because no slot was left for others that came.
     strangers_refused,
     /// Connections that were dropped because no slot was left for others that came: they had been
     /// answered and did not close, or did not take their answer. Those that were refused with 503

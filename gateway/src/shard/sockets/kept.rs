@@ -1,7 +1,8 @@
-//! Input that a transport cannot open before more comes, such as a part of a record. It waits in a
-//! block. Once there is more to receive, it is copied to the front of a
-//! receive buffer, and what comes is received behind it: so a transport is handed all of it in one
-//! stretch, and what it opens lies where all input does.
+//! Input that a transport cannot open before more comes, such as a part of a record.
+//!
+//! It waits in a block. Once there is more to receive, it is copied to the front of a receive
+//! buffer, and what comes is received behind it: so a transport is handed all of it in one stretch,
+//! and what it opens lies where all input does.
 
 use crate::connection::{Reading, Stage};
 use crate::kernel::{Operation, Ring, Slot, Span};
