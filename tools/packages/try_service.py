@@ -4,8 +4,8 @@ usage: try_service.py ROOT
 
 Stands for the service manager: it passes a socket for notifications, appends the log to
 /var/log/tidegate.log, and gives the process the user, the capability and the limits of the unit. (What
-the unit forbids beside that wants systemd itself.) Then it echoes over a WebSocket, rotates the log, and
-ends the service. Exit code 0 if all went as it should, 1 if not.
+the unit forbids beside that wants systemd itself.) Then it echoes over a WebSocket, rotates the log,
+reloads as the unit says, and ends the service. Exit code 0 if all went as it should, 1 if not.
 """
 
 import base64
@@ -163,14 +163,21 @@ def check_process(process, open_files):
     assert limit.split()[3] == str(open_files), limit
 
 
-def rotate(root, process):
+def reload(root, unit, process):
+    """Asks the process to read files anew with what this Debian has, as its manager would."""
+    command = shlex.split(unit["ExecReload"].removeprefix("+"))
+    command = [word.replace("$MAINPID", str(process)) for word in command]
+    subprocess.run(["chroot", root, *command], check=True, timeout=PATIENCE)
+
+
+def rotate(root, unit, process):
     """Rotates the log; what is logged then is in the new one, from its beginning."""
     log = f"{root}/var/log/tidegate.log"
     rotation = inside(root, "logrotate", "--force", "/etc/logrotate.d/tidegate")
     subprocess.run(rotation, check=True, timeout=PATIENCE)
     with open(f"{log}.1") as file:
         assert "listening on" in file.read()
-    os.kill(process, signal.SIGHUP)
+    reload(root, unit, process)
     deadline = time.monotonic() + PATIENCE
     text = ""
     while "SIGHUP is ignored" not in text:
@@ -194,7 +201,7 @@ def main(root):
         check_process(process, open_files)
         peers = [echo(port, b"from outside") for port in (ports[0], ports[2])]
         manager.expect("WATCHDOG=1")
-        rotate(root, process)
+        rotate(root, unit, process)
         os.kill(process, signal.SIGTERM)
         manager.expect("STOPPING=1")
         for peer in peers:
