@@ -12,11 +12,14 @@ use crate::kernel::{BufferId, Errno, Generation, Ring, Slot, SlotRef};
 use crate::memory::gathered;
 use crate::protocol;
 use crate::shard::sockets::kept;
-use crate::shard::sockets::sealing;
+use crate::shard::sockets::sealing::{self, is_ready};
 
-/// How many of those that open or end one turn of the loop receives from: a quarter of a
-/// millisecond's work.
+/// From how many of those that open or end one turn of the loop receives: a quarter of a
+/// millisecond's work. Who shakes hands first counts as [`HANDSHAKE`] of them.
 const CROWD_AT_ONCE: usize = 8;
+
+/// A signature and a key exchange take as long as so many openings without them.
+const HANDSHAKE: usize = 4;
 
 /// Of how many that are held one turn of the loop asks whether they still have to be, while others
 /// do.
@@ -39,8 +42,9 @@ impl<R: Ring> Shard<R> {
     /// one turn takes in has to wait for each other.
     pub(super) fn serve_crowd(&mut self) {
         admit_parked(&mut self.connections.sockets);
+        let mut work = 0;
         for _ in 0..self.connections.sockets.crowd.len().min(CROWD_AT_ONCE) {
-            if !self.connections.sockets.has_room_to_receive() {
+            if work >= CROWD_AT_ONCE || !self.connections.sockets.has_room_to_receive() {
                 return;
             }
             let Some(slot) = self.connections.sockets.crowd.pop() else { return };
@@ -55,6 +59,7 @@ impl<R: Ring> Shard<R> {
             let is_read_anyway =
                 self.connections.sockets.table[slot].states.reading() != Reading::Idle;
             if !is_read_anyway && !self.connections.sockets.ready.contains(slot) {
+                work += if is_ready(&self.connections.sockets, slot) { 1 } else { HANDSHAKE };
                 self.connections.read(slot);
             }
         }
