@@ -5,6 +5,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Response;
+use rustls::pki_types::UnixTime;
 use serde::Serialize;
 use tokio::sync::oneshot;
 use utoipa::ToSchema;
@@ -12,15 +13,12 @@ use utoipa::ToSchema;
 use super::Shared;
 use super::answer::{Room, respond};
 use super::audit::Concerning;
-use super::clock::{iso8601, since_1970};
+use super::clock::iso8601;
 use super::error::{Error, ErrorBody};
 use crate::steering::{CertificateFacts, NotReloaded, WrongFile};
 
 /// Names of one certificate that are told; of more, the first.
 const NAMES_MAX: usize = 100;
-
-/// A day, in seconds.
-const DAY: i64 = 24 * 60 * 60;
 
 /// What listeners prove with who the gateway is.
 #[derive(Debug, Serialize, ToSchema)]
@@ -112,12 +110,11 @@ pub(super) fn soonest(facts: &[CertificateFacts], most: usize) -> Vec<Certificat
 impl CertificateJson {
     fn of(facts: &CertificateFacts) -> Self {
         let CertificateFacts { file, names, not_after, fingerprint, doubts } = facts;
-        let left = not_after.cast_signed().saturating_sub(since_1970().as_secs().cast_signed());
         Self {
             file: file.display().to_string(),
             names: names.iter().take(NAMES_MAX).cloned().collect(),
             not_after: iso8601(*not_after),
-            days_left: left.div_euclid(DAY),
+            days_left: facts.days_left(UnixTime::now()),
             fingerprint_sha256: fingerprint.clone(),
             doubts: doubts.clone(),
         }
@@ -139,7 +136,7 @@ mod tests {
 
     #[test]
     fn those_that_expire_soonest_come_first_with_their_days() {
-        let now = since_1970().as_secs();
+        let now = UnixTime::now().as_secs();
         let of = |file: &str, not_after| CertificateFacts {
             file: file.into(),
             names: vec!["a.org".into(); 200],
