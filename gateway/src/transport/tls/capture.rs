@@ -3,9 +3,10 @@
 
 use std::cell::RefCell;
 
-use aws_lc_rs::hkdf::{HKDF_SHA256, HKDF_SHA384, KeyType, Prk};
 use rustls::{ConnectionTrafficSecrets, ExtractedSecrets, KeyLog};
 use zeroize::{Zeroize, Zeroizing};
+
+use super::records::Suite;
 
 /// The secret of SHA-384, which is the longest.
 const LONGEST: usize = 48;
@@ -81,15 +82,20 @@ impl TrafficSecrets {
     /// Whether keys that rustls has derived are derived from these.
     pub(super) fn are_those_of(&self, extracted: &ExtractedSecrets) -> bool {
         let is_of = |secret: &TrafficSecret, keys: &ConnectionTrafficSecrets| {
-            let (algorithm, key, iv) = match keys {
-                ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (HKDF_SHA256, key, iv),
-                ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (HKDF_SHA384, key, iv),
-                ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => (HKDF_SHA256, key, iv),
+            let (suite, key, iv) = match keys {
+                ConnectionTrafficSecrets::Aes128Gcm { key, iv } => (Suite::Aes128Gcm, key, iv),
+                ConnectionTrafficSecrets::Aes256Gcm { key, iv } => (Suite::Aes256Gcm, key, iv),
+                ConnectionTrafficSecrets::Chacha20Poly1305 { key, iv } => {
+                    (Suite::ChaCha20Poly1305, key, iv)
+                }
                 _ => return false,
             };
-            let prk = Prk::new_less_safe(algorithm, secret.as_bytes());
-            is_expanded(&prk, b"tls13 key", key.as_ref())
-                && is_expanded(&prk, b"tls13 iv", iv.as_ref())
+            let is_derived = |label: &[u8], expected: &[u8]| {
+                let mut made = Zeroizing::new(vec![0; expected.len()]);
+                suite.derive(secret.as_bytes(), label, &mut made);
+                *made == expected
+            };
+            is_derived(b"key", key.as_ref()) && is_derived(b"iv", iv.as_ref())
         };
         is_of(&self.client, &extracted.rx.1) && is_of(&self.server, &extracted.tx.1)
     }
@@ -98,25 +104,6 @@ impl TrafficSecrets {
         self.client.wipe();
         self.server.wipe();
     }
-}
-
-/// Whether these bytes are what HKDF-Expand-Label (RFC 8446, 7.1) makes of a secret.
-fn is_expanded(prk: &Prk, label: &[u8], expected: &[u8]) -> bool {
-    struct Length(usize);
-    impl KeyType for Length {
-        fn len(&self) -> usize {
-            self.0
-        }
-    }
-    let (Ok(length), Ok(label_length)) = (u16::try_from(expected.len()), u8::try_from(label.len()))
-    else {
-        return false;
-    };
-    // The label's length and the label, and a context of no bytes.
-    let info = [&length.to_be_bytes()[..], &[label_length], label, &[0]];
-    let mut made = Zeroizing::new(vec![0; expected.len()]);
-    let filled = prk.expand(&info, Length(expected.len())).and_then(|okm| okm.fill(&mut made));
-    filled.is_ok() && *made == expected
 }
 
 /// Keeps application traffic secrets for who has called rustls, on the same thread; nothing else,

@@ -30,7 +30,8 @@ const USE_HTTPS: &[u8] = b"HTTP/1.1 400 Bad Request\r\n\
 pub struct Handshake {
     server: Arc<TlsServer>,
     stage: HandshakeStage,
-    secrets: TrafficSecrets,
+    /// Where they never move: what moves leaves its bytes behind.
+    secrets: Box<TrafficSecrets>,
     /// Bytes at the front of what came in that rustls has seen, and needs until a message is whole.
     held: usize,
     records: u16,
@@ -72,7 +73,7 @@ pub struct Established13 {
     /// What both agreed on.
     pub settled: Settled,
     /// What the keys of both directions are derived from.
-    pub secrets: TrafficSecrets,
+    pub secrets: Box<TrafficSecrets>,
     /// The number of the next record that the client seals.
     pub read_sequence: u64,
     /// The number of the next record that the server seals.
@@ -119,7 +120,7 @@ impl Handshake {
         Self {
             server: Arc::clone(server),
             stage: HandshakeStage::Beginning,
-            secrets: TrafficSecrets::NONE,
+            secrets: Box::new(TrafficSecrets::NONE),
             held: 0,
             records: 0,
             has_answered: false,
@@ -274,7 +275,7 @@ impl Handshake {
             let established = Established12::new(connection, settled);
             return Ok(HandshakeStep::Established12(Box::new(established)));
         }
-        let secrets = std::mem::replace(&mut self.secrets, TrafficSecrets::NONE);
+        let secrets = std::mem::replace(&mut self.secrets, Box::new(TrafficSecrets::NONE));
         if !secrets.are_known() {
             return Err(self.fail(HandshakeFailure::Internal));
         }

@@ -51,15 +51,15 @@ impl Suite {
         }
     }
 
-    /// A key that seals and opens. It is made for each burst anew: that takes less than reading one
-    /// that is kept from memory that others have used since, which would be another 600 bytes.
+    /// A key that seals and opens, which is another 600 bytes: for what is read from memory that
+    /// others have used since, making it anew takes less.
     pub(super) fn expand(self, key: &[u8]) -> LessSafeKey {
         let key = UnboundKey::new(self.aead(), key).expect("a key of the suite's length");
         LessSafeKey::new(key)
     }
 
     /// HKDF-Expand-Label (section 7.1) without a context: fills `out` from `secret`.
-    pub(super) fn derive(self, secret: &[u8], label: &[u8], out: &mut [u8]) {
+    pub(in crate::transport::tls) fn derive(self, secret: &[u8], label: &[u8], out: &mut [u8]) {
         // Section 7.1: "struct { uint16 length; opaque label<7..255> = "tls13 " + Label; opaque
         // context<0..255>; } HkdfLabel;"
         let head = [0, out.len() as u8, PREFIX.len() as u8 + label.len() as u8];
