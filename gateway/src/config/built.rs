@@ -213,7 +213,7 @@ mod tests {
     #[test]
     fn each_mistake_is_named() {
         type Spoil = fn(&mut Config);
-        let cases: [(&str, Spoil); 43] = [
+        let cases: [(&str, Spoil); 44] = [
             ("listeners", |config| config.listeners.clear()),
             ("routes", |config| config.routes.clear()),
             ("admin.address", |config| config.admin.address = "0.0.0.0:0".parse().ok()),
@@ -246,6 +246,7 @@ mod tests {
             }),
             ("limits.heavy_input", |config| config.limits.heavy_input = 1),
             ("limits.handshakes", |config| config.limits.handshakes = 0),
+            ("limits.expanded_keys", |config| config.limits.expanded_keys = 65_537),
             ("hub.subscriptions_per", |config| config.hub.subscriptions_per_connection = 0),
             ("hub.max_message", |config| config.hub.max_message = 16 << 20),
             ("topics[0].rule.history_bytes", |config| topic(config).history_bytes = 0),

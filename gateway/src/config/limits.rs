@@ -42,6 +42,9 @@ pub struct Limits {
     pub heavy_input: u32,
     /// Handshakes of TLS that may be under way at once, 1 to 65536. Default 256.
     pub handshakes: u32,
+    /// Connections over TLS 1.3 whose keys may stay expanded, in each direction, 0 to 65536.
+    /// Default 256. Those of all others are expanded for each burst.
+    pub expanded_keys: u32,
 }
 
 /// How many slots there are beyond the connections that are served, a sixteenth of these within
@@ -80,6 +83,7 @@ impl Limits {
         built::size("limits.request_head", self.request_head, &REQUEST_HEAD)?;
         built::size("limits.heavy_input", self.heavy_input, &HEAVY_INPUT)?;
         built::number("limits.handshakes", self.handshakes, &HANDSHAKES)?;
+        built::number("limits.expanded_keys", self.expanded_keys, &EXPANDED_KEYS)?;
         let area = u64::from(receive_buffers) * buffer_stride(receive_buffer as usize) as u64;
         built::first_broken(&[
             (receive_buffers.is_power_of_two(), "limits.receive_buffers: a power of two"),
@@ -101,6 +105,7 @@ const BLOCKS: RangeInclusive<u32> = MIB..=4095 * MIB;
 const REQUEST_HEAD: RangeInclusive<u32> = 512..=64 << 10;
 const HEAVY_INPUT: RangeInclusive<u32> = 16 << 10..=64 << 20;
 const HANDSHAKES: RangeInclusive<u32> = 1..=65_536;
+const EXPANDED_KEYS: RangeInclusive<u32> = 0..=65_536;
 const MIB: u32 = 1 << 20;
 
 impl Default for Limits {
@@ -114,6 +119,7 @@ impl Default for Limits {
             request_head: 8 << 10,
             heavy_input: 256 << 10,
             handshakes: 256,
+            expanded_keys: 256,
         }
     }
 }
@@ -128,6 +134,7 @@ pub(super) struct RawLimits {
     request_head: Setting<u32>,
     heavy_input: Setting<u32>,
     handshakes: Setting<u32>,
+    expanded_keys: Setting<u32>,
 }
 
 impl RawLimits {
@@ -155,6 +162,9 @@ impl RawLimits {
                 .read("heavy_input", default.heavy_input, |value| value::size(value, &HEAVY_INPUT)),
             handshakes: table
                 .read("handshakes", default.handshakes, |value| value::integer(value, &HANDSHAKES)),
+            expanded_keys: table.read("expanded_keys", default.expanded_keys, |value| {
+                value::integer(value, &EXPANDED_KEYS)
+            }),
         };
         table.finish();
         limits
@@ -203,6 +213,7 @@ impl RawLimits {
             request_head: self.request_head.value,
             heavy_input: self.heavy_input.value,
             handshakes: self.handshakes.value,
+            expanded_keys: self.expanded_keys.value,
         }
     }
 }
@@ -219,6 +230,7 @@ impl Default for RawLimits {
             request_head: Setting::default(limits.request_head),
             heavy_input: Setting::default(limits.heavy_input),
             handshakes: Setting::default(limits.handshakes),
+            expanded_keys: Setting::default(limits.expanded_keys),
         }
     }
 }

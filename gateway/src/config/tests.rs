@@ -33,7 +33,7 @@ fn the_sample_is_the_default() {
 fn the_sample_shows_every_key_and_option() {
     let keys = "shards pin driver log memory drain drain_delay drain_rate connections \
                 receive_buffers receive_buffer staging blocks request_head heavy_input handshakes \
-                tokens address stack path handler max_message max_buffered_message backlog \
+                expanded_keys                 tokens address stack path handler max_message max_buffered_message backlog \
                 slow_peer undecided";
     for key in keys.split_whitespace() {
         let start = format!("{key} = ");
@@ -79,6 +79,7 @@ const WRITTEN: &str = r#"
     request_head = "32KiB"
     heavy_input = "64KiB"
     handshakes = 3
+    expanded_keys = 0
     [hub]
     node = 7
     topics = 100
@@ -174,6 +175,7 @@ fn written_limits() -> Limits {
         request_head: 32 << 10,
         heavy_input: 64 << 10,
         handshakes: 3,
+        expanded_keys: 0,
     }
 }
 
@@ -330,7 +332,7 @@ fn mistakes_in_the_limits() {
             "[limits]\nconections = 30",
             "2: limits.conections: is not a key: did you mean `connections`? The keys are \
              `connections`, `receive_buffers`, `receive_buffer`, `staging`, `blocks`, \
-             `request_head`, `heavy_input`, `handshakes`",
+             `request_head`, `heavy_input`, `handshakes`, `expanded_keys`",
         ),
         (
             "[limits]\nreceive_buffers = 500",

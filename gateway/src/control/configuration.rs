@@ -251,7 +251,7 @@ fn of_process(config: &Config) -> [SettingJson; 8] {
     ]
 }
 
-fn of_shard(limits: &Limits) -> [SettingJson; 8] {
+fn of_shard(limits: &Limits) -> [SettingJson; 9] {
     [
         SettingJson::new("limits.connections", limits.connections),
         SettingJson::new("limits.receive_buffers", limits.receive_buffers),
@@ -261,6 +261,7 @@ fn of_shard(limits: &Limits) -> [SettingJson; 8] {
         SettingJson::bytes("limits.request_head", limits.request_head),
         SettingJson::bytes("limits.heavy_input", limits.heavy_input),
         SettingJson::new("limits.handshakes", limits.handshakes),
+        SettingJson::new("limits.expanded_keys", limits.expanded_keys),
     ]
 }
 

@@ -77,6 +77,7 @@ mod tests {
             request_head: 64 << 10,
             heavy_input: 64 << 20,
             handshakes: 65_536,
+            expanded_keys: 65_536,
         };
         Config { limits, listeners: listeners.collect(), ..Config::default() }
     }
@@ -129,6 +130,7 @@ mod tests {
             heavy_input: _,
             // No listener here has the layer `tls`.
             handshakes: _,
+            expanded_keys: _,
         } = before;
         let cases = [
             ("connections", Limits { connections: connections * 2, ..before }),

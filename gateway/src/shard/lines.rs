@@ -62,10 +62,10 @@ fn of_tls(config: &Config) -> Vec<Line> {
     }
     let Limits { handshakes, .. } = config.limits;
     let slots = config.limits.slots();
-    let keys = TlsConnections::bytes(slots, handshakes);
+    let keys = TlsConnections::bytes(&config.limits);
     let amid = u64::from(handshakes) * TlsConnections::HANDSHAKE_BYTES;
     let mut lines = vec![
-        Line::new(Owner::TlsKeys, keys, CONNECTIONS),
+        Line::new(Owner::TlsKeys, keys, &["limits.connections", "limits.expanded_keys"]),
         Line::new(Owner::TlsHandshakes, amid, &["limits.handshakes"]),
     ];
     if layers().any(|layer| layer.least == TlsVersion::Tls12) {

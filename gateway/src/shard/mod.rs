@@ -404,7 +404,7 @@ impl<R: Ring> Shard<R> {
         vitals.holdings = holdings;
         vitals.buffers_free = sockets.buffers.free().into();
         vitals.handshakes = sockets.transports.tls.handshakes().into();
-        vitals.tls = sockets.transports.tls.counts;
+        vitals.tls = sockets.transports.tls.counts();
         self.panel.counters.store(&sockets.counters);
         self.panel.vitals.store(vitals);
     }

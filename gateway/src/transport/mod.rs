@@ -171,7 +171,7 @@ impl Transports {
         };
         Self {
             proxied: Proxied::new(slots_if(|stack| stack.proxy.is_some())),
-            tls: TlsConnections::new(slots_if(|stack| stack.tls.is_some()), limits.handshakes),
+            tls: TlsConnections::new(slots_if(|stack| stack.tls.is_some()), limits),
             kept: KeptInput::new(limits.slots()),
             words: Vec::new(),
         }

@@ -237,7 +237,7 @@ struct Run {
 impl Run {
     fn new(suite: usize, stretches: Stretches, records_per_key: u64) -> Self {
         let (client, server) = (Naive::new(suite, 0xA5), Naive::new(suite, 0x3C));
-        let mut sessions = Sessions::new(100);
+        let mut sessions = Sessions::new(100, 8);
         sessions.set_records_per_key(records_per_key);
         let secrets = Secrets {
             client: &client.secret,
@@ -350,8 +350,8 @@ impl Run {
             let length = self.kept.len();
             match self.sessions.open(SLOT, &mut self.kept) {
                 Ok(opened) => {
-                    assert!(opened.plain <= opened.rest.start && opened.rest.end == length);
-                    self.plain.extend_from_slice(&self.kept[..opened.plain]);
+                    assert!(opened.plain.end <= opened.rest.start && opened.rest.end == length);
+                    self.plain.extend_from_slice(&self.kept[opened.plain]);
                     self.kept.drain(..opened.rest.start);
                     if opened.is_closed {
                         said = Verdict::Closed;

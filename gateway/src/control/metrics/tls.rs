@@ -43,6 +43,7 @@ impl SeenTls {
 /// All of it.
 pub(super) fn families(seen: &SeenTls, by_shard: &[(Counters, Vitals)]) -> Vec<Family> {
     let mut families = Vec::from(handshakes(by_shard));
+    families.extend(records(by_shard));
     families.extend(in_progress(seen, by_shard));
     families.extend([expiries(&seen.certificates), reloads(seen.reloads)]);
     families
@@ -55,7 +56,7 @@ fn handshakes(by_shard: &[(Counters, Vitals)]) -> [Family; 5] {
     });
     let help = "Handshakes that were done, by version and cipher suite.";
     let done = family("tls_handshakes", MetricKind::Counter, help);
-    let done = done.each(by_shard, suites, |counts| &counts.done);
+    let done = done.each(by_shard, suites, |counts| counts.done);
     let help = "Handshakes that were done and that a ticket has made short.";
     let resumed = family("tls_resumptions", MetricKind::Counter, help)
         .by_shard(by_shard, |vitals| Value::Number(vitals.tls.resumed));
@@ -63,18 +64,36 @@ fn handshakes(by_shard: &[(Counters, Vitals)]) -> [Family; 5] {
                 tidegate_handshakes_timed_out_total.";
     let failed = family("tls_handshake_failures", MetricKind::Counter, help);
     let reasons = HandshakeFailure::ALL.iter().map(|one| vec![Label::new("reason", one.name())]);
-    let failed = failed.each(by_shard, reasons, |counts| &counts.failed);
+    let failed = failed.each(by_shard, reasons, |counts| counts.failed);
     let help = "Connections that have ended behind their handshakes because a record could not be \
                 opened, or was an alert, by reason; `tls12` are all of TLS 1.2.";
     let broken = family("tls_record_failures", MetricKind::Counter, help);
     let reasons = RECORD_ERRORS.iter().map(|one| vec![Label::new("reason", one)]);
-    let broken = broken.each(by_shard, reasons, |counts| &counts.broken);
+    let broken = broken.each(by_shard, reasons, |counts| counts.broken);
     let help = "How long handshakes took that were done, from their first bytes on: the client's \
                 time and the way to it are most of that.";
     let took = |vitals: &Vitals| Box::new(vitals.tls.nanoseconds);
     let seconds = family("tls_handshake_seconds", MetricKind::Histogram, help)
         .by_shard(by_shard, |vitals| Value::Histogram(took(vitals), NANOSECOND));
     [done, resumed, failed, broken, seconds]
+}
+
+/// What was done with records.
+fn records(by_shard: &[(Counters, Vitals)]) -> [Family; 3] {
+    let directions = ["in", "out"].map(|one| vec![Label::new("direction", one)]);
+    let help = "Records of TLS 1.3 behind handshakes that were opened (in) and sealed (out).";
+    let records = family("tls_records", MetricKind::Counter, help);
+    let of = |counts: &TlsCounts| [counts.records.opened, counts.records.sealed];
+    let records = records.each(by_shard, directions.clone().into_iter(), of);
+    let help = "KeyUpdates of TLS 1.3 that clients have sent (in) and we have (out).";
+    let updates = family("tls_key_updates", MetricKind::Counter, help);
+    let of = |counts: &TlsCounts| [counts.records.updates_received, counts.records.updates_sent];
+    let updates = updates.each(by_shard, directions.into_iter(), of);
+    let help = "Keys of TLS 1.3 that were expanded for a burst of records, because none of the \
+                connection's had stayed: `limits.expanded_keys`.";
+    let expanded = family("tls_keys_expanded", MetricKind::Counter, help)
+        .by_shard(by_shard, |vitals| Value::Number(vitals.tls.records.expanded));
+    [records, updates, expanded]
 }
 
 /// How many are under way, and how many may be.
@@ -123,7 +142,7 @@ impl Family {
         mut self,
         by_shard: &[(Counters, Vitals)],
         labels: impl Iterator<Item = Vec<Label>>,
-        counts: impl Fn(&TlsCounts) -> &[u64; N],
+        counts: impl Fn(&TlsCounts) -> [u64; N],
     ) -> Self {
         for (at, labels) in labels.take(N).enumerate() {
             self.samples.extend(by_shard.iter().enumerate().map(|(shard, (_, vitals))| Sample {

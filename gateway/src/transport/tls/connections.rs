@@ -3,22 +3,19 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tidegate_proto::tls::alert::{self, Alert};
-use tidegate_proto::tls::record::OVERHEAD;
+use tidegate_proto::tls::alert::Alert;
 
 use super::certificates::PeerCertificate;
 use super::counts::TlsCounts;
 use super::established12::{Established12, PlainFront};
 use super::failure::HandshakeFailure;
 use super::handshake::{Advanced, Established13, Handshake, HandshakeStep, Settled};
-use super::records::{Secrets, Sessions, Suite, Unsealed};
+use super::records::{ALERT_RECORD, Secrets, Sessions, Suite, Unsealed};
 use super::server::TlsServer;
+use crate::config::Limits;
 use crate::kernel::Slot;
 use crate::memory::SideTable;
 use crate::transport::{Broken, OpenedInput, Sealed};
-
-/// An alert of an established connection, in bytes.
-const ALERT_RECORD: usize = OVERHEAD + alert::LENGTH;
 
 /// As much room as one of TLS 1.2 needs at the most.
 const OLDER_ALERT: usize = 64;
@@ -40,8 +37,8 @@ pub struct TlsConnections {
     failure: Option<HandshakeFailure>,
     /// The time, as the shard has it when something has come in.
     pub now: Duration,
-    /// What has become of handshakes.
-    pub counts: TlsCounts,
+    /// What has become of handshakes, and of records that could not be opened.
+    counts: TlsCounts,
 }
 
 /// A handshake in progress.
@@ -58,12 +55,14 @@ impl TlsConnections {
     /// What they hold of a connection of TLS 1.2, in bytes: 3.2 KB were measured, likewise.
     pub const OLDER_BYTES: u64 = 5 << 10;
 
-    /// The most bytes that this takes for so many slots, and so many handshakes at once, without
-    /// what handshakes and connections of TLS 1.2 own elsewhere.
+    /// The most bytes that this takes, without what handshakes and connections of TLS 1.2 own
+    /// elsewhere.
     #[must_use]
-    pub fn bytes(slots: u32, handshakes: u32) -> u64 {
-        let underway = SideTable::<AmidHandshake>::bytes(handshakes.min(slots));
-        Sessions::bytes(slots) + underway + SideTable::<Box<Established12>>::bytes(slots)
+    pub fn bytes(limits: &Limits) -> u64 {
+        let slots = limits.slots();
+        let underway = SideTable::<AmidHandshake>::bytes(limits.handshakes.min(slots));
+        let older = SideTable::<Box<Established12>>::bytes(slots);
+        Sessions::bytes(slots, limits.expanded_keys) + underway + older
     }
 
     /// The most bytes of what is known of clients by their certificates, in so many slots.
@@ -73,14 +72,14 @@ impl TlsConnections {
         SideTable::<Box<PeerCertificate>>::bytes(slots) + each
     }
 
-    /// None yet, in so many slots; at most so many may be amid their handshakes at once.
+    /// None yet, in so many slots: all that the limits allow, or none where no listener has TLS.
     #[must_use]
-    pub fn new(slots: u32, handshakes: u32) -> Self {
+    pub fn new(slots: u32, limits: &Limits) -> Self {
         Self {
             handshakes: SideTable::default(),
-            most: handshakes,
+            most: limits.handshakes,
             count: 0,
-            sessions: Sessions::new(slots),
+            sessions: Sessions::new(slots, limits.expanded_keys),
             older: SideTable::default(),
             peers: SideTable::default(),
             peer_bytes: 0,
@@ -224,7 +223,7 @@ impl TlsConnections {
     ) -> Result<OpenedInput, Broken> {
         match self.sessions.open(slot, received) {
             Ok(Unsealed { plain, rest, is_closed }) => {
-                Ok(OpenedInput { plain: 0..plain, used: rest.start, has_ended: is_closed })
+                Ok(OpenedInput { plain, used: rest.start, has_ended: is_closed })
             }
             Err(fatal) => {
                 self.counts.broke(fatal.reason);
@@ -277,6 +276,12 @@ impl TlsConnections {
     #[must_use]
     pub fn peers_held(&self) -> u64 {
         self.peers.held() + self.peer_bytes
+    }
+
+    /// What has become of handshakes and records.
+    #[must_use]
+    pub fn counts(&self) -> TlsCounts {
+        TlsCounts { records: self.sessions.counts(), ..self.counts }
     }
 
     /// The bytes that it holds, without what handshakes and connections of TLS 1.2 own elsewhere.

@@ -7,6 +7,7 @@ use tidegate_proto::tls::error::RecordError;
 
 use super::failure::HandshakeFailure;
 use super::handshake::Settled;
+use super::records::RecordCounts;
 use crate::histogram::{BUCKETS, Histogram};
 
 /// The suites that can be agreed on, with their version and their name in the registry.
@@ -68,8 +69,12 @@ pub const RECORD_ERRORS: [&str; 17] = [
 ];
 
 /// How many numbers there are.
-pub const WORDS: usize =
-    SUITES.len() + 1 + HandshakeFailure::ALL.len() + RECORD_ERRORS.len() + BUCKETS + 1;
+pub const WORDS: usize = SUITES.len()
+    + 1
+    + HandshakeFailure::ALL.len()
+    + RECORD_ERRORS.len()
+    + (BUCKETS + 1)
+    + RecordCounts::WORDS;
 
 /// What has become of handshakes and records since the start of a shard.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +90,8 @@ pub struct TlsCounts {
     pub broken: [u64; RECORD_ERRORS.len()],
     /// Nanoseconds from the first bytes of a handshake to its end, of those that were done.
     pub nanoseconds: Histogram,
+    /// Records of TLS 1.3.
+    pub records: RecordCounts,
 }
 
 impl TlsCounts {
@@ -120,9 +127,10 @@ impl TlsCounts {
 
     /// All numbers, in a fixed order.
     pub fn words(&self) -> impl Iterator<Item = u64> + use<> {
-        let Self { done, resumed, failed, broken, nanoseconds } = *self;
+        let Self { done, resumed, failed, broken, nanoseconds, records } = *self;
         let counts = done.into_iter().chain([resumed]).chain(failed).chain(broken);
-        counts.chain(nanoseconds.buckets).chain([nanoseconds.sum])
+        let counts = counts.chain(nanoseconds.buckets).chain([nanoseconds.sum]);
+        counts.chain(records.words())
     }
 
     /// What has these numbers.
@@ -134,6 +142,7 @@ impl TlsCounts {
         counts.broken.fill_with(&mut next);
         counts.nanoseconds.buckets.fill_with(&mut next);
         counts.nanoseconds.sum = next();
+        counts.records = RecordCounts::from_words(next);
         counts
     }
 }
@@ -146,6 +155,7 @@ impl Default for TlsCounts {
             failed: [0; HandshakeFailure::ALL.len()],
             broken: [0; RECORD_ERRORS.len()],
             nanoseconds: Histogram::default(),
+            records: RecordCounts::default(),
         }
     }
 }
@@ -162,6 +172,7 @@ mod tests {
         counts.broke_older();
         counts.resumed = 7;
         counts.nanoseconds.record(1000);
+        counts.records.expanded = 5;
         assert_eq!(counts.words().count(), WORDS);
         let mut words = counts.words();
         let read = TlsCounts::from_words(|| words.next().expect("as many as are read"));

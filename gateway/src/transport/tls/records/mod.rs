@@ -2,8 +2,10 @@
 //! received, sealed into memory that is lent.
 //!
 //! A connection that is idle holds its secrets, keys and numbers, and no buffer: what is incomplete
-//! of a record its owner keeps. An AEAD's key is made for each burst and not kept.
+//! of a record its owner keeps. An AEAD's key is expanded for each burst, and kept of a bounded
+//! number of connections that have many.
 
+mod expanded;
 mod session;
 mod suite;
 #[cfg(test)]
@@ -12,12 +14,14 @@ mod tests;
 use std::fmt;
 use std::ops::Range;
 
+use aws_lc_rs::aead::LessSafeKey;
 use tidegate_proto::tls::alert::{self, Alert};
 use tidegate_proto::tls::error::RecordError;
 use tidegate_proto::tls::incoming::RecordEvent;
 use tidegate_proto::tls::key_update::{self, KeyUpdate};
 use tidegate_proto::tls::record::{HEADER, MAX_CONTENT, OVERHEAD, RecordHeader};
 
+use self::expanded::ExpandedKeys;
 use self::session::{Heard, Session, Wide};
 pub use self::suite::Suite;
 use crate::kernel::Slot;
@@ -28,15 +32,20 @@ use crate::transport::Sealed;
 /// full-size records [...] may be encrypted on a given connection while keeping a safety margin".
 const RECORDS_PER_KEY: u64 = 1 << 23;
 
-/// A KeyUpdate as a record, and an alert, in bytes.
+/// An alert as a record, in bytes.
+pub(super) const ALERT_RECORD: usize = OVERHEAD + alert::LENGTH;
+
+/// A KeyUpdate as one.
 const UPDATE_RECORD: usize = OVERHEAD + key_update::LENGTH;
-const ALERT_RECORD: usize = OVERHEAD + alert::LENGTH;
 
 /// Established TLS 1.3 connections of a shard, by slot; we are their server.
 pub struct Sessions {
     entries: Paged<Session>,
     /// What has no room there, of the suites that have longer keys.
     wide: Paged<Wide>,
+    /// Keys of those that have many bursts.
+    opening: ExpandedKeys,
+    sealing: ExpandedKeys,
     records_per_key: u64,
     counts: RecordCounts,
 }
@@ -58,8 +67,8 @@ pub struct Secrets<'a> {
 /// What [`Sessions::open`] has come to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsealed {
-    /// Plain bytes, which are at the front.
-    pub plain: usize,
+    /// Where plain bytes are, in front of the rest.
+    pub plain: Range<usize>,
     /// An incomplete record: what comes next belongs behind it. It may be empty, and is never as
     /// long as [`MAX_RECORD`](tidegate_proto::tls::record::MAX_RECORD).
     pub rest: Range<usize>,
@@ -87,15 +96,39 @@ pub struct RecordCounts {
     pub updates_received: u64,
     /// KeyUpdates of our own.
     pub updates_sent: u64,
+    /// Keys that were expanded, because none had stayed.
+    pub expanded: u64,
+}
+
+impl RecordCounts {
+    /// How many numbers there are.
+    pub(super) const WORDS: usize = 5;
+
+    /// All numbers, in a fixed order.
+    pub(super) fn words(self) -> [u64; Self::WORDS] {
+        let Self { opened, sealed, updates_received, updates_sent, expanded } = self;
+        [opened, sealed, updates_received, updates_sent, expanded]
+    }
+
+    /// What has these numbers.
+    pub(super) fn from_words(next: impl FnMut() -> u64) -> Self {
+        let mut words = [0; Self::WORDS];
+        words.fill_with(next);
+        let [opened, sealed, updates_received, updates_sent, expanded] = words;
+        Self { opened, sealed, updates_received, updates_sent, expanded }
+    }
 }
 
 impl Sessions {
-    /// None yet, for slots below `slots`.
+    /// None yet, for slots below `slots`; the keys of so many may stay expanded in each direction.
     #[must_use]
-    pub fn new(slots: u32) -> Self {
+    pub fn new(slots: u32, expanded_keys: u32) -> Self {
+        let keys = expanded_keys.min(slots);
         Self {
             entries: Paged::new(slots),
             wide: Paged::new(slots),
+            opening: ExpandedKeys::new(keys),
+            sealing: ExpandedKeys::new(keys),
             records_per_key: RECORDS_PER_KEY,
             counts: RecordCounts::default(),
         }
@@ -108,14 +141,16 @@ impl Sessions {
 
     /// The most bytes that so many connections take, of whatever suites.
     #[must_use]
-    pub const fn bytes(slots: u32) -> u64 {
-        Paged::<Session>::bytes(slots) + Paged::<Wide>::bytes(slots)
+    pub fn bytes(slots: u32, expanded_keys: u32) -> u64 {
+        let expanded = 2 * ExpandedKeys::bytes(expanded_keys.min(slots));
+        Paged::<Session>::bytes(slots) + Paged::<Wide>::bytes(slots) + expanded
     }
 
     /// The bytes that are held now.
     #[must_use]
     pub fn held(&self) -> u64 {
-        self.entries.held() + self.wide.held()
+        let expanded = self.opening.held() + self.sealing.held();
+        self.entries.held() + self.wide.held() + expanded
     }
 
     /// What was done so far, on all connections.
@@ -138,7 +173,7 @@ impl Sessions {
 
     /// A connection is established; its slot has nothing of who was there before.
     pub fn begin(&mut self, slot: Slot, suite: Suite, secrets: Secrets<'_>) {
-        self.wide.remove(slot);
+        self.end(slot);
         let mut wide = (suite != Suite::Aes128Gcm).then(|| self.wide.insert(slot));
         let session = self.entries.insert(slot);
         let ends = wide.as_deref_mut().map(|wide| &mut wide.reading);
@@ -148,8 +183,8 @@ impl Sessions {
         session.writing.state.suite = suite;
     }
 
-    /// Opens the records that are whole, in place, and puts their data together at the front of
-    /// `received`.
+    /// Opens the records that are whole, in place, and puts their data together behind that of the
+    /// first one.
     ///
     /// # Errors
     /// What came in may not come, or the peer says that the connection has failed. What else came
@@ -160,15 +195,16 @@ impl Sessions {
         };
         match session.writing.state.heard {
             Heard::Open => {}
-            Heard::Closed => return Ok(Unsealed::closed(0, received.len())),
+            Heard::Closed => return Ok(Unsealed::closed(0..0, received.len())),
             Heard::Failed => return Err(RecordError::Ended.into()),
         }
         let mut opening = Unsealing {
             session,
             wide: self.wide.get_mut(slot),
             counts: &mut self.counts,
+            key: self.opening.take(slot),
             at: 0,
-            plain: 0,
+            plain: 0..0,
         };
         let opened = opening.open(received);
         let state = &mut opening.session.writing.state;
@@ -180,11 +216,14 @@ impl Sessions {
                 state.is_ended |= matches!(reason, RecordError::PeerAlert(_));
             }
         }
-        let (plain, at) = (opening.plain, opening.at);
-        Ok(match opened? {
-            true => Unsealed::closed(plain, received.len()),
-            false => Unsealed { plain, rest: at..received.len(), is_closed: false },
-        })
+        let Unsealing { plain, at, key, .. } = opening;
+        if opened? {
+            return Ok(Unsealed::closed(plain, received.len()));
+        }
+        if let Some(key) = key {
+            self.opening.keep(slot, key);
+        }
+        Ok(Unsealed { plain, rest: at..received.len(), is_closed: false })
     }
 
     /// Seals bytes from the front of `plain`, as many as there is room for what they become: one
@@ -196,10 +235,13 @@ impl Sessions {
         let wide = &mut self.wide.get_mut(slot);
         let writing = &mut session.writing;
         let suite = writing.state.suite;
-        let mut expanded = None;
+        let mut expanded = self.sealing.take(slot);
         while sealed.taken < plain.len() && !writing.state.is_ended {
             let ends = wide.as_deref_mut().map(|wide| &mut wide.writing);
-            let key = expanded.get_or_insert_with(|| writing.expand(suite, ends.as_deref()));
+            let key = expanded.get_or_insert_with(|| {
+                self.counts.expanded += 1;
+                writing.expand(suite, ends.as_deref())
+            });
             let wire = &mut wire[sealed.written..];
             if writing.state.owes_update || writing.sequence >= self.records_per_key {
                 if wire.len() < UPDATE_RECORD {
@@ -218,6 +260,9 @@ impl Sessions {
                 sealed.taken += length;
             }
             self.counts.sealed += 1;
+        }
+        if let Some(key) = expanded {
+            self.sealing.keep(slot, key);
         }
         sealed
     }
@@ -238,6 +283,8 @@ impl Sessions {
 
     /// A connection has ended: what is known of it is wiped.
     pub fn end(&mut self, slot: Slot) {
+        self.opening.forget(slot);
+        self.sealing.forget(slot);
         self.entries.remove(slot);
         self.wide.remove(slot);
     }
@@ -248,35 +295,41 @@ struct Unsealing<'a> {
     session: &'a mut Session,
     wide: Option<&'a mut Wide>,
     counts: &'a mut RecordCounts,
+    /// Expanded, once it is needed.
+    key: Option<LessSafeKey>,
     /// Where the next record begins.
     at: usize,
-    /// Plain bytes at the front.
-    plain: usize,
+    /// Plain bytes, which are in front of that.
+    plain: Range<usize>,
 }
 
 impl Unsealing<'_> {
     /// Opens the records that are whole; returns whether the peer has closed.
     fn open(&mut self, received: &mut [u8]) -> Result<bool, RecordError> {
         let suite = self.session.writing.state.suite;
-        let mut expanded = None;
         while let Some(header) = RecordHeader::parse(&received[self.at..])? {
             let (start, end) = (self.at + HEADER, self.at + HEADER + header.length);
             let Some(record) = received.get_mut(self.at..end) else { break };
             let ends = self.wide.as_deref_mut().map(|wide| &mut wide.reading);
             let reading = &mut self.session.reading;
-            let key = expanded.get_or_insert_with(|| reading.expand(suite, ends.as_deref()));
+            let key = self.key.get_or_insert_with(|| {
+                self.counts.expanded += 1;
+                reading.expand(suite, ends.as_deref())
+            });
             let (kind, length) = reading.open(key, record)?;
             self.counts.opened += 1;
             self.at = end;
             match reading.state.take(kind, &received[start..start + length])? {
+                // What the first record has stays where it is.
+                RecordEvent::Data if self.plain.is_empty() => self.plain = start..start + length,
                 RecordEvent::Data => {
-                    received.copy_within(start..start + length, self.plain);
-                    self.plain += length;
+                    received.copy_within(start..start + length, self.plain.end);
+                    self.plain.end += length;
                 }
                 RecordEvent::Nothing => {}
                 RecordEvent::Update(KeyUpdate { is_requested }) => {
                     reading.update(suite, ends);
-                    expanded = None;
+                    self.key = None;
                     self.counts.updates_received += 1;
                     // Section 4.6.3: "Note that implementations may receive an arbitrary number of
                     // messages between sending a KeyUpdate with request_update set to
@@ -292,7 +345,7 @@ impl Unsealing<'_> {
 
 impl Unsealed {
     /// With so many plain bytes, and nothing that is to be kept.
-    const fn closed(plain: usize, length: usize) -> Self {
+    const fn closed(plain: Range<usize>, length: usize) -> Self {
         Self { plain, rest: length..length, is_closed: true }
     }
 }

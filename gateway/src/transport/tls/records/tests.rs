@@ -25,6 +25,7 @@ pub(super) fn bytes(hex: &str) -> Vec<u8> {
 
 const SLOT: Slot = 70;
 const SLOTS: u32 = 128;
+const EXPANDED: u32 = 64;
 const REQUESTED: [u8; 5] = [24, 0, 0, 1, 1];
 const NOT_REQUESTED: [u8; 5] = [24, 0, 0, 1, 0];
 const ALERT: u8 = 21;
@@ -110,7 +111,7 @@ struct Owner {
 
 impl Owner {
     fn new(suite: Suite, secrets: Secrets<'_>) -> Self {
-        let mut sessions = Sessions::new(SLOTS);
+        let mut sessions = Sessions::new(SLOTS, EXPANDED);
         sessions.begin(SLOT, suite, secrets);
         Self { sessions, kept: Vec::new(), plain: Vec::new(), is_closed: false }
     }
@@ -127,9 +128,9 @@ impl Owner {
         self.kept.extend_from_slice(wire);
         let length = self.kept.len();
         let opened = self.sessions.open(SLOT, &mut self.kept)?;
-        assert!(opened.plain <= opened.rest.start && opened.rest.end == length);
+        assert!(opened.plain.end <= opened.rest.start && opened.rest.end == length);
         assert!(opened.rest.len() < MAX_RECORD);
-        self.plain.extend_from_slice(&self.kept[..opened.plain]);
+        self.plain.extend_from_slice(&self.kept[opened.plain]);
         self.is_closed |= opened.is_closed;
         self.kept.drain(..opened.rest.start);
         Ok(())
@@ -416,9 +417,48 @@ fn without_room_for_a_record_nothing_is_taken() {
     assert_eq!(owner.plain, b"more");
 }
 
+/// An end's connection, in a slot.
+fn begin_by_hand(sessions: &mut Sessions, slot: Slot, suite: Suite, first: u8) -> [Hand; 2] {
+    let ends = [Hand::new(suite, first), Hand::new(suite, first + 1)];
+    sessions.begin(slot, suite, new_secrets(&ends[0].secret, &ends[1].secret));
+    ends
+}
+
+#[test]
+fn keys_that_stay_expanded_are_those_of_their_connections() {
+    // Two share a place. The second pair has the slots of the first.
+    let slots = [3, 3 + EXPANDED];
+    for suite in Suite::ALL {
+        let mut sessions = Sessions::new(SLOTS, EXPANDED);
+        for pair in [10, 20] {
+            let mut ends = [0, 1]
+                .map(|at| begin_by_hand(&mut sessions, slots[at], suite, pair + 2 * at as u8));
+            for at in 0..100_u8 {
+                // Several times the same one, and in turn.
+                let which = usize::from(at.wrapping_mul(at) % 7 > 2);
+                let [client, server] = &mut ends[which];
+                let mut wire = client.data(&[at]);
+                if at % 10 == 9 {
+                    wire.extend(client.key_update(&REQUESTED));
+                }
+                let opened = sessions.open(slots[which], &mut wire).expect("it opens");
+                assert_eq!(wire[opened.plain], [at]);
+                let mut wire = [0; 100];
+                let written = sessions.seal(slots[which], &[at], &mut wire).written;
+                let mut wire = &wire[..written];
+                if at % 10 == 9 {
+                    assert_eq!(server.open(&mut wire), (HANDSHAKE, NOT_REQUESTED.to_vec()));
+                    server.update();
+                }
+                assert_eq!(server.open(&mut wire), (DATA, vec![at]));
+            }
+        }
+    }
+}
+
 #[test]
 fn what_is_held_is_what_is_used_and_a_slot_has_nothing_of_who_was_there_before() {
-    let mut sessions = Sessions::new(SLOTS);
+    let mut sessions = Sessions::new(SLOTS, EXPANDED);
     assert_eq!(sessions.held(), 0, "whoever has none pays nothing");
     // Two pages, of each size.
     let list = 2 * 8;
@@ -429,7 +469,7 @@ fn what_is_held_is_what_is_used_and_a_slot_has_nothing_of_who_was_there_before()
     assert_eq!(sessions.held(), 2 * list + 64 * 208 + 16);
     let long = new_secrets(&[1; 48], &[2; 48]);
     sessions.begin(64, Suite::Aes256Gcm, long);
-    assert_eq!(sessions.held(), Sessions::bytes(SLOTS));
+    assert_eq!(sessions.held(), Sessions::bytes(SLOTS, 0));
     sessions.begin(0, Suite::Aes128Gcm, secrets);
     assert_eq!(sessions.held(), 2 * list + 2 * (64 * 144 + 8) + 64 * 64 + 8);
     sessions.end(0);
@@ -444,7 +484,7 @@ fn what_is_held_is_what_is_used_and_a_slot_has_nothing_of_who_was_there_before()
 
 #[test]
 fn nobody_sees_a_secret() {
-    let mut sessions = Sessions::new(SLOTS);
+    let mut sessions = Sessions::new(SLOTS, EXPANDED);
     let secrets = new_secrets(&[0xAB; 32], &[0xCD; 32]);
     sessions.begin(0, Suite::Aes128Gcm, secrets);
     let entry = sessions.entries.get_mut(0).expect("it has begun");
