@@ -3,8 +3,7 @@
 use std::fs;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
-use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr as UnixAddress, UnixStream};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
@@ -15,7 +14,9 @@ use tidegate_proto::proxy::{
     ALPN, AUTHORITY, CHECKSUM, Endpoints, NOTHING, Tlv, UNIQUE_ID, write_v1, write_v2,
 };
 use tidegate_tests::tls::{Authority, NAME, TlsEnd};
-use tidegate_tests::{Exposition, Frame, Gateway, Launch, PATIENCE, Peer, Request, wait_until};
+use tidegate_tests::{
+    Exited, Exposition, Frame, Gateway, Launch, PATIENCE, Peer, Request, wait_until,
+};
 
 /// A client that no connection of a test really comes from.
 const CLIENT: &str = "192.0.2.7:4711";
@@ -327,24 +328,15 @@ fn who_has_yet_to_be_told_of_does_not_keep_a_drain() {
 
 #[test]
 fn over_a_unix_socket_whoever_may_connect_is_believed() {
-    let name = format!("@tidegate-proxy-{}", std::process::id());
-    let gateway = Launch::new()
-        .config(&format!(
-            "shards = 1\npin = false\n{}[[listener]]\naddress = \"unix:{name}\"\n\
-             stack = \"ws!proxy!unix\"\n[[route]]\npath = \"/rooms/{{room}}\"\n\
-             handler = \"hub?topic=rooms/{{room}}\"\n",
-            Gateway::listener("ws!tcp")
-        ))
-        .admin()
-        .start();
+    let path = std::env::temp_dir().join(format!("tidegate-proxy-{}.sock", std::process::id()));
+    let gateway = launch_behind_unix(&path.display().to_string()).admin().start();
     let told = [
         (version_2(&endpoints(CLIENT), &tlvs()), CLIENT.to_owned()),
         (version_1(&Endpoints::Unknown), format!("unix:pid={},", std::process::id())),
     ];
     for (header, begins) in told {
-        let address = UnixAddress::from_abstract_name(&name[1..]).expect("it is short");
         // Sockets may come after the first address that is said.
-        let stream = wait_until("a connection", || UnixStream::connect_addr(&address).ok());
+        let stream = wait_until("a connection", || UnixStream::connect(&path).ok());
         let mut peer = Peer::over(stream);
         peer.send([header, Request::open("/rooms/7").bytes()].concat());
         peer.expect_open();
@@ -353,6 +345,29 @@ fn over_a_unix_socket_whoever_may_connect_is_believed() {
         drop(peer);
         gateway.expect_counter("connections", 0);
     }
+    gateway.terminate();
+}
+
+/// Whoever is in the network's namespace may connect to one, as any user.
+#[test]
+fn over_an_abstract_name_nobody_is_believed() {
+    let launch = launch_behind_unix("@tidegate-proxied").argument("--check");
+    let Exited { code, stderr, .. } = launch.run();
+    assert_eq!(code, Some(2), "{stderr}");
+    for words in ["listener[1].stack", "`proxy` cannot stand over unix:@tidegate-proxied", "a path"]
+    {
+        assert!(stderr.contains(words), "{stderr}");
+    }
+}
+
+/// A gateway that believes who connects to this Unix socket.
+fn launch_behind_unix(name: &str) -> Launch {
+    Launch::new().config(&format!(
+        "shards = 1\npin = false\n{}[[listener]]\naddress = \"unix:{name}\"\n\
+         stack = \"ws!proxy!unix\"\n[[route]]\npath = \"/rooms/{{room}}\"\n\
+         handler = \"hub?topic=rooms/{{room}}\"\n",
+        Gateway::listener("ws!tcp")
+    ))
 }
 
 /// Files of a certificate, which go with it.

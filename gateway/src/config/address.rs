@@ -101,15 +101,23 @@ impl ListenAddress {
             (Self::Unix(_), SocketLayer::Tcp(_)) => {
                 Err(format!("`tcp` is for an IP address, and not for {self}: write `unix`"))
             }
-            (Self::Unix(address), SocketLayer::Unix(layer)) => {
+            (Self::Unix(UnixAddress::Path(_)), SocketLayer::Unix(_)) => Ok(()),
+            (Self::Unix(UnixAddress::Abstract(_)), SocketLayer::Unix(layer)) => {
                 let default = UnixLayer::default();
-                let is_said = layer.mode != default.mode || layer.owner.is_some();
-                match address {
-                    UnixAddress::Abstract(_) if is_said => Err(format!(
+                if layer.mode != default.mode || layer.owner.is_some() {
+                    return Err(format!(
                         "`unix?mode` and `unix?owner` mean nothing for {self}, which is no file: \
                          remove them, or take a path"
+                    ));
+                }
+                match stack.proxy {
+                    None => Ok(()),
+                    Some(_) => Err(format!(
+                        "`proxy` cannot stand over {self}: whoever connects could say to be \
+                         anyone, and no mode says who may connect to an abstract name. Take a path \
+                         in its place, such as \"unix:/run/tidegate/proxy.sock\", which by \
+                         `unix?mode` and `unix?owner` only your proxies may connect to"
                     )),
-                    UnixAddress::Abstract(_) | UnixAddress::Path(_) => Ok(()),
                 }
             }
         }
@@ -261,11 +269,13 @@ mod tests {
             (&ip, "ws!unix", "`unix` is for an address such as"),
             (&path, "ws!tcp", "`tcp` is for an IP address, and not for unix:/run/x"),
             (&name, "ws!unix?mode=600", "`unix?mode` and `unix?owner` mean nothing for unix:@x"),
+            (&name, "ws!proxy!unix", "`proxy` cannot stand over unix:@x: whoever connects could"),
         ] {
             let error = address.check(&stack(text)).unwrap_err();
             assert!(error.starts_with(wrong), "{error}");
         }
-        for (address, text) in [(&ip, "ws!tcp"), (&path, "ws!unix?mode=600"), (&name, "ws!unix")] {
+        let proxied = "ws!proxy!unix?mode=600";
+        for (address, text) in [(&ip, "ws!tcp"), (&path, proxied), (&name, "ws!unix")] {
             assert_eq!(address.check(&stack(text)), Ok(()));
             assert_eq!(address.adapt(stack(text)), stack(text));
         }

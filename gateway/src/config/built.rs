@@ -289,6 +289,12 @@ mod tests {
                 let address = ListenAddress::Unix(UnixAddress::Path("x".into()));
                 config.listeners[0] = Listener::new(address);
             }),
+            ("listeners[0].stack: `proxy` cannot stand over unix:@x", |config| {
+                let mut listener =
+                    Listener::new("unix:@x".parse::<ListenAddress>().expect("right"));
+                listener.stack.proxy = Some(ProxyLayer::default());
+                config.listeners[0] = listener;
+            }),
             ("listeners[0].stack.socket.mode", |config| {
                 config.listeners[0].stack.socket =
                     SocketLayer::Unix(UnixLayer { mode: 0, ..UnixLayer::default() });

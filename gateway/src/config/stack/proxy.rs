@@ -38,7 +38,8 @@ const NETWORKS_MAX: usize = 256;
 pub struct ProxyLayer {
     /// Option `from`: the networks that proxies are in, joined by commas, at most 256; whoever else
     /// connects is not listened to. Needed over `tcp`. Over `unix` it is empty and every peer is
-    /// believed: the socket's mode says who may connect.
+    /// believed: the mode of the socket's file says who may connect. So there is none over an
+    /// abstract name, which has no file.
     pub from: Vec<IpNet>,
     /// Option `header`: how long the header may take to arrive, from the accept, 1 s to 4 h.
     /// Default 3 s.
