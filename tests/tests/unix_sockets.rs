@@ -177,6 +177,43 @@ fn what_is_in_use_or_no_socket_is_refused() {
     assert_eq!(fs::read_to_string(&path).expect("it is there"), "a text");
 }
 
+/// Each looks whether somebody listens before the others do.
+#[test]
+fn of_gateways_that_start_in_one_moment_one_has_the_path() {
+    let folder = Folder::new("moment");
+    let address = format!("unix:{}", folder.path("x.sock"));
+    let start = || launch(&listeners(&address, "")).try_start();
+    let results: Vec<_> = thread::scope(|scope| {
+        let starts: Vec<_> = (0..4).map(|_| scope.spawn(start)).collect();
+        starts.into_iter().map(|start| start.join().expect("it does not panic")).collect()
+    });
+    let (mut gateways, errors): (Vec<_>, Vec<_>) = results.into_iter().partition(Result::is_ok);
+    for error in errors.into_iter().filter_map(Result::err) {
+        assert_eq!(error.code, Some(1));
+        assert!(error.stderr.contains("x.sock is in use"), "{}", error.stderr);
+    }
+    assert_eq!(gateways.len(), 1);
+    open(&address, "/echo").echo("of the one");
+    gateways.remove(0).expect("it serves").terminate();
+    assert_eq!(folder.names(), [""; 0]);
+}
+
+#[test]
+fn what_a_crash_leaves_is_replaced() {
+    let folder = Folder::new("crash");
+    let address = format!("unix:{}", folder.path("x.sock"));
+    let gateway = launch(&listeners(&address, "")).start();
+    gateway.signal(Signal::KILL);
+    gateway.wait();
+    let mut names = folder.names();
+    names.sort();
+    assert_eq!(names, ["x.sock", "x.sock.lock"]);
+    let gateway = launch(&listeners(&address, "")).start();
+    open(&address, "/echo").echo("of the next");
+    gateway.terminate();
+    assert_eq!(folder.names(), [""; 0]);
+}
+
 #[test]
 fn who_waits_when_a_drain_begins_is_told() {
     let address = abstract_name("drain");

@@ -9,7 +9,7 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::Peer;
+use super::{Peer, SocketLock};
 
 /// A socket that is listened on, or will be.
 #[derive(Debug)]
@@ -21,12 +21,14 @@ pub enum ListeningSocket {
 }
 
 /// The file of a socket that is listened on. It is removed with the last that has it, if it is
-/// there still, and not another one in its place.
+/// there still, and not another one in its place. Until then its path is nobody else's.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,
     /// What it is known by: device and inode.
     identity: (u64, u64),
+    /// Given up behind the file.
+    _lock: SocketLock,
 }
 
 /// Who accepts from the socket of a listener.
@@ -112,29 +114,19 @@ impl AsRawFd for ListeningSocket {
 }
 
 impl SocketFile {
-    /// The file that is at `path` now.
+    /// The file that is at `path` now, which the lock is for.
     ///
     /// # Errors
     /// There is none, or it cannot be looked at.
-    pub fn at(path: &Path) -> io::Result<Self> {
-        Ok(Self { path: path.to_owned(), identity: identity(path)? })
-    }
-
-    /// Gives it another name, in place of what has that.
-    ///
-    /// # Errors
-    /// As of rename(2); it keeps its name then.
-    pub fn rename(&mut self, path: &Path) -> io::Result<()> {
-        fs::rename(&self.path, path)?;
-        path.clone_into(&mut self.path);
-        Ok(())
+    pub fn at(path: &Path, lock: SocketLock) -> io::Result<Self> {
+        Ok(Self { path: path.to_owned(), identity: identity(path)?, _lock: lock })
     }
 }
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        // Another gateway may have put its own in its place. What cannot be removed is found to be
-        // left over by the next that wants the name.
+        // Who knows no lock may have put its own in its place. What cannot be removed is found to
+        // be left over by the next that wants the name.
         if identity(&self.path).is_ok_and(|found| found == self.identity) {
             let _ = fs::remove_file(&self.path);
         }
@@ -156,26 +148,28 @@ mod tests {
     fn a_file_goes_with_its_last_socket_unless_another_is_there() {
         let folder = tempfile();
         let (one, other) = (folder.join("one"), folder.join("other"));
-        let socket = UnixListener::bind(&one).unwrap();
-        let mut file = SocketFile::at(&one).unwrap();
-        file.rename(&other).unwrap();
-        assert!(!one.exists());
+        let (socket, file) = bind(&one);
         let socket = ListeningSocket::Unix(socket, Some(Arc::new(file)));
         let again = socket.try_clone().unwrap();
         drop(socket);
-        let _peer = UnixStream::connect(&other).unwrap();
+        let _peer = UnixStream::connect(&one).unwrap();
         let (_accepted, peer) = again.accept().unwrap();
         assert!(matches!(peer, Peer::Unix { pid, .. } if pid == std::process::id()), "{peer}");
+        assert!(SocketLock::take(&one).unwrap().is_none(), "it is still had");
         drop(again);
-        assert!(!other.exists());
-        let mine = UnixListener::bind(&one).unwrap();
-        let file = SocketFile::at(&one).unwrap();
+        assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+        let mine = bind(&one);
         let theirs = UnixListener::bind(&other).unwrap();
         fs::rename(&other, &one).unwrap();
-        drop((mine, file));
+        drop(mine);
         assert!(one.exists(), "it is another's");
         drop(theirs);
         fs::remove_dir_all(folder).unwrap();
+    }
+
+    fn bind(path: &Path) -> (UnixListener, SocketFile) {
+        let lock = SocketLock::take(path).unwrap().unwrap();
+        (UnixListener::bind(path).unwrap(), SocketFile::at(path, lock).unwrap())
     }
 
     /// An empty folder of this test.

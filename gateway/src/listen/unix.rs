@@ -1,18 +1,17 @@
 //! Sockets of this machine alone, by the path of a file or by an abstract name (unix(7)).
 //!
-//! A file comes to its name ready: the socket is bound to another name in the same folder, has its
-//! permissions and its owner, listens, and is then renamed. So nobody connects who may not, and
-//! what was left over by a gateway that has crashed is replaced at once.
+//! A path is locked first, and for as long as its socket is there: of several that start at once
+//! one has it. So what is there and does not listen was left over by a gateway that has crashed,
+//! and is replaced. The new file has its permissions and its owner before the socket listens, and
+//! until then the kernel refuses everybody: nobody connects who may not.
 
 use std::fmt;
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{FileTypeExt, PermissionsExt, chown};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt, lchown};
 use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
-use std::process;
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::Instant;
 
@@ -22,12 +21,12 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::{ListenError, PATIENCE, PAUSE, fail};
 use crate::config::stack::{OwnerName, SocketOwner, UnixLayer};
 use crate::config::{ListenAddress, UnixAddress};
-use crate::kernel::{ListeningSocket, SocketFile};
+use crate::kernel::{ListeningSocket, SocketFile, SocketLock};
 
 /// How far a socket is made ready.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Until {
-    /// It has all but its name, and nobody can connect.
+    /// It has its name, and nobody can connect.
     Bound,
     /// It listens.
     Listening,
@@ -44,10 +43,7 @@ pub(super) fn open(
 ) -> Result<ListeningSocket, ListenError> {
     let shown = ListenAddress::Unix(address.clone());
     match address {
-        UnixAddress::Path(path) => {
-            check_unused(path).map_err(fail(&shown, "looking who listens on"))?;
-            of_path(path, layer, until, &shown)
-        }
+        UnixAddress::Path(path) => of_path(path, layer, until, &shown),
         UnixAddress::Abstract(name) => {
             let socket = socket().map_err(fail(&shown, "making a socket for"))?;
             bind_name(&socket, name).map_err(fail(&shown, "binding"))?;
@@ -73,15 +69,13 @@ fn of_path(
     until: Until,
     shown: &ListenAddress,
 ) -> Result<ListeningSocket, ListenError> {
+    let lock = patiently(|| SocketLock::take(path)).map_err(fail(shown, "locking"))?;
+    check_unused(path).map_err(fail(shown, "looking who listens on"))?;
     let socket = socket().map_err(fail(shown, "making a socket for"))?;
-    let place = beside(path);
-    let bound = bind_path(&socket, &place).map_err(fail(shown, "making a file for"))?;
-    let mut file = bound;
-    set_permissions(&place, layer).map_err(fail(shown, "setting the mode and owner of"))?;
+    let file = bind_path(&socket, path, lock).map_err(fail(shown, "making a file for"))?;
+    set_permissions(path, layer).map_err(fail(shown, "setting the mode and owner of"))?;
+    // Last: connect(2) is refused by a socket that does not listen, whatever its file allows.
     listen(&socket, layer, until).map_err(fail(shown, "listening on"))?;
-    if until == Until::Listening {
-        file.rename(path).map_err(fail(shown, "giving its name to"))?;
-    }
     Ok(ListeningSocket::Unix(UnixListener::from(socket), Some(Arc::new(file))))
 }
 
@@ -89,27 +83,40 @@ fn socket() -> io::Result<Socket> {
     Socket::new(Domain::UNIX, Type::STREAM, None)
 }
 
-/// Binds to a path, of which nothing but a socket that was left over may be in the way.
-fn bind_path(socket: &Socket, path: &Path) -> io::Result<SocketFile> {
-    if fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket()) {
-        fs::remove_file(path)?;
+/// Binds to a path that is locked, in place of a socket that was left over.
+fn bind_path(socket: &Socket, path: &Path, lock: SocketLock) -> io::Result<SocketFile> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
     }
     socket.bind(&SockAddr::unix(path)?)?;
-    SocketFile::at(path)
+    SocketFile::at(path, lock)
 }
 
 /// Binds to an abstract name, which may be free in a moment: the kernel ends rings in the
 /// background.
 fn bind_name(socket: &Socket, name: &str) -> io::Result<()> {
     let address = SockAddr::unix(format!("\0{name}"))?;
+    patiently(|| match socket.bind(&address) {
+        Err(error) if error.kind() == ErrorKind::AddrInUse => Ok(None),
+        result => result.map(Some),
+    })
+}
+
+/// What `look` finds, which may be some moments away.
+///
+/// # Errors
+/// As of `look`; `EADDRINUSE` if it has found nothing for as long as [`PATIENCE`].
+fn patiently<T>(mut look: impl FnMut() -> io::Result<Option<T>>) -> io::Result<T> {
     let begun = Instant::now();
     loop {
-        match socket.bind(&address) {
-            Err(error) if error.kind() == ErrorKind::AddrInUse && begun.elapsed() < PATIENCE => {
-                thread::sleep(PAUSE);
-            }
-            result => return result,
+        if let Some(found) = look()? {
+            return Ok(found);
         }
+        if begun.elapsed() >= PATIENCE {
+            return Err(io::Error::from_raw_os_error(libc::EADDRINUSE));
+        }
+        thread::sleep(PAUSE);
     }
 }
 
@@ -120,19 +127,12 @@ fn listen(socket: &Socket, layer: &UnixLayer, until: Until) -> io::Result<()> {
     }
 }
 
-/// A name in the same folder that no other process takes.
-fn beside(path: &Path) -> PathBuf {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let number = NEXT.fetch_add(1, Ordering::Relaxed);
-    path.with_file_name(format!(".{}.{number}", process::id()))
-}
-
-/// Checks that nobody listens at a path, and that what is there may be replaced.
+/// Checks that nobody listens at a path, and that what is there may be replaced. Whoever knows the
+/// lock does not listen; others may, such as a service manager.
 fn check_unused(path: &Path) -> io::Result<()> {
-    let begun = Instant::now();
-    loop {
+    patiently(|| {
         match fs::symlink_metadata(path) {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Some(())),
             Err(error) => return Err(error),
             Ok(found) if !found.file_type().is_socket() => {
                 return Err(io::Error::from_raw_os_error(libc::EEXIST));
@@ -144,19 +144,16 @@ fn check_unused(path: &Path) -> io::Result<()> {
             Err(error)
                 if matches!(error.kind(), ErrorKind::ConnectionRefused | ErrorKind::NotFound) =>
             {
-                return Ok(());
+                Ok(Some(()))
             }
             // Somebody listens, whose backlog is full; or it is a socket of another kind.
-            Ok(()) => {}
+            Ok(()) => Ok(None),
             Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EPROTOTYPE)) => {
+                Ok(None)
             }
-            Err(error) => return Err(error),
+            Err(error) => Err(error),
         }
-        if begun.elapsed() >= PATIENCE {
-            return Err(io::Error::from_raw_os_error(libc::EADDRINUSE));
-        }
-        thread::sleep(PAUSE);
-    }
+    })
 }
 
 /// Connects without waiting.
@@ -170,7 +167,7 @@ fn set_permissions(path: &Path, layer: &UnixLayer) -> io::Result<()> {
     // Before the owner: what is another's cannot be changed by this process without privileges.
     fs::set_permissions(path, Permissions::from_mode(layer.mode))?;
     let Some(SocketOwner { user, group }) = &layer.owner else { return Ok(()) };
-    chown(
+    lchown(
         path,
         user.as_ref().map(user_number).transpose()?,
         group.as_ref().map(group_number).transpose()?,
@@ -207,8 +204,8 @@ pub(super) fn explain(wrong: &ListenError, out: &mut fmt::Formatter<'_>) -> fmt:
     match error.raw_os_error() {
         Some(libc::EADDRINUSE) => write!(
             out,
-            "{address} is in use: something listens there already ({error}); find it with `ss \
-             -lxp`, or listen on another path"
+            "{address} is in use: something listens there already, or is about to ({error}); find \
+             it with `ss -lxp` or `lslocks`, or listen on another path"
         ),
         Some(libc::EEXIST) => write!(
             out,

@@ -1,6 +1,8 @@
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
+use std::path::PathBuf;
+use std::process;
 
 use super::*;
 
@@ -25,7 +27,7 @@ fn it_is_there_with_its_mode_and_owner_and_gone_at_the_end() {
     let socket = open_at(&path, &layer).unwrap();
     let found = fs::symlink_metadata(&path).unwrap();
     assert_eq!((found.mode() & 0o7777, found.gid()), (0o604, group));
-    assert_eq!(fs::read_dir(&folder).unwrap().count(), 1, "no other name is left");
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 2, "it, and its lock");
     let again = socket.try_clone().unwrap();
     drop(socket);
     let _peer = UnixStream::connect(&path).unwrap();
@@ -79,10 +81,44 @@ fn what_cannot_be_says_what_to_do() {
 fn nobody_can_connect_to_what_is_only_bound() {
     let (folder, path) = folder("bound");
     let address = UnixAddress::Path(path.clone());
-    let socket = open(&address, &UnixLayer::default(), Until::Bound).unwrap();
-    assert!(!path.exists());
+    let layer = UnixLayer { mode: 0o666, ..UnixLayer::default() };
+    let socket = open(&address, &layer, Until::Bound).unwrap();
+    assert_eq!(fs::symlink_metadata(&path).unwrap().mode() & 0o7777, 0o666);
+    let error = UnixStream::connect(&path).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionRefused);
     drop(socket);
     fs::remove_dir(folder).unwrap();
+}
+
+/// The other one does not listen yet when it is looked for.
+#[test]
+fn of_two_that_start_in_one_moment_one_has_the_path() {
+    let (folder, path) = folder("moment");
+    let address = UnixAddress::Path(path.clone());
+    let first = open(&address, &UnixLayer::default(), Until::Bound).unwrap();
+    let error = open_at(&path, &UnixLayer::default()).unwrap_err();
+    assert!(error.to_string().contains("x.sock is in use"), "{error}");
+    let found = fs::symlink_metadata(&path).unwrap().ino();
+    assert!(open_at(&path, &UnixLayer::default()).is_err());
+    assert_eq!(fs::symlink_metadata(&path).unwrap().ino(), found, "it is left alone");
+    drop(first);
+    drop(open_at(&path, &UnixLayer::default()).unwrap());
+    fs::remove_dir(folder).unwrap();
+}
+
+#[test]
+fn the_longest_path_that_is_configured_is_listened_on() {
+    let (folder, _) = folder("long");
+    let deep = folder.join("a".repeat(103 - folder.as_os_str().len() - 1));
+    fs::create_dir(&deep).unwrap();
+    let path = deep.join("x.s");
+    assert_eq!(path.as_os_str().len(), 107);
+    let address: ListenAddress = format!("unix:{}", path.display()).parse().unwrap();
+    let ListenAddress::Unix(address) = address else { panic!("{address} is of IP") };
+    let socket = open(&address, &UnixLayer::default(), Until::Listening).unwrap();
+    let _peer = UnixStream::connect(&path).unwrap();
+    drop(socket);
+    fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]
