@@ -15,6 +15,13 @@ use tidegate_tests::{Gateway, Launch, Peer, Request, Signal, wait_until};
 /// Starts what it is given as a program that passes sockets on.
 const PASSING: &str = env!("CARGO_BIN_EXE_pass-sockets");
 
+/// Runs what follows with the calls that containers and the service's unit allow.
+const CONFINED: [&str; 3] = [
+    env!("CARGO_BIN_EXE_under-seccomp"),
+    "--profile",
+    concat!(env!("CARGO_MANIFEST_DIR"), "/../tools/containers/seccomp.json"),
+];
+
 /// How often connections are opened until each shard has one.
 const ROUNDS: usize = 20;
 
@@ -175,6 +182,35 @@ fn what_is_in_use_or_no_socket_is_refused() {
     let error = launch(&listeners(&format!("unix:{path}"), "")).try_start().unwrap_err();
     assert!(error.stderr.contains("is no socket"), "{}", error.stderr);
     assert_eq!(fs::read_to_string(&path).expect("it is there"), "a text");
+}
+
+/// What has a file made, changed and removed is called by nothing else.
+#[test]
+fn a_file_is_had_with_the_calls_that_containers_and_the_service_allow() {
+    let folder = Folder::new("confined");
+    let path = folder.path("x.sock");
+    let found = fs::metadata(&folder.0).expect("it is there");
+    for owner in [format!("{}:{}", found.uid(), found.gid()), format!("{}:root", found.uid())] {
+        // Only who may give it away can have another group.
+        if owner.ends_with(":root") && found.uid() != 0 {
+            continue;
+        }
+        for driver in ["io_uring", "epoll"] {
+            // As a crash leaves it.
+            drop(UnixListener::bind(&path).expect("it is free"));
+            let stack = format!("ws!unix?mode=606&owner={owner}");
+            let launch = launch(&listeners(&format!("unix:{path}"), &stack)).under(&CONFINED);
+            let gateway = launch.argument("--driver").argument(driver).start();
+            let mode = fs::symlink_metadata(&path).expect("it is there").mode();
+            assert_eq!(mode & 0o7777, 0o606);
+            let mut peer = open(&format!("unix:{path}"), "/echo");
+            peer.echo("by few calls");
+            gateway.signal(Signal::TERM);
+            peer.agree_to_close(1001);
+            gateway.terminate();
+            assert_eq!(folder.names(), [""; 0]);
+        }
+    }
 }
 
 /// Each looks whether somebody listens before the others do.

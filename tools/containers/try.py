@@ -30,11 +30,16 @@ START_MS_MAX = 300
 # How long anything else may take, in seconds.
 PATIENCE = 20
 
-# What is done before the entry point is run: `$1` is the root, `$2` the engine's own folder, the rest the command. The
-# folder is there as /mnt, because an engine sets its filter behind the change of roots.
+# A folder that containers share, and the socket that one of them has there.
+SHARED = "/run/tidegate"
+SOCKET = f"{SHARED}/x.sock"
+
+# What is done before the entry point is run: `$1` is the root, `$2` the engine's own folder, `$3` one that containers
+# share, `$4` where, the rest the command. The engine's is there as /mnt, because an engine sets its filter behind the
+# change of roots.
 SET_UP = """
 set -e
-root=$1 engine=$2; shift 2
+root=$1 engine=$2 shared=$3 at=$4; shift 4
 mount --bind "$root" "$root"
 mount -t proc -o nosuid,nodev,noexec proc "$root/proc"
 mount --rbind /sys "$root/sys"
@@ -43,6 +48,7 @@ for device in null zero random urandom; do
     : >"$root/dev/$device"
     mount --bind "/dev/$device" "$root/dev/$device"
 done
+mount --bind "$shared" "$root$at"
 mount --bind "$engine" "$root/mnt"
 mount -o remount,bind,ro "$root/mnt"
 mount -o remount,bind,ro "$root"
@@ -111,17 +117,20 @@ def lay_out(recipe, base, target, root):
         place = Path(f"{root}{to}")
         place.parent.mkdir(parents=True, exist_ok=True)
         subprocess.run(["cp", "--preserve=mode", built, place], check=True)
+    Path(f"{root}{SHARED}").mkdir()
 
 
 class Container:
-    """The recipe's command, run with `more` arguments behind it under `filter`, and if need be under strace."""
+    """The recipe's command, run with `more` arguments behind it under `filter`, and if need be under strace. `arguments`
+    are there in place of the recipe's."""
 
-    def __init__(self, recipe, folder, filter, more=(), trace=None):
+    def __init__(self, recipe, folder, filter, more=(), trace=None, arguments=None):
         self.recipe = recipe
-        launch = recipe.as_user() + ["/mnt/under-seccomp", *filter, *recipe.command(), *more]
+        command = recipe.command() if arguments is None else recipe.entry + arguments
+        launch = recipe.as_user() + ["/mnt/under-seccomp", *filter, *command, *more]
         strace = ["strace", "-ff", "-o", trace, "-e", "trace=/^io_uring_"] if trace else []
         unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc", "--"]
-        set_up = ["bash", "-c", SET_UP, "bash", f"{folder}/root", f"{folder}/engine"]
+        set_up = ["bash", "-c", SET_UP, "bash", f"{folder}/root", f"{folder}/engine", f"{folder}/shared", SHARED]
         self.log = tempfile.TemporaryFile()
         self.begun = time.monotonic()
         environment = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
@@ -154,9 +163,9 @@ class Container:
             process = int(Path(f"/proc/{process}/task/{process}/children").read_text().split()[0])
         return process
 
-    def connect(self):
-        """The first WebSocket that opens."""
-        return once_up(self.child, lambda: WebSocket(self.recipe.port, "/echo"), self.said)
+    def connect(self, address=None):
+        """The first WebSocket that opens, at the recipe's port by default."""
+        return once_up(self.child, lambda: WebSocket(address or self.recipe.port, "/echo"), self.said)
 
     def health(self):
         """Runs the recipe's check inside, as the same user; failures do not count before it has begun."""
@@ -189,10 +198,16 @@ def once_up(child, ask, said):
 class WebSocket:
     """A client with what is needed here: one short text, and how it ends."""
 
-    def __init__(self, port, path):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+    def __init__(self, address, path):
+        """Opens it at a port, or at the path of a Unix socket."""
+        if isinstance(address, int):
+            self.socket = socket.create_connection(("127.0.0.1", address), timeout=PATIENCE)
+        else:
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.settimeout(PATIENCE)
+            self.socket.connect(address)
         key = base64.b64encode(os.urandom(16)).decode()
-        head = f"GET {path} HTTP/1.1\r\nHost: localhost:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        head = f"GET {path} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
         self.socket.sendall(f"{head}Sec-WebSocket-Key: {key}\r\nSec-WebSocket-Version: 13\r\n\r\n".encode())
         answer = b""
         while not answer.endswith(b"\r\n\r\n"):
@@ -245,6 +260,27 @@ def expect_life(container, driver):
     code = container.stop()
     check(peer.frame()[0] == 0x88, "the drain sent no Close frame")
     check(code == 0, f"the drain ended with {code}:\n{container.said()}")
+
+
+def expect_socket(start, shared):
+    """Of containers that share a folder one has a socket there, and the next when that one is gone."""
+    path = f"{shared}/{Path(SOCKET).name}"
+    # They have one network here. Each gateway is process 1 of its namespace.
+    arguments = ["--config", "/etc/tidegate/tidegate.toml", "--listen", f"unix:{SOCKET}", "--admin", "off"]
+    with start(arguments=arguments) as first:
+        peer = first.connect(path)
+        with start(arguments=arguments) as second:
+            code = second.child.wait(PATIENCE)
+            check(code == 1 and f"unix:{SOCKET} is in use" in second.said(), f"a second one: {code}\n{second.said()}")
+        peer.echo("of the first")
+        os.kill(first.process(), signal.SIGKILL)
+        first.child.wait(PATIENCE)
+    left = sorted(os.listdir(shared))
+    check(left == ["x.sock", "x.sock.lock"], f"a crash leaves {left}")
+    with start(arguments=arguments) as third:
+        third.connect(path).echo("of the next")
+        check(third.stop() == 0, f"the drain fails:\n{third.said()}")
+    check(os.listdir(shared) == [], f"a drain leaves {os.listdir(shared)}")
 
 
 def measure_starts(start):
@@ -305,24 +341,32 @@ def run(base, target):
     recipe = Recipe()
     refused = ["--refuse-io-uring"]
     with tempfile.TemporaryDirectory(prefix="tidegate-container-") as folder:
-        root, engine = Path(folder, "root"), Path(folder, "engine")
+        root, engine, shared = Path(folder, "root"), Path(folder, "engine"), Path(folder, "shared")
         # Anybody may go through, as in an engine's own folders.
         os.chmod(folder, 0o755)
         root.mkdir()
         engine.mkdir()
+        shared.mkdir()
+        os.chown(shared, int(recipe.user), int(recipe.group))
         lay_out(recipe, base, target, root)
         for file in [f"{target}/under-seccomp", PROFILE]:
             subprocess.run(["cp", "--preserve=mode", file, engine], check=True)
 
-        def start(filter=refused, more=(), trace=None):
-            return Container(recipe, folder, filter, more, trace)
+        def start(filter=refused, **how):
+            return Container(recipe, folder, filter, **how)
+
+        def start_confined(**how):
+            return start(["--profile", "/mnt/seccomp.json"], **how)
 
         with start() as container:
             expect_life(container, "epoll")
         print("where io_uring is refused: serves by epoll, is healthy, drains")
-        with start(["--profile", "/mnt/seccomp.json"]) as container:
+        with start_confined() as container:
             expect_life(container, "io_uring")
         print("under seccomp.json: serves by io_uring, is healthy, drains")
+        for begin in [start, start_confined]:
+            expect_socket(begin, shared)
+        print("of containers that share a folder one has a socket there, and the next after a crash")
         measure_starts(start)
         expect_calls(start, folder, [], 1)
         expect_calls(start, folder, ["--driver", "epoll"], 0)

@@ -3,8 +3,9 @@
 usage: try_service.py ROOT
 
 Stands for the service manager: it passes a socket for notifications, appends the log to
-/var/log/tidegate.log, and gives the process the user, the capability and the limits of the unit. (What
-the unit forbids beside that wants systemd itself.) Then it echoes over a WebSocket, rotates the log,
+/var/log/tidegate.log, and gives the process the user, the capability, the limits and the folder of the
+unit, which is the only one that may be written to. (What the unit forbids beside that wants systemd
+itself.) Then it echoes over a WebSocket, also through a Unix socket in that folder, rotates the log,
 reloads as the unit says, and ends the service. Exit code 0 if all went as it should, 1 if not.
 """
 
@@ -22,6 +23,10 @@ import time
 
 PATIENCE = 20
 WATCHDOG_SECONDS = 2
+NOBODY = 65_534
+
+# Where the service has its Unix socket.
+SOCKET = "/run/tidegate/tidegate.sock"
 
 
 class Unit:
@@ -76,9 +81,34 @@ def free_ports():
     return ports
 
 
-def inside(root, *command):
+def ids(root, name):
+    """The numbers of a user of ROOT and of its group."""
+    with open(f"{root}/etc/passwd") as file:
+        user = next(line.split(":") for line in file if line.startswith(f"{name}:"))
+    return int(user[2]), int(user[3])
+
+
+def make_runtime_directory(root, unit):
+    """The folder that the unit has made for the service."""
+    folder = f"{root}/run/{unit['RuntimeDirectory']}"
+    os.mkdir(folder)
+    os.chown(folder, *ids(root, unit["User"]))
+    os.chmod(folder, int(unit["RuntimeDirectoryMode"], 8))
+    assert SOCKET.startswith(folder.removeprefix(root)), folder
+
+
+def strictly(root, unit, *command):
+    """As `inside`, where nothing may be written to but the unit's folder."""
+    assert unit["ProtectSystem"] == "strict"
+    folder = f"$0/run/{unit['RuntimeDirectory']}"
+    mounts = [f'mount --bind "{place}" "{place}"' for place in ("$0", folder)]
+    mounts += ['mount -o remount,bind,ro "$0"']
+    return inside(root, *command, first=" && ".join(mounts))
+
+
+def inside(root, *command, first="true"):
     """The command, run where ROOT is all there is, with a /proc of its own."""
-    script = 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"'
+    script = first + ' && mount -t proc proc "$0/proc" && exec chroot "$0" "$@"'
     alone = ["unshare", "--mount", "--pid", "--fork", "--kill-child=KILL"]
     return [*alone, "sh", "-c", script, root, *command]
 
@@ -104,6 +134,7 @@ def start(root, unit, ports):
     as_user += [f"--inh-caps={caps}", f"--ambient-caps={caps}", f"--bounding-set={caps}"]
     as_user += ["--no-new-privs"] if unit["NoNewPrivileges"] == "yes" else []
     listen = [f"--listen=127.0.0.1:{port}" for port in (ports[0], ports[2])]
+    listen += [f"--listen=unix:{SOCKET}"]
     command = [*shlex.split(unit["ExecStart"]), *listen, f"--admin=127.0.0.1:{ports[1]}"]
     environment = {
         "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin",
@@ -112,8 +143,9 @@ def start(root, unit, ports):
     }
     with open(f"{root}/var/log/tidegate.log", "ab") as log:
         return subprocess.Popen(
-            inside(root, *as_user, *command),
+            strictly(root, unit, *as_user, *command),
             env=environment,
+            umask=int(unit["UMask"], 8),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=log,
@@ -126,12 +158,50 @@ def main_process(starter):
         return int(children.read())
 
 
-def echo(port, text):
+def dial(path):
+    """Connects to a Unix socket."""
+    peer = socket.socket(socket.AF_UNIX)
+    peer.settimeout(PATIENCE)
+    peer.connect(path)
+    return peer
+
+
+def check_socket(root, unit):
+    """The socket is its user's, and whoever is in its group may connect, and nobody else."""
+    found = os.stat(root + SOCKET)
+    user, group = ids(root, unit["User"])
+    assert (found.st_uid, found.st_gid) == (user, group), found
+    assert found.st_mode & 0o777 == 0o660, oct(found.st_mode)
+    assert may_connect(root, [group])
+    assert not may_connect(root, [])
+
+
+def may_connect(root, groups):
+    """Whether nobody may connect, if it is in these groups."""
+    child = os.fork()
+    if child == 0:
+        # ROOT itself is in a folder of root's.
+        os.chdir(f"{root}/run")
+        os.setgroups(groups)
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+        try:
+            dial(os.path.relpath(SOCKET, "/run"))
+        except PermissionError:
+            os._exit(1)
+        except BaseException:
+            os._exit(2)
+        os._exit(0)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code in (0, 1), code
+    return code == 0
+
+
+def echo(peer, text):
     """Opens a WebSocket, sends one message and receives it again; leaves the socket open."""
-    peer = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
     key = base64.b64encode(os.urandom(16)).decode()
     peer.sendall(
-        f"GET /echo HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\n"
+        "GET /echo HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\n"
         f"Connection: Upgrade\r\nSec-WebSocket-Key: {key}\r\n"
         "Sec-WebSocket-Version: 13\r\n\r\n".encode()
     )
@@ -193,13 +263,16 @@ def main(root):
     assert unit["Type"] == "notify"
     ports = free_ports()
     open_files = limit_open_files(unit)
+    make_runtime_directory(root, unit)
     manager = Manager(root)
     starter = start(root, unit, ports)
     try:
         ready = manager.expect("READY=1")
         process = main_process(starter)
         check_process(process, open_files)
-        peers = [echo(port, b"from outside") for port in (ports[0], ports[2])]
+        peers = [socket.create_connection(("127.0.0.1", port), PATIENCE) for port in (ports[0], ports[2])]
+        peers = [echo(peer, b"from outside") for peer in [*peers, dial(root + SOCKET)]]
+        check_socket(root, unit)
         manager.expect("WATCHDOG=1")
         rotate(root, unit, process)
         os.kill(process, signal.SIGTERM)
@@ -207,6 +280,8 @@ def main(root):
         for peer in peers:
             peer.close()
         assert starter.wait(PATIENCE) == 0, f"exit code {starter.returncode}"
+        left = os.listdir(os.path.dirname(root + SOCKET))
+        assert left == [], left
     except AssertionError:
         with open(f"{root}/var/log/tidegate.log") as log:
             print(log.read()[-4000:], file=sys.stderr)
