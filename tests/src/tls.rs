@@ -15,12 +15,14 @@ use rcgen::{
 };
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
+use rustls::crypto::cipher::{OutboundChunks, OutboundPlainMessage};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::CertifiedKey;
 use rustls::sign::SingleCertAndKey;
 use rustls::{
-    CipherSuite, ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion,
+    CipherSuite, ClientConfig, ClientConnection, ConnectionTrafficSecrets, ContentType,
+    ProtocolVersion, RootCertStore, SupportedCipherSuite, SupportedProtocolVersion,
 };
 use tidegate::transport::tls::{TlsServer, TlsTerms};
 
@@ -160,6 +162,7 @@ impl Authority {
         let builder = ClientConfig::builder_with_protocol_versions(versions);
         let mut config = builder.with_root_certificates(roots).with_no_client_auth();
         config.resumption = Resumption::disabled();
+        config.enable_secret_extraction = true;
         Arc::new(config)
     }
 }
@@ -268,6 +271,31 @@ impl TlsEnd {
     /// Says that nothing follows; [`Self::sends`] has the words.
     pub fn ends(&mut self) {
         self.connection.send_close_notify();
+    }
+
+    /// What goes on the wire if the next record has this content, which rustls would not send: over
+    /// TLS 1.2, with settings that let its secrets be extracted. Nothing is said behind it.
+    ///
+    /// # Panics
+    /// The handshake is not done, or was of another version.
+    #[must_use]
+    pub fn seals(self, content: ContentType, plain: &[u8]) -> Vec<u8> {
+        let Some(SupportedCipherSuite::Tls12(suite)) = self.connection.negotiated_cipher_suite()
+        else {
+            panic!("it is not of TLS 1.2");
+        };
+        let secrets = self.connection.dangerous_extract_secrets().expect("hands are shaken");
+        let (sequence, secrets) = secrets.tx;
+        let (ConnectionTrafficSecrets::Aes128Gcm { key, iv }
+        | ConnectionTrafficSecrets::Aes256Gcm { key, iv }) = secrets
+        else {
+            panic!("another suite");
+        };
+        let version = ProtocolVersion::TLSv1_2;
+        let message =
+            OutboundPlainMessage { typ: content, version, payload: OutboundChunks::Single(plain) };
+        let mut encrypter = suite.aead_alg.encrypter(key, &iv.as_ref()[..4], &iv.as_ref()[4..]);
+        encrypter.encrypt(message, sequence).expect("it seals").encode()
     }
 }
 

@@ -334,6 +334,44 @@ fn who_cannot_be_opened_or_sealed_for_is_dropped() {
     }
 }
 
+/// Changes nothing, but says something to what comes behind the request.
+#[derive(Default)]
+struct Talks {
+    opened: usize,
+}
+
+impl Layer for Talks {
+    fn open(
+        &mut self,
+        _: Slot,
+        received: &mut [u8],
+        words: &mut Vec<u8>,
+    ) -> Result<OpenedInput, Broken> {
+        self.opened += 1;
+        if self.opened > 1 {
+            words.extend(b"words");
+        }
+        Ok(OpenedInput::all(received.len()))
+    }
+
+    fn seal(&mut self, _: Slot, plain: &[u8], wire: &mut [u8]) -> Sealed {
+        let count = plain.len().min(wire.len());
+        wire[..count].copy_from_slice(&plain[..count]);
+        Sealed { taken: count, written: count }
+    }
+}
+
+#[test]
+fn a_layer_with_words_amid_what_is_said_has_its_connection_closed() {
+    let program = Program::default().layers(|_| Some(Box::<Talks>::default()));
+    let gateway = HubGateway::start_with(1, CONFIGURATION, program);
+    let mut peer = open(gateway.address(), "/echo");
+    peer.text("more");
+    gateway.expect_counters("it is counted", |counters| counters.transports_broken == 1);
+    drop(peer);
+    gateway.expect_counters("it is gone", |counters| counters.connections == 0);
+}
+
 /// Changes nothing, but takes nothing for the first connection once it has had its response.
 #[derive(Default)]
 struct Fails {

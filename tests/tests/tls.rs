@@ -6,6 +6,8 @@ use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use rustls::version::{TLS12, TLS13};
+use rustls::{ContentType, SupportedProtocolVersion};
+use socket2::SockRef;
 use tidegate_tests::hub::{HubGateway, topic};
 use tidegate_tests::tls::{Authority, Files, TlsEnd, relay};
 use tidegate_tests::{Frame, PATIENCE, Peer, Request, TEXT, inflate, noise};
@@ -15,6 +17,11 @@ const ROUTES: &str = r#"
     path = "/echo"
     handler = "echo"
     max_message = "16MiB"
+    [[route]]
+    path = "/hasty"
+    handler = "echo"
+    slow_peer = "close"
+    backlog = "4MiB"
     [[route]]
     path = "/rooms/{room}"
     handler = "hub?topic=rooms/{room}"
@@ -45,7 +52,11 @@ impl Over {
     }
 
     fn connect(&self) -> Client {
-        let end = TlsEnd::new(&self.authority.trusting());
+        self.connect_by(&[&TLS13])
+    }
+
+    fn connect_by(&self, versions: &[&'static SupportedProtocolVersion]) -> Client {
+        let end = TlsEnd::new(&self.authority.trusting_by(versions));
         Client { socket: connect(self.gateway.address()), end }
     }
 }
@@ -307,6 +318,95 @@ fn a_record_that_was_changed_ends_the_connection_with_an_alert() {
     over.gateway.expect_counters("it is counted", |counters| {
         counters.transports_broken == 1 && counters.connections == 0
     });
+}
+
+/// The contents of the records that came up to the end of a connection; the last may be cut off.
+///
+/// # Panics
+/// Something else came.
+fn contents(wire: &[u8]) -> Vec<u8> {
+    let (mut rest, mut contents) = (wire, Vec::new());
+    while let Some((head, behind)) = rest.split_first_chunk::<5>() {
+        let length = usize::from(u16::from_be_bytes([head[3], head[4]]));
+        let is_record = [21, 23].contains(&head[0]) && head[1..3] == [3, 3];
+        assert!(is_record && (24..=16_408).contains(&length), "{head:x?} is in plain");
+        contents.push(head[0]);
+        rest = behind.get(length..).unwrap_or_default();
+    }
+    contents
+}
+
+/// All that comes until a connection ends, in whichever way.
+fn hears_to_the_end(socket: &mut TcpStream) -> Vec<u8> {
+    let (mut heard, mut bytes) = (Vec::new(), vec![0; 64 << 10]);
+    loop {
+        match socket.read(&mut bytes) {
+            Ok(0) => return heard,
+            Ok(count) => heard.extend(&bytes[..count]),
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::ConnectionReset => return heard,
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+/// What a client of TLS 1.2 would begin once more with.
+fn hello(over: &Over) -> Vec<u8> {
+    let mut record = TlsEnd::new(&over.authority.trusting_by(&[&TLS12])).sends();
+    record.split_off(5)
+}
+
+#[test]
+fn who_shakes_hands_once_more_is_closed() {
+    let over = Over::start(1, "&min=1.2", "");
+    let mut client = over.connect_by(&[&TLS12]);
+    client.opens("/echo");
+    let Client { mut socket, end } = client;
+    socket.write_all(&end.seals(ContentType::Handshake, &hello(&over))).expect("it takes that");
+    // That nobody negotiates anew, and that the connection has failed.
+    assert_eq!(contents(&hears_to_the_end(&mut socket)), [21, 21]);
+    over.gateway.expect_counters("it is counted", |counters| {
+        counters.transports_broken == 1 && counters.connections == 0
+    });
+}
+
+#[test]
+fn who_shakes_hands_once_more_while_answers_wait_gets_nothing_in_plain() {
+    let over = Over::start(1, "&min=1.2", "");
+    let mut client = over.connect_by(&[&TLS12]);
+    SockRef::from(&client.socket).set_recv_buffer_size(4096).expect("an option");
+    client.opens("/hasty");
+    // Its answers are more than sockets hold, and less than the route lets wait: the first of those
+    // that wait is sealed, the others are not.
+    for _ in 0..2 {
+        client.says(&Frame::binary(noise(16 << 10, 1)).masked().repeat(96));
+        over.gateway.expect_counters("answers wait", |counters| {
+            counters.sends_short > 0 && counters.backlog_bytes > 0
+        });
+    }
+    let Client { mut socket, end } = client;
+    socket.write_all(&end.seals(ContentType::Handshake, &hello(&over))).expect("it takes that");
+    over.gateway.expect_counters("it is counted", |counters| {
+        counters.transports_broken == 1 && counters.connections == 0
+    });
+    let contents = contents(&hears_to_the_end(&mut socket));
+    assert!(contents.iter().all(|content| *content == 23), "{contents:?}");
+}
+
+#[test]
+fn a_record_of_tls_1_2_that_no_suite_makes_so_long_is_the_clients_fault() {
+    let over = Over::start(1, "&min=1.2", "");
+    let mut client = over.connect_by(&[&TLS12]);
+    client.opens("/echo");
+    let Client { mut socket, .. } = client;
+    let record = [&[23, 3, 3, 0x48, 0][..], &[0; 16_443]].concat();
+    // It may have ended before it has taken all.
+    let _ = socket.write_all(&record);
+    assert_eq!(contents(&hears_to_the_end(&mut socket)), [21]);
+    let counted = over.gateway.expect_counters("it is counted", |counters| {
+        counters.transports_broken == 1 && counters.connections == 0
+    });
+    assert_eq!(counted.out_of_blocks, 0);
 }
 
 #[test]

@@ -38,7 +38,8 @@ pub trait Layer {
 
     /// Opens bytes in the order in which they came in, where they lie: those that were not used the
     /// last time, and what has come since. What is written to `words`, which is empty, leaves as it
-    /// is; once the connection is ready, there are such words beside an error alone.
+    /// is; once the connection is ready, there are such words beside an error alone, and whoever
+    /// has others is closed.
     ///
     /// # Errors
     /// They are not what a peer may send. The connection is closed once `words` have left, or at
@@ -239,7 +240,8 @@ impl Transport {
     /// Opens what was received, in place. See [`Layer::open`].
     ///
     /// # Errors
-    /// It cannot be opened.
+    /// It cannot be opened, or there are words in the middle of what is said, where they would
+    /// leave in front of what waits to be sealed.
     pub fn open(
         &mut self,
         all: &mut Transports,
@@ -269,13 +271,13 @@ impl Transport {
         words: &mut Vec<u8>,
     ) -> Result<OpenedInput, Broken> {
         let length = received.len();
-        match &mut self.seal {
-            Seal::Plain => Ok(OpenedInput::all(length)),
-            Seal::Tls(server) => all.tls.open(server, slot, received, words),
-            Seal::Brought(layer) => {
-                layer.open(slot, received, words).map(|opened| opened.within(length))
-            }
-        }
+        let was_ready = self.is_unsealed(all, slot);
+        let opened = match &mut self.seal {
+            Seal::Plain => OpenedInput::all(length),
+            Seal::Tls(server) => all.tls.open(server, slot, received, words)?,
+            Seal::Brought(layer) => layer.open(slot, received, words)?.within(length),
+        };
+        if was_ready && !words.is_empty() { Err(Broken) } else { Ok(opened) }
     }
 
     /// Whether a connection has yet to send the header of a proxy, or a part of it.
@@ -287,12 +289,16 @@ impl Transport {
     /// Whether anything can be said and heard on a connection.
     #[must_use]
     pub fn is_ready(&self, all: &Transports, slot: Slot) -> bool {
-        let is_unsealed = match &self.seal {
+        self.is_unsealed(all, slot) && !self.awaits_header(all, slot)
+    }
+
+    /// The same behind the header of a proxy.
+    fn is_unsealed(&self, all: &Transports, slot: Slot) -> bool {
+        match &self.seal {
             Seal::Plain => true,
             Seal::Tls(_) => all.tls.is_ready(slot),
             Seal::Brought(layer) => layer.is_ready(slot),
-        };
-        is_unsealed && !self.awaits_header(all, slot)
+        }
     }
 
     /// Whether a connection has to wait with its first bytes. The header of a proxy waits as well:

@@ -66,7 +66,7 @@ fn handshakes(by_shard: &[(Counters, Vitals)]) -> [Family; 5] {
     let reasons = HandshakeFailure::ALL.iter().map(|one| vec![Label::new("reason", one.name())]);
     let failed = failed.each(by_shard, reasons, |counts| counts.failed);
     let help = "Connections that have ended behind their handshakes because a record could not be \
-                opened, or was an alert, by reason; `tls12` are all of TLS 1.2.";
+                opened, or was an alert, by reason; `tls12` is what rustls refuses of TLS 1.2.";
     let broken = family("tls_record_failures", MetricKind::Counter, help);
     let reasons = RECORD_ERRORS.iter().map(|one| vec![Label::new("reason", one)]);
     let broken = broken.each(by_shard, reasons, |counts| counts.broken);

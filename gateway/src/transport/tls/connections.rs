@@ -7,7 +7,7 @@ use tidegate_proto::tls::alert::Alert;
 
 use super::certificates::PeerCertificate;
 use super::counts::TlsCounts;
-use super::established12::{Established12, PlainFront};
+use super::established12::{Established12, OlderFailure, PlainFront};
 use super::failure::HandshakeFailure;
 use super::handshake::{Advanced, Established13, Handshake, HandshakeStep, Settled};
 use super::records::{ALERT_RECORD, Secrets, Sessions, Suite, Unsealed};
@@ -113,11 +113,17 @@ impl TlsConnections {
         received: &mut [u8],
         words: &mut Vec<u8>,
     ) -> Result<OpenedInput, Broken> {
-        if self.sessions.has(slot) {
-            return self.open_records(slot, received, words);
-        }
-        if let Some(older) = self.older.get_mut(slot) {
-            return open_older(older, received, words).inspect_err(|_| self.counts.broke_older());
+        if self.is_ready(slot) {
+            let before = words.len();
+            let opened = match self.older.get_mut(slot) {
+                Some(older) => open_older(older, received, words).map_err(|failure| {
+                    self.counts.broke_older(failure);
+                    Broken
+                }),
+                None => self.open_records(slot, received, words),
+            };
+            debug_assert!(opened.is_err() || words.len() == before, "words amid what is said");
+            return opened;
         }
         let used = self.shake_hands(server, slot, received, words)?;
         if !self.is_ready(slot) {
@@ -155,12 +161,9 @@ impl TlsConnections {
         let settled = match step {
             HandshakeStep::GoesOn => return Ok(used),
             HandshakeStep::Established13(established) => self.establish(slot, established)?,
-            HandshakeStep::Established12(older) => {
-                self.counts.done(older.settled(), self.now.saturating_sub(began));
-                self.keep_peer(slot, older.settled().peer());
+            HandshakeStep::Established12(settled, older) => {
                 self.older.insert(slot, older);
-                self.end_handshake(slot);
-                return Ok(used);
+                settled
             }
         };
         self.counts.done(&settled, self.now.saturating_sub(began));
@@ -313,7 +316,7 @@ fn open_older(
     older: &mut Established12,
     received: &mut [u8],
     words: &mut Vec<u8>,
-) -> Result<OpenedInput, Broken> {
-    let PlainFront { plain, used, is_closed } = older.open(received, words).map_err(|_| Broken)?;
+) -> Result<OpenedInput, OlderFailure> {
+    let PlainFront { plain, used, is_closed } = older.open(received, words)?;
     Ok(OpenedInput { plain: 0..plain, used, has_ended: is_closed })
 }

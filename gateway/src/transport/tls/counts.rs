@@ -5,6 +5,7 @@ use std::time::Duration;
 use rustls::CipherSuite;
 use tidegate_proto::tls::error::RecordError;
 
+use super::established12::OlderFailure;
 use super::failure::HandshakeFailure;
 use super::handshake::Settled;
 use super::records::RecordCounts;
@@ -47,8 +48,8 @@ pub const SUITES: [(CipherSuite, &str, &str); 9] = [
     ),
 ];
 
-/// Why records could not be opened, by the names of [`RecordError`], and of TLS 1.2 none is told.
-pub const RECORD_ERRORS: [&str; 17] = [
+/// Why records could not be opened, by the names of [`RecordError`] and [`OlderFailure`].
+pub const RECORD_ERRORS: [&str; 18] = [
     "unprotected_record",
     "record_version",
     "record_overflow",
@@ -65,6 +66,7 @@ pub const RECORD_ERRORS: [&str; 17] = [
     "too_many_key_updates",
     "sequence_exhausted",
     "peer_alert",
+    "renegotiation",
     "tls12",
 ];
 
@@ -115,8 +117,8 @@ impl TlsCounts {
     }
 
     /// A connection of TLS 1.2 has.
-    pub(super) fn broke_older(&mut self) {
-        self.broke_by("tls12");
+    pub(super) fn broke_older(&mut self, reason: OlderFailure) {
+        self.broke_by(reason.name());
     }
 
     fn broke_by(&mut self, name: &str) {
@@ -169,7 +171,10 @@ mod tests {
         let mut counts = TlsCounts::default();
         counts.failed(HandshakeFailure::PlainHttp);
         counts.broke(RecordError::BadMac);
-        counts.broke_older();
+        counts.broke_older(OlderFailure::Renegotiation);
+        counts.broke_older(OlderFailure::Overflow);
+        counts.broke_older(OlderFailure::Handshake);
+        counts.broke_older(OlderFailure::Refused);
         counts.resumed = 7;
         counts.nanoseconds.record(1000);
         counts.records.expanded = 5;
@@ -177,6 +182,6 @@ mod tests {
         let mut words = counts.words();
         let read = TlsCounts::from_words(|| words.next().expect("as many as are read"));
         assert_eq!((read, words.next()), (counts, None));
-        assert_eq!(read.broken.iter().sum::<u64>(), 2);
+        assert_eq!(read.broken.iter().sum::<u64>(), 5);
     }
 }

@@ -5,7 +5,7 @@ use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible, PeerMi
 /// Declares the failures once, with their names.
 macro_rules! failures {
     ($($(#[doc = $doc:literal])* $name:ident = $label:literal,)*) => {
-        /// Why a handshake has failed, or a connection of TLS 1.2 behind it.
+        /// Why a handshake has failed.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum HandshakeFailure {
             $($(#[doc = $doc])* $name,)*

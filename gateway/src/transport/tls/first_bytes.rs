@@ -9,6 +9,9 @@ pub(super) const HEAD: usize = 5;
 pub(super) const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
 
+/// The level of an alert behind which nothing follows (RFC 8446, 6; RFC 5246, 7.2).
+pub(super) const FATAL: u8 = 2;
+
 /// What a header of the PROXY protocol begins with: that is no request.
 const PROXY: &[u8] = b"PROXY ";
 

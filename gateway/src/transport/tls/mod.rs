@@ -25,7 +25,7 @@ pub use capture::{TrafficSecret, TrafficSecrets};
 pub use certificates::{CertificateFacts, PeerCertificate, WrongFile};
 pub use connections::TlsConnections;
 pub use counts::{RECORD_ERRORS, SUITES, TlsCounts, WORDS};
-pub use established12::{Established12, PlainFront};
+pub use established12::{Established12, OlderFailure, PlainFront};
 pub use failure::HandshakeFailure;
 pub use files::TlsFiles;
 pub use handshake::{Advanced, Established13, Handshake, HandshakeFailed, HandshakeStep, Settled};

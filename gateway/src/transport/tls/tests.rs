@@ -16,7 +16,7 @@ use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::{ProducesTickets, ResolvesServerCert};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{CipherSuite, RootCertStore, SupportedCipherSuite};
+use rustls::{CipherSuite, RootCertStore, SupportedCipherSuite, SupportedProtocolVersion};
 
 use super::handshake::{Handshake, HandshakeFailed, HandshakeStep};
 use super::server::{TlsServer, TlsTerms};
@@ -136,6 +136,19 @@ impl Drop for Folder {
 pub(super) fn pem(certificate: &[u8]) -> String {
     let text = base64::engine::general_purpose::STANDARD.encode(certificate);
     format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
+}
+
+/// A client's settings with these suites and versions.
+pub(super) fn with(
+    authority: &Authority,
+    suites: &[SupportedCipherSuite],
+    versions: &[&'static SupportedProtocolVersion],
+) -> ClientConfig {
+    let mut provider = aws_lc_rs::default_provider();
+    provider.cipher_suites = suites.to_vec();
+    let builder = ClientConfig::builder_with_provider(Arc::new(provider));
+    let builder = builder.with_protocol_versions(versions).unwrap();
+    builder.with_root_certificates(authority.roots()).with_no_client_auth()
 }
 
 /// Terms with all suites.

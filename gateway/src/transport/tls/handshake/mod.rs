@@ -11,7 +11,7 @@ use super::capture::{Capture, TrafficSecrets};
 use super::certificates::{PeerCertificate, has_expired};
 use super::established12::{Established12, drain, encode};
 use super::failure::HandshakeFailure;
-use super::first_bytes::{ALERT, FirstBytes, HEAD, prefers_chacha};
+use super::first_bytes::{ALERT, FATAL, FirstBytes, HEAD, prefers_chacha};
 use super::server::{LARGEST_MESSAGE, TlsServer};
 
 #[cfg(test)]
@@ -62,8 +62,8 @@ pub enum HandshakeStep {
     GoesOn,
     /// Its secrets are there, and records behind it are nobody's yet.
     Established13(Established13),
-    /// It is of TLS 1.2, and stays with rustls.
-    Established12(Box<Established12>),
+    /// It is of TLS 1.2, and stays with rustls. Who the client is nobody keeps beside it.
+    Established12(Settled, Box<Established12>),
 }
 
 /// What a handshake of TLS 1.3 leaves. The records that were sealed and opened with these secrets
@@ -272,8 +272,8 @@ impl Handshake {
             return Err(self.fail(HandshakeFailure::CertificateExpired));
         }
         if version != ProtocolVersion::TLSv1_3 {
-            let established = Established12::new(connection, settled);
-            return Ok(HandshakeStep::Established12(Box::new(established)));
+            let established = Box::new(Established12::new(connection));
+            return Ok(HandshakeStep::Established12(settled, established));
         }
         let secrets = std::mem::replace(&mut self.secrets, Box::new(TrafficSecrets::NONE));
         if !secrets.are_known() {
@@ -299,7 +299,7 @@ impl Handshake {
     ) -> HandshakeFailed {
         if !self.has_answered {
             // A record of an alert, which is fatal (RFC 8446, 6).
-            wire.extend_from_slice(&[ALERT, 3, 3, 0, 2, 2, u8::from(alert)]);
+            wire.extend_from_slice(&[ALERT, 3, 3, 0, 2, FATAL, u8::from(alert)]);
         }
         self.fail(reason)
     }

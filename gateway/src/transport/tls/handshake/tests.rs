@@ -1,6 +1,6 @@
 //! Handshakes with clients of rustls, and with those who speak something else.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::sync::Arc;
 
 use proptest::collection::vec;
@@ -8,36 +8,16 @@ use proptest::prelude::*;
 use rustls::client::{ClientConfig, ClientConnection, Resumption};
 use rustls::crypto::aws_lc_rs;
 use rustls::version::{TLS12, TLS13};
-use rustls::{CipherSuite, ProtocolVersion, SupportedCipherSuite};
+use rustls::{CipherSuite, ProtocolVersion};
 
-use super::super::tests::{Authority, SUITES, client, hear, meet, server, terms};
+use super::super::tests::{Authority, SUITES, client, hear, meet, server, terms, with};
 use rustls::ExtractedSecrets;
 
 use super::*;
 
-/// A client's settings with these suites and versions.
-fn with(
-    authority: &Authority,
-    suites: &[SupportedCipherSuite],
-    versions: &[&'static rustls::SupportedProtocolVersion],
-) -> ClientConfig {
-    let mut provider = aws_lc_rs::default_provider();
-    provider.cipher_suites = suites.to_vec();
-    let builder = ClientConfig::builder_with_provider(Arc::new(provider));
-    let builder = builder.with_protocol_versions(versions).unwrap();
-    builder.with_root_certificates(authority.roots()).with_no_client_auth()
-}
-
 fn established(step: HandshakeStep) -> Established13 {
     match step {
         HandshakeStep::Established13(established) => established,
-        step => panic!("{step:?}"),
-    }
-}
-
-fn of_tls12(step: HandshakeStep) -> Box<Established12> {
-    match step {
-        HandshakeStep::Established12(established) => established,
         step => panic!("{step:?}"),
     }
 }
@@ -138,7 +118,7 @@ fn bytes_may_come_one_by_one() {
             assert!(rest.is_empty());
             let settled = match &step {
                 HandshakeStep::Established13(established) => &established.settled,
-                HandshakeStep::Established12(established) => established.settled(),
+                HandshakeStep::Established12(settled, _) => settled,
                 HandshakeStep::GoesOn => panic!("it is not done"),
             };
             assert_eq!(settled.is_resumed, is_resumed);
@@ -208,100 +188,6 @@ fn what_stands_behind_the_handshake_is_left_as_it_came() {
     assert_eq!(advanced.used, flight);
     assert_eq!(received[flight..], behind, "nobody has opened it");
     assert_eq!(established.read_sequence, 0);
-}
-
-#[test]
-fn connections_of_tls_1_2_are_opened_and_sealed() {
-    let authority = Authority::new();
-    let server = server(&terms(), &authority);
-    let config = Arc::new(with(&authority, aws_lc_rs::ALL_CIPHER_SUITES, &[&TLS12]));
-    let mut one = client(&config);
-    let (step, rest) = meet(&server, &mut one, |all| all).unwrap();
-    assert!(rest.is_empty());
-    let mut established = of_tls12(step);
-    assert_eq!(established.settled().version, ProtocolVersion::TLSv1_2);
-    let said: Vec<u8> = (0..40_000_u32).map(|at| at as u8).collect();
-    let (mut received, mut heard, mut sent) = (Vec::new(), Vec::<u8>::new(), Vec::new());
-    one.writer().write_all(&said).unwrap();
-    one.send_close_notify();
-    while one.wants_write() {
-        one.write_tls(&mut sent).unwrap();
-    }
-    let (mut wire, mut is_closed) = (Vec::new(), false);
-    for piece in sent.chunks(5_000) {
-        received.extend(piece);
-        let front = established.open(&mut received, &mut wire).unwrap();
-        heard.extend(&received[..front.plain]);
-        received.drain(..front.used);
-        is_closed |= front.is_closed;
-    }
-    assert!(heard == said && is_closed && wire.is_empty() && received.is_empty());
-
-    let mut wire = [0; 10_000];
-    let (mut taken, mut back) = (0, Vec::new());
-    while taken < said.len() {
-        let sealed = established.seal(&said[taken..], &mut wire);
-        assert!(sealed.taken > 0 && sealed.written <= wire.len());
-        taken += sealed.taken;
-        hear(&mut one, &wire[..sealed.written]);
-        let mut plain = vec![0; sealed.taken];
-        one.reader().read_exact(&mut plain).unwrap();
-        back.extend(plain);
-    }
-    assert!(back == said);
-    assert_eq!(established.seal(b"no room", &mut wire[..OF_NOTHING]), none());
-    let length = established.close_notify(&mut wire);
-    one.read_tls(&mut &wire[..length]).unwrap();
-    assert!(one.process_new_packets().unwrap().peer_has_closed());
-    assert_eq!(established.seal(b"too late", &mut wire), none());
-}
-
-/// What a record of TLS 1.2 needs without a byte in it.
-const OF_NOTHING: usize = 29;
-
-fn none() -> crate::transport::Sealed {
-    crate::transport::Sealed { taken: 0, written: 0 }
-}
-
-#[test]
-fn part_of_a_message_behind_a_handshake_of_tls_1_2_ends_it() {
-    let authority = Authority::new();
-    let server = server(&terms(), &authority);
-    let config = extractable(with(&authority, aws_lc_rs::ALL_CIPHER_SUITES, &[&TLS12]));
-    let mut one = client(&config);
-    let (step, _) = meet(&server, &mut one, |all| all).unwrap();
-    let mut established = of_tls12(step);
-    // Two bytes of a message of a handshake, sealed as the client would.
-    let mut record = sealed12(one, 22, &[1, 0]);
-    let failed = established.open(&mut record, &mut Vec::new()).unwrap_err();
-    assert_eq!(failed.reason, HandshakeFailure::Unexpected);
-    // Nothing is asked of rustls any more, which still refers to that record.
-    assert_eq!(established.seal(b"more", &mut [0; 100]), none());
-    assert_eq!(established.close_notify(&mut [0; 100]), 0);
-}
-
-/// A record of TLS 1.2 by the keys of a client.
-fn sealed12(client: ClientConnection, content: u8, plain: &[u8]) -> Vec<u8> {
-    use ::aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
-    let (sequence, secrets) = client.dangerous_extract_secrets().unwrap().tx;
-    let rustls::ConnectionTrafficSecrets::Aes256Gcm { key, iv } = secrets else {
-        panic!("{sequence}");
-    };
-    let key = LessSafeKey::new(UnboundKey::new(&AES_256_GCM, key.as_ref()).unwrap());
-    let length = u16::try_from(plain.len()).unwrap().to_be_bytes();
-    let aad = [&sequence.to_be_bytes()[..], &[content, 3, 3], &length].concat();
-    let nonce: [u8; 12] = iv.as_ref().try_into().unwrap();
-    let mut inside = plain.to_vec();
-    let tag = key
-        .seal_in_place_separate_tag(
-            Nonce::assume_unique_for_key(nonce),
-            Aad::from(aad),
-            &mut inside,
-        )
-        .unwrap();
-    let body = [&nonce[4..], &inside, tag.as_ref()].concat();
-    let length = u16::try_from(body.len()).unwrap().to_be_bytes();
-    [&[content, 3, 3, length[0], length[1]][..], &body].concat()
 }
 
 /// Why a server refuses what comes in, and what it says to that.
