@@ -11,6 +11,7 @@ use rustls::version::{TLS12, TLS13};
 use rustls::{CipherSuite, Error, RootCertStore, ServerConfig};
 
 use super::capture::Capture;
+use super::certificates::NotingVerifier;
 use super::first_bytes::is_chacha;
 use super::provider::provider;
 use crate::config::stack::{self as config, TlsLayer, TlsVersion};
@@ -162,7 +163,7 @@ fn settings(
                 verifier = verifier.allow_unauthenticated();
             }
             let verifier = verifier.build().map_err(|error| Error::General(error.to_string()))?;
-            builder.with_client_cert_verifier(verifier)
+            builder.with_client_cert_verifier(Arc::new(NotingVerifier(verifier)))
         }
     };
     let mut settings = builder.with_cert_resolver(Arc::clone(certificates));

@@ -1,6 +1,6 @@
 //! The certificate that a client has shown.
 
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
@@ -69,12 +69,4 @@ impl PeerCertificate {
             },
         })
     }
-}
-
-/// Whether a client's certificate has expired: a ticket may live longer than what it stands for.
-pub(in super::super) fn has_expired(chain: &[CertificateDer<'_>], now: UnixTime) -> bool {
-    let Some(first) = chain.first() else { return false };
-    let end = X509Certificate::from_der(first)
-        .map_or(0, |(_, certificate)| certificate.validity().not_after.timestamp());
-    u64::try_from(end).unwrap_or(0) < now.as_secs()
 }

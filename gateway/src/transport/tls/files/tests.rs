@@ -1,17 +1,23 @@
 //! Listeners as they are configured: certificates of clients, names, reloading, tickets.
 
 use std::net::SocketAddr;
+use std::sync::Mutex;
+use std::time::{Duration, SystemTime};
 
 use rcgen::{CertificateParams, KeyPair, date_time_ymd};
-use rustls::client::ClientConfig;
-use rustls::pki_types::CertificateDer;
+use rustls::client::{ClientConfig, ResolvesClientCert};
+use rustls::crypto::aws_lc_rs;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
+use rustls::version::{TLS12, TLS13};
+use rustls::{SignatureScheme, SupportedProtocolVersion};
 
 use super::super::failure::HandshakeFailure;
 use super::super::handshake::{HandshakeStep, Settled};
 use super::super::tests::{Authority, Folder, client, meet, pem};
 use super::*;
 use crate::config::Listener;
-use crate::config::stack::{Stack, Tickets};
+use crate::config::stack::{CipherSuite, Stack, Tickets, TlsVersion};
 
 /// A gateway's files, with an authority that all trust.
 struct Site {
@@ -68,7 +74,8 @@ fn agree(
     let met = meet(&server, &mut client(config), |all| all);
     match met.map_err(|failed| failed.reason)?.0 {
         HandshakeStep::Established13(established) => Ok(established.settled),
-        step => panic!("{step:?}"),
+        HandshakeStep::Established12(settled, _) => Ok(settled),
+        HandshakeStep::GoesOn => panic!("it is not done"),
     }
 }
 
@@ -111,6 +118,67 @@ fn a_resumed_session_has_the_certificate_that_was_shown() {
     let second = agree(&files, 0, &config).unwrap();
     assert!(!first.is_resumed && second.is_resumed);
     assert_eq!(first.peer().unwrap(), second.peer().unwrap());
+}
+
+/// Shows a certificate that can be renewed.
+#[derive(Debug)]
+struct Renewed(Mutex<Arc<CertifiedKey>>);
+
+impl Renewed {
+    fn certified((certificate, key): &(CertificateDer<'static>, KeyPair)) -> Arc<CertifiedKey> {
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        let provider = aws_lc_rs::default_provider();
+        Arc::new(CertifiedKey::from_der(vec![certificate.clone()], key, &provider).unwrap())
+    }
+}
+
+impl ResolvesClientCert for Renewed {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0.lock().unwrap()))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn who_has_a_new_certificate_comes_back_once_the_old_one_has_expired() {
+    let site = Site::new().listen_for_known(true);
+    let mut older = site.config.listeners[0].stack.tls.clone().unwrap();
+    older.least = TlsVersion::Tls12;
+    older.suites = CipherSuite::defaults(older.least);
+    let site = site.listen(older);
+    let files = site.read();
+    let end = SystemTime::now() + Duration::from_secs(3);
+    let short = site.authority.issue(&["old.org"], |params| params.not_after = end.into());
+    let long = site.authority.issue(&["new.org"], |_| {});
+    let of = |versions: &[&'static SupportedProtocolVersion]| {
+        let shown = Arc::new(Renewed(Mutex::new(Renewed::certified(&short))));
+        let builder = ClientConfig::builder_with_protocol_versions(versions);
+        let builder = builder.with_root_certificates(site.authority.roots());
+        (Arc::new(builder.with_client_cert_resolver(Arc::clone(&shown) as _)), shown)
+    };
+    let clients = [(0, of(&[&TLS13])), (1, of(&[&TLS12]))];
+    for (listener, (config, _)) in &clients {
+        for is_resumed in [false, true, true] {
+            assert_eq!(agree(&files, *listener, config).unwrap().is_resumed, is_resumed);
+        }
+    }
+    while SystemTime::now() < end + Duration::from_secs(1) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    for (listener, (config, shown)) in &clients {
+        // It is told by an alert, and has to show another.
+        let reason = agree(&files, *listener, config).unwrap_err();
+        assert_eq!(reason, HandshakeFailure::CertificateExpired);
+        *shown.0.lock().unwrap() = Renewed::certified(&long);
+        for is_resumed in [false, true] {
+            let settled = agree(&files, *listener, config).unwrap();
+            assert_eq!(settled.is_resumed, is_resumed);
+            assert_eq!(settled.peer().unwrap().names, ["new.org"]);
+        }
+    }
 }
 
 #[test]

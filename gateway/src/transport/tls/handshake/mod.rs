@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use rustls::pki_types::{CertificateDer, UnixTime};
+use rustls::pki_types::CertificateDer;
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, UnbufferedStatus};
 use rustls::{AlertDescription, CipherSuite, Error, HandshakeKind, ProtocolVersion};
 
 use super::capture::{Capture, TrafficSecrets};
-use super::certificates::{PeerCertificate, has_expired};
+use super::certificates::PeerCertificate;
 use super::established12::{Established12, drain, encode};
 use super::failure::HandshakeFailure;
 use super::first_bytes::{ALERT, FATAL, FirstBytes, HEAD, prefers_chacha};
 use super::server::{LARGEST_MESSAGE, TlsServer};
+use super::tickets::TicketEnd;
 
 #[cfg(test)]
 mod tests;
@@ -32,6 +33,7 @@ pub struct Handshake {
     stage: HandshakeStage,
     /// Where they never move: what moves leaves its bytes behind.
     secrets: Box<TrafficSecrets>,
+    ticket_end: TicketEnd,
     /// Bytes at the front of what came in that rustls has seen, and needs until a message is whole.
     held: usize,
     records: u16,
@@ -121,6 +123,7 @@ impl Handshake {
             server: Arc::clone(server),
             stage: HandshakeStage::Beginning,
             secrets: Box::new(TrafficSecrets::NONE),
+            ticket_end: TicketEnd::NONE,
             held: 0,
             records: 0,
             has_answered: false,
@@ -232,7 +235,8 @@ impl Handshake {
             return Err(self.fail(HandshakeFailure::Internal));
         };
         let before = wire.len();
-        let done = Capture::during(&mut self.secrets, || drive(connection, records, wire));
+        let work = || self.ticket_end.during(|| drive(connection, records, wire));
+        let done = Capture::during(&mut self.secrets, work);
         let done = done.inspect_err(|_| drain(connection, wire));
         self.has_answered |= wire.len() > before;
         done.map_err(|error| {
@@ -267,10 +271,6 @@ impl Handshake {
             is_resumed: connection.handshake_kind() == Some(HandshakeKind::Resumed),
             certificates: connection.peer_certificates().unwrap_or_default().to_vec(),
         };
-        // What was verified when the ticket was made may not be valid any more.
-        if settled.is_resumed && has_expired(&settled.certificates, UnixTime::now()) {
-            return Err(self.fail(HandshakeFailure::CertificateExpired));
-        }
         if version != ProtocolVersion::TLSv1_3 {
             let established = Box::new(Established12::new(connection));
             return Ok(HandshakeStep::Established12(settled, established));

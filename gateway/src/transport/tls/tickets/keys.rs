@@ -1,4 +1,15 @@
 //! The keys of tickets: drawn by the process and replaced in time, or read from a file.
+//!
+//! A ticket, as gateways with the same keys have to agree on it, numbers with their highest byte
+//! first:
+//!
+//! | bytes | what |
+//! |---|---|
+//! | 8 | the name of its key: the first of SHA-256 of `tidegate ticket` and the key |
+//! | 12 | a nonce, drawn for it |
+//! | 8 | sealed: its end, in seconds since 1970 |
+//! | 0 to 8192 | sealed: the session, as rustls writes it |
+//! | 16 | the tag of AES-256-GCM-SIV over both, with the listener's binding as additional data |
 
 use std::path::Path;
 use std::sync::Arc;
@@ -12,15 +23,22 @@ use base64::engine::general_purpose::STANDARD;
 use zeroize::Zeroizing;
 
 use super::super::certificates::{WrongFile, read};
+use super::end::TicketEnd;
 
-/// A key that was drawn seals for so many seconds, and opens for twice as long: so a ticket is
-/// taken for as long as its client is told, however late in its key's life it was made.
+/// A ticket is taken for so many seconds at the most, whatever its key is: as long as its client is
+/// told, so nobody has a reason to bring it later (RFC 8446, 4.6.1: "Servers MAY treat a ticket as
+/// valid for a shorter period of time than what is stated in the ticket_lifetime"; clients "MUST
+/// NOT" use it for longer). A key that was drawn seals for as long, and is forgotten once no ticket
+/// of it is taken.
 pub(super) const LIFETIME: u64 = 6 * 60 * 60;
 
 /// A key has so many bytes, and the name in front of a ticket.
 const KEY: usize = 32;
 const NAME: usize = 8;
 const TAG: usize = 16;
+
+/// What a ticket's end takes in front of what else is sealed.
+const END: usize = size_of::<u64>();
 
 /// A file may have so many keys.
 const MOST_KEYS: usize = 16;
@@ -55,6 +73,15 @@ impl TicketKey {
     }
 }
 
+/// What was in a ticket.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct OpenedTicket {
+    /// What was sealed.
+    pub(super) plain: Vec<u8>,
+    /// When it ends, and whatever its client is given in its place.
+    pub(super) end: TicketEnd,
+}
+
 /// Keys of tickets. All shards share them, and all listeners that have the same source of keys.
 pub(in super::super) struct TicketKeys {
     /// The first seals, all open.
@@ -85,8 +112,15 @@ impl TicketKeys {
         self.keys.store(other.keys.load_full());
     }
 
-    /// Seals what a client is to bring again; `bound` has to be the same then.
-    pub(super) fn seal(&self, plain: &[u8], bound: &[u8], now: u64) -> Option<Vec<u8>> {
+    /// Seals what a client is to bring again, before `end` and before it is too old; `bound` has to
+    /// be the same then.
+    pub(super) fn seal(
+        &self,
+        plain: &[u8],
+        bound: &[u8],
+        end: TicketEnd,
+        now: u64,
+    ) -> Option<Vec<u8>> {
         self.replace_if_old(now);
         if plain.len() > LARGEST {
             return None;
@@ -95,9 +129,10 @@ impl TicketKeys {
         let key = keys.first()?;
         let mut nonce = [0; NONCE_LEN];
         rand::fill(&mut nonce).ok()?;
-        let mut ticket = Vec::with_capacity(NAME + NONCE_LEN + plain.len() + TAG);
+        let mut ticket = Vec::with_capacity(NAME + NONCE_LEN + END + plain.len() + TAG);
         ticket.extend_from_slice(&key.name);
         ticket.extend_from_slice(&nonce);
+        ticket.extend_from_slice(&now.saturating_add(LIFETIME).min(end.0).to_be_bytes());
         ticket.extend_from_slice(plain);
         let nonce = Nonce::assume_unique_for_key(nonce);
         let inside = &mut ticket[NAME + NONCE_LEN..];
@@ -106,30 +141,27 @@ impl TicketKeys {
         Some(ticket)
     }
 
-    /// Opens a ticket; `None` if it is not one of these keys, or bound to something else.
-    pub(super) fn open(&self, ticket: &[u8], bound: &[u8], now: u64) -> Option<Vec<u8>> {
+    /// Opens a ticket; `None` if it is not one of these keys, bound to something else, or past its
+    /// end.
+    pub(super) fn open(&self, ticket: &[u8], bound: &[u8], now: u64) -> Option<OpenedTicket> {
         self.replace_if_old(now);
-        if ticket.len() > NAME + NONCE_LEN + LARGEST + TAG {
+        if ticket.len() > NAME + NONCE_LEN + END + LARGEST + TAG {
             return None;
         }
         let (name, rest) = ticket.split_first_chunk::<NAME>()?;
         let (nonce, sealed) = rest.split_first_chunk::<NONCE_LEN>()?;
         let keys = self.keys.load();
-        let is_taken = |key: &&Arc<TicketKey>| key.name == *name && self.opens(key, now);
-        let key = keys.iter().find(is_taken)?;
-        let mut plain = sealed.to_vec();
+        let key = keys.iter().find(|key| key.name == *name)?;
+        let mut sealed = Zeroizing::new(sealed.to_vec());
         let nonce = Nonce::assume_unique_for_key(*nonce);
-        let length = key.aead.open_in_place(nonce, Aad::from(bound), &mut plain).ok()?.len();
-        plain.truncate(length);
-        Some(plain)
+        let opened = key.aead.open_in_place(nonce, Aad::from(bound), &mut sealed).ok()?;
+        let (end, plain) = opened.split_first_chunk::<END>()?;
+        let end = u64::from_be_bytes(*end);
+        (now < end).then(|| OpenedTicket { plain: plain.to_vec(), end: TicketEnd(end) })
     }
 
-    fn opens(&self, key: &TicketKey, now: u64) -> bool {
-        !self.are_drawn || now.saturating_sub(key.drawn) < 2 * LIFETIME
-    }
-
-    /// Draws another key once the first has sealed for long enough, and forgets those that open no
-    /// more. Of shards that come to it at once one is heard.
+    /// Draws another key once the first has sealed for long enough, and forgets those of which no
+    /// ticket is taken. Of shards that come to it at once one is heard.
     fn replace_if_old(&self, now: u64) {
         let keys = self.keys.load();
         let age = keys.first().map_or(0, |key| now.saturating_sub(key.drawn));
@@ -138,7 +170,8 @@ impl TicketKeys {
         }
         // Without entropy the old one goes on until there is some.
         let Some(first) = TicketKey::draw(now) else { return };
-        let others = keys.iter().filter(|key| self.opens(key, now)).cloned();
+        let is_needed = |key: &&Arc<TicketKey>| now.saturating_sub(key.drawn) < 2 * LIFETIME;
+        let others = keys.iter().filter(is_needed).cloned();
         let replaced = std::iter::once(Arc::new(first)).chain(others).collect();
         self.keys.compare_and_swap(&keys, Arc::new(replaced));
     }

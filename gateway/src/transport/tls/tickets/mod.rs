@@ -1,5 +1,6 @@
 //! Tickets, by which clients that come back resume a session (RFC 8446, 4.6.1; RFC 5077).
 
+mod end;
 mod keys;
 #[cfg(test)]
 mod tests;
@@ -10,6 +11,8 @@ use std::sync::Arc;
 use rustls::pki_types::UnixTime;
 use rustls::server::ProducesTickets;
 
+pub(super) use self::end::TicketEnd;
+use self::keys::OpenedTicket;
 pub(super) use self::keys::TicketKeys;
 
 /// A digest of what has to be the same where a session is resumed.
@@ -39,11 +42,14 @@ impl ProducesTickets for ListenerTickets {
     }
 
     fn encrypt(&self, plain: &[u8]) -> Option<Vec<u8>> {
-        self.keys.seal(plain, &self.binding, UnixTime::now().as_secs())
+        self.keys.seal(plain, &self.binding, TicketEnd::noted(), UnixTime::now().as_secs())
     }
 
     fn decrypt(&self, cipher: &[u8]) -> Option<Vec<u8>> {
-        self.keys.open(cipher, &self.binding, UnixTime::now().as_secs())
+        let opened = self.keys.open(cipher, &self.binding, UnixTime::now().as_secs())?;
+        let OpenedTicket { plain, end } = opened;
+        end.note();
+        Some(plain)
     }
 }
 
