@@ -42,6 +42,8 @@ pub enum Owner {
     Tls12,
     /// Who clients are by their certificates.
     ClientCertificates,
+    /// What certificates, keys and authorities were read from.
+    TlsFiles,
     /// Which receive buffers are free.
     FreeBuffers,
     /// What is known of each block.
@@ -152,6 +154,7 @@ impl Owner {
             Self::TlsHandshakes => "handshakes of TLS",
             Self::Tls12 => "connections of TLS 1.2",
             Self::ClientCertificates => "certificates of clients",
+            Self::TlsFiles => "files of TLS",
             Self::FreeBuffers => "list of free buffers",
             Self::BlockBookkeeping => "block bookkeeping",
             Self::SubmissionQueue => "submission queue",
@@ -202,7 +205,8 @@ impl Owner {
     pub const fn is_common(self) -> bool {
         matches!(
             self,
-            Self::Messages
+            Self::TlsFiles
+                | Self::Messages
                 | Self::AdminRequests
                 | Self::AdminBodies
                 | Self::AdminAnswers

@@ -6,6 +6,7 @@ use crate::bill::{Bill, Line, Owner, SocketMemory};
 use crate::config::Config;
 use crate::config::stack::TcpLayer;
 use crate::kernel::{Driver, RingSizes, idle_bytes};
+use crate::transport::tls;
 use crate::{control, hub, kernel, logging, memory, shard};
 
 /// What `shards` shards of this configuration may ever hold, if they ask the kernel by `driver`.
@@ -24,6 +25,7 @@ pub fn bill(config: &Config, shards: usize, driver: Driver) -> Bill {
     lines.extend(shard::lines(config));
     lines.push(Line::new(Owner::ThreadStack, THREAD_STACK as u64, &[]));
     lines.extend(hub::lines(&hub_settings(config), shards));
+    lines.extend(tls::lines(config));
     lines.extend(control::lines(config));
     lines.push(logging::line());
     let sockets = SocketMemory {

@@ -10,7 +10,7 @@ use super::stalled::Stalled;
 use super::{Deliveries, Details, completions};
 use crate::bill::sizes::list;
 use crate::bill::{Line, Owner};
-use crate::config::stack::TlsVersion;
+use crate::config::stack::{TlsLayer, TlsVersion};
 use crate::config::{Config, Limits, Listener, RouteHandler};
 use crate::connection::{Connection, FrameId, Frames, SealedBytes};
 use crate::hub;
@@ -63,20 +63,32 @@ fn of_tls(config: &Config) -> Vec<Line> {
     let Limits { handshakes, .. } = config.limits;
     let slots = config.limits.slots();
     let keys = TlsConnections::bytes(&config.limits);
-    let amid = u64::from(handshakes) * TlsConnections::HANDSHAKE_BYTES;
+    let asks = |layer: &TlsLayer| layer.client.is_some();
+    let amid = match layers().any(asks) {
+        true => TlsConnections::ASKING_HANDSHAKE_BYTES,
+        false => TlsConnections::HANDSHAKE_BYTES,
+    };
     let mut lines = vec![
         Line::new(Owner::TlsKeys, keys, &["limits.connections", "limits.expanded_keys"]),
-        Line::new(Owner::TlsHandshakes, amid, &["limits.handshakes"]),
+        Line::new(
+            Owner::TlsHandshakes,
+            u64::from(handshakes) * amid,
+            &["limits.handshakes", "`client_ca` of the layer `tls`"],
+        ),
     ];
-    if layers().any(|layer| layer.least == TlsVersion::Tls12) {
-        let older = u64::from(slots) * TlsConnections::OLDER_BYTES;
+    let older = || layers().filter(|layer| layer.least == TlsVersion::Tls12);
+    if older().next().is_some() {
+        let each = match older().any(asks) {
+            true => TlsConnections::ASKING_OLDER_BYTES,
+            false => TlsConnections::OLDER_BYTES,
+        };
         lines.push(Line::new(
             Owner::Tls12,
-            older,
-            &["limits.connections", "`min` of the layer `tls`"],
+            u64::from(slots) * each,
+            &["limits.connections", "`min` and `client_ca` of the layer `tls`"],
         ));
     }
-    if layers().any(|layer| layer.client.is_some()) {
+    if layers().any(asks) {
         let peers = TlsConnections::peer_bytes(slots);
         let keys = &["limits.connections", "`client_ca` of the layer `tls`"];
         lines.push(Line::new(Owner::ClientCertificates, peers, keys));
@@ -204,6 +216,28 @@ mod tests {
 
     use super::*;
     use crate::config::Stack;
+
+    #[test]
+    fn who_asks_clients_for_certificates_pays_for_them() {
+        let bytes = |stacks: &[&str], owner| {
+            let listener = |text: &&str| {
+                let stack = Stack::parse(text).unwrap();
+                Listener { stack, ..Listener::default() }
+            };
+            let limits = Limits { handshakes: 10, ..Limits::default() };
+            let listeners = stacks.iter().map(listener).collect();
+            let lines = of_tls(&Config { limits, listeners, ..Config::default() });
+            lines.iter().find(|line| line.owner == owner).map(|line| line.bytes)
+        };
+        let slots = u64::from(Limits::default().slots());
+        let [plain, asks] = ["ws!tls?min=1.2!tcp", "ws!tls?client_ca=x!tcp"];
+        assert_eq!(bytes(&[plain], Owner::TlsHandshakes), Some(10 * (16 << 10)));
+        assert_eq!(bytes(&[plain, asks], Owner::TlsHandshakes), Some(10 * (64 << 10)));
+        assert_eq!(bytes(&[asks], Owner::Tls12), None);
+        assert_eq!(bytes(&[plain, asks], Owner::Tls12), Some(slots * (5 << 10)));
+        let both = "ws!tls?min=1.2&client_ca=x!tcp";
+        assert_eq!(bytes(&[plain, both], Owner::Tls12), Some(slots * (24 << 10)));
+    }
 
     #[test]
     fn a_table_of_addresses_that_need_not_double_is_paid_for() {

@@ -1,5 +1,6 @@
 //! The files that TLS is spoken with: all are read and checked before any is used.
 
+mod bytes;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,8 @@ use super::server::{ClientRule, ServerSettings, TlsServer, TlsTerms};
 use super::tickets::{Binding, ListenerTickets, NoTickets, TicketKeys};
 use crate::config::stack::{ClientCertificates, TlsLayer};
 use crate::config::{Certificate, Config};
+
+pub(crate) use self::bytes::lines;
 
 /// The files that the listeners of a gateway speak TLS with, and what was made of them.
 ///

@@ -349,3 +349,22 @@ fn names_of_two_certificates_are_doubted() {
     assert!(facts[0].doubts.is_empty());
     assert!(facts[1].doubts[0].contains("localhost.pem"), "{:?}", facts[1].doubts);
 }
+
+#[test]
+fn files_are_on_the_bill_as_large_as_they_are() {
+    let bytes = |config: &Config| lines(config).map_or(0, |line| line.bytes);
+    assert_eq!(bytes(&Config::default()), 0);
+    let site = Site::new();
+    let Certificate { cert, key, .. } = &site.config.certificates[0];
+    let before = bytes(&site.config);
+    let length = |file: &Path| std::fs::metadata(file).unwrap().len();
+    assert!(before > 2 * (length(cert) + length(key)));
+    std::fs::write(cert, [std::fs::read(cert).unwrap(), vec![b'\n'; 1000]].concat()).unwrap();
+    let longer = bytes(&site.config);
+    assert_eq!(longer, before + 2 * 1000);
+    // Authorities are read for each listener.
+    let site = site.listen_for_known(true).listen_for_known(false);
+    let ca =
+        length(&site.config.listeners[0].stack.tls.as_ref().unwrap().client.as_ref().unwrap().ca);
+    assert!(bytes(&site.config) > longer + 2 * 2 * ca);
+}
