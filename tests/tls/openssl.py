@@ -140,13 +140,18 @@ def shows(certificate: str, *options: str) -> None:
 
 
 def updates_keys() -> None:
-    """`K` also asks the gateway for new keys of its own, `k` does not."""
-    with Client(PORTS["modern"], "-tls1_3") as client:
+    """`K` also asks the gateway for new keys of its own, `k` does not; `-msg` shows its answers."""
+    asked = 0
+    with Client(PORTS["modern"], "-tls1_3", "-msg") as client:
         client.opens()
         for turn in range(12):
             client.echoes(f"before {turn}")
-            client.commands("K" if turn % 3 else "k", "KEYUPDATE")
+            letter = "K" if turn % 3 else "k"
+            asked += letter == "K"
+            client.commands(letter, "KEYUPDATE")
             client.echoes(f"behind {turn} {'long ' * 200}")
+            answers = client.text().count("<<< TLS 1.3, Handshake [length 0005], KeyUpdate")
+            expect(f"new keys of the gateway's by turn {turn}", answers, asked)
 
 
 def resumes(port: int, version: str, *options: str) -> None:
