@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, IsCa, KeyPair,
-    PKCS_ED25519, SerialNumber,
+    PKCS_ED25519, SanType, SerialNumber,
 };
 use rustls::client::Resumption;
 use rustls::crypto::aws_lc_rs;
@@ -106,6 +106,21 @@ impl Authority {
         let (mut params, key) = (parameters(&["client.test"]), key());
         params.distinguished_name = DistinguishedName::new();
         params.distinguished_name.push(DnType::CommonName, name);
+        let certificate = params.signed_by(&key, &self.issuer).expect("it can sign");
+        Pair { certificate: certificate.pem(), key: key.serialize_pem() }
+    }
+
+    /// A certificate for a client without a subject, whose only names are these URIs: so SPIFFE has
+    /// it.
+    ///
+    /// # Panics
+    /// It cannot be made.
+    #[must_use]
+    pub fn workload(&self, uris: &[String]) -> Pair {
+        let (mut params, key) = (parameters(&[]), key());
+        params.distinguished_name = DistinguishedName::new();
+        let uri = |uri: &String| SanType::URI(uri.as_str().try_into().expect("in ASCII"));
+        params.subject_alt_names = uris.iter().map(uri).collect();
         let certificate = params.signed_by(&key, &self.issuer).expect("it can sign");
         Pair { certificate: certificate.pem(), key: key.serialize_pem() }
     }

@@ -264,6 +264,27 @@ fn handshakes_are_counted_and_connections_told_of_with_their_clients() {
 }
 
 #[test]
+fn the_log_has_the_names_of_a_client_that_has_no_subject() {
+    let site = Site::new();
+    let ca = site.files.write("ca.pem", &site.authority.certificate());
+    let gateway = site.start(&format!("tls?client_ca={}", ca.display()));
+    let ids = |count: u32| -> Vec<String> {
+        (0..count).map(|at| format!("spiffe://edge.test/ns/{at:02}/sa/sensor")).collect()
+    };
+    for (count, said, left_out) in [(1, 1, None), (20, 7, Some(13))] {
+        let client = site.authority.trusting_as(&site.authority.workload(&ids(count)));
+        ask(&mut connect(gateway.address(), client), "/echo");
+        let names = format!("certificate=\"\" names={:?}", ids(said).join(" "));
+        let line = gateway.expect_log(&["opened", &names]);
+        let told = left_out.map(|count: u32| format!("names_left_out={count} "));
+        match told {
+            Some(told) => assert!(line.contains(&told), "{line}"),
+            None => assert!(!line.contains("left_out"), "{line}"),
+        }
+    }
+}
+
+#[test]
 fn failed_handshakes_are_counted_and_one_in_a_second_is_logged() {
     let site = Site::new();
     let gateway = site.start("tls");

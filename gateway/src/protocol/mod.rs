@@ -43,6 +43,7 @@ pub mod end_reason;
 mod events;
 mod foreign;
 pub(crate) mod forms;
+mod logged;
 mod opening;
 #[doc(hidden)]
 pub mod program;
@@ -78,7 +79,9 @@ use std::time::Duration;
 use desk::Desk;
 use end_reason::EndReason;
 pub use foreign::{Allowance, Exchange, Protocol, ProtocolFactory, Stretch};
+use logged::LoggedNames;
 pub(crate) use opening::AGENT_MAX;
+use request::PeerCertificate;
 pub use serve::End;
 use serve::Event;
 use services::{Profiles, Services};
@@ -117,8 +120,8 @@ pub(crate) struct HowOpened<'l> {
     pub(crate) path: Option<&'l str>,
     /// The version of TLS, if it is over that.
     pub(crate) tls: Option<&'static str>,
-    /// The subject of the certificate that the client has shown, if it has.
-    pub(crate) certificate: Option<&'l str>,
+    /// The certificate that the client has shown, if it has.
+    pub(crate) certificate: Option<&'l PeerCertificate>,
 }
 
 /// What is said in the log of a connection that has ended.
@@ -247,19 +250,24 @@ pub(crate) fn close(turn: &mut Turn<'_>, why: Failing) {
 pub(crate) fn log_opened(spoken: &Spoken, who: Logged<'_>, how: HowOpened<'_>) {
     let Logged { id, peer, route, user, agent } = who;
     let HowOpened { path, tls, certificate } = how;
+    let names = certificate.map(LoggedNames::of).unwrap_or_default();
+    let LoggedNames { said: names, left_out: names_left_out } = names;
+    let certificate = certificate.map(|certificate| certificate.subject.as_str());
     match spoken {
         Spoken::Opening | Spoken::Undecided(_) => {}
         Spoken::WebSocket(_) => tracing::info!(
             target: "tidegate::websocket",
-            %id, %peer, tls, certificate, route, path, user, agent,
+            %id, %peer, tls, certificate, names, names_left_out, route, path, user, agent,
             "opened"
         ),
-        Spoken::Foreign(_) => {
-            tracing::info!(target: "tidegate::program", %id, %peer, tls, certificate, "opened");
-        }
+        Spoken::Foreign(_) => tracing::info!(
+            target: "tidegate::program",
+            %id, %peer, tls, certificate, names, names_left_out,
+            "opened"
+        ),
         Spoken::Response(_) => tracing::info!(
             target: "tidegate::http",
-            %id, %peer, tls, certificate, route, path, agent,
+            %id, %peer, tls, certificate, names, names_left_out, route, path, agent,
             "a body is sent"
         ),
     }
@@ -357,7 +365,15 @@ mod tests {
         let id = ConnectionId { node, shard: 0, slot: 7, generation: 0 };
         let (route, user, agent) = (Some("/{*rest}"), Some("ada"), Some("curl/8"));
         let who = Logged { id, peer: Peer::Unknown, route, user, agent };
-        let how = HowOpened { path: Some("/a"), tls: Some("1.3"), certificate: Some("CN=device") };
+        let certificate = PeerCertificate {
+            subject: "CN=device".into(),
+            names: vec!["a.test".into()],
+            names_left_out: 1,
+            serial: String::new(),
+            fingerprint_sha256: String::new(),
+        };
+        let certificate = Some(&certificate);
+        let how = HowOpened { path: Some("/a"), tls: Some("1.3"), certificate };
         let closed = Closed {
             end: End::of_ours(Cause::Done),
             reason: EndReason::Done,
@@ -381,7 +397,7 @@ mod tests {
         let whose = format!("id={id} peer={}", Peer::Unknown);
         let (route, agent) = ("route=\"/{*rest}\"", "agent=\"curl/8\"");
         let done = "by_peer=false reason=\"done\"";
-        let tls = "tls=\"1.3\" certificate=\"CN=device\"";
+        let tls = "tls=\"1.3\" certificate=\"CN=device\" names=\"a.test\" names_left_out=1";
         let expected = [
             format!(
                 "INFO tidegate::websocket: opened {whose} {tls} {route} path=\"/a\" user=\"ada\" \

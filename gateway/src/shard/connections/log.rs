@@ -32,7 +32,7 @@ pub(super) fn opened<R: Ring>(connections: &mut Connections<R>, slot: Slot, open
     let how = HowOpened {
         path: opened.path.as_deref(),
         tls: tls.version(slot),
-        certificate: tls.peer(slot).map(|peer| peer.subject.as_str()),
+        certificate: tls.peer(slot),
     };
     protocol::log_opened(&connections.sockets.table[slot].spoken, who, how);
 }

@@ -24,8 +24,14 @@ pub(super) fn domains(certificate: &X509Certificate<'_>) -> Vec<String> {
     alternative(certificate, domain).collect()
 }
 
+/// Names of a certificate's subject that are told, and how many it has besides.
+pub(super) struct ToldNames {
+    pub(super) names: Vec<String>,
+    pub(super) left_out: u32,
+}
+
 /// All names of a certificate's subject that people use: domains, addresses, URIs, mail.
-pub(super) fn all(certificate: &X509Certificate<'_>) -> Vec<String> {
+pub(super) fn all(certificate: &X509Certificate<'_>) -> ToldNames {
     let text = |name: &GeneralName<'_>| match name {
         GeneralName::DNSName(text) | GeneralName::RFC822Name(text) | GeneralName::URI(text) => {
             Some((*text).to_owned())
@@ -39,19 +45,26 @@ pub(super) fn all(certificate: &X509Certificate<'_>) -> Vec<String> {
         room = left.unwrap_or(room);
         left.is_some()
     };
-    alternative(certificate, text).filter(has_room).take(MOST_NAMES).collect()
+    let names: Vec<String> =
+        alternative(certificate, text).filter(has_room).take(MOST_NAMES).collect();
+    let left_out = general(certificate).len() - names.len();
+    ToldNames { names, left_out: left_out as u32 }
 }
 
 fn alternative<'c>(
     certificate: &'c X509Certificate<'_>,
     text: impl Fn(&GeneralName<'_>) -> Option<String> + 'c,
 ) -> impl Iterator<Item = String> + 'c {
-    let extension = certificate.subject_alternative_name().ok().flatten();
-    let names = extension.map(|extension| extension.value.general_names.as_slice());
     let is_plain = |name: &String| {
         !name.is_empty() && name.len() <= LONGEST_NAME && name.bytes().all(|b| b.is_ascii_graphic())
     };
-    names.unwrap_or_default().iter().filter_map(text).filter(is_plain)
+    general(certificate).iter().filter_map(text).filter(is_plain)
+}
+
+/// The names of the subject besides that of its own (RFC 5280, 4.2.1.6), whatever they are.
+fn general<'c>(certificate: &'c X509Certificate<'_>) -> &'c [GeneralName<'c>] {
+    let extension = certificate.subject_alternative_name().ok().flatten();
+    extension.map_or(&[], |extension| extension.value.general_names.as_slice())
 }
 
 fn address(bytes: &[u8]) -> Option<String> {

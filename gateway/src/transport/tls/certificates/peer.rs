@@ -5,7 +5,9 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
 use super::held::fingerprint;
-use super::names::{LONGEST_NAMES, LONGEST_SUBJECT, MOST_NAMES, all, hexadecimal, subject};
+use super::names::{
+    LONGEST_NAMES, LONGEST_SUBJECT, MOST_NAMES, ToldNames, all, hexadecimal, subject,
+};
 
 /// The bytes of a serial number that are told (RFC 5280, 4.1.2.2: "up to 20 octets").
 const LONGEST_SERIAL: usize = 32;
@@ -21,6 +23,9 @@ pub struct PeerCertificate {
     /// The subject's other names: domains, addresses, URIs, mail; at most 16 of at most 255 bytes,
     /// and 1024 bytes of them together. What is more is left out.
     pub names: Vec<String>,
+    /// How many other names it has that were left out: there are more, they are longer, or of
+    /// another kind.
+    pub names_left_out: u32,
     /// The serial number, in hexadecimal digits.
     pub serial: String,
     /// SHA-256 of the certificate, in hexadecimal digits.
@@ -38,7 +43,7 @@ impl PeerCertificate {
 
     /// The bytes that this one holds.
     pub(crate) fn held(&self) -> u64 {
-        let Self { subject, names, serial, fingerprint_sha256 } = self;
+        let Self { subject, names, names_left_out: _, serial, fingerprint_sha256 } = self;
         let texts = names.iter().chain([subject, serial, fingerprint_sha256]);
         let texts: usize = texts.map(String::capacity).sum();
         (size_of::<Self>() + texts + names.capacity() * size_of::<String>()) as u64
@@ -53,9 +58,11 @@ impl PeerCertificate {
         Some(match X509Certificate::from_der(first) {
             Ok((_, certificate)) => {
                 let serial = certificate.raw_serial();
+                let ToldNames { names, left_out } = all(&certificate);
                 Self {
                     subject: subject(&certificate),
-                    names: all(&certificate),
+                    names,
+                    names_left_out: left_out,
                     serial: hexadecimal(&serial[..serial.len().min(LONGEST_SERIAL)]),
                     fingerprint_sha256,
                 }
@@ -64,6 +71,7 @@ impl PeerCertificate {
             Err(_) => Self {
                 subject: String::new(),
                 names: Vec::new(),
+                names_left_out: 0,
                 serial: String::new(),
                 fingerprint_sha256,
             },
