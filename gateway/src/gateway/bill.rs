@@ -6,12 +6,19 @@ use crate::bill::{Bill, Line, Owner, SocketMemory};
 use crate::config::Config;
 use crate::config::stack::TcpLayer;
 use crate::kernel::{Driver, RingSizes, idle_bytes};
+use crate::protocol::program::Program;
 use crate::transport::tls;
 use crate::{control, hub, kernel, logging, memory, shard};
 
 /// What `shards` shards of this configuration may ever hold, if they ask the kernel by `driver`.
 #[must_use]
 pub fn bill(config: &Config, shards: usize, driver: Driver) -> Bill {
+    bill_with(config, &Program::default(), shards, driver)
+}
+
+/// The same with what the embedding program brings along. What that holds itself is not on it.
+#[must_use]
+pub fn bill_with(config: &Config, program: &Program, shards: usize, driver: Driver) -> Bill {
     let limits = &config.limits;
     let ring = RingSizes {
         driver,
@@ -22,7 +29,7 @@ pub fn bill(config: &Config, shards: usize, driver: Driver) -> Bill {
     };
     let mut lines = kernel::lines(shard::area_sizes(limits), ring);
     lines.extend(memory::lines(limits.blocks, levels(config)));
-    lines.extend(shard::lines(config));
+    lines.extend(shard::lines(config, program.layers.is_some()));
     lines.push(Line::new(Owner::ThreadStack, THREAD_STACK as u64, &[]));
     lines.extend(hub::lines(&hub_settings(config), shards));
     lines.extend(tls::lines(config));
@@ -61,6 +68,7 @@ mod tests {
     use crate::hub::Recoveries;
     use crate::machine::{MemoryBound, MemorySource};
     use crate::memory::Compressor;
+    use crate::transport::KeptInput;
     use crate::units::Size;
 
     /// The largest values that the configuration takes.
@@ -176,6 +184,24 @@ mod tests {
             bill.lines().iter().any(|line| line.owner == Owner::PeerAddresses)
         };
         assert!(with("log!ws!tcp") && with("ws!log!tcp") && !with("ws!tcp"));
+    }
+
+    #[test]
+    fn what_transports_keep_is_paid_for_by_who_has_one() {
+        let of = |stack, program: &Program| {
+            let listener = Listener { stack: Stack::parse(stack).unwrap(), ..Listener::default() };
+            let config = Config { listeners: vec![listener], ..Config::default() };
+            let bill = bill_with(&config, program, 1, Driver::IoUring);
+            let mut lines = bill.lines().iter();
+            lines.find(|line| line.owner == Owner::Kept).map(|line| line.bytes)
+        };
+        let nothing = Program::default();
+        assert_eq!(of("ws!tcp", &nothing), None);
+        let kept = Some(KeptInput::bytes(Limits::default().slots()));
+        assert_eq!(of("ws!tls!tcp", &nothing), kept);
+        assert_eq!(of("ws!proxy?from=::1!tcp", &nothing), kept);
+        // Which listeners it makes one for shows only when it is asked.
+        assert_eq!(of("ws!tcp", &Program::default().layers(|_| None)), kept);
     }
 
     #[test]

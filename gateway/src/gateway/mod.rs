@@ -52,7 +52,7 @@ use crate::steering::{Certificates, Counters, Handle};
 pub use crate::control::counts;
 #[doc(inline)]
 pub use crate::protocol::program::Program;
-pub use bill::bill;
+pub use bill::{bill, bill_with};
 use driver::Resolved;
 pub(crate) use driver::{OpenFiles, bytes_of_rings, choose, lowered};
 pub use error::{
@@ -98,8 +98,8 @@ impl Gateway {
         Self::start_with(config, Program::default())
     }
 
-    /// As [`Gateway::start`], with what the embedding program brings along. What that holds is not
-    /// on the bill.
+    /// As [`Gateway::start`], with what the embedding program brings along. What that holds itself
+    /// is not on the bill.
     ///
     /// # Errors
     ///
@@ -219,7 +219,7 @@ impl Gateway {
         let mut warnings = driver::announce(&resolved, config.driver);
         warnings.extend(config.doubts());
         let Resolved { shards, chosen, .. } = resolved;
-        let bill = bill(&config, shards, chosen.driver);
+        let bill = bill_with(&config, &program, shards, chosen.driver);
         bill.check(config.memory.limit()).map_err(StartError::Budget)?;
         let certificates = Certificates::read(&config).map_err(StartError::Tls)?;
         let servers = certificates.servers();

@@ -30,7 +30,8 @@ pub struct Program {
     pub(crate) handlers: Arc<HandlerFactory>,
     /// The paths that a handler was given for: each is one of the configuration's.
     pub(crate) paths: Vec<String>,
-    pub(crate) layers: Arc<LayerFactory>,
+    /// `None` where no listener can have one.
+    pub(crate) layers: Option<Arc<LayerFactory>>,
     pub(crate) protocols: Arc<ProtocolFactory>,
 }
 
@@ -81,7 +82,7 @@ impl Program {
         mut self,
         make: impl Fn(&Listener) -> Option<Box<dyn Layer>> + Send + Sync + 'static,
     ) -> Self {
-        self.layers = Arc::new(make);
+        self.layers = Some(Arc::new(make));
         self
     }
 
@@ -103,7 +104,7 @@ impl Default for Program {
         Self {
             handlers: Arc::new(|_: &Route| None),
             paths: Vec::new(),
-            layers: Arc::new(|_: &Listener| None),
+            layers: None,
             protocols: Arc::new(|_: &Listener| None),
         }
     }

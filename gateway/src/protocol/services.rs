@@ -180,7 +180,7 @@ impl Profile {
         Self {
             foreign: ServiceLimits::foreign(allowance),
             probe: 0,
-            transport: Transport::new(listener, tls, &*program.layers),
+            transport: Transport::new(listener, tls, program.layers.as_deref()),
             role: Role::Server,
             waits: waits(stack),
             message: deadlines::ticks(stack.websocket.message),

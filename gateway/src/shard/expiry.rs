@@ -77,7 +77,7 @@ impl<R: Ring> Shard<R> {
 
     fn proxy_header_timed_out(&mut self, slot: Slot) {
         let sockets = &mut self.connections.sockets;
-        if sockets.transports.kept.parked.contains(slot) {
+        if sockets.transports.kept.is_parked(slot) {
             // It waits for others to shake hands, and what its proxy has said is not read: from
             // here on it has as long as a handshake may take.
             return sockets.wait_for(slot, Wait::Handshake);

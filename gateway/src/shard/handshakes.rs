@@ -12,7 +12,7 @@ const GRACE: Duration = Duration::from_secs(1);
 /// those that hold it longest first. Each has a deadline of its own, but many of them take all
 /// places for that long.
 pub(super) fn make_way<R: Ring>(connections: &mut Connections<R>) {
-    let waiting = connections.sockets.transports.kept.parked.len();
+    let waiting = connections.sockets.transports.kept.parked();
     if waiting == 0 {
         return;
     }

@@ -248,9 +248,9 @@ impl<R: Ring> Shard<R> {
 
 /// Lets those begin their handshakes who had to wait, as far as there is room.
 fn admit_parked<R: Ring>(sockets: &mut Sockets<R>) {
-    while let Some(slot) = sockets.transports.kept.parked.pop() {
+    while let Some(slot) = sockets.transports.kept.unpark_one() {
         if sealing::must_wait(sockets, slot) {
-            return sockets.transports.kept.parked.insert(slot);
+            return sockets.transports.kept.park(slot);
         }
         sockets.crowd.insert(slot);
     }

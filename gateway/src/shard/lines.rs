@@ -35,16 +35,24 @@ const BATCH_LISTS: usize = size_of::<Failed>() + size_of::<Slot>() + size_of::<F
 const CONNECTIONS: &[&str] = &["limits.connections"];
 const BUFFERS: &[&str] = &["limits.receive_buffers"];
 
-/// What a shard of this configuration may hold.
-pub(crate) fn lines(config: &Config) -> Vec<Line> {
+/// What a shard of this configuration may hold, where a program brings layers along or does not.
+pub(crate) fn lines(config: &Config, brings_layers: bool) -> Vec<Line> {
     let mut lines = sets(&config.limits);
     lines.extend(tables(&config.limits));
     lines.extend(queues(&config.limits));
     lines.extend(fixed(config));
     lines.extend(of_hub(config));
+    lines.extend(of_transports(config, brings_layers));
     lines.extend(of_proxies(config));
     lines.extend(of_tls(config));
     lines
+}
+
+/// What transports keep of input, if some listener may have one that does.
+fn of_transports(config: &Config, brings_layers: bool) -> Option<Line> {
+    let keys = &["limits.connections", "`tls` and `proxy` of the listeners"];
+    let bytes = KeptInput::bytes(config.limits.slots());
+    KeptInput::is_needed(config, brings_layers).then(|| Line::new(Owner::Kept, bytes, keys))
 }
 
 /// What connections through proxies have, if some listener expects such.
@@ -121,7 +129,6 @@ fn tables(limits: &Limits) -> Vec<Line> {
         Line::new(Owner::Sources, Sources::bytes(slots), CONNECTIONS),
         Line::new(Owner::Halves, Halves::bytes(slots), CONNECTIONS),
         Line::new(Owner::Sealed, SealedBytes::bytes(slots), CONNECTIONS),
-        Line::new(Owner::Kept, KeptInput::bytes(slots), CONNECTIONS),
         Line::new(Owner::EndReasons, Accounts::reason_bytes(slots), CONNECTIONS),
         Line::new(Owner::FreeBuffers, free, BUFFERS),
     ]

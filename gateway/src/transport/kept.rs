@@ -2,6 +2,7 @@
 //! comes, such as a part of a record, and that a peer has said that nothing follows. Few have any
 //! of it at a time.
 
+use crate::config::Config;
 use crate::kernel::{BufferId, Slot, SlotSet};
 use crate::memory::{BlockId, Share, SideTable};
 
@@ -10,11 +11,11 @@ pub struct KeptInput {
     /// What could not be opened yet.
     pub rests: SideTable<KeptRest>,
     /// Whose peers have said that nothing follows.
-    pub ended: SlotSet,
+    ended: SlotSet,
     /// To whom our last words are said.
-    pub left: SlotSet,
+    left: SlotSet,
     /// Who has yet to begin a handshake, for which there is no room.
-    pub parked: SlotSet,
+    parked: SlotSet,
 }
 
 /// What could not be opened yet.
@@ -35,7 +36,15 @@ impl KeptInput {
         SideTable::<KeptRest>::bytes(slots) + 3 * SlotSet::bytes(slots)
     }
 
-    /// Nothing yet, of so many slots.
+    /// Whether a gateway has transports that keep something: some listener has a layer, or a
+    /// program may make one for it.
+    #[must_use]
+    pub fn is_needed(config: &Config, brings_layers: bool) -> bool {
+        let mut stacks = config.listeners.iter().map(|listener| &listener.stack);
+        brings_layers || stacks.any(|stack| stack.tls.is_some() || stack.proxy.is_some())
+    }
+
+    /// Nothing yet, of so many slots; of none where it is not needed.
     #[must_use]
     pub fn new(slots: u32) -> Self {
         Self {
@@ -71,7 +80,7 @@ impl KeptInput {
     /// Whether it has.
     #[must_use]
     pub fn has_ended(&self, slot: Slot) -> bool {
-        self.ended.contains(slot)
+        has(&self.ended, slot)
     }
 
     /// Our last words are said now; `false` if they were before.
@@ -79,6 +88,40 @@ impl KeptInput {
         let is_first = !self.left.contains(slot);
         self.left.insert(slot);
         is_first
+    }
+
+    /// The connection has to wait with its handshake.
+    pub fn park(&mut self, slot: Slot) {
+        self.parked.insert(slot);
+    }
+
+    /// Whether it has.
+    #[must_use]
+    pub fn is_parked(&self, slot: Slot) -> bool {
+        has(&self.parked, slot)
+    }
+
+    /// How many have.
+    #[must_use]
+    pub fn parked(&self) -> usize {
+        self.parked.len()
+    }
+
+    /// One of those, which has no longer.
+    pub fn unpark_one(&mut self) -> Option<Slot> {
+        self.parked.pop()
+    }
+
+    /// The connection does not wait with its handshake, or no longer.
+    pub fn unpark(&mut self, slot: Slot) {
+        forget(&mut self.parked, slot);
+    }
+
+    /// The connection is closed: of what it has said, and we have, nothing is kept.
+    pub fn forget(&mut self, slot: Slot) {
+        for set in [&mut self.ended, &mut self.left, &mut self.parked] {
+            forget(set, slot);
+        }
     }
 
     /// The bytes that the table of what waits holds.
@@ -92,5 +135,49 @@ impl KeptInput {
     pub fn is_empty(&self) -> bool {
         let sets = [&self.ended, &self.left, &self.parked];
         self.rests.is_empty() && sets.into_iter().all(SlotSet::is_empty)
+    }
+}
+
+/// Whether a slot is in a set, which has no place for any where it is not needed.
+fn has(set: &SlotSet, slot: Slot) -> bool {
+    !set.is_empty() && set.contains(slot)
+}
+
+/// Takes a slot out of such a set, if it is there.
+fn forget(set: &mut SlotSet, slot: Slot) {
+    if !set.is_empty() {
+        set.remove(slot);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Listener, Stack};
+
+    #[test]
+    fn it_is_needed_by_whoever_has_a_layer() {
+        let needed = |stacks: &[&str], brings_layers| {
+            let listeners = stacks.iter().map(|text| {
+                let stack = Stack::parse(text).expect("a stack");
+                Listener { stack, ..Listener::default() }
+            });
+            let config = Config { listeners: listeners.collect(), ..Config::default() };
+            KeptInput::is_needed(&config, brings_layers)
+        };
+        assert!(!needed(&["ws!tcp", "log!ws!log!tcp"], false));
+        assert!(needed(&["ws!tcp"], true));
+        assert!(needed(&["ws!tcp", "ws!tls!tcp"], false));
+        assert!(needed(&["ws!proxy?from=::1!tcp"], false));
+    }
+
+    #[test]
+    fn where_it_is_not_needed_nothing_is_known_of_anyone() {
+        let mut kept = KeptInput::new(0);
+        assert!(!kept.has(7) && !kept.has_ended(7) && !kept.is_parked(7));
+        kept.unpark(7);
+        kept.forget(7);
+        assert_eq!((kept.unpark_one(), kept.parked(), kept.held()), (None, 0, 0));
+        assert!(kept.is_empty());
     }
 }

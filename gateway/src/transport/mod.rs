@@ -161,19 +161,20 @@ pub struct Transports {
 }
 
 impl Transports {
-    /// Nothing yet.
+    /// Nothing yet, of those that this configuration has; `brings_layers` says whether a program
+    /// may have some of its own.
     #[must_use]
-    pub fn new(config: &Config) -> Self {
+    pub fn new(config: &Config, brings_layers: bool) -> Self {
         let limits = &config.limits;
         // What no listener has takes no memory.
-        let slots_if = |is_there: fn(&Stack) -> bool| {
-            let is_there = config.listeners.iter().any(|listener| is_there(&listener.stack));
-            if is_there { limits.slots() } else { 0 }
+        let slots_if = |is_there| if is_there { limits.slots() } else { 0 };
+        let has = |layer: fn(&Stack) -> bool| {
+            config.listeners.iter().any(|listener| layer(&listener.stack))
         };
         Self {
-            proxied: Proxied::new(slots_if(|stack| stack.proxy.is_some())),
-            tls: TlsConnections::new(slots_if(|stack| stack.tls.is_some()), limits),
-            kept: KeptInput::new(limits.slots()),
+            proxied: Proxied::new(slots_if(has(|stack| stack.proxy.is_some()))),
+            tls: TlsConnections::new(slots_if(has(|stack| stack.tls.is_some())), limits),
+            kept: KeptInput::new(slots_if(KeptInput::is_needed(config, brings_layers))),
             words: Vec::new(),
         }
     }
@@ -187,8 +188,12 @@ impl Transports {
 
 impl Transport {
     /// That of a listener, whose handshakes are by `tls` if its stack has that.
-    pub fn new(listener: &Listener, tls: Option<Arc<TlsServer>>, layers: &LayerFactory) -> Self {
-        let seal = match (layers(listener), tls) {
+    pub fn new(
+        listener: &Listener,
+        tls: Option<Arc<TlsServer>>,
+        layers: Option<&LayerFactory>,
+    ) -> Self {
+        let seal = match (layers.and_then(|make| make(listener)), tls) {
             (Some(layer), _) => Seal::Brought(layer),
             (None, Some(server)) => Seal::Tls(server),
             (None, None) => Seal::Plain,

@@ -258,15 +258,15 @@ mod tests {
     }
 
     fn transport(stack: &str) -> Transport {
-        Transport::new(&listener(stack), None, &|_| None)
+        Transport::new(&listener(stack), None, None)
     }
 
     /// A connection behind a proxy, of which nothing has come.
     fn begun() -> (Transport, Transports) {
         let listener = listener("ws!proxy?from=10.0.0.0/8!tcp");
-        let mut transport = Transport::new(&listener, None, &|_| None);
+        let mut transport = Transport::new(&listener, None, None);
         let config = Config { listeners: vec![listener], ..Config::default() };
-        let mut all = Transports::new(&config);
+        let mut all = Transports::new(&config, false);
         transport.begin(&mut all, SLOT);
         (transport, all)
     }

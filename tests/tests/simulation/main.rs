@@ -149,6 +149,21 @@ fn run(seed: u64) -> Outcome {
     Outcome { trace, served, emptied: scene.emptied, counters }
 }
 
+/// What the run brings along: what its handlers and its protocol see is recorded.
+fn program(plan: &Plan, books: &Arc<Mutex<Books>>) -> Program {
+    let (recorded, spoken, allowance) = (Arc::clone(books), Arc::clone(books), plan.allowance);
+    let program = Program::default()
+        .handlers(move |route| handlers::recorded(route, &recorded))
+        .protocols(move |listener| {
+            let lines = || CountedLines::new(allowance, Arc::clone(&spoken));
+            (listener.address.port() == Some(LINES_PORT)).then(|| Box::new(lines()) as _)
+        });
+    match plan.transport {
+        Transport::Xor => program.layers(|_| Some(Box::new(Xor::default()))),
+        _ => program,
+    }
+}
+
 impl Scene {
     fn new(seed: u64, mut random: Random) -> Self {
         let deflate = random.chance(500);
@@ -170,13 +185,10 @@ impl Scene {
         let (hubs, door) = hub::open(&hub_settings(&config), identity, &wakers);
         let books = Arc::new(Mutex::new(Books::default()));
         let meanwhile = Meanwhile::default();
-        let (transport, allowance) = (plan.transport.clone(), plan.allowance);
-        let is_xor = matches!(transport, Transport::Xor);
+        let (transport, program) = (plan.transport.clone(), program(&plan, &books));
         let shards = hubs.into_iter().zip(wakers).enumerate().map(|(index, (hub, waker))| {
             let seed = seed.wrapping_add((index as u64) << 48);
             let outside = outside(seed, &config, waker.clone(), plan.of(index));
-            let recorded = Arc::clone(&books);
-            let spoken = Arc::clone(&books);
             let assembly = Assembly {
                 index,
                 hub,
@@ -185,14 +197,7 @@ impl Scene {
                 sharing: Vec::new(),
                 waker,
                 panel: Arc::clone(&outside.panel),
-                program: Program::default()
-                    .handlers(move |route| handlers::recorded(route, &recorded))
-                    .protocols(move |listener| {
-                        let lines = || CountedLines::new(allowance, Arc::clone(&spoken));
-                        (listener.address.port() == Some(LINES_PORT))
-                            .then(|| Box::new(lines()) as _)
-                    })
-                    .layers(move |_| is_xor.then(|| Box::new(Xor::default()) as _)),
+                program: program.clone(),
                 tls: tls_servers(&transport),
             };
             let memory = shard::memory(&config.limits).expect("memory");
@@ -201,7 +206,7 @@ impl Scene {
             let shard = Shard::new(ring, memory, assembly).expect("each route has a handler");
             (shard, outside)
         });
-        let bill = gateway::bill(&config, count, Driver::IoUring);
+        let bill = gateway::bill_with(&config, &program, count, Driver::IoUring);
         let inner = Random::new(random.bits());
         let several = Several::new(shards.collect(), bill, &meanwhile, inner);
         let publisher = Publisher::new(door.clone(), &plan, Random::new(random.bits()));

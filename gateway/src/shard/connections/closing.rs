@@ -155,7 +155,7 @@ impl<R: Ring> Connections<R> {
         self.sockets.crowd.remove(slot);
         self.sockets.expired.remove(slot);
         self.sockets.held.remove(slot);
-        self.sockets.transports.kept.parked.remove(slot);
+        self.sockets.transports.kept.unpark(slot);
         self.sockets.table.strangers.remove(slot);
         self.sockets.halves.end_all(slot);
         let _ = self.sockets.deadlines.set(slot, None);

@@ -26,7 +26,7 @@ impl<R: Ring> Connections<R> {
         }
         let waits_already = self.sockets.ready.contains(slot)
             || self.sockets.held.contains(slot)
-            || self.sockets.transports.kept.parked.contains(slot);
+            || self.sockets.transports.kept.is_parked(slot);
         if waits_already {
             return;
         }
@@ -40,7 +40,7 @@ impl<R: Ring> Connections<R> {
     pub(crate) fn read(&mut self, slot: Slot) {
         if sealing::must_wait(&mut self.sockets, slot) {
             self.sockets.counters.handshakes_parked += 1;
-            self.sockets.transports.kept.parked.insert(slot);
+            self.sockets.transports.kept.park(slot);
         } else if self.must_pause(slot) {
             self.sockets.counters.slow_peers_paused += 1;
             self.sockets.table[slot].states.set_reading(Reading::Paused);

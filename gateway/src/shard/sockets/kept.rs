@@ -85,11 +85,5 @@ fn forget_rest<R: Ring>(sockets: &mut Sockets<R>, slot: Slot) {
 /// The connection is closed, and nothing in flight uses its memory.
 pub(crate) fn forget_kept<R: Ring>(sockets: &mut Sockets<R>, slot: Slot) {
     forget_rest(sockets, slot);
-    for set in [
-        &mut sockets.transports.kept.ended,
-        &mut sockets.transports.kept.left,
-        &mut sockets.transports.kept.parked,
-    ] {
-        set.remove(slot);
-    }
+    sockets.transports.kept.forget(slot);
 }

@@ -113,7 +113,7 @@ impl<R: Ring> Sockets<R> {
             flush_soon: false,
             frames: Frames::new(config.hub.queued(limits.connections), limits.slots()),
             sealed: SealedBytes::new(limits.slots()),
-            transports: Transports::new(config),
+            transports: Transports::new(config, program.layers.is_some()),
             stalled: SideTable::default(),
             watched: Watched::default(),
             shortages: 0,

@@ -165,7 +165,7 @@ pub(crate) fn must_wait<R: Ring>(sockets: &mut Sockets<R>, slot: Slot) -> bool {
 
 /// A handshake has ended: those who wait with theirs have their turn before anyone sleeps.
 pub(crate) fn has_room_for_parked<R: Ring>(sockets: &mut Sockets<R>) {
-    sockets.flush_soon |= !sockets.transports.kept.parked.is_empty();
+    sockets.flush_soon |= sockets.transports.kept.parked() > 0;
 }
 
 /// Opens what was received, in place. What its transport has to say itself is put where it
