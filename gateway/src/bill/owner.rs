@@ -1,205 +1,158 @@
 //! Who holds memory, in the order of the bill.
 
-/// An owner of memory. A line of the bill says what it may come to hold; those that grow on the way
-/// tell as well what they do hold ([`Holdings`](super::Holdings)).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Owner {
+/// An enum of these owners, each with its name on the bill.
+macro_rules! owners {
+    ($($(#[$doc:meta])* $owner:ident = $name:literal,)*) => {
+        /// An owner of memory. A line of the bill says what it may come to hold; those that grow on
+        /// the way tell as well what they do hold ([`Holdings`](super::Holdings)).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Owner {
+            $($(#[$doc])* $owner,)*
+        }
+
+        impl Owner {
+            /// All of them, in their order.
+            pub const ALL: [Self; [$($name),*].len()] = [$(Self::$owner),*];
+
+            /// Its name on the bill, in metrics and in the API.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$owner => $name,)*
+                }
+            }
+        }
+    };
+}
+
+owners! {
     /// The memory that receives go to.
-    ReceiveBuffers,
+    ReceiveBuffers = "receive buffers",
     /// The memory of a batch's answers.
-    Staging,
+    Staging = "staging",
     /// The pool of blocks.
-    Blocks,
+    Blocks = "blocks",
     /// What is known of each connection.
-    Records,
+    Records = "connection records",
     /// A byte for each slot.
-    Deadlines,
+    Deadlines = "deadlines",
     /// Who can be read from.
-    Ready,
+    Ready = "set of ready connections",
     /// Who opens or ends.
-    Crowd,
+    Crowd = "set of those who come or go",
     /// Which slots are free.
-    Vacant,
+    Vacant = "set of vacant slots",
     /// Who has yet to open, or lingers.
-    Strangers,
+    Strangers = "set of strangers",
     /// Who publishes and has to pause.
-    HeldPublishers,
+    HeldPublishers = "set of held publishers",
     /// Whose peer takes nothing.
-    Stalled,
+    Stalled = "stalled peers",
     /// What says the bodies of responses.
-    Sources,
+    Sources = "sources of responses",
     /// Who has sent half a message.
-    Halves,
+    Halves = "half messages",
     /// Of whose backlog something is sealed.
-    Sealed,
+    Sealed = "sealed bytes",
     /// What transports keep of input.
-    Kept,
+    Kept = "input kept by transports",
     /// Keys and secrets of connections over TLS.
-    TlsKeys,
+    TlsKeys = "keys of TLS",
     /// Handshakes of TLS in progress.
-    TlsHandshakes,
+    TlsHandshakes = "handshakes of TLS",
     /// Connections of TLS 1.2.
-    Tls12,
+    Tls12 = "connections of TLS 1.2",
     /// Who clients are by their certificates.
-    ClientCertificates,
+    ClientCertificates = "certificates of clients",
     /// What certificates, keys and authorities were read from.
-    TlsFiles,
+    TlsFiles = "files of TLS",
     /// Which receive buffers are free.
-    FreeBuffers,
+    FreeBuffers = "list of free buffers",
     /// What is known of each block.
-    BlockBookkeeping,
+    BlockBookkeeping = "block bookkeeping",
     /// What a ring, or epoll, is told.
-    SubmissionQueue,
+    SubmissionQueue = "submission queue",
     /// What a ring, or epoll, tells.
-    CompletionQueue,
+    CompletionQueue = "completion queue",
     /// What a ring has told and was not handled yet.
-    Events,
+    Events = "list of events",
     /// The sends whose outcome is open.
-    Batch,
+    Batch = "list of the batch",
     /// For whom a deadline has passed.
-    PassedDeadlines,
+    PassedDeadlines = "sets of passed deadlines",
     /// Input that has to wait.
-    PutOff,
+    PutOff = "list of input put off",
     /// Receive buffers that a ring, or epoll, was lent.
-    ProvidedRing,
+    ProvidedRing = "provided-buffer ring",
     /// What the driver of epoll knows of each connection.
-    Sockets,
+    Sockets = "sockets",
     /// What it sends when its peer takes it.
-    ArmedSends,
+    ArmedSends = "armed sends",
     /// Where a request head is put together.
-    RequestHead,
+    RequestHead = "request head",
     /// Who has yet to be told of by a proxy.
-    Proxied,
+    Proxied = "sets of proxied connections",
     /// Who the peers are.
-    PeerAddresses,
+    PeerAddresses = "peer addresses",
     /// What the log says of each connection.
-    Accounts,
+    Accounts = "accounts for the log",
     /// Why connections end that have yet to.
-    EndReasons,
+    EndReasons = "reasons of ends",
     /// The last connections that have ended.
-    LastEnds,
+    LastEnds = "last ends",
     /// What inflates.
-    Decompressor,
+    Decompressor = "decompressor",
     /// What deflates.
-    Compressors,
+    Compressors = "compressors",
     /// Listeners and accepts in flight.
-    Listeners,
+    Listeners = "listeners and accepts",
     /// Routes and what answers them.
-    Routes,
+    Routes = "routes and handlers",
     /// The stack of a shard's thread.
-    ThreadStack,
+    ThreadStack = "thread stack",
     /// Topics at their homes and with their subscribers.
-    Topics,
+    Topics = "topics",
     /// Who is subscribed to what.
-    Subscriptions,
+    Subscriptions = "subscriptions",
     /// Connections on routes of the hub.
-    Members,
+    Members = "members of the hub",
     /// What was published and waits for a peer.
-    PublishedQueues,
+    PublishedQueues = "queues of published messages",
     /// What is on its way between shards.
-    Mailboxes,
+    Mailboxes = "mailboxes",
     /// What finds a mailbox full.
-    WaitingMail,
+    WaitingMail = "mail that waits",
     /// Connections that other shards have given away, and that wait for a slot.
-    HandedOver,
+    HandedOver = "connections handed over",
     /// What is on its way to many.
-    Deliveries,
+    Deliveries = "deliveries on their way",
     /// Who gets what was missed.
-    Recoveries,
+    Recoveries = "those who come back",
     /// Who is on which topic.
-    Presence,
+    Presence = "presence",
     /// Who could not be on a topic, and is on its way out.
-    Denied,
+    Denied = "subscriptions denied",
     /// Whose presence there was no room for.
-    Unlisted,
+    Unlisted = "users not listed",
     /// What was published with an idempotency key.
-    Repeats,
+    Repeats = "idempotency keys",
     /// The messages of all shards.
-    Messages,
+    Messages = "messages on their way",
     /// What the control thread is sent.
-    AdminRequests,
+    AdminRequests = "admin: requests",
     /// The bodies of it.
-    AdminBodies,
+    AdminBodies = "admin: bodies",
     /// What it answers.
-    AdminAnswers,
+    AdminAnswers = "admin: answers",
     /// What it keeps of the last hour.
-    AdminRecent,
+    AdminRecent = "admin: the last hour",
     /// The stack of the control thread.
-    AdminStack,
+    AdminStack = "admin: thread stack",
     /// What is to be logged.
-    LogLines,
+    LogLines = "log lines that wait",
 }
 
 impl Owner {
-    /// Its name on the bill, in metrics and in the API.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::ReceiveBuffers => "receive buffers",
-            Self::Staging => "staging",
-            Self::Blocks => "blocks",
-            Self::Records => "connection records",
-            Self::Deadlines => "deadlines",
-            Self::Ready => "set of ready connections",
-            Self::Crowd => "set of those who come or go",
-            Self::Vacant => "set of vacant slots",
-            Self::Strangers => "set of strangers",
-            Self::HeldPublishers => "set of held publishers",
-            Self::Stalled => "stalled peers",
-            Self::Sources => "sources of responses",
-            Self::Halves => "half messages",
-            Self::Sealed => "sealed bytes",
-            Self::Kept => "input kept by transports",
-            Self::TlsKeys => "keys of TLS",
-            Self::TlsHandshakes => "handshakes of TLS",
-            Self::Tls12 => "connections of TLS 1.2",
-            Self::ClientCertificates => "certificates of clients",
-            Self::TlsFiles => "files of TLS",
-            Self::FreeBuffers => "list of free buffers",
-            Self::BlockBookkeeping => "block bookkeeping",
-            Self::SubmissionQueue => "submission queue",
-            Self::CompletionQueue => "completion queue",
-            Self::Events => "list of events",
-            Self::Batch => "list of the batch",
-            Self::PassedDeadlines => "sets of passed deadlines",
-            Self::PutOff => "list of input put off",
-            Self::ProvidedRing => "provided-buffer ring",
-            Self::Sockets => "sockets",
-            Self::ArmedSends => "armed sends",
-            Self::RequestHead => "request head",
-            Self::Proxied => "sets of proxied connections",
-            Self::PeerAddresses => "peer addresses",
-            Self::Accounts => "accounts for the log",
-            Self::EndReasons => "reasons of ends",
-            Self::LastEnds => "last ends",
-            Self::Decompressor => "decompressor",
-            Self::Compressors => "compressors",
-            Self::Listeners => "listeners and accepts",
-            Self::Routes => "routes and handlers",
-            Self::ThreadStack => "thread stack",
-            Self::Topics => "topics",
-            Self::Subscriptions => "subscriptions",
-            Self::Members => "members of the hub",
-            Self::PublishedQueues => "queues of published messages",
-            Self::Mailboxes => "mailboxes",
-            Self::WaitingMail => "mail that waits",
-            Self::HandedOver => "connections handed over",
-            Self::Deliveries => "deliveries on their way",
-            Self::Recoveries => "those who come back",
-            Self::Presence => "presence",
-            Self::Denied => "subscriptions denied",
-            Self::Unlisted => "users not listed",
-            Self::Repeats => "idempotency keys",
-            Self::Messages => "messages on their way",
-            Self::AdminRequests => "admin: requests",
-            Self::AdminBodies => "admin: bodies",
-            Self::AdminAnswers => "admin: answers",
-            Self::AdminRecent => "admin: the last hour",
-            Self::AdminStack => "admin: thread stack",
-            Self::LogLines => "log lines that wait",
-        }
-    }
-
     /// Whether the process has it once, however many shards there are.
     #[must_use]
     pub const fn is_common(self) -> bool {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::config::{Admin, BearerToken, HubLimits, TopicKept};
+use crate::config::{Admin, BearerToken, HubLimits, Listener, Stack, TopicKept};
 use crate::gateway::{self, hub_settings};
 use crate::hub::{
     Common, ConnectionInfo, Content, EndInfo, Errand, Excerpt, Identity, Kept, Message, NotDone,
@@ -800,7 +800,12 @@ fn every_path_of_the_document_is_answered() {
 #[test]
 fn the_metrics_are_those_of_the_document() {
     let bills =
-        [Driver::IoUring, Driver::Epoll].map(|driver| gateway::bill(&Config::default(), 1, driver));
+        [Driver::IoUring, Driver::Epoll].map(|driver| gateway::bill(&with_all_layers(), 1, driver));
+    // What the document says of lines is what there can be.
+    for owner in Owner::ALL.into_iter().filter(|owner| !owner.is_common()) {
+        let mut lines = bills.iter().flat_map(Bill::lines);
+        assert!(lines.any(|line| line.owner == owner), "{owner:?} is on neither bill");
+    }
     let mut table = String::from("| name | kind | labels | meaning |\n|---|---|---|---|\n");
     for family in families(&bills[0]) {
         let labels: Vec<String> =
@@ -819,6 +824,13 @@ fn the_metrics_are_those_of_the_document() {
         return;
     }
     assert!(written == table, "METRICS.md is out of date: run this test with TIDEGATE_WRITE=1");
+}
+
+/// A configuration whose bill has every line that there is for one driver.
+fn with_all_layers() -> Config {
+    let stack = "log!ws!log!tls?min=1.2&client_ca=ca.pem!proxy?from=::1!tcp";
+    let listener = Listener { stack: Stack::parse(stack).unwrap(), ..Listener::default() };
+    Config { listeners: vec![listener], ..Config::default() }
 }
 
 /// The values of labels that are a closed set, by either driver. How many shards there are, and
