@@ -207,6 +207,34 @@ fn a_header_may_come_byte_by_byte() {
 }
 
 #[test]
+fn the_longest_header_may_come_byte_by_byte_and_fill_a_receive_buffer() {
+    let stack = "log!ws!proxy?from=127.0.0.1&header=1m&max=1KiB!tcp";
+    let gateway = start_with(stack, "[limits]\nreceive_buffer = 1024\nrequest_head = 512\n");
+    let of_length = |length: usize| {
+        let filling = vec![0; length - version_2(&endpoints(CLIENT), &[]).len() - 3];
+        version_2(&endpoints(CLIENT), &[Tlv { number: 0xE0, value: &filling }])
+    };
+    let header = of_length(1024);
+    let mut peer = Peer::connect(&gateway);
+    for byte in &header {
+        peer.send([*byte]);
+        thread::sleep(Duration::from_millis(1));
+    }
+    peer.request(&Request::open("/rooms/7"));
+    peer.expect_open();
+    assert_eq!(addresses(&gateway, "connections", ""), [CLIENT]);
+    drop(peer);
+    gateway.expect_counter("connections", 0);
+    let _peer = open(&gateway, &header);
+    assert_eq!(addresses(&gateway, "connections", ""), [CLIENT]);
+    let mut peer = Peer::connect(&gateway);
+    let _ = peer.try_send(of_length(1025));
+    expect_no_answer(&mut peer);
+    expect_refused(&gateway, "too_long", 1);
+    gateway.expect_log(&["reason=\"too_long\"", "longer than `proxy?max` allows; raise that"]);
+}
+
+#[test]
 fn what_stands_behind_a_header_is_served_with_all_that_comes_with_it() {
     let gateway = start();
     let mut peer = Peer::connect(&gateway);

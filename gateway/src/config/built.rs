@@ -10,8 +10,9 @@ use tidegate_proto::token::is_token;
 use super::hub::check_pattern;
 use super::listener::NO_CERTIFICATE;
 use super::route::SUBPROTOCOL_LENGTH;
+use super::stack::ProxyLayer;
 use super::{Config, Limits, Listener, RouteHandler, path, root};
-use crate::units::{bytes_in, duration_in};
+use crate::units::{Size, bytes_in, duration_in};
 
 /// What a hand-made configuration breaks; displayed, it names the field.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -114,8 +115,11 @@ impl Config {
             address
                 .check_name()
                 .map_err(|wrong| BuiltWrong(format!("listeners[{index}].address: {wrong}")))?;
+            let buffer = self.limits.receive_buffer;
+            let check_room = |proxy: &ProxyLayer| proxy.check_room(buffer, Size(buffer.into()));
             address
                 .check(stack)
+                .and_then(|()| stack.proxy.as_ref().map_or(Ok(()), check_room))
                 .map_err(|wrong| BuiltWrong(format!("listeners[{index}].stack: {wrong}")))?;
         }
         let Some(admin) = &self.admin.address else { return Ok(()) };
@@ -192,7 +196,7 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stack::{ProxyLayer, SocketLayer, TcpLayer, TlsLayer, UnixLayer};
+    use super::super::stack::{SocketLayer, TcpLayer, TlsLayer, UnixLayer};
     use super::super::{
         Certificate, ListenAddress, MemoryLimit, Route, RouteHandler, TopicKept, UnixAddress,
     };
@@ -213,7 +217,7 @@ mod tests {
     #[test]
     fn each_mistake_is_named() {
         type Spoil = fn(&mut Config);
-        let cases: [(&str, Spoil); 44] = [
+        let cases: [(&str, Spoil); 46] = [
             ("listeners", |config| config.listeners.clear()),
             ("routes", |config| config.routes.clear()),
             ("admin.address", |config| config.admin.address = "0.0.0.0:0".parse().ok()),
@@ -281,6 +285,15 @@ mod tests {
             }),
             ("listeners[0].stack.proxy.from: `proxy?from`: is missing", |config| {
                 config.listeners[0].stack.proxy = Some(ProxyLayer::default());
+            }),
+            ("listeners[0].stack.proxy.max", |config| {
+                config.listeners[0].stack.proxy =
+                    Some(ProxyLayer { max: 1 << 20, ..ProxyLayer::default() });
+            }),
+            ("listeners[0].stack: `proxy?max` must be at most `limits.receive_buffer`", |config| {
+                let from = vec!["::1/128".parse().expect("a network")];
+                config.listeners[0].stack.proxy =
+                    Some(ProxyLayer { from, max: 32 << 10, ..ProxyLayer::default() });
             }),
             ("listeners[0].stack: `tcp` is for an IP address", |config| {
                 config.listeners[0].address = "unix:/run/x".parse().expect("right");

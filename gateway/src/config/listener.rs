@@ -9,6 +9,7 @@ use super::reader::{Origin, Setting, TableReader, expected};
 use super::report::Report;
 use super::stack::Stack;
 use super::value;
+use crate::units::Size;
 
 /// One address that every shard listens on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +46,8 @@ pub(super) struct Beside<'b> {
     pub(super) admin: &'b Setting<Option<ListenAddress>>,
     /// Whether there is a `[[certificate]]`, be it a right one or not.
     pub(super) has_certificates: bool,
+    /// The bytes of a receive buffer.
+    pub(super) receive_buffer: Setting<u32>,
 }
 
 /// Reads one `[[listener]]`, `earlier` being the ones before it.
@@ -56,6 +59,7 @@ pub(super) fn read(
     let address = table.require("address", "address = \"127.0.0.1:8080\"", address);
     let stack = stack(&mut table, address.value.as_ref());
     check_certificate(&mut table, &stack, beside.has_certificates);
+    check_header(&mut table, &stack, beside.receive_buffer);
     if let (Some(address), Origin::Written(offset)) = (&address.value, address.origin)
         && earlier.iter().any(|other| other.address.is_same(address))
     {
@@ -80,6 +84,22 @@ fn check_certificate(table: &mut TableReader<'_, '_>, stack: &Stack, has_certifi
     let Some(raw) = table.raw("stack") else { return };
     let (offset, key) = (raw.span().start, table.path("stack"));
     table.report().error(offset, key, NO_CERTIFICATE.into());
+}
+
+/// Reports a layer `proxy` whose longest header does not fit a receive buffer.
+fn check_header(table: &mut TableReader<'_, '_>, stack: &Stack, receive_buffer: Setting<u32>) {
+    let Setting { value, origin } = receive_buffer;
+    if origin == Origin::Refused || table.report().is_broken() {
+        return;
+    }
+    let described = format!("{} {}", Size(value.into()), origin.described(table.report()));
+    let checked = stack.proxy.as_ref().map(|proxy| proxy.check_room(value, described));
+    if let Some(Err(wrong)) = checked
+        && let Some(raw) = table.raw("stack")
+    {
+        let (offset, key) = (raw.span().start, table.path("stack"));
+        table.report().error(offset, key, wrong);
+    }
 }
 
 /// Reports a listener that stands in the way of the control thread. Nothing is said where an

@@ -72,7 +72,8 @@ pub(super) fn parse(text: &str, file_name: &str) -> Result<Config, ConfigErrors>
         config.certificates = certificates(&mut report, written);
     }
     let has_certificates = nested.certificates.is_some();
-    let beside = Beside { admin: &address, has_certificates };
+    let beside =
+        Beside { admin: &address, has_certificates, receive_buffer: limits.receive_buffer };
     match listeners(&mut report, nested.listeners, beside) {
         Some(listeners) => config.listeners = listeners,
         None if nested.listeners.is_none() => listener::check_default(&mut report, &address),

@@ -47,7 +47,8 @@ fn the_sample_shows_every_key_and_option() {
                    rcvbuf=128KiB sndbuf=256KiB user_timeout=off";
     let tls = "cert=FILE key=FILE client_ca=FILE client_cert=required min=1.3 ciphers=NAME,NAME \
                handshake=10s tickets=on ticket_keys=FILE";
-    for option in tls.split_whitespace() {
+    let proxy = "header=3s max=536";
+    for option in tls.split_whitespace().chain(proxy.split_whitespace()) {
         assert!(SAMPLE.contains(&format!(" {option} ")), "{option}");
     }
     let mut stack = String::from("ws?");
@@ -422,6 +423,17 @@ fn limits_that_contradict_each_other() {
             "4: route[0].backlog: must be at least `route[0].max_message`, which is 1 on line 5, \
              and `limits.receive_buffer`, which is 16448 by default, together 16449, but is 2KiB \
              on line 4: a message that is held whole and the input behind it must fit",
+        ),
+        (
+            "[[listener]]\naddress = \"[::]:1\"\nstack = \"ws!proxy?from=::1&max=32KiB!tcp\"",
+            "3: listener[0].stack: `proxy?max` must be at most `limits.receive_buffer`, which is \
+             16448 by default, but is 32KiB: lower the one or raise the other",
+        ),
+        (
+            "[limits]\nreceive_buffer = 1024\nrequest_head = 512\n[[listener]]\n\
+             address = \"[::]:1\"\nstack = \"ws!proxy?from=::1&max=1025!tcp\"",
+            "6: listener[0].stack: `proxy?max` must be at most `limits.receive_buffer`, which is \
+             1KiB on line 2, but is 1025: lower the one or raise the other",
         ),
     ]);
 }

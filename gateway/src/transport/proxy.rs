@@ -77,20 +77,26 @@ impl fmt::Display for ProxyRefusal {
             Self::Twice => out.write_str(
                 "another PROXY header is behind the first; let one proxy of the chain send it",
             ),
+            Self::Mistake(ProxyMistake::TooLong) => out.write_str(
+                "its PROXY header is longer than `proxy?max` allows; raise that, or let the proxy \
+                 send less with it",
+            ),
             Self::Mistake(mistake) => mistake.fmt(out),
         }
     }
 }
 
-/// Who is believed, as a listener's stack has it.
+/// Who is believed, and how much they may say, as a listener's stack has it.
 pub(super) struct Believed {
     /// Empty where everybody is.
     from: Vec<IpNet>,
+    /// Bytes of the longest header.
+    max: usize,
 }
 
 impl Believed {
     pub(super) fn new(layer: &ProxyLayer) -> Self {
-        Self { from: layer.from.clone() }
+        Self { from: layer.from.clone(), max: layer.max as usize }
     }
 
     /// Whether what a peer says of who it is holds.
@@ -159,15 +165,21 @@ impl Proxied {
         self.awaited.contains(slot) || self.bare.contains(slot)
     }
 
-    /// Reads what has come of a connection that is looked at: how long its header is, if there is
-    /// one and all of it is there, or nothing of it if that has come before.
+    /// Reads what has come of a connection that is looked at, whose proxy is `believed`: how long
+    /// its header is, if there is one and all of it is there, or nothing of it if that has come
+    /// before.
     ///
     /// # Errors
     /// It is no header, or there are two: see [`Proxied::take_refusal`].
-    pub(super) fn read(&mut self, slot: Slot, received: &[u8]) -> Result<Option<usize>, Broken> {
+    pub(super) fn read(
+        &mut self,
+        believed: &Believed,
+        slot: Slot,
+        received: &[u8],
+    ) -> Result<Option<usize>, Broken> {
         let (length, told) = match self.awaited.contains(slot) {
             false => (0, None),
-            true => match proxy::parse(received) {
+            true => match proxy::parse_within(received, believed.max) {
                 Ok(ProxyParsed::Incomplete) => return Ok(None),
                 Ok(ProxyParsed::Whole { length, header }) => {
                     (length, Some(ProxyTold::new(&header)))
@@ -222,7 +234,7 @@ impl Proxied {
 mod tests {
     use std::net::SocketAddr;
 
-    use tidegate_proto::proxy::{write_v1, write_v2};
+    use tidegate_proto::proxy::{Tlv, write_v1, write_v2};
 
     use super::super::{OpenedInput, Transport, Transports};
     use super::*;
@@ -263,7 +275,11 @@ mod tests {
 
     /// A connection behind a proxy, of which nothing has come.
     fn begun() -> (Transport, Transports) {
-        let listener = listener("ws!proxy?from=10.0.0.0/8!tcp");
+        begun_behind("ws!proxy?from=10.0.0.0/8!tcp")
+    }
+
+    fn begun_behind(stack: &str) -> (Transport, Transports) {
+        let listener = listener(stack);
         let mut transport = Transport::new(&listener, None, None);
         let config = Config { listeners: vec![listener], ..Config::default() };
         let mut all = Transports::new(&config, false);
@@ -366,6 +382,29 @@ mod tests {
             let mut one = begun();
             assert!(open(&mut one, &[&first[..], b"a"].concat()).is_ok());
             assert_eq!(open(&mut one, &second), Ok(OpenedInput::all(second.len())));
+        }
+    }
+
+    #[test]
+    fn a_header_may_be_as_long_as_the_option_says() {
+        for (stack, max) in [("from=::1", 536), ("from=::1&max=600", 600), ("from=::1&max=1KiB", 1024)]
+        {
+            let of_length = |length: usize| {
+                let filling = vec![0; length - 16 - 12 - 3];
+                let mut bytes = vec![0; length];
+                let tlv = Tlv { number: 0xE0, value: &filling };
+                assert_eq!(write_v2(&mut bytes, &endpoints(), &[tlv]), Ok(length));
+                bytes
+            };
+            let mut one = begun_behind(&format!("ws!proxy?{stack}!tcp"));
+            let header = of_length(max);
+            assert_eq!(open(&mut one, &header[..max - 1]), Ok(OpenedInput::default()));
+            assert_eq!(open(&mut one, &header).expect("a header").used, max);
+            let mut one = begun_behind(&format!("ws!proxy?{stack}!tcp"));
+            assert_eq!(open(&mut one, &of_length(max + 1)[..16]), Err(Broken), "not waited for");
+            let refusal = one.1.proxied.take_refusal().expect("why");
+            assert_eq!(refusal, ProxyRefusal::Mistake(ProxyMistake::TooLong));
+            assert!(refusal.to_string().contains("`proxy?max`"), "{refusal}");
         }
     }
 

@@ -22,7 +22,8 @@ const PORT: u16 = 60_000;
 
 /// The layer that listeners have in such runs.
 pub fn layer() -> ProxyLayer {
-    ProxyLayer { from: vec![PROXIES.parse().expect("a network")], header: Duration::from_secs(3) }
+    let from = vec![PROXIES.parse().expect("a network")];
+    ProxyLayer { from, header: Duration::from_secs(3), ..ProxyLayer::default() }
 }
 
 /// A proxy in front of one client.

@@ -2,9 +2,11 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use ipnet::IpNet;
+use tidegate_proto::proxy::MOST;
 
 use super::options::Options;
 use super::place::Place;
@@ -12,7 +14,7 @@ use super::values::{TIMES, time};
 use super::writer::{CommaList, LayerWriter};
 use super::{SocketLayer, Stack};
 use crate::config::built::{self, BuiltWrong};
-use crate::units::{Time, quote};
+use crate::units::{Size, Time, quote, size_in};
 
 /// Its place in a stack.
 pub(super) const PLACE: Place = Place {
@@ -31,6 +33,9 @@ pub(super) const PLACE: Place = Place {
 
 /// The most networks: each that connects is looked up in all of them.
 const NETWORKS_MAX: usize = 256;
+/// The bounds of a header: with addresses of Unix sockets it has 232 bytes, and its length is told
+/// in 16 bits.
+const HEADERS: RangeInclusive<u32> = 232..=64 << 10;
 
 /// The layer `proxy`: each connection begins with a header of the PROXY protocol (HAProxy's
 /// `proxy-protocol.txt`, version 1 or 2), which says who has connected to the proxy.
@@ -44,11 +49,16 @@ pub struct ProxyLayer {
     /// Option `header`: how long the header may take to arrive, from the accept, 1 s to 4 h.
     /// Default 3 s.
     pub header: Duration,
+    /// Option `max`: bytes of the longest header, 232 B to 64 KiB, and at most
+    /// [`Limits::receive_buffer`](crate::config::Limits::receive_buffer). Default 536: addresses of
+    /// IPv6, a unique id, a server's name and all that is told of TLS. A longer one is refused;
+    /// those of version 1 have 107 bytes at most.
+    pub max: u32,
 }
 
 impl Default for ProxyLayer {
     fn default() -> Self {
-        Self { from: Vec::new(), header: Duration::from_secs(3) }
+        Self { from: Vec::new(), header: Duration::from_secs(3), max: MOST as u32 }
     }
 }
 
@@ -57,6 +67,7 @@ fn read(mut options: Options<'_, '_>, stack: &mut Stack) {
     stack.proxy = Some(ProxyLayer {
         from: options.read("from", default.from, networks),
         header: options.read("header", default.header, time),
+        max: options.read("max", default.max, |text| size_in(text, &HEADERS)),
     });
     options.finish();
 }
@@ -76,9 +87,29 @@ fn agrees(stack: &Stack) -> Result<(), String> {
     }
 }
 
+impl ProxyLayer {
+    /// What is wrong with the longest header if a receive buffer has so many bytes, which
+    /// `described` says: whatever a header is handed to, it is handed whole.
+    pub(in crate::config) fn check_room(
+        &self,
+        receive_buffer: u32,
+        described: impl fmt::Display,
+    ) -> Result<(), String> {
+        if self.max <= receive_buffer {
+            return Ok(());
+        }
+        let max = Size(self.max.into());
+        Err(format!(
+            "`proxy?max` must be at most `limits.receive_buffer`, which is {described}, but is \
+             {max}: lower the one or raise the other"
+        ))
+    }
+}
+
 fn check(stack: &Stack, field: &str) -> Result<(), BuiltWrong> {
-    let Some(ProxyLayer { from, header }) = &stack.proxy else { return Ok(()) };
+    let Some(ProxyLayer { from, header, max }) = &stack.proxy else { return Ok(()) };
     built::time(format!("{field}.proxy.header"), *header, &TIMES)?;
+    built::size(format!("{field}.proxy.max"), *max, &HEADERS)?;
     built::number(format!("{field}.proxy.from"), from.len(), &(0..=NETWORKS_MAX))?;
     from.iter()
         .try_for_each(check_network)
@@ -128,7 +159,8 @@ impl fmt::Display for ProxyLayer {
         let mut written = LayerWriter::begin("proxy", out)?;
         let from = CommaList(self.from.iter().map(Network));
         written.option("from", from, self.from.is_empty())?;
-        written.option("header", Time(self.header), self.header == default.header)
+        written.option("header", Time(self.header), self.header == default.header)?;
+        written.option("max", Size(self.max.into()), self.max == default.max)
     }
 }
 
