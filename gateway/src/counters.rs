@@ -102,6 +102,8 @@ counters! {
     ended_abruptly,
     /// Headers of proxies that were read, each of a connection.
     proxy_headers,
+    /// Headers of proxies that have said more of their clients than is kept.
+    proxy_facts_cut,
     /// Connections that were dropped because the handshake of their transport was not done in time.
     handshakes_timed_out,
     /// Connections that were dropped because others waited with their handshakes, and theirs did

@@ -13,7 +13,7 @@ usage: tests/proxies/run.sh
 Starts target/release/tidegate with a listener that believes 127.0.0.1, and HAProxy in front of it: with
 version 1, version 2, version 2 with all that it can say besides, in mode http, and with health checks. If
 nginx has its stream module (Debian: libnginx-mod-stream), that as well. Clients come from 127.0.0.77 through
-each, and the admin address has to tell of that.
+each, and the admin address has to tell of that; the log has what HAProxy calls them.
 
 Needs haproxy and python3.
 
@@ -143,6 +143,11 @@ arguments=()
 for name in "${tried[@]}"; do arguments+=("$name=${port_of[$name]}"); done
 PYTHONDONTWRITEBYTECODE=1 timeout --kill-after=10 300 python3 "$here/clients.py" "$gateway_admin" \
     "${port_of[behind]}" "${arguments[@]}" || failed=1
+# What HAProxy says besides: its id begins with the client's address.
+if ! grep -q ' opened .* proxied_id="7F00004D:' "$gateway_log"; then
+    echo 'the log does not say what HAProxy calls the connection' >&2
+    failed=1
+fi
 if ((failed)); then
     tail -n 20 "$folder"/*.log >&2
     gateway_show_log

@@ -10,8 +10,14 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
+use tidegate::config::stack::Stack;
+use tidegate::config::{Config, Listener, Route, RouteHandler};
+use tidegate::gateway::{self as embedded, Program};
+use tidegate::handler::{
+    Context, Decision, Desk, Handler, Piece, Refusal, Request as ProgramRequest, Response,
+};
 use tidegate_proto::proxy::{
-    ALPN, AUTHORITY, CHECKSUM, Endpoints, NOTHING, Tlv, UNIQUE_ID, write_v1, write_v2,
+    ALPN, AUTHORITY, CHECKSUM, Endpoints, NOTHING, TLS, Tlv, UNIQUE_ID, write_v1, write_v2,
 };
 use tidegate_tests::tls::{Authority, NAME, TlsEnd};
 use tidegate_tests::{
@@ -187,6 +193,110 @@ fn where_a_proxy_speaks_for_itself_or_has_no_words_the_address_is_that_of_the_so
     let mut peer = Peer::connect(&gateway);
     peer.finish();
     peer.expect_eof();
+}
+
+/// The value of what is told of TLS, with a certificate that was found good or not.
+fn tls_value(is_verified: bool) -> Vec<u8> {
+    let verify = u8::from(!is_verified);
+    let head = [0x03, 0, 0, 0, verify];
+    let rest: &[u8] = b"\x21\0\x07TLSv1.3\x22\0\x08device\n7\x23\0\x0bsome-cipher";
+    [&head, rest].concat()
+}
+
+#[test]
+fn what_a_proxy_says_of_its_client_is_in_the_log() {
+    let gateway = start_with("log!ws!log!proxy?from=127.0.0.1!tcp", "");
+    let whole = tls_value(true);
+    let all = [&tlvs()[..2], &tlvs()[3..4], &[Tlv { number: TLS, value: &whole }]].concat();
+    let said = "proxied_authority=\"gateway.test\" proxied_alpn=\"http/1.1\" \
+                proxied_id=\"7F0000019CC8-01\" proxied_tls=\"TLSv1.3\" \
+                proxied_cipher=\"some-cipher\" proxied_cn=\"device\\n7\" \
+                proxied_verified=true route=";
+    let _one = open(&gateway, &version_2(&endpoints(CLIENT), &all));
+    gateway.expect_log(&["opened", "peer=192.0.2.7:4711", said]);
+    let wrong = tls_value(false);
+    let _other =
+        open(&gateway, &version_2(&Endpoints::Unknown, &[Tlv { number: TLS, value: &wrong }]));
+    gateway.expect_log(&["opened", "peer=127.0.0.1:", "proxied_verified=false route="]);
+    let unix = Endpoints::Unix { source: b"/run/client", destination: b"/run/proxy" };
+    let _third = open(&gateway, &version_2(&unix, &[]));
+    let line =
+        gateway.expect_log(&["opened", "peer=127.0.0.1:", "proxied_peer=\"unix:/run/client\""]);
+    assert!(!line.contains("proxied_tls") && !line.contains("proxied_cut"), "{line}");
+    gateway.expect_log(&["told", "peer=127.0.0.1:", "proxied_peer=\"unix:/run/client\""]);
+    let plain = open(&gateway, &version_1(&endpoints("192.0.2.9:1")));
+    let line = gateway.expect_log(&["opened", "peer=192.0.2.9:1"]);
+    assert!(!line.contains("proxied"), "{line}");
+    drop(plain);
+    gateway.expect_counter("proxy_facts_cut", 0);
+}
+
+#[test]
+fn of_what_a_proxy_says_so_much_is_kept_and_for_as_long_as_it_is_asked_for() {
+    let gateway = start_with("log!ws!proxy?from=127.0.0.1&keep=20!tcp", "");
+    let held = || {
+        let shown = Exposition::read(&ask(&gateway, "/metrics")).expect("an exposition");
+        let line = "{line=\"facts told by proxies\",shard=\"0\"}";
+        let [used, allowed] = ["used", "allowed"]
+            .map(|kind| shown.get(&format!("tidegate_budget_{kind}_bytes{line}")) as u64);
+        assert!(used <= allowed, "{used} of {allowed}");
+        used
+    };
+    let header = version_2(&endpoints(CLIENT), &tlvs());
+    let mut peer = Peer::connect(&gateway);
+    peer.send(&header);
+    wait_until("it is kept", || (held() > 32).then_some(()));
+    let before = held();
+    peer.request(&Request::open("/rooms/7"));
+    peer.expect_open();
+    let line = gateway.expect_log(&["opened", "proxied_authority=\"gateway.test\" "]);
+    assert!(line.contains("proxied_alpn=\"http/1.1\" proxied_cut=true"), "{line}");
+    wait_until("it is forgotten", || (held() + 20 <= before).then_some(()));
+    gateway.expect_counter("proxy_facts_cut", 1);
+}
+
+/// Says what a proxy has said of who asks.
+struct Whose;
+
+impl Handler for Whose {
+    fn request(&mut self, request: &ProgramRequest<'_>, _: &mut Desk<'_>) -> Decision {
+        let Some(facts) = request.proxy_facts() else { return Refusal::Forbidden.into() };
+        let name = facts.tls.as_ref().filter(|tls| tls.is_verified);
+        let name = name.and_then(|tls| tls.common_name.as_deref()).unwrap_or("nobody");
+        let text = format!("{name} at {}", facts.authority.as_deref().unwrap_or_default());
+        Response::text(200, text).expect("a status").into()
+    }
+
+    fn message(&mut self, _: &mut Context<'_, '_>, _: Piece<'_>) {}
+}
+
+#[test]
+fn a_handler_is_told_what_a_proxy_says() {
+    let stack = Stack::parse("ws!proxy?from=127.0.0.1!tcp").expect("a stack");
+    let listener = Listener { address: SocketAddr::from(([127, 0, 0, 1], 0)).into(), stack };
+    let config = Config { listeners: vec![listener], ..Config::default() };
+    let config = config.with_routes(vec![Route::new("/whose", RouteHandler::Embedded)]);
+    let program = Program::default().handler("/whose", || Whose);
+    let gateway =
+        embedded::Gateway::start_with(config.with_admin(None), program).expect("it starts");
+    let address = gateway.addresses()[0].ip().expect("it is no Unix socket");
+    let [good, wrong] = [true, false].map(tls_value);
+    let name = Tlv { number: AUTHORITY, value: b"gateway.test" };
+    for (tlvs, said) in [
+        (&[name, Tlv { number: TLS, value: &good }][..], "device\n7 at gateway.test"),
+        (&[name, Tlv { number: TLS, value: &wrong }], "nobody at gateway.test"),
+        (&[], ""),
+    ] {
+        let mut peer = Peer::try_connect(address).expect("it listens");
+        let request = Request::open("/whose").bytes();
+        peer.send([version_2(&endpoints(CLIENT), tlvs), request].concat());
+        let mut answer = Vec::new();
+        peer.read_to_end(&mut answer).expect("an answer");
+        let answer = String::from_utf8(answer).expect("text");
+        let status = if said.is_empty() { "403" } else { "200" };
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status} ")), "{answer}");
+        assert!(answer.ends_with(said), "{answer}");
+    }
 }
 
 #[test]

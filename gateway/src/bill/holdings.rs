@@ -3,7 +3,7 @@
 use super::Owner;
 
 /// How many owners grow.
-pub(crate) const GROWING_COUNT: usize = 12;
+pub(crate) const GROWING_COUNT: usize = 13;
 
 /// The owners that grow.
 const GROWING: [Owner; GROWING_COUNT] = [
@@ -17,6 +17,7 @@ const GROWING: [Owner; GROWING_COUNT] = [
     Owner::ClientCertificates,
     Owner::Blocks,
     Owner::Batch,
+    Owner::ProxyFacts,
     Owner::PeerAddresses,
     Owner::Accounts,
 ];

@@ -92,6 +92,8 @@ owners! {
     RequestHead = "request head",
     /// Who has yet to be told of by a proxy.
     Proxied = "sets of proxied connections",
+    /// What proxies have said of clients.
+    ProxyFacts = "facts told by proxies",
     /// Who the peers are.
     PeerAddresses = "peer addresses",
     /// What the log says of each connection.

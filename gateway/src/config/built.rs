@@ -290,6 +290,10 @@ mod tests {
                 config.listeners[0].stack.proxy =
                     Some(ProxyLayer { max: 1 << 20, ..ProxyLayer::default() });
             }),
+            ("listeners[0].stack.proxy.keep", |config| {
+                config.listeners[0].stack.proxy =
+                    Some(ProxyLayer { keep: 1 << 20, ..ProxyLayer::default() });
+            }),
             ("listeners[0].stack: `proxy?max` must be at most `limits.receive_buffer`", |config| {
                 let from = vec!["::1/128".parse().expect("a network")];
                 config.listeners[0].stack.proxy =

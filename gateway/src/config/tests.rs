@@ -47,7 +47,7 @@ fn the_sample_shows_every_key_and_option() {
                    rcvbuf=128KiB sndbuf=256KiB user_timeout=off";
     let tls = "cert=FILE key=FILE client_ca=FILE client_cert=required min=1.3 ciphers=NAME,NAME \
                handshake=10s tickets=on ticket_keys=FILE";
-    let proxy = "header=3s max=536";
+    let proxy = "header=3s max=536 keep=512";
     for option in tls.split_whitespace().chain(proxy.split_whitespace()) {
         assert!(SAMPLE.contains(&format!(" {option} ")), "{option}");
     }

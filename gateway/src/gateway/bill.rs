@@ -205,6 +205,27 @@ mod tests {
     }
 
     #[test]
+    fn what_proxies_say_is_paid_for_as_far_as_it_is_kept() {
+        let of = |stacks: &[&str]| {
+            let listeners = stacks
+                .iter()
+                .map(|text| Listener { stack: Stack::parse(text).unwrap(), ..Listener::default() });
+            let config = Config { listeners: listeners.collect(), ..Config::default() };
+            let bill = bill(&config, 1, Driver::IoUring);
+            let mut lines = bill.lines().iter();
+            lines.find(|line| line.owner == Owner::ProxyFacts).map(|line| line.bytes)
+        };
+        assert_eq!(of(&["ws!tcp", "ws!proxy?from=::1&keep=0!tcp"]), None);
+        let slots = u64::from(Limits::default().slots());
+        let least = of(&["ws!proxy?from=::1&keep=1!tcp"]).expect("a line");
+        let most = ["ws!proxy?from=::1&keep=100!tcp", "ws!proxy?from=::1&keep=200!tcp", "ws!tcp"];
+        assert_eq!(of(&most), Some(least + 199 * slots));
+        // There is no more in a header.
+        let bounded = of(&["ws!proxy?from=::1&max=300&keep=64KiB!tcp"]);
+        assert_eq!(bounded, Some(least + 299 * slots));
+    }
+
+    #[test]
     fn compressors_are_counted_by_level() {
         let of = |stacks: &[&str]| {
             let listeners = stacks

@@ -13,7 +13,7 @@ use crate::kernel::Waker;
 use crate::names::Ticket;
 use crate::protocol::desk::Desk;
 use crate::protocol::refusal::Refusal;
-use crate::protocol::request::{PeerCertificate, Request};
+use crate::protocol::request::{PeerCertificate, ProxyFacts, Request};
 use crate::protocol::serve::{Decision, Handler};
 use crate::protocol::services::{Made, Service, Services};
 
@@ -53,6 +53,7 @@ pub struct Trial {
     hub: Hub,
     began: Instant,
     client: Option<PeerCertificate>,
+    proxied: Option<ProxyFacts>,
 }
 
 /// The most bytes of a head; a gateway may be configured for as many.
@@ -80,12 +81,17 @@ impl Trial {
         let services = Services::new(limits.slots(), &config.routes, &make);
         let services = services.map_err(StartError::NoHandler)?;
         let hub = hubs.pop().expect("one for each waker");
-        Ok(Self { services, hub, began: Instant::now(), client: None })
+        Ok(Self { services, hub, began: Instant::now(), client: None, proxied: None })
     }
 
     /// From now on, who asks has shown this certificate, or none.
     pub fn show(&mut self, certificate: Option<PeerCertificate>) {
         self.client = certificate;
+    }
+
+    /// From now on, a proxy has said this of who asks, or nothing.
+    pub fn tell(&mut self, proxied: Option<ProxyFacts>) {
+        self.proxied = proxied;
     }
 
     /// What is decided about a WebSocket handshake for `target`, which is a path and may have a
@@ -140,7 +146,9 @@ impl Trial {
     ) -> Result<Decision, Refusal> {
         let service = self.services.find(head)?;
         let Service { handler, path, .. } = self.services.get_mut(service);
-        let request = Request::new(head, path)?.of_client(self.client.as_ref());
+        let request = Request::new(head, path)?
+            .of_client(self.client.as_ref())
+            .through_proxy(self.proxied.as_ref());
         let now: Duration = self.began.elapsed();
         let decision = decide(&mut **handler, &request, &mut Desk::new(&mut self.hub, now));
         // Nobody takes in what it has sent: it would add up, in messages and in the mailbox, until
@@ -183,7 +191,7 @@ mod tests {
     use std::sync::mpsc::{Sender, channel};
 
     use super::*;
-    use crate::handler::{Admission, Cause, Context, Piece, Publishing};
+    use crate::handler::{Admission, Cause, Context, Piece, Publishing, TlsToProxy};
     use crate::hub::Target;
 
     /// Has others find out who asks.
@@ -243,6 +251,36 @@ mod tests {
         assert!(asked.try_recv().is_err());
         let (asks, _) = channel();
         assert!(matches!(Trial::new("no pattern", Asks(asks)), Err(StartError::Config(_))));
+    }
+
+    /// Lets in whose certificate a proxy has verified.
+    struct Trusts;
+
+    impl Handler for Trusts {
+        fn request(&mut self, request: &Request<'_>, _: &mut Desk<'_>) -> Decision {
+            let tls = request.proxy_facts().and_then(|facts| facts.tls.as_ref());
+            match tls.is_some_and(|tls| tls.is_verified) {
+                true => Admission::default().into(),
+                false => Refusal::Forbidden.into(),
+            }
+        }
+
+        fn message(&mut self, _: &mut Context<'_, '_>, _: Piece<'_>) {}
+    }
+
+    #[test]
+    fn a_handler_is_told_what_a_proxy_says() {
+        let mut trial = Trial::new("/", Trusts).expect("a pattern");
+        let facts = |is_verified| {
+            let tls = TlsToProxy { is_verified, ..TlsToProxy::default() };
+            ProxyFacts { tls: Some(tls), ..ProxyFacts::default() }
+        };
+        for (told, is_let_in) in
+            [(None, false), (Some(facts(true)), true), (Some(facts(false)), false), (None, false)]
+        {
+            trial.tell(told);
+            assert_eq!(matches!(trial.request("/", &[]), Decision::Admit(_)), is_let_in);
+        }
     }
 
     /// Tells others of each request, and ends them.

@@ -101,7 +101,7 @@ pub use crate::protocol::context::{Context, Publishing, WriteError};
 pub use crate::protocol::desk::Desk;
 pub use crate::protocol::end_reason::EndReason;
 pub use crate::protocol::refusal::{BODY_AT_ONCE_MAX, Ground, OwnRefusal, Refusal};
-pub use crate::protocol::request::{PeerCertificate, Request};
+pub use crate::protocol::request::{PeerCertificate, ProxyFacts, Request, TlsToProxy};
 pub use crate::protocol::response::{
     Body, HEAD_MAX, HEADERS_MAX, Response, ResponseError, Sink, Source,
 };

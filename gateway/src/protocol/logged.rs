@@ -1,10 +1,13 @@
 //! How much the log says of what others have chosen: no more than a line has room for beside the
 //! rest, and what was left out is said.
 
-use super::request::PeerCertificate;
+use super::request::{PeerCertificate, ProxyFacts, TlsToProxy};
 
 /// The bytes of names that a line has: a quarter of the longest line, and any one name.
 const NAMES_MAX: usize = 256;
+
+/// The bytes that a line has of one value that a proxy tells.
+const VALUE_MAX: usize = 128;
 
 /// What a line says of the names in a client's certificate.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -33,9 +36,94 @@ impl LoggedNames {
     }
 }
 
+/// What a line says of what a proxy has told of its client. What is no text is escaped.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct LoggedFacts<'l> {
+    /// The Unix socket that the client has connected from.
+    pub(super) peer: Option<String>,
+    pub(super) authority: Option<String>,
+    pub(super) alpn: Option<String>,
+    pub(super) unique_id: Option<String>,
+    /// The version of TLS, if the client came over that.
+    pub(super) tls: Option<&'l str>,
+    pub(super) cipher: Option<String>,
+    pub(super) common_name: Option<String>,
+    /// Of a client that has shown a certificate, whether that was found good.
+    pub(super) is_verified: Option<bool>,
+    /// Not all of it was kept.
+    pub(super) is_cut: Option<bool>,
+}
+
+impl<'l> LoggedFacts<'l> {
+    pub(super) fn of(facts: &'l ProxyFacts) -> Self {
+        let ProxyFacts { authority, alpn, unique_id, tls, unix_source: _, is_cut } = facts;
+        let bytes = |value: &Option<Box<[u8]>>| {
+            value.as_ref().map(|value| short(value.escape_ascii().to_string()))
+        };
+        let text = |value: &Option<Box<str>>| value.as_deref().map(|text| short(text.to_owned()));
+        let only_tls = tls.as_ref().map_or_else(Self::default, |tls| {
+            let TlsToProxy { version, cipher, common_name, has_certificate, is_verified } = tls;
+            let version = version.as_deref().filter(|version| version.len() <= VALUE_MAX);
+            Self {
+                tls: Some(version.unwrap_or("unknown")),
+                cipher: text(cipher),
+                common_name: text(common_name),
+                is_verified: has_certificate.then_some(*is_verified),
+                ..Self::default()
+            }
+        });
+        Self {
+            peer: facts.unix_name().map(short),
+            authority: text(authority),
+            alpn: bytes(alpn),
+            unique_id: bytes(unique_id),
+            is_cut: is_cut.then_some(true),
+            ..only_tls
+        }
+    }
+}
+
+/// A value, or its first bytes and how many it has.
+fn short(mut text: String) -> String {
+    let length = text.len();
+    if length > VALUE_MAX {
+        text.truncate(text.floor_char_boundary(VALUE_MAX));
+        text.push_str(&format!("... ({length} bytes)"));
+    }
+    text
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_proxy_tells_is_said_if_it_is_there() {
+        assert_eq!(LoggedFacts::of(&ProxyFacts::default()), LoggedFacts::default());
+        let long = "\u{e4}".repeat(100);
+        let facts = ProxyFacts {
+            authority: Some(long.into()),
+            alpn: Some((*b"h2\xff").into()),
+            unique_id: Some([0; 128].into()),
+            tls: Some(TlsToProxy { has_certificate: true, ..TlsToProxy::default() }),
+            unix_source: Some((*b"\0name").into()),
+            is_cut: true,
+        };
+        let said = LoggedFacts {
+            peer: Some("unix:@name".into()),
+            authority: Some(format!("{}... (200 bytes)", "\u{e4}".repeat(64))),
+            alpn: Some("h2\\xff".into()),
+            unique_id: Some(format!("{}... (512 bytes)", "\\x00".repeat(32))),
+            tls: Some("unknown"),
+            cipher: None,
+            common_name: None,
+            is_verified: Some(false),
+            is_cut: Some(true),
+        };
+        assert_eq!(LoggedFacts::of(&facts), said);
+        let plain = ProxyFacts { tls: Some(TlsToProxy::default()), ..ProxyFacts::default() };
+        assert_eq!(LoggedFacts::of(&plain).is_verified, None, "there is no certificate");
+    }
 
     #[test]
     fn names_are_said_in_a_row_as_far_as_there_is_room() {

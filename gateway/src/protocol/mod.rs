@@ -79,9 +79,9 @@ use std::time::Duration;
 use desk::Desk;
 use end_reason::EndReason;
 pub use foreign::{Allowance, Exchange, Protocol, ProtocolFactory, Stretch};
-use logged::LoggedNames;
+use logged::{LoggedFacts, LoggedNames};
 pub(crate) use opening::AGENT_MAX;
-use request::PeerCertificate;
+use request::{PeerCertificate, ProxyFacts};
 pub use serve::End;
 use serve::Event;
 use services::{Profiles, Services};
@@ -122,6 +122,8 @@ pub(crate) struct HowOpened<'l> {
     pub(crate) tls: Option<&'static str>,
     /// The certificate that the client has shown, if it has.
     pub(crate) certificate: Option<&'l PeerCertificate>,
+    /// What a proxy has said of the client, if it has.
+    pub(crate) proxied: Option<&'l ProxyFacts>,
 }
 
 /// What is said in the log of a connection that has ended.
@@ -249,25 +251,42 @@ pub(crate) fn close(turn: &mut Turn<'_>, why: Failing) {
 /// Says in the log that a connection has opened, in the words of what is spoken on it.
 pub(crate) fn log_opened(spoken: &Spoken, who: Logged<'_>, how: HowOpened<'_>) {
     let Logged { id, peer, route, user, agent } = who;
-    let HowOpened { path, tls, certificate } = how;
+    let HowOpened { path, tls, certificate, proxied } = how;
     let names = certificate.map(LoggedNames::of).unwrap_or_default();
     let LoggedNames { said: names, left_out: names_left_out } = names;
     let certificate = certificate.map(|certificate| certificate.subject.as_str());
+    let LoggedFacts {
+        peer: proxied_peer,
+        authority: proxied_authority,
+        alpn: proxied_alpn,
+        unique_id: proxied_id,
+        tls: proxied_tls,
+        cipher: proxied_cipher,
+        common_name: proxied_cn,
+        is_verified: proxied_verified,
+        is_cut: proxied_cut,
+    } = proxied.map(LoggedFacts::of).unwrap_or_default();
     match spoken {
         Spoken::Opening | Spoken::Undecided(_) => {}
         Spoken::WebSocket(_) => tracing::info!(
             target: "tidegate::websocket",
-            %id, %peer, tls, certificate, names, names_left_out, route, path, user, agent,
+            %id, %peer, tls, certificate, names, names_left_out, proxied_peer, proxied_authority,
+            proxied_alpn, proxied_id, proxied_tls, proxied_cipher, proxied_cn, proxied_verified,
+            proxied_cut, route, path, user, agent,
             "opened"
         ),
         Spoken::Foreign(_) => tracing::info!(
             target: "tidegate::program",
-            %id, %peer, tls, certificate, names, names_left_out,
+            %id, %peer, tls, certificate, names, names_left_out, proxied_peer, proxied_authority,
+            proxied_alpn, proxied_id, proxied_tls, proxied_cipher, proxied_cn, proxied_verified,
+            proxied_cut,
             "opened"
         ),
         Spoken::Response(_) => tracing::info!(
             target: "tidegate::http",
-            %id, %peer, tls, certificate, names, names_left_out, route, path, agent,
+            %id, %peer, tls, certificate, names, names_left_out, proxied_peer, proxied_authority,
+            proxied_alpn, proxied_id, proxied_tls, proxied_cipher, proxied_cn, proxied_verified,
+            proxied_cut, route, path, agent,
             "a body is sent"
         ),
     }
@@ -373,7 +392,10 @@ mod tests {
             fingerprint_sha256: String::new(),
         };
         let certificate = Some(&certificate);
-        let how = HowOpened { path: Some("/a"), tls: Some("1.3"), certificate };
+        let authority = Some("gateway.test".into());
+        let facts = ProxyFacts { authority, is_cut: true, ..ProxyFacts::default() };
+        let how =
+            HowOpened { path: Some("/a"), tls: Some("1.3"), certificate, proxied: Some(&facts) };
         let closed = Closed {
             end: End::of_ours(Cause::Done),
             reason: EndReason::Done,
@@ -397,7 +419,8 @@ mod tests {
         let whose = format!("id={id} peer={}", Peer::Unknown);
         let (route, agent) = ("route=\"/{*rest}\"", "agent=\"curl/8\"");
         let done = "by_peer=false reason=\"done\"";
-        let tls = "tls=\"1.3\" certificate=\"CN=device\" names=\"a.test\" names_left_out=1";
+        let tls = "tls=\"1.3\" certificate=\"CN=device\" names=\"a.test\" names_left_out=1 \
+                   proxied_authority=\"gateway.test\" proxied_cut=true";
         let expected = [
             format!(
                 "INFO tidegate::websocket: opened {whose} {tls} {route} path=\"/a\" user=\"ada\" \

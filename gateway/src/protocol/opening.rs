@@ -144,9 +144,9 @@ fn answer(turn: &mut Turn<'_>, head: &RequestHead<'_>, received: Span, behind: S
     );
     let decision = turn.services.find(head).and_then(|service| {
         turn.change_service(service);
-        let client = turn.client_certificate();
+        let (client, proxied) = (turn.client_certificate(), turn.proxy_facts());
         let Service { handler, path, .. } = turn.services.get_mut(service);
-        let request = Request::new(head, path)?.of_client(client);
+        let request = Request::new(head, path)?.of_client(client).through_proxy(proxied);
         Ok(handler.request(&request, &mut turn.work.desk()))
     });
     match decision.unwrap_or_else(Decision::Refuse) {

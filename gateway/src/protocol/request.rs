@@ -10,6 +10,8 @@ use super::refusal::Refusal;
 use crate::config;
 
 #[doc(inline)]
+pub use crate::transport::proxy::{ProxyFacts, TlsToProxy};
+#[doc(inline)]
 pub use crate::transport::tls::PeerCertificate;
 
 /// A request for a route. All that its head says is there as it was sent, and by name what path and
@@ -38,6 +40,7 @@ pub struct Request<'r> {
     /// Of the route's path. What of the request's path stands for its names can be decoded.
     pattern: &'r str,
     client: Option<&'r PeerCertificate>,
+    proxied: Option<&'r ProxyFacts>,
 }
 
 impl<'r> Request<'r> {
@@ -49,7 +52,7 @@ impl<'r> Request<'r> {
     pub fn new(head: &'r RequestHead<'r>, pattern: &'r str) -> Result<Self, Refusal> {
         let mut parts = config::path_parts(pattern, head.path());
         match parts.all(|(_, part)| decoded(part).is_some()) {
-            true => Ok(Self { head, pattern, client: None }),
+            true => Ok(Self { head, pattern, client: None, proxied: None }),
             false => Err(Refusal::InvalidPath),
         }
     }
@@ -58,6 +61,24 @@ impl<'r> Request<'r> {
     #[must_use]
     pub(crate) fn of_client(self, client: Option<&'r PeerCertificate>) -> Self {
         Self { client, ..self }
+    }
+
+    /// The same of a client of which a proxy has said this.
+    #[must_use]
+    pub(crate) fn through_proxy(self, proxied: Option<&'r ProxyFacts>) -> Self {
+        Self { proxied, ..self }
+    }
+
+    /// What a proxy has said of the client beside its address, in front of the connection: which
+    /// host it has asked for, and what TLS there was between them (the layer `proxy`). `None` where
+    /// the listener expects no proxy, and where that says nothing.
+    ///
+    /// It is the proxy's word, which the listener believes. A name in it that the client may have
+    /// chosen is told as such: to let somebody in by a common name, see that it
+    /// [is verified](TlsToProxy::is_verified), and that the proxy lets nobody connect past it.
+    #[must_use]
+    pub fn proxy_facts(&self) -> Option<&'r ProxyFacts> {
+        self.proxied
     }
 
     /// The certificate that the client has shown by TLS, which an authority of the listener has

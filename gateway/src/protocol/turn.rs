@@ -19,7 +19,9 @@ use crate::hub::{Cause, Hub, Message, NotDone, Publication, Target, Why};
 use crate::kernel::Span;
 use crate::memory::{Compressor, Full, Share, gathered};
 use crate::names::ConnectionId;
-use crate::transport::tls::{PeerCertificate, TlsConnections};
+use crate::transport::Transports;
+use crate::transport::proxy::ProxyFacts;
+use crate::transport::tls::PeerCertificate;
 
 /// What ends a connection from our side, whatever is spoken on it. Each protocol has words of its
 /// own for it.
@@ -259,8 +261,8 @@ pub struct Turn<'a> {
     pub services: &'a mut Services,
     /// What listeners say.
     pub profiles: &'a mut Profiles,
-    /// Who clients are that have shown certificates.
-    pub tls: &'a TlsConnections,
+    /// What is known of clients by what is between: their certificates, and what proxies say.
+    pub transports: &'a Transports,
     /// What inflates.
     pub inflating: &'a mut Inflating,
     /// What the shard counts.
@@ -288,7 +290,13 @@ impl<'a> Turn<'a> {
     /// The certificate that the client has shown, if it has.
     #[must_use]
     pub fn client_certificate(&self) -> Option<&'a PeerCertificate> {
-        self.tls.peer(self.work.id.slot)
+        self.transports.tls.peer(self.work.id.slot)
+    }
+
+    /// What a proxy has said of the client, if it has.
+    #[must_use]
+    pub fn proxy_facts(&self) -> Option<&'a ProxyFacts> {
+        self.transports.proxied.facts(self.work.id.slot)
     }
 
     /// Whose turn it is.

@@ -74,10 +74,13 @@ pub(super) fn found(turn: &mut Turn<'_>, finding: Finding, behind: Span) {
         return opening::refuse_busy(turn);
     };
     let service = turn.connection().service;
-    let client = turn.client_certificate();
+    let (client, proxied) = (turn.client_certificate(), turn.proxy_facts());
     let Service { handler, path, .. } = turn.services.get_mut(service);
-    let decision = match Request::new(&head, path).map(|request| request.of_client(client)) {
-        Ok(request) => handler.decided(&request, finding, &mut turn.work.desk()),
+    let decision = match Request::new(&head, path) {
+        Ok(request) => {
+            let request = request.of_client(client).through_proxy(proxied);
+            handler.decided(&request, finding, &mut turn.work.desk())
+        }
         Err(refusal) => Decision::Refuse(refusal),
     };
     match decision {

@@ -71,6 +71,7 @@ impl<R: Ring> Shard<R> {
             (Owner::Kept, sockets.transports.kept.held()),
             (Owner::TlsKeys, sockets.transports.tls.held()),
             (Owner::ClientCertificates, sockets.transports.tls.peers_held()),
+            (Owner::ProxyFacts, sockets.transports.proxied.facts_held()),
             (Owner::Halves, sockets.halves.held()),
             (Owner::Blocks, sockets.blocks.used_bytes()),
             (Owner::Batch, sockets.batch.held()),

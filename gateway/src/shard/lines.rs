@@ -56,10 +56,19 @@ fn of_transports(config: &Config, brings_layers: bool) -> Option<Line> {
 }
 
 /// What connections through proxies have, if some listener expects such.
-fn of_proxies(config: &Config) -> Option<Line> {
-    let has_proxy = config.listeners.iter().any(|listener| listener.stack.proxy.is_some());
-    let bytes = Proxied::bytes(config.limits.slots());
-    has_proxy.then(|| Line::new(Owner::Proxied, bytes, CONNECTIONS))
+fn of_proxies(config: &Config) -> Vec<Line> {
+    let layers = || config.listeners.iter().filter_map(|listener| listener.stack.proxy.as_ref());
+    // More than is said is not kept.
+    let Some(keep) = layers().map(|layer| layer.keep.min(layer.max)).max() else {
+        return Vec::new();
+    };
+    let slots = config.limits.slots();
+    let mut lines = vec![Line::new(Owner::Proxied, Proxied::bytes(slots), CONNECTIONS)];
+    if keep > 0 {
+        let keys = &["limits.connections", "`keep` and `max` of the layer `proxy`"];
+        lines.push(Line::new(Owner::ProxyFacts, Proxied::fact_bytes(slots, keep), keys));
+    }
+    lines
 }
 
 /// What connections over TLS have, if some listener has that.

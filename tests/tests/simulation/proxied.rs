@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use tidegate::config::stack::ProxyLayer;
-use tidegate_proto::proxy::{AUTHORITY, CHECKSUM, Endpoints, NOTHING, Tlv, write_v1, write_v2};
+use tidegate_proto::proxy::{
+    AUTHORITY, CHECKSUM, Endpoints, NOTHING, TLS, Tlv, write_v1, write_v2,
+};
 
 use crate::random::Random;
 
@@ -23,7 +25,8 @@ const PORT: u16 = 60_000;
 /// The layer that listeners have in such runs.
 pub fn layer() -> ProxyLayer {
     let from = vec![PROXIES.parse().expect("a network")];
-    ProxyLayer { from, header: Duration::from_secs(3), ..ProxyLayer::default() }
+    // There is room for some of what proxies say, and not for all.
+    ProxyLayer { from, header: Duration::from_secs(3), keep: 14, ..ProxyLayer::default() }
 }
 
 /// A proxy in front of one client.
@@ -141,7 +144,13 @@ fn write(random: &mut Random, endpoints: &Endpoints<'_>) -> Vec<u8> {
         write_v1(&mut bytes, endpoints)
     } else {
         let filling = vec![0; random.below(100)];
-        let all = [(AUTHORITY, &b"gateway.test"[..]), (CHECKSUM, &[0; 4]), (NOTHING, &filling)];
+        let tls = b"\x01\0\0\0\0\x21\0\x07TLSv1.3";
+        let all = [
+            (AUTHORITY, &b"gateway.test"[..]),
+            (CHECKSUM, &[0; 4]),
+            (NOTHING, &filling),
+            (TLS, tls),
+        ];
         let tlvs = all.map(|(number, value)| Tlv { number, value });
         write_v2(&mut bytes, endpoints, &tlvs[..random.below(tlvs.len() + 1)])
     };

@@ -36,6 +36,8 @@ const NETWORKS_MAX: usize = 256;
 /// The bounds of a header: with addresses of Unix sockets it has 232 bytes, and its length is told
 /// in 16 bits.
 const HEADERS: RangeInclusive<u32> = 232..=64 << 10;
+/// The bounds of what is kept of one.
+const KEPT: RangeInclusive<u32> = 0..=64 << 10;
 
 /// The layer `proxy`: each connection begins with a header of the PROXY protocol (HAProxy's
 /// `proxy-protocol.txt`, version 1 or 2), which says who has connected to the proxy.
@@ -54,11 +56,15 @@ pub struct ProxyLayer {
     /// IPv6, a unique id, a server's name and all that is told of TLS. A longer one is refused;
     /// those of version 1 have 107 bytes at most.
     pub max: u32,
+    /// Option `keep`: bytes that are kept of what a header says of the client beside its address,
+    /// until it has opened a connection, 0 to 64 KiB, and no more than `max` in any case. Default
+    /// 512. What there is no room for is left out, each as a whole; with 0 nothing is kept.
+    pub keep: u32,
 }
 
 impl Default for ProxyLayer {
     fn default() -> Self {
-        Self { from: Vec::new(), header: Duration::from_secs(3), max: MOST as u32 }
+        Self { from: Vec::new(), header: Duration::from_secs(3), max: MOST as u32, keep: 512 }
     }
 }
 
@@ -68,6 +74,7 @@ fn read(mut options: Options<'_, '_>, stack: &mut Stack) {
         from: options.read("from", default.from, networks),
         header: options.read("header", default.header, time),
         max: options.read("max", default.max, |text| size_in(text, &HEADERS)),
+        keep: options.read("keep", default.keep, |text| size_in(text, &KEPT)),
     });
     options.finish();
 }
@@ -107,9 +114,10 @@ impl ProxyLayer {
 }
 
 fn check(stack: &Stack, field: &str) -> Result<(), BuiltWrong> {
-    let Some(ProxyLayer { from, header, max }) = &stack.proxy else { return Ok(()) };
+    let Some(ProxyLayer { from, header, max, keep }) = &stack.proxy else { return Ok(()) };
     built::time(format!("{field}.proxy.header"), *header, &TIMES)?;
     built::size(format!("{field}.proxy.max"), *max, &HEADERS)?;
+    built::size(format!("{field}.proxy.keep"), *keep, &KEPT)?;
     built::number(format!("{field}.proxy.from"), from.len(), &(0..=NETWORKS_MAX))?;
     from.iter()
         .try_for_each(check_network)
@@ -160,7 +168,8 @@ impl fmt::Display for ProxyLayer {
         let from = CommaList(self.from.iter().map(Network));
         written.option("from", from, self.from.is_empty())?;
         written.option("header", Time(self.header), self.header == default.header)?;
-        written.option("max", Size(self.max.into()), self.max == default.max)
+        written.option("max", Size(self.max.into()), self.max == default.max)?;
+        written.option("keep", Size(self.keep.into()), self.keep == default.keep)
     }
 }
 

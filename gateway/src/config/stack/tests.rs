@@ -168,8 +168,8 @@ fn proxy_layer(socket: &SocketLayer, pick: &mut impl FnMut(u64) -> u64) -> Optio
     };
     let header = Duration::from_millis(1_000 + pick(9_000));
     let from = networks.iter().map(|text| text.parse().unwrap()).collect();
-    let max = 232 + pick(65_305) as u32;
-    (pick(2) == 0).then_some(ProxyLayer { from, header, max })
+    let (max, keep) = (232 + pick(65_305) as u32, pick(65_537) as u32);
+    (pick(2) == 0).then_some(ProxyLayer { from, header, max, keep })
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn the_layers_below_are_read() {
     let seconds = Duration::from_secs;
     let text = "ws!tls?cert=a%26b%21%25.pem&key=/k=?.pem&client_ca=ca.pem&client_cert=optional\
                 &min=1.2&ciphers=TLS_AES_256_GCM_SHA384,ECDHE-RSA-AES128-GCM-SHA256&handshake=5s\
-                &ticket_keys=t!proxy?from=10.0.0.0/8,::1&header=2s&max=1KiB!tcp";
+                &ticket_keys=t!proxy?from=10.0.0.0/8,::1&header=2s&max=1KiB&keep=0!tcp";
     let stack = Stack::parse(text).unwrap();
     let expected = TlsLayer {
         certificate: Some(CertificateFiles { cert: "a&b!%.pem".into(), key: "/k=?.pem".into() }),
@@ -189,7 +189,8 @@ fn the_layers_below_are_read() {
     };
     assert_eq!(stack.tls, Some(expected));
     let from = vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()];
-    assert_eq!(stack.proxy, Some(ProxyLayer { from, header: seconds(2), max: 1024 }));
+    let proxy = ProxyLayer { from, header: seconds(2), max: 1024, keep: 0 };
+    assert_eq!(stack.proxy, Some(proxy));
     let stack = Stack::parse("ws!proxy!unix?mode=0600&owner=www-data:33&backlog=9").unwrap();
     assert_eq!(stack.proxy, Some(ProxyLayer::default()));
     let owner = SocketOwner {
@@ -288,10 +289,11 @@ fn values_of_the_layers_below_that_are_refused() {
             14,
             "`proxy?from`: has ::ffff:1.2.3.4/128: write it as an address of IPv4",
         ),
+        ("ws!proxy?from=::1&max=200!tcp", 22, "`proxy?max`: must be between 232 and 64KiB, is 200"),
         (
-            "ws!proxy?from=::1&max=200!tcp",
-            22,
-            "`proxy?max`: must be between 232 and 64KiB, is 200",
+            "ws!proxy?from=::1&keep=65KiB!tcp",
+            23,
+            "`proxy?keep`: must be between 0 and 64KiB, is 65KiB",
         ),
         (
             "ws!proxy!tcp",

@@ -7,6 +7,7 @@ use crate::names::{ConnectionId, Name};
 use crate::protocol::end_reason::EndReason;
 use crate::protocol::turn::Opened;
 use crate::protocol::{self, Closed, End, HowOpened, Logged};
+use crate::transport::Transports;
 
 /// How a connection has ended, and why.
 pub(super) struct HowEnded {
@@ -28,11 +29,12 @@ pub(super) fn opened<R: Ring>(connections: &mut Connections<R>, slot: Slot, open
         user: user.as_ref().map(Name::as_str),
         agent: opened.agent.as_deref(),
     };
-    let tls = &connections.sockets.transports.tls;
+    let Transports { tls, proxied, .. } = &connections.sockets.transports;
     let how = HowOpened {
         path: opened.path.as_deref(),
         tls: tls.version(slot),
         certificate: tls.peer(slot),
+        proxied: proxied.facts(slot),
     };
     protocol::log_opened(&connections.sockets.table[slot].spoken, who, how);
 }

@@ -152,7 +152,7 @@ impl<R: Ring> Connections<R> {
             limits,
             services: &mut self.services,
             profiles: &mut sockets.profiles,
-            tls: &sockets.transports.tls,
+            transports: &sockets.transports,
             inflating: &mut self.inflating,
             counters: &mut sockets.counters,
             input_budget: &mut sockets.put_off.budget,

@@ -16,7 +16,7 @@ use crate::shard::sockets::Sockets;
 use crate::shard::sockets::kept;
 use crate::shard::sockets::sealing;
 use crate::transport::OpenedInput;
-use crate::transport::proxy::{ProxyRefusal, ProxyTold};
+use crate::transport::proxy::{ProxyFacts, ProxyRefusal, ProxyTold};
 
 /// A connection has come in.
 pub(crate) fn has_come<R: Ring>(
@@ -118,8 +118,17 @@ fn keep_rest<R: Ring>(
 
 /// A proxy has said whose connection it is, which holds from here on wherever that is told.
 fn is_told_of<R: Ring>(connections: &mut Connections<R>, slot: Slot, told: ProxyTold) {
-    connections.sockets.counters.proxy_headers += 1;
-    let profile = connections.sockets.profile(slot);
+    let Sockets { counters, transports, profiles, table, .. } = &mut connections.sockets;
+    let facts = transports.proxied.facts(slot);
+    counters.proxy_headers += 1;
+    counters.proxy_facts_cut += u64::from(facts.is_some_and(|facts| facts.is_cut));
+    let profile = &profiles[table[slot].profile];
+    if profile.logs_transport
+        && let Some(proxied_peer) = facts.and_then(ProxyFacts::unix_name)
+    {
+        let peer = connections.peers.at_socket(slot);
+        tracing::info!(target: "tidegate::transport", %peer, proxied_peer, slot, "told");
+    }
     let is_kept = keeps_peer(&connections.services, profile);
     connections.peers.is_told(slot, told, profile, is_kept);
 }

@@ -70,6 +70,7 @@ impl<R: Ring> Connections<R> {
                 self.details.keep(slot, peer, self.sockets.ring.now());
             }
             log::opened(self, slot, opened);
+            self.sockets.transports.proxied.forget_facts(slot);
         }
         if let Some(refused) = finished.refused {
             self.vitals.refused(refused.ground);
