@@ -7,6 +7,8 @@
 #   gateway_start_configured [ARGUMENT...]  the same with the listeners of a configuration, of which one
 #                                is plain HTTP on 127.0.0.1:$gateway_port, set before
 #   gateway_free_port            prints a port that nobody listens on
+#   gateway_choose_ports NAME... sets gateway_port, and port_of[NAME] for each, to free ports, each
+#                                another one
 #   gateway_stop                 SIGTERM; fails unless the process ends in time with exit code 0
 #   gateway_abandon              for an EXIT trap: ends a gateway still there, removes its log
 #   gateway_echo_config FILE     writes the configuration that the third-party suites run against
@@ -23,6 +25,7 @@ gateway_port=
 gateway_admin=
 gateway_pid=
 gateway_log=
+declare -A port_of=()
 
 gateway_say() { printf 'gateway: %s\n' "$*" >&2; }
 
@@ -48,6 +51,21 @@ gateway_free_port() {
     done
     gateway_say "found no free port from 20000 to 29999 on 127.0.0.1 in 50 tries"
     return 1
+}
+
+gateway_choose_ports() {
+    local name port taken
+    gateway_port=$(gateway_free_port) || return 1
+    taken=" $gateway_port "
+    for name in "$@"; do
+        for _ in {1..50}; do
+            port=$(gateway_free_port) || return 1
+            [[ $taken == *" $port "* ]] || break
+        done
+        taken+="$port "
+        # shellcheck disable=SC2034 # For the script that sources this.
+        port_of[$name]=$port
+    done
 }
 
 # Any HTTP status will do: a configuration need not have a route for "/".

@@ -5,6 +5,8 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tools/gateway.sh
 source "$here/../../tools/gateway.sh"
+# shellcheck source=tests/clients/install.sh
+source "$here/install.sh"
 
 usage() {
     cat <<EOF
@@ -46,28 +48,7 @@ while (($#)); do
     esac
 done
 
-# A folder for each pair of versions: after a change of either, a new one is made.
-key=$(cat "$here/requirements.txt" "$here/node_ws/package-lock.json" | sha256sum | cut -c1-12)
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/tidegate/clients-$key
-
-install_clients() {
-    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-        give_up "Python 3.11 or newer is missing"
-    command -v npm >/dev/null ||
-        give_up "node and npm are missing (Debian: apt-get install nodejs npm)"
-    say "installing into $cache"
-    rm -rf "$cache"
-    mkdir -p "$cache/node_ws"
-    cp "$here"/node_ws/{package.json,package-lock.json,.npmrc} "$cache/node_ws"
-    { python3 -m venv "$cache/python" &&
-        "$cache/python/bin/pip" install -r "$here/requirements.txt" &&
-        npm --prefix "$cache/node_ws" ci; } >"$cache/install.log" 2>&1 || {
-        tail -n 15 "$cache/install.log" >&2
-        give_up "the installation failed; all of it is in $cache/install.log"
-    }
-    touch "$cache/complete"
-}
-[[ -e $cache/complete ]] || install_clients
+clients_install clients "$here/requirements.txt" "$here/node_ws"
 
 scratch=$(mktemp -d)
 trap 'gateway_abandon; rm -rf "$scratch"' EXIT
@@ -88,17 +69,17 @@ fi
 failed=0
 bounded=(timeout --kill-after=10 300)
 bounded_by_rounds=(timeout --kill-after=10 $((120 + 10 * rounds)))
-"${bounded[@]}" "$cache/python/bin/python" "$here/python_websockets.py" "$url" || failed=1
-export NODE_PATH=$cache/node_ws/node_modules
+"${bounded[@]}" "$clients_cache/python/bin/python" "$here/python_websockets.py" "$url" || failed=1
+export NODE_PATH=$clients_cache/node_modules
 "${bounded[@]}" node "$here/node_ws/echo.cjs" "$url" || failed=1
 
 # That a request fits the schema does not make it right: an id may be of nobody, a name may have
 # control characters. Everything else that schemathesis knows is checked.
 check_admin() {
-    "${bounded[@]}" "$cache/python/bin/python" "$here/boto3_connections.py" \
+    "${bounded[@]}" "$clients_cache/python/bin/python" "$here/boto3_connections.py" \
         "ws://127.0.0.1:$gateway_port/rooms/boto3" "http://$gateway_admin" || failed=1
     "${bounded[@]}" node "$here/node_ws/agent.cjs" "http://$gateway_admin" 30 || failed=1
-    if NO_PROXY=127.0.0.1 "${bounded[@]}" "$cache/python/bin/schemathesis" --no-color \
+    if NO_PROXY=127.0.0.1 "${bounded[@]}" "$clients_cache/python/bin/schemathesis" --no-color \
         --config-file "$here/schemathesis.toml" run \
         "http://$gateway_admin/openapi.json" --max-examples 25 --seed 1 --max-time 90 \
         --generation-database none --request-timeout 12 \
@@ -112,7 +93,7 @@ check_admin() {
 
 # The libraries start gateways themselves, to end them.
 check_libraries() {
-    local deno=$cache/node_ws/node_modules/.bin/deno library=$here/js storm
+    local deno=$clients_cache/node_modules/.bin/deno library=$here/js storm
     export TIDEGATE_BIN=$gateway_binary
     storm=("$library/storm.mjs" "$rounds")
     "${bounded[@]}" node "$library/behaviour.mjs" || failed=1
@@ -124,7 +105,7 @@ check_libraries() {
     fi
     "${bounded[@]}" "$deno" run --quiet -A --no-config "$library/behaviour.mjs" || failed=1
     "${bounded_by_rounds[@]}" "$deno" run --quiet -A --no-config "${storm[@]}" || failed=1
-    "${bounded_by_rounds[@]}" "$cache/python/bin/python" "$here/python_tidegate.py" \
+    "${bounded_by_rounds[@]}" "$clients_cache/python/bin/python" "$here/python_tidegate.py" \
         "$gateway_binary" "$rounds" || failed=1
 }
 if [[ -n $gateway_pid ]]; then

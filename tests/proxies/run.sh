@@ -46,23 +46,8 @@ cleanup() {
 }
 trap cleanup EXIT
 
-declare -A port_of
 names=(behind v1 v2 v2-all http nginx)
-choose_ports() {
-    local name port taken
-    gateway_port=$(gateway_free_port) || return 1
-    taken=" $gateway_port "
-    for name in "${names[@]}"; do
-        for _ in {1..50}; do
-            port=$(gateway_free_port) || return 1
-            [[ $taken == *" $port "* ]] || break
-        done
-        taken+="$port "
-        port_of[$name]=$port
-    done
-}
-
-choose_ports || exit 2
+gateway_choose_ports "${names[@]}" || exit 2
 cat >"$folder/tidegate.toml" <<TOML
 [[route]]
 path = "/echo"

@@ -7,6 +7,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 source "$here/../../tools/gateway.sh"
 # shellcheck source=tests/tls/authority.sh
 source "$here/authority.sh"
+# shellcheck source=tests/clients/install.sh
+source "$here/../clients/install.sh"
 
 all=(openssl curl websockets ws chromium unkind scanners)
 usage() {
@@ -60,26 +62,7 @@ for program in openssl curl npm python3; do
     command -v "$program" >/dev/null || give_up "$program is missing"
 done
 
-# A folder for each pair of versions: after a change of either, a new one is made.
-key=$(cat "$here/requirements.txt" "$here/package-lock.json" | sha256sum | cut -c1-12)
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/tidegate/tls-$key
-
-install_clients() {
-    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-        give_up "Python 3.11 or newer is missing"
-    say "installing into $cache"
-    rm -rf "$cache"
-    mkdir -p "$cache"
-    cp "$here"/{package.json,package-lock.json,.npmrc} "$cache"
-    { python3 -m venv "$cache/python" &&
-        "$cache/python/bin/pip" install -r "$here/requirements.txt" &&
-        npm --prefix "$cache" ci; } >"$cache/install.log" 2>&1 || {
-        tail -n 15 "$cache/install.log" >&2
-        give_up "the installation failed; all of it is in $cache/install.log"
-    }
-    touch "$cache/complete"
-}
-[[ -e $cache/complete ]] || install_clients
+clients_install tls "$here/requirements.txt" "$here"
 
 if [[ -n $keep ]]; then
     mkdir -p "$keep"
@@ -101,24 +84,6 @@ declare -A options=(
     [optional]="?client_ca=$folder/ca.pem&client_cert=optional"
     [impatient]='?handshake=1s'
 )
-ports=()
-declare -A port_of
-
-# Ports that nobody listens on yet, each another one.
-choose_ports() {
-    local name port
-    gateway_port=$(gateway_free_port) || return 1
-    local taken=" $gateway_port "
-    for name in "${!options[@]}"; do
-        for _ in {1..50}; do
-            port=$(gateway_free_port) || return 1
-            [[ $taken == *" $port "* ]] || break
-        done
-        taken+="$port "
-        port_of[$name]=$port
-        ports+=("$name=$port")
-    done
-}
 
 write_config() {
     local name
@@ -151,12 +116,14 @@ TOML
     done
 }
 
-choose_ports || exit 2
+gateway_choose_ports "${!options[@]}" || exit 2
+ports=()
+for name in "${!options[@]}"; do ports+=("$name=${port_of[$name]}"); done
 write_config >"$folder/tidegate.toml"
 gateway_start_configured --config "$folder/tidegate.toml" || exit 2
 
 failed=0
-python=$cache/python/bin/python
+python=$clients_cache/python/bin/python
 bounded=(timeout --kill-after=10 900)
 modern=localhost:${port_of[modern]}
 
@@ -246,8 +213,9 @@ for trial in "${trials[@]}"; do
                 "wss://$modern/echo"
             ;;
         ws)
-            NODE_PATH=$cache/node_modules NODE_EXTRA_CA_CERTS=$folder/ca.pem "${bounded[@]}" \
-                node "$here/../clients/node_ws/echo.cjs" "wss://$modern/echo" || failed=1
+            NODE_PATH=$clients_cache/node_modules NODE_EXTRA_CA_CERTS=$folder/ca.pem \
+                "${bounded[@]}" node "$here/../clients/node_ws/echo.cjs" "wss://$modern/echo" ||
+                failed=1
             ;;
     esac
 done
