@@ -5,13 +5,15 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tools/gateway.sh
 source "$here/gateway.sh"
+# shellcheck source=tests/tls/authority.sh
+source "$here/../tests/tls/authority.sh"
 
 suite_version=25.10.1
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/tidegate/autobahn-$suite_version
 
 usage() {
     cat <<EOF
-usage: tools/autobahn.sh [--cases all|ci|fast] [--url ws://HOST:PORT/PATH] [--keep DIR]
+usage: tools/autobahn.sh [--cases all|ci|fast] [--tls | --url ws://HOST:PORT/PATH] [--keep DIR]
                          [--timeout SECONDS]
 
 Runs the Autobahn WebSocket suite (autobahntestsuite $suite_version) and passes only if every case
@@ -23,6 +25,8 @@ is there and is OK or INFORMATIONAL, in its behavior and in its closing behavior
                      fast  301 cases: families 1 to 10
   --url URL          a server that runs already; by default the gateway is started, with an echo
                      route that takes 64 MiB messages, on a free port of 127.0.0.1, and ended again
+  --tls              over wss: the gateway shows a certificate that is made for this by openssl; the
+                     suite believes whoever answers
   --keep DIR         keep the suite's reports in DIR, a folder that does not exist or is empty;
                      DIR/1/reports/index.html is the first to open
   --timeout SECONDS  end the suite after this time (default: 2400 for all, 600 for ci, 300 for fast)
@@ -43,12 +47,14 @@ give_up() {
 }
 
 case_set=all
+tls=
 url=
 keep=
 timeout=
 while (($#)); do
     case $1 in
         --help) usage; exit 0 ;;
+        --tls) tls=1; shift ;;
         --cases | --url | --keep | --timeout)
             (($# >= 2)) || give_up "$1 needs a value; see --help"
             case $1 in
@@ -68,6 +74,7 @@ case $case_set in
     fast) timeout=${timeout:-300} ;;
     *) give_up "--cases takes all, ci or fast, not '$case_set'" ;;
 esac
+[[ -z $tls || -z $url ]] || give_up "--url says whether it is over TLS: wss://HOST:PORT/PATH"
 [[ $timeout =~ ^[1-9][0-9]*$ ]] || give_up "--timeout takes whole seconds, not '$timeout'"
 
 find_python2() {
@@ -99,6 +106,30 @@ install_suite() {
         give_up "the installation failed; all of it is in $log"
     }
     touch "$cache/complete"
+}
+
+# Sets url to the echo of a gateway, which is at a port of its own without TLS as well: there it is
+# asked whether it is up.
+start_over_tls() {
+    local folder=$scratch/certificates
+    mkdir "$folder"
+    authority_make "$folder" && gateway_choose_ports tls || return 1
+    cat >>"$scratch/tidegate.toml" <<TOML
+[[listener]]
+address = "127.0.0.1:${port_of[tls]}"
+stack = "ws!tls?cert=$folder/gateway.pem&key=$folder/gateway.key!tcp"
+
+[[listener]]
+address = "127.0.0.1:$gateway_port"
+stack = "ws!tcp"
+TOML
+    url=wss://127.0.0.1:${port_of[tls]}/echo
+    gateway_start_configured --config "$scratch/tidegate.toml"
+}
+
+start_plain() {
+    gateway_start --config "$scratch/tidegate.toml" || return 1
+    url=ws://127.0.0.1:$gateway_port/echo
 }
 
 cases_begun() { cat "$work"/*/wstest.log 2>/dev/null | grep -c '^Running test case' || true; }
@@ -163,8 +194,7 @@ fi
 [[ -e $cache/complete ]] || install_suite
 if [[ -z $url ]]; then
     gateway_echo_config "$scratch/tidegate.toml"
-    gateway_start --config "$scratch/tidegate.toml" || exit 2
-    url=ws://127.0.0.1:$gateway_port/echo
+    if [[ -n $tls ]]; then start_over_tls; else start_plain; fi || exit 2
 fi
 
 total=$("$cache/suite/bin/python" -c '
