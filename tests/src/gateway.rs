@@ -29,10 +29,15 @@ const ADMIN: &str = "admin on ";
 /// each.
 const DRIVER: &str = "TIDEGATE_TEST_DRIVER";
 
+/// The driver of all gateways that are started: their own choice without that variable.
+pub(crate) fn driver() -> String {
+    env::var(DRIVER).unwrap_or_else(|_| "auto".into())
+}
+
 /// Whether the gateways that are started ask the kernel by epoll.
 #[must_use]
 pub fn are_by_epoll() -> bool {
-    env::var_os(DRIVER).is_some_and(|driver| driver == "epoll")
+    driver() == "epoll"
 }
 
 /// How to start a gateway.

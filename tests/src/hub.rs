@@ -15,6 +15,7 @@ use tidegate::names::{ConnectionId, Name};
 use tidegate::steering::Counters;
 use tidegate_proto::message::Kind;
 
+use crate::gateway::driver;
 use crate::{PATIENCE, Peer, http, wait_until};
 
 /// A gateway of several shards in this process, and its door.
@@ -77,7 +78,8 @@ impl HubGateway {
     #[must_use]
     #[track_caller]
     pub fn start_with(shards: usize, more: &str, program: Program) -> Self {
-        let text = format!("shards = {shards}\npin = false\n{more}");
+        let root = format!("shards = {shards}\npin = false\ndriver = \"{}\"\n", driver());
+        let text = root + more;
         let mut config = Config::parse(&text, "hub").unwrap_or_else(|wrong| panic!("{wrong}"));
         // Fewer than by default, so that no limit of open files has to be raised.
         if config.limits.connections == Limits::default().connections {
