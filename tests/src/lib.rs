@@ -17,6 +17,7 @@ pub mod fuzzing;
 mod gateway;
 mod http;
 pub mod hub;
+pub mod layered;
 pub mod line_echo;
 mod peer;
 mod process;

@@ -2,7 +2,6 @@
 //! every byte, with clients that know nothing of it behind a relay that changes them back.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use tidegate::gateway::Program;
 use tidegate::handler::{
@@ -10,119 +9,47 @@ use tidegate::handler::{
 };
 use tidegate::kernel::Slot;
 use tidegate::transport::{Broken, Layer, OpenedInput, Sealed};
-use tidegate_tests::hub::{HubGateway, topic};
+use tidegate_tests::hub::HubGateway;
+use tidegate_tests::layered::{self, ROUTES, open};
 use tidegate_tests::xor::{Xor, relay};
-use tidegate_tests::{Frame, Peer, Request, TEXT, inflate, noise, wait_until};
-
-const CONFIGURATION: &str = r#"
-    [[route]]
-    path = "/echo"
-    handler = "echo"
-    max_message = "16MiB"
-    [[route]]
-    path = "/rooms/{room}"
-    handler = "hub?topic=rooms/{room}"
-    backlog = "4MiB"
-"#;
+use tidegate_tests::{Frame, Peer, Request, noise, wait_until};
 
 /// A gateway behind the transport, and where clients connect that know nothing of it.
 fn start(shards: usize) -> (HubGateway, SocketAddr) {
     let program = Program::default().layers(|_| Some(Box::new(Xor::default())));
-    let gateway = HubGateway::start_with(shards, CONFIGURATION, program);
+    let gateway = HubGateway::start_with(shards, ROUTES, program);
     let address = relay(gateway.address()).expect("a relay");
     (gateway, address)
-}
-
-fn open(address: SocketAddr, path: &str) -> Peer {
-    Peer::open_at(address, &Request::open(path)).0
 }
 
 #[test]
 fn messages_of_all_sizes_come_back() {
     let (_gateway, address) = start(1);
-    let mut peer = open(address, "/echo");
-    for size in [0, 1, 125, 126, 4096, 65_535, 65_536, 300_000, 5_000_000] {
-        let bytes = noise(size, size as u64);
-        let sending = peer.send_meanwhile(Frame::binary(&bytes).masked());
-        assert_eq!(peer.message().1, bytes, "{size} bytes");
-        sending.join().expect("it was sent");
-    }
-    peer.frame(&Frame::ping("still there?"));
-    peer.expect(&Frame::pong("still there?"));
-    peer.frame(&Frame::close(1000, "done"));
-    peer.expect_close(1000);
-    peer.expect_eof();
+    layered::messages_of_all_sizes_come_back(address);
 }
 
 #[test]
 fn pages_and_refusals_are_sealed_too() {
     let (_gateway, address) = start(1);
-    let mut peer = Peer::try_connect(address).expect("it listens");
-    peer.request(&Request::open("/nowhere"));
-    peer.expect_refusal(404);
+    layered::pages_and_refusals_are_sealed_too(address);
 }
 
 #[test]
 fn a_room_across_shards_hears_everything_in_order() {
     let (gateway, address) = start(3);
-    let mut members: Vec<Peer> = (0..9).map(|_| open(address, "/rooms/a")).collect();
-    gateway.expect_subscribers("rooms/a", 9);
-    for number in 0..200 {
-        gateway.publish(topic("rooms/a"), &format!("{number} {}", "x".repeat(number * 10)));
-    }
-    for member in &mut members {
-        for number in 0..200 {
-            member.expect_text(&format!("{number} {}", "x".repeat(number * 10)));
-        }
-    }
-    members[0].text("from one of them");
-    for member in &mut members {
-        member.expect_text("from one of them");
-    }
+    layered::a_room_hears_everything_in_order(&gateway, address);
 }
 
 #[test]
 fn compressed_messages_are_sealed_behind_compression() {
     let (_gateway, address) = start(1);
-    let request = Request::open("/echo").with("Sec-WebSocket-Extensions", "permessage-deflate");
-    let (mut peer, _) = Peer::open_at(address, &request);
-    let text = "so it goes, ".repeat(500);
-    peer.text(&text);
-    let (mut whole, mut is_last) = (Vec::new(), false);
-    while !is_last {
-        let frame = peer.read_frame();
-        whole.extend(frame.payload);
-        is_last = frame.fin;
-    }
-    assert_eq!(inflate(&whole), text.as_bytes());
+    layered::compressed_messages_are_sealed_behind_compression(address);
 }
 
 #[test]
 fn who_reads_late_gets_every_byte_in_order() {
     let (gateway, address) = start(1);
-    let mut slow = open(address, "/rooms/a");
-    let mut prompt = open(address, "/rooms/a");
-    gateway.expect_subscribers("rooms/a", 2);
-    let message = |number: usize| format!("{number} {}", "y".repeat(20_000));
-    // More than sockets and the relay hold, and less than the route's backlog.
-    for number in 0..150 {
-        gateway.publish(topic("rooms/a"), &message(number));
-        prompt.expect_text(&message(number));
-    }
-    slow.frame(&Frame::ping("before all that?"));
-    std::thread::sleep(Duration::from_millis(100));
-    let mut next = 0;
-    let mut has_answer = false;
-    while next < 150 || !has_answer {
-        let frame = slow.read_frame();
-        if frame.opcode == TEXT {
-            assert_eq!(frame.payload, message(next).as_bytes(), "message {next}");
-            next += 1;
-        } else {
-            assert_eq!(frame, Frame::pong("before all that?"));
-            has_answer = true;
-        }
-    }
+    layered::who_reads_late_gets_every_byte_in_order(&gateway, address);
 }
 
 /// Says so many bytes that can be told apart by their place.
@@ -163,7 +90,7 @@ fn a_body_that_comes_piece_by_piece_is_sealed_as_it_leaves() {
     let program = Program::default()
         .layers(|_| Some(Box::new(Xor::default())))
         .handlers(|route| (route.path == "/echo").then(|| Box::new(Counts) as Box<dyn Handler>));
-    let gateway = HubGateway::start_with(1, CONFIGURATION, program);
+    let gateway = HubGateway::start_with(1, ROUTES, program);
     let address = relay(gateway.address()).expect("a relay");
     let mut peer = Peer::try_connect(address).expect("it listens");
     peer.request(&Request::open("/echo"));
@@ -219,7 +146,7 @@ fn a_source_that_says_little_at_a_time_is_asked_to_the_end_through_a_layer_as_wi
         let program = Program::default()
             .handlers(|route| (route.path == "/echo").then(|| Box::new(Paces) as Box<dyn Handler>))
             .layers(move |_| is_layered.then(|| Box::new(Xor::default()) as Box<dyn Layer>));
-        let gateway = HubGateway::start_with(1, CONFIGURATION, program);
+        let gateway = HubGateway::start_with(1, ROUTES, program);
         let address = match is_layered {
             true => relay(gateway.address()).expect("a relay"),
             false => gateway.address(),
@@ -325,7 +252,7 @@ impl Layer for Wrong {
 fn who_cannot_be_opened_or_sealed_for_is_dropped() {
     for opens in [false, true] {
         let program = Program::default().layers(move |_| Some(Box::new(Wrong { opens })));
-        let gateway = HubGateway::start_with(1, CONFIGURATION, program);
+        let gateway = HubGateway::start_with(1, ROUTES, program);
         let mut peer = Peer::try_connect(gateway.address()).expect("it listens");
         peer.request(&Request::open("/echo"));
         peer.expect_end();
@@ -407,7 +334,7 @@ impl Layer for Fails {
 #[test]
 fn who_comes_into_the_slot_of_one_that_was_dropped_is_served() {
     let program = Program::default().layers(|_| Some(Box::new(Fails::default())));
-    let gateway = HubGateway::start_with(1, CONFIGURATION, program);
+    let gateway = HubGateway::start_with(1, ROUTES, program);
     let mut first = open(gateway.address(), "/echo");
     first.send([Frame::text("a").masked(), Frame::text("b").masked()].concat());
     first.expect_end();

@@ -8,25 +8,10 @@ use std::time::{Duration, Instant};
 use rustls::version::{TLS12, TLS13};
 use rustls::{ContentType, SupportedProtocolVersion};
 use socket2::SockRef;
-use tidegate_tests::hub::{HubGateway, topic};
+use tidegate_tests::hub::HubGateway;
+use tidegate_tests::layered::{self, ROUTES, open};
 use tidegate_tests::tls::{Authority, Files, TlsEnd, relay};
-use tidegate_tests::{Frame, PATIENCE, Peer, Request, TEXT, inflate, noise};
-
-const ROUTES: &str = r#"
-    [[route]]
-    path = "/echo"
-    handler = "echo"
-    max_message = "16MiB"
-    [[route]]
-    path = "/hasty"
-    handler = "echo"
-    slow_peer = "close"
-    backlog = "4MiB"
-    [[route]]
-    path = "/rooms/{room}"
-    handler = "hub?topic=rooms/{room}"
-    backlog = "4MiB"
-"#;
+use tidegate_tests::{Frame, PATIENCE, Peer, Request, noise};
 
 /// A gateway over TLS, and who has signed its certificate.
 struct Over {
@@ -129,29 +114,10 @@ impl Client {
     }
 }
 
-fn open(address: SocketAddr, path: &str) -> Peer {
-    Peer::open_at(address, &Request::open(path)).0
-}
-
-fn echoes_of_all_sizes(address: SocketAddr) {
-    let mut peer = open(address, "/echo");
-    for size in [0, 1, 125, 126, 4096, 16_383, 16_384, 16_385, 65_536, 300_000, 5_000_000] {
-        let bytes = noise(size, size as u64);
-        let sending = peer.send_meanwhile(Frame::binary(&bytes).masked());
-        assert_eq!(peer.message().1, bytes, "{size} bytes");
-        sending.join().expect("it was sent");
-    }
-    peer.frame(&Frame::ping("still there?"));
-    peer.expect(&Frame::pong("still there?"));
-    peer.frame(&Frame::close(1000, "done"));
-    peer.expect_close(1000);
-    peer.expect_eof();
-}
-
 #[test]
 fn messages_of_all_sizes_come_back() {
     let over = Over::start(1, "", "");
-    echoes_of_all_sizes(over.relay());
+    layered::messages_of_all_sizes_come_back(over.relay());
 }
 
 #[test]
@@ -159,71 +125,27 @@ fn messages_of_all_sizes_come_back_over_tls_1_2_where_it_is_on() {
     let over = Over::start(1, "&min=1.2", "");
     for versions in [&[&TLS12][..], &[&TLS13]] {
         let config = over.authority.trusting_by(versions);
-        echoes_of_all_sizes(relay(over.gateway.address(), config).expect("a relay"));
+        let address = relay(over.gateway.address(), config).expect("a relay");
+        layered::messages_of_all_sizes_come_back(address);
     }
 }
 
 #[test]
 fn a_room_across_shards_hears_everything_in_order() {
     let over = Over::start(3, "", "");
-    let address = over.relay();
-    let mut members: Vec<Peer> = (0..9).map(|_| open(address, "/rooms/a")).collect();
-    over.gateway.expect_subscribers("rooms/a", 9);
-    for number in 0..200 {
-        over.gateway.publish(topic("rooms/a"), &format!("{number} {}", "x".repeat(number * 10)));
-    }
-    for member in &mut members {
-        for number in 0..200 {
-            member.expect_text(&format!("{number} {}", "x".repeat(number * 10)));
-        }
-    }
-    members[0].text("from one of them");
-    for member in &mut members {
-        member.expect_text("from one of them");
-    }
+    layered::a_room_hears_everything_in_order(&over.gateway, over.relay());
 }
 
 #[test]
 fn compressed_messages_are_sealed_behind_compression() {
     let over = Over::start(1, "", "");
-    let request = Request::open("/echo").with("Sec-WebSocket-Extensions", "permessage-deflate");
-    let (mut peer, _) = Peer::open_at(over.relay(), &request);
-    let text = "so it goes, ".repeat(500);
-    peer.text(&text);
-    let (mut whole, mut is_last) = (Vec::new(), false);
-    while !is_last {
-        let frame = peer.read_frame();
-        whole.extend(frame.payload);
-        is_last = frame.fin;
-    }
-    assert_eq!(inflate(&whole), text.as_bytes());
+    layered::compressed_messages_are_sealed_behind_compression(over.relay());
 }
 
 #[test]
 fn who_reads_late_gets_every_byte_in_order() {
     let over = Over::start(1, "", "");
-    let address = over.relay();
-    let mut slow = open(address, "/rooms/a");
-    let mut prompt = open(address, "/rooms/a");
-    over.gateway.expect_subscribers("rooms/a", 2);
-    let message = |number: usize| format!("{number} {}", "y".repeat(20_000));
-    // More than sockets and the relay hold, and less than the route's backlog.
-    for number in 0..150 {
-        over.gateway.publish(topic("rooms/a"), &message(number));
-        prompt.expect_text(&message(number));
-    }
-    slow.frame(&Frame::ping("before all that?"));
-    let (mut next, mut has_answer) = (0, false);
-    while next < 150 || !has_answer {
-        let frame = slow.read_frame();
-        if frame.opcode == TEXT {
-            assert_eq!(frame.payload, message(next).as_bytes(), "message {next}");
-            next += 1;
-        } else {
-            assert_eq!(frame, Frame::pong("before all that?"));
-            has_answer = true;
-        }
-    }
+    layered::who_reads_late_gets_every_byte_in_order(&over.gateway, over.relay());
 }
 
 #[test]
@@ -476,9 +398,7 @@ fn as_many_shake_hands_at_once_as_may_and_the_others_wait() {
 #[test]
 fn pages_and_refusals_are_sealed_too() {
     let over = Over::start(1, "", "");
-    let mut peer = Peer::try_connect(over.relay()).expect("it listens");
-    peer.request(&Request::open("/nowhere"));
-    peer.expect_refusal(404);
+    layered::pages_and_refusals_are_sealed_too(over.relay());
 }
 
 #[test]
