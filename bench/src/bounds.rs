@@ -12,7 +12,7 @@ use crate::scrape::Turns;
 pub(crate) const TURN_MAX_NS: u64 = 5_000_000;
 
 /// What the p99 of the others may be, to that before.
-const P99_RATIO_MAX: f64 = 3.0;
+pub(crate) const P99_RATIO_MAX: f64 = 3.0;
 
 /// A bound, and whether it was reached.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -76,11 +76,10 @@ pub(crate) fn of_turns(turns: &Turns) -> BoundReport {
 /// The others may not wait much longer than before.
 pub(crate) fn of_others(quiet: &Seen, busy: &Seen) -> BoundReport {
     let wanted = format!("others' p99 up to {P99_RATIO_MAX} times that before");
-    if quiet.echoes == 0 || busy.echoes == 0 {
+    let Some(ratio) = busy.p99_to(quiet) else {
         let why = format!("{} echoes before and {} meanwhile", quiet.echoes, busy.echoes);
         return BoundReport::unknown(wanted, &why);
-    }
-    let ratio = busy.echo.p99_us / quiet.echo.p99_us;
+    };
     BoundReport::new(wanted, format!("{ratio:.2}"), ratio <= P99_RATIO_MAX)
 }
 

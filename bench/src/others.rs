@@ -88,6 +88,14 @@ pub struct Seen {
     pub lateness: Latency,
 }
 
+impl Seen {
+    /// Its p99 to that of `quiet`; nothing if one of both has no echo.
+    pub(crate) fn p99_to(&self, quiet: &Self) -> Option<f64> {
+        let both = self.echoes.min(quiet.echoes);
+        (both > 0).then(|| self.echo.p99_us / quiet.echo.p99_us)
+    }
+}
+
 impl fmt::Display for Seen {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { echoes, echo, lateness } = self;

@@ -65,7 +65,8 @@ pub enum Work {
         /// How long a server is left alone before its memory is read, in seconds.
         settle: f64,
     },
-    /// Connections that come at once and go, and clients that all come back at once.
+    /// Connections that come at once and go, clients that all come back at once, and over TLS
+    /// handshakes beside others who echo.
     Storm {
         /// Connections of a burst.
         burst: usize,
@@ -73,6 +74,8 @@ pub enum Work {
         bursts: usize,
         /// Connections that come back.
         connections: usize,
+        /// Handshakes beside the others, if it is over TLS; 0 for none.
+        rush: usize,
         /// How long a server is left alone before its memory is read, in seconds.
         settle: f64,
     },
@@ -140,6 +143,8 @@ pub enum Of {
     Value,
     /// Its ratio to that of the server it is compared with.
     Ratio,
+    /// Its ratio to that of this one.
+    RatioTo(Contender),
 }
 
 /// What came of a contest.
@@ -193,8 +198,9 @@ impl Work {
             Self::Idle { connections, .. } => {
                 format!("idle: what each of {connections} more connections takes")
             }
-            Self::Storm { burst, bursts, connections, .. } => {
-                format!("storm: {bursts} bursts of {burst}, {connections} that come back")
+            Self::Storm { burst, bursts, connections, rush, .. } => {
+                let rush = if rush > 0 { format!(", a rush of {rush}") } else { String::new() };
+                format!("storm: {bursts} bursts of {burst}, {connections} that come back{rush}")
             }
             Self::Handshakes { burst, bursts } => {
                 format!("handshakes: {bursts} bursts of {burst}, in full and resumed")

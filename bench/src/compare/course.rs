@@ -14,6 +14,9 @@ use crate::{fanout, handshakes, hub, idle, storm};
 /// Connections of a storm that are opening at once.
 const WINDOW: usize = 1000;
 
+/// Clients that echo beside a rush.
+const OTHERS: usize = 500;
+
 /// A contest of one group that goes on.
 pub(super) struct Course<'a, 'b> {
     pub(super) programs: &'a Programs,
@@ -68,22 +71,24 @@ impl Course<'_, '_> {
                 self.echo(group, shape, (Duration::from_secs_f64(seconds), pace));
             }
             Work::Idle { connections, settle } => self.idle(group, connections, settle),
-            Work::Storm { burst, bursts, connections, settle } => self.each(group, |server| {
-                let (window, ending, rush) = (WINDOW, Ending::Fin, 0);
-                let arguments = storm::Arguments {
-                    server,
-                    burst,
-                    bursts,
-                    connections,
-                    window,
-                    ending,
-                    settle,
-                    rush,
-                    others: 1,
-                };
-                let report = storm::run(&arguments)?;
-                Ok((report.server.clone(), sample::of_storm(&report)))
-            }),
+            Work::Storm { burst, bursts, connections, settle, rush } => {
+                self.each(group, |server| {
+                    let (window, ending, others) = (WINDOW, Ending::Fin, OTHERS);
+                    let arguments = storm::Arguments {
+                        server,
+                        burst,
+                        bursts,
+                        connections,
+                        window,
+                        ending,
+                        settle,
+                        rush,
+                        others,
+                    };
+                    let report = storm::run(&arguments)?;
+                    Ok((report.server.clone(), sample::of_storm(&report)))
+                });
+            }
             Work::Handshakes { burst, bursts } => self.each(group, |server| {
                 let exchange = Exchange::default();
                 let report =

@@ -24,11 +24,11 @@ pub enum Metric {
     Handshakes,
     /// Full handshakes of TLS, and WebSocket's within, per second of the server's CPU.
     FullHandshakes,
-    /// What such a one takes, to what rustls alone takes as a server.
+    /// The same, to what rustls alone is through with as a server, in a loop without sockets.
     FullToRustls,
-    /// The same as the former, of handshakes that resume.
+    /// As the former, handshakes that resume.
     ResumedHandshakes,
-    /// The same as the latter, of these.
+    /// As the latter, of these.
     ResumedToRustls,
     /// The longest that a connected client waited for an echo meanwhile, in milliseconds.
     Stall,
@@ -36,6 +36,13 @@ pub enum Metric {
     GeneratorStall,
     /// How long the server was ready to run in the storm, and had no core, in milliseconds.
     Waited,
+    /// 99th percentile of the echo of those who are connected over TLS while others shake hands, to
+    /// that in the quiet before.
+    OthersOverTls,
+    /// The same of those who are connected without TLS, if the server has that as well.
+    OthersPlain,
+    /// How long the server was ready to run meanwhile, and had no core, in milliseconds.
+    RushWaited,
     /// The most memory that the server has had resident, in MiB.
     Peak,
     /// Private memory of the server after that, at rest, in MiB.
@@ -80,12 +87,15 @@ impl Metric {
             Self::BurstHandshakes => "handshakes/CPU s, bursts",
             Self::Handshakes => "handshakes/CPU s, reconnect",
             Self::FullHandshakes => "full/CPU s",
-            Self::FullToRustls => "full, to rustls alone",
+            Self::FullToRustls => "full/CPU s, to rustls alone",
             Self::ResumedHandshakes => "resumed/CPU s",
-            Self::ResumedToRustls => "resumed, to rustls alone",
+            Self::ResumedToRustls => "resumed/CPU s, to rustls alone",
             Self::Stall => "longest stall ms",
             Self::GeneratorStall => "of the generator ms",
             Self::Waited => "without a core ms",
+            Self::OthersOverTls => "p99 in the rush to quiet, TLS",
+            Self::OthersPlain => "p99 in the rush to quiet, plain",
+            Self::RushWaited => "without a core ms, rush",
             Self::Lateness => "generator late, p99 us",
             Self::Unsent => "never sent",
             Self::Peak => "peak MiB",

@@ -4,17 +4,28 @@ use super::contest::{Contender, Contest, Of, Wanted, Work};
 use super::metric::Metric;
 use super::plan::{FEW, MANY, ROUNDS_OF_PROCESSES, SIZES, Suite, of_gateway, with_gateway};
 use super::spread::Bound;
+use crate::bounds::P99_RATIO_MAX;
 use crate::peers::Peer;
 
 /// What an echo may cost, to a bare epoll loop over the same AEAD that keeps its keys.
 const ECHO_CPU: f64 = 1.0;
 
-/// User space of an idle connection, in bytes: what a plain one may take, and the keys.
-const IDLE_BYTES: f64 = 80.0 + 144.0;
+/// The same with so many in turn that the keys of each are cold.
+const ECHO_CPU_COLD: f64 = 1.25;
+
+/// User space of an idle connection, in bytes, keys and all.
+const IDLE_BYTES: f64 = 280.0;
+
+/// Handshakes per second of CPU, to those of rustls alone in a loop without sockets, and to those
+/// of rustls in the bare epoll loop, which opens connections as the gateway does.
+const HANDSHAKES: f64 = 0.95;
 
 /// Connections of the contests in which nginx has two descriptors for each.
 const IDLE: usize = 3000;
 const STORM: usize = 5000;
+
+/// Handshakes of the rush beside those who echo.
+const RUSH: usize = 5000;
 
 impl Suite {
     /// Its contests over TLS, with `rounds` of each.
@@ -24,7 +35,7 @@ impl Suite {
             let echo = |size| Contest {
                 contenders: with_gateway(echoing()),
                 tls: true,
-                wanted: vec![at_most(Metric::CpuPerMessage, Of::Ratio, ECHO_CPU)],
+                wanted: wanted_of_echo(connections),
                 ..self.echo(connections, size, rounds)
             };
             contests.extend(SIZES.map(echo));
@@ -34,7 +45,7 @@ impl Suite {
             contenders: with_gateway(echoing()),
             tls: true,
             wanted: [Metric::UserBytes, Metric::UserBytesEchoed]
-                .map(|metric| at_most(metric, Of::Value, IDLE_BYTES))
+                .map(|metric| at_most(metric, IDLE_BYTES))
                 .into(),
             ..self.idle(rounds)
         });
@@ -44,17 +55,21 @@ impl Suite {
             against: Contender::Peer(Peer::Epoll),
             rounds: rounds.min(ROUNDS_OF_PROCESSES),
             tls: true,
-            wanted: Vec::new(),
+            wanted: wanted_of_handshakes(),
             ..self.storm(rounds)
         });
+        let connections = STORM;
         contests.push(Contest {
-            work: Work::Storm { burst: 1000, bursts: 5, connections: STORM, settle: 0.3 },
+            work: Work::Storm { burst: 1000, bursts: 5, connections, settle: 0.3, rush: RUSH },
             contenders: with_gateway(echoing()),
             against: Contender::Peer(Peer::Epoll),
             tls: true,
-            wanted: Vec::new(),
+            wanted: [Metric::OthersOverTls, Metric::OthersPlain]
+                .map(|metric| at_most(metric, P99_RATIO_MAX))
+                .into(),
             ..self.storm(rounds)
         });
+        // What it costs is shown; it is held to nothing.
         contests.push(Contest { tls: true, wanted: Vec::new(), ..self.fanout((1000, 1), rounds) });
         for contest in &mut contests {
             contest.contenders.retain(|it| match it {
@@ -71,8 +86,30 @@ fn echoing() -> Vec<Peer> {
     vec![Peer::Epoll, Peer::LwsLean, Peer::Lws, Peer::Uwebsockets, Peer::Nginx]
 }
 
-fn at_most(metric: Metric, of: Of, most: f64) -> Wanted {
-    of_gateway(metric, of, Bound::AtMost(most))
+/// CPU per message, and where keys are warm less of it than others take who do as much.
+fn wanted_of_echo(connections: usize) -> Vec<Wanted> {
+    let cpu = |of, bound| of_gateway(Metric::CpuPerMessage, of, bound);
+    if connections == MANY {
+        return vec![cpu(Of::Ratio, Bound::AtMost(ECHO_CPU_COLD))];
+    }
+    let others = [Peer::Nginx, Peer::Uwebsockets].map(|peer| Of::RatioTo(Contender::Peer(peer)));
+    let less = others.map(|of| cpu(of, Bound::LessThan(1.0)));
+    [cpu(Of::Ratio, Bound::AtMost(ECHO_CPU))].into_iter().chain(less).collect()
+}
+
+/// In full and resumed.
+fn wanted_of_handshakes() -> Vec<Wanted> {
+    let bounds = [
+        (Metric::FullToRustls, Of::Value),
+        (Metric::ResumedToRustls, Of::Value),
+        (Metric::FullHandshakes, Of::Ratio),
+        (Metric::ResumedHandshakes, Of::Ratio),
+    ];
+    bounds.map(|(metric, of)| of_gateway(metric, of, Bound::AtLeast(HANDSHAKES))).into()
+}
+
+fn at_most(metric: Metric, most: f64) -> Wanted {
+    of_gateway(metric, Of::Value, Bound::AtMost(most))
 }
 
 #[cfg(test)]
@@ -92,16 +129,55 @@ mod tests {
             "echo: 5000 connections, 16384 B, TLS",
             "idle: what each of 3000 more connections takes, TLS",
             "handshakes: 4 bursts of 500, in full and resumed, TLS",
-            "storm: 5 bursts of 1000, 5000 that come back, TLS",
+            "storm: 5 bursts of 1000, 5000 that come back, a rush of 5000, TLS",
             "fanout: 1000 subscribers, 64 B, TLS",
         ];
         assert_eq!(titles, expected);
         for contest in &contests {
             assert_eq!(contest.contenders[0], Contender::Gateway);
             assert!(contest.tls && contest.contenders.contains(&Contender::Peer(Peer::Epoll)));
-            let is_echo = matches!(contest.work, Work::Echo { .. });
-            let bounds: Vec<_> = contest.wanted.iter().map(|wanted| wanted.bound).collect();
-            assert!(!is_echo || bounds == [Bound::AtMost(1.0)]);
         }
+    }
+
+    /// The bounds of the contests whose titles begin so, which are the same.
+    #[track_caller]
+    fn bounds(start: &str) -> Vec<(Metric, Of, Bound)> {
+        let contests = Suite::Tls.contests(5);
+        let them = contests.iter().filter(|contest| contest.title().starts_with(start));
+        let mut them = them.map(|contest| {
+            let wanted = contest.wanted.iter();
+            assert!(wanted.clone().all(|it| it.whom == Contender::Gateway));
+            wanted.map(|it| (it.metric, it.of, it.bound)).collect::<Vec<_>>()
+        });
+        let first = them.next().expect("there is one");
+        assert!(them.all(|other| other == first), "{start}");
+        first
+    }
+
+    #[test]
+    fn an_echo_is_to_cost_no_more_than_in_a_bare_loop_and_less_than_at_others() {
+        let cpu = |of, bound| (Metric::CpuPerMessage, of, bound);
+        let less = |peer| cpu(Of::RatioTo(Contender::Peer(peer)), Bound::LessThan(1.0));
+        let warm = cpu(Of::Ratio, Bound::AtMost(1.0));
+        let expected = [warm, less(Peer::Nginx), less(Peer::Uwebsockets)];
+        assert_eq!(bounds("echo: 100 connections, "), expected);
+        assert_eq!(bounds("echo: 5000 connections, "), [cpu(Of::Ratio, Bound::AtMost(1.25))]);
+    }
+
+    #[test]
+    fn handshakes_and_who_is_beside_them_have_bounds_too() {
+        let least = |metric, of| (metric, of, Bound::AtLeast(0.95));
+        let expected = [
+            least(Metric::FullToRustls, Of::Value),
+            least(Metric::ResumedToRustls, Of::Value),
+            least(Metric::FullHandshakes, Of::Ratio),
+            least(Metric::ResumedHandshakes, Of::Ratio),
+        ];
+        assert_eq!(bounds("handshakes: "), expected);
+        let most = |metric, most| (metric, Of::Value, Bound::AtMost(most));
+        let expected = [Metric::OthersOverTls, Metric::OthersPlain].map(|metric| most(metric, 3.0));
+        assert_eq!(bounds("storm: "), expected);
+        let expected = [Metric::UserBytes, Metric::UserBytesEchoed];
+        assert_eq!(bounds("idle: "), expected.map(|metric| most(metric, 280.0)));
     }
 }

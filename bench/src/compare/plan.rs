@@ -17,7 +17,7 @@ use crate::peers::Peer;
 pub enum Suite {
     /// What people ask first, in about ten minutes on two cores.
     Quick,
-    /// The same over TLS, in about ten minutes as well.
+    /// The same over TLS, in about a quarter of an hour.
     Tls,
     /// Everything, with every server.
     Full,
@@ -115,7 +115,7 @@ impl Suite {
         };
         let handshakes = |metric| of_gateway(metric, Of::Ratio, Bound::AtLeast(3.0));
         Contest {
-            work: Work::Storm { burst: 1000, bursts, connections, settle: 0.3 },
+            work: Work::Storm { burst: 1000, bursts, connections, settle: 0.3, rush: 0 },
             contenders: with_gateway(peers),
             // As it comes: lean, no more than 64 can be opening at once.
             against: Contender::Peer(Peer::Lws),

@@ -89,8 +89,8 @@ pub struct BoundReport {
     pub server: String,
     /// What is bounded.
     pub metric: Metric,
-    /// Whether it is the ratio of that.
-    pub is_ratio: bool,
+    /// Whose figure it is divided by; nothing if it is the figure itself.
+    pub to: Option<String>,
     /// By what.
     pub bound: Bound,
     /// What was measured; nothing if it could not be.
@@ -144,14 +144,15 @@ impl Comparison {
             (!row.figures.is_empty()).then_some(row)
         });
         let rows: Vec<_> = rows.collect();
-        let wanted = contest.wanted.iter().map(|wanted| BoundReport::new(wanted, &rows));
+        let against = contest.against;
+        let wanted = contest.wanted.iter().map(|it| BoundReport::new(it, against, results));
         let left_out = results
             .failures
             .iter()
             .map(|(contender, why)| LeftOut { server: contender.name(), why: why.clone() });
         Self {
             title: contest.title(),
-            against: contest.against.name(),
+            against: against.name(),
             wanted: wanted.collect(),
             left_out: left_out.collect(),
             rows,
@@ -199,18 +200,34 @@ fn unknown() -> String {
 /// both had.
 fn figures(results: &Results, contender: Contender, against: Contender) -> Vec<Figure> {
     let Some(own) = results.samples.get(&contender) else { return Vec::new() };
-    let other = results.samples.get(&against).filter(|_| contender != against);
     let metrics: BTreeSet<_> = own.values().flat_map(Sample::keys).collect();
     let figure = |&metric: &Metric| {
-        let values: Vec<_> = own.values().filter_map(|sample| sample.get(&metric)).collect();
-        let value = Spread::of(&values.into_iter().copied().collect::<Vec<_>>())?;
-        let ratios = own.iter().filter_map(|(round, sample)| {
-            Some(sample.get(&metric)? / other?.get(round)?.get(&metric)?)
-        });
-        let ratio = metric.has_ratio().then(|| Spread::of(&ratios.collect::<Vec<_>>())).flatten();
+        let value = value(results, contender, metric)?;
+        let has_ratio = contender != against && metric.has_ratio();
+        let ratio = has_ratio.then(|| ratio(results, contender, against, metric)).flatten();
         Some(Figure { metric, value, ratio, verdict: ratio.map(Spread::verdict) })
     };
     metrics.into_iter().filter_map(figure).collect()
+}
+
+/// What `contender` had in all its rounds.
+fn value(results: &Results, contender: Contender, metric: Metric) -> Option<Spread> {
+    let samples = results.samples.get(&contender)?.values();
+    Spread::of(&samples.filter_map(|sample| sample.get(&metric).copied()).collect::<Vec<_>>())
+}
+
+/// The same to what `other` had, in the rounds that both had.
+fn ratio(
+    results: &Results,
+    contender: Contender,
+    other: Contender,
+    metric: Metric,
+) -> Option<Spread> {
+    let (own, other) = (results.samples.get(&contender)?, results.samples.get(&other)?);
+    let ratios = own
+        .iter()
+        .filter_map(|(round, sample)| Some(sample.get(&metric)? / other.get(round)?.get(&metric)?));
+    Spread::of(&ratios.collect::<Vec<_>>())
 }
 
 impl Figure {
@@ -227,17 +244,19 @@ impl Figure {
 }
 
 impl BoundReport {
-    fn new(wanted: &Wanted, rows: &[Row]) -> Self {
+    fn new(wanted: &Wanted, against: Contender, results: &Results) -> Self {
         let Wanted { whom, metric, of, bound } = *wanted;
-        let server = whom.name();
-        let row = rows.iter().find(|row| row.server == server);
-        let figure = row.and_then(|row| row.figures.iter().find(|figure| figure.metric == metric));
-        let value = figure.and_then(|figure| match of {
-            Of::Value => Some(figure.value),
-            Of::Ratio => figure.ratio,
-        });
+        let other = match of {
+            Of::Value => None,
+            Of::Ratio => Some(against),
+            Of::RatioTo(other) => Some(other),
+        };
+        let value = match other {
+            None => value(results, whom, metric),
+            Some(other) => ratio(results, whom, other, metric),
+        };
         let outcome = value.map(|value| value.outcome(bound));
-        Self { server, metric, is_ratio: of == Of::Ratio, bound, value, outcome }
+        Self { server: whom.name(), metric, to: other.map(Contender::name), bound, value, outcome }
     }
 }
 
@@ -270,19 +289,20 @@ impl fmt::Display for Comparison {
             writeln!(out, "- {server} dropped out: {why}")?;
         }
         for wanted in &self.wanted {
-            writeln!(out, "- {}", wanted.sentence(&self.against))?;
+            writeln!(out, "- {}", wanted.sentence())?;
         }
         Ok(())
     }
 }
 
 impl BoundReport {
-    fn sentence(&self, against: &str) -> String {
+    fn sentence(&self) -> String {
         let (relation, limit) = match self.bound {
             Bound::AtMost(limit) => ("at most", limit),
+            Bound::LessThan(limit) => ("less than", limit),
             Bound::AtLeast(limit) => ("at least", limit),
         };
-        let to = if self.is_ratio { format!(" to {against}") } else { String::new() };
+        let to = self.to.as_ref().map(|other| format!(" to {other}")).unwrap_or_default();
         let (server, head) = (&self.server, self.metric.head());
         let wanted = format!("{server}: {head}{to}, wanted {relation} {limit}");
         let Some((Spread { median, low, high }, outcome)) = self.value.zip(self.outcome) else {
@@ -294,5 +314,40 @@ impl BoundReport {
             Outcome::Undecided => "undecided",
         };
         format!("{wanted}: {median:.3} [{low:.3} {high:.3}], {outcome}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Five rounds of the same CPU per message.
+    fn results(cpu: &[(Contender, f64)]) -> Results {
+        let sample = |us| Sample::from([(Metric::CpuPerMessage, us)]);
+        let rounds = |us| (0..5).map(|round| (round, sample(us))).collect();
+        let samples = cpu.iter().map(|&(whom, us)| (whom, rounds(us)));
+        Results { samples: samples.collect(), ..Results::default() }
+    }
+
+    #[test]
+    fn a_ratio_may_be_to_another_than_the_one_in_the_table() {
+        let [epoll, nginx, ws] = [Peer::Epoll, Peer::Nginx, Peer::Ws].map(Contender::Peer);
+        let results = results(&[(Contender::Gateway, 3.0), (epoll, 4.0), (nginx, 3.0)]);
+        let (whom, metric, bound) =
+            (Contender::Gateway, Metric::CpuPerMessage, Bound::LessThan(1.0));
+        let said = |of| {
+            let wanted = Wanted { whom, metric, of, bound };
+            BoundReport::new(&wanted, epoll, &results).sentence()
+        };
+        let wanted = |to| format!("tidegate: CPU us/message{to}, wanted less than 1: ");
+        for (of, to, outcome) in [
+            (Of::Value, "", "3.000 [3.000 3.000], missed"),
+            (Of::Ratio, " to epoll", "0.750 [0.750 0.750], reached"),
+            (Of::RatioTo(nginx), " to nginx", "1.000 [1.000 1.000], missed"),
+            // It is not on this machine.
+            (Of::RatioTo(ws), " to ws", "not known"),
+        ] {
+            assert_eq!(said(of), wanted(to) + outcome);
+        }
     }
 }

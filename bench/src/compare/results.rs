@@ -71,7 +71,8 @@ shared machine.
 
 Where a title ends with TLS, it is TLS 1.3 for all, with AES-128-GCM, X25519 and a certificate on \
 P-256. There `epoll` is a bare loop over the same AEAD as the gateway's, which keeps its keys, and \
-`nginx` stands in front of an echo: what is counted is nginx alone.";
+`nginx` stands in front of an echo: what is counted is nginx alone. rustls alone shakes hands \
+without sockets, which all others open and close for it.";
 
 /// The first figure of a comparison, for each server that has it.
 fn bars(comparison: &Comparison) -> Option<Bars> {

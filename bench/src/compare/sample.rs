@@ -7,6 +7,7 @@ use super::metric::Metric;
 use crate::latency::Latency;
 use crate::load::Run;
 use crate::process::CpuTime;
+use crate::rush::Rush;
 use crate::{fanout, handshakes, idle, storm};
 
 /// The figures of one round of one server.
@@ -48,8 +49,8 @@ pub(super) fn of_idle(report: &idle::Report) -> Sample {
 
 pub(super) fn of_storm(report: &storm::Report) -> Sample {
     let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
-    let storm::Report { bursts, reconnect, .. } = report;
-    Sample::from([
+    let storm::Report { bursts, reconnect, rush, .. } = report;
+    let mut sample = Sample::from([
         (Metric::BurstHandshakes, bursts.handshakes_per_cpu_second),
         (Metric::Handshakes, reconnect.handshakes_per_cpu_second),
         (Metric::Waited, reconnect.waited_seconds * 1e3),
@@ -57,16 +58,28 @@ pub(super) fn of_storm(report: &storm::Report) -> Sample {
         (Metric::GeneratorStall, reconnect.storm.lateness.max_us / 1e3),
         (Metric::Peak, mib(reconnect.peak_bytes)),
         (Metric::Rest, mib(reconnect.rest_bytes)),
-    ])
+    ]);
+    if let Some(rush) = rush {
+        sample.extend(of_rush(rush));
+    }
+    sample
+}
+
+fn of_rush(rush: &Rush) -> Sample {
+    let others = rush.others.iter().filter_map(|others| {
+        let metric = if others.tls { Metric::OthersOverTls } else { Metric::OthersPlain };
+        Some((metric, others.rush.p99_to(&others.quiet)?))
+    });
+    others.chain([(Metric::RushWaited, rush.waited_seconds * 1e3)]).collect()
 }
 
 pub(super) fn of_handshakes(report: &handshakes::Report) -> Sample {
     let handshakes::Report { full, resumed, .. } = report;
     Sample::from([
         (Metric::FullHandshakes, full.per_cpu_second),
-        (Metric::FullToRustls, full.to_alone),
+        (Metric::FullToRustls, 1.0 / full.to_alone),
         (Metric::ResumedHandshakes, resumed.per_cpu_second),
-        (Metric::ResumedToRustls, resumed.to_alone),
+        (Metric::ResumedToRustls, 1.0 / resumed.to_alone),
     ])
 }
 
@@ -85,4 +98,33 @@ pub(super) fn of_fanout(report: &fanout::Report) -> Sample {
         sample.insert(Metric::ServerCores, used.cores);
     }
     sample
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::latency::histogram;
+    use crate::others::Seen;
+    use crate::rush::Beside;
+
+    fn seen(echoes: u64, p99_us: f64) -> Seen {
+        let none = Latency::new(&histogram());
+        Seen { echoes, echo: Latency { p99_us, ..none }, lateness: none }
+    }
+
+    #[test]
+    fn those_beside_a_rush_wait_so_many_times_as_long_as_in_the_quiet() {
+        let beside = |tls, rush| Beside { tls, connections: 250, quiet: seen(9, 100.0), rush };
+        let others = vec![beside(false, seen(0, 0.0)), beside(true, seen(9, 250.0))];
+        let rush = Rush {
+            handshakes: 5000,
+            seconds: 1.0,
+            handshakes_per_cpu_second: 5000.0,
+            waited_seconds: 0.01,
+            others,
+        };
+        // Who sent nothing says nothing.
+        let expected = Sample::from([(Metric::OthersOverTls, 2.5), (Metric::RushWaited, 10.0)]);
+        assert_eq!(of_rush(&rush), expected);
+    }
 }

@@ -43,6 +43,8 @@ pub enum Outcome {
 pub enum Bound {
     /// Not more than this.
     AtMost(f64),
+    /// Less than this.
+    LessThan(f64),
     /// Not less than this.
     AtLeast(f64),
 }
@@ -90,6 +92,7 @@ impl Bound {
     fn holds(self, value: f64) -> bool {
         match self {
             Self::AtMost(most) => value <= most,
+            Self::LessThan(limit) => value < limit,
             Self::AtLeast(least) => value >= least,
         }
     }
@@ -131,6 +134,8 @@ mod tests {
         assert_eq!(spread.outcome(Bound::AtMost(1.0)), Outcome::Reached);
         assert_eq!(spread.outcome(Bound::AtMost(0.95)), Outcome::Undecided);
         assert_eq!(spread.outcome(Bound::AtMost(0.8)), Outcome::Missed);
+        assert_eq!(spread.outcome(Bound::LessThan(1.1)), Outcome::Reached);
+        assert_eq!(spread.outcome(Bound::LessThan(1.0)), Outcome::Undecided);
         assert_eq!(spread.outcome(Bound::AtLeast(0.9)), Outcome::Reached);
         assert_eq!(spread.outcome(Bound::AtLeast(1.1)), Outcome::Missed);
     }
