@@ -291,7 +291,7 @@ impl Layer for Talks {
 #[test]
 fn a_layer_with_words_amid_what_is_said_has_its_connection_closed() {
     let program = Program::default().layers(|_| Some(Box::<Talks>::default()));
-    let gateway = HubGateway::start_with(1, CONFIGURATION, program);
+    let gateway = HubGateway::start_with(1, ROUTES, program);
     let mut peer = open(gateway.address(), "/echo");
     peer.text("more");
     gateway.expect_counters("it is counted", |counters| counters.transports_broken == 1);

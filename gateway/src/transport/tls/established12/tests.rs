@@ -15,6 +15,7 @@ use super::super::counts::RECORD_ERRORS;
 use super::super::handshake::HandshakeStep;
 use super::super::tests::{Authority, client, hear, meet, server, terms, with};
 use super::*;
+use crate::config::Limits;
 use crate::transport::Broken;
 
 const ALERT: u8 = 21;
@@ -244,7 +245,8 @@ fn who_breaks_it_is_counted_by_the_reason() {
     let server = server(&terms(), &authority);
     let mut config = with(&authority, provider::ALL_CIPHER_SUITES, &[&TLS12]);
     config.enable_secret_extraction = true;
-    let (mut one, mut all) = (client(&Arc::new(config)), TlsConnections::new(16, 4));
+    let (mut one, mut all) =
+        (client(&Arc::new(config)), TlsConnections::new(16, &Limits::default()));
     let slot = 3;
     while !all.is_ready(slot) {
         let (mut received, mut words) = (Vec::new(), Vec::new());
@@ -260,7 +262,8 @@ fn who_breaks_it_is_counted_by_the_reason() {
     assert_eq!(all.open(&server, slot, &mut received, &mut words), Err(Broken));
     assert_eq!(keys.opens(&words).len(), 2);
     let reason = RECORD_ERRORS.iter().position(|name| *name == "renegotiation").unwrap();
-    assert_eq!((all.counts.broken[reason], all.counts.broken.iter().sum()), (1, 1));
+    let broken = all.counts().broken;
+    assert_eq!((broken[reason], broken.iter().sum()), (1, 1));
     all.end(slot);
     assert!(all.is_empty());
 }
