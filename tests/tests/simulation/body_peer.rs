@@ -121,6 +121,8 @@ impl BodyPeer {
             "200" => {}
             // No room, or the head took too long.
             "503" | "408" => return Reading::Refused,
+            // Its proxy has said a second header, of which a part is taken for the request.
+            "400" if self.harmed => return Reading::Refused,
             _ => panic!("refused: {head}"),
         }
         let value = |name: &str| {

@@ -302,6 +302,8 @@ impl Commander {
                 self.is_open = true;
             }
             "503" | "408" => self.is_refused = true,
+            // Its proxy has said a second header, of which a part is taken for the request.
+            "400" if self.harmed => self.is_refused = true,
             _ => panic!("who speaks commands was refused: {head}"),
         }
         behind

@@ -213,6 +213,8 @@ impl Member {
         self.standing = match &head["HTTP/1.1 ".len()..][..3] {
             "101" => Standing::Opened,
             "503" | "408" => Standing::Refused,
+            // Its proxy has said a second header, of which a part is taken for the request.
+            "400" if self.harmed => Standing::Refused,
             _ => panic!("a member was refused: {head}"),
         };
         behind

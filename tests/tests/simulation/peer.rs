@@ -214,6 +214,8 @@ impl Peer {
             "200" | "400" | "404" | "405" | "413" | "426" | "431" if is_stranger => {
                 Response::Refused
             }
+            // Its proxy has said a second header, of which a part is taken for the request.
+            "400" if self.harmed => Response::Refused,
             // That was decided so, or not at all.
             "200" | "403" | "504" if self.behaviour == Behaviour::Late => Response::Refused,
             _ => panic!("{:?} was refused: {head}", self.temper),
