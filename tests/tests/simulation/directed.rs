@@ -7,9 +7,10 @@ use tidegate::gateway::Program;
 use tidegate::hub::{
     ConnectionFilter, Errand, NotDone, Outcome, Publication, Published, Target, Why,
 };
-use tidegate::kernel::{Completion, Errno, Operation};
+use tidegate::kernel::{Completion, Errno, Operation, Slot};
 use tidegate::names::{Name, Position};
 use tidegate::protocol::{Exchange, Protocol, Stretch};
+use tidegate::transport::{Broken, Layer, OpenedInput, Sealed};
 use tidegate_tests::Frame;
 use tidegate_tests::line_echo::{LineEcho, NUDGE};
 use tidegate_tests::xor::{Stream, Xor};
@@ -590,16 +591,53 @@ fn a_shard_that_may_take_no_mail_in_sleeps_for_a_moment() {
     assert!(answer.try_iter().count() + 16 < 40, "all mail was taken in");
 }
 
-#[test]
-fn who_opens_behind_as_many_as_have_a_turn_waits_for_no_tick() {
-    let mut play = Play::new();
+/// A transport with which nobody is done shaking hands.
+struct Shaking;
+
+impl Layer for Shaking {
+    fn open(
+        &mut self,
+        _slot: Slot,
+        _received: &mut [u8],
+        _words: &mut Vec<u8>,
+    ) -> Result<OpenedInput, Broken> {
+        Ok(OpenedInput::default())
+    }
+
+    fn is_ready(&self, _slot: Slot) -> bool {
+        false
+    }
+
+    fn seal(&mut self, _slot: Slot, _plain: &[u8], _wire: &mut [u8]) -> Sealed {
+        Sealed { taken: 0, written: 0 }
+    }
+}
+
+/// Nine say something at once; how many of them are received from in that turn, and the next.
+fn read_of_nine(play: &mut Play) -> [usize; 2] {
     play.turn([Completion::ListenerReady { listener: 0 }]);
     (0..9).for_each(|slot| drop(play.turn([accepted(slot, Ok(()))])));
     let told = |slot| Completion::Readable { slot, generation: 0, armed: false, ended: false };
+    let is_receive = |one: &&Operation| matches!(one, Operation::Receive { .. });
     let pushed = play.turn((0..9).map(told));
-    let receives = |one: &&Operation| matches!(one, Operation::Receive { .. });
-    assert_eq!(pushed.iter().filter(receives).count(), 8);
-    play.turn([]);
+    let first = pushed.iter().filter(is_receive).count();
+    let second = play.turn([]).iter().filter(is_receive).count();
+    [first, second]
+}
+
+#[test]
+fn who_opens_behind_as_many_as_have_a_turn_waits_for_no_tick() {
+    let mut play = Play::new();
+    // All buffers are in use then.
+    assert_eq!(read_of_nine(&mut play), [8, 0]);
+    assert_eq!(play.hand.borrow().wait, Duration::ZERO);
+}
+
+#[test]
+fn who_shakes_hands_has_a_turn_with_one_other_and_the_rest_wait_for_no_tick() {
+    let program = Program::default().layers(|_| Some(Box::new(Shaking)));
+    let mut play = Play::of("", program);
+    assert_eq!(read_of_nine(&mut play), [2, 2]);
     assert_eq!(play.hand.borrow().wait, Duration::ZERO);
 }
 

@@ -15,14 +15,14 @@ const NOBODY: Slot = Slot::MAX;
 /// where very many have bursts in turn, the keys that are here stay, and nothing is made for them
 /// but what would be made without this.
 pub(super) struct ExpandedKeys {
-    places: Vec<Place>,
+    places: Vec<KeyPlace>,
     /// How many places there are once somebody has asked.
     most: u32,
     /// How many of them have a key.
     count: u32,
 }
 
-struct Place {
+struct KeyPlace {
     owner: Slot,
     /// Who has asked last, if that was not the owner.
     last: Slot,
@@ -37,16 +37,16 @@ impl ExpandedKeys {
 
     /// The most bytes that so many take.
     pub(super) const fn bytes(most: u32) -> u64 {
-        most as u64 * (size_of::<Place>() as u64 + ON_THE_HEAP)
+        most as u64 * (size_of::<KeyPlace>() as u64 + ON_THE_HEAP)
     }
 
     /// The bytes that are held now.
     pub(super) fn held(&self) -> u64 {
-        let places = self.places.capacity() * size_of::<Place>();
+        let places = self.places.capacity() * size_of::<KeyPlace>();
         places as u64 + u64::from(self.count) * ON_THE_HEAP
     }
 
-    fn place(&mut self, slot: Slot) -> Option<&mut Place> {
+    fn place(&mut self, slot: Slot) -> Option<&mut KeyPlace> {
         let place = slot.checked_rem(self.most)?;
         self.places.get_mut(place as usize)
     }
@@ -63,7 +63,7 @@ impl ExpandedKeys {
     pub(super) fn keep(&mut self, slot: Slot, key: LessSafeKey) {
         if self.places.is_empty() {
             self.places.reserve_exact(self.most as usize);
-            let nobodys = || Place { owner: NOBODY, last: NOBODY, key: None };
+            let nobodys = || KeyPlace { owner: NOBODY, last: NOBODY, key: None };
             self.places.resize_with(self.most as usize, nobodys);
         }
         let Some(place) = self.place(slot) else { return };
