@@ -77,7 +77,7 @@ impl fmt::Display for OverBudget {
         write!(
             out,
             "Lower the first of these keys, or `shards`, or set memory = \"{needed}\". README.md \
-             has limits that fit in 64MiB."
+             has limits that fit in 64MiB, without `tls` and `proxy`."
         )
     }
 }

@@ -91,7 +91,9 @@ impl<'r, 'v> TableReader<'r, 'v> {
     /// The value of `key` as it is written. What a syntax error left without a value counts as not
     /// written: the parser puts an empty span there.
     pub(super) fn raw(&mut self, key: &'static str) -> Option<&'v Spanned<DeValue<'v>>> {
-        self.known.push(key);
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
         self.table.get(key).filter(|value| !value.span().is_empty())
     }
 
