@@ -31,6 +31,12 @@ impl Drain {
     pub(super) fn has_begun(&self) -> bool {
         self.has_begun
     }
+
+    /// Whoever comes in here now has yet to shake hands, and is told at the next tick like those
+    /// who were there before, if nothing has come of it until then.
+    pub(super) fn takes_in(&mut self, slot: Slot) {
+        self.cursor = self.cursor.min(slot);
+    }
 }
 
 impl<R: Ring> Shard<R> {

@@ -249,7 +249,8 @@ fn is_stuck<R: Ring>(sockets: &Sockets<R>, slot: Slot) -> bool {
     }
     // A closing one has the time as well that its Close frame needs to get out.
     let wait = connection.wait;
-    if !matches!(wait, Wait::Progress | Wait::Close) {
+    // The words of a handshake have until its end.
+    if !matches!(wait, Wait::Progress | Wait::Close | Wait::Handshake) {
         return false;
     }
     let whole = sockets.profile(slot).ticks(wait);

@@ -51,6 +51,9 @@ pub(crate) fn has_come<R: Ring>(
     };
     connections.sockets.wait_for(slot, wait);
     connections.sockets.listen(slot);
+    if let (false, Some(drain)) = (is_ready, &mut connections.drain) {
+        drain.takes_in(slot);
+    }
     // Of the others a request is awaited, or first a header or a handshake.
     if is_ready && is_spoken_to(connections, slot) {
         connections.begin(slot);

@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::GeneralName;
+use x509_parser::objects::{oid_registry, oid2abbrev};
+use x509_parser::x509::{AttributeTypeAndValue, RelativeDistinguishedName, X509Name};
 
 /// Of a certificate at most so many names are told, each of so many bytes, and so many together; a
 /// longer one is left out, not cut: part of a name is another's.
@@ -77,7 +79,7 @@ fn address(bytes: &[u8]) -> Option<String> {
 /// A subject's name in one line, without control characters, and cut where it is too long.
 pub(super) fn subject(certificate: &X509Certificate<'_>) -> String {
     let mut told = String::new();
-    for letter in certificate.subject().to_string().chars() {
+    for letter in distinguished(certificate.subject()).chars() {
         let letter = if letter.is_control() { '\u{fffd}' } else { letter };
         if told.len() + letter.len_utf8() > LONGEST_SUBJECT {
             break;
@@ -85,6 +87,36 @@ pub(super) fn subject(certificate: &X509Certificate<'_>) -> String {
         told.push(letter);
     }
     told
+}
+
+/// A distinguished name, in the certificate's order, in which no value can look like two.
+fn distinguished(name: &X509Name<'_>) -> String {
+    let part = |rdn: &RelativeDistinguishedName<'_>| {
+        rdn.iter().map(attribute).collect::<Vec<_>>().join("+")
+    };
+    name.iter_rdn().map(part).collect::<Vec<_>>().join(", ")
+}
+
+/// RFC 4514, 2.4: of a value `"`, `+`, `,`, `;`, `<`, `>` and `\` are escaped, and a number sign or a
+/// space at its beginning, and a space at its end; "the hexadecimal representation" of what is no
+/// text stands behind a number sign.
+fn attribute(attribute: &AttributeTypeAndValue<'_>) -> String {
+    let kind = attribute.attr_type();
+    let kind = oid2abbrev(kind, oid_registry()).map_or_else(|_| kind.to_id_string(), str::to_owned);
+    let Ok(value) = attribute.as_str() else {
+        return format!("{kind}=#{}", hexadecimal(attribute.as_slice()));
+    };
+    let last = value.len().saturating_sub(1);
+    let escaped = value.char_indices().fold(String::new(), |mut text, (at, letter)| {
+        let is_at_an_end =
+            (at == 0 && matches!(letter, '#' | ' ')) || (at == last && letter == ' ');
+        if is_at_an_end || matches!(letter, '"' | '+' | ',' | ';' | '<' | '>' | '\\') {
+            text.push('\\');
+        }
+        text.push(letter);
+        text
+    });
+    format!("{kind}={escaped}")
 }
 
 /// Bytes in lower-case hexadecimal digits.

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
 use std::path::{Path, PathBuf};
 
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use zeroize::Zeroizing;
 
@@ -73,7 +73,7 @@ pub(in super::super) fn certificates(
 ) -> Result<Vec<CertificateDer<'static>>, WrongFile> {
     let bytes = read(file)?;
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&bytes).collect();
-    let found = found.map_err(|error| WrongFile::new(file, format!("is broken PEM: {error}")))?;
+    let found = found.map_err(|error| broken(file, &error))?;
     if found.is_empty() {
         return Err(WrongFile::new(file, format!("has no certificate in it: {}", instead(&bytes))));
     }
@@ -107,9 +107,21 @@ pub(super) fn key(file: &Path) -> Result<PrivateKeyDer<'static>, WrongFile> {
     }
     match PrivateKeyDer::pem_slice_iter(&bytes).next() {
         Some(Ok(key)) => Ok(key),
-        Some(Err(error)) => Err(WrongFile::new(file, format!("is broken PEM: {error}"))),
+        Some(Err(error)) => Err(broken(file, &error)),
         None => Err(WrongFile::new(file, format!("has no private key in it: {}", instead(&bytes)))),
     }
+}
+
+/// What is broken of a file. Nothing of its content is told: that may be a key, and goes to logs.
+fn broken(file: &Path, error: &pem::Error) -> WrongFile {
+    let what = match error {
+        pem::Error::MissingSectionEnd { .. } => "a section has no line `-----END …-----`",
+        pem::Error::IllegalSectionStart { .. } => "a line `-----BEGIN …-----` is cut, or not alone",
+        pem::Error::Base64Decode(_) => "what is between `BEGIN` and `END` is not Base64",
+        _ => "it cannot be read",
+    };
+    let advice = "write it anew, with line breaks as they were";
+    WrongFile::new(file, format!("is broken PEM: {what}; {advice}"))
 }
 
 /// What a file seems to have instead of what was looked for.

@@ -61,6 +61,15 @@ fn files_that_cannot_be_used_are_told_with_what_to_do() {
     let cut = std::fs::read_to_string(cert).unwrap().replace("-----END", "");
     let cut = folder.write("cut", cut);
     says(&cut, key, &cut, "broken PEM");
+    // Nothing of a key is told.
+    let text = std::fs::read_to_string(key).unwrap();
+    for broken in
+        [text.replace('\n', " "), text.replace("\n-----END", "-----END"), text[..99].into()]
+    {
+        let broken = folder.write("broken", broken);
+        let what = "is broken PEM: a section has no line `-----END …-----`; write it anew";
+        says(cert, &broken, &broken, what);
+    }
     let odd = "-----BEGIN PRIVATE KEY-----\nMIIB\n-----END PRIVATE KEY-----\n";
     let odd = folder.write("odd", odd);
     says(cert, &odd, &odd, "is not supported");
@@ -177,6 +186,12 @@ fn a_peer_is_told_within_bounds() {
     let peer = PeerCertificate::of(&[certificate]).unwrap();
     assert_eq!((peer.names.len(), peer.names_left_out), (4, 12), "of 207 bytes each, in 1,024");
     assert!(peer.held() <= PeerCertificate::BYTES as u64, "{} bytes", peer.held());
+    let (certificate, _) = authority.issue(&[], |params| {
+        params.distinguished_name.push(DnType::CommonName, "#a, O=b+c\\ ");
+        params.distinguished_name.push(DnType::OrganizationName, "d");
+    });
+    let peer = PeerCertificate::of(&[certificate]).unwrap();
+    assert_eq!(peer.subject, "CN=\\#a\\, O=b\\+c\\\\\\ , O=d");
     assert_eq!(PeerCertificate::of(&[]), None);
     let odd = PeerCertificate::of(&[vec![1, 2, 3].into()]).unwrap();
     assert!(odd.names.is_empty() && odd.subject.is_empty());

@@ -5,14 +5,18 @@ use std::sync::Arc;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::{DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, DistinguishedName, Error, SignatureScheme};
 use x509_parser::certificate::X509Certificate;
 use x509_parser::prelude::FromDer;
 
 use super::super::tickets::TicketEnd;
 
-/// Verifies as another does, and notes when what it has found right expires: then the client's
-/// tickets end, and it has to show another.
+/// The most certificates that a client may show. Of very small ones thousands would fit its message,
+/// and each is kept with some bytes of its own.
+const MOST_CERTIFICATES: usize = 16;
+
+/// Verifies as another does, and notes when the first of what it has found right expires: then the
+/// client's tickets end, and it has to show another.
 #[derive(Debug)]
 pub(in super::super) struct NotingVerifier(pub(in super::super) Arc<dyn ClientCertVerifier>);
 
@@ -35,8 +39,12 @@ impl ClientCertVerifier for NotingVerifier {
         intermediates: &[CertificateDer<'_>],
         now: UnixTime,
     ) -> Result<ClientCertVerified, Error> {
+        if intermediates.len() >= MOST_CERTIFICATES {
+            return Err(Error::InvalidCertificate(CertificateError::BadEncoding));
+        }
         let verified = self.0.verify_client_cert(end_entity, intermediates, now)?;
-        TicketEnd::behind(not_after(end_entity)).note();
+        let first = intermediates.iter().map(not_after).fold(not_after(end_entity), u64::min);
+        TicketEnd::behind(first).note();
         Ok(verified)
     }
 

@@ -120,12 +120,15 @@ fn a_resumed_session_has_the_certificate_that_was_shown() {
     assert_eq!(first.peer().unwrap(), second.peer().unwrap());
 }
 
+/// A certificate with its key.
+type Issued = (CertificateDer<'static>, KeyPair);
+
 /// Shows a certificate that can be renewed.
 #[derive(Debug)]
 struct Renewed(Mutex<Arc<CertifiedKey>>);
 
 impl Renewed {
-    fn certified((certificate, key): &(CertificateDer<'static>, KeyPair)) -> Arc<CertifiedKey> {
+    fn certified((certificate, key): &Issued) -> Arc<CertifiedKey> {
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         let provider = aws_lc_rs::default_provider();
         Arc::new(CertifiedKey::from_der(vec![certificate.clone()], key, &provider).unwrap())
@@ -179,6 +182,47 @@ fn who_has_a_new_certificate_comes_back_once_the_old_one_has_expired() {
             assert_eq!(settled.peer().unwrap().names, ["new.org"]);
         }
     }
+}
+
+/// A client that shows this certificate, and so many times the other behind it.
+fn with_chain(
+    site: &Site,
+    end_entity: &Issued,
+    behind: &Issued,
+    count: usize,
+) -> Arc<ClientConfig> {
+    let mut chain = vec![end_entity.0.clone()];
+    chain.resize(1 + count, behind.0.clone());
+    let key = PrivateKeyDer::try_from(end_entity.1.serialize_der()).unwrap();
+    let builder = ClientConfig::builder().with_root_certificates(site.authority.roots());
+    Arc::new(builder.with_client_auth_cert(chain, key).unwrap())
+}
+
+#[test]
+fn a_ticket_ends_with_the_first_of_its_clients_chain() {
+    let site = Site::new().listen_for_known(true);
+    let files = site.read();
+    let end = SystemTime::now() + Duration::from_secs(3);
+    let short = site.authority.issue(&["short.org"], |params| params.not_after = end.into());
+    let long = site.authority.issue(&["long.org"], |_| {});
+    let config = with_chain(&site, &long, &short, 1);
+    for is_resumed in [false, true] {
+        assert_eq!(agree(&files, 0, &config).unwrap().is_resumed, is_resumed);
+    }
+    while SystemTime::now() < end + Duration::from_secs(1) {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(!agree(&files, 0, &config).unwrap().is_resumed);
+}
+
+#[test]
+fn a_chain_of_very_many_is_refused() {
+    let site = Site::new().listen_for_known(true);
+    let files = site.read();
+    let one = site.authority.issue(&["one.org"], |_| {});
+    agree(&files, 0, &with_chain(&site, &one, &one, 15)).unwrap();
+    let reason = agree(&files, 0, &with_chain(&site, &one, &one, 16)).unwrap_err();
+    assert_eq!(reason, HandshakeFailure::BadCertificate);
 }
 
 #[test]
