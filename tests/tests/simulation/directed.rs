@@ -642,6 +642,20 @@ fn who_shakes_hands_has_a_turn_with_one_other_and_the_rest_wait_for_no_tick() {
 }
 
 #[test]
+fn a_drain_does_not_wait_for_newcomers_that_shake_no_hands() {
+    let program = Program::default().layers(|_| Some(Box::new(Shaking)));
+    let mut play = Play::of("", program);
+    play.turn([Completion::ListenerReady { listener: 0 }]);
+    play.turn([accepted(0, Ok(()))]);
+    play.drains();
+    play.tick();
+    // What waited to be accepted comes in behind those who were told.
+    play.turn([accepted(1, Ok(()))]);
+    let pushed: Vec<_> = (0..3).flat_map(|_| play.tick()).collect();
+    assert!(pushed.contains(&Operation::Close { slot: 1 }), "{pushed:?}");
+}
+
+#[test]
 fn a_topic_of_which_nothing_is_left_is_forgotten_though_its_history_is_asked_for() {
     let mut play = Play::with(
         "[[route]]\npath = '/room'\nhandler = 'hub?topic=room'\n\

@@ -18,7 +18,7 @@ use tidegate::kernel::{
     AreaName, BufferId, Completion, Errno, Memory, Operation, Peer, Ring, Slot, Waker,
 };
 use tidegate::names::{Name, Node};
-use tidegate::shard::{self, Assembly, Counters, Panel, Shard};
+use tidegate::shard::{self, Assembly, Command, Counters, Panel, Shard};
 use tidegate::transport::tls::TlsServers;
 
 use crate::random::Random;
@@ -295,6 +295,12 @@ impl Play {
     pub fn tick(&mut self) -> Vec<Operation> {
         self.hand.borrow_mut().now += TICK;
         self.turn([])
+    }
+
+    /// The shard is told to drain.
+    pub fn drains(&mut self) {
+        self.panel.tell(Command::Drain, &Waker::new().expect("a descriptor"));
+        self.turn([Completion::Woken]);
     }
 
     /// What the shard has counted, as it shows at the next tick.
