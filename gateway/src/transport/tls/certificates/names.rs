@@ -97,8 +97,8 @@ fn distinguished(name: &X509Name<'_>) -> String {
     name.iter_rdn().map(part).collect::<Vec<_>>().join(", ")
 }
 
-/// RFC 4514, 2.4: of a value `"`, `+`, `,`, `;`, `<`, `>` and `\` are escaped, and a number sign or a
-/// space at its beginning, and a space at its end; "the hexadecimal representation" of what is no
+/// RFC 4514, 2.4: of a value `"`, `+`, `,`, `;`, `<`, `>` and `\` are escaped, and a number sign or
+/// a space at its beginning, and a space at its end; "the hexadecimal representation" of what is no
 /// text stands behind a number sign.
 fn attribute(attribute: &AttributeTypeAndValue<'_>) -> String {
     let kind = attribute.attr_type();

@@ -11,8 +11,8 @@ use x509_parser::prelude::FromDer;
 
 use super::super::tickets::TicketEnd;
 
-/// The most certificates that a client may show. Of very small ones thousands would fit its message,
-/// and each is kept with some bytes of its own.
+/// The most certificates that a client may show. Of very small ones thousands would fit its
+/// message, and each is kept with some bytes of its own.
 const MOST_CERTIFICATES: usize = 16;
 
 /// Verifies as another does, and notes when the first of what it has found right expires: then the
