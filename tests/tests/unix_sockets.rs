@@ -200,7 +200,7 @@ fn a_file_is_had_with_the_calls_that_containers_and_the_service_allow() {
             drop(UnixListener::bind(&path).expect("it is free"));
             let stack = format!("ws!unix?mode=606&owner={owner}");
             let launch = launch(&listeners(&format!("unix:{path}"), &stack)).under(&CONFINED);
-            let gateway = launch.argument("--driver").argument(driver).start();
+            let gateway = launch.choosing().argument("--driver").argument(driver).start();
             let mode = fs::symlink_metadata(&path).expect("it is there").mode();
             assert_eq!(mode & 0o7777, 0o606);
             let mut peer = open(&format!("unix:{path}"), "/echo");
