@@ -248,7 +248,7 @@ mod tests {
         let slots = u64::from(Limits::default().slots());
         let [plain, asks] = ["ws!tls?min=1.2!tcp", "ws!tls?client_ca=x!tcp"];
         assert_eq!(bytes(&[plain], Owner::TlsHandshakes), Some(10 * (16 << 10)));
-        assert_eq!(bytes(&[plain, asks], Owner::TlsHandshakes), Some(10 * (64 << 10)));
+        assert_eq!(bytes(&[plain, asks], Owner::TlsHandshakes), Some(10 * (288 << 10)));
         assert_eq!(bytes(&[asks], Owner::Tls12), None);
         assert_eq!(bytes(&[plain, asks], Owner::Tls12), Some(slots * (5 << 10)));
         let both = "ws!tls?min=1.2&client_ca=x!tcp";
