@@ -12,7 +12,7 @@ use crate::kernel::{BufferId, Errno, Generation, Ring, Slot, SlotRef};
 use crate::memory::gathered;
 use crate::protocol;
 use crate::shard::sockets::kept;
-use crate::shard::sockets::sealing::{self, is_ready};
+use crate::shard::sockets::sealing;
 
 /// From how many of those that open or end one turn of the loop receives: a quarter of a
 /// millisecond's work. Who shakes hands first counts as [`HANDSHAKE`] of them.
@@ -59,7 +59,8 @@ impl<R: Ring> Shard<R> {
             let is_read_anyway =
                 self.connections.sockets.table[slot].states.reading() != Reading::Idle;
             if !is_read_anyway && !self.connections.sockets.ready.contains(slot) {
-                work += if is_ready(&self.connections.sockets, slot) { 1 } else { HANDSHAKE };
+                let shakes_hands = sealing::shakes_hands(&self.connections.sockets, slot);
+                work += if shakes_hands { HANDSHAKE } else { 1 };
                 self.connections.read(slot);
             }
         }

@@ -249,7 +249,7 @@ fn is_stuck<R: Ring>(sockets: &Sockets<R>, slot: Slot) -> bool {
     }
     // A closing one has the time as well that its Close frame needs to get out.
     let wait = connection.wait;
-    // The words of a handshake have until its end.
+    // A handshake has one time for all, and so has whoever does not take its words.
     if !matches!(wait, Wait::Progress | Wait::Close | Wait::Handshake) {
         return false;
     }

@@ -7,17 +7,16 @@ use tidegate::gateway::Program;
 use tidegate::hub::{
     ConnectionFilter, Errand, NotDone, Outcome, Publication, Published, Target, Why,
 };
-use tidegate::kernel::{Completion, Errno, Operation, Slot};
+use tidegate::kernel::{Completion, Errno, Operation};
 use tidegate::names::{Name, Position};
 use tidegate::protocol::{Exchange, Protocol, Stretch};
-use tidegate::transport::{Broken, Layer, OpenedInput, Sealed};
 use tidegate_tests::Frame;
 use tidegate_tests::line_echo::{LineEcho, NUDGE};
 use tidegate_tests::xor::{Stream, Xor};
 
 use crate::handlers::{self, Asked, Books, Told, Verdict};
 use crate::play::{
-    A_WHILE, PONG, Play, accepted, poll_on, readable, receive, received, still_polled,
+    A_WHILE, PONG, Play, Shaking, accepted, poll_on, readable, receive, received, still_polled,
 };
 use crate::random::Random;
 use crate::script;
@@ -591,28 +590,6 @@ fn a_shard_that_may_take_no_mail_in_sleeps_for_a_moment() {
     assert!(answer.try_iter().count() + 16 < 40, "all mail was taken in");
 }
 
-/// A transport with which nobody is done shaking hands.
-struct Shaking;
-
-impl Layer for Shaking {
-    fn open(
-        &mut self,
-        _slot: Slot,
-        _received: &mut [u8],
-        _words: &mut Vec<u8>,
-    ) -> Result<OpenedInput, Broken> {
-        Ok(OpenedInput::default())
-    }
-
-    fn is_ready(&self, _slot: Slot) -> bool {
-        false
-    }
-
-    fn seal(&mut self, _slot: Slot, _plain: &[u8], _wire: &mut [u8]) -> Sealed {
-        Sealed { taken: 0, written: 0 }
-    }
-}
-
 /// Nine say something at once; how many of them are received from in that turn, and the next.
 fn read_of_nine(play: &mut Play) -> [usize; 2] {
     play.turn([Completion::ListenerReady { listener: 0 }]);
@@ -634,8 +611,16 @@ fn who_opens_behind_as_many_as_have_a_turn_waits_for_no_tick() {
 }
 
 #[test]
+fn behind_a_proxy_as_many_have_a_turn_as_without_one() {
+    let more = "[[listener]]\naddress = '127.0.0.1:8080'\n\
+                stack = 'ws!proxy?from=127.0.0.0/8&max=536!tcp'\n";
+    let mut play = Play::with(more);
+    assert_eq!(read_of_nine(&mut play), [8, 0]);
+}
+
+#[test]
 fn who_shakes_hands_has_a_turn_with_one_other_and_the_rest_wait_for_no_tick() {
-    let program = Program::default().layers(|_| Some(Box::new(Shaking)));
+    let program = Program::default().layers(|_| Some(Box::new(Shaking { words: 0 })));
     let mut play = Play::of("", program);
     assert_eq!(read_of_nine(&mut play), [2, 2]);
     assert_eq!(play.hand.borrow().wait, Duration::ZERO);
@@ -643,7 +628,7 @@ fn who_shakes_hands_has_a_turn_with_one_other_and_the_rest_wait_for_no_tick() {
 
 #[test]
 fn a_drain_does_not_wait_for_newcomers_that_shake_no_hands() {
-    let program = Program::default().layers(|_| Some(Box::new(Shaking)));
+    let program = Program::default().layers(|_| Some(Box::new(Shaking { words: 0 })));
     let mut play = Play::of("", program);
     play.turn([Completion::ListenerReady { listener: 0 }]);
     play.turn([accepted(0, Ok(()))]);

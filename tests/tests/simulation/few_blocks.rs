@@ -17,7 +17,7 @@ use tidegate::protocol::{Exchange, Protocol, Stretch};
 use tidegate_tests::Frame;
 use tidegate_tests::line_echo::{HELLO, LineEcho};
 
-use crate::play::{Play, TICK, Unread, readable_in};
+use crate::play::{Play, Shaking, TICK, Unread, readable_in};
 use crate::random::Random;
 use crate::script;
 
@@ -49,9 +49,9 @@ fn push(play: &mut Play, id: ConnectionId, count: usize) {
 /// The kernel takes nothing of what is sent to the client.
 fn fall_short(play: &mut Play, pushed: &[Operation]) {
     for operation in pushed {
-        if let Operation::Send { batch_index, .. } = *operation {
+        if let Operation::Send { slot, batch_index, .. } = *operation {
             let result = Err(Errno::AGAIN);
-            play.turn([Completion::SendFellShort { slot: 0, batch_index, result }]);
+            play.turn([Completion::SendFellShort { slot, batch_index, result }]);
         }
     }
 }
@@ -86,6 +86,24 @@ fn who_does_not_read_gives_way_before_answers_have_only_what_is_for_all() {
         play.tick();
     }
     assert_eq!(evicted(&mut play), 1);
+}
+
+#[test]
+fn who_takes_nothing_of_a_handshakes_words_gives_way() {
+    let program = Program::default().layers(|_| Some(Box::new(Shaking { words: 60_000 })));
+    let mut play = Play::of(SMALL_POOL, program);
+    for slot in play.come(0, 3) {
+        let pushed = play.hears(slot, b"hello");
+        fall_short(&mut play, &pushed);
+    }
+    for _ in 0..3 {
+        play.tick();
+    }
+    assert_eq!(evicted(&mut play), 0, "a second has not passed");
+    for _ in 0..3 {
+        play.tick();
+    }
+    assert!(evicted(&mut play) > 0);
 }
 
 #[test]

@@ -20,6 +20,7 @@ use tidegate::kernel::{
 use tidegate::names::{Name, Node};
 use tidegate::shard::{self, Assembly, Command, Counters, Panel, Shard};
 use tidegate::transport::tls::TlsServers;
+use tidegate::transport::{Broken, Layer, OpenedInput, Sealed};
 
 use crate::random::Random;
 use crate::{script, watch};
@@ -52,6 +53,32 @@ pub struct Hand {
     pub input: Vec<u8>,
     /// What it writes into others.
     inputs: Vec<(BufferId, Vec<u8>)>,
+}
+
+/// A transport with which nobody is ever done shaking hands. It says so many bytes to whoever
+/// begins.
+pub struct Shaking {
+    pub words: usize,
+}
+
+impl Layer for Shaking {
+    fn open(
+        &mut self,
+        _slot: Slot,
+        received: &mut [u8],
+        words: &mut Vec<u8>,
+    ) -> Result<OpenedInput, Broken> {
+        words.resize(self.words, b'w');
+        Ok(OpenedInput { used: received.len(), ..OpenedInput::default() })
+    }
+
+    fn is_ready(&self, _slot: Slot) -> bool {
+        false
+    }
+
+    fn seal(&mut self, _slot: Slot, _plain: &[u8], _wire: &mut [u8]) -> Sealed {
+        Sealed { taken: 0, written: 0 }
+    }
 }
 
 /// What clients have said, and was not received.

@@ -154,6 +154,11 @@ pub(crate) fn is_ready<R: Ring>(sockets: &Sockets<R>, slot: Slot) -> bool {
     !opens(sockets, slot) || sockets.profile(slot).transport.is_ready(&sockets.transports, slot)
 }
 
+/// Whether hands are to be shaken on a connection before anything is said.
+pub(crate) fn shakes_hands<R: Ring>(sockets: &Sockets<R>, slot: Slot) -> bool {
+    sockets.seals(slot) && !is_ready(sockets, slot)
+}
+
 /// Whether a connection has to wait with its handshake until others have ended theirs.
 pub(crate) fn must_wait<R: Ring>(sockets: &mut Sockets<R>, slot: Slot) -> bool {
     sockets.seals(slot)
