@@ -143,12 +143,9 @@ impl UnixAddress {
 
     fn check(&self) -> Result<(), String> {
         let example = "such as \"unix:/run/tidegate.sock\" or \"unix:@tidegate\"";
-        let (length, has_zero) = match self {
-            Self::Path(path) => {
-                let bytes = path.as_os_str().as_bytes();
-                (bytes.len(), bytes.contains(&0))
-            }
-            Self::Abstract(name) => (name.len() + 1, name.contains('\0')),
+        let (length, bytes) = match self {
+            Self::Path(path) => (path.as_os_str().len(), path.as_os_str().as_bytes()),
+            Self::Abstract(name) => (name.len() + 1, name.as_bytes()),
         };
         match self {
             Self::Path(path) if path.as_os_str().is_empty() => {
@@ -165,7 +162,11 @@ impl UnixAddress {
                 let is = quote(&path.to_string_lossy());
                 Err(format!("must have the path of a file behind `unix:`, {example}, is {is}"))
             }
-            _ if has_zero => Err("must not have a zero byte".into()),
+            _ if bytes.contains(&0) => Err("must not have a zero byte".into()),
+            // It stands in lines of the log.
+            _ if bytes.iter().any(u8::is_ascii_control) => {
+                Err("must not have control characters".into())
+            }
             _ if length > UNIX_MAX => Err(format!(
                 "must have at most {UNIX_MAX} bytes behind `unix:`, which is all that the kernel \
                  takes, has {length}"
@@ -248,6 +249,8 @@ mod tests {
             ("unix:x.sock", "must have an absolute path behind `unix:`"),
             ("unix:/", "must have the path of a file behind `unix:`"),
             ("unix:@a\0", "must not have a zero byte"),
+            ("unix:@a\n", "must not have control characters"),
+            ("unix:/run/\x1b[31m", "must not have control characters"),
             ("/run/x.sock", "must be an IP address and a port"),
             ("localhost:80", "must be an IP address and a port"),
         ] {

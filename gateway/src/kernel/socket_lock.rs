@@ -69,9 +69,9 @@ fn open(path: &Path) -> io::Result<File> {
     options.read(true).write(true).create(true).truncate(false);
     let opened = options.mode(0o600).custom_flags(libc::O_NOFOLLOW).open(path);
     let file = opened.map_err(|error| match error.raw_os_error() {
-        // Another user's, a link, a folder. What the folder of all of them refuses is not of this
-        // file.
-        Some(libc::EACCES | libc::EPERM | libc::ELOOP | libc::EISDIR)
+        // Another user's, a link, a folder, a socket. What the folder of all of them refuses is not
+        // of this file.
+        Some(libc::EACCES | libc::EPERM | libc::ELOOP | libc::EISDIR | libc::ENXIO)
             if fs::symlink_metadata(path).is_ok() =>
         {
             in_the_way(path, &error.to_string())
@@ -96,6 +96,7 @@ fn in_the_way(path: &Path, why: &str) -> io::Error {
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::symlink;
+    use std::os::unix::net::UnixListener;
 
     use super::*;
 
@@ -147,6 +148,9 @@ mod tests {
         symlink(folder.join("elsewhere"), &lock).unwrap();
         expect_refusal();
         assert!(!folder.join("elsewhere").exists());
+        fs::remove_file(&lock).unwrap();
+        drop(UnixListener::bind(&lock).unwrap());
+        expect_refusal();
         fs::remove_file(&lock).unwrap();
         fs::create_dir(&lock).unwrap();
         expect_refusal();
