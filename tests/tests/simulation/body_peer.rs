@@ -58,6 +58,8 @@ pub struct BodyPeer {
     finished_sending: bool,
     saw_end: bool,
     harmed: bool,
+    /// A part of a second header is in front of its request.
+    is_misread: bool,
 }
 
 /// What comes next.
@@ -108,6 +110,7 @@ impl BodyPeer {
             finished_sending: false,
             saw_end: false,
             harmed: false,
+            is_misread: false,
         }
     }
 
@@ -122,7 +125,7 @@ impl BodyPeer {
             // No room, or the head took too long.
             "503" | "408" => return Reading::Refused,
             // Its proxy has said a second header, of which a part is taken for the request.
-            "400" if self.harmed => return Reading::Refused,
+            "400" if self.is_misread => return Reading::Refused,
             _ => panic!("refused: {head}"),
         }
         let value = |name: &str| {
@@ -270,6 +273,10 @@ impl Client for BodyPeer {
         }
         assert!(is_done || !self.is_prompt(), "{kind:?}, {length:?}: {} of {says}", self.heard);
         is_done
+    }
+
+    fn is_misread(&mut self) {
+        self.is_misread = true;
     }
 
     fn harm(&mut self) {

@@ -66,6 +66,9 @@ pub trait Client {
     /// Something happened to its connection that may cost it its answers.
     fn harm(&mut self);
 
+    /// Its proxy says a second header, of which a part may be taken for its request.
+    fn is_misread(&mut self) {}
+
     /// It has reset the connection.
     fn sees_nothing_more(&mut self);
 

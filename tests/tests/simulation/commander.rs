@@ -69,6 +69,8 @@ pub struct Commander {
     finished_sending: bool,
     saw_end: bool,
     harmed: bool,
+    /// A part of a second header is in front of its request.
+    is_misread: bool,
 }
 
 impl Commander {
@@ -114,6 +116,7 @@ impl Commander {
             finished_sending: false,
             saw_end: false,
             harmed: false,
+            is_misread: false,
         }
     }
 
@@ -303,7 +306,7 @@ impl Commander {
             }
             "503" | "408" => self.is_refused = true,
             // Its proxy has said a second header, of which a part is taken for the request.
-            "400" if self.harmed => self.is_refused = true,
+            "400" if self.is_misread => self.is_refused = true,
             _ => panic!("who speaks commands was refused: {head}"),
         }
         behind
@@ -363,6 +366,10 @@ impl Client for Commander {
         }
         assert!(self.heard.close.is_some(), "the connection of one who speaks commands just ended");
         self.heard.close == Some(Some(1000))
+    }
+
+    fn is_misread(&mut self) {
+        self.is_misread = true;
     }
 
     fn harm(&mut self) {

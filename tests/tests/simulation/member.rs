@@ -64,6 +64,8 @@ pub struct Member {
     finished_sending: bool,
     saw_end: bool,
     harmed: bool,
+    /// A part of a second header is in front of its request.
+    is_misread: bool,
 }
 
 /// Who a member is.
@@ -153,6 +155,7 @@ impl Member {
             finished_sending: false,
             saw_end: false,
             harmed: false,
+            is_misread: false,
         }
     }
 
@@ -214,7 +217,7 @@ impl Member {
             "101" => Standing::Opened,
             "503" | "408" => Standing::Refused,
             // Its proxy has said a second header, of which a part is taken for the request.
-            "400" if self.harmed => Standing::Refused,
+            "400" if self.is_misread => Standing::Refused,
             _ => panic!("a member was refused: {head}"),
         };
         behind
@@ -282,6 +285,10 @@ impl Client for Member {
         }
         assert!(self.heard.close.is_some(), "a member's connection just ended");
         self.heard.close == Some(Some(1000))
+    }
+
+    fn is_misread(&mut self) {
+        self.is_misread = true;
     }
 
     fn harm(&mut self) {

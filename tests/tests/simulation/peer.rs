@@ -74,6 +74,8 @@ pub struct Peer {
     saw_end: bool,
     /// Something happened to its connection that may cost it its answers.
     harmed: bool,
+    /// A part of a second header is in front of its request.
+    is_misread: bool,
 }
 
 /// What a client knows of the answer to its request.
@@ -131,6 +133,7 @@ impl Peer {
             finished_sending: false,
             saw_end: false,
             harmed: false,
+            is_misread: false,
         }
     }
 
@@ -215,7 +218,7 @@ impl Peer {
                 Response::Refused
             }
             // Its proxy has said a second header, of which a part is taken for the request.
-            "400" if self.harmed => Response::Refused,
+            "400" if self.is_misread => Response::Refused,
             // That was decided so, or not at all.
             "200" | "403" | "504" if self.behaviour == Behaviour::Late => Response::Refused,
             _ => panic!("{:?} was refused: {head}", self.temper),
@@ -304,6 +307,10 @@ impl Client for Peer {
         }
         self.heard.check_all(&self.expected, self.behaviour == Behaviour::Source);
         true
+    }
+
+    fn is_misread(&mut self) {
+        self.is_misread = true;
     }
 
     fn harm(&mut self) {

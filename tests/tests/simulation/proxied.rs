@@ -98,6 +98,11 @@ impl Front {
         self.how != How::Right
     }
 
+    /// Whether a part of a second header may be taken for what the client says.
+    pub fn is_twofold(&self) -> bool {
+        self.how == How::Twice
+    }
+
     /// Whether its client is not even answered. (Of a second header that is cut, the beginning may
     /// be what is above reads and refuses.)
     pub fn is_mute(&self) -> bool {

@@ -384,6 +384,9 @@ impl World {
         if socket.front.as_ref().is_some_and(Front::is_wrong) {
             peer.harm();
         }
+        if socket.front.as_ref().is_some_and(Front::is_twofold) {
+            peer.is_misread();
+        }
         self.sockets.push(socket);
         self.peers.push(peer);
     }
