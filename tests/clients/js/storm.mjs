@@ -62,7 +62,8 @@ class Publisher {
   async #run() {
     while (this.#running) {
       await pause(between(1, 8));
-      if (this.#open >= IN_FLIGHT) continue;
+      // Whoever has stopped meanwhile says nothing more: nobody would wait for its answer.
+      if (!this.#running || this.#open >= IN_FLIGHT) continue;
       const topic = ROOMS[Math.floor(Math.random() * ROOMS.length)];
       this.say(topic);
     }
