@@ -389,6 +389,12 @@ fn limits_that_contradict_each_other() {
              130993 on line 3, but is 32768 on line 2: all receive buffers together must take less \
              than 4GiB: lower one of the two",
         ),
+    ]);
+}
+
+#[test]
+fn limits_that_contradict_what_routes_and_listeners_want() {
+    assert_each(&[
         (
             "[limits]\nblocks = \"2MiB\"\n[[route]]\npath = \"/\"\nhandler = \"echo\"\n\
              max_buffered_message = \"512KiB\"",
@@ -496,6 +502,9 @@ fn mistakes_in_a_listener() {
             "3: listener[0].stack: must be a string such as \"ws!tcp\", is the integer 3",
         ),
     ]);
+    let misplaced = "[[listener]]\naddress = \"[::]:0\"\nstack = \"ws!tls!tcp\"\ncert = \"x\"";
+    let unknown = "4: listener[0].cert: is not a key: the keys are `address`, `stack`";
+    assert!(errors(misplaced).iter().any(|error| error == unknown), "{:?}", errors(misplaced));
     let free = "[[listener]]\naddress = \"[::]:0\"\n[[listener]]\naddress = \"[::]:0\"";
     assert_eq!(errors(free), [""; 0]);
     let unix = "[[listener]]\naddress = \"unix:/run/x\"\n";

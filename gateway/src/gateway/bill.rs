@@ -204,17 +204,19 @@ mod tests {
         assert_eq!(of("ws!tcp", &Program::default().layers(|_| None)), kept);
     }
 
+    /// The bytes of an owner's line where listeners have these stacks.
+    fn line_of(stacks: &[&str], owner: Owner) -> Option<u64> {
+        let listeners = stacks
+            .iter()
+            .map(|text| Listener { stack: Stack::parse(text).unwrap(), ..Listener::default() });
+        let config = Config { listeners: listeners.collect(), ..Config::default() };
+        let bill = bill(&config, 1, Driver::IoUring);
+        bill.lines().iter().find(|line| line.owner == owner).map(|line| line.bytes)
+    }
+
     #[test]
     fn what_proxies_say_is_paid_for_as_far_as_it_is_kept() {
-        let of = |stacks: &[&str]| {
-            let listeners = stacks
-                .iter()
-                .map(|text| Listener { stack: Stack::parse(text).unwrap(), ..Listener::default() });
-            let config = Config { listeners: listeners.collect(), ..Config::default() };
-            let bill = bill(&config, 1, Driver::IoUring);
-            let mut lines = bill.lines().iter();
-            lines.find(|line| line.owner == Owner::ProxyFacts).map(|line| line.bytes)
-        };
+        let of = |stacks: &[&str]| line_of(stacks, Owner::ProxyFacts);
         assert_eq!(of(&["ws!tcp", "ws!proxy?from=::1&keep=0!tcp"]), None);
         let slots = u64::from(Limits::default().slots());
         let least = of(&["ws!proxy?from=::1&keep=1!tcp"]).expect("a line");
@@ -227,15 +229,7 @@ mod tests {
 
     #[test]
     fn compressors_are_counted_by_level() {
-        let of = |stacks: &[&str]| {
-            let listeners = stacks
-                .iter()
-                .map(|text| Listener { stack: Stack::parse(text).unwrap(), ..Listener::default() });
-            let config = Config { listeners: listeners.collect(), ..Config::default() };
-            let bill = bill(&config, 1, Driver::IoUring);
-            let line = bill.lines().iter().find(|line| line.owner == Owner::Compressors);
-            line.expect("a line").bytes
-        };
+        let of = |stacks: &[&str]| line_of(stacks, Owner::Compressors).expect("a line");
         let none = of(&["ws?deflate=off!tcp"]);
         let one = of(&["ws!tcp", "ws?deflate=off!tcp", "ws!tcp"]);
         let two = of(&["ws!tcp", "ws?deflate_level=9!tcp"]);

@@ -221,9 +221,17 @@ fn suites_have_the_names_that_are_in_use() {
     }
 }
 
+/// Each stack is refused for one reason, at this place.
+#[track_caller]
+fn assert_each_refused(cases: &[(&str, usize, &str)]) {
+    for (text, offset, wrong) in cases {
+        assert_errors(text, &[(*offset, (*wrong).into())]);
+    }
+}
+
 #[test]
-fn values_of_the_layers_below_that_are_refused() {
-    for (text, offset, wrong) in [
+fn values_of_tls_that_are_refused() {
+    assert_each_refused(&[
         ("ws!tls?cert=a!tcp", 12, "`tls?cert`: needs `key` beside it, the file of its private key"),
         ("ws!tls?key=a!tcp", 11, "`tls?key`: needs `cert` beside it, the file of its certificate"),
         (
@@ -272,6 +280,12 @@ fn values_of_the_layers_below_that_are_refused() {
             31,
             "`tls?ticket_keys`: means nothing with `tls?tickets=off`: remove one of them",
         ),
+    ]);
+}
+
+#[test]
+fn values_of_proxy_that_are_refused() {
+    assert_each_refused(&[
         (
             "ws!proxy?from=10.0.0.1/8!tcp",
             14,
@@ -307,6 +321,12 @@ fn values_of_the_layers_below_that_are_refused() {
             "`proxy?from`: means nothing over `unix`, whose peers have no address: its `mode` says \
              who may connect. Remove it",
         ),
+    ]);
+}
+
+#[test]
+fn values_of_unix_that_are_refused() {
+    assert_each_refused(&[
         (
             "ws!unix?mode=8",
             13,
@@ -323,9 +343,7 @@ fn values_of_the_layers_below_that_are_refused() {
             "`unix?owner`: must be `USER`, `USER:GROUP` or `:GROUP`, names or numbers, is \
              \"4294967295\"",
         ),
-    ] {
-        assert_errors(text, &[(offset, wrong.into())]);
-    }
+    ]);
     for owner in ["0", "root", "www-data:", ":x", "1:2"] {
         let is_taken = Stack::parse(&format!("ws!unix?owner={owner}")).is_ok();
         assert_eq!(is_taken, owner != "www-data:", "{owner}");
