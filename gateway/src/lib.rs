@@ -99,6 +99,9 @@
 //! - [`bill`]: what it may come to hold.
 #![deny(unsafe_code)]
 
+#[macro_use]
+mod named;
+
 pub mod bill;
 pub mod config;
 pub mod gateway;

@@ -2,81 +2,61 @@
 
 use rustls::{AlertDescription, CertificateError, Error, PeerIncompatible, PeerMisbehaved};
 
-/// Declares the failures once, with their names.
-macro_rules! failures {
-    ($($(#[doc = $doc:literal])* $name:ident = $label:literal,)*) => {
-        /// Why a handshake has failed.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum HandshakeFailure {
-            $($(#[doc = $doc])* $name,)*
-        }
-
-        impl HandshakeFailure {
-            /// All of them, in a fixed order: that of their numbers.
-            pub const ALL: &[Self] = &[$(Self::$name),*];
-
-            /// Its name, as a label of a counter has it.
-            #[must_use]
-            pub fn name(self) -> &'static str {
-                match self {
-                    $(Self::$name => $label,)*
-                }
-            }
-        }
-    };
-}
-
-failures! {
-    /// A request by HTTP came in plain: the client was told with 400.
-    PlainHttp = "plain_http",
-    /// The hello was that of SSL 2.0.
-    Sslv2 = "sslv2",
-    /// What came is not TLS.
-    NotTls = "not_tls",
-    /// A message was larger than the listener takes.
-    Oversized = "oversized_hello",
-    /// A handshake came in more records than any honest client sends.
-    TooManyRecords = "too_many_records",
-    /// The client has no version in common with the listener.
-    NoSharedVersion = "no_shared_version",
-    /// The client has no suite in common with the listener.
-    NoSharedCipher = "no_shared_cipher",
-    /// The client has no group for the key exchange in common with the listener.
-    NoSharedGroup = "no_shared_group",
-    /// The client takes no signature that the certificate's key can make.
-    NoSharedSignature = "no_shared_signature",
-    /// The client wants protocols by ALPN, of which the listener speaks none.
-    NoApplicationProtocol = "no_application_protocol",
-    /// No certificate could be chosen.
-    NoServerCertificate = "no_server_certificate",
-    /// The client's hello lacks something else that this gateway needs.
-    Incompatible = "incompatible",
-    /// The client has sent no certificate, and has to.
-    CertificateRequired = "certificate_required",
-    /// The client's certificate is of no authority that the listener trusts.
-    UnknownCa = "unknown_ca",
-    /// The client's certificate has expired.
-    CertificateExpired = "certificate_expired",
-    /// The client's certificate is not valid yet.
-    CertificateNotYetValid = "certificate_not_yet_valid",
-    /// The client's certificate is wrong in another way.
-    BadCertificate = "bad_certificate",
-    /// The client does not trust the gateway's certificate.
-    PeerRefusedCertificate = "peer_refused_certificate",
-    /// The client has sent another alert.
-    PeerAlert = "peer_alert",
-    /// The client has given up, in words of TLS.
-    PeerClosed = "peer_closed",
-    /// A record, or what closes the handshake, was not made with the keys that were agreed on.
-    BadRecord = "bad_record",
-    /// A message is not what the protocol says messages are.
-    Malformed = "malformed",
-    /// A message came that may not come then.
-    Unexpected = "unexpected_message",
-    /// The client breaks a rule of the protocol.
-    Misbehaved = "misbehaved",
-    /// It is the gateway's own fault.
-    Internal = "internal",
+named! {
+    /// Why a handshake has failed.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum HandshakeFailure {
+        /// A request by HTTP came in plain: the client was told with 400.
+        PlainHttp = "plain_http",
+        /// The hello was that of SSL 2.0.
+        Sslv2 = "sslv2",
+        /// What came is not TLS.
+        NotTls = "not_tls",
+        /// A message was larger than the listener takes.
+        Oversized = "oversized_hello",
+        /// A handshake came in more records than any honest client sends.
+        TooManyRecords = "too_many_records",
+        /// The client has no version in common with the listener.
+        NoSharedVersion = "no_shared_version",
+        /// The client has no suite in common with the listener.
+        NoSharedCipher = "no_shared_cipher",
+        /// The client has no group for the key exchange in common with the listener.
+        NoSharedGroup = "no_shared_group",
+        /// The client takes no signature that the certificate's key can make.
+        NoSharedSignature = "no_shared_signature",
+        /// The client wants protocols by ALPN, of which the listener speaks none.
+        NoApplicationProtocol = "no_application_protocol",
+        /// No certificate could be chosen.
+        NoServerCertificate = "no_server_certificate",
+        /// The client's hello lacks something else that this gateway needs.
+        Incompatible = "incompatible",
+        /// The client has sent no certificate, and has to.
+        CertificateRequired = "certificate_required",
+        /// The client's certificate is of no authority that the listener trusts.
+        UnknownCa = "unknown_ca",
+        /// The client's certificate has expired.
+        CertificateExpired = "certificate_expired",
+        /// The client's certificate is not valid yet.
+        CertificateNotYetValid = "certificate_not_yet_valid",
+        /// The client's certificate is wrong in another way.
+        BadCertificate = "bad_certificate",
+        /// The client does not trust the gateway's certificate.
+        PeerRefusedCertificate = "peer_refused_certificate",
+        /// The client has sent another alert.
+        PeerAlert = "peer_alert",
+        /// The client has given up, in words of TLS.
+        PeerClosed = "peer_closed",
+        /// A record, or what closes the handshake, was not made with the keys that were agreed on.
+        BadRecord = "bad_record",
+        /// A message is not what the protocol says messages are.
+        Malformed = "malformed",
+        /// A message came that may not come then.
+        Unexpected = "unexpected_message",
+        /// The client breaks a rule of the protocol.
+        Misbehaved = "misbehaved",
+        /// It is the gateway's own fault.
+        Internal = "internal",
+    }
 }
 
 impl HandshakeFailure {
