@@ -371,8 +371,8 @@ impl Gateway {
         })
     }
 
-    /// As [`Gateway::counters`], but none of them older than this call. A gateway without any
-    /// connection takes some seconds for that.
+    /// As [`Gateway::counters`], but those of one shard are not older than this call: all there
+    /// are, where there is one. A gateway without any connection takes some seconds for that.
     #[must_use]
     #[track_caller]
     pub fn fresh_counters(&self) -> Counters {

@@ -26,6 +26,7 @@ pub mod tls;
 mod witness;
 pub mod xor;
 
+use std::io::{self, ErrorKind, Read};
 use std::time::{Duration, Instant};
 
 pub use binary::build_example;
@@ -58,6 +59,20 @@ pub fn wait_until<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
         }
         assert!(Instant::now() < deadline, "waited {PATIENCE:?} in vain: {what}");
         std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Reads what is there, once there is something. A socket with a time limit is interrupted when a
+/// process that was stopped goes on (signal(7)), as it is with a machine that was.
+///
+/// # Errors
+/// As from `read`, but for the interruption.
+pub fn read_some(from: &mut impl Read, into: &mut [u8]) -> io::Result<usize> {
+    loop {
+        match from.read(into) {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            read => return read,
+        }
     }
 }
 

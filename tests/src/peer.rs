@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use socket2::{Domain, SockRef, Socket, Type};
 
-use crate::PATIENCE;
 use crate::frame::{BINARY, CLOSE, CONTINUATION, Frame, TEXT};
 use crate::gateway::Gateway;
 use crate::http::{ACCEPT, Request, Response};
+use crate::{PATIENCE, read_some};
 
 /// A TCP connection to the gateway, and what was received on it.
 ///
@@ -39,7 +39,7 @@ impl Read for Peer {
     /// Reads what comes as it is, behind what was read in another way.
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         if self.at == self.buffer.len() {
-            return self.stream.read(into);
+            return read_some(&mut self.stream, into);
         }
         let count = (&self.buffer[self.at..]).read(into)?;
         self.at += count;
@@ -422,16 +422,9 @@ impl Peer {
         self.buffer.drain(..self.at);
         self.at = 0;
         let mut some = [0; 65_536];
-        loop {
-            match self.stream.read(&mut some) {
-                Ok(count) => {
-                    self.buffer.extend(&some[..count]);
-                    return Ok(count);
-                }
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+        let count = read_some(&mut self.stream, &mut some)?;
+        self.buffer.extend(&some[..count]);
+        Ok(count)
     }
 
     /// Receives until the end.

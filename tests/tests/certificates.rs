@@ -15,7 +15,9 @@ use tidegate::config::{Certificate, Config, Listener, Route, RouteHandler};
 use tidegate::gateway::{self as embedded, Program};
 use tidegate::handler::{Context, Decision, Desk, Handler, Piece, Refusal, Request, Response};
 use tidegate_tests::tls::{Authority, Files, NAME, Pair};
-use tidegate_tests::{Exposition, Gateway, Launch, PATIENCE, Peer, Signal, case, wait_until};
+use tidegate_tests::{
+    Exposition, Gateway, Launch, PATIENCE, Peer, Signal, case, read_some, wait_until,
+};
 
 /// A gateway over TLS whose certificate is in a file, and who has signed it.
 struct Site {
@@ -83,7 +85,7 @@ fn ask(stream: &mut Stream, path: &str) -> String {
     let mut answer = Vec::new();
     while !answer.windows(4).any(|end| end == b"\r\n\r\n") {
         let mut bytes = [0; 4096];
-        let count = stream.read(&mut bytes).expect("an answer");
+        let count = read_some(stream, &mut bytes).expect("an answer");
         assert!(count > 0, "it ends amid {}", String::from_utf8_lossy(&answer));
         answer.extend_from_slice(&bytes[..count]);
     }

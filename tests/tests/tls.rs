@@ -11,7 +11,7 @@ use socket2::SockRef;
 use tidegate_tests::hub::HubGateway;
 use tidegate_tests::layered::{self, ROUTES, open};
 use tidegate_tests::tls::{Authority, Files, TlsEnd, relay};
-use tidegate_tests::{Frame, PATIENCE, Peer, Request, noise};
+use tidegate_tests::{Frame, PATIENCE, Peer, Request, noise, read_some};
 
 /// A gateway over TLS, and who has signed its certificate.
 struct Over {
@@ -82,12 +82,7 @@ impl Client {
     /// What comes next on the wire; `None` at the end.
     fn reads(&mut self) -> Option<Vec<u8>> {
         let mut bytes = vec![0; 64 << 10];
-        let count = loop {
-            match self.socket.read(&mut bytes) {
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                read => break read.expect("something, or the end"),
-            }
-        };
+        let count = read_some(&mut self.socket, &mut bytes).expect("something, or the end");
         bytes.truncate(count);
         (count > 0).then_some(bytes)
     }
@@ -262,10 +257,9 @@ fn contents(wire: &[u8]) -> Vec<u8> {
 fn hears_to_the_end(socket: &mut TcpStream) -> Vec<u8> {
     let (mut heard, mut bytes) = (Vec::new(), vec![0; 64 << 10]);
     loop {
-        match socket.read(&mut bytes) {
+        match read_some(socket, &mut bytes) {
             Ok(0) => return heard,
             Ok(count) => heard.extend(&bytes[..count]),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
             Err(error) if error.kind() == ErrorKind::ConnectionReset => return heard,
             Err(error) => panic!("{error}"),
         }
