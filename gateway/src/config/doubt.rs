@@ -1,13 +1,15 @@
 //! What works, but was hardly meant: it is told, and nothing is refused.
 
+use super::stack::{SocketLayer, Stack};
 use super::{Config, HubRoute, RouteHandler, TemplatePart, log_filter};
 use crate::units::quote;
 
 impl Config {
     /// What this configuration was hardly meant to say, one line each with its key: topics that no
-    /// route has, words of the log's filter that name nothing, and certificates that nobody is
-    /// shown. They are no errors: topics can be published and subscribed to from outside, and an
-    /// embedding program has its own targets.
+    /// route has, words of the log's filter that name nothing, certificates that nobody is shown,
+    /// and listeners that believe anybody. They are no errors: topics can be published and
+    /// subscribed to from outside, an embedding program has its own targets, and a firewall may let
+    /// nobody but a proxy in.
     #[must_use]
     pub fn doubts(&self) -> Vec<String> {
         let hubs = |pattern: &str| {
@@ -37,7 +39,32 @@ impl Config {
         let certificates = (!has_tls && !self.certificates.is_empty()).then(|| {
             "certificate: no listener has the layer `tls`, so none is shown to anybody".to_owned()
         });
-        words.chain(certificates).chain(topics).collect()
+        let trustful = self.listeners.iter().enumerate().filter_map(|(index, listener)| {
+            believes_anybody(&listener.stack).map(|how| format!("listener[{index}].stack: {how}"))
+        });
+        words.chain(certificates).chain(trustful).chain(topics).collect()
+    }
+}
+
+/// How a stack believes whoever connects about who the client is, if it does.
+fn believes_anybody(stack: &Stack) -> Option<String> {
+    /// Who may write to the socket's file (chmod(2)): those who are neither owner nor group.
+    const OTHERS: u32 = 0o002;
+    let proxy = stack.proxy.as_ref()?;
+    match &stack.socket {
+        SocketLayer::Unix(unix) if unix.mode & OTHERS != 0 => Some(format!(
+            "`unix?mode={:o}` lets every user of this machine connect, and `proxy` believes all \
+             who do: each of them may say to be any client. Write a mode that ends in 0",
+            unix.mode
+        )),
+        SocketLayer::Tcp(_) => {
+            let all = proxy.from.iter().find(|network| network.prefix_len() == 0)?;
+            Some(format!(
+                "`proxy?from={all}` believes whoever connects, who may say to be any client. Write \
+                 the networks of your proxies alone"
+            ))
+        }
+        SocketLayer::Unix(_) => None,
     }
 }
 
@@ -99,6 +126,32 @@ mod tests {
         assert_eq!(shown.doubts(), [""; 0]);
         let told = Config { listeners: Config::default().listeners, ..shown }.doubts();
         assert!(told[0].starts_with("certificate: no listener has the layer `tls`"), "{told:?}");
+    }
+
+    #[test]
+    fn listeners_that_believe_anybody_are_doubted() {
+        for (address, stack, doubted) in [
+            ("127.0.0.1:0", "ws!proxy?from=10.0.0.0/8!tcp", None),
+            (
+                "127.0.0.1:0",
+                "ws!proxy?from=10.0.0.0/8,0.0.0.0/0!tcp",
+                Some("`proxy?from=0.0.0.0/0`"),
+            ),
+            ("[::]:0", "ws!proxy?from=::/0!tcp", Some("`proxy?from=::/0`")),
+            ("unix:/run/t.sock", "ws!proxy!unix", None),
+            ("unix:/run/t.sock", "ws!proxy!unix?mode=660", None),
+            ("unix:/run/t.sock", "ws!proxy!unix?mode=666", Some("`unix?mode=666`")),
+            ("unix:/run/t.sock", "ws!unix?mode=666", None),
+        ] {
+            let text = format!("[[listener]]\naddress = \"{address}\"\nstack = \"{stack}\"");
+            let doubts = Config::parse(&text, "t.toml").expect("right").doubts();
+            let started = doubted.map(|how| format!("listener[0].stack: {how} "));
+            match (doubts.as_slice(), &started) {
+                ([], None) => {}
+                ([doubt], Some(start)) => assert!(doubt.starts_with(start), "{doubt}"),
+                _ => panic!("{stack}: {doubts:?}"),
+            }
+        }
     }
 
     #[test]

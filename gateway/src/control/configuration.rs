@@ -138,7 +138,8 @@ impl ControlRoom {
             topics: config.topics.iter().map(TopicRuleJson::of).collect(),
             admin: AdminJson::of(&config.admin),
             settings: settings(config),
-            warnings: self.warnings.clone(),
+            // Certificates may be others than at the start.
+            warnings: self.warnings.iter().cloned().chain(self.certificates.doubts()).collect(),
         }
     }
 }

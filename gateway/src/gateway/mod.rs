@@ -223,9 +223,9 @@ impl Gateway {
         bill.check(config.memory.limit()).map_err(StartError::Budget)?;
         let certificates = Certificates::read(&config).map_err(StartError::Tls)?;
         let servers = certificates.servers();
-        warnings.extend(certificates.doubts().into_iter().inspect(|doubt| {
+        for doubt in certificates.doubts() {
             tracing::warn!("{doubt}");
-        }));
+        }
         let ListeningSockets { addresses, by_shard, sharing, admin } = open(&config, shards)?;
         let handle = Handle::new(shards).map_err(StartError::Waker)?;
         let wakers: Vec<Waker> = handle.wires().iter().map(|wire| wire.waker.clone()).collect();

@@ -94,10 +94,10 @@ impl Certificates {
         self.0.files.certificates()
     }
 
-    /// What may be a mistake about those that are in use, one line each with its file.
+    /// What may be a mistake about the files that are in use, one line each.
     #[must_use]
     pub fn doubts(&self) -> Vec<String> {
-        doubts(&self.facts())
+        self.0.files.doubts()
     }
 
     /// Reads all files anew, and waits for that; says in the log what has come of it. Connections
@@ -117,7 +117,7 @@ impl Certificates {
                     "{count} certificates were read anew, and handshakes that begin are made with \
                      them; the configuration was not"
                 );
-                for doubt in doubts(&facts) {
+                for doubt in files.doubts() {
                     tracing::warn!(target: "tidegate::tls", "{doubt}");
                 }
                 Ok(facts)
@@ -176,12 +176,6 @@ impl Drop for Reloading {
     fn drop(&mut self) {
         self.0.0.readers.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-/// What may be a mistake about certificates, one line each with its file.
-fn doubts(facts: &[CertificateFacts]) -> Vec<String> {
-    let each = facts.iter().flat_map(|one| one.doubts.iter().map(move |doubt| (one, doubt)));
-    each.map(|(one, doubt)| format!("{}: {doubt}", one.file.display())).collect()
 }
 
 impl fmt::Debug for Certificates {

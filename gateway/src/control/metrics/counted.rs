@@ -4,10 +4,11 @@
 //! Every counter is there by itself, as `tidegate_NAME_total`; [`shape`] names those that are
 //! gauges, or that are better one family with a label.
 
-use super::{Family, Label, MetricKind, Sample, Value, family, of_shard};
+use super::{Family, Label, MetricKind, Sample, Value, family, of_shard, tls};
 use crate::handler::{EndReason, Ground};
 use crate::shard::{Counters, ProxyRefusal, Vitals};
 use crate::steering::Handle;
+use crate::transport::tls::TlsCounts;
 
 /// How one counter of a shard is shown.
 struct Shape {
@@ -40,7 +41,8 @@ pub fn counts(handle: &Handle) -> Vec<(String, u64)> {
 fn sums(by_shard: &[(Counters, Vitals)]) -> Vec<(String, u64)> {
     let mut sums: Vec<(String, u64)> = Vec::new();
     let first = [refusals(by_shard), proxy_refusals(by_shard)];
-    for family in first.into_iter().chain(families(by_shard)) {
+    let tls = if has_tls(by_shard) { tls::counters(by_shard) } else { Vec::new() };
+    for family in first.into_iter().chain(families(by_shard)).chain(tls) {
         for sample in &family.samples {
             let Value::Number(number) = sample.value else { continue };
             let name = name_in_all(&family, &sample.labels);
@@ -51,6 +53,11 @@ fn sums(by_shard: &[(Counters, Vitals)]) -> Vec<(String, u64)> {
         }
     }
     sums
+}
+
+/// Whether anybody has come by TLS.
+fn has_tls(by_shard: &[(Counters, Vitals)]) -> bool {
+    by_shard.iter().any(|(_, vitals)| vitals.tls != TlsCounts::default())
 }
 
 /// The name of a sample of all shards together, such as `tidegate_refusals_total{reason="full"}`.

@@ -42,10 +42,16 @@ impl SeenTls {
 
 /// All of it.
 pub(super) fn families(seen: &SeenTls, by_shard: &[(Counters, Vitals)]) -> Vec<Family> {
-    let mut families = Vec::from(handshakes(by_shard));
-    families.extend(records(by_shard));
+    let mut families = counters(by_shard);
     families.extend(in_progress(seen, by_shard));
     families.extend([expiries(&seen.certificates), reloads(seen.reloads)]);
+    families
+}
+
+/// What only goes up.
+pub(super) fn counters(by_shard: &[(Counters, Vitals)]) -> Vec<Family> {
+    let mut families = Vec::from(handshakes(by_shard));
+    families.extend(records(by_shard));
     families
 }
 

@@ -147,10 +147,8 @@ fn covers(pattern: &str, name: &str) -> bool {
 
 /// That all users of the machine may read a key.
 fn doubt_of_readers(key_file: &Path) -> Option<String> {
-    use std::os::unix::fs::PermissionsExt;
-    let mode = std::fs::metadata(key_file).ok()?.permissions().mode();
     let what = || format!("all users may read its key: chmod o-r {}", key_file.display());
-    (mode & 0o004 != 0).then(what)
+    pem::may_be_read_by_all(key_file).then(what)
 }
 
 /// SHA-256 of a certificate, in hexadecimal digits.

@@ -15,5 +15,5 @@ pub use held::CertificateFacts;
 pub(super) use held::HeldCertificate;
 pub use peer::PeerCertificate;
 pub use pem::WrongFile;
-pub(super) use pem::{certificates, read};
+pub(super) use pem::{certificates, may_be_read_by_all, read};
 pub(super) use verifier::NotingVerifier;

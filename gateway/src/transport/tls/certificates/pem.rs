@@ -67,6 +67,12 @@ pub(in super::super) fn read(file: &Path) -> Result<Zeroizing<Vec<u8>>, WrongFil
     }
 }
 
+/// Whether all users of the machine may read a file (stat(2)); not if that cannot be known.
+pub(in super::super) fn may_be_read_by_all(file: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    fs::metadata(file).is_ok_and(|about| about.permissions().mode() & 0o004 != 0)
+}
+
 /// The certificates of a file, in its order.
 pub(in super::super) fn certificates(
     file: &Path,

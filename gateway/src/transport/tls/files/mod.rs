@@ -14,7 +14,7 @@ use rustls::pki_types::UnixTime;
 use rustls::server::{ProducesTickets, ResolvesServerCert};
 
 use super::certificates::{
-    ByName, CertificateFacts, Chooser, HeldCertificate, WrongFile, certificates,
+    ByName, CertificateFacts, Chooser, HeldCertificate, WrongFile, certificates, may_be_read_by_all,
 };
 use super::server::{ClientRule, ServerSettings, TlsServer, TlsTerms};
 use super::tickets::{Binding, ListenerTickets, NoTickets, TicketKeys};
@@ -82,6 +82,25 @@ impl TlsFiles {
     #[must_use]
     pub fn certificates(&self) -> Arc<Vec<CertificateFacts>> {
         self.facts.load_full()
+    }
+
+    /// What may be a mistake about the files that are in use, one line each with its file.
+    #[must_use]
+    pub fn doubts(&self) -> Vec<String> {
+        let facts = self.certificates();
+        let of_one = |one: &CertificateFacts| {
+            let file = one.file.display().to_string();
+            one.doubts.iter().map(move |doubt| format!("{file}: {doubt}")).collect::<Vec<_>>()
+        };
+        let files = self.tickets.iter().filter_map(|source| source.file.as_deref());
+        let open = files.filter(|file| may_be_read_by_all(file)).map(|file| {
+            let file = file.display();
+            format!(
+                "{file}: all users may read the keys of tickets, and come back as any client with \
+                 tickets of their own: chmod o-r {file}"
+            )
+        });
+        facts.iter().flat_map(of_one).chain(open).collect()
     }
 
     /// Reads all files anew: certificates, keys, authorities of clients, keys of tickets. Returns

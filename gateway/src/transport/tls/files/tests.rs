@@ -1,6 +1,8 @@
 //! Listeners as they are configured: certificates of clients, names, reloading, tickets.
 
+use std::fs::Permissions;
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 
@@ -284,6 +286,22 @@ fn gateways_with_the_same_keys_resume_each_others_sessions() {
         agree(&one, listener, &config).unwrap();
         assert_eq!(agree(&one, listener, &config).unwrap().is_resumed, listener != 2);
     }
+}
+
+#[test]
+fn keys_of_tickets_that_all_may_read_are_doubted() {
+    let site = Site::new();
+    let keys = site.folder.write("keys", "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAE=");
+    let tickets = Some(Tickets { keys: Some(keys.clone()) });
+    let site = site.listen(TlsLayer { tickets, ..TlsLayer::default() });
+    let files = site.read();
+    let mode = |mode| std::fs::set_permissions(&keys, Permissions::from_mode(mode)).unwrap();
+    mode(0o640);
+    assert_eq!(files.doubts(), [""; 0]);
+    mode(0o644);
+    let told = files.doubts();
+    assert!(told[0].starts_with(&format!("{}: all users may read", keys.display())), "{told:?}");
+    assert_eq!(told.len(), 1);
 }
 
 /// The certificate that a client of `localhost` is shown.
