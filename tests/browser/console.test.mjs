@@ -28,6 +28,17 @@ before(async () => {
 
 after(() => closeBrowser?.());
 
+// Waits until the browser has logged an error with this in it, and forgets it.
+async function complaint(text) {
+  const until = Date.now() + answerTimeMs;
+  for (;;) {
+    const at = complaints.findIndex((one) => one.includes(text));
+    if (at >= 0) return complaints.splice(at, 1);
+    if (Date.now() > until) throw new Error(`no error with ${text}: ${complaints}`);
+    await new Promise((done) => setTimeout(done, 20));
+  }
+}
+
 async function connect() {
   await page.click("#connect");
   await page.waitForSelector("#status[data-state=open]");
@@ -345,6 +356,23 @@ test("a long name of a room stays in its card, however narrow the window", async
     });
     assert.deepEqual(over, []);
   }
+});
+
+test("a page of another origin cannot connect, as it may not by default", async () => {
+  const other = new URL(pageUrl);
+  other.hostname = other.hostname === "localhost" ? "127.0.0.1" : "localhost";
+  const window = await browser.newPage();
+  await window.goto(other.href);
+  const outcome = (url) => window.evaluate((address) => new Promise((done) => {
+    const socket = new WebSocket(address);
+    socket.onopen = () => done("open");
+    socket.onclose = ({ code }) => done(code);
+  }), url.href.replace(/^http/, "ws"));
+  assert.equal(await outcome(new URL("echo", other)), "open");
+  assert.equal(await outcome(new URL("echo", pageUrl)), 1006);
+  // The browser has said so as well.
+  await complaint("403");
+  await window.close();
 });
 
 test("logged no error", () => {

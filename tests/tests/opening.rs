@@ -108,7 +108,7 @@ fn section_4_2_1_what_a_handshake_may_look_like() {
         ("Connection as a list", open().set("Connection", "keep-alive, upgrade")),
         ("Connection on two lines", open().with("connection", "keep-alive")),
         ("a length of no body", open().with("Content-Length", "0")),
-        ("an origin", open().with("Origin", "https://app.example")),
+        ("an origin", open().with("Origin", "https://gateway.example")),
         ("subprotocols that no route asks for", open().with("Sec-WebSocket-Protocol", "a, b")),
         ("an empty list of subprotocols", open().with("Sec-WebSocket-Protocol", "")),
         ("an empty list of extensions", open().with("Sec-WebSocket-Extensions", "")),

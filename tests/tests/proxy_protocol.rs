@@ -415,6 +415,21 @@ fn what_is_no_right_header_is_closed_without_an_answer_and_counted_by_what_is_wr
 }
 
 #[test]
+fn a_header_where_none_is_expected_is_named() {
+    let gateway = Gateway::start("");
+    let headers = [version_1(&endpoints(CLIENT)), version_2(&endpoints(CLIENT), &[])];
+    for mut header in headers {
+        header.extend(Request::open("/echo").bytes());
+        let mut peer = Peer::connect(&gateway);
+        peer.send(&header);
+        let answer = peer.expect_refusal(400);
+        let told = String::from_utf8_lossy(&answer.body);
+        assert!(told.contains("a PROXY header where none is expected"), "{told}");
+    }
+    gateway.expect_log(&["tidegate::refused", "reason=\"bad_request\"", "the layer `proxy`"]);
+}
+
+#[test]
 fn a_second_header_is_refused() {
     let gateway = start();
     let [one, two] = [version_1(&endpoints(CLIENT)), version_2(&endpoints(CLIENT), &[])];

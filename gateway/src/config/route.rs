@@ -10,10 +10,12 @@ use super::TopicPattern;
 use super::built::{self, BuiltWrong};
 use super::hub_route::{self, HubRoute};
 use super::limits::{Limits, RawLimits};
+use super::origins::{self, Origins};
 use super::path;
 use super::reader::{Origin, Setting, TableReader, expected};
 use super::relation::{self, Bounded, Party};
 use super::report::Report;
+use super::slow_peer::{SlowPeer, slow_peer};
 use super::stack::StackError;
 use super::value;
 use crate::memory::{Blocks, Share};
@@ -45,6 +47,10 @@ pub struct Route {
     /// How many requests of a shard may wait at once for their handler to decide, 0 to 4194304.
     /// Default 1024. A further one that is not decided at once is answered with 503.
     pub undecided: u32,
+    /// The pages that may connect, by their origins. Default: those of the same host and port as is
+    /// asked for. Others are answered with 403. It means nothing for what no WebSocket comes to,
+    /// and who is no page is not kept out by it.
+    pub origins: Origins,
 }
 
 /// The files that the built-in page has beside it: the client library, and its types.
@@ -68,39 +74,13 @@ pub enum RouteHandler {
     Embedded,
 }
 
-/// What happens to a peer that does not take what is queued for it.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum SlowPeer {
-    /// `pause`: nothing more is read from the peer while anything waits for it. A peer that takes
-    /// no byte for the stack's `stall` is closed.
-    #[default]
-    Pause,
-    /// `close`: the connection ends with 1013 as soon as its backlog is full or the shard has no
-    /// block left for it.
-    Close,
-    /// `drop_newest`: as `close` for what the peer asked for; of what is published, what does not
-    /// fit is left out.
-    DropNewest,
-    /// `drop_oldest`: likewise, but the oldest that waits is left out.
-    DropOldest,
-    /// `conflate`: likewise, and of messages with the same key only the newest waits.
-    Conflate,
-}
-
-impl SlowPeer {
-    /// All of them.
-    const ALL: [Self; 5] =
-        [Self::Pause, Self::Close, Self::DropNewest, Self::DropOldest, Self::Conflate];
-
-    /// As the file has it.
+impl RouteHandler {
+    /// Whether a request to open a WebSocket may come to it.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub const fn takes_websockets(&self) -> bool {
         match self {
-            Self::Pause => "pause",
-            Self::Close => "close",
-            Self::DropNewest => "drop_newest",
-            Self::DropOldest => "drop_oldest",
-            Self::Conflate => "conflate",
+            Self::Echo | Self::Hub(_) | Self::Embedded => true,
+            Self::Health | Self::Static => false,
         }
     }
 }
@@ -132,6 +112,7 @@ impl Route {
             backlog: 4 << 20,
             slow_peer: SlowPeer::default(),
             undecided: 1024,
+            origins: Origins::default(),
         }
     }
 
@@ -172,6 +153,7 @@ pub(super) struct RawRoute {
     backlog: Setting<u32>,
     slow_peer: SlowPeer,
     undecided: u32,
+    origins: Origins,
 }
 
 impl RawRoute {
@@ -181,6 +163,7 @@ impl RawRoute {
         let path = table.require("path", "path = \"/\"", path_pattern);
         let handler = handler(&mut table);
         check_topic(&mut table, &path, &handler);
+        let origins = origins::read(&mut table, &handler);
         let route = Self {
             name,
             path,
@@ -199,6 +182,7 @@ impl RawRoute {
             undecided: table
                 .read("undecided", default.undecided, |value| value::integer(value, &UNDECIDED))
                 .value,
+            origins,
         };
         table.finish();
         route
@@ -217,6 +201,7 @@ impl RawRoute {
             backlog: Setting::default(route.backlog),
             slow_peer: route.slow_peer,
             undecided: route.undecided,
+            origins: route.origins,
         }
     }
 
@@ -276,6 +261,7 @@ impl RawRoute {
             backlog: self.backlog.value,
             slow_peer: self.slow_peer,
             undecided: self.undecided,
+            origins: self.origins,
         })
     }
 }
@@ -412,10 +398,6 @@ fn check_topic(
         let name = table.path("handler");
         table.report().error(offset, name, wrong);
     }
-}
-
-fn slow_peer(value: &DeValue<'_>) -> Result<SlowPeer, String> {
-    value::one_of(value, &SlowPeer::ALL.map(|policy| (policy.name(), policy)))
 }
 
 /// Reads the name of a subprotocol. RFC 6455 section 4.1: "The elements that comprise this value

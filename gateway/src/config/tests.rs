@@ -39,7 +39,9 @@ fn the_sample_shows_every_key_and_option() {
         let start = format!("{key} = ");
         assert!(SAMPLE.lines().any(|line| line.starts_with(&start)), "{key}");
     }
-    for key in ["subprotocol", "subscribe", "publish", "commands", "cert", "key", "names"] {
+    for key in
+        ["subprotocol", "subscribe", "publish", "commands", "origins", "cert", "key", "names"]
+    {
         assert!(SAMPLE.contains(&format!("\n# {key} = ")), "{key}");
     }
     let options = "ping=30s pong=10s close=5s head=10s decision=10s stall=30s message=1m \
@@ -125,6 +127,7 @@ const WRITTEN: &str = r#"
     backlog = "1MiB"
     slow_peer = "close"
     undecided = 9
+    origins = ["same", "https://*.example.org"]
     [[route]]
     path = "/live/{what}"
     handler = "hub?topic=live/{what}&publish=nobody&events=on&own=off&user=header.x-user"
@@ -222,6 +225,7 @@ fn written_route() -> Route {
         backlog: 1 << 20,
         slow_peer: SlowPeer::Close,
         undecided: 9,
+        origins: Origins::new(["same", "https://*.example.org"]).unwrap(),
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::hub_route::{HubRoute, Publishers, UserSource};
 use super::route::RouteHandler;
-use super::{Config, Shards, TopicPattern};
+use super::{Config, Origins, Shards, TopicPattern};
 
 impl Config {
     /// What the file decides, one line for each subject: where is listened and by which layers, by
@@ -28,6 +28,9 @@ impl Config {
             let subprotocol = route.subprotocol.as_deref();
             let subprotocol = subprotocol.map(|name| format!(" ({name})")).unwrap_or_default();
             lines.push(format!("route {}{subprotocol}: {}", route.path, route.handler));
+            if route.origins != Origins::default() {
+                lines.push(format!("  origins = {}", route.origins));
+            }
             if let RouteHandler::Hub(hub) = &route.handler {
                 let default = HubRoute::default().commanded();
                 let differ = hub.commanded().into_iter().zip(default);

@@ -185,6 +185,9 @@ impl RouteJson {
             SettingJson::new("slow_peer", route.slow_peer.name()),
             SettingJson::new("undecided", route.undecided),
         ];
+        if route.handler.takes_websockets() {
+            settings.push(SettingJson::new("origins", &route.origins));
+        }
         if let RouteHandler::Hub(hub) = &route.handler {
             let commanded = hub.commanded();
             settings.extend(commanded.map(|(name, value)| SettingJson { name, value }));

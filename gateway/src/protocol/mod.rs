@@ -80,7 +80,7 @@ use desk::Desk;
 use end_reason::EndReason;
 pub use foreign::{Allowance, Exchange, Protocol, ProtocolFactory, Stretch};
 use logged::{LoggedFacts, LoggedNames};
-pub(crate) use opening::AGENT_MAX;
+pub(crate) use opening::HEADER_VALUE_MAX;
 use request::{PeerCertificate, ProxyFacts};
 pub use serve::End;
 use serve::Event;

@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use tidegate_proto::http::{RequestHead, Status, parse_request};
 use tidegate_proto::keepalive::Wait;
+use tidegate_proto::proxy;
 use tidegate_proto::websocket::deflate::{self, Policy};
 use tidegate_proto::websocket::handshake::server::{Acceptance, Rejection, Upgrade};
 
@@ -13,8 +14,9 @@ use super::request::Request;
 use super::response::{Body, Response, SharedBytes, Source};
 use super::serve::Decision;
 use super::services::Service;
-use super::turn::{Opened, Turn};
+use super::turn::{AskedFor, Opened, Turn};
 use super::{router, streaming, undecided, websocket};
+use crate::config::Origins;
 use crate::connection::{AfterFlush, Output, Stage};
 use crate::kernel::Span;
 use crate::memory::{Share, gathered};
@@ -23,7 +25,7 @@ use crate::memory::{Share, gathered};
 const RESPONSE_MAX: usize = 1024;
 
 /// Bytes of a `User-Agent` that the log says.
-pub(crate) const AGENT_MAX: usize = 128;
+pub(crate) const HEADER_VALUE_MAX: usize = 128;
 
 const _: () = assert!(RESPONSE_MAX >= Refusal::RESPONSE_LEN_MAX);
 
@@ -65,6 +67,9 @@ pub(super) fn input(turn: &mut Turn<'_>, received: Span) {
         Ok(Status::Partial) => _ = keep_head(turn, received),
         Err(_) if is_tls(&scratch[..filled]) && !turn.work.output.seals => {
             refuse(turn, Refusal::TlsToPlain);
+        }
+        Err(_) if proxy::looks_like_header(&scratch[..filled]) => {
+            refuse(turn, Refusal::ProxyToPlain);
         }
         Err(error) => refuse(turn, error.into()),
     }
@@ -145,7 +150,8 @@ fn answer(turn: &mut Turn<'_>, head: &RequestHead<'_>, received: Span, behind: S
     let decision = turn.services.find(head).and_then(|service| {
         turn.change_service(service);
         let (client, proxied) = (turn.client_certificate(), turn.proxy_facts());
-        let Service { handler, path, .. } = turn.services.get_mut(service);
+        let Service { handler, path, origins, .. } = turn.services.get_mut(service);
+        check_page(head, origins)?;
         let request = Request::new(head, path)?.of_client(client).through_proxy(proxied);
         Ok(handler.request(&request, &mut turn.work.desk()))
     });
@@ -156,6 +162,18 @@ fn answer(turn: &mut Turn<'_>, head: &RequestHead<'_>, received: Span, behind: S
         }
         decision => carry_out(turn, head, decision, behind),
     }
+}
+
+/// Checks that the page may connect that asks for a WebSocket, rightly or not. What a page may read
+/// of other answers its browser decides (the same-origin policy).
+fn check_page(head: &RequestHead<'_>, origins: &Origins) -> Result<(), Refusal> {
+    if head.header_values("upgrade").next().is_none() {
+        return Ok(());
+    }
+    if head.header_values("origin").nth(1).is_some() {
+        return Err(Rejection::DuplicateOrigin.into());
+    }
+    if origins.let_in(head) { Ok(()) } else { Err(Refusal::Origin) }
 }
 
 /// Does what was decided about a request, behind which some input may have come.
@@ -222,7 +240,7 @@ fn upgrade(
 /// Refuses a request that is known, as [`refuse`] does, or as its handler does.
 fn refuse_request(turn: &mut Turn<'_>, head: &RequestHead<'_>, refusal: Refusal) {
     if turn.tells_refusals {
-        turn.left.asked_path = Some(head.path().into());
+        turn.left.asked = Some(Box::new(AskedFor::by(head)));
     }
     let told = refusal.told();
     match refusal {
@@ -302,13 +320,25 @@ fn opened(turn: &Turn<'_>, head: &RequestHead<'_>) -> Opened {
         return Opened::default();
     }
     let agent = head.header_values("user-agent").next();
-    Opened { path: Some(head.path().into()), agent: agent.map(kept_agent) }
+    Opened { path: Some(head.path().into()), agent: agent.map(kept_value) }
 }
 
-/// As much of what a request calls its peer's program as is kept, up to the end of a letter.
-fn kept_agent(agent: &[u8]) -> Box<str> {
-    let text = String::from_utf8_lossy(agent);
-    text[..text.floor_char_boundary(AGENT_MAX)].into()
+/// As much as is kept of what a request calls its peer's program, or of the origin of a page, up to
+/// the end of a letter.
+fn kept_value(value: &[u8]) -> Box<str> {
+    let text = String::from_utf8_lossy(value);
+    text[..text.floor_char_boundary(HEADER_VALUE_MAX)].into()
+}
+
+impl AskedFor {
+    /// What the log says of this request.
+    fn by(head: &RequestHead<'_>) -> Self {
+        Self {
+            path: head.path().into(),
+            host: head.authority().map(Into::into),
+            origin: head.header_values("origin").next().map(kept_value),
+        }
+    }
 }
 
 /// The first value of a header field, for the log.
@@ -338,9 +368,12 @@ mod tests {
 
     #[test]
     fn an_agent_is_cut_between_two_letters() {
-        assert_eq!(&*kept_agent(b"curl/8"), "curl/8");
-        assert_eq!(kept_agent("ä".repeat(100).as_bytes()).len(), AGENT_MAX);
-        assert_eq!(kept_agent(("a".to_owned() + &"ä".repeat(100)).as_bytes()).len(), AGENT_MAX - 1);
-        assert!(kept_agent(&[0xff; 300]).len() <= AGENT_MAX);
+        assert_eq!(&*kept_value(b"curl/8"), "curl/8");
+        assert_eq!(kept_value("ä".repeat(100).as_bytes()).len(), HEADER_VALUE_MAX);
+        assert_eq!(
+            kept_value(("a".to_owned() + &"ä".repeat(100)).as_bytes()).len(),
+            HEADER_VALUE_MAX - 1
+        );
+        assert!(kept_value(&[0xff; 300]).len() <= HEADER_VALUE_MAX);
     }
 }

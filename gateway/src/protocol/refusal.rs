@@ -50,12 +50,16 @@ pub enum Refusal {
     InvalidCount,
     /// The request wants both what is behind a position, and the last messages.
     TwoPasts,
-    /// The origin, or the peer, may not enter here.
+    /// Who asks may not enter here.
     Forbidden,
+    /// Pages of this origin may not connect here.
+    Origin,
     /// Nothing is served at this host and path.
     NotFound,
     /// It is no request, but the beginning of TLS, and this listener is plain.
     TlsToPlain,
+    /// It is a header of the PROXY protocol, where none is expected.
+    ProxyToPlain,
     /// The head was not complete at its deadline.
     Timeout,
     /// It was not decided in time.
@@ -126,11 +130,13 @@ pub enum Ground {
     Handler,
     /// TLS came in where the listener is plain.
     Tls,
+    /// A page may not connect there, by its origin.
+    Origin,
 }
 
 impl Ground {
     /// All of them, each at its own number.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::BadRequest,
         Self::HeadTooLarge,
         Self::HeadTimeout,
@@ -143,6 +149,7 @@ impl Ground {
         Self::Full,
         Self::Handler,
         Self::Tls,
+        Self::Origin,
     ];
 
     /// The name in metrics and in the API.
@@ -161,6 +168,7 @@ impl Ground {
             Self::Full => "full",
             Self::Handler => "handler",
             Self::Tls => "tls",
+            Self::Origin => "origin",
         }
     }
 }
@@ -219,8 +227,9 @@ impl Refusal {
             | Self::DuplicateCount
             | Self::InvalidCount
             | Self::TwoPasts
-            | Self::TlsToPlain => 400,
-            Self::Forbidden => 403,
+            | Self::TlsToPlain
+            | Self::ProxyToPlain => 400,
+            Self::Forbidden | Self::Origin => 403,
             Self::NotFound => 404,
             Self::Timeout => 408,
             Self::Full { .. } => 503,
@@ -267,10 +276,17 @@ impl Refusal {
             Self::InvalidCount => "`last` in the query must be a whole number from 1 to 1000",
             Self::TwoPasts => "the query has both `since` and `last`: send one of them",
             Self::Forbidden => "you may not connect here",
+            Self::Origin => {
+                "pages of this origin may not connect here: `origins` of the route says which may"
+            }
             Self::NotFound => "nothing is served at this path",
             Self::TlsToPlain => {
                 "this port speaks no TLS: use http:// or ws:// to reach it, or give its listener \
                  the layer `tls`"
+            }
+            Self::ProxyToPlain => {
+                "a PROXY header where none is expected: have the proxy send none, or give the \
+                 listener the layer `proxy`"
             }
             Self::Timeout => "the request head did not arrive in time",
             Self::DecisionTimeout => {
@@ -296,8 +312,10 @@ impl Refusal {
             | Self::InvalidPosition
             | Self::DuplicateCount
             | Self::InvalidCount
-            | Self::TwoPasts => Ground::BadRequest,
+            | Self::TwoPasts
+            | Self::ProxyToPlain => Ground::BadRequest,
             Self::Forbidden => Ground::Forbidden,
+            Self::Origin => Ground::Origin,
             Self::NotFound => Ground::NotFound,
             Self::TlsToPlain => Ground::Tls,
             Self::Timeout => Ground::HeadTimeout,
@@ -374,7 +392,7 @@ impl From<HeadError> for Refusal {
 mod tests {
     use super::*;
 
-    const ALL: [Refusal; 19] = [
+    const ALL: [Refusal; 21] = [
         Refusal::InvalidPath,
         Refusal::InvalidQuery,
         Refusal::DuplicateQuery,
@@ -389,8 +407,10 @@ mod tests {
         Refusal::InvalidCount,
         Refusal::TwoPasts,
         Refusal::Forbidden,
+        Refusal::Origin,
         Refusal::NotFound,
         Refusal::TlsToPlain,
+        Refusal::ProxyToPlain,
         Refusal::Timeout,
         Refusal::DecisionTimeout,
         Refusal::Full { retry_after_seconds: u32::MAX },

@@ -6,7 +6,7 @@ use std::fmt;
 use super::context::Context;
 use super::foreign::Allowance;
 use super::serve::{Handler, Piece};
-use crate::config::{self, Route, SlowPeer};
+use crate::config::{self, Origins, Route, SlowPeer};
 use crate::connection::CONTROL_RESERVE;
 
 /// What a route offers to each of its connections, in bytes where nothing else is said. See
@@ -99,6 +99,8 @@ pub struct Service {
     pub path: Box<str>,
     /// The subprotocol that it selects.
     pub subprotocol: Option<String>,
+    /// The pages that may connect.
+    pub origins: Origins,
     /// The route's place in the configuration; `None` if it is in it no longer, or is none yet.
     pub number: Option<u16>,
     /// On a route of the hub, whether its clients are told of messages as events.
@@ -132,6 +134,7 @@ impl Service {
                 is_brought: false,
                 path: Box::default(),
                 subprotocol: None,
+                origins: Origins::default(),
                 number: None,
                 hub_events: None,
                 undecided: 0,
@@ -150,6 +153,7 @@ impl Service {
             is_brought,
             path: route.path.as_str().into(),
             subprotocol,
+            origins: route.origins.clone(),
             number: None,
             hub_events,
             undecided: 0,
@@ -165,5 +169,11 @@ pub(super) enum Basis {
     /// What those have that speak a protocol which the program brings along.
     Foreign,
     /// What a route offers.
-    Route(Route),
+    Route(Box<Route>),
+}
+
+impl Basis {
+    pub(super) fn of(route: Route) -> Self {
+        Self::Route(Box::new(route))
+    }
 }

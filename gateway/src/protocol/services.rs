@@ -85,7 +85,7 @@ impl Services {
     /// Nobody makes the handler of a route; nothing has changed then.
     fn update(&mut self, routes: &[Route], make: &Make<'_>) -> Result<(), NoHandler> {
         let wanted: Vec<_> =
-            FIXED.into_iter().chain(routes.iter().cloned().map(Basis::Route)).collect();
+            FIXED.into_iter().chain(routes.iter().cloned().map(Basis::of)).collect();
         let numbers = self.entries.try_update(&wanted, |basis| Service::new(basis, make))?;
         let (fixed, numbers) = numbers.split_at(FIXED.len());
         debug_assert_eq!(fixed, [OPENING, FOREIGN].map(usize::from), "wanted first, and always");

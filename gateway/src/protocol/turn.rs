@@ -144,8 +144,8 @@ pub struct Finished {
     pub opened: Option<Opened>,
     /// Its request was refused.
     pub refused: Option<Refused>,
-    /// The path that was asked for and refused, if that is said in the log.
-    pub asked_path: Option<Box<str>>,
+    /// What was asked for and refused, if that is said in the log.
+    pub asked: Option<Box<AskedFor>>,
     /// It found all places taken.
     pub found_full: bool,
     /// What was heard and said.
@@ -159,6 +159,17 @@ pub struct Opened {
     pub path: Option<Box<str>>,
     /// What its request calls the peer's program (`User-Agent`), likewise.
     pub agent: Option<Box<str>>,
+}
+
+/// What the log says of a request that is refused.
+#[derive(Debug)]
+pub struct AskedFor {
+    /// The path.
+    pub path: Box<str>,
+    /// The host, with its port.
+    pub host: Option<Box<str>>,
+    /// Where the page comes from that has asked, if it is one; as much of it as is kept.
+    pub origin: Option<Box<str>>,
 }
 
 impl Finished {
@@ -176,7 +187,7 @@ impl Finished {
             wait: None,
             opened: None,
             refused: None,
-            asked_path: None,
+            asked: None,
             found_full: false,
             traffic: Traffic { messages_in: 0, said: Said { messages: 0, bytes: 0 } },
         }

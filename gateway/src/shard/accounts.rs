@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::hub::AccountInfo;
 use crate::kernel::Slot;
 use crate::memory::SideTable;
-use crate::protocol::AGENT_MAX;
+use crate::protocol::HEADER_VALUE_MAX;
 use crate::protocol::end_reason::EndReason;
 use crate::protocol::turn::{Said, Traffic};
 
@@ -32,7 +32,7 @@ pub(super) struct Accounts {
 impl Accounts {
     /// The most bytes of the accounts of so many slots.
     pub(super) fn bytes(slots: u32) -> u64 {
-        SideTable::<Account>::bytes(slots) + u64::from(slots) * AGENT_MAX as u64
+        SideTable::<Account>::bytes(slots) + u64::from(slots) * HEADER_VALUE_MAX as u64
     }
 
     /// The most bytes of the reasons of so many.

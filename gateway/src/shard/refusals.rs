@@ -3,6 +3,7 @@
 
 use crate::kernel::Peer;
 use crate::protocol::refusal::Refused;
+use crate::protocol::turn::AskedFor;
 use crate::transport::proxy::ProxyRefusal;
 
 /// Lines that may be said at once.
@@ -36,12 +37,14 @@ impl Refusals {
     }
 
     /// A request was refused: says so, if there is room.
-    pub(super) fn tell(&mut self, refused: Refused, peer: Peer, path: Option<&str>) {
+    pub(super) fn tell(&mut self, refused: Refused, peer: Peer, asked: Option<&AskedFor>) {
         let Some(unsaid) = self.take_line() else { return };
         tracing::info!(
             target: "tidegate::refused",
             %peer,
-            path,
+            path = asked.map(|asked| &*asked.path),
+            host = asked.and_then(|asked| asked.host.as_deref()),
+            origin = asked.and_then(|asked| asked.origin.as_deref()),
             status = refused.status,
             reason = refused.ground.name(),
             unsaid = (unsaid > 0).then_some(unsaid),
@@ -89,7 +92,7 @@ mod tests {
     fn many_at_once_are_counted_and_few_are_said() {
         let mut refusals = Refusals::new();
         for _ in 0..BURST {
-            refusals.tell(REFUSED, Peer::Unknown, Some("/"));
+            refusals.tell(REFUSED, Peer::Unknown, None);
         }
         for _ in 0..7 {
             refusals.tell_of_proxy(ProxyRefusal::Stranger, Peer::Unknown);

@@ -13,6 +13,7 @@
 mod error;
 mod headers;
 mod lines;
+mod origin;
 mod request;
 mod response;
 mod target;
@@ -20,6 +21,7 @@ mod write;
 
 pub use error::HeadError;
 pub use headers::{Duplicate, Headers, list_elements};
+pub use origin::{OriginHeader, WebOrigin, default_port};
 pub use request::{BodyLength, RequestHead, parse_request, parse_request_with_body};
 pub use response::{ResponseHead, parse_response};
 pub use write::{HeadWriteError, Writer};

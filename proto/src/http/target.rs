@@ -88,6 +88,14 @@ impl<'a> Authority<'a> {
         };
         (is_host(host) && is_port(port)).then_some(Authority { text, host })
     }
+
+    /// The port, `Some(None)` if none is written; `None` if it is not one of TCP.
+    pub(super) fn port(&self) -> Option<Option<u16>> {
+        match self.text[self.host.len()..].trim_start_matches(':') {
+            "" => Some(None),
+            port => port.parse().ok().map(Some),
+        }
+    }
 }
 
 /// RFC 3986 section 3.2.2: `host = IP-literal / IPv4address / reg-name`. `IPvFuture` is refused, as

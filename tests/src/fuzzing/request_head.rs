@@ -1,7 +1,8 @@
 //! Any bytes as a request head, and the opening handshake behind it.
 
+use tidegate::config::Origins;
 use tidegate::handler::Request;
-use tidegate_proto::http::{RequestHead, Status, parse_request, parse_response};
+use tidegate_proto::http::{OriginHeader, RequestHead, Status, parse_request, parse_response};
 use tidegate_proto::websocket::deflate::{Policy, negotiate};
 use tidegate_proto::websocket::handshake::server::{Acceptance, Rejection, Upgrade};
 
@@ -59,10 +60,36 @@ fn complete(bytes: &[u8], limit: usize, head: &RequestHead<'_>) {
     let mut cut = head.path()[1..].split('/').map(str::to_owned);
     named(head, "/{first}/{*rest}", "first", cut.next().unwrap_or_default());
     named(head, "/{*rest}", "rest", head.path()[1..].to_owned());
+    pages(head);
     match Upgrade::check(head) {
         Ok(upgrade) => accept(&upgrade),
         Err(rejection) => refuse(rejection),
     }
+}
+
+/// An origin is made of what was sent, and only a page of the host that is asked for is of the same
+/// one.
+fn pages(head: &RequestHead<'_>) {
+    let mut values = head.header_values("origin");
+    let Some(value) = values.next() else { return };
+    let text = String::from_utf8_lossy(value);
+    let is_alone = values.next().is_none();
+    let origin = match OriginHeader::parse(value) {
+        Some(OriginHeader::Of(origin)) => Some(origin),
+        Some(OriginHeader::Null) | None => None,
+    };
+    if let Some(origin) = origin {
+        let port = origin.port.map(|port| port.to_string()).unwrap_or_default();
+        let (front, behind) = text.split_once("://").expect("a scheme");
+        assert_eq!(front, origin.scheme);
+        let written = behind.strip_prefix(origin.host).expect("the host is sent");
+        assert_eq!(written.trim_start_matches([':', '0']), port.trim_start_matches('0'));
+    }
+    let is_own = origin
+        .zip(head.host())
+        .is_some_and(|(origin, asked)| origin.host.eq_ignore_ascii_case(asked));
+    assert!(!Origins::default().let_in(head) || (is_alone && is_own), "{text} is let in");
+    assert!(Origins::any().let_in(head));
 }
 
 /// What the path has for a name of the pattern is what was sent, if that has no escapes; and what

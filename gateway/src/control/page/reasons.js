@@ -8,6 +8,7 @@ const COLOURS = {
   no_memory: 6, no_room: 3, failed: 6,
   full: 6, bad_request: 5, head_too_large: 2, head_timeout: 3, not_upgrade: 8, bad_handshake: 7,
   forbidden: 5, not_found: 4, method_not_allowed: 1, decision_timeout: 3, tls: 7,
+  origin: 2,
 };
 
 const COLOURS_ALL = [1, 2, 3, 4, 5, 6, 7, 8];
@@ -47,6 +48,7 @@ const MEANINGS = {
     full: "there is no room",
     handler: "its handler refused it, with an answer of its own",
     tls: "the client spoke TLS, and the listener is plain",
+    origin: "pages of another origin may not connect there",
   },
 };
 

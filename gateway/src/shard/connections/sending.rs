@@ -75,7 +75,7 @@ impl<R: Ring> Connections<R> {
         if let Some(refused) = finished.refused {
             self.vitals.refused(refused.ground);
             let peer = self.peers.get(slot).unwrap_or(Peer::Unknown);
-            self.refusals.tell(refused, peer, finished.asked_path.as_deref());
+            self.refusals.tell(refused, peer, finished.asked.as_deref());
         }
         if finished.found_full {
             self.tell_full();
