@@ -72,6 +72,14 @@ fn pages_connect_where_their_origin_is_let_in_and_nowhere_else() {
     for path in ["/own", "/listed", "/open", "/closed"] {
         case(path, || assert_eq!(status(&gateway, &Request::open(path)), 101));
     }
+    let whatever = || Request::open("/own").with("Origin", "https://evil.example");
+    for upgrade in ["h2c, WebSocket", "WEBSOCKET"] {
+        case(upgrade, || assert_eq!(status(&gateway, &whatever().set("Upgrade", upgrade)), 403));
+    }
+    assert_eq!(status(&gateway, &whatever().set("Upgrade", "h2c")), 426, "that is none");
+    let absolute = whatever().line("GET http://evil.example/own HTTP/1.1");
+    assert_eq!(status(&gateway, &absolute.set("Origin", "http://gateway.example")), 403);
+    refused += 4;
     let twice = Request::open("/own").set("Host", "localhost").with("Origin", own);
     assert_eq!(status(&gateway, &twice.with("Origin", own)), 400);
     refused += 1;
@@ -104,6 +112,8 @@ fn what_is_no_websocket_is_answered_to_every_page() {
         case(path, || {
             let request = Request::plain("GET", path).with("Origin", "https://evil.example");
             assert_eq!(status(&gateway, &request), 200);
+            let request = Request::open(path).with("Origin", "https://evil.example");
+            assert_ne!(status(&gateway, &request), 403);
         });
     }
 }

@@ -7,9 +7,9 @@ use crate::units::quote;
 impl Config {
     /// What this configuration was hardly meant to say, one line each with its key: topics that no
     /// route has, words of the log's filter that name nothing, certificates that nobody is shown,
-    /// and listeners that believe anybody. They are no errors: topics can be published and
-    /// subscribed to from outside, an embedding program has its own targets, and a firewall may let
-    /// nobody but a proxy in.
+    /// listeners that believe anybody, and routes that any page may connect to. They are no errors:
+    /// topics can be published and subscribed to from outside, an embedding program has its own
+    /// targets, and a firewall may let nobody but a proxy in.
     #[must_use]
     pub fn doubts(&self) -> Vec<String> {
         let hubs = |pattern: &str| {
@@ -42,7 +42,14 @@ impl Config {
         let trustful = self.listeners.iter().enumerate().filter_map(|(index, listener)| {
             believes_anybody(&listener.stack).map(|how| format!("listener[{index}].stack: {how}"))
         });
-        words.chain(certificates).chain(trustful).chain(topics).collect()
+        let open = self.routes.iter().enumerate().filter(|(_, route)| route.origins.has_null());
+        let open = open.map(|(index, _)| {
+            format!(
+                "route[{index}].origins: \"null\" lets in what any page can put into a frame \
+                 (`sandbox`): it is as open as \"any\""
+            )
+        });
+        words.chain(certificates).chain(trustful).chain(open).chain(topics).collect()
     }
 }
 
@@ -126,6 +133,13 @@ mod tests {
         assert_eq!(shown.doubts(), [""; 0]);
         let told = Config { listeners: Config::default().listeners, ..shown }.doubts();
         assert!(told[0].starts_with("certificate: no listener has the layer `tls`"), "{told:?}");
+    }
+
+    #[test]
+    fn pages_without_a_name_are_doubted() {
+        let text = "[[route]]\npath = \"/\"\nhandler = \"echo\"\norigins = [\"same\", \"null\"]";
+        let doubts = Config::parse(text, "t.toml").expect("right").doubts();
+        assert!(doubts[0].starts_with("route[0].origins: \"null\" lets in"), "{doubts:?}");
     }
 
     #[test]

@@ -27,8 +27,9 @@ pub struct Limits {
     /// Bytes of one receive buffer, 1 KiB to 1 MiB. Default 16448: 16 KiB and a frame header, or a
     /// record of TLS, for which a listener with the layer `tls` needs as much.
     pub receive_buffer: u32,
-    /// Bytes for the answers that are put together while input is parsed, and for all that is sealed
-    /// by TLS, 16 KiB to 64 MiB. Default 1 MiB. What does not fit goes to the connection's backlog and is sent from there.
+    /// Bytes for the answers that are put together while input is parsed, and for all that TLS
+    /// seals, 16 KiB to 64 MiB. Default 1 MiB. What does not fit goes to the connection's backlog
+    /// and is sent from there.
     pub staging: u32,
     /// Bytes of pooled blocks: backlogs of slow peers and messages that must be whole. A multiple
     /// of 1 MiB, 1 MiB to 4095 MiB. Default 64 MiB.

@@ -1,6 +1,7 @@
 //! Pages that may connect to a route: patterns of their origins.
 
 use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 use tidegate_proto::http::{OriginHeader, RequestHead, WebOrigin, default_port};
 use toml::de::DeValue;
@@ -14,8 +15,9 @@ use crate::units::quote;
 /// sends none is no page, and is not kept out by this.
 ///
 /// A browser lets every page connect to every WebSocket, with the cookies of the one who looks at
-/// it. So where cookies, or the network that somebody is in, say who may connect, only pages that
-/// are known should.
+/// it. So where cookies say who may connect, only pages that are known should. Where nothing but
+/// the network says it that somebody is in, `same` is not enough: a page may have its own name led
+/// to the gateway's address (DNS rebinding), so list the gateway's origins by name there.
 ///
 /// ```
 /// use tidegate::config::Origins;
@@ -66,6 +68,9 @@ enum PortPattern {
     One(Option<u16>),
 }
 
+/// Why a pattern in front of an address is none.
+const BELOW_ADDRESS: &str = "nothing stands in front of an address: remove the `*.`";
+
 /// The most rules of a route.
 const RULES_MAX: usize = 64;
 
@@ -77,6 +82,12 @@ impl Default for Origins {
 }
 
 impl Origins {
+    /// Whether pages are let in that any other page can make.
+    #[must_use]
+    pub(super) fn has_null(&self) -> bool {
+        self.rules.contains(&OriginRule::Null)
+    }
+
     /// These: `same`, `null`, `any`, an origin such as `https://app.example.com:8443`, or a pattern
     /// of them: `*.` in front of a host stands for one label or more, `:*` for any port. No port is
     /// that of the scheme. With none at all, no page may connect.
@@ -100,10 +111,10 @@ impl Origins {
         Self { rules: vec![OriginRule::Any] }
     }
 
-    /// Whether somebody may connect by this request. Of one that says more than one origin, or what
-    /// is none, nobody knows where it comes from.
+    /// Whether somebody may connect by this request, which came by TLS or not as far as is known.
+    /// Of one that says more than one origin, or what is none, nobody knows where it comes from.
     #[must_use]
-    pub fn let_in(&self, request: &RequestHead<'_>) -> bool {
+    pub fn let_in(&self, request: &RequestHead<'_>, is_by_tls: bool) -> bool {
         let mut values = request.header_values("origin");
         let (first, second) = (values.next(), values.next());
         let Some(value) = first else { return true };
@@ -112,7 +123,7 @@ impl Origins {
         }
         match OriginHeader::parse(value) {
             Some(origin) if second.is_none() => {
-                self.rules.iter().any(|rule| rule.lets_in(&origin, request))
+                self.rules.iter().any(|rule| rule.lets_in(&origin, request, is_by_tls))
             }
             _ => false,
         }
@@ -159,10 +170,15 @@ impl OriginRule {
         }
     }
 
-    fn lets_in(&self, origin: &OriginHeader<'_>, request: &RequestHead<'_>) -> bool {
+    fn lets_in(
+        &self,
+        origin: &OriginHeader<'_>,
+        request: &RequestHead<'_>,
+        is_by_tls: bool,
+    ) -> bool {
         match (self, origin) {
             (Self::Any, _) | (Self::Null, OriginHeader::Null) => true,
-            (Self::Same, OriginHeader::Of(origin)) => origin.is_of(request),
+            (Self::Same, OriginHeader::Of(origin)) => origin.is_of(request, is_by_tls),
             (Self::Pattern(pattern), OriginHeader::Of(origin)) => pattern.matches(origin),
             (Self::Null | Self::Same | Self::Pattern(_), _) => false,
         }
@@ -171,45 +187,44 @@ impl OriginRule {
 
 impl OriginPattern {
     fn new(text: &str) -> Result<Self, String> {
-        let wrong = |why: &str| format!("{} is no origin: {why}", quote(text));
-        let Some((scheme, rest)) = text.split_once("://") else {
-            return Err(wrong(
-                "write \"same\", \"null\", \"any\", or one as in \
-                              \"https://app.example.com\", with its scheme",
-            ));
-        };
+        Self::parse(text).map_err(|why| format!("{} is no origin: {why}", quote(text)))
+    }
+
+    fn parse(text: &str) -> Result<Self, &'static str> {
+        let (scheme, rest) = text.split_once("://").ok_or(
+            "write \"same\", \"null\", \"any\", or one as in \"https://app.example.com\", with its \
+             scheme",
+        )?;
+        if text.contains([' ', ',']) {
+            return Err("write each of several as a string of its own");
+        }
+        if rest.contains('/') {
+            return Err("an origin has no path: remove what is behind the host");
+        }
+        if scheme.eq_ignore_ascii_case("ws") || scheme.eq_ignore_ascii_case("wss") {
+            return Err("it is of the page, not of the WebSocket: write http:// or https://");
+        }
+        if !text.is_ascii() {
+            return Err("browsers send such a host in ASCII: write it as \"xn--…\"");
+        }
         let (rest, is_any_port) = match rest.strip_suffix(":*") {
             Some(rest) => (rest, true),
             None => (rest, false),
         };
         let below = rest.strip_prefix("*.");
         let whole = format!("{scheme}://{}", below.unwrap_or(rest));
-        let origin = WebOrigin::parse(&whole).ok_or_else(|| {
-            wrong(if rest.contains('/') {
-                "an origin has no path: remove what is behind the host"
-            } else {
-                "it has to be a scheme, `://` and a host, with `:` and a port where that is not \
-                 the scheme's own"
-            })
-        })?;
-        let host = origin.host.to_ascii_lowercase();
-        if host.contains('*') {
-            return Err(wrong(
-                "a `*` stands for labels in front of a host, as in \
-                              \"https://*.example.com\", or behind its colon for any port",
-            ));
-        }
+        let origin = WebOrigin::parse(&whole).filter(|_| !rest.ends_with(':')).ok_or(
+            "it has to be a scheme, `://` and a host, with `:` and a port where that is not the \
+             scheme's own",
+        )?;
         if is_any_port && origin.port.is_some() {
-            return Err(wrong("it has two ports"));
+            return Err("it has two ports");
         }
-        let host = match below {
-            Some(_) => HostPattern::Below(format!(".{host}")),
-            None => HostPattern::Name(host),
-        };
         let port = match is_any_port {
             true => PortPattern::Any,
             false => PortPattern::One(origin.port.or_else(|| default_port(scheme))),
         };
+        let host = HostPattern::new(origin.host, below.is_some())?;
         Ok(Self { text: text.to_owned(), scheme: scheme.to_ascii_lowercase(), host, port })
     }
 
@@ -232,6 +247,30 @@ impl OriginPattern {
             PortPattern::One(port) => port == origin.whole_port(),
         };
         is_host && is_port && self.scheme.eq_ignore_ascii_case(origin.scheme)
+    }
+}
+
+impl HostPattern {
+    /// As browsers write hosts: in lower case, and addresses in their shortest form.
+    fn new(host: &str, is_below: bool) -> Result<Self, &'static str> {
+        let address = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+        if let Some(address) = address.and_then(|text| text.parse::<Ipv6Addr>().ok()) {
+            let name = format!("[{address}]");
+            return if is_below { Err(BELOW_ADDRESS) } else { Ok(Self::Name(name)) };
+        }
+        let is_label = |label: &str| !label.is_empty() && !label.contains(['%', '*']);
+        if !host.split('.').all(is_label) {
+            return Err(
+                "a host is labels with dots between them, and a `*` stands for those in front of \
+                 it, as in \"https://*.example.com\", or behind its colon for any port",
+            );
+        }
+        let host = host.to_ascii_lowercase();
+        match is_below {
+            true if host.parse::<Ipv4Addr>().is_ok() => Err(BELOW_ADDRESS),
+            true => Ok(Self::Below(format!(".{host}"))),
+            false => Ok(Self::Name(host)),
+        }
     }
 }
 
@@ -266,7 +305,7 @@ mod tests {
         let Ok(Status::Complete(head)) = parse_request(request.as_bytes(), 4096) else {
             panic!("{request}")
         };
-        Origins::new(rules.iter().copied()).expect("rules").let_in(&head)
+        Origins::new(rules.iter().copied()).expect("rules").let_in(&head, false)
     }
 
     #[test]
@@ -289,7 +328,7 @@ mod tests {
             assert_eq!(lets_in(&[], origins), origins.is_empty(), "{origins:?}");
             assert!(lets_in(&["any"], origins), "{origins:?}");
         }
-        assert!(lets_in(&["null"], &["null"]));
+        assert!(lets_in(&["null"], &["null"]) && lets_in(&["null"], &["file://"]));
     }
 
     #[test]
@@ -316,6 +355,8 @@ mod tests {
             ("http://localhost:*", "http://localhost", true),
             ("http://localhost:*", "http://localhost.evil:1", false),
             ("http://[::1]:*", "http://[::1]:3000", true),
+            ("http://[0:0:0:0:0:0:0:1]:*", "http://[::1]:3000", true),
+            ("http://127.0.0.1:*", "http://127.0.0.1:3000", true),
             ("capacitor://localhost", "capacitor://localhost", true),
             ("capacitor://localhost", "capacitor://localhost:80", false),
         ] {
@@ -333,9 +374,19 @@ mod tests {
             ("https://example.com/", "has no path"),
             ("https://example.com/a", "has no path"),
             ("https://", "a scheme, `://` and a host"),
-            ("https://*", "labels in front of a host"),
-            ("https://a.*.b", "labels in front of a host"),
-            ("https://*a.b", "labels in front of a host"),
+            ("https://*", "labels with dots"),
+            ("https://a.*.b", "labels with dots"),
+            ("https://*a.b", "labels with dots"),
+            ("https://*..com", "labels with dots"),
+            ("https://ex%61mple.com", "labels with dots"),
+            ("https://*.[::1]", "in front of an address"),
+            ("https://*.127.0.0.1", "in front of an address"),
+            ("wss://example.com", "http:// or https://"),
+            ("https://a.b https://c.d", "a string of its own"),
+            ("https://a.b,https://c.d", "a string of its own"),
+            ("https://münchen.example", "xn--"),
+            ("https://a.b:", "a scheme, `://` and a host"),
+            ("https://a.b::*", "a scheme, `://` and a host"),
             ("https://a.b:80:*", "two ports"),
             ("https://a.b:99999", "a scheme, `://` and a host"),
         ] {

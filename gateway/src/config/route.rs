@@ -47,9 +47,9 @@ pub struct Route {
     /// How many requests of a shard may wait at once for their handler to decide, 0 to 4194304.
     /// Default 1024. A further one that is not decided at once is answered with 503.
     pub undecided: u32,
-    /// The pages that may connect, by their origins. Default: those of the same host and port as is
-    /// asked for. Others are answered with 403. It means nothing for what no WebSocket comes to,
-    /// and who is no page is not kept out by it.
+    /// The pages that may connect, by their origins. Default: those of the host and port that are
+    /// asked for, by `https` if it came by the layer `tls`. Others are answered with 403. It means
+    /// nothing for what no WebSocket comes to, and who is no page is not kept out by it.
     pub origins: Origins,
 }
 

@@ -45,6 +45,8 @@ use crate::protocol::services::{Made, Service, Services};
 /// assert!(matches!(trial.request("/rooms/a", &[]), Decision::Refuse(Refusal::Forbidden)));
 /// // Nobody is asked about what the gateway refuses itself.
 /// assert!(matches!(trial.request("/rooms/%ff", &[]), Decision::Refuse(Refusal::InvalidPath)));
+/// let page = ("Origin", "https://evil.example");
+/// assert!(matches!(trial.request("/rooms/a", &[page]), Decision::Refuse(Refusal::Origin)));
 /// # Ok(())
 /// # }
 /// ```
@@ -145,6 +147,7 @@ impl Trial {
         decide: impl FnOnce(&mut dyn Handler, &Request<'_>, &mut Desk<'_>) -> Decision,
     ) -> Result<Decision, Refusal> {
         let service = self.services.find(head)?;
+        self.services.get_mut(service).check_page(head, false)?;
         let Service { handler, path, .. } = self.services.get_mut(service);
         let request = Request::new(head, path)?
             .of_client(self.client.as_ref())

@@ -16,7 +16,6 @@ use super::serve::Decision;
 use super::services::Service;
 use super::turn::{AskedFor, Opened, Turn};
 use super::{router, streaming, undecided, websocket};
-use crate::config::Origins;
 use crate::connection::{AfterFlush, Output, Stage};
 use crate::kernel::Span;
 use crate::memory::{Share, gathered};
@@ -24,7 +23,7 @@ use crate::memory::{Share, gathered};
 /// The longest answer that is put together on the stack, in bytes.
 const RESPONSE_MAX: usize = 1024;
 
-/// Bytes of a `User-Agent` that the log says.
+/// Bytes of a `User-Agent`, a host or an origin that the log says.
 pub(crate) const HEADER_VALUE_MAX: usize = 128;
 
 const _: () = assert!(RESPONSE_MAX >= Refusal::RESPONSE_LEN_MAX);
@@ -150,8 +149,9 @@ fn answer(turn: &mut Turn<'_>, head: &RequestHead<'_>, received: Span, behind: S
     let decision = turn.services.find(head).and_then(|service| {
         turn.change_service(service);
         let (client, proxied) = (turn.client_certificate(), turn.proxy_facts());
-        let Service { handler, path, origins, .. } = turn.services.get_mut(service);
-        check_page(head, origins)?;
+        // What the layer `tls` has opened.
+        turn.services[service].check_page(head, turn.work.output.seals)?;
+        let Service { handler, path, .. } = turn.services.get_mut(service);
         let request = Request::new(head, path)?.of_client(client).through_proxy(proxied);
         Ok(handler.request(&request, &mut turn.work.desk()))
     });
@@ -162,18 +162,6 @@ fn answer(turn: &mut Turn<'_>, head: &RequestHead<'_>, received: Span, behind: S
         }
         decision => carry_out(turn, head, decision, behind),
     }
-}
-
-/// Checks that the page may connect that asks for a WebSocket, rightly or not. What a page may read
-/// of other answers its browser decides (the same-origin policy).
-fn check_page(head: &RequestHead<'_>, origins: &Origins) -> Result<(), Refusal> {
-    if head.header_values("upgrade").next().is_none() {
-        return Ok(());
-    }
-    if head.header_values("origin").nth(1).is_some() {
-        return Err(Rejection::DuplicateOrigin.into());
-    }
-    if origins.let_in(head) { Ok(()) } else { Err(Refusal::Origin) }
 }
 
 /// Does what was decided about a request, behind which some input may have come.
@@ -323,8 +311,7 @@ fn opened(turn: &Turn<'_>, head: &RequestHead<'_>) -> Opened {
     Opened { path: Some(head.path().into()), agent: agent.map(kept_value) }
 }
 
-/// As much as is kept of what a request calls its peer's program, or of the origin of a page, up to
-/// the end of a letter.
+/// As much as is kept of what a header says, up to the end of a letter.
 fn kept_value(value: &[u8]) -> Box<str> {
     let text = String::from_utf8_lossy(value);
     text[..text.floor_char_boundary(HEADER_VALUE_MAX)].into()
@@ -335,7 +322,7 @@ impl AskedFor {
     fn by(head: &RequestHead<'_>) -> Self {
         Self {
             path: head.path().into(),
-            host: head.authority().map(Into::into),
+            host: head.authority().map(|host| kept_value(host.as_bytes())),
             origin: head.header_values("origin").next().map(kept_value),
         }
     }

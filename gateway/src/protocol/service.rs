@@ -3,8 +3,12 @@
 use std::error::Error;
 use std::fmt;
 
+use tidegate_proto::http::RequestHead;
+use tidegate_proto::websocket::handshake::server::Rejection;
+
 use super::context::Context;
 use super::foreign::Allowance;
+use super::refusal::Refusal;
 use super::serve::{Handler, Piece};
 use crate::config::{self, Origins, Route, SlowPeer};
 use crate::connection::CONTROL_RESERVE;
@@ -99,8 +103,8 @@ pub struct Service {
     pub path: Box<str>,
     /// The subprotocol that it selects.
     pub subprotocol: Option<String>,
-    /// The pages that may connect.
-    pub origins: Origins,
+    /// The pages that may connect; `None` if no WebSocket comes to it.
+    pub origins: Option<Origins>,
     /// The route's place in the configuration; `None` if it is in it no longer, or is none yet.
     pub number: Option<u16>,
     /// On a route of the hub, whether its clients are told of messages as events.
@@ -134,7 +138,7 @@ impl Service {
                 is_brought: false,
                 path: Box::default(),
                 subprotocol: None,
-                origins: Origins::default(),
+                origins: None,
                 number: None,
                 hub_events: None,
                 undecided: 0,
@@ -153,11 +157,34 @@ impl Service {
             is_brought,
             path: route.path.as_str().into(),
             subprotocol,
-            origins: route.origins.clone(),
+            origins: route.handler.takes_websockets().then(|| route.origins.clone()),
             number: None,
             hub_events,
             undecided: 0,
         })
+    }
+}
+
+impl Service {
+    /// Checks that a page may connect, if it is one that asks for a WebSocket, as
+    /// [`Upgrade::check`](tidegate_proto::websocket::handshake::server::Upgrade::check) knows it.
+    /// What a page may read of other answers its browser decides (the same-origin policy).
+    ///
+    /// # Errors
+    /// [`Refusal::Origin`]; [`Rejection::DuplicateOrigin`].
+    pub(crate) fn check_page(
+        &self,
+        request: &RequestHead<'_>,
+        is_by_tls: bool,
+    ) -> Result<(), Refusal> {
+        let Some(origins) = &self.origins else { return Ok(()) };
+        if !request.headers().contains_token("upgrade", "websocket") {
+            return Ok(());
+        }
+        if request.header_values("origin").nth(1).is_some() {
+            return Err(Rejection::DuplicateOrigin.into());
+        }
+        if origins.let_in(request, is_by_tls) { Ok(()) } else { Err(Refusal::Origin) }
     }
 }
 

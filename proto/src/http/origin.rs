@@ -7,7 +7,8 @@ use super::target::Authority;
 /// lets a browser send and none does, there is no value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OriginHeader<'a> {
-    /// `null`: the browser does not say, as of a page in a file or in a frame that is boxed in.
+    /// `null`: the browser does not say, as of a page in a frame that is boxed in (`sandbox`). A
+    /// page in a file is either that, or `file://` in some browsers, which says as little.
     Null,
     /// This one.
     Of(WebOrigin<'a>),
@@ -31,7 +32,7 @@ impl<'a> OriginHeader<'a> {
     #[must_use]
     pub fn parse(value: &'a [u8]) -> Option<Self> {
         match str::from_utf8(value).ok()? {
-            "null" => Some(Self::Null),
+            "null" | "file://" => Some(Self::Null),
             text => WebOrigin::parse(text).map(Self::Of),
         }
     }
@@ -45,7 +46,7 @@ impl<'a> WebOrigin<'a> {
     pub fn parse(text: &'a str) -> Option<Self> {
         let (scheme, rest) = text.split_once("://")?;
         let authority = Authority::parse(rest)?;
-        is_scheme(scheme).then_some(Self { scheme, host: authority.host, port: authority.port()? })
+        is_scheme(scheme).then_some(Self { scheme, host: authority.host, port: authority.port() })
     }
 
     /// The port that is written, or else the scheme's own; `None` if that is not known here.
@@ -54,18 +55,19 @@ impl<'a> WebOrigin<'a> {
         self.port.or_else(|| default_port(self.scheme))
     }
 
-    /// Whether a request is for the host and the port of this origin. By which scheme it came is
-    /// not compared: where somebody in front speaks TLS for this server, it is not known here. So
-    /// of a host without a port it is the scheme of the origin that says which is meant.
+    /// Whether a request is for the host and the port of this origin, which has to be of `http` or
+    /// `https`. One that came by TLS is for `https`. Of all others that is not known here, as
+    /// somebody in front may speak TLS: where they name no port, that of either is meant.
     #[must_use]
-    pub fn is_of(&self, request: &RequestHead<'_>) -> bool {
-        let Some(asked) = request.authority().and_then(Authority::parse) else { return false };
-        let is_port = match asked.port() {
-            None => false,
-            Some(None) => self.whole_port() == default_port(self.scheme),
-            Some(port) => self.whole_port() == port,
+    pub fn is_of(&self, request: &RequestHead<'_>, is_by_tls: bool) -> bool {
+        let (Some(asked), Some(own)) =
+            (request.authority().and_then(Authority::parse), default_port(self.scheme))
+        else {
+            return false;
         };
-        is_port && self.host.eq_ignore_ascii_case(asked.host)
+        let is_scheme = !is_by_tls || self.scheme.eq_ignore_ascii_case("https");
+        let is_port = self.port.unwrap_or(own) == asked.port().unwrap_or(own);
+        is_scheme && is_port && self.host.eq_ignore_ascii_case(asked.host)
     }
 }
 
@@ -95,6 +97,8 @@ mod tests {
         let of = |scheme, host, port| Some(OriginHeader::Of(WebOrigin { scheme, host, port }));
         for (text, expected) in [
             ("null", Some(OriginHeader::Null)),
+            ("file://", Some(OriginHeader::Null)),
+            ("file:///home", None),
             ("https://example.com", of("https", "example.com", None)),
             ("HTTP://a.B:8080", of("HTTP", "a.B", Some(8080))),
             ("http://[::1]:80", of("http", "[::1]", Some(80))),
@@ -141,20 +145,29 @@ mod tests {
             ("example.com", "https://example.com.evil", false),
             ("[::1]:8080", "http://[::1]:8080", true),
             ("127.0.0.1:8080", "http://localhost:8080", false),
-            ("a", "app://a", true),
+            ("example.com.", "https://example.com", false),
+            ("a", "app://a", false),
             ("a:80", "app://a", false),
-            ("a", "app://a:80", false),
+            ("a:80", "app://a:80", false),
         ] {
             let request = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
             let Ok(Status::Complete(head)) = parse_request(request.as_bytes(), 1024) else {
                 panic!("{host}")
             };
-            let origin_is = WebOrigin::parse(origin).expect("one").is_of(&head);
-            assert_eq!(origin_is, is_same, "{host} {origin}");
+            let origin = WebOrigin::parse(origin).expect("one");
+            assert_eq!(origin.is_of(&head, false), is_same, "{host} {origin:?}");
+            let is_https = origin.scheme == "https";
+            assert_eq!(origin.is_of(&head, true), is_same && is_https, "{host} {origin:?}");
         }
         let Ok(Status::Complete(head)) = parse_request(b"GET / HTTP/1.0\r\n\r\n", 1024) else {
             panic!("no host is needed by 1.0")
         };
-        assert!(!WebOrigin::parse("http://a").expect("one").is_of(&head));
+        assert!(!WebOrigin::parse("http://a").expect("one").is_of(&head, false));
+        let absolute = b"GET http://a/ HTTP/1.1\r\nHost: b\r\n\r\n";
+        let Ok(Status::Complete(head)) = parse_request(absolute, 1024) else { panic!("one") };
+        for (origin, is_same) in [("http://a", true), ("http://b", false)] {
+            let origin = WebOrigin::parse(origin).expect("one");
+            assert_eq!(origin.is_of(&head, false), is_same, "what is asked for overrules Host");
+        }
     }
 }

@@ -89,12 +89,10 @@ impl<'a> Authority<'a> {
         (is_host(host) && is_port(port)).then_some(Authority { text, host })
     }
 
-    /// The port, `Some(None)` if none is written; `None` if it is not one of TCP.
-    pub(super) fn port(&self) -> Option<Option<u16>> {
-        match self.text[self.host.len()..].trim_start_matches(':') {
-            "" => Some(None),
-            port => port.parse().ok().map(Some),
-        }
+    /// The port, if one is written.
+    pub(super) fn port(&self) -> Option<u16> {
+        // What is written was seen to be one.
+        self.text[self.host.len()..].strip_prefix(':')?.parse().ok()
     }
 }
 

@@ -19,12 +19,14 @@ history = 5
 [[route]]
 path = "/rooms/{room}"
 handler = "hub?topic=rooms/{room}&user=query.user"
+origins = ["same", "http://127.0.0.1:*"]
 subscribe = ["rooms/*", "plain/*", "short/*"]
 publish = ["rooms/*", "plain/*", "short/*"]
 
 [[route]]
 path = "/free"
 handler = "hub"
+origins = ["same", "http://127.0.0.1:*"]
 subscribe = ["rooms/*"]
 publish = ["rooms/*"]
 `;

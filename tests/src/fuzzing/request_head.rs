@@ -88,8 +88,11 @@ fn pages(head: &RequestHead<'_>) {
     let is_own = origin
         .zip(head.host())
         .is_some_and(|(origin, asked)| origin.host.eq_ignore_ascii_case(asked));
-    assert!(!Origins::default().let_in(head) || (is_alone && is_own), "{text} is let in");
-    assert!(Origins::any().let_in(head));
+    for is_by_tls in [false, true] {
+        let is_let_in = Origins::default().let_in(head, is_by_tls);
+        assert!(!is_let_in || (is_alone && is_own), "{text} is let in");
+        assert!(Origins::any().let_in(head, is_by_tls));
+    }
 }
 
 /// What the path has for a name of the pattern is what was sent, if that has no escapes; and what
