@@ -223,6 +223,11 @@ fn what_is_doubtful_is_warned_of() {
         assert!(exited.stderr.lines().any(|line| line.starts_with(&expected)), "{exited:?}");
         assert_eq!(exited.code, Some(0));
     }
+    // Of one that is not in use any more nothing is said.
+    site.renew();
+    json(&gateway, "POST", "/v1/certificates/reload");
+    let warnings = json(&gateway, "GET", "/v1/config")["warnings"].to_string();
+    assert!(!warnings.contains("it expires in"), "{warnings}");
 }
 
 #[test]
@@ -308,6 +313,9 @@ fn failed_handshakes_are_counted_and_one_in_a_second_is_logged() {
         let counts = (failed("plain_http"), failed("peer_alert"));
         (counts == (5.0, 1.0)).then_some(())
     });
+    gateway.signal(Signal::USR1);
+    let counter = "tidegate_tls_handshake_failures_total{reason=\"plain_http\"} 5";
+    gateway.expect_log(&["tidegate::counters", counter]);
     let line = gateway.expect_log(&["a handshake has failed", "reason=\"plain_http\""]);
     assert!(line.contains("tidegate::tls") && line.contains("peer=127.0.0.1:"), "{line}");
     let lines = gateway.log().matches("a handshake has failed").count();
