@@ -18,7 +18,7 @@ fn round(flood: Flood) -> flood::Round {
 
 #[test]
 fn a_flood_comes_and_others_are_watched_before_and_meanwhile() {
-    for flood in [Flood::Topic, Flood::Bombs, Flood::Fragments] {
+    for flood in [Flood::Topic, Flood::Bombs, Flood::Fragments, Flood::Frames, Flood::Pings] {
         let round = round(flood);
         let clients = if flood == Flood::Topic { 2000 } else { 50 };
         assert_eq!((round.done.clients, round.done.ended), (clients, 0), "{round}");
@@ -28,6 +28,14 @@ fn a_flood_comes_and_others_are_watched_before_and_meanwhile() {
         assert!(round.done.sent > 0 && round.done.read > 0, "{round}");
         assert!(round.quiet.echoes > 0 && round.busy.echoes > 0, "{round}");
     }
+}
+
+#[test]
+fn those_who_send_no_request_are_answered_and_come_again() {
+    let round = round(Flood::Heads);
+    assert!(round.done.clients > 100 && round.done.ended > 50, "{round}");
+    assert!(round.done.read > 0 && round.busy.echoes > 0, "{round}");
+    assert_eq!(round.open, 10, "{round}");
 }
 
 #[test]

@@ -9,6 +9,10 @@ use tidegate::config::{
     BuiltWrong, Config, DriverChoice, ListenAddress, MAX_SHARDS, Shards, parse_admin_address,
 };
 
+use crate::client::{
+    Asking, ConnectionsArguments, DisconnectArguments, DrainArguments, PublishArguments,
+    ReloadArguments, TopArguments,
+};
 use crate::manual::Printed;
 
 /// Command lines, and what they do.
@@ -19,25 +23,35 @@ pub const EXAMPLES: &str = "\
   tidegate --config new.toml --check       whether it may, and how much memory it may take
   tidegate --config new.toml --check=machine
                                            whether it would start here and now
-  tidegate doctor --connections 100000     whether this machine lets it have so many";
+  tidegate doctor --connections 100000     whether this machine lets it have so many
+  tidegate top                             what the gateway that runs here does, each second
+  tidegate drain --watch --rate 500        close its connections, and say how far that is
+  tidegate drain --cancel                  take that back
+  tidegate reload --dry-run                what would change if it read its file anew
+  echo hello | tidegate publish rooms/a    publish on a topic";
 
 /// What signals mean.
 pub const SIGNALS: &str = "\
 SIGTERM, SIGINT and SIGQUIT drain; another one stops at once, unless it comes within a
 second of the first: then it counts as the same. SIGUSR1 logs all counters. SIGHUP reads the
-certificates anew, with their keys and authorities, if a listener speaks TLS; otherwise it is
-ignored like SIGUSR2, and the log says so.";
+configuration anew, with the files that it names, and opens the file of the access log anew;
+connections stay, and the log says what has come of it. SIGUSR2 is ignored, and the log says so.";
 
 /// What exit codes mean.
 pub const EXITS: &str = "\
 0 after a drain or a stop, 1 if the gateway cannot start or fails, 2 for a wrong
-command line or configuration, for files of TLS that cannot be used, or for sockets that were
-passed and are at no configured address, 3 after a drain that ran out of time, so that connections
-were cut off.";
+command line or configuration, for files of TLS that cannot be used, for an access log that cannot
+be opened, or for sockets that were passed and are at no configured address, 3 after a drain that
+ran out of time, so that connections were cut off, by `drain --watch` as well. Of commands that ask
+a gateway: 1 if it did not do what it was asked for, 2 for a wrong command line or file, or a token
+that cannot be one, 4 if no gateway answers at the admin address, 5 if the token is missing, or a
+wrong one.";
 
 /// What variables mean.
 pub const ENVIRONMENT: &str = "\
-TIDEGATE_LOG replaces the filter `log` of the configuration. Of a service manager, LISTEN_FDS
+TIDEGATE_LOG replaces the filter `log` of the configuration. TIDEGATE_TOKEN is the token that
+commands which ask a gateway bring, if it is not empty: they bring it unencrypted, and warn where an
+address is not loopback. Of a service manager, LISTEN_FDS
 passes sockets that listeners of the same address serve, NOTIFY_SOCKET is told how the gateway is,
 and WATCHDOG_USEC that all shards live.";
 
@@ -50,7 +64,7 @@ fn help() -> String {
 }
 
 /// An edge gateway for WebSocket on io_uring, or epoll
-#[derive(Parser)]
+#[derive(Clone, Parser)]
 #[command(version, about, after_help = help())]
 pub struct Arguments {
     /// Read the configuration from a TOML file; without, the defaults
@@ -66,7 +80,8 @@ pub struct Arguments {
     /// the first of them that is to be had
     #[arg(long, value_name = "DRIVER", value_parser = driver, global = true)]
     pub driver: Option<DriverChoice>,
-    /// Be steered and watched at this address in place of the configured one, or not, by `off`
+    /// Be steered and watched at this address in place of the configured one, or not, by `off`; of
+    /// commands that ask a gateway, where they ask it
     #[arg(long, value_name = "ADDR|off", value_parser = admin, global = true)]
     pub admin: Option<AdminAddress>,
     /// Check the configuration and the files that it names, print what is understood and what
@@ -89,8 +104,67 @@ pub struct Arguments {
 }
 
 /// What is done in place of serving.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Subcommand)]
+#[derive(Clone, Debug, PartialEq, Eq, Subcommand)]
 pub enum Task {
+    /// Serve, as without a command
+    Serve,
+    /// Check the configuration and the files that it names, and print what is understood of it and
+    /// what memory it may take; the same as --check
+    Check {
+        /// Look as well whether a start would succeed here and now; the same as --check=machine
+        #[arg(long)]
+        machine: bool,
+    },
+    /// Drain the gateway that runs, or close some of its connections, at a pace
+    Drain {
+        #[command(flatten)]
+        asking: Asking,
+        #[command(flatten)]
+        arguments: DrainArguments,
+    },
+    /// Show what the gateway does: connections, messages and bytes per second, by shard
+    ///
+    /// On a terminal it is drawn anew each second, and `q` or ^C quits; otherwise each look is a
+    /// line.
+    Top {
+        #[command(flatten)]
+        asking: Asking,
+        #[command(flatten)]
+        arguments: TopArguments,
+    },
+    /// List connections
+    Connections {
+        #[command(flatten)]
+        asking: Asking,
+        #[command(flatten)]
+        arguments: ConnectionsArguments,
+    },
+    /// Close a connection
+    Disconnect {
+        #[command(flatten)]
+        asking: Asking,
+        #[command(flatten)]
+        arguments: DisconnectArguments,
+    },
+    /// Publish a text on a topic
+    Publish {
+        #[command(flatten)]
+        asking: Asking,
+        #[command(flatten)]
+        arguments: PublishArguments,
+    },
+    /// Have the gateway read its configuration anew and take it over, with the files that it names
+    ///
+    /// Connections stay. If anything is wrong with it, nothing changes. What needs a restart is
+    /// told.
+    Reload {
+        #[command(flatten)]
+        asking: Asking,
+        #[command(flatten)]
+        arguments: ReloadArguments,
+    },
+    /// Print the version
+    Version,
     /// Look whether this machine lets a gateway have so many connections, and say what to change
     ///
     /// Prints what there is, what is wanted, and what to change where that is more. Exit codes: 0
@@ -121,6 +195,22 @@ pub enum DryRun {
 pub struct AdminAddress(pub Option<ListenAddress>);
 
 impl Arguments {
+    /// What is checked in place of a start.
+    ///
+    /// # Errors
+    /// It is asked for twice, or together with something else.
+    pub fn dry_run(&self) -> Result<Option<DryRun>, String> {
+        match (&self.task, self.check) {
+            (Some(Task::Check { machine: true }), None) => Ok(Some(DryRun::Machine)),
+            (Some(Task::Check { machine: false }), None) => Ok(Some(DryRun::Configuration)),
+            (None | Some(Task::Serve), check) => Ok(check),
+            (Some(_), None) => Ok(None),
+            (Some(_), Some(_)) => {
+                Err("--check and a command do not go together: ask for one of them".into())
+            }
+        }
+    }
+
     /// The configuration that the arguments ask for.
     ///
     /// # Errors
@@ -139,6 +229,21 @@ impl Arguments {
         let config = config.with_listen(&self.listen);
         // Without arguments it is a file's, or the default one, and right.
         config.check().map_err(|error| self.blame(&error))?;
+        Ok(config)
+    }
+
+    /// What is known of the gateway that is asked. The arguments say where it is; this process
+    /// does not listen there.
+    ///
+    /// # Errors
+    /// The file cannot be read, or all that is wrong with it, an error on each line.
+    pub fn asked(&self) -> Result<Config, String> {
+        let mut config = self.config.as_deref().map_or_else(|| Ok(Config::default()), read)?;
+        if let Some(AdminAddress(address)) = &self.admin {
+            config.admin.address = address.clone();
+            // The token of a file is for the gateway of that file.
+            config.admin.tokens.clear();
+        }
         Ok(config)
     }
 
@@ -288,6 +393,29 @@ mod tests {
         assert_eq!(parse(&[]).unwrap().task, None);
         assert!(parse(&["doctor", "--connections", "0"]).is_err());
         assert!(parse(&["nurse"]).is_err());
+    }
+
+    #[test]
+    fn who_is_asked_may_be_at_any_address_and_is_sent_no_other_s_token() {
+        let parse = |words: &[&str]| Arguments::try_parse_from([&["tidegate"], words].concat());
+        let asked = parse(&["drain", "--admin", "192.0.2.1:80"]).unwrap().asked().unwrap();
+        assert_eq!(asked.admin.address, "192.0.2.1:80".parse().ok());
+        assert!(asked.admin.tokens.is_empty());
+        assert!(parse(&["drain", "--cancel", "--rate", "5"]).is_err());
+        assert!(parse(&["drain", "--status", "--route", "/a"]).is_err());
+        assert!(parse(&["publish"]).is_err() && parse(&["top", "-n", "0"]).is_err());
+    }
+
+    #[test]
+    fn a_check_is_asked_for_by_its_name_or_by_an_option_but_not_twice() {
+        let dry_run = |words: &[&str]| {
+            let arguments = Arguments::try_parse_from([&["tidegate"], words].concat()).unwrap();
+            arguments.dry_run()
+        };
+        assert_eq!(dry_run(&["check"]), dry_run(&["--check"]));
+        assert_eq!(dry_run(&["check", "--machine"]), Ok(Some(DryRun::Machine)));
+        assert_eq!((dry_run(&["serve"]), dry_run(&["drain"])), (Ok(None), Ok(None)));
+        assert!(dry_run(&["--check", "check"]).is_err() && dry_run(&["--check", "top"]).is_err());
     }
 
     #[test]

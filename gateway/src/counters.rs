@@ -72,6 +72,21 @@ counters! {
     refused_decision_timeout,
     /// Findings about requests that were decided before, or had ended.
     found_in_vain,
+    /// Tokens of requests that were verified, be they good or not.
+    tokens_verified,
+    /// Requests whose token had been verified before.
+    tokens_remembered,
+    /// Requests refused because as many tokens waited to be verified as may.
+    tokens_unverified,
+    /// Connections closed because their token had expired.
+    tokens_expired,
+    /// Routes that a change of the configuration has taken away, and some connection is on now.
+    routes_gone,
+    /// Connections closed because a change of the configuration had taken their route away.
+    route_gone_closed,
+    /// Requests refused, and connections closed, because there was no room for what their tokens
+    /// say of topics.
+    permissions_refused,
     /// Responses of handlers, of any status: pages, and whatever else they answer.
     pages,
     /// Bytes received.
@@ -94,6 +109,17 @@ counters! {
     slow_peers_closed,
     /// Times that reading from a slow peer was paused.
     slow_peers_paused,
+    /// Times that a client was not read from for a while, because it had sent more than it may.
+    clients_slowed,
+    /// How much of blocks or messages is in use now: 0 for no more than `memory_high`, 1 for more,
+    /// 2 for more than `memory_critical`.
+    memory_level,
+    /// Times that more of blocks or messages came to be in use than `memory_high` or
+    /// `memory_critical` allows.
+    memory_shortages,
+    /// Connections that were not counted by address or by user, because there was no place for one
+    /// more of these: no such limit acts on them.
+    clients_uncounted,
     /// Connections dropped because the closing handshake took too long, or their peers did not end
     /// once they were told all.
     close_timeouts,
@@ -102,6 +128,10 @@ counters! {
     ended_abruptly,
     /// Headers of proxies that were read, each of a connection.
     proxy_headers,
+    /// Requests of which a proxy has told the client in a header that is believed.
+    forwarded_requests,
+    /// Requests from such a proxy that tells nobody's address: they are taken for its own.
+    forwarded_untold,
     /// Headers of proxies that have said more of their clients than is kept.
     proxy_facts_cut,
     /// Connections that were dropped because the handshake of their transport was not done in time.
@@ -177,6 +207,12 @@ counters! {
     /// Connections that were subscribed to a topic for which its home had no room: they were closed
     /// with 1013.
     topics_denied,
+    /// Connections that a drain has closed, or told to close.
+    drained,
+    /// Connections that were cut off because a drain took too long.
+    drain_cut_off,
+    /// Connections that a drain is about and that are still there, now.
+    drain_left,
     /// Times that a publishing connection was not read from for a while, because messages held too
     /// much memory, blocks or places in queues were few, or another shard did not keep up.
     publishers_paused,

@@ -102,6 +102,8 @@
 #[macro_use]
 mod named;
 
+mod escapes;
+
 pub mod bill;
 pub mod config;
 pub mod gateway;
@@ -115,6 +117,12 @@ pub mod transport;
 
 // What a gateway is made of. It can be reached by the binary, the tests and the measurements, and
 // is nothing that an embedding program may build on.
+#[doc(hidden)]
+pub mod access_log;
+#[doc(hidden)]
+pub mod census;
+#[doc(hidden)]
+pub mod checks;
 #[doc(hidden)]
 pub mod connection;
 #[doc(hidden)]

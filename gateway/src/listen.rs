@@ -341,7 +341,7 @@ mod tests {
     }
 
     fn listener(address: &str) -> Listener {
-        Listener { address: address.parse().unwrap(), stack: Stack::default() }
+        Listener::new(address.parse::<ListenAddress>().unwrap())
     }
 
     /// A listener on a free port that no outgoing connection is given: those are 32768 and up.
@@ -482,8 +482,8 @@ mod tests {
     fn accepted_sockets_inherit_the_options() {
         let stack = "ws!tcp?nodelay=on&rcvbuf=64KiB&sndbuf=32KiB&user_timeout=7s";
         let stack = Stack::parse(stack).unwrap();
-        let address = "127.0.0.1:0".parse().unwrap();
-        let sockets = open(&[Listener { address, stack }], 1).unwrap();
+        let address: ListenAddress = "127.0.0.1:0".parse().unwrap();
+        let sockets = open(&[Listener { stack, ..Listener::new(address) }], 1).unwrap();
         let _peer = TcpStream::connect(&sockets.addresses[0]).unwrap();
         let accepted = Socket::from(sockets.by_shard[0][0].accept().unwrap().0);
         assert!(accepted.tcp_nodelay().unwrap());

@@ -5,8 +5,8 @@
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use serde_json::Value;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
@@ -55,6 +55,23 @@ pub fn lost() -> Lost {
 #[must_use]
 pub struct Log {
     _writer: WorkerGuard,
+    filter: LogFilter,
+}
+
+/// What the log's filter is changed by; cheap to clone.
+#[derive(Clone)]
+pub struct LogFilter(Arc<dyn Fn(EnvFilter) + Send + Sync>);
+
+impl LogFilter {
+    /// From now on the filter is this one, unless [`VARIABLE`] says one.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn set(&self, directive: &str) -> Result<(), LogError> {
+        let filter = filter(std::env::var(VARIABLE).ok(), directive)?;
+        (self.0)(filter);
+        Ok(())
+    }
 }
 
 /// The log cannot be started.
@@ -87,13 +104,31 @@ pub fn start(directive: &str, format: LogFormat) -> Result<Log, LogError> {
         .with_env_filter(filter)
         .with_writer(Lines { queue: lines, format })
         .with_thread_names(true);
-    match format {
-        LogFormat::Text => set_default(builder.with_ansi(wants_colours()).finish()),
-        LogFormat::Json => {
-            set_default(builder.with_ansi(false).json().flatten_event(true).finish())
+    // A program whose subscriber is gone says nothing any more.
+    let filter: Arc<dyn Fn(EnvFilter) + Send + Sync> = match format {
+        LogFormat::Text => {
+            let builder = builder.with_ansi(wants_colours()).with_filter_reloading();
+            let handle = builder.reload_handle();
+            set_default(builder.finish())?;
+            Arc::new(move |filter| _ = handle.reload(filter))
         }
-    }?;
-    Ok(Log { _writer: writer })
+        LogFormat::Json => {
+            let builder = builder.with_ansi(false).json().flatten_event(true);
+            let builder = builder.with_filter_reloading();
+            let handle = builder.reload_handle();
+            set_default(builder.finish())?;
+            Arc::new(move |filter| _ = handle.reload(filter))
+        }
+    };
+    Ok(Log { _writer: writer, filter: LogFilter(filter) })
+}
+
+impl Log {
+    /// What its filter is changed by.
+    #[must_use]
+    pub fn filter(&self) -> LogFilter {
+        self.filter.clone()
+    }
 }
 
 fn set_default(subscriber: impl tracing::Subscriber + Send + Sync) -> Result<(), LogError> {

@@ -71,6 +71,22 @@ pub(crate) fn cpu_quota_by(read: &impl Fn(&Path) -> Option<String>) -> Option<u6
     new.into_iter().chain(old).min()
 }
 
+/// What the process's control group has in use, in bytes, with what the kernel holds for it: of
+/// version 2 or, where that has no memory controller, of version 1. `None` if it is in none, or
+/// that cannot be read.
+#[must_use]
+pub fn group_memory_in_use() -> Option<u64> {
+    group_memory_in_use_by(&|path| std::fs::read_to_string(path).ok())
+}
+
+fn group_memory_in_use_by(read: &impl Fn(&Path) -> Option<String>) -> Option<u64> {
+    let groups = read(Path::new("/proc/self/cgroup"))?;
+    let mounts = read(Path::new("/proc/self/mountinfo")).unwrap_or_default();
+    let of = |group: Option<Group>, file| read(&group?.folder.join(file))?.trim().parse().ok();
+    of(unified(&groups, &mounts), "memory.current")
+        .or_else(|| of(version_1("memory", &groups, &mounts), "memory.usage_in_bytes"))
+}
+
 /// The machine's memory in bytes.
 fn total(meminfo: &str) -> Option<u64> {
     meminfo_bytes(meminfo, "MemTotal:")

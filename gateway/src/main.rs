@@ -1,13 +1,16 @@
 //! The command `tidegate`: arguments, configuration, gateway, signals.
 
 mod arguments;
+mod client;
 mod manager;
 mod manual;
 mod signals;
 
 use std::fmt;
+use std::fs;
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::process::ExitCode;
 use std::thread;
 
@@ -16,11 +19,15 @@ use tidegate::config::{Config, ListenAddress, Listener, RouteHandler};
 use tidegate::doctor;
 use tidegate::gateway::{self, Gateway, Program, StartError};
 use tidegate::kernel;
-use tidegate::logging;
+use tidegate::logging::{self, LogFilter};
+use tidegate::steering::ConfigSource;
 
 use arguments::{Arguments, DryRun, Task};
+use client::{Client, CommandFailure};
 use manager::Manager;
-use signals::Signals;
+use signals::{Anew, Signals};
+
+const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// What ends the program early: what is said on stderr, and the exit code.
 struct Failure(u8, String);
@@ -41,45 +48,107 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
     if let Some(what) = arguments.print {
         return heard(manual::print(what, &mut io::stdout()));
     }
+    let dry_run = arguments.dry_run().map_err(wrong)?;
+    if let Some(Task::Version) = arguments.task {
+        return tell(format_args!("tidegate {VERSION}\n"));
+    }
+    if let Some(done) = ask(arguments) {
+        return done;
+    }
     // While there is no other thread.
     let passed = kernel::take_passed()
         .map_err(|error| wrong(format!("the sockets that were passed (LISTEN_FDS): {error}")))?;
     let config = arguments.configuration().map_err(wrong)?;
-    match arguments.task {
-        Some(Task::Doctor { .. }) if arguments.check.is_some() => {
-            return Err(wrong("--check and `doctor` do not go together: ask for one of them"));
-        }
-        Some(Task::Doctor { connections }) => return examine(&config, connections),
-        None => {}
+    if let Some(Task::Doctor { connections }) = arguments.task {
+        return examine(&config, connections);
     }
     check_routes(&config)?;
-    if arguments.check.is_some() {
+    if dry_run.is_some() {
         if let Err(error) = kernel::raise_open_files() {
             // As in the log of a start; what becomes of it is found out below.
             let _ = writeln!(io::stderr(), "the limit of open files stays as it is: {error}");
         }
         warn(&config);
     }
-    match arguments.check {
+    match dry_run {
         Some(DryRun::Configuration) => return check(config),
         Some(DryRun::Machine) => return check_machine(config, passed),
         None => {}
     }
     // Before all else: a signal that comes early is a drain too.
     let signals = Signals::catch().map_err(failed)?;
-    let _log = logging::start(&config.log, config.log_format).map_err(wrong)?;
+    let log = logging::start(&config.log, config.log_format).map_err(wrong)?;
     if let Err(error) = kernel::raise_open_files() {
         tracing::warn!(%error, "the limit of open files stays as it is");
     }
     for doubt in config.doubts() {
         tracing::warn!("{doubt}");
     }
-    let drain = manager::drain_time(&config);
     let schemes = schemes(&config);
     let gateway = Gateway::start_on(config, Program::default(), passed).map_err(not_started)?;
+    gateway.reloader().have_source(source(arguments.clone(), log.filter()));
     announce(&gateway, &schemes);
-    let manager = Manager::serving(&gateway, drain);
+    let manager = Manager::serving(&gateway);
     serve(gateway, signals, &manager)
+}
+
+/// Checks that a file can be read once more: a pipe has been read at the start, and one that is
+/// being written has nothing in it yet, which would be a right configuration.
+fn check_file(path: &Path) -> Result<(), String> {
+    let told = path.display();
+    let facts = fs::metadata(path).map_err(|error| format!("{told}: {error}"))?;
+    match facts.len() {
+        _ if !facts.is_file() => Err(format!(
+            "{told} is no file that can be read anew: start the gateway with one, or anew"
+        )),
+        0 => Err(format!("{told} is empty: write it beside, and rename it when it is whole")),
+        _ => Ok(()),
+    }
+}
+
+/// Where a gateway that runs has its configuration: where these arguments say.
+fn source(arguments: Arguments, filter: LogFilter) -> ConfigSource {
+    let read = move || {
+        arguments.config.as_deref().map_or(Ok(()), check_file)?;
+        let config = arguments.configuration()?;
+        check_routes(&config).map_err(|Failure(_, message)| message)?;
+        Ok(config)
+    };
+    let taken_over = move |config: &Config| {
+        if let Err(error) = filter.set(&config.log) {
+            tracing::warn!("the log's filter stays as it is: {error}");
+        }
+    };
+    ConfigSource { read: Box::new(read), taken_over: Box::new(taken_over) }
+}
+
+/// Has the gateway do something that runs already; `None` if that is not asked for.
+fn ask(arguments: &Arguments) -> Option<Result<(), Failure>> {
+    let task = arguments.task.as_ref()?;
+    let (Task::Drain { asking, .. }
+    | Task::Top { asking, .. }
+    | Task::Connections { asking, .. }
+    | Task::Disconnect { asking, .. }
+    | Task::Publish { asking, .. }
+    | Task::Reload { asking, .. }) = task
+    else {
+        return None;
+    };
+    let of = |client: &Client| match task {
+        Task::Drain { arguments, .. } => arguments.run(client),
+        Task::Top { arguments, .. } => arguments.run(client),
+        Task::Connections { arguments, .. } => arguments.run(client),
+        Task::Disconnect { arguments, .. } => arguments.run(client),
+        Task::Publish { arguments, .. } => arguments.run(client),
+        Task::Reload { arguments, .. } => arguments.run(client),
+        _ => Ok(()),
+    };
+    let config = match arguments.asked() {
+        Ok(config) => config,
+        Err(error) => return Some(Err(wrong(error))),
+    };
+    let done = Client::new(asking, &config).and_then(|client| of(&client));
+    Some(done.map_err(|CommandFailure(code, message)| Failure(code, message)))
 }
 
 /// Says it on stdout.
@@ -184,14 +253,15 @@ fn shown(address: &ListenAddress, scheme: &str) -> String {
 /// Does what signals ask for, until the gateway has ended.
 fn serve(gateway: Gateway, signals: Signals, manager: &Manager) -> Result<(), Failure> {
     let (handle, closer) = (gateway.handle(), signals.closer());
-    let certificates = gateway.certificates();
+    let (reloader, access_log) = (gateway.reloader(), gateway.access_log());
     let ended = thread::spawn(move || {
         let result = gateway.join();
         closer.close();
         result
     });
     // Ends when it is closed, so also when a shard fails.
-    let was_stopped = signals.serve(&handle, &certificates, manager);
+    let anew = Anew { reloader: &reloader, access_log: access_log.as_ref() };
+    let was_stopped = signals.serve(&handle, anew, manager);
     let result = ended.join().expect("waiting for the shards does not panic").map_err(failed);
     match handle.counters().connections {
         0 => tracing::info!("ended, with no connection left"),
@@ -218,7 +288,10 @@ fn cut_off(connections: u64) -> Failure {
 fn not_started(error: StartError) -> Failure {
     match error {
         // Another try would find the same.
-        StartError::Passed(_) | StartError::Tls(_) => wrong(error),
+        StartError::Passed(_)
+        | StartError::Tls(_)
+        | StartError::Keys(_)
+        | StartError::AccessLog(_) => wrong(error),
         _ => failed(error),
     }
 }

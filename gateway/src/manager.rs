@@ -10,7 +10,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
-use tidegate::config::Config;
 use tidegate::gateway::Gateway;
 use tidegate::steering::{Handle, Pulse};
 
@@ -43,8 +42,6 @@ pub struct Manager {
 struct Teller {
     handle: Handle,
     addresses: String,
-    /// How long a drain may take, from its beginning.
-    drain: Duration,
     /// Whether all shards have turns, if that is asked for.
     pulse: Option<Pulse>,
     period: Duration,
@@ -58,7 +55,7 @@ struct Teller {
 
 impl Manager {
     /// Tells the service manager that the gateway serves, and from then on how it is.
-    pub fn serving(gateway: &Gateway, drain: Duration) -> Self {
+    pub fn serving(gateway: &Gateway) -> Self {
         if std::env::var_os(SOCKET).is_none() {
             return Self { drains: None };
         }
@@ -73,7 +70,6 @@ impl Manager {
         let teller = Teller {
             handle: gateway.handle(),
             addresses: named(gateway),
-            drain,
             pulse: watchdog.map(|_| Pulse::new(gateway.handle())),
             period: watchdog.map_or(STATUS_PERIOD, |within| (within / 4).max(PERIOD_MIN)),
             status: String::new(),
@@ -102,11 +98,6 @@ impl Manager {
     }
 }
 
-/// How long a drain of this configuration may take.
-pub fn drain_time(config: &Config) -> Duration {
-    config.drain_delay + config.drain
-}
-
 impl Teller {
     /// Tells until the gateway has ended.
     fn tell(mut self, asked: &Receiver<()>) {
@@ -115,6 +106,10 @@ impl Teller {
             match asked.recv_timeout(self.period) {
                 Ok(()) => return self.tell_of_drain(asked),
                 Err(RecvTimeoutError::Disconnected) => return,
+                // Nobody but the admin address was asked.
+                Err(RecvTimeoutError::Timeout) if self.handle.is_ending() => {
+                    return self.tell_of_drain(asked);
+                }
                 Err(RecvTimeoutError::Timeout) => {
                     let lives = self.lives();
                     self.say(lives.then_some(NotifyState::Watchdog));
@@ -127,7 +122,10 @@ impl Teller {
     /// whether it ends in time, which is `TimeoutStopSec` or what the configuration says if that is
     /// more.
     fn tell_of_drain(&mut self, asked: &Receiver<()>) {
-        let until = Instant::now() + self.drain + GRACE;
+        let usual = self.handle.usual_drain();
+        let usual = usual.delay + usual.time;
+        let drain = self.handle.last_drain().map_or(usual, |drain| drain.time_left());
+        let until = Instant::now() + drain + GRACE;
         self.owed.push(NotifyState::Stopping);
         loop {
             let left = until.saturating_duration_since(Instant::now());
@@ -145,7 +143,7 @@ impl Teller {
         let Some(pulse) = &mut self.pulse else { return false };
         let still = pulse.still();
         // One that was told to end has no more turns once it has.
-        if !self.handle.is_serving() {
+        if self.handle.is_ending() {
             return false;
         }
         if let Some(shard) = still.first() {

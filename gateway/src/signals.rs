@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::{Handle as Closer, Signals as Raised};
-use tidegate::gateway;
-use tidegate::steering::{Certificates, Handle, NotReloaded};
+use tidegate::gateway::{self, AccessFeed};
+use tidegate::steering::{DrainAsked, Handle, NotChanged, ReloadOptions, Reloader};
 
 use crate::manager::Manager;
 
@@ -19,6 +19,13 @@ pub struct Signals {
     raised: Raised,
     /// When the first signal to end came.
     ending: Option<Instant>,
+}
+
+/// What SIGHUP reads, or opens, anew.
+#[derive(Clone, Copy)]
+pub struct Anew<'g> {
+    pub reloader: &'g Reloader,
+    pub access_log: Option<&'g AccessFeed>,
 }
 
 /// What a signal to end asks for.
@@ -48,23 +55,22 @@ impl Signals {
         self.raised.handle()
     }
 
-    /// Does what signals ask of the gateway behind `handle`, of which `manager` is told, and of its
-    /// certificates, until the closer closes them. Returns whether the gateway was told to stop at
-    /// once.
-    pub fn serve(
-        mut self,
-        handle: &Handle,
-        certificates: &Certificates,
-        manager: &Manager,
-    ) -> bool {
+    /// Does what signals ask of the gateway behind `handle`, of which `manager` is told, and of
+    /// what is read `anew`, until the closer closes them. Returns whether the gateway was told to
+    /// stop at once.
+    pub fn serve(mut self, handle: &Handle, anew: Anew<'_>, manager: &Manager) -> bool {
         let mut was_stopped = false;
         for signal in self.raised.forever() {
             match signal {
                 SIGUSR1 => log_counters(handle),
-                SIGHUP if certificates.are_shown() => reload(certificates),
-                SIGHUP => ignore("SIGHUP"),
+                SIGHUP => hang_up(anew),
                 SIGUSR2 => ignore("SIGUSR2"),
                 _ => {
+                    if !is_leaving(handle) {
+                        // It is the first one, or what the last one asked for was taken back,
+                        // whatever others have asked for since.
+                        self.ending = None;
+                    }
                     let ending = ending(&mut self.ending, Instant::now());
                     was_stopped |= ending == Ending::Stop;
                     end(handle, ending);
@@ -74,6 +80,12 @@ impl Signals {
         }
         was_stopped
     }
+}
+
+/// Whether the gateway drains because a signal has asked for that.
+fn is_leaving(handle: &Handle) -> bool {
+    let drain = handle.last_drain();
+    drain.is_some_and(|drain| drain.is_in_force() && drain.asked == DrainAsked::ToLeave)
 }
 
 /// What a signal to end asks for that comes `now`, where the first came at `first`.
@@ -110,19 +122,25 @@ fn end(handle: &Handle, ending: Ending) {
 /// The default of these is to end the process without a word, and with it all connections.
 fn ignore(name: &str) {
     tracing::warn!(
-        "{name} is ignored: the configuration is read at the start only, and the log is stderr; \
-         SIGTERM drains, SIGUSR1 logs the counters"
+        "{name} is ignored: SIGTERM drains, SIGHUP reads the configuration anew, SIGUSR1 logs the \
+         counters"
     );
 }
 
-/// Reads the files of TLS anew, beside what other signals ask for. The log says what comes of it.
-fn reload(certificates: &Certificates) {
-    match certificates.reload_aside(|_| ()) {
+/// Opens the file of the access log anew, and reads the configuration anew.
+fn hang_up(Anew { reloader, access_log }: Anew<'_>) {
+    if let Some(access_log) = access_log {
+        access_log.reopen();
+    }
+    reload(reloader);
+}
+
+/// Reads the configuration anew, beside what other signals ask for. The log says what comes of it.
+fn reload(reloader: &Reloader) {
+    match reloader.reload_aside(ReloadOptions::default(), |_| ()) {
         // One that waits will see what was changed before this signal.
-        Ok(()) | Err(NotReloaded::Underway) => {}
-        Err(error @ NotReloaded::Thread(_)) => {
-            tracing::error!("certificates stay as they are: {error}");
-        }
+        Ok(()) | Err(NotChanged::UnderWay) => {}
+        Err(error) => tracing::error!("the configuration stays as it is: {error}"),
     }
 }
 

@@ -1,26 +1,40 @@
 //! How a gateway is steered from any thread: the wires to its shards, and its certificates.
 
 mod certificates;
+mod drains;
+mod not_changed;
+mod plan_bounds;
+mod reload_report;
+mod reloader;
 
 use std::fmt;
 use std::io;
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
 
+use crate::config::Config;
 use crate::kernel::Waker;
-use crate::shard::{Command, Panel, Vitals};
+use crate::shard::{Panel, Vitals};
+use drains::Drains;
 
-pub use crate::shard::Counters;
+pub use crate::shard::{
+    AfterDrain, Counters, DrainPhase, DrainPlan, DrainProgress, DrainRate, DrainScope,
+};
 pub(crate) use certificates::Reloads;
 pub use certificates::{CertificateFacts, Certificates, NotReloaded, Reloaded, WrongFile};
+pub use drains::{DrainAsked, DrainState, DrainStatus, NotBegun, NotTakenBack};
+pub use not_changed::NotChanged;
+pub use plan_bounds::WrongPlan;
+pub(crate) use plan_bounds::{DEADLINE, DELAY};
+pub use reload_report::{ReloadOptions, ReloadReport};
+pub use reloader::{ConfigSource, Reloader};
+pub(crate) use reloader::{InForce, Judge, ReloadCounts, ReloaderParts};
 
 /// Steers a gateway from any thread; cheap to clone. It outlives its gateway, and does nothing
 /// then.
 #[derive(Clone)]
 pub struct Handle {
     wires: Arc<[Wire]>,
-    /// When it was told to drain.
-    drained: Arc<OnceLock<Instant>>,
+    drains: Arc<Drains>,
 }
 
 /// Whether the shards of a gateway have turns of their loops.
@@ -38,14 +52,14 @@ pub(crate) struct Wire {
 }
 
 impl Handle {
-    /// The wires to so many shards, which nobody listens to yet.
+    /// The wires to so many shards of this configuration, which nobody listens to yet.
     ///
     /// # Errors
     ///
     /// The kernel refused a descriptor to wake a shard by.
-    pub(crate) fn new(shards: usize) -> io::Result<Self> {
+    pub(crate) fn new(shards: usize, config: &Config) -> io::Result<Self> {
         let wires = (0..shards).map(|_| Wire::new()).collect::<io::Result<_>>()?;
-        Ok(Self { wires, drained: Arc::default() })
+        Ok(Self { wires, drains: Arc::new(Drains::new(config)) })
     }
 
     /// The wire to each shard.
@@ -55,21 +69,64 @@ impl Handle {
 
     /// Begins to drain, after the configured delay, during which all goes on: nothing more is
     /// accepted, connections are closed at the configured rate, and those that are left at the
-    /// configured time are closed at once. Then the gateway ends.
+    /// configured time are closed at once. Then the gateway ends. A drain that is under way is
+    /// replaced, unless the gateway ends for it already.
     pub fn drain(&self) {
-        self.drained.get_or_init(Instant::now);
-        self.tell(Command::Drain);
+        self.drains.leave(&self.wires);
     }
 
-    /// How long ago the gateway was told to drain, if it was.
+    /// Begins a drain as `plan` says, if none is under way. One of the whole gateway takes over
+    /// from one of some connections.
+    ///
+    /// # Errors
+    /// The plan is out of bounds (those of the configuration; a rate of all shards together is at
+    /// most 100,000,000, and a drain of a part has the gateway stay), or another drain is under
+    /// way.
+    pub fn begin_drain(&self, plan: DrainPlan) -> Result<DrainStatus, NotBegun> {
+        self.drains.begin(plan, &self.wires)
+    }
+
+    /// Takes back the drain that is under way: connections that were not told yet stay, and after
+    /// one of the whole gateway who comes is served again. Returns how far it was.
+    ///
+    /// # Errors
+    /// There is none, or it is too late.
+    pub fn take_drain_back(&self) -> Result<DrainStatus, NotTakenBack> {
+        self.drains.take_back(&self.wires)
+    }
+
+    /// How the last drain is.
     #[must_use]
-    pub fn told_to_drain(&self) -> Option<Duration> {
-        self.drained.get().map(Instant::elapsed)
+    pub fn last_drain(&self) -> Option<DrainStatus> {
+        self.drains.last()
+    }
+
+    /// What the configuration says of a drain.
+    #[must_use]
+    pub fn usual_drain(&self) -> Arc<DrainPlan> {
+        self.drains.usual()
+    }
+
+    /// Drains are as this configuration says from now on, where nobody says otherwise.
+    fn usually_drain_as(&self, config: &Config) {
+        self.drains.usually_are_as(config);
     }
 
     /// Ends the gateway at once; connections see their sockets close.
     pub fn stop(&self) {
-        self.tell(Command::Stop);
+        for wire in &*self.wires {
+            wire.panel.stop(&wire.waker);
+        }
+    }
+
+    /// Whether the gateway ends, and nothing keeps it from that.
+    #[must_use]
+    pub fn is_ending(&self) -> bool {
+        self.is_stopped() || self.last_drain().is_some_and(|drain| drain.is_final)
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.wires.iter().any(|wire| wire.panel.stops())
     }
 
     /// What all shards have counted, as each has shown it last: at its last tick, so some seconds
@@ -85,16 +142,10 @@ impl Handle {
         self.wires.iter().map(shown).collect()
     }
 
-    /// Whether the gateway serves, and nobody has told it to end.
+    /// Whether the gateway serves, and nobody has told it to end, or to drain.
     #[must_use]
     pub fn is_serving(&self) -> bool {
-        self.wires.iter().all(|wire| wire.panel.command() == Command::Run)
-    }
-
-    fn tell(&self, command: Command) {
-        for wire in &*self.wires {
-            wire.panel.tell(command, &wire.waker);
-        }
+        !self.is_stopped() && !self.drains.is_whole()
     }
 }
 
@@ -148,7 +199,7 @@ mod tests {
 
     #[test]
     fn a_shard_without_turns_is_told_of() {
-        let handle = Handle::new(3).unwrap();
+        let handle = Handle::new(3, &Config::default()).unwrap();
         let show = |shard: usize, loops| {
             handle.wires()[shard].panel.counters.store(&Counters { loops, ..Counters::default() });
         };

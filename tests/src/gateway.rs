@@ -2,6 +2,7 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fs;
 use std::io::{BufRead, BufReader, IoSlice, Read};
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
@@ -77,7 +78,7 @@ pub struct Gateway {
     stdout: Stream,
     stderr: Stream,
     // Dropped last: it takes the file away.
-    _config: Option<ConfigFile>,
+    config: Option<ConfigFile>,
 }
 
 /// What comes out of a process, collected as it comes.
@@ -330,6 +331,17 @@ impl Gateway {
         })
     }
 
+    /// Writes its configuration file anew; it is read when the gateway is told to.
+    ///
+    /// # Panics
+    /// It was started without one.
+    pub fn rewrite(&self, text: &str) {
+        let config = self.config.as_ref().expect("it has a file");
+        // As editors do: whoever reads finds the old one or the new one.
+        let beside = config.folder.join("beside.toml");
+        fs::write(&beside, text).and_then(|()| fs::rename(&beside, config.path())).expect("room");
+    }
+
     /// The process.
     #[must_use]
     pub fn process(&self) -> Process {
@@ -445,7 +457,7 @@ impl Gateway {
     fn new(mut child: Child, config: Option<ConfigFile>) -> Self {
         let stdout = Stream::collect(child.stdout.take().expect("it was asked for"));
         let stderr = Stream::collect(child.stderr.take().expect("it was asked for"));
-        Self { child, addresses: Vec::new(), stdout, stderr, _config: config }
+        Self { child, addresses: Vec::new(), stdout, stderr, config }
     }
 
     /// The addresses that it listens on, once there are `count` of them.
@@ -521,8 +533,8 @@ impl ConfigFile {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let name = format!("tidegate-tests-{}-{count}", std::process::id());
         let file = Self { folder: std::env::temp_dir().join(name) };
-        std::fs::create_dir_all(&file.folder).expect("the folder for temporary files is writable");
-        std::fs::write(file.path(), text).expect("the folder for temporary files is writable");
+        fs::create_dir_all(&file.folder).expect("the folder for temporary files is writable");
+        fs::write(file.path(), text).expect("the folder for temporary files is writable");
         file
     }
 
@@ -533,6 +545,6 @@ impl ConfigFile {
 
 impl Drop for ConfigFile {
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.folder);
+        let _ = fs::remove_dir_all(&self.folder);
     }
 }

@@ -8,6 +8,7 @@
 //!
 //! What a test waits for is awaited, up to [`PATIENCE`]; nothing sleeps and hopes.
 
+pub mod admin;
 mod binary;
 mod codec;
 mod counters;
@@ -23,13 +24,14 @@ mod peer;
 mod process;
 pub mod reference;
 pub mod tls;
+pub mod tokens;
 mod witness;
 pub mod xor;
 
 use std::io::{self, ErrorKind, Read};
 use std::time::{Duration, Instant};
 
-pub use binary::build_example;
+pub use binary::{build_example, path as binary_path};
 pub use codec::{Codec, inflate};
 pub use counters::Counters;
 pub use exposition::Exposition;

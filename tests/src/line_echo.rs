@@ -97,7 +97,7 @@ impl Protocol for LineEcho {
                 NO_COMMAND => WHAT,
                 _ => NO_MEMORY,
             },
-            Failing::GoesAway => CLOSES,
+            Failing::GoesAway | Failing::Drains(_) => CLOSES,
             Failing::TooLate => TOO_LATE,
             Failing::NoMemory => NO_MEMORY,
             Failing::Instructed(why) => match why.cause {
@@ -105,6 +105,8 @@ impl Protocol for LineEcho {
                 Cause::NoRoom => NO_ROOM,
                 _ => SENT_AWAY,
             },
+            // Routes have these, and it is on none.
+            Failing::OverRate | Failing::Overstays(_) => unreachable!("it has no such limit"),
             Failing::Slow | Failing::GivesWay => unreachable!("there is no room for words"),
         });
     }

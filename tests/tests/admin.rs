@@ -388,7 +388,7 @@ fn a_drain_is_told_to_load_balancers_and_can_be_watched() {
     assert!(answer.head.contains("retry-after: "), "{}", answer.head);
     assert_eq!(get(&gateway, "/healthz").status, 200);
     assert_eq!(get(&gateway, "/v1/overview").json()["state"], "draining");
-    peer.agree_to_close(1001);
+    peer.agree_to_close(1012);
     assert_eq!(gateway.wait().code, Some(0));
 }
 
@@ -541,7 +541,7 @@ fn a_log_that_nobody_reads_holds_nobody_up() {
     peer.echo("served as before");
     // Nor does it keep the process from ending.
     gateway.signal(Signal::TERM);
-    peer.agree_to_close(1001);
+    peer.agree_to_close(1012);
     assert_eq!(gateway.wait().code, Some(0));
 }
 

@@ -172,7 +172,7 @@ fn wrong_files_are_all_named_and_nothing_changes() {
     site.renew();
     fs::remove_file(&site.key).expect("it is there");
     gateway.signal(Signal::HUP);
-    gateway.expect_log(&["ERROR", "certificates stay as they are", &key, "is not there"]);
+    gateway.expect_log(&["ERROR", "the configuration stays as it is", &key, "is not there"]);
     assert_eq!(site.shown(&gateway), first);
     let told = metrics(&gateway);
     assert_eq!(told.get("tidegate_certificate_reloads_total{result=\"refused\"}"), 2.0);
@@ -366,7 +366,7 @@ fn a_handler_is_told_the_certificate_of_who_asks() {
     let client = Some(ClientCertificates { ca, is_required: false });
     let tls = Some(TlsLayer { client, ..TlsLayer::default() });
     let stack = Stack { tls, ..Stack::default() };
-    let listener = Listener { address: SocketAddr::from(([127, 0, 0, 1], 0)).into(), stack };
+    let listener = Listener { stack, ..Listener::new(SocketAddr::from(([127, 0, 0, 1], 0))) };
     let config = Config {
         listeners: vec![listener],
         certificates: vec![Certificate::new(&site.cert, &site.key)],

@@ -673,10 +673,10 @@ fn a_drain_ends_each_connection_once() {
     let mut peers: Vec<Peer> = (0..30).map(|_| open(&gateway, "/reverse")).collect();
     gateway.drain();
     for (index, peer) in peers.iter_mut().enumerate() {
-        peer.expect_close(1001);
+        peer.expect_close(1012);
         // Some answer, some leave, some do nothing.
         match index % 3 {
-            0 => peer.frame(&Frame::close(1001, "")),
+            0 => peer.frame(&Frame::close(1012, "")),
             1 => peer.finish(),
             _ => {}
         }
@@ -684,7 +684,7 @@ fn a_drain_ends_each_connection_once() {
     gateway.join().expect("a drain is no failure");
     for (index, end) in diary.expect_closed(30).into_iter().enumerate() {
         match index % 3 {
-            0 => assert_eq!(end, by_us(Cause::GoesAway), "{index}"),
+            0 => assert_eq!(end, by_us(Cause::Wish(1012)), "{index}"),
             // RFC 6455 section 7.1.5: 1006 where no Close frame was received.
             _ => assert_eq!(end.close_code(), 1006, "{index}"),
         }
@@ -700,7 +700,7 @@ fn a_drain_that_takes_too_long_ends_each_connection_once() {
     gateway.join().expect("a drain is no failure");
     diary.expect_closed(5);
     for peer in &mut peers {
-        peer.expect_close(1001);
+        peer.expect_close(1012);
         peer.expect_end();
     }
 }

@@ -39,8 +39,8 @@ impl Example {
             // Something may have been on its way to it.
             let frames = || Some(client.read_frame());
             let close = std::iter::from_fn(frames).find(|frame| frame.opcode == CLOSE);
-            assert_eq!(close.and_then(|frame| frame.close_reason().0), Some(1001));
-            client.frame(&Frame::close(1001, ""));
+            assert_eq!(close.and_then(|frame| frame.close_reason().0), Some(1012));
+            client.frame(&Frame::close(1012, ""));
             client.expect_eof();
         }
         let status = wait_until("it ends", || self.program.try_wait().expect("it is ours"));

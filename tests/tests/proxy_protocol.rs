@@ -273,7 +273,7 @@ impl Handler for Whose {
 #[test]
 fn a_handler_is_told_what_a_proxy_says() {
     let stack = Stack::parse("ws!proxy?from=127.0.0.1!tcp").expect("a stack");
-    let listener = Listener { address: SocketAddr::from(([127, 0, 0, 1], 0)).into(), stack };
+    let listener = Listener { stack, ..Listener::new(SocketAddr::from(([127, 0, 0, 1], 0))) };
     let config = Config { listeners: vec![listener], ..Config::default() };
     let config = config.with_routes(vec![Route::new("/whose", RouteHandler::Embedded)]);
     let program = Program::default().handler("/whose", || Whose);

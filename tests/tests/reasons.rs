@@ -162,10 +162,10 @@ fn who_is_disconnected_from_outside_or_by_a_drain_is_told_of_as_that() {
     let who = format!("peer={}", peer.address());
     peer.echo("hello");
     gateway.signal(Signal::TERM);
-    assert_eq!(peer.expect_close(1001), "drain");
-    peer.frame(&Frame::close(1001, ""));
+    assert_eq!(peer.expect_close(1012), "drain");
+    peer.frame(&Frame::close(1012, ""));
     let line = gateway.expect_log(&[&who, "closed", "reason=\"drain\""]);
-    for fact in ["messages_in=1 bytes_in=19 messages_out=1 bytes_out=5", "seconds=", "code=1001"] {
+    for fact in ["messages_in=1 bytes_in=19 messages_out=1 bytes_out=5", "seconds=", "code=1012"] {
         assert!(line.contains(fact), "{fact}: {line}");
     }
     assert_eq!(gateway.wait().code, Some(0));

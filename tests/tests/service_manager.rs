@@ -116,7 +116,7 @@ fn a_service_manager_is_told_of_the_start_and_of_the_drain() {
                 let (_, longest) = stopping.split_once("EXTEND_TIMEOUT_USEC=").expect("a time");
                 let longest: u64 = longest.lines().next().unwrap().parse().unwrap();
                 assert!((24_000_000..=25_000_000).contains(&longest), "{longest}");
-                peer.agree_to_close(1001);
+                peer.agree_to_close(1012);
                 assert_eq!(gateway.wait().code, Some(0));
             });
         }
@@ -335,7 +335,7 @@ fn who_comes_while_the_gateway_restarts_is_served_by_the_next_one() {
                 gateway.expect_log(&["draining", &format!("shard={shard}")]);
             }
             let amid = request_at(&socket);
-            early.agree_to_close(1001);
+            early.agree_to_close(1012);
             assert_eq!(gateway.wait().code, Some(0));
             let between = request_at(&socket);
             let next = on(&socket, driver, 2).start();
@@ -424,7 +424,8 @@ fn a_log_that_is_copied_and_cut_goes_on_from_its_beginning() {
     // What `copytruncate` of logrotate(8) does, but for the copy.
     fs::OpenOptions::new().write(true).open(&log).expect("a log").set_len(0).expect("it is cut");
     gateway.signal(Signal::HUP);
-    wait_until("a line behind the cut", || read().contains("SIGHUP is ignored").then_some(()));
+    let is_told = || read().contains("the configuration was read anew").then_some(());
+    wait_until("a line behind the cut", is_told);
     assert!(!read().contains('\0'), "no hole is left where the lines before were");
     assert!(!read().contains("listening on"));
     gateway.signal(Signal::TERM);

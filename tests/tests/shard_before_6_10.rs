@@ -4,12 +4,14 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread;
 
+use tidegate::census::Census;
+use tidegate::checks::GatekeeperParts;
 use tidegate::config::Config;
 use tidegate::gateway::{Program, hub_settings};
 use tidegate::hub::{self, Identity, Seed};
 use tidegate::kernel::{Uring, Waker};
 use tidegate::names::Node;
-use tidegate::shard::{self, Assembly, Command, Panel};
+use tidegate::shard::{self, AfterDrain, Assembly, DrainOrder, DrainPlan, Panel, RouteTable};
 use tidegate::transport::tls::TlsServers;
 use tidegate_tests::{Peer, Request, wait_until};
 
@@ -23,15 +25,20 @@ fn run(listener: TcpListener, waker: Waker, panel: Arc<Panel>) {
     let identity = Identity { node: Node { number: 0, start: 1 }, seed: Seed([1, 2]) };
     let wakers = std::slice::from_ref(&waker);
     let (mut hubs, _door) = hub::open(&hub_settings(&config), identity, wakers);
+    let census = Arc::new(Census::new(&config));
     let assembly = Assembly {
         index: 0,
+        checks: GatekeeperParts::none(),
+        access_log: None,
         hub: hubs.pop().expect("one shard"),
+        routes: RouteTable::new(&config.routes).into(),
         config,
         listeners: vec![listener.into()],
         sharing: Vec::new(),
         waker: waker.clone(),
         panel,
         tls: TlsServers::default(),
+        census,
         program: Program::default(),
     };
     let shard = shard::build_on(assembly, Uring::with_plain_accepts).expect("a ring");
@@ -65,7 +72,8 @@ fn it_serves_as_many_as_it_may_tells_the_others_so_and_drains() {
     }
     let mut last = ask(address);
     last.expect_open();
-    panel.tell(Command::Drain, &waker);
-    last.agree_to_close(1001);
+    let plan = DrainPlan::configured(&Config::default(), AfterDrain::Leave);
+    panel.drain(Some(Arc::new(DrainOrder::new(plan, 1, 1))), &waker);
+    last.agree_to_close(1012);
     shard.join().expect("it ends");
 }

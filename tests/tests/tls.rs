@@ -407,6 +407,6 @@ fn a_drain_tells_who_is_open_and_drops_who_shakes_hands() {
     over.gateway.drain();
     while amid.reads().is_some() {}
     let mut heard = client.hears(4);
-    assert_eq!(heard[..4], [0x88, heard.len() as u8 - 2, 0x03, 0xe9], "1001: {heard:x?}");
+    assert_eq!(heard[..4], [0x88, heard.len() as u8 - 2, 0x03, 0xf4], "1012: {heard:x?}");
     heard.clear();
 }

@@ -123,7 +123,7 @@ fn echoes_and_rooms_are_there_by_path_and_by_name() {
         far.expect_text("over");
         near.expect_text("over");
         gateway.signal(Signal::TERM);
-        [echo, near, far].iter_mut().for_each(|peer| peer.agree_to_close(1001));
+        [echo, near, far].iter_mut().for_each(|peer| peer.agree_to_close(1012));
         gateway.wait();
     }
     assert_eq!(folder.names(), [""; 0], "what is over leaves nothing");
@@ -163,7 +163,7 @@ fn a_file_has_its_mode_and_goes_with_the_gateway() {
     assert_eq!((found.mode() & 0o7777, found.gid()), (0o604, group));
     let mut peer = open(&format!("unix:{path}"), "/echo");
     gateway.signal(Signal::TERM);
-    peer.agree_to_close(1001);
+    peer.agree_to_close(1012);
     gateway.terminate();
     assert_eq!(folder.names(), [""; 0]);
 }
@@ -206,7 +206,7 @@ fn a_file_is_had_with_the_calls_that_containers_and_the_service_allow() {
             let mut peer = open(&format!("unix:{path}"), "/echo");
             peer.echo("by few calls");
             gateway.signal(Signal::TERM);
-            peer.agree_to_close(1001);
+            peer.agree_to_close(1012);
             gateway.terminate();
             assert_eq!(folder.names(), [""; 0]);
         }
@@ -328,7 +328,7 @@ fn one_that_was_passed_is_served() {
     let mut peer = open(&format!("unix:{path}"), "/echo");
     peer.echo("here");
     gateway.signal(Signal::TERM);
-    peer.agree_to_close(1001);
+    peer.agree_to_close(1012);
     gateway.terminate();
     let _waits = UnixStream::connect(&path).expect("whoever has passed it has it");
     keeper.accept().expect("it waits for the next gateway");

@@ -15,6 +15,9 @@
 export interface Options {
   /** What opens connections, where there is no global WebSocket (Node before 22): that of npm's `ws`. */
   WebSocket?: unknown;
+  /** What lets it in where the route asks for a token (`admission`), or what gives that, which is called before
+   * each attempt: a token may have expired. It is offered as a subprotocol. */
+  token?: string | (() => string | Promise<string>);
   /** How many commands may wait to be sent, as while there is no connection; 100. */
   queue?: number;
   /** How long an answer may take, in milliseconds, cuts and all; 240000. Never longer than four fifths of

@@ -1,12 +1,12 @@
-// A client of Tidegate's hub: tidegate.d.ts says how it is used, proto/CLIENT.md what it speaks.
+// A client of Tidegate: see tidegate.d.ts and proto/CLIENT.md.
 
 const PROTOCOL = "tidegate.v1";
 const OPENING_MS = 15_000;      // from the start of an attempt to `hello`
 const QUIET_MS = 25_000;        // then a ping is sent
-const PONG_MS = 10_000;         // then the connection is lost
-const STEADY_MS = 30_000;       // open for so long, and the next wait is a short one again
-const UNREAD_MAX = 1000;        // messages that an iteration may lag behind
-// Close codes and codes of errors: no coming back; at once again; later.
+const PONG_MS = 10_000;         // then it is lost
+const STEADY_MS = 30_000;       // open for so long, the next wait is short again
+const UNREAD_MAX = 1000;        // messages that may be unread
+// Codes: no coming back; at once again; later.
 const FINAL = new Set([1000, 1002, 1003, 1007, 1008, 1010]);
 const AGAIN = new Set(["busy", "too_many_commands"]);
 const LATER = new Set(["full", "too_many_subscriptions"]);
@@ -25,6 +25,8 @@ export class TidegateError extends Error {
     this.code = code;
   }
 }
+
+const given = (one) => (typeof one === "function" ? one() : one);
 
 class Emitter {
   #handlers = {};
@@ -334,13 +336,13 @@ class Client extends Emitter {
     this.#startedAt = Date.now();
     this.#set("connecting", { attempt: this.#attempt });
     try {
-      const url = new URL(typeof this.#url === "function" ? await this.#url() : this.#url,
-        globalThis.location?.href);
+      const url = new URL(await given(this.#url), globalThis.location?.href);
+      const token = await given(this.#options.token);
       if (turn !== this.#turn) return;
       url.protocol = url.protocol.replace("http", "ws");
       if (this.#ownPath !== url.pathname) this.#ownPath = undefined;
       this.#addPast(url);
-      this.#open(url);
+      this.#open(url, token ? [PROTOCOL, "bearer", token] : PROTOCOL);
     } catch (error) {
       if (turn === this.#turn) this.#ended({ why: `no URL to connect to: ${error.message}` });
     }
@@ -355,8 +357,8 @@ class Client extends Emitter {
     }
   }
 
-  #open(url) {
-    const socket = this.#socket = new this.#options.WebSocket(url.href, PROTOCOL);
+  #open(url, protocols) {
+    const socket = this.#socket = new this.#options.WebSocket(url.href, protocols);
     const current = (act) => (told) => { if (socket === this.#socket) act(told); };
     // Node's own tells nothing else of a failed attempt.
     socket.onerror = current(() => { if (!this.hello) this.#ended({ code: 1006 }); });

@@ -250,7 +250,7 @@ def rotate(root, unit, process):
     reload(root, unit, process)
     deadline = time.monotonic() + PATIENCE
     text = ""
-    while "SIGHUP is ignored" not in text:
+    while "the configuration was read anew" not in text:
         assert time.monotonic() < deadline, f"nothing is logged behind the rotation: {text!r}"
         time.sleep(0.05)
         with open(log) as file:

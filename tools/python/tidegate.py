@@ -325,6 +325,8 @@ class Room(_Emitter):
 
 
 Url = str | Callable[[], "str | Awaitable[str]"]
+#: A token, or what gives one.
+Token = str | Callable[[], str | Awaitable[str]]
 
 
 class Client(_Emitter):
@@ -332,12 +334,13 @@ class Client(_Emitter):
     entered: its route's own, or one subscribed to from behind it)."""
 
     def __init__(self, url: Url, *, queue: int, timeout: float, delay: float, delay_max: float,
-                 come_back: Callable[[End], bool | None] | None,
+                 token: Token | None, come_back: Callable[[End], bool | None] | None,
                  options: Mapping[str, Any]) -> None:
         super().__init__()
         self._url = url
         self._bound, self._timeout, self._patience = queue, timeout, timeout
         self._delay, self._delay_max = delay, delay_max
+        self._token = token
         self._come_back = come_back
         self._options = options
         self.state = State("connecting")
@@ -478,9 +481,9 @@ class Client(_Emitter):
         if isinstance(error, InvalidStatus):
             answer = error.response
             body = (answer.body or b"")[:200].decode(errors="replace").strip()
-            # What begins with 4 is no better the next time.
+            # What begins with 4 is no better the next time, unless there were too many.
             return End(f"refused with {answer.status_code}: {body}", opened=opened,
-                       come_back=answer.status_code >= 500)
+                       come_back=answer.status_code >= 500 or answer.status_code == 429)
         if isinstance(error, InvalidURI) and not callable(self._url):
             return End(f"that is no URL: {error}", opened=opened, come_back=False)
         return End(f"it did not open: {error!r}", opened=opened)
@@ -494,10 +497,16 @@ class Client(_Emitter):
         if inspect.isawaitable(url):
             url = await asyncio.wait_for(url, OPENING_SECONDS)
         url = self._with_past(url)
+        token = self._token() if callable(self._token) else self._token
+        if inspect.isawaitable(token):
+            token = await asyncio.wait_for(token, OPENING_SECONDS)
+        headers = dict(self._options.get("additional_headers") or {})
+        if token:
+            headers["Authorization"] = f"Bearer {token}"
         socket = await open_socket(url, **{
             "subprotocols": [PROTOCOL], "open_timeout": OPENING_SECONDS, "close_timeout": 5,
             "ping_interval": QUIET_SECONDS, "ping_timeout": PONG_SECONDS,
-            "max_size": EVENT_BYTES_MAX, **self._options,
+            "max_size": EVENT_BYTES_MAX, **self._options, "additional_headers": headers,
         })
         sending: asyncio.Task[None] | None = None
         try:
@@ -731,7 +740,7 @@ def _end(socket: Any, opened: bool) -> End:
 
 
 def connect(url: Url, *, queue: int = 100, timeout: float = 240,
-            delay: float = 0.5, delay_max: float = 30,
+            delay: float = 0.5, delay_max: float = 30, token: Token | None = None,
             come_back: Callable[[End], bool | None] | None = None, **options: Any) -> Client:
     """A client, to be used with `async with`.
 
@@ -741,10 +750,12 @@ def connect(url: Url, *, queue: int = 100, timeout: float = 240,
     timeout    seconds that an answer may take, cuts and all; never longer than four fifths of the gateway's
                `hub.idempotency_age`: what is sent again later than that may be published twice
     delay      the wait before an attempt is drawn from 0 to min(delay_max, delay * 2**n) seconds
+    token      what lets it in where the route asks for a token (`admission`), or a function that gives it,
+               which is called before each attempt and may be async: `Authorization: Bearer TOKEN`
     come_back  whether to come back after this end; if it says None, `end.come_back` holds
     options    for `websockets.asyncio.client.connect`, such as `ssl` or `additional_headers`
     """
-    return Client(url, queue=queue, timeout=timeout, delay=delay, delay_max=delay_max,
+    return Client(url, queue=queue, timeout=timeout, delay=delay, delay_max=delay_max, token=token,
                   come_back=come_back, options=options)
 
 

@@ -37,6 +37,12 @@ const BOMB: usize = 1 << 20;
 /// Fragments of a message.
 const FRAGMENTS: usize = 65_536;
 
+/// Messages of a byte, or Pings, that are said over and over.
+const SMALL: usize = 4096;
+
+/// What is no request.
+const NO_REQUEST: &[u8] = b"GET /echo HTTP/1.1\r\nHost localhost\r\n\r\n";
+
 /// Clients that join and do not read.
 const JOINING: usize = 9500;
 
@@ -106,7 +112,8 @@ impl Mob {
     pub(super) fn gather(flood: Flood, address: SocketAddr) -> io::Result<Self> {
         let (path, there) = match flood {
             Flood::Topic => ("/topic", SUBSCRIBERS),
-            Flood::Bombs | Flood::Fragments => ("/echo", SENDERS),
+            Flood::Bombs | Flood::Fragments | Flood::Frames | Flood::Pings => ("/echo", SENDERS),
+            Flood::Heads => ("/echo", 0),
             Flood::Joins => ("/room", 0),
         };
         let mut this = Self {
@@ -129,7 +136,9 @@ impl Mob {
             Flood::Topic => this.publisher = Some((this.open()?, Instant::now())),
             Flood::Bombs => this.words = bomb(&mut this.random),
             Flood::Fragments => this.words = fragments(&mut this.random),
-            Flood::Joins => {}
+            Flood::Frames => this.words = small(OpCode::Binary, b".", &mut this.random),
+            Flood::Pings => this.words = small(OpCode::Ping, b"?", &mut this.random),
+            Flood::Heads | Flood::Joins => {}
         }
         Ok(this)
     }
@@ -144,7 +153,9 @@ impl Mob {
         stream.set_nonblocking(true)?;
         let flags = match self.flood {
             Flood::Topic => EpollFlags::EPOLLIN,
-            Flood::Bombs | Flood::Fragments => EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT,
+            Flood::Bombs | Flood::Fragments | Flood::Frames | Flood::Pings | Flood::Heads => {
+                EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT
+            }
             // Once it has asked to be let in, it only looks whether it is ended.
             Flood::Joins => EpollFlags::EPOLLOUT,
         };
@@ -177,10 +188,12 @@ impl Mob {
     }
 
     fn join_some(&mut self) -> io::Result<()> {
-        if self.flood != Flood::Joins {
-            return Ok(());
-        }
-        let left = JOINING - self.clients.len();
+        let left = match self.flood {
+            Flood::Joins => JOINING - self.clients.len(),
+            // Those who were answered come again as others.
+            Flood::Heads => SENDERS - (self.clients.len() - self.tally.ended),
+            _ => return Ok(()),
+        };
         for _ in 0..left.min(CONNECTS) {
             let stream = TcpStream::from(self.sources.connect()?);
             self.add(stream)?;
@@ -218,6 +231,13 @@ impl Mob {
 
     fn say(&mut self, index: usize) -> io::Result<()> {
         let Client { stream: Some(stream), said } = &mut self.clients[index] else { return Ok(()) };
+        if self.flood == Flood::Heads {
+            // Then it only waits for its answer, and for the end.
+            let mut ears = EpollEvent::new(EpollFlags::EPOLLIN, index as u64);
+            self.epoll.modify(&*stream, &mut ears)?;
+            self.tally.sent += NO_REQUEST.len() as u64;
+            return (&*stream).write_all(NO_REQUEST);
+        }
         if self.flood == Flood::Joins {
             let Target { host, path, .. } = &self.target;
             let head = plain::head(&UpgradeRequest::new(host, path, self.random.nonce()))?;
@@ -256,6 +276,15 @@ fn bomb(random: &mut Random) -> Vec<u8> {
     let mut frame = vec![0; header.encoded_length() + payload.len()];
     header.emit_frame(&payload, &mut frame);
     frame
+}
+
+/// [`SMALL`] frames with this payload.
+fn small(opcode: OpCode, payload: &[u8], random: &mut Random) -> Vec<u8> {
+    let mut frames = Vec::new();
+    for _ in 0..SMALL {
+        plain::put_frame(&mut frames, opcode, payload, random);
+    }
+    frames
 }
 
 /// A message of [`FRAGMENTS`] fragments of a byte.

@@ -47,18 +47,35 @@ pub enum Flood {
     /// 50 clients send messages of 65,536 fragments of a byte as fast as these are taken, and read
     /// the echoes.
     Fragments,
+    /// 50 clients send messages of a byte as fast as these are taken, and read the echoes.
+    Frames,
+    /// 50 clients send Pings as fast as these are taken, and read the Pongs.
+    Pings,
+    /// 50 clients of one address send what is no request, are answered with 400, and connect again.
+    Heads,
     /// 9,500 clients join a room with presence at once, and never read.
     Joins,
 }
 
 impl Flood {
-    const ALL: [Self; 4] = [Self::Topic, Self::Bombs, Self::Fragments, Self::Joins];
+    const ALL: [Self; 7] = [
+        Self::Topic,
+        Self::Bombs,
+        Self::Fragments,
+        Self::Frames,
+        Self::Pings,
+        Self::Heads,
+        Self::Joins,
+    ];
 
     fn what(self) -> &'static str {
         match self {
             Self::Topic => "2,000 subscribers of a topic, 100 messages of 64 B a second",
             Self::Bombs => "50 clients with compressed messages of 1 MiB",
             Self::Fragments => "50 clients with messages of 65,536 fragments",
+            Self::Frames => "50 clients with messages of one byte",
+            Self::Pings => "50 clients with Pings",
+            Self::Heads => "50 clients at a time with heads that are no requests",
             Self::Joins => "9,500 clients that join a room with presence, and never read",
         }
     }

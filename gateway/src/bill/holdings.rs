@@ -3,7 +3,7 @@
 use super::Owner;
 
 /// How many owners grow.
-pub(crate) const GROWING_COUNT: usize = 13;
+pub(crate) const GROWING_COUNT: usize = 19;
 
 /// The owners that grow.
 const GROWING: [Owner; GROWING_COUNT] = [
@@ -11,6 +11,9 @@ const GROWING: [Owner; GROWING_COUNT] = [
     Owner::Stalled,
     Owner::Sources,
     Owner::Halves,
+    Owner::Fragments,
+    Owner::Allotments,
+    Owner::Turnstiles,
     Owner::Sealed,
     Owner::Kept,
     Owner::TlsKeys,
@@ -20,6 +23,9 @@ const GROWING: [Owner; GROWING_COUNT] = [
     Owner::ProxyFacts,
     Owner::PeerAddresses,
     Owner::Accounts,
+    Owner::Permits,
+    Owner::Permissions,
+    Owner::Tokens,
 ];
 
 /// The bytes that each owner holds whose bytes grow on the way.

@@ -19,6 +19,10 @@ named! {
         Ready = "set of ready connections",
         /// Who opens or ends.
         Crowd = "set of those who come or go",
+        /// Whom a drain closes.
+        Drains = "sets of whom a drain closes",
+        /// Whose route is there no longer.
+        Gone = "set of those without route",
         /// Which slots are free.
         Vacant = "set of vacant slots",
         /// Who has yet to open, or lingers.
@@ -31,6 +35,14 @@ named! {
         Sources = "sources of responses",
         /// Who has sent half a message.
         Halves = "half messages",
+        /// In how many frames half messages have come.
+        Fragments = "frames of half messages",
+        /// What clients have left of what they may send.
+        Allotments = "allotments of clients",
+        /// Who sends more than it may.
+        Slowed = "slowed clients",
+        /// What connections are counted by.
+        Turnstiles = "counts of connections",
         /// Of whose backlog something is sealed.
         Sealed = "sealed bytes",
         /// What transports keep of input.
@@ -43,6 +55,12 @@ named! {
         Tls12 = "connections of TLS 1.2",
         /// Who clients are by their certificates.
         ClientCertificates = "certificates of clients",
+        /// What those have who were let in by a token.
+        Permits = "permits",
+        /// What their tokens say of topics.
+        Permissions = "permissions",
+        /// Tokens that were verified.
+        Tokens = "tokens that were verified",
         /// What certificates, keys and authorities were read from.
         TlsFiles = "files of TLS",
         /// Which receive buffers are free.
@@ -117,6 +135,8 @@ named! {
         Unlisted = "users not listed",
         /// What was published with an idempotency key.
         Repeats = "idempotency keys",
+        /// How many connections addresses and users have.
+        Headcounts = "addresses and users",
         /// The messages of all shards.
         Messages = "messages on their way",
         /// What the control thread is sent.
@@ -131,6 +151,10 @@ named! {
         AdminStack = "admin: thread stack",
         /// What is to be logged.
         LogLines = "log lines that wait",
+        /// Lines of the access log that wait.
+        AccessLines = "access log: lines that wait",
+        /// What writes them.
+        AccessThread = "access log: thread",
     }
 }
 
@@ -141,6 +165,7 @@ impl Owner {
         matches!(
             self,
             Self::TlsFiles
+                | Self::Headcounts
                 | Self::Messages
                 | Self::AdminRequests
                 | Self::AdminBodies
@@ -148,6 +173,8 @@ impl Owner {
                 | Self::AdminRecent
                 | Self::AdminStack
                 | Self::LogLines
+                | Self::AccessLines
+                | Self::AccessThread
         )
     }
 }

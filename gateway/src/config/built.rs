@@ -1,17 +1,19 @@
 //! A configuration that a program has put together: what a shard relies on, checked without a file
 //! to point into. The bounds of each field are those of its key, and stand beside that.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use tidegate_proto::token::is_token;
 
+use super::admission::Vouchers;
 use super::hub::check_pattern;
-use super::listener::NO_CERTIFICATE;
-use super::route::SUBPROTOCOL_LENGTH;
+use super::listener::{NO_CERTIFICATE, without_addresses};
 use super::stack::ProxyLayer;
-use super::{Config, Limits, Listener, RouteHandler, path, root};
+use super::subprotocol::SUBPROTOCOL_LENGTH;
+use super::{AccessLog, Config, Limits, Listener, RouteHandler, path, root};
 use crate::units::{Size, bytes_in, duration_in};
 
 /// What a hand-made configuration breaks; displayed, it names the field.
@@ -92,7 +94,15 @@ impl Config {
         self.admin.check().map_err(BuiltWrong)?;
         self.check_addresses()?;
         self.check_certificates()?;
+        for (index, jwt) in self.jwts.iter().enumerate() {
+            jwt.check(&format!("jwts[{index}]"), &self.jwts[..index])?;
+        }
+        for (index, token) in self.tokens.iter().enumerate() {
+            token.check(&format!("tokens[{index}]"), &self.tokens[..index])?;
+        }
+        self.access_log.as_ref().map_or(Ok(()), AccessLog::check)?;
         self.limits.check()?;
+        self.clients.check()?;
         if self.has_tls() && self.limits.receive_buffer < Limits::RECORD {
             let why = format!("limits.receive_buffer: at least {} with `tls`", Limits::RECORD);
             return Err(BuiltWrong(why));
@@ -111,7 +121,13 @@ impl Config {
     fn check_addresses(&self) -> Result<(), BuiltWrong> {
         for (index, listener) in self.listeners.iter().enumerate() {
             listener.stack.check(&format!("listeners[{index}].stack"))?;
-            let Listener { address, stack } = listener;
+            let Listener { address, stack, limits, networks } = listener;
+            limits.check(&format!("listeners[{index}].limits"))?;
+            networks.check(&format!("listeners[{index}].networks"))?;
+            if let Some(why) = without_addresses(stack).filter(|_| networks.say_something()) {
+                let wrong = format!("listeners[{index}].networks: means nothing {why}");
+                return Err(BuiltWrong(wrong));
+            }
             address
                 .check_name()
                 .map_err(|wrong| BuiltWrong(format!("listeners[{index}].address: {wrong}")))?;
@@ -165,7 +181,8 @@ impl Config {
     }
 
     fn check_routes(&self) -> Result<(), BuiltWrong> {
-        let mut patterns: matchit::Router<()> = matchit::Router::new();
+        let (mut patterns, mut known) = (matchit::Router::new(), HashSet::new());
+        let vouchers = Vouchers::of(self);
         for (index, route) in self.routes.iter().enumerate() {
             path::check(&route.path)
                 .map_err(|wrong| BuiltWrong(format!("routes[{index}].path: {wrong}")))?;
@@ -173,9 +190,9 @@ impl Config {
             if normal != route.path {
                 return Err(BuiltWrong(format!("routes[{index}].path: write it as {normal}")));
             }
-            let mut others = self.routes[..index].iter();
-            let is_new = others.all(|other| other.path != route.path);
-            if is_new && let Err(error) = patterns.insert(&route.path, ()) {
+            if known.insert(&route.path)
+                && let Err(error) = patterns.insert(&route.path, ())
+            {
                 return Err(BuiltWrong(format!("routes[{index}].path: {error}")));
             }
             if let Some(name) = &route.subprotocol
@@ -188,7 +205,7 @@ impl Config {
             {
                 return Err(BuiltWrong(format!("routes[{index}].handler: {wrong}")));
             }
-            route.check_limits(&format!("routes[{index}]"), &self.limits)?;
+            route.check_limits(&format!("routes[{index}]"), &self.limits, vouchers)?;
         }
         Ok(())
     }
@@ -196,9 +213,12 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
-    use super::super::stack::{SocketLayer, TcpLayer, TlsLayer, UnixLayer};
+    use tidegate_proto::http::ForwardingHeader;
+
+    use super::super::stack::{Forwarding, SocketLayer, TcpLayer, TlsLayer, UnixLayer};
     use super::super::{
-        Certificate, ListenAddress, MemoryLimit, Route, RouteHandler, TopicKept, UnixAddress,
+        Certificate, ClientRate, ListenAddress, MemoryLimit, Route, RouteHandler, TopicKept,
+        UnixAddress,
     };
     use super::*;
     use crate::names::TopicRule;
@@ -217,7 +237,7 @@ mod tests {
     #[test]
     fn each_mistake_is_named() {
         type Spoil = fn(&mut Config);
-        let cases: [(&str, Spoil); 48] = [
+        let cases: [(&str, Spoil); 61] = [
             ("listeners", |config| config.listeners.clear()),
             ("routes", |config| config.routes.clear()),
             ("admin.address", |config| config.admin.address = "0.0.0.0:0".parse().ok()),
@@ -242,6 +262,7 @@ mod tests {
             ("drain: ", |config| config.drain = Duration::ZERO),
             ("drain_delay", |config| config.drain_delay = Duration::MAX),
             ("drain_rate", |config| config.drain_rate = u32::MAX),
+            ("drain_code: must be a close code", |config| config.drain_code = 1006),
             ("limits.receive_buffer: ", |config| config.limits.receive_buffer = 2 << 20),
             ("limits.staging", |config| config.limits.staging = 65 << 20),
             ("limits.blocks", |config| config.limits.blocks += 512),
@@ -251,13 +272,34 @@ mod tests {
             ("limits.heavy_input", |config| config.limits.heavy_input = 1),
             ("limits.handshakes", |config| config.limits.handshakes = 0),
             ("limits.expanded_keys", |config| config.limits.expanded_keys = 65_537),
+            ("limits.tokens", |config| config.limits.tokens = u32::MAX),
+            ("verifiers", |config| config.verifiers = 0),
+            ("verifications", |config| config.verifications = 0),
             ("hub.subscriptions_per", |config| config.hub.subscriptions_per_connection = 0),
             ("hub.max_message", |config| config.hub.max_message = 16 << 20),
             ("topics[0].rule.history_bytes", |config| topic(config).history_bytes = 0),
             ("topics[0].rule.presence_events", |config| topic(config).presence_events = u32::MAX),
             ("routes[2].undecided", |config| config.routes[2].undecided = u32::MAX),
+            ("limits.memory_high", |config| config.limits.memory_high = Some(100)),
+            ("limits.memory_critical", |config| config.limits.memory_critical = Some(84)),
+            ("clients.per_address", |config| config.clients.per_address = Some(0)),
+            ("clients.prefix_v6", |config| config.clients.prefix_v6 = 129),
+            ("listeners[0].limits.connections", |config| {
+                config.listeners[0].limits.connections = Some(0);
+            }),
+            ("routes[1].client.max_frames", |config| config.routes[1].client.max_frames = 0),
+            ("routes[1].client.idle", |config| {
+                config.routes[1].client.idle = Some(Duration::ZERO);
+            }),
+            ("routes[1].client.bytes.burst", |config| {
+                config.routes[1].client.bytes = Some(ClientRate { per_second: 1, burst: 0 });
+            }),
             ("listeners[0].stack.websocket.head", |config| {
                 config.listeners[0].stack.websocket.head = Duration::ZERO;
+            }),
+            ("listeners[0].stack.websocket.forwarding.from: `ws?from`: is missing", |config| {
+                config.listeners[0].stack.websocket.forwarding =
+                    Some(Forwarding { header: ForwardingHeader::Forwarded, from: Vec::new() });
             }),
             ("listeners[0].stack.websocket.keepalive.pong", |config| {
                 let keepalive = &mut config.listeners[0].stack.websocket.keepalive;

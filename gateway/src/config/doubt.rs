@@ -49,7 +49,20 @@ impl Config {
                  (`sandbox`): it is as open as \"any\""
             )
         });
-        words.chain(certificates).chain(trustful).chain(open).chain(topics).collect()
+        let believed = self.jwts.iter().enumerate().filter(|(_, jwt)| jwt.believes_the_network());
+        let believed = believed.map(|(index, _)| {
+            format!(
+                "jwt[{index}].jwks: by plain http whoever is on the way can put keys of their own \
+                 in place of the issuer's, and sign tokens of anybody: write https://"
+            )
+        });
+        words
+            .chain(certificates)
+            .chain(believed)
+            .chain(trustful)
+            .chain(open)
+            .chain(topics)
+            .collect()
     }
 }
 
@@ -57,6 +70,9 @@ impl Config {
 fn believes_anybody(stack: &Stack) -> Option<String> {
     /// Who may write to the socket's file (chmod(2)): those who are neither owner nor group.
     const OTHERS: u32 = 0o002;
+    if let Some(how) = believes_any_header(stack) {
+        return Some(how);
+    }
     let proxy = stack.proxy.as_ref()?;
     match &stack.socket {
         SocketLayer::Unix(unix) if unix.mode & OTHERS != 0 => Some(format!(
@@ -73,6 +89,16 @@ fn believes_anybody(stack: &Stack) -> Option<String> {
         }
         SocketLayer::Unix(_) => None,
     }
+}
+
+/// The same of what is said in the heads of requests.
+fn believes_any_header(stack: &Stack) -> Option<String> {
+    let forwarding = stack.websocket.forwarding.as_ref()?;
+    let all = forwarding.from.iter().find(|network| network.prefix_len() == 0)?;
+    Some(format!(
+        "`ws?from={all}` believes whoever connects, who may say to be any client. Write the \
+         networks of your proxies alone"
+    ))
 }
 
 /// Whether a connection of the route for `path` may be on a topic that matches `pattern`. What the

@@ -1,10 +1,19 @@
 //! The handler `hub` of a route, with its options: `hub?topic=rooms/{room}&publish=users`.
 
+use toml::Spanned;
+use toml::de::DeValue;
+
 use super::TopicPattern;
+use super::reader::expected;
+use super::route::TWO_USERS;
 use super::stack::StackError;
 use super::stack::options::{Options, on_or_off};
+use super::value;
 use crate::names::Name;
 use crate::units::quote;
+
+/// The most patterns of a list.
+pub(super) const PATTERNS_MAX: usize = 64;
 
 /// How a route uses the hub.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,7 +70,9 @@ impl Publishers {
         }
         if self == Self::Users && !has_user {
             return Err(
-                "no connection has a user: add `user=query.NAME` or `user=header.NAME`".into()
+                "no connection has a user: add `user=query.NAME` or `user=header.NAME`, or have \
+                 `admission` ask for a token"
+                    .into(),
             );
         }
         Ok(())
@@ -161,18 +172,39 @@ pub(super) fn check_pattern_user(pattern: &TopicPattern, has_user: bool) -> Resu
     if pattern.needs_user() && !has_user {
         return Err(format!(
             "{} matches nothing, because no connection has a user: add `user=query.NAME` or \
-             `user=header.NAME` to the handler",
+             `user=header.NAME` to the handler, or have `admission` ask for a token",
             quote(pattern.as_str())
         ));
     }
     Ok(())
 }
 
+/// Reads a list of patterns of topics, on a route whose connections may have a user or not.
+pub(super) fn patterns(value: &DeValue<'_>, has_user: bool) -> Result<Vec<TopicPattern>, String> {
+    let DeValue::Array(written) = value else {
+        return Err(expected("an array of patterns such as [\"rooms/*\"]", value));
+    };
+    if written.len() > PATTERNS_MAX {
+        return Err(format!("has {} patterns, and may have {PATTERNS_MAX}", written.len()));
+    }
+    let pattern = |one: &Spanned<DeValue<'_>>| {
+        let pattern = TopicPattern::new(value::text(one.get_ref())?)?;
+        check_pattern_user(&pattern, has_user).map(|()| pattern)
+    };
+    written.iter().map(pattern).collect()
+}
+
 /// Reads `hub` or `hub?OPTIONS`. What is refused reads as its default; the `errors` say where in
 /// the whole it is.
-pub(super) fn parse(options: Option<&str>, errors: &mut Vec<StackError>) -> HubRoute {
+///
+/// `has_users`: what is checked of requests says who their users are.
+pub(super) fn parse(
+    options: Option<&str>,
+    has_users: bool,
+    errors: &mut Vec<StackError>,
+) -> HubRoute {
     let mut options = Options::new("hub", options, "hub?".len(), errors);
-    let (has_topic, has_user) = (options.has("topic"), options.has("user"));
+    let (has_topic, has_user) = (options.has("topic"), has_users || options.has("user"));
     let route = HubRoute {
         topic: options.read("topic", None, |text| topic(text).map(Some)),
         publish: options.read("publish", Publishers::Anyone, |text| {
@@ -181,7 +213,10 @@ pub(super) fn parse(options: Option<&str>, errors: &mut Vec<StackError>) -> HubR
         }),
         events: options.read("events", false, on_or_off),
         own: options.read("own", true, on_or_off),
-        user: options.read("user", None, |text| user(text).map(Some)),
+        user: options.read("user", None, |text| match has_users {
+            true => Err(TWO_USERS.into()),
+            false => user(text).map(Some),
+        }),
         ..HubRoute::default()
     };
     options.finish();
@@ -221,7 +256,7 @@ mod tests {
     /// The route, or what is wrong with it: each message behind the byte that it points to.
     fn read(options: Option<&str>) -> Result<HubRoute, Vec<(usize, String)>> {
         let mut errors = Vec::new();
-        let route = parse(options, &mut errors);
+        let route = parse(options, false, &mut errors);
         let told = errors.into_iter().map(|error| (error.offset, error.message));
         let told: Vec<(usize, String)> = told.collect();
         if told.is_empty() { Ok(route) } else { Err(told) }

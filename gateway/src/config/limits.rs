@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use toml::de::DeValue;
 
 use super::built::{self, BuiltWrong};
+use super::client_limits::or_off;
 use super::reader::{Origin, Setting, TableReader};
 use super::relation::{self, Bounded, Party};
 use super::report::Report;
@@ -46,6 +47,18 @@ pub struct Limits {
     /// Connections over TLS 1.3 whose keys may stay expanded, in each direction, 0 to 65536.
     /// Default 256. Those of all others are expanded for each burst.
     pub expanded_keys: u32,
+    /// Bytes of tokens that were verified, 0 B to 1 GiB. Default 1 MiB, which are some 4,000. Who
+    /// comes back with one of them is not verified anew.
+    pub tokens: u32,
+    /// Bytes of what tokens say of topics, 0 B to 4 GiB - 1. Default 16 MiB. What is the same for
+    /// many connections counts once. Who brings more is answered with 503.
+    pub permissions: u32,
+    /// Hundredths of `blocks`, or of the hub's `messages`, above which new connections are answered
+    /// with 503, 10 to 99. Default 85; `None` for never.
+    pub memory_high: Option<u8>,
+    /// Likewise, above which those give way at once who hold most. At least `memory_high`. Default
+    /// 95; `None` for never.
+    pub memory_critical: Option<u8>,
 }
 
 /// How many slots there are beyond the connections that are served, a sixteenth of these within
@@ -85,11 +98,23 @@ impl Limits {
         built::size("limits.heavy_input", self.heavy_input, &HEAVY_INPUT)?;
         built::number("limits.handshakes", self.handshakes, &HANDSHAKES)?;
         built::number("limits.expanded_keys", self.expanded_keys, &EXPANDED_KEYS)?;
+        built::size("limits.tokens", self.tokens, &TOKENS)?;
+        built::size("limits.permissions", self.permissions, &PERMISSIONS)?;
+        for (key, share) in
+            [("memory_high", self.memory_high), ("memory_critical", self.memory_critical)]
+        {
+            let Some(share) = share else { continue };
+            built::number(format!("limits.{key}"), share, &SHARE)?;
+        }
         let area = u64::from(receive_buffers) * buffer_stride(receive_buffer as usize) as u64;
         built::first_broken(&[
             (receive_buffers.is_power_of_two(), "limits.receive_buffers: a power of two"),
             (area < 1 << 32, "limits.receive_buffers: all of them together below 4 GiB"),
             (self.blocks.is_multiple_of(MIB), "limits.blocks: a multiple of 1 MiB"),
+            (
+                !is_below(self.memory_critical, self.memory_high),
+                "limits.memory_critical: at least limits.memory_high",
+            ),
             (
                 self.request_head <= receive_buffer,
                 "limits.request_head: at most limits.receive_buffer",
@@ -107,7 +132,15 @@ const REQUEST_HEAD: RangeInclusive<u32> = 512..=64 << 10;
 const HEAVY_INPUT: RangeInclusive<u32> = 16 << 10..=64 << 20;
 const HANDSHAKES: RangeInclusive<u32> = 1..=65_536;
 const EXPANDED_KEYS: RangeInclusive<u32> = 0..=65_536;
+const TOKENS: RangeInclusive<u32> = 0..=1 << 30;
+const PERMISSIONS: RangeInclusive<u32> = 0..=u32::MAX;
+const SHARE: RangeInclusive<u8> = 10..=99;
 const MIB: u32 = 1 << 20;
+
+/// Whether both are there, and this is less.
+fn is_below(this: Option<u8>, other: Option<u8>) -> bool {
+    this.zip(other).is_some_and(|(this, other)| this < other)
+}
 
 impl Default for Limits {
     fn default() -> Self {
@@ -121,6 +154,10 @@ impl Default for Limits {
             heavy_input: 256 << 10,
             handshakes: 256,
             expanded_keys: 256,
+            tokens: MIB,
+            permissions: 16 * MIB,
+            memory_high: Some(85),
+            memory_critical: Some(95),
         }
     }
 }
@@ -136,6 +173,10 @@ pub(super) struct RawLimits {
     heavy_input: Setting<u32>,
     handshakes: Setting<u32>,
     expanded_keys: Setting<u32>,
+    tokens: Setting<u32>,
+    permissions: Setting<u32>,
+    memory_high: Setting<Option<u8>>,
+    memory_critical: Setting<Option<u8>>,
 }
 
 impl RawLimits {
@@ -166,6 +207,11 @@ impl RawLimits {
             expanded_keys: table.read("expanded_keys", default.expanded_keys, |value| {
                 value::integer(value, &EXPANDED_KEYS)
             }),
+            tokens: table.read("tokens", default.tokens, |value| value::size(value, &TOKENS)),
+            permissions: table
+                .read("permissions", default.permissions, |value| value::size(value, &PERMISSIONS)),
+            memory_high: table.read("memory_high", default.memory_high, share),
+            memory_critical: table.read("memory_critical", default.memory_critical, share),
         };
         table.finish();
         limits
@@ -177,6 +223,18 @@ impl RawLimits {
         let buffer = Party::new("limits.receive_buffer", self.receive_buffer);
         relation::at_most(report, &head, &buffer);
         self.check_receive_area(&buffer, report);
+        let (high, critical) = (self.memory_high, self.memory_critical);
+        if let (true, Origin::Written(offset), Some(high)) =
+            (is_below(critical.value, high.value), critical.origin, high.value)
+        {
+            let message = format!("must be at least `limits.memory_high`, which is {high}");
+            report.error(offset, "limits.memory_critical".into(), message);
+        } else if let (true, Origin::Written(offset), Some(critical)) =
+            (is_below(critical.value, high.value), high.origin, critical.value)
+        {
+            let message = format!("must be at most `limits.memory_critical`, which is {critical}");
+            report.error(offset, "limits.memory_high".into(), message);
+        }
     }
 
     /// Checks that 32 bits count the bytes of all receive buffers.
@@ -215,6 +273,10 @@ impl RawLimits {
             heavy_input: self.heavy_input.value,
             handshakes: self.handshakes.value,
             expanded_keys: self.expanded_keys.value,
+            tokens: self.tokens.value,
+            permissions: self.permissions.value,
+            memory_high: self.memory_high.value,
+            memory_critical: self.memory_critical.value,
         }
     }
 }
@@ -232,8 +294,17 @@ impl Default for RawLimits {
             heavy_input: Setting::default(limits.heavy_input),
             handshakes: Setting::default(limits.handshakes),
             expanded_keys: Setting::default(limits.expanded_keys),
+            tokens: Setting::default(limits.tokens),
+            permissions: Setting::default(limits.permissions),
+            memory_high: Setting::default(limits.memory_high),
+            memory_critical: Setting::default(limits.memory_critical),
         }
     }
+}
+
+/// Reads hundredths, or `"off"`.
+fn share(value: &DeValue<'_>) -> Result<Option<u8>, String> {
+    or_off(value, |value| value::integer(value, &SHARE))
 }
 
 /// Reads a number of receive buffers. The kernel masks the index into a ring of provided buffers,

@@ -1,13 +1,17 @@
 //! A `[[listener]]`: an address and a layer stack.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::ops::RangeInclusive;
 
 use toml::de::DeValue;
 
 use super::ListenAddress;
+use super::built::{self, BuiltWrong};
+use super::client_limits::{self, ClientRate};
+use super::networks::{self, Networks};
 use super::reader::{Origin, Setting, TableReader, expected};
 use super::report::Report;
-use super::stack::Stack;
+use super::stack::{SocketLayer, Stack};
 use super::value;
 use crate::units::Size;
 
@@ -20,6 +24,55 @@ pub struct Listener {
     pub address: ListenAddress,
     /// What stands between the address and the routes.
     pub stack: Stack,
+    /// How many connections may be there, and come.
+    pub limits: ListenerLimits,
+    /// From which networks. Who comes from elsewhere is closed without an answer; behind the layer
+    /// `proxy` once that has told who it is.
+    pub networks: Networks,
+}
+
+/// How many connections of a listener there may be, on all shards together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ListenerLimits {
+    /// At once, 1 to 4294967295; `None`, the default, for any number. One more is answered with
+    /// 503.
+    pub connections: Option<u32>,
+    /// That come each second, each number 1 to 1000000; `None`, the default, for any number. One
+    /// more is answered with 503, or closed where a handshake of TLS would come first.
+    pub accepts: Option<ClientRate>,
+}
+
+const ACCEPTS: RangeInclusive<u32> = 1..=1_000_000;
+
+impl ListenerLimits {
+    /// Checks what a program has put together, of `field` of the configuration.
+    pub(super) fn check(&self, field: &str) -> Result<(), BuiltWrong> {
+        if let Some(connections) = self.connections {
+            built::number(format!("{field}.connections"), connections, &(1..=u32::MAX))?;
+        }
+        let Some(ClientRate { per_second, burst }) = self.accepts else { return Ok(()) };
+        built::number(format!("{field}.accepts.per_second"), per_second, &ACCEPTS)?;
+        built::number(format!("{field}.accepts.burst"), burst, &ACCEPTS)
+    }
+
+    /// Each key as the file has it, with its value.
+    #[must_use]
+    pub fn written(&self) -> [(&'static str, String); 3] {
+        let number = |value: Option<u32>| value.map_or("off".into(), |value| value.to_string());
+        [
+            ("connections", number(self.connections)),
+            ("accept_rate", number(self.accepts.map(|rate| rate.per_second))),
+            ("accept_burst", number(self.accepts.map(|rate| rate.burst))),
+        ]
+    }
+
+    fn read(table: &mut TableReader<'_, '_>) -> Self {
+        let read = |value: &DeValue<'_>| value::integer(value, &ACCEPTS);
+        Self {
+            connections: client_limits::connections(table),
+            accepts: client_limits::rate(table, ["accept_rate", "accept_burst"], read),
+        }
+    }
 }
 
 impl Listener {
@@ -28,7 +81,7 @@ impl Listener {
     pub fn new(address: impl Into<ListenAddress>) -> Self {
         let address = address.into();
         let stack = address.adapt(Stack::default());
-        Self { address, stack }
+        Self { address, stack, limits: ListenerLimits::default(), networks: Networks::default() }
     }
 }
 
@@ -58,6 +111,8 @@ pub(super) fn read(
 ) -> Option<Listener> {
     let address = table.require("address", "address = \"127.0.0.1:8080\"", address);
     let stack = stack(&mut table, address.value.as_ref());
+    let limits = ListenerLimits::read(&mut table);
+    let networks = networks::read(&mut table, without_addresses(&stack)).unwrap_or_default();
     check_certificate(&mut table, &stack, beside.has_certificates);
     check_header(&mut table, &stack, beside.receive_buffer);
     if let (Some(address), Origin::Written(offset)) = (&address.value, address.origin)
@@ -69,7 +124,15 @@ pub(super) fn read(
     }
     check_admin(&mut table, &address, beside.admin);
     table.finish();
-    Some(Listener { address: address.value?, stack })
+    Some(Listener { address: address.value?, stack, limits, networks })
+}
+
+/// Why networks mean nothing to a listener whose clients all have no address, if they have none.
+pub(super) fn without_addresses(stack: &Stack) -> Option<&'static str> {
+    let has_none = matches!(stack.socket, SocketLayer::Unix(_)) && stack.proxy.is_none();
+    has_none.then_some(
+        "over `unix`, whose peers have no address: its `mode` says who may connect. Remove it",
+    )
 }
 
 /// What is said of a listener that has nothing to prove with who it is.

@@ -3,18 +3,25 @@
 //! Every key has a default; `tidegate.toml` beside this crate's manifest is the default
 //! configuration written out, with what each key means.
 
+mod access_log;
 mod address;
 mod admin;
+mod admission;
 mod built;
 mod certificate;
+mod client_limits;
+mod clients;
+mod difference;
 mod doubt;
 mod error;
 mod hint;
 mod hub;
 mod hub_route;
+mod jwt;
 mod limits;
 mod listener;
 pub(crate) mod log_filter;
+mod networks;
 mod origins;
 mod path;
 mod reader;
@@ -22,8 +29,12 @@ mod relation;
 mod report;
 mod root;
 mod route;
+mod route_paths;
+mod settings;
 mod slow_peer;
 pub mod stack;
+mod static_token;
+mod subprotocol;
 mod topic_pattern;
 mod understood;
 mod value;
@@ -34,21 +45,30 @@ mod tests;
 use std::num::NonZeroU16;
 use std::time::Duration;
 
+pub use access_log::{AccessField, AccessFormat, AccessLog, AccessTarget, ToldConnections};
 pub use address::{ListenAddress, UnixAddress};
 pub use admin::{Admin, BearerToken, parse_address as parse_admin_address};
+pub use admission::AdmissionCheck;
 pub use built::BuiltWrong;
 pub use certificate::Certificate;
+pub use client_limits::{ClientLimits, ClientRate, OverRate};
+pub use clients::Clients;
+pub use difference::{Difference, HowDifferent};
 pub use error::{ConfigError, ConfigErrors};
 pub use hub::{HubLimits, TopicKept};
 pub use hub_route::{HubRoute, Publishers, TemplatePart, UserSource};
+pub use jwt::{Jwt, JwtAlgorithm, TokenSource};
 pub use limits::Limits;
-pub use listener::Listener;
+pub use listener::{Listener, ListenerLimits};
+pub use networks::{ClientNetwork, Networks};
 pub use origins::Origins;
-pub(crate) use path::{has_right_escapes, normal as normal_path, parts as path_parts};
+pub(crate) use path::{normal as normal_path, parts as path_parts};
 pub(crate) use route::{CLIENT_SCRIPT, CLIENT_TYPES};
 pub use route::{Route, RouteHandler};
+pub(crate) use settings::settings;
 pub use slow_peer::SlowPeer;
 pub use stack::Stack;
+pub use static_token::{StaticToken, TokenCheck, TokenSecret};
 pub use topic_pattern::TopicPattern;
 
 use crate::bill::Limit;
@@ -83,8 +103,21 @@ pub struct Config {
     pub drain_delay: Duration,
     /// Connections that each shard closes per second while it drains, 1 to 1000000. Default 2000.
     pub drain_rate: u32,
+    /// Threads that verify the signatures of tokens, 1 to 64. Default 1. They are there where some
+    /// route asks for tokens.
+    pub verifiers: u16,
+    /// Tokens that may wait for them at once, 1 to 1048576. Default 4096. Who comes with one more
+    /// is answered with 503.
+    pub verifications: u32,
+    /// The close code that a drain tells WebSocket connections (RFC 6455 section 7.4), one that a
+    /// server may send. Default 1012, "service restart" (IANA registry).
+    pub drain_code: u16,
+    /// Where a line goes for each connection, response and refusal. Default `None`: there are none.
+    pub access_log: Option<AccessLog>,
     /// The bounds of each shard.
     pub limits: Limits,
+    /// How many connections there may be of whom, on all shards together.
+    pub clients: Clients,
     /// The bounds of the hub.
     pub hub: HubLimits,
     /// What is kept of which topics, in the order of the file; at most 256. A file with a
@@ -97,7 +130,11 @@ pub struct Config {
     /// at most 1024. A client that asks for no name, or for none of theirs, is answered with that
     /// of its listener, or the first of these.
     pub certificates: Vec<Certificate>,
-    /// The routes, in the order of the file; at least 1, at most 1024. A program that puts its own
+    /// The issuers of tokens that routes may ask for, in the order of the file; at most 16.
+    pub jwts: Vec<Jwt>,
+    /// The tokens that are known by themselves, in the order of the file; at most 256.
+    pub tokens: Vec<StaticToken>,
+    /// The routes, in the order of the file; at least 1, at most 16384. A program that puts its own
     /// in place of the default ones calls [`with_routes`](Self::with_routes).
     pub routes: Vec<Route>,
     /// The control thread's address. An embedding program that wants none sets [`Admin::off`].
@@ -199,17 +236,20 @@ impl Config {
         root::parse(text, file_name)
     }
 
-    /// The configuration with listeners on `addresses` in place of its own, each with the stack of
-    /// its first one, whose layer `tcp` or `unix` is as by default where that one has the other. An
-    /// address that is given again is left out; without addresses, nothing changes.
+    /// The configuration with listeners on `addresses` in place of its own, each with the stack,
+    /// the limits and the networks of its first one, whose layer `tcp` or `unix` is as by default
+    /// where that one has the other. An address that is given again is left out; without addresses,
+    /// nothing changes.
     #[must_use]
     pub fn with_listen(mut self, addresses: &[ListenAddress]) -> Self {
-        let stack = self.listeners.first().map(|one| one.stack.clone()).unwrap_or_default();
+        let first = self.listeners.first().cloned().unwrap_or_default();
+        let Listener { stack, limits, networks, .. } = first;
         let mut listeners: Vec<Listener> = Vec::with_capacity(addresses.len());
         for address in addresses {
             if !listeners.iter().any(|other| other.address.is_same(address)) {
                 let stack = address.adapt(stack.clone());
-                listeners.push(Listener { address: address.clone(), stack });
+                let (address, networks) = (address.clone(), networks.clone());
+                listeners.push(Listener { address, stack, limits, networks });
             }
         }
         if !listeners.is_empty() {
@@ -255,11 +295,18 @@ impl Default for Config {
             drain: Duration::from_secs(30),
             drain_delay: Duration::ZERO,
             drain_rate: 2000,
+            verifiers: 1,
+            verifications: 4096,
+            drain_code: 1012,
+            access_log: None,
             limits: Limits::default(),
+            clients: Clients::default(),
             hub: HubLimits::default(),
             topics: vec![demonstration_topic()],
             listeners: vec![Listener::default()],
             certificates: Vec::new(),
+            jwts: Vec::new(),
+            tokens: Vec::new(),
             routes: vec![
                 Route::new("/", RouteHandler::Static),
                 Route::new("/echo", RouteHandler::Echo),

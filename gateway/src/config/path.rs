@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use crate::escapes::{escaped, has_right_escapes};
 use crate::units::quote;
 
 /// The path in which escapes that mean nothing are resolved, so that two ways to write one path are
@@ -62,20 +63,6 @@ pub(crate) fn parts<'p>(
         }
     });
     parts.flatten()
-}
-
-/// Whether two hexadecimal digits stand behind each `%`.
-pub(crate) fn has_right_escapes(text: &str) -> bool {
-    let is_right =
-        |behind: &str| behind.get(..2).is_some_and(|two| escaped(two.as_bytes()).is_some());
-    text.split('%').skip(1).all(is_right)
-}
-
-/// The byte that two hexadecimal digits stand for.
-fn escaped(digits: &[u8]) -> Option<u8> {
-    let [high, low] = digits else { return None };
-    let digit = |letter: &u8| char::from(*letter).to_digit(16);
-    Some((digit(high)? << 4 | digit(low)?) as u8)
 }
 
 /// RFC 3986 section 2.3.
@@ -179,14 +166,14 @@ pub(super) fn conflict(one: &str, other: &str) -> bool {
 }
 
 /// One segment of a pattern, its name not yet checked.
-enum Segment<'p> {
+pub(super) enum Segment<'p> {
     Literal(&'p str),
     Name(&'p str),
     Rest(&'p str),
 }
 
 impl<'p> Segment<'p> {
-    fn of(segment: &'p str) -> Self {
+    pub(super) fn of(segment: &'p str) -> Self {
         let inside = segment.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
         match inside {
             None => Self::Literal(segment),

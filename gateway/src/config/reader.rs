@@ -147,6 +147,12 @@ impl<'r, 'v> TableReader<'r, 'v> {
         }
     }
 
+    /// Reports that the value of `key` is wrong, or that the table has none.
+    pub(super) fn wrong(&mut self, key: &'static str, message: String) {
+        let offset = self.raw(key).map_or(self.offset, |raw| raw.span().start);
+        self.report.error(offset, self.path(key), message);
+    }
+
     /// Reports `errors`, which point into the text that is written for `key`.
     pub(super) fn errors_within(&mut self, key: &'static str, errors: Vec<StackError>) {
         let Some(raw) = self.table.get(key) else { return };

@@ -4,22 +4,28 @@ use std::num::NonZeroU16;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use tidegate_proto::websocket::code::CloseCode;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::admin::{self, Admin};
+use super::admission::Vouchers;
 use super::built::{self, BuiltWrong};
 use super::certificate::{self, Certificate};
+use super::clients;
 use super::error::ConfigErrors;
 use super::hub::{self, HubLimits, TopicKept};
+use super::jwt::{self, JWTS_MAX, Jwt};
 use super::limits::RawLimits;
 use super::listener::{self, Beside, Listener};
 use super::reader::{Setting, TableReader, expected};
 use super::report::Report;
 use super::route::{RawRoute, Route};
+use super::route_paths::RoutePaths;
+use super::static_token::{self, StaticToken, TOKENS_MAX};
 use super::{
     Config, DriverChoice, ListenAddress, LogFormat, MAX_SHARDS, MemoryLimit, Pin, Shards,
-    log_filter, value,
+    access_log, log_filter, value,
 };
 use crate::units::quote;
 
@@ -27,13 +33,18 @@ const SHARDS: RangeInclusive<u16> = 1..=MAX_SHARDS;
 const MEMORY: RangeInclusive<u64> = 16 << 20..=64 << 40;
 const DRAIN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
 const DRAIN_DELAY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
+const VERIFIERS: RangeInclusive<u16> = 1..=64;
+const VERIFICATIONS: RangeInclusive<u32> = 1..=1 << 20;
 const DRAIN_RATE: RangeInclusive<u32> = 1..=1_000_000;
+/// What `drain_code` may be, in words.
+const DRAIN_CODES: &str = "a close code that a server may send (RFC 6455 section 7.4): 1000 to \
+                           1003, 1007 to 1009, 1011 to 1014, 3000 to 4999";
 /// The most listeners; each takes one socket of every shard.
 const MAX_LISTENERS: usize = 64;
 /// The most certificates.
 const MAX_CERTIFICATES: usize = 1024;
 /// The most routes.
-const MAX_ROUTES: usize = 1024;
+const MAX_ROUTES: usize = 16_384;
 /// The most patterns of topics.
 const MAX_TOPICS: usize = 256;
 
@@ -43,11 +54,15 @@ type TomlValue<'v> = &'v Spanned<DeValue<'v>>;
 /// The tables below the root, as they are written.
 #[derive(Clone, Copy)]
 struct Nested<'v> {
+    access_log: Option<TomlValue<'v>>,
     limits: Option<TomlValue<'v>>,
+    clients: Option<TomlValue<'v>>,
     hub: Option<TomlValue<'v>>,
     topics: Option<TomlValue<'v>>,
     listeners: Option<TomlValue<'v>>,
     certificates: Option<TomlValue<'v>>,
+    jwts: Option<TomlValue<'v>>,
+    tokens: Option<TomlValue<'v>>,
     routes: Option<TomlValue<'v>>,
     admin: Option<TomlValue<'v>>,
 }
@@ -57,8 +72,14 @@ pub(super) fn parse(text: &str, file_name: &str) -> Result<Config, ConfigErrors>
     let (table, syntax) = DeTable::parse_recoverable(text);
     let mut report = Report::new(text, &syntax);
     let (mut config, nested) = own_keys(TableReader::root(&mut report, table.get_ref()));
+    let table = nested.access_log;
+    let table = table.and_then(|value| TableReader::nested(&mut report, value, "access_log"));
+    config.access_log = table.and_then(access_log::read);
     let limits = limits(&mut report, nested.limits);
     config.limits = limits.resolve();
+    let table = nested.clients;
+    let table = table.and_then(|value| TableReader::nested(&mut report, value, "clients"));
+    config.clients = table.map(clients::read).unwrap_or_default();
     config.hub = hub(&mut report, nested.hub, &limits);
     match nested.topics {
         Some(written) => config.topics = topics(&mut report, written),
@@ -82,7 +103,14 @@ pub(super) fn parse(text: &str, file_name: &str) -> Result<Config, ConfigErrors>
     if config.has_tls() {
         limits.check_record(&mut report);
     }
-    match routes(&mut report, nested.routes, &limits) {
+    if let Some(written) = nested.jwts {
+        config.jwts = jwts(&mut report, written);
+    }
+    if let Some(written) = nested.tokens {
+        config.tokens = tokens(&mut report, written);
+    }
+    let vouchers = Vouchers::of(&config);
+    match routes(&mut report, nested.routes, &limits, vouchers) {
         Some(routes) => config.routes = routes,
         None => RawRoute::unwritten().check(&limits, &mut report),
     }
@@ -100,8 +128,13 @@ pub(super) fn check(config: &Config) -> Result<(), BuiltWrong> {
     built::time("drain", config.drain, &DRAIN)?;
     built::time("drain_delay", config.drain_delay, &DRAIN_DELAY)?;
     built::number("drain_rate", config.drain_rate, &DRAIN_RATE)?;
+    built::number("verifiers", config.verifiers, &VERIFIERS)?;
+    built::number("verifications", config.verifications, &VERIFICATIONS)?;
+    drain_code(config.drain_code).map_err(|wrong| BuiltWrong(format!("drain_code: {wrong}")))?;
     built::number("listeners", config.listeners.len(), &(1..=MAX_LISTENERS))?;
     built::number("certificates", config.certificates.len(), &(0..=MAX_CERTIFICATES))?;
+    built::number("jwts", config.jwts.len(), &(0..=JWTS_MAX))?;
+    built::number("tokens", config.tokens.len(), &(0..=TOKENS_MAX))?;
     built::number("routes", config.routes.len(), &(1..=MAX_ROUTES))?;
     built::number("topics", config.topics.len(), &(0..=MAX_TOPICS))
 }
@@ -123,19 +156,44 @@ fn own_keys<'v>(mut root: TableReader<'_, 'v>) -> (Config, Nested<'v>) {
         drain_rate: root
             .read("drain_rate", default.drain_rate, |rate| value::integer(rate, &DRAIN_RATE))
             .value,
+        verifiers: root
+            .read("verifiers", default.verifiers, |count| value::integer(count, &VERIFIERS))
+            .value,
+        verifications: root
+            .read("verifications", default.verifications, |count| {
+                value::integer(count, &VERIFICATIONS)
+            })
+            .value,
+        drain_code: root
+            .read("drain_code", default.drain_code, |code| {
+                drain_code(value::integer(code, &(0..=u16::MAX))?)
+            })
+            .value,
         ..default
     };
     let nested = Nested {
+        access_log: root.raw("access_log"),
         limits: root.raw("limits"),
+        clients: root.raw("clients"),
         hub: root.raw("hub"),
         topics: root.raw("topic"),
         listeners: root.raw("listener"),
         certificates: root.raw("certificate"),
+        jwts: root.raw("jwt"),
+        tokens: root.raw("token"),
         routes: root.raw("route"),
         admin: root.raw("admin"),
     };
     root.finish();
     (config, nested)
+}
+
+/// The close code of a drain.
+fn drain_code(code: u16) -> Result<u16, String> {
+    match CloseCode(code).may_travel_from_server() {
+        true => Ok(code),
+        false => Err(format!("must be {DRAIN_CODES}, is {code}")),
+    }
 }
 
 fn shards(value: &DeValue<'_>) -> Result<Shards, String> {
@@ -248,18 +306,45 @@ fn certificates<'v>(report: &mut Report<'v>, written: TomlValue<'v>) -> Vec<Cert
     certificates
 }
 
+/// The issuers of tokens of the file.
+fn jwts<'v>(report: &mut Report<'v>, written: TomlValue<'v>) -> Vec<Jwt> {
+    let mut jwts = Vec::new();
+    for (index, value) in list(report, written, "jwt", JWTS_MAX).enumerate() {
+        let path = format!("jwt[{index}]");
+        let table = TableReader::nested(report, value, &path);
+        jwts.extend(table.and_then(|table| jwt::read(table, &jwts)));
+    }
+    jwts
+}
+
+/// The tokens of the file that are known by themselves.
+fn tokens<'v>(report: &mut Report<'v>, written: TomlValue<'v>) -> Vec<StaticToken> {
+    let mut tokens = Vec::new();
+    for (index, value) in list(report, written, "token", TOKENS_MAX).enumerate() {
+        let path = format!("token[{index}]");
+        let table = TableReader::nested(report, value, &path);
+        tokens.extend(table.and_then(|table| static_token::read(table, &tokens)));
+    }
+    tokens
+}
+
 /// The routes of the file; `None` if there are none.
 fn routes<'v>(
     report: &mut Report<'v>,
     written: Option<TomlValue<'v>>,
     limits: &RawLimits,
+    vouchers: Vouchers<'_>,
 ) -> Option<Vec<Route>> {
-    let mut routes: Vec<RawRoute> = Vec::new();
+    let (mut routes, mut paths) = (Vec::<RawRoute>::new(), RoutePaths::default());
     for (index, value) in list(report, written?, "route", MAX_ROUTES).enumerate() {
         let name = format!("route[{index}]");
         let Some(table) = TableReader::nested(report, value, &name) else { continue };
-        let route = RawRoute::read(table, name);
+        let route = RawRoute::read(table, name, vouchers);
         route.check(limits, report);
+        if route.is_unlike_those_before(&mut paths) {
+            routes.push(route);
+            continue;
+        }
         if let Some(earlier) = routes.iter().find(|earlier| route.clashes(earlier)) {
             route.report_clash(earlier, report);
         }

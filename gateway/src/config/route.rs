@@ -2,21 +2,23 @@
 
 use std::ops::RangeInclusive;
 
-use tidegate_proto::token::is_token_character;
-use toml::Spanned;
 use toml::de::DeValue;
 
-use super::TopicPattern;
+use super::admission::{self, AdmissionCheck, Vouchers};
 use super::built::{self, BuiltWrong};
-use super::hub_route::{self, HubRoute};
+use super::client_limits::{self, ClientLimits};
+use super::hub_route::{self, HubRoute, PATTERNS_MAX};
 use super::limits::{Limits, RawLimits};
+use super::networks::{self, Networks};
 use super::origins::{self, Origins};
 use super::path;
 use super::reader::{Origin, Setting, TableReader, expected};
 use super::relation::{self, Bounded, Party};
 use super::report::Report;
+use super::route_paths::RoutePaths;
 use super::slow_peer::{SlowPeer, slow_peer};
 use super::stack::StackError;
+use super::subprotocol::subprotocol;
 use super::value;
 use crate::memory::{Blocks, Share};
 use crate::units::quote;
@@ -51,6 +53,14 @@ pub struct Route {
     /// asked for, by `https` if it came by the layer `tls`. Others are answered with 403. It means
     /// nothing for what no WebSocket comes to, and who is no page is not kept out by it.
     pub origins: Origins,
+    /// From which networks clients may come. Others are answered with 403.
+    pub networks: Networks,
+    /// What is checked of a request before `handler` is asked, in this order: the first that
+    /// refuses it ends it. Default: pages, which are checked first where the list does not say
+    /// when; before them networks, if some are named.
+    pub admission: Vec<AdmissionCheck>,
+    /// What each client may send, and how long it may stay.
+    pub client: ClientLimits,
 }
 
 /// The files that the built-in page has beside it: the client library, and its types.
@@ -91,10 +101,6 @@ const BYTES: RangeInclusive<u32> = 1..=u32::MAX;
 const UNDECIDED: RangeInclusive<u32> = 0..=1 << 22;
 /// How many commands of a connection may be unanswered.
 const COMMANDS: RangeInclusive<u16> = 1..=1024;
-/// The most patterns of a list.
-const PATTERNS_MAX: usize = 64;
-/// The longest name of a subprotocol.
-pub(super) const SUBPROTOCOL_LENGTH: usize = 128;
 
 /// The handlers that have their name, but are not built yet.
 const NOT_BUILT: [&str; 4] = ["mqtt", "link", "http", "proxy"];
@@ -113,17 +119,34 @@ impl Route {
             slow_peer: SlowPeer::default(),
             undecided: 1024,
             origins: Origins::default(),
+            networks: Networks::default(),
+            admission: AdmissionCheck::default_list(),
+            client: ClientLimits::default(),
         }
     }
 
+    /// Whether it has to be known where clients come from: networks are checked, or a program's
+    /// handler may ask.
+    pub(crate) fn asks_peers(&self) -> bool {
+        self.networks.say_something() || self.handler == RouteHandler::Embedded
+    }
+
     /// Checks the limits that a program has put together, of `field` of the configuration.
-    pub(super) fn check_limits(&self, field: &str, limits: &Limits) -> Result<(), BuiltWrong> {
+    pub(super) fn check_limits(
+        &self,
+        field: &str,
+        limits: &Limits,
+        vouchers: Vouchers<'_>,
+    ) -> Result<(), BuiltWrong> {
         let Self { max_message, max_buffered_message, backlog, .. } = *self;
         built::size(format!("{field}.max_message"), max_message, &BYTES)?;
         built::size(format!("{field}.max_buffered_message"), max_buffered_message, &BYTES)?;
         built::number(format!("{field}.undecided"), self.undecided, &UNDECIDED)?;
+        self.networks.check(&format!("{field}.networks"))?;
+        admission::check_list(field, &self.admission, &self.networks, vouchers)?;
+        self.client.check(&format!("{field}.client"))?;
         if let RouteHandler::Hub(hub) = &self.handler {
-            check_commanded(field, hub)?;
+            check_commanded(field, hub, admission::name_users(&self.admission, vouchers))?;
         }
         if max_buffered_message > largest_gathered(limits.blocks) {
             return Err(BuiltWrong(format!(
@@ -154,20 +177,30 @@ pub(super) struct RawRoute {
     slow_peer: SlowPeer,
     undecided: u32,
     origins: Origins,
+    networks: Networks,
+    admission: Vec<AdmissionCheck>,
+    client: ClientLimits,
 }
 
 impl RawRoute {
     /// Reads one `[[route]]`, which is `name` in the file.
-    pub(super) fn read(mut table: TableReader<'_, '_>, name: String) -> Self {
+    pub(super) fn read(
+        mut table: TableReader<'_, '_>,
+        name: String,
+        vouchers: Vouchers<'_>,
+    ) -> Self {
         let default = Self::unwritten();
         let path = table.require("path", "path = \"/\"", path_pattern);
-        let handler = handler(&mut table);
+        let networks = networks::read(&mut table, None);
+        let admission = admission::read(&mut table, networks.as_ref(), vouchers);
+        let has_users = admission::name_users(&admission, vouchers);
+        let handler = handler(&mut table, has_users);
         check_topic(&mut table, &path, &handler);
         let origins = origins::read(&mut table, &handler);
         let route = Self {
             name,
             path,
-            handler: commanded(&mut table, handler),
+            handler: commanded(&mut table, handler, has_users),
             subprotocol: table
                 .read("subprotocol", None, |value| subprotocol(value).map(Some))
                 .value,
@@ -183,6 +216,9 @@ impl RawRoute {
                 .read("undecided", default.undecided, |value| value::integer(value, &UNDECIDED))
                 .value,
             origins,
+            networks: networks.unwrap_or_default(),
+            admission,
+            client: client_limits::read(&mut table),
         };
         table.finish();
         route
@@ -202,7 +238,16 @@ impl RawRoute {
             slow_peer: route.slow_peer,
             undecided: route.undecided,
             origins: route.origins,
+            networks: route.networks,
+            admission: route.admission,
+            client: route.client,
         }
+    }
+
+    /// Whether a router can tell this route from all those before.
+    pub(super) fn is_unlike_those_before(&self, paths: &mut RoutePaths) -> bool {
+        let path = self.path.value.as_deref();
+        path.is_none_or(|path| !paths.clashes(path, self.subprotocol.as_deref()))
     }
 
     /// Whether a router cannot tell this route and `other` apart.
@@ -262,12 +307,18 @@ impl RawRoute {
             slow_peer: self.slow_peer,
             undecided: self.undecided,
             origins: self.origins,
+            networks: self.networks,
+            admission: self.admission,
+            client: self.client,
         })
     }
 }
 
 /// Checks what a program lets those do who speak `tidegate.v1`.
-fn check_commanded(field: &str, hub: &HubRoute) -> Result<(), BuiltWrong> {
+fn check_commanded(field: &str, hub: &HubRoute, has_users: bool) -> Result<(), BuiltWrong> {
+    if hub.user.is_some() && has_users {
+        return Err(BuiltWrong(format!("{field}.handler: `hub?user`: {TWO_USERS}")));
+    }
     built::number(format!("{field}.handler.commands"), hub.commands, &COMMANDS)?;
     for (key, patterns) in
         [("may_subscribe", &hub.may_subscribe), ("may_publish", &hub.may_publish)]
@@ -277,7 +328,7 @@ fn check_commanded(field: &str, hub: &HubRoute) -> Result<(), BuiltWrong> {
             return Err(BuiltWrong(format!("{field}: at most {PATTERNS_MAX} patterns")));
         }
         for pattern in patterns {
-            hub_route::check_pattern_user(pattern, hub.user.is_some())
+            hub_route::check_pattern_user(pattern, has_users || hub.user.is_some())
                 .map_err(|wrong| BuiltWrong(format!("{field}: {wrong}")))?;
         }
     }
@@ -303,11 +354,15 @@ fn path_pattern(value: &DeValue<'_>) -> Result<String, String> {
     path::check(text).map(|()| path::normal(text).into_owned())
 }
 
+/// Why a handler of the hub takes no user from elsewhere.
+pub(super) const TWO_USERS: &str = "tokens say who the user is, by `admission`: remove it";
+
 /// Reads `handler`; the errors of its options point into the line.
-fn handler(table: &mut TableReader<'_, '_>) -> Setting<Option<RouteHandler>> {
+fn handler(table: &mut TableReader<'_, '_>, has_users: bool) -> Setting<Option<RouteHandler>> {
     let mut errors = Vec::new();
-    let handler =
-        table.require("handler", "handler = \"echo\"", |value| named_handler(value, &mut errors));
+    let handler = table.require("handler", "handler = \"echo\"", |value| {
+        named_handler(value, has_users, &mut errors)
+    });
     if errors.is_empty() {
         return handler;
     }
@@ -317,6 +372,7 @@ fn handler(table: &mut TableReader<'_, '_>) -> Setting<Option<RouteHandler>> {
 
 fn named_handler(
     value: &DeValue<'_>,
+    has_users: bool,
     errors: &mut Vec<StackError>,
 ) -> Result<RouteHandler, String> {
     let text = value::text(value)?;
@@ -325,7 +381,7 @@ fn named_handler(
         None => (text, None),
     };
     match name {
-        "hub" => Ok(RouteHandler::Hub(hub_route::parse(options, errors))),
+        "hub" => Ok(RouteHandler::Hub(hub_route::parse(options, has_users, errors))),
         "echo" | "embedded" | "health" | "static" if options.is_some() => {
             Err(format!("handler `{name}` has no options: remove what follows the `?`"))
         }
@@ -348,15 +404,16 @@ fn named_handler(
 fn commanded(
     table: &mut TableReader<'_, '_>,
     handler: Setting<Option<RouteHandler>>,
+    has_users: bool,
 ) -> Option<RouteHandler> {
     let is_other = !matches!(handler.value, None | Some(RouteHandler::Hub(_)));
     let idle = is_other.then_some("while `handler` is not \"hub\": remove it");
     let default = HubRoute::default();
     let has_user = match &handler.value {
-        Some(RouteHandler::Hub(hub)) => hub.user.is_some(),
+        Some(RouteHandler::Hub(hub)) => has_users || hub.user.is_some(),
         _ => true,
     };
-    let read = |value: &DeValue<'_>| patterns(value, has_user);
+    let read = |value: &DeValue<'_>| hub_route::patterns(value, has_user);
     let may_subscribe = table.read_unless("subscribe", idle, Vec::new(), read).value;
     let may_publish = table.read_unless("publish", idle, Vec::new(), read).value;
     let commands = table
@@ -368,21 +425,6 @@ fn commanded(
         }
         other => Some(other),
     }
-}
-
-/// Reads a list of patterns of topics, on a route whose connections may have a user or not.
-fn patterns(value: &DeValue<'_>, has_user: bool) -> Result<Vec<TopicPattern>, String> {
-    let DeValue::Array(written) = value else {
-        return Err(expected("an array of patterns such as [\"rooms/*\"]", value));
-    };
-    if written.len() > PATTERNS_MAX {
-        return Err(format!("has {} patterns, and may have {PATTERNS_MAX}", written.len()));
-    }
-    let pattern = |one: &Spanned<DeValue<'_>>| {
-        let pattern = TopicPattern::new(value::text(one.get_ref())?)?;
-        hub_route::check_pattern_user(&pattern, has_user).map(|()| pattern)
-    };
-    written.iter().map(pattern).collect()
 }
 
 /// Checks that the path has what the topic of a hub's route needs.
@@ -397,26 +439,5 @@ fn check_topic(
     if let (Err(wrong), Origin::Written(offset)) = (route.check_names(path), handler.origin) {
         let name = table.path("handler");
         table.report().error(offset, name, wrong);
-    }
-}
-
-/// Reads the name of a subprotocol. RFC 6455 section 4.1: "The elements that comprise this value
-/// MUST be non-empty strings with characters in the range U+0021 to U+007E not including separator
-/// characters as defined in \[RFC2616\]".
-fn subprotocol(value: &DeValue<'_>) -> Result<String, String> {
-    let text = value::text(value)?;
-    if text.is_empty() {
-        return Err("is empty: leave the key out to take requests of any subprotocol".into());
-    }
-    if text.len() > SUBPROTOCOL_LENGTH {
-        return Err(format!("must be at most {SUBPROTOCOL_LENGTH} letters, is {}", text.len()));
-    }
-    let is_token = |letter: char| u8::try_from(letter).is_ok_and(is_token_character);
-    match text.chars().find(|letter| !is_token(*letter)) {
-        None => Ok(text.into()),
-        Some(letter) => Err(format!(
-            "must be one token of letters, digits and !#$%&'*+-.^_`|~, but {} has {letter:?}",
-            quote(text)
-        )),
     }
 }

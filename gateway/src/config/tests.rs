@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::kernel::Driver;
-use crate::names::{ResumeKey, TopicRule};
+use crate::names::{Name, ResumeKey, TopicRule};
 use crate::units::{SIZE_EXPECTED, TIME_EXPECTED};
 
 const SAMPLE: &str = include_str!("../../tidegate.toml");
@@ -31,22 +31,55 @@ fn the_sample_is_the_default() {
 
 #[test]
 fn the_sample_shows_every_key_and_option() {
-    let keys = "shards pin driver log memory drain drain_delay drain_rate connections \
+    let keys = "shards pin driver log memory drain drain_delay drain_rate drain_code connections \
                 receive_buffers receive_buffer staging blocks request_head heavy_input handshakes \
-                expanded_keys tokens address stack path handler max_message \
-                max_buffered_message backlog slow_peer undecided";
+                expanded_keys tokens permissions verifiers verifications memory_high \
+                memory_critical address stack path handler max_message \
+                max_buffered_message backlog slow_peer undecided message_rate byte_rate max_frames \
+                lifetime first_message idle connections_per_address connections_per_user \
+                handshake_rate prefix_v4 prefix_v6 exempt places accept_rate";
     for key in keys.split_whitespace() {
         let start = format!("{key} = ");
         assert!(SAMPLE.lines().any(|line| line.starts_with(&start)), "{key}");
     }
-    for key in
-        ["subprotocol", "subscribe", "publish", "commands", "origins", "cert", "key", "names"]
-    {
+    for key in [
+        "subprotocol",
+        "subscribe",
+        "publish",
+        "commands",
+        "origins",
+        "allow",
+        "deny",
+        "cert",
+        "key",
+        "names",
+        "admission",
+        "file",
+        "env",
+        "sha256",
+        "name",
+        "keys",
+        "jwks",
+        "jwks_ca",
+        "jwks_age",
+        "secrets",
+        "algorithms",
+        "issuers",
+        "audiences",
+        "leeway",
+        "must_expire",
+        "from",
+        "user",
+        "expired",
+        "message_burst",
+        "byte_burst",
+        "over_rate",
+    ] {
         assert!(SAMPLE.contains(&format!("\n# {key} = ")), "{key}");
     }
     let options = "ping=30s pong=10s close=5s head=10s decision=10s stall=30s message=1m \
-                   deflate=on deflate_level=1 deflate_min=256 backlog=4096 nodelay=on \
-                   rcvbuf=128KiB sndbuf=256KiB user_timeout=off";
+                   deflate=on deflate_level=1 deflate_min=256 forwarded=off backlog=4096 \
+                   nodelay=on rcvbuf=128KiB sndbuf=256KiB user_timeout=off";
     let tls = "cert=FILE key=FILE client_ca=FILE client_cert=required min=1.3 ciphers=NAME,NAME \
                handshake=10s tickets=on ticket_keys=FILE";
     let proxy = "header=3s max=536 keep=512";
@@ -73,6 +106,18 @@ const WRITTEN: &str = r#"
     drain = "2m"
     drain_delay = "3s"
     drain_rate = 0x10
+    verifiers = 2
+    verifications = 10
+    drain_code = 1001
+    [access_log]
+    to = "file:a.log"
+    format = "json"
+    fields = ["path", "query"]
+    connections = "both"
+    refusals_per_second = 7
+    queue = 16
+    max_size = "1MiB"
+    keep = 2
     [limits]
     connections = 1_000
     receive_buffers = 64
@@ -83,6 +128,10 @@ const WRITTEN: &str = r#"
     heavy_input = "64KiB"
     handshakes = 3
     expanded_keys = 0
+    tokens = "4KiB"
+    permissions = 0
+    memory_high = 70
+    memory_critical = "off"
     [hub]
     node = 7
     topics = 100
@@ -97,6 +146,16 @@ const WRITTEN: &str = r#"
     idempotency_age = "2m"
     resume_key = "0123456789abcdef0123456789abcdef"
     resume_age = "10m"
+    [clients]
+    connections = 1000
+    connections_per_address = 10
+    connections_per_user = 3
+    handshake_rate = 5
+    handshake_burst = 20
+    prefix_v4 = 24
+    prefix_v6 = 56
+    exempt = ["10.0.0.0/8", "192.0.2.7"]
+    places = 2048
     [[topic]]
     name = "rooms/{room}"
     history = 5
@@ -113,12 +172,38 @@ const WRITTEN: &str = r#"
     [[listener]]
     address = "[::1]:0"
     stack = "log!ws?ping=off!tcp"
+    connections = 7
+    accept_rate = 8
+    accept_burst = 9
+    deny = ["::2"]
     [[listener]]
     address = "0.0.0.0:81"
     [[certificate]]
     cert = "a/cert.pem"
     key = "/b/key.pem"
     names = ["Example.ORG", "*.example.org."]
+    [[jwt]]
+    name = "main"
+    keys = ["a.pem", "/b.json"]
+    secrets = ["c"]
+    jwks = "https://a.example/keys"
+    jwks_ca = "ca.pem"
+    jwks_age = "1m"
+    algorithms = ["ES256", "HS512"]
+    issuers = ["https://a/"]
+    audiences = ["chat", "news"]
+    leeway = "1m"
+    must_expire = false
+    from = ["cookie.t", "query.token", "bearer", "subprotocol"]
+    user = "user"
+    subscribe = "hears"
+    publish = ""
+    expired = 3000
+    [[token]]
+    name = "backend"
+    env = "BACKEND"
+    user = "b"
+    publish = ["news/*"]
     [[route]]
     path = "/rooms/{room}"
     handler = "echo"
@@ -127,7 +212,18 @@ const WRITTEN: &str = r#"
     backlog = "1MiB"
     slow_peer = "close"
     undecided = 9
+    message_rate = 20
+    message_burst = 40
+    byte_rate = "64KiB"
+    over_rate = "close"
+    max_frames = 100
+    lifetime = "12h"
+    first_message = "20s"
+    idle = "5m"
     origins = ["same", "https://*.example.org"]
+    allow = ["10.0.0.0/8", "::1"]
+    deny = ["unix"]
+    admission = ["certificate", "origin", "jwt?by=main"]
     [[route]]
     path = "/live/{what}"
     handler = "hub?topic=live/{what}&publish=nobody&events=on&own=off&user=header.x-user"
@@ -150,23 +246,89 @@ fn what_is_written_is_read() {
         drain: Duration::from_secs(120),
         drain_delay: Duration::from_secs(3),
         drain_rate: 16,
+        verifiers: 2,
+        verifications: 10,
+        drain_code: 1001,
+        access_log: Some(written_access_log()),
         limits: written_limits(),
+        clients: written_clients(),
         hub: written_hub(),
         topics: vec![written_topic()],
         listeners: vec![
-            Listener { address: "[::1]:0".parse().unwrap(), stack: quiet },
-            Listener { address: "0.0.0.0:81".parse().unwrap(), stack: Stack::default() },
+            Listener {
+                stack: quiet,
+                limits: ListenerLimits {
+                    connections: Some(7),
+                    accepts: Some(ClientRate { per_second: 8, burst: 9 }),
+                },
+                networks: Networks { deny: vec![client_network("::2/128")], ..Networks::default() },
+                ..Listener::new("[::1]:0".parse::<ListenAddress>().unwrap())
+            },
+            Listener::new("0.0.0.0:81".parse::<ListenAddress>().unwrap()),
         ],
         certificates: vec![written_certificate()],
+        jwts: vec![written_jwt()],
+        tokens: vec![written_token()],
         routes: vec![written_route(), written_hub_route()],
         admin: written_admin(),
     };
     assert_eq!(Config::parse(WRITTEN, "t.toml"), Ok(expected));
 }
 
+fn client_network(text: &str) -> ClientNetwork {
+    ClientNetwork::Ip(text.parse().unwrap())
+}
+
+fn written_access_log() -> AccessLog {
+    AccessLog {
+        fields: vec![AccessField::Path, AccessField::Query],
+        connections: ToldConnections::Both,
+        refusals_per_second: 7,
+        queue: 16,
+        max_size: Some(1 << 20),
+        keep: 2,
+        ..AccessLog::new(AccessTarget::File("a.log".into()))
+    }
+}
+
 fn written_certificate() -> Certificate {
     let names = vec!["example.org".into(), "*.example.org".into()];
     Certificate { names, ..Certificate::new("a/cert.pem", "/b/key.pem") }
+}
+
+fn written_token() -> StaticToken {
+    StaticToken {
+        user: Some(Name::new("b").unwrap()),
+        publish: Some(vec![TopicPattern::new("news/*").unwrap()]),
+        ..StaticToken::new("backend", TokenSecret::Env("BACKEND".into()))
+    }
+}
+
+fn written_jwt() -> Jwt {
+    let text = |list: &[&str]| list.iter().map(|one| (*one).to_owned()).collect();
+    Jwt {
+        name: "main".into(),
+        keys: vec!["a.pem".into(), "/b.json".into()],
+        secrets: vec!["c".into()],
+        jwks: Some("https://a.example/keys".into()),
+        jwks_ca: Some("ca.pem".into()),
+        jwks_age: Duration::from_secs(60),
+        algorithms: vec![JwtAlgorithm::Es256, JwtAlgorithm::Hs512],
+        issuers: text(&["https://a/"]),
+        audiences: text(&["chat", "news"]),
+        leeway: Duration::from_secs(60),
+        must_expire: false,
+        from: vec![
+            TokenSource::Cookie("t".into()),
+            TokenSource::Query("token".into()),
+            TokenSource::Bearer,
+            TokenSource::Subprotocol,
+        ],
+        user: "user".into(),
+        subscribe: "hears".into(),
+        publish: String::new(),
+        expired: 3000,
+    }
 }
 
 fn written_limits() -> Limits {
@@ -180,6 +342,23 @@ fn written_limits() -> Limits {
         heavy_input: 64 << 10,
         handshakes: 3,
         expanded_keys: 0,
+        tokens: 4 << 10,
+        permissions: 0,
+        memory_high: Some(70),
+        memory_critical: None,
+    }
+}
+
+fn written_clients() -> Clients {
+    Clients {
+        connections: Some(1000),
+        per_address: Some(10),
+        per_user: Some(3),
+        handshakes: Some(ClientRate { per_second: 5, burst: 20 }),
+        prefix_v4: 24,
+        prefix_v6: 56,
+        exempt: vec!["10.0.0.0/8".parse().unwrap(), "192.0.2.7/32".parse().unwrap()],
+        places: 2048,
     }
 }
 
@@ -226,7 +405,70 @@ fn written_route() -> Route {
         slow_peer: SlowPeer::Close,
         undecided: 9,
         origins: Origins::new(["same", "https://*.example.org"]).unwrap(),
+        networks: Networks {
+            allow: Some(["10.0.0.0/8", "::1/128"].map(client_network).to_vec()),
+            deny: vec![ClientNetwork::Unix],
+        },
+        admission: vec![
+            AdmissionCheck::Network,
+            AdmissionCheck::Certificate,
+            AdmissionCheck::Origin,
+            AdmissionCheck::Jwt("main".into()),
+        ],
+        client: ClientLimits {
+            connections: None,
+            messages: Some(ClientRate { per_second: 20, burst: 40 }),
+            bytes: Some(ClientRate { per_second: 64 << 10, burst: 64 << 10 }),
+            over_rate: OverRate::Close,
+            max_frames: 100,
+            lifetime: Some(Duration::from_secs(12 * 3600)),
+            first_message: Some(Duration::from_secs(20)),
+            idle: Some(Duration::from_secs(300)),
+        },
     }
+}
+
+#[test]
+fn memory_is_critical_above_what_is_high() {
+    let wrong = "2: limits.memory_critical: must be at least `limits.memory_high`, which is 85";
+    assert_eq!(errors("[limits]\nmemory_critical = 80"), [wrong]);
+    let wrong = "2: limits.memory_high: must be at most `limits.memory_critical`, which is 95";
+    assert_eq!(errors("[limits]\nmemory_high = 99"), [wrong]);
+    let off = "[limits]\nmemory_high = \"off\"\nmemory_critical = 50";
+    let limits = Config::parse(off, "t.toml").unwrap().limits;
+    assert_eq!((limits.memory_high, limits.memory_critical), (None, Some(50)));
+}
+
+#[test]
+fn what_a_client_may_is_refused_where_it_means_nothing() {
+    let route = |keys: &str| format!("[[route]]\npath = \"/\"\nhandler = \"echo\"\n{keys}");
+    for (keys, expected) in [
+        (
+            "message_burst = 5",
+            "message_burst: means nothing while `message_rate` is off: remove it",
+        ),
+        (
+            "byte_rate = \"off\"\nbyte_burst = 5",
+            "byte_burst: means nothing while `byte_rate` is off: remove it",
+        ),
+        (
+            "over_rate = \"slow\"",
+            "over_rate: means nothing while `message_rate` and `byte_rate` are off: remove it",
+        ),
+        (
+            "message_rate = 0",
+            "message_rate: must be between 1 and 1000000, is 0 (or write \"off\")",
+        ),
+        ("lifetime = \"0s\"", "lifetime: must be between 1s and 720h, is 0s (or write \"off\")"),
+    ] {
+        let line = 3 + keys.lines().count();
+        let expected = format!("{line}: route[0].{expected}");
+        assert_eq!(errors(&route(keys)), [expected], "{keys}");
+    }
+    let config = Config::parse(&route("byte_rate = 9\nover_rate = \"close\""), "t.toml").unwrap();
+    let client = config.routes[0].client;
+    assert_eq!(client.bytes, Some(ClientRate { per_second: 9, burst: 9 }));
+    assert_eq!((client.messages, client.over_rate), (None, OverRate::Close));
 }
 
 fn written_hub_route() -> Route {
@@ -255,8 +497,9 @@ fn written_admin() -> Admin {
 #[test]
 fn mistakes_in_the_root() {
     let root = "the keys are `shards`, `pin`, `driver`, `log`, `log_format`, `memory`, `drain`, \
-                `drain_delay`, `drain_rate`, `limits`, `hub`, `topic`, `listener`, \
-                `certificate`, `route`, `admin`";
+                `drain_delay`, `drain_rate`, `verifiers`, `verifications`, `drain_code`, \
+                `access_log`, `limits`, `clients`, `hub`, `topic`, \
+                `listener`, `certificate`, `jwt`, `token`, `route`, `admin`";
     let unknown = format!("1: \"a b\": is not a key: {root}");
     let hinted = format!("1: pim: is not a key: did you mean `pin`? T{}", &root[1..]);
     let auto = "(or write \"auto\")";
@@ -315,6 +558,11 @@ fn mistakes_in_the_root() {
         ("drain = \"0s\"", "1: drain: must be between 1s and 24h, is 0s"),
         ("drain = 2020-01-01", "1: drain: must be a duration such as \"30s\", is a date"),
         ("drain_rate = 0", "1: drain_rate: must be between 1 and 1000000, is 0"),
+        (
+            "drain_code = 1010",
+            "1: drain_code: must be a close code that a server may send (RFC 6455 section 7.4): \
+             1000 to 1003, 1007 to 1009, 1011 to 1014, 3000 to 4999, is 1010",
+        ),
         ("drain_rate = \"9\"", "1: drain_rate: must be an integer, is the string \"9\""),
         ("\"a b\" = 1", &unknown),
         ("pim = true", &hinted),
@@ -337,7 +585,8 @@ fn mistakes_in_the_limits() {
             "[limits]\nconections = 30",
             "2: limits.conections: is not a key: did you mean `connections`? The keys are \
              `connections`, `receive_buffers`, `receive_buffer`, `staging`, `blocks`, \
-             `request_head`, `heavy_input`, `handshakes`, `expanded_keys`",
+             `request_head`, `heavy_input`, `handshakes`, `expanded_keys`, `tokens`, \
+             `permissions`, `memory_high`, `memory_critical`",
         ),
         (
             "[limits]\nreceive_buffers = 500",
@@ -499,7 +748,7 @@ fn mistakes_in_a_listener() {
         (
             "[[listener]]\naddress = \"[::]:80\"\naddres = 3",
             "3: listener[0].addres: is not a key: did you mean `address`? The keys are `address`, \
-             `stack`",
+             `stack`, `connections`, `accept_rate`, `accept_burst`, `allow`, `deny`",
         ),
         (
             "[[listener]]\naddress = \"[::]:80\"\nstack = 3",
@@ -507,7 +756,8 @@ fn mistakes_in_a_listener() {
         ),
     ]);
     let misplaced = "[[listener]]\naddress = \"[::]:0\"\nstack = \"ws!tls!tcp\"\ncert = \"x\"";
-    let unknown = "4: listener[0].cert: is not a key: the keys are `address`, `stack`";
+    let unknown = "4: listener[0].cert: is not a key: the keys are `address`, `stack`, \
+                   `connections`, `accept_rate`, `accept_burst`, `allow`, `deny`";
     assert!(errors(misplaced).iter().any(|error| error == unknown), "{:?}", errors(misplaced));
     let free = "[[listener]]\naddress = \"[::]:0\"\n[[listener]]\naddress = \"[::]:0\"";
     assert_eq!(errors(free), [""; 0]);
@@ -710,8 +960,9 @@ connections = 1
     let expected = "\
 etc/tidegate.toml:1: shards: must be between 1 and 1024, is 0
 etc/tidegate.toml:2: sharks: is not a key: did you mean `shards`? The keys are `shards`, `pin`, \
-`driver`, `log`, `log_format`, `memory`, `drain`, `drain_delay`, `drain_rate`, `limits`, `hub`, \
-`topic`, `listener`, `certificate`, `route`, `admin`
+`driver`, `log`, `log_format`, `memory`, `drain`, `drain_delay`, `drain_rate`, `verifiers`, \
+`verifications`, `drain_code`, `access_log`, `limits`, `clients`, `hub`, `topic`, `listener`, \
+`certificate`, `jwt`, `token`, `route`, `admin`
 etc/tidegate.toml:4: route[0].handler: handler `mqtt` is not built yet in this version
 etc/tidegate.toml:5: route[0].path: must begin with `/`, is \"room\"
 etc/tidegate.toml:6: listener[0].address: is missing: add `address = \"127.0.0.1:8080\"`
@@ -734,7 +985,10 @@ fn listen_addresses_take_the_place_of_the_listeners() {
     let listeners = config.clone().with_listen(&addresses).listeners;
     let stack = config.listeners[0].stack.clone();
     let expected = [0, 1, 1].map(|at| addresses[at].clone());
-    assert_eq!(listeners, expected.map(|address| Listener { address, stack: stack.clone() }));
+    assert_eq!(
+        listeners,
+        expected.map(|address| Listener { stack: stack.clone(), ..Listener::new(address) })
+    );
 }
 
 #[test]
@@ -920,7 +1174,8 @@ fn keys_of_a_topic_that_keeps_nothing_of_the_kind() {
 #[test]
 fn a_route_that_only_users_publish_on_must_know_them() {
     let route = |options: &str| format!("[[route]]\npath = \"/\"\nhandler = \"hub?{options}\"");
-    let user = "no connection has a user: add `user=query.NAME` or `user=header.NAME`";
+    let user = "no connection has a user: add `user=query.NAME` or `user=header.NAME`, or have \
+                `admission` ask for a token";
     let topic = "cannot publish without a topic: add `topic=NAME`";
     assert_each(&[
         (
@@ -950,7 +1205,8 @@ fn what_clients_may_do_by_commands_is_checked() {
         (
             &with("publish = [\"a/{user}\"]"),
             "4: route[0].publish: \"a/{user}\" matches nothing, because no connection has a \
-             user: add `user=query.NAME` or `user=header.NAME` to the handler",
+             user: add `user=query.NAME` or `user=header.NAME` to the handler, or have `admission` \
+             ask for a token",
         ),
         (
             &with("subscribe = \"a\""),

@@ -10,7 +10,7 @@ use crate::units::quote;
 /// Between two slashes `*` stands for one character or more, and `{user}` for the connection's
 /// user: it matches nothing if there is none, or if the user's name has a slash. `**` alone behind
 /// the last slash stands for all that is left, slashes and all, and for one character at least.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct TopicPattern {
     text: String,
     segments: Vec<PatternSegment>,
@@ -21,7 +21,7 @@ pub struct TopicPattern {
 /// What stands between two slashes: texts, with a `*` between each two of them.
 type PatternSegment = Vec<Vec<PatternPiece>>;
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum PatternPiece {
     Literal(String),
     User,
@@ -73,6 +73,18 @@ impl TopicPattern {
     #[must_use]
     pub fn needs_user(&self) -> bool {
         self.segments.iter().flatten().flatten().any(|piece| *piece == PatternPiece::User)
+    }
+
+    /// The bytes that it holds, counted high.
+    pub(crate) fn bytes(&self) -> usize {
+        // Lists grow to four places at once.
+        let list = |length: usize, each: usize| length.max(4).next_power_of_two() * each;
+        let texts = self.segments.iter().flatten();
+        let pieces: usize = texts.map(|pieces| list(pieces.len(), size_of::<PatternPiece>())).sum();
+        let texts = self.segments.iter().map(|texts| list(texts.len(), size_of::<Vec<()>>()));
+        let segments = list(self.segments.len(), size_of::<PatternSegment>());
+        // The text is there twice: as it was written, and in its pieces.
+        size_of::<Self>() + 2 * self.text.len() + segments + texts.sum::<usize>() + pieces
     }
 
     /// As it was written.

@@ -4,19 +4,28 @@ use std::fmt;
 
 use super::hub_route::{HubRoute, Publishers, UserSource};
 use super::route::RouteHandler;
-use super::{Config, Origins, Shards, TopicPattern};
+use super::{
+    ClientLimits, Clients, Config, ListenerLimits, Networks, Origins, Shards, TopicPattern,
+};
 
 impl Config {
     /// What the file decides, one line for each subject: where is listened and by which layers, by
     /// which certificates, which handler has which path, how it is steered, and what is kept of
     /// which topics. Indented below a route's line stands what its clients may do by commands,
-    /// where that is not as by default.
+    /// and what each may send, where that is not as by default.
     #[must_use]
     pub fn understood(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for listener in &self.listeners {
             lines.push(format!("listener {}: {}", listener.address, listener.stack));
+            let default = ListenerLimits::default().written();
+            lines.extend(differing(listener.limits.written(), default));
+            lines.extend(differing(listener.networks.written(), Networks::default().written()));
         }
+        let clients = Clients::default().written();
+        lines.extend(self.clients.written().into_iter().zip(clients).filter_map(
+            |((key, value), default)| (value != default.1).then(|| format!("{key} = {value}")),
+        ));
         for certificate in &self.certificates {
             let names = match certificate.names.is_empty() {
                 true => "its names".into(),
@@ -31,11 +40,11 @@ impl Config {
             if route.origins != Origins::default() {
                 lines.push(format!("  origins = {}", route.origins));
             }
+            lines.extend(differing(route.networks.written(), Networks::default().written()));
+            let default = ClientLimits::default().written();
+            lines.extend(differing(route.client.written(), default));
             if let RouteHandler::Hub(hub) = &route.handler {
-                let default = HubRoute::default().commanded();
-                let differ = hub.commanded().into_iter().zip(default);
-                let differ = differ.filter(|(ours, default)| ours != default);
-                lines.extend(differ.map(|((key, value), _)| format!("  {key} = {value}")));
+                lines.extend(differing(hub.commanded(), HubRoute::default().commanded()));
             }
         }
         for topic in &self.topics {
@@ -51,12 +60,26 @@ impl Config {
             Some(address) => format!("admin {address}: {tokens}"),
             None => "admin: off".into(),
         });
+        lines.extend(
+            self.access_log
+                .as_ref()
+                .map(|log| format!("access log {}: {}", log.to, log.format.name())),
+        );
         lines.push(match self.shards {
             Shards::Auto => "shards: auto, one for each core that may be used".into(),
             Shards::Count(count) => format!("shards: {count}"),
         });
         lines
     }
+}
+
+/// The keys whose values are not as by default, each with its value on a line of its own.
+fn differing<const N: usize>(
+    ours: [(&'static str, String); N],
+    default: [(&'static str, String); N],
+) -> impl Iterator<Item = String> {
+    let differ = ours.into_iter().zip(default).filter(|(ours, default)| ours != default);
+    differ.map(|((key, value), _)| format!("  {key} = {value}"))
 }
 
 impl fmt::Display for RouteHandler {

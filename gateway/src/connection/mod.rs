@@ -1,6 +1,8 @@
 //! One connection: its record, its backlog, and the way out for what it sends.
 
+mod allotments;
 pub mod deadlines;
+mod fragments;
 mod outbox;
 mod output;
 mod payload;
@@ -8,6 +10,8 @@ mod record;
 mod states;
 mod trace;
 
+pub use allotments::{AllotmentTerms, Allotments, Intake, Overstay, Spent, whole_ticks};
+pub use fragments::Fragments;
 pub use outbox::{
     BLOCK_MIN, Backlog, Bound, CLOSE_RESERVE, FrameId, Frames, KEPT, LeftOut, NO_KEY, NextSend,
     Offered, Outbox, Overflow, SealedBytes, SharedFrame,

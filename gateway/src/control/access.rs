@@ -20,13 +20,13 @@ use super::error::Error;
 use crate::config::BearerToken;
 
 /// The configured tokens.
-pub(super) struct Access {
-    tokens: Vec<BearerToken>,
+pub(super) struct Access<'t> {
+    tokens: &'t [BearerToken],
 }
 
-impl Access {
-    pub(super) fn new(tokens: &[BearerToken]) -> Self {
-        Self { tokens: tokens.to_vec() }
+impl<'t> Access<'t> {
+    pub(super) fn new(tokens: &'t [BearerToken]) -> Self {
+        Self { tokens }
     }
 
     /// Checks a request; `is_open` says that its path needs no token.
@@ -147,7 +147,7 @@ mod tests {
 
     use super::*;
 
-    fn status(access: &Access, headers: &[(&str, &str)], is_open: bool) -> u16 {
+    fn status(access: &Access<'_>, headers: &[(&str, &str)], is_open: bool) -> u16 {
         let mut request = Request::builder().uri("/v1/overview");
         for (name, value) in headers {
             request = request.header(*name, *value);
@@ -199,7 +199,8 @@ mod tests {
         let (old, ()) = old.body(()).expect("a request").into_parts();
         let error = open.check(&old, false).expect_err("HTTP/1.0");
         assert!(error.message.contains("proxy"), "{}", error.message);
-        let token = Access::new(&[BearerToken::new("0123456789abcdef").expect("a token")]);
+        let tokens = [BearerToken::new("0123456789abcdef").expect("a token")];
+        let token = Access::new(&tokens);
         let right = ("authorization", "Bearer 0123456789abcdef");
         assert_eq!(status(&token, &[right, ("via", "1.1 proxy")], false), 200);
     }
@@ -207,7 +208,8 @@ mod tests {
     #[test]
     fn with_tokens_one_of_them_lets_in() {
         let tokens = ["0123456789abcdef", "fedcba9876543210"];
-        let access = Access::new(&tokens.map(|token| BearerToken::new(token).expect("a token")));
+        let tokens = tokens.map(|token| BearerToken::new(token).expect("a token"));
+        let access = Access::new(&tokens);
         for (value, expected) in [
             ("Bearer 0123456789abcdef", 200),
             ("bearer fedcba9876543210", 200),

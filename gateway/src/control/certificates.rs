@@ -59,7 +59,7 @@ pub(super) async fn list(State(control): State<Shared>) -> Result<Response, Erro
 }
 
 /// Reads all files anew that listeners speak TLS with: certificates, keys, authorities of clients
-/// and keys of tickets, under the names that the configuration had at the start.
+/// and keys of tickets, under the names that the configuration has that is in force.
 ///
 /// Handshakes that begin are made with what was read. If any file cannot be used, all stays as it
 /// was, and the error names each of them.

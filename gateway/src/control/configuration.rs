@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::fs;
+use std::path::PathBuf;
 
 use axum::extract::State;
 use axum::response::Response;
@@ -13,16 +14,16 @@ use super::error::{Error, ErrorBody};
 use super::overview::DriverJson;
 use super::{ControlRoom, Shared};
 use crate::config::{
-    Admin, Certificate, Config, DriverChoice, HubLimits, Limits, ListenAddress, Listener,
-    MemoryLimit, Route, RouteHandler, Shards, TopicKept,
+    Admin, Certificate, Jwt, ListenAddress, Listener, Route, RouteHandler, StaticToken,
+    TokenSecret, TopicKept, TopicPattern, settings,
 };
 use crate::units::{Size, Time};
 
 /// The longest host name that is told, in bytes: what gethostname(2) allows is 64.
 const HOST_MAX: usize = 64;
 
-/// What the gateway runs with: the configuration as it was understood, and what of it was found out
-/// at the start.
+/// What the gateway runs with: the configuration that is in force, as it was understood, and what
+/// was found out at the start.
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct ConfigAnswer {
     version: &'static str,
@@ -36,14 +37,19 @@ pub(super) struct ConfigAnswer {
     listeners: Vec<ListenerJson>,
     /// Those that clients may ask for by name on any listener with the layer `tls`.
     certificates: Vec<CertificateFilesJson>,
+    /// The issuers of tokens that routes may ask for.
+    jwts: Vec<JwtJson>,
+    /// The tokens that are known by themselves: none of them is told.
+    tokens: Vec<StaticTokenJson>,
     routes: Vec<RouteJson>,
     /// What is kept of which topics.
     topics: Vec<TopicRuleJson>,
     admin: AdminJson,
     /// The limits, and all else that is one value, by their keys in the file.
     settings: Vec<SettingJson>,
-    /// What the start has warned of, of its configuration and its driver. The log may have more,
-    /// such as that a shard could not be pinned to its core.
+    /// What the start has warned of, of its driver, and what may be a mistake about the
+    /// configuration that is in force. The log may have more, such as that a shard could not be
+    /// pinned to its core.
     warnings: Vec<String>,
 }
 
@@ -55,6 +61,7 @@ pub(super) struct ListenerJson {
     address: String,
     /// Its layers, without those options that are as by default.
     stack: String,
+    settings: Vec<SettingJson>,
 }
 
 /// Where a certificate and its key are: what is in the key's file is not told.
@@ -66,6 +73,36 @@ pub(super) struct CertificateFilesJson {
     key: String,
     /// The names that are answered with it; empty for those that it has.
     names: Vec<String>,
+}
+
+/// An issuer of tokens. What is in its files is not told.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct JwtJson {
+    name: String,
+    /// Files of public keys.
+    keys: Vec<String>,
+    /// Files of shared secrets.
+    secrets: Vec<String>,
+    /// Where it has its keys, without what a query has.
+    jwks: Option<String>,
+    /// The file of the authorities of that.
+    jwks_ca: Option<String>,
+    /// What tokens have to say, and what of them is taken.
+    settings: Vec<SettingJson>,
+}
+
+/// A token that is known by itself.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct StaticTokenJson {
+    name: String,
+    /// The user that its bearer is.
+    user: Option<String>,
+    /// The file that it is in; `null` for one that is elsewhere.
+    file: Option<String>,
+    /// The variable of the environment that it is in, likewise.
+    env: Option<String>,
+    /// What its bearer may subscribe to and publish on, where it says so.
+    settings: Vec<SettingJson>,
 }
 
 /// A route.
@@ -123,7 +160,7 @@ pub(super) async fn show(State(control): State<Shared>) -> Result<Response, Erro
 
 impl ControlRoom {
     fn configuration(&self) -> ConfigAnswer {
-        let config = &*self.config;
+        let config = &*self.config();
         let listeners = self.addresses.iter().zip(&config.listeners);
         let listeners = listeners.map(|(address, listener)| ListenerJson::of(address, listener));
         ConfigAnswer {
@@ -134,19 +171,35 @@ impl ControlRoom {
             shards: self.shards.door().shards(),
             listeners: listeners.collect(),
             certificates: config.certificates.iter().map(CertificateFilesJson::of).collect(),
+            jwts: config.jwts.iter().map(JwtJson::of).collect(),
+            tokens: config.tokens.iter().map(StaticTokenJson::of).collect(),
             routes: config.routes.iter().map(RouteJson::of).collect(),
             topics: config.topics.iter().map(TopicRuleJson::of).collect(),
             admin: AdminJson::of(&config.admin),
-            settings: settings(config),
-            // Certificates may be others than at the start.
-            warnings: self.warnings.iter().cloned().chain(self.certificates.doubts()).collect(),
+            settings: SettingJson::all(settings(config)),
+            // Both may be others than at the start.
+            warnings: self.all_warnings(),
         }
+    }
+}
+
+impl ControlRoom {
+    /// What the start has warned of, and what may be a mistake about what is in force.
+    fn all_warnings(&self) -> Vec<String> {
+        let mut all = self.warnings.clone();
+        all.extend(self.reloader.in_force().warnings.iter().cloned());
+        all.extend(self.certificates.doubts());
+        all
     }
 }
 
 impl SettingJson {
     fn new(name: &'static str, value: impl Display) -> Self {
         Self { name, value: value.to_string() }
+    }
+
+    fn all(settings: Vec<(&'static str, String)>) -> Vec<Self> {
+        settings.into_iter().map(|(name, value)| Self { name, value }).collect()
     }
 
     fn bytes(name: &'static str, bytes: impl Into<u64>) -> Self {
@@ -157,7 +210,13 @@ impl SettingJson {
 impl ListenerJson {
     /// At its real address.
     fn of(address: &ListenAddress, listener: &Listener) -> Self {
-        Self { address: address.to_string(), stack: listener.stack.to_string() }
+        let networks = listener.networks.written();
+        let settings = listener.limits.written().into_iter().chain(networks);
+        Self {
+            address: address.to_string(),
+            stack: listener.stack.to_string(),
+            settings: settings.map(|(name, value)| SettingJson { name, value }).collect(),
+        }
     }
 }
 
@@ -166,6 +225,55 @@ impl CertificateFilesJson {
         let Certificate { cert, key, names } = certificate;
         let [cert, key] = [cert, key].map(|file| file.display().to_string());
         Self { cert, key, names: names.clone() }
+    }
+}
+
+impl JwtJson {
+    fn of(jwt: &Jwt) -> Self {
+        let files = |files: &[PathBuf]| files.iter().map(|one| one.display().to_string()).collect();
+        let algorithms: Vec<_> = jwt.algorithms.iter().map(|one| one.name()).collect();
+        let from: Vec<_> = jwt.from.iter().map(ToString::to_string).collect();
+        let settings = vec![
+            SettingJson::new("jwks_age", Time(jwt.jwks_age)),
+            SettingJson::new("algorithms", algorithms.join(" ")),
+            SettingJson::new("issuers", jwt.issuers.join(" ")),
+            SettingJson::new("audiences", jwt.audiences.join(" ")),
+            SettingJson::new("leeway", Time(jwt.leeway)),
+            SettingJson::new("must_expire", jwt.must_expire),
+            SettingJson::new("from", from.join(" ")),
+            SettingJson::new("user", &jwt.user),
+            SettingJson::new("subscribe", &jwt.subscribe),
+            SettingJson::new("publish", &jwt.publish),
+            SettingJson::new("expired", jwt.expired),
+        ];
+        let (keys, secrets) = (files(&jwt.keys), files(&jwt.secrets));
+        let jwks_ca = jwt.jwks_ca.as_ref().map(|file| file.display().to_string());
+        // What a query has may be a secret.
+        let shown = |url: &String| url.split('?').next().unwrap_or_default().to_owned();
+        let (name, jwks) = (jwt.name.clone(), jwt.jwks.as_ref().map(shown));
+        Self { name, keys, secrets, jwks, jwks_ca, settings }
+    }
+}
+
+impl StaticTokenJson {
+    fn of(token: &StaticToken) -> Self {
+        let lists = [("subscribe", &token.subscribe), ("publish", &token.publish)];
+        let setting = |(name, list): (_, &Option<Vec<TopicPattern>>)| {
+            let texts: Vec<_> = list.as_ref()?.iter().map(TopicPattern::as_str).collect();
+            Some(SettingJson::new(name, texts.join(" ")))
+        };
+        let (file, env) = match &token.secret {
+            TokenSecret::File(file) => (Some(file.display().to_string()), None),
+            TokenSecret::Env(name) => (None, Some(name.clone())),
+            TokenSecret::Sha256(_) => (None, None),
+        };
+        Self {
+            name: token.name.clone(),
+            user: token.user.as_ref().map(ToString::to_string),
+            file,
+            env,
+            settings: lists.into_iter().filter_map(setting).collect(),
+        }
     }
 }
 
@@ -185,6 +293,10 @@ impl RouteJson {
             SettingJson::new("slow_peer", route.slow_peer.name()),
             SettingJson::new("undecided", route.undecided),
         ];
+        let admission: Vec<_> = route.admission.iter().map(ToString::to_string).collect();
+        settings.push(SettingJson::new("admission", admission.join(" ")));
+        let client = route.networks.written().into_iter().chain(route.client.written());
+        settings.extend(client.map(|(name, value)| SettingJson { name, value }));
         if route.handler.takes_websockets() {
             settings.push(SettingJson::new("origins", &route.origins));
         }
@@ -218,76 +330,6 @@ impl TopicRuleJson {
     }
 }
 
-/// What is one value each. `log` is not among it: a filter may have values in it that are nobody
-/// else's business.
-fn settings(config: &Config) -> Vec<SettingJson> {
-    let mut settings = Vec::from(of_process(config));
-    settings.extend(of_shard(&config.limits));
-    settings.extend(of_hub(&config.hub, config.limits.connections));
-    let keepalive = config.admin.keepalive.map_or("off".into(), |time| Time(time).to_string());
-    settings.push(SettingJson::new("admin.connections", config.admin.connections));
-    settings.push(SettingJson::new("admin.keepalive", keepalive));
-    settings
-}
-
-fn of_process(config: &Config) -> [SettingJson; 8] {
-    let shards = match config.shards {
-        Shards::Auto => "auto".into(),
-        Shards::Count(count) => count.to_string(),
-    };
-    let driver = match config.driver {
-        DriverChoice::Auto => "auto",
-        DriverChoice::Only(driver) => driver.name(),
-    };
-    let memory = match config.memory {
-        MemoryLimit::Auto => "auto".into(),
-        MemoryLimit::Bytes(bytes) => Size(bytes).to_string(),
-    };
-    [
-        SettingJson::new("shards", shards),
-        SettingJson::new("pin", config.pin.name()),
-        SettingJson::new("driver", driver),
-        SettingJson::new("log_format", config.log_format.name()),
-        SettingJson::new("memory", memory),
-        SettingJson::new("drain", Time(config.drain)),
-        SettingJson::new("drain_delay", Time(config.drain_delay)),
-        SettingJson::new("drain_rate", config.drain_rate),
-    ]
-}
-
-fn of_shard(limits: &Limits) -> [SettingJson; 9] {
-    [
-        SettingJson::new("limits.connections", limits.connections),
-        SettingJson::new("limits.receive_buffers", limits.receive_buffers),
-        SettingJson::bytes("limits.receive_buffer", limits.receive_buffer),
-        SettingJson::bytes("limits.staging", limits.staging),
-        SettingJson::bytes("limits.blocks", limits.blocks),
-        SettingJson::bytes("limits.request_head", limits.request_head),
-        SettingJson::bytes("limits.heavy_input", limits.heavy_input),
-        SettingJson::new("limits.handshakes", limits.handshakes),
-        SettingJson::new("limits.expanded_keys", limits.expanded_keys),
-    ]
-}
-
-fn of_hub(hub: &HubLimits, connections: u32) -> [SettingJson; 13] {
-    let resume_key = if hub.resume_key.is_some() { "configured" } else { "drawn at the start" };
-    [
-        SettingJson::new("hub.node", hub.node),
-        SettingJson::new("hub.topics", hub.topics),
-        SettingJson::new("hub.subscriptions", hub.subscriptions),
-        SettingJson::new("hub.subscriptions_per_connection", hub.subscriptions_per_connection),
-        SettingJson::new("hub.mailbox", hub.mailbox),
-        SettingJson::bytes("hub.messages", hub.messages),
-        SettingJson::bytes("hub.max_message", hub.max_message),
-        SettingJson::new("hub.queued", hub.queued(connections)),
-        SettingJson::new("hub.present", hub.present),
-        SettingJson::new("hub.idempotency_keys", hub.idempotency_keys),
-        SettingJson::new("hub.idempotency_age", Time(hub.idempotency_age)),
-        SettingJson::new("hub.resume_key", resume_key),
-        SettingJson::new("hub.resume_age", Time(hub.resume_age)),
-    ]
-}
-
 /// What the machine is called (proc_sys_kernel(5)).
 fn host() -> Option<String> {
     let name = fs::read_to_string("/proc/sys/kernel/hostname").ok()?;
@@ -303,12 +345,13 @@ mod tests {
     use serde_json::{Value as Json, json};
 
     use super::*;
+    use crate::config::{AccessLog, AccessTarget, Config};
 
     /// The default configuration, in which each key is written, if only in a comment.
     const SAMPLE: &str = include_str!("../../tidegate.toml");
 
     /// Keys that are not told.
-    const UNTOLD: [&str; 1] = ["log"];
+    const UNTOLD: [&str; 2] = ["log", "token.sha256"];
 
     /// Values that are told in other words than the file's.
     const IN_OTHER_WORDS: [(&str, &str, &str); 2] =
@@ -320,13 +363,18 @@ mod tests {
         for line in SAMPLE.lines() {
             let bare = line.strip_prefix("# ");
             // Of a table that is there only if it is written, all is in comments.
-            let shown = bare.filter(|line| line.starts_with("[[") && line.ends_with("]]"));
+            let is_table = |line: &&str| {
+                line.starts_with("[[") && line.ends_with("]]") || *line == "[access_log]"
+            };
+            let shown = bare.filter(is_table);
             if let Some(name) = shown.unwrap_or(line).strip_prefix('[') {
                 table = format!("{}.", name.trim_matches(['[', ']']));
                 continue;
             }
             let Some((key, value)) = bare.unwrap_or(line).split_once(" = ") else { continue };
-            if key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') {
+            let is_of_key =
+                |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+            if key.bytes().all(is_of_key) {
                 let value = value.split("  ").next().expect("it has a beginning").trim_matches('"');
                 found.push((format!("{table}{key}"), bare.is_none().then_some(value)));
             }
@@ -336,7 +384,8 @@ mod tests {
 
     /// The same of what is told of the default configuration.
     fn told() -> BTreeMap<String, BTreeSet<String>> {
-        let config = Config::default();
+        let log = AccessLog::new(AccessTarget::File("/var/log/tidegate/access.log".into()));
+        let config = Config { access_log: Some(log), ..Config::default() };
         let mut found = BTreeMap::<String, BTreeSet<String>>::new();
         let mut add = |table: &str, object: Json| {
             for (key, value) in object.as_object().expect("an object") {
@@ -351,13 +400,18 @@ mod tests {
                 }
             }
         };
-        add("", json!({ "settings": settings(&config) }));
+        add("", json!({ "settings": SettingJson::all(settings(&config)) }));
         add("admin.", json!(AdminJson::of(&config.admin)));
         for listener in &config.listeners {
             add("listener.", json!(ListenerJson::of(&listener.address, listener)));
         }
         let certificate = Certificate::new("a.pem", "b.pem");
         add("certificate.", json!(CertificateFilesJson::of(&certificate)));
+        add("jwt.", json!(JwtJson::of(&Jwt::new("jwt"))));
+        let token = StaticToken::new("a", TokenSecret::File("a".into()));
+        let list = Some(Vec::new());
+        let token = StaticToken { subscribe: list.clone(), publish: list, ..token };
+        add("token.", json!(StaticTokenJson::of(&token)));
         config.topics.iter().for_each(|topic| add("topic.", json!(TopicRuleJson::of(topic))));
         config.routes.iter().for_each(|route| add("route.", json!(RouteJson::of(route))));
         found

@@ -20,8 +20,8 @@ use super::listing::{self, ListPage, Listed, ShardPart, Wanted};
 use super::subscriptions::{DoneAnswer, done};
 use super::whom::{self, Whom};
 use super::{ControlRoom, Shared};
-use crate::config::Config;
 use crate::hub::{ConnectionFilter, ConnectionInfo, Errand, Outcome, PeerFilter, Target, Why};
+use crate::shard::RouteTable;
 
 /// Bytes of a connection in a list, beside its texts.
 const BYTES: usize = 420;
@@ -139,7 +139,7 @@ pub(super) async fn list(
     QueryParams(query): QueryParams<ConnectionsQuery>,
 ) -> Result<Response, Error> {
     let wanted = Wanted { cursor: query.cursor.as_deref(), limit: page_size(query.limit)? };
-    let filter = query.filter(&control.config)?;
+    let filter = query.filter(&control.routes())?;
     let place = control.answers.place().await?;
     let question = |from, limit| Errand::Connections { from, filter: filter.clone(), limit };
     let told = |answer| match answer {
@@ -287,33 +287,33 @@ pub(super) fn order(
 }
 
 impl ConnectionsQuery {
-    fn filter(&self, config: &Config) -> Result<ConnectionFilter, Error> {
+    fn filter(&self, routes: &RouteTable) -> Result<ConnectionFilter, Error> {
         Ok(ConnectionFilter {
             user: whom::name(self.user.as_deref())?,
             topic: whom::name(self.topic.as_deref())?,
-            route: self.route(config)?,
+            route: route_number(self.route.as_deref(), self.subprotocol.as_deref(), routes)?,
             address: self.address,
         })
     }
+}
 
-    /// The index of the route that is asked for.
-    fn route(&self, config: &Config) -> Result<Option<u16>, Error> {
-        let Some(path) = &self.route else {
-            return match &self.subprotocol {
-                None => Ok(None),
-                Some(_) => Err(Error::invalid("`subprotocol` needs `route` beside it")),
-            };
+/// The number of the route with this path and subprotocol, if it is there or was.
+pub(super) fn route_number(
+    path: Option<&str>,
+    subprotocol: Option<&str>,
+    routes: &RouteTable,
+) -> Result<Option<u16>, Error> {
+    let Some(path) = path else {
+        return match subprotocol {
+            None => Ok(None),
+            Some(_) => Err(Error::invalid("`subprotocol` needs `route` beside it")),
         };
-        let is_it = |route: &crate::config::Route| {
-            route.path == *path
-                && (self.subprotocol.is_none() || route.subprotocol == self.subprotocol)
-        };
-        match config.routes.iter().position(is_it) {
-            Some(index) => Ok(Some(index as u16)),
-            None => Err(Error::invalid(format!(
-                "`route` must be the path of a configured route, is {path:?}"
-            ))),
-        }
+    };
+    match routes.number(path, subprotocol) {
+        Some(number) => Ok(Some(number)),
+        None => Err(Error::invalid(format!(
+            "`route` must be the path of a configured route, is {path:?}"
+        ))),
     }
 }
 
@@ -327,10 +327,9 @@ impl Listed for ConnectionJson {
 impl ControlRoom {
     fn connection(&self, info: &ConnectionInfo) -> ConnectionJson {
         let account = info.account.as_ref();
-        let route = info.route.and_then(|route| self.config.routes.get(usize::from(route)));
         ConnectionJson {
             id: info.id.to_string(),
-            route: route.map(|route| route.path.clone()),
+            route: info.route.and_then(|number| self.routes().path(number).map(str::to_owned)),
             address: info.peer.known().map(|peer| peer.to_string()),
             user: info.user.as_ref().map(ToString::to_string),
             topics: info.topics.iter().map(ToString::to_string).collect(),

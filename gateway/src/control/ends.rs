@@ -118,11 +118,10 @@ fn reason(name: &str) -> Result<&'static str, Error> {
 
 impl ControlRoom {
     fn end(&self, end: &EndInfo) -> EndJson {
-        let route = end.route.and_then(|route| self.config.routes.get(usize::from(route)));
         EndJson {
             time: CalendarTime(end.at).to_string(),
             connection: end.id.to_string(),
-            route: route.map(|route| route.path.clone()),
+            route: end.route.and_then(|number| self.routes().path(number).map(str::to_owned)),
             address: end.peer.known().map(|peer| peer.to_string()),
             user: end.user.as_ref().map(ToString::to_string),
             reason: end.reason,

@@ -35,11 +35,10 @@ impl Readiness {
     /// How it is now.
     pub(super) fn of(control: &ControlRoom) -> Self {
         if !control.handle.is_serving() {
-            let since = control.handle.told_to_drain();
-            let left = since.and_then(|since| control.config.drain_delay.checked_sub(since));
+            let left = control.handle.last_drain().map(|drain| drain.delay_left());
             return left.filter(|left| !left.is_zero()).map_or(Self::Draining, Self::Leaving);
         }
-        let limit = u64::from(control.config.limits.connections);
+        let limit = u64::from(control.config().limits.connections);
         let by_shard = control.handle.by_shard();
         match by_shard.iter().any(|(counters, _)| counters.connections < limit) {
             true => Self::Ready,

@@ -3,18 +3,23 @@
 //! Every counter of a shard is in here by itself, as `counted` says. METRICS.md lists what comes
 //! out, and a test holds it to that.
 
+mod access;
 mod counted;
 mod process;
 mod tls;
+mod tokens;
 
 use super::health::Readiness;
 use super::tally::{Snapshot, Tally};
 use super::{ControlRoom, overview};
+use crate::access_log::{AccessCounts, AccessFeed};
 use crate::bill::{Bill, Owner};
 use crate::kernel::{Driver, idle_bytes};
 use crate::logging::{self, Lost};
 use crate::shard::{BUCKETS, Counters, Histogram, Vitals};
+use crate::steering::ReloadCounts;
 
+use crate::checks::IssuerFacts;
 pub use counted::counts;
 use tls::SeenTls;
 
@@ -74,9 +79,9 @@ pub enum Value {
 const NANOSECOND: f64 = 1e-9;
 
 /// What a scrape sees.
-pub(super) struct Seen<'c> {
+pub(super) struct Seen {
     pub(super) by_shard: Vec<(Counters, Vitals)>,
-    pub(super) bill: &'c Bill,
+    pub(super) bill: Bill,
     pub(super) allowed: u64,
     /// The most connections of a shard.
     pub(super) connections: u32,
@@ -89,16 +94,22 @@ pub(super) struct Seen<'c> {
     pub(super) admin: Snapshot,
     /// Where a listener speaks it.
     pub(super) tls: Option<SeenTls>,
+    /// How often another configuration was taken over.
+    pub(super) reloads: ReloadCounts,
+    /// Where a route asks for tokens.
+    pub(super) issuers: Vec<IssuerFacts>,
+    /// Where there is an access log.
+    pub(super) access_log: Option<AccessCounts>,
 }
 
-impl<'c> Seen<'c> {
-    pub(super) fn of(control: &'c ControlRoom) -> Self {
+impl Seen {
+    pub(super) fn of(control: &ControlRoom) -> Self {
         let messages = control.shards.door().memory();
         Self {
             by_shard: control.handle.by_shard(),
-            bill: &control.bill,
-            allowed: control.config.memory.limit().bytes,
-            connections: control.config.limits.connections,
+            bill: control.reloader.in_force().bill.clone(),
+            allowed: control.config().memory.limit().bytes,
+            connections: control.config().limits.connections,
             messages_used: messages.used(),
             messages_allowed: messages.limit(),
             ready: Readiness::of(control) == Readiness::Ready,
@@ -106,16 +117,22 @@ impl<'c> Seen<'c> {
             sockets: socket_memory(),
             admin: control.tally.counted(),
             tls: SeenTls::of(control),
+            reloads: control.reloader.counts(),
+            issuers: control.reloader.issuers(),
+            access_log: control.access_log.as_ref().map(AccessFeed::counts),
         }
     }
 }
 
 /// Everything that is measured.
 #[must_use]
-pub(super) fn families_of(seen: &Seen<'_>) -> Vec<Family> {
+pub(super) fn families_of(seen: &Seen) -> Vec<Family> {
     let mut families = counted::families(&seen.by_shard);
     families.extend(vitals(&seen.by_shard));
     families.extend(seen.tls.iter().flat_map(|tls| tls::families(tls, &seen.by_shard)));
+    families.extend(tokens::families(&seen.issuers));
+    families.push(reloads(seen.reloads));
+    families.extend(access::families(seen.access_log));
     families.extend(budget(seen));
     families.extend(ratios(seen));
     families.extend(of_gateway(seen));
@@ -124,13 +141,13 @@ pub(super) fn families_of(seen: &Seen<'_>) -> Vec<Family> {
     families
 }
 
-/// The families of a gateway of one shard with this bill, and a certificate: their names, kinds and
-/// labels.
+/// The families of a gateway of one shard with this bill, a certificate, an issuer of tokens and an
+/// access log: their names, kinds and labels.
 #[must_use]
 pub fn families(bill: &Bill) -> Vec<Family> {
     families_of(&Seen {
         by_shard: vec![Default::default()],
-        bill,
+        bill: bill.clone(),
         allowed: 0,
         connections: 0,
         messages_used: 0,
@@ -140,7 +157,22 @@ pub fn families(bill: &Bill) -> Vec<Family> {
         sockets: Some(0),
         admin: Tally::default().counted(),
         tls: Some(SeenTls::example()),
+        reloads: ReloadCounts::default(),
+        issuers: vec![IssuerFacts::default()],
+        access_log: Some(AccessCounts::default()),
     })
+}
+
+/// How often another configuration was taken over while the gateway ran.
+fn reloads(ReloadCounts { done, refused }: ReloadCounts) -> Family {
+    let help = "Times that the configuration was read anew: it is in force, or nothing has changed \
+                because something was wrong with it.";
+    let mut all = family("config_reloads", MetricKind::Counter, help);
+    for (result, count) in [("done", done), ("refused", refused)] {
+        let labels = vec![Label { name: "result", value: result.into() }];
+        all.samples.push(Sample { labels, value: Value::Number(count) });
+    }
+    all
 }
 
 /// What shards show beside their counters.
@@ -171,7 +203,7 @@ fn vitals(by_shard: &[(Counters, Vitals)]) -> Vec<Family> {
 }
 
 /// The bill, and what is used of it.
-fn budget(seen: &Seen<'_>) -> Vec<Family> {
+fn budget(seen: &Seen) -> Vec<Family> {
     let mut allowed = family(
         "budget_allowed_bytes",
         MetricKind::Gauge,
@@ -214,7 +246,7 @@ fn budget(seen: &Seen<'_>) -> Vec<Family> {
 }
 
 /// How much of each bound is used, from 0 to 1: what to be warned by.
-fn ratios(seen: &Seen<'_>) -> [Family; 4] {
+fn ratios(seen: &Seen) -> [Family; 4] {
     let help = "What a shard has of the connections that it may have, from 0 to 1.";
     let connections = family("connections_used_ratio", MetricKind::Gauge, help);
     let most = u64::from(seen.connections);
@@ -266,7 +298,7 @@ fn driver(by: Driver) -> Family {
 }
 
 /// What is known of the gateway as a whole.
-fn of_gateway(seen: &Seen<'_>) -> Vec<Family> {
+fn of_gateway(seen: &Seen) -> Vec<Family> {
     let connections: u64 = seen.by_shard.iter().map(|(counters, _)| counters.connections).sum();
     let user = overview::user_bytes(&seen.by_shard).checked_div(connections);
     let mut families = vec![

@@ -21,6 +21,7 @@ mod clock;
 mod configuration;
 mod connections;
 mod cursor;
+mod drain;
 mod ends;
 mod error;
 mod exposition;
@@ -35,6 +36,7 @@ mod pace;
 mod page;
 mod publish;
 mod recent;
+mod reload;
 mod router;
 mod runtime;
 mod server;
@@ -57,15 +59,16 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use crate::bill::{Bill, Line, Owner};
+use crate::access_log::AccessFeed;
+use crate::bill::{Line, Owner};
 use crate::config::{Config, ListenAddress};
 use crate::hub::Door;
 use crate::kernel::{Driver, ListeningSocket};
-use crate::steering::{Certificates, Handle};
+use crate::shard::RouteTable;
+use crate::steering::{Certificates, Handle, Reloader};
 
 pub use metrics::{Family, counts, families};
 
-use access::Access;
 use answer::Answers;
 use ask::Questions;
 use body::Bodies;
@@ -91,15 +94,15 @@ pub struct AdminParts {
     pub door: Door,
     /// What listeners show, to be told of and read anew.
     pub certificates: Certificates,
-    /// The checked configuration.
-    pub config: Arc<Config>,
-    /// What the shards may come to hold.
-    pub bill: Bill,
+    /// The access log, if there is one.
+    pub access_log: Option<AccessFeed>,
+    /// What is in force of the configuration, to be told of and read anew.
+    pub reloader: Reloader,
     /// How the shards ask the kernel, and so how this thread does.
     pub chosen: ChosenDriver,
     /// Where is listened: for each listener its address, with its real port.
     pub addresses: Vec<ListenAddress>,
-    /// What the start has warned of, of its configuration and its driver.
+    /// What the start has warned of, of its driver.
     pub warnings: Vec<String>,
     /// What it listens on.
     pub socket: ListeningSocket,
@@ -139,13 +142,12 @@ struct ControlRoom {
     handle: Handle,
     shards: Questions,
     certificates: Certificates,
-    config: Arc<Config>,
-    bill: Bill,
+    access_log: Option<AccessFeed>,
+    reloader: Reloader,
     chosen: ChosenDriver,
     addresses: Vec<ListenAddress>,
     warnings: Vec<String>,
     started: Instant,
-    access: Access,
     bodies: Bodies,
     answers: Answers,
     last_look: LastLook,
@@ -161,7 +163,8 @@ type Shared = Arc<ControlRoom>;
 /// # Errors
 /// What kept it from starting. Nothing of it is left then.
 pub fn start(parts: AdminParts) -> Result<AdminThread, AdminError> {
-    let address = socket::address(&parts.socket, &parts.config).map_err(AdminError::Runtime)?;
+    let config = &parts.reloader.in_force().config;
+    let address = socket::address(&parts.socket, config).map_err(AdminError::Runtime)?;
     let (stop, stopped) = oneshot::channel();
     let (ready, readiness) = sync_channel(1);
     let driver = parts.chosen.driver;
@@ -220,13 +223,13 @@ pub(crate) fn lines(config: &Config) -> Vec<Line> {
 impl ControlRoom {
     /// And what it is reached by.
     fn new(parts: AdminParts) -> (Self, ListeningSocket) {
-        let AdminParts { handle, door, certificates, config, bill, chosen, .. } = parts;
-        let AdminParts { addresses, warnings, socket, .. } = parts;
+        let AdminParts { handle, door, certificates, reloader, chosen, .. } = parts;
+        let config = Arc::clone(&reloader.in_force().config);
+        let AdminParts { addresses, warnings, socket, access_log, .. } = parts;
         let (message, connections) = (door.max_message(), config.admin.connections);
         let room = Self {
             handle,
             started: Instant::now(),
-            access: Access::new(&config.admin.tokens),
             bodies: Bodies::new(message, connections),
             answers: Answers::new(message, connections),
             shards: Questions::new(door),
@@ -234,13 +237,23 @@ impl ControlRoom {
             last_hour: LastHour::default(),
             tally: Tally::default(),
             certificates,
-            config,
-            bill,
+            access_log,
+            reloader,
             chosen,
             addresses,
             warnings,
         };
         (room, socket)
+    }
+
+    /// The routes that are in force, which know those that were there before as well.
+    fn routes(&self) -> Arc<RouteTable> {
+        Arc::clone(&self.reloader.in_force().routes)
+    }
+
+    /// The configuration that is in force.
+    fn config(&self) -> Arc<Config> {
+        Arc::clone(&self.reloader.in_force().config)
     }
 }
 

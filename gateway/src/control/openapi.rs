@@ -6,8 +6,8 @@ use utoipa::{Modify, OpenApi};
 
 use super::error::ErrorBody;
 use super::{
-    aws, certificates, configuration, connections, ends, exposition, health, overview, publish,
-    recent, subscriptions, topics,
+    aws, certificates, configuration, connections, drain, ends, exposition, health, overview,
+    publish, recent, reload, subscriptions, topics,
 };
 
 #[derive(OpenApi)]
@@ -23,8 +23,10 @@ use super::{
     tags(
         (name = "messages", description = "Publishing"),
         (name = "connections", description = "Who is there"),
+        (name = "drain", description = "Closing connections at a pace"),
         (name = "topics", description = "Topics, subscriptions, presence and history"),
         (name = "certificates", description = "What listeners speak TLS with"),
+        (name = "configuration", description = "Taking the configuration over anew"),
         (name = "watching", description = "How the gateway is"),
         (name = "health", description = "For load balancers and supervisors"),
         (name = "amazon", description = "What clients of Amazon API Gateway's Management API use"),
@@ -39,6 +41,9 @@ use super::{
         connections::close,
         connections::disconnect,
         connections::trace,
+        drain::begin,
+        drain::show,
+        drain::take_back,
         ends::list,
         topics::list,
         topics::show,
@@ -47,6 +52,7 @@ use super::{
         topics::history,
         certificates::list,
         certificates::reload,
+        reload::reload,
         overview::show,
         configuration::show,
         recent::show,

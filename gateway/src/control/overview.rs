@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 use super::answer::respond;
 use super::certificates::{CertificateJson, soonest};
 use super::clock::since_1970;
+use super::drain::DrainJson;
 use super::error::{Error, ErrorBody};
 use super::health::Readiness;
 use super::topics::TopicJson;
@@ -69,6 +70,8 @@ pub(super) struct Overview {
     topics_complete: bool,
     /// `null` if no listener speaks TLS.
     tls: Option<TlsJson>,
+    /// The drain that is in force, if there is one.
+    drain: Option<DrainJson>,
 }
 
 /// What has become of handshakes since the start, in all shards, and the certificates.
@@ -214,7 +217,7 @@ impl ControlRoom {
         let now = since_1970();
         Overview {
             version: env!("CARGO_PKG_VERSION"),
-            node: self.config.hub.node,
+            node: self.config().hub.node,
             state: match Readiness::of(self) {
                 Readiness::Ready => GatewayState::Ready,
                 Readiness::Full => GatewayState::Full,
@@ -223,7 +226,7 @@ impl ControlRoom {
             driver: DriverJson::of(&self.chosen),
             started_at: now.saturating_sub(self.started.elapsed()).as_secs(),
             now: now.as_millis() as u64,
-            limits: LimitsJson { connections_per_shard: self.config.limits.connections },
+            limits: LimitsJson { connections_per_shard: self.config().limits.connections },
             memory_per_connection: PerConnection {
                 user: user_bytes(&by_shard).checked_div(connections),
                 kernel: idle_bytes(self.chosen.driver),
@@ -231,14 +234,15 @@ impl ControlRoom {
             },
             messages_memory: MessagesJson { used: messages.used(), limit: messages.limit() },
             memory: MemoryJson {
-                allowed: self.config.memory.limit().bytes,
-                bill: self.bill.total(),
+                allowed: self.config().memory.limit().bytes,
+                bill: self.reloader.in_force().bill.total(),
                 resident: resident(),
             },
             budget: self.budget(&by_shard),
             shards: shards.map(|(shard, (one, other))| ShardJson::new(shard, one, other)).collect(),
             topics,
             topics_complete: are_all,
+            drain: self.drain_in_force(),
             tls: self.certificates.are_shown().then(|| self.tls(&by_shard)),
         }
     }
@@ -300,8 +304,9 @@ impl ControlRoom {
             used: (line.owner == Owner::Messages).then(|| messages.used()),
             allowed: line.bytes,
         };
-        let of_shards = self.bill.lines().iter().map(line);
-        of_shards.chain(self.bill.common().iter().map(common)).collect()
+        let bill = &self.reloader.in_force().bill;
+        let of_shards = bill.lines().iter().map(line);
+        of_shards.chain(bill.common().iter().map(common)).collect()
     }
 }
 

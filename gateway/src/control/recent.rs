@@ -20,7 +20,7 @@ use super::overview::resident;
 use super::{ControlRoom, Shared};
 use crate::handler::{EndReason, Ground};
 use crate::shard::{Counters, Vitals};
-use crate::steering::Reloads;
+use crate::steering::{ReloadCounts, Reloads};
 use limits::WatchedLimits;
 
 /// How often limits are looked at.
@@ -138,7 +138,7 @@ pub(super) struct HappeningJson {
     /// ISO 8601.
     time: String,
     /// What kind it is of: `start`, `drain`, `limit_reached`, `limit_left`, `change`,
-    /// `certificates`.
+    /// `certificates`, `configuration`.
     what: &'static str,
     /// The same for people.
     text: String,
@@ -165,16 +165,21 @@ pub(super) async fn watch(control: Shared) {
     let mut ticks = interval(LOOK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut was_serving = true;
-    let mut reloads = Reloads::default();
+    let (mut reloads, mut changes) = (Reloads::default(), ReloadCounts::default());
     loop {
         ticks.tick().await;
         let before = std::mem::replace(&mut reloads, control.certificates.reloads());
-        for text in told_of_reloads(before, reloads) {
+        // They are read anew with the configuration, though it may name none.
+        for text in told_of_reloads(before, reloads).filter(|_| control.certificates.are_shown()) {
             control.last_hour.happened("certificates", text);
+        }
+        let before = std::mem::replace(&mut changes, control.reloader.counts());
+        for text in told_of_changes(before, changes) {
+            control.last_hour.happened("configuration", text);
         }
         let is_serving = control.handle.is_serving();
         if was_serving && !is_serving {
-            control.last_hour.happened("drain", "told to end: connections are closed");
+            control.last_hour.happened("drain", "told to drain: connections are closed");
         }
         was_serving = is_serving;
         control.last_hour.look(&control);
@@ -185,6 +190,14 @@ pub(super) async fn watch(control: Shared) {
 fn told_of_reloads(before: Reloads, now: Reloads) -> impl Iterator<Item = &'static str> {
     let done = (now.done > before.done).then_some("certificates were read anew, and are used");
     let wrong = "certificates were read anew, and stay as they were: files are wrong, see the log";
+    done.into_iter().chain((now.refused > before.refused).then_some(wrong))
+}
+
+/// The same of the configuration.
+fn told_of_changes(before: ReloadCounts, now: ReloadCounts) -> impl Iterator<Item = &'static str> {
+    let done = (now.done > before.done).then_some("the configuration was read anew, and is used");
+    let wrong = "the configuration was read anew, and stays as it was: something is wrong, see the \
+                 log";
     done.into_iter().chain((now.refused > before.refused).then_some(wrong))
 }
 

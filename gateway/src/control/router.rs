@@ -8,13 +8,14 @@ use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
+use super::access::Access;
 use super::audit::{Change, Credential};
 use super::aws::AwsError;
 use super::error::Error;
 use super::tally::ErrorCode;
 use super::{
-    Shared, aws, certificates, configuration, connections, ends, exposition, health, openapi,
-    overview, page, publish, recent, subscriptions, topics,
+    Shared, aws, certificates, configuration, connections, drain, ends, exposition, health,
+    openapi, overview, page, publish, recent, reload, subscriptions, topics,
 };
 
 /// Everything that is answered.
@@ -30,6 +31,7 @@ pub(super) fn new(control: Shared) -> Router {
         .route("/v1/recent", get(recent::show))
         .route("/v1/certificates", get(certificates::list))
         .route("/v1/certificates/reload", post(certificates::reload))
+        .route("/v1/reload", post(reload::reload))
         .route("/v1/publish", post(publish::publish))
         .route("/v1/publish/batch", post(publish::batch))
         .route("/v1/subscribe", post(subscriptions::subscribe))
@@ -38,6 +40,7 @@ pub(super) fn new(control: Shared) -> Router {
         .route("/v1/connections/{id}", get(connections::show).delete(connections::close))
         .route("/v1/disconnect", post(connections::disconnect))
         .route("/v1/trace", post(connections::trace))
+        .route("/v1/drain", get(drain::show).post(drain::begin).delete(drain::take_back))
         .route("/v1/ends", get(ends::list))
         .route("/v1/topics", get(topics::list))
         .route("/v1/topics/{*topic}", get(topics::show).delete(topics::destroy))
@@ -59,7 +62,7 @@ async fn guard(State(control): State<Shared>, request: Request, next: Next) -> R
     let is_page = page::has(path) && matches!(parts.method, Method::GET | Method::HEAD);
     let checked = match health::has(path) {
         true => Ok(Credential::None),
-        false => control.access.check(&parts, is_page),
+        false => Access::new(&control.config().admin.tokens).check(&parts, is_page),
     };
     let mut change = None;
     let mut response = match checked {

@@ -118,7 +118,7 @@ impl Seat {
 impl House {
     fn new(control: Shared) -> Self {
         Self {
-            plain: Arc::new(Semaphore::new(control.config.admin.connections.into())),
+            plain: Arc::new(Semaphore::new(control.config().admin.connections.into())),
             brief: Arc::new(Semaphore::new(BRIEF)),
             probes: Arc::new(Semaphore::new(PROBES)),
             kept: RefCell::default(),
@@ -204,7 +204,7 @@ impl House {
     /// The whole life of one connection, whose place is given back at the end.
     async fn connection(self: &Rc<Self>, stream: AdminStream, app: axum::Router, place: Seat) {
         let pace =
-            Rc::new(Pace::new(place.kind != SeatUse::Plain, self.control.config.admin.keepalive));
+            Rc::new(Pace::new(place.kind != SeatUse::Plain, self.control.config().admin.keepalive));
         self.keep(&pace);
         let service = ConnectionService::new(app, Rc::clone(self), place, Rc::clone(&pace));
         let serving = http1::Builder::new()

@@ -8,7 +8,11 @@ use std::time::Duration;
 use serde_json::{Value as Json, json};
 
 use super::*;
-use crate::config::{Admin, BearerToken, HubLimits, Listener, Stack, TopicKept};
+use crate::bill::Bill;
+use crate::checks::{GatekeeperParts, TokenThreads, Verifiers};
+use crate::config::{
+    Admin, AdmissionCheck, BearerToken, HubLimits, Listener, Route, RouteHandler, Stack, TopicKept,
+};
 use crate::gateway::{self, hub_settings};
 use crate::hub::{
     Common, ConnectionInfo, Content, EndInfo, Errand, Excerpt, Identity, Kept, Message, NotDone,
@@ -17,6 +21,7 @@ use crate::hub::{
 use crate::kernel::Waker;
 use crate::mailbox;
 use crate::names::{ConnectionId, Name, Node, Position, ResumeKey};
+use crate::steering::{InForce, NotChanged, ReloaderParts};
 
 const TOKEN: &str = "0123456789abcdef";
 const RESUME_SECRET: &str = "a secret that resume tokens are made with";
@@ -64,18 +69,33 @@ impl Fixture {
         let common = Common::new(&hub_settings(&config), IDENTITY, shards);
         let door = Door::new(entrance, common.clone());
         let bill = gateway::bill(&config, shards, Driver::IoUring);
-        let handle = Handle::new(shards).expect("descriptors");
+        let handle = Handle::new(shards, &config).expect("descriptors");
         let chosen = ChosenDriver { driver: Driver::IoUring, why: "it is a test".into() };
         let addresses = vec!["127.0.0.1:4321".parse().unwrap()];
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap().into();
         let warnings = vec!["it is a warning".into()];
         let certificates = Certificates::read(&config).expect("it has no files");
+        let reloader = Reloader::new(ReloaderParts {
+            handle: handle.clone(),
+            certificates: certificates.clone(),
+            door: door.clone(),
+            threads: TokenThreads::new(Verifiers::new(0).1),
+            judge: Box::new(|_| Err(NotChanged::NoSource)),
+            in_force: InForce {
+                configured: Arc::clone(&config),
+                routes: Arc::new(RouteTable::new(&config.routes)),
+                config,
+                checks: GatekeeperParts::none(),
+                bill,
+                warnings: Vec::new(),
+            },
+        });
         let admin = AdminParts {
             handle,
             door,
             certificates,
-            config,
-            bill,
+            access_log: None,
+            reloader,
             chosen,
             addresses,
             warnings,
@@ -586,7 +606,18 @@ fn nobody_is_let_in_without_a_token() {
 fn what_it_runs_with_is_told_without_any_secret() {
     let fixture = Fixture::new(&[TOKEN, "another-secret-of-it"], shard);
     let told = fixture.expect(("GET", "/v1/config", ""), 200);
-    assert_eq!(told["listeners"], json!([{"address": "127.0.0.1:4321", "stack": "ws!tcp"}]));
+    let limits = [
+        ("connections", "off"),
+        ("accept_rate", "off"),
+        ("accept_burst", "off"),
+        ("allow", "off"),
+        ("deny", "[]"),
+    ];
+    let limits = limits.map(|(name, value)| json!({"name": name, "value": value}));
+    let listener = json!({
+        "address": "127.0.0.1:4321", "stack": "ws!tcp", "settings": limits,
+    });
+    assert_eq!(told["listeners"], json!([listener]));
     assert_eq!(told["routes"][2]["path"], "/rooms/{room}");
     assert_eq!(told["routes"][2]["handler"], "hub?topic=rooms/{room}");
     let commanded = json!([
@@ -830,15 +861,21 @@ fn the_metrics_are_those_of_the_document() {
 fn with_all_layers() -> Config {
     let stack = "log!ws!log!tls?min=1.2&client_ca=ca.pem!proxy?from=::1!tcp";
     let listener = Listener { stack: Stack::parse(stack).unwrap(), ..Listener::default() };
-    Config { listeners: vec![listener], ..Config::default() }
+    let admission = vec![AdmissionCheck::Jwt("jwt".into())];
+    let route = Route { admission, ..Route::new("/", RouteHandler::Echo) };
+    let mut config = Config { listeners: vec![listener], routes: vec![route], ..Config::default() };
+    config.routes[0].client.idle = Some(Duration::from_secs(1));
+    config.clients.per_address = Some(1);
+    config
 }
 
 /// The values of labels that are a closed set, by either driver. How many shards there are, and
 /// what is answered at the admin address, is not known before.
 fn label_values(bills: &[Bill]) -> String {
     let each: Vec<Vec<Family>> = bills.iter().map(families).collect();
-    let is_closed =
-        |label: &&str| !["shard", "status", "code", "version", "file", "name"].contains(label);
+    let is_closed = |label: &&str| {
+        !["shard", "status", "code", "version", "file", "name", "issuer"].contains(label)
+    };
     let mut text = String::from(
         "\n## Values of labels\n\n`shard` counts from 0, `status` is one of HTTP, `code` is that \
          of an error's body, and `version` the program's, but for handshakes, of which it is that \

@@ -8,7 +8,7 @@ use crate::config::stack::TcpLayer;
 use crate::kernel::{Driver, RingSizes, idle_bytes};
 use crate::protocol::program::Program;
 use crate::transport::tls;
-use crate::{control, hub, kernel, logging, memory, shard};
+use crate::{access_log, census, checks, control, hub, kernel, logging, memory, shard};
 
 /// What `shards` shards of this configuration may ever hold, if they ask the kernel by `driver`.
 #[must_use]
@@ -33,8 +33,11 @@ pub fn bill_with(config: &Config, program: &Program, shards: usize, driver: Driv
     lines.push(Line::new(Owner::ThreadStack, THREAD_STACK as u64, &[]));
     lines.extend(hub::lines(&hub_settings(config), shards));
     lines.extend(tls::lines(config));
+    lines.extend(checks::lines(config));
+    lines.extend(census::lines(config));
     lines.extend(control::lines(config));
     lines.push(logging::line());
+    lines.extend(access_log::lines(config));
     let sockets = SocketMemory {
         connections: u64::from(limits.connections) * shards as u64,
         idle: idle_bytes(driver),
@@ -88,6 +91,9 @@ mod tests {
             heavy_input: 64 << 20,
             handshakes: 65_536,
             expanded_keys: 65_536,
+            tokens: 1 << 30,
+            permissions: u32::MAX,
+            ..Limits::default()
         };
         Config { limits, listeners: listeners.collect(), ..Config::default() }
     }
@@ -141,6 +147,11 @@ mod tests {
             // No listener here has the layer `tls`.
             handshakes: _,
             expanded_keys: _,
+            tokens: _,
+            permissions: _,
+            // Hundredths of what is there.
+            memory_high: _,
+            memory_critical: _,
         } = before;
         let cases = [
             ("connections", Limits { connections: connections * 2, ..before }),

@@ -7,6 +7,8 @@ use crate::bill::OverBudget;
 use crate::config::BuiltWrong;
 
 pub use super::driver::TooFewDescriptors;
+pub use crate::access_log::AccessLogError;
+pub use crate::checks::WrongKeyFile;
 pub use crate::control::AdminError;
 pub use crate::kernel::RingError;
 pub use crate::listen::{ListenError, PassedError};
@@ -45,6 +47,12 @@ pub enum StartError {
     },
     /// Files of certificates, keys or authorities cannot be used: all of them.
     Tls(Vec<WrongFile>),
+    /// Files of keys that tokens are verified with cannot be used: all of them.
+    Keys(Vec<WrongKeyFile>),
+    /// A thread that verifies tokens could not be started.
+    Verifier(io::Error),
+    /// The access log did not start.
+    AccessLog(AccessLogError),
     /// Nobody makes the handler of a route.
     NoHandler(NoHandler),
     /// The program makes a handler for this path, and no route has it.
@@ -92,6 +100,15 @@ impl fmt::Display for StartError {
                 let lines: Vec<String> = wrong.iter().map(ToString::to_string).collect();
                 out.write_str(&lines.join("\n"))
             }
+            Self::Keys(wrong) => {
+                let lines: Vec<String> = wrong.iter().map(ToString::to_string).collect();
+                out.write_str(&lines.join("\n"))
+            }
+            Self::Verifier(error) => write!(
+                out,
+                "a thread that verifies tokens could not be started ({error}): raise the limit of \
+                 threads (`ulimit -u`, or `TasksMax` in a systemd unit)"
+            ),
             Self::Waker(error) => write!(
                 out,
                 "each shard needs a few file descriptors, and one was refused ({error}): raise \
@@ -103,6 +120,7 @@ impl fmt::Display for StartError {
                  threads (`ulimit -u`, or `TasksMax` in a systemd unit), or set fewer shards"
             ),
             Self::Ring { shard, error } => write!(out, "shard {shard}: {error}"),
+            Self::AccessLog(error) => error.fmt(out),
             Self::NoHandler(error) => error.fmt(out),
             Self::NoRoute(path) => write!(
                 out,
@@ -123,9 +141,10 @@ impl std::error::Error for StartError {
             Self::Descriptors(error) => Some(error),
             Self::Listen(error) => Some(error),
             Self::Passed(error) => Some(error),
-            Self::Waker(error) | Self::Thread { error, .. } => Some(error),
-            Self::NoRoute(_) | Self::Tls(_) => None,
+            Self::Waker(error) | Self::Verifier(error) | Self::Thread { error, .. } => Some(error),
+            Self::NoRoute(_) | Self::Tls(_) | Self::Keys(_) => None,
             Self::Ring { error, .. } => Some(error),
+            Self::AccessLog(error) => Some(error),
             Self::NoHandler(error) => Some(error),
             Self::Shard(error) => Some(error),
             Self::Admin(error) => Some(error),

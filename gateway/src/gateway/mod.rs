@@ -25,29 +25,34 @@
 mod bill;
 mod driver;
 mod error;
+mod here;
 mod identity;
 mod settings;
 mod thread;
 mod trial;
 
-use std::hash::{BuildHasher, RandomState};
 use std::io;
-use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::mpsc::Receiver;
+
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crate::access_log::{self, AccessThread};
 use crate::bill::Bill;
-use crate::config::{Config, ListenAddress, UnixAddress};
+use crate::checks::{GatekeeperParts, TokenThreads, Verifiers};
+use crate::config::{Config, ListenAddress};
 use crate::control::{self, AdminThread, ChosenDriver};
 use crate::hub::{self, Door};
 use crate::kernel::{Driver, ListeningSocket, Waker};
 use crate::listen::{self, ListeningSockets, Passed};
-use crate::shard::{self, Assembly, BuildError, Command};
-use crate::steering::{Certificates, Counters, Handle};
+use crate::shard::{self, Assembly, BuildError};
+use crate::steering::{
+    Certificates, Counters, Handle, InForce, Judge, NotChanged, Reloader, ReloaderParts,
+};
 
+#[doc(inline)]
+pub use crate::access_log::AccessFeed;
 #[doc(inline)]
 pub use crate::control::counts;
 #[doc(inline)]
@@ -56,12 +61,13 @@ pub use bill::{bill, bill_with};
 use driver::Resolved;
 pub(crate) use driver::{OpenFiles, bytes_of_rings, choose, lowered};
 pub use error::{
-    AdminError, ListenError, NoHandler, PassedError, RingError, ShardEnd, ShardError, StartError,
-    TooFewDescriptors,
+    AccessLogError, AdminError, ListenError, NoHandler, PassedError, RingError, ShardEnd,
+    ShardError, StartError, TooFewDescriptors,
 };
+pub use here::{bill_here, check_files, cores, doubts_here, driver_here};
 use identity::identity;
 pub use settings::hub_settings;
-use thread::{Parts, SetUp, panic_message};
+use thread::{Parts, panic_message};
 pub use trial::Trial;
 
 /// A gateway that runs. Dropped, it stops at once, as by [`Gateway::stop`], and waits for the end.
@@ -73,6 +79,9 @@ pub struct Gateway {
     door: Door,
     certificates: Certificates,
     threads: Vec<JoinHandle<io::Result<()>>>,
+    reloader: Reloader,
+    /// Ends behind the shards, which have more to say until then.
+    access_log: Option<AccessThread>,
     /// Ends behind the shards, so that a drain can be watched.
     admin: Option<AdminThread>,
 }
@@ -164,20 +173,14 @@ impl Gateway {
     ///
     /// What would keep the gateway from starting.
     pub fn rehearse_on(
-        mut config: Config,
+        config: Config,
         program: Program,
         sockets: Vec<OwnedFd>,
     ) -> Result<Bill, StartError> {
         let shards = config.shards.resolve(cores());
         let passed = Passed::new(sockets).and_then(|passed| passed.deal(&config, shards));
         let mut dealt = passed.map_err(StartError::Passed)?;
-        if let Some(address) = config.admin.address.take() {
-            let taken = |error: ListenError| AdminError::Listen(address.clone(), error.error);
-            if dealt.take_admin().is_none() {
-                listen::check_admin(&address).map_err(taken).map_err(StartError::Admin)?;
-            }
-            config.admin.address = Some(elsewhere(&address));
-        }
+        let config = here::set_aside(config, &mut dealt)?;
         let bind_only = |config: &Config, shards| {
             listen::bind_only(&config.listeners, shards, dealt).map_err(StartError::Listen)
         };
@@ -186,7 +189,7 @@ impl Gateway {
             let shard = shard::build(assembly, driver)?;
             // All of them are there at once, as when they serve.
             Ok(move || {
-                while panel.command() < Command::Stop {
+                while !panel.stops() {
                     std::thread::sleep(REHEARSAL_PAUSE);
                 }
                 drop(shard);
@@ -212,72 +215,72 @@ impl Gateway {
         R: FnOnce() -> io::Result<()>,
     {
         config.check().map_err(StartError::Config)?;
+        let configured = Arc::new(config.clone());
         if let Some(path) = program.stray_path(&config.routes) {
             return Err(StartError::NoRoute(path.to_owned()));
         }
         let resolved = driver::resolve(&mut config).map_err(StartError::Descriptors)?;
-        let mut warnings = driver::announce(&resolved, config.driver);
-        warnings.extend(config.doubts());
+        let warnings = driver::announce(&resolved, config.driver);
         let Resolved { shards, chosen, .. } = resolved;
         let bill = bill_with(&config, &program, shards, chosen.driver);
         bill.check(config.memory.limit()).map_err(StartError::Budget)?;
         let certificates = Certificates::read(&config).map_err(StartError::Tls)?;
-        let servers = certificates.servers();
-        for doubt in certificates.doubts() {
-            tracing::warn!("{doubt}");
-        }
+        certificates.doubts().iter().for_each(|doubt| tracing::warn!("{doubt}"));
+        let (verifiers, tokens) = Verifiers::new(config.verifications as usize);
+        let checks = GatekeeperParts::read(&config, verifiers).map_err(StartError::Keys)?;
         let ListeningSockets { addresses, by_shard, sharing, admin } = open(&config, shards)?;
-        let handle = Handle::new(shards).map_err(StartError::Waker)?;
+        let handle = Handle::new(shards, &config).map_err(StartError::Waker)?;
+        let access_log = access_log::start(&config).map_err(StartError::AccessLog)?;
         let wakers: Vec<Waker> = handle.wires().iter().map(|wire| wire.waker.clone()).collect();
         let (hubs, door) = hub::open(&hub_settings(&config), identity(&config), &wakers);
         // From here on, an error drops the gateway, and that ends the threads there are.
-        let threads = Vec::with_capacity(shards);
-        let mut gateway =
-            Self { addresses, bill, handle, door, certificates, threads, admin: None };
         let config = Arc::new(config);
-        let parts = Parts::new(config, program, servers, shards, chosen.driver);
-        let parts = parts.with_sharing(sharing);
-        let (mut readiness, mut begin) = (Vec::new(), Vec::new());
-        for (index, (listeners, hub)) in by_shard.into_iter().zip(hubs).enumerate() {
-            let (start, ready, begins) = parts.shard(index, listeners, hub, &gateway.handle);
-            gateway.threads.push(start.spawn(build.clone())?);
-            readiness.push(ready);
-            begin.push(begins);
-        }
-        gateway.wait_until_ready(&readiness)?;
-        gateway.start_control(&parts.config, FoundOut { chosen, warnings }, admin)?;
-        for begins in begin {
-            // A shard that has ended since is told of by `join`.
-            let _ = begins.send(());
-        }
+        let judge = judge(program.clone(), shards, chosen.driver);
+        let parts =
+            Parts::new(Arc::clone(&config), program, certificates.servers(), shards, chosen.driver);
+        let reloader = Reloader::new(ReloaderParts {
+            handle: handle.clone(),
+            certificates: certificates.clone(),
+            door: door.clone(),
+            threads: TokenThreads::new(tokens),
+            judge,
+            in_force: InForce {
+                configured,
+                warnings: config.doubts(),
+                config,
+                routes: Arc::clone(&parts.routes),
+                checks: checks.clone(),
+                bill: bill.clone(),
+            },
+        });
+        let mut gateway = Self {
+            threads: Vec::with_capacity(shards),
+            admin: None,
+            addresses,
+            bill,
+            handle,
+            door,
+            certificates,
+            reloader,
+            access_log,
+        };
+        gateway.reloader.start_threads().map_err(StartError::Verifier)?;
+        let parts = parts.with_sharing(sharing).with_checks(checks);
+        let parts = parts.with_access_log(gateway.access_log());
+        let begin = gateway.start_shards(&parts, by_shard.into_iter().zip(hubs), &build)?;
+        gateway.start_control(FoundOut { chosen, warnings }, admin)?;
+        // A shard that has ended since is told of by `join`.
+        begin.iter().for_each(|begins| _ = begins.send(()));
         Ok(gateway)
-    }
-
-    /// Waits until every shard has said that it is set up.
-    fn wait_until_ready(&mut self, readiness: &[Receiver<SetUp>]) -> Result<(), StartError> {
-        for (shard, ready) in readiness.iter().enumerate() {
-            match ready.recv() {
-                Ok(Ok(())) => {}
-                Ok(Err(BuildError::Ring(error))) => return Err(StartError::Ring { shard, error }),
-                Ok(Err(BuildError::NoHandler(error))) => return Err(StartError::NoHandler(error)),
-                // The thread ended without a word.
-                Err(_) => {
-                    self.stop();
-                    let end = self.join_threads();
-                    return end.map_err(StartError::Shard);
-                }
-            }
-        }
-        Ok(())
     }
 
     /// Starts the control thread, if there is to be one, on what was passed if there is that.
     fn start_control(
         &mut self,
-        config: &Arc<Config>,
         FoundOut { chosen, warnings }: FoundOut,
         passed: Option<ListeningSocket>,
     ) -> Result<(), StartError> {
+        let config = Arc::clone(&self.reloader.in_force().config);
         let Some(address) = &config.admin.address else { return Ok(()) };
         let socket = passed.map_or_else(|| listen::open_admin(address), Ok);
         let listen = |error| StartError::Admin(AdminError::Listen(address.clone(), error));
@@ -286,8 +289,8 @@ impl Gateway {
             handle: self.handle(),
             door: self.door.clone(),
             certificates: self.certificates.clone(),
-            config: Arc::clone(config),
-            bill: self.bill.clone(),
+            reloader: self.reloader.clone(),
+            access_log: self.access_log(),
             chosen,
             addresses: self.addresses.clone(),
             warnings,
@@ -326,6 +329,18 @@ impl Gateway {
     #[must_use]
     pub fn certificates(&self) -> Certificates {
         self.certificates.clone()
+    }
+
+    /// What has it take over another configuration, from any thread.
+    #[must_use]
+    pub fn reloader(&self) -> Reloader {
+        self.reloader.clone()
+    }
+
+    /// The access log, if there is one, whose file can be opened anew from any thread.
+    #[must_use]
+    pub fn access_log(&self) -> Option<AccessFeed> {
+        self.access_log.as_ref().map(AccessThread::feed).cloned()
     }
 
     /// What steers the gateway from other threads.
@@ -375,6 +390,8 @@ impl Gateway {
             };
             result = result.and(Err(ShardError { shard, cause }));
         }
+        self.reloader.close();
+        self.access_log = None;
         result
     }
 }
@@ -387,59 +404,16 @@ impl Drop for Gateway {
     }
 }
 
-/// How many cores this process may use (sched_getaffinity(2)), or how many its CPU quota pays for
-/// (`cpu.max`, or `cpu.cfs_quota_us` of version 1 of control groups) if those are fewer; at least
-/// 1.
-#[must_use]
-pub fn cores() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
-}
-
-/// The bill of a gateway of this configuration, started here and now: with as many shards as it
-/// would have, as many connections, and by what they would ask the kernel.
-///
-/// # Errors
-/// There are too few descriptors for all connections.
-pub fn bill_here(mut config: Config) -> Result<Bill, TooFewDescriptors> {
-    let Resolved { shards, chosen, .. } = driver::resolve(&mut config)?;
-    Ok(bill(&config, shards, chosen.driver))
-}
-
-/// By what shards would ask the kernel in a start here and now, and why.
-#[must_use]
-pub fn driver_here(config: &Config) -> String {
-    let ChosenDriver { driver, why } = choose(config, config.shards.resolve(cores()));
-    format!("{driver} ({why})")
-}
-
-/// Reads the files that a configuration names, as a start here and now would.
-///
-/// # Errors
-/// [`StartError::Tls`], with all that cannot be used.
-pub fn check_files(config: &Config) -> Result<(), StartError> {
-    Certificates::read(config).map(drop).map_err(StartError::Tls)
-}
-
-/// What a start here and now would warn of, one line each: that shards would have fewer connections
-/// than by default, and what may be a mistake about certificates. Files that cannot be used are
-/// what a start ends with.
-#[must_use]
-pub fn doubts_here(mut config: Config) -> Vec<String> {
-    let certificates = Certificates::read(&config).map_or(Vec::new(), |read| read.doubts());
-    let resolved = driver::resolve(&mut config).ok();
-    let lowered = resolved.and_then(|it| it.lowered);
-    lowered.iter().map(ToString::to_string).chain(certificates).collect()
-}
-
-/// An address of the same kind that nobody knows, for the control thread of a rehearsal.
-fn elsewhere(address: &ListenAddress) -> ListenAddress {
-    match address {
-        ListenAddress::Ip(address) => SocketAddr::new(address.ip(), 0).into(),
-        ListenAddress::Unix(_) => {
-            let number = RandomState::new().hash_one(0);
-            ListenAddress::Unix(UnixAddress::Abstract(format!("tidegate-rehearsal-{number:x}")))
+/// Says whether so many shards can serve a configuration, with what the program brings along.
+fn judge(program: Program, shards: usize, driver: Driver) -> Box<Judge> {
+    Box::new(move |config: &Config| {
+        if let Some(path) = program.stray_path(&config.routes) {
+            return Err(NotChanged::NoRoute(path.to_owned()));
         }
-    }
+        let bill = bill_with(config, &program, shards, driver);
+        bill.check(config.memory.limit()).map_err(NotChanged::Budget)?;
+        Ok(bill)
+    })
 }
 
 #[cfg(test)]
@@ -476,8 +450,8 @@ mod tests {
         })
     }
 
-    fn wait_for(command: Command, panel: &Panel) -> io::Result<()> {
-        while panel.command() < command {
+    fn wait_until(is_told: fn(&Panel) -> bool, panel: &Panel) -> io::Result<()> {
+        while !is_told(panel) {
             thread::sleep(Duration::from_millis(1));
         }
         Ok(())
@@ -573,7 +547,7 @@ mod tests {
         let config = config().with_listen(from_ref(&probe));
         let error =
             Gateway::launch(config, Program::default(), open, |assembly, _| match assembly.index {
-                0 => Ok(move || wait_for(Command::Stop, &assembly.panel)),
+                0 => Ok(move || wait_until(Panel::stops, &assembly.panel)),
                 _ => Err(RingError::NoMemory.into()),
             });
         let error = error.unwrap_err();
@@ -591,7 +565,7 @@ mod tests {
     #[test]
     fn a_shard_that_fails_stops_the_others() {
         let gateway = launch(|index, panel| match index {
-            0 => wait_for(Command::Stop, panel),
+            0 => wait_until(Panel::stops, panel),
             _ => Err(io::Error::other("broken")),
         });
         let error = gateway.unwrap().join().unwrap_err();
@@ -603,7 +577,7 @@ mod tests {
     fn a_shard_that_panics_stops_the_others() {
         let gateway = launch(|index, panel| match index {
             0 => panic!("lost the thread"),
-            _ => wait_for(Command::Stop, panel),
+            _ => wait_until(Panel::stops, panel),
         });
         let error = gateway.unwrap().join().unwrap_err();
         assert!(matches!(&error.cause, ShardEnd::Panic(text) if text == "lost the thread"));
@@ -612,8 +586,8 @@ mod tests {
     #[test]
     fn a_shard_that_is_drained_first_leaves_the_others_running() {
         let gateway = launch(|index, panel| match index {
-            0 => wait_for(Command::Drain, panel),
-            _ => wait_for(Command::Stop, panel),
+            0 => wait_until(|panel| panel.ordered().is_some(), panel),
+            _ => wait_until(Panel::stops, panel),
         })
         .unwrap();
         gateway.drain();

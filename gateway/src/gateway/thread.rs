@@ -9,11 +9,14 @@ use std::time::Duration;
 
 use core_affinity::CoreId;
 
-use super::{Program, StartError};
+use super::{Gateway, Program, StartError};
+use crate::access_log::AccessFeed;
+use crate::census::Census;
+use crate::checks::GatekeeperParts;
 use crate::config::{Config, Pin};
 use crate::hub::Hub;
 use crate::kernel::{Driver, ListeningSocket, Sharing};
-use crate::shard::{Assembly, BuildError, Command, Panel};
+use crate::shard::{Assembly, BuildError, Panel, RouteTable};
 use crate::steering::Handle;
 use crate::transport::tls::TlsServers;
 
@@ -30,8 +33,12 @@ const PAUSE: Duration = Duration::from_millis(20);
 pub(super) struct Parts {
     driver: Driver,
     pub(super) config: Arc<Config>,
+    pub(super) routes: Arc<RouteTable>,
     program: Program,
     tls: TlsServers,
+    checks: GatekeeperParts,
+    census: Arc<Census>,
+    access_log: Option<AccessFeed>,
     /// The cores that shards are pinned to; none if they are not.
     cores: Vec<CoreId>,
     /// Who accepts from the socket of each listener.
@@ -48,7 +55,20 @@ impl Parts {
         driver: Driver,
     ) -> Self {
         let cores = cores_to_pin(config.pin, shards);
-        Self { driver, cores, config, program, tls, sharing: Vec::new() }
+        let (checks, census) = (GatekeeperParts::none(), Arc::new(Census::new(&config)));
+        let (access_log, sharing) = (None, Vec::new());
+        let routes = Arc::new(RouteTable::new(&config.routes));
+        Self { driver, cores, routes, config, program, tls, checks, census, access_log, sharing }
+    }
+
+    /// With these to check requests by.
+    pub(super) fn with_checks(self, checks: GatekeeperParts) -> Self {
+        Self { checks, ..self }
+    }
+
+    /// With this access log.
+    pub(super) fn with_access_log(self, access_log: Option<AccessFeed>) -> Self {
+        Self { access_log, ..self }
     }
 
     /// With sockets that a shard may not be alone with.
@@ -69,18 +89,65 @@ impl Parts {
         let assembly = Assembly {
             index,
             config: Arc::clone(&self.config),
+            routes: Arc::clone(&self.routes),
             listeners,
             sharing: self.sharing.clone(),
             waker: wire.waker.clone(),
             panel: Arc::clone(&wire.panel),
             program: self.program.clone(),
             tls: self.tls.clone(),
+            checks: self.checks.clone(),
+            census: Arc::clone(&self.census),
+            access_log: self.access_log.clone(),
             hub,
         };
         let core = self.cores.get(index % self.cores.len().max(1)).copied();
         let ((ready, readiness), (begin, begins)) = (sync_channel(1), sync_channel(1));
         let start = Start { assembly, driver: self.driver, core, all: all.clone(), ready, begins };
         (start, readiness, begin)
+    }
+}
+
+impl Gateway {
+    /// Starts the threads of shards, each with its sockets and its part of the hub, and waits until
+    /// they are set up. Returns what tells each to begin.
+    pub(super) fn start_shards<B, R>(
+        &mut self,
+        parts: &Parts,
+        shards: impl Iterator<Item = (Vec<ListeningSocket>, Hub)>,
+        build: &B,
+    ) -> Result<Vec<SyncSender<()>>, StartError>
+    where
+        B: Fn(Assembly, Driver) -> Result<R, BuildError> + Clone + Send + 'static,
+        R: FnOnce() -> io::Result<()>,
+    {
+        let (mut readiness, mut begin) = (Vec::new(), Vec::new());
+        for (index, (listeners, hub)) in shards.enumerate() {
+            let (start, ready, begins) = parts.shard(index, listeners, hub, &self.handle);
+            self.threads.push(start.spawn(build.clone())?);
+            readiness.push(ready);
+            begin.push(begins);
+        }
+        self.wait_until_ready(&readiness)?;
+        Ok(begin)
+    }
+
+    /// Waits until every shard has said that it is set up.
+    fn wait_until_ready(&mut self, readiness: &[Receiver<SetUp>]) -> Result<(), StartError> {
+        for (shard, ready) in readiness.iter().enumerate() {
+            match ready.recv() {
+                Ok(Ok(())) => {}
+                Ok(Err(BuildError::Ring(error))) => return Err(StartError::Ring { shard, error }),
+                Ok(Err(BuildError::NoHandler(error))) => return Err(StartError::NoHandler(error)),
+                // The thread ended without a word.
+                Err(_) => {
+                    self.stop();
+                    let end = self.join_threads();
+                    return end.map_err(StartError::Shard);
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -141,7 +208,7 @@ fn may_begin(begins: &Receiver<()>, panel: &Panel) -> bool {
         match begins.recv_timeout(PAUSE) {
             Ok(()) => return true,
             Err(RecvTimeoutError::Disconnected) => return false,
-            Err(RecvTimeoutError::Timeout) if panel.command() == Command::Stop => return false,
+            Err(RecvTimeoutError::Timeout) if panel.stops() => return false,
             Err(RecvTimeoutError::Timeout) => {}
         }
     }

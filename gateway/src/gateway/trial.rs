@@ -15,7 +15,7 @@ use crate::protocol::desk::Desk;
 use crate::protocol::refusal::Refusal;
 use crate::protocol::request::{PeerCertificate, ProxyFacts, Request};
 use crate::protocol::serve::{Decision, Handler};
-use crate::protocol::services::{Made, Service, Services};
+use crate::protocol::services::{Made, RouteTable, Service, Services};
 
 /// Asks a handler what it decides about requests, for its tests: as a gateway does, but without a
 /// socket or a thread. What the handler does by its [`Desk`] comes to nothing, and is let go of
@@ -80,7 +80,7 @@ impl Trial {
         let make = |_: &Route| {
             handler.borrow_mut().take().map(|handler| Made { handler, is_brought: true })
         };
-        let services = Services::new(limits.slots(), &config.routes, &make);
+        let services = Services::new(limits.slots(), RouteTable::new(&config.routes).into(), &make);
         let services = services.map_err(StartError::NoHandler)?;
         let hub = hubs.pop().expect("one for each waker");
         Ok(Self { services, hub, began: Instant::now(), client: None, proxied: None })
@@ -147,9 +147,9 @@ impl Trial {
         decide: impl FnOnce(&mut dyn Handler, &Request<'_>, &mut Desk<'_>) -> Decision,
     ) -> Result<Decision, Refusal> {
         let service = self.services.find(head)?;
-        self.services.get_mut(service).check_page(head, false)?;
-        let Service { handler, path, .. } = self.services.get_mut(service);
-        let request = Request::new(head, path)?
+        let Service { handler, offer, .. } = self.services.get_mut(service);
+        offer.check_page(head, false)?;
+        let request = Request::new(head, &offer.path)?
             .of_client(self.client.as_ref())
             .through_proxy(self.proxied.as_ref());
         let now: Duration = self.began.elapsed();

@@ -100,8 +100,9 @@ pub use crate::protocol::admission::{Admission, Joining};
 pub use crate::protocol::context::{Context, Publishing, WriteError};
 pub use crate::protocol::desk::Desk;
 pub use crate::protocol::end_reason::EndReason;
-pub use crate::protocol::refusal::{BODY_AT_ONCE_MAX, Ground, OwnRefusal, Refusal};
-pub use crate::protocol::request::{PeerCertificate, ProxyFacts, Request, TlsToProxy};
+pub use crate::protocol::ground::Ground;
+pub use crate::protocol::refusal::{BODY_AT_ONCE_MAX, OwnRefusal, Refusal};
+pub use crate::protocol::request::{PeerCertificate, Permissions, ProxyFacts, Request, TlsToProxy};
 pub use crate::protocol::response::{
     Body, HEAD_MAX, HEADERS_MAX, Response, ResponseError, Sink, Source,
 };
@@ -116,6 +117,7 @@ pub use rooms::Rooms;
 #[doc(hidden)]
 pub use rooms::commands;
 // What the words above are said in.
+pub use crate::checks::NotAdmitted;
 pub use crate::hub::{Cause, Finding, Why};
 pub use crate::names::Ticket;
 pub use tidegate_proto::http::RequestHead;

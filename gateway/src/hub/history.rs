@@ -119,6 +119,18 @@ impl History {
         }
     }
 
+    /// Forgets what is more than the rule says, up to so many messages; whether that was all.
+    pub(crate) fn shorten(&mut self, rule: &TopicRule, most: usize) -> bool {
+        let most_bytes = u64::from(rule.history_bytes);
+        for _ in 0..most {
+            if self.kept.len() <= rule.history as usize && self.bytes <= most_bytes {
+                return true;
+            }
+            self.forget_oldest();
+        }
+        self.kept.len() <= rule.history as usize && self.bytes <= most_bytes
+    }
+
     /// Forgets what is older than the rule says.
     pub(crate) fn expire(&mut self, now: Duration, rule: &TopicRule) {
         let is_old = |at: Duration| now.saturating_sub(at) > rule.history_age;

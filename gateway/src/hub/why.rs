@@ -28,7 +28,8 @@ pub struct Why {
 pub enum Cause {
     /// All is done that it was for (1000).
     Done,
-    /// One end goes away: a server drains, a browser leaves the page (1001).
+    /// One end goes away: a server ends, a browser leaves the page (1001). A drain of the gateway
+    /// tells WebSocket connections a code of its own (`drain_code`).
     GoesAway,
     /// The other end broke the protocol, in the way that has this number in it (1002, 1003, 1007,
     /// 1009, 1010). A number that may not be sent is told as [`Cause::Failed`].

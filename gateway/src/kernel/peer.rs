@@ -12,7 +12,8 @@ use serde::Deserialize;
 /// for it here, so that ends without one are thought of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Peer {
-    /// An address of the internet protocols. One of IPv4 within IPv6 is told as what it is.
+    /// An address of the internet protocols. One of IPv4 within IPv6 is told as what it is. Its
+    /// port is 0 where it is not known, and then not displayed.
     Ip(SocketAddr),
     /// A process of this machine, as it was when it connected (`SO_PEERCRED`, unix(7)).
     Unix {
@@ -136,6 +137,7 @@ impl From<SocketAddr> for Peer {
 impl fmt::Display for Peer {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Ip(address) if address.port() == 0 => address.ip().fmt(out),
             Self::Ip(address) => address.fmt(out),
             Self::Unix { pid, uid, gid } => write!(out, "unix:pid={pid},uid={uid},gid={gid}"),
             Self::Unknown => out.write_str("unknown"),

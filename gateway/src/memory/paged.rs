@@ -52,6 +52,14 @@ impl<T: Default> Paged<T> {
         leaf.is_some_and(|leaf| leaf.used & 1 << entry != 0)
     }
 
+    /// What the connection has.
+    #[must_use]
+    pub fn get(&self, slot: Slot) -> Option<&T> {
+        let (page, entry) = place(slot);
+        let leaf = self.pages.get(page)?.as_deref()?;
+        (leaf.used & 1 << entry != 0).then(|| &leaf.entries[entry])
+    }
+
     /// What the connection has, to change it.
     pub fn get_mut(&mut self, slot: Slot) -> Option<&mut T> {
         let (page, entry) = place(slot);
@@ -137,6 +145,7 @@ mod tests {
                 assert!(paged.held() <= Paged::<u32>::bytes(300));
                 assert_eq!(paged.is_empty(), model.is_empty());
                 for slot in 0..300 {
+                    assert_eq!(paged.get(slot), model.get(&slot));
                     assert_eq!(paged.get_mut(slot).copied(), model.get(&slot).copied());
                 }
             }

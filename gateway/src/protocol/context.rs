@@ -12,6 +12,7 @@ use super::forms;
 use super::serve::Piece;
 use super::turn::{Failing, Work};
 use super::websocket;
+use crate::checks::Permissions;
 use crate::config::stack::Deflate;
 use crate::connection::Payload;
 use crate::hub::{
@@ -158,6 +159,12 @@ impl Context<'_, '_> {
     #[must_use]
     pub fn user(&self) -> Option<Name> {
         self.work.hub.user(self.work.id.slot)
+    }
+
+    /// What the connection's token says of topics; `None` if it has none, or that says nothing.
+    #[must_use]
+    pub fn permissions(&self) -> Option<&Permissions> {
+        self.work.gatekeeper.permissions(self.work.id.slot)
     }
 
     /// Gives the connection what it was admitted with, or closes it: the one place that does.

@@ -1,66 +1,42 @@
 //! Entries that live as long as they are wanted, or somebody uses them.
 
-use std::convert::Infallible;
 use std::ops::{Index, IndexMut};
 
 use slab::Slab;
 
-/// Entries made of a `K` each, by number. [`Counted::update`] swaps what is wanted: entries that
-/// are wanted again stay as they are, with their number; the others are retired, and freed with the
-/// last that uses them. So whoever uses one keeps it whatever is wanted meanwhile. A shard wants
-/// the same as long as it runs; a configuration that is read again would be another update.
-pub(super) struct Counted<K, T> {
-    entries: Slab<Entry<K, T>>,
+/// Entries by number. One that is wanted no longer is retired, and freed with the last that uses
+/// it: so whoever uses one keeps it whatever is wanted meanwhile.
+pub(super) struct Counted<T> {
+    entries: Slab<Entry<T>>,
+    retired: usize,
 }
 
-struct Entry<K, T> {
-    made_of: K,
+struct Entry<T> {
     value: T,
     users: u32,
     is_retired: bool,
 }
 
-impl<K: Clone + PartialEq, T> Counted<K, T> {
+impl<T> Counted<T> {
     pub(super) fn new() -> Self {
-        Self { entries: Slab::new() }
+        Self { entries: Slab::new(), retired: 0 }
     }
 
-    /// Makes these the entries that are wanted; returns the number of each, in their order.
-    pub(super) fn update(&mut self, wanted: &[K], mut make: impl FnMut(&K) -> T) -> Vec<usize> {
-        let Ok(numbers) = self.try_update(wanted, |made_of| Ok::<_, Infallible>(make(made_of)));
-        numbers
+    /// One more is wanted; returns its number, the lowest that is free.
+    pub(super) fn insert(&mut self, value: T) -> usize {
+        self.entries.insert(Entry { value, users: 0, is_retired: false })
     }
 
-    /// The same where an entry may not come to be.
-    ///
-    /// # Errors
-    /// The first that does not; nothing has changed then.
-    pub(super) fn try_update<E>(
-        &mut self,
-        wanted: &[K],
-        mut make: impl FnMut(&K) -> Result<T, E>,
-    ) -> Result<Vec<usize>, E> {
-        let (mut kept, mut made) = (Vec::with_capacity(wanted.len()), Vec::new());
-        for made_of in wanted {
-            let is_it = |(number, entry): &(usize, &Entry<K, T>)| {
-                !entry.is_retired && entry.made_of == *made_of && !kept.contains(&Some(*number))
-            };
-            let found = self.entries.iter().find(is_it).map(|(number, _)| number);
-            if found.is_none() {
-                let (made_of, value) = (made_of.clone(), make(made_of)?);
-                made.push(Entry { made_of, value, users: 0, is_retired: false });
-            }
-            kept.push(found);
+    /// An entry is wanted no longer. What nobody uses comes back.
+    pub(super) fn retire(&mut self, number: usize) -> Option<T> {
+        let entry = &mut self.entries[number];
+        debug_assert!(!entry.is_retired, "it is retired once");
+        if entry.users == 0 {
+            return Some(self.entries.remove(number).value);
         }
-        let mut made = made.into_iter();
-        let mut insert = || self.entries.insert(made.next().expect("one for each that is new"));
-        let numbers: Vec<usize> =
-            kept.into_iter().map(|found| found.unwrap_or_else(&mut insert)).collect();
-        for (number, entry) in &mut self.entries {
-            entry.is_retired = !numbers.contains(&number);
-        }
-        self.entries.retain(|_, entry| !entry.is_retired || entry.users > 0);
-        Ok(numbers)
+        entry.is_retired = true;
+        self.retired += 1;
+        None
     }
 
     /// One more uses the entry.
@@ -74,7 +50,23 @@ impl<K: Clone + PartialEq, T> Counted<K, T> {
         entry.users -= 1;
         if entry.users == 0 && entry.is_retired {
             self.entries.remove(number);
+            self.retired -= 1;
         }
+    }
+
+    /// Whether somebody uses it.
+    pub(super) fn is_used(&self, number: usize) -> bool {
+        self.entries[number].users > 0
+    }
+
+    /// Whether it is wanted no longer.
+    pub(super) fn is_retired(&self, number: usize) -> bool {
+        self.entries[number].is_retired
+    }
+
+    /// How many are wanted no longer, and used.
+    pub(super) fn retired(&self) -> usize {
+        self.retired
     }
 
     /// How many use each entry, by number.
@@ -83,7 +75,7 @@ impl<K: Clone + PartialEq, T> Counted<K, T> {
     }
 }
 
-impl<K, T> Index<usize> for Counted<K, T> {
+impl<T> Index<usize> for Counted<T> {
     type Output = T;
 
     fn index(&self, number: usize) -> &T {
@@ -91,7 +83,7 @@ impl<K, T> Index<usize> for Counted<K, T> {
     }
 }
 
-impl<K, T> IndexMut<usize> for Counted<K, T> {
+impl<T> IndexMut<usize> for Counted<T> {
     fn index_mut(&mut self, number: usize) -> &mut T {
         &mut self.entries[number].value
     }
@@ -101,49 +93,28 @@ impl<K, T> IndexMut<usize> for Counted<K, T> {
 mod tests {
     use super::*;
 
-    fn with(wanted: &[&'static str]) -> (Counted<&'static str, String>, Vec<usize>) {
-        let mut counted = Counted::new();
-        let numbers = counted.update(wanted, |made_of| made_of.to_uppercase());
-        (counted, numbers)
-    }
-
     #[test]
-    fn what_is_wanted_again_stays_and_the_rest_is_freed() {
-        let (mut counted, numbers) = with(&["a", "b"]);
-        let again = counted.update(&["b", "c"], |made_of| format!("new {made_of}"));
-        assert_eq!(again[0], numbers[1]);
-        assert_eq!((&*counted[again[0]], &*counted[again[1]]), ("B", "new c"));
-        assert_eq!(counted.users().count(), 2);
+    fn what_nobody_uses_comes_back_and_its_number_is_given_again() {
+        let mut counted = Counted::new();
+        let numbers = ["a", "b"].map(|value| counted.insert(value));
+        assert_eq!(counted.retire(numbers[0]), Some("a"));
+        assert_eq!(counted.insert("c"), numbers[0]);
+        assert_eq!((counted[numbers[0]], counted[numbers[1]]), ("c", "b"));
+        assert_eq!((counted.users().count(), counted.retired()), (2, 0));
     }
 
     #[test]
     fn what_is_used_outlives_being_wanted() {
-        let (mut counted, numbers) = with(&["a"]);
-        counted.enter(numbers[0]);
-        counted.enter(numbers[0]);
-        let again = counted.update(&["b"], |made_of| made_of.to_uppercase());
-        assert_ne!(again[0], numbers[0], "its number is taken");
-        assert_eq!(counted[numbers[0]], "A");
-        counted.leave(numbers[0]);
-        assert_eq!(counted[numbers[0]], "A");
-        counted.leave(numbers[0]);
-        assert_eq!(counted.users().collect::<Vec<_>>(), [(again[0], 0)]);
-    }
-
-    #[test]
-    fn what_is_retired_is_not_wanted_again() {
-        let (mut counted, numbers) = with(&["a"]);
-        counted.enter(numbers[0]);
-        counted.update(&[], |_| unreachable!("nothing is wanted"));
-        let again = counted.update(&["a"], |_| "another".to_owned());
-        assert_ne!(again[0], numbers[0], "whoever uses the first is done with it one day");
-    }
-
-    #[test]
-    fn equal_ones_are_entries_of_their_own() {
-        let (mut counted, numbers) = with(&["a", "a"]);
-        assert_ne!(numbers[0], numbers[1]);
-        let again = counted.update(&["a", "a"], |_| unreachable!("both are there"));
-        assert_eq!(again, numbers);
+        let mut counted = Counted::new();
+        let number = counted.insert("a");
+        counted.enter(number);
+        counted.enter(number);
+        assert_eq!(counted.retire(number), None);
+        assert_ne!(counted.insert("b"), number, "its number is taken");
+        counted.leave(number);
+        assert_eq!((counted[number], counted.is_retired(number)), ("a", true));
+        assert_eq!(counted.retired(), 1);
+        counted.leave(number);
+        assert_eq!((counted.users().count(), counted.retired()), (1, 0));
     }
 }

@@ -2,6 +2,7 @@
 //! the words that a peer is told.
 
 use super::turn::Failing;
+use crate::connection::Overstay;
 use crate::hub::Cause;
 
 /// Why a connection has ended, whoever ended it.
@@ -43,11 +44,23 @@ pub enum EndReason {
     Admin,
     /// The gateway, or its shard, lets its clients go.
     Drain,
+    /// The token that it was let in by has expired.
+    TokenExpired,
+    /// A change of the configuration has taken its route away.
+    RouteGone,
+    /// The peer sent more than it may.
+    OverRate,
+    /// It was there for as long as it may be.
+    Lifetime,
+    /// The peer sent no message for too long.
+    Idle,
+    /// The peer sent no first message in time.
+    Silent,
 }
 
 impl EndReason {
     /// All of them, each at its own number.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 23] = [
         Self::Done,
         Self::PeerClosed,
         Self::PeerLeft,
@@ -65,6 +78,12 @@ impl EndReason {
         Self::Handler,
         Self::Admin,
         Self::Drain,
+        Self::TokenExpired,
+        Self::RouteGone,
+        Self::OverRate,
+        Self::Lifetime,
+        Self::Idle,
+        Self::Silent,
     ];
 
     /// Its name in the log, in metrics and in the API; and, of those that a peer is told, the word
@@ -89,6 +108,12 @@ impl EndReason {
             Self::Handler => "handler",
             Self::Admin => "admin",
             Self::Drain => "drain",
+            Self::TokenExpired => "token_expired",
+            Self::RouteGone => "route_gone",
+            Self::OverRate => "over_rate",
+            Self::Lifetime => "lifetime",
+            Self::Idle => "idle",
+            Self::Silent => "silent",
         }
     }
 
@@ -116,7 +141,11 @@ impl Failing {
             Self::Slow | Self::GivesWay => EndReason::SlowPeer,
             Self::NoMemory => EndReason::NoMemory,
             Self::TooLate => EndReason::TooLate,
-            Self::GoesAway => EndReason::Drain,
+            Self::GoesAway | Self::Drains(_) => EndReason::Drain,
+            Self::OverRate => EndReason::OverRate,
+            Self::Overstays(Overstay::Lifetime) => EndReason::Lifetime,
+            Self::Overstays(Overstay::Idle) => EndReason::Idle,
+            Self::Overstays(Overstay::Silent) => EndReason::Silent,
             Self::Instructed(why) => EndReason::instructed(why.cause),
         }
     }

@@ -1,13 +1,58 @@
 //! How much the log says of what others have chosen: no more than a line has room for beside the
 //! rest, and what was left out is said.
 
+use tidegate_proto::http::{RequestHead, list_elements};
+
 use super::request::{PeerCertificate, ProxyFacts, TlsToProxy};
+use crate::checks::BEARER_PROTOCOL;
 
 /// The bytes of names that a line has: a quarter of the longest line, and any one name.
 const NAMES_MAX: usize = 256;
 
 /// The bytes that a line has of one value that a proxy tells.
 const VALUE_MAX: usize = 128;
+
+/// The bytes of the longest subprotocol that is said: what is longer may be a secret.
+const SUBPROTOCOL_MAX: usize = 40;
+
+/// The bytes of the longest name in a query that is said: likewise.
+const QUERY_NAME_MAX: usize = 40;
+
+/// What stands for a secret.
+const HIDDEN: &str = "…";
+
+/// What a line says of a query: its names. Any value may be a token.
+pub(super) fn query(query: &str) -> String {
+    let pair = |pair: &str| match pair.split_once('=') {
+        Some((name, _)) if name.len() <= QUERY_NAME_MAX => format!("{name}={HIDDEN}"),
+        _ => HIDDEN.to_owned(),
+    };
+    query.split('&').map(pair).collect::<Vec<_>>().join("&")
+}
+
+/// What a line says of the address of a page: without what stands in front of its host, and without
+/// query and fragment, of which any may be a secret.
+pub(super) fn page(address: &str) -> String {
+    let bare = address.split(['?', '#']).next().unwrap_or_default();
+    let Some((scheme, rest)) = bare.split_once("://") else { return bare.to_owned() };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    format!("{scheme}://{host}{path}")
+}
+
+/// What a line says of the subprotocols that a request offers: a token may be among them.
+pub(super) fn subprotocols(head: &RequestHead<'_>) -> Option<String> {
+    let elements = head.header_values("sec-websocket-protocol").flat_map(list_elements);
+    let mut was_bearer = false;
+    let said = elements.map(|element| {
+        let is_secret = was_bearer || element.len() > SUBPROTOCOL_MAX;
+        was_bearer = element == BEARER_PROTOCOL.as_bytes();
+        let text = String::from_utf8_lossy(element);
+        if is_secret { HIDDEN.to_owned() } else { text.into_owned() }
+    });
+    let said: Vec<_> = said.collect();
+    (!said.is_empty()).then(|| said.join(", "))
+}
 
 /// What a line says of the names in a client's certificate.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -123,6 +168,27 @@ mod tests {
         assert_eq!(LoggedFacts::of(&facts), said);
         let plain = ProxyFacts { tls: Some(TlsToProxy::default()), ..ProxyFacts::default() };
         assert_eq!(LoggedFacts::of(&plain).is_verified, None, "there is no certificate");
+    }
+
+    #[test]
+    fn secrets_in_addresses_are_hidden() {
+        let token = "a".repeat(41);
+        for (written, said) in [
+            ("token=a&b=&c", "token=…&b=…&…"),
+            (&format!("{token}==&a={token}"), "…&a=…"),
+            ("", "…"),
+        ] {
+            assert_eq!(query(written), said);
+        }
+        for (written, said) in [
+            ("https://a.test/b?c#d", "https://a.test/b"),
+            ("https://u:p@a.test", "https://a.test"),
+            ("https://u:p@a.test/@b", "https://a.test/@b"),
+            ("/b?c", "/b"),
+            ("about:blank#a?b", "about:blank"),
+        ] {
+            assert_eq!(page(written), said);
+        }
     }
 
     #[test]

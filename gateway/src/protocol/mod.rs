@@ -33,6 +33,7 @@
 
 #[doc(hidden)]
 pub mod admission;
+pub(crate) mod asked;
 #[doc(hidden)]
 pub mod context;
 mod counted;
@@ -40,10 +41,16 @@ mod counted;
 pub mod desk;
 #[doc(hidden)]
 pub mod end_reason;
+mod entry;
 mod events;
 mod foreign;
 pub(crate) mod forms;
+mod forwarded;
+#[doc(hidden)]
+pub mod ground;
 mod logged;
+mod next_services;
+mod offer;
 mod opening;
 #[doc(hidden)]
 pub mod program;
@@ -53,6 +60,7 @@ pub mod refusal;
 pub mod request;
 #[doc(hidden)]
 pub mod response;
+mod route_table;
 pub(crate) mod router;
 #[doc(hidden)]
 pub mod serve;
@@ -80,11 +88,10 @@ use desk::Desk;
 use end_reason::EndReason;
 pub use foreign::{Allowance, Exchange, Protocol, ProtocolFactory, Stretch};
 use logged::{LoggedFacts, LoggedNames};
-pub(crate) use opening::HEADER_VALUE_MAX;
 use request::{PeerCertificate, ProxyFacts};
 pub use serve::End;
 use serve::Event;
-use services::{Profiles, Services};
+use services::{Profile, Profiles, Services};
 pub use turn::{Failing, Fault};
 use turn::{Said, Traffic, Turn};
 pub(crate) use websocket::Inflating;
@@ -150,10 +157,12 @@ pub(crate) enum Overdue {
     Rest,
 }
 
-/// A connection has come. What a listener's own protocol is spoken on begins with it; of the others
-/// a request is awaited.
+/// A connection has come, and is turned away, or not. What a listener's own protocol is spoken on
+/// begins with it; of the others a request is awaited.
 pub(crate) fn begin(turn: &mut Turn<'_>) {
-    if turn.profile().protocol.is_some() {
+    if let Some(turned_away) = turn.turnstile.turned_away(turn.work.id.slot) {
+        opening::turn_away(turn, turned_away);
+    } else if turn.profile().protocol.is_some() {
         foreign::begin(turn);
     } else if turn.drains {
         opening::refuse_busy(turn);
@@ -246,6 +255,26 @@ pub(crate) fn close(turn: &mut Turn<'_>, why: Failing) {
         Spoken::Foreign(_) => foreign::close(turn, why),
         Spoken::Response(_) => streaming::close(turn, why),
     }
+}
+
+/// Whether the body of a response is sent.
+pub(crate) fn is_response(spoken: &Spoken) -> bool {
+    matches!(spoken, Spoken::Response(_))
+}
+
+/// What is spoken on a connection of this profile, in a word.
+pub(crate) fn name(spoken: &Spoken, profile: &Profile) -> &'static str {
+    match spoken {
+        Spoken::WebSocket(_) => "websocket",
+        Spoken::Foreign(_) => "program",
+        Spoken::Opening | Spoken::Undecided(_) if profile.protocol.is_some() => "program",
+        Spoken::Opening | Spoken::Undecided(_) | Spoken::Response(_) => "http",
+    }
+}
+
+/// The close code that an end has there, if it has one.
+pub(crate) fn close_code(spoken: &Spoken, end: End) -> Option<u16> {
+    matches!(spoken, Spoken::WebSocket(_)).then(|| end.close_code())
 }
 
 /// Says in the log that a connection has opened, in the words of what is spoken on it.

@@ -1,6 +1,7 @@
 //! The request head, and what it is answered: HTTP, until it is known what else is spoken.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use tidegate_proto::http::{RequestHead, Status, parse_request};
 use tidegate_proto::keepalive::Wait;
@@ -9,13 +10,13 @@ use tidegate_proto::websocket::deflate::{self, Policy};
 use tidegate_proto::websocket::handshake::server::{Acceptance, Rejection, Upgrade};
 
 use super::admission::Admission;
+use super::asked::AskedFor;
 use super::refusal::{BODY_AT_ONCE_MAX, Refusal, Refused};
-use super::request::Request;
 use super::response::{Body, Response, SharedBytes, Source};
 use super::serve::Decision;
-use super::services::Service;
-use super::turn::{AskedFor, Opened, Turn};
-use super::{router, streaming, undecided, websocket};
+use super::turn::{Answered, Opened, Turn};
+use super::{entry, forwarded, logged, router, streaming, undecided, websocket};
+use crate::census::TurnedAway;
 use crate::connection::{AfterFlush, Output, Stage};
 use crate::kernel::Span;
 use crate::memory::{Share, gathered};
@@ -23,13 +24,14 @@ use crate::memory::{Share, gathered};
 /// The longest answer that is put together on the stack, in bytes.
 const RESPONSE_MAX: usize = 1024;
 
-/// Bytes of a `User-Agent`, a host or an origin that the log says.
-pub(crate) const HEADER_VALUE_MAX: usize = 128;
-
 const _: () = assert!(RESPONSE_MAX >= Refusal::RESPONSE_LEN_MAX);
 
-/// When to come back, for those who are refused because the shard is full or drains, in seconds.
-const RETRY_AFTER_SECONDS: u32 = 5;
+/// What those are told who are refused because the shard is full or drains: to come back in so many
+/// seconds.
+pub(super) const BUSY: Refusal = Refusal::Full { retry_after_seconds: 5 };
+
+/// The status of a response that agrees to an upgrade.
+const SWITCHING_PROTOCOLS: u16 = 101;
 
 /// The response that agrees to an upgrade, put together.
 struct Agreed {
@@ -37,12 +39,15 @@ struct Agreed {
     length: usize,
     /// The window of what is compressed for the peer, in bits; 0 without compression.
     window: u8,
+    /// What is said of the request, if something is.
+    asked: Option<Arc<AskedFor>>,
 }
 
 /// The head of a response, and that of the request which it answers.
 struct BothHeads<'r> {
     request: &'r RequestHead<'r>,
     response: &'r [u8],
+    status: u16,
 }
 
 /// What there is of a request head in the scratch memory, in bytes.
@@ -88,7 +93,16 @@ pub(super) fn too_late(turn: &mut Turn<'_>) {
 
 /// The answer to a request that comes while the shard drains, or has no room.
 pub(super) fn refuse_busy(turn: &mut Turn<'_>) {
-    refuse(turn, Refusal::Full { retry_after_seconds: RETRY_AFTER_SECONDS });
+    refuse(turn, BUSY);
+}
+
+/// There are too many like a connection that has come: it is told so where HTTP is spoken.
+pub(super) fn turn_away(turn: &mut Turn<'_>, turned_away: TurnedAway) {
+    if turn.profile().protocol.is_none() {
+        return refuse(turn, turned_away.into());
+    }
+    count_refusal(turn, Refusal::from(turned_away).told());
+    turn.left.drop = true;
 }
 
 /// What was kept of the head, and of what came behind it.
@@ -138,27 +152,26 @@ fn answer(turn: &mut Turn<'_>, head: &RequestHead<'_>, received: Span, behind: S
         id = %turn.work.id,
         method = head.method(),
         path = head.path(),
-        query = head.query(),
+        query = head.query().map(logged::query),
         host = field(head, "host").as_deref(),
         origin = field(head, "origin").as_deref(),
-        subprotocols = field(head, "sec-websocket-protocol").as_deref(),
+        subprotocols = logged::subprotocols(head).as_deref(),
         extensions = field(head, "sec-websocket-extensions").as_deref(),
         agent = field(head, "user-agent").as_deref(),
         "asked"
     );
-    let decision = turn.services.find(head).and_then(|service| {
+    let service = forwarded::learn(turn, head).and_then(|()| turn.services.find(head));
+    let decision = service.and_then(|service| {
         turn.change_service(service);
-        let (client, proxied) = (turn.client_certificate(), turn.proxy_facts());
-        // What the layer `tls` has opened.
-        turn.services[service].check_page(head, turn.work.output.seals)?;
-        let Service { handler, path, .. } = turn.services.get_mut(service);
-        let request = Request::new(head, path)?.of_client(client).through_proxy(proxied);
-        Ok(handler.request(&request, &mut turn.work.desk()))
+        entry::decide(turn, head)
     });
     match decision.unwrap_or_else(Decision::Refuse) {
         Decision::Later(question) => {
             let length = head.head_len() as u32;
-            undecided::begin(turn, question, received, length, behind.length);
+            let begun = undecided::begin(turn, question, received, length, behind.length);
+            if let Err(refusal) = begun {
+                refuse_request(turn, head, refusal);
+            }
         }
         decision => carry_out(turn, head, decision, behind),
     }
@@ -182,22 +195,36 @@ pub(super) fn carry_out(
 }
 
 /// Opens the connection, if there is a place for it and the request asks for it rightly.
-fn admit(turn: &mut Turn<'_>, head: &RequestHead<'_>, admission: Admission, behind: Span) {
+fn admit(turn: &mut Turn<'_>, head: &RequestHead<'_>, mut admission: Admission, behind: Span) {
     if turn.is_full {
         turn.left.found_full = true;
-        return refuse_busy(turn);
+        return refuse_request(turn, head, BUSY);
+    }
+    if turn.work.gatekeeper.check_room(turn.work.id.slot).is_err() {
+        turn.counters.permissions_refused += 1;
+        return refuse_request(turn, head, BUSY);
     }
     let response = match upgrade(turn, head, &admission) {
         Ok(response) => response,
         Err(rejection) => return refuse_request(turn, head, rejection.into()),
     };
+    let slot = turn.work.id.slot;
+    if let Some(user) = turn.work.gatekeeper.grant(slot).and_then(|grant| grant.user.clone()) {
+        admission.user.get_or_insert(user);
+    }
+    let service = turn.connection().service;
+    let seats = turn.services[service].offer.seats.as_ref();
+    if let Err(turned_away) = turn.turnstile.opens(slot, seats, admission.user.as_ref()) {
+        return refuse_request(turn, head, turned_away.into());
+    }
     if turn.work.output.raw(&response.bytes[..response.length]).is_err() {
         turn.counters.refused_no_memory += 1;
         turn.left.drop = true;
         return;
     }
     turn.left.wait = Some(Wait::Activity);
-    turn.left.opened = Some(opened(turn, head));
+    turn.left.opened = Some(Opened { status: Some(SWITCHING_PROTOCOLS) });
+    turn.left.asked = response.asked;
     websocket::open(turn, admission, response.window);
     // Frames may have come in behind the request head.
     websocket::input(turn, behind);
@@ -217,18 +244,21 @@ fn upgrade(
     };
     let window = deflate.map_or(0, |params| params.server_max_window_bits);
     let service = turn.connection().service;
-    let admitted = || admission.subprotocol.filter(|name| router::offers(head, name));
-    let subprotocol = turn.services[service].subprotocol.as_deref().or_else(admitted);
+    let offered = |name: &&str| router::offers(head, name);
+    let admitted = || admission.subprotocol.filter(offered);
+    let subprotocol = turn.services[service].offer.subprotocol.as_deref().or_else(admitted);
+    let subprotocol = subprotocol.or_else(|| entry::token_protocol(turn).filter(offered));
     let acceptance = Acceptance { key: upgrade.key(), subprotocol, deflate };
     let mut bytes = [0; RESPONSE_MAX];
     let length = acceptance.write(&mut bytes).expect("names of subprotocols are short");
-    Ok(Agreed { bytes, length, window })
+    let asked = said_of(turn, head, subprotocol);
+    Ok(Agreed { bytes, length, window, asked })
 }
 
 /// Refuses a request that is known, as [`refuse`] does, or as its handler does.
 fn refuse_request(turn: &mut Turn<'_>, head: &RequestHead<'_>, refusal: Refusal) {
     if turn.tells_refusals {
-        turn.left.asked = Some(Box::new(AskedFor::by(head)));
+        turn.left.asked = Some(Arc::new(AskedFor::by(head, None)));
     }
     let told = refusal.told();
     match refusal {
@@ -248,6 +278,8 @@ pub(super) fn refuse(turn: &mut Turn<'_>, refusal: Refusal) {
     count_refusal(turn, refusal.told());
     let mut response = [0; RESPONSE_MAX];
     let length = refusal.write(&mut response).expect("a refusal fits");
+    let bytes = refusal.body_length() as u64;
+    turn.left.answered = Some(Answered { status: refusal.status(), bytes });
     say_last(turn, &response[..length], &[]);
 }
 
@@ -258,6 +290,7 @@ fn respond(
     response: Response,
     refused: Option<Refused>,
 ) {
+    let status = response.status();
     let (head, body) = response.take_apart();
     // RFC 9110 section 9.3.2: "The HEAD method is identical to GET except that the server MUST NOT
     // send content in the response."
@@ -267,65 +300,67 @@ fn respond(
         && !turn.work.output.has_room_at_once(head.len() + bytes.len())
     {
         turn.counters.refused_no_memory += 1;
-        return refuse_busy(turn);
+        return refuse_request(turn, request, BUSY);
     }
     match refused {
         Some(refused) => count_refusal(turn, refused),
-        None => turn.counters.pages += 1,
+        None => {
+            turn.counters.pages += 1;
+            turn.left.asked = said_of(turn, request, None);
+        }
     }
+    let heads = BothHeads { request, response: &head, status };
     match body {
-        Body::Empty => say_last(turn, &head, &[]),
-        Body::Shared(bytes) if bytes.len() <= BODY_AT_ONCE_MAX => say_last(turn, &head, &bytes),
+        Body::Empty => say_at_once(turn, &heads, &[]),
+        Body::Shared(bytes) if bytes.len() <= BODY_AT_ONCE_MAX => say_at_once(turn, &heads, &bytes),
         Body::Shared(bytes) => {
             let length = Some(bytes.len() as u64);
-            let source = Box::new(SharedBytes { bytes, at: 0 });
-            stream(turn, BothHeads { request, response: &head }, source, length);
+            stream(turn, heads, Box::new(SharedBytes { bytes, at: 0 }), length);
         }
-        Body::Stream { length, source } => {
-            stream(turn, BothHeads { request, response: &head }, source, length);
-        }
+        Body::Stream { length, source } => stream(turn, heads, source, length),
     }
+}
+
+/// Sends a whole response.
+fn say_at_once(turn: &mut Turn<'_>, heads: &BothHeads<'_>, body: &[u8]) {
+    turn.left.answered = Some(Answered { status: heads.status, bytes: body.len() as u64 });
+    say_last(turn, heads.response, body);
 }
 
 /// Sends the head of a response, and then what its source says.
 fn stream(turn: &mut Turn<'_>, heads: BothHeads<'_>, source: Box<dyn Source>, length: Option<u64>) {
     if turn.is_full {
         turn.left.found_full = true;
-        return refuse_busy(turn);
+        return refuse_request(turn, heads.request, BUSY);
+    }
+    let slot = turn.work.id.slot;
+    let user = turn.work.gatekeeper.grant(slot).and_then(|grant| grant.user.clone());
+    let service = turn.connection().service;
+    let seats = turn.services[service].offer.seats.as_ref();
+    if let Err(turned_away) = turn.turnstile.opens(slot, seats, user.as_ref()) {
+        return refuse_request(turn, heads.request, turned_away.into());
+    }
+    if turn.work.gatekeeper.open(slot).is_err() {
+        turn.counters.permissions_refused += 1;
+        return refuse_request(turn, heads.request, BUSY);
     }
     if turn.work.output.raw(heads.response).is_err() {
         turn.counters.refused_no_memory += 1;
         turn.left.drop = true;
         return;
     }
-    turn.left.opened = Some(opened(turn, heads.request));
+    turn.left.opened = Some(Opened { status: Some(heads.status) });
     streaming::begin(turn, source, length);
 }
 
-/// What the log says of one that opens by this request.
-fn opened(turn: &Turn<'_>, head: &RequestHead<'_>) -> Opened {
-    if !turn.profile().logs_spoken {
-        return Opened::default();
-    }
-    let agent = head.header_values("user-agent").next();
-    Opened { path: Some(head.path().into()), agent: agent.map(kept_value) }
-}
-
-/// As much as is kept of what a header says, up to the end of a letter.
-fn kept_value(value: &[u8]) -> Box<str> {
-    let text = String::from_utf8_lossy(value);
-    text[..text.floor_char_boundary(HEADER_VALUE_MAX)].into()
-}
-
-impl AskedFor {
-    /// What the log says of this request.
-    fn by(head: &RequestHead<'_>) -> Self {
-        Self {
-            path: head.path().into(),
-            host: head.authority().map(|host| kept_value(host.as_bytes())),
-            origin: head.header_values("origin").next().map(kept_value),
-        }
-    }
+/// What is said of a request that is not refused, if something is.
+fn said_of(
+    turn: &Turn<'_>,
+    head: &RequestHead<'_>,
+    subprotocol: Option<&str>,
+) -> Option<Arc<AskedFor>> {
+    let is_said = turn.tells_answers || turn.profile().logs_spoken;
+    is_said.then(|| Arc::new(AskedFor::by(head, subprotocol)))
 }
 
 /// The first value of a header field, for the log.
@@ -346,21 +381,5 @@ fn say_last(turn: &mut Turn<'_>, head: &[u8], body: &[u8]) {
     if output.raw(head).and_then(|()| output.raw(body)).is_err() {
         turn.counters.out_of_blocks += 1;
         turn.left.drop = true;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_agent_is_cut_between_two_letters() {
-        assert_eq!(&*kept_value(b"curl/8"), "curl/8");
-        assert_eq!(kept_value("ä".repeat(100).as_bytes()).len(), HEADER_VALUE_MAX);
-        assert_eq!(
-            kept_value(("a".to_owned() + &"ä".repeat(100)).as_bytes()).len(),
-            HEADER_VALUE_MAX - 1
-        );
-        assert!(kept_value(&[0xff; 300]).len() <= HEADER_VALUE_MAX);
     }
 }

@@ -6,7 +6,10 @@ use std::{error, fmt};
 use tidegate_proto::http::{HeadError, HeadWriteError, Writer};
 use tidegate_proto::websocket::handshake::server::Rejection;
 
+use super::ground::Ground;
 use super::response::{Body, Response, ResponseError};
+use crate::census::{Crowd, TurnedAway};
+use crate::checks::NotAdmitted;
 use crate::names::Name;
 
 /// Why a request is refused, and the response that says so. Where none of these says it, a handler
@@ -52,8 +55,14 @@ pub enum Refusal {
     TwoPasts,
     /// Who asks may not enter here.
     Forbidden,
+    /// Clients of this network may not connect here.
+    Network,
+    /// Likewise, whatever they ask for.
+    ListenerNetwork,
     /// Pages of this origin may not connect here.
     Origin,
+    /// What its route checks refuses it.
+    NotAdmitted(NotAdmitted),
     /// Nothing is served at this host and path.
     NotFound,
     /// It is no request, but the beginning of TLS, and this listener is plain.
@@ -69,6 +78,8 @@ pub enum Refusal {
         /// When to try again. Spread it, or all come back at once.
         retry_after_seconds: u32,
     },
+    /// There are too many like it: of its address, its user, its route, or its listener.
+    Crowded(TurnedAway),
     /// Its handler refuses it, with a response of its own: see [`Refusal::with`].
     Own(OwnRefusal),
 }
@@ -102,76 +113,8 @@ pub struct Refused {
     pub reason: &'static str,
 }
 
-/// What refusals are counted by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Ground {
-    /// The head is malformed, or names what is no name.
-    BadRequest,
-    /// A part of the head is too large, or a body follows.
-    HeadTooLarge,
-    /// The head did not come in time.
-    HeadTimeout,
-    /// A plain HTTP request for what is only spoken over WebSocket.
-    NotUpgrade,
-    /// A handshake that RFC 6455 does not allow.
-    BadHandshake,
-    /// Who asks may not enter.
-    Forbidden,
-    /// Nothing is served here.
-    NotFound,
-    /// What is served here does not know the method.
-    MethodNotAllowed,
-    /// It was not decided in time.
-    DecisionTimeout,
-    /// There is no room.
-    Full,
-    /// Its handler has refused it, with a response of its own.
-    Handler,
-    /// TLS came in where the listener is plain.
-    Tls,
-    /// A page may not connect there, by its origin.
-    Origin,
-}
-
-impl Ground {
-    /// All of them, each at its own number.
-    pub const ALL: [Self; 13] = [
-        Self::BadRequest,
-        Self::HeadTooLarge,
-        Self::HeadTimeout,
-        Self::NotUpgrade,
-        Self::BadHandshake,
-        Self::Forbidden,
-        Self::NotFound,
-        Self::MethodNotAllowed,
-        Self::DecisionTimeout,
-        Self::Full,
-        Self::Handler,
-        Self::Tls,
-        Self::Origin,
-    ];
-
-    /// The name in metrics and in the API.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::BadRequest => "bad_request",
-            Self::HeadTooLarge => "head_too_large",
-            Self::HeadTimeout => "head_timeout",
-            Self::NotUpgrade => "not_upgrade",
-            Self::BadHandshake => "bad_handshake",
-            Self::Forbidden => "forbidden",
-            Self::NotFound => "not_found",
-            Self::MethodNotAllowed => "method_not_allowed",
-            Self::DecisionTimeout => "decision_timeout",
-            Self::Full => "full",
-            Self::Handler => "handler",
-            Self::Tls => "tls",
-            Self::Origin => "origin",
-        }
-    }
-}
+/// When to come back with a token that there was no time to verify, in seconds.
+const BUSY_SECONDS: u32 = 2;
 
 /// The longest body that is sent at once, in bytes; a longer one is sent as the peer takes it.
 pub const BODY_AT_ONCE_MAX: usize = 64 << 10;
@@ -206,7 +149,7 @@ impl Refusal {
     }
 
     /// What is counted and logged of it.
-    pub(super) fn told(&self) -> Refused {
+    pub(crate) fn told(&self) -> Refused {
         Refused { status: self.status(), ground: self.ground(), reason: self.reason() }
     }
 
@@ -216,6 +159,7 @@ impl Refusal {
         match self {
             Self::Own(own) => own.status,
             Self::Malformed(rejection) => rejection.status(),
+            Self::NotAdmitted(denied) => denied.status(),
             Self::InvalidPath
             | Self::InvalidQuery
             | Self::DuplicateQuery
@@ -229,10 +173,11 @@ impl Refusal {
             | Self::TwoPasts
             | Self::TlsToPlain
             | Self::ProxyToPlain => 400,
-            Self::Forbidden | Self::Origin => 403,
+            Self::Forbidden | Self::Network | Self::ListenerNetwork | Self::Origin => 403,
             Self::NotFound => 404,
             Self::Timeout => 408,
             Self::Full { .. } => 503,
+            Self::Crowded(turned_away) => turned_away.by.status(),
             // RFC 9110 section 15.6.5: "did not receive a timely response from an upstream server
             // it needed to access in order to complete the request".
             Self::DecisionTimeout => 504,
@@ -246,6 +191,7 @@ impl Refusal {
         match self {
             Self::Own(_) => "its handler has refused it",
             Self::Malformed(rejection) => rejection.reason(),
+            Self::NotAdmitted(denied) => denied.reason(),
             Self::InvalidPath => {
                 "the path cannot be decoded: two hexadecimal digits stand behind each `%`, and \
                  what the escapes stand for is UTF-8"
@@ -276,6 +222,14 @@ impl Refusal {
             Self::InvalidCount => "`last` in the query must be a whole number from 1 to 1000",
             Self::TwoPasts => "the query has both `since` and `last`: send one of them",
             Self::Forbidden => "you may not connect here",
+            Self::Network => {
+                "clients of your address may not connect here: `allow` and `deny` of the route say \
+                 which may"
+            }
+            Self::ListenerNetwork => {
+                "clients of your address may not connect here: `allow` and `deny` of the listener \
+                 say which may"
+            }
             Self::Origin => {
                 "pages of this origin may not connect here: `origins` of the route says which may"
             }
@@ -293,7 +247,14 @@ impl Refusal {
                 "it was not decided in time whether you may connect; try again later"
             }
             Self::Full { .. } => "there is no room for another connection; try again later",
+            Self::Crowded(turned_away) => turned_away.by.reason(),
         }
+    }
+
+    /// How many bytes the body has that [`write`](Self::write) writes.
+    pub(super) fn body_length(&self) -> usize {
+        // The sentence, and the line feed behind it.
+        self.reason().len() + 1
     }
 
     /// What it is counted by.
@@ -302,6 +263,9 @@ impl Refusal {
         match self {
             Self::Own(_) => Ground::Handler,
             Self::Malformed(rejection) => ground(*rejection),
+            Self::NotAdmitted(NotAdmitted::NoCertificate) => Ground::Certificate,
+            Self::NotAdmitted(NotAdmitted::Busy | NotAdmitted::NoKeys) => Ground::Full,
+            Self::NotAdmitted(_) => Ground::Token,
             Self::InvalidPath
             | Self::InvalidQuery
             | Self::DuplicateQuery
@@ -315,12 +279,24 @@ impl Refusal {
             | Self::TwoPasts
             | Self::ProxyToPlain => Ground::BadRequest,
             Self::Forbidden => Ground::Forbidden,
+            Self::Network => Ground::Network,
+            Self::ListenerNetwork => Ground::ListenerNetwork,
             Self::Origin => Ground::Origin,
             Self::NotFound => Ground::NotFound,
             Self::TlsToPlain => Ground::Tls,
             Self::Timeout => Ground::HeadTimeout,
             Self::DecisionTimeout => Ground::DecisionTimeout,
             Self::Full { .. } => Ground::Full,
+            Self::Crowded(turned_away) => match turned_away.by {
+                Crowd::Gateway => Ground::GatewayFull,
+                Crowd::Listener => Ground::ListenerFull,
+                Crowd::Route => Ground::RouteFull,
+                Crowd::Address => Ground::AddressFull,
+                Crowd::User => Ground::UserFull,
+                Crowd::ListenerRate => Ground::ListenerRate,
+                Crowd::AddressRate => Ground::AddressRate,
+                Crowd::Memory => Ground::Memory,
+            },
         }
     }
 
@@ -339,9 +315,23 @@ impl Refusal {
         }
         let mut writer = Writer::new(out);
         writer.status_line(self.status())?;
-        if let Self::Full { retry_after_seconds } = self {
+        match self {
             // RFC 9110 section 10.2.3: `delay-seconds`.
-            writer.header("Retry-After", retry_after_seconds)?;
+            Self::Full { retry_after_seconds }
+            | Self::Crowded(TurnedAway { retry_after_seconds, .. }) => {
+                writer.header("Retry-After", retry_after_seconds)?;
+            }
+            Self::NotAdmitted(NotAdmitted::Busy | NotAdmitted::NoKeys) => {
+                writer.header("Retry-After", BUSY_SECONDS)?;
+            }
+            // Section 11.6.1: "A server generating a 401 response MUST send a WWW-Authenticate
+            // header field".
+            Self::NotAdmitted(denied) => {
+                if let Some(challenge) = denied.challenge() {
+                    writer.header("WWW-Authenticate", challenge)?;
+                }
+            }
+            _ => {}
         }
         writer.header("Connection", "close")?;
         writer.sentence(self.reason())?;
@@ -376,6 +366,18 @@ impl error::Error for Refusal {
     }
 }
 
+impl From<NotAdmitted> for Refusal {
+    fn from(denied: NotAdmitted) -> Self {
+        Self::NotAdmitted(denied)
+    }
+}
+
+impl From<TurnedAway> for Refusal {
+    fn from(turned_away: TurnedAway) -> Self {
+        Self::Crowded(turned_away)
+    }
+}
+
 impl From<Rejection> for Refusal {
     fn from(rejection: Rejection) -> Self {
         Self::Malformed(rejection)
@@ -392,7 +394,7 @@ impl From<HeadError> for Refusal {
 mod tests {
     use super::*;
 
-    const ALL: [Refusal; 21] = [
+    const ALL: [Refusal; 24] = [
         Refusal::InvalidPath,
         Refusal::InvalidQuery,
         Refusal::DuplicateQuery,
@@ -407,6 +409,8 @@ mod tests {
         Refusal::InvalidCount,
         Refusal::TwoPasts,
         Refusal::Forbidden,
+        Refusal::Network,
+        Refusal::ListenerNetwork,
         Refusal::Origin,
         Refusal::NotFound,
         Refusal::TlsToPlain,
@@ -414,6 +418,7 @@ mod tests {
         Refusal::Timeout,
         Refusal::DecisionTimeout,
         Refusal::Full { retry_after_seconds: u32::MAX },
+        Refusal::Crowded(TurnedAway { by: Crowd::AddressRate, retry_after_seconds: u32::MAX }),
     ];
 
     fn written(refusal: &Refusal) -> String {

@@ -1,14 +1,20 @@
 //! A request as its handler sees it: its head, and what path and query say by name.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::ops::Deref;
 
-use percent_encoding::percent_decode_str;
 use tidegate_proto::http::RequestHead;
 
 use super::refusal::Refusal;
+use crate::checks::Grant;
 use crate::config;
+use crate::escapes::{self, decoded};
+use crate::kernel::Peer;
+use crate::names::Name;
 
+#[doc(inline)]
+pub use crate::checks::Permissions;
 #[doc(inline)]
 pub use crate::transport::proxy::{ProxyFacts, TlsToProxy};
 #[doc(inline)]
@@ -41,6 +47,8 @@ pub struct Request<'r> {
     pattern: &'r str,
     client: Option<&'r PeerCertificate>,
     proxied: Option<&'r ProxyFacts>,
+    grant: Option<&'r Grant>,
+    peer: Peer,
 }
 
 impl<'r> Request<'r> {
@@ -52,7 +60,14 @@ impl<'r> Request<'r> {
     pub fn new(head: &'r RequestHead<'r>, pattern: &'r str) -> Result<Self, Refusal> {
         let mut parts = config::path_parts(pattern, head.path());
         match parts.all(|(_, part)| decoded(part).is_some()) {
-            true => Ok(Self { head, pattern, client: None, proxied: None }),
+            true => Ok(Self {
+                head,
+                pattern,
+                client: None,
+                proxied: None,
+                grant: None,
+                peer: Peer::Unknown,
+            }),
             false => Err(Refusal::InvalidPath),
         }
     }
@@ -67,6 +82,40 @@ impl<'r> Request<'r> {
     #[must_use]
     pub(crate) fn through_proxy(self, proxied: Option<&'r ProxyFacts>) -> Self {
         Self { proxied, ..self }
+    }
+
+    /// The same of a client that was let in with this.
+    #[must_use]
+    pub(crate) fn granted(self, grant: Option<&'r Grant>) -> Self {
+        Self { grant, ..self }
+    }
+
+    /// The same of a client that is this peer, as far as is known.
+    #[must_use]
+    pub(crate) fn of_peer(self, peer: Peer) -> Self {
+        Self { peer, ..self }
+    }
+
+    /// The address that the client has, as the gateway believes: of whom a proxy tells, by a header
+    /// of the PROXY protocol or of the request, that is who it tells of. `None` of who has none, as
+    /// by a Unix socket, and on routes whose handler is not `embedded` by the configuration, where
+    /// it may not be known.
+    #[must_use]
+    pub fn address(&self) -> Option<IpAddr> {
+        self.peer.ip()
+    }
+
+    /// The user that the client is, by what its route has checked (`admission`); `None` where that
+    /// does not say. Who is admitted and given no user is this one.
+    #[must_use]
+    pub fn user(&self) -> Option<&'r Name> {
+        self.grant?.user.as_ref()
+    }
+
+    /// What the client's token says of topics, likewise.
+    #[must_use]
+    pub fn permissions(&self) -> Option<&'r Permissions> {
+        self.grant?.permissions.as_deref()
     }
 
     /// What a proxy has said of the client beside its address, in front of the connection: which
@@ -125,10 +174,8 @@ impl<'r> Request<'r> {
 
     /// All values of `name` in the query, likewise, in their order.
     pub fn query_values(&self, name: &str) -> impl Iterator<Item = Result<Cow<'r, str>, Refusal>> {
-        let pairs = self.head.query().unwrap_or_default().split('&');
-        let pairs = pairs.map(|pair| pair.split_once('=').unwrap_or((pair, "")));
-        let named = pairs.filter(move |(other, _)| form_decoded(other).as_deref() == Some(name));
-        named.map(|(_, value)| form_decoded(value).ok_or(Refusal::InvalidQuery))
+        escapes::query_values(self.head.query(), name)
+            .map(|value| value.ok_or(Refusal::InvalidQuery))
     }
 }
 
@@ -140,31 +187,8 @@ impl<'r> Deref for Request<'r> {
     }
 }
 
-/// The text with its escapes resolved, lent where it has none; `None` if a `%` begins none, or the
-/// bytes that they stand for are not UTF-8. What is not visible in a URI comes through here, NUL as
-/// well: what a text may have is its reader's to say.
-fn decoded(text: &str) -> Option<Cow<'_, str>> {
-    if !text.contains('%') {
-        return Some(Cow::Borrowed(text));
-    }
-    // What decodes leaves a `%` alone that begins no escape.
-    if !config::has_right_escapes(text) {
-        return None;
-    }
-    percent_decode_str(text).decode_utf8().ok()
-}
-
-/// The same of what a form sends. RFC 1866 section 8.2.1, and every browser: a `+` is a space.
-fn form_decoded(text: &str) -> Option<Cow<'_, str>> {
-    match text.contains('+') {
-        false => decoded(text),
-        true => decoded(&text.replace('+', " ")).map(|text| Cow::Owned(text.into_owned())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
     use proptest::prelude::*;
     use tidegate_proto::http::{Status, parse_request};
 
@@ -282,24 +306,6 @@ mod tests {
     }
 
     proptest! {
-        #[test]
-        fn what_is_encoded_comes_out_again(text in any::<String>()) {
-            let encoded = utf8_percent_encode(&text, NON_ALPHANUMERIC).to_string();
-            for decoded in [decoded(&encoded), form_decoded(&encoded)] {
-                prop_assert_eq!(decoded.as_deref(), Some(&text[..]));
-            }
-        }
-
-        #[test]
-        fn any_text_is_decoded_as_its_bytes_say_or_not_at_all(text in "[%+a-fz0-9\u{e9}]{0,12}") {
-            let bytes: Vec<u8> = percent_decode_str(&text).collect();
-            // With as many `%` left as escapes do not explain, one of them began none.
-            let escapes = text.matches('%').count();
-            let is_right = text.len() - bytes.len() == 2 * escapes;
-            let expected = String::from_utf8(bytes).ok().filter(|_| is_right);
-            prop_assert_eq!(decoded(&text).map(Cow::into_owned), expected);
-        }
-
         /// What the router that finds the route would say, had it been asked.
         #[test]
         fn parts_are_those_that_the_router_finds(

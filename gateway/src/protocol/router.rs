@@ -1,41 +1,46 @@
-//! Which request is for which service.
+//! Which request is for which route.
+
+use std::collections::HashMap;
 
 use tidegate_proto::http::{RequestHead, list_elements};
 
 use super::refusal::Refusal;
 use crate::config::{self, Route};
-use crate::connection::ServiceId;
 
-/// Services by path pattern, and those of a pattern in the order of the configuration.
-#[derive(Default)]
+/// Routes by path pattern, and those of a pattern in the order of the configuration.
 pub(super) struct Router {
     by_path: matchit::Router<Vec<Candidate>>,
 }
 
 #[derive(Clone)]
 struct Candidate {
-    service: ServiceId,
+    /// Its place among all routes.
+    place: usize,
     subprotocol: Option<String>,
     /// Whether it is the built-in page.
     is_page: bool,
 }
 
 impl Router {
-    /// For the services of these routes.
+    /// Of these routes.
     ///
     /// # Panics
     /// Two patterns of a checked configuration conflict.
-    pub(super) fn new<'r>(services: impl Iterator<Item = (ServiceId, &'r Route)>) -> Self {
+    pub(super) fn new(routes: &[Route]) -> Self {
         let mut paths: Vec<(&str, Vec<Candidate>)> = Vec::new();
-        for (service, route) in services {
+        let mut known: HashMap<&str, usize> = HashMap::new();
+        for (place, route) in routes.iter().enumerate() {
             let candidate = Candidate {
-                service,
+                place,
                 subprotocol: route.subprotocol.clone(),
                 is_page: matches!(route.handler, config::RouteHandler::Static),
             };
-            match paths.iter_mut().find(|(path, _)| *path == route.path) {
-                Some((_, candidates)) => candidates.push(candidate),
-                None => paths.push((&route.path, vec![candidate])),
+            match known.get(&*route.path) {
+                Some(at) => paths[*at].1.push(candidate),
+                None => {
+                    known.insert(&route.path, paths.len());
+                    paths.push((&route.path, vec![candidate]));
+                }
             }
         }
         let mut by_path = matchit::Router::new();
@@ -61,11 +66,11 @@ impl Router {
         all.filter(|(_, one)| one.is_page).flat_map(files).collect()
     }
 
-    /// The service for a request, by its path and the subprotocols that it offers.
+    /// The place of the route for a request, by its path and the subprotocols that it offers.
     ///
     /// # Errors
     /// There is none.
-    pub(super) fn find(&self, head: &RequestHead<'_>) -> Result<ServiceId, Refusal> {
+    pub(super) fn find(&self, head: &RequestHead<'_>) -> Result<usize, Refusal> {
         let path = config::normal_path(head.path());
         let found = self.by_path.at(&path).map_err(|_| Refusal::NotFound)?;
         let mut candidates = found.value.iter();
@@ -73,7 +78,7 @@ impl Router {
             None => true,
             Some(name) => offers(head, name),
         });
-        chosen.map(|candidate| candidate.service).ok_or(Refusal::NotFound)
+        chosen.map(|candidate| candidate.place).ok_or(Refusal::NotFound)
     }
 }
 
@@ -92,11 +97,11 @@ mod tests {
 
     use super::*;
 
-    fn find(routes: &[Route], path: &str, subprotocols: &str) -> Result<ServiceId, Refusal> {
+    fn find(routes: &[Route], path: &str, subprotocols: &str) -> Result<usize, Refusal> {
         let request = format!(
             "GET {path} HTTP/1.1\r\nHost: a\r\nSec-WebSocket-Protocol: {subprotocols}\r\n\r\n"
         );
-        let router = Router::new((0..).zip(routes));
+        let router = Router::new(routes);
         match parse_request(request.as_bytes(), 8192) {
             Ok(Status::Complete(head)) => router.find(&head),
             other => panic!("{other:?}"),
@@ -178,13 +183,13 @@ mod tests {
     }
 
     /// The first route of the pattern that fits best and of a subprotocol that is offered.
-    fn naive(routes: &[(String, Option<&str>)], path: &str, offered: &[&str]) -> Option<u16> {
+    fn naive(routes: &[(String, Option<&str>)], path: &str, offered: &[&str]) -> Option<usize> {
         let best = routes.iter().filter_map(|(pattern, _)| Some((fits(pattern, path)?, pattern)));
         let (_, best) = best.min()?;
         let serves = |(pattern, subprotocol): &(String, Option<&str>)| {
             pattern == best && subprotocol.is_none_or(|name| offered.contains(&name))
         };
-        routes.iter().position(serves).map(|index| index as u16)
+        routes.iter().position(serves)
     }
 
     fn pattern() -> impl Strategy<Value = String> {

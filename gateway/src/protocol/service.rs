@@ -2,15 +2,13 @@
 
 use std::error::Error;
 use std::fmt;
-
-use tidegate_proto::http::RequestHead;
-use tidegate_proto::websocket::handshake::server::Rejection;
+use std::sync::Arc;
 
 use super::context::Context;
 use super::foreign::Allowance;
-use super::refusal::Refusal;
+use super::offer::RouteOffer;
 use super::serve::{Handler, Piece};
-use crate::config::{self, Origins, Route, SlowPeer};
+use crate::config::{Route, SlowPeer};
 use crate::connection::CONTROL_RESERVE;
 
 /// What a route offers to each of its connections, in bytes where nothing else is said. See
@@ -27,16 +25,22 @@ pub struct ServiceLimits {
     pub slow_peer: SlowPeer,
     /// How many requests may be undecided at once.
     pub undecided: u32,
+    /// In how many frames one message may come.
+    pub max_frames: u32,
+    /// What each may send, or how long it may stay, is limited: see [`RouteOffer::terms`].
+    pub is_allotted: bool,
 }
 
 impl ServiceLimits {
     /// Of those that have no route yet: they are sent one response, which is bounded by itself.
-    const OPENING: Self = Self {
+    pub(super) const OPENING: Self = Self {
         max_message: 0,
         max_buffered_message: 0,
         backlog: u32::MAX,
         slow_peer: SlowPeer::Close,
         undecided: 0,
+        max_frames: u32::MAX,
+        is_allotted: false,
     };
 
     /// Of those that speak a protocol which the program brings along: nothing is read from who does
@@ -50,12 +54,22 @@ impl ServiceLimits {
             backlog,
             slow_peer: SlowPeer::Pause,
             undecided: 0,
+            max_frames: u32::MAX,
+            is_allotted: false,
         }
     }
 
-    fn of(route: &Route) -> Self {
+    pub(super) fn of(route: &Route) -> Self {
         let Route { max_message, max_buffered_message, backlog, slow_peer, undecided, .. } = *route;
-        Self { max_message, max_buffered_message, backlog, slow_peer, undecided }
+        Self {
+            max_message,
+            max_buffered_message,
+            backlog,
+            slow_peer,
+            undecided,
+            max_frames: route.client.max_frames,
+            is_allotted: route.client.keep_something(),
+        }
     }
 }
 
@@ -91,24 +105,19 @@ impl fmt::Display for NoHandler {
 
 impl Error for NoHandler {}
 
-/// One route at work.
+/// One route at work on a shard.
 pub struct Service {
-    /// What each of its connections may have.
+    /// What each of its connections may have, as [`RouteOffer::limits`] has it.
     pub limits: ServiceLimits,
+    /// The most of [`ServiceLimits::backlog`] that it has ever been: as much may wait for those who
+    /// were there then.
+    pub most_backlog: u32,
+    /// What it offers, the same on all shards.
+    pub offer: Arc<RouteOffer>,
     /// What answers.
     pub handler: Box<dyn Handler>,
     /// Whether the program brings that along: it may have others come and go, as it will.
     pub is_brought: bool,
-    /// The pattern of its path.
-    pub path: Box<str>,
-    /// The subprotocol that it selects.
-    pub subprotocol: Option<String>,
-    /// The pages that may connect; `None` if no WebSocket comes to it.
-    pub origins: Option<Origins>,
-    /// The route's place in the configuration; `None` if it is in it no longer, or is none yet.
-    pub number: Option<u16>,
-    /// On a route of the hub, whether its clients are told of messages as events.
-    pub hub_events: Option<bool>,
     /// How many of its requests are undecided.
     pub undecided: u32,
 }
@@ -123,84 +132,22 @@ impl Handler for NoRoute {
 }
 
 impl Service {
-    pub(super) fn new(basis: &Basis, make: &Make<'_>) -> Result<Self, NoHandler> {
-        let limits = match basis {
-            Basis::Opening => ServiceLimits::OPENING,
-            // Its listener says it.
-            Basis::Foreign => ServiceLimits::foreign(Allowance::default()),
-            Basis::Route(route) => ServiceLimits::of(route),
-        };
-        let Basis::Route(route) = basis else {
-            let handler = Box::new(NoRoute);
-            return Ok(Self {
-                limits,
-                handler,
-                is_brought: false,
-                path: Box::default(),
-                subprotocol: None,
-                origins: None,
-                number: None,
-                hub_events: None,
-                undecided: 0,
-            });
-        };
-        let hub_events = match &route.handler {
-            config::RouteHandler::Hub(hub) => Some(hub.events),
-            _ => None,
-        };
-        let subprotocol = route.subprotocol.clone();
-        let Made { handler, is_brought } =
-            make(route).ok_or_else(|| NoHandler { path: route.path.clone() })?;
-        Ok(Self {
-            limits,
-            handler,
-            is_brought,
-            path: route.path.as_str().into(),
-            subprotocol,
-            origins: route.handler.takes_websockets().then(|| route.origins.clone()),
-            number: None,
-            hub_events,
-            undecided: 0,
-        })
+    /// Of those that have no route.
+    pub(super) fn of_no_route(limits: ServiceLimits) -> Self {
+        let made = Made { handler: Box::new(NoRoute), is_brought: false };
+        Self::new(Arc::new(RouteOffer::none(limits)), made)
     }
-}
 
-impl Service {
-    /// Checks that a page may connect, if it is one that asks for a WebSocket, as
-    /// [`Upgrade::check`](tidegate_proto::websocket::handshake::server::Upgrade::check) knows it.
-    /// What a page may read of other answers its browser decides (the same-origin policy).
-    ///
-    /// # Errors
-    /// [`Refusal::Origin`]; [`Rejection::DuplicateOrigin`].
-    pub(crate) fn check_page(
-        &self,
-        request: &RequestHead<'_>,
-        is_by_tls: bool,
-    ) -> Result<(), Refusal> {
-        let Some(origins) = &self.origins else { return Ok(()) };
-        if !request.headers().contains_token("upgrade", "websocket") {
-            return Ok(());
-        }
-        if request.header_values("origin").nth(1).is_some() {
-            return Err(Rejection::DuplicateOrigin.into());
-        }
-        if origins.let_in(request, is_by_tls) { Ok(()) } else { Err(Refusal::Origin) }
+    pub(super) fn new(offer: Arc<RouteOffer>, Made { handler, is_brought }: Made) -> Self {
+        let limits = offer.limits;
+        let most_backlog = limits.backlog;
+        Self { limits, most_backlog, offer, handler, is_brought, undecided: 0 }
     }
-}
 
-/// What a service is made of.
-#[derive(Clone, PartialEq)]
-pub(super) enum Basis {
-    /// What those have that have no route yet.
-    Opening,
-    /// What those have that speak a protocol which the program brings along.
-    Foreign,
-    /// What a route offers.
-    Route(Box<Route>),
-}
-
-impl Basis {
-    pub(super) fn of(route: Route) -> Self {
-        Self::Route(Box::new(route))
+    /// From now on it offers something else, to those as well who are there.
+    pub(super) fn offers(&mut self, offer: Arc<RouteOffer>) {
+        self.limits = offer.limits;
+        self.most_backlog = self.most_backlog.max(offer.limits.backlog);
+        self.offer = offer;
     }
 }

@@ -1,7 +1,7 @@
 //! What connections run under: the service of a route, and the profile of a listener.
 //!
-//! A connection keeps the numbers of both from its beginning to its end, and both live as long:
-//! what the configuration says later changes nothing under it.
+//! A connection keeps the numbers of both from its beginning to its end, and both live as long.
+//! When the routes change, a service whose route is still there offers what that says from then on.
 
 use std::ops::{Index, IndexMut};
 use std::sync::Arc;
@@ -12,16 +12,17 @@ use tidegate_proto::websocket::frame::Role;
 
 use super::counted::Counted;
 use super::foreign::{Allowance, Protocol};
+pub use super::next_services::{GONE_MIN, NextServices, NotPrepared, UnusedPart};
+pub use super::offer::RouteOffer;
 use super::program::Program;
 use super::refusal::Refusal;
-use super::router::Router;
-use super::service::Basis;
+pub use super::route_table::{RouteTable, TooManyNames};
 pub use super::service::{Made, Make, NoHandler, Service, ServiceLimits};
 use super::streaming::Sources;
-use crate::config::stack::Deflate;
-use crate::config::{Listener, Route, Stack};
+use crate::config::stack::{Deflate, Forwarding};
+use crate::config::{Listener, Networks, Stack};
 use crate::connection::{ProfileId, ServiceId, deadlines};
-use crate::kernel::ListenerId;
+use crate::kernel::{ListenerId, Peer};
 use crate::transport::Transport;
 use crate::transport::tls::{TlsServer, TlsServers};
 
@@ -44,9 +45,13 @@ const WAITS: [Wait; 9] = [
 
 /// The services of a shard, and which request is for which.
 pub struct Services {
-    router: Router,
-    entries: Counted<Basis, Service>,
+    routes: Arc<RouteTable>,
+    /// By the place of the route among these.
+    ids: Vec<ServiceId>,
+    entries: Counted<Service>,
     has_hub: bool,
+    /// Whether some route looks where clients come from.
+    asks_peers: bool,
     /// What says the bodies of responses.
     pub sources: Sources,
 }
@@ -57,48 +62,73 @@ pub const OPENING: ServiceId = 0;
 /// The service of those that speak a protocol which the program brings along.
 pub const FOREIGN: ServiceId = 1;
 
-/// The services that are no route's; they come first.
-const FIXED: [Basis; 2] = [Basis::Opening, Basis::Foreign];
-
 impl Services {
-    /// Those of the configured routes, for connections in so many slots.
+    /// Those of these routes, for connections in so many slots.
     ///
     /// # Errors
     /// Nobody makes the handler of a route.
-    ///
-    /// # Panics
-    /// Two patterns of a checked configuration conflict.
-    pub fn new(slots: u32, routes: &[Route], make: &Make<'_>) -> Result<Self, NoHandler> {
+    pub fn new(slots: u32, routes: Arc<RouteTable>, make: &Make<'_>) -> Result<Self, NoHandler> {
+        let mut entries = Counted::new();
+        // The listener says what the second may have.
+        let fixed = [ServiceLimits::OPENING, ServiceLimits::foreign(Allowance::default())];
+        let fixed = fixed.map(|limits| entries.insert(Service::of_no_route(limits)));
+        debug_assert_eq!(fixed, [OPENING, FOREIGN].map(usize::from), "they come first");
         let mut this = Self {
-            router: Router::default(),
-            entries: Counted::new(),
+            routes: Arc::new(RouteTable::new(&[])),
+            ids: Vec::new(),
+            entries,
             has_hub: false,
+            asks_peers: false,
             sources: Sources::new(slots),
         };
-        this.update(routes, make).map(|()| this)
+        let mut next = NextServices::new(routes);
+        while !next.make_some(usize::MAX, &this, make)? {}
+        this.replace(next);
+        Ok(this)
     }
 
-    /// These are the routes from now on. Those that are as they were keep their handlers; who has
-    /// opened stays with what it has.
-    ///
-    /// # Errors
-    /// Nobody makes the handler of a route; nothing has changed then.
-    fn update(&mut self, routes: &[Route], make: &Make<'_>) -> Result<(), NoHandler> {
-        let wanted: Vec<_> =
-            FIXED.into_iter().chain(routes.iter().cloned().map(Basis::of)).collect();
-        let numbers = self.entries.try_update(&wanted, |basis| Service::new(basis, make))?;
-        let (fixed, numbers) = numbers.split_at(FIXED.len());
-        debug_assert_eq!(fixed, [OPENING, FOREIGN].map(usize::from), "wanted first, and always");
-        let id = |number: &usize| ServiceId::try_from(*number).expect("a few thousand routes");
-        let ids: Vec<_> = numbers.iter().map(id).collect();
-        let all: Vec<_> = self.entries.users().map(|(number, _)| number).collect();
-        for number in all {
-            let place = numbers.iter().position(|other| *other == number);
-            self.entries[number].number = place.map(|place| place as u16);
+    /// Others take the place of those that are there: who is on a route that is still there stays
+    /// on it, and has what it offers from now on; who is on another stays with what it has.
+    /// Returns what nobody uses any more, which may take a while to drop.
+    pub fn replace(&mut self, next: NextServices) -> Vec<UnusedPart> {
+        let NextServices { routes, mut made, .. } = next;
+        let old = std::mem::replace(&mut self.ids, Vec::with_capacity(routes.places().len()));
+        let mut stays = vec![false; old.len()];
+        let mut unused = Vec::new();
+        let mut made = made.drain(..).peekable();
+        for (place, one) in routes.places().iter().enumerate() {
+            let made = made.next_if(|(of, _)| *of == place).map(|(_, made)| made);
+            let id = match (one.before.map(|at| (at, old[at])), made) {
+                (Some((at, id)), made) => {
+                    stays[at] = true;
+                    let service = &mut self.entries[usize::from(id)];
+                    if !one.is_same {
+                        service.offers(Arc::clone(&one.offer));
+                    }
+                    if let Some(Made { handler, is_brought }) = made {
+                        let before = std::mem::replace(&mut service.handler, handler);
+                        unused.push(UnusedPart::Handler(before));
+                        service.is_brought = is_brought;
+                    }
+                    id
+                }
+                (None, Some(made)) => {
+                    let number = self.entries.insert(Service::new(Arc::clone(&one.offer), made));
+                    ServiceId::try_from(number).expect("room was looked for")
+                }
+                (None, None) => unreachable!("each that is new was made"),
+            };
+            self.ids.push(id);
         }
-        self.router = Router::new(ids.into_iter().zip(routes));
-        self.has_hub = self.entries.users().any(|(n, _)| self.entries[n].hub_events.is_some());
-        Ok(())
+        let gone = old.into_iter().zip(stays).filter(|(_, stays)| !stays);
+        let gone = gone.filter_map(|(id, _)| self.entries.retire(id.into()));
+        unused.extend(gone.map(UnusedPart::Service));
+        let offers = || self.entries.users().map(|(number, _)| &self.entries[number].offer);
+        let has_hub = offers().any(|offer| offer.hub_events.is_some());
+        let asks_peers = offers().any(|offer| offer.asks_peers);
+        (self.has_hub, self.asks_peers) = (has_hub, asks_peers);
+        self.routes = routes;
+        unused
     }
 
     /// The service for a request, by its path and the subprotocols that it offers.
@@ -106,12 +136,40 @@ impl Services {
     /// # Errors
     /// There is none.
     pub fn find(&self, head: &RequestHead<'_>) -> Result<ServiceId, Refusal> {
-        self.router.find(head)
+        self.routes.find(head).map(|place| self.ids[place])
+    }
+
+    /// The service of the route at this place.
+    pub(super) fn of_place(&self, place: usize) -> &Service {
+        &self[self.ids[place]]
+    }
+
+    /// How many are used of those that are at other places than these.
+    pub(super) fn used_but_at(&self, places: impl Iterator<Item = usize>) -> usize {
+        let mut stays = vec![false; self.ids.len()];
+        places.for_each(|place| stays[place] = true);
+        let others = self.ids.iter().zip(stays).filter(|(_, stays)| !stays);
+        others.filter(|(id, _)| self.entries.is_used(usize::from(**id))).count()
+    }
+
+    /// Whether the route of a service is there no longer.
+    pub fn is_gone(&self, id: ServiceId) -> bool {
+        self.entries.is_retired(id.into())
+    }
+
+    /// How many routes are there no longer, of which some connection is.
+    pub fn gone(&self) -> usize {
+        self.entries.retired()
     }
 
     /// Whether somebody may be on a route of the hub.
     pub fn has_hub(&self) -> bool {
         self.has_hub
+    }
+
+    /// Whether some route looks where clients come from.
+    pub fn asks_peers(&self) -> bool {
+        self.asks_peers
     }
 
     /// A connection goes over to another service.
@@ -163,6 +221,10 @@ pub struct Profile {
     /// What is said in the log: of sockets, and of what is spoken on them.
     pub logs_transport: bool,
     pub logs_spoken: bool,
+    /// From which networks clients may come.
+    pub networks: Networks,
+    /// Whose word is taken for who the client of a request is, if anybody's is.
+    forwarding: Option<Forwarding>,
     /// What is spoken on its connections, if the program brings that along.
     pub protocol: Option<Box<dyn Protocol>>,
     /// What each of these may have.
@@ -187,6 +249,9 @@ impl Profile {
             deflate: stack.websocket.deflate,
             logs_transport: stack.log_transport,
             logs_spoken: stack.log_websocket,
+            networks: listener.networks.clone(),
+            // Of a protocol of the program's own there are no such headers.
+            forwarding: stack.websocket.forwarding.clone().filter(|_| protocol.is_none()),
             protocol,
         }
     }
@@ -201,6 +266,19 @@ impl Profile {
         self.waits[wait as usize]
     }
 
+    /// By which header of its request it is learnt who the client is, on a connection from this
+    /// peer; `None` where it is who it seems to be.
+    #[must_use]
+    pub fn forwarding_of(&self, peer: Peer) -> Option<&Forwarding> {
+        self.forwarding.as_ref().filter(|forwarding| forwarding.believes(peer))
+    }
+
+    /// Whether that of some peer is.
+    #[must_use]
+    pub fn may_learn(&self) -> bool {
+        self.forwarding.is_some()
+    }
+
     /// Whether the log says anything of its connections.
     pub fn logs(&self) -> bool {
         self.logs_transport || self.logs_spoken
@@ -209,7 +287,7 @@ impl Profile {
 
 /// The profiles of a shard.
 pub struct Profiles {
-    entries: Counted<Listener, Profile>,
+    entries: Counted<Profile>,
     /// By listener.
     of_listeners: Vec<ProfileId>,
     /// Whether some transport seals what is sent: few gateways have one, and each send asks.
@@ -224,34 +302,22 @@ pub struct Profiles {
 impl Profiles {
     /// Those of the configured listeners.
     pub fn new(listeners: &[Listener], program: &Program, tls: &TlsServers) -> Self {
-        let mut this = Self {
-            entries: Counted::new(),
-            of_listeners: Vec::new(),
-            some_seal: false,
-            some_open: false,
-            shared_deflate: None,
-        };
-        this.update(listeners, program, tls);
-        this
-    }
-
-    fn update(&mut self, listeners: &[Listener], program: &Program, tls: &TlsServers) {
-        let numbers = self.entries.update(listeners, |one| {
-            let place = listeners.iter().position(|other| other == one);
-            Profile::new(one, program, place.and_then(|place| tls.of(place)))
+        let mut entries = Counted::new();
+        let profiles = listeners.iter().enumerate();
+        let of_listeners = profiles.map(|(place, one)| {
+            let number = entries.insert(Profile::new(one, program, tls.of(place)));
+            ProfileId::try_from(number).expect("a few listeners")
         });
-        let id =
-            |number| ProfileId::try_from(number).expect("a few listeners, and as many retired");
-        self.of_listeners = numbers.into_iter().map(id).collect();
-        let transports = || self.entries.users().map(|(number, _)| &self.entries[number].transport);
+        let of_listeners = of_listeners.collect();
+        let transports = || entries.users().map(|(number, _)| &entries[number].transport);
         let some_seal = transports().any(Transport::seals);
-        self.some_open = some_seal || transports().any(Transport::has_proxy);
-        self.some_seal = some_seal;
+        let some_open = some_seal || transports().any(Transport::has_proxy);
         let wanted = listeners.iter().filter_map(|one| one.stack.websocket.deflate);
-        self.shared_deflate = wanted.reduce(|one, other| Deflate {
+        let shared_deflate = wanted.reduce(|one, other| Deflate {
             level: one.level.min(other.level),
             min: one.min.min(other.min),
         });
+        Self { entries, of_listeners, some_seal, some_open, shared_deflate }
     }
 
     /// A connection of this listener has come: its profile from here on.
@@ -259,6 +325,18 @@ impl Profiles {
         let id = self.of_listeners[listener as usize];
         self.entries.enter(usize::from(id));
         id
+    }
+
+    /// What connections run under that come in by this listener.
+    #[must_use]
+    pub fn of(&self, listener: ListenerId) -> Option<ProfileId> {
+        self.of_listeners.get(listener as usize).copied()
+    }
+
+    /// The place of the listener of a profile, if there is still one.
+    #[must_use]
+    pub fn listener_of(&self, id: ProfileId) -> Option<usize> {
+        self.of_listeners.iter().position(|of| *of == id)
     }
 
     /// A connection has ended.

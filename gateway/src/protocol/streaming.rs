@@ -131,10 +131,10 @@ pub(super) fn silent(turn: &mut Turn<'_>) {
     turn.left.drop = true;
 }
 
-/// Ends the connection for this. What is being sent while the shard drains is sent, as long as the
-/// drain lasts.
+/// Ends the connection for this. What is being sent to one that a drain closes is sent, as long as
+/// the drain lasts.
 pub(super) fn close(turn: &mut Turn<'_>, why: Failing) {
-    if why != Failing::GoesAway {
+    if !matches!(why, Failing::GoesAway | Failing::Drains(_)) {
         why.count(turn.counters);
         turn.left.drop = true;
     }

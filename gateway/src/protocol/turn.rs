@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tidegate_proto::keepalive::Wait;
 
+use super::asked::AskedFor;
 use super::context::Publishing;
 use super::desk::Desk;
 use super::end_reason::EndReason;
@@ -13,10 +14,12 @@ use super::refusal::Refused;
 use super::serve::End;
 use super::services::{Profile, Profiles, ServiceLimits, Services};
 use super::websocket::Inflating;
-use crate::connection::{Connection, Output, Reading, ServiceId, Spot};
+use crate::census::Turnstile;
+use crate::checks::Gatekeeper;
+use crate::connection::{Allotments, Connection, Output, Overstay, Reading, ServiceId, Spot};
 use crate::counters::Counters;
 use crate::hub::{Cause, Hub, Message, NotDone, Publication, Target, Why};
-use crate::kernel::Span;
+use crate::kernel::{Peer, Span};
 use crate::memory::{Compressor, Full, Share, gathered};
 use crate::names::ConnectionId;
 use crate::transport::Transports;
@@ -37,8 +40,15 @@ pub enum Failing {
     NoMemory,
     /// What must be whole does not become so in time.
     TooLate,
-    /// There is no place for it any more: the shard drains, or is full.
+    /// The peer sends more than it may.
+    OverRate,
+    /// The peer has stayed for as long as it may.
+    Overstays(Overstay),
+    /// There is no place for it any more: the shard is full.
     GoesAway,
+    /// The gateway lets it go: a drain closes it. What the peer is told is WebSocket's number;
+    /// other protocols hear of an end that goes away.
+    Drains(Why),
     /// It is told to: by its handler, by the hub, or through it.
     Instructed(Why),
 }
@@ -67,7 +77,11 @@ impl Failing {
     /// it sends is read any more.
     #[must_use]
     pub const fn is_orderly(&self) -> bool {
-        matches!(self, Self::GoesAway | Self::Instructed(_))
+        match self {
+            Self::GoesAway | Self::Drains(_) | Self::Instructed(_) | Self::Overstays(_) => true,
+            Self::Fault(_) | Self::Slow | Self::GivesWay | Self::NoMemory => false,
+            Self::TooLate | Self::OverRate => false,
+        }
     }
 
     /// The same in the words that each protocol translates.
@@ -76,8 +90,10 @@ impl Failing {
         match self {
             Self::Fault(fault) => Cause::Fault(fault.number),
             Self::Slow | Self::GivesWay | Self::NoMemory => Cause::NoRoom,
-            Self::TooLate => Cause::Forbidden,
-            Self::GoesAway => Cause::GoesAway,
+            Self::TooLate | Self::OverRate | Self::Overstays(Overstay::Silent) => Cause::Forbidden,
+            Self::GoesAway
+            | Self::Drains(_)
+            | Self::Overstays(Overstay::Lifetime | Overstay::Idle) => Cause::GoesAway,
             Self::Instructed(why) => why.cause,
         }
     }
@@ -89,7 +105,9 @@ impl Failing {
             Self::Slow | Self::GivesWay => counters.slow_peers_closed += 1,
             Self::NoMemory => counters.out_of_blocks += 1,
             Self::TooLate => counters.messages_too_slow += 1,
-            Self::GoesAway | Self::Instructed(_) => {}
+            // The ends by reason say these.
+            Self::OverRate | Self::Overstays(_) | Self::GoesAway | Self::Drains(_) => {}
+            Self::Instructed(_) => {}
         }
     }
 }
@@ -140,12 +158,16 @@ pub struct Finished {
     pub became_whole: [bool; 2],
     /// What the connection waits for from here on; `None`: for what it waited before.
     pub wait: Option<Wait>,
+    /// Who the peer is, if that was told with its request.
+    pub learnt: Option<Peer>,
     /// It has opened.
     pub opened: Option<Opened>,
     /// Its request was refused.
     pub refused: Option<Refused>,
-    /// What was asked for and refused, if that is said in the log.
-    pub asked: Option<Box<AskedFor>>,
+    /// It was answered at once.
+    pub answered: Option<Answered>,
+    /// What was asked for, if something is said of it.
+    pub asked: Option<Arc<AskedFor>>,
     /// It found all places taken.
     pub found_full: bool,
     /// What was heard and said.
@@ -153,23 +175,19 @@ pub struct Finished {
 }
 
 /// A connection that has opened.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Opened {
-    /// Its request's path, if that is logged.
-    pub path: Option<Box<str>>,
-    /// What its request calls the peer's program (`User-Agent`), likewise.
-    pub agent: Option<Box<str>>,
+    /// The status that it was answered with, where HTTP is spoken.
+    pub status: Option<u16>,
 }
 
-/// What the log says of a request that is refused.
-#[derive(Debug)]
-pub struct AskedFor {
-    /// The path.
-    pub path: Box<str>,
-    /// The host, with its port.
-    pub host: Option<Box<str>>,
-    /// Where the page comes from that has asked, if it is one; as much of it as is kept.
-    pub origin: Option<Box<str>>,
+/// A response that was said at once.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered {
+    /// Its status.
+    pub status: u16,
+    /// The bytes of its body.
+    pub bytes: u64,
 }
 
 impl Finished {
@@ -185,8 +203,10 @@ impl Finished {
             unread: None,
             became_whole: [false; 2],
             wait: None,
+            learnt: None,
             opened: None,
             refused: None,
+            answered: None,
             asked: None,
             found_full: false,
             traffic: Traffic { messages_in: 0, said: Said { messages: 0, bytes: 0 } },
@@ -202,6 +222,8 @@ pub struct Work<'a> {
     pub compressor: &'a mut Compressor,
     /// The shard's part of the hub.
     pub hub: &'a mut Hub,
+    /// Who may enter, and what those may do who have.
+    pub gatekeeper: &'a mut Gatekeeper,
     /// The time at which this turn began.
     pub now: Duration,
     /// The same by the calendar: since 1970.
@@ -274,8 +296,14 @@ pub struct Turn<'a> {
     pub profiles: &'a mut Profiles,
     /// What is known of clients by what is between: their certificates, and what proxies say.
     pub transports: &'a Transports,
+    /// Who the peer is, as long as nothing is spoken and if that is asked for anywhere.
+    pub peer: Peer,
     /// What inflates.
     pub inflating: &'a mut Inflating,
+    /// What clients have left of what they may send.
+    pub allotments: &'a mut Allotments,
+    /// What connections are counted by.
+    pub turnstile: &'a mut Turnstile,
     /// What the shard counts.
     pub counters: &'a mut Counters,
     /// How many bytes may yet be inflated in this turn of the shard's loop, or be worth what else
@@ -289,8 +317,10 @@ pub struct Turn<'a> {
     pub is_full: bool,
     /// The shard drains.
     pub drains: bool,
-    /// The log has room for a line about a request that is refused.
+    /// Something is said of a request that is refused.
     pub tells_refusals: bool,
+    /// Something is said of each one that is not.
+    pub tells_answers: bool,
     /// What the shard had received before this turn, in messages.
     pub heard_before: u64,
     /// What is left to do.

@@ -4,11 +4,11 @@
 use tidegate_proto::http::{Status, parse_request};
 use tidegate_proto::keepalive::Wait;
 
+use super::entry;
 use super::opening;
 use super::refusal::Refusal;
-use super::request::Request;
 use super::serve::{Decision, Question};
-use super::services::{Service, Services};
+use super::services::Services;
 use super::turn::Turn;
 use crate::connection::{Connection, Spoken, Undecided};
 use crate::counters::Counters;
@@ -24,18 +24,18 @@ pub(super) fn begin(
     received: Span,
     head: u32,
     behind: u32,
-) {
+) -> Result<(), Refusal> {
     if turn.is_full {
         turn.left.found_full = true;
-        return opening::refuse_busy(turn);
+        return Err(opening::BUSY);
     }
     let service = turn.connection().service;
     if turn.services[service].undecided >= turn.limits.undecided {
         turn.counters.refused_undecided += 1;
-        return opening::refuse_busy(turn);
+        return Err(opening::BUSY);
     }
     if !opening::keep_head(turn, received) {
-        return;
+        return Ok(());
     }
     turn.services.get_mut(service).undecided += 1;
     turn.counters.undecided += 1;
@@ -44,6 +44,7 @@ pub(super) fn begin(
         Spoken::Undecided(Undecided { head, round: 0, has_more: behind > 0 });
     turn.left.wait = Some(Wait::Decision);
     question.ask(Ticket { connection: turn.work.id, round: 0 });
+    Ok(())
 }
 
 /// Bytes have come in behind the head. RFC 6455 section 4.1: "Once the client's opening handshake
@@ -73,17 +74,7 @@ pub(super) fn found(turn: &mut Turn<'_>, finding: Finding, behind: Span) {
         debug_assert!(false, "a head that was whole is not");
         return opening::refuse_busy(turn);
     };
-    let service = turn.connection().service;
-    let (client, proxied) = (turn.client_certificate(), turn.proxy_facts());
-    let Service { handler, path, .. } = turn.services.get_mut(service);
-    let decision = match Request::new(&head, path) {
-        Ok(request) => {
-            let request = request.of_client(client).through_proxy(proxied);
-            handler.decided(&request, finding, &mut turn.work.desk())
-        }
-        Err(refusal) => Decision::Refuse(refusal),
-    };
-    match decision {
+    match entry::found(turn, &head, finding).unwrap_or_else(Decision::Refuse) {
         Decision::Later(question) => ask_again(turn, question),
         decision => opening::carry_out(turn, &head, decision, behind),
     }

@@ -51,6 +51,8 @@ enum State {
     Full,
     /// The kernel lacked something; waiting for the next tick.
     Backing,
+    /// The shard drains, and may yet go on: others accept from the socket meanwhile.
+    LeftToOthers,
     /// Never again.
     Closed,
 }
@@ -97,7 +99,7 @@ impl Accepting {
     pub(super) fn show_room<R: Ring>(&self, connections: &Connections<R>) {
         let room =
             connections.sockets.limits.connections.saturating_sub(connections.sockets.table.live());
-        let takes_none = connections.drain.is_some() || self.is_accepting_later();
+        let takes_none = connections.drain.is_ordered() || self.is_accepting_later();
         connections.hub.neighbours.show_room(if takes_none { 0 } else { room });
     }
 
@@ -122,6 +124,27 @@ impl Accepting {
             if self.acceptors[listener as usize].state == State::Parked {
                 connections.sockets.ring.push(Operation::UnpollListener { listener });
                 self.accept_portion(connections, listener);
+            }
+        }
+    }
+
+    /// Leaves who comes to listeners that others have as well to those others. Of the shard's own
+    /// listeners nobody else would take them: they come in, and are told to come back.
+    pub(super) fn leave_to_others<R: Ring>(&mut self, connections: &mut Connections<R>) {
+        for listener in 0..self.acceptors.len() as ListenerId {
+            let acceptor = &mut self.acceptors[listener as usize];
+            if acceptor.sharing == Sharing::Others && acceptor.state == State::Parked {
+                acceptor.state = State::LeftToOthers;
+                connections.sockets.ring.push(Operation::UnpollListener { listener });
+            }
+        }
+    }
+
+    /// Accepts again who comes to those, from the next tick on.
+    pub(super) fn go_on_accepting(&mut self) {
+        for acceptor in &mut self.acceptors {
+            if acceptor.state == State::LeftToOthers {
+                (acceptor.state, acceptor.window) = (State::Backing, 1);
             }
         }
     }
@@ -155,10 +178,14 @@ impl Accepting {
         connections.sockets.ring.push(Operation::CloseListener { listener });
     }
 
-    /// Nothing waits to be accepted: parks the listener, or closes it if the shard drains.
+    /// Nothing waits to be accepted: parks the listener, or closes it if it is to be.
     fn park<R: Ring>(&mut self, connections: &mut Connections<R>, listener: ListenerId) {
-        if connections.is_draining() {
+        if connections.drain.frees_listeners() {
             return self.close_listener(connections, listener);
+        }
+        if self.leaves(connections, listener) {
+            self.acceptors[listener as usize].state = State::LeftToOthers;
+            return;
         }
         let acceptor = &mut self.acceptors[listener as usize];
         acceptor.state = State::Parked;
@@ -204,9 +231,7 @@ impl Accepting {
         connections: &mut Connections<R>,
         listener: ListenerId,
     ) -> bool {
-        let is_others = self.acceptors[listener as usize].sharing == Sharing::Others;
-        if connections.is_draining() && is_others {
-            // Those who wait there are left to others.
+        if self.leaves(connections, listener) {
             return false;
         }
         match connections.sockets.ring.accept_aside(listener) {
@@ -223,6 +248,12 @@ impl Accepting {
             // It cannot be known.
             Err(_) => true,
         }
+    }
+
+    /// Whether the shard drains, and leaves who waits at the listener to others.
+    fn leaves<R: Ring>(&self, connections: &Connections<R>, listener: ListenerId) -> bool {
+        let sharing = self.acceptors[listener as usize].sharing;
+        connections.is_draining() && sharing == Sharing::Others
     }
 
     /// Whether the kernel lacked something, and the next tick is waited for.
@@ -282,8 +313,12 @@ impl Accepting {
 
     fn accept_portion<R: Ring>(&mut self, connections: &mut Connections<R>, listener: ListenerId) {
         let sharing = self.acceptors[listener as usize].sharing;
-        if connections.is_draining() && sharing == Sharing::Others {
-            return self.close_disarmed(connections, listener);
+        if self.leaves(connections, listener) {
+            self.acceptors[listener as usize].state = State::LeftToOthers;
+            if connections.drain.frees_listeners() {
+                self.close_disarmed(connections, listener);
+            }
+            return;
         }
         if connections.is_full()
             && !connections.is_draining()

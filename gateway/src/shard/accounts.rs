@@ -1,22 +1,27 @@
-//! What is said of a connection when it has ended: why, and, where the listener logs, what it was
-//! and what was heard and said on it.
+//! What is said of a connection when it has ended: why, and, where that is logged, what it was and
+//! what was heard and said on it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::hub::AccountInfo;
 use crate::kernel::Slot;
 use crate::memory::SideTable;
-use crate::protocol::HEADER_VALUE_MAX;
+use crate::protocol::asked::AskedFor;
 use crate::protocol::end_reason::EndReason;
 use crate::protocol::turn::{Said, Traffic};
 
-/// What is kept of a connection whose listener logs.
+/// What is kept of a connection that is logged.
 #[derive(Debug, Default)]
 pub(super) struct Account {
     /// By the shard's clock.
     pub(super) opened_at: Duration,
     /// What its request calls the peer's program.
     pub(super) agent: Option<Box<str>>,
+    /// What it has asked for, if the access log says that.
+    pub(super) asked: Option<Arc<AskedFor>>,
+    /// The status that it was answered with.
+    pub(super) status: Option<u16>,
     pub(super) traffic: Traffic,
     pub(super) bytes_in: u64,
 }
@@ -30,9 +35,12 @@ pub(super) struct Accounts {
 }
 
 impl Accounts {
-    /// The most bytes of the accounts of so many slots.
-    pub(super) fn bytes(slots: u32) -> u64 {
-        SideTable::<Account>::bytes(slots) + u64::from(slots) * HEADER_VALUE_MAX as u64
+    /// The most bytes of the accounts of so many slots, with what the access log says of each if it
+    /// is on.
+    pub(super) fn bytes(slots: u32, keeps_asked: bool) -> u64 {
+        let asked = if keeps_asked { AskedFor::BYTES } else { 0 };
+        let each = AskedFor::AGENT_BYTES + asked;
+        SideTable::<Account>::bytes(slots) + u64::from(slots) * each as u64
     }
 
     /// The most bytes of the reasons of so many.
@@ -41,8 +49,8 @@ impl Accounts {
     }
 
     /// Begins the account of a connection that has opened.
-    pub(super) fn open(&mut self, slot: Slot, now: Duration, agent: Option<Box<str>>) {
-        self.by_slot.insert(slot, Account { opened_at: now, agent, ..Account::default() });
+    pub(super) fn open(&mut self, slot: Slot, account: Account) {
+        self.by_slot.insert(slot, account);
     }
 
     /// So many bytes were received.
@@ -139,7 +147,7 @@ mod tests {
     #[test]
     fn only_who_has_an_account_is_counted_for() {
         let mut accounts = Accounts::default();
-        accounts.open(1, Duration::from_secs(5), Some("me".into()));
+        accounts.open(1, Account { agent: Some("me".into()), ..Account::default() });
         for slot in [1, 2] {
             accounts.received(slot, 10);
             accounts.delivered(slot, 2, 7);

@@ -4,6 +4,9 @@ use std::io;
 use std::sync::Arc;
 
 use super::{Buffers, Panel, Shard};
+use crate::access_log::AccessFeed;
+use crate::census::Census;
+use crate::checks::GatekeeperParts;
 use crate::config::{Config, Limits};
 use crate::hub::Hub;
 use crate::kernel::{
@@ -12,7 +15,7 @@ use crate::kernel::{
 };
 use crate::memory::PIECE;
 use crate::protocol::program::Program;
-use crate::protocol::services::NoHandler;
+use crate::protocol::services::{NoHandler, RouteTable};
 use crate::transport::tls::TlsServers;
 
 /// Entries of the submission queue.
@@ -27,6 +30,8 @@ pub struct Assembly {
     pub index: usize,
     /// The checked configuration.
     pub config: Arc<Config>,
+    /// Its routes, which all shards share.
+    pub routes: Arc<RouteTable>,
     /// The shard's own socket for each configured listener, in that order.
     pub listeners: Vec<ListeningSocket>,
     /// Who else accepts from them, in the same order. Those of which it does not tell are the
@@ -40,6 +45,12 @@ pub struct Assembly {
     pub program: Program,
     /// What handshakes are made with, by listener.
     pub tls: TlsServers,
+    /// What requests are checked by.
+    pub checks: GatekeeperParts,
+    /// How many connections there are of whom, on all shards.
+    pub census: Arc<Census>,
+    /// The way into the access log, if there is one.
+    pub access_log: Option<AccessFeed>,
     /// The shard's part of the hub.
     pub hub: Hub,
 }

@@ -15,6 +15,7 @@ use crate::connection::{Connection, Reading, Stage, States};
 use crate::kernel::{BufferId, Ring, Slot};
 use crate::mailbox::Counts;
 use crate::memory::{BlockId, Share};
+use crate::protocol::services::FOREIGN;
 
 /// All that blocks are for, in their order.
 const SHARES: [Share; 3] = [Share::Heads, Share::Gathered, Share::Sending];
@@ -63,6 +64,7 @@ impl<R: Ring> Shard<R> {
     #[must_use]
     pub fn holdings(&self) -> Holdings {
         let Connections { sockets, services, peers, accounts, .. } = &self.connections;
+        let Connections { allotments, turnstile, gatekeeper, .. } = &self.connections;
         Holdings::from([
             (Owner::Records, sockets.table.bytes()),
             (Owner::Stalled, sockets.stalled.held()),
@@ -73,10 +75,16 @@ impl<R: Ring> Shard<R> {
             (Owner::ClientCertificates, sockets.transports.tls.peers_held()),
             (Owner::ProxyFacts, sockets.transports.proxied.facts_held()),
             (Owner::Halves, sockets.halves.held()),
+            (Owner::Fragments, allotments.fragments.held()),
+            (Owner::Allotments, allotments.held()),
+            (Owner::Turnstiles, turnstile.held()),
             (Owner::Blocks, sockets.blocks.used_bytes()),
             (Owner::Batch, sockets.batch.held()),
             (Owner::PeerAddresses, peers.held()),
             (Owner::Accounts, accounts.held()),
+            (Owner::Permits, gatekeeper.permits_held()),
+            (Owner::Permissions, gatekeeper.permissions_held()),
+            (Owner::Tokens, gatekeeper.tokens_held()),
         ])
     }
 
@@ -92,6 +100,7 @@ impl<R: Ring> Shard<R> {
             && self.connections.sockets.stalled.is_empty()
             && self.connections.services.sources.is_empty()
             && self.connections.peers.is_empty()
+            && self.connections.gatekeeper.is_empty()
             && self.connections.accounts.is_empty()
             && self.connections.traces.is_empty()
             && self.connections.sockets.batch.is_empty()
@@ -99,6 +108,8 @@ impl<R: Ring> Shard<R> {
             && self.connections.hub.recoveries.len() == 0
             && self.connections.failed.is_empty()
             && self.connections.sockets.halves.is_empty()
+            && self.connections.allotments.is_empty()
+            && self.connections.turnstile.is_empty()
             && self.connections.sockets.sealed.is_empty()
             && self.connections.sockets.transports.kept.is_empty()
             && self.connections.sockets.transports.is_empty()
@@ -106,6 +117,8 @@ impl<R: Ring> Shard<R> {
             && self.connections.sockets.held.is_empty()
             && self.connections.sockets.crowd.is_empty()
             && self.connections.sockets.expired.is_empty()
+            && self.connections.drain.left() == 0
+            && self.connections.reloading.leaves_nobody()
     }
 
     /// Whether its part of the hub knows nobody who is, was or could not be on a topic.
@@ -131,6 +144,9 @@ impl<R: Ring> Check<'_, R> {
             let is_undecided = connection.undecided().is_some();
             let is_stranger =
                 matches!(connection.stage, Stage::Head | Stage::Lingering) && !is_undecided;
+            let is_gone = matches!(connection.stage, Stage::Free | Stage::Zombie);
+            assert!(!(is_gone && self.connections.drain.has(slot)), "slot {slot} has gone");
+            assert!(!(is_gone && self.connections.reloading.has(slot)), "slot {slot} has gone");
             let is_kept = self.sockets.table.strangers.contains(slot);
             assert_eq!(is_kept, is_stranger, "whether slot {slot} is a stranger's");
             live += u32::from(connection.stage != Stage::Free);
@@ -210,6 +226,8 @@ impl<R: Ring> Check<'_, R> {
         let service = &self.connections.services[connection.service];
         let profile = &self.sockets.profiles[connection.profile];
         let limit = profile.limits(connection.service, service).backlog;
+        // What waited when its route let more wait may still be there.
+        let limit = limit.max(if connection.service == FOREIGN { 0 } else { service.most_backlog });
         // The rest of a short send was accepted before it was tried; it is part of one turn's
         // output, which a receive buffer or the staging memory held.
         let limits = &self.sockets.limits;

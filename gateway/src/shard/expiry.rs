@@ -1,19 +1,45 @@
 //! What is done when a connection has waited in vain.
 
+use std::io;
+
 use tidegate_proto::keepalive::{Expiry, Wait};
 
-use super::Shard;
+use super::connections::Connections;
 use super::connections::opening::refuse_proxied;
+use super::connections::receiving::is_kept_waiting;
 use super::sockets::Sockets;
-use crate::connection::Stage;
+use super::{EXPIRED_AT_ONCE, Shard, tokens};
+use crate::connection::{Overstay, Reading, Stage};
 use crate::kernel::{Operation, Ring, Slot};
 use crate::protocol::turn::Failing;
 use crate::protocol::{self, Overdue};
 use crate::transport::proxy::ProxyRefusal;
 
 impl<R: Ring> Shard<R> {
+    /// Does what is due, for some: the deadlines of all who came at once pass at once.
+    pub(super) fn expire_some(&mut self) -> io::Result<()> {
+        tokens::close_expired(&mut self.connections)?;
+        for _ in 0..EXPIRED_AT_ONCE {
+            let Some(slot) = self.connections.sockets.expired.pop() else { break };
+            self.expire(slot);
+            self.connections.sockets.make_room()?;
+        }
+        for _ in 0..EXPIRED_AT_ONCE {
+            let Some(slot) = self.expired_halves.pop() else { break };
+            self.expire_half(slot);
+            self.connections.sockets.make_room()?;
+        }
+        for _ in 0..EXPIRED_AT_ONCE {
+            let Some(slot) = self.connections.allotments.next_passed() else { break };
+            end_stay(&mut self.connections, slot);
+            self.connections.sockets.make_room()?;
+        }
+        Ok(())
+    }
+
     /// What the connection waited for has not come.
     pub(super) fn expire(&mut self, slot: Slot) {
+        let is_kept_waiting = is_kept_waiting(&self.connections, slot);
         let sockets = &mut self.connections.sockets;
         let connection = &mut sockets.table[slot];
         if connection.stage == Stage::Free || connection.stage == Stage::Zombie {
@@ -25,7 +51,7 @@ impl<R: Ring> Shard<R> {
         }
         let (wait, generation) = (connection.wait, connection.generation);
         let is_for_input = matches!(wait, Wait::Activity | Wait::Pong);
-        if is_for_input && sockets.held.contains(slot) {
+        if is_for_input && is_kept_waiting {
             // What it may have said is not read for now.
             return sockets.wait_for(slot, wait);
         }
@@ -70,6 +96,14 @@ impl<R: Ring> Shard<R> {
         {
             let Sockets { halves, deadlines, .. } = &mut self.connections.sockets;
             return halves.put_off(slot, deadlines.now() + 1);
+        }
+        // That it is slowed is its own doing: it has as long again, once.
+        if is_kept_waiting(&self.connections, slot) {
+            let Sockets { halves, deadlines, profiles, table, .. } = &mut self.connections.sockets;
+            let message = u64::from(profiles[table[slot].profile].message);
+            if halves.extend(slot, deadlines.now(), message) {
+                return;
+            }
         }
         self.connections.sockets.halves.end_all(slot);
         self.overdue(slot, Overdue::Rest);
@@ -136,4 +170,26 @@ impl<R: Ring> Shard<R> {
             *least = if *least == 0 { bytes } else { bytes.min(*least) };
         }
     }
+}
+
+/// Looks how long a client has stayed, and ends it if that is too long.
+pub(super) fn end_stay<R: Ring>(connections: &mut Connections<R>, slot: Slot) {
+    let connection = &connections.sockets.table[slot];
+    if connection.stage != Stage::Open || connection.is_closing() {
+        // It ends.
+        return;
+    }
+    let terms = connections.services[connection.service].offer.terms;
+    let Some(overstay) = connections.allotments.overstays(slot, &terms) else { return };
+    let is_lenient = connections.sockets.deadlines.are_lenient();
+    // Whoever is slowed is so for a while only, but perhaps again and again.
+    let waits_in_vain = !connections.sockets.held.contains(slot)
+        && connections.allotments.is_long_over(slot, &terms);
+    let may_have_spoken = (is_kept_waiting(connections, slot) && !waits_in_vain)
+        || connections.sockets.table[slot].states.reading() == Reading::Paused
+        || (connections.sockets.is_unread(slot) && is_lenient);
+    if overstay != Overstay::Lifetime && may_have_spoken {
+        return connections.allotments.look_again(slot);
+    }
+    connections.close(slot, Failing::Overstays(overstay));
 }

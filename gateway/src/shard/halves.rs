@@ -13,7 +13,23 @@ use crate::protocol::turn::Half;
 #[derive(Default)]
 pub(super) struct Halves {
     /// By [`Half`], and behind these of what a transport could not open yet.
-    due: SideTable<[Option<u64>; 3]>,
+    due: SideTable<HalvesOfOne>,
+}
+
+type HalvesOfOne = [Option<HalfDue>; 3];
+
+/// When one of them must be whole.
+#[derive(Clone, Copy)]
+struct HalfDue {
+    at: u64,
+    /// Its peer has had longer already, because it was slowed.
+    is_extended: bool,
+}
+
+impl HalfDue {
+    const fn new(at: u64) -> Self {
+        Self { at, is_extended: false }
+    }
 }
 
 /// The place of what a transport could not open yet.
@@ -22,18 +38,18 @@ const REST: usize = 2;
 impl Halves {
     /// The most bytes that this takes for so many slots.
     pub(super) fn bytes(slots: u32) -> u64 {
-        SideTable::<[Option<u64>; 3]>::bytes(slots)
+        SideTable::<HalvesOfOne>::bytes(slots)
     }
 
     /// Something is half received, and is due then. It keeps the deadline that it had, if it was
     /// half received before.
     pub(super) fn begin(&mut self, slot: Slot, half: Half, due: u64) {
-        self.due.get_or_default(slot)[half as usize].get_or_insert(due);
+        self.due.get_or_default(slot)[half as usize].get_or_insert(HalfDue::new(due));
     }
 
     /// A transport could not open all yet, which is due then. It keeps the deadline that it had.
     pub(super) fn begin_rest(&mut self, slot: Slot, due: u64) {
-        self.due.get_or_default(slot)[REST].get_or_insert(due);
+        self.due.get_or_default(slot)[REST].get_or_insert(HalfDue::new(due));
     }
 
     /// What a transport could not open it can now, or nobody wants it.
@@ -87,20 +103,30 @@ impl Halves {
     /// What is due before is not looked at for now: it is due then.
     pub(super) fn put_off(&mut self, slot: Slot, due: u64) {
         let dues = self.due.get_mut(slot).into_iter().flatten();
-        for at in dues.flatten() {
-            *at = due.max(*at);
+        for one in dues.flatten() {
+            one.at = due.max(one.at);
         }
+    }
+
+    /// What is due at `now` has so many ticks more, each only once. Returns whether all that was
+    /// due has.
+    pub(super) fn extend(&mut self, slot: Slot, now: u64, ticks: u64) -> bool {
+        let dues = self.due.get_mut(slot).into_iter().flatten().flatten();
+        for one in dues.filter(|one| one.at <= now && !one.is_extended) {
+            *one = HalfDue { at: now.saturating_add(ticks), is_extended: true };
+        }
+        !self.is_due(slot, now)
     }
 
     /// Reports those that are due at `now`.
     pub(super) fn due(&self, now: u64, mut report: impl FnMut(Slot)) {
-        let is_due = |dues: &[Option<u64>; 3]| dues.iter().flatten().any(|due| *due <= now);
+        let is_due = |dues: &HalvesOfOne| dues.iter().flatten().any(|due| due.at <= now);
         self.due.iter().filter(|(_, dues)| is_due(dues)).for_each(|(slot, _)| report(slot));
     }
 
     /// Whether something of the connection is due at `now`.
     pub(super) fn is_due(&self, slot: Slot, now: u64) -> bool {
-        self.due.get(slot).into_iter().flatten().flatten().any(|due| *due <= now)
+        self.due.get(slot).into_iter().flatten().flatten().any(|due| due.at <= now)
     }
 
     /// The bytes that it holds.
@@ -139,6 +165,22 @@ mod tests {
         halves.end(3, Half::Message);
         halves.end_all(1);
         assert!(halves.is_empty());
+    }
+
+    #[test]
+    fn a_deadline_is_extended_once() {
+        let mut halves = Halves::default();
+        halves.begin(3, Half::Message, 10);
+        halves.begin(3, Half::Control, 13);
+        assert!(halves.extend(3, 10, 5));
+        assert!(!halves.is_due(3, 12), "there is more time");
+        assert!(halves.is_due(3, 13), "of the other it stands");
+        assert!(halves.extend(3, 13, 5));
+        assert!(halves.is_due(3, 15));
+        assert!(!halves.extend(3, 15, 5), "it had more");
+        halves.end(3, Half::Message);
+        halves.begin(3, Half::Message, 15);
+        assert!(halves.extend(3, 15, 5), "it is another one's");
     }
 
     #[test]

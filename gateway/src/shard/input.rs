@@ -1,8 +1,8 @@
 //! What has come in goes to what is spoken on its connection.
 
-use super::connections::is_amid_message;
 use super::connections::opening::open_received;
 use super::connections::receiving::has_cause_to_hold;
+use super::connections::{Connections, is_amid_message};
 use super::sockets::Sockets;
 use super::sockets::put_off::LaidAside;
 use super::sockets::receiving::Arrival;
@@ -244,6 +244,16 @@ impl<R: Ring> Shard<R> {
         }
         // There may be more to receive; the receive will tell.
         self.connections.after_receive(slot, generation, Ok(1), true);
+    }
+}
+
+/// Lets those be read from again who were slowed, once they may send again.
+pub(super) fn resume_slowed<R: Ring>(connections: &mut Connections<R>) {
+    let now = connections.sockets.ring.now();
+    while let Some((slot, has_input)) = connections.allotments.next_to_read(now) {
+        if has_input {
+            connections.sockets.ready.insert(slot);
+        }
     }
 }
 

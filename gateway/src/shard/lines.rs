@@ -2,20 +2,23 @@
 
 use super::accounts::Accounts;
 use super::connections::Failed;
+use super::draining::Drain;
 use super::ends::LastEnds;
 use super::halves::Halves;
+use super::reloading::Takeover;
 use super::sockets::batch::BatchSend;
 use super::sockets::put_off::PutOff;
 use super::stalled::Stalled;
 use super::{Deliveries, Details, completions};
-use crate::bill::sizes::list;
+use crate::bill::sizes::{list, tree};
 use crate::bill::{Line, Owner};
 use crate::config::stack::{TlsLayer, TlsVersion};
-use crate::config::{Config, Limits, Listener, RouteHandler};
-use crate::connection::{Connection, FrameId, Frames, SealedBytes};
+use crate::config::{Config, Limits, Listener, Route, RouteHandler, Stack};
+use crate::connection::{Allotments, Connection, Fragments, FrameId, Frames, SealedBytes};
 use crate::hub;
 use crate::kernel::{ACCEPT_BATCH, BufferId, Completion, Peer, Slot, SlotSet};
 use crate::memory::{Inflater, MIN_BLOCK, PIECE, SideTable};
+use crate::protocol::services::GONE_MIN;
 use crate::protocol::streaming::Sources;
 use crate::transport::KeptInput;
 use crate::transport::proxy::Proxied;
@@ -25,8 +28,11 @@ use crate::transport::tls::TlsConnections;
 const LISTENER: u64 = 128;
 /// Where an accept in flight writes the peer's address, and its place in the list of free ones.
 const ACCEPT: u64 = 32 + 4;
-/// A handler and its part of the router, besides its path.
+/// A handler, what it offers and its part of the router, besides its path.
 const ROUTE: u64 = 1024;
+/// How many of it there may be for each configured route: those that are there, those that take
+/// their place, and as many that are there no longer and have connections.
+const ROUTES: u64 = 3;
 /// What a send of a batch leaves behind: a frame to be released, a place in the list of those that
 /// failed, and one in that of those that go on.
 const BATCH_LISTS: usize = size_of::<Failed>() + size_of::<Slot>() + size_of::<FrameId>();
@@ -42,10 +48,23 @@ pub(crate) fn lines(config: &Config, brings_layers: bool) -> Vec<Line> {
     lines.extend(queues(&config.limits));
     lines.extend(fixed(config));
     lines.extend(of_hub(config));
+    lines.extend(of_clients(config));
     lines.extend(of_transports(config, brings_layers));
     lines.extend(of_proxies(config));
     lines.extend(of_tls(config));
     lines
+}
+
+/// What is kept of clients, if some route limits what each may send or how long it may stay.
+fn of_clients(config: &Config) -> Vec<Line> {
+    if !config.routes.iter().any(|route| route.client.keep_something()) {
+        return Vec::new();
+    }
+    let slots = config.limits.slots();
+    vec![
+        Line::new(Owner::Allotments, Allotments::bytes(slots), CONNECTIONS),
+        Line::new(Owner::Slowed, tree(slots, Allotments::SLOWED), CONNECTIONS),
+    ]
 }
 
 /// What transports keep of input, if some listener may have one that does.
@@ -123,6 +142,8 @@ fn sets(limits: &Limits) -> Vec<Line> {
         Line::new(Owner::Strangers, set, CONNECTIONS),
         Line::new(Owner::HeldPublishers, set, CONNECTIONS),
         Line::new(Owner::PassedDeadlines, 2 * set, CONNECTIONS),
+        Line::new(Owner::Drains, Drain::bytes(limits.slots()), CONNECTIONS),
+        Line::new(Owner::Gone, Takeover::bytes(limits.slots()), CONNECTIONS),
     ]
 }
 
@@ -137,6 +158,7 @@ fn tables(limits: &Limits) -> Vec<Line> {
         Line::new(Owner::Stalled, SideTable::<Stalled>::bytes(slots), CONNECTIONS),
         Line::new(Owner::Sources, Sources::bytes(slots), CONNECTIONS),
         Line::new(Owner::Halves, Halves::bytes(slots), CONNECTIONS),
+        Line::new(Owner::Fragments, Fragments::bytes(slots), CONNECTIONS),
         Line::new(Owner::Sealed, SealedBytes::bytes(slots), CONNECTIONS),
         Line::new(Owner::EndReasons, Accounts::reason_bytes(slots), CONNECTIONS),
         Line::new(Owner::FreeBuffers, free, BUFFERS),
@@ -162,18 +184,23 @@ fn fixed(config: &Config) -> Vec<Line> {
     // A whole head may come in one receive behind the better part of it.
     let head = u64::from(config.limits.request_head) + u64::from(config.limits.receive_buffer);
     let listeners = config.listeners.len() as u64 * LISTENER + ACCEPT_BATCH as u64 * ACCEPT;
-    let routes = config.routes.iter().map(|route| ROUTE + 4 * route.path.len() as u64).sum();
+    let routes = config.routes.iter().map(|route| ROUTE + 4 * route.path.len() as u64);
+    let routes = ROUTES * routes.sum::<u64>() + GONE_MIN as u64 * ROUTE;
     vec![
         Line::new(Owner::RequestHead, head, &["limits.receive_buffer", "limits.request_head"]),
         Line::new(
             Owner::PeerAddresses,
             peers(config),
-            &["limits.connections", "`log` and `proxy` of the listeners"],
+            &[
+                "limits.connections",
+                "`log`, `proxy` and `forwarded` of the listeners",
+                "access_log.to",
+            ],
         ),
         Line::new(
             Owner::Accounts,
             accounts(config),
-            &["limits.connections", "`log` of the listeners"],
+            &["limits.connections", "`log` of the listeners", "access_log.to"],
         ),
         Line::new(Owner::LastEnds, LastEnds::BYTES as u64, &[]),
         Line::new(Owner::Decompressor, (Inflater::HEAP_BYTES + PIECE) as u64, &[]),
@@ -203,27 +230,34 @@ fn of_hub(config: &Config) -> Vec<Line> {
     ]
 }
 
-/// The addresses of all peers, if any listener logs or shakes hands first, or some route is the
-/// hub's: then the address of each peer is kept until its route is known. Those of proxies are kept
-/// until they have told who the peer is, and where sockets are logged, to the end.
+/// The addresses of all peers, if any listener logs or shakes hands first, some route is the hub's
+/// or looks at them, or there is an access log: then the address of each peer is kept until its
+/// route is known. Those of proxies are kept until they have told who the peer is, and where that
+/// is logged, to the end.
 fn peers(config: &Config) -> u64 {
+    let is_told = |stack: &Stack| stack.proxy.is_some() || stack.websocket.forwarding.is_some();
     let tells = |Listener { stack, .. }: &Listener| {
         let logs = stack.log_websocket || stack.log_transport;
-        logs || stack.tls.is_some() || stack.proxy.is_some()
+        logs || stack.tls.is_some() || is_told(stack)
     };
+    let all = config.access_log.is_some();
     let tells_both =
-        |Listener { stack, .. }: &Listener| stack.proxy.is_some() && stack.log_transport;
+        |Listener { stack, .. }: &Listener| is_told(stack) && (stack.log_transport || all);
     let has_hub = config.routes.iter().any(|route| matches!(route.handler, RouteHandler::Hub(_)));
+    let looks = config.routes.iter().any(Route::asks_peers);
     let listeners = &config.listeners;
-    let tables = u64::from(has_hub || listeners.iter().any(tells))
+    // Who is counted by address is told of if it is refused.
+    let counts = config.clients.per_address.is_some() || config.clients.handshakes.is_some();
+    let tables = u64::from(has_hub || looks || counts || all || listeners.iter().any(tells))
         + u64::from(listeners.iter().any(tells_both));
     tables * SideTable::<Peer>::bytes(config.limits.slots())
 }
 
-/// What is counted of each connection for the log, if any listener logs connections.
+/// What is counted of each connection, if there is an access log or any listener logs connections.
 fn accounts(config: &Config) -> u64 {
     let logs = config.listeners.iter().any(|listener| listener.stack.log_websocket);
-    if logs { Accounts::bytes(config.limits.slots()) } else { 0 }
+    let is_on = config.access_log.is_some();
+    if logs || is_on { Accounts::bytes(config.limits.slots(), is_on) } else { 0 }
 }
 
 #[cfg(test)]
@@ -231,7 +265,6 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
-    use crate::config::Stack;
 
     #[test]
     fn who_asks_clients_for_certificates_pays_for_them() {

@@ -6,16 +6,19 @@
 //! but to make room in the queue, and completions are never handled while others are.
 
 mod accept;
+mod access;
 mod accounts;
 mod answering;
 mod assembly;
 mod bodies;
 mod buffers;
+mod change;
 mod check;
 mod connections;
 mod deciding;
 mod deliveries;
 mod details;
+mod drain_order;
 mod draining;
 mod ends;
 mod expiry;
@@ -27,15 +30,19 @@ mod input;
 mod lines;
 mod mail;
 mod newcomers;
+mod pace;
 mod panel;
 mod peers;
+mod pressure;
 mod recovery;
 mod refusals;
 mod relief;
+mod reloading;
 mod sockets;
 mod stalled;
 mod table;
 mod telling;
+mod tokens;
 mod traces;
 mod vitals;
 
@@ -46,6 +53,7 @@ use std::time::Duration;
 use crate::connection::deadlines::TICK;
 use crate::kernel::{Completion, Memory, Ring, SlotRef, SlotSet};
 use crate::protocol::services::NoHandler;
+pub use crate::protocol::services::{NotPrepared, RouteTable, TooManyNames};
 
 pub use crate::counters::Counters;
 pub use crate::histogram::{BUCKETS, Histogram};
@@ -56,11 +64,15 @@ pub use assembly::{
     Assembled, Assembly, BuildError, SUBMISSIONS, build, build_on, completions, memory,
 };
 pub use buffers::Buffers;
+pub use change::{ChangeParts, ChangeStage, ConfigChange};
 use connections::Connections;
 use deliveries::Deliveries;
 pub use details::Details;
+pub use drain_order::{
+    AfterDrain, DrainOrder, DrainPhase, DrainPlan, DrainProgress, DrainRate, DrainScope,
+};
 pub(crate) use lines::lines;
-pub use panel::{Command, Panel};
+pub use panel::Panel;
 use relief::Relief;
 use sockets::Sockets;
 pub use vitals::Vitals;
@@ -177,15 +189,18 @@ impl<R: Ring> Shard<R> {
         bodies::go_on(&mut self.connections)?;
         self.relief.relieve(&mut self.connections, self.deliveries.are_short());
         self.resume_held();
+        input::resume_slowed(&mut self.connections);
         self.tick()?;
         self.expire_some()?;
+        draining::go_on(&mut self.connections, &mut self.accepting)?;
+        reloading::go_on(&mut self.connections)?;
         self.accepting.resume_accepting(&mut self.connections);
         self.accepting.show_room(&self.connections);
         if self.connections.sockets.table.live() == 0 {
             // It may sleep for long now, past many ticks.
             self.publish();
         }
-        Ok(self.panel.command() < Command::Stop && !self.is_drained())
+        Ok(!self.panel.stops() && !draining::is_over(&mut self.connections, &self.accepting))
     }
 
     /// Hands over what this turn has queued, waits for the next one, and takes the time.
@@ -222,7 +237,11 @@ impl<R: Ring> Shard<R> {
     fn sleep(&self) -> Duration {
         let Connections { sockets, hub, .. } = &self.connections;
         let has_input = !sockets.ready.is_empty() || !sockets.put_off.is_empty();
-        let has_expired = !sockets.expired.is_empty() || !self.expired_halves.is_empty();
+        let has_expired = !sockets.expired.is_empty()
+            || !self.expired_halves.is_empty()
+            || self.connections.gatekeeper.has_expired()
+            || self.connections.reloading.has_work()
+            || self.connections.allotments.has_passed();
         if has_input
             || has_expired
             || sockets.flush_soon
@@ -237,10 +256,18 @@ impl<R: Ring> Shard<R> {
         if waits || hub.is_congested() || !sockets.held.is_empty() || sockets.sealed.has_waiting() {
             return CONGESTED_SLEEP;
         }
-        let tick = self.next_tick.saturating_sub(sockets.ring.now());
+        let now = sockets.ring.now();
+        let tick = self.next_tick.saturating_sub(now);
+        let rest = self.connections.allotments.rest(now).map_or(tick, |rest| tick.min(rest));
+        let rest = self.connections.reloading.sleep(now).map_or(rest, |other| rest.min(other));
+        if let Some(sleep) = self.connections.drain.sleep(now, tick) {
+            return sleep.min(rest);
+        }
+        if rest < tick {
+            return rest;
+        }
         let waits_for_tick = sockets.table.live() > 0
             || hub.home.waits_for_time()
-            || self.connections.drain.is_some()
             || self.accepting.is_accepting_later();
         if waits_for_tick { tick } else { IDLE_SLEEP }
     }
@@ -335,9 +362,8 @@ impl<R: Ring> Shard<R> {
                 self.unacknowledged(slot, generation, result);
             }
             Completion::Woken => {
-                if self.panel.command() == Command::Drain {
-                    self.start_draining()?;
-                }
+                draining::obey(&mut self.connections, &mut self.accepting, &self.panel);
+                reloading::obey(&mut self.connections, &self.panel);
             }
         }
         Ok(())
@@ -365,9 +391,11 @@ impl<R: Ring> Shard<R> {
         self.connections.refusals.tick();
         self.connections.traces.tick(now);
         handshakes::make_way(&mut self.connections);
+        tokens::find_expired(&mut self.connections);
         self.connections.sockets.make_room()?;
         self.accepting.retry_accepting(&mut self.connections);
-        self.drain_portion()?;
+        draining::tick(&mut self.connections, &mut self.accepting);
+        reloading::tick(&mut self.connections);
         self.publish();
         Ok(())
     }
@@ -378,29 +406,19 @@ impl<R: Ring> Shard<R> {
         let expired_halves = &mut self.expired_halves;
         deadlines.sweep(|slot| expired.insert(slot));
         halves.due(deadlines.now(), |slot| expired_halves.insert(slot));
-    }
-
-    /// Does what is due, for some: the deadlines of all who came at once pass at once.
-    fn expire_some(&mut self) -> io::Result<()> {
-        for _ in 0..EXPIRED_AT_ONCE {
-            let Some(slot) = self.connections.sockets.expired.pop() else { break };
-            self.expire(slot);
-            self.connections.sockets.make_room()?;
-        }
-        for _ in 0..EXPIRED_AT_ONCE {
-            let Some(slot) = self.expired_halves.pop() else { break };
-            self.expire_half(slot);
-            self.connections.sockets.make_room()?;
-        }
-        Ok(())
+        self.connections.allotments.sweep();
     }
 
     /// Shows the counters to other threads.
     fn publish(&mut self) {
         let holdings = self.holdings();
-        let Connections { sockets, hub, vitals, .. } = &mut self.connections;
+        let Connections { sockets, hub, vitals, drain, services, turnstile, .. } =
+            &mut self.connections;
         sockets.count_held();
+        sockets.counters.drain_left = drain.left();
+        sockets.counters.routes_gone = services.gone() as u64;
         mail::count_hub(&mut sockets.counters, hub);
+        sockets.counters.clients_uncounted = turnstile.uncounted;
         vitals.holdings = holdings;
         vitals.buffers_free = sockets.buffers.free().into();
         vitals.handshakes = sockets.transports.tls.handshakes().into();

@@ -1,27 +1,25 @@
 //! How other threads steer a shard, and see how it is.
 
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use super::change::ConfigChange;
+use super::drain_order::DrainOrder;
 use super::vitals::PublishedVitals;
 use crate::counters::PublishedCounters;
 use crate::kernel::Waker;
 
-/// What a shard is told to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-#[repr(u8)]
-pub enum Command {
-    /// Serve.
-    Run,
-    /// Accept nothing more, close all connections, then end.
-    Drain,
-    /// End at once.
-    Stop,
-}
-
 /// What one shard is steered by, and what it shows of itself.
 #[derive(Default)]
 pub struct Panel {
-    command: AtomicU8,
+    stops: AtomicBool,
+    /// How often a drain was ordered, or taken back: the shard looks at what was ordered when it is
+    /// woken and this has changed, and takes the lock only then.
+    drains: AtomicU32,
+    drain: Mutex<Option<Arc<DrainOrder>>>,
+    /// Likewise how often a change was ordered.
+    changes: AtomicU32,
+    change: Mutex<Option<Arc<ConfigChange>>>,
     /// What the shard has counted, shown at every tick.
     pub counters: PublishedCounters,
     /// How the shard is, shown with them.
@@ -29,19 +27,58 @@ pub struct Panel {
 }
 
 impl Panel {
-    /// Tells the shard; a command is never taken back, only exceeded.
-    pub fn tell(&self, command: Command, waker: &Waker) {
-        self.command.fetch_max(command as u8, Ordering::Relaxed);
+    /// The shard is to end at once.
+    pub fn stop(&self, waker: &Waker) {
+        self.stops.store(true, Ordering::Relaxed);
         waker.wake();
     }
 
-    /// What the shard was told last.
+    /// Whether it is.
     #[must_use]
-    pub fn command(&self) -> Command {
-        match self.command.load(Ordering::Relaxed) {
-            0 => Command::Run,
-            1 => Command::Drain,
-            _ => Command::Stop,
+    pub fn stops(&self) -> bool {
+        self.stops.load(Ordering::Relaxed)
+    }
+
+    /// The shard is to drain as this says, or no more. The one before is over with that.
+    pub fn drain(&self, order: Option<Arc<DrainOrder>>, waker: &Waker) {
+        *self.drain.lock().unwrap_or_else(PoisonError::into_inner) = order;
+        self.drains.fetch_add(1, Ordering::Release);
+        waker.wake();
+    }
+
+    /// The shard is to change as this says, or no more. The one before is over with that.
+    pub fn change(&self, change: Option<Arc<ConfigChange>>, waker: &Waker) {
+        {
+            // Both at once: who sees one of them and not the other would begin twice.
+            let mut ordered = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+            *ordered = change;
+            self.changes.fetch_add(1, Ordering::Release);
         }
+        waker.wake();
+    }
+
+    /// How often that was said.
+    #[must_use]
+    pub fn changes(&self) -> u32 {
+        self.changes.load(Ordering::Acquire)
+    }
+
+    /// What was said last, and how often that was.
+    #[must_use]
+    pub fn change_ordered(&self) -> (u32, Option<Arc<ConfigChange>>) {
+        let ordered = self.change.lock().unwrap_or_else(PoisonError::into_inner);
+        (self.changes(), ordered.clone())
+    }
+
+    /// How often a drain was ordered, or taken back.
+    #[must_use]
+    pub fn drains(&self) -> u32 {
+        self.drains.load(Ordering::Acquire)
+    }
+
+    /// What was said last.
+    #[must_use]
+    pub fn ordered(&self) -> Option<Arc<DrainOrder>> {
+        self.drain.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

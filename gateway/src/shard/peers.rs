@@ -10,7 +10,7 @@ use crate::transport::proxy::ProxyTold;
 #[derive(Default)]
 pub(super) struct Peers {
     by_slot: SideTable<Peer>,
-    /// Of those of whom a proxy has told another address, that of the proxy, if sockets are logged.
+    /// Of those of whom a proxy has told another address, that of the proxy, if it is logged.
     proxies: SideTable<Peer>,
 }
 
@@ -20,30 +20,40 @@ impl Peers {
         self.by_slot.insert(slot, peer);
     }
 
-    /// A proxy has said who the peer is, or that it is who it seems to be.
+    /// A proxy has said who the peer is, or that it is who it seems to be; of several the last
+    /// holds, and the first is the socket's. `keeps` says whether the peer's address is kept, and
+    /// that of the proxy.
     pub(super) fn is_told(
         &mut self,
         slot: Slot,
         told: ProxyTold,
         profile: &Profile,
-        is_kept: bool,
+        [keeps_peer, keeps_proxy]: [bool; 2],
     ) {
         let proxy = self.by_slot.remove(slot);
         let peer = match told {
             ProxyTold::Peer(peer) => Some(peer),
             ProxyTold::Nothing => proxy,
         };
-        let Some(peer) = peer.filter(|_| is_kept) else { return };
+        let Some(peer) = peer.filter(|_| keeps_peer) else { return };
         self.by_slot.insert(slot, peer);
-        if let (ProxyTold::Peer(_), Some(proxy), true) = (told, proxy, profile.logs_transport) {
+        let (ProxyTold::Peer(_), Some(proxy)) = (told, proxy) else { return };
+        if (profile.logs_transport || keeps_proxy) && self.proxies.get(slot).is_none() {
             self.proxies.insert(slot, proxy);
+        }
+        if profile.logs_transport {
             tracing::info!(target: "tidegate::transport", %peer, %proxy, slot, "told");
         }
     }
 
     /// The address of the socket's other end, whatever a proxy there has told, if it is kept.
     pub(super) fn at_socket(&self, slot: Slot) -> Peer {
-        self.proxies.get(slot).copied().or_else(|| self.get(slot)).unwrap_or(Peer::Unknown)
+        self.proxy(slot).or_else(|| self.get(slot)).unwrap_or(Peer::Unknown)
+    }
+
+    /// The address of the proxy that has told another one, if it is kept.
+    pub(super) fn proxy(&self, slot: Slot) -> Option<Peer> {
+        self.proxies.get(slot).copied()
     }
 
     /// The address, if it is kept.
@@ -58,8 +68,8 @@ impl Peers {
     }
 
     /// The address of a connection that has opened; it is forgotten here, unless it is logged.
-    pub(super) fn has_opened(&mut self, slot: Slot, profile: &Profile) -> Peer {
-        let peer = match profile.logs() {
+    pub(super) fn has_opened(&mut self, slot: Slot, is_logged: bool) -> Peer {
+        let peer = match is_logged {
             true => self.get(slot),
             false => self.by_slot.remove(slot),
         };

@@ -64,6 +64,10 @@ impl<R: Ring> Recovery<'_, R> {
         if told == Delivered::Waits {
             return told;
         }
+        if self.waiting_subscriber(whose).is_none() {
+            // There was no room to tell it, so its connection has ended, and its subscription.
+            return Delivered::Taken;
+        }
         match behind {
             None => self.connections.hub.local.settle(slot, topic),
             Some(behind) => self.connections.hub.recoveries.begin(whose, *behind),

@@ -1,9 +1,11 @@
 //! What the log says of requests and connections that are refused: a line for each, as long as
 //! there are few.
 
+use std::time::Duration;
+
 use crate::kernel::Peer;
+use crate::protocol::asked::AskedFor;
 use crate::protocol::refusal::Refused;
-use crate::protocol::turn::AskedFor;
 use crate::transport::proxy::ProxyRefusal;
 
 /// Lines that may be said at once.
@@ -19,11 +21,13 @@ pub(super) struct Refusals {
     room: u32,
     /// Refusals that nothing was said of since the last line.
     unsaid: u64,
+    /// When it was last told that all places are taken.
+    pub(super) full_told: Option<Duration>,
 }
 
 impl Refusals {
     pub(super) fn new() -> Self {
-        Self { room: BURST, unsaid: 0 }
+        Self { room: BURST, unsaid: 0, full_told: None }
     }
 
     /// Whether there is room for a line.
@@ -42,9 +46,9 @@ impl Refusals {
         tracing::info!(
             target: "tidegate::refused",
             %peer,
-            path = asked.map(|asked| &*asked.path),
-            host = asked.and_then(|asked| asked.host.as_deref()),
-            origin = asked.and_then(|asked| asked.origin.as_deref()),
+            path = asked.map(AskedFor::path),
+            host = asked.and_then(AskedFor::host),
+            origin = asked.and_then(AskedFor::origin),
             status = refused.status,
             reason = refused.ground.name(),
             unsaid = (unsaid > 0).then_some(unsaid),

@@ -5,8 +5,9 @@
 //! Before the pool is empty, and when something has waited for long, those are looked for who hold
 //! some of it: first those whose peers have taken nothing for a second, the one that holds most
 //! among some thousands that are looked at in a turn, and after two seconds those who take it
-//! slowly: who could not be sent to for a whole tick, not who could not be sent to just now. What
-//! becomes of it is its route's policy for slow peers.
+//! slowly: who could not be sent to for a whole tick, not who could not be sent to just now. Where
+//! hardly anything is left at all ([`super::pressure`]), these are not waited for. What becomes
+//! of it is its route's policy for slow peers.
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tidegate_proto::keepalive::Wait;
 
 use super::connections::Connections;
 use super::connections::closing::drop_for;
+use super::pressure::{self, MemoryLevel};
 use super::sockets::Sockets;
 use crate::config::SlowPeer;
 use crate::connection::Stage;
@@ -47,6 +49,8 @@ pub(super) struct Relief {
     /// The largest half message that was found so far, and where to look next for a larger one.
     largest_half: Option<Burden>,
     half_cursor: Slot,
+    /// How much of all is in use.
+    memory: MemoryLevel,
 }
 
 /// What there is little of.
@@ -95,6 +99,7 @@ impl Relief {
     /// Looks whether anything runs short, and has the one give way who holds most of it.
     /// `is_short`: something that is being delivered waits for a block or a place.
     pub(super) fn relieve<R: Ring>(&mut self, connections: &mut Connections<R>, is_short: bool) {
+        self.memory = pressure::look(connections, self.memory);
         // What waits may have had no turn in this turn of the loop, while others had theirs.
         let was_short = std::mem::take(&mut connections.sockets.shortages) > 0;
         let few_places =
@@ -116,7 +121,8 @@ impl Relief {
         let lacks = is_pressing
             || sending_left(&connections.sockets) < connections.sockets.sending_reserve();
         self.since = lacks.then(|| self.since.unwrap_or(now));
-        let is_urgent = self.since.is_some_and(|since| now - since >= PATIENCE_TICKS);
+        let is_urgent = self.memory == MemoryLevel::Critical
+            || self.since.is_some_and(|since| now - since >= PATIENCE_TICKS);
         if was_short || is_urgent || few_own || pressing.blocks || few_places {
             let has_one = self.evict_stuck(connections)
                 || (is_urgent && self.evict_watched(connections, now));

@@ -80,7 +80,7 @@ impl<R: Ring> Telling<'_, R> {
 
     fn fits(&self, slot: Slot, filter: &ConnectionFilter) -> bool {
         let ConnectionFilter { user, topic, route, address } = filter;
-        route.is_none_or(|route| self.connections.service(slot).number == Some(route))
+        route.is_none_or(|route| self.connections.service(slot).offer.number == Some(route))
             && topic.as_ref().is_none_or(|topic| self.connections.hub.is_subscribed(slot, topic))
             && user
                 .as_ref()
@@ -96,7 +96,7 @@ impl<R: Ring> Telling<'_, R> {
         let moment = self.connections.sockets.moment();
         ConnectionInfo {
             id: self.connections.hub.id(slot, connection.generation),
-            route: self.connections.service(slot).number,
+            route: self.connections.service(slot).offer.number,
             peer: self.peer(slot),
             user: self.connections.hub.user(slot),
             topics,

@@ -138,7 +138,7 @@ mod tests {
         vitals.completions.record(3);
         vitals.tls.resumed = 9;
         vitals.tls.nanoseconds.record(5);
-        vitals.holdings = Holdings { bytes: [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13] };
+        vitals.holdings = Holdings { bytes: std::array::from_fn(|at| at as u64 + 1) };
         let published = PublishedVitals::default();
         published.store(&vitals);
         assert_eq!(published.load(), vitals);

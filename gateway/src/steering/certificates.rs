@@ -3,13 +3,13 @@
 use std::fmt;
 use std::io;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use rustls::pki_types::UnixTime;
 
 use crate::config::Config;
-use crate::transport::tls::{TlsFiles, TlsServers};
+use crate::transport::tls::{ReadAnew, TlsFiles, TlsServers};
 
 #[doc(inline)]
 pub use crate::transport::tls::{CertificateFacts, WrongFile};
@@ -131,6 +131,31 @@ impl Certificates {
                 Err(wrong)
             }
         }
+    }
+
+    /// Reads the files of another configuration, which has the same listeners. Nothing has changed
+    /// before [`Self::take`].
+    ///
+    /// # Errors
+    /// All files that cannot be used.
+    pub(super) fn read_anew(&self, config: &Config) -> Result<ReadAnew, Vec<WrongFile>> {
+        self.0.files.read_anew(config.certificates.clone(), UnixTime::now())
+    }
+
+    /// Nobody else reads them before this is dropped.
+    pub(super) fn hold(&self) -> MutexGuard<'_, ()> {
+        self.0.reading.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Handshakes that begin from now on are made with what was read, while they were held.
+    pub(super) fn take(&self, read: ReadAnew) {
+        self.0.files.take(read);
+        self.0.done.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What was read of another configuration was wrong.
+    pub(super) fn were_refused(&self) {
+        self.0.refused.fetch_add(1, Ordering::Relaxed);
     }
 
     /// As [`Self::reload`], on a thread of its own, which `tells` what has come of it: disks may be

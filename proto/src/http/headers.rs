@@ -22,12 +22,15 @@ impl<'a> Headers<'a> {
     /// All header lines: name as it was sent, value without the whitespace around it.
     ///
     /// A value holds no control character but HTAB. It may hold bytes over 0x7F.
-    pub fn iter(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
+    pub fn iter(&self) -> impl DoubleEndedIterator<Item = (&'a str, &'a [u8])> {
         self.lines[..self.count].iter().map(|line| (line.name, line.value))
     }
 
     /// The value of each line with this name, letter case aside.
-    pub fn values<'n>(&self, name: &'n str) -> impl Iterator<Item = &'a [u8]> + use<'_, 'a, 'n> {
+    pub fn values<'n>(
+        &self,
+        name: &'n str,
+    ) -> impl DoubleEndedIterator<Item = &'a [u8]> + use<'_, 'a, 'n> {
         let named = move |line: &(&str, &[u8])| line.0.eq_ignore_ascii_case(name);
         self.iter().filter(named).map(|(_, value)| value)
     }
@@ -82,7 +85,7 @@ pub fn list_elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
 }
 
 /// Removes optional whitespace, which is SP and HTAB (RFC 9110 section 5.6.3), from both ends.
-fn trim(mut bytes: &[u8]) -> &[u8] {
+pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
     while let [b' ' | b'\t', rest @ ..] | [rest @ .., b' ' | b'\t'] = bytes {
         bytes = rest;
     }

@@ -11,6 +11,7 @@
 //! forgiving, takes the head apart.
 
 mod error;
+mod forwarded;
 mod headers;
 mod lines;
 mod origin;
@@ -20,6 +21,7 @@ mod target;
 mod write;
 
 pub use error::HeadError;
+pub use forwarded::ForwardingHeader;
 pub use headers::{Duplicate, Headers, list_elements};
 pub use origin::{OriginHeader, WebOrigin, default_port};
 pub use request::{BodyLength, RequestHead, parse_request, parse_request_with_body};

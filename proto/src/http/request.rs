@@ -81,7 +81,7 @@ impl<'a> RequestHead<'a> {
     pub fn header_values<'n>(
         &self,
         name: &'n str,
-    ) -> impl Iterator<Item = &'a [u8]> + use<'_, 'a, 'n> {
+    ) -> impl DoubleEndedIterator<Item = &'a [u8]> + use<'_, 'a, 'n> {
         self.headers.values(name)
     }
 

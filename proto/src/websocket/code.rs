@@ -49,6 +49,16 @@ impl CloseCode {
     }
 }
 
+impl CloseCode {
+    /// Whether a server may send it.
+    #[must_use]
+    pub const fn may_travel_from_server(self) -> bool {
+        // RFC 6455 section 7.4.1: 1010 "is not used by the server, because it can fail the
+        // WebSocket handshake instead".
+        self.may_travel() && self.0 != Self::EXTENSION_REQUIRED.0
+    }
+}
+
 impl fmt::Display for CloseCode {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(out, "{}", self.0)
@@ -70,6 +80,9 @@ mod tests {
         for code in [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 1012, 1013, 1014, 3000] {
             assert!(CloseCode(code).may_travel(), "{code}");
         }
+        let from_server = |code| CloseCode(code).may_travel_from_server();
+        assert!(from_server(1001) && from_server(1012) && from_server(4999));
+        assert!(!from_server(1010) && !from_server(1006));
         for code in [0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65535] {
             assert!(!CloseCode(code).may_travel(), "{code}");
         }

@@ -5,7 +5,10 @@
 // Exit code 0 and one line if all held, 1 and a line for each thing that did not.
 
 import { deepStrictEqual as equal, ok, rejects } from "node:assert";
-import { readFileSync } from "node:fs";
+import { createHmac, randomBytes } from "node:crypto";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import process from "node:process";
 import { gzipSync } from "node:zlib";
 import { connect } from "../../../tools/js/tidegate.js";
@@ -17,7 +20,20 @@ import { socketOption } from "./socket.mjs";
 const SIZE_MAX = 6 << 10;
 const WAIT_MS = 10_000;
 const quick = { ...await socketOption(), delay: 20, delayMax: 200 };
-const gateway = await Gateway.start(CONFIG);
+const folder = mkdtempSync(join(tmpdir(), "tidegate-tokens-"));
+const secret = randomBytes(32).toString("hex");
+writeFileSync(join(folder, "secret"), `${secret}\n`);
+const TOKENS = `
+[[jwt]]
+secrets = ["${join(folder, "secret")}"]
+leeway = "0s"
+[[route]]
+path = "/tokens/{room}"
+handler = "hub?topic=rooms/{room}&publish=users"
+origins = ["same", "http://127.0.0.1:*"]
+admission = ["jwt"]
+`;
+const gateway = await Gateway.start(CONFIG + TOKENS);
 const base = `ws://127.0.0.1:${gateway.port}`;
 const clients = [];
 
@@ -51,6 +67,13 @@ async function entered(url, topic, options) {
   return room;
 }
 
+// A token of RFC 7515, signed by HS256.
+function signed(claims) {
+  const part = (value) => Buffer.from(JSON.stringify(value)).toString("base64url");
+  const text = `${part({ alg: "HS256", typ: "JWT" })}.${part(claims)}`;
+  return `${text}.${createHmac("sha256", secret).update(text).digest("base64url")}`;
+}
+
 const failsWith = (code) => (error) => error.name === "TidegateError" && error.code === code;
 
 const tests = {
@@ -58,6 +81,24 @@ const tests = {
     const file = readFileSync(new URL("../../../tools/js/tidegate.js", import.meta.url));
     const bytes = gzipSync(file, { level: 9 }).length;
     ok(bytes < SIZE_MAX, `${bytes} bytes compressed, and ${SIZE_MAX} are the limit`);
+  },
+
+  async "a token is shown anew at each attempt, and says who it is"() {
+    let shown = 0;
+    const seconds = () => Math.floor(Date.now() / 1000);
+    const token = async () => signed({ sub: "ann", exp: seconds() + 2, jti: shown += 1 });
+    const made = client(`${base}/tokens/a`, { token });
+    const room = made.room();
+    await until("let in", () => room.live);
+    equal(made.hello.user, "ann");
+    const offset = (await room.publish("by ann")).offset;
+    await until("back with another token", () => shown > 1 && room.live);
+    ok(made.states.some(({ code, word }) => code === 4401 && word === "token_expired"),
+      JSON.stringify(made.states));
+    equal((await room.publish("again")).offset, offset + 1);
+    const none = client(`${base}/tokens/a`);
+    await until("kept out", () => none.states.some(({ state }) => state === "waiting"));
+    ok(none.states.every(({ state }) => state !== "open"));
   },
 
   async "text, JSON and bytes come as they were, with who and where"() {
@@ -316,5 +357,6 @@ await Promise.all(Object.entries(tests).map(async ([name, test]) => {
 }));
 for (const one of clients) one.close();
 await gateway.close();
+rmSync(folder, { recursive: true });
 if (!failed) console.log(`behaviour: ${Object.keys(tests).length} things hold`);
 process.exit(failed ? 1 : 0);

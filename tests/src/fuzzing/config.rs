@@ -6,7 +6,7 @@ use tidegate::config::{Config, ConfigErrors, Route, Stack};
 use tidegate::gateway;
 use tidegate::handler::{Echo, Handler, built_in};
 use tidegate::kernel::Driver;
-use tidegate::protocol::services::{Made, Services};
+use tidegate::protocol::services::{Made, RouteTable, Services};
 
 /// The whole input is the file.
 ///
@@ -33,7 +33,8 @@ fn usable(config: &Config) {
     let make = |route: &Route| {
         built_in(route).or_else(any).map(|handler| Made { handler, is_brought: false })
     };
-    let services = Services::new(config.limits.slots(), &config.routes, &make);
+    let services =
+        Services::new(config.limits.slots(), RouteTable::new(&config.routes).into(), &make);
     assert!(services.is_ok(), "each route has a handler");
     let addresses: Vec<_> =
         config.listeners.iter().map(|listener| listener.address.clone()).collect();

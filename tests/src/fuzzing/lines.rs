@@ -10,6 +10,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tidegate::census::Census;
+use tidegate::checks::GatekeeperParts;
 use tidegate::config::Config;
 use tidegate::gateway::{Program, hub_settings};
 use tidegate::hub::{self, Identity, Seed};
@@ -18,7 +20,7 @@ use tidegate::kernel::{
     buffer_stride,
 };
 use tidegate::names::Node;
-use tidegate::shard::{self, Assembly, Shard};
+use tidegate::shard::{self, Assembly, RouteTable, Shard};
 use tidegate::transport::tls::TlsServers;
 
 use super::{Parameters, Stretches};
@@ -228,15 +230,20 @@ fn shard(kernel: &Rc<RefCell<Kernel>>) -> Shard<KernelRing> {
     let (mut hubs, _door) =
         hub::open(&hub_settings(&config), identity, std::slice::from_ref(&waker));
     let memory = shard::memory(&config.limits).expect("memory");
+    let census = Arc::new(Census::new(&config));
     let assembly = Assembly {
         index: 0,
+        checks: GatekeeperParts::none(),
+        access_log: None,
         hub: hubs.pop().expect("one shard"),
+        routes: RouteTable::new(&config.routes).into(),
         config,
         listeners: Vec::new(),
         sharing: Vec::new(),
         waker,
         panel: Arc::default(),
         tls: TlsServers::default(),
+        census,
         program: Program::default().protocols(|_| Some(Box::new(LineEcho::default()))),
     };
     Shard::new(KernelRing(Rc::clone(kernel)), memory, assembly).expect("all handlers are built in")

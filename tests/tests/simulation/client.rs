@@ -9,6 +9,10 @@ use crate::random::Random;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Facts {
     pub now: Duration,
+    /// What the calendar shows, since 1970; it is set now and then. And the latest that it may have
+    /// shown.
+    pub calendar: Duration,
+    pub latest: Duration,
     /// How much of that the shard was at work, or could have been.
     pub at_work: Duration,
     /// How often it was paused, or its clock jumped.
@@ -38,6 +42,14 @@ pub enum Action {
 pub trait Client {
     /// A moment passes.
     fn sees(&mut self, _facts: &Facts) {}
+
+    /// It is about to hear something.
+    fn reads(&mut self, _facts: &Facts) {}
+
+    /// What it asks for, if that makes a difference to others.
+    fn path(&self) -> Option<&'static str> {
+        None
+    }
 
     /// It loses its connection, and may come back as another one.
     fn drops_out(&mut self) -> Option<Identity> {

@@ -10,7 +10,7 @@ use tidegate_tests::reference::Message;
 use crate::client::{Action, Client};
 use crate::hearing::Heard;
 use crate::labels::{Label, Stream, To};
-use crate::ledger::{Place, SENT_AWAY};
+use crate::ledger::{DRAINED, Place, SENT_AWAY};
 use crate::listener::Listener;
 use crate::member::Temper;
 use crate::random::Random;
@@ -353,7 +353,7 @@ impl Client for Commander {
         }
         if let Some(code) = self.heard.close {
             let may = matches!(code, Some(1000 | 1008 | 1013 | SENT_AWAY));
-            assert!(may || (drains && code == Some(1001)), "closed with {code:?}");
+            assert!(may || (drains && code == Some(DRAINED)), "closed with {code:?}");
         }
         self.answer_pings();
     }

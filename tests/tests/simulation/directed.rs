@@ -3,13 +3,15 @@
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
+use tidegate::config::Config;
 use tidegate::gateway::Program;
 use tidegate::hub::{
     ConnectionFilter, Errand, NotDone, Outcome, Publication, Published, Target, Why,
 };
-use tidegate::kernel::{Completion, Errno, Operation};
+use tidegate::kernel::{Completion, Errno, Operation, Slot};
 use tidegate::names::{Name, Position};
 use tidegate::protocol::{Exchange, Protocol, Stretch};
+use tidegate::shard::{AfterDrain, DrainOrder, DrainPlan, DrainRate};
 use tidegate_tests::Frame;
 use tidegate_tests::line_echo::{LineEcho, NUDGE};
 use tidegate_tests::xor::{Stream, Xor};
@@ -638,6 +640,43 @@ fn a_drain_does_not_wait_for_newcomers_that_shake_no_hands() {
     play.turn([accepted(1, Ok(()))]);
     let pushed: Vec<_> = (0..3).flat_map(|_| play.tick()).collect();
     assert!(pushed.contains(&Operation::Close { slot: 1 }), "{pushed:?}");
+}
+
+/// A drain of all, two in a second.
+fn slow_drain(after: AfterDrain) -> DrainPlan {
+    let plan = DrainPlan::configured(&Config::default(), after);
+    DrainPlan { rate: DrainRate::OfEach(2), ..plan }
+}
+
+/// How many of these were told something.
+fn told(play: &Play, slots: &[Slot]) -> usize {
+    slots.iter().filter(|slot| !play.heard(**slot).is_empty()).count()
+}
+
+#[test]
+fn who_was_not_told_when_a_drain_is_taken_back_is_told_nothing() {
+    let mut play = Play::new();
+    let slots = play.come(0, 12);
+    let order = play.is_ordered(slow_drain(AfterDrain::End));
+    (0..6).for_each(|_| drop(play.tick()));
+    play.takes_back(&order);
+    let before = told(&play, &slots);
+    assert!((2..=6).contains(&before), "{before} in a second and a half, two a second");
+    (0..8).for_each(|_| drop(play.tick()));
+    assert_eq!(told(&play, &slots), before);
+    let counters = play.counters();
+    assert_eq!((counters.drained as usize, counters.drain_left), (before, 0));
+}
+
+#[test]
+fn an_order_that_was_taken_back_before_it_was_seen_is_none() {
+    let mut play = Play::new();
+    let slots = play.come(0, 3);
+    let order = Arc::new(DrainOrder::new(slow_drain(AfterDrain::Leave), 1, 1));
+    assert!(order.take_back());
+    play.sees(Some(&order));
+    (0..4).for_each(|_| drop(play.tick()));
+    assert_eq!(told(&play, &slots), 0);
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use tidegate_tests::reference::{self, Frame, Message, Said};
 
+use crate::bearer;
 use crate::labels::MARK;
-use crate::ledger::SENT_AWAY;
+use crate::ledger::{DRAINED, SENT_AWAY};
 use crate::model::Expected;
 
 /// What ends each compressed fragment but the last (RFC 7692 section 7.2.1).
@@ -29,6 +30,8 @@ pub struct Heard {
     pub close: Option<Option<u16>>,
     /// And what it says.
     pub reason: String,
+    /// It may be closed because its token has expired.
+    pub may_expire: bool,
     /// The beginning of a frame that is not whole.
     rest: Vec<u8>,
 }
@@ -45,6 +48,7 @@ impl Heard {
             pings: 0,
             close: None,
             reason: String::new(),
+            may_expire: false,
             rest: Vec::new(),
         }
     }
@@ -153,10 +157,18 @@ impl Heard {
         if let Some(close) = self.close {
             // Too slow to send, too slow to read; going away; the end of what a source has to say.
             let is_own = matches!(close, Some(1008 | 1013 | SENT_AWAY))
-                || (drains && close == Some(1001))
-                || (apart && close == Some(1000));
+                || (drains && close == Some(DRAINED))
+                || (apart && close == Some(1000))
+                || (self.may_expire && close == Some(bearer::EXPIRED))
+                || self.is_let_go();
             assert!(is_own || Some(close) == expected.close, "closed with {close:?}");
         }
+    }
+
+    /// Whether it was closed because it was open for long, or said nothing for long.
+    pub fn is_let_go(&self) -> bool {
+        let has_stayed = ["lifetime: ", "idle: "].iter().any(|word| self.reason.starts_with(word));
+        self.close == Some(Some(1001)) && has_stayed
     }
 
     fn check_apart(&self, expected: &Expected) {

@@ -11,6 +11,9 @@ pub const OUTSIDE: u32 = 0;
 /// The close code with which the outside closes connections.
 pub const SENT_AWAY: u16 = 4100;
 
+/// The code of a drain.
+pub const DRAINED: u16 = 1012;
+
 /// A connection: its shard, and which of the shard's clients it is.
 pub type Where = (usize, usize);
 

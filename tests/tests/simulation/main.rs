@@ -3,6 +3,7 @@
 //! `TIDEGATE_SEED=n` runs one seed, twice, and compares the traces; `TIDEGATE_SEEDS=n` runs so
 //! many, `TIDEGATE_SEEDS=m..n` those from `m` on and below `n`.
 
+mod bearer;
 mod bodies;
 mod body_peer;
 mod chances;
@@ -10,6 +11,7 @@ mod client;
 mod commander;
 mod decider;
 mod directed;
+mod drainer;
 mod few_blocks;
 mod handlers;
 mod hearing;
@@ -26,6 +28,7 @@ mod policies;
 mod proxied;
 mod publisher;
 mod random;
+mod reloader;
 mod ring;
 mod rooms;
 mod script;
@@ -44,20 +47,27 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use tidegate::census::Census;
 use tidegate::config::stack::TlsLayer;
 use tidegate::config::{Config, Limits};
 use tidegate::gateway::{self, Program, hub_settings};
+use tidegate::handler::{EndReason, Ground};
 use tidegate::hub::{self, Identity, Seed};
 use tidegate::kernel::{Driver, Waker};
 use tidegate::names::Node;
-use tidegate::shard::{self, Assembly, Command, Counters, Shard};
+use tidegate::shard::{
+    self, AfterDrain, Assembly, Counters, DrainOrder, DrainPlan, RouteTable, Shard,
+};
 use tidegate::transport::tls::TlsServers;
 use tidegate_tests::xor::Xor;
 
+use bearer::VerifierStandIn;
 use decider::Decider;
+use drainer::Drainer;
 use handlers::{Behaviour, Books, CountedLines};
 use publisher::{Publisher, Sights};
 use random::Random;
+use reloader::Reloader;
 use ring::SimRing;
 use rooms::{Plan, Transport};
 use several::{Meanwhile, Outside, Several};
@@ -119,8 +129,17 @@ struct Scene {
     plan: Plan,
     publisher: Publisher,
     decider: Decider,
+    verifier: VerifierStandIn,
+    drainer: Drainer,
+    reloader: Reloader,
+    config: Arc<Config>,
     random: Random,
     emptied: bool,
+    /// Whether some route has each of [`SCANT`].
+    scants: [bool; SCANT.len()],
+    /// Whether so few connections may be there that clients are refused.
+    is_crowded: bool,
+    census: Arc<Census>,
 }
 
 #[test]
@@ -175,6 +194,8 @@ impl Scene {
             config.limits.blocks = BLOCKS;
             config.hub.queued = Some(4096);
         }
+        let is_crowded = is_crowded(&config);
+        let scants = SCANT.map(|scant| has_limits(&config, scant));
         let config = Arc::new(config);
         let count = random.pick(&[1, 1, 2, 3]);
         let wakers: Vec<_> = (0..count).map(|_| Waker::new().expect("a descriptor")).collect();
@@ -185,20 +206,28 @@ impl Scene {
         let (hubs, door) = hub::open(&hub_settings(&config), identity, &wakers);
         let books = Arc::new(Mutex::new(Books::default()));
         let meanwhile = Meanwhile::default();
+        let places = Random::new(!seed).pick(&[1, 3, 1000]);
+        let (checks, tokens) = bearer::checks(&config, places);
+        let census = Arc::new(Census::new(&config));
+        let routes = Arc::new(RouteTable::new(&config.routes));
         let (transport, program) = (plan.transport.clone(), program(&plan, &books));
         let shards = hubs.into_iter().zip(wakers).enumerate().map(|(index, (hub, waker))| {
             let seed = seed.wrapping_add((index as u64) << 48);
             let outside = outside(seed, &config, waker.clone(), plan.of(index));
             let assembly = Assembly {
                 index,
+                checks: checks.clone(),
+                access_log: None,
                 hub,
                 config: Arc::clone(&config),
+                routes: Arc::clone(&routes),
                 listeners: Vec::new(),
                 sharing: Vec::new(),
                 waker,
                 panel: Arc::clone(&outside.panel),
                 program: program.clone(),
                 tls: tls_servers(&transport),
+                census: Arc::clone(&census),
             };
             let memory = shard::memory(&config.limits).expect("memory");
             let world = Rc::clone(&outside.world);
@@ -210,8 +239,27 @@ impl Scene {
         let inner = Random::new(random.bits());
         let several = Several::new(shards.collect(), bill, &meanwhile, inner);
         let publisher = Publisher::new(door.clone(), &plan, Random::new(random.bits()));
+        let verifier = VerifierStandIn::new(tokens, door.clone(), Random::new(!random.bits()));
         let decider = Decider::new(door, Arc::clone(&books), Random::new(random.bits()));
-        Self { several, books, plan, publisher, decider, random, emptied: false }
+        let drainer = Drainer::draw(&mut random, &config);
+        let reloader = Reloader::draw(&mut random, &config, &routes, &checks);
+        let emptied = false;
+        Self {
+            several,
+            books,
+            plan,
+            publisher,
+            decider,
+            verifier,
+            drainer,
+            reloader,
+            config,
+            random,
+            emptied,
+            scants,
+            is_crowded,
+            census,
+        }
     }
 
     fn play(&mut self) {
@@ -227,15 +275,19 @@ impl Scene {
             for _ in 0..self.random.pick(&[0, 1, 5]) {
                 self.any_world().borrow_mut().connect();
             }
-            self.several.tell(Command::Drain);
+            let after = self.random.pick(&[AfterDrain::Leave, AfterDrain::Leave, AfterDrain::End]);
+            let plan = DrainPlan::configured(&self.config, after);
+            let order = DrainOrder::new(plan, self.several.outsides.len(), 9);
+            self.several.is_to_end(Some(&Arc::new(order)));
             self.drain();
         } else {
             // At once, in the middle of everything.
-            self.several.tell(Command::Stop);
+            self.several.is_to_end(None);
             self.several.step();
         }
         self.several.end();
         self.check_missed();
+        self.check_limits();
         let books = self.books.lock().expect("nobody panicked");
         assert_eq!(books.opened, books.closed, "each open has one close");
         assert_eq!(books.sources, books.given_up, "each source is given up once");
@@ -256,6 +308,24 @@ impl Scene {
                 + counted.slow_conflated
                 + counted.recovery_left_out;
             assert!(*missed <= left_out, "{missed} were missed, {left_out} left out");
+        }
+    }
+
+    /// Nobody was slowed or let go who stayed below what its route allows.
+    fn check_limits(&self) {
+        let [few_messages, few_bytes, short] = self.scants;
+        let slowed = self.several.counters().clients_slowed;
+        assert!(slowed == 0 || few_messages || few_bytes, "{slowed} were slowed below all limits");
+        for outside in &self.several.outsides {
+            let vitals = outside.panel.vitals.load();
+            let ends = |reason: EndReason| vitals.ends[reason as usize];
+            assert_eq!(ends(EndReason::OverRate) + ends(EndReason::Silent), 0);
+            let refused = |ground: &Ground| vitals.refusals[*ground as usize];
+            let crowds = [Ground::GatewayFull, Ground::RouteFull, Ground::AddressFull];
+            let refused: u64 = crowds.iter().chain([&Ground::UserFull]).map(refused).sum();
+            assert!(refused == 0 || self.is_crowded, "{refused} were refused though there is room");
+            let gone = ends(EndReason::Lifetime) + ends(EndReason::Idle);
+            assert!(gone == 0 || short, "{gone} were let go though they may stay");
         }
     }
 
@@ -281,6 +351,9 @@ impl Scene {
         self.crowds_come();
         self.publisher.act(&Sights(&self.several.outsides));
         self.decider.act(self.several.turns());
+        self.verifier.act(self.several.turns());
+        self.drainer.act(&self.several);
+        self.reloader.act(&self.several);
     }
 
     /// What many do at once.
@@ -336,6 +409,7 @@ impl Scene {
                 && self.publisher.is_answered(&Sights(&self.several.outsides))
             {
                 self.emptied = true;
+                assert!(self.census.is_empty(), "somebody is counted though all are gone");
                 return self.is_forgotten();
             }
             self.turn();
@@ -386,6 +460,13 @@ impl Scene {
     }
 }
 
+/// Whether some route has such limits of its clients.
+fn has_limits(config: &Config, limits: &str) -> bool {
+    let text = format!("[[route]]\npath = '/'\nhandler = 'echo'\n{limits}");
+    let limited = Config::parse(&text, "limits").expect("right").routes[0].client;
+    config.routes.iter().any(|route| route.client == limited)
+}
+
 fn outside(seed: u64, config: &Config, waker: Waker, plan: Plan) -> Outside {
     let limits = &config.limits;
     let server = Server {
@@ -415,6 +496,43 @@ fn tls_servers(transport: &Transport) -> TlsServers {
     TlsServers::new(vec![Some(Arc::clone(&tls.server)); 2])
 }
 
+/// More than anybody sends, and longer than any run lasts: who sends more would be closed.
+const AMPLE: &str = "message_rate = 1000000\nbyte_rate = '1GiB'\nover_rate = 'close'\n\
+     max_frames = 100000\nlifetime = '720h'\nfirst_message = '720h'\nidle = '720h'\n";
+
+/// So little that clients wait, or are let go.
+const SCANT: [&str; 3] = [
+    "message_rate = 300\nmessage_burst = 5\n",
+    "byte_rate = '32KiB'\nbyte_burst = '4KiB'\n",
+    "lifetime = '4s'\nidle = '3s'\n",
+];
+
+/// So few connections on a route, or altogether, that clients are refused.
+const CROWDED: [&str; 2] = ["connections = 3\n", "[clients]\nconnections = 8\n"];
+
+/// More than there are.
+const ROOMY: &str = "[clients]\nconnections = 100000\nconnections_per_address = 100000\n\
+     connections_per_user = 100000\n";
+
+/// How many connections there may be of whom, and whether these are few.
+fn crowds(random: &mut Random, plan: &Plan) -> &'static str {
+    let limits = random.pick(&["", ROOMY, ROOMY, CROWDED[1]]);
+    if plan.trickles && limits == CROWDED[1] { ROOMY } else { limits }
+}
+
+/// Whether so few connections may be there that clients are refused.
+fn is_crowded(config: &Config) -> bool {
+    config.clients.connections == Some(8)
+        || config.routes.iter().any(|route| route.client.connections == Some(3))
+}
+
+/// What clients of a route may send, and how long they may stay. Who does all as late as may be is
+/// not kept waiting besides.
+fn client_limits(random: &mut Random, plan: &Plan) -> &'static str {
+    let limits = random.pick(&["", "", AMPLE, SCANT[0], SCANT[1], SCANT[2], CROWDED[0]]);
+    if plan.trickles && !limits.is_empty() { AMPLE } else { limits }
+}
+
 /// Small limits, so that they are met.
 fn config(random: &mut Random, deflate: bool, plan: &Plan) -> Config {
     let connections = random.pick(&[16, 64]);
@@ -434,6 +552,7 @@ fn config(random: &mut Random, deflate: bool, plan: &Plan) -> Config {
              &deflate={deflate}!{log}tcp'\n"
         );
     }
+    text += crowds(random, plan);
     text += &format!("[hub]\nmailbox = {}\n", random.pick(&[16, 16, 1024]));
     let others = [("/", "static"), (bodies::PATH, "echo")];
     for (path, handler) in Behaviour::ALL.map(|one| (one.path(), "echo")).into_iter().chain(others)
@@ -443,11 +562,17 @@ fn config(random: &mut Random, deflate: bool, plan: &Plan) -> Config {
         text += &format!(
             "[[route]]\npath = '{path}'\nhandler = '{handler}'\nmax_message = {}\n\
              max_buffered_message = {}\nbacklog = '16KiB'\nslow_peer = '{slow_peer}'\n\
-             undecided = {undecided}\n",
+             undecided = {undecided}\n{}",
             model::MAX_MESSAGE,
-            model::MAX_BUFFERED
+            model::MAX_BUFFERED,
+            client_limits(random, plan)
         );
     }
+    text += &bearer::config(&format!(
+        "max_message = {}\nmax_buffered_message = {}\nbacklog = '16KiB'\n",
+        model::MAX_MESSAGE,
+        model::MAX_BUFFERED
+    ));
     text += &plan.config(random);
     let mut config = Config::parse(&text, "simulation").unwrap_or_else(|errors| panic!("{errors}"));
     // Less than a file may say, so that bounds are met.
@@ -468,6 +593,7 @@ fn config(random: &mut Random, deflate: bool, plan: &Plan) -> Config {
             listener.stack.proxy = Some(proxied::layer());
         }
     }
+    (config.limits.tokens, config.limits.permissions) = plan.token_bytes;
     config.hub.topics = random.pick(&[64, 64, 64, 3, 2]);
     config.hub.subscriptions = random.pick(&[1000, 1000, 1000, 20]);
     config.hub.present = random.pick(&[64, 64, 1]);

@@ -1,8 +1,10 @@
 //! Clients of every temper.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
-use crate::client::{Action, Client};
+use crate::bearer::{self, Token};
+use crate::client::{Action, Client, Facts};
 use crate::handlers::Behaviour;
 use crate::hearing::Heard;
 use crate::ledger::SENT_AWAY;
@@ -48,6 +50,9 @@ const TEMPERS: [Temper; 10] = [
     Temper::Stranger,
 ];
 
+/// How soon who reads is told that its token has expired, if its shard is at work.
+const EXPIRES_WITHIN: Duration = Duration::from_secs(3);
+
 /// One client.
 pub struct Peer {
     pub temper: Temper,
@@ -76,6 +81,9 @@ pub struct Peer {
     harmed: bool,
     /// A part of a second header is in front of its request.
     is_misread: bool,
+    /// What it has to show, and since when that has expired, while its shard was at work.
+    token: Option<Token>,
+    expired_for: Option<Duration>,
 }
 
 /// What a client knows of the answer to its request.
@@ -134,7 +142,45 @@ impl Peer {
             saw_end: false,
             harmed: false,
             is_misread: false,
+            token: None,
+            expired_for: None,
         }
+    }
+
+    /// It asks for the same where a token is wanted, and shows this one.
+    pub fn bears(&mut self, token: Token) {
+        let path = match self.behaviour {
+            Behaviour::Echo => bearer::PATH,
+            Behaviour::Late => bearer::LATE_PATH,
+            _ => return,
+        };
+        if self.temper == Temper::Stranger {
+            return;
+        }
+        let request = String::from_utf8(self.script[0].clone()).expect("a request is text");
+        let request = request.replacen(self.behaviour.path(), path, 1);
+        // With both it would be longer than a head may be.
+        let (request, _) = request.split_once("X-Padding").expect("it is the last line");
+        let request = format!("{request}{}\r\n", token.line());
+        self.script[0] = request.into_bytes();
+        self.token = Some(token);
+    }
+
+    /// Looks whether its token has expired: then it is soon told so. The calendar may be set back.
+    fn looks_at_its_token(&mut self, facts: &Facts) {
+        let Some(Token { until: Some(until), .. }) = self.token else { return };
+        if facts.calendar < until {
+            return self.expired_for = None;
+        }
+        let since = *self.expired_for.get_or_insert(facts.at_work);
+        let is_told = self.heard.close.is_some() || self.saw_end || self.finished_sending;
+        let is_open = matches!(self.response, Response::Opened) && !facts.is_given_up;
+        let is_prompt = self.reads == 1000 && !self.is_closing && facts.unread == 0;
+        let waited = facts.at_work.saturating_sub(since);
+        assert!(
+            !is_open || is_told || !is_prompt || self.harmed || waited < EXPIRES_WITHIN,
+            "its token has expired for {waited:?}, and it is here"
+        );
     }
 
     /// One that says half a request head, and nothing more.
@@ -208,12 +254,20 @@ impl Peer {
         match status {
             "101" => {
                 assert!(!is_stranger, "opened: {head}");
+                let is_good = self.token.as_ref().is_none_or(|token| token.until.is_some());
+                assert!(is_good, "let in with {:?}", self.token);
                 let agreed = head.contains("Sec-WebSocket-Extensions: permessage-deflate");
                 assert_eq!(agreed, self.compression, "{head}");
                 Response::Opened
             }
             // No room, or the head took too long.
             "503" | "408" => Response::Refused,
+            // It is not known in time whether its token is good.
+            "504" if self.token.is_some() => Response::Refused,
+            "401" if self.token.as_ref().is_some_and(|token| token.until.is_none()) => {
+                Response::Refused
+            }
+            "401" if self.heard.may_expire => Response::Refused,
             "200" | "400" | "404" | "405" | "413" | "426" | "431" if is_stranger => {
                 Response::Refused
             }
@@ -247,6 +301,23 @@ impl Peer {
 }
 
 impl Client for Peer {
+    fn sees(&mut self, facts: &Facts) {
+        self.looks_at_its_token(facts);
+    }
+
+    fn reads(&mut self, facts: &Facts) {
+        let until = self.token.as_ref().and_then(|token| token.until);
+        self.heard.may_expire = until.is_some_and(|until| facts.latest >= until);
+    }
+
+    fn path(&self) -> Option<&'static str> {
+        Some(match (&self.token, self.behaviour) {
+            (None, behaviour) => behaviour.path(),
+            (Some(_), Behaviour::Late) => bearer::LATE_PATH,
+            (Some(_), _) => bearer::PATH,
+        })
+    }
+
     fn act(&mut self, random: &mut Random, room: usize) -> Action {
         if self.finished_sending {
             return Action::Nothing;
@@ -302,7 +373,9 @@ impl Client for Peer {
         let is_answered = matches!(self.response, Response::Opened);
         assert!(is_answered, "a correct request was not answered: {:?}", self.response);
         // Too slow to send, too slow to read: said properly.
-        if matches!(self.heard.close, Some(Some(1008 | 1013 | SENT_AWAY))) {
+        let is_ended =
+            matches!(self.heard.close, Some(Some(1008 | 1013 | SENT_AWAY | bearer::EXPIRED)));
+        if is_ended || self.heard.is_let_go() {
             return false;
         }
         self.heard.check_all(&self.expected, self.behaviour == Behaviour::Source);

@@ -9,6 +9,8 @@ use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use tidegate::census::Census;
+use tidegate::checks::GatekeeperParts;
 use tidegate::config::Config;
 use tidegate::gateway::{Program, hub_settings};
 use tidegate::hub::{
@@ -18,7 +20,9 @@ use tidegate::kernel::{
     AreaName, BufferId, Completion, Errno, Memory, Operation, Peer, Ring, Slot, Waker,
 };
 use tidegate::names::{Name, Node};
-use tidegate::shard::{self, Assembly, Command, Counters, Panel, Shard};
+use tidegate::shard::{
+    self, AfterDrain, Assembly, Counters, DrainOrder, DrainPlan, Panel, RouteTable, Shard,
+};
 use tidegate::transport::tls::TlsServers;
 use tidegate::transport::{Broken, Layer, OpenedInput, Sealed};
 
@@ -182,15 +186,20 @@ impl Play {
         let identity = Identity { node: Node { number: 0, start: 1 }, seed: Seed([1, 2]) };
         let (mut hubs, door) =
             hub::open(&hub_settings(&config), identity, std::slice::from_ref(&waker));
+        let census = Arc::new(Census::new(&config));
         let assembly = Assembly {
             index: 0,
+            checks: GatekeeperParts::none(),
+            access_log: None,
             hub: hubs.pop().expect("one shard"),
+            routes: RouteTable::new(&config.routes).into(),
             config,
             listeners: Vec::new(),
             sharing: Vec::new(),
             waker,
             panel: Arc::clone(&panel),
             tls: TlsServers::default(),
+            census,
             program,
         };
         let shard = Shard::new(HandRing(Rc::clone(&hand)), memory, assembly);
@@ -326,7 +335,25 @@ impl Play {
 
     /// The shard is told to drain.
     pub fn drains(&mut self) {
-        self.panel.tell(Command::Drain, &Waker::new().expect("a descriptor"));
+        self.is_ordered(DrainPlan::configured(&Config::default(), AfterDrain::Leave));
+    }
+
+    /// The shard is to drain so.
+    pub fn is_ordered(&mut self, plan: DrainPlan) -> Arc<DrainOrder> {
+        let order = Arc::new(DrainOrder::new(plan, 1, 1));
+        self.sees(Some(&order));
+        order
+    }
+
+    /// The drain is taken back.
+    pub fn takes_back(&mut self, order: &DrainOrder) {
+        assert!(order.take_back(), "it may be taken back");
+        self.sees(None);
+    }
+
+    /// The shard is woken, and this is on its panel.
+    pub fn sees(&mut self, order: Option<&Arc<DrainOrder>>) {
+        self.panel.drain(order.cloned(), &Waker::new().expect("a descriptor"));
         self.turn([Completion::Woken]);
     }
 

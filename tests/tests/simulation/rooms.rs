@@ -113,6 +113,10 @@ pub struct Plan {
     pub publishes_anywhere: bool,
     /// Some of them hardly read.
     pub talks_slowly: bool,
+    /// Per mille: how many of those that are left bear tokens; and the bytes of tokens that are
+    /// remembered, and of what they say of topics.
+    pub bearers: u32,
+    pub token_bytes: (u32, u32),
     /// How many idempotency keys are kept, and for how long.
     pub keys: (u32, Duration),
     /// The shard of the client that has this.
@@ -145,6 +149,8 @@ impl Plan {
             talk: Route::draw("/talk", &mut apart),
             publishes_anywhere: apart.chance(700),
             talks_slowly: apart.chance(300),
+            bearers: apart.pick(&[0, 0, 300, 1000]),
+            token_bytes: (apart.pick(&[1 << 20, 2000, 0]), apart.pick(&[1 << 20, 1000, 0])),
             keys: (most, Duration::from_secs(seconds)),
             shard: 0,
         };

@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use tidegate::bill::Bill;
 use tidegate::kernel::Waker;
-use tidegate::shard::{Command, Counters, Panel, Shard};
+use tidegate::shard::{ConfigChange, Counters, DrainOrder, Panel, Shard};
 
+use crate::drainer::Meant;
 use crate::random::Random;
 use crate::ring::SimRing;
 use crate::world::World;
@@ -78,9 +79,8 @@ impl Outside {
         self.panel.counters.load()
     }
 
-    fn tell(&self, command: Command) {
-        self.panel.tell(command, &self.waker);
-        self.world.borrow_mut().drains = true;
+    fn order(&self, order: Option<&Arc<DrainOrder>>) {
+        self.panel.drain(order.cloned(), &self.waker);
     }
 }
 
@@ -176,10 +176,43 @@ impl Several {
         self.stations.iter().all(|station| station.borrow().shard.is_none())
     }
 
-    /// Tells all shards.
-    pub fn tell(&self, command: Command) {
+    /// All shards are to end, as the order says or at once.
+    pub fn is_to_end(&self, order: Option<&Arc<DrainOrder>>) {
         self.told.set(true);
-        self.outsides.iter().for_each(|outside| outside.tell(command));
+        for outside in &self.outsides {
+            outside.world.borrow_mut().drains = true;
+            match order {
+                Some(_) => outside.order(order),
+                None => outside.panel.stop(&outside.waker),
+            }
+        }
+    }
+
+    /// All shards are to drain, or no more.
+    pub fn order(&self, order: Option<&Arc<DrainOrder>>) {
+        self.outsides.iter().for_each(|outside| outside.order(order));
+    }
+
+    /// All shards are to change as this says, or no more.
+    pub fn change(&self, change: Option<&Arc<ConfigChange>>) {
+        for outside in &self.outsides {
+            outside.panel.change(change.cloned(), &outside.waker);
+        }
+    }
+
+    /// These may be closed by a drain, and if they are all, those as well who come.
+    pub fn drains(&self, meant: Meant) {
+        self.outsides.iter().for_each(|outside| outside.world.borrow_mut().drains(meant));
+    }
+
+    /// These may be closed with 1012.
+    pub fn marks(&self, meant: Meant) {
+        self.outsides.iter().for_each(|outside| outside.world.borrow_mut().marks(meant));
+    }
+
+    /// Who comes from now on may not.
+    pub fn marks_nobody_more(&self) {
+        self.outsides.iter().for_each(|outside| outside.world.borrow_mut().marks_who_come = false);
     }
 
     /// Ends the shards that have not ended by themselves.

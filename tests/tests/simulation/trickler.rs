@@ -104,13 +104,9 @@ pub struct Trickler {
 impl Trickler {
     pub fn new(random: &mut Random) -> Self {
         let cause = random.pick(&CAUSES);
-        let path = match cause {
-            Cause::Message => "/whole",
-            Cause::Close => "/third",
-            Cause::Decision => &format!("/late?{NEVER}"),
-            _ => "/echo",
-        };
-        let request = script::opening(random, path, false);
+        let path = path(cause);
+        let query = if cause == Cause::Decision { format!("?{NEVER}") } else { String::new() };
+        let request = script::opening(random, &format!("{path}{query}"), false);
         let pace = match cause {
             // Shorter than a peer may stall, and longer than a part of that.
             Cause::Reads => random.pick(&[1000, 3000, 4200]),
@@ -330,7 +326,21 @@ impl Trickler {
     }
 }
 
+/// What one with this cause asks for.
+fn path(cause: Cause) -> &'static str {
+    match cause {
+        Cause::Message => "/whole",
+        Cause::Close => "/third",
+        Cause::Decision => "/late",
+        _ => "/echo",
+    }
+}
+
 impl Client for Trickler {
+    fn path(&self) -> Option<&'static str> {
+        Some(path(self.cause))
+    }
+
     fn sees(&mut self, facts: &Facts) {
         let was_given_up = self.facts.is_given_up;
         if facts.sent > self.facts.sent {

@@ -12,10 +12,12 @@ use tidegate::kernel::{
 use tidegate_tests::tls::TlsEnd;
 use tidegate_tests::xor::Streams;
 
+use crate::bearer::Token;
 use crate::body_peer::BodyPeer;
 use crate::chances::Chances;
 use crate::client::{Action, Client, Facts};
 use crate::commander::Commander;
+use crate::drainer::Meant;
 use crate::line_peer::LinePeer;
 use crate::member::Member;
 use crate::peer::{Peer, Temper};
@@ -45,6 +47,10 @@ pub struct ArmedPoll {
 /// One connection, both ends.
 #[derive(Default)]
 pub struct Socket {
+    /// Of which listener it is.
+    listener: usize,
+    /// A drain may close it, or refuse what is asked by it.
+    drains: bool,
     /// What the peer has said and the server has not received.
     pub inbound: VecDeque<u8>,
     pub peer_ended: bool,
@@ -201,6 +207,8 @@ pub struct World {
     pauses: u32,
     /// What the wall clock shows at `now` 0, since 1970; to step the clock is to add another.
     pub calendars: Vec<Duration>,
+    /// The latest of them.
+    latest: Duration,
     pub sockets: Vec<Socket>,
     peers: Vec<Box<dyn Client>>,
     crowd: Option<Temper>,
@@ -220,8 +228,10 @@ pub struct World {
     sleep: Sleep,
     /// A sleep of the shard ended and it had not been woken.
     pub slept_through: bool,
-    /// The shard was told to drain, or to stop.
+    /// The shard was told to end, by a drain or at once.
     pub drains: bool,
+    /// Everybody who comes may be refused or closed by a drain.
+    pub marks_who_come: bool,
     /// Something happened that may cost any client its connection.
     pub disturbed: bool,
     pub buffer_size: usize,
@@ -246,6 +256,9 @@ pub struct Waiting {
 
 /// For so long a shard sleeps that has work which it cannot do just now, such as mail that it may
 /// not take in yet.
+/// What the calendar shows at first, since 1970.
+pub const BEGINNING: Duration = Duration::from_secs(1_700_000_000);
+
 const A_MOMENT: Duration = Duration::from_millis(1);
 
 /// The shard that a world is around.
@@ -294,7 +307,8 @@ impl World {
             now: Duration::ZERO,
             at_work: Duration::ZERO,
             pauses: 0,
-            calendars: vec![Duration::from_secs(1_700_000_000)],
+            calendars: vec![BEGINNING],
+            latest: BEGINNING,
             sockets: Vec::new(),
             peers: Vec::new(),
             crowd,
@@ -311,6 +325,7 @@ impl World {
             sleep: Sleep::default(),
             slept_through: false,
             drains: false,
+            marks_who_come: false,
             buffer_size,
             served: 0,
             trace: 0,
@@ -344,7 +359,10 @@ impl World {
             self.note(member.temper);
             self.comes(HTTP, Box::new(member));
         } else {
-            let peer = Peer::new(&mut self.random, self.crowd, self.server_compresses);
+            let mut peer = Peer::new(&mut self.random, self.crowd, self.server_compresses);
+            if self.plan.bearers > 0 && self.random.chance(self.plan.bearers) {
+                peer.bears(Token::draw(&mut self.random));
+            }
             self.note(peer.temper);
             self.comes(HTTP, Box::new(peer));
         }
@@ -381,7 +399,7 @@ impl World {
     fn comes(&mut self, listener: usize, mut peer: Box<dyn Client>) {
         self.waiting[listener].to_accept.push_back(self.sockets.len());
         let socket = self.fresh_socket(listener);
-        if socket.front.as_ref().is_some_and(Front::is_wrong) {
+        if socket.drains || socket.front.as_ref().is_some_and(Front::is_wrong) {
             peer.harm();
         }
         if socket.front.as_ref().is_some_and(Front::is_twofold) {
@@ -391,8 +409,30 @@ impl World {
         self.peers.push(peer);
     }
 
+    /// A drain begins: these may be closed by it, and if they are all, those as well who come.
+    pub fn drains(&mut self, meant: Meant) {
+        self.marks_who_come = meant == Meant::All;
+        self.marks(meant);
+    }
+
+    /// These may be closed with 1012 from now on.
+    pub fn marks(&mut self, meant: Meant) {
+        for (socket, peer) in self.sockets.iter_mut().zip(&mut self.peers) {
+            let is_meant = match meant {
+                Meant::All => true,
+                Meant::Listener(listener) => socket.listener == listener,
+                Meant::Path(path) => peer.path() == Some(path),
+            };
+            if is_meant {
+                socket.drains = true;
+                peer.harm();
+            }
+        }
+    }
+
     fn fresh_socket(&mut self, listener: usize) -> Socket {
-        let mut socket = Socket::default();
+        let drains = self.marks_who_come;
+        let mut socket = Socket { listener, drains, ..Socket::default() };
         if self.plan.is_proxied {
             let mut front = Front::draw(&mut self.random, self.sockets.len(), listener == HTTP);
             socket.inbound.extend(front.arrives(&mut self.random));
@@ -657,6 +697,8 @@ impl World {
         let socket = &self.sockets[index];
         Facts {
             now: self.now,
+            calendar: *self.calendars.last().expect("one at least") + self.now,
+            latest: self.latest + self.now,
             at_work: self.at_work,
             pauses: self.pauses,
             held: socket.held,
@@ -664,7 +706,7 @@ impl World {
             is_given_up: socket.server_closed,
             unread: socket.inbound.len(),
             sent: socket.sent,
-            drains: self.drains,
+            drains: self.drains || socket.drains,
         }
     }
 
@@ -701,6 +743,7 @@ impl World {
     }
 
     fn peer_reads(&mut self, index: usize) {
+        let facts = self.facts(index);
         let socket = &mut self.sockets[index];
         let peer = &mut self.peers[index];
         if socket.broken || peer.saw_end() || !peer.wants_to_read(&mut self.random) {
@@ -712,7 +755,8 @@ impl World {
         if !bytes.is_empty() {
             socket.answered_at.get_or_insert(self.now);
         }
-        peer.hear(&bytes, self.drains);
+        peer.reads(&facts);
+        peer.hear(&bytes, self.drains || socket.drains);
         if socket.outbound.is_empty() && socket.server_ended {
             self.served += u64::from(peer.ended(self.disturbed));
         }
@@ -785,7 +829,9 @@ impl World {
         if self.chance(|chances| chances.calendar_step) {
             // By an hour, either way, or by years.
             let unix = self.random.pick(&[1_700_003_600, 1_699_996_400, 1_900_000_000]);
-            self.calendars.push(Duration::from_secs(unix));
+            let calendar = Duration::from_secs(unix);
+            self.calendars.push(calendar);
+            self.latest = self.latest.max(calendar);
         }
         // A kernel that does not take everything does not wait either.
         let wait = if self.queue.is_empty() { wait } else { Duration::ZERO };

@@ -8,6 +8,7 @@
 //! Each layer is a file: its options, how they are read, bounded and displayed, and its place among
 //! the others, which is a row of the table in `place`.
 
+mod forwarding;
 mod log;
 pub(super) mod options;
 mod parse;
@@ -22,6 +23,7 @@ mod writer;
 
 use std::fmt;
 
+pub use forwarding::Forwarding;
 pub use parse::StackError;
 pub use proxy::ProxyLayer;
 pub use tcp::TcpLayer;

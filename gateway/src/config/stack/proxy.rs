@@ -1,7 +1,6 @@
 //! The layer `proxy`: who the peer is, as a proxy in front says it.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -14,6 +13,7 @@ use super::values::{TIMES, time};
 use super::writer::{CommaList, LayerWriter};
 use super::{SocketLayer, Stack};
 use crate::config::built::{self, BuiltWrong};
+use crate::config::networks::{WrittenNetwork, check_network, parse_network};
 use crate::units::{Size, Time, quote, size_in};
 
 /// Its place in a stack.
@@ -32,7 +32,7 @@ pub(super) const PLACE: Place = Place {
 };
 
 /// The most networks: each that connects is looked up in all of them.
-const NETWORKS_MAX: usize = 256;
+pub(super) const NETWORKS_MAX: usize = 256;
 /// The bounds of a header: with addresses of Unix sockets it has 232 bytes, and its length is told
 /// in 16 bits.
 const HEADERS: RangeInclusive<u32> = 232..=64 << 10;
@@ -126,7 +126,7 @@ fn check(stack: &Stack, field: &str) -> Result<(), BuiltWrong> {
 }
 
 /// Reads networks, joined by commas. A single address is a network of one.
-fn networks(text: &str) -> Result<Vec<IpNet>, String> {
+pub(super) fn networks(text: &str) -> Result<Vec<IpNet>, String> {
     let networks = text.split(',').map(network).collect::<Result<Vec<_>, _>>()?;
     if networks.len() > NETWORKS_MAX {
         return Err(format!("must be at most {NETWORKS_MAX} networks, are {}", networks.len()));
@@ -135,53 +135,21 @@ fn networks(text: &str) -> Result<Vec<IpNet>, String> {
 }
 
 fn network(text: &str) -> Result<IpNet, String> {
-    let address = text.parse::<IpAddr>().ok().map(IpNet::from);
-    let network = address.or_else(|| text.parse().ok()).ok_or_else(|| {
+    let network = parse_network(text).ok_or_else(|| {
         let is = quote(text);
         format!("must be networks such as `10.0.0.0/8` or addresses, joined by commas, has {is}")
     })?;
     check_network(&network).map(|()| network)
 }
 
-/// Checks that a network says what it seems to.
-fn check_network(network: &IpNet) -> Result<(), String> {
-    let whole = network.trunc();
-    if whole != *network {
-        let address = network.addr();
-        return Err(format!(
-            "has {network}, an address within {whole}: write {whole}, or {address} for it alone"
-        ));
-    }
-    match network.addr() {
-        // Peers of a socket for both are told by their address of version 4.
-        IpAddr::V6(address) if address.to_ipv4_mapped().is_some() => {
-            Err(format!("has {network}: write it as an address of IPv4"))
-        }
-        _ => Ok(()),
-    }
-}
-
 impl fmt::Display for ProxyLayer {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let default = Self::default();
         let mut written = LayerWriter::begin("proxy", out)?;
-        let from = CommaList(self.from.iter().map(Network));
+        let from = CommaList(self.from.iter().map(WrittenNetwork));
         written.option("from", from, self.from.is_empty())?;
         written.option("header", Time(self.header), self.header == default.header)?;
         written.option("max", Size(self.max.into()), self.max == default.max)?;
         written.option("keep", Size(self.keep.into()), self.keep == default.keep)
-    }
-}
-
-/// A network as it is written: one of a single address without its prefix.
-struct Network<'n>(&'n IpNet);
-
-impl fmt::Display for Network<'_> {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self(network) = self;
-        if network.prefix_len() == network.max_prefix_len() {
-            return write!(out, "{}", network.addr());
-        }
-        write!(out, "{network}")
     }
 }

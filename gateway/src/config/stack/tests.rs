@@ -1,6 +1,8 @@
 use std::path::Path;
 use std::time::Duration;
 
+use tidegate_proto::http::ForwardingHeader;
+
 use super::*;
 use crate::units::TIME_EXPECTED;
 
@@ -30,7 +32,8 @@ fn the_plain_stack_is_the_default() {
 fn every_option_is_read() {
     let text = "log!ws?ping=1m&pong=2s&close=3s&head=4s&decision=8s&stall=5s\
                 &message=6s\
-                &deflate=on&deflate_level=6&deflate_min=7!log!tcp?backlog=8&nodelay=off\
+                &deflate=on&deflate_level=6&deflate_min=7\
+                &forwarded=forwarded&from=10.0.0.0/8!log!tcp?backlog=8&nodelay=off\
                 &rcvbuf=16KiB&sndbuf=1MB&user_timeout=9s";
     let seconds = Duration::from_secs;
     let expected = Stack {
@@ -44,6 +47,10 @@ fn every_option_is_read() {
             stall: seconds(5),
             message: seconds(6),
             deflate: Some(Deflate { level: 6, min: 7 }),
+            forwarding: Some(Forwarding {
+                header: ForwardingHeader::Forwarded,
+                from: vec!["10.0.0.0/8".parse().unwrap()],
+            }),
         },
         tls: None,
         proxy: None,
@@ -65,6 +72,12 @@ fn the_shortest_stack_is_displayed() {
         ("ws!log!tcp", "ws!log!tcp"),
         ("ws?ping=30s&pong=10s!tcp?nodelay=on", "ws!tcp"),
         ("ws?deflate=off&ping=off!tcp", "ws?ping=off&deflate=off!tcp"),
+        (
+            "ws?from=::1,10.0.0.0/8&forwarded=X-Forwarded-For!tcp",
+            "ws?forwarded=x-forwarded-for&from=::1,10.0.0.0/8!tcp",
+        ),
+        ("ws?forwarded=forwarded!unix", "ws?forwarded=forwarded!unix"),
+        ("ws?forwarded=off!tcp", "ws!tcp"),
         ("ws?head=1500ms!tcp?sndbuf=262144", "ws?head=1500ms!tcp"),
         ("log!ws?deflate_min=1024&close=60s!tcp", "log!ws?close=1m&deflate_min=1KiB!tcp"),
         ("ws!tcp?user_timeout=60m&backlog=1", "ws!tcp?backlog=1&user_timeout=1h"),
@@ -101,6 +114,10 @@ fn what_is_displayed_parses_to_the_same() {
                 stall,
                 message,
                 deflate: (pick(2) == 0).then_some(deflate),
+                forwarding: (pick(2) == 0).then(|| Forwarding {
+                    header: ForwardingHeader::ALL[pick(2) as usize],
+                    from: vec!["10.0.0.0/8".parse().unwrap(), "::1/128".parse().unwrap()],
+                }),
             },
             tls: (pick(2) == 0).then(|| tls_layer(&mut pick)),
             proxy: None,
@@ -396,7 +413,8 @@ fn layers_that_are_not_known_or_not_built() {
 #[test]
 fn options_that_are_not_known() {
     let keys = "`ping`, `pong`, `close`, `head`, `decision`, `stall`, `message`, \
-                `deflate`, `deflate_level`, `deflate_min`";
+                `deflate`, `deflate_level`, `deflate_min`, `forwarded`, \
+                `from`";
     for (text, offset, wrong) in [
         ("log?x=1!ws!tcp", 4, "\"x\" is not an option of `log`: there are none".to_owned()),
         (
@@ -463,6 +481,23 @@ fn values_that_are_refused() {
             "ws!tcp?backlog=-1",
             15,
             "`tcp?backlog`: must be a whole number between 1 and 65535, is \"-1\"".into(),
+        ),
+        (
+            "ws?forwarded=via!tcp",
+            13,
+            "`ws?forwarded`: must be `x-forwarded-for`, `forwarded` or `off`, is \"via\"".into(),
+        ),
+        (
+            "ws?from=::1!tcp",
+            8,
+            "`ws?from`: means nothing with `ws?forwarded=off`: remove one of them".into(),
+        ),
+        (
+            "ws?forwarded=forwarded&from=10.0.0.1/8!tcp",
+            28,
+            "`ws?from`: has 10.0.0.1/8, an address within 10.0.0.0/8: write 10.0.0.0/8, or \
+             10.0.0.1 for it alone"
+                .into(),
         ),
         ("ws!tcp?nodelay=true", 15, "`tcp?nodelay`: must be `on` or `off`, is \"true\"".into()),
         ("ws!tcp?sndbuf=1KiB", 14, "`tcp?sndbuf`: must be between 4KiB and 64MiB, is 1KiB".into()),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use percent_encoding::percent_decode_str;
 
 use crate::config::built::BuiltWrong;
-use crate::config::has_right_escapes;
+use crate::escapes::has_right_escapes;
 use crate::units::{quote, time_in};
 
 /// The bounds of every duration in a stack.

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use super::Stack;
+use super::forwarding::{self, Forwarding};
 use super::options::{Options, Switch, on_or_off};
 use super::place::Place;
 use super::values::{TIMES, number_in, time, time_or_off};
@@ -19,9 +20,14 @@ pub(super) const PLACE: Place = Place {
     rank: 1,
     is_needed: true,
     read,
-    agrees: |_| Ok(()),
+    agrees: forwarding::agrees,
     shown: |stack| Some(&stack.websocket),
-    check: |stack, field| stack.websocket.check(&format!("{field}.websocket")),
+    check: |stack, field| {
+        let field = format!("{field}.websocket");
+        stack.websocket.check(&field)?;
+        let agrees = forwarding::agrees(stack);
+        agrees.map_err(|wrong| BuiltWrong(format!("{field}.forwarding.from: {wrong}")))
+    },
 };
 
 /// The bounds of `deflate_level`.
@@ -30,7 +36,7 @@ const DEFLATE_LEVELS: RangeInclusive<u8> = 1..=9;
 const DEFLATE_MINIMA: RangeInclusive<u32> = 0..=16 << 20;
 
 /// The layer `ws`: WebSocket over what is below it. Every duration is 1 s to 4 h.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WebSocketLayer {
     /// Options `ping` and `pong`: how a silent peer is found out. `None` for `ping=off`: then only
     /// the transport tells that a peer is gone.
@@ -51,6 +57,9 @@ pub struct WebSocketLayer {
     /// Options `deflate`, `deflate_level` and `deflate_min`: what permessage-deflate (RFC 7692)
     /// does when a peer offers it. `None` for `deflate=off`: the offer is declined.
     pub deflate: Option<Deflate>,
+    /// Options `forwarded` and `from`: who the client is, by a header of its request. `None`, the
+    /// default, where the peer is who it seems to be.
+    pub forwarding: Option<Forwarding>,
 }
 
 /// When the server pings a silent peer, and how long it waits. Both are 1 s to 4 h.
@@ -82,6 +91,7 @@ impl Default for WebSocketLayer {
             stall: Duration::from_secs(30),
             message: Duration::from_secs(60),
             deflate: Some(Deflate::default()),
+            forwarding: None,
         }
     }
 }
@@ -108,6 +118,7 @@ fn read(mut options: Options<'_, '_>, stack: &mut Stack) {
         stall: options.read("stall", default.stall, time),
         message: options.read("message", default.message, time),
         deflate: deflate(&mut options),
+        forwarding: forwarding::read(&mut options),
     };
     options.finish();
 }
@@ -135,18 +146,22 @@ fn deflate(options: &mut Options<'_, '_>) -> Option<Deflate> {
 impl WebSocketLayer {
     /// Checks what a program has put together, which is `field` of the configuration.
     fn check(&self, field: &str) -> Result<(), BuiltWrong> {
-        let Self { keepalive, close, head, decision, stall, message, deflate } = *self;
+        let Self { keepalive, close, head, decision, stall, message, deflate, forwarding } = self;
+        let (keepalive, deflate) = (*keepalive, *deflate);
         let times = [
-            ("close", Some(close)),
-            ("head", Some(head)),
-            ("decision", Some(decision)),
-            ("stall", Some(stall)),
-            ("message", Some(message)),
+            ("close", Some(*close)),
+            ("head", Some(*head)),
+            ("decision", Some(*decision)),
+            ("stall", Some(*stall)),
+            ("message", Some(*message)),
             ("keepalive.ping", keepalive.map(|keepalive| keepalive.ping)),
             ("keepalive.pong", keepalive.map(|keepalive| keepalive.pong)),
         ];
         for (name, time) in times {
             time.map_or(Ok(()), |time| built::time(format!("{field}.{name}"), time, &TIMES))?;
+        }
+        if let Some(forwarding) = forwarding {
+            forwarding.check(&format!("{field}.forwarding"))?;
         }
         let Some(Deflate { level, min }) = deflate else { return Ok(()) };
         built::number(format!("{field}.deflate.level"), level, &DEFLATE_LEVELS)?;
@@ -168,9 +183,10 @@ impl fmt::Display for WebSocketLayer {
         written.option("stall", Time(self.stall), self.stall == default.stall)?;
         written.option("message", Time(self.message), self.message == default.message)?;
         match self.deflate {
-            Some(deflate) => deflate.write(&mut written),
-            None => written.option("deflate", "off", false),
+            Some(deflate) => deflate.write(&mut written)?,
+            None => written.option("deflate", "off", false)?,
         }
+        self.forwarding.as_ref().map_or(Ok(()), |forwarding| forwarding.write(&mut written))
     }
 }
 

@@ -19,7 +19,10 @@ struct Shape {
 }
 
 /// Counters that go down as well, and keep their names.
-const GAUGES: [&str; 10] = [
+const GAUGES: [&str; 13] = [
+    "drain_left",
+    "routes_gone",
+    "memory_level",
     "mail_waiting",
     "backlog_bytes",
     "connections",

@@ -10,6 +10,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::{Family, MetricKind, Value};
 use crate::control::clock::since_1970;
+use crate::machine;
 
 /// What is known of the process; what cannot be found out is left out.
 pub(super) fn families() -> Vec<Family> {
@@ -17,6 +18,7 @@ pub(super) fn families() -> Vec<Family> {
     let pages = pages();
     let bytes = |at: usize| pages.as_ref()?.get(at).map(|count| count * page_size() as u64);
     let number = |value: u64| Value::Number(value);
+    let allowed = machine::memory().map(|bound| bound.bytes);
     let all = [
         family("start_time_seconds", Gauge, "When the process started, in seconds since 1970.")
             .with(started().map(|since| Value::Real(since.as_secs_f64()))),
@@ -30,12 +32,29 @@ pub(super) fn families() -> Vec<Family> {
         family("max_fds", Gauge, "Descriptors that may be open.")
             // Without a number there is no limit.
             .with(getrlimit(Resource::Nofile).current.map(number)),
+        of_group(
+            "in_use",
+            "Bytes that the process's control group has in use, with what the kernel \
+                  holds for it; 0 if that cannot be read.",
+        )
+        .value(number(machine::group_memory_in_use().unwrap_or(0))),
+        of_group(
+            "allowed",
+            "Bytes that the process may have: what its control group and those \
+                  above it may, or the machine has if that is less; 0 if that cannot be read.",
+        )
+        .value(number(allowed.unwrap_or(0))),
     ];
     all.into_iter().filter(|family| !family.samples.is_empty()).collect()
 }
 
 fn family(name: &str, kind: MetricKind, help: &str) -> Family {
     Family { name: format!("process_{name}"), kind, help: help.into(), samples: Vec::new() }
+}
+
+fn of_group(name: &str, help: &str) -> Family {
+    let name = format!("tidegate_machine_memory_{name}_bytes");
+    Family { name, kind: MetricKind::Gauge, help: help.into(), samples: Vec::new() }
 }
 
 impl Family {
@@ -118,6 +137,8 @@ mod tests {
         // Other tests open and close some meanwhile.
         assert!(open >= 3.0 && open_files().unwrap() >= 50, "{open}");
         assert!(of("process_max_fds") >= open);
+        assert!(of("tidegate_machine_memory_allowed_bytes") > 100_000.0);
+        of("tidegate_machine_memory_in_use_bytes");
     }
 
     #[test]

@@ -21,7 +21,7 @@ impl SeenTls {
     pub(super) fn of(control: &ControlRoom) -> Option<Self> {
         let certificates = &control.certificates;
         certificates.are_shown().then(|| Self {
-            handshakes: control.config.limits.handshakes,
+            handshakes: control.config().limits.handshakes,
             certificates: certificates.facts(),
             reloads: certificates.reloads(),
         })

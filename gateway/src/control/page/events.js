@@ -19,6 +19,7 @@ const KINDS = {
   start: ["started", "good"], drain: ["drain", "bad"], limit_reached: ["limit reached", "bad"],
   limit_left: ["limit left", "good"], change: ["change", "plain"],
   certificates: ["certificates", "plain"],
+  configuration: ["configuration", "plain"],
 };
 
 // Happenings, the newest first.

@@ -226,15 +226,43 @@ class Warnings {
   }
 }
 
+// A drain that is in force: whom it is about, and how far it is.
+class Drain {
+  #title = make("h2", {});
+  #note = make("p", { class: "small" });
+  #bar = new Bar();
+  element = make("section", { class: "card warnings", id: "drain", hidden: true,
+    "aria-label": "Drain" }, this.#title, this.#bar.element, this.#note);
+
+  show({ drain }) {
+    this.element.hidden = !drain;
+    if (!drain) return;
+    const parts = [["route", drain.route], ["listener", drain.listener],
+      ["address", drain.address]].filter(([, value]) => value);
+    const whom = parts.map((part) => part.join(" ")).join(", ") || "the whole gateway";
+    setText(this.#title, `Drain of ${whom}`);
+    const { connections, closed, state } = drain;
+    this.#bar.show(connections > 0 ? closed / connections : undefined);
+    const word = drain.then === "exit" ? "then it ends" : "it stays";
+    setText(this.#note, state === "announced"
+      ? `Begins in ${duration(drain.delay_left_seconds)}; ${word}.`
+      : `${whole(closed)} of ${whole(connections)} closed, ${whole(drain.left)} left, at `
+        + `${whole(drain.rate)} per second; `
+        + (state === "done" ? "done, and in force until it is taken back."
+          : `${duration(drain.deadline_left_seconds)} to its deadline; ${word}.`));
+  }
+}
+
 export function open() {
-  const parts = { tiles: new Tiles(), hour: new Hour(), bar: new MemoryBar(), shards: new Shards(),
-    slow: new SlowPeers(), topics: new Topics(), warnings: new Warnings(), list: new Happenings(),
-    tls: new Tls() };
+  const parts = { drain: new Drain(), tiles: new Tiles(), hour: new Hour(), bar: new MemoryBar(),
+    shards: new Shards(), slow: new SlowPeers(), topics: new Topics(), warnings: new Warnings(),
+    list: new Happenings(), tls: new Tls() };
   const notice = new Notice();
   const since = make("span", { class: "small", id: "hour-since" });
   let recent;
   const show = () => {
     parts.tiles.show(recent);
+    parts.drain.show(gateway.overview);
     parts.bar.show(gateway.overview);
     parts.shards.show();
     parts.slow.show();
@@ -253,7 +281,8 @@ export function open() {
     setText(since, points.length ? `${duration(length)}, until ${clock(points.at(-1).at)}`
       : "Nothing is known of it yet: the first ten seconds have to pass.");
   }, RECENT_MS, (error) => notice.say(`The last hour cannot be shown. ${describe(error)}`));
-  const element = make("div", { class: "cards" }, parts.tiles.element, parts.warnings.element,
+  const element = make("div", { class: "cards" }, parts.drain.element, parts.tiles.element,
+    parts.warnings.element,
     make("div", { class: "section-head" }, make("h2", { text: "The last hour" }), since),
     notice.element, parts.hour.element,
     card("Memory", { id: "memory-card",

@@ -5,10 +5,13 @@
 const COLOURS = {
   peer_closed: 1, peer_left: 4, done: 7, handler: 2, admin: 2, drain: 8, lost: 3, ping_timeout: 5,
   stalled: 6, slow_peer: 6, too_late: 5, protocol_error: 3, too_big: 6, not_allowed: 5,
-  no_memory: 6, no_room: 3, failed: 6,
+  no_memory: 6, no_room: 3, failed: 6, over_rate: 3, lifetime: 7, idle: 4, silent: 5,
   full: 6, bad_request: 5, head_too_large: 2, head_timeout: 3, not_upgrade: 8, bad_handshake: 7,
   forbidden: 5, not_found: 4, method_not_allowed: 1, decision_timeout: 3, tls: 7,
-  origin: 2,
+  network: 3, listener_network: 1, origin: 2, token: 8, certificate: 1, token_expired: 4,
+  route_gone: 6,
+  gateway_full: 6, listener_full: 3, route_full: 4, address_full: 5, user_full: 2,
+  listener_rate: 8, address_rate: 7, memory: 6,
 };
 
 const COLOURS_ALL = [1, 2, 3, 4, 5, 6, 7, 8];
@@ -34,6 +37,12 @@ const MEANINGS = {
     handler: "its handler ended it",
     admin: "somebody ended it by the admin address",
     drain: "the gateway let it go",
+    token_expired: "the token that it was let in by has expired",
+    route_gone: "a change of the configuration has taken its route away",
+    over_rate: "the client sent more than it may",
+    lifetime: "it was open for as long as it may be",
+    idle: "the client sent no message for too long",
+    silent: "the client's first message did not come in time",
   },
   refusals: {
     bad_request: "the request is malformed",
@@ -48,14 +57,29 @@ const MEANINGS = {
     full: "there is no room",
     handler: "its handler refused it, with an answer of its own",
     tls: "the client spoke TLS, and the listener is plain",
+    network: "clients from its network may not come there",
+    listener_network: "clients from its network may not come to that listener",
     origin: "pages of another origin may not connect there",
+    token: "there is no token, or it is not good",
+    certificate: "the client has shown no certificate",
+    gateway_full: "as many connections were open as may be",
+    listener_full: "as many were open of its listener as may be",
+    route_full: "as many were open at its path as may be",
+    address_full: "as many were open from its address as may be",
+    user_full: "as many were open of its user as may be",
+    listener_rate: "too many came to its listener at once",
+    address_rate: "too many came from its address at once",
+    memory: "memory was short",
   },
 };
 
 // Why connections end, as the gateway has it.
 export const ENDS = Object.keys(MEANINGS.ends);
 
-const PLAIN = new Set(["done", "peer_closed", "peer_left", "handler", "admin", "drain"]);
+const PLAIN = new Set([
+  "done", "peer_closed", "peer_left", "handler", "admin", "drain", "token_expired",
+  "route_gone", "lifetime", "idle",
+]);
 
 // Whether something went wrong with a connection that ended so.
 export const isFailure = (reason) => !PLAIN.has(reason);

@@ -28,13 +28,13 @@ const LIMITS: [WatchedLimit; 7] = [
         what: "connections of a shard",
         key: "limits.connections",
         used: |_, by_shard| most_of(by_shard, |counters| counters.connections),
-        most: |control| control.config.limits.connections.into(),
+        most: |control| control.config().limits.connections.into(),
     },
     WatchedLimit {
         what: "bytes in blocks of a shard",
         key: "limits.blocks",
         used: |_, by_shard| most_of(by_shard, |counters| counters.blocks_used),
-        most: |control| control.config.limits.blocks.into(),
+        most: |control| control.config().limits.blocks.into(),
     },
     WatchedLimit {
         what: "bytes of messages on their way and in histories",
@@ -46,25 +46,25 @@ const LIMITS: [WatchedLimit; 7] = [
         what: "subscriptions of a shard",
         key: "hub.subscriptions",
         used: |_, by_shard| most_of(by_shard, |counters| counters.subscriptions),
-        most: |control| control.config.hub.subscriptions.into(),
+        most: |control| control.config().hub.subscriptions.into(),
     },
     WatchedLimit {
         what: "topics of a shard",
         key: "hub.topics",
         used: |_, by_shard| most_of(by_shard, |counters| counters.topics.max(counters.topics_home)),
-        most: |control| control.config.hub.topics.into(),
+        most: |control| control.config().hub.topics.into(),
     },
     WatchedLimit {
         what: "handshakes of a shard in progress",
         key: "limits.handshakes",
         used: |_, by_shard| by_shard.iter().map(|(_, vitals)| vitals.handshakes).max().unwrap_or(0),
-        most: |control| control.config.limits.handshakes.into(),
+        most: |control| control.config().limits.handshakes.into(),
     },
     WatchedLimit {
         what: "members whose presence a shard keeps",
         key: "hub.present",
         used: |_, by_shard| most_of(by_shard, |counters| counters.present),
-        most: |control| control.config.hub.present.into(),
+        most: |control| control.config().hub.present.into(),
     },
 ];
 

@@ -7,22 +7,24 @@ mod answers;
 pub mod commands;
 mod mistake_code;
 mod query;
+mod rights;
 mod speaking;
 mod value;
 
 use std::borrow::Cow;
 
 use super::{
-    Admission, Context, Decision, Desk, Event, Handler, ImportError, Joining, Piece, Publishing,
-    Refusal, Request, Wants,
+    Admission, Context, Decision, Desk, Event, Handler, ImportError, Joining, NotAdmitted, Piece,
+    Publishing, Refusal, Request, Wants,
 };
-use crate::config::{HubRoute, Publishers, Route, TemplatePart, UserSource};
+use crate::config::{HubRoute, Route, TemplatePart, UserSource};
 use crate::hub::{Cause, Subscribing, Target};
 use crate::names::{Name, NameError};
 use crate::protocol::router;
 
 use mistake_code::MistakeCode;
 use query::only;
+use rights::Rights;
 
 /// The subprotocol by which commands are spoken.
 const PROTOCOL: &str = "tidegate.v1";
@@ -60,6 +62,10 @@ impl Rooms {
         let has_commands = self.has_commands(request);
         let events = self.route.events || has_commands;
         let (topic, user) = (self.topic(request)?, self.user(request)?);
+        let rights = Rights::new(&self.route, request.permissions(), user.as_ref());
+        if topic.as_ref().is_some_and(|topic| !rights.may_subscribe(topic, true)) {
+            return Err(NotAdmitted::Topic.into());
+        }
         let past = if events { query::past(request)? } else { None };
         let how = Subscribing { events, past, publishes: true, ..Subscribing::default() };
         let topics = topic.into_iter().map(|topic| Joining { topic, how: how.clone() }).collect();
@@ -100,7 +106,7 @@ impl Rooms {
     /// The user that a request names; `None` if it names none.
     fn user(&self, request: &Request<'_>) -> Result<Option<Name>, Refusal> {
         let named = match &self.route.user {
-            None => return Ok(None),
+            None => return Ok(request.user().cloned()),
             Some(UserSource::Query(key)) => {
                 only(request.query_values(key), Refusal::DuplicateUser)?
                     .map(|value| value.map(Cow::into_owned).map_err(|_| NameError::NotUtf8))
@@ -115,14 +121,6 @@ impl Rooms {
         };
         let named = named.map(|text| text.and_then(|text| Name::new(&text)));
         named.transpose().map_err(|_| Refusal::InvalidUser)
-    }
-
-    fn may_publish(&self, context: &Context<'_, '_>) -> bool {
-        match self.route.publish {
-            Publishers::Anyone => true,
-            Publishers::Users => context.user().is_some(),
-            Publishers::Nobody => false,
-        }
     }
 }
 
@@ -145,7 +143,8 @@ impl Handler for Rooms {
         if speaking::has_commands(context) {
             return self.command(context, &piece);
         }
-        let topic = context.publishing_topic().filter(|_| self.may_publish(context));
+        let topic = context.publishing_topic();
+        let topic = topic.filter(|topic| rights::may_publish(context, &self.route, topic));
         let Some(topic) = topic else {
             return context.close(Cause::Forbidden);
         };

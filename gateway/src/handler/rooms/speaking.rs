@@ -2,8 +2,7 @@
 
 use super::answers::{self, ClientEvent, Lengths, written};
 use super::commands::{self, ClientCommand, Mistake, Wish, Wrong};
-use super::{MistakeCode, PROTOCOL, Rooms};
-use crate::config::TopicPattern;
+use super::{MistakeCode, PROTOCOL, Rooms, rights};
 use crate::handler::{Context, Kind, Piece, Publishing};
 use crate::hub::{CalendarTime, Content, Errand, NotDone, Outcome, Past, Subscribing, Target};
 use crate::names::Name;
@@ -176,7 +175,8 @@ impl Rooms {
         };
         match resumed {
             Err(NotDone::Unknown)
-                if !self.may_hear(context, &topic) && !context.is_subscribed(&topic) =>
+                if !rights::may_subscribe(context, &self.route, &topic)
+                    && !context.is_subscribed(&topic) =>
             {
                 return Err(not_allowed("this route does not let you subscribe to", &topic));
             }
@@ -214,13 +214,11 @@ impl Rooms {
         what: Publishable,
     ) -> Result<(), Wrong> {
         let Publishable { topic, content, key, once } = what;
-        let own = context.publishing_topic();
-        let Some(topic) = topic.or_else(|| own.clone()) else {
+        let Some(topic) = topic.or_else(|| context.publishing_topic()) else {
             let message = "the connection is not on a topic of its route: say which `topic`";
             return Err((MistakeCode::NotSubscribed, message.into()));
         };
-        let is_own = own.as_ref() == Some(&topic) && self.may_publish(context);
-        if !is_own && !is_listed(context, &self.route.may_publish, &topic) {
+        if !rights::may_publish(context, &self.route, &topic) {
             return Err(not_allowed("this route does not let you publish on", &topic));
         }
         let how = Publishing { key, not_to_self: !self.route.own };
@@ -241,7 +239,7 @@ impl Rooms {
         asked: TopicErrand,
     ) -> Result<(), Wrong> {
         let TopicErrand { topic, errand } = asked;
-        if !context.is_subscribed(&topic) && !self.may_hear(context, &topic) {
+        if !context.is_subscribed(&topic) && !rights::may_subscribe(context, &self.route, &topic) {
             return Err(not_allowed("this route does not let you ask about", &topic));
         }
         if id.is_none() {
@@ -252,18 +250,6 @@ impl Rooms {
         counted(context, id);
         Ok(())
     }
-
-    /// Whether a connection may subscribe to a topic.
-    fn may_hear(&self, context: &Context<'_, '_>, topic: &Name) -> bool {
-        is_listed(context, &self.route.may_subscribe, topic)
-            || context.publishing_topic().as_ref() == Some(topic)
-    }
-}
-
-fn is_listed(context: &Context<'_, '_>, patterns: &[TopicPattern], topic: &Name) -> bool {
-    let user = if patterns.is_empty() { None } else { context.user() };
-    let user = user.as_ref().map(Name::as_str);
-    patterns.iter().any(|pattern| pattern.matches(topic.as_str(), user))
 }
 
 fn not_allowed(what: &str, topic: &Name) -> Wrong {

@@ -102,6 +102,8 @@ pub(crate) struct Home {
     /// All topics have had indexes below this one.
     used: usize,
     rules: Arc<TopicRules>,
+    /// The first topic that has yet to get what these say, after a change of them.
+    regulating: Option<usize>,
     bounds: HomeBounds,
     held: Held,
     present: u32,
@@ -162,6 +164,7 @@ impl Home {
             topics: Slab::with_capacity(bounds.topics as usize),
             used: 0,
             rules,
+            regulating: None,
             bounds,
             held: Held::default(),
             present: 0,

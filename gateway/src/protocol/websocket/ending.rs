@@ -8,7 +8,7 @@ use tidegate_proto::websocket::error::ProtocolError;
 use tidegate_proto::websocket::frame::{Header, OpCode};
 
 use super::{closing, say_control, state};
-use crate::connection::{AfterFlush, Connection, Payload, Stage, Takes};
+use crate::connection::{AfterFlush, Connection, Overstay, Payload, Stage, Takes};
 use crate::hub::{Cause, Why};
 use crate::kernel::Span;
 use crate::memory::Full;
@@ -101,7 +101,11 @@ fn say_close(turn: &mut Turn<'_>, failing: Failing) -> Result<(), Full> {
 
 /// What a Close frame says.
 fn close_reason<'w>(failing: &Failing, reason: &'w str) -> CloseReason<'w> {
-    let code = Some(code(failing.cause())).filter(|code| code.may_travel());
+    let cause = match failing {
+        Failing::Drains(why) => why.cause,
+        _ => failing.cause(),
+    };
+    let code = Some(code(cause)).filter(|code| code.may_travel());
     CloseReason { code, reason }
 }
 
@@ -115,7 +119,12 @@ fn last_words(failing: &Failing) -> Cow<'_, str> {
         Failing::GivesWay => "memory is short",
         Failing::NoMemory => "there is none for the message",
         Failing::TooLate => "the message took too long to arrive",
+        Failing::OverRate => "it sends more than it may",
+        Failing::Overstays(Overstay::Lifetime) => "it was open for as long as it may be",
+        Failing::Overstays(Overstay::Idle) => "it has sent no message for too long",
+        Failing::Overstays(Overstay::Silent) => "its first message did not come in time",
         Failing::GoesAway => return word.into(),
+        Failing::Drains(why) => return (&*why.text).into(),
         Failing::Instructed(Why {
             cause: Cause::Wish(_) | Cause::Unsaid | Cause::Fault(_),
             text,
@@ -187,6 +196,10 @@ mod tests {
             }
         }
         assert_eq!(told(Why::no_room()), Some(1013));
+        let drains = Failing::Drains(Why::wish(1012, "drain: a new version"));
+        let reason = last_words(&drains).into_owned();
+        assert_eq!(close_reason(&drains, "").code.map(|code| code.0), Some(1012));
+        assert_eq!((reason.as_str(), drains.cause()), ("drain: a new version", Cause::GoesAway));
         assert_eq!(told(Cause::Unsaid.into()), None);
     }
 

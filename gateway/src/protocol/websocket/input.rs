@@ -7,7 +7,7 @@ use tidegate_proto::websocket::frame::{OpCode, Reserved};
 use tidegate_proto::websocket::receiver::{ControlPiece, Decoded, MessagePiece, Rules};
 
 use super::ending::{close_frame, is_listening, say_last_words};
-use super::{call, closing, inflating, say_control, state};
+use super::{allotted, call, closing, inflating, say_control, state};
 use crate::connection::{Output, Payload};
 use crate::kernel::Span;
 use crate::memory::{BlockId, gathered as block_of};
@@ -44,7 +44,13 @@ pub fn input(turn: &mut Turn<'_>, received: Span) {
         let Output { connection, pool, .. } = &mut turn.work.output;
         let receiver = &mut state(connection).receiver;
         let input = pool.memory.bytes_mut(received);
-        match receiver.handle_input(input, &mut at, &rules) {
+        let before = at;
+        let decoded = receiver.handle_input(input, &mut at, &rules);
+        if turn.limits.is_allotted && !allotted::spend(turn, (at - before) as u32, &decoded) {
+            say_last_words(turn);
+            continue;
+        }
+        match decoded {
             Ok(Decoded::NeedInput) => return,
             Ok(Decoded::Piece(one)) => piece(turn, &one, received),
             Ok(Decoded::Control(one)) => control(turn, &one, received),
@@ -78,17 +84,22 @@ pub fn gathered(turn: &mut Turn<'_>, block: BlockId, count: u32) {
         return;
     }
     let rules = rules(turn);
-    let Output { connection, pool, trace, .. } = &mut turn.work.output;
+    let Output { connection, pool, .. } = &mut turn.work.output;
     let received = pool.blocks.room(block).part(0, count);
     let input = pool.memory.bytes_mut(received);
-    match state(connection).receiver.handle_input(input, &mut 0, &rules) {
+    let decoded = state(connection).receiver.handle_input(input, &mut 0, &rules);
+    if turn.limits.is_allotted && !allotted::spend(turn, count, &decoded) {
+        return say_last_words(turn);
+    }
+    let Output { pool, trace, .. } = &mut turn.work.output;
+    match decoded {
         // The receive asked for no more than the rest of the frame, so it is one piece.
         Ok(Decoded::Piece(piece)) => {
             if let Some(trace) = trace {
                 trace.heard(piece.kind, piece.part, piece.compressed, count);
             }
             pool.blocks.extend(block, count);
-            if piece.part.is_last() {
+            if allotted::are_few(turn, &piece) && piece.part.is_last() {
                 finish_gathered(turn, block, &piece);
             }
         }
@@ -115,6 +126,9 @@ fn piece(turn: &mut Turn<'_>, piece: &MessagePiece, received: Span) {
     let span = received.part(piece.start as u32, piece.end as u32);
     if let Some(trace) = turn.work.output.trace {
         trace.heard(piece.kind, piece.part, piece.compressed, span.length);
+    }
+    if !allotted::are_few(turn, piece) {
+        return;
     }
     if !piece.compressed && wants(turn) == Wants::Pieces {
         return deliver(turn, Piece::new(piece.kind, piece.part, span));

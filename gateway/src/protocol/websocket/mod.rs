@@ -1,5 +1,6 @@
 //! WebSocket (RFC 6455), of a connection whose opening handshake is done.
 
+mod allotted;
 pub(crate) mod encode;
 mod ending;
 mod inflating;
@@ -14,6 +15,7 @@ use super::context::Context;
 use super::serve::{Event, Handler};
 use super::turn::{Failing, Turn};
 use crate::connection::{Connection, Payload, Spoken, Stage, Takes, WebSocket};
+use crate::hub::Cause;
 
 pub(super) use ending::{close, tell_end};
 pub use inflating::Inflating;
@@ -37,7 +39,15 @@ pub(super) fn open(turn: &mut Turn<'_>, admission: Admission, window: u8) {
     });
     turn.counters.opened += 1;
     turn.counters.connections_open += 1;
+    let has_room = turn.work.gatekeeper.open(turn.work.id.slot).is_ok();
+    turn.counters.permissions_refused += u64::from(!has_room);
+    if turn.limits.is_allotted {
+        allotted::open(turn);
+    }
     call(turn, |handler, context| {
+        if !has_room {
+            context.close(Cause::NoRoom);
+        }
         context.admit(&admission);
         handler.opened(context, admission);
     });

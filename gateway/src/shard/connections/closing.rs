@@ -105,6 +105,9 @@ impl<R: Ring> Connections<R> {
                 self.sockets.held.remove(slot);
                 self.sockets.ready.insert(slot);
             }
+            if self.allotments.is_slowed(slot) && self.allotments.is_read(slot) {
+                self.sockets.ready.insert(slot);
+            }
         }
         let connection = &mut self.sockets.table[slot];
         let after_flush = connection.states.after_flush();
@@ -155,6 +158,10 @@ impl<R: Ring> Connections<R> {
         self.sockets.crowd.remove(slot);
         self.sockets.expired.remove(slot);
         self.sockets.held.remove(slot);
+        self.drain.has_gone(slot);
+        self.reloading.has_gone(slot);
+        self.allotments.close(slot);
+        self.turnstile.leaves(slot);
         self.sockets.transports.kept.unpark(slot);
         self.sockets.table.strangers.remove(slot);
         self.sockets.halves.end_all(slot);
@@ -197,6 +204,7 @@ impl<R: Ring> Connections<R> {
         self.details.forget(slot);
         self.accounts.forget(slot);
         self.traces.end(slot);
+        self.gatekeeper.forget(slot);
         self.sockets.ring.push(Operation::Close { slot });
         self.peers.has_closed(slot, self.sockets.profile(slot));
         let Connection { service, profile, .. } = self.sockets.table[slot];

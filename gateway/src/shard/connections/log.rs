@@ -1,12 +1,16 @@
 //! What the log says of connections whose listeners log.
 
-use super::Connections;
+use std::sync::Arc;
+
+use super::{Connections, access};
 use crate::hub::EndInfo;
 use crate::kernel::{Ring, Slot};
 use crate::names::{ConnectionId, Name};
+use crate::protocol::asked::AskedFor;
 use crate::protocol::end_reason::EndReason;
 use crate::protocol::turn::Opened;
 use crate::protocol::{self, Closed, End, HowOpened, Logged};
+use crate::shard::accounts::Account;
 use crate::transport::Transports;
 
 /// How a connection has ended, and why.
@@ -16,22 +20,45 @@ pub(super) struct HowEnded {
 }
 
 /// Says that a connection has opened, and begins its account.
-pub(super) fn opened<R: Ring>(connections: &mut Connections<R>, slot: Slot, opened: &Opened) {
+pub(super) fn opened<R: Ring>(
+    connections: &mut Connections<R>,
+    slot: Slot,
+    opened: Opened,
+    asked: Option<Arc<AskedFor>>,
+) {
+    if is_logged(connections, slot) {
+        say_opened(connections, slot, asked.as_deref());
+        let account = Account {
+            opened_at: connections.sockets.ring.now(),
+            agent: asked.as_ref().and_then(|asked| asked.agent()).map(Into::into),
+            asked: asked.filter(|_| connections.access.is_some()),
+            status: opened.status,
+            ..Account::default()
+        };
+        access::opened(connections, slot, &account);
+        connections.accounts.open(slot, account);
+    }
+}
+
+/// Whether anything is said of a connection when it opens or ends.
+pub(super) fn is_logged<R: Ring>(connections: &Connections<R>, slot: Slot) -> bool {
+    connections.access.is_some() || connections.sockets.profile(slot).logs_spoken
+}
+
+fn say_opened<R: Ring>(connections: &Connections<R>, slot: Slot, asked: Option<&AskedFor>) {
     let profile = connections.sockets.profile(slot);
     let Some(peer) = connections.peers.logged(slot, profile) else { return };
-    let now = connections.sockets.ring.now();
-    connections.accounts.open(slot, now, opened.agent.clone());
     let user = connections.hub.user(slot);
     let who = Logged {
         id: connections.hub.id(slot, connections.sockets.table[slot].generation),
         peer,
         route: route(connections, slot),
         user: user.as_ref().map(Name::as_str),
-        agent: opened.agent.as_deref(),
+        agent: asked.and_then(AskedFor::agent),
     };
     let Transports { tls, proxied, .. } = &connections.sockets.transports;
     let how = HowOpened {
-        path: opened.path.as_deref(),
+        path: asked.map(AskedFor::path),
         tls: tls.version(slot),
         certificate: tls.peer(slot),
         proxied: proxied.facts(slot),
@@ -51,7 +78,7 @@ pub(super) fn keep<R: Ring>(
     let opened_at = opened_at.or_else(|| connections.accounts.opened_at(slot));
     let end = EndInfo {
         id,
-        route: connections.service(slot).number,
+        route: connections.service(slot).offer.number,
         peer: connections.peers.known(slot, &connections.details),
         user: connections.hub.user(slot),
         reason: how.reason.name(),
@@ -70,9 +97,23 @@ pub(super) fn ended<R: Ring>(
     id: ConnectionId,
     how: HowEnded,
 ) {
+    if !is_logged(connections, slot) {
+        return;
+    }
+    let account = connections.accounts.close(slot).unwrap_or_default();
+    say_ended(connections, slot, id, &account, &how);
+    access::closed(connections, slot, &account, &how);
+}
+
+fn say_ended<R: Ring>(
+    connections: &Connections<R>,
+    slot: Slot,
+    id: ConnectionId,
+    account: &Account,
+    how: &HowEnded,
+) {
     let profile = connections.sockets.profile(slot);
     let Some(peer) = connections.peers.logged(slot, profile) else { return };
-    let account = connections.accounts.close(slot).unwrap_or_default();
     let user = connections.hub.user(slot);
     let closed = Closed {
         end: how.end,
@@ -93,6 +134,6 @@ pub(super) fn ended<R: Ring>(
 
 /// The path pattern of a connection's route.
 fn route<R: Ring>(connections: &Connections<R>, slot: Slot) -> Option<&str> {
-    let number = connections.service(slot).number?;
-    connections.config.routes.get(usize::from(number)).map(|route| route.path.as_str())
+    let offer = &connections.service(slot).offer;
+    offer.number.map(|_| &*offer.path)
 }

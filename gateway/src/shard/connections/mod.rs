@@ -1,5 +1,6 @@
 //! Connections with what they run under: their turns, their handlers and the hub.
 
+mod access;
 pub(super) mod closing;
 mod log;
 pub(super) mod opening;
@@ -11,16 +12,20 @@ pub(super) mod told;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::census::Turnstile;
+use crate::checks::Gatekeeper;
 use crate::config::{Config, Route};
-use crate::connection::{Output, Spot};
+use crate::connection::{Allotments, Output, Spot, Stage};
 use crate::handler::built_in;
 use crate::hub::Hub;
 use crate::kernel::{BufferId, Memory, Peer, Ring, Slot, SlotRef};
 use crate::memory::{Compressor, Pool};
 use crate::protocol::Inflating;
+use crate::protocol::program::Program;
 use crate::protocol::services::{Made, NoHandler, Service, Services};
 use crate::protocol::turn::{Finished, Said, Turn, Work};
 use crate::shard::Assembly;
+use crate::shard::access::AccessTeller;
 use crate::shard::accounts::Accounts;
 use crate::shard::details::Details;
 use crate::shard::draining::Drain;
@@ -28,6 +33,7 @@ use crate::shard::ends::LastEnds;
 use crate::shard::failed_handshakes::FailedHandshakes;
 use crate::shard::peers::Peers;
 use crate::shard::refusals::Refusals;
+use crate::shard::reloading::Takeover;
 use crate::shard::sockets::Sockets;
 use crate::shard::traces::Traces;
 use crate::shard::vitals::Vitals;
@@ -46,12 +52,19 @@ pub(super) struct Failed {
 pub(super) struct Connections<R> {
     /// Which shard.
     pub(super) index: usize,
+    /// What it began with.
     pub(super) config: Arc<Config>,
     pub(super) sockets: Sockets<R>,
     pub(super) services: Services,
+    /// Who may enter, and what those may do who have.
+    pub(super) gatekeeper: Gatekeeper,
     pub(super) hub: Hub,
     pub(super) compressor: Compressor,
     pub(super) inflating: Inflating,
+    /// What clients have left of what they may send.
+    pub(super) allotments: Allotments,
+    /// What they are counted by, on all shards together.
+    pub(super) turnstile: Turnstile,
     /// Where a request head is put together.
     pub(super) head: Box<[u8]>,
     pub(super) details: Details,
@@ -64,37 +77,47 @@ pub(super) struct Connections<R> {
     pub(super) traces: Traces,
     /// How much the log says of requests that are refused.
     pub(super) refusals: Refusals,
-    /// And of handshakes that fail.
+    /// What the access log is told, if there is one.
+    access: Option<AccessTeller>,
+    /// How much the log says of handshakes that fail.
     failed_handshakes: FailedHandshakes,
     pub(super) vitals: Vitals,
     /// Connections whose sends have failed, to be dropped once that was settled.
     pub(super) failed: Vec<Failed>,
     /// Connections whose next queued frame can be sent once the batch is settled.
     pub(super) unqueued: Vec<Slot>,
-    pub(super) drain: Option<Drain>,
-    /// When it was last told that all places are taken.
-    pub(super) full_told: Option<Duration>,
+    pub(super) drain: Drain,
+    pub(super) reloading: Takeover,
     /// Somebody has begun to linger, who may give way to a newcomer.
     pub(super) look_again: bool,
 }
 
+/// Makes the handler of a route: the program does, or it is a built-in one.
+pub(super) fn make(program: &Program, route: &Route) -> Option<Made> {
+    match (program.handlers)(route) {
+        Some(handler) => Some(Made { handler, is_brought: true }),
+        None => built_in(route).map(|handler| Made { handler, is_brought: false }),
+    }
+}
+
 impl<R: Ring> Connections<R> {
     pub(super) fn new(ring: R, memory: Memory, assembly: Assembly) -> Result<Self, NoHandler> {
-        let Assembly { index, config, program, tls, mut hub, .. } = assembly;
+        let Assembly { index, config, routes, program, tls, census, checks, .. } = assembly;
+        let Assembly { access_log, mut hub, .. } = assembly;
+        let access = access_log.zip(config.access_log.as_ref());
         hub.calendar_ahead = ring.calendar().saturating_sub(ring.now());
         let limits = config.limits;
         let head = limits.request_head + limits.receive_buffer;
-        let make = |route: &Route| match (program.handlers)(route) {
-            Some(handler) => Some(Made { handler, is_brought: true }),
-            None => built_in(route).map(|handler| Made { handler, is_brought: false }),
-        };
         Ok(Self {
             index,
             sockets: Sockets::new(ring, memory, &config, &program, &tls),
-            services: Services::new(limits.slots(), &config.routes, &make)?,
+            services: Services::new(limits.slots(), routes, &|route| make(&program, route))?,
+            gatekeeper: Gatekeeper::new(checks, &limits),
             hub,
             compressor: Compressor::new(),
             inflating: Inflating::new(),
+            allotments: Allotments::new(limits.slots()),
+            turnstile: Turnstile::new(limits.slots(), census),
             head: vec![0; head as usize].into_boxed_slice(),
             details: Details::new(),
             peers: Peers::default(),
@@ -102,12 +125,13 @@ impl<R: Ring> Connections<R> {
             ends: LastEnds::default(),
             traces: Traces::default(),
             refusals: Refusals::new(),
+            access: access.map(|(feed, log)| AccessTeller::new(feed, log)),
             failed_handshakes: FailedHandshakes::default(),
             vitals: Vitals::default(),
             failed: Vec::new(),
             unqueued: Vec::new(),
-            drain: None,
-            full_told: None,
+            drain: Drain::new(limits.slots()),
+            reloading: Takeover::new(limits.slots(), program),
             look_again: false,
             config,
         })
@@ -125,8 +149,15 @@ impl<R: Ring> Connections<R> {
         let is_full = drains || self.has_no_place(slot);
         let seals = self.sockets.seals(slot);
         let now = self.sockets.ring.now();
-        let tells_refusals = self.refusals.has_room();
+        let access = self.access.as_ref();
+        let tells_refusals =
+            self.refusals.has_room() || access.is_some_and(|access| access.has_room(now));
+        let tells_answers = access.is_some();
         let calendar = self.hub.calendar_ahead + now;
+        let peer = match self.sockets.table[slot].stage {
+            Stage::Head => self.peers.get(slot).unwrap_or(Peer::Unknown),
+            _ => Peer::Unknown,
+        };
         let sockets = &mut self.sockets;
         let heard_before = sockets.counters.messages_in;
         let connection = &mut sockets.table[slot];
@@ -146,14 +177,28 @@ impl<R: Ring> Connections<R> {
             trace: self.traces.of(slot),
         };
         let (compressor, hub) = (&mut self.compressor, &mut self.hub);
+        let gatekeeper = &mut self.gatekeeper;
         let said = Said::default();
         Turn {
-            work: Work { output, compressor, hub, now, calendar, id, failing: None, said },
+            work: Work {
+                output,
+                compressor,
+                hub,
+                gatekeeper,
+                now,
+                calendar,
+                id,
+                failing: None,
+                said,
+            },
             limits,
             services: &mut self.services,
             profiles: &mut sockets.profiles,
             transports: &sockets.transports,
+            peer,
             inflating: &mut self.inflating,
+            allotments: &mut self.allotments,
+            turnstile: &mut self.turnstile,
             counters: &mut sockets.counters,
             input_budget: &mut sockets.put_off.budget,
             head: &mut self.head,
@@ -161,6 +206,7 @@ impl<R: Ring> Connections<R> {
             is_full,
             drains,
             tells_refusals,
+            tells_answers,
             heard_before,
             left: Finished::nothing(),
         }
@@ -204,10 +250,10 @@ impl<R: Ring> Connections<R> {
     /// There is no room for one more: says so in the log, now and then.
     pub(super) fn tell_full(&mut self) {
         let now = self.sockets.ring.now();
-        if self.full_told.is_some_and(|told| now - told < TELL_AGAIN) {
+        if self.refusals.full_told.is_some_and(|told| now - told < TELL_AGAIN) {
             return;
         }
-        self.full_told = Some(now);
+        self.refusals.full_told = Some(now);
         tracing::warn!(
             shard = self.index,
             connections = self.sockets.table.live(),
@@ -219,7 +265,7 @@ impl<R: Ring> Connections<R> {
 
     /// Whether connections are being closed, and nobody is served any more who comes.
     pub(super) fn is_draining(&self) -> bool {
-        self.drain.as_ref().is_some_and(Drain::has_begun)
+        self.drain.has_begun()
     }
 }
 

@@ -3,14 +3,17 @@
 
 use tidegate_proto::keepalive::Wait;
 
+use crate::census::TurnedAway;
 use crate::connection::{AfterFlush, Stage};
 use crate::kernel::{ListenerId, Peer, Ring, Slot, Span};
 use crate::memory::{Full, gathered};
 use crate::protocol;
 use crate::protocol::End;
 use crate::protocol::end_reason::EndReason;
+use crate::protocol::refusal::{Refusal, Refused};
 use crate::protocol::services::{OPENING, Profile, Services};
 use crate::shard::connections::Connections;
+use crate::shard::connections::access;
 use crate::shard::connections::closing::drop_for;
 use crate::shard::sockets::Sockets;
 use crate::shard::sockets::kept;
@@ -34,14 +37,33 @@ pub(crate) fn has_come<R: Ring>(
     let profile = &mut profiles[connection.profile];
     profile.transport.begin(transports, slot);
     // Of a proxy it is kept until that has said whose connection it is.
-    if profile.transport.has_proxy() || keeps_peer(&connections.services, profile) {
+    let has_proxy = profile.transport.has_proxy();
+    let is_on = connections.access.is_some();
+    let is_kept = is_on || keeps_peer(&connections.services, profile);
+    if has_proxy || is_kept || connections.turnstile.asks_addresses() {
         connections.peers.keep(slot, peer);
     }
     if profile.logs_transport {
         tracing::info!(target: "tidegate::transport", %peer, slot, "accepted");
     }
+    // Who is told of by others, or by its request, is looked at and counted then.
+    let is_told = has_proxy || profile.forwarding_of(peer).is_some();
+    let is_let_in = is_told || profile.networks.let_in(peer);
     if !profile.transport.believes(peer) {
         return refuse_proxied(connections, slot, ProxyRefusal::Stranger);
+    }
+    if !is_let_in {
+        return close_untold(connections, slot, Refusal::ListenerNetwork.told(), peer);
+    }
+    let now = connections.sockets.ring.now();
+    let mut entered = connections.turnstile.comes(slot, listener, now);
+    if let (false, Some(address)) = (is_told, peer.ip()) {
+        entered = entered.and_then(|()| connections.turnstile.is_of(slot, address, now));
+    }
+    if let Err(turned_away) = entered
+        && turns_away_at_once(connections, slot, turned_away)
+    {
+        return;
     }
     let is_ready = sealing::is_ready(&connections.sockets, slot);
     let wait = match is_ready {
@@ -51,8 +73,8 @@ pub(crate) fn has_come<R: Ring>(
     };
     connections.sockets.wait_for(slot, wait);
     connections.sockets.listen(slot);
-    if let (false, Some(drain)) = (is_ready, &mut connections.drain) {
-        drain.takes_in(slot);
+    if !is_ready {
+        connections.drain.takes_in(slot);
     }
     // Of the others a request is awaited, or first a header or a handshake.
     if is_ready && is_spoken_to(connections, slot) {
@@ -73,8 +95,10 @@ pub(crate) fn open_received<R: Ring>(
     let opened = sealing::open_received(&mut connections.sockets, slot, received);
     // What came behind a header may be wrong: that is the client's, and said of it.
     let told = connections.sockets.transports.proxied.take_told();
-    if let Some(told) = told {
-        is_told_of(connections, slot, told);
+    if let Some(told) = told
+        && !is_told_of(connections, slot, told)
+    {
+        return None;
     }
     let Ok(OpenedInput { plain, used, has_ended }) = opened else {
         broke_its_transport(connections, slot);
@@ -119,8 +143,9 @@ fn keep_rest<R: Ring>(
     kept::keep_rest(&mut connections.sockets, slot, rest)
 }
 
-/// A proxy has said whose connection it is, which holds from here on wherever that is told.
-fn is_told_of<R: Ring>(connections: &mut Connections<R>, slot: Slot, told: ProxyTold) {
+/// A proxy has said whose connection it is, which holds from here on wherever that is told. Returns
+/// whether it goes on.
+fn is_told_of<R: Ring>(connections: &mut Connections<R>, slot: Slot, told: ProxyTold) -> bool {
     let Sockets { counters, transports, profiles, table, .. } = &mut connections.sockets;
     let facts = transports.proxied.facts(slot);
     counters.proxy_headers += 1;
@@ -132,8 +157,66 @@ fn is_told_of<R: Ring>(connections: &mut Connections<R>, slot: Slot, told: Proxy
         let peer = connections.peers.at_socket(slot);
         tracing::info!(target: "tidegate::transport", %peer, proxied_peer, slot, "told");
     }
-    let is_kept = keeps_peer(&connections.services, profile);
-    connections.peers.is_told(slot, told, profile, is_kept);
+    let is_on = connections.access.is_some();
+    let is_kept = is_on
+        || keeps_peer(&connections.services, profile)
+        || connections.turnstile.asks_addresses();
+    let at_socket = connections.peers.at_socket(slot);
+    connections.peers.is_told(slot, told, profile, [is_kept, is_on]);
+    let believed = match told {
+        ProxyTold::Peer(peer) => peer,
+        ProxyTold::Nothing => at_socket,
+    };
+    if profile.forwarding_of(believed).is_some() {
+        return true;
+    }
+    if !profile.networks.let_in(believed) {
+        close_untold(connections, slot, Refusal::ListenerNetwork.told(), believed);
+        return false;
+    }
+    let ProxyTold::Peer(peer) = told else { return true };
+    let Some(address) = peer.ip() else { return true };
+    if connections.turnstile.turned_away(slot).is_some() {
+        return true;
+    }
+    let now = connections.sockets.ring.now();
+    match connections.turnstile.is_of(slot, address, now) {
+        Ok(()) => true,
+        Err(turned_away) => !turns_away_at_once(connections, slot, turned_away),
+    }
+}
+
+/// Closes a connection without a word that is turned away before a handshake, unless it may shake
+/// hands to be told ([`Turnstile::may_be_told`](crate::census::Turnstile::may_be_told)). Returns
+/// whether it did; the others are told, once they can be.
+fn turns_away_at_once<R: Ring>(
+    connections: &mut Connections<R>,
+    slot: Slot,
+    turned_away: TurnedAway,
+) -> bool {
+    if !connections.sockets.profile(slot).transport.is_tls()
+        || connections.turnstile.may_be_told(slot, turned_away)
+    {
+        return false;
+    }
+    let peer = connections.peers.get(slot).unwrap_or(Peer::Unknown);
+    close_untold(connections, slot, Refusal::from(turned_away).told(), peer);
+    true
+}
+
+/// Closes a connection of `peer` that is refused before it has said anything, without a word: that
+/// it was is counted, and said in the log.
+fn close_untold<R: Ring>(
+    connections: &mut Connections<R>,
+    slot: Slot,
+    refused: Refused,
+    peer: Peer,
+) {
+    connections.sockets.counters.refused += 1;
+    connections.vitals.refused(refused.ground);
+    connections.refusals.tell(refused, peer, None);
+    access::turned_away(connections, slot, refused.ground.name());
+    connections.drop_connection(slot);
 }
 
 /// A connection does not come through a proxy as it should: it is closed without an answer.
@@ -145,6 +228,7 @@ pub(crate) fn refuse_proxied<R: Ring>(
     connections.vitals.refused_proxied(refusal);
     let peer = connections.peers.at_socket(slot);
     connections.refusals.tell_of_proxy(refusal, peer);
+    access::turned_away(connections, slot, refusal.name());
     drop_for(connections, slot, EndReason::ProtocolError);
 }
 
@@ -158,9 +242,11 @@ fn is_ready_now<R: Ring>(connections: &mut Connections<R>, slot: Slot) {
 }
 
 /// Whether a connection is told something before anything comes from its peer: a protocol of
-/// the program may begin, and a gateway that drains has no place for it.
+/// the program may begin, and a gateway that drains, or has too many like it, has no place for it.
 pub(crate) fn is_spoken_to<R: Ring>(connections: &Connections<R>, slot: Slot) -> bool {
-    connections.is_draining() || connections.sockets.profile(slot).protocol.is_some()
+    connections.is_draining()
+        || connections.sockets.profile(slot).protocol.is_some()
+        || connections.turnstile.turned_away(slot).is_some()
 }
 
 /// What came in cannot be opened. What the transport says of that leaves, if nothing else is on
@@ -196,7 +282,12 @@ fn broke_its_transport<R: Ring>(connections: &mut Connections<R>, slot: Slot) {
 }
 
 /// Whether the address of who has come is kept until it is known which route it will be on, or
-/// longer: on one of the hub it is told, and the log says whose handshake has failed.
+/// longer: on one of the hub it is told, others look at it, and the log says whose handshake has
+/// failed.
 fn keeps_peer(services: &Services, profile: &Profile) -> bool {
-    services.has_hub() || profile.logs() || profile.transport.is_tls()
+    services.has_hub()
+        || services.asks_peers()
+        || profile.logs()
+        || profile.may_learn()
+        || profile.transport.is_tls()
 }

@@ -46,6 +46,9 @@ impl<R: Ring> Connections<R> {
             self.sockets.table[slot].states.set_reading(Reading::Paused);
         } else if waits_to_be_sealed(&self.sockets, slot) {
             self.sockets.table[slot].states.set_reading(Reading::Paused);
+        } else if self.allotments.is_slowed(slot) {
+            // It is read from once it may send again.
+            self.allotments.has_input(slot);
         } else if !self.must_hold(slot) {
             self.sockets.receive(slot);
         }
@@ -125,6 +128,12 @@ pub(in crate::shard) fn has_cause_to_hold<R: Ring>(
 /// is counted; of what else it does nothing is known before.
 fn calls_what_is_brought<R: Ring>(connections: &Connections<R>, slot: Slot) -> bool {
     connections.service(slot).is_brought && connections.sockets.table[slot].may_be_told()
+}
+
+/// Whether the connection is not read from for now, whatever it sends: what it has said may be
+/// among what is unread.
+pub(in crate::shard) fn is_kept_waiting<R: Ring>(connections: &Connections<R>, slot: Slot) -> bool {
+    connections.sockets.held.contains(slot) || connections.allotments.is_slowed(slot)
 }
 
 /// What was sealed leaves as the peer takes it: from here on its route's policy says whether it is

@@ -10,19 +10,23 @@ use crate::memory::Full;
 use crate::protocol;
 use crate::protocol::end_reason::EndReason;
 use crate::protocol::turn::Finished;
+use crate::shard::connections::access::{self, AccessRequest};
 use crate::shard::connections::log;
 use crate::shard::connections::{Connections, Failed, is_amid_message};
 use crate::shard::sockets::Sockets;
 use crate::shard::sockets::batch::{BatchSend, SentFrom};
 use crate::shard::sockets::receiving::Arrival;
+use crate::transport::proxy::ProxyTold;
 
 impl<R: Ring> Connections<R> {
     /// Sends what a turn has said, perhaps from `buffer`, and does what else the turn left to do.
     pub(crate) fn complete(&mut self, slot: Slot, buffer: Option<BufferId>, finished: Finished) {
         let Finished { spot, staged, end, reason, drop, unread, became_whole, .. } = finished;
         self.sockets.staged = staged;
-        self.accounts.add(slot, finished.traffic);
-        self.take_note(slot, &finished);
+        let traffic = finished.traffic;
+        self.take_note(slot, finished);
+        // Behind the note: one that has opened in this turn has an account only now.
+        self.accounts.add(slot, traffic);
         let drop = self.sockets.launch_output(slot, buffer, spot).is_err() || drop;
         if let (Some(buffer), Some(span), false) = (buffer, unread, drop) {
             let is_amid = is_amid_message(self, slot);
@@ -55,7 +59,8 @@ impl<R: Ring> Connections<R> {
     }
 
     /// What a turn says of an opening: few do.
-    fn take_note(&mut self, slot: Slot, finished: &Finished) {
+    fn take_note(&mut self, slot: Slot, finished: Finished) {
+        let Finished { opened, refused, answered, asked, .. } = finished;
         if let Some(wait) = finished.wait {
             self.sockets.wait_for(slot, wait);
             if wait == Wait::Decision {
@@ -63,19 +68,27 @@ impl<R: Ring> Connections<R> {
                 self.sockets.table.strangers.remove(slot);
             }
         }
-        if let Some(opened) = &finished.opened {
+        if let Some(peer) = finished.learnt {
+            let is_on = self.access.is_some();
+            let profile = self.sockets.profile(slot);
+            self.peers.is_told(slot, ProxyTold::Peer(peer), profile, [true, is_on]);
+        }
+        if let Some(opened) = opened {
             self.sockets.table.strangers.remove(slot);
-            let peer = self.peers.has_opened(slot, self.sockets.profile(slot));
-            if self.service(slot).hub_events.is_some() {
+            let is_logged = log::is_logged(self, slot) || self.sockets.profile(slot).logs();
+            let peer = self.peers.has_opened(slot, is_logged);
+            if self.service(slot).offer.hub_events.is_some() {
                 self.details.keep(slot, peer, self.sockets.ring.now());
             }
-            log::opened(self, slot, opened);
+            log::opened(self, slot, opened, asked);
             self.sockets.transports.proxied.forget_facts(slot);
-        }
-        if let Some(refused) = finished.refused {
+        } else if let Some(refused) = refused {
             self.vitals.refused(refused.ground);
             let peer = self.peers.get(slot).unwrap_or(Peer::Unknown);
-            self.refusals.tell(refused, peer, finished.asked.as_deref());
+            self.refusals.tell(refused, peer, asked.as_deref());
+            access::refused(self, slot, refused, AccessRequest { asked, answered });
+        } else if answered.is_some() {
+            access::answered(self, slot, AccessRequest { asked, answered });
         }
         if finished.found_full {
             self.tell_full();

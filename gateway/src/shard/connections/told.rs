@@ -149,7 +149,7 @@ impl<R: Ring> Connections<R> {
     /// Whether a connection wants events: by its route, or by how a handler subscribed it.
     pub(crate) fn wants_events(&self, slot: Slot) -> bool {
         self.sockets.table[slot].has_commands()
-            || self.service(slot).hub_events.unwrap_or_else(|| self.hub.wants_events(slot))
+            || self.service(slot).offer.hub_events.unwrap_or_else(|| self.hub.wants_events(slot))
     }
 }
 

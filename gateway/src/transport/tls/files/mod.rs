@@ -28,7 +28,8 @@ pub(crate) use self::bytes::lines;
 /// It is read at the start, and by [`Self::reload`] whenever somebody says so: connections that are
 /// there go on as they are, and handshakes that begin are made with what was read.
 pub struct TlsFiles {
-    certificates: Vec<Certificate>,
+    /// Those of `[[certificate]]`.
+    certificates: ArcSwap<Vec<Certificate>>,
     /// By listener; `None` for one without the layer `tls`.
     layers: Vec<Option<TlsLayer>>,
     servers: Vec<Option<Arc<TlsServer>>>,
@@ -40,6 +41,14 @@ pub struct TlsFiles {
 struct TicketSource {
     file: Option<PathBuf>,
     keys: Arc<TicketKeys>,
+}
+
+/// What was read anew, and is not used yet.
+pub struct ReadAnew {
+    certificates: Vec<Certificate>,
+    /// Keys of tickets, and whose place they take.
+    keys: Vec<(Arc<TicketKeys>, TicketKeys)>,
+    read: ReadFiles,
 }
 
 /// What was read of certificates, and what came of it.
@@ -63,7 +72,7 @@ impl TlsFiles {
         }
         let server = |settings: ServerSettings| Arc::new(TlsServer::with(settings));
         Ok(Self {
-            certificates: config.certificates.clone(),
+            certificates: ArcSwap::from_pointee(config.certificates.clone()),
             layers,
             servers: read.settings.into_iter().map(|settings| settings.map(server)).collect(),
             tickets,
@@ -109,20 +118,41 @@ impl TlsFiles {
     /// # Errors
     /// All files that cannot be used: then everything stays as it was.
     pub fn reload(&self, now: UnixTime) -> Result<Arc<Vec<CertificateFacts>>, Vec<WrongFile>> {
+        let certificates = self.certificates.load_full().to_vec();
+        self.read_anew(certificates, now).map(|read| self.take(read))
+    }
+
+    /// Reads all files anew, with these in place of those of `[[certificate]]`. Nothing has changed
+    /// before [`Self::take`].
+    ///
+    /// # Errors
+    /// All files that cannot be used.
+    pub fn read_anew(
+        &self,
+        certificates: Vec<Certificate>,
+        now: UnixTime,
+    ) -> Result<ReadAnew, Vec<WrongFile>> {
         let mut wrong = Vec::new();
         let mut keys = Vec::new();
         for source in &self.tickets {
             if let Some(file) = &source.file {
                 let read = TicketKeys::read(file).map_err(|error| wrong.push(error));
-                keys.extend(read.ok().map(|keys| (source, keys)));
+                keys.extend(read.ok().map(|keys| (Arc::clone(&source.keys), keys)));
             }
         }
-        let read = read_all(&self.certificates, &self.layers, &self.tickets, now, &mut wrong);
-        if !wrong.is_empty() {
-            return Err(each_once(wrong));
+        let read = read_all(&certificates, &self.layers, &self.tickets, now, &mut wrong);
+        if wrong.is_empty() {
+            Ok(ReadAnew { certificates, keys, read })
+        } else {
+            Err(each_once(wrong))
         }
-        for (source, keys) in keys {
-            source.keys.become_those_of(&keys);
+    }
+
+    /// Handshakes that begin from now on are made with what was read. Returns what is told of it.
+    pub fn take(&self, read: ReadAnew) -> Arc<Vec<CertificateFacts>> {
+        let ReadAnew { certificates, keys, read } = read;
+        for (of, keys) in keys {
+            of.become_those_of(&keys);
         }
         for (server, settings) in self.servers.iter().zip(read.settings) {
             if let (Some(server), Some(settings)) = (server, settings) {
@@ -131,7 +161,8 @@ impl TlsFiles {
         }
         let facts = Arc::new(read.facts);
         self.facts.store(Arc::clone(&facts));
-        Ok(facts)
+        self.certificates.store(Arc::new(certificates));
+        facts
     }
 }
 

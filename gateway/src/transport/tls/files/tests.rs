@@ -18,8 +18,8 @@ use super::super::failure::HandshakeFailure;
 use super::super::handshake::{HandshakeStep, Settled};
 use super::super::tests::{Authority, Folder, client, meet, pem};
 use super::*;
-use crate::config::Listener;
 use crate::config::stack::{CipherSuite, Stack, Tickets, TlsVersion};
+use crate::config::{ListenAddress, Listener};
 
 /// A gateway's files, with an authority that all trust.
 struct Site {
@@ -40,8 +40,8 @@ impl Site {
 
     fn listen(mut self, layer: TlsLayer) -> Self {
         let stack = Stack { tls: Some(layer), ..Stack::default() };
-        let address = SocketAddr::from(([127, 0, 0, 1], 8443)).into();
-        self.config.listeners.push(Listener { address, stack });
+        let address: ListenAddress = SocketAddr::from(([127, 0, 0, 1], 8443)).into();
+        self.config.listeners.push(Listener { stack, ..Listener::new(address) });
         self
     }
 

@@ -1,0 +1,112 @@
+//! Whether a request comes to its handler: what its route checks comes first.
+
+use tidegate_proto::http::RequestHead;
+
+use super::desk::Desk;
+use super::refusal::Refusal;
+use super::request::Request;
+use super::serve::{Decision, Handler};
+use super::services::Service;
+use super::turn::{Turn, Work};
+use crate::checks::{BEARER_PROTOCOL, Entrant, NotAdmitted, TokenPassed, TokenQuestion, Verified};
+use crate::config::{AdmissionCheck, TokenSource};
+use crate::hub::Finding;
+
+/// Has the route check a request, and if it passes, the handler decide.
+///
+/// # Errors
+/// It is refused.
+pub(super) fn decide(turn: &mut Turn<'_>, head: &RequestHead<'_>) -> Result<Decision, Refusal> {
+    go_on(turn, head, None)
+}
+
+/// The same once something was found out, for the checks or for the handler.
+///
+/// # Errors
+/// It is refused.
+pub(super) fn found(
+    turn: &mut Turn<'_>,
+    head: &RequestHead<'_>,
+    finding: Finding,
+) -> Result<Decision, Refusal> {
+    if finding.get::<Verified>().is_some() {
+        return go_on(turn, head, finding.take());
+    }
+    ask(turn, head, |handler, request, desk| handler.decided(request, finding, desk))
+}
+
+fn go_on(
+    turn: &mut Turn<'_>,
+    head: &RequestHead<'_>,
+    verified: Option<Verified>,
+) -> Result<Decision, Refusal> {
+    match check(turn, head, verified)? {
+        Some(question) => Ok(Decision::later(move |ticket| question.ask(ticket))),
+        None => ask(turn, head, |handler, request, desk| handler.request(request, desk)),
+    }
+}
+
+/// Checks a request as its route says. Once something was found out it begins anew: what was passed
+/// is passed again. Returns what has to be found out first, if something has.
+fn check(
+    turn: &mut Turn<'_>,
+    head: &RequestHead<'_>,
+    mut verified: Option<Verified>,
+) -> Result<Option<TokenQuestion>, Refusal> {
+    let Turn { work, services, transports, counters, peer, .. } = turn;
+    let offer = &services[work.output.connection.service].offer;
+    let (slot, now) = (work.id.slot, work.calendar);
+    for check in &offer.admission {
+        match check {
+            AdmissionCheck::Network if !offer.networks.let_in(*peer) => {
+                return Err(Refusal::Network);
+            }
+            AdmissionCheck::Network => {}
+            // What the layer `tls` has opened.
+            AdmissionCheck::Origin => offer.check_page(head, work.output.seals)?,
+            AdmissionCheck::Certificate if transports.tls.peer(slot).is_none() => {
+                return Err(NotAdmitted::NoCertificate.into());
+            }
+            AdmissionCheck::Certificate => {}
+            AdmissionCheck::Token(check) => {
+                let grant = work.gatekeeper.check_known(check, head)?;
+                work.gatekeeper.keep(slot, grant);
+            }
+            AdmissionCheck::Jwt(issuer) => {
+                let asked = Entrant { head, now };
+                let verified = verified.take();
+                match work.gatekeeper.check_token(issuer, asked, verified, counters)? {
+                    TokenPassed::With(grant) => work.gatekeeper.keep(slot, grant),
+                    TokenPassed::Later(question) => return Ok(Some(question)),
+                }
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// Asks the handler.
+fn ask(
+    turn: &mut Turn<'_>,
+    head: &RequestHead<'_>,
+    what: impl FnOnce(&mut dyn Handler, &Request<'_>, &mut Desk<'_>) -> Decision,
+) -> Result<Decision, Refusal> {
+    let (client, proxied, peer) = (turn.client_certificate(), turn.proxy_facts(), turn.peer);
+    let Turn { work: Work { output, hub, gatekeeper, now, id, .. }, services, .. } = turn;
+    let Service { handler, offer, .. } = services.get_mut(output.connection.service);
+    let request = Request::new(head, &offer.path)?.of_client(client).through_proxy(proxied);
+    let request = request.granted(gatekeeper.grant(id.slot)).of_peer(peer);
+    Ok(what(&mut **handler, &request, &mut Desk::new(hub, *now)))
+}
+
+/// The subprotocol that is selected because a token was offered behind it, if nothing else is:
+/// browsers close a connection for which they have offered some and none is selected.
+pub(super) fn token_protocol(turn: &Turn<'_>) -> Option<&'static str> {
+    let offer = &turn.services[turn.work.output.connection.service].offer;
+    let offers = |check: &AdmissionCheck| match check {
+        AdmissionCheck::Jwt(issuer) => turn.work.gatekeeper.takes_offered(issuer),
+        AdmissionCheck::Token(check) => check.from.contains(&TokenSource::Subprotocol),
+        _ => false,
+    };
+    offer.admission.iter().any(offers).then_some(BEARER_PROTOCOL)
+}

@@ -1,0 +1,147 @@
+//! Changes of the configuration in the middle of a run: of routes that nobody asks for, of what
+//! routes say that nobody notices, and of one route so that who is there stays on what was there
+//! before, or is closed.
+
+use std::sync::Arc;
+
+use tidegate::checks::GatekeeperParts;
+use tidegate::config::{Config, Route, RouteHandler};
+use tidegate::hub::TopicRules;
+use tidegate::shard::{ChangeParts, ChangeStage, ConfigChange, RouteTable};
+
+use crate::drainer::Meant;
+use crate::handlers::Behaviour;
+use crate::random::Random;
+use crate::several::Several;
+
+/// What changes, and when.
+pub struct Reloader {
+    random: Random,
+    /// Turns between two changes, on average; `None` for none.
+    each: Option<usize>,
+    next_at: usize,
+    /// What is in force.
+    routes: Vec<Route>,
+    table: Arc<RouteTable>,
+    checks: GatekeeperParts,
+    rules: Arc<TopicRules>,
+    /// Paths of which somebody may be on a route that is there no longer.
+    gone: Vec<&'static str>,
+    under_way: Option<UnderWay>,
+}
+
+struct UnderWay {
+    change: Arc<ConfigChange>,
+    routes: Vec<Route>,
+    is_abandoned: bool,
+    /// Of which path who is there stays on another route, and whether they are closed.
+    path: Option<&'static str>,
+    closes: bool,
+}
+
+impl Reloader {
+    /// What happens in a run that begins with these.
+    pub fn draw(
+        random: &mut Random,
+        config: &Config,
+        table: &Arc<RouteTable>,
+        checks: &GatekeeperParts,
+    ) -> Self {
+        // Drawn apart, so that a run without changes is as if there were none.
+        let mut random = Random::new(!random.clone().bits() ^ 0xC4);
+        let each = random.chance(400).then(|| random.pick(&[20, 200, 1000]));
+        let rules = config.topics.iter().map(|topic| (topic.name.as_str(), topic.rule));
+        Self {
+            each,
+            next_at: random.below(500),
+            random,
+            routes: config.routes.clone(),
+            table: Arc::clone(table),
+            checks: checks.clone(),
+            rules: Arc::new(TopicRules::new(rules)),
+            gone: Vec::new(),
+            under_way: None,
+        }
+    }
+
+    /// Does what is due.
+    pub fn act(&mut self, several: &Several) {
+        if self.under_way.is_some() {
+            return self.go_on(several);
+        }
+        let Some(each) = self.each.filter(|_| several.turns() >= self.next_at) else { return };
+        self.next_at = several.turns() + self.random.between(1, 2 * each);
+        let (routes, path) = self.other_routes();
+        let table = self.table.followed_by(&routes).expect("there are few");
+        let closes = self.random.chance(300).then(|| self.random.pick(&[10, 1_000_000]));
+        let change = Arc::new(ConfigChange::new(ChangeParts {
+            routes: Arc::new(table),
+            checks: self.checks.clone(),
+            rules: Arc::clone(&self.rules),
+            closes,
+        }));
+        several.change(Some(&change));
+        let (is_abandoned, closes) = (self.random.chance(200), closes.is_some());
+        self.under_way = Some(UnderWay { change, routes, is_abandoned, path, closes });
+    }
+
+    /// Goes on with the one that is under way.
+    fn go_on(&mut self, several: &Several) {
+        let Some(one) = &self.under_way else { return };
+        assert_eq!(one.change.wrong(), None, "nothing is wrong with it");
+        let shards = several.outsides.len() as u32;
+        if one.is_abandoned {
+            if one.change.ready() == shards || self.random.chance(50) {
+                one.change.abandon();
+                several.change(None);
+                self.under_way = None;
+            }
+        } else if one.change.done() == shards {
+            // Somebody may have come to a shard before that had it.
+            self.marks_those_who_may_go(several);
+            several.change(None);
+            let UnderWay { change, routes, .. } = self.under_way.take().expect("it was there");
+            (self.table, self.routes) = (Arc::clone(&change.parts().routes), routes);
+        } else if one.change.ready() == shards && one.change.stage() == ChangeStage::Ordered {
+            self.gone.extend(one.path);
+            one.change.put_in_force();
+            several.outsides.iter().for_each(|outside| outside.waker.wake());
+            self.marks_those_who_may_go(several);
+        }
+    }
+
+    fn marks_those_who_may_go(&self, several: &Several) {
+        if self.under_way.as_ref().is_some_and(|one| one.closes) {
+            self.gone.iter().for_each(|path| several.marks(Meant::Path(path)));
+        }
+    }
+
+    /// The routes otherwise: in another order, with others that nobody asks for, with bounds that
+    /// nobody meets. Of the one with the path that is returned who is there stays on another one.
+    fn other_routes(&mut self) -> (Vec<Route>, Option<&'static str>) {
+        let mut routes = self.routes.clone();
+        routes.retain(|route| !route.path.starts_with("/nobody/"));
+        for number in 0..self.random.pick(&[0, 1, 200]) {
+            routes.push(Route::new(format!("/nobody/{number}"), RouteHandler::Echo));
+        }
+        for route in &mut routes {
+            if self.random.chance(300) {
+                route.client.connections = self.random.pick(&[Some(1_000_000), None]);
+            }
+            if self.random.chance(300) {
+                route.backlog = self.random.pick(&[16 << 10, 32 << 10]);
+            }
+        }
+        let path = self.random.chance(400).then(|| self.random.pick(&Behaviour::ALL).path());
+        for route in routes.iter_mut().filter(|route| Some(&*route.path) == path) {
+            // The program makes the handler of either.
+            route.handler = match route.handler {
+                RouteHandler::Echo => RouteHandler::Embedded,
+                _ => RouteHandler::Echo,
+            };
+        }
+        let turn = self.random.below(routes.len());
+        routes.rotate_left(turn);
+        (routes, path)
+    }
+}
