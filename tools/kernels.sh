@@ -258,7 +258,7 @@ build() {
     say "building"
     (cd "$root" && cargo build --quiet --release -p tidegate -p tidegate-bench) ||
         give_up "the gateway does not build"
-    (cd "$root" && cargo test --quiet --no-run -p tidegate-tests "${arguments[@]}" \
+    (cd "$root" && cargo test --quiet --no-run --workspace "${arguments[@]}" \
         --message-format=json) >"$scratch/built.json" || give_up "the tests do not build"
     for test in "${tests[@]}"; do
         name=$(sed -nE 's/.*"executable":"([^"]*\/'"$test"'-[0-9a-f]+)".*/\1/p' \

@@ -441,7 +441,11 @@ fn build(cargo: &mut Command, folder: &Path) -> io::Result<()> {
     let (Some(target), Some(name)) = (folder.parent(), folder.file_name()) else { return Ok(()) };
     // Cargo's one profile whose folder has another name.
     let profile = if name == "debug" { OsStr::new("dev") } else { name };
-    cargo.args(["--quiet", "--package", "tidegate", "--bin", "tidegate"]);
+    cargo.args(["--quiet", "--package", "tidegate", "--bins"]);
+    if profile == "dev" {
+        // Then crates have the features that `cargo test --workspace` has compiled them with.
+        cargo.arg("--examples");
+    }
     let status = cargo.arg("--target-dir").arg(target).arg("--profile").arg(profile).status()?;
     if status.success() { Ok(()) } else { Err(io::Error::other("the gateway was not built")) }
 }

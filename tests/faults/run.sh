@@ -13,7 +13,7 @@ if [[ ${1:-} == --help ]]; then
 fi
 part=1 parts=1
 if [[ ${1:-} == --part ]]; then
-    [[ ${2:-} =~ ^([1-9])/([1-9])$ && ${BASH_REMATCH[1]} -le ${BASH_REMATCH[2]} ]] ||
+    [[ ${2:-} =~ ^([1-9][0-9]?)/([1-9][0-9]?)$ && ${BASH_REMATCH[1]} -le ${BASH_REMATCH[2]} ]] ||
         { echo "--part needs K/N, such as 1/3" >&2; exit 2; }
     part=${BASH_REMATCH[1]} parts=${BASH_REMATCH[2]}
     shift 2
@@ -25,8 +25,21 @@ root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
 copies=$(mktemp -d)
 trap 'rm -rf "$copies"' EXIT
-# From one fault to the next little changes, and nobody debugs what is built.
-export CARGO_INCREMENTAL=1 CARGO_PROFILE_DEV_DEBUG=0
+# From one fault to the next little changes.
+export CARGO_INCREMENTAL=1
+
+# What the tests have compiled of packages from elsewhere, for a worker to go on from. Of the tree's own
+# nothing: there the copy is another, and cargo writes into some of its files in place.
+compiled_so_far() {
+    local from=$target/debug to=$1/debug
+    [[ -d $from/deps && ! -d $to ]] || return 0
+    mkdir -p "$to/deps"
+    cp -a "$from/.fingerprint" "$to/"
+    cp -a --link "$from/build" "$to/"
+    find "$from/deps" -maxdepth 1 \( -name '*.rlib' -o -name '*.rmeta' -o -name '*.so' -o -name '*.d' \) \
+        -exec cp -a --link --target-directory="$to/deps" {} +
+    rm -rf "$to"/.fingerprint/tidegate* "$to"/build/tidegate* "$to"/deps/*tidegate*
+}
 
 # Plants one fault in a copy, and takes it out again; says what came of it, fails if it is not caught.
 plant() {
@@ -41,6 +54,8 @@ plant() {
         return 1
     fi
     patch --quiet --directory "$copy" --strip=1 <"$patch"
+    # What takes long to compile is no hang. A fault that does not compile shows below.
+    (cd "$copy" && cargo test --quiet --no-run "${arguments[@]}" >/dev/null 2>&1) || true
     # A fault may show as a hang: that is caught too.
     log=$(cd "$copy" && RUST_BACKTRACE=0 TIDEGATE_SEEDS=$seeds timeout 600 \
         cargo test --quiet "${arguments[@]}" 2>&1) || status=$?
@@ -64,6 +79,7 @@ plant() {
 work() {
     local worker=$1 at=0 turn=0 missed=0 patch copy=$copies/$1
     export CARGO_TARGET_DIR=$target/faults/$worker
+    compiled_so_far "$CARGO_TARGET_DIR"
     mkdir "$copy"
     (cd "$root" && git ls-files -z --cached --others --exclude-standard) |
         (cd "$root" && tar --null --files-from=- --create --ignore-failed-read) | tar -x -C "$copy"

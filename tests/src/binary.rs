@@ -28,7 +28,9 @@ pub fn build_example(name: &str) -> PathBuf {
 }
 
 /// A test's program is `<target>/<profile>/deps/<name>`; what is built gets into
-/// `<target>/<profile>`, which is returned.
+/// `<target>/<profile>`, which is returned. Where no time is spent on linking, all programs and examples
+/// are built, whichever is asked for: then crates have the features that `cargo test --workspace` has
+/// compiled them with, and none is compiled once more.
 fn build(kind: &str, name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a running program has a path");
     let built = test.ancestors().nth(2).expect("cargo puts tests two folders deep");
@@ -36,8 +38,10 @@ fn build(kind: &str, name: &str) -> PathBuf {
     let folder = built.file_name().and_then(|name| name.to_str()).expect("a profile's name");
     // Cargo's one profile whose folder has another name.
     let profile = if folder == "debug" { "dev" } else { folder };
+    let wanted = if profile == "dev" { ["--bins", "--examples"] } else { [kind, name] };
     let output = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--package", "tidegate", kind, name])
+        .args(["build", "--quiet", "--package", "tidegate"])
+        .args(wanted)
         .args(["--profile", profile, "--manifest-path", env!("CARGO_MANIFEST_PATH")])
         .arg("--target-dir")
         .arg(target)
