@@ -49,7 +49,8 @@ mod waker;
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::sync::LazyLock;
+use std::time::{Duration, Instant};
 
 pub use area::{AreaName, AreaSizes, Memory, Span};
 pub use completion::Completion;
@@ -162,10 +163,17 @@ pub trait Ring {
     /// was pushed before. Some of the sockets may have been taken.
     fn adopt(&mut self, memory: &mut Memory, first: Slot, sockets: Vec<OwnedFd>) -> io::Result<()>;
 
-    /// Time since some fixed moment; never goes back.
+    /// Time since some fixed moment, the same for all shards of a process, which share numbers that
+    /// are made of it; never goes back.
     fn now(&self) -> Duration;
 
     /// Time since 1970-01-01 by the wall clock. It may be set at any moment, so it is only for what
     /// is told to people, and only asked for then: what is kept is by [`Ring::now`].
     fn calendar(&self) -> Duration;
+}
+
+/// What both kinds of rings say by [`Ring::now`].
+fn since_begun() -> Duration {
+    static BEGUN: LazyLock<Instant> = LazyLock::new(Instant::now);
+    BEGUN.elapsed()
 }

@@ -132,3 +132,12 @@ fn a_wait_that_is_shorter_than_the_one_before_ends_in_its_own_time() {
     assert!(kernel.ring.now() - begun < LONG, "the long wait ended the short ones");
     assert!(wait_until(&mut kernel, begun + LONG) <= 2);
 }
+
+#[test]
+fn rings_of_one_process_tell_the_same_time() {
+    let one = Kernel::new();
+    thread::sleep(MOMENT);
+    let other = Kernel::new();
+    let (before, between, after) = (one.ring.now(), other.ring.now(), one.ring.now());
+    assert!((before..=after).contains(&between), "{before:?}, {between:?}, {after:?}");
+}

@@ -17,7 +17,7 @@ mod places;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::buffer::spare_capacity;
 use rustix::event::Timespec;
@@ -62,7 +62,6 @@ pub struct Epoll {
     events: Vec<Event>,
     /// Whether the enter before has asked epoll.
     has_asked: bool,
-    started: Instant,
 }
 
 impl Epoll {
@@ -97,7 +96,6 @@ impl Epoll {
             waker: setup.waker,
             events: Vec::with_capacity(EVENTS),
             has_asked: false,
-            started: Instant::now(),
         })
     }
 
@@ -198,7 +196,7 @@ impl Ring for Epoll {
     }
 
     fn now(&self) -> Duration {
-        self.started.elapsed()
+        super::since_begun()
     }
 
     fn calendar(&self) -> Duration {

@@ -77,7 +77,6 @@ pub struct Uring {
     /// Where the kernel reads how long that is, when it takes the operation.
     timer_length: Box<Timespec>,
     wait_flags: EnterFlags,
-    started: Instant,
 }
 
 /// `struct io_uring_getevents_arg` (io_uring_enter(2)).
@@ -143,7 +142,6 @@ impl Uring {
             timer: None,
             timer_length: Box::default(),
             wait_flags: wait_flags(no_iowait),
-            started: Instant::now(),
         })
     }
 
@@ -387,7 +385,7 @@ impl Ring for Uring {
     }
 
     fn now(&self) -> Duration {
-        self.started.elapsed()
+        super::since_begun()
     }
 
     fn calendar(&self) -> Duration {
