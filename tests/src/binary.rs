@@ -28,9 +28,9 @@ pub fn build_example(name: &str) -> PathBuf {
 }
 
 /// A test's program is `<target>/<profile>/deps/<name>`; what is built gets into
-/// `<target>/<profile>`, which is returned. Where no time is spent on linking, all programs and examples
-/// are built, whichever is asked for: then crates have the features that `cargo test --workspace` has
-/// compiled them with, and none is compiled once more.
+/// `<target>/<profile>`, which is returned. Where no time is spent on linking, all programs and
+/// examples are built, whichever is asked for: then crates have the features that `cargo test
+/// --workspace` has compiled them with, and none is compiled once more.
 fn build(kind: &str, name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a running program has a path");
     let built = test.ancestors().nth(2).expect("cargo puts tests two folders deep");
