@@ -111,11 +111,11 @@ counters! {
     slow_peers_paused,
     /// Times that a client was not read from for a while, because it had sent more than it may.
     clients_slowed,
-    /// How much of blocks or messages is in use now: 0 for no more than `memory_high`, 1 for more,
-    /// 2 for more than `memory_critical`.
+    /// How much of blocks, messages or what the control group may have is in use now: 0 for no
+    /// more than `memory_high`, 1 for more, 2 for more than `memory_critical`.
     memory_level,
-    /// Times that more of blocks or messages came to be in use than `memory_high` or
-    /// `memory_critical` allows.
+    /// Times that more of blocks, messages or what the control group may have came to be in use
+    /// than `memory_high` or `memory_critical` allows.
     memory_shortages,
     /// Connections that were not counted by address or by user, because there was no place for one
     /// more of these: no such limit acts on them.

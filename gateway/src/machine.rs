@@ -1,7 +1,11 @@
 //! What the machine lets this process have.
 
+mod in_use;
+
 use std::fs;
 use std::path::{Component, Path, PathBuf};
+
+pub use in_use::{group_memory_in_use, group_memory_of_files, group_memory_share};
 
 /// Where version 2 of control groups is mounted (cgroups(7)), if nothing says otherwise.
 const GROUPS: &str = "/sys/fs/cgroup";
@@ -71,22 +75,6 @@ pub(crate) fn cpu_quota_by(read: &impl Fn(&Path) -> Option<String>) -> Option<u6
     new.into_iter().chain(old).min()
 }
 
-/// What the process's control group has in use, in bytes, with what the kernel holds for it: of
-/// version 2 or, where that has no memory controller, of version 1. `None` if it is in none, or
-/// that cannot be read.
-#[must_use]
-pub fn group_memory_in_use() -> Option<u64> {
-    group_memory_in_use_by(&|path| std::fs::read_to_string(path).ok())
-}
-
-fn group_memory_in_use_by(read: &impl Fn(&Path) -> Option<String>) -> Option<u64> {
-    let groups = read(Path::new("/proc/self/cgroup"))?;
-    let mounts = read(Path::new("/proc/self/mountinfo")).unwrap_or_default();
-    let of = |group: Option<Group>, file| read(&group?.folder.join(file))?.trim().parse().ok();
-    of(unified(&groups, &mounts), "memory.current")
-        .or_else(|| of(version_1("memory", &groups, &mounts), "memory.usage_in_bytes"))
-}
-
 /// The machine's memory in bytes.
 fn total(meminfo: &str) -> Option<u64> {
     meminfo_bytes(meminfo, "MemTotal:")
@@ -141,8 +129,13 @@ impl Group {
     /// The least bound of the group and those above it, which bound it as well. (Those of version 1
     /// without `memory.use_hierarchy` do not, and none are made any more.)
     fn least(&self, bound: impl Fn(&Path) -> Option<u64>) -> Option<u64> {
+        self.each(bound).min()
+    }
+
+    /// What `of` says of the group and those above it.
+    fn each(&self, of: impl Fn(&Path) -> Option<u64>) -> impl Iterator<Item = u64> {
         let groups = self.folder.ancestors().take_while(|group| group.starts_with(&self.top));
-        groups.filter_map(bound).min()
+        groups.filter_map(of)
     }
 }
 
@@ -235,7 +228,7 @@ mod tests {
         assert_eq!(found_in("0::/../..\n", &[(top, "4096\n")]), group(4096));
     }
 
-    const MOUNTS: &str = "\
+    pub(super) const MOUNTS: &str = "\
         27 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n\
         32 31 0:29 / /sys/fs/cgroup/cpu rw shared:9 - cgroup cgroup rw,cpu\n\
         33 31 0:30 / /sys/fs/cgroup/memory rw shared:9 master:1 - cgroup cgroup rw,memory\n\

@@ -112,6 +112,14 @@ impl Handle {
         self.drains.usually_are_as(config);
     }
 
+    /// Shows all shards how much of what it may have the process's control group has in use, in
+    /// hundredths.
+    pub(crate) fn show_group_memory(&self, hundredths: u64) {
+        for wire in &*self.wires {
+            wire.panel.show_group_memory(hundredths, &wire.waker);
+        }
+    }
+
     /// Ends the gateway at once; connections see their sockets close.
     pub fn stop(&self) {
         for wire in &*self.wires {

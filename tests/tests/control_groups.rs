@@ -5,11 +5,14 @@
 //! read by the tests of the library in any case.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process;
+use std::process::{self, Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::Duration;
 
-use tidegate_tests::{Exited, Launch, case, wait_until};
+use tidegate_tests::{Exited, Launch, Peer, Request, case, wait_until};
 
 /// A limit, as both versions of control groups have it (cgroups(7)).
 struct Bound {
@@ -83,10 +86,14 @@ impl Groups {
 
     /// The gateway that is launched is in the groups.
     fn launch(&self, launch: Launch) -> Launch {
+        launch.under(&["sh", "-c", &self.script("exec \"$@\""), "sh"])
+    }
+
+    /// A script of sh that does `what` in the groups.
+    fn script(&self, what: &str) -> String {
         let enter =
             self.folders.iter().map(|it| format!("echo $$ > {}/cgroup.procs", it.display()));
-        let script = enter.chain(["exec \"$@\"".into()]).collect::<Vec<_>>().join(" && ");
-        launch.under(&["sh", "-c", &script, "sh"])
+        enter.chain([what.to_owned()]).collect::<Vec<_>>().join(" && ")
     }
 }
 
@@ -152,5 +159,74 @@ fn a_quota_is_rounded_down_to_whole_cores_but_to_one_at_least() {
             }
             assert_eq!(number(&stdout, "`memory`"), MEMORY / 4 * 3, "{stdout}");
         });
+    }
+}
+
+/// Holds so many bytes in the groups until its input ends.
+fn hold(groups: &Groups, bytes: u64) -> Child {
+    let holder =
+        "import sys\nheld = bytearray(int(sys.argv[1]))\nprint(flush=True)\nsys.stdin.read()";
+    let script = groups.script("exec \"$@\"");
+    let mut child = Command::new("sh")
+        .args(["-c", &script, "sh", "python3", "-c", holder, &bytes.to_string()])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("sh can be started");
+    let mut line = String::new();
+    let output = child.stdout.take().expect("it is piped");
+    BufReader::new(output).read_line(&mut line).expect("it says when it holds them");
+    child
+}
+
+#[test]
+fn nobody_is_let_in_while_others_fill_the_control_group() {
+    const MIB: u64 = 1 << 20;
+    let Some(groups) = Groups::with(&[Bound::memory(512 * MIB)]) else { return };
+    let config = "shards = 1\n[limits]\nblocks = '8MiB'\nmemory_high = 60\n\
+                  memory_critical = 'off'\n[[route]]\npath = '/'\nhandler = 'echo'\n";
+    let launch = Launch::new().config(config).listen("127.0.0.1:0");
+    let gateway = groups.launch(launch).start();
+    let status = || {
+        let mut peer = Peer::connect(&gateway);
+        peer.request(&Request::open("/"));
+        peer.response_head().status
+    };
+    let mut here = Peer::open(&gateway, "/");
+    // Pages of files are no reason: the kernel takes them back.
+    let file = tempfile_in_group(&groups, 400 * MIB);
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!(status(), 101);
+    drop(file);
+    let mut holder = hold(&groups, 320 * MIB);
+    wait_until("nobody is let in", || (status() == 503).then_some(()));
+    gateway.expect_log(&["memory is short", "group="]);
+    here.text("who is there goes on");
+    here.expect_text("who is there goes on");
+    drop(holder.stdin.take());
+    holder.wait().expect("it ends with its input");
+    wait_until("clients are let in again", || (status() == 101).then_some(()));
+    gateway.expect_log(&["memory is less short", "clients are let in again"]);
+}
+
+/// A file of so many bytes whose pages are the groups'.
+fn tempfile_in_group(groups: &Groups, bytes: u64) -> Removed {
+    let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("pages-{}", process::id()));
+    let write = format!("exec head -c {bytes} /dev/zero > {}", path.display());
+    let status = Command::new("sh")
+        .args(["-c", &groups.script(&write)])
+        .status()
+        .expect("sh can be started");
+    assert!(status.success());
+    Removed(path)
+}
+
+/// A file that is taken away again.
+struct Removed(PathBuf);
+
+impl Drop for Removed {
+    fn drop(&mut self) {
+        // A test that fails before has said why.
+        let _ = fs::remove_file(&self.0);
     }
 }

@@ -25,6 +25,7 @@
 mod bill;
 mod driver;
 mod error;
+mod group_watch;
 mod here;
 mod identity;
 mod settings;
@@ -64,6 +65,7 @@ pub use error::{
     AccessLogError, AdminError, ListenError, NoHandler, PassedError, RingError, ShardEnd,
     ShardError, StartError, TooFewDescriptors,
 };
+use group_watch::GroupWatch;
 pub use here::{bill_here, check_files, cores, doubts_here, driver_here};
 use identity::identity;
 pub use settings::hub_settings;
@@ -80,6 +82,7 @@ pub struct Gateway {
     certificates: Certificates,
     threads: Vec<JoinHandle<io::Result<()>>>,
     reloader: Reloader,
+    group_watch: Option<GroupWatch>,
     /// Ends behind the shards, which have more to say until then.
     access_log: Option<AccessThread>,
     /// Ends behind the shards, so that a drain can be watched.
@@ -262,11 +265,13 @@ impl Gateway {
             door,
             certificates,
             reloader,
+            group_watch: None,
             access_log,
         };
         gateway.reloader.start_threads().map_err(StartError::Verifier)?;
         let parts = parts.with_sharing(sharing).with_checks(checks);
         let parts = parts.with_access_log(gateway.access_log());
+        gateway.group_watch = GroupWatch::start(gateway.handle());
         let begin = gateway.start_shards(&parts, by_shard.into_iter().zip(hubs), &build)?;
         gateway.start_control(FoundOut { chosen, warnings }, admin)?;
         // A shard that has ended since is told of by `join`.
@@ -390,6 +395,7 @@ impl Gateway {
             };
             result = result.and(Err(ShardError { shard, cause }));
         }
+        self.group_watch = None;
         self.reloader.close();
         self.access_log = None;
         result

@@ -187,7 +187,8 @@ impl<R: Ring> Shard<R> {
         self.connections.vitals.completions.record(handled);
         self.work_on_mail()?;
         bodies::go_on(&mut self.connections)?;
-        self.relief.relieve(&mut self.connections, self.deliveries.are_short());
+        let group = self.panel.group_memory();
+        self.relief.relieve(&mut self.connections, self.deliveries.are_short(), group);
         self.resume_held();
         input::resume_slowed(&mut self.connections);
         self.tick()?;

@@ -20,6 +20,8 @@ pub struct Panel {
     /// Likewise how often a change was ordered.
     changes: AtomicU32,
     change: Mutex<Option<Arc<ConfigChange>>>,
+    /// How much the process's control group has in use of what it may, in hundredths.
+    group_memory: AtomicU32,
     /// What the shard has counted, shown at every tick.
     pub counters: PublishedCounters,
     /// How the shard is, shown with them.
@@ -55,6 +57,21 @@ impl Panel {
             self.changes.fetch_add(1, Ordering::Release);
         }
         waker.wake();
+    }
+
+    /// The process's control group has so much in use of what it may, in hundredths. The shard is
+    /// woken if that is not what it was.
+    pub fn show_group_memory(&self, hundredths: u64, waker: &Waker) {
+        let hundredths = u32::try_from(hundredths).unwrap_or(u32::MAX);
+        if self.group_memory.swap(hundredths, Ordering::Relaxed) != hundredths {
+            waker.wake();
+        }
+    }
+
+    /// How much that is.
+    #[must_use]
+    pub fn group_memory(&self) -> u64 {
+        self.group_memory.load(Ordering::Relaxed).into()
     }
 
     /// How often that was said.

@@ -1,7 +1,8 @@
 //! How much is in use of the memory that all connections share, and what comes of it.
 //!
-//! The more of blocks or of messages counts. Above `limits.memory_high` nobody more is let in;
-//! above `limits.memory_critical` those give way at once who hold most ([`super::relief`]).
+//! The fullest of three counts: blocks, messages, and the memory of the process's control group,
+//! which others fill as well, and the kernel for sockets. Above `limits.memory_high` nobody more is
+//! let in; above `limits.memory_critical` those give way at once who hold most ([`super::relief`]).
 
 use super::connections::Connections;
 use crate::config::Limits;
@@ -40,13 +41,18 @@ impl MemoryLevel {
     }
 }
 
-/// Looks how much is in use, and says so where that has become, or is no longer, too much.
-pub(super) fn look<R: Ring>(connections: &mut Connections<R>, before: MemoryLevel) -> MemoryLevel {
+/// Looks how much is in use, `group` hundredths of what the control group may have, and says so
+/// where that has become, or is no longer, too much.
+pub(super) fn look<R: Ring>(
+    connections: &mut Connections<R>,
+    before: MemoryLevel,
+    group: u64,
+) -> MemoryLevel {
     let limits = connections.sockets.limits;
     let blocks = hundredths(connections.sockets.blocks.used_bytes(), limits.blocks.into());
     let memory = connections.hub.memory();
     let messages = hundredths(memory.used(), memory.limit());
-    let level = before.after(blocks.max(messages), &limits);
+    let level = before.after(blocks.max(messages).max(group), &limits);
     connections.turnstile.is_short = level >= MemoryLevel::High;
     connections.sockets.counters.memory_level = level as u64;
     if level == before {
@@ -63,11 +69,12 @@ pub(super) fn look<R: Ring>(connections: &mut Connections<R>, before: MemoryLeve
             shard,
             blocks,
             messages,
+            group,
             "memory is short, in hundredths of what there is: {consequence}"
         );
     } else {
         let rest = if level == MemoryLevel::Eased { "clients are let in again" } else { "less so" };
-        tracing::info!(shard, blocks, messages, "memory is less short: {rest}");
+        tracing::info!(shard, blocks, messages, group, "memory is less short: {rest}");
     }
     level
 }

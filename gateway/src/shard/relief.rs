@@ -97,9 +97,15 @@ enum Holder {
 
 impl Relief {
     /// Looks whether anything runs short, and has the one give way who holds most of it.
-    /// `is_short`: something that is being delivered waits for a block or a place.
-    pub(super) fn relieve<R: Ring>(&mut self, connections: &mut Connections<R>, is_short: bool) {
-        self.memory = pressure::look(connections, self.memory);
+    /// `is_short`: something that is being delivered waits for a block or a place. `group`: so many
+    /// hundredths of what the process's control group may have are in use.
+    pub(super) fn relieve<R: Ring>(
+        &mut self,
+        connections: &mut Connections<R>,
+        is_short: bool,
+        group: u64,
+    ) {
+        self.memory = pressure::look(connections, self.memory, group);
         // What waits may have had no turn in this turn of the loop, while others had theirs.
         let was_short = std::mem::take(&mut connections.sockets.shortages) > 0;
         let few_places =

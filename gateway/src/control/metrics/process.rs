@@ -39,6 +39,12 @@ pub(super) fn families() -> Vec<Family> {
         )
         .value(number(machine::group_memory_in_use().unwrap_or(0))),
         of_group(
+            "files",
+            "Bytes of that in pages of files, which the kernel takes back before it refuses \
+                  memory; 0 if that cannot be read.",
+        )
+        .value(number(machine::group_memory_of_files().unwrap_or(0))),
+        of_group(
             "allowed",
             "Bytes that the process may have: what its control group and those \
                   above it may, or the machine has if that is less; 0 if that cannot be read.",
@@ -139,6 +145,7 @@ mod tests {
         assert!(of("process_max_fds") >= open);
         assert!(of("tidegate_machine_memory_allowed_bytes") > 100_000.0);
         of("tidegate_machine_memory_in_use_bytes");
+        of("tidegate_machine_memory_files_bytes");
     }
 
     #[test]
