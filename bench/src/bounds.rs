@@ -11,6 +11,9 @@ use crate::scrape::Turns;
 /// How long a turn of the gateway's loop may take, in nanoseconds.
 pub(crate) const TURN_MAX_NS: u64 = 5_000_000;
 
+/// The longest that a change of the configuration may take, in seconds.
+const RELOAD_MAX_SECONDS: f64 = 1.0;
+
 /// What the p99 of the others may be, to that before.
 pub(crate) const P99_RATIO_MAX: f64 = 3.0;
 
@@ -58,6 +61,12 @@ impl fmt::Display for BoundReport {
 /// No client may be closed, dropped or refused.
 pub(crate) fn of_clients(lost: usize) -> BoundReport {
     BoundReport::new("0 clients lost".into(), lost.to_string(), lost == 0)
+}
+
+/// A change of the configuration is to be quick.
+pub(crate) fn of_reload(seconds: f64) -> BoundReport {
+    let wanted = format!("a change within {RELOAD_MAX_SECONDS} s");
+    BoundReport::new(wanted, format!("{seconds:.2} s"), seconds <= RELOAD_MAX_SECONDS)
 }
 
 /// No turn may be too long. One in the bucket that has the limit within it may be or may not.

@@ -28,6 +28,7 @@ pub mod process;
 pub mod progress;
 pub mod random;
 pub mod recover;
+pub mod reload;
 pub mod runtime;
 pub mod rush;
 mod scrape;

@@ -9,16 +9,16 @@ use serde::Serialize;
 use tidegate_bench::machine::Machine;
 use tidegate_bench::{
     baseline, children, compare, echo, fanout, flood, handshakes, hub, idle, million, recover,
-    storm,
+    reload, storm,
 };
 
 /// What the exit codes mean, for `--help`.
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  It was measured, and `recover` or `flood` has reached all of its bounds.
-  1  It could not be measured. Or, after the report: a bound of `recover` or `flood` is not known to
-     be reached, or the gateway dropped out of a contest of `compare`. Whether the bounds of
-     `compare` are reached is in its report alone.
+  0  It was measured, and `recover`, `flood` or `reload` has reached all of its bounds.
+  1  It could not be measured. Or, after the report: a bound of one of these is not known to be
+     reached, or the gateway dropped out of a contest of `compare`. Whether the bounds of `compare`
+     are reached is in its report alone.
   2  The arguments are wrong.";
 
 /// Measurements of Tidegate. Without --url, `tidegate` from beside this program is started for the
@@ -57,6 +57,8 @@ enum Measurement {
     Hub(hub::Arguments),
     /// Very many clients that come back at once, and get what they missed.
     Recover(recover::Arguments),
+    /// Another configuration, taken over while very many connections are there.
+    Reload(reload::Arguments),
     /// Bursts of connections, and all of them ending and coming back at once.
     Storm(storm::Arguments),
 }
@@ -83,6 +85,7 @@ fn main() -> ExitCode {
         Measurement::Flood(arguments) => flood(&arguments, json),
         Measurement::Hub(arguments) => hub::run(&arguments).and_then(|it| print_here(it, json)),
         Measurement::Recover(arguments) => recover(&arguments, json),
+        Measurement::Reload(arguments) => reload(&arguments, json),
         Measurement::Storm(arguments) => storm::run(&arguments).and_then(|it| print_here(it, json)),
     };
     match printed {
@@ -104,6 +107,14 @@ fn compare(arguments: &compare::Arguments, json: bool) -> io::Result<()> {
 /// Lets all come back; that a bound is not reached is an error, after the report.
 fn recover(arguments: &recover::Arguments, json: bool) -> io::Result<()> {
     let report = recover::run(arguments)?;
+    let not_reached = report.not_reached();
+    print_here(report, json)?;
+    none_of(&not_reached)
+}
+
+/// Changes the configuration; that a bound is not reached is an error, after the report.
+fn reload(arguments: &reload::Arguments, json: bool) -> io::Result<()> {
+    let report = reload::run(arguments)?;
     let not_reached = report.not_reached();
     print_here(report, json)?;
     none_of(&not_reached)

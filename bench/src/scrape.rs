@@ -78,6 +78,13 @@ impl Scrape {
 }
 
 impl Turns {
+    /// Those that were made meanwhile count as well.
+    pub(crate) fn add(&mut self, more: &Self) {
+        for (bound_ns, count) in &more.by_bound_ns {
+            *self.by_bound_ns.entry(*bound_ns).or_default() += count;
+        }
+    }
+
     /// A bound that the longest of them kept, in nanoseconds; 0 if there were none.
     pub(crate) fn longest_ns(&self) -> u64 {
         self.by_bound_ns.iter().filter(|it| *it.1 > 0).map(|it| *it.0).max().unwrap_or(0)

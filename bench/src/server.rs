@@ -156,7 +156,8 @@ impl Server {
         Self::launch(&program, shards, config, admin)
     }
 
-    /// The same, with an admin address, which is yielded as well.
+    /// The same, over TLS if there is a certificate, with an admin address, which is yielded as
+    /// well.
     ///
     /// # Errors
     /// As for [`Server::start_gateway`].
@@ -164,9 +165,40 @@ impl Server {
         program: Option<&Path>,
         shards: u32,
         config: &str,
+        certificate: Option<Certificate>,
     ) -> io::Result<(Self, SocketAddr)> {
         let program = program.map_or_else(gateway_program, |path| Ok(path.into()))?;
-        let mut server = Self::launch(&program, shards, config, &["--admin", "127.0.0.1:0"])?;
+        let config = config.to_owned() + &certificate.as_ref().map(listeners).unwrap_or_default();
+        let listeners = config.matches(LISTENER).count();
+        let command = with_config(&program, &config)?;
+        let (server, admin) = Self::launch_with_admin(&program, shards, listeners, command)?;
+        Ok((server.over(certificate)?, admin))
+    }
+
+    /// The same with an admin address, of a configuration in a file, which may be changed. It has
+    /// one listener.
+    ///
+    /// # Errors
+    /// As for [`Server::start_gateway`].
+    pub fn start_gateway_from(
+        program: Option<&Path>,
+        shards: u32,
+        file: &Path,
+    ) -> io::Result<(Self, SocketAddr)> {
+        let program = program.map_or_else(gateway_program, |path| Ok(path.into()))?;
+        let mut command = Command::new(&program);
+        command.arg("--config").arg(file).stdin(Stdio::null());
+        Self::launch_with_admin(&program, shards, 1, command)
+    }
+
+    fn launch_with_admin(
+        program: &Path,
+        shards: u32,
+        listeners: usize,
+        command: Command,
+    ) -> io::Result<(Self, SocketAddr)> {
+        let admin = &["--admin", "127.0.0.1:0"];
+        let mut server = Self::launch_by(program, shards, listeners, command, admin)?;
         let running = server.child.as_mut().expect("it was started just now");
         let admin = running.says("its admin address", START_MAX, |line| {
             line.strip_prefix("admin on ")?.parse().ok()
@@ -175,14 +207,22 @@ impl Server {
     }
 
     fn launch(program: &Path, shards: u32, config: &str, admin: &[&str]) -> io::Result<Self> {
-        let mut command = Command::new(program);
-        command.args(["--shards", &shards.to_string()]).args(admin);
         let listeners = config.matches(LISTENER).count();
+        Self::launch_by(program, shards, listeners, with_config(program, config)?, admin)
+    }
+
+    /// Starts what `command` has a configuration with so many listeners for.
+    fn launch_by(
+        program: &Path,
+        shards: u32,
+        listeners: usize,
+        mut command: Command,
+        admin: &[&str],
+    ) -> io::Result<Self> {
+        command.args(["--shards", &shards.to_string()]).args(admin);
         if listeners == 0 {
             command.args(["--listen", "127.0.0.1:0"]);
         }
-        // A file without a name: nothing to take away when this process is killed.
-        command.args(["--config", "/dev/stdin"]).stdin(holding(config)?);
         let mut running = Running::start(&mut command, shards == 1).map_err(|error| {
             let program = program.display();
             io::Error::other(format!(
@@ -345,6 +385,14 @@ fn lines(child: &mut Child) -> Receiver<String> {
         }
     });
     receiver
+}
+
+/// What starts a gateway of this configuration.
+fn with_config(program: &Path, config: &str) -> io::Result<Command> {
+    let mut command = Command::new(program);
+    // A file without a name: nothing to take away when this process is killed.
+    command.args(["--config", "/dev/stdin"]).stdin(holding(config)?);
+    Ok(command)
 }
 
 /// A pipe with `text` in it, which must fit what a pipe holds: 64 KiB (pipe(7)).

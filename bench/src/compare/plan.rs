@@ -186,7 +186,7 @@ pub(super) const ROUNDS_OF_PROCESSES: usize = 5;
 
 /// Every peer that echoes by itself.
 fn echoing() -> Vec<Peer> {
-    let others = [Peer::Hold, Peer::Nginx];
+    let others = [Peer::Hold, Peer::Nginx, Peer::Haproxy];
     Peer::value_variants().iter().copied().filter(|peer| !others.contains(peer)).collect()
 }
 

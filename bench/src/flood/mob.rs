@@ -2,18 +2,14 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use miniz_oxide::deflate::core::{CompressorOxide, create_comp_flags_from_zip_params};
-use miniz_oxide::deflate::stream::deflate;
-use miniz_oxide::{MZFlush, MZStatus};
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use serde::Serialize;
-use tidegate_proto::websocket::frame::{Header, OpCode};
-use tidegate_proto::websocket::handshake::client::UpgradeRequest;
+use tidegate_proto::websocket::frame::OpCode;
 
-use super::Flood;
+use super::{Flood, words};
 use crate::fleet::{Ending, Sources};
 use crate::plain;
 use crate::random::Random;
@@ -31,20 +27,17 @@ const PUBLISHED: usize = 64;
 /// Clients that send more than they should.
 const SENDERS: usize = 50;
 
-/// What a compressed message inflates to, in bytes.
-const BOMB: usize = 1 << 20;
-
-/// Fragments of a message.
-const FRAGMENTS: usize = 65_536;
-
-/// Messages of a byte, or Pings, that are said over and over.
-const SMALL: usize = 4096;
-
-/// What is no request.
-const NO_REQUEST: &[u8] = b"GET /echo HTTP/1.1\r\nHost localhost\r\n\r\n";
-
 /// Clients that join and do not read.
 const JOINING: usize = 9500;
+
+/// Clients whose requests come slowly.
+const SLOW: usize = 5000;
+
+/// A byte of each of their requests comes in this time, spread over it.
+const BYTE_EVERY: Duration = Duration::from_secs(1);
+
+/// Clients that send much, and do not read.
+const UNREADING: usize = 2000;
 
 /// Clients that begin to connect between two looks at who has something to do.
 const CONNECTS: usize = 32;
@@ -67,7 +60,8 @@ pub struct Tally {
     pub read: u64,
     /// Clients that were there.
     pub clients: usize,
-    /// Those of them that the gateway ended.
+    /// Those of them that are there no longer: the server has ended them, or, if they are of those
+    /// who come again, they have heard what they came for.
     pub ended: usize,
 }
 
@@ -82,7 +76,7 @@ impl fmt::Display for Tally {
 
 /// One who takes part.
 struct Client {
-    /// `None` when the gateway has ended it.
+    /// `None` when it has ended.
     stream: Option<TcpStream>,
     /// How much of what it says over and over has been said this time.
     said: usize,
@@ -100,6 +94,8 @@ pub(super) struct Mob {
     words: Vec<u8>,
     /// Who publishes to the topic, and when next.
     publisher: Option<(TcpStream, Instant)>,
+    /// Of those whose requests come slowly: whose byte is next, and when.
+    slow: (usize, Instant),
     input: Vec<u8>,
     tally: Tally,
 }
@@ -109,22 +105,30 @@ impl Mob {
     ///
     /// # Errors
     /// The gateway does not let them in.
-    pub(super) fn gather(flood: Flood, address: SocketAddr) -> io::Result<Self> {
+    pub(super) fn gather(flood: Flood, server: &Target) -> io::Result<Self> {
         let (path, there) = match flood {
             Flood::Topic => ("/topic", SUBSCRIBERS),
             Flood::Bombs | Flood::Fragments | Flood::Frames | Flood::Pings => ("/echo", SENDERS),
-            Flood::Heads => ("/echo", 0),
+            Flood::Squeeze => ("/echo", UNREADING),
+            Flood::Heads | Flood::Slow | Flood::Openings | Flood::Handshakes | Flood::Tokens => {
+                ("/echo", 0)
+            }
             Flood::Joins => ("/room", 0),
         };
+        let address = server.address;
+        let (mut random, target) = (Random::new()?, Target::new(address, path));
+        // Those who open and end have nothing to say to each other; nor do ports wait for them.
+        let ending = if flood.comes_again() { Ending::Reset } else { Ending::Fin };
         let mut this = Self {
             flood,
-            target: Target::new(address, path),
             epoll: Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?,
-            sources: Sources::new(address, Ending::Fin)?,
-            random: Random::new()?,
+            sources: Sources::new(address, ending)?,
+            words: words::of(flood, &target, &mut random)?,
+            target,
+            random,
             clients: Vec::new(),
-            words: Vec::new(),
             publisher: None,
+            slow: (0, Instant::now()),
             input: vec![0; READ_MAX],
             tally: Tally::default(),
         };
@@ -132,13 +136,8 @@ impl Mob {
             let stream = this.open()?;
             this.add(stream)?;
         }
-        match flood {
-            Flood::Topic => this.publisher = Some((this.open()?, Instant::now())),
-            Flood::Bombs => this.words = bomb(&mut this.random),
-            Flood::Fragments => this.words = fragments(&mut this.random),
-            Flood::Frames => this.words = small(OpCode::Binary, b".", &mut this.random),
-            Flood::Pings => this.words = small(OpCode::Ping, b"?", &mut this.random),
-            Flood::Heads | Flood::Joins => {}
+        if flood == Flood::Topic {
+            this.publisher = Some((this.open()?, Instant::now()));
         }
         Ok(this)
     }
@@ -152,12 +151,10 @@ impl Mob {
     fn add(&mut self, stream: TcpStream) -> io::Result<()> {
         stream.set_nonblocking(true)?;
         let flags = match self.flood {
-            Flood::Topic => EpollFlags::EPOLLIN,
-            Flood::Bombs | Flood::Fragments | Flood::Frames | Flood::Pings | Flood::Heads => {
-                EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT
-            }
-            // Once it has asked to be let in, it only looks whether it is ended.
-            Flood::Joins => EpollFlags::EPOLLOUT,
+            Flood::Topic | Flood::Slow => EpollFlags::EPOLLIN,
+            // Who has asked to be let in only looks whether it is ended.
+            flood if !flood.reads() => EpollFlags::EPOLLOUT,
+            _ => EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT,
         };
         self.epoll.add(&stream, EpollEvent::new(flags, self.clients.len() as u64))?;
         self.clients.push(Client { stream: Some(stream), said: 0 });
@@ -174,6 +171,7 @@ impl Mob {
         while Instant::now() < until {
             self.join_some()?;
             self.publish()?;
+            self.trickle();
             let count = self.epoll.wait(&mut events, EpollTimeout::from(WAIT_MS))?;
             for event in &events[..count] {
                 self.turn(event.data() as usize, event.events());
@@ -190,8 +188,9 @@ impl Mob {
     fn join_some(&mut self) -> io::Result<()> {
         let left = match self.flood {
             Flood::Joins => JOINING - self.clients.len(),
-            // Those who were answered come again as others.
-            Flood::Heads => SENDERS - (self.clients.len() - self.tally.ended),
+            // Those who are gone come again as others.
+            Flood::Slow => SLOW - (self.clients.len() - self.tally.ended),
+            flood if flood.comes_again() => SENDERS - (self.clients.len() - self.tally.ended),
             _ => return Ok(()),
         };
         for _ in 0..left.min(CONNECTS) {
@@ -212,12 +211,30 @@ impl Mob {
         publisher.write_all(&frames)
     }
 
+    /// The next byte of each request that comes slowly and is due.
+    fn trickle(&mut self) {
+        if self.flood != Flood::Slow || self.clients.is_empty() {
+            return;
+        }
+        let (next, due) = &mut self.slow;
+        let mut turns = Vec::new();
+        while *due <= Instant::now() {
+            *due += BYTE_EVERY / SLOW as u32;
+            *next = (*next + 1) % self.clients.len();
+            turns.push(*next);
+        }
+        for index in turns {
+            self.turn(index, EpollFlags::EPOLLOUT);
+        }
+    }
+
     /// Something can be done for a client.
     fn turn(&mut self, index: usize, flags: EpollFlags) {
         let read = if flags.contains(EpollFlags::EPOLLIN) { self.read(index) } else { Ok(()) };
         let said = if flags.contains(EpollFlags::EPOLLOUT) { self.say(index) } else { Ok(()) };
         let is_over = flags.intersects(EpollFlags::EPOLLERR | EpollFlags::EPOLLHUP);
-        if is_over || ends(&read) || ends(&said) {
+        let has_heard = self.flood.comes_again() && flags.contains(EpollFlags::EPOLLIN);
+        if is_over || has_heard || ends(&read) || ends(&said) {
             self.tally.ended += usize::from(self.clients[index].stream.take().is_some());
         }
     }
@@ -230,73 +247,32 @@ impl Mob {
     }
 
     fn say(&mut self, index: usize) -> io::Result<()> {
+        if self.flood.comes_again() || self.flood == Flood::Joins {
+            return self.say_once(index);
+        }
         let Client { stream: Some(stream), said } = &mut self.clients[index] else { return Ok(()) };
-        if self.flood == Flood::Heads {
-            // Then it only waits for its answer, and for the end.
-            let mut ears = EpollEvent::new(EpollFlags::EPOLLIN, index as u64);
-            self.epoll.modify(&*stream, &mut ears)?;
-            self.tally.sent += NO_REQUEST.len() as u64;
-            return (&*stream).write_all(NO_REQUEST);
-        }
-        if self.flood == Flood::Joins {
-            let Target { host, path, .. } = &self.target;
-            let head = plain::head(&UpgradeRequest::new(host, path, self.random.nonce()))?;
-            // It has sent nothing yet, so its socket takes it.
-            let mut ears = EpollEvent::new(EpollFlags::empty(), index as u64);
-            self.epoll.modify(&*stream, &mut ears)?;
-            return (&*stream).write_all(&head);
-        }
-        let count = (&*stream).write(&self.words[*said..])?;
+        let until = if self.flood == Flood::Slow { *said + 1 } else { self.words.len() };
+        let count = (&*stream).write(&self.words[*said..until])?;
         *said = (*said + count) % self.words.len();
         self.tally.sent += count as u64;
         Ok(())
     }
+
+    /// Says all there is to say. Then the client only waits for its answer, or for its end.
+    fn say_once(&mut self, index: usize) -> io::Result<()> {
+        if self.flood == Flood::Tokens {
+            self.words = words::with_wrong_token(&mut self.random);
+        }
+        let Client { stream: Some(stream), .. } = &self.clients[index] else { return Ok(()) };
+        let ears = if self.flood.reads() { EpollFlags::EPOLLIN } else { EpollFlags::empty() };
+        self.epoll.modify(stream, &mut EpollEvent::new(ears, index as u64))?;
+        self.tally.sent += self.words.len() as u64;
+        // It has sent nothing yet, so its socket takes it.
+        (&*stream).write_all(&self.words)
+    }
 }
 
-/// Whether the gateway has ended the connection: what could just not be done did not.
+/// Whether the server has ended the connection: what could just not be done did not.
 fn ends(done: &io::Result<()>) -> bool {
     done.as_ref().is_err_and(|error| error.kind() != io::ErrorKind::WouldBlock)
-}
-
-/// A frame with a whole message that inflates to [`BOMB`] zeros.
-fn bomb(random: &mut Random) -> Vec<u8> {
-    // RFC 7692 section 7.2.1: raw DEFLATE, flushed, without the four bytes at its end.
-    let mut compressor = CompressorOxide::new(create_comp_flags_from_zip_params(6, -15, 0));
-    let mut payload = vec![0; BOMB / 64];
-    let done = deflate(&mut compressor, &vec![0; BOMB], &mut payload, MZFlush::Sync);
-    assert_eq!((done.status, done.bytes_consumed), (Ok(MZStatus::Ok), BOMB), "zeros are small");
-    payload.truncate(done.bytes_written - 4);
-    let header = Header {
-        fin: true,
-        compressed: true,
-        opcode: OpCode::Binary,
-        mask: Some(random.key()),
-        length: payload.len() as u64,
-    };
-    let mut frame = vec![0; header.encoded_length() + payload.len()];
-    header.emit_frame(&payload, &mut frame);
-    frame
-}
-
-/// [`SMALL`] frames with this payload.
-fn small(opcode: OpCode, payload: &[u8], random: &mut Random) -> Vec<u8> {
-    let mut frames = Vec::new();
-    for _ in 0..SMALL {
-        plain::put_frame(&mut frames, opcode, payload, random);
-    }
-    frames
-}
-
-/// A message of [`FRAGMENTS`] fragments of a byte.
-fn fragments(random: &mut Random) -> Vec<u8> {
-    let mut frames = Vec::new();
-    for index in 0..FRAGMENTS {
-        let opcode = if index == 0 { OpCode::Binary } else { OpCode::Continuation };
-        let fin = index == FRAGMENTS - 1;
-        let header = Header { fin, compressed: false, opcode, mask: Some(random.key()), length: 1 };
-        let at = frames.len();
-        frames.resize(at + header.encoded_length() + 1, 0);
-        header.emit_frame(b".", &mut frames[at..]);
-    }
-    frames
 }

@@ -4,29 +4,34 @@
 //! Each flood has a gateway of its own. It comes from one thread, the clients that are watched are
 //! on another, and what these see is stamped by the kernel ([`others`](crate::others)).
 
+mod kind;
 mod mob;
+mod words;
 
 use std::fmt;
-use std::io;
+use std::io::{self, Write};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use tempfile::NamedTempFile;
 
+pub use self::kind::Flood;
 use self::mob::{Mob, Tally};
 use crate::arguments::{count, rate, some_seconds};
 use crate::bounds::{self, BoundReport};
 use crate::others::{Others, Phase, Seen, Shape};
+use crate::peers::Peer;
 use crate::process::{CpuTime, waited_for_cpu};
 use crate::runtime;
 use crate::scrape::Scrape;
-use crate::server::Server;
+use crate::server::{Choice, Server};
+use crate::tls::Certificate;
 
 /// What differs from the gateway's default configuration.
 const CONFIGURATION: &str = "[[topic]]\nname = \"room\"\npresence = true\n\
-     [[listener]]\naddress = \"127.0.0.1:0\"\nstack = \"ws!tcp\"\n\
      [[route]]\npath = \"/topic\"\nhandler = \"hub?topic=topic\"\n\
      [[route]]\npath = \"/room\"\nhandler = \"hub?topic=room&events=on\"\n\
      [[route]]\npath = \"/echo\"\nhandler = \"echo\"\n";
@@ -34,52 +39,6 @@ const CONFIGURATION: &str = "[[topic]]\nname = \"room\"\npresence = true\n\
 /// How long the others go on before they are watched, and how long the gateway's counters may be
 /// behind: a tick of a shard, twice over.
 const TICKS: Duration = Duration::from_millis(600);
-
-/// What is done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, clap::ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Flood {
-    /// 100 messages a second to a topic with 2,000 subscribers, who read them.
-    Topic,
-    /// 50 clients send compressed messages of 1 MiB as fast as these are taken, and read the
-    /// echoes.
-    Bombs,
-    /// 50 clients send messages of 65,536 fragments of a byte as fast as these are taken, and read
-    /// the echoes.
-    Fragments,
-    /// 50 clients send messages of a byte as fast as these are taken, and read the echoes.
-    Frames,
-    /// 50 clients send Pings as fast as these are taken, and read the Pongs.
-    Pings,
-    /// 50 clients of one address send what is no request, are answered with 400, and connect again.
-    Heads,
-    /// 9,500 clients join a room with presence at once, and never read.
-    Joins,
-}
-
-impl Flood {
-    const ALL: [Self; 7] = [
-        Self::Topic,
-        Self::Bombs,
-        Self::Fragments,
-        Self::Frames,
-        Self::Pings,
-        Self::Heads,
-        Self::Joins,
-    ];
-
-    fn what(self) -> &'static str {
-        match self {
-            Self::Topic => "2,000 subscribers of a topic, 100 messages of 64 B a second",
-            Self::Bombs => "50 clients with compressed messages of 1 MiB",
-            Self::Fragments => "50 clients with messages of 65,536 fragments",
-            Self::Frames => "50 clients with messages of one byte",
-            Self::Pings => "50 clients with Pings",
-            Self::Heads => "50 clients at a time with heads that are no requests",
-            Self::Joins => "9,500 clients that join a room with presence, and never read",
-        }
-    }
-}
 
 /// What to do.
 #[derive(Clone, Debug, clap::Args)]
@@ -102,6 +61,10 @@ pub struct Arguments {
     /// The gateway to start; `tidegate` beside this program if not given.
     #[arg(long)]
     pub gateway: Option<PathBuf>,
+    /// Another server to build and start in its place. Floods that want more of it than an echo are
+    /// left out.
+    #[arg(long, conflicts_with = "gateway")]
+    pub peer: Option<Peer>,
 }
 
 /// What was measured.
@@ -125,8 +88,8 @@ pub struct Round {
     /// What it did.
     pub done: Tally,
     /// Connections that the gateway had open at its end, the others among them: whether those who
-    /// never read were let in shows nowhere else.
-    pub open: u64,
+    /// never read were let in shows nowhere else. Another server does not tell.
+    pub open: Option<u64>,
     /// What the others saw before.
     pub quiet: Seen,
     /// What they saw meanwhile. That none of them was closed is certain: that is an error.
@@ -145,28 +108,69 @@ pub struct Round {
 /// The gateway did not start, or one of the others was closed or failed.
 pub fn run(arguments: &Arguments) -> io::Result<Report> {
     let chosen = if arguments.floods.is_empty() { &Flood::ALL[..] } else { &arguments.floods };
+    let is_possible = |flood: &Flood| arguments.peer.is_none() || flood.is_of_any_echo();
     let (mut server, mut floods) = (String::new(), Vec::new());
-    for flood in chosen {
-        let program = arguments.gateway.as_deref();
-        let (gateway, admin) =
-            Server::start_gateway_with_admin(program, arguments.shards, CONFIGURATION)?;
-        server.clone_from(&gateway.description);
-        floods.push(round(arguments, *flood, &gateway, admin)?);
+    for flood in chosen.iter().copied().filter(is_possible) {
+        let flooded = Flooded::start(arguments, flood)?;
+        server.clone_from(&flooded.server.description);
+        floods.push(round(arguments, flood, &flooded)?);
     }
     Ok(Report { server, others: arguments.others, floods })
 }
 
+/// The server of one flood.
+struct Flooded {
+    server: Server,
+    /// Where a gateway tells of itself.
+    admin: Option<SocketAddr>,
+    /// By which its tokens are to be signed.
+    _key: Option<NamedTempFile>,
+}
+
+impl Flooded {
+    fn start(arguments: &Arguments, flood: Flood) -> io::Result<Self> {
+        let is_over_tls = flood == Flood::Handshakes;
+        if let Some(peer) = arguments.peer {
+            let choice = Choice { peer: Some(peer), tls: is_over_tls, ..Choice::default() };
+            return Ok(Self { server: Server::find(&choice)?, admin: None, _key: None });
+        }
+        let key = (flood == Flood::Tokens).then(public_key).transpose()?;
+        let tokens = key.as_ref().map(|key| with_tokens(key.path())).unwrap_or_default();
+        let certificate = is_over_tls.then(Certificate::new).transpose()?;
+        let (server, admin) = Server::start_gateway_with_admin(
+            arguments.gateway.as_deref(),
+            arguments.shards,
+            &(tokens + CONFIGURATION),
+            certificate,
+        )?;
+        Ok(Self { server, admin: Some(admin), _key: key })
+    }
+}
+
+/// A file with a key on P-256 by which no token is signed.
+fn public_key() -> io::Result<NamedTempFile> {
+    let key = rcgen::KeyPair::generate().map_err(io::Error::other)?.public_key_pem();
+    let mut file = tempfile::Builder::new().prefix("tidegate-bench-").suffix(".pem").tempfile()?;
+    file.write_all(key.as_bytes())?;
+    Ok(file)
+}
+
+/// What the configuration has for a route that wants a token by this key.
+fn with_tokens(key: &Path) -> String {
+    format!(
+        "[[jwt]]\nkeys = [\"{}\"]\n[[route]]\npath = \"/token\"\nhandler = \"echo\"\n\
+         admission = [\"jwt\"]\n",
+        key.display()
+    )
+}
+
 /// Makes one flood.
-fn round(
-    arguments: &Arguments,
-    flood: Flood,
-    server: &Server,
-    admin: SocketAddr,
-) -> io::Result<Round> {
+fn round(arguments: &Arguments, flood: Flood, flooded: &Flooded) -> io::Result<Round> {
+    let Flooded { server, admin, .. } = flooded;
     let pid = server.known_pid()?;
     let span = Duration::from_secs_f64(arguments.seconds);
-    let address = server.target.address;
-    let mut mob = runtime::aside(|| Mob::gather(flood, address))?;
+    let target = &server.target;
+    let mut mob = runtime::aside(|| Mob::gather(flood, target))?;
     let shape = Shape { connections: arguments.others, rate: arguments.rate };
     let others = Others::start(&server.target, shape);
     thread::sleep(TICKS);
@@ -181,7 +185,9 @@ fn round(
     let used = (CpuTime::of(pid)? - used).total();
     let waited = waited_for_cpu(pid)?.saturating_sub(waited);
     thread::sleep(TICKS);
-    let open = Scrape::of(admin)?.sum("tidegate_connections_open") as u64;
+    let open =
+        |admin| Ok::<_, io::Error>(Scrape::of(admin)?.sum("tidegate_connections_open") as u64);
+    let open = admin.map(open).transpose()?;
     let [quiet, busy] = others.finish()?;
     Ok(Round {
         flood,
@@ -217,13 +223,17 @@ impl fmt::Display for Round {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { flood, seconds, done, open, quiet, busy, bound, server_cores, .. } = self;
         writeln!(out, "  {}", flood.what())?;
-        writeln!(out, "    in {seconds:.1} s        {done}, {open} connections open")?;
+        write!(out, "    in {seconds:.1} s        {done}")?;
+        if let Some(open) = open {
+            write!(out, ", {open} connections open")?;
+        }
+        writeln!(out)?;
         writeln!(out, "    others, quiet   {quiet}")?;
         writeln!(out, "        meanwhile   {busy}")?;
         let waited_ms = self.waited_seconds * 1e3;
         writeln!(
             out,
-            "    gateway         {server_cores:>12.2} cores, without one for {waited_ms:.1} ms"
+            "    server          {server_cores:>12.2} cores, without one for {waited_ms:.1} ms"
         )?;
         writeln!(out, "    {bound}")
     }

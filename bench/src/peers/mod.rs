@@ -2,6 +2,7 @@
 //!
 //! Their sources are in `tools/peers`; what is built of them goes to `target/peers`.
 
+mod haproxy;
 mod nginx;
 
 use std::env;
@@ -51,6 +52,8 @@ pub enum Peer {
     UwebsocketsPython,
     /// nginx, which ends TLS in front of the echo on bare epoll. What is measured is nginx alone.
     Nginx,
+    /// HAProxy in front of the same, over TLS or not, likewise.
+    Haproxy,
 }
 
 /// Where a peer is to be.
@@ -91,7 +94,7 @@ impl Peer {
     #[must_use]
     pub fn has_tls(self) -> bool {
         let lws = matches!(self, Self::LwsLean | Self::LwsUvLean | Self::LwsEvLean | Self::Lws);
-        lws || matches!(self, Self::Epoll | Self::Uwebsockets | Self::Nginx)
+        lws || matches!(self, Self::Epoll | Self::Uwebsockets | Self::Nginx | Self::Haproxy)
     }
 
     fn check(self, is_over_tls: bool) -> io::Result<()> {
@@ -108,7 +111,7 @@ impl Peer {
     /// The server that it hands on to.
     #[must_use]
     pub fn stands_in_front_of(self) -> Option<Self> {
-        (self == Self::Nginx).then_some(Self::Epoll)
+        matches!(self, Self::Nginx | Self::Haproxy).then_some(Self::Epoll)
     }
 
     /// Builds the peer if it is not there; yields what starts it.
@@ -123,6 +126,7 @@ impl Peer {
         let prepared = match self {
             Self::Hold => c("hold", &["hold", "peer"], &[]),
             Self::Nginx => nginx::prepare(place),
+            Self::Haproxy => haproxy::prepare(place),
             Self::Epoll if certificate.is_some() => this_program().map(Command::new),
             Self::Epoll => c("epoll_echo", &["epoll_echo", "handshake", "sha1", "peer"], &[]),
             Self::LwsLean | Self::LwsUvLean | Self::LwsEvLean | Self::Lws => {
@@ -136,7 +140,8 @@ impl Peer {
             Self::UwebsocketsPython => python(),
         };
         let mut command = prepared.map_err(missing)?;
-        if self == Self::Nginx {
+        if self.stands_in_front_of().is_some() {
+            // It is told all of it in a file.
             return Ok(command);
         }
         command.args(self.arguments(certificate.is_some()));
@@ -179,6 +184,7 @@ impl Peer {
             }
             Self::Ws => "apt-get install nodejs npm",
             Self::Nginx => "apt-get install nginx-light",
+            Self::Haproxy => "apt-get install haproxy",
             Self::Uwebsockets => {
                 "apt-get install g++ libssl-dev && \
                  cargo fetch --manifest-path tools/peers/rust/Cargo.toml"

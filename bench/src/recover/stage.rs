@@ -39,7 +39,8 @@ impl Stage {
     pub(super) fn set(arguments: &Arguments) -> io::Result<Self> {
         let config = configuration(arguments);
         let program = arguments.gateway.as_deref();
-        let (server, admin) = Server::start_gateway_with_admin(program, arguments.shards, &config)?;
+        let (server, admin) =
+            Server::start_gateway_with_admin(program, arguments.shards, &config, None)?;
         let mut random = Random::new()?;
         let paths = (0..arguments.topics).map(|topic| {
             let path = format!("/recover/{topic}");
