@@ -11,6 +11,9 @@ use crate::scrape::Turns;
 /// How long a turn of the gateway's loop may take, in nanoseconds.
 pub(crate) const TURN_MAX_NS: u64 = 5_000_000;
 
+/// How many tokens a second of CPU lets in, of the signatures that the crypto library verifies.
+const TOKENS_RATIO_MIN: f64 = 0.9;
+
 /// The longest that a change of the configuration may take, in seconds.
 const RELOAD_MAX_SECONDS: f64 = 1.0;
 
@@ -61,6 +64,13 @@ impl fmt::Display for BoundReport {
 /// No client may be closed, dropped or refused.
 pub(crate) fn of_clients(lost: usize) -> BoundReport {
     BoundReport::new("0 clients lost".into(), lost.to_string(), lost == 0)
+}
+
+/// A token is to take little more than its signature takes the crypto library.
+pub(crate) fn of_tokens(gateway_us: f64, crypto_us: f64) -> BoundReport {
+    let wanted = format!("{TOKENS_RATIO_MIN} of the signatures that the crypto library verifies");
+    let ratio = crypto_us / gateway_us;
+    BoundReport::new(wanted, format!("{ratio:.2}"), ratio >= TOKENS_RATIO_MIN)
 }
 
 /// A change of the configuration is to be quick.

@@ -39,3 +39,4 @@ pub mod storm;
 pub mod target;
 mod ticks;
 pub mod tls;
+pub mod tokens;

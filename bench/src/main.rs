@@ -9,13 +9,13 @@ use serde::Serialize;
 use tidegate_bench::machine::Machine;
 use tidegate_bench::{
     baseline, children, compare, echo, fanout, flood, handshakes, hub, idle, million, recover,
-    reload, storm,
+    reload, storm, tokens,
 };
 
 /// What the exit codes mean, for `--help`.
 const EXIT_CODES: &str = "\
 Exit codes:
-  0  It was measured, and `recover`, `flood` or `reload` has reached all of its bounds.
+  0  It was measured, and `recover`, `flood`, `reload` or `tokens` has reached all of its bounds.
   1  It could not be measured. Or, after the report: a bound of one of these is not known to be
      reached, or the gateway dropped out of a contest of `compare`. Whether the bounds of `compare`
      are reached is in its report alone.
@@ -61,6 +61,8 @@ enum Measurement {
     Reload(reload::Arguments),
     /// Bursts of connections, and all of them ending and coming back at once.
     Storm(storm::Arguments),
+    /// Who is let in by a token, beside what the crypto library alone takes for its signature.
+    Tokens(tokens::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -87,6 +89,7 @@ fn main() -> ExitCode {
         Measurement::Recover(arguments) => recover(&arguments, json),
         Measurement::Reload(arguments) => reload(&arguments, json),
         Measurement::Storm(arguments) => storm::run(&arguments).and_then(|it| print_here(it, json)),
+        Measurement::Tokens(arguments) => tokens(&arguments, json),
     };
     match printed {
         Ok(()) => ExitCode::SUCCESS,
@@ -115,6 +118,14 @@ fn recover(arguments: &recover::Arguments, json: bool) -> io::Result<()> {
 /// Changes the configuration; that a bound is not reached is an error, after the report.
 fn reload(arguments: &reload::Arguments, json: bool) -> io::Result<()> {
     let report = reload::run(arguments)?;
+    let not_reached = report.not_reached();
+    print_here(report, json)?;
+    none_of(&not_reached)
+}
+
+/// Lets in by tokens; that a bound is not reached is an error, after the report.
+fn tokens(arguments: &tokens::Arguments, json: bool) -> io::Result<()> {
+    let report = tokens::run(arguments)?;
     let not_reached = report.not_reached();
     print_here(report, json)?;
     none_of(&not_reached)

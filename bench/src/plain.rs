@@ -37,14 +37,36 @@ pub(crate) fn open_offering(
     extensions: Option<&dyn fmt::Display>,
     random: &mut Random,
 ) -> io::Result<TcpStream> {
-    let mut stream = TcpStream::connect(target.address)?;
-    stream.set_nodelay(true)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
     let request = UpgradeRequest {
         extensions,
         ..UpgradeRequest::new(&target.host, &target.path, random.nonce())
     };
-    stream.write_all(&head(&request)?)?;
+    open_by(target, &request)
+}
+
+/// The same, with a token (RFC 6750 section 2.1), unless that is empty.
+///
+/// # Errors
+/// As for [`open`].
+pub(crate) fn open_with_token(
+    target: &Target,
+    token: &str,
+    random: &mut Random,
+) -> io::Result<TcpStream> {
+    let (bearer, request) = (format!("Bearer {token}"), random.nonce());
+    let headers = [("Authorization", &*bearer)];
+    let request = UpgradeRequest {
+        headers: if token.is_empty() { &[] } else { &headers },
+        ..UpgradeRequest::new(&target.host, &target.path, request)
+    };
+    open_by(target, &request)
+}
+
+fn open_by(target: &Target, request: &UpgradeRequest<'_>) -> io::Result<TcpStream> {
+    let mut stream = TcpStream::connect(target.address)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.write_all(&head(request)?)?;
     let mut response = Vec::new();
     loop {
         let mut byte = [0];
@@ -52,7 +74,7 @@ pub(crate) fn open_offering(
         response.push(byte[0]);
         let status = parse_response(&response, RESPONSE_MAX).map_err(io::Error::other)?;
         if let Status::Complete(head) = status {
-            Accepted::check(&head, &request).map_err(io::Error::other)?;
+            Accepted::check(&head, request).map_err(io::Error::other)?;
             return Ok(stream);
         }
     }
@@ -109,7 +131,9 @@ fn read_some(stream: &mut TcpStream, room: &mut [u8]) -> io::Result<usize> {
 /// # Errors
 /// Its host or path cannot stand in one.
 pub(crate) fn head(request: &UpgradeRequest<'_>) -> io::Result<Vec<u8>> {
-    let mut head = vec![0; 512 + request.host.len() + request.target.len()];
+    let more = request.headers.iter().map(|(name, value)| name.len() + value.len() + 4);
+    let length = 512 + request.host.len() + request.target.len() + more.sum::<usize>();
+    let mut head = vec![0; length];
     let length = request.write(&mut head).map_err(|_| io::Error::other("not a valid URL"))?;
     head.truncate(length);
     Ok(head)
