@@ -78,6 +78,13 @@ counters! {
     tokens_remembered,
     /// Requests refused because as many tokens waited to be verified as may.
     tokens_unverified,
+    /// Passwords of requests that were hashed, be they right or not.
+    passwords_hashed,
+    /// Requests whose password had been hashed before, and was right.
+    passwords_remembered,
+    /// Requests refused because as many passwords waited to be hashed as may, altogether or of
+    /// their address.
+    passwords_unhashed,
     /// Connections closed because their token had expired.
     tokens_expired,
     /// Routes that a change of the configuration has taken away, and some connection is on now.

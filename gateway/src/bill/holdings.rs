@@ -3,7 +3,7 @@
 use super::Owner;
 
 /// How many owners grow.
-pub(crate) const GROWING_COUNT: usize = 19;
+pub(crate) const GROWING_COUNT: usize = 20;
 
 /// The owners that grow.
 const GROWING: [Owner; GROWING_COUNT] = [
@@ -26,6 +26,7 @@ const GROWING: [Owner; GROWING_COUNT] = [
     Owner::Permits,
     Owner::Permissions,
     Owner::Tokens,
+    Owner::Passwords,
 ];
 
 /// The bytes that each owner holds whose bytes grow on the way.

@@ -61,6 +61,8 @@ named! {
         Permissions = "permissions",
         /// Tokens that were verified.
         Tokens = "tokens that were verified",
+        /// Passwords that were hashed and are right.
+        Passwords = "passwords that were hashed",
         /// What certificates, keys and authorities were read from.
         TlsFiles = "files of TLS",
         /// Which receive buffers are free.
@@ -137,6 +139,10 @@ named! {
         Repeats = "idempotency keys",
         /// How many connections addresses and users have.
         Headcounts = "addresses and users",
+        /// What passwords hash to.
+        PasswordFiles = "files of passwords",
+        /// What hashes passwords, and those that wait for it.
+        Hashing = "hashing of passwords",
         /// The messages of all shards.
         Messages = "messages on their way",
         /// What the control thread is sent.
@@ -166,6 +172,8 @@ impl Owner {
             self,
             Self::TlsFiles
                 | Self::Headcounts
+                | Self::PasswordFiles
+                | Self::Hashing
                 | Self::Messages
                 | Self::AdminRequests
                 | Self::AdminBodies

@@ -8,10 +8,12 @@ use zeroize::Zeroizing;
 
 use super::credentials;
 use super::known_tokens::KnownTokens;
+use super::password_file::PasswordFile;
+use super::passwords::{PasswordClient, PasswordQuestion, PasswordRefused, Passwordkeeper};
 use super::permits::{NoRoomForPermissions, Permits};
 use super::remembered::Remembered;
 use super::verifiers::ReservedPlace;
-use super::{Grant, Issuer, NotAdmitted, Permissions, Verified, Verifiers};
+use super::{CheckFound, Grant, Hashers, Issuer, NotAdmitted, Permissions, Verified, Verifiers};
 use crate::config::{Config, Limits, TokenCheck, TokenSource};
 use crate::counters::Counters;
 use crate::kernel::{Slot, SlotSet};
@@ -24,13 +26,21 @@ pub struct GatekeeperParts {
     issuers: Arc<[Arc<Issuer>]>,
     tokens: Arc<KnownTokens>,
     verifiers: Verifiers,
+    pub(super) passwords: Arc<[Arc<PasswordFile>]>,
+    pub(super) hashers: Hashers,
 }
 
 impl GatekeeperParts {
     /// Of these issuers, in the order of the configuration, whose signatures these verify.
     #[must_use]
     pub fn new(issuers: Vec<Arc<Issuer>>, verifiers: Verifiers) -> Self {
-        Self { issuers: issuers.into(), tokens: Arc::default(), verifiers }
+        Self {
+            issuers: issuers.into(),
+            tokens: Arc::default(),
+            verifiers,
+            passwords: Vec::new().into(),
+            hashers: Hashers::new(&Config::default()).0,
+        }
     }
 
     /// The issuers.
@@ -45,11 +55,20 @@ impl GatekeeperParts {
         Self::new(Vec::new(), Verifiers::new(0).0)
     }
 
-    /// Of the issuers of a configuration, and its tokens.
+    /// What hands over passwords that are to be hashed.
+    pub(crate) fn hashers(&self) -> &Hashers {
+        &self.hashers
+    }
+
+    /// Of the issuers of a configuration, its tokens and its passwords.
     ///
     /// # Errors
     /// Each of their files that cannot be used.
-    pub fn read(config: &Config, verifiers: Verifiers) -> Result<Self, Vec<super::WrongKeyFile>> {
+    pub fn read(
+        config: &Config,
+        verifiers: Verifiers,
+        hashers: Hashers,
+    ) -> Result<Self, Vec<super::WrongKeyFile>> {
         let (mut issuers, mut wrong) = (Vec::new(), Vec::new());
         for jwt in &config.jwts {
             match Issuer::read(jwt) {
@@ -61,7 +80,15 @@ impl GatekeeperParts {
             wrong.extend(files);
             KnownTokens::default()
         });
-        let parts = Self { tokens: Arc::new(tokens), ..Self::new(issuers, verifiers) };
+        let mut passwords = Vec::new();
+        for file in &config.passwords {
+            match PasswordFile::read(file, &config.hashing) {
+                Ok(file) => passwords.push(Arc::new(file)),
+                Err(file) => wrong.push(file),
+            }
+        }
+        let (tokens, passwords) = (Arc::new(tokens), passwords.into());
+        let parts = Self { tokens, passwords, hashers, ..Self::new(issuers, verifiers) };
         if wrong.is_empty() { Ok(parts) } else { Err(wrong) }
     }
 
@@ -71,7 +98,8 @@ impl GatekeeperParts {
     /// # Errors
     /// Each of their files that cannot be used.
     pub(crate) fn read_anew(&self, config: &Config) -> Result<Self, Vec<super::WrongKeyFile>> {
-        let mut read = Self::read(config, self.verifiers.clone())?;
+        let mut read = Self::read(config, self.verifiers.clone(), self.hashers.clone())?;
+        read.keep_passwords_of(self);
         let old = |name: &str| self.issuers.iter().find(|one| one.config.name == name);
         let follow = |new: Arc<Issuer>| match old(&new.config.name) {
             Some(old) if old.is_as(&new) => Arc::clone(old),
@@ -89,6 +117,17 @@ impl GatekeeperParts {
     }
 }
 
+impl GatekeeperParts {
+    /// Files of passwords that are as they were stay what they were.
+    fn keep_passwords_of(&mut self, old: &Self) {
+        let stays = |new: &Arc<PasswordFile>| {
+            let same = old.passwords.iter().find(|old| old.is_as(new));
+            Arc::clone(same.unwrap_or(new))
+        };
+        self.passwords = self.passwords.iter().map(stays).collect();
+    }
+}
+
 /// What a request is, as far as checks look.
 #[derive(Clone, Copy)]
 pub(crate) struct Entrant<'a> {
@@ -99,11 +138,29 @@ pub(crate) struct Entrant<'a> {
 }
 
 /// What has come of a check that was passed, or is not over.
-pub(crate) enum TokenPassed {
-    /// It has this token.
+pub(crate) enum CheckPassed {
+    /// With this.
     With(Arc<Grant>),
-    /// Its token has to be verified first.
-    Later(TokenQuestion),
+    /// Its token or its password has to be verified first.
+    Later(CheckQuestion),
+}
+
+/// What is to be verified elsewhere.
+pub(crate) enum CheckQuestion {
+    /// A token.
+    Token(TokenQuestion),
+    /// A password.
+    Password(PasswordQuestion),
+}
+
+impl CheckQuestion {
+    /// Has it verified: what is found out is told with this ticket.
+    pub(crate) fn ask(self, ticket: Ticket) {
+        match self {
+            Self::Token(question) => question.ask(ticket),
+            Self::Password(question) => question.ask(ticket),
+        }
+    }
 }
 
 /// A token that is to be verified elsewhere.
@@ -114,8 +171,7 @@ pub(crate) struct TokenQuestion {
 }
 
 impl TokenQuestion {
-    /// Has it verified: what is found out is told with this ticket.
-    pub(crate) fn ask(self, ticket: Ticket) {
+    fn ask(self, ticket: Ticket) {
         let Self { reserved, issuer, token } = self;
         reserved.submit(issuer, &token, ticket);
     }
@@ -125,6 +181,7 @@ impl TokenQuestion {
 pub struct Gatekeeper {
     parts: GatekeeperParts,
     remembered: Remembered,
+    passwords: Passwordkeeper,
     /// How often the keys of all issuers had changed when that was looked at last.
     changes: u64,
     /// What those have who were let in and have yet to open.
@@ -141,6 +198,7 @@ impl Gatekeeper {
         Self {
             parts,
             remembered: Remembered::new(limits.tokens as usize),
+            passwords: Passwordkeeper::new(limits.passwords as usize),
             changes: 0,
             grants: SideTable::default(),
             permits: Permits::new(limits.slots(), limits.permissions as usize),
@@ -149,7 +207,7 @@ impl Gatekeeper {
     }
 
     /// Checks the token of a request, by the issuer of this name. Of one that was verified
-    /// elsewhere `verified` is what was found out.
+    /// elsewhere `found` is what was found out.
     ///
     /// # Errors
     /// Why it is not let in.
@@ -157,9 +215,9 @@ impl Gatekeeper {
         &mut self,
         issuer: &str,
         asked: Entrant<'_>,
-        verified: Option<Verified>,
+        found: Option<CheckFound>,
         counters: &mut Counters,
-    ) -> Result<TokenPassed, NotAdmitted> {
+    ) -> Result<CheckPassed, NotAdmitted> {
         let issuers = &self.parts.issuers;
         let named = |one: &Arc<Issuer>| one.config.name == issuer;
         // The configuration was checked: without the issuer, nobody's token is good.
@@ -172,15 +230,15 @@ impl Gatekeeper {
             self.remembered.clear();
         }
         let name = Remembered::fingerprint(place, &token);
-        if let Some(grant) = self.remembered.get(&name) {
+        if let Some(grant) = self.remembered.get(&name, asked.now.as_secs()) {
             grant.holds(asked.now)?;
             counters.tokens_remembered += 1;
-            return Ok(TokenPassed::With(Arc::clone(grant)));
+            return Ok(CheckPassed::With(Arc::clone(grant)));
         }
         let is_quick = issuer.is_quick(&token)?;
-        let verified = match verified {
+        let verified = match found {
             // With other keys it is verified anew.
-            Some(Verified { found, issuer: by, changes })
+            Some(CheckFound::Token(Verified { found, issuer: by, changes }))
                 if changes == issuer.changes() && Arc::ptr_eq(&by, issuer) =>
             {
                 found
@@ -193,14 +251,33 @@ impl Gatekeeper {
                 })?;
                 let token = Zeroizing::new(Box::from(&*token));
                 let issuer = Arc::clone(issuer);
-                return Ok(TokenPassed::Later(TokenQuestion { reserved, issuer, token }));
+                let question = TokenQuestion { reserved, issuer, token };
+                return Ok(CheckPassed::Later(CheckQuestion::Token(question)));
             }
         };
         counters.tokens_verified += 1;
         let grant = verified?;
         grant.holds(asked.now)?;
-        self.remembered.insert(name, &grant);
-        Ok(TokenPassed::With(grant))
+        self.remembered.insert(name, &grant, u64::MAX);
+        Ok(CheckPassed::With(grant))
+    }
+
+    /// Checks user and password of a request, by the file of this name.
+    ///
+    /// # Errors
+    /// Why it is not let in.
+    pub(crate) fn check_password(
+        &mut self,
+        file: &str,
+        client: PasswordClient<'_>,
+        counters: &mut Counters,
+    ) -> Result<CheckPassed, PasswordRefused> {
+        self.passwords.check(&self.parts, file, client, counters)
+    }
+
+    /// Nobody waits any longer for what is asked about a request.
+    pub(crate) fn gives_up(&mut self, slot: Slot) {
+        self.passwords.gives_up(slot);
     }
 
     /// Requests are checked by these from now on. What was verified before is verified anew, unless
@@ -209,6 +286,7 @@ impl Gatekeeper {
         if !Arc::ptr_eq(&self.parts.issuers, &parts.issuers) {
             self.remembered.clear();
         }
+        self.passwords.follow(&self.parts, &parts);
         self.parts = parts;
     }
 
@@ -257,6 +335,7 @@ impl Gatekeeper {
     pub(crate) fn forget(&mut self, slot: Slot) {
         self.grants.remove(slot);
         self.permits.remove(slot);
+        self.passwords.gives_up(slot);
     }
 
     /// What its token says of topics.
@@ -302,9 +381,14 @@ impl Gatekeeper {
         self.remembered.held()
     }
 
+    /// Those of passwords that were hashed.
+    pub(crate) fn passwords_held(&self) -> u64 {
+        self.passwords.held()
+    }
+
     /// Those of what connections have by their tokens, and of permissions.
     pub(crate) fn permits_held(&self) -> u64 {
-        self.grants.held() + self.permits.held().0
+        self.grants.held() + self.permits.held().0 + self.passwords.waiting_held()
     }
 
     /// Those of permissions.
@@ -315,11 +399,17 @@ impl Gatekeeper {
     /// The most bytes of what connections in so many slots have by their tokens, without
     /// permissions.
     pub(super) fn bytes(slots: u32) -> u64 {
-        SideTable::<Arc<Grant>>::bytes(slots) + Permits::bytes(slots) + SlotSet::bytes(slots)
+        SideTable::<Arc<Grant>>::bytes(slots)
+            + Permits::bytes(slots)
+            + SlotSet::bytes(slots)
+            + Passwordkeeper::waiting_bytes(slots)
     }
 
     /// Whether nobody has anything.
     pub(crate) fn is_empty(&self) -> bool {
-        self.grants.is_empty() && self.permits.is_empty() && self.due.is_empty()
+        self.grants.is_empty()
+            && self.permits.is_empty()
+            && self.due.is_empty()
+            && self.passwords.is_empty()
     }
 }

@@ -45,12 +45,12 @@ pub(super) struct IssuerKey {
     pub(super) validation: Validation,
 }
 
-/// A file of keys that cannot be used.
+/// A file of keys, of a token or of passwords that cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WrongKeyFile {
-    /// What it is for: `jwt` or `token`.
+    /// What it is for: `jwt`, `token` or `passwords`.
     pub kind: &'static str,
-    /// The issuer, or the token's name.
+    /// The issuer, or the name of the token or of the passwords.
     pub issuer: String,
     /// The file, or the variable of the environment.
     pub file: PathBuf,
@@ -99,12 +99,17 @@ pub(super) fn read(jwt: &Jwt) -> Result<Vec<IssuerKey>, Vec<WrongKeyFile>> {
 }
 
 pub(super) fn contents(file: &Path) -> Result<Zeroizing<Vec<u8>>, String> {
+    contents_up_to(file, FILE_MAX)
+}
+
+/// What is in a file of at most so many bytes.
+pub(super) fn contents_up_to(file: &Path, most: u64) -> Result<Zeroizing<Vec<u8>>, String> {
     let cannot = |error: std::io::Error| format!("it cannot be read: {error}");
     let mut bytes = Zeroizing::new(Vec::new());
     let file = fs::File::open(file).map_err(cannot)?;
-    file.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(cannot)?;
-    match bytes.len() as u64 > FILE_MAX {
-        true => Err(format!("it has more than {FILE_MAX} bytes, which no file of keys has")),
+    file.take(most + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    match bytes.len() as u64 > most {
+        true => Err(format!("it has more than {most} bytes, which no such file has")),
         false => Ok(bytes),
     }
 }

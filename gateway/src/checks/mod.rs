@@ -1,34 +1,52 @@
 //! Who may enter: what is checked of a request before its handler is asked, and what those have who
 //! were let in by a token.
 //!
-//! A [`Gatekeeper`] is a shard's own. What it shares with others are the issuers' keys, and the
-//! threads that verify signatures.
+//! A [`Gatekeeper`] is a shard's own. What it shares with others are the issuers' keys, what
+//! passwords hash to, and the threads that verify signatures and hash passwords.
 
+mod basic;
+mod check_threads;
 mod credentials;
 mod endpoint;
 mod gatekeeper;
 mod grant;
+mod hashers;
 mod issuer;
 mod keys;
 mod known_tokens;
 mod lines;
 mod not_admitted;
+mod password_file;
+mod password_hash;
+mod passwords;
 mod permits;
 mod remembered;
+mod started_threads;
 #[cfg(test)]
 mod tests;
-mod token_threads;
 mod verifiers;
 
 pub(crate) use credentials::BEARER_PROTOCOL;
-pub(crate) use gatekeeper::{Entrant, TokenPassed, TokenQuestion};
+pub(crate) use gatekeeper::{CheckPassed, CheckQuestion, Entrant};
 pub use gatekeeper::{Gatekeeper, GatekeeperParts};
 pub use grant::{Grant, Permissions};
+pub(crate) use hashers::PasswordVerified;
+pub use hashers::{HashCounts, Hashers, PasswordWork};
 pub use issuer::{Issuer, IssuerFacts};
 pub use keys::WrongKeyFile;
 pub(crate) use lines::lines;
 pub use not_admitted::NotAdmitted;
+pub(crate) use passwords::{PasswordClient, PasswordRefused};
 pub use permits::NoRoomForPermissions;
-pub(crate) use token_threads::TokenThreads;
+pub(crate) use started_threads::CheckThreads;
 pub(crate) use verifiers::Verified;
 pub use verifiers::{Verification, Verifiers};
+
+/// What was found out for a check, beside the shards.
+#[derive(Clone, Debug)]
+pub(crate) enum CheckFound {
+    /// About a token.
+    Token(Verified),
+    /// About a password.
+    Password(PasswordVerified),
+}

@@ -38,11 +38,23 @@ pub enum NotAdmitted {
     NoCertificate,
     /// As many tokens wait to be verified as may be.
     Busy,
+    /// There is no user and password in it.
+    NoPassword,
+    /// There is more than one `Authorization` in it.
+    TwoPasswords,
+    /// What should be a user and a password is none.
+    NotBasic,
+    /// There is no such user, or the password is another.
+    WrongPassword,
+    /// As many passwords wait to be hashed as may be.
+    PasswordsBusy,
+    /// As many do of its address.
+    PasswordsOfAddress,
 }
 
 impl NotAdmitted {
     /// All of them.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 22] = [
         Self::NoToken,
         Self::TwoTokens,
         Self::Malformed,
@@ -59,6 +71,12 @@ impl NotAdmitted {
         Self::Topic,
         Self::NoCertificate,
         Self::Busy,
+        Self::NoPassword,
+        Self::TwoPasswords,
+        Self::NotBasic,
+        Self::WrongPassword,
+        Self::PasswordsBusy,
+        Self::PasswordsOfAddress,
     ];
 
     /// The HTTP status. RFC 6750 section 3.1: 400 for a request that "uses more than one method for
@@ -67,23 +85,34 @@ impl NotAdmitted {
     #[must_use]
     pub const fn status(self) -> u16 {
         match self {
-            Self::TwoTokens => 400,
+            Self::TwoTokens | Self::TwoPasswords => 400,
             Self::Topic | Self::NoCertificate => 403,
-            Self::Busy | Self::NoKeys => 503,
+            // RFC 6585 section 4: "the user has sent too many requests in a given amount of time".
+            Self::PasswordsOfAddress => 429,
+            Self::Busy | Self::NoKeys | Self::PasswordsBusy => 503,
             _ => 401,
         }
     }
 
     /// What `WWW-Authenticate` says; `None` where a token would not help. RFC 6750 section 3: "If
     /// the request lacks any authentication information [...], the resource server SHOULD NOT
-    /// include an error code".
+    /// include an error code". A route that asks for passwords has a realm of its own in its place.
     #[must_use]
     pub const fn challenge(self) -> Option<&'static str> {
         match self {
             Self::NoToken => Some("Bearer"),
-            Self::TwoTokens | Self::Topic | Self::NoCertificate | Self::Busy | Self::NoKeys => None,
+            Self::NoPassword | Self::NotBasic | Self::WrongPassword => {
+                Some("Basic realm=\"Tidegate\", charset=\"UTF-8\"")
+            }
+            _ if self.status() != 401 => None,
             _ => Some("Bearer error=\"invalid_token\""),
         }
+    }
+
+    /// Whether it may go well if it is tried again in a moment.
+    #[must_use]
+    pub const fn is_for_now(self) -> bool {
+        matches!(self, Self::Busy | Self::NoKeys | Self::PasswordsBusy | Self::PasswordsOfAddress)
     }
 
     /// What is wrong and what to do, as a sentence without its full stop. It says nothing of what
@@ -116,6 +145,19 @@ impl NotAdmitted {
             }
             Self::NoCertificate => "no certificate was shown: connect by TLS with one",
             Self::Busy => "too many tokens are being verified; try again later",
+            Self::NoPassword => {
+                "there is no password: send user and password by `Authorization: Basic` (RFC 7617)"
+            }
+            Self::TwoPasswords => "there is more than one `Authorization`: send one",
+            Self::NotBasic => {
+                "what stands behind `Basic` is no user and password: they are joined by a colon, \
+                 in UTF-8 without control characters, at most 1024 bytes, and encoded by base64"
+            }
+            Self::WrongPassword => "there is no such user with this password",
+            Self::PasswordsBusy => "too many passwords are being hashed; try again later",
+            Self::PasswordsOfAddress => {
+                "too many passwords from your address are being hashed; try again later"
+            }
         }
     }
 }

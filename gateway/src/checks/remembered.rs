@@ -1,4 +1,4 @@
-//! Tokens that were verified, so that who comes back is not verified anew.
+//! Tokens and passwords that were verified, so that who comes back is not verified anew.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasherDefault;
@@ -10,23 +10,29 @@ use siphasher::sip::SipHasher13;
 use super::Grant;
 
 /// What a token goes by: its SHA-256 in part, which nobody can choose to be that of another.
-type Fingerprint = [u8; 16];
+pub(super) type Fingerprint = [u8; 16];
 
-/// Tokens that were verified, and what they grant: as many as there are bytes for. The one that was
-/// verified first is forgotten first.
+/// Tokens, or passwords, that were verified, and what they grant: as many as there are bytes for.
+/// The one that was verified first is forgotten first.
 ///
-/// It holds what was found out of the token alone; whether the grant holds at the time is asked
-/// anew.
+/// It holds what was found out alone; whether the grant holds at the time is asked anew.
 pub(super) struct Remembered {
-    grants: HashMap<Fingerprint, Arc<Grant>, BuildHasherDefault<SipHasher13>>,
+    grants: HashMap<Fingerprint, KnownGrant, BuildHasherDefault<SipHasher13>>,
     order: VecDeque<Fingerprint>,
     bytes: usize,
     most: usize,
 }
 
+/// What one of them grants.
+struct KnownGrant {
+    grant: Arc<Grant>,
+    /// Until when that is remembered, in seconds since 1970.
+    until: u64,
+}
+
 /// What an entry takes beside its grant, counted high: in a table that has just doubled, in the
 /// order, and what belongs to an `Arc`.
-const ENTRY: usize = 3 * (size_of::<Fingerprint>() + 8) + 2 * size_of::<Fingerprint>() + 16;
+const ENTRY: usize = 3 * (size_of::<Fingerprint>() + 16) + 2 * size_of::<Fingerprint>() + 16;
 
 impl Remembered {
     /// None yet, and never more than so many bytes.
@@ -43,26 +49,34 @@ impl Remembered {
         name
     }
 
-    /// What the token grants, if it was verified.
-    pub(super) fn get(&self, token: &Fingerprint) -> Option<&Arc<Grant>> {
-        self.grants.get(token)
+    /// What it grants, if it was verified and is remembered at this time, in seconds since 1970.
+    pub(super) fn get(&self, name: &Fingerprint, now: u64) -> Option<&Arc<Grant>> {
+        let known = self.grants.get(name).filter(|known| now < known.until)?;
+        Some(&known.grant)
     }
 
-    /// The token was verified.
-    pub(super) fn insert(&mut self, token: Fingerprint, grant: &Arc<Grant>) {
+    /// It was verified, and may be remembered until then.
+    pub(super) fn insert(&mut self, name: Fingerprint, grant: &Arc<Grant>, until: u64) {
         let added = ENTRY + grant.bytes();
-        if added > self.most || self.grants.contains_key(&token) {
+        if let Some(known) = self.grants.get_mut(&name) {
+            // Its place among the others stays, and what it takes: it grants what it did.
+            if known.grant.bytes() == grant.bytes() {
+                *known = KnownGrant { grant: Arc::clone(grant), until };
+            }
+            return;
+        }
+        if added > self.most {
             return;
         }
         while self.bytes + added > self.most {
             let Some(first) = self.order.pop_front() else { break };
             if let Some(gone) = self.grants.remove(&first) {
-                self.bytes -= ENTRY + gone.bytes();
+                self.bytes -= ENTRY + gone.grant.bytes();
             }
         }
         self.bytes += added;
-        self.order.push_back(token);
-        self.grants.insert(token, Arc::clone(grant));
+        self.order.push_back(name);
+        self.grants.insert(name, KnownGrant { grant: Arc::clone(grant), until });
     }
 
     /// Forgets all of them.
@@ -93,24 +107,36 @@ mod tests {
         let mut remembered = Remembered::new(3 * each);
         let token = |name: &str| Remembered::fingerprint(0, name.as_bytes());
         for name in ["a", "b", "c", "a", "d"] {
-            remembered.insert(token(name), &grant(name));
+            remembered.insert(token(name), &grant(name), u64::MAX);
             assert!(remembered.held() <= 3 * each as u64);
         }
-        assert!(remembered.get(&token("a")).is_none(), "it was first, however often it came");
+        assert!(remembered.get(&token("a"), 7).is_none(), "it was first, however often it came");
         for name in ["b", "c", "d"] {
-            assert_eq!(remembered.get(&token(name)), Some(&grant(name)));
+            assert_eq!(remembered.get(&token(name), 7), Some(&grant(name)));
         }
-        remembered.insert(token("long"), &grant(&"x".repeat(200)));
-        assert!(remembered.get(&token("long")).is_some());
+        remembered.insert(token("long"), &grant(&"x".repeat(200)), u64::MAX);
+        assert!(remembered.get(&token("long"), 7).is_some());
         assert!(remembered.held() <= 3 * each as u64);
+    }
+
+    #[test]
+    fn what_is_old_is_not_remembered_until_it_was_verified_anew() {
+        let mut remembered = Remembered::new(1 << 10);
+        let token = Remembered::fingerprint(0, b"a");
+        remembered.insert(token, &grant("a"), 10);
+        let held = remembered.held();
+        assert!(remembered.get(&token, 9).is_some() && remembered.get(&token, 10).is_none());
+        remembered.insert(token, &grant("a"), 20);
+        assert!(remembered.get(&token, 19).is_some() && remembered.get(&token, 20).is_none());
+        assert_eq!(remembered.held(), held, "it is there once");
     }
 
     #[test]
     fn without_bytes_nothing_is_kept() {
         let mut remembered = Remembered::new(0);
         let token = Remembered::fingerprint(0, b"a");
-        remembered.insert(token, &grant("a"));
-        assert!(remembered.get(&token).is_none());
+        remembered.insert(token, &grant("a"), u64::MAX);
+        assert!(remembered.get(&token, 7).is_none());
         assert_eq!(remembered.held(), 0);
     }
 

@@ -13,7 +13,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use tidegate_proto::http::{Status, parse_request};
 
-use super::gatekeeper::{Entrant, TokenPassed};
+use super::gatekeeper::{CheckPassed, Entrant};
 use super::*;
 use crate::config::{Jwt, JwtAlgorithm, Limits, TokenSource};
 use crate::counters::Counters;
@@ -386,8 +386,8 @@ fn check(
     gatekeeper: &mut Gatekeeper,
     token: &str,
     at: u64,
-    verified: Option<Verified>,
-) -> Result<TokenPassed, NotAdmitted> {
+    verified: Option<CheckFound>,
+) -> Result<CheckPassed, NotAdmitted> {
     let text = format!("GET / HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n");
     let Ok(Status::Complete(head)) = parse_request(text.as_bytes(), 8192) else {
         panic!("no request: {text}")
@@ -400,9 +400,9 @@ fn check(
 fn secrets_are_quick_and_signatures_are_verified_elsewhere() {
     let (mut gatekeeper, tokens, signer) = gatekeeper(1);
     let quick = sign(&shared(), None, &claims());
-    assert!(matches!(check(&mut gatekeeper, &quick, NOW, None), Ok(TokenPassed::With(_))));
+    assert!(matches!(check(&mut gatekeeper, &quick, NOW, None), Ok(CheckPassed::With(_))));
     let slow = sign(&signer, None, &claims());
-    let Ok(TokenPassed::Later(question)) = check(&mut gatekeeper, &slow, NOW, None) else {
+    let Ok(CheckPassed::Later(question)) = check(&mut gatekeeper, &slow, NOW, None) else {
         panic!("it takes too long for a shard")
     };
     assert_eq!(
@@ -414,12 +414,12 @@ fn secrets_are_quick_and_signatures_are_verified_elsewhere() {
     let connection = crate::names::ConnectionId { node: hub, shard: 0, slot: 0, generation: 0 };
     question.ask(crate::names::Ticket { connection, round: 0 });
     let asked = tokens.try_recv().expect("it was handed over");
-    let verified = asked.verify().take::<Verified>().expect("what was found out");
+    let verified = asked.verify().take::<CheckFound>().expect("what was found out");
     assert_eq!(check(&mut gatekeeper, &slow, NOW, None).err(), Some(NotAdmitted::Busy));
     drop(asked);
-    assert!(matches!(check(&mut gatekeeper, &slow, NOW, Some(verified)), Ok(TokenPassed::With(_))));
+    assert!(matches!(check(&mut gatekeeper, &slow, NOW, Some(verified)), Ok(CheckPassed::With(_))));
     let again = check(&mut gatekeeper, &slow, NOW + 1, None);
-    assert!(matches!(again, Ok(TokenPassed::With(_))), "it is remembered");
+    assert!(matches!(again, Ok(CheckPassed::With(_))), "it is remembered");
     assert_eq!(check(&mut gatekeeper, &slow, NOW + 90, None).err(), Some(NotAdmitted::Expired));
 }
 

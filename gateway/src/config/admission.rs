@@ -12,7 +12,7 @@ use super::stack::StackError;
 use super::stack::options::Options;
 use super::static_token;
 use super::value;
-use super::{Config, Jwt, Networks, StaticToken, TokenCheck};
+use super::{Config, Jwt, Networks, Passwords, StaticToken, TokenCheck};
 use crate::units::quote;
 
 /// Who says of clients who they are, as checks name it.
@@ -22,12 +22,14 @@ pub(super) struct Vouchers<'v> {
     jwts: &'v [Jwt],
     /// The tokens that are known by themselves.
     tokens: &'v [StaticToken],
+    /// The files of passwords.
+    passwords: &'v [Passwords],
 }
 
 impl<'v> Vouchers<'v> {
     /// Those of a configuration.
     pub(super) fn of(config: &'v Config) -> Self {
-        Self { jwts: &config.jwts, tokens: &config.tokens }
+        Self { jwts: &config.jwts, tokens: &config.tokens, passwords: &config.passwords }
     }
 }
 
@@ -47,6 +49,9 @@ pub enum AdmissionCheck {
     /// `token`, or `token?by=NAME,NAME&from=PLACE`: the request has one of the tokens that are
     /// known by themselves, or of those of these names.
     Token(TokenCheck),
+    /// `basic`, or `basic?by=NAME`: the request names a user of the file of that name, and has its
+    /// password (RFC 7617).
+    Basic(String),
 }
 
 impl AdmissionCheck {
@@ -59,11 +64,13 @@ impl AdmissionCheck {
             Self::Certificate => "certificate",
             Self::Jwt(_) => "jwt",
             Self::Token(_) => "token",
+            Self::Basic(_) => "basic",
         }
     }
 
     /// The checks that are there.
-    const NAMES: &'static str = "\"network\", \"origin\", \"certificate\", \"jwt\" or \"token\"";
+    const NAMES: &'static str =
+        "\"network\", \"origin\", \"certificate\", \"jwt\", \"token\" or \"basic\"";
 
     /// What a route has by default: pages are checked, and nothing else.
     pub(super) fn default_list() -> Vec<Self> {
@@ -83,17 +90,18 @@ impl AdmissionCheck {
 
     /// Whether it is what says who a client is, and what it may do.
     const fn says_who(&self) -> bool {
-        matches!(self, Self::Jwt(_) | Self::Token(_))
+        matches!(self, Self::Jwt(_) | Self::Token(_) | Self::Basic(_))
     }
 
     /// Whether it may say of which user a client is.
-    fn may_name_user(&self, Vouchers { jwts, tokens }: Vouchers<'_>) -> bool {
+    fn may_name_user(&self, Vouchers { jwts, tokens, .. }: Vouchers<'_>) -> bool {
         match self {
             Self::Network | Self::Origin | Self::Certificate => false,
             Self::Jwt(name) => jwts.iter().any(|jwt| jwt.name == *name && !jwt.user.is_empty()),
             Self::Token(check) => {
                 tokens.iter().any(|token| check.takes(&token.name) && token.user.is_some())
             }
+            Self::Basic(_) => true,
         }
     }
 }
@@ -103,6 +111,7 @@ impl fmt::Display for AdmissionCheck {
         match self {
             Self::Jwt(name) => write!(out, "jwt?by={name}"),
             Self::Token(check) => write!(out, "token{check}"),
+            Self::Basic(name) => write!(out, "basic?by={name}"),
             other => out.write_str(other.name()),
         }
     }
@@ -126,6 +135,9 @@ pub(super) fn check_list(
         match check {
             AdmissionCheck::Jwt(name) => find(Some(name), vouchers.jwts).map(|_| ()),
             AdmissionCheck::Token(check) => find_tokens(check, vouchers.tokens),
+            AdmissionCheck::Basic(name) => {
+                find_passwords(Some(name), vouchers.passwords).map(|_| ())
+            }
             _ => Ok(()),
         }
         .map_err(wrong)?;
@@ -179,18 +191,31 @@ fn one(value: &Spanned<DeValue<'_>>, vouchers: Vouchers<'_>) -> Result<Admission
         "certificate" => Ok(AdmissionCheck::Certificate),
         "jwt" => jwt(options, vouchers.jwts),
         "token" => token(options, vouchers.tokens),
+        "basic" => basic(options, vouchers.passwords),
         _ => Err(expected(AdmissionCheck::NAMES, value.get_ref())),
     }
 }
 
 fn jwt(options: Option<&str>, jwts: &[Jwt]) -> Result<AdmissionCheck, String> {
+    let by = by_one("jwt", options)?;
+    find(by.as_deref(), jwts).map(|jwt| AdmissionCheck::Jwt(jwt.name.clone()))
+}
+
+fn basic(options: Option<&str>, passwords: &[Passwords]) -> Result<AdmissionCheck, String> {
+    let by = by_one("basic", options)?;
+    let named = find_passwords(by.as_deref(), passwords)?;
+    Ok(AdmissionCheck::Basic(named.name.clone()))
+}
+
+/// The option `by` of a check that has no other.
+fn by_one(check: &'static str, options: Option<&str>) -> Result<Option<String>, String> {
     let mut errors: Vec<StackError> = Vec::new();
-    let mut options = Options::new("jwt", options, "jwt?".len(), &mut errors);
+    let mut options = Options::new(check, options, check.len() + 1, &mut errors);
     let by = options.read("by", None, |text| Ok(Some(text.to_owned())));
     options.finish();
     match errors.into_iter().next() {
         Some(StackError { message, .. }) => Err(message),
-        None => find(by.as_deref(), jwts).map(|jwt| AdmissionCheck::Jwt(jwt.name.clone())),
+        None => Ok(by),
     }
 }
 
@@ -239,6 +264,25 @@ fn find<'j>(name: Option<&str>, jwts: &'j [Jwt]) -> Result<&'j Jwt, String> {
             .iter()
             .find(|jwt| jwt.name == name)
             .ok_or_else(|| format!("`jwt?by`: no [[jwt]] has the name {}", quote(name))),
+    }
+}
+
+/// The file of passwords that is meant.
+fn find_passwords<'p>(
+    name: Option<&str>,
+    passwords: &'p [Passwords],
+) -> Result<&'p Passwords, String> {
+    match (name, passwords) {
+        (_, []) => Err("no passwords are there: add a [[passwords]] with a `file`".into()),
+        (None, [only]) => Ok(only),
+        (None, several) => Err(format!(
+            "there are {} of [[passwords]]: say which one, as \"basic?by=NAME\"",
+            several.len()
+        )),
+        (Some(name), all) => all
+            .iter()
+            .find(|one| one.name == name)
+            .ok_or_else(|| format!("`basic?by`: no [[passwords]] has the name {}", quote(name))),
     }
 }
 

@@ -100,6 +100,10 @@ impl Config {
         for (index, token) in self.tokens.iter().enumerate() {
             token.check(&format!("tokens[{index}]"), &self.tokens[..index])?;
         }
+        for (index, passwords) in self.passwords.iter().enumerate() {
+            passwords.check(&format!("passwords[{index}]"), &self.passwords[..index])?;
+        }
+        self.hashing.check()?;
         self.access_log.as_ref().map_or(Ok(()), AccessLog::check)?;
         self.limits.check()?;
         self.clients.check()?;
@@ -237,7 +241,7 @@ mod tests {
     #[test]
     fn each_mistake_is_named() {
         type Spoil = fn(&mut Config);
-        let cases: [(&str, Spoil); 61] = [
+        let cases: [(&str, Spoil); 63] = [
             ("listeners", |config| config.listeners.clear()),
             ("routes", |config| config.routes.clear()),
             ("admin.address", |config| config.admin.address = "0.0.0.0:0".parse().ok()),
@@ -273,6 +277,8 @@ mod tests {
             ("limits.handshakes", |config| config.limits.handshakes = 0),
             ("limits.expanded_keys", |config| config.limits.expanded_keys = 65_537),
             ("limits.tokens", |config| config.limits.tokens = u32::MAX),
+            ("limits.passwords", |config| config.limits.passwords = u32::MAX),
+            ("hashing.memory", |config| config.hashing.memory = 0),
             ("verifiers", |config| config.verifiers = 0),
             ("verifications", |config| config.verifications = 0),
             ("hub.subscriptions_per", |config| config.hub.subscriptions_per_connection = 0),

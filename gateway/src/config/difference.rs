@@ -68,6 +68,8 @@ impl Config {
         all.extend(of_tables("jwt", [&self.jwts, &wanted.jwts], |one| one.name.clone(), false));
         let tokens = [&*self.tokens, &*wanted.tokens];
         all.extend(of_tables("token", tokens, |one| one.name.clone(), false));
+        let passwords = [&*self.passwords, &*wanted.passwords];
+        all.extend(of_tables("passwords", passwords, |one| one.name.clone(), false));
         let topics = [&*self.topics, &*wanted.topics];
         all.extend(of_tables("topic", topics, |one| one.name.clone(), false));
         let routes = of_tables("route", [&self.routes, &wanted.routes], route_name, false);
@@ -83,9 +85,9 @@ impl Config {
     pub fn taking_over(&self, wanted: Self) -> Self {
         // Each field is here, so that a new one is put on either side.
         let Self { log, memory, drain, drain_delay, drain_rate, drain_code, .. } = wanted;
-        let Self { topics, certificates, jwts, tokens, routes, admin, .. } = wanted;
+        let Self { topics, certificates, jwts, tokens, passwords, routes, admin, .. } = wanted;
         let Self { shards, pin, driver, log_format, verifiers, verifications, .. } = self.clone();
-        let Self { access_log, limits, clients, hub, listeners, .. } = self.clone();
+        let Self { hashing, access_log, limits, clients, hub, listeners, .. } = self.clone();
         Self {
             shards,
             pin,
@@ -99,6 +101,7 @@ impl Config {
             verifiers,
             verifications,
             drain_code,
+            hashing,
             access_log,
             limits,
             clients,
@@ -108,6 +111,7 @@ impl Config {
             certificates,
             jwts,
             tokens,
+            passwords,
             routes,
             admin: super::Admin { tokens: admin.tokens, ..self.admin.clone() },
         }

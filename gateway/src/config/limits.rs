@@ -50,6 +50,9 @@ pub struct Limits {
     /// Bytes of tokens that were verified, 0 B to 1 GiB. Default 1 MiB, which are some 4,000. Who
     /// comes back with one of them is not verified anew.
     pub tokens: u32,
+    /// Bytes of passwords that were hashed and are right, 0 B to 1 GiB. Default 256 KiB, which are
+    /// some 1,000. Who comes back with one of them waits for no hash.
+    pub passwords: u32,
     /// Bytes of what tokens say of topics, 0 B to 4 GiB - 1. Default 16 MiB. What is the same for
     /// many connections counts once. Who brings more is answered with 503.
     pub permissions: u32,
@@ -99,6 +102,7 @@ impl Limits {
         built::number("limits.handshakes", self.handshakes, &HANDSHAKES)?;
         built::number("limits.expanded_keys", self.expanded_keys, &EXPANDED_KEYS)?;
         built::size("limits.tokens", self.tokens, &TOKENS)?;
+        built::size("limits.passwords", self.passwords, &TOKENS)?;
         built::size("limits.permissions", self.permissions, &PERMISSIONS)?;
         for (key, share) in
             [("memory_high", self.memory_high), ("memory_critical", self.memory_critical)]
@@ -155,6 +159,7 @@ impl Default for Limits {
             handshakes: 256,
             expanded_keys: 256,
             tokens: MIB,
+            passwords: 256 << 10,
             permissions: 16 * MIB,
             memory_high: Some(85),
             memory_critical: Some(95),
@@ -174,6 +179,7 @@ pub(super) struct RawLimits {
     handshakes: Setting<u32>,
     expanded_keys: Setting<u32>,
     tokens: Setting<u32>,
+    passwords: Setting<u32>,
     permissions: Setting<u32>,
     memory_high: Setting<Option<u8>>,
     memory_critical: Setting<Option<u8>>,
@@ -208,6 +214,8 @@ impl RawLimits {
                 value::integer(value, &EXPANDED_KEYS)
             }),
             tokens: table.read("tokens", default.tokens, |value| value::size(value, &TOKENS)),
+            passwords: table
+                .read("passwords", default.passwords, |value| value::size(value, &TOKENS)),
             permissions: table
                 .read("permissions", default.permissions, |value| value::size(value, &PERMISSIONS)),
             memory_high: table.read("memory_high", default.memory_high, share),
@@ -274,6 +282,7 @@ impl RawLimits {
             handshakes: self.handshakes.value,
             expanded_keys: self.expanded_keys.value,
             tokens: self.tokens.value,
+            passwords: self.passwords.value,
             permissions: self.permissions.value,
             memory_high: self.memory_high.value,
             memory_critical: self.memory_critical.value,
@@ -295,6 +304,7 @@ impl Default for RawLimits {
             handshakes: Setting::default(limits.handshakes),
             expanded_keys: Setting::default(limits.expanded_keys),
             tokens: Setting::default(limits.tokens),
+            passwords: Setting::default(limits.passwords),
             permissions: Setting::default(limits.permissions),
             memory_high: Setting::default(limits.memory_high),
             memory_critical: Setting::default(limits.memory_critical),

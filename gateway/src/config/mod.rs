@@ -23,6 +23,7 @@ mod listener;
 pub(crate) mod log_filter;
 mod networks;
 mod origins;
+mod passwords;
 mod path;
 mod reader;
 mod relation;
@@ -62,6 +63,7 @@ pub use limits::Limits;
 pub use listener::{Listener, ListenerLimits};
 pub use networks::{ClientNetwork, Networks};
 pub use origins::Origins;
+pub use passwords::{Hashing, Passwords};
 pub(crate) use path::{normal as normal_path, parts as path_parts};
 pub(crate) use route::{CLIENT_SCRIPT, CLIENT_TYPES};
 pub use route::{Route, RouteHandler};
@@ -112,6 +114,8 @@ pub struct Config {
     /// The close code that a drain tells WebSocket connections (RFC 6455 section 7.4), one that a
     /// server may send. Default 1012, "service restart" (IANA registry).
     pub drain_code: u16,
+    /// What hashing passwords may take.
+    pub hashing: Hashing,
     /// Where a line goes for each connection, response and refusal. Default `None`: there are none.
     pub access_log: Option<AccessLog>,
     /// The bounds of each shard.
@@ -134,6 +138,8 @@ pub struct Config {
     pub jwts: Vec<Jwt>,
     /// The tokens that are known by themselves, in the order of the file; at most 256.
     pub tokens: Vec<StaticToken>,
+    /// The files of users and their passwords, in the order of the file; at most 16.
+    pub passwords: Vec<Passwords>,
     /// The routes, in the order of the file; at least 1, at most 16384. A program that puts its own
     /// in place of the default ones calls [`with_routes`](Self::with_routes).
     pub routes: Vec<Route>,
@@ -298,6 +304,7 @@ impl Default for Config {
             verifiers: 1,
             verifications: 4096,
             drain_code: 1012,
+            hashing: Hashing::default(),
             access_log: None,
             limits: Limits::default(),
             clients: Clients::default(),
@@ -307,6 +314,7 @@ impl Default for Config {
             certificates: Vec::new(),
             jwts: Vec::new(),
             tokens: Vec::new(),
+            passwords: Vec::new(),
             routes: vec![
                 Route::new("/", RouteHandler::Static),
                 Route::new("/echo", RouteHandler::Echo),

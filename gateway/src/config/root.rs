@@ -18,6 +18,7 @@ use super::hub::{self, HubLimits, TopicKept};
 use super::jwt::{self, JWTS_MAX, Jwt};
 use super::limits::RawLimits;
 use super::listener::{self, Beside, Listener};
+use super::passwords::{self, PASSWORDS_MAX, Passwords};
 use super::reader::{Setting, TableReader, expected};
 use super::report::Report;
 use super::route::{RawRoute, Route};
@@ -54,6 +55,7 @@ type TomlValue<'v> = &'v Spanned<DeValue<'v>>;
 /// The tables below the root, as they are written.
 #[derive(Clone, Copy)]
 struct Nested<'v> {
+    hashing: Option<TomlValue<'v>>,
     access_log: Option<TomlValue<'v>>,
     limits: Option<TomlValue<'v>>,
     clients: Option<TomlValue<'v>>,
@@ -63,6 +65,7 @@ struct Nested<'v> {
     certificates: Option<TomlValue<'v>>,
     jwts: Option<TomlValue<'v>>,
     tokens: Option<TomlValue<'v>>,
+    passwords: Option<TomlValue<'v>>,
     routes: Option<TomlValue<'v>>,
     admin: Option<TomlValue<'v>>,
 }
@@ -72,6 +75,9 @@ pub(super) fn parse(text: &str, file_name: &str) -> Result<Config, ConfigErrors>
     let (table, syntax) = DeTable::parse_recoverable(text);
     let mut report = Report::new(text, &syntax);
     let (mut config, nested) = own_keys(TableReader::root(&mut report, table.get_ref()));
+    let table = nested.hashing;
+    let table = table.and_then(|value| TableReader::nested(&mut report, value, "hashing"));
+    config.hashing = table.map(passwords::read_hashing).unwrap_or_default();
     let table = nested.access_log;
     let table = table.and_then(|value| TableReader::nested(&mut report, value, "access_log"));
     config.access_log = table.and_then(access_log::read);
@@ -109,6 +115,9 @@ pub(super) fn parse(text: &str, file_name: &str) -> Result<Config, ConfigErrors>
     if let Some(written) = nested.tokens {
         config.tokens = tokens(&mut report, written);
     }
+    if let Some(written) = nested.passwords {
+        config.passwords = passwords(&mut report, written);
+    }
     let vouchers = Vouchers::of(&config);
     match routes(&mut report, nested.routes, &limits, vouchers) {
         Some(routes) => config.routes = routes,
@@ -135,6 +144,7 @@ pub(super) fn check(config: &Config) -> Result<(), BuiltWrong> {
     built::number("certificates", config.certificates.len(), &(0..=MAX_CERTIFICATES))?;
     built::number("jwts", config.jwts.len(), &(0..=JWTS_MAX))?;
     built::number("tokens", config.tokens.len(), &(0..=TOKENS_MAX))?;
+    built::number("passwords", config.passwords.len(), &(0..=PASSWORDS_MAX))?;
     built::number("routes", config.routes.len(), &(1..=MAX_ROUTES))?;
     built::number("topics", config.topics.len(), &(0..=MAX_TOPICS))
 }
@@ -172,6 +182,7 @@ fn own_keys<'v>(mut root: TableReader<'_, 'v>) -> (Config, Nested<'v>) {
         ..default
     };
     let nested = Nested {
+        hashing: root.raw("hashing"),
         access_log: root.raw("access_log"),
         limits: root.raw("limits"),
         clients: root.raw("clients"),
@@ -181,6 +192,7 @@ fn own_keys<'v>(mut root: TableReader<'_, 'v>) -> (Config, Nested<'v>) {
         certificates: root.raw("certificate"),
         jwts: root.raw("jwt"),
         tokens: root.raw("token"),
+        passwords: root.raw("passwords"),
         routes: root.raw("route"),
         admin: root.raw("admin"),
     };
@@ -326,6 +338,17 @@ fn tokens<'v>(report: &mut Report<'v>, written: TomlValue<'v>) -> Vec<StaticToke
         tokens.extend(table.and_then(|table| static_token::read(table, &tokens)));
     }
     tokens
+}
+
+/// The files of passwords of the file.
+fn passwords<'v>(report: &mut Report<'v>, written: TomlValue<'v>) -> Vec<Passwords> {
+    let mut all = Vec::new();
+    for (index, value) in list(report, written, "passwords", PASSWORDS_MAX).enumerate() {
+        let path = format!("passwords[{index}]");
+        let table = TableReader::nested(report, value, &path);
+        all.extend(table.and_then(|table| passwords::read(table, &all)));
+    }
+    all
 }
 
 /// The routes of the file; `None` if there are none.

@@ -125,10 +125,13 @@ impl Route {
         }
     }
 
-    /// Whether it has to be known where clients come from: networks are checked, or a program's
-    /// handler may ask.
+    /// Whether it has to be known where clients come from: networks are checked, passwords of an
+    /// address are counted that wait, or a program's handler may ask.
     pub(crate) fn asks_peers(&self) -> bool {
-        self.networks.say_something() || self.handler == RouteHandler::Embedded
+        let is_basic = |check: &AdmissionCheck| matches!(check, AdmissionCheck::Basic(_));
+        self.networks.say_something()
+            || self.handler == RouteHandler::Embedded
+            || self.admission.iter().any(is_basic)
     }
 
     /// Checks the limits that a program has put together, of `field` of the configuration.

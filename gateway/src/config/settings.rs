@@ -20,6 +20,7 @@ fn bytes(name: &'static str, bytes: impl Into<u64>) -> WrittenSetting {
 /// else's business.
 pub(crate) fn settings(config: &Config) -> Vec<WrittenSetting> {
     let mut settings = Vec::from(of_process(config));
+    settings.extend(config.hashing.written());
     settings.extend(config.access_log.iter().flat_map(AccessLog::written));
     settings.extend(of_shard(&config.limits));
     settings.extend(config.clients.written());
@@ -58,7 +59,7 @@ fn of_process(config: &Config) -> [WrittenSetting; 11] {
     ]
 }
 
-fn of_shard(limits: &Limits) -> [WrittenSetting; 13] {
+fn of_shard(limits: &Limits) -> [WrittenSetting; 14] {
     let share = |share: Option<u8>| share.map_or("off".into(), |share| share.to_string());
     [
         new("limits.connections", limits.connections),
@@ -71,6 +72,7 @@ fn of_shard(limits: &Limits) -> [WrittenSetting; 13] {
         new("limits.handshakes", limits.handshakes),
         new("limits.expanded_keys", limits.expanded_keys),
         bytes("limits.tokens", limits.tokens),
+        bytes("limits.passwords", limits.passwords),
         bytes("limits.permissions", limits.permissions),
         new("limits.memory_high", share(limits.memory_high)),
         new("limits.memory_critical", share(limits.memory_critical)),

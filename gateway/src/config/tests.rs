@@ -32,12 +32,13 @@ fn the_sample_is_the_default() {
 #[test]
 fn the_sample_shows_every_key_and_option() {
     let keys = "shards pin driver log memory drain drain_delay drain_rate drain_code connections \
-                receive_buffers receive_buffer staging blocks request_head heavy_input handshakes \
-                expanded_keys tokens permissions verifiers verifications memory_high \
-                memory_critical address stack path handler max_message \
-                max_buffered_message backlog slow_peer undecided message_rate byte_rate max_frames \
-                lifetime first_message idle connections_per_address connections_per_user \
-                handshake_rate prefix_v4 prefix_v6 exempt places accept_rate";
+                receive_buffers receive_buffer staging blocks request_head heavy_input \
+                handshakes expanded_keys tokens passwords permissions verifiers verifications \
+                memory_high memory_critical threads waiting waiting_per_address address stack \
+                path handler max_message max_buffered_message backlog slow_peer undecided \
+                message_rate byte_rate max_frames lifetime first_message idle \
+                connections_per_address connections_per_user handshake_rate prefix_v4 prefix_v6 \
+                exempt places accept_rate";
     for key in keys.split_whitespace() {
         let start = format!("{key} = ");
         assert!(SAMPLE.lines().any(|line| line.starts_with(&start)), "{key}");
@@ -57,6 +58,8 @@ fn the_sample_shows_every_key_and_option() {
         "file",
         "env",
         "sha256",
+        "realm",
+        "remember",
         "name",
         "keys",
         "jwks",
@@ -109,6 +112,11 @@ const WRITTEN: &str = r#"
     verifiers = 2
     verifications = 10
     drain_code = 1001
+    [hashing]
+    threads = 2
+    waiting = 32
+    waiting_per_address = 3
+    memory = "16MiB"
     [access_log]
     to = "file:a.log"
     format = "json"
@@ -129,6 +137,7 @@ const WRITTEN: &str = r#"
     handshakes = 3
     expanded_keys = 0
     tokens = "4KiB"
+    passwords = "2KiB"
     permissions = 0
     memory_high = 70
     memory_critical = "off"
@@ -204,6 +213,11 @@ const WRITTEN: &str = r#"
     env = "BACKEND"
     user = "b"
     publish = ["news/*"]
+    [[passwords]]
+    name = "staff"
+    file = "staff.users"
+    realm = "Staff"
+    remember = "1m"
     [[route]]
     path = "/rooms/{room}"
     handler = "echo"
@@ -249,6 +263,7 @@ fn what_is_written_is_read() {
         verifiers: 2,
         verifications: 10,
         drain_code: 1001,
+        hashing: Hashing { threads: 2, waiting: 32, per_address: 3, memory: 16 << 20 },
         access_log: Some(written_access_log()),
         limits: written_limits(),
         clients: written_clients(),
@@ -269,6 +284,11 @@ fn what_is_written_is_read() {
         certificates: vec![written_certificate()],
         jwts: vec![written_jwt()],
         tokens: vec![written_token()],
+        passwords: vec![Passwords {
+            realm: "Staff".into(),
+            remember: Some(Duration::from_secs(60)),
+            ..Passwords::new("staff", "staff.users")
+        }],
         routes: vec![written_route(), written_hub_route()],
         admin: written_admin(),
     };
@@ -343,6 +363,7 @@ fn written_limits() -> Limits {
         handshakes: 3,
         expanded_keys: 0,
         tokens: 4 << 10,
+        passwords: 2 << 10,
         permissions: 0,
         memory_high: Some(70),
         memory_critical: None,
@@ -498,8 +519,8 @@ fn written_admin() -> Admin {
 fn mistakes_in_the_root() {
     let root = "the keys are `shards`, `pin`, `driver`, `log`, `log_format`, `memory`, `drain`, \
                 `drain_delay`, `drain_rate`, `verifiers`, `verifications`, `drain_code`, \
-                `access_log`, `limits`, `clients`, `hub`, `topic`, \
-                `listener`, `certificate`, `jwt`, `token`, `route`, `admin`";
+                `hashing`, `access_log`, `limits`, `clients`, `hub`, `topic`, \
+                `listener`, `certificate`, `jwt`, `token`, `passwords`, `route`, `admin`";
     let unknown = format!("1: \"a b\": is not a key: {root}");
     let hinted = format!("1: pim: is not a key: did you mean `pin`? T{}", &root[1..]);
     let auto = "(or write \"auto\")";
@@ -586,7 +607,7 @@ fn mistakes_in_the_limits() {
             "2: limits.conections: is not a key: did you mean `connections`? The keys are \
              `connections`, `receive_buffers`, `receive_buffer`, `staging`, `blocks`, \
              `request_head`, `heavy_input`, `handshakes`, `expanded_keys`, `tokens`, \
-             `permissions`, `memory_high`, `memory_critical`",
+             `passwords`, `permissions`, `memory_high`, `memory_critical`",
         ),
         (
             "[limits]\nreceive_buffers = 500",
@@ -961,8 +982,8 @@ connections = 1
 etc/tidegate.toml:1: shards: must be between 1 and 1024, is 0
 etc/tidegate.toml:2: sharks: is not a key: did you mean `shards`? The keys are `shards`, `pin`, \
 `driver`, `log`, `log_format`, `memory`, `drain`, `drain_delay`, `drain_rate`, `verifiers`, \
-`verifications`, `drain_code`, `access_log`, `limits`, `clients`, `hub`, `topic`, `listener`, \
-`certificate`, `jwt`, `token`, `route`, `admin`
+`verifications`, `drain_code`, `hashing`, `access_log`, `limits`, `clients`, `hub`, `topic`, \
+`listener`, `certificate`, `jwt`, `token`, `passwords`, `route`, `admin`
 etc/tidegate.toml:4: route[0].handler: handler `mqtt` is not built yet in this version
 etc/tidegate.toml:5: route[0].path: must begin with `/`, is \"room\"
 etc/tidegate.toml:6: listener[0].address: is missing: add `address = \"127.0.0.1:8080\"`

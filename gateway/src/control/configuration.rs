@@ -14,7 +14,7 @@ use super::error::{Error, ErrorBody};
 use super::overview::DriverJson;
 use super::{ControlRoom, Shared};
 use crate::config::{
-    Admin, Certificate, Jwt, ListenAddress, Listener, Route, RouteHandler, StaticToken,
+    Admin, Certificate, Jwt, ListenAddress, Listener, Passwords, Route, RouteHandler, StaticToken,
     TokenSecret, TopicKept, TopicPattern, settings,
 };
 use crate::units::{Size, Time};
@@ -41,6 +41,8 @@ pub(super) struct ConfigAnswer {
     jwts: Vec<JwtJson>,
     /// The tokens that are known by themselves: none of them is told.
     tokens: Vec<StaticTokenJson>,
+    /// The files of users and of what their passwords hash to: nothing of what is in them is told.
+    passwords: Vec<PasswordsJson>,
     routes: Vec<RouteJson>,
     /// What is kept of which topics.
     topics: Vec<TopicRuleJson>,
@@ -102,6 +104,16 @@ pub(super) struct StaticTokenJson {
     /// The variable of the environment that it is in, likewise.
     env: Option<String>,
     /// What its bearer may subscribe to and publish on, where it says so.
+    settings: Vec<SettingJson>,
+}
+
+/// A file of passwords.
+#[derive(Debug, Serialize, ToSchema)]
+pub(super) struct PasswordsJson {
+    name: String,
+    file: String,
+    /// What those are asked a password for who come without one.
+    realm: String,
     settings: Vec<SettingJson>,
 }
 
@@ -173,6 +185,7 @@ impl ControlRoom {
             certificates: config.certificates.iter().map(CertificateFilesJson::of).collect(),
             jwts: config.jwts.iter().map(JwtJson::of).collect(),
             tokens: config.tokens.iter().map(StaticTokenJson::of).collect(),
+            passwords: config.passwords.iter().map(PasswordsJson::of).collect(),
             routes: config.routes.iter().map(RouteJson::of).collect(),
             topics: config.topics.iter().map(TopicRuleJson::of).collect(),
             admin: AdminJson::of(&config.admin),
@@ -273,6 +286,17 @@ impl StaticTokenJson {
             file,
             env,
             settings: lists.into_iter().filter_map(setting).collect(),
+        }
+    }
+}
+
+impl PasswordsJson {
+    fn of(passwords: &Passwords) -> Self {
+        Self {
+            name: passwords.name.clone(),
+            file: passwords.file.display().to_string(),
+            realm: passwords.realm.clone(),
+            settings: vec![SettingJson::new("remember", passwords.remembered())],
         }
     }
 }
@@ -412,6 +436,7 @@ mod tests {
         let list = Some(Vec::new());
         let token = StaticToken { subscribe: list.clone(), publish: list, ..token };
         add("token.", json!(StaticTokenJson::of(&token)));
+        add("passwords.", json!(PasswordsJson::of(&Passwords::new("passwords", "users"))));
         config.topics.iter().for_each(|topic| add("topic.", json!(TopicRuleJson::of(topic))));
         config.routes.iter().for_each(|route| add("route.", json!(RouteJson::of(route))));
         found

@@ -19,7 +19,7 @@ use crate::logging::{self, Lost};
 use crate::shard::{BUCKETS, Counters, Histogram, Vitals};
 use crate::steering::ReloadCounts;
 
-use crate::checks::IssuerFacts;
+use crate::checks::{HashCounts, IssuerFacts};
 pub use counted::counts;
 use tls::SeenTls;
 
@@ -98,6 +98,8 @@ pub(super) struct Seen {
     pub(super) reloads: ReloadCounts,
     /// Where a route asks for tokens.
     pub(super) issuers: Vec<IssuerFacts>,
+    /// Where there are passwords.
+    pub(super) hashing: Option<HashCounts>,
     /// Where there is an access log.
     pub(super) access_log: Option<AccessCounts>,
 }
@@ -119,6 +121,7 @@ impl Seen {
             tls: SeenTls::of(control),
             reloads: control.reloader.counts(),
             issuers: control.reloader.issuers(),
+            hashing: control.reloader.hashing(),
             access_log: control.access_log.as_ref().map(AccessFeed::counts),
         }
     }
@@ -131,6 +134,7 @@ pub(super) fn families_of(seen: &Seen) -> Vec<Family> {
     families.extend(vitals(&seen.by_shard));
     families.extend(seen.tls.iter().flat_map(|tls| tls::families(tls, &seen.by_shard)));
     families.extend(tokens::families(&seen.issuers));
+    families.extend(tokens::passwords(seen.hashing));
     families.push(reloads(seen.reloads));
     families.extend(access::families(seen.access_log));
     families.extend(budget(seen));
@@ -141,8 +145,8 @@ pub(super) fn families_of(seen: &Seen) -> Vec<Family> {
     families
 }
 
-/// The families of a gateway of one shard with this bill, a certificate, an issuer of tokens and an
-/// access log: their names, kinds and labels.
+/// The families of a gateway of one shard with this bill, a certificate, an issuer of tokens,
+/// passwords and an access log: their names, kinds and labels.
 #[must_use]
 pub fn families(bill: &Bill) -> Vec<Family> {
     families_of(&Seen {
@@ -159,6 +163,7 @@ pub fn families(bill: &Bill) -> Vec<Family> {
         tls: Some(SeenTls::example()),
         reloads: ReloadCounts::default(),
         issuers: vec![IssuerFacts::default()],
+        hashing: Some(HashCounts::default()),
         access_log: Some(AccessCounts::default()),
     })
 }

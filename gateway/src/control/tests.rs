@@ -9,9 +9,10 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::bill::Bill;
-use crate::checks::{GatekeeperParts, TokenThreads, Verifiers};
+use crate::checks::{CheckThreads, GatekeeperParts, Hashers, Verifiers};
 use crate::config::{
-    Admin, AdmissionCheck, BearerToken, HubLimits, Listener, Route, RouteHandler, Stack, TopicKept,
+    Admin, AdmissionCheck, BearerToken, HubLimits, Listener, Passwords, Route, RouteHandler, Stack,
+    TopicKept,
 };
 use crate::gateway::{self, hub_settings};
 use crate::hub::{
@@ -79,7 +80,7 @@ impl Fixture {
             handle: handle.clone(),
             certificates: certificates.clone(),
             door: door.clone(),
-            threads: TokenThreads::new(Verifiers::new(0).1),
+            threads: CheckThreads::new(Verifiers::new(0).1, Hashers::new(&Config::default()).1),
             judge: Box::new(|_| Err(NotChanged::NoSource)),
             in_force: InForce {
                 configured: Arc::clone(&config),
@@ -861,9 +862,11 @@ fn the_metrics_are_those_of_the_document() {
 fn with_all_layers() -> Config {
     let stack = "log!ws!log!tls?min=1.2&client_ca=ca.pem!proxy?from=::1!tcp";
     let listener = Listener { stack: Stack::parse(stack).unwrap(), ..Listener::default() };
-    let admission = vec![AdmissionCheck::Jwt("jwt".into())];
-    let route = Route { admission, ..Route::new("/", RouteHandler::Echo) };
-    let mut config = Config { listeners: vec![listener], routes: vec![route], ..Config::default() };
+    let checks = [AdmissionCheck::Jwt("jwt".into()), AdmissionCheck::Basic("passwords".into())];
+    let route = |check| Route { admission: vec![check], ..Route::new("/", RouteHandler::Echo) };
+    let routes = checks.map(route).into();
+    let mut config = Config { listeners: vec![listener], routes, ..Config::default() };
+    config.passwords.push(Passwords::new("passwords", "users"));
     config.routes[0].client.idle = Some(Duration::from_secs(1));
     config.clients.per_address = Some(1);
     config

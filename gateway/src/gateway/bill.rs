@@ -92,6 +92,7 @@ mod tests {
             handshakes: 65_536,
             expanded_keys: 65_536,
             tokens: 1 << 30,
+            passwords: 1 << 30,
             permissions: u32::MAX,
             ..Limits::default()
         };
@@ -147,7 +148,9 @@ mod tests {
             // No listener here has the layer `tls`.
             handshakes: _,
             expanded_keys: _,
+            // No route here asks for tokens or passwords.
             tokens: _,
+            passwords: _,
             permissions: _,
             // Hundredths of what is there.
             memory_high: _,

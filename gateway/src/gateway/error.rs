@@ -47,9 +47,10 @@ pub enum StartError {
     },
     /// Files of certificates, keys or authorities cannot be used: all of them.
     Tls(Vec<WrongFile>),
-    /// Files of keys that tokens are verified with cannot be used: all of them.
+    /// Files of keys that tokens are verified with, of tokens or passwords cannot be used: all of
+    /// them.
     Keys(Vec<WrongKeyFile>),
-    /// A thread that verifies tokens could not be started.
+    /// A thread that verifies tokens or hashes passwords could not be started.
     Verifier(io::Error),
     /// The access log did not start.
     AccessLog(AccessLogError),
@@ -106,8 +107,8 @@ impl fmt::Display for StartError {
             }
             Self::Verifier(error) => write!(
                 out,
-                "a thread that verifies tokens could not be started ({error}): raise the limit of \
-                 threads (`ulimit -u`, or `TasksMax` in a systemd unit)"
+                "a thread that verifies tokens or hashes passwords could not be started ({error}): \
+                 raise the limit of threads (`ulimit -u`, or `TasksMax` in a systemd unit)"
             ),
             Self::Waker(error) => write!(
                 out,

@@ -7,7 +7,7 @@ use super::driver::{self, Resolved, choose};
 use super::{AdminError, ListenError, StartError, TooFewDescriptors, bill};
 use crate::access_log;
 use crate::bill::Bill;
-use crate::checks::{GatekeeperParts, Verifiers};
+use crate::checks::{GatekeeperParts, Hashers, Verifiers};
 use crate::config::{AccessLog, AccessTarget, Config, ListenAddress, UnixAddress};
 use crate::control::ChosenDriver;
 use crate::listen::{self, Dealt};
@@ -47,7 +47,8 @@ pub fn check_files(config: &Config) -> Result<(), StartError> {
     access_log::check(config).map_err(StartError::AccessLog)?;
     Certificates::read(config).map_err(StartError::Tls)?;
     let (verifiers, _) = Verifiers::new(0);
-    GatekeeperParts::read(config, verifiers).map(drop).map_err(StartError::Keys)
+    let (hashers, _) = Hashers::new(config);
+    GatekeeperParts::read(config, verifiers, hashers).map(drop).map_err(StartError::Keys)
 }
 
 /// What a start here and now would warn of, one line each: that shards would have fewer connections

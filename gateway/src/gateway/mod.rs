@@ -41,7 +41,7 @@ use std::time::Duration;
 
 use crate::access_log::{self, AccessThread};
 use crate::bill::Bill;
-use crate::checks::{GatekeeperParts, TokenThreads, Verifiers};
+use crate::checks::{CheckThreads, GatekeeperParts, Hashers, Verifiers};
 use crate::config::{Config, ListenAddress};
 use crate::control::{self, AdminThread, ChosenDriver};
 use crate::hub::{self, Door};
@@ -229,8 +229,7 @@ impl Gateway {
         bill.check(config.memory.limit()).map_err(StartError::Budget)?;
         let certificates = Certificates::read(&config).map_err(StartError::Tls)?;
         certificates.doubts().iter().for_each(|doubt| tracing::warn!("{doubt}"));
-        let (verifiers, tokens) = Verifiers::new(config.verifications as usize);
-        let checks = GatekeeperParts::read(&config, verifiers).map_err(StartError::Keys)?;
+        let (checks, threads) = checks(&config)?;
         let ListeningSockets { addresses, by_shard, sharing, admin } = open(&config, shards)?;
         let handle = Handle::new(shards, &config).map_err(StartError::Waker)?;
         let access_log = access_log::start(&config).map_err(StartError::AccessLog)?;
@@ -245,7 +244,7 @@ impl Gateway {
             handle: handle.clone(),
             certificates: certificates.clone(),
             door: door.clone(),
-            threads: TokenThreads::new(tokens),
+            threads,
             judge,
             in_force: InForce {
                 configured,
@@ -420,6 +419,14 @@ fn judge(program: Program, shards: usize, driver: Driver) -> Box<Judge> {
         bill.check(config.memory.limit()).map_err(NotChanged::Budget)?;
         Ok(bill)
     })
+}
+
+/// What shards check requests by, and the threads for that, of which none runs yet.
+fn checks(config: &Config) -> Result<(GatekeeperParts, CheckThreads), StartError> {
+    let (verifiers, tokens) = Verifiers::new(config.verifications as usize);
+    let (hashers, passwords) = Hashers::new(config);
+    let parts = GatekeeperParts::read(config, verifiers, hashers).map_err(StartError::Keys)?;
+    Ok((parts, CheckThreads::new(tokens, passwords)))
 }
 
 #[cfg(test)]

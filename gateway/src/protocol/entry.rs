@@ -8,7 +8,9 @@ use super::request::Request;
 use super::serve::{Decision, Handler};
 use super::services::Service;
 use super::turn::{Turn, Work};
-use crate::checks::{BEARER_PROTOCOL, Entrant, NotAdmitted, TokenPassed, TokenQuestion, Verified};
+use crate::checks::{
+    BEARER_PROTOCOL, CheckFound, CheckPassed, CheckQuestion, Entrant, NotAdmitted, PasswordClient,
+};
 use crate::config::{AdmissionCheck, TokenSource};
 use crate::hub::Finding;
 
@@ -29,7 +31,7 @@ pub(super) fn found(
     head: &RequestHead<'_>,
     finding: Finding,
 ) -> Result<Decision, Refusal> {
-    if finding.get::<Verified>().is_some() {
+    if finding.get::<CheckFound>().is_some() {
         return go_on(turn, head, finding.take());
     }
     ask(turn, head, |handler, request, desk| handler.decided(request, finding, desk))
@@ -38,9 +40,9 @@ pub(super) fn found(
 fn go_on(
     turn: &mut Turn<'_>,
     head: &RequestHead<'_>,
-    verified: Option<Verified>,
+    found: Option<CheckFound>,
 ) -> Result<Decision, Refusal> {
-    match check(turn, head, verified)? {
+    match check(turn, head, found)? {
         Some(question) => Ok(Decision::later(move |ticket| question.ask(ticket))),
         None => ask(turn, head, |handler, request, desk| handler.request(request, desk)),
     }
@@ -51,35 +53,42 @@ fn go_on(
 fn check(
     turn: &mut Turn<'_>,
     head: &RequestHead<'_>,
-    mut verified: Option<Verified>,
-) -> Result<Option<TokenQuestion>, Refusal> {
+    mut found: Option<CheckFound>,
+) -> Result<Option<CheckQuestion>, Refusal> {
     let Turn { work, services, transports, counters, peer, .. } = turn;
     let offer = &services[work.output.connection.service].offer;
     let (slot, now) = (work.id.slot, work.calendar);
+    let asked = Entrant { head, now };
     for check in &offer.admission {
-        match check {
+        let passed = match check {
             AdmissionCheck::Network if !offer.networks.let_in(*peer) => {
                 return Err(Refusal::Network);
             }
-            AdmissionCheck::Network => {}
+            AdmissionCheck::Network => continue,
             // What the layer `tls` has opened.
-            AdmissionCheck::Origin => offer.check_page(head, work.output.seals)?,
+            AdmissionCheck::Origin => {
+                offer.check_page(head, work.output.seals)?;
+                continue;
+            }
             AdmissionCheck::Certificate if transports.tls.peer(slot).is_none() => {
                 return Err(NotAdmitted::NoCertificate.into());
             }
-            AdmissionCheck::Certificate => {}
+            AdmissionCheck::Certificate => continue,
             AdmissionCheck::Token(check) => {
-                let grant = work.gatekeeper.check_known(check, head)?;
-                work.gatekeeper.keep(slot, grant);
+                CheckPassed::With(work.gatekeeper.check_known(check, head)?)
             }
             AdmissionCheck::Jwt(issuer) => {
-                let asked = Entrant { head, now };
-                let verified = verified.take();
-                match work.gatekeeper.check_token(issuer, asked, verified, counters)? {
-                    TokenPassed::With(grant) => work.gatekeeper.keep(slot, grant),
-                    TokenPassed::Later(question) => return Ok(Some(question)),
-                }
+                work.gatekeeper.check_token(issuer, asked, found.take(), counters)?
             }
+            AdmissionCheck::Basic(file) => {
+                let found = found.take();
+                let client = PasswordClient { asked, slot, peer: *peer, found };
+                work.gatekeeper.check_password(file, client, counters)?
+            }
+        };
+        match passed {
+            CheckPassed::With(grant) => work.gatekeeper.keep(slot, grant),
+            CheckPassed::Later(question) => return Ok(Some(question)),
         }
     }
     Ok(None)

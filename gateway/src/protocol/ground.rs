@@ -36,6 +36,8 @@ pub enum Ground {
     Origin,
     /// There is no token, or it is not good.
     Token,
+    /// There is no password, or it is not good.
+    Password,
     /// The client has shown no certificate.
     Certificate,
     /// As many connections are there as may be on all shards together.
@@ -58,7 +60,7 @@ pub enum Ground {
 
 impl Ground {
     /// All of them, each at its own number.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::BadRequest,
         Self::HeadTooLarge,
         Self::HeadTimeout,
@@ -75,6 +77,7 @@ impl Ground {
         Self::ListenerNetwork,
         Self::Origin,
         Self::Token,
+        Self::Password,
         Self::Certificate,
         Self::GatewayFull,
         Self::ListenerFull,
@@ -106,6 +109,7 @@ impl Ground {
             Self::ListenerNetwork => "listener_network",
             Self::Origin => "origin",
             Self::Token => "token",
+            Self::Password => "password",
             Self::Certificate => "certificate",
             Self::GatewayFull => "gateway_full",
             Self::ListenerFull => "listener_full",

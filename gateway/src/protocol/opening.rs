@@ -141,6 +141,7 @@ fn forget_head(turn: &mut Turn<'_>) {
     let Turn { work, services, counters, .. } = turn;
     let Output { connection, pool, .. } = &mut work.output;
     gathered::release(&mut connection.gathered, pool.blocks);
+    work.gatekeeper.gives_up(work.id.slot);
     undecided::end(services, connection, counters);
 }
 

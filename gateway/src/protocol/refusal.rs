@@ -9,7 +9,7 @@ use tidegate_proto::websocket::handshake::server::Rejection;
 use super::ground::Ground;
 use super::response::{Body, Response, ResponseError};
 use crate::census::{Crowd, TurnedAway};
-use crate::checks::NotAdmitted;
+use crate::checks::{NotAdmitted, PasswordRefused};
 use crate::names::Name;
 
 /// Why a request is refused, and the response that says so. Where none of these says it, a handler
@@ -63,6 +63,13 @@ pub enum Refusal {
     Origin,
     /// What its route checks refuses it.
     NotAdmitted(NotAdmitted),
+    /// Likewise, and who is asked for a password is told what for.
+    Unauthorized {
+        /// Why.
+        denied: NotAdmitted,
+        /// What for.
+        realm: Arc<str>,
+    },
     /// Nothing is served at this host and path.
     NotFound,
     /// It is no request, but the beginning of TLS, and this listener is plain.
@@ -159,7 +166,7 @@ impl Refusal {
         match self {
             Self::Own(own) => own.status,
             Self::Malformed(rejection) => rejection.status(),
-            Self::NotAdmitted(denied) => denied.status(),
+            Self::NotAdmitted(denied) | Self::Unauthorized { denied, .. } => denied.status(),
             Self::InvalidPath
             | Self::InvalidQuery
             | Self::DuplicateQuery
@@ -191,7 +198,7 @@ impl Refusal {
         match self {
             Self::Own(_) => "its handler has refused it",
             Self::Malformed(rejection) => rejection.reason(),
-            Self::NotAdmitted(denied) => denied.reason(),
+            Self::NotAdmitted(denied) | Self::Unauthorized { denied, .. } => denied.reason(),
             Self::InvalidPath => {
                 "the path cannot be decoded: two hexadecimal digits stand behind each `%`, and \
                  what the escapes stand for is UTF-8"
@@ -264,7 +271,11 @@ impl Refusal {
             Self::Own(_) => Ground::Handler,
             Self::Malformed(rejection) => ground(*rejection),
             Self::NotAdmitted(NotAdmitted::NoCertificate) => Ground::Certificate,
-            Self::NotAdmitted(NotAdmitted::Busy | NotAdmitted::NoKeys) => Ground::Full,
+            Self::NotAdmitted(NotAdmitted::PasswordsOfAddress) => Ground::AddressRate,
+            Self::NotAdmitted(denied) if denied.is_for_now() => Ground::Full,
+            Self::Unauthorized { .. } | Self::NotAdmitted(NotAdmitted::TwoPasswords) => {
+                Ground::Password
+            }
             Self::NotAdmitted(_) => Ground::Token,
             Self::InvalidPath
             | Self::InvalidQuery
@@ -321,8 +332,14 @@ impl Refusal {
             | Self::Crowded(TurnedAway { retry_after_seconds, .. }) => {
                 writer.header("Retry-After", retry_after_seconds)?;
             }
-            Self::NotAdmitted(NotAdmitted::Busy | NotAdmitted::NoKeys) => {
+            Self::NotAdmitted(denied) if denied.is_for_now() => {
                 writer.header("Retry-After", BUSY_SECONDS)?;
+            }
+            // RFC 7617 section 2: "the authentication parameter 'realm' is REQUIRED"; section 2.1:
+            // `charset` asks for UTF-8.
+            Self::Unauthorized { realm, .. } => {
+                let challenge = format_args!("Basic realm=\"{realm}\", charset=\"UTF-8\"");
+                writer.header("WWW-Authenticate", challenge)?;
             }
             // Section 11.6.1: "A server generating a 401 response MUST send a WWW-Authenticate
             // header field".
@@ -369,6 +386,15 @@ impl error::Error for Refusal {
 impl From<NotAdmitted> for Refusal {
     fn from(denied: NotAdmitted) -> Self {
         Self::NotAdmitted(denied)
+    }
+}
+
+impl From<PasswordRefused> for Refusal {
+    fn from(PasswordRefused { denied, realm }: PasswordRefused) -> Self {
+        match denied.status() {
+            401 => Self::Unauthorized { denied, realm },
+            _ => Self::NotAdmitted(denied),
+        }
     }
 }
 

@@ -85,6 +85,7 @@ impl<R: Ring> Shard<R> {
             (Owner::Permits, gatekeeper.permits_held()),
             (Owner::Permissions, gatekeeper.permissions_held()),
             (Owner::Tokens, gatekeeper.tokens_held()),
+            (Owner::Passwords, gatekeeper.passwords_held()),
         ])
     }
 

@@ -26,7 +26,8 @@ pub enum NotChanged {
     NoRoute(String),
     /// Files of certificates, keys or authorities cannot be used: all of them.
     Files(Vec<WrongFile>),
-    /// Files of keys that tokens are verified with cannot be used: all of them.
+    /// Files of keys that tokens are verified with, of tokens or passwords cannot be used: all of
+    /// them.
     Keys(Vec<WrongKeyFile>),
     /// A shard cannot have its routes.
     Routes(NotPrepared),

@@ -13,7 +13,7 @@ use super::not_changed::NotChanged;
 use super::reload_report::{ReloadOptions, ReloadReport};
 use super::{Certificates, Handle};
 use crate::bill::Bill;
-use crate::checks::{GatekeeperParts, IssuerFacts, TokenThreads};
+use crate::checks::{CheckThreads, GatekeeperParts, HashCounts, IssuerFacts};
 use crate::config::Config;
 use crate::hub::{Door, TopicRules};
 use crate::shard::{ChangeParts, ConfigChange, RouteTable};
@@ -60,7 +60,7 @@ struct Inner {
 
 /// What changes with it, one change at a time.
 struct Changing {
-    threads: TokenThreads,
+    threads: CheckThreads,
     /// What was put in force last.
     last: Option<Arc<ConfigChange>>,
     /// The gateway has ended.
@@ -100,7 +100,7 @@ pub(crate) struct ReloaderParts {
     pub(crate) handle: Handle,
     pub(crate) certificates: Certificates,
     pub(crate) door: Door,
-    pub(crate) threads: TokenThreads,
+    pub(crate) threads: CheckThreads,
     pub(crate) judge: Box<Judge>,
     pub(crate) in_force: InForce,
 }
@@ -132,6 +132,13 @@ impl Reloader {
     /// What is told of the issuers of tokens.
     pub(crate) fn issuers(&self) -> Vec<IssuerFacts> {
         self.in_force().checks.issuers().iter().map(|issuer| issuer.facts()).collect()
+    }
+
+    /// What is told of passwords that wait to be hashed; `None` if there are no passwords.
+    pub(crate) fn hashing(&self) -> Option<HashCounts> {
+        let in_force = self.in_force();
+        let has_some = !in_force.config.passwords.is_empty();
+        has_some.then(|| in_force.checks.hashers().counts())
     }
 
     /// How often it was done.

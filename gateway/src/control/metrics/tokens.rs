@@ -1,7 +1,7 @@
-//! What is measured of issuers of tokens: keys, and asking for them.
+//! What is measured of issuers of tokens: keys, and asking for them; and of hashing passwords.
 
 use super::{Family, Label, MetricKind, Sample, Value, family};
-use crate::checks::IssuerFacts;
+use crate::checks::{HashCounts, IssuerFacts};
 
 /// What a scrape sees of each issuer.
 pub(super) fn families(issuers: &[IssuerFacts]) -> Vec<Family> {
@@ -26,4 +26,13 @@ pub(super) fn families(issuers: &[IssuerFacts]) -> Vec<Family> {
         each(answers, |issuer| issuer.answers),
         each(failures, |issuer| issuer.failures),
     ]
+}
+
+/// What a scrape sees of passwords that are hashed.
+pub(super) fn passwords(counts: Option<HashCounts>) -> Vec<Family> {
+    let Some(HashCounts { waiting, given_up }) = counts else { return Vec::new() };
+    let help = "Passwords that wait to be hashed now, or are.";
+    let waits = family("passwords_waiting", MetricKind::Gauge, help).one(waiting);
+    let help = "Passwords that were not hashed, because their clients had left by then.";
+    vec![waits, family("passwords_given_up", MetricKind::Counter, help).one(given_up)]
 }

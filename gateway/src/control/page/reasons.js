@@ -8,8 +8,8 @@ const COLOURS = {
   no_memory: 6, no_room: 3, failed: 6, over_rate: 3, lifetime: 7, idle: 4, silent: 5,
   full: 6, bad_request: 5, head_too_large: 2, head_timeout: 3, not_upgrade: 8, bad_handshake: 7,
   forbidden: 5, not_found: 4, method_not_allowed: 1, decision_timeout: 3, tls: 7,
-  network: 3, listener_network: 1, origin: 2, token: 8, certificate: 1, token_expired: 4,
-  route_gone: 6,
+  network: 3, listener_network: 1, origin: 2, token: 8, password: 8, certificate: 1,
+  token_expired: 4, route_gone: 6,
   gateway_full: 6, listener_full: 3, route_full: 4, address_full: 5, user_full: 2,
   listener_rate: 8, address_rate: 7, memory: 6,
 };
@@ -61,6 +61,7 @@ const MEANINGS = {
     listener_network: "clients from its network may not come to that listener",
     origin: "pages of another origin may not connect there",
     token: "there is no token, or it is not good",
+    password: "there is no password, or it is not good",
     certificate: "the client has shown no certificate",
     gateway_full: "as many connections were open as may be",
     listener_full: "as many were open of its listener as may be",
