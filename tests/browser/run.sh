@@ -13,7 +13,7 @@ usage: tests/browser/run.sh [--full]
 Starts target/release/tidegate without a configuration on a free port of 127.0.0.1, opens its page
 in headless Chromium and uses the console on it as a person would; ends the gateway again. Then the
 console once more, with a gateway whose rooms tell events. Then every view of the operator's page,
-with gateways of its own. Then the client library through 15 restarts (100 with --full), its examples,
+with gateways of its own, and what pages of other origins may read. Then the client library through 15 restarts (100 with --full), its examples,
 and the console through a restart; pictures go to target/screenshots. npm's packages are installed
 into tests/browser/node_modules if they are not there.
 
@@ -93,6 +93,33 @@ run_events_test() {
     rm -f "$config"
 }
 
+# What pages of other origins may read: those of any port of localhost, and nobody's.
+cors_config() {
+    cat >"$1" <<'TOML'
+[[route]]
+path = "/"
+handler = "static"
+
+[[route]]
+path = "/health"
+handler = "health"
+cors = { origins = ["http://localhost:*"], methods = ["PUT"], headers = ["x-asked"], credentials = true }
+TOML
+}
+
+run_cors_test() {
+    local config
+    config=$(mktemp --suffix=.toml) || return 1
+    cors_config "$config"
+    if gateway_start --config "$config"; then
+        TIDEGATE_URL=http://127.0.0.1:$gateway_port/ run_test cors.test.mjs
+        gateway_stop || failed=1
+    else
+        failed=1
+    fi
+    rm -f "$config"
+}
+
 run_test() {
     timeout --kill-after=10 $((170 + 10 * rounds)) node --test "$here/$1" || failed=1
 }
@@ -110,6 +137,7 @@ if [[ -n $gateway_pid ]]; then
     gateway_stop || failed=1
     rm -f "$gateway_log"
     run_events_test
+    run_cors_test
     TIDEGATE_BIN=$gateway_binary run_test operator.test.mjs
     TIDEGATE_BIN=$gateway_binary TIDEGATE_ROUNDS=$rounds run_test clients.test.mjs
 fi

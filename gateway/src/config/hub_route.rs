@@ -4,8 +4,9 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use super::TopicPattern;
+use super::built::{self, BuiltWrong};
 use super::reader::expected;
-use super::route::TWO_USERS;
+use super::route::{COMMANDS, TWO_USERS};
 use super::stack::StackError;
 use super::stack::options::{Options, on_or_off};
 use super::value;
@@ -247,6 +248,31 @@ fn user(text: &str) -> Result<UserSource, String> {
         Some(("header", name)) if is_word(name) => Ok(UserSource::Header(name.into())),
         _ => Err(format!("must be `query.NAME` or `header.NAME`, is {}", quote(text))),
     }
+}
+
+/// Checks what a program lets those do who speak `tidegate.v1`.
+pub(super) fn check_commanded(
+    field: &str,
+    hub: &HubRoute,
+    has_users: bool,
+) -> Result<(), BuiltWrong> {
+    if hub.user.is_some() && has_users {
+        return Err(BuiltWrong(format!("{field}.handler: `hub?user`: {TWO_USERS}")));
+    }
+    built::number(format!("{field}.handler.commands"), hub.commands, &COMMANDS)?;
+    for (key, patterns) in
+        [("may_subscribe", &hub.may_subscribe), ("may_publish", &hub.may_publish)]
+    {
+        let field = format!("{field}.handler.{key}");
+        if patterns.len() > PATTERNS_MAX {
+            return Err(BuiltWrong(format!("{field}: at most {PATTERNS_MAX} patterns")));
+        }
+        for pattern in patterns {
+            check_pattern_user(pattern, has_users || hub.user.is_some())
+                .map_err(|wrong| BuiltWrong(format!("{field}: {wrong}")))?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

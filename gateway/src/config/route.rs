@@ -7,7 +7,8 @@ use toml::de::DeValue;
 use super::admission::{self, AdmissionCheck, Vouchers};
 use super::built::{self, BuiltWrong};
 use super::client_limits::{self, ClientLimits};
-use super::hub_route::{self, HubRoute, PATTERNS_MAX};
+use super::cors::{self, Cors};
+use super::hub_route::{self, HubRoute};
 use super::limits::{Limits, RawLimits};
 use super::networks::{self, Networks};
 use super::origins::{self, Origins};
@@ -53,6 +54,9 @@ pub struct Route {
     /// asked for, by `https` if it came by the layer `tls`. Others are answered with 403. It means
     /// nothing for what no WebSocket comes to, and who is no page is not kept out by it.
     pub origins: Origins,
+    /// Which pages of other origins may read what it answers over plain HTTP. Default `None`: no
+    /// browser lets them. It means nothing where a handler answers nothing over that.
+    pub cors: Option<Cors>,
     /// From which networks clients may come. Others are answered with 403.
     pub networks: Networks,
     /// What is checked of a request before `handler` is asked, in this order: the first that
@@ -100,7 +104,7 @@ const BYTES: RangeInclusive<u32> = 1..=u32::MAX;
 /// How many requests may be undecided.
 const UNDECIDED: RangeInclusive<u32> = 0..=1 << 22;
 /// How many commands of a connection may be unanswered.
-const COMMANDS: RangeInclusive<u16> = 1..=1024;
+pub(super) const COMMANDS: RangeInclusive<u16> = 1..=1024;
 
 /// The handlers that have their name, but are not built yet.
 const NOT_BUILT: [&str; 4] = ["mqtt", "link", "http", "proxy"];
@@ -119,6 +123,7 @@ impl Route {
             slow_peer: SlowPeer::default(),
             undecided: 1024,
             origins: Origins::default(),
+            cors: None,
             networks: Networks::default(),
             admission: AdmissionCheck::default_list(),
             client: ClientLimits::default(),
@@ -148,8 +153,15 @@ impl Route {
         self.networks.check(&format!("{field}.networks"))?;
         admission::check_list(field, &self.admission, &self.networks, vouchers)?;
         self.client.check(&format!("{field}.client"))?;
+        if let Some(cors) = &self.cors {
+            cors.check(&format!("{field}.cors"), &self.handler)?;
+        }
         if let RouteHandler::Hub(hub) = &self.handler {
-            check_commanded(field, hub, admission::name_users(&self.admission, vouchers))?;
+            hub_route::check_commanded(
+                field,
+                hub,
+                admission::name_users(&self.admission, vouchers),
+            )?;
         }
         if max_buffered_message > largest_gathered(limits.blocks) {
             return Err(BuiltWrong(format!(
@@ -180,6 +192,7 @@ pub(super) struct RawRoute {
     slow_peer: SlowPeer,
     undecided: u32,
     origins: Origins,
+    cors: Option<Cors>,
     networks: Networks,
     admission: Vec<AdmissionCheck>,
     client: ClientLimits,
@@ -200,6 +213,7 @@ impl RawRoute {
         let handler = handler(&mut table, has_users);
         check_topic(&mut table, &path, &handler);
         let origins = origins::read(&mut table, &handler);
+        let cors = cors::read(&mut table, &handler);
         let route = Self {
             name,
             path,
@@ -219,6 +233,7 @@ impl RawRoute {
                 .read("undecided", default.undecided, |value| value::integer(value, &UNDECIDED))
                 .value,
             origins,
+            cors,
             networks: networks.unwrap_or_default(),
             admission,
             client: client_limits::read(&mut table),
@@ -241,6 +256,7 @@ impl RawRoute {
             slow_peer: route.slow_peer,
             undecided: route.undecided,
             origins: route.origins,
+            cors: route.cors,
             networks: route.networks,
             admission: route.admission,
             client: route.client,
@@ -310,32 +326,12 @@ impl RawRoute {
             slow_peer: self.slow_peer,
             undecided: self.undecided,
             origins: self.origins,
+            cors: self.cors,
             networks: self.networks,
             admission: self.admission,
             client: self.client,
         })
     }
-}
-
-/// Checks what a program lets those do who speak `tidegate.v1`.
-fn check_commanded(field: &str, hub: &HubRoute, has_users: bool) -> Result<(), BuiltWrong> {
-    if hub.user.is_some() && has_users {
-        return Err(BuiltWrong(format!("{field}.handler: `hub?user`: {TWO_USERS}")));
-    }
-    built::number(format!("{field}.handler.commands"), hub.commands, &COMMANDS)?;
-    for (key, patterns) in
-        [("may_subscribe", &hub.may_subscribe), ("may_publish", &hub.may_publish)]
-    {
-        let field = format!("{field}.handler.{key}");
-        if patterns.len() > PATTERNS_MAX {
-            return Err(BuiltWrong(format!("{field}: at most {PATTERNS_MAX} patterns")));
-        }
-        for pattern in patterns {
-            hub_route::check_pattern_user(pattern, has_users || hub.user.is_some())
-                .map_err(|wrong| BuiltWrong(format!("{field}: {wrong}")))?;
-        }
-    }
-    Ok(())
 }
 
 /// The largest block that a message can grow into in a pool of `blocks` bytes: the one that it

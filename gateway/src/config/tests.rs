@@ -49,6 +49,7 @@ fn the_sample_shows_every_key_and_option() {
         "publish",
         "commands",
         "origins",
+        "cors",
         "allow",
         "deny",
         "cert",
@@ -245,6 +246,10 @@ const WRITTEN: &str = r#"
     subscribe = ["live/*"]
     publish = ["users/{user}/**"]
     commands = 9
+    [[route]]
+    path = "/health"
+    handler = "health"
+    cors = { origins = ["null"], methods = ["PUT"], headers = ["X-A"], max_age = "1m" }
     "#;
 
 #[test]
@@ -289,7 +294,7 @@ fn what_is_written_is_read() {
             remember: Some(Duration::from_secs(60)),
             ..Passwords::new("staff", "staff.users")
         }],
-        routes: vec![written_route(), written_hub_route()],
+        routes: vec![written_route(), written_hub_route(), written_health()],
         admin: written_admin(),
     };
     assert_eq!(Config::parse(WRITTEN, "t.toml"), Ok(expected));
@@ -426,6 +431,7 @@ fn written_route() -> Route {
         slow_peer: SlowPeer::Close,
         undecided: 9,
         origins: Origins::new(["same", "https://*.example.org"]).unwrap(),
+        cors: None,
         networks: Networks {
             allow: Some(["10.0.0.0/8", "::1/128"].map(client_network).to_vec()),
             deny: vec![ClientNetwork::Unix],
@@ -490,6 +496,16 @@ fn what_a_client_may_is_refused_where_it_means_nothing() {
     let client = config.routes[0].client;
     assert_eq!(client.bytes, Some(ClientRate { per_second: 9, burst: 9 }));
     assert_eq!((client.messages, client.over_rate), (None, OverRate::Close));
+}
+
+fn written_health() -> Route {
+    let cors = Cors {
+        methods: vec!["PUT".into()],
+        headers: vec!["x-a".into()],
+        max_age: Some(Duration::from_secs(60)),
+        ..Cors::new(Origins::new(["null"]).unwrap())
+    };
+    Route { cors: Some(cors), ..Route::new("/health", RouteHandler::Health) }
 }
 
 fn written_hub_route() -> Route {

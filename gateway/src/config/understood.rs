@@ -40,6 +40,7 @@ impl Config {
             if route.origins != Origins::default() {
                 lines.push(format!("  origins = {}", route.origins));
             }
+            lines.extend(route.cors.iter().map(|cors| format!("  cors: {cors}")));
             lines.extend(differing(route.networks.written(), Networks::default().written()));
             let default = ClientLimits::default().written();
             lines.extend(differing(route.client.written(), default));

@@ -324,6 +324,8 @@ impl RouteJson {
         if route.handler.takes_websockets() {
             settings.push(SettingJson::new("origins", &route.origins));
         }
+        let cors = route.cors.as_ref().map_or("off".into(), ToString::to_string);
+        settings.push(SettingJson::new("cors", cors));
         if let RouteHandler::Hub(hub) = &route.handler {
             let commanded = hub.commanded();
             settings.extend(commanded.map(|(name, value)| SettingJson { name, value }));

@@ -28,8 +28,11 @@ const READ_AT_ONCE: usize = 8 << 10;
 /// answer: what is unread when a socket is closed resets its connection.
 const DISCARDED_MAX: usize = 64 << 10;
 
-/// What hyper gets in place of a head that is refused.
+/// What hyper gets in place of a head that is refused. RFC 9110 section 9.3.2: "the server MUST NOT
+/// send content in the response" to HEAD, whatever it is.
 const REFUSED: &[u8] = b"GET /refused HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+const HEAD_REFUSED: &[u8] =
+    b"HEAD /refused HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
 
 /// A stream whose requests are checked as they are read.
 pub(super) struct Gate<S> {
@@ -124,8 +127,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Gate<S> {
     /// Passes on what stands for a head that is refused, and nothing that comes behind it.
     fn shut(&mut self, fault: HeadFault) {
         self.pace.refuse(fault);
+        let refused = &self.bytes[self.cleared..];
+        // Empty lines in front of a request are passed over (RFC 9112 section 2.2).
+        let begins = refused.iter().position(|byte| !b"\r\n".contains(byte)).unwrap_or(0);
+        let is_of_head = refused[begins..].starts_with(b"HEAD ");
         self.bytes.truncate(self.cleared);
-        self.bytes.extend_from_slice(REFUSED);
+        self.bytes.extend_from_slice(if is_of_head { HEAD_REFUSED } else { REFUSED });
         self.cleared = self.bytes.len();
         self.at = Awaited::Shut;
         self.pace.request_begins();
@@ -401,6 +408,17 @@ mod tests {
                 assert_eq!(passed.text, format!("{GET}{refused}"), "{bad:?} by {piece}");
                 assert_eq!(passed.fault, Some(HeadFault::Head(error)), "{bad:?}");
                 assert!(passed.is_shut && passed.requests == 2, "{passed:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_request_by_head_that_is_refused_is_answered_as_one() {
+        let refused = str::from_utf8(HEAD_REFUSED).expect("ASCII");
+        for bad in ["HEAD / HTTP/1.1\r\n\r\n", "\r\nHEAD / HTTP/1.1\r\nHost: a\r\nX: \x01\r\n\r\n"]
+        {
+            for piece in [1, 3, 100_000] {
+                assert_eq!(through(bad, piece).text, refused, "{bad:?} by {piece}");
             }
         }
     }

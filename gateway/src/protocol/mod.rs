@@ -36,6 +36,7 @@ pub mod admission;
 pub(crate) mod asked;
 #[doc(hidden)]
 pub mod context;
+mod cors;
 mod counted;
 #[doc(hidden)]
 pub mod desk;

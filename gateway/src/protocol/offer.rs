@@ -9,7 +9,7 @@ use super::refusal::Refusal;
 use super::service::ServiceLimits;
 use crate::census::RouteSeats;
 use crate::config::{
-    AdmissionCheck, ClientLimits, Networks, Origins, OverRate, Route, RouteHandler,
+    AdmissionCheck, ClientLimits, Cors, Networks, Origins, OverRate, Route, RouteHandler,
 };
 use crate::connection::{AllotmentTerms, whole_ticks};
 use crate::memory::Flow;
@@ -26,6 +26,8 @@ pub struct RouteOffer {
     pub subprotocol: Option<String>,
     /// The pages that may connect; `None` if no WebSocket comes to it.
     pub origins: Option<Origins>,
+    /// The pages that may read what is answered over plain HTTP, if some may.
+    pub cors: Option<Cors>,
     /// From which networks clients may come.
     pub networks: Networks,
     /// Whether it has to be known where they come from.
@@ -49,6 +51,7 @@ impl RouteOffer {
             path: Arc::default(),
             subprotocol: None,
             origins: None,
+            cors: None,
             networks: Networks::default(),
             asks_peers: false,
             admission: Vec::new(),
@@ -70,6 +73,7 @@ impl RouteOffer {
             path: route.path.as_str().into(),
             subprotocol: route.subprotocol.clone(),
             origins: route.handler.takes_websockets().then(|| route.origins.clone()),
+            cors: route.cors.clone(),
             admission: AdmissionCheck::completed(route.admission.clone(), &route.networks),
             networks: route.networks.clone(),
             asks_peers: route.asks_peers(),

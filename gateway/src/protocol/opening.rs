@@ -15,7 +15,7 @@ use super::refusal::{BODY_AT_ONCE_MAX, Refusal, Refused};
 use super::response::{Body, Response, SharedBytes, Source};
 use super::serve::Decision;
 use super::turn::{Answered, Opened, Turn};
-use super::{entry, forwarded, logged, router, streaming, undecided, websocket};
+use super::{cors, entry, forwarded, logged, router, streaming, undecided, websocket};
 use crate::census::TurnedAway;
 use crate::connection::{AfterFlush, Output, Stage};
 use crate::kernel::Span;
@@ -75,7 +75,10 @@ pub(super) fn input(turn: &mut Turn<'_>, received: Span) {
         Err(_) if proxy::looks_like_header(&scratch[..filled]) => {
             refuse(turn, Refusal::ProxyToPlain);
         }
-        Err(error) => refuse(turn, error.into()),
+        Err(error) => {
+            let around = Around { has_content: !is_of_head(&scratch[..filled]), lines: "" };
+            refuse_as(turn, error.into(), around);
+        }
     }
 }
 
@@ -83,6 +86,13 @@ pub(super) fn input(turn: &mut Turn<'_>, received: Span) {
 /// first in a record, and then a version of which the first byte is 3.
 fn is_tls(bytes: &[u8]) -> bool {
     bytes.starts_with(&[22, 3])
+}
+
+/// Whether what begins so, and is no request as a whole, is one of the method HEAD.
+fn is_of_head(bytes: &[u8]) -> bool {
+    // RFC 9112 section 2.2: empty lines in front of a request are passed over.
+    let start = bytes.iter().position(|byte| !b"\r\n".contains(byte)).unwrap_or(0);
+    bytes[start..].starts_with(b"HEAD ")
 }
 
 /// The head was not complete in time.
@@ -164,7 +174,10 @@ fn answer(turn: &mut Turn<'_>, head: &RequestHead<'_>, received: Span, behind: S
     let service = forwarded::learn(turn, head).and_then(|()| turn.services.find(head));
     let decision = service.and_then(|service| {
         turn.change_service(service);
-        entry::decide(turn, head)
+        match cors::preflight(turn, head)? {
+            Some(permission) => Ok(Decision::Respond(permission)),
+            None => entry::decide(turn, head),
+        }
     });
     match decision.unwrap_or_else(Decision::Refuse) {
         Decision::Later(question) => {
@@ -264,7 +277,11 @@ fn refuse_request(turn: &mut Turn<'_>, head: &RequestHead<'_>, refusal: Refusal)
     let told = refusal.told();
     match refusal {
         Refusal::Own(own) => respond(turn, head, own.into_response(), Some(told)),
-        refusal => refuse(turn, refusal),
+        refusal => {
+            let lines = cors::lines(turn, head);
+            let around = Around { has_content: head.method() != "HEAD", lines: &lines };
+            refuse_as(turn, refusal, around);
+        }
     }
 }
 
@@ -274,14 +291,38 @@ fn count_refusal(turn: &mut Turn<'_>, refused: Refused) {
     turn.left.refused = Some(refused);
 }
 
+/// What belongs to the answer to a request that is refused beside the reason.
+struct Around<'l> {
+    /// Whether it has content. RFC 9110 section 9.3.2: "the server MUST NOT send content in the
+    /// response" to HEAD, whatever it is.
+    has_content: bool,
+    /// More lines of its head, each with its line break.
+    lines: &'l str,
+}
+
 /// Refuses the request and closes, once the peer has read why.
 pub(super) fn refuse(turn: &mut Turn<'_>, refusal: Refusal) {
+    let has_content = !is_of_head(kept(turn));
+    refuse_as(turn, refusal, Around { has_content, lines: "" });
+}
+
+/// Likewise, with what else belongs to its answer.
+fn refuse_as(turn: &mut Turn<'_>, refusal: Refusal, around: Around<'_>) {
+    let Around { has_content, lines } = around;
     count_refusal(turn, refusal.told());
     let mut response = [0; RESPONSE_MAX];
     let length = refusal.write(&mut response).expect("a refusal fits");
-    let bytes = refusal.body_length() as u64;
+    let head = length.saturating_sub(refusal.body_length());
+    let end = if has_content { length } else { head };
+    let bytes = (end - head) as u64;
     turn.left.answered = Some(Answered { status: refusal.status(), bytes });
-    say_last(turn, &response[..length], &[]);
+    if lines.is_empty() {
+        return say_last(turn, &response[..end], &[]);
+    }
+    // In front of the empty line that ends the head.
+    let last = head.saturating_sub(2);
+    let whole = [&response[..last], lines.as_bytes(), &response[last..end]].concat();
+    say_last(turn, &whole, &[]);
 }
 
 /// Answers with a handler's own response, by which the request may be refused.
@@ -292,7 +333,14 @@ fn respond(
     refused: Option<Refused>,
 ) {
     let status = response.status();
-    let (head, body) = response.take_apart();
+    let (mut head, body) = response.take_apart();
+    let lines = cors::lines(turn, request);
+    if !lines.is_empty() {
+        // In front of the empty line that ends the head.
+        head.truncate(head.len().saturating_sub(2));
+        head.extend_from_slice(lines.as_bytes());
+        head.extend_from_slice(b"\r\n");
+    }
     // RFC 9110 section 9.3.2: "The HEAD method is identical to GET except that the server MUST NOT
     // send content in the response."
     let body = if request.method() == "HEAD" { Body::Empty } else { body };
