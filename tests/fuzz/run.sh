@@ -4,10 +4,11 @@
 set -euo pipefail
 
 usage='usage: tests/fuzz/run.sh [--seconds N] [TARGET ...]
-N is 60 if it is left out; targets are commands, config, deflate, frames, lines, proxy and request_head.'
+N is 60 if it is left out; targets are commands, config, deflate, frames, lines, proxy, request_head
+and tokens.'
 # No longer inputs than these, in bytes: the naive twins take their time.
 declare -A longest=([commands]=4096 [config]=8192 [deflate]=2048 [frames]=4096 [lines]=4096
-    [proxy]=700 [request_head]=4096)
+    [proxy]=700 [request_head]=4096 [tokens]=2048)
 
 wrong() {
     echo "$usage" >&2
@@ -23,7 +24,7 @@ while [[ $# -gt 0 ]]; do
         *) [[ -n ${longest[$1]:-} ]] || wrong; targets+=("$1"); shift ;;
     esac
 done
-[[ ${#targets[@]} -gt 0 ]] || targets=(commands config deflate frames lines proxy request_head)
+[[ ${#targets[@]} -gt 0 ]] || targets=(commands config deflate frames lines proxy request_head tokens)
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
 CARGO_TARGET_DIR=$(realpath -m "${CARGO_TARGET_DIR:-$root/target}")/fuzz

@@ -369,6 +369,50 @@ def proxy() -> None:
     write("proxy", "tls", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
 
 
+def tokens() -> None:
+    """First which of three: a token as it is sent (0), its claims (1), its header and its claims (2)."""
+    header = "eyJhbGciOiJIUzI1NiJ9"
+    sent = {
+        "three-parts": f"{header}.eyJzdWIiOiJhIiwiZXhwIjo5fQ.AAAA",
+        "unsigned": "eyJhbGciOiJub25lIn0.eyJzdWIiOiJhIn0.",
+        "two-parts": f"{header}.e30",
+        "four-parts": f"{header}.e30.AAAA.AAAA",
+        "no-base64": "a.b!.c",
+        "empty": "",
+        "dots": "...",
+    }
+    for name, text in sent.items():
+        write("tokens", f"sent-{name}", b"\0" + text.encode())
+    claims = {
+        "plain": '{"exp":4102444800,"sub":"ada"}',
+        "topics": '{"exp":4102444800,"sub":"ada","subscribe":["rooms/*","{user}/**"],"publish":"news"}',
+        "number": '{"exp":4102444800,"sub":7}',
+        "fraction": '{"exp":4102444800.5,"sub":"ada","nbf":1.5}',
+        "huge": '{"exp":1e300,"sub":"ada"}',
+        "negative": '{"exp":-1,"sub":"ada"}',
+        "twice": '{"exp":1,"exp":2,"sub":"ada","sub":"bob"}',
+        "audience": '{"exp":4102444800,"sub":"ada","aud":["x"]}',
+        "nobody": '{"exp":4102444800}',
+        "control": '{"exp":4102444800,"sub":"a\\u0000"}',
+        "nulls": '{"exp":null,"sub":null,"subscribe":null}',
+        "list": "[]",
+        "text": "x",
+    }
+    for name, text in claims.items():
+        write("tokens", f"claims-{name}", b"\1" + text.encode())
+    headers = {
+        "plain": '{"alg":"HS256"}',
+        "critical": '{"alg":"HS256","crit":["exp"]}',
+        "other": '{"alg":"RS256"}',
+        "longer": '{"alg":"HS512"}',
+        "none": '{"alg":"none"}',
+        "key": '{"alg":"HS256","kid":"a","jku":"https://a/","jwk":{"kty":"oct","k":"AA"}}',
+    }
+    body = claims["plain"].encode()
+    for name, text in headers.items():
+        write("tokens", f"header-{name}", b"\2" + struct.pack(">H", len(text)) + text.encode() + body)
+
+
 frames()
 deflate()
 request_head()
@@ -376,3 +420,4 @@ config()
 commands()
 lines()
 proxy()
+tokens()

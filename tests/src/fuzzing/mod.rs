@@ -11,6 +11,7 @@ mod lines;
 mod proxy;
 mod request_head;
 mod tls_records;
+mod tokens;
 
 pub use commands::commands;
 pub use config::config;
@@ -20,12 +21,13 @@ pub use lines::lines;
 pub use proxy::proxy;
 pub use request_head::request_head;
 pub use tls_records::tls_records;
+pub use tokens::tokens;
 
 /// The body of a target.
 pub type Target = fn(&[u8]);
 
 /// Every target, by name.
-pub const TARGETS: [(&str, Target); 8] = [
+pub const TARGETS: [(&str, Target); 9] = [
     ("commands", commands),
     ("config", config),
     ("deflate", deflate),
@@ -34,6 +36,7 @@ pub const TARGETS: [(&str, Target); 8] = [
     ("proxy", proxy),
     ("request_head", request_head),
     ("tls_records", tls_records),
+    ("tokens", tokens),
 ];
 
 /// The parameters of a run come first in its input, so that the fuzzer can draw them; those that
