@@ -25,7 +25,7 @@ use tidegate::steering::ConfigSource;
 use arguments::{Arguments, DryRun, Task};
 use client::{Client, CommandFailure};
 use manager::Manager;
-use signals::{Anew, Signals};
+use signals::Signals;
 
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
@@ -253,15 +253,14 @@ fn shown(address: &ListenAddress, scheme: &str) -> String {
 /// Does what signals ask for, until the gateway has ended.
 fn serve(gateway: Gateway, signals: Signals, manager: &Manager) -> Result<(), Failure> {
     let (handle, closer) = (gateway.handle(), signals.closer());
-    let (reloader, access_log) = (gateway.reloader(), gateway.access_log());
+    let reloader = gateway.reloader();
     let ended = thread::spawn(move || {
         let result = gateway.join();
         closer.close();
         result
     });
     // Ends when it is closed, so also when a shard fails.
-    let anew = Anew { reloader: &reloader, access_log: access_log.as_ref() };
-    let was_stopped = signals.serve(&handle, anew, manager);
+    let was_stopped = signals.serve(&handle, &reloader, manager);
     let result = ended.join().expect("waiting for the shards does not panic").map_err(failed);
     match handle.counters().connections {
         0 => tracing::info!("ended, with no connection left"),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use signal_hook::iterator::{Handle as Closer, Signals as Raised};
-use tidegate::gateway::{self, AccessFeed};
+use tidegate::gateway;
 use tidegate::steering::{DrainAsked, Handle, NotChanged, ReloadOptions, Reloader};
 
 use crate::manager::Manager;
@@ -19,13 +19,6 @@ pub struct Signals {
     raised: Raised,
     /// When the first signal to end came.
     ending: Option<Instant>,
-}
-
-/// What SIGHUP reads, or opens, anew.
-#[derive(Clone, Copy)]
-pub struct Anew<'g> {
-    pub reloader: &'g Reloader,
-    pub access_log: Option<&'g AccessFeed>,
 }
 
 /// What a signal to end asks for.
@@ -55,15 +48,15 @@ impl Signals {
         self.raised.handle()
     }
 
-    /// Does what signals ask of the gateway behind `handle`, of which `manager` is told, and of
-    /// what is read `anew`, until the closer closes them. Returns whether the gateway was told to
-    /// stop at once.
-    pub fn serve(mut self, handle: &Handle, anew: Anew<'_>, manager: &Manager) -> bool {
+    /// Does what signals ask of the gateway behind `handle`, of which `manager` is told, and of its
+    /// `reloader`, until the closer closes them. Returns whether the gateway was told to stop at
+    /// once.
+    pub fn serve(mut self, handle: &Handle, reloader: &Reloader, manager: &Manager) -> bool {
         let mut was_stopped = false;
         for signal in self.raised.forever() {
             match signal {
                 SIGUSR1 => log_counters(handle),
-                SIGHUP => hang_up(anew),
+                SIGHUP => hang_up(reloader),
                 SIGUSR2 => ignore("SIGUSR2"),
                 _ => {
                     if !is_leaving(handle) {
@@ -128,8 +121,8 @@ fn ignore(name: &str) {
 }
 
 /// Opens the file of the access log anew, and reads the configuration anew.
-fn hang_up(Anew { reloader, access_log }: Anew<'_>) {
-    if let Some(access_log) = access_log {
+fn hang_up(reloader: &Reloader) {
+    if let Some(access_log) = reloader.access_log() {
         access_log.reopen();
     }
     reload(reloader);

@@ -1,11 +1,14 @@
 //! How a gateway is steered from any thread: the wires to its shards, and its certificates.
 
 mod certificates;
+mod considering;
 mod drains;
+mod in_force;
 mod not_changed;
 mod plan_bounds;
 mod reload_report;
 mod reloader;
+mod taking_over;
 
 use std::fmt;
 use std::io;
@@ -22,12 +25,13 @@ pub use crate::shard::{
 pub(crate) use certificates::Reloads;
 pub use certificates::{CertificateFacts, Certificates, NotReloaded, Reloaded, WrongFile};
 pub use drains::{DrainAsked, DrainState, DrainStatus, NotBegun, NotTakenBack};
+pub(crate) use in_force::InForce;
 pub use not_changed::NotChanged;
 pub use plan_bounds::WrongPlan;
 pub(crate) use plan_bounds::{DEADLINE, DELAY};
 pub use reload_report::{ReloadOptions, ReloadReport};
 pub use reloader::{ConfigSource, Reloader};
-pub(crate) use reloader::{InForce, Judge, ReloadCounts, ReloaderParts};
+pub(crate) use reloader::{Judge, ReloadCounts, ReloaderParts};
 
 /// Steers a gateway from any thread; cheap to clone. It outlives its gateway, and does nothing
 /// then.

@@ -23,6 +23,7 @@ pub mod line_echo;
 mod peer;
 mod process;
 pub mod reference;
+pub mod reload;
 pub mod tls;
 pub mod tokens;
 mod witness;

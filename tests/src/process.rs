@@ -66,13 +66,25 @@ impl Process {
     /// There is no such thread.
     #[must_use]
     pub fn thread(self, name: &str) -> i32 {
+        self.numbers(name).next().expect("a thread of that name")
+    }
+
+    /// How many threads of this name there are.
+    #[must_use]
+    pub fn threads_called(self, name: &str) -> usize {
+        self.numbers(name).count()
+    }
+
+    /// The numbers of the threads of this name.
+    fn numbers(self, name: &str) -> impl Iterator<Item = i32> {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.id));
-        let mut tasks = tasks.expect("the process is there").filter_map(Result::ok);
-        let is_it = |path: &std::path::Path| {
-            std::fs::read_to_string(path.join("comm")).is_ok_and(|own| own.trim_end() == name)
+        let tasks = tasks.expect("the process is there").filter_map(Result::ok);
+        let is_it = move |task: &std::fs::DirEntry| {
+            let own = std::fs::read_to_string(task.path().join("comm"));
+            own.is_ok_and(|own| own.trim_end() == name)
         };
-        let task = tasks.find(|task| is_it(&task.path())).expect("a thread of that name");
-        task.file_name().to_string_lossy().parse().expect("a number")
+        let number = |task: std::fs::DirEntry| task.file_name().to_string_lossy().parse();
+        tasks.filter(is_it).map(move |task| number(task).expect("a number"))
     }
 
     /// On how many cores the thread of this name may run (proc_pid_status(5), `Cpus_allowed`).

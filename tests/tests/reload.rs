@@ -8,60 +8,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tidegate_tests::admin::{ask, json_of};
+use tidegate_tests::reload::{ALL, echo, refused, reload, reload_with, start, status, status_of};
 use tidegate_tests::tokens::{Signed, TokenIssuer};
 use tidegate_tests::{Frame, Gateway, Launch, PING, PONG, Peer, Request, Signal, TEXT, wait_until};
-
-/// What comes in front of each configuration here.
-const ALL: &str = "shards = 2\npin = false\n";
-
-/// A gateway with an admin address and this configuration.
-fn start(text: &str) -> Gateway {
-    Launch::new().config(&format!("{ALL}{text}")).listen("127.0.0.1:0").admin().start()
-}
-
-/// Has the gateway take this over; returns what has changed, and what needs a restart.
-#[track_caller]
-fn reload_with(gateway: &Gateway, text: &str, how: &Value) -> [Vec<String>; 2] {
-    gateway.rewrite(&format!("{ALL}{text}"));
-    let response = ask(gateway, "POST", "/v1/reload", how);
-    let told = json_of(&response);
-    assert_eq!(response.status, 200, "{told}");
-    ["changed", "needs_restart"].map(|list| {
-        let all = told[list].as_array().expect("a list").iter();
-        all.map(|one| one["what"].as_str().expect("a text").to_owned()).collect()
-    })
-}
-
-#[track_caller]
-fn reload(gateway: &Gateway, text: &str) {
-    let [_, left] = reload_with(gateway, text, &json!({}));
-    assert_eq!(left, [""; 0], "nothing needs a restart");
-}
-
-/// Has it try to; returns what is said against it.
-#[track_caller]
-fn refused(gateway: &Gateway, text: &str) -> String {
-    gateway.rewrite(&format!("{ALL}{text}"));
-    let response = ask(gateway, "POST", "/v1/reload", &json!({}));
-    let told = json_of(&response);
-    let code = told["error"]["code"].as_str();
-    assert_eq!((response.status, code), (422, Some("wrong_configuration")), "{told}");
-    told["error"]["message"].as_str().expect("a message").to_owned()
-}
-
-fn status(gateway: &Gateway, path: &str) -> u16 {
-    status_of(gateway, &Request::open(path))
-}
-
-fn status_of(gateway: &Gateway, request: &Request) -> u16 {
-    let mut peer = Peer::connect(gateway);
-    peer.request(request);
-    peer.response_head().status
-}
-
-fn echo(path: &str, more: &str) -> String {
-    format!("[[route]]\npath = '{path}'\nhandler = 'echo'\n{more}")
-}
 
 #[test]
 fn routes_come_and_go_and_connections_stay() {
@@ -177,7 +126,7 @@ fn connections(gateway: &Gateway) -> Value {
 fn what_needs_a_restart_is_named_and_stays() {
     let gateway = start(&echo("/a", ""));
     let before = connections(&gateway);
-    let text = "[limits]\nconnections = 77\n[clients]\nconnections_per_address = 1\n\
+    let text = "[limits]\nconnections = 77\n[clients]\nplaces = 1024\n\
                 [hub]\nmailbox = 32\n";
     let text = format!("log_format = 'json'\n{text}{}", echo("/b", ""));
     let dry = reload_with(&gateway, &text, &json!({"dry_run": true}));
@@ -185,7 +134,7 @@ fn what_needs_a_restart_is_named_and_stays() {
     let [changed, left] = reload_with(&gateway, &text, &json!({}));
     assert_eq!(dry, [changed.clone(), left.clone()], "it was said before");
     assert_eq!(changed, ["route /a", "route /b"]);
-    for key in ["limits.connections", "clients.connections_per_address", "hub.mailbox"] {
+    for key in ["limits.connections", "clients.places", "hub.mailbox"] {
         assert!(left.iter().any(|one| one == key), "{key}: {left:?}");
     }
     assert!(left.iter().any(|one| one == "log_format"), "{left:?}");

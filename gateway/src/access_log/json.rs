@@ -30,17 +30,13 @@ pub(super) fn write(record: &AccessRecord, fields: &[AccessField], line: &mut Ve
 /// Adds the value of a field; `false` if it is not known.
 fn value(record: &AccessRecord, field: AccessField, line: &mut Vec<u8>) -> bool {
     let asked = record.asked.as_deref();
-    let config = &record.config;
     match field {
         AccessField::Time => put(line, Some(CalendarTime(record.at))),
         AccessField::Event => put(line, Some(record.event.name())),
         AccessField::Id => put(line, Some(record.id.to_string())),
         AccessField::Peer => put(line, record.peer.map(|peer| peer.to_string())),
         AccessField::ProxiedBy => put(line, record.proxied_by.map(|peer| peer.to_string())),
-        AccessField::Listener => {
-            let listener = record.listener.and_then(|place| config.listeners.get(place));
-            put(line, listener.map(|listener| listener.address.to_string()))
-        }
+        AccessField::Listener => put(line, record.listener.as_deref()),
         AccessField::Protocol => put(line, Some(record.spoken)),
         AccessField::Method => put(line, asked.map(AskedFor::method)),
         AccessField::Host => put(line, asked.and_then(AskedFor::host)),

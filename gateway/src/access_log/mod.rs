@@ -40,6 +40,12 @@ struct AccessState {
     /// What is written to is to be opened anew.
     reopens: AtomicBool,
     ends: AtomicBool,
+    totals: Arc<AccessTotals>,
+}
+
+/// What has become of the lines of a gateway, whatever logs it has had one after the other.
+#[derive(Debug, Default)]
+pub(crate) struct AccessTotals {
     lines: AtomicU64,
     dropped: AtomicU64,
     unwritten: AtomicU64,
@@ -51,6 +57,13 @@ struct AccessState {
 pub struct AccessFeed {
     stream: Arc<AccessState>,
     queue: Sender<AccessMail>,
+}
+
+/// An access log whose thread was not started yet: what is said waits in its queue.
+pub(crate) struct UnstartedLog {
+    feed: AccessFeed,
+    said: Receiver<AccessMail>,
+    log: AccessLog,
 }
 
 /// What has become of lines.
@@ -70,6 +83,7 @@ pub(crate) struct AccessCounts {
 #[derive(Debug)]
 pub(crate) struct AccessThread {
     feed: AccessFeed,
+    to: AccessTarget,
     ended: Receiver<()>,
 }
 
@@ -88,20 +102,8 @@ pub enum AccessLogError {
 /// # Errors
 /// What kept it from starting.
 pub(crate) fn start(config: &Config) -> Result<Option<AccessThread>, AccessLogError> {
-    let Some(log) = &config.access_log else { return Ok(None) };
-    let outlet = Outlet::open(log).map_err(|error| AccessLogError::Open(log.to.clone(), error))?;
-    let (feed, said) = AccessFeed::new(log);
-    let style = Style { format: log.format, fields: log.fields.clone() };
-    let writer = LineWriter::new(Arc::clone(&feed.stream), said, outlet, style);
-    // Nothing is ever sent: it is closed when the thread has ended, however it does.
-    let (running, ended) = bounded(0);
-    let spawned = thread::Builder::new().name("access-log".into()).stack_size(THREAD_STACK);
-    let spawned = spawned.spawn(move || {
-        let _running: Sender<()> = running;
-        writer.run();
-    });
-    spawned.map_err(AccessLogError::Thread)?;
-    Ok(Some(AccessThread { feed, ended }))
+    let log = config.access_log.as_ref();
+    log.map(|log| UnstartedLog::new(log, Arc::default()).start(None)).transpose()
 }
 
 /// Whether what lines are to go to can be opened. Nothing is left of that.
@@ -125,28 +127,80 @@ pub(crate) fn lines(config: &Config) -> Vec<Line> {
     ]
 }
 
-impl AccessFeed {
-    fn new(log: &AccessLog) -> (Self, Receiver<AccessMail>) {
+impl UnstartedLog {
+    /// A log as this says, whose lines are counted there.
+    pub(crate) fn new(log: &AccessLog, totals: Arc<AccessTotals>) -> Self {
         let (queue, said) = bounded(log.queue as usize);
-        (Self { stream: Arc::default(), queue }, said)
+        let stream = Arc::new(AccessState { totals, ..AccessState::default() });
+        Self { feed: AccessFeed { stream, queue }, said, log: log.clone() }
     }
 
+    /// The way into it.
+    pub(crate) fn feed(&self) -> &AccessFeed {
+        &self.feed
+    }
+
+    /// Opens what lines go to, and starts the thread. Where one before it writes to the same, that
+    /// has written all that it was told first.
+    ///
+    /// # Errors
+    /// What kept it from starting: then nothing is left of it.
+    pub(crate) fn start(
+        self,
+        before: Option<&AccessThread>,
+    ) -> Result<AccessThread, AccessLogError> {
+        let Self { feed, said, log } = self;
+        let is_new = !outlet::is_there(&log.to);
+        let opened = Outlet::open(&log);
+        let outlet = opened.map_err(|error| AccessLogError::Open(log.to.clone(), error))?;
+        let before = before.filter(|before| before.to == log.to).map(|one| one.ended.clone());
+        let style = Style { format: log.format, fields: log.fields };
+        let mut writer = LineWriter::new(Arc::clone(&feed.stream), said, outlet, style);
+        // Nothing is ever sent: it is closed when the thread has ended, however it does.
+        let (running, ended) = bounded(0);
+        let spawned = thread::Builder::new().name("access-log".into()).stack_size(THREAD_STACK);
+        let spawned = spawned.spawn(move || {
+            let _running: Sender<()> = running;
+            if let Some(before) = before {
+                writer.wait_for(&before);
+            }
+            writer.run();
+        });
+        spawned.map_err(|error| {
+            if is_new {
+                outlet::forget(&log.to);
+            }
+            AccessLogError::Thread(error)
+        })?;
+        Ok(AccessThread { feed, to: log.to, ended })
+    }
+}
+
+impl PartialEq for AccessFeed {
+    /// Whether both lead into the same log.
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.stream, &other.stream)
+    }
+}
+
+impl AccessFeed {
     /// One that nobody reads.
     #[cfg(test)]
     pub(crate) fn unread() -> Self {
-        Self::new(&AccessLog::new(AccessTarget::Stdout)).0
+        let log = AccessLog::new(AccessTarget::Stdout);
+        UnstartedLog::new(&log, Arc::default()).feed.clone()
     }
 
     /// Hands a line over, unless as many wait as may.
     pub(crate) fn say(&self, record: AccessRecord) {
         if self.queue.try_send(Some(record)).is_err() {
-            self.stream.dropped.fetch_add(1, Ordering::Relaxed);
+            self.stream.totals.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// A refusal has no line, because there are too many.
     pub(crate) fn leave_out(&self) {
-        self.stream.left_out.fetch_add(1, Ordering::Relaxed);
+        self.stream.totals.left_out.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Has what is written to opened anew, by its name: a file that was moved away is left to
@@ -161,10 +215,17 @@ impl AccessFeed {
         let _ = self.queue.try_send(None);
     }
 
+    /// Where its lines are counted.
+    pub(crate) fn totals(&self) -> &Arc<AccessTotals> {
+        &self.stream.totals
+    }
+}
+
+impl AccessTotals {
     /// What has become of lines so far.
     pub(crate) fn counts(&self) -> AccessCounts {
         let count = |count: &AtomicU64| count.load(Ordering::Relaxed);
-        let AccessState { lines, dropped, unwritten, left_out, .. } = &*self.stream;
+        let Self { lines, dropped, unwritten, left_out } = self;
         AccessCounts {
             lines: count(lines),
             dropped: count(dropped),

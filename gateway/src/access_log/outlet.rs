@@ -1,5 +1,6 @@
 //! Where lines go.
 
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
@@ -105,5 +106,20 @@ pub(super) fn check(to: &AccessTarget) -> io::Result<()> {
         AccessTarget::File(path) => file::check(path),
         AccessTarget::Stdout => Ok(()),
         AccessTarget::Syslog(path) => syslog::check(path),
+    }
+}
+
+/// Whether there is something already that lines would go to.
+pub(super) fn is_there(to: &AccessTarget) -> bool {
+    match to {
+        AccessTarget::File(path) => path.exists(),
+        AccessTarget::Stdout | AccessTarget::Syslog(_) => true,
+    }
+}
+
+/// Takes away what was made for lines, and has none.
+pub(super) fn forget(to: &AccessTarget) {
+    if let AccessTarget::File(path) = to {
+        let _ = fs::remove_file(path);
     }
 }

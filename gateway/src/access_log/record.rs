@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::config::Config;
 use crate::kernel::Peer;
 use crate::names::{ConnectionId, Name};
 use crate::protocol::asked::AskedFor;
@@ -20,9 +19,8 @@ pub(crate) struct AccessRecord {
     pub(crate) id: ConnectionId,
     pub(crate) peer: Option<Peer>,
     pub(crate) proxied_by: Option<Peer>,
-    /// What the place of the listener is of.
-    pub(crate) config: Arc<Config>,
-    pub(crate) listener: Option<usize>,
+    /// The address of the listener, as configured.
+    pub(crate) listener: Option<Arc<str>>,
     /// The path pattern of the route.
     pub(crate) route: Option<Arc<str>>,
     pub(crate) spoken: &'static str,
@@ -98,8 +96,7 @@ impl AccessRecord {
             id: ConnectionId { node, shard: 0, slot: 3, generation: 0 },
             peer: Some(Peer::Ip(([192, 0, 2, 1], 4711).into())),
             proxied_by: None,
-            config: Arc::new(Config::default()),
-            listener: Some(0),
+            listener: Some("127.0.0.1:8080".into()),
             route: None,
             spoken: "http",
             tls: None,

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::*;
-use crate::config::{AccessField, Listener, Route, RouteHandler};
+use crate::config::{AccessField, AccessFormat};
 use crate::kernel::Peer;
 use crate::names::Name;
 
@@ -17,13 +17,17 @@ fn record() -> AccessRecord {
 
 #[test]
 fn what_finds_the_queue_full_is_dropped_and_counted() {
-    let (feed, said) = AccessFeed::new(&log(AccessTarget::Stdout));
+    let UnstartedLog { feed, said, .. } =
+        UnstartedLog::new(&log(AccessTarget::Stdout), Arc::default());
     (0..20).for_each(|_| feed.say(record()));
-    assert_eq!((feed.counts().dropped, said.len()), (4, 16));
+    assert_eq!((feed.totals().counts().dropped, said.len()), (4, 16));
     feed.reopen();
     assert!(feed.stream.reopens.load(Ordering::Relaxed), "though there is no room to say so");
     feed.leave_out();
-    assert_eq!(feed.counts(), AccessCounts { dropped: 4, left_out: 1, ..AccessCounts::default() });
+    assert_eq!(
+        feed.totals().counts(),
+        AccessCounts { dropped: 4, left_out: 1, ..AccessCounts::default() }
+    );
 }
 
 #[test]
@@ -37,9 +41,32 @@ fn what_waits_is_written_at_the_end() {
     drop(thread);
     let text = fs::read_to_string(&path).unwrap();
     fs::remove_file(&path).unwrap();
-    assert_eq!((text.lines().count(), feed.counts().lines), (500, 500));
+    assert_eq!((text.lines().count(), feed.totals().counts().lines), (500, 500));
     feed.say(record());
-    assert_eq!(feed.counts().dropped, 1, "nobody is there any longer");
+    assert_eq!(feed.totals().counts().dropped, 1, "nobody is there any longer");
+}
+
+#[test]
+fn a_log_that_takes_the_place_of_another_writes_behind_it() {
+    let path = std::env::temp_dir().join(format!("tidegate-behind-{}", std::process::id()));
+    let to_file = AccessLog { queue: 1000, ..log(AccessTarget::File(path.clone())) };
+    let config = Config { access_log: Some(to_file.clone()), ..Config::default() };
+    let first = start(&config).unwrap().unwrap();
+    let combined = AccessLog { format: AccessFormat::Combined, ..to_file };
+    let next = UnstartedLog::new(&combined, Arc::clone(first.feed().totals()));
+    assert!(next.feed() != first.feed());
+    (0..300).for_each(|_| next.feed().say(record()));
+    let next = next.start(Some(&first)).unwrap();
+    (0..500).for_each(|_| first.feed().say(record()));
+    // Shards say the last of it, and then it ends.
+    drop(first);
+    let counted = Arc::clone(next.feed().totals());
+    drop(next);
+    let text = fs::read_to_string(&path).unwrap();
+    fs::remove_file(&path).unwrap();
+    let is_json: Vec<bool> = text.lines().map(|line| line.starts_with('{')).collect();
+    assert_eq!((is_json.len(), counted.counts().lines), (800, 800));
+    assert!(is_json[..500].iter().all(|is| *is) && is_json[500..].iter().all(|is| !is));
 }
 
 #[test]
@@ -65,12 +92,6 @@ fn the_longest_lines_fit() {
          User-Agent: {text}\r\n\r\n",
         "A".repeat(100)
     );
-    let route = Route::new(format!("/{}", "a".repeat(2000)), RouteHandler::Echo);
-    let listeners = vec![Listener {
-        address: format!("unix:/{}", "a".repeat(100)).parse().unwrap(),
-        ..Listener::default()
-    }];
-    let config = Config { listeners, ..Config::default() }.with_routes(vec![route]);
     let peer = Some(Peer::Unix { pid: u32::MAX, uid: u32::MAX, gid: u32::MAX });
     let stay = AccessStay {
         open_for: Duration::from_secs(1 << 40),
@@ -85,8 +106,8 @@ fn the_longest_lines_fit() {
         let record = AccessRecord {
             peer,
             proxied_by: peer,
-            config: Arc::new(config.clone()),
-            route: Some("/".into()),
+            listener: Some(format!("unix:/{}", "a".repeat(100)).into()),
+            route: Some(format!("/{}", "a".repeat(2000)).into()),
             user,
             stay: Some(stay),
             bytes_out: Some(u64::MAX),

@@ -76,6 +76,20 @@ impl LineWriter {
         }
     }
 
+    /// Waits until the thread has ended that has written to the same before, whose lines stand
+    /// first. It ends in time, whoever does not read.
+    pub(super) fn wait_for(&mut self, ended: &Receiver<()>) {
+        let _ = ended.recv_timeout(2 * LAST);
+        // It may have put the file aside.
+        if let Err(error) = self.outlet.reopen() {
+            tracing::error!(
+                target: "tidegate::access_log",
+                %error,
+                "cannot be opened anew behind the one before, and goes on to what was open"
+            );
+        }
+    }
+
     /// Writes lines until it is told to end, and nothing waits.
     pub(super) fn run(mut self) {
         while let Ok(first) = self.said.recv() {
@@ -162,8 +176,8 @@ impl LineWriter {
         let lines = |bytes: &[u8]| bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
         let (done, left) = piece.split_at(written);
         let (done, left) = (lines(done), lines(left));
-        self.stream.lines.fetch_add(done, Ordering::Relaxed);
-        self.stream.unwritten.fetch_add(left, Ordering::Relaxed);
+        self.stream.totals.lines.fetch_add(done, Ordering::Relaxed);
+        self.stream.totals.unwritten.fetch_add(left, Ordering::Relaxed);
         let is_broken_off = result.is_err();
         self.missing.tell(result.err(), done, left);
         self.is_amid_line =

@@ -71,6 +71,28 @@ impl Bill {
         Self { lines, common, shards: shards as u64, sockets }
     }
 
+    /// The same with those lines of the one before that somebody still needs: `held` is what
+    /// shards hold of owners that grow, and of some others what was made once stays.
+    pub(crate) fn keeping(mut self, before: &Self, held: &[Holdings]) -> Self {
+        let kept = [(&mut self.lines, &before.lines), (&mut self.common, &before.common)];
+        for (lines, before) in kept {
+            for line in before {
+                let place = lines.iter().position(|one| one.owner == line.owner);
+                let now = place.map_or(0, |place| lines[place].bytes);
+                let holds = |one: &Holdings| one.of(line.owner).is_some_and(|held| held > now);
+                if line.bytes <= now || !(line.owner.stays() || held.iter().any(holds)) {
+                    continue;
+                }
+                match place {
+                    Some(place) => lines[place] = line.clone(),
+                    None => lines.push(line.clone()),
+                }
+            }
+            lines.sort_by_key(|line| line.owner);
+        }
+        self
+    }
+
     /// The lines of one shard.
     #[must_use]
     pub fn lines(&self) -> &[Line] {
@@ -129,5 +151,45 @@ impl Bill {
         lines.extend(self.common.iter().cloned());
         lines.sort_by_key(|line| std::cmp::Reverse(line.bytes));
         Err(OverBudget { total: self.total(), limit, shards: self.shards, lines })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bill(lines: &[(Owner, u64)]) -> Bill {
+        let lines = lines.iter().map(|(owner, bytes)| Line::new(*owner, *bytes, &[]));
+        let sockets = SocketMemory { connections: 0, idle: 0, buffers: 0 };
+        Bill::new(lines.collect(), 2, sockets)
+    }
+
+    #[test]
+    fn what_is_still_held_stays_on_it() {
+        let before = bill(&[
+            (Owner::Accounts, 100),
+            (Owner::Turnstiles, 50),
+            (Owner::Listeners, 9),
+            (Owner::Headcounts, 30),
+            (Owner::AccessLines, 40),
+        ]);
+        let next = bill(&[(Owner::Accounts, 60), (Owner::Listeners, 8)]);
+        let owners = |bill: &Bill| -> Vec<_> {
+            let lines = bill.lines().iter().chain(bill.common());
+            lines.map(|line| (line.owner, line.bytes)).collect()
+        };
+        let kept = next.clone().keeping(&before, &[Holdings::default()]);
+        let common = (Owner::Headcounts, 30);
+        assert_eq!(owners(&kept), [(Owner::Accounts, 60), (Owner::Listeners, 8), common]);
+        let holds = |owner, bytes| {
+            let mut held = Holdings::default();
+            let place = held.iter().position(|(other, _)| other == owner).unwrap();
+            held.bytes[place] = bytes;
+            held
+        };
+        let held = [holds(Owner::Accounts, 60), holds(Owner::Turnstiles, 1)];
+        let kept = next.clone().keeping(&before, &held);
+        assert_eq!(kept.total(), 2 * (60 + 50 + 8) + 30);
+        assert_eq!(next.keeping(&before, &[holds(Owner::Accounts, 61)]).lines()[0].bytes, 100);
     }
 }

@@ -165,6 +165,20 @@ named! {
 }
 
 impl Owner {
+    /// Whether what was made for it once stays until the end, or as long as connections that there
+    /// is no measure of.
+    pub(super) const fn stays(self) -> bool {
+        matches!(
+            self,
+            Self::Headcounts
+                | Self::Compressors
+                | Self::Proxied
+                | Self::Slowed
+                | Self::TlsHandshakes
+                | Self::Tls12
+        )
+    }
+
     /// Whether the process has it once, however many shards there are.
     #[must_use]
     pub const fn is_common(self) -> bool {

@@ -7,6 +7,7 @@
 //! full, or whose owner was interrupted meanwhile, has no place: such a key is not counted, and
 //! that is.
 
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::memory::Flow;
@@ -51,20 +52,32 @@ struct Shelf {
 /// The counts.
 pub struct Headcount {
     shelves: Box<[Shelf]>,
-    /// When the bucket of each place would be full again, in nanoseconds; empty where none is.
-    paid: Box<[AtomicU64]>,
+    /// When the bucket of each place would be full again, in nanoseconds; none are there before
+    /// [`Self::begin_to_pace`].
+    paid: OnceLock<Box<[AtomicU64]>>,
 }
 
 impl Headcount {
     /// With places for so many keys, or some more; `is_paced`: those have a rate as well.
     #[must_use]
     pub fn new(keys: u32, is_paced: bool) -> Self {
-        let shelves = Self::shelves(keys);
-        let paid = if is_paced { shelves * PLACES } else { 0 };
-        Self {
-            shelves: (0..shelves).map(|_| Shelf::default()).collect(),
-            paid: (0..paid).map(|_| AtomicU64::new(0)).collect(),
+        let shelves = (0..Self::shelves(keys)).map(|_| Shelf::default()).collect();
+        let this = Self { shelves, paid: OnceLock::new() };
+        if is_paced {
+            this.begin_to_pace();
         }
+        this
+    }
+
+    /// From now on keys have a rate as well, if they had none.
+    pub fn begin_to_pace(&self) {
+        let buckets = || (0..self.shelves.len() * PLACES).map(|_| AtomicU64::new(0)).collect();
+        self.paid.get_or_init(buckets);
+    }
+
+    /// The bucket of a place, if it has one.
+    fn bucket(&self, shelf: usize, place: usize) -> Option<&AtomicU64> {
+        self.paid.get()?.get(shelf * PLACES + place)
     }
 
     fn shelves(keys: u32) -> usize {
@@ -119,7 +132,7 @@ impl Headcount {
     fn put(&self, number: usize, rest: u64) -> Option<usize> {
         let shelf = &self.shelves[number];
         let paid = |place: usize| {
-            self.paid.get(number * PLACES + place).map_or(0, |paid| paid.load(Ordering::Acquire))
+            self.bucket(number, place).map_or(0, |paid| paid.load(Ordering::Acquire))
         };
         let words = shelf.places.iter().map(|word| word.load(Ordering::Acquire)).enumerate();
         let free = words.filter(|(_, word)| word & COUNT == 0);
@@ -127,7 +140,7 @@ impl Headcount {
         let (place, word) =
             free.min_by_key(|(place, word)| (word >> COUNT_BITS != rest, paid(*place)))?;
         if word >> COUNT_BITS != rest
-            && let Some(paid) = self.paid.get(number * PLACES + place)
+            && let Some(paid) = self.bucket(number, place)
         {
             paid.store(0, Ordering::Release);
         }
@@ -152,8 +165,8 @@ impl Headcount {
         flow: Flow,
         now: u64,
     ) -> Result<(), u64> {
-        let number = shelf as usize * PLACES + usize::from(place);
-        self.paid.get(number).map_or(Ok(()), |paid| pay(paid, flow, now))
+        let bucket = self.bucket(shelf as usize, place.into());
+        bucket.map_or(Ok(()), |paid| pay(paid, flow, now))
     }
 
     /// How many are counted altogether.
@@ -181,15 +194,20 @@ fn join(shelf: &Shelf, rest: u64, most: u64) -> Option<Option<usize>> {
 }
 
 /// Takes one from a bucket that several shards take from, at `now` in nanoseconds. What is not
-/// there is not taken.
+/// there is not taken. Nobody owes more than a whole bucket: what was taken while more might be is
+/// no debt of those who come while less may.
 ///
 /// # Errors
 /// There is none before that time.
 pub fn pay(bucket: &AtomicU64, flow: Flow, now: u64) -> Result<(), u64> {
     let full = flow.time_of(flow.burst);
+    let most = now.saturating_add(full);
+    if bucket.load(Ordering::Acquire) > most {
+        bucket.fetch_min(most, Ordering::AcqRel);
+    }
     let paid = bucket.fetch_update(Ordering::AcqRel, Ordering::Acquire, |until| {
         let until = until.max(now).saturating_add(flow.time_of(1));
-        (until <= now.saturating_add(full)).then_some(until)
+        (until <= most).then_some(until)
     });
     paid.map(drop).map_err(|until| until.saturating_add(flow.time_of(1)).saturating_sub(full))
 }
@@ -281,6 +299,32 @@ mod tests {
         assert_eq!(counts.pay(first, flow, now), Ok(()), "what another owes is not its own");
     }
 
+    #[test]
+    fn nobody_owes_more_than_a_whole_bucket() {
+        let (many, few) = (Flow { per_second: 1, burst: 1000 }, Flow { per_second: 2, burst: 4 });
+        let (bucket, now, second) = (AtomicU64::new(0), 5_000_000_000, 1_000_000_000);
+        (0..1000).for_each(|_| pay(&bucket, many, now).unwrap());
+        assert!(pay(&bucket, many, now).is_err());
+        // The last of those would have paid in a thousand seconds.
+        assert_eq!(pay(&bucket, few, now), Err(now + second / 2));
+        assert_eq!(pay(&bucket, few, now + second / 2), Ok(()));
+        assert_eq!(pay(&bucket, few, now + second / 2), Err(now + second));
+        assert!((0..4).all(|_| pay(&bucket, few, now + 9 * second).is_ok()));
+    }
+
+    #[test]
+    fn keys_that_are_there_are_paced_from_then_on() {
+        let counts = Headcount::new(7, false);
+        let flow = Flow { per_second: 1, burst: 1 };
+        let Counting::At(place) = counts.enter(hash(0, 1), 9) else { panic!("there is room") };
+        assert!((0..3).all(|_| counts.pay(place, flow, 0).is_ok()), "nobody has a rate");
+        counts.begin_to_pace();
+        assert_eq!(counts.pay(place, flow, 0), Ok(()));
+        assert_eq!(counts.pay(place, flow, 0), Err(1_000_000_000));
+        counts.begin_to_pace();
+        assert!(counts.pay(place, flow, 0).is_err(), "what it has paid stays");
+    }
+
     /// Threads that come and go with few keys at once: there are never more of one than may be, and
     /// nobody is left behind.
     #[test]
@@ -314,7 +358,8 @@ mod tests {
     fn a_table_is_as_large_as_the_bill_has_it() {
         for (keys, is_paced) in [(1, false), (1024, true), (65_536, true)] {
             let counts = Headcount::new(keys, is_paced);
-            let bytes = size_of_val(&*counts.shelves) + size_of_val(&*counts.paid);
+            let paid = counts.paid.get().map_or(0, |paid| size_of_val(&**paid));
+            let bytes = size_of_val(&*counts.shelves) + paid;
             assert_eq!(bytes as u64, Headcount::bytes(keys, is_paced));
             assert!(counts.shelves.len() * PLACES >= keys as usize);
         }

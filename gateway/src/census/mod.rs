@@ -16,7 +16,8 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use ipnet::IpNet;
 
 use crate::bill::{Line, Owner};
-use crate::config::{Clients, Config};
+use crate::config::{Clients, Config, ListenerLimits};
+use crate::kernel::ListenerId;
 use crate::memory::Flow;
 use crate::names::Name;
 pub use headcount::{Counting, Headcount, ShelfPlace};
@@ -86,11 +87,15 @@ pub struct TurnedAway {
     pub retry_after_seconds: u32,
 }
 
+/// How many there are of something. Whoever is counted keeps it, until it is counted no longer.
+#[derive(Clone, Debug, Default)]
+struct SeatCount(Arc<AtomicU32>);
+
 /// How many may be at once, and are, if that is limited.
 #[derive(Debug, Default)]
 struct Seats {
     most: Option<u32>,
-    taken: Arc<AtomicU32>,
+    taken: SeatCount,
 }
 
 /// How many connections a route may have at once, and has, on all shards.
@@ -107,7 +112,7 @@ impl RouteSeats {
     /// The same, with those who are there, for so many from now on.
     #[must_use]
     pub fn for_others(&self, most: u32) -> Self {
-        Self(Seats { most: Some(most), taken: Arc::clone(&self.0.taken) })
+        Self(self.0.for_others(Some(most)))
     }
 }
 
@@ -117,87 +122,187 @@ struct ListenerSeats {
     room: Seats,
     accepts: Option<Flow>,
     /// When the bucket of accepts would be full again, in nanoseconds.
-    paid: AtomicU64,
+    paid: Arc<AtomicU64>,
+}
+
+/// What a listener's connections are limited by.
+#[derive(Clone, Copy, Debug)]
+pub struct SeatedListener {
+    /// Its number.
+    pub id: ListenerId,
+    /// What it says.
+    pub limits: ListenerLimits,
+    /// It is the one that had the number before.
+    pub stays: bool,
 }
 
 /// The counts of all shards.
 pub struct Census {
     all: Seats,
-    listeners: Box<[ListenerSeats]>,
-    /// By address, if that is limited.
-    addresses: Option<Headcount>,
+    /// By number.
+    listeners: Box<[Option<ListenerSeats>]>,
+    /// By address, if that is limited, or was.
+    addresses: Option<Arc<Headcount>>,
     per_address: Option<u32>,
     handshakes: Option<Flow>,
     prefix_v4: u8,
     prefix_v6: u8,
     exempt: Box<[IpNet]>,
     /// By user, likewise.
-    users: Option<Headcount>,
+    users: Option<Arc<Headcount>>,
     per_user: Option<u32>,
     /// Seeded anew at each start: nobody can aim at a place.
     hasher: RandomState,
 }
 
-impl Seats {
-    fn new(most: Option<u32>) -> Self {
-        Self { most, taken: Arc::default() }
+impl SeatCount {
+    /// One more is counted, be there as many as may be or not.
+    fn join(&self) {
+        self.0.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Takes a place, if places are limited; whether there is one, and it has to be given back.
+    fn leave(&self) {
+        let before = self.0.fetch_sub(1, Ordering::AcqRel);
+        debug_assert!(before > 0, "nobody was counted");
+    }
+
+    fn count(&self) -> u32 {
+        self.0.load(Ordering::Acquire)
+    }
+}
+
+impl Seats {
+    fn new(most: Option<u32>) -> Self {
+        Self { most, taken: SeatCount::default() }
+    }
+
+    /// The same, with those who are there, for so many from now on.
+    fn for_others(&self, most: Option<u32>) -> Self {
+        Self { most, taken: self.taken.clone() }
+    }
+
+    /// Takes a place, if places are limited: what is to be given back.
     ///
     /// # Errors
     /// There is none.
-    fn enter(&self, by: Crowd) -> Result<bool, TurnedAway> {
-        let Some(most) = self.most else { return Ok(false) };
+    fn enter(&self, by: Crowd) -> Result<Option<SeatCount>, TurnedAway> {
+        let Some(most) = self.most else { return Ok(None) };
         let more = |taken: u32| (taken < most).then_some(taken + 1);
-        match self.taken.fetch_update(Ordering::AcqRel, Ordering::Acquire, more) {
-            Ok(_) => Ok(true),
+        match self.taken.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, more) {
+            Ok(_) => Ok(Some(self.taken.clone())),
             Err(_) => Err(TurnedAway { by, retry_after_seconds: RETRY_AFTER_SECONDS }),
         }
     }
 
-    fn leave(&self) {
-        let before = self.taken.fetch_sub(1, Ordering::AcqRel);
-        debug_assert!(before > 0, "nobody was counted");
+    /// Counts one who is there already, if places are limited.
+    fn join(&self) -> Option<SeatCount> {
+        self.most?;
+        self.taken.join();
+        Some(self.taken.clone())
+    }
+}
+
+impl ListenerSeats {
+    /// As this one says, with those who are there on the one before it.
+    fn new(limits: ListenerLimits, before: Option<&Self>) -> Self {
+        let most = limits.connections;
+        Self {
+            room: before.map_or_else(|| Seats::new(most), |one| one.room.for_others(most)),
+            accepts: limits.accepts.map(Flow::from),
+            paid: before.map(|one| Arc::clone(&one.paid)).unwrap_or_default(),
+        }
     }
 }
 
 impl Census {
-    /// For a gateway of this configuration.
+    /// For a gateway of this configuration, whose listeners are numbered in its order.
     #[must_use]
     pub fn new(config: &Config) -> Self {
-        let clients = &config.clients;
-        let listeners = config.listeners.iter().map(|listener| ListenerSeats {
-            room: Seats::new(listener.limits.connections),
-            accepts: listener.limits.accepts.map(Flow::from),
-            paid: AtomicU64::new(0),
-        });
-        let addresses = counts_addresses(clients);
+        let listeners = config.listeners.iter().zip(0..);
+        let listeners =
+            listeners.map(|(one, id)| SeatedListener { id, limits: one.limits, stays: false });
+        let none = Self {
+            all: Seats::default(),
+            listeners: Box::default(),
+            addresses: None,
+            per_address: None,
+            handshakes: None,
+            prefix_v4: 32,
+            prefix_v6: 128,
+            exempt: Box::default(),
+            users: None,
+            per_user: None,
+            hasher: RandomState::new(),
+        };
+        none.followed_by(&config.clients, listeners)
+    }
+
+    /// The same, with those who are there, as this says from now on. Tables that were made once
+    /// stay, for as many keys as they have.
+    #[must_use]
+    pub fn followed_by(
+        &self,
+        clients: &Clients,
+        listeners: impl IntoIterator<Item = SeatedListener>,
+    ) -> Self {
+        let mut seats: Vec<Option<ListenerSeats>> = Vec::new();
+        for SeatedListener { id, limits, stays } in listeners {
+            let place = id as usize;
+            seats.resize_with(seats.len().max(place + 1), || None);
+            let before = self.seats(id).filter(|_| stays);
+            seats[place] = Some(ListenerSeats::new(limits, before));
+        }
+        let table = |before: &Option<Arc<Headcount>>, is_counted: bool, is_paced: bool| {
+            let made = before
+                .clone()
+                .or_else(|| is_counted.then(|| Arc::new(Headcount::new(clients.places, false))));
+            if let Some(made) = made.as_ref().filter(|_| is_paced) {
+                made.begin_to_pace();
+            }
+            made
+        };
+        let is_paced = clients.handshakes.is_some();
         Self {
-            all: Seats::new(clients.connections),
-            listeners: listeners.collect(),
-            addresses: addresses
-                .then(|| Headcount::new(clients.places, clients.handshakes.is_some())),
+            all: self.all.for_others(clients.connections),
+            listeners: seats.into(),
+            addresses: table(&self.addresses, counts_addresses(clients), is_paced),
             per_address: clients.per_address,
             handshakes: clients.handshakes.map(Flow::from),
             prefix_v4: clients.prefix_v4,
             prefix_v6: clients.prefix_v6,
             exempt: clients.exempt.clone().into(),
-            users: clients.per_user.map(|_| Headcount::new(clients.places, false)),
+            users: table(&self.users, clients.per_user.is_some(), false),
             per_user: clients.per_user,
-            hasher: RandomState::new(),
+            hasher: self.hasher.clone(),
         }
+    }
+
+    /// What the connections of a listener are limited by.
+    fn seats(&self, listener: ListenerId) -> Option<&ListenerSeats> {
+        self.listeners.get(listener as usize)?.as_ref()
     }
 
     /// Whether anything is limited for those who come.
     fn limits_sockets(&self) -> bool {
         let limits = |one: &ListenerSeats| one.room.most.is_some() || one.accepts.is_some();
-        self.all.most.is_some() || self.limits_addresses() || self.listeners.iter().any(limits)
+        self.all.most.is_some()
+            || self.limits_addresses()
+            || self.listeners.iter().flatten().any(limits)
     }
 
     /// Whether anything is limited by address.
     fn limits_addresses(&self) -> bool {
-        self.addresses.is_some()
+        self.per_address.is_some() || self.handshakes.is_some()
+    }
+
+    /// Where addresses are counted, if they are.
+    fn addresses(&self) -> Option<&Headcount> {
+        self.addresses.as_deref().filter(|_| self.limits_addresses())
+    }
+
+    /// Where users are counted, if they are.
+    fn users(&self) -> Option<&Headcount> {
+        self.users.as_deref().filter(|_| self.per_user.is_some())
     }
 
     /// The hash of the network that an address is counted with; `None` if it is not counted.
@@ -215,10 +320,10 @@ impl Census {
     /// Whether nobody is counted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let rooms = self.listeners.iter().map(|one| &one.room);
+        let rooms = self.listeners.iter().flatten().map(|one| &one.room);
         let tables = self.addresses.iter().chain(&self.users);
-        rooms.chain([&self.all]).all(|room| room.taken.load(Ordering::Acquire) == 0)
-            && tables.map(Headcount::total).sum::<u64>() == 0
+        rooms.chain([&self.all]).all(|room| room.taken.count() == 0)
+            && tables.map(|table| table.total()).sum::<u64>() == 0
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::headcount::{Counting, ShelfPlace, pay};
-use super::{Census, Crowd, RETRY_AFTER_SECONDS, RouteSeats, TurnedAway};
+use super::{Census, Crowd, RETRY_AFTER_SECONDS, RouteSeats, SeatCount, Seats, TurnedAway};
 use crate::kernel::{ListenerId, Slot};
 use crate::memory::Paged;
 use crate::names::Name;
@@ -17,8 +17,8 @@ pub const TOLD_AT_ONCE: u32 = 64;
 /// What one connection is counted by.
 #[derive(Debug, Default)]
 struct Taken {
-    all: bool,
-    listener: Option<ListenerId>,
+    all: Option<SeatCount>,
+    listener: Option<SeatCount>,
     address: Option<ShelfPlace>,
     user: Option<ShelfPlace>,
     route: Option<Arc<RouteSeats>>,
@@ -67,6 +67,47 @@ impl Turnstile {
         self.taken.held()
     }
 
+    /// Connections are counted by this from now on: who was counted before stays so. Returns
+    /// whether it is another.
+    pub fn replace(&mut self, census: Arc<Census>) -> bool {
+        let is_other = !Arc::ptr_eq(&self.census, &census);
+        self.limits_sockets = census.limits_sockets();
+        self.census = census;
+        is_other
+    }
+
+    /// Whoever is in this slot may be there since before what it is counted by was limited: it is
+    /// counted from here on, also where there are as many as may be. By its address it is not: that
+    /// may not be known any more.
+    pub fn counts(&mut self, slot: Slot, listener: Option<ListenerId>, user: Option<&Name>) {
+        let Self { census, taken, uncounted, .. } = self;
+        let room = listener.and_then(|listener| census.seats(listener)).map(|seats| &seats.room);
+        let is_limited = |room: &Seats| room.most.is_some();
+        let user = user.zip(census.users());
+        if !is_limited(&census.all) && !room.is_some_and(is_limited) && user.is_none() {
+            return;
+        }
+        if !taken.has(slot) {
+            taken.insert(slot);
+        }
+        let Some(taken) = taken.get_mut(slot) else { return };
+        if taken.turned_away.is_some() {
+            return;
+        }
+        if taken.all.is_none() {
+            taken.all = census.all.join();
+        }
+        if taken.listener.is_none() {
+            taken.listener = room.and_then(Seats::join);
+        }
+        if let (None, Some((user, counts))) = (taken.user, user) {
+            match counts.enter(census.hash_of_user(user), u32::MAX) {
+                Counting::At(place) => taken.user = Some(place),
+                Counting::Full | Counting::NoPlace => *uncounted += 1,
+            }
+        }
+    }
+
     /// Whether addresses have to be known.
     #[must_use]
     pub fn asks_addresses(&self) -> bool {
@@ -93,10 +134,8 @@ impl Turnstile {
         let taken = taken.insert(slot);
         let entered = census.all.enter(Crowd::Gateway).and_then(|is_taken| {
             taken.all = is_taken;
-            let Some(room) = census.listeners.get(listener as usize) else { return Ok(()) };
-            if room.room.enter(Crowd::Listener)? {
-                taken.listener = Some(listener);
-            }
+            let Some(room) = census.seats(listener) else { return Ok(()) };
+            taken.listener = room.room.enter(Crowd::Listener)?;
             let now = nanoseconds(now);
             let paid = room.accepts.map_or(Ok(()), |flow| pay(&room.paid, flow, now));
             paid.map_err(|until| later(Crowd::ListenerRate, until, now))
@@ -110,8 +149,12 @@ impl Turnstile {
     /// It is turned away.
     pub fn is_of(&mut self, slot: Slot, address: IpAddr, now: Duration) -> Result<(), TurnedAway> {
         let Self { census, taken, uncounted, .. } = self;
-        let Some(counts) = &census.addresses else { return Ok(()) };
+        let Some(counts) = census.addresses() else { return Ok(()) };
         let Some(hash) = census.hash_of(address) else { return Ok(()) };
+        if !taken.has(slot) {
+            // It has come before anything was limited, and was told of since.
+            taken.insert(slot);
+        }
         let Some(taken) = taken.get_mut(slot) else { return Ok(()) };
         let entered = match counts.enter(hash, census.per_address.unwrap_or(u32::MAX)) {
             Counting::At(place) => {
@@ -139,7 +182,7 @@ impl Turnstile {
         route: Option<&Arc<RouteSeats>>,
         user: Option<&Name>,
     ) -> Result<(), TurnedAway> {
-        if self.census.users.is_none() && route.is_none() {
+        if self.census.users().is_none() && route.is_none() {
             return Ok(());
         }
         let Self { census, taken, uncounted, .. } = self;
@@ -147,7 +190,7 @@ impl Turnstile {
             taken.insert(slot);
         }
         let Some(taken) = taken.get_mut(slot) else { return Ok(()) };
-        if let (Some(counts), Some(user)) = (&census.users, user) {
+        if let (Some(counts), Some(user)) = (census.users(), user) {
             let most = census.per_user.unwrap_or(u32::MAX);
             match counts.enter(census.hash_of_user(user), most) {
                 Counting::At(place) => taken.user = Some(place),
@@ -156,7 +199,7 @@ impl Turnstile {
             }
         }
         if let Some(seats) = route
-            && seats.0.enter(Crowd::Route)?
+            && seats.0.enter(Crowd::Route)?.is_some()
         {
             taken.route = Some(Arc::clone(seats));
         }
@@ -197,14 +240,11 @@ impl Turnstile {
         let Some(entry) = taken.get_mut(slot) else { return };
         let Taken { all, listener, address, user, route, shakes_hands, .. } = std::mem::take(entry);
         *told -= u32::from(shakes_hands);
-        if all {
-            census.all.leave();
-        }
-        if let Some(room) = listener.and_then(|number| census.listeners.get(number as usize)) {
-            room.room.leave();
+        for count in all.iter().chain(&listener) {
+            count.leave();
         }
         if let Some(seats) = route {
-            seats.0.leave();
+            seats.0.taken.leave();
         }
         for (counts, place) in [(&census.addresses, address), (&census.users, user)] {
             if let (Some(counts), Some(place)) = (counts, place) {
@@ -247,7 +287,8 @@ fn nanoseconds(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{ClientRate, Config};
+    use crate::census::SeatedListener;
+    use crate::config::{ClientRate, Clients, Config, ListenerLimits};
 
     const NOW: Duration = Duration::from_secs(100);
 
@@ -370,6 +411,46 @@ mod tests {
         one.leaves(0);
         let turned_away = full(Crowd::AddressRate);
         assert!(!one.may_be_told(0, turned_away));
+    }
+
+    #[test]
+    fn who_was_there_before_is_counted_and_goes_out_of_what_it_is_counted_by() {
+        let [mut one, mut two] = turnstiles(|_| {});
+        let ada = Name::new("ada").unwrap();
+        assert!(
+            (0..3).all(|slot| one.comes(slot, 0, NOW).is_ok() && two.comes(slot, 0, NOW).is_ok())
+        );
+        let mut next = Config::default().clients;
+        next.connections = Some(4);
+        next.per_user = Some(1);
+        let limits = ListenerLimits { connections: Some(2), accepts: None };
+        let listener = |stays| [SeatedListener { id: 0, limits, stays }];
+        let census = Arc::new(one.census.followed_by(&next, listener(true)));
+        for turnstile in [&mut one, &mut two] {
+            turnstile.replace(Arc::clone(&census));
+            (0..3).for_each(|slot| turnstile.counts(slot, Some(0), Some(&ada)));
+            turnstile.counts(0, Some(0), Some(&ada));
+        }
+        let by = |turned_away: TurnedAway| turned_away.by;
+        assert_eq!(one.comes(3, 0, NOW).map_err(by), Err(Crowd::Gateway), "six are there");
+        one.leaves(3);
+        (0..3).for_each(|slot| one.leaves(slot));
+        assert_eq!(one.comes(3, 0, NOW).map_err(by), Err(Crowd::Listener), "three are");
+        one.leaves(3);
+        two.leaves(0);
+        two.leaves(1);
+        assert_eq!(one.comes(3, 0, NOW), Ok(()));
+        assert_eq!(one.opens(3, None, Some(&ada)).map_err(by), Err(Crowd::User));
+        // Another listener has the number, and the limits are others: all are given back where
+        // they were taken.
+        let census = Arc::new(census.followed_by(&Clients::default(), listener(false)));
+        assert_eq!(census.listeners[0].as_ref().map(|seats| seats.room.taken.count()), Some(0));
+        for turnstile in [&mut one, &mut two] {
+            turnstile.replace(Arc::clone(&census));
+            (0..4).for_each(|slot| turnstile.leaves(slot));
+            assert!(turnstile.is_empty());
+        }
+        assert!(census.is_empty());
     }
 
     #[test]

@@ -282,11 +282,14 @@ impl Gatekeeper {
 
     /// Requests are checked by these from now on. What was verified before is verified anew, unless
     /// all issuers are those that there were.
-    pub(crate) fn replace(&mut self, parts: GatekeeperParts) {
+    pub(crate) fn replace(&mut self, parts: GatekeeperParts, limits: &Limits) {
         if !Arc::ptr_eq(&self.parts.issuers, &parts.issuers) {
             self.remembered.clear();
         }
         self.passwords.follow(&self.parts, &parts);
+        self.passwords.limit(limits.passwords as usize);
+        self.remembered.limit(limits.tokens as usize);
+        self.permits.limit(limits.permissions as usize);
         self.parts = parts;
     }
 

@@ -153,6 +153,11 @@ impl Passwordkeeper {
         }
     }
 
+    /// Never remembers more than so many bytes from here on.
+    pub(super) fn limit(&mut self, most: usize) {
+        self.remembered.limit(most);
+    }
+
     /// The bytes of what it remembers.
     pub(super) fn held(&self) -> u64 {
         self.remembered.held()

@@ -65,6 +65,11 @@ impl Permits {
         (self.entries.held() + self.earliest.capacity() as u64 * 4, self.bytes as u64)
     }
 
+    /// Permissions may hold so many bytes from here on. Who has some keeps them.
+    pub(super) fn limit(&mut self, most: usize) {
+        self.most = most;
+    }
+
     /// Whether there is room for the permissions of a grant.
     ///
     /// # Errors

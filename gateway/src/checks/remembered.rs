@@ -68,15 +68,26 @@ impl Remembered {
         if added > self.most {
             return;
         }
+        self.make_room(added);
+        self.bytes += added;
+        self.order.push_back(name);
+        self.grants.insert(name, KnownGrant { grant: Arc::clone(grant), until });
+    }
+
+    /// Never more than so many bytes from here on.
+    pub(super) fn limit(&mut self, most: usize) {
+        self.most = most;
+        self.make_room(0);
+    }
+
+    /// Forgets some, until there is room for so many bytes.
+    fn make_room(&mut self, added: usize) {
         while self.bytes + added > self.most {
             let Some(first) = self.order.pop_front() else { break };
             if let Some(gone) = self.grants.remove(&first) {
                 self.bytes -= ENTRY + gone.grant.bytes();
             }
         }
-        self.bytes += added;
-        self.order.push_back(name);
-        self.grants.insert(name, KnownGrant { grant: Arc::clone(grant), until });
     }
 
     /// Forgets all of them.
@@ -117,6 +128,11 @@ mod tests {
         remembered.insert(token("long"), &grant(&"x".repeat(200)), u64::MAX);
         assert!(remembered.get(&token("long"), 7).is_some());
         assert!(remembered.held() <= 3 * each as u64);
+        remembered.limit(each);
+        assert!(remembered.held() <= each as u64);
+        remembered.limit(3 * each);
+        remembered.insert(token("e"), &grant("e"), u64::MAX);
+        assert!(remembered.get(&token("e"), 7).is_some());
     }
 
     #[test]

@@ -33,7 +33,25 @@ pub enum HowDifferent {
 }
 
 /// Keys with one value that a running gateway takes over.
-const IN_PROCESS: [&str; 5] = ["memory", "drain", "drain_delay", "drain_rate", "drain_code"];
+const IN_PROCESS: [&str; 11] = [
+    "memory",
+    "drain",
+    "drain_delay",
+    "drain_rate",
+    "drain_code",
+    "limits.heavy_input",
+    "limits.handshakes",
+    "limits.tokens",
+    "limits.permissions",
+    "limits.memory_high",
+    "limits.memory_critical",
+];
+
+/// Whether it takes over a key with one value.
+fn is_in_process(name: &str) -> bool {
+    let is_of_clients = name.starts_with("clients.") && name != "clients.places";
+    is_of_clients || name.starts_with("access_log.") || IN_PROCESS.contains(&name)
+}
 
 impl fmt::Display for Difference {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -86,8 +104,9 @@ impl Config {
         // Each field is here, so that a new one is put on either side.
         let Self { log, memory, drain, drain_delay, drain_rate, drain_code, .. } = wanted;
         let Self { topics, certificates, jwts, tokens, passwords, routes, admin, .. } = wanted;
+        let Self { access_log, clients, limits: looked_at, .. } = wanted;
         let Self { shards, pin, driver, log_format, verifiers, verifications, .. } = self.clone();
-        let Self { hashing, access_log, limits, clients, hub, listeners, .. } = self.clone();
+        let Self { hashing, hub, listeners, .. } = self.clone();
         Self {
             shards,
             pin,
@@ -103,8 +122,8 @@ impl Config {
             drain_code,
             hashing,
             access_log,
-            limits,
-            clients,
+            limits: self.limits.taking_over(&looked_at),
+            clients: super::Clients { places: self.clients.places, ..clients },
             hub,
             topics,
             listeners,
@@ -142,7 +161,7 @@ fn of_settings(old: &Config, new: &Config) -> Vec<Difference> {
     let difference = |name: &str| Difference {
         what: name.to_owned(),
         how: HowDifferent::Set(value(&before, name), value(&now, name)),
-        needs_restart: !IN_PROCESS.contains(&name),
+        needs_restart: !is_in_process(name),
     };
     names.into_iter().filter(|name| before.get(name) != now.get(name)).map(difference).collect()
 }
@@ -213,12 +232,19 @@ mod tests {
     fn what_needs_a_restart_stays_and_all_else_is_taken_over() {
         let old = parse("shards = 2\n[limits]\nconnections = 64\n");
         let new = parse(
-            "shards = 3\ndrain = '20s'\n[limits]\nconnections = 128\n[admin]\n\
+            "shards = 3\ndrain = '20s'\n[limits]\nconnections = 128\nheavy_input = '1MiB'\n\
+             memory_high = 50\n[clients]\nplaces = 2048\nconnections = 9\n\
+             [access_log]\nto = 'stdout'\n[admin]\n\
              tokens = ['0123456789abcdef']\nconnections = 7\n\
              [[route]]\npath = '/c'\nhandler = 'echo'\n",
         );
         let next = old.taking_over(new.clone());
-        assert_eq!((next.shards, next.limits, &next.routes), (old.shards, old.limits, &new.routes));
+        assert_eq!((next.shards, &next.routes), (old.shards, &new.routes));
+        let looked_at = |config: &Config| (config.limits.heavy_input, config.limits.memory_high);
+        assert_eq!(looked_at(&next), looked_at(&new));
+        assert_eq!(next.limits.connections, old.limits.connections);
+        assert_eq!((next.clients.connections, next.clients.places), (Some(9), old.clients.places));
+        assert_eq!(next.access_log, new.access_log);
         assert_eq!((next.drain, &next.admin.tokens), (new.drain, &new.admin.tokens));
         assert_eq!(next.admin.connections, old.admin.connections);
         let left: Vec<_> =

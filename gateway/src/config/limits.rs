@@ -89,6 +89,32 @@ impl Limits {
         (self.connections + reserve).min(SLOTS_MAX)
     }
 
+    /// The same with what of `wanted` sizes nothing that was made at the start: what is looked at as
+    /// something comes in.
+    pub(super) fn taking_over(&self, wanted: &Self) -> Self {
+        // Each key is here, so that a new one is put on either side.
+        let Self { connections, receive_buffers, receive_buffer, staging, blocks, .. } = *self;
+        let Self { request_head, expanded_keys, .. } = *self;
+        let Self { heavy_input, handshakes, tokens, passwords, permissions, .. } = *wanted;
+        let Self { memory_high, memory_critical, .. } = *wanted;
+        Self {
+            connections,
+            receive_buffers,
+            receive_buffer,
+            staging,
+            blocks,
+            request_head,
+            heavy_input,
+            handshakes,
+            expanded_keys,
+            tokens,
+            passwords,
+            permissions,
+            memory_high,
+            memory_critical,
+        }
+    }
+
     /// Checks what a program has put together.
     pub(super) fn check(&self) -> Result<(), BuiltWrong> {
         let Self { connections, receive_buffers, receive_buffer, staging, .. } = *self;

@@ -12,7 +12,7 @@ mod tokens;
 use super::health::Readiness;
 use super::tally::{Snapshot, Tally};
 use super::{ControlRoom, overview};
-use crate::access_log::{AccessCounts, AccessFeed};
+use crate::access_log::AccessCounts;
 use crate::bill::{Bill, Owner};
 use crate::kernel::{Driver, idle_bytes};
 use crate::logging::{self, Lost};
@@ -122,7 +122,7 @@ impl Seen {
             reloads: control.reloader.counts(),
             issuers: control.reloader.issuers(),
             hashing: control.reloader.hashing(),
-            access_log: control.access_log.as_ref().map(AccessFeed::counts),
+            access_log: control.reloader.access_counts(),
         }
     }
 }

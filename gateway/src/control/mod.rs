@@ -59,7 +59,6 @@ use std::time::Instant;
 
 use tokio::sync::oneshot;
 
-use crate::access_log::AccessFeed;
 use crate::bill::{Line, Owner};
 use crate::config::{Config, ListenAddress};
 use crate::hub::Door;
@@ -94,8 +93,6 @@ pub struct AdminParts {
     pub door: Door,
     /// What listeners show, to be told of and read anew.
     pub certificates: Certificates,
-    /// The access log, if there is one.
-    pub access_log: Option<AccessFeed>,
     /// What is in force of the configuration, to be told of and read anew.
     pub reloader: Reloader,
     /// How the shards ask the kernel, and so how this thread does.
@@ -142,7 +139,6 @@ struct ControlRoom {
     handle: Handle,
     shards: Questions,
     certificates: Certificates,
-    access_log: Option<AccessFeed>,
     reloader: Reloader,
     chosen: ChosenDriver,
     addresses: Vec<ListenAddress>,
@@ -225,7 +221,7 @@ impl ControlRoom {
     fn new(parts: AdminParts) -> (Self, ListeningSocket) {
         let AdminParts { handle, door, certificates, reloader, chosen, .. } = parts;
         let config = Arc::clone(&reloader.in_force().config);
-        let AdminParts { addresses, warnings, socket, access_log, .. } = parts;
+        let AdminParts { addresses, warnings, socket, .. } = parts;
         let (message, connections) = (door.max_message(), config.admin.connections);
         let room = Self {
             handle,
@@ -237,7 +233,6 @@ impl ControlRoom {
             last_hour: LastHour::default(),
             tally: Tally::default(),
             certificates,
-            access_log,
             reloader,
             chosen,
             addresses,

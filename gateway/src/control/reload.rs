@@ -101,7 +101,7 @@ pub(super) async fn reload(
     // Whoever asked may be gone.
     control.reloader.reload_aside(options, |reloaded| _ = tells.send(reloaded))?;
     let report = told_of.await.map_err(|_| Error::confused())??;
-    if let Some(access_log) = control.access_log.as_ref().filter(|_| !body.dry_run) {
+    if let Some(access_log) = control.reloader.access_log().filter(|_| !body.dry_run) {
         access_log.reopen();
     }
     let concerning = Concerning(match body.dry_run {

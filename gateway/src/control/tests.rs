@@ -9,6 +9,7 @@ use serde_json::{Value as Json, json};
 
 use super::*;
 use crate::bill::Bill;
+use crate::census::Census;
 use crate::checks::{CheckThreads, GatekeeperParts, Hashers, Verifiers};
 use crate::config::{
     Admin, AdmissionCheck, BearerToken, HubLimits, Listener, Passwords, Route, RouteHandler, Stack,
@@ -85,17 +86,20 @@ impl Fixture {
             in_force: InForce {
                 configured: Arc::clone(&config),
                 routes: Arc::new(RouteTable::new(&config.routes)),
+                census: Arc::new(Census::new(&config)),
                 config,
                 checks: GatekeeperParts::none(),
+                access_log: None,
+                access_totals: None,
                 bill,
                 warnings: Vec::new(),
             },
+            access_log: None,
         });
         let admin = AdminParts {
             handle,
             door,
             certificates,
-            access_log: None,
             reloader,
             chosen,
             addresses,

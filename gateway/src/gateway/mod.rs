@@ -81,10 +81,9 @@ pub struct Gateway {
     door: Door,
     certificates: Certificates,
     threads: Vec<JoinHandle<io::Result<()>>>,
+    /// It has threads that end behind the shards: those have more to say until then.
     reloader: Reloader,
     group_watch: Option<GroupWatch>,
-    /// Ends behind the shards, which have more to say until then.
-    access_log: Option<AccessThread>,
     /// Ends behind the shards, so that a drain can be watched.
     admin: Option<AdminThread>,
 }
@@ -252,8 +251,12 @@ impl Gateway {
                 config,
                 routes: Arc::clone(&parts.routes),
                 checks: checks.clone(),
+                census: Arc::clone(&parts.census),
+                access_log: access_log.as_ref().map(AccessThread::feed).cloned(),
+                access_totals: access_log.as_ref().map(|log| Arc::clone(log.feed().totals())),
                 bill: bill.clone(),
             },
+            access_log,
         });
         let mut gateway = Self {
             threads: Vec::with_capacity(shards),
@@ -265,7 +268,6 @@ impl Gateway {
             certificates,
             reloader,
             group_watch: None,
-            access_log,
         };
         gateway.reloader.start_threads().map_err(StartError::Verifier)?;
         let parts = parts.with_sharing(sharing).with_checks(checks);
@@ -294,7 +296,6 @@ impl Gateway {
             door: self.door.clone(),
             certificates: self.certificates.clone(),
             reloader: self.reloader.clone(),
-            access_log: self.access_log(),
             chosen,
             addresses: self.addresses.clone(),
             warnings,
@@ -341,10 +342,11 @@ impl Gateway {
         self.reloader.clone()
     }
 
-    /// The access log, if there is one, whose file can be opened anew from any thread.
+    /// The access log that is in force, if there is one, whose file can be opened anew from any
+    /// thread.
     #[must_use]
     pub fn access_log(&self) -> Option<AccessFeed> {
-        self.access_log.as_ref().map(AccessThread::feed).cloned()
+        self.reloader.access_log()
     }
 
     /// What steers the gateway from other threads.
@@ -396,7 +398,6 @@ impl Gateway {
         }
         self.group_watch = None;
         self.reloader.close();
-        self.access_log = None;
         result
     }
 }
@@ -409,15 +410,14 @@ impl Drop for Gateway {
     }
 }
 
-/// Says whether so many shards can serve a configuration, with what the program brings along.
+/// Says what so many shards of a configuration may come to hold, with what the program brings
+/// along.
 fn judge(program: Program, shards: usize, driver: Driver) -> Box<Judge> {
     Box::new(move |config: &Config| {
         if let Some(path) = program.stray_path(&config.routes) {
             return Err(NotChanged::NoRoute(path.to_owned()));
         }
-        let bill = bill_with(config, &program, shards, driver);
-        bill.check(config.memory.limit()).map_err(NotChanged::Budget)?;
-        Ok(bill)
+        Ok(bill_with(config, &program, shards, driver))
     })
 }
 

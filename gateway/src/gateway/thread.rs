@@ -37,7 +37,7 @@ pub(super) struct Parts {
     program: Program,
     tls: TlsServers,
     checks: GatekeeperParts,
-    census: Arc<Census>,
+    pub(super) census: Arc<Census>,
     access_log: Option<AccessFeed>,
     /// The cores that shards are pinned to; none if they are not.
     cores: Vec<CoreId>,

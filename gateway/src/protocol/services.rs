@@ -208,6 +208,8 @@ impl Index<ServiceId> for Services {
 
 /// What a listener's stack says of its connections.
 pub struct Profile {
+    /// The address of the listener, as configured: what the access log calls it.
+    pub name: Arc<str>,
     /// What is between the socket and what is spoken on it.
     pub transport: Transport,
     /// Which end we are.
@@ -240,6 +242,7 @@ impl Profile {
         let protocol = (program.protocols)(listener);
         let allowance = protocol.as_deref().map_or_else(Allowance::default, Protocol::allowance);
         Self {
+            name: listener.address.to_string().into(),
             foreign: ServiceLimits::foreign(allowance),
             probe: 0,
             transport: Transport::new(listener, tls, program.layers.as_deref()),
@@ -333,10 +336,10 @@ impl Profiles {
         self.of_listeners.get(listener as usize).copied()
     }
 
-    /// The place of the listener of a profile, if there is still one.
+    /// The listener of a profile, if there is still one.
     #[must_use]
-    pub fn listener_of(&self, id: ProfileId) -> Option<usize> {
-        self.of_listeners.iter().position(|of| *of == id)
+    pub fn listener_of(&self, id: ProfileId) -> Option<ListenerId> {
+        self.of_listeners.iter().zip(0..).find(|(of, _)| **of == id).map(|(_, number)| number)
     }
 
     /// A connection has ended.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::access_log::{AccessFeed, AccessRecord};
-use crate::config::{AccessLog, ToldConnections};
+use crate::config::{AccessLog, Config, ToldConnections};
 use crate::memory::{Bucket, Flow};
 
 /// A shard's end of the access log.
@@ -19,7 +19,17 @@ pub(super) struct AccessTeller {
 }
 
 impl AccessTeller {
-    pub(super) fn new(feed: AccessFeed, log: &AccessLog) -> Self {
+    /// That of a log, which is there if the configuration has one.
+    pub(super) fn of(feed: Option<AccessFeed>, config: &Config) -> Option<Self> {
+        feed.zip(config.access_log.as_ref()).map(|(feed, log)| Self::new(feed, log))
+    }
+
+    /// Where lines go.
+    pub(super) fn feed(&self) -> &AccessFeed {
+        &self.feed
+    }
+
+    fn new(feed: AccessFeed, log: &AccessLog) -> Self {
         let per_second = log.refusals_per_second;
         Self {
             feed,

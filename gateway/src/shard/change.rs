@@ -8,17 +8,26 @@ use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, Thread};
 
+use crate::access_log::AccessFeed;
+use crate::census::Census;
 use crate::checks::GatekeeperParts;
+use crate::config::Config;
 use crate::hub::TopicRules;
 use crate::protocol::services::{NotPrepared, RouteTable};
 
 /// What takes the place of what shards have.
 #[derive(Clone)]
 pub struct ChangeParts {
+    /// What is in force then.
+    pub config: Arc<Config>,
     /// The routes, which follow those that shards have.
     pub routes: Arc<RouteTable>,
     /// What requests are checked by.
     pub checks: GatekeeperParts,
+    /// What connections are counted by.
+    pub census: Arc<Census>,
+    /// The way into the access log, if there is one.
+    pub access_log: Option<AccessFeed>,
     /// What is kept of which topics.
     pub rules: Arc<TopicRules>,
     /// How many connections each shard closes in a second whose route is there no longer; `None` if

@@ -9,6 +9,7 @@ use super::change::{ChangeParts, ChangeStage, ConfigChange};
 use super::connections::{Connections, make};
 use super::pace::Portions;
 use super::panel::Panel;
+use crate::connection::Stage;
 use crate::hub::Why;
 use crate::kernel::{Ring, Slot, SlotSet};
 use crate::protocol::end_reason::EndReason;
@@ -43,6 +44,9 @@ pub(super) struct Takeover {
     looks_at: Option<Slot>,
     /// It is looked once more at each tick.
     looks_again: bool,
+    /// The first slot that is yet to be looked at for those who were there before what they are
+    /// counted by was limited.
+    counts_at: Option<Slot>,
     /// Those of them who are yet to be closed.
     leaving: SlotSet,
     /// How many of them are closed in a second, and when.
@@ -70,6 +74,7 @@ impl Takeover {
             unused: Vec::new(),
             looks_at: None,
             looks_again: false,
+            counts_at: None,
             leaving: SlotSet::new(slots),
             closes: None,
         }
@@ -80,6 +85,7 @@ impl Takeover {
         self.next.as_ref().is_some_and(|next| !next.is_ready)
             || !self.unused.is_empty()
             || self.looks_at.is_some()
+            || self.counts_at.is_some()
     }
 
     /// How long the shard may sleep for those who are to be closed.
@@ -154,6 +160,7 @@ pub(super) fn go_on<R: Ring>(connections: &mut Connections<R>) -> io::Result<()>
         reloading.unused = Vec::new();
     }
     look_for_gone(connections);
+    count_some(connections);
     close_some(connections)
 }
 
@@ -188,12 +195,18 @@ fn prepare<R: Ring>(connections: &mut Connections<R>, mut next: NextChange) -> O
 /// The shard has it from now on.
 fn have<R: Ring>(connections: &mut Connections<R>, next: NextChange) {
     let NextChange { change, services, .. } = next;
-    let ChangeParts { checks, rules, closes, .. } = change.parts();
+    let ChangeParts { config, checks, census, access_log, rules, closes, .. } = change.parts();
     let now = connections.sockets.ring.now();
     let unused = connections.services.replace(services);
-    connections.gatekeeper.replace(checks.clone());
+    connections.gatekeeper.replace(checks.clone(), &config.limits);
     connections.hub.home.replace_rules(Arc::clone(rules));
+    connections.sockets.limit(&config.limits);
+    connections.log_to(access_log.clone(), config);
+    connections.config = Arc::clone(config);
     let reloading = &mut connections.reloading;
+    if connections.turnstile.replace(Arc::clone(census)) {
+        reloading.counts_at = Some(0);
+    }
     reloading.unused.extend(unused);
     // Those go on leaving who were to be closed before; of others it was not said.
     reloading.looks_at = closes.map(|_| 0);
@@ -228,6 +241,22 @@ fn look_for_gone<R: Ring>(connections: &mut Connections<R>) {
         }
     }
     connections.reloading.looks_at = (until < end).then_some(until);
+}
+
+/// Counts some of those who were there before what they are counted by was limited.
+fn count_some<R: Ring>(connections: &mut Connections<R>) {
+    let Some(from) = connections.reloading.counts_at else { return };
+    let Connections { sockets, turnstile, hub, .. } = connections;
+    let end = sockets.table.used_slots();
+    let until = end.min(from.saturating_add(SLOTS_AT_ONCE));
+    for slot in from..until {
+        let connection = &sockets.table[slot];
+        if !matches!(connection.stage, Stage::Free | Stage::Zombie) {
+            let listener = sockets.profiles.listener_of(connection.profile);
+            turnstile.counts(slot, listener, hub.user(slot).as_ref());
+        }
+    }
+    connections.reloading.counts_at = (until < end).then_some(until);
 }
 
 /// Closes some of those.

@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::WrongFile;
+use crate::access_log::AccessLogError;
 use crate::bill::OverBudget;
 use crate::checks::WrongKeyFile;
 use crate::config::BuiltWrong;
@@ -29,8 +30,10 @@ pub enum NotChanged {
     /// Files of keys that tokens are verified with, of tokens or passwords cannot be used: all of
     /// them.
     Keys(Vec<WrongKeyFile>),
-    /// A shard cannot have its routes.
-    Routes(NotPrepared),
+    /// What lines of the access log go to cannot be opened, or its thread could not be started.
+    AccessLog(AccessLogError),
+    /// A shard cannot have what it says.
+    Shard(NotPrepared),
     /// There are no numbers left for its routes.
     Names(TooManyNames),
     /// Shards were not ready in this time.
@@ -62,7 +65,8 @@ impl fmt::Display for NotChanged {
             ),
             Self::Files(wrong) => joined(out, wrong),
             Self::Keys(wrong) => joined(out, wrong),
-            Self::Routes(why) => why.fmt(out),
+            Self::AccessLog(why) => why.fmt(out),
+            Self::Shard(why) => why.fmt(out),
             Self::Names(why) => why.fmt(out),
             Self::Late(time) => write!(
                 out,
@@ -95,7 +99,8 @@ impl std::error::Error for NotChanged {
         match self {
             Self::Mixed(error) => Some(error),
             Self::Budget(error) => Some(error),
-            Self::Routes(error) => Some(error),
+            Self::AccessLog(error) => Some(error),
+            Self::Shard(error) => Some(error),
             Self::Names(error) => Some(error),
             Self::Thread(error) => Some(error),
             _ => None,

@@ -9,21 +9,17 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 
+use super::in_force::InForce;
 use super::not_changed::NotChanged;
 use super::reload_report::{ReloadOptions, ReloadReport};
+use super::taking_over::Changing;
 use super::{Certificates, Handle};
+use crate::access_log::{AccessCounts, AccessFeed, AccessThread};
 use crate::bill::Bill;
-use crate::checks::{CheckThreads, GatekeeperParts, HashCounts, IssuerFacts};
+use crate::checks::{CheckThreads, HashCounts, IssuerFacts};
 use crate::config::Config;
 use crate::hub::{Door, TopicRules};
-use crate::shard::{ChangeParts, ConfigChange, RouteTable};
-use crate::transport::tls::ReadAnew;
-
-/// How long shards may take to be ready, and then to have it. They do it beside their work.
-const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How long it is waited at a stretch, where no shard says anything.
-const PAUSE: Duration = Duration::from_millis(20);
+use crate::shard::{ChangeParts, ConfigChange};
 
 /// The stack of a thread that reads a configuration, in bytes.
 const THREAD_STACK: usize = 2 << 20;
@@ -32,7 +28,8 @@ const THREAD_STACK: usize = 2 << 20;
 /// has changed.
 const READERS_MAX: u32 = 2;
 
-/// Says what a gateway of a configuration may come to hold, or why the program cannot serve it.
+/// Says what a gateway of a configuration may come to hold, be there as much or not, or why the
+/// program cannot serve it.
 pub(crate) type Judge = dyn Fn(&Config) -> Result<Bill, NotChanged> + Send + Sync;
 
 /// Has a gateway take over another configuration; cheap to clone. It outlives its gateway, and
@@ -58,28 +55,6 @@ struct Inner {
     refused: AtomicU64,
 }
 
-/// What changes with it, one change at a time.
-struct Changing {
-    threads: CheckThreads,
-    /// What was put in force last.
-    last: Option<Arc<ConfigChange>>,
-    /// The gateway has ended.
-    is_over: bool,
-}
-
-/// What is in force.
-pub(crate) struct InForce {
-    /// As it was written.
-    pub(crate) configured: Arc<Config>,
-    /// As it came to be on this machine.
-    pub(crate) config: Arc<Config>,
-    pub(crate) routes: Arc<RouteTable>,
-    pub(crate) checks: GatekeeperParts,
-    pub(crate) bill: Bill,
-    /// What it was warned of.
-    pub(crate) warnings: Vec<String>,
-}
-
 /// Where a program has its configuration.
 pub struct ConfigSource {
     /// Reads it.
@@ -101,13 +76,16 @@ pub(crate) struct ReloaderParts {
     pub(crate) certificates: Certificates,
     pub(crate) door: Door,
     pub(crate) threads: CheckThreads,
+    pub(crate) access_log: Option<AccessThread>,
     pub(crate) judge: Box<Judge>,
     pub(crate) in_force: InForce,
 }
 
 impl Reloader {
     pub(crate) fn new(parts: ReloaderParts) -> Self {
-        let ReloaderParts { handle, certificates, door, threads, judge, in_force } = parts;
+        let ReloaderParts { handle, certificates, door, threads, access_log, .. } = parts;
+        let ReloaderParts { judge, in_force, .. } = parts;
+        let changing = Changing { threads, access_log, last: None, is_over: false };
         Self(Arc::new(Inner {
             handle,
             certificates,
@@ -116,7 +94,7 @@ impl Reloader {
             source: OnceLock::new(),
             in_force: ArcSwap::from_pointee(in_force),
             reading: Mutex::new(()),
-            changing: Mutex::new(Changing { threads, last: None, is_over: false }),
+            changing: Mutex::new(changing),
             readers: AtomicU32::new(0),
             lookers: AtomicU32::new(0),
             done: AtomicU64::new(0),
@@ -127,6 +105,42 @@ impl Reloader {
     /// What is in force.
     pub(crate) fn in_force(&self) -> Arc<InForce> {
         self.0.in_force.load_full()
+    }
+
+    /// This is in force from now on.
+    pub(super) fn has_in_force(&self, next: InForce) {
+        self.0.in_force.store(Arc::new(next));
+    }
+
+    pub(super) fn handle(&self) -> &Handle {
+        &self.0.handle
+    }
+
+    pub(super) fn certificates(&self) -> &Certificates {
+        &self.0.certificates
+    }
+
+    pub(super) fn door(&self) -> &Door {
+        &self.0.door
+    }
+
+    /// What a gateway of this configuration may come to hold.
+    ///
+    /// # Errors
+    /// The program cannot serve it.
+    pub(super) fn judge(&self, config: &Config) -> Result<Bill, NotChanged> {
+        (self.0.judge)(config)
+    }
+
+    /// The way into the access log that is in force, if there is one.
+    #[must_use]
+    pub fn access_log(&self) -> Option<AccessFeed> {
+        self.in_force().access_log.clone()
+    }
+
+    /// What has become of lines of the access log, if there is one, or was.
+    pub(crate) fn access_counts(&self) -> Option<AccessCounts> {
+        self.in_force().access_totals.as_ref().map(|totals| totals.counts())
     }
 
     /// What is told of the issuers of tokens.
@@ -162,9 +176,11 @@ impl Reloader {
         let mut changing = self.lock();
         changing.is_over = true;
         changing.threads.end();
+        // Shards have said their last.
+        changing.access_log = None;
     }
 
-    fn lock(&self) -> MutexGuard<'_, Changing> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, Changing> {
         self.0.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -248,151 +264,38 @@ impl Reloader {
     /// Takes a configuration over, or looks what that would be. It is called by one at a time.
     fn change(&self, wanted: Config, options: ReloadOptions) -> Result<ReloadReport, NotChanged> {
         let began = Instant::now();
-        let Inner { certificates, judge, source, in_force, .. } = &*self.0;
+        let Inner { certificates, source, .. } = &*self.0;
         self.check_free(&self.lock())?;
-        wanted.check().map_err(|wrong| NotChanged::Config(wrong.to_string()))?;
-        let now = in_force.load_full();
-        let differences = now.configured.differences(&wanted);
-        let config = now.config.taking_over(wanted.clone());
-        config.check().map_err(NotChanged::Mixed)?;
-        // What needs a restart is told each time until there was one.
-        let configured = Arc::new(now.configured.taking_over(wanted));
-        let (bill, warnings) = (judge(&config)?, config.doubts());
         // Nobody reads others meanwhile, which would be newer.
         let held = certificates.hold();
-        let read = certificates.read_anew(&config).map_err(NotChanged::Files)?;
-        let checks = now.checks.read_anew(&config).map_err(NotChanged::Keys)?;
-        let routes = now.routes.followed_by(&config.routes).map_err(NotChanged::Names)?;
-        let mut report = ReloadReport { differences, warnings, took: Duration::ZERO };
+        let mut considered = self.consider(wanted)?;
+        let mut report = ReloadReport {
+            differences: std::mem::take(&mut considered.differences),
+            warnings: considered.next.warnings.clone(),
+            took: Duration::ZERO,
+        };
         if options.dry_run {
             return Ok(ReloadReport { took: began.elapsed(), ..report });
         }
+        let next = &considered.next;
+        let config = Arc::clone(&next.config);
         let rules = config.topics.iter().map(|topic| (topic.name.as_str(), topic.rule));
         let change = Arc::new(ConfigChange::new(ChangeParts {
-            routes: Arc::new(routes),
-            checks: checks.clone(),
+            config: Arc::clone(&config),
+            routes: Arc::clone(&next.routes),
+            checks: next.checks.clone(),
+            census: Arc::clone(&next.census),
+            access_log: next.access_log.clone(),
             rules: Arc::new(TopicRules::new(rules)),
             closes: options.closes_gone.then_some(config.drain_rate),
         }));
-        let config = Arc::new(config);
-        let next = InForce {
-            configured,
-            config: Arc::clone(&config),
-            routes: Arc::clone(&change.parts().routes),
-            checks,
-            bill,
-            warnings: report.warnings.clone(),
-        };
-        report.warnings.extend(self.take_over(&change, next, read)?);
+        report.warnings.extend(self.take_over(&change, considered)?);
         drop(held);
         report.warnings.extend(certificates.doubts());
         if let Some(source) = source.get() {
             (source.taken_over)(&config);
         }
         Ok(ReloadReport { took: began.elapsed(), ..report })
-    }
-
-    /// Checks that nothing is in the way of a change.
-    fn check_free(&self, changing: &Changing) -> Result<(), NotChanged> {
-        let handle = &self.0.handle;
-        let shards = handle.wires().len() as u32;
-        match () {
-            () if changing.is_over || handle.is_ending() => Err(NotChanged::Ending),
-            () if changing.last.as_ref().is_some_and(|last| last.done() < shards) => {
-                Err(NotChanged::UnderWay)
-            }
-            () => Ok(()),
-        }
-    }
-
-    /// Has all shards take the change over, and everybody else with them. Returns what there is to
-    /// say of it, if not all of them have it yet.
-    ///
-    /// # Errors
-    /// Nothing has changed.
-    fn take_over(
-        &self,
-        change: &Arc<ConfigChange>,
-        next: InForce,
-        read: ReadAnew,
-    ) -> Result<Option<String>, NotChanged> {
-        let Inner { handle, certificates, door, in_force, .. } = &*self.0;
-        let mut changing = self.lock();
-        self.check_free(&changing)?;
-        self.prepare(change)?;
-        if let Err(error) = changing.threads.serve(&next.config, &next.checks, door) {
-            self.take_back(change);
-            return Err(NotChanged::Thread(error));
-        }
-        handle.usually_drain_as(&next.config);
-        // What it is called by is known before anybody is on it.
-        in_force.store(Arc::new(next));
-        certificates.take(read);
-        changing.last = Some(Arc::clone(change));
-        Ok(self.put_in_force(change))
-    }
-
-    /// Hands the change to all shards, and waits until they are ready for it.
-    fn prepare(&self, change: &Arc<ConfigChange>) -> Result<(), NotChanged> {
-        let handle = &self.0.handle;
-        let shards = handle.wires().len() as u32;
-        for wire in handle.wires() {
-            wire.panel.change(Some(Arc::clone(change)), &wire.waker);
-        }
-        let is_decided = || change.ready() == shards || change.wrong().is_some();
-        let waited = wait(is_decided, || handle.is_ending());
-        let wrong = change.wrong().map(NotChanged::Routes);
-        let why = wrong.map_or(waited, Err);
-        why.inspect_err(|_| self.take_back(change))
-    }
-
-    /// Nothing comes of the change.
-    fn take_back(&self, change: &Arc<ConfigChange>) {
-        change.abandon();
-        for wire in self.0.handle.wires() {
-            wire.panel.change(None, &wire.waker);
-        }
-        // Whoever lets go of it last takes its routes down, which is not to be a shard.
-        let is_let_go = || Arc::strong_count(change) == 1;
-        let _ = wait(is_let_go, || self.0.handle.is_ending());
-    }
-
-    /// All shards have it from one moment on, and it is waited until each does. Returns what there
-    /// is to say if one does not.
-    fn put_in_force(&self, change: &ConfigChange) -> Option<String> {
-        let handle = &self.0.handle;
-        let shards = handle.wires().len() as u32;
-        change.put_in_force();
-        for wire in handle.wires() {
-            wire.waker.wake();
-        }
-        if wait(|| change.done() == shards, || handle.is_ending()).is_err() {
-            return Some(format!(
-                "the configuration is in force, but only {} of {shards} shards have it yet: the \
-                 others have had no turn of their loops, or the gateway ends",
-                change.done()
-            ));
-        }
-        for wire in handle.wires() {
-            wire.panel.change(None, &wire.waker);
-        }
-        None
-    }
-}
-
-/// Waits until something is so.
-///
-/// # Errors
-/// It is not in time, or the gateway ends.
-fn wait(is_so: impl Fn() -> bool, is_ending: impl Fn() -> bool) -> Result<(), NotChanged> {
-    let until = Instant::now() + PATIENCE;
-    loop {
-        match () {
-            () if is_so() => return Ok(()),
-            () if is_ending() => return Err(NotChanged::Ending),
-            () if Instant::now() > until => return Err(NotChanged::Late(PATIENCE)),
-            () => thread::park_timeout(PAUSE),
-        }
     }
 }
 

@@ -139,7 +139,6 @@ struct Scene {
     scants: [bool; SCANT.len()],
     /// Whether so few connections may be there that clients are refused.
     is_crowded: bool,
-    census: Arc<Census>,
 }
 
 #[test]
@@ -235,14 +234,14 @@ impl Scene {
             let shard = Shard::new(ring, memory, assembly).expect("each route has a handler");
             (shard, outside)
         });
-        let bill = gateway::bill_with(&config, &program, count, Driver::IoUring);
+        let bill = gateway::bill_with(&counting(&config), &program, count, Driver::IoUring);
         let inner = Random::new(random.bits());
         let several = Several::new(shards.collect(), bill, &meanwhile, inner);
         let publisher = Publisher::new(door.clone(), &plan, Random::new(random.bits()));
         let verifier = VerifierStandIn::new(tokens, door.clone(), Random::new(!random.bits()));
         let decider = Decider::new(door, Arc::clone(&books), Random::new(random.bits()));
         let drainer = Drainer::draw(&mut random, &config);
-        let reloader = Reloader::draw(&mut random, &config, &routes, &checks);
+        let reloader = Reloader::draw(&mut random, &config, &routes, (&census, &checks));
         let emptied = false;
         Self {
             several,
@@ -258,7 +257,6 @@ impl Scene {
             emptied,
             scants,
             is_crowded,
-            census,
         }
     }
 
@@ -409,7 +407,7 @@ impl Scene {
                 && self.publisher.is_answered(&Sights(&self.several.outsides))
             {
                 self.emptied = true;
-                assert!(self.census.is_empty(), "somebody is counted though all are gone");
+                assert!(self.reloader.census.is_empty(), "somebody is counted though all are gone");
                 return self.is_forgotten();
             }
             self.turn();
@@ -458,6 +456,14 @@ impl Scene {
             self.several.step();
         }
     }
+}
+
+/// The same where clients are counted by all that there is: they may come to be.
+fn counting(config: &Config) -> Config {
+    let some = Some(100_000);
+    let mut config = config.clone();
+    (config.clients.connections, config.clients.per_address) = (some, some);
+    config
 }
 
 /// Whether some route has such limits of its clients.

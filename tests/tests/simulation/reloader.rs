@@ -1,11 +1,12 @@
 //! Changes of the configuration in the middle of a run: of routes that nobody asks for, of what
-//! routes say that nobody notices, and of one route so that who is there stays on what was there
-//! before, or is closed.
+//! routes say that nobody notices, of one route so that who is there stays on what was there
+//! before, or is closed, and of what clients are counted by and shards limited.
 
 use std::sync::Arc;
 
+use tidegate::census::{Census, SeatedListener};
 use tidegate::checks::GatekeeperParts;
-use tidegate::config::{Config, Route, RouteHandler};
+use tidegate::config::{ClientRate, Clients, Config, Route, RouteHandler};
 use tidegate::hub::TopicRules;
 use tidegate::shard::{ChangeParts, ChangeStage, ConfigChange, RouteTable};
 
@@ -21,8 +22,12 @@ pub struct Reloader {
     each: Option<usize>,
     next_at: usize,
     /// What is in force.
+    config: Arc<Config>,
     routes: Vec<Route>,
     table: Arc<RouteTable>,
+    pub census: Arc<Census>,
+    /// What clients are counted by at the start.
+    clients: Clients,
     checks: GatekeeperParts,
     rules: Arc<TopicRules>,
     /// Paths of which somebody may be on a route that is there no longer.
@@ -43,9 +48,9 @@ impl Reloader {
     /// What happens in a run that begins with these.
     pub fn draw(
         random: &mut Random,
-        config: &Config,
+        config: &Arc<Config>,
         table: &Arc<RouteTable>,
-        checks: &GatekeeperParts,
+        (census, checks): (&Arc<Census>, &GatekeeperParts),
     ) -> Self {
         // Drawn apart, so that a run without changes is as if there were none.
         let mut random = Random::new(!random.clone().bits() ^ 0xC4);
@@ -56,7 +61,10 @@ impl Reloader {
             next_at: random.below(500),
             random,
             routes: config.routes.clone(),
+            clients: config.clients.clone(),
+            config: Arc::clone(config),
             table: Arc::clone(table),
+            census: Arc::clone(census),
             checks: checks.clone(),
             rules: Arc::new(TopicRules::new(rules)),
             gone: Vec::new(),
@@ -74,7 +82,18 @@ impl Reloader {
         let (routes, path) = self.other_routes();
         let table = self.table.followed_by(&routes).expect("there are few");
         let closes = self.random.chance(300).then(|| self.random.pick(&[10, 1_000_000]));
+        let config = self.other_limits();
+        let listeners = config.listeners.iter().zip(0..);
+        let listeners =
+            listeners.map(|(one, id)| SeatedListener { id, limits: one.limits, stays: true });
+        let census = match config.clients == self.config.clients {
+            true => Arc::clone(&self.census),
+            false => Arc::new(self.census.followed_by(&config.clients, listeners)),
+        };
         let change = Arc::new(ConfigChange::new(ChangeParts {
+            config: Arc::new(config),
+            census,
+            access_log: None,
             routes: Arc::new(table),
             checks: self.checks.clone(),
             rules: Arc::clone(&self.rules),
@@ -101,7 +120,9 @@ impl Reloader {
             self.marks_those_who_may_go(several);
             several.change(None);
             let UnderWay { change, routes, .. } = self.under_way.take().expect("it was there");
-            (self.table, self.routes) = (Arc::clone(&change.parts().routes), routes);
+            let parts = change.parts();
+            (self.table, self.routes) = (Arc::clone(&parts.routes), routes);
+            (self.config, self.census) = (Arc::clone(&parts.config), Arc::clone(&parts.census));
         } else if one.change.ready() == shards && one.change.stage() == ChangeStage::Ordered {
             self.gone.extend(one.path);
             one.change.put_in_force();
@@ -114,6 +135,33 @@ impl Reloader {
         if self.under_way.as_ref().is_some_and(|one| one.closes) {
             self.gone.iter().for_each(|path| several.marks(Meant::Path(path)));
         }
+    }
+
+    /// The same with other limits of clients, which nobody meets who does not at the start, and of
+    /// work.
+    fn other_limits(&mut self) -> Config {
+        let mut config = (*self.config).clone();
+        if self.random.chance(400) {
+            config.clients = match self.random.below(4) {
+                0 => self.clients.clone(),
+                1 => Clients::default(),
+                _ => self.roomy(),
+            };
+        }
+        if self.random.chance(300) {
+            config.limits.heavy_input = self.random.pick(&[256 << 10, 3000, 1]);
+        }
+        config
+    }
+
+    /// More of some than there are.
+    fn roomy(&mut self) -> Clients {
+        let mut some = || self.random.chance(600).then_some(100_000);
+        let (connections, per_address, per_user) = (some(), some(), some());
+        let handshakes = some().map(|per_second| ClientRate { per_second, burst: 1_000_000 });
+        let prefix_v4 = self.random.pick(&[8, 32]);
+        let clients = self.clients.clone();
+        Clients { connections, per_address, per_user, handshakes, prefix_v4, ..clients }
     }
 
     /// The routes otherwise: in another order, with others that nobody asks for, with bounds that

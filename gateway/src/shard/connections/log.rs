@@ -100,7 +100,8 @@ pub(super) fn ended<R: Ring>(
     if !is_logged(connections, slot) {
         return;
     }
-    let account = connections.accounts.close(slot).unwrap_or_default();
+    // Of who was there before anything was said of it, nothing is known.
+    let Some(account) = connections.accounts.close(slot) else { return };
     say_ended(connections, slot, id, &account, &how);
     access::closed(connections, slot, &account, &how);
 }

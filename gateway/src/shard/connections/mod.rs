@@ -12,6 +12,7 @@ pub(super) mod told;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::access_log::AccessFeed;
 use crate::census::Turnstile;
 use crate::checks::Gatekeeper;
 use crate::config::{Config, Route};
@@ -52,7 +53,7 @@ pub(super) struct Failed {
 pub(super) struct Connections<R> {
     /// Which shard.
     pub(super) index: usize,
-    /// What it began with.
+    /// What is in force.
     pub(super) config: Arc<Config>,
     pub(super) sockets: Sockets<R>,
     pub(super) services: Services,
@@ -104,7 +105,6 @@ impl<R: Ring> Connections<R> {
     pub(super) fn new(ring: R, memory: Memory, assembly: Assembly) -> Result<Self, NoHandler> {
         let Assembly { index, config, routes, program, tls, census, checks, .. } = assembly;
         let Assembly { access_log, mut hub, .. } = assembly;
-        let access = access_log.zip(config.access_log.as_ref());
         hub.calendar_ahead = ring.calendar().saturating_sub(ring.now());
         let limits = config.limits;
         let head = limits.request_head + limits.receive_buffer;
@@ -125,7 +125,7 @@ impl<R: Ring> Connections<R> {
             ends: LastEnds::default(),
             traces: Traces::default(),
             refusals: Refusals::new(),
-            access: access.map(|(feed, log)| AccessTeller::new(feed, log)),
+            access: AccessTeller::of(access_log, &config),
             failed_handshakes: FailedHandshakes::default(),
             vitals: Vitals::default(),
             failed: Vec::new(),
@@ -135,6 +135,14 @@ impl<R: Ring> Connections<R> {
             look_again: false,
             config,
         })
+    }
+
+    /// What is said of connections goes to this log from now on, as the configuration says.
+    pub(super) fn log_to(&mut self, log: Option<AccessFeed>, config: &Config) {
+        let before = self.access.as_ref().map(AccessTeller::feed);
+        if log.as_ref() != before {
+            self.access = AccessTeller::of(log, config);
+        }
     }
 
     /// What the connection runs under, as its route says.

@@ -121,6 +121,15 @@ impl<R: Ring> Sockets<R> {
         }
     }
 
+    /// These are looked at from now on; what they size is as it was.
+    pub(super) fn limit(&mut self, limits: &Limits) {
+        self.limits = *limits;
+        self.put_off.limit(limits.heavy_input);
+        self.transports.tls.limit(limits.handshakes);
+        // There may be room for more.
+        sealing::has_room_for_parked(self);
+    }
+
     /// Lets the kernel carry out what is queued, and waits so long for something to complete.
     ///
     /// # Errors

@@ -58,6 +58,11 @@ impl PutOff {
         }
     }
 
+    /// So many bytes may be inflated in one turn of the loop from the next on.
+    pub(crate) fn limit(&mut self, heavy_input: u32) {
+        self.heavy = heavy_input as usize;
+    }
+
     /// All that may be inflated in one turn of the loop may be from here on.
     pub(crate) fn renew_budget(&mut self) {
         self.budget = self.heavy;

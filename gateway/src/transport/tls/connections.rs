@@ -99,6 +99,11 @@ impl TlsConnections {
         }
     }
 
+    /// So many handshakes may be in progress at once from here on. Those that are go on.
+    pub fn limit(&mut self, handshakes: u32) {
+        self.most = handshakes;
+    }
+
     /// Whether the handshake of a connection is done.
     #[must_use]
     pub fn is_ready(&self, slot: Slot) -> bool {

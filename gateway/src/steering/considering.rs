@@ -1,0 +1,117 @@
+//! What would come of another configuration: all that it names is read, and all of it is checked.
+//! Nothing has changed so far.
+
+use std::sync::Arc;
+
+use super::Reloader;
+use super::in_force::InForce;
+use super::not_changed::NotChanged;
+use crate::access_log::{self, AccessFeed, AccessTotals, UnstartedLog};
+use crate::bill::{Bill, Holdings};
+use crate::census::{Census, SeatedListener};
+use crate::config::{Config, Difference};
+use crate::transport::tls::ReadAnew;
+
+/// A configuration that can be taken over.
+pub(super) struct Considered {
+    /// What it has otherwise.
+    pub(super) differences: Vec<Difference>,
+    /// What is in force once it is.
+    pub(super) next: InForce,
+    /// The files of TLS.
+    pub(super) files: ReadAnew,
+    /// What takes the place of the access log.
+    pub(super) log: NextLog,
+}
+
+/// What takes the place of the access log.
+pub(super) enum NextLog {
+    /// It stays.
+    Same,
+    /// Another one does, or none.
+    Other(Option<UnstartedLog>),
+}
+
+/// It, the way into it, and where its lines are counted.
+struct NextAccess {
+    log: NextLog,
+    feed: Option<AccessFeed>,
+    totals: Option<Arc<AccessTotals>>,
+}
+
+impl Reloader {
+    /// Finds out what comes of a configuration. Files of TLS are held meanwhile.
+    ///
+    /// # Errors
+    /// It cannot be taken over: why.
+    pub(super) fn consider(&self, wanted: Config) -> Result<Considered, NotChanged> {
+        wanted.check().map_err(|wrong| NotChanged::Config(wrong.to_string()))?;
+        let now = self.in_force();
+        let differences = now.configured.differences(&wanted);
+        let config = now.config.taking_over(wanted.clone());
+        config.check().map_err(NotChanged::Mixed)?;
+        let bill = self.judged(&config, &now.bill)?;
+        let files = self.certificates().read_anew(&config).map_err(NotChanged::Files)?;
+        let checks = now.checks.read_anew(&config).map_err(NotChanged::Keys)?;
+        let routes = now.routes.followed_by(&config.routes).map_err(NotChanged::Names)?;
+        let access = next_access(&now, &config)?;
+        let next = InForce {
+            // What needs a restart is told each time until there was one.
+            configured: Arc::new(now.configured.taking_over(wanted)),
+            routes: Arc::new(routes),
+            census: next_census(&now, &config),
+            warnings: config.doubts(),
+            config: Arc::new(config),
+            checks,
+            access_log: access.feed,
+            access_totals: access.totals,
+            bill,
+        };
+        Ok(Considered { differences, next, files, log: access.log })
+    }
+
+    /// What shards of a configuration may come to hold, with what they still hold for the one
+    /// before.
+    ///
+    /// # Errors
+    /// That is too much, or the program cannot serve it.
+    fn judged(&self, config: &Config, before: &Bill) -> Result<Bill, NotChanged> {
+        let shards = self.handle().by_shard();
+        let held: Vec<Holdings> = shards.into_iter().map(|(_, vitals)| vitals.holdings).collect();
+        let bill = self.judge(config)?.keeping(before, &held);
+        bill.check(config.memory.limit()).map_err(NotChanged::Budget)?;
+        Ok(bill)
+    }
+}
+
+/// What connections are counted by: the same, if nothing of it is otherwise.
+fn next_census(now: &InForce, config: &Config) -> Arc<Census> {
+    let limits = |config: &Config| -> Vec<_> {
+        config.listeners.iter().map(|listener| listener.limits).collect()
+    };
+    if now.config.clients == config.clients && limits(&now.config) == limits(config) {
+        return Arc::clone(&now.census);
+    }
+    let listeners = limits(config).into_iter().zip(0..);
+    let listeners = listeners.map(|(limits, id)| SeatedListener { id, limits, stays: true });
+    Arc::new(now.census.followed_by(&config.clients, listeners))
+}
+
+/// What becomes of the access log.
+///
+/// # Errors
+/// What its lines are to go to cannot be opened.
+fn next_access(now: &InForce, config: &Config) -> Result<NextAccess, NotChanged> {
+    let totals = now.access_totals.clone();
+    if now.config.access_log == config.access_log {
+        return Ok(NextAccess { log: NextLog::Same, feed: now.access_log.clone(), totals });
+    }
+    let Some(log) = &config.access_log else {
+        return Ok(NextAccess { log: NextLog::Other(None), feed: None, totals });
+    };
+    access_log::check(config).map_err(NotChanged::AccessLog)?;
+    let totals = totals.unwrap_or_default();
+    let log = UnstartedLog::new(log, Arc::clone(&totals));
+    let feed = Some(log.feed().clone());
+    Ok(NextAccess { log: NextLog::Other(Some(log)), feed, totals: Some(totals) })
+}
