@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-use crate::config::stack::{SocketLayer, TcpLayer, UnixLayer};
+use crate::config::stack::{SocketLayer, UnixLayer};
 use crate::config::{ListenAddress, Listener};
 use crate::kernel::{ListeningSocket, Sharing};
 use unix::Until;
@@ -89,6 +89,47 @@ pub fn bind_only(
     open_by(listeners, shards, passed, Until::Bound)
 }
 
+/// As [`bind_only`], of listeners that come beside those of this gateway at `own`. What has the
+/// port of one of these is not looked for others first.
+///
+/// # Errors
+/// As [`open`].
+pub fn bind_beside(
+    listeners: &[Listener],
+    shards: usize,
+    own: &[ListenAddress],
+) -> Result<ListeningSockets, ListenError> {
+    let overlaps =
+        |one: &SocketAddr, other: &SocketAddr| one.port() == other.port() && one.ip() != other.ip();
+    let is_own = |address: &SocketAddr| {
+        own.iter().filter_map(ListenAddress::ip).any(|one| overlaps(&one, address))
+    };
+    open_among(listeners, shards, Dealt::default(), Until::Bound, is_own)
+}
+
+/// Has sockets listen that were bound only, of which this has one of each.
+///
+/// # Errors
+/// What the kernel said.
+pub fn listen_now(sockets: &[(Listener, ListeningSocket)]) -> Result<(), ListenError> {
+    sockets.iter().try_for_each(|(listener, socket)| {
+        let terms = listener.stack.socket.terms();
+        terms.listen(&SockRef::from(socket)).map_err(fail(&listener.address, "listening on"))
+    })
+}
+
+/// Gives the file of a Unix socket the mode and owner that its layer says; of others there is
+/// nothing to do.
+///
+/// # Errors
+/// The kernel refuses.
+pub fn give_file(listener: &Listener) -> Result<(), ListenError> {
+    match (&listener.address, &listener.stack.socket) {
+        (ListenAddress::Unix(address), SocketLayer::Unix(layer)) => unix::give_file(address, layer),
+        _ => Ok(()),
+    }
+}
+
 /// Listens where the control thread is to.
 ///
 /// # Errors
@@ -122,9 +163,20 @@ fn open_by(
     passed: Dealt,
     until: Until,
 ) -> Result<ListeningSockets, ListenError> {
+    open_among(listeners, shards, passed, until, |_| false)
+}
+
+fn open_among(
+    listeners: &[Listener],
+    shards: usize,
+    passed: Dealt,
+    until: Until,
+    is_own: impl Fn(&SocketAddr) -> bool,
+) -> Result<ListeningSockets, ListenError> {
     // All of them before any is opened: of two addresses of one configuration that overlap, such as
     // `0.0.0.0:80` and `127.0.0.1:80`, one would seem to be in use once the other listens.
-    for address in passed.without(listeners).filter_map(|listener| listener.address.ip()) {
+    let addresses = passed.without(listeners).filter_map(|listener| listener.address.ip());
+    for address in addresses.filter(|address| !is_own(address)) {
         check_unused(address)?;
     }
     let mut sockets = ListeningSockets {
@@ -145,8 +197,8 @@ fn open_by(
             continue;
         }
         let address = match (&listener.address, &listener.stack.socket) {
-            (ListenAddress::Ip(address), SocketLayer::Tcp(tcp)) => {
-                open_for_each(*address, tcp, until, &mut sockets.by_shard)?.into()
+            (ListenAddress::Ip(address), layer @ SocketLayer::Tcp(_)) => {
+                open_for_each(*address, layer, until, &mut sockets.by_shard)?.into()
             }
             (ListenAddress::Unix(address), SocketLayer::Unix(layer)) => {
                 let socket = unix::open(address, layer, until)?;
@@ -169,14 +221,14 @@ fn no_such_layer() -> io::Error {
 /// Opens a socket for each shard. Their address, with its real port.
 fn open_for_each(
     mut address: SocketAddr,
-    tcp: &TcpLayer,
+    layer: &SocketLayer,
     until: Until,
     by_shard: &mut [Vec<ListeningSocket>],
 ) -> Result<SocketAddr, ListenError> {
     for shard in by_shard {
         let socket = match until {
-            Until::Bound => bind(address, tcp)?.into(),
-            Until::Listening => listen(address, tcp)?,
+            Until::Bound => bind(address, layer)?.into(),
+            Until::Listening => listen(address, layer)?,
         };
         let failed = fail(&address.into(), "asking for the address of");
         address = socket.local_addr().map_err(failed)?;
@@ -189,15 +241,10 @@ fn open_for_each(
 /// already; then this sets how many may wait.
 fn prepare(socket: &ListeningSocket, listener: &Listener) -> Result<(), ListenError> {
     let address = &listener.address;
-    match &listener.stack.socket {
-        SocketLayer::Unix(layer) => unix::prepare(socket, address, layer),
-        SocketLayer::Tcp(tcp) => {
-            let socket = SockRef::from(socket);
-            set_options(&socket, tcp).map_err(fail(address, "setting the options of"))?;
-            let backlog = i32::try_from(tcp.backlog).unwrap_or(i32::MAX);
-            socket.listen(backlog).map_err(fail(address, "listening on"))
-        }
-    }
+    let (socket, terms) = (SockRef::from(socket), listener.stack.socket.terms());
+    let set = terms.tcp.map_or(Ok(()), |tcp| tcp.set(&socket));
+    set.map_err(fail(address, "setting the options of"))?;
+    terms.listen(&socket).map_err(fail(address, "listening on"))
 }
 
 /// Gives each shard a descriptor of one of the sockets of a listener.
@@ -234,18 +281,18 @@ fn is_in_use(error: &io::Error) -> bool {
 }
 
 /// A socket that listens on `address`, beside others of this user.
-fn listen(address: SocketAddr, tcp: &TcpLayer) -> Result<TcpListener, ListenError> {
-    let socket = bind(address, tcp)?;
-    let backlog = i32::try_from(tcp.backlog).unwrap_or(i32::MAX);
-    socket.listen(backlog).map_err(fail(&address.into(), "listening on"))?;
+fn listen(address: SocketAddr, layer: &SocketLayer) -> Result<TcpListener, ListenError> {
+    let socket = bind(address, layer)?;
+    layer.terms().listen(&SockRef::from(&socket)).map_err(fail(&address.into(), "listening on"))?;
     Ok(socket.into())
 }
 
 /// A socket that has `address`, beside others of this user.
-fn bind(address: SocketAddr, tcp: &TcpLayer) -> Result<Socket, ListenError> {
+fn bind(address: SocketAddr, layer: &SocketLayer) -> Result<Socket, ListenError> {
     let socket = socket(address)?;
     socket.set_reuse_port(true).map_err(fail(&address.into(), "setting SO_REUSEPORT for"))?;
-    set_options(&socket, tcp).map_err(fail(&address.into(), "setting the options of"))?;
+    let set = layer.terms().tcp.map_or(Ok(()), |tcp| tcp.set(&SockRef::from(&socket)));
+    set.map_err(fail(&address.into(), "setting the options of"))?;
     socket.bind(&address.into()).map_err(fail(&address.into(), "binding"))?;
     Ok(socket)
 }
@@ -262,20 +309,6 @@ fn socket(address: SocketAddr) -> Result<Socket, ListenError> {
         socket.set_only_v6(true).map_err(fail(&address.into(), "setting IPV6_V6ONLY for"))?;
     }
     Ok(socket)
-}
-
-/// Sets what accepted sockets inherit; before `listen`, because the buffers decide the window
-/// scale that the first answer to a peer carries.
-///
-/// There is no `TCP_NOTSENT_LOWAT`: it would make sends fall short as soon as a congestion window
-/// is full, and each such send costs a completion, a block and a poll, where `SO_SNDBUF` bounds
-/// what the kernel holds just as well.
-fn set_options(socket: &Socket, tcp: &TcpLayer) -> io::Result<()> {
-    socket.set_tcp_nodelay(tcp.nodelay)?;
-    socket.set_recv_buffer_size(tcp.rcvbuf as usize)?;
-    socket.set_send_buffer_size(tcp.sndbuf as usize)?;
-    // What was passed may have one; none is the kernel's default.
-    socket.set_tcp_user_timeout(tcp.user_timeout)
 }
 
 fn fail(
@@ -466,9 +499,9 @@ mod tests {
 
     #[test]
     fn as_many_sockets_as_shards_are_one_for_each() {
-        let first = bind(quiet_listener().address.ip().unwrap(), &TcpLayer::default()).unwrap();
+        let first = bind(quiet_listener().address.ip().unwrap(), &SocketLayer::default()).unwrap();
         let address = first.local_addr().unwrap().as_socket().unwrap();
-        let second = bind(address, &TcpLayer::default()).unwrap();
+        let second = bind(address, &SocketLayer::default()).unwrap();
         let sockets = open_passed(vec![first.into(), second.into()], "ws!tcp", 2);
         let _peers: Vec<TcpStream> =
             (0..64).map(|_| TcpStream::connect(address).unwrap()).collect();

@@ -4,14 +4,13 @@
 //! A thread of its own tells it, because whoever reads may be slow, and nothing else waits for
 //! that.
 
-use std::borrow::Cow;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use sd_notify::NotifyState;
 use tidegate::gateway::Gateway;
-use tidegate::steering::{Handle, Pulse};
+use tidegate::steering::{Handle, Pulse, Reloader};
 
 /// The environment variable that says where the service manager listens.
 const SOCKET: &str = "NOTIFY_SOCKET";
@@ -41,7 +40,7 @@ pub struct Manager {
 /// What the thread has.
 struct Teller {
     handle: Handle,
-    addresses: String,
+    reloader: Reloader,
     /// Whether all shards have turns, if that is asked for.
     pulse: Option<Pulse>,
     period: Duration,
@@ -69,7 +68,7 @@ impl Manager {
         }
         let teller = Teller {
             handle: gateway.handle(),
-            addresses: named(gateway),
+            reloader: gateway.reloader(),
             pulse: watchdog.map(|_| Pulse::new(gateway.handle())),
             period: watchdog.map_or(STATUS_PERIOD, |within| (within / 4).max(PERIOD_MIN)),
             status: String::new(),
@@ -162,7 +161,9 @@ impl Teller {
     fn say(&mut self, news: Option<NotifyState<'static>>) {
         let connections = self.handle.counters().connections;
         let status = match self.handle.is_serving() {
-            true => format!("serving {connections} connections on {}", self.addresses),
+            true => {
+                format!("serving {connections} connections on {}", named(&self.reloader))
+            }
             false => format!("draining: {connections} connections left"),
         };
         let mut said: Vec<NotifyState<'_>> = self.owed.clone();
@@ -191,9 +192,8 @@ impl Teller {
 }
 
 /// The addresses that a gateway listens on, or how many there are.
-fn named(gateway: &Gateway) -> String {
-    let all: Vec<Cow<'_, str>> =
-        gateway.addresses().iter().map(|address| address.to_string().into()).collect();
+fn named(reloader: &Reloader) -> String {
+    let all: Vec<String> = reloader.addresses().iter().map(ToString::to_string).collect();
     match all.len() {
         0..=NAMED => all.join(", "),
         count => format!("{count} addresses"),

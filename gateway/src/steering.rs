@@ -6,6 +6,7 @@ mod drains;
 mod in_force;
 mod not_changed;
 mod plan_bounds;
+mod relistening;
 mod reload_report;
 mod reloader;
 mod taking_over;

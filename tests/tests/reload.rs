@@ -1,6 +1,7 @@
 //! Taking the configuration over anew while the gateway runs.
 
 use std::fs::OpenOptions;
+use std::net::SocketAddr;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -323,20 +324,52 @@ impl Draws {
     }
 }
 
-/// A configuration that has the route of all clients, and whatever else is drawn; and whether it
-/// is right.
+/// What a listener may have otherwise.
+fn drawn_listener(draws: &mut Draws) -> String {
+    let stacks = ["ws!tcp", "log!ws?ping=77s!tcp", "ws?deflate=off!tcp?backlog=99", "ws!log!tcp"];
+    let stack = stacks[draws.below(4) as usize];
+    let more =
+        ["", "connections = 100000\n", "deny = ['203.0.113.0/24']\n", "accept_rate = 99999\n"];
+    let more = more[draws.below(4) as usize];
+    format!("[[listener]]\naddress = '127.0.0.1:0'\nstack = '{stack}'\n{more}")
+}
+
+/// What clients may be counted by, which nobody is too many for.
+fn drawn_clients(draws: &mut Draws) -> String {
+    let keys = ["connections", "connections_per_address", "connections_per_user"];
+    let mut text = "[clients]\n".to_owned();
+    for key in keys.into_iter().chain(["handshake_rate"]) {
+        if draws.chance(5) {
+            text += &format!("{key} = {}\n", 90_000 + draws.below(1000));
+        }
+    }
+    text
+}
+
+/// A configuration that has the first listener and the route of all clients, and whatever else is
+/// drawn; and whether it is right.
 fn drawn(draws: &mut Draws, issuers: &[TokenIssuer]) -> (String, bool) {
     let mut text = ALL.to_owned();
     text += &format!("drain = '{}s'\n", 10 + draws.below(20));
-    let wrong = draws.chance(2).then(|| draws.below(4));
+    let wrong = draws.chance(2).then(|| draws.below(5));
     if wrong == Some(0) {
         text += "drain_rat = 7\n";
     }
     if draws.chance(3) {
         text += "[limits]\nconnections = 6000\nreceive_buffers = 128\n";
+    } else if draws.chance(3) {
+        text += &format!("[limits]\nheavy_input = '{}KiB'\n", 100 + draws.below(100));
     }
+    text += &drawn_clients(draws);
     if draws.chance(3) {
-        text += "[[listener]]\naddress = '127.0.0.1:1'\n";
+        text += &format!("[access_log]\nto = 'file:/dev/null'\nqueue = {}\n", 16 + draws.below(99));
+    }
+    for _ in 0..1 + draws.below(4) {
+        text += &drawn_listener(draws);
+    }
+    if wrong == Some(4) {
+        // It is not of this machine.
+        text += "[[listener]]\naddress = '192.0.2.1:81'\n";
     }
     text += &format!("[[topic]]\nname = 'rooms/{{room}}'\nhistory = {}\n", draws.below(20));
     let issuer = &issuers[draws.below(issuers.len() as u64) as usize];
@@ -363,6 +396,14 @@ fn drawn(draws: &mut Draws, issuers: &[TokenIssuer]) -> (String, bool) {
         1 + draws.below(9)
     );
     (text, wrong.is_none())
+}
+
+/// Where it listens now.
+fn addresses(gateway: &Gateway) -> Vec<SocketAddr> {
+    let config = json_of(&ask(gateway, "GET", "/v1/config", &Value::Null));
+    let listeners = config["listeners"].as_array().expect("a list").iter();
+    let address = |one: &Value| one["address"].as_str().expect("a text").parse().ok();
+    listeners.filter_map(address).collect()
 }
 
 /// Says that it is over when it is dropped, be it by a panic.
@@ -400,10 +441,11 @@ fn nobody_is_cut_off_and_nothing_lost_however_often_it_changes() {
     let (clients, reloads) = how_many();
     let issuers = [TokenIssuer::new(), TokenIssuer::new()];
     let mut draws = Draws(0x5EED);
-    let (first, _) = drawn(&mut Draws(1), &issuers);
-    let gateway = Launch::new().config(&first).listen("127.0.0.1:0").admin().start();
+    let drawn_first = |seed| drawn(&mut Draws(seed), &issuers);
+    let (first, _) = (1..).map(drawn_first).find(|(_, is_right)| *is_right).expect("one is right");
+    let gateway = Launch::new().config(&first).admin().start_with_addresses(1);
     let mut peers: Vec<Peer> = (0..clients).map(|_| Peer::open(&gateway, "/rooms/x")).collect();
-    let is_over = AtomicBool::new(false);
+    let (is_over, mut stay) = (AtomicBool::new(false), Vec::new());
     let published = thread::scope(|scope| {
         let publisher = scope.spawn(|| {
             let mut count = 0;
@@ -423,8 +465,13 @@ fn nobody_is_cut_off_and_nothing_lost_however_often_it_changes() {
             let response = ask(&gateway, "POST", "/v1/reload", &json!({"gone": "close"}));
             let expected = if is_right { 200 } else { 422 };
             assert_eq!(response.status, expected, "{}\n{text}", json_of(&response));
-            // Somebody comes meanwhile, to a route that is always there.
-            Peer::open(&gateway, "/rooms/y").finish();
+            // Somebody comes meanwhile, to a route that is always there, by each listener; some
+            // stay on listeners that go.
+            for address in addresses(&gateway) {
+                let (peer, response) = Peer::open_at(address, &Request::open("/rooms/y"));
+                assert_eq!(response.status, 101);
+                stay.extend(draws.chance(2).then_some(peer));
+            }
         }
         drop(ends);
         publisher.join().expect("all was published")
@@ -433,6 +480,10 @@ fn nobody_is_cut_off_and_nothing_lost_however_often_it_changes() {
         for number in 1..=published {
             assert_eq!(heard(peer), number.to_string());
         }
+    }
+    for peer in &mut stay {
+        peer.text("still here");
+        wait_until("it hears it", || (heard(peer) == "still here").then_some(()));
     }
     let counters = gateway.fresh_counters();
     assert!(counters.get("connections_open") >= clients as u64);

@@ -39,7 +39,8 @@ impl Folder {
 
     fn names(&self) -> Vec<String> {
         let all = fs::read_dir(&self.0).expect("a folder").map(|one| one.expect("a file"));
-        let mut names: Vec<_> = all.map(|one| one.file_name().into_string().unwrap()).collect();
+        let mut names: Vec<_> =
+            all.map(|one| one.file_name().into_string().expect("text")).collect();
         names.sort_unstable();
         names
     }

@@ -11,7 +11,9 @@ use tidegate::gateway::{Program, hub_settings};
 use tidegate::hub::{self, Identity, Seed};
 use tidegate::kernel::{Uring, Waker};
 use tidegate::names::Node;
-use tidegate::shard::{self, AfterDrain, Assembly, DrainOrder, DrainPlan, Panel, RouteTable};
+use tidegate::shard::{
+    self, AfterDrain, Assembly, DrainOrder, DrainPlan, ListenerTable, Panel, RouteTable,
+};
 use tidegate::transport::tls::TlsServers;
 use tidegate_tests::{Peer, Request, wait_until};
 
@@ -26,6 +28,7 @@ fn run(listener: TcpListener, waker: Waker, panel: Arc<Panel>) {
     let wakers = std::slice::from_ref(&waker);
     let (mut hubs, _door) = hub::open(&hub_settings(&config), identity, wakers);
     let census = Arc::new(Census::new(&config));
+    let listening = Arc::new(ListenerTable::new(&config.listeners, &[], &TlsServers::default()));
     let assembly = Assembly {
         index: 0,
         checks: GatekeeperParts::none(),
@@ -34,10 +37,9 @@ fn run(listener: TcpListener, waker: Waker, panel: Arc<Panel>) {
         routes: RouteTable::new(&config.routes).into(),
         config,
         listeners: vec![listener.into()],
-        sharing: Vec::new(),
         waker: waker.clone(),
         panel,
-        tls: TlsServers::default(),
+        listening,
         census,
         program: Program::default(),
     };

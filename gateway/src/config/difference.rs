@@ -79,7 +79,7 @@ impl Config {
         all.extend(changed("admin.tokens", self.admin.tokens != wanted.admin.tokens, false));
         all.extend(changed("admin.address", self.admin.address != wanted.admin.address, true));
         let listeners = [&*self.listeners, &*wanted.listeners];
-        all.extend(of_tables("listener", listeners, |one| one.address.to_string(), true));
+        all.extend(of_tables("listener", listeners, |one| one.address.to_string(), false));
         let certificates = [&*self.certificates, &*wanted.certificates];
         let file = |one: &Certificate| one.cert.display().to_string();
         all.extend(of_tables("certificate", certificates, file, false));
@@ -104,9 +104,9 @@ impl Config {
         // Each field is here, so that a new one is put on either side.
         let Self { log, memory, drain, drain_delay, drain_rate, drain_code, .. } = wanted;
         let Self { topics, certificates, jwts, tokens, passwords, routes, admin, .. } = wanted;
-        let Self { access_log, clients, limits: looked_at, .. } = wanted;
+        let Self { access_log, clients, limits: looked_at, listeners, .. } = wanted;
         let Self { shards, pin, driver, log_format, verifiers, verifications, .. } = self.clone();
-        let Self { hashing, hub, listeners, .. } = self.clone();
+        let Self { hashing, hub, .. } = *self;
         Self {
             shards,
             pin,
@@ -173,7 +173,19 @@ fn of_tables<T: PartialEq>(
     name: impl Fn(&T) -> String,
     needs_restart: bool,
 ) -> Vec<Difference> {
-    let by_name = |all: &'_ [T]| all.iter().map(&name).zip(0..).collect::<BTreeMap<_, usize>>();
+    // Several may be called the same, such as by port 0: each is told apart from the others.
+    let by_name = |all: &'_ [T]| {
+        let mut named = BTreeMap::<String, usize>::new();
+        for (at, one) in all.iter().enumerate() {
+            let (name, mut called, mut count) = (name(one), name(one), 1);
+            while named.contains_key(&called) {
+                count += 1;
+                called = format!("{name} ({count})");
+            }
+            named.insert(called, at);
+        }
+        named
+    };
     let (olds, news) = (by_name(old), by_name(new));
     let one = |name: &str, how| Difference { what: format!("{kind} {name}"), how, needs_restart };
     let removed = olds.keys().filter(|name| !news.contains_key(*name));
@@ -219,8 +231,8 @@ mod tests {
                 "hub.queued: 262144 becomes 1024 (with a restart)",
                 "limits.connections: 16384 becomes 64 (with a restart)",
                 "log is changed",
-                "listener 127.0.0.1:8080 is removed (with a restart)",
-                "listener 127.0.0.1:81 is added (with a restart)",
+                "listener 127.0.0.1:8080 is removed",
+                "listener 127.0.0.1:81 is added",
                 "route /a is removed",
                 "route /b is changed",
                 "route /c is added",

@@ -89,8 +89,8 @@ impl Limits {
         (self.connections + reserve).min(SLOTS_MAX)
     }
 
-    /// The same with what of `wanted` sizes nothing that was made at the start: what is looked at as
-    /// something comes in.
+    /// The same with what of `wanted` sizes nothing that was made at the start: what is looked at
+    /// as something comes in.
     pub(super) fn taking_over(&self, wanted: &Self) -> Self {
         // Each key is here, so that a new one is put on either side.
         let Self { connections, receive_buffers, receive_buffer, staging, blocks, .. } = *self;

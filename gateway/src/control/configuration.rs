@@ -173,8 +173,9 @@ pub(super) async fn show(State(control): State<Shared>) -> Result<Response, Erro
 impl ControlRoom {
     fn configuration(&self) -> ConfigAnswer {
         let config = &*self.config();
-        let listeners = self.addresses.iter().zip(&config.listeners);
-        let listeners = listeners.map(|(address, listener)| ListenerJson::of(address, listener));
+        let listening = self.listening();
+        let listeners = listening.places().iter();
+        let listeners = listeners.map(|place| ListenerJson::of(&place.address, &place.listener));
         ConfigAnswer {
             version: env!("CARGO_PKG_VERSION"),
             host: host(),

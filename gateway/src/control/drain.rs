@@ -258,15 +258,17 @@ impl DrainRequest {
     fn scope(&self, control: &ControlRoom) -> Result<DrainScope, Error> {
         let listener = self.listener.as_ref().map(|written| {
             let is_it = |address: &crate::config::ListenAddress| address.to_string() == *written;
-            let place = control.addresses.iter().position(is_it);
+            let listening = control.listening();
+            let number = listening.number(is_it);
             let all = || {
-                let all: Vec<_> = control.addresses.iter().map(ToString::to_string).collect();
+                let all = listening.addresses();
+                let all: Vec<_> = all.iter().map(ToString::to_string).collect();
                 Error::invalid(format!(
                     "`listener` must be an address that is listened on, {}, is {written:?}",
                     all.join(" or ")
                 ))
             };
-            place.map(|place| place as u16).ok_or_else(all)
+            number.ok_or_else(all)
         });
         let network = self.address.as_ref().map(|written| {
             network(written).ok_or_else(|| {
@@ -314,7 +316,7 @@ impl ControlRoom {
     }
 
     fn listener_of(&self, scope: &DrainScope) -> Option<String> {
-        self.addresses.get(usize::from(scope.listener?)).map(ToString::to_string)
+        self.listening().address(scope.listener?).map(ToString::to_string)
     }
 
     /// Another drain is under way.

@@ -63,7 +63,7 @@ use crate::bill::{Line, Owner};
 use crate::config::{Config, ListenAddress};
 use crate::hub::Door;
 use crate::kernel::{Driver, ListeningSocket};
-use crate::shard::RouteTable;
+use crate::shard::{ListenerTable, RouteTable};
 use crate::steering::{Certificates, Handle, Reloader};
 
 pub use metrics::{Family, counts, families};
@@ -97,8 +97,6 @@ pub struct AdminParts {
     pub reloader: Reloader,
     /// How the shards ask the kernel, and so how this thread does.
     pub chosen: ChosenDriver,
-    /// Where is listened: for each listener its address, with its real port.
-    pub addresses: Vec<ListenAddress>,
     /// What the start has warned of, of its driver.
     pub warnings: Vec<String>,
     /// What it listens on.
@@ -141,7 +139,6 @@ struct ControlRoom {
     certificates: Certificates,
     reloader: Reloader,
     chosen: ChosenDriver,
-    addresses: Vec<ListenAddress>,
     warnings: Vec<String>,
     started: Instant,
     bodies: Bodies,
@@ -221,7 +218,7 @@ impl ControlRoom {
     fn new(parts: AdminParts) -> (Self, ListeningSocket) {
         let AdminParts { handle, door, certificates, reloader, chosen, .. } = parts;
         let config = Arc::clone(&reloader.in_force().config);
-        let AdminParts { addresses, warnings, socket, .. } = parts;
+        let AdminParts { warnings, socket, .. } = parts;
         let (message, connections) = (door.max_message(), config.admin.connections);
         let room = Self {
             handle,
@@ -235,7 +232,6 @@ impl ControlRoom {
             certificates,
             reloader,
             chosen,
-            addresses,
             warnings,
         };
         (room, socket)
@@ -244,6 +240,11 @@ impl ControlRoom {
     /// The routes that are in force, which know those that were there before as well.
     fn routes(&self) -> Arc<RouteTable> {
         Arc::clone(&self.reloader.in_force().routes)
+    }
+
+    /// The listeners that are in force, which know those that were there before as well.
+    fn listening(&self) -> Arc<ListenerTable> {
+        Arc::clone(&self.reloader.in_force().listening)
     }
 
     /// The configuration that is in force.

@@ -75,7 +75,8 @@ pub(super) struct DifferenceJson {
 }
 
 /// Reads the configuration anew and has the gateway take it over: routes and what they check and
-/// limit, what is kept of topics, issuers of tokens, certificates, drains, the log's filter, admin
+/// limit, listeners, what is kept of topics, issuers of tokens, certificates, what clients are
+/// counted by, what of the limits sizes nothing, the access log, drains, the log's filter, admin
 /// tokens. The file of the access log is opened anew. Connections stay.
 ///
 /// All shards have it from one moment on. If anything is wrong with it all stays as it was, and the

@@ -20,10 +20,12 @@ use crate::hub::{
     Common, ConnectionInfo, Content, EndInfo, Errand, Excerpt, Identity, Kept, Message, NotDone,
     Outcome, Peer, Presence, Present, Publication, Published, Seed, Target, TopicInfo,
 };
-use crate::kernel::Waker;
+use crate::kernel::{Sharing, Waker};
 use crate::mailbox;
 use crate::names::{ConnectionId, Name, Node, Position, ResumeKey};
+use crate::shard::{ListenerTable, OpenedListener};
 use crate::steering::{InForce, NotChanged, ReloaderParts};
+use crate::transport::tls::TlsServers;
 
 const TOKEN: &str = "0123456789abcdef";
 const RESUME_SECRET: &str = "a secret that resume tokens are made with";
@@ -73,7 +75,9 @@ impl Fixture {
         let bill = gateway::bill(&config, shards, Driver::IoUring);
         let handle = Handle::new(shards, &config).expect("descriptors");
         let chosen = ChosenDriver { driver: Driver::IoUring, why: "it is a test".into() };
-        let addresses = vec!["127.0.0.1:4321".parse().unwrap()];
+        let opened =
+            OpenedListener { address: "127.0.0.1:4321".parse().unwrap(), sharing: Sharing::Own };
+        let listening = ListenerTable::new(&config.listeners, &[opened], &TlsServers::default());
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap().into();
         let warnings = vec!["it is a warning".into()];
         let certificates = Certificates::read(&config).expect("it has no files");
@@ -82,10 +86,11 @@ impl Fixture {
             certificates: certificates.clone(),
             door: door.clone(),
             threads: CheckThreads::new(Verifiers::new(0).1, Hashers::new(&Config::default()).1),
-            judge: Box::new(|_| Err(NotChanged::NoSource)),
+            judge: Box::new(|_, _| Err(NotChanged::NoSource)),
             in_force: InForce {
                 configured: Arc::clone(&config),
                 routes: Arc::new(RouteTable::new(&config.routes)),
+                listening: Arc::new(listening),
                 census: Arc::new(Census::new(&config)),
                 config,
                 checks: GatekeeperParts::none(),
@@ -96,16 +101,7 @@ impl Fixture {
             },
             access_log: None,
         });
-        let admin = AdminParts {
-            handle,
-            door,
-            certificates,
-            reloader,
-            chosen,
-            addresses,
-            warnings,
-            socket,
-        };
+        let admin = AdminParts { handle, door, certificates, reloader, chosen, warnings, socket };
         let admin = Some(start(admin).unwrap());
         let ended = Arc::new(AtomicBool::new(false));
         let until = Arc::clone(&ended);

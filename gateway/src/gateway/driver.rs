@@ -18,6 +18,9 @@ const SPARE: u64 = 32;
 /// The ring of the control thread, of 64 entries: a page of them, and one of completions.
 const CONTROL_RING: u64 = 2 * 4096;
 
+/// Listeners that there are descriptors for at least: a reload may add some to fewer.
+const LISTENERS_MIN: usize = 8;
+
 /// The fewest connections that a shard has.
 const CONNECTIONS_MIN: u32 = Limits::CONNECTIONS_MIN;
 
@@ -150,6 +153,29 @@ fn fit(
     Err(TooFewDescriptors { driver, limit, wanted, connections, shards, admin })
 }
 
+/// Checks that there are the descriptors for a gateway of a configuration that runs, beside so many
+/// listeners that it has no longer, or has twice.
+///
+/// # Errors
+/// There are too few.
+pub(super) fn check_beside(
+    config: &Config,
+    beside: usize,
+    shards: usize,
+    driver: Driver,
+) -> Result<(), TooFewDescriptors> {
+    let mut config = config.clone();
+    let listener = config.listeners.first().cloned().unwrap_or_default();
+    config.listeners.extend(std::iter::repeat_n(listener, beside));
+    let limit = kernel::open_files();
+    let OpenFiles { limit: wanted, .. } = OpenFiles::of(&config, shards, driver);
+    if wanted <= limit {
+        return Ok(());
+    }
+    let connections = config.limits.connections;
+    Err(TooFewDescriptors { driver, limit, wanted, connections, shards, admin: of_admin(&config) })
+}
+
 /// How many connections each shard has in a start with so many open files, if that is fewer than
 /// the default, which is what `config` asks for.
 pub(crate) fn lowered(config: &Config, shards: usize, driver: Driver, limit: u64) -> Option<u32> {
@@ -189,7 +215,8 @@ impl OpenFiles {
 
 /// Descriptors beside those of connections.
 fn beside(config: &Config, shards: usize) -> u64 {
-    shards as u64 * (config.listeners.len() as u64 + OF_A_SHARD) + of_admin(config) + SPARE
+    let listeners = config.listeners.len().max(LISTENERS_MIN) as u64;
+    shards as u64 * (listeners + OF_A_SHARD) + of_admin(config) + SPARE
 }
 
 /// Descriptors of the admin address.
@@ -267,7 +294,7 @@ mod tests {
         let mut config = of(100);
         let mut fit = |limit| fit(&mut config, 2, Driver::Epoll, limit);
         // A sixteenth more slots, a listener, and what is the shard's own; all that for two.
-        let needed = 2 * (106 + 1 + OF_A_SHARD) + SPARE;
+        let needed = 2 * (106 + LISTENERS_MIN as u64 + OF_A_SHARD) + SPARE;
         assert_eq!(fit(needed), Ok(None));
         let wanted = OpenFiles { limit: needed, machine: needed };
         assert_eq!(OpenFiles::of(&of(100), 2, Driver::Epoll), wanted);

@@ -39,7 +39,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::access_log::{self, AccessThread};
+use crate::access_log;
 use crate::bill::Bill;
 use crate::checks::{CheckThreads, GatekeeperParts, Hashers, Verifiers};
 use crate::config::{Config, ListenAddress};
@@ -47,7 +47,7 @@ use crate::control::{self, AdminThread, ChosenDriver};
 use crate::hub::{self, Door};
 use crate::kernel::{Driver, ListeningSocket, Waker};
 use crate::listen::{self, ListeningSockets, Passed};
-use crate::shard::{self, Assembly, BuildError};
+use crate::shard::{self, Assembly, BuildError, ListenerTable, OpenedListener};
 use crate::steering::{
     Certificates, Counters, Handle, InForce, Judge, NotChanged, Reloader, ReloaderParts,
 };
@@ -75,7 +75,6 @@ pub use trial::Trial;
 /// A gateway that runs. Dropped, it stops at once, as by [`Gateway::stop`], and waits for the end.
 #[derive(Debug)]
 pub struct Gateway {
-    addresses: Vec<ListenAddress>,
     bill: Bill,
     handle: Handle,
     door: Door,
@@ -229,7 +228,7 @@ impl Gateway {
         let certificates = Certificates::read(&config).map_err(StartError::Tls)?;
         certificates.doubts().iter().for_each(|doubt| tracing::warn!("{doubt}"));
         let (checks, threads) = checks(&config)?;
-        let ListeningSockets { addresses, by_shard, sharing, admin } = open(&config, shards)?;
+        let sockets = open(&config, shards)?;
         let handle = Handle::new(shards, &config).map_err(StartError::Waker)?;
         let access_log = access_log::start(&config).map_err(StartError::AccessLog)?;
         let wakers: Vec<Waker> = handle.wires().iter().map(|wire| wire.waker.clone()).collect();
@@ -237,8 +236,8 @@ impl Gateway {
         // From here on, an error drops the gateway, and that ends the threads there are.
         let config = Arc::new(config);
         let judge = judge(program.clone(), shards, chosen.driver);
-        let parts =
-            Parts::new(Arc::clone(&config), program, certificates.servers(), shards, chosen.driver);
+        let listening = listening(&config, &sockets, &certificates);
+        let parts = Parts::new(Arc::clone(&config), program, listening, shards, chosen.driver);
         let reloader = Reloader::new(ReloaderParts {
             handle: handle.clone(),
             certificates: certificates.clone(),
@@ -250,10 +249,11 @@ impl Gateway {
                 warnings: config.doubts(),
                 config,
                 routes: Arc::clone(&parts.routes),
+                listening: Arc::clone(&parts.listening),
                 checks: checks.clone(),
                 census: Arc::clone(&parts.census),
-                access_log: access_log.as_ref().map(AccessThread::feed).cloned(),
-                access_totals: access_log.as_ref().map(|log| Arc::clone(log.feed().totals())),
+                access_log: None,
+                access_totals: None,
                 bill: bill.clone(),
             },
             access_log,
@@ -261,7 +261,6 @@ impl Gateway {
         let mut gateway = Self {
             threads: Vec::with_capacity(shards),
             admin: None,
-            addresses,
             bill,
             handle,
             door,
@@ -270,11 +269,10 @@ impl Gateway {
             group_watch: None,
         };
         gateway.reloader.start_threads().map_err(StartError::Verifier)?;
-        let parts = parts.with_sharing(sharing).with_checks(checks);
-        let parts = parts.with_access_log(gateway.access_log());
+        let parts = parts.with_checks(checks).with_access_log(gateway.access_log());
         gateway.group_watch = GroupWatch::start(gateway.handle());
-        let begin = gateway.start_shards(&parts, by_shard.into_iter().zip(hubs), &build)?;
-        gateway.start_control(FoundOut { chosen, warnings }, admin)?;
+        let begin = gateway.start_shards(&parts, sockets.by_shard.into_iter().zip(hubs), &build)?;
+        gateway.start_control(FoundOut { chosen, warnings }, sockets.admin)?;
         // A shard that has ended since is told of by `join`.
         begin.iter().for_each(|begins| _ = begins.send(()));
         Ok(gateway)
@@ -297,7 +295,6 @@ impl Gateway {
             certificates: self.certificates.clone(),
             reloader: self.reloader.clone(),
             chosen,
-            addresses: self.addresses.clone(),
             warnings,
             socket,
         });
@@ -314,8 +311,8 @@ impl Gateway {
     /// The addresses that are listened on, in the order of the configuration, each with its real
     /// port.
     #[must_use]
-    pub fn addresses(&self) -> &[ListenAddress] {
-        &self.addresses
+    pub fn addresses(&self) -> Vec<ListenAddress> {
+        self.reloader.addresses()
     }
 
     /// What the gateway may come to hold: each of its shards, and what it has once.
@@ -410,10 +407,24 @@ impl Drop for Gateway {
     }
 }
 
+/// The listeners of a configuration, for which these were opened.
+fn listening(
+    config: &Config,
+    sockets: &ListeningSockets,
+    certificates: &Certificates,
+) -> ListenerTable {
+    let opened = sockets.addresses.iter().cloned().zip(sockets.sharing.iter().copied());
+    let opened = opened.map(|(address, sharing)| OpenedListener { address, sharing });
+    let opened: Vec<_> = opened.collect();
+    ListenerTable::new(&config.listeners, &opened, &certificates.servers())
+}
+
 /// Says what so many shards of a configuration may come to hold, with what the program brings
 /// along.
 fn judge(program: Program, shards: usize, driver: Driver) -> Box<Judge> {
-    Box::new(move |config: &Config| {
+    Box::new(move |config: &Config, beside| {
+        let files = driver::check_beside(config, beside, shards, driver);
+        files.map_err(|error| NotChanged::OpenFiles(error.to_string()))?;
         if let Some(path) = program.stray_path(&config.routes) {
             return Err(NotChanged::NoRoute(path.to_owned()));
         }
@@ -539,7 +550,7 @@ mod tests {
     #[test]
     fn a_port_in_use_is_refused() {
         let first = Gateway::start(config()).unwrap();
-        let error = Gateway::start(config().with_listen(first.addresses())).unwrap_err();
+        let error = Gateway::start(config().with_listen(&first.addresses())).unwrap_err();
         assert!(matches!(error, StartError::Listen(_)), "{error}");
     }
 

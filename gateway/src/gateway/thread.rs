@@ -15,10 +15,9 @@ use crate::census::Census;
 use crate::checks::GatekeeperParts;
 use crate::config::{Config, Pin};
 use crate::hub::Hub;
-use crate::kernel::{Driver, ListeningSocket, Sharing};
-use crate::shard::{Assembly, BuildError, Panel, RouteTable};
+use crate::kernel::{Driver, ListeningSocket};
+use crate::shard::{Assembly, BuildError, ListenerTable, Panel, RouteTable};
 use crate::steering::Handle;
-use crate::transport::tls::TlsServers;
 
 /// What a shard's thread says when it is set up.
 pub(super) type SetUp = Result<(), BuildError>;
@@ -34,15 +33,13 @@ pub(super) struct Parts {
     driver: Driver,
     pub(super) config: Arc<Config>,
     pub(super) routes: Arc<RouteTable>,
+    pub(super) listening: Arc<ListenerTable>,
     program: Program,
-    tls: TlsServers,
     checks: GatekeeperParts,
     pub(super) census: Arc<Census>,
     access_log: Option<AccessFeed>,
     /// The cores that shards are pinned to; none if they are not.
     cores: Vec<CoreId>,
-    /// Who accepts from the socket of each listener.
-    sharing: Vec<Sharing>,
 }
 
 impl Parts {
@@ -50,15 +47,15 @@ impl Parts {
     pub(super) fn new(
         config: Arc<Config>,
         program: Program,
-        tls: TlsServers,
+        listening: ListenerTable,
         shards: usize,
         driver: Driver,
     ) -> Self {
         let cores = cores_to_pin(config.pin, shards);
         let (checks, census) = (GatekeeperParts::none(), Arc::new(Census::new(&config)));
-        let (access_log, sharing) = (None, Vec::new());
+        let (access_log, listening) = (None, Arc::new(listening));
         let routes = Arc::new(RouteTable::new(&config.routes));
-        Self { driver, cores, routes, config, program, tls, checks, census, access_log, sharing }
+        Self { driver, cores, routes, listening, config, program, checks, census, access_log }
     }
 
     /// With these to check requests by.
@@ -69,11 +66,6 @@ impl Parts {
     /// With this access log.
     pub(super) fn with_access_log(self, access_log: Option<AccessFeed>) -> Self {
         Self { access_log, ..self }
-    }
-
-    /// With sockets that a shard may not be alone with.
-    pub(super) fn with_sharing(self, sharing: Vec<Sharing>) -> Self {
-        Self { sharing, ..self }
     }
 
     /// What shard `index` starts with, where it says that it is ready, and by what it is told to
@@ -90,12 +82,11 @@ impl Parts {
             index,
             config: Arc::clone(&self.config),
             routes: Arc::clone(&self.routes),
+            listening: Arc::clone(&self.listening),
             listeners,
-            sharing: self.sharing.clone(),
             waker: wire.waker.clone(),
             panel: Arc::clone(&wire.panel),
             program: self.program.clone(),
-            tls: self.tls.clone(),
             checks: self.checks.clone(),
             census: Arc::clone(&self.census),
             access_log: self.access_log.clone(),

@@ -193,8 +193,8 @@ pub(crate) enum Instruction {
 pub(crate) struct Handed {
     pub(crate) socket: OwnedFd,
     pub(crate) peer: Peer,
-    /// By which listener of the configuration.
-    pub(crate) listener: u32,
+    /// By which listener, by its number among all that there ever were.
+    pub(crate) listener: u16,
 }
 
 /// What is for one connection.

@@ -8,6 +8,9 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+
+use socket2::SockRef;
 
 use super::{Peer, SocketLock};
 
@@ -44,7 +47,68 @@ pub enum Sharing {
     Others,
 }
 
+/// What is set of a socket that is listened on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SocketTerms {
+    /// How many may wait to be accepted.
+    pub backlog: u32,
+    /// What accepted sockets inherit, of those of IP.
+    pub tcp: Option<TcpTerms>,
+}
+
+/// What accepted sockets of IP inherit (tcp(7), socket(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TcpTerms {
+    /// `TCP_NODELAY`.
+    pub nodelay: bool,
+    /// `SO_RCVBUF`, in bytes.
+    pub receive_buffer: u32,
+    /// `SO_SNDBUF`, in bytes.
+    pub send_buffer: u32,
+    /// `TCP_USER_TIMEOUT`; `None` is the kernel's default.
+    pub user_timeout: Option<Duration>,
+}
+
+impl SocketTerms {
+    /// Has the socket listen, or another number wait.
+    ///
+    /// # Errors
+    /// As of listen(2).
+    pub fn listen(&self, socket: &SockRef<'_>) -> io::Result<()> {
+        socket.listen(i32::try_from(self.backlog).unwrap_or(i32::MAX))
+    }
+}
+
+impl TcpTerms {
+    /// Sets what accepted sockets inherit from then on. Before a socket listens, best of all: the
+    /// buffers decide the window scale that the first answer to a peer carries.
+    ///
+    /// There is no `TCP_NOTSENT_LOWAT`: it would make sends fall short as soon as a congestion
+    /// window is full, and each such send costs a completion, a block and a poll, where `SO_SNDBUF`
+    /// bounds what the kernel holds just as well.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn set(&self, socket: &SockRef<'_>) -> io::Result<()> {
+        socket.set_tcp_nodelay(self.nodelay)?;
+        socket.set_recv_buffer_size(self.receive_buffer as usize)?;
+        socket.set_send_buffer_size(self.send_buffer as usize)?;
+        // What was passed may have one; none is the kernel's default.
+        socket.set_tcp_user_timeout(self.user_timeout)
+    }
+}
+
 impl ListeningSocket {
+    /// Has these terms from now on, and listens.
+    ///
+    /// # Errors
+    /// The kernel refuses.
+    pub fn have(&self, terms: &SocketTerms) -> io::Result<()> {
+        let socket = SockRef::from(self);
+        terms.tcp.map_or(Ok(()), |tcp| tcp.set(&socket))?;
+        terms.listen(&socket)
+    }
+
     /// Whether it is of this machine alone.
     #[must_use]
     pub fn is_unix(&self) -> bool {

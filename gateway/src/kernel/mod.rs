@@ -24,6 +24,8 @@
 //! - A slot, or a listener, is not closed while a poll or a send of it is armed: unpoll or cancel
 //!   first. With io_uring it would live until that is done.
 //! - [`Operation::FinishWrites`] takes effect when completions are taken, before the next enter.
+//! - A listener that is opened later is as those that were there from the start, whatever was
+//!   closed that was called as it is.
 //! - A completion may come late, for a slot that has been given to another connection: it carries
 //!   the generation that the operation was pushed with.
 
@@ -59,7 +61,7 @@ pub use epoll::Epoll;
 pub use errno::Errno;
 pub(crate) use lines::{RingSizes, lines};
 pub use lines::{SOCKET_BYTES, idle_bytes};
-pub use listening::{ListeningSocket, Sharing, SocketFile};
+pub use listening::{ListeningSocket, Sharing, SocketFile, SocketTerms, TcpTerms};
 pub use locked_memory::{LockedMemory, Locking};
 pub use open_files::{open_files, raise_open_files};
 pub use operation::Operation;
@@ -113,7 +115,8 @@ pub struct SlotRef {
     pub generation: Generation,
 }
 
-/// A listener's number in [`Setup::listeners`].
+/// What a listener is called: its place in [`Setup::listeners`], or what it was given when it was
+/// opened later ([`Ring::open_listener`]).
 pub type ListenerId = u32;
 
 /// The number of a receive buffer.
@@ -146,6 +149,16 @@ pub trait Ring {
 
     /// Whether the kernel has taken everything that was pushed and holds no completion back.
     fn is_settled(&mut self) -> bool;
+
+    /// Takes a socket to accept from, as the listener that is called so: none has the name, or the
+    /// one that had it was closed. It may not listen yet, and is not polled.
+    ///
+    /// # Errors
+    /// The kernel cannot watch it.
+    fn open_listener(&mut self, listener: ListenerId, socket: ListeningSocket) -> io::Result<()>;
+
+    /// The socket of a listener, if it is there and not closed.
+    fn listener(&self, listener: ListenerId) -> Option<&ListeningSocket>;
 
     /// Accepts one connection as an ordinary descriptor, to be given away, without waiting.
     ///

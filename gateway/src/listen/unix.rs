@@ -53,14 +53,14 @@ pub(super) fn open(
     }
 }
 
-/// Gives a socket that was passed what its layer says of who may wait.
-pub(super) fn prepare(
-    socket: &ListeningSocket,
-    address: &ListenAddress,
-    layer: &UnixLayer,
-) -> Result<(), ListenError> {
-    let socket = socket2::SockRef::from(socket);
-    listen(&socket, layer, Until::Listening).map_err(fail(address, "listening on"))
+/// Gives the file of a socket that listens the mode and owner that its layer says.
+///
+/// # Errors
+/// The kernel refuses.
+pub(super) fn give_file(address: &UnixAddress, layer: &UnixLayer) -> Result<(), ListenError> {
+    let UnixAddress::Path(path) = address else { return Ok(()) };
+    let shown = ListenAddress::Unix(address.clone());
+    set_permissions(path, layer).map_err(fail(&shown, "setting the mode and owner of"))
 }
 
 fn of_path(

@@ -49,11 +49,14 @@ pub(crate) mod forms;
 mod forwarded;
 #[doc(hidden)]
 pub mod ground;
+mod listener_table;
 mod logged;
+mod next_profiles;
 mod next_services;
 mod offer;
 mod opening;
 #[doc(hidden)]
+mod profiles;
 pub mod program;
 #[doc(hidden)]
 pub mod refusal;

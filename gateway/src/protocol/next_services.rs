@@ -36,6 +36,10 @@ pub enum NotPrepared {
     NoHandler(NoHandler),
     /// Connections are on too many routes that are there no longer.
     TooManyGone(usize),
+    /// Connections are on too many listeners that are otherwise now, or there no longer.
+    TooManyProfiles(usize),
+    /// The kernel cannot watch a listener.
+    Listener(String),
 }
 
 impl From<NoHandler> for NotPrepared {
@@ -53,6 +57,12 @@ impl fmt::Display for NotPrepared {
                 "connections would be on more than {most} routes that are there no longer: wait \
                  until those of earlier changes have ended, or have them closed"
             ),
+            Self::TooManyProfiles(most) => write!(
+                out,
+                "connections are as {most} listeners were that are otherwise now, or there no \
+                 longer: wait until those of earlier changes have ended, or drain them"
+            ),
+            Self::Listener(why) => out.write_str(why),
         }
     }
 }

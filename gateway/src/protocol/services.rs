@@ -3,45 +3,25 @@
 //! A connection keeps the numbers of both from its beginning to its end, and both live as long.
 //! When the routes change, a service whose route is still there offers what that says from then on.
 
-use std::ops::{Index, IndexMut};
+use std::ops::Index;
 use std::sync::Arc;
 
 use tidegate_proto::http::RequestHead;
-use tidegate_proto::keepalive::{Timings, Wait};
-use tidegate_proto::websocket::frame::Role;
 
 use super::counted::Counted;
-use super::foreign::{Allowance, Protocol};
+use super::foreign::Allowance;
+pub use super::listener_table::{
+    ListenerBefore, ListenerPlace, ListenerTable, OpenedListener, TooManyAddresses,
+};
+pub use super::next_profiles::{NextProfiles, PROFILES_GONE};
 pub use super::next_services::{GONE_MIN, NextServices, NotPrepared, UnusedPart};
 pub use super::offer::RouteOffer;
-use super::program::Program;
+pub use super::profiles::{Profile, Profiles, STALL_ROUNDS};
 use super::refusal::Refusal;
 pub use super::route_table::{RouteTable, TooManyNames};
 pub use super::service::{Made, Make, NoHandler, Service, ServiceLimits};
 use super::streaming::Sources;
-use crate::config::stack::{Deflate, Forwarding};
-use crate::config::{Listener, Networks, Stack};
-use crate::connection::{ProfileId, ServiceId, deadlines};
-use crate::kernel::{ListenerId, Peer};
-use crate::transport::Transport;
-use crate::transport::tls::{TlsServer, TlsServers};
-
-/// How often in a row a peer has to have acknowledged nothing, each time after that part of the
-/// time that it may stall.
-pub const STALL_ROUNDS: u8 = 4;
-
-/// The kinds of [`Wait`].
-const WAITS: [Wait; 9] = [
-    Wait::ProxyHeader,
-    Wait::Handshake,
-    Wait::Head,
-    Wait::Activity,
-    Wait::Pong,
-    Wait::Progress,
-    Wait::Close,
-    Wait::Decision,
-    Wait::Source,
-];
+use crate::connection::ServiceId;
 
 /// The services of a shard, and which request is for which.
 pub struct Services {
@@ -204,210 +184,4 @@ impl Index<ServiceId> for Services {
     fn index(&self, id: ServiceId) -> &Service {
         &self.entries[usize::from(id)]
     }
-}
-
-/// What a listener's stack says of its connections.
-pub struct Profile {
-    /// The address of the listener, as configured: what the access log calls it.
-    pub name: Arc<str>,
-    /// What is between the socket and what is spoken on it.
-    pub transport: Transport,
-    /// Which end we are.
-    pub role: Role,
-    /// The ticks of each wait.
-    pub waits: [Option<u32>; WAITS.len()],
-    /// The ticks from the first byte of what must be whole to its last.
-    pub message: u32,
-    /// Whether and how messages are compressed.
-    pub deflate: Option<Deflate>,
-    /// What is said in the log: of sockets, and of what is spoken on them.
-    pub logs_transport: bool,
-    pub logs_spoken: bool,
-    /// From which networks clients may come.
-    pub networks: Networks,
-    /// Whose word is taken for who the client of a request is, if anybody's is.
-    forwarding: Option<Forwarding>,
-    /// What is spoken on its connections, if the program brings that along.
-    pub protocol: Option<Box<dyn Protocol>>,
-    /// What each of these may have.
-    foreign: ServiceLimits,
-    /// The least that one of its connections was sent, alone, so that a silent peer answers, in
-    /// bytes; 0 before any was. One that was sent little has others waited for longer, not shorter.
-    pub probe: u32,
-}
-
-impl Profile {
-    fn new(listener: &Listener, program: &Program, tls: Option<Arc<TlsServer>>) -> Self {
-        let stack = &listener.stack;
-        let protocol = (program.protocols)(listener);
-        let allowance = protocol.as_deref().map_or_else(Allowance::default, Protocol::allowance);
-        Self {
-            name: listener.address.to_string().into(),
-            foreign: ServiceLimits::foreign(allowance),
-            probe: 0,
-            transport: Transport::new(listener, tls, program.layers.as_deref()),
-            role: Role::Server,
-            waits: waits(stack),
-            message: deadlines::ticks(stack.websocket.message),
-            deflate: stack.websocket.deflate,
-            logs_transport: stack.log_transport,
-            logs_spoken: stack.log_websocket,
-            networks: listener.networks.clone(),
-            // Of a protocol of the program's own there are no such headers.
-            forwarding: stack.websocket.forwarding.clone().filter(|_| protocol.is_none()),
-            protocol,
-        }
-    }
-
-    /// What a connection may have that runs under `service`, whose number is `id`.
-    pub fn limits(&self, id: ServiceId, service: &Service) -> ServiceLimits {
-        if id == FOREIGN { self.foreign } else { service.limits }
-    }
-
-    /// The ticks of a wait; `None`: for ever.
-    pub fn ticks(&self, wait: Wait) -> Option<u32> {
-        self.waits[wait as usize]
-    }
-
-    /// By which header of its request it is learnt who the client is, on a connection from this
-    /// peer; `None` where it is who it seems to be.
-    #[must_use]
-    pub fn forwarding_of(&self, peer: Peer) -> Option<&Forwarding> {
-        self.forwarding.as_ref().filter(|forwarding| forwarding.believes(peer))
-    }
-
-    /// Whether that of some peer is.
-    #[must_use]
-    pub fn may_learn(&self) -> bool {
-        self.forwarding.is_some()
-    }
-
-    /// Whether the log says anything of its connections.
-    pub fn logs(&self) -> bool {
-        self.logs_transport || self.logs_spoken
-    }
-}
-
-/// The profiles of a shard.
-pub struct Profiles {
-    entries: Counted<Profile>,
-    /// By listener.
-    of_listeners: Vec<ProfileId>,
-    /// Whether some transport seals what is sent: few gateways have one, and each send asks.
-    some_seal: bool,
-    /// Whether some transport has anything to open: each receive asks.
-    some_open: bool,
-    /// How messages are compressed that go to many: once for all, as the listener wants it that
-    /// wants the least effort, and whenever some listener wants it.
-    shared_deflate: Option<Deflate>,
-}
-
-impl Profiles {
-    /// Those of the configured listeners.
-    pub fn new(listeners: &[Listener], program: &Program, tls: &TlsServers) -> Self {
-        let mut entries = Counted::new();
-        let profiles = listeners.iter().enumerate();
-        let of_listeners = profiles.map(|(place, one)| {
-            let number = entries.insert(Profile::new(one, program, tls.of(place)));
-            ProfileId::try_from(number).expect("a few listeners")
-        });
-        let of_listeners = of_listeners.collect();
-        let transports = || entries.users().map(|(number, _)| &entries[number].transport);
-        let some_seal = transports().any(Transport::seals);
-        let some_open = some_seal || transports().any(Transport::has_proxy);
-        let wanted = listeners.iter().filter_map(|one| one.stack.websocket.deflate);
-        let shared_deflate = wanted.reduce(|one, other| Deflate {
-            level: one.level.min(other.level),
-            min: one.min.min(other.min),
-        });
-        Self { entries, of_listeners, some_seal, some_open, shared_deflate }
-    }
-
-    /// A connection of this listener has come: its profile from here on.
-    pub fn enter(&mut self, listener: ListenerId) -> ProfileId {
-        let id = self.of_listeners[listener as usize];
-        self.entries.enter(usize::from(id));
-        id
-    }
-
-    /// What connections run under that come in by this listener.
-    #[must_use]
-    pub fn of(&self, listener: ListenerId) -> Option<ProfileId> {
-        self.of_listeners.get(listener as usize).copied()
-    }
-
-    /// The listener of a profile, if there is still one.
-    #[must_use]
-    pub fn listener_of(&self, id: ProfileId) -> Option<ListenerId> {
-        self.of_listeners.iter().zip(0..).find(|(of, _)| **of == id).map(|(_, number)| number)
-    }
-
-    /// A connection has ended.
-    pub fn leave(&mut self, id: ProfileId) {
-        self.entries.leave(usize::from(id));
-    }
-
-    /// The protocol that the program brings along for these connections.
-    pub fn protocol(&mut self, id: ProfileId) -> Option<&mut (dyn Protocol + 'static)> {
-        self[id].protocol.as_deref_mut()
-    }
-
-    /// Whether what is sent to connections of a profile is sealed.
-    #[must_use]
-    pub fn seals(&self, id: ProfileId) -> bool {
-        self.some_seal && self[id].transport.seals()
-    }
-
-    /// Whether what a connection of some profile receives is opened.
-    #[must_use]
-    pub fn may_open(&self) -> bool {
-        self.some_open
-    }
-
-    /// How messages are compressed that go to many.
-    pub fn shared_deflate(&self) -> Option<Deflate> {
-        self.shared_deflate
-    }
-
-    /// How many connections have each profile.
-    pub fn users(&self) -> impl Iterator<Item = (ProfileId, u32)> {
-        self.entries.users().map(|(number, users)| (number as ProfileId, users))
-    }
-}
-
-impl Index<ProfileId> for Profiles {
-    type Output = Profile;
-
-    fn index(&self, id: ProfileId) -> &Profile {
-        &self.entries[usize::from(id)]
-    }
-}
-
-impl IndexMut<ProfileId> for Profiles {
-    fn index_mut(&mut self, id: ProfileId) -> &mut Profile {
-        &mut self.entries[usize::from(id)]
-    }
-}
-
-/// The ticks of each wait for connections of a listener.
-fn waits(stack: &Stack) -> [Option<u32>; WAITS.len()] {
-    let layer = &stack.websocket;
-    let timings = Timings {
-        proxy_header: stack.proxy.as_ref().map_or(layer.head, |proxy| proxy.header),
-        handshake: stack.tls.as_ref().map_or(layer.head, |tls| tls.handshake),
-        head: layer.head,
-        ping: layer.keepalive.map(|keepalive| keepalive.ping),
-        pong: layer.keepalive.map_or(layer.close, |keepalive| keepalive.pong),
-        close: layer.close,
-        stall: layer.stall,
-        decision: layer.decision,
-    };
-    WAITS.map(|wait| {
-        let limit = timings.limit(wait)?;
-        Some(match wait {
-            // Each round begins at a sweep, so the tick that has begun is a whole one.
-            Wait::Progress => (deadlines::ticks(limit / u32::from(STALL_ROUNDS)) - 1).max(1),
-            _ => deadlines::ticks(limit),
-        })
-    })
 }

@@ -15,6 +15,8 @@
 //! then one is accepted, to be sure that there is one, who waits like those who were given to this
 //! shard.
 
+mod doors;
+
 use std::collections::VecDeque;
 use std::io;
 
@@ -24,6 +26,7 @@ use super::connections::opening::has_come;
 use super::newcomers::Newcomers;
 use crate::hub::Handed;
 use crate::kernel::{ACCEPT_BATCH, Errno, ListenerId, Operation, Peer, Ring, Sharing, Slot};
+use crate::protocol::services::ListenerTable;
 
 /// The state of one listener.
 struct Acceptor {
@@ -39,6 +42,9 @@ struct Acceptor {
     sharing: Sharing,
     /// The tick in which it began to wait for a slot.
     full_at: u64,
+    /// It is there no longer: whoever waits there already is accepted, and then it is closed, at
+    /// this tick at the latest.
+    leaves_at: Option<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +65,17 @@ enum State {
 
 impl Acceptor {
     fn new(sharing: Sharing) -> Self {
-        Self { state: State::Parked, window: 1, pending: 0, dry: false, sharing, full_at: 0 }
+        let (state, leaves_at) = (State::Parked, None);
+        Self { state, window: 1, pending: 0, dry: false, sharing, full_at: 0, leaves_at }
+    }
+
+    /// One that nothing is accepted by.
+    fn closed() -> Self {
+        Self { state: State::Closed, ..Self::new(Sharing::Own) }
+    }
+
+    fn is_over(&self) -> bool {
+        self.state == State::Closed && self.pending == 0
     }
 
     /// Waits for a free slot, or goes on doing so.
@@ -72,6 +88,7 @@ impl Acceptor {
 
 /// How connections come in.
 pub(super) struct Accepting {
+    /// By listener; those that none is called so are closed.
     acceptors: Vec<Acceptor>,
     /// Accepts in flight, of all listeners.
     pending: u32,
@@ -83,11 +100,10 @@ pub(super) struct Accepting {
 }
 
 impl Accepting {
-    /// For so many listeners, and who else accepts from each; what is missing is this shard's own.
-    pub(super) fn new(listeners: usize, sharing: &[Sharing]) -> Self {
-        let sharing = sharing.iter().copied().chain(std::iter::repeat(Sharing::Own));
+    /// For these listeners.
+    pub(super) fn new(listeners: &ListenerTable) -> Self {
         Self {
-            acceptors: sharing.take(listeners).map(Acceptor::new).collect(),
+            acceptors: listeners.places().iter().map(|one| Acceptor::new(one.sharing)).collect(),
             pending: 0,
             handed: VecDeque::new(),
             lacks: false,
@@ -110,77 +126,10 @@ impl Accepting {
 }
 
 impl Accepting {
-    /// Parks all listeners.
-    pub(super) fn start_accepting<R: Ring>(&mut self, connections: &mut Connections<R>) {
-        for listener in 0..self.acceptors.len() as ListenerId {
-            connections.sockets.ring.push(Operation::PollListener { listener });
-        }
-    }
-
-    /// Takes in what waits to be accepted, and closes each listener once nothing does: whoever came
-    /// before is told that the gateway drains, but for listeners that stay open.
-    pub(super) fn stop_accepting<R: Ring>(&mut self, connections: &mut Connections<R>) {
-        for listener in 0..self.acceptors.len() as ListenerId {
-            if self.acceptors[listener as usize].state == State::Parked {
-                connections.sockets.ring.push(Operation::UnpollListener { listener });
-                self.accept_portion(connections, listener);
-            }
-        }
-    }
-
-    /// Leaves who comes to listeners that others have as well to those others. Of the shard's own
-    /// listeners nobody else would take them: they come in, and are told to come back.
-    pub(super) fn leave_to_others<R: Ring>(&mut self, connections: &mut Connections<R>) {
-        for listener in 0..self.acceptors.len() as ListenerId {
-            let acceptor = &mut self.acceptors[listener as usize];
-            if acceptor.sharing == Sharing::Others && acceptor.state == State::Parked {
-                acceptor.state = State::LeftToOthers;
-                connections.sockets.ring.push(Operation::UnpollListener { listener });
-            }
-        }
-    }
-
-    /// Accepts again who comes to those, from the next tick on.
-    pub(super) fn go_on_accepting(&mut self) {
-        for acceptor in &mut self.acceptors {
-            if acceptor.state == State::LeftToOthers {
-                (acceptor.state, acceptor.window) = (State::Backing, 1);
-            }
-        }
-    }
-
-    /// Closes all listeners that are still open; what waits there is reset.
-    pub(super) fn close_listeners<R: Ring>(&mut self, connections: &mut Connections<R>) {
-        for listener in 0..self.acceptors.len() as ListenerId {
-            if self.acceptors[listener as usize].state != State::Closed {
-                self.close_listener(connections, listener);
-            }
-        }
-    }
-
-    /// Whether all listeners are closed, and nothing is being accepted.
-    pub(super) fn has_stopped_accepting(&self) -> bool {
-        self.acceptors
-            .iter()
-            .all(|acceptor| acceptor.state == State::Closed && acceptor.pending == 0)
-    }
-
-    fn close_listener<R: Ring>(&mut self, connections: &mut Connections<R>, listener: ListenerId) {
-        if self.acceptors[listener as usize].state == State::Parked {
-            connections.sockets.ring.push(Operation::UnpollListener { listener });
-        }
-        self.close_disarmed(connections, listener);
-    }
-
-    /// Closes a listener whose poll is not armed, or whose end is on its way.
-    fn close_disarmed<R: Ring>(&mut self, connections: &mut Connections<R>, listener: ListenerId) {
-        self.acceptors[listener as usize].state = State::Closed;
-        connections.sockets.ring.push(Operation::CloseListener { listener });
-    }
-
     /// Nothing waits to be accepted: parks the listener, or closes it if it is to be.
     fn park<R: Ring>(&mut self, connections: &mut Connections<R>, listener: ListenerId) {
-        if connections.drain.frees_listeners() {
+        let is_gone = self.acceptors[listener as usize].leaves_at.is_some();
+        if is_gone || connections.drain.frees_listeners() {
             return self.close_listener(connections, listener);
         }
         if self.leaves(connections, listener) {
@@ -237,6 +186,7 @@ impl Accepting {
         match connections.sockets.ring.accept_aside(listener) {
             Ok((socket, peer)) => {
                 connections.hub.neighbours.keeps_place();
+                let listener = connections.sockets.profiles.number_of(listener);
                 self.handed.push_back(Handed { socket, peer, listener });
                 connections.tell_full();
                 true
@@ -301,7 +251,7 @@ impl Accepting {
         }
         let acceptor = &mut self.acceptors[listener as usize];
         if acceptor.pending > 0 || acceptor.state != State::Accepting {
-            return;
+            return self.forget(connections, listener);
         }
         if acceptor.dry {
             self.park(connections, listener);
@@ -366,6 +316,7 @@ impl Accepting {
             match accepted {
                 Ok((socket, peer)) => {
                     connections.sockets.counters.handed_over += 1;
+                    let listener = connections.sockets.profiles.number_of(listener);
                     connections.hub.hand_over(shard, Handed { socket, peer, listener });
                 }
                 Err(error) if error.kind() == io::ErrorKind::Unsupported => return false,
@@ -418,6 +369,11 @@ impl Accepting {
         slot: Slot,
         Handed { socket, peer, listener }: Handed,
     ) {
+        let Some(listener) = connections.sockets.profiles.listener_numbered(listener) else {
+            // It has gone meanwhile, as has whoever could say so.
+            connections.sockets.counters.accept_errors += 1;
+            return connections.sockets.table.give_up(slot);
+        };
         match connections.sockets.ring.adopt(&mut connections.sockets.memory, slot, vec![socket]) {
             Ok(()) => has_come(connections, listener, slot, peer),
             Err(error) => {

@@ -10,13 +10,11 @@ use crate::checks::GatekeeperParts;
 use crate::config::{Config, Limits};
 use crate::hub::Hub;
 use crate::kernel::{
-    AreaSizes, Driver, Epoll, ListeningSocket, Memory, Ring, RingError, Setup, Sharing, Uring,
-    Waker,
+    AreaSizes, Driver, Epoll, ListeningSocket, Memory, Ring, RingError, Setup, Uring, Waker,
 };
 use crate::memory::PIECE;
 use crate::protocol::program::Program;
-use crate::protocol::services::{NoHandler, RouteTable};
-use crate::transport::tls::TlsServers;
+use crate::protocol::services::{ListenerTable, NoHandler, RouteTable};
 
 /// Entries of the submission queue.
 pub const SUBMISSIONS: u32 = 4096;
@@ -32,19 +30,16 @@ pub struct Assembly {
     pub config: Arc<Config>,
     /// Its routes, which all shards share.
     pub routes: Arc<RouteTable>,
-    /// The shard's own socket for each configured listener, in that order.
+    /// Its listeners, which all shards share.
+    pub listening: Arc<ListenerTable>,
+    /// The shard's own socket for each of them, in that order.
     pub listeners: Vec<ListeningSocket>,
-    /// Who else accepts from them, in the same order. Those of which it does not tell are the
-    /// shard's own.
-    pub sharing: Vec<Sharing>,
     /// What wakes the shard.
     pub waker: Waker,
     /// The wire to the control thread.
     pub panel: Arc<Panel>,
     /// What an embedding program brings along.
     pub program: Program,
-    /// What handshakes are made with, by listener.
-    pub tls: TlsServers,
     /// What requests are checked by.
     pub checks: GatekeeperParts,
     /// How many connections there are of whom, on all shards.

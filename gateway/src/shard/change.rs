@@ -13,7 +13,8 @@ use crate::census::Census;
 use crate::checks::GatekeeperParts;
 use crate::config::Config;
 use crate::hub::TopicRules;
-use crate::protocol::services::{NotPrepared, RouteTable};
+use crate::kernel::{ListenerId, ListeningSocket};
+use crate::protocol::services::{ListenerTable, NotPrepared, RouteTable};
 
 /// What takes the place of what shards have.
 #[derive(Clone)]
@@ -22,6 +23,8 @@ pub struct ChangeParts {
     pub config: Arc<Config>,
     /// The routes, which follow those that shards have.
     pub routes: Arc<RouteTable>,
+    /// The listeners, which follow those that shards have.
+    pub listening: Arc<ListenerTable>,
     /// What requests are checked by.
     pub checks: GatekeeperParts,
     /// What connections are counted by.
@@ -35,9 +38,14 @@ pub struct ChangeParts {
     pub closes: Option<u32>,
 }
 
+/// Sockets of a shard, and what it is to call them.
+pub type NewSockets = Vec<(ListenerId, ListeningSocket)>;
+
 /// A change that was ordered.
 pub struct ConfigChange {
     parts: ChangeParts,
+    /// The sockets of listeners that are new, until their shards have them.
+    sockets: Mutex<Vec<NewSockets>>,
     stage: AtomicU8,
     ready: AtomicU32,
     done: AtomicU32,
@@ -67,12 +75,25 @@ impl ConfigChange {
     pub fn new(parts: ChangeParts) -> Self {
         Self {
             parts,
+            sockets: Mutex::default(),
             stage: AtomicU8::new(ORDERED),
             ready: AtomicU32::new(0),
             done: AtomicU32::new(0),
             wrong: Mutex::default(),
             waits: thread::current(),
         }
+    }
+
+    /// With these sockets, by shard.
+    #[must_use]
+    pub fn with_sockets(self, by_shard: Vec<NewSockets>) -> Self {
+        Self { sockets: Mutex::new(by_shard), ..self }
+    }
+
+    /// The sockets of a shard, which are its own from here on.
+    pub(super) fn take_sockets(&self, shard: usize) -> NewSockets {
+        let mut sockets = self.sockets.lock().unwrap_or_else(PoisonError::into_inner);
+        sockets.get_mut(shard).map(std::mem::take).unwrap_or_default()
     }
 
     /// What takes the place of what shards have.

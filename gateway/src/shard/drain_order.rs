@@ -42,7 +42,8 @@ pub struct DrainPlan {
 pub struct DrainScope {
     /// On the route with this index in the configuration.
     pub route: Option<u16>,
-    /// Of the listener with this index.
+    /// Of the listener with this number: its place in the configuration at the start, or what
+    /// it was given when it was added.
     pub listener: Option<u16>,
     /// From a network, as far as addresses are kept.
     pub network: Option<IpNet>,

@@ -295,10 +295,10 @@ fn is_meant<R: Ring>(connections: &Connections<R>, slot: Slot, scope: &DrainScop
         return Some(!matches!(connection.stage, Stage::Free | Stage::Zombie));
     }
     let DrainScope { route, listener, network } = scope;
-    let profile = |listener: &u16| connections.sockets.profiles.of((*listener).into());
+    let has_come_by = |number: u16| connections.sockets.profile(slot).number == number;
     let fits = connection.is_open()
         && route.is_none_or(|route| connections.service(slot).offer.number == Some(route))
-        && listener.as_ref().is_none_or(|one| profile(one) == Some(connection.profile));
+        && listener.is_none_or(has_come_by);
     match network {
         Some(network) if fits => {
             let ip = connections.peers.known(slot, &connections.details).ip();

@@ -18,14 +18,17 @@ use crate::connection::{Allotments, Connection, Fragments, FrameId, Frames, Seal
 use crate::hub;
 use crate::kernel::{ACCEPT_BATCH, BufferId, Completion, Peer, Slot, SlotSet};
 use crate::memory::{Inflater, MIN_BLOCK, PIECE, SideTable};
-use crate::protocol::services::GONE_MIN;
+use crate::protocol::services::{GONE_MIN, PROFILES_GONE};
 use crate::protocol::streaming::Sources;
 use crate::transport::KeptInput;
 use crate::transport::proxy::Proxied;
 use crate::transport::tls::TlsConnections;
 
 /// A listener's socket, timings and state of accepting.
-const LISTENER: u64 = 128;
+const LISTENER: u64 = 256;
+/// How many of it there may be for each configured listener: those that are there, and those that
+/// take their place. Besides, connections may be on as many that are there no longer as may be.
+const LISTENERS: u64 = 2;
 /// Where an accept in flight writes the peer's address, and its place in the list of free ones.
 const ACCEPT: u64 = 32 + 4;
 /// A handler, what it offers and its part of the router, besides its path.
@@ -183,7 +186,8 @@ fn queues(limits: &Limits) -> Vec<Line> {
 fn fixed(config: &Config) -> Vec<Line> {
     // A whole head may come in one receive behind the better part of it.
     let head = u64::from(config.limits.request_head) + u64::from(config.limits.receive_buffer);
-    let listeners = config.listeners.len() as u64 * LISTENER + ACCEPT_BATCH as u64 * ACCEPT;
+    let listeners = LISTENERS * config.listeners.len() as u64 + PROFILES_GONE as u64;
+    let listeners = listeners * LISTENER + ACCEPT_BATCH as u64 * ACCEPT;
     let routes = config.routes.iter().map(|route| ROUTE + 4 * route.path.len() as u64);
     let routes = ROUTES * routes.sum::<u64>() + GONE_MIN as u64 * ROUTE;
     vec![

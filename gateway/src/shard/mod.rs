@@ -28,6 +28,7 @@ mod halves;
 mod handshakes;
 mod input;
 mod lines;
+mod listening;
 mod mail;
 mod newcomers;
 mod pace;
@@ -53,7 +54,10 @@ use std::time::Duration;
 use crate::connection::deadlines::TICK;
 use crate::kernel::{Completion, Memory, Ring, SlotRef, SlotSet};
 use crate::protocol::services::NoHandler;
-pub use crate::protocol::services::{NotPrepared, RouteTable, TooManyNames};
+pub use crate::protocol::services::{
+    ListenerBefore, ListenerPlace, ListenerTable, NotPrepared, OpenedListener, RouteTable,
+    TooManyAddresses, TooManyNames,
+};
 
 pub use crate::counters::Counters;
 pub use crate::histogram::{BUCKETS, Histogram};
@@ -64,7 +68,7 @@ pub use assembly::{
     Assembled, Assembly, BuildError, SUBMISSIONS, build, build_on, completions, memory,
 };
 pub use buffers::Buffers;
-pub use change::{ChangeParts, ChangeStage, ConfigChange};
+pub use change::{ChangeParts, ChangeStage, ConfigChange, NewSockets};
 use connections::Connections;
 use deliveries::Deliveries;
 pub use details::Details;
@@ -121,7 +125,7 @@ impl<R: Ring> Shard<R> {
         let mut shard = Self {
             panel: Arc::clone(&assembly.panel),
             events: Vec::with_capacity(completions(&limits) as usize),
-            accepting: Accepting::new(assembly.config.listeners.len(), &assembly.sharing),
+            accepting: Accepting::new(&assembly.listening),
             deliveries: Deliveries::default(),
             relief: Relief::default(),
             expired_halves: SlotSet::new(limits.slots()),
@@ -194,7 +198,7 @@ impl<R: Ring> Shard<R> {
         self.tick()?;
         self.expire_some()?;
         draining::go_on(&mut self.connections, &mut self.accepting)?;
-        reloading::go_on(&mut self.connections)?;
+        reloading::go_on(&mut self.connections, &mut self.accepting)?;
         self.accepting.resume_accepting(&mut self.connections);
         self.accepting.show_room(&self.connections);
         if self.connections.sockets.table.live() == 0 {
@@ -395,6 +399,7 @@ impl<R: Ring> Shard<R> {
         tokens::find_expired(&mut self.connections);
         self.connections.sockets.make_room()?;
         self.accepting.retry_accepting(&mut self.connections);
+        self.accepting.close_late(&mut self.connections);
         draining::tick(&mut self.connections, &mut self.accepting);
         reloading::tick(&mut self.connections);
         self.publish();

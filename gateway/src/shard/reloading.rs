@@ -5,8 +5,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::accept::Accepting;
 use super::change::{ChangeParts, ChangeStage, ConfigChange};
-use super::connections::{Connections, make};
+use super::connections::{Connections, access, make};
+use super::listening::NextListeners;
 use super::pace::Portions;
 use super::panel::Panel;
 use crate::connection::Stage;
@@ -14,7 +16,7 @@ use crate::hub::Why;
 use crate::kernel::{Ring, Slot, SlotSet};
 use crate::protocol::end_reason::EndReason;
 use crate::protocol::program::Program;
-use crate::protocol::services::{NextServices, UnusedPart};
+use crate::protocol::services::{ListenerTable, NextServices, NotPrepared, UnusedPart};
 
 /// Routes that one turn of the loop makes handlers for, or whose handlers it takes down: about a
 /// tenth of a millisecond's work.
@@ -33,8 +35,10 @@ const CODE: u16 = 1012;
 
 /// What a shard does about changes.
 pub(super) struct Takeover {
-    /// What makes handlers.
-    program: Program,
+    /// What makes handlers, layers and protocols.
+    pub(super) program: Program,
+    /// The listeners that there are.
+    pub(super) listening: Arc<ListenerTable>,
     /// How often one was ordered when that was looked at last.
     seen: u32,
     next: Option<NextChange>,
@@ -57,6 +61,8 @@ pub(super) struct Takeover {
 struct NextChange {
     change: Arc<ConfigChange>,
     services: NextServices,
+    /// Made first.
+    listeners: Option<NextListeners>,
     is_ready: bool,
 }
 
@@ -66,9 +72,10 @@ impl Takeover {
         SlotSet::bytes(slots)
     }
 
-    pub(super) fn new(slots: u32, program: Program) -> Self {
+    pub(super) fn new(slots: u32, program: Program, listening: Arc<ListenerTable>) -> Self {
         Self {
             program,
+            listening,
             seen: 0,
             next: None,
             unused: Vec::new(),
@@ -109,11 +116,6 @@ impl Takeover {
         self.leaving.contains(slot)
     }
 
-    /// Nothing comes of a change: what was made for it is taken down bit by bit.
-    fn take_down(&mut self, next: NextChange) {
-        self.unused.extend(next.services.into_unused());
-    }
-
     /// Whoever was in this slot has gone.
     pub(super) fn has_gone(&mut self, slot: Slot) {
         self.leaving.remove(slot);
@@ -126,32 +128,45 @@ pub(super) fn obey<R: Ring>(connections: &mut Connections<R>, panel: &Panel) {
         return;
     }
     let (seen, ordered) = panel.change_ordered();
-    let reloading = &mut connections.reloading;
-    reloading.seen = seen;
-    if let Some(next) = reloading.next.take() {
-        reloading.take_down(next);
+    connections.reloading.seen = seen;
+    if let Some(next) = connections.reloading.next.take() {
+        take_down(connections, next);
     }
-    reloading.next = ordered.map(|change| {
+    connections.reloading.next = ordered.map(|change| {
         let services = NextServices::new(Arc::clone(&change.parts().routes));
-        NextChange { change, services, is_ready: false }
+        NextChange { change, services, listeners: None, is_ready: false }
     });
+}
+
+/// Nothing comes of a change: what was made for it is taken down bit by bit.
+fn take_down<R: Ring>(connections: &mut Connections<R>, next: NextChange) {
+    connections.reloading.unused.extend(next.services.into_unused());
+    if let Some(listeners) = next.listeners {
+        listeners.let_go(connections);
+    }
 }
 
 /// Goes on, as far as something is to be done.
 ///
 /// # Errors
 /// The ring is beyond use.
-pub(super) fn go_on<R: Ring>(connections: &mut Connections<R>) -> io::Result<()> {
+pub(super) fn go_on<R: Ring>(
+    connections: &mut Connections<R>,
+    accepting: &mut Accepting,
+) -> io::Result<()> {
     if connections.reloading.is_empty() {
         return Ok(());
     }
     if let Some(next) = connections.reloading.next.take() {
         match next.change.stage() {
-            ChangeStage::Ordered => connections.reloading.next = prepare(connections, next),
-            ChangeStage::InForce if next.is_ready => have(connections, next),
+            ChangeStage::Ordered => {
+                connections.reloading.next = prepare(connections, accepting, next);
+            }
+            ChangeStage::InForce if next.is_ready => have(connections, accepting, next),
             // It was not waited for: it is not said that this shard has it.
-            ChangeStage::InForce | ChangeStage::Abandoned => connections.reloading.take_down(next),
+            ChangeStage::InForce | ChangeStage::Abandoned => take_down(connections, next),
         }
+        connections.sockets.make_room()?;
     }
     let reloading = &mut connections.reloading;
     let left = reloading.unused.len().saturating_sub(ROUTES_AT_ONCE);
@@ -165,9 +180,23 @@ pub(super) fn go_on<R: Ring>(connections: &mut Connections<R>) -> io::Result<()>
 }
 
 /// Makes some more of what the change needs.
-fn prepare<R: Ring>(connections: &mut Connections<R>, mut next: NextChange) -> Option<NextChange> {
+fn prepare<R: Ring>(
+    connections: &mut Connections<R>,
+    accepting: &mut Accepting,
+    mut next: NextChange,
+) -> Option<NextChange> {
     if next.is_ready {
         return Some(next);
+    }
+    if next.listeners.is_none() {
+        match NextListeners::make(connections, accepting, &next.change) {
+            Ok(listeners) => next.listeners = listeners,
+            Err(why) => return is_wrong(connections, next, why),
+        }
+        // Something that is called as one of them is yet to be closed.
+        if next.listeners.is_none() {
+            return Some(next);
+        }
     }
     let services = &connections.services;
     let make = |route: &_| make(&connections.reloading.program, route);
@@ -184,25 +213,35 @@ fn prepare<R: Ring>(connections: &mut Connections<R>, mut next: NextChange) -> O
             }
             Some(next)
         }
-        Err(why) => {
-            next.change.is_wrong(why);
-            connections.reloading.take_down(next);
-            None
-        }
+        Err(why) => is_wrong(connections, next, why),
     }
 }
 
+/// The shard cannot have the change.
+fn is_wrong<R: Ring>(
+    connections: &mut Connections<R>,
+    next: NextChange,
+    why: NotPrepared,
+) -> Option<NextChange> {
+    next.change.is_wrong(why);
+    take_down(connections, next);
+    None
+}
+
 /// The shard has it from now on.
-fn have<R: Ring>(connections: &mut Connections<R>, next: NextChange) {
-    let NextChange { change, services, .. } = next;
+fn have<R: Ring>(connections: &mut Connections<R>, accepting: &mut Accepting, next: NextChange) {
+    let NextChange { change, services, listeners, .. } = next;
     let ChangeParts { config, checks, census, access_log, rules, closes, .. } = change.parts();
     let now = connections.sockets.ring.now();
     let unused = connections.services.replace(services);
     connections.gatekeeper.replace(checks.clone(), &config.limits);
     connections.hub.home.replace_rules(Arc::clone(rules));
     connections.sockets.limit(&config.limits);
-    connections.log_to(access_log.clone(), config);
+    access::log_to(connections, access_log.clone(), config);
     connections.config = Arc::clone(config);
+    if let Some(listeners) = listeners {
+        listeners.come_into_force(connections, accepting, Arc::clone(&change.parts().listening));
+    }
     let reloading = &mut connections.reloading;
     if connections.turnstile.replace(Arc::clone(census)) {
         reloading.counts_at = Some(0);
@@ -252,7 +291,8 @@ fn count_some<R: Ring>(connections: &mut Connections<R>) {
     for slot in from..until {
         let connection = &sockets.table[slot];
         if !matches!(connection.stage, Stage::Free | Stage::Zombie) {
-            let listener = sockets.profiles.listener_of(connection.profile);
+            let number = sockets.profiles[connection.profile].number;
+            let listener = sockets.profiles.listener_numbered(number);
             turnstile.counts(slot, listener, hub.user(slot).as_ref());
         }
     }

@@ -9,7 +9,7 @@ use std::thread;
 use rustls::pki_types::UnixTime;
 
 use crate::config::Config;
-use crate::transport::tls::{ReadAnew, TlsFiles, TlsServers};
+use crate::transport::tls::{FollowingLayer, ReadAnew, TlsFiles, TlsServers};
 
 #[doc(inline)]
 pub use crate::transport::tls::{CertificateFacts, WrongFile};
@@ -29,8 +29,6 @@ pub struct Certificates(Arc<InUse>);
 /// What is in use, and what has come of reading it anew.
 struct InUse {
     files: TlsFiles,
-    /// Whether any listener has the layer `tls`.
-    has_listeners: bool,
     /// Held while files are read: what is in use is of one reading.
     reading: Mutex<()>,
     /// Threads of [`Certificates::reload_aside`].
@@ -69,7 +67,6 @@ impl Certificates {
         let files = TlsFiles::read(config, UnixTime::now())?;
         Ok(Self(Arc::new(InUse {
             files,
-            has_listeners: config.listeners.iter().any(|one| one.stack.tls.is_some()),
             reading: Mutex::new(()),
             readers: AtomicU32::new(0),
             done: AtomicU64::new(0),
@@ -85,7 +82,7 @@ impl Certificates {
     /// Whether any listener speaks TLS.
     #[must_use]
     pub fn are_shown(&self) -> bool {
-        self.0.has_listeners
+        self.0.files.servers().iter().any(Option::is_some)
     }
 
     /// What is told of those that are in use, those of `[[certificate]]` first.
@@ -133,13 +130,21 @@ impl Certificates {
         }
     }
 
-    /// Reads the files of another configuration, which has the same listeners. Nothing has changed
-    /// before [`Self::take`].
+    /// Reads the files of another configuration, whose listeners follow those at these places.
+    /// Nothing has changed before [`Self::take`].
     ///
     /// # Errors
     /// All files that cannot be used.
-    pub(super) fn read_anew(&self, config: &Config) -> Result<ReadAnew, Vec<WrongFile>> {
-        self.0.files.read_anew(config.certificates.clone(), UnixTime::now())
+    pub(super) fn read_anew(
+        &self,
+        config: &Config,
+        follow: &[Option<usize>],
+    ) -> Result<ReadAnew, Vec<WrongFile>> {
+        let layers = config.listeners.iter().zip(follow);
+        let layers = layers
+            .map(|(one, before)| FollowingLayer { layer: one.stack.tls.clone(), before: *before });
+        let certificates = config.certificates.clone();
+        self.0.files.read_anew(certificates, layers.collect(), UnixTime::now())
     }
 
     /// Nobody else reads them before this is dropped.

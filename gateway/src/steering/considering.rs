@@ -6,11 +6,13 @@ use std::sync::Arc;
 use super::Reloader;
 use super::in_force::InForce;
 use super::not_changed::NotChanged;
+use super::relistening::{NextListening, keep_passed, next_listening};
 use crate::access_log::{self, AccessFeed, AccessTotals, UnstartedLog};
 use crate::bill::{Bill, Holdings};
-use crate::census::{Census, SeatedListener};
+use crate::census::Census;
 use crate::config::{Config, Difference};
-use crate::transport::tls::ReadAnew;
+use crate::shard::ListenerTable;
+use crate::transport::tls::{ReadAnew, TlsServers};
 
 /// A configuration that can be taken over.
 pub(super) struct Considered {
@@ -20,6 +22,8 @@ pub(super) struct Considered {
     pub(super) next: InForce,
     /// The files of TLS.
     pub(super) files: ReadAnew,
+    /// The listeners.
+    pub(super) listening: NextListening,
     /// What takes the place of the access log.
     pub(super) log: NextLog,
 }
@@ -44,30 +48,38 @@ impl Reloader {
     ///
     /// # Errors
     /// It cannot be taken over: why.
-    pub(super) fn consider(&self, wanted: Config) -> Result<Considered, NotChanged> {
+    pub(super) fn consider(&self, mut wanted: Config) -> Result<Considered, NotChanged> {
         wanted.check().map_err(|wrong| NotChanged::Config(wrong.to_string()))?;
         let now = self.in_force();
-        let differences = now.configured.differences(&wanted);
+        let mut differences = now.configured.differences(&wanted);
+        let mut warnings = keep_passed(&now, &mut wanted, &mut differences);
         let config = now.config.taking_over(wanted.clone());
         config.check().map_err(NotChanged::Mixed)?;
-        let bill = self.judged(&config, &now.bill)?;
-        let files = self.certificates().read_anew(&config).map_err(NotChanged::Files)?;
+        warnings.extend(config.doubts());
+        let matched = now.listening.matched(&config.listeners);
+        let bill = self.judged(&config, &now, &matched)?;
+        let files = self.certificates().read_anew(&config, &matched);
+        let files = files.map_err(NotChanged::Files)?;
         let checks = now.checks.read_anew(&config).map_err(NotChanged::Keys)?;
         let routes = now.routes.followed_by(&config.routes).map_err(NotChanged::Names)?;
         let access = next_access(&now, &config)?;
+        let servers = TlsServers::new(files.servers());
+        let shards = self.handle().wires().len();
+        let listening = next_listening(&now, &config, &servers, shards)?;
         let next = InForce {
             // What needs a restart is told each time until there was one.
             configured: Arc::new(now.configured.taking_over(wanted)),
             routes: Arc::new(routes),
-            census: next_census(&now, &config),
-            warnings: config.doubts(),
+            census: next_census(&now, &config, &listening.table),
+            listening: Arc::clone(&listening.table),
+            warnings,
             config: Arc::new(config),
             checks,
             access_log: access.feed,
             access_totals: access.totals,
             bill,
         };
-        Ok(Considered { differences, next, files, log: access.log })
+        Ok(Considered { differences, next, files, listening, log: access.log })
     }
 
     /// What shards of a configuration may come to hold, with what they still hold for the one
@@ -75,26 +87,34 @@ impl Reloader {
     ///
     /// # Errors
     /// That is too much, or the program cannot serve it.
-    fn judged(&self, config: &Config, before: &Bill) -> Result<Bill, NotChanged> {
+    fn judged(
+        &self,
+        config: &Config,
+        now: &InForce,
+        matched: &[Option<usize>],
+    ) -> Result<Bill, NotChanged> {
+        let added = matched.iter().filter(|before| before.is_none()).count();
+        let stay = matched.len() - added;
+        let gone = now.listening.places().len() - stay;
         let shards = self.handle().by_shard();
         let held: Vec<Holdings> = shards.into_iter().map(|(_, vitals)| vitals.holdings).collect();
-        let bill = self.judge(config)?.keeping(before, &held);
+        // Those that go are there until the others are; and each of these is had twice meanwhile.
+        let beside = gone + added;
+        let bill = self.judge(config, beside)?.keeping(&now.bill, &held);
         bill.check(config.memory.limit()).map_err(NotChanged::Budget)?;
         Ok(bill)
     }
 }
 
 /// What connections are counted by: the same, if nothing of it is otherwise.
-fn next_census(now: &InForce, config: &Config) -> Arc<Census> {
-    let limits = |config: &Config| -> Vec<_> {
-        config.listeners.iter().map(|listener| listener.limits).collect()
+fn next_census(now: &InForce, config: &Config, listening: &ListenerTable) -> Arc<Census> {
+    let limits = |table: &ListenerTable| -> Vec<_> {
+        table.places().iter().map(|place| (place.id, place.listener.limits)).collect()
     };
-    if now.config.clients == config.clients && limits(&now.config) == limits(config) {
+    if now.config.clients == config.clients && limits(&now.listening) == limits(listening) {
         return Arc::clone(&now.census);
     }
-    let listeners = limits(config).into_iter().zip(0..);
-    let listeners = listeners.map(|(limits, id)| SeatedListener { id, limits, stays: true });
-    Arc::new(now.census.followed_by(&config.clients, listeners))
+    Arc::new(now.census.followed_by(&config.clients, listening.seated()))
 }
 
 /// What becomes of the access log.

@@ -7,7 +7,7 @@ use crate::bill::Bill;
 use crate::census::Census;
 use crate::checks::GatekeeperParts;
 use crate::config::Config;
-use crate::shard::RouteTable;
+use crate::shard::{ListenerTable, RouteTable};
 
 /// What is in force.
 pub(crate) struct InForce {
@@ -16,6 +16,7 @@ pub(crate) struct InForce {
     /// As it came to be on this machine.
     pub(crate) config: Arc<Config>,
     pub(crate) routes: Arc<RouteTable>,
+    pub(crate) listening: Arc<ListenerTable>,
     pub(crate) checks: GatekeeperParts,
     pub(crate) census: Arc<Census>,
     /// The way into the access log, if there is one.

@@ -9,7 +9,8 @@ use crate::access_log::AccessLogError;
 use crate::bill::OverBudget;
 use crate::checks::WrongKeyFile;
 use crate::config::BuiltWrong;
-use crate::shard::{NotPrepared, TooManyNames};
+use crate::listen::ListenError;
+use crate::shard::{NotPrepared, TooManyAddresses, TooManyNames};
 
 /// A configuration is not taken over: all is as it was. Displayed, it says what to do.
 #[derive(Debug)]
@@ -30,6 +31,12 @@ pub enum NotChanged {
     /// Files of keys that tokens are verified with, of tokens or passwords cannot be used: all of
     /// them.
     Keys(Vec<WrongKeyFile>),
+    /// An address cannot be listened on.
+    Listen(ListenError),
+    /// There are too few open files for the sockets: what to do.
+    OpenFiles(String),
+    /// There are no numbers left for its listeners.
+    Addresses(TooManyAddresses),
     /// What lines of the access log go to cannot be opened, or its thread could not be started.
     AccessLog(AccessLogError),
     /// A shard cannot have what it says.
@@ -65,6 +72,9 @@ impl fmt::Display for NotChanged {
             ),
             Self::Files(wrong) => joined(out, wrong),
             Self::Keys(wrong) => joined(out, wrong),
+            Self::Listen(why) => why.fmt(out),
+            Self::OpenFiles(why) => out.write_str(why),
+            Self::Addresses(why) => why.fmt(out),
             Self::AccessLog(why) => why.fmt(out),
             Self::Shard(why) => why.fmt(out),
             Self::Names(why) => why.fmt(out),
@@ -99,6 +109,8 @@ impl std::error::Error for NotChanged {
         match self {
             Self::Mixed(error) => Some(error),
             Self::Budget(error) => Some(error),
+            Self::Listen(error) => Some(error),
+            Self::Addresses(error) => Some(error),
             Self::AccessLog(error) => Some(error),
             Self::Shard(error) => Some(error),
             Self::Names(error) => Some(error),

@@ -17,7 +17,7 @@ use super::{Certificates, Handle};
 use crate::access_log::{AccessCounts, AccessFeed, AccessThread};
 use crate::bill::Bill;
 use crate::checks::{CheckThreads, HashCounts, IssuerFacts};
-use crate::config::Config;
+use crate::config::{Config, ListenAddress};
 use crate::hub::{Door, TopicRules};
 use crate::shard::{ChangeParts, ConfigChange};
 
@@ -29,8 +29,8 @@ const THREAD_STACK: usize = 2 << 20;
 const READERS_MAX: u32 = 2;
 
 /// Says what a gateway of a configuration may come to hold, be there as much or not, or why the
-/// program cannot serve it.
-pub(crate) type Judge = dyn Fn(&Config) -> Result<Bill, NotChanged> + Send + Sync;
+/// program cannot serve it, or not beside so many more listeners.
+pub(crate) type Judge = dyn Fn(&Config, usize) -> Result<Bill, NotChanged> + Send + Sync;
 
 /// Has a gateway take over another configuration; cheap to clone. It outlives its gateway, and
 /// changes nothing then.
@@ -78,13 +78,16 @@ pub(crate) struct ReloaderParts {
     pub(crate) threads: CheckThreads,
     pub(crate) access_log: Option<AccessThread>,
     pub(crate) judge: Box<Judge>,
+    /// What it says of the access log is that of this one.
     pub(crate) in_force: InForce,
 }
 
 impl Reloader {
     pub(crate) fn new(parts: ReloaderParts) -> Self {
         let ReloaderParts { handle, certificates, door, threads, access_log, .. } = parts;
-        let ReloaderParts { judge, in_force, .. } = parts;
+        let ReloaderParts { judge, mut in_force, .. } = parts;
+        in_force.access_log = access_log.as_ref().map(AccessThread::feed).cloned();
+        in_force.access_totals = access_log.as_ref().map(|log| Arc::clone(log.feed().totals()));
         let changing = Changing { threads, access_log, last: None, is_over: false };
         Self(Arc::new(Inner {
             handle,
@@ -127,9 +130,17 @@ impl Reloader {
     /// What a gateway of this configuration may come to hold.
     ///
     /// # Errors
-    /// The program cannot serve it.
-    pub(super) fn judge(&self, config: &Config) -> Result<Bill, NotChanged> {
-        (self.0.judge)(config)
+    /// The program cannot serve it, or there are too few open files for it beside so many more
+    /// listeners.
+    pub(super) fn judge(&self, config: &Config, beside: usize) -> Result<Bill, NotChanged> {
+        (self.0.judge)(config, beside)
+    }
+
+    /// The addresses that are listened on, in the order of the configuration, each with its real
+    /// port.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<ListenAddress> {
+        self.in_force().listening.addresses()
     }
 
     /// The way into the access log that is in force, if there is one.
@@ -277,18 +288,21 @@ impl Reloader {
         if options.dry_run {
             return Ok(ReloadReport { took: began.elapsed(), ..report });
         }
+        let sockets = considered.listening.deal()?;
         let next = &considered.next;
         let config = Arc::clone(&next.config);
         let rules = config.topics.iter().map(|topic| (topic.name.as_str(), topic.rule));
-        let change = Arc::new(ConfigChange::new(ChangeParts {
+        let change = ConfigChange::new(ChangeParts {
             config: Arc::clone(&config),
+            listening: Arc::clone(&next.listening),
             routes: Arc::clone(&next.routes),
             checks: next.checks.clone(),
             census: Arc::clone(&next.census),
             access_log: next.access_log.clone(),
             rules: Arc::new(TopicRules::new(rules)),
             closes: options.closes_gone.then_some(config.drain_rate),
-        }));
+        });
+        let change = Arc::new(change.with_sockets(sockets));
         report.warnings.extend(self.take_over(&change, considered)?);
         drop(held);
         report.warnings.extend(certificates.doubts());

@@ -52,14 +52,17 @@ impl Reloader {
         change: &Arc<ConfigChange>,
         considered: Considered,
     ) -> Result<Option<String>, NotChanged> {
-        let Considered { next, files, log, .. } = considered;
+        let Considered { next, files, listening, log, .. } = considered;
         let mut changing = self.lock();
         self.check_free(&changing)?;
         self.prepare(change)?;
         let threads = changing.threads.serve(&next.config, &next.checks, self.door());
-        let made = threads.map_err(NotChanged::Thread);
-        let made = made.and_then(|()| next_thread(log, changing.access_log.as_ref()));
+        let made = threads.map_err(NotChanged::Thread).and_then(|()| listening.put_in_order());
+        let made = made.and_then(|()| {
+            next_thread(log, changing.access_log.as_ref()).inspect_err(|_| listening.give_back())
+        });
         let log = made.inspect_err(|_| self.take_back(change))?;
+        listening.tell();
         self.handle().usually_drain_as(&next.config);
         // What it is called by is known before anybody is on it.
         self.has_in_force(next);

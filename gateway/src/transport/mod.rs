@@ -158,6 +158,16 @@ pub struct Transports {
     pub kept: KeptInput,
     /// What one of them has to say itself, until it is sent.
     pub words: Vec<u8>,
+    /// Of which of these there may be some.
+    needs: TransportNeeds,
+}
+
+/// Which transports a gateway has: what no listener has takes no memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct TransportNeeds {
+    proxied: bool,
+    tls: bool,
+    kept: bool,
 }
 
 impl Transports {
@@ -165,17 +175,35 @@ impl Transports {
     /// may have some of its own.
     #[must_use]
     pub fn new(config: &Config, brings_layers: bool) -> Self {
+        let mut this = Self {
+            proxied: Proxied::new(0),
+            tls: TlsConnections::new(0, &config.limits),
+            kept: KeptInput::new(0),
+            words: Vec::new(),
+            needs: TransportNeeds::default(),
+        };
+        this.fit(config, brings_layers);
+        this
+    }
+
+    /// From now on there may be connections of those that this configuration has. What there was
+    /// room for before has its room.
+    pub fn fit(&mut self, config: &Config, brings_layers: bool) {
         let limits = &config.limits;
-        // What no listener has takes no memory.
-        let slots_if = |is_there| if is_there { limits.slots() } else { 0 };
         let has = |layer: fn(&Stack) -> bool| {
             config.listeners.iter().any(|listener| layer(&listener.stack))
         };
-        Self {
-            proxied: Proxied::new(slots_if(has(|stack| stack.proxy.is_some()))),
-            tls: TlsConnections::new(slots_if(has(|stack| stack.tls.is_some())), limits),
-            kept: KeptInput::new(slots_if(KeptInput::is_needed(config, brings_layers))),
-            words: Vec::new(),
+        if has(|stack| stack.proxy.is_some()) && !self.needs.proxied {
+            self.needs.proxied = true;
+            self.proxied = Proxied::new(limits.slots());
+        }
+        if has(|stack| stack.tls.is_some()) && !self.needs.tls {
+            self.needs.tls = true;
+            self.tls = TlsConnections::new(limits.slots(), limits);
+        }
+        if KeptInput::is_needed(config, brings_layers) && !self.needs.kept {
+            self.needs.kept = true;
+            self.kept = KeptInput::new(limits.slots());
         }
     }
 

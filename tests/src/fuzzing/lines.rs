@@ -16,11 +16,11 @@ use tidegate::config::Config;
 use tidegate::gateway::{Program, hub_settings};
 use tidegate::hub::{self, Identity, Seed};
 use tidegate::kernel::{
-    AreaName, BufferId, Completion, Errno, HEADROOM, Memory, Operation, Peer, Ring, Slot, Waker,
-    buffer_stride,
+    AreaName, BufferId, Completion, Errno, HEADROOM, ListeningSocket, Memory, Operation, Peer,
+    Ring, Slot, Waker, buffer_stride,
 };
 use tidegate::names::Node;
-use tidegate::shard::{self, Assembly, RouteTable, Shard};
+use tidegate::shard::{self, Assembly, ListenerTable, RouteTable, Shard};
 use tidegate::transport::tls::TlsServers;
 
 use super::{Parameters, Stretches};
@@ -160,6 +160,15 @@ impl Ring for KernelRing {
         self.0.borrow().queue.is_empty()
     }
 
+    fn open_listener(&mut self, _: u32, _: ListeningSocket) -> io::Result<()> {
+        // A socket of a world is there as soon as it is polled.
+        Ok(())
+    }
+
+    fn listener(&self, _: u32) -> Option<&ListeningSocket> {
+        None
+    }
+
     fn accept_aside(&mut self, _listener: u32) -> io::Result<(OwnedFd, Peer)> {
         Err(io::ErrorKind::Unsupported.into())
     }
@@ -231,6 +240,7 @@ fn shard(kernel: &Rc<RefCell<Kernel>>) -> Shard<KernelRing> {
         hub::open(&hub_settings(&config), identity, std::slice::from_ref(&waker));
     let memory = shard::memory(&config.limits).expect("memory");
     let census = Arc::new(Census::new(&config));
+    let listening = Arc::new(ListenerTable::new(&config.listeners, &[], &TlsServers::default()));
     let assembly = Assembly {
         index: 0,
         checks: GatekeeperParts::none(),
@@ -239,10 +249,9 @@ fn shard(kernel: &Rc<RefCell<Kernel>>) -> Shard<KernelRing> {
         routes: RouteTable::new(&config.routes).into(),
         config,
         listeners: Vec::new(),
-        sharing: Vec::new(),
         waker,
         panel: Arc::default(),
-        tls: TlsServers::default(),
+        listening,
         census,
         program: Program::default().protocols(|_| Some(Box::new(LineEcho::default()))),
     };

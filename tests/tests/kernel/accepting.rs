@@ -1,9 +1,10 @@
 //! Listeners: accepts into chosen slots, polls, and the end of listening.
 
 use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 
-use tidegate::kernel::{self, ACCEPT_BATCH, Completion, Errno, Operation};
+use socket2::{Domain, Socket, Type};
+use tidegate::kernel::{self, ACCEPT_BATCH, Completion, Errno, Operation, Ring};
 use tidegate_tests::case;
 
 use crate::connection::{blocks, staging};
@@ -193,4 +194,35 @@ fn an_accept_behind_the_end_of_listening_fails() {
     assert_eq!(completions[0], accepted(0, Err(BAD_DESCRIPTOR)));
     // A poll that cannot be is answered like one that completes: an accept knows better.
     assert_eq!(completions[1..], [READY]);
+}
+
+#[test]
+fn a_listener_that_is_opened_later_is_as_one_from_the_start() {
+    let mut kernel = apart();
+    assert_eq!(kernel.submit([POLL]), []);
+    assert_eq!(kernel.submit([UNPOLL, CLOSE]), []);
+    // What is called as the one that was closed, and what is called as none before.
+    for listener in [LISTENER, 5] {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let any: SocketAddr = "127.13.0.2:0".parse().expect("an address");
+        socket.bind(&any.into()).expect("a free port");
+        let address = socket.local_addr().expect("it is bound").as_socket().expect("of IP");
+        let its = TcpListener::from(socket.try_clone().expect("a descriptor"));
+        kernel.ring.open_listener(listener, its.into()).expect("it can be watched");
+        expect_refused(address);
+        kernel.expect_nothing();
+        socket.listen(8).expect("it listens");
+        assert_eq!(kernel.submit([Operation::PollListener { listener }]), []);
+        kernel.expect_nothing();
+        let peer = Peer::connect(address);
+        kernel.expect(Completion::ListenerReady { listener });
+        let completions = kernel.submit([Operation::Accept { listener, slot: listener }]);
+        let result = Ok(peer.address());
+        assert_eq!(completions, [Completion::Accepted { listener, slot: listener, result }]);
+        assert!(kernel.ring.listener(listener).is_some());
+        kernel.submit([Operation::CloseListener { listener }]);
+        assert!(kernel.ring.listener(listener).is_none());
+        drop(socket);
+        expect_refused(address);
+    }
 }

@@ -56,7 +56,7 @@ use tidegate::hub::{self, Identity, Seed};
 use tidegate::kernel::{Driver, Waker};
 use tidegate::names::Node;
 use tidegate::shard::{
-    self, AfterDrain, Assembly, Counters, DrainOrder, DrainPlan, RouteTable, Shard,
+    self, AfterDrain, Assembly, Counters, DrainOrder, DrainPlan, ListenerTable, RouteTable, Shard,
 };
 use tidegate::transport::tls::TlsServers;
 use tidegate_tests::xor::Xor;
@@ -209,7 +209,9 @@ impl Scene {
         let (checks, tokens) = bearer::checks(&config, places);
         let census = Arc::new(Census::new(&config));
         let routes = Arc::new(RouteTable::new(&config.routes));
-        let (transport, program) = (plan.transport.clone(), program(&plan, &books));
+        let servers = tls_servers(&plan.transport);
+        let listening = Arc::new(ListenerTable::new(&config.listeners, &[], &servers));
+        let program = program(&plan, &books);
         let shards = hubs.into_iter().zip(wakers).enumerate().map(|(index, (hub, waker))| {
             let seed = seed.wrapping_add((index as u64) << 48);
             let outside = outside(seed, &config, waker.clone(), plan.of(index));
@@ -221,11 +223,10 @@ impl Scene {
                 config: Arc::clone(&config),
                 routes: Arc::clone(&routes),
                 listeners: Vec::new(),
-                sharing: Vec::new(),
                 waker,
                 panel: Arc::clone(&outside.panel),
                 program: program.clone(),
-                tls: tls_servers(&transport),
+                listening: Arc::clone(&listening),
                 census: Arc::clone(&census),
             };
             let memory = shard::memory(&config.limits).expect("memory");
@@ -241,7 +242,8 @@ impl Scene {
         let verifier = VerifierStandIn::new(tokens, door.clone(), Random::new(!random.bits()));
         let decider = Decider::new(door, Arc::clone(&books), Random::new(random.bits()));
         let drainer = Drainer::draw(&mut random, &config);
-        let reloader = Reloader::draw(&mut random, &config, &routes, (&census, &checks));
+        let reloader =
+            Reloader::draw(&mut random, &config, &routes, (&listening, servers, &census, &checks));
         let emptied = false;
         Self {
             several,
@@ -499,7 +501,7 @@ fn holds_a_turn(limits: &Limits) -> bool {
 /// What both listeners shake hands with.
 fn tls_servers(transport: &Transport) -> TlsServers {
     let Transport::Tls(tls) = transport else { return TlsServers::default() };
-    TlsServers::new(vec![Some(Arc::clone(&tls.server)); 2])
+    TlsServers::new(vec![Some(Arc::clone(&tls.server)); 3])
 }
 
 /// More than anybody sends, and longer than any run lasts: who sends more would be closed.

@@ -17,11 +17,13 @@ use tidegate::hub::{
     self, ConnectionFilter, ConnectionInfo, Door, Errand, Identity, Outcome, Presence, Seed,
 };
 use tidegate::kernel::{
-    AreaName, BufferId, Completion, Errno, Memory, Operation, Peer, Ring, Slot, Waker,
+    AreaName, BufferId, Completion, Errno, ListeningSocket, Memory, Operation, Peer, Ring, Slot,
+    Waker,
 };
 use tidegate::names::{Name, Node};
 use tidegate::shard::{
-    self, AfterDrain, Assembly, Counters, DrainOrder, DrainPlan, Panel, RouteTable, Shard,
+    self, AfterDrain, Assembly, Counters, DrainOrder, DrainPlan, ListenerTable, Panel, RouteTable,
+    Shard,
 };
 use tidegate::transport::tls::TlsServers;
 use tidegate::transport::{Broken, Layer, OpenedInput, Sealed};
@@ -133,6 +135,15 @@ impl Ring for HandRing {
         !hand.unsettled && hand.queued.is_empty()
     }
 
+    fn open_listener(&mut self, _: u32, _: ListeningSocket) -> io::Result<()> {
+        // A socket of a world is there as soon as it is polled.
+        Ok(())
+    }
+
+    fn listener(&self, _: u32) -> Option<&ListeningSocket> {
+        None
+    }
+
     fn accept_aside(&mut self, _listener: u32) -> io::Result<(OwnedFd, Peer)> {
         // A socket of a world stays there.
         Err(io::ErrorKind::Unsupported.into())
@@ -187,6 +198,8 @@ impl Play {
         let (mut hubs, door) =
             hub::open(&hub_settings(&config), identity, std::slice::from_ref(&waker));
         let census = Arc::new(Census::new(&config));
+        let listening =
+            Arc::new(ListenerTable::new(&config.listeners, &[], &TlsServers::default()));
         let assembly = Assembly {
             index: 0,
             checks: GatekeeperParts::none(),
@@ -195,10 +208,9 @@ impl Play {
             routes: RouteTable::new(&config.routes).into(),
             config,
             listeners: Vec::new(),
-            sharing: Vec::new(),
             waker,
             panel: Arc::clone(&panel),
-            tls: TlsServers::default(),
+            listening,
             census,
             program,
         };

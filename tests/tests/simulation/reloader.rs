@@ -4,16 +4,23 @@
 
 use std::sync::Arc;
 
-use tidegate::census::{Census, SeatedListener};
+use tidegate::census::Census;
 use tidegate::checks::GatekeeperParts;
-use tidegate::config::{ClientRate, Clients, Config, Route, RouteHandler};
+use tidegate::config::{ClientNetwork, Clients, Config, Listener, Route, RouteHandler};
 use tidegate::hub::TopicRules;
-use tidegate::shard::{ChangeParts, ChangeStage, ConfigChange, RouteTable};
+use tidegate::kernel::Sharing;
+use tidegate::shard::{
+    ChangeParts, ChangeStage, ConfigChange, ListenerTable, OpenedListener, RouteTable,
+};
+use tidegate::transport::tls::TlsServers;
 
 use crate::drainer::Meant;
 use crate::handlers::Behaviour;
 use crate::random::Random;
 use crate::several::Several;
+
+/// Where one more is listened, now and then.
+const ANOTHER: &str = "127.0.0.1:3";
 
 /// What changes, and when.
 pub struct Reloader {
@@ -25,6 +32,8 @@ pub struct Reloader {
     config: Arc<Config>,
     routes: Vec<Route>,
     table: Arc<RouteTable>,
+    listening: Arc<ListenerTable>,
+    servers: TlsServers,
     pub census: Arc<Census>,
     /// What clients are counted by at the start.
     clients: Clients,
@@ -50,7 +59,12 @@ impl Reloader {
         random: &mut Random,
         config: &Arc<Config>,
         table: &Arc<RouteTable>,
-        (census, checks): (&Arc<Census>, &GatekeeperParts),
+        (listening, servers, census, checks): (
+            &Arc<ListenerTable>,
+            TlsServers,
+            &Arc<Census>,
+            &GatekeeperParts,
+        ),
     ) -> Self {
         // Drawn apart, so that a run without changes is as if there were none.
         let mut random = Random::new(!random.clone().bits() ^ 0xC4);
@@ -64,6 +78,8 @@ impl Reloader {
             clients: config.clients.clone(),
             config: Arc::clone(config),
             table: Arc::clone(table),
+            listening: Arc::clone(listening),
+            servers,
             census: Arc::clone(census),
             checks: checks.clone(),
             rules: Arc::new(TopicRules::new(rules)),
@@ -83,15 +99,16 @@ impl Reloader {
         let table = self.table.followed_by(&routes).expect("there are few");
         let closes = self.random.chance(300).then(|| self.random.pick(&[10, 1_000_000]));
         let config = self.other_limits();
-        let listeners = config.listeners.iter().zip(0..);
-        let listeners =
-            listeners.map(|(one, id)| SeatedListener { id, limits: one.limits, stays: true });
-        let census = match config.clients == self.config.clients {
+        let listening = Arc::new(self.other_listeners(&config));
+        let is_same = config.clients == self.config.clients
+            && config.listeners.len() == self.config.listeners.len();
+        let census = match is_same {
             true => Arc::clone(&self.census),
-            false => Arc::new(self.census.followed_by(&config.clients, listeners)),
+            false => Arc::new(self.census.followed_by(&config.clients, listening.seated())),
         };
         let change = Arc::new(ConfigChange::new(ChangeParts {
             config: Arc::new(config),
+            listening,
             census,
             access_log: None,
             routes: Arc::new(table),
@@ -123,8 +140,14 @@ impl Reloader {
             let parts = change.parts();
             (self.table, self.routes) = (Arc::clone(&parts.routes), routes);
             (self.config, self.census) = (Arc::clone(&parts.config), Arc::clone(&parts.census));
+            self.listening = Arc::clone(&parts.listening);
         } else if one.change.ready() == shards && one.change.stage() == ChangeStage::Ordered {
             self.gone.extend(one.path);
+            self.listening.places().iter().for_each(|place| {
+                if one.change.parts().listening.of(place.id).is_none() {
+                    several.comes_nobody_by(place.id);
+                }
+            });
             one.change.put_in_force();
             several.outsides.iter().for_each(|outside| outside.waker.wake());
             self.marks_those_who_may_go(several);
@@ -149,19 +172,47 @@ impl Reloader {
             };
         }
         if self.random.chance(300) {
+            // As the first, at another address.
+            config.listeners.truncate(2);
+            if self.random.chance(500) {
+                let address = ANOTHER.parse().expect("an address");
+                config.listeners.push(Listener { address, ..config.listeners[0].clone() });
+            }
+        }
+        for listener in &mut config.listeners {
+            if self.random.chance(200) {
+                // Nobody comes from there.
+                listener.networks.deny = match listener.networks.deny.is_empty() {
+                    true => vec![ClientNetwork::Ip("203.0.113.0/24".parse().expect("a network"))],
+                    false => Vec::new(),
+                };
+            }
+        }
+        if self.random.chance(300) {
             config.limits.heavy_input = self.random.pick(&[256 << 10, 3000, 1]);
         }
         config
+    }
+
+    /// What takes the place of the listeners: one more may be there, or no longer.
+    fn other_listeners(&mut self, config: &Config) -> ListenerTable {
+        let matched = self.listening.matched(&config.listeners);
+        let new = config.listeners.iter().zip(matched).filter(|(_, before)| before.is_none());
+        let opened = new
+            .map(|(one, _)| OpenedListener { address: one.address.clone(), sharing: Sharing::Own });
+        let opened = opened.collect();
+        let table = self.listening.followed_by(&config.listeners, opened, &self.servers);
+        table.expect("there are few")
     }
 
     /// More of some than there are.
     fn roomy(&mut self) -> Clients {
         let mut some = || self.random.chance(600).then_some(100_000);
         let (connections, per_address, per_user) = (some(), some(), some());
-        let handshakes = some().map(|per_second| ClientRate { per_second, burst: 1_000_000 });
         let prefix_v4 = self.random.pick(&[8, 32]);
         let clients = self.clients.clone();
-        Clients { connections, per_address, per_user, handshakes, prefix_v4, ..clients }
+        // No rates: each world has a clock of its own.
+        Clients { connections, per_address, per_user, prefix_v4, ..clients }
     }
 
     /// The routes otherwise: in another order, with others that nobody asks for, with bounds that

@@ -7,7 +7,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use tidegate::kernel::{
-    AreaName, BufferId, Completion, Errno, Generation, Memory, Operation, Peer, Ring, Slot,
+    AreaName, BufferId, Completion, Errno, Generation, ListeningSocket, Memory, Operation, Peer,
+    Ring, Slot,
 };
 
 use crate::several::Meanwhile;
@@ -71,6 +72,15 @@ impl Ring for SimRing {
             world.watch.settled();
         }
         is_settled
+    }
+
+    fn open_listener(&mut self, _: u32, _: ListeningSocket) -> io::Result<()> {
+        // A socket of a world is there as soon as it is polled.
+        Ok(())
+    }
+
+    fn listener(&self, _: u32) -> Option<&ListeningSocket> {
+        None
     }
 
     fn accept_aside(&mut self, _listener: u32) -> io::Result<(OwnedFd, Peer)> {
@@ -148,7 +158,8 @@ impl World {
             Operation::PollListener { listener } => {
                 let waiting = &mut self.waiting[listener as usize];
                 assert!(!waiting.is_polled, "the listener is polled twice");
-                waiting.is_polled = true;
+                waiting.is_open |= !waiting.is_polled && !waiting.is_known;
+                (waiting.is_polled, waiting.is_known) = (true, true);
             }
             Operation::UnpollListener { listener } => {
                 self.waiting[listener as usize].is_polled = false;

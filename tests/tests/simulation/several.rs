@@ -200,6 +200,13 @@ impl Several {
         }
     }
 
+    /// Nobody connects any more to what shards call so.
+    pub fn comes_nobody_by(&self, listener: u32) {
+        for outside in &self.outsides {
+            outside.world.borrow_mut().waiting[listener as usize].is_open = false;
+        }
+    }
+
     /// These may be closed by a drain, and if they are all, those as well who come.
     pub fn drains(&self, meant: Meant) {
         self.outsides.iter().for_each(|outside| outside.world.borrow_mut().drains(meant));

@@ -217,7 +217,7 @@ pub struct World {
     /// By slot.
     pub slots: Vec<Option<usize>>,
     /// By listener.
-    pub waiting: [Waiting; LISTENERS],
+    pub waiting: [Waiting; NAMES],
     pub queue: VecDeque<Queued>,
     pub lent: VecDeque<BufferId>,
     pub visible: VecDeque<Entry>,
@@ -244,6 +244,9 @@ pub struct World {
 /// How many listeners there are: one for HTTP and what that leads to, one for the line echo.
 const LISTENERS: usize = 2;
 
+/// What listeners may be called, with those that changes bring.
+const NAMES: usize = 8;
+
 const HTTP: usize = 0;
 const LINES: usize = 1;
 
@@ -252,6 +255,10 @@ const LINES: usize = 1;
 pub struct Waiting {
     pub to_accept: VecDeque<usize>,
     pub is_polled: bool,
+    /// It was polled since it was opened.
+    pub is_known: bool,
+    /// Somebody may connect to it who may as well to another one.
+    pub is_open: bool,
 }
 
 /// For so long a shard sleeps that has work which it cannot do just now, such as mail that it may
@@ -315,7 +322,7 @@ impl World {
             server_compresses: compresses,
             plan,
             slots: vec![None; slots as usize],
-            waiting: <[Waiting; LISTENERS]>::default(),
+            waiting: <[Waiting; NAMES]>::default(),
             queue: VecDeque::new(),
             lent: VecDeque::new(),
             visible: VecDeque::new(),
@@ -396,8 +403,19 @@ impl World {
         }
     }
 
+    /// By which listener somebody comes who speaks what is spoken on this one: perhaps by one that
+    /// a change has brought, where the same is.
+    fn door(&mut self, listener: usize) -> usize {
+        let is_open = |place: &usize| self.waiting[*place].is_open;
+        match (LISTENERS..NAMES).find(is_open) {
+            Some(other) if listener == HTTP && self.random.chance(500) => other,
+            _ => listener,
+        }
+    }
+
     fn comes(&mut self, listener: usize, mut peer: Box<dyn Client>) {
-        self.waiting[listener].to_accept.push_back(self.sockets.len());
+        let door = self.door(listener);
+        self.waiting[door].to_accept.push_back(self.sockets.len());
         let socket = self.fresh_socket(listener);
         if socket.drains || socket.front.as_ref().is_some_and(Front::is_wrong) {
             peer.harm();
@@ -663,6 +681,9 @@ impl World {
         let had_room = had_slot && had_time && self.chances.accept_error == 0;
         let to_accept = &mut self.waiting[listener as usize].to_accept;
         assert!(!had_room || to_accept.is_empty(), "a client that waits is reset");
+        (self.waiting[listener as usize].is_known, self.waiting[listener as usize].is_open) =
+            (false, false);
+        let to_accept = &mut self.waiting[listener as usize].to_accept;
         for socket in to_accept.drain(..) {
             self.sockets[socket].server_closed = true;
             self.sockets[socket].server_ended = true;
@@ -677,7 +698,7 @@ impl World {
             self.peer_reads(index);
             self.fire(index, memory);
         }
-        for listener in 0..LISTENERS {
+        for listener in 0..NAMES {
             let somebody = !self.waiting[listener].to_accept.is_empty() && self.random.chance(500);
             let is_polled = self.waiting[listener].is_polled;
             if is_polled && (somebody || self.chance(|chances| chances.spurious_wake)) {

@@ -32,6 +32,7 @@ pub use unix::{OwnerName, SocketOwner, UnixLayer};
 pub use websocket::{Deflate, Keepalive, WebSocketLayer};
 
 use super::built::BuiltWrong;
+use crate::kernel::{SocketTerms, TcpTerms};
 use place::PLACES;
 
 /// A checked layer stack. The default is `ws!tcp`, each layer with its defaults.
@@ -93,6 +94,18 @@ impl SocketLayer {
             Self::Tcp(tcp) => tcp.backlog,
             Self::Unix(unix) => unix.backlog,
         }
+    }
+
+    /// What is set of its sockets.
+    #[must_use]
+    pub(crate) fn terms(&self) -> SocketTerms {
+        let of = |tcp: &TcpLayer| TcpTerms {
+            nodelay: tcp.nodelay,
+            receive_buffer: tcp.rcvbuf,
+            send_buffer: tcp.sndbuf,
+            user_timeout: tcp.user_timeout,
+        };
+        SocketTerms { backlog: self.backlog(), tcp: self.tcp().map(of) }
     }
 
     /// The layer `tcp`, if it is that.

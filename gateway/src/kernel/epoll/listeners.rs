@@ -15,6 +15,7 @@ pub(super) struct Listeners {
 }
 
 /// One of them.
+#[derive(Default)]
 struct OpenListener {
     /// `None`: closed.
     socket: Option<ListeningSocket>,
@@ -30,14 +31,32 @@ struct OpenListener {
 impl Listeners {
     /// Watches them, and has none of them wait in an accept from here on.
     pub(super) fn new(epoll: impl AsFd, listeners: Vec<ListeningSocket>) -> io::Result<Self> {
+        let mut this = Self { listeners: Vec::with_capacity(listeners.len()) };
+        for (socket, number) in listeners.into_iter().zip(0..) {
+            this.open(&epoll, number, socket)?;
+        }
+        Ok(this)
+    }
+
+    /// Watches one more. What does not listen yet is told of as ready, and found not to be.
+    pub(super) fn open(
+        &mut self,
+        epoll: impl AsFd,
+        listener: ListenerId,
+        socket: ListeningSocket,
+    ) -> io::Result<()> {
+        socket.set_nonblocking(true)?;
         let edges = EventFlags::IN | EventFlags::ET;
-        let watch = |(socket, number): (ListeningSocket, ListenerId)| {
-            socket.set_nonblocking(true)?;
-            epoll::add(&epoll, &socket, EventSource::Listener(number).data(), edges)?;
-            Ok(OpenListener { socket: Some(socket), armed: false, ready: false, refused: None })
-        };
-        let listeners = listeners.into_iter().zip(0..).map(watch).collect::<io::Result<_>>()?;
-        Ok(Self { listeners })
+        epoll::add(&epoll, &socket, EventSource::Listener(listener).data(), edges)?;
+        let place = listener as usize;
+        self.listeners.resize_with(self.listeners.len().max(place + 1), OpenListener::default);
+        self.listeners[place] = OpenListener { socket: Some(socket), ..OpenListener::default() };
+        Ok(())
+    }
+
+    /// The socket of one that is not closed.
+    pub(super) fn socket(&self, listener: ListenerId) -> Option<&ListeningSocket> {
+        self.listeners.get(listener as usize)?.socket.as_ref()
     }
 
     /// Arms the poll of a listener, which completes once: at once if somebody waits. One that is
@@ -109,9 +128,8 @@ impl Listeners {
 
     /// Accepts one connection that is to be given away.
     pub(super) fn accept_aside(&self, listener: ListenerId) -> io::Result<(OwnedFd, Peer)> {
-        let socket = self.listeners[listener as usize].socket.as_ref();
         let closed = || io::Error::from(io::ErrorKind::WouldBlock);
-        socket.ok_or_else(closed)?.accept()
+        self.socket(listener).ok_or_else(closed)?.accept()
     }
 }
 

@@ -24,8 +24,8 @@ use rustix::event::Timespec;
 use rustix::event::epoll::{self, Event, EventFlags};
 
 use super::{
-    BufferId, Completion, ListenerId, Memory, Operation, Peer, Ring, RingError, Setup, Slot, Waker,
-    open_files,
+    BufferId, Completion, ListenerId, ListeningSocket, Memory, Operation, Peer, Ring, RingError,
+    Setup, Slot, Waker, open_files,
 };
 use armed::ArmedSends;
 pub(super) use armed::armed_bytes;
@@ -180,6 +180,14 @@ impl Ring for Epoll {
 
     fn is_settled(&mut self) -> bool {
         self.operations.is_empty()
+    }
+
+    fn open_listener(&mut self, listener: ListenerId, socket: ListeningSocket) -> io::Result<()> {
+        self.listeners.open(&self.epoll, listener, socket)
+    }
+
+    fn listener(&self, listener: ListenerId) -> Option<&ListeningSocket> {
+        self.listeners.socket(listener)
     }
 
     fn accept_aside(&mut self, listener: ListenerId) -> io::Result<(OwnedFd, Peer)> {

@@ -2,6 +2,7 @@
 
 mod aside;
 mod buffers;
+mod building;
 mod entries;
 mod peer_names;
 mod plain_accepts;
@@ -12,8 +13,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::ops::RangeInclusive;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use io_uring::types::{Fd, Fixed, Timespec};
 use io_uring::{EnterFlags, IoUring, cqueue, opcode, squeue};
@@ -25,6 +25,7 @@ use super::{
 };
 use aside::{finish_writes, unacknowledged};
 use buffers::ProvidedBuffers;
+use building::{build, wait_flags};
 use peer_names::PeerNames;
 use plain_accepts::PlainAccepts;
 use probe::Accepts;
@@ -366,10 +367,23 @@ impl Ring for Uring {
         self.is_taken() && !self.ring.submission().cq_overflow()
     }
 
+    fn open_listener(&mut self, listener: ListenerId, socket: ListeningSocket) -> io::Result<()> {
+        // So that an accept beside the ring cannot wait either.
+        socket.set_nonblocking(true)?;
+        let place = listener as usize;
+        self.listeners.resize_with(self.listeners.len().max(place + 1), || None);
+        debug_assert!(self.listeners[place].is_none(), "listener {place} is there");
+        self.listeners[place] = Some(socket);
+        Ok(())
+    }
+
+    fn listener(&self, listener: ListenerId) -> Option<&ListeningSocket> {
+        self.listeners.get(listener as usize)?.as_ref()
+    }
+
     fn accept_aside(&mut self, listener: ListenerId) -> io::Result<(OwnedFd, Peer)> {
-        let listener = self.listeners[listener as usize].as_ref();
         let closed = || io::Error::from(io::ErrorKind::WouldBlock);
-        listener.ok_or_else(closed)?.accept()
+        self.listener(listener).ok_or_else(closed)?.accept()
     }
 
     fn adopt(&mut self, memory: &mut Memory, first: Slot, sockets: Vec<OwnedFd>) -> io::Result<()> {
@@ -404,42 +418,4 @@ pub fn probe() -> Result<(), RingError> {
     probe::check(&ring)?;
     let table = ring.submitter().register_files_sparse(ENTRIES);
     table.map_err(|error| RingError::of_descriptors(error, ENTRIES))
-}
-
-/// How long a ring is waited for that the kernel has no memory for. It ends rings in the
-/// background, some time after their process is gone: where a gateway has just ended, there is more
-/// in a moment.
-const PATIENCE: Duration = Duration::from_secs(1);
-
-/// How long to wait before asking again.
-const PAUSE: Duration = Duration::from_millis(20);
-
-fn build(submissions: u32, completions: u32) -> Result<IoUring, RingError> {
-    let begun = Instant::now();
-    loop {
-        match build_now(submissions, completions) {
-            Err(RingError::NoMemory) if begun.elapsed() < PATIENCE => thread::sleep(PAUSE),
-            result => return result,
-        }
-    }
-}
-
-fn build_now(submissions: u32, completions: u32) -> Result<IoUring, RingError> {
-    IoUring::builder()
-        .setup_single_issuer()
-        .setup_defer_taskrun()
-        .setup_coop_taskrun()
-        .setup_taskrun_flag()
-        .setup_submit_all()
-        .setup_no_sqarray()
-        .setup_cqsize(completions)
-        .dontfork()
-        .build(submissions)
-        .map_err(RingError::of_setup)
-}
-
-/// `GETEVENTS` always, because deferred work is only done by an enter that asks for events; no
-/// iowait where it can be had, because a parked shard is idle and not waiting for a disk.
-fn wait_flags(no_iowait: bool) -> EnterFlags {
-    if no_iowait { EnterFlags::GETEVENTS | EnterFlags::NO_IOWAIT } else { EnterFlags::GETEVENTS }
 }

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use super::Connections;
 use super::log::HowEnded;
-use crate::access_log::{AccessEvent, AccessRecord, AccessStay};
+use crate::access_log::{AccessEvent, AccessFeed, AccessRecord, AccessStay};
+use crate::config::Config;
 use crate::kernel::{Peer, Ring, Slot};
 use crate::protocol;
 use crate::protocol::asked::AskedFor;
 use crate::protocol::refusal::Refused;
 use crate::protocol::turn::{Answered, Traffic};
+use crate::shard::access::AccessTeller;
 use crate::shard::accounts::Account;
 
 /// A request that was answered, or refused.
@@ -17,6 +19,18 @@ pub(super) struct AccessRequest {
     pub(super) asked: Option<Arc<AskedFor>>,
     /// What was said at once; nothing to whom nothing can be.
     pub(super) answered: Option<Answered>,
+}
+
+/// What is said of connections goes to this log from now on, as the configuration says.
+pub(in crate::shard) fn log_to<R>(
+    connections: &mut Connections<R>,
+    log: Option<AccessFeed>,
+    config: &Config,
+) {
+    let before = connections.access.as_ref().map(AccessTeller::feed);
+    if log.as_ref() != before {
+        connections.access = AccessTeller::of(log, config);
+    }
 }
 
 /// Says that a connection has opened, if that is said.

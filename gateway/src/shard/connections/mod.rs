@@ -1,6 +1,6 @@
 //! Connections with what they run under: their turns, their handlers and the hub.
 
-mod access;
+pub(super) mod access;
 pub(super) mod closing;
 mod log;
 pub(super) mod opening;
@@ -12,7 +12,6 @@ pub(super) mod told;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::access_log::AccessFeed;
 use crate::census::Turnstile;
 use crate::checks::Gatekeeper;
 use crate::config::{Config, Route};
@@ -103,14 +102,14 @@ pub(super) fn make(program: &Program, route: &Route) -> Option<Made> {
 
 impl<R: Ring> Connections<R> {
     pub(super) fn new(ring: R, memory: Memory, assembly: Assembly) -> Result<Self, NoHandler> {
-        let Assembly { index, config, routes, program, tls, census, checks, .. } = assembly;
+        let Assembly { index, config, routes, listening, program, census, checks, .. } = assembly;
         let Assembly { access_log, mut hub, .. } = assembly;
         hub.calendar_ahead = ring.calendar().saturating_sub(ring.now());
         let limits = config.limits;
         let head = limits.request_head + limits.receive_buffer;
         Ok(Self {
             index,
-            sockets: Sockets::new(ring, memory, &config, &program, &tls),
+            sockets: Sockets::new(ring, memory, &config, &program, &listening),
             services: Services::new(limits.slots(), routes, &|route| make(&program, route))?,
             gatekeeper: Gatekeeper::new(checks, &limits),
             hub,
@@ -131,18 +130,10 @@ impl<R: Ring> Connections<R> {
             failed: Vec::new(),
             unqueued: Vec::new(),
             drain: Drain::new(limits.slots()),
-            reloading: Takeover::new(limits.slots(), program),
+            reloading: Takeover::new(limits.slots(), program, listening),
             look_again: false,
             config,
         })
-    }
-
-    /// What is said of connections goes to this log from now on, as the configuration says.
-    pub(super) fn log_to(&mut self, log: Option<AccessFeed>, config: &Config) {
-        let before = self.access.as_ref().map(AccessTeller::feed);
-        if log.as_ref() != before {
-            self.access = AccessTeller::of(log, config);
-        }
     }
 
     /// What the connection runs under, as its route says.

@@ -21,7 +21,7 @@ use crate::hub::Moment;
 use crate::kernel::{AreaName, Memory, Ring, Slot, SlotSet};
 use crate::memory::{Blocks, Share, SideTable};
 use crate::protocol::program::Program;
-use crate::protocol::services::{Profile, Profiles};
+use crate::protocol::services::{ListenerTable, Profile, Profiles};
 use crate::shard::OPERATIONS_PER_EVENT;
 use crate::shard::buffers::Buffers;
 use crate::shard::halves::Halves;
@@ -31,7 +31,6 @@ use crate::shard::sockets::put_off::PutOff;
 use crate::shard::stalled::Stalled;
 use crate::shard::table::Table;
 use crate::transport::Transports;
-use crate::transport::tls::TlsServers;
 
 /// For how many ticks those linger whose answer has left; the first has begun. A drain does not
 /// wait for strangers who do not close.
@@ -89,7 +88,7 @@ impl<R: Ring> Sockets<R> {
         memory: Memory,
         config: &Config,
         program: &Program,
-        tls: &TlsServers,
+        listening: &ListenerTable,
     ) -> Self {
         let limits = config.limits;
         Self {
@@ -97,7 +96,7 @@ impl<R: Ring> Sockets<R> {
             ring,
             memory,
             table: Table::new(limits.slots()),
-            profiles: Profiles::new(&config.listeners, program, tls),
+            profiles: Profiles::new(listening, program),
             deadlines: Deadlines::new(limits.slots()),
             halves: Halves::default(),
             expired: SlotSet::new(limits.slots()),

@@ -28,7 +28,7 @@ pub use counts::{RECORD_ERRORS, SUITES, TlsCounts, WORDS};
 pub use established12::{Established12, OlderFailure, PlainFront};
 pub use failure::HandshakeFailure;
 pub(crate) use files::lines;
-pub use files::{ReadAnew, TlsFiles};
+pub use files::{FollowingLayer, ReadAnew, TlsFiles};
 pub use handshake::{Advanced, Established13, Handshake, HandshakeFailed, HandshakeStep, Settled};
 pub use server::{ClientRule, TlsServer, TlsTerms};
 pub use servers::TlsServers;

@@ -27,17 +27,39 @@ pub(crate) use self::bytes::lines;
 ///
 /// It is read at the start, and by [`Self::reload`] whenever somebody says so: connections that are
 /// there go on as they are, and handshakes that begin are made with what was read.
-pub struct TlsFiles {
+pub struct TlsFiles(ArcSwap<FilesInUse>);
+
+/// What is in use.
+struct FilesInUse {
     /// Those of `[[certificate]]`.
-    certificates: ArcSwap<Vec<Certificate>>,
-    /// By listener; `None` for one without the layer `tls`.
-    layers: Vec<Option<TlsLayer>>,
-    servers: Vec<Option<Arc<TlsServer>>>,
+    certificates: Vec<Certificate>,
+    /// By listener.
+    served: Vec<ServedLayer>,
     tickets: Vec<TicketSource>,
-    facts: ArcSwap<Vec<CertificateFacts>>,
+    facts: Arc<Vec<CertificateFacts>>,
 }
 
+/// What a listener speaks TLS with; nothing of it where it has no layer `tls`.
+#[derive(Clone, Default)]
+struct ServedLayer {
+    layer: Option<TlsLayer>,
+    server: Option<Arc<TlsServer>>,
+}
+
+/// A listener of another configuration, and the place of the one before it that it follows.
+#[derive(Clone, Debug)]
+pub struct FollowingLayer {
+    /// Its layer `tls`, if it has one.
+    pub layer: Option<TlsLayer>,
+    /// That place.
+    pub before: Option<usize>,
+}
+
+/// Keys of tickets that were read anew, and those whose place they take.
+type RenewedKeys = Vec<(Arc<TicketKeys>, TicketKeys)>;
+
 /// Keys of tickets, and the file that they are of.
+#[derive(Clone)]
 struct TicketSource {
     file: Option<PathBuf>,
     keys: Arc<TicketKeys>,
@@ -45,10 +67,18 @@ struct TicketSource {
 
 /// What was read anew, and is not used yet.
 pub struct ReadAnew {
-    certificates: Vec<Certificate>,
-    /// Keys of tickets, and whose place they take.
-    keys: Vec<(Arc<TicketKeys>, TicketKeys)>,
-    read: ReadFiles,
+    next: FilesInUse,
+    keys: RenewedKeys,
+    /// What handshakes of servers that stay are made with from then on.
+    settings: Vec<(Arc<TlsServer>, ServerSettings)>,
+}
+
+impl ReadAnew {
+    /// What handshakes are made with, by listener.
+    #[must_use]
+    pub fn servers(&self) -> Vec<Option<Arc<TlsServer>>> {
+        self.next.servers()
+    }
 }
 
 /// What was read of certificates, and what came of it.
@@ -57,51 +87,54 @@ struct ReadFiles {
     facts: Vec<CertificateFacts>,
 }
 
+impl FilesInUse {
+    fn servers(&self) -> Vec<Option<Arc<TlsServer>>> {
+        self.served.iter().map(|one| one.server.clone()).collect()
+    }
+}
+
 impl TlsFiles {
     /// Reads the files of all listeners, and makes what their handshakes are made with.
     ///
     /// # Errors
     /// All files that cannot be used.
     pub fn read(config: &Config, now: UnixTime) -> Result<Self, Vec<WrongFile>> {
-        let layers: Vec<_> = config.listeners.iter().map(|one| one.stack.tls.clone()).collect();
-        let mut wrong = Vec::new();
-        let tickets = ticket_sources(&layers, now, &mut wrong);
-        let read = read_all(&config.certificates, &layers, &tickets, now, &mut wrong);
-        if !wrong.is_empty() {
-            return Err(each_once(wrong));
-        }
-        let server = |settings: ServerSettings| Arc::new(TlsServer::with(settings));
-        Ok(Self {
-            certificates: ArcSwap::from_pointee(config.certificates.clone()),
-            layers,
-            servers: read.settings.into_iter().map(|settings| settings.map(server)).collect(),
-            tickets,
-            facts: ArcSwap::from_pointee(read.facts),
-        })
+        let none = FilesInUse {
+            certificates: Vec::new(),
+            served: Vec::new(),
+            tickets: Vec::new(),
+            facts: Arc::default(),
+        };
+        let layers = config.listeners.iter().map(|one| one.stack.tls.clone());
+        let layers = layers.map(|layer| FollowingLayer { layer, before: None }).collect();
+        let this = Self(ArcSwap::from_pointee(none));
+        let read = this.read_anew(config.certificates.clone(), layers, now)?;
+        this.take(read);
+        Ok(this)
     }
 
     /// What handshakes are made with, by listener in the order of the configuration; `None` for one
     /// without the layer `tls`. It stays the same when files are read anew.
     #[must_use]
     pub fn servers(&self) -> Vec<Option<Arc<TlsServer>>> {
-        self.servers.clone()
+        self.0.load().servers()
     }
 
     /// What is told of the certificates that are in use, those of `[[certificate]]` first.
     #[must_use]
     pub fn certificates(&self) -> Arc<Vec<CertificateFacts>> {
-        self.facts.load_full()
+        Arc::clone(&self.0.load().facts)
     }
 
     /// What may be a mistake about the files that are in use, one line each with its file.
     #[must_use]
     pub fn doubts(&self) -> Vec<String> {
-        let facts = self.certificates();
+        let in_use = self.0.load();
         let of_one = |one: &CertificateFacts| {
             let file = one.file.display().to_string();
             one.doubts.iter().map(move |doubt| format!("{file}: {doubt}")).collect::<Vec<_>>()
         };
-        let files = self.tickets.iter().filter_map(|source| source.file.as_deref());
+        let files = in_use.tickets.iter().filter_map(|source| source.file.as_deref());
         let open = files.filter(|file| may_be_read_by_all(file)).map(|file| {
             let file = file.display();
             format!(
@@ -109,7 +142,7 @@ impl TlsFiles {
                  tickets of their own: chmod o-r {file}"
             )
         });
-        facts.iter().flat_map(of_one).chain(open).collect()
+        in_use.facts.iter().flat_map(of_one).chain(open).collect()
     }
 
     /// Reads all files anew: certificates, keys, authorities of clients, keys of tickets. Returns
@@ -118,50 +151,64 @@ impl TlsFiles {
     /// # Errors
     /// All files that cannot be used: then everything stays as it was.
     pub fn reload(&self, now: UnixTime) -> Result<Arc<Vec<CertificateFacts>>, Vec<WrongFile>> {
-        let certificates = self.certificates.load_full().to_vec();
-        self.read_anew(certificates, now).map(|read| self.take(read))
+        let in_use = self.0.load_full();
+        let layers = in_use.served.iter().enumerate();
+        let layers = layers
+            .map(|(place, one)| FollowingLayer { layer: one.layer.clone(), before: Some(place) });
+        let layers = layers.collect();
+        self.read_anew(in_use.certificates.clone(), layers, now).map(|read| self.take(read))
     }
 
-    /// Reads all files anew, with these in place of those of `[[certificate]]`. Nothing has changed
-    /// before [`Self::take`].
+    /// Reads all files anew, with these in place of those of `[[certificate]]`, and of listeners
+    /// with these layers. What handshakes of a listener are made with stays the same if its layer
+    /// does. Nothing has changed before [`Self::take`].
     ///
     /// # Errors
     /// All files that cannot be used.
     pub fn read_anew(
         &self,
         certificates: Vec<Certificate>,
+        layers: Vec<FollowingLayer>,
         now: UnixTime,
     ) -> Result<ReadAnew, Vec<WrongFile>> {
+        let in_use = self.0.load();
         let mut wrong = Vec::new();
-        let mut keys = Vec::new();
-        for source in &self.tickets {
-            if let Some(file) = &source.file {
-                let read = TicketKeys::read(file).map_err(|error| wrong.push(error));
-                keys.extend(read.ok().map(|keys| (Arc::clone(&source.keys), keys)));
+        let (mut served, mut wanted) = (Vec::new(), Vec::new());
+        for FollowingLayer { layer, before } in layers {
+            let before = before.and_then(|place| in_use.served.get(place));
+            let stays = before.filter(|before| before.layer == layer);
+            served.push(stays.cloned().unwrap_or_default());
+            wanted.push(layer);
+        }
+        let (tickets, keys) = in_use.tickets_of(&wanted, now, &mut wrong);
+        let read = read_all(&certificates, &wanted, &tickets, now, &mut wrong);
+        if !wrong.is_empty() {
+            return Err(each_once(wrong));
+        }
+        let mut settings = Vec::new();
+        for ((one, layer), made) in served.iter_mut().zip(wanted).zip(read.settings) {
+            one.layer = layer;
+            match (&one.server, made) {
+                (Some(server), Some(made)) => settings.push((Arc::clone(server), made)),
+                (None, Some(made)) => one.server = Some(Arc::new(TlsServer::with(made))),
+                (_, None) => {}
             }
         }
-        let read = read_all(&certificates, &self.layers, &self.tickets, now, &mut wrong);
-        if wrong.is_empty() {
-            Ok(ReadAnew { certificates, keys, read })
-        } else {
-            Err(each_once(wrong))
-        }
+        let facts = Arc::new(read.facts);
+        Ok(ReadAnew { next: FilesInUse { certificates, served, tickets, facts }, keys, settings })
     }
 
     /// Handshakes that begin from now on are made with what was read. Returns what is told of it.
     pub fn take(&self, read: ReadAnew) -> Arc<Vec<CertificateFacts>> {
-        let ReadAnew { certificates, keys, read } = read;
+        let ReadAnew { next, keys, settings } = read;
         for (of, keys) in keys {
             of.become_those_of(&keys);
         }
-        for (server, settings) in self.servers.iter().zip(read.settings) {
-            if let (Some(server), Some(settings)) = (server, settings) {
-                server.replace(settings);
-            }
+        for (server, settings) in settings {
+            server.replace(settings);
         }
-        let facts = Arc::new(read.facts);
-        self.facts.store(Arc::clone(&facts));
-        self.certificates.store(Arc::new(certificates));
+        let facts = Arc::clone(&next.facts);
+        self.0.store(Arc::new(next));
         facts
     }
 }
@@ -177,30 +224,43 @@ fn each_once(wrong: Vec<WrongFile>) -> Vec<WrongFile> {
     all
 }
 
-/// The keys of tickets of all layers that have some: one source for each file, and one for those
-/// without a file.
-fn ticket_sources(
-    layers: &[Option<TlsLayer>],
-    now: UnixTime,
-    wrong: &mut Vec<WrongFile>,
-) -> Vec<TicketSource> {
-    let mut sources: Vec<TicketSource> = Vec::new();
-    for tickets in layers.iter().flatten().filter_map(|layer| layer.tickets.as_ref()) {
-        let file = tickets.keys.clone();
-        if sources.iter().any(|source| source.file == file) {
-            continue;
+impl FilesInUse {
+    /// The keys of tickets of all layers that have some: one source for each file, and one for
+    /// those without a file. Those that there are stay, and are to become those that were read.
+    fn tickets_of(
+        &self,
+        layers: &[Option<TlsLayer>],
+        now: UnixTime,
+        wrong: &mut Vec<WrongFile>,
+    ) -> (Vec<TicketSource>, RenewedKeys) {
+        let (mut sources, mut renewed) = (Vec::<TicketSource>::new(), Vec::new());
+        for tickets in layers.iter().flatten().filter_map(|layer| layer.tickets.as_ref()) {
+            let file = tickets.keys.clone();
+            if sources.iter().any(|source| source.file == file) {
+                continue;
+            }
+            let before = self.tickets.iter().find(|source| source.file == file);
+            let read = match (&file, before) {
+                // What was drawn stays.
+                (None, Some(before)) => {
+                    sources.push(before.clone());
+                    continue;
+                }
+                (Some(file), _) => TicketKeys::read(file),
+                (None, None) => TicketKeys::drawn(now.as_secs())
+                    .ok_or_else(|| WrongFile::new(Path::new("getrandom(2)"), "gives no entropy")),
+            };
+            match (read, before) {
+                (Ok(keys), Some(before)) => {
+                    renewed.push((Arc::clone(&before.keys), keys));
+                    sources.push(before.clone());
+                }
+                (Ok(keys), None) => sources.push(TicketSource { file, keys: Arc::new(keys) }),
+                (Err(error), _) => wrong.push(error),
+            }
         }
-        let keys = match &file {
-            Some(file) => TicketKeys::read(file),
-            None => TicketKeys::drawn(now.as_secs())
-                .ok_or_else(|| WrongFile::new(Path::new("getrandom(2)"), "gives no entropy")),
-        };
-        match keys {
-            Ok(keys) => sources.push(TicketSource { file, keys: Arc::new(keys) }),
-            Err(error) => wrong.push(error),
-        }
+        (sources, renewed)
     }
-    sources
 }
 
 /// Reads all certificates, and makes what handshakes are made with. What is wrong is put into
