@@ -32,7 +32,7 @@ pub use plan_bounds::WrongPlan;
 pub(crate) use plan_bounds::{DEADLINE, DELAY};
 pub use reload_report::{ReloadOptions, ReloadReport};
 pub use reloader::{ConfigSource, Reloader};
-pub(crate) use reloader::{Judge, ReloadCounts, ReloaderParts};
+pub(crate) use reloader::{Judge, Judged, ReloadCounts, ReloaderParts};
 
 /// Steers a gateway from any thread; cheap to clone. It outlives its gateway, and does nothing
 /// then.

@@ -42,14 +42,14 @@ use std::time::Duration;
 use crate::access_log;
 use crate::bill::Bill;
 use crate::checks::{CheckThreads, GatekeeperParts, Hashers, Verifiers};
-use crate::config::{Config, ListenAddress};
+use crate::config::{Config, ListenAddress, Route, RouteHandler};
 use crate::control::{self, AdminThread, ChosenDriver};
 use crate::hub::{self, Door};
 use crate::kernel::{Driver, ListeningSocket, Waker};
 use crate::listen::{self, ListeningSockets, Passed};
 use crate::shard::{self, Assembly, BuildError, ListenerTable, OpenedListener};
 use crate::steering::{
-    Certificates, Counters, Handle, InForce, Judge, NotChanged, Reloader, ReloaderParts,
+    Certificates, Counters, Handle, InForce, Judge, Judged, NotChanged, Reloader, ReloaderParts,
 };
 
 #[doc(inline)]
@@ -422,11 +422,20 @@ fn listening(
 /// Says what so many shards of a configuration may come to hold, with what the program brings
 /// along.
 fn judge(program: Program, shards: usize, driver: Driver) -> Box<Judge> {
-    Box::new(move |config: &Config, beside| {
+    Box::new(move |config: &Config, Judged { beside, makes_handlers }| {
         let files = driver::check_beside(config, beside, shards, driver);
         files.map_err(|error| NotChanged::OpenFiles(error.to_string()))?;
         if let Some(path) = program.stray_path(&config.routes) {
             return Err(NotChanged::NoRoute(path.to_owned()));
+        }
+        let is_made = |route: &&Route| {
+            !makes_handlers
+                || route.handler != RouteHandler::Embedded
+                || (program.handlers)(route).is_some()
+        };
+        if let Some(route) = config.routes.iter().find(|route| !is_made(route)) {
+            let nobody = NoHandler { path: route.path.clone() };
+            return Err(NotChanged::Shard(nobody.into()));
         }
         Ok(bill_with(config, &program, shards, driver))
     })
@@ -453,6 +462,7 @@ mod tests {
     use crate::config::{Limits, MemoryLimit, Shards};
     use crate::listen::Dealt;
     use crate::shard::Panel;
+    use crate::steering::ReloadOptions;
 
     /// Free ports, few buffers, and two shards.
     fn config() -> Config {
@@ -521,6 +531,17 @@ mod tests {
         drop(gateway);
         assert!(begun.elapsed() < Duration::from_secs(3), "the sleep was not cut short");
         assert!(is_free(&address));
+    }
+
+    #[test]
+    fn a_handler_that_nobody_makes_is_foreseen() {
+        let gateway = Gateway::start(config()).unwrap();
+        for dry_run in [true, false] {
+            let wanted = config().with_routes(vec![Route::new("/x", RouteHandler::Embedded)]);
+            let options = ReloadOptions { dry_run, ..ReloadOptions::default() };
+            let why = gateway.reloader().change_to(wanted, options).unwrap_err();
+            assert!(matches!(why, NotChanged::Shard(_)), "{why}");
+        }
     }
 
     #[test]

@@ -113,7 +113,7 @@ impl NextServices {
     /// [`NotPrepared::TooManyGone`].
     pub fn check_room(&self, services: &Services) -> Result<(), NotPrepared> {
         let places = self.routes.places();
-        let most = places.len().max(GONE_MIN);
+        let most = self.routes.gone_max();
         let go = services.used_but_at(places.iter().filter_map(|one| one.before));
         if services.gone() + go > most { Err(NotPrepared::TooManyGone(most)) } else { Ok(()) }
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use tidegate_proto::http::RequestHead;
 
+use super::next_services::GONE_MIN;
 use super::offer::RouteOffer;
 use super::refusal::Refusal;
 use super::router::Router;
@@ -111,6 +112,19 @@ impl RouteTable {
     /// There is none.
     pub(super) fn find(&self, head: &RequestHead<'_>) -> Result<usize, Refusal> {
         self.router.find(head)
+    }
+
+    /// How many of these are none of those that take their place: who is there stays on them.
+    #[must_use]
+    pub fn left_by(&self, next: &Self) -> usize {
+        let followed = next.places.iter().filter(|place| place.before.is_some()).count();
+        self.places.len() - followed
+    }
+
+    /// On how many routes that are there no longer connections of a shard may be at the most.
+    #[must_use]
+    pub fn gone_max(&self) -> usize {
+        self.places.len().max(GONE_MIN)
     }
 
     pub(super) fn places(&self) -> &[RoutePlace] {

@@ -7,11 +7,12 @@ use super::Reloader;
 use super::in_force::InForce;
 use super::not_changed::NotChanged;
 use super::relistening::{NextListening, keep_passed, next_listening};
+use super::reloader::Judged;
 use crate::access_log::{self, AccessFeed, AccessTotals, UnstartedLog};
 use crate::bill::{Bill, Holdings};
 use crate::census::Census;
 use crate::config::{Config, Difference};
-use crate::shard::ListenerTable;
+use crate::shard::{ListenerTable, RouteTable};
 use crate::transport::tls::{ReadAnew, TlsServers};
 
 /// A configuration that can be taken over.
@@ -44,11 +45,16 @@ struct NextAccess {
 }
 
 impl Reloader {
-    /// Finds out what comes of a configuration. Files of TLS are held meanwhile.
+    /// Finds out what comes of a configuration, and if it is only looked at, what shards would say
+    /// against it. Files of TLS are held meanwhile.
     ///
     /// # Errors
     /// It cannot be taken over: why.
-    pub(super) fn consider(&self, mut wanted: Config) -> Result<Considered, NotChanged> {
+    pub(super) fn consider(
+        &self,
+        mut wanted: Config,
+        only_looks: bool,
+    ) -> Result<Considered, NotChanged> {
         wanted.check().map_err(|wrong| NotChanged::Config(wrong.to_string()))?;
         let now = self.in_force();
         let mut differences = now.configured.differences(&wanted);
@@ -57,11 +63,14 @@ impl Reloader {
         config.check().map_err(NotChanged::Mixed)?;
         warnings.extend(config.doubts());
         let matched = now.listening.matched(&config.listeners);
-        let bill = self.judged(&config, &now, &matched)?;
+        let bill = self.judged(&config, &now, (&matched, only_looks))?;
         let files = self.certificates().read_anew(&config, &matched);
         let files = files.map_err(NotChanged::Files)?;
         let checks = now.checks.read_anew(&config).map_err(NotChanged::Keys)?;
         let routes = now.routes.followed_by(&config.routes).map_err(NotChanged::Names)?;
+        if only_looks {
+            warnings.extend(self.doubt_routes(&now, &routes));
+        }
         let access = next_access(&now, &config)?;
         let servers = TlsServers::new(files.servers());
         let shards = self.handle().wires().len();
@@ -82,6 +91,21 @@ impl Reloader {
         Ok(Considered { differences, next, files, listening, log: access.log })
     }
 
+    /// What shards might say against routes that take the place of others: whether somebody is on
+    /// those that go is theirs to know.
+    fn doubt_routes(&self, now: &InForce, routes: &RouteTable) -> Option<String> {
+        let shards = self.handle().by_shard();
+        let gone = shards.iter().map(|(counters, _)| counters.routes_gone).max().unwrap_or(0);
+        let go = now.routes.left_by(routes);
+        let most = routes.gone_max();
+        (gone as usize + go > most).then(|| {
+            format!(
+                "{go} routes go, and connections are on {gone} that are there no longer: if some \
+                 are on so many of both that it is more than {most}, nothing changes"
+            )
+        })
+    }
+
     /// What shards of a configuration may come to hold, with what they still hold for the one
     /// before.
     ///
@@ -91,7 +115,7 @@ impl Reloader {
         &self,
         config: &Config,
         now: &InForce,
-        matched: &[Option<usize>],
+        (matched, makes_handlers): (&[Option<usize>], bool),
     ) -> Result<Bill, NotChanged> {
         let added = matched.iter().filter(|before| before.is_none()).count();
         let stay = matched.len() - added;
@@ -99,8 +123,8 @@ impl Reloader {
         let shards = self.handle().by_shard();
         let held: Vec<Holdings> = shards.into_iter().map(|(_, vitals)| vitals.holdings).collect();
         // Those that go are there until the others are; and each of these is had twice meanwhile.
-        let beside = gone + added;
-        let bill = self.judge(config, beside)?.keeping(&now.bill, &held);
+        let judged = Judged { beside: gone + added, makes_handlers };
+        let bill = self.judge(config, judged)?.keeping(&now.bill, &held);
         bill.check(config.memory.limit()).map_err(NotChanged::Budget)?;
         Ok(bill)
     }

@@ -29,8 +29,17 @@ const THREAD_STACK: usize = 2 << 20;
 const READERS_MAX: u32 = 2;
 
 /// Says what a gateway of a configuration may come to hold, be there as much or not, or why the
-/// program cannot serve it, or not beside so many more listeners.
-pub(crate) type Judge = dyn Fn(&Config, usize) -> Result<Bill, NotChanged> + Send + Sync;
+/// program cannot serve it.
+pub(crate) type Judge = dyn Fn(&Config, Judged) -> Result<Bill, NotChanged> + Send + Sync;
+
+/// What is judged besides a configuration.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Judged {
+    /// Listeners that are had beside its own meanwhile.
+    pub(crate) beside: usize,
+    /// The program is asked for its handlers, as shards would ask it: they are only looked at.
+    pub(crate) makes_handlers: bool,
+}
 
 /// Has a gateway take over another configuration; cheap to clone. It outlives its gateway, and
 /// changes nothing then.
@@ -130,10 +139,9 @@ impl Reloader {
     /// What a gateway of this configuration may come to hold.
     ///
     /// # Errors
-    /// The program cannot serve it, or there are too few open files for it beside so many more
-    /// listeners.
-    pub(super) fn judge(&self, config: &Config, beside: usize) -> Result<Bill, NotChanged> {
-        (self.0.judge)(config, beside)
+    /// The program cannot serve it, or there are too few open files for it.
+    pub(super) fn judge(&self, config: &Config, judged: Judged) -> Result<Bill, NotChanged> {
+        (self.0.judge)(config, judged)
     }
 
     /// The addresses that are listened on, in the order of the configuration, each with its real
@@ -279,7 +287,7 @@ impl Reloader {
         self.check_free(&self.lock())?;
         // Nobody reads others meanwhile, which would be newer.
         let held = certificates.hold();
-        let mut considered = self.consider(wanted)?;
+        let mut considered = self.consider(wanted, options.dry_run)?;
         let mut report = ReloadReport {
             differences: std::mem::take(&mut considered.differences),
             warnings: considered.next.warnings.clone(),
