@@ -2,6 +2,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::writer::GATHERED;
 use super::*;
 use crate::config::{AccessField, AccessFormat};
 use crate::kernel::Peer;
@@ -57,6 +58,8 @@ fn a_log_that_takes_the_place_of_another_writes_behind_it() {
     assert!(next.feed() != first.feed());
     (0..300).for_each(|_| next.feed().say(record()));
     let next = next.start(Some(&first)).unwrap();
+    std::thread::sleep(20 * GATHERED);
+    assert_eq!(fs::read_to_string(&path).unwrap(), "", "it waits");
     (0..500).for_each(|_| first.feed().say(record()));
     // Shards say the last of it, and then it ends.
     drop(first);

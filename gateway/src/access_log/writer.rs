@@ -14,7 +14,7 @@ use super::{AccessMail, AccessState, LINE_BYTES_MAX, combined, json};
 use crate::config::{AccessField, AccessFormat};
 
 /// How long lines are gathered: whoever hands one over then wakes nobody.
-const GATHERED: Duration = Duration::from_millis(5);
+pub(super) const GATHERED: Duration = Duration::from_millis(5);
 
 /// How long what waits may be written for once the gateway has ended.
 pub(super) const LAST: Duration = Duration::from_secs(1);
