@@ -72,11 +72,12 @@ counters! {
     refused_decision_timeout,
     /// Findings about requests that were decided before, or had ended.
     found_in_vain,
-    /// Tokens of requests that were verified, be they good or not.
+    /// Tokens of requests, and fresh ones of connections, that were verified, be they good or not.
     tokens_verified,
-    /// Requests whose token had been verified before.
+    /// Requests, and connections with a fresh token, whose token had been verified before.
     tokens_remembered,
-    /// Requests refused because as many tokens waited to be verified as may.
+    /// Requests refused, and fresh tokens not taken, because as many tokens waited to be verified
+    /// as may.
     tokens_unverified,
     /// Passwords of requests that were hashed, be they right or not.
     passwords_hashed,
@@ -87,6 +88,14 @@ counters! {
     passwords_unhashed,
     /// Connections closed because their token had expired.
     tokens_expired,
+    /// Connections closed because their token was taken back.
+    tokens_revoked,
+    /// Times that a token was shown which was taken back: in a request, or as a fresh one.
+    tokens_revoked_shown,
+    /// Connections that were given a fresh token in place of theirs.
+    tokens_renewed,
+    /// Fresh tokens that were not taken: not good, of another user, or not verified in time.
+    tokens_not_renewed,
     /// Routes that a change of the configuration has taken away, and some connection is on now.
     routes_gone,
     /// Connections closed because a change of the configuration had taken their route away.

@@ -9,17 +9,22 @@ mod plan_bounds;
 mod relistening;
 mod reload_report;
 mod reloader;
+mod revoking;
 mod taking_over;
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use crate::checks::Revocations;
 use crate::config::Config;
 use crate::kernel::Waker;
 use crate::shard::{Panel, Vitals};
 use drains::Drains;
 
+pub use crate::checks::{
+    Revocation, RevocationCounts, RevocationOrder, TakenIn, TokensOf, TooManyRevocations,
+};
 pub use crate::shard::{
     AfterDrain, Counters, DrainPhase, DrainPlan, DrainProgress, DrainRate, DrainScope,
 };
@@ -40,6 +45,7 @@ pub(crate) use reloader::{Judge, Judged, ReloadCounts, ReloaderParts};
 pub struct Handle {
     wires: Arc<[Wire]>,
     drains: Arc<Drains>,
+    revocations: Revocations,
 }
 
 /// Whether the shards of a gateway have turns of their loops.
@@ -64,7 +70,9 @@ impl Handle {
     /// The kernel refused a descriptor to wake a shard by.
     pub(crate) fn new(shards: usize, config: &Config) -> io::Result<Self> {
         let wires = (0..shards).map(|_| Wire::new()).collect::<io::Result<_>>()?;
-        Ok(Self { wires, drains: Arc::new(Drains::new(config)) })
+        let (drains, revocations) =
+            (Arc::new(Drains::new(config)), Revocations::new(config.revocations));
+        Ok(Self { wires, drains, revocations })
     }
 
     /// The wire to each shard.

@@ -242,6 +242,7 @@ def commands() -> None:
         "publish-json-null": '{"type":"publish","json":null}',
         "publish-binary": '{"type":"publish","id":0,"binary":"/wE="}',
         "presence": '{"type":"presence","id":6,"topic":"a","limit":1000}',
+        "refresh": '{"type":"refresh","id":7,"token":"eyJhbGciOiJIUzI1NiJ9.e30.x"}',
         "history": '{"type":"history","id":7,"topic":"a","since":"00000001:18446744073709551615","limit":1}',
         "two-pasts": '{"type":"history","id":7,"topic":"a","since":"00000001:1","last":1}',
         "surrogate": '{"type":"publish","text":"\\ud800"}',

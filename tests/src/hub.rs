@@ -12,7 +12,7 @@ use tidegate::hub::{
     Published, Target, TopicInfo,
 };
 use tidegate::names::{ConnectionId, Name};
-use tidegate::steering::Counters;
+use tidegate::steering::{Counters, Handle};
 use tidegate_proto::message::Kind;
 
 use crate::gateway::driver;
@@ -90,6 +90,12 @@ impl HubGateway {
         let gateway = Gateway::start_with(config, program).expect("the gateway starts");
         let door = gateway.door();
         Self { gateway, door }
+    }
+
+    /// What steers it.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.gateway.handle()
     }
 
     /// Where it listens.

@@ -10,6 +10,8 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use rcgen::{KeyPair, PKCS_ECDSA_P256_SHA256};
 use serde_json::{Value, json};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// An issuer with a key of its own and a secret that it shares. Its folder goes with it.
 pub struct TokenIssuer {
@@ -133,4 +135,16 @@ impl Drop for TokenIssuer {
 #[must_use]
 pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later").as_secs()
+}
+
+/// This many seconds since 1970, as the gateway tells times.
+///
+/// # Panics
+/// They are too many.
+#[must_use]
+pub fn iso8601(seconds: u64) -> String {
+    let at =
+        i64::try_from(seconds).ok().and_then(|at| OffsetDateTime::from_unix_timestamp(at).ok());
+    let text = at.expect("a moment").format(&Rfc3339).expect("it is written");
+    text.replace('Z', ".000Z")
 }

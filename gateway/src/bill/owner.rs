@@ -63,6 +63,8 @@ named! {
         Tokens = "tokens that were verified",
         /// Passwords that were hashed and are right.
         Passwords = "passwords that were hashed",
+        /// Which tokens were taken back.
+        Revocations = "tokens that were taken back",
         /// What certificates, keys and authorities were read from.
         TlsFiles = "files of TLS",
         /// Which receive buffers are free.
@@ -184,7 +186,8 @@ impl Owner {
     pub const fn is_common(self) -> bool {
         matches!(
             self,
-            Self::TlsFiles
+            Self::Revocations
+                | Self::TlsFiles
                 | Self::Headcounts
                 | Self::PasswordFiles
                 | Self::Hashing

@@ -18,6 +18,12 @@ pub struct Grant {
     pub until: Option<u64>,
     /// The code that who has it is closed with then.
     pub expired: u16,
+    /// Its own id (`jti`), if it says one that it can be called by.
+    pub id: Option<Box<str>>,
+    /// When it was issued (`iat`), in seconds since 1970, if it says so.
+    pub issued: Option<u64>,
+    /// What the configuration calls its issuer; `None` of one that is known by itself.
+    pub issuer: Option<Arc<str>>,
 }
 
 /// What a token says of topics: patterns of their names.
@@ -34,7 +40,8 @@ impl Grant {
     pub(crate) fn bytes(&self) -> usize {
         let user = self.user.as_ref().map_or(0, |user| user.as_str().len());
         let permissions = self.permissions.as_ref().map_or(0, |permissions| permissions.bytes());
-        size_of::<Self>() + user + permissions
+        let id = self.id.as_ref().map_or(0, |id| id.len());
+        size_of::<Self>() + user + permissions + id
     }
 }
 

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 use super::endpoint::Endpoint;
 use super::keys::{self, IssuerKey, WrongKeyFile};
-use super::{Grant, NotAdmitted, Permissions};
+use super::{Grant, NotAdmitted, Permissions, Revocations};
 use crate::config::{Jwt, TopicPattern};
 use crate::names::Name;
 
@@ -34,6 +34,8 @@ type Claims = Map<String, Value>;
 pub struct Issuer {
     /// What is wanted of its tokens.
     pub config: Jwt,
+    /// What it is called, as its tokens have it.
+    name: Arc<str>,
     /// From its files.
     keys: Vec<IssuerKey>,
     /// Where it has others, and those, which may be others at any time.
@@ -76,6 +78,7 @@ impl Issuer {
         })?;
         Ok(Self {
             config: config.clone(),
+            name: config.name.as_str().into(),
             keys,
             endpoint,
             fetched: ArcSwap::default(),
@@ -239,6 +242,10 @@ impl Issuer {
             from: time(claims, "nbf")?.map(|from| from.saturating_sub(leeway)),
             until: until.map(|until| until.saturating_add(leeway)),
             expired: *expired,
+            id: id(claims),
+            // It is wanted for no other check: of one that is wrong it is as if it were not there.
+            issued: time(claims, "iat").unwrap_or_default(),
+            issuer: Some(Arc::clone(&self.name)),
         })
     }
 }
@@ -337,6 +344,13 @@ fn time(claims: &Claims, name: &str) -> Result<Option<u64>, NotAdmitted> {
         }
         Some(_) => Err(NotAdmitted::Claims),
     }
+}
+
+/// RFC 7519 section 4.1.7: `jti` is "a case-sensitive string". One that is none, or is too long to
+/// be taken back by, is none here.
+fn id(claims: &Claims) -> Option<Box<str>> {
+    let text = claims.get("jti")?.as_str()?;
+    (1..=Revocations::ID_MAX).contains(&text.len()).then(|| text.into())
 }
 
 /// The name of the user that a claim has: a text or a whole number.

@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 
 use super::keys::{WrongKeyFile, contents};
 use super::{Grant, NotAdmitted, Permissions, credentials};
-use crate::config::{BearerToken, StaticToken, TokenCheck, TokenSecret};
+use crate::config::{BearerToken, Jwt, StaticToken, TokenCheck, TokenSecret};
 
 /// One of them.
 struct KnownToken {
@@ -122,6 +122,8 @@ fn grant(token: &StaticToken) -> Grant {
     Grant {
         user: token.user.clone(),
         permissions: (!says_nothing).then(|| Arc::new(permissions)),
+        // It may be taken back.
+        expired: Jwt::EXPIRED,
         ..Grant::default()
     }
 }

@@ -1,16 +1,14 @@
 //! What checks may hold, for the bill.
 
 use super::check_threads::THREAD_STACK;
-use super::{Gatekeeper, hashers, password_file};
+use super::{Gatekeeper, Revocations, hashers, password_file};
 use crate::bill::{Line, Owner};
 use crate::config::{AdmissionCheck, Config};
 
 /// What a shard of this configuration may hold, if some route asks for tokens or passwords, and
 /// what the process may hold for passwords.
 pub(crate) fn lines(config: &Config) -> Vec<Line> {
-    let has = |wanted: fn(&AdmissionCheck) -> bool| {
-        config.routes.iter().flat_map(|route| &route.admission).any(wanted)
-    };
+    let has = |wanted: fn(&AdmissionCheck) -> bool| asks(config, wanted);
     let limits = &config.limits;
     let has_passwords = has(|check| matches!(check, AdmissionCheck::Basic(_)));
     let has_tokens =
@@ -18,8 +16,17 @@ pub(crate) fn lines(config: &Config) -> Vec<Line> {
     let mut lines = Vec::new();
     if has_tokens || has_passwords {
         lines.extend([
-            Line::new(Owner::Permits, Gatekeeper::bytes(limits.slots()), &["limits.connections"]),
+            Line::new(
+                Owner::Permits,
+                Gatekeeper::bytes(limits.slots(), config.verifications),
+                &["limits.connections", "verifications"],
+            ),
             Line::new(Owner::Permissions, limits.permissions.into(), &["limits.permissions"]),
+            Line::new(
+                Owner::Revocations,
+                u64::from(config.revocations) * Revocations::BYTES,
+                &["revocations"],
+            ),
         ]);
     }
     if has_tokens {
@@ -41,6 +48,15 @@ pub(crate) fn lines(config: &Config) -> Vec<Line> {
         lines.push(Line::new(Owner::PasswordFiles, bytes, &["passwords"]));
     }
     lines
+}
+
+/// Whether some route asks who comes, by tokens or passwords.
+pub(crate) fn ask_who_comes(config: &Config) -> bool {
+    asks(config, |check| !matches!(check, AdmissionCheck::Origin | AdmissionCheck::Certificate))
+}
+
+fn asks(config: &Config, wanted: fn(&AdmissionCheck) -> bool) -> bool {
+    config.routes.iter().flat_map(|route| &route.admission).any(wanted)
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ pub enum NotAdmitted {
     Signature,
     /// It has expired.
     Expired,
+    /// It was taken back.
+    Revoked,
     /// It does not hold yet.
     TooEarly,
     /// It is of another issuer.
@@ -54,7 +56,7 @@ pub enum NotAdmitted {
 
 impl NotAdmitted {
     /// All of them.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::NoToken,
         Self::TwoTokens,
         Self::Malformed,
@@ -63,6 +65,7 @@ impl NotAdmitted {
         Self::NoKeys,
         Self::Signature,
         Self::Expired,
+        Self::Revoked,
         Self::TooEarly,
         Self::Issuer,
         Self::Audience,
@@ -131,6 +134,7 @@ impl NotAdmitted {
             Self::NoKeys => "the keys of the token's issuer are not known yet; try again later",
             Self::Signature => "the token's signature is wrong",
             Self::Expired => "the token has expired: get a new one",
+            Self::Revoked => "the token was taken back: get a new one",
             Self::TooEarly => "the token does not hold yet",
             Self::Issuer => "the token is of an issuer that is not taken here",
             Self::Audience => "the token is for others: `aud` does not name this gateway",

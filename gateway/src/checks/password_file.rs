@@ -11,7 +11,7 @@ use super::basic::Credentials;
 use super::keys::{WrongKeyFile, contents_up_to};
 use super::password_hash::PasswordHash;
 use super::{Grant, NotAdmitted};
-use crate::config::{Hashing, Passwords};
+use crate::config::{Hashing, Jwt, Passwords};
 use crate::names::Name;
 
 /// The longest file, in bytes: of some 10,000 users.
@@ -87,7 +87,7 @@ impl PasswordFile {
         if self.places.insert(user.into(), place).is_some() {
             return Err("its user has a line before: keep one".into());
         }
-        let grant = Arc::new(Grant { user: Some(name), ..Grant::default() });
+        let grant = Arc::new(Grant { user: Some(name), expired: Jwt::EXPIRED, ..Grant::default() });
         self.users.push(PasswordUser { hash, grant });
         Ok(())
     }

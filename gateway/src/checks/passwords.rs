@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
 
-use super::gatekeeper::{CheckPassed, CheckQuestion, Entrant, GatekeeperParts};
+use super::gatekeeper::{CheckPassed, CheckQuestion, Entrant};
 use super::hashers::ReservedHash;
 use super::password_file::PasswordFile;
 use super::remembered::{Fingerprint, Remembered};
-use super::{CheckFound, NotAdmitted, PasswordVerified, basic};
+use super::{CheckFound, GatekeeperParts, NotAdmitted, PasswordVerified, basic};
 use crate::counters::Counters;
 use crate::kernel::{Peer, Slot};
 use crate::memory::SideTable;
@@ -78,13 +78,12 @@ impl Passwordkeeper {
         counters: &mut Counters,
     ) -> Result<CheckPassed, PasswordRefused> {
         let place = parts.passwords.iter().position(|one| one.config.name == name);
-        let Some(place) = place else {
-            // The configuration was checked: without the file, nobody's password is good.
-            return Err(PasswordRefused { denied: NotAdmitted::WrongPassword, realm: "".into() });
+        // The configuration was checked: without the file, nobody's password is good.
+        let passed = match place {
+            None => Err(NotAdmitted::WrongPassword),
+            Some(place) => self.check_by(parts, place, client, counters),
         };
-        let file = &parts.passwords[place];
-        self.check_by(parts, place, client, counters)
-            .map_err(|denied| PasswordRefused { denied, realm: Arc::clone(&file.realm) })
+        passed.map_err(|denied| PasswordRefused { denied, realm: parts.realm(name) })
     }
 
     fn check_by(

@@ -1,8 +1,9 @@
 //! What open connections may do, and until when, by what they were let in with.
 
-use std::collections::HashSet;
-use std::sync::Arc;
+use std::time::Duration;
 
+use super::taken_back::{MarkedToken, TakenBack, TokenMark};
+use super::token_terms::{SharedTerms, TokenTerms};
 use super::{Grant, Permissions};
 use crate::kernel::Slot;
 use crate::memory::Paged;
@@ -10,25 +11,25 @@ use crate::memory::Paged;
 /// What one connection has by its token.
 #[derive(Clone, Debug, Default)]
 struct Permit {
-    permissions: Option<Arc<Permissions>>,
+    /// What it shares with others.
+    terms: u32,
     /// Until when it may be here, in seconds since 1970; 0 for ever.
     until: u32,
-    /// The code that it is closed with then.
-    expired: u16,
+    /// When its token was issued, likewise; 0 if that does not say.
+    issued: u32,
+    /// The mark of its token, of which 48 bits are used.
+    user: [u16; 3],
+    id: [u16; 3],
 }
 
-const _: () = assert!(size_of::<Permit>() == 16);
+const _: () = assert!(size_of::<Permit>() == 24);
 
 /// What connections have by their tokens, and when these expire.
 pub(super) struct Permits {
     entries: Paged<Permit>,
     /// By group of slots, the least `until` that was there since it was looked at last; 0 for none.
     earliest: Vec<u32>,
-    /// Permissions that some connection has: those that are the same for many are there once.
-    shared: HashSet<Arc<Permissions>>,
-    /// The bytes of these, and the most that they may have.
-    bytes: usize,
-    most: usize,
+    shared: SharedTerms,
     slots: u32,
 }
 
@@ -39,20 +40,11 @@ pub struct NoRoomForPermissions;
 /// How many slots are looked at together.
 const GROUP: u32 = 64;
 
-/// What one of the permissions that are shared takes beside itself, counted high.
-const SHARED: usize = 3 * (size_of::<Arc<Permissions>>() + 1);
-
 impl Permits {
     /// For connections in so many slots, whose permissions may hold so many bytes.
     pub(super) fn new(slots: u32, most: usize) -> Self {
-        Self {
-            entries: Paged::new(slots),
-            earliest: Vec::new(),
-            shared: HashSet::default(),
-            bytes: 0,
-            most,
-            slots,
-        }
+        let (entries, shared) = (Paged::new(slots), SharedTerms::new(most));
+        Self { entries, earliest: Vec::new(), shared, slots }
     }
 
     /// The most bytes that it holds for so many slots, without permissions.
@@ -62,12 +54,13 @@ impl Permits {
 
     /// The bytes that it holds now, without permissions; and those of them.
     pub(super) fn held(&self) -> (u64, u64) {
-        (self.entries.held() + self.earliest.capacity() as u64 * 4, self.bytes as u64)
+        let bytes = self.shared.bytes() as u64;
+        (self.entries.held() + self.earliest.capacity() as u64 * 4, bytes)
     }
 
     /// Permissions may hold so many bytes from here on. Who has some keeps them.
     pub(super) fn limit(&mut self, most: usize) {
-        self.most = most;
+        self.shared.limit(most);
     }
 
     /// Whether there is room for the permissions of a grant.
@@ -75,26 +68,26 @@ impl Permits {
     /// # Errors
     /// There is none.
     pub(super) fn check_room(&self, grant: &Grant) -> Result<(), NoRoomForPermissions> {
-        match &grant.permissions {
-            Some(permissions) if !self.shared.contains(permissions) => {
-                let added = SHARED + permissions.bytes();
-                if self.bytes + added > self.most { Err(NoRoomForPermissions) } else { Ok(()) }
-            }
-            _ => Ok(()),
-        }
+        self.shared.check_room(&TokenTerms::of(grant))
     }
 
-    /// A connection has what its token grants, and no longer what it had.
+    /// A connection has what its token grants, by which it is found, and no longer what it had.
     ///
     /// # Errors
     /// There is no room for its permissions: then all is as it was.
-    pub(super) fn give(&mut self, slot: Slot, grant: &Grant) -> Result<(), NoRoomForPermissions> {
-        self.check_room(grant)?;
-        let permissions = grant.permissions.as_ref().map(|wanted| self.share(wanted));
+    pub(super) fn give(
+        &mut self,
+        slot: Slot,
+        grant: &Grant,
+        mark: TokenMark,
+    ) -> Result<(), NoRoomForPermissions> {
+        let terms = self.shared.take(TokenTerms::of(grant))?;
         // It stays as long as 32 bits count, which is until 2106.
         let until = grant.until.map_or(0, |until| u32::try_from(until).unwrap_or(u32::MAX).max(1));
+        let issued = u32::try_from(grant.issued.unwrap_or_default()).unwrap_or(u32::MAX);
         self.remove(slot);
-        *self.entries.insert(slot) = Permit { permissions, until, expired: grant.expired };
+        let (user, id) = (packed(mark.user), packed(mark.id));
+        *self.entries.insert(slot) = Permit { terms, until, issued, user, id };
         if until > 0 {
             if self.earliest.is_empty() {
                 self.earliest = vec![0; self.slots.div_ceil(GROUP) as usize];
@@ -105,40 +98,53 @@ impl Permits {
         Ok(())
     }
 
-    fn share(&mut self, wanted: &Arc<Permissions>) -> Arc<Permissions> {
-        if let Some(shared) = self.shared.get(wanted) {
-            return Arc::clone(shared);
-        }
-        // One of its own: the grant may be remembered elsewhere, and is counted there.
-        let shared = Arc::new(Permissions::clone(wanted));
-        self.bytes += SHARED + shared.bytes();
-        self.shared.insert(Arc::clone(&shared));
-        shared
+    fn terms(&self, slot: Slot) -> Option<&TokenTerms> {
+        self.shared.get(self.entries.get(slot)?.terms)
     }
 
     /// What a connection's token says of topics.
     pub(super) fn permissions(&self, slot: Slot) -> Option<&Permissions> {
-        self.entries.get(slot)?.permissions.as_deref()
+        self.terms(slot)?.permissions.as_deref()
     }
 
-    /// The code that a connection is closed with whose token has expired.
-    pub(super) fn expired(&self, slot: Slot, now: u64) -> Option<u16> {
-        let permit = self.entries.get(slot)?;
-        (permit.until > 0 && now >= permit.until.into()).then_some(permit.expired)
+    /// Whose token a connection has: what the configuration calls the issuer, and the mark of the
+    /// user. `None` if it has none, or one that is known by itself.
+    pub(super) fn whose(&self, slot: Slot) -> Option<(&str, u64)> {
+        let issuer = self.terms(slot)?.issuer.as_deref()?;
+        Some((issuer, unpacked(self.entries.get(slot)?.user)))
+    }
+
+    /// Until when a connection may be here by its token, in seconds since 1970, if that ends.
+    pub(super) fn until(&self, slot: Slot) -> Option<u64> {
+        self.entries.get(slot).map(|permit| permit.until.into()).filter(|until| *until > 0)
+    }
+
+    /// The code that a connection is closed with for its token.
+    pub(super) fn code(&self, slot: Slot) -> Option<u16> {
+        self.terms(slot).map(|terms| terms.expired)
+    }
+
+    /// Whether the token of a connection has expired.
+    pub(super) fn has_expired(&self, slot: Slot, now: u64) -> bool {
+        self.until(slot).is_some_and(|until| now >= until)
+    }
+
+    /// Whether it was taken back.
+    pub(super) fn is_taken_back(&self, slot: Slot, taken_back: &TakenBack, now: Duration) -> bool {
+        let Some(permit) = self.entries.get(slot) else { return false };
+        let token = MarkedToken {
+            mark: TokenMark { user: unpacked(permit.user), id: unpacked(permit.id) },
+            issued: permit.issued.into(),
+            issuer: self.shared.get(permit.terms).and_then(|terms| terms.issuer.as_deref()),
+        };
+        taken_back.has_marked(&token, now)
     }
 
     /// A connection has ended.
     pub(super) fn remove(&mut self, slot: Slot) {
-        let Some(permit) = self.entries.get_mut(slot) else { return };
-        let permissions = permit.permissions.take();
+        let Some(Permit { terms, .. }) = self.entries.get(slot) else { return };
+        self.shared.give_back(*terms);
         self.entries.remove(slot);
-        // It, and the one in the set, are the last two.
-        if let Some(permissions) = permissions
-            && Arc::strong_count(&permissions) == 2
-        {
-            self.shared.remove(&permissions);
-            self.bytes -= SHARED + permissions.bytes();
-        }
     }
 
     /// Says the slots of connections whose token has expired at `now`, in seconds since 1970, each
@@ -165,15 +171,26 @@ impl Permits {
 
     /// Whether nobody has anything.
     pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.shared.is_empty() && self.bytes == 0
+        self.entries.is_empty() && self.shared.is_empty()
     }
+}
+
+fn packed(mark: u64) -> [u16; 3] {
+    [mark as u16, (mark >> 16) as u16, (mark >> 32) as u16]
+}
+
+fn unpacked([low, middle, high]: [u16; 3]) -> u64 {
+    u64::from(low) | u64::from(middle) << 16 | u64::from(high) << 32
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
+    use std::sync::Arc;
+
     use super::*;
+    use crate::checks::token_terms::SHARED;
     use crate::config::TopicPattern;
 
     fn permissions(pattern: &str) -> Arc<Permissions> {
@@ -186,20 +203,32 @@ mod tests {
         Grant { permissions, until, expired: 4401, ..Grant::default() }
     }
 
+    /// Without a mark.
+    fn give(permits: &mut Permits, slot: Slot, grant: &Grant) -> Result<(), NoRoomForPermissions> {
+        permits.give(slot, grant, TokenMark::default())
+    }
+
+    #[test]
+    fn a_mark_is_what_it_was() {
+        for mark in [0, 1, 0xffff, 0x1234_5678_9abc, (1 << 48) - 1] {
+            assert_eq!(unpacked(packed(mark)), mark);
+        }
+    }
+
     #[test]
     fn what_is_the_same_for_many_is_there_once() {
         let each = SHARED + permissions("a/*").bytes();
         let mut permits = Permits::new(300, 2 * each);
         for slot in 0..300 {
-            permits.give(slot, &grant(Some("a/*"), None)).expect("it is shared");
+            give(&mut permits, slot, &grant(Some("a/*"), None)).expect("it is shared");
         }
         assert_eq!(permits.held().1, each as u64);
-        permits.give(7, &grant(Some("b/*"), None)).expect("room for two");
-        assert_eq!(permits.give(8, &grant(Some("c/*"), None)), Err(NoRoomForPermissions));
+        give(&mut permits, 7, &grant(Some("b/*"), None)).expect("room for two");
+        assert_eq!(give(&mut permits, 8, &grant(Some("c/*"), None)), Err(NoRoomForPermissions));
         assert_eq!(permits.permissions(8), Some(&*permissions("a/*")), "it is as it was");
         assert_eq!(permits.permissions(7), Some(&*permissions("b/*")));
         permits.remove(7);
-        permits.give(8, &grant(Some("c/*"), None)).expect("room again");
+        give(&mut permits, 8, &grant(Some("c/*"), None)).expect("room again");
         (0..300).for_each(|slot| permits.remove(slot));
         assert!(permits.is_empty() && permits.permissions(8).is_none());
     }
@@ -218,7 +247,7 @@ mod tests {
                 for (slot, until) in chunks.next().unwrap_or_default() {
                     match until {
                         Some(until) => {
-                            let given = permits.give(*slot, &grant(None, Some(*until)));
+                            let given = give(&mut permits, *slot, &grant(None, Some(*until)));
                             given.expect("it has no permissions");
                         }
                         None => permits.remove(*slot),
@@ -233,8 +262,7 @@ mod tests {
                     .collect();
                 prop_assert_eq!(&due, &expected);
                 for slot in 0..200 {
-                    let is_due = expected.contains(&slot).then_some(4401);
-                    prop_assert_eq!(permits.expired(slot, now), is_due);
+                    prop_assert_eq!(permits.has_expired(slot, now), expected.contains(&slot));
                 }
                 // They are closed.
                 for slot in due {

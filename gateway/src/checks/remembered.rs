@@ -42,9 +42,18 @@ impl Remembered {
 
     /// What a token goes by, of the issuer that is at this place.
     pub(super) fn fingerprint(issuer: usize, token: &[u8]) -> Fingerprint {
+        Self::of_issuer(issuer, Self::digest(token))
+    }
+
+    /// What a token goes by whosoever it is.
+    pub(super) fn digest(token: &[u8]) -> Fingerprint {
         let mut name = [0; 16];
         name.copy_from_slice(&digest(&SHA256, token).as_ref()[..16]);
-        // Another issuer may not take it.
+        name
+    }
+
+    /// The same of the issuer that is at this place: another one may not take it.
+    pub(super) fn of_issuer(issuer: usize, mut name: Fingerprint) -> Fingerprint {
         name[0] ^= issuer as u8;
         name
     }

@@ -16,7 +16,7 @@ use tidegate_proto::http::{Status, parse_request};
 use super::gatekeeper::{CheckPassed, Entrant};
 use super::*;
 use crate::config::{Jwt, JwtAlgorithm, Limits, TokenSource};
-use crate::counters::Counters;
+use crate::hub::NotRenewed;
 
 /// A folder that goes with it.
 struct Folder(PathBuf);
@@ -367,6 +367,14 @@ fn files_that_cannot_be_used_say_why() {
 
 /// A gatekeeper of an issuer with a secret and a key, and what it has verified elsewhere.
 fn gatekeeper(places: usize) -> (Gatekeeper, crossbeam_channel::Receiver<Verification>, Signer) {
+    gatekeeper_with(places, &Revocations::new(0))
+}
+
+/// The same, of tokens that may be taken back.
+fn gatekeeper_with(
+    places: usize,
+    revocations: &Revocations,
+) -> (Gatekeeper, crossbeam_channel::Receiver<Verification>, Signer) {
     let folder = Folder::new(&format!("gatekeeper-{places}"));
     let signer = ecdsa(&signature::ECDSA_P256_SHA256_FIXED_SIGNING, Algorithm::ES256);
     let config = Jwt {
@@ -378,6 +386,7 @@ fn gatekeeper(places: usize) -> (Gatekeeper, crossbeam_channel::Receiver<Verific
     let issuer = Issuer::read(&config).expect("keys");
     let (verifiers, tokens) = Verifiers::new(places);
     let parts = GatekeeperParts::new(vec![Arc::new(issuer)], verifiers);
+    let parts = parts.with_revocations(revocations.clone());
     (Gatekeeper::new(parts, &Limits::default()), tokens, signer)
 }
 
@@ -393,7 +402,7 @@ fn check(
         panic!("no request: {text}")
     };
     let asked = Entrant { head: &head, now: Duration::from_secs(at) };
-    gatekeeper.check_token("a", asked, verified, &mut Counters::default())
+    gatekeeper.check_token("a", asked, verified)
 }
 
 #[test]
@@ -443,4 +452,170 @@ fn what_has_a_place_in_a_line_is_no_secret() {
     let (gatekeeper, ..) = gatekeeper(1);
     let issuer = format!("{:?}", gatekeeper.issuer("a").expect("the one"));
     assert!(!issuer.contains(SECRET) && issuer.contains("keys: 2"), "{issuer}");
+}
+
+fn at(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}
+
+/// Takes the tokens of a user back.
+fn take_back(revocations: &Revocations, user: &str) -> u64 {
+    let order = RevocationOrder {
+        tokens: TokensOf::User(crate::names::Name::new(user).expect("a name")),
+        issuer: None,
+        issued_before: None,
+        until: at(NOW + 50),
+    };
+    revocations.take_back(order, at(NOW)).expect("room").revocation.number
+}
+
+#[test]
+fn a_token_that_was_remembered_is_refused_once_it_is_taken_back() {
+    let revocations = Revocations::new(9);
+    let (mut gatekeeper, ..) = gatekeeper_with(11, &revocations);
+    let token = sign(&shared(), None, &claims());
+    for _ in 0..2 {
+        assert!(matches!(check(&mut gatekeeper, &token, NOW, None), Ok(CheckPassed::With(_))));
+    }
+    take_back(&revocations, "somebody else");
+    assert!(check(&mut gatekeeper, &token, NOW, None).is_ok());
+    let number = take_back(&revocations, "ada");
+    assert_eq!(check(&mut gatekeeper, &token, NOW, None).err(), Some(NotAdmitted::Revoked));
+    let other = sign(&shared(), None, &json!({"sub": "ada", "exp": NOW + 61}));
+    assert_eq!(check(&mut gatekeeper, &other, NOW, None).err(), Some(NotAdmitted::Revoked));
+    assert!(check(&mut gatekeeper, &token, NOW + 50, None).is_ok(), "it has ended");
+    revocations.withdraw(number, at(NOW));
+    assert!(check(&mut gatekeeper, &other, NOW, None).is_ok());
+}
+
+/// Lets somebody in.
+fn let_in(gatekeeper: &mut Gatekeeper, slot: u32, token: &str) {
+    let Ok(CheckPassed::With(grant)) = check(gatekeeper, token, NOW, None) else {
+        panic!("it is good")
+    };
+    gatekeeper.keep(slot, grant);
+    gatekeeper.open(slot).expect("room");
+}
+
+/// Those who are closed for their tokens, once all were looked at.
+fn closed(gatekeeper: &mut Gatekeeper, now: u64) -> Vec<(u32, TokenEnd)> {
+    gatekeeper.hear_of_revocations();
+    gatekeeper.find_expired(at(now));
+    let mut closed = Vec::new();
+    while gatekeeper.has_work() {
+        gatekeeper.find_taken_back(at(now));
+        while let Some(slot) = gatekeeper.take_due() {
+            closed.extend(gatekeeper.ends(slot, at(now)).map(|end| (slot, end)));
+        }
+    }
+    closed.sort_by_key(|(slot, _)| *slot);
+    closed
+}
+
+#[test]
+fn those_are_found_whose_token_was_taken_back_or_has_expired() {
+    let revocations = Revocations::new(9);
+    let (mut gatekeeper, ..) = gatekeeper_with(12, &revocations);
+    for slot in 0..300 {
+        let (user, until) = if slot % 3 == 0 { ("ada", NOW + 60) } else { ("bob", NOW + 9) };
+        let token = sign(&shared(), None, &json!({"sub": user, "exp": until}));
+        let_in(&mut gatekeeper, slot, &token);
+    }
+    assert_eq!(closed(&mut gatekeeper, NOW), []);
+    take_back(&revocations, "ada");
+    let adas: Vec<_> = (0..300).step_by(3).map(|slot| (slot, TokenEnd::Revoked(4401))).collect();
+    assert_eq!(closed(&mut gatekeeper, NOW), adas);
+    (0..300).step_by(3).for_each(|slot| gatekeeper.forget(slot));
+    assert_eq!(closed(&mut gatekeeper, NOW + 38), []);
+    let rest = closed(&mut gatekeeper, NOW + 39);
+    assert!(rest.len() == 200 && rest.iter().all(|(_, end)| *end == TokenEnd::Expired(4401)));
+    (0..300).for_each(|slot| gatekeeper.forget(slot));
+    assert!(gatekeeper.is_empty());
+}
+
+#[test]
+fn who_was_let_in_before_is_asked_again_before_it_opens() {
+    let revocations = Revocations::new(9);
+    let (mut gatekeeper, ..) = gatekeeper_with(13, &revocations);
+    let token = sign(&shared(), None, &claims());
+    let Ok(CheckPassed::With(grant)) = check(&mut gatekeeper, &token, NOW, None) else {
+        panic!("it is good")
+    };
+    gatekeeper.keep(7, grant);
+    assert_eq!(gatekeeper.check_still(7, at(NOW)), Ok(()));
+    assert_eq!(gatekeeper.check_still(7, at(NOW + 99)), Err(NotAdmitted::Expired));
+    take_back(&revocations, "ada");
+    assert_eq!(gatekeeper.check_still(7, at(NOW)), Err(NotAdmitted::Revoked));
+    assert_eq!(gatekeeper.check_still(8, at(NOW)), Ok(()), "it has no token");
+}
+
+#[test]
+fn a_fresh_token_takes_the_place_of_the_other_one_if_it_is_the_same_users() {
+    let revocations = Revocations::new(9);
+    let (mut gatekeeper, tokens, signer) = gatekeeper_with(2, &revocations);
+    let_in(&mut gatekeeper, 7, &sign(&shared(), None, &claims()));
+    let until = |gatekeeper: &Gatekeeper| gatekeeper.until(7).map(|until| until.as_secs() - 30);
+    assert_eq!(until(&gatekeeper), Some(NOW + 60));
+    let said = |user: &str, seconds: u64| json!({"sub": user, "exp": NOW + seconds});
+    for (slot, token, why) in [
+        (7, sign(&shared(), None, &said("bob", 99)), NotRenewed::OtherUser),
+        (8, sign(&shared(), None, &said("ada", 99)), NotRenewed::NoToken),
+        (7, "a.b.c".into(), NotRenewed::BadToken(NotAdmitted::Malformed.reason())),
+    ] {
+        match gatekeeper.renew(slot, token.as_bytes(), at(NOW)) {
+            RenewalBegun::Done(done) => assert_eq!(done, Err(why)),
+            RenewalBegun::Later(_) => panic!("{why:?}"),
+        }
+    }
+    assert_eq!(until(&gatekeeper), Some(NOW + 60), "it is as it was");
+    let slow = sign(&signer, None, &said("ada", 500));
+    let RenewalBegun::Later(question) = gatekeeper.renew(7, slow.as_bytes(), at(NOW)) else {
+        panic!("it takes too long for a shard")
+    };
+    let node = crate::names::Node { number: 0, start: 0 };
+    let connection = crate::names::ConnectionId { node, shard: 0, slot: 7, generation: 0 };
+    gatekeeper.wait_for_renewal(connection, question, Bringer::Handler(Some(9)), at(1));
+    let RenewalBegun::Done(Err(NotRenewed::UnderWay)) =
+        gatekeeper.renew(7, slow.as_bytes(), at(NOW))
+    else {
+        panic!("one at a time")
+    };
+    let asked = tokens.try_recv().expect("it was handed over");
+    assert!(is_of_renewal(asked.ticket.round));
+    let verified = || asked.verify().take::<Verified>().expect("what was found out");
+    let wrong = asked.ticket.round - 1;
+    assert!(gatekeeper.finish_renewal(7, wrong, verified(), at(NOW)).is_none());
+    let finished = gatekeeper.finish_renewal(7, asked.ticket.round, verified(), at(NOW));
+    let Some((Bringer::Handler(Some(9)), Ok(Some(renewed)))) = finished else {
+        panic!("it is good")
+    };
+    assert_eq!((renewed, until(&gatekeeper)), (at(NOW + 530), Some(NOW + 500)));
+    let again = gatekeeper.finish_renewal(7, asked.ticket.round, verified(), at(NOW));
+    assert!(again.is_none(), "that was told");
+    assert!(
+        check(&mut gatekeeper, &slow, NOW, None)
+            .is_ok_and(|passed| { matches!(passed, CheckPassed::With(_)) }),
+        "it is remembered"
+    );
+    gatekeeper.forget(7);
+    assert!(gatekeeper.is_empty());
+}
+
+#[test]
+fn a_fresh_token_that_is_not_verified_in_time_is_told_of() {
+    let (mut gatekeeper, _tokens, signer) = gatekeeper(3);
+    let_in(&mut gatekeeper, 7, &sign(&shared(), None, &claims()));
+    let slow = sign(&signer, None, &claims());
+    let RenewalBegun::Later(question) = gatekeeper.renew(7, slow.as_bytes(), at(NOW)) else {
+        panic!("it takes too long for a shard")
+    };
+    let node = crate::names::Node { number: 0, start: 0 };
+    let connection = crate::names::ConnectionId { node, shard: 0, slot: 7, generation: 0 };
+    gatekeeper.wait_for_renewal(connection, question, Bringer::Handler(None), at(1));
+    assert!(gatekeeper.overdue_renewal(at(15)).is_none());
+    let overdue = gatekeeper.overdue_renewal(at(16));
+    assert!(matches!(overdue, Some((7, Bringer::Handler(None), Err(NotRenewed::Busy)))));
+    assert!(gatekeeper.overdue_renewal(at(99)).is_none());
+    gatekeeper.forget(7);
+    assert!(gatekeeper.is_empty());
 }

@@ -7,6 +7,7 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use zeroize::Zeroizing;
 
 use super::check_threads::CheckWork;
+use super::remembered::{Fingerprint, Remembered};
 use super::{CheckFound, Grant, Issuer, NotAdmitted};
 use crate::hub::Finding;
 use crate::names::Ticket;
@@ -19,6 +20,15 @@ pub(crate) struct Verified {
     pub(super) issuer: Arc<Issuer>,
     /// How often the issuer's keys had changed then.
     pub(super) changes: u64,
+    /// What the token goes by.
+    pub(super) digest: Fingerprint,
+}
+
+impl Verified {
+    /// Whether it was verified with the keys that this issuer has now.
+    pub(super) fn is_by(&self, issuer: &Arc<Issuer>) -> bool {
+        self.changes == issuer.changes() && Arc::ptr_eq(&self.issuer, issuer)
+    }
 }
 
 /// One token to be verified.
@@ -68,6 +78,11 @@ impl Verifiers {
         (Self { queue, places }, tokens)
     }
 
+    /// How many may wait.
+    pub(super) fn most(&self) -> usize {
+        self.places.most
+    }
+
     /// A place for one more, if there is one.
     pub(super) fn reserve(&self) -> Option<ReservedPlace> {
         let VerifierPlaces { most, taken } = &*self.places;
@@ -99,8 +114,8 @@ impl Verification {
     }
 
     fn told(&self, found: Result<Arc<Grant>, NotAdmitted>, changes: u64) -> Finding {
-        let issuer = Arc::clone(&self.issuer);
-        Finding::new(CheckFound::Token(Verified { found, issuer, changes }))
+        let (issuer, digest) = (Arc::clone(&self.issuer), Remembered::digest(&self.token));
+        Finding::new(CheckFound::Token(Verified { found, issuer, changes, digest }))
     }
 }
 

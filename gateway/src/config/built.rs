@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn each_mistake_is_named() {
         type Spoil = fn(&mut Config);
-        let cases: [(&str, Spoil); 63] = [
+        let cases: [(&str, Spoil); 64] = [
             ("listeners", |config| config.listeners.clear()),
             ("routes", |config| config.routes.clear()),
             ("admin.address", |config| config.admin.address = "0.0.0.0:0".parse().ok()),
@@ -281,6 +281,7 @@ mod tests {
             ("hashing.memory", |config| config.hashing.memory = 0),
             ("verifiers", |config| config.verifiers = 0),
             ("verifications", |config| config.verifications = 0),
+            ("revocations", |config| config.revocations = 65_537),
             ("hub.subscriptions_per", |config| config.hub.subscriptions_per_connection = 0),
             ("hub.max_message", |config| config.hub.max_message = 16 << 20),
             ("topics[0].rule.history_bytes", |config| topic(config).history_bytes = 0),

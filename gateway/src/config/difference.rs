@@ -106,7 +106,7 @@ impl Config {
         let Self { topics, certificates, jwts, tokens, passwords, routes, admin, .. } = wanted;
         let Self { access_log, clients, limits: looked_at, listeners, .. } = wanted;
         let Self { shards, pin, driver, log_format, verifiers, verifications, .. } = self.clone();
-        let Self { hashing, hub, .. } = *self;
+        let Self { revocations, hashing, hub, .. } = *self;
         Self {
             shards,
             pin,
@@ -119,6 +119,7 @@ impl Config {
             drain_rate,
             verifiers,
             verifications,
+            revocations,
             drain_code,
             hashing,
             access_log,

@@ -61,8 +61,8 @@ pub struct Jwt {
     pub subscribe: String,
     /// The claim with the patterns of what may be published on; empty for none. Default `publish`.
     pub publish: String,
-    /// The code that connections are closed with when their token has expired, 3000 to 4999.
-    /// Default 4401.
+    /// The code that connections are closed with when their token has expired, or is taken back,
+    /// 3000 to 4999. Default 4401.
     pub expired: u16,
 }
 
@@ -127,6 +127,9 @@ const NAME_MAX: usize = 64;
 const TEXT_MAX: usize = 256;
 
 impl Jwt {
+    /// The code that connections are closed with for their token, if nothing else is said.
+    pub(crate) const EXPIRED: u16 = 4401;
+
     /// Of this name, without keys, and else as by default.
     #[must_use]
     pub fn new(name: impl Into<String>) -> Self {
@@ -146,7 +149,7 @@ impl Jwt {
             user: "sub".into(),
             subscribe: "subscribe".into(),
             publish: "publish".into(),
-            expired: 4401,
+            expired: Self::EXPIRED,
         }
     }
 

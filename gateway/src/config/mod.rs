@@ -113,6 +113,9 @@ pub struct Config {
     /// Tokens that may wait for them at once, 1 to 1048576. Default 4096. Who comes with one more
     /// is answered with 503.
     pub verifications: u32,
+    /// Revocations of tokens that may be in force at once, 0 to 65536. Default 4096. One more is
+    /// refused.
+    pub revocations: u32,
     /// The close code that a drain tells WebSocket connections (RFC 6455 section 7.4), one that a
     /// server may send. Default 1012, "service restart" (IANA registry).
     pub drain_code: u16,
@@ -305,6 +308,7 @@ impl Default for Config {
             drain_rate: 2000,
             verifiers: 1,
             verifications: 4096,
+            revocations: 4096,
             drain_code: 1012,
             hashing: Hashing::default(),
             access_log: None,

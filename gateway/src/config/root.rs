@@ -36,6 +36,7 @@ const DRAIN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_
 const DRAIN_DELAY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
 const VERIFIERS: RangeInclusive<u16> = 1..=64;
 const VERIFICATIONS: RangeInclusive<u32> = 1..=1 << 20;
+const REVOCATIONS: RangeInclusive<u32> = 0..=1 << 16;
 const DRAIN_RATE: RangeInclusive<u32> = 1..=1_000_000;
 /// What `drain_code` may be, in words.
 const DRAIN_CODES: &str = "a close code that a server may send (RFC 6455 section 7.4): 1000 to \
@@ -139,6 +140,7 @@ pub(super) fn check(config: &Config) -> Result<(), BuiltWrong> {
     built::number("drain_rate", config.drain_rate, &DRAIN_RATE)?;
     built::number("verifiers", config.verifiers, &VERIFIERS)?;
     built::number("verifications", config.verifications, &VERIFICATIONS)?;
+    built::number("revocations", config.revocations, &REVOCATIONS)?;
     drain_code(config.drain_code).map_err(|wrong| BuiltWrong(format!("drain_code: {wrong}")))?;
     built::number("listeners", config.listeners.len(), &(1..=MAX_LISTENERS))?;
     built::number("certificates", config.certificates.len(), &(0..=MAX_CERTIFICATES))?;
@@ -173,6 +175,9 @@ fn own_keys<'v>(mut root: TableReader<'_, 'v>) -> (Config, Nested<'v>) {
             .read("verifications", default.verifications, |count| {
                 value::integer(count, &VERIFICATIONS)
             })
+            .value,
+        revocations: root
+            .read("revocations", default.revocations, |count| value::integer(count, &REVOCATIONS))
             .value,
         drain_code: root
             .read("drain_code", default.drain_code, |code| {

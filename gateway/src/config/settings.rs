@@ -31,7 +31,7 @@ pub(crate) fn settings(config: &Config) -> Vec<WrittenSetting> {
     settings
 }
 
-fn of_process(config: &Config) -> [WrittenSetting; 11] {
+fn of_process(config: &Config) -> [WrittenSetting; 12] {
     let shards = match config.shards {
         Shards::Auto => "auto".into(),
         Shards::Count(count) => count.to_string(),
@@ -55,6 +55,7 @@ fn of_process(config: &Config) -> [WrittenSetting; 11] {
         new("drain_rate", config.drain_rate),
         new("verifiers", config.verifiers),
         new("verifications", config.verifications),
+        new("revocations", config.revocations),
         new("drain_code", config.drain_code),
     ]
 }

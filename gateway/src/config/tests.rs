@@ -34,9 +34,9 @@ fn the_sample_shows_every_key_and_option() {
     let keys = "shards pin driver log memory drain drain_delay drain_rate drain_code connections \
                 receive_buffers receive_buffer staging blocks request_head heavy_input \
                 handshakes expanded_keys tokens passwords permissions verifiers verifications \
-                memory_high memory_critical threads waiting waiting_per_address address stack \
-                path handler max_message max_buffered_message backlog slow_peer undecided \
-                message_rate byte_rate max_frames lifetime first_message idle \
+                revocations memory_high memory_critical threads waiting waiting_per_address \
+                address stack path handler max_message max_buffered_message backlog slow_peer \
+                undecided message_rate byte_rate max_frames lifetime first_message idle \
                 connections_per_address connections_per_user handshake_rate prefix_v4 prefix_v6 \
                 exempt places accept_rate";
     for key in keys.split_whitespace() {
@@ -112,6 +112,7 @@ const WRITTEN: &str = r#"
     drain_rate = 0x10
     verifiers = 2
     verifications = 10
+    revocations = 11
     drain_code = 1001
     [hashing]
     threads = 2
@@ -267,6 +268,7 @@ fn what_is_written_is_read() {
         drain_rate: 16,
         verifiers: 2,
         verifications: 10,
+        revocations: 11,
         drain_code: 1001,
         hashing: Hashing { threads: 2, waiting: 32, per_address: 3, memory: 16 << 20 },
         access_log: Some(written_access_log()),
@@ -534,8 +536,8 @@ fn written_admin() -> Admin {
 #[test]
 fn mistakes_in_the_root() {
     let root = "the keys are `shards`, `pin`, `driver`, `log`, `log_format`, `memory`, `drain`, \
-                `drain_delay`, `drain_rate`, `verifiers`, `verifications`, `drain_code`, \
-                `hashing`, `access_log`, `limits`, `clients`, `hub`, `topic`, \
+                `drain_delay`, `drain_rate`, `verifiers`, `verifications`, `revocations`, \
+                `drain_code`, `hashing`, `access_log`, `limits`, `clients`, `hub`, `topic`, \
                 `listener`, `certificate`, `jwt`, `token`, `passwords`, `route`, `admin`";
     let unknown = format!("1: \"a b\": is not a key: {root}");
     let hinted = format!("1: pim: is not a key: did you mean `pin`? T{}", &root[1..]);
@@ -998,8 +1000,8 @@ connections = 1
 etc/tidegate.toml:1: shards: must be between 1 and 1024, is 0
 etc/tidegate.toml:2: sharks: is not a key: did you mean `shards`? The keys are `shards`, `pin`, \
 `driver`, `log`, `log_format`, `memory`, `drain`, `drain_delay`, `drain_rate`, `verifiers`, \
-`verifications`, `drain_code`, `hashing`, `access_log`, `limits`, `clients`, `hub`, `topic`, \
-`listener`, `certificate`, `jwt`, `token`, `passwords`, `route`, `admin`
+`verifications`, `revocations`, `drain_code`, `hashing`, `access_log`, `limits`, `clients`, `hub`, \
+`topic`, `listener`, `certificate`, `jwt`, `token`, `passwords`, `route`, `admin`
 etc/tidegate.toml:4: route[0].handler: handler `mqtt` is not built yet in this version
 etc/tidegate.toml:5: route[0].path: must begin with `/`, is \"room\"
 etc/tidegate.toml:6: listener[0].address: is missing: add `address = \"127.0.0.1:8080\"`

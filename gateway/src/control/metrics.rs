@@ -19,7 +19,7 @@ use crate::logging::{self, Lost};
 use crate::shard::{BUCKETS, Counters, Histogram, Vitals};
 use crate::steering::ReloadCounts;
 
-use crate::checks::{HashCounts, IssuerFacts};
+use crate::checks::{HashCounts, IssuerFacts, RevocationCounts};
 pub use counted::counts;
 use tls::SeenTls;
 
@@ -100,6 +100,7 @@ pub(super) struct Seen {
     pub(super) issuers: Vec<IssuerFacts>,
     /// Where there are passwords.
     pub(super) hashing: Option<HashCounts>,
+    pub(super) revocations: RevocationCounts,
     /// Where there is an access log.
     pub(super) access_log: Option<AccessCounts>,
 }
@@ -122,6 +123,7 @@ impl Seen {
             reloads: control.reloader.counts(),
             issuers: control.reloader.issuers(),
             hashing: control.reloader.hashing(),
+            revocations: control.handle.revocation_counts(),
             access_log: control.reloader.access_counts(),
         }
     }
@@ -135,6 +137,7 @@ pub(super) fn families_of(seen: &Seen) -> Vec<Family> {
     families.extend(seen.tls.iter().flat_map(|tls| tls::families(tls, &seen.by_shard)));
     families.extend(tokens::families(&seen.issuers));
     families.extend(tokens::passwords(seen.hashing));
+    families.extend(tokens::of_revocations(seen.revocations));
     families.push(reloads(seen.reloads));
     families.extend(access::families(seen.access_log));
     families.extend(budget(seen));
@@ -164,6 +167,7 @@ pub fn families(bill: &Bill) -> Vec<Family> {
         reloads: ReloadCounts::default(),
         issuers: vec![IssuerFacts::default()],
         hashing: Some(HashCounts::default()),
+        revocations: RevocationCounts::default(),
         access_log: Some(AccessCounts::default()),
     })
 }

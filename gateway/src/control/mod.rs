@@ -37,6 +37,8 @@ mod page;
 mod publish;
 mod recent;
 mod reload;
+mod renewing;
+mod revocations;
 mod router;
 mod runtime;
 mod server;

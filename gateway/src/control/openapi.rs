@@ -7,7 +7,7 @@ use utoipa::{Modify, OpenApi};
 use super::error::ErrorBody;
 use super::{
     aws, certificates, configuration, connections, drain, ends, exposition, health, overview,
-    publish, recent, reload, subscriptions, topics,
+    publish, recent, reload, renewing, revocations, subscriptions, topics,
 };
 
 #[derive(OpenApi)]
@@ -23,6 +23,7 @@ use super::{
     tags(
         (name = "messages", description = "Publishing"),
         (name = "connections", description = "Who is there"),
+        (name = "tokens", description = "Taking tokens back, and giving connections fresh ones"),
         (name = "drain", description = "Closing connections at a pace"),
         (name = "topics", description = "Topics, subscriptions, presence and history"),
         (name = "certificates", description = "What listeners speak TLS with"),
@@ -41,6 +42,11 @@ use super::{
         connections::close,
         connections::disconnect,
         connections::trace,
+        renewing::renew,
+        revocations::revoke,
+        revocations::list,
+        revocations::show,
+        revocations::withdraw,
         drain::begin,
         drain::show,
         drain::take_back,

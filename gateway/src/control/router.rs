@@ -15,7 +15,7 @@ use super::error::Error;
 use super::tally::ErrorCode;
 use super::{
     Shared, aws, certificates, configuration, connections, drain, ends, exposition, health,
-    openapi, overview, page, publish, recent, reload, subscriptions, topics,
+    openapi, overview, page, publish, recent, reload, renewing, revocations, subscriptions, topics,
 };
 
 /// Everything that is answered.
@@ -38,7 +38,10 @@ pub(super) fn new(control: Shared) -> Router {
         .route("/v1/unsubscribe", post(subscriptions::unsubscribe))
         .route("/v1/connections", get(connections::list))
         .route("/v1/connections/{id}", get(connections::show).delete(connections::close))
+        .route("/v1/connections/{id}/token", post(renewing::renew))
         .route("/v1/disconnect", post(connections::disconnect))
+        .route("/v1/revocations", get(revocations::list).post(revocations::revoke))
+        .route("/v1/revocations/{id}", get(revocations::show).delete(revocations::withdraw))
         .route("/v1/trace", post(connections::trace))
         .route("/v1/drain", get(drain::show).post(drain::begin).delete(drain::take_back))
         .route("/v1/ends", get(ends::list))

@@ -227,9 +227,9 @@ impl Gateway {
         bill.check(config.memory.limit()).map_err(StartError::Budget)?;
         let certificates = Certificates::read(&config).map_err(StartError::Tls)?;
         certificates.doubts().iter().for_each(|doubt| tracing::warn!("{doubt}"));
-        let (checks, threads) = checks(&config)?;
-        let sockets = open(&config, shards)?;
         let handle = Handle::new(shards, &config).map_err(StartError::Waker)?;
+        let (checks, threads) = read_checks(&config, &handle)?;
+        let sockets = open(&config, shards)?;
         let access_log = access_log::start(&config).map_err(StartError::AccessLog)?;
         let wakers: Vec<Waker> = handle.wires().iter().map(|wire| wire.waker.clone()).collect();
         let (hubs, door) = hub::open(&hub_settings(&config), identity(&config), &wakers);
@@ -442,10 +442,17 @@ fn judge(program: Program, shards: usize, driver: Driver) -> Box<Judge> {
 }
 
 /// What shards check requests by, and the threads for that, of which none runs yet.
-fn checks(config: &Config) -> Result<(GatekeeperParts, CheckThreads), StartError> {
+///
+/// # Errors
+/// A file cannot be used.
+fn read_checks(
+    config: &Config,
+    handle: &Handle,
+) -> Result<(GatekeeperParts, CheckThreads), StartError> {
     let (verifiers, tokens) = Verifiers::new(config.verifications as usize);
     let (hashers, passwords) = Hashers::new(config);
     let parts = GatekeeperParts::read(config, verifiers, hashers).map_err(StartError::Keys)?;
+    let parts = parts.with_revocations(handle.revocations());
     Ok((parts, CheckThreads::new(tokens, passwords)))
 }
 

@@ -169,6 +169,7 @@ impl Hub {
             errand @ (Errand::Connection(_)
             | Errand::Connections { .. }
             | Errand::Ends { .. }
+            | Errand::Renew(..)
             | Errand::Trace(..)) => {
                 return Some(Duty::Tell(Box::new(Ask { errand, reply })));
             }

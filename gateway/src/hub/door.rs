@@ -313,9 +313,10 @@ impl Door {
                 Target::Topic(name) => Ok(self.home(name)),
                 Target::All => Ok(0),
             },
-            Errand::Connection(id) | Errand::Tell(id, _) | Errand::Trace(id, _) => {
-                self.shard_of(*id)
-            }
+            Errand::Connection(id)
+            | Errand::Tell(id, _)
+            | Errand::Trace(id, _)
+            | Errand::Renew(id, _) => self.shard_of(*id),
             Errand::Found(ticket, _) => self.shard_of(ticket.connection),
             Errand::DestroyTopic(topic)
             | Errand::PublishOnce(topic, ..)

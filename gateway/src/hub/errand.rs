@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Cause, Finding, Message, NotDone, Past, Publication, Why};
+use super::{Cause, Finding, FreshToken, Message, NotDone, NotRenewed, Past, Publication, Why};
 use crate::kernel::Slot;
 pub use crate::kernel::{Peer, PeerFilter};
 use crate::names::{ConnectionId, Name, Position, Ticket};
@@ -49,6 +49,10 @@ pub enum Errand {
     /// [`Outcome::Done`] once it has been told, with [`NotDone::Gone`] if nobody waits for it any
     /// more, or by [`Outcome::Untold`] if the mailbox is full.
     Found(Ticket, Finding),
+    /// Have this token take the place of the one by which a connection was let in. It is checked as
+    /// that was, and has to be of the same issuer and user. Answered by [`Outcome::Renewed`] or
+    /// [`Outcome::NotRenewed`], once it is verified.
+    Renew(ConnectionId, FreshToken),
     /// Tell about a connection. Answered by [`Outcome::Connection`].
     Connection(ConnectionId),
     /// Tell in the log of each frame of a WebSocket connection, for so long, or of each piece of
@@ -161,6 +165,10 @@ pub enum Outcome {
     Published(Published),
     /// It is done, for so many connections.
     Done(u64),
+    /// The connection has the fresh token: until when that holds, counted from 1970, if it ends.
+    Renewed(Option<Duration>),
+    /// It has the one that it had: why.
+    NotRenewed(NotRenewed),
     /// The connection.
     Connection(Box<ConnectionInfo>),
     /// Connections, and the slot to go on from; `None` if these were the last.

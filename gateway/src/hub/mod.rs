@@ -35,6 +35,7 @@ mod message;
 mod neighbours;
 mod presence;
 mod recoveries;
+mod renewing;
 mod rules;
 mod settings;
 mod subscriber;
@@ -55,6 +56,7 @@ pub use errand::{
 };
 pub use finding::Finding;
 pub use message::{Author, Message, MessageMemory, NotDone, Publication};
+pub use renewing::{FreshToken, NotRenewed};
 #[doc(hidden)]
 pub use rules::TopicRules;
 #[doc(hidden)]

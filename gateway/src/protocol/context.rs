@@ -12,11 +12,12 @@ use super::forms;
 use super::serve::Piece;
 use super::turn::{Failing, Work};
 use super::websocket;
-use crate::checks::Permissions;
+use crate::checks::{Bringer, Permissions, RenewalBegun};
 use crate::config::stack::Deflate;
 use crate::connection::Payload;
 use crate::hub::{
-    Cause, Content, Errand, Form, Message, NotDone, Publication, Subscribing, Target, Text, Why,
+    Cause, Content, Errand, Form, Message, NotDone, NotRenewed, Publication, Subscribing, Target,
+    Text, Why,
 };
 use crate::names::{ConnectionId, Name};
 
@@ -165,6 +166,38 @@ impl Context<'_, '_> {
     #[must_use]
     pub fn permissions(&self) -> Option<&Permissions> {
         self.work.gatekeeper.permissions(self.work.id.slot)
+    }
+
+    /// How long the connection's token holds from now on; `None` if that does not end, or there is
+    /// none.
+    #[must_use]
+    pub fn token_left(&self) -> Option<Duration> {
+        let until = self.work.gatekeeper.until(self.work.id.slot)?;
+        Some(until.saturating_sub(self.work.calendar))
+    }
+
+    /// Has a fresh token take the place of the one that the connection was let in by: from then on
+    /// what it says of topics holds, and when it expires. It is checked as that one was, and has to
+    /// be of the same issuer and user. What the connection is subscribed to stays.
+    ///
+    /// `None` if it is verified elsewhere: then what has come of it is told by
+    /// [`Event::Renewed`](super::serve::Event::Renewed) with this `tag`, once.
+    ///
+    /// # Errors
+    /// In what is returned: why the connection has the token that it had.
+    pub fn renew_token(
+        &mut self,
+        token: &str,
+        tag: Option<u32>,
+    ) -> Option<Result<Option<Duration>, NotRenewed>> {
+        let Work { gatekeeper, now, calendar, id, .. } = &mut *self.work;
+        match gatekeeper.renew(id.slot, token.as_bytes(), *calendar) {
+            RenewalBegun::Done(renewed) => Some(renewed),
+            RenewalBegun::Later(question) => {
+                gatekeeper.wait_for_renewal(*id, question, Bringer::Handler(tag), *now);
+                None
+            }
+        }
     }
 
     /// Gives the connection what it was admitted with, or closes it: the one place that does.

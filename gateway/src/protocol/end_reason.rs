@@ -46,6 +46,8 @@ pub enum EndReason {
     Drain,
     /// The token that it was let in by has expired.
     TokenExpired,
+    /// The token that it was let in by was taken back.
+    TokenRevoked,
     /// A change of the configuration has taken its route away.
     RouteGone,
     /// The peer sent more than it may.
@@ -60,7 +62,7 @@ pub enum EndReason {
 
 impl EndReason {
     /// All of them, each at its own number.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::Done,
         Self::PeerClosed,
         Self::PeerLeft,
@@ -79,6 +81,7 @@ impl EndReason {
         Self::Admin,
         Self::Drain,
         Self::TokenExpired,
+        Self::TokenRevoked,
         Self::RouteGone,
         Self::OverRate,
         Self::Lifetime,
@@ -109,6 +112,7 @@ impl EndReason {
             Self::Admin => "admin",
             Self::Drain => "drain",
             Self::TokenExpired => "token_expired",
+            Self::TokenRevoked => "token_revoked",
             Self::RouteGone => "route_gone",
             Self::OverRate => "over_rate",
             Self::Lifetime => "lifetime",

@@ -75,10 +75,10 @@ fn check(
             }
             AdmissionCheck::Certificate => continue,
             AdmissionCheck::Token(check) => {
-                CheckPassed::With(work.gatekeeper.check_known(check, head)?)
+                CheckPassed::With(work.gatekeeper.check_known(check, asked)?)
             }
             AdmissionCheck::Jwt(issuer) => {
-                work.gatekeeper.check_token(issuer, asked, found.take(), counters)?
+                work.gatekeeper.check_token(issuer, asked, found.take())?
             }
             AdmissionCheck::Basic(file) => {
                 let found = found.take();

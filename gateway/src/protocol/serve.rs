@@ -7,6 +7,7 @@
 //! [`Handler::request`] does not decide at once, [`Handler::decided`] does when it is found out.
 
 use std::marker::PhantomData;
+use std::time::Duration;
 use std::{error, fmt};
 
 use tidegate_proto::message::{Kind, Part};
@@ -18,7 +19,7 @@ use super::refusal::Refusal;
 use super::request::Request;
 use super::response::Response;
 use crate::config::Route;
-use crate::hub::{Cause, Finding, Outcome};
+use crate::hub::{Cause, Finding, NotRenewed, Outcome};
 use crate::kernel::Span;
 use crate::names::{ConnectionId, Name, Ticket};
 
@@ -225,6 +226,15 @@ pub enum Event<'e> {
         topic: &'e Name,
         /// What has come of it.
         outcome: &'e Outcome,
+    },
+    /// What has come of a fresh token that it had verified by
+    /// [`Context::renew_token`](super::context::Context::renew_token).
+    Renewed {
+        /// What it was asked with.
+        tag: Option<u32>,
+        /// Until when the token holds that it has now, counted from 1970, if that ends; or why it
+        /// has the one that it had.
+        renewed: Result<Option<Duration>, NotRenewed>,
     },
 }
 

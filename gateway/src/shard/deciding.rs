@@ -1,8 +1,10 @@
 //! Requests that are undecided: what becomes of what was found out.
 
 use super::connections::Connections;
+use super::renewing;
 use super::sockets::Sockets;
 use super::sockets::receiving::Arrival;
+use crate::checks::is_of_renewal;
 use crate::connection::{Reading, Stage};
 use crate::hub::{Finding, NotDone, Outcome};
 use crate::kernel::{AreaName, Generation, Ring, Slot, Span};
@@ -26,6 +28,9 @@ impl<R: Ring> Deciding<'_, R> {
         round: u32,
         finding: &mut Option<Finding>,
     ) -> Option<Outcome> {
+        if is_of_renewal(round) {
+            return Some(renewing::found(self.connections, address, round, finding));
+        }
         let Some(slot) = self.waiting_at(address, round) else {
             self.connections.sockets.counters.found_in_vain += 1;
             return Some(Outcome::NotDone(NotDone::Gone));

@@ -18,7 +18,7 @@ use crate::transport::proxy::ProxyRefusal;
 impl<R: Ring> Shard<R> {
     /// Does what is due, for some: the deadlines of all who came at once pass at once.
     pub(super) fn expire_some(&mut self) -> io::Result<()> {
-        tokens::close_expired(&mut self.connections)?;
+        tokens::close_due(&mut self.connections)?;
         for _ in 0..EXPIRED_AT_ONCE {
             let Some(slot) = self.connections.sockets.expired.pop() else { break };
             self.expire(slot);

@@ -39,6 +39,7 @@ mod recovery;
 mod refusals;
 mod relief;
 mod reloading;
+mod renewing;
 mod sockets;
 mod stalled;
 mod table;
@@ -244,7 +245,7 @@ impl<R: Ring> Shard<R> {
         let has_input = !sockets.ready.is_empty() || !sockets.put_off.is_empty();
         let has_expired = !sockets.expired.is_empty()
             || !self.expired_halves.is_empty()
-            || self.connections.gatekeeper.has_expired()
+            || self.connections.gatekeeper.has_work()
             || self.connections.reloading.has_work()
             || self.connections.allotments.has_passed();
         if has_input
@@ -369,6 +370,7 @@ impl<R: Ring> Shard<R> {
             Completion::Woken => {
                 draining::obey(&mut self.connections, &mut self.accepting, &self.panel);
                 reloading::obey(&mut self.connections, &self.panel);
+                tokens::obey(&mut self.connections);
             }
         }
         Ok(())
@@ -396,7 +398,8 @@ impl<R: Ring> Shard<R> {
         self.connections.refusals.tick();
         self.connections.traces.tick(now);
         handshakes::make_way(&mut self.connections);
-        tokens::find_expired(&mut self.connections);
+        tokens::tick(&mut self.connections);
+        renewing::tick(&mut self.connections);
         self.connections.sockets.make_room()?;
         self.accepting.retry_accepting(&mut self.connections);
         self.accepting.close_late(&mut self.connections);
@@ -418,9 +421,10 @@ impl<R: Ring> Shard<R> {
     /// Shows the counters to other threads.
     fn publish(&mut self) {
         let holdings = self.holdings();
-        let Connections { sockets, hub, vitals, drain, services, turnstile, .. } =
+        let Connections { sockets, hub, vitals, drain, services, turnstile, gatekeeper, .. } =
             &mut self.connections;
         sockets.count_held();
+        gatekeeper.count(&mut sockets.counters);
         sockets.counters.drain_left = drain.left();
         sockets.counters.routes_gone = services.gone() as u64;
         mail::count_hub(&mut sockets.counters, hub);

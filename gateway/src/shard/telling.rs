@@ -5,6 +5,7 @@ use std::time::Duration;
 use tidegate_proto::keepalive::Wait;
 
 use super::connections::Connections;
+use super::renewing;
 use crate::connection::Spoken;
 use crate::connection::deadlines::TICK;
 use crate::hub::{Ask, ConnectionFilter, ConnectionInfo, Errand, NotDone, Outcome};
@@ -29,6 +30,9 @@ impl<R: Ring> Telling<'_, R> {
     /// Answers a question about connections.
     pub(super) fn answer_about_connections(&mut self, ask: Ask) {
         let answer = match ask.errand {
+            Errand::Renew(id, token) => {
+                return renewing::bring(self.connections, id, &token, ask.reply);
+            }
             Errand::Connection(id) => match self.connections.slot_of(id) {
                 Some(slot) => Outcome::Connection(Box::new(self.describe(slot, usize::MAX))),
                 None => Outcome::NotDone(NotDone::Gone),

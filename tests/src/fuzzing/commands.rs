@@ -57,6 +57,10 @@ fn written(command: &ClientCommand) -> String {
     let mut raw = None;
     match what {
         Wish::Ping => add("type", json!("ping")),
+        Wish::Refresh { token } => {
+            add("type", json!("refresh"));
+            add("token", json!(token));
+        }
         Wish::Subscribe { topic, past, resume } => {
             add("type", json!("subscribe"));
             add("topic", json!(topic.as_str()));

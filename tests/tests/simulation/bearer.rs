@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crossbeam_channel::Receiver;
 use serde_json::json;
-use tidegate::checks::{GatekeeperParts, Issuer, Verification, Verifiers};
+use tidegate::checks::{GatekeeperParts, Issuer, Revocations, Verification, Verifiers};
 use tidegate::config::{Config, Jwt};
 use tidegate::hub::{Door, Errand, NotDone, Outcome};
 use tidegate_tests::tokens::{Signed, TokenIssuer};
@@ -19,8 +19,11 @@ use crate::world::BEGINNING;
 pub const PATH: &str = "/bearer";
 pub const LATE_PATH: &str = "/bearer/late";
 
-/// The code that a connection is closed with whose token has expired.
+/// The code that a connection is closed with whose token has expired, or was taken back.
 pub const EXPIRED: u16 = 4401;
+
+/// What the configuration calls who has issued them.
+pub const ISSUER: &str = "jwt";
 
 /// For how long tokens hold, in seconds from the beginning of a run.
 const LASTING: [u64; 4] = [3, 8, 20, 1_000_000];
@@ -35,6 +38,10 @@ pub struct Token {
     text: Option<String>,
     /// Until when it holds, by the calendar; `None` for one that never does.
     pub until: Option<Duration>,
+    /// What it says of itself: whose it is, its id, and when it was issued, in seconds since 1970.
+    pub user: &'static str,
+    pub id: String,
+    pub issued: u64,
 }
 
 impl Token {
@@ -62,25 +69,32 @@ fn shared() -> &'static Shared {
     static SHARED: OnceLock<Shared> = OnceLock::new();
     SHARED.get_or_init(|| {
         let (issuer, other) = (TokenIssuer::new(), TokenIssuer::new());
-        let mut tokens = vec![Token { text: None, until: None }];
+        let nobody = Token { text: None, until: None, user: "nobody", id: "0".into(), issued: 1 };
+        let mut tokens = vec![nobody];
         for signed in [Signed::ByKey, Signed::BySecret] {
             for (user, topics) in USERS {
-                let claims = |until: u64| {
-                    let mut claims = json!({"sub": user, "exp": until});
+                let mut number = tokens.len() as u64;
+                let mut claims = |until: u64| {
+                    number += 1;
+                    let (id, issued) = (number.to_string(), BEGINNING.as_secs() - number);
+                    let mut claims = json!({"sub": user, "exp": until, "jti": &*id, "iat": issued});
                     if !topics.is_empty() {
                         claims["subscribe"] = json!(topics);
                     }
-                    claims
+                    (claims, Token { text: None, until: None, user, id, issued })
                 };
                 for seconds in LASTING {
                     let until = BEGINNING.as_secs() + seconds;
-                    let text = Some(issuer.sign(signed, &claims(until)));
-                    tokens.push(Token { text, until: Some(Duration::from_secs(until)) });
+                    let (claims, token) = claims(until);
+                    let (text, until) = (Some(issuer.sign(signed, &claims)), Some(until));
+                    let until = until.map(Duration::from_secs);
+                    tokens.push(Token { text, until, ..token });
                 }
                 let lasting = claims(BEGINNING.as_secs() + 1_000_000);
                 let expired = claims(BEGINNING.as_secs() - 1_000_000);
-                for text in [other.sign(signed, &lasting), issuer.sign(signed, &expired)] {
-                    tokens.push(Token { text: Some(text), until: None });
+                for (issuer, (claims, token)) in [(&other, lasting), (&issuer, expired)] {
+                    let text = Some(issuer.sign(signed, &claims));
+                    tokens.push(Token { text, ..token });
                 }
             }
         }
@@ -98,13 +112,19 @@ pub fn config(lines: &str) -> String {
     text
 }
 
-/// What shards check tokens by, of whom so many may wait, and where those come out.
-pub fn checks(config: &Config, places: usize) -> (GatekeeperParts, Receiver<Verification>) {
+/// What shards check tokens by, of whom so many may wait and these are taken back, and where those
+/// come out.
+pub fn checks(
+    config: &Config,
+    places: usize,
+    revocations: &Revocations,
+) -> (GatekeeperParts, Receiver<Verification>) {
     static ISSUER: OnceLock<Arc<Issuer>> = OnceLock::new();
     let jwt: &Jwt = &config.jwts[0];
     let issuer = ISSUER.get_or_init(|| Arc::new(Issuer::read(jwt).expect("its files are there")));
     let (verifiers, tokens) = Verifiers::new(places);
-    (GatekeeperParts::new(vec![Arc::clone(issuer)], verifiers), tokens)
+    let parts = GatekeeperParts::new(vec![Arc::clone(issuer)], verifiers);
+    (parts.with_revocations(revocations.clone()), tokens)
 }
 
 /// Verifies signatures beside the shards.

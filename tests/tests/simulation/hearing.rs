@@ -32,6 +32,8 @@ pub struct Heard {
     pub reason: String,
     /// It may be closed because its token has expired.
     pub may_expire: bool,
+    /// Or because it was taken back.
+    pub may_be_taken_back: bool,
     /// The beginning of a frame that is not whole.
     rest: Vec<u8>,
 }
@@ -49,6 +51,7 @@ impl Heard {
             close: None,
             reason: String::new(),
             may_expire: false,
+            may_be_taken_back: false,
             rest: Vec::new(),
         }
     }
@@ -159,10 +162,16 @@ impl Heard {
             let is_own = matches!(close, Some(1008 | 1013 | SENT_AWAY))
                 || (drains && close == Some(DRAINED))
                 || (apart && close == Some(1000))
-                || (self.may_expire && close == Some(bearer::EXPIRED))
+                || (close == Some(bearer::EXPIRED) && self.is_of_its_token())
                 || self.is_let_go();
             assert!(is_own || Some(close) == expected.close, "closed with {close:?}");
         }
+    }
+
+    /// Whether it was closed because its token has expired, or was taken back, as it may be.
+    fn is_of_its_token(&self) -> bool {
+        (self.may_expire && self.reason.starts_with("token_expired: "))
+            || (self.may_be_taken_back && self.reason.starts_with("token_revoked: "))
     }
 
     /// Whether it was closed because it was open for long, or said nothing for long.

@@ -29,6 +29,7 @@ mod proxied;
 mod publisher;
 mod random;
 mod reloader;
+mod revoker;
 mod ring;
 mod rooms;
 mod script;
@@ -48,6 +49,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tidegate::census::Census;
+use tidegate::checks::Revocations;
 use tidegate::config::stack::TlsLayer;
 use tidegate::config::{Config, Limits};
 use tidegate::gateway::{self, Program, hub_settings};
@@ -68,6 +70,7 @@ use handlers::{Behaviour, Books, CountedLines};
 use publisher::{Publisher, Sights};
 use random::Random;
 use reloader::Reloader;
+use revoker::Revoker;
 use ring::SimRing;
 use rooms::{Plan, Transport};
 use several::{Meanwhile, Outside, Several};
@@ -132,6 +135,7 @@ struct Scene {
     verifier: VerifierStandIn,
     drainer: Drainer,
     reloader: Reloader,
+    revoker: Revoker,
     config: Arc<Config>,
     random: Random,
     emptied: bool,
@@ -206,7 +210,8 @@ impl Scene {
         let books = Arc::new(Mutex::new(Books::default()));
         let meanwhile = Meanwhile::default();
         let places = Random::new(!seed).pick(&[1, 3, 1000]);
-        let (checks, tokens) = bearer::checks(&config, places);
+        let revocations = Revocations::new(revoker::MOST);
+        let (checks, tokens) = bearer::checks(&config, places, &revocations);
         let census = Arc::new(Census::new(&config));
         let routes = Arc::new(RouteTable::new(&config.routes));
         let servers = tls_servers(&plan.transport);
@@ -244,6 +249,7 @@ impl Scene {
         let drainer = Drainer::draw(&mut random, &config);
         let reloader =
             Reloader::draw(&mut random, &config, &routes, (&listening, servers, &census, &checks));
+        let revoker = Revoker::draw(&mut random, &revocations, &plan.takings);
         let emptied = false;
         Self {
             several,
@@ -254,6 +260,7 @@ impl Scene {
             verifier,
             drainer,
             reloader,
+            revoker,
             config,
             random,
             emptied,
@@ -354,6 +361,7 @@ impl Scene {
         self.verifier.act(self.several.turns());
         self.drainer.act(&self.several);
         self.reloader.act(&self.several);
+        self.revoker.act(&self.several);
     }
 
     /// What many do at once.

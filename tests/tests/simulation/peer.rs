@@ -10,6 +10,7 @@ use crate::hearing::Heard;
 use crate::ledger::SENT_AWAY;
 use crate::model::{self, Expected};
 use crate::random::Random;
+use crate::revoker::Takings;
 use crate::script::{self, Script};
 
 /// How a client behaves.
@@ -53,6 +54,9 @@ const TEMPERS: [Temper; 10] = [
 /// How soon who reads is told that its token has expired, if its shard is at work.
 const EXPIRES_WITHIN: Duration = Duration::from_secs(3);
 
+/// And that it was taken back.
+const TAKEN_BACK_WITHIN: Duration = EXPIRES_WITHIN;
+
 /// One client.
 pub struct Peer {
     pub temper: Temper,
@@ -84,6 +88,11 @@ pub struct Peer {
     /// What it has to show, and since when that has expired, while its shard was at work.
     token: Option<Token>,
     expired_for: Option<Duration>,
+    /// Likewise since when it is taken back.
+    taken_back_for: Option<Duration>,
+    /// What is taken back, and how often that had changed when it came.
+    takings: Takings,
+    came_at: usize,
 }
 
 /// What a client knows of the answer to its request.
@@ -144,11 +153,14 @@ impl Peer {
             is_misread: false,
             token: None,
             expired_for: None,
+            taken_back_for: None,
+            takings: Takings::default(),
+            came_at: 0,
         }
     }
 
     /// It asks for the same where a token is wanted, and shows this one.
-    pub fn bears(&mut self, token: Token) {
+    pub fn bears(&mut self, token: Token, takings: &Takings) {
         let path = match self.behaviour {
             Behaviour::Echo => bearer::PATH,
             Behaviour::Late => bearer::LATE_PATH,
@@ -164,22 +176,30 @@ impl Peer {
         let request = format!("{request}{}\r\n", token.line());
         self.script[0] = request.into_bytes();
         self.token = Some(token);
+        (self.takings, self.came_at) = (takings.clone(), takings.changes());
     }
 
-    /// Looks whether its token has expired: then it is soon told so. The calendar may be set back.
+    /// Looks whether its token has expired, or is taken back: then it is soon told so. The calendar
+    /// may be set back.
     fn looks_at_its_token(&mut self, facts: &Facts) {
-        let Some(Token { until: Some(until), .. }) = self.token else { return };
-        if facts.calendar < until {
-            return self.expired_for = None;
-        }
-        let since = *self.expired_for.get_or_insert(facts.at_work);
+        let Some(token @ Token { until: Some(until), .. }) = &self.token else { return };
+        let (is_taken_back, has_expired) = (self.takings.hold(token), facts.calendar >= *until);
+        let waited = |since: &mut Option<Duration>, is_so: bool| match is_so {
+            true => facts.at_work.saturating_sub(*since.get_or_insert(facts.at_work)),
+            false => {
+                *since = None;
+                Duration::ZERO
+            }
+        };
+        let expired = waited(&mut self.expired_for, has_expired);
+        let taken_back = waited(&mut self.taken_back_for, is_taken_back);
         let is_told = self.heard.close.is_some() || self.saw_end || self.finished_sending;
         let is_open = matches!(self.response, Response::Opened) && !facts.is_given_up;
         let is_prompt = self.reads == 1000 && !self.is_closing && facts.unread == 0;
-        let waited = facts.at_work.saturating_sub(since);
+        let is_late = expired >= EXPIRES_WITHIN || taken_back >= TAKEN_BACK_WITHIN;
         assert!(
-            !is_open || is_told || !is_prompt || self.harmed || waited < EXPIRES_WITHIN,
-            "its token has expired for {waited:?}, and it is here"
+            !is_open || is_told || !is_prompt || self.harmed || !is_late,
+            "its token has expired for {expired:?}, is taken back for {taken_back:?}: it is here"
         );
     }
 
@@ -256,6 +276,9 @@ impl Peer {
                 assert!(!is_stranger, "opened: {head}");
                 let is_good = self.token.as_ref().is_none_or(|token| token.until.is_some());
                 assert!(is_good, "let in with {:?}", self.token);
+                let is_taken_back = |token| self.takings.hold_since(token, self.came_at);
+                let is_taken_back = self.token.as_ref().is_some_and(is_taken_back);
+                assert!(!is_taken_back, "let in though it is taken back: {:?}", self.token);
                 let agreed = head.contains("Sec-WebSocket-Extensions: permessage-deflate");
                 assert_eq!(agreed, self.compression, "{head}");
                 Response::Opened
@@ -267,7 +290,7 @@ impl Peer {
             "401" if self.token.as_ref().is_some_and(|token| token.until.is_none()) => {
                 Response::Refused
             }
-            "401" if self.heard.may_expire => Response::Refused,
+            "401" if self.heard.may_expire || self.heard.may_be_taken_back => Response::Refused,
             "200" | "400" | "404" | "405" | "413" | "426" | "431" if is_stranger => {
                 Response::Refused
             }
@@ -308,6 +331,8 @@ impl Client for Peer {
     fn reads(&mut self, facts: &Facts) {
         let until = self.token.as_ref().and_then(|token| token.until);
         self.heard.may_expire = until.is_some_and(|until| facts.latest >= until);
+        let was_taken_back = |token| self.takings.held_since(token, self.came_at);
+        self.heard.may_be_taken_back = self.token.as_ref().is_some_and(was_taken_back);
     }
 
     fn path(&self) -> Option<&'static str> {

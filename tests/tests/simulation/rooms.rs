@@ -14,6 +14,7 @@ use crate::HUSHED_AT;
 use crate::ledger::Ledger;
 use crate::model::{MAX_BUFFERED, MAX_MESSAGE};
 use crate::random::Random;
+use crate::revoker::Takings;
 
 /// Names of rooms; the last one's subscriptions are ended from outside, and nothing is kept of the
 /// first.
@@ -117,6 +118,8 @@ pub struct Plan {
     /// remembered, and of what they say of topics.
     pub bearers: u32,
     pub token_bytes: (u32, u32),
+    /// Which tokens are taken back.
+    pub takings: Takings,
     /// How many idempotency keys are kept, and for how long.
     pub keys: (u32, Duration),
     /// The shard of the client that has this.
@@ -151,6 +154,7 @@ impl Plan {
             talks_slowly: apart.chance(300),
             bearers: apart.pick(&[0, 0, 300, 1000]),
             token_bytes: (apart.pick(&[1 << 20, 2000, 0]), apart.pick(&[1 << 20, 1000, 0])),
+            takings: Takings::default(),
             keys: (most, Duration::from_secs(seconds)),
             shard: 0,
         };

@@ -4,7 +4,7 @@
 //! Every counter is there by itself, as `tidegate_NAME_total`; [`shape`] names those that are
 //! gauges, or that are better one family with a label.
 
-use super::{Family, Label, MetricKind, Sample, Value, family, of_shard, tls};
+use super::{Family, Label, MetricKind, Sample, Value, family, of_shard, tls, tokens};
 use crate::handler::{EndReason, Ground};
 use crate::shard::{Counters, ProxyRefusal, Vitals};
 use crate::steering::Handle;
@@ -38,7 +38,15 @@ const GAUGES: [&str; 13] = [
 /// What all shards together have counted, by name and labels as in `/metrics`, but for the shard.
 #[must_use]
 pub fn counts(handle: &Handle) -> Vec<(String, u64)> {
-    sums(&handle.by_shard())
+    let mut all = sums(&handle.by_shard());
+    for family in tokens::of_revocations(handle.revocation_counts()) {
+        for sample in &family.samples {
+            if let Value::Number(number) = sample.value {
+                all.push((name_in_all(&family, &sample.labels), number));
+            }
+        }
+    }
+    all
 }
 
 fn sums(by_shard: &[(Counters, Vitals)]) -> Vec<(String, u64)> {

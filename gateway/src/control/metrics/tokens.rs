@@ -1,7 +1,8 @@
-//! What is measured of issuers of tokens: keys, and asking for them; and of hashing passwords.
+//! What is measured of issuers of tokens, keys and asking for them, of tokens taken back, and of
+//! hashing passwords.
 
 use super::{Family, Label, MetricKind, Sample, Value, family};
-use crate::checks::{HashCounts, IssuerFacts};
+use crate::checks::{HashCounts, IssuerFacts, RevocationCounts};
 
 /// What a scrape sees of each issuer.
 pub(super) fn families(issuers: &[IssuerFacts]) -> Vec<Family> {
@@ -35,4 +36,21 @@ pub(super) fn passwords(counts: Option<HashCounts>) -> Vec<Family> {
     let waits = family("passwords_waiting", MetricKind::Gauge, help).one(waiting);
     let help = "Passwords that were not hashed, because their clients had left by then.";
     vec![waits, family("passwords_given_up", MetricKind::Counter, help).one(given_up)]
+}
+
+/// What a scrape sees of revocations.
+pub(super) fn of_revocations(counts: RevocationCounts) -> Vec<Family> {
+    let RevocationCounts { in_force, made, refused } = counts;
+    let of = |name, kind, count, help: &str| family(name, kind, help).one(count);
+    vec![
+        of("revocations", MetricKind::Gauge, in_force, "Revocations of tokens that are in force."),
+        of("revocations_made", MetricKind::Counter, made, "Revocations of tokens that were made."),
+        of(
+            "revocations_refused",
+            MetricKind::Counter,
+            refused,
+            "Revocations of tokens that were not made, because as many were in force as may be \
+             (`revocations`).",
+        ),
+    ]
 }

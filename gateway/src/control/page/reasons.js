@@ -9,7 +9,7 @@ const COLOURS = {
   full: 6, bad_request: 5, head_too_large: 2, head_timeout: 3, not_upgrade: 8, bad_handshake: 7,
   forbidden: 5, not_found: 4, method_not_allowed: 1, decision_timeout: 3, tls: 7,
   network: 3, listener_network: 1, origin: 2, token: 8, password: 8, certificate: 1,
-  token_expired: 4, route_gone: 6,
+  token_expired: 4, route_gone: 6, token_revoked: 1,
   gateway_full: 6, listener_full: 3, route_full: 4, address_full: 5, user_full: 2,
   listener_rate: 8, address_rate: 7, memory: 6,
 };
@@ -38,6 +38,7 @@ const MEANINGS = {
     admin: "somebody ended it by the admin address",
     drain: "the gateway let it go",
     token_expired: "the token that it was let in by has expired",
+    token_revoked: "the token that it was let in by was taken back",
     route_gone: "a change of the configuration has taken its route away",
     over_rate: "the client sent more than it may",
     lifetime: "it was open for as long as it may be",
@@ -79,7 +80,7 @@ export const ENDS = Object.keys(MEANINGS.ends);
 
 const PLAIN = new Set([
   "done", "peer_closed", "peer_left", "handler", "admin", "drain", "token_expired",
-  "route_gone", "lifetime", "idle",
+  "token_revoked", "route_gone", "lifetime", "idle",
 ]);
 
 // Whether something went wrong with a connection that ended so.

@@ -32,6 +32,9 @@ pub(super) enum ClientEvent<'e> {
         resume_age: u64,
         /// In seconds.
         idempotency_age: u64,
+        /// For how many seconds the token holds, if it ends.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        token_left: Option<u64>,
     },
     Published {
         id: u32,
@@ -60,6 +63,11 @@ pub(super) enum ClientEvent<'e> {
         #[serde(skip_serializing_if = "Option::is_none")]
         next: Option<u64>,
         messages: Vec<Box<RawValue>>,
+    },
+    Refreshed {
+        id: u32,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        token_left: Option<u64>,
     },
     Pong {
         #[serde(skip_serializing_if = "Option::is_none")]

@@ -42,6 +42,7 @@ pub enum Wish {
     Publish { topic: Option<Name>, content: Content, key: Option<Name>, once: Option<Box<str>> },
     Presence { topic: Name, limit: u16 },
     History { topic: Name, past: Option<Past>, limit: u16 },
+    Refresh { token: Box<str> },
     Ping,
 }
 
@@ -85,6 +86,8 @@ struct CommandJson<'c> {
     idempotency_key: Option<Wording<'c>>,
     #[serde(default, deserialize_with = "present")]
     limit: Option<Whole<LARGEST_COUNT>>,
+    #[serde(borrow, default, deserialize_with = "present")]
+    token: Option<Wording<'c>>,
 }
 
 /// What of a command that is wrong tells what it was, and whom to answer.
@@ -97,12 +100,13 @@ struct Outline<'c> {
 }
 
 /// The types of commands, each with the members that it may have beside `type` and `id`.
-const KINDS: [(&str, &[&str]); 6] = [
+const KINDS: [(&str, &[&str]); 7] = [
     ("subscribe", &["topic", "since", "last", "resume"]),
     ("unsubscribe", &["topic"]),
     ("publish", &["topic", "text", "json", "binary", "key", "idempotency_key"]),
     ("presence", &["topic", "limit"]),
     ("history", &["topic", "since", "last", "limit"]),
+    ("refresh", &["token"]),
     ("ping", &[]),
 ];
 
@@ -176,10 +180,15 @@ fn wish(members: CommandJson<'_>) -> Result<Wish, Wrong> {
         text,
         json,
         binary,
+        token,
         ..
     } = members;
     if *kind == "ping" {
         return Ok(Wish::Ping);
+    }
+    if *kind == "refresh" {
+        let Wording(token) = token.ok_or_else(|| bad("`refresh` needs a `token`"))?;
+        return Ok(Wish::Refresh { token: token.into() });
     }
     let topic = topic.map(|Wording(topic)| named(&topic)).transpose()?;
     if *kind == "publish" {
@@ -201,7 +210,7 @@ fn wish(members: CommandJson<'_>) -> Result<Wish, Wrong> {
 impl CommandJson<'_> {
     /// The members that are there, beside `type` and `id`.
     fn names(&self) -> impl Iterator<Item = &'static str> {
-        let Self { topic, since, last, resume, text, json, binary, key, limit, .. } = self;
+        let Self { topic, since, last, resume, text, json, binary, key, limit, token, .. } = self;
         let all = [
             ("topic", topic.is_some()),
             ("since", since.is_some()),
@@ -213,6 +222,7 @@ impl CommandJson<'_> {
             ("key", key.is_some()),
             ("idempotency_key", self.idempotency_key.is_some()),
             ("limit", limit.is_some()),
+            ("token", token.is_some()),
         ];
         all.into_iter().filter(|(_, is_there)| *is_there).map(|(name, _)| name)
     }
@@ -336,6 +346,10 @@ mod tests {
                 },
             ),
             (
+                r#"{"type":"refresh","id":9,"token":"a.b.c"}"#,
+                Wish::Refresh { token: "a.b.c".into() },
+            ),
+            (
                 r#"{"type":"presence","id":9,"topic":"a"}"#,
                 Wish::Presence { topic: name("a"), limit: 100 },
             ),
@@ -384,6 +398,8 @@ mod tests {
                 Some(1),
                 BadCommand,
             ),
+            (r#"{"type":"refresh","id":1}"#, Some(1), BadCommand),
+            (r#"{"type":"refresh","id":1,"token":"a","topic":"a"}"#, Some(1), BadCommand),
             (r#"{"type":"publish","id":1}"#, Some(1), BadCommand),
             (r#"{"type":"publish","id":1,"text":"a","json":1}"#, Some(1), BadCommand),
             (r#"{"type":"publish","id":1,"binary":"_w"}"#, Some(1), BadCommand),

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::hub::NotDone;
+use crate::hub::{NotDone, NotRenewed};
 
 /// The code of an `error`: `proto/CLIENT.md` says what each means, and whether to try again.
 #[doc(hidden)]
@@ -19,6 +19,7 @@ pub enum MistakeCode {
     TooManySubscriptions,
     TooManyCommands,
     TooLarge,
+    BadToken,
     Busy,
     Full,
 }
@@ -45,6 +46,17 @@ impl MistakeCode {
             NotDone::Busy | NotDone::Slow | NotDone::Ended => {
                 (Self::Busy, "the gateway has too much to do; try again in a moment")
             }
+        }
+    }
+
+    /// What is said of a fresh token that was not taken.
+    pub(super) fn of_renewal(why: NotRenewed) -> Self {
+        match why {
+            NotRenewed::BadToken(_) | NotRenewed::OtherUser => Self::BadToken,
+            NotRenewed::UnderWay => Self::TooManyCommands,
+            NotRenewed::Busy => Self::Busy,
+            NotRenewed::NoRoom => Self::Full,
+            NotRenewed::NoToken => Self::NotAllowed,
         }
     }
 }

@@ -155,10 +155,13 @@ impl Handler for Rooms {
     }
 
     fn event(&mut self, context: &mut Context<'_, '_>, event: Event<'_>) {
-        if let Event::Answered { tag, topic, outcome } = event
-            && speaking::has_commands(context)
-        {
-            self.answered(context, tag, topic, outcome);
+        if !speaking::has_commands(context) {
+            return;
+        }
+        match event {
+            Event::Answered { tag, topic, outcome } => self.answered(context, tag, topic, outcome),
+            Event::Renewed { tag, renewed } => self.renewed(context, tag, renewed),
+            Event::Told(_) => {}
         }
     }
 

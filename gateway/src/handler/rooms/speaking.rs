@@ -3,6 +3,7 @@
 use super::answers::{self, ClientEvent, Lengths, written};
 use super::commands::{self, ClientCommand, Mistake, Wish, Wrong};
 use super::{MistakeCode, PROTOCOL, Rooms, rights};
+use crate::checks::Renewed;
 use crate::handler::{Context, Kind, Piece, Publishing};
 use crate::hub::{CalendarTime, Content, Errand, NotDone, Outcome, Past, Subscribing, Target};
 use crate::names::Name;
@@ -47,6 +48,33 @@ fn counted(context: &mut Context<'_, '_>, id: Option<u32>) {
     }
 }
 
+/// A command is answered that was counted.
+fn answered(context: &mut Context<'_, '_>, id: Option<u32>) {
+    let state = context.state();
+    if id.is_some() && state & UNANSWERED > 0 {
+        context.set_state(state - 1);
+    }
+}
+
+/// For how many seconds the token holds, if it ends.
+fn token_left(context: &Context<'_, '_>) -> Option<u64> {
+    context.token_left().map(|left| left.as_secs())
+}
+
+/// Says what has come of a fresh token.
+fn say_renewed(context: &mut Context<'_, '_>, id: Option<u32>, renewed: Renewed) {
+    let event = match (renewed, id) {
+        (Ok(_), Some(id)) => ClientEvent::Refreshed { id, token_left: token_left(context) },
+        // Nobody wants to know.
+        (Ok(_), None) => return,
+        (Err(why), id) => {
+            let (code, message) = (MistakeCode::of_renewal(why), why.reason().into());
+            ClientEvent::Error { id, code, message }
+        }
+    };
+    say(context, &written(&event));
+}
+
 fn say(context: &mut Context<'_, '_>, text: &str) {
     // What cannot be said ends the connection, and the shard knows why.
     let _ = context.send_text(text);
@@ -66,6 +94,7 @@ impl Rooms {
             commands: self.route.commands,
             resume_age: context.resume_age().as_secs(),
             idempotency_age: context.idempotency_age().as_secs(),
+            token_left: token_left(context),
         });
         say(context, &hello);
     }
@@ -98,10 +127,7 @@ impl Rooms {
         topic: &Name,
         outcome: &Outcome,
     ) {
-        let state = context.state();
-        if tag.is_some() && state & UNANSWERED > 0 {
-            context.set_state(state - 1);
-        }
+        answered(context, tag);
         let topic = topic.as_str();
         let usual = LIST_BYTES.min(self.max_message as usize);
         let lengths = Lengths { usual, most: self.backlog as usize };
@@ -119,6 +145,12 @@ impl Rooms {
             _ => return,
         };
         say(context, &answer);
+    }
+
+    /// What has come of a fresh token that had to be verified first.
+    pub(super) fn renewed(&self, context: &mut Context<'_, '_>, tag: Option<u32>, done: Renewed) {
+        answered(context, tag);
+        say_renewed(context, tag, done);
     }
 
     fn carry_out(
@@ -139,6 +171,13 @@ impl Rooms {
         }
         match what {
             Wish::Ping => Ok(()),
+            Wish::Refresh { token } => {
+                match context.renew_token(&token, id) {
+                    Some(renewed) => say_renewed(context, id, renewed),
+                    None => counted(context, id),
+                }
+                Ok(())
+            }
             Wish::Subscribe { topic, past, resume } => {
                 self.subscribe(context, id, WantedTopic { topic, past, resume })
             }
