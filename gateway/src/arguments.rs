@@ -11,7 +11,7 @@ use tidegate::config::{
 
 use crate::client::{
     Asking, ConnectionsArguments, DisconnectArguments, DrainArguments, PublishArguments,
-    ReloadArguments, TopArguments,
+    ReloadArguments, RevokeArguments, TopArguments,
 };
 use crate::manual::Printed;
 
@@ -162,6 +162,15 @@ pub enum Task {
         asking: Asking,
         #[command(flatten)]
         arguments: ReloadArguments,
+    },
+    /// Take tokens back: those of a user, one by its id, or all that were issued before a moment
+    ///
+    /// They are refused from then on, and connections that were let in by them are closed.
+    Revoke {
+        #[command(flatten)]
+        asking: Asking,
+        #[command(flatten)]
+        arguments: RevokeArguments,
     },
     /// Print the version
     Version,
@@ -404,6 +413,17 @@ mod tests {
         assert!(parse(&["drain", "--cancel", "--rate", "5"]).is_err());
         assert!(parse(&["drain", "--status", "--route", "/a"]).is_err());
         assert!(parse(&["publish"]).is_err() && parse(&["top", "-n", "0"]).is_err());
+        for wrong in [
+            &["revoke"][..],
+            &["revoke", "--issuer", "jwt"],
+            &["revoke", "--jti", "a"],
+            &["revoke", "--jti", "a", "--issuer", "jwt", "--user", "ada"],
+            &["revoke", "--list", "--user", "ada"],
+            &["revoke", "--list", "--end", "1"],
+        ] {
+            assert!(parse(wrong).is_err(), "{wrong:?}");
+        }
+        assert!(parse(&["revoke", "--jti", "a", "--issuer", "jwt"]).is_ok());
     }
 
     #[test]

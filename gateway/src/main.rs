@@ -130,7 +130,8 @@ fn ask(arguments: &Arguments) -> Option<Result<(), Failure>> {
     | Task::Connections { asking, .. }
     | Task::Disconnect { asking, .. }
     | Task::Publish { asking, .. }
-    | Task::Reload { asking, .. }) = task
+    | Task::Reload { asking, .. }
+    | Task::Revoke { asking, .. }) = task
     else {
         return None;
     };
@@ -141,6 +142,7 @@ fn ask(arguments: &Arguments) -> Option<Result<(), Failure>> {
         Task::Disconnect { arguments, .. } => arguments.run(client),
         Task::Publish { arguments, .. } => arguments.run(client),
         Task::Reload { arguments, .. } => arguments.run(client),
+        Task::Revoke { arguments, .. } => arguments.run(client),
         _ => Ok(()),
     };
     let config = match arguments.asked() {

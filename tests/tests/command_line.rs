@@ -90,6 +90,27 @@ fn connections_are_listed_and_closed() {
 }
 
 #[test]
+fn tokens_are_taken_back_and_that_is_listed_and_ended() {
+    let route = "[[token]]\nname = \"ada\"\nenv = \"TIDEGATE_TEST_ADA\"\nuser = \"ada\"\n\
+                 [[route]]\npath = \"/echo\"\nhandler = \"echo\"\nadmission = [\"token\"]\n";
+    let launch = Launch::new().config(route).listen("127.0.0.1:0").admin();
+    let gateway = launch.variable("TIDEGATE_TEST_ADA", TOKEN).start();
+    let shows = tidegate_tests::Request::open("/echo");
+    let shows = shows.with("Authorization", &format!("Bearer {TOKEN}"));
+    let (mut peer, _) = Peer::open_with(&gateway, &shows);
+    assert_eq!(done(&gateway, &["revoke", "--list"]), "none is in force\n");
+    let said = done(&gateway, &["revoke", "--user", "ada", "--for", "8h"]);
+    assert!(said.starts_with("revocation 1 is in force until 2"), "{said}");
+    assert!(peer.expect_close(4401).starts_with("token_revoked"));
+    let table = done(&gateway, &["revoke", "--list"]);
+    assert!(table.lines().count() == 2 && table.contains("1   ada"), "{table}");
+    assert_eq!(done(&gateway, &["revoke", "--end", "1"]), "revocation 1 has ended\n");
+    let gone = run(&gateway, &["revoke", "--end", "1"]);
+    assert!(gone.code == Some(1) && gone.stderr.contains("(404)"), "{gone:?}");
+    Peer::open_with(&gateway, &shows).0.echo("as good as it was");
+}
+
+#[test]
 fn a_text_is_published_from_the_command_line_and_from_stdin() {
     let gateway = Gateway::with_admin(ROUTES);
     let mut peer = Peer::open(&gateway, "/rooms/a");

@@ -5,6 +5,7 @@ mod drain;
 mod http;
 mod publish;
 mod reload;
+mod revoke;
 mod screen;
 mod table;
 mod top;
@@ -232,6 +233,7 @@ fn cell(value: &Value) -> String {
 }
 
 pub use reload::ReloadArguments;
+pub use revoke::RevokeArguments;
 
 #[cfg(test)]
 mod tests {

@@ -45,6 +45,7 @@ complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "connections" -d '
 complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "disconnect" -d 'Close a connection'
 complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "publish" -d 'Publish a text on a topic'
 complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "reload" -d 'Have the gateway read its configuration anew and take it over, with the files that it names'
+complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "revoke" -d 'Take tokens back: those of a user, one by its id, or all that were issued before a moment'
 complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "version" -d 'Print the version'
 complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "doctor" -d 'Look whether this machine lets a gateway have so many connections, and say what to change'
 complete -c tidegate -n "__fish_tidegate_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -135,6 +136,21 @@ complete -c tidegate -n "__fish_tidegate_using_subcommand reload" -l json -d 'Pr
 complete -c tidegate -n "__fish_tidegate_using_subcommand reload" -l dry-run -d 'Change nothing, and say what would change'
 complete -c tidegate -n "__fish_tidegate_using_subcommand reload" -l close-gone -d 'Close connections whose route is there no longer, with 1012 over WebSocket, as many in a second as a drain does; without, they stay until they end'
 complete -c tidegate -n "__fish_tidegate_using_subcommand reload" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c tidegate -n "__fish_tidegate_using_subcommand revoke" -l token-file -d 'Read the token of the admin address from this file. Without, it is in the variable TIDEGATE_TOKEN, or the first of `admin.tokens` of the file that --config names' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand revoke" -l user -d 'Those of this user; without --issued-before also those that are issued from now on' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand revoke" -l jti -d 'The one with this id, of an issuer' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand revoke" -l issuer -d 'Only those of this issuer, by the name of its `[[jwt]]`' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand revoke" -l issued-before -d 'Only those that were issued before this moment: RFC 3339, or `now`' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand revoke" -l for -d 'For how long, such as `8h`: as long as tokens live; 24h without' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand revoke" -l end -d 'End the one with this number: its tokens are good again' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand revoke" -s c -l config -d 'Read the configuration from a TOML file; without, the defaults' -r -F
+complete -c tidegate -n "__fish_tidegate_using_subcommand revoke" -s l -l listen -d 'Listen on this address in place of the configured ones; may be repeated' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand revoke" -s s -l shards -d 'Run so many shards in place of the configured number: 1 to 1024, or `auto` for one a core' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand revoke" -l driver -d 'Ask the kernel by this in place of what is configured: `io_uring`, `epoll`, or `auto` for the first of them that is to be had' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand revoke" -l admin -d 'Be steered and watched at this address in place of the configured one, or not, by `off`; of commands that ask a gateway, where they ask it' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand revoke" -l json -d 'Print the gateway\'s answer as it is, in JSON'
+complete -c tidegate -n "__fish_tidegate_using_subcommand revoke" -l list -d 'List what is in force'
+complete -c tidegate -n "__fish_tidegate_using_subcommand revoke" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c tidegate -n "__fish_tidegate_using_subcommand version" -s c -l config -d 'Read the configuration from a TOML file; without, the defaults' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand version" -s l -l listen -d 'Listen on this address in place of the configured ones; may be repeated' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand version" -s s -l shards -d 'Run so many shards in place of the configured number: 1 to 1024, or `auto` for one a core' -r
@@ -148,14 +164,15 @@ complete -c tidegate -n "__fish_tidegate_using_subcommand doctor" -s s -l shards
 complete -c tidegate -n "__fish_tidegate_using_subcommand doctor" -l driver -d 'Ask the kernel by this in place of what is configured: `io_uring`, `epoll`, or `auto` for the first of them that is to be had' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand doctor" -l admin -d 'Be steered and watched at this address in place of the configured one, or not, by `off`; of commands that ask a gateway, where they ask it' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from serve check drain top connections disconnect publish reload version doctor help" -f -a "serve" -d 'Serve, as without a command'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from serve check drain top connections disconnect publish reload version doctor help" -f -a "check" -d 'Check the configuration and the files that it names, and print what is understood of it and what memory it may take; the same as --check'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from serve check drain top connections disconnect publish reload version doctor help" -f -a "drain" -d 'Drain the gateway that runs, or close some of its connections, at a pace'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from serve check drain top connections disconnect publish reload version doctor help" -f -a "top" -d 'Show what the gateway does: connections, messages and bytes per second, by shard'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from serve check drain top connections disconnect publish reload version doctor help" -f -a "connections" -d 'List connections'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from serve check drain top connections disconnect publish reload version doctor help" -f -a "disconnect" -d 'Close a connection'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from serve check drain top connections disconnect publish reload version doctor help" -f -a "publish" -d 'Publish a text on a topic'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from serve check drain top connections disconnect publish reload version doctor help" -f -a "reload" -d 'Have the gateway read its configuration anew and take it over, with the files that it names'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from serve check drain top connections disconnect publish reload version doctor help" -f -a "version" -d 'Print the version'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from serve check drain top connections disconnect publish reload version doctor help" -f -a "doctor" -d 'Look whether this machine lets a gateway have so many connections, and say what to change'
-complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from serve check drain top connections disconnect publish reload version doctor help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from serve check drain top connections disconnect publish reload revoke version doctor help" -f -a "serve" -d 'Serve, as without a command'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from serve check drain top connections disconnect publish reload revoke version doctor help" -f -a "check" -d 'Check the configuration and the files that it names, and print what is understood of it and what memory it may take; the same as --check'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from serve check drain top connections disconnect publish reload revoke version doctor help" -f -a "drain" -d 'Drain the gateway that runs, or close some of its connections, at a pace'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from serve check drain top connections disconnect publish reload revoke version doctor help" -f -a "top" -d 'Show what the gateway does: connections, messages and bytes per second, by shard'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from serve check drain top connections disconnect publish reload revoke version doctor help" -f -a "connections" -d 'List connections'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from serve check drain top connections disconnect publish reload revoke version doctor help" -f -a "disconnect" -d 'Close a connection'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from serve check drain top connections disconnect publish reload revoke version doctor help" -f -a "publish" -d 'Publish a text on a topic'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from serve check drain top connections disconnect publish reload revoke version doctor help" -f -a "reload" -d 'Have the gateway read its configuration anew and take it over, with the files that it names'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from serve check drain top connections disconnect publish reload revoke version doctor help" -f -a "revoke" -d 'Take tokens back: those of a user, one by its id, or all that were issued before a moment'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from serve check drain top connections disconnect publish reload revoke version doctor help" -f -a "version" -d 'Print the version'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from serve check drain top connections disconnect publish reload revoke version doctor help" -f -a "doctor" -d 'Look whether this machine lets a gateway have so many connections, and say what to change'
+complete -c tidegate -n "__fish_tidegate_using_subcommand help; and not __fish_seen_subcommand_from serve check drain top connections disconnect publish reload revoke version doctor help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
