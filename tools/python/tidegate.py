@@ -46,7 +46,8 @@ EVENT_BYTES_MAX = 16 << 20
 FINAL = frozenset({1000, 1002, 1003, 1007, 1008, 1010})
 AGAIN = frozenset({"busy", "too_many_commands"})
 LATER = frozenset({"full", "too_many_subscriptions"})
-ANSWERS = frozenset({"published", "members", "history", "pong"})
+ANSWERS = frozenset({"published", "members", "history", "refreshed", "pong"})
+RENEW_AT = 0.8              # of a token's time, another one is asked for
 
 log = logging.getLogger("tidegate")
 
@@ -341,6 +342,10 @@ class Client(_Emitter):
         self._bound, self._timeout, self._patience = queue, timeout, timeout
         self._delay, self._delay_max = delay, delay_max
         self._token = token
+        # When another one is asked for, and how long this one lasts.
+        self._renew_at: float | None = None
+        self._token_left = 0.0
+        self._renewing: asyncio.Task[None] | None = None
         self._come_back = come_back
         self._options = options
         self.state = State("connecting")
@@ -497,9 +502,7 @@ class Client(_Emitter):
         if inspect.isawaitable(url):
             url = await asyncio.wait_for(url, OPENING_SECONDS)
         url = self._with_past(url)
-        token = self._token() if callable(self._token) else self._token
-        if inspect.isawaitable(token):
-            token = await asyncio.wait_for(token, OPENING_SECONDS)
+        token = await self._a_token()
         headers = dict(self._options.get("additional_headers") or {})
         if token:
             headers["Authorization"] = f"Bearer {token}"
@@ -539,6 +542,27 @@ class Client(_Emitter):
             else:
                 socket.transport.abort()
 
+    async def _a_token(self) -> str | None:
+        token = self._token() if callable(self._token) else self._token
+        return await asyncio.wait_for(token, OPENING_SECONDS) if inspect.isawaitable(token) else token
+
+    def _has_token(self, told: Mapping[str, Any]) -> None:
+        """It is told how long the token lasts: in time it asks for another one, if it can."""
+        self._token_left = told.get("token_left", 0)
+        due = RENEW_AT * self._token_left if callable(self._token) else 0
+        self._renew_at = time.monotonic() + due if due else None
+
+    def _renew_later(self) -> None:
+        self._renew_at = time.monotonic() + max(1.0, 0.05 * self._token_left)
+
+    async def _renew(self) -> None:
+        try:
+            token = await self._a_token()
+        except Exception:
+            log.warning("another token could not be had", exc_info=True)
+            return self._renew_later()
+        self._say({"type": "refresh", "token": token})
+
     def _with_past(self, url: str) -> str:
         parts = urllib.parse.urlsplit(url)
         if parts.path != self._own_path:
@@ -557,6 +581,7 @@ class Client(_Emitter):
             raise TidegateError("bad_protocol", "its first event is no `hello`")
         self.hello, self._opened_at = hello, time.monotonic()
         self._patience = min(self._timeout, 0.8 * hello.get("idempotency_age", 0) or self._timeout)
+        self._has_token(hello)
         self._set(State("open"))
         for key, room in list(self._rooms.items()):
             if key or (room.topic and not self._own_path):
@@ -608,6 +633,9 @@ class Client(_Emitter):
     def _watch(self) -> None:
         now = time.monotonic()
         self._give_up_late()
+        if self._renew_at is not None and self._renew_at < now:
+            self._renew_at = None
+            self._renewing = asyncio.create_task(self._renew())
         renew = 0.4 * self.hello.get("resume_age", 3600) if self.hello else None
         for room in self.rooms:
             if room.live:
@@ -636,6 +664,8 @@ class Client(_Emitter):
             self._error(told, asked)
         elif kind == "unsubscribed":
             self._unsubscribed(told)
+        elif kind == "refreshed":
+            self._has_token(told)
         elif topic and kind not in ANSWERS:
             if kind == "subscribed" and "id" not in told:
                 self._subscribed_to(topic, "resume" in told, path)
@@ -692,6 +722,9 @@ class Client(_Emitter):
         elif asked.answer is None:
             if asked.room:
                 self._refused(asked.room, error)
+            elif asked.command["type"] == "refresh":
+                log.warning("another token was not taken: %s", error)
+                self._renew_later()
         elif not asked.answer.done():
             asked.answer.set_exception(error)
 
@@ -751,7 +784,9 @@ def connect(url: Url, *, queue: int = 100, timeout: float = 240,
                `hub.idempotency_age`: what is sent again later than that may be published twice
     delay      the wait before an attempt is drawn from 0 to min(delay_max, delay * 2**n) seconds
     token      what lets it in where the route asks for a token (`admission`), or a function that gives it,
-               which is called before each attempt and may be async: `Authorization: Bearer TOKEN`
+               which is called before each attempt and may be async: `Authorization: Bearer TOKEN`. It is
+               called as well when four fifths of the time are over that a token has, and what it gives then
+               takes the place of that token without a cut
     come_back  whether to come back after this end; if it says None, `end.come_back` holds
     options    for `websockets.asyncio.client.connect`, such as `ssl` or `additional_headers`
     """
