@@ -211,7 +211,11 @@ fn limits_and_networks_of_one_change_and_its_connections_count_on() {
             // From nowhere, so many as may.
             reload(&gateway, &with("deny = ['127.0.0.0/8']\n"));
             let mut denied = Peer::try_connect(address).expect("the kernel takes it");
+            denied.request(&Request::open("/a"));
+            // Before a request without an answer would be given up.
+            let began = Instant::now();
             denied.expect_end();
+            assert!(began.elapsed().as_secs() < 3, "it was let in");
             peers.iter_mut().for_each(|peer| peer.echo("it came before"));
             reload(&gateway, &with(""));
             drop(open(address));
