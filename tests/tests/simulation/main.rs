@@ -28,6 +28,7 @@ mod policies;
 mod proxied;
 mod publisher;
 mod random;
+mod relistening;
 mod reloader;
 mod revoker;
 mod ring;

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tidegate::census::Census;
 use tidegate::checks::GatekeeperParts;
-use tidegate::config::Config;
+use tidegate::config::{Config, Listener};
 use tidegate::gateway::{Program, hub_settings};
 use tidegate::hub::{
     self, ConnectionFilter, ConnectionInfo, Door, Errand, Identity, Outcome, Presence, Seed,
@@ -22,8 +22,8 @@ use tidegate::kernel::{
 };
 use tidegate::names::{Name, Node};
 use tidegate::shard::{
-    self, AfterDrain, Assembly, Counters, DrainOrder, DrainPlan, ListenerTable, Panel, RouteTable,
-    Shard,
+    self, AfterDrain, Assembly, ChangeParts, ConfigChange, Counters, DrainOrder, DrainPlan,
+    ListenerTable, Panel, RouteTable, Shard,
 };
 use tidegate::transport::tls::TlsServers;
 use tidegate::transport::{Broken, Layer, OpenedInput, Sealed};
@@ -168,6 +168,9 @@ pub struct Play {
     pub hand: Rc<RefCell<Hand>>,
     pub door: Door,
     panel: Arc<Panel>,
+    /// What it began with, and the listeners that are in force.
+    config: Arc<Config>,
+    pub listening: Arc<ListenerTable>,
 }
 
 impl Play {
@@ -206,17 +209,17 @@ impl Play {
             access_log: None,
             hub: hubs.pop().expect("one shard"),
             routes: RouteTable::new(&config.routes).into(),
-            config,
+            config: Arc::clone(&config),
             listeners: Vec::new(),
             waker,
             panel: Arc::clone(&panel),
-            listening,
+            listening: Arc::clone(&listening),
             census,
             program,
         };
         let shard = Shard::new(HandRing(Rc::clone(&hand)), memory, assembly);
         let shard = shard.expect("each route has a handler");
-        Self { shard, hand, door, panel }
+        Self { shard, hand, door, panel, config, listening }
     }
 
     /// A client connects to slot 0 and says `bytes`; returns what is pushed then.
@@ -363,6 +366,34 @@ impl Play {
         self.sees(None);
     }
 
+    /// A change has these in place of its listeners, and is in force; returns what is pushed then.
+    pub fn listens(&mut self, listeners: &[Listener]) -> Vec<Operation> {
+        let listeners = listeners.to_vec();
+        let config = Arc::new(Config { listeners, ..(*self.config).clone() });
+        let tls = TlsServers::default();
+        let listening = self.listening.followed_by(&config.listeners, Vec::new(), &tls);
+        self.listening = Arc::new(listening.expect("there are few"));
+        let routes = RouteTable::new(&self.config.routes).followed_by(&config.routes);
+        let change = Arc::new(ConfigChange::new(ChangeParts {
+            routes: Arc::new(routes.expect("there are few")),
+            listening: Arc::clone(&self.listening),
+            checks: GatekeeperParts::none(),
+            census: Arc::new(Census::new(&config)),
+            access_log: None,
+            rules: hub_settings(&config).rules,
+            closes: None,
+            config,
+        }));
+        let waker = Waker::new().expect("a descriptor");
+        self.panel.change(Some(Arc::clone(&change)), &waker);
+        self.turn([Completion::Woken]);
+        assert_eq!(change.ready(), 1);
+        change.put_in_force();
+        let pushed = self.turn([]);
+        assert_eq!(change.done(), 1);
+        pushed
+    }
+
     /// The shard is woken, and this is on its panel.
     pub fn sees(&mut self, order: Option<&Arc<DrainOrder>>) {
         self.panel.drain(order.cloned(), &Waker::new().expect("a descriptor"));
@@ -411,7 +442,7 @@ pub fn accepted(slot: Slot, result: Result<(), Errno>) -> Completion {
     accepted_by(0, slot, result)
 }
 
-fn accepted_by(listener: u32, slot: Slot, result: Result<(), Errno>) -> Completion {
+pub fn accepted_by(listener: u32, slot: Slot, result: Result<(), Errno>) -> Completion {
     let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, 1));
     Completion::Accepted { listener, slot, result: result.map(|()| peer.into()) }
 }
