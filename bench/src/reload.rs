@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -23,6 +24,9 @@ use crate::server::Server;
 
 /// How long the gateway is left alone before each change.
 const SETTLE: Duration = Duration::from_secs(2);
+
+/// How long the gateway's counters may be behind: a tick of a shard, twice over.
+const TICKS: Duration = Duration::from_millis(600);
 
 /// What to do.
 #[derive(Clone, Debug, clap::Args)]
@@ -159,6 +163,7 @@ impl Changes {
         let took = began.elapsed();
         let cpu = (CpuTime::of(self.pid)? - used).total();
         let waited = waited_for_cpu(self.pid)?.saturating_sub(waited);
+        thread::sleep(TICKS);
         let turns = Scrape::of(self.admin)?.turns_since(&before);
         Ok(Change { took, cpu, waited, turns })
     }

@@ -168,6 +168,7 @@ impl Mob {
     /// A socket could not be made, or the publisher was ended.
     pub(super) fn rage(&mut self, until: Instant) -> io::Result<()> {
         let mut events = [EpollEvent::empty(); EVENTS];
+        self.slow.1 = Instant::now();
         while Instant::now() < until {
             self.join_some()?;
             self.publish()?;

@@ -9,7 +9,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crate::machine;
-use crate::steering::Handle;
+use crate::steering::{Handle, Reloader};
 
 /// How often it looks: memory that comes in at a gigabyte a second is seen within one.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -26,15 +26,19 @@ pub(super) struct GroupWatch {
 }
 
 impl GroupWatch {
-    /// Starts it; it shows the shards behind `handle` what it finds. A bound that is set later is
-    /// seen as well. A gateway does without, and says so, if no thread can be started.
-    pub(super) fn start(handle: Handle) -> Option<Self> {
+    /// Starts it; it shows the shards behind `handle` what it finds, as long as the configuration
+    /// wants to know. A bound that is set later is seen as well. A gateway does without, and says
+    /// so, if no thread can be started.
+    pub(super) fn start(handle: Handle, reloader: Reloader) -> Option<Self> {
         let (running, ends) = channel::<()>();
         let spawned = thread::Builder::new().name("memory".into()).stack_size(THREAD_STACK);
         let thread = spawned.spawn(move || {
             loop {
+                let limits = reloader.in_force().config.limits;
+                let is_wanted = limits.memory_high.or(limits.memory_critical).is_some();
+                let share = is_wanted.then(machine::group_memory_share).flatten();
                 // Without a bound, or where nothing can be read, nothing of it is in use.
-                handle.show_group_memory(machine::group_memory_share().unwrap_or(0));
+                handle.show_group_memory(share.unwrap_or(0));
                 if ends.recv_timeout(PERIOD) != Err(RecvTimeoutError::Timeout) {
                     return;
                 }

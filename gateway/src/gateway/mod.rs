@@ -270,7 +270,7 @@ impl Gateway {
         };
         gateway.reloader.start_threads().map_err(StartError::Verifier)?;
         let parts = parts.with_checks(checks).with_access_log(gateway.access_log());
-        gateway.group_watch = GroupWatch::start(gateway.handle());
+        gateway.group_watch = GroupWatch::start(gateway.handle(), gateway.reloader());
         let begin = gateway.start_shards(&parts, sockets.by_shard.into_iter().zip(hubs), &build)?;
         gateway.start_control(FoundOut { chosen, warnings }, sockets.admin)?;
         // A shard that has ended since is told of by `join`.
