@@ -33,7 +33,7 @@ pub enum HowDifferent {
 }
 
 /// Keys with one value that a running gateway takes over.
-const IN_PROCESS: [&str; 11] = [
+const IN_PROCESS: [&str; 12] = [
     "memory",
     "drain",
     "drain_delay",
@@ -42,6 +42,7 @@ const IN_PROCESS: [&str; 11] = [
     "limits.heavy_input",
     "limits.handshakes",
     "limits.tokens",
+    "limits.passwords",
     "limits.permissions",
     "limits.memory_high",
     "limits.memory_critical",

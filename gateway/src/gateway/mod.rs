@@ -45,7 +45,7 @@ use crate::checks::{CheckThreads, GatekeeperParts, Hashers, Verifiers};
 use crate::config::{Config, ListenAddress, Route, RouteHandler};
 use crate::control::{self, AdminThread, ChosenDriver};
 use crate::hub::{self, Door};
-use crate::kernel::{Driver, ListeningSocket, Waker};
+use crate::kernel::{Driver, ListeningSocket};
 use crate::listen::{self, ListeningSockets, Passed};
 use crate::shard::{self, Assembly, BuildError, ListenerTable, OpenedListener};
 use crate::steering::{
@@ -217,9 +217,8 @@ impl Gateway {
     {
         config.check().map_err(StartError::Config)?;
         let configured = Arc::new(config.clone());
-        if let Some(path) = program.stray_path(&config.routes) {
-            return Err(StartError::NoRoute(path.to_owned()));
-        }
+        let stray = program.stray_path(&config.routes);
+        stray.map_or(Ok(()), |path| Err(StartError::NoRoute(path.to_owned())))?;
         let resolved = driver::resolve(&mut config).map_err(StartError::Descriptors)?;
         let warnings = driver::announce(&resolved, config.driver);
         let Resolved { shards, chosen, .. } = resolved;
@@ -231,7 +230,7 @@ impl Gateway {
         let (checks, threads) = read_checks(&config, &handle)?;
         let sockets = open(&config, shards)?;
         let access_log = access_log::start(&config).map_err(StartError::AccessLog)?;
-        let wakers: Vec<Waker> = handle.wires().iter().map(|wire| wire.waker.clone()).collect();
+        let wakers: Vec<_> = handle.wires().iter().map(|wire| wire.waker.clone()).collect();
         let (hubs, door) = hub::open(&hub_settings(&config), identity(&config), &wakers);
         // From here on, an error drops the gateway, and that ends the threads there are.
         let config = Arc::new(config);
@@ -259,6 +258,7 @@ impl Gateway {
             access_log,
         });
         let mut gateway = Self {
+            group_watch: GroupWatch::start(handle.clone(), reloader.clone()),
             threads: Vec::with_capacity(shards),
             admin: None,
             bill,
@@ -266,11 +266,9 @@ impl Gateway {
             door,
             certificates,
             reloader,
-            group_watch: None,
         };
         gateway.reloader.start_threads().map_err(StartError::Verifier)?;
         let parts = parts.with_checks(checks).with_access_log(gateway.access_log());
-        gateway.group_watch = GroupWatch::start(gateway.handle(), gateway.reloader());
         let begin = gateway.start_shards(&parts, sockets.by_shard.into_iter().zip(hubs), &build)?;
         gateway.start_control(FoundOut { chosen, warnings }, sockets.admin)?;
         // A shard that has ended since is told of by `join`.
