@@ -582,7 +582,8 @@ fn a_fresh_token_takes_the_place_of_the_other_one_if_it_is_the_same_users() {
     };
     let asked = tokens.try_recv().expect("it was handed over");
     assert!(is_of_renewal(asked.ticket.round));
-    let verified = || asked.verify().take::<Verified>().expect("what was found out");
+    let found = || asked.verify().take::<CheckFound>().and_then(CheckFound::of_token);
+    let verified = || found().expect("what was found out");
     let wrong = asked.ticket.round - 1;
     assert!(gatekeeper.finish_renewal(7, wrong, verified(), at(NOW)).is_none());
     let finished = gatekeeper.finish_renewal(7, asked.ticket.round, verified(), at(NOW));
