@@ -7,21 +7,20 @@ use arc_swap::{ArcSwap, Cache};
 use tidegate_proto::http::RequestHead;
 use zeroize::Zeroizing;
 
+use super::check_passed::{CheckPassed, CheckQuestion, TokenPassed, TokenQuestion};
 use super::credentials;
 use super::look_round::LookRound;
-use super::passwords::{PasswordClient, PasswordQuestion, PasswordRefused, Passwordkeeper};
+use super::passwords::{PasswordClient, PasswordRefused, Passwordkeeper};
 use super::permits::{NoRoomForPermissions, Permits};
 use super::remembered::{Fingerprint, Remembered};
 use super::renewals::Renewals;
 use super::taken_back::TakenBack;
 use super::token_counts::TokenCounts;
-use super::verifiers::ReservedPlace;
 use super::{CheckFound, GatekeeperParts, Grant, Issuer, NotAdmitted, Permissions, Verified};
 use crate::config::{Limits, TokenCheck, TokenSource};
 use crate::counters::Counters;
 use crate::kernel::{Slot, SlotSet};
 use crate::memory::SideTable;
-use crate::names::Ticket;
 
 /// What a request is, as far as checks look.
 #[derive(Clone, Copy)]
@@ -30,53 +29,6 @@ pub(crate) struct Entrant<'a> {
     pub(crate) head: &'a RequestHead<'a>,
     /// The time, since 1970.
     pub(crate) now: Duration,
-}
-
-/// What has come of a check that was passed, or is not over.
-pub(crate) enum CheckPassed {
-    /// With this.
-    With(Arc<Grant>),
-    /// Its token or its password has to be verified first.
-    Later(CheckQuestion),
-}
-
-/// What has come of a token: what it grants, or that it has to be verified first.
-pub(super) enum TokenPassed {
-    With(Arc<Grant>),
-    Later(TokenQuestion),
-}
-
-/// What is to be verified elsewhere.
-pub(crate) enum CheckQuestion {
-    /// A token.
-    Token(TokenQuestion),
-    /// A password.
-    Password(PasswordQuestion),
-}
-
-impl CheckQuestion {
-    /// Has it verified: what is found out is told with this ticket.
-    pub(crate) fn ask(self, ticket: Ticket) {
-        match self {
-            Self::Token(question) => question.ask(ticket),
-            Self::Password(question) => question.ask(ticket),
-        }
-    }
-}
-
-/// A token that is to be verified elsewhere.
-pub(crate) struct TokenQuestion {
-    reserved: ReservedPlace,
-    issuer: Arc<Issuer>,
-    token: Zeroizing<Box<[u8]>>,
-}
-
-impl TokenQuestion {
-    /// Has it verified: what is found out is told with this ticket.
-    pub(super) fn ask(self, ticket: Ticket) {
-        let Self { reserved, issuer, token } = self;
-        reserved.submit(issuer, &token, ticket);
-    }
 }
 
 /// What a shard checks requests by, and what it keeps of those who were let in.

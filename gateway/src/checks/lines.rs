@@ -18,7 +18,7 @@ pub(crate) fn lines(config: &Config) -> Vec<Line> {
         lines.extend([
             Line::new(
                 Owner::Permits,
-                Gatekeeper::bytes(limits.slots(), config.verifications),
+                Gatekeeper::bytes(limits.slots(), config.verifying.waiting),
                 &["limits.connections", "verifications"],
             ),
             Line::new(Owner::Permissions, limits.permissions.into(), &["limits.permissions"]),

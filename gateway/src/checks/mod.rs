@@ -5,6 +5,7 @@
 //! passwords hash to, and the threads that verify signatures and hash passwords.
 
 mod basic;
+mod check_passed;
 mod check_threads;
 mod credentials;
 mod endpoint;
@@ -33,9 +34,10 @@ mod token_counts;
 mod token_terms;
 mod verifiers;
 
+pub(crate) use check_passed::{CheckPassed, CheckQuestion, TokenQuestion};
 pub(crate) use credentials::BEARER_PROTOCOL;
 pub use gatekeeper::Gatekeeper;
-pub(crate) use gatekeeper::{CheckPassed, CheckQuestion, Entrant, TokenEnd, TokenQuestion};
+pub(crate) use gatekeeper::{Entrant, TokenEnd};
 pub use gatekeeper_parts::GatekeeperParts;
 pub use grant::{Grant, Permissions};
 pub(crate) use hashers::PasswordVerified;

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use aws_lc_rs::hmac::{HMAC_SHA256, Key, sign};
 
-use super::gatekeeper::{CheckPassed, CheckQuestion, Entrant};
+use super::check_passed::{CheckPassed, CheckQuestion};
+use super::gatekeeper::Entrant;
 use super::hashers::ReservedHash;
 use super::password_file::PasswordFile;
 use super::remembered::{Fingerprint, Remembered};

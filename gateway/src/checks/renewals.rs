@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::gatekeeper::TokenPassed;
+use super::check_passed::TokenPassed;
 use super::{Gatekeeper, NotAdmitted, TokenQuestion, Verified};
 use crate::hub::{NotDone, NotRenewed, Outcome, Reply};
 use crate::kernel::Slot;

@@ -67,7 +67,7 @@ impl CheckThreads {
             self.keeper = None;
             return Ok(());
         }
-        for index in self.verifiers.len()..usize::from(config.verifiers) {
+        for index in self.verifiers.len()..usize::from(config.verifying.threads) {
             let (work, ends) = (self.tokens.clone(), self.ends.clone());
             let name = format!("verifier-{index}");
             self.verifiers.push(check_threads::start(name, work, ends, door.clone())?);

@@ -13,7 +13,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use tidegate_proto::http::{Status, parse_request};
 
-use super::gatekeeper::{CheckPassed, Entrant};
+use super::gatekeeper::Entrant;
 use super::*;
 use crate::config::{Jwt, JwtAlgorithm, Limits, TokenSource};
 use crate::hub::NotRenewed;

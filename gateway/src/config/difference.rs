@@ -106,7 +106,7 @@ impl Config {
         let Self { log, memory, drain, drain_delay, drain_rate, drain_code, .. } = wanted;
         let Self { topics, certificates, jwts, tokens, passwords, routes, admin, .. } = wanted;
         let Self { access_log, clients, limits: looked_at, listeners, .. } = wanted;
-        let Self { shards, pin, driver, log_format, verifiers, verifications, .. } = self.clone();
+        let Self { shards, pin, driver, log_format, verifying, .. } = self.clone();
         let Self { revocations, hashing, hub, .. } = *self;
         Self {
             shards,
@@ -118,8 +118,7 @@ impl Config {
             drain,
             drain_delay,
             drain_rate,
-            verifiers,
-            verifications,
+            verifying,
             revocations,
             drain_code,
             hashing,

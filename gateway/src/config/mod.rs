@@ -40,6 +40,7 @@ mod subprotocol;
 mod topic_pattern;
 mod understood;
 mod value;
+mod verifying;
 
 #[cfg(test)]
 mod tests;
@@ -74,6 +75,7 @@ pub use slow_peer::SlowPeer;
 pub use stack::Stack;
 pub use static_token::{StaticToken, TokenCheck, TokenSecret};
 pub use topic_pattern::TopicPattern;
+pub use verifying::Verifying;
 
 use crate::bill::Limit;
 use crate::kernel::Driver;
@@ -107,12 +109,8 @@ pub struct Config {
     pub drain_delay: Duration,
     /// Connections that each shard closes per second while it drains, 1 to 1000000. Default 2000.
     pub drain_rate: u32,
-    /// Threads that verify the signatures of tokens, 1 to 64. Default 1. They are there where some
-    /// route asks for tokens.
-    pub verifiers: u16,
-    /// Tokens that may wait for them at once, 1 to 1048576. Default 4096. Who comes with one more
-    /// is answered with 503.
-    pub verifications: u32,
+    /// What verifying tokens may take.
+    pub verifying: Verifying,
     /// Revocations of tokens that may be in force at once, 0 to 65536. Default 4096. One more is
     /// refused.
     pub revocations: u32,
@@ -306,8 +304,7 @@ impl Default for Config {
             drain: Duration::from_secs(30),
             drain_delay: Duration::ZERO,
             drain_rate: 2000,
-            verifiers: 1,
-            verifications: 4096,
+            verifying: Verifying::default(),
             revocations: 4096,
             drain_code: 1012,
             hashing: Hashing::default(),

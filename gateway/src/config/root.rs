@@ -26,7 +26,7 @@ use super::route_paths::RoutePaths;
 use super::static_token::{self, StaticToken, TOKENS_MAX};
 use super::{
     Config, DriverChoice, ListenAddress, LogFormat, MAX_SHARDS, MemoryLimit, Pin, Shards,
-    access_log, log_filter, value,
+    Verifying, access_log, log_filter, value,
 };
 use crate::units::quote;
 
@@ -34,8 +34,6 @@ const SHARDS: RangeInclusive<u16> = 1..=MAX_SHARDS;
 const MEMORY: RangeInclusive<u64> = 16 << 20..=64 << 40;
 const DRAIN: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
 const DRAIN_DELAY: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
-const VERIFIERS: RangeInclusive<u16> = 1..=64;
-const VERIFICATIONS: RangeInclusive<u32> = 1..=1 << 20;
 const REVOCATIONS: RangeInclusive<u32> = 0..=1 << 16;
 const DRAIN_RATE: RangeInclusive<u32> = 1..=1_000_000;
 /// What `drain_code` may be, in words.
@@ -138,8 +136,7 @@ pub(super) fn check(config: &Config) -> Result<(), BuiltWrong> {
     built::time("drain", config.drain, &DRAIN)?;
     built::time("drain_delay", config.drain_delay, &DRAIN_DELAY)?;
     built::number("drain_rate", config.drain_rate, &DRAIN_RATE)?;
-    built::number("verifiers", config.verifiers, &VERIFIERS)?;
-    built::number("verifications", config.verifications, &VERIFICATIONS)?;
+    config.verifying.check()?;
     built::number("revocations", config.revocations, &REVOCATIONS)?;
     drain_code(config.drain_code).map_err(|wrong| BuiltWrong(format!("drain_code: {wrong}")))?;
     built::number("listeners", config.listeners.len(), &(1..=MAX_LISTENERS))?;
@@ -168,14 +165,7 @@ fn own_keys<'v>(mut root: TableReader<'_, 'v>) -> (Config, Nested<'v>) {
         drain_rate: root
             .read("drain_rate", default.drain_rate, |rate| value::integer(rate, &DRAIN_RATE))
             .value,
-        verifiers: root
-            .read("verifiers", default.verifiers, |count| value::integer(count, &VERIFIERS))
-            .value,
-        verifications: root
-            .read("verifications", default.verifications, |count| {
-                value::integer(count, &VERIFICATIONS)
-            })
-            .value,
+        verifying: Verifying::read(&mut root),
         revocations: root
             .read("revocations", default.revocations, |count| value::integer(count, &REVOCATIONS))
             .value,

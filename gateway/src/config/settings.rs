@@ -53,8 +53,8 @@ fn of_process(config: &Config) -> [WrittenSetting; 12] {
         new("drain", Time(config.drain)),
         new("drain_delay", Time(config.drain_delay)),
         new("drain_rate", config.drain_rate),
-        new("verifiers", config.verifiers),
-        new("verifications", config.verifications),
+        new("verifiers", config.verifying.threads),
+        new("verifications", config.verifying.waiting),
         new("revocations", config.revocations),
         new("drain_code", config.drain_code),
     ]

@@ -224,8 +224,7 @@ impl Gateway {
         let Resolved { shards, chosen, .. } = resolved;
         let bill = bill_with(&config, &program, shards, chosen.driver);
         bill.check(config.memory.limit()).map_err(StartError::Budget)?;
-        let certificates = Certificates::read(&config).map_err(StartError::Tls)?;
-        certificates.doubts().iter().for_each(|doubt| tracing::warn!("{doubt}"));
+        let certificates = read_certificates(&config)?;
         let handle = Handle::new(shards, &config).map_err(StartError::Waker)?;
         let (checks, threads) = read_checks(&config, &handle)?;
         let sockets = open(&config, shards)?;
@@ -439,6 +438,16 @@ fn judge(program: Program, shards: usize, driver: Driver) -> Box<Judge> {
     })
 }
 
+/// The files of TLS, with what is to be doubted of them in the log.
+///
+/// # Errors
+/// A file cannot be used.
+fn read_certificates(config: &Config) -> Result<Certificates, StartError> {
+    let certificates = Certificates::read(config).map_err(StartError::Tls)?;
+    certificates.doubts().iter().for_each(|doubt| tracing::warn!("{doubt}"));
+    Ok(certificates)
+}
+
 /// What shards check requests by, and the threads for that, of which none runs yet.
 ///
 /// # Errors
@@ -447,7 +456,7 @@ fn read_checks(
     config: &Config,
     handle: &Handle,
 ) -> Result<(GatekeeperParts, CheckThreads), StartError> {
-    let (verifiers, tokens) = Verifiers::new(config.verifications as usize);
+    let (verifiers, tokens) = Verifiers::new(config.verifying.waiting as usize);
     let (hashers, passwords) = Hashers::new(config);
     let parts = GatekeeperParts::read(config, verifiers, hashers).map_err(StartError::Keys)?;
     let parts = parts.with_revocations(handle.revocations());
