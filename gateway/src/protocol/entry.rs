@@ -48,6 +48,21 @@ fn go_on(
     }
 }
 
+/// Checks that a client's token is good as well when its handler has let it in, which may have
+/// taken a while.
+///
+/// # Errors
+/// Why it is not.
+pub(super) fn still_holds(turn: &mut Turn<'_>, decision: &Decision) -> Result<(), NotAdmitted> {
+    match decision {
+        Decision::Admit(_) | Decision::Respond(_) => {
+            let (slot, now) = (turn.work.id.slot, turn.work.calendar);
+            turn.work.gatekeeper.check_still(slot, now)
+        }
+        Decision::Refuse(_) | Decision::Later(_) => Ok(()),
+    }
+}
+
 /// Checks a request as its route says. Once something was found out it begins anew: what was passed
 /// is passed again. Returns what has to be found out first, if something has.
 fn check(

@@ -17,7 +17,6 @@ use super::serve::Decision;
 use super::turn::{Answered, Opened, Turn};
 use super::{cors, entry, forwarded, logged, router, streaming, undecided, websocket};
 use crate::census::TurnedAway;
-use crate::checks::NotAdmitted;
 use crate::connection::{AfterFlush, Output, Stage};
 use crate::kernel::Span;
 use crate::memory::{Share, gathered};
@@ -200,7 +199,7 @@ pub(super) fn carry_out(
     behind: Span,
 ) {
     forget_head(turn);
-    if let Err(denied) = still_holds(turn, &decision) {
+    if let Err(denied) = entry::still_holds(turn, &decision) {
         return refuse_request(turn, head, denied.into());
     }
     match decision {
@@ -209,21 +208,6 @@ pub(super) fn carry_out(
         Decision::Refuse(refusal) => refuse_request(turn, head, refusal),
         // Who has decided nothing yet does not come here.
         Decision::Later(_) => refuse_request(turn, head, Refusal::DecisionTimeout),
-    }
-}
-
-/// Checks that a client's token is good as well when its handler has let it in, which may have
-/// taken a while.
-///
-/// # Errors
-/// Why it is not.
-fn still_holds(turn: &mut Turn<'_>, decision: &Decision) -> Result<(), NotAdmitted> {
-    match decision {
-        Decision::Admit(_) | Decision::Respond(_) => {
-            let (slot, now) = (turn.work.id.slot, turn.work.calendar);
-            turn.work.gatekeeper.check_still(slot, now)
-        }
-        Decision::Refuse(_) | Decision::Later(_) => Ok(()),
     }
 }
 
