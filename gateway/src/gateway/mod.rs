@@ -28,6 +28,7 @@ mod error;
 mod group_watch;
 mod here;
 mod identity;
+mod made_of;
 mod settings;
 mod thread;
 mod trial;
@@ -41,13 +42,12 @@ use std::time::Duration;
 
 use crate::access_log;
 use crate::bill::Bill;
-use crate::checks::{CheckThreads, GatekeeperParts, Hashers, Verifiers};
 use crate::config::{Config, ListenAddress, Route, RouteHandler};
 use crate::control::{self, AdminThread, ChosenDriver};
 use crate::hub::{self, Door};
 use crate::kernel::{Driver, ListeningSocket};
 use crate::listen::{self, ListeningSockets, Passed};
-use crate::shard::{self, Assembly, BuildError, ListenerTable, OpenedListener};
+use crate::shard::{self, Assembly, BuildError};
 use crate::steering::{
     Certificates, Counters, Handle, InForce, Judge, Judged, NotChanged, Reloader, ReloaderParts,
 };
@@ -68,6 +68,7 @@ pub use error::{
 use group_watch::GroupWatch;
 pub use here::{bill_here, check_files, cores, doubts_here, driver_here};
 use identity::identity;
+use made_of::{listening, read_certificates, read_checks};
 pub use settings::hub_settings;
 use thread::{Parts, panic_message};
 pub use trial::Trial;
@@ -404,18 +405,6 @@ impl Drop for Gateway {
     }
 }
 
-/// The listeners of a configuration, for which these were opened.
-fn listening(
-    config: &Config,
-    sockets: &ListeningSockets,
-    certificates: &Certificates,
-) -> ListenerTable {
-    let opened = sockets.addresses.iter().cloned().zip(sockets.sharing.iter().copied());
-    let opened = opened.map(|(address, sharing)| OpenedListener { address, sharing });
-    let opened: Vec<_> = opened.collect();
-    ListenerTable::new(&config.listeners, &opened, &certificates.servers())
-}
-
 /// Says what so many shards of a configuration may come to hold, with what the program brings
 /// along.
 fn judge(program: Program, shards: usize, driver: Driver) -> Box<Judge> {
@@ -436,31 +425,6 @@ fn judge(program: Program, shards: usize, driver: Driver) -> Box<Judge> {
         }
         Ok(bill_with(config, &program, shards, driver))
     })
-}
-
-/// The files of TLS, with what is to be doubted of them in the log.
-///
-/// # Errors
-/// A file cannot be used.
-fn read_certificates(config: &Config) -> Result<Certificates, StartError> {
-    let certificates = Certificates::read(config).map_err(StartError::Tls)?;
-    certificates.doubts().iter().for_each(|doubt| tracing::warn!("{doubt}"));
-    Ok(certificates)
-}
-
-/// What shards check requests by, and the threads for that, of which none runs yet.
-///
-/// # Errors
-/// A file cannot be used.
-fn read_checks(
-    config: &Config,
-    handle: &Handle,
-) -> Result<(GatekeeperParts, CheckThreads), StartError> {
-    let (verifiers, tokens) = Verifiers::new(config.verifying.waiting as usize);
-    let (hashers, passwords) = Hashers::new(config);
-    let parts = GatekeeperParts::read(config, verifiers, hashers).map_err(StartError::Keys)?;
-    let parts = parts.with_revocations(handle.revocations());
-    Ok((parts, CheckThreads::new(tokens, passwords)))
 }
 
 #[cfg(test)]
