@@ -38,8 +38,15 @@ ACCEPTED = {
     "cert_revocation": "the authority of the trial has no address where to ask",
     "HSTS": "whether all of a host is https is for who runs it to say",
 }
-# What it finds of its own openssl, as that is: whether it knows GOST.
-OF_THE_MACHINE = {"engine_problem"}
+# What it finds of its own openssl, as that is and as fast as that is, by the words that it has for
+# it ("" for any).
+OF_THE_MACHINE = {
+    # Whether it knows GOST.
+    "engine_problem": "",
+    # Its openssl finds the end of its input with the handshake's last flight on its way, and may have
+    # left before the ticket is there: there is nothing to resume then. openssl.py resumes sessions.
+    "sessionresumption_ticket": "check failed because of connect problem",
+}
 
 
 def sslyze(name: str) -> dict:
@@ -128,6 +135,11 @@ def testssl(program: str, name: str) -> list[dict]:
     return json.loads(report.read_text())
 
 
+def of_the_machine(finding: dict) -> bool:
+    words = OF_THE_MACHINE.get(finding["id"])
+    return words is not None and words in finding["finding"]
+
+
 def accepted(finding: dict) -> None:
     if finding["id"] not in ACCEPTED:
         raise trials.Refused(f"{finding['severity']}: {finding['finding']}")
@@ -152,7 +164,7 @@ def run_testssl() -> int:
             f"{name}: it has looked", expect, "more than 50 findings", len(findings) > 50, True
         )
         worse = [finding for finding in findings if finding["severity"] not in ("OK", "INFO")]
-        worse = [finding for finding in worse if finding["id"] not in OF_THE_MACHINE]
+        worse = [finding for finding in worse if not of_the_machine(finding)]
         for finding in worse:
             all_trials.check(f"{name}: {finding['id']}", accepted, finding)
         found = {finding["id"] for finding in worse}
