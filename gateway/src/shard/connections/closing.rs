@@ -26,7 +26,9 @@ impl<R: Ring> Connections<R> {
         self.ended_abruptly(slot, reason);
         let connection = &self.sockets.table[slot];
         let has_said_nothing = connection.stage == Stage::Head || !self.sockets.seals(slot);
-        if connection.is_flushed() && has_said_nothing {
+        // Of who waits for a decision nothing but a handshake can be on its way.
+        let is_undecided = connection.undecided().is_some();
+        if is_undecided || connection.is_flushed() && has_said_nothing {
             return self.drop_connection(slot);
         }
         // It may still read: what it asked for before it ended is sent.
