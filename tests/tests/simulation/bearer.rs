@@ -56,6 +56,22 @@ impl Token {
         let all = &shared().tokens;
         all[random.below(all.len())].clone()
     }
+
+    /// Any of them, more often one of the same user.
+    pub fn draw_for(random: &mut Random, user: Option<&str>) -> Self {
+        let token = Self::draw(random);
+        match user {
+            Some(user) if token.user != user && random.chance(700) => {
+                Self::draw_for(random, Some(user))
+            }
+            _ => token,
+        }
+    }
+
+    /// What whoever brings it says.
+    pub fn text(&self) -> &str {
+        self.text.as_deref().unwrap_or_default()
+    }
 }
 
 /// What is the same for all runs: keys take time to make, and no two signatures are the same.

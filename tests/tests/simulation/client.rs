@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::bearing::Bearing;
 use crate::member::Identity;
 use crate::random::Random;
 
@@ -48,6 +49,11 @@ pub trait Client {
 
     /// What it asks for, if that makes a difference to others.
     fn path(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// The token that it has, if it was to show one.
+    fn bearing(&self) -> Option<Bearing> {
         None
     }
 

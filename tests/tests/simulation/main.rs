@@ -4,6 +4,7 @@
 //! many, `TIDEGATE_SEEDS=m..n` those from `m` on and below `n`.
 
 mod bearer;
+mod bearing;
 mod bodies;
 mod body_peer;
 mod chances;
@@ -30,6 +31,7 @@ mod publisher;
 mod random;
 mod relistening;
 mod reloader;
+mod renewer;
 mod revoker;
 mod ring;
 mod rooms;
@@ -71,6 +73,7 @@ use handlers::{Behaviour, Books, CountedLines};
 use publisher::{Publisher, Sights};
 use random::Random;
 use reloader::Reloader;
+use renewer::Renewer;
 use revoker::Revoker;
 use ring::SimRing;
 use rooms::{Plan, Transport};
@@ -137,6 +140,7 @@ struct Scene {
     drainer: Drainer,
     reloader: Reloader,
     revoker: Revoker,
+    renewer: Renewer,
     config: Arc<Config>,
     random: Random,
     emptied: bool,
@@ -246,6 +250,7 @@ impl Scene {
         let several = Several::new(shards.collect(), bill, &meanwhile, inner);
         let publisher = Publisher::new(door.clone(), &plan, Random::new(random.bits()));
         let verifier = VerifierStandIn::new(tokens, door.clone(), Random::new(!random.bits()));
+        let renewer = Renewer::draw(&mut random, door.clone(), &plan.takings);
         let decider = Decider::new(door, Arc::clone(&books), Random::new(random.bits()));
         let drainer = Drainer::draw(&mut random, &config);
         let reloader =
@@ -262,6 +267,7 @@ impl Scene {
             drainer,
             reloader,
             revoker,
+            renewer,
             config,
             random,
             emptied,
@@ -363,6 +369,8 @@ impl Scene {
         self.drainer.act(&self.several);
         self.reloader.act(&self.several);
         self.revoker.act(&self.several);
+        let rests = self.plan.ledger.borrow().hushed;
+        self.renewer.act(&self.several, rests);
     }
 
     /// What many do at once.
@@ -394,7 +402,8 @@ impl Scene {
         let now = self
             .several
             .rest()
-            .filter(|_| self.publisher.is_answered(&Sights(&self.several.outsides)));
+            .filter(|_| self.publisher.is_answered(&Sights(&self.several.outsides)))
+            .filter(|_| self.renewer.is_answered());
         if now.is_none() || rest.mail != now {
             *rest = Rest { mail: now, since: turns };
         }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::bearer::{self, Token};
+use crate::bearing::Bearing;
 use crate::client::{Action, Client, Facts};
 use crate::handlers::Behaviour;
 use crate::hearing::Heard;
@@ -85,8 +86,9 @@ pub struct Peer {
     harmed: bool,
     /// A part of a second header is in front of its request.
     is_misread: bool,
-    /// What it has to show, and since when that has expired, while its shard was at work.
+    /// What it shows, what it has, and since when that has expired, while its shard was at work.
     token: Option<Token>,
+    bearing: Option<Bearing>,
     expired_for: Option<Duration>,
     /// Likewise since when it is taken back.
     taken_back_for: Option<Duration>,
@@ -152,6 +154,7 @@ impl Peer {
             harmed: false,
             is_misread: false,
             token: None,
+            bearing: None,
             expired_for: None,
             taken_back_for: None,
             takings: Takings::default(),
@@ -175,6 +178,7 @@ impl Peer {
         let (request, _) = request.split_once("X-Padding").expect("it is the last line");
         let request = format!("{request}{}\r\n", token.line());
         self.script[0] = request.into_bytes();
+        self.bearing = Some(Bearing::new(token.clone()));
         self.token = Some(token);
         (self.takings, self.came_at) = (takings.clone(), takings.changes());
     }
@@ -182,8 +186,10 @@ impl Peer {
     /// Looks whether its token has expired, or is taken back: then it is soon told so. The calendar
     /// may be set back.
     fn looks_at_its_token(&mut self, facts: &Facts) {
-        let Some(token @ Token { until: Some(until), .. }) = &self.token else { return };
-        let (is_taken_back, has_expired) = (self.takings.hold(token), facts.calendar >= *until);
+        let is_good = |token: &Token| token.until.is_some();
+        let Some(bearing) = self.bearing.as_ref().filter(|has| has.all(is_good)) else { return };
+        let is_taken_back = bearing.all(|token| self.takings.hold(token));
+        let has_expired = bearing.all(|token| has_expired(token, facts.calendar));
         let waited = |since: &mut Option<Duration>, is_so: bool| match is_so {
             true => facts.at_work.saturating_sub(*since.get_or_insert(facts.at_work)),
             false => {
@@ -323,16 +329,29 @@ impl Peer {
     }
 }
 
+/// Whether a token has expired at a time by the calendar.
+fn has_expired(token: &Token, calendar: Duration) -> bool {
+    token.until.is_some_and(|until| calendar >= until)
+}
+
 impl Client for Peer {
     fn sees(&mut self, facts: &Facts) {
         self.looks_at_its_token(facts);
     }
 
     fn reads(&mut self, facts: &Facts) {
-        let until = self.token.as_ref().and_then(|token| token.until);
-        self.heard.may_expire = until.is_some_and(|until| facts.latest >= until);
-        let was_taken_back = |token| self.takings.held_since(token, self.came_at);
-        self.heard.may_be_taken_back = self.token.as_ref().is_some_and(was_taken_back);
+        // What it showed is of no account any more once it was let in, and another may be in its
+        // place.
+        let shown = self.token.as_ref().filter(|_| matches!(self.response, Response::Coming(_)));
+        let any = |is_so: &dyn Fn(&Token) -> bool| {
+            shown.is_some_and(is_so) || self.bearing.as_ref().is_some_and(|has| has.any(is_so))
+        };
+        self.heard.may_expire = any(&|token| has_expired(token, facts.latest));
+        self.heard.may_be_taken_back = any(&|token| self.takings.held_since(token, self.came_at));
+    }
+
+    fn bearing(&self) -> Option<Bearing> {
+        self.bearing.clone()
     }
 
     fn path(&self) -> Option<&'static str> {

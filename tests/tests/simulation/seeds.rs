@@ -122,12 +122,9 @@ fn everything_happened(total: &Total) {
     assert!(total.emptied > total.runs / 20, "{} shards were left empty", total.emptied);
     for (name, count) in total.counters.named() {
         // No pool of a run is too small for a message, sockets stay in their world, there are
-        // places for all addresses, nobody brings fresh tokens or a password, few have a token
-        // that is taken back, and proxies speak no HTTP: tests outside, or of the parts, have
-        // these.
+        // places for all addresses, nobody has a password, and proxies speak no HTTP: tests
+        // outside, or of the parts, have these.
         if matches!(name, "deliveries_too_large" | "handed_over" | "clients_uncounted")
-            || matches!(name, "tokens_renewed" | "tokens_not_renewed")
-            || matches!(name, "tokens_revoked" | "tokens_revoked_shown")
             || name.starts_with("passwords_")
             || name.starts_with("forwarded_")
         {

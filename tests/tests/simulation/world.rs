@@ -13,6 +13,7 @@ use tidegate_tests::tls::TlsEnd;
 use tidegate_tests::xor::Streams;
 
 use crate::bearer::Token;
+use crate::bearing::Bearing;
 use crate::body_peer::BodyPeer;
 use crate::chances::Chances;
 use crate::client::{Action, Client, Facts};
@@ -466,6 +467,16 @@ impl World {
             }
         }
         socket
+    }
+
+    /// The token that the client in a slot has, if it was to show one.
+    pub fn bearing(&self, slot: Slot) -> Option<Bearing> {
+        self.peers[self.slots[slot as usize]?].bearing()
+    }
+
+    /// The latest that the calendar may have shown.
+    pub fn latest(&self) -> Duration {
+        self.latest + self.now
     }
 
     /// The address that the kernel has of a client.
