@@ -378,8 +378,8 @@ fn no_message_is_missed_or_doubled_at_the_seam() {
     gateway.expect_rest(0);
 }
 
-/// How far the slowest reader is left behind: some 10,800 messages are kept, and who is away on a busy
-/// machine is to find the next one there.
+/// How far the slowest reader is left behind: some 10,800 messages are kept, and who is away on a
+/// busy machine is to find the next one there.
 const AHEAD: u64 = 5_000;
 
 /// Reads some, goes, and comes back. `place` says how far it is.

@@ -24,8 +24,11 @@ pub struct Renewer {
     /// The number of the last question, those that are not answered, and answers by them.
     last: u64,
     asked: BTreeMap<u64, Asked>,
-    answers: (Sender<(u64, Outcome)>, Receiver<(u64, Outcome)>),
+    answers: (Sender<Answer>, Receiver<Answer>),
 }
+
+/// The number of a question, and its answer.
+type Answer = (u64, Outcome);
 
 /// What was asked.
 enum Asked {
@@ -151,9 +154,9 @@ impl Renewer {
             }
             Outcome::NotRenewed(NotRenewed::NoToken) => bearing.is_none(),
             Outcome::NotRenewed(NotRenewed::UnderWay) => before > 0,
-            Outcome::NotRenewed(NotRenewed::Busy | NotRenewed::NoRoom)
-            | Outcome::NotDone(NotDone::Gone | NotDone::NotOpen | NotDone::Busy | NotDone::Ended) => {
-                true
+            Outcome::NotRenewed(why) => matches!(why, NotRenewed::Busy | NotRenewed::NoRoom),
+            Outcome::NotDone(why) => {
+                matches!(why, NotDone::Gone | NotDone::NotOpen | NotDone::Busy | NotDone::Ended)
             }
             _ => false,
         };
