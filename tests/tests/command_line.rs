@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -182,11 +183,24 @@ fn what_a_gateway_does_is_told_in_lines_where_there_is_no_terminal() {
     gateway.expect_counter("connections_open", 1);
     peer.echo("counted");
     let begun = Instant::now();
-    let told = done(&gateway, &["top", "-n", "2"]);
-    assert!(begun.elapsed() >= Duration::from_millis(900));
+    let is_over = AtomicBool::new(false);
+    let told = thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Ordering::Relaxed) {
+                peer.echo("counted");
+                thread::sleep(Duration::from_millis(5));
+            }
+        });
+        let told = done(&gateway, &["top", "-n", "2"]);
+        is_over.store(true, Ordering::Relaxed);
+        told
+    });
+    assert!(begun.elapsed() >= Duration::from_millis(1900));
     assert_eq!(told.lines().count(), 2, "{told}");
     for line in told.lines() {
         assert!(line.starts_with("state=ready") && line.contains("connections=1 "), "{told}");
+        // The first line has rates as well.
+        assert!(!line.contains("messages_in=0/s"), "{told}");
     }
     let json = done(&gateway, &["top", "-n", "1", "--json"]);
     let json: Value = serde_json::from_str(&json).expect("JSON");

@@ -24,7 +24,7 @@ pub struct ConnectionsArguments {
     /// Which of the routes with that path
     #[arg(long, value_name = "NAME", requires = "route")]
     pub subprotocol: Option<String>,
-    /// Only those from this IP address, or `unix`
+    /// Only those from this IP address or network, or `unix`
     #[arg(long, value_name = "IP")]
     pub address: Option<String>,
     /// So many at most

@@ -45,6 +45,14 @@ impl TopArguments {
         let screen = Screen::take().map_err(unheard)?;
         let mut looks = 0;
         let mut before: Option<TopLook> = None;
+        // A line is there to stay: it waits until there are rates.
+        if !client.json && !screen.draws() {
+            before = Some(TopLook::of(&told));
+            if !screen.wait(LOOK) {
+                return Ok(());
+            }
+            told = client.get("/v1/overview")?;
+        }
         loop {
             let now = TopLook::of(&told);
             let rates = Rates::between(before.as_ref().unwrap_or(&now), &now);

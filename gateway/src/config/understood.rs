@@ -5,14 +5,16 @@ use std::fmt;
 use super::hub_route::{HubRoute, Publishers, UserSource};
 use super::route::RouteHandler;
 use super::{
-    ClientLimits, Clients, Config, ListenerLimits, Networks, Origins, Shards, TopicPattern,
+    AdmissionCheck, ClientLimits, Clients, Config, ListenerLimits, Networks, Origins, Shards,
+    TopicPattern,
 };
 
 impl Config {
     /// What the file decides, one line for each subject: where is listened and by which layers, by
-    /// which certificates, which handler has which path, how it is steered, and what is kept of
-    /// which topics. Indented below a route's line stands what its clients may do by commands,
-    /// and what each may send, where that is not as by default.
+    /// which certificates, who says who clients are, which handler has which path, how it is
+    /// steered, and what is kept of which topics. Indented below a route's line stands what is
+    /// checked, what its clients may do by commands, and what each may send, where that is not as
+    /// by default.
     #[must_use]
     pub fn understood(&self) -> Vec<String> {
         let mut lines = Vec::new();
@@ -33,12 +35,18 @@ impl Config {
             };
             lines.push(format!("certificate {}: {names}", certificate.cert.display()));
         }
+        lines.extend(self.vouchers());
         for route in &self.routes {
             let subprotocol = route.subprotocol.as_deref();
             let subprotocol = subprotocol.map(|name| format!(" ({name})")).unwrap_or_default();
             lines.push(format!("route {}{subprotocol}: {}", route.path, route.handler));
             if route.origins != Origins::default() {
                 lines.push(format!("  origins = {}", route.origins));
+            }
+            let usual = AdmissionCheck::completed(Vec::new(), &route.networks);
+            if route.admission != usual {
+                let checks: Vec<String> = route.admission.iter().map(ToString::to_string).collect();
+                lines.push(format!("  admission = {checks:?}"));
             }
             lines.extend(route.cors.iter().map(|cors| format!("  cors: {cors}")));
             lines.extend(differing(route.networks.written(), Networks::default().written()));
@@ -71,6 +79,24 @@ impl Config {
             Shards::Count(count) => format!("shards: {count}"),
         });
         lines
+    }
+
+    /// What says who a client is: whose tokens, which tokens, which files of passwords.
+    fn vouchers(&self) -> Vec<String> {
+        let jwts = self.jwts.iter().map(|jwt| {
+            let files = jwt.keys.iter().chain(&jwt.secrets);
+            let keys = files.map(|file| file.display().to_string()).chain(jwt.jwks.clone());
+            format!("jwt {}: keys of {}", jwt.name, keys.collect::<Vec<_>>().join(", "))
+        });
+        let tokens = self.tokens.iter().map(|token| {
+            let user = token.user.as_ref().map_or("nobody in particular", |user| user.as_str());
+            format!("token {}: {user}", token.name)
+        });
+        let passwords = self
+            .passwords
+            .iter()
+            .map(|passwords| format!("passwords {}: {}", passwords.name, passwords.file.display()));
+        jwts.chain(tokens).chain(passwords).collect()
     }
 }
 
@@ -164,6 +190,27 @@ mod tests {
                 "topic b/{x}: 7 messages, who is present",
                 "admin 127.0.0.1:8081: no token",
                 "shards: 2",
+            ]
+        );
+        let text = "[[jwt]]\nname = 'main'\nkeys = ['main.pem']\njwks = 'https://a.example/keys'\n\
+                    [[token]]\nname = 'probe'\nfile = 'probe'\nuser = 'ada'\n\
+                    [[passwords]]\nname = 'staff'\nfile = 'staff.txt'\n\
+                    [[route]]\npath = '/a'\nhandler = 'echo'\nadmission = ['jwt', 'origin']\n\
+                    [[route]]\npath = '/b'\nhandler = 'echo'\nadmission = ['origin', 'basic']\n\
+                    [[route]]\npath = '/c'\nhandler = 'echo'\nallow = ['10.0.0.0/8']\n";
+        let lines = Config::parse(text, "told.toml").unwrap().understood();
+        assert_eq!(
+            lines[1..lines.len() - 2],
+            [
+                "jwt main: keys of main.pem, https://a.example/keys",
+                "token probe: ada",
+                "passwords staff: staff.txt",
+                "route /a: echo",
+                "  admission = [\"jwt?by=main\", \"origin\"]",
+                "route /b: echo",
+                "  admission = [\"origin\", \"basic?by=staff\"]",
+                "route /c: echo",
+                "  allow = [\"10.0.0.0/8\"]",
             ]
         );
         let off = Config::default().with_admin(None).understood();

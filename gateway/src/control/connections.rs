@@ -49,8 +49,8 @@ pub(super) struct ConnectionsQuery {
     route: Option<String>,
     /// Which of the routes with that path: the one of this subprotocol.
     subprotocol: Option<String>,
-    /// Only those from this IP address; `unix` for all over Unix sockets, or one of these as its
-    /// `address` is told.
+    /// Only those from this IP address or network; `unix` for all over Unix sockets, or one of
+    /// these as its `address` is told.
     #[param(value_type = Option<String>)]
     address: Option<PeerFilter>,
 }

@@ -27,8 +27,8 @@ pub(super) struct EndsQuery {
     connection: Option<String>,
     /// Only of this user's connections.
     user: Option<String>,
-    /// Only of those from this IP address; `unix` for all over Unix sockets, or one of these as its
-    /// `address` is told.
+    /// Only of those from this IP address or network; `unix` for all over Unix sockets, or one of
+    /// these as its `address` is told.
     #[param(value_type = Option<String>)]
     address: Option<PeerFilter>,
     /// Only those for this reason, such as `slow_peer`: the words of the log and of

@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::str::FromStr;
 
+use ipnet::IpNet;
 use serde::Deserialize;
 
 /// The other end of a connection, as far as the kernel says. Whoever has to know an address asks
@@ -71,13 +72,13 @@ impl Peer {
     }
 }
 
-/// Which peers are meant. It is read from an IP address, from `unix` for all processes of this
-/// machine, or from one of these as it is displayed.
+/// Which peers are meant. It is read from an IP address or a network of them, from `unix` for all
+/// processes of this machine, or from one of these as it is displayed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum PeerFilter {
-    /// Those from this address.
-    Ip(IpAddr),
+    /// Those from this network, which may be a single address.
+    Ip(IpNet),
     /// Those over Unix sockets.
     Unix,
     /// This process.
@@ -89,7 +90,7 @@ impl PeerFilter {
     #[must_use]
     pub fn fits(&self, peer: Peer) -> bool {
         match self {
-            Self::Ip(address) => peer.ip() == Some(*address),
+            Self::Ip(network) => peer.ip().is_some_and(|address| network.contains(&address)),
             Self::Unix => matches!(peer, Peer::Unix { .. }),
             Self::Process(process) => peer == *process,
         }
@@ -109,7 +110,11 @@ impl FromStr for PeerFilter {
                 "must be `unix`, or `unix:pid=1,uid=2,gid=3` with the numbers of a process".into()
             });
         }
-        text.parse().map(Self::Ip).map_err(|_| "must be an IP address, or `unix`".into())
+        let address = text.parse::<IpAddr>().map(|address| address.to_canonical().into());
+        address
+            .or_else(|_| text.parse())
+            .map(Self::Ip)
+            .map_err(|_| "must be an IP address, a network such as 10.0.0.0/8, or `unix`".into())
     }
 }
 
@@ -158,12 +163,18 @@ mod tests {
             ("unix", [true, true, false, false]),
             (&one.to_string(), [true, false, false, false]),
             ("127.0.0.1", [false, false, true, false]),
+            ("::ffff:127.0.0.1", [false, false, true, false]),
+            ("127.0.0.0/8", [false, false, true, false]),
+            ("127.1.2.3/8", [false, false, true, false]),
+            ("128.0.0.0/1", [false; 4]),
             ("::1", [false; 4]),
         ] {
             let filter: PeerFilter = text.parse().unwrap();
             assert_eq!(peers.map(|peer| filter.fits(peer)), fits, "{text}");
         }
-        for text in ["", "unix:", "unix:pid=1", "unix:pid=1,uid=2,gid=x", "127.0.0.1:80", "Unix"] {
+        for text in
+            ["", "unix:", "unix:pid=1", "unix:pid=1,uid=2,gid=x", "127.0.0.1:80", "::/129", "Unix"]
+        {
             assert!(text.parse::<PeerFilter>().is_err(), "{text}");
         }
     }

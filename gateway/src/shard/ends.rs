@@ -48,6 +48,7 @@ impl LastEnds {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
     use std::time::Duration;
 
     use super::*;
@@ -92,7 +93,8 @@ mod tests {
         assert_eq!(seconds(&EndFilter { reason: Some("too_big"), ..all.clone() }, 9), [1000]);
         let last = EndFilter { connection: Some(end(1000, "ann", "").id), ..all.clone() };
         assert_eq!(seconds(&last, 9), [1000]);
-        let elsewhere = EndFilter { address: Some(PeerFilter::Ip([127, 0, 0, 1].into())), ..all };
+        let elsewhere =
+            EndFilter { address: Some(PeerFilter::Ip(IpAddr::from([127, 0, 0, 1]).into())), ..all };
         assert!(seconds(&elsewhere, 9).is_empty(), "nobody's address is known");
     }
 }

@@ -97,7 +97,7 @@ complete -c tidegate -n "__fish_tidegate_using_subcommand connections" -l user -
 complete -c tidegate -n "__fish_tidegate_using_subcommand connections" -l topic -d 'Only subscribers of this topic' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand connections" -l route -d 'Only those of the route with this path, as it is configured' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand connections" -l subprotocol -d 'Which of the routes with that path' -r
-complete -c tidegate -n "__fish_tidegate_using_subcommand connections" -l address -d 'Only those from this IP address, or `unix`' -r
+complete -c tidegate -n "__fish_tidegate_using_subcommand connections" -l address -d 'Only those from this IP address or network, or `unix`' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand connections" -s n -l limit -d 'So many at most' -r
 complete -c tidegate -n "__fish_tidegate_using_subcommand connections" -s c -l config -d 'Read the configuration from a TOML file; without, the defaults' -r -F
 complete -c tidegate -n "__fish_tidegate_using_subcommand connections" -s l -l listen -d 'Listen on this address in place of the configured ones; may be repeated' -r
