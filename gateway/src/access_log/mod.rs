@@ -9,6 +9,7 @@ mod json;
 mod outlet;
 mod record;
 mod syslog;
+mod tap;
 mod writer;
 
 use std::fmt;
@@ -23,6 +24,7 @@ use crate::bill::{Line, Owner};
 use crate::config::{AccessLog, AccessTarget, Config};
 use outlet::Outlet;
 pub(crate) use record::{AccessEvent, AccessRecord, AccessStay};
+pub use tap::AccessTap;
 use writer::{LAST, LineWriter, Style};
 
 /// The most bytes of a line, with its end.

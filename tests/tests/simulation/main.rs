@@ -20,6 +20,7 @@ mod heavy;
 mod labels;
 mod ledger;
 mod line_peer;
+mod lines;
 mod listener;
 mod member;
 mod model;
@@ -70,6 +71,7 @@ use bearer::VerifierStandIn;
 use decider::Decider;
 use drainer::Drainer;
 use handlers::{Behaviour, Books, CountedLines};
+use lines::LineReader;
 use publisher::{Publisher, Sights};
 use random::Random;
 use reloader::Reloader;
@@ -141,6 +143,7 @@ struct Scene {
     reloader: Reloader,
     revoker: Revoker,
     renewer: Renewer,
+    lines: Option<LineReader>,
     config: Arc<Config>,
     random: Random,
     emptied: bool,
@@ -203,6 +206,11 @@ impl Scene {
             config.hub.queued = Some(4096);
         }
         let is_crowded = is_crowded(&config);
+        let (access_log, feed, lines) = match lines::draw(&random) {
+            Some((log, feed, lines)) => (Some(log), Some(feed), Some(lines)),
+            None => (None, None, None),
+        };
+        config.access_log = access_log;
         let scants = SCANT.map(|scant| has_limits(&config, scant));
         let config = Arc::new(config);
         let count = random.pick(&[1, 1, 2, 3]);
@@ -228,7 +236,7 @@ impl Scene {
             let assembly = Assembly {
                 index,
                 checks: checks.clone(),
-                access_log: None,
+                access_log: feed.clone(),
                 hub,
                 config: Arc::clone(&config),
                 routes: Arc::clone(&routes),
@@ -253,8 +261,9 @@ impl Scene {
         let renewer = Renewer::draw(&mut random, door.clone(), &plan.takings);
         let decider = Decider::new(door, Arc::clone(&books), Random::new(random.bits()));
         let drainer = Drainer::draw(&mut random, &config);
-        let reloader =
+        let mut reloader =
             Reloader::draw(&mut random, &config, &routes, (&listening, servers, &census, &checks));
+        reloader.access_log = feed;
         let revoker = Revoker::draw(&mut random, &revocations, &plan.takings);
         let emptied = false;
         Self {
@@ -268,6 +277,7 @@ impl Scene {
             reloader,
             revoker,
             renewer,
+            lines,
             config,
             random,
             emptied,
@@ -302,6 +312,7 @@ impl Scene {
         self.several.end();
         self.check_missed();
         self.check_limits();
+        self.check_lines();
         let books = self.books.lock().expect("nobody panicked");
         assert_eq!(books.opened, books.closed, "each open has one close");
         assert_eq!(books.sources, books.given_up, "each source is given up once");
@@ -343,6 +354,16 @@ impl Scene {
         }
     }
 
+    /// The access log says what was counted.
+    fn check_lines(&mut self) {
+        let Some(lines) = &mut self.lines else { return };
+        let refusals = self.several.outsides.iter().map(|outside| {
+            let vitals = outside.panel.vitals.load();
+            vitals.refusals.iter().chain(&vitals.proxy_refusals).sum::<u64>()
+        });
+        lines.check(&self.several.counters(), refusals.sum());
+    }
+
     fn serve(&mut self, clients: usize) {
         let mut left = clients;
         let mut rest = Rest::default();
@@ -371,6 +392,7 @@ impl Scene {
         self.revoker.act(&self.several);
         let rests = self.plan.ledger.borrow().hushed;
         self.renewer.act(&self.several, rests);
+        self.lines.iter_mut().for_each(LineReader::act);
     }
 
     /// What many do at once.

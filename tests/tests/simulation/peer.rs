@@ -86,6 +86,8 @@ pub struct Peer {
     harmed: bool,
     /// A part of a second header is in front of its request.
     is_misread: bool,
+    /// It says all but its Close frame, and stays.
+    stays: bool,
     /// What it shows, what it has, and since when that has expired, while its shard was at work.
     token: Option<Token>,
     bearing: Option<Bearing>,
@@ -153,6 +155,7 @@ impl Peer {
             saw_end: false,
             harmed: false,
             is_misread: false,
+            stays: false,
             token: None,
             bearing: None,
             expired_for: None,
@@ -162,8 +165,9 @@ impl Peer {
         }
     }
 
-    /// It asks for the same where a token is wanted, and shows this one.
-    pub fn bears(&mut self, token: Token, takings: &Takings) {
+    /// It asks for the same where a token is wanted, and shows this one. Some stay, so that there is
+    /// time for another.
+    pub fn bears(&mut self, random: &mut Random, token: Token, takings: &Takings) {
         let path = match self.behaviour {
             Behaviour::Echo => bearer::PATH,
             Behaviour::Late => bearer::LATE_PATH,
@@ -178,6 +182,10 @@ impl Peer {
         let (request, _) = request.split_once("X-Padding").expect("it is the last line");
         let request = format!("{request}{}\r\n", token.line());
         self.script[0] = request.into_bytes();
+        self.stays = self.temper == Temper::Correct && random.chance(700);
+        if self.stays {
+            self.script.pop_back();
+        }
         self.bearing = Some(Bearing::new(token.clone()));
         self.token = Some(token);
         (self.takings, self.came_at) = (takings.clone(), takings.changes());
@@ -244,7 +252,8 @@ impl Peer {
             (true, false) => Action::Nothing,
             (false, _) => {
                 // The last unit is the Close frame of those that close.
-                self.is_closing |= self.script.len() <= 1 && self.temper != Temper::HalfClosing;
+                let closes = self.temper != Temper::HalfClosing && !self.stays;
+                self.is_closing |= self.script.len() <= 1 && closes;
                 Action::Say(bytes)
             }
         }
@@ -411,7 +420,7 @@ impl Client for Peer {
         let is_promised =
             matches!(self.temper, Temper::Correct | Temper::Flooding | Temper::HalfClosing);
         let is_refused = matches!(self.response, Response::Refused);
-        if !is_promised || was_disturbed || self.harmed || is_refused {
+        if !is_promised || was_disturbed || self.harmed || is_refused || self.stays {
             return false;
         }
         let is_answered = matches!(self.response, Response::Opened);

@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use tidegate::access_log::AccessFeed;
 use tidegate::census::Census;
 use tidegate::checks::GatekeeperParts;
 use tidegate::config::{ClientNetwork, Clients, Config, Listener, Route, RouteHandler};
@@ -39,6 +40,8 @@ pub struct Reloader {
     clients: Clients,
     checks: GatekeeperParts,
     rules: Arc<TopicRules>,
+    /// The way into the access log, which stays.
+    pub access_log: Option<AccessFeed>,
     /// Paths of which somebody may be on a route that is there no longer.
     gone: Vec<&'static str>,
     under_way: Option<UnderWay>,
@@ -83,6 +86,7 @@ impl Reloader {
             census: Arc::clone(census),
             checks: checks.clone(),
             rules: Arc::new(TopicRules::new(rules)),
+            access_log: None,
             gone: Vec::new(),
             under_way: None,
         }
@@ -110,7 +114,7 @@ impl Reloader {
             config: Arc::new(config),
             listening,
             census,
-            access_log: None,
+            access_log: self.access_log.clone(),
             routes: Arc::new(table),
             checks: self.checks.clone(),
             rules: Arc::clone(&self.rules),

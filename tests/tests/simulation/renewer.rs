@@ -105,13 +105,16 @@ impl Renewer {
 
     fn hears_who(&mut self, several: &Several, shard: usize, outcome: Outcome) {
         let Outcome::Connections(infos, _) = outcome else { return };
-        if infos.is_empty() {
-            return;
-        }
-        for _ in 0..self.random.between(1, 3) {
-            let id = infos[self.random.below(infos.len())].id;
-            let bearing = several.outsides[shard].world.borrow().bearing(id.slot);
-            self.bring(id, bearing);
+        let bearing = |id: ConnectionId| several.outsides[shard].world.borrow().bearing(id.slot);
+        let ids = || infos.iter().map(|info| info.id);
+        // Few have a token, and the others are all alike.
+        let mut ids: Vec<_> = match self.random.chance(900) {
+            true => ids().filter(|id| bearing(*id).is_some()).collect(),
+            false => ids().collect(),
+        };
+        for _ in 0..self.random.between(1, 3).min(ids.len()) {
+            let id = ids.swap_remove(self.random.below(ids.len()));
+            self.bring(id, bearing(id));
         }
     }
 

@@ -369,7 +369,8 @@ impl World {
         } else {
             let mut peer = Peer::new(&mut self.random, self.crowd, self.server_compresses);
             if self.plan.bearers > 0 && self.random.chance(self.plan.bearers) {
-                peer.bears(Token::draw(&mut self.random), &self.plan.takings);
+                let token = Token::draw(&mut self.random);
+                peer.bears(&mut self.random, token, &self.plan.takings);
             }
             self.note(peer.temper);
             self.comes(HTTP, Box::new(peer));
