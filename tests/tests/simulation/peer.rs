@@ -165,8 +165,8 @@ impl Peer {
         }
     }
 
-    /// It asks for the same where a token is wanted, and shows this one. Some stay, so that there is
-    /// time for another.
+    /// It asks for the same where a token is wanted, and shows this one. Some stay, so that there
+    /// is time for another.
     pub fn bears(&mut self, random: &mut Random, token: Token, takings: &Takings) {
         let path = match self.behaviour {
             Behaviour::Echo => bearer::PATH,
